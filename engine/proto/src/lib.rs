@@ -1,0 +1,1 @@
+//! The Trunkline client protocol and WebSocket framing, without I/O.

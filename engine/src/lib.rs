@@ -1,0 +1,1 @@
+//! The Trunkline connection gateway.

@@ -1,0 +1,1 @@
+//! The Trunkline load lab.

@@ -1,0 +1,2 @@
+//! The load generator program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The timeline store: a durable log of events and the timelines read from it.

@@ -1,0 +1,1 @@
+//! Tests of the whole of Trunkline, and their helpers.
