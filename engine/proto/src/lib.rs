@@ -1,1 +1,25 @@
 //! The Trunkline client protocol and WebSocket framing, without I/O.
+//!
+//! Bytes go in, events and bytes come out; nothing here opens a socket or reads a clock. The
+//! gateway, the load generator and the tests drive the same code:
+//!
+//! - [`handshake`]: the HTTP upgrade, both sides;
+//! - [`connection`]: RFC 6455 framing of one connection, both roles;
+//! - [`message`]: what client and server say to each other;
+//! - [`Encoding`]: those messages as JSON or protobuf, chosen by sub-protocol.
+
+pub mod connection;
+pub mod encoding;
+pub mod error;
+pub mod frame;
+pub mod handshake;
+pub mod json;
+pub mod mask;
+pub mod message;
+pub mod names;
+pub mod protobuf;
+mod text;
+
+pub use encoding::{BadCommand, DecodeError, Encoding};
+pub use error::{CloseCode, ErrorCode};
+pub use text::Str;

@@ -1,0 +1,361 @@
+//! RFC 6455 framing of one connection: bytes in, messages and control frames out.
+//!
+//! The state is two words while nothing is incomplete: an idle connection owns no buffer. A frame
+//! that is whole in the input is unmasked in place and lent to the caller; only what is cut off
+//! at the end of the input, or fragmented, is copied, and never more is reserved than arrived.
+
+use std::borrow::Cow;
+
+use crate::error::CloseCode;
+use crate::frame::{self, FrameError, Header, MAX_HEADER, Opcode};
+use crate::mask;
+
+/// Which end of the connection this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Requires masked frames.
+    Server,
+    /// Requires unmasked frames.
+    Client,
+}
+
+/// The kind of a data message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// UTF-8.
+    Text,
+    /// Any bytes.
+    Binary,
+}
+
+impl Kind {
+    /// The opcode of this kind's first frame.
+    pub const fn opcode(self) -> Opcode {
+        match self {
+            Self::Text => Opcode::Text,
+            Self::Binary => Opcode::Binary,
+        }
+    }
+}
+
+/// What a peer said.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'b> {
+    /// A whole message; text is valid UTF-8.
+    Message(Kind, Cow<'b, [u8]>),
+    /// To be answered with a Pong of the same payload.
+    Ping(Cow<'b, [u8]>),
+    /// The answer to a Ping, or a heartbeat.
+    Pong(Cow<'b, [u8]>),
+    /// The peer closes; nothing after it is read. `None`: without a code.
+    Close(Option<CloseCode>, String),
+}
+
+/// The reading half of one connection.
+///
+/// Call [`Connection::receive`] with each piece of input until it answers `None`, then drop that
+/// input. After an error or a Close, input is discarded.
+#[derive(Debug)]
+pub struct Connection {
+    role: Role,
+    done: bool,
+    partial: Option<Box<Partial>>,
+}
+
+/// What is incomplete.
+#[derive(Debug, Default)]
+struct Partial {
+    header: [u8; MAX_HEADER],
+    header_len: usize,
+    frame: Option<Incoming>,
+    control: Vec<u8>,
+    message: Option<Message>,
+}
+
+/// A frame whose payload has not arrived in full.
+#[derive(Debug)]
+struct Incoming {
+    header: Header,
+    received: usize,
+}
+
+/// A message of which some payload was copied.
+#[derive(Debug)]
+struct Message {
+    kind: Kind,
+    payload: Vec<u8>,
+    /// So much of a text is known to be UTF-8.
+    valid: usize,
+    /// The final frame is the one being received.
+    last: bool,
+}
+
+impl Connection {
+    /// A connection after its handshake.
+    pub const fn new(role: Role) -> Self {
+        Self {
+            role,
+            done: false,
+            partial: None,
+        }
+    }
+
+    /// Whether nothing is incomplete: this connection owns no buffer.
+    pub const fn is_idle(&self) -> bool {
+        self.partial.is_none()
+    }
+
+    /// Bytes held for what is incomplete.
+    pub fn buffered(&self) -> usize {
+        self.partial.as_ref().map_or(0, |p| {
+            size_of::<Partial>()
+                + p.control.capacity()
+                + p.message.as_ref().map_or(0, |m| m.payload.capacity())
+        })
+    }
+
+    /// Reads the next event from `input` and moves `input` past it; `None` when the input is
+    /// used up. `max` limits the bytes of one message, all fragments together.
+    ///
+    /// # Errors
+    /// The peer broke RFC 6455 or the limit: close with [`FrameError::close_code`].
+    pub fn receive<'b>(
+        &mut self,
+        input: &mut &'b mut [u8],
+        max: usize,
+    ) -> Result<Option<Event<'b>>, FrameError> {
+        let result = self.advance(input, max);
+        match &result {
+            Err(_) | Ok(Some(Event::Close(..))) => {
+                self.done = true;
+                self.partial = None;
+                *input = &mut [];
+            }
+            Ok(_) if self.partial.as_ref().is_some_and(|p| p.is_empty()) => self.partial = None,
+            Ok(_) => {}
+        }
+        result
+    }
+
+    fn advance<'b>(
+        &mut self,
+        input: &mut &'b mut [u8],
+        max: usize,
+    ) -> Result<Option<Event<'b>>, FrameError> {
+        loop {
+            if self.done || input.is_empty() {
+                return Ok(None);
+            }
+            if self.partial.as_ref().is_none_or(|p| p.frame.is_none()) {
+                let Some(header) = self.next_header(input)? else {
+                    return Ok(None);
+                };
+                self.check(&header, max)?;
+                if let Some(event) = self.take_whole(&header, input)? {
+                    return Ok(Some(event));
+                }
+                self.begin(header);
+            }
+            if let Some(event) = self.continue_frame(input)? {
+                return Ok(Some(event));
+            }
+        }
+    }
+
+    /// The next header, taken from the input and what an earlier input left of it.
+    fn next_header(&mut self, input: &mut &mut [u8]) -> Result<Option<Header>, FrameError> {
+        let held = self.partial.as_ref().map_or(0, |p| p.header_len);
+        if held == 0 {
+            if let Some((header, size)) = frame::parse_header(input)? {
+                skip(input, size);
+                return Ok(Some(header));
+            }
+        }
+        let partial = self.partial.get_or_insert_default();
+        while let Some(&byte) = input.first() {
+            partial.header[partial.header_len] = byte;
+            partial.header_len += 1;
+            skip(input, 1);
+            if let Some((header, _)) = frame::parse_header(&partial.header[..partial.header_len])? {
+                partial.header_len = 0;
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the header says against what came before it.
+    fn check(&self, header: &Header, max: usize) -> Result<(), FrameError> {
+        match (self.role, header.mask) {
+            (Role::Server, None) => return Err(FrameError::NotMasked),
+            (Role::Client, Some(_)) => return Err(FrameError::Masked),
+            _ => {}
+        }
+        if header.opcode.is_control() {
+            return Ok(());
+        }
+        let open = self.partial.as_ref().and_then(|p| p.message.as_ref());
+        match (header.opcode, open) {
+            (Opcode::Continuation, None) => return Err(FrameError::UnexpectedContinuation),
+            (Opcode::Text | Opcode::Binary, Some(_)) => {
+                return Err(FrameError::ExpectedContinuation);
+            }
+            _ => {}
+        }
+        let before = open.map_or(0, |m| m.payload.len());
+        if header.len > max.saturating_sub(before) as u64 {
+            return Err(FrameError::TooBig);
+        }
+        Ok(())
+    }
+
+    /// The fast path: the payload is whole in the input and needs no copy.
+    fn take_whole<'b>(
+        &mut self,
+        header: &Header,
+        input: &mut &'b mut [u8],
+    ) -> Result<Option<Event<'b>>, FrameError> {
+        let kind = match header.opcode {
+            Opcode::Text if header.fin => Some(Kind::Text),
+            Opcode::Binary if header.fin => Some(Kind::Binary),
+            opcode if opcode.is_control() => None,
+            _ => return Ok(None),
+        };
+        let Ok(len) = usize::try_from(header.len) else {
+            return Ok(None);
+        };
+        if len > input.len() {
+            return Ok(None);
+        }
+        let (payload, rest) = std::mem::take(input).split_at_mut(len);
+        *input = rest;
+        if let Some(key) = header.mask {
+            mask::apply(payload, key, 0);
+        }
+        let Some(kind) = kind else {
+            return control_event(header.opcode, Cow::Borrowed(payload)).map(Some);
+        };
+        if kind == Kind::Text && simdutf8::basic::from_utf8(payload).is_err() {
+            return Err(FrameError::Utf8);
+        }
+        Ok(Some(Event::Message(kind, Cow::Borrowed(payload))))
+    }
+
+    fn begin(&mut self, header: Header) {
+        let partial = self.partial.get_or_insert_default();
+        let kind = match header.opcode {
+            Opcode::Text => Some(Kind::Text),
+            Opcode::Binary => Some(Kind::Binary),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            partial.message = Some(Message {
+                kind,
+                payload: Vec::new(),
+                valid: 0,
+                last: header.fin,
+            });
+        } else if let (Opcode::Continuation, Some(message)) =
+            (header.opcode, partial.message.as_mut())
+        {
+            message.last = header.fin;
+        }
+        partial.frame = Some(Incoming {
+            header,
+            received: 0,
+        });
+    }
+
+    /// Copies what the input has of the frame being received; an event once that completes one.
+    fn continue_frame<'b>(
+        &mut self,
+        input: &mut &'b mut [u8],
+    ) -> Result<Option<Event<'b>>, FrameError> {
+        let Some(partial) = self.partial.as_mut() else {
+            return Ok(None);
+        };
+        let Some(frame) = partial.frame.as_mut() else {
+            return Ok(None);
+        };
+        let Header {
+            opcode, mask, len, ..
+        } = frame.header;
+        let left = usize::try_from(len).unwrap_or(usize::MAX) - frame.received;
+        let (piece, rest) = std::mem::take(input).split_at_mut(left.min(input.len()));
+        *input = rest;
+        if let Some(key) = mask {
+            mask::apply(piece, key, frame.received);
+        }
+        frame.received += piece.len();
+        let complete = piece.len() == left;
+        if complete {
+            partial.frame = None;
+        }
+        if opcode.is_control() {
+            partial.control.extend_from_slice(piece);
+            if !complete {
+                return Ok(None);
+            }
+            let payload = std::mem::take(&mut partial.control);
+            return control_event(opcode, Cow::Owned(payload)).map(Some);
+        }
+        let Some(message) = partial.message.as_mut() else {
+            return Ok(None);
+        };
+        message.payload.extend_from_slice(piece);
+        let whole = complete && message.last;
+        message.check_text(whole)?;
+        if !whole {
+            return Ok(None);
+        }
+        let message = partial.message.take();
+        Ok(message.map(|m| Event::Message(m.kind, Cow::Owned(m.payload))))
+    }
+}
+
+impl Partial {
+    fn is_empty(&self) -> bool {
+        self.header_len == 0 && self.frame.is_none() && self.message.is_none()
+    }
+}
+
+impl Message {
+    /// Fails at the first byte that cannot be UTF-8, not only at the end of the message.
+    fn check_text(&mut self, whole: bool) -> Result<(), FrameError> {
+        if self.kind == Kind::Binary {
+            return Ok(());
+        }
+        match simdutf8::compat::from_utf8(&self.payload[self.valid..]) {
+            Ok(_) => self.valid = self.payload.len(),
+            // A character cut in two is no error before the end of the message.
+            Err(error) if error.error_len().is_none() && !whole => {
+                self.valid += error.valid_up_to()
+            }
+            Err(_) => return Err(FrameError::Utf8),
+        }
+        Ok(())
+    }
+}
+
+fn control_event(opcode: Opcode, payload: Cow<'_, [u8]>) -> Result<Event<'_>, FrameError> {
+    Ok(match opcode {
+        Opcode::Ping => Event::Ping(payload),
+        Opcode::Pong => Event::Pong(payload),
+        _ => {
+            let (code, reason) = match &*payload {
+                [] => return Ok(Event::Close(None, String::new())),
+                [_] => return Err(FrameError::ShortClose),
+                [high, low, reason @ ..] => (CloseCode(u16::from_be_bytes([*high, *low])), reason),
+            };
+            if !code.is_valid_on_wire() {
+                return Err(FrameError::CloseCode);
+            }
+            let reason = std::str::from_utf8(reason).map_err(|_| FrameError::Utf8)?;
+            Event::Close(Some(code), reason.to_owned())
+        }
+    })
+}
+
+fn skip(input: &mut &mut [u8], count: usize) {
+    *input = &mut std::mem::take(input)[count..];
+}

@@ -1,0 +1,148 @@
+//! Error codes of replies and close codes of connections.
+
+/// Why a command failed: the `code` of an error reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u16)]
+#[allow(
+    missing_docs,
+    reason = "the names and texts below are the documentation"
+)]
+pub enum ErrorCode {
+    Internal = 100,
+    Unauthorized = 101,
+    Unknown = 102,
+    PermissionDenied = 103,
+    UnknownCommand = 104,
+    LimitExceeded = 106,
+    BadRequest = 107,
+    TokenExpired = 109,
+    TooManyRequests = 111,
+    PositionExpired = 112,
+    RecallWindowPassed = 114,
+    StorageUnavailable = 115,
+    StorageFull = 116,
+}
+
+impl ErrorCode {
+    /// Every code, in ascending order.
+    pub const ALL: [Self; 13] = [
+        Self::Internal,
+        Self::Unauthorized,
+        Self::Unknown,
+        Self::PermissionDenied,
+        Self::UnknownCommand,
+        Self::LimitExceeded,
+        Self::BadRequest,
+        Self::TokenExpired,
+        Self::TooManyRequests,
+        Self::PositionExpired,
+        Self::RecallWindowPassed,
+        Self::StorageUnavailable,
+        Self::StorageFull,
+    ];
+
+    /// The number on the wire.
+    pub const fn code(self) -> u16 {
+        self as u16
+    }
+
+    /// The `name` on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Internal => "internal",
+            Self::Unauthorized => "unauthorized",
+            Self::Unknown => "unknown",
+            Self::PermissionDenied => "permission_denied",
+            Self::UnknownCommand => "unknown_command",
+            Self::LimitExceeded => "limit_exceeded",
+            Self::BadRequest => "bad_request",
+            Self::TokenExpired => "token_expired",
+            Self::TooManyRequests => "too_many_requests",
+            Self::PositionExpired => "position_expired",
+            Self::RecallWindowPassed => "recall_window_passed",
+            Self::StorageUnavailable => "storage_unavailable",
+            Self::StorageFull => "storage_full",
+        }
+    }
+
+    /// Whether the same command may succeed later.
+    pub const fn temporary(self) -> bool {
+        matches!(
+            self,
+            Self::Internal | Self::TooManyRequests | Self::StorageUnavailable | Self::StorageFull
+        )
+    }
+}
+
+/// A WebSocket close code (RFC 6455 §7.4 and the protocol's own 3000–3999).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CloseCode(pub u16);
+
+impl CloseCode {
+    /// Done as asked.
+    pub const NORMAL: Self = Self(1000);
+    /// A frame broke RFC 6455.
+    pub const PROTOCOL: Self = Self(1002);
+    /// The wrong kind of frame for the chosen encoding.
+    pub const UNSUPPORTED: Self = Self(1003);
+    /// Text that is not UTF-8.
+    pub const INVALID_PAYLOAD: Self = Self(1007);
+    /// A message larger than the limit.
+    pub const TOO_BIG: Self = Self(1009);
+    /// The server shuts down; reconnect.
+    pub const SHUTDOWN: Self = Self(3001);
+    /// The server failed; reconnect.
+    pub const SERVER_ERROR: Self = Self(3004);
+    /// The client does not read; reconnect.
+    pub const SLOW_READER: Self = Self(3008);
+    /// No pong in time; reconnect.
+    pub const NO_PONG: Self = Self(3012);
+    /// The server has no room now; reconnect later.
+    pub const OVERLOADED: Self = Self(3013);
+    /// The token is not valid; do not reconnect with it.
+    pub const INVALID_TOKEN: Self = Self(3500);
+    /// The client broke the protocol; do not reconnect.
+    pub const BAD_REQUEST: Self = Self(3501);
+    /// No `connect` within the deadline.
+    pub const NO_CONNECT: Self = Self(3502);
+    /// An administrator replaced this session.
+    pub const REPLACED: Self = Self(3503);
+    /// Too many connections.
+    pub const CONNECTION_LIMIT: Self = Self(3504);
+    /// The token ran out.
+    pub const TOKEN_EXPIRED: Self = Self(3505);
+
+    /// Whether a peer may send this code in a Close frame (RFC 6455 §7.4, IANA registry).
+    pub const fn is_valid_on_wire(self) -> bool {
+        matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
+    }
+
+    /// Whether the protocol tells the client to connect again.
+    pub const fn reconnect(self) -> bool {
+        !matches!(self.0, 3500..=3999)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_named() {
+        for pair in ErrorCode::ALL.windows(2) {
+            assert!(pair[0].code() < pair[1].code());
+            assert_ne!(pair[0].name(), pair[1].name());
+        }
+    }
+
+    #[test]
+    fn close_codes() {
+        for good in [1000, 1001, 1003, 1007, 1011, 1014, 3000, 4999] {
+            assert!(CloseCode(good).is_valid_on_wire(), "{good}");
+        }
+        for bad in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535] {
+            assert!(!CloseCode(bad).is_valid_on_wire(), "{bad}");
+        }
+        assert!(CloseCode::SHUTDOWN.reconnect() && !CloseCode::INVALID_TOKEN.reconnect());
+    }
+}

@@ -1,0 +1,270 @@
+//! The HTTP upgrade (RFC 6455 §4), both sides.
+
+use tungstenite::handshake::derive_accept_key;
+use tungstenite::handshake::machine::TryParse;
+use tungstenite::http::{HeaderMap, Method, Request, Response, Version, header};
+
+use crate::encoding::Encoding;
+
+/// An accepted upgrade request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upgrade {
+    /// The path of the request, without the query.
+    pub path: String,
+    /// The encoding that the client's sub-protocols chose.
+    pub encoding: Encoding,
+    /// Whether the client named a sub-protocol, so that the answer must.
+    named: bool,
+    accept: String,
+}
+
+/// A request that is not the upgrade we serve: the HTTP answer to give before closing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// The HTTP status.
+    pub status: u16,
+    /// What is wrong and how to mend it.
+    pub message: &'static str,
+}
+
+/// Why a server's answer is not the upgrade that was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ResponseError {
+    /// Not HTTP.
+    #[error("the server does not answer with HTTP: {0}")]
+    NotHttp(String),
+    /// Another status than 101.
+    #[error("the server answers {0} to the upgrade")]
+    Status(u16),
+    /// A header is missing or wrong.
+    #[error("the server's upgrade lacks a right {0} header")]
+    Header(&'static str),
+}
+
+/// Reads an upgrade request: `None` while its end has not arrived, else the request and how many
+/// bytes it takes. `max` limits those bytes.
+///
+/// # Errors
+/// What to answer to a request that is none of ours: [`Rejection::response`].
+pub fn parse_request(bytes: &[u8], max: usize) -> Result<Option<(Upgrade, usize)>, Rejection> {
+    let parsed = Request::try_parse(bytes).map_err(|_| {
+        reject(
+            400,
+            "the request is not HTTP/1.1, or has more than 124 headers",
+        )
+    })?;
+    let Some((size, request)) = parsed else {
+        if bytes.len() >= max {
+            return Err(reject(431, "the request's headers are too long"));
+        }
+        return Ok(None);
+    };
+    if size > max {
+        return Err(reject(431, "the request's headers are too long"));
+    }
+    if request.method() != Method::GET {
+        return Err(reject(405, "a WebSocket upgrade is a GET request"));
+    }
+    if request.version() < Version::HTTP_11 {
+        return Err(reject(400, "a WebSocket upgrade is an HTTP/1.1 request"));
+    }
+    let headers = request.headers();
+    if !lists(headers, header::UPGRADE, "websocket") {
+        return Err(reject(
+            426,
+            "this port speaks WebSocket: send Upgrade: websocket",
+        ));
+    }
+    if !lists(headers, header::CONNECTION, "upgrade") {
+        return Err(reject(400, "send Connection: Upgrade"));
+    }
+    if headers.get_all(header::HOST).iter().count() != 1 {
+        return Err(reject(400, "send one Host header"));
+    }
+    if headers
+        .get(header::SEC_WEBSOCKET_VERSION)
+        .is_none_or(|v| v != "13")
+    {
+        return Err(reject(426, "the WebSocket version is 13"));
+    }
+    let key = only(headers, header::SEC_WEBSOCKET_KEY)
+        .filter(|key| is_key(key))
+        .ok_or_else(|| reject(400, "send one Sec-WebSocket-Key of 16 bytes in base64"))?;
+    let (encoding, named) = choose(headers)?;
+    Ok(Some((
+        Upgrade {
+            path: request.uri().path().to_owned(),
+            encoding,
+            named,
+            accept: derive_accept_key(key),
+        },
+        size,
+    )))
+}
+
+impl Upgrade {
+    /// Appends the answer that completes the handshake.
+    pub fn accept(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
+        );
+        out.extend_from_slice(self.accept.as_bytes());
+        if self.named {
+            out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
+            out.extend_from_slice(self.encoding.subprotocol().as_bytes());
+        }
+        out.extend_from_slice(b"\r\n\r\n");
+    }
+}
+
+impl Rejection {
+    /// The answer for a path that serves nothing.
+    pub const NOT_FOUND: Self = Self {
+        status: 404,
+        message: "nothing is here: the WebSocket path is /v1/ws",
+    };
+    /// The answer where there is no room for another connection.
+    pub const UNAVAILABLE: Self = Self {
+        status: 503,
+        message: "no room for another connection now: try again later",
+    };
+
+    /// Appends the HTTP answer; the connection closes behind it.
+    pub fn response(&self, out: &mut Vec<u8>) {
+        let (reason, extra) = match self.status {
+            400 => ("Bad Request", ""),
+            404 => ("Not Found", ""),
+            405 => ("Method Not Allowed", "Allow: GET\r\n"),
+            426 => (
+                "Upgrade Required",
+                "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+            ),
+            431 => ("Request Header Fields Too Large", ""),
+            _ => ("Service Unavailable", ""),
+        };
+        // 426 must name the protocol in Upgrade, and Upgrade must stand in Connection
+        // (RFC 9110 §7.8, §15.5.22).
+        let connection = if self.status == 426 {
+            "close, Upgrade"
+        } else {
+            "close"
+        };
+        out.extend_from_slice(
+            format!(
+                "HTTP/1.1 {} {reason}\r\n{extra}Connection: {connection}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{}\n",
+                self.status,
+                self.message.len() + 1,
+                self.message
+            )
+            .as_bytes(),
+        );
+    }
+}
+
+const fn reject(status: u16, message: &'static str) -> Rejection {
+    Rejection { status, message }
+}
+
+/// Whether the comma-separated list that a header's lines make holds `token`, in any case.
+fn lists(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
+    tokens(headers, name).any(|t| t.eq_ignore_ascii_case(token))
+}
+
+fn tokens(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .filter(|token| !token.is_empty())
+}
+
+fn only(headers: &HeaderMap, name: header::HeaderName) -> Option<&[u8]> {
+    let mut lines = headers.get_all(name).iter();
+    let line = lines.next()?.as_bytes();
+    lines.next().is_none().then_some(line)
+}
+
+fn is_key(key: &[u8]) -> bool {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let mut bytes = [0; 18];
+    key.len() == 24 && STANDARD.decode_slice(key, &mut bytes) == Ok(16)
+}
+
+/// The first sub-protocol of the client's list that is ours.
+fn choose(headers: &HeaderMap) -> Result<(Encoding, bool), Rejection> {
+    let mut offered = tokens(headers, header::SEC_WEBSOCKET_PROTOCOL).peekable();
+    if offered.peek().is_none() {
+        return Ok((Encoding::default(), false));
+    }
+    offered
+        .find_map(Encoding::from_subprotocol)
+        .map(|encoding| (encoding, true))
+        .ok_or_else(|| {
+            reject(
+                400,
+                "offer the sub-protocol trunkline.v1.json or trunkline.v1.proto, or none",
+            )
+        })
+}
+
+/// Appends a client's upgrade request. `key` is the Sec-WebSocket-Key; `encoding` is offered as
+/// the only sub-protocol.
+pub fn write_request(out: &mut Vec<u8>, host: &str, path: &str, key: &str, encoding: Encoding) {
+    for part in [
+        "GET ",
+        path,
+        " HTTP/1.1\r\nHost: ",
+        host,
+        "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ",
+        key,
+        "\r\nSec-WebSocket-Protocol: ",
+        encoding.subprotocol(),
+        "\r\n\r\n",
+    ] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// A Sec-WebSocket-Key of 16 random bytes.
+pub fn key_from(random: [u8; 16]) -> String {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    STANDARD.encode(random)
+}
+
+/// Reads the server's answer to an upgrade with this key and encoding: `None` while its end has
+/// not arrived, else how many bytes it takes; frames may follow behind it.
+///
+/// # Errors
+/// The server did not upgrade.
+pub fn parse_response(
+    bytes: &[u8],
+    key: &str,
+    encoding: Encoding,
+) -> Result<Option<usize>, ResponseError> {
+    let Some((size, response)) =
+        Response::try_parse(bytes).map_err(|e| ResponseError::NotHttp(e.to_string()))?
+    else {
+        return Ok(None);
+    };
+    if response.status() != 101 {
+        return Err(ResponseError::Status(response.status().as_u16()));
+    }
+    let headers = response.headers();
+    if !lists(headers, header::UPGRADE, "websocket") {
+        return Err(ResponseError::Header("Upgrade"));
+    }
+    if !lists(headers, header::CONNECTION, "upgrade") {
+        return Err(ResponseError::Header("Connection"));
+    }
+    if only(headers, header::SEC_WEBSOCKET_ACCEPT)
+        != Some(derive_accept_key(key.as_bytes()).as_bytes())
+    {
+        return Err(ResponseError::Header("Sec-WebSocket-Accept"));
+    }
+    if only(headers, header::SEC_WEBSOCKET_PROTOCOL) != Some(encoding.subprotocol().as_bytes()) {
+        return Err(ResponseError::Header("Sec-WebSocket-Protocol"));
+    }
+    Ok(Some(size))
+}
