@@ -1,1 +1,78 @@
 //! The timeline store: a durable log of events and the timelines read from it.
+//!
+//! One [`Writer`] appends records and commits them in batches; a batch is on disk
+//! (see [`Durability`]) before anyone sees it. A record belongs to one message timeline, where it
+//! has a sequence, and is referred to by the sync timelines in its fan-out, where it has its
+//! [`Position`] in the log. Many [`Reader`]s read ranges of both, and whoever follows the log gets
+//! each committed [`Batch`] as it was written.
+//!
+//! The format on disk is described in FORMAT.md, next to this crate's manifest.
+//!
+//! ```
+//! use trunkline_storage::{Draft, Options, Order, Page, Position, Store};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let dir = dir.path();
+//! let options = Options { segment_bytes: 1 << 20, max_record_bytes: 64 << 10, ..Options::default() };
+//! let mut opened = Store::open(dir, options, &mut |record| println!("{record:?}"))?;
+//!
+//! // Names become ids with the store's key.
+//! let key = opened.reader.key();
+//! let (lunch, ann, bob) = (key.id(1, &[b"lunch"]), key.id(2, &[b"ann"]), key.id(2, &[b"bob"]));
+//!
+//! // One record holds the message and those who shall hear of it.
+//! let position = opened.writer.append(&Draft {
+//!     kind: 1,
+//!     time: 1_700_000_000_000,
+//!     timeline: lunch,
+//!     seq: opened.reader.last_seq(lunch) + 1,
+//!     fanout: &[ann, bob],
+//!     body: b"noon?",
+//! })?;
+//! assert_eq!(opened.reader.head(), Position::ZERO, "nothing is visible before it is durable");
+//!
+//! let batch = opened.writer.commit()?;
+//! assert_eq!(batch.record_at(position).body, b"noon?");
+//! assert_eq!(opened.reader.head(), position);
+//!
+//! // The conversation by sequence, and what is new for Bob since a position.
+//! let mut page = Page::new();
+//! opened.reader.range(lunch, 1..=u64::MAX, 100, Order::Descending, &mut page)?;
+//! assert_eq!(page.records().map(|record| record.seq).collect::<Vec<_>>(), [1]);
+//! let more = opened.reader.sync(bob, Position::ZERO, opened.reader.head(), 500, &mut page)?;
+//! assert_eq!((page.len(), more), (1, false));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod backend;
+mod batch;
+mod error;
+mod flush;
+mod frame;
+mod id;
+mod identity;
+mod index;
+mod options;
+mod page;
+mod prepare;
+mod reader;
+mod record;
+mod recovery;
+mod segment;
+mod shared;
+mod stats;
+mod store;
+mod window;
+mod writer;
+
+pub use batch::{Batch, Records};
+pub use error::{AppendError, CommitError, OpenError, ReadError};
+pub use id::{IdBuildHasher, IdHasher, StoreKey, TimelineId};
+pub use options::{Durability, Options};
+pub use page::{Order, Page};
+pub use reader::Reader;
+pub use record::{Draft, Fanout, Position, Record};
+pub use recovery::{RecoveryReport, TornTail};
+pub use stats::{BUCKETS, Health, Stats};
+pub use store::{Opened, Store};
+pub use writer::Writer;

@@ -1,0 +1,154 @@
+//! What can go wrong, by who has to act on it.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::{Position, TimelineId};
+
+/// Why a store did not open. Nothing acknowledged was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process, or another store of this one, has the folder.
+    #[error(
+        "{} is in use by another process (or a store of this process that is still open); stop it, \
+         or give this one a folder of its own", dir.display()
+    )]
+    Locked {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// Data that was acknowledged, or that everything else hangs on, is damaged.
+    #[error(
+        "{}: damaged at offset {offset}: {reason}; nothing was changed. Restore this folder from a \
+         backup, or give up what is damaged with `trunkline store repair`, which keeps a copy",
+        file.display()
+    )]
+    Corrupt {
+        /// The damaged file.
+        file: PathBuf,
+        /// Where in the file the damage begins.
+        offset: u64,
+        /// How the damage shows.
+        reason: String,
+    },
+    /// The folder was written by a version with another format.
+    #[error(
+        "{}: format version {found}, this program reads version {supported}; use the version that \
+         wrote it", file.display()
+    )]
+    Version {
+        /// The file that says so.
+        file: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The one version this program reads.
+        supported: u32,
+    },
+    /// The options contradict each other.
+    #[error("storage options: {0}")]
+    Options(String),
+    /// The file system failed.
+    #[error("{}: cannot {action}: {source}", file.display())]
+    Io {
+        /// The file or folder.
+        file: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The answer.
+        source: io::Error,
+    },
+}
+
+/// Why a record did not enter the batch. The batch is as it was before.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The disk's soft mark is reached: reads go on, appends are refused until space is freed.
+    #[error("storage full: free disk space, or lower the retention")]
+    Full,
+    /// An earlier write or sync failed; only a restart of the process ends this.
+    #[error("storage stopped by an earlier failure: {reason}")]
+    Poisoned {
+        /// The first failure.
+        reason: String,
+    },
+    /// The record is over [`Options::max_record_bytes`](crate::Options::max_record_bytes).
+    #[error("a record of {bytes} bytes is over the limit of {max}")]
+    TooLarge {
+        /// Size of the record.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The batch is at [`Options::max_batch_bytes`](crate::Options::max_batch_bytes): commit
+    /// first.
+    #[error("the batch is full: commit it first")]
+    BatchFull,
+    /// The sequence does not go up.
+    #[error("{timeline:?}: sequence {seq} does not follow {last}")]
+    Sequence {
+        /// The timeline.
+        timeline: TimelineId,
+        /// The refused sequence.
+        seq: u64,
+        /// The last sequence the timeline has, in the batch or before it.
+        last: u64,
+    },
+}
+
+/// Why a batch was not committed: its outcome is unknown, and the store is stopped for good.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// Writing or syncing failed now.
+    #[error("{}: cannot {action}: {source}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The answer.
+        source: io::Error,
+    },
+    /// An earlier write or sync failed; nothing was tried.
+    #[error("storage stopped by an earlier failure: {reason}")]
+    Poisoned {
+        /// The first failure.
+        reason: String,
+    },
+}
+
+/// Why a page could not be read. The page holds nothing to rely on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The position is older than anything kept.
+    #[error("older than the oldest kept position {}", oldest.0)]
+    Expired {
+        /// The oldest position a reader can start from.
+        oldest: Position,
+    },
+    /// The position is after the head.
+    #[error("after the head of the log")]
+    Future,
+    /// No record can begin at this position: it is not one the store gave out.
+    #[error("not the position of a record")]
+    NoRecord,
+    /// The bytes on disk are not those that were written.
+    #[error("{}: damaged at offset {offset}", file.display())]
+    Corrupt {
+        /// The file.
+        file: PathBuf,
+        /// Where the damaged record begins.
+        offset: u64,
+    },
+    /// The file system failed.
+    #[error("{}: cannot read: {source}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// The answer.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,244 @@
+//! Frames: what the log is made of. FORMAT.md has the layout as tables.
+//!
+//! Both checksums of a frame are seeded with the segment's salt and the frame's position, so
+//! bytes that were valid elsewhere, or in an earlier use of the file, never validate here.
+
+use crc32c::crc32c_append;
+
+/// Size of a frame's header.
+pub(crate) const HEADER: usize = 24;
+/// Frames begin at multiples of this.
+pub(crate) const ALIGN: usize = 8;
+/// First three bytes of every frame; the fourth is its kind. Not zero, so that zero-filled space
+/// never looks like a frame.
+const MAGIC: [u8; 3] = *b"TRK";
+/// Stands for a distance too long to write: the frame claims nothing.
+const DISTANCE_UNKNOWN: u32 = u32::MAX;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FrameKind {
+    /// An event with its fan-out.
+    Record,
+    /// No content: written when the store closes, so that the last batch too is followed by a
+    /// frame that says it is durable.
+    Anchor,
+    /// No content: the log goes on in the next segment.
+    Seal,
+}
+
+impl FrameKind {
+    const fn byte(self) -> u8 {
+        match self {
+            FrameKind::Record => b'R',
+            FrameKind::Anchor => b'A',
+            FrameKind::Seal => b'S',
+        }
+    }
+
+    const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            b'R' => Some(FrameKind::Record),
+            b'A' => Some(FrameKind::Anchor),
+            b'S' => Some(FrameKind::Seal),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FrameHeader {
+    pub(crate) kind: FrameKind,
+    pub(crate) payload_len: u32,
+    /// Position of this frame − end of what was durable when it was written.
+    pub(crate) distance: u32,
+    pub(crate) payload_crc: u32,
+    /// Number of the writer that wrote it; drawn at random each time the store opens.
+    pub(crate) session: u32,
+}
+
+/// Size in the log of a frame with this much payload.
+pub(crate) const fn frame_len(payload: usize) -> usize {
+    (HEADER + payload).next_multiple_of(ALIGN)
+}
+
+/// What the checksums of the frame at `position` start from.
+pub(crate) fn seed(salt: u32, position: u64) -> u32 {
+    crc32c_append(salt, &position.to_le_bytes())
+}
+
+/// The distance to write in a frame at `position`.
+pub(crate) fn distance(position: u64, durable: u64) -> u32 {
+    u32::try_from(position - durable).unwrap_or(DISTANCE_UNKNOWN)
+}
+
+/// Whether a frame could begin with these eight bytes: the cheap test of a search.
+pub(crate) fn may_begin(word: u64) -> bool {
+    word as u32 & 0x00FF_FFFF == u32::from_le_bytes([MAGIC[0], MAGIC[1], MAGIC[2], 0])
+}
+
+impl FrameHeader {
+    pub(crate) fn encode(&self, seed: u32) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        bytes[..3].copy_from_slice(&MAGIC);
+        bytes[3] = self.kind.byte();
+        bytes[4..8].copy_from_slice(&self.payload_len.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.distance.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.payload_crc.to_le_bytes());
+        bytes[16..20].copy_from_slice(&self.session.to_le_bytes());
+        let crc = crc32c_append(seed, &bytes[..20]);
+        bytes[20..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// The header in the first 24 of `bytes`, if it is whole.
+    pub(crate) fn decode(bytes: &[u8], seed: u32) -> Option<Self> {
+        let header = Self::decode_trusted(bytes)?;
+        (crc32c_append(seed, &bytes[..20]) == word(bytes, 20)).then_some(header)
+    }
+
+    /// As [`decode`](Self::decode), for bytes that this process wrote or has checked.
+    pub(crate) fn decode_trusted(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() < HEADER || bytes[..3] != MAGIC {
+            return None;
+        }
+        Some(FrameHeader {
+            kind: FrameKind::from_byte(bytes[3])?,
+            payload_len: word(bytes, 4),
+            distance: word(bytes, 8),
+            payload_crc: word(bytes, 12),
+            session: word(bytes, 16),
+        })
+    }
+
+    pub(crate) fn payload_is_whole(&self, payload: &[u8], seed: u32) -> bool {
+        crc32c_append(seed, payload) == self.payload_crc
+    }
+
+    /// Size of the whole frame in the log.
+    pub(crate) const fn len(&self) -> usize {
+        frame_len(self.payload_len as usize)
+    }
+
+    /// End of what the frame at `position` says was durable when it was written.
+    pub(crate) fn durable(&self, position: u64) -> u64 {
+        if self.distance == DISTANCE_UNKNOWN {
+            return 0;
+        }
+        position.saturating_sub(u64::from(self.distance))
+    }
+
+    /// Whether this frame may follow one of session `current`.
+    ///
+    /// Bytes behind a cut tail can be valid frames of a dead session, even after recovery zeroed
+    /// them (a failed sync can leave the old bytes on disk). They must not be taken for the
+    /// continuation of what was written over the cut later. A frame with distance 0 says that
+    /// all before it was durable, so no cut was ever made before it: it may begin a session.
+    pub(crate) fn continues(&self, current: Option<u32>) -> bool {
+        self.distance == 0 || current == Some(self.session)
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// Appends a frame without content to `buffer`.
+pub(crate) fn push_mark(buffer: &mut Vec<u8>, kind: FrameKind, at: Place) {
+    let seed = seed(at.salt, at.position);
+    let header = FrameHeader {
+        kind,
+        payload_len: 0,
+        distance: distance(at.position, at.durable),
+        payload_crc: crc32c_append(seed, &[]),
+        session: at.session,
+    };
+    buffer.extend_from_slice(&header.encode(seed));
+}
+
+/// Where, and by whom, a frame is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) position: u64,
+    pub(crate) durable: u64,
+    pub(crate) salt: u32,
+    pub(crate) session: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: Place = Place {
+        position: 4096,
+        durable: 4000,
+        salt: 99,
+        session: 5,
+    };
+
+    fn mark() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        push_mark(&mut bytes, FrameKind::Anchor, PLACE);
+        bytes
+    }
+
+    #[test]
+    fn a_header_reads_back() {
+        let header = FrameHeader::decode(&mark(), seed(99, 4096)).unwrap();
+        assert_eq!(header.kind, FrameKind::Anchor);
+        assert_eq!(
+            (header.payload_len, header.distance, header.session),
+            (0, 96, 5)
+        );
+        assert_eq!(header.durable(4096), 4000);
+        assert!(header.payload_is_whole(&[], seed(99, 4096)));
+        assert_eq!(header.len(), HEADER);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        for bit in 0..HEADER * 8 {
+            let mut bytes = mark();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(
+                FrameHeader::decode(&bytes, seed(99, 4096)),
+                None,
+                "bit {bit}"
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_of_another_place_or_use_do_not_validate() {
+        assert_eq!(FrameHeader::decode(&mark(), seed(99, 4104)), None);
+        assert_eq!(FrameHeader::decode(&mark(), seed(98, 4096)), None);
+    }
+
+    #[test]
+    fn a_distance_too_long_claims_nothing() {
+        assert_eq!(distance(u64::from(u32::MAX) + 7, 7), DISTANCE_UNKNOWN);
+        let header = FrameHeader {
+            kind: FrameKind::Record,
+            payload_len: 0,
+            distance: DISTANCE_UNKNOWN,
+            payload_crc: 0,
+            session: 0,
+        };
+        assert_eq!(header.durable(u64::MAX), 0);
+    }
+
+    #[test]
+    fn only_distance_zero_begins_a_session() {
+        let header = |distance| FrameHeader {
+            kind: FrameKind::Record,
+            payload_len: 0,
+            distance,
+            payload_crc: 0,
+            session: 3,
+        };
+        assert!(header(0).continues(None));
+        assert!(header(0).continues(Some(2)));
+        assert!(header(8).continues(Some(3)));
+        assert!(!header(8).continues(Some(2)));
+        assert!(!header(8).continues(None));
+    }
+}

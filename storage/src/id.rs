@@ -1,0 +1,145 @@
+//! Names of timelines: keyed hashes, and the hasher for maps keyed by them.
+
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+/// The name of a timeline: 16 bytes, a keyed hash of whatever the caller calls it.
+///
+/// Ids come from [`StoreKey::id`], so they are spread evenly and nobody without the store's key
+/// can choose one. Its `Hash` feeds only the low 64 bits, which is all that [`IdBuildHasher`]
+/// needs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TimelineId(pub u128);
+
+impl Hash for TimelineId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0 as u64);
+    }
+}
+
+impl fmt::Debug for TimelineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TimelineId({:032x})", self.0)
+    }
+}
+
+/// The secret of a store, from which the ids of its timelines are derived.
+///
+/// Made when the store is created and kept in its `identity` file. Whoever has it can craft names
+/// that collide in a hash map, so `Debug` does not show it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct StoreKey([u8; 16]);
+
+impl StoreKey {
+    /// A key of the given bytes: for tests and for stores made elsewhere.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        StoreKey(bytes)
+    }
+
+    pub(crate) const fn bytes(&self) -> [u8; 16] {
+        self.0
+    }
+
+    /// The id of the timeline named by `parts` in `domain`: SipHash-1-3 with 128 bits of output.
+    ///
+    /// Each part is hashed behind its length, so `["ab", "c"]` and `["a", "bc"]` differ; names in
+    /// different domains differ too. The same store gives the same id for ever.
+    #[must_use]
+    pub fn id(&self, domain: u8, parts: &[&[u8]]) -> TimelineId {
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        hasher.write(&[domain]);
+        for part in parts {
+            hasher.write(&(part.len() as u64).to_le_bytes());
+            hasher.write(part);
+        }
+        TimelineId(hasher.finish128().as_u128())
+    }
+}
+
+impl fmt::Debug for StoreKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreKey(..)")
+    }
+}
+
+/// Builds [`IdHasher`]s: the third parameter of a map keyed by [`TimelineId`].
+pub type IdBuildHasher = BuildHasherDefault<IdHasher>;
+
+/// A hasher that passes 64 bits through: its keys are keyed hashes already.
+///
+/// Safe against chosen keys only because [`StoreKey::id`] is keyed. Do not use it for names that
+/// clients choose.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = self.0.rotate_left(1) ^ value;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::hash::BuildHasher;
+
+    const KEY: StoreKey = StoreKey::from_bytes([7; 16]);
+
+    #[test]
+    fn parts_and_domains_cannot_be_confused() {
+        let names: [(u8, &[&[u8]]); 7] = [
+            (0, &[b"ab", b"c"]),
+            (0, &[b"a", b"bc"]),
+            (0, &[b"abc"]),
+            (0, &[b"abc", b""]),
+            (0, &[b"", b"abc"]),
+            (1, &[b"abc"]),
+            (0, &[]),
+        ];
+        for (i, a) in names.iter().enumerate() {
+            for b in &names[i + 1..] {
+                assert_ne!(KEY.id(a.0, a.1), KEY.id(b.0, b.1), "{a:?} {b:?}");
+            }
+        }
+        assert_ne!(
+            KEY.id(0, &[b"a"]),
+            StoreKey::from_bytes([8; 16]).id(0, &[b"a"])
+        );
+    }
+
+    #[test]
+    fn an_id_never_changes() {
+        // Ids are on disk: a change of library or byte order must not move them.
+        let id = KEY.id(1, &[b"user", b"alice"]);
+        assert_eq!(
+            format!("{id:?}"),
+            "TimelineId(4093593c158a81d207aeb2b4ca217eb0)"
+        );
+    }
+
+    #[test]
+    fn ids_hash_to_their_low_half() {
+        let id = TimelineId(0x1111_2222_3333_4444_5555_6666_7777_8888);
+        assert_eq!(IdBuildHasher::default().hash_one(id), 0x5555_6666_7777_8888);
+    }
+
+    #[test]
+    fn debug_keeps_the_secret() {
+        assert_eq!(format!("{KEY:?}"), "StoreKey(..)");
+    }
+}

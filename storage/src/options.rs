@@ -1,0 +1,160 @@
+//! What the operator chooses about a store.
+
+use std::time::Duration;
+
+use crate::frame;
+use crate::segment;
+
+/// When a commit counts as done. What each level can lose:
+///
+/// | level | the process dies | the machine loses power |
+/// |---|---|---|
+/// | `Sync` | nothing acknowledged | nothing acknowledged |
+/// | `Interval(d)` | nothing acknowledged | what was committed in the last `d` and one sync |
+/// | `Os` | nothing acknowledged | what the kernel had not yet written, up to a segment or more |
+///
+/// Whatever is lost is lost from the end: what remains is a prefix of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// `fdatasync` before a commit returns. The default.
+    Sync,
+    /// A thread syncs at this interval; a commit returns once it is written.
+    Interval(Duration),
+    /// The kernel decides; only full segments and [`Writer::sync`](crate::Writer::sync) are
+    /// synced.
+    Os,
+}
+
+/// Settings of a store. They may differ from one opening to the next.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// When a commit counts as done. Default: [`Durability::Sync`].
+    pub durability: Durability,
+    /// Size of a new segment file in bytes, a multiple of 4096 from 8 KiB to 1 GiB. Existing
+    /// segments keep theirs. Default: 64 MiB.
+    pub segment_bytes: u64,
+    /// Soft mark of the disk: no new segment is prepared unless this many bytes remain free
+    /// behind it, so that expiry and merging can still work. Default: 256 MiB.
+    pub reserve_bytes: u64,
+    /// Largest record (fan-out and body with 36 bytes of fields) in bytes. It must fit into a
+    /// segment. Default: 16 MiB.
+    pub max_record_bytes: usize,
+    /// Largest batch under construction in bytes, up to 1 GiB; then
+    /// [`append`](crate::Writer::append) asks for a commit. Default: 64 MiB.
+    pub max_batch_bytes: usize,
+    /// Prepare segments and sync at intervals on threads of their own. Without them the append
+    /// that needs a segment prepares it and commits do the interval's sync: slower, but every
+    /// disk operation happens in the caller's order, as crash tests need. Default: true.
+    pub background: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            durability: Durability::Sync,
+            segment_bytes: 64 << 20,
+            reserve_bytes: 256 << 20,
+            max_record_bytes: 16 << 20,
+            max_batch_bytes: 64 << 20,
+            background: true,
+        }
+    }
+}
+
+/// Room for the two marks that may follow the last record of a segment.
+pub(crate) const SEGMENT_OVERHEAD: u64 = segment::HEADER_BYTES + segment::END_RESERVE;
+
+impl Options {
+    /// Why these settings cannot work, if so.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let segment = self.segment_bytes;
+        if !segment.is_multiple_of(4096) || !(8 << 10..=1 << 30).contains(&segment) {
+            return Err(format!(
+                "segment_bytes is {segment}; it must be a multiple of 4096 from 8 KiB to 1 GiB"
+            ));
+        }
+        if frame::frame_len(self.max_record_bytes) as u64 > segment - SEGMENT_OVERHEAD {
+            return Err(format!(
+                "max_record_bytes is {}; a record of this size does not fit into a segment of \
+                 {segment} bytes",
+                self.max_record_bytes
+            ));
+        }
+        if self.max_batch_bytes > 1 << 30 {
+            return Err(format!(
+                "max_batch_bytes is {}; at most 1 GiB",
+                self.max_batch_bytes
+            ));
+        }
+        if frame::frame_len(self.max_record_bytes) + 2 * frame::HEADER > self.max_batch_bytes {
+            return Err(format!(
+                "max_batch_bytes is {}; it must hold a record of max_record_bytes ({})",
+                self.max_batch_bytes, self.max_record_bytes
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid() {
+        Options::default().check().unwrap();
+    }
+
+    #[test]
+    fn impossible_settings_are_named() {
+        let default = Options::default;
+        let cases = [
+            (
+                Options {
+                    segment_bytes: 5000,
+                    ..default()
+                },
+                "segment_bytes",
+            ),
+            (
+                Options {
+                    segment_bytes: 4096,
+                    ..default()
+                },
+                "segment_bytes",
+            ),
+            (
+                Options {
+                    segment_bytes: 2 << 30,
+                    ..default()
+                },
+                "segment_bytes",
+            ),
+            (
+                Options {
+                    max_record_bytes: 64 << 20,
+                    ..default()
+                },
+                "max_record_bytes",
+            ),
+            (
+                Options {
+                    max_batch_bytes: 2 << 30,
+                    ..default()
+                },
+                "max_batch_bytes",
+            ),
+            (
+                Options {
+                    max_batch_bytes: 16 << 20,
+                    ..default()
+                },
+                "max_batch_bytes",
+            ),
+        ];
+        for (options, named) in cases {
+            let error = options.check().unwrap_err();
+            assert!(error.starts_with(named), "{error}");
+        }
+    }
+}

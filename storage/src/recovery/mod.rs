@@ -1,0 +1,172 @@
+//! Opening the log after whatever happened to it.
+//!
+//! The log is scanned frame by frame up to the first place X where no valid frame follows. If a
+//! valid frame anywhere behind X says that X was already durable, acknowledged data is damaged and
+//! the store does not open. Otherwise what is behind X was never acknowledged: it is copied aside
+//! and zeroed. What is before X may be in the page cache only, so it is written again and synced
+//! before anyone sees it.
+
+mod scan;
+mod tail;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::Position;
+use crate::backend::Backend;
+use crate::error::OpenError;
+use crate::index::Index;
+use crate::record::Record;
+use crate::segment::{self, Segment};
+use scan::{Scan, ScanEnd};
+
+/// What opening a store found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// The store was created by this opening.
+    pub created: bool,
+    /// Records replayed.
+    pub records: u64,
+    /// Bytes of log that were scanned.
+    pub bytes: u64,
+    /// The unfinished end of the log that was cut off, if there was one.
+    pub torn: Option<TornTail>,
+    /// How long the opening took.
+    pub duration: Duration,
+}
+
+/// An unfinished end of the log: written, but never acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornTail {
+    /// Where the log ends now.
+    pub position: Position,
+    /// Bytes cut off, up to the last one that was not zero.
+    pub bytes: u64,
+    /// The copies that were kept of them, one for each segment.
+    pub copies: Vec<PathBuf>,
+    /// Whether the disk had no space for all the copies; what is missing is gone.
+    pub copies_incomplete: bool,
+}
+
+/// The log, ready to be read and continued.
+pub(crate) struct Recovered {
+    /// Segments with records; the last is the one to continue in.
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// The segment after them, if it was prepared.
+    pub(crate) next: Option<Arc<Segment>>,
+    pub(crate) index: Index,
+    pub(crate) head: u64,
+    /// Where the next frame goes. Everything before is durable.
+    pub(crate) end: u64,
+    pub(crate) records_end: u64,
+    /// How far a frame says that the log is durable.
+    pub(crate) covered: u64,
+    pub(crate) last_session: Option<u32>,
+    pub(crate) report: RecoveryReport,
+}
+
+/// An I/O error with the file it happened on.
+pub(crate) fn io_error<'a>(
+    backend: &'a dyn Backend,
+    name: &'a str,
+    action: &'static str,
+) -> impl Fn(io::Error) -> OpenError + 'a {
+    move |source| OpenError::Io {
+        file: backend.path(name),
+        action,
+        source,
+    }
+}
+
+/// Recovers the log of the store `store_id`, and replays its records in order.
+pub(crate) fn recover(
+    backend: &dyn Backend,
+    store_id: [u8; 16],
+    replay: &mut dyn FnMut(&Record<'_>),
+) -> Result<Recovered, OpenError> {
+    let began = Instant::now();
+    let mut segments = open_segments(backend, store_id)?;
+    let mut index = Index::default();
+    let mut scan = Scan::default();
+    let mut ends = Vec::new();
+    let end = loop {
+        let segment = &segments[ends.len()];
+        let found = scan
+            .segment(segment, &mut |record| {
+                index.insert(record);
+                replay(record);
+            })
+            .map_err(io_error(backend, &segment.name, "read"))?;
+        match found {
+            ScanEnd::Sealed(end) => ends.push(end),
+            ScanEnd::Open(end) => {
+                ends.push(end);
+                break end;
+            }
+        }
+        let base = segment.end();
+        if segments
+            .get(ends.len())
+            .is_none_or(|next| next.base != base)
+        {
+            return Err(missing(backend, base));
+        }
+    };
+    let later = segments.split_off(ends.len());
+    let torn = tail::survey(backend, &segments, &later, end)?;
+    let (torn, next) = tail::cut(backend, &segments, later, torn, end)?;
+    let written: Vec<_> = segments.iter().zip(ends).collect();
+    tail::settle(backend, &written, scan.covered)?;
+
+    let scanned = written
+        .iter()
+        .map(|(segment, end)| end - segment.first())
+        .sum();
+    Ok(Recovered {
+        next,
+        index,
+        head: scan.head,
+        end,
+        records_end: scan.records_end,
+        covered: scan.covered,
+        last_session: scan.session,
+        report: RecoveryReport {
+            created: false,
+            records: scan.records,
+            bytes: scanned,
+            torn,
+            duration: began.elapsed(),
+        },
+        segments,
+    })
+}
+
+/// Opens all segments, by ascending base.
+fn open_segments(
+    backend: &dyn Backend,
+    store_id: [u8; 16],
+) -> Result<Vec<Arc<Segment>>, OpenError> {
+    let names = backend.list().map_err(io_error(backend, "", "list"))?;
+    let mut bases: Vec<u64> = names
+        .iter()
+        .filter_map(|name| segment::segment_base(name))
+        .collect();
+    bases.sort_unstable();
+    if bases.first() != Some(&0) {
+        return Err(missing(backend, 0));
+    }
+    bases
+        .into_iter()
+        .map(|base| Segment::open(backend, &segment::segment_name(base), store_id).map(Arc::new))
+        .collect()
+}
+
+fn missing(backend: &dyn Backend, base: u64) -> OpenError {
+    OpenError::Corrupt {
+        file: backend.path(&segment::segment_name(base)),
+        offset: 0,
+        reason: "the file is missing, though the log goes on in it".into(),
+    }
+}

@@ -1,0 +1,112 @@
+//! Reading the log from its beginning, and looking for frames behind its end.
+
+use std::io;
+
+use crate::frame::{self, FrameKind};
+use crate::record::{self, Record};
+use crate::segment::Segment;
+use crate::window::Window;
+
+/// How much of a segment is read at once.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// What the frames read so far amount to.
+#[derive(Default)]
+pub(crate) struct Scan {
+    pub(crate) records: u64,
+    /// Position of the last record.
+    pub(crate) head: u64,
+    pub(crate) records_end: u64,
+    /// End of what a frame says was durable.
+    pub(crate) covered: u64,
+    pub(crate) session: Option<u32>,
+}
+
+/// Where the frames of a segment end.
+pub(crate) enum ScanEnd {
+    /// Behind a seal: the log goes on in the next segment.
+    Sealed(u64),
+    /// Where no valid frame follows.
+    Open(u64),
+}
+
+impl Scan {
+    /// Reads the frames of `segment`, which continues what was read before.
+    pub(crate) fn segment(
+        &mut self,
+        segment: &Segment,
+        each: &mut dyn FnMut(&Record<'_>),
+    ) -> io::Result<ScanEnd> {
+        let mut window = Window::with_len(CHUNK_BYTES.min(segment.size as usize));
+        let mut position = segment.first();
+        loop {
+            let Some((header, payload)) = window.frame(segment, position)? else {
+                return Ok(ScanEnd::Open(position));
+            };
+            if !header.continues(self.session) {
+                return Ok(ScanEnd::Open(position));
+            }
+            let end = position + header.len() as u64;
+            match header.kind {
+                FrameKind::Record => {
+                    let Some(record) = record::decode_payload(position, payload) else {
+                        return Ok(ScanEnd::Open(position));
+                    };
+                    each(&record);
+                    self.records += 1;
+                    self.head = position;
+                    self.records_end = end;
+                }
+                FrameKind::Anchor => {}
+                FrameKind::Seal => {}
+            }
+            self.session = Some(header.session);
+            self.covered = self.covered.max(header.durable(position));
+            if header.kind == FrameKind::Seal {
+                return Ok(ScanEnd::Sealed(end));
+            }
+            position = end;
+        }
+    }
+}
+
+/// What is in a segment behind the end of the log.
+pub(crate) struct Leftover {
+    /// Behind the last byte that is not zero.
+    pub(crate) end: u64,
+    /// A valid frame that says that the place looked from was durable.
+    pub(crate) claim: Option<u64>,
+}
+
+/// Looks through `segment` from position `from`, at every place where a frame can begin, for
+/// frames that say that `cut` was durable.
+pub(crate) fn leftover(segment: &Segment, from: u64, cut: u64) -> io::Result<Leftover> {
+    let mut chunks = Window::with_len(CHUNK_BYTES.min(segment.size as usize));
+    let mut frames = Window::default();
+    let mut found = Leftover {
+        end: from,
+        claim: None,
+    };
+    let mut at = from;
+    while at < segment.end() {
+        let len = (segment.end() - at).min(CHUNK_BYTES as u64) as usize;
+        let chunk = chunks.load(segment, segment.offset(at), len)?;
+        for (i, word) in chunk.chunks_exact(frame::ALIGN).enumerate() {
+            let mut bytes = [0; frame::ALIGN];
+            bytes.copy_from_slice(word);
+            let word = u64::from_le_bytes(bytes);
+            if word == 0 {
+                continue;
+            }
+            let position = at + (i * frame::ALIGN) as u64;
+            found.end = position + frame::ALIGN as u64;
+            if found.claim.is_none() && frame::may_begin(word) {
+                let frame = frames.frame(segment, position)?;
+                let claims = frame.is_some_and(|(header, _)| header.durable(position) > cut);
+                found.claim = claims.then_some(position);
+            }
+        }
+        at += len as u64;
+    }
+    Ok(found)
+}

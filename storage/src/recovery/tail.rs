@@ -1,0 +1,195 @@
+//! The end of the log after a crash: judged, cut, and made durable.
+
+use std::io;
+use std::sync::Arc;
+
+use super::scan::{self, Leftover};
+use super::{TornTail, io_error};
+use crate::Position;
+use crate::backend::{self, Backend};
+use crate::error::OpenError;
+use crate::segment::{self, Segment};
+
+/// How much is copied at once.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// What is behind the end of the log, by segment: the one that the log ends in, then later ones.
+pub(crate) struct Survey {
+    leftovers: Vec<Leftover>,
+}
+
+/// Looks at everything behind `end`, where no valid frame follows.
+///
+/// # Errors
+/// [`OpenError::Corrupt`] if a later frame says that `end` was durable.
+pub(crate) fn survey(
+    backend: &dyn Backend,
+    segments: &[Arc<Segment>],
+    later: &[Arc<Segment>],
+    end: u64,
+) -> Result<Survey, OpenError> {
+    let mut leftovers = Vec::new();
+    let last = segments.last().into_iter();
+    for segment in last.clone().chain(later) {
+        let from = end.max(segment.first());
+        let leftover =
+            scan::leftover(segment, from, end).map_err(io_error(backend, &segment.name, "read"))?;
+        if let (Some(claim), Some(damaged)) = (leftover.claim, segments.last()) {
+            return Err(OpenError::Corrupt {
+                file: backend.path(&damaged.name),
+                offset: damaged.offset(end),
+                reason: format!(
+                    "no valid record there, though the one at offset {} of {} says that it was \
+                     on disk",
+                    segment.offset(claim),
+                    segment.name
+                ),
+            });
+        }
+        leftovers.push(leftover);
+    }
+    Ok(Survey { leftovers })
+}
+
+/// Copies aside and removes what is behind `end`. Returns what was cut, and the next segment if
+/// it is there and unused.
+pub(crate) fn cut(
+    backend: &dyn Backend,
+    segments: &[Arc<Segment>],
+    later: Vec<Arc<Segment>>,
+    survey: Survey,
+    end: u64,
+) -> Result<(Option<TornTail>, Option<Arc<Segment>>), OpenError> {
+    let mut torn = TornTail {
+        position: Position(end),
+        bytes: 0,
+        copies: Vec::new(),
+        copies_incomplete: false,
+    };
+    // All copies are safe before the first byte is overwritten.
+    for (segment, leftover) in segments
+        .last()
+        .into_iter()
+        .chain(&later)
+        .zip(&survey.leftovers)
+    {
+        let from = end.max(segment.first());
+        if leftover.end > from {
+            torn.bytes += leftover.end - from;
+            keep_copy(backend, segment, from, leftover.end, &mut torn)?;
+        }
+    }
+    let mut leftovers = survey.leftovers.into_iter();
+    let mut next = None;
+    let mut expected = 0;
+    if let (Some(segment), Some(leftover)) = (segments.last(), leftovers.next()) {
+        expected = segment.end();
+        if leftover.end > end {
+            segment::zero(segment, end, leftover.end)
+                .and_then(|()| segment.file.sync_data())
+                .map_err(io_error(backend, &segment.name, "cut"))?;
+        }
+    }
+    let mut removed = false;
+    for (segment, leftover) in later.into_iter().zip(leftovers) {
+        if next.is_none() && segment.base == expected && leftover.end == segment.first() {
+            next = Some(segment);
+        } else {
+            backend
+                .remove(&segment.name)
+                .map_err(io_error(backend, &segment.name, "remove"))?;
+            removed = true;
+        }
+    }
+    if removed {
+        backend.sync_dir().map_err(io_error(backend, "", "sync"))?;
+    }
+    Ok(((torn.bytes > 0).then_some(torn), next))
+}
+
+/// Keeps a copy of `[from, to)` as a file of its own.
+///
+/// The bytes were never acknowledged, so a full disk is no reason not to open: the copy is then
+/// left out, and the report says so.
+fn keep_copy(
+    backend: &dyn Backend,
+    segment: &Segment,
+    from: u64,
+    to: u64,
+    torn: &mut TornTail,
+) -> Result<(), OpenError> {
+    let names = backend.list().map_err(io_error(backend, "", "list"))?;
+    // A second cut at the same place must not overwrite the first one's copy.
+    let name = std::iter::once(format!("torn-{from:016x}.bak"))
+        .chain((1..).map(|n: u64| format!("torn-{from:016x}-{n}.bak")))
+        .find(|name| !names.contains(name))
+        .unwrap_or_default();
+    match copy(backend, segment, from, to, &name) {
+        Ok(()) => torn.copies.push(backend.path(&name)),
+        Err(error) if backend::is_full(&error) => {
+            // Removed here or with the other temporary files at the next opening.
+            let _ = backend.remove(&format!("{name}.tmp"));
+            torn.copies_incomplete = true;
+        }
+        Err(error) => return Err(io_error(backend, &name, "write")(error)),
+    }
+    Ok(())
+}
+
+fn copy(
+    backend: &dyn Backend,
+    segment: &Segment,
+    from: u64,
+    to: u64,
+    name: &str,
+) -> io::Result<()> {
+    let temporary = format!("{name}.tmp");
+    let file = backend.create(&temporary)?;
+    each_chunk(segment, from, to, |at, bytes| {
+        file.write_all_at(bytes, at - from)
+    })?;
+    file.sync_data()?;
+    backend.rename(&temporary, name)?;
+    backend.sync_dir()
+}
+
+/// Makes durable what no frame says is durable: `[covered, end)` of the log, where `written` has
+/// its segments and the end of their frames.
+///
+/// It is written again, not only synced: a sync that failed in the last process can have left
+/// pages that look clean and never reached the disk.
+pub(crate) fn settle(
+    backend: &dyn Backend,
+    written: &[(&Arc<Segment>, u64)],
+    covered: u64,
+) -> Result<(), OpenError> {
+    for &(segment, end) in written {
+        let from = covered.max(segment.first());
+        if from < end {
+            each_chunk(segment, from, end, |at, bytes| {
+                segment.file.write_all_at(bytes, segment.offset(at))
+            })
+            .and_then(|()| segment.file.sync_data())
+            .map_err(io_error(backend, &segment.name, "make durable"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads `[from, to)` of a segment in chunks.
+fn each_chunk(
+    segment: &Segment,
+    from: u64,
+    to: u64,
+    mut each: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK_BYTES.min(to - from) as usize];
+    let mut at = from;
+    while at < to {
+        let len = (to - at).min(CHUNK_BYTES) as usize;
+        backend::read_exact_at(&*segment.file, &mut buffer[..len], segment.offset(at))?;
+        each(at, &buffer[..len])?;
+        at += len as u64;
+    }
+    Ok(())
+}

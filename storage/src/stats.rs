@@ -1,0 +1,118 @@
+//! Counters of a store, and its health.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::Position;
+
+/// Number of buckets in a [`Stats`] histogram.
+pub const BUCKETS: usize = 24;
+
+/// Whether the store takes appends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    Ok,
+    /// The disk's soft mark is reached: appends are refused until space is freed.
+    Full,
+    /// A write or sync failed: appends are refused until the process is restarted.
+    Poisoned {
+        /// The first failure.
+        reason: String,
+    },
+}
+
+/// A snapshot of a store's counters, each counted since it was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stats {
+    /// Batches committed.
+    pub commits: u64,
+    /// Records committed.
+    pub records: u64,
+    /// Bytes written to the log, frames and marks included.
+    pub bytes: u64,
+    /// Calls of `fdatasync` for the log.
+    pub syncs: u64,
+    /// Commits by number of records: bucket `i` counts those below 2^`i` and in no lower bucket;
+    /// the last counts all others.
+    pub batch_records: [u64; BUCKETS],
+    /// Commits by duration, from [`commit`](crate::Writer::commit)'s call to its return: bucket
+    /// `i` counts those below 2^`i` µs and in no lower bucket; the last counts all others.
+    pub commit_micros: [u64; BUCKETS],
+    /// Segment files of the log that hold records.
+    pub segments: usize,
+    /// End of what is known to be on disk, whatever the durability level.
+    pub durable: Position,
+    /// Position of the last visible record.
+    pub head: Position,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    commits: AtomicU64,
+    records: AtomicU64,
+    bytes: AtomicU64,
+    syncs: AtomicU64,
+    batch_records: [AtomicU64; BUCKETS],
+    commit_micros: [AtomicU64; BUCKETS],
+}
+
+impl Counters {
+    pub(crate) fn committed(&self, records: usize, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.commits.fetch_add(1, Relaxed);
+        self.records.fetch_add(records as u64, Relaxed);
+        self.batch_records[bucket(records as u64)].fetch_add(1, Relaxed);
+        self.commit_micros[bucket(micros)].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn wrote(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(crate) fn synced(&self) {
+        self.syncs.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self, segments: usize, durable: u64, head: u64) -> Stats {
+        let load =
+            |buckets: &[AtomicU64; BUCKETS]| std::array::from_fn(|i| buckets[i].load(Relaxed));
+        Stats {
+            commits: self.commits.load(Relaxed),
+            records: self.records.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
+            syncs: self.syncs.load(Relaxed),
+            batch_records: load(&self.batch_records),
+            commit_micros: load(&self.commit_micros),
+            segments,
+            durable: Position(durable),
+            head: Position(head),
+        }
+    }
+}
+
+/// The bucket whose upper bound is the first power of two above `value`.
+fn bucket(value: u64) -> usize {
+    ((u64::BITS - value.leading_zeros()) as usize).min(BUCKETS - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_powers_of_two() {
+        for (value, expected) in [
+            (0, 0),
+            (1, 1),
+            (2, 2),
+            (3, 2),
+            (4, 3),
+            (1000, 10),
+            (1024, 11),
+            (u64::MAX, BUCKETS - 1),
+        ] {
+            assert_eq!(bucket(value), expected, "{value}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Opening a store.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::backend::Backend;
+use crate::backend::file::FileBackend;
+use crate::error::OpenError;
+use crate::flush::Flusher;
+use crate::identity::{self, Identity};
+use crate::prepare::Preparer;
+use crate::record::Record;
+use crate::recovery::{self, RecoveryReport, io_error};
+use crate::segment::{self, HEADER_BYTES, SegmentFactory};
+use crate::shared::Shared;
+use crate::writer::{Tail, Writer};
+use crate::{Durability, Options, Reader};
+
+/// The timeline store: a folder with a log of events, and the timelines read from it.
+///
+/// Only opening goes through it; what is open is a [`Writer`] and [`Reader`]s.
+pub struct Store;
+
+/// A store that is open. The folder stays locked until the writer and all readers are dropped.
+pub struct Opened {
+    /// Appends to the log.
+    pub writer: Writer,
+    /// Reads; clone it freely.
+    pub reader: Reader,
+    /// What was found.
+    pub report: RecoveryReport,
+}
+
+impl Store {
+    /// Opens the store in the folder `dir`, creating both if they are missing.
+    ///
+    /// Every record is given to `replay` in log order before this returns; should it then return
+    /// an error, forget what was replayed. What is replayed is durable once this has returned.
+    /// An unfinished end of the log, never acknowledged, is cut off and a copy of it kept
+    /// ([`RecoveryReport::torn`]).
+    ///
+    /// # Errors
+    /// [`OpenError::Locked`] if the folder is in use, [`OpenError::Corrupt`] if acknowledged data
+    /// is damaged, [`OpenError::Version`] for another format, [`OpenError::Options`] for
+    /// contradicting options, [`OpenError::Io`] for what the file system answered.
+    pub fn open(
+        dir: &Path,
+        options: Options,
+        replay: &mut dyn FnMut(&Record<'_>),
+    ) -> Result<Opened, OpenError> {
+        let backend = FileBackend::new(dir).map_err(|source| OpenError::Io {
+            file: dir.to_path_buf(),
+            action: "open the folder",
+            source,
+        })?;
+        Store::open_with(Arc::new(backend), options, replay)
+    }
+
+    /// As [`open`](Self::open), on any [`Backend`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        backend: Arc<dyn Backend>,
+        options: Options,
+        replay: &mut dyn FnMut(&Record<'_>),
+    ) -> Result<Opened, OpenError> {
+        options.check().map_err(OpenError::Options)?;
+        let lock = backend.lock().map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => OpenError::Locked {
+                dir: backend.path(""),
+            },
+            _ => OpenError::Io {
+                file: backend.path(""),
+                action: "lock",
+                source,
+            },
+        })?;
+        remove_temporaries(&*backend)?;
+        let (identity, created) = identify(&backend, options.segment_bytes)?;
+        let mut log = recovery::recover(&*backend, identity.store_id, replay)?;
+        log.report.created = created;
+        let session = new_session(&*backend, log.last_session)?;
+
+        let current = log.segments[log.segments.len() - 1].clone();
+        let shared = Arc::new(Shared::new(
+            backend.clone(),
+            lock,
+            identity.key,
+            (log.segments, log.index),
+            log.head,
+            log.end,
+        ));
+        let factory = SegmentFactory {
+            backend: backend.clone(),
+            store_id: identity.store_id,
+            size: options.segment_bytes,
+        };
+        let preparer = Preparer::new(
+            factory,
+            shared.clone(),
+            options.reserve_bytes,
+            log.next,
+            options.background,
+        )
+        .map_err(io_error(&*backend, "", "start a thread for"))?;
+        let mut flusher = Flusher::new(shared.clone());
+        if options.background {
+            match options.durability {
+                Durability::Sync => Ok(()),
+                Durability::Interval(interval) => flusher.start(Some(interval)),
+                Durability::Os => flusher.start(None),
+            }
+            .map_err(io_error(&*backend, "", "start a thread for"))?;
+        }
+        let tail = Tail {
+            segment: current,
+            cursor: log.end,
+            session,
+            records_end: log.records_end,
+            covered: log.covered,
+        };
+        Ok(Opened {
+            writer: Writer::new(shared.clone(), options, tail, preparer, flusher),
+            reader: Reader::new(shared),
+            report: log.report,
+        })
+    }
+}
+
+/// Removes what an interrupted creation of a file left behind.
+fn remove_temporaries(backend: &dyn Backend) -> Result<(), OpenError> {
+    for name in backend.list().map_err(io_error(backend, "", "list"))? {
+        let ours = ["log-", "torn-", identity::NAME]
+            .iter()
+            .any(|prefix| name.starts_with(prefix));
+        if ours && name.ends_with(".tmp") {
+            backend
+                .remove(&name)
+                .map_err(io_error(backend, &name, "remove"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the identity of the store, or creates store and identity.
+///
+/// The first segment is made before the identity, so an identity without a log is damage and not
+/// a store that was never used.
+fn identify(backend: &Arc<dyn Backend>, size: u64) -> Result<(Identity, bool), OpenError> {
+    let names = backend.list().map_err(io_error(&**backend, "", "list"))?;
+    if names.iter().any(|name| name == identity::NAME) {
+        return Ok((Identity::read(&**backend)?, false));
+    }
+    for name in names
+        .iter()
+        .filter(|name| segment::segment_base(name).is_some())
+    {
+        let io = |action| io_error(&**backend, name, action);
+        if !is_unused(&**backend, name).map_err(io("read"))? {
+            return Err(OpenError::Corrupt {
+                file: backend.path(identity::NAME),
+                offset: 0,
+                reason: "the file is missing, though there is a log".into(),
+            });
+        }
+        backend.remove(name).map_err(io("remove"))?;
+    }
+    let identity = Identity::new(&**backend)?;
+    let factory = SegmentFactory {
+        backend: backend.clone(),
+        store_id: identity.store_id,
+        size,
+    };
+    factory
+        .create(0)
+        .map_err(io_error(&**backend, &segment::segment_name(0), "create"))?;
+    identity.write(&**backend)?;
+    Ok((identity, true))
+}
+
+/// Whether a segment file holds nothing behind its header.
+fn is_unused(backend: &dyn Backend, name: &str) -> io::Result<bool> {
+    let file = backend.open(name)?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = HEADER_BYTES;
+    loop {
+        let read = file.read_at(&mut buffer, at)?;
+        if buffer[..read].iter().any(|&byte| byte != 0) {
+            return Ok(false);
+        }
+        if read < buffer.len() {
+            return Ok(true);
+        }
+        at += read as u64;
+    }
+}
+
+/// A number for this writer that the last one did not have.
+fn new_session(backend: &dyn Backend, last: Option<u32>) -> Result<u32, OpenError> {
+    loop {
+        let mut bytes = [0; 4];
+        backend
+            .fill_random(&mut bytes)
+            .map_err(io_error(backend, "", "draw random bytes for"))?;
+        let session = u32::from_le_bytes(bytes);
+        if Some(session) != last {
+            return Ok(session);
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! The writer: batches under construction, and their commit.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::batch::{Batch, BatchPool};
+use crate::error::{AppendError, CommitError};
+use crate::flush::Flusher;
+use crate::frame::{self, FrameKind, Place};
+use crate::prepare::{PrepareError, Preparer};
+use crate::record::MAX_FANOUT;
+use crate::segment::Segment;
+use crate::shared::Shared;
+use crate::{Draft, Durability, IdBuildHasher, Options, Position, StoreKey, TimelineId};
+
+/// The one writer of a store.
+///
+/// [`append`](Self::append) records to the batch under construction, then
+/// [`commit`](Self::commit) it. Dropping the writer discards a batch under construction and
+/// closes the log as [`sync`](Self::sync) does, without a word about errors: call `sync` first to
+/// know.
+pub struct Writer {
+    shared: Arc<Shared>,
+    options: Options,
+    /// The segment the next frame goes to, and that frame's position.
+    segment: Arc<Segment>,
+    cursor: u64,
+    /// This writer's number in the frames.
+    session: u32,
+    batch: Batch,
+    /// Last sequences of the timelines in the batch.
+    pending: HashMap<TimelineId, u64, IdBuildHasher>,
+    pool: BatchPool,
+    preparer: Preparer,
+    flusher: Flusher,
+    last_sync: Instant,
+    /// End of the records written, and how far a frame on disk says that they are durable.
+    records_end: u64,
+    covered: u64,
+    /// `Send`, but not `Sync`.
+    _one: PhantomData<Cell<()>>,
+}
+
+/// Where the writer goes on.
+pub(crate) struct Tail {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) cursor: u64,
+    pub(crate) session: u32,
+    pub(crate) records_end: u64,
+    pub(crate) covered: u64,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        options: Options,
+        tail: Tail,
+        preparer: Preparer,
+        flusher: Flusher,
+    ) -> Self {
+        preparer.order(tail.segment.end());
+        let mut pool = BatchPool::default();
+        Writer {
+            batch: pool.take(tail.cursor),
+            pool,
+            shared,
+            options,
+            segment: tail.segment,
+            cursor: tail.cursor,
+            session: tail.session,
+            pending: HashMap::default(),
+            preparer,
+            flusher,
+            last_sync: Instant::now(),
+            records_end: tail.records_end,
+            covered: tail.covered,
+            _one: PhantomData,
+        }
+    }
+
+    /// The key that timeline ids are made with.
+    #[must_use]
+    pub fn key(&self) -> StoreKey {
+        self.shared.key
+    }
+
+    /// Adds a record to the batch under construction and says where it will be. No I/O; but at
+    /// the end of a segment it waits for the next one if that is not ready yet.
+    ///
+    /// # Errors
+    /// On any error the batch is as it was before. [`AppendError::Full`] passes when there is
+    /// space again, [`AppendError::BatchFull`] after a commit; [`AppendError::Poisoned`] does not
+    /// pass; the others are the caller's mistakes.
+    pub fn append(&mut self, draft: &Draft<'_>) -> Result<Position, AppendError> {
+        if let Some(reason) = self.shared.poisoned() {
+            return Err(AppendError::Poisoned {
+                reason: reason.into(),
+            });
+        }
+        self.check_size(draft)?;
+        self.check_seq(draft)?;
+        if self.shared.full.load(Ordering::Acquire) {
+            self.preparer.retry().map_err(|error| self.refuse(error))?;
+        }
+        let len = frame::frame_len(draft.record_bytes());
+        // Twice if the segment in stock was prepared under a smaller `segment_bytes`.
+        while !self.segment.fits(self.cursor, len) {
+            self.roll()?;
+        }
+        let position = self.cursor;
+        self.batch.push(draft, &self.segment, self.place());
+        self.cursor += len as u64;
+        if draft.seq != 0 {
+            self.pending.insert(draft.timeline, draft.seq);
+        }
+        Ok(Position(position))
+    }
+
+    /// Bytes in the batch under construction, as they will go to disk.
+    #[must_use]
+    pub fn batch_bytes(&self) -> usize {
+        self.batch.bytes()
+    }
+
+    /// Records in the batch under construction.
+    #[must_use]
+    pub fn batch_records(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// Writes the batch under construction, makes it as durable as
+    /// [`Options::durability`] says, and then makes it visible to readers, whole. An empty batch
+    /// is returned without I/O.
+    ///
+    /// # Errors
+    /// The outcome of the batch is then unknown: after a restart all of it may be there, or the
+    /// beginning, or nothing. It never becomes visible in this process, and the store is poisoned:
+    /// every later append and commit fails at once, while reads go on.
+    pub fn commit(&mut self) -> Result<Arc<Batch>, CommitError> {
+        self.check_poison()?;
+        if self.batch.is_empty() {
+            let mut empty = Batch::default();
+            empty.reset(self.cursor);
+            return Ok(Arc::new(empty));
+        }
+        let began = Instant::now();
+        self.pending.clear();
+        let next = self.pool.take(self.cursor);
+        let batch = std::mem::replace(&mut self.batch, next);
+        let claimed = self.shared.durable();
+        for (segment, position, bytes) in batch.writes() {
+            self.write(segment, position, bytes)?;
+        }
+        match self.options.durability {
+            Durability::Sync => {
+                self.flusher.sync()?;
+                self.covered = claimed;
+            }
+            Durability::Interval(interval) if !self.options.background => {
+                if self.last_sync.elapsed() >= interval {
+                    self.flusher.sync()?;
+                    self.last_sync = Instant::now();
+                }
+            }
+            Durability::Os if !self.options.background => {
+                if self.flusher.due() {
+                    self.flusher.sync()?;
+                }
+            }
+            // The flusher's thread does it.
+            Durability::Interval(_) | Durability::Os => {}
+        }
+        self.records_end = batch.end().0;
+        self.shared.publish(&batch);
+        self.shared.counters.committed(batch.len(), began.elapsed());
+        Ok(self.pool.publish(batch))
+    }
+
+    /// Forces everything committed to disk, and marks the log as durable up to there, so that
+    /// even damage to the last batch will be noticed. For a shutdown, or when there is nothing
+    /// to do. The mark is left out while a batch is under construction.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn sync(&mut self) -> Result<(), CommitError> {
+        self.check_poison()?;
+        self.flusher.sync()?;
+        if self.batch.bytes() > 0 || self.records_end <= self.covered {
+            return Ok(());
+        }
+        // There is always room: records end before `END_RESERVE`, and only one mark follows.
+        let mut bytes = Vec::with_capacity(frame::HEADER);
+        let place = self.place();
+        frame::push_mark(&mut bytes, FrameKind::Anchor, place);
+        let segment = self.segment.clone();
+        self.write(&segment, place.position, &bytes)?;
+        self.flusher.sync()?;
+        self.cursor += bytes.len() as u64;
+        self.covered = place.durable;
+        self.batch.reset(self.cursor);
+        Ok(())
+    }
+
+    fn check_poison(&self) -> Result<(), CommitError> {
+        match self.shared.poisoned() {
+            Some(reason) => Err(CommitError::Poisoned {
+                reason: reason.into(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_size(&self, draft: &Draft<'_>) -> Result<(), AppendError> {
+        let bytes = draft.record_bytes();
+        let max = self.options.max_record_bytes;
+        if bytes > max || draft.fanout.len() > MAX_FANOUT {
+            return Err(AppendError::TooLarge { bytes, max });
+        }
+        // A seal may have to go in front.
+        let more = frame::frame_len(bytes) + frame::HEADER;
+        if self.batch.bytes() + more > self.options.max_batch_bytes {
+            return Err(AppendError::BatchFull);
+        }
+        Ok(())
+    }
+
+    fn check_seq(&self, draft: &Draft<'_>) -> Result<(), AppendError> {
+        let Draft { timeline, seq, .. } = *draft;
+        if seq == 0 {
+            return Ok(());
+        }
+        let last = match self.pending.get(&timeline) {
+            Some(&last) => last,
+            None => self.shared.index.read().last_seq(timeline),
+        };
+        if seq <= last {
+            return Err(AppendError::Sequence {
+                timeline,
+                seq,
+                last,
+            });
+        }
+        Ok(())
+    }
+
+    /// Seals the segment and goes on in the next one.
+    fn roll(&mut self) -> Result<(), AppendError> {
+        let next = self.preparer.take().map_err(|error| self.refuse(error))?;
+        self.batch.push_seal(&self.segment, self.place());
+        self.segment = next;
+        self.cursor = self.segment.first();
+        self.preparer.order(self.segment.end());
+        Ok(())
+    }
+
+    fn refuse(&self, error: PrepareError) -> AppendError {
+        match error {
+            PrepareError::Full => AppendError::Full,
+            PrepareError::Failed(reason) => {
+                self.shared.poison(reason.clone());
+                AppendError::Poisoned { reason }
+            }
+        }
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            position: self.cursor,
+            durable: self.shared.durable(),
+            salt: self.segment.salt,
+            session: self.session,
+        }
+    }
+
+    fn write(&self, segment: &Arc<Segment>, at: u64, bytes: &[u8]) -> Result<(), CommitError> {
+        segment
+            .file
+            .write_all_at(bytes, segment.offset(at))
+            .map_err(|source| self.shared.fail(&segment.name, "write", source))?;
+        self.flusher.wrote(segment, at + bytes.len() as u64);
+        self.shared.counters.wrote(bytes.len());
+        Ok(())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some((segment, position)) = self.batch.origin() {
+            self.segment = segment;
+            self.cursor = position;
+            self.batch.reset(position);
+        }
+        let _ = self.sync();
+    }
+}
