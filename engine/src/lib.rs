@@ -1,1 +1,25 @@
 //! The Trunkline connection gateway.
+//!
+//! Shards hold the connections, the sequencer is the single writer of durable state, readers
+//! answer what needs the disk, the control thread speaks HTTP. Data flows one way:
+//!
+//! ```text
+//! shard ──commands──▶ sequencer ──append, fdatasync──▶ store
+//!   ▲                     │ committed events                │
+//!   └─────────────────────┘◀────────── readers ◀────────────┘
+//! ```
+//!
+//! The program is [`cli::run`]; [`gateway::Gateway`] is the same without a command line.
+
+pub mod cli;
+pub mod config;
+mod control;
+mod directory;
+mod event;
+pub mod gateway;
+mod ids;
+mod metrics;
+mod reader;
+mod sequencer;
+mod session;
+mod shard;

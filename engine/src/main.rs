@@ -1,2 +1,7 @@
-//! The gateway program.
-fn main() {}
+//! The gateway program: see [`trunkline::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    trunkline::cli::run(std::env::args_os())
+}

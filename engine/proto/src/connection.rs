@@ -165,11 +165,11 @@ impl Connection {
     /// The next header, taken from the input and what an earlier input left of it.
     fn next_header(&mut self, input: &mut &mut [u8]) -> Result<Option<Header>, FrameError> {
         let held = self.partial.as_ref().map_or(0, |p| p.header_len);
-        if held == 0 {
-            if let Some((header, size)) = frame::parse_header(input)? {
-                skip(input, size);
-                return Ok(Some(header));
-            }
+        if held == 0
+            && let Some((header, size)) = frame::parse_header(input)?
+        {
+            skip(input, size);
+            return Ok(Some(header));
         }
         let partial = self.partial.get_or_insert_default();
         while let Some(&byte) = input.first() {

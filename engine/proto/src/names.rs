@@ -49,6 +49,21 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    /// Writes the id into `buffer` and answers it.
+    pub fn write_into<'b>(&self, buffer: &'b mut [u8; MAX_CONVERSATION_BYTES]) -> &'b str {
+        let parts: [&str; 4] = match self {
+            Self::Direct(a, b) => ["u:", a, ":", b],
+            Self::Group(name) => ["g:", name, "", ""],
+        };
+        let mut end = 0;
+        for part in parts {
+            buffer[end..end + part.len()].copy_from_slice(part.as_bytes());
+            end += part.len();
+        }
+        // Whole strings, one behind the other.
+        std::str::from_utf8(&buffer[..end]).unwrap_or_default()
+    }
+
     /// Appends the id to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
@@ -108,5 +123,14 @@ mod tests {
         let mut id = Vec::new();
         Direct("alice", "bob").write(&mut id);
         assert_eq!(id, b"u:alice:bob");
+        let mut buffer = [0; MAX_CONVERSATION_BYTES];
+        let longest = "x".repeat(MAX_NAME_BYTES);
+        for (name, expected) in [
+            (Direct("alice", "bob"), "u:alice:bob".to_owned()),
+            (Group("eng"), "g:eng".to_owned()),
+            (Direct(&longest, &longest), format!("u:{longest}:{longest}")),
+        ] {
+            assert_eq!(name.write_into(&mut buffer), expected);
+        }
     }
 }

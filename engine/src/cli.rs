@@ -1,0 +1,131 @@
+//! The command line: `trunkline serve`, `trunkline check-config`.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, LogFormat, Settings};
+use crate::gateway::Gateway;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "trunkline",
+    version,
+    about = "A connection gateway for instant messaging"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway until SIGTERM or SIGINT
+    Serve(Source),
+    /// Print the resolved configuration, or say what is wrong with it and where
+    CheckConfig(Source),
+}
+
+/// Every setting is also an environment variable (TRUNKLINE_...) and a key of the file; a flag
+/// comes before the environment, that before the file, that before the default.
+#[derive(Debug, clap::Args)]
+struct Source {
+    /// A TOML file of settings
+    #[arg(long, env = "TRUNKLINE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Source {
+    fn resolve(self) -> anyhow::Result<Config> {
+        let file = match &self.config {
+            Some(file) => Settings::from_file(file)?,
+            None => Settings::default(),
+        };
+        Ok(self.settings.resolve(file)?)
+    }
+}
+
+/// Runs the program with these arguments, the first being its name.
+///
+/// Exit codes: 0 done as asked, 1 it failed, 2 the arguments or the configuration are wrong.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors and go to standard output.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let (source, serves) = match cli.command {
+        Command::Serve(source) => (source, true),
+        Command::CheckConfig(source) => (source, false),
+    };
+    let config = match source.resolve() {
+        Ok(config) => config,
+        Err(error) => return report(&error, 2),
+    };
+    if !serves {
+        return match std::io::stdout().write_all(config.to_toml().as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => report(&error.into(), 1),
+        };
+    }
+    match serve(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error, 1),
+    }
+}
+
+fn report(error: &anyhow::Error, code: u8) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "trunkline: {error:#}");
+    ExitCode::from(code)
+}
+
+fn serve(config: &Config) -> anyhow::Result<()> {
+    start_log(config);
+    // Before any thread starts, so that no other thread takes the signals.
+    let mut signals = signal_hook::iterator::Signals::new([
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGINT,
+    ])
+    .context("cannot watch signals")?;
+    let gateway = Gateway::start(config)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "ready ws=ws://{}/v1/ws control=http://{} shards={} durability={}",
+        gateway.listen(),
+        gateway.control(),
+        config.shards,
+        config.durability
+    )
+    .and_then(|()| out.flush())
+    .context("cannot say on standard output that the gateway is ready")?;
+    drop(out);
+    if let Some(signal) = signals.forever().next() {
+        tracing::info!(signal, "stopping");
+    }
+    gateway.stop()
+}
+
+fn start_log(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::new(&config.log);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // A log that is there already is the embedding program's.
+    let _ = match config.log_format {
+        LogFormat::Text => {
+            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            log.with_ansi(colours).try_init()
+        }
+        LogFormat::Json => log.json().try_init(),
+    };
+}

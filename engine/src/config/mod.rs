@@ -1,0 +1,89 @@
+//! The gateway's settings: flags, environment, file, defaults, in this order of precedence.
+
+mod limits;
+mod settings;
+mod units;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use limits::Limits;
+pub use settings::Settings;
+pub use units::{ByteSize, Durability, Duration};
+
+/// How log lines look.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    clap::ValueEnum,
+    serde::Deserialize,
+    serde::Serialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One object per line.
+    Json,
+}
+
+/// A resolved configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where WebSockets connect.
+    pub listen: SocketAddr,
+    /// Where HTTP is served.
+    pub control: SocketAddr,
+    /// The store's folder.
+    pub data: PathBuf,
+    /// Event loops, each a thread.
+    pub shards: usize,
+    /// When a message counts as stored.
+    pub durability: Durability,
+    /// Most connections in all.
+    pub max_connections: usize,
+    /// What one client may do.
+    pub limits: Limits,
+    /// How long an idempotency key is known.
+    pub idempotency_window: std::time::Duration,
+    /// Most idempotency keys known.
+    pub idempotency_keys: usize,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Which log lines are written (the syntax of `tracing_subscriber`'s `EnvFilter`).
+    pub log: String,
+}
+
+/// Settings that cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {source}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no TOML, has an unknown key or a value out of range; the text says where.
+    #[error("{}: {error}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, with line and column.
+        error: Box<toml::de::Error>,
+    },
+    /// A setting has a value that cannot work.
+    #[error("{setting}: {problem}")]
+    Value {
+        /// The setting, as it is named in the file.
+        setting: &'static str,
+        /// What is wrong and how to mend it.
+        problem: String,
+    },
+}

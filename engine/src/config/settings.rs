@@ -1,0 +1,326 @@
+//! What can be set, by flag, environment or file.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::units::{ByteSize, Durability, Duration};
+use super::{Config, ConfigError, Limits, LogFormat};
+use crate::directory::MAX_SHARDS;
+
+/// The settings of one source; what is missing is looked for in the next.
+///
+/// In the file a setting has the flag's name with underscores; in the environment that in
+/// capitals behind `TRUNKLINE_`.
+#[derive(Debug, Clone, Default, clap::Args, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Address for WebSockets; port 0 picks a free one [default: 127.0.0.1:7700]
+    #[arg(long, env = "TRUNKLINE_LISTEN", value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Address for HTTP: health, metrics; port 0 picks a free one [default: 127.0.0.1:7701]
+    #[arg(long, env = "TRUNKLINE_CONTROL", value_name = "ADDR")]
+    pub control: Option<SocketAddr>,
+    /// Folder of the store, made where it is missing [default: trunkline-data]
+    #[arg(long, env = "TRUNKLINE_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Event loops, each with a thread [default: one per core]
+    #[arg(long, env = "TRUNKLINE_SHARDS", value_name = "N")]
+    pub shards: Option<usize>,
+    /// When a message counts as stored: sync, interval:<ms> or os [default: sync]
+    #[arg(long, env = "TRUNKLINE_DURABILITY", value_name = "LEVEL")]
+    pub durability: Option<Durability>,
+    /// Let clients name themselves: for development, on loopback addresses only
+    #[arg(long, env = "TRUNKLINE_DEV_AUTH", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub dev_auth: Option<bool>,
+    /// Most connections in all [default: 100000]
+    #[arg(long, env = "TRUNKLINE_MAX_CONNECTIONS", value_name = "N")]
+    pub max_connections: Option<usize>,
+    /// Longest WebSocket message [default: 1MiB]
+    #[arg(long, env = "TRUNKLINE_MESSAGE_BYTES", value_name = "SIZE")]
+    pub message_bytes: Option<ByteSize>,
+    /// Longest text of a message [default: 64KiB]
+    #[arg(long, env = "TRUNKLINE_TEXT_BYTES", value_name = "SIZE")]
+    pub text_bytes: Option<ByteSize>,
+    /// Longest idempotency key [default: 128B]
+    #[arg(long, env = "TRUNKLINE_KEY_BYTES", value_name = "SIZE")]
+    pub key_bytes: Option<ByteSize>,
+    /// What may wait for one connection before live pushes are dropped [default: 1MiB]
+    #[arg(long, env = "TRUNKLINE_OUTBOX_BYTES", value_name = "SIZE")]
+    pub outbox_bytes: Option<ByteSize>,
+    /// Time for the HTTP upgrade [default: 10s]
+    #[arg(long, env = "TRUNKLINE_HANDSHAKE_TIMEOUT", value_name = "TIME")]
+    pub handshake_timeout: Option<Duration>,
+    /// Time for `connect` after the upgrade [default: 10s]
+    #[arg(long, env = "TRUNKLINE_CONNECT_TIMEOUT", value_name = "TIME")]
+    pub connect_timeout: Option<Duration>,
+    /// Silence after which a client is pinged [default: 25s]
+    #[arg(long, env = "TRUNKLINE_PING_INTERVAL", value_name = "TIME")]
+    pub ping_interval: Option<Duration>,
+    /// Time for the answer to a ping [default: 10s]
+    #[arg(long, env = "TRUNKLINE_PONG_TIMEOUT", value_name = "TIME")]
+    pub pong_timeout: Option<Duration>,
+    /// How long a client may read nothing of what waits for it [default: 30s]
+    #[arg(long, env = "TRUNKLINE_WRITE_TIMEOUT", value_name = "TIME")]
+    pub write_timeout: Option<Duration>,
+    /// Clients told to reconnect spread over this time [default: 30s]
+    #[arg(long, env = "TRUNKLINE_RECONNECT_DELAY", value_name = "TIME")]
+    pub reconnect_delay: Option<Duration>,
+    /// How long an idempotency key is known [default: 24h]
+    #[arg(long, env = "TRUNKLINE_IDEMPOTENCY_WINDOW", value_name = "TIME")]
+    pub idempotency_window: Option<Duration>,
+    /// Most idempotency keys known; 48 bytes of memory each [default: 1000000]
+    #[arg(long, env = "TRUNKLINE_IDEMPOTENCY_KEYS", value_name = "N")]
+    pub idempotency_keys: Option<usize>,
+    /// How log lines look [default: text]
+    #[arg(long, env = "TRUNKLINE_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// Which log lines are written, such as info or trunkline=debug [default: info]
+    #[arg(long, env = "TRUNKLINE_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+fn value(setting: &'static str, problem: impl Into<String>) -> ConfigError {
+    ConfigError::Value {
+        setting,
+        problem: problem.into(),
+    }
+}
+
+impl Settings {
+    /// Reads the settings of a file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has something in it that is no setting.
+    pub fn from_file(file: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Unreadable {
+            file: file.to_owned(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|error| ConfigError::File {
+            file: file.to_owned(),
+            error: Box::new(error),
+        })
+    }
+
+    /// The configuration of flags and environment (`self`) before the file before the defaults.
+    ///
+    /// # Errors
+    /// A value cannot work, alone or beside the others.
+    pub fn resolve(self, file: Self) -> Result<Config, ConfigError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let time = |flag: Option<Duration>, file: Option<Duration>, seconds| {
+            flag.or(file)
+                .map_or(std::time::Duration::from_secs(seconds), |time| time.0)
+        };
+        let size = |flag: Option<ByteSize>, file: Option<ByteSize>, bytes: usize| {
+            flag.or(file)
+                .map_or(bytes, |size| usize::try_from(size.0).unwrap_or(usize::MAX))
+        };
+        let delay = time(self.reconnect_delay, file.reconnect_delay, 30);
+        let limits = Limits {
+            message_bytes: size(self.message_bytes, file.message_bytes, 1 << 20),
+            text_bytes: size(self.text_bytes, file.text_bytes, 64 << 10),
+            key_bytes: size(self.key_bytes, file.key_bytes, 128),
+            page: 500,
+            outbox_bytes: size(self.outbox_bytes, file.outbox_bytes, 1 << 20),
+            handshake_timeout: time(self.handshake_timeout, file.handshake_timeout, 10),
+            connect_timeout: time(self.connect_timeout, file.connect_timeout, 10),
+            ping_interval: time(self.ping_interval, file.ping_interval, 25),
+            pong_timeout: time(self.pong_timeout, file.pong_timeout, 10),
+            write_timeout: time(self.write_timeout, file.write_timeout, 30),
+            reconnect_delay_ms: [0, delay.as_millis() as u64],
+        };
+        let dev_auth = self.dev_auth.or(file.dev_auth).unwrap_or(false);
+        let local = |port| SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port);
+        let config = Config {
+            listen: self.listen.or(file.listen).unwrap_or(local(7700)),
+            control: self.control.or(file.control).unwrap_or(local(7701)),
+            data: self
+                .data
+                .or(file.data)
+                .unwrap_or_else(|| "trunkline-data".into()),
+            shards: self.shards.or(file.shards).unwrap_or(cores),
+            durability: self.durability.or(file.durability).unwrap_or_default(),
+            max_connections: self
+                .max_connections
+                .or(file.max_connections)
+                .unwrap_or(100_000),
+            limits,
+            idempotency_window: time(self.idempotency_window, file.idempotency_window, 86_400),
+            idempotency_keys: self
+                .idempotency_keys
+                .or(file.idempotency_keys)
+                .unwrap_or(1_000_000),
+            log_format: self.log_format.or(file.log_format).unwrap_or_default(),
+            log: self.log.or(file.log).unwrap_or_else(|| "info".into()),
+        };
+        config.check(dev_auth)?;
+        Ok(config)
+    }
+}
+
+impl Config {
+    fn check(&self, dev_auth: bool) -> Result<(), ConfigError> {
+        if !dev_auth {
+            return Err(value(
+                "dev_auth",
+                "this version authenticates nobody: give --dev-auth to let clients name \
+                 themselves, on a loopback address",
+            ));
+        }
+        for (setting, address) in [("listen", self.listen), ("control", self.control)] {
+            if !address.ip().is_loopback() {
+                return Err(value(
+                    setting,
+                    format!(
+                        "{address} is not a loopback address, and with --dev-auth anybody who \
+                         reaches it can be anybody: use 127.0.0.1 or [::1]"
+                    ),
+                ));
+            }
+        }
+        if !(1..=MAX_SHARDS).contains(&self.shards) {
+            return Err(value(
+                "shards",
+                format!("{} is not 1 to {MAX_SHARDS}", self.shards),
+            ));
+        }
+        if self.max_connections == 0 {
+            return Err(value("max_connections", "at least 1"));
+        }
+        let limits = &self.limits;
+        if !(1_024..=8 << 20).contains(&limits.message_bytes) {
+            return Err(value("message_bytes", "from 1KiB to 8MiB"));
+        }
+        for (setting, bytes) in [
+            ("text_bytes", limits.text_bytes),
+            ("key_bytes", limits.key_bytes),
+        ] {
+            if bytes == 0 || bytes > limits.message_bytes {
+                return Err(value(setting, "from 1B to message_bytes"));
+            }
+        }
+        if limits.outbox_bytes < 4_096 {
+            return Err(value("outbox_bytes", "at least 4KiB"));
+        }
+        for (setting, time) in [
+            ("handshake_timeout", limits.handshake_timeout),
+            ("connect_timeout", limits.connect_timeout),
+            ("ping_interval", limits.ping_interval),
+            ("pong_timeout", limits.pong_timeout),
+            ("write_timeout", limits.write_timeout),
+        ] {
+            if !(100..=86_400_000).contains(&time.as_millis()) {
+                return Err(value(setting, "from 100ms to 24h"));
+            }
+        }
+        if tracing_subscriber::EnvFilter::try_new(&self.log).is_err() {
+            return Err(value(
+                "log",
+                format!("{:?} is no filter, such as info", self.log),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The configuration as a file that resolves to it.
+    pub fn to_toml(&self) -> String {
+        let time = |time| Some(Duration(time));
+        let size = |bytes: usize| Some(ByteSize(bytes as u64));
+        let limits = &self.limits;
+        let settings = Settings {
+            listen: Some(self.listen),
+            control: Some(self.control),
+            data: Some(self.data.clone()),
+            shards: Some(self.shards),
+            durability: Some(self.durability),
+            dev_auth: Some(true),
+            max_connections: Some(self.max_connections),
+            message_bytes: size(limits.message_bytes),
+            text_bytes: size(limits.text_bytes),
+            key_bytes: size(limits.key_bytes),
+            outbox_bytes: size(limits.outbox_bytes),
+            handshake_timeout: time(limits.handshake_timeout),
+            connect_timeout: time(limits.connect_timeout),
+            ping_interval: time(limits.ping_interval),
+            pong_timeout: time(limits.pong_timeout),
+            write_timeout: time(limits.write_timeout),
+            reconnect_delay: time(std::time::Duration::from_millis(
+                limits.reconnect_delay_ms[1],
+            )),
+            idempotency_window: time(self.idempotency_window),
+            idempotency_keys: Some(self.idempotency_keys),
+            log_format: Some(self.log_format),
+            log: Some(self.log.clone()),
+        };
+        // Every field has a TOML form.
+        toml::to_string(&settings).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Settings {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn flags_come_before_the_file_before_the_defaults() {
+        let flags = Settings {
+            shards: Some(3),
+            dev_auth: Some(true),
+            ..Settings::default()
+        };
+        let config = flags
+            .resolve(file("shards = 5\nping_interval = \"3s\""))
+            .unwrap();
+        assert_eq!(config.shards, 3);
+        assert_eq!(config.limits.ping_interval.as_secs(), 3);
+        assert_eq!(config.listen.port(), 7700);
+    }
+
+    #[test]
+    fn the_printed_configuration_resolves_to_itself() {
+        let config = Settings::default()
+            .resolve(file(
+                "dev_auth = true\ndurability = \"interval:20\"\noutbox_bytes = \"3MB\"",
+            ))
+            .unwrap();
+        let again = Settings::default()
+            .resolve(file(&config.to_toml()))
+            .unwrap();
+        assert_eq!(config.to_toml(), again.to_toml());
+        assert!(config.to_toml().contains("outbox_bytes = \"3MB\""));
+    }
+
+    #[test]
+    fn what_cannot_work_is_named() {
+        let check = |text: &str, setting: &str| {
+            let error = Settings::default()
+                .resolve(file(text))
+                .unwrap_err()
+                .to_string();
+            assert!(error.starts_with(setting), "{text}: {error}");
+        };
+        check("", "dev_auth:");
+        check("dev_auth = true\nlisten = \"0.0.0.0:7700\"", "listen:");
+        check("dev_auth = true\ncontrol = \"10.0.0.1:1\"", "control:");
+        check("dev_auth = true\nshards = 0", "shards:");
+        check("dev_auth = true\nshards = 129", "shards:");
+        check("dev_auth = true\nmessage_bytes = \"1B\"", "message_bytes:");
+        check("dev_auth = true\ntext_bytes = \"2MiB\"", "text_bytes:");
+        check("dev_auth = true\npong_timeout = \"1ms\"", "pong_timeout:");
+        check("dev_auth = true\nlog = \"a=b=c\"", "log:");
+        let unknown = toml::from_str::<Settings>("shard = 1")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            unknown.contains("shard") && unknown.contains("line 1"),
+            "{unknown}"
+        );
+    }
+}

@@ -1,0 +1,251 @@
+//! The bodies of stored records: what an event says, as tagged fields.
+//!
+//! A body is a row of fields, each a tag byte, the length of its value as a varint (LEB128) and
+//! the value. Readers pass over tags that they do not know, so a later version can add fields.
+
+use std::borrow::Cow;
+
+use trunkline_proto::Str;
+use trunkline_proto::message::{Event, Media, Message, Push, Receipt};
+use trunkline_storage::{Position, Record};
+
+/// What kind of event a record is: the store's `kind`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Message = 1,
+    Receipt = 2,
+}
+
+impl Kind {
+    pub(crate) fn of(record: &Record<'_>) -> Option<Self> {
+        match record.kind {
+            1 => Some(Self::Message),
+            2 => Some(Self::Receipt),
+            _ => None,
+        }
+    }
+}
+
+/// The fields of all kinds. Tags are part of the disk format: never reuse one.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Body<'a> {
+    pub(crate) conversation: &'a str,
+    /// The organisation; empty for the only one of a gateway without namespaces.
+    pub(crate) namespace: &'a str,
+    /// The sender, or whose watermarks these are.
+    pub(crate) user: &'a str,
+    pub(crate) device: &'a str,
+    pub(crate) key: Option<&'a str>,
+    pub(crate) text: Option<&'a str>,
+    pub(crate) mime: Option<&'a str>,
+    pub(crate) data: Option<&'a [u8]>,
+    pub(crate) url: Option<&'a str>,
+    pub(crate) size: Option<u64>,
+    pub(crate) delivered: u64,
+    pub(crate) read: u64,
+}
+
+mod tag {
+    pub(super) const CONVERSATION: u8 = 1;
+    pub(super) const NAMESPACE: u8 = 2;
+    pub(super) const USER: u8 = 3;
+    pub(super) const DEVICE: u8 = 4;
+    pub(super) const KEY: u8 = 5;
+    pub(super) const TEXT: u8 = 6;
+    pub(super) const MIME: u8 = 7;
+    pub(super) const DATA: u8 = 8;
+    pub(super) const URL: u8 = 9;
+    pub(super) const SIZE: u8 = 10;
+    pub(super) const DELIVERED: u8 = 11;
+    pub(super) const READ: u8 = 12;
+}
+
+impl<'a> Body<'a> {
+    /// Appends the fields that are set.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        field(out, tag::CONVERSATION, self.conversation.as_bytes());
+        if !self.namespace.is_empty() {
+            field(out, tag::NAMESPACE, self.namespace.as_bytes());
+        }
+        field(out, tag::USER, self.user.as_bytes());
+        if !self.device.is_empty() {
+            field(out, tag::DEVICE, self.device.as_bytes());
+        }
+        for (tag, value) in [
+            (tag::KEY, self.key.map(str::as_bytes)),
+            (tag::TEXT, self.text.map(str::as_bytes)),
+            (tag::MIME, self.mime.map(str::as_bytes)),
+            (tag::DATA, self.data),
+            (tag::URL, self.url.map(str::as_bytes)),
+        ] {
+            if let Some(value) = value {
+                field(out, tag, value);
+            }
+        }
+        if let Some(size) = self.size {
+            field(out, tag::SIZE, &size.to_le_bytes());
+        }
+        write_marks(out, self.delivered, self.read);
+    }
+
+    /// Reads a body; `None` where it is not one.
+    pub(crate) fn read(mut bytes: &'a [u8]) -> Option<Self> {
+        let mut body = Self::default();
+        while let Some((&tag, rest)) = bytes.split_first() {
+            let (len, rest) = varint(rest)?;
+            let (value, rest) = rest.split_at_checked(len)?;
+            bytes = rest;
+            let text = || std::str::from_utf8(value).ok();
+            let number = || Some(u64::from_le_bytes(value.try_into().ok()?));
+            match tag {
+                tag::CONVERSATION => body.conversation = text()?,
+                tag::NAMESPACE => body.namespace = text()?,
+                tag::USER => body.user = text()?,
+                tag::DEVICE => body.device = text()?,
+                tag::KEY => body.key = Some(text()?),
+                tag::TEXT => body.text = Some(text()?),
+                tag::MIME => body.mime = Some(text()?),
+                tag::DATA => body.data = Some(value),
+                tag::URL => body.url = Some(text()?),
+                tag::SIZE => body.size = Some(number()?),
+                tag::DELIVERED => body.delivered = number()?,
+                tag::READ => body.read = number()?,
+                _ => {}
+            }
+        }
+        Some(body)
+    }
+
+    /// The message that a record holds.
+    pub(crate) fn message(self, record: &Record<'_>) -> Message<'a> {
+        Message {
+            conversation: self.conversation.into(),
+            seq: record.seq,
+            from: self.user.into(),
+            device: self.device.into(),
+            time: record.time,
+            key: self.key.map(Str::from),
+            text: self.text.map(Str::from),
+            media: self.mime.map(|mime| Media {
+                mime: mime.into(),
+                data: self.data.map(Cow::Borrowed),
+                url: self.url.map(Str::from),
+                size: self.size,
+            }),
+        }
+    }
+
+    fn receipt(self, record: &Record<'_>) -> Receipt<'a> {
+        Receipt {
+            conversation: self.conversation.into(),
+            user: self.user.into(),
+            delivered: self.delivered,
+            read: self.read,
+            time: record.time,
+        }
+    }
+}
+
+/// The push of a stored event; `None` for a kind or body of a later version.
+pub(crate) fn push<'a>(record: &Record<'a>) -> Option<Push<'a>> {
+    let body = Body::read(record.body)?;
+    let event = match Kind::of(record)? {
+        Kind::Message => Event::Message(body.message(record)),
+        Kind::Receipt => Event::Receipt(body.receipt(record)),
+    };
+    Some(Push {
+        pos: Some(pos(record.position)),
+        event,
+    })
+}
+
+/// A position as clients keep it.
+pub(crate) fn pos(position: Position) -> Str<'static> {
+    position.0.to_string().into()
+}
+
+/// Reads back a position that a client kept.
+pub(crate) fn parse_pos(pos: &str) -> Option<Position> {
+    // `u64::from_str` takes a leading plus sign; we never gave one out.
+    (!pos.starts_with('+'))
+        .then(|| pos.parse().ok().map(Position))
+        .flatten()
+}
+
+/// Appends the watermark fields, those that are not 0.
+pub(crate) fn write_marks(out: &mut Vec<u8>, delivered: u64, read: u64) {
+    for (tag, mark) in [(tag::DELIVERED, delivered), (tag::READ, read)] {
+        if mark != 0 {
+            field(out, tag, &mark.to_le_bytes());
+        }
+    }
+}
+
+fn field(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
+    out.push(tag);
+    let mut len = value.len();
+    while len >= 0x80 {
+        out.push(len as u8 | 0x80);
+        len >>= 7;
+    }
+    out.push(len as u8);
+    out.extend_from_slice(value);
+}
+
+fn varint(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let mut value = 0;
+    for (i, &byte) in bytes.iter().enumerate().take(5) {
+        value |= usize::from(byte & 0x7f) << (7 * i);
+        if byte < 0x80 {
+            return Some((value, &bytes[i + 1..]));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_round_trip_and_survive_unknown_fields() {
+        let text = "x".repeat(300);
+        let body = Body {
+            conversation: "u:alice:bob",
+            namespace: "acme",
+            user: "alice",
+            device: "phone",
+            key: Some("k"),
+            text: Some(&text),
+            mime: Some("image/png"),
+            data: Some(&[0, 1, 255]),
+            url: Some("https://x"),
+            size: Some(7),
+            delivered: 5,
+            read: 4,
+        };
+        let mut bytes = Vec::new();
+        body.write(&mut bytes);
+        field(&mut bytes, 200, b"from a later version");
+        assert_eq!(Body::read(&bytes).as_ref(), Some(&body));
+        let mut empty = Vec::new();
+        Body::default().write(&mut empty);
+        assert_eq!(Body::read(&empty), Some(Body::default()));
+        for cut in [1, 2, 5, bytes.len() - 1] {
+            assert_ne!(
+                Body::read(&bytes[..cut]).as_ref(),
+                Some(&body),
+                "cut at {cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn positions_are_opaque_but_checked() {
+        assert_eq!(parse_pos(&pos(Position(42))), Some(Position(42)));
+        for bad in ["", "x", "-1", "+1", "18446744073709551616", " 1"] {
+            assert_eq!(parse_pos(bad), None, "{bad:?}");
+        }
+    }
+}

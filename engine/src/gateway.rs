@@ -1,0 +1,322 @@
+//! A running gateway: its threads, and the order in which they start and stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use anyhow::Context;
+use crossbeam::channel;
+use mio::{Poll, Waker};
+use trunkline_storage::{
+    CommitError, Durability as StoreDurability, Opened, Options, Reader, Store,
+};
+
+use crate::config::{Config, Durability};
+use crate::control::{self, Control};
+use crate::directory::Directory;
+use crate::ids::Ids;
+use crate::metrics::Metrics;
+use crate::reader;
+use crate::sequencer::Sequencer;
+use crate::sequencer::idempotency::{KeyHasher, Window};
+use crate::sequencer::state::State;
+use crate::shard::mailbox::{Mail, Mailbox};
+use crate::shard::{Parts, Shard, WAKE, descriptors, listener};
+
+/// Threads that read the store.
+const READERS: usize = 2;
+
+/// A running gateway. Dropping it leaves its threads running: call [`Gateway::stop`].
+pub struct Gateway {
+    listen: SocketAddr,
+    control: Control,
+    ready: Arc<AtomicBool>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    shards: Vec<JoinHandle<std::io::Result<()>>>,
+    sequencer: JoinHandle<Result<(), CommitError>>,
+    readers: Vec<JoinHandle<()>>,
+    store: Reader,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway")
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Opens the store, binds the addresses and starts the threads. Returns once clients can
+    /// connect.
+    ///
+    /// # Errors
+    /// The store does not open, an address cannot be bound, a thread cannot be started.
+    pub fn start(config: &Config) -> anyhow::Result<Self> {
+        let tables = descriptors::plan(config.max_connections)
+            .context("cannot read the descriptor limit")?;
+        report(config, &tables);
+        let listen = listener::probe(config.listen)
+            .with_context(|| format!("cannot listen on {}", config.listen))?;
+        let (mailboxes, seeds) = seed_shards(config.shards, tables.private)?;
+
+        let (opened, state, keys) = open_store(config)?;
+        let Opened {
+            writer,
+            reader: store,
+            ..
+        } = opened;
+        let metrics = Arc::new(Metrics::new(config.shards));
+        let directory = Arc::new(Directory::new(store.head()));
+        let (to_sequencer, commands) = channel::bounded(crate::sequencer::QUEUE);
+        let (to_readers, jobs) = channel::bounded(reader::QUEUE);
+        let sequencer = Sequencer::new(
+            writer,
+            state,
+            Arc::clone(&directory),
+            mailboxes.clone(),
+            Arc::clone(&metrics.sequencer),
+        );
+        let sequencer = spawn("sequencer", move || sequencer.run(&commands))?;
+        let readers = (0..READERS)
+            .map(|i| {
+                let (store, jobs, mailboxes) = (store.clone(), jobs.clone(), mailboxes.clone());
+                spawn(&format!("reader-{i}"), move || {
+                    reader::run(&store, &jobs, &mailboxes)
+                })
+            })
+            .collect::<anyhow::Result<_>>()?;
+        let ready = Arc::new(AtomicBool::new(false));
+        let shown = control::Shown {
+            ready: Arc::clone(&ready),
+            metrics: Arc::clone(&metrics),
+            store: store.clone(),
+        };
+        let control = control::start(config.control, shown)?;
+
+        let total = Arc::new(AtomicUsize::new(0));
+        let limits = Arc::new(config.limits.clone());
+        let mut shards = Vec::new();
+        for (index, seed) in seeds.into_iter().enumerate() {
+            shards.push(seed.grow(Parts {
+                index,
+                mailbox: Arc::clone(&mailboxes[index]),
+                listen,
+                room: tables.per_shard,
+                total: Arc::clone(&total),
+                max_total: config.max_connections,
+                limits: Arc::clone(&limits),
+                ids: Ids(store.key()),
+                keys: keys.clone(),
+                directory: Arc::clone(&directory),
+                metrics: Arc::clone(&metrics.shards[index]),
+                sequencer: to_sequencer.clone(),
+                readers: to_readers.clone(),
+            })?);
+        }
+        ready.store(true, Ordering::SeqCst);
+        tracing::info!(%listen, control = %control.address(), data = %config.data.display(), "ready");
+        Ok(Self {
+            listen,
+            control,
+            ready,
+            mailboxes,
+            shards,
+            sequencer,
+            readers,
+            store,
+        })
+    }
+
+    /// Where WebSockets connect.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where HTTP is served.
+    pub fn control(&self) -> SocketAddr {
+        self.control.address()
+    }
+
+    /// Stops: no new connections, what is in flight is answered, clients are told to reconnect
+    /// later, the store is synced.
+    ///
+    /// # Errors
+    /// The store failed while the gateway ran or now: what was acknowledged is safe, the reason
+    /// should be looked at before the next start. Or a thread failed.
+    pub fn stop(self) -> anyhow::Result<()> {
+        self.ready.store(false, Ordering::SeqCst);
+        for mailbox in &self.mailboxes {
+            mailbox.put_waiting(Mail::Drain);
+        }
+        for shard in self.shards {
+            join(shard)?.context("a shard's event loop failed")?;
+        }
+        // With the shards went the last senders: what is queued is finished, then these end.
+        let synced = join(self.sequencer)?;
+        for reader in self.readers {
+            join(reader)?;
+        }
+        self.control.stop();
+        drop(self.store);
+        synced.context("the store failed; what was acknowledged before that is safe")?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// A shard's thread that waits for what the shard is made of.
+struct Seed {
+    index: usize,
+    parts: channel::Sender<Parts>,
+    told: channel::Receiver<std::io::Result<()>>,
+    thread: JoinHandle<std::io::Result<()>>,
+}
+
+/// Makes the event loops, and the threads with the descriptor tables they are to have.
+fn seed_shards(
+    shards: usize,
+    private_tables: bool,
+) -> anyhow::Result<(Vec<Arc<Mailbox>>, Vec<Seed>)> {
+    // All of them before the first table is unshared: see `descriptors::unshare_table`.
+    let mut polls = Vec::new();
+    let mut mailboxes = Vec::new();
+    for _ in 0..shards {
+        let poll = Poll::new().context("cannot make an event loop")?;
+        let waker = Waker::new(poll.registry(), WAKE).context("cannot make a waker")?;
+        mailboxes.push(Arc::new(Mailbox::new(waker)));
+        polls.push(poll);
+    }
+    let mut seeds = Vec::new();
+    for (index, poll) in polls.into_iter().enumerate() {
+        let (give, parts) = channel::bounded(1);
+        let (tell, told) = channel::bounded(1);
+        let thread = spawn(&format!("shard-{index}"), move || {
+            run_shard(poll, private_tables, &parts, &tell)
+        })?;
+        seeds.push(Seed {
+            index,
+            parts: give,
+            told,
+            thread,
+        });
+    }
+    for seed in &seeds {
+        seed.hear()
+            .context("cannot give the shards descriptor tables of their own")?;
+    }
+    Ok((mailboxes, seeds))
+}
+
+/// The life of a shard's thread: its descriptor table, its listener, its loop.
+fn run_shard(
+    poll: Poll,
+    private_table: bool,
+    parts: &channel::Receiver<Parts>,
+    tell: &channel::Sender<std::io::Result<()>>,
+) -> std::io::Result<()> {
+    let table = if private_table {
+        descriptors::unshare_table()
+    } else {
+        Ok(())
+    };
+    let _ = tell.send(table);
+    // Without parts the gateway does not start after all.
+    let Ok(parts) = parts.recv() else {
+        return Ok(());
+    };
+    let shard = match Shard::open(poll, parts) {
+        Ok(shard) => shard,
+        Err(error) => {
+            let _ = tell.send(Err(error));
+            return Ok(());
+        }
+    };
+    let _ = tell.send(Ok(()));
+    shard.run().inspect_err(|error| {
+        // Its clients are lost, and nobody else can serve them.
+        tracing::error!(%error, "a shard's event loop failed: ending the process");
+        std::process::abort();
+    })
+}
+
+impl Seed {
+    fn hear(&self) -> anyhow::Result<()> {
+        let told = self.told.recv();
+        Ok(told.with_context(|| format!("shard {} ended while it started", self.index))??)
+    }
+
+    /// Makes the shard; once this returns it listens.
+    fn grow(self, parts: Parts) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
+        let listen = parts.listen;
+        // A thread that is gone is reported by `hear`.
+        let _ = self.parts.send(parts);
+        self.hear()
+            .with_context(|| format!("cannot listen on {listen}"))?;
+        Ok(self.thread)
+    }
+}
+
+/// Says how the connections are to fit.
+fn report(config: &Config, tables: &descriptors::Tables) {
+    let room = if tables.private {
+        tables.per_shard * config.shards
+    } else {
+        tables.per_shard
+    };
+    if tables.private {
+        tracing::info!(
+            limit = tables.limit,
+            shards = config.shards,
+            room,
+            "max_connections is over the descriptor limit: each shard has a descriptor table of its own"
+        );
+    }
+    if room < config.max_connections {
+        tracing::warn!(
+            room,
+            max_connections = config.max_connections,
+            "descriptors run out first: raise the limit (ulimit -Hn) or the shards"
+        );
+    }
+}
+
+fn open_store(config: &Config) -> anyhow::Result<(Opened, State, KeyHasher)> {
+    let options = Options {
+        durability: match config.durability {
+            Durability::Sync => StoreDurability::Sync,
+            Durability::Interval(every) => StoreDurability::Interval(every),
+            Durability::Os => StoreDurability::Os,
+        },
+        ..Options::default()
+    };
+    let keys = KeyHasher::default();
+    let mut state = State::new(Window {
+        life: config.idempotency_window.as_millis() as u64,
+        keys: config.idempotency_keys,
+    });
+    let opened = Store::open(&config.data, options, &mut |record| {
+        state.replay(&keys, record)
+    })
+    .context("cannot open the store")?;
+    tracing::info!(report = ?opened.report, conversations = state.conversations(), "store open");
+    Ok((opened, state, keys))
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> anyhow::Result<JoinHandle<T>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .with_context(|| format!("cannot start the thread {name}"))
+}
+
+fn join<T>(thread: JoinHandle<T>) -> anyhow::Result<T> {
+    let name = thread.thread().name().unwrap_or("?").to_owned();
+    thread
+        .join()
+        .map_err(|_| anyhow::anyhow!("the thread {name} panicked"))
+}

@@ -1,0 +1,119 @@
+//! Counters of the gateway, and their Prometheus text.
+//!
+//! Each counter has one writing thread, so counting is a plain load and store; whoever asks for
+//! the text sums over the shards.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crossbeam::utils::CachePadded;
+use trunkline_proto::ErrorCode;
+
+mod text;
+pub(crate) use text::Exporter;
+
+/// A number that one thread changes and any thread reads.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    pub(crate) fn one(&self) {
+        self.add(1);
+    }
+
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// What one shard counts.
+#[derive(Debug, Default)]
+pub(crate) struct ShardMetrics {
+    /// Open TCP connections.
+    pub(crate) connections: Counter,
+    /// Open sessions: connections after `connect`.
+    pub(crate) sessions: Counter,
+    pub(crate) accepted: Counter,
+    /// Connections turned away because of a connection or descriptor limit.
+    pub(crate) refused: Counter,
+    /// Requests that were no upgrade of ours.
+    pub(crate) rejected_handshakes: Counter,
+    pub(crate) commands: Counter,
+    /// Replies to `send`.
+    pub(crate) acks: Counter,
+    pub(crate) pushed_messages: Counter,
+    pub(crate) pushed_receipts: Counter,
+    pub(crate) gaps: Counter,
+    pub(crate) bytes_in: Counter,
+    pub(crate) bytes_out: Counter,
+    /// Error replies, in the order of [`ErrorCode::ALL`].
+    pub(crate) errors: [Counter; ErrorCode::ALL.len()],
+    /// Connections closed by the gateway, in the order of [`CLOSES`].
+    pub(crate) closes: [Counter; CLOSES.len()],
+}
+
+/// The close codes that are counted apart; others count as the last, 0.
+pub(crate) const CLOSES: [u16; 12] = [
+    1000, 1002, 1003, 1007, 1009, 3001, 3004, 3008, 3012, 3500, 3502, 0,
+];
+
+impl ShardMetrics {
+    pub(crate) fn error(&self, code: ErrorCode) {
+        if let Some(i) = ErrorCode::ALL.iter().position(|&c| c == code) {
+            self.errors[i].one();
+        }
+    }
+
+    pub(crate) fn close(&self, code: u16) {
+        let i = CLOSES
+            .iter()
+            .position(|&c| c == code)
+            .unwrap_or(CLOSES.len() - 1);
+        self.closes[i].one();
+    }
+}
+
+/// What the sequencer counts.
+#[derive(Debug, Default)]
+pub(crate) struct SequencerMetrics {
+    /// Messages stored.
+    pub(crate) messages: Counter,
+    /// Receipts stored.
+    pub(crate) receipts: Counter,
+    /// Sends answered from an earlier one with the same idempotency key.
+    pub(crate) duplicates: Counter,
+    /// Commands answered with an error.
+    pub(crate) failed: Counter,
+    /// Conversations held in memory.
+    pub(crate) conversations: Counter,
+    /// Times a shard's mailbox was full and the sequencer waited.
+    pub(crate) mailbox_waits: Counter,
+}
+
+/// Everything counted.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(crate) shards: Vec<CachePadded<Arc<ShardMetrics>>>,
+    pub(crate) sequencer: Arc<SequencerMetrics>,
+}
+
+impl Metrics {
+    pub(crate) fn new(shards: usize) -> Self {
+        Self {
+            shards: (0..shards).map(|_| CachePadded::default()).collect(),
+            sequencer: Arc::default(),
+        }
+    }
+
+    fn sum(&self, of: impl Fn(&ShardMetrics) -> &Counter) -> u64 {
+        self.shards.iter().map(|shard| of(shard).get()).sum()
+    }
+}

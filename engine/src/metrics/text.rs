@@ -1,0 +1,281 @@
+//! The Prometheus (OpenMetrics) text of everything counted.
+
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit};
+use trunkline_proto::ErrorCode;
+use trunkline_storage::{BUCKETS, Health, Reader, Stats};
+
+use super::{CLOSES, Counter, Metrics, ShardMetrics};
+
+/// Writes the text.
+#[derive(Clone)]
+pub(crate) struct Exporter {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) store: Reader,
+}
+
+impl std::fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exporter").finish_non_exhaustive()
+    }
+}
+
+impl Exporter {
+    pub(crate) fn text(self) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self));
+        let mut text = String::new();
+        // A String grows: writing to it does not fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
+        text
+    }
+}
+
+/// One family after the other, in a form short enough to read as a table.
+struct Families<'a, 'e>(&'a mut DescriptorEncoder<'e>);
+
+type Written = Result<(), std::fmt::Error>;
+
+impl Families<'_, '_> {
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> Written {
+        let metric = ConstCounter::new(value);
+        metric.encode(
+            self.0
+                .encode_descriptor(name, help, None, metric.metric_type())?,
+        )
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> Written {
+        let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+        metric.encode(
+            self.0
+                .encode_descriptor(name, help, None, metric.metric_type())?,
+        )
+    }
+
+    fn labelled<'l>(
+        &mut self,
+        (name, help): (&str, &str),
+        label: &str,
+        values: impl IntoIterator<Item = (&'l str, u64)>,
+    ) -> Written {
+        let kind = ConstCounter::new(0u64).metric_type();
+        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        for (value, count) in values {
+            ConstCounter::new(count).encode(family.encode_family(&[(label, value)])?)?;
+        }
+        Ok(())
+    }
+
+    /// A histogram whose bucket N counts what is below 2^N.
+    fn powers(&mut self, name: &str, help: &str, buckets: &[u64; BUCKETS], unit: f64) -> Written {
+        let bound = |i: usize| {
+            if i + 1 == BUCKETS {
+                f64::MAX
+            } else {
+                (1u64 << i) as f64 * unit
+            }
+        };
+        let counts: Vec<_> = buckets
+            .iter()
+            .enumerate()
+            .map(|(i, &n)| (bound(i), n))
+            .collect();
+        // The sum is estimated by the middle of each bucket.
+        let sum = counts
+            .iter()
+            .enumerate()
+            .map(|(i, &(_, n))| 0.75 * (1u64 << i) as f64 * unit * n as f64)
+            .sum();
+        let count = buckets.iter().sum();
+        let kind = prometheus_client::metrics::MetricType::Histogram;
+        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        family
+            .encode_histogram::<prometheus_client::encoding::NoLabelSet>(sum, count, &counts, None)
+    }
+}
+
+impl Collector for Exporter {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Written {
+        let mut families = Families(&mut encoder);
+        self.shards(&mut families)?;
+        self.sequencer(&mut families)?;
+        self.storage(&mut families)?;
+        process(&mut families)
+    }
+}
+
+impl Exporter {
+    fn shards(&self, to: &mut Families<'_, '_>) -> Written {
+        type Of = fn(&ShardMetrics) -> &Counter;
+        let gauges: [(&str, &str, Of); 2] = [
+            ("trunkline_connections", "Open TCP connections", |m| {
+                &m.connections
+            }),
+            ("trunkline_sessions", "Connections after connect", |m| {
+                &m.sessions
+            }),
+        ];
+        for (name, help, of) in gauges {
+            to.gauge(name, help, self.metrics.sum(of))?;
+        }
+        let counters: [(&str, &str, Of); 8] = [
+            ("trunkline_accepted", "Connections accepted", |m| {
+                &m.accepted
+            }),
+            (
+                "trunkline_refused",
+                "Connections turned away for lack of room",
+                |m| &m.refused,
+            ),
+            (
+                "trunkline_rejected_handshakes",
+                "Requests that were no upgrade",
+                |m| &m.rejected_handshakes,
+            ),
+            ("trunkline_commands", "Commands received", |m| &m.commands),
+            ("trunkline_acks", "Replies to send", |m| &m.acks),
+            (
+                "trunkline_gaps",
+                "Slow readers whose pushes were dropped",
+                |m| &m.gaps,
+            ),
+            ("trunkline_received_bytes", "Bytes read from clients", |m| {
+                &m.bytes_in
+            }),
+            ("trunkline_sent_bytes", "Bytes written to clients", |m| {
+                &m.bytes_out
+            }),
+        ];
+        for (name, help, of) in counters {
+            to.counter(name, help, self.metrics.sum(of))?;
+        }
+        let pushes = [
+            ("message", self.metrics.sum(|m| &m.pushed_messages)),
+            ("receipt", self.metrics.sum(|m| &m.pushed_receipts)),
+        ];
+        to.labelled(
+            ("trunkline_pushes", "Events pushed to clients"),
+            "event",
+            pushes,
+        )?;
+        let errors = ErrorCode::ALL.iter().enumerate();
+        let errors = errors.map(|(i, code)| (code.name(), self.metrics.sum(|m| &m.errors[i])));
+        to.labelled(("trunkline_errors", "Error replies"), "error", errors)?;
+        let names = CLOSES.map(|code| {
+            if code == 0 {
+                "other".into()
+            } else {
+                code.to_string()
+            }
+        });
+        let closes = names.iter().enumerate();
+        let closes = closes.map(|(i, name)| (&**name, self.metrics.sum(|m| &m.closes[i])));
+        to.labelled(
+            ("trunkline_closes", "Connections closed by the gateway"),
+            "code",
+            closes,
+        )
+    }
+
+    fn sequencer(&self, to: &mut Families<'_, '_>) -> Written {
+        let m = &self.metrics.sequencer;
+        to.counter("trunkline_messages", "Messages stored", m.messages.get())?;
+        to.counter("trunkline_receipts", "Receipts stored", m.receipts.get())?;
+        to.counter(
+            "trunkline_duplicates",
+            "Sends answered by their key",
+            m.duplicates.get(),
+        )?;
+        to.counter(
+            "trunkline_failed_commands",
+            "Commands that failed to be stored",
+            m.failed.get(),
+        )?;
+        to.counter(
+            "trunkline_mailbox_waits",
+            "Waits for a full mailbox",
+            m.mailbox_waits.get(),
+        )?;
+        to.gauge(
+            "trunkline_conversations",
+            "Conversations in memory",
+            m.conversations.get(),
+        )
+    }
+
+    fn storage(&self, to: &mut Families<'_, '_>) -> Written {
+        let stats: Stats = self.store.stats();
+        to.counter(
+            "trunkline_store_commits",
+            "Batches committed",
+            stats.commits,
+        )?;
+        to.counter(
+            "trunkline_store_records",
+            "Records committed",
+            stats.records,
+        )?;
+        to.counter(
+            "trunkline_store_written_bytes",
+            "Bytes written to the log",
+            stats.bytes,
+        )?;
+        to.counter("trunkline_store_syncs", "Calls of fdatasync", stats.syncs)?;
+        to.gauge(
+            "trunkline_store_segments",
+            "Segment files",
+            stats.segments as u64,
+        )?;
+        to.gauge(
+            "trunkline_store_durable_position",
+            "End of what is durable",
+            stats.durable.0,
+        )?;
+        let healthy = u64::from(self.store.health() == Health::Ok);
+        to.gauge(
+            "trunkline_store_writable",
+            "1 while the store takes messages",
+            healthy,
+        )?;
+        let help = "Records per commit";
+        to.powers(
+            "trunkline_store_batch_records",
+            help,
+            &stats.batch_records,
+            1.0,
+        )?;
+        let help = "Time of a commit";
+        to.powers(
+            "trunkline_store_commit_seconds",
+            help,
+            &stats.commit_micros,
+            1e-6,
+        )
+    }
+}
+
+/// What the kernel says of this process (proc(5)).
+fn process(to: &mut Families<'_, '_>) -> Written {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The second field, in parentheses, may hold spaces.
+    let after = stat.rsplit(')').next().unwrap_or_default();
+    let fields: Vec<u64> = after
+        .split_whitespace()
+        .map(|f| f.parse().unwrap_or(0))
+        .collect();
+    let field = |n: usize| fields.get(n - 3).copied().unwrap_or(0);
+    // utime and stime, in USER_HZ, which Linux fixes at 100 for user space.
+    let cpu = ConstCounter::new((field(14) + field(15)) as f64 / 100.0);
+    let (name, help) = ("process_cpu", "User and system CPU time");
+    cpu.encode(to.0.encode_descriptor(name, help, Some(&Unit::Seconds), cpu.metric_type())?)?;
+    let resident = field(24) * 4_096;
+    let memory = ConstGauge::new(i64::try_from(resident).unwrap_or(i64::MAX));
+    let (name, help) = ("process_resident_memory", "Resident memory");
+    memory.encode(to.0.encode_descriptor(name, help, Some(&Unit::Bytes), memory.metric_type())?)
+}

@@ -1,0 +1,298 @@
+//! The single writer of durable state.
+//!
+//! It takes the shards' commands in the order they come, decides each against [`state::State`],
+//! appends the records, makes everything queued durable with one commit, and only then tells the
+//! shards. A failed commit is final: the store refuses everything after it, commands are
+//! answered with "outcome unknown" and later ones with "storage unavailable"; reads go on.
+
+pub(crate) mod command;
+pub(crate) mod idempotency;
+pub(crate) mod state;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crossbeam::channel::Receiver;
+use trunkline_proto::ErrorCode;
+use trunkline_storage::{AppendError, Batch, Draft, Position, Writer};
+
+use crate::directory::Directory;
+use crate::event::{self, Kind};
+use crate::ids::UserId;
+use crate::metrics::SequencerMetrics;
+use crate::shard::mailbox::{Mail, Mailbox};
+use command::{Command, CommandBatch, Committed, ConnRef, Item, Outcome, What};
+use state::{Acked, State};
+
+/// Batches of commands that may wait for the sequencer; shards keep what does not fit.
+pub(crate) const QUEUE: usize = 1_024;
+
+/// A commit takes what is queued until it holds so many bytes.
+const COMMIT_BYTES: usize = 1 << 20;
+
+const OUTCOME_UNKNOWN: Outcome = Outcome::Failed(
+    ErrorCode::StorageUnavailable,
+    "the store failed: whether this was stored is not known; send it again with the same key",
+);
+
+pub(crate) struct Sequencer {
+    writer: Writer,
+    state: State,
+    directory: Arc<Directory>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    metrics: Arc<SequencerMetrics>,
+    /// Commands that wait for the commit.
+    decided: Vec<Decided>,
+    /// By shard, what the commit has for it.
+    outgoing: Vec<Vec<Item>>,
+    scratch: Vec<u8>,
+}
+
+/// A command with its outcome, waiting for the commit.
+struct Decided {
+    shard: usize,
+    conn: ConnRef,
+    id: u32,
+    user: UserId,
+    other: UserId,
+    outcome: Outcome,
+}
+
+impl Sequencer {
+    pub(crate) fn new(
+        writer: Writer,
+        state: State,
+        directory: Arc<Directory>,
+        mailboxes: Vec<Arc<Mailbox>>,
+        metrics: Arc<SequencerMetrics>,
+    ) -> Self {
+        let outgoing = mailboxes.iter().map(|_| Vec::new()).collect();
+        Self {
+            writer,
+            state,
+            directory,
+            mailboxes,
+            metrics,
+            decided: Vec::new(),
+            outgoing,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Works until the last sender of `commands` is gone, then syncs the store.
+    ///
+    /// # Errors
+    /// The store failed, now or earlier.
+    pub(crate) fn run(
+        mut self,
+        commands: &Receiver<Box<CommandBatch>>,
+    ) -> Result<(), trunkline_storage::CommitError> {
+        while let Ok(first) = commands.recv() {
+            let now = unix_ms();
+            self.decide_all(&first, now);
+            while self.writer.batch_bytes() < COMMIT_BYTES {
+                let Ok(next) = commands.try_recv() else { break };
+                self.decide_all(&next, now);
+            }
+            self.commit();
+        }
+        self.writer.sync()
+    }
+
+    fn decide_all(&mut self, batch: &CommandBatch, now: u64) {
+        for command in &batch.commands {
+            if self.writer.batch_bytes() >= COMMIT_BYTES {
+                self.commit();
+            }
+            let body = &batch.bodies[command.body.clone()];
+            let outcome = self.decide(command, body, now);
+            let &Command {
+                conn,
+                id,
+                user,
+                other,
+                ..
+            } = command;
+            self.decided.push(Decided {
+                shard: batch.shard,
+                conn,
+                id,
+                user,
+                other,
+                outcome,
+            });
+        }
+    }
+
+    fn decide(&mut self, command: &Command, body: &[u8], now: u64) -> Outcome {
+        match command.what {
+            What::Send { key } => {
+                if let Some(position) = key.and_then(|key| self.state.keys.find(key)) {
+                    self.metrics.duplicates.one();
+                    return Outcome::Duplicate(position);
+                }
+                let seq = self.state.next_seq(command.conversation);
+                match self.append(command, Kind::Message, seq, now, body) {
+                    Ok(position) => {
+                        if let Some(key) = key {
+                            self.state.remember_key(key, position, now);
+                        }
+                        self.metrics.messages.one();
+                        Outcome::Sent(position)
+                    }
+                    Err(error) => failed(&error),
+                }
+            }
+            What::Ack {
+                side,
+                delivered,
+                read,
+            } => match self.state.ack(command.conversation, side, delivered, read) {
+                Acked::UnknownConversation => {
+                    Outcome::Failed(ErrorCode::Unknown, "no such conversation")
+                }
+                Acked::Unchanged => Outcome::Acked(None),
+                Acked::Moved(marks) => {
+                    let mut body_with_marks = std::mem::take(&mut self.scratch);
+                    body_with_marks.clear();
+                    body_with_marks.extend_from_slice(body);
+                    event::write_marks(&mut body_with_marks, marks.delivered, marks.read);
+                    let appended = self.append(command, Kind::Receipt, 0, now, &body_with_marks);
+                    self.scratch = body_with_marks;
+                    match appended {
+                        Ok(position) => {
+                            self.metrics.receipts.one();
+                            Outcome::Acked(Some(position))
+                        }
+                        Err(error) => failed(&error),
+                    }
+                }
+            },
+        }
+    }
+
+    fn append(
+        &mut self,
+        command: &Command,
+        kind: Kind,
+        seq: u64,
+        time: u64,
+        body: &[u8],
+    ) -> Result<Position, AppendError> {
+        let both = [command.user, command.other];
+        let members = if command.user == command.other {
+            &both[..1]
+        } else {
+            &both[..]
+        };
+        self.writer.append(&Draft {
+            kind: kind as u8,
+            time,
+            timeline: command.conversation,
+            seq,
+            fanout: members,
+            body,
+        })
+    }
+
+    /// Makes the decided durable and tells the shards.
+    fn commit(&mut self) {
+        let batch = match self.writer.commit() {
+            Ok(batch) => batch,
+            Err(error) => {
+                tracing::error!(%error, "the store failed: nothing more is stored until a restart");
+                for decided in &mut self.decided {
+                    if let Outcome::Sent(_) | Outcome::Acked(Some(_)) = decided.outcome {
+                        decided.outcome = OUTCOME_UNKNOWN;
+                    }
+                }
+                Arc::new(Batch::default())
+            }
+        };
+        if !batch.is_empty() {
+            // Before the first look-up: see `Directory`.
+            self.directory.raise_head(batch.last());
+        }
+        for decided in std::mem::take(&mut self.decided) {
+            self.route(&decided);
+        }
+        self.metrics
+            .conversations
+            .set(self.state.conversations() as u64);
+        for (items, mailbox) in self.outgoing.iter_mut().zip(&self.mailboxes) {
+            if !items.is_empty() {
+                let items = std::mem::take(items);
+                let mail = Mail::Committed(Committed {
+                    batch: Arc::clone(&batch),
+                    items,
+                });
+                let waits = mailbox.put_waiting(mail);
+                self.metrics.mailbox_waits.add(waits);
+            }
+        }
+    }
+
+    fn route(&mut self, decided: &Decided) {
+        let outgoing = &mut self.outgoing;
+        let &Decided {
+            shard,
+            conn,
+            id,
+            user,
+            other,
+            outcome,
+        } = decided;
+        outgoing[shard].push(Item::Reply {
+            conn,
+            id,
+            user,
+            outcome,
+        });
+        let position = match outcome {
+            Outcome::Sent(position) | Outcome::Acked(Some(position)) => position,
+            Outcome::Failed(..) => return self.metrics.failed.one(),
+            Outcome::Duplicate(_) | Outcome::Acked(None) => return,
+        };
+        // The reply's shard serves the user's other connections there itself.
+        let elsewhere = self.directory.shards(user) & !(1 << shard);
+        deliver(outgoing, elsewhere, user, position);
+        if other != user {
+            deliver(outgoing, self.directory.shards(other), other, position);
+        }
+    }
+}
+
+fn deliver(outgoing: &mut [Vec<Item>], mut shards: u128, user: UserId, position: Position) {
+    while shards != 0 {
+        outgoing[shards.trailing_zeros() as usize].push(Item::Deliver { user, position });
+        shards &= shards - 1;
+    }
+}
+
+fn failed(error: &AppendError) -> Outcome {
+    match error {
+        AppendError::Full => Outcome::Failed(
+            ErrorCode::StorageFull,
+            "the disk is full: nothing is stored until there is room",
+        ),
+        AppendError::TooLarge { .. } => Outcome::Failed(
+            ErrorCode::LimitExceeded,
+            "the message is larger than a record may be",
+        ),
+        AppendError::Poisoned { .. } => Outcome::Failed(
+            ErrorCode::StorageUnavailable,
+            "the store failed and takes nothing more until the gateway is restarted",
+        ),
+        error => {
+            tracing::error!(%error, "an append failed");
+            Outcome::Failed(ErrorCode::Internal, "the message could not be stored")
+        }
+    }
+}
+
+/// Milliseconds since 1970 UTC.
+pub(crate) fn unix_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis() as u64)
+}

@@ -1,0 +1,88 @@
+//! The `connect` command.
+
+use trunkline_proto::message::Connect;
+use trunkline_proto::names::is_name;
+use trunkline_proto::{CloseCode, ErrorCode};
+use trunkline_storage::Position;
+
+use super::Session;
+use crate::event::parse_pos;
+use crate::ids::Ids;
+
+/// Why a `connect` fails.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ConnectError {
+    pub(crate) code: ErrorCode,
+    pub(crate) message: &'static str,
+    /// The connection closes behind the error.
+    pub(crate) close: Option<CloseCode>,
+}
+
+const fn error(code: ErrorCode, message: &'static str) -> ConnectError {
+    ConnectError {
+        code,
+        message,
+        close: None,
+    }
+}
+
+/// A session as a `connect` asks for it in development mode, and the position it continues from.
+/// Its `live_from` is set by the shard, where it becomes live.
+///
+/// # Errors
+/// What the client has to mend.
+pub(crate) fn open(
+    request: &Connect<'_>,
+    ids: &Ids,
+    number: u64,
+) -> Result<(Session, Option<Position>), ConnectError> {
+    const NAMES: &str = "a user, device or namespace is 1 to 64 bytes of [A-Za-z0-9._@-]";
+    let Some(user) = &request.user else {
+        return Err(match request.token {
+            Some(_) => ConnectError {
+                close: Some(CloseCode::INVALID_TOKEN),
+                ..error(
+                    ErrorCode::Unauthorized,
+                    "this gateway runs in development mode and takes no tokens: send \"user\"",
+                )
+            },
+            None => error(
+                ErrorCode::BadRequest,
+                "connect needs a \"user\" in development mode",
+            ),
+        });
+    };
+    let namespace = request.namespace.as_deref().unwrap_or_default();
+    let device = request.device.as_deref();
+    if !is_name(user)
+        || device.is_some_and(|device| !is_name(device))
+        || !(namespace.is_empty() || is_name(namespace))
+    {
+        return Err(error(ErrorCode::BadRequest, NAMES));
+    }
+    if request.resume {
+        return Err(error(
+            ErrorCode::BadRequest,
+            "this gateway keeps no positions: send the last one you have as \"since\"",
+        ));
+    }
+    let since = match &request.since {
+        None => None,
+        Some(since) => Some(parse_pos(since).ok_or_else(|| {
+            error(
+                ErrorCode::BadRequest,
+                "\"since\" is no position that this gateway gave out",
+            )
+        })?),
+    };
+    let session = Session {
+        id: ids.user(namespace, user),
+        user: (**user).into(),
+        device: device.map_or_else(|| format!("d{number:x}").into(), Into::into),
+        namespace: namespace.into(),
+        number,
+        live_from: Position::ZERO,
+        catching_up: false,
+    };
+    Ok((session, since))
+}

@@ -1,0 +1,88 @@
+//! Server messages as WebSocket frames.
+
+use trunkline_proto::Encoding;
+use trunkline_proto::frame::{Opcode, write_with};
+use trunkline_proto::message::{Event, ServerMessage};
+use trunkline_storage::{Batch, Position};
+
+use crate::event;
+
+const fn opcode(encoding: Encoding) -> Opcode {
+    match encoding {
+        Encoding::Json => Opcode::Text,
+        Encoding::Proto => Opcode::Binary,
+    }
+}
+
+/// Appends one server message as a frame of its own.
+pub(crate) fn write(out: &mut Vec<u8>, encoding: Encoding, message: &ServerMessage<'_>) {
+    write_with(out, opcode(encoding), None, |out| {
+        encoding.encode_server(message, out)
+    });
+}
+
+/// The push frames of the record in hand, each encoding written at most once however many
+/// connections get it.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    position: Position,
+    json: Option<PushFrame>,
+    proto: Option<PushFrame>,
+    spare: Vec<Vec<u8>>,
+}
+
+/// A push, encoded and framed.
+#[derive(Debug)]
+pub(crate) struct PushFrame {
+    /// The frame.
+    pub(crate) frame: Vec<u8>,
+    /// How many bytes of it are the header.
+    pub(crate) header: usize,
+    /// A message, not a receipt.
+    pub(crate) is_message: bool,
+}
+
+impl Frames {
+    /// The push of the record at `position` of `batch`; `None` for a kind of a later version.
+    pub(crate) fn push(
+        &mut self,
+        batch: &Batch,
+        position: Position,
+        encoding: Encoding,
+    ) -> Option<&PushFrame> {
+        if self.position != position {
+            self.position = position;
+            let old = [self.json.take(), self.proto.take()];
+            self.spare
+                .extend(old.into_iter().flatten().map(|push| push.frame));
+        }
+        let slot = match encoding {
+            Encoding::Json => &mut self.json,
+            Encoding::Proto => &mut self.proto,
+        };
+        if slot.is_none() {
+            let push = event::push(&batch.record_at(position))?;
+            let is_message = matches!(push.event, Event::Message(_));
+            let mut frame = self.spare.pop().unwrap_or_default();
+            frame.clear();
+            let mut payload = 0;
+            let message = ServerMessage::Push(push);
+            write_with(&mut frame, opcode(encoding), None, |out| {
+                let start = out.len();
+                encoding.encode_server(&message, out);
+                payload = out.len() - start;
+            });
+            *slot = Some(PushFrame {
+                header: frame.len() - payload,
+                frame,
+                is_message,
+            });
+        }
+        slot.as_ref()
+    }
+}
+
+/// Appends messages that were collected for one frame.
+pub(crate) fn write_batch(out: &mut Vec<u8>, encoding: Encoding, payload: &[u8]) {
+    trunkline_proto::frame::write_frame(out, opcode(encoding), payload, None);
+}

@@ -1,0 +1,39 @@
+//! What one client may do: from commands to requests, from stored events to frames.
+//!
+//! Nothing here touches a socket; the shard carries out what comes back.
+
+mod connect;
+mod frames;
+mod request;
+
+use compact_str::CompactString;
+use trunkline_storage::Position;
+
+use crate::ids::UserId;
+
+pub(crate) use connect::open;
+pub(crate) use frames::{Frames, write, write_batch};
+pub(crate) use request::{Ask, Asked, ask};
+
+/// An open session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: UserId,
+    pub(crate) user: CompactString,
+    pub(crate) device: CompactString,
+    /// The organisation; empty without one.
+    pub(crate) namespace: CompactString,
+    /// Counts the sessions of a shard.
+    pub(crate) number: u64,
+    /// Events after this position are pushed live; those before it came from the store.
+    pub(crate) live_from: Position,
+    /// The client is still being told what it missed.
+    pub(crate) catching_up: bool,
+}
+
+impl Session {
+    /// The session's name on the wire: its shard and its number there.
+    pub(crate) fn name(&self, shard: usize) -> String {
+        format!("{shard}-{:x}", self.number)
+    }
+}

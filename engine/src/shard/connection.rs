@@ -1,0 +1,88 @@
+//! One connection of a shard.
+
+use mio::net::TcpStream;
+use trunkline_proto::Encoding;
+use trunkline_proto::connection::{Connection as Framing, Role};
+use trunkline_storage::Position;
+
+use super::outbox::Outbox;
+use super::timer::Tick;
+use crate::session::Session;
+
+/// How far a connection has come.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// The HTTP upgrade; what has arrived of the request, where it came in pieces.
+    Handshake(Vec<u8>),
+    /// Upgraded, without a session.
+    Upgraded,
+    /// With a session.
+    Open(Box<Session>),
+    /// Our Close frame or last answer is out; input is thrown away until the peer closes.
+    Closing,
+}
+
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub(crate) stream: TcpStream,
+    /// Tells this connection from earlier ones in the same slot.
+    pub(crate) generation: u32,
+    pub(crate) phase: Phase,
+    pub(crate) framing: Framing,
+    pub(crate) encoding: Encoding,
+    pub(crate) out: Outbox,
+    /// Several messages may share a frame.
+    pub(crate) batch: bool,
+    /// Stands in the list of connections to flush.
+    pub(crate) dirty: bool,
+    /// May have input that was not read.
+    pub(crate) unread: bool,
+    /// Is not read until it has taken what waits for it.
+    pub(crate) paused: bool,
+    /// A ping of ours is not answered.
+    pub(crate) pinged: bool,
+    /// Catching up goes on from here once the client has taken what waits.
+    pub(crate) next_page: Option<Position>,
+    /// The timer entry that counts.
+    pub(crate) due: Tick,
+    /// When this phase, or the current blockage of the outbox, must have ended.
+    pub(crate) deadline: Tick,
+    /// When the peer was last heard of.
+    pub(crate) heard: Tick,
+}
+
+impl Conn {
+    pub(crate) fn new(stream: TcpStream, generation: u32) -> Self {
+        Self {
+            stream,
+            generation,
+            phase: Phase::Handshake(Vec::new()),
+            framing: Framing::new(Role::Server),
+            encoding: Encoding::default(),
+            out: Outbox::default(),
+            batch: false,
+            dirty: false,
+            unread: false,
+            paused: false,
+            pinged: false,
+            next_page: None,
+            due: 0,
+            deadline: 0,
+            heard: 0,
+        }
+    }
+
+    pub(crate) fn session(&self) -> Option<&Session> {
+        match &self.phase {
+            Phase::Open(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn session_mut(&mut self) -> Option<&mut Session> {
+        match &mut self.phase {
+            Phase::Open(session) => Some(session),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! What a shard owns besides its connections, and what it can do to one connection.
+//!
+//! Connections live in a table beside this, so that one of them and everything here can be in
+//! hand at the same time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Sender, TrySendError};
+use smallvec::SmallVec;
+use trunkline_proto::error::{CloseCode, ErrorCode};
+use trunkline_proto::frame::{Opcode, write_close, write_frame};
+use trunkline_proto::message::{
+    Disconnect, ErrorReply, Event, Gap, Push, Reply, ReplyBody, ServerMessage,
+};
+use trunkline_storage::{Batch, IdBuildHasher, Position};
+
+use super::connection::{Conn, Phase};
+use super::outbox::{Outbox, Pool};
+use super::timer::{Tick, Wheel, ticks};
+use crate::config::Limits;
+use crate::directory::Directory;
+use crate::event;
+use crate::ids::{Ids, UserId};
+use crate::metrics::ShardMetrics;
+use crate::reader::Job;
+use crate::sequencer::command::{CommandBatch, ConnRef};
+use crate::sequencer::idempotency::KeyHasher;
+use crate::session::{self, Frames, write_batch};
+
+/// Commands that a shard collects while the sequencer's queue is full; it reads no more sockets
+/// from there on.
+const PENDING_COMMANDS: usize = 8_192;
+
+/// How long a closing connection may take to take its last frames and close its side.
+const CLOSING: Duration = Duration::from_secs(3);
+
+pub(crate) struct Core {
+    pub(crate) index: usize,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) ids: Ids,
+    pub(crate) keys: KeyHasher,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) metrics: Arc<ShardMetrics>,
+    pub(crate) sequencer: Sender<Box<CommandBatch>>,
+    pub(crate) readers: Sender<Job>,
+    /// Connections of each user, in the order they connected.
+    pub(crate) users: HashMap<UserId, SmallVec<[u32; 2]>, IdBuildHasher>,
+    pub(crate) batch: Box<CommandBatch>,
+    /// Commands of which the outcome has not come back.
+    pub(crate) in_flight: usize,
+    pub(crate) frames: Frames,
+    pub(crate) pool: Pool,
+    /// Connections with something to flush.
+    pub(crate) dirty: Vec<u32>,
+    /// Connections with input that was not read.
+    pub(crate) unread: Vec<u32>,
+    /// Connections to drop at the end of the turn, so that stale events of it touch nothing.
+    pub(crate) doomed: Vec<u32>,
+    pub(crate) wheel: Wheel,
+    pub(crate) now: Tick,
+    pub(crate) sessions: u64,
+    /// The last record of the last batch that came to this shard. Events of this shard's users
+    /// up to here have been pushed; those after it will be.
+    pub(crate) seen: Position,
+}
+
+impl Core {
+    /// Reads the clock: once per turn.
+    pub(crate) fn tick(&mut self) -> Instant {
+        let now = Instant::now();
+        self.now = self.wheel.tick(now);
+        now
+    }
+
+    pub(crate) fn conn_ref(slot: u32, conn: &Conn) -> ConnRef {
+        ConnRef {
+            slot,
+            generation: conn.generation,
+        }
+    }
+
+    /// Hands the commands of this turn to the sequencer.
+    pub(crate) fn submit(&mut self) {
+        if self.batch.commands.is_empty() {
+            return;
+        }
+        let fresh = Box::new(CommandBatch {
+            shard: self.index,
+            commands: Vec::with_capacity(self.batch.commands.len()),
+            bodies: Vec::with_capacity(self.batch.bodies.len()),
+        });
+        let full = std::mem::replace(&mut self.batch, fresh);
+        // Without a sequencer there is nobody left to answer: the gateway is ending.
+        if let Err(TrySendError::Full(back)) = self.sequencer.try_send(full) {
+            self.batch = back;
+        }
+    }
+
+    /// Whether commands wait for room in the sequencer's queue, so many that no more are read.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.batch.commands.len() >= PENDING_COMMANDS
+    }
+
+    /// Remembers a connection whose input was not read to its end.
+    pub(crate) fn read_later(&mut self, slot: u32, conn: &mut Conn) {
+        if !conn.unread {
+            conn.unread = true;
+            self.unread.push(slot);
+        }
+    }
+
+    fn mark_dirty(&mut self, slot: u32, conn: &mut Conn) {
+        if !conn.dirty {
+            conn.dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    /// Where to append frames for a connection; they go out at the end of the turn.
+    pub(crate) fn frames_of<'c>(&mut self, slot: u32, conn: &'c mut Conn) -> &'c mut Vec<u8> {
+        self.mark_dirty(slot, conn);
+        conn.out.frames(&mut self.pool)
+    }
+
+    /// Says something to a client.
+    pub(crate) fn say(&mut self, slot: u32, conn: &mut Conn, message: &ServerMessage<'_>) {
+        self.mark_dirty(slot, conn);
+        let encoding = conn.encoding;
+        if conn.batch {
+            let out = conn.out.batch(&mut self.pool);
+            if !out.is_empty() {
+                out.extend_from_slice(encoding.separator());
+            }
+            encoding.encode_server(message, out);
+        } else {
+            session::write(conn.out.frames(&mut self.pool), encoding, message);
+        }
+    }
+
+    /// Replies to a command, unless it had no id.
+    pub(crate) fn reply(&mut self, slot: u32, conn: &mut Conn, id: u32, body: ReplyBody<'_>) {
+        if id != 0 {
+            self.say(slot, conn, &ServerMessage::Reply(Reply { id, body }));
+        }
+    }
+
+    /// Answers a command with an error, also one without an id.
+    pub(crate) fn fail(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        id: u32,
+        code: ErrorCode,
+        message: &str,
+    ) {
+        self.metrics.error(code);
+        let body = ReplyBody::Error(ErrorReply::new(code, message));
+        self.say(slot, conn, &ServerMessage::Reply(Reply { id, body }));
+    }
+
+    /// Pushes a record of a batch to a live connection, or notes that it could not be.
+    pub(crate) fn push(&mut self, slot: u32, conn: &mut Conn, batch: &Batch, position: Position) {
+        let Some(session) = conn.session() else {
+            return;
+        };
+        if position <= session.live_from {
+            return;
+        }
+        if session.catching_up {
+            // It is in the store already: the next page reaches it.
+            if let Some(session) = conn.session_mut() {
+                session.live_from = position;
+            }
+            return;
+        }
+        if conn.out.len() > self.limits.outbox_bytes || conn.out.gap.is_some() {
+            if conn.out.gap.replace(position).is_none() {
+                self.metrics.gaps.one();
+            }
+            return;
+        }
+        self.mark_dirty(slot, conn);
+        let Some(push) = self.frames.push(batch, position, conn.encoding) else {
+            return;
+        };
+        if push.is_message {
+            self.metrics.pushed_messages.one();
+        } else {
+            self.metrics.pushed_receipts.one();
+        }
+        if conn.batch {
+            let out = conn.out.batch(&mut self.pool);
+            if !out.is_empty() {
+                out.extend_from_slice(conn.encoding.separator());
+            }
+            out.extend_from_slice(&push.frame[push.header..]);
+        } else {
+            conn.out
+                .frames(&mut self.pool)
+                .extend_from_slice(&push.frame);
+        }
+    }
+
+    /// Sends what a connection has waiting.
+    pub(crate) fn flush(&mut self, slot: u32, conn: &mut Conn) {
+        conn.dirty = false;
+        let batched = conn.out.take_batch();
+        if !batched.is_empty() {
+            write_batch(conn.out.frames(&mut self.pool), conn.encoding, &batched);
+            Outbox::recycle(batched, &mut self.pool);
+        }
+        let was_blocked = conn.out.blocked;
+        match conn.out.flush(&mut conn.stream, &mut self.pool) {
+            Ok(sent) => {
+                self.metrics.bytes_out.add(sent as u64);
+                if conn.out.blocked {
+                    if !was_blocked || sent > 0 {
+                        let at = self.now + ticks(self.limits.write_timeout);
+                        if !matches!(conn.phase, Phase::Closing) {
+                            conn.deadline = at;
+                        }
+                        self.schedule(slot, conn, conn.deadline);
+                    }
+                } else {
+                    self.drained(slot, conn);
+                }
+            }
+            Err(_) => self.doomed.push(slot),
+        }
+    }
+
+    /// The socket has taken everything: what waited for that goes on.
+    fn drained(&mut self, slot: u32, conn: &mut Conn) {
+        if let Some(pos) = conn.out.gap.take() {
+            let event = Event::Gap(Gap {
+                pos: event::pos(pos),
+            });
+            let push = Push {
+                pos: Some(event::pos(pos)),
+                event,
+            };
+            self.say(slot, conn, &ServerMessage::Push(push));
+        }
+        if conn.next_page.is_some() {
+            self.catch_up(slot, conn);
+        }
+        if std::mem::take(&mut conn.paused) {
+            self.read_later(slot, conn);
+        }
+    }
+
+    /// Lets the connection's timer fire at `at`, unless it does so earlier.
+    pub(crate) fn schedule(&mut self, slot: u32, conn: &mut Conn, at: Tick) {
+        if conn.due <= self.now || at < conn.due {
+            conn.due = at.max(self.now + 1);
+            self.wheel.schedule(slot, conn.due);
+        }
+    }
+
+    /// Closes the way RFC 6455 §7.1 asks: our Close frame, then the peer's, then TCP. With a
+    /// `disconnect` push before it where the client is one of ours.
+    pub(crate) fn close(&mut self, slot: u32, conn: &mut Conn, code: CloseCode, reason: &str) {
+        if matches!(conn.phase, Phase::Closing) {
+            return;
+        }
+        self.metrics.close(code.0);
+        if code.0 >= 3000 {
+            let delay = if code.reconnect() {
+                self.limits.reconnect_delay_ms
+            } else {
+                [0, 0]
+            };
+            let event = Event::Disconnect(Disconnect {
+                code: code.0,
+                reason: reason.into(),
+                reconnect: code.reconnect(),
+                delay_ms: delay,
+            });
+            self.say(slot, conn, &ServerMessage::Push(Push { pos: None, event }));
+        }
+        self.last_words(slot, conn, |out| write_close(out, code, reason, None));
+    }
+
+    /// Appends a connection's last bytes and reads no more of it.
+    pub(crate) fn last_words(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let batched = conn.out.take_batch();
+        let encoding = conn.encoding;
+        let out = self.frames_of(slot, conn);
+        if !batched.is_empty() {
+            write_batch(out, encoding, &batched);
+        }
+        write(out);
+        self.end_session(slot, conn);
+        conn.phase = Phase::Closing;
+        conn.deadline = self.now + ticks(CLOSING);
+        self.schedule(slot, conn, conn.deadline);
+    }
+
+    pub(crate) fn pong(&mut self, slot: u32, conn: &mut Conn, payload: &[u8]) {
+        // A peer that pings and does not read must not fill its outbox.
+        if conn.out.len() <= self.limits.outbox_bytes {
+            write_frame(self.frames_of(slot, conn), Opcode::Pong, payload, None);
+        }
+    }
+
+    /// Takes a connection out of the user table.
+    pub(crate) fn end_session(&mut self, slot: u32, conn: &Conn) {
+        let Some(session) = conn.session() else {
+            return;
+        };
+        self.metrics.sessions.set(self.metrics.sessions.get() - 1);
+        if let Some(slots) = self.users.get_mut(&session.id) {
+            slots.retain(|s| *s != slot);
+            if slots.is_empty() {
+                self.users.remove(&session.id);
+                self.directory.leave(session.id, self.index);
+            }
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! What a client sends: the upgrade, frames, commands.
+
+use std::io::{self, Read};
+
+use trunkline_proto::connection::{Event, Kind};
+use trunkline_proto::frame::write_close;
+use trunkline_proto::handshake::{self, Rejection};
+use trunkline_proto::message::{
+    Command, CommandBody, Connect, ConnectLimits, ConnectReply, ReplyBody,
+};
+use trunkline_proto::{BadCommand, CloseCode, Encoding, ErrorCode};
+use trunkline_storage::Position;
+
+use super::connection::{Conn, Phase};
+use super::core::Core;
+use super::timer::ticks;
+use crate::event;
+use crate::reader::{Job, Opening, Query};
+use crate::sequencer::unix_ms;
+use crate::session::{self, Ask, Asked, Session, ask};
+
+/// The path of the client protocol.
+const PATH: &str = "/v1/ws";
+
+/// Longest HTTP request head.
+const MAX_HEAD: usize = 8 << 10;
+
+impl Core {
+    /// Reads a connection once and handles what came.
+    pub(crate) fn read(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
+        // The edge is spent: remember that there is something to read.
+        if self.is_stalled() {
+            return self.read_later(slot, conn);
+        }
+        if conn.out.len() > self.limits.outbox_bytes && !matches!(conn.phase, Phase::Closing) {
+            conn.paused = true;
+            return;
+        }
+        let read = match conn.stream.read(buffer) {
+            Ok(0) => return self.doomed.push(slot),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                return self.read_later(slot, conn);
+            }
+            Err(_) => return self.doomed.push(slot),
+        };
+        if read == buffer.len() {
+            self.read_later(slot, conn);
+        }
+        self.metrics.bytes_in.add(read as u64);
+        conn.heard = self.now;
+        conn.pinged = false;
+        let input = &mut buffer[..read];
+        match &mut conn.phase {
+            Phase::Closing => self.discard(slot, conn, input),
+            Phase::Handshake(_) => self.upgrade(slot, conn, input),
+            Phase::Upgraded | Phase::Open(_) => self.frames_in(slot, conn, input),
+        }
+    }
+
+    /// Waits for the peer's Close; then nothing keeps the connection.
+    fn discard(&mut self, slot: u32, conn: &mut Conn, mut input: &mut [u8]) {
+        loop {
+            match conn.framing.receive(&mut input, self.limits.message_bytes) {
+                Ok(Some(Event::Close(..))) => return self.doomed.push(slot),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    fn upgrade(&mut self, slot: u32, conn: &mut Conn, input: &mut [u8]) {
+        let Phase::Handshake(head) = &mut conn.phase else {
+            return;
+        };
+        let mut held = std::mem::take(head);
+        let input = if held.is_empty() {
+            input
+        } else {
+            held.extend_from_slice(input);
+            &mut held[..]
+        };
+        match handshake::parse_request(input, MAX_HEAD) {
+            Ok(None) => conn.phase = Phase::Handshake(input.to_vec()),
+            Ok(Some((upgrade, size))) if upgrade.path == PATH => {
+                upgrade.accept(self.frames_of(slot, conn));
+                conn.encoding = upgrade.encoding;
+                conn.phase = Phase::Upgraded;
+                conn.deadline = self.now + ticks(self.limits.connect_timeout);
+                self.schedule(slot, conn, conn.deadline);
+                let rest = &mut input[size..];
+                if !rest.is_empty() {
+                    self.frames_in(slot, conn, rest);
+                }
+            }
+            Ok(Some(_)) => self.reject(slot, conn, &Rejection::NOT_FOUND),
+            Err(rejection) => self.reject(slot, conn, &rejection),
+        }
+    }
+
+    fn reject(&mut self, slot: u32, conn: &mut Conn, rejection: &Rejection) {
+        self.metrics.rejected_handshakes.one();
+        self.last_words(slot, conn, |out| rejection.response(out));
+    }
+
+    fn frames_in(&mut self, slot: u32, conn: &mut Conn, mut input: &mut [u8]) {
+        loop {
+            match conn.framing.receive(&mut input, self.limits.message_bytes) {
+                Ok(None) => return,
+                Ok(Some(Event::Message(kind, payload))) => {
+                    self.message(slot, conn, kind, &payload);
+                }
+                Ok(Some(Event::Ping(payload))) => self.pong(slot, conn, &payload),
+                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Close(code, _))) => {
+                    // RFC 6455 §5.5.1: the answer names the same code.
+                    let code = code.unwrap_or(CloseCode::NORMAL);
+                    self.last_words(slot, conn, |out| write_close(out, code, "", None));
+                    // The peer has said its last: once ours is out, TCP may close.
+                    self.flush(slot, conn);
+                    if conn.out.len() == 0 {
+                        self.doomed.push(slot);
+                    }
+                    return;
+                }
+                Err(error) => {
+                    return self.close(slot, conn, error.close_code(), &error.to_string());
+                }
+            }
+            if matches!(conn.phase, Phase::Closing) {
+                return;
+            }
+        }
+    }
+
+    fn message(&mut self, slot: u32, conn: &mut Conn, kind: Kind, payload: &[u8]) {
+        let expected = match conn.encoding {
+            Encoding::Json => Kind::Text,
+            Encoding::Proto => Kind::Binary,
+        };
+        if kind != expected {
+            let reason = "JSON goes in text frames, protobuf in binary ones";
+            return self.close(slot, conn, CloseCode::UNSUPPORTED, reason);
+        }
+        conn.encoding
+            .decode_commands(payload, |command| match command {
+                // A command before this one in the frame may have closed the connection.
+                _ if matches!(conn.phase, Phase::Closing) => {}
+                Ok(command) => self.command(slot, conn, &command),
+                Err(BadCommand { id, code, message }) => {
+                    self.metrics.commands.one();
+                    self.fail(slot, conn, id, code, &message);
+                }
+            });
+    }
+
+    fn command(&mut self, slot: u32, conn: &mut Conn, command: &Command<'_>) {
+        self.metrics.commands.one();
+        let id = command.id;
+        let reference = Self::conn_ref(slot, conn);
+        if let CommandBody::Connect(connect) = &command.body {
+            return self.connect(slot, conn, id, connect);
+        }
+        let Some(session) = conn.session() else {
+            return self.fail(
+                slot,
+                conn,
+                id,
+                ErrorCode::Unauthorized,
+                "send connect first",
+            );
+        };
+        let limits = std::sync::Arc::clone(&self.limits);
+        let who = Ask {
+            session,
+            ids: &self.ids,
+            keys: &self.keys,
+            limits: &limits,
+            conn: reference,
+            id,
+        };
+        match ask(&who, &command.body, &mut self.batch) {
+            Ok(Asked::Queued) => self.in_flight += 1,
+            Ok(Asked::Reply(body)) => self.reply(slot, conn, id, body),
+            Ok(Asked::Query(query)) => self.query(slot, conn, id, query),
+            Err((code, message)) => self.fail(slot, conn, id, code, message),
+        }
+    }
+
+    /// Asks a reader.
+    pub(crate) fn query(&mut self, slot: u32, conn: &mut Conn, id: u32, query: Query) {
+        let until = match conn.session() {
+            Some(session) if session.catching_up => session.live_from,
+            Some(session) => session.live_from.max(self.seen),
+            None => self.seen,
+        };
+        let job = Job {
+            shard: self.index,
+            conn: Self::conn_ref(slot, conn),
+            id,
+            encoding: conn.encoding,
+            until,
+            query,
+        };
+        if let Err(refused) = self.readers.try_send(job) {
+            if let Query::CatchUp { .. } = refused.into_inner().query {
+                // It cannot go on without: the client comes back with the position it has.
+                return self.close(slot, conn, CloseCode::OVERLOADED, "too many reads");
+            }
+            let text = "too many reads are waiting: try again";
+            self.fail(slot, conn, id, ErrorCode::TooManyRequests, text);
+        }
+    }
+
+    fn connect(&mut self, slot: u32, conn: &mut Conn, id: u32, request: &Connect<'_>) {
+        let opened = session::open(request, &self.ids, self.sessions + 1);
+        let (mut session, since) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.fail(slot, conn, id, error.code, error.message);
+                if let Some(code) = error.close {
+                    self.close(slot, conn, code, error.message);
+                }
+                return;
+            }
+        };
+        if let Some(open) = conn.session() {
+            if open.id != session.id {
+                let text = "this connection is another user's: open one of its own";
+                return self.fail(slot, conn, id, ErrorCode::PermissionDenied, text);
+            }
+            let reply = self.connect_reply(open, open.live_from.max(self.seen), false);
+            return self.reply(slot, conn, id, ReplyBody::Connect(reply));
+        }
+        self.sessions += 1;
+        conn.batch = request.batch;
+        self.users.entry(session.id).or_default().push(slot);
+        session.live_from = self.directory.enter(session.id, self.index);
+        session.catching_up = since.is_some();
+        self.metrics.sessions.one();
+        let opening = match since {
+            None => {
+                let reply = self.connect_reply(&session, session.live_from, false);
+                self.reply(slot, conn, id, ReplyBody::Connect(reply));
+                None
+            }
+            Some(since) => Some((since, self.opening(&session))),
+        };
+        let user = session.id;
+        conn.phase = Phase::Open(Box::new(session));
+        conn.deadline = 0;
+        self.schedule(slot, conn, self.now + ticks(self.limits.ping_interval));
+        if let Some((since, opening)) = opening {
+            let connect = Some(Box::new(opening));
+            self.query(
+                slot,
+                conn,
+                id,
+                Query::CatchUp {
+                    user,
+                    since,
+                    connect,
+                },
+            );
+        }
+    }
+
+    fn connect_reply(
+        &self,
+        session: &Session,
+        pos: Position,
+        recovered: bool,
+    ) -> ConnectReply<'static> {
+        ConnectReply {
+            session: session.name(self.index).into(),
+            user: session.user.to_string().into(),
+            device: session.device.to_string().into(),
+            pos: event::pos(pos),
+            recovered,
+            time: unix_ms(),
+            ping_ms: self.ping_ms(),
+            limits: self.connect_limits(),
+        }
+    }
+
+    fn opening(&self, session: &Session) -> Opening {
+        Opening {
+            session: session.name(self.index),
+            user: session.user.to_string(),
+            device: session.device.to_string(),
+            ping_ms: self.ping_ms(),
+            limits: self.connect_limits(),
+        }
+    }
+
+    fn ping_ms(&self) -> u32 {
+        u32::try_from(self.limits.ping_interval.as_millis()).unwrap_or(u32::MAX)
+    }
+
+    fn connect_limits(&self) -> ConnectLimits {
+        ConnectLimits {
+            message_bytes: self.limits.message_bytes as u64,
+            text_bytes: self.limits.text_bytes as u64,
+            key_bytes: self.limits.key_bytes as u64,
+            page: self.limits.page,
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What other threads tell a shard: committed batches and readers' answers.
+
+use slab::Slab;
+use trunkline_proto::CloseCode;
+use trunkline_proto::message::{AckReply, ReplyBody, SendReply};
+use trunkline_storage::{Batch, Position};
+
+use super::connection::{Conn, Phase};
+use super::core::Core;
+use crate::event::{self, Body};
+use crate::ids::UserId;
+use crate::reader::{Answer, AnswerKind, Query};
+use crate::sequencer::command::{Committed, ConnRef, Item, Outcome};
+
+impl Core {
+    /// Answers the senders and pushes to the recipients of a batch, in the order of the log.
+    pub(crate) fn committed(&mut self, conns: &mut Slab<Conn>, committed: &Committed) {
+        let batch = &*committed.batch;
+        for item in &committed.items {
+            match *item {
+                Item::Deliver { user, position } => {
+                    self.deliver(conns, batch, user, position, None);
+                }
+                Item::Reply {
+                    conn,
+                    id,
+                    user,
+                    outcome,
+                } => {
+                    self.in_flight -= 1;
+                    self.outcome(conns, batch, (conn, id), outcome);
+                    if let Outcome::Sent(position) | Outcome::Acked(Some(position)) = outcome {
+                        self.deliver(conns, batch, user, position, Some(conn));
+                    }
+                }
+            }
+        }
+        if !batch.is_empty() {
+            self.seen = batch.last();
+        }
+    }
+
+    fn outcome(
+        &mut self,
+        conns: &mut Slab<Conn>,
+        batch: &Batch,
+        (reference, id): (ConnRef, u32),
+        outcome: Outcome,
+    ) {
+        let Some(conn) = find(conns, reference) else {
+            return;
+        };
+        let slot = reference.slot;
+        match outcome {
+            Outcome::Sent(position) => {
+                let record = batch.record_at(position);
+                let Some(body) = Body::read(record.body) else {
+                    return;
+                };
+                self.metrics.acks.one();
+                let reply = SendReply {
+                    conversation: body.conversation.into(),
+                    seq: record.seq,
+                    pos: event::pos(position),
+                    time: record.time,
+                    duplicate: false,
+                };
+                self.reply(slot, conn, id, ReplyBody::Send(reply));
+            }
+            Outcome::Duplicate(position) => {
+                self.query(slot, conn, id, Query::Duplicate { position });
+            }
+            Outcome::Acked(_) => self.reply(slot, conn, id, ReplyBody::Ack(AckReply {})),
+            Outcome::Failed(code, message) => self.fail(slot, conn, id, code, message),
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        conns: &mut Slab<Conn>,
+        batch: &Batch,
+        user: UserId,
+        position: Position,
+        except: Option<ConnRef>,
+    ) {
+        let Some(slots) = self.users.get(&user).cloned() else {
+            return;
+        };
+        for slot in slots {
+            let Some(conn) = conns.get_mut(slot as usize) else {
+                continue;
+            };
+            if except != Some(Self::conn_ref(slot, conn)) {
+                self.push(slot, conn, batch, position);
+            }
+        }
+    }
+
+    /// Passes on what a reader found.
+    pub(crate) fn answered(&mut self, conns: &mut Slab<Conn>, answer: Answer) {
+        if let Some(code) = answer.error {
+            self.metrics.error(code);
+        }
+        let slot = answer.conn.slot;
+        let Some(conn) = find(conns, answer.conn) else {
+            return;
+        };
+        if !matches!(conn.phase, Phase::Open(_)) {
+            return;
+        }
+        if !answer.frames.is_empty() {
+            self.frames_of(slot, conn).extend_from_slice(&answer.frames);
+        }
+        match answer.kind {
+            AnswerKind::Reply => {}
+            AnswerKind::SendReply => self.metrics.acks.one(),
+            AnswerKind::CaughtUp {
+                reached,
+                more,
+                messages,
+                receipts,
+            } => {
+                self.metrics.pushed_messages.add(messages);
+                self.metrics.pushed_receipts.add(receipts);
+                let Some(session) = conn.session_mut() else {
+                    return;
+                };
+                let user = session.id;
+                if !more && session.live_from <= reached {
+                    session.catching_up = false;
+                } else if conn.out.len() > self.limits.outbox_bytes {
+                    conn.next_page = Some(reached);
+                } else {
+                    self.query(
+                        slot,
+                        conn,
+                        0,
+                        Query::CatchUp {
+                            user,
+                            since: reached,
+                            connect: None,
+                        },
+                    );
+                }
+            }
+            // Without frames it was a later page that failed: the client comes back with the
+            // last position it got.
+            AnswerKind::Expired if answer.frames.is_empty() => {
+                self.close(
+                    slot,
+                    conn,
+                    CloseCode::SERVER_ERROR,
+                    "the store could not be read",
+                );
+            }
+            AnswerKind::Expired => {
+                self.end_session(slot, conn);
+                conn.phase = Phase::Upgraded;
+            }
+        }
+    }
+
+    /// Goes on with catching up once the client has taken the last page.
+    pub(crate) fn catch_up(&mut self, slot: u32, conn: &mut Conn) {
+        let Some(user) = conn.session().map(|session| session.id) else {
+            return;
+        };
+        if let Some(since) = conn.next_page.take() {
+            self.query(
+                slot,
+                conn,
+                0,
+                Query::CatchUp {
+                    user,
+                    since,
+                    connect: None,
+                },
+            );
+        }
+    }
+}
+
+/// The connection that is meant, if it is still there.
+fn find(conns: &mut Slab<Conn>, reference: ConnRef) -> Option<&mut Conn> {
+    conns
+        .get_mut(reference.slot as usize)
+        .filter(|conn| conn.generation == reference.generation)
+}
