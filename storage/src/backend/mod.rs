@@ -4,6 +4,8 @@
 //! of this crate runs on the simulated one, every program on [`FileBackend`](file::FileBackend).
 
 pub mod file;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 
 use std::io;
 use std::path::PathBuf;
