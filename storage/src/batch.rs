@@ -273,6 +273,7 @@ impl BatchPool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::TimelineId;
 
     #[test]
     fn a_buffer_comes_back_when_its_last_reader_lets_go() {
@@ -317,5 +318,50 @@ mod tests {
         );
         assert_eq!(batch.records().count(), 0);
         assert_eq!(batch.find(4096), None);
+    }
+
+    #[test]
+    fn pieces_in_two_segments_read_as_one_log() {
+        let backend = crate::backend::sim::SimDisk::new(1);
+        let factory = crate::segment::SegmentFactory {
+            backend: Arc::new(backend),
+            store_id: [0; 16],
+            size: 8192,
+        };
+        let segments = [factory.create(0).unwrap(), factory.create(8192).unwrap()].map(Arc::new);
+        let draft = |seq| Draft {
+            kind: 1,
+            time: seq,
+            timeline: TimelineId(1),
+            seq,
+            fanout: &[],
+            body: b"body",
+        };
+        let place = |position| Place {
+            position,
+            durable: position,
+            salt: 0,
+            session: 0,
+        };
+        let mut batch = Batch::default();
+        batch.push(&draft(1), &segments[0], place(4096));
+        batch.push_seal(&segments[0], place(4160));
+        batch.push(&draft(2), &segments[1], place(12288));
+        batch.push(&draft(3), &segments[1], place(12352));
+
+        let seen: Vec<_> = batch.records().map(|r| (r.position.0, r.seq)).collect();
+        assert_eq!(seen, [(4096, 1), (12288, 2), (12352, 3)]);
+        assert_eq!(batch.records().len(), 3);
+        for (position, seq) in seen {
+            assert_eq!(batch.record_at(Position(position)).seq, seq);
+        }
+        for elsewhere in [0, 4160, 8192, 12289, 12416, 1 << 50] {
+            assert_eq!(batch.find(elsewhere), None, "{elsewhere}");
+        }
+        let writes: Vec<_> = batch
+            .writes()
+            .map(|(s, at, b)| (s.base, at, b.len()))
+            .collect();
+        assert_eq!(writes, [(0, 4096, 88), (8192, 12288, 128)]);
     }
 }

@@ -62,6 +62,8 @@ mod segment;
 mod shared;
 mod stats;
 mod store;
+#[cfg(test)]
+mod tests;
 mod window;
 mod writer;
 

@@ -1,0 +1,222 @@
+//! Crashes at every disk operation, and again while recovering from them.
+//!
+//! The oracle: what was acknowledged is recovered; what is recovered was acknowledged or in the
+//! batch whose outcome nobody was told; records are whole; what one recovery returned stays.
+
+use std::time::Duration;
+
+use super::*;
+use crate::backend::Backend;
+
+/// What a run of the workload left behind when it ended or crashed.
+#[derive(Default)]
+struct Outcome {
+    /// Committed, in order.
+    committed: Vec<Event>,
+    /// How many of them are certain to survive a loss of power.
+    durable: usize,
+    /// In the batch whose commit failed.
+    unknown: Vec<Event>,
+}
+
+/// Commits batches on top of `known` until the disk fails or `batches` are done. With `sync`,
+/// commits alone are not durable, and some are followed by a sync.
+fn run(opened: &mut Opened, seed: u64, batches: u64, known: Vec<Event>, sync: bool) -> Outcome {
+    let mut random = Random(seed ^ 0xBA7C);
+    let durable = known.len();
+    let mut outcome = Outcome {
+        committed: known,
+        durable,
+        unknown: Vec::new(),
+    };
+    let mut number = outcome.committed.last().map_or(0, |event| event.number);
+    let mut seqs = [0u64; 3];
+    for event in &outcome.committed {
+        seqs[event.timeline as usize] = event.seq;
+    }
+    for _ in 0..batches {
+        let mut batch = Vec::new();
+        for _ in 0..=random.below(5) {
+            number += 1;
+            let seq = &mut seqs[(number % 3) as usize];
+            *seq += 1;
+            let mut event = event(number, *seq, 600);
+            match opened.writer.append(&event.draft()) {
+                Ok(position) => event.position = position.0,
+                Err(_) => return outcome,
+            }
+            batch.push(event);
+        }
+        match opened.writer.commit() {
+            Ok(_) => outcome.committed.append(&mut batch),
+            Err(_) => {
+                outcome.unknown = batch;
+                return outcome;
+            }
+        }
+        if !sync || (random.below(3) == 0 && opened.writer.sync().is_ok()) {
+            outcome.durable = outcome.committed.len();
+        }
+    }
+    outcome
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    /// The process dies; the kernel keeps what was written.
+    Kill,
+    /// The machine dies.
+    PowerCycle,
+}
+
+impl Fate {
+    fn strike(self, disk: &SimDisk) {
+        match self {
+            Fate::Kill => disk.kill(),
+            Fate::PowerCycle => disk.power_cycle(),
+        }
+    }
+}
+
+/// `recovered` is the log up to some point after its first `certain` events.
+fn check(outcome: &Outcome, recovered: &[Event], certain: usize, context: &str) {
+    let possible: Vec<&Event> = outcome.committed.iter().chain(&outcome.unknown).collect();
+    let count = recovered.len();
+    assert!(
+        count >= certain,
+        "{context}: {count} recovered, {certain} were certain"
+    );
+    assert!(
+        count <= possible.len(),
+        "{context}: more recovered than was written"
+    );
+    for (found, written) in recovered.iter().zip(possible) {
+        assert_eq!(found, written, "{context}");
+    }
+}
+
+/// Opens, telling a crash of the simulation (`None`) from a verdict of the store.
+fn try_open(disk: &SimDisk, options: &Options, context: &str) -> Option<(Opened, Vec<Event>)> {
+    match open(disk, options.clone()) {
+        Ok(found) => Some(found),
+        Err(OpenError::Io { .. }) => None,
+        Err(error) => panic!("{context}: {error}"),
+    }
+}
+
+/// Crashes the workload at every operation, and each recovery from that at every operation.
+fn explore(seed: u64, durability: Durability, fate: Fate) {
+    let options = Options {
+        durability,
+        ..small()
+    };
+    let sync = durability != Durability::Sync;
+    let workload = |disk: &SimDisk, context: &str| match try_open(disk, &options, context) {
+        Some((mut opened, _)) => run(&mut opened, seed, 8, Vec::new(), sync),
+        None => Outcome::default(),
+    };
+    let undisturbed = SimDisk::new(seed);
+    let written = workload(&undisturbed, "undisturbed");
+    assert!(written.committed.len() > 8 && written.unknown.is_empty());
+    let segments = undisturbed
+        .list()
+        .unwrap()
+        .iter()
+        .filter(|n| n.ends_with(".seg"))
+        .count();
+    assert!(segments >= 2, "the workload crosses segments");
+
+    for operation in 0..undisturbed.operations() {
+        let context = format!("seed {seed}, {durability:?}, {fate:?} at operation {operation}");
+        let disk = SimDisk::new(seed);
+        disk.crash_at(operation);
+        let outcome = workload(&disk, &context);
+        fate.strike(&disk);
+        let certain = match fate {
+            Fate::Kill => outcome.committed.len(),
+            Fate::PowerCycle => outcome.durable,
+        };
+        for second in 0.. {
+            let context = format!("{context}, then at operation {second} of the recovery");
+            let disk = disk.fork(seed ^ second);
+            disk.crash_at(second);
+            let first = try_open(&disk, &options, &context).map(|(_, events)| events);
+            // What the first recovery showed was durable by then.
+            let certain = match &first {
+                Some(events) => {
+                    check(&outcome, events, certain, &context);
+                    events.len()
+                }
+                // Unsynced data that survived the first crash can still be lost in the second.
+                None => outcome.durable,
+            };
+            Fate::PowerCycle.strike(&disk);
+            go_on(&disk, &options, &outcome, certain, seed, &context);
+            if first.is_some() {
+                break;
+            }
+        }
+    }
+}
+
+/// Recovers for good, uses the store, and recovers that.
+fn go_on(
+    disk: &SimDisk,
+    options: &Options,
+    outcome: &Outcome,
+    certain: usize,
+    seed: u64,
+    context: &str,
+) {
+    let recovered = try_open(disk, options, context);
+    let (mut opened, events) = recovered.unwrap_or_else(|| panic!("{context}: does not open"));
+    check(outcome, &events, certain, context);
+    assert_eq!(read_all(&opened, &events), events, "{context}");
+    let known = events.len();
+    let more = run(&mut opened, seed ^ 1, 3, events, true);
+    assert!(
+        more.committed.len() > known,
+        "{context}: the store does not work"
+    );
+    disk.power_cycle();
+    let recovered = try_open(disk, options, context);
+    let (_, events) = recovered.unwrap_or_else(|| panic!("{context}: does not open again"));
+    check(&more, &events, more.durable, context);
+}
+
+/// Seeds to run with: the given ones and a fresh one, or only `STORAGE_SEED` to replay.
+fn seeds(count: u64) -> Vec<u64> {
+    use std::hash::{BuildHasher, RandomState};
+    if let Ok(seed) = std::env::var("STORAGE_SEED") {
+        return vec![seed.parse().unwrap()];
+    }
+    (0..count).chain([RandomState::new().hash_one(0)]).collect()
+}
+
+#[test]
+fn power_lost_at_any_operation_loses_nothing_acknowledged() {
+    for seed in seeds(3) {
+        explore(seed, Durability::Sync, Fate::PowerCycle);
+    }
+}
+
+#[test]
+fn a_killed_process_loses_nothing_committed() {
+    for seed in seeds(1) {
+        for durability in [
+            Durability::Sync,
+            Durability::Interval(Duration::MAX),
+            Durability::Os,
+        ] {
+            explore(seed, durability, Fate::Kill);
+        }
+    }
+}
+
+#[test]
+fn weaker_durability_loses_only_the_unsynced_end() {
+    for seed in seeds(2) {
+        explore(seed, Durability::Interval(Duration::MAX), Fate::PowerCycle);
+        explore(seed, Durability::Os, Fate::PowerCycle);
+    }
+}

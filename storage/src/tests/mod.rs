@@ -1,0 +1,129 @@
+//! Tests of the whole store, on the simulated disk unless they are about the real one.
+
+mod basic;
+mod crash;
+mod damage;
+mod failure;
+mod files;
+mod model;
+mod spy;
+
+use std::sync::Arc;
+
+use crate::TimelineId;
+use crate::backend::sim::{Random, SimDisk};
+use crate::{Draft, Durability, OpenError, Opened, Options, Page, Position, Record, Store};
+
+/// Small segments, no threads: every disk operation happens in the test's order.
+fn small() -> Options {
+    Options {
+        durability: Durability::Sync,
+        segment_bytes: 8192,
+        reserve_bytes: 0,
+        max_record_bytes: 2048,
+        max_batch_bytes: 1 << 20,
+        background: false,
+    }
+}
+
+/// An event as the tests know it. `number` makes it unlike any other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Event {
+    number: u64,
+    position: u64,
+    timeline: u128,
+    seq: u64,
+    fanout: Vec<TimelineId>,
+    body: Vec<u8>,
+}
+
+impl Event {
+    fn of(record: &Record<'_>) -> Event {
+        Event {
+            number: record.time,
+            position: record.position.0,
+            timeline: record.timeline.0,
+            seq: record.seq,
+            fanout: record.fanout.collect(),
+            body: record.body.to_vec(),
+        }
+    }
+
+    fn draft(&self) -> Draft<'_> {
+        Draft {
+            kind: self.number as u8,
+            time: self.number,
+            timeline: TimelineId(self.timeline),
+            seq: self.seq,
+            fanout: &self.fanout,
+            body: &self.body,
+        }
+    }
+}
+
+/// A message of user `number % 3`'s timeline with some fan-out and a body of up to `max` bytes.
+fn event(number: u64, seq: u64, max: u64) -> Event {
+    let mut random = Random(number);
+    let fanout = (0..random.below(4)).map(|i| user(u128::from(i))).collect();
+    let body = (0..random.below(max + 1))
+        .map(|_| random.next() as u8)
+        .collect();
+    Event {
+        number,
+        position: 0,
+        timeline: u128::from(number % 3),
+        seq,
+        fanout,
+        body,
+    }
+}
+
+fn user(number: u128) -> TimelineId {
+    TimelineId(100 + number)
+}
+
+/// Opens the store on `disk` and returns what was replayed.
+fn open(disk: &SimDisk, options: Options) -> Result<(Opened, Vec<Event>), OpenError> {
+    let mut events = Vec::new();
+    let opened = Store::open_with(Arc::new(disk.clone()), options, &mut |record| {
+        events.push(Event::of(record));
+    })?;
+    Ok((opened, events))
+}
+
+/// Appends and commits one batch of `count` events that follow `log`, and adds them to it.
+fn commit(opened: &mut Opened, log: &mut Vec<Event>, count: u64) {
+    for _ in 0..count {
+        let number = log.last().map_or(1, |event| event.number + 1);
+        let seq = next_seq(log, number);
+        let mut event = event(number, seq, 300);
+        event.position = opened.writer.append(&event.draft()).unwrap().0;
+        log.push(event);
+    }
+    opened.writer.commit().unwrap();
+}
+
+/// The next sequence of the timeline that event `number` belongs to.
+fn next_seq(log: &[Event], number: u64) -> u64 {
+    let timeline = u128::from(number % 3);
+    log.iter()
+        .filter(|event| event.timeline == timeline)
+        .map(|event| event.seq)
+        .max()
+        .unwrap_or(0)
+        + 1
+}
+
+/// Everything that readers see, by reading every message timeline and every event by position.
+fn read_all(opened: &Opened, log: &[Event]) -> Vec<Event> {
+    let mut page = Page::new();
+    log.iter()
+        .map(|event| {
+            opened
+                .reader
+                .at(Position(event.position), &mut page)
+                .unwrap();
+            Event::of(&page.records().next().unwrap())
+        })
+        .collect()
+}
