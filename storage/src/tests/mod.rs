@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod failure;
 mod files;
+mod format;
 mod model;
 mod spy;
 
