@@ -18,7 +18,7 @@ use crate::segment;
 pub enum Durability {
     /// `fdatasync` before a commit returns. The default.
     Sync,
-    /// A thread syncs at this interval; a commit returns once it is written.
+    /// A thread syncs at this interval, at least 1 ms; a commit returns once it is written.
     Interval(Duration),
     /// The kernel decides; only full segments and [`Writer::sync`](crate::Writer::sync) are
     /// synced.
@@ -61,6 +61,9 @@ impl Default for Options {
     }
 }
 
+/// A shorter interval would be a busy loop.
+const MIN_INTERVAL: Duration = Duration::from_millis(1);
+
 /// Room for the two marks that may follow the last record of a segment.
 pub(crate) const SEGMENT_OVERHEAD: u64 = segment::HEADER_BYTES + segment::END_RESERVE;
 
@@ -79,6 +82,9 @@ impl Options {
                  {segment} bytes",
                 self.max_record_bytes
             ));
+        }
+        if matches!(self.durability, Durability::Interval(interval) if interval < MIN_INTERVAL) {
+            return Err("durability interval is under 1 ms; use `sync`".into());
         }
         if self.max_batch_bytes > 1 << 30 {
             return Err(format!(

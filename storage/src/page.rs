@@ -95,6 +95,11 @@ impl Page {
         self.more = false;
     }
 
+    /// How many records the page can hold, however short they are.
+    pub(crate) fn max_records(&self) -> usize {
+        self.limit / record::FIELDS + 1
+    }
+
     pub(crate) fn set_more(&mut self) {
         self.more = true;
     }

@@ -62,6 +62,7 @@ impl Reader {
         page: &mut Page,
     ) -> Result<(), ReadError> {
         page.clear();
+        let limit = limit.min(page.max_records());
         let mut positions = std::mem::take(&mut page.positions);
         let cut = self
             .shared
@@ -122,6 +123,7 @@ impl Reader {
         if after > self.head() {
             return Err(ReadError::Future);
         }
+        let limit = limit.min(page.max_records());
         let mut positions = std::mem::take(&mut page.positions);
         let cut = self
             .shared
