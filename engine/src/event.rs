@@ -96,7 +96,7 @@ impl<'a> Body<'a> {
             let (len, rest) = varint(rest)?;
             let (value, rest) = rest.split_at_checked(len)?;
             bytes = rest;
-            let text = || std::str::from_utf8(value).ok();
+            let text = || simdutf8::basic::from_utf8(value).ok();
             let number = || Some(u64::from_le_bytes(value.try_into().ok()?));
             match tag {
                 tag::CONVERSATION => body.conversation = text()?,
@@ -147,17 +147,50 @@ impl<'a> Body<'a> {
     }
 }
 
-/// The push of a stored event; `None` for a kind or body of a later version.
-pub(crate) fn push<'a>(record: &Record<'a>) -> Option<Push<'a>> {
-    let body = Body::read(record.body)?;
-    let event = match Kind::of(record)? {
-        Kind::Message => Event::Message(body.message(record)),
-        Kind::Receipt => Event::Receipt(body.receipt(record)),
-    };
+/// The conversation of a body, without reading the rest: it is the first field.
+pub(crate) fn conversation(body: &[u8]) -> Option<&str> {
+    let (&tag, rest) = body.split_first()?;
+    let (len, rest) = varint(rest)?;
+    if tag != tag::CONVERSATION {
+        return Body::read(body).map(|body| body.conversation);
+    }
+    simdutf8::basic::from_utf8(rest.get(..len)?).ok()
+}
+
+/// The push of a stored event, its position written into `pos`; `None` for a kind or body of a
+/// later version.
+pub(crate) fn push<'a>(record: &Record<'a>, pos: &'a mut PosText) -> Option<Push<'a>> {
+    let event = event(record)?;
     Some(Push {
-        pos: Some(pos(record.position)),
+        pos: Some(pos.write(record.position)),
         event,
     })
+}
+
+/// The same, owning its position.
+pub(crate) fn owned_push<'a>(record: &Record<'a>) -> Option<Push<'a>> {
+    Some(Push {
+        pos: Some(pos(record.position)),
+        event: event(record)?,
+    })
+}
+
+fn event<'a>(record: &Record<'a>) -> Option<Event<'a>> {
+    let body = Body::read(record.body)?;
+    Some(match Kind::of(record)? {
+        Kind::Message => Event::Message(body.message(record)),
+        Kind::Receipt => Event::Receipt(body.receipt(record)),
+    })
+}
+
+/// Room for the text of a position, so that the message path needs no allocation for it.
+#[derive(Default)]
+pub(crate) struct PosText(itoa::Buffer);
+
+impl PosText {
+    pub(crate) fn write(&mut self, position: Position) -> Str<'_> {
+        self.0.format(position.0).into()
+    }
 }
 
 /// A position as clients keep it.

@@ -8,7 +8,7 @@ use trunkline_proto::{ErrorCode, Str};
 use trunkline_storage::{Order, Page, Position, ReadError, Reader, TimelineId};
 
 use super::{Answer, AnswerKind, Job, Opening, Query, Range};
-use crate::event::{self, Body, Kind};
+use crate::event::{self, Body, Kind, PosText};
 use crate::ids::UserId;
 use crate::sequencer::unix_ms;
 use crate::session;
@@ -128,7 +128,8 @@ fn catch_up(
         if more {
             reached = record.position;
         }
-        let Some(push) = event::push(&record) else {
+        let mut pos = PosText::default();
+        let Some(push) = event::push(&record, &mut pos) else {
             continue;
         };
         match push.event {
@@ -175,7 +176,7 @@ fn sync<'p>(
         .map_err(|error| failure(&error))?;
     let events: Vec<_> = page
         .records()
-        .filter_map(|record| event::push(&record))
+        .filter_map(|record| event::owned_push(&record))
         .collect();
     let last = page.records().last().map(|record| record.position);
     let pos = match last {

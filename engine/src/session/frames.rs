@@ -5,7 +5,7 @@ use trunkline_proto::frame::{Opcode, write_with};
 use trunkline_proto::message::{Event, ServerMessage};
 use trunkline_storage::{Batch, Position};
 
-use crate::event;
+use crate::event::{self, PosText};
 
 const fn opcode(encoding: Encoding) -> Opcode {
     match encoding {
@@ -61,7 +61,8 @@ impl Frames {
             Encoding::Proto => &mut self.proto,
         };
         if slot.is_none() {
-            let push = event::push(&batch.record_at(position))?;
+            let mut pos = PosText::default();
+            let push = event::push(&batch.record_at(position), &mut pos)?;
             let is_message = matches!(push.event, Event::Message(_));
             let mut frame = self.spare.pop().unwrap_or_default();
             frame.clear();

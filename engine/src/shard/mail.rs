@@ -7,7 +7,7 @@ use trunkline_storage::{Batch, Position};
 
 use super::connection::{Conn, Phase};
 use super::core::Core;
-use crate::event::{self, Body};
+use crate::event::{self, PosText};
 use crate::ids::UserId;
 use crate::reader::{Answer, AnswerKind, Query};
 use crate::sequencer::command::{Committed, ConnRef, Item, Outcome};
@@ -54,14 +54,15 @@ impl Core {
         match outcome {
             Outcome::Sent(position) => {
                 let record = batch.record_at(position);
-                let Some(body) = Body::read(record.body) else {
+                let Some(conversation) = event::conversation(record.body) else {
                     return;
                 };
                 self.metrics.acks.one();
+                let mut pos = PosText::default();
                 let reply = SendReply {
-                    conversation: body.conversation.into(),
+                    conversation: conversation.into(),
                     seq: record.seq,
-                    pos: event::pos(position),
+                    pos: pos.write(position),
                     time: record.time,
                     duplicate: false,
                 };
