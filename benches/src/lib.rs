@@ -1,1 +1,4 @@
-//! Benchmarks of Trunkline.
+//! Benchmarks of Trunkline, and what they share.
+
+pub mod blast;
+pub mod peer;

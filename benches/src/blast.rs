@@ -1,0 +1,292 @@
+//! A closed-loop WebSocket client: every connection keeps a number of messages in flight.
+//!
+//! It knows no protocol but RFC 6455: what to send are templates, what to count are substrings.
+//! So it drives any chat server with JSON in text frames, ours and others, with the same work.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use memchr::memmem;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use trunkline_proto::connection::{Connection, Event, Role};
+use trunkline_proto::frame::{Opcode, write_frame};
+
+/// The masking key: the work is the same for any, and randomness is not what is measured.
+const MASK: Option<[u8; 4]> = Some([0x12, 0x34, 0x56, 0x78]);
+
+/// How long all connections may take to be ready.
+const READY: Duration = Duration::from_secs(30);
+
+/// What to do to which server. In the templates `{id}` is the connection's number, `{peer}` that
+/// of its partner, `{n}` counts the messages of the connection.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The server.
+    pub server: SocketAddr,
+    /// The request path.
+    pub path: String,
+    /// Sent once after the upgrade, and answered with a frame; empty: nothing to send.
+    pub hello: String,
+    /// Sent again and again.
+    pub message: String,
+    /// In a frame that acknowledges a message.
+    pub ack: &'static str,
+    /// In a frame that brings one.
+    pub push: &'static str,
+    /// Connections; an even number.
+    pub connections: usize,
+    /// Messages in flight per connection.
+    pub window: usize,
+    /// How long to count, after a tenth of it to warm up.
+    pub duration: Duration,
+}
+
+/// What was counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted {
+    /// Acknowledged messages per second.
+    pub acks: f64,
+    /// Messages brought per second.
+    pub pushes: f64,
+}
+
+struct Conn {
+    stream: TcpStream,
+    framing: Connection,
+    head: Vec<u8>,
+    state: State,
+    sent: u64,
+    out: Vec<u8>,
+}
+
+#[derive(PartialEq, Eq, Clone, Copy)]
+enum State {
+    Upgrading,
+    Greeting,
+    Ready,
+}
+
+struct Blast<'p> {
+    plan: &'p Plan,
+    poll: Poll,
+    conns: Vec<Conn>,
+    scratch: String,
+    ready: usize,
+    acks: u64,
+    pushes: u64,
+}
+
+/// Runs a plan.
+///
+/// # Errors
+/// The server does not take the connections, closes one, or answers none in time.
+pub fn run(plan: &Plan) -> anyhow::Result<Counted> {
+    let mut blast = Blast {
+        plan,
+        poll: Poll::new()?,
+        conns: Vec::new(),
+        scratch: String::new(),
+        ready: 0,
+        acks: 0,
+        pushes: 0,
+    };
+    for id in 0..plan.connections {
+        blast.connect(id).context("cannot connect")?;
+    }
+    let deadline = Instant::now() + READY;
+    while blast.ready < plan.connections {
+        if Instant::now() >= deadline {
+            bail!(
+                "{} of {} connections ready in time",
+                blast.ready,
+                plan.connections
+            );
+        }
+        blast.turn()?;
+    }
+    for id in 0..plan.connections {
+        for _ in 0..plan.window {
+            blast.emit(id);
+        }
+        blast.flush(id)?;
+    }
+    let warm = Instant::now() + plan.duration / 10;
+    while Instant::now() < warm {
+        blast.turn()?;
+    }
+    (blast.acks, blast.pushes) = (0, 0);
+    let start = Instant::now();
+    while start.elapsed() < plan.duration {
+        blast.turn()?;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    if blast.acks == 0 {
+        bail!("no message was acknowledged in {seconds:.1} s");
+    }
+    Ok(Counted {
+        acks: blast.acks as f64 / seconds,
+        pushes: blast.pushes as f64 / seconds,
+    })
+}
+
+impl Blast<'_> {
+    fn connect(&mut self, id: usize) -> anyhow::Result<()> {
+        let stream = std::net::TcpStream::connect(self.plan.server)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let mut stream = TcpStream::from_std(stream);
+        self.poll
+            .registry()
+            .register(&mut stream, Token(id), Interest::READABLE)?;
+        let path = self.fill(&self.plan.path.clone(), id, 0).to_owned();
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dHJ1bmtsaW5lIGJlbmNoIQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+            self.plan.server
+        );
+        self.conns.push(Conn {
+            stream,
+            framing: Connection::new(Role::Client),
+            head: Vec::new(),
+            state: State::Upgrading,
+            sent: 0,
+            out: request.into_bytes(),
+        });
+        self.flush(id)
+    }
+
+    /// A template with its variables filled in.
+    fn fill(&mut self, template: &str, id: usize, n: u64) -> &str {
+        self.scratch.clear();
+        let mut rest = template;
+        while let Some(at) = rest.find('{') {
+            self.scratch.push_str(&rest[..at]);
+            rest = &rest[at..];
+            let value = [("{id}", id as u64), ("{peer}", (id ^ 1) as u64), ("{n}", n)];
+            match value.iter().find(|(name, _)| rest.starts_with(name)) {
+                Some((name, value)) => {
+                    use std::fmt::Write;
+                    // A String grows: writing to it does not fail.
+                    let _ = write!(self.scratch, "{value}");
+                    rest = &rest[name.len()..];
+                }
+                None => {
+                    self.scratch.push('{');
+                    rest = &rest[1..];
+                }
+            }
+        }
+        self.scratch.push_str(rest);
+        &self.scratch
+    }
+
+    fn emit(&mut self, id: usize) {
+        self.conns[id].sent += 1;
+        let (plan, n) = (self.plan, self.conns[id].sent);
+        self.fill(&plan.message, id, n);
+        write_frame(
+            &mut self.conns[id].out,
+            Opcode::Text,
+            self.scratch.as_bytes(),
+            MASK,
+        );
+    }
+
+    fn flush(&mut self, id: usize) -> anyhow::Result<()> {
+        let conn = &mut self.conns[id];
+        let mut sent = 0;
+        while sent < conn.out.len() {
+            match conn.stream.write(&conn.out[sent..]) {
+                Ok(n) => sent += n,
+                // The window is small against a socket's buffer: the next answer finds room.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error).context("a connection failed"),
+            }
+        }
+        conn.out.drain(..sent);
+        Ok(())
+    }
+
+    fn turn(&mut self) -> anyhow::Result<()> {
+        let mut events = Events::with_capacity(256);
+        self.poll
+            .poll(&mut events, Some(Duration::from_millis(50)))?;
+        let mut buffer = [0; 64 << 10];
+        for event in &events {
+            let Token(id) = event.token();
+            loop {
+                let read = match self.conns[id].stream.read(&mut buffer) {
+                    Ok(0) => bail!("the server closed connection {id}"),
+                    Ok(read) => read,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error).context("a connection failed"),
+                };
+                self.input(id, &mut buffer[..read])?;
+                if read < buffer.len() {
+                    break;
+                }
+            }
+            self.flush(id)?;
+        }
+        Ok(())
+    }
+
+    fn input(&mut self, id: usize, input: &mut [u8]) -> anyhow::Result<()> {
+        if self.conns[id].state != State::Upgrading {
+            return self.frames(id, input);
+        }
+        let conn = &mut self.conns[id];
+        conn.head.extend_from_slice(input);
+        let Some(end) = memmem::find(&conn.head, b"\r\n\r\n") else {
+            return Ok(());
+        };
+        if !conn.head.starts_with(b"HTTP/1.1 101") {
+            bail!("no upgrade: {}", String::from_utf8_lossy(&conn.head));
+        }
+        let mut rest = conn.head.split_off(end + 4);
+        if self.plan.hello.is_empty() {
+            conn.state = State::Ready;
+            self.ready += 1;
+        } else {
+            conn.state = State::Greeting;
+            let plan = self.plan;
+            self.fill(&plan.hello, id, 0);
+            write_frame(
+                &mut self.conns[id].out,
+                Opcode::Text,
+                self.scratch.as_bytes(),
+                MASK,
+            );
+        }
+        self.frames(id, &mut rest)
+    }
+
+    fn frames(&mut self, id: usize, mut input: &mut [u8]) -> anyhow::Result<()> {
+        loop {
+            let conn = &mut self.conns[id];
+            match conn.framing.receive(&mut input, 1 << 20)? {
+                None => return Ok(()),
+                Some(Event::Ping(payload)) => {
+                    write_frame(&mut conn.out, Opcode::Pong, &payload, MASK);
+                }
+                Some(Event::Pong(_)) => {}
+                Some(Event::Close(code, reason)) => bail!("closed: {code:?} {reason}"),
+                Some(Event::Message(..)) if conn.state == State::Greeting => {
+                    conn.state = State::Ready;
+                    self.ready += 1;
+                }
+                Some(Event::Message(_, payload)) => {
+                    if memmem::find(&payload, self.plan.push.as_bytes()).is_some() {
+                        self.pushes += 1;
+                    } else if memmem::find(&payload, self.plan.ack.as_bytes()).is_some() {
+                        self.acks += 1;
+                        self.emit(id);
+                    }
+                }
+            }
+        }
+    }
+}
