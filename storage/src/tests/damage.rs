@@ -157,6 +157,40 @@ fn damage_to_the_last_batch_of_a_killed_process_is_reported_as_a_torn_tail() {
 }
 
 #[test]
+fn a_torn_tail_is_cut_once_and_for_all() {
+    for seed in 0..8 {
+        let disk = SimDisk::new(seed);
+        let (mut opened, _) = open(&disk, small()).unwrap();
+        let mut log = Vec::new();
+        commit(&mut opened, &mut log, 2);
+        commit(&mut opened, &mut log, 30);
+        assert_eq!(opened.reader.stats().segments, 2);
+        disk.kill();
+        drop(opened);
+        disk.flip("log-0000000000000000.seg", log[2].position as usize * 8);
+        let (opened, _) = open(&disk, small()).unwrap();
+        let torn = opened.report.torn.clone().unwrap();
+        assert_eq!(torn.copies.len(), 2, "one for each segment");
+        assert!(torn.bytes > 4096 - 300);
+        disk.power_cycle();
+        drop(opened);
+        let (opened, events) = open(&disk, small()).unwrap();
+        assert_eq!(
+            opened.report.torn, None,
+            "seed {seed}: it was not cut durably"
+        );
+        assert_eq!(events, log[..2]);
+        for copy in torn.copies {
+            let name = copy.file_name().unwrap().to_str().unwrap();
+            assert!(
+                disk.contents(name).is_some(),
+                "seed {seed}: {name} was lost"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_log_cut_anywhere_keeps_its_whole_records() {
     let disk = SimDisk::new(7);
     let (mut opened, _) = open(&disk, small()).unwrap();
