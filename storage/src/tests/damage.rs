@@ -191,6 +191,46 @@ fn a_torn_tail_is_cut_once_and_for_all() {
 }
 
 #[test]
+fn a_torn_first_batch_is_cut_once_and_for_all() {
+    for seed in 0..8 {
+        let disk = SimDisk::new(seed);
+        let (mut opened, _) = open(&disk, small()).unwrap();
+        commit(&mut opened, &mut Vec::new(), 3);
+        disk.kill();
+        drop(opened);
+        disk.flip("log-0000000000000000.seg", 4096 * 8);
+        let (opened, _) = open(&disk, small()).unwrap();
+        assert!(opened.report.torn.is_some());
+        disk.power_cycle();
+        drop(opened);
+        let (opened, events) = open(&disk, small()).unwrap();
+        assert_eq!(
+            (opened.report.torn.clone(), events),
+            (None, vec![]),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn after_a_sync_damage_to_the_last_batch_is_noticed() {
+    for seed in 0..8 {
+        let disk = SimDisk::new(seed);
+        let (mut opened, _) = open(&disk, small()).unwrap();
+        let mut log = Vec::new();
+        commit(&mut opened, &mut log, 2);
+        opened.writer.sync().unwrap();
+        disk.power_cycle();
+        drop(opened);
+        disk.flip("log-0000000000000000.seg", log[1].position as usize * 8);
+        assert!(
+            matches!(open(&disk, small()), Err(OpenError::Corrupt { .. })),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
 fn a_log_cut_anywhere_keeps_its_whole_records() {
     let disk = SimDisk::new(7);
     let (mut opened, _) = open(&disk, small()).unwrap();
