@@ -2,7 +2,11 @@
 //!
 //! `cargo run --release -p trunkline-benches --bin gateway-peers`
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the output of a program")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the output of a program"
+)]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

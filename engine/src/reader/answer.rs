@@ -251,17 +251,17 @@ fn duplicate<'p>(
     position: Position,
     page: &'p mut Page,
 ) -> Result<ReplyBody<'p>, Failure> {
-    store.at(position, page).map_err(|error| failure(&error))?;
+    // The first one may have been in the batch with which the store failed.
+    const LOST: Failure = (
+        ErrorCode::StorageUnavailable,
+        "the first message with this key could not be read: whether it is stored is not known",
+    );
+    store.at(position, page).map_err(|_| LOST)?;
     let stored = page
         .records()
         .next()
         .and_then(|record| Some((record, Body::read(record.body)?)));
-    let Some((record, body)) = stored else {
-        return Err((
-            ErrorCode::Internal,
-            "the first message with this key could not be read",
-        ));
-    };
+    let (record, body) = stored.ok_or(LOST)?;
     Ok(ReplyBody::Send(SendReply {
         conversation: Str::from(body.conversation),
         seq: record.seq,

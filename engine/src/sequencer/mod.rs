@@ -14,15 +14,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::Receiver;
 use trunkline_proto::ErrorCode;
-use trunkline_storage::{AppendError, Batch, Draft, Position, Writer};
+use trunkline_storage::{AppendError, Batch, Draft, Position, TimelineId, Writer};
 
 use crate::directory::Directory;
 use crate::event::{self, Kind};
 use crate::ids::UserId;
 use crate::metrics::SequencerMetrics;
 use crate::shard::mailbox::{Mail, Mailbox};
-use command::{Command, CommandBatch, Committed, ConnRef, Item, Outcome, What};
-use state::{Acked, State};
+use command::{Command, CommandBatch, Committed, ConnRef, Item, Outcome, Side, What};
+use state::State;
 
 /// Batches of commands that may wait for the sequencer; shards keep what does not fit.
 pub(crate) const QUEUE: usize = 1_024;
@@ -126,73 +126,66 @@ impl Sequencer {
 
     fn decide(&mut self, command: &Command, body: &[u8], now: u64) -> Outcome {
         match command.what {
-            What::Send { key } => {
-                if let Some(position) = key.and_then(|key| self.state.keys.find(key)) {
-                    self.metrics.duplicates.one();
-                    return Outcome::Duplicate(position);
-                }
-                let seq = self.state.next_seq(command.conversation);
-                match self.append(command, Kind::Message, seq, now, body) {
-                    Ok(position) => {
-                        if let Some(key) = key {
-                            self.state.remember_key(key, position, now);
-                        }
-                        self.metrics.messages.one();
-                        Outcome::Sent(position)
-                    }
-                    Err(error) => failed(&error),
-                }
-            }
+            What::Send { key } => self.send(command, body, now, key),
             What::Ack {
                 side,
                 delivered,
                 read,
-            } => match self.state.ack(command.conversation, side, delivered, read) {
-                Acked::UnknownConversation => {
-                    Outcome::Failed(ErrorCode::Unknown, "no such conversation")
-                }
-                Acked::Unchanged => Outcome::Acked(None),
-                Acked::Moved(marks) => {
-                    let mut body_with_marks = std::mem::take(&mut self.scratch);
-                    body_with_marks.clear();
-                    body_with_marks.extend_from_slice(body);
-                    event::write_marks(&mut body_with_marks, marks.delivered, marks.read);
-                    let appended = self.append(command, Kind::Receipt, 0, now, &body_with_marks);
-                    self.scratch = body_with_marks;
-                    match appended {
-                        Ok(position) => {
-                            self.metrics.receipts.one();
-                            Outcome::Acked(Some(position))
-                        }
-                        Err(error) => failed(&error),
-                    }
-                }
-            },
+            } => self.ack(command, body, now, (side, delivered, read)),
         }
     }
 
-    fn append(
+    fn send(
         &mut self,
         command: &Command,
-        kind: Kind,
-        seq: u64,
-        time: u64,
         body: &[u8],
-    ) -> Result<Position, AppendError> {
-        let both = [command.user, command.other];
-        let members = if command.user == command.other {
-            &both[..1]
-        } else {
-            &both[..]
+        now: u64,
+        key: Option<TimelineId>,
+    ) -> Outcome {
+        if let Some(position) = key.and_then(|key| self.state.keys.find(key)) {
+            self.metrics.duplicates.one();
+            return Outcome::Duplicate(position);
+        }
+        let conversation = self.state.conversation(command.conversation);
+        let seq = conversation.next_seq();
+        match append(&mut self.writer, command, (Kind::Message, seq, now), body) {
+            Ok(position) => {
+                conversation.stored(seq);
+                if let Some(key) = key {
+                    self.state.remember_key(key, position, now);
+                }
+                self.metrics.messages.one();
+                Outcome::Sent(position)
+            }
+            Err(error) => failed(&error),
+        }
+    }
+
+    fn ack(
+        &mut self,
+        command: &Command,
+        body: &[u8],
+        now: u64,
+        (side, delivered, read): (Side, u64, u64),
+    ) -> Outcome {
+        let Some(conversation) = self.state.existing(command.conversation) else {
+            return Outcome::Failed(ErrorCode::Unknown, "no such conversation");
         };
-        self.writer.append(&Draft {
-            kind: kind as u8,
-            time,
-            timeline: command.conversation,
-            seq,
-            fanout: members,
-            body,
-        })
+        let Some(marks) = conversation.acked(side, delivered, read) else {
+            return Outcome::Acked(None);
+        };
+        self.scratch.clear();
+        self.scratch.extend_from_slice(body);
+        event::write_marks(&mut self.scratch, marks.delivered, marks.read);
+        let kind = (Kind::Receipt, 0, now);
+        match append(&mut self.writer, command, kind, &self.scratch) {
+            Ok(position) => {
+                conversation.set_marks(side, marks);
+                self.metrics.receipts.one();
+                Outcome::Acked(Some(position))
+            }
+            Err(error) => failed(&error),
+        }
     }
 
     /// Makes the decided durable and tells the shards.
@@ -202,7 +195,8 @@ impl Sequencer {
             Err(error) => {
                 tracing::error!(%error, "the store failed: nothing more is stored until a restart");
                 for decided in &mut self.decided {
-                    if let Outcome::Sent(_) | Outcome::Acked(Some(_)) = decided.outcome {
+                    // A mark may be where it is because of a record of this very batch.
+                    if let Outcome::Sent(_) | Outcome::Acked(_) = decided.outcome {
                         decided.outcome = OUTCOME_UNKNOWN;
                     }
                 }
@@ -260,6 +254,29 @@ impl Sequencer {
             deliver(outgoing, self.directory.shards(other), other, position);
         }
     }
+}
+
+/// Appends the record of a command; both members' sync timelines refer to it.
+fn append(
+    writer: &mut Writer,
+    command: &Command,
+    (kind, seq, time): (Kind, u64, u64),
+    body: &[u8],
+) -> Result<Position, AppendError> {
+    let both = [command.user, command.other];
+    let members = if command.user == command.other {
+        &both[..1]
+    } else {
+        &both[..]
+    };
+    writer.append(&Draft {
+        kind: kind as u8,
+        time,
+        timeline: command.conversation,
+        seq,
+        fanout: members,
+        body,
+    })
 }
 
 fn deliver(outgoing: &mut [Vec<Item>], mut shards: u128, user: UserId, position: Position) {

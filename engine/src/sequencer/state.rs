@@ -19,8 +19,11 @@ pub(crate) struct State {
 }
 
 /// A 1:1 conversation.
+///
+/// What a command would change is asked first and changed once its record is in the batch: a
+/// record that the store refuses must leave no trace here.
 #[derive(Debug, Default)]
-struct Conversation {
+pub(crate) struct Conversation {
     last_seq: u64,
     /// By [`Side`].
     marks: [Marks; 2],
@@ -33,13 +36,31 @@ pub(crate) struct Marks {
     pub(crate) read: u64,
 }
 
-/// What an acknowledgement comes to.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Acked {
-    UnknownConversation,
-    /// The watermarks were there already.
-    Unchanged,
-    Moved(Marks),
+impl Conversation {
+    /// The sequence of the next message.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.last_seq + 1
+    }
+
+    /// The message with this sequence is in the log or on its way there.
+    pub(crate) fn stored(&mut self, seq: u64) {
+        self.last_seq = self.last_seq.max(seq);
+    }
+
+    /// Where an acknowledgement moves a member's watermarks: never back, never beyond the last
+    /// message. `None` where they are there already.
+    pub(crate) fn acked(&self, side: Side, delivered: u64, read: u64) -> Option<Marks> {
+        let marks = self.marks[side as usize];
+        let read = read.min(self.last_seq).max(marks.read);
+        let delivered = delivered.min(self.last_seq).max(marks.delivered).max(read);
+        let moved = Marks { delivered, read };
+        (marks != moved).then_some(moved)
+    }
+
+    /// The watermarks are in the log or on their way there.
+    pub(crate) fn set_marks(&mut self, side: Side, marks: Marks) {
+        self.marks[side as usize] = marks;
+    }
 }
 
 impl State {
@@ -54,35 +75,16 @@ impl State {
         self.conversations.len()
     }
 
-    /// Takes the next sequence of a conversation. A sequence taken is never given again, whether
-    /// or not its record becomes durable.
-    pub(crate) fn next_seq(&mut self, conversation: TimelineId) -> u64 {
-        let conversation = self.conversations.entry(conversation).or_default();
-        conversation.last_seq += 1;
-        conversation.last_seq
+    /// A conversation, made where this is its first message.
+    pub(crate) fn conversation(&mut self, id: TimelineId) -> &mut Conversation {
+        self.conversations.entry(id).or_default()
     }
 
-    /// Moves watermarks forward, never beyond the last message and never back.
-    pub(crate) fn ack(
-        &mut self,
-        conversation: TimelineId,
-        side: Side,
-        delivered: u64,
-        read: u64,
-    ) -> Acked {
-        let Some(conversation) = self.conversations.get_mut(&conversation) else {
-            return Acked::UnknownConversation;
-        };
-        let last = conversation.last_seq;
-        let marks = &mut conversation.marks[side as usize];
-        let read = read.min(last).max(marks.read);
-        let delivered = delivered.min(last).max(marks.delivered).max(read);
-        let moved = Marks { delivered, read };
-        if *marks == moved {
-            return Acked::Unchanged;
-        }
-        *marks = moved;
-        Acked::Moved(moved)
+    /// A conversation that holds a message.
+    pub(crate) fn existing(&mut self, id: TimelineId) -> Option<&mut Conversation> {
+        self.conversations
+            .get_mut(&id)
+            .filter(|conversation| conversation.last_seq > 0)
     }
 
     /// Applies a record of the log at start. Records of later versions are passed over.
@@ -92,8 +94,7 @@ impl State {
         };
         match kind {
             Kind::Message => {
-                let conversation = self.conversations.entry(record.timeline).or_default();
-                conversation.last_seq = conversation.last_seq.max(record.seq);
+                self.conversation(record.timeline).stored(record.seq);
                 if let Some(key) = body.key {
                     let key = hasher.id(body.namespace, body.user, key);
                     self.keys.insert(key, record.position, record.time);
@@ -101,7 +102,11 @@ impl State {
             }
             Kind::Receipt => {
                 if let Some(side) = side_of(body.conversation, body.user) {
-                    self.ack(record.timeline, side, body.delivered, body.read);
+                    let marks = Marks {
+                        delivered: body.delivered,
+                        read: body.read,
+                    };
+                    self.conversation(record.timeline).set_marks(side, marks);
                 }
             }
         }
@@ -134,18 +139,20 @@ mod tests {
     fn watermarks_only_advance_and_stay_within_the_conversation() {
         let mut state = State::new(WINDOW);
         let id = TimelineId(1);
-        assert_eq!(
-            state.ack(id, Side::Lesser, 1, 0),
-            Acked::UnknownConversation
-        );
+        assert!(state.existing(id).is_none());
+        let conversation = state.conversation(id);
         for seq in 1..=5 {
-            assert_eq!(state.next_seq(id), seq);
+            assert_eq!(conversation.next_seq(), seq);
+            assert_eq!(conversation.next_seq(), seq, "asking takes nothing");
+            conversation.stored(seq);
         }
         let mut check = |delivered, read, expect: Option<(u64, u64)>| {
-            let expect = expect.map_or(Acked::Unchanged, |(delivered, read)| {
-                Acked::Moved(Marks { delivered, read })
-            });
-            assert_eq!(state.ack(id, Side::Greater, delivered, read), expect);
+            let expect = expect.map(|(delivered, read)| Marks { delivered, read });
+            let moved = conversation.acked(Side::Greater, delivered, read);
+            assert_eq!(moved, expect, "{delivered} {read}");
+            if let Some(marks) = moved {
+                conversation.set_marks(Side::Greater, marks);
+            }
         };
         check(2, 0, Some((2, 0)));
         check(1, 0, None);
@@ -154,12 +161,13 @@ mod tests {
         check(99, 99, Some((5, 5)));
         check(0, 0, None);
         assert_eq!(
-            state.ack(id, Side::Lesser, 1, 1),
-            Acked::Moved(Marks {
+            conversation.acked(Side::Lesser, 1, 1),
+            Some(Marks {
                 delivered: 1,
                 read: 1
             })
         );
+        assert!(state.existing(id).is_some());
     }
 
     #[test]

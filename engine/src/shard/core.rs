@@ -233,6 +233,12 @@ impl Core {
 
     /// The socket has taken everything: what waited for that goes on.
     fn drained(&mut self, slot: u32, conn: &mut Conn) {
+        if matches!(conn.phase, Phase::Closing) {
+            // Our Close frame was the last: the peer sees the end, and we still read its own
+            // Close. Closing at once could reset the connection before it has read ours.
+            let _ = conn.stream.shutdown(std::net::Shutdown::Write);
+            return;
+        }
         if let Some(pos) = conn.out.gap.take() {
             let event = Event::Gap(Gap {
                 pos: event::pos(pos),

@@ -7,6 +7,7 @@ use trunkline_storage::{Batch, Position};
 
 use super::connection::{Conn, Phase};
 use super::core::Core;
+use super::timer::ticks;
 use crate::event::{self, PosText};
 use crate::ids::UserId;
 use crate::reader::{Answer, AnswerKind, Query};
@@ -157,6 +158,8 @@ impl Core {
             AnswerKind::Expired => {
                 self.end_session(slot, conn);
                 conn.phase = Phase::Upgraded;
+                conn.deadline = self.now + ticks(self.limits.connect_timeout);
+                self.schedule(slot, conn, conn.deadline);
             }
         }
     }

@@ -225,7 +225,8 @@ impl Shard {
         let finishing = matches!(self.draining, Drain::Finishing(_));
         let unread = !self.core.unread.is_empty() && !stalled && !finishing;
         let flush = !self.core.dirty.is_empty() || !self.core.doomed.is_empty();
-        if more_mail || unread || flush || !self.mailbox.may_sleep() {
+        let accept = self.accept_at.is_some_and(|at| at <= self.core.now);
+        if more_mail || unread || flush || accept || !self.mailbox.may_sleep() {
             return Some(Duration::ZERO);
         }
         let timer = self.core.wheel.next(now);
