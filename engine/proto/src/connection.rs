@@ -281,7 +281,8 @@ impl Connection {
             opcode, mask, len, ..
         } = frame.header;
         let left = usize::try_from(len).unwrap_or(usize::MAX) - frame.received;
-        let (piece, rest) = std::mem::take(input).split_at_mut(left.min(input.len()));
+        let here = left.min(input.len());
+        let (piece, rest) = std::mem::take(input).split_at_mut(here);
         *input = rest;
         if let Some(key) = mask {
             mask::apply(piece, key, frame.received);
