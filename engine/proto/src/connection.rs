@@ -2,7 +2,8 @@
 //!
 //! The state is two words while nothing is incomplete: an idle connection owns no buffer. A frame
 //! that is whole in the input is unmasked in place and lent to the caller; only what is cut off
-//! at the end of the input, or fragmented, is copied, and never more is reserved than arrived.
+//! at the end of the input, or fragmented, is copied, into a buffer that grows with what arrived
+//! and never by what a header announces.
 
 use std::borrow::Cow;
 
@@ -143,7 +144,10 @@ impl Connection {
         max: usize,
     ) -> Result<Option<Event<'b>>, FrameError> {
         loop {
-            if self.done || input.is_empty() {
+            if self.done {
+                *input = &mut [];
+            }
+            if input.is_empty() {
                 return Ok(None);
             }
             if self.partial.as_ref().is_none_or(|p| p.frame.is_none()) {

@@ -123,7 +123,7 @@ impl FrameError {
 /// As soon as the bytes at hand show one: a reserved bit or opcode, a control frame that is
 /// fragmented or too long, a length not in its shortest form or above 2^63-1.
 pub fn parse_header(bytes: &[u8]) -> Result<Option<(Header, usize)>, FrameError> {
-    let &[first, second, ref rest @ ..] = bytes else {
+    let Some((&first, rest)) = bytes.split_first() else {
         return Ok(None);
     };
     if first & 0x70 != 0 {
@@ -131,14 +131,15 @@ pub fn parse_header(bytes: &[u8]) -> Result<Option<(Header, usize)>, FrameError>
     }
     let opcode = Opcode::from_bits(first & 0x0f).ok_or(FrameError::ReservedOpcode)?;
     let fin = first & 0x80 != 0;
+    if opcode.is_control() && !fin {
+        return Err(FrameError::FragmentedControl);
+    }
+    let Some((&second, rest)) = rest.split_first() else {
+        return Ok(None);
+    };
     let short = second & 0x7f;
-    if opcode.is_control() {
-        if !fin {
-            return Err(FrameError::FragmentedControl);
-        }
-        if usize::from(short) > MAX_CONTROL {
-            return Err(FrameError::LongControl);
-        }
+    if opcode.is_control() && usize::from(short) > MAX_CONTROL {
+        return Err(FrameError::LongControl);
     }
     let (len, rest, mut size) = match short {
         126 => {
