@@ -1,8 +1,9 @@
 //! The HTTP upgrade (RFC 6455 §4), both sides.
 
+use tungstenite::error::{CapacityError, ProtocolError};
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::handshake::machine::TryParse;
-use tungstenite::http::{HeaderMap, Method, Request, Response, Version, header};
+use tungstenite::http::{HeaderMap, Request, Response, header};
 
 use crate::encoding::Encoding;
 
@@ -47,13 +48,7 @@ pub enum ResponseError {
 /// # Errors
 /// What to answer to a request that is none of ours: [`Rejection::response`].
 pub fn parse_request(bytes: &[u8], max: usize) -> Result<Option<(Upgrade, usize)>, Rejection> {
-    let parsed = Request::try_parse(bytes).map_err(|_| {
-        reject(
-            400,
-            "the request is not HTTP/1.1, or has more than 124 headers",
-        )
-    })?;
-    let Some((size, request)) = parsed else {
+    let Some((size, request)) = Request::try_parse(bytes).map_err(unreadable)? else {
         if bytes.len() >= max {
             return Err(reject(431, "the request's headers are too long"));
         }
@@ -61,12 +56,6 @@ pub fn parse_request(bytes: &[u8], max: usize) -> Result<Option<(Upgrade, usize)
     };
     if size > max {
         return Err(reject(431, "the request's headers are too long"));
-    }
-    if request.method() != Method::GET {
-        return Err(reject(405, "a WebSocket upgrade is a GET request"));
-    }
-    if request.version() < Version::HTTP_11 {
-        return Err(reject(400, "a WebSocket upgrade is an HTTP/1.1 request"));
     }
     let headers = request.headers();
     if !lists(headers, header::UPGRADE, "websocket") {
@@ -158,6 +147,19 @@ impl Rejection {
             )
             .as_bytes(),
         );
+    }
+}
+
+/// The answer to what tungstenite's parser refuses; the method and the version are among that.
+fn unreadable(error: tungstenite::Error) -> Rejection {
+    match error {
+        tungstenite::Error::Protocol(ProtocolError::WrongHttpMethod) => {
+            reject(405, "a WebSocket upgrade is a GET request")
+        }
+        tungstenite::Error::Capacity(CapacityError::TooManyHeaders) => {
+            reject(431, "the request has more than 124 headers")
+        }
+        _ => reject(400, "the request is not HTTP/1.1"),
     }
 }
 
@@ -265,6 +267,11 @@ pub fn parse_response(
     }
     if only(headers, header::SEC_WEBSOCKET_PROTOCOL) != Some(encoding.subprotocol().as_bytes()) {
         return Err(ResponseError::Header("Sec-WebSocket-Protocol"));
+    }
+    // We offer no extension; one the server uses all the same would change the framing
+    // (RFC 6455 §4.1).
+    if headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
+        return Err(ResponseError::Header("Sec-WebSocket-Extensions"));
     }
     Ok(Some(size))
 }
