@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::encoding::{BadCommand, DecodeError};
 use crate::error::ErrorCode;
 use crate::message::{Command, CommandBody, Event, Push, Reply, ReplyBody, ServerMessage};
+use crate::object::Object;
 use crate::text::Str;
 
 /// Reads the commands of a text frame, one per line; empty lines are passed over.
@@ -30,7 +31,10 @@ pub(crate) fn decode_commands<'a>(
     }
 }
 
-fn bad(id: u32, message: String) -> BadCommand {
+fn bad(id: u32, mut message: String) -> BadCommand {
+    // serde's messages quote a string of the wrong type, however long it is.
+    const MAX_MESSAGE: usize = 200;
+    message.truncate(message.floor_char_boundary(MAX_MESSAGE));
     BadCommand {
         id,
         code: ErrorCode::BadRequest,
@@ -67,7 +71,7 @@ fn bad_with_late_id<'a>(line: &[u8], error: &serde_json::Error) -> Result<Comman
     struct OnlyId {
         id: u32,
     }
-    let id = serde_json::from_slice::<OnlyId>(line).map_or(0, |only| only.id);
+    let id = serde_json::from_slice::<Object<OnlyId>>(line).map_or(0, |only| only.0.id);
     Err(bad(id, error.to_string()))
 }
 
@@ -101,13 +105,13 @@ impl<'de> de::Visitor<'de> for CommandSeed<'_> {
                     self.0.id.set(map.next_value()?);
                     continue;
                 }
-                "send" => CommandBody::Send(map.next_value()?),
-                "ack" => CommandBody::Ack(map.next_value()?),
-                "connect" => CommandBody::Connect(map.next_value()?),
-                "sync" => CommandBody::Sync(map.next_value()?),
-                "history" => CommandBody::History(map.next_value()?),
-                "get" => CommandBody::Get(map.next_value()?),
-                "ping" => CommandBody::Ping(map.next_value()?),
+                "send" => CommandBody::Send(map.next_value::<Object<_>>()?.0),
+                "ack" => CommandBody::Ack(map.next_value::<Object<_>>()?.0),
+                "connect" => CommandBody::Connect(map.next_value::<Object<_>>()?.0),
+                "sync" => CommandBody::Sync(map.next_value::<Object<_>>()?.0),
+                "history" => CommandBody::History(map.next_value::<Object<_>>()?.0),
+                "get" => CommandBody::Get(map.next_value::<Object<_>>()?.0),
+                "ping" => CommandBody::Ping(map.next_value::<Object<_>>()?.0),
                 other => {
                     self.0.unknown.set(Some(other.chars().take(64).collect()));
                     map.next_value::<IgnoredAny>()?;

@@ -15,8 +15,10 @@ pub mod frame;
 pub mod handshake;
 pub mod json;
 pub mod mask;
+mod media;
 pub mod message;
 pub mod names;
+mod object;
 pub mod protobuf;
 mod text;
 

@@ -3,11 +3,11 @@
 //! Every type borrows from the frame it was decoded from. The field names are those of the JSON
 //! form; times are milliseconds since 1970 UTC.
 
-use std::borrow::Cow;
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorCode;
+pub use crate::media::Media;
+use crate::object;
 use crate::text::Str;
 
 /// A command of a client.
@@ -76,30 +76,12 @@ pub struct Send<'a> {
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub text: Option<Str<'a>>,
     /// A picture, video or file.
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    pub media: Option<Media<'a>>,
-}
-
-/// A picture, video or file: inline (`data`) or elsewhere (`url`).
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Media<'a> {
-    /// MIME type.
-    #[serde(rename = "type", borrow)]
-    pub mime: Str<'a>,
-    /// The bytes themselves; base64 in JSON.
     #[serde(
-        default,
+        borrow,
         skip_serializing_if = "Option::is_none",
-        serialize_with = "to_base64",
-        deserialize_with = "from_base64"
+        deserialize_with = "object::optional"
     )]
-    pub data: Option<Cow<'a, [u8]>>,
-    /// Where the bytes are.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<Str<'a>>,
-    /// How many bytes are behind `url`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub size: Option<u64>,
+    pub media: Option<Media<'a>>,
 }
 
 /// Moves the caller's watermarks in a conversation; both are cumulative.
@@ -396,28 +378,4 @@ pub struct Disconnect<'a> {
 
 fn is_false(flag: &bool) -> bool {
     !flag
-}
-
-#[allow(clippy::ref_option, reason = "the signature is serde's")]
-fn to_base64<S: Serializer>(data: &Option<Cow<'_, [u8]>>, to: S) -> Result<S::Ok, S::Error> {
-    use base64::{display::Base64Display, engine::general_purpose::STANDARD};
-    to.collect_str(&Base64Display::new(
-        data.as_deref().unwrap_or_default(),
-        &STANDARD,
-    ))
-}
-
-fn from_base64<'a, 'de: 'a, D: Deserializer<'de>>(
-    from: D,
-) -> Result<Option<Cow<'a, [u8]>>, D::Error> {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-    let Some(text) = Option::<Str<'_>>::deserialize(from)? else {
-        return Ok(None);
-    };
-    match STANDARD.decode(text.as_bytes()) {
-        Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
-        Err(error) => Err(D::Error::custom(format_args!(
-            "media data is not base64: {error}"
-        ))),
-    }
 }

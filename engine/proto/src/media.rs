@@ -1,0 +1,53 @@
+//! Media of a message: bytes inline or a place to fetch them from.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use crate::text::Str;
+
+/// A picture, video or file: inline (`data`) or elsewhere (`url`).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Media<'a> {
+    /// MIME type.
+    #[serde(rename = "type", borrow)]
+    pub mime: Str<'a>,
+    /// The bytes themselves; base64 in JSON.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "to_base64",
+        deserialize_with = "from_base64"
+    )]
+    pub data: Option<Cow<'a, [u8]>>,
+    /// Where the bytes are.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<Str<'a>>,
+    /// How many bytes are behind `url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+}
+
+#[allow(clippy::ref_option, reason = "the signature is serde's")]
+fn to_base64<S: Serializer>(data: &Option<Cow<'_, [u8]>>, to: S) -> Result<S::Ok, S::Error> {
+    use base64::{display::Base64Display, engine::general_purpose::STANDARD};
+    to.collect_str(&Base64Display::new(
+        data.as_deref().unwrap_or_default(),
+        &STANDARD,
+    ))
+}
+
+fn from_base64<'a, 'de: 'a, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Cow<'a, [u8]>>, D::Error> {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let Some(text) = Option::<Str<'_>>::deserialize(from)? else {
+        return Ok(None);
+    };
+    match STANDARD.decode(text.as_bytes()) {
+        Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+        Err(error) => Err(D::Error::custom(format_args!(
+            "media data is not base64: {error}"
+        ))),
+    }
+}
