@@ -1,4 +1,4 @@
-//! The protobuf form: conversions between the generated types and [`crate::message`].
+//! The protobuf form: read through the types generated from `trunkline.proto`, written without.
 
 use std::borrow::Cow;
 
@@ -9,9 +9,12 @@ use crate::error::ErrorCode;
 use crate::message as m;
 use crate::text::Str;
 
+mod fields;
 mod server;
+mod usual;
+mod write;
 
-pub(crate) use server::{decode_server, encode_server};
+pub(crate) use server::decode_server;
 
 /// The types generated from `trunkline.proto`.
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
@@ -32,6 +35,10 @@ pub(crate) fn decode_commands<'a>(
             // Where the length is what is broken, nothing tells where the next command starts.
             return each(Err(bad(0, "a length that runs past the end of the frame")));
         };
+        if let Some(command) = usual::read(bytes) {
+            each(Ok(command));
+            continue;
+        }
         each(match wire::Command::decode(bytes) {
             Ok(command) => command_from_wire(command),
             Err(error) => Err(bad(readable_id(bytes), &error.to_string())),
@@ -152,70 +159,12 @@ fn missing_field(body: &m::CommandBody<'_>) -> Option<&'static str> {
 
 /// Appends a command with its length before it.
 pub(crate) fn encode_command(command: &m::Command<'_>, out: &mut Vec<u8>) {
-    use wire::command::Command as C;
-    let body = match &command.body {
-        m::CommandBody::Connect(c) => C::Connect(wire::Connect {
-            token: owned(c.token.as_ref()),
-            user: owned(c.user.as_ref()),
-            namespace: owned(c.namespace.as_ref()),
-            device: owned(c.device.as_ref()),
-            since: owned(c.since.as_ref()),
-            resume: c.resume,
-            batch: c.batch,
-        }),
-        m::CommandBody::Send(c) => C::Send(wire::Send {
-            user: owned(c.user.as_ref()),
-            group: owned(c.group.as_ref()),
-            key: owned(c.key.as_ref()),
-            text: owned(c.text.as_ref()),
-            media: c.media.as_ref().map(media_to_wire),
-        }),
-        m::CommandBody::Ack(c) => C::Ack(wire::Ack {
-            conversation: c.conversation.to_string(),
-            delivered: c.delivered,
-            read: c.read,
-        }),
-        m::CommandBody::Sync(c) => C::Sync(wire::Sync {
-            since: c.since.to_string(),
-            limit: c.limit,
-        }),
-        m::CommandBody::History(c) => C::History(wire::History {
-            conversation: c.conversation.to_string(),
-            before: c.before,
-            after: c.after,
-            limit: c.limit,
-        }),
-        m::CommandBody::Get(c) => C::Get(wire::Get {
-            conversation: c.conversation.to_string(),
-            seq: c.seq,
-        }),
-        m::CommandBody::Ping(_) => C::Ping(wire::Ping {}),
-    };
-    append(
-        &wire::Command {
-            id: command.id,
-            command: Some(body),
-        },
-        out,
-    );
+    write::append(command, out);
 }
 
-fn append(message: &impl prost::Message, out: &mut Vec<u8>) {
-    // A Vec grows: the only error there is cannot occur.
-    let encoded = message.encode_length_delimited(out);
-    debug_assert!(encoded.is_ok());
-}
-
-fn media_to_wire(media: &m::Media<'_>) -> wire::Media {
-    wire::Media {
-        r#type: media.mime.to_string(),
-        data: media
-            .data
-            .as_ref()
-            .map(|d| bytes::Bytes::copy_from_slice(d)),
-        url: owned(media.url.as_ref()),
-        size: media.size,
-    }
+/// Appends a server message with its length before it.
+pub(crate) fn encode_server(message: &m::ServerMessage<'_>, out: &mut Vec<u8>) {
+    write::append(message, out);
 }
 
 fn media_from_wire<'a>(media: wire::Media) -> m::Media<'a> {
@@ -229,8 +178,4 @@ fn media_from_wire<'a>(media: wire::Media) -> m::Media<'a> {
 
 fn text<'a>(text: Option<String>) -> Option<Str<'a>> {
     text.map(Str::from)
-}
-
-fn owned(text: Option<&Str<'_>>) -> Option<String> {
-    text.map(|t| t.to_string())
 }

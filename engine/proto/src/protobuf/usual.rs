@@ -1,0 +1,63 @@
+//! The frequent command, a send of text, read without the generated types.
+//!
+//! Those own their strings; here nothing is copied. Any field but the few below and any mistake
+//! are left to the general reader, so this one can only be quicker.
+
+use prost::encoding::{decode_varint, wire_type::WireType};
+
+use crate::message::{Command, CommandBody, Send};
+use crate::text::Str;
+
+/// Reads a command that is a send of text.
+pub(super) fn read(mut bytes: &[u8]) -> Option<Command<'_>> {
+    const ID: u8 = key(1, WireType::Varint);
+    const SEND: u8 = key(3, WireType::LengthDelimited);
+    let (mut id, mut send) = (0, None);
+    while let Some((&key, rest)) = bytes.split_first() {
+        bytes = rest;
+        match key {
+            ID => id = u32::try_from(decode_varint(&mut bytes).ok()?).ok()?,
+            // A second one would have to be merged with the first.
+            SEND if send.is_none() => send = Some(read_send(delimited(&mut bytes)?)?),
+            _ => return None,
+        }
+    }
+    Some(Command {
+        id,
+        body: CommandBody::Send(send?),
+    })
+}
+
+fn read_send(mut bytes: &[u8]) -> Option<Send<'_>> {
+    const USER: u8 = key(1, WireType::LengthDelimited);
+    const GROUP: u8 = key(2, WireType::LengthDelimited);
+    const KEY: u8 = key(3, WireType::LengthDelimited);
+    const TEXT: u8 = key(4, WireType::LengthDelimited);
+    let mut send = Send::default();
+    while let Some((&key, rest)) = bytes.split_first() {
+        bytes = rest;
+        let field = match key {
+            USER => &mut send.user,
+            GROUP => &mut send.group,
+            KEY => &mut send.key,
+            TEXT => &mut send.text,
+            _ => return None,
+        };
+        let text = simdutf8::basic::from_utf8(delimited(&mut bytes)?).ok()?;
+        *field = Some(Str::from(text));
+    }
+    Some(send)
+}
+
+/// The bytes behind a length.
+fn delimited<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let len = usize::try_from(decode_varint(bytes).ok()?).ok()?;
+    let (value, rest) = bytes.split_at_checked(len)?;
+    *bytes = rest;
+    Some(value)
+}
+
+/// A field's key, for numbers below 16: one byte.
+const fn key(number: u8, wire_type: WireType) -> u8 {
+    number << 3 | wire_type as u8
+}

@@ -1,0 +1,137 @@
+//! Writing protobuf fields straight from borrowed values.
+//!
+//! The generated types own their strings: building one only to write it copies every string
+//! twice. Here each message says its fields once ([`Fields`]), and the same code counts their
+//! bytes and writes them, so a length prefix cannot disagree with what follows it.
+
+use crate::text::Str;
+
+/// The fields of a message, in ascending order of their numbers, as prost writes them.
+pub(super) trait Fields {
+    fn put(&self, to: &mut impl Sink);
+}
+
+/// Appends a message with its length before it.
+pub(super) fn append(message: &impl Fields, out: &mut Vec<u8>) {
+    let len = count(message);
+    out.reserve(MAX_VARINT + len);
+    out.varint(len as u64);
+    message.put(out);
+}
+
+fn count(message: &impl Fields) -> usize {
+    let mut count = Count(0);
+    message.put(&mut count);
+    count.0
+}
+
+const MAX_VARINT: usize = 10;
+
+const VARINT: u32 = 0;
+const LENGTH_DELIMITED: u32 = 2;
+
+/// Takes fields: a buffer, or a mere count.
+pub(super) trait Sink: Sized {
+    fn varint(&mut self, value: u64);
+    fn raw(&mut self, bytes: &[u8]);
+
+    fn key(&mut self, tag: u32, wire_type: u32) {
+        self.varint(u64::from(tag << 3 | wire_type));
+    }
+
+    /// A field that is left out where it is zero.
+    fn number(&mut self, tag: u32, value: impl Into<u64>) {
+        let value = value.into();
+        if value != 0 {
+            self.optional_number(tag, Some(value));
+        }
+    }
+
+    /// A field that tells zero from absent.
+    fn optional_number(&mut self, tag: u32, value: Option<impl Into<u64>>) {
+        if let Some(value) = value {
+            self.key(tag, VARINT);
+            self.varint(value.into());
+        }
+    }
+
+    fn flag(&mut self, tag: u32, value: bool) {
+        self.number(tag, value);
+    }
+
+    /// A field that is left out where it is empty.
+    fn text(&mut self, tag: u32, value: &Str<'_>) {
+        if !value.is_empty() {
+            self.bytes(tag, value.as_bytes());
+        }
+    }
+
+    /// A field that tells empty from absent.
+    fn optional_text(&mut self, tag: u32, value: Option<&Str<'_>>) {
+        if let Some(value) = value {
+            self.bytes(tag, value.as_bytes());
+        }
+    }
+
+    fn bytes(&mut self, tag: u32, value: &[u8]) {
+        self.key(tag, LENGTH_DELIMITED);
+        self.varint(value.len() as u64);
+        self.raw(value);
+    }
+
+    fn message(&mut self, tag: u32, message: &impl Fields);
+}
+
+impl Sink for Vec<u8> {
+    /// Keys, most lengths and booleans are one byte; inlined, that byte is a constant or nearly.
+    #[inline]
+    fn varint(&mut self, value: u64) {
+        if value < 0x80 {
+            self.push(value as u8);
+        } else {
+            long_varint(self, value);
+        }
+    }
+
+    fn raw(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    fn message(&mut self, tag: u32, message: &impl Fields) {
+        self.key(tag, LENGTH_DELIMITED);
+        self.varint(count(message) as u64);
+        message.put(self);
+    }
+}
+
+fn long_varint(out: &mut Vec<u8>, mut value: u64) {
+    let (mut bytes, mut len) = ([0; MAX_VARINT], 0);
+    while value >= 0x80 {
+        bytes[len] = value as u8 | 0x80;
+        value >>= 7;
+        len += 1;
+    }
+    bytes[len] = value as u8;
+    out.extend_from_slice(&bytes[..=len]);
+}
+
+struct Count(usize);
+
+impl Sink for Count {
+    #[inline]
+    fn varint(&mut self, value: u64) {
+        self.0 += prost::encoding::encoded_len_varint(value);
+    }
+
+    fn raw(&mut self, bytes: &[u8]) {
+        self.0 += bytes.len();
+    }
+
+    /// Each level is counted once here; `put` after `count` would double the work per level.
+    fn message(&mut self, tag: u32, message: &impl Fields) {
+        let len = count(message);
+        self.key(tag, LENGTH_DELIMITED);
+        self.varint(len as u64);
+        self.0 += len;
+    }
+}
