@@ -13,18 +13,29 @@ use crate::message::{Command, CommandBody, Event, Push, Reply, ReplyBody, Server
 use crate::object::Object;
 use crate::text::Str;
 
+mod direct;
+mod text;
+mod usual;
+
 /// Reads the commands of a text frame, one per line; empty lines are passed over.
 pub(crate) fn decode_commands<'a>(
     payload: &'a [u8],
     each: &mut dyn FnMut(Result<Command<'a>, BadCommand>),
 ) {
-    let mut any = false;
-    for line in payload.split(|&b| b == b'\n') {
-        if line.iter().all(u8::is_ascii_whitespace) {
+    let (mut rest, mut any) = (payload, false);
+    while !rest.is_empty() {
+        if let Some((command, behind)) = usual::read(rest) {
+            each(Ok(command));
+            (rest, any) = (behind, true);
             continue;
         }
-        any = true;
-        each(decode_command(line));
+        let end = rest.iter().position(|&b| b == b'\n');
+        let line = &rest[..end.unwrap_or(rest.len())];
+        rest = end.map_or(&[], |end| &rest[end + 1..]);
+        if !line.iter().all(u8::is_ascii_whitespace) {
+            each(decode_command(line));
+            any = true;
+        }
     }
     if !any {
         each(Err(bad(0, "the frame holds no command".into())));
@@ -133,7 +144,9 @@ pub(crate) fn encode_command(command: &Command<'_>, out: &mut Vec<u8>) {
 
 /// Appends a server message as one object.
 pub(crate) fn encode_server(message: &ServerMessage<'_>, out: &mut Vec<u8>) {
-    write(message, out);
+    if !direct::encode(message, out) {
+        write(message, out);
+    }
 }
 
 fn write(value: &impl Serialize, out: &mut Vec<u8>) {

@@ -1,0 +1,121 @@
+//! The frequent server messages, written without serde.
+//!
+//! Byte for byte what the `Serialize` implementations give; the property tests hold the two
+//! together. A message push is written for every message and every receiving encoding, so it is
+//! what the server's encoding time consists of.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use super::text::write_string;
+use crate::message::{
+    AckReply, Event, Media, Message, Push, Receipt, Reply, ReplyBody, SendReply, ServerMessage,
+};
+use crate::text::Str;
+
+/// Appends `message` if it is one of the frequent ones.
+pub(super) fn encode(message: &ServerMessage<'_>, out: &mut Vec<u8>) -> bool {
+    match message {
+        ServerMessage::Push(Push { pos, event }) => match event {
+            Event::Message(event) => push(out, pos.as_ref(), |out| message_event(out, event)),
+            Event::Receipt(event) => push(out, pos.as_ref(), |out| receipt_event(out, event)),
+            Event::Gap(_) | Event::Disconnect(_) => return false,
+        },
+        ServerMessage::Reply(Reply { id, body }) => match body {
+            ReplyBody::Send(body) => send_reply(out, *id, body),
+            ReplyBody::Ack(AckReply {}) => {
+                reply_id(out, *id);
+                out.extend_from_slice(br#""ack":{}}"#);
+            }
+            _ => return false,
+        },
+    }
+    true
+}
+
+fn push(out: &mut Vec<u8>, pos: Option<&Str<'_>>, event: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(br#"{"push":{"#);
+    if let Some(pos) = pos {
+        string(out, br#""pos":"#, pos);
+        out.push(b',');
+    }
+    event(out);
+    out.extend_from_slice(b"}}}");
+}
+
+/// The event without its closing brace.
+fn message_event(out: &mut Vec<u8>, event: &Message<'_>) {
+    string(out, br#""message":{"conversation":"#, &event.conversation);
+    number(out, br#","seq":"#, event.seq);
+    string(out, br#","from":"#, &event.from);
+    string(out, br#","device":"#, &event.device);
+    number(out, br#","time":"#, event.time);
+    if let Some(key) = &event.key {
+        string(out, br#","key":"#, key);
+    }
+    if let Some(text) = &event.text {
+        string(out, br#","text":"#, text);
+    }
+    if let Some(media) = &event.media {
+        media_field(out, media);
+    }
+}
+
+fn media_field(out: &mut Vec<u8>, media: &Media<'_>) {
+    string(out, br#","media":{"type":"#, &media.mime);
+    if let Some(data) = &media.data {
+        out.extend_from_slice(br#","data":""#);
+        let start = out.len();
+        out.resize(start + data.len().div_ceil(3) * 4, 0);
+        // The room is exact, so there is nothing to fail.
+        let written = STANDARD.encode_slice(data, &mut out[start..]);
+        debug_assert_eq!(written, Ok(out.len() - start));
+        out.push(b'"');
+    }
+    if let Some(url) = &media.url {
+        string(out, br#","url":"#, url);
+    }
+    if let Some(size) = media.size {
+        number(out, br#","size":"#, size);
+    }
+    out.push(b'}');
+}
+
+/// The event without its closing brace.
+fn receipt_event(out: &mut Vec<u8>, event: &Receipt<'_>) {
+    string(out, br#""receipt":{"conversation":"#, &event.conversation);
+    string(out, br#","user":"#, &event.user);
+    number(out, br#","delivered":"#, event.delivered);
+    number(out, br#","read":"#, event.read);
+    number(out, br#","time":"#, event.time);
+}
+
+fn send_reply(out: &mut Vec<u8>, id: u32, body: &SendReply<'_>) {
+    reply_id(out, id);
+    string(out, br#""send":{"conversation":"#, &body.conversation);
+    number(out, br#","seq":"#, body.seq);
+    string(out, br#","pos":"#, &body.pos);
+    number(out, br#","time":"#, body.time);
+    out.extend_from_slice(if body.duplicate {
+        br#","duplicate":true}}"#
+    } else {
+        br#","duplicate":false}}"#
+    });
+}
+
+fn reply_id(out: &mut Vec<u8>, id: u32) {
+    out.push(b'{');
+    if id != 0 {
+        number(out, br#""id":"#, id);
+        out.push(b',');
+    }
+}
+
+fn string(out: &mut Vec<u8>, before: &[u8], value: &str) {
+    out.extend_from_slice(before);
+    write_string(out, value);
+}
+
+fn number(out: &mut Vec<u8>, before: &[u8], value: impl itoa::Integer) {
+    out.extend_from_slice(before);
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}

@@ -1,0 +1,103 @@
+//! The frequent commands in their usual form, read without serde.
+//!
+//! That form is what `JSON.stringify` gives: no white space, no escapes, the id first. Anything
+//! else, right or wrong, is left to the general reader, so this one can only be quicker.
+
+use super::text::plain_prefix;
+use crate::message::{Ack, Command, CommandBody, Send};
+use crate::text::Str;
+
+/// Reads a command in its usual form from the first line of `payload`: the command and the lines
+/// behind it.
+pub(super) fn read(payload: &[u8]) -> Option<(Command<'_>, &[u8])> {
+    let mut cursor = Cursor(payload);
+    cursor.eat(b"{")?;
+    let mut id = 0;
+    if cursor.eat(br#""id":"#).is_some() {
+        id = u32::try_from(cursor.number()?).ok()?;
+        cursor.eat(b",")?;
+    }
+    let body = if cursor.eat(br#""send":{"#).is_some() {
+        CommandBody::Send(cursor.send()?)
+    } else {
+        cursor.eat(br#""ack":{"conversation":"#)?;
+        CommandBody::Ack(cursor.ack()?)
+    };
+    cursor.eat(b"}")?;
+    if !cursor.0.is_empty() {
+        cursor.eat(b"\n")?;
+    }
+    Some((Command { id, body }, cursor.0))
+}
+
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    /// Generic in the length, so that comparing is a few instructions instead of a call.
+    fn eat<const N: usize>(&mut self, expected: &[u8; N]) -> Option<()> {
+        let (start, rest) = self.0.split_first_chunk()?;
+        (start == expected).then(|| self.0 = rest)
+    }
+
+    fn string(&mut self) -> Option<Str<'a>> {
+        self.eat(b"\"")?;
+        let (text, rest) = self.0.split_at(plain_prefix(self.0));
+        self.0 = rest.strip_prefix(b"\"")?;
+        simdutf8::basic::from_utf8(text).ok().map(Str::from)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        // One digit fewer than u64::MAX has, so that nothing overflows.
+        const MAX_DIGITS: usize = 19;
+        let len = self.0.iter().take_while(|b| b.is_ascii_digit()).count();
+        let (digits, rest) = self.0.split_at(len);
+        if len == 0 || len > MAX_DIGITS || (digits[0] == b'0' && len > 1) {
+            return None;
+        }
+        self.0 = rest;
+        let value = digits.iter().fold(0, |n, b| n * 10 + u64::from(b - b'0'));
+        Some(value)
+    }
+
+    /// The fields of a send behind its opening brace, the closing one included.
+    fn send(&mut self) -> Option<Send<'a>> {
+        let mut send = Send::default();
+        loop {
+            let field = if self.eat(br#""user":"#).is_some() {
+                &mut send.user
+            } else if self.eat(br#""text":"#).is_some() {
+                &mut send.text
+            } else if self.eat(br#""key":"#).is_some() {
+                &mut send.key
+            } else {
+                self.eat(br#""group":"#)?;
+                &mut send.group
+            };
+            // A field that stands twice is an error, which the general reader words.
+            if field.is_some() {
+                return None;
+            }
+            *field = Some(self.string()?);
+            if self.eat(b",").is_none() {
+                self.eat(b"}")?;
+                return Some(send);
+            }
+        }
+    }
+
+    /// The fields of an ack behind the conversation's name, the closing brace included.
+    fn ack(&mut self) -> Option<Ack<'a>> {
+        let mut ack = Ack {
+            conversation: self.string()?,
+            ..Ack::default()
+        };
+        if self.eat(br#","delivered":"#).is_some() {
+            ack.delivered = Some(self.number()?);
+        }
+        if self.eat(br#","read":"#).is_some() {
+            ack.read = Some(self.number()?);
+        }
+        self.eat(b"}")?;
+        Some(ack)
+    }
+}
