@@ -1,0 +1,167 @@
+//! Both encodings carry every message, and the quick ways of writing and reading are only quick.
+
+use proptest::prelude::*;
+use prost::Message as _;
+use trunkline_proto::message::{self as m, Command, ServerMessage};
+use trunkline_proto::protobuf::wire;
+use trunkline_proto::{BadCommand, Encoding};
+
+use crate::generators::{command, server_message, usual_command};
+
+const BOTH: [Encoding; 2] = [Encoding::Json, Encoding::Proto];
+
+/// The payload of these messages, as a frame carries them.
+fn payload<T>(encoding: Encoding, all: &[T], encode: impl Fn(&T, &mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (i, message) in all.iter().enumerate() {
+        if i > 0 {
+            out.extend_from_slice(encoding.separator());
+        }
+        encode(message, &mut out);
+    }
+    out
+}
+
+pub(crate) fn decode(encoding: Encoding, payload: &[u8]) -> Vec<Result<Command<'_>, BadCommand>> {
+    let mut all = Vec::new();
+    encoding.decode_commands(payload, |command| all.push(command));
+    all
+}
+
+fn decode_server(encoding: Encoding, payload: &[u8]) -> Vec<ServerMessage<'_>> {
+    let mut all = Vec::new();
+    let decoded = encoding.decode_server(payload, |message| all.push(message));
+    assert!(decoded.is_ok(), "{decoded:?} of {payload:?}");
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn commands(commands in prop::collection::vec(command(), 1..4)) {
+        let expected: Vec<_> = commands.iter().cloned().map(Ok).collect();
+        for encoding in BOTH {
+            let payload = payload(encoding, &commands, |c, out| encoding.encode_command(c, out));
+            prop_assert_eq!(&decode(encoding, &payload), &expected, "{:?}", encoding);
+        }
+    }
+
+    #[test]
+    fn server_messages(messages in prop::collection::vec(server_message(), 1..4)) {
+        for encoding in BOTH {
+            let payload = payload(encoding, &messages, |m, out| encoding.encode_server(m, out));
+            prop_assert_eq!(&decode_server(encoding, &payload), &messages, "{:?}", encoding);
+        }
+    }
+
+    /// What is written by hand is what serde writes.
+    #[test]
+    fn json_is_the_serde_form(message in server_message(), before in "[a-z]{0,20}") {
+        let mut out = before.clone().into_bytes();
+        Encoding::Json.encode_server(&message, &mut out);
+        let serde = before + &serde_json::to_string(&message).unwrap();
+        prop_assert_eq!(String::from_utf8(out).unwrap(), serde);
+    }
+
+    /// What is written by hand is what the generated types write, to the byte.
+    #[test]
+    fn protobuf_is_the_generated_form(message in server_message(), command in command()) {
+        let mut out = Vec::new();
+        Encoding::Proto.encode_server(&message, &mut out);
+        let generated = wire::ServerMessage::decode_length_delimited(&out[..]).unwrap();
+        prop_assert_eq!(generated.encode_length_delimited_to_vec(), out);
+
+        let mut out = Vec::new();
+        Encoding::Proto.encode_command(&command, &mut out);
+        let generated = wire::Command::decode_length_delimited(&out[..]).unwrap();
+        prop_assert_eq!(generated.encode_length_delimited_to_vec(), out);
+    }
+
+    /// The quick readers take commands in their usual form. White space in JSON, or an unknown
+    /// field in protobuf, leaves a command to the general readers: the answers must agree, on
+    /// broken commands too.
+    #[test]
+    fn quick_and_general_readers_agree(
+        command in prop_oneof![usual_command(), command()],
+        broken in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+    ) {
+        let mut json = Vec::new();
+        Encoding::Json.encode_command(&command, &mut json);
+        if let Some((at, byte)) = &broken {
+            let at = at.index(json.len());
+            json[at] = *byte;
+        }
+        let general = [b" ", &json[..]].concat();
+        let (quick, general) = (decode(Encoding::Json, &json), decode(Encoding::Json, &general));
+        // Error texts name columns, which the space moves.
+        prop_assert_eq!(outline(&quick), outline(&general), "{}", String::from_utf8_lossy(&json));
+
+        let mut proto = Vec::new();
+        Encoding::Proto.encode_command(&command, &mut proto);
+        let start = proto.len() - wire::Command::decode_length_delimited(&proto[..])
+            .unwrap()
+            .encoded_len();
+        let body = &mut proto[start..];
+        if let Some((at, byte)) = broken.filter(|_| !body.is_empty()) {
+            let at = at.index(body.len());
+            body[at] = byte;
+        }
+        let unknown_field = [15 << 3, 0];
+        let general = [&unknown_field, &*body].concat();
+        let length = prost::encoding::encoded_len_varint(general.len() as u64);
+        let mut framed = Vec::with_capacity(length + general.len());
+        prost::encoding::encode_varint(general.len() as u64, &mut framed);
+        framed.extend(general);
+        let quick = decode(Encoding::Proto, &proto);
+        prop_assert_eq!(outline(&quick), outline(&decode(Encoding::Proto, &framed)));
+    }
+
+    /// No input makes a decoder panic or answer with nothing.
+    #[test]
+    fn garbage_is_answered(garbage in prop::collection::vec(any::<u8>(), 0..60)) {
+        for encoding in BOTH {
+            prop_assert!(!decode(encoding, &garbage).is_empty());
+            let _ = encoding.decode_server(&garbage, |_| ());
+        }
+    }
+}
+
+/// The last of a scalar field wins, messages are merged: protobuf's rules, quick reader or not.
+#[test]
+fn protobuf_fields_that_stand_twice() {
+    let send = |fields: &[u8]| [&[3 << 3 | 2, fields.len() as u8], fields].concat();
+    let body = [
+        vec![1 << 3, 1],
+        send(&[1 << 3 | 2, 1, b'a', 1 << 3 | 2, 1, b'b']),
+        vec![1 << 3, 7],
+        send(&[4 << 3 | 2, 2, b'h', b'i']),
+    ];
+    let merged = m::Send {
+        user: Some("b".into()),
+        text: Some("hi".into()),
+        ..m::Send::default()
+    };
+    let once = m::Send {
+        text: None,
+        ..merged.clone()
+    };
+    for (parts, expected) in [(&body[..3], once), (&body[..], merged)] {
+        let body = parts.concat();
+        let payload = [&[body.len() as u8], &body[..]].concat();
+        let expected = Command {
+            id: 7,
+            body: m::CommandBody::Send(expected),
+        };
+        assert_eq!(decode(Encoding::Proto, &payload), [Ok(expected)]);
+    }
+}
+
+type Outline<'a> = Vec<Result<Command<'a>, (u32, u16)>>;
+
+fn outline<'a>(decoded: &[Result<Command<'a>, BadCommand>]) -> Outline<'a> {
+    decoded
+        .iter()
+        .map(|r| r.clone().map_err(|bad| (bad.id, bad.code.code())))
+        .collect()
+}

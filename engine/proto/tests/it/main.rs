@@ -1,0 +1,24 @@
+//! Tests of the public interface, one module per subject.
+
+#[cfg(test)]
+mod bad_commands;
+#[cfg(test)]
+mod differential;
+#[cfg(test)]
+mod encodings;
+#[cfg(test)]
+mod examples;
+#[cfg(test)]
+mod framing;
+#[cfg(test)]
+mod framing_errors;
+#[cfg(test)]
+mod generators;
+#[cfg(test)]
+mod handshake;
+#[cfg(test)]
+mod handshake_client;
+#[cfg(test)]
+mod server_examples;
+#[cfg(test)]
+mod wire;
