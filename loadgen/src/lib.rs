@@ -1,1 +1,25 @@
-//! The Trunkline load lab.
+//! The Trunkline load lab: replays scenarios of a messaging service against a gateway over real
+//! WebSockets, checks every message, and prints figures that are either right or refused.
+//!
+//! The crate is a program; its only entry point is [`run`]. Inside, one direction of knowledge:
+//! `args` and `scenario` say what is wanted, `run` resolves and conducts it, `schedule` says what
+//! happens when (pure), `client` does it over sockets (one thread, one epoll each), `check` judges
+//! every message (pure), `stats` and `health` measure, `report` tells people and programs.
+
+mod args;
+mod check;
+mod client;
+mod clock;
+mod control_port;
+mod exit;
+mod health;
+mod local_gateway;
+mod population;
+mod report;
+mod run;
+mod scenario;
+mod schedule;
+mod stats;
+mod units;
+
+pub use run::run;

@@ -1,2 +1,7 @@
 //! The load generator program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    trunkline_loadgen::run(std::env::args_os())
+}

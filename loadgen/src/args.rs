@@ -1,0 +1,134 @@
+//! The command line as typed: pure parsing, nothing looked up. `run` resolves it.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::units::{Rate, Share, Span};
+
+/// Replay scenarios of a messaging service against a gateway, and believe the figures.
+#[derive(Debug, Parser)]
+#[command(name = "loadgen", version, about, after_help = EXIT_CODES)]
+pub(crate) struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 ok; 90 run invalid (generator not healthy); 91 integrity \
+violation; 94 the machine cannot carry the run; 99 threshold missed; 104 bad scenario or command \
+line; 105 aborted. 91 goes before 90, 90 before 99.";
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a scenario: a preset's name or a TOML file
+    Run(Box<RunArgs>),
+    /// List the presets with their arithmetic
+    Presets,
+    /// Say whether a scenario file is right, and what it stands for
+    Validate {
+        /// A preset's name or a TOML file
+        scenario: String,
+    },
+}
+
+/// How messages are encoded on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EncodingArg {
+    /// Text frames, JSON
+    Json,
+    /// Binary frames, length-delimited protobuf
+    Proto,
+}
+
+/// The flags of `run`; each overrides what the scenario says.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct RunArgs {
+    /// A preset's name (see `loadgen presets`) or a TOML file
+    pub(crate) scenario: String,
+    /// The gateway to drive, ws://HOST:PORT/v1/ws; without it a local one is started and stopped
+    #[arg(long, value_name = "URL")]
+    pub(crate) target: Option<String>,
+    /// The target's control port, http://HOST:PORT, to compare figures with its /metrics
+    #[arg(long, value_name = "URL", requires = "target")]
+    pub(crate) control: Option<String>,
+    /// Sessions; the share of the population follows from it
+    #[arg(long, value_name = "N", conflicts_with = "share")]
+    pub(crate) connections: Option<u64>,
+    /// Messages per second, "2000/s"; otherwise derived from the population
+    #[arg(long, value_name = "R")]
+    pub(crate) rate: Option<Rate>,
+    /// The part of the population that this run stands for, 1/10000
+    #[arg(long, value_name = "PART/WHOLE")]
+    pub(crate) share: Option<Share>,
+    /// How long messages are sent, "20s"
+    #[arg(long, value_name = "TIME")]
+    pub(crate) duration: Option<Span>,
+    /// The source of everything random
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// How messages are encoded on the wire
+    #[arg(long, value_enum)]
+    pub(crate) encoding: Option<EncodingArg>,
+    /// Source addresses of the connections, 127.0.0.0/28
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) source: Option<String>,
+    /// Generator threads; one per core otherwise
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<u32>,
+    /// Shards of the local gateway; one per core otherwise
+    #[arg(long, value_name = "N", conflicts_with = "target")]
+    pub(crate) shards: Option<u32>,
+    /// Durability of the local gateway: sync, interval:MS or os
+    #[arg(long, value_name = "LEVEL", conflicts_with = "target")]
+    pub(crate) durability: Option<String>,
+    /// Where the results go; otherwise a new folder under target/loadgen or the temporary folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Plain progress lines, also on a terminal
+    #[arg(long)]
+    pub(crate) no_tui: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        Args::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn run_takes_its_flags() {
+        let line = "loadgen run smoke --connections 100 --rate 50/s --duration 5s --no-tui";
+        let Verb::Run(args) = parse(line).unwrap().verb else {
+            panic!("not run")
+        };
+        assert_eq!(
+            (args.scenario.as_str(), args.connections, args.no_tui),
+            ("smoke", Some(100), true)
+        );
+        assert_eq!(args.rate, Some(Rate(50.0)));
+    }
+
+    #[test]
+    fn a_missing_unit_is_explained() {
+        let error = parse("loadgen run smoke --duration 20")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("no unit"), "{error}");
+    }
+
+    #[test]
+    fn contradicting_flags_are_refused() {
+        assert!(parse("loadgen run smoke --share 1/2 --connections 5").is_err());
+        assert!(parse("loadgen run smoke --target ws://h:1/v1/ws --shards 2").is_err());
+    }
+}

@@ -1,0 +1,494 @@
+//! The judge of one thread: every message's story, from sending to the last device and history.
+//!
+//! Pure: what happened goes in, violations are counted. Memory is bounded by the population
+//! (a few words per stream, conversation and device) and by the messages under way, not by the
+//! length of the run.
+
+mod evidence;
+mod flights;
+mod history;
+mod receipts;
+mod sequences;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use trunkline_proto::message::{Message, SendReply};
+
+use crate::clock::Nanos;
+use crate::population::{MAX_DEVICES, Part};
+use crate::schedule::Arrival;
+use crate::schedule::text::{Origin, Texts};
+use crate::stats::Counters;
+
+use evidence::{Event, Evidence, What};
+use flights::Flights;
+use receipts::Receipts;
+use sequences::Sequences;
+
+pub(crate) use evidence::Kind;
+pub(crate) use history::Reading;
+
+/// No device.
+const NOBODY: u32 = u32::MAX;
+
+/// Checks what one thread's users send and get.
+#[derive(Debug)]
+pub(crate) struct Checker {
+    pub(crate) part: Part,
+    pub(crate) texts: Texts,
+    flights: Flights,
+    /// By conversation, what has a sequence.
+    sequences: Vec<Sequences>,
+    /// By conversation, a digest of which message has which sequence, over acknowledged ones.
+    digests: Vec<u64>,
+    /// By device and slot, the last sequence pushed.
+    last_pushed: Vec<u32>,
+    /// By device: its session is open.
+    open: Vec<bool>,
+    /// By device: its session ended before it should.
+    gone: Vec<bool>,
+    receipts: Receipts,
+    evidence: Evidence,
+    pub(crate) counters: Counters,
+    text: String,
+    name: String,
+}
+
+/// A send to be made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Departure {
+    /// The command's id.
+    pub(crate) id: u32,
+    /// Which message it is.
+    pub(crate) origin: Origin,
+}
+
+/// What a push means for the client that got it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Landing {
+    /// The recipient's own stream of the conversation: where to acknowledge.
+    pub(crate) reader: u32,
+    /// When the message should have been sent; `None` for one that was not expected.
+    pub(crate) intended: Option<Nanos>,
+}
+
+impl Checker {
+    /// A checker for a thread's part.
+    pub(crate) fn new(part: Part, texts: Texts) -> Self {
+        let devices = part.devices() as usize;
+        Self {
+            flights: Flights::new(part.streams()),
+            sequences: (0..part.conversations())
+                .map(|_| Sequences::default())
+                .collect(),
+            digests: vec![0; part.conversations()],
+            last_pushed: vec![0; devices * part.slots() as usize],
+            open: vec![false; devices],
+            gone: vec![false; devices],
+            receipts: Receipts::new(&part),
+            evidence: Evidence::default(),
+            counters: Counters::default(),
+            text: String::new(),
+            name: String::new(),
+            part,
+            texts,
+        }
+    }
+
+    /// A device's session is open: it is owed what is sent from now on.
+    pub(crate) fn opened(&mut self, device: u32) {
+        self.open[device as usize] = true;
+    }
+
+    /// A device's session ended before it should.
+    pub(crate) fn lost_session(&mut self, device: u32) {
+        self.open[device as usize] = false;
+        self.gone[device as usize] = true;
+    }
+
+    /// Notes the next message of a stream; `None` where too many are under way.
+    pub(crate) fn depart(
+        &mut self,
+        now: Nanos,
+        arrival: Arrival,
+        intended: Nanos,
+        from: u32,
+    ) -> Option<Departure> {
+        let (user, slot) = self.part.stream_parts(arrival.stream);
+        let contact = self.part.contact(user, slot);
+        let expected =
+            self.devices_of(contact, NOBODY) | self.devices_of(user, from) << MAX_DEVICES;
+        let (id, counter) = self.flights.push(arrival.stream, intended, expected)?;
+        self.counters.attempted += 1;
+        self.remember(now, What::Sent, arrival.stream, counter, 0, from);
+        Some(Departure {
+            id,
+            origin: Origin::new(arrival.stream, counter, intended),
+        })
+    }
+
+    /// Bits of a user's open devices.
+    fn devices_of(&self, user: u32, except: u32) -> u16 {
+        let first = self.part.first_device(user);
+        (0..self.part.device_count(user))
+            .filter(|i| first + i != except && self.open[(first + i) as usize])
+            .fold(0, |bits, i| bits | 1 << i)
+    }
+
+    fn remember(
+        &mut self,
+        at: Nanos,
+        what: What,
+        stream: u32,
+        counter: u32,
+        seq: u32,
+        device: u32,
+    ) {
+        let conversation = self.part.conversation(stream);
+        self.evidence.remember(Event {
+            at,
+            what,
+            conversation,
+            stream,
+            counter,
+            seq,
+            device,
+        });
+    }
+
+    /// Counts a violation.
+    fn violation(
+        &mut self,
+        at: Nanos,
+        kind: Kind,
+        stream: Option<u32>,
+        detail: impl FnOnce() -> String,
+    ) {
+        let conversation = stream.map(|stream| self.part.conversation(stream));
+        self.evidence.violation(at, kind, conversation, detail);
+    }
+
+    /// The gateway acknowledged a send; the intended time of it, where it is one of ours.
+    pub(crate) fn acknowledged(
+        &mut self,
+        now: Nanos,
+        id: u32,
+        reply: &SendReply<'_>,
+    ) -> Option<Nanos> {
+        self.counters.send_replies += 1;
+        let Some(place) = self.flights.by_id(id) else {
+            self.violation(now, Kind::ReplyUnexpected, None, || {
+                format!("a reply to send {id}, which is not under way")
+            });
+            return None;
+        };
+        let flight = *self.flights.at(place);
+        let Ok(seq) = u32::try_from(reply.seq) else {
+            self.violation(now, Kind::SequenceDiffers, Some(flight.stream), || {
+                format!("sequence {} is beyond what a run can hold", reply.seq)
+            });
+            return None;
+        };
+        if flight.ack_seq != 0 || reply.duplicate {
+            self.violation(now, Kind::ReplyUnexpected, Some(flight.stream), || {
+                format!("send {id} was answered as a duplicate, or twice")
+            });
+        }
+        self.expect_conversation(now, flight.stream, &reply.conversation);
+        self.sequence(now, place, seq);
+        let flight = self.flights.at(place);
+        flight.ack_seq = seq;
+        let flight = *flight;
+        self.counters.acknowledged += 1;
+        let conversation = self.part.conversation(flight.stream) as usize;
+        self.digests[conversation] ^= history::digest(flight.stream, flight.counter, seq);
+        self.remember(
+            now,
+            What::Acknowledged,
+            flight.stream,
+            flight.counter,
+            seq,
+            NOBODY,
+        );
+        self.land(place);
+        Some(flight.intended)
+    }
+
+    /// The gateway refused a send, or a send of ours could not reach it.
+    pub(crate) fn refused(&mut self, now: Nanos, id: u32) {
+        let Some(place) = self.flights.by_id(id) else {
+            return self.violation(now, Kind::ReplyUnexpected, None, || {
+                format!("an error for send {id}, which is not under way")
+            });
+        };
+        let flight = *self.flights.at(place);
+        self.counters.rejected += 1;
+        self.flights.note_refused(flight.stream);
+        self.remember(now, What::Refused, flight.stream, flight.counter, 0, NOBODY);
+        if flight.push_seq != 0 {
+            self.counters.unexpected += 1;
+            self.violation(now, Kind::Unexpected, Some(flight.stream), || {
+                "a refused message was pushed".into()
+            });
+        }
+        self.flights.remove(place);
+    }
+
+    /// Notes the sequence of a message, from its acknowledgement or a push.
+    fn sequence(&mut self, now: Nanos, place: u32, seq: u32) {
+        let flight = *self.flights.at(place);
+        let known = flight.ack_seq.max(flight.push_seq);
+        if known == seq {
+            return;
+        }
+        if known != 0 {
+            return self.violation(now, Kind::SequenceDiffers, Some(flight.stream), || {
+                format!("sequence {seq} here, {known} before")
+            });
+        }
+        let conversation = self.part.conversation(flight.stream) as usize;
+        if !self.sequences[conversation].insert(seq) {
+            self.violation(now, Kind::SequenceReused, Some(flight.stream), || {
+                format!("sequence {seq} is another message's, or 0")
+            });
+        }
+    }
+
+    fn expect_conversation(&mut self, now: Nanos, stream: u32, said: &str) {
+        let (user, slot) = self.part.stream_parts(stream);
+        self.name.clear();
+        self.part
+            .write_conversation(user, self.part.contact(user, slot), &mut self.name);
+        if self.name != said {
+            let expected = self.name.clone();
+            self.violation(now, Kind::WrongConversation, Some(stream), || {
+                format!("conversation {said:?} instead of {expected:?}")
+            });
+        }
+    }
+
+    /// A message was pushed to a device.
+    pub(crate) fn pushed(
+        &mut self,
+        now: Nanos,
+        device: u32,
+        message: &Message<'_>,
+    ) -> Option<Landing> {
+        self.counters.message_pushes += 1;
+        let text = message.text.as_deref().unwrap_or_default();
+        let Some(origin) = self.texts.origin(&self.part, text) else {
+            self.counters.unexpected += 1;
+            self.violation(now, Kind::Unexpected, None, || {
+                format!(
+                    "a message nobody sent: {:?} from {:?}",
+                    clip(text),
+                    message.from
+                )
+            });
+            return None;
+        };
+        let seq = u32::try_from(message.seq).unwrap_or(0);
+        self.remember(
+            now,
+            What::Pushed,
+            origin.stream,
+            origin.counter,
+            seq,
+            device,
+        );
+        let Some((reader, bit)) = self.seat(device, origin.stream) else {
+            self.counters.unexpected += 1;
+            self.violation(now, Kind::Unexpected, Some(origin.stream), || {
+                format!("device {device} got a message between two others")
+            });
+            return None;
+        };
+        self.expect_conversation(now, origin.stream, &message.conversation);
+        self.expect_text(now, origin, message);
+        let intended = self.arrived(now, device, reader, (origin, seq), bit);
+        Some(Landing { reader, intended })
+    }
+
+    /// The stream of a device's user in the conversation of `stream`, and the device's bit.
+    fn seat(&self, device: u32, stream: u32) -> Option<(u32, u16)> {
+        let (user, slot) = self.part.stream_parts(stream);
+        let contact = self.part.contact(user, slot);
+        let own = self.part.user_of(device);
+        let index = self.part.device_index(device);
+        if own == contact {
+            Some((self.part.stream(contact, slot ^ 1), 1 << index))
+        } else if own == user {
+            Some((stream, 1 << (index + MAX_DEVICES)))
+        } else {
+            None
+        }
+    }
+
+    fn expect_text(&mut self, now: Nanos, origin: Origin, message: &Message<'_>) {
+        let mut expected = std::mem::take(&mut self.text);
+        self.texts.write(&self.part, origin, &mut expected);
+        let (user, _) = self.part.stream_parts(origin.stream);
+        if message.text.as_deref() != Some(&*expected) {
+            self.counters.unexpected += 1;
+            self.violation(now, Kind::TextChanged, Some(origin.stream), || {
+                format!("message {} arrived with another text", origin.counter)
+            });
+        }
+        if self.part.parse_user(&message.from) != Some(user) {
+            self.violation(now, Kind::WrongConversation, Some(origin.stream), || {
+                format!("the sender is called {:?}", message.from)
+            });
+        }
+        self.text = expected;
+    }
+
+    /// Order and number of a push; the intended time where it was awaited.
+    fn arrived(
+        &mut self,
+        now: Nanos,
+        device: u32,
+        reader: u32,
+        (origin, seq): (Origin, u32),
+        bit: u16,
+    ) -> Option<Nanos> {
+        let (_, slot) = self.part.stream_parts(reader);
+        let at = (device * self.part.slots() + slot) as usize;
+        let last = self.last_pushed[at];
+        self.last_pushed[at] = last.max(seq);
+        let awaited = self
+            .flights
+            .find(origin.stream, origin.counter)
+            .filter(|&place| self.flights.at(place).awaiting & bit != 0);
+        let Some(place) = awaited else {
+            // Never sent, to a device that was not there, or once too often.
+            if origin.counter > self.flights.sent(origin.stream) || seq > last {
+                self.counters.unexpected += 1;
+                self.violation(now, Kind::Unexpected, Some(origin.stream), || {
+                    format!("message {} was not due at device {device}", origin.counter)
+                });
+            } else {
+                self.counters.duplicated += 1;
+                self.violation(now, Kind::Duplicated, Some(origin.stream), || {
+                    format!("message {} (sequence {seq}) came twice", origin.counter)
+                });
+            }
+            return None;
+        };
+        if seq <= last {
+            self.counters.reordered += 1;
+            self.violation(now, Kind::Reordered, Some(origin.stream), || {
+                format!("sequence {seq} came behind sequence {last}")
+            });
+        }
+        self.sequence(now, place, seq);
+        let flight = self.flights.at(place);
+        flight.push_seq = seq;
+        flight.awaiting &= !bit;
+        let intended = flight.intended;
+        self.land(place);
+        Some(intended)
+    }
+
+    /// Ends a flight that was answered and has reached everybody.
+    fn land(&mut self, place: u32) {
+        let flight = *self.flights.at(place);
+        if flight.ack_seq == 0 || flight.awaiting != 0 {
+            return;
+        }
+        if flight.expected & 0xff == 0 {
+            self.counters.to_offline += 1;
+        }
+        self.counters.delivered += 1;
+        self.flights.remove(place);
+    }
+
+    /// Whether everything that was sent is answered and delivered, receipts included.
+    pub(crate) fn settled(&self) -> bool {
+        self.flights.len() == 0 && self.receipts.settled(&self.part, &self.open)
+    }
+
+    /// Judges what is still under way once nothing more is waited for.
+    pub(crate) fn close(&mut self, now: Nanos) {
+        for place in self.flights.places() {
+            let flight = *self.flights.at(place);
+            let (user, slot) = self.part.stream_parts(flight.stream);
+            let waits = self.waiting_devices(&flight, user, self.part.contact(user, slot));
+            if flight.ack_seq == 0 {
+                self.counters.unknown += 1;
+                self.flights.remove(place);
+            } else if waits.iter().any(|&device| self.open[device as usize]) {
+                self.counters.lost += 1;
+                self.violation(now, Kind::Lost, Some(flight.stream), || {
+                    format!(
+                        "message {} (sequence {}) was acknowledged and did not reach {} device(s)",
+                        flight.counter,
+                        flight.ack_seq,
+                        waits.len()
+                    )
+                });
+                self.flights.remove(place);
+            }
+            // What only gone devices wait for is looked for in history.
+        }
+        self.receipts
+            .close(now, &self.part, &self.open, &mut self.evidence);
+        if self.counters.unknown == 0 && !self.gone.contains(&true) {
+            self.expect_no_gaps(now);
+        }
+    }
+
+    fn waiting_devices(&self, flight: &flights::Flight, user: u32, contact: u32) -> Vec<u32> {
+        (0..MAX_DEVICES * 2)
+            .filter(|bit| flight.awaiting & 1 << bit != 0)
+            .map(|bit| {
+                let user = if bit < MAX_DEVICES { contact } else { user };
+                self.part.first_device(user) + bit % MAX_DEVICES
+            })
+            .collect()
+    }
+
+    fn expect_no_gaps(&mut self, now: Nanos) {
+        for conversation in 0..self.sequences.len() {
+            if let Some(gap) = self.sequences[conversation].gap() {
+                let stream = self.part.conversation_streams(conversation as u32)[0];
+                self.violation(now, Kind::SequenceMissing, Some(stream), || {
+                    format!("no message has sequence {gap}")
+                });
+            }
+        }
+    }
+
+    /// What is left after history was read: not found anywhere.
+    pub(crate) fn finish(&mut self, now: Nanos) {
+        for place in self.flights.places() {
+            let flight = *self.flights.at(place);
+            self.counters.lost += 1;
+            self.violation(now, Kind::Lost, Some(flight.stream), || {
+                format!(
+                    "message {} is in no push and not in history",
+                    flight.counter
+                )
+            });
+            self.flights.remove(place);
+        }
+    }
+
+    /// How often each kind of violation happened.
+    pub(crate) fn violations(&self) -> &BTreeMap<Kind, u64> {
+        self.evidence.counts()
+    }
+
+    /// Writes the kept violations as JSON lines.
+    ///
+    /// # Errors
+    /// The writer fails.
+    pub(crate) fn write_evidence(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        self.evidence.write(&self.part, out)
+    }
+}
+
+/// The beginning of a text, for messages.
+fn clip(text: &str) -> String {
+    text.chars().take(80).collect()
+}

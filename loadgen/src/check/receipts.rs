@@ -1,0 +1,123 @@
+//! Watermarks: what clients acknowledged, and what the others were told of it.
+
+use trunkline_proto::message::Receipt;
+
+use super::evidence::{Evidence, Kind};
+use super::{Checker, clip};
+use crate::clock::Nanos;
+use crate::population::Part;
+
+/// Two cumulative watermarks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) delivered: u32,
+    pub(crate) read: u32,
+}
+
+/// The watermarks of one thread's conversations.
+#[derive(Debug)]
+pub(super) struct Receipts {
+    /// By stream, what its user acknowledged.
+    acknowledged: Vec<Marks>,
+    /// By device and slot, what its user's contact is known to have.
+    seen: Vec<Marks>,
+}
+
+impl Receipts {
+    pub(super) fn new(part: &Part) -> Self {
+        Self {
+            acknowledged: vec![Marks::default(); part.streams()],
+            seen: vec![Marks::default(); (part.devices() * part.slots()) as usize],
+        }
+    }
+
+    /// The first device that was not told of a contact's last watermarks.
+    fn missing(&self, part: &Part, open: &[bool]) -> Option<(u32, Marks, Marks)> {
+        for device in (0..part.devices()).filter(|device| open[*device as usize]) {
+            let user = part.user_of(device);
+            for slot in 0..part.slots() {
+                let theirs = part.stream(part.contact(user, slot), slot ^ 1);
+                let expected = self.acknowledged[theirs as usize];
+                let seen = self.seen[(device * part.slots() + slot) as usize];
+                if seen != expected {
+                    return Some((part.stream(user, slot), expected, seen));
+                }
+            }
+        }
+        None
+    }
+
+    pub(super) fn settled(&self, part: &Part, open: &[bool]) -> bool {
+        self.missing(part, open).is_none()
+    }
+
+    pub(super) fn close(&self, now: Nanos, part: &Part, open: &[bool], evidence: &mut Evidence) {
+        if let Some((stream, expected, seen)) = self.missing(part, open) {
+            let conversation = Some(part.conversation(stream));
+            evidence.violation(now, Kind::ReceiptMissing, conversation, || {
+                format!("the contact acknowledged {expected:?}, the last receipt said {seen:?}")
+            });
+        }
+    }
+}
+
+impl Checker {
+    /// What to acknowledge in the reader's conversation, having got everything up to `delivered`
+    /// and read up to `read`; `None` where it has been said.
+    pub(crate) fn acknowledge(&mut self, reader: u32, read: bool) -> Option<Marks> {
+        let (user, slot) = self.part.stream_parts(reader);
+        let first = self.part.first_device(user);
+        let got = (0..self.part.device_count(user))
+            .map(|i| self.last_pushed[((first + i) * self.part.slots() + slot) as usize])
+            .max()
+            .unwrap_or(0);
+        let said = &mut self.receipts.acknowledged[reader as usize];
+        let next = Marks {
+            delivered: got.max(said.delivered),
+            read: if read { got.max(said.read) } else { said.read },
+        };
+        if *said == next {
+            return None;
+        }
+        *said = next;
+        self.counters.receipts_sent += 1;
+        Some(next)
+    }
+
+    /// A receipt was pushed to a device.
+    pub(crate) fn receipt(&mut self, now: Nanos, device: u32, receipt: &Receipt<'_>) {
+        self.counters.receipt_pushes += 1;
+        let own = self.part.user_of(device);
+        let reader = self.part.parse_user(&receipt.user);
+        if reader == Some(own) {
+            // The user's own other device said so; this one is only kept in step.
+            return;
+        }
+        let Some((reader, slot)) =
+            reader.and_then(|user| Some((user, self.part.slot_of(own, user)?)))
+        else {
+            return self.violation(now, Kind::ReceiptWrong, None, || {
+                format!("a receipt of {:?}, who is no contact", clip(&receipt.user))
+            });
+        };
+        self.name.clear();
+        self.part.write_conversation(own, reader, &mut self.name);
+        let stream = self.part.stream(own, slot);
+        let theirs = self.part.stream(reader, slot ^ 1) as usize;
+        let said = self.receipts.acknowledged[theirs];
+        let seen = &mut self.receipts.seen[(device * self.part.slots() + slot) as usize];
+        let before = *seen;
+        let marks = Marks {
+            delivered: u32::try_from(receipt.delivered).unwrap_or(u32::MAX),
+            read: u32::try_from(receipt.read).unwrap_or(u32::MAX),
+        };
+        *seen = marks;
+        let forward = marks.delivered >= before.delivered && marks.read >= before.read;
+        let true_so_far = marks.delivered <= said.delivered && marks.read <= said.read;
+        if !forward || !true_so_far || *self.name != *receipt.conversation {
+            self.violation(now, Kind::ReceiptWrong, Some(stream), || {
+                format!("{marks:?} behind {before:?}, while {said:?} was acknowledged")
+            });
+        }
+    }
+}

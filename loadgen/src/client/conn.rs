@@ -1,0 +1,38 @@
+//! One connection.
+
+use mio::net::TcpStream;
+use trunkline_proto::connection::Connection as Framing;
+
+use crate::clock::Nanos;
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// TCP handshake.
+    Connecting,
+    /// HTTP upgrade.
+    Upgrading,
+    /// `connect` command.
+    Authenticating,
+    /// The session is open.
+    Open,
+    /// Our Close frame is on its way.
+    Closing,
+}
+
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) stream: TcpStream,
+    pub(super) framing: Framing,
+    pub(super) state: State,
+    /// The Sec-WebSocket-Key of the upgrade.
+    pub(super) key: [u8; 16],
+    /// What came of the upgrade's answer so far.
+    pub(super) head: Vec<u8>,
+    pub(super) out: Vec<u8>,
+    pub(super) dirty: bool,
+    pub(super) blocked: bool,
+    /// When the connection was begun, and when this state was.
+    pub(super) begun: Nanos,
+    pub(super) since: Nanos,
+}

@@ -1,0 +1,224 @@
+//! What a thread hears: sockets that are ready, the gateway's messages.
+
+use std::io::Read;
+
+use trunkline_proto::connection::Event;
+use trunkline_proto::frame::{Opcode, write_frame};
+use trunkline_proto::handshake;
+use trunkline_proto::message::{self, Reply, ReplyBody, ServerMessage};
+
+use super::Client;
+use super::conn::State;
+use super::output::CONNECT_ID;
+use super::phases::is_history;
+use crate::clock::Nanos;
+use crate::stats::Metric;
+
+/// Longest message that is taken from a gateway: a page of history is the longest there is.
+const MAX_MESSAGE: usize = 16 << 20;
+
+impl Client {
+    pub(super) fn ready(&mut self, device: u32, event: &mio::event::Event, buffer: &mut [u8]) {
+        let now = self.job.clock.now();
+        let Some(conn) = &mut self.conns[device as usize] else {
+            return;
+        };
+        if conn.state == State::Connecting && event.is_writable() {
+            match conn.stream.take_error() {
+                Ok(None) if conn.stream.peer_addr().is_ok() => self.upgrade(now, device),
+                Ok(None) => return,
+                Ok(Some(why)) | Err(why) => return self.failed(now, device, &why.to_string()),
+            }
+        } else if event.is_writable() && conn.blocked {
+            conn.blocked = false;
+            self.flush(now, device);
+        }
+        if event.is_readable() || event.is_error() {
+            self.readable(device, buffer);
+        }
+    }
+
+    /// Reads once; a connection with more comes again next turn.
+    pub(super) fn readable(&mut self, device: u32, buffer: &mut [u8]) {
+        let now = self.job.clock.now();
+        let Some(conn) = &mut self.conns[device as usize] else {
+            return;
+        };
+        if conn.state == State::Connecting {
+            return;
+        }
+        let read = match conn.stream.read(buffer) {
+            Ok(0) => return self.failed(now, device, "the gateway closed the connection"),
+            Ok(read) => read,
+            Err(why) if why.kind() == std::io::ErrorKind::WouldBlock => return,
+            Err(why) if why.kind() == std::io::ErrorKind::Interrupted => {
+                return self.unread.push(device);
+            }
+            Err(why) => return self.failed(now, device, &why.to_string()),
+        };
+        if read == buffer.len() {
+            self.unread.push(device);
+        }
+        self.count().bytes_in += read as u64;
+        let state = self.conns[device as usize].as_ref().map(|conn| conn.state);
+        if state == Some(State::Upgrading) {
+            self.answer(now, device, &buffer[..read]);
+        } else {
+            self.frames(now, device, &mut buffer[..read]);
+        }
+    }
+
+    /// The answer to the upgrade, in one piece or several.
+    fn answer(&mut self, now: Nanos, device: u32, input: &[u8]) {
+        let encoding = self.job.encoding;
+        let Some(conn) = &mut self.conns[device as usize] else {
+            return;
+        };
+        conn.head.extend_from_slice(input);
+        let key = handshake::key_from(conn.key);
+        match handshake::parse_response(&conn.head, &key, encoding) {
+            Ok(None) => {}
+            Ok(Some(size)) => {
+                let mut head = std::mem::take(&mut conn.head);
+                self.authenticate(now, device);
+                self.frames(now, device, &mut head[size..]);
+            }
+            Err(why) => {
+                let said = String::from_utf8_lossy(&conn.head);
+                let body = said
+                    .rsplit("\r\n\r\n")
+                    .next()
+                    .unwrap_or_default()
+                    .trim()
+                    .to_owned();
+                self.failed(now, device, &format!("{why}: {body}"));
+            }
+        }
+    }
+
+    fn frames(&mut self, now: Nanos, device: u32, mut input: &mut [u8]) {
+        let encoding = self.job.encoding;
+        loop {
+            let mask = self.next_mask();
+            let Some(conn) = &mut self.conns[device as usize] else {
+                return;
+            };
+            let event = match conn.framing.receive(&mut input, MAX_MESSAGE) {
+                Ok(None) => return,
+                Ok(Some(event)) => event,
+                Err(why) => return self.failed(now, device, &format!("a broken frame: {why}")),
+            };
+            match event {
+                Event::Ping(payload) => {
+                    write_frame(&mut conn.out, Opcode::Pong, &payload, mask);
+                    self.mark_dirty(device);
+                }
+                Event::Pong(_) => {}
+                Event::Close(code, reason) => {
+                    let code = code.map_or(0, |code| code.0);
+                    return self.failed(now, device, &format!("closed with {code} {reason}"));
+                }
+                Event::Message(_, payload) => {
+                    let read = encoding
+                        .decode_server(&payload, |message| self.message(now, device, &message));
+                    if let Err(why) = read {
+                        return self.failed(now, device, &why.to_string());
+                    }
+                }
+            }
+        }
+    }
+
+    fn message(&mut self, now: Nanos, device: u32, message: &ServerMessage<'_>) {
+        match message {
+            ServerMessage::Reply(reply) => self.reply(now, device, reply),
+            ServerMessage::Push(push) => match &push.event {
+                message::Event::Message(message) => {
+                    let landing = self.job.checker.pushed(now, device, message);
+                    let Some(landing) = landing else { return };
+                    if let Some(intended) = landing.intended {
+                        self.latencies.record(Metric::E2e, intended, now);
+                    }
+                    let reader = landing.reader as usize;
+                    if self.job.receipts.is_some() && !self.is_fresh[reader] {
+                        self.is_fresh[reader] = true;
+                        self.fresh.push((landing.reader, device));
+                    }
+                }
+                message::Event::Receipt(receipt) => {
+                    self.job.checker.receipt(now, device, receipt);
+                }
+                message::Event::Gap(_) => self.count().gaps += 1,
+                message::Event::Disconnect(why) => {
+                    let said = format!("told to disconnect: {} {}", why.code, why.reason);
+                    self.trouble.get_or_insert(said);
+                }
+            },
+        }
+    }
+
+    fn reply(&mut self, now: Nanos, device: u32, reply: &Reply<'_>) {
+        let id = reply.id;
+        match &reply.body {
+            ReplyBody::Send(send) => {
+                if let Some(intended) = self.job.checker.acknowledged(now, id, send) {
+                    self.latencies.record(Metric::Ack, intended, now);
+                }
+            }
+            ReplyBody::Connect(_) if id == CONNECT_ID => self.opened(now, device),
+            ReplyBody::History(page) if is_history(id) => self.page(now, id, Ok(page)),
+            ReplyBody::Error(error) => {
+                let why = format!("{} {}: {}", error.code, error.name, error.message);
+                if is_history(id) {
+                    self.page(now, id, Err(&why));
+                } else if id == CONNECT_ID {
+                    self.failed(now, device, &why);
+                } else if id == 0 {
+                    self.count().command_errors += 1;
+                    self.trouble.get_or_insert(why);
+                } else {
+                    self.trouble.get_or_insert(why);
+                    self.job.checker.refused(now, id);
+                }
+            }
+            _ => self.count().command_errors += 1,
+        }
+    }
+
+    fn opened(&mut self, now: Nanos, device: u32) {
+        let Some(conn) = &mut self.conns[device as usize] else {
+            return;
+        };
+        if conn.state != State::Authenticating {
+            return;
+        }
+        conn.state = State::Open;
+        self.latencies.record(Metric::Auth, conn.since, now);
+        self.latencies.record(Metric::Connect, conn.begun, now);
+        self.connecting -= 1;
+        self.count().sessions_opened += 1;
+        self.count().sessions += 1;
+        self.job.checker.opened(device);
+    }
+
+    /// A connection is gone.
+    pub(super) fn failed(&mut self, _now: Nanos, device: u32, why: &str) {
+        let Some(conn) = self.conns[device as usize].take() else {
+            return;
+        };
+        match conn.state {
+            State::Closing => {}
+            State::Open => {
+                self.count().disconnects += 1;
+                self.count().sessions -= 1;
+                self.job.checker.lost_session(device);
+                self.trouble.get_or_insert_with(|| why.to_owned());
+            }
+            _ => {
+                self.connecting -= 1;
+                self.count().connect_failures += 1;
+                self.trouble.get_or_insert_with(|| why.to_owned());
+            }
+        }
+    }
+}

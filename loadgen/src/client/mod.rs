@@ -1,0 +1,290 @@
+//! One generator thread: its users' connections on one event loop, driven by the schedule.
+
+mod conn;
+mod input;
+mod output;
+mod phases;
+mod timer;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mio::{Events, Poll, Token};
+use trunkline_proto::Encoding;
+
+use crate::check::Checker;
+use crate::clock::{Clock, Nanos, SECOND};
+use crate::exit::{Failure, Outcome};
+use crate::scenario::network::Network;
+use crate::schedule::{Action, Work};
+use crate::stats::{Counters, Latencies, Metric};
+
+use conn::Conn;
+pub(crate) use phases::{Board, Step};
+use phases::{Phases, Progress};
+use timer::Timer;
+
+/// The token of the thread's timer; connections have their device as token.
+const TIMER: Token = Token(usize::MAX);
+
+/// Events taken from the kernel per turn.
+const EVENTS: usize = 1_024;
+
+/// Bytes read from one connection per read.
+const READ: usize = 64 << 10;
+
+/// Scheduled actions carried out per turn, so that reading never starves.
+const ACTIONS: usize = 256;
+
+/// How often a thread tells how far it is.
+const REPORT: Nanos = SECOND / 5;
+
+/// How long reading back history may take, and then closing.
+const READ_BACK: Nanos = 120 * SECOND;
+
+/// What a thread is to do.
+pub(crate) struct Job {
+    pub(crate) thread: u32,
+    pub(crate) threads: u32,
+    pub(crate) clock: Clock,
+    pub(crate) checker: Checker,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) target: SocketAddr,
+    /// The Host header and the path of the upgrade.
+    pub(crate) host: String,
+    pub(crate) path: String,
+    pub(crate) source: Option<Network>,
+    pub(crate) encoding: Encoding,
+    pub(crate) connecting_max: usize,
+    /// Recipients acknowledge; reading comes so long after arrival.
+    pub(crate) receipts: Option<Nanos>,
+    pub(crate) drain: Nanos,
+    /// One conversation in so many is read back; 0: none.
+    pub(crate) read_back_every: u64,
+    pub(crate) private_table: bool,
+    pub(crate) seed: u64,
+}
+
+/// What a thread measured.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) checker: Checker,
+    pub(crate) latencies: Latencies,
+    /// Longest time the loop was away from its sockets.
+    pub(crate) stall: Nanos,
+    /// When sends were scheduled: first intended, end of the last executor.
+    pub(crate) sending: (Nanos, Nanos),
+    /// The first failure of a connection, for people.
+    pub(crate) trouble: Option<String>,
+}
+
+pub(crate) struct Client {
+    job: Job,
+    poll: Poll,
+    timer: Timer,
+    conns: Vec<Option<Box<Conn>>>,
+    phases: Phases,
+    latencies: Latencies,
+    connecting: usize,
+    /// Devices with something to flush.
+    dirty: Vec<u32>,
+    /// Devices that have more to read than one turn takes.
+    unread: Vec<u32>,
+    /// Streams whose reader has something to acknowledge as delivered, with the device.
+    fresh: Vec<(u32, u32)>,
+    /// By stream: it stands in `fresh`.
+    is_fresh: Vec<bool>,
+    /// Streams to be acknowledged as read, with their time and device.
+    to_read: std::collections::VecDeque<(Nanos, u32, u32)>,
+    read_back: phases::ReadBack,
+    stall: Nanos,
+    sending: (Nanos, Nanos),
+    trouble: Option<String>,
+    reported: Nanos,
+    name: String,
+    text: String,
+    key: String,
+    mask: u32,
+}
+
+/// An event loop made by the main thread, before any descriptor table is unshared.
+pub(crate) struct Loop {
+    poll: Poll,
+    timer: Timer,
+}
+
+impl Loop {
+    /// Makes the loop.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let poll = Poll::new()?;
+        let timer = Timer::new(poll.registry(), TIMER)?;
+        Ok(Self { poll, timer })
+    }
+}
+
+/// Runs a thread to its end; `stop` ends it early.
+///
+/// # Errors
+/// The event loop fails, or the descriptor table cannot be had.
+pub(crate) fn run(job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Measured> {
+    if job.private_table {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES).map_err(|why| {
+            Failure::preflight(format!(
+                "cannot give a thread its own descriptor table: {why}"
+            ))
+        })?;
+    }
+    let devices = job.checker.part.devices() as usize;
+    let streams = job.checker.part.streams();
+    let mut job = job;
+    let mut phases = Phases::new(&job.steps);
+    phases.equip(
+        std::mem::take(&mut job.steps)
+            .into_iter()
+            .map(|step| step.work),
+    );
+    let mut client = Client {
+        phases,
+        poll: event_loop.poll,
+        timer: event_loop.timer,
+        conns: (0..devices).map(|_| None).collect(),
+        latencies: Latencies::new(),
+        connecting: 0,
+        dirty: Vec::new(),
+        unread: Vec::new(),
+        fresh: Vec::new(),
+        is_fresh: vec![false; streams],
+        to_read: Default::default(),
+        read_back: Default::default(),
+        stall: 0,
+        sending: (Nanos::MAX, 0),
+        trouble: None,
+        reported: 0,
+        name: String::new(),
+        text: String::new(),
+        key: String::new(),
+        mask: job.seed as u32 | 1,
+        job,
+    };
+    client.work(stop)?;
+    let board = Arc::clone(&client.job.board);
+    let (thread, counters) = (client.job.thread, client.counters());
+    board.report(thread, counters);
+    Ok(Measured {
+        checker: client.job.checker,
+        latencies: client.latencies,
+        stall: client.stall,
+        sending: client.sending,
+        trouble: client.trouble,
+    })
+}
+
+impl Client {
+    fn work(&mut self, stop: &AtomicBool) -> Outcome<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut buffer = vec![0; READ];
+        loop {
+            let now = self.job.clock.now();
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            self.act(now);
+            let progress = self.advance(now);
+            if progress == Progress::Done {
+                return Ok(());
+            }
+            self.acknowledge(now);
+            self.flush_all(now);
+            if now.saturating_sub(self.reported) >= REPORT {
+                self.reported = now;
+                self.job.board.report(self.job.thread, self.counters());
+            }
+            let wake = self.next_wake(now);
+            // Everything since the last poll kept this thread away from its sockets.
+            let timeout = if self.unread.is_empty() {
+                self.timer.arm(now, wake)
+            } else {
+                Some(Duration::ZERO)
+            };
+            match self.poll.poll(&mut events, timeout) {
+                Err(why) if why.kind() == std::io::ErrorKind::Interrupted => continue,
+                polled => polled.map_err(|why| Failure::aborted(format!("epoll: {why}")))?,
+            }
+            let woken = self.job.clock.now();
+            let late = woken.saturating_sub(wake.max(now));
+            for device in std::mem::take(&mut self.unread) {
+                self.readable(device, &mut buffer);
+            }
+            for event in &events {
+                match event.token() {
+                    TIMER => self.timer.fired(),
+                    Token(device) => self.ready(device as u32, event, &mut buffer),
+                }
+            }
+            let turn = self.job.clock.now() - woken;
+            if self.sending.0 != Nanos::MAX {
+                self.stall = self.stall.max(turn).max(late);
+            }
+        }
+    }
+
+    /// Carries out what is due.
+    fn act(&mut self, now: Nanos) {
+        for _ in 0..ACTIONS {
+            let full = self.connecting >= self.job.connecting_max;
+            match self.phases.take(now, &self.job.board, full) {
+                None => return,
+                Some((at, Action::Connect { device })) => {
+                    self.latencies.record(Metric::ConnectLag, at, now);
+                    self.connect(now, device);
+                }
+                Some((at, Action::Send(arrival))) => {
+                    self.sending.0 = self.sending.0.min(at);
+                    self.send(at, arrival);
+                }
+            }
+        }
+    }
+
+    fn next_wake(&self, now: Nanos) -> Nanos {
+        let full = self.connecting >= self.job.connecting_max;
+        let due = self.phases.due(&self.job.board, full);
+        let read = self.to_read.front().map(|(at, ..)| *at);
+        let report = self.reported + REPORT;
+        due.into_iter()
+            .chain(read)
+            .chain([report])
+            .min()
+            .unwrap_or(report)
+            .max(now)
+    }
+
+    fn counters(&self) -> Counters {
+        self.job.checker.counters
+    }
+
+    fn count(&mut self) -> &mut Counters {
+        &mut self.job.checker.counters
+    }
+
+    /// The next masking key (RFC 6455 §5.3 asks for unpredictable ones, to protect proxies; a
+    /// load generator needs distinct ones).
+    fn next_mask(&mut self) -> Option<[u8; 4]> {
+        self.mask = self
+            .mask
+            .wrapping_mul(747_796_405)
+            .wrapping_add(2_891_336_453);
+        Some(self.mask.to_be_bytes())
+    }
+}
+
+/// Whether the work of a thread needs sessions: those that send.
+pub(crate) fn sends(work: &Work) -> bool {
+    matches!(work, Work::Arrivals(_))
+}

@@ -1,0 +1,297 @@
+//! What a thread says: connections, sends, acknowledgements.
+
+use std::io::Write;
+
+use mio::{Interest, Token};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use trunkline_proto::CloseCode;
+use trunkline_proto::connection::{Connection as Framing, Role};
+use trunkline_proto::frame::{Opcode, write_close, write_with};
+use trunkline_proto::handshake;
+use trunkline_proto::message::{Ack, Command, CommandBody, Connect, Send};
+
+use super::Client;
+use super::conn::{Conn, State};
+use crate::clock::Nanos;
+use crate::schedule::{Arrival, mix};
+use crate::stats::Metric;
+
+/// The command id of `connect`: beyond the ids of sends.
+pub(super) const CONNECT_ID: u32 = 0x00ff_ffff;
+
+impl Client {
+    pub(super) fn is_open(&self, device: u32) -> bool {
+        self.conns[device as usize]
+            .as_ref()
+            .is_some_and(|conn| conn.state == State::Open)
+    }
+
+    /// Begins a device's connection.
+    pub(super) fn connect(&mut self, now: Nanos, device: u32) {
+        self.count().connects += 1;
+        match self.open_socket(device) {
+            Ok(stream) => {
+                let (high, low) = (
+                    mix(self.job.seed ^ u64::from(device)),
+                    mix(u64::from(device)),
+                );
+                let mut key = [0; 16];
+                key[..8].copy_from_slice(&high.to_be_bytes());
+                key[8..].copy_from_slice(&low.to_be_bytes());
+                self.connecting += 1;
+                self.conns[device as usize] = Some(Box::new(Conn {
+                    stream,
+                    framing: Framing::new(Role::Client),
+                    state: State::Connecting,
+                    key,
+                    head: Vec::new(),
+                    out: Vec::new(),
+                    dirty: false,
+                    blocked: false,
+                    begun: now,
+                    since: now,
+                }));
+            }
+            Err(why) => {
+                self.count().connect_failures += 1;
+                self.trouble
+                    .get_or_insert_with(|| format!("cannot connect: {why}"));
+            }
+        }
+    }
+
+    fn open_socket(&self, device: u32) -> std::io::Result<mio::net::TcpStream> {
+        let target = self.job.target;
+        let socket = Socket::new(
+            Domain::for_address(target),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        if let Some(source) = self.job.source {
+            // The port is chosen at connect, with the target known: 28,000 per source and target
+            // instead of 28,000 per source (ip(7)).
+            nix::sys::socket::setsockopt(
+                &socket,
+                nix::sys::socket::sockopt::IpBindAddressNoPort,
+                &true,
+            )?;
+            let n = device * self.job.threads + self.job.thread;
+            let address = std::net::SocketAddrV4::new(source.address(n), 0);
+            socket.bind(&SockAddr::from(address))?;
+        }
+        match socket.connect(&target.into()) {
+            Err(why) if why.raw_os_error() != Some(nix::errno::Errno::EINPROGRESS as i32) => {
+                return Err(why);
+            }
+            _ => {}
+        }
+        let mut stream = mio::net::TcpStream::from_std(socket.into());
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.poll
+            .registry()
+            .register(&mut stream, Token(device as usize), both)?;
+        Ok(stream)
+    }
+
+    /// TCP stands: asks for the upgrade.
+    pub(super) fn upgrade(&mut self, now: Nanos, device: u32) {
+        let job = &self.job;
+        let Some(conn) = &mut self.conns[device as usize] else {
+            return;
+        };
+        self.latencies.record(Metric::Tcp, conn.since, now);
+        conn.since = now;
+        conn.state = State::Upgrading;
+        let key = handshake::key_from(conn.key);
+        handshake::write_request(&mut conn.out, &job.host, &job.path, &key, job.encoding);
+        self.mark_dirty(device);
+    }
+
+    /// The upgrade stands: opens the session.
+    pub(super) fn authenticate(&mut self, now: Nanos, device: u32) {
+        let Some(conn) = &mut self.conns[device as usize] else {
+            return;
+        };
+        self.latencies.record(Metric::Upgrade, conn.since, now);
+        conn.since = now;
+        conn.state = State::Authenticating;
+        let part = &self.job.checker.part;
+        let (mut user, mut name) = (String::new(), String::new());
+        part.write_user(part.user_of(device), &mut user);
+        part.write_device(device, &mut name);
+        let connect = Connect {
+            user: Some(user.into()),
+            device: Some(name.into()),
+            ..Connect::default()
+        };
+        self.command(device, CONNECT_ID, CommandBody::Connect(connect));
+    }
+
+    /// Sends a message whose time has come.
+    pub(super) fn send(&mut self, intended: Nanos, arrival: Arrival) {
+        self.count().scheduled += 1;
+        let part = &self.job.checker.part;
+        let (user, slot) = part.stream_parts(arrival.stream);
+        let devices = part.device_count(user).max(1);
+        let device = part.first_device(user) + arrival.stream % devices;
+        let contact = part.contact(user, slot);
+        let now = self.job.clock.now();
+        if !self.is_open(device) {
+            self.count().skipped += 1;
+            return;
+        }
+        let Some(departure) = self.job.checker.depart(now, arrival, intended, device) else {
+            self.count().skipped += 1;
+            return;
+        };
+        let (mut name, mut text, mut key) = (
+            std::mem::take(&mut self.name),
+            std::mem::take(&mut self.text),
+            std::mem::take(&mut self.key),
+        );
+        let checker = &self.job.checker;
+        name.clear();
+        checker.part.write_user(contact, &mut name);
+        checker
+            .texts
+            .write(&checker.part, departure.origin, &mut text);
+        if arrival.keyed {
+            let counter = departure.origin.counter;
+            checker
+                .texts
+                .write_key(&checker.part, arrival.stream, counter, &mut key);
+        }
+        let send = Send {
+            user: Some((&*name).into()),
+            key: arrival.keyed.then_some((&*key).into()),
+            text: Some((&*text).into()),
+            ..Send::default()
+        };
+        self.command(device, departure.id, CommandBody::Send(send));
+        (self.name, self.text, self.key) = (name, text, key);
+        self.latencies.record(Metric::SendLag, intended, now);
+    }
+
+    /// Acknowledges what has arrived, and what was read meanwhile.
+    pub(super) fn acknowledge(&mut self, now: Nanos) {
+        let Some(read_after) = self.job.receipts else {
+            return;
+        };
+        while let Some(&(at, reader, device)) = self.to_read.front()
+            && at <= now
+        {
+            self.to_read.pop_front();
+            self.acknowledge_one(reader, device, true);
+        }
+        for (reader, device) in std::mem::take(&mut self.fresh) {
+            self.is_fresh[reader as usize] = false;
+            self.acknowledge_one(reader, device, false);
+            self.to_read.push_back((now + read_after, reader, device));
+        }
+    }
+
+    fn acknowledge_one(&mut self, reader: u32, device: u32, read: bool) {
+        if !self.is_open(device) {
+            return;
+        }
+        let Some(marks) = self.job.checker.acknowledge(reader, read) else {
+            return;
+        };
+        let mut name = std::mem::take(&mut self.name);
+        name.clear();
+        let part = &self.job.checker.part;
+        let (user, slot) = part.stream_parts(reader);
+        part.write_conversation(user, part.contact(user, slot), &mut name);
+        let ack = Ack {
+            conversation: (&*name).into(),
+            delivered: Some(u64::from(marks.delivered)),
+            read: read.then_some(u64::from(marks.read)),
+        };
+        // Without an id: only a refusal is answered.
+        self.command(device, 0, CommandBody::Ack(ack));
+        self.name = name;
+    }
+
+    /// Appends a command to a device's output.
+    pub(super) fn command(&mut self, device: u32, id: u32, body: CommandBody<'_>) {
+        let mask = self.next_mask();
+        let encoding = self.job.encoding;
+        let Some(conn) = &mut self.conns[device as usize] else {
+            return;
+        };
+        let opcode = match encoding {
+            trunkline_proto::Encoding::Json => Opcode::Text,
+            trunkline_proto::Encoding::Proto => Opcode::Binary,
+        };
+        let command = Command { id, body };
+        write_with(&mut conn.out, opcode, mask, |out| {
+            encoding.encode_command(&command, out)
+        });
+        self.mark_dirty(device);
+    }
+
+    pub(super) fn mark_dirty(&mut self, device: u32) {
+        if let Some(conn) = &mut self.conns[device as usize]
+            && !conn.dirty
+        {
+            conn.dirty = true;
+            self.dirty.push(device);
+        }
+    }
+
+    pub(super) fn flush_all(&mut self, now: Nanos) {
+        for device in std::mem::take(&mut self.dirty) {
+            if let Some(conn) = &mut self.conns[device as usize] {
+                conn.dirty = false;
+            }
+            self.flush(now, device);
+        }
+    }
+
+    pub(super) fn flush(&mut self, now: Nanos, device: u32) {
+        let Some(conn) = &mut self.conns[device as usize] else {
+            return;
+        };
+        if conn.blocked {
+            return;
+        }
+        let mut sent = 0;
+        while sent < conn.out.len() {
+            match conn.stream.write(&conn.out[sent..]) {
+                Ok(n) => sent += n,
+                Err(why) if why.kind() == std::io::ErrorKind::WouldBlock => {
+                    conn.blocked = true;
+                    break;
+                }
+                Err(why) if why.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(why) => return self.failed(now, device, &why.to_string()),
+            }
+        }
+        conn.out.drain(..sent);
+        // Most connections are idle most of the time: they hold no buffer.
+        if conn.out.is_empty() && conn.out.capacity() > 0 {
+            conn.out = Vec::new();
+        }
+        self.count().bytes_out += sent as u64;
+    }
+
+    /// Ends all sessions the way RFC 6455 asks.
+    pub(super) fn close_all(&mut self) {
+        for device in 0..self.conns.len() as u32 {
+            let mask = self.next_mask();
+            let Some(conn) = &mut self.conns[device as usize] else {
+                continue;
+            };
+            if conn.state == State::Open {
+                write_close(&mut conn.out, CloseCode::NORMAL, "", mask);
+                conn.state = State::Closing;
+                self.count().sessions -= 1;
+                self.mark_dirty(device);
+            } else {
+                self.conns[device as usize] = None;
+            }
+        }
+    }
+}

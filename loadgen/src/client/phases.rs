@@ -1,0 +1,394 @@
+//! The course of a run: executors one after another or together, then drain, read back, end.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use trunkline_proto::message::{CommandBody, History};
+
+use super::{Client, READ_BACK};
+use crate::check::Reading;
+use crate::clock::{Nanos, SECOND};
+use crate::schedule::{Action, Work, mix};
+use crate::stats::Counters;
+
+/// The command id of history pages: beyond the ids of sends.
+pub(super) const HISTORY_ID: u32 = 0x00ff_fffe;
+
+/// From the end of an executor to the start of those that wait for it, so that every thread has
+/// heard of it.
+const HANDOVER: Nanos = SECOND / 20;
+
+/// How often a thread asks itself whether everything has settled.
+const SETTLE: Nanos = SECOND / 50;
+
+/// Conversations read back at a time.
+const READINGS: usize = 16;
+
+/// One executor of a thread.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// Its number: the same in every thread.
+    pub(crate) number: usize,
+    /// The executor that must have ended before.
+    pub(crate) after: Option<usize>,
+    /// And so long after that, or after the run's start.
+    pub(crate) delay: Nanos,
+    /// How long it lasts from its start, at least.
+    pub(crate) duration: Nanos,
+    pub(crate) work: Work,
+}
+
+/// What the threads tell each other and the main thread.
+#[derive(Debug)]
+pub(crate) struct Board {
+    /// By executor: threads that have not ended it.
+    left: Vec<AtomicU32>,
+    /// By executor: when the last thread ended it, plus one; 0 before.
+    ended: Vec<AtomicU64>,
+    reports: Vec<Mutex<Counters>>,
+}
+
+impl Board {
+    pub(crate) fn new(executors: usize, threads: u32) -> Self {
+        Self {
+            left: (0..executors).map(|_| AtomicU32::new(threads)).collect(),
+            ended: (0..executors).map(|_| AtomicU64::new(0)).collect(),
+            reports: (0..threads).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    fn end(&self, executor: usize, now: Nanos) {
+        self.ended[executor].fetch_max(now + 1, Ordering::SeqCst);
+        self.left[executor].fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// When an executor ended in every thread.
+    pub(crate) fn ended(&self, executor: usize) -> Option<Nanos> {
+        (self.left[executor].load(Ordering::SeqCst) == 0)
+            .then(|| self.ended[executor].load(Ordering::SeqCst) - 1)
+    }
+
+    pub(super) fn report(&self, thread: u32, counters: Counters) {
+        if let Ok(mut report) = self.reports[thread as usize].lock() {
+            *report = counters;
+        }
+    }
+
+    /// The counters of all threads.
+    pub(crate) fn total(&self) -> Counters {
+        let mut total = Counters::default();
+        for report in &self.reports {
+            if let Ok(report) = report.lock() {
+                total.add(&report);
+            }
+        }
+        total
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    Working,
+    Done,
+}
+
+/// What comes after the executors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Executing,
+    Draining { until: Nanos, look: Nanos },
+    Reading { until: Nanos },
+    Closing { until: Nanos },
+}
+
+/// Where a thread is in the run.
+#[derive(Debug)]
+pub(super) struct Phases {
+    steps: Vec<State>,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+struct State {
+    number: usize,
+    after: Option<usize>,
+    delay: Nanos,
+    duration: Nanos,
+    sends: bool,
+    start: Option<Nanos>,
+    ended: bool,
+    work: Option<Work>,
+}
+
+/// The state of reading back.
+#[derive(Debug, Default)]
+pub(super) struct ReadBack {
+    next: u32,
+    /// By place in the command id.
+    open: Vec<Option<(Reading, u32)>>,
+}
+
+impl Phases {
+    pub(super) fn new(steps: &[Step]) -> Self {
+        let steps = steps.iter().map(|step| State {
+            number: step.number,
+            after: step.after,
+            delay: step.delay,
+            duration: step.duration,
+            sends: super::sends(&step.work),
+            start: None,
+            ended: false,
+            work: None,
+        });
+        Self {
+            steps: steps.collect(),
+            stage: Stage::Executing,
+        }
+    }
+
+    /// Gives each executor its work.
+    pub(super) fn equip(&mut self, works: impl Iterator<Item = Work>) {
+        for (state, work) in self.steps.iter_mut().zip(works) {
+            state.work = Some(work);
+        }
+    }
+
+    fn starts(state: &mut State, board: &Board) -> Option<Nanos> {
+        if state.start.is_none() {
+            state.start = match state.after {
+                None => Some(state.delay),
+                Some(before) => Some(board.ended(before)? + HANDOVER + state.delay),
+            };
+        }
+        state.start
+    }
+
+    /// Takes an action that is due, with its intended time. `full`: no connection may be begun.
+    pub(super) fn take(
+        &mut self,
+        now: Nanos,
+        board: &Board,
+        full: bool,
+    ) -> Option<(Nanos, Action)> {
+        for state in &mut self.steps {
+            let Some(start) = Self::starts(state, board) else {
+                continue;
+            };
+            let Some(work) = &mut state.work else {
+                continue;
+            };
+            if full && !state.sends {
+                continue;
+            }
+            if let Some(due) = work.due()
+                && start + due <= now
+            {
+                return work.take().map(|action| (start + due, action));
+            }
+        }
+        None
+    }
+
+    /// When the next action is due, as far as is known.
+    pub(super) fn due(&self, board: &Board, full: bool) -> Option<Nanos> {
+        let due = self.steps.iter().filter_map(|state| {
+            if state.ended || (full && !state.sends) {
+                return None;
+            }
+            let start = match (state.start, state.after) {
+                (Some(start), _) => start,
+                (None, Some(before)) => board.ended(before)? + HANDOVER + state.delay,
+                (None, None) => state.delay,
+            };
+            let next = state.work.as_ref().and_then(Work::due);
+            Some(start + next.unwrap_or(state.duration))
+        });
+        let look = match self.stage {
+            Stage::Draining { look, .. } => Some(look),
+            _ => None,
+        };
+        due.chain(look).min()
+    }
+}
+
+impl Client {
+    /// Ends executors that are through, and goes on to what comes after them.
+    pub(super) fn advance(&mut self, now: Nanos) -> Progress {
+        match self.phases.stage {
+            Stage::Executing => self.end_steps(now),
+            Stage::Draining { until, look } if now >= look => {
+                let quiet = self.fresh.is_empty() && self.to_read.is_empty();
+                if (quiet && self.job.checker.settled()) || now >= until {
+                    self.job.checker.close(now);
+                    self.phases.stage = Stage::Reading {
+                        until: now + READ_BACK,
+                    };
+                    self.read_more(now);
+                } else {
+                    self.phases.stage = Stage::Draining {
+                        until,
+                        look: now + SETTLE,
+                    };
+                }
+            }
+            Stage::Draining { .. } => {}
+            Stage::Reading { until } => {
+                if self.read_back.open.iter().all(Option::is_none) || now >= until {
+                    for (reading, _) in std::mem::take(&mut self.read_back.open)
+                        .into_iter()
+                        .flatten()
+                    {
+                        self.job
+                            .checker
+                            .not_readable(now, &reading, "no answer in time");
+                    }
+                    self.job.checker.finish(now);
+                    self.close_all();
+                    self.phases.stage = Stage::Closing {
+                        until: now + 2 * SECOND,
+                    };
+                }
+            }
+            Stage::Closing { until } => {
+                if self.conns.iter().all(Option::is_none) || now >= until {
+                    return Progress::Done;
+                }
+            }
+        }
+        Progress::Working
+    }
+
+    fn end_steps(&mut self, now: Nanos) {
+        let idle = self.connecting == 0;
+        for state in &mut self.phases.steps {
+            let Some(start) = state.start.filter(|_| !state.ended) else {
+                continue;
+            };
+            let through = state.work.as_ref().is_none_or(|work| work.due().is_none());
+            if through && now >= start + state.duration && (state.sends || idle) {
+                state.ended = true;
+                if state.sends {
+                    self.sending.1 = self.sending.1.max(start + state.duration);
+                }
+                self.job.board.end(state.number, now);
+            }
+        }
+        // Where no executor is left in any thread, nothing more is sent to anybody.
+        if self.phases.steps.iter().all(|state| state.ended) {
+            self.phases.stage = Stage::Draining {
+                until: now + self.job.drain,
+                look: now,
+            };
+        }
+    }
+
+    /// Begins to read conversations back until so many are under way.
+    fn read_more(&mut self, now: Nanos) {
+        let every = self.job.read_back_every;
+        let conversations = self.job.checker.part.conversations() as u32;
+        while every != 0 && self.read_back.next < conversations {
+            let Some(place) = self.reading_place() else {
+                return;
+            };
+            let conversation = self.read_back.next;
+            self.read_back.next += 1;
+            let chosen = mix(self.job.seed ^ u64::from(conversation)).is_multiple_of(every);
+            if !chosen || !self.job.checker.has_messages(conversation) {
+                continue;
+            }
+            let reading = Reading::new(conversation);
+            match self.reader_of(conversation) {
+                Some(device) => {
+                    self.read_back.open[place] = Some((reading, device));
+                    self.ask_page(place);
+                }
+                None => self
+                    .job
+                    .checker
+                    .not_readable(now, &reading, "no member is connected"),
+            }
+        }
+    }
+
+    fn reading_place(&mut self) -> Option<usize> {
+        let free = self.read_back.open.iter().position(Option::is_none);
+        free.or_else(|| {
+            (self.read_back.open.len() < READINGS).then(|| {
+                self.read_back.open.push(None);
+                self.read_back.open.len() - 1
+            })
+        })
+    }
+
+    /// A device of a conversation's members with an open session.
+    fn reader_of(&self, conversation: u32) -> Option<u32> {
+        let part = &self.job.checker.part;
+        let streams = part.conversation_streams(conversation);
+        streams.iter().find_map(|&stream| {
+            let (user, _) = part.stream_parts(stream);
+            let first = part.first_device(user);
+            (first..first + part.device_count(user)).find(|&device| self.is_open(device))
+        })
+    }
+
+    fn ask_page(&mut self, place: usize) {
+        let Some((reading, device)) = self.read_back.open[place] else {
+            return;
+        };
+        let part = &self.job.checker.part;
+        let streams = part.conversation_streams(reading.conversation);
+        let [one, other] = streams.map(|stream| part.stream_parts(stream).0);
+        let mut name = std::mem::take(&mut self.name);
+        name.clear();
+        self.job
+            .checker
+            .part
+            .write_conversation(one, other, &mut name);
+        let history = History {
+            conversation: (&*name).into(),
+            before: None,
+            after: Some(reading.after),
+            limit: Some(500),
+        };
+        self.command(
+            device,
+            HISTORY_ID - place as u32,
+            CommandBody::History(history),
+        );
+        self.name = name;
+    }
+
+    /// A page of history came, or why it did not.
+    pub(super) fn page(
+        &mut self,
+        now: Nanos,
+        id: u32,
+        page: Result<&trunkline_proto::message::HistoryReply<'_>, &str>,
+    ) {
+        let place = (HISTORY_ID - id) as usize;
+        let Some(Some((reading, _))) = self.read_back.open.get_mut(place) else {
+            return;
+        };
+        let checker = &mut self.job.checker;
+        let more = match page {
+            Ok(page) => checker.read_back(now, reading, page),
+            Err(why) => {
+                checker.not_readable(now, reading, why);
+                false
+            }
+        };
+        if more {
+            return self.ask_page(place);
+        }
+        if page.is_ok() {
+            checker.read_whole(now, reading);
+        }
+        self.read_back.open[place] = None;
+        self.read_more(now);
+    }
+}
+
+/// Whether an id is that of a history page.
+pub(super) fn is_history(id: u32) -> bool {
+    (HISTORY_ID - READINGS as u32 + 1..=HISTORY_ID).contains(&id)
+}

@@ -1,0 +1,39 @@
+//! The run's clock: nanoseconds since one common start, the same for all threads.
+
+use std::time::{Duration, Instant};
+
+/// Nanoseconds since the run's start.
+pub(crate) type Nanos = u64;
+
+/// One second in [`Nanos`].
+pub(crate) const SECOND: Nanos = 1_000_000_000;
+
+/// Reads the monotonic clock as [`Nanos`] since the run's start. Copies agree.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock whose zero is now.
+    pub(crate) fn start() -> Self {
+        Self {
+            start: Instant::now(),
+        }
+    }
+
+    /// Nanoseconds since the start; wraps never (584 years).
+    pub(crate) fn now(&self) -> Nanos {
+        to_nanos(self.start.elapsed())
+    }
+}
+
+/// A duration in [`Nanos`], saturating.
+pub(crate) fn to_nanos(duration: Duration) -> Nanos {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// [`Nanos`] in seconds.
+pub(crate) fn seconds(nanos: Nanos) -> f64 {
+    nanos as f64 / SECOND as f64
+}

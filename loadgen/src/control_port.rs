@@ -1,0 +1,101 @@
+//! The gateway's own figures: `GET /metrics` on its control port.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use fnv::FnvHashMap;
+
+/// How long the control port may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longest answer that is read.
+const LONGEST: u64 = 4 << 20;
+
+/// A gateway's counters and gauges, by name with labels.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Metrics(FnvHashMap<String, f64>);
+
+impl Metrics {
+    /// A metric by its name, with labels where it has some: `a_total` or `a_total{b="c"}`.
+    pub(crate) fn get(&self, name: &str) -> Option<f64> {
+        self.0.get(name).copied()
+    }
+
+    fn parse(text: &str) -> Self {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let pairs = lines.filter_map(|line| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        });
+        Self(pairs.collect())
+    }
+}
+
+/// The address of `http://HOST:PORT`.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn address(url: &str) -> Result<SocketAddr, String> {
+    let host = url
+        .strip_prefix("http://")
+        .map(|rest| rest.trim_end_matches('/'))
+        .filter(|rest| !rest.contains('/'))
+        .ok_or_else(|| format!("`{url}` is not a control port: write http://HOST:PORT"))?;
+    let mut found = host
+        .to_socket_addrs()
+        .map_err(|why| format!("`{url}`: {why}"))?;
+    found
+        .next()
+        .ok_or_else(|| format!("`{url}` has no address"))
+}
+
+/// Asks a control port for its metrics.
+///
+/// # Errors
+/// Why there is no answer.
+pub(crate) fn metrics(control: SocketAddr) -> Result<Metrics, String> {
+    let get = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&control, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        // HTTP/1.0: the answer ends with the connection and is not chunked.
+        write!(stream, "GET /metrics HTTP/1.0\r\nHost: {control}\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.take(LONGEST).read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = get().map_err(|why| format!("http://{control}/metrics: {why}"))?;
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .ok_or_else(|| format!("http://{control}/metrics does not answer with HTTP"))?;
+    if head.split(' ').nth(1) != Some("200") {
+        return Err(format!(
+            "http://{control}/metrics: {}",
+            head.lines().next().unwrap_or("")
+        ));
+    }
+    Ok(Metrics::parse(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_read_with_their_labels() {
+        let text = "# HELP a b\na_total 12\nb_total{event=\"x\"} 3.5\n# EOF\n";
+        let metrics = Metrics::parse(text);
+        assert_eq!(metrics.get("a_total"), Some(12.0));
+        assert_eq!(metrics.get("b_total{event=\"x\"}"), Some(3.5));
+        assert_eq!(metrics.get("c"), None);
+    }
+
+    #[test]
+    fn addresses() {
+        assert_eq!(address("http://127.0.0.1:7701/").unwrap().port(), 7701);
+        for bad in ["127.0.0.1:7701", "http://127.0.0.1", "http://127.0.0.1:1/x"] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Exit codes and the one error type that ends a run.
+
+use std::fmt;
+
+/// How a run ended, as the process reports it. The numbers are part of the interface for CI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Everything measured, every check passed.
+    Ok,
+    /// The generator was not healthy: the figures may not be used.
+    Invalid,
+    /// A message was lost, repeated, reordered, changed, or came from nowhere.
+    Violation,
+    /// The machine cannot carry this run; nothing was started.
+    Preflight,
+    /// The figures are right and miss a threshold of the scenario.
+    Threshold,
+    /// The scenario or the command line is wrong; nothing was started.
+    BadScenario,
+    /// The user stopped the run, or the gateway could not be used.
+    Aborted,
+}
+
+impl Exit {
+    /// The process exit code.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Invalid => 90,
+            Self::Violation => 91,
+            Self::Preflight => 94,
+            Self::Threshold => 99,
+            Self::BadScenario => 104,
+            Self::Aborted => 105,
+        }
+    }
+
+    /// The word of `summary.json`'s `verdict`.
+    pub(crate) fn verdict(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Invalid => "invalid",
+            Self::Violation => "violation",
+            Self::Preflight => "preflight",
+            Self::Threshold => "threshold",
+            Self::BadScenario => "bad-scenario",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+/// Why a run could not start or go on, in words for people, with the exit code it means.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The exit code this failure means.
+    pub(crate) exit: Exit,
+    /// What is wrong and how to mend it; may have several lines.
+    pub(crate) message: String,
+}
+
+impl Failure {
+    /// The scenario or the command line is wrong.
+    pub(crate) fn scenario(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::BadScenario,
+            message: message.into(),
+        }
+    }
+
+    /// The machine cannot carry the run.
+    pub(crate) fn preflight(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Preflight,
+            message: message.into(),
+        }
+    }
+
+    /// The run cannot go on.
+    pub(crate) fn aborted(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Aborted,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// What a step of a run returns.
+pub(crate) type Outcome<T> = Result<T, Failure>;

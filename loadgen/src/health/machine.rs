@@ -1,0 +1,122 @@
+//! What the kernel says of this machine and its processes (proc(5)).
+
+use serde::Serialize;
+
+/// How the CPU time between two looks was spent, as parts of all of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cpu {
+    /// Taken by the hypervisor.
+    pub(crate) steal: f64,
+    /// Not used.
+    pub(crate) idle: f64,
+}
+
+/// The kernel's CPU counters at one time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CpuTimes {
+    steal: u64,
+    idle: u64,
+    all: u64,
+}
+
+impl Cpu {
+    /// Looks at the counters.
+    pub(crate) fn look() -> CpuTimes {
+        let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        let line = stat.lines().next().unwrap_or_default();
+        let times: Vec<u64> = line
+            .split_whitespace()
+            .filter_map(|n| n.parse().ok())
+            .collect();
+        // user nice system idle iowait irq softirq steal; guest times are in user already.
+        let at = |i: usize| times.get(i).copied().unwrap_or(0);
+        CpuTimes {
+            steal: at(7),
+            idle: at(3) + at(4),
+            all: times.iter().take(8).sum(),
+        }
+    }
+
+    /// How the time between two looks was spent.
+    pub(crate) fn between(before: CpuTimes, after: CpuTimes) -> Self {
+        let all = (after.all - before.all).max(1) as f64;
+        Self {
+            steal: (after.steal - before.steal) as f64 / all,
+            idle: (after.idle - before.idle) as f64 / all,
+        }
+    }
+}
+
+/// What a process has used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub(crate) struct Process {
+    /// User and system time.
+    pub(crate) cpu_seconds: f64,
+    /// Resident memory now.
+    pub(crate) rss_bytes: u64,
+}
+
+impl Process {
+    /// Looks at a process.
+    pub(crate) fn look(pid: u32) -> Self {
+        let read =
+            |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let stat = read("stat");
+        // The name, in parentheses, may hold spaces; utime and stime are fields 14 and 15, in
+        // hundredths of a second (USER_HZ).
+        let fields = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace();
+        let ticks: f64 = fields
+            .skip(11)
+            .take(2)
+            .filter_map(|n| n.parse::<f64>().ok())
+            .sum();
+        let status = read("status");
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        Self {
+            cpu_seconds: ticks / 100.0,
+            rss_bytes: kib.unwrap_or(0) * 1024,
+        }
+    }
+}
+
+/// Raises the soft descriptor limit to the hard one, and answers that.
+pub(crate) fn descriptor_limit() -> u64 {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return 0;
+    };
+    if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_err() {
+        return soft;
+    }
+    hard
+}
+
+/// Ports that the kernel gives to outgoing connections, per source address and target.
+pub(crate) fn port_range() -> u64 {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let range = range.unwrap_or_default();
+    let mut ends = range
+        .split_whitespace()
+        .filter_map(|n| n.parse::<u64>().ok());
+    match (ends.next(), ends.next()) {
+        (Some(low), Some(high)) if high >= low => high - low + 1,
+        _ => 28_232,
+    }
+}
+
+/// Bytes of memory that could be used.
+pub(crate) fn memory_available() -> u64 {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = info
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kib.map_or(u64::MAX, |kib| kib * 1024)
+}

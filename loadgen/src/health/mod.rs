@@ -1,0 +1,148 @@
+//! Whether the generator was fit to measure: a verdict, not a footnote.
+
+mod machine;
+
+use serde::Serialize;
+
+use crate::clock::Nanos;
+use crate::scenario::Health as Limits;
+use crate::stats::{Counters, Percentiles};
+use crate::units::micros;
+
+pub(crate) use machine::{Cpu, Process, descriptor_limit, memory_available, port_range};
+
+/// What the generator did, beside what it had to hold.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Health {
+    /// Whether all of it holds.
+    pub(crate) healthy: bool,
+    /// 99 % of the sends were at most so late, in microseconds.
+    pub(crate) send_lag_p99_us: u64,
+    /// Part of the scheduled sends that were sent.
+    pub(crate) achieved: f64,
+    /// Longest time an event loop was away from its sockets, in microseconds.
+    pub(crate) loop_stall_us: u64,
+    /// Part of the CPU time that the hypervisor took.
+    pub(crate) steal: f64,
+    /// Part of the CPU time that was idle.
+    pub(crate) idle: f64,
+    /// What does not hold, in sentences.
+    pub(crate) faults: Vec<String>,
+}
+
+impl Health {
+    /// Judges.
+    pub(crate) fn judge(
+        limits: &Limits,
+        counters: &Counters,
+        lag: &Percentiles,
+        stall: Nanos,
+        cpu: &Cpu,
+    ) -> Self {
+        let achieved = match counters.scheduled {
+            0 => 1.0,
+            scheduled => counters.attempted as f64 / scheduled as f64,
+        };
+        let mut faults = Vec::new();
+        let mut must = |holds: bool, fault: String| {
+            if !holds {
+                faults.push(fault);
+            }
+        };
+        let lag_limit = limits.send_lag_p99.0.as_micros() as u64;
+        must(
+            lag.p99 <= lag_limit,
+            format!(
+                "send lag p99 is {}, over {}: give the generator more CPU, or lower the rate",
+                micros(lag.p99),
+                micros(lag_limit)
+            ),
+        );
+        must(
+            achieved >= limits.achieved_min,
+            format!(
+                "{:.2} % of the scheduled sends were sent, under {:.2} %: sessions were missing, or too much was under way",
+                achieved * 100.0,
+                limits.achieved_min * 100.0
+            ),
+        );
+        let stall_us = stall / 1_000;
+        let stall_limit = limits.loop_stall_max.0.as_micros() as u64;
+        must(
+            stall_us <= stall_limit,
+            format!(
+                "an event loop was away for {}, over {}",
+                micros(stall_us),
+                micros(stall_limit)
+            ),
+        );
+        must(
+            cpu.steal <= limits.steal_max,
+            format!(
+                "the hypervisor took {:.1} % of the CPU, over {:.1} %: use a quieter machine",
+                cpu.steal * 100.0,
+                limits.steal_max * 100.0
+            ),
+        );
+        must(
+            cpu.idle >= limits.cpu_idle_min,
+            format!(
+                "{:.1} % of the CPU was idle, under {:.1} %",
+                cpu.idle * 100.0,
+                limits.cpu_idle_min * 100.0
+            ),
+        );
+        Self {
+            healthy: faults.is_empty(),
+            send_lag_p99_us: lag.p99,
+            achieved,
+            loop_stall_us: stall_us,
+            steal: cpu.steal,
+            idle: cpu.idle,
+            faults,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_is_a_verdict_of_its_own() {
+        let lag = |p99| Percentiles {
+            count: 1,
+            p50: p99,
+            p90: p99,
+            p99,
+            p999: p99,
+            max: p99,
+        };
+        let cpu = |steal, idle| Cpu { steal, idle };
+        let sent = |attempted| Counters {
+            scheduled: 1_000,
+            attempted,
+            ..Counters::default()
+        };
+        let limits = Limits {
+            cpu_idle_min: 0.1,
+            ..Limits::default()
+        };
+        let judge = |attempted, p99, stall, steal, idle| {
+            let cpu = cpu(steal, idle);
+            Health::judge(&limits, &sent(attempted), &lag(p99), stall, &cpu)
+        };
+        assert!(judge(1_000, 5_000, 250_000_000, 0.02, 0.1).healthy);
+        for (health, word) in [
+            (judge(980, 5_000, 0, 0.0, 0.5), "scheduled"),
+            (judge(1_000, 5_001, 0, 0.0, 0.5), "send lag"),
+            (judge(1_000, 0, 251_000_000, 0.0, 0.5), "event loop"),
+            (judge(1_000, 0, 0, 0.03, 0.5), "hypervisor"),
+            (judge(1_000, 0, 0, 0.0, 0.05), "idle"),
+        ] {
+            assert!(!health.healthy);
+            assert_eq!(health.faults.len(), 1);
+            assert!(health.faults[0].contains(word), "{:?}", health.faults);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The summary for programs: `summary.json`.
+
+use serde_json::{Map, Value, json};
+
+use crate::run::judge::Judged;
+use crate::run::resolve::{Gateway, Resolved};
+use crate::stats::Metric;
+
+/// The version of the summary's form; fields are added under the same number, never renamed.
+const SCHEMA: u32 = 1;
+
+/// The summary of a run.
+pub(crate) fn summary(run: &Resolved, judged: &Judged) -> Value {
+    let c = &judged.counters;
+    let latencies: Map<String, Value> = Metric::ALL
+        .iter()
+        .map(|metric| {
+            (
+                metric.name().to_owned(),
+                json!(judged.latencies.percentiles(*metric)),
+            )
+        })
+        .collect();
+    let achieved = c.acknowledged as f64 / judged.sending.max(f64::MIN_POSITIVE);
+    let side = |process: &crate::health::Process| {
+        json!({
+            "cpu_seconds": process.cpu_seconds,
+            "rss_bytes": process.rss_bytes,
+            "connections": c.sessions_opened,
+        })
+    };
+    let agreement: Map<String, Value> = judged
+        .sides
+        .agreement
+        .iter()
+        .map(|(what, theirs, ours)| {
+            (
+                what.replace(' ', "_"),
+                json!({ "gateway": theirs, "generator": ours }),
+            )
+        })
+        .collect();
+    json!({
+        "schema": SCHEMA,
+        "scenario": run.name,
+        "seed": run.scenario.seed,
+        "target": match &run.gateway {
+            Gateway::Target { url, .. } => url,
+            Gateway::Local { .. } => "local",
+        },
+        "verdict": judged.exit.verdict(),
+        "exit_code": judged.exit.code(),
+        "counts": {
+            "attempted": c.attempted,
+            "acknowledged": c.acknowledged,
+            "delivered": c.delivered,
+            "lost": c.lost,
+            "duplicated": c.duplicated,
+            "reordered": c.reordered,
+            "unexpected": c.unexpected,
+            "recovered": c.recovered,
+            "rejected": c.rejected,
+            "unknown": c.unknown,
+            "skipped": c.skipped,
+            "to_offline": c.to_offline,
+            "message_pushes": c.message_pushes,
+            "receipts_sent": c.receipts_sent,
+            "receipt_pushes": c.receipt_pushes,
+            "messages_read_back": c.messages_read,
+            "disconnects": c.disconnects,
+        },
+        "rates": { "offered": run.sizing.offered_rate, "achieved": achieved },
+        "sending_seconds": judged.sending,
+        "latency_us": latencies,
+        "gateway": judged.sides.gateway.as_ref().map(side),
+        "generator": side(&judged.sides.generator),
+        "health": judged.health,
+        "violations": judged.violations,
+        "thresholds_missed": judged.missed,
+        "metrics": agreement,
+        "notes": judged.notes,
+    })
+}

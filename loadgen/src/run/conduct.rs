@@ -1,0 +1,299 @@
+//! One run, from the gateway's start to the verdict.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use trunkline_proto::Encoding;
+
+use super::judge::{self, Judged, Sides};
+use super::preflight::{self, Fit};
+use super::resolve::{Gateway, Resolved, Target, parse_target};
+use super::say;
+use crate::check::Checker;
+use crate::client::{self, Board, Job, Loop, Measured, Step};
+use crate::clock::{Clock, Nanos, to_nanos};
+use crate::control_port;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::health::{Cpu, Process};
+use crate::local_gateway::LocalGateway;
+use crate::population::Population;
+use crate::report::{self, Live};
+use crate::scenario::{Executor, WireEncoding};
+use crate::schedule::text::Texts;
+use crate::schedule::{Arrivals, Curve, Ramp, Work, mix};
+
+/// Connections being opened at one time, all threads together, where the scenario says nothing.
+const CONNECTING_MAX: u32 = 512;
+
+/// How often the main thread looks at the others.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Conducts a run and reports it.
+///
+/// # Errors
+/// It could not start or go on.
+pub(crate) fn conduct(run: Resolved) -> Outcome<Exit> {
+    say(&report::header(&run));
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .map_err(|why| Failure::aborted(format!("cannot watch signals: {why}")))?;
+    }
+    // The machine is judged before a gateway is started on it.
+    let assumed = match &run.gateway {
+        Gateway::Target { url, .. } => parse_target(url).map_err(Failure::scenario)?.address,
+        Gateway::Local { .. } => SocketAddr::from(([127, 0, 0, 1], 0)),
+    };
+    let population = population(&run);
+    let threads = population.usable_threads(run.threads);
+    let sessions = run.sizing.sessions;
+    let fit = preflight::check(sessions, threads, run.source, assumed)?;
+    std::fs::create_dir_all(&run.out).map_err(|why| {
+        Failure::scenario(format!(
+            "--out {}: cannot make the folder: {why}",
+            run.out.display()
+        ))
+    })?;
+    let local = match &run.gateway {
+        Gateway::Target { .. } => None,
+        Gateway::Local { shards, durability } => Some(LocalGateway::start(
+            sessions,
+            *shards,
+            durability.as_deref(),
+        )?),
+    };
+    let (url, control) = match (&local, &run.gateway) {
+        (Some(local), _) => (local.url.clone(), Some(local.control)),
+        (None, Gateway::Target { url, control }) => (url.clone(), *control),
+        (None, Gateway::Local { .. }) => return Err(Failure::aborted("no gateway was started")),
+    };
+    let target = parse_target(&url).map_err(Failure::scenario)?;
+    say(&[format!(
+        "gateway: {url}{}",
+        if local.is_some() {
+            " (local, started for this run)"
+        } else {
+            ""
+        }
+    )]);
+
+    let before = control
+        .map(control_port::metrics)
+        .transpose()
+        .map_err(Failure::aborted)?;
+    let gateway_before = local.as_ref().map(|local| Process::look(local.pid()));
+    let cpu_before = Cpu::look();
+    let measured = drive(&run, &population, threads, fit, &target, &stop)?;
+    let cpu = Cpu::between(cpu_before, Cpu::look());
+    let aborted = stop.load(Ordering::Relaxed);
+    let after = control.map(control_port::metrics).transpose();
+    let sides = Sides::look(
+        local.as_ref(),
+        gateway_before,
+        before.as_ref(),
+        after.as_ref().ok(),
+    );
+    let stopped = local.map_or(Ok(()), |mut local| local.stop());
+
+    let mut judged = judge::judge(&run, measured, cpu, sides, aborted);
+    if let Err(why) = after.map(|_| ()).and(stopped) {
+        judged.notes.push(why);
+        judged.exit = if judged.exit == Exit::Ok {
+            Exit::Aborted
+        } else {
+            judged.exit
+        };
+    }
+    publish(&run, &judged)
+}
+
+fn population(run: &Resolved) -> Population {
+    let p = &run.scenario.population;
+    let nanos = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as u64);
+    Population {
+        run: report::short_name(nanos ^ u64::from(std::process::id()) << 40),
+        users: u32::try_from(run.sizing.users).unwrap_or(u32::MAX),
+        online: u32::try_from(run.sizing.online_users).unwrap_or(u32::MAX),
+        devices_milli: (p.devices * 1000.0).round() as u32,
+        contacts: run.scenario.traffic.contacts,
+        seed: run.scenario.seed,
+    }
+}
+
+/// Runs the threads and shows how far they are.
+fn drive(
+    run: &Resolved,
+    population: &Population,
+    threads: u32,
+    fit: Fit,
+    target: &Target,
+    stop: &Arc<AtomicBool>,
+) -> Outcome<Vec<Measured>> {
+    // All loops before the first thread has a descriptor table of its own: what is made later
+    // would be written to in somebody else's.
+    let loops = (0..threads)
+        .map(|_| Loop::new())
+        .collect::<std::io::Result<Vec<_>>>();
+    let loops = loops.map_err(|why| Failure::preflight(format!("cannot make an epoll: {why}")))?;
+    let numbers: BTreeMap<&str, usize> = run
+        .scenario
+        .scenarios
+        .keys()
+        .enumerate()
+        .map(|(i, name)| (&**name, i))
+        .collect();
+    let board = Arc::new(Board::new(numbers.len(), threads));
+    let clock = Clock::start();
+    let mut workers = Vec::new();
+    for (thread, event_loop) in (0..threads).zip(loops) {
+        let job = job(
+            run,
+            population,
+            (thread, threads),
+            fit,
+            target,
+            (clock, &board, &numbers),
+        );
+        let stop = Arc::clone(stop);
+        let worker = std::thread::Builder::new()
+            .name(format!("client-{thread}"))
+            .spawn(move || client::run(job, event_loop, &stop))
+            .map_err(|why| Failure::aborted(format!("cannot start a thread: {why}")))?;
+        workers.push(worker);
+    }
+    let mut live = Live::new(run.sizing.sessions, run.quiet_terminal);
+    while !workers.iter().all(JoinHandle::is_finished) {
+        std::thread::sleep(LOOK);
+        live.show(clock.now(), &board.total());
+    }
+    live.end();
+    let mut measured = Vec::new();
+    for worker in workers {
+        measured.push(
+            worker
+                .join()
+                .map_err(|_| Failure::aborted("a thread panicked"))??,
+        );
+    }
+    Ok(measured)
+}
+
+fn job(
+    run: &Resolved,
+    population: &Population,
+    (thread, threads): (u32, u32),
+    fit: Fit,
+    target: &Target,
+    (clock, board, numbers): (Clock, &Arc<Board>, &BTreeMap<&str, usize>),
+) -> Job {
+    let scenario = &run.scenario;
+    let part = population.part(thread, threads);
+    let seed = mix(scenario.seed ^ u64::from(thread) << 32);
+    let steps = scenario.scenarios.iter().map(|(name, executor)| {
+        let number = numbers[&**name];
+        let after = executor
+            .start_after
+            .as_deref()
+            .map(|before| numbers[before]);
+        let delay = executor.start_time.map_or(0, |time| to_nanos(time.0));
+        let seed = mix(seed ^ number as u64);
+        let (duration, work) = work(run, executor, &part, threads, seed);
+        Step {
+            number,
+            after,
+            delay,
+            duration,
+            work,
+        }
+    });
+    let checks = &scenario.checks;
+    let read_back = checks.history;
+    Job {
+        steps: steps.collect(),
+        thread,
+        threads,
+        clock,
+        checker: Checker::new(
+            part.clone(),
+            Texts::new(&population.run, scenario.seed, scenario.traffic.payload),
+        ),
+        board: Arc::clone(board),
+        target: target.address,
+        host: target.host.clone(),
+        path: target.path.clone(),
+        source: fit.source,
+        encoding: match scenario.client.encoding {
+            WireEncoding::Json => Encoding::Json,
+            WireEncoding::Proto => Encoding::Proto,
+        },
+        connecting_max: (scenario.client.connecting_max.unwrap_or(CONNECTING_MAX) / threads).max(1)
+            as usize,
+        receipts: scenario
+            .traffic
+            .receipts
+            .then(|| to_nanos(scenario.traffic.read_after.0)),
+        drain: to_nanos(checks.drain.0),
+        read_back_every: read_back.whole.checked_div(read_back.part).unwrap_or(0),
+        private_table: fit.private_tables,
+        seed,
+    }
+}
+
+/// A thread's part of an executor, and how long it lasts.
+fn work(
+    run: &Resolved,
+    executor: &Executor,
+    part: &crate::population::Part,
+    threads: u32,
+    seed: u64,
+) -> (Nanos, Work) {
+    if let Some(stages) = &executor.stages {
+        let sessions = run.sizing.sessions;
+        let stages: Vec<_> = stages
+            .iter()
+            .map(|stage| {
+                let part = stage.target.of(sessions) as f64 / sessions.max(1) as f64;
+                (to_nanos(stage.duration.0), part)
+            })
+            .collect();
+        let duration = stages.iter().map(|(duration, _)| duration).sum();
+        return (duration, Work::Ramp(Ramp::new(&stages, part.devices())));
+    }
+    let duration = executor.duration.map_or(0, |duration| to_nanos(duration.0));
+    let rate = executor.rate.map_or(run.sizing.derived_rate, |rate| rate.0) / f64::from(threads);
+    let key_every = run.scenario.traffic.key_every;
+    let arrivals = Arrivals::new(Curve::Constant(rate), duration, part, key_every, seed);
+    (duration, Work::Arrivals(arrivals))
+}
+
+/// Writes the results and says them.
+fn publish(run: &Resolved, judged: &Judged) -> Outcome<Exit> {
+    let fail = |why: std::io::Error| {
+        Failure::aborted(format!("cannot write to {}: {why}", run.out.display()))
+    };
+    let text = report::text(run, judged);
+    let summary = serde_json::to_string_pretty(&report::summary(run, judged))
+        .map_err(|why| Failure::aborted(format!("cannot write summary.json: {why}")))?;
+    std::fs::write(run.out.join("summary.json"), summary + "\n").map_err(fail)?;
+    std::fs::write(run.out.join("summary.txt"), text.join("\n") + "\n").map_err(fail)?;
+    if let Ok(lock) = toml::to_string(&run.scenario) {
+        std::fs::write(run.out.join("scenario.lock.toml"), lock).map_err(fail)?;
+    }
+    if !judged.violations.is_empty() {
+        let mut file = std::fs::File::create(run.out.join("violations.jsonl")).map_err(fail)?;
+        for checker in &judged.checkers {
+            checker.write_evidence(&mut file).map_err(fail)?;
+        }
+        file.flush().map_err(fail)?;
+    }
+    say(&text);
+    say(&[format!("results: {}", run.out.display())]);
+    Ok(judged.exit)
+}

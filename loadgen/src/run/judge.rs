@@ -1,0 +1,234 @@
+//! What a run comes to.
+
+use std::collections::BTreeMap;
+
+use super::resolve::Resolved;
+use crate::check::{Checker, Kind};
+use crate::client::Measured;
+use crate::clock::{Nanos, seconds};
+use crate::control_port::Metrics;
+use crate::exit::Exit;
+use crate::health::{Cpu, Health, Process};
+use crate::local_gateway::LocalGateway;
+use crate::scenario::threshold::{Statistic, Threshold};
+use crate::stats::{Counters, Latencies, Metric};
+
+/// A run with its verdict.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) exit: Exit,
+    pub(crate) counters: Counters,
+    pub(crate) latencies: Latencies,
+    /// Seconds in which messages were sent.
+    pub(crate) sending: f64,
+    pub(crate) health: Health,
+    pub(crate) violations: BTreeMap<&'static str, u64>,
+    /// Thresholds that were missed, in words.
+    pub(crate) missed: Vec<String>,
+    /// What else has to be said.
+    pub(crate) notes: Vec<String>,
+    pub(crate) sides: Sides,
+    pub(crate) checkers: Vec<Checker>,
+}
+
+/// What both ends used, and what the gateway counted.
+#[derive(Debug, Default)]
+pub(crate) struct Sides {
+    pub(crate) gateway: Option<Process>,
+    pub(crate) generator: Process,
+    /// (what, as the gateway counted, as this program did).
+    pub(crate) agreement: Vec<(&'static str, u64, u64)>,
+    counted: Option<[u64; 4]>,
+    own: bool,
+}
+
+/// The gateway's counters that ours must agree with.
+const COUNTED: [(&str, &str); 4] = [
+    ("messages stored", "trunkline_messages_total"),
+    ("send replies", "trunkline_acks_total"),
+    (
+        "message pushes",
+        "trunkline_pushes_total{event=\"message\"}",
+    ),
+    (
+        "receipt pushes",
+        "trunkline_pushes_total{event=\"receipt\"}",
+    ),
+];
+
+impl Sides {
+    /// Looks at both ends after the run.
+    pub(crate) fn look(
+        local: Option<&LocalGateway>,
+        before: Option<Process>,
+        metrics_before: Option<&Metrics>,
+        metrics_after: Option<&Option<Metrics>>,
+    ) -> Self {
+        let difference = |name: &str| {
+            let after = metrics_after?.as_ref()?.get(name)?;
+            Some(after - metrics_before?.get(name)?)
+        };
+        let gateway = match (local, before) {
+            (Some(local), Some(before)) => {
+                let now = Process::look(local.pid());
+                Some(Process {
+                    cpu_seconds: now.cpu_seconds - before.cpu_seconds,
+                    ..now
+                })
+            }
+            _ => difference("process_cpu_seconds_total").map(|cpu_seconds| Process {
+                cpu_seconds,
+                rss_bytes: metrics_after
+                    .and_then(|metrics| metrics.as_ref()?.get("process_resident_memory_bytes"))
+                    .unwrap_or(0.0) as u64,
+            }),
+        };
+        let counted = COUNTED.map(|(_, name)| difference(name).map(|n| n as u64));
+        Self {
+            gateway,
+            generator: Process::look(std::process::id()),
+            agreement: Vec::new(),
+            counted: match counted {
+                [Some(a), Some(b), Some(c), Some(d)] => Some([a, b, c, d]),
+                _ => None,
+            },
+            own: local.is_some(),
+        }
+    }
+
+    /// Compares; whether the gateway is this run's own and disagrees.
+    fn compare(&mut self, counters: &Counters) -> bool {
+        let Some(counted) = self.counted else {
+            return false;
+        };
+        let ours = [
+            counters.acknowledged,
+            counters.send_replies,
+            counters.message_pushes,
+            counters.receipt_pushes,
+        ];
+        self.agreement = COUNTED
+            .iter()
+            .zip(counted)
+            .zip(ours)
+            .map(|(((what, _), a), b)| (*what, a, b))
+            .collect();
+        let differ = self.agreement.iter().any(|(_, a, b)| a != b);
+        // Others may use a running gateway at the same time.
+        self.own && differ
+    }
+}
+
+/// Judges a run.
+pub(crate) fn judge(
+    run: &Resolved,
+    measured: Vec<Measured>,
+    cpu: Cpu,
+    mut sides: Sides,
+    aborted: bool,
+) -> Judged {
+    let mut counters = Counters::default();
+    let mut latencies = Latencies::new();
+    let mut violations: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let mut notes = Vec::new();
+    let (mut stall, mut sending): (Nanos, (Nanos, Nanos)) = (0, (Nanos::MAX, 0));
+    let mut checkers = Vec::new();
+    for part in measured {
+        counters.add(&part.checker.counters);
+        latencies.add(&part.latencies);
+        for (kind, count) in part.checker.violations() {
+            *violations.entry(kind.name()).or_default() += count;
+        }
+        stall = stall.max(part.stall);
+        sending = (sending.0.min(part.sending.0), sending.1.max(part.sending.1));
+        notes.extend(part.trouble);
+        checkers.push(part.checker);
+    }
+    notes.truncate(4);
+    // Messages of unknown fate may be stored or not: then the counts cannot be compared.
+    if !aborted && counters.unknown == 0 && counters.disconnects == 0 && sides.compare(&counters) {
+        violations.insert(Kind::MetricsDisagree.name(), 1);
+    }
+    let lag = latencies.percentiles(Metric::SendLag);
+    let mut health = Health::judge(&run.scenario.health, &counters, &lag, stall, &cpu);
+    if counters.sessions_opened < run.sizing.sessions && !aborted {
+        health.healthy = false;
+        health.faults.push(format!(
+            "{} of {} sessions were opened",
+            counters.sessions_opened, run.sizing.sessions
+        ));
+    }
+    let missed = missed(
+        run,
+        &counters,
+        &latencies,
+        seconds(sending.1.saturating_sub(sending.0)),
+    );
+    let exit = if !violations.is_empty() {
+        Exit::Violation
+    } else if aborted {
+        Exit::Aborted
+    } else if !health.healthy {
+        Exit::Invalid
+    } else if !missed.is_empty() {
+        Exit::Threshold
+    } else {
+        Exit::Ok
+    };
+    Judged {
+        exit,
+        counters,
+        latencies,
+        sending: seconds(sending.1.saturating_sub(sending.0)),
+        health,
+        violations,
+        missed,
+        notes,
+        sides,
+        checkers,
+    }
+}
+
+fn missed(run: &Resolved, counters: &Counters, latencies: &Latencies, sending: f64) -> Vec<String> {
+    let mut missed = Vec::new();
+    for (metric, thresholds) in &run.scenario.thresholds {
+        for threshold in thresholds {
+            let value = value(metric, threshold, counters, latencies, sending);
+            if !threshold.holds(value) {
+                missed.push(format!(
+                    "{metric}: {threshold} does not hold, it is {value:.0}"
+                ));
+            }
+        }
+    }
+    missed
+}
+
+/// The value of a metric that a threshold is about; validation has matched the two.
+fn value(
+    metric: &str,
+    threshold: &Threshold,
+    counters: &Counters,
+    latencies: &Latencies,
+    sending: f64,
+) -> f64 {
+    let histogram = Metric::ALL
+        .iter()
+        .find(|m| m.name() == metric)
+        .map(|metric| latencies.of(*metric));
+    match (threshold.statistic, histogram) {
+        (Statistic::Percentile(p), Some(h)) => h.value_at_quantile(p / 100.0) as f64,
+        (Statistic::Mean, Some(h)) => h.mean(),
+        (Statistic::Max, Some(h)) => h.max() as f64,
+        (Statistic::Rate, _) => counters.acknowledged as f64 / sending.max(f64::MIN_POSITIVE),
+        _ => match metric {
+            "lost" => counters.lost as f64,
+            "duplicated" => counters.duplicated as f64,
+            "reordered" => counters.reordered as f64,
+            "unexpected" => counters.unexpected as f64,
+            "recovered" => counters.recovered as f64,
+            "rejected" => counters.rejected as f64,
+            _ => counters.unknown as f64,
+        },
+    }
+}

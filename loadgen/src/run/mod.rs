@@ -1,0 +1,75 @@
+//! From a command line to an exit code.
+
+mod conduct;
+pub(crate) mod judge;
+mod preflight;
+pub(crate) mod resolve;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Verb};
+use crate::exit::{Exit, Outcome};
+use crate::local_gateway;
+use crate::scenario::sizing::Sizing;
+use crate::scenario::{load, presets};
+
+/// Runs the program with these arguments, the first being its name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(code) = local_gateway::is_one(&args) {
+        return code;
+    }
+    let parsed = match Args::try_parse_from(&args) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            let _ = error.print();
+            // Help and version are what was asked for.
+            let wrong = error.exit_code() != 0;
+            return ExitCode::from(if wrong { Exit::BadScenario.code() } else { 0 });
+        }
+    };
+    let done = match parsed.verb {
+        Verb::Run(args) => resolve::resolve(*args).and_then(conduct::conduct),
+        Verb::Presets => list_presets(),
+        Verb::Validate { scenario } => validate(&scenario),
+    };
+    match done {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "loadgen: {failure}");
+            ExitCode::from(failure.exit.code())
+        }
+    }
+}
+
+/// Writes lines to standard output; whoever closed it does not want them.
+fn say(lines: &[String]) {
+    let mut out = std::io::stdout().lock();
+    for line in lines {
+        let _ = writeln!(out, "{line}");
+    }
+}
+
+fn list_presets() -> Outcome<Exit> {
+    for preset in presets::PRESETS {
+        let loaded = load::load(preset.name)?;
+        say(&[format!("{}: {}", preset.name, preset.about)]);
+        let lines = Sizing::of(&loaded.scenario).explain(&loaded.scenario);
+        say(&lines
+            .into_iter()
+            .map(|line| format!("    {line}"))
+            .collect::<Vec<_>>());
+    }
+    Ok(Exit::Ok)
+}
+
+fn validate(scenario: &str) -> Outcome<Exit> {
+    let loaded = load::load(scenario)?;
+    say(&[format!("{} is a right scenario", loaded.origin)]);
+    say(&Sizing::of(&loaded.scenario).explain(&loaded.scenario));
+    Ok(Exit::Ok)
+}

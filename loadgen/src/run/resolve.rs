@@ -1,0 +1,245 @@
+//! The command line over the scenario, and both against the environment.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use crate::args::{EncodingArg, RunArgs};
+use crate::control_port;
+use crate::exit::{Failure, Outcome};
+use crate::scenario::load::{self, Loaded};
+use crate::scenario::network::Network;
+use crate::scenario::sizing::Sizing;
+use crate::scenario::{Scenario, WireEncoding};
+use crate::units::Share;
+
+/// Everything a run needs to know.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) name: String,
+    pub(crate) scenario: Scenario,
+    pub(crate) sizing: Sizing,
+    pub(crate) gateway: Gateway,
+    pub(crate) source: Option<Network>,
+    pub(crate) threads: u32,
+    pub(crate) out: PathBuf,
+    pub(crate) quiet_terminal: bool,
+}
+
+/// Which gateway is driven.
+#[derive(Debug)]
+pub(crate) enum Gateway {
+    /// One that runs already.
+    Target {
+        url: String,
+        control: Option<SocketAddr>,
+    },
+    /// One of this run's own.
+    Local {
+        shards: Option<u32>,
+        durability: Option<String>,
+    },
+}
+
+/// A WebSocket URL, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    pub(crate) host: String,
+    pub(crate) path: String,
+}
+
+/// Resolves a command line.
+///
+/// # Errors
+/// Exit 104, with what to mend.
+pub(crate) fn resolve(args: RunArgs) -> Outcome<Resolved> {
+    let mut loaded = load::load(&args.scenario)?;
+    overrule(&mut loaded, &args)?;
+    loaded.validate()?;
+    let scenario = loaded.scenario;
+    let sizing = Sizing::of(&scenario);
+    let gateway = match &args.target {
+        Some(url) => {
+            parse_target(url).map_err(Failure::scenario)?;
+            let control = args
+                .control
+                .as_deref()
+                .map(control_port::address)
+                .transpose();
+            let control = control.map_err(Failure::scenario)?;
+            Gateway::Target {
+                url: url.clone(),
+                control,
+            }
+        }
+        None => Gateway::Local {
+            shards: args.shards,
+            durability: args.durability.clone(),
+        },
+    };
+    let source = scenario
+        .client
+        .source
+        .as_deref()
+        .map(str::parse::<Network>)
+        .transpose();
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    Ok(Resolved {
+        out: args.out.unwrap_or_else(|| default_folder(&loaded.name)),
+        name: loaded.name,
+        source: source.map_err(Failure::scenario)?,
+        threads: scenario.client.threads.unwrap_or(cores),
+        sizing,
+        gateway,
+        quiet_terminal: args.no_tui,
+        scenario,
+    })
+}
+
+/// Lets the flags overrule the scenario.
+fn overrule(loaded: &mut Loaded, args: &RunArgs) -> Outcome<()> {
+    let scenario = &mut loaded.scenario;
+    let population = &mut scenario.population;
+    if let Some(share) = args.share {
+        population.share = share;
+    }
+    if let Some(connections) = args.connections {
+        if connections == 0 || connections > population.users {
+            return Err(Failure::scenario(format!(
+                "--connections {connections}: from 1 to the {} users of the scenario",
+                population.users
+            )));
+        }
+        // The share whose online users' devices are so many.
+        let users = connections as f64 / population.devices / population.online;
+        population.share = Share {
+            part: users.round().max(1.0) as u64,
+            whole: population.users,
+        };
+    }
+    for executor in scenario
+        .scenarios
+        .values_mut()
+        .filter(|e| e.duration.is_some())
+    {
+        executor.duration = args.duration.or(executor.duration);
+        executor.rate = args.rate.or(executor.rate);
+    }
+    scenario.seed = args.seed.unwrap_or(scenario.seed);
+    let client = &mut scenario.client;
+    if let Some(encoding) = args.encoding {
+        client.encoding = match encoding {
+            EncodingArg::Json => WireEncoding::Json,
+            EncodingArg::Proto => WireEncoding::Proto,
+        };
+    }
+    client.source = args.source.clone().or(client.source.take());
+    client.threads = args.threads.or(client.threads);
+    Ok(())
+}
+
+/// Takes `ws://HOST:PORT/PATH` apart.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn parse_target(url: &str) -> Result<Target, String> {
+    let form = || format!("`{url}` is not a gateway: write ws://HOST:PORT/v1/ws");
+    let rest = url.strip_prefix("ws://").ok_or_else(form)?;
+    let (host, path) = rest.split_once('/').unwrap_or((rest, "v1/ws"));
+    let mut found = host
+        .to_socket_addrs()
+        .map_err(|why| format!("{}: {why}", form()))?;
+    let address = found.next().ok_or_else(form)?;
+    Ok(Target {
+        address,
+        host: host.to_owned(),
+        path: format!("/{path}"),
+    })
+}
+
+/// Where results go if nobody says: beside the build, or in the temporary folder.
+fn default_folder(name: &str) -> PathBuf {
+    let seconds = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let run = format!("{name}-{seconds}-{}", std::process::id());
+    let build = Path::new("target");
+    if build.is_dir() {
+        build.join("loadgen").join(run)
+    } else {
+        std::env::temp_dir().join("loadgen-runs").join(run)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(args: RunArgs) -> Outcome<Resolved> {
+        resolve(RunArgs {
+            scenario: "smoke".into(),
+            ..args
+        })
+    }
+
+    #[test]
+    fn flags_overrule_the_scenario() {
+        let args = RunArgs {
+            connections: Some(100),
+            rate: Some("50/s".parse().unwrap()),
+            duration: Some("3s".parse().unwrap()),
+            seed: Some(7),
+            encoding: Some(EncodingArg::Proto),
+            threads: Some(3),
+            ..RunArgs::default()
+        };
+        let run = resolved(args).unwrap();
+        assert_eq!(
+            (run.sizing.sessions, run.scenario.seed, run.threads),
+            (100, 7, 3)
+        );
+        assert_eq!(run.sizing.offered_rate, 50.0);
+        assert_eq!(run.scenario.client.encoding, WireEncoding::Proto);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let refused = |args| resolved(args).unwrap_err().exit.code();
+        let target = |url: &str| RunArgs {
+            target: Some(url.into()),
+            ..RunArgs::default()
+        };
+        assert_eq!(refused(target("http://127.0.0.1:1/")), 104);
+        assert_eq!(refused(target("ws://127.0.0.1")), 104);
+        assert_eq!(
+            refused(RunArgs {
+                connections: Some(0),
+                ..RunArgs::default()
+            }),
+            104
+        );
+        assert_eq!(
+            refused(RunArgs {
+                connections: Some(2),
+                ..RunArgs::default()
+            }),
+            104
+        );
+        let source = Some("127.0.0.0/99".into());
+        assert_eq!(
+            refused(RunArgs {
+                source,
+                ..RunArgs::default()
+            }),
+            104
+        );
+    }
+
+    #[test]
+    fn targets() {
+        let target = parse_target("ws://127.0.0.1:7700/v1/ws").unwrap();
+        assert_eq!((target.address.port(), &*target.path), (7700, "/v1/ws"));
+        assert_eq!(parse_target("ws://127.0.0.1:7700").unwrap().path, "/v1/ws");
+        assert_eq!(parse_target("ws://[::1]:7700/x").unwrap().path, "/x");
+    }
+}

@@ -1,0 +1,55 @@
+//! Lines for errors: where in a TOML text a key stands, or a byte offset.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// The byte offset of the value at `path`, or of the deepest part of the path that exists.
+pub(super) fn offset_of(text: &str, path: &[&str]) -> Option<usize> {
+    let document = DeTable::parse(text).ok()?;
+    let mut table = document.get_ref();
+    let mut found = None;
+    for part in path {
+        let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == part) else {
+            break;
+        };
+        found = Some(key.span().start);
+        match value.get_ref() {
+            DeValue::Table(inner) => table = inner,
+            _ => break,
+        }
+    }
+    found
+}
+
+/// Every key of the text as a dotted path with its offset, depth first.
+pub(super) fn keys(text: &str) -> Vec<(String, usize)> {
+    fn walk(table: &DeTable<'_>, prefix: &str, out: &mut Vec<(String, usize)>) {
+        for (key, value) in table {
+            let path = match prefix {
+                "" => key.get_ref().to_string(),
+                _ => format!("{prefix}.{}", key.get_ref()),
+            };
+            out.push((path.clone(), key.span().start));
+            if let DeValue::Table(inner) = Spanned::get_ref(value) {
+                walk(inner, &path, out);
+            }
+        }
+    }
+    let mut out = Vec::new();
+    if let Ok(document) = DeTable::parse(text) {
+        walk(document.get_ref(), "", &mut out);
+    }
+    out
+}
+
+/// `name:line:column: message`, with the line itself below it.
+pub(super) fn describe(name: &str, text: &str, offset: Option<usize>, message: &str) -> String {
+    let Some(offset) = offset.map(|at| at.min(text.len())) else {
+        return format!("{name}: {message}");
+    };
+    let before = &text[..text.floor_char_boundary(offset)];
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
+    let shown = text.lines().nth(line - 1).unwrap_or_default();
+    format!("{name}:{line}:{column}: {message}\n  {line} | {shown}")
+}

@@ -1,0 +1,330 @@
+//! Scenarios: what a run stands for and what it must hold, as a TOML file says it.
+//!
+//! The types are the file's, strict: an unknown key, a missing unit or a contradiction is an error
+//! with its line. [`load`](load::load) reads and checks; [`sizing`] does the arithmetic.
+
+pub(crate) mod load;
+mod locate;
+pub(crate) mod network;
+pub(crate) mod presets;
+pub(crate) mod sizing;
+pub(crate) mod threshold;
+mod validate;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Error as _, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::units::{Bytes, Compress, Rate, Share, Span};
+use threshold::Threshold;
+
+/// The version of the scenario language that this program reads.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// A whole scenario file.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scenario {
+    /// The language's version, [`SCHEMA`].
+    pub(crate) schema: u32,
+    /// The source of everything random.
+    pub(crate) seed: u64,
+    /// Who takes part.
+    pub(crate) population: Population,
+    /// What they send.
+    pub(crate) traffic: Traffic,
+    /// How the generator connects.
+    #[serde(default)]
+    pub(crate) client: Client,
+    /// What happens, by name.
+    pub(crate) scenarios: BTreeMap<String, Executor>,
+    /// What is checked.
+    #[serde(default)]
+    pub(crate) checks: Checks,
+    /// What the figures must hold, by metric.
+    #[serde(default)]
+    pub(crate) thresholds: BTreeMap<String, Vec<Threshold>>,
+    /// What the generator must hold for its figures to count.
+    #[serde(default)]
+    pub(crate) health: Health,
+}
+
+/// Who takes part.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Population {
+    /// Users of the service.
+    pub(crate) users: u64,
+    /// The part of them that this run stands for.
+    pub(crate) share: Share,
+    /// The part of the share that is connected, 0 to 1.
+    #[serde(default = "one")]
+    pub(crate) online: f64,
+    /// Mean devices of a connected user, 1 to 8.
+    #[serde(default = "one")]
+    pub(crate) devices: f64,
+    /// Messages that a user sends in 24 hours.
+    pub(crate) msgs_per_user_day: f64,
+    /// The stretch of the day in which they send them: the base of the mean.
+    pub(crate) window: Span,
+    /// The busiest moment as a multiple of the mean.
+    #[serde(default = "one")]
+    pub(crate) peak_factor: f64,
+    /// How much faster than life the day is replayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) compress: Option<Compress>,
+}
+
+/// What they send.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Traffic {
+    /// How arrivals are spaced.
+    pub(crate) arrival: Arrival,
+    /// How long the texts are.
+    pub(crate) payload: Payload,
+    /// To how many others a user writes; even.
+    #[serde(default = "eight")]
+    pub(crate) contacts: u32,
+    /// Recipients acknowledge what arrived, and that it was read.
+    #[serde(default)]
+    pub(crate) receipts: bool,
+    /// From arrival to reading.
+    #[serde(default = "half_a_second")]
+    pub(crate) read_after: Span,
+    /// One message in so many carries an idempotency key; 0: none.
+    #[serde(default)]
+    pub(crate) key_every: u32,
+}
+
+/// How arrivals are spaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Arrival {
+    /// Independent of each other: exponential gaps.
+    Poisson,
+}
+
+/// How long the texts are; every length is cut to 64 B … 64 KiB of text.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(tag = "dist", rename_all = "lowercase", deny_unknown_fields)]
+pub(crate) enum Payload {
+    /// All the same.
+    Const {
+        /// The length.
+        bytes: Bytes,
+    },
+    /// Log-normal around a median.
+    Lognormal {
+        /// Half of the texts are shorter.
+        median: Bytes,
+        /// Standard deviation of the logarithm.
+        sigma: f64,
+    },
+}
+
+/// How the generator connects.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Client {
+    /// `json` or `proto`.
+    pub(crate) encoding: WireEncoding,
+    /// Source addresses; chosen by the number of connections where missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<String>,
+    /// Generator threads; one per core where missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) threads: Option<u32>,
+    /// Connections being opened at one time, all threads together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) connecting_max: Option<u32>,
+}
+
+/// How messages are encoded on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum WireEncoding {
+    /// Text frames.
+    #[default]
+    Json,
+    /// Binary frames.
+    Proto,
+}
+
+/// One thing that happens. Which keys it takes depends on `executor`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Executor {
+    /// `ramping-connections` or `constant-arrival-rate`.
+    pub(crate) executor: String,
+    /// Begin when the scenario of this name has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) start_after: Option<String>,
+    /// Begin so long after the run's start, or after the end of `start_after`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) start_time: Option<Span>,
+    /// For how long (arrivals).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) duration: Option<Span>,
+    /// Messages per second (arrivals); derived from the population where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rate: Option<Rate>,
+    /// The course of the ramp (connections).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stages: Option<Vec<Stage>>,
+}
+
+/// A straight piece of a ramp.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Stage {
+    /// How long it takes.
+    pub(crate) duration: Span,
+    /// Connections at its end.
+    pub(crate) target: Target,
+}
+
+/// A number of connections.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Target {
+    /// So many.
+    Count(u64),
+    /// So many percent of all sessions of the share.
+    Percent(f64),
+}
+
+impl Target {
+    /// The number of connections, where all are `sessions`.
+    pub(crate) fn of(self, sessions: u64) -> u64 {
+        match self {
+            Self::Count(count) => count,
+            Self::Percent(percent) => (sessions as f64 * percent / 100.0).round() as u64,
+        }
+    }
+}
+
+impl Serialize for Target {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Count(count) => serializer.serialize_u64(*count),
+            Self::Percent(percent) => serializer.collect_str(&format_args!("{percent}%")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct CountOrPercent;
+        impl Visitor<'_> for CountOrPercent {
+            type Value = Target;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of connections or a percentage such as \"100%\"")
+            }
+            fn visit_i64<E: serde::de::Error>(self, count: i64) -> Result<Target, E> {
+                let count = u64::try_from(count);
+                count
+                    .map(Target::Count)
+                    .map_err(|_| E::custom("a target is not negative"))
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Target, E> {
+                let percent = text
+                    .strip_suffix('%')
+                    .and_then(|n| n.trim().parse::<f64>().ok());
+                match percent {
+                    Some(percent) if (0.0..=100.0).contains(&percent) => {
+                        Ok(Target::Percent(percent))
+                    }
+                    _ => Err(E::custom(format!(
+                        "`{text}` is not a percentage from 0% to 100%"
+                    ))),
+                }
+            }
+        }
+        deserializer
+            .deserialize_any(CountOrPercent)
+            .map_err(|e| D::Error::custom(e.to_string()))
+    }
+}
+
+/// What is checked.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Checks {
+    /// How often each device gets each message.
+    pub(crate) delivery: Delivery,
+    /// Which order is kept.
+    pub(crate) order: Order,
+    /// The part of the conversations that is read back and compared.
+    pub(crate) history: Share,
+    /// How long to wait for what is still on its way.
+    pub(crate) drain: Span,
+}
+
+/// How often each device gets each message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Delivery {
+    /// Once: neither lost nor twice.
+    ExactlyOnce,
+}
+
+/// Which order is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Order {
+    /// Each sender's messages in each conversation, and each conversation's sequences.
+    PerSenderPerConversation,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self {
+            delivery: Delivery::ExactlyOnce,
+            order: Order::PerSenderPerConversation,
+            history: Share { part: 1, whole: 1 },
+            drain: Span(std::time::Duration::from_secs(30)),
+        }
+    }
+}
+
+/// What the generator must hold for its figures to count.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Health {
+    /// 99 % of the sends at most so late.
+    pub(crate) send_lag_p99: Span,
+    /// Part of the scheduled sends that were really sent.
+    pub(crate) achieved_min: f64,
+    /// Longest time an event loop may be away.
+    pub(crate) loop_stall_max: Span,
+    /// Part of the CPU time that the hypervisor took.
+    pub(crate) steal_max: f64,
+    /// Part of the CPU time that must have been idle.
+    pub(crate) cpu_idle_min: f64,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            send_lag_p99: Span(std::time::Duration::from_millis(5)),
+            achieved_min: 0.99,
+            loop_stall_max: Span(std::time::Duration::from_millis(250)),
+            steal_max: 0.02,
+            cpu_idle_min: 0.0,
+        }
+    }
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn eight() -> u32 {
+    8
+}
+
+fn half_a_second() -> Span {
+    Span(std::time::Duration::from_millis(500))
+}

@@ -1,0 +1,63 @@
+//! What happens when: deterministic generators of intended times. Pure: no clock, no socket.
+//!
+//! A schedule is fixed by the scenario and its seed before anything is sent, and is never moved
+//! to suit a slow gateway: whoever carries it out late is late.
+
+mod arrivals;
+mod curve;
+mod ramp;
+pub(crate) mod text;
+
+pub(crate) use arrivals::{Arrival, Arrivals};
+pub(crate) use curve::Curve;
+pub(crate) use ramp::Ramp;
+
+use crate::clock::Nanos;
+
+/// One thing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Open the connection of this device of the part.
+    Connect {
+        /// The device.
+        device: u32,
+    },
+    /// Send a message.
+    Send(Arrival),
+}
+
+/// An executor of one thread: actions at intended times, counted from the executor's start.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// Opens connections along a ramp.
+    Ramp(Ramp),
+    /// Sends messages as they arrive.
+    Arrivals(Arrivals),
+}
+
+impl Work {
+    /// When the next action is due; `None` when there are no more.
+    pub(crate) fn due(&self) -> Option<Nanos> {
+        match self {
+            Self::Ramp(ramp) => ramp.due(),
+            Self::Arrivals(arrivals) => arrivals.due(),
+        }
+    }
+
+    /// Takes the next action.
+    pub(crate) fn take(&mut self) -> Option<Action> {
+        match self {
+            Self::Ramp(ramp) => ramp.take().map(|device| Action::Connect { device }),
+            Self::Arrivals(arrivals) => arrivals.take().map(Action::Send),
+        }
+    }
+}
+
+/// Spreads the bits of `x` over the whole result: equal in, equal out, otherwise unrelated.
+pub(crate) fn mix(x: u64) -> u64 {
+    // The finalizer of MurmurHash3 with Stafford's constants (variant 13).
+    let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

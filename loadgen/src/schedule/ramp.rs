@@ -1,0 +1,75 @@
+//! Connections along straight stages.
+
+use crate::clock::Nanos;
+
+/// The connections of one thread, each at its time.
+#[derive(Debug)]
+pub(crate) struct Ramp {
+    /// (end of the stage, part of all connections by then).
+    corners: Vec<(Nanos, f64)>,
+    devices: u32,
+    next: u32,
+}
+
+impl Ramp {
+    /// A ramp over `devices` devices. Each stage is (duration, part of all by its end, 0 to 1);
+    /// parts must not fall.
+    pub(crate) fn new(stages: &[(Nanos, f64)], devices: u32) -> Self {
+        let mut end = 0;
+        let corners = stages.iter().map(|(duration, part)| {
+            end += duration;
+            (end, *part)
+        });
+        Self {
+            corners: corners.collect(),
+            devices,
+            next: 0,
+        }
+    }
+
+    /// When the next connection is due, from the start of the ramp.
+    pub(super) fn due(&self) -> Option<Nanos> {
+        (self.next < self.devices).then(|| {
+            let part = f64::from(self.next) / f64::from(self.devices);
+            self.time_of(part)
+        })
+    }
+
+    fn time_of(&self, part: f64) -> Nanos {
+        let mut from = (0, 0.0);
+        for corner in &self.corners {
+            if part < corner.1 {
+                let within = (part - from.1) / (corner.1 - from.1);
+                return from.0 + ((corner.0 - from.0) as f64 * within) as Nanos;
+            }
+            from = *corner;
+        }
+        from.0
+    }
+
+    /// Takes the next device to connect.
+    pub(super) fn take(&mut self) -> Option<u32> {
+        let device = self.next;
+        (device < self.devices).then(|| {
+            self.next += 1;
+            device
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_are_straight_and_complete() {
+        let mut ramp = Ramp::new(&[(100, 0.5), (100, 0.5), (1000, 1.0)], 10);
+        let mut times = Vec::new();
+        while let Some(at) = ramp.due() {
+            times.push(at);
+            ramp.take().unwrap();
+        }
+        assert_eq!(times, [0, 20, 40, 60, 80, 200, 400, 600, 800, 1000]);
+        assert_eq!(ramp.take(), None);
+    }
+}

@@ -1,0 +1,77 @@
+//! What is counted during a run.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Everything a thread counts; threads' counters are added.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+        pub(crate) struct Counters {
+            $($(#[$doc])* pub(crate) $name: u64,)*
+        }
+
+        impl Counters {
+            /// Adds another thread's counters.
+            pub(crate) fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// Sends whose time came.
+    scheduled,
+    /// Sends handed to a connection.
+    attempted,
+    /// Scheduled sends that could not be handed over: no session, or no room.
+    skipped,
+    /// Sends answered with a sequence.
+    acknowledged,
+    /// Sends answered with an error.
+    rejected,
+    /// Sends never answered.
+    unknown,
+    /// Messages that reached every device they should.
+    delivered,
+    /// Acknowledged messages to users with no device connected.
+    to_offline,
+    /// Acknowledged messages that a connected device never got.
+    lost,
+    /// Pushes of a message that the device had.
+    duplicated,
+    /// Pushes behind a later message.
+    reordered,
+    /// Pushes nobody can explain, changed texts included.
+    unexpected,
+    /// Deliveries that came only through sync, history or the catch-up of a reconnect.
+    recovered,
+    /// Answers to sends, errors not included: what the gateway counts as acknowledgements.
+    send_replies,
+    /// Message pushes received.
+    message_pushes,
+    /// Receipt pushes received.
+    receipt_pushes,
+    /// `ack` commands sent.
+    receipts_sent,
+    /// Error replies to commands other than `send`.
+    command_errors,
+    /// `gap` pushes received.
+    gaps,
+    /// Connections begun.
+    connects,
+    /// Sessions opened.
+    sessions_opened,
+    /// Connections that failed before their session was open.
+    connect_failures,
+    /// Open sessions that ended before they should.
+    disconnects,
+    /// Sessions open now.
+    sessions,
+    /// Conversations read back.
+    conversations_read,
+    /// Messages read back.
+    messages_read,
+    /// Bytes received.
+    bytes_in,
+    /// Bytes sent.
+    bytes_out,
+}

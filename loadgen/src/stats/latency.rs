@@ -1,0 +1,155 @@
+//! Latency histograms.
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::clock::Nanos;
+
+/// Longest latency that is told apart: an hour, in microseconds.
+const MAX_US: u64 = 3_600_000_000;
+
+/// What is timed, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Metric {
+    /// From the start of a connection to its open session: tcp, upgrade and auth.
+    Connect,
+    /// TCP handshake.
+    Tcp,
+    /// HTTP upgrade.
+    Upgrade,
+    /// `connect` command.
+    Auth,
+    /// From the intended time of a send to its answer.
+    Ack,
+    /// From the intended time of a send to its push on a device.
+    E2e,
+    /// From the intended time of a send to its real time.
+    SendLag,
+    /// From the intended start of a connection to its real start.
+    ConnectLag,
+}
+
+impl Metric {
+    /// All, in the order of reports.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Connect,
+        Self::Tcp,
+        Self::Upgrade,
+        Self::Auth,
+        Self::Ack,
+        Self::E2e,
+        Self::SendLag,
+        Self::ConnectLag,
+    ];
+
+    /// The metric's name in scenarios and reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Tcp => "tcp",
+            Self::Upgrade => "upgrade",
+            Self::Auth => "auth",
+            Self::Ack => "ack",
+            Self::E2e => "e2e",
+            Self::SendLag => "send_lag",
+            Self::ConnectLag => "connect_lag",
+        }
+    }
+}
+
+/// One histogram per [`Metric`]; bounded memory, three significant digits.
+#[derive(Clone, Debug)]
+pub(crate) struct Latencies {
+    histograms: Vec<Histogram<u64>>,
+}
+
+impl Latencies {
+    /// Empty histograms.
+    pub(crate) fn new() -> Self {
+        let histogram = || {
+            Histogram::new_with_bounds(1, MAX_US, 3)
+                .expect("constant bounds that the crate accepts")
+        };
+        Self {
+            histograms: Metric::ALL.iter().map(|_| histogram()).collect(),
+        }
+    }
+
+    /// Records the time from `from` to `to`.
+    pub(crate) fn record(&mut self, metric: Metric, from: Nanos, to: Nanos) {
+        let us = to.saturating_sub(from).div_ceil(1000);
+        self.histograms[metric as usize].saturating_record(us);
+    }
+
+    /// Adds another thread's histograms.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.histograms.iter_mut().zip(&other.histograms) {
+            // All histograms have the same bounds, so adding cannot fail.
+            let _ = mine.add(theirs);
+        }
+    }
+
+    /// One metric's histogram.
+    pub(crate) fn of(&self, metric: Metric) -> &Histogram<u64> {
+        &self.histograms[metric as usize]
+    }
+
+    /// One metric's percentiles.
+    pub(crate) fn percentiles(&self, metric: Metric) -> Percentiles {
+        let h = self.of(metric);
+        let at = |quantile: f64| h.value_at_quantile(quantile);
+        Percentiles {
+            count: h.len(),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: h.max(),
+        }
+    }
+}
+
+/// A latency in figures, microseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Percentiles {
+    /// Values recorded.
+    pub(crate) count: u64,
+    /// Half are at most this.
+    pub(crate) p50: u64,
+    /// 90 %.
+    pub(crate) p90: u64,
+    /// 99 %.
+    pub(crate) p99: u64,
+    /// 99.9 %.
+    pub(crate) p999: u64,
+    /// All.
+    pub(crate) max: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_of_what_was_recorded() {
+        let (mut one, mut other) = (Latencies::new(), Latencies::new());
+        for us in 1..=500u64 {
+            one.record(Metric::Ack, 0, us * 1000);
+            other.record(Metric::Ack, 1_000_000, 1_000_000 + (us + 500) * 1000);
+        }
+        one.add(&other);
+        let p = one.percentiles(Metric::Ack);
+        assert_eq!(
+            (p.count, p.p50, p.p90, p.p99, p.max),
+            (1000, 500, 900, 990, 1000)
+        );
+        assert_eq!(one.percentiles(Metric::E2e).count, 0);
+    }
+
+    #[test]
+    fn the_order_of_metrics_is_that_of_the_histograms() {
+        for (i, metric) in Metric::ALL.iter().enumerate() {
+            assert_eq!(*metric as usize, i);
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Quantities with units, as people write them, and numbers as people read them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A length of time: a number and one of `us`, `ms`, `s`, `m`, `h`, `d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Span(pub(crate) Duration);
+
+/// A number of bytes: `B`, `KB` (1,000), `KiB` (1,024), and so on to `GiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Bytes(pub(crate) u64);
+
+/// A part of a whole as a fraction, `1/10000`; never zero, never above one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// The part.
+    pub(crate) part: u64,
+    /// The whole; not zero.
+    pub(crate) whole: u64,
+}
+
+/// Events per second, `2000/s`; more than zero.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rate(pub(crate) f64);
+
+/// A stretch of the real day replayed in a shorter one: `24h=40s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Compress {
+    /// The stretch that is replayed.
+    pub(crate) from: Span,
+    /// The time it is replayed in.
+    pub(crate) to: Span,
+}
+
+const SPAN_UNITS: &[(&str, f64)] = &[
+    ("us", 1e3),
+    ("ms", 1e6),
+    ("s", 1e9),
+    ("m", 60e9),
+    ("h", 3600e9),
+    ("d", 86_400e9),
+];
+const BYTE_UNITS: &[(&str, f64)] = &[
+    ("B", 1.0),
+    ("KB", 1e3),
+    ("MB", 1e6),
+    ("GB", 1e9),
+    ("KiB", 1024.0),
+    ("MiB", 1_048_576.0),
+    ("GiB", 1_073_741_824.0),
+];
+
+/// Splits `12.5ms` into its number and its unit and multiplies; the number may have `_` in it.
+fn scaled(text: &str, units: &[(&str, f64)], example: &str) -> Result<f64, String> {
+    let digits = text
+        .find(|c: char| !matches!(c, '0'..='9' | '.' | '_'))
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let value: f64 = number
+        .replace('_', "")
+        .parse()
+        .map_err(|_| format!("`{text}` does not start with a number; write {example}"))?;
+    let unit = unit.trim();
+    match units.iter().find(|(name, _)| *name == unit) {
+        Some((_, factor)) => Ok(value * factor),
+        None => {
+            let names: Vec<_> = units.iter().map(|(name, _)| *name).collect();
+            let what = if unit.is_empty() {
+                format!("`{text}` has no unit")
+            } else {
+                format!("`{text}` has the unknown unit `{unit}`")
+            };
+            Err(format!(
+                "{what}; write {example} (units: {})",
+                names.join(", ")
+            ))
+        }
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let nanos = scaled(text, SPAN_UNITS, "\"20s\"")?;
+        Ok(Self(Duration::from_nanos(nanos.round() as u64)))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = self.0.as_nanos();
+        // The largest unit that leaves a whole number, so that writing and reading are inverse.
+        let unit = SPAN_UNITS
+            .iter()
+            .rev()
+            .find(|(_, size)| nanos.is_multiple_of(*size as u128));
+        match unit {
+            Some(_) if nanos == 0 => f.write_str("0s"),
+            Some((name, size)) => write!(f, "{}{name}", nanos / (*size as u128)),
+            None => write!(f, "{}us", nanos as f64 / 1e3),
+        }
+    }
+}
+
+impl FromStr for Bytes {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(Self(scaled(text, BYTE_UNITS, "\"120B\"")?.round() as u64))
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}B", self.0)
+    }
+}
+
+impl FromStr for Share {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a share; write a fraction such as \"1/10000\"");
+        let (part, whole) = text.split_once('/').unwrap_or((text, "1"));
+        let number = |s: &str| {
+            s.trim()
+                .replace('_', "")
+                .parse::<u64>()
+                .map_err(|_| wrong())
+        };
+        let (part, whole) = (number(part)?, number(whole)?);
+        if part == 0 || part > whole {
+            return Err(format!(
+                "the share `{text}` must be more than 0 and at most 1/1"
+            ));
+        }
+        Ok(Self { part, whole })
+    }
+}
+
+impl Share {
+    /// This share of `count`, rounded to the nearest.
+    pub(crate) fn of(self, count: u64) -> u64 {
+        let exact = u128::from(count) * u128::from(self.part);
+        ((exact + u128::from(self.whole) / 2) / u128::from(self.whole)) as u64
+    }
+
+    /// The share as a number.
+    pub(crate) fn as_f64(self) -> f64 {
+        self.part as f64 / self.whole as f64
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.part, self.whole)
+    }
+}
+
+impl FromStr for Rate {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.strip_suffix("/s").ok_or_else(|| {
+            format!("`{text}` has no unit; write messages per second as \"{text}/s\"")
+        })?;
+        match number.trim().replace('_', "").parse::<f64>() {
+            Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(Self(rate)),
+            _ => Err(format!(
+                "`{text}` is not a rate above zero; write \"2000/s\""
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/s", self.0)
+    }
+}
+
+impl FromStr for Compress {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (from, to) = text
+            .split_once('=')
+            .ok_or_else(|| format!("`{text}` is not a compression; write \"24h=10m\""))?;
+        let (from, to): (Span, Span) = (from.trim().parse()?, to.trim().parse()?);
+        if to.0.is_zero() || from < to {
+            return Err(format!(
+                "`{text}` stretches time; the first span must be the longer one"
+            ));
+        }
+        Ok(Self { from, to })
+    }
+}
+
+impl Compress {
+    /// How many times faster than life: 2,160 for `24h=40s`.
+    pub(crate) fn factor(self) -> f64 {
+        self.from.0.as_secs_f64() / self.to.0.as_secs_f64()
+    }
+}
+
+impl fmt::Display for Compress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.from, self.to)
+    }
+}
+
+/// Accepts a string only; a bare number gets the sentence that names the missing unit.
+struct Text<T>(std::marker::PhantomData<T>);
+
+impl<T: FromStr<Err = String>> Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text with a unit")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<T, E> {
+        match number.to_string().parse::<T>() {
+            Ok(value) => Ok(value),
+            Err(why) => Err(E::custom(why)),
+        }
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<T, E> {
+        Err(E::invalid_type(Unexpected::Float(number), &self))
+    }
+}
+
+macro_rules! as_text {
+    ($($name:ident),*) => {$(
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(Text(std::marker::PhantomData))
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    )*};
+}
+as_text!(Span, Bytes, Share, Rate, Compress);
+
+/// `1234567` as `1,234,567`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A rate with as many decimals as it needs to mean something: `231,481`, `93.4`, `0.926`.
+pub(crate) fn readable(number: f64) -> String {
+    match number {
+        n if n >= 1000.0 => grouped(n.round() as u64),
+        n if n >= 10.0 => format!("{n:.1}"),
+        n => format!("{n:.3}"),
+    }
+}
+
+/// Microseconds as `312 µs`, `4.21 ms` or `1.30 s`.
+pub(crate) fn micros(us: u64) -> String {
+    match us {
+        0..=999 => format!("{us} µs"),
+        1_000..=999_999 => format!("{:.2} ms", us as f64 / 1e3),
+        _ => format!("{:.2} s", us as f64 / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_and_write() {
+        for (text, micros) in [
+            ("250us", 250),
+            ("5ms", 5_000),
+            ("20s", 20_000_000),
+            ("2m", 120_000_000),
+        ] {
+            let span: Span = text.parse().unwrap();
+            assert_eq!(span.0.as_micros(), micros);
+            assert_eq!(span.to_string(), text);
+        }
+        assert_eq!("1.5s".parse::<Span>().unwrap().to_string(), "1500ms");
+        assert_eq!("24h".parse::<Span>().unwrap().to_string(), "1d");
+    }
+
+    #[test]
+    fn a_missing_unit_is_named() {
+        assert!("20".parse::<Span>().unwrap_err().contains("no unit"));
+        assert!("120".parse::<Bytes>().unwrap_err().contains("no unit"));
+        assert!("2000".parse::<Rate>().unwrap_err().contains("2000/s"));
+        assert!("5 parsecs".parse::<Span>().unwrap_err().contains("parsecs"));
+    }
+
+    #[test]
+    fn bytes_know_both_thousands() {
+        assert_eq!("7KB".parse::<Bytes>().unwrap().0, 7_000);
+        assert_eq!("7KiB".parse::<Bytes>().unwrap().0, 7_168);
+    }
+
+    #[test]
+    fn shares_are_exact() {
+        let share: Share = "1/250000".parse().unwrap();
+        assert_eq!(share.of(500_000_000), 2_000);
+        assert!("0/5".parse::<Share>().is_err());
+        assert!("6/5".parse::<Share>().is_err());
+    }
+
+    #[test]
+    fn compression_has_a_factor() {
+        let compress: Compress = "24h=40s".parse().unwrap();
+        assert!((compress.factor() - 2160.0).abs() < 1e-9);
+        assert!("10s=24h".parse::<Compress>().is_err());
+    }
+
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!(grouped(20_000_000_000), "20,000,000,000");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(readable(231_481.48), "231,481");
+        assert_eq!(readable(0.9259), "0.926");
+        assert_eq!(micros(4_213), "4.21 ms");
+    }
+}
