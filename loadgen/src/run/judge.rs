@@ -151,13 +151,15 @@ pub(crate) fn judge(
     }
     let lag = latencies.percentiles(Metric::SendLag);
     let mut health = Health::judge(&run.scenario.health, &counters, &lag, stall, &cpu);
-    if counters.sessions_opened < run.sizing.sessions && !aborted {
+    if counters.sessions_opened < counters.connects && !aborted {
         health.healthy = false;
         health.faults.push(format!(
             "{} of {} sessions were opened",
-            counters.sessions_opened, run.sizing.sessions
+            counters.sessions_opened, counters.connects
         ));
     }
+    // Without one session nothing was measured, whoever is to blame.
+    let unusable = aborted || counters.sessions_opened == 0;
     let missed = missed(
         run,
         &counters,
@@ -166,7 +168,7 @@ pub(crate) fn judge(
     );
     let exit = if !violations.is_empty() {
         Exit::Violation
-    } else if aborted {
+    } else if unusable {
         Exit::Aborted
     } else if !health.healthy {
         Exit::Invalid

@@ -29,31 +29,29 @@ impl Ramp {
 
     /// When the next connection is due, from the start of the ramp.
     pub(super) fn due(&self) -> Option<Nanos> {
-        (self.next < self.devices).then(|| {
-            let part = f64::from(self.next) / f64::from(self.devices);
-            self.time_of(part)
-        })
+        let part = f64::from(self.next) / f64::from(self.devices);
+        (self.next < self.devices).then(|| self.time_of(part))?
     }
 
-    fn time_of(&self, part: f64) -> Nanos {
+    /// When so large a part of the connections is reached; `None` if the ramp ends below it.
+    fn time_of(&self, part: f64) -> Option<Nanos> {
         let mut from = (0, 0.0);
         for corner in &self.corners {
             if part < corner.1 {
                 let within = (part - from.1) / (corner.1 - from.1);
-                return from.0 + ((corner.0 - from.0) as f64 * within) as Nanos;
+                let into = (corner.0 - from.0) as f64 * within;
+                return Some(from.0 + into.round() as Nanos);
             }
             from = *corner;
         }
-        from.0
+        None
     }
 
     /// Takes the next device to connect.
     pub(super) fn take(&mut self) -> Option<u32> {
-        let device = self.next;
-        (device < self.devices).then(|| {
-            self.next += 1;
-            device
-        })
+        self.due()?;
+        self.next += 1;
+        Some(self.next - 1)
     }
 }
 
@@ -71,5 +69,12 @@ mod tests {
         }
         assert_eq!(times, [0, 20, 40, 60, 80, 200, 400, 600, 800, 1000]);
         assert_eq!(ramp.take(), None);
+    }
+
+    #[test]
+    fn a_ramp_may_end_below_all() {
+        let mut ramp = Ramp::new(&[(100, 0.3)], 10);
+        let taken: Vec<_> = std::iter::from_fn(|| ramp.take()).collect();
+        assert_eq!(taken, [0, 1, 2]);
     }
 }
