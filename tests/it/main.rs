@@ -1,1 +1,3 @@
-//! Integration tests.
+//! Integration tests against real gateway processes, by subject.
+
+mod chat;

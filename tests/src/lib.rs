@@ -1,1 +1,18 @@
 //! Tests of the whole of Trunkline, and their helpers.
+//!
+//! - [`gateway`]: a real `trunkline serve`, started, stopped, killed and started again;
+//! - [`client`]: a blocking client that shows everything it was told;
+//! - [`http`]: the control port;
+//! - [`wait`]: conditions, with a limit;
+//! - [`neighbours`]: two users whom nothing may disturb.
+//!
+//! Helpers panic with what they saw: they are only used by tests.
+
+pub mod client;
+pub mod dial;
+pub mod gateway;
+pub mod http;
+pub mod neighbours;
+pub mod process;
+pub mod random;
+pub mod wait;

@@ -1,0 +1,431 @@
+//! A blocking client that shows everything it was told.
+//!
+//! Commands and answers are JSON values as PROTOCOL.md writes them, in both encodings. What is
+//! sent and read in JSON passes through no code of ours; in protobuf it is converted by the
+//! `trunkline-proto` crate. Whatever waits does so for at most [`LIMIT`].
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use serde_json::{Value, json};
+use trunkline_proto::CloseCode;
+use trunkline_proto::Encoding;
+use trunkline_proto::connection::{Connection, Event, Role};
+use trunkline_proto::frame::{Opcode, write_close, write_frame};
+use trunkline_proto::handshake::{key_from, parse_response, write_request};
+
+use crate::wait::LIMIT;
+
+/// The masking key: any will do, zero would hide a server that does not unmask.
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// The largest message a server may send us: a page of 500 messages of 64 KiB.
+const MAX_MESSAGE: usize = 64 << 20;
+
+/// How the connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// With a Close frame.
+    Close(u16, String),
+    /// Without.
+    Dropped,
+}
+
+/// One WebSocket connection.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    framing: Connection,
+    encoding: Encoding,
+    next_id: u32,
+    replies: HashMap<u32, Value>,
+    /// Errors without an id.
+    strays: VecDeque<Value>,
+    pushes: VecDeque<Value>,
+    end: Option<End>,
+    /// Whether pings are answered.
+    pub answers_pings: bool,
+    /// Pings that came.
+    pub pings: usize,
+    /// How many messages each frame brought, in order.
+    pub frames: Vec<usize>,
+    pub(crate) opening: Value,
+}
+
+impl Client {
+    /// A WebSocket without `connect`.
+    ///
+    /// # Panics
+    /// The upgrade fails.
+    pub fn open(address: SocketAddr, encoding: Encoding) -> Self {
+        let mut stream = TcpStream::connect(address).expect("the gateway listens");
+        stream.set_read_timeout(Some(LIMIT)).expect("not zero");
+        stream.set_write_timeout(Some(LIMIT)).expect("not zero");
+        stream.set_nodelay(true).expect("a TCP option");
+        let key = key_from(*b"not very random.");
+        let mut request = Vec::new();
+        write_request(&mut request, &address.to_string(), "/v1/ws", &key, encoding);
+        stream.write_all(&request).expect("the gateway reads");
+        let mut client = Self {
+            stream,
+            framing: Connection::new(Role::Client),
+            encoding,
+            next_id: 0,
+            replies: HashMap::new(),
+            strays: VecDeque::new(),
+            pushes: VecDeque::new(),
+            end: None,
+            answers_pings: true,
+            pings: 0,
+            frames: Vec::new(),
+            opening: Value::Null,
+        };
+        let mut head = Vec::new();
+        loop {
+            let mut piece = [0; 4 << 10];
+            let read = client
+                .stream
+                .read(&mut piece)
+                .expect("an answer to the upgrade");
+            assert_ne!(
+                read, 0,
+                "the gateway closes without an answer to the upgrade"
+            );
+            head.extend_from_slice(&piece[..read]);
+            if let Some(size) = parse_response(&head, &key, encoding).expect("an upgrade") {
+                client.take(&mut head[size..]);
+                return client;
+            }
+        }
+    }
+
+    /// The reply to `connect`.
+    pub fn opening(&self) -> &Value {
+        &self.opening
+    }
+
+    /// The session's name.
+    pub fn session(&self) -> &str {
+        self.opening["session"].as_str().unwrap_or_default()
+    }
+
+    /// The position in the reply to `connect`.
+    pub fn pos(&self) -> String {
+        self.opening["pos"]
+            .as_str()
+            .expect("connect gives a position")
+            .to_owned()
+    }
+
+    /// Sends a command without waiting; its id.
+    pub fn post(&mut self, command: &str, request: &Value) -> u32 {
+        self.next_id += 1;
+        let id = self.next_id;
+        self.post_raw(&[json!({"id": id, command: request})]);
+        id
+    }
+
+    /// Sends commands as they are, ids and all, in one frame.
+    pub fn post_raw(&mut self, commands: &[Value]) {
+        let frame = self.framed(commands);
+        self.write(&frame);
+    }
+
+    fn framed(&self, commands: &[Value]) -> Vec<u8> {
+        let mut payload = Vec::new();
+        for command in commands {
+            let text = command.to_string();
+            match self.encoding {
+                Encoding::Json => {
+                    payload.extend_from_slice(text.as_bytes());
+                    payload.push(b'\n');
+                }
+                Encoding::Proto => {
+                    Encoding::Json.decode_commands(text.as_bytes(), |command| {
+                        let command = command.expect("a command of this version");
+                        Encoding::Proto.encode_command(&command, &mut payload);
+                    });
+                }
+            }
+        }
+        let opcode = match self.encoding {
+            Encoding::Json => Opcode::Text,
+            Encoding::Proto => Opcode::Binary,
+        };
+        let mut frame = Vec::new();
+        write_frame(&mut frame, opcode, &payload, Some(MASK));
+        frame
+    }
+
+    /// Sends a frame of any payload.
+    pub fn write_frame(&mut self, opcode: Opcode, payload: &[u8]) {
+        let mut frame = Vec::new();
+        write_frame(&mut frame, opcode, payload, Some(MASK));
+        self.write(&frame);
+    }
+
+    /// Sends bytes.
+    ///
+    /// # Panics
+    /// The gateway does not take them.
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.stream
+            .write_all(bytes)
+            .expect("the gateway takes what is sent");
+    }
+
+    /// Sends a command and waits for its reply, good or bad.
+    pub fn ask(&mut self, command: &str, request: &Value) -> Value {
+        let id = self.post(command, request);
+        self.reply(id)
+    }
+
+    /// Sends a command that must succeed; what the reply holds.
+    ///
+    /// # Panics
+    /// It fails.
+    pub fn done(&mut self, command: &str, request: &Value) -> Value {
+        let mut reply = self.ask(command, request);
+        assert!(reply[command].is_object(), "{command} {request}: {reply}");
+        reply[command].take()
+    }
+
+    /// Sends a command that must fail; the error's code.
+    ///
+    /// # Panics
+    /// It succeeds.
+    pub fn refused(&mut self, command: &str, request: &Value) -> u64 {
+        let reply = self.ask(command, request);
+        error_code(&reply)
+    }
+
+    /// Waits for the reply with this id.
+    ///
+    /// # Panics
+    /// The connection ends before.
+    pub fn reply(&mut self, id: u32) -> Value {
+        loop {
+            if let Some(reply) = self.replies.remove(&id) {
+                return reply;
+            }
+            self.listen("a reply");
+        }
+    }
+
+    /// Waits for an error without an id.
+    pub fn stray(&mut self) -> Value {
+        loop {
+            if let Some(stray) = self.strays.pop_front() {
+                return stray;
+            }
+            self.listen("an error without an id");
+        }
+    }
+
+    /// Sends a text to a user.
+    pub fn send(&mut self, user: &str, text: &str) -> Value {
+        self.done("send", &json!({"user": user, "text": text}))
+    }
+
+    /// Moves own watermarks.
+    pub fn ack(&mut self, conversation: &str, marks: &Value) {
+        let mut request = marks.clone();
+        request["conversation"] = conversation.into();
+        self.done("ack", &request);
+    }
+
+    /// A round trip: everything pushed before it has arrived.
+    pub fn ping(&mut self) {
+        self.done("ping", &json!({}));
+    }
+
+    /// The next push.
+    pub fn push(&mut self) -> Value {
+        loop {
+            if let Some(push) = self.pushes.pop_front() {
+                return push;
+            }
+            self.listen("a push");
+        }
+    }
+
+    /// The next push that `wanted` picks; those before it stay in the queue.
+    pub fn expect_push(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut looked = 0;
+        loop {
+            if let Some(found) = self.pushes.iter().skip(looked).position(&wanted) {
+                let push = self.pushes.remove(looked + found);
+                return push.expect("it was found there");
+            }
+            looked = self.pushes.len();
+            self.listen("a certain push");
+        }
+    }
+
+    /// The next push, which must be of this kind.
+    ///
+    /// # Panics
+    /// It is of another.
+    pub fn push_of(&mut self, event: &str) -> Value {
+        let mut push = self.push();
+        assert!(push[event].is_object(), "not a {event}: {push}");
+        push[event].take()
+    }
+
+    /// Pushes that have come and that nobody has asked for.
+    pub fn waiting(&mut self) -> Vec<Value> {
+        self.pushes.drain(..).collect()
+    }
+
+    /// Waits for the end of the connection, reading what comes before it.
+    ///
+    /// # Panics
+    /// It does not end.
+    pub fn end(&mut self) -> End {
+        loop {
+            if let Some(end) = &self.end {
+                return end.clone();
+            }
+            self.listen("the end");
+        }
+    }
+
+    /// Closes as RFC 6455 asks and waits for the gateway to do so too.
+    ///
+    /// # Panics
+    /// It does not answer with our code.
+    pub fn close(mut self) {
+        let mut frame = Vec::new();
+        write_close(&mut frame, CloseCode::NORMAL, "", Some(MASK));
+        self.write(&frame);
+        assert_eq!(self.end(), End::Close(1000, String::new()));
+    }
+
+    /// Sends a command without waiting; its id, or nothing where the connection is gone.
+    pub fn try_post(&mut self, command: &str, request: &Value) -> Option<u32> {
+        self.next_id += 1;
+        let frame = self.framed(&[json!({"id": self.next_id, command: request})]);
+        self.stream
+            .write_all(&frame)
+            .is_ok()
+            .then_some(self.next_id)
+    }
+
+    /// Whether the end has not been heard of.
+    pub fn is_open(&self) -> bool {
+        self.end.is_none()
+    }
+
+    /// The replies that have come, after waiting for at least one or for the end.
+    pub fn replies(&mut self) -> HashMap<u32, Value> {
+        while self.replies.is_empty() && self.end.is_none() {
+            self.listen("a reply or the end");
+        }
+        std::mem::take(&mut self.replies)
+    }
+
+    /// The connection itself.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Reads once.
+    fn listen(&mut self, awaited: &str) {
+        if let Some(end) = &self.end {
+            panic!("waiting for {awaited}, but the connection has ended: {end:?}");
+        }
+        let mut piece = [0; 64 << 10];
+        match self.stream.read(&mut piece) {
+            Ok(0) => self.end = Some(End::Dropped),
+            Ok(read) => self.take(&mut piece[..read]),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                self.end = Some(End::Dropped);
+            }
+            Err(error) => panic!("nothing comes from the gateway: {error}"),
+        }
+    }
+
+    /// Takes bytes that came.
+    fn take(&mut self, mut input: &mut [u8]) {
+        let mut framing = std::mem::replace(&mut self.framing, Connection::new(Role::Client));
+        while let Some(event) = framing
+            .receive(&mut input, MAX_MESSAGE)
+            .expect("good frames")
+        {
+            match event {
+                Event::Message(_, payload) => self.messages(&payload),
+                Event::Ping(payload) => {
+                    self.pings += 1;
+                    if self.answers_pings {
+                        self.write_frame(Opcode::Pong, &payload);
+                    }
+                }
+                Event::Pong(_) => {}
+                Event::Close(code, reason) => {
+                    self.end = Some(End::Close(code.map_or(1005, |code| code.0), reason));
+                }
+            }
+        }
+        self.framing = framing;
+    }
+
+    fn messages(&mut self, payload: &[u8]) {
+        let mut messages: Vec<Value> = Vec::new();
+        match self.encoding {
+            Encoding::Json => {
+                let lines = payload.split(|&byte| byte == b'\n');
+                messages.extend(lines.map(|line| {
+                    serde_json::from_slice(line)
+                        .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(line)))
+                }));
+            }
+            Encoding::Proto => {
+                let read = Encoding::Proto.decode_server(payload, |message| {
+                    messages.push(serde_json::to_value(&message).expect("all have a JSON form"));
+                });
+                read.expect("messages of this version");
+            }
+        }
+        self.frames.push(messages.len());
+        for mut message in messages {
+            if message["push"].is_object() {
+                self.pushes.push_back(message["push"].take());
+                continue;
+            }
+            match message["id"].as_u64() {
+                Some(id) => {
+                    let id = u32::try_from(id).expect("ids are 32 bits");
+                    let twice = self.replies.insert(id, message);
+                    assert_eq!(twice, None, "two replies to one command");
+                }
+                None => self.strays.push_back(message),
+            }
+        }
+    }
+}
+
+/// The code of an error reply, whose other fields must fit it.
+///
+/// # Panics
+/// It is no error reply.
+pub fn error_code(reply: &Value) -> u64 {
+    let error = &reply["error"];
+    let code = error["code"]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no error: {reply}"));
+    let known = trunkline_proto::ErrorCode::ALL;
+    let known = known
+        .into_iter()
+        .find(|known| u64::from(known.code()) == code);
+    let known = known.unwrap_or_else(|| panic!("an unknown code: {reply}"));
+    assert_eq!(error["name"], known.name(), "{reply}");
+    assert_eq!(error["temporary"], known.temporary(), "{reply}");
+    assert!(
+        error["message"]
+            .as_str()
+            .is_some_and(|text| !text.is_empty()),
+        "{reply}"
+    );
+    code
+}

@@ -1,0 +1,94 @@
+//! How a client connects.
+
+use std::net::SocketAddr;
+
+use serde_json::{Map, Value, json};
+use trunkline_proto::Encoding;
+
+use crate::client::Client;
+
+/// Connections tried to land on a wanted shard: the kernel spreads them, so with two shards this
+/// fails once in 2^100 times.
+const TRIES: usize = 100;
+
+/// A client that is about to connect.
+#[derive(Debug, Clone)]
+pub struct Dial {
+    address: SocketAddr,
+    encoding: Encoding,
+    shard: Option<usize>,
+    extra: Map<String, Value>,
+}
+
+impl Dial {
+    /// To this address, in JSON, on any shard.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            encoding: Encoding::Json,
+            shard: None,
+            extra: Map::new(),
+        }
+    }
+
+    /// In this encoding.
+    #[must_use]
+    pub fn encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = encoding;
+        self
+    }
+
+    /// In protobuf.
+    #[must_use]
+    pub fn proto(self) -> Self {
+        self.encoding(Encoding::Proto)
+    }
+
+    /// On this shard.
+    #[must_use]
+    pub fn shard(mut self, shard: usize) -> Self {
+        self.shard = Some(shard);
+        self
+    }
+
+    /// With another field of `connect`.
+    #[must_use]
+    pub fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.extra.insert(field.to_owned(), value.into());
+        self
+    }
+
+    /// Going on from a position.
+    #[must_use]
+    pub fn since(self, pos: &str) -> Self {
+        self.with("since", pos)
+    }
+
+    /// A WebSocket without `connect`.
+    pub fn open(&self) -> Client {
+        Client::open(self.address, self.encoding)
+    }
+
+    /// A session.
+    ///
+    /// # Panics
+    /// `connect` fails, or never lands on the wanted shard.
+    pub fn connect(&self, user: &str, device: &str) -> Client {
+        let mut request = json!({"user": user, "device": device});
+        for (field, value) in &self.extra {
+            request[field] = value.clone();
+        }
+        for _ in 0..TRIES {
+            let mut client = self.open();
+            client.opening = client.done("connect", &request);
+            let wanted = self
+                .shard
+                .is_none_or(|shard| client.session().split('-').next() == Some(&shard.to_string()));
+            if wanted {
+                return client;
+            }
+            client.close();
+        }
+        panic!("no connection to shard {:?}", self.shard);
+    }
+}

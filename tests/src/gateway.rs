@@ -1,0 +1,241 @@
+//! A real gateway process.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::dial::Dial;
+use crate::http;
+use crate::process::{Exit, Process, program};
+
+/// How a gateway is to be started.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    flags: BTreeMap<String, String>,
+    environment: Vec<(String, String)>,
+    descriptors: Option<u64>,
+}
+
+impl Default for Setup {
+    /// Free ports, two shards, users name themselves.
+    fn default() -> Self {
+        let setup = Self {
+            flags: BTreeMap::new(),
+            environment: Vec::new(),
+            descriptors: None,
+        };
+        setup
+            .flag("listen", "127.0.0.1:0")
+            .flag("control", "127.0.0.1:0")
+            .flag("shards", "2")
+            .flag("dev-auth", "true")
+    }
+}
+
+impl Setup {
+    /// With a flag, in place of an earlier one of this name.
+    #[must_use]
+    pub fn flag(mut self, name: &str, value: impl ToString) -> Self {
+        self.flags.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    /// Without a flag.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.flags.remove(name);
+        self
+    }
+
+    /// With an environment variable.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With a descriptor limit, soft and hard.
+    #[must_use]
+    pub fn descriptors(mut self, limit: u64) -> Self {
+        self.descriptors = Some(limit);
+        self
+    }
+
+    /// The command line of a subcommand with these flags.
+    pub fn command(&self, subcommand: &str) -> Command {
+        let mut command = match self.descriptors {
+            None => Command::new(program()),
+            // A limit is set by the process itself before it becomes the gateway; setting it
+            // between fork and exec from here would need unsafe code.
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+                shell.args(["-c", &script]).arg(program());
+                shell
+            }
+        };
+        for (name, _) in std::env::vars() {
+            if name.starts_with("TRUNKLINE_") {
+                command.env_remove(name);
+            }
+        }
+        command.arg(subcommand);
+        for (name, value) in &self.flags {
+            command.arg(format!("--{name}={value}"));
+        }
+        command.envs(self.environment.iter().cloned());
+        command
+    }
+
+    /// Runs a subcommand that ends by itself.
+    pub fn run(&self, subcommand: &str) -> Exit {
+        Process::start(&mut self.command(subcommand)).ended()
+    }
+
+    /// Starts a gateway with a data folder of its own, which outlives its processes.
+    ///
+    /// # Panics
+    /// It does not get ready.
+    pub fn start(self) -> Gateway {
+        let folder = TempDir::with_prefix("trunkline-test-").expect("a folder can be made");
+        let data = folder.path().join("data");
+        let mut gateway = self.start_on(&data);
+        gateway.folder = Some(folder);
+        gateway
+    }
+
+    /// Starts a gateway on a data folder of the caller's.
+    ///
+    /// # Panics
+    /// It does not get ready.
+    pub fn start_on(self, data: &Path) -> Gateway {
+        let setup = self.flag("data", data.display());
+        let (process, ready) = launch(&setup);
+        Gateway {
+            setup,
+            process,
+            ready,
+            data: data.to_owned(),
+            folder: None,
+        }
+    }
+}
+
+/// The line that a gateway prints once clients can connect, taken apart.
+#[derive(Debug, Clone)]
+struct Ready {
+    line: String,
+    ws: SocketAddr,
+    control: SocketAddr,
+}
+
+fn launch(setup: &Setup) -> (Process, Ready) {
+    let mut process = Process::start(&mut setup.command("serve"));
+    let Some(line) = process.line() else {
+        panic!("the gateway does not get ready: {:?}", process.ended());
+    };
+    let address = |name: &str, before: &str, after: &str| {
+        let word = line.split(' ').find_map(|word| word.strip_prefix(name));
+        let address = word.and_then(|url| url.strip_prefix(before)?.strip_suffix(after));
+        address
+            .and_then(|address| address.parse().ok())
+            .unwrap_or_else(|| panic!("{line:?} lacks {name}"))
+    };
+    assert!(line.starts_with("ready "), "{line:?}");
+    let ready = Ready {
+        ws: address("ws=", "ws://", "/v1/ws"),
+        control: address("control=", "http://", ""),
+        line,
+    };
+    (process, ready)
+}
+
+/// A gateway process and its data folder.
+#[derive(Debug)]
+pub struct Gateway {
+    setup: Setup,
+    process: Process,
+    ready: Ready,
+    data: PathBuf,
+    folder: Option<TempDir>,
+}
+
+impl Gateway {
+    /// A gateway as [`Setup::default`] says.
+    pub fn start() -> Self {
+        Setup::default().start()
+    }
+
+    /// Where WebSockets connect.
+    pub fn ws(&self) -> SocketAddr {
+        self.ready.ws
+    }
+
+    /// Where HTTP is served.
+    pub fn control(&self) -> SocketAddr {
+        self.ready.control
+    }
+
+    /// The line it printed when it was ready.
+    pub fn ready_line(&self) -> &str {
+        &self.ready.line
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Its process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// A client that is about to connect.
+    pub fn dial(&self) -> Dial {
+        Dial::new(self.ready.ws)
+    }
+
+    /// A number of /metrics by its name with labels, such as `trunkline_acks_total`.
+    pub fn metric(&self, name: &str) -> f64 {
+        http::metric(self.ready.control, name)
+    }
+
+    /// Asks it to stop (SIGTERM) without waiting.
+    pub fn ask_to_stop(&self) {
+        self.process.signal(Signal::SIGTERM);
+    }
+
+    /// Waits until it ends by itself.
+    pub fn ended(&mut self) -> Exit {
+        self.process.ended()
+    }
+
+    /// Stops it with SIGTERM.
+    ///
+    /// # Panics
+    /// It does not end, or not with status 0.
+    pub fn stop(&mut self) -> Exit {
+        self.ask_to_stop();
+        let exit = self.ended();
+        assert!(exit.status.success(), "{exit:?}");
+        exit
+    }
+
+    /// Ends it the hard way (SIGKILL).
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on the same folder, after [`Gateway::stop`] or [`Gateway::kill`].
+    ///
+    /// # Panics
+    /// It does not get ready.
+    pub fn start_again(&mut self) {
+        (self.process, self.ready) = launch(&self.setup);
+    }
+}

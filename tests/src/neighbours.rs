@@ -1,0 +1,52 @@
+//! Two users whom nothing may disturb.
+
+use serde_json::json;
+
+use crate::client::Client;
+use crate::gateway::Gateway;
+
+/// Two connections on two shards that chat, and notice whatever goes wrong with it.
+#[derive(Debug)]
+pub struct Neighbours {
+    ann: Client,
+    ben: Client,
+    said: u64,
+}
+
+impl Neighbours {
+    /// Lets them connect.
+    pub fn of(gateway: &Gateway) -> Self {
+        Self {
+            ann: gateway.dial().shard(0).connect("neighbour.ann", "tv"),
+            ben: gateway
+                .dial()
+                .proto()
+                .shard(1)
+                .connect("neighbour.ben", "pc"),
+            said: 0,
+        }
+    }
+
+    /// A word each way, on the connections they began with.
+    ///
+    /// # Panics
+    /// Anything is not as if they were alone.
+    pub fn chat(&mut self) {
+        for to_ben in [true, false] {
+            self.said += 1;
+            let text = format!("word {}", self.said);
+            let (from, to, name) = if to_ben {
+                (&mut self.ann, &mut self.ben, "neighbour.ben")
+            } else {
+                (&mut self.ben, &mut self.ann, "neighbour.ann")
+            };
+            assert_eq!(from.send(name, &text)["seq"], json!(self.said));
+            let heard = to.push_of("message");
+            assert_eq!(
+                (&heard["seq"], &heard["text"]),
+                (&json!(self.said), &json!(text))
+            );
+            assert_eq!((from.waiting(), to.waiting()), (vec![], vec![]));
+        }
+    }
+}

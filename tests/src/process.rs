@@ -1,0 +1,200 @@
+//! Child processes of a test: bounded, heard, and gone when the test is.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::wait::{self, LIMIT};
+
+/// What is kept of a process's standard error.
+const KEPT: usize = 1 << 20;
+
+/// A running child. Dropping it kills it.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    stderr: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// A process that has ended.
+#[derive(Debug)]
+pub struct Exit {
+    /// How.
+    pub status: ExitStatus,
+    /// What it printed that nobody had read.
+    pub stdout: String,
+    /// What it said on standard error.
+    pub stderr: String,
+}
+
+impl Process {
+    /// Starts a program that reads nothing and whose output is heard.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    pub fn start(command: &mut Command) -> Self {
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let (tell, lines) = channel();
+        let out = child.stdout.take().expect("the output is a pipe");
+        let mut err = child.stderr.take().expect("the errors are a pipe");
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let kept = Arc::clone(&stderr);
+        let readers = vec![
+            std::thread::spawn(move || {
+                for line in BufReader::new(out).lines() {
+                    let Ok(line) = line else { return };
+                    if tell.send(line).is_err() {
+                        return;
+                    }
+                }
+            }),
+            std::thread::spawn(move || {
+                let mut piece = [0; 8 << 10];
+                while let Ok(n @ 1..) = err.read(&mut piece) {
+                    let mut kept = kept.lock().unwrap_or_else(|e| e.into_inner());
+                    if kept.len() < KEPT {
+                        kept.push_str(&String::from_utf8_lossy(&piece[..n]));
+                    }
+                }
+            }),
+        ];
+        Self {
+            child,
+            lines,
+            stderr,
+            readers,
+        }
+    }
+
+    /// The next line of its output; `None` once it has closed that.
+    ///
+    /// # Panics
+    /// No line comes within [`LIMIT`].
+    pub fn line(&mut self) -> Option<String> {
+        match self.lines.recv_timeout(LIMIT) {
+            Ok(line) => Some(line),
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(error) => panic!("no output: {error}; it said:\n{}", self.stderr()),
+        }
+    }
+
+    /// What it has said on standard error so far.
+    pub fn stderr(&self) -> String {
+        self.stderr
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .clone()
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// It is not there.
+    pub fn signal(&self, signal: Signal) {
+        let id = Pid::from_raw(self.child.id().cast_signed());
+        kill(id, signal).expect("the process is there");
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Panics
+    /// It does not end within [`LIMIT`].
+    pub fn ended(&mut self) -> Exit {
+        let child = &mut self.child;
+        let status = wait::until("a process to end", || {
+            child.try_wait().expect("a child can be waited for")
+        });
+        for reader in self.readers.drain(..) {
+            reader.join().expect("readers of output do not panic");
+        }
+        Exit {
+            status,
+            stdout: self
+                .lines
+                .try_iter()
+                .fold(String::new(), |all, line| all + &line + "\n"),
+            stderr: self.stderr(),
+        }
+    }
+
+    /// Ends it the hard way (SIGKILL).
+    pub fn kill(&mut self) -> Exit {
+        // It may be dead already.
+        let _ = self.child.kill();
+        self.ended()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let mut err = std::io::stderr().lock();
+            let said = self.stderr();
+            let _ = std::io::Write::write_all(
+                &mut err,
+                format!("--- process {} said:\n{said}---\n", self.child.id()).as_bytes(),
+            );
+        }
+    }
+}
+
+/// The root of the workspace.
+pub fn workspace() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package).to_owned()
+}
+
+/// The `trunkline` program of the sources as they are, built once per test process.
+///
+/// Cargo builds a package's own programs for its tests, not those of other packages.
+///
+/// # Panics
+/// It does not build.
+pub fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--package", "trunkline", "--bins"]);
+        cargo.current_dir(workspace()).stdin(Stdio::null());
+        let profile = if cfg!(debug_assertions) {
+            "debug"
+        } else {
+            cargo.arg("--release");
+            "release"
+        };
+        let built = cargo.output().expect("cargo can be started");
+        assert!(
+            built.status.success(),
+            "{cargo:?}: {}",
+            String::from_utf8_lossy(&built.stderr)
+        );
+        // This program is target/<profile>/deps/it-<hash>.
+        let own = std::env::current_exe().expect("a program has a path");
+        let program = own
+            .ancestors()
+            .nth(2)
+            .map(|folder| folder.join("trunkline"));
+        let program = program.expect("test programs stand two folders deep");
+        assert!(program.is_file(), "{}: {profile}", program.display());
+        program
+    })
+}

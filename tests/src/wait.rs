@@ -1,0 +1,25 @@
+//! Waiting for a condition, never for a time.
+
+use std::time::{Duration, Instant};
+
+/// The most that anything may take. Far above what a busy machine needs: reaching it means that
+/// the condition never comes.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long to sleep between two looks at a condition that nobody signals.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Looks until `condition` gives something.
+///
+/// # Panics
+/// It gives nothing within [`LIMIT`].
+pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    while began.elapsed() < LIMIT {
+        if let Some(found) = condition() {
+            return found;
+        }
+        std::thread::sleep(LOOK);
+    }
+    panic!("waited {LIMIT:?} for {what}");
+}
