@@ -1,3 +1,6 @@
 //! Integration tests against real gateway processes, by subject.
 
 mod chat;
+mod crash;
+mod idempotency;
+mod startup;

@@ -1,0 +1,112 @@
+//! What a gateway refuses to start with, and how it says so.
+
+use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::process::Exit;
+
+/// It must end with `code` and say each of `words`.
+fn check(exit: &Exit, code: i32, words: &[&str]) {
+    assert_eq!(exit.status.code(), Some(code), "{exit:?}");
+    assert_eq!(exit.stdout, "", "nothing is ready: {exit:?}");
+    for word in words {
+        assert!(
+            exit.stderr.contains(word),
+            "{word:?} is not in {}",
+            exit.stderr
+        );
+    }
+}
+
+#[test]
+fn a_second_gateway_on_the_folder() {
+    let mut first = Gateway::start();
+    let data = first.data().to_str().expect("a path in UTF-8").to_owned();
+    let second = Setup::default().flag("data", &data);
+    check(&second.run("serve"), 1, &[&data, "in use"]);
+    let mut alice = first.dial().connect("alice", "phone");
+    assert_eq!(alice.send("bob", "still here")["seq"], 1);
+    first.stop();
+    // The folder is free as soon as the first one has ended.
+    let second = second.start_on(first.data());
+    assert_eq!(
+        second.dial().connect("alice", "phone").send("bob", "again")["seq"],
+        2
+    );
+}
+
+#[test]
+fn a_second_gateway_on_the_port() {
+    let first = Gateway::start();
+    let (ws, control) = (first.ws().to_string(), first.control().to_string());
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let other = Setup::default().flag("data", folder.path().join("d").display());
+    check(
+        &other.clone().flag("listen", &ws).run("serve"),
+        1,
+        &[&ws, "in use"],
+    );
+    check(
+        &other.clone().flag("control", &control).run("serve"),
+        1,
+        &[&control, "in use"],
+    );
+    // Neither attempt took a connection away from the first.
+    for _ in 0..20 {
+        first.dial().connect("alice", "phone").ping();
+    }
+}
+
+#[test]
+fn open_addresses_and_missing_authentication() {
+    let base = Setup::default().flag("data", "/nonexistent/never/made");
+    for flag in ["listen", "control"] {
+        let setup = base.clone().flag(flag, "0.0.0.0:0");
+        check(&setup.run("serve"), 2, &[flag, "0.0.0.0:0", "loopback"]);
+        check(&setup.run("check-config"), 2, &[flag, "loopback"]);
+    }
+    check(
+        &base.without("dev-auth").run("serve"),
+        2,
+        &["dev_auth", "--dev-auth"],
+    );
+}
+
+#[test]
+fn a_folder_that_cannot_be_made() {
+    let file = tempfile::NamedTempFile::new().expect("a file can be made");
+    let data = file.path().join("below").display().to_string();
+    check(
+        &Setup::default().flag("data", &data).run("serve"),
+        1,
+        &[&data],
+    );
+}
+
+#[test]
+fn ready_says_where_and_how() {
+    let gateway = Setup::default()
+        .flag("durability", "interval:50")
+        .flag("shards", 3)
+        .start();
+    let line = gateway.ready_line();
+    assert_ne!((gateway.ws().port(), gateway.control().port()), (0, 0));
+    let expected = format!(
+        "ready ws=ws://{}/v1/ws control=http://{} shards=3 durability=interval:50",
+        gateway.ws(),
+        gateway.control()
+    );
+    assert_eq!(line, expected);
+    gateway.dial().shard(2).connect("alice", "phone").ping();
+}
+
+#[test]
+fn a_fixed_port_is_free_again_after_a_restart() {
+    let mut first = Gateway::start();
+    let ws = first.ws();
+    // A connection that the gateway closes first leaves its port in TIME_WAIT.
+    let client = first.dial().connect("alice", "phone");
+    first.stop();
+    drop(client);
+    let second = Setup::default().flag("listen", ws).start_on(first.data());
+    assert_eq!(second.ws(), ws);
+    second.dial().connect("alice", "phone").ping();
+}
