@@ -4,3 +4,4 @@ mod chat;
 mod crash;
 mod idempotency;
 mod startup;
+mod third_party;
