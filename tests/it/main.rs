@@ -2,6 +2,10 @@
 
 mod chat;
 mod crash;
+mod history;
 mod idempotency;
+mod offline;
+mod order;
+mod receipts;
 mod startup;
 mod third_party;

@@ -48,6 +48,8 @@ pub struct Client {
     pub answers_pings: bool,
     /// Pings that came.
     pub pings: usize,
+    /// The payloads of pongs that came.
+    pub pongs: Vec<Vec<u8>>,
     /// How many messages each frame brought, in order.
     pub frames: Vec<usize>,
     pub(crate) opening: Value,
@@ -78,6 +80,7 @@ impl Client {
             end: None,
             answers_pings: true,
             pings: 0,
+            pongs: Vec::new(),
             frames: Vec::new(),
             opening: Value::Null,
         };
@@ -228,6 +231,31 @@ impl Client {
         self.done("send", &json!({"user": user, "text": text}))
     }
 
+    /// Sends many texts to a user, a hundred per frame; the replies in the order of the texts.
+    ///
+    /// # Panics
+    /// One of them fails.
+    pub fn send_all(&mut self, user: &str, texts: impl IntoIterator<Item = String>) -> Vec<Value> {
+        const PER_FRAME: usize = 100;
+        let mut texts = texts.into_iter().peekable();
+        let mut replies = Vec::new();
+        while texts.peek().is_some() {
+            let mut commands = Vec::new();
+            let first = self.next_id + 1;
+            for text in texts.by_ref().take(PER_FRAME) {
+                self.next_id += 1;
+                commands.push(json!({"id": self.next_id, "send": {"user": user, "text": text}}));
+            }
+            self.post_raw(&commands);
+            for id in first..=self.next_id {
+                let mut reply = self.reply(id);
+                assert!(reply["send"].is_object(), "{reply}");
+                replies.push(reply["send"].take());
+            }
+        }
+        replies
+    }
+
     /// Moves own watermarks.
     pub fn ack(&mut self, conversation: &str, marks: &Value) {
         let mut request = marks.clone();
@@ -276,6 +304,21 @@ impl Client {
     /// Pushes that have come and that nobody has asked for.
     pub fn waiting(&mut self) -> Vec<Value> {
         self.pushes.drain(..).collect()
+    }
+
+    /// Waits for the pong to a ping of ours.
+    pub fn pong(&mut self) -> Vec<u8> {
+        while self.pongs.is_empty() {
+            self.listen("a pong");
+        }
+        self.pongs.remove(0)
+    }
+
+    /// Waits until the gateway has pinged so often.
+    pub fn pinged(&mut self, times: usize) {
+        while self.pings < times {
+            self.listen("a ping");
+        }
     }
 
     /// Waits for the end of the connection, reading what comes before it.
@@ -361,7 +404,7 @@ impl Client {
                         self.write_frame(Opcode::Pong, &payload);
                     }
                 }
-                Event::Pong(_) => {}
+                Event::Pong(payload) => self.pongs.push(payload.into_owned()),
                 Event::Close(code, reason) => {
                     self.end = Some(End::Close(code.map_or(1005, |code| code.0), reason));
                 }

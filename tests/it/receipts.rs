@@ -1,0 +1,182 @@
+//! How far somebody has come, and who is told.
+
+use serde_json::{Value, json};
+use trunkline_tests::client::Client;
+use trunkline_tests::gateway::Gateway;
+
+const CONVERSATION: &str = "u:alice:bob";
+
+/// Two devices each, on two shards, in both encodings.
+struct Talk {
+    alice: [Client; 2],
+    bob: [Client; 2],
+}
+
+impl Talk {
+    fn open(gateway: &Gateway) -> Self {
+        let dial = gateway.dial();
+        let devices = |user: &str| {
+            [
+                dial.clone().shard(0).connect(user, "phone"),
+                dial.clone().shard(1).proto().connect(user, "tablet"),
+            ]
+        };
+        Self {
+            alice: devices("alice"),
+            bob: devices("bob"),
+        }
+    }
+
+    /// Bob's phone acknowledges. Every other connection must be told these marks next, or, where
+    /// nothing moved, the message sent after it.
+    fn check(&mut self, marks: &Value, pushed: Option<(u64, u64)>) {
+        let [phone, tablet] = &mut self.bob;
+        let [a0, a1] = &mut self.alice;
+        phone.ack(CONVERSATION, marks);
+        let mut receipts = Vec::new();
+        if let Some((delivered, read)) = pushed {
+            for client in [&mut *tablet, &mut *a0, &mut *a1] {
+                let receipt = client.push_of("receipt");
+                assert_eq!(receipt["conversation"], CONVERSATION);
+                assert_eq!(receipt["user"], "bob", "{marks}");
+                assert_eq!(
+                    (&receipt["delivered"], &receipt["read"]),
+                    (&json!(delivered), &json!(read)),
+                    "{marks}"
+                );
+                assert!(receipt["time"].as_u64().is_some_and(|time| time > 0));
+                receipts.push(receipt);
+            }
+        }
+        assert!(
+            receipts.windows(2).all(|pair| pair[0] == pair[1]),
+            "{receipts:?}"
+        );
+        // The connections are told in the order of the log: with this message next, nothing came
+        // before it that was not asked for, on the phone above all.
+        a0.send("bob", "marker");
+        for client in [a1, phone, tablet] {
+            assert_eq!(client.push_of("message")["text"], "marker", "{marks}");
+        }
+    }
+}
+
+#[test]
+fn watermarks_move_forward_and_everybody_else_is_told() {
+    let mut gateway = Gateway::start();
+    let mut talk = Talk::open(&gateway);
+    let begin = talk.alice[0].pos();
+    // Each case sends one more message, so the conversation is longer than these numbers.
+    talk.alice[0].send_all("bob", (0..10).map(|i| i.to_string()));
+    for client in [&mut talk.alice[1]].into_iter().chain(&mut talk.bob) {
+        (0..10).for_each(|_| drop(client.push_of("message")));
+    }
+    let cases = [
+        (json!({"delivered": 5}), Some((5, 0))),
+        (json!({"delivered": 5}), None),
+        (json!({"delivered": 3}), None),
+        (json!({"read": 4}), Some((5, 4))),
+        (json!({"read": 7}), Some((7, 7))),
+        (json!({"delivered": 6, "read": 2}), None),
+        (json!({"delivered": 9, "read": 7}), Some((9, 7))),
+        (json!({"delivered": 0, "read": 0}), None),
+        (json!({"delivered": 8, "read": 8}), Some((9, 8))),
+        (json!({"read": 10}), Some((10, 10))),
+    ];
+    for (marks, pushed) in &cases {
+        talk.check(marks, *pushed);
+    }
+    // What was never sent cannot have arrived: 10 messages and a marker per case.
+    let last = 10 + cases.len() as u64;
+    talk.check(&json!({"delivered": 1_000_000}), Some((last, 10)));
+    talk.check(&json!({"read": u64::MAX}), Some((last + 1, last + 1)));
+
+    // The watermarks are there after a restart, and so is the way they took.
+    for kill in [false, true] {
+        if kill {
+            gateway.kill();
+        } else {
+            gateway.stop();
+        }
+        gateway.start_again();
+        let mut talk = Talk::open(&gateway);
+        talk.check(&json!({"delivered": last + 1, "read": last + 1}), None);
+        let page = talk.alice[0].done("sync", &json!({"since": begin}));
+        let events = page["events"].as_array().expect("events").iter();
+        let marks: Vec<_> = events
+            .filter(|push| push["receipt"].is_object())
+            .map(|push| {
+                (
+                    push["receipt"]["delivered"].as_u64(),
+                    push["receipt"]["read"].as_u64(),
+                )
+            })
+            .collect();
+        let mut expected: Vec<_> = cases.iter().filter_map(|(_, pushed)| *pushed).collect();
+        expected.extend([(last, 10), (last + 1, last + 1)]);
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|(d, r)| (Some(d), Some(r)))
+            .collect();
+        assert_eq!(marks, expected);
+    }
+    let mut talk = Talk::open(&gateway);
+    talk.check(&json!({"read": last + 3}), Some((last + 3, last + 3)));
+}
+
+#[test]
+fn each_side_has_its_own() {
+    let gateway = Gateway::start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let mut bob = gateway.dial().proto().connect("bob", "phone");
+    alice.send("bob", "1");
+    bob.push_of("message");
+    bob.ack(CONVERSATION, &json!({"read": 1}));
+    let receipt = alice.push_of("receipt");
+    assert_eq!(
+        (&receipt["user"], &receipt["read"]),
+        (&json!("bob"), &json!(1))
+    );
+    alice.ack(CONVERSATION, &json!({"delivered": 1}));
+    let receipt = bob.push_of("receipt");
+    assert_eq!(receipt["user"], "alice");
+    assert_eq!(
+        (&receipt["delivered"], &receipt["read"]),
+        (&json!(1), &json!(0))
+    );
+}
+
+#[test]
+fn notes_to_oneself_are_acknowledged_once() {
+    let gateway = Gateway::start();
+    let mut phone = gateway.dial().shard(0).connect("alice", "phone");
+    let mut laptop = gateway.dial().shard(1).connect("alice", "laptop");
+    phone.send("alice", "note");
+    laptop.push_of("message");
+    laptop.ack("u:alice:alice", &json!({"read": 1}));
+    assert_eq!(phone.push_of("receipt")["read"], 1);
+    phone.send("alice", "another");
+    assert_eq!(laptop.push_of("message")["seq"], 2);
+    phone.ping();
+    assert_eq!(phone.waiting(), Vec::<Value>::new());
+}
+
+#[test]
+fn nothing_to_acknowledge() {
+    let gateway = Gateway::start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    alice.send("bob", "1");
+    assert_eq!(
+        alice.refused("ack", &json!({"conversation": CONVERSATION})),
+        107
+    );
+    assert_eq!(
+        alice.refused("ack", &json!({"conversation": "u:alice:zed", "read": 1})),
+        102
+    );
+    // The refused acknowledgement made no conversation.
+    assert_eq!(
+        alice.refused("history", &json!({"conversation": "u:alice:zed"})),
+        102
+    );
+}
