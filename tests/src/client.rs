@@ -334,6 +334,17 @@ impl Client {
         }
     }
 
+    /// Waits for the end of the stream behind the gateway's Close frame.
+    ///
+    /// # Panics
+    /// Anything comes before it.
+    pub fn ended(&mut self) {
+        let mut rest = Vec::new();
+        // A reset is an end too: it says that we were still sending.
+        let _ = self.stream.read_to_end(&mut rest);
+        assert_eq!(rest, b"", "frames behind the Close frame");
+    }
+
     /// Closes as RFC 6455 asks and waits for the gateway to do so too.
     ///
     /// # Panics

@@ -40,6 +40,22 @@ pub fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
     parsed.unwrap_or_else(|| panic!("no HTTP: {answer:?} ({ended:?})"))
 }
 
+/// Sends an upgrade request; the head of the answer.
+///
+/// # Panics
+/// None comes.
+pub fn upgrade(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).expect("the port is open");
+    stream.set_read_timeout(Some(LIMIT)).expect("not zero");
+    stream.write_all(request).expect("the server reads");
+    let (mut answer, mut byte) = (Vec::new(), [0]);
+    while !answer.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).expect("the head of an answer");
+        answer.push(byte[0]);
+    }
+    String::from_utf8(answer).expect("the head is text")
+}
+
 /// GET of a path.
 pub fn get(address: SocketAddr, path: &str) -> Answer {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");

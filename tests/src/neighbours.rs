@@ -10,19 +10,18 @@ use crate::gateway::Gateway;
 pub struct Neighbours {
     ann: Client,
     ben: Client,
+    names: [String; 2],
     said: u64,
 }
 
 impl Neighbours {
-    /// Lets them connect.
-    pub fn of(gateway: &Gateway) -> Self {
+    /// Lets them connect, under names of their own.
+    pub fn of(gateway: &Gateway, name: &str) -> Self {
+        let names = ["ann", "ben"].map(|who| format!("{name}.{who}"));
         Self {
-            ann: gateway.dial().shard(0).connect("neighbour.ann", "tv"),
-            ben: gateway
-                .dial()
-                .proto()
-                .shard(1)
-                .connect("neighbour.ben", "pc"),
+            ann: gateway.dial().shard(0).connect(&names[0], "tv"),
+            ben: gateway.dial().proto().shard(1).connect(&names[1], "pc"),
+            names,
             said: 0,
         }
     }
@@ -36,9 +35,9 @@ impl Neighbours {
             self.said += 1;
             let text = format!("word {}", self.said);
             let (from, to, name) = if to_ben {
-                (&mut self.ann, &mut self.ben, "neighbour.ben")
+                (&mut self.ann, &mut self.ben, &self.names[1])
             } else {
-                (&mut self.ben, &mut self.ann, "neighbour.ann")
+                (&mut self.ben, &mut self.ann, &self.names[0])
             };
             assert_eq!(from.send(name, &text)["seq"], json!(self.said));
             let heard = to.push_of("message");
