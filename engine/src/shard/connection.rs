@@ -37,6 +37,8 @@ pub(crate) struct Conn {
     pub(crate) dirty: bool,
     /// May have input that was not read.
     pub(crate) unread: bool,
+    /// The peer sends nothing more: read on until that end is reached.
+    pub(crate) ended: bool,
     /// Is not read until it has taken what waits for it.
     pub(crate) paused: bool,
     /// A ping of ours is not answered.
@@ -63,6 +65,7 @@ impl Conn {
             batch: false,
             dirty: false,
             unread: false,
+            ended: false,
             paused: false,
             pinged: false,
             next_page: None,

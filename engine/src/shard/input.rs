@@ -45,7 +45,7 @@ impl Core {
             }
             Err(_) => return self.doomed.push(slot),
         };
-        if read == buffer.len() {
+        if read == buffer.len() || conn.ended {
             self.read_later(slot, conn);
         }
         self.metrics.bytes_in.add(read as u64);

@@ -251,6 +251,8 @@ impl Shard {
             conn.out.blocked = false;
             self.core.flush(slot, conn);
         }
+        // The peer's end may come in the same edge as its last bytes, and no other tells of it.
+        conn.ended |= event.is_read_closed();
         if event.is_readable() || event.is_error() {
             match self.draining {
                 Drain::Finishing(_) => self.core.read_later(slot, conn),

@@ -1,0 +1,178 @@
+//! The workspace keeps its shape.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+use trunkline_tests::process::workspace;
+
+/// Which of our packages a package may use; those that are not named here, any.
+const ARROWS: [(&str, &[&str]); 4] = [
+    ("trunkline", &["trunkline-proto", "trunkline-storage"]),
+    ("trunkline-proto", &[]),
+    ("trunkline-storage", &[]),
+    ("trunkline-loadgen", &["trunkline-proto", "trunkline"]),
+];
+
+/// Packages that may use any other, and that none of the others may use.
+const OUTSIDE: [&str; 2] = ["trunkline-benches", "trunkline-tests"];
+
+/// The only file of the load generator that may know the gateway's crate.
+const LOCAL_GATEWAY: &str = "loadgen/src/local_gateway.rs";
+
+/// Most lines of a file.
+const LINES: usize = 600;
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn manifest(folder: &Path) -> Table {
+    let path = folder.join("Cargo.toml");
+    read(&path)
+        .parse()
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The folders of the workspace's packages.
+fn members() -> Vec<PathBuf> {
+    let root = manifest(&workspace());
+    let members = root["workspace"]["members"]
+        .as_array()
+        .expect("a list of members");
+    members
+        .iter()
+        .map(|member| workspace().join(member.as_str().expect("a path")))
+        .collect()
+}
+
+/// The dependencies of a package, of every kind and target, by the names of the packages.
+fn dependencies(manifest: &Table) -> Vec<String> {
+    let kinds = ["dependencies", "dev-dependencies", "build-dependencies"];
+    let targets = manifest.get("target").and_then(Value::as_table);
+    let targets = targets
+        .into_iter()
+        .flat_map(|targets| targets.values().filter_map(Value::as_table));
+    let mut found = Vec::new();
+    for table in targets.chain([manifest]) {
+        for dependency in kinds
+            .iter()
+            .filter_map(|kind| table.get(*kind)?.as_table())
+            .flatten()
+        {
+            let (name, wanted) = dependency;
+            let renamed = wanted.get("package").and_then(Value::as_str);
+            found.push(renamed.unwrap_or(name).to_owned());
+        }
+    }
+    found
+}
+
+/// Every Rust file of the workspace.
+fn sources() -> Vec<(String, String)> {
+    let mut folders = members();
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).expect("a folder can be listed");
+        for entry in entries {
+            let path = entry.expect("a folder can be listed").path();
+            if path.is_dir()
+                && !path.join("Cargo.toml").is_file()
+                && path.file_name() != Some("target".as_ref())
+            {
+                folders.push(path);
+            } else if path.extension() == Some("rs".as_ref()) {
+                let name = path
+                    .strip_prefix(workspace())
+                    .expect("a path below the workspace");
+                files.push((name.display().to_string(), read(&path)));
+            }
+        }
+    }
+    assert!(files.len() > 50, "only {} files found", files.len());
+    files
+}
+
+#[test]
+fn crates_depend_in_one_direction() {
+    let packages: BTreeMap<_, _> = members()
+        .iter()
+        .map(|folder| {
+            let manifest = manifest(folder);
+            let name = manifest["package"]["name"]
+                .as_str()
+                .expect("a name")
+                .to_owned();
+            (name, dependencies(&manifest))
+        })
+        .collect();
+    for name in ARROWS.iter().map(|(name, _)| name).chain(&OUTSIDE) {
+        assert!(
+            packages.contains_key(*name),
+            "{name} is not in the workspace"
+        );
+    }
+    for (name, uses) in &packages {
+        let ours: Vec<_> = uses
+            .iter()
+            .filter(|used| packages.contains_key(*used))
+            .collect();
+        let allowed = ARROWS.iter().find(|(package, _)| package == name);
+        match allowed {
+            Some((_, allowed)) => {
+                let other: Vec<_> = ours
+                    .iter()
+                    .filter(|used| !allowed.contains(&used.as_str()))
+                    .collect();
+                assert!(other.is_empty(), "{name} must not depend on {other:?}");
+            }
+            None => assert!(
+                OUTSIDE.contains(&name.as_str()),
+                "{name} is new: which may it use?"
+            ),
+        }
+    }
+}
+
+#[test]
+fn packages_share_the_lints() {
+    for folder in members() {
+        let shared = manifest(&folder)["lints"]["workspace"].as_bool();
+        assert_eq!(shared, Some(true), "{}", folder.display());
+    }
+    let root = manifest(&workspace());
+    assert_eq!(
+        root["workspace"]["lints"]["rust"]["unsafe_code"].as_str(),
+        Some("forbid")
+    );
+}
+
+#[test]
+fn the_load_generator_knows_the_gateway_in_one_file() {
+    for (name, text) in sources() {
+        if name.starts_with("loadgen/src/") && name != LOCAL_GATEWAY {
+            let used = text.lines().find(|line| line.contains("trunkline::"));
+            assert_eq!(used, None, "{name} names the gateway's crate");
+        }
+    }
+}
+
+#[test]
+fn files_stay_short_and_safe() {
+    // In two parts, so that this file does not hold the word.
+    let word = concat!("un", "safe");
+    for (name, text) in sources() {
+        let lines = text.lines().count();
+        assert!(
+            lines <= LINES,
+            "{name} has {lines} lines, more than {LINES}"
+        );
+        for line in text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+        {
+            let mut words = line.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+            assert!(!words.any(|found| found == word), "{name}: {line}");
+        }
+    }
+}

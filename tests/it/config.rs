@@ -1,0 +1,169 @@
+//! Flags, environment, file, defaults.
+
+use std::path::Path;
+
+use trunkline_tests::gateway::Setup;
+use trunkline_tests::process::Exit;
+
+/// No flags at all.
+fn bare() -> Setup {
+    let setup = Setup::default();
+    ["listen", "control", "shards", "dev-auth"]
+        .into_iter()
+        .fold(setup, |setup, flag| setup.without(flag))
+}
+
+/// A configuration file with these lines.
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a file can be made");
+    std::fs::write(file.path(), text).expect("a file can be written");
+    file
+}
+
+fn with_file(path: &Path) -> Setup {
+    bare().flag("config", path.display())
+}
+
+/// `check-config` must print this line.
+fn check(setup: &Setup, line: &str) {
+    let exit = setup.run("check-config");
+    assert!(exit.status.success(), "{exit:?}");
+    assert!(
+        exit.stdout.lines().any(|printed| printed == line),
+        "{line} is not in {}",
+        exit.stdout
+    );
+}
+
+/// `check-config` and `serve` must both refuse, for the same reason.
+fn check_refused(setup: &Setup, words: &[&str]) {
+    for subcommand in ["check-config", "serve"] {
+        let Exit {
+            status,
+            stdout,
+            stderr,
+        } = setup.run(subcommand);
+        assert_eq!((status.code(), stdout.as_str()), (Some(2), ""), "{stderr}");
+        for word in words {
+            assert!(stderr.contains(word), "{word:?} is not in {stderr}");
+        }
+    }
+}
+
+#[test]
+fn what_check_config_prints_resolves_to_itself() {
+    let odd = bare()
+        .flag("dev-auth", "true")
+        .flag("listen", "[::1]:17700")
+        .flag("durability", "interval:250")
+        .flag("shards", 7)
+        .flag("outbox-bytes", "3MB")
+        .flag("ping-interval", "1500ms")
+        .flag("log-format", "json")
+        .flag("log", "trunkline=debug,info")
+        .flag("data", "/srv/a \"quoted\" folder");
+    for setup in [bare().flag("dev-auth", "true"), odd] {
+        let first = setup.run("check-config");
+        assert!(first.status.success(), "{first:?}");
+        let printed = file(&first.stdout);
+        let second = with_file(printed.path()).run("check-config");
+        assert_eq!(second.stdout, first.stdout, "{second:?}");
+    }
+}
+
+#[test]
+fn flag_before_environment_before_file_before_default() {
+    let file = file("dev_auth = true\nshards = 5\nping_interval = \"9s\"\ntext_bytes = \"5KiB\"\n");
+    let base = with_file(file.path());
+    let environment = base
+        .clone()
+        .environment("TRUNKLINE_SHARDS", "6")
+        .environment("TRUNKLINE_PING_INTERVAL", "8s");
+    let flag = environment.clone().flag("shards", 7);
+    check(&base, "shards = 5");
+    check(&base, "listen = \"127.0.0.1:7700\"");
+    check(&environment, "shards = 6");
+    check(&flag, "shards = 7");
+    check(&flag, "ping_interval = \"8s\"");
+    check(&flag, "text_bytes = \"5KiB\"");
+    check(&flag, "pong_timeout = \"10s\"");
+    // The file itself can be named by the environment, and a gateway runs on all of it.
+    let path = file.path().to_str().expect("a path in UTF-8");
+    let named = bare().environment("TRUNKLINE_CONFIG", path);
+    check(&named, "shards = 5");
+    let free = ["listen", "control"]
+        .into_iter()
+        .fold(named, |setup, flag| setup.flag(flag, "127.0.0.1:0"));
+    let gateway = free.environment("TRUNKLINE_SHARDS", "1").start();
+    assert!(
+        gateway.ready_line().contains(" shards=1 "),
+        "{}",
+        gateway.ready_line()
+    );
+    let client = gateway.dial().connect("alice", "phone");
+    assert_eq!(
+        (
+            &client.opening()["ping_ms"],
+            &client.opening()["limits"]["text_bytes"]
+        ),
+        (&9_000.into(), &5_120.into())
+    );
+}
+
+#[test]
+fn what_is_wrong_and_where() {
+    let in_file = [
+        ("dev_auth = true\n\nshard = 4\n", vec!["line 3", "shard"]),
+        (
+            "dev_auth = true\nshards = \"many\"\n",
+            vec!["line 2", "many"],
+        ),
+        (
+            "ping_interval = \"25\"\ndev_auth = true\n",
+            vec!["line 1", "needs a unit"],
+        ),
+        (
+            "dev_auth = true\noutbox_bytes = \"64kb\"\n",
+            vec!["line 2", "KiB"],
+        ),
+        (
+            "dev_auth = true\ndurability = \"fast\"\n",
+            vec!["line 2", "interval:"],
+        ),
+        ("dev_auth = true\nlisten = \"localhost\"\n", vec!["line 2"]),
+        ("dev_auth = true\n[shards\n", vec!["line 2"]),
+    ];
+    for (text, mut words) in in_file {
+        let file = file(text);
+        let path = file.path().display().to_string();
+        words.push(&path);
+        check_refused(&with_file(file.path()), &words);
+    }
+    let base = bare().flag("dev-auth", "true");
+    let by_flag = [
+        ("shards", "0", vec!["shards", "1 to"]),
+        ("shards", "many", vec!["--shards", "many"]),
+        (
+            "max-connections",
+            "0",
+            vec!["max_connections", "at least 1"],
+        ),
+        ("message-bytes", "100MiB", vec!["message_bytes", "8MiB"]),
+        ("text-bytes", "2MiB", vec!["text_bytes"]),
+        ("outbox-bytes", "1KiB", vec!["outbox_bytes", "4KiB"]),
+        ("pong-timeout", "1ms", vec!["pong_timeout", "100ms"]),
+        ("durability", "interval:0", vec!["--durability", "60000"]),
+        ("nonsense", "1", vec!["--nonsense"]),
+    ];
+    for (flag, value, words) in by_flag {
+        check_refused(&base.clone().flag(flag, value), &words);
+    }
+    check_refused(
+        &with_file(Path::new("/nonexistent/trunkline.toml")),
+        &["/nonexistent/trunkline.toml", "No such file"],
+    );
+    check_refused(
+        &base.environment("TRUNKLINE_SHARDS", "x"),
+        &["shards", "'x'"],
+    );
+}

@@ -1,0 +1,178 @@
+//! The control port: health, and numbers that agree with what clients saw.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+use trunkline_proto::frame::Opcode;
+use trunkline_tests::gateway::Gateway;
+use trunkline_tests::gateway::Setup;
+use trunkline_tests::http;
+use trunkline_tests::wait;
+
+/// The metric must have this value.
+fn check(gateway: &Gateway, name: &str, value: u64) {
+    assert_eq!(gateway.metric(name), value as f64, "{name}");
+}
+
+/// The metric must come to this value.
+fn check_becomes(gateway: &Gateway, name: &str, value: u64) {
+    wait::until(&format!("{name} to be {value}"), || {
+        (gateway.metric(name) == value as f64).then_some(())
+    });
+}
+
+#[test]
+fn health() {
+    let gateway = Gateway::start();
+    for (path, status, body) in [
+        ("/healthz", 200, "ok\n"),
+        ("/readyz", 200, "ready\n"),
+        ("/", 404, ""),
+        ("/metric", 404, ""),
+    ] {
+        let answer = http::get(gateway.control(), path);
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (status, body),
+            "{path}"
+        );
+    }
+    let post = format!(
+        "POST /healthz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        gateway.control()
+    );
+    assert_eq!(
+        http::exchange(gateway.control(), post.as_bytes()).status,
+        405
+    );
+    let metrics = http::get(gateway.control(), "/metrics");
+    assert!(
+        metrics.head.contains("application/openmetrics-text"),
+        "{}",
+        metrics.head
+    );
+    assert!(metrics.body.ends_with("# EOF\n"), "{}", metrics.body);
+    assert!(gateway.metric("process_resident_memory_bytes") > 1e6);
+    check(&gateway, "trunkline_store_writable", 1);
+}
+
+#[test]
+fn numbers_agree_with_what_clients_saw() {
+    let gateway = Gateway::start();
+    let dial = gateway.dial();
+    let mut alice = dial.clone().connect("alice", "phone");
+    let mut tablet = dial.clone().proto().connect("alice", "tablet");
+    let mut bob = dial.clone().connect("bob", "phone");
+    let begin = bob.pos();
+    let sent = alice.send_all("bob", (0..150).map(|i| i.to_string())).len() as u64;
+    for _ in 0..3 {
+        alice.done("send", &json!({"user": "bob", "key": "k", "text": "once"}));
+    }
+    bob.ack("u:alice:bob", &json!({"delivered": 100}));
+    bob.ack("u:alice:bob", &json!({"read": 100}));
+    bob.ack("u:alice:bob", &json!({"read": 100}));
+    for code in [102, 102, 107] {
+        let request = if code == 102 {
+            json!({"conversation": "u:alice:zed"})
+        } else {
+            json!({"conversation": "zed"})
+        };
+        assert_eq!(alice.refused("history", &request), code);
+    }
+    alice.ping();
+    // Each was pushed all messages or none, and both receipts or none.
+    let mut pushes = [0, 0];
+    for client in [&mut alice, &mut tablet, &mut bob] {
+        client.ping();
+        for push in client.waiting() {
+            pushes[usize::from(push["receipt"].is_object())] += 1;
+        }
+    }
+    assert_eq!(pushes, [2 * (sent + 1), 4]);
+    check(&gateway, "trunkline_messages_total", sent + 1);
+    check(&gateway, "trunkline_receipts_total", 2);
+    check(&gateway, "trunkline_duplicates_total", 2);
+    check(&gateway, "trunkline_acks_total", sent + 3);
+    check(
+        &gateway,
+        "trunkline_pushes_total{event=\"message\"}",
+        pushes[0],
+    );
+    check(
+        &gateway,
+        "trunkline_pushes_total{event=\"receipt\"}",
+        pushes[1],
+    );
+    check(&gateway, "trunkline_errors_total{error=\"unknown\"}", 2);
+    check(&gateway, "trunkline_errors_total{error=\"bad_request\"}", 1);
+    check(&gateway, "trunkline_errors_total{error=\"internal\"}", 0);
+    check(&gateway, "trunkline_store_records_total", sent + 3);
+    check(&gateway, "trunkline_gaps_total", 0);
+    check(&gateway, "trunkline_conversations", 1);
+    // connect of three, what was sent, acks, refused reads, pings.
+    check(
+        &gateway,
+        "trunkline_commands_total",
+        3 + sent + 3 + 3 + 3 + 4,
+    );
+    check(&gateway, "trunkline_sessions", 3);
+    check(&gateway, "trunkline_connections", 3);
+    // What is pushed while catching up is counted too.
+    let mut again = dial.since(&begin).connect("bob", "tablet");
+    for _ in 0..sent + 1 {
+        again.push_of("message");
+    }
+    again.push_of("receipt");
+    again.push_of("receipt");
+    check(
+        &gateway,
+        "trunkline_pushes_total{event=\"message\"}",
+        pushes[0] + sent + 1,
+    );
+    check(
+        &gateway,
+        "trunkline_pushes_total{event=\"receipt\"}",
+        pushes[1] + 2,
+    );
+    check(&gateway, "trunkline_sessions", 4);
+    let idle = gateway.dial().open();
+    check_becomes(&gateway, "trunkline_connections", 5);
+    check(&gateway, "trunkline_sessions", 4);
+    for client in [alice, tablet, bob, again, idle] {
+        client.close();
+    }
+    check_becomes(&gateway, "trunkline_connections", 0);
+    check(&gateway, "trunkline_sessions", 0);
+    check(&gateway, "trunkline_accepted_total", 5);
+}
+
+/// Connections that end without a Close frame are noticed when they do, not at the next ping.
+#[test]
+fn who_vanishes_is_gone() {
+    let gateway = Setup::default()
+        .flag("ping-interval", "24h")
+        .flag("connect-timeout", "24h")
+        .flag("handshake-timeout", "24h")
+        .start();
+    let mut bob = gateway.dial().connect("bob", "phone");
+    for text in ["one", "two", "three"] {
+        let mut alice = gateway.dial().connect("alice", "phone");
+        let mut quiet = gateway.dial().connect("alice", "tablet");
+        let idle = gateway.dial().open();
+        let mut half = TcpStream::connect(gateway.ws()).expect("the gateway listens");
+        check_becomes(&gateway, "trunkline_connections", 5);
+        // Asleep, it finds the last words and the end of each at once.
+        gateway.process().signal(Signal::SIGSTOP);
+        alice.post("send", &json!({"user": "bob", "text": text}));
+        // Words that nobody answers: no write that fails tells the gateway either.
+        quiet.write_frame(Opcode::Pong, b"");
+        half.write_all(b"GET /v1/ws").expect("the kernel takes it");
+        drop((alice, quiet, idle, half));
+        gateway.process().signal(Signal::SIGCONT);
+        assert_eq!(bob.push_of("message")["text"], text);
+        check_becomes(&gateway, "trunkline_connections", 1);
+        check(&gateway, "trunkline_sessions", 1);
+    }
+}

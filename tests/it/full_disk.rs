@@ -1,0 +1,180 @@
+//! A disk without room: writing is refused, reading goes on, and room heals it.
+
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use serde_json::{Value, json};
+use trunkline_tests::client::Client;
+use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::{http, wait};
+
+/// Room for the store's first segment of 64 MiB, none for a second.
+const SMALL: &str = "size=100m";
+
+/// Room for more segments and the reserve of 256 MiB that the store leaves.
+const LARGE: &str = "size=600m";
+
+/// Mounts a tmpfs that only this thread and its children see: it goes when they do, however they
+/// end.
+fn mount_small(folder: &Path) -> Result<(), Errno> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
+    mount(
+        Some("tmpfs"),
+        folder,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some(SMALL),
+    )
+}
+
+fn enlarge(folder: &Path) {
+    let resized = mount(
+        None::<&str>,
+        folder,
+        None::<&str>,
+        MsFlags::MS_REMOUNT,
+        Some(LARGE),
+    );
+    resized.expect("what may be mounted may be resized");
+}
+
+#[test]
+fn writing_is_refused_reading_goes_on() {
+    // The mount must not reach the other tests' threads.
+    let thread = std::thread::spawn(|| {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        mount_small(folder.path()).map(|()| fill_and_heal(folder.path()))
+    });
+    match thread.join() {
+        Ok(Ok(())) => {}
+        Ok(Err(error @ (Errno::EPERM | Errno::EACCES | Errno::ENOSYS))) => {
+            println!("skipped: a small disk cannot be mounted here ({error}); root may");
+        }
+        Ok(Err(error)) => panic!("mounting a small disk: {error}"),
+        Err(panicked) => std::panic::resume_unwind(panicked),
+    }
+}
+
+/// Sends large messages until one is refused; how many were not.
+fn fill(alice: &mut Client, media: &Value) -> u64 {
+    // A hundred are more than a segment holds.
+    for stored in 0..100 {
+        let reply = alice.ask("send", &json!({"user": "bob", "media": media}));
+        if !reply["send"].is_object() {
+            assert_eq!(trunkline_tests::client::error_code(&reply), 116);
+            return stored;
+        }
+        assert_eq!(reply["send"]["seq"], stored + 1);
+    }
+    panic!("the disk does not fill up");
+}
+
+fn check_refused(gateway: &Gateway, alice: &mut Client, bob: &mut Client, stored: u64) {
+    let conversation = "u:alice:bob";
+    // A small one may still fit behind the last large one; a large one never does.
+    for _ in 0..3 {
+        let data = "A".repeat(4 << 20);
+        assert_eq!(
+            alice.refused(
+                "send",
+                &json!({"user": "bob", "media": {"type": "a/b", "data": data}})
+            ),
+            116
+        );
+    }
+    let page = bob.done(
+        "history",
+        &json!({"conversation": conversation, "limit": 1}),
+    );
+    assert_eq!(page["last"], stored);
+    assert_eq!(page["messages"][0]["seq"], stored);
+    let one = bob.done("get", &json!({"conversation": conversation, "seq": 1}));
+    assert_eq!(one["message"]["seq"], 1);
+    assert_eq!(
+        bob.done("sync", &json!({"since": "0", "limit": 1}))["more"],
+        true
+    );
+    let (health, ready) = (
+        http::get(gateway.control(), "/healthz"),
+        http::get(gateway.control(), "/readyz"),
+    );
+    assert_eq!(
+        (health.status, health.body.contains("full")),
+        (200, true),
+        "{health:?}"
+    );
+    assert_eq!(
+        (ready.status, ready.body.contains("full")),
+        (503, true),
+        "{ready:?}"
+    );
+    assert_eq!(gateway.metric("trunkline_store_writable"), 0.0);
+}
+
+fn fill_and_heal(folder: &Path) {
+    let setup = Setup::default().flag("message-bytes", "8MiB");
+    let mut gateway = setup.start_on(&folder.join("data"));
+    let mut alice = gateway.dial().shard(0).connect("alice", "phone");
+    let mut bob = gateway.dial().shard(1).connect("bob", "phone");
+    let media = json!({"type": "a/b", "data": "A".repeat(4 << 20)});
+    let mut stored = fill(&mut alice, &media);
+    assert!(stored > 5, "a segment holds more than that: {stored}");
+    check_refused(&gateway, &mut alice, &mut bob, stored);
+    // Small things, until not even they fit: then watermarks are refused too, and stay.
+    wait::until("the last bytes to be filled", || {
+        let reply = alice.ask("send", &json!({"user": "bob", "text": "x".repeat(60_000)}));
+        stored += u64::from(reply["send"].is_object());
+        reply["error"].is_object().then_some(())
+    });
+    wait::until("the last gap to be filled", || {
+        let reply = alice.ask("send", &json!({"user": "bob", "text": ""}));
+        stored += u64::from(reply["send"].is_object());
+        reply["error"].is_object().then_some(())
+    });
+    let marks = json!({"conversation": "u:alice:bob", "read": stored});
+    assert_eq!(bob.refused("ack", &marks), 116);
+    assert_eq!(
+        bob.refused("ack", &marks),
+        116,
+        "what was refused did not happen"
+    );
+    gateway.stop();
+    // It starts without room, too.
+    gateway.start_again();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let mut bob = gateway.dial().connect("bob", "phone");
+    assert_eq!(
+        alice.refused("send", &json!({"user": "bob", "media": media})),
+        116
+    );
+
+    enlarge(folder);
+    wait::until("sends to succeed again", || {
+        let reply = alice.ask("send", &json!({"user": "bob", "media": media}));
+        // Nothing that was refused took a sequence.
+        reply["send"]
+            .is_object()
+            .then(|| assert_eq!(reply["send"]["seq"], stored + 1))
+    });
+    bob.push_of("message");
+    bob.ack("u:alice:bob", &json!({"read": stored}));
+    let receipt = alice.push_of("receipt");
+    assert_eq!(
+        (&receipt["user"], &receipt["read"]),
+        (&json!("bob"), &json!(stored))
+    );
+    assert_eq!(http::get(gateway.control(), "/readyz").status, 200);
+    gateway.kill();
+    gateway.start_again();
+    let mut bob = gateway.dial().connect("bob", "phone");
+    let page = bob.done(
+        "history",
+        &json!({"conversation": "u:alice:bob", "limit": 1}),
+    );
+    assert_eq!(page["last"], stored + 1);
+    gateway.stop();
+}
