@@ -1,157 +1,26 @@
 //! `kill -9` under load: whatever was acknowledged is there, and only once.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-
-use serde_json::{Value, json};
-use trunkline_tests::client::{Client, End};
+use trunkline_tests::client::End;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::random::Random;
-use trunkline_tests::wait;
 
-const SENDERS: usize = 4;
+use crate::load;
+
 const ROUNDS: usize = 5;
-
-/// Commands that a sender has under way.
-const WINDOW: usize = 32;
-
-/// What one sender knows of its messages, by text.
-#[derive(Debug, Default)]
-struct Sent {
-    acknowledged: BTreeMap<String, Value>,
-    /// Sent, and never answered.
-    unknown: Vec<String>,
-}
-
-impl Sent {
-    fn settle(&mut self, under_way: &mut HashMap<u32, String>, replies: HashMap<u32, Value>) {
-        for (id, mut reply) in replies {
-            let text = under_way.remove(&id).expect("a reply to a command of ours");
-            assert!(reply["send"].is_object(), "{reply}");
-            self.acknowledged.insert(text, reply["send"].take());
-        }
-    }
-}
-
-/// Sends until the connection ends; counts what is acknowledged.
-fn send_until_the_end(
-    mut client: Client,
-    round: usize,
-    sender: usize,
-    acknowledged: &AtomicU64,
-) -> Sent {
-    let mut sent = Sent::default();
-    let mut under_way: HashMap<u32, String> = HashMap::new();
-    // Bounded: far more than a gateway stores before it is killed.
-    for number in 0..1_000_000 {
-        let text = format!("round {round} sender {sender} number {number}");
-        let to = format!("receiver{}", number % 3);
-        match client.try_post("send", &json!({"user": to, "text": text})) {
-            Some(id) => drop(under_way.insert(id, text)),
-            None => break,
-        }
-        if under_way.len() >= WINDOW {
-            sent.settle(&mut under_way, client.replies());
-            acknowledged.store(sent.acknowledged.len() as u64, SeqCst);
-        }
-        if !client.is_open() {
-            break;
-        }
-    }
-    assert_eq!(client.end(), End::Dropped);
-    sent.settle(&mut under_way, client.replies());
-    sent.unknown = under_way.into_values().collect();
-    sent
-}
-
-/// All of a conversation, in pages.
-fn all_of(client: &mut Client, conversation: &str) -> Vec<Value> {
-    let mut all: Vec<Value> = Vec::new();
-    loop {
-        let after = all
-            .last()
-            .map_or(json!(0), |message| message["seq"].clone());
-        let page = client.ask(
-            "history",
-            &json!({"conversation": conversation, "after": after, "limit": 500}),
-        );
-        if page["error"]["code"] == 102 {
-            return all;
-        }
-        let messages = page["history"]["messages"].as_array().expect("messages");
-        all.extend(messages.iter().cloned());
-        if all
-            .last()
-            .is_none_or(|message| message["seq"] == page["history"]["last"])
-        {
-            return all;
-        }
-        assert!(!messages.is_empty(), "{page}");
-    }
-}
-
-/// Everything acknowledged since the test began is there, at its place; the rest at most once.
-fn check(gateway: &Gateway, all_sent: &[Vec<Sent>]) {
-    for sender in 0..SENDERS {
-        let name = format!("sender{sender}");
-        let mut client = gateway.dial().connect(&name, "check");
-        let mut found: BTreeMap<String, (Value, Value)> = BTreeMap::new();
-        for receiver in 0..3 {
-            let conversation = format!("u:receiver{receiver}:sender{sender}");
-            for (message, expected) in all_of(&mut client, &conversation).into_iter().zip(1u64..) {
-                assert_eq!(message["seq"], expected, "sequences are consecutive");
-                let text = message["text"].as_str().expect("a text").to_owned();
-                let place = (json!(conversation), message["seq"].clone());
-                let twice = found.insert(text, place);
-                assert_eq!(twice, None, "stored twice: {message}");
-            }
-        }
-        let mut known = 0;
-        for sent in all_sent.iter().map(|round| &round[sender]) {
-            for (text, reply) in &sent.acknowledged {
-                let place = found.get(text);
-                let expected = (reply["conversation"].clone(), reply["seq"].clone());
-                assert_eq!(place, Some(&expected), "acknowledged and not there: {text}");
-            }
-            let unknown = sent.unknown.iter().filter(|text| found.contains_key(*text));
-            known += sent.acknowledged.len() + unknown.count();
-        }
-        assert_eq!(found.len(), known, "messages that nobody sent");
-    }
-}
 
 fn kill_under_load(durability: &str, mut random: Random) {
     let mut gateway = Setup::default().flag("durability", durability).start();
     let mut all_sent = Vec::new();
     for round in 0..ROUNDS {
-        let acknowledged = [const { AtomicU64::new(0) }; SENDERS];
         let enough = random.within(1, 3_000);
-        let sent = std::thread::scope(|scope| {
-            let senders: Vec<_> = (0..SENDERS)
-                .map(|sender| {
-                    let client = gateway.dial().connect(&format!("sender{sender}"), "phone");
-                    let acknowledged = &acknowledged[sender];
-                    scope.spawn(move || send_until_the_end(client, round, sender, acknowledged))
-                })
-                .collect();
-            let so_far = || {
-                acknowledged
-                    .iter()
-                    .map(|of_one| of_one.load(SeqCst))
-                    .sum::<u64>()
-            };
-            wait::until("enough messages", || (so_far() >= enough).then_some(()));
-            gateway.kill();
-            senders
-                .into_iter()
-                .map(|sender| sender.join().expect("a sender"))
-                .collect::<Vec<_>>()
-        });
-        let total: usize = sent.iter().map(|sent| sent.acknowledged.len()).sum();
-        assert!(total as u64 >= enough);
+        let sent = load::until_the_end(&mut gateway, round, enough, Gateway::kill);
+        assert!(
+            sent.iter().all(|sent| sent.end == Some(End::Dropped)),
+            "{sent:?}"
+        );
         all_sent.push(sent);
         gateway.start_again();
-        check(&gateway, &all_sent);
+        load::check(&gateway, &all_sent);
     }
 }
 

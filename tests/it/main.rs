@@ -1,16 +1,25 @@
 //! Integration tests against real gateway processes, by subject.
 
+mod load;
+
+mod architecture;
 mod chat;
 mod commands;
+mod config;
+mod control;
 mod crash;
+mod descriptors;
+mod drain;
 mod envelope;
 mod framing;
+mod full_disk;
 mod handshake;
 mod history;
 mod idempotency;
 mod offline;
 mod order;
 mod receipts;
+mod slow_reader;
 mod startup;
 mod third_party;
 mod timeouts;

@@ -204,19 +204,21 @@ impl Client {
         self.done("send", &json!({"user": user, "text": text}))
     }
 
-    /// Sends many texts to a user, a hundred per frame; the replies in the order of the texts.
+    /// Sends many texts to a user, several per frame; the replies in the order of the texts.
     ///
     /// # Panics
     /// One of them fails.
     pub fn send_all(&mut self, user: &str, texts: impl IntoIterator<Item = String>) -> Vec<Value> {
-        const PER_FRAME: usize = 100;
+        // Well below what a message may hold by default.
+        const FRAME_BYTES: usize = 256 << 10;
         let mut texts = texts.into_iter().peekable();
         let mut replies = Vec::new();
         while texts.peek().is_some() {
-            let mut commands = Vec::new();
+            let (mut commands, mut bytes) = (Vec::new(), 0);
             let first = self.next_id + 1;
-            for text in texts.by_ref().take(PER_FRAME) {
+            while let Some(text) = texts.next_if(|_| bytes < FRAME_BYTES && commands.len() < 100) {
                 self.next_id += 1;
+                bytes += text.len();
                 commands.push(json!({"id": self.next_id, "send": {"user": user, "text": text}}));
             }
             self.post_raw(&commands);
