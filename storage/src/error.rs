@@ -111,6 +111,17 @@ pub enum CommitError {
         /// The answer.
         source: io::Error,
     },
+    /// The batch has a sequence that does not go up, from a caller that said it knew
+    /// ([`Writer::append_next`](crate::Writer::append_next)). Nothing was written.
+    #[error("{timeline:?}: sequence {seq} does not follow {last}")]
+    Sequence {
+        /// The timeline.
+        timeline: TimelineId,
+        /// The refused sequence.
+        seq: u64,
+        /// The last sequence the timeline has.
+        last: u64,
+    },
     /// An earlier write or sync failed; nothing was tried.
     #[error("storage stopped by an earlier failure: {reason}")]
     Poisoned {

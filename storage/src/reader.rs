@@ -68,7 +68,7 @@ impl Reader {
             .shared
             .index
             .read()
-            .range(timeline, seqs, limit, order, &mut positions);
+            .range(timeline, &seqs, limit, order, &mut positions);
         if order == Order::Descending {
             // The page's byte limit, too, must cut the older end.
             positions.reverse();
@@ -173,9 +173,10 @@ impl Reader {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let segments = self.shared.segments.read().len();
+        let index_bytes = self.shared.index.read().bytes();
         self.shared
             .counters
-            .snapshot(segments, self.shared.durable(), self.head().0)
+            .snapshot(segments, index_bytes, self.shared.durable(), self.head().0)
     }
 
     /// Reads the records at `positions` into `page` until it is full.

@@ -41,6 +41,8 @@ pub struct Stats {
     pub commit_micros: [u64; BUCKETS],
     /// Segment files of the log that hold records.
     pub segments: usize,
+    /// Bytes of memory that the index takes.
+    pub index_bytes: usize,
     /// End of what is known to be on disk, whatever the durability level.
     pub durable: Position,
     /// Position of the last visible record.
@@ -74,7 +76,13 @@ impl Counters {
         self.syncs.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn snapshot(&self, segments: usize, durable: u64, head: u64) -> Stats {
+    pub(crate) fn snapshot(
+        &self,
+        segments: usize,
+        index_bytes: usize,
+        durable: u64,
+        head: u64,
+    ) -> Stats {
         let load =
             |buckets: &[AtomicU64; BUCKETS]| std::array::from_fn(|i| buckets[i].load(Relaxed));
         Stats {
@@ -85,6 +93,7 @@ impl Counters {
             batch_records: load(&self.batch_records),
             commit_micros: load(&self.commit_micros),
             segments,
+            index_bytes,
             durable: Position(durable),
             head: Position(head),
         }

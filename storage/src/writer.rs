@@ -96,13 +96,25 @@ impl Writer {
     /// space again, [`AppendError::BatchFull`] after a commit; [`AppendError::Poisoned`] does not
     /// pass; the others are the caller's mistakes.
     pub fn append(&mut self, draft: &Draft<'_>) -> Result<Position, AppendError> {
+        self.check_seq(draft)?;
+        self.append_next(draft)
+    }
+
+    /// As [`append`](Self::append), for a caller that keeps the last sequences itself: whether the
+    /// record's sequence goes up is checked when the batch is committed, together with all others.
+    /// That is faster, but a mistake then stops the store ([`CommitError::Sequence`]).
+    ///
+    /// # Errors
+    /// As [`append`](Self::append), but for [`AppendError::Sequence`], which is returned only for
+    /// a sequence that does not follow one in the same batch.
+    pub fn append_next(&mut self, draft: &Draft<'_>) -> Result<Position, AppendError> {
         if let Some(reason) = self.shared.poisoned() {
             return Err(AppendError::Poisoned {
                 reason: reason.into(),
             });
         }
         self.check_size(draft)?;
-        self.check_seq(draft)?;
+        self.check_order(draft)?;
         if self.shared.full.load(Ordering::Acquire) {
             self.preparer.retry().map_err(|error| self.refuse(error))?;
         }
@@ -111,12 +123,12 @@ impl Writer {
         while !self.segment.fits(self.cursor, len) {
             self.roll()?;
         }
-        let position = self.cursor;
-        self.batch.push(draft, &self.segment, self.place());
-        self.cursor += len as u64;
         if draft.seq != 0 {
             self.pending.insert(draft.timeline, draft.seq);
         }
+        let position = self.cursor;
+        self.batch.push(draft, &self.segment, self.place());
+        self.cursor += len as u64;
         Ok(Position(position))
     }
 
@@ -137,8 +149,9 @@ impl Writer {
     /// is returned without I/O.
     ///
     /// # Errors
-    /// The outcome of the batch is then unknown: after a restart all of it may be there, or the
-    /// beginning, or nothing. It never becomes visible in this process, and the store is poisoned:
+    /// [`CommitError::Sequence`]: nothing of the batch was written, and the store is poisoned.
+    /// Otherwise the outcome of the batch is unknown: after a restart all of it may be there, or
+    /// the beginning, or nothing. It never becomes visible in this process, and the store is poisoned:
     /// every later append and commit fails at once, while reads go on.
     pub fn commit(&mut self) -> Result<Arc<Batch>, CommitError> {
         self.check_poison()?;
@@ -151,6 +164,7 @@ impl Writer {
         self.pending.clear();
         let next = self.pool.take(self.cursor);
         let batch = std::mem::replace(&mut self.batch, next);
+        self.check_batch(&batch)?;
         let claimed = self.shared.durable();
         for (segment, position, bytes) in batch.writes() {
             self.write(segment, position, bytes)?;
@@ -228,23 +242,50 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether the sequence goes up from what is visible.
     fn check_seq(&self, draft: &Draft<'_>) -> Result<(), AppendError> {
         let Draft { timeline, seq, .. } = *draft;
-        if seq == 0 {
+        if seq == 0 || self.pending.contains_key(&timeline) {
             return Ok(());
         }
-        let last = match self.pending.get(&timeline) {
-            Some(&last) => last,
-            None => self.shared.index.read().last_seq(timeline),
-        };
-        if seq <= last {
-            return Err(AppendError::Sequence {
+        match self.shared.index.read().last_seq(timeline) {
+            last if seq <= last => Err(AppendError::Sequence {
                 timeline,
                 seq,
                 last,
-            });
+            }),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Whether the sequence goes up from what is in the batch.
+    fn check_order(&self, draft: &Draft<'_>) -> Result<(), AppendError> {
+        let Draft { timeline, seq, .. } = *draft;
+        match self.pending.get(&timeline) {
+            Some(&last) if seq != 0 && seq <= last => Err(AppendError::Sequence {
+                timeline,
+                seq,
+                last,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether all sequences of a batch go up from what is visible, and the index made ready for
+    /// it. A mistake of the caller here is as bad as a failed disk: what it keeps is not what the
+    /// store has.
+    fn check_batch(&self, batch: &Batch) -> Result<(), CommitError> {
+        let index = self.shared.index.read();
+        let Some((record, last)) = index.prepare(batch) else {
+            return Ok(());
+        };
+        let error = CommitError::Sequence {
+            timeline: record.timeline,
+            seq: record.seq,
+            last,
+        };
+        self.shared.poison(error.to_string());
+        Err(error)
     }
 
     /// Seals the segment and goes on in the next one.

@@ -366,3 +366,37 @@ fn a_store_keeps_its_key() {
     assert_eq!(open(&disk, small()).unwrap().0.reader.key(), key);
     assert_ne!(open(&SimDisk::new(2), small()).unwrap().0.reader.key(), key);
 }
+
+#[test]
+fn a_caller_that_knows_the_sequences_is_checked_at_the_commit() {
+    let disk = SimDisk::new(1);
+    let (mut opened, _) = open(&disk, small()).unwrap();
+    let writer = &mut opened.writer;
+    let mut log = vec![event(1, 5, 0), event(4, 6, 0)];
+    for event in &mut log {
+        event.position = writer.append_next(&event.draft()).unwrap().0;
+    }
+    let in_batch = writer.append_next(&event(7, 6, 0).draft());
+    assert!(matches!(
+        in_batch,
+        Err(AppendError::Sequence { last: 6, .. })
+    ));
+    writer.commit().unwrap();
+
+    // Timeline 2 has no entry, and 1 goes on; the mistake is in between.
+    for (number, seq) in [(2, 1), (10, 6), (13, 8)] {
+        writer.append_next(&event(number, seq, 0).draft()).unwrap();
+    }
+    let committed = writer.commit();
+    assert!(matches!(
+        committed,
+        Err(crate::CommitError::Sequence {
+            timeline: TimelineId(1),
+            seq: 6,
+            last: 6
+        })
+    ));
+    assert!(matches!(opened.reader.health(), Health::Poisoned { .. }));
+    drop(opened);
+    assert_eq!(open(&disk, small()).unwrap().1, log, "nothing was written");
+}

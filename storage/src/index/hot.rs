@@ -1,0 +1,218 @@
+//! The index of a stretch of the log.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use super::arena::{Arena, List};
+use super::table::Table;
+use crate::record::Record;
+use crate::{IdBuildHasher, TimelineId, frame};
+
+/// Where the records of a stretch of the log are, by timeline.
+///
+/// Positions are kept as 32-bit numbers of 8-byte steps from the stretch's beginning.
+pub(super) struct Hot {
+    base: u64,
+    messages: Table,
+    syncs: Table,
+    positions: Arena,
+    /// The timelines whose sequences are not consecutive, which takes a failed commit.
+    gaps: HashMap<TimelineId, Vec<Gap>, IdBuildHasher>,
+}
+
+/// From entry `index` on, sequences count up from `seq`.
+#[derive(Clone, Copy)]
+struct Gap {
+    index: u32,
+    seq: u64,
+}
+
+/// The two kinds of timelines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Message,
+    Sync,
+}
+
+/// Some consecutive entries of a timeline.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    list: List,
+    pub(super) from: u32,
+    pub(super) to: u32,
+}
+
+impl Found {
+    pub(super) fn len(&self) -> usize {
+        (self.to - self.from) as usize
+    }
+}
+
+/// How far behind its base a stretch may reach.
+pub(super) const SPAN: u64 = (u32::MAX as u64) * frame::ALIGN as u64;
+
+impl Hot {
+    pub(super) fn new(base: u64) -> Self {
+        Hot {
+            base,
+            messages: Table::default(),
+            syncs: Table::default(),
+            positions: Arena::default(),
+            gaps: HashMap::default(),
+        }
+    }
+
+    pub(super) fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Adds a record that is newer than all before it, and at most [`SPAN`] behind the base.
+    pub(super) fn insert(&mut self, record: &Record<'_>) {
+        let position = record.position.0;
+        let step = self.step(position);
+        if record.seq != 0 {
+            let slot = self.messages.slot(record.timeline);
+            if slot.list.len > 0 && record.seq != slot.last + 1 {
+                let gaps = self.gaps.entry(record.timeline).or_insert_with(|| {
+                    vec![Gap {
+                        index: 0,
+                        seq: slot.last - u64::from(slot.list.len - 1),
+                    }]
+                });
+                gaps.push(Gap {
+                    index: slot.list.len,
+                    seq: record.seq,
+                });
+            }
+            slot.last = record.seq;
+            self.positions.push(&mut slot.list, step);
+        }
+        for id in record.fanout {
+            let slot = self.syncs.slot(id);
+            // A list that names a timeline twice still makes one entry.
+            if slot.last != position {
+                slot.last = position;
+                self.positions.push(&mut slot.list, step);
+            }
+        }
+    }
+
+    /// Reads what inserting entries of these timelines will change, so that it is in the
+    /// processor's cache by then. Returns something made of it, which the compiler must not drop.
+    ///
+    /// The two tight loops without a decision let the reads of many timelines wait for memory
+    /// together; those of `insert` would wait for each other.
+    pub(super) fn touch(&self, ids: &[(Kind, TimelineId)]) -> u64 {
+        let slots = ids
+            .iter()
+            .fold(0, |sum, &(kind, id)| sum ^ self.table(kind).touch(id));
+        let lists: Vec<List> = ids
+            .iter()
+            .filter_map(|&(kind, id)| self.table(kind).find(id))
+            .map(|slot| slot.list)
+            .collect();
+        let chunks = lists
+            .iter()
+            .fold(0, |sum, &list| sum ^ self.positions.touch(list));
+        slots ^ u64::from(chunks)
+    }
+
+    fn table(&self, kind: Kind) -> &Table {
+        match kind {
+            Kind::Message => &self.messages,
+            Kind::Sync => &self.syncs,
+        }
+    }
+
+    /// The last sequence of a message timeline.
+    pub(super) fn last_seq(&self, timeline: TimelineId) -> Option<u64> {
+        self.messages.find(timeline).map(|slot| slot.last)
+    }
+
+    /// The entries of a message timeline with these sequences.
+    pub(super) fn range(&self, timeline: TimelineId, seqs: &RangeInclusive<u64>) -> Option<Found> {
+        let slot = self.messages.find(timeline)?;
+        if seqs.is_empty() {
+            return None;
+        }
+        let first = Gap {
+            index: 0,
+            seq: slot.last - u64::from(slot.list.len - 1),
+        };
+        let gaps = match self.gaps.get(&timeline) {
+            Some(gaps) => gaps.as_slice(),
+            None => &[first],
+        };
+        let from = lower_bound(gaps, slot.list.len, slot.last, *seqs.start());
+        let to = seqs.end().checked_add(1).map_or(slot.list.len, |end| {
+            lower_bound(gaps, slot.list.len, slot.last, end)
+        });
+        Some(Found {
+            list: slot.list,
+            from,
+            to,
+        })
+    }
+
+    /// The entries of a sync timeline in `(after, until]`.
+    pub(super) fn sync(&self, timeline: TimelineId, after: u64, until: u64) -> Option<Found> {
+        let slot = self.syncs.find(timeline)?;
+        if until < self.base {
+            return None;
+        }
+        let up_to = |position: u64| match position.checked_sub(self.base) {
+            Some(distance) => {
+                let step = u32::try_from(distance / frame::ALIGN as u64).unwrap_or(u32::MAX);
+                self.positions.count_up_to(slot.list, step)
+            }
+            None => 0,
+        };
+        let from = up_to(after);
+        let to = if until >= slot.last {
+            slot.list.len
+        } else {
+            up_to(until)
+        };
+        Some(Found {
+            list: slot.list,
+            from,
+            to: to.max(from),
+        })
+    }
+
+    /// Appends the positions of entries to `into`.
+    pub(super) fn copy(&self, found: Found, into: &mut Vec<u64>) {
+        let (range, base) = ((found.from, found.to), self.base);
+        let position = |step| base + u64::from(step) * frame::ALIGN as u64;
+        self.positions.copy(found.list, range, position, into);
+    }
+
+    /// The position of the first of `found`, which is not empty.
+    pub(super) fn first(&self, found: Found) -> u64 {
+        let step = self.positions.get(found.list, found.from);
+        self.base + u64::from(step) * frame::ALIGN as u64
+    }
+
+    /// Bytes of memory taken.
+    pub(super) fn bytes(&self) -> usize {
+        self.messages.bytes() + self.syncs.bytes() + self.positions.bytes()
+    }
+
+    fn step(&self, position: u64) -> u32 {
+        ((position - self.base) / frame::ALIGN as u64) as u32
+    }
+}
+
+/// Index of the first entry, of `len`, whose sequence is at least `seq`.
+fn lower_bound(gaps: &[Gap], len: u32, last: u64, seq: u64) -> u32 {
+    if seq > last {
+        return len;
+    }
+    let after = gaps.partition_point(|gap| gap.seq <= seq);
+    let Some(gap) = after.checked_sub(1).map(|i| gaps[i]) else {
+        return 0;
+    };
+    let end = gaps.get(after).map_or(len, |gap| gap.index);
+    let offset = u32::try_from(seq - gap.seq).unwrap_or(u32::MAX);
+    gap.index.saturating_add(offset).min(end)
+}

@@ -1,0 +1,272 @@
+//! Where the records of a timeline are: the part of the index that is in memory.
+//!
+//! It covers the log in stretches, each with an index of its own ([`hot::Hot`]): a stretch cannot
+//! be longer than its 32-bit numbers reach. Only the last one changes.
+
+mod arena;
+mod hot;
+mod table;
+
+use std::hint::black_box;
+use std::ops::RangeInclusive;
+
+use crate::batch::Batch;
+use crate::record::Record;
+use crate::{Order, Position, TimelineId};
+use hot::{Found, Hot, Kind, SPAN};
+
+/// How many timelines are brought into the processor's cache at once.
+const PORTION: usize = 4096;
+
+/// Positions by timeline. Message timelines are ordered by sequence, sync timelines by position.
+pub(crate) struct Index {
+    /// By ascending base; never empty.
+    stretches: Vec<Hot>,
+    /// Length of a stretch.
+    span: u64,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Index::with_span(SPAN)
+    }
+}
+
+impl Index {
+    fn with_span(span: u64) -> Self {
+        Index {
+            stretches: vec![Hot::new(0)],
+            span,
+        }
+    }
+
+    /// Adds a record that is newer than all before it.
+    pub(crate) fn insert(&mut self, record: &Record<'_>) {
+        let position = record.position.0;
+        let last = self.stretches.len() - 1;
+        if position - self.stretches[last].base() <= self.span {
+            self.stretches[last].insert(record);
+            return;
+        }
+        let mut next = Hot::new(position);
+        next.insert(record);
+        self.stretches.push(next);
+    }
+
+    /// Gets what inserting these records needs into the processor's cache, and returns one whose
+    /// sequence is not greater than the last one of its timeline, with that.
+    pub(crate) fn prepare<'b>(&self, batch: &'b Batch) -> Option<(Record<'b>, u64)> {
+        let hot = self.stretches.last()?;
+        let mut ids = Vec::with_capacity(batch.len());
+        for record in batch.records() {
+            if record.seq != 0 {
+                ids.push((Kind::Message, record.timeline));
+            }
+            ids.extend(record.fanout.map(|id| (Kind::Sync, id)));
+        }
+        // In portions that the cache can hold: a group may have a list of thousands.
+        for portion in ids.chunks(PORTION) {
+            black_box(hot.touch(portion));
+        }
+        batch
+            .records()
+            .filter(|record| record.seq != 0)
+            .map(|record| (record, self.last_seq(record.timeline)))
+            .find(|(record, last)| record.seq <= *last)
+    }
+
+    /// The last sequence of a message timeline; 0 if there is none.
+    pub(crate) fn last_seq(&self, timeline: TimelineId) -> u64 {
+        let mut newest_first = self.stretches.iter().rev();
+        newest_first
+            .find_map(|hot| hot.last_seq(timeline))
+            .unwrap_or(0)
+    }
+
+    pub(crate) fn get(&self, timeline: TimelineId, seq: u64) -> Option<u64> {
+        self.stretches.iter().rev().find_map(|hot| {
+            let found = hot.range(timeline, &(seq..=seq))?;
+            (found.len() > 0).then(|| hot.first(found))
+        })
+    }
+
+    /// Puts the positions of `seqs`, ascending, into `into`, at most `limit` of them, from the
+    /// end that `order` starts at. Says whether the limit cut some off.
+    pub(crate) fn range(
+        &self,
+        timeline: TimelineId,
+        seqs: &RangeInclusive<u64>,
+        limit: usize,
+        order: Order,
+        into: &mut Vec<u64>,
+    ) -> bool {
+        self.collect(|hot| hot.range(timeline, seqs), limit, order, into)
+    }
+
+    /// Puts the positions in `(after, until]` of a sync timeline into `into`, the oldest `limit`
+    /// of them. Says whether there are more.
+    pub(crate) fn sync(
+        &self,
+        timeline: TimelineId,
+        after: Position,
+        until: Position,
+        limit: usize,
+        into: &mut Vec<u64>,
+    ) -> bool {
+        let find = |hot: &Hot| hot.sync(timeline, after.0, until.0);
+        self.collect(find, limit, Order::Ascending, into)
+    }
+
+    /// Puts at most `limit` of what `find` finds in all stretches into `into`, ascending. Says
+    /// whether there was more.
+    fn collect(
+        &self,
+        find: impl Fn(&Hot) -> Option<Found>,
+        limit: usize,
+        order: Order,
+        into: &mut Vec<u64>,
+    ) -> bool {
+        let total: usize = self
+            .stretches
+            .iter()
+            .filter_map(&find)
+            .map(|f| f.len())
+            .sum();
+        let mut skip = match order {
+            Order::Ascending => 0,
+            Order::Descending => total.saturating_sub(limit),
+        };
+        let mut left = limit.min(total);
+        for hot in &self.stretches {
+            let Some(mut found) = find(hot) else { continue };
+            let skipped = skip.min(found.len());
+            skip -= skipped;
+            found.from += skipped as u32;
+            found.to = found.from + left.min(found.len()) as u32;
+            left -= found.len();
+            hot.copy(found, into);
+        }
+        limit < total
+    }
+
+    /// Bytes of memory taken.
+    pub(crate) fn bytes(&self) -> usize {
+        self.stretches.iter().map(Hot::bytes).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record of timeline 1, in the fan-out of `users`.
+    fn payload(seq: u64, users: &[u128]) -> Vec<u8> {
+        let mut payload = vec![0; 8];
+        payload.extend_from_slice(&seq.to_le_bytes());
+        payload.extend_from_slice(&1u128.to_le_bytes());
+        payload.extend_from_slice(&(users.len() as u32).to_le_bytes());
+        for user in users {
+            payload.extend_from_slice(&user.to_le_bytes());
+        }
+        payload
+    }
+
+    fn insert(index: &mut Index, position: u64, seq: u64, users: &[u128]) {
+        let payload = payload(seq, users);
+        index.insert(&crate::record::decode_payload(position, &payload).unwrap());
+    }
+
+    /// A timeline whose entry `seq` is at `(i + 1) * 8`; in stretches of one entry, or in one.
+    fn timeline(seqs: &[u64], span: u64) -> Index {
+        let mut index = Index::with_span(span);
+        for (i, &seq) in seqs.iter().enumerate() {
+            insert(&mut index, (i as u64 + 1) * 8, seq, &[]);
+        }
+        index
+    }
+
+    #[test]
+    fn any_range_of_any_gaps_matches_a_filter() {
+        let cases: [&[u64]; 6] = [
+            &[1, 2, 3, 4, 5],
+            &[5, 6, 7],
+            &[1, 3, 5, 7],
+            &[2, 3, 10, 11, 12, 20],
+            &[u64::MAX / 8],
+            &[],
+        ];
+        for (seqs, span) in cases.into_iter().flat_map(|c| [(c, SPAN), (c, 8), (c, 16)]) {
+            let index = timeline(seqs, span);
+            let edges = (0..25).chain([u64::MAX / 8, u64::MAX]);
+            let pairs = edges
+                .clone()
+                .flat_map(|from| edges.clone().map(move |to| (from, to)));
+            for (from, to) in pairs {
+                let expected: Vec<u64> = (1..)
+                    .zip(seqs)
+                    .filter(|(_, s)| (from..=to).contains(s))
+                    .map(|(i, _)| i * 8)
+                    .collect();
+                for limit in [0, 1, 2, 100] {
+                    let kept = limit.min(expected.len());
+                    for (order, expected_page) in [
+                        (Order::Ascending, &expected[..kept]),
+                        (Order::Descending, &expected[expected.len() - kept..]),
+                    ] {
+                        let mut found = Vec::new();
+                        let id = TimelineId(1);
+                        let more = index.range(id, &(from..=to), limit, order, &mut found);
+                        assert_eq!(found, expected_page, "{seqs:?} {from}..={to}");
+                        assert_eq!(more, limit < expected.len());
+                    }
+                }
+            }
+            for seq in edges {
+                let place = seqs.iter().position(|&s| s == seq);
+                let expected = place.map(|i| (i as u64 + 1) * 8);
+                assert_eq!(index.get(TimelineId(1), seq), expected, "{seqs:?} {seq}");
+            }
+            let last = seqs.last().copied().unwrap_or(0);
+            assert_eq!(index.last_seq(TimelineId(1)), last);
+        }
+    }
+
+    #[test]
+    fn a_timeline_named_twice_gets_one_entry() {
+        let mut index = Index::default();
+        insert(&mut index, 64, 0, &[9, 9]);
+        let mut found = Vec::new();
+        assert!(!index.sync(TimelineId(9), Position(0), Position(64), 10, &mut found));
+        assert_eq!(found, [64]);
+    }
+
+    #[test]
+    fn sync_excludes_after_and_includes_until() {
+        let cases = [
+            (0, 32, 10, &[8, 16, 24, 32][..], false),
+            (8, 24, 10, &[16, 24], false),
+            (9, 31, 10, &[16, 24], false),
+            (8, 32, 2, &[16, 24], true),
+            (32, 32, 10, &[], false),
+            (24, 8, 10, &[], false),
+            (0, u64::MAX, 0, &[], true),
+            (0, u64::MAX, 4, &[8, 16, 24, 32], false),
+        ];
+        for span in [SPAN, 8, 16] {
+            let mut index = Index::with_span(span);
+            for position in [8, 16, 24, 32] {
+                insert(&mut index, position, 0, &[2]);
+            }
+            for (after, until, limit, expected, more) in cases {
+                let mut found = Vec::new();
+                let (after, until) = (Position(after), Position(until));
+                let said = index.sync(TimelineId(2), after, until, limit, &mut found);
+                assert_eq!(
+                    (found.as_slice(), said),
+                    (expected, more),
+                    "({after:?}, {until:?}] in stretches of {span}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A hash table of timelines whose growth never stops the writer for long.
+//!
+//! Many small open-addressed tables, each of which grows on its own: the longest pause is the
+//! copying of one of them. Nothing is ever removed.
+
+use super::arena::List;
+use crate::TimelineId;
+
+/// Number of small tables, as a power of two.
+const SHARD_BITS: u32 = 11;
+/// First capacity of a small table.
+const FIRST: usize = 8;
+
+/// What is known of a timeline.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Slot {
+    id: u128,
+    /// Last sequence of a message timeline, last position of a sync timeline.
+    pub(super) last: u64,
+    /// Positions, empty only in a slot that is free.
+    pub(super) list: List,
+}
+
+pub(super) struct Table {
+    shards: Vec<Shard>,
+}
+
+#[derive(Default)]
+struct Shard {
+    slots: Vec<Slot>,
+    used: usize,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        let shards = (0..1 << SHARD_BITS).map(|_| Shard::default()).collect();
+        Table { shards }
+    }
+}
+
+/// Ids are keyed hashes already; this only keeps hand-made ones, as in tests, from clustering.
+fn hash(id: TimelineId) -> u64 {
+    let folded = id.0 as u64 ^ ((id.0 >> 64) as u64).rotate_left(32);
+    folded.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+impl Table {
+    /// Reads where a timeline probably is, and decides nothing by it: the processor then reads on
+    /// for the next timeline while it waits for this one.
+    pub(super) fn touch(&self, id: TimelineId) -> u64 {
+        let hash = hash(id);
+        let shard = &self.shards[(hash >> (u64::BITS - SHARD_BITS)) as usize];
+        let slot = shard.slots.get(shard.home(hash));
+        slot.map_or(0, |slot| slot.last)
+    }
+
+    pub(super) fn find(&self, id: TimelineId) -> Option<&Slot> {
+        let hash = hash(id);
+        let shard = &self.shards[(hash >> (u64::BITS - SHARD_BITS)) as usize];
+        if shard.slots.is_empty() {
+            return None;
+        }
+        let slot = &shard.slots[shard.place(hash, id)];
+        (slot.list.len > 0).then_some(slot)
+    }
+
+    /// The slot of a timeline; a free one, which the caller fills, if there is none yet.
+    pub(super) fn slot(&mut self, id: TimelineId) -> &mut Slot {
+        let hash = hash(id);
+        let shard = &mut self.shards[(hash >> (u64::BITS - SHARD_BITS)) as usize];
+        if shard.used * 5 >= shard.slots.len() * 4 {
+            shard.grow();
+        }
+        let place = shard.place(hash, id);
+        let slot = &mut shard.slots[place];
+        if slot.list.len == 0 {
+            slot.id = id.0;
+            shard.used += 1;
+        }
+        slot
+    }
+
+    /// Bytes of memory taken.
+    pub(super) fn bytes(&self) -> usize {
+        let slots: usize = self.shards.iter().map(|shard| shard.slots.len()).sum();
+        slots * size_of::<Slot>() + self.shards.len() * size_of::<Shard>()
+    }
+}
+
+impl Shard {
+    /// Where a timeline is if no other is in the way.
+    fn home(&self, hash: u64) -> usize {
+        ((u128::from(hash << SHARD_BITS) * self.slots.len() as u128) >> u64::BITS) as usize
+    }
+
+    /// Where a timeline is, or belongs. There is always a free slot to end at.
+    fn place(&self, hash: u64, id: TimelineId) -> usize {
+        let len = self.slots.len();
+        let mut at = self.home(hash);
+        while self.slots[at].list.len != 0 && self.slots[at].id != id.0 {
+            at = if at + 1 == len { 0 } else { at + 1 };
+        }
+        at
+    }
+
+    /// Makes half as much room again.
+    fn grow(&mut self) {
+        let capacity = (self.slots.len() * 3 / 2).max(FIRST);
+        let old = std::mem::replace(&mut self.slots, vec![Slot::default(); capacity]);
+        for slot in old.into_iter().filter(|slot| slot.list.len > 0) {
+            let id = TimelineId(slot.id);
+            let place = self.place(hash(id), id);
+            self.slots[place] = slot;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StoreKey;
+    use crate::index::arena::Arena;
+
+    #[test]
+    fn what_is_put_in_is_found_and_nothing_else() {
+        let mut arena = Arena::default();
+        for ids in [
+            (0..3000).map(TimelineId).collect::<Vec<_>>(),
+            (0..3000).map(|i| TimelineId(i << 64)).collect(),
+            (0..3000u64)
+                .map(|i| StoreKey::from_bytes([1; 16]).id(0, &[&i.to_le_bytes()]))
+                .collect(),
+        ] {
+            let mut table = Table::default();
+            for (i, &id) in ids.iter().enumerate() {
+                assert!(table.find(id).is_none());
+                let slot = table.slot(id);
+                slot.last = i as u64;
+                arena.push(&mut slot.list, 7);
+            }
+            for (i, &id) in ids.iter().enumerate() {
+                assert_eq!(table.find(id).map(|slot| slot.last), Some(i as u64));
+                assert_eq!(table.slot(id).last, i as u64);
+            }
+            assert!(table.find(TimelineId(u128::MAX)).is_none());
+        }
+    }
+
+    #[test]
+    fn a_timeline_takes_64_bytes_at_most() {
+        let mut arena = Arena::default();
+        let mut table = Table::default();
+        let mut most: f64 = 0.0;
+        for i in 0..300_000u64 {
+            let slot = table.slot(StoreKey::from_bytes([1; 16]).id(0, &[&i.to_le_bytes()]));
+            arena.push(&mut slot.list, 1);
+            if i > 100_000 && i % 1000 == 0 {
+                most = most.max(table.bytes() as f64 / (i + 1) as f64);
+            }
+        }
+        assert!(most <= 64.0, "{most} bytes");
+    }
+}
