@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::TimelineId;
 use crate::frame::{self, FrameHeader, FrameKind, Place};
-use crate::record::{self, Draft, Position, Record};
+use crate::record::{self, Draft, Position, Record, State};
 use crate::segment::Segment;
 
 /// What one commit wrote, shared with all who follow the log.
@@ -13,6 +14,7 @@ pub struct Batch {
     bytes: Vec<u8>,
     pieces: Vec<Piece>,
     records: usize,
+    states: Vec<(TimelineId, u64)>,
     first: u64,
     last: u64,
     end: u64,
@@ -113,6 +115,7 @@ impl Batch {
         self.bytes.clear();
         self.pieces.clear();
         self.records = 0;
+        self.states.clear();
         self.first = end;
         self.last = 0;
         self.end = end;
@@ -128,6 +131,25 @@ impl Batch {
         self.records += 1;
         self.last = at.position;
         self.end = at.position + frame::frame_len(draft.record_bytes()) as u64;
+    }
+
+    /// Appends a state's frame. The caller has checked that it fits.
+    pub(crate) fn push_state(&mut self, state: &State<'_>, segment: &Arc<Segment>, at: Place) {
+        self.enter(segment, at.position);
+        let before = self.bytes.len();
+        record::push_state(&mut self.bytes, state, at);
+        self.end = at.position + (self.bytes.len() - before) as u64;
+        self.states.push((state.key, at.position));
+    }
+
+    /// The keys of the states, and their positions.
+    pub(crate) fn states(&self) -> &[(TimelineId, u64)] {
+        &self.states
+    }
+
+    /// Whether nothing is to be written.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.bytes.is_empty()
     }
 
     /// Appends the frame that ends a segment.
@@ -273,8 +295,6 @@ impl BatchPool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TimelineId;
-
     #[test]
     fn a_buffer_comes_back_when_its_last_reader_lets_go() {
         let mut pool = BatchPool::default();

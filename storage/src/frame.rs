@@ -19,6 +19,8 @@ const DISTANCE_UNKNOWN: u32 = u32::MAX;
 pub(crate) enum FrameKind {
     /// An event with its fan-out.
     Record,
+    /// A value of the caller under a key.
+    State,
     /// No content: written when the store closes, so that the last batch too is followed by a
     /// frame that says it is durable.
     Anchor,
@@ -30,6 +32,7 @@ impl FrameKind {
     const fn byte(self) -> u8 {
         match self {
             FrameKind::Record => b'R',
+            FrameKind::State => b'T',
             FrameKind::Anchor => b'A',
             FrameKind::Seal => b'S',
         }
@@ -38,6 +41,7 @@ impl FrameKind {
     const fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             b'R' => Some(FrameKind::Record),
+            b'T' => Some(FrameKind::State),
             b'A' => Some(FrameKind::Anchor),
             b'S' => Some(FrameKind::Seal),
             _ => None,

@@ -6,6 +6,9 @@
 //! [`Position`] in the log. Many [`Reader`]s read ranges of both, and whoever follows the log gets
 //! each committed [`Batch`] as it was written.
 //!
+//! What a program derives from its records it can keep beside them: values under keys, durable in
+//! the same batch ([`Writer::set_state`], [`Reader::state`]).
+//!
 //! The format on disk is described in FORMAT.md, next to this crate's manifest.
 //!
 //! ```

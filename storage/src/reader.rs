@@ -157,6 +157,24 @@ impl Reader {
         self.fill(&[position.0], page)
     }
 
+    /// The latest visible value under a key; `None` if there is none, or an empty one.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
+    pub fn state(&self, key: TimelineId) -> Result<Option<Vec<u8>>, ReadError> {
+        let Some(position) = self.shared.index.read().state(key) else {
+            return Ok(None);
+        };
+        let segment = self
+            .shared
+            .segment_of(position)
+            .ok_or_else(|| self.outside(position))?;
+        let mut window = Window::default();
+        let payload = self.read_payload(&segment, position, FrameKind::State, &mut window)?;
+        let value = record::decode_state(payload).map(|state| state.value);
+        Ok(value.filter(|value| !value.is_empty()).map(<[u8]>::to_vec))
+    }
+
     /// Whether the store takes appends.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -205,7 +223,7 @@ impl Reader {
                         .ok_or_else(|| self.outside(position))?
                 }
             };
-            let payload = self.read_payload(&segment, position, window)?;
+            let payload = self.read_payload(&segment, position, FrameKind::Record, window)?;
             if !page.push(position, payload) {
                 page.set_more();
                 break;
@@ -215,11 +233,12 @@ impl Reader {
         Ok(())
     }
 
-    /// The checked payload of the record at `position` of `segment`.
+    /// The checked payload of what is at `position` of `segment`.
     fn read_payload<'w>(
         &self,
         segment: &Segment,
         position: u64,
+        kind: FrameKind,
         window: &'w mut Window,
     ) -> Result<&'w [u8], ReadError> {
         if position < segment.first() {
@@ -233,12 +252,7 @@ impl Reader {
                 source,
             })?;
         match frame {
-            Some((header, payload))
-                if header.kind == FrameKind::Record
-                    && record::decode_payload(position, payload).is_some() =>
-            {
-                Ok(payload)
-            }
+            Some((header, payload)) if header.kind == kind && decodes(kind, payload) => Ok(payload),
             _ => Err(ReadError::Corrupt {
                 file: file(),
                 offset: segment.offset(position),
@@ -256,5 +270,14 @@ impl Reader {
         } else {
             ReadError::NoRecord
         }
+    }
+}
+
+/// Whether a payload whose checksum holds is one of its kind.
+fn decodes(kind: FrameKind, payload: &[u8]) -> bool {
+    match kind {
+        FrameKind::Record => record::decode_payload(0, payload).is_some(),
+        FrameKind::State => record::decode_state(payload).is_some(),
+        FrameKind::Anchor | FrameKind::Seal => false,
     }
 }

@@ -19,6 +19,8 @@ impl Position {
 
 /// Bytes of a payload before its fan-out list.
 pub(crate) const FIELDS: usize = 36;
+/// Bytes of a state's payload before its value.
+pub(crate) const STATE_FIELDS: usize = ID;
 /// Bytes of a timeline id.
 const ID: usize = 16;
 /// The longest fan-out list the format can count.
@@ -105,6 +107,44 @@ impl fmt::Debug for Fanout<'_> {
     }
 }
 
+/// A value under a key, as in a frame or a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct State<'a> {
+    pub(crate) key: TimelineId,
+    pub(crate) value: &'a [u8],
+}
+
+/// Appends the frame of a state to `buffer`. The caller has checked the sizes.
+pub(crate) fn push_state(buffer: &mut Vec<u8>, state: &State<'_>, at: Place) {
+    let start = buffer.len();
+    buffer.extend_from_slice(&[0; frame::HEADER]);
+    buffer.extend_from_slice(&state.key.0.to_le_bytes());
+    buffer.extend_from_slice(state.value);
+    finish(buffer, start, FrameKind::State, at);
+}
+
+/// Decodes the payload of a state whose checksum holds.
+pub(crate) fn decode_state(payload: &[u8]) -> Option<State<'_>> {
+    let (key, value) = payload.split_first_chunk::<ID>()?;
+    let key = TimelineId(u128::from_le_bytes(*key));
+    Some(State { key, value })
+}
+
+/// Completes the frame that begins at `start` of `buffer` and has its payload.
+fn finish(buffer: &mut Vec<u8>, start: usize, kind: FrameKind, at: Place) {
+    let payload_len = buffer.len() - start - frame::HEADER;
+    let seed = frame::seed(at.salt, at.position);
+    let header = FrameHeader {
+        kind,
+        payload_len: payload_len as u32,
+        distance: frame::distance(at.position, at.durable),
+        payload_crc: crc32c_append(seed, &buffer[start + frame::HEADER..]),
+        session: at.session,
+    };
+    buffer[start..start + frame::HEADER].copy_from_slice(&header.encode(seed));
+    buffer.resize(start + frame::frame_len(payload_len), 0);
+}
+
 /// Appends the frame of `draft` to `buffer`. The caller has checked the sizes.
 pub(crate) fn push_record(buffer: &mut Vec<u8>, draft: &Draft<'_>, at: Place) {
     let payload_len = draft.record_bytes();
@@ -121,16 +161,7 @@ pub(crate) fn push_record(buffer: &mut Vec<u8>, draft: &Draft<'_>, at: Place) {
     }
     buffer.extend_from_slice(draft.body);
 
-    let seed = frame::seed(at.salt, at.position);
-    let header = FrameHeader {
-        kind: FrameKind::Record,
-        payload_len: payload_len as u32,
-        distance: frame::distance(at.position, at.durable),
-        payload_crc: crc32c_append(seed, &buffer[start + frame::HEADER..]),
-        session: at.session,
-    };
-    buffer[start..start + frame::HEADER].copy_from_slice(&header.encode(seed));
-    buffer.resize(start + frame::frame_len(payload_len), 0);
+    finish(buffer, start, FrameKind::Record, at);
 }
 
 /// Decodes a payload whose checksum holds.

@@ -99,12 +99,21 @@ impl Shared {
             }
         }
         let mut index = self.index.write();
+        let mut states = batch.states().iter().copied().peekable();
         for record in batch.records() {
+            while let Some((key, position)) = states.next_if(|state| state.1 < record.position.0) {
+                index.set_state(key, position);
+            }
             index.insert(&record);
+        }
+        for (key, position) in states {
+            index.set_state(key, position);
         }
         // Under the index's lock: a reader that finds an entry there also finds it at or before
         // the head.
-        self.head.store(batch.last().0, Ordering::Release);
+        if !batch.is_empty() {
+            self.head.store(batch.last().0, Ordering::Release);
+        }
     }
 
     /// The segment that `position` lies in.

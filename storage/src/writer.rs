@@ -12,7 +12,7 @@ use crate::error::{AppendError, CommitError};
 use crate::flush::Flusher;
 use crate::frame::{self, FrameKind, Place};
 use crate::prepare::{PrepareError, Preparer};
-use crate::record::MAX_FANOUT;
+use crate::record::{self, MAX_FANOUT, State};
 use crate::segment::Segment;
 use crate::shared::Shared;
 use crate::{Draft, Durability, IdBuildHasher, Options, Position, StoreKey, TimelineId};
@@ -108,21 +108,15 @@ impl Writer {
     /// As [`append`](Self::append), but for [`AppendError::Sequence`], which is returned only for
     /// a sequence that does not follow one in the same batch.
     pub fn append_next(&mut self, draft: &Draft<'_>) -> Result<Position, AppendError> {
-        if let Some(reason) = self.shared.poisoned() {
-            return Err(AppendError::Poisoned {
-                reason: reason.into(),
-            });
+        let len = draft.record_bytes();
+        if draft.fanout.len() > MAX_FANOUT {
+            let max = self.options.max_record_bytes;
+            return Err(AppendError::TooLarge { bytes: len, max });
         }
-        self.check_size(draft)?;
+        self.check_size(len)?;
         self.check_order(draft)?;
-        if self.shared.full.load(Ordering::Acquire) {
-            self.preparer.retry().map_err(|error| self.refuse(error))?;
-        }
-        let len = frame::frame_len(draft.record_bytes());
-        // Twice if the segment in stock was prepared under a smaller `segment_bytes`.
-        while !self.segment.fits(self.cursor, len) {
-            self.roll()?;
-        }
+        let len = frame::frame_len(len);
+        self.make_room(len)?;
         if draft.seq != 0 {
             self.pending.insert(draft.timeline, draft.seq);
         }
@@ -130,6 +124,23 @@ impl Writer {
         self.batch.push(draft, &self.segment, self.place());
         self.cursor += len as u64;
         Ok(Position(position))
+    }
+
+    /// Puts a value under a key into the batch under construction, to become durable and visible
+    /// ([`Reader::state`](crate::Reader::state)) with it. Of several values under a key the latest
+    /// counts; an empty one means that there is none. Keys are made as ids of timelines are, in a
+    /// domain of their own.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append), but for [`AppendError::Sequence`].
+    pub fn set_state(&mut self, key: TimelineId, value: &[u8]) -> Result<(), AppendError> {
+        let len = record::STATE_FIELDS + value.len();
+        self.check_size(len)?;
+        self.make_room(frame::frame_len(len))?;
+        let (state, place) = (State { key, value }, self.place());
+        self.batch.push_state(&state, &self.segment, place);
+        self.cursor += frame::frame_len(len) as u64;
+        Ok(())
     }
 
     /// Bytes in the batch under construction, as they will go to disk.
@@ -155,7 +166,7 @@ impl Writer {
     /// every later append and commit fails at once, while reads go on.
     pub fn commit(&mut self) -> Result<Arc<Batch>, CommitError> {
         self.check_poison()?;
-        if self.batch.is_empty() {
+        if self.batch.is_blank() {
             let mut empty = Batch::default();
             empty.reset(self.cursor);
             return Ok(Arc::new(empty));
@@ -228,16 +239,33 @@ impl Writer {
         }
     }
 
-    fn check_size(&self, draft: &Draft<'_>) -> Result<(), AppendError> {
-        let bytes = draft.record_bytes();
+    /// Whether a payload of this size may enter the batch, and whether anything may.
+    fn check_size(&self, bytes: usize) -> Result<(), AppendError> {
+        if let Some(reason) = self.shared.poisoned() {
+            return Err(AppendError::Poisoned {
+                reason: reason.into(),
+            });
+        }
         let max = self.options.max_record_bytes;
-        if bytes > max || draft.fanout.len() > MAX_FANOUT {
+        if bytes > max {
             return Err(AppendError::TooLarge { bytes, max });
         }
         // A seal may have to go in front.
         let more = frame::frame_len(bytes) + frame::HEADER;
         if self.batch.bytes() + more > self.options.max_batch_bytes {
             return Err(AppendError::BatchFull);
+        }
+        Ok(())
+    }
+
+    /// Sees to it that a frame of `len` bytes fits where the next one goes.
+    fn make_room(&mut self, len: usize) -> Result<(), AppendError> {
+        if self.shared.full.load(Ordering::Acquire) {
+            self.preparer.retry().map_err(|error| self.refuse(error))?;
+        }
+        // Twice if the segment in stock was prepared under a smaller `segment_bytes`.
+        while !self.segment.fits(self.cursor, len) {
+            self.roll()?;
         }
         Ok(())
     }

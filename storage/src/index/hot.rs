@@ -18,6 +18,8 @@ pub(super) struct Hot {
     positions: Arena,
     /// The timelines whose sequences are not consecutive, which takes a failed commit.
     gaps: HashMap<TimelineId, Vec<Gap>, IdBuildHasher>,
+    /// Where the latest value under a key is.
+    states: HashMap<TimelineId, u64, IdBuildHasher>,
 }
 
 /// From entry `index` on, sequences count up from `seq`.
@@ -59,6 +61,7 @@ impl Hot {
             syncs: Table::default(),
             positions: Arena::default(),
             gaps: HashMap::default(),
+            states: HashMap::default(),
         }
     }
 
@@ -95,6 +98,14 @@ impl Hot {
                 self.positions.push(&mut slot.list, step);
             }
         }
+    }
+
+    pub(super) fn set_state(&mut self, key: TimelineId, position: u64) {
+        self.states.insert(key, position);
+    }
+
+    pub(super) fn state(&self, key: TimelineId) -> Option<u64> {
+        self.states.get(&key).copied()
     }
 
     /// Reads what inserting entries of these timelines will change, so that it is in the
@@ -195,7 +206,8 @@ impl Hot {
 
     /// Bytes of memory taken.
     pub(super) fn bytes(&self) -> usize {
-        self.messages.bytes() + self.syncs.bytes() + self.positions.bytes()
+        let states = self.states.capacity() * size_of::<(TimelineId, u64)>();
+        self.messages.bytes() + self.syncs.bytes() + self.positions.bytes() + states
     }
 
     fn step(&self, position: u64) -> u32 {

@@ -42,15 +42,27 @@ impl Index {
 
     /// Adds a record that is newer than all before it.
     pub(crate) fn insert(&mut self, record: &Record<'_>) {
-        let position = record.position.0;
+        self.stretch_of(record.position.0).insert(record);
+    }
+
+    /// Notes where the latest value under a key is: behind all before it.
+    pub(crate) fn set_state(&mut self, key: TimelineId, position: u64) {
+        self.stretch_of(position).set_state(key, position);
+    }
+
+    /// Where the latest value under a key is.
+    pub(crate) fn state(&self, key: TimelineId) -> Option<u64> {
+        self.stretches.iter().rev().find_map(|hot| hot.state(key))
+    }
+
+    /// The stretch of something newer than all before it.
+    fn stretch_of(&mut self, position: u64) -> &mut Hot {
         let last = self.stretches.len() - 1;
-        if position - self.stretches[last].base() <= self.span {
-            self.stretches[last].insert(record);
-            return;
+        if position.saturating_sub(self.stretches[last].base()) <= self.span {
+            return &mut self.stretches[last];
         }
-        let mut next = Hot::new(position);
-        next.insert(record);
-        self.stretches.push(next);
+        self.stretches.push(Hot::new(position));
+        &mut self.stretches[last + 1]
     }
 
     /// Gets what inserting these records needs into the processor's cache, and returns one whose

@@ -20,7 +20,7 @@ use crate::error::OpenError;
 use crate::index::Index;
 use crate::record::Record;
 use crate::segment::{self, Segment};
-use scan::{Scan, ScanEnd};
+use scan::{Entry, Scan, ScanEnd};
 
 /// What opening a store found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,9 +94,12 @@ pub(crate) fn recover(
     let end = loop {
         let segment = &segments[ends.len()];
         let found = scan
-            .segment(segment, &mut |record| {
-                index.insert(record);
-                replay(record);
+            .segment(segment, &mut |entry| match entry {
+                Entry::Record(record) => {
+                    index.insert(record);
+                    replay(record);
+                }
+                Entry::State(position, state) => index.set_state(state.key, position),
             })
             .map_err(io_error(backend, &segment.name, "read"))?;
         match found {

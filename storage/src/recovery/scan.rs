@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::frame::{self, FrameKind};
-use crate::record::{self, Record};
+use crate::record::{self, Record, State};
 use crate::segment::Segment;
 use crate::window::Window;
 
@@ -22,6 +22,13 @@ pub(crate) struct Scan {
     pub(crate) session: Option<u32>,
 }
 
+/// What has content in the log.
+pub(crate) enum Entry<'a> {
+    Record(&'a Record<'a>),
+    /// With its position.
+    State(u64, State<'a>),
+}
+
 /// Where the frames of a segment end.
 pub(crate) enum ScanEnd {
     /// Behind a seal: the log goes on in the next segment.
@@ -35,7 +42,7 @@ impl Scan {
     pub(crate) fn segment(
         &mut self,
         segment: &Segment,
-        each: &mut dyn FnMut(&Record<'_>),
+        each: &mut dyn FnMut(Entry<'_>),
     ) -> io::Result<ScanEnd> {
         let mut window = Window::with_len(CHUNK_BYTES.min(segment.size as usize));
         let mut position = segment.first();
@@ -52,13 +59,19 @@ impl Scan {
                     let Some(record) = record::decode_payload(position, payload) else {
                         return Ok(ScanEnd::Open(position));
                     };
-                    each(&record);
+                    each(Entry::Record(&record));
                     self.records += 1;
                     self.head = position;
                     self.records_end = end;
                 }
-                FrameKind::Anchor => {}
-                FrameKind::Seal => {}
+                FrameKind::State => {
+                    let Some(state) = record::decode_state(payload) else {
+                        return Ok(ScanEnd::Open(position));
+                    };
+                    each(Entry::State(position, state));
+                    self.records_end = end;
+                }
+                FrameKind::Anchor | FrameKind::Seal => {}
             }
             self.session = Some(header.session);
             self.covered = self.covered.max(header.durable(position));

@@ -8,6 +8,9 @@ use std::time::Duration;
 use super::*;
 use crate::backend::Backend;
 
+/// The key under which each batch ends with the number of its last event.
+const LAST: TimelineId = TimelineId(50);
+
 /// What a run of the workload left behind when it ended or crashed.
 #[derive(Default)]
 struct Outcome {
@@ -46,6 +49,10 @@ fn run(opened: &mut Opened, seed: u64, batches: u64, known: Vec<Event>, sync: bo
                 Err(_) => return outcome,
             }
             batch.push(event);
+        }
+        let last = number.to_le_bytes();
+        if opened.writer.set_state(LAST, &last).is_err() {
+            return outcome;
         }
         match opened.writer.commit() {
             Ok(_) => outcome.committed.append(&mut batch),
@@ -95,6 +102,31 @@ fn check(outcome: &Outcome, recovered: &[Event], certain: usize, context: &str) 
     }
 }
 
+/// The state is that of the last batch recovered whole: the one that ended the `certain` events,
+/// or a later one.
+fn check_state(opened: &Opened, recovered: &[Event], certain: usize, context: &str) {
+    let state = opened.reader.state(LAST).unwrap();
+    let state = state.map_or(0, |value| u64::from_le_bytes(value.try_into().unwrap()));
+    let number = |count: usize| match count {
+        0 => 0,
+        count => recovered[count - 1].number,
+    };
+    let possible = number(certain)..=number(recovered.len());
+    assert!(
+        possible.contains(&state),
+        "{context}: {state} is not in {possible:?}"
+    );
+}
+
+/// How many of the events up to the end of a batch are among the first `certain` ones.
+fn whole_batches(outcome: &Outcome, certain: usize) -> usize {
+    if certain >= outcome.committed.len() {
+        outcome.committed.len()
+    } else {
+        outcome.durable
+    }
+}
+
 /// Opens, telling a crash of the simulation (`None`) from a verdict of the store.
 fn try_open(disk: &SimDisk, options: &Options, context: &str) -> Option<(Opened, Vec<Event>)> {
     match open(disk, options.clone()) {
@@ -140,7 +172,10 @@ fn explore(seed: u64, durability: Durability, fate: Fate) {
             let context = format!("{context}, then at operation {second} of the recovery");
             let disk = disk.fork(seed ^ second);
             disk.crash_at(second);
-            let first = try_open(&disk, &options, &context).map(|(_, events)| events);
+            let first = try_open(&disk, &options, &context).map(|(opened, events)| {
+                check_state(&opened, &events, whole_batches(&outcome, certain), &context);
+                events
+            });
             // What the first recovery showed was durable by then.
             let certain = match &first {
                 Some(events) => {
@@ -171,6 +206,7 @@ fn go_on(
     let recovered = try_open(disk, options, context);
     let (mut opened, events) = recovered.unwrap_or_else(|| panic!("{context}: does not open"));
     check(outcome, &events, certain, context);
+    check_state(&opened, &events, whole_batches(outcome, certain), context);
     assert_eq!(read_all(&opened, &events), events, "{context}");
     let known = events.len();
     let more = run(&mut opened, seed ^ 1, 3, events, true);
@@ -180,8 +216,15 @@ fn go_on(
     );
     disk.power_cycle();
     let recovered = try_open(disk, options, context);
-    let (_, events) = recovered.unwrap_or_else(|| panic!("{context}: does not open again"));
+    let (opened, events) = recovered.unwrap_or_else(|| panic!("{context}: does not open again"));
     check(&more, &events, more.durable, context);
+    // What was recovered first may end within a batch.
+    let whole = if more.durable > known {
+        more.durable
+    } else {
+        0
+    };
+    check_state(&opened, &events, whole, context);
 }
 
 /// Seeds to run with: the given ones and a fresh one, or only `STORAGE_SEED` to replay.

@@ -8,6 +8,7 @@ mod files;
 mod format;
 mod model;
 mod spy;
+mod state;
 
 use std::sync::Arc;
 
