@@ -28,7 +28,7 @@ pub struct Settings {
     /// Event loops, each with a thread [default: one per core]
     #[arg(long, env = "TRUNKLINE_SHARDS", value_name = "N")]
     pub shards: Option<usize>,
-    /// When a message counts as stored: sync, interval:<ms> or os [default: sync]
+    /// When a message counts as stored: sync, `interval:<ms>` or os [default: sync]
     #[arg(long, env = "TRUNKLINE_DURABILITY", value_name = "LEVEL")]
     pub durability: Option<Durability>,
     /// Let clients name themselves: for development, on loopback addresses only
