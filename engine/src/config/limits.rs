@@ -25,6 +25,8 @@ pub struct Limits {
     pub pong_timeout: Duration,
     /// How long a client may take no byte of what waits for it; beyond it 3008.
     pub write_timeout: Duration,
+    /// The echo path exists.
+    pub echo: bool,
     /// Clients that are told to reconnect wait a random time between these, in milliseconds.
     pub reconnect_delay_ms: [u64; 2],
 }

@@ -118,6 +118,7 @@ impl Settings {
             flag.or(file)
                 .map_or(bytes, |size| usize::try_from(size.0).unwrap_or(usize::MAX))
         };
+        let dev_auth = self.dev_auth.or(file.dev_auth).unwrap_or(false);
         let delay = time(self.reconnect_delay, file.reconnect_delay, 30);
         let limits = Limits {
             message_bytes: size(self.message_bytes, file.message_bytes, 1 << 20),
@@ -130,9 +131,9 @@ impl Settings {
             ping_interval: time(self.ping_interval, file.ping_interval, 25),
             pong_timeout: time(self.pong_timeout, file.pong_timeout, 10),
             write_timeout: time(self.write_timeout, file.write_timeout, 30),
+            echo: dev_auth,
             reconnect_delay_ms: [0, delay.as_millis() as u64],
         };
-        let dev_auth = self.dev_auth.or(file.dev_auth).unwrap_or(false);
         let local = |port| SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port);
         let config = Config {
             listen: self.listen.or(file.listen).unwrap_or(local(7700)),
@@ -191,8 +192,8 @@ impl Config {
             return Err(value("max_connections", "at least 1"));
         }
         let limits = &self.limits;
-        if !(1_024..=8 << 20).contains(&limits.message_bytes) {
-            return Err(value("message_bytes", "from 1KiB to 8MiB"));
+        if !(1_024..=32 << 20).contains(&limits.message_bytes) {
+            return Err(value("message_bytes", "from 1KiB to 32MiB"));
         }
         for (setting, bytes) in [
             ("text_bytes", limits.text_bytes),

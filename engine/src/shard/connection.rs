@@ -16,6 +16,8 @@ pub(crate) enum Phase {
     Handshake(Vec<u8>),
     /// Upgraded, without a session.
     Upgraded,
+    /// Upgraded at the echo path: every message comes back.
+    Echo,
     /// With a session.
     Open(Box<Session>),
     /// Our Close frame or last answer is out; input is thrown away until the peer closes.

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use trunkline_proto::connection::{Event, Kind};
-use trunkline_proto::frame::write_close;
+use trunkline_proto::frame::{write_close, write_frame};
 use trunkline_proto::handshake::{self, Rejection};
 use trunkline_proto::message::{
     Command, CommandBody, Connect, ConnectLimits, ConnectReply, ReplyBody,
@@ -21,6 +21,9 @@ use crate::session::{self, Ask, Asked, Session, ask};
 
 /// The path of the client protocol.
 const PATH: &str = "/v1/ws";
+
+/// In development mode, the path where framing alone is at work: for conformance suites.
+const ECHO: &str = "/v1/echo";
 
 /// Longest HTTP request head.
 const MAX_HEAD: usize = 8 << 10;
@@ -55,7 +58,7 @@ impl Core {
         match &mut conn.phase {
             Phase::Closing => self.discard(slot, conn, input),
             Phase::Handshake(_) => self.upgrade(slot, conn, input),
-            Phase::Upgraded | Phase::Open(_) => self.frames_in(slot, conn, input),
+            Phase::Upgraded | Phase::Echo | Phase::Open(_) => self.frames_in(slot, conn, input),
         }
     }
 
@@ -83,12 +86,18 @@ impl Core {
         };
         match handshake::parse_request(input, MAX_HEAD) {
             Ok(None) => conn.phase = Phase::Handshake(input.to_vec()),
-            Ok(Some((upgrade, size))) if upgrade.path == PATH => {
+            Ok(Some((upgrade, size))) if self.serves(&upgrade.path) => {
                 upgrade.accept(self.frames_of(slot, conn));
                 conn.encoding = upgrade.encoding;
-                conn.phase = Phase::Upgraded;
-                conn.deadline = self.now + ticks(self.limits.connect_timeout);
-                self.schedule(slot, conn, conn.deadline);
+                if upgrade.path == ECHO {
+                    conn.phase = Phase::Echo;
+                    conn.deadline = 0;
+                    self.schedule(slot, conn, self.now + ticks(self.limits.ping_interval));
+                } else {
+                    conn.phase = Phase::Upgraded;
+                    conn.deadline = self.now + ticks(self.limits.connect_timeout);
+                    self.schedule(slot, conn, conn.deadline);
+                }
                 let rest = &mut input[size..];
                 if !rest.is_empty() {
                     self.frames_in(slot, conn, rest);
@@ -97,6 +106,10 @@ impl Core {
             Ok(Some(_)) => self.reject(slot, conn, &Rejection::NOT_FOUND),
             Err(rejection) => self.reject(slot, conn, &rejection),
         }
+    }
+
+    fn serves(&self, path: &str) -> bool {
+        path == PATH || (path == ECHO && self.limits.echo)
     }
 
     fn reject(&mut self, slot: u32, conn: &mut Conn, rejection: &Rejection) {
@@ -109,7 +122,11 @@ impl Core {
             match conn.framing.receive(&mut input, self.limits.message_bytes) {
                 Ok(None) => return,
                 Ok(Some(Event::Message(kind, payload))) => {
-                    self.message(slot, conn, kind, &payload);
+                    if matches!(conn.phase, Phase::Echo) {
+                        write_frame(self.frames_of(slot, conn), kind.opcode(), &payload, None);
+                    } else {
+                        self.message(slot, conn, kind, &payload);
+                    }
                 }
                 Ok(Some(Event::Ping(payload))) => self.pong(slot, conn, &payload),
                 Ok(Some(Event::Pong(_))) => {}

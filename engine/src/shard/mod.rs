@@ -401,7 +401,7 @@ impl Core {
                     return self.close(slot, conn, CloseCode::NO_CONNECT, "no connect in time");
                 }
             }
-            Phase::Open(_) => return self.watch(slot, conn, overdue),
+            Phase::Echo | Phase::Open(_) => return self.watch(slot, conn, overdue),
         }
         self.schedule(slot, conn, conn.deadline);
     }
@@ -441,7 +441,7 @@ impl Core {
     fn shut_down(&mut self, slot: u32, conn: &mut Conn) {
         match conn.phase {
             Phase::Handshake(_) => self.doomed.push(slot),
-            Phase::Upgraded | Phase::Open(_) => {
+            Phase::Upgraded | Phase::Echo | Phase::Open(_) => {
                 self.close(slot, conn, CloseCode::SHUTDOWN, "shutdown");
             }
             Phase::Closing => {}
