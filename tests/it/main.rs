@@ -6,6 +6,7 @@ mod architecture;
 mod chat;
 mod commands;
 mod config;
+mod conformance;
 mod control;
 mod crash;
 mod descriptors;
