@@ -85,7 +85,10 @@ pub enum AppendError {
     /// first.
     #[error("the batch is full: commit it first")]
     BatchFull,
-    /// The sequence does not go up.
+    /// The last sequence of the timeline is on disk, and could not be read.
+    #[error("cannot tell the last sequence: {0}")]
+    Unreadable(ReadError),
+    /// The sequence does not go up, or is over 2⁶³ − 1.
     #[error("{timeline:?}: sequence {seq} does not follow {last}")]
     Sequence {
         /// The timeline.
@@ -134,7 +137,7 @@ pub enum CommitError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The position is older than anything kept.
+    /// The position is older than anything kept. Not yet returned: nothing expires.
     #[error("older than the oldest kept position {}", oldest.0)]
     Expired {
         /// The oldest position a reader can start from.

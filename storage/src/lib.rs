@@ -6,6 +6,10 @@
 //! [`Position`] in the log. Many [`Reader`]s read ranges of both, and whoever follows the log gets
 //! each committed [`Batch`] as it was written.
 //!
+//! With [`Options::runs`] the oldest segments of the log become sorted files in the background, and
+//! neighbouring files larger ones. Reads look there too; memory and the time of an opening then do
+//! not grow with the history, and an opening replays only the end of the log.
+//!
 //! What a program derives from its records it can keep beside them: values under keys, durable in
 //! the same batch ([`Writer::set_state`], [`Reader::state`]).
 //!
@@ -61,6 +65,7 @@ mod prepare;
 mod reader;
 mod record;
 mod recovery;
+mod run;
 mod segment;
 mod shared;
 mod stats;

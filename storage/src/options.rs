@@ -42,8 +42,17 @@ pub struct Options {
     /// Largest batch under construction in bytes, up to 1 GiB; then
     /// [`append`](crate::Writer::append) asks for a commit. Default: 64 MiB.
     pub max_batch_bytes: usize,
-    /// Prepare segments and sync at intervals on threads of their own. Without them the append
-    /// that needs a segment prepares it and commits do the interval's sync: slower, but every
+    /// Turn full segments into sorted files, so that neither memory nor the time of an opening
+    /// grows with the history. [`Store::open`](crate::Store::open) then replays only the records
+    /// that are not yet in such a file, so the caller must keep what it derives from records as
+    /// [states](crate::Writer::set_state). Files made earlier are read in any case. Default:
+    /// false.
+    pub runs: bool,
+    /// How many sorted files of a size are merged into one, 2 to 64: fewer make reads faster, more
+    /// make merging cheaper. Default: 8.
+    pub merge_width: usize,
+    /// Prepare segments, sync at intervals and make runs on threads of their own. Without them the append
+    /// that needs a segment prepares it and commits do the rest: slower, but every
     /// disk operation happens in the caller's order, as crash tests need. Default: true.
     pub background: bool,
 }
@@ -56,6 +65,8 @@ impl Default for Options {
             reserve_bytes: 256 << 20,
             max_record_bytes: 16 << 20,
             max_batch_bytes: 64 << 20,
+            runs: false,
+            merge_width: 8,
             background: true,
         }
     }
@@ -85,6 +96,12 @@ impl Options {
         }
         if matches!(self.durability, Durability::Interval(interval) if interval < MIN_INTERVAL) {
             return Err("durability interval is under 1 ms; use `sync`".into());
+        }
+        if !(2..=64).contains(&self.merge_width) {
+            return Err(format!(
+                "merge_width is {}; it must be 2 to 64",
+                self.merge_width
+            ));
         }
         if self.max_batch_bytes > 1 << 30 {
             return Err(format!(
@@ -142,6 +159,13 @@ mod tests {
                     ..default()
                 },
                 "max_record_bytes",
+            ),
+            (
+                Options {
+                    merge_width: 1,
+                    ..default()
+                },
+                "merge_width",
             ),
             (
                 Options {

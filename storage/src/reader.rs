@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 
 use crate::error::ReadError;
 use crate::frame::{self, FrameKind};
+use crate::index::Index;
 use crate::record;
+use crate::run::Runs;
 use crate::segment::Segment;
 use crate::shared::Shared;
 use crate::window::Window;
@@ -40,10 +42,21 @@ impl Reader {
         Position(self.shared.head.load(Ordering::Acquire))
     }
 
-    /// The last visible sequence of a message timeline; 0 if it has no entry.
+    /// The last visible sequence of a message timeline; 0 if it has no entry, `u64::MAX` if the
+    /// disk does not tell ([`try_last_seq`](Self::try_last_seq) does). Reads the disk for a
+    /// timeline that is only in runs.
     #[must_use]
     pub fn last_seq(&self, timeline: TimelineId) -> u64 {
-        self.shared.index.read().last_seq(timeline)
+        // Not 0: whoever goes on from there must not use a sequence again.
+        self.try_last_seq(timeline).unwrap_or(u64::MAX)
+    }
+
+    /// The last visible sequence of a message timeline; 0 if it has no entry.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
+    pub fn try_last_seq(&self, timeline: TimelineId) -> Result<u64, ReadError> {
+        self.shared.last_seq(timeline)
     }
 
     /// Fills `page` with entries of a message timeline whose sequence is in `seqs`, at most
@@ -64,23 +77,31 @@ impl Reader {
         page.clear();
         let limit = limit.min(page.max_records());
         let mut positions = std::mem::take(&mut page.positions);
-        let cut = self
-            .shared
-            .index
-            .read()
-            .range(timeline, &seqs, limit, order, &mut positions);
-        if order == Order::Descending {
-            // The page's byte limit, too, must cut the older end.
-            positions.reverse();
-        }
-        let filled = self.fill(&positions, page);
+        let (view, hot_cut) =
+            self.look(|index| index.range(timeline, &seqs, limit, order, &mut positions));
+        let in_runs = |page: &mut Page, left: usize| {
+            let mut take = taker(page, left);
+            view.runs.range(timeline, &seqs, order, &mut take)
+        };
+        let filled = match order {
+            Order::Ascending => in_runs(page, limit).and_then(|cut| match cut {
+                true => Ok(()),
+                false => self.fill_up(&view, &positions, hot_cut, limit, page),
+            }),
+            Order::Descending => {
+                // The page's byte limit, too, must cut the older end.
+                positions.reverse();
+                self.fill_up(&view, &positions, hot_cut, limit, page)
+                    .and_then(|()| match page.more() {
+                        true => Ok(()),
+                        false => in_runs(page, limit - positions.len()).map(|_| ()),
+                    })
+            }
+        };
         page.positions = positions;
         filled?;
         if order == Order::Descending {
             page.reverse();
-        }
-        if cut {
-            page.set_more();
         }
         Ok(())
     }
@@ -91,11 +112,16 @@ impl Reader {
     /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
     pub fn get(&self, timeline: TimelineId, seq: u64, page: &mut Page) -> Result<bool, ReadError> {
         page.clear();
-        let Some(position) = self.shared.index.read().get(timeline, seq) else {
-            return Ok(false);
-        };
-        self.fill(&[position], page)?;
-        Ok(true)
+        let (view, position) = self.look(|index| index.get(timeline, seq));
+        match position {
+            Some(position) => self.fill(&view, &[position], page)?,
+            None => {
+                let mut take = taker(page, 1);
+                view.runs
+                    .range(timeline, &(seq..=seq), Order::Ascending, &mut take)?;
+            }
+        }
+        Ok(!page.is_empty())
     }
 
     /// Fills `page` with the records that name `timeline` in their fan-out, after position
@@ -104,9 +130,8 @@ impl Reader {
     /// behind the head means the head.
     ///
     /// # Errors
-    /// [`ReadError::Future`] if `after` is behind the head, [`ReadError::Expired`] if entries
-    /// after it may be gone; [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk
-    /// returned.
+    /// [`ReadError::Future`] if `after` is behind the head; [`ReadError::Corrupt`] or
+    /// [`ReadError::Io`] for what the disk returned.
     pub fn sync(
         &self,
         timeline: TimelineId,
@@ -116,26 +141,22 @@ impl Reader {
         page: &mut Page,
     ) -> Result<bool, ReadError> {
         page.clear();
-        let floor = Position(self.shared.floor());
-        if after < floor {
-            return Err(ReadError::Expired { oldest: floor });
-        }
         if after > self.head() {
             return Err(ReadError::Future);
         }
         let limit = limit.min(page.max_records());
         let mut positions = std::mem::take(&mut page.positions);
-        let cut = self
-            .shared
-            .index
-            .read()
-            .sync(timeline, after, until, limit, &mut positions);
-        let filled = self.fill(&positions, page);
+        let (view, hot_cut) =
+            self.look(|index| index.sync(timeline, after, until, limit, &mut positions));
+        let mut take = taker(page, limit);
+        let in_runs = view.runs.sync(timeline, after.0, until.0, &mut take);
+        drop(take);
+        let filled = in_runs.and_then(|cut| match cut {
+            true => Ok(()),
+            false => self.fill_up(&view, &positions, hot_cut, limit, page),
+        });
         page.positions = positions;
         filled?;
-        if cut {
-            page.set_more();
-        }
         Ok(page.more())
     }
 
@@ -143,9 +164,8 @@ impl Reader {
     /// any other looks like damage.
     ///
     /// # Errors
-    /// [`ReadError::Future`], [`ReadError::Expired`] or [`ReadError::NoRecord`] for a position
-    /// where no record can be; [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk
-    /// returned.
+    /// [`ReadError::Future`] or [`ReadError::NoRecord`] for a position where no record can be;
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
     pub fn at(&self, position: Position, page: &mut Page) -> Result<(), ReadError> {
         page.clear();
         if position > self.head() {
@@ -154,7 +174,13 @@ impl Reader {
         if position == Position::ZERO || !position.0.is_multiple_of(frame::ALIGN as u64) {
             return Err(ReadError::NoRecord);
         }
-        self.fill(&[position.0], page)
+        let (view, ()) = self.look(|_| ());
+        if view.begins_after(position.0) {
+            let payload = view.runs.at(position.0)?.ok_or(ReadError::NoRecord)?;
+            page.push(position.0, &payload);
+            return Ok(());
+        }
+        self.fill(&view, &[position.0], page)
     }
 
     /// The latest visible value under a key; `None` if there is none, or an empty one.
@@ -162,17 +188,18 @@ impl Reader {
     /// # Errors
     /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
     pub fn state(&self, key: TimelineId) -> Result<Option<Vec<u8>>, ReadError> {
-        let Some(position) = self.shared.index.read().state(key) else {
-            return Ok(None);
+        let (view, position) = self.look(|index| index.state(key));
+        let value = match position {
+            Some(position) => {
+                let segment = view.segment_of(position).ok_or(ReadError::NoRecord)?;
+                let mut window = Window::default();
+                let payload =
+                    self.read_payload(segment, position, FrameKind::State, &mut window)?;
+                record::decode_state(payload).map(|state| state.value.to_vec())
+            }
+            None => view.runs.state(key)?,
         };
-        let segment = self
-            .shared
-            .segment_of(position)
-            .ok_or_else(|| self.outside(position))?;
-        let mut window = Window::default();
-        let payload = self.read_payload(&segment, position, FrameKind::State, &mut window)?;
-        let value = record::decode_state(payload).map(|state| state.value);
-        Ok(value.filter(|value| !value.is_empty()).map(<[u8]>::to_vec))
+        Ok(value.filter(|value| !value.is_empty()))
     }
 
     /// Whether the store takes appends.
@@ -187,20 +214,58 @@ impl Reader {
         }
     }
 
+    /// Why the last attempt to make or merge runs failed, if one did since the store was opened.
+    /// It is tried again whenever a segment is full.
+    #[must_use]
+    pub fn run_failure(&self) -> Option<String> {
+        self.shared.run_failure.lock().clone()
+    }
+
     /// A snapshot of the counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let segments = self.shared.segments.read().len();
-        let index_bytes = self.shared.index.read().bytes();
+        let index = self.shared.index.read();
+        let (durable, head) = (self.shared.durable(), self.head().0);
         self.shared
             .counters
-            .snapshot(segments, index_bytes, self.shared.durable(), self.head().0)
+            .snapshot(segments, &index, durable, head)
+    }
+
+    /// Looks something up in the index, and returns the files that the answer is about: they stay
+    /// readable as long as the view is held, whatever is merged meanwhile.
+    fn look<T>(&self, look: impl FnOnce(&Index) -> T) -> (View, T) {
+        let index = self.shared.index.read();
+        let found = look(&index);
+        let view = View {
+            segments: self.shared.segments.read().clone(),
+            runs: index.runs().clone(),
+        };
+        (view, found)
+    }
+
+    /// Reads the records at `positions`, found by a look-up that was `cut` or not, into `page`
+    /// until it has `limit` records or is full.
+    fn fill_up(
+        &self,
+        view: &View,
+        positions: &[u64],
+        cut: bool,
+        limit: usize,
+        page: &mut Page,
+    ) -> Result<(), ReadError> {
+        let left = positions.len().min(limit - page.len());
+        self.fill(view, &positions[..left], page)?;
+        if cut || left < positions.len() {
+            page.set_more();
+        }
+        Ok(())
     }
 
     /// Reads the records at `positions` into `page` until it is full.
-    fn fill(&self, positions: &[u64], page: &mut Page) -> Result<(), ReadError> {
+    fn fill(&self, view: &View, positions: &[u64], page: &mut Page) -> Result<(), ReadError> {
         let mut window = std::mem::take(&mut page.window);
-        let result = self.fill_through(&mut window, positions, page);
+        let result = self.fill_through(view, &mut window, positions, page);
         window.release();
         page.window = window;
         result
@@ -208,22 +273,21 @@ impl Reader {
 
     fn fill_through(
         &self,
+        view: &View,
         window: &mut Window,
         positions: &[u64],
         page: &mut Page,
     ) -> Result<(), ReadError> {
-        let mut current: Option<Arc<Segment>> = None;
+        let mut current: Option<&Arc<Segment>> = None;
         for &position in positions {
-            let segment = match current.take() {
+            let segment = match current {
                 Some(segment) if (segment.base..segment.end()).contains(&position) => segment,
                 _ => {
                     window.forget();
-                    self.shared
-                        .segment_of(position)
-                        .ok_or_else(|| self.outside(position))?
+                    view.segment_of(position).ok_or(ReadError::NoRecord)?
                 }
             };
-            let payload = self.read_payload(&segment, position, FrameKind::Record, window)?;
+            let payload = self.read_payload(segment, position, FrameKind::Record, window)?;
             if !page.push(position, payload) {
                 page.set_more();
                 break;
@@ -259,17 +323,41 @@ impl Reader {
             }),
         }
     }
+}
 
-    /// Why no segment has `position`.
-    fn outside(&self, position: u64) -> ReadError {
-        let floor = self.shared.floor();
-        if position < floor {
-            ReadError::Expired {
-                oldest: Position(floor),
-            }
-        } else {
-            ReadError::NoRecord
+/// The files that the index spoke of at a moment.
+struct View {
+    segments: Arc<Vec<Arc<Segment>>>,
+    runs: Arc<Runs>,
+}
+
+impl View {
+    /// The segment that `position` lies in.
+    fn segment_of(&self, position: u64) -> Option<&Arc<Segment>> {
+        let segments = &self.segments;
+        let after = segments.partition_point(|segment| segment.base <= position);
+        segments
+            .get(after.checked_sub(1)?)
+            .filter(|segment| position < segment.end())
+    }
+
+    /// Whether the log begins only after `position`.
+    fn begins_after(&self, position: u64) -> bool {
+        let first = self.segments.first();
+        first.is_some_and(|segment| position < segment.base)
+    }
+}
+
+/// Puts what it is given into `page`, up to `left` records.
+fn taker(page: &mut Page, left: usize) -> impl FnMut(u64, &[u8]) -> Result<bool, ReadError> {
+    let mut left = left;
+    move |position, payload| {
+        let fits = left > 0 && page.push(position, payload);
+        left = left.saturating_sub(1);
+        if !fits {
+            page.set_more();
         }
+        Ok(fits)
     }
 }
 

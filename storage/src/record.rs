@@ -35,7 +35,7 @@ pub struct Draft<'a> {
     pub time: u64,
     /// The timeline the event belongs to.
     pub timeline: TimelineId,
-    /// Its sequence there, greater than all before; 0 if the event is no entry of that timeline.
+    /// Its sequence there, greater than all before and at most 2⁶³ − 1; 0 if the event is no entry of that timeline.
     pub seq: u64,
     /// The sync timelines that get a reference to the event, each at most once. Up to 2²⁴ − 1.
     pub fanout: &'a [TimelineId],

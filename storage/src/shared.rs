@@ -4,21 +4,23 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
-use crate::StoreKey;
 use crate::backend::{Backend, Lock};
 use crate::batch::Batch;
-use crate::error::CommitError;
+use crate::error::{CommitError, ReadError};
 use crate::index::Index;
+use crate::run::Runs;
 use crate::segment::Segment;
 use crate::stats::Counters;
+use crate::{StoreKey, TimelineId};
 
 pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) key: StoreKey,
     /// Segments with visible records, by ascending base.
-    pub(crate) segments: RwLock<Vec<Arc<Segment>>>,
+    /// Changed under the index's lock where one is taken out.
+    pub(crate) segments: RwLock<Arc<Vec<Arc<Segment>>>>,
     /// Locked for writing once per commit; readers copy positions out and let go before they
     /// touch a file.
     pub(crate) index: RwLock<Index>,
@@ -31,6 +33,8 @@ pub(crate) struct Shared {
     /// Appends are refused for want of space.
     pub(crate) full: AtomicBool,
     pub(crate) counters: Counters,
+    /// Why the last attempt to make or merge runs failed.
+    pub(crate) run_failure: Mutex<Option<String>>,
     /// Held until the last reader is gone: a new opening may cut and remove files.
     _lock: Box<dyn Lock>,
 }
@@ -47,13 +51,14 @@ impl Shared {
         Shared {
             backend,
             key,
-            segments: RwLock::new(log.0),
+            segments: RwLock::new(Arc::new(log.0)),
             index: RwLock::new(log.1),
             head: AtomicU64::new(head),
             durable: AtomicU64::new(durable),
             poison: OnceLock::new(),
             full: AtomicBool::new(false),
             counters: Counters::default(),
+            run_failure: Mutex::new(None),
             _lock: lock,
         }
     }
@@ -94,19 +99,29 @@ impl Shared {
             let mut segments = self.segments.write();
             for (segment, ..) in batch.writes() {
                 if segments.last().is_none_or(|last| last.base < segment.base) {
-                    segments.push(segment.clone());
+                    Arc::make_mut(&mut segments).push(segment.clone());
                 }
             }
         }
         let mut index = self.index.write();
         let mut states = batch.states().iter().copied().peekable();
+        let mut bases = batch.writes().map(|(segment, ..)| segment.base).peekable();
+        let mut begin = |index: &mut Index, position| {
+            while let Some(base) = bases.next_if(|&base| base <= position) {
+                index.begin(base);
+            }
+        };
         for record in batch.records() {
-            while let Some((key, position)) = states.next_if(|state| state.1 < record.position.0) {
+            let at = record.position.0;
+            while let Some((key, position)) = states.next_if(|state| state.1 < at) {
+                begin(&mut index, position);
                 index.set_state(key, position);
             }
+            begin(&mut index, at);
             index.insert(&record);
         }
         for (key, position) in states {
+            begin(&mut index, position);
             index.set_state(key, position);
         }
         // Under the index's lock: a reader that finds an entry there also finds it at or before
@@ -116,21 +131,49 @@ impl Shared {
         }
     }
 
-    /// The segment that `position` lies in.
-    pub(crate) fn segment_of(&self, position: u64) -> Option<Arc<Segment>> {
+    /// The oldest segment, if all that it will ever have is visible.
+    pub(crate) fn oldest_full_segment(&self) -> Option<Arc<Segment>> {
+        let index = self.index.read();
         let segments = self.segments.read();
-        let after = segments.partition_point(|segment| segment.base <= position);
-        segments
-            .get(after.checked_sub(1)?)
-            .filter(|segment| position < segment.end())
-            .cloned()
+        let full = index.has_full_segment() && segments.len() > 1;
+        full.then(|| segments[0].clone())
     }
 
-    /// Position that everything kept comes after.
-    pub(crate) fn floor(&self) -> u64 {
-        self.segments
-            .read()
-            .first()
-            .map_or(0, |segment| segment.base)
+    /// Puts `runs` in the place of the oldest segment: a reader sees the one or the other.
+    pub(crate) fn replace_segment(&self, segment: &Segment, runs: Runs) {
+        let mut index = self.index.write();
+        let old = index.replace_oldest(runs);
+        let mut segments = self.segments.write();
+        Arc::make_mut(&mut segments).retain(|kept| kept.base != segment.base);
+        drop((segments, index));
+        // Giving its memory back takes a while: not under the locks.
+        drop(old);
+    }
+
+    /// Puts merged runs in the place of those they were made of.
+    pub(crate) fn replace_runs(&self, runs: Runs) {
+        self.index.write().set_runs(runs);
+    }
+
+    pub(crate) fn runs(&self) -> Arc<Runs> {
+        self.index.read().runs().clone()
+    }
+
+    /// Notes that an attempt to make or merge runs failed.
+    pub(crate) fn run_failed(&self, reason: String) {
+        self.counters.run_failed();
+        *self.run_failure.lock() = Some(reason);
+    }
+
+    /// The last visible sequence of a message timeline; 0 if it has no entry.
+    pub(crate) fn last_seq(&self, timeline: TimelineId) -> Result<u64, ReadError> {
+        let runs = {
+            let index = self.index.read();
+            match index.last_seq(timeline) {
+                Some(seq) => return Ok(seq),
+                None => index.runs().clone(),
+            }
+        };
+        Ok(runs.last_seq(timeline)?.unwrap_or(0))
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::Position;
+use crate::index::Index;
 
 /// Number of buckets in a [`Stats`] histogram.
 pub const BUCKETS: usize = 24;
@@ -43,6 +44,16 @@ pub struct Stats {
     pub segments: usize,
     /// Bytes of memory that the index takes.
     pub index_bytes: usize,
+    /// Segments that are full and not yet turned into runs, if [`Options::runs`] says so.
+    ///
+    /// [`Options::runs`]: crate::Options::runs
+    pub waiting_segments: usize,
+    /// Run files.
+    pub runs: usize,
+    /// Bytes of all run files.
+    pub run_bytes: u64,
+    /// Failed attempts to make or merge runs ([`Reader::run_failure`](crate::Reader::run_failure)).
+    pub run_failures: u64,
     /// End of what is known to be on disk, whatever the durability level.
     pub durable: Position,
     /// Position of the last visible record.
@@ -55,6 +66,7 @@ pub(crate) struct Counters {
     records: AtomicU64,
     bytes: AtomicU64,
     syncs: AtomicU64,
+    run_failures: AtomicU64,
     batch_records: [AtomicU64; BUCKETS],
     commit_micros: [AtomicU64; BUCKETS],
 }
@@ -72,6 +84,10 @@ impl Counters {
         self.bytes.fetch_add(bytes as u64, Relaxed);
     }
 
+    pub(crate) fn run_failed(&self) {
+        self.run_failures.fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn synced(&self) {
         self.syncs.fetch_add(1, Relaxed);
     }
@@ -79,10 +95,11 @@ impl Counters {
     pub(crate) fn snapshot(
         &self,
         segments: usize,
-        index_bytes: usize,
+        index: &Index,
         durable: u64,
         head: u64,
     ) -> Stats {
+        let (runs, run_bytes) = index.runs().size();
         let load =
             |buckets: &[AtomicU64; BUCKETS]| std::array::from_fn(|i| buckets[i].load(Relaxed));
         Stats {
@@ -93,7 +110,11 @@ impl Counters {
             batch_records: load(&self.batch_records),
             commit_micros: load(&self.commit_micros),
             segments,
-            index_bytes,
+            index_bytes: index.bytes(),
+            waiting_segments: index.waiting(),
+            runs,
+            run_bytes,
+            run_failures: self.run_failures.load(Relaxed),
             durable: Position(durable),
             head: Position(head),
         }

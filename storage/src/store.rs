@@ -12,10 +12,15 @@ use crate::identity::{self, Identity};
 use crate::prepare::Preparer;
 use crate::record::Record;
 use crate::recovery::{self, RecoveryReport, io_error};
+use crate::run::manifest::{self, Manifest};
+use crate::run::{self, Compactor, Plan, Runs};
 use crate::segment::{self, HEADER_BYTES, SegmentFactory};
 use crate::shared::Shared;
 use crate::writer::{Tail, Writer};
 use crate::{Durability, Options, Reader};
+
+/// Size of a block of a run file; less in stores with tiny segments.
+const BLOCK_BYTES: usize = 16 << 10;
 
 /// The timeline store: a folder with a log of events, and the timelines read from it.
 ///
@@ -35,7 +40,8 @@ pub struct Opened {
 impl Store {
     /// Opens the store in the folder `dir`, creating both if they are missing.
     ///
-    /// Every record is given to `replay` in log order before this returns; should it then return
+    /// Every record, or with [`Options::runs`] every one that is not yet in a run, is given to
+    /// `replay` in log order before this returns; should it then return
     /// an error, forget what was replayed. What is replayed is durable once this has returned.
     /// An unfinished end of the log, never acknowledged, is cut off and a copy of it kept
     /// ([`RecoveryReport::torn`]).
@@ -79,8 +85,13 @@ impl Store {
         })?;
         remove_temporaries(&*backend)?;
         let (identity, created) = identify(&backend, options.segment_bytes)?;
-        let mut log = recovery::recover(&*backend, identity.store_id, replay)?;
+        let store_id = identity.store_id;
+        let manifest = read_manifest(&*backend, store_id)?;
+        let runs = Runs::open(&*backend, &manifest, store_id)?;
+        remove_unknown_runs(&*backend, &manifest)?;
+        let mut log = recovery::recover(&*backend, store_id, &manifest, options.runs, replay)?;
         log.report.created = created;
+        log.index.set_runs(runs);
         let session = new_session(&*backend, log.last_session)?;
 
         let current = log.segments[log.segments.len() - 1].clone();
@@ -114,6 +125,16 @@ impl Store {
             }
             .map_err(io_error(&*backend, "", "start a thread for"))?;
         }
+        let plan = Plan {
+            store_id,
+            block: BLOCK_BYTES.min(options.segment_bytes as usize / 16),
+            width: options.merge_width,
+        };
+        let compactor = options
+            .runs
+            .then(|| Compactor::new(shared.clone(), plan, manifest, options.background))
+            .transpose()
+            .map_err(io_error(&*backend, "", "start a thread for"))?;
         let tail = Tail {
             segment: current,
             cursor: log.end,
@@ -122,17 +143,46 @@ impl Store {
             covered: log.covered,
         };
         Ok(Opened {
-            writer: Writer::new(shared.clone(), options, tail, preparer, flusher),
+            writer: Writer::new(
+                shared.clone(),
+                options,
+                tail,
+                (preparer, flusher, compactor),
+            ),
             reader: Reader::new(shared),
             report: log.report,
         })
     }
 }
 
+/// The manifest in force, durably: files that it does not need may be removed from now on.
+fn read_manifest(backend: &dyn Backend, store_id: [u8; 16]) -> Result<Manifest, OpenError> {
+    let Some(manifest) = Manifest::read(backend, store_id)? else {
+        return Ok(Manifest::default());
+    };
+    // The process that renamed it can have died before its name was on the disk.
+    backend
+        .sync_dir()
+        .map_err(io_error(backend, manifest::NAME, "make durable"))?;
+    Ok(manifest)
+}
+
+/// Removes run files that are not in force: made before a crash, or replaced before it.
+fn remove_unknown_runs(backend: &dyn Backend, manifest: &Manifest) -> Result<(), OpenError> {
+    for name in backend.list().map_err(io_error(backend, "", "list"))? {
+        if run::is_run_name(&name) && !manifest.runs.iter().any(|id| id.name() == name) {
+            backend
+                .remove(&name)
+                .map_err(io_error(backend, &name, "remove"))?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes what an interrupted creation of a file left behind.
 fn remove_temporaries(backend: &dyn Backend) -> Result<(), OpenError> {
     for name in backend.list().map_err(io_error(backend, "", "list"))? {
-        let ours = ["log-", "torn-", identity::NAME]
+        let ours = ["log-", "torn-", "run-", identity::NAME, manifest::NAME]
             .iter()
             .any(|prefix| name.starts_with(prefix));
         if ours && name.ends_with(".tmp") {

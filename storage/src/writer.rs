@@ -13,6 +13,7 @@ use crate::flush::Flusher;
 use crate::frame::{self, FrameKind, Place};
 use crate::prepare::{PrepareError, Preparer};
 use crate::record::{self, MAX_FANOUT, State};
+use crate::run::{Compactor, MAX_SEQ};
 use crate::segment::Segment;
 use crate::shared::Shared;
 use crate::{Draft, Durability, IdBuildHasher, Options, Position, StoreKey, TimelineId};
@@ -37,6 +38,8 @@ pub struct Writer {
     pool: BatchPool,
     preparer: Preparer,
     flusher: Flusher,
+    /// Dropped before the lock of the folder, with the rest.
+    compactor: Option<Compactor>,
     last_sync: Instant,
     /// End of the records written, and how far a frame on disk says that they are durable.
     records_end: u64,
@@ -59,8 +62,7 @@ impl Writer {
         shared: Arc<Shared>,
         options: Options,
         tail: Tail,
-        preparer: Preparer,
-        flusher: Flusher,
+        (preparer, flusher, compactor): (Preparer, Flusher, Option<Compactor>),
     ) -> Self {
         preparer.order(tail.segment.end());
         let mut pool = BatchPool::default();
@@ -75,6 +77,7 @@ impl Writer {
             pending: HashMap::default(),
             preparer,
             flusher,
+            compactor,
             last_sync: Instant::now(),
             records_end: tail.records_end,
             covered: tail.covered,
@@ -101,8 +104,9 @@ impl Writer {
     }
 
     /// As [`append`](Self::append), for a caller that keeps the last sequences itself: whether the
-    /// record's sequence goes up is checked when the batch is committed, together with all others.
-    /// That is faster, but a mistake then stops the store ([`CommitError::Sequence`]).
+    /// record's sequence goes up is checked when the batch is committed, together with all others,
+    /// and only against what is in memory. That is faster, but a mistake then stops the store
+    /// ([`CommitError::Sequence`]), or is not noticed.
     ///
     /// # Errors
     /// As [`append`](Self::append), but for [`AppendError::Sequence`], which is returned only for
@@ -201,6 +205,11 @@ impl Writer {
         }
         self.records_end = batch.end().0;
         self.shared.publish(&batch);
+        if let Some(compactor) = &self.compactor
+            && self.shared.oldest_full_segment().is_some()
+        {
+            compactor.wake();
+        }
         self.shared.counters.committed(batch.len(), began.elapsed());
         Ok(self.pool.publish(batch))
     }
@@ -276,7 +285,11 @@ impl Writer {
         if seq == 0 || self.pending.contains_key(&timeline) {
             return Ok(());
         }
-        match self.shared.index.read().last_seq(timeline) {
+        match self
+            .shared
+            .last_seq(timeline)
+            .map_err(AppendError::Unreadable)?
+        {
             last if seq <= last => Err(AppendError::Sequence {
                 timeline,
                 seq,
@@ -289,12 +302,14 @@ impl Writer {
     /// Whether the sequence goes up from what is in the batch.
     fn check_order(&self, draft: &Draft<'_>) -> Result<(), AppendError> {
         let Draft { timeline, seq, .. } = *draft;
-        match self.pending.get(&timeline) {
-            Some(&last) if seq != 0 && seq <= last => Err(AppendError::Sequence {
-                timeline,
-                seq,
-                last,
-            }),
+        match self.pending.get(&timeline).or(Some(&0)) {
+            Some(&last) if seq != 0 && (seq <= last || seq > MAX_SEQ) => {
+                Err(AppendError::Sequence {
+                    timeline,
+                    seq,
+                    last,
+                })
+            }
             _ => Ok(()),
         }
     }

@@ -11,7 +11,7 @@ use crate::{IdBuildHasher, TimelineId, frame};
 /// Where the records of a stretch of the log are, by timeline.
 ///
 /// Positions are kept as 32-bit numbers of 8-byte steps from the stretch's beginning.
-pub(super) struct Hot {
+pub(crate) struct Hot {
     base: u64,
     messages: Table,
     syncs: Table,

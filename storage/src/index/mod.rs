@@ -9,11 +9,14 @@ mod table;
 
 use std::hint::black_box;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::record::Record;
+use crate::run::Runs;
 use crate::{Order, Position, TimelineId};
-use hot::{Found, Hot, Kind, SPAN};
+pub(crate) use hot::Hot;
+use hot::{Found, Kind, SPAN};
 
 /// How many timelines are brought into the processor's cache at once.
 const PORTION: usize = 4096;
@@ -24,20 +27,52 @@ pub(crate) struct Index {
     stretches: Vec<Hot>,
     /// Length of a stretch.
     span: u64,
-}
-
-impl Default for Index {
-    fn default() -> Self {
-        Index::with_span(SPAN)
-    }
+    /// Each segment has a stretch of its own, to be dropped with it.
+    by_segment: bool,
+    /// What is before the first stretch.
+    runs: Arc<Runs>,
 }
 
 impl Index {
-    fn with_span(span: u64) -> Self {
+    /// The index of a log that begins at `base`.
+    pub(crate) fn new(base: u64, by_segment: bool) -> Self {
         Index {
-            stretches: vec![Hot::new(0)],
-            span,
+            stretches: vec![Hot::new(base)],
+            span: SPAN,
+            by_segment,
+            runs: Arc::default(),
         }
+    }
+
+    /// Notes that the segment at `base` begins.
+    pub(crate) fn begin(&mut self, base: u64) {
+        if self.by_segment && self.stretches.last().is_some_and(|hot| hot.base() < base) {
+            self.stretches.push(Hot::new(base));
+        }
+    }
+
+    /// Whether the oldest segment has a stretch of its own that is complete.
+    pub(crate) fn has_full_segment(&self) -> bool {
+        self.by_segment && self.stretches.len() > 1
+    }
+
+    /// Takes out the oldest stretch, in whose place there are `runs`.
+    pub(crate) fn replace_oldest(&mut self, runs: Runs) -> Hot {
+        self.runs = Arc::new(runs);
+        self.stretches.remove(0)
+    }
+
+    pub(crate) fn set_runs(&mut self, runs: Runs) {
+        self.runs = Arc::new(runs);
+    }
+
+    pub(crate) fn runs(&self) -> &Arc<Runs> {
+        &self.runs
+    }
+
+    /// Stretches that wait to be turned into runs.
+    pub(crate) fn waiting(&self) -> usize {
+        self.stretches.len() - 1
     }
 
     /// Adds a record that is newer than all before it.
@@ -66,7 +101,7 @@ impl Index {
     }
 
     /// Gets what inserting these records needs into the processor's cache, and returns one whose
-    /// sequence is not greater than the last one of its timeline, with that.
+    /// sequence is not greater than the last one of its timeline that is in memory, with that.
     pub(crate) fn prepare<'b>(&self, batch: &'b Batch) -> Option<(Record<'b>, u64)> {
         let hot = self.stretches.last()?;
         let mut ids = Vec::with_capacity(batch.len());
@@ -83,16 +118,14 @@ impl Index {
         batch
             .records()
             .filter(|record| record.seq != 0)
-            .map(|record| (record, self.last_seq(record.timeline)))
+            .filter_map(|record| Some((record, self.last_seq(record.timeline)?)))
             .find(|(record, last)| record.seq <= *last)
     }
 
-    /// The last sequence of a message timeline; 0 if there is none.
-    pub(crate) fn last_seq(&self, timeline: TimelineId) -> u64 {
+    /// The last sequence of a message timeline; `None` if it has no entry in memory.
+    pub(crate) fn last_seq(&self, timeline: TimelineId) -> Option<u64> {
         let mut newest_first = self.stretches.iter().rev();
-        newest_first
-            .find_map(|hot| hot.last_seq(timeline))
-            .unwrap_or(0)
+        newest_first.find_map(|hot| hot.last_seq(timeline))
     }
 
     pub(crate) fn get(&self, timeline: TimelineId, seq: u64) -> Option<u64> {
@@ -190,7 +223,10 @@ mod tests {
 
     /// A timeline whose entry `seq` is at `(i + 1) * 8`; in stretches of one entry, or in one.
     fn timeline(seqs: &[u64], span: u64) -> Index {
-        let mut index = Index::with_span(span);
+        let mut index = Index {
+            span,
+            ..Index::new(0, false)
+        };
         for (i, &seq) in seqs.iter().enumerate() {
             insert(&mut index, (i as u64 + 1) * 8, seq, &[]);
         }
@@ -238,14 +274,14 @@ mod tests {
                 let expected = place.map(|i| (i as u64 + 1) * 8);
                 assert_eq!(index.get(TimelineId(1), seq), expected, "{seqs:?} {seq}");
             }
-            let last = seqs.last().copied().unwrap_or(0);
+            let last = seqs.last().copied();
             assert_eq!(index.last_seq(TimelineId(1)), last);
         }
     }
 
     #[test]
     fn a_timeline_named_twice_gets_one_entry() {
-        let mut index = Index::default();
+        let mut index = Index::new(0, false);
         insert(&mut index, 64, 0, &[9, 9]);
         let mut found = Vec::new();
         assert!(!index.sync(TimelineId(9), Position(0), Position(64), 10, &mut found));
@@ -265,7 +301,10 @@ mod tests {
             (0, u64::MAX, 4, &[8, 16, 24, 32], false),
         ];
         for span in [SPAN, 8, 16] {
-            let mut index = Index::with_span(span);
+            let mut index = Index {
+                span,
+                ..Index::new(0, false)
+            };
             for position in [8, 16, 24, 32] {
                 insert(&mut index, position, 0, &[2]);
             }

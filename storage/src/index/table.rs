@@ -21,7 +21,9 @@ pub(super) struct Slot {
     pub(super) list: List,
 }
 
+#[derive(Default)]
 pub(super) struct Table {
+    /// None before the first timeline.
     shards: Vec<Shard>,
 }
 
@@ -29,13 +31,6 @@ pub(super) struct Table {
 struct Shard {
     slots: Vec<Slot>,
     used: usize,
-}
-
-impl Default for Table {
-    fn default() -> Self {
-        let shards = (0..1 << SHARD_BITS).map(|_| Shard::default()).collect();
-        Table { shards }
-    }
 }
 
 /// Ids are keyed hashes already; this only keeps hand-made ones, as in tests, from clustering.
@@ -49,14 +44,16 @@ impl Table {
     /// for the next timeline while it waits for this one.
     pub(super) fn touch(&self, id: TimelineId) -> u64 {
         let hash = hash(id);
-        let shard = &self.shards[(hash >> (u64::BITS - SHARD_BITS)) as usize];
-        let slot = shard.slots.get(shard.home(hash));
+        let shard = self.shards.get((hash >> (u64::BITS - SHARD_BITS)) as usize);
+        let slot = shard.and_then(|shard| shard.slots.get(shard.home(hash)));
         slot.map_or(0, |slot| slot.last)
     }
 
     pub(super) fn find(&self, id: TimelineId) -> Option<&Slot> {
         let hash = hash(id);
-        let shard = &self.shards[(hash >> (u64::BITS - SHARD_BITS)) as usize];
+        let shard = self
+            .shards
+            .get((hash >> (u64::BITS - SHARD_BITS)) as usize)?;
         if shard.slots.is_empty() {
             return None;
         }
@@ -66,6 +63,9 @@ impl Table {
 
     /// The slot of a timeline; a free one, which the caller fills, if there is none yet.
     pub(super) fn slot(&mut self, id: TimelineId) -> &mut Slot {
+        if self.shards.is_empty() {
+            self.shards.resize_with(1 << SHARD_BITS, Shard::default);
+        }
         let hash = hash(id);
         let shard = &mut self.shards[(hash >> (u64::BITS - SHARD_BITS)) as usize];
         if shard.used * 5 >= shard.slots.len() * 4 {

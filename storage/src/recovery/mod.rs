@@ -19,8 +19,9 @@ use crate::backend::Backend;
 use crate::error::OpenError;
 use crate::index::Index;
 use crate::record::Record;
+use crate::run::manifest::Manifest;
 use crate::segment::{self, Segment};
-use scan::{Entry, Scan, ScanEnd};
+pub(crate) use scan::{Entry, Scan, ScanEnd};
 
 /// What opening a store found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,22 +81,26 @@ pub(crate) fn io_error<'a>(
     }
 }
 
-/// Recovers the log of the store `store_id`, and replays its records in order.
+/// Recovers the log of the store `store_id` from where `manifest` says that it begins, and replays
+/// its records in order.
 pub(crate) fn recover(
     backend: &dyn Backend,
     store_id: [u8; 16],
+    manifest: &Manifest,
+    by_segment: bool,
     replay: &mut dyn FnMut(&Record<'_>),
 ) -> Result<Recovered, OpenError> {
     let began = Instant::now();
-    let mut segments = open_segments(backend, store_id)?;
-    let mut index = Index::default();
-    let mut scan = Scan::default();
+    let mut segments = open_segments(backend, store_id, manifest.low_water)?;
+    let mut index = Index::new(manifest.low_water, by_segment);
+    let mut scan = Scan::after(manifest);
     let mut ends = Vec::new();
     let end = loop {
         let segment = &segments[ends.len()];
+        index.begin(segment.base);
         let found = scan
             .segment(segment, &mut |entry| match entry {
-                Entry::Record(record) => {
+                Entry::Record(record, _) => {
                     index.insert(record);
                     replay(record);
                 }
@@ -146,10 +151,12 @@ pub(crate) fn recover(
     })
 }
 
-/// Opens all segments, by ascending base.
+/// Opens all segments from `low_water` on, by ascending base. Those before are in runs; they are
+/// still here if a crash came between.
 fn open_segments(
     backend: &dyn Backend,
     store_id: [u8; 16],
+    low_water: u64,
 ) -> Result<Vec<Arc<Segment>>, OpenError> {
     let names = backend.list().map_err(io_error(backend, "", "list"))?;
     let mut bases: Vec<u64> = names
@@ -157,8 +164,15 @@ fn open_segments(
         .filter_map(|name| segment::segment_base(name))
         .collect();
     bases.sort_unstable();
-    if bases.first() != Some(&0) {
-        return Err(missing(backend, 0));
+    let kept = bases.split_off(bases.partition_point(|&base| base < low_water));
+    for name in bases.into_iter().map(segment::segment_name) {
+        backend
+            .remove(&name)
+            .map_err(io_error(backend, &name, "remove"))?;
+    }
+    let bases = kept;
+    if bases.first() != Some(&low_water) {
+        return Err(missing(backend, low_water));
     }
     bases
         .into_iter()

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::frame::{self, FrameKind};
 use crate::record::{self, Record, State};
+use crate::run::manifest::Manifest;
 use crate::segment::Segment;
 use crate::window::Window;
 
@@ -11,7 +12,6 @@ use crate::window::Window;
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// What the frames read so far amount to.
-#[derive(Default)]
 pub(crate) struct Scan {
     pub(crate) records: u64,
     /// Position of the last record.
@@ -24,7 +24,8 @@ pub(crate) struct Scan {
 
 /// What has content in the log.
 pub(crate) enum Entry<'a> {
-    Record(&'a Record<'a>),
+    /// With its payload.
+    Record(&'a Record<'a>, &'a [u8]),
     /// With its position.
     State(u64, State<'a>),
 }
@@ -38,6 +39,25 @@ pub(crate) enum ScanEnd {
 }
 
 impl Scan {
+    /// What was read before the log that `manifest` says is left.
+    pub(crate) fn after(manifest: &Manifest) -> Scan {
+        Scan {
+            records: 0,
+            head: manifest.head,
+            records_end: manifest.records_end,
+            covered: manifest.covered,
+            session: (manifest.low_water > 0).then_some(manifest.session),
+        }
+    }
+
+    /// Notes in `manifest` what [`after`](Self::after) will need.
+    pub(crate) fn note(&self, manifest: &mut Manifest) {
+        manifest.head = self.head;
+        manifest.records_end = self.records_end;
+        manifest.covered = self.covered;
+        manifest.session = self.session.unwrap_or_default();
+    }
+
     /// Reads the frames of `segment`, which continues what was read before.
     pub(crate) fn segment(
         &mut self,
@@ -59,7 +79,7 @@ impl Scan {
                     let Some(record) = record::decode_payload(position, payload) else {
                         return Ok(ScanEnd::Open(position));
                     };
-                    each(Entry::Record(&record));
+                    each(Entry::Record(&record, payload));
                     self.records += 1;
                     self.head = position;
                     self.records_end = end;

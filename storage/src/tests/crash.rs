@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::backend::Backend;
+use crate::segment::segment_name;
 
 /// The key under which each batch ends with the number of its last event.
 const LAST: TimelineId = TimelineId(50);
@@ -130,6 +131,11 @@ fn whole_batches(outcome: &Outcome, certain: usize) -> usize {
 /// Opens, telling a crash of the simulation (`None`) from a verdict of the store.
 fn try_open(disk: &SimDisk, options: &Options, context: &str) -> Option<(Opened, Vec<Event>)> {
     match open(disk, options.clone()) {
+        // What is in runs is not replayed.
+        Ok((opened, _)) if options.runs => {
+            let events = entries(&opened);
+            Some((opened, events))
+        }
         Ok(found) => Some(found),
         Err(OpenError::Io { .. }) => None,
         Err(error) => panic!("{context}: {error}"),
@@ -142,21 +148,30 @@ fn explore(seed: u64, durability: Durability, fate: Fate) {
         durability,
         ..small()
     };
+    explore_with(seed, &options, 8, fate);
+}
+
+fn explore_with(seed: u64, options: &Options, batches: u64, fate: Fate) {
+    let durability = options.durability;
     let sync = durability != Durability::Sync;
-    let workload = |disk: &SimDisk, context: &str| match try_open(disk, &options, context) {
-        Some((mut opened, _)) => run(&mut opened, seed, 8, Vec::new(), sync),
+    let workload = |disk: &SimDisk, context: &str| match try_open(disk, options, context) {
+        Some((mut opened, _)) => run(&mut opened, seed, batches, Vec::new(), sync),
         None => Outcome::default(),
     };
     let undisturbed = SimDisk::new(seed);
     let written = workload(&undisturbed, "undisturbed");
     assert!(written.committed.len() > 8 && written.unknown.is_empty());
-    let segments = undisturbed
-        .list()
-        .unwrap()
-        .iter()
-        .filter(|n| n.ends_with(".seg"))
-        .count();
-    assert!(segments >= 2, "the workload crosses segments");
+    let names = undisturbed.list().unwrap();
+    let last = names.iter().rfind(|name| name.ends_with(".seg")).unwrap();
+    assert_ne!(last, &segment_name(0), "the workload crosses segments");
+    if options.runs {
+        // Two segments make up to four files each, and merging them makes more.
+        let last = names.iter().rfind(|name| name.ends_with(".tbl")).unwrap();
+        assert!(
+            last.as_str() > "run-0000000000000008.tbl",
+            "runs are merged: {last}"
+        );
+    }
 
     for operation in 0..undisturbed.operations() {
         let context = format!("seed {seed}, {durability:?}, {fate:?} at operation {operation}");
@@ -172,7 +187,7 @@ fn explore(seed: u64, durability: Durability, fate: Fate) {
             let context = format!("{context}, then at operation {second} of the recovery");
             let disk = disk.fork(seed ^ second);
             disk.crash_at(second);
-            let first = try_open(&disk, &options, &context).map(|(opened, events)| {
+            let first = try_open(&disk, options, &context).map(|(opened, events)| {
                 check_state(&opened, &events, whole_batches(&outcome, certain), &context);
                 events
             });
@@ -186,7 +201,7 @@ fn explore(seed: u64, durability: Durability, fate: Fate) {
                 None => outcome.durable,
             };
             Fate::PowerCycle.strike(&disk);
-            go_on(&disk, &options, &outcome, certain, seed, &context);
+            go_on(&disk, options, &outcome, certain, seed, &context);
             if first.is_some() {
                 break;
             }
@@ -208,6 +223,7 @@ fn go_on(
     check(outcome, &events, certain, context);
     check_state(&opened, &events, whole_batches(outcome, certain), context);
     assert_eq!(read_all(&opened, &events), events, "{context}");
+    check_syncs(&opened, &events);
     let known = events.len();
     let more = run(&mut opened, seed ^ 1, 3, events, true);
     assert!(
@@ -261,5 +277,30 @@ fn weaker_durability_loses_only_the_unsynced_end() {
     for seed in seeds(2) {
         explore(seed, Durability::Interval(Duration::MAX), Fate::PowerCycle);
         explore(seed, Durability::Os, Fate::PowerCycle);
+    }
+}
+
+#[test]
+fn power_lost_while_runs_are_made_and_merged_loses_nothing() {
+    for seed in seeds(0) {
+        explore_with(seed, &small_runs(), 12, Fate::PowerCycle);
+    }
+}
+
+#[test]
+fn a_process_killed_while_runs_are_made_and_merged_loses_nothing() {
+    for seed in seeds(0) {
+        explore_with(seed, &small_runs(), 12, Fate::Kill);
+    }
+}
+
+#[test]
+fn weaker_durability_loses_only_the_unsynced_end_with_runs_too() {
+    let options = Options {
+        durability: Durability::Os,
+        ..small_runs()
+    };
+    for seed in seeds(0) {
+        explore_with(seed, &options, 12, Fate::PowerCycle);
     }
 }

@@ -1,8 +1,8 @@
 //! Damage to what is on the disk: noticed, or without effect.
 
 use super::*;
+use crate::ReadError;
 use crate::backend::Backend;
-use crate::{Order, ReadError};
 
 /// A small store with batches of these sizes, closed cleanly.
 fn closed(batches: &[u64]) -> (SimDisk, Vec<Event>) {

@@ -7,6 +7,7 @@ mod failure;
 mod files;
 mod format;
 mod model;
+mod runs;
 mod spy;
 mod state;
 
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use crate::TimelineId;
 use crate::backend::sim::{Random, SimDisk};
-use crate::{Draft, Durability, OpenError, Opened, Options, Page, Position, Record, Store};
+use crate::{Draft, Durability, OpenError, Opened, Options, Order, Page, Position, Record, Store};
 
 /// Small segments, no threads: every disk operation happens in the test's order.
 fn small() -> Options {
@@ -25,6 +26,16 @@ fn small() -> Options {
         max_record_bytes: 2048,
         max_batch_bytes: 1 << 20,
         background: false,
+        ..Options::default()
+    }
+}
+
+/// As [`small`], with runs of a few records that are merged two by two.
+fn small_runs() -> Options {
+    Options {
+        runs: true,
+        merge_width: 2,
+        ..small()
     }
 }
 
@@ -114,6 +125,42 @@ fn next_seq(log: &[Event], number: u64) -> u64 {
         .max()
         .unwrap_or(0)
         + 1
+}
+
+/// All entries of the three message timelines, in log order.
+fn entries(opened: &Opened) -> Vec<Event> {
+    let mut page = Page::new();
+    let mut events = Vec::new();
+    for timeline in 0..3 {
+        let id = TimelineId(timeline);
+        let read = opened
+            .reader
+            .range(id, 0..=u64::MAX, usize::MAX, Order::Ascending, &mut page);
+        read.unwrap();
+        assert!(!page.more());
+        events.extend(page.records().map(|record| Event::of(&record)));
+    }
+    events.sort_by_key(|event| event.position);
+    events
+}
+
+/// Checks the sync timelines of the three users against the events of the log.
+fn check_syncs(opened: &Opened, log: &[Event]) {
+    let mut page = Page::new();
+    for id in (0..3).map(user) {
+        let until = Position(u64::MAX);
+        let more = opened
+            .reader
+            .sync(id, Position::ZERO, until, usize::MAX, &mut page);
+        assert!(!more.unwrap());
+        let found: Vec<Event> = page.records().map(|record| Event::of(&record)).collect();
+        let expected: Vec<Event> = log
+            .iter()
+            .filter(|event| event.fanout.contains(&id))
+            .cloned()
+            .collect();
+        assert_eq!(found, expected, "{id:?}");
+    }
 }
 
 /// Everything that readers see, by reading every message timeline and every event by position.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Health, Order};
+use crate::Health;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -66,6 +66,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 struct Model {
     disk: SimDisk,
+    options: Options,
     opened: Option<Opened>,
     page: Page,
     committed: Vec<Event>,
@@ -74,11 +75,12 @@ struct Model {
 }
 
 impl Model {
-    fn new() -> Self {
+    fn new(options: Options) -> Self {
         let disk = SimDisk::new(11);
-        let opened = Some(open(&disk, small()).unwrap().0);
+        let opened = Some(open(&disk, options.clone()).unwrap().0);
         Model {
             disk,
+            options,
             opened,
             page: Page::new(),
             committed: Vec::new(),
@@ -256,12 +258,17 @@ impl Model {
         end(&self.disk);
         self.opened = None;
         self.pending.clear();
-        let (opened, events) = open(&self.disk, small()).unwrap();
+        let (opened, events) = open(&self.disk, self.options.clone()).unwrap();
         assert_eq!(
             opened.report.torn, None,
             "every batch was either whole or not written"
         );
-        assert_eq!(events, self.committed);
+        if self.options.runs {
+            assert!(self.committed.ends_with(&events), "the tail is replayed");
+            assert_eq!(read_all(&opened, &self.committed), self.committed);
+        } else {
+            assert_eq!(events, self.committed);
+        }
         let positions: BTreeSet<u64> = events.iter().map(|event| event.position).collect();
         assert_eq!(positions.len(), events.len());
         self.opened = Some(opened);
@@ -274,10 +281,20 @@ proptest! {
 
     #[test]
     fn any_history_matches_the_model(steps in prop::collection::vec(step(), 1..150)) {
-        let mut model = Model::new();
+        let mut model = Model::new(small());
         for step in &steps {
             model.step(step);
         }
         model.reopen(|_| ());
+    }
+
+    #[test]
+    fn any_history_matches_the_model_with_runs(steps in prop::collection::vec(step(), 1..150)) {
+        let mut model = Model::new(small_runs());
+        for step in &steps {
+            model.step(step);
+        }
+        model.reopen(|_| ());
+        prop_assert!(model.opened().reader.run_failure().is_none());
     }
 }

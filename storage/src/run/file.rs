@@ -1,0 +1,352 @@
+//! Run files: immutable sorted entries, written once and read by key.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crc32c::crc32c;
+
+use super::block::{self, Block, Key};
+use super::filter::{self, LINE};
+use crate::backend::{self, Backend, BackendFile};
+use crate::error::{OpenError, ReadError};
+use crate::segment;
+
+pub(super) const MAGIC: [u8; 8] = *b"TRKRUN\r\n";
+/// Bytes of the footer; the last four are the checksum of the rest.
+pub(super) const FOOTER: usize = 96;
+/// Bytes that say where a block is.
+pub(super) const PLACE: usize = 12;
+/// What a run file has, by its number in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Records by message timeline and sequence.
+    Messages = 0,
+    /// References to records by sync timeline and position.
+    Syncs = 1,
+    /// References to records by position.
+    Places = 2,
+    /// Values by key.
+    States = 3,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Kind; 4] = [Kind::Messages, Kind::Syncs, Kind::Places, Kind::States];
+}
+
+/// What the manifest says of a run file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RunId {
+    pub(crate) kind: Kind,
+    /// How often its entries were merged.
+    pub(crate) level: u8,
+    pub(crate) number: u64,
+    /// The part of the log that its entries are from.
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
+impl RunId {
+    pub(crate) fn name(&self) -> String {
+        format!("run-{:016x}.tbl", self.number)
+    }
+}
+
+/// A run file, open.
+pub(crate) struct RunFile {
+    pub(crate) id: RunId,
+    pub(crate) bytes: u64,
+    path: PathBuf,
+    file: Arc<dyn BackendFile>,
+    salt: u64,
+    root: Block,
+    filter_at: u64,
+    lines: usize,
+}
+
+impl RunFile {
+    /// Opens a run file: reads its footer and the root of its index.
+    pub(crate) fn open(
+        backend: &dyn Backend,
+        id: RunId,
+        store_id: [u8; 16],
+    ) -> Result<RunFile, OpenError> {
+        let path = backend.path(&id.name());
+        let io = |source| OpenError::Io {
+            file: path.clone(),
+            action: "read",
+            source,
+        };
+        let corrupt = |offset, reason: &str| OpenError::Corrupt {
+            file: path.clone(),
+            offset,
+            reason: reason.into(),
+        };
+        let file = backend
+            .open(&id.name())
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::NotFound => corrupt(0, "the file is missing"),
+                _ => io(source),
+            })?;
+        let bytes = file.len().map_err(io)?;
+        let footer_at = bytes.saturating_sub(FOOTER as u64);
+        let mut footer = [0; FOOTER];
+        let read = file.read_at(&mut footer, footer_at).map_err(io)?;
+        if read < FOOTER || crc32c(&footer[..FOOTER - 4]) != u32_at(&footer, FOOTER - 4) {
+            return Err(corrupt(footer_at, "the footer is not what was written"));
+        }
+        let written_for = (
+            u32_at(&footer, 12),
+            u64_at(&footer, 40),
+            u64_at(&footer, 48),
+        );
+        let lines = u32_at(&footer, 68) as usize;
+        let filter_at = u64_at(&footer, 72);
+        if footer[..8] != MAGIC
+            || u32_at(&footer, 8) != segment::VERSION
+            || footer[16..32] != store_id
+            || written_for != (id.kind as u32, id.from, id.to)
+            || filter_at + (lines * LINE) as u64 != footer_at
+        {
+            return Err(corrupt(
+                footer_at,
+                "the file is not the one that was written",
+            ));
+        }
+        let (salt, root_at) = (u64_at(&footer, 32), u64_at(&footer, 56));
+        let mut root = vec![0; u32_at(&footer, 64) as usize];
+        backend::read_exact_at(&*file, &mut root, root_at).map_err(io)?;
+        let root = Block::decode(root, block::seed(salt, root_at))
+            .ok_or_else(|| corrupt(root_at, "the index is not what was written"))?;
+        Ok(RunFile {
+            id,
+            bytes,
+            path,
+            file,
+            salt,
+            root,
+            filter_at,
+            lines,
+        })
+    }
+
+    /// Whether the run may have entries of a timeline or key.
+    pub(crate) fn may_have(&self, id: u128) -> Result<bool, ReadError> {
+        let hash = filter::hash(id);
+        let at = self.filter_at + (filter::line_of(hash, self.lines) * LINE) as u64;
+        let mut line = [0; LINE];
+        backend::read_exact_at(&*self.file, &mut line, at).map_err(|source| self.io(source))?;
+        filter::admits(&line, hash, block::seed(self.salt, self.filter_at))
+            .ok_or_else(|| self.corrupt(at))
+    }
+
+    /// A cursor on the first entry that is not before `key`.
+    pub(crate) fn seek(&self, key: Key) -> Result<Cursor<'_>, ReadError> {
+        let top = self.root.lower_bound(key).min(self.root.len() - 1);
+        let index = self.block(&self.root, top)?;
+        let middle = index.lower_bound(key).min(index.len() - 1);
+        let data = self.block(&index, middle)?;
+        Ok(Cursor {
+            at: [top, middle, data.lower_bound(key)],
+            run: self,
+            index,
+            data,
+        })
+    }
+
+    /// The value of an entry.
+    pub(crate) fn get(&self, key: Key) -> Result<Option<Vec<u8>>, ReadError> {
+        let mut cursor = self.seek(key)?;
+        Ok(match cursor.entry()? {
+            Some((found, value)) if found == key => Some(value.to_vec()),
+            _ => None,
+        })
+    }
+
+    /// The error that says that this file is damaged.
+    pub(crate) fn corrupt(&self, offset: u64) -> ReadError {
+        ReadError::Corrupt {
+            file: self.path.clone(),
+            offset,
+        }
+    }
+
+    fn io(&self, source: io::Error) -> ReadError {
+        ReadError::Io {
+            file: self.path.clone(),
+            source,
+        }
+    }
+
+    /// The block that entry `i` of an index block names.
+    fn block(&self, index: &Block, i: usize) -> Result<Block, ReadError> {
+        let place = index.value(i);
+        if place.len() != PLACE {
+            return Err(self.corrupt(0));
+        }
+        let offset = u64_at(place, 0);
+        let mut bytes = vec![0; u32_at(place, 8) as usize];
+        backend::read_exact_at(&*self.file, &mut bytes, offset)
+            .map_err(|source| self.io(source))?;
+        let seed = block::seed(self.salt, offset);
+        Block::decode(bytes, seed).ok_or_else(|| self.corrupt(offset))
+    }
+}
+
+/// A place between the entries of a run.
+pub(crate) struct Cursor<'a> {
+    run: &'a RunFile,
+    /// Entry of the root, entry of the index block, entry of the data block.
+    at: [usize; 3],
+    index: Block,
+    data: Block,
+}
+
+impl Cursor<'_> {
+    /// The entry behind the cursor; `None` at the end.
+    pub(crate) fn entry(&mut self) -> Result<Option<(Key, &[u8])>, ReadError> {
+        if self.at[2] == self.data.len() {
+            if self.at[1] + 1 < self.index.len() {
+                self.at[1] += 1;
+            } else if self.at[0] + 1 < self.run.root.len() {
+                self.at[0] += 1;
+                self.index = self.run.block(&self.run.root, self.at[0])?;
+                self.at[1] = 0;
+            } else {
+                return Ok(None);
+            }
+            self.data = self.run.block(&self.index, self.at[1])?;
+            self.at[2] = 0;
+        }
+        let i = self.at[2];
+        Ok(Some((self.data.key(i), self.data.value(i))))
+    }
+
+    /// Moves over the entry that [`entry`](Self::entry) returned.
+    pub(crate) fn advance(&mut self) {
+        self.at[2] += 1;
+    }
+
+    /// Moves back over the entry before the cursor, and returns it; `None` at the beginning.
+    pub(crate) fn back(&mut self) -> Result<Option<(Key, &[u8])>, ReadError> {
+        if self.at[2] == 0 {
+            if self.at[1] > 0 {
+                self.at[1] -= 1;
+            } else if self.at[0] > 0 {
+                self.at[0] -= 1;
+                self.index = self.run.block(&self.run.root, self.at[0])?;
+                self.at[1] = self.index.len() - 1;
+            } else {
+                return Ok(None);
+            }
+            self.data = self.run.block(&self.index, self.at[1])?;
+            self.at[2] = self.data.len();
+        }
+        self.at[2] -= 1;
+        let i = self.at[2];
+        Ok(Some((self.data.key(i), self.data.value(i))))
+    }
+}
+
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::write::RunWriter;
+    use super::*;
+    use crate::backend::sim::SimDisk;
+
+    const ID: RunId = RunId {
+        kind: Kind::Messages,
+        level: 0,
+        number: 7,
+        from: 0,
+        to: 8192,
+    };
+
+    /// Key `i`; every tenth id has many entries, and every third is left out.
+    fn keys() -> Vec<Key> {
+        (0..900u64)
+            .filter(|i| i % 3 != 2)
+            .map(|i| (u128::from(i / 10 * 2), i))
+            .collect()
+    }
+
+    fn run(disk: &SimDisk) -> RunFile {
+        let mut writer = RunWriter::create(disk, ID, [1; 16], 256).unwrap();
+        for key in keys() {
+            writer
+                .add(key, &vec![key.1 as u8; (key.1 % 90) as usize])
+                .unwrap();
+        }
+        writer.finish().unwrap();
+        RunFile::open(disk, ID, [1; 16]).unwrap()
+    }
+
+    #[test]
+    fn cursors_go_both_ways_from_any_place() {
+        let disk = SimDisk::new(1);
+        let run = run(&disk);
+        assert!(run.root.len() > 2, "the index has three levels");
+        let keys = keys();
+        for from in [(0, 0), (0, 5), (7, 0), (60, 305), (178, 898), (200, 0)] {
+            let place = keys.partition_point(|&key| key < from);
+            let mut cursor = run.seek(from).unwrap();
+            for &key in &keys[place..] {
+                let (found, value) = cursor.entry().unwrap().unwrap();
+                assert_eq!((found, value.len()), (key, (key.1 % 90) as usize));
+                cursor.advance();
+            }
+            assert!(cursor.entry().unwrap().is_none());
+            let mut cursor = run.seek(from).unwrap();
+            for &key in keys[..place].iter().rev() {
+                assert_eq!(cursor.back().unwrap().map(|entry| entry.0), Some(key));
+            }
+            assert!(cursor.back().unwrap().is_none());
+        }
+        for id in 0..180 {
+            let has = id % 2 == 0;
+            assert!(run.may_have(id).unwrap() || !has);
+        }
+        assert_eq!(run.get((60, 301)).unwrap().map(|v| v.len()), Some(31));
+        assert_eq!(run.get((60, 302)).unwrap(), None);
+    }
+
+    #[test]
+    fn any_flipped_bit_is_noticed_when_it_is_read() {
+        let disk = SimDisk::new(1);
+        let bits = run(&disk).bytes as usize * 8;
+        for bit in (0..bits).step_by(149).chain(bits - FOOTER * 8..bits) {
+            let disk = disk.fork(0);
+            disk.flip(&ID.name(), bit);
+            let Ok(run) = RunFile::open(&disk, ID, [1; 16]) else {
+                continue;
+            };
+            let filter = (0..200).find_map(|id| run.may_have(id).err());
+            let mut cursor = run.seek((0, 0));
+            let mut read = 0;
+            let data = loop {
+                let entry = match &mut cursor {
+                    Ok(cursor) => cursor.entry().map(|entry| entry.is_some()),
+                    Err(_) => break true,
+                };
+                match entry {
+                    Ok(true) => read += 1,
+                    Ok(false) => break false,
+                    Err(_) => break true,
+                }
+                if let Ok(cursor) = &mut cursor {
+                    cursor.advance();
+                }
+            };
+            assert!(data || filter.is_some(), "bit {bit} of {bits}");
+            assert!(data || read == keys().len());
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The manifest: which run files are in force, and where the log begins.
+
+use std::io;
+
+use crc32c::crc32c;
+
+use super::file::{Kind, RunId, u32_at, u64_at};
+use crate::backend::{self, Backend};
+use crate::error::OpenError;
+use crate::segment;
+
+pub(crate) const NAME: &str = "manifest";
+const MAGIC: [u8; 8] = *b"TRKMANIF";
+const HEADER: usize = 80;
+const ENTRY: usize = 32;
+
+/// What is in force, and what the log would tell of its part that is gone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    /// Base of the first segment of the log: what is before it is in runs.
+    pub(crate) low_water: u64,
+    /// Position of the last record before it.
+    pub(crate) head: u64,
+    /// End of the last record or state before it.
+    pub(crate) records_end: u64,
+    /// How far a frame before it says that the log is durable.
+    pub(crate) covered: u64,
+    /// Session of the last frame before it.
+    pub(crate) session: u32,
+    /// Number of the next run file.
+    pub(crate) next: u64,
+    /// By kind, and then by place in the log.
+    pub(crate) runs: Vec<RunId>,
+}
+
+impl Manifest {
+    /// Reads the manifest; `None` if there is none.
+    pub(crate) fn read(
+        backend: &dyn Backend,
+        store_id: [u8; 16],
+    ) -> Result<Option<Self>, OpenError> {
+        let io = |source| OpenError::Io {
+            file: backend.path(NAME),
+            action: "read",
+            source,
+        };
+        let file = match backend.open(NAME) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io(error)),
+        };
+        let mut bytes = vec![0; file.len().map_err(io)? as usize];
+        backend::read_exact_at(&*file, &mut bytes, 0).map_err(io)?;
+        Self::decode(&bytes, store_id)
+            .map(Some)
+            .ok_or_else(|| OpenError::Corrupt {
+                file: backend.path(NAME),
+                offset: 0,
+                reason: "the manifest is not what was written".into(),
+            })
+    }
+
+    /// Puts this manifest in force, durably.
+    pub(crate) fn write(&self, backend: &dyn Backend, store_id: [u8; 16]) -> io::Result<()> {
+        // Left behind by an attempt that failed.
+        let temporary = format!("{NAME}.tmp");
+        if backend.list()?.contains(&temporary) {
+            backend.remove(&temporary)?;
+        }
+        backend::write_atomically(backend, NAME, &self.encode(store_id))
+    }
+
+    fn encode(&self, store_id: [u8; 16]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER + ENTRY * self.runs.len() + 4);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&segment::VERSION.to_le_bytes());
+        bytes.extend_from_slice(&(self.runs.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&store_id);
+        for number in [
+            self.low_water,
+            self.head,
+            self.records_end,
+            self.covered,
+            u64::from(self.session),
+            self.next,
+        ] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        for run in &self.runs {
+            let kind = u64::from(run.kind as u8) | u64::from(run.level) << 8;
+            for number in [kind, run.number, run.from, run.to] {
+                bytes.extend_from_slice(&number.to_le_bytes());
+            }
+        }
+        let crc = crc32c(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8], store_id: [u8; 16]) -> Option<Self> {
+        let (bytes, crc) = bytes.split_last_chunk::<4>()?;
+        if bytes.len() < HEADER
+            || crc32c(bytes).to_le_bytes() != *crc
+            || bytes[..8] != MAGIC
+            || u32_at(bytes, 8) != segment::VERSION
+            || bytes[16..32] != store_id
+            || bytes.len() != HEADER + ENTRY * u32_at(bytes, 12) as usize
+        {
+            return None;
+        }
+        let runs = bytes[HEADER..].chunks_exact(ENTRY).map(|entry| {
+            Some(RunId {
+                kind: *Kind::ALL.get(usize::from(entry[0]))?,
+                level: entry[1],
+                number: u64_at(entry, 8),
+                from: u64_at(entry, 16),
+                to: u64_at(entry, 24),
+            })
+        });
+        Some(Manifest {
+            low_water: u64_at(bytes, 32),
+            head: u64_at(bytes, 40),
+            records_end: u64_at(bytes, 48),
+            covered: u64_at(bytes, 56),
+            session: u32_at(bytes, 64),
+            next: u64_at(bytes, 72),
+            runs: runs.collect::<Option<_>>()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_reads_back_and_every_flipped_bit_is_noticed() {
+        let manifest = Manifest {
+            low_water: 1 << 40,
+            head: 2,
+            records_end: 3,
+            covered: 4,
+            session: 5,
+            next: 6,
+            runs: vec![
+                RunId {
+                    kind: Kind::States,
+                    level: 2,
+                    number: 5,
+                    from: 0,
+                    to: 8192,
+                };
+                2
+            ],
+        };
+        let bytes = manifest.encode([1; 16]);
+        assert_eq!(Manifest::decode(&bytes, [1; 16]), Some(manifest));
+        assert_eq!(Manifest::decode(&bytes, [2; 16]), None);
+        for bit in 0..bytes.len() * 8 {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Manifest::decode(&bytes, [1; 16]), None, "bit {bit}");
+        }
+    }
+}

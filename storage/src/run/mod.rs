@@ -1,0 +1,254 @@
+//! Runs: what the log was turned into, sorted, in immutable files.
+//!
+//! A sealed segment of the log becomes one run file of each [`Kind`]; several files of a kind that
+//! are neighbours become one larger file. The [`Manifest`] says which are in
+//! force. The files of a kind cover the log without overlapping, so that of two files one is
+//! older.
+
+mod block;
+mod build;
+mod compact;
+mod file;
+mod filter;
+pub(crate) mod manifest;
+mod write;
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use crate::backend::Backend;
+use crate::error::{OpenError, ReadError};
+use crate::{Order, TimelineId};
+use block::Key;
+pub(crate) use compact::{Compactor, Plan};
+use file::{Cursor, u64_at};
+pub(crate) use file::{Kind, RunFile, RunId};
+use manifest::Manifest;
+
+/// The greatest sequence: greater numbers stand for records that are no entries of a timeline.
+pub(crate) const MAX_SEQ: u64 = (1 << 63) - 1;
+/// Bytes of a reference: timeline, and number within it.
+const REFERENCE: usize = 24;
+
+/// Name of a run file, or of one being written.
+pub(crate) fn is_run_name(name: &str) -> bool {
+    name.starts_with("run-")
+}
+
+/// The number of a record within its message timeline, in a run.
+fn minor(seq: u64, position: u64) -> u64 {
+    if seq == 0 {
+        MAX_SEQ + 1 + position
+    } else {
+        seq
+    }
+}
+
+fn encode_reference(key: Key) -> [u8; REFERENCE] {
+    let mut bytes = [0; REFERENCE];
+    bytes[..16].copy_from_slice(&key.0.to_le_bytes());
+    bytes[16..].copy_from_slice(&key.1.to_le_bytes());
+    bytes
+}
+
+fn decode_reference(bytes: &[u8]) -> Option<Key> {
+    let (id, minor) = bytes.split_first_chunk::<16>()?;
+    let minor = minor.first_chunk::<8>()?;
+    Some((u128::from_le_bytes(*id), u64::from_le_bytes(*minor)))
+}
+
+/// Takes a record by position and payload; says whether it wants more.
+pub(crate) type Take<'a> = dyn FnMut(u64, &[u8]) -> Result<bool, ReadError> + 'a;
+
+/// The run files in force.
+#[derive(Default)]
+pub(crate) struct Runs {
+    /// By kind; each from the oldest to the newest.
+    files: [Vec<Arc<RunFile>>; 4],
+}
+
+impl Runs {
+    pub(crate) fn open(
+        backend: &dyn Backend,
+        manifest: &Manifest,
+        store_id: [u8; 16],
+    ) -> Result<Runs, OpenError> {
+        Runs::default().with(backend, manifest, store_id)
+    }
+
+    /// The runs of `manifest`; those that are open already are shared.
+    fn with(
+        &self,
+        backend: &dyn Backend,
+        manifest: &Manifest,
+        store_id: [u8; 16],
+    ) -> Result<Runs, OpenError> {
+        let mut runs = Runs::default();
+        for &id in &manifest.runs {
+            let known = self.of(id.kind).iter().find(|run| run.id == id);
+            let run = match known {
+                Some(run) => run.clone(),
+                None => Arc::new(RunFile::open(backend, id, store_id)?),
+            };
+            runs.files[id.kind as usize].push(run);
+        }
+        Ok(runs)
+    }
+
+    fn of(&self, kind: Kind) -> &[Arc<RunFile>] {
+        &self.files[kind as usize]
+    }
+
+    /// Number of files, and their bytes.
+    pub(crate) fn size(&self) -> (usize, u64) {
+        let files = self.files.iter().flatten();
+        (files.clone().count(), files.map(|file| file.bytes).sum())
+    }
+
+    /// The last sequence of a message timeline; `None` if it has none here.
+    pub(crate) fn last_seq(&self, timeline: TimelineId) -> Result<Option<u64>, ReadError> {
+        for run in self.of(Kind::Messages).iter().rev() {
+            if !run.may_have(timeline.0)? {
+                continue;
+            }
+            let mut cursor = run.seek((timeline.0, MAX_SEQ + 1))?;
+            if let Some((key, _)) = cursor.back()?
+                && key.0 == timeline.0
+            {
+                return Ok(Some(key.1));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives the entries of a message timeline to `take`, from the end that `order` starts at,
+    /// until it has enough. Whether it had.
+    pub(crate) fn range(
+        &self,
+        timeline: TimelineId,
+        seqs: &RangeInclusive<u64>,
+        order: Order,
+        take: &mut Take<'_>,
+    ) -> Result<bool, ReadError> {
+        let (from, to) = (*seqs.start(), (*seqs.end()).min(MAX_SEQ));
+        if from > to {
+            return Ok(false);
+        }
+        let runs = self.of(Kind::Messages);
+        for i in 0..runs.len() {
+            let run = match order {
+                Order::Ascending => &runs[i],
+                Order::Descending => &runs[runs.len() - 1 - i],
+            };
+            if !run.may_have(timeline.0)? {
+                continue;
+            }
+            let mut cursor = match order {
+                Order::Ascending => run.seek((timeline.0, from.max(1)))?,
+                Order::Descending => run.seek((timeline.0, to + 1))?,
+            };
+            loop {
+                let entry = match order {
+                    Order::Ascending => cursor.entry()?,
+                    Order::Descending => cursor.back()?,
+                };
+                match entry {
+                    Some((key, value)) if key.0 == timeline.0 && (from..=to).contains(&key.1) => {
+                        let (position, payload) = record(run, value)?;
+                        if !take(position, payload)? {
+                            return Ok(true);
+                        }
+                    }
+                    _ => break,
+                }
+                if order == Order::Ascending {
+                    cursor.advance();
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Gives the records that a sync timeline refers to from positions in `(after, until]` to
+    /// `take`, oldest first, until it has enough. Whether it had.
+    pub(crate) fn sync(
+        &self,
+        timeline: TimelineId,
+        after: u64,
+        until: u64,
+        take: &mut Take<'_>,
+    ) -> Result<bool, ReadError> {
+        let runs = self.of(Kind::Syncs).iter();
+        for run in runs.filter(|run| run.id.to > after && run.id.from <= until) {
+            if !run.may_have(timeline.0)? {
+                continue;
+            }
+            let mut cursor = run.seek((timeline.0, after + 1))?;
+            while let Some((key, value)) = cursor.entry()? {
+                if key.0 != timeline.0 || key.1 > until {
+                    break;
+                }
+                let reference = decode_reference(value).ok_or_else(|| run.corrupt(0))?;
+                let payload = self.resolve(key.1, reference)?;
+                if !take(key.1, &payload)? {
+                    return Ok(true);
+                }
+                cursor.advance();
+            }
+        }
+        Ok(false)
+    }
+
+    /// The payload of the record at a position; `None` if none is there.
+    pub(crate) fn at(&self, position: u64) -> Result<Option<Vec<u8>>, ReadError> {
+        let Some(run) = covering(self.of(Kind::Places), position) else {
+            return Ok(None);
+        };
+        let Some(value) = run.get((0, position))? else {
+            return Ok(None);
+        };
+        let reference = decode_reference(&value).ok_or_else(|| run.corrupt(0))?;
+        self.resolve(position, reference).map(Some)
+    }
+
+    /// The latest value under a key, be it empty; `None` if there is none here.
+    pub(crate) fn state(&self, key: TimelineId) -> Result<Option<Vec<u8>>, ReadError> {
+        for run in self.of(Kind::States).iter().rev() {
+            if run.may_have(key.0)?
+                && let Some(value) = run.get((key.0, 0))?
+            {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The payload of the record that a reference names.
+    fn resolve(&self, position: u64, reference: Key) -> Result<Vec<u8>, ReadError> {
+        let Some(run) = covering(self.of(Kind::Messages), position) else {
+            return Err(ReadError::NoRecord);
+        };
+        let mut value = run.get(reference)?.ok_or_else(|| run.corrupt(0))?;
+        if record(run, &value)?.0 != position {
+            return Err(run.corrupt(0));
+        }
+        Ok(value.split_off(8))
+    }
+}
+
+/// The file that the log at `position` went into.
+fn covering(runs: &[Arc<RunFile>], position: u64) -> Option<&RunFile> {
+    let after = runs.partition_point(|run| run.id.from <= position);
+    let run = &runs[after.checked_sub(1)?];
+    (position < run.id.to).then_some(run)
+}
+
+/// Position and payload of a record, as the value of an entry has them.
+fn record<'a>(run: &RunFile, value: &'a [u8]) -> Result<(u64, &'a [u8]), ReadError> {
+    match value.split_at_checked(8) {
+        Some((position, payload)) if crate::record::decode_payload(0, payload).is_some() => {
+            Ok((u64_at(position, 0), payload))
+        }
+        _ => Err(run.corrupt(0)),
+    }
+}

@@ -1,0 +1,152 @@
+//! Writing run files.
+
+use std::io;
+use std::sync::Arc;
+
+use crc32c::crc32c;
+
+use super::RunId;
+use super::block::{self, BlockBuilder, Key};
+use super::file::{FOOTER, MAGIC, PLACE};
+use super::filter::{self, LINE};
+use crate::backend::{Backend, BackendFile};
+use crate::segment;
+
+/// How much is written at once.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Writes a run file.
+pub(super) struct RunWriter<'a> {
+    backend: &'a dyn Backend,
+    id: RunId,
+    store_id: [u8; 16],
+    file: Arc<dyn BackendFile>,
+    salt: u64,
+    /// Size of a block.
+    block: usize,
+    data: BlockBuilder,
+    index: BlockBuilder,
+    root: BlockBuilder,
+    /// Hashes of the timelines or keys.
+    hashes: Vec<u64>,
+    last: Option<u128>,
+    entries: u64,
+    pending: Vec<u8>,
+    written: u64,
+}
+
+impl<'a> RunWriter<'a> {
+    pub(super) fn create(
+        backend: &'a dyn Backend,
+        id: RunId,
+        store_id: [u8; 16],
+        block: usize,
+    ) -> io::Result<Self> {
+        let mut salt = [0; 8];
+        backend.fill_random(&mut salt)?;
+        Ok(RunWriter {
+            backend,
+            id,
+            store_id,
+            file: backend.create(&temporary(&id))?,
+            salt: u64::from_le_bytes(salt),
+            block,
+            data: BlockBuilder::default(),
+            index: BlockBuilder::default(),
+            root: BlockBuilder::default(),
+            hashes: Vec::new(),
+            last: None,
+            entries: 0,
+            pending: Vec::new(),
+            written: 0,
+        })
+    }
+
+    /// Adds an entry whose key is after all before it.
+    pub(super) fn add(&mut self, key: Key, value: &[u8]) -> io::Result<()> {
+        if !self.data.is_empty() && self.data.size_with(value.len()) > self.block {
+            self.end_block()?;
+        }
+        if self.last != Some(key.0) {
+            self.hashes.push(filter::hash(key.0));
+            self.last = Some(key.0);
+        }
+        self.data.add(key, value);
+        self.entries += 1;
+        Ok(())
+    }
+
+    fn end_block(&mut self) -> io::Result<()> {
+        let last = self.data.last();
+        let place = finish(&mut self.data, self.salt, self.written, &mut self.pending);
+        if !self.index.is_empty() && self.index.size_with(PLACE) > self.block {
+            self.end_index();
+        }
+        self.index.add(last, &place);
+        if self.pending.len() >= CHUNK_BYTES {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn end_index(&mut self) {
+        let last = self.index.last();
+        let place = finish(&mut self.index, self.salt, self.written, &mut self.pending);
+        self.root.add(last, &place);
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.file.write_all_at(&self.pending, self.written)?;
+        self.written += self.pending.len() as u64;
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// Completes the file and makes its content durable; its name is not yet. `false`: there is
+    /// no entry, and no file.
+    pub(super) fn finish(mut self) -> io::Result<bool> {
+        if self.entries == 0 {
+            return Ok(false);
+        }
+        self.end_block()?;
+        self.end_index();
+        let root = finish(&mut self.root, self.salt, self.written, &mut self.pending);
+        let filter_at = self.written + self.pending.len() as u64;
+        let filter = filter::build(&self.hashes, block::seed(self.salt, filter_at));
+        self.pending.extend_from_slice(&filter);
+        let mut footer = [0; FOOTER];
+        footer[..8].copy_from_slice(&MAGIC);
+        footer[8..12].copy_from_slice(&segment::VERSION.to_le_bytes());
+        footer[12..16].copy_from_slice(&(self.id.kind as u32).to_le_bytes());
+        footer[16..32].copy_from_slice(&self.store_id);
+        footer[32..40].copy_from_slice(&self.salt.to_le_bytes());
+        footer[40..48].copy_from_slice(&self.id.from.to_le_bytes());
+        footer[48..56].copy_from_slice(&self.id.to.to_le_bytes());
+        footer[56..68].copy_from_slice(&root);
+        footer[68..72].copy_from_slice(&((filter.len() / LINE) as u32).to_le_bytes());
+        footer[72..80].copy_from_slice(&filter_at.to_le_bytes());
+        footer[80..88].copy_from_slice(&self.entries.to_le_bytes());
+        let crc = crc32c(&footer[..FOOTER - 4]);
+        footer[FOOTER - 4..].copy_from_slice(&crc.to_le_bytes());
+        self.pending.extend_from_slice(&footer);
+        self.write()?;
+        self.file.sync_data()?;
+        self.backend.rename(&temporary(&self.id), &self.id.name())?;
+        Ok(true)
+    }
+}
+
+/// Name of a run file that is being written.
+pub(super) fn temporary(id: &RunId) -> String {
+    format!("{}.tmp", id.name())
+}
+
+/// Appends a finished block to `pending`, which goes to offset `written`, and says where it is.
+fn finish(block: &mut BlockBuilder, salt: u64, written: u64, pending: &mut Vec<u8>) -> [u8; PLACE] {
+    let (offset, before) = (written + pending.len() as u64, pending.len());
+    block.finish(block::seed(salt, offset), pending);
+    let mut place = [0; PLACE];
+    place[..8].copy_from_slice(&offset.to_le_bytes());
+    place[8..].copy_from_slice(&((pending.len() - before) as u32).to_le_bytes());
+    place
+}
