@@ -51,6 +51,8 @@ pub struct Options {
     /// How many sorted files of a size are merged into one, 2 to 64: fewer make reads faster, more
     /// make merging cheaper. Default: 8.
     pub merge_width: usize,
+    /// How much of the runs is kept in memory for reads, in bytes. Default: 64 MiB.
+    pub cache_bytes: usize,
     /// Prepare segments, sync at intervals and make runs on threads of their own. Without them the append
     /// that needs a segment prepares it and commits do the rest: slower, but every
     /// disk operation happens in the caller's order, as crash tests need. Default: true.
@@ -67,6 +69,7 @@ impl Default for Options {
             max_batch_bytes: 64 << 20,
             runs: false,
             merge_width: 8,
+            cache_bytes: 64 << 20,
             background: true,
         }
     }

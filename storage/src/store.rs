@@ -87,7 +87,7 @@ impl Store {
         let (identity, created) = identify(&backend, options.segment_bytes)?;
         let store_id = identity.store_id;
         let manifest = read_manifest(&*backend, store_id)?;
-        let runs = Runs::open(&*backend, &manifest, store_id)?;
+        let runs = Runs::open(&*backend, &manifest, store_id, options.cache_bytes)?;
         remove_unknown_runs(&*backend, &manifest)?;
         let mut log = recovery::recover(&*backend, store_id, &manifest, options.runs, replay)?;
         log.report.created = created;

@@ -38,6 +38,11 @@ impl Block {
         (count > 0 && (0..count).all(whole)).then_some(block)
     }
 
+    /// Bytes of memory taken.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.capacity() + size_of::<Block>()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.count
     }

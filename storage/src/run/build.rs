@@ -162,7 +162,7 @@ impl Workshop<'_> {
         let mut any = false;
         let mut cursors = Vec::new();
         for run in runs {
-            cursors.push(run.seek((0, 0)).map_err(as_io)?);
+            cursors.push(run.scan().map_err(as_io)?);
         }
         self.write(id, |writer| {
             while let Some((key, value)) = take_least(&mut cursors)? {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crc32c::crc32c;
 
 use super::block::{self, Block, Key};
+use super::cache::BlockCache;
 use super::filter::{self, LINE};
 use crate::backend::{self, Backend, BackendFile};
 use crate::error::{OpenError, ReadError};
@@ -60,6 +61,7 @@ pub(crate) struct RunFile {
     file: Arc<dyn BackendFile>,
     salt: u64,
     root: Block,
+    cache: Arc<BlockCache>,
     filter_at: u64,
     lines: usize,
 }
@@ -70,6 +72,7 @@ impl RunFile {
         backend: &dyn Backend,
         id: RunId,
         store_id: [u8; 16],
+        cache: Arc<BlockCache>,
     ) -> Result<RunFile, OpenError> {
         let path = backend.path(&id.name());
         let io = |source| OpenError::Io {
@@ -125,6 +128,7 @@ impl RunFile {
             file,
             salt,
             root,
+            cache,
             filter_at,
             lines,
         })
@@ -142,12 +146,22 @@ impl RunFile {
 
     /// A cursor on the first entry that is not before `key`.
     pub(crate) fn seek(&self, key: Key) -> Result<Cursor<'_>, ReadError> {
+        self.seek_with(key, true)
+    }
+
+    /// A cursor on the first entry, for reading all of them: past the cache.
+    pub(crate) fn scan(&self) -> Result<Cursor<'_>, ReadError> {
+        self.seek_with((0, 0), false)
+    }
+
+    fn seek_with(&self, key: Key, keep: bool) -> Result<Cursor<'_>, ReadError> {
         let top = self.root.lower_bound(key).min(self.root.len() - 1);
-        let index = self.block(&self.root, top)?;
+        let index = self.block(&self.root, top, keep)?;
         let middle = index.lower_bound(key).min(index.len() - 1);
-        let data = self.block(&index, middle)?;
+        let data = self.block(&index, middle, keep)?;
         Ok(Cursor {
             at: [top, middle, data.lower_bound(key)],
+            keep,
             run: self,
             index,
             data,
@@ -178,18 +192,27 @@ impl RunFile {
         }
     }
 
-    /// The block that entry `i` of an index block names.
-    fn block(&self, index: &Block, i: usize) -> Result<Block, ReadError> {
+    /// The block that entry `i` of an index block names; kept in the cache if `keep`.
+    fn block(&self, index: &Block, i: usize, keep: bool) -> Result<Arc<Block>, ReadError> {
         let place = index.value(i);
         if place.len() != PLACE {
             return Err(self.corrupt(0));
         }
         let offset = u64_at(place, 0);
+        let known = keep.then(|| self.cache.get((self.id.number, offset)));
+        if let Some(block) = known.flatten() {
+            return Ok(block);
+        }
         let mut bytes = vec![0; u32_at(place, 8) as usize];
         backend::read_exact_at(&*self.file, &mut bytes, offset)
             .map_err(|source| self.io(source))?;
         let seed = block::seed(self.salt, offset);
-        Block::decode(bytes, seed).ok_or_else(|| self.corrupt(offset))
+        let block = Block::decode(bytes, seed).ok_or_else(|| self.corrupt(offset))?;
+        let block = Arc::new(block);
+        if keep {
+            self.cache.put((self.id.number, offset), &block);
+        }
+        Ok(block)
     }
 }
 
@@ -198,8 +221,10 @@ pub(crate) struct Cursor<'a> {
     run: &'a RunFile,
     /// Entry of the root, entry of the index block, entry of the data block.
     at: [usize; 3],
-    index: Block,
-    data: Block,
+    /// Whether blocks go into the cache.
+    keep: bool,
+    index: Arc<Block>,
+    data: Arc<Block>,
 }
 
 impl Cursor<'_> {
@@ -210,12 +235,12 @@ impl Cursor<'_> {
                 self.at[1] += 1;
             } else if self.at[0] + 1 < self.run.root.len() {
                 self.at[0] += 1;
-                self.index = self.run.block(&self.run.root, self.at[0])?;
+                self.index = self.run.block(&self.run.root, self.at[0], self.keep)?;
                 self.at[1] = 0;
             } else {
                 return Ok(None);
             }
-            self.data = self.run.block(&self.index, self.at[1])?;
+            self.data = self.run.block(&self.index, self.at[1], self.keep)?;
             self.at[2] = 0;
         }
         let i = self.at[2];
@@ -234,12 +259,12 @@ impl Cursor<'_> {
                 self.at[1] -= 1;
             } else if self.at[0] > 0 {
                 self.at[0] -= 1;
-                self.index = self.run.block(&self.run.root, self.at[0])?;
+                self.index = self.run.block(&self.run.root, self.at[0], self.keep)?;
                 self.at[1] = self.index.len() - 1;
             } else {
                 return Ok(None);
             }
-            self.data = self.run.block(&self.index, self.at[1])?;
+            self.data = self.run.block(&self.index, self.at[1], self.keep)?;
             self.at[2] = self.data.len();
         }
         self.at[2] -= 1;
@@ -278,6 +303,10 @@ mod tests {
             .collect()
     }
 
+    fn cache() -> Arc<BlockCache> {
+        Arc::new(BlockCache::new(2000))
+    }
+
     fn run(disk: &SimDisk) -> RunFile {
         let mut writer = RunWriter::create(disk, ID, [1; 16], 256).unwrap();
         for key in keys() {
@@ -286,7 +315,7 @@ mod tests {
                 .unwrap();
         }
         writer.finish().unwrap();
-        RunFile::open(disk, ID, [1; 16]).unwrap()
+        RunFile::open(disk, ID, [1; 16], cache()).unwrap()
     }
 
     #[test]
@@ -325,7 +354,7 @@ mod tests {
         for bit in (0..bits).step_by(149).chain(bits - FOOTER * 8..bits) {
             let disk = disk.fork(0);
             disk.flip(&ID.name(), bit);
-            let Ok(run) = RunFile::open(&disk, ID, [1; 16]) else {
+            let Ok(run) = RunFile::open(&disk, ID, [1; 16], cache()) else {
                 continue;
             };
             let filter = (0..200).find_map(|id| run.may_have(id).err());

@@ -7,6 +7,7 @@
 
 mod block;
 mod build;
+mod cache;
 mod compact;
 mod file;
 mod filter;
@@ -20,6 +21,7 @@ use crate::backend::Backend;
 use crate::error::{OpenError, ReadError};
 use crate::{Order, TimelineId};
 use block::Key;
+use cache::BlockCache;
 pub(crate) use compact::{Compactor, Plan};
 use file::{Cursor, u64_at};
 pub(crate) use file::{Kind, RunFile, RunId};
@@ -61,19 +63,33 @@ fn decode_reference(bytes: &[u8]) -> Option<Key> {
 pub(crate) type Take<'a> = dyn FnMut(u64, &[u8]) -> Result<bool, ReadError> + 'a;
 
 /// The run files in force.
-#[derive(Default)]
 pub(crate) struct Runs {
+    cache: Arc<BlockCache>,
     /// By kind; each from the oldest to the newest.
     files: [Vec<Arc<RunFile>>; 4],
 }
 
+impl Default for Runs {
+    fn default() -> Self {
+        Runs::none(Arc::new(BlockCache::new(0)))
+    }
+}
+
 impl Runs {
+    fn none(cache: Arc<BlockCache>) -> Self {
+        Runs {
+            cache,
+            files: Default::default(),
+        }
+    }
+
     pub(crate) fn open(
         backend: &dyn Backend,
         manifest: &Manifest,
         store_id: [u8; 16],
+        cache_bytes: usize,
     ) -> Result<Runs, OpenError> {
-        Runs::default().with(backend, manifest, store_id)
+        Runs::none(Arc::new(BlockCache::new(cache_bytes))).with(backend, manifest, store_id)
     }
 
     /// The runs of `manifest`; those that are open already are shared.
@@ -83,12 +99,12 @@ impl Runs {
         manifest: &Manifest,
         store_id: [u8; 16],
     ) -> Result<Runs, OpenError> {
-        let mut runs = Runs::default();
+        let mut runs = Runs::none(self.cache.clone());
         for &id in &manifest.runs {
             let known = self.of(id.kind).iter().find(|run| run.id == id);
             let run = match known {
                 Some(run) => run.clone(),
-                None => Arc::new(RunFile::open(backend, id, store_id)?),
+                None => Arc::new(RunFile::open(backend, id, store_id, self.cache.clone())?),
             };
             runs.files[id.kind as usize].push(run);
         }

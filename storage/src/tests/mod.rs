@@ -35,6 +35,8 @@ fn small_runs() -> Options {
     Options {
         runs: true,
         merge_width: 2,
+        // A few blocks: they come and go.
+        cache_bytes: 4096,
         ..small()
     }
 }

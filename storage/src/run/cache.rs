@@ -1,0 +1,123 @@
+//! A cache of blocks that were read and checked, bounded by bytes.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::block::Block;
+
+/// Number of the run, offset in its file.
+type Place = (u64, u64);
+
+/// Blocks of all runs of a store. A block that was used again since it was last in line for
+/// removal gets another round. Those of runs that are gone are not used again, and go.
+pub(crate) struct BlockCache {
+    limit: usize,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    blocks: HashMap<Place, Slot>,
+    line: VecDeque<Place>,
+    bytes: usize,
+}
+
+struct Slot {
+    block: Arc<Block>,
+    used: bool,
+}
+
+impl BlockCache {
+    /// A cache of at most `limit` bytes of blocks.
+    pub(crate) fn new(limit: usize) -> Self {
+        BlockCache {
+            limit,
+            kept: Mutex::default(),
+        }
+    }
+
+    pub(super) fn get(&self, place: Place) -> Option<Arc<Block>> {
+        let mut kept = self.kept.lock();
+        let slot = kept.blocks.get_mut(&place)?;
+        slot.used = true;
+        Some(slot.block.clone())
+    }
+
+    pub(super) fn put(&self, place: Place, block: &Arc<Block>) {
+        // One large record must not drive out all others.
+        if block.bytes() > self.limit / 4 {
+            return;
+        }
+        let slot = Slot {
+            block: block.clone(),
+            used: false,
+        };
+        let mut kept = self.kept.lock();
+        match kept.blocks.insert(place, slot) {
+            // Another reader was faster.
+            Some(old) => kept.bytes -= old.block.bytes(),
+            None => kept.line.push_back(place),
+        }
+        kept.bytes += block.bytes();
+        while kept.bytes > self.limit {
+            kept.shrink();
+        }
+    }
+}
+
+impl Kept {
+    /// Removes the block that is first in line, or sends it to the end.
+    fn shrink(&mut self) {
+        let Some(place) = self.line.pop_front() else {
+            return;
+        };
+        match self.blocks.get_mut(&place) {
+            Some(slot) if slot.used => {
+                slot.used = false;
+                self.line.push_back(place);
+            }
+            _ => {
+                if let Some(slot) = self.blocks.remove(&place) {
+                    self.bytes -= slot.block.bytes();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::block::BlockBuilder;
+    use super::*;
+
+    fn block(len: usize) -> Arc<Block> {
+        let mut builder = BlockBuilder::default();
+        builder.add((1, 1), &vec![0; len]);
+        let mut bytes = Vec::new();
+        builder.finish(0, &mut bytes);
+        Arc::new(Block::decode(bytes, 0).unwrap())
+    }
+
+    #[test]
+    fn what_is_used_again_stays_within_the_limit() {
+        let small = block(100);
+        let cache = BlockCache::new(small.bytes() * 10);
+        for offset in 0..100 {
+            cache.put((1, offset), &small);
+            assert!(cache.get((1, 0)).is_some(), "used all the time");
+            let kept = cache.kept.lock();
+            assert!(kept.bytes <= cache.limit);
+            assert_eq!(kept.bytes, kept.blocks.len() * small.bytes());
+            assert_eq!(kept.line.len(), kept.blocks.len());
+        }
+        assert!(cache.get((1, 99)).is_some());
+        assert!(cache.get((1, 50)).is_none());
+        assert!(cache.get((2, 99)).is_none());
+        cache.put((1, 99), &small);
+        assert_eq!(cache.kept.lock().bytes, small.bytes() * 10);
+        cache.put((1, 200), &block(small.bytes() * 5));
+        assert!(cache.get((1, 200)).is_none(), "too large");
+    }
+}
