@@ -72,6 +72,7 @@ mod stats;
 mod store;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod window;
 mod writer;
 
@@ -85,4 +86,5 @@ pub use record::{Draft, Fanout, Position, Record};
 pub use recovery::{RecoveryReport, TornTail};
 pub use stats::{BUCKETS, Health, Stats};
 pub use store::{Opened, Store};
+pub use verify::{Fault, Verified};
 pub use writer::Writer;

@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::backend::Backend;
 use crate::backend::file::FileBackend;
+use crate::backend::{Backend, Lock};
 use crate::error::OpenError;
 use crate::flush::Flusher;
 use crate::identity::{self, Identity};
@@ -63,6 +63,19 @@ impl Store {
         Store::open_with(Arc::new(backend), options, replay)
     }
 
+    pub(crate) fn lock(backend: &dyn Backend) -> Result<Box<dyn Lock>, OpenError> {
+        backend.lock().map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => OpenError::Locked {
+                dir: backend.path(""),
+            },
+            _ => OpenError::Io {
+                file: backend.path(""),
+                action: "lock",
+                source,
+            },
+        })
+    }
+
     /// As [`open`](Self::open), on any [`Backend`].
     ///
     /// # Errors
@@ -73,16 +86,7 @@ impl Store {
         replay: &mut dyn FnMut(&Record<'_>),
     ) -> Result<Opened, OpenError> {
         options.check().map_err(OpenError::Options)?;
-        let lock = backend.lock().map_err(|source| match source.kind() {
-            io::ErrorKind::WouldBlock => OpenError::Locked {
-                dir: backend.path(""),
-            },
-            _ => OpenError::Io {
-                file: backend.path(""),
-                action: "lock",
-                source,
-            },
-        })?;
+        let lock = Store::lock(&*backend)?;
         remove_temporaries(&*backend)?;
         let (identity, created) = identify(&backend, options.segment_bytes)?;
         let store_id = identity.store_id;

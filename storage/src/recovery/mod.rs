@@ -7,7 +7,7 @@
 //! before anyone sees it.
 
 mod scan;
-mod tail;
+pub(crate) mod tail;
 
 use std::io;
 use std::path::PathBuf;

@@ -107,6 +107,8 @@ impl Scan {
 pub(crate) struct Leftover {
     /// Behind the last byte that is not zero.
     pub(crate) end: u64,
+    /// Whether that is none.
+    pub(crate) is_zero: bool,
     /// A valid frame that says that the place looked from was durable.
     pub(crate) claim: Option<u64>,
 }
@@ -118,6 +120,7 @@ pub(crate) fn leftover(segment: &Segment, from: u64, cut: u64) -> io::Result<Lef
     let mut frames = Window::default();
     let mut found = Leftover {
         end: from,
+        is_zero: true,
         claim: None,
     };
     let mut at = from;
@@ -132,6 +135,7 @@ pub(crate) fn leftover(segment: &Segment, from: u64, cut: u64) -> io::Result<Lef
                 continue;
             }
             let position = at + (i * frame::ALIGN) as u64;
+            found.is_zero = false;
             found.end = position + frame::ALIGN as u64;
             if found.claim.is_none() && frame::may_begin(word) {
                 let frame = frames.frame(segment, position)?;

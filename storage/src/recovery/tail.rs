@@ -18,6 +18,13 @@ pub(crate) struct Survey {
     leftovers: Vec<Leftover>,
 }
 
+impl Survey {
+    /// Whether anything but zeros is behind the end.
+    pub(crate) fn finds_anything(&self) -> bool {
+        self.leftovers.iter().any(|leftover| !leftover.is_zero)
+    }
+}
+
 /// Looks at everything behind `end`, where no valid frame follows.
 ///
 /// # Errors

@@ -64,6 +64,7 @@ pub(crate) struct RunFile {
     cache: Arc<BlockCache>,
     filter_at: u64,
     lines: usize,
+    entries: u64,
 }
 
 impl RunFile {
@@ -131,6 +132,7 @@ impl RunFile {
             cache,
             filter_at,
             lines,
+            entries: u64_at(&footer, 80),
         })
     }
 
@@ -175,6 +177,30 @@ impl RunFile {
             Some((found, value)) if found == key => Some(value.to_vec()),
             _ => None,
         })
+    }
+
+    /// Reads all of the file, telling now and then how many bytes, and checks that every entry is
+    /// whole, in its order, and admitted by the filter. Returns their number.
+    pub(crate) fn check(&self, progress: &mut dyn FnMut(u64)) -> Result<u64, ReadError> {
+        let (mut entries, mut last) = (0, None::<Key>);
+        let mut cursor = self.scan()?;
+        while let Some((key, _)) = cursor.entry()? {
+            let follows = last.is_none_or(|last| last < key);
+            let known = last.is_some_and(|last| last.0 == key.0);
+            if !follows || !(known || self.may_have(key.0)?) {
+                return Err(self.corrupt(0));
+            }
+            last = Some(key);
+            entries += 1;
+            if entries % 4096 == 0 {
+                progress((self.bytes as f64 * entries as f64 / self.entries as f64) as u64);
+            }
+            cursor.advance();
+        }
+        if entries != self.entries {
+            return Err(self.corrupt(0));
+        }
+        Ok(entries)
     }
 
     /// The error that says that this file is damaged.

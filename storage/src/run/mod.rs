@@ -21,7 +21,7 @@ use crate::backend::Backend;
 use crate::error::{OpenError, ReadError};
 use crate::{Order, TimelineId};
 use block::Key;
-use cache::BlockCache;
+pub(crate) use cache::BlockCache;
 pub(crate) use compact::{Compactor, Plan};
 use file::{Cursor, u64_at};
 pub(crate) use file::{Kind, RunFile, RunId};

@@ -10,6 +10,7 @@ mod model;
 mod runs;
 mod spy;
 mod state;
+mod verify;
 
 use std::sync::Arc;
 
