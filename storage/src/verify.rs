@@ -54,7 +54,9 @@ impl Store {
     /// [`OpenError::Locked`] if the store is open, [`OpenError::Version`] for another format,
     /// [`OpenError::Io`] for what the file system answered.
     pub fn verify(dir: &Path, progress: &mut Progress<'_>) -> Result<Verified, OpenError> {
-        let backend = FileBackend::new(dir).map_err(|source| OpenError::Io {
+        // The backend would make a folder that is missing.
+        let backend = std::fs::read_dir(dir).and_then(|_| FileBackend::new(dir));
+        let backend = backend.map_err(|source| OpenError::Io {
             file: dir.to_path_buf(),
             action: "open the folder",
             source,

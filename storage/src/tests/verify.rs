@@ -90,3 +90,12 @@ fn all_damaged_runs_are_named_and_a_missing_segment_too() {
     assert_eq!(found.faults.len(), runs.len() + 1, "{found:?}");
     assert!(found.faults[runs.len()].file.ends_with(segment));
 }
+
+#[test]
+fn a_folder_that_is_missing_is_not_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("typo");
+    let refused = Store::verify(&missing, &mut |_, _| ());
+    assert!(matches!(refused, Err(OpenError::Io { file, .. }) if file == missing));
+    assert!(!missing.exists());
+}
