@@ -4,16 +4,18 @@
 //! (a few words per stream, conversation and device) and by the messages under way, not by the
 //! length of the run.
 
+mod closing;
 mod evidence;
 mod flights;
 mod history;
+mod pushes;
 mod receipts;
 mod sequences;
 
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use trunkline_proto::message::{Message, SendReply};
+use trunkline_proto::message::SendReply;
 
 use crate::clock::Nanos;
 use crate::population::{MAX_DEVICES, Part};
@@ -268,128 +270,6 @@ impl Checker {
         }
     }
 
-    /// A message was pushed to a device.
-    pub(crate) fn pushed(
-        &mut self,
-        now: Nanos,
-        device: u32,
-        message: &Message<'_>,
-    ) -> Option<Landing> {
-        self.counters.message_pushes += 1;
-        let text = message.text.as_deref().unwrap_or_default();
-        let Some(origin) = self.texts.origin(&self.part, text) else {
-            self.counters.unexpected += 1;
-            self.violation(now, Kind::Unexpected, None, || {
-                format!(
-                    "a message nobody sent: {:?} from {:?}",
-                    clip(text),
-                    message.from
-                )
-            });
-            return None;
-        };
-        let seq = u32::try_from(message.seq).unwrap_or(0);
-        self.remember(
-            now,
-            What::Pushed,
-            origin.stream,
-            origin.counter,
-            seq,
-            device,
-        );
-        let Some((reader, bit)) = self.seat(device, origin.stream) else {
-            self.counters.unexpected += 1;
-            self.violation(now, Kind::Unexpected, Some(origin.stream), || {
-                format!("device {device} got a message between two others")
-            });
-            return None;
-        };
-        self.expect_conversation(now, origin.stream, &message.conversation);
-        self.expect_text(now, origin, message);
-        let intended = self.arrived(now, device, reader, (origin, seq), bit);
-        Some(Landing { reader, intended })
-    }
-
-    /// The stream of a device's user in the conversation of `stream`, and the device's bit.
-    fn seat(&self, device: u32, stream: u32) -> Option<(u32, u16)> {
-        let (user, slot) = self.part.stream_parts(stream);
-        let contact = self.part.contact(user, slot);
-        let own = self.part.user_of(device);
-        let index = self.part.device_index(device);
-        if own == contact {
-            Some((self.part.stream(contact, slot ^ 1), 1 << index))
-        } else if own == user {
-            Some((stream, 1 << (index + MAX_DEVICES)))
-        } else {
-            None
-        }
-    }
-
-    fn expect_text(&mut self, now: Nanos, origin: Origin, message: &Message<'_>) {
-        let mut expected = std::mem::take(&mut self.text);
-        self.texts.write(&self.part, origin, &mut expected);
-        let (user, _) = self.part.stream_parts(origin.stream);
-        if message.text.as_deref() != Some(&*expected) {
-            self.counters.unexpected += 1;
-            self.violation(now, Kind::TextChanged, Some(origin.stream), || {
-                format!("message {} arrived with another text", origin.counter)
-            });
-        }
-        if self.part.parse_user(&message.from) != Some(user) {
-            self.violation(now, Kind::WrongConversation, Some(origin.stream), || {
-                format!("the sender is called {:?}", message.from)
-            });
-        }
-        self.text = expected;
-    }
-
-    /// Order and number of a push; the intended time where it was awaited.
-    fn arrived(
-        &mut self,
-        now: Nanos,
-        device: u32,
-        reader: u32,
-        (origin, seq): (Origin, u32),
-        bit: u16,
-    ) -> Option<Nanos> {
-        let (_, slot) = self.part.stream_parts(reader);
-        let at = (device * self.part.slots() + slot) as usize;
-        let last = self.last_pushed[at];
-        self.last_pushed[at] = last.max(seq);
-        let awaited = self
-            .flights
-            .find(origin.stream, origin.counter)
-            .filter(|&place| self.flights.at(place).awaiting & bit != 0);
-        let Some(place) = awaited else {
-            // Never sent, to a device that was not there, or once too often.
-            if origin.counter > self.flights.sent(origin.stream) || seq > last {
-                self.counters.unexpected += 1;
-                self.violation(now, Kind::Unexpected, Some(origin.stream), || {
-                    format!("message {} was not due at device {device}", origin.counter)
-                });
-            } else {
-                self.counters.duplicated += 1;
-                self.violation(now, Kind::Duplicated, Some(origin.stream), || {
-                    format!("message {} (sequence {seq}) came twice", origin.counter)
-                });
-            }
-            return None;
-        };
-        if seq <= last {
-            self.counters.reordered += 1;
-            self.violation(now, Kind::Reordered, Some(origin.stream), || {
-                format!("sequence {seq} came behind sequence {last}")
-            });
-        }
-        self.sequence(now, place, seq);
-        let flight = self.flights.at(place);
-        flight.push_seq = seq;
-        flight.awaiting &= !bit;
-        let intended = flight.intended;
-        self.land(place);
-        Some(intended)
-    }
-
     /// Ends a flight that was answered and has reached everybody.
     fn land(&mut self, place: u32) {
         let flight = *self.flights.at(place);
@@ -401,77 +281,6 @@ impl Checker {
         }
         self.counters.delivered += 1;
         self.flights.remove(place);
-    }
-
-    /// Whether everything that was sent is answered and delivered, receipts included.
-    pub(crate) fn settled(&self) -> bool {
-        self.flights.len() == 0 && self.receipts.settled(&self.part, &self.open)
-    }
-
-    /// Judges what is still under way once nothing more is waited for.
-    pub(crate) fn close(&mut self, now: Nanos) {
-        for place in self.flights.places() {
-            let flight = *self.flights.at(place);
-            let (user, slot) = self.part.stream_parts(flight.stream);
-            let waits = self.waiting_devices(&flight, user, self.part.contact(user, slot));
-            if flight.ack_seq == 0 {
-                self.counters.unknown += 1;
-                self.flights.remove(place);
-            } else if waits.iter().any(|&device| self.open[device as usize]) {
-                self.counters.lost += 1;
-                self.violation(now, Kind::Lost, Some(flight.stream), || {
-                    format!(
-                        "message {} (sequence {}) was acknowledged and did not reach {} device(s)",
-                        flight.counter,
-                        flight.ack_seq,
-                        waits.len()
-                    )
-                });
-                self.flights.remove(place);
-            }
-            // What only gone devices wait for is looked for in history.
-        }
-        self.receipts
-            .close(now, &self.part, &self.open, &mut self.evidence);
-        if self.counters.unknown == 0 && !self.gone.contains(&true) {
-            self.expect_no_gaps(now);
-        }
-    }
-
-    fn waiting_devices(&self, flight: &flights::Flight, user: u32, contact: u32) -> Vec<u32> {
-        (0..MAX_DEVICES * 2)
-            .filter(|bit| flight.awaiting & 1 << bit != 0)
-            .map(|bit| {
-                let user = if bit < MAX_DEVICES { contact } else { user };
-                self.part.first_device(user) + bit % MAX_DEVICES
-            })
-            .collect()
-    }
-
-    fn expect_no_gaps(&mut self, now: Nanos) {
-        for conversation in 0..self.sequences.len() {
-            if let Some(gap) = self.sequences[conversation].gap() {
-                let stream = self.part.conversation_streams(conversation as u32)[0];
-                self.violation(now, Kind::SequenceMissing, Some(stream), || {
-                    format!("no message has sequence {gap}")
-                });
-            }
-        }
-    }
-
-    /// What is left after history was read: not found anywhere.
-    pub(crate) fn finish(&mut self, now: Nanos) {
-        for place in self.flights.places() {
-            let flight = *self.flights.at(place);
-            self.counters.lost += 1;
-            self.violation(now, Kind::Lost, Some(flight.stream), || {
-                format!(
-                    "message {} is in no push and not in history",
-                    flight.counter
-                )
-            });
-            self.flights.remove(place);
-        }
     }
 
     /// How often each kind of violation happened.

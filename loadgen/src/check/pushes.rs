@@ -1,0 +1,133 @@
+//! Pushes of messages: are they due here, now, with this text?
+
+use trunkline_proto::message::Message;
+
+use super::evidence::{Kind, What};
+use super::{Checker, Landing, clip};
+use crate::clock::Nanos;
+use crate::population::MAX_DEVICES;
+use crate::schedule::text::Origin;
+
+impl Checker {
+    /// A message was pushed to a device.
+    pub(crate) fn pushed(
+        &mut self,
+        now: Nanos,
+        device: u32,
+        message: &Message<'_>,
+    ) -> Option<Landing> {
+        self.counters.message_pushes += 1;
+        let text = message.text.as_deref().unwrap_or_default();
+        let Some(origin) = self.texts.origin(&self.part, text) else {
+            self.counters.unexpected += 1;
+            self.violation(now, Kind::Unexpected, None, || {
+                format!(
+                    "a message nobody sent: {:?} from {:?}",
+                    clip(text),
+                    message.from
+                )
+            });
+            return None;
+        };
+        let seq = u32::try_from(message.seq).unwrap_or(0);
+        self.remember(
+            now,
+            What::Pushed,
+            origin.stream,
+            origin.counter,
+            seq,
+            device,
+        );
+        let Some((reader, bit)) = self.seat(device, origin.stream) else {
+            self.counters.unexpected += 1;
+            self.violation(now, Kind::Unexpected, Some(origin.stream), || {
+                format!("device {device} got a message between two others")
+            });
+            return None;
+        };
+        self.expect_conversation(now, origin.stream, &message.conversation);
+        self.expect_text(now, origin, message);
+        let intended = self.arrived(now, device, reader, (origin, seq), bit);
+        Some(Landing { reader, intended })
+    }
+
+    /// The stream of a device's user in the conversation of `stream`, and the device's bit.
+    fn seat(&self, device: u32, stream: u32) -> Option<(u32, u16)> {
+        let (user, slot) = self.part.stream_parts(stream);
+        let contact = self.part.contact(user, slot);
+        let own = self.part.user_of(device);
+        let index = self.part.device_index(device);
+        if own == contact {
+            Some((self.part.stream(contact, slot ^ 1), 1 << index))
+        } else if own == user {
+            Some((stream, 1 << (index + MAX_DEVICES)))
+        } else {
+            None
+        }
+    }
+
+    fn expect_text(&mut self, now: Nanos, origin: Origin, message: &Message<'_>) {
+        let mut expected = std::mem::take(&mut self.text);
+        self.texts.write(&self.part, origin, &mut expected);
+        let (user, _) = self.part.stream_parts(origin.stream);
+        if message.text.as_deref() != Some(&*expected) {
+            self.counters.unexpected += 1;
+            self.violation(now, Kind::TextChanged, Some(origin.stream), || {
+                format!("message {} arrived with another text", origin.counter)
+            });
+        }
+        if self.part.parse_user(&message.from) != Some(user) {
+            self.violation(now, Kind::WrongConversation, Some(origin.stream), || {
+                format!("the sender is called {:?}", message.from)
+            });
+        }
+        self.text = expected;
+    }
+
+    /// Order and number of a push; the intended time where it was awaited.
+    fn arrived(
+        &mut self,
+        now: Nanos,
+        device: u32,
+        reader: u32,
+        (origin, seq): (Origin, u32),
+        bit: u16,
+    ) -> Option<Nanos> {
+        let (_, slot) = self.part.stream_parts(reader);
+        let at = (device * self.part.slots() + slot) as usize;
+        let last = self.last_pushed[at];
+        self.last_pushed[at] = last.max(seq);
+        let awaited = self
+            .flights
+            .find(origin.stream, origin.counter)
+            .filter(|&place| self.flights.at(place).awaiting & bit != 0);
+        let Some(place) = awaited else {
+            // Never sent, to a device that was not there, or once too often.
+            if origin.counter > self.flights.sent(origin.stream) || seq > last {
+                self.counters.unexpected += 1;
+                self.violation(now, Kind::Unexpected, Some(origin.stream), || {
+                    format!("message {} was not due at device {device}", origin.counter)
+                });
+            } else {
+                self.counters.duplicated += 1;
+                self.violation(now, Kind::Duplicated, Some(origin.stream), || {
+                    format!("message {} (sequence {seq}) came twice", origin.counter)
+                });
+            }
+            return None;
+        };
+        if seq <= last {
+            self.counters.reordered += 1;
+            self.violation(now, Kind::Reordered, Some(origin.stream), || {
+                format!("sequence {seq} came behind sequence {last}")
+            });
+        }
+        self.sequence(now, place, seq);
+        let flight = self.flights.at(place);
+        flight.push_seq = seq;
+        flight.awaiting &= !bit;
+        let intended = flight.intended;
+        self.land(place);
+        Some(intended)
+    }
+}
