@@ -8,10 +8,11 @@ use crate::population::MAX_DEVICES;
 impl Checker {
     /// Whether everything that was sent is answered and delivered, receipts included.
     pub(crate) fn settled(&self) -> bool {
-        self.flights.len() == 0 && self.receipts.settled(&self.part, &self.open)
+        self.flights.len() == 0 && self.receipts.settled(&self.part, &self.open, &self.gone)
     }
 
-    /// Judges what is still under way once nothing more is waited for.
+    /// Judges what is still under way once nothing more is waited for. What is judged stays in
+    /// the table until [`finish`](Self::finish), so that a late answer or push finds it.
     pub(crate) fn close(&mut self, now: Nanos) {
         for place in self.flights.places() {
             let flight = *self.flights.at(place);
@@ -19,7 +20,8 @@ impl Checker {
             let waits = self.waiting_devices(&flight, user, self.part.contact(user, slot));
             if flight.ack_seq == 0 {
                 self.counters.unknown += 1;
-                self.flights.remove(place);
+                self.uncertain = true;
+                self.flights.at(place).judged = true;
             } else if waits.iter().any(|&device| self.open[device as usize]) {
                 self.counters.lost += 1;
                 self.violation(now, Kind::Lost, Some(flight.stream), || {
@@ -30,13 +32,14 @@ impl Checker {
                         waits.len()
                     )
                 });
-                self.flights.remove(place);
+                self.flights.at(place).judged = true;
             }
             // What only gone devices wait for is looked for in history.
         }
+        let sessions = (&*self.open, &*self.gone);
         self.receipts
-            .close(now, &self.part, &self.open, &mut self.evidence);
-        if self.counters.unknown == 0 && !self.gone.contains(&true) {
+            .close(now, &self.part, sessions, &mut self.evidence);
+        if !self.uncertain && !self.gone.contains(&true) {
             self.expect_no_gaps(now);
         }
     }
@@ -66,6 +69,16 @@ impl Checker {
     pub(crate) fn finish(&mut self, now: Nanos) {
         for place in self.flights.places() {
             let flight = *self.flights.at(place);
+            self.flights.remove(place);
+            if flight.judged {
+                continue;
+            }
+            let conversation = self.part.conversation(flight.stream) as usize;
+            if !self.read[conversation] {
+                // Nobody is accused on what could not be looked at.
+                self.counters.unproven += 1;
+                continue;
+            }
             self.counters.lost += 1;
             self.violation(now, Kind::Lost, Some(flight.stream), || {
                 format!(
@@ -73,7 +86,6 @@ impl Checker {
                     flight.counter
                 )
             });
-            self.flights.remove(place);
         }
     }
 }

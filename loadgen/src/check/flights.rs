@@ -30,6 +30,8 @@ pub(super) struct Flight {
     pub(super) expected: u16,
     /// Those that have not got it yet.
     pub(super) awaiting: u16,
+    /// It counts as unknown or lost already; what still comes of it breaks no promise.
+    pub(super) judged: bool,
     /// Tells this flight from earlier ones in the same place of the table.
     generation: u8,
     live: bool,
@@ -112,6 +114,7 @@ impl Flights {
                     push_seq: 0,
                     expected: 0,
                     awaiting: 0,
+                    judged: false,
                     generation: 0,
                     live: false,
                     next: NONE,
@@ -134,6 +137,7 @@ impl Flights {
             push_seq: 0,
             expected,
             awaiting: expected,
+            judged: false,
             generation,
             live: true,
             next: NONE,

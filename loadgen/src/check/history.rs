@@ -54,6 +54,7 @@ impl Checker {
         reading: &mut Reading,
         page: &HistoryReply<'_>,
     ) -> bool {
+        let before = reading.after;
         for message in &page.messages {
             self.counters.messages_read += 1;
             let text = message.text.as_deref().unwrap_or_default();
@@ -68,7 +69,8 @@ impl Checker {
             match self.texts.origin(&self.part, text) {
                 Some(origin) => {
                     self.compare(now, reading, origin, message.seq as u32);
-                    self.expect_text(now, origin, message);
+                    self.expect_conversation(now, origin.stream, &message.conversation);
+                    self.is_as_sent(now, origin, message, Kind::HistoryDiffers);
                 }
                 None => self.violation(now, Kind::HistoryDiffers, Some(stream), || {
                     format!(
@@ -78,7 +80,8 @@ impl Checker {
                 }),
             }
         }
-        !page.messages.is_empty() && reading.after < page.last
+        // A page that does not lead on would be asked for again without end.
+        reading.after > before && reading.after < page.last
     }
 
     fn compare(&mut self, now: Nanos, reading: &mut Reading, origin: Origin, seq: u32) {
@@ -106,20 +109,26 @@ impl Checker {
         }
         reading.counters[side] = origin.counter;
         reading.digest ^= digest(origin.stream, origin.counter, seq);
-        if let Some(place) = self.flights.find(origin.stream, origin.counter) {
-            // Its device was gone: history is where it would find it.
-            self.counters.recovered += 1;
-            self.flights.remove(place);
+        let Some(place) = self.flights.find(origin.stream, origin.counter) else {
+            return;
+        };
+        let flight = self.flights.at(place);
+        if flight.awaiting != 0 {
+            // Its device was gone, or its answer never came: history is where they would find it.
+            flight.awaiting = 0;
+            let lost = flight.judged && flight.ack_seq != 0;
+            flight.judged = true;
+            self.counters.recovered += u64::from(!lost);
         }
+        self.land(place);
     }
 
     /// A conversation has been read to its end.
     pub(crate) fn read_whole(&mut self, now: Nanos, reading: &Reading) {
         self.counters.conversations_read += 1;
+        self.read[reading.conversation as usize] = true;
         // A message of unknown fate may be there or not: then only what is there was judged.
-        if self.counters.unknown == 0
-            && self.digests[reading.conversation as usize] != reading.digest
-        {
+        if !self.uncertain && self.digests[reading.conversation as usize] != reading.digest {
             let stream = self.part.conversation_streams(reading.conversation)[0];
             self.violation(now, Kind::HistoryMissing, Some(stream), || {
                 "history does not hold exactly what was acknowledged".into()
@@ -127,7 +136,12 @@ impl Checker {
         }
     }
 
-    /// A conversation could not be read.
+    /// Nobody was there to read a conversation, or to answer.
+    pub(crate) fn not_read(&mut self) {
+        self.counters.conversations_unread += 1;
+    }
+
+    /// The gateway refused to show a conversation.
     pub(crate) fn not_readable(&mut self, now: Nanos, reading: &Reading, why: &str) {
         let stream = self.part.conversation_streams(reading.conversation)[0];
         self.violation(now, Kind::HistoryMissing, Some(stream), || {

@@ -50,6 +50,12 @@ pub(crate) struct Checker {
     open: Vec<bool>,
     /// By device: its session ended before it should.
     gone: Vec<bool>,
+    /// By device: when its session opened; never so far: the end of time.
+    opened_at: Vec<Nanos>,
+    /// By conversation: history has been read to its end.
+    read: Vec<bool>,
+    /// Some sends had no answer when the time for answers was over.
+    uncertain: bool,
     receipts: Receipts,
     evidence: Evidence,
     pub(crate) counters: Counters,
@@ -88,6 +94,9 @@ impl Checker {
             last_pushed: vec![0; devices * part.slots() as usize],
             open: vec![false; devices],
             gone: vec![false; devices],
+            opened_at: vec![Nanos::MAX; devices],
+            read: vec![false; part.conversations()],
+            uncertain: false,
             receipts: Receipts::new(&part),
             evidence: Evidence::default(),
             counters: Counters::default(),
@@ -99,8 +108,10 @@ impl Checker {
     }
 
     /// A device's session is open: it is owed what is sent from now on.
-    pub(crate) fn opened(&mut self, device: u32) {
+    pub(crate) fn opened(&mut self, now: Nanos, device: u32) {
         self.open[device as usize] = true;
+        self.opened_at[device as usize] = now;
+        self.receipts.opened(&self.part, device);
     }
 
     /// A device's session ended before it should.
@@ -192,9 +203,15 @@ impl Checker {
             });
             return None;
         };
-        if flight.ack_seq != 0 || reply.duplicate {
+        if flight.ack_seq != 0 {
             self.violation(now, Kind::ReplyUnexpected, Some(flight.stream), || {
-                format!("send {id} was answered as a duplicate, or twice")
+                format!("send {id} was answered twice")
+            });
+            return None;
+        }
+        if reply.duplicate {
+            self.violation(now, Kind::ReplyUnexpected, Some(flight.stream), || {
+                format!("send {id} was answered as a duplicate, and was sent once")
             });
         }
         self.expect_conversation(now, flight.stream, &reply.conversation);
@@ -202,6 +219,10 @@ impl Checker {
         let flight = self.flights.at(place);
         flight.ack_seq = seq;
         let flight = *flight;
+        if flight.judged {
+            // Too late for a verdict on it, but answered after all.
+            self.counters.unknown -= 1;
+        }
         self.counters.acknowledged += 1;
         let conversation = self.part.conversation(flight.stream) as usize;
         self.digests[conversation] ^= history::digest(flight.stream, flight.counter, seq);
@@ -225,6 +246,14 @@ impl Checker {
             });
         };
         let flight = *self.flights.at(place);
+        if flight.ack_seq != 0 {
+            return self.violation(now, Kind::ReplyUnexpected, Some(flight.stream), || {
+                format!("send {id} was acknowledged and then refused")
+            });
+        }
+        if flight.judged {
+            self.counters.unknown -= 1;
+        }
         self.counters.rejected += 1;
         self.flights.note_refused(flight.stream);
         self.remember(now, What::Refused, flight.stream, flight.counter, 0, NOBODY);
@@ -276,11 +305,14 @@ impl Checker {
         if flight.ack_seq == 0 || flight.awaiting != 0 {
             return;
         }
+        self.flights.remove(place);
+        if flight.judged {
+            return;
+        }
         if flight.expected & 0xff == 0 {
             self.counters.to_offline += 1;
         }
         self.counters.delivered += 1;
-        self.flights.remove(place);
     }
 
     /// How often each kind of violation happened.

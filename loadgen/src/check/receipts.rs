@@ -21,6 +21,9 @@ pub(super) struct Receipts {
     acknowledged: Vec<Marks>,
     /// By device and slot, what its user's contact is known to have.
     seen: Vec<Marks>,
+    /// By device and slot, what had been acknowledged when the device's session opened: it is
+    /// not told of that again.
+    waived: Vec<Marks>,
 }
 
 impl Receipts {
@@ -28,18 +31,36 @@ impl Receipts {
         Self {
             acknowledged: vec![Marks::default(); part.streams()],
             seen: vec![Marks::default(); (part.devices() * part.slots()) as usize],
+            waived: vec![Marks::default(); (part.devices() * part.slots()) as usize],
+        }
+    }
+
+    /// A device's session opened: it is owed the receipts from now on.
+    pub(super) fn opened(&mut self, part: &Part, device: u32) {
+        let user = part.user_of(device);
+        for slot in 0..part.slots() {
+            let theirs = part.stream(part.contact(user, slot), slot ^ 1);
+            self.waived[(device * part.slots() + slot) as usize] =
+                self.acknowledged[theirs as usize];
         }
     }
 
     /// The first device that was not told of a contact's last watermarks.
-    fn missing(&self, part: &Part, open: &[bool]) -> Option<(u32, Marks, Marks)> {
+    fn missing(&self, part: &Part, open: &[bool], gone: &[bool]) -> Option<(u32, Marks, Marks)> {
         for device in (0..part.devices()).filter(|device| open[*device as usize]) {
             let user = part.user_of(device);
             for slot in 0..part.slots() {
-                let theirs = part.stream(part.contact(user, slot), slot ^ 1);
-                let expected = self.acknowledged[theirs as usize];
-                let seen = self.seen[(device * part.slots() + slot) as usize];
-                if seen != expected {
+                let contact = part.contact(user, slot);
+                let first = part.first_device(contact);
+                let mut theirs = first..first + part.device_count(contact);
+                if theirs.any(|device| gone[device as usize]) {
+                    // What a session that ended had said last may not have left this machine.
+                    continue;
+                }
+                let at = (device * part.slots() + slot) as usize;
+                let expected = self.acknowledged[part.stream(contact, slot ^ 1) as usize];
+                let seen = self.seen[at];
+                if seen != expected && self.waived[at] != expected {
                     return Some((part.stream(user, slot), expected, seen));
                 }
             }
@@ -47,12 +68,18 @@ impl Receipts {
         None
     }
 
-    pub(super) fn settled(&self, part: &Part, open: &[bool]) -> bool {
-        self.missing(part, open).is_none()
+    pub(super) fn settled(&self, part: &Part, open: &[bool], gone: &[bool]) -> bool {
+        self.missing(part, open, gone).is_none()
     }
 
-    pub(super) fn close(&self, now: Nanos, part: &Part, open: &[bool], evidence: &mut Evidence) {
-        if let Some((stream, expected, seen)) = self.missing(part, open) {
+    pub(super) fn close(
+        &self,
+        now: Nanos,
+        part: &Part,
+        (open, gone): (&[bool], &[bool]),
+        evidence: &mut Evidence,
+    ) {
+        if let Some((stream, expected, seen)) = self.missing(part, open, gone) {
             let conversation = Some(part.conversation(stream));
             evidence.violation(now, Kind::ReceiptMissing, conversation, || {
                 format!("the contact acknowledged {expected:?}, the last receipt said {seen:?}")

@@ -20,6 +20,16 @@ pub(super) enum State {
     Closing,
 }
 
+impl State {
+    /// Whether the session is still to be opened.
+    pub(super) fn is_opening(self) -> bool {
+        matches!(
+            self,
+            Self::Connecting | Self::Upgrading | Self::Authenticating
+        )
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) stream: TcpStream,
@@ -32,6 +42,8 @@ pub(super) struct Conn {
     pub(super) out: Vec<u8>,
     pub(super) dirty: bool,
     pub(super) blocked: bool,
+    /// The gateway's end is closed: read until that shows.
+    pub(super) ended: bool,
     /// When the connection was begun, and when this state was.
     pub(super) begun: Nanos,
     pub(super) since: Nanos,

@@ -8,7 +8,7 @@ use trunkline_proto::handshake;
 use trunkline_proto::message::{self, Reply, ReplyBody, ServerMessage};
 
 use super::Client;
-use super::conn::State;
+use super::conn::{Conn, State};
 use super::output::CONNECT_ID;
 use super::phases::is_history;
 use crate::clock::Nanos;
@@ -33,6 +33,10 @@ impl Client {
             conn.blocked = false;
             self.flush(now, device);
         }
+        if event.is_read_closed() {
+            // The end may come in one event with data, and then no further event tells of it.
+            conn_ended(&mut self.conns[device as usize]);
+        }
         if event.is_readable() || event.is_error() {
             self.readable(device, buffer);
         }
@@ -56,7 +60,7 @@ impl Client {
             }
             Err(why) => return self.failed(now, device, &why.to_string()),
         };
-        if read == buffer.len() {
+        if read == buffer.len() || conn.ended {
             self.unread.push(device);
         }
         self.count().bytes_in += read as u64;
@@ -198,7 +202,7 @@ impl Client {
         self.connecting -= 1;
         self.count().sessions_opened += 1;
         self.count().sessions += 1;
-        self.job.checker.opened(device);
+        self.job.checker.opened(now, device);
     }
 
     /// A connection is gone.
@@ -220,5 +224,12 @@ impl Client {
                 self.trouble.get_or_insert_with(|| why.to_owned());
             }
         }
+    }
+}
+
+/// Notes that nothing comes behind what can be read now.
+fn conn_ended(conn: &mut Option<Box<Conn>>) {
+    if let Some(conn) = conn {
+        conn.ended = true;
     }
 }

@@ -39,7 +39,7 @@ const READ: usize = 64 << 10;
 const ACTIONS: usize = 256;
 
 /// How often a thread tells how far it is.
-const REPORT: Nanos = SECOND / 5;
+pub(crate) const REPORT: Nanos = SECOND / 5;
 
 /// How long reading back history may take, and then closing.
 const READ_BACK: Nanos = 120 * SECOND;
@@ -59,6 +59,8 @@ pub(crate) struct Job {
     pub(crate) source: Option<Network>,
     pub(crate) encoding: Encoding,
     pub(crate) connecting_max: usize,
+    /// A session that is not open after so long counts as failed.
+    pub(crate) connect_timeout: Nanos,
     /// Recipients acknowledge; reading comes so long after arrival.
     pub(crate) receipts: Option<Nanos>,
     pub(crate) drain: Nanos,
@@ -89,6 +91,8 @@ pub(crate) struct Client {
     phases: Phases,
     latencies: Latencies,
     connecting: usize,
+    /// Connections in the order they were begun, until the first is given up.
+    begun: std::collections::VecDeque<(Nanos, u32)>,
     /// Devices with something to flush.
     dirty: Vec<u32>,
     /// Devices that have more to read than one turn takes.
@@ -156,6 +160,7 @@ pub(crate) fn run(job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Meas
         conns: (0..devices).map(|_| None).collect(),
         latencies: Latencies::new(),
         connecting: 0,
+        begun: Default::default(),
         dirty: Vec::new(),
         unread: Vec::new(),
         fresh: Vec::new(),
@@ -194,6 +199,7 @@ impl Client {
             if stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
+            self.give_up(now);
             self.act(now);
             let progress = self.advance(now);
             if progress == Progress::Done {
@@ -248,6 +254,22 @@ impl Client {
                     self.sending.0 = self.sending.0.min(at);
                     self.send(at, arrival);
                 }
+            }
+        }
+    }
+
+    /// Gives up connections that take too long: a silent gateway must not hold a run for ever.
+    fn give_up(&mut self, now: Nanos) {
+        while let Some(&(begun, device)) = self.begun.front() {
+            let waits = self.conns[device as usize]
+                .as_ref()
+                .is_some_and(|conn| conn.begun == begun && conn.state.is_opening());
+            if waits && now < begun + self.job.connect_timeout {
+                return;
+            }
+            self.begun.pop_front();
+            if waits {
+                self.failed(now, device, "the gateway did not open the session in time");
             }
         }
     }

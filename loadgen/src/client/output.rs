@@ -39,6 +39,7 @@ impl Client {
                 key[..8].copy_from_slice(&high.to_be_bytes());
                 key[8..].copy_from_slice(&low.to_be_bytes());
                 self.connecting += 1;
+                self.begun.push_back((now, device));
                 self.conns[device as usize] = Some(Box::new(Conn {
                     stream,
                     framing: Framing::new(Role::Client),
@@ -48,6 +49,7 @@ impl Client {
                     out: Vec::new(),
                     dirty: false,
                     blocked: false,
+                    ended: false,
                     begun: now,
                     since: now,
                 }));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use trunkline_proto::message::{CommandBody, History};
 
-use super::{Client, READ_BACK};
+use super::{Client, READ_BACK, REPORT};
 use crate::check::Reading;
 use crate::clock::{Nanos, SECOND};
 use crate::schedule::{Action, Work, mix};
@@ -15,8 +15,9 @@ use crate::stats::Counters;
 pub(super) const HISTORY_ID: u32 = 0x00ff_fffe;
 
 /// From the end of an executor to the start of those that wait for it, so that every thread has
-/// heard of it.
-const HANDOVER: Nanos = SECOND / 20;
+/// heard of it: one that has nothing to do looks only as often as it reports.
+const HANDOVER: Nanos = SECOND / 2;
+const _: () = assert!(HANDOVER >= 2 * REPORT);
 
 /// How often a thread asks itself whether everything has settled.
 const SETTLE: Nanos = SECOND / 50;
@@ -223,7 +224,7 @@ impl Client {
                     self.phases.stage = Stage::Reading {
                         until: now + READ_BACK,
                     };
-                    self.read_more(now);
+                    self.read_more();
                 } else {
                     self.phases.stage = Stage::Draining {
                         until,
@@ -233,15 +234,11 @@ impl Client {
             }
             Stage::Draining { .. } => {}
             Stage::Reading { until } => {
+                self.reassign();
                 if self.read_back.open.iter().all(Option::is_none) || now >= until {
-                    for (reading, _) in std::mem::take(&mut self.read_back.open)
-                        .into_iter()
-                        .flatten()
-                    {
-                        self.job
-                            .checker
-                            .not_readable(now, &reading, "no answer in time");
-                    }
+                    let open = std::mem::take(&mut self.read_back.open);
+                    let open = open.into_iter().flatten();
+                    open.for_each(|_| self.job.checker.not_read());
                     self.job.checker.finish(now);
                     self.close_all();
                     self.phases.stage = Stage::Closing {
@@ -283,7 +280,7 @@ impl Client {
     }
 
     /// Begins to read conversations back until so many are under way.
-    fn read_more(&mut self, now: Nanos) {
+    fn read_more(&mut self) {
         let every = self.job.read_back_every;
         let conversations = self.job.checker.part.conversations() as u32;
         while every != 0 && self.read_back.next < conversations {
@@ -302,10 +299,30 @@ impl Client {
                     self.read_back.open[place] = Some((reading, device));
                     self.ask_page(place);
                 }
-                None => self
-                    .job
-                    .checker
-                    .not_readable(now, &reading, "no member is connected"),
+                None => self.job.checker.not_read(),
+            }
+        }
+    }
+
+    /// Hands what a session was reading when it ended to another member's.
+    fn reassign(&mut self) {
+        for place in 0..self.read_back.open.len() {
+            let Some((reading, device)) = self.read_back.open[place] else {
+                continue;
+            };
+            if self.is_open(device) {
+                continue;
+            }
+            match self.reader_of(reading.conversation) {
+                Some(device) => {
+                    self.read_back.open[place] = Some((reading, device));
+                    self.ask_page(place);
+                }
+                None => {
+                    self.job.checker.not_read();
+                    self.read_back.open[place] = None;
+                    self.read_more();
+                }
             }
         }
     }
@@ -384,7 +401,7 @@ impl Client {
             checker.read_whole(now, reading);
         }
         self.read_back.open[place] = None;
-        self.read_more(now);
+        self.read_more();
     }
 }
 

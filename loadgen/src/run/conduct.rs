@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -32,6 +32,9 @@ const CONNECTING_MAX: u32 = 512;
 
 /// How often the main thread looks at the others.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How long a target may take to accept the first connection.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Conducts a run and reports it.
 ///
@@ -82,6 +85,9 @@ pub(crate) fn conduct(run: Resolved) -> Outcome<Exit> {
         }
     )]);
 
+    if local.is_none() {
+        answers(&target, &url)?;
+    }
     let before = control
         .map(control_port::metrics)
         .transpose()
@@ -101,7 +107,10 @@ pub(crate) fn conduct(run: Resolved) -> Outcome<Exit> {
     let stopped = local.map_or(Ok(()), |mut local| local.stop());
 
     let mut judged = judge::judge(&run, measured, cpu, sides, aborted);
-    if let Err(why) = after.map(|_| ()).and(stopped) {
+    for why in [after.map(|_| ()), stopped]
+        .into_iter()
+        .filter_map(Result::err)
+    {
         judged.notes.push(why);
         judged.exit = if judged.exit == Exit::Ok {
             Exit::Aborted
@@ -110,6 +119,17 @@ pub(crate) fn conduct(run: Resolved) -> Outcome<Exit> {
         };
     }
     publish(&run, &judged)
+}
+
+/// Whether anything listens at the target: nothing else need be tried if not.
+fn answers(target: &Target, url: &str) -> Outcome<()> {
+    TcpStream::connect_timeout(&target.address, PATIENCE)
+        .map(drop)
+        .map_err(|why| {
+            Failure::aborted(format!(
+                "nothing answers at {url}: {why}; start the gateway, or leave --target out to have one started"
+            ))
+        })
 }
 
 fn population(run: &Resolved) -> Population {
@@ -235,6 +255,7 @@ fn job(
         },
         connecting_max: (scenario.client.connecting_max.unwrap_or(CONNECTING_MAX) / threads).max(1)
             as usize,
+        connect_timeout: to_nanos(scenario.client.connect_timeout.0.0),
         receipts: scenario
             .traffic
             .receipts

@@ -140,6 +140,19 @@ pub(crate) struct Client {
     /// Connections being opened at one time, all threads together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connecting_max: Option<u32>,
+    /// A session that is not open after so long counts as failed.
+    pub(crate) connect_timeout: ConnectTimeout,
+}
+
+/// How long a session may take to open.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(transparent)]
+pub(crate) struct ConnectTimeout(pub(crate) Span);
+
+impl Default for ConnectTimeout {
+    fn default() -> Self {
+        Self(Span(std::time::Duration::from_secs(30)))
+    }
 }
 
 /// How messages are encoded on the wire.

@@ -68,6 +68,10 @@ counters! {
     sessions,
     /// Conversations read back.
     conversations_read,
+    /// Conversations that nobody was left to read back.
+    conversations_unread,
+    /// Acknowledged messages of which nobody was left to say whether they arrived.
+    unproven,
     /// Messages read back.
     messages_read,
     /// Bytes received.
