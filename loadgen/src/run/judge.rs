@@ -42,6 +42,10 @@ pub(crate) struct Sides {
     own: bool,
 }
 
+/// What must not happen unless the scenario has a threshold for it: a gateway that refuses,
+/// ignores or leaves its users has not carried the load, however right the rest is.
+const IMPLIED: [&str; 3] = ["rejected", "unknown", "disconnects"];
+
 /// The gateway's counters that ours must agree with.
 const COUNTED: [(&str, &str); 4] = [
     ("messages stored", "trunkline_messages_total"),
@@ -158,8 +162,21 @@ pub(crate) fn judge(
             counters.sessions_opened, counters.connects
         ));
     }
-    // Without one session nothing was measured, whoever is to blame.
-    let unusable = aborted || counters.sessions_opened == 0;
+    if counters.conversations_unread + counters.unproven > 0 && !aborted {
+        health.healthy = false;
+        health.faults.push(format!(
+            "{} conversations could not be read back and {} acknowledged messages not be traced: \
+             no session was left to ask",
+            counters.conversations_unread, counters.unproven
+        ));
+    }
+    // Without one session nothing was measured, whoever is to blame; and a gateway that left
+    // everybody is none.
+    let gone = counters.disconnects > 0 && counters.disconnects == counters.sessions_opened;
+    if gone && !aborted {
+        notes.push("the gateway ended every session before the run's end".into());
+    }
+    let unusable = aborted || gone || counters.sessions_opened == 0;
     let missed = missed(
         run,
         &counters,
@@ -193,6 +210,18 @@ pub(crate) fn judge(
 
 fn missed(run: &Resolved, counters: &Counters, latencies: &Latencies, sending: f64) -> Vec<String> {
     let mut missed = Vec::new();
+    let none = Threshold::NONE;
+    let silent = IMPLIED
+        .iter()
+        .filter(|metric| !run.scenario.thresholds.contains_key(**metric));
+    for metric in silent {
+        let value = value(metric, &none, counters, latencies, sending);
+        if !none.holds(value) {
+            missed.push(format!(
+                "{metric}: it is {value:.0}, and the scenario allows none (thresholds: {metric} = [\"count<N\"])"
+            ));
+        }
+    }
     for (metric, thresholds) in &run.scenario.thresholds {
         for threshold in thresholds {
             let value = value(metric, threshold, counters, latencies, sending);
@@ -230,6 +259,7 @@ fn value(
             "unexpected" => counters.unexpected as f64,
             "recovered" => counters.recovered as f64,
             "rejected" => counters.rejected as f64,
+            "disconnects" => counters.disconnects as f64,
             _ => counters.unknown as f64,
         },
     }

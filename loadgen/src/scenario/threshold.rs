@@ -70,6 +70,7 @@ pub(crate) const COUNTS: &[&str] = &[
     "recovered",
     "rejected",
     "unknown",
+    "disconnects",
 ];
 /// Metrics per second.
 pub(crate) const RATES: &[&str] = &["achieved"];
@@ -100,6 +101,13 @@ pub(crate) fn check(metric: &str, threshold: &Threshold) -> Result<(), String> {
 }
 
 impl Threshold {
+    /// It never happens.
+    pub(crate) const NONE: Self = Self {
+        statistic: Statistic::Count,
+        comparison: Comparison::Equal,
+        limit: 0.0,
+    };
+
     /// Whether `value` holds the condition.
     pub(crate) fn holds(&self, value: f64) -> bool {
         match self.comparison {
