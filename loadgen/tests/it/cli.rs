@@ -1,0 +1,137 @@
+//! What is refused before anything starts, and what only informs.
+
+use crate::harness::{Loadgen, scenario};
+
+/// A scenario with one edit is refused with these words.
+#[track_caller]
+fn check_file(edit: (&str, &str), words: &[&str]) {
+    let text = scenario(&[edit]);
+    let at = |text: &str| {
+        text.lines()
+            .position(|line| line.contains(edit.1))
+            .map(|n| n + 1)
+    };
+    let named = match (edit.1, at(&text)) {
+        ("", _) | (_, None) => "test.toml:".to_owned(),
+        (_, Some(line)) => format!("test.toml:{line}:"),
+    };
+    for verb in [
+        &["run", "SCENARIO", "--out", "out"][..],
+        &["validate", "SCENARIO"],
+    ] {
+        let done = Loadgen::start(&text, verb).done();
+        done.expect_refused(104, &[&[&*named], words].concat());
+    }
+}
+
+#[test]
+fn bad_scenarios_name_line_and_remedy() {
+    for (edit, words) in [
+        (
+            ("read_after = \"20ms\"", "read_after = \"20\""),
+            &["no unit", "ms"][..],
+        ),
+        (("contacts = 4", "contatcs = 4"), &["contatcs", "contacts"]),
+        (("contacts = 4", "contacts = 3"), &["even"]),
+        (("online = 1.0", "online = 1.5"), &["up to 1"]),
+        (("schema = 1", "schema = 9"), &["schema 1"]),
+        (("window = \"24h\"\n", ""), &["window"]),
+        (
+            ("\"constant-arrival-rate\"", "\"staircase\""),
+            &["staircase", "not built"],
+        ),
+        (
+            ("\"constant-arrival-rate\"", "\"constant\""),
+            &["constant-arrival-rate"],
+        ),
+        (
+            ("start_after = \"connect\"", "start_after = \"conect\""),
+            &["conect"],
+        ),
+        (("rate = \"200/s\"", "rate = \"200\""), &["200/s"]),
+        (("\"120B\"", "\"20B\""), &["64"]),
+        (("lost = [", "lots = ["), &["lots", "lost"]),
+        (("\"count==0\"", "\"p(99)<5ms\""), &["count==0"]),
+        (("steal_max = 1.0", "steal_max = 2.0"), &["0 to 1"]),
+        (("[checks]", "[checks"), &[]),
+    ] {
+        check_file(edit, words);
+    }
+}
+
+#[test]
+fn bad_command_lines_say_what_would_be_right() {
+    for (args, words) in [
+        (&["run", "smok"][..], &["smok", "smoke"][..]),
+        (
+            &["run", "SCENARIO", "--target", "http://127.0.0.1:1"],
+            &["ws://HOST:PORT/v1/ws"],
+        ),
+        (
+            &["run", "SCENARIO", "--target", "ws://127.0.0.1"],
+            &["ws://HOST:PORT/v1/ws"],
+        ),
+        (&["run", "SCENARIO", "--duration", "20"], &["no unit"]),
+        (
+            &["run", "SCENARIO", "--connections", "0"],
+            &["--connections 0", "12"],
+        ),
+        (
+            &["run", "SCENARIO", "--connections", "13"],
+            &["--connections 13", "12"],
+        ),
+        (
+            &["run", "SCENARIO", "--conections", "5"],
+            &["--connections"],
+        ),
+        (
+            &["run", "SCENARIO", "--control", "http://127.0.0.1:1"],
+            &["--target"],
+        ),
+        (&["validate", "nowhere.toml"], &["nowhere.toml", "smoke"]),
+        (&["walk"], &["walk"]),
+        (&[], &["Usage"]),
+    ] {
+        Loadgen::start(&scenario(&[]), args)
+            .done()
+            .expect_refused(104, words);
+    }
+}
+
+#[test]
+fn more_connections_than_the_machine_carries_name_the_fix() {
+    let args = ["run", "smoke", "--connections", "400000000"];
+    let done = Loadgen::start("", &args).done();
+    done.expect_refused(94, &["400,000,000 connections"]);
+    let fixes = ["--threads", "--source", "--connections"];
+    assert!(
+        fixes.iter().any(|fix| done.stderr.contains(fix)),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn what_only_informs_succeeds() {
+    for (args, words) in [
+        (&["presets"][..], &["smoke", "231,481/s"][..]),
+        (
+            &["validate", "smoke"],
+            &["right scenario", "2,000 messages/s"],
+        ),
+        (&["validate", "SCENARIO"], &["right scenario", "12 users"]),
+        (&["--help"], &["run", "presets", "validate", "91"]),
+        (&["run", "--help"], &["--target", "--out"]),
+        (&["--version"], &["loadgen"]),
+    ] {
+        let done = Loadgen::start(&scenario(&[]), args).done();
+        assert_eq!(done.code, Some(0), "{args:?}: {}", done.stderr);
+        for word in words {
+            assert!(
+                done.stdout.contains(word),
+                "{args:?}: no {word:?} in {}",
+                done.stdout
+            );
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! A gateway of a few hundred lines that can lie: sockets and threads. What it says is decided in
+//! `fake_world`.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use trunkline_proto::connection::{Connection, Event, Role};
+use trunkline_proto::handshake;
+use trunkline_proto::message::Command;
+
+use crate::fake_conduct::Conduct;
+use crate::fake_session::Session;
+use crate::fake_world::World;
+
+/// A running fake. Dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Fake {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    listener: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// One lock around everything, held while pushes are written: their order is the truth.
+    world: Mutex<World>,
+    /// Every socket, so that all can be cut.
+    sockets: Mutex<Vec<TcpStream>>,
+    over: AtomicBool,
+}
+
+impl Shared {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn cut_all(&self) {
+        let sockets = self.sockets.lock().unwrap_or_else(|e| e.into_inner());
+        for socket in sockets.iter() {
+            // It may be closed already.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Fake {
+    /// Starts a fake on a free port.
+    pub(crate) fn start(conduct: Conduct) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("a listener has an address");
+        let shared = Arc::new(Shared {
+            world: Mutex::new(World::new(conduct)),
+            sockets: Mutex::default(),
+            over: AtomicBool::new(false),
+        });
+        let own = Arc::clone(&shared);
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if own.over.load(Ordering::SeqCst) {
+                    return;
+                }
+                let Ok(stream) = stream else { continue };
+                let Ok(copy) = stream.try_clone() else {
+                    continue;
+                };
+                let mut sockets = own.sockets.lock().unwrap_or_else(|e| e.into_inner());
+                sockets.push(copy);
+                let shared = Arc::clone(&own);
+                // Ends with its socket.
+                std::thread::spawn(move || serve(&shared, stream));
+            }
+        });
+        Self {
+            shared,
+            address,
+            listener: Some(thread),
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}/v1/ws", self.address)
+    }
+
+    /// Sends that arrived so far.
+    pub(crate) fn sends(&self) -> u64 {
+        self.shared.world().sends
+    }
+
+    /// How often it lied.
+    pub(crate) fn lies(&self) -> u64 {
+        self.shared.world().lies
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::SeqCst);
+        // Wakes the listener.
+        let _ = TcpStream::connect(self.address);
+        if let Some(thread) = self.listener.take() {
+            let _ = thread.join();
+        }
+        self.shared.cut_all();
+    }
+}
+
+/// One connection, to its end.
+fn serve(shared: &Shared, mut stream: TcpStream) {
+    let conduct = shared.world().conduct;
+    if conduct == Conduct::Refuse {
+        let _ = stream.shutdown(Shutdown::Both);
+        return;
+    }
+    let _ = stream.set_nodelay(true);
+    let mut input = Vec::new();
+    let mut piece = vec![0; 64 << 10];
+    let upgrade = loop {
+        let Ok(n @ 1..) = stream.read(&mut piece) else {
+            return;
+        };
+        input.extend_from_slice(&piece[..n]);
+        if conduct == Conduct::Silent {
+            input.clear();
+            continue;
+        }
+        match handshake::parse_request(&input, 1 << 16) {
+            Ok(Some((upgrade, size))) => {
+                input.drain(..size);
+                break upgrade;
+            }
+            Ok(None) => {}
+            Err(why) => panic!("a broken upgrade: {why:?}"),
+        }
+    };
+    let mut answer = Vec::new();
+    upgrade.accept(&mut answer);
+    if stream.write_all(&answer).is_err() {
+        return;
+    }
+    let mut session = Session::new(upgrade.encoding, stream.try_clone().ok());
+    let mut framing = Connection::new(Role::Server);
+    loop {
+        let mut rest = &mut input[..];
+        while let Some(event) = framing.receive(&mut rest, 1 << 20).expect("right frames") {
+            match event {
+                Event::Message(_, payload) => upgrade.encoding.decode_commands(&payload, |c| {
+                    command(shared, &mut session, &c.expect("a right command"));
+                }),
+                Event::Close(..) => {
+                    let _ = stream.shutdown(Shutdown::Both);
+                    return;
+                }
+                Event::Ping(_) | Event::Pong(_) => {}
+            }
+        }
+        match stream.read(&mut piece) {
+            Ok(n @ 1..) => input = piece[..n].to_vec(),
+            _ => return,
+        }
+    }
+}
+
+fn command(shared: &Shared, session: &mut Session, command: &Command<'_>) {
+    let mut world = shared.world();
+    world.command(session, command);
+    match world.outage() {
+        // Everybody waits for the lock meanwhile: this gateway neither reads nor answers.
+        Some(Conduct::Pause) => std::thread::sleep(PAUSE),
+        Some(Conduct::Die) => shared.cut_all(),
+        _ => {}
+    }
+}
+
+/// How long a gateway that pauses does.
+pub(crate) const PAUSE: Duration = Duration::from_secs(1);

@@ -1,0 +1,319 @@
+//! What the fake gateway knows and says, and how it lies.
+
+use std::collections::HashMap;
+use std::net::Shutdown;
+
+use trunkline_proto::ErrorCode;
+use trunkline_proto::message::{
+    Ack, AckReply, Command, CommandBody, Connect, ConnectLimits, ConnectReply, ErrorReply, Event,
+    History, HistoryReply, Ping, Receipt, ReplyBody, Send, SendReply,
+};
+use trunkline_proto::names::Conversation;
+
+use crate::fake_conduct::{Conduct, Lie, TRIGGER};
+use crate::fake_session::{Session, Stored, conversation};
+
+/// Everything the fake knows.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) conduct: Conduct,
+    pub(crate) sends: u64,
+    pub(crate) lies: u64,
+    sessions: Vec<Session>,
+    conversations: HashMap<String, Vec<Stored>>,
+    marks: HashMap<(String, String), (u64, u64)>,
+    /// The message whose history is falsified.
+    marked: Option<(String, u64)>,
+    /// The message whose push waits for the next one.
+    held: Option<Stored>,
+    /// Whose receipts are withheld.
+    withheld: Option<(String, String)>,
+    happened: bool,
+}
+
+impl World {
+    pub(crate) fn new(conduct: Conduct) -> Self {
+        Self {
+            conduct,
+            sends: 0,
+            lies: 0,
+            sessions: Vec::new(),
+            conversations: HashMap::new(),
+            marks: HashMap::new(),
+            marked: None,
+            held: None,
+            withheld: None,
+            happened: false,
+        }
+    }
+
+    /// An outage that begins now.
+    pub(crate) fn outage(&mut self) -> Option<Conduct> {
+        let now = self.sends >= TRIGGER && !self.happened;
+        let outage = matches!(self.conduct, Conduct::Pause | Conduct::Die);
+        self.happened |= now && outage;
+        (now && outage).then_some(self.conduct)
+    }
+
+    /// Whether to tell this lie now: each is told once.
+    fn tells(&mut self, lie: Lie) -> bool {
+        let now = self.conduct == Conduct::Lie(lie) && self.sends >= TRIGGER && self.lies == 0;
+        self.lies += u64::from(now);
+        now
+    }
+
+    pub(crate) fn command(&mut self, session: &mut Session, command: &Command<'_>) {
+        match &command.body {
+            CommandBody::Connect(connect) => self.connect(session, command.id, connect),
+            CommandBody::Send(send) => self.send(session, command.id, send),
+            CommandBody::Ack(ack) => self.ack(session, command.id, ack),
+            CommandBody::History(history) => self.history(session, command.id, history),
+            CommandBody::Ping(_) => session.reply(command.id, ReplyBody::Ping(Ping {})),
+            other => panic!("the load generator does not use {other:?}"),
+        }
+    }
+
+    fn connect(&mut self, session: &mut Session, id: u32, connect: &Connect<'_>) {
+        session.user = connect.user.as_deref().unwrap_or_default().to_owned();
+        session.device = connect.device.as_deref().unwrap_or_default().to_owned();
+        let reply = ConnectReply {
+            session: "s".into(),
+            user: (&*session.user).into(),
+            device: (&*session.device).into(),
+            pos: "p".into(),
+            recovered: false,
+            time: 1,
+            ping_ms: 25_000,
+            limits: ConnectLimits {
+                message_bytes: 1 << 20,
+                text_bytes: 1 << 16,
+                key_bytes: 64,
+                page: 500,
+            },
+        };
+        session.reply(id, ReplyBody::Connect(reply));
+        self.sessions.push(Session {
+            encoding: session.encoding,
+            stream: session.stream.as_ref().and_then(|s| s.try_clone().ok()),
+            user: session.user.clone(),
+            device: session.device.clone(),
+        });
+    }
+
+    fn send(&mut self, session: &Session, id: u32, send: &Send<'_>) {
+        self.sends += 1;
+        let to = send.user.as_deref().expect("a recipient");
+        if self.conduct == Conduct::RefuseSends || self.tells(Lie::PushRefused) {
+            let error = ErrorReply::new(ErrorCode::TooManyRequests, "the fake refuses");
+            if self.lies > 0 {
+                let known = self.conversations.entry(conversation(&session.user, to));
+                let known = known.or_default();
+                let seq = known.last().map_or(0, |message| message.seq) + 1;
+                let refused = Stored::new(session, to, send, seq);
+                known.push(refused.clone());
+                self.push_to(&refused, to);
+            }
+            return session.reply(id, ReplyBody::Error(error));
+        }
+        if self.conduct == Conduct::CutOne && self.sends == TRIGGER {
+            for gone in self.sessions.iter().filter(|s| s.user == to) {
+                let _ = gone.stream.as_ref().map(|s| s.shutdown(Shutdown::Both));
+            }
+        }
+        let name = conversation(&session.user, to);
+        let known = self.conversations.entry(name).or_default();
+        let last = known.last().map_or(0, |message| message.seq);
+        let mut seq = last + 1;
+        if last > 0 && self.tells(Lie::ReuseSeq) {
+            seq = last;
+        } else if self.tells(Lie::SkipSeq) {
+            seq += 1;
+        }
+        let stored = Stored::new(session, to, send, seq);
+        if self.tells(Lie::ForgetInHistory) || self.tells(Lie::ChangeInHistory) {
+            self.marked = Some((stored.conversation.clone(), seq));
+        }
+        let known = self.conversations.entry(stored.conversation.clone());
+        known.or_default().push(stored.clone());
+        // Both orders happen with a real gateway: the two take different ways.
+        if self.sends.is_multiple_of(2) {
+            self.answer(session, id, &stored);
+            self.deliver(session, to, &stored);
+        } else {
+            self.deliver(session, to, &stored);
+            self.answer(session, id, &stored);
+        }
+    }
+
+    fn answer(&mut self, session: &Session, id: u32, stored: &Stored) {
+        if self.tells(Lie::NoAnswer) {
+            return;
+        }
+        let far = if self.tells(Lie::AckOtherSeq) {
+            1000
+        } else {
+            0
+        };
+        let reply = || SendReply {
+            conversation: (&*stored.conversation).into(),
+            seq: stored.seq + far,
+            pos: "p".into(),
+            time: 1,
+            duplicate: false,
+        };
+        let duplicate = self.tells(Lie::FalseDuplicate);
+        session.reply(
+            id,
+            ReplyBody::Send(SendReply {
+                duplicate,
+                ..reply()
+            }),
+        );
+        if self.tells(Lie::AnswerTwice) {
+            session.reply(id, ReplyBody::Send(reply()));
+        }
+        if self.tells(Lie::AckThenRefuse) {
+            let error = ErrorReply::new(ErrorCode::Internal, "the fake thinks again");
+            session.reply(id, ReplyBody::Error(error));
+        }
+    }
+
+    /// Pushes to the recipient's devices and the sender's others.
+    fn deliver(&mut self, session: &Session, to: &str, stored: &Stored) {
+        let mut shown = stored.clone();
+        if self.tells(Lie::ChangeText) {
+            // The header stays: only the bytes behind it tell.
+            shown.text.pop();
+            shown.text.push('#');
+        }
+        if self.tells(Lie::WrongSender) {
+            shown.from = to.to_owned();
+        }
+        if self.tells(Lie::WrongConversation) {
+            shown.conversation = format!("u:{to}:{to}");
+        }
+        if self.tells(Lie::SwapPushes) {
+            self.held = Some(shown.clone());
+        } else if !self.tells(Lie::DropPush) {
+            self.push_to(&shown, to);
+        }
+        let own = |s: &&Session| s.user == session.user;
+        let others: Vec<_> = (self.sessions.iter().filter(own))
+            .filter(|other| other.device != session.device)
+            .map(|other| other.device.clone())
+            .collect();
+        if others.is_empty() || !self.tells(Lie::DropOwnDevice) {
+            for other in self.sessions.iter().filter(own) {
+                if others.contains(&other.device) {
+                    other.push(Event::Message(shown.message()));
+                }
+            }
+        }
+        if self.tells(Lie::PushToSender) {
+            session.push(Event::Message(shown.message()));
+        }
+        self.push_more(session, to, &shown);
+    }
+
+    /// What follows a push: nothing, with an honest gateway.
+    fn push_more(&mut self, session: &Session, to: &str, shown: &Stored) {
+        if self.tells(Lie::RepeatPush) {
+            self.push_to(shown, to);
+        }
+        if self.tells(Lie::Invent) {
+            let text = "a message that nobody sent".to_owned();
+            let seq = shown.seq + 1000;
+            let invented = Stored {
+                text,
+                seq,
+                ..shown.clone()
+            };
+            self.push_to(&invented, to);
+        }
+        let third = self.sessions.iter().map(|s| s.user.clone());
+        let third = third.into_iter().find(|u| *u != to && *u != session.user);
+        if let Some(third) = third
+            && self.tells(Lie::ThirdUser)
+        {
+            self.push_to(shown, &third);
+        }
+        let late =
+            |held: &mut Stored| held.conversation == shown.conversation && held.from == shown.from;
+        if self.held.as_ref().is_some_and(|held| held.seq < shown.seq)
+            && let Some(held) = self.held.take_if(late)
+        {
+            self.push_to(&held, to);
+        }
+    }
+
+    fn push_to(&self, stored: &Stored, user: &str) {
+        for session in self.sessions.iter().filter(|s| s.user == user) {
+            session.push(Event::Message(stored.message()));
+        }
+    }
+
+    fn ack(&mut self, session: &Session, id: u32, ack: &Ack<'_>) {
+        let key = (ack.conversation.to_string(), session.user.clone());
+        let before = self.marks.get(&key).copied().unwrap_or_default();
+        let read = ack.read.unwrap_or(0).max(before.1);
+        let mut now = (ack.delivered.unwrap_or(0).max(read).max(before.0), read);
+        session.reply(id, ReplyBody::Ack(AckReply {}));
+        if now == before {
+            return;
+        }
+        self.marks.insert(key.clone(), now);
+        if self.tells(Lie::NoLastReceipt) {
+            self.withheld = Some(key.clone());
+        }
+        if self.withheld.as_ref() == Some(&key) {
+            return;
+        }
+        if before.0 > 1 && self.tells(Lie::ReceiptBack) {
+            now = (before.0 - 1, 0);
+        }
+        let Some(Conversation::Direct(one, other)) = Conversation::parse(&key.0) else {
+            panic!("not a conversation: {}", key.0);
+        };
+        for told in &self.sessions {
+            let own = told.user == session.user && told.device == session.device;
+            if own || (told.user != one && told.user != other) {
+                continue;
+            }
+            told.push(Event::Receipt(Receipt {
+                conversation: (&*key.0).into(),
+                user: (&*session.user).into(),
+                delivered: now.0,
+                read: now.1,
+                time: 1,
+            }));
+        }
+    }
+
+    fn history(&self, session: &Session, id: u32, history: &History<'_>) {
+        let none = Vec::new();
+        let all = self.conversations.get(&*history.conversation);
+        let all = all.unwrap_or(&none);
+        let after = history.after.unwrap_or(0);
+        let limit = history.limit.unwrap_or(50).min(500) as usize;
+        let falsified = |m: &Stored| self.marked == Some((m.conversation.clone(), m.seq));
+        let page: Vec<Stored> = all
+            .iter()
+            .filter(|m| m.seq > after)
+            .filter(|m| !(self.conduct == Conduct::Lie(Lie::ForgetInHistory) && falsified(m)))
+            .take(limit)
+            .map(|m| match falsified(m) {
+                true => Stored {
+                    text: m.text[..m.text.len() - 1].to_owned() + "#",
+                    ..m.clone()
+                },
+                false => m.clone(),
+            })
+            .collect();
+        let reply = HistoryReply {
+            messages: page.iter().map(Stored::message).collect(),
+            first: 1,
+            last: all.last().map_or(0, |m| m.seq),
+        };
+        session.reply(id, ReplyBody::History(reply));
+    }
+}

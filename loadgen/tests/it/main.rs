@@ -1,0 +1,13 @@
+//! Whether the load generator can be believed: the real program against gateways that lie, fail
+//! or dawdle, and against the real one.
+
+mod cli;
+mod fake;
+mod fake_conduct;
+mod fake_session;
+mod fake_world;
+mod harness;
+mod local;
+mod pauses;
+mod troubles;
+mod verdicts;

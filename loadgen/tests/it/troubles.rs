@@ -1,0 +1,126 @@
+//! Gateways that fail without lying: the run is not "ok", nobody is accused, and it says why.
+
+use nix::sys::signal::Signal;
+
+use crate::fake::Fake;
+use crate::fake_conduct::{Conduct, Lie};
+use crate::harness::{Loadgen, number, scenario, sentences, until};
+
+/// A failing gateway ends a run with this code; standard output has the words.
+#[track_caller]
+fn check(
+    conduct: Conduct,
+    edits: &[(&str, &str)],
+    code: i32,
+    verdict: &str,
+    words: &[&str],
+) -> serde_json::Value {
+    let fake = Fake::start(conduct);
+    let done = Loadgen::run(&scenario(edits), &["--target", &fake.url()]).done();
+    let summary = done.expect(code, verdict);
+    assert_eq!(summary["violations"], serde_json::json!({}), "{summary}");
+    for word in words {
+        assert!(done.stdout.contains(word), "no {word:?} in {}", done.stdout);
+    }
+    summary
+}
+
+#[test]
+fn refused_sends_miss_a_threshold() {
+    let refused = "111 too_many_requests: the fake refuses";
+    let words = ["rejected: it is", refused];
+    let summary = check(Conduct::RefuseSends, &[], 99, "threshold", &words);
+    assert_eq!(number(&summary, "counts.acknowledged"), 0.0);
+    assert_eq!(
+        number(&summary, "counts.rejected"),
+        number(&summary, "counts.attempted")
+    );
+    // Whoever expects refusals says so.
+    let expected = [("lost = [\"count==0\"]", "rejected = [\"count>0\"]")];
+    check(Conduct::RefuseSends, &expected, 0, "ok", &[]);
+}
+
+#[test]
+fn a_send_without_an_answer_is_unknown() {
+    let lie = Conduct::Lie(Lie::NoAnswer);
+    let summary = check(
+        lie,
+        &[("30s", "1s")],
+        99,
+        "threshold",
+        &["unknown: it is 1"],
+    );
+    assert_eq!(number(&summary, "counts.unknown"), 1.0);
+    let sum = ["acknowledged", "rejected", "unknown"]
+        .map(|name| number(&summary, &format!("counts.{name}")));
+    assert_eq!(
+        sum.iter().sum::<f64>(),
+        number(&summary, "counts.attempted")
+    );
+}
+
+#[test]
+fn a_gateway_that_dies_aborts_the_run() {
+    let words = ["the gateway ended every session", "closed the connection"];
+    let summary = check(Conduct::Die, &[("30s", "1s")], 105, "aborted", &words);
+    assert_eq!(number(&summary, "counts.disconnects"), 12.0);
+    assert!(number(&summary, "counts.conversations_unread") > 0.0);
+    assert_eq!(number(&summary, "counts.lost"), 0.0);
+}
+
+#[test]
+fn a_session_that_is_cut_off_is_counted_and_its_messages_found() {
+    let summary = check(
+        Conduct::CutOne,
+        &[("30s", "2s")],
+        99,
+        "threshold",
+        &["disconnects: it is 1"],
+    );
+    assert_eq!(number(&summary, "counts.disconnects"), 1.0);
+    assert!(number(&summary, "counts.recovered") >= 1.0, "{summary}");
+    let fates = [
+        "delivered",
+        "recovered",
+        "rejected",
+        "unknown",
+        "lost",
+        "unproven",
+    ]
+    .map(|name| number(&summary, &format!("counts.{name}")));
+    assert_eq!(
+        fates.iter().sum::<f64>(),
+        number(&summary, "counts.attempted")
+    );
+}
+
+#[test]
+fn connections_that_are_refused_or_ignored_abort_the_run() {
+    let closed = ["the gateway closed the connection"];
+    check(Conduct::Refuse, &[], 105, "aborted", &closed);
+    let impatient = [("connect_timeout = \"60s\"", "connect_timeout = \"500ms\"")];
+    let silent = ["the gateway did not open the session in time"];
+    check(Conduct::Silent, &impatient, 105, "aborted", &silent);
+}
+
+#[test]
+fn nothing_at_the_target_is_said_at_once() {
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("ws://{}/v1/ws", port.local_addr().expect("it has one"));
+    drop(port);
+    let done = Loadgen::run(&scenario(&[]), &["--target", &url]).done();
+    done.expect_refused(105, &["nothing answers at", &url, "refused", "--target"]);
+}
+
+#[test]
+fn an_interrupted_run_writes_what_it_has() {
+    let fake = Fake::start(Conduct::Honest);
+    let long = scenario(&[("duration = \"1s\"", "duration = \"1h\"")]);
+    let run = Loadgen::run(&long, &["--target", &fake.url()]);
+    until("messages", || (fake.sends() > 20).then_some(()));
+    run.signal(Signal::SIGINT);
+    let summary = run.done().expect(105, "aborted");
+    assert!(number(&summary, "counts.acknowledged") > 0.0);
+    assert_eq!(sentences(&summary["notes"]), "");
+}

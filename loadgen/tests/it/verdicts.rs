@@ -1,0 +1,206 @@
+//! Each lie is called by its name, and nothing else is.
+
+use serde_json::Value;
+
+use crate::fake::Fake;
+use crate::fake_conduct::{Conduct, Lie};
+use crate::harness::{Done, Loadgen, number, scenario};
+
+/// Runs a scenario against a fake.
+fn run(conduct: Conduct, edits: &[(&str, &str)], more: &[&str]) -> (Done, Fake) {
+    let fake = Fake::start(conduct);
+    let url = fake.url();
+    let args = [&["--target", &*url], more].concat();
+    let done = Loadgen::run(&scenario(edits), &args).done();
+    (done, fake)
+}
+
+/// Every field that LOADLAB.md promises is there, and the numbers fit together.
+fn consistent(summary: &Value, fake: &Fake) {
+    assert_eq!(summary["schema"], 1);
+    let count = |name: &str| number(summary, &format!("counts.{name}"));
+    for none in ["lost", "duplicated", "reordered", "unexpected", "recovered"] {
+        assert_eq!(count(none), 0.0, "{none}: {summary}");
+    }
+    let attempted = count("attempted");
+    assert_eq!(attempted, fake.sends() as f64);
+    assert!(attempted > 100.0, "{summary}");
+    assert_eq!(count("acknowledged"), attempted);
+    assert_eq!(count("delivered"), attempted);
+    assert_eq!(count("messages_read_back"), attempted);
+    assert!(count("receipt_pushes") > 0.0 && count("receipts_sent") > 0.0);
+    assert!(number(summary, "rates.offered") > 0.0);
+    assert!(number(summary, "rates.achieved") > 0.0);
+    for metric in ["connect", "ack", "e2e", "send_lag"] {
+        let at = |name: &str| number(summary, &format!("latency_us.{metric}.{name}"));
+        assert!(at("count") > 0.0, "{metric}");
+        let all = ["p50", "p90", "p99", "p999", "max"].map(at);
+        assert!(all.is_sorted(), "{metric}: {all:?}");
+        assert!(at("max") > 0.0, "{metric}");
+    }
+    assert_eq!(number(summary, "latency_us.ack.count"), attempted);
+    assert_eq!(number(summary, "latency_us.send_lag.count"), attempted);
+    for figure in ["cpu_seconds", "rss_bytes", "connections"] {
+        assert!(number(summary, &format!("generator.{figure}")) >= 0.0);
+    }
+    // A gateway that was only given by its address cannot be asked.
+    assert!(summary["gateway"].is_null());
+    assert_eq!(summary["violations"], serde_json::json!({}));
+}
+
+#[test]
+fn an_honest_gateway_is_ok() {
+    for (edits, more) in [
+        (&[][..], &[][..]),
+        (&[], &["--encoding", "proto"]),
+        (
+            &[
+                ("threads = 1", "threads = 2"),
+                ("devices = 1.0", "devices = 1.5"),
+            ],
+            &[],
+        ),
+        (
+            &[("online = 1.0", "online = 0.5")],
+            &["--encoding", "proto"],
+        ),
+        // Messages while connections are still being opened.
+        (
+            &[
+                ("start_after = \"connect\"\n", ""),
+                ("duration = \"50ms\"", "duration = \"800ms\""),
+                ("devices = 1.0", "devices = 2.0"),
+            ],
+            &[],
+        ),
+    ] {
+        let (done, fake) = run(Conduct::Honest, edits, more);
+        let summary = done.expect(0, "ok");
+        consistent(&summary, &fake);
+        assert_eq!(done.violations(), [] as [Value; 0]);
+        assert!(
+            done.stdout.contains("every check passed"),
+            "{}",
+            done.stdout
+        );
+    }
+}
+
+/// A lie ends in 91 and is called exactly these names.
+#[track_caller]
+fn check(lie: Lie, kinds: &[&str]) {
+    // Lies that leave something out take the whole time for stragglers.
+    let edits = [("devices = 1.0", "devices = 1.5"), ("30s", "4s")];
+    let (done, fake) = run(Conduct::Lie(lie), &edits, &[]);
+    assert_eq!(fake.lies(), 1, "{lie:?} was told");
+    let summary = done.expect(91, "violation");
+    let map = summary["violations"].as_object().expect("a map");
+    let found: Vec<_> = map.keys().map(String::as_str).collect();
+    assert_eq!(found, kinds, "{lie:?}: {summary}");
+    let details = done.violations();
+    let count = |kind: &str| details.iter().filter(|v| v["kind"] == kind).count() as u64;
+    for kind in kinds {
+        assert_eq!(map[*kind].as_u64(), Some(count(kind)), "{lie:?}: {kind}");
+        assert!(done.stdout.contains(&format!("VIOLATION     {kind}")));
+    }
+    // What the client cannot tie to a conversation has none, and says so in words.
+    let named = |v: &Value| {
+        v["conversation"]
+            .as_str()
+            .is_some_and(|c| c.starts_with("u:"))
+    };
+    assert!(
+        lie == Lie::Invent
+            || details
+                .iter()
+                .any(|v| named(v) && v["events"] != serde_json::json!([])),
+        "{lie:?}: {details:?}"
+    );
+}
+
+#[test]
+fn lies_about_pushes() {
+    check(Lie::DropPush, &["lost"]);
+    check(Lie::DropOwnDevice, &["lost"]);
+    check(Lie::RepeatPush, &["duplicated"]);
+    check(Lie::SwapPushes, &["reordered"]);
+    check(Lie::PushToSender, &["unexpected"]);
+}
+
+#[test]
+fn lies_about_content() {
+    check(Lie::ChangeText, &["text-changed"]);
+    check(Lie::WrongSender, &["wrong-conversation"]);
+    check(Lie::WrongConversation, &["wrong-conversation"]);
+    check(Lie::Invent, &["unexpected"]);
+    check(Lie::ThirdUser, &["unexpected"]);
+}
+
+#[test]
+fn lies_about_sequences() {
+    check(
+        Lie::AckOtherSeq,
+        &["history-missing", "sequence-differs", "sequence-missing"],
+    );
+    check(
+        Lie::ReuseSeq,
+        &["history-missing", "reordered", "sequence-reused"],
+    );
+    check(Lie::SkipSeq, &["history-missing", "sequence-missing"]);
+}
+
+#[test]
+fn lies_about_history_and_receipts() {
+    check(Lie::ForgetInHistory, &["history-missing"]);
+    check(Lie::ChangeInHistory, &["history-differs"]);
+    check(Lie::ReceiptBack, &["receipt-wrong"]);
+    check(Lie::NoLastReceipt, &["receipt-missing"]);
+}
+
+#[test]
+fn lies_about_answers() {
+    check(Lie::AnswerTwice, &["reply-unexpected"]);
+    check(Lie::AckThenRefuse, &["reply-unexpected"]);
+    check(Lie::FalseDuplicate, &["reply-unexpected"]);
+    check(Lie::PushRefused, &["history-missing", "unexpected"]);
+}
+
+const UNHEALTHY: (&str, &str) = ("send_lag_p99 = \"60s\"", "send_lag_p99 = \"0s\"");
+const MISSED: (&str, &str) = (
+    "lost = [\"count==0\"]",
+    "lost = [\"count==0\"]\nack = [\"max<1us\"]",
+);
+
+#[test]
+fn a_violation_goes_before_health_and_health_before_thresholds() {
+    let lie = Conduct::Lie(Lie::ChangeText);
+    for (conduct, edits, code, verdict) in [
+        (Conduct::Honest, &[MISSED][..], 99, "threshold"),
+        (Conduct::Honest, &[UNHEALTHY], 90, "invalid"),
+        (Conduct::Honest, &[UNHEALTHY, MISSED], 90, "invalid"),
+        (lie, &[MISSED], 91, "violation"),
+        (lie, &[UNHEALTHY, MISSED], 91, "violation"),
+    ] {
+        let (done, _fake) = run(conduct, edits, &[]);
+        let summary = done.expect(code, verdict);
+        // What does not decide the verdict is said all the same.
+        let missed = summary["thresholds_missed"].as_array().expect("a list");
+        assert_eq!(!missed.is_empty(), edits.contains(&MISSED), "{summary}");
+        let healthy = summary["health"]["healthy"].as_bool();
+        assert_eq!(healthy, Some(!edits.contains(&UNHEALTHY)), "{summary}");
+    }
+}
+
+#[test]
+fn a_rate_beyond_the_generator_is_invalid() {
+    let edits = [
+        ("rate = \"200/s\"", "rate = \"200000/s\""),
+        ("duration = \"1s\"", "duration = \"100ms\""),
+        ("send_lag_p99 = \"60s\"", "send_lag_p99 = \"5ms\""),
+        ("30s", "110s"),
+    ];
+    let (done, _fake) = run(Conduct::Honest, &edits, &[]);
+    let summary = done.expect(90, "invalid");
+    assert!(done.stdout.contains("send lag"), "{}", done.stdout);
+    assert!(number(&summary, "latency_us.send_lag.p99") > 5_000.0);
+}
