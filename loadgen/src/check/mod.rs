@@ -197,9 +197,10 @@ impl Checker {
             return None;
         };
         let flight = *self.flights.at(place);
-        let Ok(seq) = u32::try_from(reply.seq) else {
+        let seq = u32::try_from(reply.seq).ok().filter(|seq| *seq != 0);
+        let Some(seq) = seq else {
             self.violation(now, Kind::SequenceDiffers, Some(flight.stream), || {
-                format!("sequence {} is beyond what a run can hold", reply.seq)
+                format!("sequence {} is none that a run can have", reply.seq)
             });
             return None;
         };
@@ -270,7 +271,7 @@ impl Checker {
     fn sequence(&mut self, now: Nanos, place: u32, seq: u32) {
         let flight = *self.flights.at(place);
         let known = flight.ack_seq.max(flight.push_seq);
-        if known == seq {
+        if known == seq && seq != 0 {
             return;
         }
         if known != 0 {

@@ -126,6 +126,9 @@ impl Checker {
             // Never sent, to a device that was not there, or once too often.
             if !sent || seq > last {
                 self.counters.unexpected += 1;
+                // Its sequence is taken all the same: no second violation follows from this one.
+                let conversation = self.part.conversation(origin.stream);
+                self.sequences[conversation as usize].insert(seq);
                 self.violation(now, Kind::Unexpected, Some(origin.stream), || {
                     format!("message {} was not due at device {device}", origin.counter)
                 });
