@@ -11,6 +11,8 @@ mod history;
 mod pushes;
 mod receipts;
 mod sequences;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io::Write;
