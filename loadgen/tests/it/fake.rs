@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use trunkline_proto::connection::{Connection, Event, Role};
+use trunkline_proto::frame::{Opcode, write_frame};
 use trunkline_proto::handshake;
 use trunkline_proto::message::Command;
 
@@ -84,6 +85,18 @@ impl Fake {
     /// Where it listens.
     pub(crate) fn url(&self) -> String {
         format!("ws://{}/v1/ws", self.address)
+    }
+
+    /// Says something that means nothing to everybody (a Pong), and cuts all connections.
+    pub(crate) fn die_talking(&self) {
+        let mut pong = Vec::new();
+        write_frame(&mut pong, Opcode::Pong, b"", None);
+        let sockets = self.shared.sockets.lock();
+        for mut socket in sockets.unwrap_or_else(|e| e.into_inner()).iter() {
+            // The probe's connection is gone by now.
+            let _ = socket.write_all(&pong);
+        }
+        self.shared.cut_all();
     }
 
     /// Sends that arrived so far.

@@ -69,6 +69,25 @@ fn a_gateway_that_dies_aborts_the_run() {
 }
 
 #[test]
+fn an_end_that_comes_together_with_data_is_seen() {
+    let fake = Fake::start(Conduct::Honest);
+    // So few messages that most sessions have nothing more to say, and would not notice by that.
+    let edits = [
+        ("rate = \"200/s\"", "rate = \"5/s\""),
+        ("duration = \"1s\"", "duration = \"3s\""),
+        ("30s", "1s"),
+    ];
+    let run = Loadgen::run(&scenario(&edits), &["--target", &fake.url()]);
+    until("a message", || (fake.sends() > 0).then_some(()));
+    // Both wait in the sockets when it looks again.
+    run.signal(Signal::SIGSTOP);
+    fake.die_talking();
+    run.signal(Signal::SIGCONT);
+    let summary = run.done().expect(105, "aborted");
+    assert_eq!(number(&summary, "counts.disconnects"), 12.0);
+}
+
+#[test]
 fn a_session_that_is_cut_off_is_counted_and_its_messages_found() {
     let summary = check(
         Conduct::CutOne,
