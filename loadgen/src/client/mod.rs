@@ -219,7 +219,9 @@ impl Client {
                 Some(Duration::ZERO)
             };
             match self.poll.poll(&mut events, timeout) {
-                Err(why) if why.kind() == std::io::ErrorKind::Interrupted => continue,
+                // A process that was stopped and continued comes here (signal(7)): its time away
+                // counts like any other.
+                Err(why) if why.kind() == std::io::ErrorKind::Interrupted => events.clear(),
                 polled => polled.map_err(|why| Failure::aborted(format!("epoll: {why}")))?,
             }
             let woken = self.job.clock.now();
