@@ -10,7 +10,7 @@ use trunkline_proto::message::{self, Reply, ReplyBody, ServerMessage};
 use super::Client;
 use super::conn::{Conn, State};
 use super::output::CONNECT_ID;
-use super::phases::is_history;
+use super::read_back::is_history;
 use crate::clock::Nanos;
 use crate::stats::Metric;
 

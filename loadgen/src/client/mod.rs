@@ -4,6 +4,7 @@ mod conn;
 mod input;
 mod output;
 mod phases;
+mod read_back;
 mod timer;
 
 use std::net::SocketAddr;
@@ -103,7 +104,7 @@ pub(crate) struct Client {
     is_fresh: Vec<bool>,
     /// Streams to be acknowledged as read, with their time and device.
     to_read: std::collections::VecDeque<(Nanos, u32, u32)>,
-    read_back: phases::ReadBack,
+    read_back: read_back::ReadBack,
     stall: Nanos,
     sending: (Nanos, Nanos),
     trouble: Option<String>,
