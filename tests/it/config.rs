@@ -148,7 +148,7 @@ fn what_is_wrong_and_where() {
             "0",
             vec!["max_connections", "at least 1"],
         ),
-        ("message-bytes", "100MiB", vec!["message_bytes", "8MiB"]),
+        ("message-bytes", "100MiB", vec!["message_bytes", "32MiB"]),
         ("text-bytes", "2MiB", vec!["text_bytes"]),
         ("outbox-bytes", "1KiB", vec!["outbox_bytes", "4KiB"]),
         ("pong-timeout", "1ms", vec!["pong_timeout", "100ms"]),

@@ -57,7 +57,11 @@ pub(super) fn answer(store: &Reader, job: &Job, page: &mut Page) -> Answer {
         Query::Duplicate { position } => duplicate(store, position, page),
         Query::Deny { conversation } => Err(deny(store, conversation)),
     };
-    let mut kind = AnswerKind::Reply;
+    let paged = matches!(
+        job.query,
+        Query::Sync { .. } | Query::History { .. } | Query::Get { .. }
+    );
+    let mut kind = AnswerKind::Reply { paged };
     match outcome {
         Ok(body) => {
             if matches!(body, ReplyBody::Send(_)) {

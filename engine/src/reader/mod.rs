@@ -95,7 +95,8 @@ pub(crate) struct Answer {
 
 #[derive(Debug)]
 pub(crate) enum AnswerKind {
-    Reply,
+    /// A reply; `paged` for those that a connection may have few of at a time.
+    Reply { paged: bool },
     /// The send reply of an earlier message.
     SendReply,
     /// Pushes up to `reached`, so many of them messages and receipts.

@@ -30,6 +30,9 @@ pub(crate) const QUEUE: usize = 1_024;
 /// A commit takes what is queued until it holds so many bytes.
 const COMMIT_BYTES: usize = 1 << 20;
 
+/// Or so many commands: some add no bytes.
+const COMMIT_COMMANDS: usize = 16_384;
+
 const OUTCOME_UNKNOWN: Outcome = Outcome::Failed(
     ErrorCode::StorageUnavailable,
     "the store failed: whether this was stored is not known; send it again with the same key",
@@ -46,6 +49,8 @@ pub(crate) struct Sequencer {
     /// By shard, what the commit has for it.
     outgoing: Vec<Vec<Item>>,
     scratch: Vec<u8>,
+    /// The store has failed, and the log says so.
+    poisoned: bool,
 }
 
 /// A command with its outcome, waiting for the commit.
@@ -76,6 +81,7 @@ impl Sequencer {
             decided: Vec::new(),
             outgoing,
             scratch: Vec::new(),
+            poisoned: false,
         }
     }
 
@@ -90,7 +96,7 @@ impl Sequencer {
         while let Ok(first) = commands.recv() {
             let now = unix_ms();
             self.decide_all(&first, now);
-            while self.writer.batch_bytes() < COMMIT_BYTES {
+            while !self.is_full() {
                 let Ok(next) = commands.try_recv() else { break };
                 self.decide_all(&next, now);
             }
@@ -99,9 +105,14 @@ impl Sequencer {
         self.writer.sync()
     }
 
+    /// Whether the commit under construction takes no more.
+    fn is_full(&self) -> bool {
+        self.writer.batch_bytes() >= COMMIT_BYTES || self.decided.len() >= COMMIT_COMMANDS
+    }
+
     fn decide_all(&mut self, batch: &CommandBatch, now: u64) {
         for command in &batch.commands {
-            if self.writer.batch_bytes() >= COMMIT_BYTES {
+            if self.is_full() {
                 self.commit();
             }
             let body = &batch.bodies[command.body.clone()];
@@ -157,7 +168,10 @@ impl Sequencer {
                 self.metrics.messages.one();
                 Outcome::Sent(position)
             }
-            Err(error) => failed(&error),
+            Err(error) => {
+                self.state.drop_empty(command.conversation);
+                failed(&error)
+            }
         }
     }
 
@@ -193,7 +207,9 @@ impl Sequencer {
         let batch = match self.writer.commit() {
             Ok(batch) => batch,
             Err(error) => {
-                tracing::error!(%error, "the store failed: nothing more is stored until a restart");
+                if !std::mem::replace(&mut self.poisoned, true) {
+                    tracing::error!(%error, "the store failed: nothing is stored until a restart");
+                }
                 for decided in &mut self.decided {
                     // A mark may be where it is because of a record of this very batch.
                     if let Outcome::Sent(_) | Outcome::Acked(_) = decided.outcome {

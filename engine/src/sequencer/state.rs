@@ -80,6 +80,13 @@ impl State {
         self.conversations.entry(id).or_default()
     }
 
+    /// Forgets a conversation whose first message was refused.
+    pub(crate) fn drop_empty(&mut self, id: TimelineId) {
+        if self.existing(id).is_none() {
+            self.conversations.remove(&id);
+        }
+    }
+
     /// A conversation that holds a message.
     pub(crate) fn existing(&mut self, id: TimelineId) -> Option<&mut Conversation> {
         self.conversations

@@ -41,6 +41,8 @@ pub(crate) struct Conn {
     pub(crate) unread: bool,
     /// The peer sends nothing more: read on until that end is reached.
     pub(crate) ended: bool,
+    /// Pages that readers are asked for.
+    pub(crate) pages: u8,
     /// Is not read until it has taken what waits for it.
     pub(crate) paused: bool,
     /// A ping of ours is not answered.
@@ -68,6 +70,7 @@ impl Conn {
             dirty: false,
             unread: false,
             ended: false,
+            pages: 0,
             paused: false,
             pinged: false,
             next_page: None,

@@ -175,6 +175,10 @@ impl Core {
             }
             return;
         }
+        if conn.out.len() > self.limits.outbox_bytes && !conn.out.blocked {
+            // A burst within one turn: only what the socket does not take makes a slow reader.
+            self.flush(slot, conn);
+        }
         if conn.out.len() > self.limits.outbox_bytes || conn.out.gap.is_some() {
             if conn.out.gap.replace(position).is_none() {
                 self.metrics.gaps.one();
@@ -218,7 +222,8 @@ impl Core {
                 if conn.out.blocked {
                     if !was_blocked || sent > 0 {
                         let at = self.now + ticks(self.limits.write_timeout);
-                        if !matches!(conn.phase, Phase::Closing) {
+                        // Others have a deadline already, which this must not put off.
+                        if matches!(conn.phase, Phase::Open(_) | Phase::Echo) {
                             conn.deadline = at;
                         }
                         self.schedule(slot, conn, conn.deadline);

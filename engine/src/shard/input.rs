@@ -25,6 +25,13 @@ const PATH: &str = "/v1/ws";
 /// In development mode, the path where framing alone is at work: for conformance suites.
 const ECHO: &str = "/v1/echo";
 
+/// Most commands of one frame; the others are refused with one error.
+const FRAME_COMMANDS: usize = 1_024;
+
+/// Most pages that one connection may have asked for at a time; more are refused with 111. Each
+/// answer may hold a megabyte.
+const PAGES: u8 = 32;
+
 /// Longest HTTP request head.
 const MAX_HEAD: usize = 8 << 10;
 
@@ -160,16 +167,24 @@ impl Core {
             let reason = "JSON goes in text frames, protobuf in binary ones";
             return self.close(slot, conn, CloseCode::UNSUPPORTED, reason);
         }
-        conn.encoding
-            .decode_commands(payload, |command| match command {
+        let mut count = 0;
+        conn.encoding.decode_commands(payload, |command| {
+            count += 1;
+            match command {
                 // A command before this one in the frame may have closed the connection.
                 _ if matches!(conn.phase, Phase::Closing) => {}
+                _ if count > FRAME_COMMANDS => {}
                 Ok(command) => self.command(slot, conn, &command),
                 Err(BadCommand { id, code, message }) => {
                     self.metrics.commands.one();
                     self.fail(slot, conn, id, code, &message);
                 }
-            });
+            }
+        });
+        if count > FRAME_COMMANDS && !matches!(conn.phase, Phase::Closing) {
+            let text = "a frame holds at most 1,024 commands: the rest of this one was not read";
+            self.fail(slot, conn, 0, ErrorCode::LimitExceeded, text);
+        }
     }
 
     fn command(&mut self, slot: u32, conn: &mut Conn, command: &Command<'_>) {
@@ -207,6 +222,15 @@ impl Core {
 
     /// Asks a reader.
     pub(crate) fn query(&mut self, slot: u32, conn: &mut Conn, id: u32, query: Query) {
+        let paged = matches!(
+            query,
+            Query::Sync { .. } | Query::History { .. } | Query::Get { .. }
+        );
+        if paged && conn.pages >= PAGES {
+            let text = "too many pages are asked for at a time: wait for some of them";
+            return self.fail(slot, conn, id, ErrorCode::TooManyRequests, text);
+        }
+        let catches_up = matches!(query, Query::CatchUp { .. });
         let until = match conn.session() {
             Some(session) if session.catching_up => session.live_from,
             Some(session) => session.live_from.max(self.seen),
@@ -220,11 +244,14 @@ impl Core {
             until,
             query,
         };
-        if let Err(refused) = self.readers.try_send(job) {
-            if let Query::CatchUp { .. } = refused.into_inner().query {
-                // It cannot go on without: the client comes back with the position it has.
-                return self.close(slot, conn, CloseCode::OVERLOADED, "too many reads");
-            }
+        if self.readers.try_send(job).is_ok() {
+            conn.pages += u8::from(paged);
+            // Catching up may take long and goes on after a reconnect: stopping does not wait.
+            self.in_flight += usize::from(!catches_up);
+        } else if catches_up {
+            // It cannot go on without: the client comes back with the position it has.
+            self.close(slot, conn, CloseCode::OVERLOADED, "too many reads");
+        } else {
             let text = "too many reads are waiting: try again";
             self.fail(slot, conn, id, ErrorCode::TooManyRequests, text);
         }
@@ -247,6 +274,11 @@ impl Core {
                 let text = "this connection is another user's: open one of its own";
                 return self.fail(slot, conn, id, ErrorCode::PermissionDenied, text);
             }
+            if open.catching_up || conn.out.gap.is_some() {
+                // There is no position yet that everything before it has been pushed.
+                let text = "missed events are still on their way: try again behind them";
+                return self.fail(slot, conn, id, ErrorCode::TooManyRequests, text);
+            }
             let reply = self.connect_reply(open, open.live_from.max(self.seen), false);
             return self.reply(slot, conn, id, ReplyBody::Connect(reply));
         }
@@ -266,7 +298,12 @@ impl Core {
         };
         let user = session.id;
         conn.phase = Phase::Open(Box::new(session));
-        conn.deadline = 0;
+        let blocked = conn.out.blocked;
+        conn.deadline = if blocked {
+            self.now + ticks(self.limits.write_timeout)
+        } else {
+            0
+        };
         self.schedule(slot, conn, self.now + ticks(self.limits.ping_interval));
         if let Some((since, opening)) = opening {
             let connect = Some(Box::new(opening));

@@ -103,6 +103,11 @@ impl Core {
         if let Some(code) = answer.error {
             self.metrics.error(code);
         }
+        let reply = matches!(
+            answer.kind,
+            AnswerKind::Reply { .. } | AnswerKind::SendReply
+        );
+        self.in_flight -= usize::from(reply);
         let slot = answer.conn.slot;
         let Some(conn) = find(conns, answer.conn) else {
             return;
@@ -114,7 +119,7 @@ impl Core {
             self.frames_of(slot, conn).extend_from_slice(&answer.frames);
         }
         match answer.kind {
-            AnswerKind::Reply => {}
+            AnswerKind::Reply { paged } => conn.pages -= u8::from(paged),
             AnswerKind::SendReply => self.metrics.acks.one(),
             AnswerKind::CaughtUp {
                 reached,

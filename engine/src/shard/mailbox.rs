@@ -33,6 +33,8 @@ pub(crate) struct Mailbox {
     queue: ArrayQueue<Mail>,
     waker: Waker,
     awake: AtomicBool,
+    /// The owner is gone.
+    closed: AtomicBool,
 }
 
 impl Mailbox {
@@ -42,13 +44,18 @@ impl Mailbox {
             queue: ArrayQueue::new(CAPACITY),
             waker,
             awake: AtomicBool::new(true),
+            closed: AtomicBool::new(false),
         }
     }
 
-    /// Puts mail in, waiting while the box is full; answers how often it had to wait.
+    /// Puts mail in, waiting while the box is full; answers how often it had to wait. Mail to an
+    /// owner that is gone is dropped.
     pub(crate) fn put_waiting(&self, mut mail: Mail) -> u64 {
         let mut waits = 0;
         while let Err(back) = self.queue.push(mail) {
+            if self.closed.load(Ordering::SeqCst) {
+                return waits;
+            }
             mail = back;
             waits += 1;
             self.wake();
@@ -63,6 +70,11 @@ impl Mailbox {
             // Only a closed eventfd fails, and then there is nobody to wake.
             let _ = self.waker.wake();
         }
+    }
+
+    /// The owner ends: nobody is to wait for it.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn take(&self) -> Option<Mail> {

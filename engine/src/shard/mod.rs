@@ -182,6 +182,7 @@ impl Shard {
             self.flush();
             self.drop_doomed();
             if matches!(self.draining, Drain::Closing(_)) && self.conns.is_empty() {
+                self.mailbox.close();
                 return Ok(());
             }
             let timeout = self.timeout(now, more_mail);
@@ -413,7 +414,10 @@ impl Core {
             self.metrics.close(CloseCode::SLOW_READER.0);
             return self.doomed.push(slot);
         }
+        // What it said may be waiting to be read.
+        let heard = !conn.paused && !conn.unread;
         if conn.pinged
+            && heard
             && self.now
                 >= conn.heard + ticks(self.limits.ping_interval) + ticks(self.limits.pong_timeout)
         {
