@@ -71,6 +71,7 @@ fn under_load_nothing_acknowledged_is_lost() {
         }
         all_sent.push(sent);
         gateway.start_again();
-        load::check(&gateway, &all_sent);
+        let unanswered = load::check(&gateway, &all_sent);
+        assert_eq!(unanswered, 0, "stored, and not told before the end");
     }
 }

@@ -90,7 +90,9 @@ fn all_of(client: &mut Client, conversation: &str) -> Vec<Value> {
 }
 
 /// Everything acknowledged since the test began is there, at its place; the rest at most once.
-pub(crate) fn check(gateway: &Gateway, all_sent: &[Vec<Sent>]) {
+/// How many are there that were not acknowledged.
+pub(crate) fn check(gateway: &Gateway, all_sent: &[Vec<Sent>]) -> usize {
+    let mut unanswered = 0;
     for sender in 0..SENDERS {
         let name = format!("sender{sender}");
         let mut client = gateway.dial().connect(&name, "check");
@@ -112,11 +114,17 @@ pub(crate) fn check(gateway: &Gateway, all_sent: &[Vec<Sent>]) {
                 let expected = (reply["conversation"].clone(), reply["seq"].clone());
                 assert_eq!(place, Some(&expected), "acknowledged and not there: {text}");
             }
-            let unknown = sent.unknown.iter().filter(|text| found.contains_key(*text));
-            known += sent.acknowledged.len() + unknown.count();
+            let unknown = sent
+                .unknown
+                .iter()
+                .filter(|text| found.contains_key(*text))
+                .count();
+            known += sent.acknowledged.len() + unknown;
+            unanswered += unknown;
         }
         assert_eq!(found.len(), known, "messages that nobody sent");
     }
+    unanswered
 }
 
 /// Lets the senders send until `enough` is acknowledged, then ends the gateway under them.

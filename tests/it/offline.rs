@@ -1,6 +1,7 @@
 //! Whoever was away learns what happened, all of it, once.
 
 use std::ops::RangeInclusive;
+use std::sync::mpsc::{TryRecvError, channel};
 
 use serde_json::{Value, json};
 use trunkline_proto::Encoding;
@@ -172,6 +173,51 @@ fn reconnecting_under_load_misses_nothing_and_repeats_nothing() {
         }
     });
     assert!(connections >= 20, "{connections}");
+}
+
+/// Live pushes begin right behind the position that `connect` gave, whatever is under way then.
+fn connect_under_load(residents: &mut [Client], gateway: &Gateway) {
+    const CONNECTIONS: usize = 200;
+    let mut alice = gateway.dial().shard(0).connect("alice", "phone");
+    let (running, watched) = channel::<()>();
+    std::thread::scope(|scope| {
+        // Goes when this does, also when it fails.
+        let _running = running;
+        scope.spawn(move || {
+            // Bounded: far more than is sent while the other connects.
+            for round in 0..20_000 {
+                if watched.try_recv() == Err(TryRecvError::Disconnected) {
+                    return;
+                }
+                alice.send_all("bob", (0..50).map(|i| format!("round {round} number {i}")));
+            }
+        });
+        for connection in 0..CONNECTIONS {
+            let mut bob = gateway.dial().connect("bob", "phone");
+            let first = bob.push();
+            let page = bob.done("sync", &json!({"since": bob.pos(), "limit": 1}));
+            assert_eq!(page["events"], json!([first]), "connection {connection}");
+            for resident in &mut *residents {
+                resident.ping();
+                resident.waiting();
+            }
+        }
+    });
+}
+
+/// With a device of his on each shard already, events for Bob are on their way to the shard while
+/// his next device connects there.
+#[test]
+fn a_further_device_begins_at_its_position() {
+    let gateway = Gateway::start();
+    let mut residents = [0, 1].map(|shard| gateway.dial().shard(shard).connect("bob", "tv"));
+    connect_under_load(&mut residents, &gateway);
+}
+
+/// Without one, the sequencer learns of him while he connects.
+#[test]
+fn the_only_device_begins_at_its_position() {
+    connect_under_load(&mut [], &Gateway::start());
 }
 
 /// A `since` that cannot be honoured fails with `code`, and the connection can connect without.

@@ -7,8 +7,9 @@
 mod wire;
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use trunkline_proto::CloseCode;
@@ -48,7 +49,7 @@ pub struct Client {
     /// Pings that came.
     pub pings: usize,
     /// The payloads of pongs that came.
-    pub pongs: Vec<Vec<u8>>,
+    pub pongs: VecDeque<Vec<u8>>,
     /// How many messages each frame brought, in order.
     pub frames: Vec<usize>,
     pub(crate) opening: Value,
@@ -79,7 +80,7 @@ impl Client {
             end: None,
             answers_pings: true,
             pings: 0,
-            pongs: Vec::new(),
+            pongs: VecDeque::new(),
             frames: Vec::new(),
             opening: Value::Null,
         };
@@ -176,27 +177,30 @@ impl Client {
         error_code(&reply)
     }
 
+    /// Reads until `found` gives something. Pings of the gateway do not count as something: the
+    /// whole is bounded, not each read.
+    fn wait<T>(&mut self, awaited: &str, mut found: impl FnMut(&mut Self) -> Option<T>) -> T {
+        let began = Instant::now();
+        loop {
+            if let Some(found) = found(self) {
+                return found;
+            }
+            assert!(began.elapsed() < LIMIT, "waited {LIMIT:?} for {awaited}");
+            self.listen(awaited);
+        }
+    }
+
     /// Waits for the reply with this id.
     ///
     /// # Panics
     /// The connection ends before.
     pub fn reply(&mut self, id: u32) -> Value {
-        loop {
-            if let Some(reply) = self.replies.remove(&id) {
-                return reply;
-            }
-            self.listen("a reply");
-        }
+        self.wait("a reply", |client| client.replies.remove(&id))
     }
 
     /// Waits for an error without an id.
     pub fn stray(&mut self) -> Value {
-        loop {
-            if let Some(stray) = self.strays.pop_front() {
-                return stray;
-            }
-            self.listen("an error without an id");
-        }
+        self.wait("an error without an id", |client| client.strays.pop_front())
     }
 
     /// Sends a text to a user.
@@ -245,25 +249,7 @@ impl Client {
 
     /// The next push.
     pub fn push(&mut self) -> Value {
-        loop {
-            if let Some(push) = self.pushes.pop_front() {
-                return push;
-            }
-            self.listen("a push");
-        }
-    }
-
-    /// The next push that `wanted` picks; those before it stay in the queue.
-    pub fn expect_push(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
-        let mut looked = 0;
-        loop {
-            if let Some(found) = self.pushes.iter().skip(looked).position(&wanted) {
-                let push = self.pushes.remove(looked + found);
-                return push.expect("it was found there");
-            }
-            looked = self.pushes.len();
-            self.listen("a certain push");
-        }
+        self.wait("a push", |client| client.pushes.pop_front())
     }
 
     /// The next push, which must be of this kind.
@@ -283,17 +269,12 @@ impl Client {
 
     /// Waits for the pong to a ping of ours.
     pub fn pong(&mut self) -> Vec<u8> {
-        while self.pongs.is_empty() {
-            self.listen("a pong");
-        }
-        self.pongs.remove(0)
+        self.wait("a pong", |client| client.pongs.pop_front())
     }
 
     /// Waits until the gateway has pinged so often.
     pub fn pinged(&mut self, times: usize) {
-        while self.pings < times {
-            self.listen("a ping");
-        }
+        self.wait("pings", |client| (client.pings >= times).then_some(()));
     }
 
     /// Waits for the end of the connection, reading what comes before it.
@@ -301,22 +282,24 @@ impl Client {
     /// # Panics
     /// It does not end.
     pub fn end(&mut self) -> End {
-        loop {
-            if let Some(end) = &self.end {
-                return end.clone();
-            }
-            self.listen("the end");
-        }
+        self.wait("the end", |client| client.end.clone())
     }
 
     /// Waits for the end of the stream behind the gateway's Close frame.
     ///
     /// # Panics
-    /// Anything comes before it.
+    /// Anything comes before it, or it does not come.
     pub fn ended(&mut self) {
         let mut rest = Vec::new();
+        let read = self
+            .stream
+            .read_to_end(&mut rest)
+            .map_err(|error| error.kind());
         // A reset is an end too: it says that we were still sending.
-        let _ = self.stream.read_to_end(&mut rest);
+        assert!(
+            matches!(read, Ok(_) | Err(ErrorKind::ConnectionReset)),
+            "{read:?}"
+        );
         assert_eq!(rest, b"", "frames behind the Close frame");
     }
 
@@ -348,15 +331,10 @@ impl Client {
 
     /// The replies that have come, after waiting for at least one or for the end.
     pub fn replies(&mut self) -> HashMap<u32, Value> {
-        while self.replies.is_empty() && self.end.is_none() {
-            self.listen("a reply or the end");
-        }
+        self.wait("a reply or the end", |client| {
+            (!client.replies.is_empty() || client.end.is_some()).then_some(())
+        });
         std::mem::take(&mut self.replies)
-    }
-
-    /// The connection itself.
-    pub fn stream(&self) -> &TcpStream {
-        &self.stream
     }
 }
 

@@ -1,6 +1,6 @@
 //! The control port.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use crate::wait::LIMIT;
@@ -27,7 +27,13 @@ pub fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
     let mut answer = Vec::new();
     // A server that answers before it has read all of a request resets the connection behind its
     // answer.
-    let ended = stream.read_to_end(&mut answer);
+    let ended = stream
+        .read_to_end(&mut answer)
+        .map_err(|error| error.kind());
+    assert!(
+        matches!(ended, Ok(_) | Err(ErrorKind::ConnectionReset)),
+        "{ended:?}: {answer:?}"
+    );
     let answer = String::from_utf8(answer).expect("the answer is text");
     let parsed = answer.split_once("\r\n\r\n").and_then(|(head, body)| {
         let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
@@ -37,7 +43,7 @@ pub fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
             body: body.to_owned(),
         })
     });
-    parsed.unwrap_or_else(|| panic!("no HTTP: {answer:?} ({ended:?})"))
+    parsed.unwrap_or_else(|| panic!("no HTTP: {answer:?}"))
 }
 
 /// Sends an upgrade request; the head of the answer.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// The most that anything may take. Far above what a busy machine needs: reaching it means that
 /// the condition never comes.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// How long to sleep between two looks at a condition that nobody signals.
 const LOOK: Duration = Duration::from_millis(5);

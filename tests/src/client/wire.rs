@@ -71,7 +71,7 @@ impl Client {
                         self.write_frame(Opcode::Pong, &payload);
                     }
                 }
-                Event::Pong(payload) => self.pongs.push(payload.into_owned()),
+                Event::Pong(payload) => self.pongs.push_back(payload.into_owned()),
                 Event::Close(code, reason) => {
                     self.end = Some(End::Close(code.map_or(1005, |code| code.0), reason));
                 }
