@@ -5,14 +5,6 @@ use std::path::Path;
 use trunkline_tests::gateway::Setup;
 use trunkline_tests::process::Exit;
 
-/// No flags at all.
-fn bare() -> Setup {
-    let setup = Setup::default();
-    ["listen", "control", "shards", "dev-auth"]
-        .into_iter()
-        .fold(setup, |setup, flag| setup.without(flag))
-}
-
 /// A configuration file with these lines.
 fn file(text: &str) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().expect("a file can be made");
@@ -21,7 +13,7 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 }
 
 fn with_file(path: &Path) -> Setup {
-    bare().flag("config", path.display())
+    Setup::bare().flag("config", path.display())
 }
 
 /// `check-config` must print this line.
@@ -52,7 +44,7 @@ fn check_refused(setup: &Setup, words: &[&str]) {
 
 #[test]
 fn what_check_config_prints_resolves_to_itself() {
-    let odd = bare()
+    let odd = Setup::bare()
         .flag("dev-auth", "true")
         .flag("listen", "[::1]:17700")
         .flag("durability", "interval:250")
@@ -62,7 +54,7 @@ fn what_check_config_prints_resolves_to_itself() {
         .flag("log-format", "json")
         .flag("log", "trunkline=debug,info")
         .flag("data", "/srv/a \"quoted\" folder");
-    for setup in [bare().flag("dev-auth", "true"), odd] {
+    for setup in [Setup::bare().flag("dev-auth", "true"), odd] {
         let first = setup.run("check-config");
         assert!(first.status.success(), "{first:?}");
         let printed = file(&first.stdout);
@@ -89,7 +81,7 @@ fn flag_before_environment_before_file_before_default() {
     check(&flag, "pong_timeout = \"10s\"");
     // The file itself can be named by the environment, and a gateway runs on all of it.
     let path = file.path().to_str().expect("a path in UTF-8");
-    let named = bare().environment("TRUNKLINE_CONFIG", path);
+    let named = Setup::bare().environment("TRUNKLINE_CONFIG", path);
     check(&named, "shards = 5");
     let free = ["listen", "control"]
         .into_iter()
@@ -139,7 +131,7 @@ fn what_is_wrong_and_where() {
         words.push(&path);
         check_refused(&with_file(file.path()), &words);
     }
-    let base = bare().flag("dev-auth", "true");
+    let base = Setup::bare().flag("dev-auth", "true");
     let by_flag = [
         ("shards", "0", vec!["shards", "1 to"]),
         ("shards", "many", vec!["--shards", "many"]),
@@ -148,7 +140,11 @@ fn what_is_wrong_and_where() {
             "0",
             vec!["max_connections", "at least 1"],
         ),
-        ("message-bytes", "100MiB", vec!["message_bytes", "32MiB"]),
+        (
+            "message-bytes",
+            "100MiB",
+            vec!["message_bytes", "from 1KiB"],
+        ),
         ("text-bytes", "2MiB", vec!["text_bytes"]),
         ("outbox-bytes", "1KiB", vec!["outbox_bytes", "4KiB"]),
         ("pong-timeout", "1ms", vec!["pong_timeout", "100ms"]),

@@ -7,7 +7,6 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use trunkline_proto::frame::Opcode;
 use trunkline_tests::gateway::Gateway;
-use trunkline_tests::gateway::Setup;
 use trunkline_tests::http;
 use trunkline_tests::wait;
 
@@ -151,11 +150,7 @@ fn numbers_agree_with_what_clients_saw() {
 /// Connections that end without a Close frame are noticed when they do, not at the next ping.
 #[test]
 fn who_vanishes_is_gone() {
-    let gateway = Setup::default()
-        .flag("ping-interval", "24h")
-        .flag("connect-timeout", "24h")
-        .flag("handshake-timeout", "24h")
-        .start();
+    let gateway = Gateway::start();
     let mut bob = gateway.dial().connect("bob", "phone");
     for text in ["one", "two", "three"] {
         let mut alice = gateway.dial().connect("alice", "phone");

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use trunkline_proto::Encoding::{Json, Proto};
 use trunkline_proto::frame::Opcode;
 use trunkline_tests::client::error_code;
-use trunkline_tests::gateway::Gateway;
+use trunkline_tests::gateway::{Gateway, Setup};
 
 #[test]
 fn without_an_id_only_errors_are_answered() {
@@ -139,7 +139,7 @@ fn what_a_later_version_adds_is_passed_over() {
 
 #[test]
 fn the_opening_says_what_is_allowed() {
-    let gateway = Gateway::start();
+    let gateway = Setup::default().without("ping-interval").start();
     for encoding in [Json, Proto] {
         let client = gateway.dial().encoding(encoding).connect("alice", "phone");
         let opening = client.opening();

@@ -142,6 +142,7 @@ fn fill_and_heal(folder: &Path) {
         116,
         "what was refused did not happen"
     );
+    drop((alice, bob));
     gateway.stop();
     // It starts without room, too.
     gateway.start_again();

@@ -88,10 +88,7 @@ fn check(gateway: &Gateway, encoding: Encoding, gaps: f64) {
 
 #[test]
 fn one_gap_and_sync_brings_everything() {
-    let gateway = Setup::default()
-        .flag("outbox-bytes", "64KiB")
-        .flag("write-timeout", "1h")
-        .start();
+    let gateway = Setup::default().flag("outbox-bytes", "64KiB").start();
     check(&gateway, Json, 1.0);
     check(&gateway, Proto, 2.0);
 }
@@ -99,10 +96,7 @@ fn one_gap_and_sync_brings_everything() {
 /// Recovery goes on at the client's own pace, whatever it missed.
 #[test]
 fn a_slow_reader_that_recovers() {
-    let gateway = Setup::default()
-        .flag("outbox-bytes", "64KiB")
-        .flag("write-timeout", "1h")
-        .start();
+    let gateway = Setup::default().flag("outbox-bytes", "64KiB").start();
     let mut neighbours = Neighbours::of(&gateway, "recovers");
     let mut alice = gateway.dial().connect("alice", "phone");
     let begin = alice.pos();

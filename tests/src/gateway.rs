@@ -21,14 +21,18 @@ pub struct Setup {
 }
 
 impl Default for Setup {
-    /// Free ports, two shards, users name themselves.
+    /// Free ports, two shards, users name themselves, and nobody is dropped for being slow: how
+    /// long a test takes depends on the machine.
     fn default() -> Self {
-        let setup = Self {
-            flags: BTreeMap::new(),
-            environment: Vec::new(),
-            descriptors: None,
-        };
-        setup
+        let timeouts = [
+            "handshake-timeout",
+            "connect-timeout",
+            "ping-interval",
+            "write-timeout",
+        ];
+        timeouts
+            .into_iter()
+            .fold(Self::bare(), |setup, timeout| setup.flag(timeout, "1h"))
             .flag("listen", "127.0.0.1:0")
             .flag("control", "127.0.0.1:0")
             .flag("shards", "2")
@@ -37,6 +41,15 @@ impl Default for Setup {
 }
 
 impl Setup {
+    /// Without any flag.
+    pub fn bare() -> Self {
+        Self {
+            flags: BTreeMap::new(),
+            environment: Vec::new(),
+            descriptors: None,
+        }
+    }
+
     /// With a flag, in place of an earlier one of this name.
     #[must_use]
     pub fn flag(mut self, name: &str, value: impl ToString) -> Self {
