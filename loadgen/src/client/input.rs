@@ -167,6 +167,8 @@ impl Client {
             ReplyBody::Send(send) => {
                 if let Some(intended) = self.job.checker.acknowledged(now, id, send) {
                     self.latencies.record(Metric::Ack, intended, now);
+                    let in_time = now <= self.sending.1;
+                    self.count().acknowledged_in_time += u64::from(in_time);
                 }
             }
             ReplyBody::Connect(_) if id == CONNECT_ID => self.opened(now, device),

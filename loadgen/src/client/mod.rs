@@ -78,7 +78,7 @@ pub(crate) struct Measured {
     pub(crate) latencies: Latencies,
     /// Longest time the loop was away from its sockets.
     pub(crate) stall: Nanos,
-    /// When sends were scheduled: first intended, end of the last executor.
+    /// When sends were scheduled: from the first executor's start to the last one's end.
     pub(crate) sending: (Nanos, Nanos),
     /// The first failure of a connection, for people.
     pub(crate) trouble: Option<String>,
@@ -186,7 +186,11 @@ pub(crate) fn run(job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Meas
         checker: client.job.checker,
         latencies: client.latencies,
         stall: client.stall,
-        sending: client.sending,
+        // A run that was stopped did not send to the schedule's end.
+        sending: (
+            client.sending.0,
+            client.sending.1.min(client.job.clock.now()),
+        ),
         trouble: client.trouble,
     })
 }
@@ -254,7 +258,7 @@ impl Client {
                     self.connect(now, device);
                 }
                 Some((at, Action::Send(arrival))) => {
-                    self.sending.0 = self.sending.0.min(at);
+                    self.sending = self.phases.sending();
                     self.send(at, arrival);
                 }
             }

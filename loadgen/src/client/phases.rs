@@ -173,6 +173,15 @@ impl Phases {
         None
     }
 
+    /// From when to when the executors that send do so, of those that have begun.
+    pub(super) fn sending(&self) -> (Nanos, Nanos) {
+        let sending = self.steps.iter().filter(|state| state.sends);
+        let spans = sending.filter_map(|state| Some((state.start?, state.start? + state.duration)));
+        spans.fold((Nanos::MAX, 0), |(from, until), span| {
+            (from.min(span.0), until.max(span.1))
+        })
+    }
+
     /// When the next action is due, as far as is known.
     pub(super) fn due(&self, board: &Board, full: bool) -> Option<Nanos> {
         let due = self.steps.iter().filter_map(|state| {

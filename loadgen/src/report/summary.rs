@@ -21,7 +21,7 @@ pub(crate) fn summary(run: &Resolved, judged: &Judged) -> Value {
             )
         })
         .collect();
-    let achieved = c.acknowledged as f64 / judged.sending.max(f64::MIN_POSITIVE);
+    let achieved = judged.achieved();
     let side = |process: &crate::health::Process| {
         json!({
             "cpu_seconds": process.cpu_seconds,
@@ -53,6 +53,7 @@ pub(crate) fn summary(run: &Resolved, judged: &Judged) -> Value {
         "counts": {
             "attempted": c.attempted,
             "acknowledged": c.acknowledged,
+            "acknowledged_in_time": c.acknowledged_in_time,
             "delivered": c.delivered,
             "lost": c.lost,
             "duplicated": c.duplicated,

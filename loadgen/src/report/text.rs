@@ -21,7 +21,7 @@ pub(crate) fn header(run: &Resolved) -> Vec<String> {
 pub(crate) fn text(run: &Resolved, judged: &Judged) -> Vec<String> {
     let c = &judged.counters;
     let offered = run.sizing.offered_rate;
-    let achieved = c.acknowledged as f64 / judged.sending.max(f64::MIN_POSITIVE);
+    let achieved = judged.achieved();
     let mut lines = vec![
         String::new(),
         format!(

@@ -208,6 +208,18 @@ pub(crate) fn judge(
     }
 }
 
+impl Judged {
+    /// Sends answered per second while messages were sent. What was answered only after the
+    /// schedule's end does not count: otherwise any backlog would be a rate.
+    pub(crate) fn achieved(&self) -> f64 {
+        rate(&self.counters, self.sending)
+    }
+}
+
+fn rate(counters: &Counters, sending: f64) -> f64 {
+    counters.acknowledged_in_time as f64 / sending.max(f64::MIN_POSITIVE)
+}
+
 fn missed(run: &Resolved, counters: &Counters, latencies: &Latencies, sending: f64) -> Vec<String> {
     let mut missed = Vec::new();
     let none = Threshold::NONE;
@@ -251,7 +263,7 @@ fn value(
         (Statistic::Percentile(p), Some(h)) => h.value_at_quantile(p / 100.0) as f64,
         (Statistic::Mean, Some(h)) => h.mean(),
         (Statistic::Max, Some(h)) => h.max() as f64,
-        (Statistic::Rate, _) => counters.acknowledged as f64 / sending.max(f64::MIN_POSITIVE),
+        (Statistic::Rate, _) => rate(counters, sending),
         _ => match metric {
             "lost" => counters.lost as f64,
             "duplicated" => counters.duplicated as f64,

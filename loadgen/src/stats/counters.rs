@@ -26,6 +26,8 @@ counters! {
     skipped,
     /// Sends answered with a sequence.
     acknowledged,
+    /// Those of them that were answered before the schedule's end: what a rate is made of.
+    acknowledged_in_time,
     /// Sends answered with an error.
     rejected,
     /// Sends never answered.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::fake::{Fake, PAUSE};
-use crate::fake_conduct::Conduct;
+use crate::fake_conduct::{Conduct, TRIGGER};
 use crate::harness::{Loadgen, number, scenario, until};
 
 #[test]
@@ -40,6 +40,12 @@ fn a_gateway_that_paused_shows_it() {
     let fake = Fake::start(Conduct::Pause);
     let done = Loadgen::run(&scenario(&[]), &["--target", &fake.url()]).done();
     let summary = done.expect(0, "ok");
+    // Answers that came when the schedule was over are no rate: the pause is as long as the
+    // schedule, so none but those before it were in time.
+    let count = |name: &str| number(&summary, &format!("counts.{name}"));
+    assert!(count("acknowledged") > 100.0, "{summary}");
+    assert!(count("acknowledged_in_time") <= TRIGGER as f64, "{summary}");
+    assert!(number(&summary, "rates.achieved") <= TRIGGER as f64);
     let pause = PAUSE.as_micros() as f64;
     for metric in ["ack", "e2e"] {
         // The first message that met the pause waited for all of it but the time that it took
