@@ -22,11 +22,12 @@ pub(crate) fn summary(run: &Resolved, judged: &Judged) -> Value {
         })
         .collect();
     let achieved = judged.achieved();
-    let side = |process: &crate::health::Process| {
+    // Each side's connections as that side counted them.
+    let side = |process: &crate::health::Process, connections: Option<u64>| {
         json!({
             "cpu_seconds": process.cpu_seconds,
             "rss_bytes": process.rss_bytes,
-            "connections": c.sessions_opened,
+            "connections": connections,
         })
     };
     let agreement: Map<String, Value> = judged
@@ -78,8 +79,8 @@ pub(crate) fn summary(run: &Resolved, judged: &Judged) -> Value {
         "rates": { "offered": run.sizing.offered_rate, "achieved": achieved },
         "sending_seconds": judged.sending,
         "latency_us": latencies,
-        "gateway": judged.sides.gateway.as_ref().map(side),
-        "generator": side(&judged.sides.generator),
+        "gateway": judged.sides.gateway.as_ref().map(|it| side(it, judged.sides.accepted)),
+        "generator": side(&judged.sides.generator, Some(c.sessions_opened)),
         "health": judged.health,
         "violations": judged.violations,
         "thresholds_missed": judged.missed,

@@ -39,6 +39,8 @@ pub(crate) struct Sides {
     /// (what, as the gateway counted, as this program did).
     pub(crate) agreement: Vec<(&'static str, u64, u64)>,
     counted: Option<[u64; 4]>,
+    /// Connections that the gateway accepted, as it says.
+    pub(crate) accepted: Option<u64>,
     own: bool,
 }
 
@@ -96,6 +98,7 @@ impl Sides {
                 [Some(a), Some(b), Some(c), Some(d)] => Some([a, b, c, d]),
                 _ => None,
             },
+            accepted: difference("trunkline_accepted_total").map(|n| n as u64),
             own: local.is_some(),
         }
     }
