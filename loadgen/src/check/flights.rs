@@ -32,6 +32,8 @@ pub(super) struct Flight {
     pub(super) awaiting: u16,
     /// It counts as unknown or lost already; what still comes of it breaks no promise.
     pub(super) judged: bool,
+    /// A device got it only by asking.
+    pub(super) synced: bool,
     /// Tells this flight from earlier ones in the same place of the table.
     generation: u8,
     live: bool,
@@ -115,6 +117,7 @@ impl Flights {
                     expected: 0,
                     awaiting: 0,
                     judged: false,
+                    synced: false,
                     generation: 0,
                     live: false,
                     next: NONE,
@@ -138,6 +141,7 @@ impl Flights {
             expected,
             awaiting: expected,
             judged: false,
+            synced: false,
             generation,
             live: true,
             next: NONE,

@@ -17,6 +17,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use fnv::FnvHashMap;
 use trunkline_proto::message::SendReply;
 
 use crate::clock::Nanos;
@@ -32,6 +33,7 @@ use sequences::Sequences;
 
 pub(crate) use evidence::Kind;
 pub(crate) use history::Reading;
+pub(crate) use pushes::Via;
 
 /// No device.
 const NOBODY: u32 = u32::MAX;
@@ -48,6 +50,8 @@ pub(crate) struct Checker {
     digests: Vec<u64>,
     /// By device and slot, the last sequence pushed.
     last_pushed: Vec<u32>,
+    /// By device and slot, the last sequence fetched with `sync`, where something was.
+    synced: FnvHashMap<usize, u32>,
     /// By device: its session is open.
     open: Vec<bool>,
     /// By device: its session ended before it should.
@@ -94,6 +98,7 @@ impl Checker {
                 .collect(),
             digests: vec![0; part.conversations()],
             last_pushed: vec![0; devices * part.slots() as usize],
+            synced: FnvHashMap::default(),
             open: vec![false; devices],
             gone: vec![false; devices],
             opened_at: vec![Nanos::MAX; devices],
@@ -315,7 +320,10 @@ impl Checker {
         if flight.expected & 0xff == 0 {
             self.counters.to_offline += 1;
         }
-        self.counters.delivered += 1;
+        match flight.synced {
+            true => self.counters.recovered += 1,
+            false => self.counters.delivered += 1,
+        }
     }
 
     /// How often each kind of violation happened.

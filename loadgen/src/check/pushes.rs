@@ -8,15 +8,26 @@ use crate::clock::Nanos;
 use crate::population::MAX_DEVICES;
 use crate::schedule::text::Origin;
 
+/// How an event reached a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// Pushed, in the order of the log.
+    Push,
+    /// Fetched with `sync` after a `gap`. The answer may hold what was pushed before, and what is
+    /// still to be pushed behind it: the two ways are not ordered against each other.
+    Sync,
+}
+
 impl Checker {
-    /// A message was pushed to a device.
+    /// A message came to a device.
     pub(crate) fn pushed(
         &mut self,
         now: Nanos,
         device: u32,
         message: &Message<'_>,
+        via: Via,
     ) -> Option<Landing> {
-        self.counters.message_pushes += 1;
+        self.counters.message_pushes += u64::from(via == Via::Push);
         let text = message.text.as_deref().unwrap_or_default();
         let Some(origin) = self.texts.origin(&self.part, text) else {
             self.counters.unexpected += 1;
@@ -49,7 +60,7 @@ impl Checker {
         if !self.is_as_sent(now, origin, message, Kind::TextChanged) {
             self.counters.unexpected += 1;
         }
-        let intended = self.arrived(now, device, reader, (origin, seq), bit);
+        let intended = self.arrived(now, device, reader, (origin, seq), bit, via);
         Some(Landing { reader, intended })
     }
 
@@ -98,7 +109,7 @@ impl Checker {
         same
     }
 
-    /// Order and number of a push; the intended time where it was awaited.
+    /// Order and number of an arrival; the intended time where it was awaited.
     fn arrived(
         &mut self,
         now: Nanos,
@@ -106,11 +117,18 @@ impl Checker {
         reader: u32,
         (origin, seq): (Origin, u32),
         bit: u16,
+        via: Via,
     ) -> Option<Nanos> {
         let (_, slot) = self.part.stream_parts(reader);
         let at = (device * self.part.slots() + slot) as usize;
         let last = self.last_pushed[at];
-        self.last_pushed[at] = last.max(seq);
+        match via {
+            Via::Push => self.last_pushed[at] = last.max(seq),
+            Via::Sync => {
+                let synced = self.synced.entry(at).or_default();
+                *synced = (*synced).max(seq);
+            }
+        }
         let awaited = self
             .flights
             .find(origin.stream, origin.counter)
@@ -121,6 +139,11 @@ impl Checker {
             let sent = origin.counter <= self.flights.sent(origin.stream);
             let before = origin.intended_us * 1000 < self.opened_at[device as usize];
             if sent && before && seq > last {
+                return None;
+            }
+            let synced = || self.synced.get(&at).is_some_and(|synced| seq <= *synced);
+            if sent && (via == Via::Sync || (seq > last && synced())) {
+                // Fetched and pushed: a client tells by the sequence that it is the same.
                 return None;
             }
             // Never sent, to a device that was not there, or once too often.
@@ -140,7 +163,7 @@ impl Checker {
             }
             return None;
         };
-        if seq <= last {
+        if via == Via::Push && seq <= last {
             self.counters.reordered += 1;
             self.violation(now, Kind::Reordered, Some(origin.stream), || {
                 format!("sequence {seq} came behind sequence {last}")
@@ -150,6 +173,7 @@ impl Checker {
         let flight = self.flights.at(place);
         flight.push_seq = seq;
         flight.awaiting &= !bit;
+        flight.synced |= via == Via::Sync;
         let intended = flight.intended;
         self.land(place);
         Some(intended)

@@ -1,9 +1,10 @@
 //! Watermarks: what clients acknowledged, and what the others were told of it.
 
+use fnv::FnvHashMap;
 use trunkline_proto::message::Receipt;
 
 use super::evidence::{Evidence, Kind};
-use super::{Checker, clip};
+use super::{Checker, Via, clip};
 use crate::clock::Nanos;
 use crate::population::Part;
 
@@ -12,6 +13,21 @@ use crate::population::Part;
 pub(crate) struct Marks {
     pub(crate) delivered: u32,
     pub(crate) read: u32,
+}
+
+impl Marks {
+    /// The higher of each.
+    fn max(self, other: Self) -> Self {
+        Self {
+            delivered: self.delivered.max(other.delivered),
+            read: self.read.max(other.read),
+        }
+    }
+
+    /// Whether neither is below the other's.
+    fn covers(self, other: Self) -> bool {
+        self.delivered >= other.delivered && self.read >= other.read
+    }
 }
 
 /// The watermarks of one thread's conversations.
@@ -24,6 +40,8 @@ pub(super) struct Receipts {
     /// By device and slot, what had been acknowledged when the device's session opened: it is
     /// not told of that again.
     waived: Vec<Marks>,
+    /// By device and slot, what `sync` told before the pushes of it came, if they do.
+    synced: FnvHashMap<usize, Marks>,
 }
 
 impl Receipts {
@@ -32,6 +50,7 @@ impl Receipts {
             acknowledged: vec![Marks::default(); part.streams()],
             seen: vec![Marks::default(); (part.devices() * part.slots()) as usize],
             waived: vec![Marks::default(); (part.devices() * part.slots()) as usize],
+            synced: FnvHashMap::default(),
         }
     }
 
@@ -72,6 +91,27 @@ impl Receipts {
         self.missing(part, open, gone).is_none()
     }
 
+    /// Takes note of marks; whether they are where these may be: pushed ones never behind what
+    /// was there, unless it was `sync` that told of them first.
+    fn moved(&mut self, at: usize, marks: Marks, via: Via) -> bool {
+        let before = self.seen[at];
+        if via == Via::Sync {
+            self.seen[at] = before.max(marks);
+            let synced = self.synced.entry(at).or_default();
+            *synced = synced.max(marks);
+            return true;
+        }
+        let forward = marks.covers(before);
+        if !forward && self.synced.get(&at).is_some_and(|s| s.covers(marks)) {
+            return true;
+        }
+        if forward {
+            self.synced.remove(&at);
+        }
+        self.seen[at] = marks;
+        forward
+    }
+
     pub(super) fn close(
         &self,
         now: Nanos,
@@ -95,7 +135,11 @@ impl Checker {
         let (user, slot) = self.part.stream_parts(reader);
         let first = self.part.first_device(user);
         let got = (0..self.part.device_count(user))
-            .map(|i| self.last_pushed[((first + i) * self.part.slots() + slot) as usize])
+            .map(|i| {
+                let at = ((first + i) * self.part.slots() + slot) as usize;
+                let synced = self.synced.get(&at).copied().unwrap_or(0);
+                self.last_pushed[at].max(synced)
+            })
             .max()
             .unwrap_or(0);
         let said = &mut self.receipts.acknowledged[reader as usize];
@@ -111,9 +155,9 @@ impl Checker {
         Some(next)
     }
 
-    /// A receipt was pushed to a device.
-    pub(crate) fn receipt(&mut self, now: Nanos, device: u32, receipt: &Receipt<'_>) {
-        self.counters.receipt_pushes += 1;
+    /// A receipt came to a device.
+    pub(crate) fn receipt(&mut self, now: Nanos, device: u32, receipt: &Receipt<'_>, via: Via) {
+        self.counters.receipt_pushes += u64::from(via == Via::Push);
         let own = self.part.user_of(device);
         let reader = self.part.parse_user(&receipt.user);
         if reader == Some(own) {
@@ -132,14 +176,13 @@ impl Checker {
         let stream = self.part.stream(own, slot);
         let theirs = self.part.stream(reader, slot ^ 1) as usize;
         let said = self.receipts.acknowledged[theirs];
-        let seen = &mut self.receipts.seen[(device * self.part.slots() + slot) as usize];
-        let before = *seen;
+        let at = (device * self.part.slots() + slot) as usize;
+        let before = self.receipts.seen[at];
         let marks = Marks {
             delivered: u32::try_from(receipt.delivered).unwrap_or(u32::MAX),
             read: u32::try_from(receipt.read).unwrap_or(u32::MAX),
         };
-        *seen = marks;
-        let forward = marks.delivered >= before.delivered && marks.read >= before.read;
+        let forward = self.receipts.moved(at, marks, via);
         let true_so_far = marks.delivered <= said.delivered && marks.read <= said.read;
         if !forward || !true_so_far || *self.name != *receipt.conversation {
             self.violation(now, Kind::ReceiptWrong, Some(stream), || {

@@ -1,11 +1,12 @@
 //! The checker fed directly: what real sockets bring about by chance is made here on purpose.
 
 mod content;
+mod gaps;
 mod receipts;
 
 use trunkline_proto::message::{HistoryReply, Message, SendReply};
 
-use super::{Checker, Departure, Kind, NOBODY};
+use super::{Checker, Departure, Kind, NOBODY, Via};
 use crate::population::tests::population;
 use crate::scenario::Payload;
 use crate::schedule::Arrival;
@@ -88,7 +89,7 @@ impl Bench {
 
     fn push(&mut self, device: u32, sent: Departure, seq: u64) {
         let message = self.message(sent, seq);
-        self.checker.pushed(self.now, device, &message);
+        self.checker.pushed(self.now, device, &message, Via::Push);
     }
 
     /// Pushes to everybody who is owed it: the contact's devices and the sender's other one.

@@ -30,6 +30,15 @@ impl State {
     }
 }
 
+/// Fetching what live pushes left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CatchUp {
+    /// Up to where the answer ends.
+    Once,
+    /// Beyond that: more was left out meanwhile.
+    Again,
+}
+
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) stream: TcpStream,
@@ -44,6 +53,10 @@ pub(super) struct Conn {
     pub(super) blocked: bool,
     /// The gateway's end is closed: read until that shows.
     pub(super) ended: bool,
+    /// The position of the last push, as the gateway calls it.
+    pub(super) pos: String,
+    /// What was missed is being fetched.
+    pub(super) catching_up: Option<CatchUp>,
     /// When the connection was begun, and when this state was.
     pub(super) begun: Nanos,
     pub(super) since: Nanos,

@@ -8,9 +8,11 @@ use trunkline_proto::handshake;
 use trunkline_proto::message::{self, Reply, ReplyBody, ServerMessage};
 
 use super::Client;
+use super::catch_up::SYNC_ID;
 use super::conn::{Conn, State};
 use super::output::CONNECT_ID;
 use super::read_back::is_history;
+use crate::check::Via;
 use crate::clock::Nanos;
 use crate::stats::Metric;
 
@@ -136,28 +138,17 @@ impl Client {
     fn message(&mut self, now: Nanos, device: u32, message: &ServerMessage<'_>) {
         match message {
             ServerMessage::Reply(reply) => self.reply(now, device, reply),
-            ServerMessage::Push(push) => match &push.event {
-                message::Event::Message(message) => {
-                    let landing = self.job.checker.pushed(now, device, message);
-                    let Some(landing) = landing else { return };
-                    if let Some(intended) = landing.intended {
-                        self.latencies.record(Metric::E2e, intended, now);
-                    }
-                    let reader = landing.reader as usize;
-                    if self.job.receipts.is_some() && !self.is_fresh[reader] {
-                        self.is_fresh[reader] = true;
-                        self.fresh.push((landing.reader, device));
-                    }
+            ServerMessage::Push(push) => {
+                // A gap is fetched from the position before it.
+                self.event(now, device, &push.event, Via::Push);
+                let pos = match &push.event {
+                    message::Event::Gap(gap) => Some(&gap.pos),
+                    _ => push.pos.as_ref(),
+                };
+                if let Some(pos) = pos {
+                    self.at(device, pos);
                 }
-                message::Event::Receipt(receipt) => {
-                    self.job.checker.receipt(now, device, receipt);
-                }
-                message::Event::Gap(_) => self.count().gaps += 1,
-                message::Event::Disconnect(why) => {
-                    let said = format!("told to disconnect: {} {}", why.code, why.reason);
-                    self.trouble.get_or_insert(said);
-                }
-            },
+            }
         }
     }
 
@@ -171,12 +162,18 @@ impl Client {
                     self.count().acknowledged_in_time += u64::from(in_time);
                 }
             }
-            ReplyBody::Connect(_) if id == CONNECT_ID => self.opened(now, device),
+            ReplyBody::Connect(connect) if id == CONNECT_ID => {
+                self.opened(now, device);
+                self.at(device, &connect.pos);
+            }
+            ReplyBody::Sync(page) if id == SYNC_ID => self.caught(now, device, page),
             ReplyBody::History(page) if is_history(id) => self.page(now, id, Ok(page)),
             ReplyBody::Error(error) => {
                 let why = format!("{} {}: {}", error.code, error.name, error.message);
                 if is_history(id) {
                     self.page(now, id, Err(&why));
+                } else if id == SYNC_ID {
+                    self.not_caught(device, why);
                 } else if id == CONNECT_ID {
                     self.failed(now, device, &why);
                 } else if id == 0 {

@@ -1,5 +1,6 @@
 //! One generator thread: its users' connections on one event loop, driven by the schedule.
 
+mod catch_up;
 mod conn;
 mod input;
 mod output;

@@ -50,6 +50,8 @@ impl Client {
                     dirty: false,
                     blocked: false,
                     ended: false,
+                    pos: String::new(),
+                    catching_up: None,
                     begun: now,
                     since: now,
                 }));

@@ -179,6 +179,13 @@ pub(crate) fn judge(
     if gone && !aborted {
         notes.push("the gateway ended every session before the run's end".into());
     }
+    if counters.gaps > 0 {
+        notes.push(format!(
+            "the gateway left out live pushes {} times, since this side read too slowly: \
+             {} messages came by sync or history instead",
+            counters.gaps, counters.recovered
+        ));
+    }
     let unusable = aborted || gone || counters.sessions_opened == 0;
     let missed = missed(
         run,

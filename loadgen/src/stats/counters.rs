@@ -32,7 +32,7 @@ counters! {
     rejected,
     /// Sends never answered.
     unknown,
-    /// Messages that reached every device they should.
+    /// Messages that were pushed to every device they should reach.
     delivered,
     /// Acknowledged messages to users with no device connected.
     to_offline,
@@ -44,7 +44,7 @@ counters! {
     reordered,
     /// Pushes nobody can explain, changed texts included.
     unexpected,
-    /// Deliveries that came only through sync, history or the catch-up of a reconnect.
+    /// Messages that some device got only through sync or history.
     recovered,
     /// Answers to sends, errors not included: what the gateway counts as acknowledgements.
     send_replies,

@@ -19,6 +19,8 @@ pub(crate) enum Conduct {
     Die,
     /// Cuts the recipient's connections at message [`TRIGGER`].
     CutOne,
+    /// Leaves out pushes to the recipient from message [`TRIGGER`] on, and says so with a `gap`.
+    Gap,
 }
 
 /// One broken promise.
@@ -45,6 +47,8 @@ pub(crate) enum Lie {
     AckThenRefuse,
     FalseDuplicate,
     PushRefused,
+    /// A gap like [`Conduct::Gap`]'s, and a `sync` that lacks the first message.
+    SyncForgets,
     NoAnswer,
 }
 

@@ -1,11 +1,14 @@
 //! A connection of the fake gateway, and what it stores.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::net::TcpStream;
 
 use trunkline_proto::Encoding;
 use trunkline_proto::frame::{Opcode, write_with};
-use trunkline_proto::message::{Event, Message, Push, Reply, ReplyBody, Send, ServerMessage};
+use trunkline_proto::message::{
+    self, Event, Message, Push, Reply, ReplyBody, Send, ServerMessage, SyncReply,
+};
 use trunkline_proto::names::Conversation;
 
 /// A connection as its thread knows it.
@@ -15,7 +18,25 @@ pub(crate) struct Session {
     pub(crate) stream: Option<TcpStream>,
     pub(crate) user: String,
     pub(crate) device: String,
+    gap: RefCell<Option<Gap>>,
 }
+
+/// What a session that reads too slowly is not pushed.
+#[derive(Debug, Default)]
+struct Gap {
+    /// Every event since the gap began, as it would be or was pushed; `sync` has them all, those
+    /// pushed behind the gap too.
+    events: Vec<Vec<u8>>,
+}
+
+/// Events that a gap leaves out.
+const LEFT_OUT: usize = 5;
+
+/// Events in an answer to `sync`: several pages are needed.
+const PAGE: usize = 2;
+
+/// The position before the gap's first event, and those behind each event: `1`, `2`, ….
+const BEFORE: &str = "p";
 
 impl Session {
     pub(crate) fn new(encoding: Encoding, stream: Option<TcpStream>) -> Self {
@@ -24,7 +45,47 @@ impl Session {
             stream,
             user: String::new(),
             device: String::new(),
+            gap: RefCell::default(),
         }
+    }
+
+    /// From now on the reader is too slow, for a few events.
+    pub(crate) fn begin_gap(&self) {
+        *self.gap.borrow_mut() = Some(Gap::default());
+    }
+
+    /// Answers a `sync`; the page `forgets` its first message, where it has one.
+    pub(crate) fn sync(&self, to: &Self, id: u32, since: &str, mut forgets: impl FnMut() -> bool) {
+        let gap = self.gap.borrow();
+        let events = &gap.as_ref().expect("a gap came before").events;
+        let from = match since {
+            BEFORE => 0,
+            number => number.parse().expect("a position of ours"),
+        };
+        let page = &events[from..events.len().min(from + PAGE)];
+        let mut pushes = Vec::new();
+        for event in page {
+            let read = self.encoding.decode_server(event, |message| match message {
+                ServerMessage::Push(push) => pushes.push(push),
+                ServerMessage::Reply(reply) => panic!("kept a reply: {reply:?}"),
+            });
+            read.expect("what this fake wrote");
+        }
+        let message = pushes
+            .iter()
+            .position(|p| matches!(p.event, Event::Message(_)));
+        if let Some(at) = message
+            && forgets()
+        {
+            pushes.remove(at);
+        }
+        let reached = from + page.len();
+        let reply = SyncReply {
+            events: pushes,
+            pos: reached.to_string().into(),
+            more: reached < events.len(),
+        };
+        to.reply(id, ReplyBody::Sync(reply));
     }
 
     fn say(&self, message: &ServerMessage<'_>) {
@@ -47,8 +108,24 @@ impl Session {
     }
 
     pub(crate) fn push(&self, event: Event<'_>) {
-        let pos = Some("p".into());
-        self.say(&ServerMessage::Push(Push { pos, event }));
+        let pos = Some(BEFORE.into());
+        let push = ServerMessage::Push(Push { pos, event });
+        let mut gap = self.gap.borrow_mut();
+        let Some(gap) = &mut *gap else {
+            return self.say(&push);
+        };
+        let mut bytes = Vec::new();
+        self.encoding.encode_server(&push, &mut bytes);
+        gap.events.push(bytes);
+        match gap.events.len() {
+            ..LEFT_OUT => {}
+            LEFT_OUT => {
+                let pos = || "0".into();
+                let event = Event::Gap(message::Gap { pos: pos() });
+                self.say(&ServerMessage::Push(Push { pos: None, event }));
+            }
+            _ => self.say(&push),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{
     Ack, AckReply, Command, CommandBody, Connect, ConnectLimits, ConnectReply, ErrorReply, Event,
-    History, HistoryReply, Ping, Receipt, ReplyBody, Send, SendReply,
+    History, HistoryReply, Ping, Receipt, ReplyBody, Send, SendReply, Sync,
 };
 use trunkline_proto::names::Conversation;
 
@@ -68,6 +68,7 @@ impl World {
             CommandBody::Send(send) => self.send(session, command.id, send),
             CommandBody::Ack(ack) => self.ack(session, command.id, ack),
             CommandBody::History(history) => self.history(session, command.id, history),
+            CommandBody::Sync(sync) => self.sync(session, command.id, sync),
             CommandBody::Ping(_) => session.reply(command.id, ReplyBody::Ping(Ping {})),
             other => panic!("the load generator does not use {other:?}"),
         }
@@ -92,12 +93,11 @@ impl World {
             },
         };
         session.reply(id, ReplyBody::Connect(reply));
-        self.sessions.push(Session {
-            encoding: session.encoding,
-            stream: session.stream.as_ref().and_then(|s| s.try_clone().ok()),
-            user: session.user.clone(),
-            device: session.device.clone(),
-        });
+        let stream = session.stream.as_ref().and_then(|s| s.try_clone().ok());
+        let mut known = Session::new(session.encoding, stream);
+        known.user.clone_from(&session.user);
+        known.device.clone_from(&session.device);
+        self.sessions.push(known);
     }
 
     fn send(&mut self, session: &Session, id: u32, send: &Send<'_>) {
@@ -119,6 +119,11 @@ impl World {
             for gone in self.sessions.iter().filter(|s| s.user == to) {
                 let _ = gone.stream.as_ref().map(|s| s.shutdown(Shutdown::Both));
             }
+        }
+        let gap = matches!(self.conduct, Conduct::Gap | Conduct::Lie(Lie::SyncForgets));
+        if gap && self.sends == TRIGGER {
+            let slow = self.sessions.iter().find(|s| s.user == to);
+            slow.expect("a recipient who is connected").begin_gap();
         }
         let name = conversation(&session.user, to);
         let known = self.conversations.entry(name).or_default();
@@ -157,7 +162,8 @@ impl World {
         let reply = || SendReply {
             conversation: (&*stored.conversation).into(),
             seq: stored.seq + far,
-            pos: "p".into(),
+            // Answers are not left out by a gap: their position is no place to go on from.
+            pos: "ahead".into(),
             time: 1,
             duplicate: false,
         };
@@ -287,6 +293,19 @@ impl World {
                 time: 1,
             }));
         }
+    }
+
+    fn sync(&mut self, session: &Session, id: u32, sync: &Sync<'_>) {
+        let here = |s: &Session| s.user == session.user && s.device == session.device;
+        let at = self.sessions.iter().position(here).expect("a session");
+        // Asked for before the session is borrowed: lies are counted in the same place.
+        let lies = self.conduct == Conduct::Lie(Lie::SyncForgets) && self.lies == 0;
+        let mut told = false;
+        self.sessions[at].sync(session, id, &sync.since, || {
+            told = lies;
+            lies
+        });
+        self.lies += u64::from(told);
     }
 
     fn history(&self, session: &Session, id: u32, history: &History<'_>) {

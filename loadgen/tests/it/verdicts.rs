@@ -165,6 +165,23 @@ fn lies_about_answers() {
     check(Lie::PushRefused, &["history-missing", "unexpected"]);
 }
 
+#[test]
+fn a_gap_is_work_for_the_client_and_no_loss() {
+    for more in [&[][..], &["--encoding", "proto"]] {
+        let (done, fake) = run(Conduct::Gap, &[], more);
+        let summary = done.expect(0, "ok");
+        let count = |name: &str| number(&summary, &format!("counts.{name}"));
+        assert_eq!(count("gaps"), 1.0, "{summary}");
+        assert!(count("recovered") > 0.0, "{summary}");
+        let arrived = fake.sends() as f64;
+        assert_eq!(count("delivered") + count("recovered"), arrived);
+        // What was fetched is as late as it is: it is in the figures like the rest.
+        assert_eq!(number(&summary, "latency_us.e2e.count"), arrived);
+        assert!(done.stdout.contains("left out"), "{}", done.stdout);
+    }
+    check(Lie::SyncForgets, &["lost"]);
+}
+
 const UNHEALTHY: (&str, &str) = ("send_lag_p99 = \"60s\"", "send_lag_p99 = \"0s\"");
 const MISSED: (&str, &str) = (
     "lost = [\"count==0\"]",

@@ -2,7 +2,7 @@
 
 use trunkline_proto::message::Message;
 
-use super::super::{Departure, Kind};
+use super::super::{Departure, Kind, Via};
 use super::Bench;
 
 #[test]
@@ -71,7 +71,9 @@ fn changed_content_has_its_names() {
         let sent = bench.send();
         let mut message = bench.message(sent, 1);
         change(&mut message);
-        bench.checker.pushed(bench.now, bench.contact * 2, &message);
+        bench
+            .checker
+            .pushed(bench.now, bench.contact * 2, &message, Via::Push);
         let found: Vec<_> = bench
             .checker
             .violations()

@@ -2,7 +2,7 @@
 
 use trunkline_proto::message::Receipt;
 
-use super::super::Kind;
+use super::super::{Kind, Via};
 use super::Bench;
 
 #[test]
@@ -42,7 +42,7 @@ fn receipts_go_forward_to_the_last() {
                 read: *read,
                 time: 1,
             };
-            bench.checker.receipt(bench.now, 1, &receipt);
+            bench.checker.receipt(bench.now, 1, &receipt, Via::Push);
         }
         bench.close();
         let found: Vec<_> = bench.checker.violations().keys().copied().collect();
