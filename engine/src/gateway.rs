@@ -19,8 +19,6 @@ use crate::ids::Ids;
 use crate::metrics::Metrics;
 use crate::reader;
 use crate::sequencer::Sequencer;
-use crate::sequencer::idempotency::{KeyHasher, Window};
-use crate::sequencer::state::State;
 use crate::shard::mailbox::{Mail, Mailbox};
 use crate::shard::{Parts, Shard, WAKE, descriptors, listener};
 
@@ -61,19 +59,18 @@ impl Gateway {
             .with_context(|| format!("cannot listen on {}", config.listen))?;
         let (mailboxes, seeds) = seed_shards(config.shards, tables.private)?;
 
-        let (opened, state, keys) = open_store(config)?;
         let Opened {
             writer,
             reader: store,
             ..
-        } = opened;
+        } = open_store(config)?;
         let metrics = Arc::new(Metrics::new(config.shards));
         let directory = Arc::new(Directory::new(store.head()));
         let (to_sequencer, commands) = channel::bounded(crate::sequencer::QUEUE);
         let (to_readers, jobs) = channel::bounded(reader::QUEUE);
         let sequencer = Sequencer::new(
-            writer,
-            state,
+            (writer, &store),
+            config.conversation_cache,
             Arc::clone(&directory),
             mailboxes.clone(),
             Arc::clone(&metrics.sequencer),
@@ -108,7 +105,6 @@ impl Gateway {
                 max_total: config.max_connections,
                 limits: Arc::clone(&limits),
                 ids: Ids(store.key()),
-                keys: keys.clone(),
                 directory: Arc::clone(&directory),
                 metrics: Arc::clone(&metrics.shards[index]),
                 sequencer: to_sequencer.clone(),
@@ -282,26 +278,22 @@ fn report(config: &Config, tables: &descriptors::Tables) {
     }
 }
 
-fn open_store(config: &Config) -> anyhow::Result<(Opened, State, KeyHasher)> {
+fn open_store(config: &Config) -> anyhow::Result<Opened> {
     let options = Options {
         durability: match config.durability {
             Durability::Sync => StoreDurability::Sync,
             Durability::Interval(every) => StoreDurability::Interval(every),
             Durability::Os => StoreDurability::Os,
         },
+        runs: true,
+        cache_bytes: config.store_cache,
         ..Options::default()
     };
-    let keys = KeyHasher::default();
-    let mut state = State::new(Window {
-        life: config.idempotency_window.as_millis() as u64,
-        keys: config.idempotency_keys,
-    });
-    let opened = Store::open(&config.data, options, &mut |record| {
-        state.replay(&keys, record)
-    })
-    .context("cannot open the store")?;
-    tracing::info!(report = ?opened.report, conversations = state.conversations(), "store open");
-    Ok((opened, state, keys))
+    // What the gateway knows is in the store: nothing has to be replayed.
+    let opened =
+        Store::open(&config.data, options, &mut |_| ()).context("cannot open the store")?;
+    tracing::info!(report = ?opened.report, "store open");
+    Ok(opened)
 }
 
 fn spawn<T: Send + 'static>(

@@ -11,6 +11,7 @@ pub(crate) type UserId = TimelineId;
 const USER: u8 = 1;
 const DIRECT: u8 = 2;
 const GROUP: u8 = 3;
+const KEY: u8 = 4;
 
 /// Hashes names under one store's key.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +28,12 @@ impl Ids {
             DIRECT,
             &[namespace.as_bytes(), lesser.as_bytes(), greater.as_bytes()],
         )
+    }
+
+    /// What makes two sends of one user the same send.
+    pub(crate) fn key(&self, namespace: &str, user: &str, key: &str) -> TimelineId {
+        let parts = [namespace.as_bytes(), user.as_bytes(), key.as_bytes()];
+        self.0.id(KEY, &parts)
     }
 
     pub(crate) fn group(&self, namespace: &str, name: &str) -> TimelineId {

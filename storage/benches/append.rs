@@ -148,6 +148,7 @@ impl Bench {
             seq,
             fanout: &readers[..self.fanout],
             body: &BODY,
+            ..Draft::default()
         })?;
         Ok(())
     }

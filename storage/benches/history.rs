@@ -103,6 +103,7 @@ fn append(
             seq: *stored,
             fanout: &readers,
             body: &BODY,
+            ..Draft::default()
         })?;
     }
     opened.writer.commit()?;

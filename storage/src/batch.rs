@@ -356,6 +356,7 @@ mod tests {
             seq,
             fanout: &[],
             body: b"body",
+            ..Draft::default()
         };
         let place = |position| Place {
             position,

@@ -10,7 +10,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 /// Ids come from [`StoreKey::id`], so they are spread evenly and nobody without the store's key
 /// can choose one. Its `Hash` feeds only the low 64 bits, which is all that [`IdBuildHasher`]
 /// needs.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct TimelineId(pub u128);
 
 impl Hash for TimelineId {

@@ -35,6 +35,7 @@
 //!     seq: opened.reader.last_seq(lunch) + 1,
 //!     fanout: &[ann, bob],
 //!     body: b"noon?",
+//!     ..Draft::default()
 //! })?;
 //! assert_eq!(opened.reader.head(), Position::ZERO, "nothing is visible before it is durable");
 //!
@@ -81,8 +82,8 @@ pub use error::{AppendError, CommitError, OpenError, ReadError};
 pub use id::{IdBuildHasher, IdHasher, StoreKey, TimelineId};
 pub use options::{Durability, Options};
 pub use page::{Order, Page};
-pub use reader::Reader;
-pub use record::{Draft, Fanout, Position, Record};
+pub use reader::{Place, Reader};
+pub use record::{Draft, Fanout, Position, Record, Redaction};
 pub use recovery::{RecoveryReport, TornTail};
 pub use stats::{BUCKETS, Health, Stats};
 pub use store::{Opened, Store};

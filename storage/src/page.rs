@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::TimelineId;
 use crate::record::{self, Record};
 use crate::window::Window;
 
@@ -117,6 +118,27 @@ impl Page {
             len: payload.len(),
         });
         true
+    }
+
+    /// Gives each record the body that `replacement` has for it, if any.
+    pub(crate) fn redact<'a>(&mut self, replacement: impl Fn(TimelineId, u64) -> Option<&'a [u8]>) {
+        let mut redacted = Vec::new();
+        for i in 0..self.entries.len() {
+            let entry = self.entries[i];
+            let payload = &self.bytes[entry.start..][..entry.len];
+            let Some(record) = record::decode_payload(entry.position, payload) else {
+                continue;
+            };
+            let Some(body) = replacement(record.timeline, record.seq) else {
+                continue;
+            };
+            redacted.clear();
+            record::push_lasting(&mut redacted, &record, Some(body));
+            // The limit is about what is read: a longer replacement may go beyond.
+            self.entries[i].start = self.bytes.len();
+            self.entries[i].len = redacted.len();
+            self.bytes.extend_from_slice(&redacted);
+        }
     }
 
     /// Turns the order of the records around.

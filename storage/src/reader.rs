@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::error::ReadError;
-use crate::frame::{self, FrameKind};
+use crate::frame::FrameKind;
 use crate::index::Index;
 use crate::record;
 use crate::run::Runs;
@@ -13,6 +13,17 @@ use crate::segment::Segment;
 use crate::shared::Shared;
 use crate::window::Window;
 use crate::{Health, Order, Page, Position, Stats, StoreKey, TimelineId};
+
+/// Where a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its message timeline.
+    pub timeline: TimelineId,
+    /// Its sequence there; 0 if it is no entry of it.
+    pub seq: u64,
+    /// Its place in the log.
+    pub position: Position,
+}
 
 /// Reads what the writer has made visible: with [`Durability::Sync`](crate::Durability::Sync),
 /// what is on disk.
@@ -103,6 +114,7 @@ impl Reader {
         if order == Order::Descending {
             page.reverse();
         }
+        self.redact(&view, page);
         Ok(())
     }
 
@@ -121,6 +133,7 @@ impl Reader {
                     .range(timeline, &(seq..=seq), Order::Ascending, &mut take)?;
             }
         }
+        self.redact(&view, page);
         Ok(!page.is_empty())
     }
 
@@ -157,30 +170,29 @@ impl Reader {
         });
         page.positions = positions;
         filled?;
+        self.redact(&view, page);
         Ok(page.more())
     }
 
-    /// Fills `page` with the one record at `position`, which must be one that the store gave out:
-    /// any other looks like damage.
+    /// The last visible record with this [key](crate::Draft::key); `None` if there is none.
     ///
     /// # Errors
-    /// [`ReadError::Future`] or [`ReadError::NoRecord`] for a position where no record can be;
     /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
-    pub fn at(&self, position: Position, page: &mut Page) -> Result<(), ReadError> {
-        page.clear();
-        if position > self.head() {
-            return Err(ReadError::Future);
-        }
-        if position == Position::ZERO || !position.0.is_multiple_of(frame::ALIGN as u64) {
-            return Err(ReadError::NoRecord);
-        }
-        let (view, ()) = self.look(|_| ());
-        if view.begins_after(position.0) {
-            let payload = view.runs.at(position.0)?.ok_or(ReadError::NoRecord)?;
-            page.push(position.0, &payload);
-            return Ok(());
-        }
-        self.fill(&view, &[position.0], page)
+    pub fn find(&self, key: TimelineId) -> Result<Option<Place>, ReadError> {
+        let (view, position) = self.look(|index| index.find(key));
+        let Some(position) = position else {
+            return view.runs.find(key);
+        };
+        let segment = view.segment_of(position).ok_or(ReadError::NoRecord)?;
+        let mut window = Window::default();
+        let payload = self.read_payload(segment, position, FrameKind::Record, &mut window)?;
+        Ok(
+            record::decode_payload(position, payload).map(|record| Place {
+                timeline: record.timeline,
+                seq: record.seq,
+                position: record.position,
+            }),
+        )
     }
 
     /// The latest visible value under a key; `None` if there is none, or an empty one.
@@ -193,9 +205,11 @@ impl Reader {
             Some(position) => {
                 let segment = view.segment_of(position).ok_or(ReadError::NoRecord)?;
                 let mut window = Window::default();
-                let payload =
-                    self.read_payload(segment, position, FrameKind::State, &mut window)?;
-                record::decode_state(payload).map(|state| state.value.to_vec())
+                let (kind, payload) = self.read_frame(segment, position, &mut window)?;
+                state_in(kind, position, payload)
+                    .map(<[u8]>::to_vec)
+                    .ok_or_else(|| self.corrupt(segment, position))?
+                    .into()
             }
             None => view.runs.state(key)?,
         };
@@ -230,6 +244,12 @@ impl Reader {
         self.shared
             .counters
             .snapshot(segments, &index, durable, head)
+    }
+
+    /// The files that a reader uses at this moment, as if it were in the middle of reading.
+    #[cfg(test)]
+    pub(crate) fn files(&self) -> impl Sized + use<> {
+        self.look(|_| ()).0
     }
 
     /// Looks something up in the index, and returns the files that the answer is about: they stay
@@ -305,22 +325,45 @@ impl Reader {
         kind: FrameKind,
         window: &'w mut Window,
     ) -> Result<&'w [u8], ReadError> {
+        match self.read_frame(segment, position, window)? {
+            (found, payload) if found == kind && decodes(kind, payload) => Ok(payload),
+            _ => Err(self.corrupt(segment, position)),
+        }
+    }
+
+    /// The kind and the checked payload of the frame at `position` of `segment`.
+    fn read_frame<'w>(
+        &self,
+        segment: &Segment,
+        position: u64,
+        window: &'w mut Window,
+    ) -> Result<(FrameKind, &'w [u8]), ReadError> {
         if position < segment.first() {
             return Err(ReadError::NoRecord);
         }
-        let file = || self.shared.backend.path(&segment.name);
         let frame = window
             .frame(segment, position)
             .map_err(|source| ReadError::Io {
-                file: file(),
+                file: self.shared.backend.path(&segment.name),
                 source,
             })?;
-        match frame {
-            Some((header, payload)) if header.kind == kind && decodes(kind, payload) => Ok(payload),
-            _ => Err(ReadError::Corrupt {
-                file: file(),
-                offset: segment.offset(position),
-            }),
+        let (header, payload) = frame.ok_or_else(|| self.corrupt(segment, position))?;
+        Ok((header.kind, payload))
+    }
+
+    fn corrupt(&self, segment: &Segment, position: u64) -> ReadError {
+        ReadError::Corrupt {
+            file: self.shared.backend.path(&segment.name),
+            offset: segment.offset(position),
+        }
+    }
+
+    /// Applies the redactions to what was read through `view`, which must still be there.
+    fn redact(&self, _view: &View, page: &mut Page) {
+        let index = self.shared.index.read();
+        let redactions = index.redactions();
+        if redactions.len() > 0 {
+            page.redact(|timeline, seq| Some(&*redactions.get((timeline, seq))?.body));
         }
     }
 }
@@ -340,12 +383,6 @@ impl View {
             .get(after.checked_sub(1)?)
             .filter(|segment| position < segment.end())
     }
-
-    /// Whether the log begins only after `position`.
-    fn begins_after(&self, position: u64) -> bool {
-        let first = self.segments.first();
-        first.is_some_and(|segment| position < segment.base)
-    }
 }
 
 /// Puts what it is given into `page`, up to `left` records.
@@ -358,6 +395,15 @@ fn taker(page: &mut Page, left: usize) -> impl FnMut(u64, &[u8]) -> Result<bool,
             page.set_more();
         }
         Ok(fits)
+    }
+}
+
+/// The value that a frame puts under a key.
+fn state_in(kind: FrameKind, position: u64, payload: &[u8]) -> Option<&[u8]> {
+    match kind {
+        FrameKind::State => Some(record::decode_state(payload)?.value),
+        FrameKind::Record => record::decode_payload(position, payload)?.state,
+        FrameKind::Anchor | FrameKind::Seal => None,
     }
 }
 

@@ -21,13 +21,19 @@ impl Position {
 pub(crate) const FIELDS: usize = 36;
 /// Bytes of a state's payload before its value.
 pub(crate) const STATE_FIELDS: usize = ID;
-/// Bytes of a timeline id.
+/// Bytes of a timeline id, of a sequence, and of the length of a part.
 const ID: usize = 16;
+const SEQ: usize = 8;
+const LEN: usize = 4;
 /// The longest fan-out list the format can count.
-pub(crate) const MAX_FANOUT: usize = (1 << 24) - 1;
+pub(crate) const MAX_FANOUT: usize = (1 << 21) - 1;
+/// Flags beside the fan-out's count: which parts follow the fields.
+const HAS_KEY: u32 = 1 << 21;
+const HAS_STATE: u32 = 1 << 22;
+const HAS_REDACTION: u32 = 1 << 23;
 
 /// What the writer appends: one event with its fan-out.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Draft<'a> {
     /// What kind of event this is; means nothing to the store.
     pub kind: u8,
@@ -37,9 +43,28 @@ pub struct Draft<'a> {
     pub timeline: TimelineId,
     /// Its sequence there, greater than all before and at most 2⁶³ − 1; 0 if the event is no entry of that timeline.
     pub seq: u64,
-    /// The sync timelines that get a reference to the event, each at most once. Up to 2²⁴ − 1.
+    /// The sync timelines that get a reference to the event, each at most once. Up to 2²¹ − 1.
     pub fanout: &'a [TimelineId],
     /// The content; means nothing to the store.
+    pub body: &'a [u8],
+    /// What the record can be found by ([`Reader::find`](crate::Reader::find)), such as the key
+    /// that makes a send the same as an earlier one. In a domain of its own, as ids of timelines
+    /// are.
+    pub key: Option<TimelineId>,
+    /// What is from this record on the [state](crate::Writer::set_state) under the id of its
+    /// timeline: in the same frame, so that there is never the one without the other.
+    pub state: Option<&'a [u8]>,
+    /// What this record does to an earlier one of its timeline.
+    pub redacts: Option<Redaction<'a>>,
+}
+
+/// The replacement of a record's body: reads return the new one as soon as the redaction is
+/// visible, and a merge removes the old one from the disk. The rest of the record stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Redaction<'a> {
+    /// The sequence of the record in the timeline of the one that redacts it.
+    pub seq: u64,
+    /// What takes the place of its body; the latest redaction of a record counts.
     pub body: &'a [u8],
 }
 
@@ -47,7 +72,17 @@ impl Draft<'_> {
     /// Size in bytes that [`Options::max_record_bytes`](crate::Options::max_record_bytes) limits.
     #[must_use]
     pub const fn record_bytes(&self) -> usize {
-        FIELDS + self.fanout.len() * ID + self.body.len()
+        let mut bytes = FIELDS + self.fanout.len() * ID + self.body.len();
+        if self.key.is_some() {
+            bytes += ID;
+        }
+        if let Some(state) = self.state {
+            bytes += LEN + state.len();
+        }
+        if let Some(redaction) = self.redacts {
+            bytes += SEQ + LEN + redaction.body.len();
+        }
+        bytes
     }
 }
 
@@ -66,8 +101,14 @@ pub struct Record<'a> {
     pub seq: u64,
     /// As in the [`Draft`], in the same order.
     pub fanout: Fanout<'a>,
-    /// As in the [`Draft`].
+    /// As in the [`Draft`], or what a redaction put in its place.
     pub body: &'a [u8],
+    /// As in the [`Draft`].
+    pub key: Option<TimelineId>,
+    /// Only as long as the record is in the log.
+    pub(crate) state: Option<&'a [u8]>,
+    /// Only as long as the record is in the log.
+    pub(crate) redacts: Option<Redaction<'a>>,
 }
 
 /// The sync timelines of a record: an iterator that decodes as it goes. Copy it to go twice.
@@ -154,8 +195,25 @@ pub(crate) fn push_record(buffer: &mut Vec<u8>, draft: &Draft<'_>, at: Place) {
     buffer.extend_from_slice(&draft.time.to_le_bytes());
     buffer.extend_from_slice(&draft.seq.to_le_bytes());
     buffer.extend_from_slice(&draft.timeline.0.to_le_bytes());
-    let count_and_kind = draft.fanout.len() as u32 | u32::from(draft.kind) << 24;
-    buffer.extend_from_slice(&count_and_kind.to_le_bytes());
+    let mut word = draft.fanout.len() as u32 | u32::from(draft.kind) << 24;
+    for (flag, has) in [
+        (HAS_KEY, draft.key.is_some()),
+        (HAS_STATE, draft.state.is_some()),
+        (HAS_REDACTION, draft.redacts.is_some()),
+    ] {
+        word |= if has { flag } else { 0 };
+    }
+    buffer.extend_from_slice(&word.to_le_bytes());
+    if let Some(key) = draft.key {
+        buffer.extend_from_slice(&key.0.to_le_bytes());
+    }
+    if let Some(state) = draft.state {
+        push_part(buffer, state);
+    }
+    if let Some(redaction) = draft.redacts {
+        buffer.extend_from_slice(&redaction.seq.to_le_bytes());
+        push_part(buffer, redaction.body);
+    }
     for id in draft.fanout {
         buffer.extend_from_slice(&id.0.to_le_bytes());
     }
@@ -164,26 +222,91 @@ pub(crate) fn push_record(buffer: &mut Vec<u8>, draft: &Draft<'_>, at: Place) {
     finish(buffer, start, FrameKind::Record, at);
 }
 
+fn push_part(buffer: &mut Vec<u8>, part: &[u8]) {
+    buffer.extend_from_slice(&(part.len() as u32).to_le_bytes());
+    buffer.extend_from_slice(part);
+}
+
 /// Decodes a payload whose checksum holds.
 ///
-/// `None` if the fan-out list is longer than the payload: never written, so it is damage that the
+/// `None` if its parts are longer than the payload: never written, so it is damage that the
 /// checksum missed.
 pub(crate) fn decode_payload(position: u64, payload: &[u8]) -> Option<Record<'_>> {
-    let (time, rest) = payload.split_first_chunk::<8>()?;
-    let (seq, rest) = rest.split_first_chunk::<8>()?;
-    let (timeline, rest) = rest.split_first_chunk::<ID>()?;
-    let (count_and_kind, rest) = rest.split_first_chunk::<4>()?;
-    let count_and_kind = u32::from_le_bytes(*count_and_kind);
-    let (fanout, body) = rest.split_at_checked((count_and_kind as usize & MAX_FANOUT) * ID)?;
-    Some(Record {
+    let mut rest = payload;
+    let time = take_u64(&mut rest)?;
+    let seq = take_u64(&mut rest)?;
+    let timeline = take_id(&mut rest)?;
+    let word = take_u32(&mut rest)?;
+    let mut record = Record {
         position: Position(position),
-        kind: (count_and_kind >> 24) as u8,
-        time: u64::from_le_bytes(*time),
-        timeline: TimelineId(u128::from_le_bytes(*timeline)),
-        seq: u64::from_le_bytes(*seq),
-        fanout: Fanout { bytes: fanout },
-        body,
-    })
+        kind: (word >> 24) as u8,
+        time,
+        timeline,
+        seq,
+        fanout: Fanout { bytes: &[] },
+        body: &[],
+        key: None,
+        state: None,
+        redacts: None,
+    };
+    if word & (HAS_KEY | HAS_STATE | HAS_REDACTION) != 0 {
+        if word & HAS_KEY != 0 {
+            record.key = Some(take_id(&mut rest)?);
+        }
+        if word & HAS_STATE != 0 {
+            record.state = Some(take_part(&mut rest)?);
+        }
+        if word & HAS_REDACTION != 0 {
+            let seq = take_u64(&mut rest)?;
+            let body = take_part(&mut rest)?;
+            record.redacts = Some(Redaction { seq, body });
+        }
+    }
+    let (fanout, body) = rest.split_at_checked((word as usize & MAX_FANOUT) * ID)?;
+    record.fanout = Fanout { bytes: fanout };
+    record.body = body;
+    Some(record)
+}
+
+/// Appends the payload of `record` as runs have it: without what the log alone is asked for, and
+/// with `body` in the place of its own if there is one.
+pub(crate) fn push_lasting(into: &mut Vec<u8>, record: &Record<'_>, body: Option<&[u8]>) {
+    into.extend_from_slice(&record.time.to_le_bytes());
+    into.extend_from_slice(&record.seq.to_le_bytes());
+    into.extend_from_slice(&record.timeline.0.to_le_bytes());
+    let flags = if record.key.is_some() { HAS_KEY } else { 0 };
+    let word = record.fanout.len() as u32 | flags | u32::from(record.kind) << 24;
+    into.extend_from_slice(&word.to_le_bytes());
+    if let Some(key) = record.key {
+        into.extend_from_slice(&key.0.to_le_bytes());
+    }
+    into.extend_from_slice(record.fanout.bytes);
+    into.extend_from_slice(body.unwrap_or(record.body));
+}
+
+fn take_u32(rest: &mut &[u8]) -> Option<u32> {
+    let (bytes, left) = rest.split_first_chunk()?;
+    *rest = left;
+    Some(u32::from_le_bytes(*bytes))
+}
+
+fn take_u64(rest: &mut &[u8]) -> Option<u64> {
+    let (bytes, left) = rest.split_first_chunk()?;
+    *rest = left;
+    Some(u64::from_le_bytes(*bytes))
+}
+
+fn take_id(rest: &mut &[u8]) -> Option<TimelineId> {
+    let (bytes, left) = rest.split_first_chunk()?;
+    *rest = left;
+    Some(TimelineId(u128::from_le_bytes(*bytes)))
+}
+
+fn take_part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let len = take_u32(rest)?;
+    let (part, left) = rest.split_at_checked(len as usize)?;
+    *rest = left;
+    Some(part)
 }
 
 #[cfg(test)]
@@ -219,6 +342,7 @@ mod tests {
                 seq: 4,
                 fanout,
                 body,
+                ..Draft::default()
             };
             let bytes = frame_of(&draft);
             let header = FrameHeader::decode(&bytes, frame::seed(1, 8192)).unwrap();
@@ -237,6 +361,49 @@ mod tests {
     }
 
     #[test]
+    fn parts_read_back_and_only_some_of_them_last() {
+        let redaction = Redaction {
+            seq: 77,
+            body: b"gone",
+        };
+        for parts in 0..8 {
+            let draft = Draft {
+                kind: 7,
+                seq: 5,
+                fanout: &[TimelineId(1)],
+                body: b"body",
+                key: (parts & 1 != 0).then_some(TimelineId(2)),
+                state: (parts & 2 != 0).then_some(b"state"),
+                redacts: (parts & 4 != 0).then_some(redaction),
+                ..Draft::default()
+            };
+            let bytes = frame_of(&draft);
+            let payload = &bytes[frame::HEADER..][..draft.record_bytes()];
+            let record = decode_payload(8192, payload).unwrap();
+            assert_eq!((record.kind, record.seq, record.body), (7, 5, &b"body"[..]));
+            assert!(record.fanout.eq([TimelineId(1)]));
+            assert_eq!(
+                (record.key, record.state, record.redacts),
+                (draft.key, draft.state, draft.redacts)
+            );
+            for cut in FIELDS..payload.len() - 4 {
+                assert_eq!(decode_payload(0, &payload[..cut]), None, "{parts} {cut}");
+            }
+            for body in [None, Some(&b"other body"[..])] {
+                let mut lasting = Vec::new();
+                push_lasting(&mut lasting, &record, body);
+                let expected = Record {
+                    state: None,
+                    redacts: None,
+                    body: body.unwrap_or(b"body"),
+                    ..record
+                };
+                assert_eq!(decode_payload(8192, &lasting), Some(expected));
+            }
+        }
+    }
+
+    #[test]
     fn a_short_message_stays_small() {
         let draft = Draft {
             kind: 1,
@@ -245,6 +412,7 @@ mod tests {
             seq: 1,
             fanout: &[TimelineId(2), TimelineId(3)],
             body: &[b'x'; 120],
+            ..Draft::default()
         };
         assert_eq!(frame_of(&draft).len(), 216);
     }
@@ -252,12 +420,8 @@ mod tests {
     #[test]
     fn a_list_longer_than_the_payload_is_refused() {
         let draft = Draft {
-            kind: 0,
-            time: 0,
-            timeline: TimelineId(0),
-            seq: 0,
-            fanout: &[],
             body: b"ab",
+            ..Draft::default()
         };
         let mut payload = frame_of(&draft)[frame::HEADER..][..draft.record_bytes()].to_vec();
         payload[32] = 1;

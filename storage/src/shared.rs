@@ -1,5 +1,6 @@
 //! What the writer, its helper threads and all readers of a store share.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,6 +11,7 @@ use crate::backend::{Backend, Lock};
 use crate::batch::Batch;
 use crate::error::{CommitError, ReadError};
 use crate::index::Index;
+use crate::index::redactions::{Applied, Replacement, Target};
 use crate::run::Runs;
 use crate::segment::Segment;
 use crate::stats::Counters;
@@ -140,9 +142,9 @@ impl Shared {
     }
 
     /// Puts `runs` in the place of the oldest segment: a reader sees the one or the other.
-    pub(crate) fn replace_segment(&self, segment: &Segment, runs: Runs) {
+    pub(crate) fn replace_segment(&self, segment: &Segment, runs: Runs, applied: Vec<Applied>) {
         let mut index = self.index.write();
-        let old = index.replace_oldest(runs);
+        let old = index.replace_oldest(runs, applied);
         let mut segments = self.segments.write();
         Arc::make_mut(&mut segments).retain(|kept| kept.base != segment.base);
         drop((segments, index));
@@ -151,8 +153,13 @@ impl Shared {
     }
 
     /// Puts merged runs in the place of those they were made of.
-    pub(crate) fn replace_runs(&self, runs: Runs) {
-        self.index.write().set_runs(runs);
+    pub(crate) fn replace_runs(&self, runs: Runs, applied: Vec<Applied>) {
+        self.index.write().set_runs(runs, applied);
+    }
+
+    /// The redactions that no merge has applied yet.
+    pub(crate) fn pending_redactions(&self) -> HashMap<Target, Replacement> {
+        self.index.read().redactions().pending()
     }
 
     pub(crate) fn runs(&self) -> Arc<Runs> {

@@ -52,6 +52,8 @@ pub struct Stats {
     pub runs: usize,
     /// Bytes of all run files.
     pub run_bytes: u64,
+    /// Redactions whose records are on the disk in their old form, too.
+    pub pending_redactions: usize,
     /// Failed attempts to make or merge runs ([`Reader::run_failure`](crate::Reader::run_failure)).
     pub run_failures: u64,
     /// End of what is known to be on disk, whatever the durability level.
@@ -114,6 +116,7 @@ impl Counters {
             waiting_segments: index.waiting(),
             runs,
             run_bytes,
+            pending_redactions: index.redactions().len(),
             run_failures: self.run_failures.load(Relaxed),
             durable: Position(durable),
             head: Position(head),

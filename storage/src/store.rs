@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::backend::file::FileBackend;
 use crate::backend::{Backend, Lock};
-use crate::error::OpenError;
+use crate::error::{OpenError, ReadError};
 use crate::flush::Flusher;
 use crate::identity::{self, Identity};
 use crate::prepare::Preparer;
@@ -95,7 +95,11 @@ impl Store {
         remove_unknown_runs(&*backend, &manifest)?;
         let mut log = recovery::recover(&*backend, store_id, &manifest, options.runs, replay)?;
         log.report.created = created;
-        log.index.set_runs(runs);
+        let redactions = runs.redactions().map_err(unreadable)?;
+        log.index.set_runs(runs, Vec::new());
+        for (target, replacement) in redactions {
+            log.index.redactions_mut().add(target, replacement);
+        }
         let session = new_session(&*backend, log.last_session)?;
 
         let current = log.segments[log.segments.len() - 1].clone();
@@ -156,6 +160,23 @@ impl Store {
             reader: Reader::new(shared),
             report: log.report,
         })
+    }
+}
+
+/// What keeps a store from opening, of a file that is read in full.
+fn unreadable(error: ReadError) -> OpenError {
+    match error {
+        ReadError::Io { file, source } => OpenError::Io {
+            file,
+            action: "read",
+            source,
+        },
+        ReadError::Corrupt { file, offset } => OpenError::Corrupt {
+            file,
+            offset,
+            reason: "a block is not what was written".into(),
+        },
+        other => OpenError::Options(other.to_string()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use trunkline_tests::client::Client;
-use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::gateway::Gateway;
 
 fn request(key: &str, text: &str) -> Value {
     json!({"user": "bob", "key": key, "text": text})
@@ -162,20 +162,4 @@ fn across_a_restart() {
 #[test]
 fn across_kill_9() {
     across(Gateway::kill);
-}
-
-#[test]
-fn the_oldest_keys_go_when_there_are_too_many() {
-    let gateway = Setup::default().flag("idempotency-keys", 10).start();
-    let mut alice = gateway.dial().connect("alice", "phone");
-    let first: Vec<_> = (0..30)
-        .map(|i| alice.done("send", &request(&format!("k{i}"), "x")))
-        .collect();
-    check(&mut alice, "k29", &first[29]);
-    check(&mut alice, "k26", &first[26]);
-    let forgotten = alice.done("send", &request("k0", "x"));
-    assert_eq!(
-        (&forgotten["seq"], &forgotten["duplicate"]),
-        (&json!(31), &json!(false))
-    );
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 pub use limits::Limits;
 pub use settings::Settings;
-pub use units::{ByteSize, Durability, Duration};
+pub use units::{ByteSize, Durability, Duration, Life};
 
 /// How log lines look.
 #[derive(
@@ -51,8 +51,14 @@ pub struct Config {
     pub limits: Limits,
     /// How long an idempotency key is known.
     pub idempotency_window: std::time::Duration,
-    /// Most idempotency keys known.
-    pub idempotency_keys: usize,
+    /// How long the events of a user can be synced; `None`: for ever.
+    pub sync_life: Option<std::time::Duration>,
+    /// How long messages are kept; `None`: for ever.
+    pub message_life: Option<std::time::Duration>,
+    /// Bytes of the store's files that are kept in memory.
+    pub store_cache: usize,
+    /// Most conversations whose state is kept in memory.
+    pub conversation_cache: usize,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Which log lines are written (the syntax of `tracing_subscriber`'s `EnvFilter`).

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::units::{ByteSize, Durability, Duration};
+use super::units::{ByteSize, Durability, Duration, Life};
 use super::{Config, ConfigError, Limits, LogFormat};
 use crate::directory::MAX_SHARDS;
+use crate::sequencer::conversations::MIN_CONVERSATIONS;
 
 /// The settings of one source; what is missing is looked for in the next.
 ///
@@ -70,9 +71,18 @@ pub struct Settings {
     /// How long an idempotency key is known [default: 24h]
     #[arg(long, env = "TRUNKLINE_IDEMPOTENCY_WINDOW", value_name = "TIME")]
     pub idempotency_window: Option<Duration>,
-    /// Most idempotency keys known; 48 bytes of memory each [default: 1000000]
-    #[arg(long, env = "TRUNKLINE_IDEMPOTENCY_KEYS", value_name = "N")]
-    pub idempotency_keys: Option<usize>,
+    /// How long a user can sync events; older positions get error 112 [default: 30d]
+    #[arg(long, env = "TRUNKLINE_SYNC_LIFE", value_name = "TIME|keep")]
+    pub sync_life: Option<Life>,
+    /// How long messages stay in histories [default: keep]
+    #[arg(long, env = "TRUNKLINE_MESSAGE_LIFE", value_name = "TIME|keep")]
+    pub message_life: Option<Life>,
+    /// How much of the store's files is kept in memory [default: 64MiB]
+    #[arg(long, env = "TRUNKLINE_STORE_CACHE", value_name = "SIZE")]
+    pub store_cache: Option<ByteSize>,
+    /// Most conversations whose state is kept in memory, about 100 bytes each [default: 500000]
+    #[arg(long, env = "TRUNKLINE_CONVERSATION_CACHE", value_name = "N")]
+    pub conversation_cache: Option<usize>,
     /// How log lines look [default: text]
     #[arg(long, env = "TRUNKLINE_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -80,6 +90,8 @@ pub struct Settings {
     #[arg(long, env = "TRUNKLINE_LOG", value_name = "FILTER")]
     pub log: Option<String>,
 }
+
+const DAY: std::time::Duration = std::time::Duration::from_hours(24);
 
 fn value(setting: &'static str, problem: impl Into<String>) -> ConfigError {
     ConfigError::Value {
@@ -113,6 +125,9 @@ impl Settings {
         let time = |flag: Option<Duration>, file: Option<Duration>, seconds| {
             flag.or(file)
                 .map_or(std::time::Duration::from_secs(seconds), |time| time.0)
+        };
+        let life = |flag: Option<Life>, file: Option<Life>, default| {
+            flag.or(file).map_or(default, |life| life.0)
         };
         let size = |flag: Option<ByteSize>, file: Option<ByteSize>, bytes: usize| {
             flag.or(file)
@@ -150,10 +165,13 @@ impl Settings {
                 .unwrap_or(100_000),
             limits,
             idempotency_window: time(self.idempotency_window, file.idempotency_window, 86_400),
-            idempotency_keys: self
-                .idempotency_keys
-                .or(file.idempotency_keys)
-                .unwrap_or(1_000_000),
+            sync_life: life(self.sync_life, file.sync_life, Some(30 * DAY)),
+            message_life: life(self.message_life, file.message_life, None),
+            store_cache: size(self.store_cache, file.store_cache, 64 << 20),
+            conversation_cache: self
+                .conversation_cache
+                .or(file.conversation_cache)
+                .unwrap_or(500_000),
             log_format: self.log_format.or(file.log_format).unwrap_or_default(),
             log: self.log.or(file.log).unwrap_or_else(|| "info".into()),
         };
@@ -217,11 +235,43 @@ impl Config {
                 return Err(value(setting, "from 100ms to 24h"));
             }
         }
+        self.check_store()?;
         if tracing_subscriber::EnvFilter::try_new(&self.log).is_err() {
             return Err(value(
                 "log",
                 format!("{:?} is no filter, such as info", self.log),
             ));
+        }
+        Ok(())
+    }
+
+    fn check_store(&self) -> Result<(), ConfigError> {
+        let forever = std::time::Duration::MAX;
+        let sync_life = self.sync_life.unwrap_or(forever);
+        for (setting, life, least, what) in [
+            (
+                "sync_life",
+                sync_life,
+                self.idempotency_window,
+                "idempotency_window",
+            ),
+            (
+                "message_life",
+                self.message_life.unwrap_or(forever),
+                sync_life,
+                "sync_life",
+            ),
+        ] {
+            if life < least {
+                return Err(value(setting, format!("at least {what}, or keep")));
+            }
+        }
+        if !(DAY / 24..=365 * DAY).contains(&self.idempotency_window) {
+            return Err(value("idempotency_window", "from 1h to 365d"));
+        }
+        if self.conversation_cache < MIN_CONVERSATIONS {
+            let problem = format!("at least {MIN_CONVERSATIONS}");
+            return Err(value("conversation_cache", problem));
         }
         Ok(())
     }
@@ -252,7 +302,10 @@ impl Config {
                 limits.reconnect_delay_ms[1],
             )),
             idempotency_window: time(self.idempotency_window),
-            idempotency_keys: Some(self.idempotency_keys),
+            sync_life: Some(Life(self.sync_life)),
+            message_life: Some(Life(self.message_life)),
+            store_cache: size(self.store_cache),
+            conversation_cache: Some(self.conversation_cache),
             log_format: Some(self.log_format),
             log: Some(self.log.clone()),
         };

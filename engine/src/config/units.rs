@@ -12,6 +12,10 @@ pub struct Duration(pub time::Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteSize(pub u64);
 
+/// How long something is kept: a duration, or `keep` for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life(pub Option<time::Duration>);
+
 /// When a message counts as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
@@ -88,6 +92,27 @@ impl fmt::Display for Duration {
     }
 }
 
+impl FromStr for Life {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "keep" {
+            return Ok(Self(None));
+        }
+        let life = parse(text, &DURATIONS, "30d");
+        let life = life.map_err(|problem| format!("{problem}; or keep"))?;
+        Ok(Self(Some(time::Duration::from_millis(life))))
+    }
+}
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(life) => Duration(life).fmt(f),
+            None => f.write_str("keep"),
+        }
+    }
+}
+
 impl FromStr for ByteSize {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
@@ -150,7 +175,7 @@ macro_rules! as_text {
         }
     )*};
 }
-as_text!(Duration, ByteSize, Durability);
+as_text!(Duration, Life, ByteSize, Durability);
 
 #[cfg(test)]
 mod tests {
@@ -164,6 +189,10 @@ mod tests {
         for text in ["512B", "64KB", "64KiB", "3MB", "3MiB", "1GB", "1TiB"] {
             assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
         }
+        for text in ["keep", "7d"] {
+            assert_eq!(text.parse::<Life>().unwrap().to_string(), text);
+        }
+        assert!("kept".parse::<Life>().unwrap_err().contains("keep"));
         for text in ["sync", "os", "interval:50"] {
             assert_eq!(text.parse::<Durability>().unwrap().to_string(), text);
         }

@@ -5,7 +5,7 @@ use trunkline_proto::message::{
     ServerMessage, SyncReply,
 };
 use trunkline_proto::{ErrorCode, Str};
-use trunkline_storage::{Order, Page, Position, ReadError, Reader, TimelineId};
+use trunkline_storage::{Order, Page, Place, Position, ReadError, Reader, TimelineId};
 
 use super::{Answer, AnswerKind, Job, Opening, Query, Range};
 use crate::event::{self, Body, Kind, PosText};
@@ -54,7 +54,7 @@ pub(super) fn answer(store: &Reader, job: &Job, page: &mut Page) -> Answer {
             limit,
         } => history(store, conversation, range, limit, page),
         Query::Get { conversation, seq } => get(store, conversation, seq, page),
-        Query::Duplicate { position } => duplicate(store, position, page),
+        Query::Duplicate { place } => duplicate(store, place, page),
         Query::Deny { conversation } => Err(deny(store, conversation)),
     };
     let paged = matches!(
@@ -201,10 +201,7 @@ fn history<'p>(
     limit: usize,
     page: &'p mut Page,
 ) -> Result<ReplyBody<'p>, Failure> {
-    let last = store.last_seq(conversation);
-    if last == 0 {
-        return Err(UNKNOWN);
-    }
+    let last = last_seq(store, conversation)?;
     let (seqs, order) = match range {
         Range::Newest => (1..=last, Order::Descending),
         Range::Before(before) => (1..=before.saturating_sub(1).min(last), Order::Descending),
@@ -233,9 +230,7 @@ fn get<'p>(
     seq: u64,
     page: &'p mut Page,
 ) -> Result<ReplyBody<'p>, Failure> {
-    if store.last_seq(conversation) == 0 {
-        return Err(UNKNOWN);
-    }
+    last_seq(store, conversation)?;
     store
         .get(conversation, seq, page)
         .map_err(|error| failure(&error))?;
@@ -252,7 +247,7 @@ fn get<'p>(
 
 fn duplicate<'p>(
     store: &Reader,
-    position: Position,
+    place: Place,
     page: &'p mut Page,
 ) -> Result<ReplyBody<'p>, Failure> {
     // The first one may have been in the batch with which the store failed.
@@ -260,7 +255,8 @@ fn duplicate<'p>(
         ErrorCode::StorageUnavailable,
         "the first message with this key could not be read: whether it is stored is not known",
     );
-    store.at(position, page).map_err(|_| LOST)?;
+    let Place { timeline, seq, .. } = place;
+    store.get(timeline, seq, page).map_err(|_| LOST)?;
     let stored = page
         .records()
         .next()
@@ -269,19 +265,27 @@ fn duplicate<'p>(
     Ok(ReplyBody::Send(SendReply {
         conversation: Str::from(body.conversation),
         seq: record.seq,
-        pos: event::pos(position),
+        pos: event::pos(place.position),
         time: record.time,
         duplicate: true,
     }))
 }
 
 fn deny(store: &Reader, conversation: TimelineId) -> Failure {
-    if store.last_seq(conversation) == 0 {
-        UNKNOWN
-    } else {
-        (
+    match last_seq(store, conversation) {
+        Ok(_) => (
             ErrorCode::PermissionDenied,
             "you are no member of this conversation",
-        )
+        ),
+        Err(failure) => failure,
+    }
+}
+
+/// The last sequence of a conversation that has one.
+fn last_seq(store: &Reader, conversation: TimelineId) -> Result<u64, Failure> {
+    match store.try_last_seq(conversation) {
+        Ok(0) => Err(UNKNOWN),
+        Ok(last) => Ok(last),
+        Err(error) => Err(failure(&error)),
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crossbeam::channel::Receiver;
 use trunkline_proto::Encoding;
 use trunkline_proto::ErrorCode;
-use trunkline_storage::{Page, Position, Reader, TimelineId};
+use trunkline_storage::{Page, Place, Position, Reader, TimelineId};
 
 use crate::ids::UserId;
 use crate::sequencer::command::ConnRef;
@@ -56,7 +56,7 @@ pub(crate) enum Query {
     },
     /// The first answer to a send that came again.
     Duplicate {
-        position: Position,
+        place: Place,
     },
     /// A conversation that the caller is no member of: does it exist?
     Deny {

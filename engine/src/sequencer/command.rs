@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use trunkline_proto::ErrorCode;
-use trunkline_storage::{Batch, Position, TimelineId};
+use trunkline_storage::{Batch, Place, Position, TimelineId};
 
 use crate::ids::UserId;
 
@@ -87,7 +87,7 @@ pub(crate) enum Outcome {
     /// The message is the record at this position of the batch.
     Sent(Position),
     /// The message is an earlier record.
-    Duplicate(Position),
+    Duplicate(Place),
     /// The watermarks moved with the record at this position, or did not have to.
     Acked(Option<Position>),
     Failed(ErrorCode, &'static str),

@@ -1,20 +1,22 @@
 //! The single writer of durable state.
 //!
-//! It takes the shards' commands in the order they come, decides each against [`state::State`],
+//! It takes the shards' commands in the order they come, decides each against [`conversations`],
 //! appends the records, makes everything queued durable with one commit, and only then tells the
 //! shards. A failed commit is final: the store refuses everything after it, commands are
 //! answered with "outcome unknown" and later ones with "storage unavailable"; reads go on.
 
 pub(crate) mod command;
-pub(crate) mod idempotency;
-pub(crate) mod state;
+pub(crate) mod conversations;
+mod keys;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::Receiver;
 use trunkline_proto::ErrorCode;
-use trunkline_storage::{AppendError, Batch, Draft, Position, TimelineId, Writer};
+use trunkline_storage::{
+    AppendError, Batch, Draft, Place, Position, ReadError, Reader, TimelineId, Writer,
+};
 
 use crate::directory::Directory;
 use crate::event::{self, Kind};
@@ -22,7 +24,8 @@ use crate::ids::UserId;
 use crate::metrics::SequencerMetrics;
 use crate::shard::mailbox::{Mail, Mailbox};
 use command::{Command, CommandBatch, Committed, ConnRef, Item, Outcome, Side, What};
-use state::State;
+use conversations::Conversations;
+use keys::Keys;
 
 /// Batches of commands that may wait for the sequencer; shards keep what does not fit.
 pub(crate) const QUEUE: usize = 1_024;
@@ -40,7 +43,8 @@ const OUTCOME_UNKNOWN: Outcome = Outcome::Failed(
 
 pub(crate) struct Sequencer {
     writer: Writer,
-    state: State,
+    conversations: Conversations,
+    keys: Keys,
     directory: Arc<Directory>,
     mailboxes: Vec<Arc<Mailbox>>,
     metrics: Arc<SequencerMetrics>,
@@ -65,8 +69,8 @@ struct Decided {
 
 impl Sequencer {
     pub(crate) fn new(
-        writer: Writer,
-        state: State,
+        (writer, store): (Writer, &Reader),
+        most_conversations: usize,
         directory: Arc<Directory>,
         mailboxes: Vec<Arc<Mailbox>>,
         metrics: Arc<SequencerMetrics>,
@@ -74,7 +78,8 @@ impl Sequencer {
         let outgoing = mailboxes.iter().map(|_| Vec::new()).collect();
         Self {
             writer,
-            state,
+            conversations: Conversations::new(store.clone(), most_conversations),
+            keys: Keys::new(store.clone()),
             directory,
             mailboxes,
             metrics,
@@ -153,25 +158,44 @@ impl Sequencer {
         now: u64,
         key: Option<TimelineId>,
     ) -> Outcome {
-        if let Some(position) = key.and_then(|key| self.state.keys.find(key)) {
-            self.metrics.duplicates.one();
-            return Outcome::Duplicate(position);
+        let known = key.map_or(Ok(None), |key| self.keys.find(key));
+        match known {
+            Ok(None) => {}
+            Ok(Some(place)) => {
+                self.metrics.duplicates.one();
+                return Outcome::Duplicate(place);
+            }
+            Err(error) => return unreadable(&error),
         }
-        let conversation = self.state.conversation(command.conversation);
+        let conversation = match self.conversations.get(command.conversation) {
+            Ok(conversation) => conversation,
+            Err(error) => return unreadable(&error),
+        };
         let seq = conversation.next_seq();
-        match append(&mut self.writer, command, (Kind::Message, seq, now), body) {
+        let draft = Draft {
+            kind: Kind::Message as u8,
+            time: now,
+            timeline: command.conversation,
+            seq,
+            body,
+            key,
+            ..Draft::default()
+        };
+        match append(&mut self.writer, command, draft) {
             Ok(position) => {
                 conversation.stored(seq);
                 if let Some(key) = key {
-                    self.state.remember_key(key, position, now);
+                    let place = Place {
+                        timeline: command.conversation,
+                        seq,
+                        position,
+                    };
+                    self.keys.insert(key, place);
                 }
                 self.metrics.messages.one();
                 Outcome::Sent(position)
             }
-            Err(error) => {
-                self.state.drop_empty(command.conversation);
-                failed(&error)
-            }
+            Err(error) => failed(&error),
         }
     }
 
@@ -182,19 +206,32 @@ impl Sequencer {
         now: u64,
         (side, delivered, read): (Side, u64, u64),
     ) -> Outcome {
-        let Some(conversation) = self.state.existing(command.conversation) else {
-            return Outcome::Failed(ErrorCode::Unknown, "no such conversation");
+        let conversation = match self.conversations.get(command.conversation) {
+            Ok(conversation) if conversation.exists() => conversation,
+            Ok(_) => return Outcome::Failed(ErrorCode::Unknown, "no such conversation"),
+            Err(error) => return unreadable(&error),
         };
         let Some(marks) = conversation.acked(side, delivered, read) else {
             return Outcome::Acked(None);
         };
+        let moved = conversation.with_marks(side, marks);
         self.scratch.clear();
+        moved.encode(&mut self.scratch);
+        let state = self.scratch.len();
         self.scratch.extend_from_slice(body);
         event::write_marks(&mut self.scratch, marks.delivered, marks.read);
-        let kind = (Kind::Receipt, 0, now);
-        match append(&mut self.writer, command, kind, &self.scratch) {
+        let (state, body) = self.scratch.split_at(state);
+        let draft = Draft {
+            kind: Kind::Receipt as u8,
+            time: now,
+            timeline: command.conversation,
+            body,
+            state: Some(state),
+            ..Draft::default()
+        };
+        match append(&mut self.writer, command, draft) {
             Ok(position) => {
-                conversation.set_marks(side, marks);
+                *conversation = moved;
                 self.metrics.receipts.one();
                 Outcome::Acked(Some(position))
             }
@@ -219,6 +256,7 @@ impl Sequencer {
                 Arc::new(Batch::default())
             }
         };
+        self.keys.clear();
         if !batch.is_empty() {
             // Before the first look-up: see `Directory`.
             self.directory.raise_head(batch.last());
@@ -228,7 +266,7 @@ impl Sequencer {
         }
         self.metrics
             .conversations
-            .set(self.state.conversations() as u64);
+            .set(self.conversations.len() as u64);
         for (items, mailbox) in self.outgoing.iter_mut().zip(&self.mailboxes) {
             if !items.is_empty() {
                 let items = std::mem::take(items);
@@ -276,8 +314,7 @@ impl Sequencer {
 fn append(
     writer: &mut Writer,
     command: &Command,
-    (kind, seq, time): (Kind, u64, u64),
-    body: &[u8],
+    draft: Draft<'_>,
 ) -> Result<Position, AppendError> {
     let both = [command.user, command.other];
     let members = if command.user == command.other {
@@ -285,13 +322,9 @@ fn append(
     } else {
         &both[..]
     };
-    writer.append(&Draft {
-        kind: kind as u8,
-        time,
-        timeline: command.conversation,
-        seq,
+    writer.append_next(&Draft {
         fanout: members,
-        body,
+        ..draft
     })
 }
 
@@ -300,6 +333,15 @@ fn deliver(outgoing: &mut [Vec<Item>], mut shards: u128, user: UserId, position:
         outgoing[shards.trailing_zeros() as usize].push(Item::Deliver { user, position });
         shards &= shards - 1;
     }
+}
+
+/// The store does not tell what a command is to be decided against.
+fn unreadable(error: &ReadError) -> Outcome {
+    tracing::error!(%error, "a conversation could not be loaded");
+    Outcome::Failed(
+        ErrorCode::StorageUnavailable,
+        "the conversation could not be read from the store: nothing was stored",
+    )
 }
 
 fn failed(error: &AppendError) -> Outcome {

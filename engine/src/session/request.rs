@@ -10,13 +10,11 @@ use crate::event::{Body, parse_pos};
 use crate::ids::Ids;
 use crate::reader::Query;
 use crate::sequencer::command::{Command, CommandBatch, ConnRef, Side, What};
-use crate::sequencer::idempotency::KeyHasher;
 
 /// Who asks, and what is needed to answer.
 pub(crate) struct Ask<'a> {
     pub(crate) session: &'a Session,
     pub(crate) ids: &'a Ids,
-    pub(crate) keys: &'a KeyHasher,
     pub(crate) limits: &'a Limits,
     pub(crate) conn: ConnRef,
     /// The client's id for the command.
@@ -134,7 +132,7 @@ impl Ask<'_> {
                 key: send
                     .key
                     .as_deref()
-                    .map(|key| self.keys.id(&session.namespace, own, key)),
+                    .map(|key| self.ids.key(&session.namespace, own, key)),
             },
         });
         Ok(Asked::Queued)

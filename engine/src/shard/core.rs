@@ -26,7 +26,6 @@ use crate::ids::{Ids, UserId};
 use crate::metrics::ShardMetrics;
 use crate::reader::Job;
 use crate::sequencer::command::{CommandBatch, ConnRef};
-use crate::sequencer::idempotency::KeyHasher;
 use crate::session::{self, Frames, write_batch};
 
 /// Commands that a shard collects while the sequencer's queue is full; it reads no more sockets
@@ -40,7 +39,6 @@ pub(crate) struct Core {
     pub(crate) index: usize,
     pub(crate) limits: Arc<Limits>,
     pub(crate) ids: Ids,
-    pub(crate) keys: KeyHasher,
     pub(crate) directory: Arc<Directory>,
     pub(crate) metrics: Arc<ShardMetrics>,
     pub(crate) sequencer: Sender<Box<CommandBatch>>,

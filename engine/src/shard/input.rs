@@ -207,7 +207,6 @@ impl Core {
         let who = Ask {
             session,
             ids: &self.ids,
-            keys: &self.keys,
             limits: &limits,
             conn: reference,
             id,

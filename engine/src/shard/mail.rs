@@ -69,8 +69,8 @@ impl Core {
                 };
                 self.reply(slot, conn, id, ReplyBody::Send(reply));
             }
-            Outcome::Duplicate(position) => {
-                self.query(slot, conn, id, Query::Duplicate { position });
+            Outcome::Duplicate(place) => {
+                self.query(slot, conn, id, Query::Duplicate { place });
             }
             Outcome::Acked(_) => self.reply(slot, conn, id, ReplyBody::Ack(AckReply {})),
             Outcome::Failed(code, message) => self.fail(slot, conn, id, code, message),

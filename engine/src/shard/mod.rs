@@ -39,7 +39,6 @@ use crate::ids::Ids;
 use crate::metrics::ShardMetrics;
 use crate::reader::Job;
 use crate::sequencer::command::CommandBatch;
-use crate::sequencer::idempotency::KeyHasher;
 
 /// The token of the waker; connections have their slot as token.
 pub(crate) const WAKE: Token = Token(usize::MAX);
@@ -79,7 +78,6 @@ pub(crate) struct Parts {
     pub(crate) max_total: usize,
     pub(crate) limits: Arc<Limits>,
     pub(crate) ids: Ids,
-    pub(crate) keys: KeyHasher,
     pub(crate) directory: Arc<Directory>,
     pub(crate) metrics: Arc<ShardMetrics>,
     pub(crate) sequencer: Sender<Box<CommandBatch>>,
@@ -126,7 +124,6 @@ impl Shard {
             index: parts.index,
             limits: parts.limits,
             ids: parts.ids,
-            keys: parts.keys,
             directory: parts.directory,
             metrics: parts.metrics,
             sequencer: parts.sequencer,

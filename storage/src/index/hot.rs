@@ -90,7 +90,8 @@ impl Hot {
             slot.last = record.seq;
             self.positions.push(&mut slot.list, step);
         }
-        for id in record.fanout {
+        // A key is a timeline of its own to the index.
+        for id in record.fanout.chain(record.key) {
             let slot = self.syncs.slot(id);
             // A list that names a timeline twice still makes one entry.
             if slot.last != position {
@@ -189,6 +190,11 @@ impl Hot {
             from,
             to: to.max(from),
         })
+    }
+
+    /// The last position of a record with this key.
+    pub(super) fn find(&self, key: TimelineId) -> Option<u64> {
+        self.syncs.find(key).map(|slot| slot.last)
     }
 
     /// Appends the positions of entries to `into`.

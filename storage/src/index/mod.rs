@@ -5,6 +5,7 @@
 
 mod arena;
 mod hot;
+pub(crate) mod redactions;
 mod table;
 
 use std::hint::black_box;
@@ -17,6 +18,7 @@ use crate::run::Runs;
 use crate::{Order, Position, TimelineId};
 pub(crate) use hot::Hot;
 use hot::{Found, Kind, SPAN};
+use redactions::{Applied, Redactions};
 
 /// How many timelines are brought into the processor's cache at once.
 const PORTION: usize = 4096;
@@ -31,6 +33,7 @@ pub(crate) struct Index {
     by_segment: bool,
     /// What is before the first stretch.
     runs: Arc<Runs>,
+    redactions: Redactions,
 }
 
 impl Index {
@@ -41,6 +44,7 @@ impl Index {
             span: SPAN,
             by_segment,
             runs: Arc::default(),
+            redactions: Redactions::default(),
         }
     }
 
@@ -56,14 +60,27 @@ impl Index {
         self.by_segment && self.stretches.len() > 1
     }
 
-    /// Takes out the oldest stretch, in whose place there are `runs`.
-    pub(crate) fn replace_oldest(&mut self, runs: Runs) -> Hot {
-        self.runs = Arc::new(runs);
+    /// Takes out the oldest stretch, in whose place there are `runs` with these redactions
+    /// applied.
+    pub(crate) fn replace_oldest(&mut self, runs: Runs, applied: Vec<Applied>) -> Hot {
+        self.set_runs(runs, applied);
         self.stretches.remove(0)
     }
 
-    pub(crate) fn set_runs(&mut self, runs: Runs) {
-        self.runs = Arc::new(runs);
+    /// Puts `runs` in the place of those of before, with these redactions applied.
+    pub(crate) fn set_runs(&mut self, runs: Runs, applied: Vec<Applied>) {
+        let old = std::mem::replace(&mut self.runs, Arc::new(runs));
+        self.redactions.applied(&old, applied);
+        drop(old);
+        self.redactions.sweep();
+    }
+
+    pub(crate) fn redactions(&self) -> &Redactions {
+        &self.redactions
+    }
+
+    pub(crate) fn redactions_mut(&mut self) -> &mut Redactions {
+        &mut self.redactions
     }
 
     pub(crate) fn runs(&self) -> &Arc<Runs> {
@@ -77,7 +94,12 @@ impl Index {
 
     /// Adds a record that is newer than all before it.
     pub(crate) fn insert(&mut self, record: &Record<'_>) {
-        self.stretch_of(record.position.0).insert(record);
+        let stretch = self.stretch_of(record.position.0);
+        stretch.insert(record);
+        if record.state.is_some() {
+            stretch.set_state(record.timeline, record.position.0);
+        }
+        self.redactions.note(record);
     }
 
     /// Notes where the latest value under a key is: behind all before it.
@@ -109,7 +131,8 @@ impl Index {
             if record.seq != 0 {
                 ids.push((Kind::Message, record.timeline));
             }
-            ids.extend(record.fanout.map(|id| (Kind::Sync, id)));
+            let others = record.fanout.chain(record.key);
+            ids.extend(others.map(|id| (Kind::Sync, id)));
         }
         // In portions that the cache can hold: a group may have a list of thousands.
         for portion in ids.chunks(PORTION) {
@@ -162,6 +185,12 @@ impl Index {
         self.collect(find, limit, Order::Ascending, into)
     }
 
+    /// Where the last record with this key is.
+    pub(crate) fn find(&self, key: TimelineId) -> Option<u64> {
+        let mut newest_first = self.stretches.iter().rev();
+        newest_first.find_map(|hot| hot.find(key))
+    }
+
     /// Puts at most `limit` of what `find` finds in all stretches into `into`, ascending. Says
     /// whether there was more.
     fn collect(
@@ -196,7 +225,8 @@ impl Index {
 
     /// Bytes of memory taken.
     pub(crate) fn bytes(&self) -> usize {
-        self.stretches.iter().map(Hot::bytes).sum()
+        let stretches: usize = self.stretches.iter().map(Hot::bytes).sum();
+        stretches + self.redactions.bytes()
     }
 }
 

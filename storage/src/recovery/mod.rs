@@ -100,7 +100,7 @@ pub(crate) fn recover(
         index.begin(segment.base);
         let found = scan
             .segment(segment, &mut |entry| match entry {
-                Entry::Record(record, _) => {
+                Entry::Record(record) => {
                     index.insert(record);
                     replay(record);
                 }

@@ -24,8 +24,7 @@ pub(crate) struct Scan {
 
 /// What has content in the log.
 pub(crate) enum Entry<'a> {
-    /// With its payload.
-    Record(&'a Record<'a>, &'a [u8]),
+    Record(&'a Record<'a>),
     /// With its position.
     State(u64, State<'a>),
 }
@@ -79,7 +78,7 @@ impl Scan {
                     let Some(record) = record::decode_payload(position, payload) else {
                         return Ok(ScanEnd::Open(position));
                     };
-                    each(Entry::Record(&record, payload));
+                    each(Entry::Record(&record));
                     self.records += 1;
                     self.head = position;
                     self.records_end = end;

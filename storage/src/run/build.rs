@@ -1,15 +1,31 @@
 //! Making run files: from a segment of the log, and from other run files.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::write::{RunWriter, temporary};
-use super::{Cursor, Key, Kind, RunFile, RunId, encode_reference, minor};
+use super::{Cursor, Key, Kind, RunFile, RunId, Runs, encode_reference, minor, u64_at};
+use super::{decode_replacement, encode_replacement};
+use crate::TimelineId;
 use crate::backend::Backend;
 use crate::error::ReadError;
+use crate::index::redactions::{Applied, Replacement, Target};
+use crate::record;
 use crate::recovery::{Entry, Scan, ScanEnd};
 use crate::segment::Segment;
+
+/// The redactions that no merge has applied yet.
+pub(super) type Pending = HashMap<Target, Replacement>;
+
+/// What making run files came to.
+#[derive(Default)]
+pub(super) struct Made {
+    pub(super) runs: Vec<RunId>,
+    pub(super) applied: Vec<Applied>,
+}
 
 /// What making run files needs to know of the store.
 pub(super) struct Workshop<'a> {
@@ -29,57 +45,119 @@ struct Content {
     messages: Vec<(Key, u64, std::ops::Range<usize>)>,
     /// Reference.
     syncs: Vec<(Key, Key)>,
-    places: Vec<(Key, Key)>,
+    keys: Vec<(Key, Key)>,
     /// Position and value; the key's number is 0.
     states: Vec<(Key, u64, std::ops::Range<usize>)>,
+    /// What the segment redacts, here or elsewhere.
+    redactions: Vec<(Target, Replacement)>,
 }
 
 impl Content {
-    fn add(&mut self, entry: Entry<'_>) {
-        let start = self.payloads.len();
+    /// Adds what is in the log, with the bodies that `redactions` has for it.
+    fn add(&mut self, entry: Entry<'_>, redactions: &Pending) {
         match entry {
-            Entry::Record(record, payload) => {
+            Entry::Record(record) => {
                 let position = record.position.0;
                 let key = (record.timeline.0, minor(record.seq, position));
+                let replacement = redactions.get(&(record.timeline, record.seq));
+                let start = self.payloads.len();
                 self.payloads.extend_from_slice(&position.to_le_bytes());
-                self.payloads.extend_from_slice(payload);
+                let body = replacement.map(|replacement| &*replacement.body);
+                record::push_lasting(&mut self.payloads, record, body);
                 self.messages
                     .push((key, position, start..self.payloads.len()));
-                self.places.push(((0, position), key));
                 self.syncs
                     .extend(record.fanout.map(|id| ((id.0, position), key)));
+                self.keys
+                    .extend(record.key.map(|id| ((id.0, position), key)));
+                if let Some(value) = record.state {
+                    self.add_state(record.timeline, position, value);
+                }
+                if let Some(redaction) = record.redacts {
+                    let replacement = Replacement {
+                        position,
+                        time: record.time,
+                        body: redaction.body.into(),
+                    };
+                    let target = (record.timeline, redaction.seq);
+                    self.redactions.push((target, replacement));
+                }
             }
-            Entry::State(position, state) => {
-                self.payloads.extend_from_slice(state.value);
-                let value = start..self.payloads.len();
-                self.states.push(((state.key.0, 0), position, value));
-            }
+            Entry::State(position, state) => self.add_state(state.key, position, state.value),
         }
+    }
+
+    fn add_state(&mut self, key: TimelineId, position: u64, value: &[u8]) {
+        let start = self.payloads.len();
+        self.payloads.extend_from_slice(value);
+        let value = start..self.payloads.len();
+        self.states.push(((key.0, 0), position, value));
     }
 
     fn sort(&mut self) {
         self.messages.sort_unstable_by_key(|entry| entry.0);
+        self.keys.sort_unstable();
         self.syncs.sort_unstable();
         // A fan-out that names a timeline twice still makes one entry.
         self.syncs.dedup_by_key(|entry| entry.0);
         // Of several values under a key the latest counts.
         self.states
-            .sort_unstable_by_key(|entry| (entry.0, std::cmp::Reverse(entry.1)));
+            .sort_unstable_by_key(|entry| (entry.0, Reverse(entry.1)));
         self.states.dedup_by_key(|entry| entry.0);
+        // As of redactions of one record.
+        let latest_first = |(target, r): &(Target, Replacement)| (*target, Reverse(r.position));
+        self.redactions.sort_unstable_by_key(latest_first);
+        self.redactions.dedup_by_key(|entry| entry.0);
+    }
+
+    fn has(&self, (timeline, seq): Target) -> bool {
+        let key = (timeline.0, seq);
+        let found = self.messages.binary_search_by_key(&key, |entry| entry.0);
+        found.is_ok()
+    }
+
+    /// Takes out the redactions that need not be kept: those applied to this segment, which are
+    /// returned, those applied elsewhere before, and those of records that are not there.
+    fn settle(&mut self, pending: &Pending, older: &Runs) -> Result<Vec<Applied>, ReadError> {
+        let mut applied = Vec::new();
+        let mut left = Vec::new();
+        for (target, replacement) in std::mem::take(&mut self.redactions) {
+            let known = pending.get(&target);
+            if known.is_none_or(|known| known.position != replacement.position) {
+                continue;
+            }
+            if self.has(target) || !older.has(target)? {
+                applied.push((target, replacement.position));
+            } else {
+                left.push((target, replacement));
+            }
+        }
+        // Of later segments, to records of this one.
+        let later = pending
+            .iter()
+            .filter(|(target, _)| self.has(**target))
+            .map(|(target, replacement)| (*target, replacement.position));
+        applied.extend(later);
+        applied.sort_unstable();
+        applied.dedup();
+        self.redactions = left;
+        Ok(applied)
     }
 }
 
 impl Workshop<'_> {
     /// Turns a sealed segment into run files, one for each kind that it has. `scan` has what was
-    /// read of the log before it.
+    /// read of the log before it, `older` is what became of that. Says also which of the `pending`
+    /// redactions are done with this.
     pub(super) fn sort(
         &self,
         segment: &Segment,
         scan: &mut Scan,
+        (pending, older): (&Pending, &Runs),
         next: &mut u64,
-    ) -> io::Result<Vec<RunId>> {
+    ) -> io::Result<Made> {
         let mut content = Content::default();
-        match scan.segment(segment, &mut |entry| content.add(entry))? {
+        match scan.segment(segment, &mut |entry| content.add(entry, pending))? {
             ScanEnd::Sealed(_) => {}
             ScanEnd::Open(at) => {
                 return Err(io::Error::other(format!(
@@ -90,7 +168,8 @@ impl Workshop<'_> {
             }
         }
         content.sort();
-        let mut made = Vec::new();
+        let applied = content.settle(pending, older).map_err(as_io)?;
+        let mut runs = Vec::new();
         for kind in Kind::ALL {
             let id = RunId {
                 kind,
@@ -99,98 +178,118 @@ impl Workshop<'_> {
                 from: segment.base,
                 to: segment.end(),
             };
-            let Content {
-                payloads,
-                messages,
-                syncs,
-                places,
-                states,
-            } = &content;
-            let empty = match kind {
-                Kind::Messages => messages.is_empty(),
-                Kind::Syncs => syncs.is_empty(),
-                Kind::Places => places.is_empty(),
-                Kind::States => states.is_empty(),
-            };
-            if empty {
-                continue;
-            }
             *next += 1;
-            made.push(id);
-            self.write(id, |writer| {
-                for (key, _, value) in match kind {
-                    Kind::Messages => messages.as_slice(),
-                    Kind::States => states,
-                    Kind::Syncs | Kind::Places => &[],
-                } {
-                    self.go_on()?;
-                    writer.add(*key, &payloads[value.clone()])?;
-                }
-                for (key, reference) in match kind {
-                    Kind::Syncs => syncs.as_slice(),
-                    Kind::Places => places,
-                    Kind::Messages | Kind::States => &[],
-                } {
-                    self.go_on()?;
-                    writer.add(*key, &encode_reference(*reference))?;
-                }
-                Ok(())
-            })?;
+            let made = self.write(id, |writer| self.fill(writer, kind, &content))?;
+            runs.extend(made.then_some(id));
         }
-        Ok(made)
+        Ok(Made { runs, applied })
     }
 
-    /// Merges neighbouring run files of a kind, from the oldest to the newest, into one. With
-    /// `oldest` there are none before them.
+    /// Adds what `content` has of a kind.
+    fn fill(&self, writer: &mut RunWriter<'_>, kind: Kind, content: &Content) -> io::Result<()> {
+        let values = match kind {
+            Kind::Messages => content.messages.as_slice(),
+            Kind::States => &content.states,
+            Kind::Syncs | Kind::Keys | Kind::Redactions => &[],
+        };
+        for (key, _, value) in values {
+            self.go_on()?;
+            writer.add(*key, &content.payloads[value.clone()])?;
+        }
+        let references = match kind {
+            Kind::Syncs => content.syncs.as_slice(),
+            Kind::Keys => &content.keys,
+            Kind::Messages | Kind::States | Kind::Redactions => &[],
+        };
+        for (key, reference) in references {
+            self.go_on()?;
+            writer.add(*key, &encode_reference(*reference))?;
+        }
+        if kind == Kind::Redactions {
+            for ((timeline, seq), replacement) in &content.redactions {
+                writer.add((timeline.0, *seq), &encode_replacement(replacement))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges neighbouring run files of a kind, from the oldest to the newest, into one; or makes
+    /// a single one anew. With `oldest` there are none before them. Says also which of the
+    /// `pending` redactions are done with this.
     pub(super) fn merge(
         &self,
         runs: &[Arc<RunFile>],
         oldest: bool,
+        pending: &Pending,
         number: u64,
-    ) -> io::Result<Option<RunId>> {
-        let (first, last) = match runs {
-            [first, .., last] => (first.id, last.id),
-            _ => return Ok(None),
+    ) -> io::Result<Made> {
+        let mut made = Made::default();
+        let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
+            return Ok(made);
         };
+        let (first, last) = (first.id, last.id);
+        let more = u8::from(runs.len() > 1);
         let id = RunId {
             kind: first.kind,
-            level: first.level.max(last.level) + 1,
+            level: first.level.max(last.level) + more,
             number,
             from: first.from,
             to: last.to,
         };
-        let mut any = false;
         let mut cursors = Vec::new();
         for run in runs {
             cursors.push(run.scan().map_err(as_io)?);
         }
-        self.write(id, |writer| {
+        let applied = &mut made.applied;
+        let any = self.write(id, |writer| {
             while let Some((key, value)) = take_least(&mut cursors)? {
                 self.go_on()?;
                 if oldest && id.kind == Kind::States && value.is_empty() {
                     continue;
                 }
-                writer.add(key, &value)?;
-                any = true;
+                let target = (TimelineId(key.0), key.1);
+                let replacement = match id.kind {
+                    Kind::Messages | Kind::Redactions if !pending.is_empty() => {
+                        pending.get(&target)
+                    }
+                    _ => None,
+                };
+                match (id.kind, replacement) {
+                    (Kind::Messages, Some(replacement)) => {
+                        let redacted = redact(&value, &replacement.body);
+                        let redacted = redacted.ok_or_else(|| damaged(&runs[0]))?;
+                        writer.add(key, &redacted)?;
+                        applied.push((target, replacement.position));
+                    }
+                    (Kind::Redactions, replacement) => {
+                        // What is done, or replaced by a later one, goes.
+                        let position = decode_replacement(&value).map(|r| r.position);
+                        if replacement.map(|r| r.position) == position {
+                            writer.add(key, &value)?;
+                        }
+                    }
+                    _ => writer.add(key, &value)?,
+                }
             }
             Ok(())
         })?;
-        Ok(any.then_some(id))
+        made.runs.extend(any.then_some(id));
+        Ok(made)
     }
 
-    /// Writes a run file, unless `fill` adds nothing.
+    /// Writes a run file, unless `fill` adds nothing; says whether it did.
     fn write(
         &self,
         id: RunId,
         fill: impl FnOnce(&mut RunWriter<'_>) -> io::Result<()>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let mut writer = RunWriter::create(self.backend, id, self.store_id, self.block)?;
         let written = fill(&mut writer).and_then(|()| writer.finish());
         if !matches!(written, Ok(true)) {
             // Gives the space back; what cannot be removed now goes at the next opening.
             let _ = self.backend.remove(&temporary(&id));
         }
-        written.map(|_| ())
+        written
     }
 
     fn go_on(&self) -> io::Result<()> {
@@ -220,6 +319,19 @@ fn take_least(cursors: &mut [Cursor<'_>]) -> io::Result<Option<(Key, Vec<u8>)>> 
         cursor.advance();
     }
     Ok(Some((least, newest)))
+}
+
+/// The value of a message's entry with another body.
+fn redact(value: &[u8], body: &[u8]) -> Option<Vec<u8>> {
+    let (position, payload) = value.split_at_checked(8)?;
+    let record = record::decode_payload(u64_at(position, 0), payload)?;
+    let mut redacted = position.to_vec();
+    record::push_lasting(&mut redacted, &record, Some(body));
+    Some(redacted)
+}
+
+fn damaged(run: &RunFile) -> io::Error {
+    as_io(run.corrupt(0))
 }
 
 fn as_io(error: ReadError) -> io::Error {

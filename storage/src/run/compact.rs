@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::build::Workshop;
+use super::build::{Made, Pending, Workshop};
 use super::manifest::Manifest;
 use super::{Kind, RunFile, Runs};
 use crate::recovery::Scan;
@@ -151,15 +151,19 @@ impl Work {
         };
         let mut scan = Scan::after(manifest);
         let mut next = manifest.clone();
-        let made = self.workshop().sort(&segment, &mut scan, &mut next.next);
+        let (pending, older) = (self.shared.pending_redactions(), self.shared.runs());
+        let workshop = self.workshop();
+        let made = workshop.sort(&segment, &mut scan, (&pending, &older), &mut next.next);
         // Numbers are not used twice: a failed attempt may have left files.
         manifest.next = next.next;
-        next.runs.extend(made?);
+        let Made { runs, applied } = made?;
+        next.runs.extend(runs);
         next.runs.sort_by_key(|run| (run.kind as u8, run.from));
         scan.note(&mut next);
         next.low_water = segment.end();
         let runs = self.put_in_force(manifest, next)?;
-        self.shared.replace_segment(&segment, runs);
+        drop(older);
+        self.shared.replace_segment(&segment, runs, applied);
         // The manifest no longer needs it. If this fails, the next opening removes it.
         let _ = self.shared.backend.remove(&segment.name);
         Ok(true)
@@ -167,26 +171,29 @@ impl Work {
 
     /// Merges the newest runs of a level, if there are enough.
     fn merge(&self, manifest: &mut Manifest) -> io::Result<bool> {
-        let runs = self.shared.runs();
+        let (pending, runs) = (self.shared.pending_redactions(), self.shared.runs());
         let found = Kind::ALL
             .into_iter()
             .find_map(|kind| mergeable(runs.of(kind), self.plan.width).map(|at| (kind, at)));
+        let found = found.or_else(|| due(&runs, &pending));
         let Some((kind, (from, to))) = found else {
             return Ok(false);
         };
         let old = &runs.of(kind)[from..to];
         let number = manifest.next;
         manifest.next += 1;
-        let merged = self.workshop().merge(old, from == 0, number)?;
+        let merged = self.workshop().merge(old, from == 0, &pending, number)?;
         let mut next = manifest.clone();
         next.runs
             .retain(|run| !old.iter().any(|old| old.id == *run));
-        next.runs.extend(merged);
+        next.runs.extend(merged.runs);
         next.runs.sort_by_key(|run| (run.kind as u8, run.from));
-        let merged = self.put_in_force(manifest, next)?;
-        self.shared.replace_runs(merged);
-        for run in old {
-            let _ = self.shared.backend.remove(&run.id.name());
+        let in_force = self.put_in_force(manifest, next)?;
+        let old: Vec<String> = old.iter().map(|run| run.id.name()).collect();
+        drop(runs);
+        self.shared.replace_runs(in_force, merged.applied);
+        for name in old {
+            let _ = self.shared.backend.remove(&name);
         }
         Ok(true)
     }
@@ -202,6 +209,14 @@ impl Work {
         *manifest = next;
         Ok(runs)
     }
+}
+
+/// The redactions' runs, if half of what they have is applied.
+fn due(runs: &Runs, pending: &Pending) -> Option<(Kind, (usize, usize))> {
+    let redactions = runs.of(Kind::Redactions);
+    let entries: u64 = redactions.iter().map(|run| run.entries).sum();
+    let wanted = entries > 0 && pending.len() as u64 * 2 <= entries;
+    wanted.then_some((Kind::Redactions, (0, redactions.len())))
 }
 
 /// The runs to merge: those of the newest level that has `width` of them.

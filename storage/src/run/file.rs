@@ -25,14 +25,22 @@ pub(crate) enum Kind {
     Messages = 0,
     /// References to records by sync timeline and position.
     Syncs = 1,
-    /// References to records by position.
-    Places = 2,
+    /// References to records by key and position.
+    Keys = 2,
     /// Values by key.
     States = 3,
+    /// Replaced bodies that no merge has applied yet, by message timeline and sequence.
+    Redactions = 4,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 4] = [Kind::Messages, Kind::Syncs, Kind::Places, Kind::States];
+    pub(crate) const ALL: [Kind; 5] = [
+        Kind::Messages,
+        Kind::Syncs,
+        Kind::Keys,
+        Kind::States,
+        Kind::Redactions,
+    ];
 }
 
 /// What the manifest says of a run file.
@@ -64,7 +72,7 @@ pub(crate) struct RunFile {
     cache: Arc<BlockCache>,
     filter_at: u64,
     lines: usize,
-    entries: u64,
+    pub(crate) entries: u64,
 }
 
 impl RunFile {

@@ -19,7 +19,9 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::error::{OpenError, ReadError};
-use crate::{Order, TimelineId};
+use crate::index::redactions::{Replacement, Target};
+use crate::reader::Place;
+use crate::{Order, Position, TimelineId};
 use block::Key;
 pub(crate) use cache::BlockCache;
 pub(crate) use compact::{Compactor, Plan};
@@ -59,6 +61,24 @@ fn decode_reference(bytes: &[u8]) -> Option<Key> {
     Some((u128::from_le_bytes(*id), u64::from_le_bytes(*minor)))
 }
 
+fn encode_replacement(replacement: &Replacement) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(16 + replacement.body.len());
+    bytes.extend_from_slice(&replacement.position.to_le_bytes());
+    bytes.extend_from_slice(&replacement.time.to_le_bytes());
+    bytes.extend_from_slice(&replacement.body);
+    bytes
+}
+
+fn decode_replacement(bytes: &[u8]) -> Option<Replacement> {
+    let (position, rest) = bytes.split_first_chunk::<8>()?;
+    let (time, body) = rest.split_first_chunk::<8>()?;
+    Some(Replacement {
+        position: u64::from_le_bytes(*position),
+        time: u64::from_le_bytes(*time),
+        body: body.into(),
+    })
+}
+
 /// Takes a record by position and payload; says whether it wants more.
 pub(crate) type Take<'a> = dyn FnMut(u64, &[u8]) -> Result<bool, ReadError> + 'a;
 
@@ -66,7 +86,7 @@ pub(crate) type Take<'a> = dyn FnMut(u64, &[u8]) -> Result<bool, ReadError> + 'a
 pub(crate) struct Runs {
     cache: Arc<BlockCache>,
     /// By kind; each from the oldest to the newest.
-    files: [Vec<Arc<RunFile>>; 4],
+    files: [Vec<Arc<RunFile>>; Kind::ALL.len()],
 }
 
 impl Default for Runs {
@@ -215,16 +235,49 @@ impl Runs {
         Ok(false)
     }
 
-    /// The payload of the record at a position; `None` if none is there.
-    pub(crate) fn at(&self, position: u64) -> Result<Option<Vec<u8>>, ReadError> {
-        let Some(run) = covering(self.of(Kind::Places), position) else {
-            return Ok(None);
-        };
-        let Some(value) = run.get((0, position))? else {
-            return Ok(None);
-        };
-        let reference = decode_reference(&value).ok_or_else(|| run.corrupt(0))?;
-        self.resolve(position, reference).map(Some)
+    /// The last record with a key.
+    pub(crate) fn find(&self, key: TimelineId) -> Result<Option<Place>, ReadError> {
+        for run in self.of(Kind::Keys).iter().rev() {
+            if !run.may_have(key.0)? {
+                continue;
+            }
+            let mut cursor = run.seek((key.0, u64::MAX))?;
+            if let Some((found, value)) = cursor.back()?
+                && found.0 == key.0
+            {
+                let (timeline, minor) = decode_reference(value).ok_or_else(|| run.corrupt(0))?;
+                return Ok(Some(Place {
+                    timeline: TimelineId(timeline),
+                    seq: if minor > MAX_SEQ { 0 } else { minor },
+                    position: Position(found.1),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a message timeline has this entry.
+    pub(crate) fn has(&self, (timeline, seq): Target) -> Result<bool, ReadError> {
+        for run in self.of(Kind::Messages).iter().rev() {
+            if run.may_have(timeline.0)? && run.get((timeline.0, seq))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The redactions that no merge had applied when these files were made.
+    pub(crate) fn redactions(&self) -> Result<Vec<(Target, Replacement)>, ReadError> {
+        let mut found = Vec::new();
+        for run in self.of(Kind::Redactions) {
+            let mut cursor = run.scan()?;
+            while let Some((key, value)) = cursor.entry()? {
+                let replacement = decode_replacement(value).ok_or_else(|| run.corrupt(0))?;
+                found.push(((TimelineId(key.0), key.1), replacement));
+                cursor.advance();
+            }
+        }
+        Ok(found)
     }
 
     /// The latest value under a key, be it empty; `None` if there is none here.

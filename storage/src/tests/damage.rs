@@ -96,7 +96,8 @@ fn a_record_damaged_while_open_is_not_returned() {
         let payload = 60 + 16 * event.fanout.len() + event.body.len();
         for bit in offset * 8..(offset + payload) * 8 {
             disk.flip(name, bit);
-            let read = opened.reader.at(Position(event.position), &mut page);
+            let timeline = TimelineId(event.timeline);
+            let read = opened.reader.get(timeline, event.seq, &mut page);
             match read {
                 Err(ReadError::Corrupt { offset: named, .. }) => assert_eq!(named, offset as u64),
                 other => panic!("bit {bit} of {name}: {other:?}"),

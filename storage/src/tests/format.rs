@@ -14,6 +14,7 @@ fn example() -> SimDisk {
         seq: 1,
         fanout: &[key.id(2, &[b"ann"])],
         body: b"noon?",
+        ..Draft::default()
     };
     opened.writer.append(&draft).unwrap();
     opened.writer.commit().unwrap();

@@ -6,7 +6,9 @@ mod damage;
 mod failure;
 mod files;
 mod format;
+mod keys;
 mod model;
+mod redaction;
 mod runs;
 mod spy;
 mod state;
@@ -73,6 +75,7 @@ impl Event {
             seq: self.seq,
             fanout: &self.fanout,
             body: &self.body,
+            ..Draft::default()
         }
     }
 }
@@ -166,16 +169,17 @@ fn check_syncs(opened: &Opened, log: &[Event]) {
     }
 }
 
-/// Everything that readers see, by reading every message timeline and every event by position.
+/// Everything that readers see, by reading every event on its own; those that are no entry of a
+/// timeline cannot be.
 fn read_all(opened: &Opened, log: &[Event]) -> Vec<Event> {
     let mut page = Page::new();
-    log.iter()
-        .map(|event| {
-            opened
-                .reader
-                .at(Position(event.position), &mut page)
-                .unwrap();
-            Event::of(&page.records().next().unwrap())
-        })
-        .collect()
+    let get = |event: &Event| {
+        if event.seq == 0 {
+            return event.clone();
+        }
+        let timeline = TimelineId(event.timeline);
+        assert!(opened.reader.get(timeline, event.seq, &mut page).unwrap());
+        Event::of(&page.records().next().unwrap())
+    };
+    log.iter().map(get).collect()
 }

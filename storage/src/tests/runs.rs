@@ -239,8 +239,9 @@ fn check_damaged(opened: &Opened, log: &[Event], name: &str, context: &str) {
         check(&page, read.map(|_| ()), expected.collect());
     }
     for event in log {
-        let read = opened.reader.at(Position(event.position), &mut page);
-        check(&page, read, vec![event]);
+        let timeline = TimelineId(event.timeline);
+        let read = opened.reader.get(timeline, event.seq, &mut page);
+        check(&page, read.map(|found| assert!(found)), vec![event]);
     }
     match opened.reader.state(KEY) {
         Ok(value) => assert_eq!(value, Some((log.len() as u64 - 3).to_le_bytes().to_vec())),

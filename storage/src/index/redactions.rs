@@ -1,0 +1,100 @@
+//! Replaced bodies that the files still have in their old form.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use crate::TimelineId;
+use crate::record::Record;
+use crate::run::Runs;
+
+/// Timeline and sequence of a redacted record.
+pub(crate) type Target = (TimelineId, u64);
+
+/// A redaction that a merge has applied: what it redacts, and its position.
+pub(crate) type Applied = (Target, u64);
+
+/// What takes the place of a record's body.
+#[derive(Debug, Clone)]
+pub(crate) struct Replacement {
+    /// Of the redacting record; of several the latest counts.
+    pub(crate) position: u64,
+    /// Of the redacting record, in milliseconds.
+    pub(crate) time: u64,
+    pub(crate) body: Arc<[u8]>,
+}
+
+/// The redactions that reads have to apply.
+#[derive(Default)]
+pub(crate) struct Redactions {
+    by_target: HashMap<Target, Replacement>,
+    /// For every change of the files the ones of before, and what was applied, by the position of
+    /// the redaction: kept for those who still read these files or older ones.
+    done: Vec<(Weak<Runs>, Vec<Applied>)>,
+}
+
+impl Redactions {
+    /// Notes what a record redacts.
+    pub(super) fn note(&mut self, record: &Record<'_>) {
+        let Some(redaction) = record.redacts else {
+            return;
+        };
+        let replacement = Replacement {
+            position: record.position.0,
+            time: record.time,
+            body: redaction.body.into(),
+        };
+        self.add((record.timeline, redaction.seq), replacement);
+    }
+
+    /// Adds a redaction, unless there is a later one of the same record.
+    pub(crate) fn add(&mut self, target: Target, replacement: Replacement) {
+        let known = self.by_target.get(&target);
+        if known.is_none_or(|known| known.position < replacement.position) {
+            self.by_target.insert(target, replacement);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_target.len()
+    }
+
+    pub(crate) fn get(&self, target: Target) -> Option<&Replacement> {
+        self.by_target.get(&target)
+    }
+
+    /// Those that no merge has applied yet.
+    pub(crate) fn pending(&self) -> HashMap<Target, Replacement> {
+        let mut pending = self.by_target.clone();
+        for (target, position) in self.done.iter().flat_map(|(_, done)| done) {
+            if pending.get(target).is_some_and(|r| r.position == *position) {
+                pending.remove(target);
+            }
+        }
+        pending
+    }
+
+    /// Notes that the files that take the place of `old` have these applied.
+    pub(super) fn applied(&mut self, old: &Arc<Runs>, targets: Vec<Applied>) {
+        // Also without targets: who reads still older files than `old` keeps all later ones.
+        self.done.push((Arc::downgrade(old), targets));
+    }
+
+    /// Forgets what nobody can read in its old form any more.
+    pub(super) fn sweep(&mut self) {
+        let gone = |(runs, _): &(Weak<Runs>, _)| runs.strong_count() == 0;
+        let swept = self.done.iter().take_while(|done| gone(done)).count();
+        for (target, position) in self.done.drain(..swept).flat_map(|(_, done)| done) {
+            let known = self.by_target.get(&target);
+            if known.is_some_and(|known| known.position == position) {
+                self.by_target.remove(&target);
+            }
+        }
+    }
+
+    /// Bytes of memory taken, about.
+    pub(super) fn bytes(&self) -> usize {
+        let entry = size_of::<(Target, Replacement)>();
+        let bodies: usize = self.by_target.values().map(|r| r.body.len() + 16).sum();
+        self.by_target.capacity() * entry + bodies
+    }
+}
