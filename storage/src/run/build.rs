@@ -1,10 +1,11 @@
 //! Making run files: from a segment of the log, and from other run files.
 
+use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::write::{RunWriter, temporary};
 use super::{Cursor, Key, Kind, RunFile, RunId, Runs, encode_reference, minor, u64_at};
@@ -35,6 +36,10 @@ pub(super) struct Workshop<'a> {
     pub(super) block: usize,
     /// Set when the store closes.
     pub(super) stopping: &'a AtomicBool,
+    /// What else is to be done before the next entry.
+    pub(super) aside: &'a dyn Fn() -> io::Result<()>,
+    /// The files made so far.
+    pub(super) made: RefCell<Vec<RunId>>,
 }
 
 /// The content of a segment, to be sorted. Keeps the payloads in memory: a segment is small.
@@ -154,7 +159,7 @@ impl Workshop<'_> {
         segment: &Segment,
         scan: &mut Scan,
         (pending, older): (&Pending, &Runs),
-        next: &mut u64,
+        numbers: &AtomicU64,
     ) -> io::Result<Made> {
         let mut content = Content::default();
         match scan.segment(segment, &mut |entry| content.add(entry, pending))? {
@@ -174,11 +179,10 @@ impl Workshop<'_> {
             let id = RunId {
                 kind,
                 level: 0,
-                number: *next,
+                number: numbers.fetch_add(1, Ordering::Relaxed),
                 from: segment.base,
                 to: segment.end(),
             };
-            *next += 1;
             let made = self.write(id, |writer| self.fill(writer, kind, &content))?;
             runs.extend(made.then_some(id));
         }
@@ -289,14 +293,18 @@ impl Workshop<'_> {
             // Gives the space back; what cannot be removed now goes at the next opening.
             let _ = self.backend.remove(&temporary(&id));
         }
-        written
+        let any = written?;
+        if any {
+            self.made.borrow_mut().push(id);
+        }
+        Ok(any)
     }
 
     fn go_on(&self) -> io::Result<()> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        Ok(())
+        (self.aside)()
     }
 }
 

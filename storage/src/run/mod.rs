@@ -8,10 +8,12 @@
 mod block;
 mod build;
 mod cache;
+mod choose;
 mod compact;
 mod file;
 mod filter;
 pub(crate) mod manifest;
+mod steps;
 mod write;
 
 use std::ops::RangeInclusive;
@@ -133,6 +135,10 @@ impl Runs {
 
     fn of(&self, kind: Kind) -> &[Arc<RunFile>] {
         &self.files[kind as usize]
+    }
+
+    fn ids(&self, kind: Kind) -> Vec<RunId> {
+        self.of(kind).iter().map(|run| run.id).collect()
     }
 
     /// Number of files, and their bytes.

@@ -12,7 +12,9 @@ mod redaction;
 mod runs;
 mod spy;
 mod state;
+mod threads;
 mod verify;
+mod watch;
 
 use std::sync::Arc;
 

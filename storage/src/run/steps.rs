@@ -1,0 +1,237 @@
+//! The steps of the compactor: what is in force before and after each.
+//!
+//! Every step makes new files, puts them in force with a new manifest, and only then removes what
+//! they replace. A crash in between leaves files that no manifest names; the next opening removes
+//! them.
+
+use std::cell::Cell;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::build::{Made, Pending, Workshop};
+use super::choose::{self, Stretch};
+use super::compact::Plan;
+use super::manifest::Manifest;
+use super::{Kind, RunFile, RunId, Runs};
+use crate::recovery::Scan;
+use crate::shared::Shared;
+
+/// After how many entries a long merge lets others go first.
+const BREATH: u32 = if cfg!(test) { 4 } else { 1024 };
+
+pub(super) struct Steps {
+    pub(super) shared: Arc<Shared>,
+    plan: Plan,
+    /// What is in force. Locked only while a new one is put in force.
+    manifest: Mutex<Manifest>,
+    /// Number of the next run; none is used twice, whatever became of its file.
+    numbers: AtomicU64,
+    /// Files of steps that failed so late that the manifest on the disk may name them.
+    doubtful: Mutex<Vec<RunId>>,
+    /// Set when the store closes.
+    pub(super) stopping: AtomicBool,
+}
+
+impl Steps {
+    pub(super) fn new(shared: Arc<Shared>, plan: Plan, manifest: Manifest) -> Self {
+        Steps {
+            shared,
+            plan,
+            numbers: AtomicU64::new(manifest.next),
+            manifest: Mutex::new(manifest),
+            doubtful: Mutex::default(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether nothing is to be done any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.stopping.load(Ordering::Acquire) || self.shared.poisoned().is_some()
+    }
+
+    /// Turns the oldest segment into runs, if the log has gone on behind it, and if merging keeps
+    /// up.
+    pub(super) fn sort(&self) -> io::Result<bool> {
+        let Some(segment) = self.shared.oldest_full_segment() else {
+            return Ok(false);
+        };
+        let runs = self.shared.runs();
+        if Kind::ALL
+            .into_iter()
+            .any(|kind| choose::in_debt(&runs.ids(kind), self.plan.width))
+        {
+            return Ok(false);
+        }
+        self.settle()?;
+        // Only this changes what the manifest says of the log.
+        let mut scan = Scan::after(&self.manifest.lock());
+        let (pending, older) = (self.shared.pending_redactions(), self.shared.runs());
+        let workshop = self.workshop(&|| Ok(()));
+        let made = workshop.sort(&segment, &mut scan, (&pending, &older), &self.numbers);
+        drop(older);
+        let done = made.and_then(|Made { runs, applied }| {
+            let change = |manifest: &mut Manifest| {
+                manifest.runs.extend(runs);
+                scan.note(manifest);
+                manifest.low_water = segment.end();
+            };
+            let show = |runs| self.shared.replace_segment(&segment, runs, applied);
+            self.put_in_force(change, show)
+        });
+        self.conclude(done, workshop)?;
+        // The manifest no longer needs it. If this fails, the next opening removes it.
+        let _ = self.shared.backend.remove(&segment.name);
+        Ok(true)
+    }
+
+    /// Merges runs of a level, if there are enough.
+    pub(super) fn merge(&self) -> io::Result<bool> {
+        self.merge_least(&|_, _| true)
+    }
+
+    /// Merges the smallest runs that `admits` says may be merged, if there are enough of them.
+    fn merge_least(&self, admits: &dyn Fn(&RunId, u8) -> bool) -> io::Result<bool> {
+        // In this order: a redaction that these runs have and that is not pending is applied.
+        let runs = self.shared.runs();
+        let pending = self.shared.pending_redactions();
+        let found = Kind::ALL.into_iter().filter_map(|kind| {
+            let stretch = choose::mergeable(&runs.ids(kind), self.plan.width)?;
+            Some((kind, stretch))
+        });
+        let found = found.chain(due(&runs, &pending));
+        let found = found.filter(|(kind, stretch)| {
+            let oldest = &runs.of(*kind)[stretch.at.start];
+            admits(&oldest.id, stretch.level)
+        });
+        let Some((kind, stretch)) = found.min_by_key(|(_, stretch)| stretch.level) else {
+            return Ok(false);
+        };
+        let old = runs.of(kind)[stretch.at.clone()].to_vec();
+        drop(runs);
+        self.merge_stretch(old, &stretch, &pending)?;
+        Ok(true)
+    }
+
+    fn merge_stretch(
+        &self,
+        old: Vec<Arc<RunFile>>,
+        stretch: &Stretch,
+        pending: &Pending,
+    ) -> io::Result<()> {
+        self.settle()?;
+        let ids: Vec<RunId> = old.iter().map(|run| run.id).collect();
+        // Meanwhile segments become runs, and small merges must not wait for a large one: they go
+        // in between. They are of a lower level, so this does not go deep; and of other runs.
+        let left = Cell::new(BREATH);
+        let aside = || {
+            left.set(left.get().checked_sub(1).unwrap_or(BREATH));
+            if left.get() > 0 || stretch.level == 0 {
+                return Ok(());
+            }
+            let others = |oldest: &RunId, level| {
+                let mut newest = ids.iter().rev();
+                let newest = newest.find(|newest| newest.kind == oldest.kind);
+                level < stretch.level && newest.is_none_or(|newest| oldest.from >= newest.to)
+            };
+            while self.merge_least(&others)? {}
+            Ok(())
+        };
+        let workshop = self.workshop(&aside);
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let made = workshop.merge(&old, stretch.at.start == 0, pending, number);
+        drop(old);
+        let done = made.and_then(|Made { runs, applied }| {
+            let change = |manifest: &mut Manifest| {
+                manifest.runs.retain(|run| !ids.contains(run));
+                manifest.runs.extend(runs);
+            };
+            let show = |runs| self.shared.replace_runs(runs, applied);
+            self.put_in_force(change, show)
+        });
+        self.conclude(done, workshop)?;
+        for run in ids {
+            let _ = self.shared.backend.remove(&run.name());
+        }
+        Ok(())
+    }
+
+    fn workshop<'a>(&'a self, aside: &'a dyn Fn() -> io::Result<()>) -> Workshop<'a> {
+        Workshop {
+            backend: &*self.shared.backend,
+            store_id: self.plan.store_id,
+            block: self.plan.block,
+            stopping: &self.stopping,
+            aside,
+            made: Default::default(),
+        }
+    }
+
+    /// Puts a changed manifest in force, and lets readers see its runs with `show`.
+    fn put_in_force(
+        &self,
+        change: impl FnOnce(&mut Manifest),
+        show: impl FnOnce(Runs),
+    ) -> io::Result<()> {
+        let backend = &*self.shared.backend;
+        let mut manifest = self.manifest.lock();
+        let mut next = manifest.clone();
+        change(&mut next);
+        next.runs.sort_by_key(|run| (run.kind as u8, run.from));
+        next.next = self.numbers.load(Ordering::Relaxed);
+        // The names of the new files must be certain before the manifest has them.
+        backend.sync_dir()?;
+        let opened = self.shared.runs().with(backend, &next, self.plan.store_id);
+        let runs = opened.map_err(|error| io::Error::other(error.to_string()))?;
+        next.write(backend, self.plan.store_id)?;
+        *manifest = next;
+        show(runs);
+        Ok(())
+    }
+
+    /// Ends a step: if it failed, its files go, so that no number of failures fills the disk.
+    fn conclude(&self, done: io::Result<()>, workshop: Workshop<'_>) -> io::Result<()> {
+        if done.is_err() {
+            let backend = &*self.shared.backend;
+            let found = {
+                let manifest = self.manifest.lock();
+                let found = Manifest::read(backend, self.plan.store_id);
+                found.is_ok_and(|found| found.unwrap_or_default() == *manifest)
+            };
+            for run in workshop.made.into_inner() {
+                if found {
+                    let _ = backend.remove(&run.name());
+                } else {
+                    self.doubtful.lock().push(run);
+                }
+            }
+        }
+        done
+    }
+
+    /// Makes it certain which manifest is on the disk, and removes files that it does not name.
+    fn settle(&self) -> io::Result<()> {
+        let mut doubtful = self.doubtful.lock();
+        if doubtful.is_empty() {
+            return Ok(());
+        }
+        let backend = &*self.shared.backend;
+        self.manifest.lock().write(backend, self.plan.store_id)?;
+        for run in doubtful.drain(..) {
+            let _ = backend.remove(&run.name());
+        }
+        Ok(())
+    }
+}
+
+/// The redactions' runs, if half of what they have is applied.
+fn due(runs: &Runs, pending: &Pending) -> Option<(Kind, Stretch)> {
+    let redactions = runs.of(Kind::Redactions);
+    let entries: u64 = redactions.iter().map(|run| run.entries).sum();
+    let wanted = entries > 0 && pending.len() as u64 * 2 <= entries;
+    let level = redactions.iter().map(|run| run.id.level).max()?;
+    let at = 0..redactions.len();
+    wanted.then_some((Kind::Redactions, Stretch { at, level }))
+}

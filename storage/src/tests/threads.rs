@@ -1,0 +1,184 @@
+//! The compactor's two threads.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::watch::{Act, Guard, Watched, thread};
+use super::*;
+use crate::backend::Backend;
+
+/// As [`small_runs`], with its threads.
+fn options() -> Options {
+    Options {
+        background: true,
+        ..small_runs()
+    }
+}
+
+fn open_watched(disk: &SimDisk, options: Options, guard: Arc<Guard>) -> Opened {
+    let disk = disk.clone();
+    Store::open_with(Arc::new(Watched { disk, guard }), options, &mut |_| {}).unwrap()
+}
+
+/// Waits until something holds; fails if it takes long.
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(30), "{what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_merge_that_takes_long_holds_up_no_segment_until_there_are_too_many_runs() {
+    let held = Arc::new(AtomicBool::new(true));
+    let guard = {
+        let held = held.clone();
+        Arc::new(move |act, _: &str| {
+            while act == Act::Create && thread() == "storage-merge" && held.load(SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(())
+        })
+    };
+    let disk = SimDisk::new(3);
+    let options = options();
+    let mut opened = open_watched(&disk, options, guard);
+    let mut log = Vec::new();
+    // With a merge width of 2 the first merge begins with the second segment, and there may be
+    // up to 4 runs of a kind.
+    while opened.reader.stats().segments + opened.reader.stats().runs / 4 < 4 {
+        commit(&mut opened, &mut log, 3);
+        wait_until("sorted", || opened.reader.stats().waiting_segments == 0);
+    }
+    let waiting = |opened: &Opened| opened.reader.stats().waiting_segments;
+    while waiting(&opened) < 2 {
+        commit(&mut opened, &mut log, 3);
+    }
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(waiting(&opened), 2, "too many runs: they wait");
+    assert_eq!(entries(&opened), log);
+    held.store(false, SeqCst);
+    wait_until("all is made up for", || waiting(&opened) == 0);
+    assert_eq!(opened.reader.run_failure(), None);
+    assert_eq!(entries(&opened), log);
+}
+
+#[test]
+fn small_merges_go_on_while_a_large_one_is_made() {
+    let acts = Arc::new(Mutex::new(Vec::new()));
+    let guard = {
+        let acts = acts.clone();
+        Arc::new(move |act, name: &str| {
+            if thread() == "storage-merge" {
+                match act {
+                    Act::Read => std::thread::sleep(Duration::from_micros(200)),
+                    Act::Create | Act::Rename if name.starts_with("run-") => {
+                        let name = name.trim_end_matches(".tmp").to_owned();
+                        acts.lock().unwrap().push((act, name));
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        })
+    };
+    let mut opened = open_watched(&SimDisk::new(3), options(), guard);
+    let mut log = Vec::new();
+    let nested = || {
+        let acts = acts.lock().unwrap();
+        acts.windows(2)
+            .any(|two| two[0].0 == Act::Create && two[1].0 == Act::Create)
+    };
+    wait_until("one merge within another", || {
+        commit(&mut opened, &mut log, 3);
+        nested()
+    });
+    assert_eq!(entries(&opened), log);
+    assert_eq!(opened.reader.run_failure(), None);
+}
+
+#[test]
+fn the_threads_yield_to_others() {
+    let nice = Arc::new(Mutex::new(Vec::new()));
+    let guard = {
+        let nice = nice.clone();
+        Arc::new(move |act, _: &str| {
+            if act == Act::Create && thread().starts_with("storage-") {
+                let id = Some(rustix::thread::gettid());
+                let own = rustix::process::getpriority_process(id).unwrap();
+                nice.lock().unwrap().push((thread(), own));
+            }
+            Ok(())
+        })
+    };
+    let mut opened = open_watched(&SimDisk::new(3), options(), guard);
+    let mut log = Vec::new();
+    let of = |name: &str| {
+        let seen = nice.lock().unwrap();
+        seen.iter().find(|seen| seen.0 == name).map(|seen| seen.1)
+    };
+    wait_until("both threads work", || {
+        commit(&mut opened, &mut log, 3);
+        of("storage-sort").is_some() && of("storage-merge").is_some()
+    });
+    let own = rustix::process::getpriority_process(None).unwrap();
+    assert_eq!(of("storage-prepare"), Some(own));
+    assert!(of("storage-sort").unwrap() > own);
+    assert!(of("storage-merge").unwrap() > of("storage-sort").unwrap());
+}
+
+#[test]
+fn failing_threads_lose_nothing_and_leave_no_files_behind() {
+    for (i, act) in [Act::Create, Act::Write, Act::Sync, Act::Rename]
+        .into_iter()
+        .enumerate()
+    {
+        let seed = i as u64;
+        let disk = SimDisk::new(seed);
+        let random = Mutex::new(Random(seed));
+        let failing = Arc::new(AtomicBool::new(true));
+        let guard = {
+            let failing = failing.clone();
+            Arc::new(move |done, _: &str| {
+                let name = thread();
+                let ours = name == "storage-sort" || name == "storage-merge";
+                if ours && done == act && failing.load(SeqCst) {
+                    // More often than not.
+                    if random.lock().unwrap().below(8) < 5 {
+                        return Err(io::Error::other("simulated I/O error"));
+                    }
+                }
+                Ok(())
+            })
+        };
+        let mut opened = open_watched(&disk, options(), guard);
+        let mut log = Vec::new();
+        for _ in 0..60 {
+            commit(&mut opened, &mut log, 3);
+            std::thread::sleep(Duration::from_micros(300));
+        }
+        assert!(opened.reader.stats().run_failures > 1, "{act:?}");
+        assert_eq!(entries(&opened), log, "{act:?}");
+        failing.store(false, SeqCst);
+        let waiting = |opened: &Opened| opened.reader.stats().waiting_segments;
+        wait_until("what failed is tried again by time", || {
+            waiting(&opened) == 0
+        });
+        assert_eq!(entries(&opened), log, "{act:?}");
+        check_syncs(&opened, &log);
+        let files = || -> usize {
+            let names = Backend::list(&disk).unwrap().into_iter();
+            names.filter(|name| name.starts_with("run-")).count()
+        };
+        wait_until("no file is left that is not in force", || {
+            files() == opened.reader.stats().runs
+        });
+        disk.power_cycle();
+        drop(opened);
+        let (opened, _) = open(&disk, small_runs()).unwrap();
+        assert_eq!(entries(&opened), log, "{act:?}");
+    }
+}

@@ -1,0 +1,117 @@
+//! A disk that says what is done to it, and by which thread, and may be made to wait or fail there.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::*;
+use crate::backend::{Backend, BackendFile, Lock};
+
+/// What is done to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Act {
+    Create,
+    Read,
+    Write,
+    Sync,
+    Rename,
+    Remove,
+}
+
+/// Called before each act with the file's name; an error is what the store gets for it.
+pub(super) type Guard = dyn Fn(Act, &str) -> io::Result<()> + Send + Sync;
+
+/// A simulated disk behind a guard.
+pub(super) struct Watched {
+    pub(super) disk: SimDisk,
+    pub(super) guard: Arc<Guard>,
+}
+
+struct WatchedFile {
+    file: Arc<dyn BackendFile>,
+    name: String,
+    guard: Arc<Guard>,
+}
+
+/// Name of the thread that this is called on.
+pub(super) fn thread() -> String {
+    let thread = std::thread::current();
+    thread.name().unwrap_or_default().to_owned()
+}
+
+impl Watched {
+    fn wrap(&self, name: &str, file: Arc<dyn BackendFile>) -> Arc<dyn BackendFile> {
+        Arc::new(WatchedFile {
+            file,
+            name: name.into(),
+            guard: self.guard.clone(),
+        })
+    }
+}
+
+impl Backend for Watched {
+    fn lock(&self) -> io::Result<Box<dyn Lock>> {
+        self.disk.lock()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn BackendFile>> {
+        (self.guard)(Act::Create, name)?;
+        Ok(self.wrap(name, self.disk.create(name)?))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn BackendFile>> {
+        Ok(self.wrap(name, self.disk.open(name)?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        (self.guard)(Act::Rename, to)?;
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        (self.guard)(Act::Remove, name)?;
+        self.disk.remove(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        (self.guard)(Act::Sync, "")?;
+        self.disk.sync_dir()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.disk.free_bytes()
+    }
+
+    fn fill_random(&self, buffer: &mut [u8]) -> io::Result<()> {
+        self.disk.fill_random(buffer)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.disk.path(name)
+    }
+}
+
+impl BackendFile for WatchedFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        (self.guard)(Act::Read, &self.name)?;
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        (self.guard)(Act::Write, &self.name)?;
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        (self.guard)(Act::Sync, &self.name)?;
+        self.file.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+}
