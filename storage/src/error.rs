@@ -67,6 +67,15 @@ pub enum AppendError {
     /// The disk's soft mark is reached: reads go on, appends are refused until space is freed.
     #[error("storage full: free disk space, or lower the retention")]
     Full,
+    /// As many full segments as [`Options::max_waiting_segments`] says wait to be turned into runs,
+    /// and that fails. It is tried again every second; reads go on.
+    ///
+    /// [`Options::max_waiting_segments`]: crate::Options::max_waiting_segments
+    #[error("storage behind: cannot turn the log into runs: {reason}")]
+    Behind {
+        /// Why the last attempt failed.
+        reason: String,
+    },
     /// An earlier write or sync failed; only a restart of the process ends this.
     #[error("storage stopped by an earlier failure: {reason}")]
     Poisoned {

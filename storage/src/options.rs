@@ -51,6 +51,11 @@ pub struct Options {
     /// How many sorted files of a size are merged into one, 2 to 64: fewer make reads faster, more
     /// make merging cheaper. Default: 8.
     pub merge_width: usize,
+    /// How many full segments may wait to be turned into runs, at least 1. Then the append that
+    /// needs another segment waits until one is done, or is refused if making runs fails
+    /// ([`AppendError::Behind`](crate::AppendError::Behind)): the waiting ones take memory, and
+    /// time of an opening. Default: 8.
+    pub max_waiting_segments: usize,
     /// How much of the runs is kept in memory for reads, in bytes. Default: 64 MiB.
     pub cache_bytes: usize,
     /// Prepare segments, sync at intervals and make runs on threads of their own. Without them the append
@@ -69,6 +74,7 @@ impl Default for Options {
             max_batch_bytes: 64 << 20,
             runs: false,
             merge_width: 8,
+            max_waiting_segments: 8,
             cache_bytes: 64 << 20,
             background: true,
         }
@@ -105,6 +111,9 @@ impl Options {
                 "merge_width is {}; it must be 2 to 64",
                 self.merge_width
             ));
+        }
+        if self.max_waiting_segments == 0 {
+            return Err("max_waiting_segments is 0; it must be at least 1".into());
         }
         if self.max_batch_bytes > 1 << 30 {
             return Err(format!(
@@ -169,6 +178,13 @@ mod tests {
                     ..default()
                 },
                 "merge_width",
+            ),
+            (
+                Options {
+                    max_waiting_segments: 0,
+                    ..default()
+                },
+                "max_waiting_segments",
             ),
             (
                 Options {

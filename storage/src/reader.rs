@@ -238,12 +238,12 @@ impl Reader {
     /// A snapshot of the counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let segments = self.shared.segments.read().len();
         let index = self.shared.index.read();
+        let segments = self.shared.segments.read().clone();
         let (durable, head) = (self.shared.durable(), self.head().0);
         self.shared
             .counters
-            .snapshot(segments, &index, durable, head)
+            .snapshot(&segments, &index, durable, head)
     }
 
     /// The files that a reader uses at this moment, as if it were in the middle of reading.

@@ -141,6 +141,11 @@ impl Shared {
         full.then(|| segments[0].clone())
     }
 
+    /// How many full segments wait to be turned into runs.
+    pub(crate) fn waiting_segments(&self) -> usize {
+        self.index.read().waiting()
+    }
+
     /// Puts `runs` in the place of the oldest segment: a reader sees the one or the other.
     pub(crate) fn replace_segment(&self, segment: &Segment, runs: Runs, applied: Vec<Applied>) {
         let mut index = self.index.write();

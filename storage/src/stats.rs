@@ -1,10 +1,12 @@
 //! Counters of a store, and its health.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::Position;
 use crate::index::Index;
+use crate::segment::Segment;
 
 /// Number of buckets in a [`Stats`] histogram.
 pub const BUCKETS: usize = 24;
@@ -48,6 +50,13 @@ pub struct Stats {
     ///
     /// [`Options::runs`]: crate::Options::runs
     pub waiting_segments: usize,
+    /// Bytes of these segments.
+    pub waiting_bytes: u64,
+    /// How often an append waited for one of them to be turned into runs.
+    pub waits: u64,
+    /// Bytes written to make and merge runs: with [`bytes`](Self::bytes), what the disk had to
+    /// write for what was committed.
+    pub merge_bytes: u64,
     /// Run files.
     pub runs: usize,
     /// Bytes of all run files.
@@ -69,6 +78,8 @@ pub(crate) struct Counters {
     bytes: AtomicU64,
     syncs: AtomicU64,
     run_failures: AtomicU64,
+    waits: AtomicU64,
+    merge_bytes: AtomicU64,
     batch_records: [AtomicU64; BUCKETS],
     commit_micros: [AtomicU64; BUCKETS],
 }
@@ -90,18 +101,27 @@ impl Counters {
         self.run_failures.fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn waited(&self) {
+        self.waits.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn merged(&self, bytes: u64) {
+        self.merge_bytes.fetch_add(bytes, Relaxed);
+    }
+
     pub(crate) fn synced(&self) {
         self.syncs.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn snapshot(
         &self,
-        segments: usize,
+        segments: &[Arc<Segment>],
         index: &Index,
         durable: u64,
         head: u64,
     ) -> Stats {
         let (runs, run_bytes) = index.runs().size();
+        let waiting = segments.iter().take(index.waiting());
         let load =
             |buckets: &[AtomicU64; BUCKETS]| std::array::from_fn(|i| buckets[i].load(Relaxed));
         Stats {
@@ -111,9 +131,12 @@ impl Counters {
             syncs: self.syncs.load(Relaxed),
             batch_records: load(&self.batch_records),
             commit_micros: load(&self.commit_micros),
-            segments,
+            segments: segments.len(),
             index_bytes: index.bytes(),
             waiting_segments: index.waiting(),
+            waiting_bytes: waiting.map(|segment| segment.size).sum(),
+            waits: self.waits.load(Relaxed),
+            merge_bytes: self.merge_bytes.load(Relaxed),
             runs,
             run_bytes,
             pending_redactions: index.redactions().len(),

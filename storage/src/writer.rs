@@ -92,11 +92,13 @@ impl Writer {
     }
 
     /// Adds a record to the batch under construction and says where it will be. No I/O; but at
-    /// the end of a segment it waits for the next one if that is not ready yet.
+    /// the end of a segment it waits for the next one if that is not ready yet, and while
+    /// [`Options::max_waiting_segments`] wait to be turned into runs.
     ///
     /// # Errors
     /// On any error the batch is as it was before. [`AppendError::Full`] passes when there is
-    /// space again, [`AppendError::BatchFull`] after a commit; [`AppendError::Poisoned`] does not
+    /// space again, [`AppendError::Behind`] when runs can be made again,
+    /// [`AppendError::BatchFull`] after a commit; [`AppendError::Poisoned`] does not
     /// pass; the others are the caller's mistakes.
     pub fn append(&mut self, draft: &Draft<'_>) -> Result<Position, AppendError> {
         self.check_seq(draft)?;
@@ -333,12 +335,27 @@ impl Writer {
 
     /// Seals the segment and goes on in the next one.
     fn roll(&mut self) -> Result<(), AppendError> {
+        self.keep_pace()?;
         let next = self.preparer.take().map_err(|error| self.refuse(error))?;
         self.batch.push_seal(&self.segment, self.place());
         self.segment = next;
         self.cursor = self.segment.first();
         self.preparer.order(self.segment.end());
         Ok(())
+    }
+
+    /// Waits while too many full segments wait to be turned into runs.
+    fn keep_pace(&self) -> Result<(), AppendError> {
+        let Some(compactor) = &self.compactor else {
+            return Ok(());
+        };
+        let admitted = compactor.admit(self.options.max_waiting_segments);
+        admitted.map_err(|reason| match self.shared.poisoned() {
+            Some(reason) => AppendError::Poisoned {
+                reason: reason.into(),
+            },
+            None => AppendError::Behind { reason },
+        })
     }
 
     fn refuse(&self, error: PrepareError) -> AppendError {

@@ -89,7 +89,10 @@ impl Index {
 
     /// Stretches that wait to be turned into runs.
     pub(crate) fn waiting(&self) -> usize {
-        self.stretches.len() - 1
+        match self.by_segment {
+            true => self.stretches.len() - 1,
+            false => 0,
+        }
     }
 
     /// Adds a record that is newer than all before it.

@@ -17,6 +17,7 @@ use crate::index::redactions::{Applied, Replacement, Target};
 use crate::record;
 use crate::recovery::{Entry, Scan, ScanEnd};
 use crate::segment::Segment;
+use crate::stats::Counters;
 
 /// The redactions that no merge has applied yet.
 pub(super) type Pending = HashMap<Target, Replacement>;
@@ -34,6 +35,7 @@ pub(super) struct Workshop<'a> {
     pub(super) store_id: [u8; 16],
     /// Size of a block in bytes.
     pub(super) block: usize,
+    pub(super) counters: &'a Counters,
     /// Set when the store closes.
     pub(super) stopping: &'a AtomicBool,
     /// What else is to be done before the next entry.
@@ -289,15 +291,16 @@ impl Workshop<'_> {
     ) -> io::Result<bool> {
         let mut writer = RunWriter::create(self.backend, id, self.store_id, self.block)?;
         let written = fill(&mut writer).and_then(|()| writer.finish());
-        if !matches!(written, Ok(true)) {
+        if matches!(written, Ok(0) | Err(_)) {
             // Gives the space back; what cannot be removed now goes at the next opening.
             let _ = self.backend.remove(&temporary(&id));
         }
-        let any = written?;
-        if any {
+        let bytes = written?;
+        if bytes > 0 {
             self.made.borrow_mut().push(id);
+            self.counters.merged(bytes);
         }
-        Ok(any)
+        Ok(bytes > 0)
     }
 
     fn go_on(&self) -> io::Result<()> {

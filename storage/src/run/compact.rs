@@ -79,7 +79,7 @@ impl Compactor {
         };
         if background {
             // Reads and commits go first. Sorting keeps the log short, so it goes before merging.
-            for (task, name, nice) in [
+            for (task, name, steps) in [
                 (Task::Sort, "storage-sort", 5),
                 (Task::Merge, "storage-merge", 10),
             ] {
@@ -87,7 +87,7 @@ impl Compactor {
                 let thread = std::thread::Builder::new()
                     .name(name.into())
                     .spawn(move || {
-                        yield_to_others(nice);
+                        yield_to_others(steps);
                         work.run(task);
                     })?;
                 compactor.threads.push(thread);
@@ -103,6 +103,28 @@ impl Compactor {
         } else {
             self.work.signal(Task::Sort);
         }
+    }
+
+    /// Waits until fewer than `max` full segments wait to become runs. The error says why that is
+    /// not to be expected.
+    pub(crate) fn admit(&self, max: usize) -> Result<(), String> {
+        let work = &*self.work;
+        let behind = || work.steps.shared.waiting_segments() >= max;
+        if self.threads.is_empty() && behind() {
+            work.work_off();
+        }
+        let mut signals = work.signals.lock();
+        let mut waits = false;
+        while behind() {
+            if let Some(reason) = work.obstacle(&signals) {
+                return Err(reason);
+            }
+            if !std::mem::replace(&mut waits, true) {
+                work.steps.shared.counters.waited();
+            }
+            work.changed.wait_for(&mut signals, RETRY);
+        }
+        Ok(())
     }
 }
 
@@ -121,11 +143,16 @@ impl Drop for Compactor {
 }
 
 /// Lowers the priority of this thread, if the system lets it: on Linux it is the thread's own.
-fn yield_to_others(nice: i32) {
+fn yield_to_others(steps: i32) {
     #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), nice);
+    {
+        let own = Some(rustix::thread::gettid());
+        if let Ok(nice) = rustix::process::getpriority_process(own) {
+            let _ = rustix::process::setpriority_process(own, nice + steps);
+        }
+    }
     #[cfg(not(target_os = "linux"))]
-    let _ = nice;
+    let _ = steps;
 }
 
 impl Work {
@@ -157,6 +184,14 @@ impl Work {
     fn signal(&self, task: Task) {
         self.signals.lock().due[task as usize] = true;
         self.changed.notify_all();
+    }
+
+    /// Why no segment will become runs for now.
+    fn obstacle(&self, signals: &Signals) -> Option<String> {
+        let [sort, merge] = &signals.failure;
+        let reason = sort.as_deref().or_else(|| self.steps.shared.poisoned());
+        let held_up = || merge.as_deref().filter(|_| self.steps.in_debt());
+        reason.or_else(held_up).map(str::to_owned)
     }
 
     /// Does one step of a task, and says whether there may be another.

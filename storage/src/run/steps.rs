@@ -58,11 +58,7 @@ impl Steps {
         let Some(segment) = self.shared.oldest_full_segment() else {
             return Ok(false);
         };
-        let runs = self.shared.runs();
-        if Kind::ALL
-            .into_iter()
-            .any(|kind| choose::in_debt(&runs.ids(kind), self.plan.width))
-        {
+        if self.in_debt() {
             return Ok(false);
         }
         self.settle()?;
@@ -85,6 +81,13 @@ impl Steps {
         // The manifest no longer needs it. If this fails, the next opening removes it.
         let _ = self.shared.backend.remove(&segment.name);
         Ok(true)
+    }
+
+    /// Whether no more runs are to be made before some were merged.
+    pub(super) fn in_debt(&self) -> bool {
+        let runs = self.shared.runs();
+        let mut kinds = Kind::ALL.into_iter();
+        kinds.any(|kind| choose::in_debt(&runs.ids(kind), self.plan.width))
     }
 
     /// Merges runs of a level, if there are enough.
@@ -163,6 +166,7 @@ impl Steps {
             backend: &*self.shared.backend,
             store_id: self.plan.store_id,
             block: self.plan.block,
+            counters: &self.shared.counters,
             stopping: &self.stopping,
             aside,
             made: Default::default(),

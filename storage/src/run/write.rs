@@ -102,11 +102,11 @@ impl<'a> RunWriter<'a> {
         Ok(())
     }
 
-    /// Completes the file and makes its content durable; its name is not yet. `false`: there is
-    /// no entry, and no file.
-    pub(super) fn finish(mut self) -> io::Result<bool> {
+    /// Completes the file and makes its content durable; its name is not yet. Returns its size, or
+    /// 0 if there is no entry, and no file.
+    pub(super) fn finish(mut self) -> io::Result<u64> {
         if self.entries == 0 {
-            return Ok(false);
+            return Ok(0);
         }
         self.end_block()?;
         self.end_index();
@@ -132,7 +132,7 @@ impl<'a> RunWriter<'a> {
         self.write()?;
         self.file.sync_data()?;
         self.backend.rename(&temporary(&self.id), &self.id.name())?;
-        Ok(true)
+        Ok(self.written)
     }
 }
 

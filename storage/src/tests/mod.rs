@@ -1,6 +1,7 @@
 //! Tests of the whole store, on the simulated disk unless they are about the real one.
 
 mod basic;
+mod behind;
 mod crash;
 mod damage;
 mod failure;

@@ -17,13 +17,13 @@ fn options() -> Options {
     }
 }
 
-fn open_watched(disk: &SimDisk, options: Options, guard: Arc<Guard>) -> Opened {
+pub(super) fn open_watched(disk: &SimDisk, options: Options, guard: Arc<Guard>) -> Opened {
     let disk = disk.clone();
     Store::open_with(Arc::new(Watched { disk, guard }), options, &mut |_| {}).unwrap()
 }
 
 /// Waits until something holds; fails if it takes long.
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < Duration::from_secs(30), "{what}");
@@ -154,7 +154,11 @@ fn failing_threads_lose_nothing_and_leave_no_files_behind() {
                 Ok(())
             })
         };
-        let mut opened = open_watched(&disk, options(), guard);
+        let options = Options {
+            max_waiting_segments: 1000,
+            ..options()
+        };
+        let mut opened = open_watched(&disk, options, guard);
         let mut log = Vec::new();
         for _ in 0..60 {
             commit(&mut opened, &mut log, 3);
