@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crossbeam::utils::CachePadded;
 use trunkline_proto::ErrorCode;
 
+mod store;
 mod text;
 pub(crate) use text::Exporter;
 

@@ -228,8 +228,8 @@ impl Reader {
         }
     }
 
-    /// Why the last attempt to make or merge runs failed, if one did since the store was opened.
-    /// It is tried again after a second, and whenever a segment is full.
+    /// Why the last attempt to make or merge runs failed, if it did. It is made again after a
+    /// second, and whenever a segment is full.
     #[must_use]
     pub fn run_failure(&self) -> Option<String> {
         self.shared.run_failure.lock().clone()

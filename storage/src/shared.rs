@@ -177,6 +177,11 @@ impl Shared {
         *self.run_failure.lock() = Some(reason);
     }
 
+    /// Notes that all the runs are made and merged that there are to be.
+    pub(crate) fn runs_settled(&self) {
+        *self.run_failure.lock() = None;
+    }
+
     /// The last visible sequence of a message timeline; 0 if it has no entry.
     pub(crate) fn last_seq(&self, timeline: TimelineId) -> Result<u64, ReadError> {
         let runs = {

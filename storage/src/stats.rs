@@ -42,8 +42,12 @@ pub struct Stats {
     /// Commits by duration, from [`commit`](crate::Writer::commit)'s call to its return: bucket
     /// `i` counts those below 2^`i` µs and in no lower bucket; the last counts all others.
     pub commit_micros: [u64; BUCKETS],
+    /// How long all commits took together, in µs.
+    pub commit_micros_sum: u64,
     /// Segment files of the log that hold records.
     pub segments: usize,
+    /// Bytes of these files.
+    pub segment_bytes: u64,
     /// Bytes of memory that the index takes.
     pub index_bytes: usize,
     /// Segments that are full and not yet turned into runs, if [`Options::runs`] says so.
@@ -63,7 +67,8 @@ pub struct Stats {
     pub run_bytes: u64,
     /// Redactions whose records are on the disk in their old form, too.
     pub pending_redactions: usize,
-    /// Failed attempts to make or merge runs ([`Reader::run_failure`](crate::Reader::run_failure)).
+    /// Failed attempts to make or merge runs, whatever came of later ones
+    /// ([`Reader::run_failure`](crate::Reader::run_failure)).
     pub run_failures: u64,
     /// End of what is known to be on disk, whatever the durability level.
     pub durable: Position,
@@ -82,6 +87,7 @@ pub(crate) struct Counters {
     merge_bytes: AtomicU64,
     batch_records: [AtomicU64; BUCKETS],
     commit_micros: [AtomicU64; BUCKETS],
+    commit_micros_sum: AtomicU64,
 }
 
 impl Counters {
@@ -91,6 +97,7 @@ impl Counters {
         self.records.fetch_add(records as u64, Relaxed);
         self.batch_records[bucket(records as u64)].fetch_add(1, Relaxed);
         self.commit_micros[bucket(micros)].fetch_add(1, Relaxed);
+        self.commit_micros_sum.fetch_add(micros, Relaxed);
     }
 
     pub(crate) fn wrote(&self, bytes: usize) {
@@ -131,7 +138,9 @@ impl Counters {
             syncs: self.syncs.load(Relaxed),
             batch_records: load(&self.batch_records),
             commit_micros: load(&self.commit_micros),
+            commit_micros_sum: self.commit_micros_sum.load(Relaxed),
             segments: segments.len(),
+            segment_bytes: segments.iter().map(|segment| segment.size).sum(),
             index_bytes: index.bytes(),
             waiting_segments: index.waiting(),
             waiting_bytes: waiting.map(|segment| segment.size).sum(),

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use trunkline_proto::frame::Opcode;
-use trunkline_tests::gateway::Gateway;
+use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::http;
 use trunkline_tests::wait;
 
@@ -169,5 +169,66 @@ fn who_vanishes_is_gone() {
         assert_eq!(bob.push_of("message")["text"], text);
         check_becomes(&gateway, "trunkline_connections", 1);
         check(&gateway, "trunkline_sessions", 1);
+    }
+}
+
+/// A write that fails is the end of writing, and no health check passes over it.
+#[test]
+fn a_failed_store_is_named_and_only_read() {
+    let mut gateway = Setup::default().size_errors().start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    alice.send("bob", "stored");
+    gateway.process().limit_files(Some(4096));
+    let lost = json!({"user": "bob", "text": "lost"});
+    assert_eq!(alice.refused("send", &lost), 115, "nobody can tell");
+    for (path, words) in [
+        ("/healthz", ["failed", "restart", "log-"]),
+        ("/readyz", ["failed", "cannot write", "log-"]),
+    ] {
+        let answer = http::get(gateway.control(), path);
+        assert_eq!(answer.status, 503, "{path}: {answer:?}");
+        let named = words.iter().all(|word| answer.body.contains(word));
+        assert!(named, "{path}: {answer:?}");
+    }
+    check(&gateway, "trunkline_store_writable", 0);
+    // Not even when the disk works again.
+    gateway.process().limit_files(None);
+    alice.refused("send", &lost);
+    let history = json!({"conversation": "u:alice:bob"});
+    assert_eq!(alice.done("history", &history)["last"], 1);
+    assert_eq!(http::get(gateway.control(), "/healthz").status, 503);
+    gateway.ask_to_stop();
+    let exit = gateway.ended();
+    assert_eq!(exit.status.code(), Some(1), "{exit:?}");
+    assert!(exit.stderr.contains("the store failed"), "{exit:?}");
+    gateway.start_again();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    assert_eq!(http::get(gateway.control(), "/readyz").status, 200);
+    // What was lost took no sequence that anybody saw.
+    assert_eq!(alice.send("bob", "again")["seq"], 2);
+}
+
+#[test]
+fn histograms_add_up() {
+    let gateway = Gateway::start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let sent = alice.send_all("bob", (0..100).map(|i| i.to_string())).len() as u64;
+    check(&gateway, "trunkline_store_batch_records_sum", sent);
+    let commits = gateway.metric("trunkline_store_commits_total") as u64;
+    for name in ["batch_records", "commit_seconds"] {
+        let name = format!("trunkline_store_{name}");
+        check(&gateway, &format!("{name}_count"), commits);
+        check(&gateway, &format!("{name}_bucket{{le=\"+Inf\"}}"), commits);
+    }
+    // Each took at least some microseconds, and all of them less than the test may.
+    let seconds = gateway.metric("trunkline_store_commit_seconds_sum");
+    assert!((1e-6..120.0).contains(&seconds), "{seconds}");
+    for name in ["segments", "bytes", "head_position", "durable_position"] {
+        let value = gateway.metric(&format!("trunkline_store_{name}"));
+        assert!(value >= 1.0, "{name}: {value}");
+    }
+    assert!(gateway.metric("trunkline_store_index_bytes") > 0.0);
+    for name in ["waiting_segments", "runs_failing", "run_failures_total"] {
+        check(&gateway, &format!("trunkline_store_{name}"), 0);
     }
 }

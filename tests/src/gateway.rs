@@ -17,7 +17,8 @@ use crate::process::{Exit, Process, program};
 pub struct Setup {
     flags: BTreeMap<String, String>,
     environment: Vec<(String, String)>,
-    descriptors: Option<u64>,
+    /// What a shell does before it becomes the program.
+    shell: Vec<String>,
 }
 
 impl Default for Setup {
@@ -46,7 +47,7 @@ impl Setup {
         Self {
             flags: BTreeMap::new(),
             environment: Vec::new(),
-            descriptors: None,
+            shell: Vec::new(),
         }
     }
 
@@ -74,22 +75,28 @@ impl Setup {
     /// With a descriptor limit, soft and hard.
     #[must_use]
     pub fn descriptors(mut self, limit: u64) -> Self {
-        self.descriptors = Some(limit);
+        self.shell.push(format!("ulimit -n {limit}"));
+        self
+    }
+
+    /// With file sizes over a limit as failed writes; else they are the end of a process.
+    #[must_use]
+    pub fn size_errors(mut self) -> Self {
+        self.shell.push("trap '' XFSZ".to_owned());
         self
     }
 
     /// The command line of a subcommand with these flags.
     pub fn command(&self, subcommand: &str) -> Command {
-        let mut command = match self.descriptors {
-            None => Command::new(program()),
-            // A limit is set by the process itself before it becomes the gateway; setting it
-            // between fork and exec from here would need unsafe code.
-            Some(limit) => {
-                let mut shell = Command::new("sh");
-                let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
-                shell.args(["-c", &script]).arg(program());
-                shell
-            }
+        let mut command = if self.shell.is_empty() {
+            Command::new(program())
+        } else {
+            // The process itself does it before it becomes the gateway; doing it between fork
+            // and exec from here would need unsafe code.
+            let script = self.shell.join(" && ") + " && exec \"$0\" \"$@\"";
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &script]).arg(program());
+            shell
         };
         for (name, _) in std::env::vars() {
             if name.starts_with("TRUNKLINE_") {

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::process::{Resource, Rlimit, prlimit};
 
 use crate::wait::{self, LIMIT};
 
@@ -110,6 +111,20 @@ impl Process {
     pub fn signal(&self, signal: Signal) {
         let id = Pid::from_raw(self.child.id().cast_signed());
         kill(id, signal).expect("the process is there");
+    }
+
+    /// Makes every write of it behind `bytes` of a file fail; `None` ends that.
+    ///
+    /// # Panics
+    /// It is not there.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed());
+        let hard = rustix::process::getrlimit(Resource::Fsize).maximum;
+        let limit = Rlimit {
+            current: bytes.or(hard),
+            maximum: hard,
+        };
+        prlimit(pid, Resource::Fsize, limit).expect("the process is there");
     }
 
     /// Waits until it ends.

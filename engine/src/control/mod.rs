@@ -2,6 +2,8 @@
 //!
 //! One thread with a runtime of its own, away from the message path.
 
+mod health;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,11 +12,11 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::sync::oneshot;
-use trunkline_storage::{Health, Reader};
+use trunkline_storage::Reader;
 
 use crate::metrics::{Exporter, Metrics};
 
@@ -100,30 +102,16 @@ async fn serve(
     }
 }
 
-/// Whether the process works: 503 once the store has failed.
 async fn healthz(State(shown): State<Shown>) -> impl IntoResponse {
-    match shown.store.health() {
-        Health::Poisoned { reason } => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("the store failed and takes nothing more until a restart: {reason}\n"),
-        ),
-        Health::Full => (StatusCode::OK, "the disk is full: reads only\n".into()),
-        Health::Ok => (StatusCode::OK, "ok\n".into()),
-    }
+    health::healthz(&shown.store.health(), shown.store.run_failure().as_deref())
 }
 
-/// Whether clients should be sent here: 503 while starting or stopping, and without a store
-/// that takes messages.
 async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
-    let (status, text) = match shown.store.health() {
-        _ if !shown.ready.load(Ordering::SeqCst) => {
-            (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n")
-        }
-        Health::Ok => (StatusCode::OK, "ready\n"),
-        Health::Full => (StatusCode::SERVICE_UNAVAILABLE, "the disk is full\n"),
-        Health::Poisoned { .. } => (StatusCode::SERVICE_UNAVAILABLE, "the store failed\n"),
-    };
-    (status, text)
+    health::readyz(
+        shown.ready.load(Ordering::SeqCst),
+        &shown.store.health(),
+        shown.store.run_failure().as_deref(),
+    )
 }
 
 async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {

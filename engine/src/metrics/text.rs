@@ -8,9 +8,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use trunkline_proto::ErrorCode;
-use trunkline_storage::{BUCKETS, Health, Reader, Stats};
+use trunkline_storage::Reader;
 
-use super::{CLOSES, Counter, Metrics, ShardMetrics};
+use super::{CLOSES, Counter, Metrics, ShardMetrics, store};
 
 /// Writes the text.
 #[derive(Clone)]
@@ -37,12 +37,12 @@ impl Exporter {
 }
 
 /// One family after the other, in a form short enough to read as a table.
-struct Families<'a, 'e>(&'a mut DescriptorEncoder<'e>);
+pub(super) struct Families<'a, 'e>(&'a mut DescriptorEncoder<'e>);
 
-type Written = Result<(), std::fmt::Error>;
+pub(super) type Written = Result<(), std::fmt::Error>;
 
 impl Families<'_, '_> {
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> Written {
+    pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) -> Written {
         let metric = ConstCounter::new(value);
         metric.encode(
             self.0
@@ -50,7 +50,7 @@ impl Families<'_, '_> {
         )
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: u64) -> Written {
+    pub(super) fn gauge(&mut self, name: &str, help: &str, value: u64) -> Written {
         let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
         metric.encode(
             self.0
@@ -72,31 +72,19 @@ impl Families<'_, '_> {
         Ok(())
     }
 
-    /// A histogram whose bucket N counts what is below 2^N.
-    fn powers(&mut self, name: &str, help: &str, buckets: &[u64; BUCKETS], unit: f64) -> Written {
-        let bound = |i: usize| {
-            if i + 1 == BUCKETS {
-                f64::MAX
-            } else {
-                (1u64 << i) as f64 * unit
-            }
-        };
-        let counts: Vec<_> = buckets
-            .iter()
-            .enumerate()
-            .map(|(i, &n)| (bound(i), n))
-            .collect();
-        // The sum is estimated by the middle of each bucket.
-        let sum = counts
-            .iter()
-            .enumerate()
-            .map(|(i, &(_, n))| 0.75 * (1u64 << i) as f64 * unit * n as f64)
-            .sum();
-        let count = buckets.iter().sum();
+    /// A histogram of buckets, each with its upper bound, and the sum of all that it counts.
+    pub(super) fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        buckets: &[(f64, u64)],
+        sum: f64,
+    ) -> Written {
+        let count = buckets.iter().map(|(_, n)| n).sum();
         let kind = prometheus_client::metrics::MetricType::Histogram;
         let mut family = self.0.encode_descriptor(name, help, None, kind)?;
         family
-            .encode_histogram::<prometheus_client::encoding::NoLabelSet>(sum, count, &counts, None)
+            .encode_histogram::<prometheus_client::encoding::NoLabelSet>(sum, count, buckets, None)
     }
 }
 
@@ -105,7 +93,7 @@ impl Collector for Exporter {
         let mut families = Families(&mut encoder);
         self.shards(&mut families)?;
         self.sequencer(&mut families)?;
-        self.storage(&mut families)?;
+        store::write(&self.store, &mut families)?;
         process(&mut families)
     }
 }
@@ -206,56 +194,6 @@ impl Exporter {
             "trunkline_conversations",
             "Conversations in memory",
             m.conversations.get(),
-        )
-    }
-
-    fn storage(&self, to: &mut Families<'_, '_>) -> Written {
-        let stats: Stats = self.store.stats();
-        to.counter(
-            "trunkline_store_commits",
-            "Batches committed",
-            stats.commits,
-        )?;
-        to.counter(
-            "trunkline_store_records",
-            "Records committed",
-            stats.records,
-        )?;
-        to.counter(
-            "trunkline_store_written_bytes",
-            "Bytes written to the log",
-            stats.bytes,
-        )?;
-        to.counter("trunkline_store_syncs", "Calls of fdatasync", stats.syncs)?;
-        to.gauge(
-            "trunkline_store_segments",
-            "Segment files",
-            stats.segments as u64,
-        )?;
-        to.gauge(
-            "trunkline_store_durable_position",
-            "End of what is durable",
-            stats.durable.0,
-        )?;
-        let healthy = u64::from(self.store.health() == Health::Ok);
-        to.gauge(
-            "trunkline_store_writable",
-            "1 while the store takes messages",
-            healthy,
-        )?;
-        let help = "Records per commit";
-        to.powers(
-            "trunkline_store_batch_records",
-            help,
-            &stats.batch_records,
-            1.0,
-        )?;
-        let help = "Time of a commit";
-        to.powers(
-            "trunkline_store_commit_seconds",
-            help,
-            &stats.commit_micros,
-            1e-6,
         )
     }
 }

@@ -215,6 +215,9 @@ impl Work {
         }
         let mut signals = self.signals.lock();
         signals.failure[task as usize] = failure;
+        if !again && signals.failure.iter().all(Option::is_none) {
+            self.steps.shared.runs_settled();
+        }
         if again {
             // More runs may be enough to merge; fewer may be few enough to make more.
             let other = match task {

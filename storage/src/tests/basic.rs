@@ -75,6 +75,8 @@ fn a_batch_is_what_readers_see() {
     let stats = opened.reader.stats();
     assert_eq!((stats.commits, stats.records, stats.bytes), (1, 59, bytes));
     assert_eq!(stats.durable, batch.end());
+    assert_eq!(stats.segment_bytes, stats.segments as u64 * 8192);
+    assert_eq!(stats.commit_micros.iter().sum::<u64>(), 1);
     assert_eq!(
         stats.syncs, stats.segments as u64,
         "one for each segment the batch is in"

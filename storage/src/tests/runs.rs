@@ -126,7 +126,7 @@ fn sequences_go_up_from_what_is_in_runs() {
 
 #[test]
 fn a_failure_while_making_runs_fails_no_commit_and_is_made_up_for() {
-    let (mut failed, mut stopped) = (0, 0);
+    let (mut failed, mut stopped, mut healed) = (0, 0, 0);
     for operation in [
         Operation::Sync,
         Operation::Write,
@@ -166,10 +166,10 @@ fn a_failure_while_making_runs_fails_no_commit_and_is_made_up_for() {
                 continue;
             }
             failed += stats.run_failures;
-            assert_eq!(
-                stats.run_failures > 0,
-                opened.reader.run_failure().is_some()
-            );
+            // A merge may be left to do when the next segment is full.
+            let pending = opened.reader.run_failure().is_some();
+            assert!(!pending || stats.run_failures > 0, "{context}");
+            healed += u64::from(!pending && stats.run_failures > 0);
             assert_eq!(stats.waiting_segments, 0, "{context}");
             assert_eq!(entries(&opened), log, "{context}");
             disk.power_cycle();
@@ -181,6 +181,7 @@ fn a_failure_while_making_runs_fails_no_commit_and_is_made_up_for() {
         }
     }
     assert!(failed > 40 && stopped > 10, "{failed} {stopped}");
+    assert!(healed > 20, "{healed} of {failed}");
 }
 
 #[test]

@@ -1,0 +1,105 @@
+//! The store's numbers in the text of /metrics.
+
+use trunkline_storage::{BUCKETS, Health, Reader};
+
+use super::text::{Families, Written};
+
+/// Writes what the store counts.
+pub(super) fn write(store: &Reader, to: &mut Families<'_, '_>) -> Written {
+    let stats = store.stats();
+    let counters = [
+        ("commits", "Batches committed", stats.commits),
+        ("records", "Records committed", stats.records),
+        ("written_bytes", "Bytes written to the log", stats.bytes),
+        ("syncs", "Calls of fdatasync", stats.syncs),
+        (
+            "run_failures",
+            "Failed attempts to make or merge runs",
+            stats.run_failures,
+        ),
+    ];
+    for (name, help, value) in counters {
+        to.counter(&format!("trunkline_store_{name}"), help, value)?;
+    }
+    let gauges = [
+        (
+            "bytes",
+            "Bytes of segment and run files",
+            stats.segment_bytes + stats.run_bytes,
+        ),
+        ("segments", "Segment files", stats.segments as u64),
+        (
+            "waiting_segments",
+            "Full segments not yet made into runs",
+            stats.waiting_segments as u64,
+        ),
+        ("runs", "Run files", stats.runs as u64),
+        ("run_bytes", "Bytes of run files", stats.run_bytes),
+        (
+            "index_bytes",
+            "Memory of the index of the log",
+            stats.index_bytes as u64,
+        ),
+        (
+            "durable_position",
+            "End of what is durable",
+            stats.durable.0,
+        ),
+        (
+            "head_position",
+            "Position of the last visible record",
+            stats.head.0,
+        ),
+        (
+            "writable",
+            "1 while the store takes messages",
+            u64::from(store.health() == Health::Ok),
+        ),
+        (
+            "runs_failing",
+            "1 while the last attempt to make or merge runs failed",
+            u64::from(store.run_failure().is_some()),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        to.gauge(&format!("trunkline_store_{name}"), help, value)?;
+    }
+    to.histogram(
+        "trunkline_store_batch_records",
+        "Records per commit",
+        // Of whole numbers those below 2^N are those up to 2^N - 1.
+        &buckets(&stats.batch_records, |power| power - 1.0),
+        stats.records as f64,
+    )?;
+    to.histogram(
+        "trunkline_store_commit_seconds",
+        "Time of a commit",
+        &buckets(&stats.commit_micros, |power| power / 1e6),
+        stats.commit_micros_sum as f64 / 1e6,
+    )
+}
+
+/// The store's buckets, of which each counts what is below a power of two, with their bounds.
+fn buckets(counts: &[u64; BUCKETS], bound: impl Fn(f64) -> f64) -> Vec<(f64, u64)> {
+    let bounds = (0..BUCKETS).map(|i| match i + 1 {
+        BUCKETS => f64::INFINITY,
+        _ => bound((1u64 << i) as f64),
+    });
+    bounds.zip(counts.iter().copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_bucket_has_no_bound() {
+        let mut counts = [0; BUCKETS];
+        (counts[0], counts[3], counts[BUCKETS - 1]) = (1, 2, 3);
+        let found = buckets(&counts, |power| power - 1.0);
+        assert_eq!(found[0], (0.0, 1));
+        assert_eq!(found[3], (7.0, 2));
+        assert_eq!(found[BUCKETS - 2], (4_194_303.0, 0));
+        assert_eq!(found[BUCKETS - 1], (f64::INFINITY, 3));
+    }
+}
