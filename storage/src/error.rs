@@ -18,6 +18,12 @@ pub enum OpenError {
         /// The folder.
         dir: PathBuf,
     },
+    /// Nobody made a store in the folder: only asked where none is to be made.
+    #[error("{}: there is no store in this folder", dir.display())]
+    NoStore {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// Data that was acknowledged, or that everything else hangs on, is damaged.
     #[error(
         "{}: damaged at offset {offset}: {reason}; nothing was changed. Restore this folder from a \

@@ -1,5 +1,7 @@
 //! The `identity` file: what makes this folder this store.
 
+use std::io;
+
 use crc32c::crc32c;
 
 use crate::StoreKey;
@@ -47,10 +49,17 @@ impl Identity {
         let read = backend
             .open(NAME)
             .and_then(|handle| handle.read_at(&mut bytes, 0))
-            .map_err(|source| OpenError::Io {
-                file: file.clone(),
-                action: "read",
-                source,
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::NotFound => OpenError::Corrupt {
+                    file: file.clone(),
+                    offset: 0,
+                    reason: "the file is missing".into(),
+                },
+                _ => OpenError::Io {
+                    file: file.clone(),
+                    action: "read",
+                    source,
+                },
             })?;
         let corrupt = |offset: usize, reason: &str| OpenError::Corrupt {
             file: file.clone(),

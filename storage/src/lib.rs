@@ -60,6 +60,7 @@ mod frame;
 mod id;
 mod identity;
 mod index;
+mod inspect;
 mod options;
 mod page;
 mod prepare;
@@ -74,12 +75,14 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod walk;
 mod window;
 mod writer;
 
 pub use batch::{Batch, Records};
 pub use error::{AppendError, CommitError, OpenError, ReadError};
 pub use id::{IdBuildHasher, IdHasher, StoreKey, TimelineId};
+pub use inspect::{FileInfo, Inspection, RunInfo, SegmentInfo};
 pub use options::{Durability, Options};
 pub use page::{Order, Page};
 pub use reader::{Place, Reader};

@@ -1,16 +1,16 @@
 //! Checking a whole store without changing it.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::backend::Backend;
-use crate::backend::file::FileBackend;
 use crate::error::{OpenError, ReadError};
 use crate::identity::Identity;
-use crate::recovery::{Scan, ScanEnd, io_error, tail};
+use crate::recovery::io_error;
 use crate::run::manifest::Manifest;
 use crate::run::{BlockCache, Kind, RunFile};
-use crate::segment::{self, Segment};
+use crate::walk::{self, Step};
 use crate::{Position, Store};
 
 /// What [`Store::verify`] found.
@@ -51,17 +51,10 @@ impl Store {
     /// damage in the log only the end of the log is looked at.
     ///
     /// # Errors
-    /// [`OpenError::Locked`] if the store is open, [`OpenError::Version`] for another format,
+    /// [`OpenError::NoStore`] if there is none, [`OpenError::Locked`] if it is open, [`OpenError::Version`] for another format,
     /// [`OpenError::Io`] for what the file system answered.
     pub fn verify(dir: &Path, progress: &mut Progress<'_>) -> Result<Verified, OpenError> {
-        // The backend would make a folder that is missing.
-        let backend = std::fs::read_dir(dir).and_then(|_| FileBackend::new(dir));
-        let backend = backend.map_err(|source| OpenError::Io {
-            file: dir.to_path_buf(),
-            action: "open the folder",
-            source,
-        })?;
-        Store::verify_with(&backend, progress)
+        Store::verify_with(&walk::folder(dir)?, progress)
     }
 
     /// As [`verify`](Self::verify), on any [`Backend`].
@@ -72,7 +65,7 @@ impl Store {
         backend: &dyn Backend,
         progress: &mut Progress<'_>,
     ) -> Result<Verified, OpenError> {
-        let _lock = Store::lock(backend)?;
+        let _lock = walk::claim(backend)?;
         let mut check = Check {
             backend,
             found: Verified::default(),
@@ -171,51 +164,18 @@ impl Check<'_> {
     }
 
     fn log(&mut self, manifest: &Manifest, store_id: [u8; 16]) -> Result<(), OpenError> {
-        let names = self.backend.list();
-        let names = names.map_err(io_error(self.backend, "", "list"))?;
-        let mut bases: Vec<u64> = names
-            .iter()
-            .filter_map(|name| segment::segment_base(name))
-            .filter(|&base| base >= manifest.low_water)
-            .collect();
-        bases.sort_unstable();
-        let mut segments = Vec::new();
-        for name in bases.into_iter().map(segment::segment_name) {
-            let opened = Segment::open(self.backend, &name, store_id);
-            // Without one of them the end of the log cannot be told.
-            let Some(segment) = self.note(opened)? else {
-                return Ok(());
-            };
-            segments.push(Arc::new(segment));
-        }
-        let mut scan = Scan::after(manifest);
-        let mut expected = manifest.low_water;
-        let mut read = 0;
-        let end = loop {
-            let Some(segment) = segments.get(read).filter(|next| next.base == expected) else {
-                let file = self.backend.path(&segment::segment_name(expected));
-                self.fault(file, 0, "the file is missing".into());
-                return Ok(());
-            };
-            let found = scan.segment(segment, &mut |_| ());
-            let found = found.map_err(io_error(self.backend, &segment.name, "read"))?;
-            read += 1;
-            self.found.files += 1;
-            self.found.bytes += segment.size;
-            (self.progress)(self.found.bytes, self.total);
-            expected = segment.end();
-            if let ScanEnd::Open(end) = found {
-                break end;
+        let (found, progress) = (&mut self.found, &mut self.progress);
+        let walked = walk::walk(self.backend, store_id, manifest, &mut |step| {
+            if let Step::Segment(segment) = step {
+                found.files += 1;
+                found.bytes += segment.size;
+                progress(found.bytes, self.total);
             }
-        };
-        self.found.records += scan.records;
-        let later = segments.split_off(read);
-        let survey = tail::survey(self.backend, &segments, &later, end);
-        if let Some(survey) = self.note(survey)?
-            && survey.finds_anything()
-        {
-            self.found.torn = Some(Position(end));
-        }
+            ControlFlow::Continue(())
+        })?;
+        self.found.records += walked.scan.records;
+        self.found.torn = walked.torn.map(Position);
+        self.found.faults.extend(walked.fault);
         Ok(())
     }
 }

@@ -144,6 +144,11 @@ impl RunFile {
         })
     }
 
+    /// Number of its entries.
+    pub(crate) fn entries(&self) -> u64 {
+        self.entries
+    }
+
     /// Whether the run may have entries of a timeline or key.
     pub(crate) fn may_have(&self, id: u128) -> Result<bool, ReadError> {
         let hash = filter::hash(id);

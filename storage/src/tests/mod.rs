@@ -7,6 +7,7 @@ mod damage;
 mod failure;
 mod files;
 mod format;
+mod inspect;
 mod keys;
 mod model;
 mod redaction;

@@ -1,0 +1,163 @@
+//! Going through a store that nobody has open, without changing it.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::backend::file::FileBackend;
+use crate::backend::{Backend, Lock};
+use crate::error::OpenError;
+use crate::recovery::{Entry, Scan, ScanEnd, io_error, tail};
+use crate::run::manifest::{self, Manifest};
+use crate::segment::{self, Segment};
+use crate::{Fault, Store, identity, run};
+
+/// The folder `dir`, which the real backend would make if it were missing.
+pub(crate) fn folder(dir: &Path) -> Result<FileBackend, OpenError> {
+    let backend = std::fs::read_dir(dir).and_then(|_| FileBackend::new(dir));
+    backend.map_err(|source| OpenError::Io {
+        file: dir.to_path_buf(),
+        action: "open the folder",
+        source,
+    })
+}
+
+/// Locks a folder that has a store, or what is left of one.
+pub(crate) fn claim(backend: &dyn Backend) -> Result<Box<dyn Lock>, OpenError> {
+    let names = backend.list().map_err(io_error(backend, "", "list"))?;
+    let ours = |name: &String| {
+        name.starts_with(identity::NAME)
+            || name == manifest::NAME
+            || run::is_run_name(name)
+            || segment::segment_base(name).is_some()
+    };
+    // Before the lock, whose file would be made.
+    if !names.iter().any(ours) {
+        return Err(OpenError::NoStore {
+            dir: backend.path(""),
+        });
+    }
+    Store::lock(backend)
+}
+
+/// What a walk comes across.
+pub(crate) enum Step<'a> {
+    Entry(Entry<'a>),
+    /// The end of a segment.
+    Segment(&'a Segment),
+}
+
+/// A log that was walked through.
+pub(crate) struct Walked {
+    /// Its segments, each with the end of its frames.
+    pub(crate) segments: Vec<(Arc<Segment>, u64)>,
+    /// Segments behind the end of the log.
+    pub(crate) later: Vec<Arc<Segment>>,
+    pub(crate) scan: Scan,
+    /// The end of the log, if something follows that was never acknowledged.
+    pub(crate) torn: Option<u64>,
+    /// The first damage; what is behind it was not looked at.
+    pub(crate) fault: Option<Fault>,
+}
+
+/// Reads the log from where `manifest` says that it begins, and gives each step to `each` until
+/// that says that it has enough: it then gets no more, and what is behind that segment is not
+/// looked at.
+///
+/// # Errors
+/// Damage is none; another version is, and what the file system answers.
+pub(crate) fn walk(
+    backend: &dyn Backend,
+    store_id: [u8; 16],
+    manifest: &Manifest,
+    each: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+) -> Result<Walked, OpenError> {
+    let mut walked = Walked {
+        segments: Vec::new(),
+        later: Vec::new(),
+        scan: Scan::after(manifest),
+        torn: None,
+        fault: None,
+    };
+    match walked.go(backend, store_id, manifest.low_water, each) {
+        Err(OpenError::Corrupt {
+            file,
+            offset,
+            reason,
+        }) => {
+            walked.fault = Some(Fault {
+                file,
+                offset,
+                reason,
+            });
+        }
+        went => went?,
+    }
+    Ok(walked)
+}
+
+impl Walked {
+    fn go(
+        &mut self,
+        backend: &dyn Backend,
+        store_id: [u8; 16],
+        mut base: u64,
+        each: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+    ) -> Result<(), OpenError> {
+        let mut flow = ControlFlow::Continue(());
+        let end = loop {
+            let segment = open(backend, base, store_id)?;
+            let scanned = self.scan.segment(&segment, &mut |entry| {
+                if flow.is_continue() {
+                    flow = each(Step::Entry(entry));
+                }
+            });
+            let scanned = scanned.map_err(io_error(backend, &segment.name, "read"))?;
+            if flow.is_continue() {
+                flow = each(Step::Segment(&segment));
+            }
+            base = segment.end();
+            match scanned {
+                ScanEnd::Sealed(end) => self.segments.push((segment, end)),
+                ScanEnd::Open(end) => {
+                    self.segments.push((segment, end));
+                    break end;
+                }
+            }
+            if flow.is_break() {
+                return Ok(());
+            }
+        };
+        if flow.is_break() {
+            return Ok(());
+        }
+        let names = backend.list().map_err(io_error(backend, "", "list"))?;
+        let later = names.iter().filter_map(|name| segment::segment_base(name));
+        let mut later: Vec<u64> = later.filter(|&later| later >= base).collect();
+        later.sort_unstable();
+        for base in later {
+            self.later.push(open(backend, base, store_id)?);
+        }
+        let segments: Vec<_> = self.segments.iter().map(|(s, _)| s.clone()).collect();
+        let survey = tail::survey(backend, &segments, &self.later, end)?;
+        self.torn = survey.finds_anything().then_some(end);
+        Ok(())
+    }
+}
+
+/// Opens the segment at `base`; that it is missing is damage.
+fn open(backend: &dyn Backend, base: u64, store_id: [u8; 16]) -> Result<Arc<Segment>, OpenError> {
+    let name = segment::segment_name(base);
+    match Segment::open(backend, &name, store_id) {
+        Ok(segment) => Ok(Arc::new(segment)),
+        Err(OpenError::Io { file, source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(OpenError::Corrupt {
+                file,
+                offset: 0,
+                reason: "the file is missing".into(),
+            })
+        }
+        Err(error) => Err(error),
+    }
+}
