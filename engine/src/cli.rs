@@ -1,4 +1,4 @@
-//! The command line: `trunkline serve`, `trunkline check-config`.
+//! The command line: `trunkline serve`, `trunkline check-config`, `trunkline store`.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, LogFormat, Settings};
 use crate::gateway::Gateway;
+use crate::store_command::StoreCommand;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -28,6 +29,9 @@ enum Command {
     Serve(Source),
     /// Print the resolved configuration, or say what is wrong with it and where
     CheckConfig(Source),
+    /// Look at, check or mend the store of a gateway that is not running
+    #[command(subcommand)]
+    Store(StoreCommand),
 }
 
 /// Every setting is also an environment variable (TRUNKLINE_...) and a key of the file; a flag
@@ -66,6 +70,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (source, serves) = match cli.command {
         Command::Serve(source) => (source, true),
         Command::CheckConfig(source) => (source, false),
+        Command::Store(command) => {
+            return command.run().unwrap_or_else(|error| report(&error, 1));
+        }
     };
     let config = match source.resolve() {
         Ok(config) => config,

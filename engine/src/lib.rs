@@ -23,3 +23,4 @@ mod reader;
 mod sequencer;
 mod session;
 mod shard;
+mod store_command;

@@ -22,5 +22,6 @@ mod order;
 mod receipts;
 mod slow_reader;
 mod startup;
+mod store_command;
 mod third_party;
 mod timeouts;

@@ -1,0 +1,69 @@
+//! `trunkline store`: tools for the store of a gateway that is not running.
+
+mod inspect;
+mod output;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use trunkline_storage::{Fault, OpenError};
+
+/// What can be done to a store.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Say what is in the folder: files, sizes, positions, room. Changes nothing
+    ///
+    /// Reads no more than a start of the gateway. Exit code 1 if damage was noticed on the way.
+    Inspect(inspect::Args),
+    /// Check every checksum and say what is damaged, in which file and where. Changes nothing
+    ///
+    /// Exit code 1 if anything is damaged. The unfinished end that a killed gateway leaves is no
+    /// damage: nobody was told that it is stored, and the next start cuts it off.
+    Verify(verify::Args),
+}
+
+/// Which store.
+#[derive(Debug, clap::Args)]
+struct Folder {
+    /// Folder of the store, as `trunkline serve` was given it
+    #[arg(long, env = "TRUNKLINE_DATA", value_name = "DIR")]
+    data: PathBuf,
+}
+
+impl StoreCommand {
+    /// Does it.
+    ///
+    /// # Errors
+    /// It cannot be done. Damage that was looked for is no error, but an exit code.
+    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Inspect(args) => inspect::run(args),
+            Self::Verify(args) => verify::run(args),
+        }
+    }
+}
+
+/// The exit code of a tool that found these.
+fn code(faults: &[Fault]) -> ExitCode {
+    if faults.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// The error in the words of who runs a tool.
+fn refused(error: OpenError) -> anyhow::Error {
+    match error {
+        OpenError::Locked { dir } => anyhow::anyhow!(
+            "{} is in use by a running gateway: stop it first (SIGTERM), for it changes the files \
+             all the time",
+            dir.display()
+        ),
+        OpenError::NoStore { .. } => {
+            anyhow::anyhow!("{error}; give --data the folder that `trunkline serve` was given")
+        }
+        error => error.into(),
+    }
+}
