@@ -287,6 +287,9 @@ fn open_store(config: &Config) -> anyhow::Result<Opened> {
         },
         runs: true,
         cache_bytes: config.store_cache,
+        segment_bytes: config.segment_bytes as u64,
+        reserve_bytes: config.store_reserve as u64,
+        max_record_bytes: config.max_record_bytes(),
         ..Options::default()
     };
     // What the gateway knows is in the store: nothing has to be replayed.

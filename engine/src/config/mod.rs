@@ -57,6 +57,10 @@ pub struct Config {
     pub message_life: Option<std::time::Duration>,
     /// Bytes of the store's files that are kept in memory.
     pub store_cache: usize,
+    /// Size of the store's log files.
+    pub segment_bytes: usize,
+    /// Bytes of the disk that messages leave free.
+    pub store_reserve: usize,
     /// Most conversations whose state is kept in memory.
     pub conversation_cache: usize,
     /// How log lines look.

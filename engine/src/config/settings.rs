@@ -41,7 +41,7 @@ pub struct Settings {
     /// Longest WebSocket message [default: 1MiB]
     #[arg(long, env = "TRUNKLINE_MESSAGE_BYTES", value_name = "SIZE")]
     pub message_bytes: Option<ByteSize>,
-    /// Longest text of a message [default: 64KiB]
+    /// Longest text of a message [default: 64KiB, or message-bytes if that is less]
     #[arg(long, env = "TRUNKLINE_TEXT_BYTES", value_name = "SIZE")]
     pub text_bytes: Option<ByteSize>,
     /// Longest idempotency key [default: 128B]
@@ -80,6 +80,12 @@ pub struct Settings {
     /// How much of the store's files is kept in memory [default: 64MiB]
     #[arg(long, env = "TRUNKLINE_STORE_CACHE", value_name = "SIZE")]
     pub store_cache: Option<ByteSize>,
+    /// Size of the store's log files; one must hold the longest message [default: 64MiB]
+    #[arg(long, env = "TRUNKLINE_SEGMENT_BYTES", value_name = "SIZE")]
+    pub segment_bytes: Option<ByteSize>,
+    /// Disk space that messages leave free for the store's upkeep; beyond it 116 [default: 256MiB]
+    #[arg(long, env = "TRUNKLINE_STORE_RESERVE", value_name = "SIZE")]
+    pub store_reserve: Option<ByteSize>,
     /// Most conversations whose state is kept in memory, about 100 bytes each [default: 500000]
     #[arg(long, env = "TRUNKLINE_CONVERSATION_CACHE", value_name = "N")]
     pub conversation_cache: Option<usize>,
@@ -135,9 +141,14 @@ impl Settings {
         };
         let dev_auth = self.dev_auth.or(file.dev_auth).unwrap_or(false);
         let delay = time(self.reconnect_delay, file.reconnect_delay, 30);
+        let message_bytes = size(self.message_bytes, file.message_bytes, 1 << 20);
         let limits = Limits {
-            message_bytes: size(self.message_bytes, file.message_bytes, 1 << 20),
-            text_bytes: size(self.text_bytes, file.text_bytes, 64 << 10),
+            message_bytes,
+            text_bytes: size(
+                self.text_bytes,
+                file.text_bytes,
+                message_bytes.min(64 << 10),
+            ),
             key_bytes: size(self.key_bytes, file.key_bytes, 128),
             page: 500,
             outbox_bytes: size(self.outbox_bytes, file.outbox_bytes, 1 << 20),
@@ -168,6 +179,8 @@ impl Settings {
             sync_life: life(self.sync_life, file.sync_life, Some(30 * DAY)),
             message_life: life(self.message_life, file.message_life, None),
             store_cache: size(self.store_cache, file.store_cache, 64 << 20),
+            segment_bytes: size(self.segment_bytes, file.segment_bytes, 64 << 20),
+            store_reserve: size(self.store_reserve, file.store_reserve, 256 << 20),
             conversation_cache: self
                 .conversation_cache
                 .or(file.conversation_cache)
@@ -245,6 +258,11 @@ impl Config {
         Ok(())
     }
 
+    /// The longest record: a message with everything around it.
+    pub(crate) fn max_record_bytes(&self) -> usize {
+        self.limits.message_bytes + (64 << 10)
+    }
+
     fn check_store(&self) -> Result<(), ConfigError> {
         let forever = std::time::Duration::MAX;
         let sync_life = self.sync_life.unwrap_or(forever);
@@ -266,8 +284,18 @@ impl Config {
                 return Err(value(setting, format!("at least {what}, or keep")));
             }
         }
-        if !(DAY / 24..=365 * DAY).contains(&self.idempotency_window) {
-            return Err(value("idempotency_window", "from 1h to 365d"));
+        let second = std::time::Duration::from_secs(1);
+        if !(second..=365 * DAY).contains(&self.idempotency_window) {
+            return Err(value("idempotency_window", "from 1s to 365d"));
+        }
+        let segment = self.segment_bytes;
+        if !segment.is_multiple_of(4_096) || segment > 1 << 30 {
+            return Err(value("segment_bytes", "a multiple of 4KiB up to 1GiB"));
+        }
+        let least = self.max_record_bytes() + (64 << 10);
+        if segment < least {
+            let problem = format!("at least {least}B: message_bytes and 128KiB");
+            return Err(value("segment_bytes", problem));
         }
         if self.conversation_cache < MIN_CONVERSATIONS {
             let problem = format!("at least {MIN_CONVERSATIONS}");
@@ -305,6 +333,8 @@ impl Config {
             sync_life: Some(Life(self.sync_life)),
             message_life: Some(Life(self.message_life)),
             store_cache: size(self.store_cache),
+            segment_bytes: size(self.segment_bytes),
+            store_reserve: size(self.store_reserve),
             conversation_cache: Some(self.conversation_cache),
             log_format: Some(self.log_format),
             log: Some(self.log.clone()),
