@@ -1,4 +1,4 @@
-//! The `identity` file: what makes this folder this store.
+//! The `identity` file and its copy: what makes this folder this store.
 
 use std::io;
 
@@ -10,6 +10,8 @@ use crate::error::OpenError;
 use crate::segment;
 
 pub(crate) const NAME: &str = "identity";
+/// A second file of the same bytes: without the key no timeline could be found.
+pub(crate) const COPY: &str = "identity.copy";
 const MAGIC: [u8; 8] = *b"TRKIDENT";
 const BYTES: usize = 64;
 
@@ -43,11 +45,11 @@ impl Identity {
         Ok(identity)
     }
 
-    pub(crate) fn read(backend: &dyn Backend) -> Result<Self, OpenError> {
-        let file = backend.path(NAME);
+    pub(crate) fn read(backend: &dyn Backend, name: &str) -> Result<Self, OpenError> {
+        let file = backend.path(name);
         let mut bytes = [0; BYTES + 1];
         let read = backend
-            .open(NAME)
+            .open(name)
             .and_then(|handle| handle.read_at(&mut bytes, 0))
             .map_err(|source| match source.kind() {
                 io::ErrorKind::NotFound => OpenError::Corrupt {
@@ -94,12 +96,32 @@ impl Identity {
         Ok(identity)
     }
 
-    pub(crate) fn write(&self, backend: &dyn Backend) -> Result<(), OpenError> {
-        backend::write_atomically(backend, NAME, &self.encode()).map_err(|source| OpenError::Io {
-            file: backend.path(NAME),
+    pub(crate) fn write(&self, backend: &dyn Backend, name: &str) -> Result<(), OpenError> {
+        backend::write_atomically(backend, name, &self.encode()).map_err(|source| OpenError::Io {
+            file: backend.path(name),
             action: "write",
             source,
         })
+    }
+
+    /// Sees to it that the copy is there and whole. Called when the store was read with this
+    /// identity, so it is the right one.
+    pub(crate) fn keep_copy(&self, backend: &dyn Backend) -> Result<(), OpenError> {
+        let mut bytes = [0; BYTES + 1];
+        let known = backend
+            .open(COPY)
+            .and_then(|file| file.read_at(&mut bytes, 0));
+        if matches!(known, Ok(BYTES)) && bytes[..BYTES] == self.encode() {
+            return Ok(());
+        }
+        match self.write(backend, COPY) {
+            // Opening must work with no byte free; a later one will find room.
+            Err(OpenError::Io { source, .. }) if backend::is_full(&source) => {
+                let _ = backend.remove(&format!("{COPY}.tmp"));
+                Ok(())
+            }
+            written => written,
+        }
     }
 
     fn encode(&self) -> [u8; BYTES] {

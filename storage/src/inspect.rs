@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::error::OpenError;
-use crate::identity::Identity;
+use crate::identity::{self, Identity};
 use crate::recovery::{Entry, io_error};
 use crate::run::manifest::Manifest;
 use crate::run::{self, BlockCache, Kind, RunFile, RunId};
@@ -113,7 +113,7 @@ impl Store {
     /// As [`inspect`](Self::inspect).
     pub fn inspect_with(backend: &dyn Backend) -> Result<Inspection, OpenError> {
         let _lock = walk::claim(backend)?;
-        let store_id = Identity::read(backend)?.store_id;
+        let store_id = Identity::read(backend, identity::NAME)?.store_id;
         let manifest = Manifest::read(backend, store_id)?.unwrap_or_default();
         let mut log_states = 0;
         let walked = walk::walk(backend, store_id, &manifest, &mut |step| {

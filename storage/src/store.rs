@@ -92,8 +92,11 @@ impl Store {
         let store_id = identity.store_id;
         let manifest = read_manifest(&*backend, store_id)?;
         let runs = Runs::open(&*backend, &manifest, store_id, options.cache_bytes)?;
-        remove_unknown_runs(&*backend, &manifest)?;
         let mut log = recovery::recover(&*backend, store_id, &manifest, options.runs, replay)?;
+        // Only now: a log that lacks its beginning means that the manifest is lost, and then these
+        // files are all that is left of it.
+        remove_unknown_runs(&*backend, &manifest)?;
+        identity.keep_copy(&*backend)?;
         log.report.created = created;
         let redactions = runs.redactions().map_err(unreadable)?;
         log.index.set_runs(runs, Vec::new());
@@ -205,11 +208,18 @@ fn remove_unknown_runs(backend: &dyn Backend, manifest: &Manifest) -> Result<(),
 }
 
 /// Removes what an interrupted creation of a file left behind.
-fn remove_temporaries(backend: &dyn Backend) -> Result<(), OpenError> {
+pub(crate) fn remove_temporaries(backend: &dyn Backend) -> Result<(), OpenError> {
     for name in backend.list().map_err(io_error(backend, "", "list"))? {
-        let ours = ["log-", "torn-", "run-", identity::NAME, manifest::NAME]
-            .iter()
-            .any(|prefix| name.starts_with(prefix));
+        let ours = [
+            "log-",
+            "torn-",
+            "run-",
+            "damaged-",
+            identity::NAME,
+            manifest::NAME,
+        ]
+        .iter()
+        .any(|prefix| name.starts_with(prefix));
         if ours && name.ends_with(".tmp") {
             backend
                 .remove(&name)
@@ -226,21 +236,13 @@ fn remove_temporaries(backend: &dyn Backend) -> Result<(), OpenError> {
 fn identify(backend: &Arc<dyn Backend>, size: u64) -> Result<(Identity, bool), OpenError> {
     let names = backend.list().map_err(io_error(&**backend, "", "list"))?;
     if names.iter().any(|name| name == identity::NAME) {
-        return Ok((Identity::read(&**backend)?, false));
+        return Ok((Identity::read(&**backend, identity::NAME)?, false));
     }
-    for name in names
-        .iter()
-        .filter(|name| segment::segment_base(name).is_some())
-    {
-        let io = |action| io_error(&**backend, name, action);
-        if !is_unused(&**backend, name).map_err(io("read"))? {
-            return Err(OpenError::Corrupt {
-                file: backend.path(identity::NAME),
-                offset: 0,
-                reason: "the file is missing, though there is a log".into(),
-            });
-        }
-        backend.remove(name).map_err(io("remove"))?;
+    let unused = unused_segments(&**backend, &names)?;
+    for name in unused {
+        backend
+            .remove(name)
+            .map_err(io_error(&**backend, name, "remove"))?;
     }
     let identity = Identity::new(&**backend)?;
     let factory = SegmentFactory {
@@ -251,8 +253,39 @@ fn identify(backend: &Arc<dyn Backend>, size: u64) -> Result<(Identity, bool), O
     factory
         .create(0)
         .map_err(io_error(&**backend, &segment::segment_name(0), "create"))?;
-    identity.write(&**backend)?;
+    identity.write(&**backend, identity::NAME)?;
     Ok((identity, true))
+}
+
+/// The segments in a folder without an identity: of a store whose creation was interrupted.
+///
+/// # Errors
+/// [`OpenError::Corrupt`] if there is more than that: then the identity was lost.
+fn unused_segments<'a>(
+    backend: &dyn Backend,
+    names: &'a [String],
+) -> Result<Vec<&'a String>, OpenError> {
+    let lost = |what| OpenError::Corrupt {
+        file: backend.path(identity::NAME),
+        offset: 0,
+        reason: format!("the file is missing, though there is {what}"),
+    };
+    let mut unused = Vec::new();
+    for name in names {
+        if name == identity::COPY {
+            return Err(lost("a copy of it"));
+        }
+        if name == manifest::NAME || run::is_run_name(name) {
+            return Err(lost("a history"));
+        }
+        if segment::segment_base(name).is_some() {
+            if !is_unused(backend, name).map_err(io_error(backend, name, "read"))? {
+                return Err(lost("a log"));
+            }
+            unused.push(name);
+        }
+    }
+    Ok(unused)
 }
 
 /// Whether a segment file holds nothing behind its header.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::error::{OpenError, ReadError};
-use crate::identity::Identity;
+use crate::identity::{self, Identity};
 use crate::recovery::io_error;
 use crate::run::manifest::Manifest;
 use crate::run::{BlockCache, Kind, RunFile};
@@ -72,7 +72,7 @@ impl Store {
             total: total(backend)?,
             progress,
         };
-        let Some(identity) = check.note(Identity::read(backend))? else {
+        let Some(identity) = check.note(Identity::read(backend, identity::NAME))? else {
             return Ok(check.found);
         };
         let manifest = check.note(Manifest::read(backend, identity.store_id))?;
@@ -80,6 +80,7 @@ impl Store {
             return Ok(check.found);
         };
         check.found.files += 1 + usize::from(manifest.low_water > 0);
+        check.copy_of(&identity)?;
         check.runs(&manifest, identity.store_id)?;
         check.log(&manifest, identity.store_id)?;
         (check.progress)(check.total, check.total);
@@ -129,6 +130,22 @@ impl Check<'_> {
             offset,
             reason,
         });
+    }
+
+    /// Checks the copy of the identity. The next opening makes one that is missing.
+    fn copy_of(&mut self, identity: &Identity) -> Result<(), OpenError> {
+        let names = self.backend.list();
+        let names = names.map_err(io_error(self.backend, "", "list"))?;
+        if !names.iter().any(|name| name == identity::COPY) {
+            return Ok(());
+        }
+        self.found.files += 1;
+        let copy = self.note(Identity::read(self.backend, identity::COPY))?;
+        if copy.is_some_and(|copy| copy != *identity) {
+            let reason = "not a copy of the identity";
+            self.fault(self.backend.path(identity::COPY), 0, reason.into());
+        }
+        Ok(())
     }
 
     fn runs(&mut self, manifest: &Manifest, store_id: [u8; 16]) -> Result<(), OpenError> {

@@ -331,6 +331,46 @@ fn missing_files_are_named() {
 }
 
 #[test]
+fn the_identity_has_a_copy_that_every_opening_keeps_whole() {
+    let (disk, _) = closed(&TWO_SEGMENTS);
+    let identity = disk.contents("identity");
+    assert_eq!(disk.contents("identity.copy"), identity);
+    disk.flip("identity.copy", 300);
+    drop(open(&disk, small()).unwrap());
+    assert_eq!(disk.contents("identity.copy"), identity);
+    disk.remove("identity.copy").unwrap();
+    disk.set_capacity(0);
+    drop(open(&disk, small()).unwrap());
+    assert_eq!(disk.contents("identity.copy"), None, "no space, no copy");
+    disk.set_capacity(u64::MAX);
+    drop(open(&disk, small()).unwrap());
+    assert_eq!(disk.contents("identity.copy"), identity);
+}
+
+#[test]
+fn what_is_left_of_a_store_is_not_taken_for_a_new_one() {
+    for left in [
+        "identity.copy",
+        "manifest",
+        "run-0000000000000000.tbl",
+        "log-0000000000000000.seg",
+    ] {
+        let (disk, _) = closed(&TWO_SEGMENTS);
+        for name in disk.list().unwrap().iter().filter(|name| *name != left) {
+            disk.remove(name).unwrap();
+        }
+        if disk.contents(left).is_none() {
+            disk.create(left).unwrap();
+        }
+        match open(&disk, small()).map(|_| ()) {
+            Err(OpenError::Corrupt { file, .. }) => assert!(file.ends_with("identity"), "{left}"),
+            other => panic!("{left}: {other:?}"),
+        }
+        assert_eq!(disk.list().unwrap(), [left]);
+    }
+}
+
+#[test]
 fn files_of_another_store_are_refused() {
     let (disk, _) = closed(&TWO_SEGMENTS);
     let other = SimDisk::new(8);

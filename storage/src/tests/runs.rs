@@ -259,7 +259,10 @@ fn a_missing_run_is_named() {
     for name in names(&disk, ".tbl").into_iter().chain(["manifest".into()]) {
         let disk = disk.fork(1);
         disk.remove(&name).unwrap();
-        match open(&disk, small_runs()).map(|_| ()) {
+        let files = disk.list().unwrap();
+        let opened = open(&disk, small_runs()).map(|_| ());
+        assert_eq!(disk.list().unwrap(), files, "without {name}");
+        match opened {
             // Without a manifest it is the log that lacks its beginning.
             Err(OpenError::Corrupt { file, .. }) => {
                 assert!(file.ends_with(&name) || name == "manifest", "{name}");
