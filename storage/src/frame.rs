@@ -26,6 +26,8 @@ pub(crate) enum FrameKind {
     Anchor,
     /// No content: the log goes on in the next segment.
     Seal,
+    /// Stands where a repair gave frames up, and reaches to the next one. Its payload is not read.
+    Hole,
 }
 
 impl FrameKind {
@@ -35,6 +37,7 @@ impl FrameKind {
             FrameKind::State => b'T',
             FrameKind::Anchor => b'A',
             FrameKind::Seal => b'S',
+            FrameKind::Hole => b'H',
         }
     }
 
@@ -44,6 +47,7 @@ impl FrameKind {
             b'T' => Some(FrameKind::State),
             b'A' => Some(FrameKind::Anchor),
             b'S' => Some(FrameKind::Seal),
+            b'H' => Some(FrameKind::Hole),
             _ => None,
         }
     }
@@ -148,15 +152,27 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 
 /// Appends a frame without content to `buffer`.
 pub(crate) fn push_mark(buffer: &mut Vec<u8>, kind: FrameKind, at: Place) {
+    buffer.extend_from_slice(&bare(kind, 0, at));
+}
+
+/// The frame that says that nothing is left of the log from `at` up to `end`: to be followed by
+/// zeros.
+pub(crate) fn hole(at: Place, end: u64) -> [u8; HEADER] {
+    let len = end - at.position - HEADER as u64;
+    bare(FrameKind::Hole, len as u32, at)
+}
+
+/// The header of a frame without content, of which `payload_len` bytes are not to be read.
+fn bare(kind: FrameKind, payload_len: u32, at: Place) -> [u8; HEADER] {
     let seed = seed(at.salt, at.position);
     let header = FrameHeader {
         kind,
-        payload_len: 0,
+        payload_len,
         distance: distance(at.position, at.durable),
         payload_crc: crc32c_append(seed, &[]),
         session: at.session,
     };
-    buffer.extend_from_slice(&header.encode(seed));
+    header.encode(seed)
 }
 
 /// Where, and by whom, a frame is written.
@@ -196,6 +212,13 @@ mod tests {
         assert_eq!(header.durable(4096), 4000);
         assert!(header.payload_is_whole(&[], seed(99, 4096)));
         assert_eq!(header.len(), HEADER);
+    }
+
+    #[test]
+    fn a_hole_reaches_to_its_end() {
+        let header = FrameHeader::decode(&hole(PLACE, 8000), seed(99, 4096)).unwrap();
+        assert_eq!(header.kind, FrameKind::Hole);
+        assert_eq!(4096 + header.len(), 8000);
     }
 
     #[test]

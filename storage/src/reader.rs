@@ -403,7 +403,7 @@ fn state_in(kind: FrameKind, position: u64, payload: &[u8]) -> Option<&[u8]> {
     match kind {
         FrameKind::State => Some(record::decode_state(payload)?.value),
         FrameKind::Record => record::decode_payload(position, payload)?.state,
-        FrameKind::Anchor | FrameKind::Seal => None,
+        FrameKind::Anchor | FrameKind::Seal | FrameKind::Hole => None,
     }
 }
 
@@ -412,6 +412,6 @@ fn decodes(kind: FrameKind, payload: &[u8]) -> bool {
     match kind {
         FrameKind::Record => record::decode_payload(0, payload).is_some(),
         FrameKind::State => record::decode_state(payload).is_some(),
-        FrameKind::Anchor | FrameKind::Seal => false,
+        FrameKind::Anchor | FrameKind::Seal | FrameKind::Hole => false,
     }
 }

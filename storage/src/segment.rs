@@ -18,7 +18,7 @@ pub(crate) const VERSION: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"TRKLOG\r\n";
 /// Bytes of the header that mean something; the last four are the checksum of the rest.
-const HEADER_USED: usize = 64;
+pub(crate) const HEADER_USED: usize = 64;
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// A segment file, open.
@@ -124,22 +124,24 @@ pub(crate) fn segment_base(name: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
+/// What the header of a segment says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct SegmentHeader {
-    base: u64,
-    size: u64,
-    salt: u64,
-    store_id: [u8; 16],
+pub(crate) struct SegmentHeader {
+    pub(crate) base: u64,
+    pub(crate) size: u64,
+    pub(crate) salt: u64,
+    pub(crate) store_id: [u8; 16],
 }
 
+/// Why bytes are no header.
 #[derive(Debug, PartialEq, Eq)]
-enum HeaderFault {
+pub(crate) enum HeaderFault {
     Damaged,
     Version(u32),
 }
 
 impl SegmentHeader {
-    fn encode(&self) -> [u8; HEADER_USED] {
+    pub(crate) fn encode(&self) -> [u8; HEADER_USED] {
         let mut bytes = [0; HEADER_USED];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -152,7 +154,7 @@ impl SegmentHeader {
         bytes
     }
 
-    fn decode(bytes: &[u8; HEADER_USED]) -> Result<Self, HeaderFault> {
+    pub(crate) fn decode(bytes: &[u8; HEADER_USED]) -> Result<Self, HeaderFault> {
         let u32_at = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
@@ -173,7 +175,7 @@ impl SegmentHeader {
         })
     }
 
-    fn into_segment(self, file: Arc<dyn BackendFile>) -> Segment {
+    pub(crate) fn into_segment(self, file: Arc<dyn BackendFile>) -> Segment {
         Segment {
             base: self.base,
             size: self.size,

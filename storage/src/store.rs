@@ -289,7 +289,7 @@ fn unused_segments<'a>(
 }
 
 /// Whether a segment file holds nothing behind its header.
-fn is_unused(backend: &dyn Backend, name: &str) -> io::Result<bool> {
+pub(crate) fn is_unused(backend: &dyn Backend, name: &str) -> io::Result<bool> {
     let file = backend.open(name)?;
     let mut buffer = vec![0; 1 << 20];
     let mut at = HEADER_BYTES;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::frame::{self, FrameHeader};
+use crate::frame::{self, FrameHeader, FrameKind};
 use crate::segment::Segment;
 
 /// How much is read at once by default: a run of short records, or most single ones.
@@ -69,7 +69,7 @@ impl Window {
     }
 
     /// The whole frame at `position`: its header and payload, both checked. `None` if what is
-    /// there is not a valid frame of this segment and place.
+    /// there is not a valid frame of this segment and place. A hole has no payload to be read.
     pub(crate) fn frame(
         &mut self,
         segment: &Segment,
@@ -85,6 +85,9 @@ impl Window {
         };
         if header.len() > room {
             return Ok(None);
+        }
+        if header.kind == FrameKind::Hole {
+            return Ok(Some((header, &[])));
         }
         let bytes = self.load(segment, at, header.len())?;
         let payload = &bytes[frame::HEADER..][..header.payload_len as usize];

@@ -6,7 +6,7 @@
 //! and zeroed. What is before X may be in the page cache only, so it is written again and synced
 //! before anyone sees it.
 
-mod scan;
+pub(crate) mod scan;
 pub(crate) mod tail;
 
 use std::io;

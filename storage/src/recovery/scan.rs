@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::frame::{self, FrameKind};
+use crate::frame::{self, FrameHeader, FrameKind};
 use crate::record::{self, Record, State};
 use crate::run::manifest::Manifest;
 use crate::segment::Segment;
@@ -63,8 +63,17 @@ impl Scan {
         segment: &Segment,
         each: &mut dyn FnMut(Entry<'_>),
     ) -> io::Result<ScanEnd> {
+        self.segment_from(segment, segment.first(), each)
+    }
+
+    /// As [`segment`](Self::segment), from the frame at `position` on.
+    pub(crate) fn segment_from(
+        &mut self,
+        segment: &Segment,
+        mut position: u64,
+        each: &mut dyn FnMut(Entry<'_>),
+    ) -> io::Result<ScanEnd> {
         let mut window = Window::with_len(CHUNK_BYTES.min(segment.size as usize));
-        let mut position = segment.first();
         loop {
             let Some((header, payload)) = window.frame(segment, position)? else {
                 return Ok(ScanEnd::Open(position));
@@ -90,7 +99,7 @@ impl Scan {
                     each(Entry::State(position, state));
                     self.records_end = end;
                 }
-                FrameKind::Anchor | FrameKind::Seal => {}
+                FrameKind::Anchor | FrameKind::Seal | FrameKind::Hole => {}
             }
             self.session = Some(header.session);
             self.covered = self.covered.max(header.durable(position));
@@ -115,13 +124,30 @@ pub(crate) struct Leftover {
 /// Looks through `segment` from position `from`, at every place where a frame can begin, for
 /// frames that say that `cut` was durable.
 pub(crate) fn leftover(segment: &Segment, from: u64, cut: u64) -> io::Result<Leftover> {
+    let mut claim = None;
+    let end = search(segment, from, &mut |position, header| {
+        if claim.is_none() && header.durable(position) > cut {
+            claim = Some(position);
+        }
+        true
+    })?;
+    Ok(Leftover {
+        end,
+        is_zero: end == from,
+        claim,
+    })
+}
+
+/// Gives every frame that there is in `segment` from position `from` on to `each`, one that
+/// follows no other too, until it has enough. Returns where the last byte ends that is not zero.
+pub(crate) fn search(
+    segment: &Segment,
+    from: u64,
+    each: &mut dyn FnMut(u64, &FrameHeader) -> bool,
+) -> io::Result<u64> {
     let mut chunks = Window::with_len(CHUNK_BYTES.min(segment.size as usize));
     let mut frames = Window::default();
-    let mut found = Leftover {
-        end: from,
-        is_zero: true,
-        claim: None,
-    };
+    let mut end = from;
     let mut at = from;
     while at < segment.end() {
         let len = (segment.end() - at).min(CHUNK_BYTES as u64) as usize;
@@ -134,15 +160,15 @@ pub(crate) fn leftover(segment: &Segment, from: u64, cut: u64) -> io::Result<Lef
                 continue;
             }
             let position = at + (i * frame::ALIGN) as u64;
-            found.is_zero = false;
-            found.end = position + frame::ALIGN as u64;
-            if found.claim.is_none() && frame::may_begin(word) {
-                let frame = frames.frame(segment, position)?;
-                let claims = frame.is_some_and(|(header, _)| header.durable(position) > cut);
-                found.claim = claims.then_some(position);
+            end = position + frame::ALIGN as u64;
+            if frame::may_begin(word)
+                && let Some((header, _)) = frames.frame(segment, position)?
+                && !each(position, &header)
+            {
+                return Ok(end);
             }
         }
         at += len as u64;
     }
-    Ok(found)
+    Ok(end)
 }

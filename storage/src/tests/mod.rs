@@ -11,6 +11,7 @@ mod inspect;
 mod keys;
 mod model;
 mod redaction;
+mod repair;
 mod runs;
 mod spy;
 mod state;

@@ -1,0 +1,155 @@
+//! Files of a damaged store: read as far as they can be read, and set aside under other names.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::Work;
+use crate::backend::{self, Backend, BackendFile};
+use crate::error::OpenError;
+use crate::recovery::io_error;
+
+/// A disk does not return less than this.
+const SECTOR: u64 = 4096;
+
+impl Work<'_> {
+    pub(super) fn names(&self) -> Result<Vec<String>, OpenError> {
+        self.backend
+            .list()
+            .map_err(io_error(self.backend, "", "list"))
+    }
+
+    /// Renames a file that is damaged, so that another one can take its place. Returns the name
+    /// of the copy that it now is. In a dry run it only says it.
+    pub(super) fn set_aside(&mut self, name: &str, what: &str) -> Result<String, OpenError> {
+        let copy = copy_name(&self.names()?, what);
+        if !self.dry_run {
+            self.backend
+                .rename(name, &copy)
+                .and_then(|()| self.backend.sync_dir())
+                .map_err(io_error(self.backend, name, "rename"))?;
+        }
+        Ok(copy)
+    }
+
+    /// Copies a small file that is to be replaced in one step. Returns the name of the copy.
+    pub(super) fn keep_copy(&mut self, name: &str, what: &str) -> Result<String, OpenError> {
+        let copy = copy_name(&self.names()?, what);
+        if !self.dry_run {
+            let file = Readable::open(self.backend, name)?;
+            let mut bytes = vec![0; file.size as usize];
+            file.read_at(&mut bytes, 0)
+                .and_then(|_| backend::write_atomically(self.backend, &copy, &bytes))
+                .map_err(io_error(self.backend, &copy, "write"))?;
+        }
+        Ok(copy)
+    }
+}
+
+/// A name for a copy of `what` that no copy has yet.
+fn copy_name(names: &[String], what: &str) -> String {
+    (1..)
+        .map(|n| numbered(what, n))
+        .find(|name| !names.contains(name))
+        .unwrap_or_default()
+}
+
+/// The newest copy of `what`: that of a repair that was interrupted, if the file itself is missing.
+pub(super) fn newest_copy(names: &[String], what: &str) -> Option<String> {
+    (1..)
+        .map(|n| numbered(what, n))
+        .take_while(|name| names.contains(name))
+        .last()
+}
+
+fn numbered(what: &str, n: u64) -> String {
+    match n {
+        1 => format!("damaged-{what}.bak"),
+        n => format!("damaged-{what}-{n}.bak"),
+    }
+}
+
+/// A file that is only read, and never fails to be: zeros stand for sectors that the disk does not
+/// return, and for what is behind the end of the file, up to the size that it should have.
+pub(super) struct Readable {
+    file: Arc<dyn BackendFile>,
+    /// The size that the file has.
+    pub(super) size: u64,
+    /// Offsets of the sectors that the disk did not return.
+    unreadable: Mutex<BTreeSet<u64>>,
+}
+
+impl Readable {
+    pub(super) fn open(backend: &dyn Backend, name: &str) -> Result<Readable, OpenError> {
+        let file = backend
+            .open(name)
+            .map_err(io_error(backend, name, "open"))?;
+        let size = file.len().map_err(io_error(backend, name, "read"))?;
+        Ok(Readable {
+            file,
+            size,
+            unreadable: Mutex::default(),
+        })
+    }
+
+    /// Whether the disk did not return some of what was read.
+    pub(super) fn is_unreadable(&self) -> bool {
+        !self.unreadable.lock().is_empty()
+    }
+
+    /// Whether `[from, to)`, which was read, is there and was returned.
+    pub(super) fn is_known(&self, from: u64, to: u64) -> bool {
+        let first = from / SECTOR * SECTOR;
+        to <= self.size && self.unreadable.lock().range(first..to).next().is_none()
+    }
+
+    fn read_sector(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match self.file.read_at(buffer, offset) {
+            Ok(read) => buffer[read..].fill(0),
+            Err(error) if is_lost(&error) => {
+                buffer.fill(0);
+                self.unreadable.lock().insert(offset / SECTOR * SECTOR);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Whether the disk has lost what was to be read.
+fn is_lost(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+impl BackendFile for Readable {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self.file.read_at(buffer, offset) {
+            Ok(read) => buffer[read..].fill(0),
+            Err(error) if is_lost(&error) => {
+                let mut done = 0;
+                while done < buffer.len() {
+                    let at = offset + done as u64;
+                    let len = (SECTOR - at % SECTOR).min((buffer.len() - done) as u64) as usize;
+                    self.read_sector(&mut buffer[done..done + len], at)?;
+                    done += len;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(buffer.len())
+    }
+
+    fn write_all_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.size)
+    }
+}
