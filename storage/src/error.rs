@@ -152,10 +152,11 @@ pub enum CommitError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The position is older than anything kept. Not yet returned: nothing expires.
+    /// What followed the position has expired, or some of it
+    /// ([`Options::sync_life`](crate::Options::sync_life)).
     #[error("older than the oldest kept position {}", oldest.0)]
     Expired {
-        /// The oldest position a reader can start from.
+        /// The oldest position from which on everything is there.
         oldest: Position,
     },
     /// The position is after the head.

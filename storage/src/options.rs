@@ -56,6 +56,18 @@ pub struct Options {
     /// ([`AppendError::Behind`](crate::AppendError::Behind)): the waiting ones take memory, and
     /// time of an opening. Default: 8.
     pub max_waiting_segments: usize,
+    /// How long entries of sync timelines are kept, by the time of their records and of
+    /// [`Writer::tick`](crate::Writer::tick); `None`: for ever. Needs [`runs`](Self::runs), as the
+    /// two below: what expires is whole files, so an entry may be there for a thirtieth longer, and
+    /// for as long as its segment of the log is not full and nothing is appended. What is before
+    /// [`ReadError::Expired`](crate::ReadError::Expired) says is gone. Default: `None`.
+    pub sync_life: Option<Duration>,
+    /// How long records can be found by their [key](crate::Draft::key); at most `sync_life`.
+    /// Default: `None`.
+    pub key_life: Option<Duration>,
+    /// How long messages are kept; at least `sync_life`. Sequences go on from the last one that
+    /// expired. Default: `None`.
+    pub message_life: Option<Duration>,
     /// How much of the runs is kept in memory for reads, in bytes. Default: 64 MiB.
     pub cache_bytes: usize,
     /// Prepare segments, sync at intervals and make runs on threads of their own. Without them the append
@@ -75,6 +87,9 @@ impl Default for Options {
             runs: false,
             merge_width: 8,
             max_waiting_segments: 8,
+            sync_life: None,
+            key_life: None,
+            message_life: None,
             cache_bytes: 64 << 20,
             background: true,
         }
@@ -83,6 +98,9 @@ impl Default for Options {
 
 /// A shorter interval would be a busy loop.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Times are in milliseconds.
+const MIN_LIFE: Duration = Duration::from_millis(1);
 
 /// Room for the two marks that may follow the last record of a segment.
 pub(crate) const SEGMENT_OVERHEAD: u64 = segment::HEADER_BYTES + segment::END_RESERVE;
@@ -115,6 +133,7 @@ impl Options {
         if self.max_waiting_segments == 0 {
             return Err("max_waiting_segments is 0; it must be at least 1".into());
         }
+        self.check_lives()?;
         if self.max_batch_bytes > 1 << 30 {
             return Err(format!(
                 "max_batch_bytes is {}; at most 1 GiB",
@@ -126,6 +145,33 @@ impl Options {
                 "max_batch_bytes is {}; it must hold a record of max_record_bytes ({})",
                 self.max_batch_bytes, self.max_record_bytes
             ));
+        }
+        Ok(())
+    }
+
+    fn check_lives(&self) -> Result<(), String> {
+        let [message, sync, key] = [
+            ("message_life", self.message_life),
+            ("sync_life", self.sync_life),
+            ("key_life", self.key_life),
+        ];
+        for (name, life) in [message, sync, key] {
+            if life.is_some() && !self.runs {
+                return Err(format!("{name} needs runs: what expires is their files"));
+            }
+            if life.is_some_and(|life| life < MIN_LIFE) {
+                return Err(format!("{name} is under 1 ms"));
+            }
+        }
+        // What refers to messages must not outlive them.
+        for ((name, life), (shorter_name, shorter)) in [(message, sync), (sync, key)] {
+            if let (Some(life), Some(shorter)) = (life, shorter)
+                && life < shorter
+            {
+                return Err(format!(
+                    "{name} is {life:?}; it must not be shorter than {shorter_name} ({shorter:?})"
+                ));
+            }
         }
         Ok(())
     }
@@ -201,6 +247,51 @@ mod tests {
                 "max_batch_bytes",
             ),
         ];
+        check(&cases);
+    }
+
+    #[test]
+    fn impossible_lives_are_named() {
+        let default = Options::default;
+        let cases = [
+            (
+                Options {
+                    sync_life: Some(Duration::from_secs(1)),
+                    ..default()
+                },
+                "sync_life needs runs",
+            ),
+            (
+                Options {
+                    runs: true,
+                    key_life: Some(Duration::ZERO),
+                    ..default()
+                },
+                "key_life",
+            ),
+            (
+                Options {
+                    runs: true,
+                    message_life: Some(Duration::from_secs(1)),
+                    sync_life: Some(Duration::from_secs(2)),
+                    ..default()
+                },
+                "message_life",
+            ),
+            (
+                Options {
+                    runs: true,
+                    sync_life: Some(Duration::from_secs(1)),
+                    key_life: Some(Duration::from_secs(2)),
+                    ..default()
+                },
+                "sync_life",
+            ),
+        ];
+        check(&cases);
+    }
+
+    fn check(cases: &[(Options, &str)]) {
         for (options, named) in cases {
             let error = options.check().unwrap_err();
             assert!(error.starts_with(named), "{error}");

@@ -71,7 +71,7 @@ impl Reader {
     }
 
     /// Fills `page` with entries of a message timeline whose sequence is in `seqs`, at most
-    /// `limit` of them and at most what the page holds. `order` says which end stays when there
+    /// `limit` of them and at most what the page holds; those that expired are left out. `order` says which end stays when there
     /// are more ([`Page::more`]); the page is in ascending order either way. An unknown timeline
     /// is an empty one.
     ///
@@ -143,8 +143,9 @@ impl Reader {
     /// behind the head means the head.
     ///
     /// # Errors
-    /// [`ReadError::Future`] if `after` is behind the head; [`ReadError::Corrupt`] or
-    /// [`ReadError::Io`] for what the disk returned.
+    /// [`ReadError::Future`] if `after` is behind the head; [`ReadError::Expired`] if there was
+    /// something behind it that has expired; [`ReadError::Corrupt`] or [`ReadError::Io`] for what
+    /// the disk returned.
     pub fn sync(
         &self,
         timeline: TimelineId,
@@ -161,6 +162,12 @@ impl Reader {
         let mut positions = std::mem::take(&mut page.positions);
         let (view, hot_cut) =
             self.look(|index| index.sync(timeline, after, until, limit, &mut positions));
+        // The head can be before the floor: then all has expired, and nothing came since.
+        let oldest = Position(view.runs.sync_floor()).min(self.head());
+        if after < oldest {
+            page.positions = positions;
+            return Err(ReadError::Expired { oldest });
+        }
         let mut take = taker(page, limit);
         let in_runs = view.runs.sync(timeline, after.0, until.0, &mut take);
         drop(take);

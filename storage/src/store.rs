@@ -13,7 +13,7 @@ use crate::prepare::Preparer;
 use crate::record::Record;
 use crate::recovery::{self, RecoveryReport, io_error};
 use crate::run::manifest::{self, Manifest};
-use crate::run::{self, Compactor, Plan, Runs};
+use crate::run::{self, Compactor, Lives, Plan, Runs};
 use crate::segment::{self, HEADER_BYTES, SegmentFactory};
 use crate::shared::Shared;
 use crate::writer::{Tail, Writer};
@@ -140,6 +140,8 @@ impl Store {
             store_id,
             block: BLOCK_BYTES.min(options.segment_bytes as usize / 16),
             width: options.merge_width,
+            segment: options.segment_bytes,
+            lives: Lives::of(&options),
         };
         let compactor = options
             .runs
@@ -152,6 +154,7 @@ impl Store {
             session,
             records_end: log.records_end,
             covered: log.covered,
+            first_time: log.first_time,
         };
         Ok(Opened {
             writer: Writer::new(
@@ -217,6 +220,7 @@ pub(crate) fn remove_temporaries(backend: &dyn Backend) -> Result<(), OpenError>
             "damaged-",
             identity::NAME,
             manifest::NAME,
+            run::BALLAST,
         ]
         .iter()
         .any(|prefix| name.starts_with(prefix));

@@ -13,7 +13,7 @@ use crate::flush::Flusher;
 use crate::frame::{self, FrameKind, Place};
 use crate::prepare::{PrepareError, Preparer};
 use crate::record::{self, MAX_FANOUT, State};
-use crate::run::{Compactor, MAX_SEQ};
+use crate::run::{Compactor, Lives, MAX_SEQ};
 use crate::segment::Segment;
 use crate::shared::Shared;
 use crate::{Draft, Durability, IdBuildHasher, Options, Position, StoreKey, TimelineId};
@@ -44,6 +44,9 @@ pub struct Writer {
     /// End of the records written, and how far a frame on disk says that they are durable.
     records_end: u64,
     covered: u64,
+    /// Time of the first record in the segment, and how long it may be written to.
+    first_time: Option<u64>,
+    segment_life: Option<u64>,
     /// `Send`, but not `Sync`.
     _one: PhantomData<Cell<()>>,
 }
@@ -55,6 +58,7 @@ pub(crate) struct Tail {
     pub(crate) session: u32,
     pub(crate) records_end: u64,
     pub(crate) covered: u64,
+    pub(crate) first_time: Option<u64>,
 }
 
 impl Writer {
@@ -70,7 +74,6 @@ impl Writer {
             batch: pool.take(tail.cursor),
             pool,
             shared,
-            options,
             segment: tail.segment,
             cursor: tail.cursor,
             session: tail.session,
@@ -81,6 +84,9 @@ impl Writer {
             last_sync: Instant::now(),
             records_end: tail.records_end,
             covered: tail.covered,
+            first_time: tail.first_time,
+            segment_life: Lives::of(&options).segment(),
+            options,
             _one: PhantomData,
         }
     }
@@ -122,7 +128,11 @@ impl Writer {
         self.check_size(len)?;
         self.check_order(draft)?;
         let len = frame::frame_len(len);
+        if self.is_due(draft.time) {
+            self.roll()?;
+        }
         self.make_room(len)?;
+        self.first_time.get_or_insert(draft.time);
         if draft.seq != 0 {
             self.pending.insert(draft.timeline, draft.seq);
         }
@@ -241,6 +251,16 @@ impl Writer {
         Ok(())
     }
 
+    /// Tells the store the time, in milliseconds since the Unix epoch as in the records: what is
+    /// older than its life ([`Options::sync_life`]) is removed, on the store's threads if it has
+    /// any. Nothing else makes anything expire. Call it now and then, from a clock that does not
+    /// run ahead: what is gone does not come back.
+    pub fn tick(&mut self, now: u64) {
+        if let Some(compactor) = &self.compactor {
+            compactor.tick(now);
+        }
+    }
+
     fn check_poison(&self) -> Result<(), CommitError> {
         match self.shared.poisoned() {
             Some(reason) => Err(CommitError::Poisoned {
@@ -333,6 +353,14 @@ impl Writer {
         Err(error)
     }
 
+    /// Whether the segment was begun so long ago that its records would expire too late.
+    fn is_due(&self, time: u64) -> bool {
+        match (self.first_time, self.segment_life) {
+            (Some(first), Some(life)) => time >= first.saturating_add(life),
+            _ => false,
+        }
+    }
+
     /// Seals the segment and goes on in the next one.
     fn roll(&mut self) -> Result<(), AppendError> {
         self.keep_pace()?;
@@ -340,6 +368,7 @@ impl Writer {
         self.batch.push_seal(&self.segment, self.place());
         self.segment = next;
         self.cursor = self.segment.first();
+        self.first_time = None;
         self.preparer.order(self.segment.end());
         Ok(())
     }

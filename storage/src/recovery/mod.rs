@@ -64,6 +64,8 @@ pub(crate) struct Recovered {
     pub(crate) records_end: u64,
     /// How far a frame says that the log is durable.
     pub(crate) covered: u64,
+    /// Time of the first record in the last segment.
+    pub(crate) first_time: Option<u64>,
     pub(crate) last_session: Option<u32>,
     pub(crate) report: RecoveryReport,
 }
@@ -95,12 +97,15 @@ pub(crate) fn recover(
     let mut index = Index::new(manifest.low_water, by_segment);
     let mut scan = Scan::after(manifest);
     let mut ends = Vec::new();
+    let mut first_time;
     let end = loop {
         let segment = &segments[ends.len()];
         index.begin(segment.base);
+        first_time = None;
         let found = scan
             .segment(segment, &mut |entry| match entry {
                 Entry::Record(record) => {
+                    first_time.get_or_insert(record.time);
                     index.insert(record);
                     replay(record);
                 }
@@ -139,6 +144,7 @@ pub(crate) fn recover(
         end,
         records_end: scan.records_end,
         covered: scan.covered,
+        first_time,
         last_session: scan.session,
         report: RecoveryReport {
             created: false,

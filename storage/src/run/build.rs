@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::write::{RunWriter, temporary};
-use super::{Cursor, Key, Kind, RunFile, RunId, Runs, encode_reference, minor, u64_at};
+use super::{Cursor, Key, Kind, MAX_SEQ, RunFile, RunId, Runs, encode_reference, minor, u64_at};
 use super::{decode_replacement, encode_replacement};
 use crate::TimelineId;
 use crate::backend::Backend;
@@ -57,6 +57,7 @@ struct Content {
     states: Vec<(Key, u64, std::ops::Range<usize>)>,
     /// What the segment redacts, here or elsewhere.
     redactions: Vec<(Target, Replacement)>,
+    last_time: u64,
 }
 
 impl Content {
@@ -64,6 +65,7 @@ impl Content {
     fn add(&mut self, entry: Entry<'_>, redactions: &Pending) {
         match entry {
             Entry::Record(record) => {
+                self.last_time = self.last_time.max(record.time);
                 let position = record.position.0;
                 let key = (record.timeline.0, minor(record.seq, position));
                 let replacement = redactions.get(&(record.timeline, record.seq));
@@ -184,6 +186,7 @@ impl Workshop<'_> {
                 number: numbers.fetch_add(1, Ordering::Relaxed),
                 from: segment.base,
                 to: segment.end(),
+                last_time: content.last_time,
             };
             let made = self.write(id, |writer| self.fill(writer, kind, &content))?;
             runs.extend(made.then_some(id));
@@ -196,7 +199,7 @@ impl Workshop<'_> {
         let values = match kind {
             Kind::Messages => content.messages.as_slice(),
             Kind::States => &content.states,
-            Kind::Syncs | Kind::Keys | Kind::Redactions => &[],
+            Kind::Syncs | Kind::Keys | Kind::Redactions | Kind::Marks => &[],
         };
         for (key, _, value) in values {
             self.go_on()?;
@@ -205,7 +208,7 @@ impl Workshop<'_> {
         let references = match kind {
             Kind::Syncs => content.syncs.as_slice(),
             Kind::Keys => &content.keys,
-            Kind::Messages | Kind::States | Kind::Redactions => &[],
+            Kind::Messages | Kind::States | Kind::Redactions | Kind::Marks => &[],
         };
         for (key, reference) in references {
             self.go_on()?;
@@ -237,10 +240,11 @@ impl Workshop<'_> {
         let more = u8::from(runs.len() > 1);
         let id = RunId {
             kind: first.kind,
-            level: first.level.max(last.level) + more,
+            level: runs.iter().map(|run| run.id.level).max().unwrap_or(0) + more,
             number,
             from: first.from,
             to: last.to,
+            last_time: runs.iter().map(|run| run.id.last_time).max().unwrap_or(0),
         };
         let mut cursors = Vec::new();
         for run in runs {
@@ -278,6 +282,43 @@ impl Workshop<'_> {
                 }
             }
             Ok(())
+        })?;
+        made.runs.extend(any.then_some(id));
+        Ok(made)
+    }
+
+    /// Makes marks of a run of messages that is to be removed. Says also which of the `pending`
+    /// redactions have nothing to redact then.
+    pub(super) fn mark(&self, run: &RunFile, pending: &Pending, number: u64) -> io::Result<Made> {
+        let mut made = Made::default();
+        let id = RunId {
+            kind: Kind::Marks,
+            level: 0,
+            number,
+            ..run.id
+        };
+        let any = self.write(id, |writer| {
+            let mut last: Option<Key> = None;
+            let mut cursor = run.scan().map_err(as_io)?;
+            while let Some((key, _)) = cursor.entry().map_err(as_io)? {
+                self.go_on()?;
+                let target = (TimelineId(key.0), key.1);
+                if let Some(replacement) = pending.get(&target) {
+                    made.applied.push((target, replacement.position));
+                }
+                if let Some(last) = last.filter(|last| last.0 != key.0) {
+                    writer.add((last.0, 0), &last.1.to_le_bytes())?;
+                }
+                // Others are no entries of a timeline.
+                last = (key.1 <= MAX_SEQ)
+                    .then_some(key)
+                    .or(last.filter(|last| last.0 == key.0));
+                cursor.advance();
+            }
+            match last {
+                Some(last) => writer.add((last.0, 0), &last.1.to_le_bytes()),
+                None => Ok(()),
+            }
         })?;
         made.runs.extend(any.then_some(id));
         Ok(made)

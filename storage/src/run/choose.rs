@@ -4,6 +4,17 @@ use std::ops::Range;
 
 use super::RunId;
 
+/// How runs of a kind are merged.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rule {
+    /// How many of a level become one of the next.
+    pub(super) width: usize,
+    /// Runs of different windows of this length, in milliseconds, are not merged.
+    pub(super) window: Option<u64>,
+    /// What the time is, in milliseconds; 0 if nobody has told.
+    pub(super) now: u64,
+}
+
 /// Neighbouring runs of a kind that may become one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stretch {
@@ -13,28 +24,62 @@ pub(super) struct Stretch {
     pub(super) level: u8,
 }
 
-/// The stretches of a kind's runs, from the newest to the oldest.
-fn stretches(runs: &[RunId]) -> impl Iterator<Item = Stretch> {
-    let mut to = runs.len();
-    std::iter::from_fn(move || {
-        let level = runs[..to].last()?.level;
-        let same = runs[..to].iter().rev();
-        let from = to - same.take_while(|run| run.level <= level).count();
-        let at = from..to;
-        to = from;
-        Some(Stretch { at, level })
-    })
-}
+impl Rule {
+    /// The window that a run belongs to.
+    fn window_of(&self, run: &RunId) -> Option<u64> {
+        self.window.map(|window| run.last_time / window)
+    }
 
-/// What to merge of a kind's runs: the newest stretch of at least `width`.
-pub(super) fn mergeable(runs: &[RunId], width: usize) -> Option<Stretch> {
-    stretches(runs).find(|stretch| stretch.at.len() >= width)
-}
+    /// Whether no more runs of this one's window are to be expected.
+    fn is_complete(&self, run: &RunId) -> bool {
+        self.window
+            .is_some_and(|window| run.last_time / window < self.now / window)
+    }
 
-/// Whether merging is so far behind that making more runs must wait for it: every read looks
-/// into each of them.
-pub(super) fn in_debt(runs: &[RunId], width: usize) -> bool {
-    stretches(runs).any(|stretch| stretch.at.len() >= 2 * width)
+    /// Cuts the runs of a kind into stretches, from the newest to the oldest.
+    fn stretches(
+        &self,
+        runs: &[RunId],
+        belongs: impl Fn(&RunId, &RunId) -> bool,
+    ) -> impl Iterator<Item = Stretch> {
+        let mut to = runs.len();
+        std::iter::from_fn(move || {
+            let newest = runs[..to].last()?;
+            let same = |run: &&RunId| {
+                self.window_of(run) == self.window_of(newest) && belongs(newest, run)
+            };
+            let from = to - runs[..to].iter().rev().take_while(same).count();
+            let level = runs[from..to].iter().map(|run| run.level).max()?;
+            let at = from..to;
+            to = from;
+            Some(Stretch { at, level })
+        })
+    }
+
+    /// Runs of one size.
+    fn levels(&self, runs: &[RunId]) -> impl Iterator<Item = Stretch> {
+        self.stretches(runs, |newest, run| run.level <= newest.level)
+    }
+
+    /// What to merge of a kind's runs: the newest stretch of enough of one level; or all of a
+    /// window that is complete, so that there are not many files however many windows there are.
+    pub(super) fn mergeable(&self, runs: &[RunId]) -> Option<Stretch> {
+        let wide = self.levels(runs).find(|stretch| {
+            stretch.at.len() >= self.width && !self.is_complete(&runs[stretch.at.start])
+        });
+        let mut windows = self.stretches(runs, |_, _| true);
+        wide.or_else(|| {
+            windows
+                .find(|stretch| stretch.at.len() > 1 && self.is_complete(&runs[stretch.at.start]))
+        })
+    }
+
+    /// Whether merging is so far behind that making more runs must wait for it: every read looks
+    /// into each of them.
+    pub(super) fn in_debt(&self, runs: &[RunId]) -> bool {
+        self.levels(runs)
+            .any(|stretch| stretch.at.len() >= 2 * self.width)
+    }
 }
 
 #[cfg(test)]
@@ -42,15 +87,30 @@ mod tests {
     use super::super::Kind;
     use super::*;
 
-    fn runs(levels: &[u8]) -> Vec<RunId> {
-        let run = |(i, &level)| RunId {
+    /// Runs with these levels and times.
+    fn runs(levels: &[(u8, u64)]) -> Vec<RunId> {
+        let run = |(i, &(level, last_time))| RunId {
             kind: Kind::Messages,
             level,
             number: i as u64,
             from: i as u64,
             to: i as u64 + 1,
+            last_time,
         };
         levels.iter().enumerate().map(run).collect()
+    }
+
+    fn at_once(levels: &[u8]) -> Vec<RunId> {
+        let levels: Vec<_> = levels.iter().map(|&level| (level, 0)).collect();
+        runs(&levels)
+    }
+
+    fn rule(window: Option<u64>, now: u64) -> Rule {
+        Rule {
+            width: 3,
+            window,
+            now,
+        }
     }
 
     #[test]
@@ -65,7 +125,7 @@ mod tests {
             // A small one between larger ones goes with them.
             (&[2, 0, 1, 1, 0], Some((1..4, 1))),
         ] {
-            let found = mergeable(&runs(levels), 3);
+            let found = rule(None, 1000).mergeable(&at_once(levels));
             let expected = expected.map(|(at, level)| Stretch { at, level });
             assert_eq!(found, expected, "{levels:?}");
         }
@@ -80,7 +140,41 @@ mod tests {
             (&[1, 1, 1, 0, 0, 0], false),
             (&[1, 1, 1, 1, 1, 1, 0], true),
         ] {
-            assert_eq!(in_debt(&runs(levels), 3), expected, "{levels:?}");
+            let found = rule(None, 0).in_debt(&at_once(levels));
+            assert_eq!(found, expected, "{levels:?}");
         }
+    }
+
+    #[test]
+    fn windows_are_merged_apart_and_to_one_file_once_they_are_over() {
+        for (levels, now, expected) in [
+            // Windows are of 10 ms.
+            (&[(0, 8), (0, 9), (0, 10)][..], 15, Some((0..2, 0))),
+            (&[(0, 8), (0, 9), (0, 10)], 0, None),
+            (&[(0, 9), (0, 10), (0, 11)], 15, None),
+            (&[(0, 10), (0, 11), (0, 19)], 19, Some((0..3, 0))),
+            (&[(2, 10), (1, 11), (0, 19)], 19, None),
+            (&[(2, 10), (1, 11), (0, 19)], 20, Some((0..3, 2))),
+            // What is being written goes first.
+            (
+                &[(0, 1), (0, 1), (0, 11), (0, 12), (0, 13)],
+                15,
+                Some((2..5, 0)),
+            ),
+            (&[(3, 1), (3, 11), (3, 21)], 99, None),
+            // Each neighbourhood of a window on its own, if time went back.
+            (&[(0, 1), (0, 11), (0, 2), (0, 3)], 99, Some((2..4, 0))),
+        ] {
+            let found = rule(Some(10), now).mergeable(&runs(levels));
+            let expected = expected.map(|(at, level)| Stretch { at, level });
+            assert_eq!(found, expected, "{levels:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn many_windows_are_no_debt() {
+        let windows: Vec<_> = (0..30).map(|window| (4, window * 10)).collect();
+        assert!(!rule(Some(10), 300).in_debt(&runs(&windows)));
+        assert!(rule(None, 300).in_debt(&runs(&windows)));
     }
 }

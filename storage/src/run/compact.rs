@@ -2,7 +2,7 @@
 //!
 //! One thread turns the log's oldest segments into runs, the other merges runs. Neither waits for
 //! the other but to put a manifest in force; only when there are too many runs to merge
-//! ([`choose::in_debt`](super::choose::in_debt)) no more are made. A step that fails is tried
+//! ([`Rule::in_debt`](super::choose::Rule::in_debt)) no more are made. A step that fails is tried
 //! again by time, with new files.
 
 use std::io;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::life::Lives;
 use super::manifest::Manifest;
 use super::steps::Steps;
 use crate::shared::Shared;
@@ -28,6 +29,10 @@ pub(crate) struct Plan {
     pub(crate) block: usize,
     /// How many files of a level are merged into one of the next.
     pub(crate) width: usize,
+    /// Size of a segment in bytes.
+    pub(crate) segment: u64,
+    /// How long they are kept.
+    pub(crate) lives: Lives,
 }
 
 pub(crate) struct Compactor {
@@ -102,6 +107,16 @@ impl Compactor {
             self.work.work_off();
         } else {
             self.work.signal(Task::Sort);
+        }
+    }
+
+    /// Tells the time in milliseconds: what is older than its life goes.
+    pub(crate) fn tick(&self, now: u64) {
+        self.work.steps.now.store(now, Ordering::Release);
+        if self.threads.is_empty() {
+            self.work.work_off();
+        } else {
+            self.work.signal(Task::Merge);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::segment;
 
 pub(super) const MAGIC: [u8; 8] = *b"TRKRUN\r\n";
 /// Bytes of the footer; the last four are the checksum of the rest.
-pub(super) const FOOTER: usize = 96;
+pub(super) const FOOTER: usize = 104;
 /// Bytes that say where a block is.
 pub(super) const PLACE: usize = 12;
 /// What a run file has, by its number in the file.
@@ -31,15 +31,18 @@ pub(crate) enum Kind {
     States = 3,
     /// Replaced bodies that no merge has applied yet, by message timeline and sequence.
     Redactions = 4,
+    /// Last sequences by message timeline, of messages that expired.
+    Marks = 5,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 5] = [
+    pub(crate) const ALL: [Kind; 6] = [
         Kind::Messages,
         Kind::Syncs,
         Kind::Keys,
         Kind::States,
         Kind::Redactions,
+        Kind::Marks,
     ];
 }
 
@@ -53,6 +56,8 @@ pub(crate) struct RunId {
     /// The part of the log that its entries are from.
     pub(crate) from: u64,
     pub(crate) to: u64,
+    /// The greatest time of a record of that part, in milliseconds.
+    pub(crate) last_time: u64,
 }
 
 impl RunId {
@@ -107,17 +112,21 @@ impl RunFile {
         if read < FOOTER || crc32c(&footer[..FOOTER - 4]) != u32_at(&footer, FOOTER - 4) {
             return Err(corrupt(footer_at, "the footer is not what was written"));
         }
-        let written_for = (
-            u32_at(&footer, 12),
-            u64_at(&footer, 40),
-            u64_at(&footer, 48),
-        );
+        let written_for = RunId {
+            kind: id.kind,
+            level: footer[96],
+            number: id.number,
+            from: u64_at(&footer, 40),
+            to: u64_at(&footer, 48),
+            last_time: u64_at(&footer, 88),
+        };
         let lines = u32_at(&footer, 68) as usize;
         let filter_at = u64_at(&footer, 72);
         if footer[..8] != MAGIC
             || u32_at(&footer, 8) != segment::VERSION
             || footer[16..32] != store_id
-            || written_for != (id.kind as u32, id.from, id.to)
+            || u32_at(&footer, 12) != id.kind as u32
+            || written_for != id
             || filter_at + (lines * LINE) as u64 != footer_at
         {
             return Err(corrupt(
@@ -332,6 +341,7 @@ mod tests {
         number: 7,
         from: 0,
         to: 8192,
+        last_time: 5,
     };
 
     /// Key `i`; every tenth id has many entries, and every third is left out.

@@ -11,8 +11,8 @@ use crate::segment;
 
 pub(crate) const NAME: &str = "manifest";
 const MAGIC: [u8; 8] = *b"TRKMANIF";
-const HEADER: usize = 80;
-const ENTRY: usize = 32;
+const HEADER: usize = 104;
+const ENTRY: usize = 40;
 
 /// What is in force, and what the log would tell of its part that is gone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,11 +29,32 @@ pub(crate) struct Manifest {
     pub(crate) session: u32,
     /// Number of the next run file.
     pub(crate) next: u64,
+    pub(crate) floors: Floors,
     /// By kind, and then by place in the log.
     pub(crate) runs: Vec<RunId>,
 }
 
+/// What expired, by kind: nothing before a floor is certain to be there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Floors {
+    pub(crate) messages: u64,
+    pub(crate) syncs: u64,
+    pub(crate) keys: u64,
+}
+
 impl Manifest {
+    /// Takes a run out whose life is over.
+    pub(super) fn expire(&mut self, run: &RunId) {
+        self.runs.retain(|kept| kept != run);
+        let floor = match run.kind {
+            Kind::Messages => &mut self.floors.messages,
+            Kind::Syncs => &mut self.floors.syncs,
+            Kind::Keys => &mut self.floors.keys,
+            Kind::States | Kind::Redactions | Kind::Marks => return,
+        };
+        *floor = run.to.max(*floor);
+    }
+
     /// Reads the manifest; `None` if there is none.
     pub(crate) fn read(
         backend: &dyn Backend,
@@ -83,12 +104,15 @@ impl Manifest {
             self.covered,
             u64::from(self.session),
             self.next,
+            self.floors.messages,
+            self.floors.syncs,
+            self.floors.keys,
         ] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         for run in &self.runs {
             let kind = u64::from(run.kind as u8) | u64::from(run.level) << 8;
-            for number in [kind, run.number, run.from, run.to] {
+            for number in [kind, run.number, run.from, run.to, run.last_time] {
                 bytes.extend_from_slice(&number.to_le_bytes());
             }
         }
@@ -115,6 +139,7 @@ impl Manifest {
                 number: u64_at(entry, 8),
                 from: u64_at(entry, 16),
                 to: u64_at(entry, 24),
+                last_time: u64_at(entry, 32),
             })
         });
         Some(Manifest {
@@ -124,6 +149,11 @@ impl Manifest {
             covered: u64_at(bytes, 56),
             session: u32_at(bytes, 64),
             next: u64_at(bytes, 72),
+            floors: Floors {
+                messages: u64_at(bytes, 80),
+                syncs: u64_at(bytes, 88),
+                keys: u64_at(bytes, 96),
+            },
             runs: runs.collect::<Option<_>>()?,
         })
     }
@@ -142,6 +172,11 @@ mod tests {
             covered: 4,
             session: 5,
             next: 6,
+            floors: Floors {
+                messages: 7,
+                syncs: 8,
+                keys: 9,
+            },
             runs: vec![
                 RunId {
                     kind: Kind::States,
@@ -149,6 +184,7 @@ mod tests {
                     number: 5,
                     from: 0,
                     to: 8192,
+                    last_time: 10,
                 };
                 2
             ],

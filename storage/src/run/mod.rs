@@ -5,13 +5,16 @@
 //! force. The files of a kind cover the log without overlapping, so that of two files one is
 //! older.
 
+mod ballast;
 mod block;
 mod build;
 mod cache;
 mod choose;
 mod compact;
+mod expire;
 mod file;
 mod filter;
+mod life;
 pub(crate) mod manifest;
 mod steps;
 mod write;
@@ -24,12 +27,14 @@ use crate::error::{OpenError, ReadError};
 use crate::index::redactions::{Replacement, Target};
 use crate::reader::Place;
 use crate::{Order, Position, TimelineId};
+pub(crate) use ballast::NAME as BALLAST;
 use block::Key;
 pub(crate) use cache::BlockCache;
 pub(crate) use compact::{Compactor, Plan};
 use file::{Cursor, u64_at};
 pub(crate) use file::{Kind, RunFile, RunId};
-use manifest::Manifest;
+pub(crate) use life::Lives;
+use manifest::{Floors, Manifest};
 
 /// The greatest sequence: greater numbers stand for records that are no entries of a timeline.
 pub(crate) const MAX_SEQ: u64 = (1 << 63) - 1;
@@ -89,6 +94,7 @@ pub(crate) struct Runs {
     cache: Arc<BlockCache>,
     /// By kind; each from the oldest to the newest.
     files: [Vec<Arc<RunFile>>; Kind::ALL.len()],
+    floors: Floors,
 }
 
 impl Default for Runs {
@@ -102,6 +108,7 @@ impl Runs {
         Runs {
             cache,
             files: Default::default(),
+            floors: Floors::default(),
         }
     }
 
@@ -122,6 +129,7 @@ impl Runs {
         store_id: [u8; 16],
     ) -> Result<Runs, OpenError> {
         let mut runs = Runs::none(self.cache.clone());
+        runs.floors = manifest.floors;
         for &id in &manifest.runs {
             let known = self.of(id.kind).iter().find(|run| run.id == id);
             let run = match known {
@@ -147,7 +155,13 @@ impl Runs {
         (files.clone().count(), files.map(|file| file.bytes).sum())
     }
 
-    /// The last sequence of a message timeline; `None` if it has none here.
+    /// Everything that sync timelines have from this position on is here.
+    pub(crate) fn sync_floor(&self) -> u64 {
+        self.floors.syncs
+    }
+
+    /// The last sequence of a message timeline, be it of a message that expired; `None` if it has
+    /// none here.
     pub(crate) fn last_seq(&self, timeline: TimelineId) -> Result<Option<u64>, ReadError> {
         for run in self.of(Kind::Messages).iter().rev() {
             if !run.may_have(timeline.0)? {
@@ -157,7 +171,24 @@ impl Runs {
             if let Some((key, _)) = cursor.back()?
                 && key.0 == timeline.0
             {
-                return Ok(Some(key.1));
+                // A run that is newer may have expired, if time went back.
+                return match run.id.to > self.floors.messages {
+                    true => Ok(Some(key.1)),
+                    false => Ok(self.mark(timeline)?.max(Some(key.1))),
+                };
+            }
+        }
+        self.mark(timeline)
+    }
+
+    /// The last sequence of a message timeline whose message expired.
+    fn mark(&self, timeline: TimelineId) -> Result<Option<u64>, ReadError> {
+        for run in self.of(Kind::Marks).iter().rev() {
+            if run.may_have(timeline.0)?
+                && let Some(value) = run.get((timeline.0, 0))?
+            {
+                let seq = value.first_chunk().ok_or_else(|| run.corrupt(0))?;
+                return Ok(Some(u64::from_le_bytes(*seq)));
             }
         }
         Ok(None)
@@ -231,8 +262,9 @@ impl Runs {
                     break;
                 }
                 let reference = decode_reference(value).ok_or_else(|| run.corrupt(0))?;
-                let payload = self.resolve(key.1, reference)?;
-                if !take(key.1, &payload)? {
+                if let Some(payload) = self.resolve(key.1, reference)?
+                    && !take(key.1, &payload)?
+                {
                     return Ok(true);
                 }
                 cursor.advance();
@@ -298,16 +330,19 @@ impl Runs {
         Ok(None)
     }
 
-    /// The payload of the record that a reference names.
-    fn resolve(&self, position: u64, reference: Key) -> Result<Vec<u8>, ReadError> {
+    /// The payload of the record that a reference names; `None` if it has expired.
+    fn resolve(&self, position: u64, reference: Key) -> Result<Option<Vec<u8>>, ReadError> {
         let Some(run) = covering(self.of(Kind::Messages), position) else {
-            return Err(ReadError::NoRecord);
+            return match position < self.floors.messages {
+                true => Ok(None),
+                false => Err(ReadError::NoRecord),
+            };
         };
         let mut value = run.get(reference)?.ok_or_else(|| run.corrupt(0))?;
         if record(run, &value)?.0 != position {
             return Err(run.corrupt(0));
         }
-        Ok(value.split_off(8))
+        Ok(Some(value.split_off(8)))
     }
 }
 

@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::ballast::Ballast;
 use super::build::{Made, Pending, Workshop};
-use super::choose::{self, Stretch};
+use super::choose::{Rule, Stretch};
 use super::compact::Plan;
 use super::manifest::Manifest;
 use super::{Kind, RunFile, RunId, Runs};
@@ -24,11 +25,14 @@ const BREATH: u32 = if cfg!(test) { 4 } else { 1024 };
 
 pub(super) struct Steps {
     pub(super) shared: Arc<Shared>,
-    plan: Plan,
+    pub(super) plan: Plan,
+    pub(super) ballast: Ballast,
+    /// The time in milliseconds, as the store was last told; 0: never.
+    pub(super) now: AtomicU64,
     /// What is in force. Locked only while a new one is put in force.
     manifest: Mutex<Manifest>,
     /// Number of the next run; none is used twice, whatever became of its file.
-    numbers: AtomicU64,
+    pub(super) numbers: AtomicU64,
     /// Files of steps that failed so late that the manifest on the disk may name them.
     doubtful: Mutex<Vec<RunId>>,
     /// Set when the store closes.
@@ -39,7 +43,9 @@ impl Steps {
     pub(super) fn new(shared: Arc<Shared>, plan: Plan, manifest: Manifest) -> Self {
         Steps {
             shared,
+            ballast: Ballast::new(plan.segment),
             plan,
+            now: AtomicU64::new(0),
             numbers: AtomicU64::new(manifest.next),
             manifest: Mutex::new(manifest),
             doubtful: Mutex::default(),
@@ -87,12 +93,25 @@ impl Steps {
     pub(super) fn in_debt(&self) -> bool {
         let runs = self.shared.runs();
         let mut kinds = Kind::ALL.into_iter();
-        kinds.any(|kind| choose::in_debt(&runs.ids(kind), self.plan.width))
+        kinds.any(|kind| self.rule(kind).in_debt(&runs.ids(kind)))
     }
 
-    /// Merges runs of a level, if there are enough.
+    /// Removes runs that are too old, or merges runs of a level, if there are enough.
     pub(super) fn merge(&self) -> io::Result<bool> {
-        self.merge_least(&|_, _| true)
+        let expired = self.expire();
+        match expired {
+            Ok(true) => Ok(true),
+            // A failure there must not keep merging from going on.
+            Ok(false) | Err(_) => Ok(self.merge_least(&|_, _| true)? || expired?),
+        }
+    }
+
+    fn rule(&self, kind: Kind) -> Rule {
+        Rule {
+            width: self.plan.width,
+            window: self.plan.lives.window(kind),
+            now: self.now.load(Ordering::Acquire),
+        }
     }
 
     /// Merges the smallest runs that `admits` says may be merged, if there are enough of them.
@@ -101,7 +120,7 @@ impl Steps {
         let runs = self.shared.runs();
         let pending = self.shared.pending_redactions();
         let found = Kind::ALL.into_iter().filter_map(|kind| {
-            let stretch = choose::mergeable(&runs.ids(kind), self.plan.width)?;
+            let stretch = self.rule(kind).mergeable(&runs.ids(kind))?;
             Some((kind, stretch))
         });
         let found = found.chain(due(&runs, &pending));
@@ -126,6 +145,11 @@ impl Steps {
     ) -> io::Result<()> {
         self.settle()?;
         let ids: Vec<RunId> = old.iter().map(|run| run.id).collect();
+        // To find out by trying would write as much as there is room for, again and again.
+        let bytes: u64 = old.iter().map(|run| run.bytes).sum();
+        if self.shared.backend.free_bytes()? < bytes {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         // Meanwhile segments become runs, and small merges must not wait for a large one: they go
         // in between. They are of a lower level, so this does not go deep; and of other runs.
         let left = Cell::new(BREATH);
@@ -155,13 +179,39 @@ impl Steps {
             self.put_in_force(change, show)
         });
         self.conclude(done, workshop)?;
-        for run in ids {
-            let _ = self.shared.backend.remove(&run.name());
-        }
+        self.remove(&ids);
         Ok(())
     }
 
-    fn workshop<'a>(&'a self, aside: &'a dyn Fn() -> io::Result<()>) -> Workshop<'a> {
+    /// Makes marks of a run of messages and puts them in its place.
+    pub(super) fn mark(&self, workshop: &Workshop<'_>, over: RunId) -> io::Result<()> {
+        let runs = self.shared.runs();
+        let Some(run) = runs.of(over.kind).iter().find(|run| run.id == over) else {
+            return Ok(());
+        };
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let pending = self.shared.pending_redactions();
+        let Made {
+            runs: marks,
+            applied,
+        } = workshop.mark(run, &pending, number)?;
+        drop(runs);
+        let change = |manifest: &mut Manifest| {
+            manifest.expire(&over);
+            manifest.runs.extend(marks);
+        };
+        self.put_in_force(change, |runs| self.shared.replace_runs(runs, applied))
+    }
+
+    /// Removes the files of runs that no manifest names. What cannot be removed now goes at the
+    /// next opening.
+    pub(super) fn remove(&self, runs: &[RunId]) {
+        for run in runs {
+            let _ = self.shared.backend.remove(&run.name());
+        }
+    }
+
+    pub(super) fn workshop<'a>(&'a self, aside: &'a dyn Fn() -> io::Result<()>) -> Workshop<'a> {
         Workshop {
             backend: &*self.shared.backend,
             store_id: self.plan.store_id,
@@ -174,7 +224,7 @@ impl Steps {
     }
 
     /// Puts a changed manifest in force, and lets readers see its runs with `show`.
-    fn put_in_force(
+    pub(super) fn put_in_force(
         &self,
         change: impl FnOnce(&mut Manifest),
         show: impl FnOnce(Runs),
@@ -196,7 +246,7 @@ impl Steps {
     }
 
     /// Ends a step: if it failed, its files go, so that no number of failures fills the disk.
-    fn conclude(&self, done: io::Result<()>, workshop: Workshop<'_>) -> io::Result<()> {
+    pub(super) fn conclude(&self, done: io::Result<()>, workshop: Workshop<'_>) -> io::Result<()> {
         if done.is_err() {
             let backend = &*self.shared.backend;
             let found = {
@@ -216,7 +266,7 @@ impl Steps {
     }
 
     /// Makes it certain which manifest is on the disk, and removes files that it does not name.
-    fn settle(&self) -> io::Result<()> {
+    pub(super) fn settle(&self) -> io::Result<()> {
         let mut doubtful = self.doubtful.lock();
         if doubtful.is_empty() {
             return Ok(());

@@ -126,6 +126,8 @@ impl<'a> RunWriter<'a> {
         footer[68..72].copy_from_slice(&((filter.len() / LINE) as u32).to_le_bytes());
         footer[72..80].copy_from_slice(&filter_at.to_le_bytes());
         footer[80..88].copy_from_slice(&self.entries.to_le_bytes());
+        footer[88..96].copy_from_slice(&self.id.last_time.to_le_bytes());
+        footer[96] = self.id.level;
         let crc = crc32c(&footer[..FOOTER - 4]);
         footer[FOOTER - 4..].copy_from_slice(&crc.to_le_bytes());
         self.pending.extend_from_slice(&footer);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use super::threads::{open_watched, wait_until};
-use super::watch::{Act, Guard};
+use super::watch::{Act, Guard, Release};
 use super::*;
 use crate::AppendError;
 
@@ -48,6 +48,7 @@ fn an_append_waits_until_a_segment_is_turned_into_runs() {
     let held = Arc::new(AtomicBool::new(true));
     let mut opened = open_watched(&SimDisk::new(3), options(true), hold(&held, false));
     let reader = opened.reader.clone();
+    let _release = Release(held.clone());
     let done = Arc::new(AtomicU64::new(0));
     let writer = {
         let done = done.clone();
@@ -139,6 +140,7 @@ fn an_append_is_refused_while_runs_cannot_be_merged() {
         if let Err(error) = append(&mut opened, &mut log) {
             break error;
         }
+        assert!(log.len() < 1000, "never refused");
     };
     assert!(matches!(refused, AppendError::Behind { .. }), "{refused}");
     assert_eq!(opened.reader.stats().waiting_segments, MAX);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::watch::{Act, Guard, Watched, thread};
+use super::watch::{Act, Guard, Release, Watched, thread};
 use super::*;
 use crate::backend::Backend;
 
@@ -46,10 +46,11 @@ fn a_merge_that_takes_long_holds_up_no_segment_until_there_are_too_many_runs() {
     let disk = SimDisk::new(3);
     let options = options();
     let mut opened = open_watched(&disk, options, guard);
+    let _release = Release(held.clone());
     let mut log = Vec::new();
     // With a merge width of 2 the first merge begins with the second segment, and there may be
-    // up to 4 runs of a kind.
-    while opened.reader.stats().segments + opened.reader.stats().runs / 4 < 4 {
+    // up to 4 runs of each of the two kinds.
+    while opened.reader.stats().runs < 8 {
         commit(&mut opened, &mut log, 3);
         wait_until("sorted", || opened.reader.stats().waiting_segments == 0);
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::backend::{Backend, BackendFile, Lock};
@@ -31,6 +32,15 @@ struct WatchedFile {
     file: Arc<dyn BackendFile>,
     name: String,
     guard: Arc<Guard>,
+}
+
+/// Clears a flag when the test ends, however it ends: what waits for that would wait for ever.
+pub(super) struct Release(pub(super) Arc<AtomicBool>);
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 /// Name of the thread that this is called on.

@@ -1,0 +1,79 @@
+//! The ballast: a file that is thrown off when a full disk has no room for what expiry writes.
+
+use std::io;
+
+use parking_lot::Mutex;
+
+use crate::backend::{self, Backend};
+
+pub(crate) const NAME: &str = "ballast";
+
+/// Largest size; a sixteenth of a segment if that is less, but room for a manifest in any case.
+const MAX_BYTES: u64 = 4 << 20;
+const MIN_BYTES: u64 = 8 << 10;
+
+pub(super) struct Ballast {
+    bytes: u64,
+    /// Whether the file is there, once that is known.
+    there: Mutex<Option<bool>>,
+}
+
+impl Ballast {
+    pub(super) fn new(segment_bytes: u64) -> Self {
+        Ballast {
+            bytes: (segment_bytes / 16).clamp(MIN_BYTES, MAX_BYTES),
+            there: Mutex::new(None),
+        }
+    }
+
+    /// Does `step`, without the ballast if the disk is too full for it.
+    pub(super) fn lift(
+        &self,
+        backend: &dyn Backend,
+        mut step: impl FnMut() -> io::Result<()>,
+    ) -> io::Result<()> {
+        match step() {
+            Err(error) if backend::is_full(&error) && self.drop_it(backend) => step(),
+            done => done,
+        }
+    }
+
+    /// Removes the file, and says whether it was there.
+    fn drop_it(&self, backend: &dyn Backend) -> bool {
+        let mut there = self.there.lock();
+        let dropped = *there != Some(false) && backend.remove(NAME).is_ok();
+        *there = Some(false);
+        dropped
+    }
+
+    /// Makes the file if it is not there and the disk has room for it twice.
+    pub(super) fn restore(&self, backend: &dyn Backend) {
+        let mut there = self.there.lock();
+        let found = match *there {
+            Some(found) => found,
+            None => backend
+                .list()
+                .is_ok_and(|names| names.iter().any(|name| name == NAME)),
+        };
+        *there = Some(found || self.make(backend).is_ok());
+    }
+
+    fn make(&self, backend: &dyn Backend) -> io::Result<()> {
+        if backend.free_bytes()? < 2 * self.bytes {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let temporary = format!("{NAME}.tmp");
+        // Really written, and not with zeros: a hole, or what is compressed to nothing, would give
+        // nothing back.
+        let mut bytes = vec![0; self.bytes as usize];
+        backend.fill_random(&mut bytes)?;
+        let file = backend.create(&temporary)?;
+        let written = file.write_all_at(&bytes, 0).and_then(|()| file.sync_data());
+        drop(file);
+        if let Err(error) = written.and_then(|()| backend.rename(&temporary, NAME)) {
+            let _ = backend.remove(&temporary);
+            return Err(error);
+        }
+        backend.sync_dir()
+    }
+}
