@@ -189,6 +189,7 @@ fn run_info(backend: &dyn Backend, id: RunId, run: Option<&RunFile>) -> RunInfo 
             Kind::Keys => "keys",
             Kind::Redactions => "redactions",
             Kind::States => "states",
+            Kind::Marks => "marks",
         },
         level: id.level,
         from: Position(id.from),

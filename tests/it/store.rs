@@ -94,3 +94,31 @@ fn kill_9_under_load_while_runs_are_made_and_merged() {
     }
     assert!(gateway.metric("trunkline_store_runs") > 3.0);
 }
+
+#[test]
+fn a_position_whose_events_expired_is_told_so() {
+    let gateway = small()
+        .flag("sync-life", "2s")
+        .flag("idempotency-window", "1s")
+        .start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    send(&mut alice, "bob", "long ago", "k1");
+    let mut bob = gateway.dial().connect("bob", "phone");
+    assert_eq!(
+        bob.done("sync", &json!({"since": "0"}))["events"][0]["message"]["text"],
+        json!("long ago")
+    );
+    wait::until("the beginning of the log expires", || {
+        fill(&mut alice, 2);
+        let reply = bob.ask("sync", &json!({"since": "0"}));
+        (reply["error"]["code"] == 112).then_some(())
+    });
+    let request = json!({"user": "bob", "device": "laptop", "since": "0"});
+    assert_eq!(gateway.dial().open().refused("connect", &request), 112);
+    // The history is kept, and what is new can be synced from a new position.
+    let history = bob.done("history", &json!({"conversation": "u:alice:bob"}));
+    assert_eq!(history["messages"][0]["text"], json!("long ago"));
+    let mut tablet = gateway.dial().connect("bob", "tablet");
+    assert_eq!(send(&mut alice, "bob", "new", "k2")["seq"], json!(2));
+    assert_eq!(tablet.push_of("message")["text"], json!("new"));
+}

@@ -10,9 +10,9 @@ pub(crate) mod conversations;
 mod keys;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crossbeam::channel::Receiver;
+use crossbeam::channel::{Receiver, RecvTimeoutError};
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{
     AppendError, Batch, Draft, Place, Position, ReadError, Reader, TimelineId, Writer,
@@ -36,6 +36,9 @@ const COMMIT_BYTES: usize = 1 << 20;
 /// Or so many commands: some add no bytes.
 const COMMIT_COMMANDS: usize = 16_384;
 
+/// How often the store is told the time.
+const TICK: Duration = Duration::from_secs(1);
+
 const OUTCOME_UNKNOWN: Outcome = Outcome::Failed(
     ErrorCode::StorageUnavailable,
     "the store failed: whether this was stored is not known; send it again with the same key",
@@ -55,6 +58,8 @@ pub(crate) struct Sequencer {
     scratch: Vec<u8>,
     /// The store has failed, and the log says so.
     poisoned: bool,
+    /// When the store was last told the time, in milliseconds.
+    ticked: u64,
 }
 
 /// A command with its outcome, waiting for the commit.
@@ -87,6 +92,7 @@ impl Sequencer {
             outgoing,
             scratch: Vec::new(),
             poisoned: false,
+            ticked: 0,
         }
     }
 
@@ -98,8 +104,17 @@ impl Sequencer {
         mut self,
         commands: &Receiver<Box<CommandBatch>>,
     ) -> Result<(), trunkline_storage::CommitError> {
-        while let Ok(first) = commands.recv() {
+        loop {
+            let first = match commands.recv_timeout(TICK) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.tick(unix_ms());
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             let now = unix_ms();
+            self.tick(now);
             self.decide_all(&first, now);
             while !self.is_full() {
                 let Ok(next) = commands.try_recv() else { break };
@@ -108,6 +123,14 @@ impl Sequencer {
             self.commit();
         }
         self.writer.sync()
+    }
+
+    /// Tells the store the time now and then, so that what is too old goes.
+    fn tick(&mut self, now: u64) {
+        if now.saturating_sub(self.ticked) >= TICK.as_millis() as u64 {
+            self.ticked = now;
+            self.writer.tick(now);
+        }
     }
 
     /// Whether the commit under construction takes no more.
@@ -349,6 +372,10 @@ fn failed(error: &AppendError) -> Outcome {
         AppendError::Full => Outcome::Failed(
             ErrorCode::StorageFull,
             "the disk is full: nothing is stored until there is room",
+        ),
+        AppendError::Behind { .. } => Outcome::Failed(
+            ErrorCode::StorageUnavailable,
+            "the store cannot tidy up its log and takes nothing until it can: see /healthz",
         ),
         AppendError::TooLarge { .. } => Outcome::Failed(
             ErrorCode::LimitExceeded,
