@@ -62,12 +62,16 @@ pub struct Options {
     /// for as long as its segment of the log is not full and nothing is appended. What is before
     /// [`ReadError::Expired`](crate::ReadError::Expired) says is gone. Default: `None`.
     pub sync_life: Option<Duration>,
-    /// How long records can be found by their [key](crate::Draft::key); at most `sync_life`.
-    /// Default: `None`.
+    /// How long records can be found by their [key](crate::Draft::key), at least; at most
+    /// `sync_life`. A quarter longer if it comes so. Default: `None`.
     pub key_life: Option<Duration>,
     /// How long messages are kept; at least `sync_life`. Sequences go on from the last one that
     /// expired. Default: `None`.
     pub message_life: Option<Duration>,
+    /// How long, by [`Writer::tick`](crate::Writer::tick), a body that was
+    /// [redacted](crate::Redaction) may stay on the disk where no merge has come by: then its file
+    /// is written anew. Default: a day.
+    pub redact_within: Duration,
     /// How much of the runs is kept in memory for reads, in bytes. Default: 64 MiB.
     pub cache_bytes: usize,
     /// Prepare segments, sync at intervals and make runs on threads of their own. Without them the append
@@ -90,6 +94,7 @@ impl Default for Options {
             sync_life: None,
             key_life: None,
             message_life: None,
+            redact_within: Duration::from_hours(24),
             cache_bytes: 64 << 20,
             background: true,
         }

@@ -140,6 +140,7 @@ impl Store {
             store_id,
             block: BLOCK_BYTES.min(options.segment_bytes as usize / 16),
             width: options.merge_width,
+            redact_within: u64::try_from(options.redact_within.as_millis()).unwrap_or(u64::MAX),
             segment: options.segment_bytes,
             lives: Lives::of(&options),
         };

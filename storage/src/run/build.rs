@@ -135,7 +135,7 @@ impl Content {
             if known.is_none_or(|known| known.position != replacement.position) {
                 continue;
             }
-            if self.has(target) || !older.has(target)? {
+            if self.has(target) || older.run_of(target)?.is_none() {
                 applied.push((target, replacement.position));
             } else {
                 left.push((target, replacement));
@@ -386,7 +386,7 @@ fn damaged(run: &RunFile) -> io::Error {
     as_io(run.corrupt(0))
 }
 
-fn as_io(error: ReadError) -> io::Error {
+pub(super) fn as_io(error: ReadError) -> io::Error {
     match error {
         ReadError::Io { source, .. } => source,
         damage => io::Error::other(damage.to_string()),

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
@@ -14,6 +15,8 @@ type Place = (u64, u64);
 /// removal gets another round. Those of runs that are gone are not used again, and go.
 pub(crate) struct BlockCache {
     limit: usize,
+    /// Bytes lent for what is read all the time.
+    lent: AtomicUsize,
     kept: Mutex<Kept>,
 }
 
@@ -34,8 +37,20 @@ impl BlockCache {
     pub(crate) fn new(limit: usize) -> Self {
         BlockCache {
             limit,
+            lent: AtomicUsize::new(0),
             kept: Mutex::default(),
         }
+    }
+
+    /// Lends `bytes` to what must not come and go as blocks do, up to half of the limit in all;
+    /// `None` if that is lent out.
+    pub(super) fn lend(self: &Arc<Self>, bytes: usize) -> Option<Loan> {
+        let more = |lent: usize| lent.checked_add(bytes).filter(|&all| all <= self.limit / 2);
+        let lent = self.lent.fetch_update(Relaxed, Relaxed, more);
+        lent.is_ok().then(|| Loan {
+            cache: self.clone(),
+            bytes,
+        })
     }
 
     pub(super) fn get(&self, place: Place) -> Option<Arc<Block>> {
@@ -61,9 +76,21 @@ impl BlockCache {
             None => kept.line.push_back(place),
         }
         kept.bytes += block.bytes();
-        while kept.bytes > self.limit {
+        while kept.bytes > self.limit - self.lent.load(Relaxed) {
             kept.shrink();
         }
+    }
+}
+
+/// Memory of the cache that somebody else has; given back when this is dropped.
+pub(super) struct Loan {
+    cache: Arc<BlockCache>,
+    bytes: usize,
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.cache.lent.fetch_sub(self.bytes, Relaxed);
     }
 }
 
@@ -98,6 +125,21 @@ mod tests {
         let mut bytes = Vec::new();
         builder.finish(0, &mut bytes);
         Arc::new(Block::decode(bytes, 0).unwrap())
+    }
+
+    #[test]
+    fn half_of_it_is_lent_and_blocks_make_room() {
+        let small = block(100);
+        let cache = Arc::new(BlockCache::new(small.bytes() * 10));
+        for offset in 0..10 {
+            cache.put((1, offset), &small);
+        }
+        let loan = cache.lend(small.bytes() * 4).unwrap();
+        assert!(cache.lend(small.bytes() * 2).is_none());
+        cache.put((1, 10), &small);
+        assert_eq!(cache.kept.lock().bytes, small.bytes() * 6);
+        drop(loan);
+        assert!(cache.lend(small.bytes() * 5).is_some());
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) block: usize,
     /// How many files of a level are merged into one of the next.
     pub(crate) width: usize,
+    /// After how many milliseconds a redaction is applied where no merge has come by.
+    pub(crate) redact_within: u64,
     /// Size of a segment in bytes.
     pub(crate) segment: u64,
     /// How long they are kept.

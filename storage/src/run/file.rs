@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crc32c::crc32c;
 
 use super::block::{self, Block, Key};
-use super::cache::BlockCache;
+use super::cache::{BlockCache, Loan};
 use super::filter::{self, LINE};
 use crate::backend::{self, Backend, BackendFile};
 use crate::error::{OpenError, ReadError};
@@ -77,6 +77,8 @@ pub(crate) struct RunFile {
     cache: Arc<BlockCache>,
     filter_at: u64,
     lines: usize,
+    /// The filter, if it is asked so often that it is kept, and there was memory for it.
+    filter: Option<(Vec<u8>, Loan)>,
     pub(crate) entries: u64,
 }
 
@@ -139,13 +141,24 @@ impl RunFile {
         backend::read_exact_at(&*file, &mut root, root_at).map_err(io)?;
         let root = Block::decode(root, block::seed(salt, root_at))
             .ok_or_else(|| corrupt(root_at, "the index is not what was written"))?;
+        // Every send with a key asks all of these.
+        let filter = match id.kind {
+            Kind::Keys => cache.lend(lines * LINE),
+            _ => None,
+        };
+        let filter = filter.map(|loan| {
+            let mut filter = vec![0; lines * LINE];
+            backend::read_exact_at(&*file, &mut filter, filter_at)?;
+            Ok((filter, loan))
+        });
         Ok(RunFile {
             id,
             bytes,
-            path,
-            file,
+            path: path.clone(),
             salt,
             root,
+            filter: filter.transpose().map_err(io)?,
+            file,
             cache,
             filter_at,
             lines,
@@ -161,9 +174,14 @@ impl RunFile {
     /// Whether the run may have entries of a timeline or key.
     pub(crate) fn may_have(&self, id: u128) -> Result<bool, ReadError> {
         let hash = filter::hash(id);
-        let at = self.filter_at + (filter::line_of(hash, self.lines) * LINE) as u64;
+        let offset = filter::line_of(hash, self.lines) * LINE;
+        let at = self.filter_at + offset as u64;
         let mut line = [0; LINE];
-        backend::read_exact_at(&*self.file, &mut line, at).map_err(|source| self.io(source))?;
+        match &self.filter {
+            Some((filter, _)) => line.copy_from_slice(&filter[offset..offset + LINE]),
+            None => backend::read_exact_at(&*self.file, &mut line, at)
+                .map_err(|source| self.io(source))?,
+        }
         filter::admits(&line, hash, block::seed(self.salt, self.filter_at))
             .ok_or_else(|| self.corrupt(at))
     }

@@ -7,6 +7,8 @@ use crate::Options;
 
 /// A life is this many windows: so little longer than its life is a record kept, at most.
 const WINDOWS: u64 = 30;
+/// The same for keys.
+const KEY_WINDOWS: u64 = 4;
 
 /// How long runs of a kind are kept, in milliseconds; `None`: for ever.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,7 +42,11 @@ impl Lives {
     /// The length of a kind's windows in milliseconds: runs of different ones are not merged, so
     /// that each goes when its window is over.
     pub(super) fn window(&self, kind: Kind) -> Option<u64> {
-        self.life(kind).map(window)
+        // A few for keys: every send with a key asks each of their files.
+        match kind {
+            Kind::Keys => self.keys.map(|life| life.div_ceil(KEY_WINDOWS).max(1)),
+            _ => self.life(kind).map(window),
+        }
     }
 
     /// How long, in milliseconds, a segment is written to at most. Keys alone do not shorten it,
@@ -76,7 +82,7 @@ mod tests {
         });
         let day = DAY.as_millis() as u64;
         assert_eq!(lives.window(Kind::Syncs), Some(day));
-        assert_eq!(lives.window(Kind::Keys), Some(day / 30));
+        assert_eq!(lives.window(Kind::Keys), Some(day / 4));
         assert_eq!(lives.window(Kind::Messages), None);
         assert_eq!(lives.window(Kind::Marks), None);
         assert_eq!(lives.segment(), Some(day), "not that of keys");

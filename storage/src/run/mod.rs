@@ -294,14 +294,14 @@ impl Runs {
         Ok(None)
     }
 
-    /// Whether a message timeline has this entry.
-    pub(crate) fn has(&self, (timeline, seq): Target) -> Result<bool, ReadError> {
-        for run in self.of(Kind::Messages).iter().rev() {
+    /// Which run of messages has this entry of a message timeline.
+    pub(crate) fn run_of(&self, (timeline, seq): Target) -> Result<Option<usize>, ReadError> {
+        for (i, run) in self.of(Kind::Messages).iter().enumerate().rev() {
             if run.may_have(timeline.0)? && run.get((timeline.0, seq))?.is_some() {
-                return Ok(true);
+                return Ok(Some(i));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// The redactions that no merge had applied when these files were made.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::ballast::Ballast;
-use super::build::{Made, Pending, Workshop};
+use super::build::{Made, Pending, Workshop, as_io};
 use super::choose::{Rule, Stretch};
 use super::compact::Plan;
 use super::manifest::Manifest;
@@ -102,8 +102,29 @@ impl Steps {
         match expired {
             Ok(true) => Ok(true),
             // A failure there must not keep merging from going on.
-            Ok(false) | Err(_) => Ok(self.merge_least(&|_, _| true)? || expired?),
+            Ok(false) | Err(_) => Ok(self.merge_least(&|_, _| true)? || self.redact()? || expired?),
         }
+    }
+
+    /// Writes a run anew that has a body which was redacted too long ago.
+    fn redact(&self) -> io::Result<bool> {
+        let now = self.now.load(Ordering::Acquire);
+        let (runs, pending) = (self.shared.runs(), self.shared.pending_redactions());
+        let overdue = pending
+            .iter()
+            .filter(|(_, redaction)| redaction.time.saturating_add(self.plan.redact_within) < now)
+            .find_map(|(target, _)| runs.run_of(*target).transpose());
+        let Some(at) = overdue.transpose().map_err(as_io)? else {
+            return Ok(false);
+        };
+        let run = runs.of(Kind::Messages)[at].clone();
+        drop(runs);
+        let stretch = Stretch {
+            at: at..at + 1,
+            level: run.id.level,
+        };
+        self.merge_stretch(vec![run], &stretch, &pending)?;
+        Ok(true)
     }
 
     fn rule(&self, kind: Kind) -> Rule {

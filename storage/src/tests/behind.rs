@@ -97,7 +97,9 @@ fn an_append_is_refused_while_runs_cannot_be_made() {
         };
         assert!(reason.contains("simulated"), "{reason}");
         let stats = opened.reader.stats();
-        assert_eq!((stats.waiting_segments, stats.waits > 0), (MAX, false));
+        assert_eq!(stats.waiting_segments, MAX);
+        // A thread may be late to find out that it fails.
+        assert!(background || stats.waits == 0);
         assert_eq!(opened.writer.batch_records(), 0);
         opened.writer.commit().unwrap();
         assert_eq!(entries(&opened), log);

@@ -136,3 +136,31 @@ fn a_redaction_of_nothing_does_no_harm() {
     check(&opened, &log, "filled");
     assert_eq!(opened.reader.stats().pending_redactions, 0);
 }
+
+#[test]
+fn where_no_merge_comes_by_a_redacted_body_goes_in_its_time() {
+    let disk = SimDisk::new(1);
+    let options = Options {
+        redact_within: std::time::Duration::from_millis(1000),
+        ..small_runs()
+    };
+    let (mut opened, _) = open(&disk, options.clone()).unwrap();
+    let mut log = Vec::new();
+    fill(&mut opened, &mut log, 300, Some(3));
+    redact(&mut opened, &mut log, 3, b"recalled");
+    // By the time of the redaction, which says 9999.
+    opened.writer.tick(10_999);
+    assert!(on_disk(&disk));
+    opened.writer.tick(11_000);
+    assert!(!on_disk(&disk));
+    check(&opened, &log, "in time");
+    drop(opened);
+    let (mut opened, _) = open(&disk, options).unwrap();
+    check(&opened, &log, "after opening");
+    // What the log still says of it is done once more, and over.
+    opened.writer.tick(11_000);
+    fill(&mut opened, &mut log, 60, None);
+    opened.writer.tick(11_001);
+    check(&opened, &log, "filled");
+    assert_eq!(opened.reader.stats().pending_redactions, 0);
+}
