@@ -146,19 +146,10 @@ impl Store {
         for &id in &manifest.runs {
             let run = match RunFile::open(backend, id, store_id, cache.clone()) {
                 Ok(run) => Some(run),
-                Err(OpenError::Corrupt {
-                    file,
-                    offset,
-                    reason,
-                }) => {
-                    found.faults.push(Fault {
-                        file,
-                        offset,
-                        reason,
-                    });
+                Err(error) => {
+                    found.faults.push(Fault::of(error)?);
                     None
                 }
-                Err(error) => return Err(error),
             };
             found.runs.push(run_info(backend, id, run.as_ref()));
         }

@@ -54,6 +54,7 @@
 
 pub mod backend;
 mod batch;
+mod dump;
 mod error;
 mod flush;
 mod frame;
@@ -81,6 +82,7 @@ mod window;
 mod writer;
 
 pub use batch::{Batch, Records};
+pub use dump::{Dump, EachRecord};
 pub use error::{AppendError, CommitError, OpenError, ReadError};
 pub use id::{IdBuildHasher, IdHasher, StoreKey, TimelineId};
 pub use inspect::{FileInfo, Inspection, RunInfo, SegmentInfo};

@@ -40,6 +40,48 @@ pub struct Fault {
     pub reason: String,
 }
 
+impl Fault {
+    /// What an error says is damaged.
+    ///
+    /// # Errors
+    /// It speaks of something else.
+    pub(crate) fn of(error: OpenError) -> Result<Fault, OpenError> {
+        match error {
+            OpenError::Corrupt {
+                file,
+                offset,
+                reason,
+            } => Ok(Fault {
+                file,
+                offset,
+                reason,
+            }),
+            error => Err(error),
+        }
+    }
+
+    /// As [`of`](Self::of), for an error of reading `file`.
+    pub(crate) fn of_read(error: ReadError, file: PathBuf) -> Result<Fault, OpenError> {
+        match error {
+            ReadError::Io { file, source } => Err(OpenError::Io {
+                file,
+                action: "read",
+                source,
+            }),
+            ReadError::Corrupt { file, offset } => Ok(Fault {
+                file,
+                offset,
+                reason: "not what was written".into(),
+            }),
+            error => Ok(Fault {
+                file,
+                offset: 0,
+                reason: error.to_string(),
+            }),
+        }
+    }
+}
+
 /// Told how many bytes are read, of how many.
 type Progress<'a> = dyn FnMut(u64, u64) + 'a;
 
@@ -112,24 +154,11 @@ impl Check<'_> {
     fn note<T>(&mut self, result: Result<T, OpenError>) -> Result<Option<T>, OpenError> {
         match result {
             Ok(value) => Ok(Some(value)),
-            Err(OpenError::Corrupt {
-                file,
-                offset,
-                reason,
-            }) => {
-                self.fault(file, offset, reason);
+            Err(error) => {
+                self.found.faults.push(Fault::of(error)?);
                 Ok(None)
             }
-            Err(error) => Err(error),
         }
-    }
-
-    fn fault(&mut self, file: PathBuf, offset: u64, reason: String) {
-        self.found.faults.push(Fault {
-            file,
-            offset,
-            reason,
-        });
     }
 
     /// Checks the copy of the identity. The next opening makes one that is missing.
@@ -142,8 +171,11 @@ impl Check<'_> {
         self.found.files += 1;
         let copy = self.note(Identity::read(self.backend, identity::COPY))?;
         if copy.is_some_and(|copy| copy != *identity) {
-            let reason = "not a copy of the identity";
-            self.fault(self.backend.path(identity::COPY), 0, reason.into());
+            self.found.faults.push(Fault {
+                file: self.backend.path(identity::COPY),
+                offset: 0,
+                reason: "not a copy of the identity".into(),
+            });
         }
         Ok(())
     }
@@ -160,18 +192,9 @@ impl Check<'_> {
             match run.check(&mut |bytes| progress(done + bytes, total)) {
                 Ok(entries) if id.kind == Kind::Messages => self.found.records += entries,
                 Ok(_) => {}
-                Err(ReadError::Io { file, source }) => {
-                    return Err(OpenError::Io {
-                        file,
-                        action: "read",
-                        source,
-                    });
-                }
-                Err(ReadError::Corrupt { file, offset }) => {
-                    self.fault(file, offset, "not what was written".into());
-                }
                 Err(error) => {
-                    self.fault(self.backend.path(&id.name()), 0, error.to_string());
+                    let fault = Fault::of_read(error, self.backend.path(&id.name()))?;
+                    self.found.faults.push(fault);
                 }
             }
             self.found.files += 1;

@@ -80,19 +80,8 @@ pub(crate) fn walk(
         torn: None,
         fault: None,
     };
-    match walked.go(backend, store_id, manifest.low_water, each) {
-        Err(OpenError::Corrupt {
-            file,
-            offset,
-            reason,
-        }) => {
-            walked.fault = Some(Fault {
-                file,
-                offset,
-                reason,
-            });
-        }
-        went => went?,
+    if let Err(error) = walked.go(backend, store_id, manifest.low_water, each) {
+        walked.fault = Some(Fault::of(error)?);
     }
     Ok(walked)
 }

@@ -34,7 +34,7 @@ pub(crate) struct Redactions {
 
 impl Redactions {
     /// Notes what a record redacts.
-    pub(super) fn note(&mut self, record: &Record<'_>) {
+    pub(crate) fn note(&mut self, record: &Record<'_>) {
         let Some(redaction) = record.redacts else {
             return;
         };

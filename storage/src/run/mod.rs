@@ -26,7 +26,7 @@ use crate::backend::Backend;
 use crate::error::{OpenError, ReadError};
 use crate::index::redactions::{Replacement, Target};
 use crate::reader::Place;
-use crate::{Order, Position, TimelineId};
+use crate::{Fault, Order, Position, TimelineId};
 pub(crate) use ballast::NAME as BALLAST;
 use block::Key;
 pub(crate) use cache::BlockCache;
@@ -121,6 +121,24 @@ impl Runs {
         Runs::none(Arc::new(BlockCache::new(cache_bytes))).with(backend, manifest, store_id)
     }
 
+    /// As [`open`](Self::open), without damaged files: these are noted.
+    pub(crate) fn open_whole(
+        backend: &dyn Backend,
+        manifest: &Manifest,
+        store_id: [u8; 16],
+        cache_bytes: usize,
+        faults: &mut Vec<Fault>,
+    ) -> Result<Runs, OpenError> {
+        let mut runs = Runs::none(Arc::new(BlockCache::new(cache_bytes)));
+        for &id in &manifest.runs {
+            match RunFile::open(backend, id, store_id, runs.cache.clone()) {
+                Ok(run) => runs.files[id.kind as usize].push(Arc::new(run)),
+                Err(error) => faults.push(Fault::of(error)?),
+            }
+        }
+        Ok(runs)
+    }
+
     /// The runs of `manifest`; those that are open already are shared.
     fn with(
         &self,
@@ -141,7 +159,7 @@ impl Runs {
         Ok(runs)
     }
 
-    fn of(&self, kind: Kind) -> &[Arc<RunFile>] {
+    pub(crate) fn of(&self, kind: Kind) -> &[Arc<RunFile>] {
         &self.files[kind as usize]
     }
 
@@ -354,7 +372,7 @@ fn covering(runs: &[Arc<RunFile>], position: u64) -> Option<&RunFile> {
 }
 
 /// Position and payload of a record, as the value of an entry has them.
-fn record<'a>(run: &RunFile, value: &'a [u8]) -> Result<(u64, &'a [u8]), ReadError> {
+pub(crate) fn record<'a>(run: &RunFile, value: &'a [u8]) -> Result<(u64, &'a [u8]), ReadError> {
     match value.split_at_checked(8) {
         Some((position, payload)) if crate::record::decode_payload(0, payload).is_some() => {
             Ok((u64_at(position, 0), payload))

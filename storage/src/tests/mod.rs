@@ -4,6 +4,7 @@ mod basic;
 mod behind;
 mod crash;
 mod damage;
+mod dump;
 mod failure;
 mod files;
 mod format;
