@@ -1,9 +1,10 @@
 //! `trunkline store`: the tools for a store that no gateway has open.
 
 use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
@@ -24,6 +25,17 @@ fn check(exit: &Exit, code: i32, words: &[&str]) {
         let said = exit.stdout.contains(word) || exit.stderr.contains(word);
         assert!(said, "{word:?} is not in {exit:?}");
     }
+}
+
+/// What `dump` prints.
+fn dump(data: &Path, flags: &[&str]) -> Vec<Value> {
+    let exit = store("dump", data, flags);
+    check(&exit, 0, &[]);
+    assert_eq!(exit.stderr, "", "{exit:?}");
+    let lines = exit.stdout.lines();
+    lines
+        .map(|line| serde_json::from_str(line).expect("each line is JSON"))
+        .collect()
 }
 
 /// Three messages and a receipt, in a store that was closed.
@@ -141,7 +153,7 @@ fn an_unfinished_end_is_no_damage() {
 fn a_running_gateway_is_left_alone() {
     let gateway = Gateway::start();
     let data = gateway.data();
-    for tool in ["inspect", "verify"] {
+    for tool in ["inspect", "verify", "dump"] {
         let exit = store(tool, data, &[]);
         let words = [data.to_str().expect("UTF-8"), "running gateway", "stop it"];
         check(&exit, 1, &words);
@@ -155,7 +167,7 @@ fn a_running_gateway_is_left_alone() {
 fn what_is_no_store_is_refused_and_not_made() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let missing = folder.path().join("typo");
-    for tool in ["inspect", "verify"] {
+    for tool in ["inspect", "verify", "dump"] {
         let exit = store(tool, folder.path(), &[]);
         check(&exit, 1, &["no store in this folder", "--data"]);
         assert_eq!(files(folder.path()), [], "{tool}");
@@ -168,4 +180,137 @@ fn what_is_no_store_is_refused_and_not_made() {
         check(&exit, 2, &["--data"]);
         check(&store(tool, &missing, &["--fast"]), 2, &["--fast"]);
     }
+}
+
+#[test]
+fn every_record_is_a_line() {
+    let mut gateway = Gateway::start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let mut bob = gateway.dial().connect("bob", "tablet");
+    let sent = alice.done(
+        "send",
+        &json!({"user": "bob", "key": "k-1", "text": "hé \"x\""}),
+    );
+    let media = json!({"type": "image/png", "data": "AAH/"});
+    bob.done(
+        "send",
+        &json!({"user": "alice", "key": "k-2", "media": media}),
+    );
+    bob.ack("u:alice:bob", &json!({"read": 1}));
+    bob.send("carol", "other");
+    let pos: u64 = alice.pos().parse().expect("a position is a number");
+    assert_eq!(pos, 0, "connected to an empty store");
+    drop((alice, bob));
+    gateway.stop();
+    let data = gateway.data();
+    let before = files(data);
+    let lines = dump(data, &[]);
+    let [text, image, receipt, other] = &lines[..] else {
+        panic!("{lines:?}");
+    };
+    // Hashes have the store's own key.
+    let ids = text["fanout_ids"].as_array().expect("a list");
+    let timeline = text["timeline"].as_str().expect("hex");
+    assert_eq!((ids.len(), timeline.len()), (2, 32));
+    let shown = json!({
+        "position": 4096, "kind": "message", "seq": 1, "conversation": "u:alice:bob",
+        "from": "alice", "device": "phone", "key": "k-1", "text": "hé \"x\"",
+        "time": sent["time"], "timeline": timeline, "fanout": 2, "fanout_ids": ids,
+        "key_id": text["key_id"],
+    });
+    assert_eq!(*text, shown);
+    let shown = json!({"type": "image/png", "data": "AAH/", "size": 3});
+    assert_eq!(image["media"]["data"], shown["data"], "{image}");
+    assert_eq!(image["media"]["type"], shown["type"], "{image}");
+    assert_eq!((&image["from"], &image["seq"]), (&json!("bob"), &json!(2)));
+    assert_eq!(receipt["kind"], "receipt");
+    assert_eq!(receipt["user"], "bob");
+    assert_eq!(
+        (&receipt["read"], &receipt["delivered"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(receipt["seq"], Value::Null, "no entry of the conversation");
+    assert_eq!(other["conversation"], "u:bob:carol");
+
+    assert_eq!(dump(data, &["--conversation", "u:alice:bob"]), lines[..3]);
+    assert_eq!(dump(data, &["--conversation", "u:bob:carol"]), lines[3..]);
+    assert_eq!(
+        dump(data, &["--conversation", "u:bob:zed"]),
+        [Value::Null; 0]
+    );
+    assert_eq!(dump(data, &["--timeline", timeline]), lines[..3]);
+    assert_eq!(dump(data, &["--user", "alice"]), lines[..3]);
+    assert_eq!(dump(data, &["--user", "carol"]), lines[3..]);
+    assert_eq!(dump(data, &["--user", "bob", "--limit", "2"]), lines[..2]);
+    let after = image["position"].to_string();
+    assert_eq!(dump(data, &["--after", &after]), lines[2..]);
+    assert_eq!(
+        dump(data, &["--after", "4096", "--limit", "1"]),
+        lines[1..2]
+    );
+    assert_eq!(dump(data, &["--limit", "0"]), [Value::Null; 0]);
+    // Bob's watermarks.
+    let states = dump(data, &["--states"]);
+    assert_eq!(states.len(), 1, "{states:?}");
+    assert_eq!(states[0]["key"], timeline);
+    assert_eq!(files(data), before, "nothing was changed");
+}
+
+#[test]
+fn what_cannot_be_asked_for_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    for flags in [
+        &["--conversation", "u:bob:alice"][..],
+        &["--user", "a:b"],
+        &["--timeline", "12"],
+        &["--timeline", "+0000000000000000000000000000000"],
+        &["--user", "a", "--states"],
+        &["--after", "soon"],
+        &["--states", "--after", "7"],
+    ] {
+        check(&store("dump", folder.path(), flags), 2, &[flags[0]]);
+    }
+}
+
+#[test]
+fn what_is_damaged_is_left_out_and_named() {
+    let gateway = stored();
+    let lines = dump(gateway.data(), &[]);
+    let second = lines[1]["position"].as_u64().expect("a number");
+    let (path, log) = log(gateway.data());
+    log.write_all_at(b"?", second + 30).expect("room");
+    let exit = store("dump", gateway.data(), &[]);
+    let said = format!("damaged at offset {second}");
+    check(
+        &exit,
+        1,
+        &["left out", path.to_str().expect("UTF-8"), &said],
+    );
+    let rest: Value = serde_json::from_str(&exit.stdout).expect("one line");
+    assert_eq!(rest, lines[0], "what is before it");
+}
+
+#[test]
+fn a_reader_may_have_enough() {
+    let mut gateway = Gateway::start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    // More than a pipe holds.
+    alice.send_all("bob", (0..200).map(|i| format!("{i}").repeat(500)));
+    drop(alice);
+    gateway.stop();
+    let mut command = Command::new(program());
+    command
+        .args(["store", "dump", "--data"])
+        .arg(gateway.data());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it can be started");
+    let mut first = String::new();
+    let out = child.stdout.take().expect("it is a pipe");
+    let mut out = BufReader::new(out);
+    out.read_line(&mut first).expect("there are lines");
+    drop(out);
+    let exit = child.wait_with_output().expect("it can be waited for");
+    assert!(exit.status.success(), "{exit:?}");
+    assert_eq!(exit.stderr, b"", "{exit:?}");
+    assert!(first.contains("\"seq\":1,"), "{first}");
 }

@@ -1,6 +1,8 @@
 //! `trunkline store`: tools for the store of a gateway that is not running.
 
+mod dump;
 mod inspect;
+mod line;
 mod output;
 mod verify;
 
@@ -21,6 +23,11 @@ pub(crate) enum StoreCommand {
     /// Exit code 1 if anything is damaged. The unfinished end that a killed gateway leaves is no
     /// damage: nobody was told that it is stored, and the next start cuts it off.
     Verify(verify::Args),
+    /// Print every record as a line of JSON: first what is in runs, by timeline, then the log
+    ///
+    /// Messages that were recalled are printed without what they said. Damaged files are left out
+    /// as far as they are damaged, and named on standard error; exit code 1 then.
+    Dump(dump::Args),
 }
 
 /// Which store.
@@ -40,6 +47,7 @@ impl StoreCommand {
         match self {
             Self::Inspect(args) => inspect::run(args),
             Self::Verify(args) => verify::run(args),
+            Self::Dump(args) => dump::run(args),
         }
     }
 }

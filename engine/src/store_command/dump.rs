@@ -1,0 +1,159 @@
+//! `trunkline store dump`.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+
+use serde::Serialize;
+use serde_json::json;
+use trunkline_proto::names::{self, Conversation};
+use trunkline_storage::{Dump, OpenError, Position, Record, Store, StoreKey, TimelineId};
+
+use super::line::{Line, hex, hex_id};
+use super::output::print;
+use super::{Folder, code, refused};
+use crate::ids::Ids;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
+    what: What,
+    /// Only records after this position
+    #[arg(
+        long,
+        value_name = "POSITION",
+        default_value_t = 0,
+        conflicts_with = "states"
+    )]
+    after: u64,
+    /// At most so many lines
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+}
+
+/// All records, unless one of these is given.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+struct What {
+    /// Only records of this conversation, such as u:alice:bob or g:team
+    #[arg(long, value_name = "ID", value_parser = conversation)]
+    conversation: Option<String>,
+    /// Only what this user's devices get to see, by position
+    #[arg(long, value_name = "NAME", value_parser = user)]
+    user: Option<String>,
+    /// Only records of the timeline with this id: 32 hex digits, as in "timeline" of a line
+    #[arg(long, value_name = "HEX", value_parser = timeline)]
+    timeline: Option<TimelineId>,
+    /// The state kept under each key instead of records, both in hex
+    #[arg(long)]
+    states: bool,
+}
+
+fn conversation(id: &str) -> Result<String, String> {
+    match Conversation::parse(id) {
+        Some(_) => Ok(id.to_owned()),
+        None => Err("not u:<lesser name>:<greater name> or g:<name>".to_owned()),
+    }
+}
+
+fn user(name: &str) -> Result<String, String> {
+    if names::is_name(name) {
+        Ok(name.to_owned())
+    } else {
+        Err("no user can have this name".to_owned())
+    }
+}
+
+fn timeline(id: &str) -> Result<TimelineId, String> {
+    let digits = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = u128::from_str_radix(id, 16).ok().filter(|_| digits);
+    number
+        .map(TimelineId)
+        .ok_or_else(|| "not 32 hex digits".to_owned())
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut dump = Store::dump(&args.folder.data).map_err(refused)?;
+    let mut read = Ok(());
+    print(|out| {
+        let mut lines = Lines {
+            out,
+            left: args.limit.unwrap_or(u64::MAX),
+            failed: Ok(()),
+        };
+        read = args.read(&mut dump, &mut lines);
+        lines.failed
+    })?;
+    read.map_err(refused)?;
+    for fault in dump.faults() {
+        // What else is printed may be read by a program: not among it.
+        let _ = writeln!(
+            std::io::stderr(),
+            "left out: {} is damaged at offset {}: {}",
+            fault.file.display(),
+            fault.offset,
+            fault.reason
+        );
+    }
+    Ok(code(dump.faults()))
+}
+
+/// Where lines go.
+struct Lines<'a> {
+    out: &'a mut dyn Write,
+    left: u64,
+    failed: std::io::Result<()>,
+}
+
+impl Lines<'_> {
+    fn put(&mut self, line: &impl Serialize) -> ControlFlow<()> {
+        self.left -= 1;
+        self.failed = serde_json::to_writer(&mut *self.out, line)
+            .map_err(std::io::Error::from)
+            .and_then(|()| self.out.write_all(b"\n"));
+        if self.left == 0 || self.failed.is_err() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+}
+
+impl Args {
+    fn read(&self, dump: &mut Dump, lines: &mut Lines<'_>) -> Result<(), OpenError> {
+        if lines.left == 0 {
+            return Ok(());
+        }
+        if self.what.states {
+            return dump.states(&mut |key, value| {
+                lines.put(&json!({"key": hex_id(key), "value": hex(value)}))
+            });
+        }
+        let (key, after) = (dump.key(), Position(self.after));
+        let mut each = |record: &Record<'_>| lines.put(&Line::of(record));
+        if let Some(user) = &self.what.user {
+            return dump.sync(Ids(key).user("", user), after, &mut each);
+        }
+        match self.what.timeline_id(key) {
+            Some(id) => dump.timeline(id, after, &mut each),
+            None => dump.records(after, &mut each),
+        }
+    }
+}
+
+impl What {
+    /// The message timeline that is asked for.
+    fn timeline_id(&self, key: StoreKey) -> Option<TimelineId> {
+        let ids = Ids(key);
+        if self.timeline.is_some() {
+            return self.timeline;
+        }
+        match Conversation::parse(self.conversation.as_deref()?) {
+            Some(Conversation::Direct(lesser, greater)) => Some(ids.direct("", lesser, greater)),
+            Some(Conversation::Group(name)) => Some(ids.group("", name)),
+            None => None,
+        }
+    }
+}
