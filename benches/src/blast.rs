@@ -21,7 +21,8 @@ const MASK: Option<[u8; 4]> = Some([0x12, 0x34, 0x56, 0x78]);
 const READY: Duration = Duration::from_secs(30);
 
 /// What to do to which server. In the templates `{id}` is the connection's number, `{peer}` that
-/// of its partner, `{n}` counts the messages of the connection.
+/// of its partner, `{n}` counts the messages of the connection, `{any}` is a number below
+/// [`Plan::others`] that jumps about.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The server.
@@ -40,6 +41,8 @@ pub struct Plan {
     pub connections: usize,
     /// Messages in flight per connection.
     pub window: usize,
+    /// How many there are for `{any}` to name, at least 1.
+    pub others: u64,
     /// How long to count, after a tenth of it to warm up.
     pub duration: Duration,
 }
@@ -165,7 +168,14 @@ impl Blast<'_> {
         while let Some(at) = rest.find('{') {
             self.scratch.push_str(&rest[..at]);
             rest = &rest[at..];
-            let value = [("{id}", id as u64), ("{peer}", (id ^ 1) as u64), ("{n}", n)];
+            // Weyl's sequence: each number comes as often as any other, in no order to speak of.
+            let any = (id as u64 + n).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
+            let value = [
+                ("{id}", id as u64),
+                ("{peer}", (id ^ 1) as u64),
+                ("{n}", n),
+                ("{any}", any % self.plan.others),
+            ];
             match value.iter().find(|(name, _)| rest.starts_with(name)) {
                 Some((name, value)) => {
                     use std::fmt::Write;

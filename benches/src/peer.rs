@@ -1,6 +1,6 @@
 //! Servers to be measured, each a child process of the benchmark.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +17,8 @@ pub struct Peer {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where our gateway serves HTTP.
+    control: Option<SocketAddr>,
 }
 
 impl Peer {
@@ -49,13 +51,18 @@ impl Peer {
         let out = child.stdout.take().context("the gateway has no output")?;
         let mut line = String::new();
         BufReader::new(out).read_line(&mut line)?;
-        let url = line
-            .split_whitespace()
-            .find_map(|word| word.strip_prefix("ws=ws://"));
-        let address = url.and_then(|url| url.split('/').next()?.parse().ok());
-        match address {
-            Some(address) => Ok(Self { child, address }),
-            None => {
+        let address = |name: &str| {
+            let mut words = line.split_whitespace();
+            let url = words.find_map(|word| word.strip_prefix(name))?;
+            url.split('/').next()?.parse().ok()
+        };
+        match (address("ws=ws://"), address("control=http://")) {
+            (Some(address), control @ Some(_)) => Ok(Self {
+                child,
+                address,
+                control,
+            }),
+            _ => {
                 let _ = child.kill();
                 let _ = child.wait();
                 bail!("the gateway did not start: {line:?}");
@@ -73,7 +80,11 @@ impl Peer {
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {command:?}"))?;
-        let mut peer = Self { child, address };
+        let mut peer = Self {
+            child,
+            address,
+            control: None,
+        };
         let deadline = Instant::now() + START;
         while TcpStream::connect(address).is_err() {
             if let Some(status) = peer.child.try_wait()? {
@@ -89,6 +100,27 @@ impl Peer {
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(peer)
+    }
+
+    /// A number of our gateway's `/metrics`.
+    ///
+    /// # Errors
+    /// It is not our gateway, does not answer, or has no such number.
+    pub fn metric(&self, name: &str) -> anyhow::Result<f64> {
+        let control = self.control.context("only our gateway has metrics")?;
+        let mut stream = TcpStream::connect(control)?;
+        let request =
+            format!("GET /metrics HTTP/1.1\r\nHost: {control}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let mut lines = answer.lines();
+        let number = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let number = number.with_context(|| format!("/metrics has no {name}"))?;
+        number
+            .trim()
+            .parse()
+            .with_context(|| format!("{name} is {number:?}"))
     }
 
     /// User and system CPU seconds so far (proc(5)).

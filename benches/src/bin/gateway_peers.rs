@@ -128,6 +128,7 @@ fn plan(args: &Args, window: usize, server: SocketAddr, ours: bool) -> Plan {
         push: r#""push""#,
         connections: args.connections,
         window,
+        others: 1,
         duration: Duration::from_secs(args.seconds),
     }
 }
