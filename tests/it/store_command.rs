@@ -153,7 +153,7 @@ fn an_unfinished_end_is_no_damage() {
 fn a_running_gateway_is_left_alone() {
     let gateway = Gateway::start();
     let data = gateway.data();
-    for tool in ["inspect", "verify", "dump"] {
+    for tool in ["inspect", "verify", "dump", "repair"] {
         let exit = store(tool, data, &[]);
         let words = [data.to_str().expect("UTF-8"), "running gateway", "stop it"];
         check(&exit, 1, &words);
@@ -167,7 +167,7 @@ fn a_running_gateway_is_left_alone() {
 fn what_is_no_store_is_refused_and_not_made() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let missing = folder.path().join("typo");
-    for tool in ["inspect", "verify", "dump"] {
+    for tool in ["inspect", "verify", "dump", "repair"] {
         let exit = store(tool, folder.path(), &[]);
         check(&exit, 1, &["no store in this folder", "--data"]);
         assert_eq!(files(folder.path()), [], "{tool}");
@@ -313,4 +313,39 @@ fn a_reader_may_have_enough() {
     assert!(exit.status.success(), "{exit:?}");
     assert_eq!(exit.stderr, b"", "{exit:?}");
     assert!(first.contains("\"seq\":1,"), "{first}");
+}
+
+#[test]
+fn a_repair_gives_up_what_is_damaged_and_no_more() {
+    let mut gateway = stored();
+    check(
+        &store("repair", gateway.data(), &[]),
+        0,
+        &["nothing to repair"],
+    );
+    let lines = dump(gateway.data(), &[]);
+    let second = lines[1]["position"].as_u64().expect("a number");
+    let (path, log) = log(gateway.data());
+    log.write_all_at(b"?", second + 30).expect("room");
+    let before = files(gateway.data());
+    let path = path.to_str().expect("UTF-8");
+    let offset = format!("offset {second}");
+    let exit = store("repair", gateway.data(), &["--dry-run"]);
+    check(&exit, 1, &["would repair 1 fault", path, &offset]);
+    assert_eq!(files(gateway.data()), before, "nothing was changed");
+    let exit = store("repair", gateway.data(), &[]);
+    let words = ["repaired 1 fault", path, &offset, "damaged-", "ok: nothing"];
+    check(&exit, 0, &words);
+    let copies = inspect(gateway.data())["copies"].take();
+    assert_eq!(copies[0]["bytes"], 64 << 20, "{copies}");
+    check(&store("verify", gateway.data(), &[]), 0, &["3 records"]);
+    let rest = dump(gateway.data(), &[]);
+    assert_eq!(rest, [&lines[..1], &lines[2..]].concat());
+    gateway.start_again();
+    let mut bob = gateway.dial().connect("bob", "phone");
+    let history = bob.done("history", &json!({"conversation": "u:alice:bob"}));
+    let texts = history["messages"].as_array().expect("a list").iter();
+    let texts: Vec<&Value> = texts.map(|message| &message["text"]).collect();
+    assert_eq!(texts, ["one", "three"]);
+    assert_eq!(bob.send("alice", "four")["seq"], 4);
 }

@@ -4,6 +4,8 @@ mod dump;
 mod inspect;
 mod line;
 mod output;
+mod progress;
+mod repair;
 mod verify;
 
 use std::path::PathBuf;
@@ -28,6 +30,12 @@ pub(crate) enum StoreCommand {
     /// Messages that were recalled are printed without what they said. Damaged files are left out
     /// as far as they are damaged, and named on standard error; exit code 1 then.
     Dump(dump::Args),
+    /// Give up what is damaged, and only that, so that the gateway starts again
+    ///
+    /// Says what is given up, and keeps a copy of every file that it changes (damaged-….bak).
+    /// Checks the store afterwards: exit code 1 if anything is still damaged. A backup that is
+    /// whole is better.
+    Repair(repair::Args),
 }
 
 /// Which store.
@@ -48,6 +56,7 @@ impl StoreCommand {
             Self::Inspect(args) => inspect::run(args),
             Self::Verify(args) => verify::run(args),
             Self::Dump(args) => dump::run(args),
+            Self::Repair(args) => repair::run(args),
         }
     }
 }

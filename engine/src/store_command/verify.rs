@@ -1,17 +1,15 @@
 //! `trunkline store verify`.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
-use trunkline_storage::{Store, Verified};
+use indicatif::{HumanBytes, HumanCount};
+use trunkline_storage::{OpenError, Store, Verified};
 
 use super::output::{count, print};
+use super::progress::Progress;
 use super::{Folder, code, refused};
-
-/// How often a line says how far it is, where there is no terminal for a bar.
-const LINES: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -21,10 +19,7 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let data = &args.folder.data;
-    let mut progress = Progress::new();
-    let found = Store::verify(data, &mut |done, total| progress.show(done, total));
-    progress.end();
-    let found = found.map_err(refused)?;
+    let found = check(data).map_err(refused)?;
     print(|out| {
         writeln!(
             out,
@@ -34,12 +29,29 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             HumanBytes(found.bytes),
             HumanCount(found.records),
         )?;
-        result(&found, out)
+        result(&found, out)?;
+        if found.faults.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "restore the folder from a backup, or give up what is damaged with `trunkline store \
+             repair`, which keeps a copy"
+        )
     })?;
     Ok(code(&found.faults))
 }
 
-fn result(found: &Verified, out: &mut dyn Write) -> std::io::Result<()> {
+/// Checks a store, showing how far it is.
+pub(super) fn check(data: &Path) -> Result<Verified, OpenError> {
+    let mut progress = Progress::new();
+    let found = Store::verify(data, &mut |done, total| progress.show(done, total));
+    progress.end();
+    found
+}
+
+/// Prints what is wrong.
+pub(super) fn result(found: &Verified, out: &mut dyn Write) -> std::io::Result<()> {
     if let Some(torn) = found.torn {
         writeln!(
             out,
@@ -59,55 +71,6 @@ fn result(found: &Verified, out: &mut dyn Write) -> std::io::Result<()> {
     }
     match found.faults.len() {
         0 => writeln!(out, "ok: nothing is damaged"),
-        n => writeln!(
-            out,
-            "{} found: restore the folder from a backup, or give up what is damaged with \
-             `trunkline store repair`, which keeps a copy",
-            count(n, "fault")
-        ),
-    }
-}
-
-/// Says on standard error how far it is.
-enum Progress {
-    Bar(ProgressBar),
-    Lines { last: Instant },
-}
-
-impl Progress {
-    fn new() -> Self {
-        if !std::io::stderr().is_terminal() {
-            return Self::Lines {
-                last: Instant::now(),
-            };
-        }
-        let bar = ProgressBar::new(0);
-        let style = "{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
-        if let Ok(style) = ProgressStyle::with_template(style) {
-            bar.set_style(style);
-        }
-        Self::Bar(bar)
-    }
-
-    fn show(&mut self, done: u64, total: u64) {
-        match self {
-            Self::Bar(bar) => {
-                bar.set_length(total);
-                bar.set_position(done);
-            }
-            Self::Lines { last } if last.elapsed() >= LINES => {
-                *last = Instant::now();
-                let (done, total) = (HumanBytes(done), HumanBytes(total));
-                // Whoever does not listen misses nothing else.
-                let _ = writeln!(std::io::stderr(), "checked {done} of {total}");
-            }
-            Self::Lines { .. } => {}
-        }
-    }
-
-    fn end(&self) {
-        if let Self::Bar(bar) = self {
-            bar.finish_and_clear();
-        }
+        n => writeln!(out, "{} found", count(n, "fault")),
     }
 }

@@ -1,0 +1,53 @@
+//! How far a tool is that reads a whole store.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+
+/// How often a line says how far it is, where there is no terminal for a bar.
+const LINES: Duration = Duration::from_secs(5);
+
+/// Says on standard error how far it is.
+pub(super) enum Progress {
+    Bar(ProgressBar),
+    Lines { last: Instant },
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self::Lines {
+                last: Instant::now(),
+            };
+        }
+        let bar = ProgressBar::new(0);
+        let style = "{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            bar.set_style(style);
+        }
+        Self::Bar(bar)
+    }
+
+    pub(super) fn show(&mut self, done: u64, total: u64) {
+        match self {
+            Self::Bar(bar) => {
+                bar.set_length(total);
+                bar.set_position(done);
+            }
+            Self::Lines { last } if last.elapsed() >= LINES => {
+                *last = Instant::now();
+                let (done, total) = (HumanBytes(done), HumanBytes(total));
+                // Whoever does not listen misses nothing else.
+                let _ = writeln!(std::io::stderr(), "checked {done} of {total}");
+            }
+            Self::Lines { .. } => {}
+        }
+    }
+
+    pub(super) fn end(&self) {
+        if let Self::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}
