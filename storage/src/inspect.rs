@@ -35,6 +35,9 @@ pub struct Inspection {
     pub segments: Vec<SegmentInfo>,
     /// The run files in force, by kind and then by what part of the log they are of.
     pub runs: Vec<RunInfo>,
+    /// Kinds of runs of which something expired, and the position before which nothing is certain
+    /// to be there.
+    pub expired: Vec<(&'static str, Position)>,
     /// Whether something that was never acknowledged follows the end of the log: the next opening
     /// cuts it off.
     pub torn: bool,
@@ -87,6 +90,8 @@ pub struct RunInfo {
     pub from: Position,
     /// up to here.
     pub to: Position,
+    /// The greatest time of a record in that part, in milliseconds since the Unix epoch.
+    pub last_time: u64,
     /// Its size; `None` if the file is damaged.
     pub bytes: Option<u64>,
     /// Its entries; `None` if the file is damaged.
@@ -134,6 +139,7 @@ impl Store {
             log_states,
             segments: segments(backend, &walked),
             runs: Vec::new(),
+            expired: expired(&manifest),
             torn: walked.torn.is_some(),
             copies: Vec::new(),
             leftovers: Vec::new(),
@@ -162,6 +168,19 @@ impl Store {
     }
 }
 
+fn expired(manifest: &Manifest) -> Vec<(&'static str, Position)> {
+    let floors = manifest.floors;
+    let floors = [
+        (Kind::Messages, floors.messages),
+        (Kind::Syncs, floors.syncs),
+        (Kind::Keys, floors.keys),
+    ];
+    let floors = floors.into_iter().filter(|&(_, floor)| floor > 0);
+    floors
+        .map(|(kind, floor)| (kind_name(kind), Position(floor)))
+        .collect()
+}
+
 fn segments(backend: &dyn Backend, walked: &Walked) -> Vec<SegmentInfo> {
     let written = walked.segments.iter().map(|(segment, end)| (segment, *end));
     let later = walked.later.iter().map(|segment| (segment, segment.base));
@@ -175,20 +194,26 @@ fn segments(backend: &dyn Backend, walked: &Walked) -> Vec<SegmentInfo> {
     .collect()
 }
 
+/// The name of a kind in FORMAT.md.
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Messages => "messages",
+        Kind::Syncs => "syncs",
+        Kind::Keys => "keys",
+        Kind::States => "states",
+        Kind::Redactions => "redactions",
+        Kind::Marks => "marks",
+    }
+}
+
 fn run_info(backend: &dyn Backend, id: RunId, run: Option<&RunFile>) -> RunInfo {
     RunInfo {
         file: backend.path(&id.name()),
-        kind: match id.kind {
-            Kind::Messages => "messages",
-            Kind::Syncs => "syncs",
-            Kind::Keys => "keys",
-            Kind::Redactions => "redactions",
-            Kind::States => "states",
-            Kind::Marks => "marks",
-        },
+        kind: kind_name(id.kind),
         level: id.level,
         from: Position(id.from),
         to: Position(id.to),
+        last_time: id.last_time,
         bytes: run.map(|run| run.bytes),
         entries: run.map(RunFile::entries),
     }

@@ -17,6 +17,16 @@ pub(super) fn write(store: &Reader, to: &mut Families<'_, '_>) -> Written {
             "Failed attempts to make or merge runs",
             stats.run_failures,
         ),
+        (
+            "merge_bytes",
+            "Bytes written to make and merge runs",
+            stats.merge_bytes,
+        ),
+        (
+            "waits",
+            "Appends that waited for a segment to be made into runs",
+            stats.waits,
+        ),
     ];
     for (name, help, value) in counters {
         to.counter(&format!("trunkline_store_{name}"), help, value)?;
@@ -33,8 +43,18 @@ pub(super) fn write(store: &Reader, to: &mut Families<'_, '_>) -> Written {
             "Full segments not yet made into runs",
             stats.waiting_segments as u64,
         ),
+        (
+            "waiting_bytes",
+            "Bytes of these segments",
+            stats.waiting_bytes,
+        ),
         ("runs", "Run files", stats.runs as u64),
         ("run_bytes", "Bytes of run files", stats.run_bytes),
+        (
+            "pending_redactions",
+            "Recalled messages whose text is still on the disk",
+            stats.pending_redactions as u64,
+        ),
         (
             "index_bytes",
             "Memory of the index of the log",

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use trunkline_storage::{FileInfo, Inspection, RunInfo, Store};
 
 use super::output::{count, name, print};
+use super::utc::utc;
 use super::{Folder, code, refused};
 
 #[derive(Debug, clap::Args)]
@@ -45,6 +46,9 @@ fn text(found: &Inspection, out: &mut dyn Write) -> Result<()> {
         count(found.log_records as usize, "record"),
         count(found.log_states as usize, "state"),
     )?;
+    for (kind, before) in &found.expired {
+        writeln!(out, "expired      {kind} before position {}", before.0)?;
+    }
     if found.torn {
         writeln!(
             out,
@@ -121,8 +125,8 @@ fn runs(found: &Inspection, out: &mut dyn Write) -> Result<()> {
     }
     writeln!(
         out,
-        "\n{:<12}  {:>5}  {:>6}  {:>12}  {:>14}  {:>14}  {:>14}",
-        "runs of", "level", "files", "size", "entries", "from", "to"
+        "\n{:<12}  {:>5}  {:>5}  {:>11}  {:>12}  {:>12}  {:>12}  {:>19}",
+        "runs of", "level", "files", "size", "entries", "from", "to", "last record (UTC)"
     )?;
     // The kinds in their order in the manifest, the levels from the oldest.
     let mut kinds: Vec<&str> = found.runs.iter().map(|run| run.kind).collect();
@@ -135,12 +139,13 @@ fn runs(found: &Inspection, out: &mut dyn Write) -> Result<()> {
         for (level, runs) in levels.iter().rev() {
             writeln!(
                 out,
-                "{kind:<12}  {level:>5}  {:>6}  {:>12}  {:>14}  {:>14}  {:>14}",
+                "{kind:<12}  {level:>5}  {:>5}  {:>11}  {:>12}  {:>12}  {:>12}  {:>19}",
                 runs.len(),
                 HumanBytes(runs.iter().filter_map(|run| run.bytes).sum()).to_string(),
                 HumanCount(runs.iter().filter_map(|run| run.entries).sum()).to_string(),
                 runs.iter().map(|run| run.from.0).min().unwrap_or(0),
                 runs.iter().map(|run| run.to.0).max().unwrap_or(0),
+                utc(runs.iter().map(|run| run.last_time).max().unwrap_or(0)),
             )?;
         }
     }
@@ -176,10 +181,16 @@ fn object(found: &Inspection) -> Value {
                 "level": run.level,
                 "from": run.from.0,
                 "to": run.to.0,
+                "last_time": run.last_time,
                 "bytes": run.bytes,
                 "entries": run.entries,
             })
         })
+        .collect();
+    let expired: serde_json::Map<_, _> = found
+        .expired
+        .iter()
+        .map(|(kind, before)| ((*kind).to_owned(), json!(before.0)))
         .collect();
     let faults: Vec<Value> = found
         .faults
@@ -203,6 +214,7 @@ fn object(found: &Inspection) -> Value {
             "states": found.log_states,
             "torn": found.torn,
         },
+        "expired": expired,
         "segments": segments,
         "runs": runs,
         "copies": files(&found.copies),

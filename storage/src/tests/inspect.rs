@@ -32,6 +32,11 @@ fn what_is_there_is_told_and_nothing_changed() {
     assert!(merged.iter().any(|run| run.level > 0));
     assert_eq!(merged[0].from, Position::ZERO);
     assert_eq!(merged[merged.len() - 1].to, found.low_water);
+    assert_eq!(found.expired, []);
+    // Events are numbered by their time, and in order.
+    let in_run = |event: &&Event| event.position < merged[0].to.0;
+    let last = log.iter().rfind(in_run).map(|event| event.number);
+    assert_eq!(Some(merged[0].last_time), last);
     // One state a commit of three records.
     assert!(found.log_states.abs_diff(found.log_records / 3) <= 1);
 
