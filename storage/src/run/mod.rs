@@ -130,6 +130,7 @@ impl Runs {
         faults: &mut Vec<Fault>,
     ) -> Result<Runs, OpenError> {
         let mut runs = Runs::none(Arc::new(BlockCache::new(cache_bytes)));
+        runs.floors = manifest.floors;
         for &id in &manifest.runs {
             match RunFile::open(backend, id, store_id, runs.cache.clone()) {
                 Ok(run) => runs.files[id.kind as usize].push(Arc::new(run)),

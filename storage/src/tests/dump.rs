@@ -1,6 +1,7 @@
 //! Reading everything of a store that nobody has open.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use super::*;
 use crate::{Dump, EachRecord, Redaction};
@@ -187,6 +188,36 @@ fn what_was_recalled_is_not_shown() {
         let expected = log.iter().filter(|event| event.fanout.contains(&id));
         assert_eq!(of, expected.cloned().collect::<Vec<_>>(), "{id:?}");
     }
+}
+
+#[test]
+fn what_expired_is_passed_over() {
+    let (disk, log) = closed();
+    let oldest = Store::inspect_with(&disk).unwrap().runs[0].last_time;
+    let options = Options {
+        message_life: Some(Duration::from_millis(50)),
+        ..small_runs()
+    };
+    let (mut opened, _) = open(&disk, options).unwrap();
+    opened.writer.tick(oldest + 51);
+    drop(opened);
+    let found = Store::inspect_with(&disk).unwrap();
+    let [("messages", floor)] = found.expired[..] else {
+        panic!("{:?}", found.expired);
+    };
+    let kept: Vec<Event> = log
+        .iter()
+        .filter(|e| e.position >= floor.0)
+        .cloned()
+        .collect();
+    assert!((1..80).contains(&kept.len()), "{}", kept.len());
+    let mut dump = dump(&disk);
+    let all = by_position(take(|each| dump.records(Position::ZERO, each)));
+    assert_eq!(all, kept);
+    let of = take(|each| dump.sync(user(0), Position::ZERO, each));
+    let expected = kept.iter().filter(|event| event.fanout.contains(&user(0)));
+    assert_eq!(of, expected.cloned().collect::<Vec<_>>());
+    assert_eq!(dump.faults(), []);
 }
 
 #[test]
