@@ -1,5 +1,6 @@
 //! The control port: health, and numbers that agree with what clients saw.
 
+use std::fs::File;
 use std::io::Write;
 use std::net::TcpStream;
 
@@ -231,4 +232,52 @@ fn histograms_add_up() {
     for name in ["waiting_segments", "runs_failing", "run_failures_total"] {
         check(&gateway, &format!("trunkline_store_{name}"), 0);
     }
+}
+
+/// Without new runs messages are taken all the same: who watches must be told before the disk is
+/// full.
+#[test]
+fn runs_that_cannot_be_made_are_named() {
+    let gateway = Setup::default()
+        .flag("message-bytes", "16KiB")
+        .flag("segment-bytes", "144KiB")
+        .flag("store-reserve", "0B")
+        .start();
+    // Files of the names that the next ones are to have.
+    let squatter = |number| {
+        let name = format!("run-{number:016x}.tbl.tmp");
+        gateway.data().join(name)
+    };
+    for number in 0..500 {
+        File::create(squatter(number)).expect("the folder is there");
+    }
+    let mut alice = gateway.dial().connect("alice", "phone");
+    // More than a segment.
+    let text = "x".repeat(4_000);
+    for _ in 0..60 {
+        alice.send("bob", &text);
+    }
+    wait::until("a run to be missed", || {
+        (gateway.metric("trunkline_store_runs_failing") == 1.0).then_some(())
+    });
+    for (path, state) in [("/healthz", "ok, but"), ("/readyz", "ready, but")] {
+        let answer = http::get(gateway.control(), path);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        for word in [state, "cannot be made into runs", "run-00", "exists"] {
+            assert!(answer.body.contains(word), "{path}: {answer:?}");
+        }
+    }
+    assert!(gateway.metric("trunkline_store_run_failures_total") > 0.0);
+    assert!(gateway.metric("trunkline_store_waiting_segments") > 0.0);
+    check(&gateway, "trunkline_store_runs", 0);
+    alice.send("bob", "taken all the same");
+    for number in 0..500 {
+        std::fs::remove_file(squatter(number)).expect("it is still there");
+    }
+    wait::until("the runs to be made up for", || {
+        let healthy = http::get(gateway.control(), "/healthz").body == "ok\n";
+        (healthy && gateway.metric("trunkline_store_runs") > 0.0).then_some(())
+    });
+    check(&gateway, "trunkline_store_runs_failing", 0);
+    check(&gateway, "trunkline_store_waiting_segments", 0);
 }

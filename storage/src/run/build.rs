@@ -330,18 +330,25 @@ impl Workshop<'_> {
         id: RunId,
         fill: impl FnOnce(&mut RunWriter<'_>) -> io::Result<()>,
     ) -> io::Result<bool> {
-        let mut writer = RunWriter::create(self.backend, id, self.store_id, self.block)?;
+        let writer = RunWriter::create(self.backend, id, self.store_id, self.block);
+        let mut writer = writer.map_err(|error| self.named(id, error))?;
         let written = fill(&mut writer).and_then(|()| writer.finish());
         if matches!(written, Ok(0) | Err(_)) {
             // Gives the space back; what cannot be removed now goes at the next opening.
             let _ = self.backend.remove(&temporary(&id));
         }
-        let bytes = written?;
+        let bytes = written.map_err(|error| self.named(id, error))?;
         if bytes > 0 {
             self.made.borrow_mut().push(id);
             self.counters.merged(bytes);
         }
         Ok(bytes > 0)
+    }
+
+    /// The error with the file that was written when it came: an operator is shown it.
+    fn named(&self, id: RunId, error: io::Error) -> io::Error {
+        let file = self.backend.path(&id.name());
+        io::Error::new(error.kind(), format!("{}: {error}", file.display()))
     }
 
     fn go_on(&self) -> io::Result<()> {
