@@ -7,14 +7,13 @@ use trunkline_tests::gateway::Gateway;
 use trunkline_tests::process::Process;
 use trunkline_tests::{http, wait};
 
-/// Makes every `fdatasync` of the gateway fail from now on; `None` where that is not possible.
-fn fail_syncs(gateway: &Gateway) -> Option<Process> {
+/// Makes every `fdatasync` of the gateway fail from now on, or says why that is not possible.
+fn fail_syncs(gateway: &Gateway) -> Result<Process, &'static str> {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-p", &gateway.process().id().to_string()]);
     strace.args(["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"]);
     if Command::new("strace").arg("-V").output().is_err() {
-        println!("skipped: strace is missing");
-        return None;
+        return Err("strace is missing");
     }
     let process = Process::start(&mut strace);
     let attached = wait::until("strace to attach", || {
@@ -22,10 +21,11 @@ fn fail_syncs(gateway: &Gateway) -> Option<Process> {
         let refused = said.contains("Operation not permitted");
         (refused || said.contains("attached")).then_some(!refused)
     });
-    if !attached {
-        println!("skipped: strace may not attach here; root may");
+    if attached {
+        Ok(process)
+    } else {
+        Err("strace may not attach here; root may")
     }
-    attached.then_some(process)
 }
 
 #[test]
@@ -37,8 +37,12 @@ fn a_failed_sync_stops_the_store_for_good() {
         alice.send("bob", &format!("stored {i}"));
         bob.push_of("message");
     }
-    let Some(mut strace) = fail_syncs(&gateway) else {
-        return;
+    let mut strace = match fail_syncs(&gateway) {
+        Ok(strace) => strace,
+        Err(reason) => {
+            println!("skipped: {reason}");
+            return;
+        }
     };
     let request = json!({"user": "bob", "text": "lost", "key": "k"});
     assert_eq!(alice.refused("send", &request), 115);
