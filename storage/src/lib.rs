@@ -10,6 +10,10 @@
 //! neighbouring files larger ones. Reads look there too; memory and the time of an opening then do
 //! not grow with the history, and an opening replays only the end of the log.
 //!
+//! Nothing is kept for ever that [`Options::message_life`], [`Options::sync_life`] or
+//! [`Options::key_life`] gives a life: as the caller tells the time ([`Writer::tick`]), whole files
+//! go. Sequences go on all the same.
+//!
 //! What a program derives from its records it can keep beside them: values under keys, durable in
 //! the same batch ([`Writer::set_state`], [`Reader::state`]).
 //!

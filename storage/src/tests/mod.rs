@@ -5,6 +5,8 @@ mod behind;
 mod crash;
 mod damage;
 mod dump;
+mod expiry;
+mod expiry_crash;
 mod failure;
 mod files;
 mod format;
