@@ -1,4 +1,10 @@
 //! Benchmarks of Trunkline, and what they share.
 
 pub mod blast;
+pub mod child;
+pub mod figures;
+pub mod machine;
+pub mod ours;
 pub mod peer;
+pub mod rival;
+pub mod trace;

@@ -1,0 +1,189 @@
+//! The process of one contender.
+
+use std::io::{BufRead, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+
+use crate::{Command, Contender, Message, READ, Reply, Setup, Work};
+
+/// Written to standard output before the groups whose syncs are to be counted.
+pub const BEGIN: &str = "begin groups";
+/// Written after them, before the reply.
+pub const DONE: &str = "end groups";
+
+/// Messages per group of the load.
+const LOAD_GROUP: u64 = 10_000;
+
+/// Runs a contender as told by the arguments ([`Setup`]) and standard input ([`Command`]).
+///
+/// The first reply says how long the opening took, with the reading of the last stored message.
+pub fn serve<C: Contender>(args: impl Iterator<Item = String>) -> ExitCode {
+    let mut out = std::io::stdout();
+    let mut said = |text: Result<Reply, anyhow::Error>| {
+        let (line, ok) = match text {
+            Ok(reply) => (reply.to_string(), true),
+            Err(error) => (format!("error {error:#}").replace('\n', " "), false),
+        };
+        // Whoever does not listen any more ends this process by closing its input.
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+        ok
+    };
+    let mut seat = match Setup::parse(args).and_then(Seat::<C>::open) {
+        Ok((seat, reply)) => {
+            said(Ok(reply));
+            seat
+        }
+        Err(error) => {
+            said(Err(error));
+            return ExitCode::FAILURE;
+        }
+    };
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        if !said(line.parse().and_then(|command| seat.obey(command))) {
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// A contender and its work.
+struct Seat<C> {
+    store: C,
+    work: Work,
+}
+
+impl<C: Contender> Seat<C> {
+    fn open(setup: Setup) -> anyhow::Result<(Self, Reply)> {
+        std::fs::create_dir_all(&setup.dir)?;
+        let mut work = Work::new(setup.timelines, setup.messages);
+        let last = work.skip(setup.stored);
+        let began = Instant::now();
+        let mut store = C::open(&setup.dir, setup.entries).context("cannot open the store")?;
+        if let Some(last) = last {
+            // A store that puts its recovery off has to do it now.
+            expect(&mut store, last.timeline, last.seq, last.seq)?;
+        }
+        let took = began.elapsed().as_secs_f64();
+        let reply = Reply::default().with("seconds", took);
+        Ok((Seat { store, work }, reply))
+    }
+
+    fn obey(&mut self, command: Command) -> anyhow::Result<Reply> {
+        match command {
+            Command::Load { messages } => self.load(messages),
+            Command::Append { group, millis } => self.append(group, Duration::from_millis(millis)),
+            Command::Groups { group, count } => {
+                println(BEGIN)?;
+                for _ in 0..count {
+                    let messages = self.draw(group);
+                    self.store.append(&messages)?;
+                }
+                println(DONE)?;
+                Ok(Reply::default())
+            }
+            Command::Check => {
+                let all: Vec<_> = self.work.reads().collect();
+                for (timeline, last) in all {
+                    expect(&mut self.store, timeline, first_of(last), last)?;
+                }
+                Ok(Reply::default())
+            }
+            Command::Read { count } => self.read(count),
+            Command::Settle => self.store.settle().map(|()| Reply::default()),
+            Command::Memory => Ok(Reply::default().with("bytes", resident()?)),
+        }
+    }
+
+    fn load(&mut self, messages: u64) -> anyhow::Result<Reply> {
+        let (mut spent, mut left) = (Duration::ZERO, messages);
+        while left > 0 {
+            let now = left.min(LOAD_GROUP);
+            let group: Vec<Message> = (0..now).map(|_| self.work.load()).collect();
+            let began = Instant::now();
+            self.store.append(&group)?;
+            spent += began.elapsed();
+            left -= now;
+        }
+        Ok(Reply::default().with("seconds", spent.as_secs_f64()))
+    }
+
+    /// Messages per second, without the time it takes to think of them.
+    fn append(&mut self, group: usize, time: Duration) -> anyhow::Result<Reply> {
+        let (mut spent, mut groups) = (Duration::ZERO, 0u64);
+        while spent < time {
+            let messages = self.draw(group);
+            let began = Instant::now();
+            self.store.append(&messages)?;
+            spent += began.elapsed();
+            groups += 1;
+        }
+        let rate = (groups * group as u64) as f64 / spent.as_secs_f64();
+        Ok(Reply::default()
+            .with("rate", rate)
+            .with("groups", groups as f64))
+    }
+
+    fn draw(&mut self, group: usize) -> Vec<Message> {
+        (0..group).map(|_| self.work.draw()).collect()
+    }
+
+    fn read(&mut self, count: u64) -> anyhow::Result<Reply> {
+        let mut micros = Vec::with_capacity(count as usize);
+        for _ in 0..count {
+            let (timeline, last) = self.work.draw_read();
+            let mut bytes = 0;
+            let began = Instant::now();
+            self.store
+                .read(timeline, first_of(last)..=last, &mut |_, body| {
+                    bytes += body.len();
+                })?;
+            micros.push(began.elapsed().as_secs_f64() * 1e6);
+            ensure!(bytes as u64 == READ * crate::BODY as u64, "a short read");
+        }
+        micros.sort_by(f64::total_cmp);
+        let at = |part: f64| micros[((micros.len() - 1) as f64 * part) as usize];
+        Ok(Reply::default().with("p50", at(0.5)).with("p99", at(0.99)))
+    }
+}
+
+/// First sequence of a read that ends with `last`.
+fn first_of(last: u64) -> u64 {
+    (last + 1).saturating_sub(READ).max(1)
+}
+
+/// Fails unless the messages are there, and are those that were stored.
+fn expect<C: Contender>(
+    store: &mut C,
+    timeline: u128,
+    first: u64,
+    last: u64,
+) -> anyhow::Result<()> {
+    let mut next = first;
+    store.read(timeline, first..=last, &mut |seq, body| {
+        if seq == next && body == Work::body(timeline, seq) {
+            next += 1;
+        }
+    })?;
+    ensure!(
+        next == last + 1,
+        "{timeline:032x}: {next} is not there as it was stored, of {first} to {last}"
+    );
+    Ok(())
+}
+
+fn println(line: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    // One call of write(2), which is looked for in the trace.
+    out.write_all(format!("{line}\n").as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Bytes of memory of this process (proc(5)).
+fn resident() -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next());
+    Ok(kilobytes.context("no VmRSS")?.parse::<f64>()? * 1024.0)
+}

@@ -1,0 +1,166 @@
+//! The measuring: all contenders in turns, round by round.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use trunkline_benches::child::{BARE, Seat};
+use trunkline_benches::machine;
+use trunkline_contender::{Command, Reply, Setup};
+
+use crate::Args;
+use crate::report::{Measured, Section, Size};
+
+/// Who takes part.
+pub(crate) struct Entrant {
+    pub(crate) name: String,
+    pub(crate) program: Vec<String>,
+    pub(crate) version: String,
+}
+
+impl Entrant {
+    /// The bare file holds nothing that could be read, nor opened.
+    fn is_bare(&self) -> bool {
+        self.name == BARE
+    }
+}
+
+/// Appended between an opening and the next kill, so that there is something to recover.
+const BETWEEN: u64 = 1_000;
+
+/// A contender with its store.
+struct Player<'e> {
+    entrant: &'e Entrant,
+    setup: Setup,
+    seat: Seat,
+}
+
+impl Player<'_> {
+    fn tell(&mut self, command: Command) -> anyhow::Result<Reply> {
+        let name = || self.entrant.name.clone();
+        self.seat.tell(command).with_context(name)
+    }
+
+    fn load(&mut self, messages: u64) -> anyhow::Result<()> {
+        self.tell(Command::Load { messages })?;
+        self.setup.stored += messages;
+        Ok(())
+    }
+}
+
+/// Measures all with so many index entries per message.
+pub(crate) fn run(
+    args: &Args,
+    entrants: &[Entrant],
+    fanout: usize,
+    dir: &Path,
+) -> anyhow::Result<Section> {
+    let folder = |entrant: &Entrant| dir.join(&entrant.name);
+    let mut players = Vec::new();
+    for entrant in entrants {
+        let setup = Setup {
+            dir: folder(entrant),
+            timelines: args.timelines,
+            messages: args.messages,
+            entries: fanout,
+            stored: 0,
+        };
+        let seat =
+            Seat::start(&entrant.program, &setup, true).with_context(|| entrant.name.clone())?;
+        let mut player = Player {
+            entrant,
+            setup,
+            seat,
+        };
+        if !entrant.is_bare() {
+            player.load(args.messages)?;
+        }
+        players.push(player);
+    }
+    let mut measured = Measured::default();
+    open(args, &mut players, &mut measured)?;
+    let sizes = read(args, &mut players, &mut measured)?;
+    append(args, &mut players, &mut measured)?;
+    drop(players);
+    for entrant in entrants {
+        std::fs::remove_dir_all(folder(entrant))?;
+    }
+    let names: Vec<&str> = entrants.iter().map(|entrant| &*entrant.name).collect();
+    Ok(measured.section(fanout, &names, sizes))
+}
+
+/// Kills each with `kill -9`, and sees how long it takes to open again.
+fn open(args: &Args, players: &mut [Player<'_>], measured: &mut Measured) -> anyhow::Result<()> {
+    rounds(args.rounds, players, |player| {
+        if player.entrant.is_bare() {
+            return Ok(());
+        }
+        player.load(BETWEEN)?;
+        // Ended and waited for before the next one begins: the folder is locked until then.
+        player.seat.kill()?;
+        player.seat = Seat::start(&player.entrant.program, &player.setup, true)
+            .with_context(|| player.entrant.name.clone())?;
+        measured.opening(&player.entrant.name, player.seat.opening);
+        Ok(())
+    })
+}
+
+/// Reads ranges, once all that will be read is in memory.
+fn read(
+    args: &Args,
+    players: &mut [Player<'_>],
+    measured: &mut Measured,
+) -> anyhow::Result<Vec<Size>> {
+    for player in players
+        .iter_mut()
+        .filter(|player| !player.entrant.is_bare())
+    {
+        player.tell(Command::Settle)?;
+        player.tell(Command::Check)?;
+    }
+    rounds(args.rounds, players, |player| {
+        if !player.entrant.is_bare() {
+            let reply = player.tell(Command::Read { count: args.reads })?;
+            measured.read(&player.entrant.name, reply.get("p50")?, reply.get("p99")?);
+        }
+        Ok(())
+    })?;
+    let readers = players.iter_mut();
+    readers
+        .filter(|player| !player.entrant.is_bare())
+        .map(|player| {
+            let memory = player.tell(Command::Memory)?.get("bytes")?;
+            let (files, bytes) = machine::files(&PathBuf::from(&player.setup.dir))?;
+            Ok(Size {
+                contender: player.entrant.name.clone(),
+                memory_bytes: memory as u64,
+                disk_bytes: bytes,
+                files,
+            })
+        })
+        .collect()
+}
+
+fn append(args: &Args, players: &mut [Player<'_>], measured: &mut Measured) -> anyhow::Result<()> {
+    for &group in &args.groups {
+        rounds(args.rounds, players, |player| {
+            let millis = args.millis;
+            let reply = player.tell(Command::Append { group, millis })?;
+            measured.append(&player.entrant.name, group, reply.get("rate")?);
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// All in turns, in each round another one first.
+fn rounds<'e>(
+    rounds: usize,
+    players: &mut [Player<'e>],
+    mut turn: impl FnMut(&mut Player<'e>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    for _ in 0..rounds {
+        players.iter_mut().try_for_each(&mut turn)?;
+        players.rotate_left(1);
+    }
+    Ok(())
+}

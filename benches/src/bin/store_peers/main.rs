@@ -1,0 +1,157 @@
+//! Our store beside raft-engine, fjall, redb, RocksDB and a bare file, in turns in one run.
+//!
+//! `cargo run --release -p trunkline-benches --bin store-peers`
+//!
+//! Each contender is a process of its own that appends in groups, each durable by a sync of its
+//! own, reads ranges, is killed, and opens again. `--count-syncs` is a run of its own, under
+//! strace: it fails unless each contender syncs as often as it says.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the output of a program"
+)]
+
+mod contest;
+mod report;
+mod syncs;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Parser;
+use trunkline_benches::rival::RIVALS;
+use trunkline_benches::{child, machine};
+
+use crate::contest::Entrant;
+use crate::report::{Missing, Report};
+
+/// Compares our store with others, each with real durability for every group.
+#[derive(Debug, Parser)]
+#[command(name = "store-peers")]
+struct Args {
+    /// Messages to load before reads, openings and appends are measured, 120 B each; a third of
+    /// them goes to timelines with at least 100
+    #[arg(long, default_value_t = 1_500_000)]
+    messages: u64,
+    /// Timelines
+    #[arg(long, default_value_t = 1_000_000)]
+    timelines: u64,
+    /// Rounds; each measures every contender once, and the medians are printed
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Milliseconds of appends per group size and contender in a round
+    #[arg(long, default_value_t = 300)]
+    millis: u64,
+    /// Reads per contender in a round
+    #[arg(long, default_value_t = 2_000)]
+    reads: u64,
+    /// Messages in a group
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 1_000])]
+    groups: Vec<usize>,
+    /// Index entries per message, each a run of its own: 0, 2 or both
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 2])]
+    fanout: Vec<usize>,
+    /// Folder on the disk to measure; something below the build if not given
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Only these: trunkline, bare, raft-engine, fjall, redb, rocksdb
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Only count the syncs of each contender, and fail if there are fewer than groups
+    #[arg(long)]
+    count_syncs: bool,
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = child::contender_main() {
+        return code;
+    }
+    match run(&Args::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("store-peers: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.rounds == 0 || args.groups.contains(&0) || args.messages < 3 || args.timelines < 2 {
+        bail!("there is nothing to measure: look at --rounds, --groups, --messages, --timelines");
+    }
+    if args.fanout.iter().any(|fanout| ![0, 2].contains(fanout)) {
+        bail!("--fanout takes 0 and 2");
+    }
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    let dir = tempfile::tempdir_in(args.dir.as_ref().unwrap_or(&beside))?;
+    if machine::in_memory(dir.path())? {
+        eprintln!("store-peers: the folder is in memory, where a sync does nothing");
+    }
+    let (entrants, missing) = entrants(&args.only)?;
+    if args.count_syncs {
+        return syncs::count(dir.path(), &entrants, &args.groups);
+    }
+    // Some keep a message three times for a while, and index entries; fjall its journals.
+    let bytes = 2_000 * args.messages + (2 << 30);
+    machine::require(dir.path(), bytes * entrants.len() as u64)?;
+    let mut report = Report::new(args, &entrants, missing);
+    for &fanout in &args.fanout {
+        if !args.json {
+            eprintln!("store-peers: measuring with fan-out {fanout}");
+        }
+        let section = contest::run(args, &entrants, fanout, dir.path())?;
+        report.sections.push(section);
+    }
+    match args.json {
+        true => println!("{}", serde_json::to_string_pretty(&report)?),
+        false => print!("{}", report.text()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Who takes part, and who cannot.
+fn entrants(only: &[String]) -> anyhow::Result<(Vec<Entrant>, Vec<Missing>)> {
+    let ours = [child::BARE, child::TRUNKLINE];
+    let known = || ours.into_iter().chain(RIVALS.map(|rival| rival.name));
+    if let Some(unknown) = only
+        .iter()
+        .find(|name| known().all(|known| known != **name))
+    {
+        bail!(
+            "--only {unknown}: there are {}",
+            known().collect::<Vec<_>>().join(", ")
+        );
+    }
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|other| other == name);
+    let (mut entrants, mut missing) = (Vec::new(), Vec::new());
+    for name in ours.into_iter().filter(|name| wanted(name)) {
+        entrants.push(Entrant {
+            name: name.into(),
+            program: child::ours(name)?,
+            version: env!("CARGO_PKG_VERSION").into(),
+        });
+    }
+    for rival in RIVALS.iter().filter(|rival| wanted(rival.name)) {
+        eprintln!("store-peers: building {}", rival.name);
+        match rival.build() {
+            Ok(program) => entrants.push(Entrant {
+                name: rival.name.into(),
+                program: vec![program.display().to_string()],
+                version: rival.version()?,
+            }),
+            Err(error) => {
+                eprintln!("store-peers: going on without {}: {error:#}", rival.name);
+                missing.push(Missing {
+                    contender: rival.name.into(),
+                    reason: format!("{error:#}"),
+                });
+            }
+        }
+    }
+    Ok((entrants, missing))
+}

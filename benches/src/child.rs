@@ -1,0 +1,147 @@
+//! A contender that runs in a process of its own, seen from the one that compares.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, ExitCode, Stdio};
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use trunkline_contender::{Command, Reply, Setup, serve};
+
+use crate::ours::{Bare, Trunkline};
+
+/// First argument of this program as a contender of its own.
+const CONTENDER: &str = "__contender";
+/// The name of our store.
+pub const TRUNKLINE: &str = "trunkline";
+/// The name of the bare file.
+pub const BARE: &str = "bare";
+
+/// Runs a contender where this process was started as one by [`ours`].
+#[must_use]
+pub fn contender_main() -> Option<ExitCode> {
+    let mut args = std::env::args().skip(1);
+    if args.next()? != CONTENDER {
+        return None;
+    }
+    match args.next()?.as_str() {
+        BARE => Some(serve::<Bare>(args)),
+        _ => Some(serve::<Trunkline>(args)),
+    }
+}
+
+/// The program of one of our own contenders, [`TRUNKLINE`] or [`BARE`]: this one again.
+///
+/// # Errors
+/// The kernel does not say what this program is.
+pub fn ours(name: &str) -> anyhow::Result<Vec<String>> {
+    let program = std::env::current_exe()?.display().to_string();
+    Ok(vec![program, CONTENDER.into(), name.into()])
+}
+
+/// A contender's process. Where it is told to pause it is stopped unless it has something to do,
+/// so that what others do in the background is not in its figures; dropping it kills it, as
+/// `kill -9` does.
+#[derive(Debug)]
+pub struct Seat {
+    child: Child,
+    /// None: closed, so that it ends.
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+    pausing: bool,
+    /// How long the opening took, in seconds.
+    pub opening: f64,
+}
+
+impl Seat {
+    /// Starts a contender: `program` takes further arguments as [`serve`] does.
+    ///
+    /// # Errors
+    /// It does not start, or does not open its store.
+    pub fn start(program: &[String], setup: &Setup, pausing: bool) -> anyhow::Result<Self> {
+        let (name, args) = program.split_first().context("no program")?;
+        let mut child = std::process::Command::new(name)
+            .args(args)
+            .args(setup.args())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let output = BufReader::new(child.stdout.take().context("no output")?);
+        let mut seat = Seat {
+            input: child.stdin.take(),
+            child,
+            output,
+            pausing,
+            opening: 0.0,
+        };
+        seat.opening = seat.reply()?.get("seconds")?;
+        seat.signal(Signal::STOP)?;
+        Ok(seat)
+    }
+
+    /// Has the contender do something, and waits for it.
+    ///
+    /// # Errors
+    /// It failed, and has ended.
+    pub fn tell(&mut self, command: Command) -> anyhow::Result<Reply> {
+        self.signal(Signal::CONT)?;
+        let input = self.input.as_mut().context("it was told to end")?;
+        writeln!(input, "{command}")?;
+        let reply = self.reply().with_context(|| command.to_string())?;
+        self.signal(Signal::STOP)?;
+        Ok(reply)
+    }
+
+    /// Kills the contender as `kill -9` does, and waits until it is gone.
+    ///
+    /// # Errors
+    /// It had ended before.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Lets the contender end by itself.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn finish(mut self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)?;
+        self.input = None;
+        let status = self.child.wait()?;
+        if !status.success() {
+            bail!("ended with {status}");
+        }
+        Ok(())
+    }
+
+    fn reply(&mut self) -> anyhow::Result<Reply> {
+        loop {
+            let mut line = String::new();
+            if self.output.read_line(&mut line)? == 0 {
+                bail!("it died: {}", self.child.wait()?);
+            }
+            // Anything else is a mark for a trace.
+            if line.starts_with("ok") || line.starts_with("error") {
+                return line.parse();
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        if self.pausing {
+            let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+            kill_process(pid.context("no process")?, signal)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        // Whoever has ended already needs no killing.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

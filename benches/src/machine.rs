@@ -1,0 +1,90 @@
+//! What the kernel says about this process and its disk.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+/// Bytes of memory that the process has (proc(5)).
+///
+/// # Errors
+/// It cannot be read.
+pub fn resident() -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next());
+    Ok(kilobytes.context("no VmRSS")?.parse::<u64>()? * 1024)
+}
+
+/// Bytes that the process caused to be written to a disk (proc(5)).
+///
+/// # Errors
+/// It cannot be read.
+pub fn written() -> anyhow::Result<u64> {
+    let io = std::fs::read_to_string("/proc/self/io")?;
+    let line = io
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes:"));
+    Ok(line.context("no write_bytes")?.trim().parse()?)
+}
+
+/// Files below a folder, and the bytes of disk that they take.
+///
+/// # Errors
+/// It cannot be read.
+pub fn files(dir: &Path) -> anyhow::Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let (mut count, mut bytes) = (0, 0);
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        // A file can be merged away meanwhile.
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
+        if metadata.is_dir() {
+            let (more, large) = files(&entry.path())?;
+            (count, bytes) = (count + more, bytes + large);
+        } else {
+            (count, bytes) = (count + 1, bytes + metadata.blocks() * 512);
+        }
+    }
+    Ok((count, bytes))
+}
+
+/// Bytes that are free on the disk of a folder.
+///
+/// # Errors
+/// It cannot be told.
+pub fn free(dir: &Path) -> anyhow::Result<u64> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(stat.f_bavail * stat.f_frsize)
+}
+
+/// Fails unless the disk of a folder has room for `bytes` and as much again as it keeps free.
+///
+/// # Errors
+/// It has not, or cannot tell.
+pub fn require(dir: &Path, bytes: u64) -> anyhow::Result<()> {
+    let (free, keep) = (free(dir)?, 2 << 30);
+    if free < bytes + keep {
+        bail!(
+            "{}: {:.1} GB are free, and this takes up to {:.1} GB and leaves {:.1} GB free; name \
+             another folder with --dir, or do less",
+            dir.display(),
+            free as f64 / 1e9,
+            bytes as f64 / 1e9,
+            keep as f64 / 1e9
+        );
+    }
+    Ok(())
+}
+
+/// Whether a folder is in memory, where a sync does nothing.
+///
+/// # Errors
+/// It cannot be told.
+pub fn in_memory(dir: &Path) -> anyhow::Result<bool> {
+    const TMPFS: i64 = 0x0102_1994;
+    const RAMFS: i64 = 0x8584_58f6;
+    let kind = rustix::fs::statfs(dir)?.f_type as i64;
+    Ok([TMPFS, RAMFS].contains(&kind))
+}

@@ -1,0 +1,185 @@
+//! Our store as a contender, and a bare file beside it.
+
+use std::fs::{File, OpenOptions};
+use std::ops::RangeInclusive;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::bail;
+use trunkline_contender::{BODY, Contender, Message};
+use trunkline_storage::{Draft, Opened, Options, Order, Page, Store, TimelineId};
+
+/// The time in the records: what it is means nothing to the store.
+const TIME: u64 = 1_700_000_000_000;
+
+/// A record of a message, as the gateway appends it.
+#[must_use]
+pub fn draft<'a>(
+    time: u64,
+    timeline: TimelineId,
+    seq: u64,
+    fanout: &'a [TimelineId],
+    body: &'a [u8],
+) -> Draft<'a> {
+    Draft {
+        kind: 1,
+        time,
+        timeline,
+        seq,
+        fanout,
+        body,
+        ..Draft::default()
+    }
+}
+
+/// Our store.
+pub struct Trunkline {
+    store: Opened,
+    entries: usize,
+    page: Page,
+}
+
+impl Contender for Trunkline {
+    fn open(dir: &Path, entries: usize) -> anyhow::Result<Self> {
+        let options = Options {
+            runs: true,
+            ..Options::default()
+        };
+        Ok(Trunkline {
+            store: Store::open(dir, options, &mut |_| {})?,
+            entries,
+            page: Page::new(),
+        })
+    }
+
+    fn append(&mut self, group: &[Message]) -> anyhow::Result<()> {
+        for message in group {
+            let readers = message.readers.map(|reader| TimelineId(reader.list));
+            let timeline = TimelineId(message.timeline);
+            let fanout = &readers[..self.entries];
+            let draft = draft(TIME, timeline, message.seq, fanout, &message.body);
+            // The others take whatever key they are given, too.
+            self.store.writer.append_next(&draft)?;
+        }
+        self.store.writer.commit()?;
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        timeline: u128,
+        seqs: RangeInclusive<u64>,
+        each: &mut dyn FnMut(u64, &[u8]),
+    ) -> anyhow::Result<()> {
+        let (timeline, page) = (TimelineId(timeline), &mut self.page);
+        let reader = &self.store.reader;
+        reader.range(timeline, seqs, usize::MAX, Order::Ascending, page)?;
+        for record in page.records() {
+            each(record.seq, record.body);
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self) -> anyhow::Result<()> {
+        settle(&self.store)
+    }
+}
+
+/// Waits until all full segments of a store are in runs.
+///
+/// # Errors
+/// Making a run failed.
+pub fn settle(store: &Opened) -> anyhow::Result<()> {
+    while store.reader.stats().waiting_segments > 0 {
+        if let Some(reason) = store.reader.run_failure() {
+            bail!(reason);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// `write` and `fdatasync` of as many bytes as our store writes, and nothing else.
+pub struct Bare {
+    file: File,
+    entries: usize,
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+/// The file is written over and over, so that no sync has to make a new size durable.
+const BARE_BYTES: u64 = 64 << 20;
+
+impl Contender for Bare {
+    fn open(dir: &Path, entries: usize) -> anyhow::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true);
+        let file = options.open(dir.join("bare"))?;
+        file.write_all_at(&vec![0; BARE_BYTES as usize], 0)?;
+        file.sync_all()?;
+        Ok(Bare {
+            file,
+            entries,
+            at: 0,
+            bytes: Vec::new(),
+        })
+    }
+
+    fn append(&mut self, group: &[Message]) -> anyhow::Result<()> {
+        self.bytes.clear();
+        for message in group {
+            self.bytes.extend_from_slice(&message.body);
+            let frame = frame_bytes(self.entries);
+            self.bytes.resize(self.bytes.len() + frame - BODY, 1);
+        }
+        if self.at + self.bytes.len() as u64 > BARE_BYTES {
+            self.at = 0;
+        }
+        self.file.write_all_at(&self.bytes, self.at)?;
+        self.file.sync_data()?;
+        self.at += self.bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// Bytes of a message in our log: header and record, to a multiple of 8.
+fn frame_bytes(entries: usize) -> usize {
+    let fanout = [TimelineId(0); 2];
+    let draft = draft(TIME, TimelineId(0), 1, &fanout[..entries], &[0; BODY]);
+    (24 + draft.record_bytes()).next_multiple_of(8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trunkline_contender::Work;
+
+    #[test]
+    fn the_bare_file_gets_what_our_log_gets() {
+        for entries in [0, 2] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut store = Trunkline::open(dir.path(), entries).unwrap();
+            let mut work = Work::new(10, 100);
+            let group: Vec<Message> = (0..100).map(|_| work.load()).collect();
+            store.append(&group).unwrap();
+            let bytes = store.store.reader.stats().bytes;
+            assert_eq!(bytes, 100 * frame_bytes(entries) as u64);
+        }
+    }
+
+    #[test]
+    fn our_store_returns_what_it_got() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Trunkline::open(dir.path(), 2).unwrap();
+        let mut work = Work::new(3, 30);
+        let group: Vec<Message> = (0..30).map(|_| work.load()).collect();
+        store.append(&group).unwrap();
+        let (timeline, last) = work.draw_read();
+        let mut seen = Vec::new();
+        let mut see = |seq, body: &[u8]| seen.push((seq, body == Work::body(timeline, seq)));
+        store.read(timeline, 1..=last, &mut see).unwrap();
+        let expected: Vec<_> = (1..=last).map(|seq| (seq, true)).collect();
+        assert_eq!(seen, expected);
+    }
+}
