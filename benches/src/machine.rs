@@ -15,12 +15,13 @@ pub fn resident() -> anyhow::Result<u64> {
     Ok(kilobytes.context("no VmRSS")?.parse::<u64>()? * 1024)
 }
 
-/// Bytes that the process caused to be written to a disk (proc(5)).
+/// Bytes that a process, or this one, caused to be written to a disk (proc(5)).
 ///
 /// # Errors
 /// It cannot be read.
-pub fn written() -> anyhow::Result<u64> {
-    let io = std::fs::read_to_string("/proc/self/io")?;
+pub fn written(process: Option<u32>) -> anyhow::Result<u64> {
+    let process = process.unwrap_or_else(std::process::id);
+    let io = std::fs::read_to_string(format!("/proc/{process}/io"))?;
     let line = io
         .lines()
         .find_map(|line| line.strip_prefix("write_bytes:"));
@@ -48,6 +49,19 @@ pub fn files(dir: &Path) -> anyhow::Result<(u64, u64)> {
         }
     }
     Ok((count, bytes))
+}
+
+/// Has the kernel forget what it keeps in memory of the files in a folder; what is not on disk yet
+/// stays.
+///
+/// # Errors
+/// It cannot.
+pub fn forget(dir: &Path) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let file = std::fs::File::open(entry?.path())?;
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+    }
+    Ok(())
 }
 
 /// Bytes that are free on the disk of a folder.

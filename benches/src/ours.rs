@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use trunkline_contender::{BODY, Contender, Message};
-use trunkline_storage::{Draft, Opened, Options, Order, Page, Store, TimelineId};
+use trunkline_storage::{Draft, Opened, Options, Order, Page, Store, TimelineId, Writer};
 
 /// The time in the records: what it is means nothing to the store.
 const TIME: u64 = 1_700_000_000_000;
@@ -33,6 +33,33 @@ pub fn draft<'a>(
     }
 }
 
+/// Appends a record whose sequence is known to follow: the other stores take whatever key they are
+/// given, too.
+///
+/// # Errors
+/// Whatever the store says.
+pub fn append(writer: &mut Writer, draft: &Draft<'_>) -> anyhow::Result<()> {
+    writer.append_next(draft)?;
+    Ok(())
+}
+
+/// Appends a message that so many of its readers hear of.
+///
+/// # Errors
+/// Whatever the store says.
+pub fn append_message(
+    writer: &mut Writer,
+    message: &Message,
+    entries: usize,
+) -> anyhow::Result<()> {
+    let readers = message.readers.map(|reader| TimelineId(reader.list));
+    let (timeline, fanout) = (TimelineId(message.timeline), &readers[..entries]);
+    append(
+        writer,
+        &draft(TIME, timeline, message.seq, fanout, &message.body),
+    )
+}
+
 /// Our store.
 pub struct Trunkline {
     store: Opened,
@@ -55,12 +82,7 @@ impl Contender for Trunkline {
 
     fn append(&mut self, group: &[Message]) -> anyhow::Result<()> {
         for message in group {
-            let readers = message.readers.map(|reader| TimelineId(reader.list));
-            let timeline = TimelineId(message.timeline);
-            let fanout = &readers[..self.entries];
-            let draft = draft(TIME, timeline, message.seq, fanout, &message.body);
-            // The others take whatever key they are given, too.
-            self.store.writer.append_next(&draft)?;
+            append_message(&mut self.store.writer, message, self.entries)?;
         }
         self.store.writer.commit()?;
         Ok(())

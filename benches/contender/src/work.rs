@@ -65,6 +65,18 @@ impl Work {
         }
     }
 
+    /// Work whose load goes round all timelines and nowhere else: none is worth reading.
+    ///
+    /// # Panics
+    /// If there are no timelines.
+    #[must_use]
+    pub fn around(timelines: u64) -> Self {
+        Work {
+            deep: 0,
+            ..Self::new(timelines, 0)
+        }
+    }
+
     /// The next message of the load.
     pub fn load(&mut self) -> Message {
         let timeline = self.load_timeline();
@@ -87,6 +99,9 @@ impl Work {
     }
 
     /// A timeline that is worth reading, and its last sequence.
+    ///
+    /// # Panics
+    /// If there is none.
     pub fn draw_read(&mut self) -> (u128, u64) {
         let timeline = self.random() % self.deep;
         self.read_of(timeline)
@@ -97,9 +112,10 @@ impl Work {
         (0..self.deep).map(|timeline| self.read_of(timeline))
     }
 
-    /// The list of a user with many entries, about eight times [`READ`] or more.
+    /// The list of a user with many entries: eight times [`READ`] or more, where there are enough
+    /// messages.
     pub fn draw_list(&mut self) -> u128 {
-        let user = self.random() % self.deep.div_ceil(SHARING);
+        let user = self.random() % (self.deep / SHARING).max(1);
         id(2, user)
     }
 
@@ -120,6 +136,7 @@ impl Work {
         self.loaded += 1;
         let deep = at / DEEP_EVERY;
         match at % DEEP_EVERY == DEEP_EVERY - 1 {
+            _ if self.deep == 0 => at % self.timelines,
             true => deep % self.deep,
             false => (at - deep) % self.timelines,
         }

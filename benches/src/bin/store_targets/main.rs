@@ -1,0 +1,228 @@
+//! The store's targets, each with what this machine gives: pass or miss.
+//!
+//! `cargo run --release -p trunkline-benches --bin store-targets`
+//!
+//! The target for openings is for 50 million messages: `--messages 50000000` takes about 12 GB of
+//! disk, and twice that while runs are merged. What a target is, other than in `store-peers` and
+//! `store-soak`, is in the table itself.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the output of a program"
+)]
+
+mod appends;
+mod counting;
+mod memory;
+mod reads;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::bail;
+use clap::Parser;
+use serde::Serialize;
+use trunkline_benches::child::{self, Seat};
+use trunkline_benches::figures::{grouped, short, table};
+use trunkline_benches::machine;
+use trunkline_contender::{BODY, Command, Setup};
+
+/// Measures the store's targets.
+#[derive(Debug, Parser)]
+#[command(name = "store-targets")]
+struct Args {
+    /// Messages to store before it is killed, opened and read; 50000000 takes about 12 GB of
+    /// disk, and twice that while runs are merged
+    #[arg(long, default_value_t = 3_000_000)]
+    messages: u64,
+    /// Timelines
+    #[arg(long, default_value_t = 1_000_000)]
+    timelines: u64,
+    /// Reads of each kind
+    #[arg(long, default_value_t = 20_000)]
+    reads: usize,
+    /// Cold reads, before each of which the store is opened again
+    #[arg(long, default_value_t = 20)]
+    cold: usize,
+    /// Rounds of appends beside a bare write
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Milliseconds of appends in a round
+    #[arg(long, default_value_t = 500)]
+    millis: u64,
+    /// Folder on the disk to measure; something below the build if not given
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A target, and what came out.
+#[derive(Debug, Serialize)]
+struct Row {
+    what: String,
+    target: String,
+    measured: String,
+    /// None: it takes another program to tell.
+    pass: Option<bool>,
+}
+
+impl Row {
+    fn at_most(what: impl Into<String>, value: f64, limit: f64, unit: &str, more: &str) -> Self {
+        Row {
+            what: what.into(),
+            target: format!("≤ {} {unit}", number(limit)).trim_end().into(),
+            measured: format!("{} {unit}", number(value)).trim_end().to_owned() + more,
+            pass: Some(value <= limit),
+        }
+    }
+
+    fn at_least(what: impl Into<String>, value: f64, limit: f64, unit: &str, more: &str) -> Self {
+        Row {
+            target: format!("≥ {} {unit}", number(limit)).trim_end().into(),
+            pass: Some(value >= limit),
+            ..Row::at_most(what, value, limit, unit, more)
+        }
+    }
+
+    fn elsewhere(what: &str, target: &str, program: &str) -> Self {
+        Row {
+            what: what.into(),
+            target: target.into(),
+            measured: format!("see {program}"),
+            pass: None,
+        }
+    }
+}
+
+/// A number as short as it is.
+fn number(value: f64) -> String {
+    match value {
+        v if v.fract() == 0.0 => grouped(v as u64),
+        v => short(v),
+    }
+}
+
+/// What the store must open after `kill -9`.
+const TARGET_MESSAGES: u64 = 50_000_000;
+
+fn main() -> ExitCode {
+    if let Some(code) = child::contender_main() {
+        return code;
+    }
+    match run(&Args::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("store-targets: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    // So that each list of a user that is read has a page of entries.
+    if args.messages < 3_000 || args.timelines < 1_000 {
+        bail!("--messages must be at least 3000 and --timelines 1000");
+    }
+    if args.reads == 0 || args.cold == 0 || args.rounds == 0 {
+        bail!("there is nothing to measure: look at --reads, --cold and --rounds");
+    }
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    let dir = tempfile::tempdir_in(args.dir.as_ref().unwrap_or(&beside))?;
+    machine::require(dir.path(), 500 * args.messages + (2 << 30))?;
+    let mut rows = appends::rows(args, dir.path())?;
+    let store = dir.path().join("store");
+    let (written, opening) = load(args, &store)?;
+    rows.extend(reads::rows(args, &store)?);
+    std::fs::remove_dir_all(&store)?;
+    rows.push(memory::row(args, dir.path())?);
+    rows.push(opening);
+    rows.push(written);
+    let (written, flat) = ("bytes written per message byte, steady", "72 h of ingest");
+    rows.push(Row::elsewhere(written, "≤ 4", "store-soak"));
+    rows.push(Row::elsewhere(flat, "flat", "store-soak"));
+    print(args, &rows)?;
+    Ok(match rows.iter().any(|row| row.pass == Some(false)) {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    })
+}
+
+/// Stores the messages in another process, kills it, and opens the store.
+fn load(args: &Args, store: &Path) -> anyhow::Result<(Row, Row)> {
+    eprintln!("store-targets: storing {} messages", grouped(args.messages));
+    let setup = Setup {
+        dir: store.to_path_buf(),
+        timelines: args.timelines,
+        messages: args.messages,
+        entries: 2,
+        stored: 0,
+    };
+    let program = child::ours(child::TRUNKLINE)?;
+    let mut seat = Seat::start(&program, &setup, false)?;
+    // Not all at once, for otherwise what is killed is at rest.
+    let messages = args.messages - args.messages / 100;
+    seat.tell(Command::Load { messages })?;
+    seat.tell(Command::Settle)?;
+    seat.tell(Command::Load {
+        messages: args.messages - messages,
+    })?;
+    let written = machine::written(Some(seat.id()))?;
+    seat.kill()?;
+    let began = Instant::now();
+    let opened = reads::open(store, None)?;
+    let took = began.elapsed().as_secs_f64();
+    let replayed = format!(", {} records replayed", grouped(opened.report.records));
+    let mut opening = Row::at_most(
+        format!("open after kill -9, {} messages", grouped(args.messages)),
+        took * 1e3,
+        1e3,
+        "ms",
+        &replayed,
+    );
+    if args.messages < TARGET_MESSAGES {
+        opening.target += &format!(" with {}", grouped(TARGET_MESSAGES));
+    }
+    let per_byte = written as f64 / (args.messages * BODY as u64) as f64;
+    let written = Row::at_most(
+        "bytes written per message byte, filling",
+        per_byte,
+        4.0,
+        "",
+        "",
+    );
+    drop(opened);
+    Ok((written, opening))
+}
+
+fn print(args: &Args, rows: &[Row]) -> anyhow::Result<()> {
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(rows)?);
+        return Ok(());
+    }
+    let cells = |row: &Row| {
+        let verdict = match row.pass {
+            Some(true) => "pass",
+            Some(false) => "MISS",
+            None => "",
+        };
+        let Row {
+            what,
+            target,
+            measured,
+            ..
+        } = row;
+        vec![
+            what.clone(),
+            target.clone(),
+            measured.clone(),
+            verdict.into(),
+        ]
+    };
+    let rows: Vec<_> = rows.iter().map(cells).collect();
+    print!("{}", table(&["", "target", "measured", ""], &rows));
+    Ok(())
+}
