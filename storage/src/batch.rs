@@ -15,6 +15,8 @@ pub struct Batch {
     pieces: Vec<Piece>,
     records: usize,
     states: Vec<(TimelineId, u64)>,
+    /// A record has a state or redacts another.
+    effects: bool,
     first: u64,
     last: u64,
     end: u64,
@@ -116,6 +118,7 @@ impl Batch {
         self.pieces.clear();
         self.records = 0;
         self.states.clear();
+        self.effects = false;
         self.first = end;
         self.last = 0;
         self.end = end;
@@ -129,6 +132,7 @@ impl Batch {
             self.first = at.position;
         }
         self.records += 1;
+        self.effects |= draft.state.is_some() || draft.redacts.is_some();
         self.last = at.position;
         self.end = at.position + frame::frame_len(draft.record_bytes()) as u64;
     }
@@ -145,6 +149,11 @@ impl Batch {
     /// The keys of the states, and their positions.
     pub(crate) fn states(&self) -> &[(TimelineId, u64)] {
         &self.states
+    }
+
+    /// Whether a record does something beside entering timelines.
+    pub(crate) fn has_effects(&self) -> bool {
+        self.effects
     }
 
     /// Whether nothing is to be written.

@@ -95,7 +95,22 @@ impl Shared {
         error
     }
 
-    /// Makes a written batch visible: all of it at once.
+    /// Puts the entries of a batch into the index, where they are hidden until the batch is
+    /// published.
+    pub(crate) fn insert(&self, batch: &Batch) {
+        let mut index = self.index.write();
+        let mut bases = batch.writes().map(|(segment, ..)| segment.base).peekable();
+        for record in batch.records() {
+            while let Some(base) = bases.next_if(|&base| base <= record.position.0) {
+                index.begin(base);
+            }
+            index.insert(&record);
+        }
+        // Segments with states alone.
+        bases.for_each(|base| index.begin(base));
+    }
+
+    /// Makes a written batch visible, whose entries are in the index: all of it at once.
     pub(crate) fn publish(&self, batch: &Batch) {
         {
             let mut segments = self.segments.write();
@@ -107,28 +122,21 @@ impl Shared {
         }
         let mut index = self.index.write();
         let mut states = batch.states().iter().copied().peekable();
-        let mut bases = batch.writes().map(|(segment, ..)| segment.base).peekable();
-        let mut begin = |index: &mut Index, position| {
-            while let Some(base) = bases.next_if(|&base| base <= position) {
-                index.begin(base);
+        if batch.has_effects() {
+            for record in batch.records() {
+                while let Some((key, position)) = states.next_if(|s| s.1 < record.position.0) {
+                    index.set_state(key, position);
+                }
+                index.apply(&record);
             }
-        };
-        for record in batch.records() {
-            let at = record.position.0;
-            while let Some((key, position)) = states.next_if(|state| state.1 < at) {
-                begin(&mut index, position);
-                index.set_state(key, position);
-            }
-            begin(&mut index, at);
-            index.insert(&record);
         }
         for (key, position) in states {
-            begin(&mut index, position);
             index.set_state(key, position);
         }
         // Under the index's lock: a reader that finds an entry there also finds it at or before
         // the head.
         if !batch.is_empty() {
+            index.show(batch.last().0);
             self.head.store(batch.last().0, Ordering::Release);
         }
     }

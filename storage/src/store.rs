@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::aside::Aside;
 use crate::backend::file::FileBackend;
 use crate::backend::{Backend, Lock};
 use crate::error::{OpenError, ReadError};
@@ -149,6 +150,11 @@ impl Store {
             .then(|| Compactor::new(shared.clone(), plan, manifest, options.background))
             .transpose()
             .map_err(io_error(&*backend, "", "start a thread for"))?;
+        let aside = options
+            .background
+            .then(|| Aside::new(shared.clone()))
+            .transpose()
+            .map_err(io_error(&*backend, "", "start a thread for"))?;
         let tail = Tail {
             segment: current,
             cursor: log.end,
@@ -162,7 +168,8 @@ impl Store {
                 shared.clone(),
                 options,
                 tail,
-                (preparer, flusher, compactor),
+                (preparer, flusher),
+                (aside, compactor),
             ),
             reader: Reader::new(shared),
             report: log.report,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use crate::aside::{Aside, LARGE};
 use crate::batch::{Batch, BatchPool};
 use crate::error::{AppendError, CommitError};
 use crate::flush::Flusher;
@@ -38,6 +39,8 @@ pub struct Writer {
     pool: BatchPool,
     preparer: Preparer,
     flusher: Flusher,
+    /// Only with threads.
+    aside: Option<Aside>,
     /// Dropped before the lock of the folder, with the rest.
     compactor: Option<Compactor>,
     last_sync: Instant,
@@ -66,7 +69,8 @@ impl Writer {
         shared: Arc<Shared>,
         options: Options,
         tail: Tail,
-        (preparer, flusher, compactor): (Preparer, Flusher, Option<Compactor>),
+        (preparer, flusher): (Preparer, Flusher),
+        (aside, compactor): (Option<Aside>, Option<Compactor>),
     ) -> Self {
         preparer.order(tail.segment.end());
         let mut pool = BatchPool::default();
@@ -80,6 +84,7 @@ impl Writer {
             pending: HashMap::default(),
             preparer,
             flusher,
+            aside,
             compactor,
             last_sync: Instant::now(),
             records_end: tail.records_end,
@@ -196,9 +201,20 @@ impl Writer {
         for (segment, position, bytes) in batch.writes() {
             self.write(segment, position, bytes)?;
         }
+        let batch = self.pool.publish(batch);
+        let aside = self.aside.as_ref().filter(|_| batch.len() >= LARGE);
+        let indexed = match (self.options.durability, aside) {
+            (Durability::Sync, Some(aside)) => {
+                aside.index_during(&batch, || self.flusher.sync())?;
+                true
+            }
+            _ => false,
+        };
         match self.options.durability {
             Durability::Sync => {
-                self.flusher.sync()?;
+                if !indexed {
+                    self.flusher.sync()?;
+                }
                 self.covered = claimed;
             }
             Durability::Interval(interval) if !self.options.background => {
@@ -216,6 +232,9 @@ impl Writer {
             Durability::Interval(_) | Durability::Os => {}
         }
         self.records_end = batch.end().0;
+        if !indexed {
+            self.shared.insert(&batch);
+        }
         self.shared.publish(&batch);
         if let Some(compactor) = &self.compactor
             && self.shared.oldest_full_segment().is_some()
@@ -223,7 +242,7 @@ impl Writer {
             compactor.wake();
         }
         self.shared.counters.committed(batch.len(), began.elapsed());
-        Ok(self.pool.publish(batch))
+        Ok(batch)
     }
 
     /// Forces everything committed to disk, and marks the log as durable up to there, so that

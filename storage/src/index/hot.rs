@@ -136,13 +136,39 @@ impl Hot {
         }
     }
 
-    /// The last sequence of a message timeline.
-    pub(super) fn last_seq(&self, timeline: TimelineId) -> Option<u64> {
-        self.messages.find(timeline).map(|slot| slot.last)
+    /// The last sequence of a message timeline, of its entries up to the position `cut`.
+    pub(super) fn last_seq(&self, timeline: TimelineId, cut: Option<u64>) -> Option<u64> {
+        let slot = self.messages.find(timeline)?;
+        let len = self.len_up_to(slot.list, cut);
+        if len == slot.list.len {
+            return Some(slot.last);
+        }
+        let index = len.checked_sub(1)?;
+        let gaps = self.gaps.get(&timeline).map_or(&[][..], Vec::as_slice);
+        let after = gaps.partition_point(|gap| gap.index <= index);
+        Some(match after.checked_sub(1).map(|i| gaps[i]) {
+            Some(gap) => gap.seq + u64::from(index - gap.index),
+            None => slot.last - u64::from(slot.list.len - 1 - index),
+        })
     }
 
-    /// The entries of a message timeline with these sequences.
-    pub(super) fn range(&self, timeline: TimelineId, seqs: &RangeInclusive<u64>) -> Option<Found> {
+    /// How many entries of a list are at or before the position `cut`.
+    fn len_up_to(&self, list: List, cut: Option<u64>) -> u32 {
+        let Some(cut) = cut else { return list.len };
+        let Some(distance) = cut.checked_sub(self.base) else {
+            return 0;
+        };
+        let step = u32::try_from(distance / frame::ALIGN as u64).unwrap_or(u32::MAX);
+        self.positions.count_up_to(list, step)
+    }
+
+    /// The entries of a message timeline with these sequences, up to the position `cut`.
+    pub(super) fn range(
+        &self,
+        timeline: TimelineId,
+        seqs: &RangeInclusive<u64>,
+        cut: Option<u64>,
+    ) -> Option<Found> {
         let slot = self.messages.find(timeline)?;
         if seqs.is_empty() {
             return None;
@@ -159,10 +185,11 @@ impl Hot {
         let to = seqs.end().checked_add(1).map_or(slot.list.len, |end| {
             lower_bound(gaps, slot.list.len, slot.last, end)
         });
+        let len = self.len_up_to(slot.list, cut);
         Some(Found {
             list: slot.list,
-            from,
-            to,
+            from: from.min(len),
+            to: to.min(len),
         })
     }
 
@@ -172,13 +199,7 @@ impl Hot {
         if until < self.base {
             return None;
         }
-        let up_to = |position: u64| match position.checked_sub(self.base) {
-            Some(distance) => {
-                let step = u32::try_from(distance / frame::ALIGN as u64).unwrap_or(u32::MAX);
-                self.positions.count_up_to(slot.list, step)
-            }
-            None => 0,
-        };
+        let up_to = |position: u64| self.len_up_to(slot.list, Some(position));
         let from = up_to(after);
         let to = if until >= slot.last {
             slot.list.len
@@ -192,9 +213,15 @@ impl Hot {
         })
     }
 
-    /// The last position of a record with this key.
-    pub(super) fn find(&self, key: TimelineId) -> Option<u64> {
-        self.syncs.find(key).map(|slot| slot.last)
+    /// The last position of a record with this key, up to `cut`.
+    pub(super) fn find(&self, key: TimelineId, cut: Option<u64>) -> Option<u64> {
+        let slot = self.syncs.find(key)?;
+        if cut.is_none_or(|cut| slot.last <= cut) {
+            return Some(slot.last);
+        }
+        let last = self.len_up_to(slot.list, cut).checked_sub(1)?;
+        let step = self.positions.get(slot.list, last);
+        Some(self.base + u64::from(step) * frame::ALIGN as u64)
     }
 
     /// Appends the positions of entries to `into`.

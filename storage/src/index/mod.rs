@@ -31,6 +31,10 @@ pub(crate) struct Index {
     span: u64,
     /// Each segment has a stretch of its own, to be dropped with it.
     by_segment: bool,
+    /// Position of the last record inserted, and of the last one that look-ups find: those in
+    /// between are not durable yet.
+    newest: u64,
+    visible: u64,
     /// What is before the first stretch.
     runs: Arc<Runs>,
     redactions: Redactions,
@@ -43,6 +47,8 @@ impl Index {
             stretches: vec![Hot::new(base)],
             span: SPAN,
             by_segment,
+            newest: 0,
+            visible: 0,
             runs: Arc::default(),
             redactions: Redactions::default(),
         }
@@ -95,19 +101,36 @@ impl Index {
         }
     }
 
-    /// Adds a record that is newer than all before it.
+    /// Adds the entries of a record that is newer than all before it. Nobody finds them before it
+    /// is [shown](Self::show).
     pub(crate) fn insert(&mut self, record: &Record<'_>) {
-        let stretch = self.stretch_of(record.position.0);
-        stretch.insert(record);
+        self.newest = record.position.0;
+        self.stretch_of(record.position.0).insert(record);
+    }
+
+    /// Shows all records up to `position`.
+    pub(crate) fn show(&mut self, position: u64) {
+        self.visible = position;
+    }
+
+    /// What look-ups must not go beyond, if they could.
+    fn cut(&self) -> Option<u64> {
+        (self.newest > self.visible).then_some(self.visible)
+    }
+
+    /// Applies what a record that is being shown does beside its entries.
+    pub(crate) fn apply(&mut self, record: &Record<'_>) {
         if record.state.is_some() {
-            stretch.set_state(record.timeline, record.position.0);
+            self.set_state(record.timeline, record.position.0);
         }
         self.redactions.note(record);
     }
 
     /// Notes where the latest value under a key is: behind all before it.
     pub(crate) fn set_state(&mut self, key: TimelineId, position: u64) {
-        self.stretch_of(position).set_state(key, position);
+        let after = self.stretches.partition_point(|hot| hot.base() <= position);
+        // Below the first only in a log without stretches of its segments.
+        self.stretches[after.saturating_sub(1)].set_state(key, position);
     }
 
     /// Where the latest value under a key is.
@@ -151,12 +174,12 @@ impl Index {
     /// The last sequence of a message timeline; `None` if it has no entry in memory.
     pub(crate) fn last_seq(&self, timeline: TimelineId) -> Option<u64> {
         let mut newest_first = self.stretches.iter().rev();
-        newest_first.find_map(|hot| hot.last_seq(timeline))
+        newest_first.find_map(|hot| hot.last_seq(timeline, self.cut()))
     }
 
     pub(crate) fn get(&self, timeline: TimelineId, seq: u64) -> Option<u64> {
         self.stretches.iter().rev().find_map(|hot| {
-            let found = hot.range(timeline, &(seq..=seq))?;
+            let found = hot.range(timeline, &(seq..=seq), self.cut())?;
             (found.len() > 0).then(|| hot.first(found))
         })
     }
@@ -171,7 +194,8 @@ impl Index {
         order: Order,
         into: &mut Vec<u64>,
     ) -> bool {
-        self.collect(|hot| hot.range(timeline, seqs), limit, order, into)
+        let cut = self.cut();
+        self.collect(|hot| hot.range(timeline, seqs, cut), limit, order, into)
     }
 
     /// Puts the positions in `(after, until]` of a sync timeline into `into`, the oldest `limit`
@@ -184,14 +208,15 @@ impl Index {
         limit: usize,
         into: &mut Vec<u64>,
     ) -> bool {
-        let find = |hot: &Hot| hot.sync(timeline, after.0, until.0);
+        let until = self.cut().map_or(until.0, |cut| cut.min(until.0));
+        let find = |hot: &Hot| hot.sync(timeline, after.0, until);
         self.collect(find, limit, Order::Ascending, into)
     }
 
     /// Where the last record with this key is.
     pub(crate) fn find(&self, key: TimelineId) -> Option<u64> {
         let mut newest_first = self.stretches.iter().rev();
-        newest_first.find_map(|hot| hot.find(key))
+        newest_first.find_map(|hot| hot.find(key, self.cut()))
     }
 
     /// Puts at most `limit` of what `find` finds in all stretches into `into`, ascending. Says
@@ -252,6 +277,7 @@ mod tests {
     fn insert(index: &mut Index, position: u64, seq: u64, users: &[u128]) {
         let payload = payload(seq, users);
         index.insert(&crate::record::decode_payload(position, &payload).unwrap());
+        index.show(position);
     }
 
     /// A timeline whose entry `seq` is at `(i + 1) * 8`; in stretches of one entry, or in one.
@@ -309,6 +335,47 @@ mod tests {
             }
             let last = seqs.last().copied();
             assert_eq!(index.last_seq(TimelineId(1)), last);
+        }
+    }
+
+    #[test]
+    fn what_is_not_shown_is_not_found() {
+        for by_segment in [false, true] {
+            let mut index = Index::new(0, by_segment);
+            let payload = |seq| payload(seq, &[2]);
+            let positions = [(8, 1), (16, 2), (24, 5), (4096, 6), (4104, 9)];
+            for (i, &(position, seq)) in positions.iter().enumerate() {
+                index.begin(position / 4096 * 4096);
+                let payload = payload(seq);
+                let record = crate::record::decode_payload(position, &payload).unwrap();
+                let key = Some(TimelineId(70 + u128::from(seq % 2)));
+                index.insert(&Record { key, ..record });
+                for shown in 0..=i + 1 {
+                    let shown = &positions[..shown];
+                    let upto = shown.last().map_or(0, |last| last.0);
+                    index.show(upto);
+                    let last = shown.last().map(|last| last.1);
+                    assert_eq!(index.last_seq(TimelineId(1)), last);
+                    let mut found = Vec::new();
+                    let all = 0..=u64::MAX;
+                    index.range(TimelineId(1), &all, 9, Order::Ascending, &mut found);
+                    assert!(found.iter().eq(shown.iter().map(|(at, _)| at)));
+                    found.clear();
+                    let (zero, end) = (Position(0), Position(u64::MAX));
+                    index.sync(TimelineId(2), zero, end, 9, &mut found);
+                    assert!(found.iter().eq(shown.iter().map(|(at, _)| at)));
+                    for odd in 0..2 {
+                        let with = |(_, seq): &&(u64, u64)| seq % 2 == odd;
+                        let expected = shown.iter().rfind(with).map(|(at, _)| *at);
+                        let key = TimelineId(70 + u128::from(odd));
+                        assert_eq!(index.find(key), expected);
+                    }
+                    for (at, seq) in positions {
+                        let expected = (at <= upto).then_some(at);
+                        assert_eq!(index.get(TimelineId(1), seq), expected);
+                    }
+                }
+            }
         }
     }
 

@@ -107,6 +107,7 @@ pub(crate) fn recover(
                 Entry::Record(record) => {
                     first_time.get_or_insert(record.time);
                     index.insert(record);
+                    index.apply(record);
                     replay(record);
                 }
                 Entry::State(position, state) => index.set_state(state.key, position),
@@ -127,6 +128,7 @@ pub(crate) fn recover(
             return Err(missing(backend, base));
         }
     };
+    index.show(scan.head);
     let later = segments.split_off(ends.len());
     let torn = tail::survey(backend, &segments, &later, end)?;
     let (torn, next) = tail::cut(backend, &segments, later, torn, end)?;
