@@ -243,7 +243,8 @@ impl Workshop<'_> {
             level: runs.iter().map(|run| run.id.level).max().unwrap_or(0) + more,
             number,
             from: first.from,
-            to: last.to,
+            // Marks may overlap.
+            to: runs.iter().map(|run| run.id.to).max().unwrap_or(last.to),
             last_time: runs.iter().map(|run| run.id.last_time).max().unwrap_or(0),
         };
         let mut cursors = Vec::new();
@@ -252,7 +253,7 @@ impl Workshop<'_> {
         }
         let applied = &mut made.applied;
         let any = self.write(id, |writer| {
-            while let Some((key, value)) = take_least(&mut cursors)? {
+            while let Some((key, value)) = take_least(&mut cursors, id.kind)? {
                 self.go_on()?;
                 if oldest && id.kind == Kind::States && value.is_empty() {
                     continue;
@@ -360,8 +361,8 @@ impl Workshop<'_> {
 }
 
 /// The least entry of all, which the cursors then are behind. Of several with one key it is that
-/// of the last cursor.
-fn take_least(cursors: &mut [Cursor<'_>]) -> io::Result<Option<(Key, Vec<u8>)>> {
+/// of the last cursor; of marks the greatest, for messages may expire in another order.
+fn take_least(cursors: &mut [Cursor<'_>], kind: Kind) -> io::Result<Option<(Key, Vec<u8>)>> {
     let mut least: Option<Key> = None;
     for cursor in cursors.iter_mut() {
         if let Some((key, _)) = cursor.entry().map_err(as_io)? {
@@ -369,15 +370,20 @@ fn take_least(cursors: &mut [Cursor<'_>]) -> io::Result<Option<(Key, Vec<u8>)>> 
         }
     }
     let Some(least) = least else { return Ok(None) };
-    let mut newest = Vec::new();
+    let mut taken = Vec::new();
     for cursor in cursors {
         match cursor.entry().map_err(as_io)? {
-            Some((key, value)) if key == least => newest = value.to_vec(),
+            Some((key, value)) if key == least => {
+                let seq = |value: &[u8]| value.first_chunk().copied().map(u64::from_le_bytes);
+                if kind != Kind::Marks || seq(&taken) < seq(value) {
+                    taken = value.to_vec();
+                }
+            }
             _ => continue,
         }
         cursor.advance();
     }
-    Ok(Some((least, newest)))
+    Ok(Some((least, taken)))
 }
 
 /// The value of a message's entry with another body.

@@ -59,7 +59,9 @@ impl Steps {
     /// Removes a run of messages, and keeps marks of it.
     fn expire_messages(&self, over: RunId) -> io::Result<()> {
         self.settle()?;
-        let workshop = self.workshop(&|| Ok(()));
+        let busy = [over];
+        let aside = self.others_first(&busy, over.level);
+        let workshop = self.workshop(&aside);
         let done = self.mark(&workshop, over);
         self.conclude(done, workshop)?;
         self.remove(&[over]);

@@ -202,15 +202,16 @@ impl Runs {
 
     /// The last sequence of a message timeline whose message expired.
     fn mark(&self, timeline: TimelineId) -> Result<Option<u64>, ReadError> {
-        for run in self.of(Kind::Marks).iter().rev() {
+        let mut last = None;
+        for run in self.of(Kind::Marks) {
             if run.may_have(timeline.0)?
                 && let Some(value) = run.get((timeline.0, 0))?
             {
                 let seq = value.first_chunk().ok_or_else(|| run.corrupt(0))?;
-                return Ok(Some(u64::from_le_bytes(*seq)));
+                last = last.max(Some(u64::from_le_bytes(*seq)));
             }
         }
-        Ok(None)
+        Ok(last)
     }
 
     /// Gives the entries of a message timeline to `take`, from the end that `order` starts at,

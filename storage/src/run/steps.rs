@@ -102,7 +102,10 @@ impl Steps {
         match expired {
             Ok(true) => Ok(true),
             // A failure there must not keep merging from going on.
-            Ok(false) | Err(_) => Ok(self.merge_least(&|_, _| true)? || self.redact()? || expired?),
+            Ok(false) | Err(_) => Ok(self.merge_least(&|_, _| true)?
+                || self.merge_redactions()?
+                || self.redact()?
+                || expired?),
         }
     }
 
@@ -137,23 +140,35 @@ impl Steps {
 
     /// Merges the smallest runs that `admits` says may be merged, if there are enough of them.
     fn merge_least(&self, admits: &dyn Fn(&RunId, u8) -> bool) -> io::Result<bool> {
-        // In this order: a redaction that these runs have and that is not pending is applied.
         let runs = self.shared.runs();
-        let pending = self.shared.pending_redactions();
         let found = Kind::ALL.into_iter().filter_map(|kind| {
             let stretch = self.rule(kind).mergeable(&runs.ids(kind))?;
-            Some((kind, stretch))
-        });
-        let found = found.chain(due(&runs, &pending));
-        let found = found.filter(|(kind, stretch)| {
-            let oldest = &runs.of(*kind)[stretch.at.start];
-            admits(&oldest.id, stretch.level)
+            let oldest = &runs.of(kind)[stretch.at.start];
+            admits(&oldest.id, stretch.level).then_some((kind, stretch))
         });
         let Some((kind, stretch)) = found.min_by_key(|(_, stretch)| stretch.level) else {
             return Ok(false);
         };
         let old = runs.of(kind)[stretch.at.clone()].to_vec();
         drop(runs);
+        // After the runs: a redaction that these have and that is not pending is applied.
+        let pending = self.shared.pending_redactions();
+        self.merge_stretch(old, &stretch, &pending)?;
+        Ok(true)
+    }
+
+    /// Makes the runs of redactions anew, if half of what they have is applied.
+    fn merge_redactions(&self) -> io::Result<bool> {
+        let old = self.shared.runs().of(Kind::Redactions).to_vec();
+        let pending = self.shared.pending_redactions();
+        let entries: u64 = old.iter().map(|run| run.entries).sum();
+        if entries == 0 || pending.len() as u64 * 2 > entries {
+            return Ok(false);
+        }
+        let stretch = Stretch {
+            at: 0..old.len(),
+            level: old.iter().map(|run| run.id.level).max().unwrap_or(0),
+        };
         self.merge_stretch(old, &stretch, &pending)?;
         Ok(true)
     }
@@ -171,22 +186,7 @@ impl Steps {
         if self.shared.backend.free_bytes()? < bytes {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        // Meanwhile segments become runs, and small merges must not wait for a large one: they go
-        // in between. They are of a lower level, so this does not go deep; and of other runs.
-        let left = Cell::new(BREATH);
-        let aside = || {
-            left.set(left.get().checked_sub(1).unwrap_or(BREATH));
-            if left.get() > 0 || stretch.level == 0 {
-                return Ok(());
-            }
-            let others = |oldest: &RunId, level| {
-                let mut newest = ids.iter().rev();
-                let newest = newest.find(|newest| newest.kind == oldest.kind);
-                level < stretch.level && newest.is_none_or(|newest| oldest.from >= newest.to)
-            };
-            while self.merge_least(&others)? {}
-            Ok(())
-        };
+        let aside = self.others_first(&ids, stretch.level);
         let workshop = self.workshop(&aside);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let made = workshop.merge(&old, stretch.at.start == 0, pending, number);
@@ -202,6 +202,29 @@ impl Steps {
         self.conclude(done, workshop)?;
         self.remove(&ids);
         Ok(())
+    }
+
+    /// What is to be done now and then while `busy` runs of a kind, the greatest `level` of which
+    /// this is, are read: segments go on becoming runs, and small merges must not wait for a large
+    /// one. Those are of a lower level, so this does not go deep; and of other runs.
+    pub(super) fn others_first<'a>(
+        &'a self,
+        busy: &'a [RunId],
+        level: u8,
+    ) -> impl Fn() -> io::Result<()> + 'a {
+        let left = Cell::new(BREATH);
+        let admits = move |oldest: &RunId, lower: u8| {
+            let mut newest = busy.iter().rev();
+            let newest = newest.find(|newest| newest.kind == oldest.kind);
+            lower < level && newest.is_none_or(|newest| oldest.from >= newest.to)
+        };
+        move || {
+            left.set(left.get().checked_sub(1).unwrap_or(BREATH));
+            if level > 0 && left.get() == 0 {
+                while self.merge_least(&admits)? {}
+            }
+            Ok(())
+        }
     }
 
     /// Makes marks of a run of messages and puts them in its place.
@@ -299,14 +322,4 @@ impl Steps {
         }
         Ok(())
     }
-}
-
-/// The redactions' runs, if half of what they have is applied.
-fn due(runs: &Runs, pending: &Pending) -> Option<(Kind, Stretch)> {
-    let redactions = runs.of(Kind::Redactions);
-    let entries: u64 = redactions.iter().map(|run| run.entries).sum();
-    let wanted = entries > 0 && pending.len() as u64 * 2 <= entries;
-    let level = redactions.iter().map(|run| run.id.level).max()?;
-    let at = 0..redactions.len();
-    wanted.then_some((Kind::Redactions, Stretch { at, level }))
 }

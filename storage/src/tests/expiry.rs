@@ -219,7 +219,7 @@ fn a_store_with_little_to_do_expires_too() {
     // Each is alone in its window, and far too small to fill a segment.
     for i in 0..40 {
         // The time of the segment's first record is known after an opening, too.
-        if i % 7 == 0 {
+        if i % 7 == 0 || i > 20 {
             drop(opened);
             opened = open(&disk, options()).unwrap().0;
         }
@@ -273,9 +273,9 @@ fn a_time_that_goes_back_takes_no_sequence_with_it() {
     event.timeline = 7;
     event.body = vec![1; 900];
     // The clock was far ahead for a while: these stay longer than those after them.
-    for seq in 1..=12 {
+    for seq in 1..=18 {
         event.seq = seq;
-        event.number = if seq <= 6 { 5000 } else { 100 };
+        event.number = if (7..=12).contains(&seq) { 5000 } else { 100 };
         opened.writer.append(&event.draft()).unwrap();
         opened.writer.commit().unwrap();
     }
@@ -284,9 +284,18 @@ fn a_time_that_goes_back_takes_no_sequence_with_it() {
     append(&mut opened, &mut log, 1100, 0);
     opened.writer.tick(1100);
     let mut page = Page::new();
-    assert!(opened.reader.get(TimelineId(7), 2, &mut page).unwrap());
-    assert!(!opened.reader.get(TimelineId(7), 11, &mut page).unwrap());
-    assert_eq!(opened.reader.last_seq(TimelineId(7)), 12);
+    let mut has = |opened: &Opened, seq| opened.reader.get(TimelineId(7), seq, &mut page).unwrap();
+    assert!(!has(&opened, 2) && has(&opened, 9) && !has(&opened, 17));
+    assert_eq!(opened.reader.last_seq(TimelineId(7)), 18);
+    // The marks of what is younger are there, and merged, when theirs are made.
+    for now in [6000, 9000, 12_000] {
+        append(&mut opened, &mut log, now, 0);
+        opened.writer.tick(now);
+        drop(opened);
+        opened = open(&disk, options()).unwrap().0;
+        assert!(!has(&opened, 9));
+        assert_eq!(opened.reader.last_seq(TimelineId(7)), 18, "{now}");
+    }
 }
 
 #[test]
@@ -351,6 +360,43 @@ fn a_reader_is_told_what_it_missed_and_where_to_go_on() {
     // All is gone but the segment that is being written.
     opened.writer.tick(10_000);
     assert!(sync(&opened, user(0), opened.reader.head()).is_ok());
+}
+
+#[test]
+fn a_reader_at_the_head_misses_nothing_though_all_expired() {
+    let mut seen = 0;
+    let first = (1..).find(|&number| !event(number, 1, 0).fanout.is_empty());
+    for (seed, operation) in (0..8).flat_map(|seed| [(seed, 0), (seed, 1)]) {
+        let disk = SimDisk::new(seed);
+        let (mut opened, _) = open(&disk, options()).unwrap();
+        let mut log = Vec::new();
+        append(&mut opened, &mut log, first.unwrap(), 0);
+        // The process dies when it has ended the segment, and not yet begun the next one.
+        let draft = Draft {
+            time: 100,
+            timeline: TimelineId(9),
+            seq: 1,
+            ..Draft::default()
+        };
+        opened.writer.append(&draft).unwrap();
+        disk.crash_at(disk.operations() + operation);
+        opened.writer.commit().unwrap_err();
+        disk.kill();
+        drop(opened);
+        let (mut opened, _) = open(&disk, options()).unwrap();
+        opened.writer.tick(5000);
+        let head = opened.reader.head();
+        assert!(sync(&opened, user(0), head).unwrap().is_empty());
+        if let Err(error) = sync(&opened, user(0), Position::ZERO) {
+            let ReadError::Expired { oldest } = error else {
+                panic!("{error}");
+            };
+            let alone = head.0 == log[0].position;
+            assert_eq!(oldest == head, alone);
+            seen += u64::from(alone);
+        }
+    }
+    assert!(seen > 0);
 }
 
 #[test]
