@@ -299,8 +299,8 @@ fn from_run(
         if timeline.is_some_and(|id| id.0 != key.0) {
             break;
         }
-        let (position, payload) = run::record(run, value)?;
-        if position > after.0
+        if let Some((position, payload)) = run::record(run, value)?
+            && position > after.0
             && let Some(record) = record::decode_payload(position, payload)
             && each(&record).is_break()
         {

@@ -23,6 +23,11 @@ use crate::{Durability, Options, Reader};
 /// Size of a block of a run file; less in stores with tiny segments.
 const BLOCK_BYTES: usize = 16 << 10;
 
+/// Size of a block of a run file, in a store with segments of this size.
+pub(crate) fn block_bytes(segment_bytes: u64) -> usize {
+    BLOCK_BYTES.min(segment_bytes as usize / 16)
+}
+
 /// The timeline store: a folder with a log of events, and the timelines read from it.
 ///
 /// Only opening goes through it; what is open is a [`Writer`] and [`Reader`]s.
@@ -139,7 +144,7 @@ impl Store {
         }
         let plan = Plan {
             store_id,
-            block: BLOCK_BYTES.min(options.segment_bytes as usize / 16),
+            block: block_bytes(options.segment_bytes),
             width: options.merge_width,
             redact_within: u64::try_from(options.redact_within.as_millis()).unwrap_or(u64::MAX),
             segment: options.segment_bytes,

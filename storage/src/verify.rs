@@ -111,7 +111,7 @@ impl Store {
         let mut check = Check {
             backend,
             found: Verified::default(),
-            total: total(backend)?,
+            total: walk::total(backend)?,
             progress,
         };
         let Some(identity) = check.note(Identity::read(backend, identity::NAME))? else {
@@ -128,18 +128,6 @@ impl Store {
         (check.progress)(check.total, check.total);
         Ok(check.found)
     }
-}
-
-/// Bytes of all run files and segments.
-fn total(backend: &dyn Backend) -> Result<u64, OpenError> {
-    let mut total = 0;
-    for name in backend.list().map_err(io_error(backend, "", "list"))? {
-        if name.ends_with(".seg") || name.ends_with(".tbl") {
-            let file = backend.open(&name).and_then(|file| file.len());
-            total += file.map_err(io_error(backend, &name, "read"))?;
-        }
-    }
-    Ok(total)
 }
 
 struct Check<'a> {

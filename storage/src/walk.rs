@@ -41,6 +41,18 @@ pub(crate) fn claim(backend: &dyn Backend) -> Result<Box<dyn Lock>, OpenError> {
     Store::lock(backend)
 }
 
+/// Bytes of all run files and segments.
+pub(crate) fn total(backend: &dyn Backend) -> Result<u64, OpenError> {
+    let mut total = 0;
+    for name in backend.list().map_err(io_error(backend, "", "list"))? {
+        if name.ends_with(".seg") || name.ends_with(".tbl") {
+            let file = backend.open(&name).and_then(|file| file.len());
+            total += file.map_err(io_error(backend, &name, "read"))?;
+        }
+    }
+    Ok(total)
+}
+
 /// What a walk comes across.
 pub(crate) enum Step<'a> {
     Entry(Entry<'a>),

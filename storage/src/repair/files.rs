@@ -119,7 +119,7 @@ impl Readable {
 }
 
 /// Whether the disk has lost what was to be read.
-fn is_lost(error: &io::Error) -> bool {
+pub(super) fn is_lost(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 

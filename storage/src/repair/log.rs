@@ -1,8 +1,8 @@
 //! The log of a damaged store: what is left of it, and mending its segments.
 
+use super::Work;
 use super::files::newest_copy;
 use super::part::{Part, Patch};
-use super::{Progress, Work};
 use crate::error::OpenError;
 use crate::frame;
 use crate::recovery::{Scan, ScanEnd, io_error, scan};
@@ -14,7 +14,6 @@ pub(super) fn mend(
     work: &mut Work<'_>,
     factory: &SegmentFactory,
     manifest: &Manifest,
-    progress: &mut Progress<'_>,
 ) -> Result<(), OpenError> {
     let names = work.names()?;
     let mut bases: Vec<u64> = names.iter().filter_map(|name| segment_base(name)).collect();
@@ -28,7 +27,7 @@ pub(super) fn mend(
         parts: Vec::new(),
         foreign: Vec::new(),
     };
-    log.read(manifest.low_water, progress)?;
+    log.read(manifest.low_water)?;
     let plan = log.plan(Scan::after(manifest))?;
     log.carry_out(&plan)
 }
@@ -57,14 +56,15 @@ struct Log<'a, 'b> {
 
 impl Log<'_, '_> {
     /// Reads all there is, from `low_water` on.
-    fn read(&mut self, low_water: u64, progress: &mut Progress<'_>) -> Result<(), OpenError> {
-        let total = self.bases.last().map_or(0, |last| last - low_water);
+    fn read(&mut self, low_water: u64) -> Result<(), OpenError> {
         let mut expected = low_water;
         loop {
             let part = self.part_at(expected)?;
             expected = part.end();
+            if part.source.is_some() {
+                self.work.advance(part.size);
+            }
             self.parts.push(part);
-            progress((expected - low_water).min(total), total);
             if self.bases.last().is_none_or(|&last| last < expected) {
                 return Ok(());
             }

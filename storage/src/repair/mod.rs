@@ -9,17 +9,18 @@
 mod files;
 mod identity;
 mod log;
+mod manifest;
 mod part;
-mod salt;
+mod runs;
+pub(crate) mod salt;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::error::OpenError;
-use crate::run::manifest::Manifest;
 use crate::segment::SegmentFactory;
-use crate::store::remove_temporaries;
+use crate::store::{block_bytes, remove_temporaries};
 use crate::{Store, walk};
 
 /// How a store is repaired.
@@ -110,17 +111,22 @@ impl Store {
             backend: &*backend,
             dry_run: options.dry_run,
             steps: Vec::new(),
+            done: 0,
+            total: walk::total(&*backend)?,
+            progress,
         };
         let Some(identity) = identity::mend(&mut work)? else {
             return Ok(Repair::default());
         };
-        let manifest = Manifest::read(&*backend, identity.store_id)?.unwrap_or_default();
         let factory = SegmentFactory {
             backend: backend.clone(),
             store_id: identity.store_id,
             size: options.segment_bytes,
         };
-        log::mend(&mut work, &factory, &manifest, progress)?;
+        let block = block_bytes(options.segment_bytes);
+        let manifest = manifest::mend(&mut work, &factory, block)?;
+        log::mend(&mut work, &factory, &manifest)?;
+        (work.progress)(work.total, work.total);
         Ok(Repair { steps: work.steps })
     }
 }
@@ -130,9 +136,19 @@ struct Work<'a> {
     backend: &'a dyn Backend,
     dry_run: bool,
     steps: Vec<Mended>,
+    /// Bytes read, of how many.
+    done: u64,
+    total: u64,
+    progress: &'a mut Progress<'a>,
 }
 
 impl Work<'_> {
+    /// Notes that so many bytes were read.
+    fn advance(&mut self, bytes: u64) {
+        self.done = (self.done + bytes).min(self.total);
+        (self.progress)(self.done, self.total);
+    }
+
     /// Notes that something is damaged in the file `name`. The rest of the step is filled in by
     /// whoever mends it.
     fn damaged(&mut self, name: &str, offset: u64, fault: impl Into<String>) -> &mut Mended {

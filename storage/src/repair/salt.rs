@@ -35,7 +35,7 @@ const fn by_highest() -> [u8; 256] {
 }
 
 /// The seed with which `bytes` have the checksum `crc`.
-pub(super) fn seed_of(crc: u32, bytes: &[u8]) -> u32 {
+pub(crate) fn seed_of(crc: u32, bytes: &[u8]) -> u32 {
     let mut state = !crc;
     for &byte in bytes.iter().rev() {
         let entry = BY_HIGHEST[(state >> 24) as usize];
@@ -45,7 +45,7 @@ pub(super) fn seed_of(crc: u32, bytes: &[u8]) -> u32 {
 }
 
 /// A salt with the checksum `crc`: as good as the one that had it, for only that is ever used.
-pub(super) fn with_checksum(crc: u32) -> u64 {
+pub(crate) fn with_checksum(crc: u32) -> u64 {
     // Shifting four bytes in is the same as shifting in zeros after changing the state by them.
     let needed = !seed_of(crc, &[0; 4]);
     let before = !crc32c::crc32c(&[0; 4]);

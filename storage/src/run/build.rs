@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::write::{RunWriter, temporary};
 use super::{Cursor, Key, Kind, MAX_SEQ, RunFile, RunId, Runs, encode_reference, minor, u64_at};
-use super::{decode_replacement, encode_replacement};
+use super::{decode_replacement, encode_replacement, is_stub};
 use crate::TimelineId;
 use crate::backend::Backend;
 use crate::error::ReadError;
@@ -266,6 +266,10 @@ impl Workshop<'_> {
                     _ => None,
                 };
                 match (id.kind, replacement) {
+                    (Kind::Messages, Some(replacement)) if is_stub(&value) => {
+                        writer.add(key, &value)?;
+                        applied.push((target, replacement.position));
+                    }
                     (Kind::Messages, Some(replacement)) => {
                         let redacted = redact(&value, &replacement.body);
                         let redacted = redacted.ok_or_else(|| damaged(&runs[0]))?;

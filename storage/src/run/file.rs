@@ -66,6 +66,71 @@ impl RunId {
     }
 }
 
+/// What the end of a run file says.
+pub(super) struct Footer {
+    kind: Kind,
+    level: u8,
+    from: u64,
+    to: u64,
+    last_time: u64,
+    pub(super) salt: u64,
+    pub(super) root_at: u64,
+    pub(super) root_len: u32,
+    lines: usize,
+    filter_at: u64,
+    pub(super) entries: u64,
+}
+
+impl Footer {
+    /// The footer of a file of this size; `None` if it is not what a run of this store has.
+    pub(super) fn read(
+        file: &dyn BackendFile,
+        size: u64,
+        store_id: [u8; 16],
+    ) -> io::Result<Option<Footer>> {
+        let mut footer = [0; FOOTER];
+        let read = file.read_at(&mut footer, size.saturating_sub(FOOTER as u64))?;
+        if read < FOOTER
+            || crc32c(&footer[..FOOTER - 4]) != u32_at(&footer, FOOTER - 4)
+            || footer[..8] != MAGIC
+            || u32_at(&footer, 8) != segment::VERSION
+            || footer[16..32] != store_id
+        {
+            return Ok(None);
+        }
+        let kind = Kind::ALL.get(u32_at(&footer, 12) as usize);
+        Ok(kind.map(|&kind| Footer {
+            kind,
+            level: footer[96],
+            from: u64_at(&footer, 40),
+            to: u64_at(&footer, 48),
+            last_time: u64_at(&footer, 88),
+            salt: u64_at(&footer, 32),
+            root_at: u64_at(&footer, 56),
+            root_len: u32_at(&footer, 64),
+            lines: u32_at(&footer, 68) as usize,
+            filter_at: u64_at(&footer, 72),
+            entries: u64_at(&footer, 80),
+        }))
+    }
+
+    /// The run that it was written for, if that has this number.
+    pub(super) fn id(&self, number: u64) -> RunId {
+        RunId {
+            kind: self.kind,
+            level: self.level,
+            number,
+            from: self.from,
+            to: self.to,
+            last_time: self.last_time,
+        }
+    }
+
+    fn filter_end(&self) -> u64 {
+        self.filter_at + (self.lines * LINE) as u64
+    }
+}
+
 /// A run file, open.
 pub(crate) struct RunFile {
     pub(crate) id: RunId,
@@ -109,46 +174,28 @@ impl RunFile {
             })?;
         let bytes = file.len().map_err(io)?;
         let footer_at = bytes.saturating_sub(FOOTER as u64);
-        let mut footer = [0; FOOTER];
-        let read = file.read_at(&mut footer, footer_at).map_err(io)?;
-        if read < FOOTER || crc32c(&footer[..FOOTER - 4]) != u32_at(&footer, FOOTER - 4) {
-            return Err(corrupt(footer_at, "the footer is not what was written"));
-        }
-        let written_for = RunId {
-            kind: id.kind,
-            level: footer[96],
-            number: id.number,
-            from: u64_at(&footer, 40),
-            to: u64_at(&footer, 48),
-            last_time: u64_at(&footer, 88),
-        };
-        let lines = u32_at(&footer, 68) as usize;
-        let filter_at = u64_at(&footer, 72);
-        if footer[..8] != MAGIC
-            || u32_at(&footer, 8) != segment::VERSION
-            || footer[16..32] != store_id
-            || u32_at(&footer, 12) != id.kind as u32
-            || written_for != id
-            || filter_at + (lines * LINE) as u64 != footer_at
-        {
+        let footer = Footer::read(&*file, bytes, store_id).map_err(io)?;
+        let footer =
+            footer.ok_or_else(|| corrupt(footer_at, "the footer is not what was written"))?;
+        if footer.id(id.number) != id || footer.filter_end() != footer_at {
             return Err(corrupt(
                 footer_at,
                 "the file is not the one that was written",
             ));
         }
-        let (salt, root_at) = (u64_at(&footer, 32), u64_at(&footer, 56));
-        let mut root = vec![0; u32_at(&footer, 64) as usize];
+        let (salt, root_at) = (footer.salt, footer.root_at);
+        let mut root = vec![0; footer.root_len as usize];
         backend::read_exact_at(&*file, &mut root, root_at).map_err(io)?;
         let root = Block::decode(root, block::seed(salt, root_at))
             .ok_or_else(|| corrupt(root_at, "the index is not what was written"))?;
         // Every send with a key asks all of these.
         let filter = match id.kind {
-            Kind::Keys => cache.lend(lines * LINE),
+            Kind::Keys => cache.lend(footer.lines * LINE),
             _ => None,
         };
         let filter = filter.map(|loan| {
-            let mut filter = vec![0; lines * LINE];
-            backend::read_exact_at(&*file, &mut filter, filter_at)?;
+            let mut filter = vec![0; footer.lines * LINE];
+            backend::read_exact_at(&*file, &mut filter, footer.filter_at)?;
             Ok((filter, loan))
         });
         Ok(RunFile {
@@ -160,10 +207,35 @@ impl RunFile {
             filter: filter.transpose().map_err(io)?,
             file,
             cache,
-            filter_at,
-            lines,
-            entries: u64_at(&footer, 80),
+            filter_at: footer.filter_at,
+            lines: footer.lines,
+            entries: footer.entries,
         })
+    }
+
+    /// The run that a file of this size says it is, if it has this number; `None` if it does not
+    /// say.
+    pub(crate) fn identify(
+        file: &dyn BackendFile,
+        size: u64,
+        number: u64,
+        store_id: [u8; 16],
+    ) -> io::Result<Option<RunId>> {
+        let footer = Footer::read(file, size, store_id)?;
+        Ok(footer.map(|footer| footer.id(number)))
+    }
+
+    /// Of a run of messages, the position of the last record.
+    pub(crate) fn last_position(&self) -> Result<u64, ReadError> {
+        let mut last = 0;
+        let mut cursor = self.scan()?;
+        while let Some((_, value)) = cursor.entry()? {
+            if value.len() >= 8 {
+                last = last.max(u64_at(value, 0));
+            }
+            cursor.advance();
+        }
+        Ok(last)
     }
 
     /// Number of its entries.
@@ -239,6 +311,14 @@ impl RunFile {
         }
         if entries != self.entries {
             return Err(self.corrupt(0));
+        }
+        // Also of lines that admit none of them: who looks for another one reads them.
+        let seed = block::seed(self.salt, self.filter_at);
+        let mut line = [0; LINE];
+        for i in 0..self.lines {
+            let at = self.filter_at + (i * LINE) as u64;
+            backend::read_exact_at(&*self.file, &mut line, at).map_err(|source| self.io(source))?;
+            filter::admits(&line, 0, seed).ok_or_else(|| self.corrupt(at))?;
         }
         Ok(entries)
     }

@@ -16,6 +16,7 @@ mod file;
 mod filter;
 mod life;
 pub(crate) mod manifest;
+pub(crate) mod salvage;
 mod steps;
 mod write;
 
@@ -28,7 +29,7 @@ use crate::index::redactions::{Replacement, Target};
 use crate::reader::Place;
 use crate::{Fault, Order, Position, TimelineId};
 pub(crate) use ballast::NAME as BALLAST;
-use block::Key;
+pub(crate) use block::Key;
 pub(crate) use cache::BlockCache;
 pub(crate) use compact::{Compactor, Plan};
 use file::{Cursor, u64_at};
@@ -40,6 +41,8 @@ use manifest::{Floors, Manifest};
 pub(crate) const MAX_SEQ: u64 = (1 << 63) - 1;
 /// Bytes of a reference: timeline, and number within it.
 const REFERENCE: usize = 24;
+/// Bytes of a position, before a record's payload.
+const POSITION: usize = 8;
 
 /// Name of a run file, or of one being written.
 pub(crate) fn is_run_name(name: &str) -> bool {
@@ -62,7 +65,7 @@ fn encode_reference(key: Key) -> [u8; REFERENCE] {
     bytes
 }
 
-fn decode_reference(bytes: &[u8]) -> Option<Key> {
+pub(crate) fn decode_reference(bytes: &[u8]) -> Option<Key> {
     let (id, minor) = bytes.split_first_chunk::<16>()?;
     let minor = minor.first_chunk::<8>()?;
     Some((u128::from_le_bytes(*id), u64::from_le_bytes(*minor)))
@@ -247,8 +250,9 @@ impl Runs {
                 };
                 match entry {
                     Some((key, value)) if key.0 == timeline.0 && (from..=to).contains(&key.1) => {
-                        let (position, payload) = record(run, value)?;
-                        if !take(position, payload)? {
+                        if let Some((position, payload)) = record(run, value)?
+                            && !take(position, payload)?
+                        {
                             return Ok(true);
                         }
                     }
@@ -350,7 +354,7 @@ impl Runs {
         Ok(None)
     }
 
-    /// The payload of the record that a reference names; `None` if it has expired.
+    /// The payload of the record that a reference names; `None` if it has expired or was given up.
     fn resolve(&self, position: u64, reference: Key) -> Result<Option<Vec<u8>>, ReadError> {
         let Some(run) = covering(self.of(Kind::Messages), position) else {
             return match position < self.floors.messages {
@@ -359,10 +363,11 @@ impl Runs {
             };
         };
         let mut value = run.get(reference)?.ok_or_else(|| run.corrupt(0))?;
-        if record(run, &value)?.0 != position {
-            return Err(run.corrupt(0));
+        match record(run, &value)? {
+            None => Ok(None),
+            Some((found, _)) if found == position => Ok(Some(value.split_off(8))),
+            Some(_) => Err(run.corrupt(0)),
         }
-        Ok(Some(value.split_off(8)))
     }
 }
 
@@ -373,12 +378,24 @@ fn covering(runs: &[Arc<RunFile>], position: u64) -> Option<&RunFile> {
     (position < run.id.to).then_some(run)
 }
 
-/// Position and payload of a record, as the value of an entry has them.
-pub(crate) fn record<'a>(run: &RunFile, value: &'a [u8]) -> Result<(u64, &'a [u8]), ReadError> {
-    match value.split_at_checked(8) {
+/// Position and payload of a record, as the value of an entry has them; `None` if a repair gave the
+/// record up.
+pub(crate) fn record<'a>(
+    run: &RunFile,
+    value: &'a [u8],
+) -> Result<Option<(u64, &'a [u8])>, ReadError> {
+    if is_stub(value) {
+        return Ok(None);
+    }
+    match value.split_at_checked(POSITION) {
         Some((position, payload)) if crate::record::decode_payload(0, payload).is_some() => {
-            Ok((u64_at(position, 0), payload))
+            Ok(Some((u64_at(position, 0), payload)))
         }
         _ => Err(run.corrupt(0)),
     }
+}
+
+/// Whether an entry only says that there was a record: a repair gave it up.
+fn is_stub(value: &[u8]) -> bool {
+    value.len() == POSITION
 }

@@ -16,6 +16,7 @@ mod keys;
 mod model;
 mod redaction;
 mod repair;
+mod repair_runs;
 mod runs;
 mod spy;
 mod state;

@@ -7,7 +7,7 @@ use crate::{Repair, RepairOptions};
 const FIRST: &str = "log-0000000000000000.seg";
 const SECOND: &str = "log-0000000000002000.seg";
 
-fn try_repair(disk: &SimDisk, dry_run: bool) -> Result<Repair, OpenError> {
+pub(super) fn try_repair(disk: &SimDisk, dry_run: bool) -> Result<Repair, OpenError> {
     let options = RepairOptions {
         dry_run,
         segment_bytes: 8192,
@@ -17,12 +17,12 @@ fn try_repair(disk: &SimDisk, dry_run: bool) -> Result<Repair, OpenError> {
     })
 }
 
-fn repair(disk: &SimDisk) -> Repair {
+pub(super) fn repair(disk: &SimDisk) -> Repair {
     try_repair(disk, false).unwrap()
 }
 
 /// Every file and its bytes.
-fn files(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
+pub(super) fn files(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
     let names = disk.list().unwrap().into_iter();
     names
         .map(|name| (name.clone(), disk.contents(&name).unwrap()))
@@ -30,7 +30,7 @@ fn files(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Replaces a file by one with these bytes.
-fn replace(disk: &SimDisk, name: &str, bytes: &[u8]) {
+pub(super) fn replace(disk: &SimDisk, name: &str, bytes: &[u8]) {
     disk.remove(name).unwrap();
     let file = disk.create(name).unwrap();
     file.write_all_at(bytes, 0).unwrap();
@@ -128,7 +128,12 @@ fn check_with(
 }
 
 /// Every file that changed is there as it was: under its name, or as the copy that was named.
-fn check_copies(disk: &SimDisk, before: &[(String, Vec<u8>)], done: &Repair, context: &str) {
+pub(super) fn check_copies(
+    disk: &SimDisk,
+    before: &[(String, Vec<u8>)],
+    done: &Repair,
+    context: &str,
+) {
     for (name, bytes) in before {
         if disk.contents(name).as_ref() == Some(bytes) {
             continue;

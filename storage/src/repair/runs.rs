@@ -1,0 +1,271 @@
+//! The run files of a damaged store: what is whole of them is written anew.
+
+use std::io;
+use std::sync::Arc;
+
+use super::Work;
+use super::files::{Readable, is_lost, newest_copy};
+use crate::error::{OpenError, ReadError};
+use crate::recovery::io_error;
+use crate::run::manifest::{self, Manifest};
+use crate::run::salvage::{Salvage, Stubs, has_references};
+use crate::run::{BlockCache, Kind, RunFile, RunId, decode_reference};
+
+/// A run that is damaged or missing.
+struct Damaged {
+    id: RunId,
+    /// The file with what is left of it: its own, or the copy of a repair that was interrupted.
+    source: Option<String>,
+    fault: String,
+    offset: u64,
+    left: Salvage,
+}
+
+/// Mends run files.
+pub(super) struct Mender<'a, 'b> {
+    pub(super) work: &'a mut Work<'b>,
+    pub(super) store_id: [u8; 16],
+    /// Size of a block.
+    pub(super) block: usize,
+}
+
+impl Mender<'_, '_> {
+    /// Mends the runs that `manifest` names, and changes it to name them. `gaps` are parts of the
+    /// log of which there is no run of messages, though there may have been one. Says whether it
+    /// changed.
+    pub(super) fn mend(
+        &mut self,
+        manifest: &mut Manifest,
+        gaps: &[RunId],
+    ) -> Result<bool, OpenError> {
+        let mut damaged = Vec::new();
+        let mut whole = Vec::new();
+        for &id in &manifest.runs {
+            match self.check(id)? {
+                Ok(run) => {
+                    self.work.advance(run.bytes);
+                    whole.push(run);
+                }
+                Err((offset, fault)) => damaged.push(self.salvage(id, offset, fault)?),
+            }
+        }
+        let missing = gaps.iter().map(|&id| Damaged {
+            id,
+            source: None,
+            fault: format!(
+                "it names no messages from positions {} to {}",
+                id.from, id.to
+            ),
+            offset: 0,
+            left: Salvage::nothing(),
+        });
+        damaged.extend(missing);
+        let mut stubs: Vec<Stubs> = damaged.iter().map(known_stubs).collect();
+        self.find_references(&whole, &damaged, &mut stubs)?;
+        let mut changed = false;
+        for (damaged, stubs) in damaged.into_iter().zip(&stubs) {
+            // Of a gap nothing may ever have been there.
+            if manifest.runs.contains(&damaged.id) || !stubs.is_empty() {
+                self.replace(manifest, damaged, stubs)?;
+                changed = true;
+            }
+        }
+        manifest.runs.sort_by_key(|run| (run.kind as u8, run.from));
+        Ok(changed)
+    }
+
+    /// Reads a run; the inner error says what is wrong with it, and where.
+    fn check(&self, id: RunId) -> Result<Result<RunFile, (u64, String)>, OpenError> {
+        let cache = Arc::new(BlockCache::new(0));
+        let run = match RunFile::open(self.work.backend, id, self.store_id, cache) {
+            Ok(run) => run,
+            Err(OpenError::Corrupt { offset, reason, .. }) => return Ok(Err((offset, reason))),
+            Err(OpenError::Io { source, .. }) if is_damage(&source) => {
+                return Ok(Err((0, source.to_string())));
+            }
+            Err(error) => return Err(error),
+        };
+        match run.check(&mut |_| ()) {
+            Ok(_) => Ok(Ok(run)),
+            Err(ReadError::Io { source, .. }) if is_damage(&source) => {
+                Ok(Err((0, source.to_string())))
+            }
+            Err(ReadError::Io { file, source }) => Err(OpenError::Io {
+                file,
+                action: "read",
+                source,
+            }),
+            Err(ReadError::Corrupt { offset, .. }) => {
+                Ok(Err((offset, "not what was written".into())))
+            }
+            Err(error) => Ok(Err((0, error.to_string()))),
+        }
+    }
+
+    fn salvage(&self, id: RunId, offset: u64, mut fault: String) -> Result<Damaged, OpenError> {
+        let names = self.work.names()?;
+        let source = match names.contains(&id.name()) {
+            true => Some(id.name()),
+            false => newest_copy(&names, &copy_of(id)),
+        };
+        let left = match &source {
+            Some(source) => {
+                let file = Readable::open(self.work.backend, source)?;
+                let size = file.size;
+                Salvage::read(Arc::new(file), size, self.store_id).map_err(io_error(
+                    self.work.backend,
+                    source,
+                    "read",
+                ))?
+            }
+            None => Salvage::nothing(),
+        };
+        if let Some(source) = source.as_ref().filter(|source| **source != id.name()) {
+            fault = format!("the file is missing, but there is {source}");
+        }
+        Ok(Damaged {
+            offset: left.first_lost.unwrap_or(offset),
+            id,
+            source,
+            fault,
+            left,
+        })
+    }
+
+    /// Adds to `stubs` what runs that refer to records say of those that are lost.
+    fn find_references(
+        &self,
+        whole: &[RunFile],
+        damaged: &[Damaged],
+        stubs: &mut [Stubs],
+    ) -> Result<(), OpenError> {
+        let lossy =
+            |damaged: &&Damaged| damaged.id.kind == Kind::Messages && !damaged.left.is_complete();
+        if !damaged.iter().any(|damaged| lossy(&damaged)) {
+            return Ok(());
+        }
+        let mut note = |position: u64, value: &[u8]| {
+            let Some(target) = decode_reference(value) else {
+                return;
+            };
+            for (damaged, stubs) in damaged.iter().zip(&mut *stubs) {
+                let part = damaged.id.from..damaged.id.to;
+                if lossy(&damaged) && part.contains(&position) && damaged.left.lacks(target) {
+                    stubs.insert(target, position);
+                }
+            }
+        };
+        for run in whole.iter().filter(|run| has_references(run.id.kind)) {
+            let unreadable = |error: ReadError| OpenError::Io {
+                file: self.work.backend.path(&run.id.name()),
+                action: "read",
+                source: io::Error::other(error.to_string()),
+            };
+            let mut cursor = run.scan().map_err(unreadable)?;
+            while let Some((key, value)) = cursor.entry().map_err(unreadable)? {
+                note(key.1, value);
+                cursor.advance();
+            }
+        }
+        for referring in damaged.iter().filter(|d| has_references(d.id.kind)) {
+            referring
+                .left
+                .each(&mut |key, value| {
+                    note(key.1, value);
+                    Ok(())
+                })
+                .map_err(io_error(self.work.backend, &referring.id.name(), "read"))?;
+        }
+        Ok(())
+    }
+
+    /// Sets a damaged run aside, and puts one in its place that has what is left.
+    fn replace(
+        &mut self,
+        manifest: &mut Manifest,
+        damaged: Damaged,
+        stubs: &Stubs,
+    ) -> Result<(), OpenError> {
+        let Damaged {
+            id, source, left, ..
+        } = damaged;
+        let name = id.name();
+        let copy = match source {
+            Some(source) if source == name => Some(self.work.set_aside(&name, &copy_of(id))?),
+            other => other,
+        };
+        let new = RunId {
+            number: manifest.next,
+            ..id
+        };
+        manifest.next += 1;
+        let any = match self.work.dry_run {
+            true => left.entries > 0 || !stubs.is_empty(),
+            false => left
+                .write(self.work.backend, new, self.store_id, self.block, stubs)
+                .map_err(io_error(self.work.backend, &new.name(), "write"))?,
+        };
+        let name = match manifest.runs.contains(&id) {
+            true => name,
+            false => manifest::NAME.into(),
+        };
+        manifest.runs.retain(|run| *run != id);
+        manifest.runs.extend(any.then_some(new));
+        let given_up = match left.is_complete() {
+            true => Some(0),
+            false => left.had.map(|had| had.saturating_sub(left.entries)),
+        };
+        let step = self.work.damaged(&name, damaged.offset, damaged.fault);
+        step.action = match given_up {
+            Some(0) => format!("written anew as {}; nothing is lost", new.name()),
+            _ => {
+                let rest = match any {
+                    true => format!("the rest is in {}", new.name()),
+                    false => "nothing is left".into(),
+                };
+                format!("{}; {rest}", meaning(id.kind))
+            }
+        };
+        step.records = given_up;
+        step.bytes = left.lost_bytes;
+        self.work.kept(copy.as_deref());
+        Ok(())
+    }
+}
+
+/// What it means that entries of a kind are given up.
+const fn meaning(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Messages => {
+            "messages given up; a timeline that lost its last ones may use their sequences again, \
+             unless something refers to them"
+        }
+        Kind::Syncs => "references given up: users are not told of these events by sync",
+        Kind::Keys => "keys given up: what is sent again under one of them is a new message",
+        Kind::States => {
+            "STATES GIVEN UP: what was kept under these keys is gone, or is what it was before"
+        }
+        Kind::Redactions => "REDACTIONS GIVEN UP: text that was recalled may be read again",
+        Kind::Marks => {
+            "marks given up: timelines whose messages have expired may use sequences again"
+        }
+    }
+}
+
+/// What the copy of a run is named after.
+fn copy_of(id: RunId) -> String {
+    format!("run-{:016x}", id.number)
+}
+
+/// Records that the index of a run of messages tells, though their blocks are lost.
+fn known_stubs(damaged: &Damaged) -> Stubs {
+    let keys = damaged.left.known_keys();
+    keys.filter(|_| damaged.id.kind == Kind::Messages)
+        .map(|key| (key, 0))
+        .collect()
+}
+
+/// Whether an error of the file system says that the file is damaged.
+fn is_damage(error: &io::Error) -> bool {
+    is_lost(error) || error.kind() == io::ErrorKind::UnexpectedEof
+}

@@ -1,0 +1,319 @@
+//! What can still be read of a damaged run file.
+//!
+//! Its blocks are found by the index, and where that does not read, by what they look like: the
+//! end of a block says how long it is, and its checksum proves it. That needs the salt, which is
+//! in the footer; without the footer, the first block's checksum tells it, and the next block
+//! proves it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use super::block::{self, Block, Key};
+use super::file::{Footer, PLACE, u32_at, u64_at};
+use super::write::{RunWriter, temporary};
+use super::{Kind, RunId};
+use crate::backend::{Backend, BackendFile};
+use crate::repair::salt;
+
+/// A block is looked for in this many bytes at first, and in this many at most.
+const NEAR: u64 = 64 << 10;
+const FAR: u64 = 64 << 20;
+/// The smallest block: an entry without a value, its offset, their number and the checksum.
+const MIN_BLOCK: usize = 36;
+
+/// Records that are known to have been there: their positions, or 0 where those are not known.
+pub(crate) type Stubs = BTreeMap<Key, u64>;
+
+/// What is left of a run file.
+pub(crate) struct Salvage {
+    file: Option<Arc<dyn BackendFile>>,
+    salt: u64,
+    /// Offsets and sizes of the data blocks that are whole.
+    blocks: Vec<(u64, u32)>,
+    lost: Vec<Lost>,
+    /// Entries of these blocks.
+    pub(crate) entries: u64,
+    /// Entries that the file had, if that can be told.
+    pub(crate) had: Option<u64>,
+    /// Bytes of blocks that are not whole.
+    pub(crate) lost_bytes: u64,
+    /// Where the first of them is.
+    pub(crate) first_lost: Option<u64>,
+}
+
+/// Blocks that are lost: what is known of their entries.
+struct Lost {
+    /// The last entry before them, and the first one behind.
+    after: Option<Key>,
+    until: Option<Key>,
+    /// The last of them, if the index says it.
+    last: Option<Key>,
+}
+
+/// The index of a damaged file: offsets of blocks, their sizes, and the last key of those with
+/// data.
+type Places = BTreeMap<u64, (u32, Option<Key>)>;
+
+impl Salvage {
+    /// Of a file that is missing: nothing.
+    pub(crate) fn nothing() -> Salvage {
+        Salvage {
+            file: None,
+            salt: 0,
+            blocks: Vec::new(),
+            lost: vec![Lost {
+                after: None,
+                until: None,
+                last: None,
+            }],
+            entries: 0,
+            had: None,
+            lost_bytes: 0,
+            first_lost: None,
+        }
+    }
+
+    /// Looks through a run file of this size.
+    pub(crate) fn read(
+        file: Arc<dyn BackendFile>,
+        size: u64,
+        store_id: [u8; 16],
+    ) -> io::Result<Salvage> {
+        let footer = Footer::read(&*file, size, store_id)?;
+        let mut found = Salvage {
+            lost: Vec::new(),
+            file: Some(file),
+            had: footer.as_ref().map(|footer| footer.entries),
+            ..Salvage::nothing()
+        };
+        let salt = match &footer {
+            Some(footer) => Some(footer.salt),
+            None => found.derive_salt(size)?,
+        };
+        match salt {
+            Some(salt) => {
+                found.salt = salt;
+                let places = match &footer {
+                    Some(footer) => found.places(footer)?,
+                    None => Places::new(),
+                };
+                let end = footer.map(|footer| footer.root_at);
+                found.walk(end, size, &places)?;
+            }
+            None => found.lose(0, size, None, None),
+        }
+        Ok(found)
+    }
+
+    /// Whether an entry with this key can be among those that are lost.
+    pub(crate) fn lacks(&self, key: Key) -> bool {
+        self.lost.iter().any(|lost| {
+            lost.after.is_none_or(|after| after < key) && lost.until.is_none_or(|until| key < until)
+        })
+    }
+
+    /// Whether nothing is lost but what is made anew.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.lost.is_empty()
+    }
+
+    /// Keys of lost entries that the index tells.
+    pub(crate) fn known_keys(&self) -> impl Iterator<Item = Key> {
+        self.lost.iter().filter_map(|lost| lost.last)
+    }
+
+    /// Gives every entry that is left to `each`, in order.
+    pub(crate) fn each(
+        &self,
+        each: &mut dyn FnMut(Key, &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        for &(offset, size) in &self.blocks {
+            let Some(block) = self.block(offset, size)? else {
+                return Err(io::ErrorKind::InvalidData.into());
+            };
+            for i in 0..block.len() {
+                each(block.key(i), block.value(i))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the run `id` with what is left, and `stubs` in their places. Says whether there is
+    /// anything; if not, there is no file.
+    pub(crate) fn write(
+        &self,
+        backend: &dyn Backend,
+        id: RunId,
+        store_id: [u8; 16],
+        block: usize,
+        stubs: &Stubs,
+    ) -> io::Result<bool> {
+        let mut writer = RunWriter::create(backend, id, store_id, block)?;
+        let mut stubs = stubs.iter().peekable();
+        self.each(&mut |key, value| {
+            while let Some((&stub, position)) = stubs.next_if(|(stub, _)| **stub <= key) {
+                if stub < key {
+                    writer.add(stub, &position.to_le_bytes())?;
+                }
+            }
+            writer.add(key, value)
+        })?;
+        for (&stub, position) in stubs {
+            writer.add(stub, &position.to_le_bytes())?;
+        }
+        let any = writer.finish()? > 0;
+        if !any {
+            backend.remove(&temporary(&id))?;
+        }
+        Ok(any)
+    }
+
+    /// What the index says, as far as it reads.
+    fn places(&self, footer: &Footer) -> io::Result<Places> {
+        let mut places = Places::new();
+        let place = |value: &[u8]| match value.len() {
+            PLACE => Some((u64_at(value, 0), u32_at(value, 8))),
+            _ => None,
+        };
+        let Some(root) = self.block(footer.root_at, footer.root_len)? else {
+            return Ok(places);
+        };
+        for i in 0..root.len() {
+            let Some((offset, size)) = place(root.value(i)) else {
+                continue;
+            };
+            places.insert(offset, (size, None));
+            let Some(index) = self.block(offset, size)? else {
+                continue;
+            };
+            for i in 0..index.len() {
+                if let Some((offset, size)) = place(index.value(i)) {
+                    places.insert(offset, (size, Some(index.key(i))));
+                }
+            }
+        }
+        Ok(places)
+    }
+
+    /// Goes from block to block, up to the root at `end`, or to where that must be.
+    fn walk(&mut self, end: Option<u64>, size: u64, places: &Places) -> io::Result<()> {
+        let limit = end.unwrap_or(size);
+        let (mut at, mut last, mut index_blocks) = (0, None::<Key>, 0);
+        while at < limit {
+            if let Some(&(size, named)) = places.get(&at) {
+                let end = at + u64::from(size);
+                match (named, self.block(at, size)?) {
+                    (None, _) => {}
+                    (Some(_), Some(block)) => last = Some(self.keep(at, size, &block)),
+                    (Some(key), None) => {
+                        self.lose(at, end, last, Some(key));
+                        last = Some(key);
+                    }
+                }
+                at = end;
+                continue;
+            }
+            let next = places.range(at..).next().map_or(limit, |(&next, _)| next);
+            let Some((size, block)) = self.find(at, next)? else {
+                self.lose(at, next, last, None);
+                at = next;
+                continue;
+            };
+            // The first entry of an index block is the last one of a block before it.
+            if last.is_none_or(|last| last < block.key(0)) {
+                last = Some(self.keep(at, size, &block));
+                index_blocks = 0;
+            } else {
+                index_blocks += 1;
+            }
+            at += u64::from(size);
+            // The root follows the last index block.
+            if end.is_none() && index_blocks == 2 {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, at: u64, size: u32, block: &Block) -> Key {
+        if let Some(lost) = self.lost.last_mut().filter(|lost| lost.until.is_none()) {
+            lost.until = Some(block.key(0));
+        }
+        self.blocks.push((at, size));
+        self.entries += block.len() as u64;
+        block.key(block.len() - 1)
+    }
+
+    fn lose(&mut self, from: u64, to: u64, after: Option<Key>, last: Option<Key>) {
+        self.lost_bytes += to - from;
+        self.first_lost.get_or_insert(from);
+        // Nothing behind the last of them is lost.
+        let until = last.map(|last| (last.0, last.1.saturating_add(1)));
+        self.lost.push(Lost { after, until, last });
+    }
+
+    fn bytes(&self, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len as usize];
+        if let Some(file) = &self.file {
+            file.read_at(&mut bytes, offset)?;
+        }
+        Ok(bytes)
+    }
+
+    /// The block there, if it is whole.
+    fn block(&self, offset: u64, size: u32) -> io::Result<Option<Block>> {
+        let bytes = self.bytes(offset, u64::from(size))?;
+        Ok(Block::decode(bytes, block::seed(self.salt, offset)))
+    }
+
+    /// The block that begins at `at` and ends at `end` or before.
+    fn find(&self, at: u64, end: u64) -> io::Result<Option<(u32, Block)>> {
+        let seed = block::seed(self.salt, at);
+        let mut len = NEAR.min(end - at);
+        loop {
+            let bytes = self.bytes(at, len)?;
+            let mut ends = ends(&bytes);
+            let block = ends.find_map(|end| {
+                let block = Block::decode(bytes[..end].to_vec(), seed)?;
+                Some((end as u32, block))
+            });
+            if block.is_some() || len == end - at || len >= FAR {
+                return Ok(block);
+            }
+            len = (len * 8).min(end - at);
+        }
+    }
+
+    /// The salt that the checksum of the first block tells, and that of the next one proves.
+    fn derive_salt(&mut self, size: u64) -> io::Result<Option<u64>> {
+        let bytes = self.bytes(0, FAR.min(size))?;
+        for end in ends(&bytes) {
+            let (content, crc) = bytes[..end].split_at(end - 4);
+            let seed = salt::seed_of(u32_at(crc, 0), content);
+            self.salt = salt::with_checksum(salt::seed_of(seed, &0u64.to_le_bytes()));
+            let next = end as u64;
+            if self.find(next, size.min(next + NEAR))?.is_some() {
+                return Ok(Some(self.salt));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Where a block that begins with `bytes` can end: there is a number of entries, and before it as
+/// many offsets, the first of which is 0.
+fn ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    (MIN_BLOCK..=bytes.len()).filter(|&end| {
+        let count = u32_at(bytes, end - 8) as usize;
+        let list = count
+            .checked_mul(4)
+            .and_then(|offsets| (end - 8).checked_sub(offsets));
+        count > 0 && list.is_some_and(|list| list >= 24 && u32_at(bytes, list) == 0)
+    })
+}
+
+/// Whether the entries of a kind refer to records.
+pub(crate) const fn has_references(kind: Kind) -> bool {
+    matches!(kind, Kind::Syncs | Kind::Keys)
+}

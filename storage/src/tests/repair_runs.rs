@@ -1,0 +1,266 @@
+//! Repairing runs and the manifest.
+
+use super::repair::{check_copies, files, repair, replace, try_repair};
+use super::*;
+use crate::Repair;
+use crate::backend::Backend;
+
+const KEY: TimelineId = TimelineId(50);
+
+/// The id that an event can be found by.
+fn find_key(event: &Event) -> TimelineId {
+    TimelineId(1000 + u128::from(event.number))
+}
+
+/// Commits batches of three events, each with a key, and a state that has their number.
+fn fill(opened: &mut Opened, log: &mut Vec<Event>, batches: u64) {
+    for _ in 0..batches {
+        let number = log.len() as u64;
+        opened.writer.set_state(KEY, &number.to_le_bytes()).unwrap();
+        for _ in 0..3 {
+            let number = log.last().map_or(1, |event| event.number + 1);
+            let mut event = event(number, next_seq(log, number), 300);
+            let draft = Draft {
+                key: Some(find_key(&event)),
+                ..event.draft()
+            };
+            event.position = opened.writer.append(&draft).unwrap().0;
+            log.push(event);
+        }
+        opened.writer.commit().unwrap();
+    }
+}
+
+/// A store with runs of all levels and a log, closed. The last event redacts the last but one.
+fn closed() -> (SimDisk, Vec<Event>) {
+    let disk = SimDisk::new(5);
+    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let mut log = Vec::new();
+    fill(&mut opened, &mut log, 24);
+    drop(opened);
+    (disk, log)
+}
+
+fn of_kind(disk: &SimDisk, kind: &str) -> Vec<String> {
+    let found = Store::inspect_with(disk).unwrap();
+    let runs = found.runs.iter().filter(|run| run.kind == kind);
+    runs.map(|run| run.file.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect()
+}
+
+/// What a repaired store has, next to what it had.
+#[derive(Debug, Default)]
+struct Loss {
+    events: u64,
+    references: u64,
+    keys: u64,
+    state: bool,
+}
+
+/// Repairs if it has to be, and checks that the store works and invents nothing.
+fn check(disk: &SimDisk, log: &[Event], context: &str) -> (Repair, Loss) {
+    let before = files(disk);
+    let done = match open(disk, small_runs()).map(|_| ()) {
+        Ok(())
+            if Store::verify_with(disk, &mut |_, _| ())
+                .unwrap()
+                .faults
+                .is_empty() =>
+        {
+            Repair::default()
+        }
+        Ok(()) | Err(OpenError::Corrupt { .. }) => {
+            assert_eq!(files(disk), before, "{context}: opening changed something");
+            let planned = try_repair(disk, true).unwrap();
+            assert_eq!(
+                files(disk),
+                before,
+                "{context}: a dry run changed something"
+            );
+            let done = repair(disk);
+            assert_eq!(planned, done, "{context}");
+            assert!(!done.steps.is_empty(), "{context}");
+            check_copies(disk, &before, &done, context);
+            let found = Store::verify_with(disk, &mut |_, _| ()).unwrap();
+            assert_eq!(found.faults, [], "{context}");
+            assert_eq!(repair(disk), Repair::default(), "{context}: again");
+            done
+        }
+        Err(error) => panic!("{context}: {error}"),
+    };
+    let (mut opened, _) = open(disk, small_runs()).unwrap_or_else(|e| panic!("{context}: {e}"));
+    let loss = compare(&opened, log, context);
+    // It goes on, and all is merged with what is new.
+    let mut more = log.to_vec();
+    fill(&mut opened, &mut more, 12);
+    assert_eq!(opened.reader.run_failure(), None, "{context}");
+    let later = compare(&opened, &more, context);
+    assert_eq!(
+        (later.events, later.references),
+        (loss.events, loss.references),
+        "{context}"
+    );
+    assert!(!later.state, "{context}");
+    (done, loss)
+}
+
+/// Reads everything. It is as it was, or it is missing.
+fn compare(opened: &Opened, log: &[Event], context: &str) -> Loss {
+    let mut loss = Loss::default();
+    let found = entries(opened);
+    let mut expected = log.iter();
+    for event in &found {
+        assert!(expected.any(|known| known == event), "{context}: {event:?}");
+    }
+    loss.events = (log.len() - found.len()) as u64;
+    assert_eq!(read_all(opened, &found), found, "{context}");
+    let mut page = Page::new();
+    for event in log.iter().filter(|event| !found.contains(event)) {
+        let timeline = TimelineId(event.timeline);
+        assert!(!opened.reader.get(timeline, event.seq, &mut page).unwrap());
+    }
+    for id in (0..3).map(user) {
+        let until = Position(u64::MAX);
+        let mut sync = |after| opened.reader.sync(id, after, until, usize::MAX, &mut page);
+        let more = match sync(Position::ZERO) {
+            // Without a manifest, what is lost at the beginning may have expired.
+            Err(crate::ReadError::Expired { oldest }) => sync(oldest),
+            read => read,
+        };
+        assert!(!more.unwrap(), "{context}");
+        let synced: Vec<Event> = page.records().map(|record| Event::of(&record)).collect();
+        let mut expected = found.iter().filter(|event| event.fanout.contains(&id));
+        loss.references += expected.clone().count() as u64 - synced.len() as u64;
+        for event in &synced {
+            assert!(expected.any(|known| known == event), "{context}: {event:?}");
+        }
+    }
+    for event in log {
+        match opened.reader.find(find_key(event)).unwrap() {
+            Some(place) => assert_eq!(place.position.0, event.position, "{context}"),
+            None => loss.keys += 1,
+        }
+    }
+    let state = opened.reader.state(KEY).unwrap();
+    loss.state = state != Some((log.len() as u64 - 3).to_le_bytes().to_vec());
+    for timeline in 0..3 {
+        let last = log
+            .iter()
+            .rfind(|event| event.timeline == timeline)
+            .unwrap();
+        // Each has a key, which tells its sequence.
+        let seq = opened.reader.last_seq(TimelineId(timeline));
+        assert_eq!(seq, last.seq, "{context}");
+    }
+    loss
+}
+
+#[test]
+fn a_flipped_bit_of_a_run_costs_no_more_than_the_block_that_it_is_in() {
+    let (disk, log) = closed();
+    let mut lossless = 0;
+    let states = of_kind(&disk, "states");
+    for name in disk
+        .list()
+        .unwrap()
+        .iter()
+        .filter(|name| name.ends_with(".tbl"))
+    {
+        let bits = disk.contents(name).unwrap().len() * 8;
+        let tail = bits - 200 * 8;
+        for bit in (0..tail).step_by(509).chain((tail..bits).step_by(23)) {
+            let disk = disk.fork(bit as u64);
+            disk.flip(name, bit);
+            let context = format!("bit {bit} of {bits} of {name}");
+            let (done, loss) = check(&disk, &log, &context);
+            let step = done.steps.iter().find(|step| step.file.ends_with(name));
+            let step = step.unwrap_or_else(|| panic!("{context}: {done:?}"));
+            let given_up = step
+                .records
+                .unwrap_or_else(|| panic!("{context}: {step:?}"));
+            assert_eq!(given_up > 0, step.bytes > 0, "{context}: {step:?}");
+            assert!(step.bytes <= 1024, "{context}: {step:?}");
+            lossless += u64::from(given_up == 0);
+            let lost = loss.events + loss.references + loss.keys + u64::from(loss.state);
+            // Of a state there may be a later value.
+            let exact = !states.contains(name);
+            assert!(
+                lost == given_up || !exact && lost < given_up,
+                "{context}: {loss:?}"
+            );
+        }
+    }
+    assert!(lossless > 100, "{lossless}");
+}
+
+#[test]
+fn a_missing_run_costs_what_was_in_it() {
+    let (disk, log) = closed();
+    for kind in ["messages", "syncs", "keys", "states"] {
+        let names = of_kind(&disk, kind);
+        assert!(!names.is_empty(), "{kind}");
+        for name in names {
+            let disk = disk.fork(1);
+            disk.remove(&name).unwrap();
+            let (done, loss) = check(&disk, &log, &format!("without {name} of {kind}"));
+            assert!(done.steps[0].file.ends_with(&name));
+            match kind {
+                "messages" => assert!(loss.events > 3 && loss.references == 0, "{loss:?}"),
+                "syncs" => assert!(loss.events == 0 && loss.references > 3, "{loss:?}"),
+                "keys" => assert!(loss.events == 0 && loss.keys > 3, "{loss:?}"),
+                _ => assert!(loss.events + loss.references + loss.keys == 0, "{loss:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_cut_short_keeps_the_blocks_before_the_cut() {
+    let (disk, log) = closed();
+    for name in of_kind(&disk, "messages") {
+        let bytes = disk.contents(&name).unwrap();
+        for len in (0..bytes.len()).step_by(577) {
+            let disk = disk.fork(1);
+            replace(&disk, &name, &bytes[..len]);
+            let context = format!("{name} has {len} of {} bytes", bytes.len());
+            let (done, loss) = check(&disk, &log, &context);
+            let step = &done.steps[0];
+            assert!(
+                loss.events <= (bytes.len() - len) as u64 / 60 + 8,
+                "{context}"
+            );
+            // What is before the last whole block stays.
+            assert!(step.bytes <= 1024 || len < 2000, "{context}: {step:?}");
+        }
+    }
+}
+
+#[test]
+fn a_manifest_is_made_again_from_what_there_is() {
+    let (disk, log) = closed();
+    let bits = disk.contents("manifest").unwrap().len() * 8;
+    for bit in (0..bits).step_by(11) {
+        let disk = disk.fork(1);
+        disk.flip("manifest", bit);
+        let (done, loss) = check(&disk, &log, &format!("bit {bit} of the manifest"));
+        assert_eq!(done.steps.len(), 1, "{done:?}");
+        assert_eq!(loss.events + loss.references + loss.keys, 0, "{loss:?}");
+        assert!(!loss.state);
+    }
+    let gone = disk.fork(1);
+    gone.remove("manifest").unwrap();
+    let (done, loss) = check(&gone, &log, "without a manifest");
+    assert_eq!(done.steps.len(), 1, "{done:?}");
+    assert_eq!(loss.events + loss.references + loss.keys, 0, "{loss:?}");
+    // And together with a run.
+    for kind in ["messages", "syncs", "keys"] {
+        for name in of_kind(&disk, kind) {
+            let disk = disk.fork(1);
+            disk.remove("manifest").unwrap();
+            disk.remove(&name).unwrap();
+            let (_, loss) = check(&disk, &log, &format!("without manifest and {name}"));
+            let lost = loss.events + loss.references + loss.keys;
+            assert!(lost > 3, "{loss:?}");
+        }
+    }
+}
