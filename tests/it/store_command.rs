@@ -8,8 +8,9 @@ use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
-use trunkline_tests::gateway::Gateway;
+use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::process::{Exit, Process, program};
+use trunkline_tests::wait;
 
 /// Runs a tool on a folder.
 fn store(tool: &str, data: &Path, flags: &[&str]) -> Exit {
@@ -348,4 +349,61 @@ fn a_repair_gives_up_what_is_damaged_and_no_more() {
     let texts: Vec<&Value> = texts.map(|message| &message["text"]).collect();
     assert_eq!(texts, ["one", "three"]);
     assert_eq!(bob.send("alice", "four")["seq"], 4);
+}
+
+#[test]
+fn what_is_in_runs_is_told_checked_and_dumped_too() {
+    let mut gateway = Setup::default()
+        .flag("message-bytes", "16KiB")
+        .flag("segment-bytes", "144KiB")
+        .flag("store-reserve", "0B")
+        .start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let text = "x".repeat(4_000);
+    for i in 0..120 {
+        alice.send(["bob", "carol"][i % 2], &text);
+    }
+    wait::until("segments to become runs", || {
+        let waiting = gateway.metric("trunkline_store_waiting_segments");
+        let runs = gateway.metric("trunkline_store_runs");
+        (waiting == 0.0 && runs > 3.0).then_some(())
+    });
+    drop(alice);
+    gateway.stop();
+    let data = gateway.data();
+    let found = inspect(data);
+    let runs = found["runs"].as_array().expect("a list").iter();
+    let runs: Vec<&Value> = runs.filter(|run| run["kind"] == "messages").collect();
+    let entries = runs.iter().filter_map(|run| run["entries"].as_u64());
+    let stored = entries.sum::<u64>() + found["log"]["records"].as_u64().expect("a number");
+    assert_eq!(stored, 120, "{found}");
+    assert!(runs[0]["last_time"].as_u64() > Some(1_700_000_000_000));
+    let words = ["runs of", "messages", "syncs", "(UTC)"];
+    check(&store("inspect", data, &[]), 0, &words);
+    check(&store("verify", data, &[]), 0, &["120 records"]);
+    let all = dump(data, &[]);
+    assert_eq!(all.len(), 120);
+    let seqs = |lines: &[Value]| -> Vec<u64> {
+        let seqs = lines.iter().filter_map(|line| line["seq"].as_u64());
+        seqs.collect()
+    };
+    let in_order: Vec<u64> = (1..=60).collect();
+    let of_bob = dump(data, &["--conversation", "u:alice:bob"]);
+    assert_eq!(seqs(&of_bob), in_order);
+    assert_eq!(dump(data, &["--user", "bob"]), of_bob);
+    assert_eq!(dump(data, &["--user", "alice"]).len(), 120);
+    let after = of_bob[49]["position"].to_string();
+    let rest = dump(data, &["--conversation", "u:alice:bob", "--after", &after]);
+    assert_eq!(rest, of_bob[50..]);
+
+    let damaged = data.join(runs[0]["file"].as_str().expect("a name"));
+    let file = OpenOptions::new().write(true).open(&damaged);
+    let file = file.expect("the run is there");
+    file.write_all_at(b"???", 5_000).expect("it is longer");
+    let path = damaged.to_str().expect("UTF-8");
+    check(&store("verify", data, &[]), 1, &["DAMAGED", path]);
+    let exit = store("dump", data, &[]);
+    check(&exit, 1, &["left out", path]);
+    let lost = 120 - exit.stdout.lines().count() as u64;
+    assert!((1..=runs[0]["entries"].as_u64().unwrap_or(0)).contains(&lost));
 }

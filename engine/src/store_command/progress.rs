@@ -32,7 +32,10 @@ impl Progress {
     pub(super) fn show(&mut self, done: u64, total: u64) {
         match self {
             Self::Bar(bar) => {
-                bar.set_length(total);
+                // Each of these draws.
+                if bar.length() != Some(total) {
+                    bar.set_length(total);
+                }
                 bar.set_position(done);
             }
             Self::Lines { last } if last.elapsed() >= LINES => {
