@@ -407,3 +407,19 @@ fn what_is_in_runs_is_told_checked_and_dumped_too() {
     let lost = 120 - exit.stdout.lines().count() as u64;
     assert!((1..=runs[0]["entries"].as_u64().unwrap_or(0)).contains(&lost));
 }
+
+#[test]
+fn what_is_beyond_repair_does_not_look_repaired() {
+    let gateway = stored();
+    for file in ["identity", "identity.copy"] {
+        // There may be no copy.
+        let _ = std::fs::remove_file(gateway.data().join(file));
+    }
+    let before = files(gateway.data());
+    for flags in [&["--dry-run"][..], &[]] {
+        let exit = store("repair", gateway.data(), flags);
+        check(&exit, 1, &["identity", "cannot be repaired", "backup"]);
+        assert_eq!(files(gateway.data()), before, "nothing was changed");
+    }
+    check(&store("verify", gateway.data(), &[]), 1, &["identity"]);
+}

@@ -80,7 +80,11 @@ impl<'a> Line<'a> {
     pub(super) fn of(record: &Record<'a>) -> Self {
         let line = Line {
             position: record.position.0,
-            kind: Name::Unknown(record.kind),
+            kind: match Kind::of(record) {
+                Some(Kind::Message) => Name::Known("message"),
+                Some(Kind::Receipt) => Name::Known("receipt"),
+                None => Name::Unknown(record.kind),
+            },
             time: record.time,
             timeline: hex_id(record.timeline),
             seq: record.seq,
@@ -99,10 +103,10 @@ impl<'a> Line<'a> {
     }
 
     fn with(mut self, kind: Kind, body: Body<'a>) -> Self {
-        (self.kind, self.from, self.user) = match kind {
-            Kind::Message => (Name::Known("message"), body.user, ""),
-            Kind::Receipt => (Name::Known("receipt"), "", body.user),
-        };
+        match kind {
+            Kind::Message => self.from = body.user,
+            Kind::Receipt => self.user = body.user,
+        }
         Line {
             conversation: body.conversation,
             namespace: body.namespace,
@@ -142,7 +146,55 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
+    use serde_json::{Value, json};
+    use trunkline_storage::{Draft, Durability, Options, Position, Store};
+
     use super::*;
+
+    #[test]
+    fn what_this_version_cannot_read_is_hex() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            durability: Durability::Os,
+            segment_bytes: 64 << 10,
+            max_record_bytes: 4 << 10,
+            ..Options::default()
+        };
+        let mut opened = Store::open(dir.path(), options, &mut |_| ()).unwrap();
+        for (kind, body) in [(99, &b"\xff\x00"[..]), (1, b"\x01\x7f")] {
+            let draft = Draft {
+                kind,
+                time: 5,
+                body,
+                ..Draft::default()
+            };
+            opened.writer.append(&draft).unwrap();
+        }
+        opened.writer.commit().unwrap();
+        drop(opened);
+        let mut lines = Vec::new();
+        let mut dump = Store::dump(dir.path()).unwrap();
+        let mut each = |record: &Record<'_>| {
+            let mut line = serde_json::to_value(Line::of(record)).unwrap();
+            line["position"] = Value::Null;
+            line["timeline"] = Value::Null;
+            lines.push(line);
+            ControlFlow::Continue(())
+        };
+        dump.records(Position::ZERO, &mut each).unwrap();
+        let line = |kind: Value, body| {
+            json!({
+                "position": null, "kind": kind, "time": 5, "timeline": null,
+                "fanout": 0, "fanout_ids": [], "body": body,
+            })
+        };
+        assert_eq!(
+            lines,
+            [line(json!(99), "ff00"), line(json!("message"), "017f")]
+        );
+    }
 
     #[test]
     fn bytes_read_as_hex() {

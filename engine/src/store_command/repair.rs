@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use indicatif::HumanBytes;
-use trunkline_storage::{Mended, RepairOptions, Store};
+use trunkline_storage::{Mended, OpenError, RepairOptions, Store};
 
 use super::output::{count, name, print};
 use super::progress::Progress;
@@ -30,35 +30,42 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         progress.show(done, total);
     });
     progress.end();
-    let steps = repaired.map_err(refused)?.steps;
+    let steps = repaired.map_err(beyond)?.steps;
+    // What is beyond repair must not look repaired.
+    let left = verify::check(data).map_err(refused)?;
     print(|out| {
         for step in &steps {
             write_step(step, out)?;
         }
+        let faults = count(steps.len(), "fault");
         match (steps.len(), args.dry_run) {
-            (0, _) => writeln!(out, "nothing to repair"),
-            (n, true) => writeln!(
+            (0, _) if left.faults.is_empty() => writeln!(out, "nothing to repair"),
+            (0, _) => writeln!(out, "nothing of this can be repaired: restore a backup"),
+            (_, true) => writeln!(out, "would repair {faults}: nothing was changed"),
+            (_, false) => writeln!(
                 out,
-                "would repair {}: nothing was changed",
-                count(n, "fault")
+                "repaired {faults}; delete the copies when nothing in them is missed"
             ),
-            (n, false) => writeln!(
-                out,
-                "repaired {}; delete the copies when nothing in them is missed",
-                count(n, "fault")
-            ),
-        }
+        }?;
+        verify::result(&left, out)
     })?;
-    if args.dry_run {
-        return Ok(if steps.is_empty() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        });
-    }
-    let left = verify::check(data).map_err(refused)?;
-    print(|out| verify::result(&left, out))?;
     Ok(code(&left.faults))
+}
+
+/// The error in the words of who tries the last remedy.
+fn beyond(error: OpenError) -> anyhow::Error {
+    match error {
+        OpenError::Corrupt {
+            file,
+            offset,
+            reason,
+        } => anyhow::anyhow!(
+            "{}: damaged at offset {offset}: {reason}; this cannot be repaired: restore the \
+             folder from a backup",
+            file.display()
+        ),
+        error => refused(error),
+    }
 }
 
 fn write_step(step: &Mended, out: &mut dyn Write) -> std::io::Result<()> {
