@@ -79,12 +79,6 @@ impl Seat {
         Ok(seat)
     }
 
-    /// The number of the contender's process.
-    #[must_use]
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Has the contender do something, and waits for it.
     ///
     /// # Errors

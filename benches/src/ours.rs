@@ -33,17 +33,8 @@ pub fn draft<'a>(
     }
 }
 
-/// Appends a record whose sequence is known to follow: the other stores take whatever key they are
-/// given, too.
-///
-/// # Errors
-/// Whatever the store says.
-pub fn append(writer: &mut Writer, draft: &Draft<'_>) -> anyhow::Result<()> {
-    writer.append_next(draft)?;
-    Ok(())
-}
-
-/// Appends a message that so many of its readers hear of.
+/// Appends a message that so many of its readers hear of. Its sequence is known to follow: the
+/// other stores take whatever key they are given, too.
 ///
 /// # Errors
 /// Whatever the store says.
@@ -54,10 +45,9 @@ pub fn append_message(
 ) -> anyhow::Result<()> {
     let readers = message.readers.map(|reader| TimelineId(reader.list));
     let (timeline, fanout) = (TimelineId(message.timeline), &readers[..entries]);
-    append(
-        writer,
-        &draft(TIME, timeline, message.seq, fanout, &message.body),
-    )
+    let draft = draft(TIME, timeline, message.seq, fanout, &message.body);
+    writer.append_next(&draft)?;
+    Ok(())
 }
 
 /// Our store.
@@ -106,6 +96,18 @@ impl Contender for Trunkline {
     fn settle(&mut self) -> anyhow::Result<()> {
         settle(&self.store)
     }
+
+    fn written(&self) -> Option<u64> {
+        Some(written(&self.store))
+    }
+}
+
+/// Bytes a store says it wrote since it was opened: its log and its runs, but not the zeros that a
+/// segment is prepared with.
+#[must_use]
+pub fn written(store: &Opened) -> u64 {
+    let stats = store.reader.stats();
+    stats.bytes + stats.merge_bytes
 }
 
 /// Waits until all full segments of a store are in runs.

@@ -35,13 +35,14 @@ pub const RIVALS: [Rival; 4] = [
 ];
 
 impl Rival {
-    /// Builds the program, which for RocksDB takes long the first time, and says where it is.
+    /// Builds the program in `target`, or in the package's own folder for that, and says where it
+    /// is. For RocksDB that takes long the first time.
     ///
     /// # Errors
     /// It does not build; the error says what that takes.
-    pub fn build(&self) -> anyhow::Result<PathBuf> {
+    pub fn build(&self, target: Option<&Path>) -> anyhow::Result<PathBuf> {
         let folder = folder();
-        let target = folder.join("target");
+        let target = target.map_or_else(|| folder.join("target"), Path::to_path_buf);
         let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(["build", "--release", "--locked", "--quiet"])
             .args(["--bin", self.name, "--features", self.name])

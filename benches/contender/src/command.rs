@@ -81,8 +81,8 @@ pub enum Command {
     },
     /// Wait for what goes on in the background.
     Settle,
-    /// Say how much memory the process takes.
-    Memory,
+    /// Say how much memory the process takes, and what the store wrote if it knows.
+    Cost,
 }
 
 impl fmt::Display for Command {
@@ -94,7 +94,7 @@ impl fmt::Display for Command {
             Command::Check => f.write_str("check"),
             Command::Read { count } => write!(f, "read {count}"),
             Command::Settle => f.write_str("settle"),
-            Command::Memory => f.write_str("memory"),
+            Command::Cost => f.write_str("cost"),
         }
     }
 }
@@ -121,7 +121,7 @@ impl FromStr for Command {
                 count: count.parse()?,
             },
             ["settle"] => Command::Settle,
-            ["memory"] => Command::Memory,
+            ["cost"] => Command::Cost,
             _ => bail!("no such command: {line}"),
         })
     }
@@ -191,7 +191,7 @@ mod tests {
             Command::Check,
             Command::Read { count: 6 },
             Command::Settle,
-            Command::Memory,
+            Command::Cost,
         ] {
             assert_eq!(command.to_string().parse::<Command>().unwrap(), command);
         }

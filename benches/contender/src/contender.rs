@@ -43,4 +43,9 @@ pub trait Contender: Sized {
     fn settle(&mut self) -> anyhow::Result<()> {
         Ok(())
     }
+
+    /// Bytes the store says it wrote since it was opened, if it counts them.
+    fn written(&self) -> Option<u64> {
+        None
+    }
 }

@@ -92,7 +92,13 @@ impl<C: Contender> Seat<C> {
             }
             Command::Read { count } => self.read(count),
             Command::Settle => self.store.settle().map(|()| Reply::default()),
-            Command::Memory => Ok(Reply::default().with("bytes", resident()?)),
+            Command::Cost => {
+                let reply = Reply::default().with("memory", resident()?);
+                Ok(match self.store.written() {
+                    Some(bytes) => reply.with("written", bytes as f64),
+                    None => reply,
+                })
+            }
         }
     }
 

@@ -128,7 +128,7 @@ fn read(
     readers
         .filter(|player| !player.entrant.is_bare())
         .map(|player| {
-            let memory = player.tell(Command::Memory)?.get("bytes")?;
+            let memory = player.tell(Command::Cost)?.get("memory")?;
             let (files, bytes) = machine::files(&PathBuf::from(&player.setup.dir))?;
             Ok(Size {
                 contender: player.entrant.name.clone(),

@@ -59,6 +59,10 @@ struct Args {
     /// Only these: trunkline, bare, raft-engine, fjall, redb, rocksdb
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Folder to build the other stores in, so that several checkouts share it; benches/rivals/target
+    /// if not given
+    #[arg(long)]
+    rivals_target: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -92,7 +96,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if machine::in_memory(dir.path())? {
         eprintln!("store-peers: the folder is in memory, where a sync does nothing");
     }
-    let (entrants, missing) = entrants(&args.only)?;
+    let (entrants, missing) = entrants(args)?;
     if args.count_syncs {
         return syncs::count(dir.path(), &entrants, &args.groups);
     }
@@ -115,7 +119,8 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Who takes part, and who cannot.
-fn entrants(only: &[String]) -> anyhow::Result<(Vec<Entrant>, Vec<Missing>)> {
+fn entrants(args: &Args) -> anyhow::Result<(Vec<Entrant>, Vec<Missing>)> {
+    let only = &args.only;
     let ours = [child::BARE, child::TRUNKLINE];
     let known = || ours.into_iter().chain(RIVALS.map(|rival| rival.name));
     if let Some(unknown) = only
@@ -138,7 +143,7 @@ fn entrants(only: &[String]) -> anyhow::Result<(Vec<Entrant>, Vec<Missing>)> {
     }
     for rival in RIVALS.iter().filter(|rival| wanted(rival.name)) {
         eprintln!("store-peers: building {}", rival.name);
-        match rival.build() {
+        match rival.build(args.rivals_target.as_deref()) {
             Ok(program) => entrants.push(Entrant {
                 name: rival.name.into(),
                 program: vec![program.display().to_string()],
