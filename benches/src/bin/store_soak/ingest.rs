@@ -1,0 +1,200 @@
+//! The simulated hours.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context;
+use serde::Serialize;
+use trunkline_benches::figures::{grouped, short};
+use trunkline_benches::{machine, ours};
+use trunkline_contender::{BODY, Work};
+use trunkline_storage::{Draft, Opened, Options, Store, TimelineId};
+
+use crate::{Args, hours};
+
+/// When the simulation begins: any time will do.
+const START: u64 = 1_700_000_000_000;
+/// The domain of keys: conversations have 1, users 2.
+const KEYS: u8 = 3;
+
+/// How often the store is opened to see how long that takes.
+const OPENINGS: u32 = 3;
+
+/// The store, and how far it has got.
+pub(crate) struct Ingest {
+    dir: PathBuf,
+    options: Options,
+    /// None while it is opened again.
+    store: Option<Opened>,
+    work: Work,
+    rate: u64,
+    group: u64,
+    messages: u64,
+    hours: u64,
+    /// What the device and the store say was written until the last hour's end.
+    written: Option<u64>,
+    counted: u64,
+}
+
+/// What there is after a simulated hour.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Hour {
+    pub(crate) hour: u64,
+    pub(crate) messages: u64,
+    /// Messages per real second in this hour.
+    pub(crate) rate: f64,
+    pub(crate) files: u64,
+    pub(crate) disk_bytes: u64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) index_bytes: u64,
+    /// Bytes written in this hour per byte of message bodies: says the store, which does not count
+    /// the zeros in new segments, and says the device, which has other work as well.
+    pub(crate) counted: f64,
+    pub(crate) written: Option<f64>,
+    /// Milliseconds that opening the store took, where it was opened again.
+    pub(crate) opening: Option<f64>,
+}
+
+impl Ingest {
+    pub(crate) fn open(args: &Args, dir: &Path) -> anyhow::Result<Self> {
+        let options = Options {
+            runs: true,
+            message_life: hours(args.message_life),
+            sync_life: hours(args.sync_life),
+            key_life: hours(args.key_life),
+            ..Options::default()
+        };
+        Ok(Ingest {
+            dir: dir.to_path_buf(),
+            store: Some(Store::open(dir, options.clone(), &mut |_| {})?),
+            options,
+            // Nothing is loaded: messages go to any conversation.
+            work: Work::new(args.timelines, 0),
+            rate: args.rate,
+            group: args.group,
+            messages: 0,
+            hours: 0,
+            written: machine::written(dir)?,
+            counted: 0,
+        })
+    }
+
+    /// Stores the messages of the next hour, and measures. At its end the store is opened again if
+    /// `reopen` says so.
+    pub(crate) fn hour(&mut self, reopen: bool) -> anyhow::Result<Hour> {
+        let (mut left, began) = (self.rate * 3600, Instant::now());
+        while left > 0 {
+            let group = left.min(self.group);
+            self.group(group)?;
+            left -= group;
+        }
+        let store = self.store.as_ref().context("no store")?;
+        ours::settle(store)?;
+        let took = began.elapsed().as_secs_f64();
+        self.hours += 1;
+        let stats = store.reader.stats();
+        let (written, counted) = (machine::written(&self.dir)?, ours::written(store));
+        let bodies = (self.rate * 3600 * BODY as u64) as f64;
+        let (files, disk_bytes) = machine::files(&self.dir)?;
+        let mut hour = Hour {
+            hour: self.hours,
+            messages: self.messages,
+            rate: (self.rate * 3600) as f64 / took,
+            files,
+            disk_bytes,
+            memory_bytes: machine::resident()?,
+            index_bytes: stats.index_bytes as u64,
+            counted: (counted - self.counted) as f64 / bodies,
+            written: written
+                .zip(self.written)
+                .map(|(now, before)| (now - before) as f64 / bodies),
+            opening: None,
+        };
+        (self.written, self.counted) = (written, counted);
+        if reopen {
+            hour.opening = Some(self.reopen()?);
+        }
+        Ok(hour)
+    }
+
+    fn now(&self) -> u64 {
+        START + self.messages * 1000 / self.rate
+    }
+
+    fn group(&mut self, messages: u64) -> anyhow::Result<()> {
+        let now = self.now();
+        let Opened { writer, reader, .. } = self.store.as_mut().context("no store")?;
+        let key = reader.key();
+        for _ in 0..messages {
+            let message = self.work.draw();
+            let readers = message.readers.map(|reader| TimelineId(reader.list));
+            let timeline = TimelineId(message.timeline);
+            let draft = Draft {
+                key: Some(key.id(KEYS, &[&self.messages.to_le_bytes()])),
+                ..ours::draft(now, timeline, message.seq, &readers, &message.body)
+            };
+            writer.append_next(&draft)?;
+            self.messages += 1;
+        }
+        writer.commit()?;
+        writer.tick(now);
+        match reader.run_failure() {
+            Some(reason) => Err(anyhow::anyhow!(reason).context("merging failed")),
+            None => Ok(()),
+        }
+    }
+
+    /// Opens the store again, several times, and says how many milliseconds the fastest took: the
+    /// others had the machine's other work in them.
+    fn reopen(&mut self) -> anyhow::Result<f64> {
+        let mut fastest = f64::INFINITY;
+        for _ in 0..OPENINGS {
+            // The folder is locked until the last of it is gone.
+            self.store = None;
+            let began = Instant::now();
+            self.store = Some(Store::open(&self.dir, self.options.clone(), &mut |_| {})?);
+            fastest = fastest.min(began.elapsed().as_secs_f64() * 1e3);
+        }
+        self.counted = 0;
+        Ok(fastest)
+    }
+}
+
+impl Hour {
+    /// What is above the lines.
+    pub(crate) fn head() -> String {
+        format!(
+            "{:>5} {:>13} {:>9} {:>6} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}",
+            "hour",
+            "messages",
+            "msg/s",
+            "files",
+            "disk MiB",
+            "RSS MiB",
+            "index",
+            "counted",
+            "device",
+            "open ms"
+        )
+    }
+}
+
+impl fmt::Display for Hour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:>5} {:>13} {:>9} {:>6} {:>9} {:>8} {:>8.1} {:>8.2} {:>8} {:>8}",
+            self.hour,
+            grouped(self.messages),
+            short(self.rate),
+            grouped(self.files),
+            grouped(self.disk_bytes >> 20),
+            grouped(self.memory_bytes >> 20),
+            self.index_bytes as f64 / f64::from(1 << 20),
+            self.counted,
+            self.written.map(short).unwrap_or_default(),
+            self.opening.map(short).unwrap_or_default()
+        )
+    }
+}

@@ -1,0 +1,152 @@
+//! Three days of messages in fast time, and whether the store stays as it is under expiry.
+//!
+//! `cargo run --release -p trunkline-benches --bin store-soak`
+//!
+//! Records carry simulated times and the store is told them. A line for each simulated hour says
+//! what the store takes; the last line says whether files, disk, memory and the time of an opening
+//! stayed flat, from the middle third of the hours to the last. The exit code is 1 if not.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the output of a program"
+)]
+
+mod ingest;
+mod verdict;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Parser;
+use trunkline_benches::figures::grouped;
+use trunkline_benches::machine;
+
+use crate::ingest::{Hour, Ingest};
+
+/// Simulates days of ingest under expiry, and fails if files, memory or openings grow.
+#[derive(Debug, Parser)]
+#[command(name = "store-soak")]
+struct Args {
+    /// Hours to simulate: at least three times the longest life
+    #[arg(long, default_value_t = 72)]
+    hours: u64,
+    /// Messages per simulated second, 120 B each with two readers and a key
+    #[arg(long, default_value_t = 100)]
+    rate: u64,
+    /// Conversations, and as many users
+    #[arg(long, default_value_t = 1_000_000)]
+    timelines: u64,
+    /// Messages in a group, durable by a sync
+    #[arg(long, default_value_t = 1_000)]
+    group: u64,
+    /// Life of messages in hours
+    #[arg(long, default_value_t = 24)]
+    message_life: u64,
+    /// Life of what users sync in hours
+    #[arg(long, default_value_t = 24)]
+    sync_life: u64,
+    /// Life of idempotency keys in hours
+    #[arg(long, default_value_t = 1)]
+    key_life: u64,
+    /// Open the store again after so many hours
+    #[arg(long, default_value_t = 6)]
+    reopen: u64,
+    /// Folder on the disk to use; something below the build if not given
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    fn check(&self) -> anyhow::Result<()> {
+        let lives = [self.message_life, self.sync_life, self.key_life];
+        let longest = lives.into_iter().max().unwrap_or(0);
+        if self.hours < 3 * longest.max(1) {
+            bail!(
+                "--hours {} is too short to tell: the first third is for filling up to a life of \
+                 {longest} hours",
+                self.hours
+            );
+        }
+        if self.hours < 3 * self.reopen || self.reopen == 0 {
+            bail!("--reopen must happen at least once in each third of the hours");
+        }
+        if self.rate == 0 || self.group == 0 || self.timelines < 2 {
+            bail!("there is nothing to store: look at --rate, --group and --timelines");
+        }
+        Ok(())
+    }
+
+    /// Bytes of disk at most: what lives, once more for merging, and the log.
+    fn disk(&self) -> u64 {
+        let living = self.rate * 3600 * self.message_life.max(self.sync_life) * 11 / 10;
+        2 * 400 * living + (2 << 30)
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("store-soak: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    args.check()?;
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    let dir = tempfile::tempdir_in(args.dir.as_ref().unwrap_or(&beside))?;
+    machine::require(dir.path(), args.disk())?;
+    if !args.json {
+        println!(
+            "{} hours of {} messages/s, 120 B each with two readers and a key, in groups of {}; \
+             {} conversations; messages live {} h, sync {} h, keys {} h",
+            args.hours,
+            grouped(args.rate),
+            grouped(args.group),
+            grouped(args.timelines),
+            args.message_life,
+            args.sync_life,
+            args.key_life
+        );
+        println!("{}", Hour::head());
+    }
+    let mut ingest = Ingest::open(args, dir.path())?;
+    let mut hours = Vec::new();
+    for hour in 1..=args.hours {
+        let line = ingest.hour(hour.is_multiple_of(args.reopen))?;
+        if !args.json {
+            println!("{line}");
+        }
+        hours.push(line);
+        // Others need the disk as well.
+        machine::require(dir.path(), 0)?;
+    }
+    let verdict = verdict::of(&hours);
+    match args.json {
+        true => println!(
+            "{}",
+            serde_json::to_string_pretty(&serde_json::json!({
+                "hours": hours,
+                "verdict": verdict,
+            }))?
+        ),
+        false => print!("{verdict}"),
+    }
+    Ok(match verdict.flat() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+/// A life in the store's options.
+fn hours(hours: u64) -> Option<Duration> {
+    Some(Duration::from_secs(hours * 3600))
+}
