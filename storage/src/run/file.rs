@@ -495,6 +495,30 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_was_written_as_another_is_refused() {
+        let disk = SimDisk::new(1);
+        drop(run(&disk));
+        let change = |change: fn(&mut RunId)| {
+            let mut id = ID;
+            change(&mut id);
+            id
+        };
+        for other in [
+            change(|id| id.kind = Kind::Syncs),
+            change(|id| id.level = 1),
+            change(|id| id.from = 4096),
+            change(|id| id.to = 4096),
+            change(|id| id.last_time = 6),
+        ] {
+            let opened = RunFile::open(&disk, other, [1; 16], cache());
+            assert!(
+                matches!(opened, Err(OpenError::Corrupt { .. })),
+                "{other:?}"
+            );
+        }
+    }
+
+    #[test]
     fn any_flipped_bit_is_noticed_when_it_is_read() {
         let disk = SimDisk::new(1);
         let bits = run(&disk).bytes as usize * 8;

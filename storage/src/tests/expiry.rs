@@ -495,22 +495,27 @@ fn without_a_life_there_is_no_ballast() {
 #[test]
 fn a_merge_that_has_no_room_is_not_tried() {
     let disk = SimDisk::new(5);
-    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let options = Options {
+        merge_width: 64,
+        ..small_runs()
+    };
+    let (mut opened, _) = open(&disk, options).unwrap();
     let mut log = Vec::new();
     for i in 1..20 {
         append(&mut opened, &mut log, i, 900);
     }
-    disk.set_capacity((1 << 40) - 1);
-    let used = (1 << 40) - 1 - disk.free_bytes().unwrap();
-    // Room for the next segment and its runs, and little more.
-    disk.set_capacity(used + 8192 + 9000);
-    let written = opened.reader.stats().merge_bytes;
-    while opened.reader.stats().run_failures == 0 {
-        let number = log.len() as u64 + 1;
-        append(&mut opened, &mut log, number, 900);
-    }
+    drop(opened);
+    let used = fill_up(&disk);
+    disk.set_capacity(used + 5000);
+    // There is something to merge, with another width.
+    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let (before, runs) = (disk.operations(), opened.reader.stats().runs);
+    opened.writer.tick(1);
+    assert_eq!(disk.operations(), before, "nothing is written");
     let failure = opened.reader.run_failure().unwrap();
     assert!(failure.contains("space"), "{failure}");
-    assert!(opened.reader.stats().merge_bytes - written < 40_000);
+    disk.set_capacity(1 << 40);
+    opened.writer.tick(1);
+    assert!(opened.reader.stats().runs < runs);
     assert_eq!(entries(&opened), log);
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::watch::{Act, Guard, Release, Watched, thread};
 use super::*;
+use crate::ReadError;
 use crate::backend::Backend;
 
 /// As [`small_runs`], with its threads.
@@ -186,4 +187,79 @@ fn failing_threads_lose_nothing_and_leave_no_files_behind() {
         let (opened, _) = open(&disk, small_runs()).unwrap();
         assert_eq!(entries(&opened), log, "{act:?}");
     }
+}
+
+#[test]
+fn readers_are_told_nothing_wrong_while_things_expire_behind_them() {
+    const LAST: u64 = 1200;
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        durability: Durability::Os,
+        message_life: Some(Duration::from_millis(600)),
+        sync_life: Some(Duration::from_millis(300)),
+        ..options()
+    };
+    let mut opened = Store::open(dir.path(), options.clone(), &mut |_| {}).unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..2)
+        .map(|_| {
+            let (reader, done) = (opened.reader.clone(), done.clone());
+            std::thread::spawn(move || {
+                let mut page = Page::with_bytes(4 << 20);
+                let (mut last, mut expired) = (0, 0);
+                while !done.load(SeqCst) {
+                    let known = reader.try_last_seq(TimelineId(1)).unwrap();
+                    assert!(known >= last);
+                    last = known;
+                    let all = 1..=known;
+                    let read = reader.range(TimelineId(1), all, 9999, Order::Ascending, &mut page);
+                    read.unwrap();
+                    // What is left has no gap, and ends with the last one.
+                    let first = page.records().next().map_or(known + 1, |record| record.seq);
+                    assert!(page.records().map(|record| record.seq).eq(first..=known));
+                    let (mut after, until) = (Position::ZERO, reader.head());
+                    while let Err(error) = reader.sync(user(0), after, until, 9999, &mut page) {
+                        let ReadError::Expired { oldest } = error else {
+                            panic!("{error}");
+                        };
+                        assert!(after < oldest);
+                        after = oldest;
+                        expired += 1;
+                    }
+                    let mut seqs = page.records().map(|record| record.seq);
+                    let first = seqs.next().unwrap_or(1);
+                    assert!(seqs.eq(first + 1..first.max(1) + page.len() as u64));
+                }
+                expired
+            })
+        })
+        .collect();
+    for seq in 1..=LAST {
+        let event = Event {
+            timeline: 1,
+            seq,
+            fanout: vec![user(0)],
+            ..event(seq, seq, 100)
+        };
+        opened.writer.append(&event.draft()).unwrap();
+        if seq % 5 == 0 {
+            opened.writer.commit().unwrap();
+            opened.writer.tick(seq);
+        }
+    }
+    wait_until("all is sorted and what is over is gone", || {
+        opened.writer.tick(LAST);
+        let stats = opened.reader.stats();
+        stats.waiting_segments == 0 && stats.runs < 3 * 31 + 20
+    });
+    done.store(true, SeqCst);
+    let expired: u64 = readers.into_iter().map(|r| r.join().unwrap()).sum();
+    assert!(expired > 0);
+    assert_eq!(opened.reader.run_failure(), None);
+    drop(opened);
+    let opened = Store::open(dir.path(), options, &mut |_| {}).unwrap();
+    assert_eq!(opened.reader.last_seq(TimelineId(1)), LAST);
+    let mut page = Page::new();
+    let first = opened.reader.get(TimelineId(1), 1, &mut page).unwrap();
+    assert!(!first, "it is over");
 }
