@@ -18,6 +18,7 @@ mod redaction;
 mod repair;
 mod repair_runs;
 mod runs;
+mod scratched;
 mod spy;
 mod state;
 mod threads;

@@ -425,3 +425,31 @@ fn a_repair_that_is_interrupted_anywhere_is_completed_by_another() {
     let identity = damaged(&|disk| disk.flip("identity", 100));
     explore(&identity, &log, |_| false, "identity");
 }
+
+#[test]
+fn sectors_that_the_disk_does_not_return_cost_what_is_in_them() {
+    let (disk, log) = closed();
+    for (base, lost) in [
+        (0, 0..4096),
+        (8192, 0..4096),
+        (8192, 4096..8192),
+        (16384, 4096..8192),
+        (8192, 0..8192),
+    ] {
+        let disk = disk.fork(base + lost.start);
+        let scratched = scratched::Scratched {
+            disk: disk.clone(),
+            name: crate::segment::segment_name(base),
+            lost: lost.clone(),
+        };
+        let options = RepairOptions {
+            dry_run: false,
+            segment_bytes: 8192,
+        };
+        let done = Store::repair_with(Arc::new(scratched), &options, &mut |_, _| ()).unwrap();
+        assert!(!done.steps.is_empty());
+        let hit = |event: &Event| (base + lost.start..base + lost.end).contains(&event.position);
+        let again = check(&disk, &log, hit, &format!("{lost:?} of {base}"));
+        assert_eq!(again, Repair::default());
+    }
+}

@@ -2,8 +2,8 @@
 
 use super::repair::{check_copies, files, repair, replace, try_repair};
 use super::*;
-use crate::Repair;
 use crate::backend::Backend;
+use crate::{Redaction, Repair};
 
 const KEY: TimelineId = TimelineId(50);
 
@@ -49,7 +49,7 @@ fn of_kind(disk: &SimDisk, kind: &str) -> Vec<String> {
 }
 
 /// What a repaired store has, next to what it had.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Loss {
     events: u64,
     references: u64,
@@ -168,7 +168,7 @@ fn a_flipped_bit_of_a_run_costs_no_more_than_the_block_that_it_is_in() {
     {
         let bits = disk.contents(name).unwrap().len() * 8;
         let tail = bits - 200 * 8;
-        for bit in (0..tail).step_by(509).chain((tail..bits).step_by(23)) {
+        for bit in (0..tail).step_by(1511).chain((tail..bits).step_by(67)) {
             let disk = disk.fork(bit as u64);
             disk.flip(name, bit);
             let context = format!("bit {bit} of {bits} of {name}");
@@ -190,7 +190,7 @@ fn a_flipped_bit_of_a_run_costs_no_more_than_the_block_that_it_is_in() {
             );
         }
     }
-    assert!(lossless > 100, "{lossless}");
+    assert!(lossless > 60, "{lossless}");
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn a_run_cut_short_keeps_the_blocks_before_the_cut() {
     let (disk, log) = closed();
     for name in of_kind(&disk, "messages") {
         let bytes = disk.contents(&name).unwrap();
-        for len in (0..bytes.len()).step_by(577) {
+        for len in (0..bytes.len()).step_by(1103) {
             let disk = disk.fork(1);
             replace(&disk, &name, &bytes[..len]);
             let context = format!("{name} has {len} of {} bytes", bytes.len());
@@ -239,7 +239,7 @@ fn a_run_cut_short_keeps_the_blocks_before_the_cut() {
 fn a_manifest_is_made_again_from_what_there_is() {
     let (disk, log) = closed();
     let bits = disk.contents("manifest").unwrap().len() * 8;
-    for bit in (0..bits).step_by(11) {
+    for bit in (0..bits).step_by(61) {
         let disk = disk.fork(1);
         disk.flip("manifest", bit);
         let (done, loss) = check(&disk, &log, &format!("bit {bit} of the manifest"));
@@ -262,5 +262,170 @@ fn a_manifest_is_made_again_from_what_there_is() {
             let lost = loss.events + loss.references + loss.keys;
             assert!(lost > 3, "{loss:?}");
         }
+    }
+}
+
+/// Crashes the repair of `damaged` at every operation, and repairs it again: no more is lost than
+/// if it had not been interrupted, and the bytes of every file are there.
+fn explore(damaged: &SimDisk, log: &[Event], name: &str) {
+    let before = files(damaged);
+    let undisturbed = damaged.fork(0);
+    repair(&undisturbed);
+    let operations = undisturbed.operations();
+    let (opened, _) = open(&undisturbed, small_runs()).unwrap();
+    let expected = compare(&opened, log, name);
+    for operation in 0..operations {
+        for power in [false, true] {
+            let context = format!("{name}: crash at {operation} of {operations}, power {power}");
+            let disk = damaged.fork(operation);
+            disk.crash_at(operation);
+            assert!(try_repair(&disk, false).is_err(), "{context}");
+            match power {
+                true => disk.power_cycle(),
+                false => disk.kill(),
+            }
+            // Opening too early gives nothing up either.
+            let _ = open(&disk, small_runs());
+            repair(&disk);
+            let (opened, _) =
+                open(&disk, small_runs()).unwrap_or_else(|e| panic!("{context}: {e}"));
+            let loss = compare(&opened, log, &context);
+            assert_eq!(loss, expected, "{context}");
+            drop(opened);
+            for (name, bytes) in &before {
+                let kept = files(&disk).iter().any(|(_, kept)| kept == bytes);
+                assert!(kept || name == "manifest", "{context}: {name} is gone");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_repair_of_runs_that_is_interrupted_anywhere_is_completed_by_another() {
+    let (disk, log) = closed();
+    for kind in ["messages", "syncs", "states"] {
+        let damaged = disk.fork(1);
+        for name in of_kind(&disk, kind) {
+            damaged.flip(&name, 900);
+        }
+        explore(&damaged, &log, kind);
+    }
+    let messages = &of_kind(&disk, "messages")[0];
+    let missing = disk.fork(1);
+    missing.remove(messages).unwrap();
+    missing.sync_dir().unwrap();
+    explore(&missing, &log, "missing");
+    let manifest = disk.fork(1);
+    manifest.flip("manifest", 700);
+    explore(&manifest, &log, "manifest");
+    let both = disk.fork(1);
+    both.flip("manifest", 700);
+    both.flip(messages, 900);
+    both.flip(&of_kind(&disk, "keys")[0], 900);
+    explore(&both, &log, "manifest and runs");
+    let gone = disk.fork(1);
+    gone.remove("manifest").unwrap();
+    gone.remove(messages).unwrap();
+    gone.sync_dir().unwrap();
+    explore(&gone, &log, "manifest and run missing");
+}
+
+#[test]
+fn redactions_and_marks_are_repaired_too() {
+    const DAY: u64 = 24 * 60 * 60 * 1000;
+    let options = Options {
+        message_life: Some(std::time::Duration::from_millis(DAY)),
+        merge_width: 8,
+        ..small_runs()
+    };
+    let disk = SimDisk::new(5);
+    let (mut opened, _) = open(&disk, options.clone()).unwrap();
+    let mut log = Vec::new();
+    let mut send = |opened: &mut Opened, day: u64, count: u64| {
+        for _ in 0..count {
+            let seq = log.len() as u64 + 1;
+            let body = vec![seq as u8; 200];
+            let draft = Draft {
+                time: day * DAY + seq,
+                timeline: TimelineId(1),
+                seq,
+                body: &body,
+                redacts: (seq.is_multiple_of(8) && day > 0).then(|| Redaction {
+                    seq: seq - 30,
+                    body: b"gone",
+                }),
+                ..Draft::default()
+            };
+            opened.writer.append(&draft).unwrap();
+            opened.writer.commit().unwrap();
+            log.push(body);
+        }
+    };
+    send(&mut opened, 0, 60);
+    // Other timelines' messages expire, and only marks tell of them.
+    let rare = Draft {
+        timeline: TimelineId(2),
+        seq: 1 << 40,
+        ..Draft::default()
+    };
+    opened.writer.append(&rare).unwrap();
+    send(&mut opened, 0, 40);
+    opened.writer.tick(3 * DAY);
+    send(&mut opened, 4, 70);
+    drop(opened);
+    let mut kinds = Vec::new();
+    for kind in ["redactions", "marks"] {
+        for name in of_kind(&disk, kind) {
+            let disk = disk.fork(1);
+            // In the footer, and in the first block.
+            let bits = disk.contents(&name).unwrap().len() * 8;
+            for (bit, lossless) in [(bits - 300, true), (9, false)] {
+                let disk = disk.fork(1);
+                disk.flip(&name, bit);
+                let before = files(&disk);
+                let done = repair(&disk);
+                check_copies(&disk, &before, &done, &name);
+                assert_eq!(done.steps[0].records == Some(0), lossless, "{done:?}");
+                let (opened, _) = open(&disk, options.clone()).unwrap();
+                if kind == "marks" {
+                    let seq = if lossless { 1 << 40 } else { 0 };
+                    assert!(opened.reader.last_seq(TimelineId(2)) >= seq);
+                }
+                assert_eq!(opened.reader.last_seq(TimelineId(1)), 170);
+                kinds.push(kind);
+            }
+            disk.remove(&name).unwrap();
+            repair(&disk);
+            open(&disk, options.clone()).unwrap();
+        }
+    }
+    assert!(
+        kinds.contains(&"redactions") && kinds.contains(&"marks"),
+        "{kinds:?}"
+    );
+}
+
+#[test]
+fn a_run_that_the_disk_does_not_return_in_full_keeps_the_rest() {
+    let (disk, log) = closed();
+    let name = &of_kind(&disk, "messages")[0];
+    let size = disk.contents(name).unwrap().len() as u64;
+    assert!(size > 4096 + 2000, "{size}");
+    for lost in [0..4096, 4096..8192] {
+        let disk = disk.fork(lost.start);
+        let scratched = scratched::Scratched {
+            disk: disk.clone(),
+            name: name.clone(),
+            lost: lost.clone(),
+        };
+        let options = crate::RepairOptions {
+            dry_run: false,
+            segment_bytes: 8192,
+        };
+        let done = Store::repair_with(Arc::new(scratched), &options, &mut |_, _| ()).unwrap();
+        let (again, loss) = check(&disk, &log, &format!("{lost:?}"));
+        assert_eq!(again, Repair::default());
+        assert!(loss.events > 0 && loss.events < 30, "{loss:?}");
+        assert_eq!(done.steps[0].records.unwrap_or(loss.events), loss.events);
     }
 }
