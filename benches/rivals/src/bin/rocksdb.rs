@@ -56,7 +56,7 @@ impl Contender for RocksDb {
                 batch.put_cf(lists, key, value);
             }
         }
-        Ok(self.db.write_opt(&batch, &self.sync)?)
+        Ok(self.db.write_opt(batch, &self.sync)?)
     }
 
     fn read(
