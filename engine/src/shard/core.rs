@@ -4,10 +4,9 @@
 //! hand at the same time.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Sender, TrySendError};
+use crossbeam::channel::TrySendError;
 use smallvec::SmallVec;
 use trunkline_proto::error::{CloseCode, ErrorCode};
 use trunkline_proto::frame::{Opcode, write_close, write_frame};
@@ -18,13 +17,10 @@ use trunkline_storage::{Batch, IdBuildHasher, Position};
 
 use super::connection::{Conn, Phase};
 use super::outbox::{Outbox, Pool};
+use super::parts::Parts;
 use super::timer::{Tick, Wheel, ticks};
-use crate::config::Limits;
-use crate::directory::Directory;
 use crate::event;
-use crate::ids::{Ids, UserId};
-use crate::metrics::ShardMetrics;
-use crate::reader::Job;
+use crate::ids::UserId;
 use crate::sequencer::command::{CommandBatch, ConnRef};
 use crate::session::{self, Frames, write_batch};
 
@@ -36,13 +32,7 @@ const PENDING_COMMANDS: usize = 8_192;
 const CLOSING: Duration = Duration::from_secs(3);
 
 pub(crate) struct Core {
-    pub(crate) index: usize,
-    pub(crate) limits: Arc<Limits>,
-    pub(crate) ids: Ids,
-    pub(crate) directory: Arc<Directory>,
-    pub(crate) metrics: Arc<ShardMetrics>,
-    pub(crate) sequencer: Sender<Box<CommandBatch>>,
-    pub(crate) readers: Sender<Job>,
+    pub(crate) parts: Parts,
     /// Connections of each user, in the order they connected.
     pub(crate) users: HashMap<UserId, SmallVec<[u32; 2]>, IdBuildHasher>,
     pub(crate) batch: Box<CommandBatch>,
@@ -65,6 +55,28 @@ pub(crate) struct Core {
 }
 
 impl Core {
+    pub(crate) fn new(parts: Parts, now: Instant) -> Self {
+        Self {
+            users: HashMap::default(),
+            batch: Box::new(CommandBatch {
+                shard: parts.index,
+                commands: Vec::new(),
+                bodies: Vec::new(),
+            }),
+            in_flight: 0,
+            frames: Frames::default(),
+            pool: Pool::default(),
+            dirty: Vec::new(),
+            unread: Vec::new(),
+            doomed: Vec::new(),
+            wheel: Wheel::new(now),
+            now: 0,
+            sessions: 0,
+            seen: parts.directory.head(),
+            parts,
+        }
+    }
+
     /// Reads the clock: once per turn.
     pub(crate) fn tick(&mut self) -> Instant {
         let now = Instant::now();
@@ -85,13 +97,13 @@ impl Core {
             return;
         }
         let fresh = Box::new(CommandBatch {
-            shard: self.index,
+            shard: self.parts.index,
             commands: Vec::with_capacity(self.batch.commands.len()),
             bodies: Vec::with_capacity(self.batch.bodies.len()),
         });
         let full = std::mem::replace(&mut self.batch, fresh);
         // Without a sequencer there is nobody left to answer: the gateway is ending.
-        if let Err(TrySendError::Full(back)) = self.sequencer.try_send(full) {
+        if let Err(TrySendError::Full(back)) = self.parts.sequencer.try_send(full) {
             self.batch = back;
         }
     }
@@ -153,7 +165,7 @@ impl Core {
         code: ErrorCode,
         message: &str,
     ) {
-        self.metrics.error(code);
+        self.parts.metrics.error(code);
         let body = ReplyBody::Error(ErrorReply::new(code, message));
         self.say(slot, conn, &ServerMessage::Reply(Reply { id, body }));
     }
@@ -173,13 +185,13 @@ impl Core {
             }
             return;
         }
-        if conn.out.len() > self.limits.outbox_bytes && !conn.out.blocked {
+        if conn.out.len() > self.parts.limits.outbox_bytes && !conn.out.blocked {
             // A burst within one turn: only what the socket does not take makes a slow reader.
             self.flush(slot, conn);
         }
-        if conn.out.len() > self.limits.outbox_bytes || conn.out.gap.is_some() {
+        if conn.out.len() > self.parts.limits.outbox_bytes || conn.out.gap.is_some() {
             if conn.out.gap.replace(position).is_none() {
-                self.metrics.gaps.one();
+                self.parts.metrics.gaps.one();
             }
             return;
         }
@@ -188,9 +200,9 @@ impl Core {
             return;
         };
         if push.is_message {
-            self.metrics.pushed_messages.one();
+            self.parts.metrics.pushed_messages.one();
         } else {
-            self.metrics.pushed_receipts.one();
+            self.parts.metrics.pushed_receipts.one();
         }
         if conn.batch {
             let out = conn.out.batch(&mut self.pool);
@@ -216,10 +228,10 @@ impl Core {
         let was_blocked = conn.out.blocked;
         match conn.out.flush(&mut conn.stream, &mut self.pool) {
             Ok(sent) => {
-                self.metrics.bytes_out.add(sent as u64);
+                self.parts.metrics.bytes_out.add(sent as u64);
                 if conn.out.blocked {
                     if !was_blocked || sent > 0 {
-                        let at = self.now + ticks(self.limits.write_timeout);
+                        let at = self.now + ticks(self.parts.limits.write_timeout);
                         // Others have a deadline already, which this must not put off.
                         if matches!(conn.phase, Phase::Open(_) | Phase::Echo) {
                             conn.deadline = at;
@@ -274,10 +286,10 @@ impl Core {
         if matches!(conn.phase, Phase::Closing) {
             return;
         }
-        self.metrics.close(code.0);
+        self.parts.metrics.close(code.0);
         if code.0 >= 3000 {
             let delay = if code.reconnect() {
-                self.limits.reconnect_delay_ms
+                self.parts.limits.reconnect_delay_ms
             } else {
                 [0, 0]
             };
@@ -314,7 +326,7 @@ impl Core {
 
     pub(crate) fn pong(&mut self, slot: u32, conn: &mut Conn, payload: &[u8]) {
         // A peer that pings and does not read must not fill its outbox.
-        if conn.out.len() <= self.limits.outbox_bytes {
+        if conn.out.len() <= self.parts.limits.outbox_bytes {
             write_frame(self.frames_of(slot, conn), Opcode::Pong, payload, None);
         }
     }
@@ -324,12 +336,15 @@ impl Core {
         let Some(session) = conn.session() else {
             return;
         };
-        self.metrics.sessions.set(self.metrics.sessions.get() - 1);
+        self.parts
+            .metrics
+            .sessions
+            .set(self.parts.metrics.sessions.get() - 1);
         if let Some(slots) = self.users.get_mut(&session.id) {
             slots.retain(|s| *s != slot);
             if slots.is_empty() {
                 self.users.remove(&session.id);
-                self.directory.leave(session.id, self.index);
+                self.parts.directory.leave(session.id, self.parts.index);
             }
         }
     }

@@ -42,7 +42,8 @@ impl Core {
         if self.is_stalled() {
             return self.read_later(slot, conn);
         }
-        if conn.out.len() > self.limits.outbox_bytes && !matches!(conn.phase, Phase::Closing) {
+        if conn.out.len() > self.parts.limits.outbox_bytes && !matches!(conn.phase, Phase::Closing)
+        {
             conn.paused = true;
             return;
         }
@@ -58,7 +59,7 @@ impl Core {
         if read == buffer.len() || conn.ended {
             self.read_later(slot, conn);
         }
-        self.metrics.bytes_in.add(read as u64);
+        self.parts.metrics.bytes_in.add(read as u64);
         conn.heard = self.now;
         conn.pinged = false;
         let input = &mut buffer[..read];
@@ -72,7 +73,10 @@ impl Core {
     /// Waits for the peer's Close; then nothing keeps the connection.
     fn discard(&mut self, slot: u32, conn: &mut Conn, mut input: &mut [u8]) {
         loop {
-            match conn.framing.receive(&mut input, self.limits.message_bytes) {
+            match conn
+                .framing
+                .receive(&mut input, self.parts.limits.message_bytes)
+            {
                 Ok(Some(Event::Close(..))) => return self.doomed.push(slot),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => return,
@@ -99,10 +103,14 @@ impl Core {
                 if upgrade.path == ECHO {
                     conn.phase = Phase::Echo;
                     conn.deadline = 0;
-                    self.schedule(slot, conn, self.now + ticks(self.limits.ping_interval));
+                    self.schedule(
+                        slot,
+                        conn,
+                        self.now + ticks(self.parts.limits.ping_interval),
+                    );
                 } else {
                     conn.phase = Phase::Upgraded;
-                    conn.deadline = self.now + ticks(self.limits.connect_timeout);
+                    conn.deadline = self.now + ticks(self.parts.limits.connect_timeout);
                     self.schedule(slot, conn, conn.deadline);
                 }
                 let rest = &mut input[size..];
@@ -116,17 +124,20 @@ impl Core {
     }
 
     fn serves(&self, path: &str) -> bool {
-        path == PATH || (path == ECHO && self.limits.echo)
+        path == PATH || (path == ECHO && self.parts.limits.echo)
     }
 
     fn reject(&mut self, slot: u32, conn: &mut Conn, rejection: &Rejection) {
-        self.metrics.rejected_handshakes.one();
+        self.parts.metrics.rejected_handshakes.one();
         self.last_words(slot, conn, |out| rejection.response(out));
     }
 
     fn frames_in(&mut self, slot: u32, conn: &mut Conn, mut input: &mut [u8]) {
         loop {
-            match conn.framing.receive(&mut input, self.limits.message_bytes) {
+            match conn
+                .framing
+                .receive(&mut input, self.parts.limits.message_bytes)
+            {
                 Ok(None) => return,
                 Ok(Some(Event::Message(kind, payload))) => {
                     if matches!(conn.phase, Phase::Echo) {
@@ -176,7 +187,7 @@ impl Core {
                 _ if count > FRAME_COMMANDS => {}
                 Ok(command) => self.command(slot, conn, &command),
                 Err(BadCommand { id, code, message }) => {
-                    self.metrics.commands.one();
+                    self.parts.metrics.commands.one();
                     self.fail(slot, conn, id, code, &message);
                 }
             }
@@ -188,7 +199,7 @@ impl Core {
     }
 
     fn command(&mut self, slot: u32, conn: &mut Conn, command: &Command<'_>) {
-        self.metrics.commands.one();
+        self.parts.metrics.commands.one();
         let id = command.id;
         let reference = Self::conn_ref(slot, conn);
         if let CommandBody::Connect(connect) = &command.body {
@@ -203,10 +214,10 @@ impl Core {
                 "send connect first",
             );
         };
-        let limits = std::sync::Arc::clone(&self.limits);
+        let limits = std::sync::Arc::clone(&self.parts.limits);
         let who = Ask {
             session,
-            ids: &self.ids,
+            ids: &self.parts.ids,
             limits: &limits,
             conn: reference,
             id,
@@ -236,14 +247,14 @@ impl Core {
             None => self.seen,
         };
         let job = Job {
-            shard: self.index,
+            shard: self.parts.index,
             conn: Self::conn_ref(slot, conn),
             id,
             encoding: conn.encoding,
             until,
             query,
         };
-        if self.readers.try_send(job).is_ok() {
+        if self.parts.readers.try_send(job).is_ok() {
             conn.pages += u8::from(paged);
             // Catching up may take long and goes on after a reconnect: stopping does not wait.
             self.in_flight += usize::from(!catches_up);
@@ -257,7 +268,7 @@ impl Core {
     }
 
     fn connect(&mut self, slot: u32, conn: &mut Conn, id: u32, request: &Connect<'_>) {
-        let opened = session::open(request, &self.ids, self.sessions + 1);
+        let opened = session::open(request, &self.parts.ids, self.sessions + 1);
         let (mut session, since) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -284,9 +295,9 @@ impl Core {
         self.sessions += 1;
         conn.batch = request.batch;
         self.users.entry(session.id).or_default().push(slot);
-        session.live_from = self.directory.enter(session.id, self.index);
+        session.live_from = self.parts.directory.enter(session.id, self.parts.index);
         session.catching_up = since.is_some();
-        self.metrics.sessions.one();
+        self.parts.metrics.sessions.one();
         let opening = match since {
             None => {
                 let reply = self.connect_reply(&session, session.live_from, false);
@@ -299,11 +310,15 @@ impl Core {
         conn.phase = Phase::Open(Box::new(session));
         let blocked = conn.out.blocked;
         conn.deadline = if blocked {
-            self.now + ticks(self.limits.write_timeout)
+            self.now + ticks(self.parts.limits.write_timeout)
         } else {
             0
         };
-        self.schedule(slot, conn, self.now + ticks(self.limits.ping_interval));
+        self.schedule(
+            slot,
+            conn,
+            self.now + ticks(self.parts.limits.ping_interval),
+        );
         if let Some((since, opening)) = opening {
             let connect = Some(Box::new(opening));
             self.query(
@@ -326,7 +341,7 @@ impl Core {
         recovered: bool,
     ) -> ConnectReply<'static> {
         ConnectReply {
-            session: session.name(self.index).into(),
+            session: session.name(self.parts.index).into(),
             user: session.user.to_string().into(),
             device: session.device.to_string().into(),
             pos: event::pos(pos),
@@ -339,7 +354,7 @@ impl Core {
 
     fn opening(&self, session: &Session) -> Opening {
         Opening {
-            session: session.name(self.index),
+            session: session.name(self.parts.index),
             user: session.user.to_string(),
             device: session.device.to_string(),
             ping_ms: self.ping_ms(),
@@ -348,15 +363,15 @@ impl Core {
     }
 
     fn ping_ms(&self) -> u32 {
-        u32::try_from(self.limits.ping_interval.as_millis()).unwrap_or(u32::MAX)
+        u32::try_from(self.parts.limits.ping_interval.as_millis()).unwrap_or(u32::MAX)
     }
 
     fn connect_limits(&self) -> ConnectLimits {
         ConnectLimits {
-            message_bytes: self.limits.message_bytes as u64,
-            text_bytes: self.limits.text_bytes as u64,
-            key_bytes: self.limits.key_bytes as u64,
-            page: self.limits.page,
+            message_bytes: self.parts.limits.message_bytes as u64,
+            text_bytes: self.parts.limits.text_bytes as u64,
+            key_bytes: self.parts.limits.key_bytes as u64,
+            page: self.parts.limits.page,
         }
     }
 }

@@ -58,7 +58,7 @@ impl Core {
                 let Some(conversation) = event::conversation(record.body) else {
                     return;
                 };
-                self.metrics.acks.one();
+                self.parts.metrics.acks.one();
                 let mut pos = PosText::default();
                 let reply = SendReply {
                     conversation: conversation.into(),
@@ -101,7 +101,7 @@ impl Core {
     /// Passes on what a reader found.
     pub(crate) fn answered(&mut self, conns: &mut Slab<Conn>, answer: Answer) {
         if let Some(code) = answer.error {
-            self.metrics.error(code);
+            self.parts.metrics.error(code);
         }
         let reply = matches!(
             answer.kind,
@@ -120,22 +120,22 @@ impl Core {
         }
         match answer.kind {
             AnswerKind::Reply { paged } => conn.pages -= u8::from(paged),
-            AnswerKind::SendReply => self.metrics.acks.one(),
+            AnswerKind::SendReply => self.parts.metrics.acks.one(),
             AnswerKind::CaughtUp {
                 reached,
                 more,
                 messages,
                 receipts,
             } => {
-                self.metrics.pushed_messages.add(messages);
-                self.metrics.pushed_receipts.add(receipts);
+                self.parts.metrics.pushed_messages.add(messages);
+                self.parts.metrics.pushed_receipts.add(receipts);
                 let Some(session) = conn.session_mut() else {
                     return;
                 };
                 let user = session.id;
                 if !more && session.live_from <= reached {
                     session.catching_up = false;
-                } else if conn.out.len() > self.limits.outbox_bytes {
+                } else if conn.out.len() > self.parts.limits.outbox_bytes {
                     conn.next_page = Some(reached);
                 } else {
                     self.query(
@@ -163,7 +163,7 @@ impl Core {
             AnswerKind::Expired => {
                 self.end_session(slot, conn);
                 conn.phase = Phase::Upgraded;
-                conn.deadline = self.now + ticks(self.limits.connect_timeout);
+                conn.deadline = self.now + ticks(self.parts.limits.connect_timeout);
                 self.schedule(slot, conn, conn.deadline);
             }
         }

@@ -1,0 +1,33 @@
+//! What a shard is made of.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use crossbeam::channel::Sender;
+
+use super::mailbox::Mailbox;
+use crate::config::Limits;
+use crate::directory::Directory;
+use crate::ids::Ids;
+use crate::metrics::ShardMetrics;
+use crate::reader::Job;
+use crate::sequencer::command::CommandBatch;
+
+/// What a shard is made of, besides its event loop.
+pub(crate) struct Parts {
+    pub(crate) index: usize,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) listen: SocketAddr,
+    /// Most connections of this shard.
+    pub(crate) room: usize,
+    /// Connections of all shards, and their limit.
+    pub(crate) total: Arc<AtomicUsize>,
+    pub(crate) max_total: usize,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) ids: Ids,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) metrics: Arc<ShardMetrics>,
+    pub(crate) sequencer: Sender<Box<CommandBatch>>,
+    pub(crate) readers: Sender<Job>,
+}

@@ -1,0 +1,65 @@
+//! A connection's timer: what took too long, who was silent.
+
+use trunkline_proto::CloseCode;
+use trunkline_proto::frame::{Opcode, write_frame};
+
+use super::connection::{Conn, Phase};
+use super::core::Core;
+use super::timer::ticks;
+
+impl Core {
+    /// A connection's timer fired: ends what took too long, pings what was silent.
+    pub(super) fn timer(&mut self, slot: u32, conn: &mut Conn) {
+        let overdue = conn.deadline != 0 && conn.deadline <= self.now;
+        match &conn.phase {
+            Phase::Handshake(_) | Phase::Closing => {
+                if overdue {
+                    return self.doomed.push(slot);
+                }
+            }
+            Phase::Upgraded => {
+                if overdue {
+                    return self.close(slot, conn, CloseCode::NO_CONNECT, "no connect in time");
+                }
+            }
+            Phase::Echo | Phase::Open(_) => return self.watch(slot, conn, overdue),
+        }
+        self.schedule(slot, conn, conn.deadline);
+    }
+
+    /// The timer of an open session.
+    fn watch(&mut self, slot: u32, conn: &mut Conn, overdue: bool) {
+        if conn.out.blocked && overdue {
+            // It does not read: no Close frame would reach it.
+            self.parts.metrics.close(CloseCode::SLOW_READER.0);
+            return self.doomed.push(slot);
+        }
+        // What it said may be waiting to be read.
+        let heard = !conn.paused && !conn.unread;
+        if conn.pinged
+            && heard
+            && self.now
+                >= conn.heard
+                    + ticks(self.parts.limits.ping_interval)
+                    + ticks(self.parts.limits.pong_timeout)
+        {
+            return self.close(slot, conn, CloseCode::NO_PONG, "no pong in time");
+        }
+        let ping_at = conn.heard + ticks(self.parts.limits.ping_interval);
+        let mut next = ping_at;
+        if self.now >= ping_at {
+            if !conn.pinged && conn.out.len() == 0 {
+                write_frame(self.frames_of(slot, conn), Opcode::Ping, b"", None);
+                conn.pinged = true;
+            }
+            next = ping_at + ticks(self.parts.limits.pong_timeout);
+            if next <= self.now {
+                next = self.now + ticks(self.parts.limits.ping_interval);
+            }
+        }
+        if conn.out.blocked {
+            next = next.min(conn.deadline);
+        }
+        self.schedule(slot, conn, next);
+    }
+}
