@@ -60,6 +60,10 @@ impl Ingest {
     pub(crate) fn open(args: &Args, dir: &Path) -> anyhow::Result<Self> {
         let options = Options {
             runs: true,
+            segment_bytes: args.segment << 20,
+            max_record_bytes: Options::default()
+                .max_record_bytes
+                .min((args.segment << 18) as usize),
             message_life: hours(args.message_life),
             sync_life: hours(args.sync_life),
             key_life: hours(args.key_life),

@@ -51,6 +51,10 @@ struct Args {
     /// Life of idempotency keys in hours
     #[arg(long, default_value_t = 1)]
     key_life: u64,
+    /// Size of a segment in MiB; less for short lives or low rates, since a segment is begun for
+    /// each thirtieth of a life
+    #[arg(long, default_value_t = 64)]
+    segment: u64,
     /// Open the store again after so many hours
     #[arg(long, default_value_t = 6)]
     reopen: u64,
