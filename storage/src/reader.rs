@@ -70,6 +70,17 @@ impl Reader {
         self.shared.last_seq(timeline)
     }
 
+    /// The first sequence of a message timeline that can be read; 0 if there is none, or none any
+    /// more.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
+    pub fn first_seq(&self, timeline: TimelineId) -> Result<u64, ReadError> {
+        let (view, in_memory) = self.look(|index| index.first_seq(timeline));
+        let in_runs = view.runs.first_seq(timeline)?;
+        Ok(in_runs.or(in_memory).unwrap_or(0))
+    }
+
     /// Fills `page` with entries of a message timeline whose sequence is in `seqs`, at most
     /// `limit` of them and at most what the page holds; those that expired are left out. `order` says which end stays when there
     /// are more ([`Page::more`]); the page is in ascending order either way. An unknown timeline

@@ -217,9 +217,15 @@ fn history<'p>(
         .filter(|record| Kind::of(record) == Some(Kind::Message))
         .filter_map(|record| Some(Body::read(record.body)?.message(&record)))
         .collect();
+    let first = match store.first_seq(conversation) {
+        // All of them expired.
+        Ok(0) => last + 1,
+        Ok(first) => first,
+        Err(error) => return Err(failure(&error)),
+    };
     Ok(ReplyBody::History(HistoryReply {
         messages,
-        first: 1,
+        first,
         last,
     }))
 }

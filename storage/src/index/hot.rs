@@ -152,6 +152,17 @@ impl Hot {
         })
     }
 
+    /// The first sequence of a message timeline, if an entry of it is at or before `cut`.
+    pub(super) fn first_seq(&self, timeline: TimelineId, cut: Option<u64>) -> Option<u64> {
+        let slot = self.messages.find(timeline)?;
+        if self.len_up_to(slot.list, cut) == 0 {
+            return None;
+        }
+        let gaps = self.gaps.get(&timeline).and_then(|gaps| gaps.first());
+        let consecutive = slot.last - u64::from(slot.list.len - 1);
+        Some(gaps.map_or(consecutive, |gap| gap.seq))
+    }
+
     /// How many entries of a list are at or before the position `cut`.
     fn len_up_to(&self, list: List, cut: Option<u64>) -> u32 {
         let Some(cut) = cut else { return list.len };

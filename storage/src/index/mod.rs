@@ -177,6 +177,12 @@ impl Index {
         newest_first.find_map(|hot| hot.last_seq(timeline, self.cut()))
     }
 
+    /// The first sequence of a message timeline in memory.
+    pub(crate) fn first_seq(&self, timeline: TimelineId) -> Option<u64> {
+        let mut oldest_first = self.stretches.iter();
+        oldest_first.find_map(|hot| hot.first_seq(timeline, self.cut()))
+    }
+
     pub(crate) fn get(&self, timeline: TimelineId, seq: u64) -> Option<u64> {
         self.stretches.iter().rev().find_map(|hot| {
             let found = hot.range(timeline, &(seq..=seq), self.cut())?;
@@ -356,6 +362,8 @@ mod tests {
                     index.show(upto);
                     let last = shown.last().map(|last| last.1);
                     assert_eq!(index.last_seq(TimelineId(1)), last);
+                    let first = shown.first().map(|first| first.1);
+                    assert_eq!(index.first_seq(TimelineId(1)), first);
                     let mut found = Vec::new();
                     let all = 0..=u64::MAX;
                     index.range(TimelineId(1), &all, 9, Order::Ascending, &mut found);

@@ -217,6 +217,23 @@ impl Runs {
         Ok(last)
     }
 
+    /// The first sequence of a message timeline that has not expired; `None` if it has none here.
+    pub(crate) fn first_seq(&self, timeline: TimelineId) -> Result<Option<u64>, ReadError> {
+        for run in self.of(Kind::Messages) {
+            if !run.may_have(timeline.0)? {
+                continue;
+            }
+            let mut cursor = run.seek((timeline.0, 1))?;
+            if let Some((key, _)) = cursor.entry()?
+                && key.0 == timeline.0
+                && key.1 <= MAX_SEQ
+            {
+                return Ok(Some(key.1));
+            }
+        }
+        Ok(None)
+    }
+
     /// Gives the entries of a message timeline to `take`, from the end that `order` starts at,
     /// until it has enough. Whether it had.
     pub(crate) fn range(

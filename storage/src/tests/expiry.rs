@@ -93,6 +93,10 @@ fn check(opened: &Opened, log: &[Event], now: u64, context: &str) {
         let last = log.iter().rfind(|event| event.timeline == timeline);
         let last_seq = opened.reader.try_last_seq(TimelineId(timeline)).unwrap();
         assert_eq!(last_seq, last.map_or(0, |event| event.seq), "{context}");
+        let left = entries(opened);
+        let first = left.iter().find(|event| event.timeline == timeline);
+        let first_seq = opened.reader.first_seq(TimelineId(timeline)).unwrap();
+        assert_eq!(first_seq, first.map_or(0, |event| event.seq), "{context}");
     }
     for id in (0..3).map(user) {
         let (oldest, found) = match sync(opened, id, Position::ZERO) {
