@@ -7,11 +7,12 @@ use toml::{Table, Value};
 use trunkline_tests::process::workspace;
 
 /// Which of our packages a package may use; those that are not named here, any.
-const ARROWS: [(&str, &[&str]); 4] = [
+const ARROWS: [(&str, &[&str]); 5] = [
     ("trunkline", &["trunkline-proto", "trunkline-storage"]),
     ("trunkline-proto", &[]),
     ("trunkline-storage", &[]),
     ("trunkline-loadgen", &["trunkline-proto", "trunkline"]),
+    ("trunkline-contender", &[]),
 ];
 
 /// Packages that may use any other, and that none of the others may use.
