@@ -453,3 +453,24 @@ fn sectors_that_the_disk_does_not_return_cost_what_is_in_them() {
         assert_eq!(again, Repair::default());
     }
 }
+
+#[test]
+fn a_segment_damaged_twice_has_two_copies() {
+    let (disk, log) = closed();
+    let mut copies = Vec::new();
+    for event in [&log[3], &log[6]] {
+        disk.flip(FIRST, event.position as usize * 8 + 300);
+        let bytes = disk.contents(FIRST).unwrap();
+        let done = repair(&disk);
+        let copy = done.steps[0].copy.clone().unwrap();
+        copies.push((
+            copy.file_name().unwrap().to_str().unwrap().to_owned(),
+            bytes,
+        ));
+    }
+    assert_eq!(copies[0].0, "damaged-0000000000000000.bak");
+    assert_eq!(copies[1].0, "damaged-0000000000000000-2.bak");
+    for (name, bytes) in copies {
+        assert_eq!(disk.contents(&name), Some(bytes), "{name}");
+    }
+}

@@ -429,3 +429,123 @@ fn a_run_that_the_disk_does_not_return_in_full_keeps_the_rest() {
         assert_eq!(done.steps[0].records.unwrap_or(loss.events), loss.events);
     }
 }
+
+/// Adds records that nothing refers to: of timeline 1, and then of timeline 2.
+fn fill_alone(opened: &mut Opened, count: u64) {
+    for timeline in [1, 2] {
+        for seq in 1..=count {
+            let draft = Draft {
+                timeline: TimelineId(timeline),
+                seq,
+                body: &[seq as u8; 300],
+                ..Draft::default()
+            };
+            opened.writer.append(&draft).unwrap();
+            opened.writer.commit().unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_index_tells_the_last_sequence_of_a_lost_block() {
+    let disk = SimDisk::new(5);
+    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    fill_alone(&mut opened, 60);
+    drop(opened);
+    let name = of_kind(&disk, "messages")[0].clone();
+    let blocks = disk.contents(&name).unwrap().len() / 400;
+    let mut lost = 0;
+    for block in 0..blocks {
+        let disk = disk.fork(1);
+        disk.flip(&name, (block * 400 + 100) * 8);
+        let done = repair(&disk);
+        let (opened, _) = open(&disk, small_runs()).unwrap();
+        lost += done.steps[0].records.unwrap();
+        for timeline in [1, 2] {
+            assert_eq!(opened.reader.last_seq(TimelineId(timeline)), 60, "{block}");
+        }
+    }
+    assert!(lost > 20, "{lost}");
+}
+
+#[test]
+fn what_redacts_a_lost_record_is_done_with_it() {
+    let disk = SimDisk::new(5);
+    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let mut log = Vec::new();
+    fill(&mut opened, &mut log, 24);
+    drop(opened);
+    disk.remove(&of_kind(&disk, "messages")[0]).unwrap();
+    repair(&disk);
+    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let found = entries(&opened);
+    let gone: Vec<Event> = log.iter().filter(|e| !found.contains(e)).cloned().collect();
+    assert!(gone.len() > 3);
+    for lost in &gone {
+        let number = log.last().unwrap().number + 1;
+        let mut redacting = Event {
+            timeline: lost.timeline,
+            ..event(number, 0, 0)
+        };
+        let of_timeline = log.iter().filter(|e| e.timeline == lost.timeline);
+        redacting.seq = of_timeline.map(|e| e.seq).max().unwrap() + 1;
+        let draft = Draft {
+            redacts: Some(Redaction {
+                seq: lost.seq,
+                body: b"gone",
+            }),
+            ..redacting.draft()
+        };
+        redacting.position = opened.writer.append(&draft).unwrap().0;
+        opened.writer.commit().unwrap();
+        log.push(redacting);
+    }
+    let mut more = log.clone();
+    for _ in 0..60 {
+        let number = more.last().unwrap().number + 1;
+        let timeline = u128::from(number % 3);
+        let of_timeline = more.iter().filter(|e| e.timeline == timeline);
+        let seq = of_timeline.map(|e| e.seq).max().unwrap() + 1;
+        let mut event = event(number, seq, 300);
+        event.position = opened.writer.append(&event.draft()).unwrap().0;
+        opened.writer.commit().unwrap();
+        more.push(event);
+    }
+    assert_eq!(opened.reader.run_failure(), None);
+    assert_eq!(entries(&opened).len(), more.len() - gone.len());
+    drop(opened);
+    assert_eq!(of_kind(&disk, "redactions"), [""; 0], "all are done with");
+}
+
+#[test]
+fn files_that_were_replaced_do_not_confuse_a_new_manifest() {
+    let disk = SimDisk::new(5);
+    let removed = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let guard = {
+        let (disk, removed) = (disk.clone(), removed.clone());
+        Arc::new(move |act, name: &str| {
+            if act == watch::Act::Remove && !name.ends_with(".tmp") {
+                let bytes = disk.contents(name).unwrap();
+                removed.lock().unwrap().push((name.to_owned(), bytes));
+            }
+            Ok(())
+        })
+    };
+    let mut opened = threads::open_watched(&disk, small_runs(), guard);
+    let mut log = Vec::new();
+    fill(&mut opened, &mut log, 24);
+    drop(opened);
+    let removed = removed.lock().unwrap();
+    assert!(removed.len() > 20);
+    // None of the files that were replaced is gone; or only runs, or only segments.
+    for suffix in [".tbl", ".seg", ""] {
+        let disk = disk.fork(1);
+        for (name, bytes) in removed.iter().filter(|(name, _)| name.ends_with(suffix)) {
+            disk.create(name).unwrap();
+            replace(&disk, name, bytes);
+        }
+        disk.flip("manifest", 700);
+        let (_, loss) = check(&disk, &log, &format!("all {suffix}"));
+        assert_eq!(loss, Loss::default(), "{suffix}");
+    }
+}
