@@ -53,7 +53,7 @@ impl Setup {
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// Store the next messages of the load, in large groups.
+    /// Store the next messages of the load, in groups of 1,000.
     Load {
         /// How many.
         messages: u64,

@@ -13,8 +13,9 @@ pub const BEGIN: &str = "begin groups";
 /// Written after them, before the reply.
 pub const DONE: &str = "end groups";
 
-/// Messages per group of the load.
-const LOAD_GROUP: u64 = 10_000;
+/// Messages per group of the load: no more than in groups that are measured, because some stores
+/// read a whole group to return one message.
+const LOAD_GROUP: u64 = 1_000;
 
 /// Runs a contender as told by the arguments ([`Setup`]) and standard input ([`Command`]).
 ///
