@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use anyhow::Context;
 use crossbeam::channel;
@@ -17,6 +18,7 @@ use crate::control::{self, Control};
 use crate::directory::Directory;
 use crate::ids::Ids;
 use crate::metrics::Metrics;
+use crate::rate::{Rules, UserRates};
 use crate::reader;
 use crate::sequencer::Sequencer;
 use crate::shard::mailbox::{Mail, Mailbox};
@@ -94,6 +96,12 @@ impl Gateway {
 
         let total = Arc::new(AtomicUsize::new(0));
         let limits = Arc::new(config.limits.clone());
+        let rules = Rules::new(&limits.connection_rates, limits.rate_burst).map(Arc::new);
+        let user_rates = Rules::new(&limits.user_rates, limits.rate_burst).map(|rules| {
+            let frame = u32::try_from(limits.message_bytes).unwrap_or(u32::MAX);
+            Arc::new(UserRates::new(rules, frame))
+        });
+        let began = Instant::now();
         let mut shards = Vec::new();
         for (index, seed) in seeds.into_iter().enumerate() {
             shards.push(seed.grow(Parts {
@@ -104,6 +112,9 @@ impl Gateway {
                 total: Arc::clone(&total),
                 max_total: config.max_connections,
                 limits: Arc::clone(&limits),
+                rules: rules.clone(),
+                user_rates: user_rates.clone(),
+                began,
                 ids: Ids(store.key()),
                 directory: Arc::clone(&directory),
                 metrics: Arc::clone(&metrics.shards[index]),

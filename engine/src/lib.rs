@@ -19,6 +19,7 @@ mod event;
 pub mod gateway;
 mod ids;
 mod metrics;
+mod rate;
 mod reader;
 mod sequencer;
 mod session;

@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crossbeam::utils::CachePadded;
 use trunkline_proto::ErrorCode;
 
+mod limit;
 mod store;
 mod text;
+pub(crate) use limit::Limit;
 pub(crate) use text::Exporter;
 
 /// A number that one thread changes and any thread reads.
@@ -59,6 +61,8 @@ pub(crate) struct ShardMetrics {
     pub(crate) errors: [Counter; ErrorCode::ALL.len()],
     /// Connections closed by the gateway, in the order of [`CLOSES`].
     pub(crate) closes: [Counter; CLOSES.len()],
+    /// What went over a limit, in the order of [`Limit::ALL`].
+    pub(crate) limited: [Counter; Limit::ALL.len()],
 }
 
 /// The close codes that are counted apart; others count as the last, 0.
@@ -67,6 +71,10 @@ pub(crate) const CLOSES: [u16; 13] = [
 ];
 
 impl ShardMetrics {
+    pub(crate) fn limited(&self, limit: Limit) {
+        self.limited[limit as usize].one();
+    }
+
     pub(crate) fn error(&self, code: ErrorCode) {
         if let Some(i) = ErrorCode::ALL.iter().position(|&c| c == code) {
             self.errors[i].one();

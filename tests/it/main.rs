@@ -20,6 +20,7 @@ mod history;
 mod idempotency;
 mod offline;
 mod order;
+mod rate_limits;
 mod receipts;
 mod slow_reader;
 mod startup;

@@ -2,6 +2,39 @@
 
 use std::time::Duration;
 
+use super::ConfigError;
+use super::settings::{Settings, size, time, value};
+use super::units::ByteSize;
+
+/// What a client of flesh and blood does not reach, and a program that writes to many does with
+/// several users. In development mode nothing is limited: that is where load generators run.
+const PRODUCTION_RATES: Rates = Rates {
+    messages: 100,
+    bytes: 1 << 20,
+    commands: 500,
+};
+
+/// What may be sent per second; 0 is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rates {
+    /// Messages.
+    pub messages: u32,
+    /// Bytes of frames.
+    pub bytes: u32,
+    /// Commands, messages among them, and what cannot be read as one.
+    pub commands: u32,
+}
+
+impl Rates {
+    pub(super) const fn twice(self) -> Self {
+        Self {
+            messages: self.messages.saturating_mul(2),
+            bytes: self.bytes.saturating_mul(2),
+            commands: self.commands.saturating_mul(2),
+        }
+    }
+}
+
 /// Limits of one connection.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -15,6 +48,12 @@ pub struct Limits {
     pub page: u32,
     /// Bytes that may wait for one connection; beyond it live pushes are replaced by a `gap`.
     pub outbox_bytes: usize,
+    /// What a connection may send; beyond it 111.
+    pub connection_rates: Rates,
+    /// What all connections of a user may send together; beyond it 111.
+    pub user_rates: Rates,
+    /// How much of a rate can be saved up.
+    pub rate_burst: Duration,
     /// For the HTTP upgrade.
     pub handshake_timeout: Duration,
     /// For `connect`, from the upgrade on; beyond it 3502.
@@ -29,4 +68,127 @@ pub struct Limits {
     pub echo: bool,
     /// Clients that are told to reconnect wait a random time between these, in milliseconds.
     pub reconnect_delay_ms: [u64; 2],
+}
+
+impl Limits {
+    /// The limits of flags before the file before the defaults.
+    pub(super) fn resolve(flags: &Settings, file: &Settings, dev_auth: bool) -> Self {
+        let (connection_rates, user_rates) = rates(flags, file, dev_auth);
+        let message_bytes = size(flags.message_bytes, file.message_bytes, 1 << 20);
+        let delay = time(flags.reconnect_delay, file.reconnect_delay, 30);
+        Self {
+            message_bytes,
+            text_bytes: size(
+                flags.text_bytes,
+                file.text_bytes,
+                message_bytes.min(64 << 10),
+            ),
+            key_bytes: size(flags.key_bytes, file.key_bytes, 128),
+            page: 500,
+            outbox_bytes: size(flags.outbox_bytes, file.outbox_bytes, 1 << 20),
+            connection_rates,
+            user_rates,
+            rate_burst: time(flags.rate_burst, file.rate_burst, 10),
+            handshake_timeout: time(flags.handshake_timeout, file.handshake_timeout, 10),
+            connect_timeout: time(flags.connect_timeout, file.connect_timeout, 10),
+            ping_interval: time(flags.ping_interval, file.ping_interval, 25),
+            pong_timeout: time(flags.pong_timeout, file.pong_timeout, 10),
+            write_timeout: time(flags.write_timeout, file.write_timeout, 30),
+            echo: dev_auth,
+            reconnect_delay_ms: [0, delay.as_millis() as u64],
+        }
+    }
+
+    /// # Errors
+    /// A value cannot work.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if !(1_024..=32 << 20).contains(&self.message_bytes) {
+            return Err(value("message_bytes", "from 1KiB to 32MiB"));
+        }
+        for (setting, bytes) in [
+            ("text_bytes", self.text_bytes),
+            ("key_bytes", self.key_bytes),
+        ] {
+            if bytes == 0 || bytes > self.message_bytes {
+                return Err(value(setting, "from 1B to message_bytes"));
+            }
+        }
+        if self.outbox_bytes < 4_096 {
+            return Err(value("outbox_bytes", "at least 4KiB"));
+        }
+        for (setting, time) in [
+            ("handshake_timeout", self.handshake_timeout),
+            ("connect_timeout", self.connect_timeout),
+            ("ping_interval", self.ping_interval),
+            ("pong_timeout", self.pong_timeout),
+            ("write_timeout", self.write_timeout),
+        ] {
+            if !(100..=86_400_000).contains(&time.as_millis()) {
+                return Err(value(setting, "from 100ms to 24h"));
+            }
+        }
+        if !(1..=3_600).contains(&self.rate_burst.as_secs()) {
+            return Err(value("rate_burst", "from 1s to 1h"));
+        }
+        Ok(())
+    }
+}
+
+/// The rates of connections and of users.
+fn rates(flags: &Settings, file: &Settings, dev_auth: bool) -> (Rates, Rates) {
+    let rate = |flag: Option<u32>, file: Option<u32>, default| flag.or(file).unwrap_or(default);
+    let bytes = |flag: Option<ByteSize>, file, default: u32| {
+        u32::try_from(size(flag, file, default as usize)).unwrap_or(u32::MAX)
+    };
+    let default = if dev_auth {
+        Rates::default()
+    } else {
+        PRODUCTION_RATES
+    };
+    let connection = Rates {
+        messages: rate(flags.rate_messages, file.rate_messages, default.messages),
+        bytes: bytes(flags.rate_bytes, file.rate_bytes, default.bytes),
+        commands: rate(flags.rate_commands, file.rate_commands, default.commands),
+    };
+    let default = connection.twice();
+    let user = Rates {
+        messages: rate(
+            flags.user_rate_messages,
+            file.user_rate_messages,
+            default.messages,
+        ),
+        bytes: bytes(flags.user_rate_bytes, file.user_rate_bytes, default.bytes),
+        commands: rate(
+            flags.user_rate_commands,
+            file.user_rate_commands,
+            default.commands,
+        ),
+    };
+    (connection, user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_unlimited_in_development_and_a_users_are_twice_a_connections() {
+        let (none, given) = (
+            Settings::default(),
+            Settings {
+                rate_messages: Some(7),
+                user_rate_commands: Some(5),
+                ..Settings::default()
+            },
+        );
+        assert_eq!(
+            rates(&none, &none, true),
+            (Rates::default(), Rates::default())
+        );
+        let production = (PRODUCTION_RATES, PRODUCTION_RATES.twice());
+        assert_eq!(rates(&none, &none, false), production);
+        let (connection, user) = rates(&given, &none, true);
+        assert_eq!((connection.messages, connection.commands), (7, 0));
+        assert_eq!((user.messages, user.commands), (14, 5));
+    }
 }

@@ -7,7 +7,7 @@ mod units;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use limits::Limits;
+pub use limits::{Limits, Rates};
 pub use settings::Settings;
 pub use units::{ByteSize, Durability, Duration, Life};
 

@@ -50,6 +50,27 @@ pub struct Settings {
     /// What may wait for one connection before live pushes are dropped [default: 1MiB]
     #[arg(long, env = "TRUNKLINE_OUTBOX_BYTES", value_name = "SIZE")]
     pub outbox_bytes: Option<ByteSize>,
+    /// Messages a connection may send per second, 0 for any number [default: 100; 0 with dev-auth]
+    #[arg(long, env = "TRUNKLINE_RATE_MESSAGES", value_name = "N")]
+    pub rate_messages: Option<u32>,
+    /// Bytes a connection may send per second, 0B for any number [default: 1MiB; 0B with dev-auth]
+    #[arg(long, env = "TRUNKLINE_RATE_BYTES", value_name = "SIZE")]
+    pub rate_bytes: Option<ByteSize>,
+    /// Commands a connection may send per second, 0 for any number [default: 500; 0 with dev-auth]
+    #[arg(long, env = "TRUNKLINE_RATE_COMMANDS", value_name = "N")]
+    pub rate_commands: Option<u32>,
+    /// Messages all connections of a user may send per second [default: twice rate-messages]
+    #[arg(long, env = "TRUNKLINE_USER_RATE_MESSAGES", value_name = "N")]
+    pub user_rate_messages: Option<u32>,
+    /// Bytes all connections of a user may send per second [default: twice rate-bytes]
+    #[arg(long, env = "TRUNKLINE_USER_RATE_BYTES", value_name = "SIZE")]
+    pub user_rate_bytes: Option<ByteSize>,
+    /// Commands all connections of a user may send per second [default: twice rate-commands]
+    #[arg(long, env = "TRUNKLINE_USER_RATE_COMMANDS", value_name = "N")]
+    pub user_rate_commands: Option<u32>,
+    /// How much of each rate a client may save up while it is silent [default: 10s]
+    #[arg(long, env = "TRUNKLINE_RATE_BURST", value_name = "TIME")]
+    pub rate_burst: Option<Duration>,
     /// Time for the HTTP upgrade [default: 10s]
     #[arg(long, env = "TRUNKLINE_HANDSHAKE_TIMEOUT", value_name = "TIME")]
     pub handshake_timeout: Option<Duration>,
@@ -99,11 +120,27 @@ pub struct Settings {
 
 const DAY: std::time::Duration = std::time::Duration::from_hours(24);
 
-fn value(setting: &'static str, problem: impl Into<String>) -> ConfigError {
+pub(super) fn value(setting: &'static str, problem: impl Into<String>) -> ConfigError {
     ConfigError::Value {
         setting,
         problem: problem.into(),
     }
+}
+
+/// A time: the flag's, the file's, or so many seconds.
+pub(super) fn time(
+    flag: Option<Duration>,
+    file: Option<Duration>,
+    seconds: u64,
+) -> std::time::Duration {
+    flag.or(file)
+        .map_or(std::time::Duration::from_secs(seconds), |time| time.0)
+}
+
+/// A size: the flag's, the file's, or so many bytes.
+pub(super) fn size(flag: Option<ByteSize>, file: Option<ByteSize>, bytes: usize) -> usize {
+    flag.or(file)
+        .map_or(bytes, |size| usize::try_from(size.0).unwrap_or(usize::MAX))
 }
 
 impl Settings {
@@ -128,38 +165,11 @@ impl Settings {
     /// A value cannot work, alone or beside the others.
     pub fn resolve(self, file: Self) -> Result<Config, ConfigError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let time = |flag: Option<Duration>, file: Option<Duration>, seconds| {
-            flag.or(file)
-                .map_or(std::time::Duration::from_secs(seconds), |time| time.0)
-        };
         let life = |flag: Option<Life>, file: Option<Life>, default| {
             flag.or(file).map_or(default, |life| life.0)
         };
-        let size = |flag: Option<ByteSize>, file: Option<ByteSize>, bytes: usize| {
-            flag.or(file)
-                .map_or(bytes, |size| usize::try_from(size.0).unwrap_or(usize::MAX))
-        };
         let dev_auth = self.dev_auth.or(file.dev_auth).unwrap_or(false);
-        let delay = time(self.reconnect_delay, file.reconnect_delay, 30);
-        let message_bytes = size(self.message_bytes, file.message_bytes, 1 << 20);
-        let limits = Limits {
-            message_bytes,
-            text_bytes: size(
-                self.text_bytes,
-                file.text_bytes,
-                message_bytes.min(64 << 10),
-            ),
-            key_bytes: size(self.key_bytes, file.key_bytes, 128),
-            page: 500,
-            outbox_bytes: size(self.outbox_bytes, file.outbox_bytes, 1 << 20),
-            handshake_timeout: time(self.handshake_timeout, file.handshake_timeout, 10),
-            connect_timeout: time(self.connect_timeout, file.connect_timeout, 10),
-            ping_interval: time(self.ping_interval, file.ping_interval, 25),
-            pong_timeout: time(self.pong_timeout, file.pong_timeout, 10),
-            write_timeout: time(self.write_timeout, file.write_timeout, 30),
-            echo: dev_auth,
-            reconnect_delay_ms: [0, delay.as_millis() as u64],
-        };
+        let limits = Limits::resolve(&self, &file, dev_auth);
         let local = |port| SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port);
         let config = Config {
             listen: self.listen.or(file.listen).unwrap_or(local(7700)),
@@ -222,32 +232,7 @@ impl Config {
         if self.max_connections == 0 {
             return Err(value("max_connections", "at least 1"));
         }
-        let limits = &self.limits;
-        if !(1_024..=32 << 20).contains(&limits.message_bytes) {
-            return Err(value("message_bytes", "from 1KiB to 32MiB"));
-        }
-        for (setting, bytes) in [
-            ("text_bytes", limits.text_bytes),
-            ("key_bytes", limits.key_bytes),
-        ] {
-            if bytes == 0 || bytes > limits.message_bytes {
-                return Err(value(setting, "from 1B to message_bytes"));
-            }
-        }
-        if limits.outbox_bytes < 4_096 {
-            return Err(value("outbox_bytes", "at least 4KiB"));
-        }
-        for (setting, time) in [
-            ("handshake_timeout", limits.handshake_timeout),
-            ("connect_timeout", limits.connect_timeout),
-            ("ping_interval", limits.ping_interval),
-            ("pong_timeout", limits.pong_timeout),
-            ("write_timeout", limits.write_timeout),
-        ] {
-            if !(100..=86_400_000).contains(&time.as_millis()) {
-                return Err(value(setting, "from 100ms to 24h"));
-            }
-        }
+        self.limits.check()?;
         self.check_store()?;
         if tracing_subscriber::EnvFilter::try_new(&self.log).is_err() {
             return Err(value(
@@ -321,6 +306,13 @@ impl Config {
             text_bytes: size(limits.text_bytes),
             key_bytes: size(limits.key_bytes),
             outbox_bytes: size(limits.outbox_bytes),
+            rate_messages: Some(limits.connection_rates.messages),
+            rate_bytes: size(limits.connection_rates.bytes as usize),
+            rate_commands: Some(limits.connection_rates.commands),
+            user_rate_messages: Some(limits.user_rates.messages),
+            user_rate_bytes: size(limits.user_rates.bytes as usize),
+            user_rate_commands: Some(limits.user_rates.commands),
+            rate_burst: time(limits.rate_burst),
             handshake_timeout: time(limits.handshake_timeout),
             connect_timeout: time(limits.connect_timeout),
             ping_interval: time(limits.ping_interval),

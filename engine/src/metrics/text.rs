@@ -10,7 +10,7 @@ use prometheus_client::registry::{Registry, Unit};
 use trunkline_proto::ErrorCode;
 use trunkline_storage::Reader;
 
-use super::{CLOSES, Counter, Metrics, ShardMetrics, store};
+use super::{CLOSES, Counter, Limit, Metrics, ShardMetrics, store};
 
 /// Writes the text.
 #[derive(Clone)]
@@ -155,6 +155,13 @@ impl Exporter {
         let errors = ErrorCode::ALL.iter().enumerate();
         let errors = errors.map(|(i, code)| (code.name(), self.metrics.sum(|m| &m.errors[i])));
         to.labelled(("trunkline_errors", "Error replies"), "error", errors)?;
+        let limited = Limit::ALL.iter().enumerate();
+        let limited = limited.map(|(i, limit)| (limit.name(), self.metrics.sum(|m| &m.limited[i])));
+        to.labelled(
+            ("trunkline_limited", "What went over a limit: see LIMITS.md"),
+            "limit",
+            limited,
+        )?;
         let names = CLOSES.map(|code| {
             if code == 0 {
                 "other".into()

@@ -7,6 +7,7 @@ use trunkline_storage::Position;
 
 use super::outbox::Outbox;
 use super::timer::Tick;
+use crate::rate::Allowance;
 use crate::session::Session;
 
 /// How far a connection has come.
@@ -33,6 +34,8 @@ pub(crate) struct Conn {
     pub(crate) framing: Framing,
     pub(crate) encoding: Encoding,
     pub(crate) out: Outbox,
+    /// What is left of what it may send, where that is limited and it has sent something.
+    pub(crate) allowance: Option<Box<Allowance>>,
     /// Several messages may share a frame.
     pub(crate) batch: bool,
     /// Stands in the list of connections to flush.
@@ -66,6 +69,7 @@ impl Conn {
             framing: Framing::new(Role::Server),
             encoding: Encoding::default(),
             out: Outbox::default(),
+            allowance: None,
             batch: false,
             dirty: false,
             unread: false,

@@ -55,7 +55,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(parts: Parts, now: Instant) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
         Self {
             users: HashMap::default(),
             batch: Box::new(CommandBatch {
@@ -69,7 +69,7 @@ impl Core {
             dirty: Vec::new(),
             unread: Vec::new(),
             doomed: Vec::new(),
-            wheel: Wheel::new(now),
+            wheel: Wheel::new(parts.began),
             now: 0,
             sessions: 0,
             seen: parts.directory.head(),

@@ -179,15 +179,22 @@ impl Core {
             return self.close(slot, conn, CloseCode::UNSUPPORTED, reason);
         }
         let mut count = 0;
+        let paid = !self.is_rated() || self.pay_frame(conn, payload.len());
         conn.encoding.decode_commands(payload, |command| {
             count += 1;
+            // A command before this one in the frame may have closed the connection.
+            if matches!(conn.phase, Phase::Closing) || count > FRAME_COMMANDS {
+                return;
+            }
+            self.parts.metrics.commands.one();
+            if self.is_rated() && !(paid && self.pay_command(conn, &command)) {
+                let id = command.map_or_else(|bad| bad.id, |command| command.id);
+                let text = "more than the limits allow was sent: wait a little";
+                return self.fail(slot, conn, id, ErrorCode::TooManyRequests, text);
+            }
             match command {
-                // A command before this one in the frame may have closed the connection.
-                _ if matches!(conn.phase, Phase::Closing) => {}
-                _ if count > FRAME_COMMANDS => {}
                 Ok(command) => self.command(slot, conn, &command),
                 Err(BadCommand { id, code, message }) => {
-                    self.parts.metrics.commands.one();
                     self.fail(slot, conn, id, code, &message);
                 }
             }
@@ -199,7 +206,6 @@ impl Core {
     }
 
     fn command(&mut self, slot: u32, conn: &mut Conn, command: &Command<'_>) {
-        self.parts.metrics.commands.one();
         let id = command.id;
         let reference = Self::conn_ref(slot, conn);
         if let CommandBody::Connect(connect) = &command.body {

@@ -15,7 +15,8 @@ mod mail;
 pub(crate) mod mailbox;
 mod outbox;
 mod parts;
-mod timer;
+mod rate;
+pub(crate) mod timer;
 mod watch;
 
 use std::io;
@@ -76,7 +77,7 @@ impl Shard {
             accept_at: None,
             generation: 0,
             conns: Slab::new(),
-            core: Core::new(parts, Instant::now()),
+            core: Core::new(parts),
             draining: Drain::No,
         })
     }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
 
 use crossbeam::channel::Sender;
 
@@ -11,6 +12,7 @@ use crate::config::Limits;
 use crate::directory::Directory;
 use crate::ids::Ids;
 use crate::metrics::ShardMetrics;
+use crate::rate::{Rules, UserRates};
 use crate::reader::Job;
 use crate::sequencer::command::CommandBatch;
 
@@ -25,6 +27,12 @@ pub(crate) struct Parts {
     pub(crate) total: Arc<AtomicUsize>,
     pub(crate) max_total: usize,
     pub(crate) limits: Arc<Limits>,
+    /// What a connection may send; `None`: anything.
+    pub(crate) rules: Option<Arc<Rules>>,
+    /// What all connections of a user may send, on whichever shards they are.
+    pub(crate) user_rates: Option<Arc<UserRates>>,
+    /// Where all shards count their ticks from.
+    pub(crate) began: Instant,
     pub(crate) ids: Ids,
     pub(crate) directory: Arc<Directory>,
     pub(crate) metrics: Arc<ShardMetrics>,

@@ -11,6 +11,10 @@ pub(crate) type Tick = u32;
 /// The wheel's resolution; timers fire up to this much late.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
+/// Ticks of a second.
+pub(crate) const TICKS_PER_SECOND: Tick = 10;
+const _: () = assert!(TICK.as_millis() as Tick * TICKS_PER_SECOND == 1_000);
+
 /// Buckets of the wheel: deadlines up to 51 s ahead fire without going around.
 const BUCKETS: usize = 512;
 

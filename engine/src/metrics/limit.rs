@@ -1,0 +1,48 @@
+//! The limits whose hits are counted apart.
+
+/// A limit that nothing else in /metrics names: error and close codes have counters of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    ConnectionMessages,
+    ConnectionBytes,
+    ConnectionCommands,
+    UserMessages,
+    UserBytes,
+    UserCommands,
+}
+
+impl Limit {
+    /// Every limit, in the order of its counter.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::ConnectionMessages,
+        Self::ConnectionBytes,
+        Self::ConnectionCommands,
+        Self::UserMessages,
+        Self::UserBytes,
+        Self::UserCommands,
+    ];
+
+    /// The label in /metrics.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::ConnectionMessages => "connection_messages",
+            Self::ConnectionBytes => "connection_bytes",
+            Self::ConnectionCommands => "connection_commands",
+            Self::UserMessages => "user_messages",
+            Self::UserBytes => "user_bytes",
+            Self::UserCommands => "user_commands",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Limit;
+
+    #[test]
+    fn each_has_its_counter() {
+        for (i, limit) in Limit::ALL.into_iter().enumerate() {
+            assert_eq!(limit as usize, i, "{}", limit.name());
+        }
+    }
+}
