@@ -41,9 +41,15 @@ pub fn grouped(value: u64) -> String {
     out
 }
 
-/// Lines of text in columns: the first to the left, all others to the right.
+/// Lines of text in columns: the first to the left, all others, which are numbers, to the right.
 #[must_use]
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    columns(head, rows, 1)
+}
+
+/// Lines of text in columns, so many of which are to the left.
+#[must_use]
+pub fn columns(head: &[&str], rows: &[Vec<String>], left: usize) -> String {
     let cell = |row: &[String], column| row.get(column).map_or(0, |cell: &String| width(cell));
     let widths: Vec<usize> = (0..head.len())
         .map(|column| {
@@ -55,9 +61,10 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         let mut line = String::new();
         for (column, (cell, &wide)) in cells.zip(&widths).enumerate() {
             let space = " ".repeat(wide - width(cell));
-            match column {
-                0 => line.extend([cell, &space]),
-                _ => line.extend(["  ", &space, cell]),
+            line += if column > 0 { "  " } else { "" };
+            match column < left {
+                true => line.extend([cell, &space]),
+                false => line.extend([&space, cell]),
             }
         }
         line.trim_end().to_owned() + "\n"
@@ -97,6 +104,10 @@ mod tests {
             vec!["a".into(), "1,000".into()],
             vec!["long".into(), "µ".into()],
         ];
+        assert_eq!(
+            columns(&["x", "y"], &rows, 2),
+            "x     y\na     1,000\nlong  µ\n"
+        );
         assert_eq!(
             table(&["x", "y"], &rows),
             "x         y\na     1,000\nlong      µ\n"

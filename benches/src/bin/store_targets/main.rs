@@ -25,7 +25,7 @@ use anyhow::bail;
 use clap::Parser;
 use serde::Serialize;
 use trunkline_benches::child::{self, Seat};
-use trunkline_benches::figures::{grouped, short, table};
+use trunkline_benches::figures::{columns, grouped, short};
 use trunkline_benches::machine;
 use trunkline_contender::{BODY, Command, Setup};
 
@@ -231,6 +231,7 @@ fn print(args: &Args, rows: &[Row]) -> anyhow::Result<()> {
         ]
     };
     let rows: Vec<_> = rows.iter().map(cells).collect();
-    print!("{}", table(&["", "target", "measured", ""], &rows));
+    let head = ["", "target", "measured", "verdict"];
+    print!("{}", columns(&head, &rows, head.len()));
     Ok(())
 }
