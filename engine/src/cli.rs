@@ -1,4 +1,4 @@
-//! The command line: `trunkline serve`, `trunkline check-config`, `trunkline store`.
+//! The command line: `trunkline serve`, `check-config`, `doctor`, `store`.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, LogFormat, Settings};
+use crate::doctor::{self, DoctorArgs};
 use crate::gateway::Gateway;
 use crate::store_command::StoreCommand;
 
@@ -29,6 +30,8 @@ enum Command {
     Serve(Source),
     /// Print the resolved configuration, or say what is wrong with it and where
     CheckConfig(Source),
+    /// Say what this machine can carry, limit by limit, and which commands lift them
+    Doctor(DoctorArgs),
     /// Look at, check or mend the store of a gateway that is not running
     #[command(subcommand)]
     Store(StoreCommand),
@@ -70,6 +73,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (source, serves) = match cli.command {
         Command::Serve(source) => (source, true),
         Command::CheckConfig(source) => (source, false),
+        Command::Doctor(args) => {
+            let examined = doctor::run(&args).map(|()| ExitCode::SUCCESS);
+            return examined.unwrap_or_else(|error| report(&error.into(), 1));
+        }
         Command::Store(command) => {
             return command.run().unwrap_or_else(|error| report(&error, 1));
         }

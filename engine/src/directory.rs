@@ -24,7 +24,7 @@ use crate::ids::UserId;
 pub(crate) type ShardSet = u128;
 
 /// Most shards of one gateway: the bits of a [`ShardSet`].
-pub(crate) const MAX_SHARDS: usize = ShardSet::BITS as usize;
+pub const MAX_SHARDS: usize = ShardSet::BITS as usize;
 
 const STRIPES: usize = 64;
 

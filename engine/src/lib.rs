@@ -15,6 +15,7 @@ pub mod cli;
 pub mod config;
 mod control;
 mod directory;
+pub mod doctor;
 mod event;
 pub mod gateway;
 mod ids;

@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Descriptors of a table that are not connections: the store's files, event loops, listeners,
 /// the control port and its clients.
-const RESERVED: u64 = 512;
+pub(crate) const RESERVED: u64 = 512;
 
 /// How the connections are to fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

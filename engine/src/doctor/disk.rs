@@ -1,0 +1,77 @@
+//! How long the disk takes to make a write durable.
+
+use std::io::{Result, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Writes that are timed.
+const WRITES: usize = 100;
+
+/// Bytes of each: one page.
+const BYTES: usize = 4_096;
+
+/// Longest time for all of them: a slow disk is one, however few were timed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What was measured.
+#[derive(Debug, Clone)]
+pub(super) struct Sync {
+    /// Where.
+    pub(super) folder: PathBuf,
+    /// Half of the syncs took at most this.
+    pub(super) half: Duration,
+    /// 99 % of them.
+    pub(super) most: Duration,
+}
+
+/// Writes pages to a file of its own in a folder, each followed by `fdatasync`, as the store's
+/// log does; the file is removed.
+///
+/// # Errors
+/// The folder cannot be written to.
+pub(super) fn measure(folder: &Path) -> Result<Sync> {
+    let path = folder.join(format!("trunkline-doctor-{}", std::process::id()));
+    let times = times(&path);
+    let removed = std::fs::remove_file(&path);
+    let mut times = times?;
+    removed?;
+    times.sort_unstable();
+    let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize];
+    Ok(Sync {
+        folder: folder.to_owned(),
+        half: at(0.5),
+        most: at(0.99),
+    })
+}
+
+fn times(path: &Path) -> Result<Vec<Duration>> {
+    let mut file = std::fs::File::create_new(path)?;
+    let page = [7; BYTES];
+    // Like the log's, the file has its size before it is written to.
+    file.write_all(&vec![0; BYTES * WRITES])?;
+    file.sync_all()?;
+    file.seek(SeekFrom::Start(0))?;
+    let began = Instant::now();
+    let mut times = Vec::new();
+    while times.is_empty() || (times.len() < WRITES && began.elapsed() < PATIENCE) {
+        let start = Instant::now();
+        file.write_all(&page)?;
+        file.sync_data()?;
+        times.push(start.elapsed());
+    }
+    Ok(times)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_is_left_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let sync = measure(folder.path()).unwrap();
+        assert!(sync.half > Duration::ZERO && sync.half <= sync.most);
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+        assert!(measure(&folder.path().join("nowhere")).is_err());
+    }
+}
