@@ -1,6 +1,7 @@
 //! The identity of a damaged store: restored from its copy.
 
 use super::Work;
+use super::files::is_lost;
 use crate::error::OpenError;
 use crate::identity::{COPY, Identity, NAME};
 use crate::recovery::io_error;
@@ -21,9 +22,7 @@ pub(super) fn mend(work: &mut Work<'_>) -> Result<Option<Identity>, OpenError> {
     let whole = |name: &str| match Identity::read(work.backend, name) {
         Ok(identity) => Ok(Some(identity)),
         Err(OpenError::Corrupt { .. }) => Ok(None),
-        Err(OpenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-            Ok(None)
-        }
+        Err(OpenError::Io { source, .. }) if is_lost(&source) => Ok(None),
         Err(error) => Err(error),
     };
     let (found, copy) = (whole(NAME)?, whole(COPY)?);

@@ -1,7 +1,7 @@
 //! The manifest of a damaged store: what it says, or what run files and segments say of it.
 
 use super::Work;
-use super::files::Readable;
+use super::files::{self, Readable};
 use super::part::Part;
 use super::runs::Mender;
 use crate::error::OpenError;
@@ -25,9 +25,12 @@ pub(super) fn mend(
     };
     let mut manifest = match Manifest::read(work.backend, store_id) {
         Ok(Some(manifest)) => manifest,
-        Ok(None) if !is_lost(&names) => Manifest::default(),
+        Ok(None) if !had_one(&names) => Manifest::default(),
         Ok(None) => again(work, "the file is missing")?,
         Err(OpenError::Corrupt { .. }) => again(work, "not what was written")?,
+        Err(OpenError::Io { source, .. }) if files::is_lost(&source) => {
+            again(work, "the disk does not return it")?
+        }
         Err(error) => return Err(error),
     };
     // Numbers are not used twice, and a repair that was interrupted has used some.
@@ -130,7 +133,7 @@ fn gaps(manifest: &Manifest) -> Vec<RunId> {
 }
 
 /// Whether a store without a manifest had one: it begins with runs.
-fn is_lost(names: &[String]) -> bool {
+fn had_one(names: &[String]) -> bool {
     let has_first = names.contains(&segment_name(0));
     !has_first && names.iter().any(|name| run_number(name).is_some())
 }

@@ -77,7 +77,7 @@ impl Store {
     ///
     /// What is given up is in the report, and a copy of every file that is changed stays in the
     /// folder, under a name that begins with `damaged-`: remove them when nothing in them is
-    /// missed. `progress` is told now and then how many bytes are read, of how many.
+    /// missed, for text that is recalled later stays in them. `progress` is told now and then how many bytes are read, of how many.
     ///
     /// Where the last records of a timeline are given up, its last sequence goes back, unless
     /// something else tells it: whoever draws sequences from the store may use one again.

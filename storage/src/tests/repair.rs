@@ -448,6 +448,15 @@ fn sectors_that_the_disk_does_not_return_cost_what_is_in_them() {
         };
         let done = Store::repair_with(Arc::new(scratched), &options, &mut |_, _| ()).unwrap();
         assert!(!done.steps.is_empty());
+        let identity = disk.fork(0);
+        let scratched = scratched::Scratched {
+            disk: identity.clone(),
+            name: "identity".into(),
+            lost: 0..64,
+        };
+        let done = Store::repair_with(Arc::new(scratched), &options, &mut |_, _| ()).unwrap();
+        assert!(done.steps[0].file.ends_with("identity"), "{done:?}");
+        open(&identity, small()).unwrap();
         let hit = |event: &Event| (base + lost.start..base + lost.end).contains(&event.position);
         let again = check(&disk, &log, hit, &format!("{lost:?} of {base}"));
         assert_eq!(again, Repair::default());
@@ -473,4 +482,57 @@ fn a_segment_damaged_twice_has_two_copies() {
     for (name, bytes) in copies {
         assert_eq!(disk.contents(&name), Some(bytes), "{name}");
     }
+}
+
+#[test]
+fn frames_of_a_dead_writer_behind_a_damaged_seal_stay_dead() {
+    let disk = SimDisk::new(7);
+    let sized = |log: &[Event], size| {
+        let number = log.last().map_or(1, |event| event.number + 1);
+        Event {
+            body: vec![number as u8; size],
+            ..event(number, next_seq(log, number), 0)
+        }
+    };
+    let append = |opened: &mut Opened, log: &mut Vec<Event>, size| {
+        let mut event = sized(log, size);
+        event.position = opened.writer.append(&event.draft()).unwrap().0;
+        log.push(event);
+    };
+    let (mut opened, mut log) = open(&disk, small()).unwrap();
+    append(&mut opened, &mut log, 10);
+    opened.writer.commit().unwrap();
+    // A batch of small records up to the end of the segment, whose beginning is torn.
+    let mut dead = log.clone();
+    while dead.last().unwrap().position < 7900 {
+        append(&mut opened, &mut dead, 10);
+    }
+    opened.writer.commit().unwrap();
+    disk.kill();
+    drop(opened);
+    let stale = disk.contents(FIRST).unwrap();
+    disk.flip(FIRST, dead[1].position as usize * 8 + 300);
+    // The next writer seals the segment early.
+    let (mut opened, events) = open(&disk, small()).unwrap();
+    assert_eq!(events, log);
+    while log.last().unwrap().position < 8192 {
+        append(&mut opened, &mut log, 1100);
+        opened.writer.commit().unwrap();
+    }
+    append(&mut opened, &mut log, 10);
+    opened.writer.commit().unwrap();
+    drop(opened);
+    let last = log.iter().rfind(|event| event.position < 8192).unwrap();
+    let seal = extent(last).end.next_multiple_of(8);
+    let behind = dead
+        .iter()
+        .find(|event| event.position > seal + 24)
+        .unwrap();
+    // A failed sync left the old bytes behind it on the disk.
+    let from = behind.position as usize;
+    disk.overwrite(FIRST, from, &stale[from..]);
+    assert_eq!(open(&disk.fork(1), small()).unwrap().1, log);
+    disk.flip(FIRST, seal as usize * 8 + 100);
+    let done = check(&disk, &log, |_| false, "seal");
+    assert_eq!(done.steps.len(), 1, "{done:?}");
 }
