@@ -23,7 +23,7 @@ use crate::ids::UserId;
 /// A set of shards: bit N for shard N.
 pub(crate) type ShardSet = u128;
 
-/// Most shards of one gateway: the bits of a [`ShardSet`].
+/// Most shards of one gateway: the bits of a set of them.
 pub const MAX_SHARDS: usize = ShardSet::BITS as usize;
 
 const STRIPES: usize = 64;
