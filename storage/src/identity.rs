@@ -7,6 +7,7 @@ use crc32c::crc32c;
 use crate::StoreKey;
 use crate::backend::{self, Backend};
 use crate::error::OpenError;
+use crate::recovery::io_error;
 use crate::segment;
 
 pub(crate) const NAME: &str = "identity";
@@ -114,6 +115,11 @@ impl Identity {
         if matches!(known, Ok(BYTES)) && bytes[..BYTES] == self.encode() {
             return Ok(());
         }
+        // The process that renamed the identity can have died before its name was on the disk, and
+        // a copy without it looks like a loss.
+        backend
+            .sync_dir()
+            .map_err(io_error(backend, NAME, "make durable"))?;
         match self.write(backend, COPY) {
             // Opening must work with no byte free; a later one will find room.
             Err(OpenError::Io { source, .. }) if backend::is_full(&source) => {
