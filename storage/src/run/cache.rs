@@ -15,9 +15,18 @@ type Place = (u64, u64);
 /// removal gets another round. Those of runs that are gone are not used again, and go.
 pub(crate) struct BlockCache {
     limit: usize,
-    /// Bytes lent for what is read all the time.
-    lent: AtomicUsize,
+    /// Bytes lent for what is read all the time, by [`Share`].
+    lent: [AtomicUsize; 2],
     kept: Mutex<Kept>,
+}
+
+/// What memory of the cache is lent for: the filters that are asked all the time.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Share {
+    /// By every send with a key: half of the cache.
+    Keys,
+    /// By whatever loads a conversation: a quarter.
+    Messages,
 }
 
 #[derive(Default)]
@@ -37,20 +46,30 @@ impl BlockCache {
     pub(crate) fn new(limit: usize) -> Self {
         BlockCache {
             limit,
-            lent: AtomicUsize::new(0),
+            lent: Default::default(),
             kept: Mutex::default(),
         }
     }
 
-    /// Lends `bytes` to what must not come and go as blocks do, up to half of the limit in all;
-    /// `None` if that is lent out.
-    pub(super) fn lend(self: &Arc<Self>, bytes: usize) -> Option<Loan> {
-        let more = |lent: usize| lent.checked_add(bytes).filter(|&all| all <= self.limit / 2);
-        let lent = self.lent.fetch_update(Relaxed, Relaxed, more);
+    /// Lends `bytes` to what must not come and go as blocks do; `None` if its share is lent out.
+    pub(super) fn lend(self: &Arc<Self>, bytes: usize, share: Share) -> Option<Loan> {
+        let most = match share {
+            Share::Keys => self.limit / 2,
+            Share::Messages => self.limit / 4,
+        };
+        let more = |lent: usize| lent.checked_add(bytes).filter(|&all| all <= most);
+        let lent = self.lent[share as usize].fetch_update(Relaxed, Relaxed, more);
         lent.is_ok().then(|| Loan {
             cache: self.clone(),
             bytes,
+            share,
         })
+    }
+
+    /// Bytes that blocks may take.
+    fn room(&self) -> usize {
+        let lent: usize = self.lent.iter().map(|lent| lent.load(Relaxed)).sum();
+        self.limit.saturating_sub(lent)
     }
 
     pub(super) fn get(&self, place: Place) -> Option<Arc<Block>> {
@@ -76,7 +95,8 @@ impl BlockCache {
             None => kept.line.push_back(place),
         }
         kept.bytes += block.bytes();
-        while kept.bytes > self.limit - self.lent.load(Relaxed) {
+        let room = self.room();
+        while kept.bytes > room {
             kept.shrink();
         }
     }
@@ -86,11 +106,12 @@ impl BlockCache {
 pub(super) struct Loan {
     cache: Arc<BlockCache>,
     bytes: usize,
+    share: Share,
 }
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        self.cache.lent.fetch_sub(self.bytes, Relaxed);
+        self.cache.lent[self.share as usize].fetch_sub(self.bytes, Relaxed);
     }
 }
 
@@ -128,18 +149,24 @@ mod tests {
     }
 
     #[test]
-    fn half_of_it_is_lent_and_blocks_make_room() {
+    fn shares_of_it_are_lent_and_blocks_make_room() {
         let small = block(100);
         let cache = Arc::new(BlockCache::new(small.bytes() * 10));
         for offset in 0..10 {
             cache.put((1, offset), &small);
         }
-        let loan = cache.lend(small.bytes() * 4).unwrap();
-        assert!(cache.lend(small.bytes() * 2).is_none());
+        let lend = |blocks, share| cache.lend(small.bytes() * blocks, share);
+        let loan = lend(4, Share::Keys).unwrap();
+        assert!(lend(2, Share::Keys).is_none());
+        assert!(lend(3, Share::Messages).is_none());
+        let other = lend(2, Share::Messages).unwrap();
         cache.put((1, 10), &small);
-        assert_eq!(cache.kept.lock().bytes, small.bytes() * 6);
+        assert_eq!(cache.kept.lock().bytes, small.bytes() * 4);
         drop(loan);
-        assert!(cache.lend(small.bytes() * 5).is_some());
+        assert!(lend(5, Share::Keys).is_some());
+        assert!(lend(1, Share::Messages).is_none());
+        drop(other);
+        assert!(lend(2, Share::Messages).is_some());
     }
 
     #[test]

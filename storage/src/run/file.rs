@@ -2,13 +2,14 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use crc32c::crc32c;
 
 use super::block::{self, Block, Key};
-use super::cache::{BlockCache, Loan};
-use super::filter::{self, LINE};
+use super::cache::{BlockCache, Loan, Share};
+use super::filter::{self, LINE, Line};
 use crate::backend::{self, Backend, BackendFile};
 use crate::error::{OpenError, ReadError};
 use crate::segment;
@@ -18,6 +19,11 @@ pub(super) const MAGIC: [u8; 8] = *b"TRKRUN\r\n";
 pub(super) const FOOTER: usize = 104;
 /// Bytes that say where a block is.
 pub(super) const PLACE: usize = 12;
+/// After how many look-ups without its filter in memory a run asks for memory again.
+const PATIENCE: u32 = 1024;
+/// Lines of a filter that are read at once.
+const FILTER_PORTION: usize = 4096;
+
 /// What a run file has, by its number in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -143,7 +149,9 @@ pub(crate) struct RunFile {
     filter_at: u64,
     lines: usize,
     /// The filter, if it is asked so often that it is kept, and there was memory for it.
-    filter: Option<(Vec<u8>, Loan)>,
+    filter: OnceLock<(Vec<Line>, Loan)>,
+    /// Times that there was none to ask.
+    asked: AtomicU32,
     pub(crate) entries: u64,
 }
 
@@ -188,29 +196,60 @@ impl RunFile {
         backend::read_exact_at(&*file, &mut root, root_at).map_err(io)?;
         let root = Block::decode(root, block::seed(salt, root_at))
             .ok_or_else(|| corrupt(root_at, "the index is not what was written"))?;
-        // Every send with a key asks all of these.
-        let filter = match id.kind {
-            Kind::Keys => cache.lend(footer.lines * LINE),
-            _ => None,
-        };
-        let filter = filter.map(|loan| {
-            let mut filter = vec![0; footer.lines * LINE];
-            backend::read_exact_at(&*file, &mut filter, footer.filter_at)?;
-            Ok((filter, loan))
-        });
-        Ok(RunFile {
+        let run = RunFile {
             id,
             bytes,
             path: path.clone(),
             salt,
             root,
-            filter: filter.transpose().map_err(io)?,
+            filter: OnceLock::new(),
+            asked: AtomicU32::new(0),
             file,
             cache,
             filter_at: footer.filter_at,
             lines: footer.lines,
             entries: footer.entries,
-        })
+        };
+        run.filter();
+        Ok(run)
+    }
+
+    /// The filter, if there is memory for it. What others gave back is noticed after a while: a
+    /// run is opened when those that it was merged from still have theirs.
+    fn filter(&self) -> Option<&[Line]> {
+        if let Some((filter, _)) = self.filter.get() {
+            return Some(filter);
+        }
+        let share = match self.id.kind {
+            Kind::Keys => Share::Keys,
+            Kind::Messages => Share::Messages,
+            _ => return None,
+        };
+        if self.asked.fetch_add(1, Relaxed) % PATIENCE != 0 {
+            return None;
+        }
+        let loan = self.cache.lend(self.lines * LINE, share)?;
+        let filter = self.read_filter()?;
+        let (filter, _) = self.filter.get_or_init(|| (filter, loan));
+        Some(filter)
+    }
+
+    /// Reads the filter; `None` if it is damaged: that is said when somebody needs the line.
+    fn read_filter(&self) -> Option<Vec<Line>> {
+        let seed = block::seed(self.salt, self.filter_at);
+        let mut filter = Vec::with_capacity(self.lines);
+        let mut portion = vec![0; FILTER_PORTION * LINE];
+        while filter.len() < self.lines {
+            let lines = FILTER_PORTION.min(self.lines - filter.len());
+            let bytes = &mut portion[..lines * LINE];
+            let at = self.filter_at + (filter.len() * LINE) as u64;
+            backend::read_exact_at(&*self.file, bytes, at).ok()?;
+            filter.extend(bytes.as_chunks().0.iter().copied().map(Line));
+        }
+        filter
+            .iter()
+            .all(|line| line.is_whole(seed))
+            .then_some(filter)
     }
 
     /// The run that a file of this size says it is, if it has this number; `None` if it does not
@@ -246,16 +285,30 @@ impl RunFile {
     /// Whether the run may have entries of a timeline or key.
     pub(crate) fn may_have(&self, id: u128) -> Result<bool, ReadError> {
         let hash = filter::hash(id);
-        let offset = filter::line_of(hash, self.lines) * LINE;
-        let at = self.filter_at + offset as u64;
-        let mut line = [0; LINE];
-        match &self.filter {
-            Some((filter, _)) => line.copy_from_slice(&filter[offset..offset + LINE]),
-            None => backend::read_exact_at(&*self.file, &mut line, at)
-                .map_err(|source| self.io(source))?,
+        let line = filter::line_of(hash, self.lines);
+        match self.filter() {
+            Some(filter) => Ok(filter[line].admits(hash)),
+            None => Ok(self.filter_line(line)?.admits(hash)),
         }
-        filter::admits(&line, hash, block::seed(self.salt, self.filter_at))
-            .ok_or_else(|| self.corrupt(at))
+    }
+
+    /// Reads a line of the filter.
+    fn filter_line(&self, line: usize) -> Result<Line, ReadError> {
+        let at = self.filter_at + (line * LINE) as u64;
+        let mut line = Line([0; LINE]);
+        backend::read_exact_at(&*self.file, &mut line.0, at).map_err(|source| self.io(source))?;
+        match line.is_whole(block::seed(self.salt, self.filter_at)) {
+            true => Ok(line),
+            false => Err(self.corrupt(at)),
+        }
+    }
+
+    /// Reads what [`may_have`](Self::may_have) will, so that it is in the processor's cache by
+    /// then: asked of many runs in a row, they wait for memory together. Returns something made of
+    /// it.
+    pub(super) fn touch(&self, hash: u64) -> u8 {
+        let line = filter::line_of(hash, self.lines);
+        self.filter.get().map_or(0, |(filter, _)| filter[line].0[0])
     }
 
     /// A cursor on the first entry that is not before `key`.
@@ -313,12 +366,8 @@ impl RunFile {
             return Err(self.corrupt(0));
         }
         // Also of lines that admit none of them: who looks for another one reads them.
-        let seed = block::seed(self.salt, self.filter_at);
-        let mut line = [0; LINE];
-        for i in 0..self.lines {
-            let at = self.filter_at + (i * LINE) as u64;
-            backend::read_exact_at(&*self.file, &mut line, at).map_err(|source| self.io(source))?;
-            filter::admits(&line, 0, seed).ok_or_else(|| self.corrupt(at))?;
+        for line in 0..self.lines {
+            self.filter_line(line)?;
         }
         Ok(entries)
     }

@@ -20,6 +20,7 @@ pub(crate) mod salvage;
 mod steps;
 mod write;
 
+use std::hint::black_box;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -167,6 +168,13 @@ impl Runs {
         &self.files[kind as usize]
     }
 
+    /// As [`of`](Self::of), for a look-up that asks the filters of all of them.
+    fn touched(&self, kind: Kind, id: TimelineId) -> &[Arc<RunFile>] {
+        let (runs, hash) = (self.of(kind), filter::hash(id.0));
+        black_box(runs.iter().fold(0, |sum, run| sum ^ run.touch(hash)));
+        runs
+    }
+
     fn ids(&self, kind: Kind) -> Vec<RunId> {
         self.of(kind).iter().map(|run| run.id).collect()
     }
@@ -185,7 +193,7 @@ impl Runs {
     /// The last sequence of a message timeline, be it of a message that expired; `None` if it has
     /// none here.
     pub(crate) fn last_seq(&self, timeline: TimelineId) -> Result<Option<u64>, ReadError> {
-        for run in self.of(Kind::Messages).iter().rev() {
+        for run in self.touched(Kind::Messages, timeline).iter().rev() {
             if !run.may_have(timeline.0)? {
                 continue;
             }
@@ -316,7 +324,7 @@ impl Runs {
 
     /// The last record with a key.
     pub(crate) fn find(&self, key: TimelineId) -> Result<Option<Place>, ReadError> {
-        for run in self.of(Kind::Keys).iter().rev() {
+        for run in self.touched(Kind::Keys, key).iter().rev() {
             if !run.may_have(key.0)? {
                 continue;
             }
