@@ -247,13 +247,10 @@ impl Workshop<'_> {
             to: runs.iter().map(|run| run.id.to).max().unwrap_or(last.to),
             last_time: runs.iter().map(|run| run.id.last_time).max().unwrap_or(0),
         };
-        let mut cursors = Vec::new();
-        for run in runs {
-            cursors.push(run.scan().map_err(as_io)?);
-        }
+        let mut merge = Merge::new(id.kind, runs).map_err(as_io)?;
         let applied = &mut made.applied;
         let any = self.write(id, |writer| {
-            while let Some((key, value)) = take_least(&mut cursors, id.kind)? {
+            while let Some((key, value)) = merge.next().map_err(as_io)? {
                 self.go_on()?;
                 if oldest && id.kind == Kind::States && value.is_empty() {
                     continue;
@@ -266,24 +263,24 @@ impl Workshop<'_> {
                     _ => None,
                 };
                 match (id.kind, replacement) {
-                    (Kind::Messages, Some(replacement)) if is_stub(&value) => {
-                        writer.add(key, &value)?;
+                    (Kind::Messages, Some(replacement)) if is_stub(value) => {
+                        writer.add(key, value)?;
                         applied.push((target, replacement.position));
                     }
                     (Kind::Messages, Some(replacement)) => {
-                        let redacted = redact(&value, &replacement.body);
+                        let redacted = redact(value, &replacement.body);
                         let redacted = redacted.ok_or_else(|| damaged(&runs[0]))?;
                         writer.add(key, &redacted)?;
                         applied.push((target, replacement.position));
                     }
                     (Kind::Redactions, replacement) => {
                         // What is done, or replaced by a later one, goes.
-                        let position = decode_replacement(&value).map(|r| r.position);
+                        let position = decode_replacement(value).map(|r| r.position);
                         if replacement.map(|r| r.position) == position {
-                            writer.add(key, &value)?;
+                            writer.add(key, value)?;
                         }
                     }
-                    _ => writer.add(key, &value)?,
+                    _ => writer.add(key, value)?,
                 }
             }
             Ok(())
@@ -364,30 +361,56 @@ impl Workshop<'_> {
     }
 }
 
-/// The least entry of all, which the cursors then are behind. Of several with one key it is that
-/// of the last cursor; of marks the greatest, for messages may expire in another order.
-fn take_least(cursors: &mut [Cursor<'_>], kind: Kind) -> io::Result<Option<(Key, Vec<u8>)>> {
-    let mut least: Option<Key> = None;
-    for cursor in cursors.iter_mut() {
-        if let Some((key, _)) = cursor.entry().map_err(as_io)? {
-            least = Some(least.map_or(key, |least| least.min(key)));
+/// Several runs of a kind, from the oldest to the newest, read as one.
+struct Merge<'a> {
+    kind: Kind,
+    cursors: Vec<Cursor<'a>>,
+    /// The key that each cursor is at; `None` at its end.
+    heads: Vec<Option<Key>>,
+    /// The value that was returned last.
+    value: Vec<u8>,
+}
+
+impl<'a> Merge<'a> {
+    fn new(kind: Kind, runs: &'a [Arc<RunFile>]) -> Result<Self, ReadError> {
+        let mut cursors = Vec::new();
+        let mut heads = Vec::new();
+        for run in runs {
+            let mut cursor = run.scan()?;
+            heads.push(cursor.entry()?.map(|entry| entry.0));
+            cursors.push(cursor);
         }
+        Ok(Merge {
+            kind,
+            cursors,
+            heads,
+            value: Vec::new(),
+        })
     }
-    let Some(least) = least else { return Ok(None) };
-    let mut taken = Vec::new();
-    for cursor in cursors {
-        match cursor.entry().map_err(as_io)? {
-            Some((key, value)) if key == least => {
-                let seq = |value: &[u8]| value.first_chunk().copied().map(u64::from_le_bytes);
-                if kind != Kind::Marks || seq(&taken) < seq(value) {
-                    taken = value.to_vec();
-                }
+
+    /// The next entry. Of several with one key it is that of the newest run; of marks the greatest,
+    /// for messages may expire in another order.
+    fn next(&mut self) -> Result<Option<(Key, &[u8])>, ReadError> {
+        let Some(least) = self.heads.iter().copied().flatten().min() else {
+            return Ok(None);
+        };
+        let seq = |value: &[u8]| value.first_chunk().copied().map(u64::from_le_bytes);
+        self.value.clear();
+        for (cursor, head) in self.cursors.iter_mut().zip(&mut self.heads) {
+            if *head != Some(least) {
+                continue;
             }
-            _ => continue,
+            if let Some((_, value)) = cursor.entry()?
+                && (self.kind != Kind::Marks || seq(&self.value) < seq(value))
+            {
+                self.value.clear();
+                self.value.extend_from_slice(value);
+            }
+            cursor.advance();
+            *head = cursor.entry()?.map(|entry| entry.0);
         }
-        cursor.advance();
+        Ok(Some((least, &self.value)))
     }
-    Ok(Some((least, taken)))
 }
 
 /// The value of a message's entry with another body.
