@@ -118,7 +118,7 @@ impl Writer {
 
     /// As [`append`](Self::append), for a caller that keeps the last sequences itself: whether the
     /// record's sequence goes up is checked when the batch is committed, together with all others,
-    /// and only against what is in memory. That is faster, but a mistake then stops the store
+    /// and only against the newest part of the log. That is faster, but a mistake then stops the store
     /// ([`CommitError::Sequence`]), or is not noticed.
     ///
     /// # Errors

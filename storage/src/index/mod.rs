@@ -149,7 +149,8 @@ impl Index {
     }
 
     /// Gets what inserting these records needs into the processor's cache, and returns one whose
-    /// sequence is not greater than the last one of its timeline that is in memory, with that.
+    /// sequence is not greater than the last one of its timeline in the newest stretch, with that.
+    /// The stretches before are not asked: each would be a read of memory that nothing else needs.
     pub(crate) fn prepare<'b>(&self, batch: &'b Batch) -> Option<(Record<'b>, u64)> {
         let hot = self.stretches.last()?;
         let mut ids = Vec::with_capacity(batch.len());
@@ -167,7 +168,7 @@ impl Index {
         batch
             .records()
             .filter(|record| record.seq != 0)
-            .filter_map(|record| Some((record, self.last_seq(record.timeline)?)))
+            .filter_map(|record| Some((record, hot.last_seq(record.timeline, self.cut())?)))
             .find(|(record, last)| record.seq <= *last)
     }
 
