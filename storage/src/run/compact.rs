@@ -85,10 +85,11 @@ impl Compactor {
             threads: Vec::new(),
         };
         if background {
-            // Reads and commits go first. Sorting keeps the log short, so it goes before merging.
+            // Reads and commits go first: a burst of them fits into the segments that may wait.
+            // Sorting keeps these few, so it goes before merging.
             for (task, name, steps) in [
-                (Task::Sort, "storage-sort", 5),
-                (Task::Merge, "storage-merge", 10),
+                (Task::Sort, "storage-sort", 10),
+                (Task::Merge, "storage-merge", 19),
             ] {
                 let work = compactor.work.clone();
                 let thread = std::thread::Builder::new()

@@ -128,8 +128,9 @@ fn the_threads_yield_to_others() {
     });
     let own = rustix::process::getpriority_process(None).unwrap();
     assert_eq!(of("storage-prepare"), Some(own));
-    assert!(of("storage-sort").unwrap() > own);
-    assert!(of("storage-merge").unwrap() > of("storage-sort").unwrap());
+    // There is nothing beyond 19, which a niced test may be close to.
+    assert_eq!(of("storage-sort"), Some((own + 10).min(19)));
+    assert_eq!(of("storage-merge"), Some(19));
 }
 
 #[test]
