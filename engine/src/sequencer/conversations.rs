@@ -81,7 +81,7 @@ impl Conversations {
                 std::mem::swap(&mut self.young, &mut self.old);
                 self.young.clear();
             }
-            self.young.insert(id, conversation);
+            return Ok(self.young.entry(id).or_insert(conversation));
         }
         Ok(self.young.entry(id).or_default())
     }
