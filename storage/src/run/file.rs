@@ -225,13 +225,12 @@ impl RunFile {
             Kind::Messages => Share::Messages,
             _ => return None,
         };
-        if self.asked.fetch_add(1, Relaxed) % PATIENCE != 0 {
+        if !self.asked.fetch_add(1, Relaxed).is_multiple_of(PATIENCE) {
             return None;
         }
         let loan = self.cache.lend(self.lines * LINE, share)?;
         let filter = self.read_filter()?;
-        let (filter, _) = self.filter.get_or_init(|| (filter, loan));
-        Some(filter)
+        Some(&self.filter.get_or_init(|| (filter, loan)).0)
     }
 
     /// Reads the filter; `None` if it is damaged: that is said when somebody needs the line.
