@@ -179,6 +179,20 @@ fn however_it_is_cut() {
     }
 }
 
+/// A command that is stored when the connection is closed already: no reply, and none is counted.
+#[test]
+fn nothing_comes_behind_a_close_frame() {
+    let gateway = Setup::default().flag("shards", 1).start();
+    let mut client = gateway.dial().connect("mallory", "phone");
+    let send = text(br#"{"id":1,"send":{"user":"bob","text":"stored"}}"#);
+    client.write(&[send, frame(0xc1, b"")].concat());
+    assert!(matches!(client.end(), End::Close(1002, _)));
+    // Its outcome is behind the other's.
+    gateway.dial().connect("alice", "phone").send("bob", "x");
+    assert_eq!(gateway.metric("trunkline_messages_total"), 2.0);
+    assert_eq!(gateway.metric("trunkline_acks_total"), 1.0);
+}
+
 #[test]
 fn closing_handshake() {
     let gateway = Gateway::start();

@@ -51,6 +51,10 @@ impl Core {
         let Some(conn) = find(conns, reference) else {
             return;
         };
+        if matches!(conn.phase, Phase::Closing) {
+            // Nothing comes behind a Close frame.
+            return;
+        }
         let slot = reference.slot;
         match outcome {
             Outcome::Sent(position) => {
