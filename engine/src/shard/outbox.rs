@@ -11,6 +11,10 @@ use trunkline_storage::Position;
 /// Buffers kept for reuse, each of at most [`POOLED_BYTES`].
 const POOL: usize = 1_024;
 
+/// From so many sent bytes on, what is left is moved to the buffer's front once that is the
+/// lesser part: a reader that is never quite done must not make the buffer grow for ever.
+const MOVE: usize = 64 << 10;
+
 /// Larger buffers are given back to the allocator.
 const POOLED_BYTES: usize = 64 << 10;
 
@@ -85,6 +89,10 @@ impl Outbox {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked = true;
+                    if self.sent >= MOVE && self.sent > self.bytes.len() / 2 {
+                        self.bytes.drain(..self.sent);
+                        self.sent = 0;
+                    }
                     return Ok(taken);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -100,5 +108,40 @@ impl Outbox {
     /// Gives a buffer back that [`Outbox::take_batch`] lent.
     pub(crate) fn recycle(buffer: Vec<u8>, pool: &mut Pool) {
         pool.give(buffer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    /// A reader that always leaves something: what it has read takes no memory.
+    #[test]
+    fn a_reader_that_is_never_done() {
+        // More than the kernel takes at once.
+        const LEFT: usize = 24 << 20;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut ours = TcpStream::from_std(ours);
+        let (mut out, mut pool) = (Outbox::default(), Pool::default());
+        let piece = [7; 256 << 10];
+        while out.len() < LEFT {
+            out.frames(&mut pool).extend_from_slice(&piece);
+            out.flush(&mut ours, &mut pool).unwrap();
+        }
+        let mut read = vec![0; piece.len()];
+        for _ in 0..400 {
+            out.frames(&mut pool).extend_from_slice(&piece);
+            while out.len() > LEFT {
+                peer.read_exact(&mut read).unwrap();
+                out.flush(&mut ours, &mut pool).unwrap();
+            }
+            assert!(out.len() > LEFT / 4);
+        }
+        assert!(out.bytes.len() < 3 * LEFT, "{}", out.bytes.len());
     }
 }
