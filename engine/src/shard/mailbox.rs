@@ -1,20 +1,24 @@
-//! A shard's mailbox: bounded, and one wake-up per batch of mail at most.
+//! A shard's mailbox: bounded by items and by bytes, and one wake-up per batch of mail at most.
 //!
 //! The wake is a system call, so it is left out while the shard is awake: the shard says that it
 //! is about to sleep, then looks at the queue once more; a sender first puts the mail in, then
 //! asks whether the shard sleeps. Whichever order the two run in, one of them sees the other.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 use mio::Waker;
 
 use crate::reader::Answer;
-use crate::sequencer::command::Committed;
+use crate::sequencer::command::{Committed, Item};
 
 /// Mail that may wait; a sender of more waits for the shard, whose turns are bounded.
 const CAPACITY: usize = 4_096;
+
+/// Bytes that mail may hold, and whatever was put in last: batches stay in memory as long as one
+/// shard has not seen them. A sender of more waits.
+const BYTES: usize = 64 << 20;
 
 /// How long a sender waits before it looks again whether a full mailbox has room.
 const FULL_WAIT: Duration = Duration::from_micros(50);
@@ -28,9 +32,24 @@ pub(crate) enum Mail {
     Drain,
 }
 
+impl Mail {
+    /// The memory that it keeps.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Committed(Committed { batch, items }) => {
+                (batch.end().0 - batch.first().0) as usize + items.len() * size_of::<Item>()
+            }
+            Self::Answer(answer) => answer.frames.len(),
+            Self::Drain => 0,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     queue: ArrayQueue<Mail>,
+    /// What the mail in the queue holds.
+    bytes: AtomicUsize,
     waker: Waker,
     awake: AtomicBool,
     /// The owner is gone.
@@ -42,6 +61,7 @@ impl Mailbox {
     pub(crate) fn new(waker: Waker) -> Self {
         Self {
             queue: ArrayQueue::new(CAPACITY),
+            bytes: AtomicUsize::new(0),
             waker,
             awake: AtomicBool::new(true),
             closed: AtomicBool::new(false),
@@ -52,7 +72,7 @@ impl Mailbox {
     /// owner that is gone is dropped.
     pub(crate) fn put_waiting(&self, mut mail: Mail) -> u64 {
         let mut waits = 0;
-        while let Err(back) = self.queue.push(mail) {
+        while let Err(back) = self.put(mail) {
             if self.closed.load(Ordering::SeqCst) {
                 return waits;
             }
@@ -63,6 +83,19 @@ impl Mailbox {
         }
         self.wake();
         waits
+    }
+
+    /// Puts mail in, or gives it back where the box is full.
+    fn put(&self, mail: Mail) -> Result<(), Mail> {
+        if self.bytes.load(Ordering::Relaxed) >= BYTES {
+            return Err(mail);
+        }
+        let bytes = mail.bytes();
+        // Before the owner can take it out again.
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.queue.push(mail).inspect_err(|_| {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        })
     }
 
     fn wake(&self) {
@@ -78,7 +111,9 @@ impl Mailbox {
     }
 
     pub(crate) fn take(&self) -> Option<Mail> {
-        self.queue.pop()
+        let mail = self.queue.pop()?;
+        self.bytes.fetch_sub(mail.bytes(), Ordering::Relaxed);
+        Some(mail)
     }
 
     /// The owner is about to sleep: whether it may, or has mail.
@@ -94,5 +129,67 @@ impl Mailbox {
     /// The owner is up.
     pub(crate) fn woke(&self) {
         self.awake.store(true, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::reader::AnswerKind;
+    use crate::sequencer::command::ConnRef;
+
+    fn mailbox() -> (mio::Poll, Mailbox) {
+        let poll = mio::Poll::new().unwrap();
+        let waker = Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        (poll, Mailbox::new(waker))
+    }
+
+    fn letter(bytes: usize) -> Mail {
+        let conn = ConnRef {
+            slot: 0,
+            generation: 0,
+        };
+        Mail::Answer(Answer {
+            conn,
+            frames: vec![0; bytes],
+            error: None,
+            kind: AnswerKind::SendReply,
+        })
+    }
+
+    #[test]
+    fn bounded_by_items() {
+        let (_poll, mailbox) = mailbox();
+        for _ in 0..CAPACITY {
+            mailbox.put(letter(1)).unwrap();
+        }
+        assert!(mailbox.put(letter(1)).is_err());
+        assert_eq!(mailbox.bytes.load(Ordering::Relaxed), CAPACITY);
+        assert!(mailbox.take().is_some());
+        mailbox.put(letter(1)).unwrap();
+    }
+
+    /// A sender of much waits until the owner has taken enough, and is not forgotten.
+    #[test]
+    fn bounded_by_bytes() {
+        let (_poll, mailbox) = mailbox();
+        let mailbox = Arc::new(mailbox);
+        let letter = || letter(BYTES / 4);
+        for _ in 0..4 {
+            assert_eq!(mailbox.put_waiting(letter()), 0);
+        }
+        assert!(mailbox.put(letter()).is_err());
+        // A sender that waits gets its room once the owner has taken something.
+        let letter = letter();
+        let sender = std::thread::spawn({
+            let mailbox = Arc::clone(&mailbox);
+            move || mailbox.put_waiting(letter)
+        });
+        assert!(mailbox.take().is_some());
+        sender.join().unwrap();
+        assert_eq!(std::iter::from_fn(|| mailbox.take()).count(), 4);
+        assert_eq!(mailbox.bytes.load(Ordering::Relaxed), 0);
     }
 }
