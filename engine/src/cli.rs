@@ -7,11 +7,15 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use signal_hook::iterator::Signals;
 
 use crate::config::{Config, LogFormat, Settings};
 use crate::doctor::{self, DoctorArgs};
 use crate::gateway::Gateway;
 use crate::store_command::StoreCommand;
+
+/// How long the store's last sync may take, once the connections are gone.
+const LAST_SYNC: std::time::Duration = std::time::Duration::from_secs(10);
 
 #[derive(Debug, Parser)]
 #[command(
@@ -105,11 +109,8 @@ fn report(error: &anyhow::Error, code: u8) -> ExitCode {
 fn serve(config: &Config) -> anyhow::Result<()> {
     start_log(config);
     // Before any thread starts, so that no other thread takes the signals.
-    let mut signals = signal_hook::iterator::Signals::new([
-        signal_hook::consts::SIGTERM,
-        signal_hook::consts::SIGINT,
-    ])
-    .context("cannot watch signals")?;
+    let mut signals = Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
+        .context("cannot watch signals")?;
     let gateway = Gateway::start(config)?;
     let mut out = std::io::stdout().lock();
     writeln!(
@@ -126,7 +127,31 @@ fn serve(config: &Config) -> anyhow::Result<()> {
     if let Some(signal) = signals.forever().next() {
         tracing::info!(signal, "stopping");
     }
+    let bound = config.limits.drain_timeout + LAST_SYNC;
+    guard_the_end(signals, bound).context("cannot start the threads that guard the end")?;
     gateway.stop()
+}
+
+/// Ends the process at once on a second signal, and in any case after `bound`. What was
+/// acknowledged is in the log by then, as the durability says.
+fn guard_the_end(mut signals: Signals, bound: std::time::Duration) -> std::io::Result<()> {
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            if let Some(signal) = signals.forever().next() {
+                tracing::warn!(signal, "a second signal: ending at once");
+                // As a shell tells of a program that a signal ended.
+                std::process::exit(128 + signal);
+            }
+        })?;
+    std::thread::Builder::new()
+        .name("bound".into())
+        .spawn(move || {
+            std::thread::sleep(bound);
+            tracing::error!("the gateway did not stop in time: ending all the same");
+            std::process::exit(1);
+        })?;
+    Ok(())
 }
 
 fn start_log(config: &Config) {

@@ -75,3 +75,66 @@ fn under_load_nothing_acknowledged_is_lost() {
         assert_eq!(unanswered, 0, "stored, and not told before the end");
     }
 }
+
+/// Clients in the order in which they are told: that of their connecting, on one shard.
+fn crowd(gateway: &Gateway, size: usize) -> Vec<Client> {
+    (0..size)
+        .map(|i| gateway.dial().connect(&format!("user{i}"), "phone"))
+        .collect()
+}
+
+/// Not all come back at once: those whose turn has not come are served meanwhile.
+#[test]
+fn goodbyes_are_spread() {
+    let setup = Setup::default().flag("shards", 1);
+    let setup = setup
+        .flag("drain-window", "10s")
+        .flag("drain-timeout", "60s");
+    let mut gateway = setup.start();
+    let mut clients = crowd(&gateway, 300);
+    gateway.ask_to_stop();
+    check(&mut clients[0], 30_000);
+    // Three seconds behind the first.
+    let mut last = clients.pop().expect("the last");
+    last.send("user5", "not yet");
+    last.ping();
+    assert_eq!(last.waiting(), Vec::<serde_json::Value>::new());
+    check(&mut last, 30_000);
+    for client in &mut clients[1..] {
+        assert_eq!(client.end(), End::Close(3_001, "shutdown".into()));
+    }
+    assert!(gateway.ended().status.success());
+}
+
+#[test]
+fn whoever_does_not_go_is_dropped_in_time() {
+    let setup = Setup::default().flag("drain-window", "500ms");
+    let mut gateway = setup.flag("drain-timeout", "1s").start();
+    let silent = gateway.dial().connect("alice", "phone");
+    let exit = gateway.stop();
+    let dropped = "connections did not end in time";
+    assert!(exit.stderr.contains(dropped), "{}", exit.stderr);
+    drop(silent);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let setup = Setup::default().flag("shards", 1);
+        let setup = setup
+            .flag("drain-window", "30s")
+            .flag("drain-timeout", "60s");
+        let mut gateway = setup.start();
+        let mut clients = crowd(&gateway, 300);
+        gateway.ask_to_stop();
+        check(&mut clients[0], 30_000);
+        gateway.process().signal(signal);
+        let exit = gateway.ended();
+        assert_eq!(exit.status.code(), Some(128 + signal as i32), "{exit:?}");
+        // The last one was not told: it just ends.
+        assert_eq!(clients.pop().expect("the last").end(), End::Dropped);
+        // What was stored is there, and the folder is nobody's.
+        gateway.start_again();
+        gateway.dial().connect("user1", "phone").ping();
+    }
+}

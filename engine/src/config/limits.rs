@@ -68,6 +68,10 @@ pub struct Limits {
     pub echo: bool,
     /// Clients that are told to reconnect wait a random time between these, in milliseconds.
     pub reconnect_delay_ms: [u64; 2],
+    /// For stopping, as far as it depends on clients: then connections are dropped.
+    pub drain_timeout: Duration,
+    /// Clients are told over this time that the gateway stops.
+    pub drain_window: Duration,
 }
 
 impl Limits {
@@ -96,6 +100,8 @@ impl Limits {
             write_timeout: time(flags.write_timeout, file.write_timeout, 30),
             echo: dev_auth,
             reconnect_delay_ms: [0, delay.as_millis() as u64],
+            drain_timeout: time(flags.drain_timeout, file.drain_timeout, 20),
+            drain_window: time(flags.drain_window, file.drain_window, 2),
         }
     }
 
@@ -122,10 +128,14 @@ impl Limits {
             ("ping_interval", self.ping_interval),
             ("pong_timeout", self.pong_timeout),
             ("write_timeout", self.write_timeout),
+            ("drain_timeout", self.drain_timeout),
         ] {
             if !(100..=86_400_000).contains(&time.as_millis()) {
                 return Err(value(setting, "from 100ms to 24h"));
             }
+        }
+        if self.drain_window > self.drain_timeout / 2 {
+            return Err(value("drain_window", "at most half of drain_timeout"));
         }
         if !(1..=3_600).contains(&self.rate_burst.as_secs()) {
             return Err(value("rate_burst", "from 1s to 1h"));

@@ -89,6 +89,12 @@ pub struct Settings {
     /// Clients told to reconnect spread over this time [default: 30s]
     #[arg(long, env = "TRUNKLINE_RECONNECT_DELAY", value_name = "TIME")]
     pub reconnect_delay: Option<Duration>,
+    /// How long stopping may take before connections are dropped [default: 20s]
+    #[arg(long, env = "TRUNKLINE_DRAIN_TIMEOUT", value_name = "TIME")]
+    pub drain_timeout: Option<Duration>,
+    /// When stopping, clients are told one after another over this time [default: 2s]
+    #[arg(long, env = "TRUNKLINE_DRAIN_WINDOW", value_name = "TIME")]
+    pub drain_window: Option<Duration>,
     /// How long an idempotency key is known [default: 24h]
     #[arg(long, env = "TRUNKLINE_IDEMPOTENCY_WINDOW", value_name = "TIME")]
     pub idempotency_window: Option<Duration>,
@@ -321,6 +327,8 @@ impl Config {
             reconnect_delay: time(std::time::Duration::from_millis(
                 limits.reconnect_delay_ms[1],
             )),
+            drain_timeout: time(limits.drain_timeout),
+            drain_window: time(limits.drain_window),
             idempotency_window: time(self.idempotency_window),
             sync_life: Some(Life(self.sync_life)),
             message_life: Some(Life(self.message_life)),

@@ -9,17 +9,19 @@ pub(crate) enum Limit {
     UserMessages,
     UserBytes,
     UserCommands,
+    DrainTime,
 }
 
 impl Limit {
     /// Every limit, in the order of its counter.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::ConnectionMessages,
         Self::ConnectionBytes,
         Self::ConnectionCommands,
         Self::UserMessages,
         Self::UserBytes,
         Self::UserCommands,
+        Self::DrainTime,
     ];
 
     /// The label in /metrics.
@@ -31,6 +33,7 @@ impl Limit {
             Self::UserMessages => "user_messages",
             Self::UserBytes => "user_bytes",
             Self::UserCommands => "user_commands",
+            Self::DrainTime => "drain_time",
         }
     }
 }

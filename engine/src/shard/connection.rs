@@ -30,6 +30,10 @@ pub(crate) struct Conn {
     pub(crate) stream: TcpStream,
     /// Tells this connection from earlier ones in the same slot.
     pub(crate) generation: u32,
+    /// Commands of which the outcome has not come back.
+    pub(crate) in_flight: u32,
+    /// The gateway stops: it is told so once its commands are answered, and not read any more.
+    pub(crate) leaving: bool,
     pub(crate) phase: Phase,
     pub(crate) framing: Framing,
     pub(crate) encoding: Encoding,
@@ -65,6 +69,8 @@ impl Conn {
         Self {
             stream,
             generation,
+            in_flight: 0,
+            leaving: false,
             phase: Phase::Handshake(Vec::new()),
             framing: Framing::new(Role::Server),
             encoding: Encoding::default(),

@@ -36,8 +36,6 @@ pub(crate) struct Core {
     /// Connections of each user, in the order they connected.
     pub(crate) users: HashMap<UserId, SmallVec<[u32; 2]>, IdBuildHasher>,
     pub(crate) batch: Box<CommandBatch>,
-    /// Commands of which the outcome has not come back.
-    pub(crate) in_flight: usize,
     pub(crate) frames: Frames,
     pub(crate) pool: Pool,
     /// Connections with something to flush.
@@ -63,7 +61,6 @@ impl Core {
                 commands: Vec::new(),
                 bodies: Vec::new(),
             }),
-            in_flight: 0,
             frames: Frames::default(),
             pool: Pool::default(),
             dirty: Vec::new(),
@@ -319,6 +316,7 @@ impl Core {
         }
         write(out);
         self.end_session(slot, conn);
+        conn.leaving = false;
         conn.phase = Phase::Closing;
         conn.deadline = self.now + ticks(CLOSING);
         self.schedule(slot, conn, conn.deadline);

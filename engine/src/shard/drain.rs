@@ -1,62 +1,154 @@
-//! Stopping: what is in flight is answered, clients are told, connections end.
+//! Stopping: nobody new, everybody is told, what is in flight is answered, connections end.
+//!
+//! Clients are told one after another, over a time that the configuration says: else all of them
+//! would come back to the other gateways at once. Until its turn comes a client is served as
+//! always; then it is not read any more, its commands in flight are answered, and it is closed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use trunkline_proto::CloseCode;
 
 use super::Shard;
 use super::connection::{Conn, Phase};
 use super::core::Core;
-use super::timer::{Tick, ticks};
+use crate::metrics::Limit;
 
-/// How long commands in flight may take to be answered once the gateway is to stop, and then
-/// how long clients may take to close.
-const DRAIN: Duration = Duration::from_secs(5);
+/// However long the window, at least so many are told per second: few clients need no spreading.
+const PACE: u128 = 100;
+
+/// How often a stopping shard looks what is to be done.
+pub(super) const STEP: Duration = Duration::from_millis(10);
 
 /// The steps of stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Drain {
     No,
-    /// Nothing new is read; until commands in flight are answered.
-    Finishing(Tick),
-    /// Clients were told; until they are gone.
-    Closing(Tick),
+    /// Clients are told, in the order of their slots.
+    Telling {
+        began: Instant,
+        /// Connections there were.
+        total: usize,
+        /// Those below this slot are told.
+        next: usize,
+        told: usize,
+    },
+    /// All were told; until they are gone.
+    Closing {
+        began: Instant,
+    },
+}
+
+/// How many of `total` are to be told by `elapsed`.
+fn due(total: usize, elapsed: Duration, window: Duration) -> usize {
+    if elapsed >= window {
+        return total;
+    }
+    let (elapsed, window) = (elapsed.as_micros(), window.as_micros());
+    let share = total as u128 * elapsed / window.max(1);
+    let pace = PACE * elapsed / 1_000_000 + 1;
+    usize::try_from(share.max(pace)).unwrap_or(total).min(total)
 }
 
 impl Shard {
-    /// Stops accepting and reading.
+    /// Stops accepting, and begins to tell the clients.
     pub(super) fn begin_drain(&mut self) {
         self.listener = None;
-        self.draining = Drain::Finishing(self.core.now + ticks(DRAIN));
+        self.draining = Drain::Telling {
+            began: Instant::now(),
+            total: self.conns.len(),
+            next: 0,
+            told: 0,
+        };
     }
 
-    pub(super) fn drain_step(&mut self) {
-        match self.draining {
-            Drain::Finishing(until) if self.core.in_flight == 0 || self.core.now >= until => {
-                self.draining = Drain::Closing(self.core.now + ticks(DRAIN));
-                for (slot, conn) in &mut self.conns {
-                    self.core.shut_down(slot as u32, conn);
-                }
+    pub(super) fn drain_step(&mut self, now: Instant) {
+        let began = match self.draining {
+            Drain::No => return,
+            Drain::Telling { began, .. } => {
+                self.tell(now);
+                began
             }
-            Drain::Closing(until) if self.core.now >= until => {
-                self.core
-                    .doomed
-                    .extend(self.conns.iter().map(|(slot, _)| slot as u32));
+            Drain::Closing { began } => began,
+        };
+        if now.saturating_duration_since(began) >= self.core.parts.limits.drain_timeout {
+            self.draining = Drain::Closing { began };
+            let left = self.conns.len();
+            tracing::warn!(left, "connections did not end in time: dropping them");
+            for (slot, _) in &self.conns {
+                self.core.parts.metrics.limited(Limit::DrainTime);
+                self.core.doomed.push(slot as u32);
             }
-            _ => {}
+        }
+    }
+
+    /// Tells those whose turn it is.
+    fn tell(&mut self, now: Instant) {
+        let Drain::Telling {
+            began,
+            total,
+            next,
+            told,
+        } = &mut self.draining
+        else {
+            return;
+        };
+        let elapsed = now.saturating_duration_since(*began);
+        let due = due(*total, elapsed, self.core.parts.limits.drain_window);
+        while *told < due && *next < self.conns.capacity() {
+            if let Some(conn) = self.conns.get_mut(*next) {
+                self.core.shut_down(*next as u32, conn);
+                *told += 1;
+            }
+            *next += 1;
+        }
+        if *next >= self.conns.capacity() || *told >= *total {
+            self.draining = Drain::Closing { began: *began };
         }
     }
 }
 
 impl Core {
-    /// Tells a client that the gateway stops.
+    /// Tells a client that the gateway stops, once its commands are answered.
     fn shut_down(&mut self, slot: u32, conn: &mut Conn) {
         match conn.phase {
             Phase::Handshake(_) => self.doomed.push(slot),
             Phase::Upgraded | Phase::Echo | Phase::Open(_) => {
-                self.close(slot, conn, CloseCode::SHUTDOWN, "shutdown");
+                conn.leaving = true;
+                self.leave(slot, conn);
             }
             Phase::Closing => {}
         }
+    }
+
+    /// A command of a client was answered, or it is to leave: ends it where both hold.
+    pub(super) fn leave(&mut self, slot: u32, conn: &mut Conn) {
+        if conn.leaving && conn.in_flight == 0 {
+            self.close(slot, conn, CloseCode::SHUTDOWN, "shutdown");
+            // Its answer to our Close may be there already.
+            self.read_later(slot, conn);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spread_over_the_window_and_few_at_once() {
+        let check = |total, millis, expected| {
+            let elapsed = Duration::from_millis(millis);
+            assert_eq!(due(total, elapsed, Duration::from_secs(2)), expected);
+        };
+        check(100_000, 0, 1);
+        check(100_000, 20, 1_000);
+        check(100_000, 1_000, 50_000);
+        check(100_000, 1_999, 99_950);
+        check(100_000, 2_000, 100_000);
+        check(3, 0, 1);
+        check(3, 20, 3);
+        check(150, 1_000, 101);
+        check(0, 0, 0);
+        assert_eq!(due(5, Duration::ZERO, Duration::ZERO), 5);
     }
 }

@@ -38,6 +38,9 @@ const MAX_HEAD: usize = 8 << 10;
 impl Core {
     /// Reads a connection once and handles what came.
     pub(crate) fn read(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
+        if conn.leaving {
+            return;
+        }
         // The edge is spent: remember that there is something to read.
         if self.is_stalled() {
             return self.read_later(slot, conn);
@@ -229,7 +232,7 @@ impl Core {
             id,
         };
         match ask(&who, &command.body, &mut self.batch) {
-            Ok(Asked::Queued) => self.in_flight += 1,
+            Ok(Asked::Queued) => conn.in_flight += 1,
             Ok(Asked::Reply(body)) => self.reply(slot, conn, id, body),
             Ok(Asked::Query(query)) => self.query(slot, conn, id, query),
             Err((code, message)) => self.fail(slot, conn, id, code, message),
@@ -263,7 +266,7 @@ impl Core {
         if self.parts.readers.try_send(job).is_ok() {
             conn.pages += u8::from(paged);
             // Catching up may take long and goes on after a reconnect: stopping does not wait.
-            self.in_flight += usize::from(!catches_up);
+            conn.in_flight += u32::from(!catches_up);
         } else if catches_up {
             // It cannot go on without: the client comes back with the position it has.
             self.close(slot, conn, CloseCode::OVERLOADED, "too many reads");

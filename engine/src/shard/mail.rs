@@ -28,7 +28,6 @@ impl Core {
                     user,
                     outcome,
                 } => {
-                    self.in_flight -= 1;
                     self.outcome(conns, batch, (conn, id), outcome);
                     if let Outcome::Sent(position) | Outcome::Acked(Some(position)) = outcome {
                         self.deliver(conns, batch, user, position, Some(conn));
@@ -51,6 +50,7 @@ impl Core {
         let Some(conn) = find(conns, reference) else {
             return;
         };
+        conn.in_flight -= 1;
         if matches!(conn.phase, Phase::Closing) {
             // Nothing comes behind a Close frame.
             return;
@@ -60,7 +60,7 @@ impl Core {
             Outcome::Sent(position) => {
                 let record = batch.record_at(position);
                 let Some(conversation) = event::conversation(record.body) else {
-                    return;
+                    return self.leave(slot, conn);
                 };
                 self.parts.metrics.acks.one();
                 let mut pos = PosText::default();
@@ -79,6 +79,7 @@ impl Core {
             Outcome::Acked(_) => self.reply(slot, conn, id, ReplyBody::Ack(AckReply {})),
             Outcome::Failed(code, message) => self.fail(slot, conn, id, code, message),
         }
+        self.leave(slot, conn);
     }
 
     fn deliver(
@@ -111,11 +112,11 @@ impl Core {
             answer.kind,
             AnswerKind::Reply { .. } | AnswerKind::SendReply
         );
-        self.in_flight -= usize::from(reply);
         let slot = answer.conn.slot;
         let Some(conn) = find(conns, answer.conn) else {
             return;
         };
+        conn.in_flight -= u32::from(reply);
         if !matches!(conn.phase, Phase::Open(_)) {
             return;
         }
@@ -171,6 +172,7 @@ impl Core {
                 self.schedule(slot, conn, conn.deadline);
             }
         }
+        self.leave(slot, conn);
     }
 
     /// Goes on with catching up once the client has taken the last page.

@@ -97,10 +97,10 @@ impl Shard {
             self.read_again(&mut buffer);
             self.core.submit();
             self.fire(now, &mut fired);
-            self.drain_step();
+            self.drain_step(now);
             self.flush();
             self.drop_doomed();
-            if matches!(self.draining, Drain::Closing(_)) && self.conns.is_empty() {
+            if matches!(self.draining, Drain::Closing { .. }) && self.conns.is_empty() {
                 self.core.parts.mailbox.close();
                 return Ok(());
             }
@@ -139,8 +139,7 @@ impl Shard {
 
     fn timeout(&self, now: Instant, more_mail: bool) -> Option<Duration> {
         let stalled = !self.core.batch.commands.is_empty();
-        let finishing = matches!(self.draining, Drain::Finishing(_));
-        let unread = !self.core.unread.is_empty() && !stalled && !finishing;
+        let unread = !self.core.unread.is_empty() && !stalled;
         let flush = !self.core.dirty.is_empty() || !self.core.doomed.is_empty();
         let accept = self.accept_at.is_some_and(|at| at <= self.core.now);
         if more_mail || unread || flush || accept || !self.core.parts.mailbox.may_sleep() {
@@ -150,7 +149,7 @@ impl Shard {
         let soon = if stalled {
             Some(STALL)
         } else if self.draining != Drain::No {
-            Some(Duration::from_millis(10))
+            Some(drain::STEP)
         } else if self.accept_at.is_some() {
             Some(ACCEPT_PAUSE)
         } else {
@@ -171,16 +170,13 @@ impl Shard {
         // The peer's end may come in the same edge as its last bytes, and no other tells of it.
         conn.ended |= event.is_read_closed();
         if event.is_readable() || event.is_error() {
-            match self.draining {
-                Drain::Finishing(_) => self.core.read_later(slot, conn),
-                _ => self.core.read(slot, conn, buffer),
-            }
+            self.core.read(slot, conn, buffer);
         }
     }
 
     /// Reads connections that had more than one turn takes.
     fn read_again(&mut self, buffer: &mut [u8]) {
-        if self.core.is_stalled() || matches!(self.draining, Drain::Finishing(_)) {
+        if self.core.is_stalled() {
             return;
         }
         for slot in std::mem::take(&mut self.core.unread) {
