@@ -15,6 +15,7 @@ use trunkline_storage::{
 
 use crate::config::{Config, Durability};
 use crate::control::{self, Control};
+use crate::counts::Counts;
 use crate::directory::Directory;
 use crate::ids::Ids;
 use crate::metrics::Metrics;
@@ -101,6 +102,8 @@ impl Gateway {
             let frame = u32::try_from(limits.message_bytes).unwrap_or(u32::MAX);
             Arc::new(UserRates::new(rules, frame))
         });
+        let addresses = Counts::new(limits.connections_per_address).map(Arc::new);
+        let user_sessions = Counts::new(limits.connections_per_user).map(Arc::new);
         let began = Instant::now();
         let mut shards = Vec::new();
         for (index, seed) in seeds.into_iter().enumerate() {
@@ -112,6 +115,8 @@ impl Gateway {
                 total: Arc::clone(&total),
                 max_total: config.max_connections,
                 limits: Arc::clone(&limits),
+                addresses: addresses.clone(),
+                user_sessions: user_sessions.clone(),
                 rules: rules.clone(),
                 user_rates: user_rates.clone(),
                 began,

@@ -14,6 +14,7 @@
 pub mod cli;
 pub mod config;
 mod control;
+mod counts;
 mod directory;
 pub mod doctor;
 mod event;

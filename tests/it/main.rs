@@ -7,6 +7,7 @@ mod chat;
 mod commands;
 mod config;
 mod conformance;
+mod connection_limits;
 mod control;
 mod crash;
 mod descriptors;

@@ -21,7 +21,17 @@ pub struct Answer {
 /// # Panics
 /// No HTTP answer comes.
 pub fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
-    let mut stream = TcpStream::connect(address).expect("the port is open");
+    exchange_on(
+        TcpStream::connect(address).expect("the port is open"),
+        request,
+    )
+}
+
+/// The same on a connection of the caller's.
+///
+/// # Panics
+/// No HTTP answer comes.
+pub fn exchange_on(mut stream: TcpStream, request: &[u8]) -> Answer {
     stream.set_read_timeout(Some(LIMIT)).expect("not zero");
     stream.write_all(request).expect("the server reads");
     let mut answer = Vec::new();

@@ -118,8 +118,20 @@ impl Rejection {
         message: "no room for another connection now: try again later",
     };
 
+    /// The answer where an address has as many connections as it may.
+    pub const TOO_MANY: Self = Self {
+        status: 429,
+        message: "your address has too many connections: close some of them",
+    };
+
     /// Appends the HTTP answer; the connection closes behind it.
     pub fn response(&self, out: &mut Vec<u8>) {
+        self.response_after(out, None);
+    }
+
+    /// Appends the HTTP answer, with the seconds after which to try again.
+    pub fn response_after(&self, out: &mut Vec<u8>, seconds: Option<u64>) {
+        let retry = seconds.map_or_else(String::new, |s| format!("Retry-After: {s}\r\n"));
         let (reason, extra) = match self.status {
             400 => ("Bad Request", ""),
             404 => ("Not Found", ""),
@@ -128,6 +140,7 @@ impl Rejection {
                 "Upgrade Required",
                 "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
             ),
+            429 => ("Too Many Requests", ""),
             431 => ("Request Header Fields Too Large", ""),
             _ => ("Service Unavailable", ""),
         };
@@ -140,7 +153,7 @@ impl Rejection {
         };
         out.extend_from_slice(
             format!(
-                "HTTP/1.1 {} {reason}\r\n{extra}Connection: {connection}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{}\n",
+                "HTTP/1.1 {} {reason}\r\n{extra}{retry}Connection: {connection}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{}\n",
                 self.status,
                 self.message.len() + 1,
                 self.message

@@ -35,7 +35,7 @@ impl Rates {
     }
 }
 
-/// Limits of one connection.
+/// Limits of connections and users.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Bytes of one WebSocket message, all fragments together; beyond it 1009.
@@ -48,6 +48,10 @@ pub struct Limits {
     pub page: u32,
     /// Bytes that may wait for one connection; beyond it live pushes are replaced by a `gap`.
     pub outbox_bytes: usize,
+    /// Connections of one address; beyond it HTTP 429. 0: any number.
+    pub connections_per_address: u32,
+    /// Sessions of one user; beyond it 3504. 0: any number.
+    pub connections_per_user: u32,
     /// What a connection may send; beyond it 111.
     pub connection_rates: Rates,
     /// What all connections of a user may send together; beyond it 111.
@@ -80,7 +84,16 @@ impl Limits {
         let (connection_rates, user_rates) = rates(flags, file, dev_auth);
         let message_bytes = size(flags.message_bytes, file.message_bytes, 1 << 20);
         let delay = time(flags.reconnect_delay, file.reconnect_delay, 30);
+        let number = |flag: Option<u32>, file: Option<u32>, default| {
+            flag.or(file).unwrap_or(if dev_auth { 0 } else { default })
+        };
         Self {
+            connections_per_address: number(
+                flags.connections_per_address,
+                file.connections_per_address,
+                10_000,
+            ),
+            connections_per_user: number(flags.connections_per_user, file.connections_per_user, 32),
             message_bytes,
             text_bytes: size(
                 flags.text_bytes,

@@ -50,6 +50,13 @@ pub struct Settings {
     /// What may wait for one connection before live pushes are dropped [default: 1MiB]
     #[arg(long, env = "TRUNKLINE_OUTBOX_BYTES", value_name = "SIZE")]
     pub outbox_bytes: Option<ByteSize>,
+    /// Most connections of one address, an IPv6 /64 network counting as one; 0 for any number
+    /// [default: 10000; 0 with dev-auth]
+    #[arg(long, env = "TRUNKLINE_CONNECTIONS_PER_ADDRESS", value_name = "N")]
+    pub connections_per_address: Option<u32>,
+    /// Most sessions of one user, 0 for any number [default: 32; 0 with dev-auth]
+    #[arg(long, env = "TRUNKLINE_CONNECTIONS_PER_USER", value_name = "N")]
+    pub connections_per_user: Option<u32>,
     /// Messages a connection may send per second, 0 for any number [default: 100; 0 with dev-auth]
     #[arg(long, env = "TRUNKLINE_RATE_MESSAGES", value_name = "N")]
     pub rate_messages: Option<u32>,
@@ -312,6 +319,8 @@ impl Config {
             text_bytes: size(limits.text_bytes),
             key_bytes: size(limits.key_bytes),
             outbox_bytes: size(limits.outbox_bytes),
+            connections_per_address: Some(limits.connections_per_address),
+            connections_per_user: Some(limits.connections_per_user),
             rate_messages: Some(limits.connection_rates.messages),
             rate_bytes: size(limits.connection_rates.bytes as usize),
             rate_commands: Some(limits.connection_rates.commands),

@@ -9,18 +9,24 @@ pub(crate) enum Limit {
     UserMessages,
     UserBytes,
     UserCommands,
+    Connections,
+    AddressConnections,
+    UserConnections,
     DrainTime,
 }
 
 impl Limit {
     /// Every limit, in the order of its counter.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::ConnectionMessages,
         Self::ConnectionBytes,
         Self::ConnectionCommands,
         Self::UserMessages,
         Self::UserBytes,
         Self::UserCommands,
+        Self::Connections,
+        Self::AddressConnections,
+        Self::UserConnections,
         Self::DrainTime,
     ];
 
@@ -33,6 +39,9 @@ impl Limit {
             Self::UserMessages => "user_messages",
             Self::UserBytes => "user_bytes",
             Self::UserCommands => "user_commands",
+            Self::Connections => "connections",
+            Self::AddressConnections => "address_connections",
+            Self::UserConnections => "user_connections",
             Self::DrainTime => "drain_time",
         }
     }

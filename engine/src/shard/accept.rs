@@ -1,21 +1,34 @@
 //! New connections: how many a turn takes, and who is let in.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use mio::net::TcpStream;
 use mio::{Interest, Token};
 use trunkline_proto::handshake::Rejection;
 
 use super::Shard;
 use super::connection::Conn;
+use super::source::Source;
 use super::timer::ticks;
 
 /// Connections accepted per turn.
 const ACCEPTS: usize = 64;
+use crate::metrics::Limit;
 
 /// How long accepting pauses when there is no descriptor for another connection.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a connection is turned away.
+#[derive(Debug, Clone, Copy)]
+enum Refusal {
+    /// There are as many as there may be.
+    Full,
+    /// Its address has as many as it may.
+    Address,
+}
 
 impl Shard {
     pub(super) fn accept_again(&mut self) {
@@ -31,7 +44,7 @@ impl Shard {
                 return;
             };
             match listener.accept() {
-                Ok((stream, _)) => self.admit(stream),
+                Ok((stream, address)) => self.admit(stream, address.ip()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     tracing::warn!(%error, shard = self.core.parts.index, "cannot accept: pausing");
@@ -44,17 +57,11 @@ impl Shard {
         self.accept_at = Some(self.core.now);
     }
 
-    fn admit(&mut self, mut stream: mio::net::TcpStream) {
-        let total = self.core.parts.total.fetch_add(1, Ordering::Relaxed);
-        if total >= self.core.parts.max_total || self.conns.len() >= self.core.parts.room {
-            self.core.parts.total.fetch_sub(1, Ordering::Relaxed);
-            self.core.parts.metrics.refused.one();
-            let mut answer = Vec::new();
-            Rejection::UNAVAILABLE.response(&mut answer);
-            // One try: a fresh socket's buffer takes it.
-            let _ = io::Write::write(&mut stream, &answer);
-            return;
-        }
+    fn admit(&mut self, mut stream: TcpStream, address: IpAddr) {
+        let source = match self.find_room(address) {
+            Ok(source) => source,
+            Err(refusal) => return self.refuse(&mut stream, refusal),
+        };
         self.core.parts.metrics.accepted.one();
         // Small frames must not wait for each other (tcp(7)).
         let _ = stream.set_nodelay(true);
@@ -67,13 +74,62 @@ impl Shard {
             .register(&mut stream, Token(slot), both)
         {
             tracing::warn!(%error, shard = self.core.parts.index, "cannot watch a connection");
-            self.core.parts.total.fetch_sub(1, Ordering::Relaxed);
-            return;
+            return self.give_room_back(source);
         }
         self.generation = self.generation.wrapping_add(1);
-        let conn = entry.insert(Conn::new(stream, self.generation));
+        let conn = entry.insert(Conn::new(stream, self.generation, source));
         conn.heard = self.core.now;
         conn.deadline = self.core.now + ticks(self.core.parts.limits.handshake_timeout);
         self.core.schedule(slot as u32, conn, conn.deadline);
+    }
+
+    /// Counts a connection in.
+    fn find_room(&self, address: IpAddr) -> Result<Source, Refusal> {
+        let parts = &self.core.parts;
+        let total = parts.total.fetch_add(1, Ordering::Relaxed);
+        if total >= parts.max_total || self.conns.len() >= parts.room {
+            parts.total.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refusal::Full);
+        }
+        let Some(addresses) = &parts.addresses else {
+            return Ok(Source::NONE);
+        };
+        let source = Source::of(address);
+        if !addresses.enter(source) {
+            parts.total.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refusal::Address);
+        }
+        Ok(source)
+    }
+
+    /// Takes back what [`Self::find_room`] counted.
+    pub(super) fn give_room_back(&self, source: Source) {
+        let parts = &self.core.parts;
+        parts.total.fetch_sub(1, Ordering::Relaxed);
+        if let Some(addresses) = &parts.addresses {
+            addresses.leave(source);
+        }
+    }
+
+    fn refuse(&self, stream: &mut TcpStream, refusal: Refusal) {
+        let parts = &self.core.parts;
+        parts.metrics.refused.one();
+        match refusal {
+            Refusal::Full => parts.metrics.limited(Limit::Connections),
+            Refusal::Address => parts.metrics.limited(Limit::AddressConnections),
+        }
+        let (rejection, retry) = match refusal {
+            // Each is told another second: they must not all come back in the same one.
+            Refusal::Full => {
+                let spread = parts.limits.reconnect_delay_ms[1] / 1_000 + 1;
+                let seconds = 1 + parts.metrics.refused.get() % spread;
+                (Rejection::UNAVAILABLE, Some(seconds))
+            }
+            Refusal::Address => (Rejection::TOO_MANY, None),
+        };
+        let mut answer = Vec::new();
+        rejection.response_after(&mut answer, retry);
+        // One try: a fresh socket's buffer takes it.
+        let _ = io::Write::write(stream, &answer);
     }
 }

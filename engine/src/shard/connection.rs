@@ -6,6 +6,7 @@ use trunkline_proto::connection::{Connection as Framing, Role};
 use trunkline_storage::Position;
 
 use super::outbox::Outbox;
+use super::source::Source;
 use super::timer::Tick;
 use crate::rate::Allowance;
 use crate::session::Session;
@@ -30,6 +31,8 @@ pub(crate) struct Conn {
     pub(crate) stream: TcpStream,
     /// Tells this connection from earlier ones in the same slot.
     pub(crate) generation: u32,
+    /// What it counts as where connections of an address are limited.
+    pub(crate) source: Source,
     /// Commands of which the outcome has not come back.
     pub(crate) in_flight: u32,
     /// The gateway stops: it is told so once its commands are answered, and not read any more.
@@ -65,10 +68,11 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    pub(crate) fn new(stream: TcpStream, generation: u32) -> Self {
+    pub(crate) fn new(stream: TcpStream, generation: u32, source: Source) -> Self {
         Self {
             stream,
             generation,
+            source,
             in_flight: 0,
             leaving: false,
             phase: Phase::Handshake(Vec::new()),

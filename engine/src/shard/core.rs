@@ -338,6 +338,9 @@ impl Core {
             .metrics
             .sessions
             .set(self.parts.metrics.sessions.get() - 1);
+        if let Some(sessions) = &self.parts.user_sessions {
+            sessions.leave(session.id);
+        }
         if let Some(slots) = self.users.get_mut(&session.id) {
             slots.retain(|s| *s != slot);
             if slots.is_empty() {

@@ -15,6 +15,7 @@ use super::connection::{Conn, Phase};
 use super::core::Core;
 use super::timer::ticks;
 use crate::event;
+use crate::metrics::Limit;
 use crate::reader::{Job, Opening, Query};
 use crate::sequencer::unix_ms;
 use crate::session::{self, Ask, Asked, Session, ask};
@@ -300,6 +301,14 @@ impl Core {
             }
             let reply = self.connect_reply(open, open.live_from.max(self.seen), false);
             return self.reply(slot, conn, id, ReplyBody::Connect(reply));
+        }
+        if let Some(sessions) = &self.parts.user_sessions
+            && !sessions.enter(session.id)
+        {
+            self.parts.metrics.limited(Limit::UserConnections);
+            let text = "this user has as many sessions as one may have: close one of them";
+            self.fail(slot, conn, id, ErrorCode::LimitExceeded, text);
+            return self.close(slot, conn, CloseCode::CONNECTION_LIMIT, text);
         }
         self.sessions += 1;
         conn.batch = request.batch;

@@ -16,11 +16,11 @@ pub(crate) mod mailbox;
 mod outbox;
 mod parts;
 mod rate;
+mod source;
 pub(crate) mod timer;
 mod watch;
 
 use std::io;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
@@ -205,7 +205,7 @@ impl Shard {
                 // Closing the descriptor takes it out of the epoll set; mio wants to be told.
                 let _ = self.poll.registry().deregister(&mut conn.stream);
                 self.core.end_session(slot, &conn);
-                self.core.parts.total.fetch_sub(1, Ordering::Relaxed);
+                self.give_room_back(conn.source);
             }
         }
         self.core

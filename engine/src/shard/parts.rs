@@ -8,9 +8,11 @@ use std::time::Instant;
 use crossbeam::channel::Sender;
 
 use super::mailbox::Mailbox;
+use super::source::Source;
 use crate::config::Limits;
+use crate::counts::Counts;
 use crate::directory::Directory;
-use crate::ids::Ids;
+use crate::ids::{Ids, UserId};
 use crate::metrics::ShardMetrics;
 use crate::rate::{Rules, UserRates};
 use crate::reader::Job;
@@ -27,6 +29,10 @@ pub(crate) struct Parts {
     pub(crate) total: Arc<AtomicUsize>,
     pub(crate) max_total: usize,
     pub(crate) limits: Arc<Limits>,
+    /// Connections of each address, where they are limited.
+    pub(crate) addresses: Option<Arc<Counts<Source>>>,
+    /// Sessions of each user, where they are limited.
+    pub(crate) user_sessions: Option<Arc<Counts<UserId>>>,
     /// What a connection may send; `None`: anything.
     pub(crate) rules: Option<Arc<Rules>>,
     /// What all connections of a user may send, on whichever shards they are.

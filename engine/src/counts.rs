@@ -1,0 +1,93 @@
+//! How many of something each key has on all shards together, and the most it may have.
+//!
+//! Touched when a connection begins or ends, and only where the limit is on.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, RandomState};
+
+use crossbeam::utils::CachePadded;
+use parking_lot::Mutex;
+
+const STRIPES: usize = 64;
+
+/// Keys with at least one each; a key without any has no entry, so there are never more entries
+/// than connections. Clients choose some of the keys: the hash has a random key of its own.
+pub(crate) struct Counts<K> {
+    most: u32,
+    hash: RandomState,
+    stripes: Box<[CachePadded<Stripe<K>>]>,
+}
+
+type Stripe<K> = Mutex<HashMap<K, u32>>;
+
+impl<K: Copy + Eq + Hash> Counts<K> {
+    /// At most so many each; `None` for 0, which is no limit.
+    pub(crate) fn new(most: u32) -> Option<Self> {
+        (most > 0).then(|| Self {
+            most,
+            hash: RandomState::new(),
+            stripes: (0..STRIPES).map(|_| CachePadded::default()).collect(),
+        })
+    }
+
+    fn stripe(&self, key: K) -> &Stripe<K> {
+        &self.stripes[self.hash.hash_one(key) as usize % STRIPES]
+    }
+
+    /// One more; `false` where that would be too many, and then it is not counted.
+    pub(crate) fn enter(&self, key: K) -> bool {
+        let mut stripe = self.stripe(key).lock();
+        let count = stripe.entry(key).or_default();
+        // An entry that is new is below the limit, which is not 0.
+        let room = *count < self.most;
+        *count += u32::from(room);
+        room
+    }
+
+    /// Takes back an [`Counts::enter`] that found room.
+    pub(crate) fn leave(&self, key: K) {
+        let mut stripe = self.stripe(key).lock();
+        if let Some(count) = stripe.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                stripe.remove(&key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_key_has_its_own_room_and_gets_it_back() {
+        let counts = Counts::new(2).unwrap();
+        for key in [1, 2] {
+            assert!(counts.enter(key) && counts.enter(key));
+            assert!(!counts.enter(key) && !counts.enter(key));
+        }
+        counts.leave(1);
+        assert!(counts.enter(1) && !counts.enter(1) && !counts.enter(2));
+        for key in [1, 1, 2, 2] {
+            counts.leave(key);
+        }
+        assert!(counts.stripes.iter().all(|stripe| stripe.lock().is_empty()));
+        assert!(Counts::<u64>::new(0).is_none());
+    }
+
+    #[test]
+    fn threads_share_the_room() {
+        let counts = Counts::new(100).unwrap();
+        let entered: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| (0..1_000).filter(|_| counts.enter(7u64)).count()))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .sum()
+        });
+        assert_eq!(entered, 100);
+    }
+}

@@ -1,0 +1,43 @@
+//! Where a connection comes from, as connections of an address are counted.
+
+use std::net::IpAddr;
+
+/// An IPv4 address, or the /64 network of an IPv6 address, which is what one client has at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Source(u64);
+
+impl Source {
+    /// Stands for connections that are not counted; nobody connects from a broadcast address.
+    pub(crate) const NONE: Self = Self(u64::MAX);
+
+    pub(crate) fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            // Beside every network of IPv6: ffff::/16 is multicast.
+            IpAddr::V4(address) => Self(0xffff_ffff_0000_0000 | u64::from(address.to_bits())),
+            IpAddr::V6(address) => Self((address.to_bits() >> 64) as u64),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_source_each() {
+        let of = |text: &str| Source::of(text.parse().unwrap());
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        let all = [
+            "10.0.0.1",
+            "10.0.0.2",
+            "::1",
+            "2001:db8::1",
+            "2001:db8:0:1::1",
+        ]
+        .map(of);
+        for (i, source) in all.iter().enumerate() {
+            assert!(!all[..i].contains(source) && *source != Source::NONE);
+        }
+    }
+}
