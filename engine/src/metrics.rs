@@ -44,6 +44,8 @@ pub(crate) struct ShardMetrics {
     pub(crate) connections: Counter,
     /// Open sessions: connections after `connect`.
     pub(crate) sessions: Counter,
+    /// Connections without a session.
+    pub(crate) opening: Counter,
     pub(crate) accepted: Counter,
     /// Connections turned away because of a connection or descriptor limit.
     pub(crate) refused: Counter,

@@ -147,6 +147,7 @@ fn what_is_wrong_and_where() {
         ),
         ("text-bytes", "2MiB", vec!["text_bytes"]),
         ("outbox-bytes", "1KiB", vec!["outbox_bytes", "4KiB"]),
+        ("max-opening", "0", vec!["max_opening", "at least 1"]),
         ("drain-window", "15s", vec!["drain_window", "drain_timeout"]),
         ("pong-timeout", "1ms", vec!["pong_timeout", "100ms"]),
         ("durability", "interval:0", vec!["--durability", "60000"]),

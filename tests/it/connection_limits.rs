@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 
 use serde_json::json;
 use trunkline_proto::Encoding::{Json, Proto};
-use trunkline_tests::client::End;
+use trunkline_tests::client::{Client, End};
 use trunkline_tests::gateway::{Gateway, Setup};
-use trunkline_tests::http::{exchange, exchange_on};
+use trunkline_tests::http::{Answer, exchange, exchange_on};
 use trunkline_tests::neighbours::Neighbours;
 use trunkline_tests::wait;
 
@@ -102,4 +102,131 @@ fn of_one_user() {
     assert_eq!(limited(&gateway, "user_connections"), 2.0);
     let closes = gateway.metric("trunkline_closes_total{code=\"3504\"}");
     assert_eq!(closes, 2.0);
+}
+
+#[test]
+fn without_a_session() {
+    let gateway = Setup::default()
+        .flag("max-opening", 2)
+        .flag("shards", 1)
+        .flag("reconnect-delay", "5s")
+        .start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let silent = TcpStream::connect(gateway.ws()).expect("the gateway listens");
+    let upgraded = gateway.dial().open();
+    let mut delays = Vec::new();
+    for _ in 0..6 {
+        let Answer { status, head, .. } = exchange(gateway.ws(), REQUEST);
+        assert_eq!(status, 503, "{head}");
+        let after = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Retry-After: "));
+        let seconds: u64 = after.and_then(|s| s.parse().ok()).expect("seconds");
+        assert!((1..=6).contains(&seconds), "{head}");
+        delays.push(seconds);
+    }
+    delays.sort_unstable();
+    assert_eq!(delays, [1, 2, 3, 4, 5, 6], "spread evenly");
+    assert_eq!(limited(&gateway, "opening"), 6.0);
+    assert_eq!(gateway.metric("trunkline_opening"), 2.0);
+    alice.ping();
+    drop(silent);
+    upgraded.close();
+    wait::until("room for others", || {
+        (gateway.metric("trunkline_opening") == 0.0).then_some(())
+    });
+    gateway.dial().connect("bob", "phone").ping();
+}
+
+/// Connections that all say the same while the gateway looks away.
+fn at_once(gateway: &Gateway, clients: &mut [Client], command: &serde_json::Value) {
+    gateway.process().pause();
+    for client in clients {
+        client.post("connect", command);
+    }
+    gateway.process().resume();
+}
+
+/// Of many in the queue of the kernel a turn takes some.
+#[test]
+fn accepted_a_few_at_a_time() {
+    const STORM: usize = 100;
+    let gateway = Setup::default()
+        .flag("shards", 1)
+        .flag("newcomers-per-turn", 10)
+        .start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let before = limited(&gateway, "accepts");
+    assert_eq!(before, 0.0);
+    gateway.process().pause();
+    let storm: Vec<_> = (0..STORM)
+        .map(|_| TcpStream::connect(gateway.ws()).expect("the kernel queues it"))
+        .collect();
+    gateway.process().resume();
+    alice.ping();
+    wait::until("all of them", || {
+        (gateway.metric("trunkline_opening") == STORM as f64).then_some(())
+    });
+    // Ten turns that took ten, and perhaps one that found no more.
+    assert_eq!(limited(&gateway, "accepts"), 10.0);
+    drop(storm);
+}
+
+/// Of many that connect at once a turn serves some; sessions are not in that queue.
+#[test]
+fn a_storm_waits_its_turn() {
+    let gateway = Setup::default().flag("shards", 1).start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let mut storm: Vec<_> = (0..300).map(|_| gateway.dial().open()).collect();
+    assert_eq!(limited(&gateway, "newcomers"), 0.0);
+    at_once(&gateway, &mut storm, &json!({"user": "bob"}));
+    alice.ping();
+    for client in &mut storm {
+        assert!(client.reply(1)["connect"].is_object());
+    }
+    // 64 of 300 in the first turn, and so on.
+    let deferred = limited(&gateway, "newcomers");
+    assert!(deferred >= 200.0, "{deferred}");
+    assert_eq!(gateway.metric("trunkline_sessions"), 301.0);
+}
+
+#[test]
+fn who_recovers_at_a_time() {
+    const STORM: usize = 30;
+    let gateway = Setup::default()
+        .flag("shards", 1)
+        .flag("max-recovering", 4)
+        .start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let since = alice.pos();
+    for text in ["one", "two"] {
+        alice.send("bob", text);
+    }
+    let mut storm: Vec<_> = (0..STORM).map(|_| gateway.dial().open()).collect();
+    let request = json!({"user": "bob", "since": since});
+    at_once(&gateway, &mut storm, &request);
+    let (mut recovered, mut refused) = (0, 0);
+    for client in &mut storm {
+        if !client.replies().is_empty() {
+            assert_eq!(client.push_of("message")["text"], "one");
+            assert_eq!(client.push_of("message")["text"], "two");
+            recovered += 1;
+            continue;
+        }
+        let told = client.push_of("disconnect");
+        assert_eq!(
+            json!([told["code"], told["reconnect"], told["delay_ms"]]),
+            json!([3_013, true, [0, 30_000]])
+        );
+        assert!(matches!(client.end(), End::Close(3_013, _)));
+        refused += 1;
+    }
+    assert!(recovered >= 4 && refused > 0, "{recovered} and {refused}");
+    assert_eq!(limited(&gateway, "recovering"), f64::from(refused));
+    // Nobody is left in the count: later ones recover as always.
+    for _ in 0..8 {
+        let mut bob = gateway.dial().since(&since).connect("bob", "phone");
+        assert_eq!(bob.push_of("message")["text"], "one");
+        bob.close();
+    }
 }

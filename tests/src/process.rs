@@ -113,6 +113,32 @@ impl Process {
         kill(id, signal).expect("the process is there");
     }
 
+    /// Stops it, and waits until none of its threads runs: a signal only begins that.
+    ///
+    /// # Panics
+    /// It is not there.
+    pub fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+        let tasks = format!("/proc/{}/task", self.id());
+        wait::until("every thread to stop", || {
+            let mut tasks = std::fs::read_dir(&tasks).expect("the process is there");
+            let stopped = |task: std::io::Result<std::fs::DirEntry>| {
+                let stat = task.and_then(|task| std::fs::read_to_string(task.path().join("stat")));
+                // The state stands behind the name, which is in parentheses (proc(5)).
+                stat.is_ok_and(|stat| stat.contains(") T "))
+            };
+            tasks.all(stopped).then_some(())
+        });
+    }
+
+    /// Lets it run again after [`Process::pause`].
+    ///
+    /// # Panics
+    /// It is not there.
+    pub fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
     /// Makes every write of it behind `bytes` of a file fail; `None` ends that.
     ///
     /// # Panics

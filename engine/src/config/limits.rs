@@ -52,6 +52,13 @@ pub struct Limits {
     pub connections_per_address: u32,
     /// Sessions of one user; beyond it 3504. 0: any number.
     pub connections_per_user: u32,
+    /// Connections of a shard without a session; beyond it HTTP 503.
+    pub opening: usize,
+    /// Connections that a turn of a shard's loop accepts, and those without a session that it
+    /// reads; the others wait for later turns.
+    pub newcomers_per_turn: usize,
+    /// Sessions of a shard that wait for a reader with what they missed; beyond it 3013.
+    pub recovering: usize,
     /// What a connection may send; beyond it 111.
     pub connection_rates: Rates,
     /// What all connections of a user may send together; beyond it 111.
@@ -94,6 +101,15 @@ impl Limits {
                 10_000,
             ),
             connections_per_user: number(flags.connections_per_user, file.connections_per_user, 32),
+            opening: flags.max_opening.or(file.max_opening).unwrap_or(16_384),
+            newcomers_per_turn: flags
+                .newcomers_per_turn
+                .or(file.newcomers_per_turn)
+                .unwrap_or(64),
+            recovering: flags
+                .max_recovering
+                .or(file.max_recovering)
+                .unwrap_or(1_024),
             message_bytes,
             text_bytes: size(
                 flags.text_bytes,
@@ -149,6 +165,15 @@ impl Limits {
         }
         if self.drain_window > self.drain_timeout / 2 {
             return Err(value("drain_window", "at most half of drain_timeout"));
+        }
+        for (setting, number) in [
+            ("max_opening", self.opening),
+            ("newcomers_per_turn", self.newcomers_per_turn),
+            ("max_recovering", self.recovering),
+        ] {
+            if number == 0 {
+                return Err(value(setting, "at least 1"));
+            }
         }
         if !(1..=3_600).contains(&self.rate_burst.as_secs()) {
             return Err(value("rate_burst", "from 1s to 1h"));

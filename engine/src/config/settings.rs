@@ -57,6 +57,16 @@ pub struct Settings {
     /// Most sessions of one user, 0 for any number [default: 32; 0 with dev-auth]
     #[arg(long, env = "TRUNKLINE_CONNECTIONS_PER_USER", value_name = "N")]
     pub connections_per_user: Option<u32>,
+    /// Most connections of a shard that have no session yet [default: 16384]
+    #[arg(long, env = "TRUNKLINE_MAX_OPENING", value_name = "N")]
+    pub max_opening: Option<usize>,
+    /// Most connections that a turn of a shard accepts, and reads of those without a session
+    /// [default: 64]
+    #[arg(long, env = "TRUNKLINE_NEWCOMERS_PER_TURN", value_name = "N")]
+    pub newcomers_per_turn: Option<usize>,
+    /// Most sessions of a shard that read at the same time what they missed [default: 1024]
+    #[arg(long, env = "TRUNKLINE_MAX_RECOVERING", value_name = "N")]
+    pub max_recovering: Option<usize>,
     /// Messages a connection may send per second, 0 for any number [default: 100; 0 with dev-auth]
     #[arg(long, env = "TRUNKLINE_RATE_MESSAGES", value_name = "N")]
     pub rate_messages: Option<u32>,
@@ -321,6 +331,9 @@ impl Config {
             outbox_bytes: size(limits.outbox_bytes),
             connections_per_address: Some(limits.connections_per_address),
             connections_per_user: Some(limits.connections_per_user),
+            max_opening: Some(limits.opening),
+            newcomers_per_turn: Some(limits.newcomers_per_turn),
+            max_recovering: Some(limits.recovering),
             rate_messages: Some(limits.connection_rates.messages),
             rate_bytes: size(limits.connection_rates.bytes as usize),
             rate_commands: Some(limits.connection_rates.commands),

@@ -12,12 +12,16 @@ pub(crate) enum Limit {
     Connections,
     AddressConnections,
     UserConnections,
+    Opening,
+    Accepts,
+    Newcomers,
+    Recovering,
     DrainTime,
 }
 
 impl Limit {
     /// Every limit, in the order of its counter.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::ConnectionMessages,
         Self::ConnectionBytes,
         Self::ConnectionCommands,
@@ -27,6 +31,10 @@ impl Limit {
         Self::Connections,
         Self::AddressConnections,
         Self::UserConnections,
+        Self::Opening,
+        Self::Accepts,
+        Self::Newcomers,
+        Self::Recovering,
         Self::DrainTime,
     ];
 
@@ -42,6 +50,10 @@ impl Limit {
             Self::Connections => "connections",
             Self::AddressConnections => "address_connections",
             Self::UserConnections => "user_connections",
+            Self::Opening => "opening",
+            Self::Accepts => "accepts",
+            Self::Newcomers => "newcomers",
+            Self::Recovering => "recovering",
             Self::DrainTime => "drain_time",
         }
     }

@@ -101,12 +101,15 @@ impl Collector for Exporter {
 impl Exporter {
     fn shards(&self, to: &mut Families<'_, '_>) -> Written {
         type Of = fn(&ShardMetrics) -> &Counter;
-        let gauges: [(&str, &str, Of); 2] = [
+        let gauges: [(&str, &str, Of); 3] = [
             ("trunkline_connections", "Open TCP connections", |m| {
                 &m.connections
             }),
             ("trunkline_sessions", "Connections after connect", |m| {
                 &m.sessions
+            }),
+            ("trunkline_opening", "Connections without a session", |m| {
+                &m.opening
             }),
         ];
         for (name, help, of) in gauges {

@@ -13,9 +13,6 @@ use super::Shard;
 use super::connection::Conn;
 use super::source::Source;
 use super::timer::ticks;
-
-/// Connections accepted per turn.
-const ACCEPTS: usize = 64;
 use crate::metrics::Limit;
 
 /// How long accepting pauses when there is no descriptor for another connection.
@@ -26,6 +23,8 @@ pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 enum Refusal {
     /// There are as many as there may be.
     Full,
+    /// As many as may be under way have no session yet.
+    Opening,
     /// Its address has as many as it may.
     Address,
 }
@@ -38,8 +37,8 @@ impl Shard {
         }
     }
 
-    pub(super) fn accept(&mut self) {
-        for _ in 0..ACCEPTS {
+    fn accept(&mut self) {
+        for _ in 0..self.core.parts.limits.newcomers_per_turn {
             let Some(listener) = &self.listener else {
                 return;
             };
@@ -54,6 +53,7 @@ impl Shard {
             }
         }
         // The edge is spent and there may be more.
+        self.core.parts.metrics.limited(Limit::Accepts);
         self.accept_at = Some(self.core.now);
     }
 
@@ -80,12 +80,16 @@ impl Shard {
         let conn = entry.insert(Conn::new(stream, self.generation, source));
         conn.heard = self.core.now;
         conn.deadline = self.core.now + ticks(self.core.parts.limits.handshake_timeout);
+        self.core.opening += 1;
         self.core.schedule(slot as u32, conn, conn.deadline);
     }
 
     /// Counts a connection in.
     fn find_room(&self, address: IpAddr) -> Result<Source, Refusal> {
         let parts = &self.core.parts;
+        if self.core.opening >= parts.limits.opening {
+            return Err(Refusal::Opening);
+        }
         let total = parts.total.fetch_add(1, Ordering::Relaxed);
         if total >= parts.max_total || self.conns.len() >= parts.room {
             parts.total.fetch_sub(1, Ordering::Relaxed);
@@ -116,11 +120,12 @@ impl Shard {
         parts.metrics.refused.one();
         match refusal {
             Refusal::Full => parts.metrics.limited(Limit::Connections),
+            Refusal::Opening => parts.metrics.limited(Limit::Opening),
             Refusal::Address => parts.metrics.limited(Limit::AddressConnections),
         }
         let (rejection, retry) = match refusal {
             // Each is told another second: they must not all come back in the same one.
-            Refusal::Full => {
+            Refusal::Full | Refusal::Opening => {
                 let spread = parts.limits.reconnect_delay_ms[1] / 1_000 + 1;
                 let seconds = 1 + parts.metrics.refused.get() % spread;
                 (Rejection::UNAVAILABLE, Some(seconds))

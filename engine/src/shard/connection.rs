@@ -67,6 +67,13 @@ pub(crate) struct Conn {
     pub(crate) heard: Tick,
 }
 
+impl Phase {
+    /// There is no session yet.
+    pub(crate) const fn is_opening(&self) -> bool {
+        matches!(self, Self::Handshake(_) | Self::Upgraded)
+    }
+}
+
 impl Conn {
     pub(crate) fn new(stream: TcpStream, generation: u32, source: Source) -> Self {
         Self {

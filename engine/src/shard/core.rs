@@ -3,7 +3,7 @@
 //! Connections live in a table beside this, so that one of them and everything here can be in
 //! hand at the same time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::TrySendError;
@@ -42,6 +42,14 @@ pub(crate) struct Core {
     pub(crate) dirty: Vec<u32>,
     /// Connections with input that was not read.
     pub(crate) unread: Vec<u32>,
+    /// Those of them without a session: of each turn, only some are read.
+    pub(crate) waiting: VecDeque<u32>,
+    /// How many connections without a session this turn may still read.
+    pub(crate) newcomers: usize,
+    /// Connections without a session.
+    pub(crate) opening: usize,
+    /// Sessions of which a reader looks up what they missed.
+    pub(crate) recovering: usize,
     /// Connections to drop at the end of the turn, so that stale events of it touch nothing.
     pub(crate) doomed: Vec<u32>,
     pub(crate) wheel: Wheel,
@@ -65,6 +73,10 @@ impl Core {
             pool: Pool::default(),
             dirty: Vec::new(),
             unread: Vec::new(),
+            waiting: VecDeque::new(),
+            newcomers: 0,
+            opening: 0,
+            recovering: 0,
             doomed: Vec::new(),
             wheel: Wheel::new(parts.began),
             now: 0,
@@ -116,6 +128,13 @@ impl Core {
             conn.unread = true;
             self.unread.push(slot);
         }
+    }
+
+    /// Moves a connection on.
+    pub(crate) fn set_phase(&mut self, conn: &mut Conn, phase: Phase) {
+        self.opening += usize::from(phase.is_opening());
+        self.opening -= usize::from(conn.phase.is_opening());
+        conn.phase = phase;
     }
 
     fn mark_dirty(&mut self, slot: u32, conn: &mut Conn) {
@@ -317,7 +336,7 @@ impl Core {
         write(out);
         self.end_session(slot, conn);
         conn.leaving = false;
-        conn.phase = Phase::Closing;
+        self.set_phase(conn, Phase::Closing);
         conn.deadline = self.now + ticks(CLOSING);
         self.schedule(slot, conn, conn.deadline);
     }

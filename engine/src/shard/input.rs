@@ -37,8 +37,25 @@ const PAGES: u8 = 32;
 const MAX_HEAD: usize = 8 << 10;
 
 impl Core {
+    /// Reads a connection, or leaves that to a later turn where this one has read enough of those
+    /// without a session.
+    pub(crate) fn read_in_turn(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
+        if conn.phase.is_opening() {
+            if self.newcomers == 0 {
+                self.parts.metrics.limited(Limit::Newcomers);
+                if !conn.unread {
+                    conn.unread = true;
+                    self.waiting.push_back(slot);
+                }
+                return;
+            }
+            self.newcomers -= 1;
+        }
+        self.read(slot, conn, buffer);
+    }
+
     /// Reads a connection once and handles what came.
-    pub(crate) fn read(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
+    fn read(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
         if conn.leaving {
             return;
         }
@@ -105,7 +122,7 @@ impl Core {
                 upgrade.accept(self.frames_of(slot, conn));
                 conn.encoding = upgrade.encoding;
                 if upgrade.path == ECHO {
-                    conn.phase = Phase::Echo;
+                    self.set_phase(conn, Phase::Echo);
                     conn.deadline = 0;
                     self.schedule(
                         slot,
@@ -113,7 +130,7 @@ impl Core {
                         self.now + ticks(self.parts.limits.ping_interval),
                     );
                 } else {
-                    conn.phase = Phase::Upgraded;
+                    self.set_phase(conn, Phase::Upgraded);
                     conn.deadline = self.now + ticks(self.parts.limits.connect_timeout);
                     self.schedule(slot, conn, conn.deadline);
                 }
@@ -266,6 +283,7 @@ impl Core {
         };
         if self.parts.readers.try_send(job).is_ok() {
             conn.pages += u8::from(paged);
+            self.recovering += usize::from(catches_up);
             // Catching up may take long and goes on after a reconnect: stopping does not wait.
             conn.in_flight += u32::from(!catches_up);
         } else if catches_up {
@@ -302,6 +320,11 @@ impl Core {
             let reply = self.connect_reply(open, open.live_from.max(self.seen), false);
             return self.reply(slot, conn, id, ReplyBody::Connect(reply));
         }
+        if since.is_some() && self.recovering >= self.parts.limits.recovering {
+            self.parts.metrics.limited(Limit::Recovering);
+            let reason = "too many clients recover at a time";
+            return self.close(slot, conn, CloseCode::OVERLOADED, reason);
+        }
         if let Some(sessions) = &self.parts.user_sessions
             && !sessions.enter(session.id)
         {
@@ -325,7 +348,7 @@ impl Core {
             Some(since) => Some((since, self.opening(&session))),
         };
         let user = session.id;
-        conn.phase = Phase::Open(Box::new(session));
+        self.set_phase(conn, Phase::Open(Box::new(session)));
         let blocked = conn.out.blocked;
         conn.deadline = if blocked {
             self.now + ticks(self.parts.limits.write_timeout)

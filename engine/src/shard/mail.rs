@@ -112,6 +112,7 @@ impl Core {
             answer.kind,
             AnswerKind::Reply { .. } | AnswerKind::SendReply
         );
+        self.recovering -= usize::from(!reply);
         let slot = answer.conn.slot;
         let Some(conn) = find(conns, answer.conn) else {
             return;
@@ -167,7 +168,7 @@ impl Core {
             }
             AnswerKind::Expired => {
                 self.end_session(slot, conn);
-                conn.phase = Phase::Upgraded;
+                self.set_phase(conn, Phase::Upgraded);
                 conn.deadline = self.now + ticks(self.parts.limits.connect_timeout);
                 self.schedule(slot, conn, conn.deadline);
             }

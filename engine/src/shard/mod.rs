@@ -93,6 +93,7 @@ impl Shard {
         loop {
             let now = self.core.tick();
             let more_mail = self.take_mail();
+            self.core.newcomers = self.core.parts.limits.newcomers_per_turn;
             self.accept_again();
             self.read_again(&mut buffer);
             self.core.submit();
@@ -114,7 +115,8 @@ impl Shard {
             for event in &events {
                 match event.token() {
                     WAKE => {}
-                    LISTENER => self.accept(),
+                    // In the next turn, which begins at once: a turn accepts only once.
+                    LISTENER => self.accept_at = Some(self.core.now),
                     Token(slot) => self.ready(slot, event, &mut buffer),
                 }
             }
@@ -139,7 +141,8 @@ impl Shard {
 
     fn timeout(&self, now: Instant, more_mail: bool) -> Option<Duration> {
         let stalled = !self.core.batch.commands.is_empty();
-        let unread = !self.core.unread.is_empty() && !stalled;
+        let unread = !self.core.unread.is_empty() || !self.core.waiting.is_empty();
+        let unread = unread && !stalled;
         let flush = !self.core.dirty.is_empty() || !self.core.doomed.is_empty();
         let accept = self.accept_at.is_some_and(|at| at <= self.core.now);
         if more_mail || unread || flush || accept || !self.core.parts.mailbox.may_sleep() {
@@ -170,7 +173,7 @@ impl Shard {
         // The peer's end may come in the same edge as its last bytes, and no other tells of it.
         conn.ended |= event.is_read_closed();
         if event.is_readable() || event.is_error() {
-            self.core.read(slot, conn, buffer);
+            self.core.read_in_turn(slot, conn, buffer);
         }
     }
 
@@ -182,7 +185,15 @@ impl Shard {
         for slot in std::mem::take(&mut self.core.unread) {
             if let Some(conn) = self.conns.get_mut(slot as usize) {
                 conn.unread = false;
-                self.core.read(slot, conn, buffer);
+                self.core.read_in_turn(slot, conn, buffer);
+            }
+        }
+        while self.core.newcomers > 0
+            && let Some(slot) = self.core.waiting.pop_front()
+        {
+            if let Some(conn) = self.conns.get_mut(slot as usize) {
+                conn.unread = false;
+                self.core.read_in_turn(slot, conn, buffer);
             }
         }
     }
@@ -205,14 +216,13 @@ impl Shard {
                 // Closing the descriptor takes it out of the epoll set; mio wants to be told.
                 let _ = self.poll.registry().deregister(&mut conn.stream);
                 self.core.end_session(slot, &conn);
+                self.core.opening -= usize::from(conn.phase.is_opening());
                 self.give_room_back(conn.source);
             }
         }
-        self.core
-            .parts
-            .metrics
-            .connections
-            .set(self.conns.len() as u64);
+        let metrics = &self.core.parts.metrics;
+        metrics.connections.set(self.conns.len() as u64);
+        metrics.opening.set(self.core.opening as u64);
     }
 
     fn fire(&mut self, now: Instant, fired: &mut Vec<(u32, Tick)>) {
