@@ -68,8 +68,8 @@ pub(crate) struct ShardMetrics {
 }
 
 /// The close codes that are counted apart; others count as the last, 0.
-pub(crate) const CLOSES: [u16; 14] = [
-    1000, 1002, 1003, 1007, 1009, 3001, 3004, 3008, 3012, 3013, 3500, 3502, 3504, 0,
+pub(crate) const CLOSES: [u16; 15] = [
+    1000, 1002, 1003, 1007, 1008, 1009, 3001, 3004, 3008, 3012, 3013, 3500, 3502, 3504, 0,
 ];
 
 impl ShardMetrics {

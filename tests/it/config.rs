@@ -148,6 +148,8 @@ fn what_is_wrong_and_where() {
         ("text-bytes", "2MiB", vec!["text_bytes"]),
         ("outbox-bytes", "1KiB", vec!["outbox_bytes", "4KiB"]),
         ("max-opening", "0", vec!["max_opening", "at least 1"]),
+        ("control-frames", "70000", vec!["--control-frames", "70000"]),
+        ("message-timeout", "1ms", vec!["message_timeout", "100ms"]),
         ("drain-window", "15s", vec!["drain_window", "drain_timeout"]),
         ("pong-timeout", "1ms", vec!["pong_timeout", "100ms"]),
         ("durability", "interval:0", vec!["--durability", "60000"]),

@@ -18,6 +18,7 @@ mod framing;
 mod full_disk;
 mod handshake;
 mod history;
+mod hostile;
 mod idempotency;
 mod offline;
 mod order;

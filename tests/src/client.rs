@@ -203,6 +203,18 @@ impl Client {
         self.wait("an error without an id", |client| client.strays.pop_front())
     }
 
+    /// Sends bytes up to so many times; whether the gateway stopped taking them.
+    ///
+    /// # Panics
+    /// It takes them for longer than [`LIMIT`].
+    pub fn write_until_refused(&mut self, bytes: &[u8], times: usize) -> bool {
+        let began = Instant::now();
+        (0..times).any(|_| {
+            assert!(began.elapsed() < LIMIT, "all of it is taken");
+            self.stream.write_all(bytes).is_err()
+        })
+    }
+
     /// Sends a text to a user.
     pub fn send(&mut self, user: &str, text: &str) -> Value {
         self.done("send", &json!({"user": user, "text": text}))

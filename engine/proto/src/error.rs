@@ -87,6 +87,8 @@ impl CloseCode {
     pub const UNSUPPORTED: Self = Self(1003);
     /// Text that is not UTF-8.
     pub const INVALID_PAYLOAD: Self = Self(1007);
+    /// Too many control frames, or a message that does not come to its end.
+    pub const POLICY: Self = Self(1008);
     /// A message larger than the limit.
     pub const TOO_BIG: Self = Self(1009);
     /// The server shuts down; reconnect.

@@ -65,6 +65,10 @@ pub struct Limits {
     pub user_rates: Rates,
     /// How much of a rate can be saved up.
     pub rate_burst: Duration,
+    /// Pings and pongs that a connection may send within a second; beyond it 1008.
+    pub control_frames: u16,
+    /// For a WebSocket message, from its first byte to its last; beyond it 1008.
+    pub message_timeout: Duration,
     /// For the HTTP upgrade.
     pub handshake_timeout: Duration,
     /// For `connect`, from the upgrade on; beyond it 3502.
@@ -110,6 +114,8 @@ impl Limits {
                 .max_recovering
                 .or(file.max_recovering)
                 .unwrap_or(1_024),
+            control_frames: flags.control_frames.or(file.control_frames).unwrap_or(200),
+            message_timeout: time(flags.message_timeout, file.message_timeout, 120),
             message_bytes,
             text_bytes: size(
                 flags.text_bytes,
@@ -157,6 +163,7 @@ impl Limits {
             ("ping_interval", self.ping_interval),
             ("pong_timeout", self.pong_timeout),
             ("write_timeout", self.write_timeout),
+            ("message_timeout", self.message_timeout),
             ("drain_timeout", self.drain_timeout),
         ] {
             if !(100..=86_400_000).contains(&time.as_millis()) {
@@ -170,6 +177,7 @@ impl Limits {
             ("max_opening", self.opening),
             ("newcomers_per_turn", self.newcomers_per_turn),
             ("max_recovering", self.recovering),
+            ("control_frames", self.control_frames.into()),
         ] {
             if number == 0 {
                 return Err(value(setting, "at least 1"));

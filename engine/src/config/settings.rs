@@ -88,6 +88,12 @@ pub struct Settings {
     /// How much of each rate a client may save up while it is silent [default: 10s]
     #[arg(long, env = "TRUNKLINE_RATE_BURST", value_name = "TIME")]
     pub rate_burst: Option<Duration>,
+    /// Pings and pongs a connection may send within a second [default: 200]
+    #[arg(long, env = "TRUNKLINE_CONTROL_FRAMES", value_name = "N")]
+    pub control_frames: Option<u16>,
+    /// Time for a WebSocket message, from its first byte to its last [default: 2m]
+    #[arg(long, env = "TRUNKLINE_MESSAGE_TIMEOUT", value_name = "TIME")]
+    pub message_timeout: Option<Duration>,
     /// Time for the HTTP upgrade [default: 10s]
     #[arg(long, env = "TRUNKLINE_HANDSHAKE_TIMEOUT", value_name = "TIME")]
     pub handshake_timeout: Option<Duration>,
@@ -341,6 +347,8 @@ impl Config {
             user_rate_bytes: size(limits.user_rates.bytes as usize),
             user_rate_commands: Some(limits.user_rates.commands),
             rate_burst: time(limits.rate_burst),
+            control_frames: Some(limits.control_frames),
+            message_timeout: time(limits.message_timeout),
             handshake_timeout: time(limits.handshake_timeout),
             connect_timeout: time(limits.connect_timeout),
             ping_interval: time(limits.ping_interval),

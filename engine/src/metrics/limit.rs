@@ -16,12 +16,14 @@ pub(crate) enum Limit {
     Accepts,
     Newcomers,
     Recovering,
+    ControlFrames,
+    MessageTime,
     DrainTime,
 }
 
 impl Limit {
     /// Every limit, in the order of its counter.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::ConnectionMessages,
         Self::ConnectionBytes,
         Self::ConnectionCommands,
@@ -35,6 +37,8 @@ impl Limit {
         Self::Accepts,
         Self::Newcomers,
         Self::Recovering,
+        Self::ControlFrames,
+        Self::MessageTime,
         Self::DrainTime,
     ];
 
@@ -54,6 +58,8 @@ impl Limit {
             Self::Accepts => "accepts",
             Self::Newcomers => "newcomers",
             Self::Recovering => "recovering",
+            Self::ControlFrames => "control_frames",
+            Self::MessageTime => "message_time",
             Self::DrainTime => "drain_time",
         }
     }

@@ -1,11 +1,13 @@
 //! How much a client may send: token buckets per connection and per user.
 
 mod bucket;
+mod second;
 mod users;
 
 use std::time::Duration;
 
 use self::bucket::{Bucket, Rate};
+pub(crate) use self::second::PerSecond;
 pub(crate) use self::users::UserRates;
 use crate::config::Rates;
 use crate::shard::timer::Tick;

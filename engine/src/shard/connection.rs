@@ -8,7 +8,7 @@ use trunkline_storage::Position;
 use super::outbox::Outbox;
 use super::source::Source;
 use super::timer::Tick;
-use crate::rate::Allowance;
+use crate::rate::{Allowance, PerSecond};
 use crate::session::Session;
 
 /// How far a connection has come.
@@ -37,6 +37,10 @@ pub(crate) struct Conn {
     pub(crate) in_flight: u32,
     /// The gateway stops: it is told so once its commands are answered, and not read any more.
     pub(crate) leaving: bool,
+    /// When the message began that is not complete; 0 without one.
+    pub(crate) begun: Tick,
+    /// Control frames of late.
+    pub(crate) controls: PerSecond,
     pub(crate) phase: Phase,
     pub(crate) framing: Framing,
     pub(crate) encoding: Encoding,
@@ -82,6 +86,8 @@ impl Conn {
             source,
             in_flight: 0,
             leaving: false,
+            begun: 0,
+            controls: PerSecond::default(),
             phase: Phase::Handshake(Vec::new()),
             framing: Framing::new(Role::Server),
             encoding: Encoding::default(),

@@ -284,6 +284,8 @@ impl Core {
             self.catch_up(slot, conn);
         }
         if std::mem::take(&mut conn.paused) {
+            // We did not read: the peer's time for its message was not running.
+            conn.begun = if conn.begun == 0 { 0 } else { self.now };
             self.read_later(slot, conn);
         }
     }

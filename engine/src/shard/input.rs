@@ -89,6 +89,16 @@ impl Core {
             Phase::Handshake(_) => self.upgrade(slot, conn, input),
             Phase::Upgraded | Phase::Echo | Phase::Open(_) => self.frames_in(slot, conn, input),
         }
+        if conn.framing.is_idle() || matches!(conn.phase, Phase::Closing) {
+            conn.begun = 0;
+        } else if conn.begun == 0 {
+            conn.begun = self.now.max(1);
+            let ends = self.message_ends(conn);
+            self.schedule(slot, conn, ends);
+        } else if self.now >= self.message_ends(conn) {
+            // The timer does not look at those of whom there is more to read.
+            self.endless(slot, conn);
+        }
     }
 
     /// Waits for the peer's Close; then nothing keeps the connection.
@@ -161,11 +171,17 @@ impl Core {
             {
                 Ok(None) => return,
                 Ok(Some(Event::Message(kind, payload))) => {
+                    conn.begun = 0;
                     if matches!(conn.phase, Phase::Echo) {
                         write_frame(self.frames_of(slot, conn), kind.opcode(), &payload, None);
                     } else {
                         self.message(slot, conn, kind, &payload);
                     }
+                }
+                Ok(Some(Event::Ping(_) | Event::Pong(_))) if self.floods(conn) => {
+                    self.parts.metrics.limited(Limit::ControlFrames);
+                    let reason = "too many control frames within a second";
+                    return self.close(slot, conn, CloseCode::POLICY, reason);
                 }
                 Ok(Some(Event::Ping(payload))) => self.pong(slot, conn, &payload),
                 Ok(Some(Event::Pong(_))) => {}
@@ -188,6 +204,12 @@ impl Core {
                 return;
             }
         }
+    }
+
+    /// Counts a control frame; whether that is one too many.
+    fn floods(&self, conn: &mut Conn) -> bool {
+        let most = self.parts.limits.control_frames;
+        !conn.controls.allows(self.now, most)
     }
 
     fn message(&mut self, slot: u32, conn: &mut Conn, kind: Kind, payload: &[u8]) {

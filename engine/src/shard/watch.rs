@@ -5,7 +5,8 @@ use trunkline_proto::frame::{Opcode, write_frame};
 
 use super::connection::{Conn, Phase};
 use super::core::Core;
-use super::timer::ticks;
+use super::timer::{Tick, ticks};
+use crate::metrics::Limit;
 
 impl Core {
     /// A connection's timer fired: ends what took too long, pings what was silent.
@@ -27,6 +28,18 @@ impl Core {
         self.schedule(slot, conn, conn.deadline);
     }
 
+    /// When the message must have come to its end that is not complete.
+    pub(super) fn message_ends(&self, conn: &Conn) -> Tick {
+        conn.begun + ticks(self.parts.limits.message_timeout)
+    }
+
+    /// Closes a connection whose message did not.
+    pub(super) fn endless(&mut self, slot: u32, conn: &mut Conn) {
+        self.parts.metrics.limited(Limit::MessageTime);
+        let reason = "a message did not come to its end in time";
+        self.close(slot, conn, CloseCode::POLICY, reason);
+    }
+
     /// The timer of an open session.
     fn watch(&mut self, slot: u32, conn: &mut Conn, overdue: bool) {
         if conn.out.blocked && overdue {
@@ -45,6 +58,10 @@ impl Core {
         {
             return self.close(slot, conn, CloseCode::NO_PONG, "no pong in time");
         }
+        let message_ends = self.message_ends(conn);
+        if conn.begun != 0 && heard && self.now >= message_ends {
+            return self.endless(slot, conn);
+        }
         let ping_at = conn.heard + ticks(self.parts.limits.ping_interval);
         let mut next = ping_at;
         if self.now >= ping_at {
@@ -59,6 +76,9 @@ impl Core {
         }
         if conn.out.blocked {
             next = next.min(conn.deadline);
+        }
+        if conn.begun != 0 && heard {
+            next = next.min(message_ends);
         }
         self.schedule(slot, conn, next);
     }
