@@ -147,6 +147,7 @@ fn what_is_wrong_and_where() {
         ),
         ("text-bytes", "2MiB", vec!["text_bytes"]),
         ("outbox-bytes", "1KiB", vec!["outbox_bytes", "4KiB"]),
+        ("header-bytes", "100B", vec!["header_bytes", "1KiB"]),
         ("max-opening", "0", vec!["max_opening", "at least 1"]),
         ("control-frames", "70000", vec!["--control-frames", "70000"]),
         ("message-timeout", "1ms", vec!["message_timeout", "100ms"]),

@@ -1,8 +1,12 @@
 //! Clients that mean harm: each is stopped by a limit, counted, and noticed by nobody else.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
 use trunkline_proto::Encoding::{Json, Proto};
 use trunkline_proto::frame::{Opcode, write_frame};
-use trunkline_tests::client::End;
+use trunkline_tests::client::{End, error_code};
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::neighbours::Neighbours;
 use trunkline_tests::wait;
@@ -85,4 +89,137 @@ fn a_message_without_end() {
         client.reply(1_001);
     }
     assert_eq!(limited(&gateway, "message_time"), 4.0);
+}
+
+#[test]
+fn too_many_commands_in_a_frame() {
+    const MOST: u32 = 50;
+    let gateway = Setup::default().flag("frame-commands", MOST).start();
+    let mut neighbours = Neighbours::of(&gateway, "commands");
+    for (round, encoding) in [Json, Proto].into_iter().enumerate() {
+        let mut client = gateway.dial().encoding(encoding).connect("mallory", "pc");
+        let pings: Vec<_> = (1..=MOST + 6)
+            .map(|i| json!({"id": 10_000 + i, "ping": {}}))
+            .collect();
+        client.post_raw(&pings);
+        for i in 1..=MOST {
+            assert!(client.reply(10_000 + i)["ping"].is_object());
+        }
+        assert_eq!(error_code(&client.stray()), 106);
+        client.ping();
+        assert_eq!(client.replies_now(), Vec::<Value>::new());
+        assert_eq!(limited(&gateway, "frame_commands"), (round + 1) as f64);
+        neighbours.chat();
+    }
+}
+
+#[test]
+fn too_many_pages_at_a_time() {
+    const MOST: u32 = 12;
+    let gateway = Setup::default()
+        .flag("shards", 1)
+        .flag("max-pages", MOST)
+        .start();
+    let mut client = gateway.dial().connect("mallory", "pc");
+    client.send("bob", "hello");
+    let pos = client.pos();
+    // One frame is read in one turn, and answers come in a later one.
+    let pages: Vec<_> = (1..=MOST + 8)
+        .map(|i| json!({"id": 10_000 + i, "sync": {"since": pos}}))
+        .collect();
+    for round in 1..=2 {
+        client.post_raw(&pages);
+        let mut refused = 0;
+        for i in 1..=MOST + 8 {
+            let reply = client.reply(10_000 + i);
+            if reply["sync"].is_null() {
+                assert_eq!(error_code(&reply), 111);
+                assert!(i > MOST, "the first ones are answered");
+                refused += 1;
+            }
+        }
+        assert_eq!(refused, 8);
+        assert_eq!(limited(&gateway, "pages"), f64::from(8 * round));
+    }
+}
+
+/// Sends until the other end has enough; all that came back.
+fn until_closed(gateway: &Gateway, first: &[u8], then: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(gateway.ws()).expect("the gateway listens");
+    stream
+        .set_read_timeout(Some(wait::LIMIT))
+        .expect("not zero");
+    stream.write_all(first).expect("the gateway reads");
+    for _ in 0..100_000 {
+        if stream.write_all(then).is_err() {
+            break;
+        }
+    }
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    answer
+}
+
+#[test]
+fn headers_without_end() {
+    let gateway = Gateway::start();
+    let mut neighbours = Neighbours::of(&gateway, "headers");
+    let line = b"GET /v1/ws HTTP/1.1\r\n";
+    let cases: [(&[u8], Vec<u8>); 4] = [
+        (line, b"X: y\r\n".to_vec()),
+        (line, vec![b'x'; 100]),
+        (b"", vec![b'x'; 100]),
+        (b"GET /", vec![b'/'; 100]),
+    ];
+    for (i, (first, then)) in cases.iter().enumerate() {
+        let answer = until_closed(&gateway, first, then);
+        // The answer may have been overtaken by the reset that what is still sent causes.
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.is_empty() || text.starts_with("HTTP/1.1 4"), "{text}");
+        wait::until("the refusal", || {
+            let rejected = gateway.metric("trunkline_rejected_handshakes_total");
+            (rejected == (i + 1) as f64).then_some(())
+        });
+        neighbours.chat();
+    }
+    // So many that fit into the bytes, and are too many all the same.
+    let many = (0..130).map(|i| format!("X{i}: y\r\n")).collect::<String>();
+    let request = [line, many.as_bytes(), b"\r\n"].concat();
+    assert!(request.len() < 8_192);
+    let before = limited(&gateway, "header_bytes");
+    let answer = trunkline_tests::http::exchange(gateway.ws(), &request);
+    assert_eq!(answer.status, 431, "{answer:?}");
+    assert_eq!(limited(&gateway, "header_bytes"), before + 1.0);
+}
+
+#[test]
+fn headers_as_long_as_configured() {
+    let gateway = Setup::default().flag("header-bytes", "2KiB").start();
+    for (bytes, status) in [(1_900, 426), (2_100, 431)] {
+        let long = "x".repeat(bytes);
+        let request = format!("GET /v1/ws HTTP/1.1\r\nX: {long}\r\n\r\n");
+        let answer = trunkline_tests::http::exchange(gateway.ws(), request.as_bytes());
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    assert_eq!(limited(&gateway, "header_bytes"), 1.0);
+}
+
+#[test]
+fn a_slow_handshake_is_counted() {
+    let gateway = Setup::default().flag("handshake-timeout", "300ms").start();
+    let mut stream = TcpStream::connect(gateway.ws()).expect("the gateway listens");
+    stream
+        .set_read_timeout(Some(wait::LIMIT))
+        .expect("not zero");
+    // A header now and then keeps nobody.
+    let mut answer = Vec::new();
+    stream
+        .write_all(b"GET /v1/ws HTTP/1.1\r\n")
+        .expect("it reads");
+    wait::until("the end", || {
+        let _ = stream.write_all(b"X: y\r\n");
+        (limited(&gateway, "handshake_time") == 1.0).then_some(())
+    });
+    let _ = stream.read_to_end(&mut answer);
+    assert_eq!(answer, b"");
 }

@@ -203,6 +203,11 @@ impl Client {
         self.wait("an error without an id", |client| client.strays.pop_front())
     }
 
+    /// Replies that have come and that nobody has asked for.
+    pub fn replies_now(&mut self) -> Vec<Value> {
+        self.replies.drain().map(|(_, reply)| reply).collect()
+    }
+
     /// Sends bytes up to so many times; whether the gateway stopped taking them.
     ///
     /// # Panics

@@ -59,6 +59,12 @@ pub struct Limits {
     pub newcomers_per_turn: usize,
     /// Sessions of a shard that wait for a reader with what they missed; beyond it 3013.
     pub recovering: usize,
+    /// Bytes of an upgrade request; beyond it HTTP 431.
+    pub header_bytes: usize,
+    /// Commands of one frame; beyond it one 106 for the rest.
+    pub frame_commands: usize,
+    /// Pages that readers look up at the same time for one connection; beyond it 111.
+    pub pages: u8,
     /// What a connection may send; beyond it 111.
     pub connection_rates: Rates,
     /// What all connections of a user may send together; beyond it 111.
@@ -114,6 +120,12 @@ impl Limits {
                 .max_recovering
                 .or(file.max_recovering)
                 .unwrap_or(1_024),
+            header_bytes: size(flags.header_bytes, file.header_bytes, 8 << 10),
+            frame_commands: flags
+                .frame_commands
+                .or(file.frame_commands)
+                .unwrap_or(1_024),
+            pages: flags.max_pages.or(file.max_pages).unwrap_or(32),
             control_frames: flags.control_frames.or(file.control_frames).unwrap_or(200),
             message_timeout: time(flags.message_timeout, file.message_timeout, 120),
             message_bytes,
@@ -173,10 +185,15 @@ impl Limits {
         if self.drain_window > self.drain_timeout / 2 {
             return Err(value("drain_window", "at most half of drain_timeout"));
         }
+        if !(1_024..=64 << 10).contains(&self.header_bytes) {
+            return Err(value("header_bytes", "from 1KiB to 64KiB"));
+        }
         for (setting, number) in [
             ("max_opening", self.opening),
             ("newcomers_per_turn", self.newcomers_per_turn),
             ("max_recovering", self.recovering),
+            ("frame_commands", self.frame_commands),
+            ("max_pages", self.pages.into()),
             ("control_frames", self.control_frames.into()),
         ] {
             if number == 0 {

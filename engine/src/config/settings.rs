@@ -67,6 +67,15 @@ pub struct Settings {
     /// Most sessions of a shard that read at the same time what they missed [default: 1024]
     #[arg(long, env = "TRUNKLINE_MAX_RECOVERING", value_name = "N")]
     pub max_recovering: Option<usize>,
+    /// Longest upgrade request [default: 8KiB]
+    #[arg(long, env = "TRUNKLINE_HEADER_BYTES", value_name = "SIZE")]
+    pub header_bytes: Option<ByteSize>,
+    /// Most commands of one frame [default: 1024]
+    #[arg(long, env = "TRUNKLINE_FRAME_COMMANDS", value_name = "N")]
+    pub frame_commands: Option<usize>,
+    /// Most pages that a connection may wait for at the same time [default: 32]
+    #[arg(long, env = "TRUNKLINE_MAX_PAGES", value_name = "N")]
+    pub max_pages: Option<u8>,
     /// Messages a connection may send per second, 0 for any number [default: 100; 0 with dev-auth]
     #[arg(long, env = "TRUNKLINE_RATE_MESSAGES", value_name = "N")]
     pub rate_messages: Option<u32>,
@@ -340,6 +349,9 @@ impl Config {
             max_opening: Some(limits.opening),
             newcomers_per_turn: Some(limits.newcomers_per_turn),
             max_recovering: Some(limits.recovering),
+            header_bytes: size(limits.header_bytes),
+            frame_commands: Some(limits.frame_commands),
+            max_pages: Some(limits.pages),
             rate_messages: Some(limits.connection_rates.messages),
             rate_bytes: size(limits.connection_rates.bytes as usize),
             rate_commands: Some(limits.connection_rates.commands),

@@ -16,14 +16,18 @@ pub(crate) enum Limit {
     Accepts,
     Newcomers,
     Recovering,
+    HeaderBytes,
     ControlFrames,
     MessageTime,
+    HandshakeTime,
+    FrameCommands,
+    Pages,
     DrainTime,
 }
 
 impl Limit {
     /// Every limit, in the order of its counter.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::ConnectionMessages,
         Self::ConnectionBytes,
         Self::ConnectionCommands,
@@ -37,8 +41,12 @@ impl Limit {
         Self::Accepts,
         Self::Newcomers,
         Self::Recovering,
+        Self::HeaderBytes,
         Self::ControlFrames,
         Self::MessageTime,
+        Self::HandshakeTime,
+        Self::FrameCommands,
+        Self::Pages,
         Self::DrainTime,
     ];
 
@@ -58,8 +66,12 @@ impl Limit {
             Self::Accepts => "accepts",
             Self::Newcomers => "newcomers",
             Self::Recovering => "recovering",
+            Self::HeaderBytes => "header_bytes",
             Self::ControlFrames => "control_frames",
             Self::MessageTime => "message_time",
+            Self::HandshakeTime => "handshake_time",
+            Self::FrameCommands => "frame_commands",
+            Self::Pages => "pages",
             Self::DrainTime => "drain_time",
         }
     }

@@ -26,16 +26,6 @@ const PATH: &str = "/v1/ws";
 /// In development mode, the path where framing alone is at work: for conformance suites.
 const ECHO: &str = "/v1/echo";
 
-/// Most commands of one frame; the others are refused with one error.
-const FRAME_COMMANDS: usize = 1_024;
-
-/// Most pages that one connection may have asked for at a time; more are refused with 111. Each
-/// answer may hold a megabyte.
-const PAGES: u8 = 32;
-
-/// Longest HTTP request head.
-const MAX_HEAD: usize = 8 << 10;
-
 impl Core {
     /// Reads a connection, or leaves that to a later turn where this one has read enough of those
     /// without a session.
@@ -126,7 +116,7 @@ impl Core {
             held.extend_from_slice(input);
             &mut held[..]
         };
-        match handshake::parse_request(input, MAX_HEAD) {
+        match handshake::parse_request(input, self.parts.limits.header_bytes) {
             Ok(None) => conn.phase = Phase::Handshake(input.to_vec()),
             Ok(Some((upgrade, size))) if self.serves(&upgrade.path) => {
                 upgrade.accept(self.frames_of(slot, conn));
@@ -160,6 +150,9 @@ impl Core {
 
     fn reject(&mut self, slot: u32, conn: &mut Conn, rejection: &Rejection) {
         self.parts.metrics.rejected_handshakes.one();
+        if rejection.status == 431 {
+            self.parts.metrics.limited(Limit::HeaderBytes);
+        }
         self.last_words(slot, conn, |out| rejection.response(out));
     }
 
@@ -222,11 +215,12 @@ impl Core {
             return self.close(slot, conn, CloseCode::UNSUPPORTED, reason);
         }
         let mut count = 0;
+        let most = self.parts.limits.frame_commands;
         let paid = !self.is_rated() || self.pay_frame(conn, payload.len());
         conn.encoding.decode_commands(payload, |command| {
             count += 1;
             // A command before this one in the frame may have closed the connection.
-            if matches!(conn.phase, Phase::Closing) || count > FRAME_COMMANDS {
+            if matches!(conn.phase, Phase::Closing) || count > most {
                 return;
             }
             self.parts.metrics.commands.one();
@@ -242,9 +236,11 @@ impl Core {
                 }
             }
         });
-        if count > FRAME_COMMANDS && !matches!(conn.phase, Phase::Closing) {
-            let text = "a frame holds at most 1,024 commands: the rest of this one was not read";
-            self.fail(slot, conn, 0, ErrorCode::LimitExceeded, text);
+        if count > most && !matches!(conn.phase, Phase::Closing) {
+            self.parts.metrics.limited(Limit::FrameCommands);
+            let text =
+                format!("a frame holds at most {most} commands: the rest of this one was not read");
+            self.fail(slot, conn, 0, ErrorCode::LimitExceeded, &text);
         }
     }
 
@@ -285,7 +281,8 @@ impl Core {
             query,
             Query::Sync { .. } | Query::History { .. } | Query::Get { .. }
         );
-        if paged && conn.pages >= PAGES {
+        if paged && conn.pages >= self.parts.limits.pages {
+            self.parts.metrics.limited(Limit::Pages);
             let text = "too many pages are asked for at a time: wait for some of them";
             return self.fail(slot, conn, id, ErrorCode::TooManyRequests, text);
         }

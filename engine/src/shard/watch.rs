@@ -13,11 +13,12 @@ impl Core {
     pub(super) fn timer(&mut self, slot: u32, conn: &mut Conn) {
         let overdue = conn.deadline != 0 && conn.deadline <= self.now;
         match &conn.phase {
-            Phase::Handshake(_) | Phase::Closing => {
-                if overdue {
-                    return self.doomed.push(slot);
-                }
+            Phase::Handshake(_) if overdue => {
+                self.parts.metrics.limited(Limit::HandshakeTime);
+                return self.doomed.push(slot);
             }
+            Phase::Closing if overdue => return self.doomed.push(slot),
+            Phase::Handshake(_) | Phase::Closing => {}
             Phase::Upgraded => {
                 if overdue {
                     return self.close(slot, conn, CloseCode::NO_CONNECT, "no connect in time");
