@@ -46,6 +46,8 @@ pub(crate) struct ShardMetrics {
     pub(crate) sessions: Counter,
     /// Connections without a session.
     pub(crate) opening: Counter,
+    /// Bytes that connections hold, of what they have not read or not finished.
+    pub(crate) held_bytes: Counter,
     pub(crate) accepted: Counter,
     /// Connections turned away because of a connection or descriptor limit.
     pub(crate) refused: Counter,

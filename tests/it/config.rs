@@ -147,6 +147,11 @@ fn what_is_wrong_and_where() {
         ),
         ("text-bytes", "2MiB", vec!["text_bytes"]),
         ("outbox-bytes", "1KiB", vec!["outbox_bytes", "4KiB"]),
+        (
+            "shard-buffer-bytes",
+            "1MiB",
+            vec!["shard_buffer_bytes", "outbox_bytes"],
+        ),
         ("header-bytes", "100B", vec!["header_bytes", "1KiB"]),
         ("max-opening", "0", vec!["max_opening", "at least 1"]),
         ("control-frames", "70000", vec!["--control-frames", "70000"]),

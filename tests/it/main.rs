@@ -24,6 +24,7 @@ mod offline;
 mod order;
 mod rate_limits;
 mod receipts;
+mod shard_buffers;
 mod slow_reader;
 mod startup;
 mod store;

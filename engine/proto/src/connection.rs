@@ -106,6 +106,12 @@ impl Connection {
         self.partial.is_none()
     }
 
+    /// Drops what is incomplete and discards whatever follows.
+    pub fn abandon(&mut self) {
+        self.done = true;
+        self.partial = None;
+    }
+
     /// Bytes held for what is incomplete.
     pub fn buffered(&self) -> usize {
         self.partial.as_ref().map_or(0, |p| {

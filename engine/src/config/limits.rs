@@ -59,6 +59,10 @@ pub struct Limits {
     pub newcomers_per_turn: usize,
     /// Sessions of a shard that wait for a reader with what they missed; beyond it 3013.
     pub recovering: usize,
+    /// Bytes that connections of a shard may hold, of what they have not read and of messages
+    /// that are not complete. Beyond half of it, live pushes to those that do not read are
+    /// replaced by a `gap`; beyond all of it those that hold most are closed, with 3008 or 3013.
+    pub shard_buffer_bytes: usize,
     /// Bytes of an upgrade request; beyond it HTTP 431.
     pub header_bytes: usize,
     /// Commands of one frame; beyond it one 106 for the rest.
@@ -120,6 +124,7 @@ impl Limits {
                 .max_recovering
                 .or(file.max_recovering)
                 .unwrap_or(1_024),
+            shard_buffer_bytes: size(flags.shard_buffer_bytes, file.shard_buffer_bytes, 256 << 20),
             header_bytes: size(flags.header_bytes, file.header_bytes, 8 << 10),
             frame_commands: flags
                 .frame_commands
@@ -184,6 +189,10 @@ impl Limits {
         }
         if self.drain_window > self.drain_timeout / 2 {
             return Err(value("drain_window", "at most half of drain_timeout"));
+        }
+        if self.shard_buffer_bytes < self.outbox_bytes + self.message_bytes {
+            let problem = "at least outbox_bytes and message_bytes together";
+            return Err(value("shard_buffer_bytes", problem));
         }
         if !(1_024..=64 << 10).contains(&self.header_bytes) {
             return Err(value("header_bytes", "from 1KiB to 64KiB"));

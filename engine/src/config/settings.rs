@@ -67,6 +67,9 @@ pub struct Settings {
     /// Most sessions of a shard that read at the same time what they missed [default: 1024]
     #[arg(long, env = "TRUNKLINE_MAX_RECOVERING", value_name = "N")]
     pub max_recovering: Option<usize>,
+    /// What connections of a shard may hold together, unread and unfinished [default: 256MiB]
+    #[arg(long, env = "TRUNKLINE_SHARD_BUFFER_BYTES", value_name = "SIZE")]
+    pub shard_buffer_bytes: Option<ByteSize>,
     /// Longest upgrade request [default: 8KiB]
     #[arg(long, env = "TRUNKLINE_HEADER_BYTES", value_name = "SIZE")]
     pub header_bytes: Option<ByteSize>,
@@ -349,6 +352,7 @@ impl Config {
             max_opening: Some(limits.opening),
             newcomers_per_turn: Some(limits.newcomers_per_turn),
             max_recovering: Some(limits.recovering),
+            shard_buffer_bytes: size(limits.shard_buffer_bytes),
             header_bytes: size(limits.header_bytes),
             frame_commands: Some(limits.frame_commands),
             max_pages: Some(limits.pages),

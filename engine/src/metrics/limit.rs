@@ -16,6 +16,8 @@ pub(crate) enum Limit {
     Accepts,
     Newcomers,
     Recovering,
+    ShardPushes,
+    ShardBuffers,
     HeaderBytes,
     ControlFrames,
     MessageTime,
@@ -27,7 +29,7 @@ pub(crate) enum Limit {
 
 impl Limit {
     /// Every limit, in the order of its counter.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::ConnectionMessages,
         Self::ConnectionBytes,
         Self::ConnectionCommands,
@@ -41,6 +43,8 @@ impl Limit {
         Self::Accepts,
         Self::Newcomers,
         Self::Recovering,
+        Self::ShardPushes,
+        Self::ShardBuffers,
         Self::HeaderBytes,
         Self::ControlFrames,
         Self::MessageTime,
@@ -66,6 +70,8 @@ impl Limit {
             Self::Accepts => "accepts",
             Self::Newcomers => "newcomers",
             Self::Recovering => "recovering",
+            Self::ShardPushes => "shard_pushes",
+            Self::ShardBuffers => "shard_buffers",
             Self::HeaderBytes => "header_bytes",
             Self::ControlFrames => "control_frames",
             Self::MessageTime => "message_time",

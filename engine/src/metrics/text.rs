@@ -101,7 +101,7 @@ impl Collector for Exporter {
 impl Exporter {
     fn shards(&self, to: &mut Families<'_, '_>) -> Written {
         type Of = fn(&ShardMetrics) -> &Counter;
-        let gauges: [(&str, &str, Of); 3] = [
+        let gauges: [(&str, &str, Of); 4] = [
             ("trunkline_connections", "Open TCP connections", |m| {
                 &m.connections
             }),
@@ -111,6 +111,11 @@ impl Exporter {
             ("trunkline_opening", "Connections without a session", |m| {
                 &m.opening
             }),
+            (
+                "trunkline_held_bytes",
+                "Bytes held for connections: not read, or not complete",
+                |m| &m.held_bytes,
+            ),
         ];
         for (name, help, of) in gauges {
             to.gauge(name, help, self.metrics.sum(of))?;

@@ -33,6 +33,8 @@ pub(crate) struct Conn {
     pub(crate) generation: u32,
     /// What it counts as where connections of an address are limited.
     pub(crate) source: Source,
+    /// Bytes it holds of the shard's, as last counted.
+    pub(crate) held: u32,
     /// Commands of which the outcome has not come back.
     pub(crate) in_flight: u32,
     /// The gateway stops: it is told so once its commands are answered, and not read any more.
@@ -84,6 +86,7 @@ impl Conn {
             stream,
             generation,
             source,
+            held: 0,
             in_flight: 0,
             leaving: false,
             begun: 0,

@@ -3,7 +3,7 @@
 //! Connections live in a table beside this, so that one of them and everything here can be in
 //! hand at the same time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::TrySendError;
@@ -50,6 +50,10 @@ pub(crate) struct Core {
     pub(crate) opening: usize,
     /// Sessions of which a reader looks up what they missed.
     pub(crate) recovering: usize,
+    /// Bytes that connections hold, as last counted.
+    pub(crate) held: usize,
+    /// Connections that hold any.
+    pub(crate) holders: BTreeSet<u32>,
     /// Connections to drop at the end of the turn, so that stale events of it touch nothing.
     pub(crate) doomed: Vec<u32>,
     pub(crate) wheel: Wheel,
@@ -77,6 +81,8 @@ impl Core {
             newcomers: 0,
             opening: 0,
             recovering: 0,
+            held: 0,
+            holders: BTreeSet::new(),
             doomed: Vec::new(),
             wheel: Wheel::new(parts.began),
             now: 0,
@@ -205,7 +211,7 @@ impl Core {
             // A burst within one turn: only what the socket does not take makes a slow reader.
             self.flush(slot, conn);
         }
-        if conn.out.len() > self.parts.limits.outbox_bytes || conn.out.gap.is_some() {
+        if conn.out.gap.is_some() || self.is_behind(conn) {
             if conn.out.gap.replace(position).is_none() {
                 self.parts.metrics.gaps.one();
             }
@@ -230,6 +236,10 @@ impl Core {
             conn.out
                 .frames(&mut self.pool)
                 .extend_from_slice(&push.frame);
+        }
+        if conn.out.blocked {
+            // Not at the end of the turn: many pushes of it may go to those that do not read.
+            self.account(slot, conn);
         }
     }
 
@@ -260,6 +270,7 @@ impl Core {
             }
             Err(_) => self.doomed.push(slot),
         }
+        self.account(slot, conn);
     }
 
     /// The socket has taken everything: what waited for that goes on.

@@ -79,6 +79,7 @@ impl Core {
             Phase::Handshake(_) => self.upgrade(slot, conn, input),
             Phase::Upgraded | Phase::Echo | Phase::Open(_) => self.frames_in(slot, conn, input),
         }
+        self.account(slot, conn);
         if conn.framing.is_idle() || matches!(conn.phase, Phase::Closing) {
             conn.begun = 0;
         } else if conn.begun == 0 {
@@ -148,7 +149,7 @@ impl Core {
         path == PATH || (path == ECHO && self.parts.limits.echo)
     }
 
-    fn reject(&mut self, slot: u32, conn: &mut Conn, rejection: &Rejection) {
+    pub(super) fn reject(&mut self, slot: u32, conn: &mut Conn, rejection: &Rejection) {
         self.parts.metrics.rejected_handshakes.one();
         if rejection.status == 431 {
             self.parts.metrics.limited(Limit::HeaderBytes);

@@ -16,6 +16,7 @@ pub(crate) mod mailbox;
 mod outbox;
 mod parts;
 mod rate;
+mod relief;
 mod source;
 pub(crate) mod timer;
 mod watch;
@@ -100,6 +101,7 @@ impl Shard {
             self.fire(now, &mut fired);
             self.drain_step(now);
             self.flush();
+            self.relieve();
             self.drop_doomed();
             if matches!(self.draining, Drain::Closing { .. }) && self.conns.is_empty() {
                 self.core.parts.mailbox.close();
@@ -203,7 +205,9 @@ impl Shard {
         for slot in std::mem::take(&mut self.core.dirty) {
             if let Some(conn) = self.conns.get_mut(slot as usize) {
                 conn.dirty = false;
-                if !conn.out.blocked {
+                if conn.out.blocked {
+                    self.core.account(slot, conn);
+                } else {
                     self.core.flush(slot, conn);
                 }
             }
@@ -216,13 +220,14 @@ impl Shard {
                 // Closing the descriptor takes it out of the epoll set; mio wants to be told.
                 let _ = self.poll.registry().deregister(&mut conn.stream);
                 self.core.end_session(slot, &conn);
-                self.core.opening -= usize::from(conn.phase.is_opening());
+                self.core.forget(slot, &conn);
                 self.give_room_back(conn.source);
             }
         }
         let metrics = &self.core.parts.metrics;
         metrics.connections.set(self.conns.len() as u64);
         metrics.opening.set(self.core.opening as u64);
+        metrics.held_bytes.set(self.core.held as u64);
     }
 
     fn fire(&mut self, now: Instant, fired: &mut Vec<(u32, Tick)>) {

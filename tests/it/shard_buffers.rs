@@ -1,0 +1,193 @@
+//! What all connections of a shard hold together is bounded: pushes are dropped first, then those
+//! who hold most are.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::http;
+use trunkline_tests::neighbours::Neighbours;
+use trunkline_tests::wait;
+
+/// Of a message; some hundreds of them fill the sockets of both ends (net.ipv4.tcp_rmem and
+/// tcp_wmem, 6 and 4 MiB).
+const BYTES: usize = 60_000;
+
+const MOST: f64 = (4 << 20) as f64;
+
+fn limited(gateway: &Gateway, limit: &str) -> f64 {
+    gateway.metric(&format!("trunkline_limited_total{{limit=\"{limit}\"}}"))
+}
+
+fn held(gateway: &Gateway) -> f64 {
+    gateway.metric("trunkline_held_bytes")
+}
+
+/// Each of them may have a mebibyte waiting, and all of them together two: from there on they get
+/// a gap, and nobody is closed.
+#[test]
+fn pushes_to_slow_readers() {
+    const STUCK: usize = 10;
+    let gateway = Setup::default().flag("shard-buffer-bytes", "4MiB").start();
+    let mut neighbours = Neighbours::of(&gateway, "together");
+    let mut stuck: Vec<_> = (0..STUCK)
+        .map(|i| gateway.dial().shard(0).connect("bob", &format!("d{i}")))
+        .collect();
+    let mut quick = gateway.dial().shard(0).connect("bob", "quick");
+    let mut alice = gateway.dial().shard(1).connect("alice", "phone");
+    let text = "x".repeat(BYTES);
+    let mut seq = 0;
+    wait::until("a gap for each of them", || {
+        seq += 1;
+        alice.send("bob", &text);
+        assert_eq!(quick.push_of("message")["seq"], seq);
+        // Half of the most, and the push behind which it was more.
+        let held = held(&gateway);
+        assert!(held <= MOST / 2.0 + 2.0 * BYTES as f64, "{held}");
+        (gateway.metric("trunkline_gaps_total") == STUCK as f64).then_some(())
+    });
+    assert_eq!(limited(&gateway, "shard_pushes"), STUCK as f64);
+    assert_eq!(limited(&gateway, "shard_buffers"), 0.0);
+    quick.ping();
+    assert_eq!(quick.waiting(), Vec::<Value>::new());
+    neighbours.chat();
+    let mut first = stuck.remove(0);
+    while !first.push()["gap"].is_object() {}
+    first.ping();
+    drop(stuck);
+    wait::until("nothing to be held", || {
+        (held(&gateway) == 0.0).then_some(())
+    });
+}
+
+/// Answers cannot be dropped: those who ask for much and do not read it are.
+#[test]
+fn replies_to_those_who_do_not_read() {
+    const CLIENTS: usize = 4;
+    let gateway = Setup::default()
+        .flag("shards", 1)
+        .flag("shard-buffer-bytes", "4MiB")
+        .start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let text = "x".repeat(BYTES);
+    let own = json!({"conversation": "u:alice:alice"});
+    // A page of it has a megabyte.
+    alice.send_all("alice", std::iter::repeat_n(text, 20));
+    let stuck: Vec<_> = (0..CLIENTS)
+        .map(|i| gateway.dial().connect("alice", &format!("d{i}")))
+        .map(|mut client| {
+            for _ in 0..30 {
+                client.post("history", &own);
+            }
+            client
+        })
+        .collect();
+    wait::until("some of them to be dropped", || {
+        (limited(&gateway, "shard_buffers") > 0.0).then_some(())
+    });
+    wait::until("what is left to fit", || {
+        (held(&gateway) <= MOST).then_some(())
+    });
+    let dropped = limited(&gateway, "shard_buffers");
+    let slow = gateway.metric("trunkline_closes_total{code=\"3008\"}");
+    assert_eq!(slow, dropped);
+    assert!(alice.done("history", &own)["messages"].is_array());
+    drop(stuck);
+    wait::until("nothing to be held", || {
+        (held(&gateway) == 0.0).then_some(())
+    });
+}
+
+/// Nor can what has arrived of a message.
+#[test]
+fn unfinished_messages() {
+    const CLIENTS: usize = 8;
+    let gateway = Setup::default()
+        .flag("shards", 1)
+        .flag("shard-buffer-bytes", "4MiB")
+        .start();
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|i| gateway.dial().connect(&format!("user{i}"), "phone"))
+        .collect();
+    let mut head = vec![b' '; 900 << 10];
+    head[0] = b'{';
+    for client in &mut clients {
+        client.write(&unfinished(&head));
+    }
+    wait::until("some to be closed", || {
+        (limited(&gateway, "shard_buffers") > 0.0).then_some(())
+    });
+    wait::until("what is left to fit", || {
+        (held(&gateway) <= MOST).then_some(())
+    });
+    let mut closed = 0;
+    for client in &mut clients {
+        // The rest of a command.
+        client.write(&masked(0x80, br#""id":1001,"ping":{}}"#));
+        if client.replies().contains_key(&1_001) {
+            continue;
+        }
+        assert_eq!(client.push_of("disconnect")["code"], 3_013);
+        closed += 1;
+    }
+    assert!((1..CLIENTS).contains(&closed), "{closed}");
+    assert_eq!(limited(&gateway, "shard_buffers"), closed as f64);
+}
+
+/// A first fragment of text.
+fn unfinished(payload: &[u8]) -> Vec<u8> {
+    masked(0x01, payload)
+}
+
+/// A frame whose first byte is given, masked with zero, so that it reads as it is.
+fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
+        len @ 0..=125 => frame.push(0x80 | len as u8),
+        len => {
+            frame.push(0xff);
+            frame.extend((len as u64).to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// Nor of an upgrade.
+#[test]
+fn unfinished_requests() {
+    const CLIENTS: usize = 12;
+    let gateway = Setup::default()
+        .flag("shards", 1)
+        .flag("message-bytes", "64KiB")
+        .flag("outbox-bytes", "64KiB")
+        .flag("header-bytes", "64KiB")
+        .flag("shard-buffer-bytes", "256KiB")
+        .start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let head = [b"GET /v1/ws HTTP/1.1\r\nX: ", &[b'x'; 40 << 10][..]].concat();
+    let mut requests: Vec<_> = (0..CLIENTS)
+        .map(|_| TcpStream::connect(gateway.ws()).expect("the gateway listens"))
+        .collect();
+    for request in &mut requests {
+        request.write_all(&head).expect("the gateway reads");
+    }
+    wait::until("some to be turned away", || {
+        (limited(&gateway, "shard_buffers") > 0.0).then_some(())
+    });
+    wait::until("what is left to fit", || {
+        (held(&gateway) <= f64::from(256 << 10)).then_some(())
+    });
+    alice.ping();
+    let mut away = 0;
+    for request in requests {
+        match http::exchange_on(request, b"\r\n\r\n").status {
+            503 => away += 1,
+            status => assert_eq!(status, 426, "no upgrade, but read to its end"),
+        }
+    }
+    assert!((1..CLIENTS).contains(&away), "{away}");
+    assert_eq!(limited(&gateway, "shard_buffers"), away as f64);
+}
