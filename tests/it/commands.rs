@@ -156,6 +156,9 @@ fn requests_that_cannot_work() {
         }
         neighbours = scene.neighbours;
     }
+    let too_long = cases.iter().filter(|(_, _, code)| *code == 106).count();
+    let counted = gateway.metric("trunkline_errors_total{error=\"limit_exceeded\"}");
+    assert_eq!(counted, 2.0 * too_long as f64);
     // Nothing that was refused is stored.
     let mut bob = gateway.dial().connect("bob", "phone");
     let page = bob.done("history", &json!({"conversation": "u:bob:mallory"}));

@@ -133,6 +133,8 @@ fn what_is_too_long() {
     for (bytes, encoding) in [(announced, Json), (huge, Proto), (pieces, Json)] {
         check(&gateway, &mut neighbours, encoding, &bytes, 1009);
     }
+    let closes = gateway.metric("trunkline_closes_total{code=\"1009\"}");
+    assert_eq!(closes, 6.0);
     // The longest that is allowed is read: spaces around a command.
     let mut client = gateway.dial().connect("mallory", "phone");
     let mut longest = br#"{"id":1001,"ping":{}}"#.to_vec();

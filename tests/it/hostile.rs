@@ -9,6 +9,7 @@ use trunkline_proto::frame::{Opcode, write_frame};
 use trunkline_tests::client::{End, error_code};
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::neighbours::Neighbours;
+use trunkline_tests::random::Random;
 use trunkline_tests::wait;
 
 fn limited(gateway: &Gateway, limit: &str) -> f64 {
@@ -92,6 +93,76 @@ fn a_message_without_end() {
 }
 
 #[test]
+fn deep_json() {
+    let gateway = Gateway::start();
+    let mut neighbours = Neighbours::of(&gateway, "deep");
+    let deep = "[".repeat(400_000);
+    let closed = deep.clone() + &"]".repeat(400_000);
+    let objects = "{\"a\":".repeat(150_000);
+    for (text, code) in [
+        (format!("{{\"id\":1001,\"ping\":{deep}"), 107),
+        (deep.clone(), 107),
+        (closed.clone(), 107),
+        (objects.clone(), 107),
+        (
+            format!("{{\"id\":1001,\"send\":{{\"user\":{closed}}}}}"),
+            107,
+        ),
+        (format!("{{\"id\":1001,\"ping\":{{\"later\":{objects}"), 107),
+    ] {
+        let mut client = gateway.dial().connect("mallory", "pc");
+        client.write_frame(Opcode::Text, text.as_bytes());
+        let error = client.error();
+        assert_eq!(error_code(&error), code, "{error}");
+        client.ping();
+        neighbours.chat();
+    }
+    // What is not looked at may be as deep as it likes, or is refused: never the end.
+    let mut client = gateway.dial().connect("mallory", "pc");
+    let ignored = format!("{{\"id\":1001,\"later\":{closed},\"ping\":{{}}}}");
+    client.write_frame(Opcode::Text, ignored.as_bytes());
+    client.reply(1_001);
+    client.ping();
+    neighbours.chat();
+    let errors = gateway.metric("trunkline_errors_total{error=\"bad_request\"}");
+    assert_eq!(errors, 6.0);
+}
+
+#[test]
+fn huge_ids_and_names() {
+    let gateway = Gateway::start();
+    let mut client = gateway.dial().connect("mallory", "pc");
+    let long = "x".repeat(500_000);
+    for text in [
+        format!("{{\"id\":{}}}", "9".repeat(500_000)),
+        "{\"id\":4294967296,\"ping\":{}}".to_owned(),
+        "{\"id\":-1,\"ping\":{}}".to_owned(),
+        "{\"id\":1e400,\"ping\":{}}".to_owned(),
+        format!("{{\"id\":1001,\"send\":{{\"user\":\"{long}\",\"text\":\"x\"}}}}"),
+        format!("{{\"id\":1001,\"ack\":{{\"conversation\":\"u:{long}:{long}\",\"read\":1}}}}"),
+        format!("{{\"id\":1001,\"history\":{{\"conversation\":\"g:{long}\"}}}}"),
+        format!(
+            "{{\"id\":1001,\"sync\":{{\"since\":\"{}\"}}}}",
+            "9".repeat(500_000)
+        ),
+    ] {
+        client.write_frame(Opcode::Text, text.as_bytes());
+        let error = client.error();
+        assert_eq!(error_code(&error), 107, "{error}");
+        assert!(error.to_string().len() < 1_000, "it is not sent back");
+    }
+    client.write_frame(
+        Opcode::Text,
+        format!("{{\"id\":1001,\"{long}\":{{}}}}").as_bytes(),
+    );
+    let error = client.error();
+    assert_eq!(error_code(&error), 104);
+    assert!(error.to_string().len() < 1_000, "it is not sent back");
+    let errors = gateway.metric("trunkline_errors_total{error=\"bad_request\"}");
+    assert_eq!(errors, 8.0);
+}
+
+#[test]
 fn too_many_commands_in_a_frame() {
     const MOST: u32 = 50;
     let gateway = Setup::default().flag("frame-commands", MOST).start();
@@ -141,6 +212,33 @@ fn too_many_pages_at_a_time() {
         assert_eq!(refused, 8);
         assert_eq!(limited(&gateway, "pages"), f64::from(8 * round));
     }
+}
+
+/// What is neither HTTP nor WebSocket, whatever it is.
+#[test]
+fn garbage() {
+    let gateway = Gateway::start();
+    let mut neighbours = Neighbours::of(&gateway, "garbage");
+    let (mut random, note) = Random::announced();
+    println!("{note}");
+    for _ in 0..40 {
+        let size = random.within(1, 2_000);
+        let bytes: Vec<u8> = (0..size).map(|_| random.number() as u8).collect();
+        let mut stream = TcpStream::connect(gateway.ws()).expect("the gateway listens");
+        stream.write_all(&bytes).expect("the gateway reads");
+        drop(stream);
+        let mut client = gateway.dial().connect("mallory", "pc");
+        // It may be closed in the middle.
+        client.write_until_refused(&bytes, 3);
+        drop(client);
+    }
+    wait::until("the connections to end", || {
+        (gateway.metric("trunkline_connections") == 2.0).then_some(())
+    });
+    // Some of it may look like the beginning of something, hardly all.
+    assert!(gateway.metric("trunkline_rejected_handshakes_total") > 20.0);
+    assert!(gateway.metric("trunkline_closes_total{code=\"1002\"}") > 20.0);
+    neighbours.chat();
 }
 
 /// Sends until the other end has enough; all that came back.

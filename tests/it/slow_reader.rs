@@ -5,6 +5,7 @@ use trunkline_proto::Encoding::{self, Json, Proto};
 use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::neighbours::Neighbours;
+use trunkline_tests::wait;
 
 /// More than the sockets of both ends hold (net.ipv4.tcp_rmem and tcp_wmem, 6 and 4 MiB).
 const MESSAGES: u64 = 400;
@@ -113,4 +114,40 @@ fn a_slow_reader_that_recovers() {
     }
     bob.ping();
     assert_eq!(bob.waiting(), Vec::<Value>::new());
+}
+
+/// Of many receivers some do not read: the others get everything, in order, and as soon as it
+/// is sent.
+#[test]
+fn who_does_not_read_delays_nobody() {
+    const RECEIVERS: usize = 16;
+    let gateway = Setup::default().flag("outbox-bytes", "64KiB").start();
+    let mut receivers: Vec<_> = (0..RECEIVERS)
+        .map(|i| {
+            let dial = gateway.dial().shard(i % 2);
+            dial.connect(&format!("user{i}"), "phone")
+        })
+        .collect();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let stuck = |i: usize| i.is_multiple_of(4) || i == 5;
+    let padding = "x".repeat(BYTES);
+    let mut seq = 0;
+    // Until each of them is behind: more than the sockets of both ends hold.
+    wait::until("gaps", || {
+        seq += 1;
+        for (i, receiver) in receivers.iter_mut().enumerate() {
+            assert_eq!(alice.send(&format!("user{i}"), &padding)["seq"], seq);
+            if !stuck(i) {
+                assert_eq!(receiver.push_of("message")["seq"], seq);
+            }
+        }
+        let behind = (0..RECEIVERS).filter(|i| stuck(*i)).count();
+        (gateway.metric("trunkline_gaps_total") == behind as f64).then_some(())
+    });
+    for (i, receiver) in receivers.iter_mut().enumerate() {
+        if !stuck(i) {
+            receiver.ping();
+            assert_eq!(receiver.waiting(), Vec::<Value>::new());
+        }
+    }
 }

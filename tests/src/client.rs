@@ -203,6 +203,18 @@ impl Client {
         self.wait("an error without an id", |client| client.strays.pop_front())
     }
 
+    /// Waits for an error, with an id or without.
+    pub fn error(&mut self) -> Value {
+        self.wait("an error", |client| {
+            let id = client
+                .replies
+                .iter()
+                .find_map(|(id, reply)| reply["error"].is_object().then_some(*id));
+            id.and_then(|id| client.replies.remove(&id))
+                .or_else(|| client.strays.pop_front())
+        })
+    }
+
     /// Replies that have come and that nobody has asked for.
     pub fn replies_now(&mut self) -> Vec<Value> {
         self.replies.drain().map(|(_, reply)| reply).collect()
