@@ -1,5 +1,6 @@
 //! Integration tests against real gateway processes, by subject.
 
+mod limits_page;
 mod load;
 
 mod architecture;

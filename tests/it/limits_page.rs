@@ -1,0 +1,164 @@
+//! engine/LIMITS.md says what is so.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use toml::{Table, Value};
+use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::http;
+use trunkline_tests::process::{Process, workspace};
+
+/// Settings that limit nothing a client does.
+const OTHERS: [&str; 15] = [
+    "listen",
+    "control",
+    "data",
+    "shards",
+    "durability",
+    "dev_auth",
+    "idempotency_window",
+    "sync_life",
+    "message_life",
+    "store_cache",
+    "segment_bytes",
+    "store_reserve",
+    "conversation_cache",
+    "log_format",
+    "log",
+];
+
+fn page() -> String {
+    std::fs::read_to_string(workspace().join("engine/LIMITS.md")).expect("a page")
+}
+
+/// The cells of each row of the tables, without their heads.
+fn rows(page: &str) -> Vec<Vec<&str>> {
+    let cells = |line| {
+        let cells = str::trim_matches(line, '|').split('|');
+        cells.map(str::trim).collect::<Vec<_>>()
+    };
+    let lines = page.lines().filter(|line| line.starts_with("| "));
+    let rows = lines.map(cells);
+    rows.filter(|row| !["setting", "what"].contains(&row[0]))
+        .collect()
+}
+
+/// The rows that begin with a setting, by its name.
+fn settings(page: &str) -> BTreeMap<&str, Vec<&str>> {
+    let mut found = BTreeMap::new();
+    for row in rows(page) {
+        let name = row[0]
+            .strip_prefix('`')
+            .and_then(|cell| cell.strip_suffix('`'));
+        let Some(name) = name else { continue };
+        assert_eq!(found.insert(name, row), None, "{name} stands there twice");
+    }
+    found
+}
+
+/// What `check-config` prints without any flag.
+fn defaults() -> Table {
+    let printed = Setup::bare().flag("dev-auth", "true").run("check-config");
+    printed.stdout.parse().expect("TOML")
+}
+
+/// What `serve --help` says behind `[default: `, by setting.
+fn documented() -> BTreeMap<String, String> {
+    let mut command = Setup::bare().command("serve");
+    let help = Process::start(command.arg("--help")).ended().stdout;
+    let mut found = BTreeMap::new();
+    for flag in help.split("\n      --").skip(1) {
+        let name = flag
+            .split([' ', '\n'])
+            .next()
+            .unwrap_or_default()
+            .replace('-', "_");
+        let default = flag
+            .split_once("[default: ")
+            .and_then(|(_, rest)| rest.split_once(']'));
+        if let Some((default, _)) = default {
+            found.insert(name, default.to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn every_setting_and_its_default() {
+    let page = page();
+    let (rows, defaults, documented) = (settings(&page), defaults(), documented());
+    for name in defaults.keys() {
+        let other = OTHERS.contains(&&**name);
+        assert_ne!(
+            rows.contains_key(&**name),
+            other,
+            "{name}: a limit stands there"
+        );
+    }
+    for (name, row) in &rows {
+        let resolved = defaults
+            .get(*name)
+            .unwrap_or_else(|| panic!("no setting {name}"));
+        let resolved = match resolved {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        assert_eq!(
+            documented.get(*name).map(String::as_str),
+            Some(row[1]),
+            "{name}"
+        );
+        // In development mode, where some limits are off.
+        let expected = match row[1].split_once("; ") {
+            Some((_, rest)) => rest.trim_end_matches(" with dev-auth"),
+            None => row[1].split(", ").next().unwrap_or_default(),
+        };
+        if !expected.starts_with("twice") {
+            assert_eq!(resolved, expected, "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_metric_and_test() {
+    let page = page();
+    let gateway = Gateway::start();
+    let metrics = http::get(gateway.control(), "/metrics").body;
+    for row in rows(&page) {
+        let [metric, tests] = row[row.len() - 2..] else {
+            panic!("{row:?}")
+        };
+        for metric in metric.split(", ").filter(|metric| !metric.is_empty()) {
+            let metric = match metric.strip_prefix("limited: ") {
+                Some(limit) => format!("trunkline_limited_total{{limit=\"{limit}\"}}"),
+                None => metric.trim_matches('`').to_owned(),
+            };
+            let exported = metrics
+                .lines()
+                .any(|line| line.starts_with(&format!("{metric} ")));
+            assert!(exported, "{metric} is not in /metrics");
+        }
+        for test in tests.split(", ").filter(|test| !test.is_empty()) {
+            let (module, name) = test
+                .trim_matches('`')
+                .split_once("::")
+                .unwrap_or_else(|| panic!("{test} is no test"));
+            let file: PathBuf = workspace().join(format!("tests/it/{module}.rs"));
+            let source = std::fs::read_to_string(&file).unwrap_or_default();
+            assert!(
+                source.contains(&format!("#[test]\nfn {name}()")),
+                "{test} is not there"
+            );
+        }
+    }
+    // Each counter of /metrics is explained.
+    for line in metrics.lines() {
+        let limit = line.strip_prefix("trunkline_limited_total{limit=\"");
+        if let Some((limit, _)) = limit.and_then(|rest| rest.split_once('"')) {
+            assert!(
+                page.contains(&format!("limited: {limit}")),
+                "{limit} is not there"
+            );
+        }
+    }
+}
