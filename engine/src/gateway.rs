@@ -69,7 +69,7 @@ impl Gateway {
         } = open_store(config)?;
         let metrics = Arc::new(Metrics::new(config.shards));
         let directory = Arc::new(Directory::new(store.head()));
-        let (to_sequencer, commands) = channel::bounded(crate::sequencer::QUEUE);
+        let (to_sequencer, commands) = crate::sequencer::queue::queue();
         let (to_readers, jobs) = channel::bounded(reader::QUEUE);
         let sequencer = Sequencer::new(
             (writer, &store),

@@ -8,11 +8,12 @@
 pub(crate) mod command;
 pub(crate) mod conversations;
 mod keys;
+pub(crate) mod queue;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError};
+use crossbeam::channel::RecvTimeoutError;
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{
     AppendError, Batch, Draft, Place, Position, ReadError, Reader, TimelineId, Writer,
@@ -26,9 +27,7 @@ use crate::shard::mailbox::{Mail, Mailbox};
 use command::{Command, CommandBatch, Committed, ConnRef, Item, Outcome, Side, What};
 use conversations::Conversations;
 use keys::Keys;
-
-/// Batches of commands that may wait for the sequencer; shards keep what does not fit.
-pub(crate) const QUEUE: usize = 1_024;
+use queue::Commands;
 
 /// A commit takes what is queued until it holds so many bytes.
 const COMMIT_BYTES: usize = 1 << 20;
@@ -100,12 +99,9 @@ impl Sequencer {
     ///
     /// # Errors
     /// The store failed, now or earlier.
-    pub(crate) fn run(
-        mut self,
-        commands: &Receiver<Box<CommandBatch>>,
-    ) -> Result<(), trunkline_storage::CommitError> {
+    pub(crate) fn run(mut self, commands: &Commands) -> Result<(), trunkline_storage::CommitError> {
         loop {
-            let first = match commands.recv_timeout(TICK) {
+            let first = match commands.next(TICK) {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Timeout) => {
                     self.tick(unix_ms());
@@ -117,7 +113,9 @@ impl Sequencer {
             self.tick(now);
             self.decide_all(&first, now);
             while !self.is_full() {
-                let Ok(next) = commands.try_recv() else { break };
+                let Some(next) = commands.waiting() else {
+                    break;
+                };
                 self.decide_all(&next, now);
             }
             self.commit();

@@ -6,7 +6,6 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::TrySendError;
 use smallvec::SmallVec;
 use trunkline_proto::error::{CloseCode, ErrorCode};
 use trunkline_proto::frame::{Opcode, write_close, write_frame};
@@ -27,6 +26,9 @@ use crate::session::{self, Frames, write_batch};
 /// Commands that a shard collects while the sequencer's queue is full; it reads no more sockets
 /// from there on.
 const PENDING_COMMANDS: usize = 8_192;
+
+/// Or so many bytes of them.
+const PENDING_BYTES: usize = 4 << 20;
 
 /// How long a closing connection may take to take its last frames and close its side.
 const CLOSING: Duration = Duration::from_secs(3);
@@ -117,15 +119,14 @@ impl Core {
             bodies: Vec::with_capacity(self.batch.bodies.len()),
         });
         let full = std::mem::replace(&mut self.batch, fresh);
-        // Without a sequencer there is nobody left to answer: the gateway is ending.
-        if let Err(TrySendError::Full(back)) = self.parts.sequencer.try_send(full) {
+        if let Err(back) = self.parts.sequencer.try_send(full) {
             self.batch = back;
         }
     }
 
     /// Whether commands wait for room in the sequencer's queue, so many that no more are read.
     pub(crate) fn is_stalled(&self) -> bool {
-        self.batch.commands.len() >= PENDING_COMMANDS
+        self.batch.commands.len() >= PENDING_COMMANDS || self.batch.bodies.len() >= PENDING_BYTES
     }
 
     /// Remembers a connection whose input was not read to its end.

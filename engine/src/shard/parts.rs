@@ -16,7 +16,7 @@ use crate::ids::{Ids, UserId};
 use crate::metrics::ShardMetrics;
 use crate::rate::{Rules, UserRates};
 use crate::reader::Job;
-use crate::sequencer::command::CommandBatch;
+use crate::sequencer::queue::ToSequencer;
 
 /// What a shard is made of, besides its event loop.
 pub(crate) struct Parts {
@@ -42,6 +42,6 @@ pub(crate) struct Parts {
     pub(crate) ids: Ids,
     pub(crate) directory: Arc<Directory>,
     pub(crate) metrics: Arc<ShardMetrics>,
-    pub(crate) sequencer: Sender<Box<CommandBatch>>,
+    pub(crate) sequencer: ToSequencer,
     pub(crate) readers: Sender<Job>,
 }
