@@ -11,14 +11,14 @@
 //! finds the bit, B is delivered live, and the shard drops it for connections live from B or
 //! later. Nothing is missed, nothing comes twice.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
-use trunkline_storage::{IdBuildHasher, Position};
+use trunkline_storage::Position;
 
 use crate::ids::UserId;
+use crate::per_user::PerUser;
 
 /// A set of shards: bit N for shard N.
 pub(crate) type ShardSet = u128;
@@ -29,7 +29,8 @@ pub const MAX_SHARDS: usize = ShardSet::BITS as usize;
 const STRIPES: usize = 64;
 
 /// Part of the users, under a lock of its own.
-type Stripe = Mutex<HashMap<UserId, ShardSet, IdBuildHasher>>;
+type Stripe = Mutex<PerUser<u8>>;
+const _: () = assert!(MAX_SHARDS <= u8::MAX as usize);
 
 pub(crate) struct Directory {
     head: AtomicU64,
@@ -53,19 +54,18 @@ impl Directory {
     /// Enters that `shard` holds connections of `user`; idempotent. The answer is the position
     /// that a connection made now is live from.
     pub(crate) fn enter(&self, user: UserId, shard: usize) -> Position {
-        *self.stripe(user).lock().entry(user).or_default() |= 1 << shard;
+        let shard = shard as u8;
+        let mut stripe = self.stripe(user).lock();
+        if !stripe.get(user).contains(&shard) {
+            stripe.add(user, shard);
+        }
+        drop(stripe);
         Position(self.head.load(Ordering::SeqCst))
     }
 
     /// Takes back [`Directory::enter`].
     pub(crate) fn leave(&self, user: UserId, shard: usize) {
-        let mut stripe = self.stripe(user).lock();
-        if let Some(shards) = stripe.get_mut(&user) {
-            *shards &= !(1 << shard);
-            if *shards == 0 {
-                stripe.remove(&user);
-            }
-        }
+        self.stripe(user).lock().remove(user, shard as u8);
     }
 
     /// Announces that records up to `position` are being published. The sequencer calls this
@@ -81,7 +81,11 @@ impl Directory {
 
     /// The shards that hold connections of `user`.
     pub(crate) fn shards(&self, user: UserId) -> ShardSet {
-        self.stripe(user).lock().get(&user).copied().unwrap_or(0)
+        let stripe = self.stripe(user).lock();
+        stripe
+            .get(user)
+            .iter()
+            .fold(0, |set, shard| set | 1 << shard)
     }
 }
 

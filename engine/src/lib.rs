@@ -21,6 +21,7 @@ mod event;
 pub mod gateway;
 mod ids;
 mod metrics;
+mod per_user;
 mod rate;
 mod reader;
 mod sequencer;

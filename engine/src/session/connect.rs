@@ -5,7 +5,7 @@ use trunkline_proto::names::is_name;
 use trunkline_proto::{CloseCode, ErrorCode};
 use trunkline_storage::Position;
 
-use super::Session;
+use super::{Names, Session};
 use crate::event::parse_pos;
 use crate::ids::Ids;
 
@@ -77,9 +77,10 @@ pub(crate) fn open(
     };
     let session = Session {
         id: ids.user(namespace, user),
-        user: (**user).into(),
-        device: device.map_or_else(|| format!("d{number:x}").into(), Into::into),
-        namespace: namespace.into(),
+        names: match device {
+            Some(device) => Names::new(user, device, namespace),
+            None => Names::new(user, &format!("d{number:x}"), namespace),
+        },
         number,
         live_from: Position::ZERO,
         catching_up: false,

@@ -4,14 +4,16 @@
 
 mod connect;
 mod frames;
+mod names;
 mod request;
 
-use compact_str::CompactString;
 use trunkline_storage::Position;
 
 use crate::ids::UserId;
 
 pub(crate) use connect::open;
+use names::Names;
+
 pub(crate) use frames::{Frames, write, write_batch};
 pub(crate) use request::{Ask, Asked, ask};
 
@@ -19,10 +21,7 @@ pub(crate) use request::{Ask, Asked, ask};
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) id: UserId,
-    pub(crate) user: CompactString,
-    pub(crate) device: CompactString,
-    /// The organisation; empty without one.
-    pub(crate) namespace: CompactString,
+    pub(crate) names: Names,
     /// Counts the sessions of a shard.
     pub(crate) number: u64,
     /// Events after this position are pushed live; those before it came from the store.

@@ -98,7 +98,7 @@ impl Ask<'_> {
         }
         self.check_content(send)?;
         let session = self.session;
-        let own = &*session.user;
+        let own = session.names.user();
         let name = Conversation::between(own, to);
         let mut id = [0; MAX_CONVERSATION_BYTES];
         let id = name.write_into(&mut id);
@@ -106,9 +106,9 @@ impl Ask<'_> {
         let media = send.media.as_ref();
         Body {
             conversation: id,
-            namespace: &session.namespace,
+            namespace: session.names.namespace(),
             user: own,
-            device: &session.device,
+            device: session.names.device(),
             key: send.key.as_deref(),
             text: send.text.as_deref(),
             mime: media.map(|m| &*m.mime),
@@ -125,14 +125,14 @@ impl Ask<'_> {
             conn: self.conn,
             id: self.id,
             user: session.id,
-            other: self.ids.user(&session.namespace, to),
-            conversation: self.ids.direct(&session.namespace, lesser, greater),
+            other: self.ids.user(session.names.namespace(), to),
+            conversation: self.ids.direct(session.names.namespace(), lesser, greater),
             body: start..batch.bodies.len(),
             what: What::Send {
                 key: send
                     .key
                     .as_deref()
-                    .map(|key| self.ids.key(&session.namespace, own, key)),
+                    .map(|key| self.ids.key(session.names.namespace(), own, key)),
             },
         });
         Ok(Asked::Queued)
@@ -193,8 +193,8 @@ impl Ask<'_> {
         let start = batch.bodies.len();
         Body {
             conversation: &ack.conversation,
-            namespace: &session.namespace,
-            user: &session.user,
+            namespace: session.names.namespace(),
+            user: session.names.user(),
             ..Body::default()
         }
         .write(&mut batch.bodies);
@@ -202,7 +202,7 @@ impl Ask<'_> {
             conn: self.conn,
             id: self.id,
             user: session.id,
-            other: self.ids.user(&session.namespace, other),
+            other: self.ids.user(session.names.namespace(), other),
             conversation: id,
             body: start..batch.bodies.len(),
             what: What::Ack {
@@ -269,8 +269,8 @@ impl Ask<'_> {
     }
 
     fn named<'n>(&self, conversation: &'n str) -> Result<Named<'n>, Failure> {
-        let namespace = &self.session.namespace;
-        let own = &*self.session.user;
+        let namespace = self.session.names.namespace();
+        let own = self.session.names.user();
         match Conversation::parse(conversation).ok_or(BAD_CONVERSATION)? {
             Conversation::Direct(lesser, greater) => {
                 let id = self.ids.direct(namespace, lesser, greater);

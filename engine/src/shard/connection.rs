@@ -26,6 +26,7 @@ pub(crate) enum Phase {
     Closing,
 }
 
+/// There may be a million: what only a few need at a time is behind a pointer.
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) stream: TcpStream,
@@ -79,6 +80,10 @@ impl Phase {
         matches!(self, Self::Handshake(_) | Self::Upgraded)
     }
 }
+
+// Debug builds of mio remember the selector of each socket.
+const _: () = assert!(cfg!(debug_assertions) || size_of::<Conn>() <= 160);
+const _: () = assert!(size_of::<Session>() <= 64);
 
 impl Conn {
     pub(crate) fn new(stream: TcpStream, generation: u32, source: Source) -> Self {

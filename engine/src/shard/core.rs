@@ -3,23 +3,22 @@
 //! Connections live in a table beside this, so that one of them and everything here can be in
 //! hand at the same time.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
 use trunkline_proto::error::{CloseCode, ErrorCode};
 use trunkline_proto::frame::{Opcode, write_close, write_frame};
 use trunkline_proto::message::{
     Disconnect, ErrorReply, Event, Gap, Push, Reply, ReplyBody, ServerMessage,
 };
-use trunkline_storage::{Batch, IdBuildHasher, Position};
+use trunkline_storage::{Batch, Position};
 
 use super::connection::{Conn, Phase};
-use super::outbox::{Outbox, Pool};
 use super::parts::Parts;
+use super::pool::Pool;
 use super::timer::{Tick, Wheel, ticks};
 use crate::event;
-use crate::ids::UserId;
+use crate::per_user::PerUser;
 use crate::sequencer::command::{CommandBatch, ConnRef};
 use crate::session::{self, Frames, write_batch};
 
@@ -36,7 +35,7 @@ const CLOSING: Duration = Duration::from_secs(3);
 pub(crate) struct Core {
     pub(crate) parts: Parts,
     /// Connections of each user, in the order they connected.
-    pub(crate) users: HashMap<UserId, SmallVec<[u32; 2]>, IdBuildHasher>,
+    pub(crate) users: PerUser<u32>,
     pub(crate) batch: Box<CommandBatch>,
     pub(crate) frames: Frames,
     pub(crate) pool: Pool,
@@ -69,7 +68,7 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
-            users: HashMap::default(),
+            users: PerUser::default(),
             batch: Box::new(CommandBatch {
                 shard: parts.index,
                 commands: Vec::new(),
@@ -212,8 +211,8 @@ impl Core {
             // A burst within one turn: only what the socket does not take makes a slow reader.
             self.flush(slot, conn);
         }
-        if conn.out.gap.is_some() || self.is_behind(conn) {
-            if conn.out.gap.replace(position).is_none() {
+        if conn.out.has_gap() || self.is_behind(conn) {
+            if conn.out.drop_up_to(position) {
                 self.parts.metrics.gaps.one();
             }
             return;
@@ -250,7 +249,7 @@ impl Core {
         let batched = conn.out.take_batch();
         if !batched.is_empty() {
             write_batch(conn.out.frames(&mut self.pool), conn.encoding, &batched);
-            Outbox::recycle(batched, &mut self.pool);
+            conn.out.recycle(batched);
         }
         let was_blocked = conn.out.blocked;
         match conn.out.flush(&mut conn.stream, &mut self.pool) {
@@ -282,7 +281,7 @@ impl Core {
             let _ = conn.stream.shutdown(std::net::Shutdown::Write);
             return;
         }
-        if let Some(pos) = conn.out.gap.take() {
+        if let Some(pos) = conn.out.end_gap() {
             let event = Event::Gap(Gap {
                 pos: event::pos(pos),
             });
@@ -374,12 +373,8 @@ impl Core {
         if let Some(sessions) = &self.parts.user_sessions {
             sessions.leave(session.id);
         }
-        if let Some(slots) = self.users.get_mut(&session.id) {
-            slots.retain(|s| *s != slot);
-            if slots.is_empty() {
-                self.users.remove(&session.id);
-                self.parts.directory.leave(session.id, self.parts.index);
-            }
+        if !self.users.remove(session.id, slot) {
+            self.parts.directory.leave(session.id, self.parts.index);
         }
     }
 }

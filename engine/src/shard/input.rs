@@ -332,7 +332,7 @@ impl Core {
                 let text = "this connection is another user's: open one of its own";
                 return self.fail(slot, conn, id, ErrorCode::PermissionDenied, text);
             }
-            if open.catching_up || conn.out.gap.is_some() {
+            if open.catching_up || conn.out.has_gap() {
                 // There is no position yet that everything before it has been pushed.
                 let text = "missed events are still on their way: try again behind them";
                 return self.fail(slot, conn, id, ErrorCode::TooManyRequests, text);
@@ -355,7 +355,7 @@ impl Core {
         }
         self.sessions += 1;
         conn.batch = request.batch;
-        self.users.entry(session.id).or_default().push(slot);
+        self.users.add(session.id, slot);
         session.live_from = self.parts.directory.enter(session.id, self.parts.index);
         session.catching_up = since.is_some();
         self.parts.metrics.sessions.one();
@@ -403,8 +403,8 @@ impl Core {
     ) -> ConnectReply<'static> {
         ConnectReply {
             session: session.name(self.parts.index).into(),
-            user: session.user.to_string().into(),
-            device: session.device.to_string().into(),
+            user: session.names.user().to_owned().into(),
+            device: session.names.device().to_owned().into(),
             pos: event::pos(pos),
             recovered,
             time: unix_ms(),
@@ -416,8 +416,8 @@ impl Core {
     fn opening(&self, session: &Session) -> Opening {
         Opening {
             session: session.name(self.parts.index),
-            user: session.user.to_string(),
-            device: session.device.to_string(),
+            user: session.names.user().to_owned(),
+            device: session.names.device().to_owned(),
             ping_ms: self.ping_ms(),
             limits: self.connect_limits(),
         }

@@ -1,6 +1,7 @@
 //! What other threads tell a shard: committed batches and readers' answers.
 
 use slab::Slab;
+use smallvec::SmallVec;
 use trunkline_proto::CloseCode;
 use trunkline_proto::message::{AckReply, ReplyBody, SendReply};
 use trunkline_storage::{Batch, Position};
@@ -90,9 +91,8 @@ impl Core {
         position: Position,
         except: Option<ConnRef>,
     ) {
-        let Some(slots) = self.users.get(&user).cloned() else {
-            return;
-        };
+        // A copy, which for most is one number: pushing borrows all of the shard.
+        let slots = SmallVec::<[u32; 8]>::from_slice(self.users.get(user));
         for slot in slots {
             let Some(conn) = conns.get_mut(slot as usize) else {
                 continue;

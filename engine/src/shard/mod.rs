@@ -15,6 +15,7 @@ mod mail;
 pub(crate) mod mailbox;
 mod outbox;
 mod parts;
+mod pool;
 mod rate;
 mod relief;
 mod source;
@@ -49,6 +50,10 @@ const MAIL: usize = 64;
 /// Bytes read from one connection per turn.
 const READ: usize = 64 << 10;
 
+/// Connections that the table has room for from the beginning, so that it need not be moved while
+/// they come. Memory that was never written to is none.
+const CONNS: usize = 32 << 10;
+
 /// How long a stalled shard sleeps before it tries the sequencer's queue again.
 const STALL: Duration = Duration::from_millis(1);
 
@@ -77,7 +82,7 @@ impl Shard {
             listener: Some(listener),
             accept_at: None,
             generation: 0,
-            conns: Slab::new(),
+            conns: Slab::with_capacity(parts.room.min(CONNS)),
             core: Core::new(parts),
             draining: Drain::No,
         })

@@ -1,77 +1,81 @@
 //! What one connection has yet to be told.
 //!
-//! A buffer is borrowed from the shard's pool with the first byte of a turn and goes back when
-//! the socket has taken it all, normally at the end of the same turn.
+//! Buffers are borrowed from the shard's pool with the first byte of a turn and go back when the
+//! socket has taken it all, normally at the end of the same turn.
 
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 
 use mio::net::TcpStream;
 use trunkline_storage::Position;
 
-/// Buffers kept for reuse, each of at most [`POOLED_BYTES`].
-const POOL: usize = 1_024;
+use super::pool::{Pool, Waiting};
 
 /// From so many sent bytes on, what is left is moved to the buffer's front once that is the
 /// lesser part: a reader that is never quite done must not make the buffer grow for ever.
 const MOVE: usize = 64 << 10;
 
-/// Larger buffers are given back to the allocator.
-const POOLED_BYTES: usize = 64 << 10;
-
-/// Empty buffers that keep their memory.
-#[derive(Debug, Default)]
-pub(crate) struct Pool(Vec<Vec<u8>>);
-
-impl Pool {
-    fn take(&mut self) -> Vec<u8> {
-        self.0.pop().unwrap_or_else(|| Vec::with_capacity(4 << 10))
-    }
-
-    fn give(&mut self, mut buffer: Vec<u8>) {
-        if self.0.len() < POOL && (1..=POOLED_BYTES).contains(&buffer.capacity()) {
-            buffer.clear();
-            self.0.push(buffer);
-        }
-    }
-}
-
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    bytes: Vec<u8>,
-    sent: usize,
-    /// Messages of a batching client, to be framed together at the end of the turn.
-    batch: Vec<u8>,
+    waiting: Option<Box<Waiting>>,
     /// The socket took less than there was: wait until it is writable.
     pub(crate) blocked: bool,
-    /// Live pushes were dropped up to here.
-    pub(crate) gap: Option<Position>,
+    /// Live pushes were dropped up to here: a record's position, which is never the first.
+    gap: Option<NonZeroU64>,
 }
 
 impl Outbox {
     /// Bytes that wait.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - self.sent + self.batch.len()
+        self.waiting.as_ref().map_or(0, |waiting| {
+            waiting.bytes.len() - waiting.sent + waiting.batch.len()
+        })
+    }
+
+    /// Notes that live pushes up to `position` are dropped; whether they were not before.
+    pub(crate) fn drop_up_to(&mut self, position: Position) -> bool {
+        std::mem::replace(&mut self.gap, NonZeroU64::new(position.0)).is_none()
+    }
+
+    /// Whether live pushes were dropped of which the client was not told.
+    pub(crate) const fn has_gap(&self) -> bool {
+        self.gap.is_some()
+    }
+
+    /// Up to where live pushes were dropped; from here on they are not.
+    pub(crate) fn end_gap(&mut self) -> Option<Position> {
+        self.gap.take().map(|position| Position(position.get()))
+    }
+
+    fn waiting(&mut self, pool: &mut Pool) -> &mut Waiting {
+        self.waiting.get_or_insert_with(|| pool.take())
     }
 
     /// Where to append frames.
     pub(crate) fn frames(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
-        if self.bytes.capacity() == 0 {
-            self.bytes = pool.take();
-        }
-        &mut self.bytes
+        &mut self.waiting(pool).bytes
     }
 
     /// Where to append messages that share a frame.
     pub(crate) fn batch(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
-        if self.batch.capacity() == 0 {
-            self.batch = pool.take();
-        }
-        &mut self.batch
+        &mut self.waiting(pool).batch
     }
 
-    /// Takes the messages that share a frame, to be framed.
+    /// Takes the messages that share a frame, to be framed; empty without any.
     pub(crate) fn take_batch(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.batch)
+        let waiting = self.waiting.as_mut();
+        match waiting.filter(|waiting| !waiting.batch.is_empty()) {
+            Some(waiting) => std::mem::take(&mut waiting.batch),
+            None => Vec::new(),
+        }
+    }
+
+    /// Gives a buffer back that [`Outbox::take_batch`] lent.
+    pub(crate) fn recycle(&mut self, mut batch: Vec<u8>) {
+        if let Some(waiting) = &mut self.waiting {
+            batch.clear();
+            waiting.batch = batch;
+        }
     }
 
     /// Gives the socket what waits; the bytes it took.
@@ -80,34 +84,32 @@ impl Outbox {
     /// The connection is gone.
     pub(crate) fn flush(&mut self, stream: &mut TcpStream, pool: &mut Pool) -> io::Result<usize> {
         let mut taken = 0;
-        while self.sent < self.bytes.len() {
-            match stream.write(&self.bytes[self.sent..]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => {
-                    self.sent += n;
-                    taken += n;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.blocked = true;
-                    if self.sent >= MOVE && self.sent > self.bytes.len() / 2 {
-                        self.bytes.drain(..self.sent);
-                        self.sent = 0;
+        if let Some(waiting) = &mut self.waiting {
+            while waiting.sent < waiting.bytes.len() {
+                match stream.write(&waiting.bytes[waiting.sent..]) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(n) => {
+                        waiting.sent += n;
+                        taken += n;
                     }
-                    return Ok(taken);
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.blocked = true;
+                        if waiting.sent >= MOVE && waiting.sent > waiting.bytes.len() / 2 {
+                            waiting.bytes.drain(..waiting.sent);
+                            waiting.sent = 0;
+                        }
+                        return Ok(taken);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
             }
         }
         self.blocked = false;
-        self.sent = 0;
-        pool.give(std::mem::take(&mut self.bytes));
+        if let Some(waiting) = self.waiting.take() {
+            pool.give(waiting);
+        }
         Ok(taken)
-    }
-
-    /// Gives a buffer back that [`Outbox::take_batch`] lent.
-    pub(crate) fn recycle(buffer: Vec<u8>, pool: &mut Pool) {
-        pool.give(buffer);
     }
 }
 
@@ -142,6 +144,7 @@ mod tests {
             }
             assert!(out.len() > LEFT / 4);
         }
-        assert!(out.bytes.len() < 3 * LEFT, "{}", out.bytes.len());
+        let kept = out.frames(&mut pool).len();
+        assert!(kept < 3 * LEFT, "{kept}");
     }
 }

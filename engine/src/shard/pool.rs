@@ -1,0 +1,114 @@
+//! Buffers that connections borrow while they have something to say.
+
+/// Buffers kept for reuse, and their bytes. Each shard may come to have so much: a gateway of a
+/// million connections has over fifty.
+const POOL: usize = 256;
+const POOL_BYTES: usize = 4 << 20;
+
+/// Larger buffers are given back to the allocator.
+const POOLED_BYTES: usize = 64 << 10;
+
+/// Room of a new buffer: a reply or two. In a storm of connections each of a turn has one; where
+/// there is more to say they grow, and are reused as large as they are.
+const FRESH_BYTES: usize = 512;
+
+/// Empty buffers that keep their memory.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    #[expect(clippy::vec_box, reason = "connections borrow and give back the boxes")]
+    free: Vec<Box<Waiting>>,
+    bytes: usize,
+}
+
+impl Pool {
+    pub(super) fn take(&mut self) -> Box<Waiting> {
+        let taken = self.free.pop();
+        if let Some(waiting) = &taken {
+            self.bytes -= waiting.room();
+        }
+        taken.unwrap_or_default()
+    }
+
+    pub(super) fn give(&mut self, mut waiting: Box<Waiting>) {
+        let room = waiting.room();
+        if self.free.len() < POOL && room <= POOLED_BYTES && self.bytes + room <= POOL_BYTES {
+            waiting.clear();
+            self.bytes += room;
+            self.free.push(waiting);
+        }
+    }
+}
+
+/// What waits for a connection, while anything does.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) bytes: Vec<u8>,
+    /// Of them, those that the socket has taken.
+    pub(super) sent: usize,
+    /// Messages of a batching client, to be framed together at the end of the turn.
+    pub(super) batch: Vec<u8>,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self {
+            bytes: Vec::with_capacity(FRESH_BYTES),
+            sent: 0,
+            batch: Vec::new(),
+        }
+    }
+}
+
+impl Waiting {
+    fn room(&self) -> usize {
+        self.bytes.capacity() + self.batch.capacity()
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.sent = 0;
+        self.batch.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_back_is_lent_again() {
+        let mut pool = Pool::default();
+        let mut waiting = pool.take();
+        waiting.bytes.extend_from_slice(&[7; 9_000]);
+        waiting.sent = 5;
+        waiting.batch.extend_from_slice(b"batch");
+        let room = waiting.room();
+        pool.give(waiting);
+        assert_eq!(pool.bytes, room);
+        let again = pool.take();
+        assert_eq!((again.room(), again.sent), (room, 0));
+        assert!(again.bytes.is_empty() && again.batch.is_empty());
+        assert_eq!((pool.bytes, pool.free.len()), (0, 0));
+    }
+
+    #[test]
+    fn it_keeps_no_more_than_it_may() {
+        let mut pool = Pool::default();
+        let give = |pool: &mut Pool, size| {
+            let mut waiting = Box::<Waiting>::default();
+            waiting.bytes.reserve_exact(size);
+            pool.give(waiting);
+        };
+        give(&mut pool, POOLED_BYTES + 1);
+        assert_eq!(pool.free.len(), 0);
+        for _ in 0..POOL + 9 {
+            give(&mut pool, POOLED_BYTES);
+        }
+        assert_eq!(pool.bytes, POOL_BYTES);
+        let mut pool = Pool::default();
+        for _ in 0..POOL + 9 {
+            give(&mut pool, FRESH_BYTES);
+        }
+        assert_eq!((pool.free.len(), pool.bytes), (POOL, POOL * FRESH_BYTES));
+    }
+}
