@@ -59,6 +59,8 @@ pub(crate) struct ShardMetrics {
     pub(crate) pushed_messages: Counter,
     pub(crate) pushed_receipts: Counter,
     pub(crate) gaps: Counter,
+    /// Pings sent.
+    pub(crate) pings: Counter,
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,
     /// Error replies, in the order of [`ErrorCode::ALL`].

@@ -2,9 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 use trunkline_proto::Encoding::{Json, Proto};
+use trunkline_proto::frame::Opcode;
 use trunkline_tests::client::{Client, End};
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::neighbours::Neighbours;
@@ -95,6 +98,63 @@ fn no_pong() {
         answering.close();
     }
     assert_eq!(closes(&gateway, 3_012), 2.0);
+}
+
+#[test]
+fn pings_are_spread_over_the_interval() {
+    const SESSIONS: usize = 300;
+    let gateway = Setup::default()
+        .flag("ping-interval", "150s")
+        .flag("pong-timeout", "1s")
+        .start();
+    let dial = gateway.dial();
+    let _silent: Vec<_> = (0..SESSIONS)
+        .map(|n| dial.connect(&format!("user{n}"), "phone"))
+        .collect();
+    // Two a second. Were they all to wait for the interval's end, none would come in time; and
+    // whoever does not answer is not given another interval for it.
+    wait::until("somebody to be found dead", || {
+        (closes(&gateway, 3_012) >= 2.0).then_some(())
+    });
+    let pings = gateway.metric("trunkline_pings_total");
+    assert!((2.0..SESSIONS as f64 / 2.0).contains(&pings), "{pings}");
+}
+
+#[test]
+fn who_answered_while_the_gateway_had_no_turn_is_alive() {
+    let gateway = Setup::default()
+        .flag("ping-interval", "300ms")
+        .flag("pong-timeout", "3s")
+        .start();
+    let mut client = gateway.dial().connect("alice", "phone");
+    client.answers_pings = false;
+    client.pinged(1);
+    gateway.process().signal(Signal::SIGSTOP);
+    client.write_frame(Opcode::Pong, b"");
+    let stopped = Instant::now();
+    wait::until("the pong timeout", || {
+        (stopped.elapsed() > Duration::from_secs(4)).then_some(())
+    });
+    client.answers_pings = true;
+    gateway.process().signal(Signal::SIGCONT);
+    client.pinged(3);
+    client.ping();
+    assert_eq!(closes(&gateway, 3_012), 0.0);
+}
+
+#[test]
+fn who_speaks_is_not_pinged() {
+    let gateway = Setup::default().flag("ping-interval", "2s").start();
+    let mut silent = gateway.dial().connect("alice", "phone");
+    let mut chatty = gateway.dial().connect("bob", "phone");
+    std::thread::scope(|scope| {
+        let others = scope.spawn(|| silent.pinged(4));
+        while !others.is_finished() {
+            chatty.ping();
+        }
+    });
+    // The first may come at any time of the first interval.
+    assert!(chatty.pings < 3, "{}", chatty.pings);
 }
 
 #[test]

@@ -120,7 +120,7 @@ impl Exporter {
         for (name, help, of) in gauges {
             to.gauge(name, help, self.metrics.sum(of))?;
         }
-        let counters: [(&str, &str, Of); 8] = [
+        let counters: [(&str, &str, Of); 9] = [
             ("trunkline_accepted", "Connections accepted", |m| {
                 &m.accepted
             }),
@@ -141,6 +141,9 @@ impl Exporter {
                 "Slow readers whose pushes were dropped",
                 |m| &m.gaps,
             ),
+            ("trunkline_pings", "Pings sent to silent clients", |m| {
+                &m.pings
+            }),
             ("trunkline_received_bytes", "Bytes read from clients", |m| {
                 &m.bytes_in
             }),

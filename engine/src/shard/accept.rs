@@ -78,7 +78,7 @@ impl Shard {
         }
         self.generation = self.generation.wrapping_add(1);
         let conn = entry.insert(Conn::new(stream, self.generation, source));
-        conn.heard = self.core.now;
+        conn.silent_since = self.core.now;
         conn.deadline = self.core.now + ticks(self.core.parts.limits.handshake_timeout);
         self.core.opening += 1;
         self.core.schedule(slot as u32, conn, conn.deadline);

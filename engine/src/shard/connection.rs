@@ -62,16 +62,16 @@ pub(crate) struct Conn {
     pub(crate) pages: u8,
     /// Is not read until it has taken what waits for it.
     pub(crate) paused: bool,
-    /// A ping of ours is not answered.
-    pub(crate) pinged: bool,
     /// Catching up goes on from here once the client has taken what waits.
     pub(crate) next_page: Option<Position>,
     /// The timer entry that counts.
     pub(crate) due: Tick,
     /// When this phase, or the current blockage of the outbox, must have ended.
     pub(crate) deadline: Tick,
-    /// When the peer was last heard of.
-    pub(crate) heard: Tick,
+    /// Since when the peer has been silent, or is taken to have been.
+    pub(crate) silent_since: Tick,
+    /// When a ping went out that is not answered; 0 without one.
+    pub(crate) pinged_at: Tick,
 }
 
 impl Phase {
@@ -107,11 +107,11 @@ impl Conn {
             ended: false,
             pages: 0,
             paused: false,
-            pinged: false,
             next_page: None,
             due: 0,
             deadline: 0,
-            heard: 0,
+            silent_since: 0,
+            pinged_at: 0,
         }
     }
 

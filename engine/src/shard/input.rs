@@ -45,7 +45,7 @@ impl Core {
     }
 
     /// Reads a connection once and handles what came.
-    fn read(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
+    pub(super) fn read(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
         if conn.leaving {
             return;
         }
@@ -71,8 +71,8 @@ impl Core {
             self.read_later(slot, conn);
         }
         self.parts.metrics.bytes_in.add(read as u64);
-        conn.heard = self.now;
-        conn.pinged = false;
+        conn.silent_since = self.now;
+        conn.pinged_at = 0;
         let input = &mut buffer[..read];
         match &mut conn.phase {
             Phase::Closing => self.discard(slot, conn, input),
@@ -375,11 +375,7 @@ impl Core {
         } else {
             0
         };
-        self.schedule(
-            slot,
-            conn,
-            self.now + ticks(self.parts.limits.ping_interval),
-        );
+        self.watch_new(slot, conn);
         if let Some((since, opening)) = opening {
             let connect = Some(Box::new(opening));
             self.query(

@@ -103,7 +103,7 @@ impl Shard {
             self.accept_again();
             self.read_again(&mut buffer);
             self.core.submit();
-            self.fire(now, &mut fired);
+            self.fire(now, &mut fired, &mut buffer);
             self.drain_step(now);
             self.flush();
             self.relieve();
@@ -235,13 +235,13 @@ impl Shard {
         metrics.held_bytes.set(self.core.held as u64);
     }
 
-    fn fire(&mut self, now: Instant, fired: &mut Vec<(u32, Tick)>) {
+    fn fire(&mut self, now: Instant, fired: &mut Vec<(u32, Tick)>, buffer: &mut [u8]) {
         self.core.wheel.advance(now, fired);
         for (slot, due) in fired.drain(..) {
             if let Some(conn) = self.conns.get_mut(slot as usize)
                 && conn.due == due
             {
-                self.core.timer(slot, conn);
+                self.core.timer(slot, conn, buffer);
             }
         }
     }
