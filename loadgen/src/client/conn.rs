@@ -1,5 +1,6 @@
 //! One connection.
 
+use compact_str::CompactString;
 use mio::net::TcpStream;
 use trunkline_proto::connection::Connection as Framing;
 
@@ -20,16 +21,6 @@ pub(super) enum State {
     Closing,
 }
 
-impl State {
-    /// Whether the session is still to be opened.
-    pub(super) fn is_opening(self) -> bool {
-        matches!(
-            self,
-            Self::Connecting | Self::Upgrading | Self::Authenticating
-        )
-    }
-}
-
 /// Fetching what live pushes left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CatchUp {
@@ -39,25 +30,37 @@ pub(super) enum CatchUp {
     Again,
 }
 
+/// One connection. A run holds up to millions: what only few need at a time is behind a pointer,
+/// and nothing idle owns a buffer.
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) stream: TcpStream,
     pub(super) framing: Framing,
     pub(super) state: State,
-    /// The Sec-WebSocket-Key of the upgrade.
-    pub(super) key: [u8; 16],
-    /// What came of the upgrade's answer so far.
-    pub(super) head: Vec<u8>,
+    /// There until the session is open.
+    pub(super) opening: Option<Box<Opening>>,
     pub(super) out: Vec<u8>,
     pub(super) dirty: bool,
     pub(super) blocked: bool,
     /// The gateway's end is closed: read until that shows.
     pub(super) ended: bool,
-    /// The position of the last push, as the gateway calls it.
-    pub(super) pos: String,
+    /// The position of the last push, as the gateway calls it; short ones need no allocation.
+    pub(super) pos: CompactString,
     /// What was missed is being fetched.
     pub(super) catching_up: Option<CatchUp>,
-    /// When the connection was begun, and when this state was.
+}
+
+// Debug builds of mio remember the selector of each socket.
+const _: () = assert!(cfg!(debug_assertions) || size_of::<Option<Conn>>() <= 88);
+
+/// What a connection needs until its session is open.
+#[derive(Debug)]
+pub(super) struct Opening {
+    /// The Sec-WebSocket-Key of the upgrade.
+    pub(super) key: [u8; 16],
+    /// What came of the upgrade's answer so far.
+    pub(super) head: Vec<u8>,
+    /// When the connection was begun, and when its present state was.
     pub(super) begun: Nanos,
     pub(super) since: Nanos,
 }

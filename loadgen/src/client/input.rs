@@ -77,20 +77,20 @@ impl Client {
     /// The answer to the upgrade, in one piece or several.
     fn answer(&mut self, now: Nanos, device: u32, input: &[u8]) {
         let encoding = self.job.encoding;
-        let Some(conn) = &mut self.conns[device as usize] else {
+        let Some(opening) = self.opening(device) else {
             return;
         };
-        conn.head.extend_from_slice(input);
-        let key = handshake::key_from(conn.key);
-        match handshake::parse_response(&conn.head, &key, encoding) {
+        opening.head.extend_from_slice(input);
+        let key = handshake::key_from(opening.key);
+        match handshake::parse_response(&opening.head, &key, encoding) {
             Ok(None) => {}
             Ok(Some(size)) => {
-                let mut head = std::mem::take(&mut conn.head);
+                let mut head = std::mem::take(&mut opening.head);
                 self.authenticate(now, device);
                 self.frames(now, device, &mut head[size..]);
             }
             Err(why) => {
-                let said = String::from_utf8_lossy(&conn.head);
+                let said = String::from_utf8_lossy(&opening.head);
                 let body = said
                     .rsplit("\r\n\r\n")
                     .next()
@@ -196,8 +196,10 @@ impl Client {
             return;
         }
         conn.state = State::Open;
-        self.latencies.record(Metric::Auth, conn.since, now);
-        self.latencies.record(Metric::Connect, conn.begun, now);
+        if let Some(opening) = conn.opening.take() {
+            self.latencies.record(Metric::Auth, opening.since, now);
+            self.latencies.record(Metric::Connect, opening.begun, now);
+        }
         self.connecting -= 1;
         self.count().sessions_opened += 1;
         self.count().sessions += 1;
@@ -209,6 +211,7 @@ impl Client {
         let Some(conn) = self.conns[device as usize].take() else {
             return;
         };
+        self.alive -= 1;
         match conn.state {
             State::Closing => {}
             State::Open => {
@@ -227,7 +230,7 @@ impl Client {
 }
 
 /// Notes that nothing comes behind what can be read now.
-fn conn_ended(conn: &mut Option<Box<Conn>>) {
+fn conn_ended(conn: &mut Option<Conn>) {
     if let Some(conn) = conn {
         conn.ended = true;
     }

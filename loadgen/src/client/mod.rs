@@ -89,9 +89,11 @@ pub(crate) struct Client {
     job: Job,
     poll: Poll,
     timer: Timer,
-    conns: Vec<Option<Box<Conn>>>,
+    conns: Vec<Option<Conn>>,
     phases: Phases,
     latencies: Latencies,
+    /// Connections there are, and those of them whose sessions are not open yet.
+    alive: usize,
     connecting: usize,
     /// Connections in the order they were begun, until the first is given up.
     begun: std::collections::VecDeque<(Nanos, u32)>,
@@ -161,6 +163,7 @@ pub(crate) fn run(job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Meas
         timer: event_loop.timer,
         conns: (0..devices).map(|_| None).collect(),
         latencies: Latencies::new(),
+        alive: 0,
         connecting: 0,
         begun: Default::default(),
         dirty: Vec::new(),
@@ -271,7 +274,8 @@ impl Client {
         while let Some(&(begun, device)) = self.begun.front() {
             let waits = self.conns[device as usize]
                 .as_ref()
-                .is_some_and(|conn| conn.begun == begun && conn.state.is_opening());
+                .and_then(|conn| conn.opening.as_ref())
+                .is_some_and(|opening| opening.begun == begun);
             if waits && now < begun + self.job.connect_timeout {
                 return;
             }

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use compact_str::CompactString;
 use mio::{Interest, Token};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use trunkline_proto::CloseCode;
@@ -11,7 +12,7 @@ use trunkline_proto::handshake;
 use trunkline_proto::message::{Ack, Command, CommandBody, Connect, Send};
 
 use super::Client;
-use super::conn::{Conn, State};
+use super::conn::{Conn, Opening, State};
 use crate::clock::Nanos;
 use crate::schedule::{Arrival, mix};
 use crate::stats::Metric;
@@ -19,11 +20,18 @@ use crate::stats::Metric;
 /// The command id of `connect`: beyond the ids of sends.
 pub(super) const CONNECT_ID: u32 = 0x00ff_ffff;
 
+/// Sessions closed per turn.
+const CLOSES: u32 = 256;
+
 impl Client {
     pub(super) fn is_open(&self, device: u32) -> bool {
         self.conns[device as usize]
             .as_ref()
             .is_some_and(|conn| conn.state == State::Open)
+    }
+
+    pub(super) fn opening(&mut self, device: u32) -> Option<&mut Opening> {
+        self.conns[device as usize].as_mut()?.opening.as_deref_mut()
     }
 
     /// Begins a device's connection.
@@ -39,22 +47,25 @@ impl Client {
                 key[..8].copy_from_slice(&high.to_be_bytes());
                 key[8..].copy_from_slice(&low.to_be_bytes());
                 self.connecting += 1;
+                self.alive += 1;
                 self.begun.push_back((now, device));
-                self.conns[device as usize] = Some(Box::new(Conn {
+                self.conns[device as usize] = Some(Conn {
                     stream,
                     framing: Framing::new(Role::Client),
                     state: State::Connecting,
-                    key,
-                    head: Vec::new(),
+                    opening: Some(Box::new(Opening {
+                        key,
+                        head: Vec::new(),
+                        begun: now,
+                        since: now,
+                    })),
                     out: Vec::new(),
                     dirty: false,
                     blocked: false,
                     ended: false,
-                    pos: String::new(),
+                    pos: CompactString::default(),
                     catching_up: None,
-                    begun: now,
-                    since: now,
-                }));
+                });
             }
             Err(why) => {
                 self.count().connect_failures += 1;
@@ -105,10 +116,13 @@ impl Client {
         let Some(conn) = &mut self.conns[device as usize] else {
             return;
         };
-        self.latencies.record(Metric::Tcp, conn.since, now);
-        conn.since = now;
+        let Some(opening) = &mut conn.opening else {
+            return;
+        };
+        self.latencies.record(Metric::Tcp, opening.since, now);
+        opening.since = now;
         conn.state = State::Upgrading;
-        let key = handshake::key_from(conn.key);
+        let key = handshake::key_from(opening.key);
         handshake::write_request(&mut conn.out, &job.host, &job.path, &key, job.encoding);
         self.mark_dirty(device);
     }
@@ -118,8 +132,11 @@ impl Client {
         let Some(conn) = &mut self.conns[device as usize] else {
             return;
         };
-        self.latencies.record(Metric::Upgrade, conn.since, now);
-        conn.since = now;
+        let Some(opening) = &mut conn.opening else {
+            return;
+        };
+        self.latencies.record(Metric::Upgrade, opening.since, now);
+        opening.since = now;
         conn.state = State::Authenticating;
         let part = &self.job.checker.part;
         let (mut user, mut name) = (String::new(), String::new());
@@ -281,9 +298,11 @@ impl Client {
         self.count().bytes_out += sent as u64;
     }
 
-    /// Ends all sessions the way RFC 6455 asks.
-    pub(super) fn close_all(&mut self) {
-        for device in 0..self.conns.len() as u32 {
+    /// Ends sessions the way RFC 6455 asks, from that of a device on; the next device where some
+    /// are left: reading must not starve.
+    pub(super) fn close_some(&mut self, from: u32) -> Option<u32> {
+        let end = (from + CLOSES).min(self.conns.len() as u32);
+        for device in from..end {
             let mask = self.next_mask();
             let Some(conn) = &mut self.conns[device as usize] else {
                 continue;
@@ -295,7 +314,9 @@ impl Client {
                 self.mark_dirty(device);
             } else {
                 self.conns[device as usize] = None;
+                self.alive -= 1;
             }
         }
+        (end < self.conns.len() as u32).then_some(end)
     }
 }

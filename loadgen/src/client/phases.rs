@@ -84,13 +84,26 @@ pub(super) enum Progress {
     Done,
 }
 
+/// How long closing may take, and how much longer for each session: the gateway answers each.
+const CLOSING: Nanos = 2 * SECOND;
+const CLOSING_EACH: Nanos = SECOND / 200;
+
 /// What comes after the executors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Executing,
-    Draining { until: Nanos, look: Nanos },
-    Reading { until: Nanos },
-    Closing { until: Nanos },
+    Draining {
+        until: Nanos,
+        look: Nanos,
+    },
+    Reading {
+        until: Nanos,
+    },
+    /// `next`: the first device whose session is still to be closed.
+    Closing {
+        next: Option<u32>,
+        until: Nanos,
+    },
 }
 
 /// Where a thread is in the run.
@@ -198,6 +211,7 @@ impl Phases {
         });
         let look = match self.stage {
             Stage::Draining { look, .. } => Some(look),
+            Stage::Closing { next: Some(_), .. } => Some(0),
             _ => None,
         };
         due.chain(look).min()
@@ -232,14 +246,16 @@ impl Client {
                     let open = open.into_iter().flatten();
                     open.for_each(|_| self.job.checker.not_read());
                     self.job.checker.finish(now);
-                    self.close_all();
                     self.phases.stage = Stage::Closing {
-                        until: now + 2 * SECOND,
+                        next: Some(0),
+                        until: now + CLOSING + self.alive as Nanos * CLOSING_EACH,
                     };
                 }
             }
-            Stage::Closing { until } => {
-                if self.conns.iter().all(Option::is_none) || now >= until {
+            Stage::Closing { next, until } => {
+                let next = next.and_then(|from| self.close_some(from));
+                self.phases.stage = Stage::Closing { next, until };
+                if self.alive == 0 || now >= until {
                     return Progress::Done;
                 }
             }
