@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::local_gateway::doctor::DoctorArgs;
 use crate::units::{Rate, Share, Span};
 
 /// Replay scenarios of a messaging service against a gateway, and believe the figures.
@@ -24,6 +25,8 @@ line; 105 aborted. 91 goes before 90, 90 before 99.";
 pub(crate) enum Verb {
     /// Run a scenario: a preset's name or a TOML file
     Run(Box<RunArgs>),
+    /// Say what this machine can carry, limit by limit, and which commands lift them
+    Doctor(DoctorArgs),
     /// List the presets with their arithmetic
     Presets,
     /// Say whether a scenario file is right, and what it stands for

@@ -1,7 +1,7 @@
 //! A gateway of this run's own: a child process with a temporary folder.
 //!
 //! The only file that knows the engine: the child is this program again, and runs the gateway's
-//! entry point.
+//! entry point. What the gateway knows of this machine's limits is had from here too.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+pub(crate) use trunkline::doctor;
 
 use crate::exit::{Failure, Outcome};
 

@@ -97,26 +97,3 @@ pub(crate) fn descriptor_limit() -> u64 {
     }
     hard
 }
-
-/// Ports that the kernel gives to outgoing connections, per source address and target.
-pub(crate) fn port_range() -> u64 {
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
-    let range = range.unwrap_or_default();
-    let mut ends = range
-        .split_whitespace()
-        .filter_map(|n| n.parse::<u64>().ok());
-    match (ends.next(), ends.next()) {
-        (Some(low), Some(high)) if high >= low => high - low + 1,
-        _ => 28_232,
-    }
-}
-
-/// Bytes of memory that could be used.
-pub(crate) fn memory_available() -> u64 {
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = info
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))
-        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    kib.map_or(u64::MAX, |kib| kib * 1024)
-}

@@ -11,7 +11,7 @@ use std::time::Duration;
 use trunkline_proto::Encoding;
 
 use super::judge::{self, Judged, Sides};
-use super::preflight::{self, Fit};
+use super::preflight::{self, Fit, Need};
 use super::resolve::{Gateway, Resolved, Target, parse_target};
 use super::say;
 use crate::check::Checker;
@@ -55,7 +55,16 @@ pub(crate) fn conduct(run: Resolved) -> Outcome<Exit> {
     let population = population(&run);
     let threads = population.usable_threads(run.threads);
     let sessions = run.sizing.sessions;
-    let fit = preflight::check(sessions, threads, run.source, assumed)?;
+    let fit = preflight::check(&Need {
+        connections: sessions,
+        threads,
+        source: run.source,
+        target: assumed,
+        gateway: match &run.gateway {
+            Gateway::Target { .. } => None,
+            Gateway::Local { shards, .. } => Some(*shards),
+        },
+    })?;
     std::fs::create_dir_all(&run.out).map_err(|why| {
         Failure::scenario(format!(
             "--out {}: cannot make the folder: {why}",

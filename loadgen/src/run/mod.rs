@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{Args, Verb};
-use crate::exit::{Exit, Outcome};
-use crate::local_gateway;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::local_gateway::{self, doctor::DoctorArgs};
 use crate::scenario::sizing::Sizing;
 use crate::scenario::{load, presets};
 
@@ -34,6 +34,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match parsed.verb {
         Verb::Run(args) => resolve::resolve(*args).and_then(conduct::conduct),
+        Verb::Doctor(args) => examine(args),
         Verb::Presets => list_presets(),
         Verb::Validate { scenario } => validate(&scenario),
     };
@@ -52,6 +53,14 @@ fn say(lines: &[String]) {
     for line in lines {
         let _ = writeln!(out, "{line}");
     }
+}
+
+/// What this machine can carry with both ends on it, as for a run without a target.
+fn examine(args: DoctorArgs) -> Outcome<Exit> {
+    let both_ends = true;
+    local_gateway::doctor::run(&DoctorArgs { both_ends, ..args })
+        .map_err(|why| Failure::aborted(format!("cannot print: {why}")))?;
+    Ok(Exit::Ok)
 }
 
 fn list_presets() -> Outcome<Exit> {

@@ -2,6 +2,7 @@
 //! or dawdle, and against the real one.
 
 mod cli;
+mod doctor;
 mod fake;
 mod fake_conduct;
 mod fake_session;
