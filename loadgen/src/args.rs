@@ -25,6 +25,8 @@ line; 105 aborted. 91 goes before 90, 90 before 99.";
 pub(crate) enum Verb {
     /// Run a scenario: a preset's name or a TOML file
     Run(Box<RunArgs>),
+    /// Open many sessions, hold them with light traffic, and measure what each takes
+    Hold(Box<HoldArgs>),
     /// Say what this machine can carry, limit by limit, and which commands lift them
     Doctor(DoctorArgs),
     /// List the presets with their arithmetic
@@ -92,6 +94,66 @@ pub(crate) struct RunArgs {
     /// Plain progress lines, also on a terminal
     #[arg(long)]
     pub(crate) no_tui: bool,
+}
+
+/// The flags of `hold`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct HoldArgs {
+    /// Sessions to open and hold, each of another user
+    #[arg(long, value_name = "N")]
+    pub(crate) connections: u64,
+    /// The gateway to drive, ws://HOST:PORT/v1/ws; without it a local one is started and stopped
+    #[arg(long, value_name = "URL")]
+    pub(crate) target: Option<String>,
+    /// The target's control port, http://HOST:PORT: its memory and counters are read there
+    #[arg(long, value_name = "URL", requires = "target")]
+    pub(crate) control: Option<String>,
+    /// Messages per second among them; otherwise 40 a day and user, as in service-500m
+    #[arg(long, value_name = "R")]
+    pub(crate) rate: Option<Rate>,
+    /// How long they are held with messages flowing
+    #[arg(
+        long = "for",
+        alias = "duration",
+        value_name = "TIME",
+        default_value = "10m"
+    )]
+    pub(crate) duration: Span,
+    /// How long to wait for messages still on their way after that
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub(crate) drain: Span,
+    /// Sessions opened per second, "20000/s"; otherwise as fast as it goes
+    #[arg(long, value_name = "R")]
+    pub(crate) ramp: Option<Rate>,
+    /// Generator threads; otherwise one per core, or as many as the descriptor limit asks for
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<u32>,
+    /// Shards of the local gateway; otherwise one per core, or as many as the limit asks for
+    #[arg(long, value_name = "N", conflicts_with = "target")]
+    pub(crate) shards: Option<u32>,
+    /// Silence after which the local gateway pings
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "5m",
+        conflicts_with = "target"
+    )]
+    pub(crate) ping: Span,
+    /// Source addresses of the connections, 127.0.0.0/8
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) source: Option<String>,
+    /// How messages are encoded on the wire
+    #[arg(long, value_enum)]
+    pub(crate) encoding: Option<EncodingArg>,
+    /// The source of everything random
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Print the results as JSON, the same as in hold.json
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Where the results go; otherwise a new folder under target/loadgen or the temporary folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 //! The crate is a program; its only entry point is [`run`]. Inside, one direction of knowledge:
 //! `args` and `scenario` say what is wanted, `run` resolves and conducts it, `schedule` says what
 //! happens when (pure), `client` does it over sockets (one thread, one epoll each), `check` judges
-//! every message (pure), `stats` and `health` measure, `report` tells people and programs.
+//! every message (pure), `stats` and `health` measure, `report` tells people and programs. `hold` is
+//! a run of its own kind, with memory measured from outside.
 
 mod args;
 mod check;
@@ -13,6 +14,7 @@ mod clock;
 mod control_port;
 mod exit;
 mod health;
+mod hold;
 mod local_gateway;
 mod population;
 mod report;

@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 pub(crate) use trunkline::doctor;
 
 use crate::exit::{Failure, Outcome};
+use crate::units::Span;
 
 /// The hidden verb under which this program is a gateway.
 const VERB: &str = "__gateway";
@@ -25,6 +26,17 @@ const VERB: &str = "__gateway";
 /// How long the gateway may take to be ready, and to stop.
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(30);
+
+/// How a local gateway is started; what is missing is the gateway's own choice.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Setup {
+    /// Event loops.
+    pub(crate) shards: Option<u32>,
+    /// When a message counts as stored.
+    pub(crate) durability: Option<String>,
+    /// Silence after which a client is pinged.
+    pub(crate) ping: Option<Span>,
+}
 
 /// A running child. Dropping it ends it and removes its folder.
 #[derive(Debug)]
@@ -60,11 +72,7 @@ impl LocalGateway {
     ///
     /// # Errors
     /// It does not start; the message has the end of its log.
-    pub(crate) fn start(
-        connections: u64,
-        shards: Option<u32>,
-        durability: Option<&str>,
-    ) -> Outcome<Self> {
+    pub(crate) fn start(connections: u64, setup: &Setup) -> Outcome<Self> {
         let fail =
             |why: std::io::Error| Failure::aborted(format!("cannot start a local gateway: {why}"));
         let folder = fresh_folder().map_err(fail)?;
@@ -81,10 +89,17 @@ impl LocalGateway {
                 "127.0.0.1:0",
             ])
             .args(["--max-connections", &(connections + 64).to_string()])
-            .args(["--durability", durability.unwrap_or("sync"), "--data"])
+            .arg("--data")
             .arg(folder.join("data"));
-        if let Some(shards) = shards {
-            command.args(["--shards", &shards.to_string()]);
+        let ping = setup
+            .ping
+            .map(|ping| format!("{}ms", ping.0.as_millis().max(1)));
+        for (flag, value) in [
+            ("--shards", setup.shards.map(|shards| shards.to_string())),
+            ("--durability", setup.durability.clone()),
+            ("--ping-interval", ping),
+        ] {
+            command.args(value.map(|value| format!("{flag}={value}")));
         }
         // The run is what its flags say, not what the user's environment adds to it.
         for (name, _) in std::env::vars_os() {

@@ -116,6 +116,7 @@ impl Client {
             };
             match event {
                 Event::Ping(payload) => {
+                    self.job.checker.counters.pings += 1;
                     write_frame(&mut conn.out, Opcode::Pong, &payload, mask);
                     self.mark_dirty(device);
                 }

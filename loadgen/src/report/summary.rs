@@ -47,7 +47,7 @@ pub(crate) fn summary(run: &Resolved, judged: &Judged) -> Value {
         "seed": run.scenario.seed,
         "target": match &run.gateway {
             Gateway::Target { url, .. } => url,
-            Gateway::Local { .. } => "local",
+            Gateway::Local(_) => "local",
         },
         "verdict": judged.exit.verdict(),
         "exit_code": judged.exit.code(),
@@ -75,6 +75,7 @@ pub(crate) fn summary(run: &Resolved, judged: &Judged) -> Value {
             "disconnects": c.disconnects,
             "command_errors": c.command_errors,
             "gaps": c.gaps,
+            "pings": c.pings,
         },
         "rates": { "offered": run.sizing.offered_rate, "achieved": achieved },
         "sending_seconds": judged.sending,

@@ -36,12 +36,52 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long a target may take to accept the first connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Which gateway a run has, for those who look at it from outside.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ends {
+    /// The process, if it is the run's own.
+    pub(crate) pid: Option<u32>,
+    /// The control port, where one is known.
+    pub(crate) control: Option<SocketAddr>,
+}
+
+/// Looks on while a run is conducted.
+pub(crate) trait Watch {
+    /// Says something about the run to people.
+    fn say(&mut self, lines: &[String]) {
+        say(lines);
+    }
+    /// The gateway stands, and nothing is connected.
+    fn begin(&mut self, _ends: Ends) {}
+    /// Every [`LOOK`] while the threads work.
+    fn look(&mut self, _now: Nanos, _board: &Board) {}
+    /// The threads have ended, and with them their connections.
+    fn end(&mut self, _aborted: bool) {}
+}
+
+/// Nobody looks.
+struct Unwatched;
+impl Watch for Unwatched {}
+
 /// Conducts a run and reports it.
 ///
 /// # Errors
 /// It could not start or go on.
-pub(crate) fn conduct(run: Resolved) -> Outcome<Exit> {
-    say(&report::header(&run));
+pub(crate) fn run(run: &Resolved) -> Outcome<Exit> {
+    let judged = conduct(run, &mut Unwatched)?;
+    let (text, summary) = (report::text(run, &judged), report::summary(run, &judged));
+    publish(run, &judged, "summary", &text, &summary)?;
+    say(&text);
+    say(&[format!("results: {}", run.out.display())]);
+    Ok(judged.exit)
+}
+
+/// Conducts a run.
+///
+/// # Errors
+/// It could not start or go on.
+pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch) -> Outcome<Judged> {
+    watch.say(&report::header(run));
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop))
@@ -50,9 +90,9 @@ pub(crate) fn conduct(run: Resolved) -> Outcome<Exit> {
     // The machine is judged before a gateway is started on it.
     let assumed = match &run.gateway {
         Gateway::Target { url, .. } => parse_target(url).map_err(Failure::scenario)?.address,
-        Gateway::Local { .. } => SocketAddr::from(([127, 0, 0, 1], 0)),
+        Gateway::Local(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
     };
-    let population = population(&run);
+    let population = population(run);
     let threads = population.usable_threads(run.threads);
     let sessions = run.sizing.sessions;
     let fit = preflight::check(&Need {
@@ -62,7 +102,7 @@ pub(crate) fn conduct(run: Resolved) -> Outcome<Exit> {
         target: assumed,
         gateway: match &run.gateway {
             Gateway::Target { .. } => None,
-            Gateway::Local { shards, .. } => Some(*shards),
+            Gateway::Local(setup) => Some(setup.shards),
         },
     })?;
     std::fs::create_dir_all(&run.out).map_err(|why| {
@@ -73,19 +113,15 @@ pub(crate) fn conduct(run: Resolved) -> Outcome<Exit> {
     })?;
     let local = match &run.gateway {
         Gateway::Target { .. } => None,
-        Gateway::Local { shards, durability } => Some(LocalGateway::start(
-            sessions,
-            *shards,
-            durability.as_deref(),
-        )?),
+        Gateway::Local(setup) => Some(LocalGateway::start(sessions, setup)?),
     };
     let (url, control) = match (&local, &run.gateway) {
         (Some(local), _) => (local.url.clone(), Some(local.control)),
         (None, Gateway::Target { url, control }) => (url.clone(), *control),
-        (None, Gateway::Local { .. }) => return Err(Failure::aborted("no gateway was started")),
+        (None, Gateway::Local(_)) => return Err(Failure::aborted("no gateway was started")),
     };
     let target = parse_target(&url).map_err(Failure::scenario)?;
-    say(&[format!(
+    watch.say(&[format!(
         "gateway: {url}{}",
         if local.is_some() {
             " (local, started for this run)"
@@ -103,9 +139,14 @@ pub(crate) fn conduct(run: Resolved) -> Outcome<Exit> {
         .map_err(Failure::aborted)?;
     let gateway_before = local.as_ref().map(|local| Process::look(local.pid()));
     let cpu_before = Cpu::look();
-    let measured = drive(&run, &population, threads, fit, &target, &stop)?;
+    watch.begin(Ends {
+        pid: local.as_ref().map(LocalGateway::pid),
+        control,
+    });
+    let measured = drive(run, &population, (threads, fit), &target, &stop, watch)?;
     let cpu = Cpu::between(cpu_before, Cpu::look());
     let aborted = stop.load(Ordering::Relaxed);
+    watch.end(aborted);
     let after = control.map(control_port::metrics).transpose();
     let sides = Sides::look(
         local.as_ref(),
@@ -115,7 +156,7 @@ pub(crate) fn conduct(run: Resolved) -> Outcome<Exit> {
     );
     let stopped = local.map_or(Ok(()), |mut local| local.stop());
 
-    let mut judged = judge::judge(&run, measured, cpu, sides, aborted);
+    let mut judged = judge::judge(run, measured, cpu, sides, aborted);
     for why in [after.map(|_| ()), stopped]
         .into_iter()
         .filter_map(Result::err)
@@ -127,7 +168,7 @@ pub(crate) fn conduct(run: Resolved) -> Outcome<Exit> {
             judged.exit
         };
     }
-    publish(&run, &judged)
+    Ok(judged)
 }
 
 /// Whether anything listens at the target: nothing else need be tried if not.
@@ -160,10 +201,10 @@ fn population(run: &Resolved) -> Population {
 fn drive(
     run: &Resolved,
     population: &Population,
-    threads: u32,
-    fit: Fit,
+    (threads, fit): (u32, Fit),
     target: &Target,
     stop: &Arc<AtomicBool>,
+    watch: &mut dyn Watch,
 ) -> Outcome<Vec<Measured>> {
     // All loops before the first thread has a descriptor table of its own: what is made later
     // would be written to in somebody else's.
@@ -201,6 +242,7 @@ fn drive(
     while !workers.iter().all(JoinHandle::is_finished) {
         std::thread::sleep(LOOK);
         live.show(clock.now(), &board.total());
+        watch.look(clock.now(), &board);
     }
     live.end();
     let mut measured = Vec::new();
@@ -303,16 +345,23 @@ fn work(
     (duration, Work::Arrivals(arrivals))
 }
 
-/// Writes the results and says them.
-fn publish(run: &Resolved, judged: &Judged) -> Outcome<Exit> {
+/// Writes the results into the run's folder: `name.json`, `name.txt`, and what goes with them.
+///
+/// # Errors
+/// The folder cannot be written to.
+pub(crate) fn publish(
+    run: &Resolved,
+    judged: &Judged,
+    name: &str,
+    text: &[String],
+    summary: &serde_json::Value,
+) -> Outcome<()> {
     let fail = |why: std::io::Error| {
         Failure::aborted(format!("cannot write to {}: {why}", run.out.display()))
     };
-    let text = report::text(run, judged);
-    let summary = serde_json::to_string_pretty(&report::summary(run, judged))
-        .map_err(|why| Failure::aborted(format!("cannot write summary.json: {why}")))?;
-    std::fs::write(run.out.join("summary.json"), summary + "\n").map_err(fail)?;
-    std::fs::write(run.out.join("summary.txt"), text.join("\n") + "\n").map_err(fail)?;
+    let file = |ending: &str| run.out.join(format!("{name}.{ending}"));
+    std::fs::write(file("json"), format!("{summary:#}\n")).map_err(fail)?;
+    std::fs::write(file("txt"), text.join("\n") + "\n").map_err(fail)?;
     if let Ok(lock) = toml::to_string(&run.scenario) {
         std::fs::write(run.out.join("scenario.lock.toml"), lock).map_err(fail)?;
     }
@@ -323,7 +372,5 @@ fn publish(run: &Resolved, judged: &Judged) -> Outcome<Exit> {
         }
         file.flush().map_err(fail)?;
     }
-    say(&text);
-    say(&[format!("results: {}", run.out.display())]);
-    Ok(judged.exit)
+    Ok(())
 }

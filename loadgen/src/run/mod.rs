@@ -1,8 +1,8 @@
 //! From a command line to an exit code.
 
-mod conduct;
+pub(crate) mod conduct;
 pub(crate) mod judge;
-mod preflight;
+pub(crate) mod preflight;
 pub(crate) mod resolve;
 
 use std::ffi::OsString;
@@ -13,6 +13,7 @@ use clap::Parser;
 
 use crate::args::{Args, Verb};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::hold;
 use crate::local_gateway::{self, doctor::DoctorArgs};
 use crate::scenario::sizing::Sizing;
 use crate::scenario::{load, presets};
@@ -33,7 +34,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let done = match parsed.verb {
-        Verb::Run(args) => resolve::resolve(*args).and_then(conduct::conduct),
+        Verb::Run(args) => resolve::resolve(*args).and_then(|run| conduct::run(&run)),
+        Verb::Hold(args) => hold::run(&args),
         Verb::Doctor(args) => examine(args),
         Verb::Presets => list_presets(),
         Verb::Validate { scenario } => validate(&scenario),
@@ -48,7 +50,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// Writes lines to standard output; whoever closed it does not want them.
-fn say(lines: &[String]) {
+pub(crate) fn say(lines: &[String]) {
     let mut out = std::io::stdout().lock();
     for line in lines {
         let _ = writeln!(out, "{line}");

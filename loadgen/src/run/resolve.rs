@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::args::{EncodingArg, RunArgs};
 use crate::control_port;
 use crate::exit::{Failure, Outcome};
+use crate::local_gateway::Setup;
 use crate::scenario::load::{self, Loaded};
 use crate::scenario::network::Network;
 use crate::scenario::sizing::Sizing;
@@ -34,10 +35,7 @@ pub(crate) enum Gateway {
         control: Option<SocketAddr>,
     },
     /// One of this run's own.
-    Local {
-        shards: Option<u32>,
-        durability: Option<String>,
-    },
+    Local(Setup),
 }
 
 /// A WebSocket URL, taken apart.
@@ -58,25 +56,12 @@ pub(crate) fn resolve(args: RunArgs) -> Outcome<Resolved> {
     loaded.validate()?;
     let scenario = loaded.scenario;
     let sizing = Sizing::of(&scenario);
-    let gateway = match &args.target {
-        Some(url) => {
-            parse_target(url).map_err(Failure::scenario)?;
-            let control = args
-                .control
-                .as_deref()
-                .map(control_port::address)
-                .transpose();
-            let control = control.map_err(Failure::scenario)?;
-            Gateway::Target {
-                url: url.clone(),
-                control,
-            }
-        }
-        None => Gateway::Local {
-            shards: args.shards,
-            durability: args.durability.clone(),
-        },
+    let setup = Setup {
+        shards: args.shards,
+        durability: args.durability.clone(),
+        ping: None,
     };
+    let gateway = gateway(args.target.as_deref(), args.control.as_deref(), setup)?;
     let source = scenario
         .client
         .source
@@ -93,6 +78,23 @@ pub(crate) fn resolve(args: RunArgs) -> Outcome<Resolved> {
         gateway,
         quiet_terminal: args.no_tui,
         scenario,
+    })
+}
+
+/// The gateway that the flags name, or one of the run's own.
+pub(crate) fn gateway(
+    target: Option<&str>,
+    control: Option<&str>,
+    setup: Setup,
+) -> Outcome<Gateway> {
+    let Some(url) = target else {
+        return Ok(Gateway::Local(setup));
+    };
+    parse_target(url).map_err(Failure::scenario)?;
+    let control = control.map(control_port::address).transpose();
+    Ok(Gateway::Target {
+        url: url.to_owned(),
+        control: control.map_err(Failure::scenario)?,
     })
 }
 
@@ -158,7 +160,7 @@ pub(crate) fn parse_target(url: &str) -> Result<Target, String> {
 }
 
 /// Where results go if nobody says: beside the build, or in the temporary folder.
-fn default_folder(name: &str) -> PathBuf {
+pub(crate) fn default_folder(name: &str) -> PathBuf {
     let seconds = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());

@@ -58,6 +58,8 @@ counters! {
     command_errors,
     /// `gap` pushes received.
     gaps,
+    /// WebSocket pings received, each answered.
+    pings,
     /// Connections begun.
     connects,
     /// Sessions opened.

@@ -88,6 +88,32 @@ fn bad_command_lines_say_what_would_be_right() {
             &["run", "SCENARIO", "--control", "http://127.0.0.1:1"],
             &["--target"],
         ),
+        (&["hold"], &["--connections"]),
+        (&["hold", "--connections", "2"], &["--connections 2", "3"]),
+        (
+            &["hold", "--connections", "500000001"],
+            &["from 3 to 500000000"],
+        ),
+        (
+            &["hold", "--connections", "9", "--for", "0s"],
+            &["--for 0s"],
+        ),
+        (
+            &["hold", "--connections", "9", "--rate", "5"],
+            &["write messages per second", "5/s"],
+        ),
+        (
+            &["hold", "--connections", "9", "--threads", "0"],
+            &["threads is 1 to 256"],
+        ),
+        (
+            &["hold", "--connections", "9", "--source", "here"],
+            &["IPv4 network"],
+        ),
+        (
+            &["hold", "--connections", "9", "--target", "http://h"],
+            &["ws://HOST:PORT/v1/ws"],
+        ),
         (&["doctor", "--connections", "many"], &["--connections"]),
         (&["validate", "nowhere.toml"], &["nowhere.toml", "smoke"]),
         (&["walk"], &["walk"]),
@@ -101,11 +127,15 @@ fn bad_command_lines_say_what_would_be_right() {
 
 #[test]
 fn more_connections_than_the_machine_carries_name_the_fix() {
-    let args = ["run", "smoke", "--connections", "400000000"];
-    let done = Loadgen::start("", &args).done();
-    // Descriptors and memory, each with its own remedy.
-    let words = ["400,000,000 connections", "ulimit -n ", "--connections "];
-    done.expect_refused(94, &words);
+    for args in [
+        &["run", "smoke", "--connections", "400000000"][..],
+        &["hold", "--connections", "400000000", "--out", "out"],
+    ] {
+        let done = Loadgen::start("", args).done();
+        // Descriptors and memory, each with its own remedy.
+        let words = ["400,000,000 connections", "ulimit -n ", "--connections "];
+        done.expect_refused(94, &words);
+    }
 }
 
 #[test]
@@ -119,6 +149,7 @@ fn what_only_informs_succeeds() {
         (&["validate", "SCENARIO"], &["right scenario", "12 users"]),
         (&["--help"], &["run", "presets", "validate", "91"]),
         (&["run", "--help"], &["--target", "--out"]),
+        (&["hold", "--help"], &["--connections", "--ramp"]),
         (&["--version"], &["loadgen"]),
     ] {
         let done = Loadgen::start(&scenario(&[]), args).done();

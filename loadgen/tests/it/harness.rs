@@ -174,9 +174,15 @@ impl Done {
     /// Checks the exit code, on the process and in the summary, and gives the summary.
     #[track_caller]
     pub(crate) fn expect(&self, code: i32, verdict: &str) -> Value {
+        self.expect_in("out/summary.json", code, verdict)
+    }
+
+    /// The same where the summary is in another file.
+    #[track_caller]
+    pub(crate) fn expect_in(&self, file: &str, code: i32, verdict: &str) -> Value {
         let said = format!("{}\n{}", self.stdout, self.stderr);
         assert_eq!(self.code, Some(code), "{said}");
-        let text = read(self.dir.path(), "out/summary.json");
+        let text = read(self.dir.path(), file);
         let summary: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {said}"));
         assert_eq!(summary["exit_code"], code, "{summary}");
         assert_eq!(summary["verdict"], verdict, "{summary}");

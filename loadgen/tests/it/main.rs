@@ -8,6 +8,7 @@ mod fake_conduct;
 mod fake_session;
 mod fake_world;
 mod harness;
+mod hold;
 mod local;
 mod pauses;
 mod troubles;

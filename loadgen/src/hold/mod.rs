@@ -1,0 +1,40 @@
+//! `loadgen hold`: how many sessions are held, and what each takes.
+//!
+//! A run like any other (the same client, schedule, checks and verdict) that is looked at from
+//! outside: memory of both ends and of the kernel before, with all sessions idle, with messages
+//! flowing, and after all have gone.
+
+mod plan;
+mod probe;
+mod report;
+mod watch;
+
+use crate::args::HoldArgs;
+use crate::exit::{Exit, Outcome};
+use crate::run::conduct::{conduct, publish};
+use crate::run::say;
+
+use watch::Watcher;
+
+/// Conducts a hold and reports it.
+///
+/// # Errors
+/// It could not start or go on.
+pub(crate) fn run(args: &HoldArgs) -> Outcome<Exit> {
+    let (run, times) = plan::resolve(args)?;
+    let mut watcher = Watcher::new(times, run.sizing.sessions, args.json);
+    let judged = conduct(&run, &mut watcher)?;
+    let seen = watcher.seen;
+    let (text, json) = (
+        report::text(&run, &judged, &seen),
+        report::json(&run, &judged, &seen),
+    );
+    publish(&run, &judged, "hold", &text, &json)?;
+    if args.json {
+        say(&[format!("{json:#}")]);
+    } else {
+        say(&text);
+        say(&[format!("results: {}", run.out.display())]);
+    }
+    Ok(judged.exit)
+}

@@ -1,0 +1,104 @@
+//! The command line of `hold` as a run.
+
+use std::time::Duration;
+
+use crate::args::{EncodingArg, HoldArgs};
+use crate::exit::{Failure, Outcome};
+use crate::health::descriptor_limit;
+use crate::local_gateway::{Setup, doctor};
+use crate::population::MIN_USERS;
+use crate::run::preflight::threads_for;
+use crate::run::resolve::{Resolved, default_folder, gateway};
+use crate::scenario::WireEncoding;
+use crate::scenario::load;
+use crate::scenario::sizing::Sizing;
+use crate::units::{Share, Span};
+
+/// The scenario that the flags fill in.
+const SCENARIO: &str = include_str!("hold.toml");
+
+/// Longest time that idle sessions are measured.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// When what is measured, from the last session's opening on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// Until both ends are quiet.
+    pub(super) settle: Duration,
+    /// For how long idle sessions are measured then.
+    pub(super) idle: Duration,
+}
+
+/// Resolves the command line.
+///
+/// # Errors
+/// Exit 104, with what to mend.
+pub(super) fn resolve(args: &HoldArgs) -> Outcome<(Resolved, Times)> {
+    let mut loaded = load::parse("hold".into(), "loadgen hold".into(), SCENARIO.to_owned())?;
+    let scenario = &mut loaded.scenario;
+    let connections = args.connections;
+    let users = scenario.population.users;
+    if !(MIN_USERS..=users).contains(&connections) {
+        return Err(Failure::scenario(format!(
+            "--connections {connections}: from {MIN_USERS} to {users}"
+        )));
+    }
+    if args.duration.0.is_zero() {
+        return Err(Failure::scenario("--for 0s: hold for some time"));
+    }
+    scenario.population.share = Share {
+        part: connections,
+        whole: users,
+    };
+    scenario.seed = args.seed.unwrap_or(scenario.seed);
+    scenario.client.source = args.source.clone();
+    if args.encoding == Some(EncodingArg::Proto) {
+        scenario.client.encoding = WireEncoding::Proto;
+    }
+    let times = Times {
+        settle: Duration::from_secs(1) + Duration::from_micros(connections * 4),
+        idle: IDLE_MAX.min(args.duration.0.max(Duration::from_secs(1))),
+    };
+    for executor in scenario.scenarios.values_mut() {
+        match &mut executor.stages {
+            Some(stages) => {
+                if let Some(ramp) = args.ramp {
+                    let seconds = connections as f64 / ramp.0;
+                    stages[0].duration = Span(Duration::from_secs_f64(seconds));
+                }
+            }
+            None => {
+                executor.duration = Some(args.duration);
+                executor.start_time = Some(Span(times.settle + times.idle));
+                executor.rate = args.rate;
+            }
+        }
+    }
+    scenario.checks.drain = args.drain;
+    let limit = descriptor_limit();
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    let threads = args.threads;
+    scenario.client.threads =
+        Some(threads.unwrap_or_else(|| threads_for(connections, limit, cores)));
+    loaded.validate()?;
+    // Where no number is enough preflight says so.
+    let needed = doctor::shards_for(connections, limit).unwrap_or(doctor::MAX_SHARDS as u64) as u32;
+    let setup = Setup {
+        shards: args.shards.or(Some(needed.max(cores))),
+        durability: None,
+        ping: Some(args.ping),
+    };
+    let scenario = loaded.scenario;
+    let source = scenario.client.source.as_deref().map(str::parse);
+    let run = Resolved {
+        out: args.out.clone().unwrap_or_else(|| default_folder("hold")),
+        name: loaded.name,
+        source: source.transpose().map_err(Failure::scenario)?,
+        threads: scenario.client.threads.unwrap_or(cores),
+        sizing: Sizing::of(&scenario),
+        gateway: gateway(args.target.as_deref(), args.control.as_deref(), setup)?,
+        quiet_terminal: args.json,
+        scenario,
+    };
+    Ok((run, times))
+}

@@ -1,0 +1,125 @@
+//! Looking at a hold from outside, each thing in its time.
+
+use std::time::{Duration, Instant};
+
+use super::plan::Times;
+use super::probe::{self, Sample};
+use crate::client::Board;
+use crate::clock::{Nanos, to_nanos};
+use crate::run::conduct::{Ends, Watch};
+use crate::run::say;
+
+/// The executors, in the order of their names.
+const CONNECT: usize = 0;
+const DAY: usize = 1;
+
+/// How long the gateway may take to notice that everybody has gone.
+const GONE: Duration = Duration::from_secs(30);
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// The gateway stands, nothing is connected.
+    pub(super) before: Option<Sample>,
+    /// From the run's start to the last session's opening.
+    pub(super) opening: Option<Nanos>,
+    /// All sessions are open and idle, for some time.
+    pub(super) idle: Option<(Sample, Sample)>,
+    /// Sessions that the gateway counts then.
+    pub(super) sessions: Option<u64>,
+    /// Pings that came meanwhile.
+    pub(super) pings: u64,
+    /// Pings that had come when messages began.
+    pings_before: u64,
+    /// Pings that came while messages flowed.
+    pub(super) busy_pings: u64,
+    /// The last messages were sent.
+    pub(super) busy: Option<Sample>,
+    /// Everybody has gone, and the gateway says so.
+    pub(super) after: Option<Sample>,
+    /// From the last message to the last session's end.
+    pub(super) closing: Option<Duration>,
+}
+
+/// Looks.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    times: Times,
+    connections: u64,
+    quiet: bool,
+    ends: Ends,
+    settled: Option<Sample>,
+    pub(super) seen: Seen,
+}
+
+impl Watcher {
+    /// Looks at a hold of so many sessions; `quiet`: says nothing of its own on standard output.
+    pub(super) fn new(times: Times, connections: u64, quiet: bool) -> Self {
+        Self {
+            times,
+            connections,
+            quiet,
+            ends: Ends::default(),
+            settled: None,
+            seen: Seen::default(),
+        }
+    }
+}
+
+impl Watch for Watcher {
+    fn say(&mut self, lines: &[String]) {
+        if !self.quiet {
+            say(lines);
+        }
+    }
+
+    fn begin(&mut self, ends: Ends) {
+        self.ends = ends;
+        self.seen.before = Some(Sample::look(ends));
+    }
+
+    fn look(&mut self, now: Nanos, board: &Board) {
+        let Some(opened) = board.ended(CONNECT) else {
+            return;
+        };
+        self.seen.opening = Some(opened);
+        let settled = opened + to_nanos(self.times.settle);
+        if self.settled.is_none() && now >= settled {
+            self.seen.sessions = probe::sessions(self.ends);
+            self.seen.pings = board.total().pings;
+            self.settled = Some(Sample::look(self.ends));
+        }
+        if let Some(first) = self.settled
+            && self.seen.idle.is_none()
+            && now >= settled + to_nanos(self.times.idle)
+        {
+            self.seen.idle = Some((first, Sample::look(self.ends)));
+            self.seen.pings_before = board.total().pings;
+            self.seen.pings = self.seen.pings_before - self.seen.pings;
+        }
+        if self.seen.busy.is_none() && board.ended(DAY).is_some() {
+            self.seen.busy = Some(Sample::look(self.ends));
+            self.seen.busy_pings = board.total().pings - self.seen.pings_before;
+        }
+    }
+
+    fn end(&mut self, aborted: bool) {
+        let Some(busy) = self.seen.busy.filter(|_| !aborted) else {
+            return;
+        };
+        self.seen.closing = Some(busy.at.elapsed());
+        let began = Instant::now();
+        let left = |sessions: u64| {
+            sessions
+                > self
+                    .seen
+                    .sessions
+                    .unwrap_or(0)
+                    .saturating_sub(self.connections)
+        };
+        while probe::sessions(self.ends).is_some_and(left) && began.elapsed() < GONE {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.seen.after = Some(Sample::look(self.ends));
+    }
+}
