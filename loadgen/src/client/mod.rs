@@ -77,7 +77,8 @@ pub(crate) struct Job {
 pub(crate) struct Measured {
     pub(crate) checker: Checker,
     pub(crate) latencies: Latencies,
-    /// Longest time the loop was away from its sockets.
+    /// Longest time the loop was away from its sockets while that could change a figure: from the
+    /// first send on until sessions are closed.
     pub(crate) stall: Nanos,
     /// When sends were scheduled: from the first executor's start to the last one's end.
     pub(crate) sending: (Nanos, Nanos),
@@ -245,7 +246,7 @@ impl Client {
                 }
             }
             let turn = self.job.clock.now() - woken;
-            if self.sending.0 != Nanos::MAX {
+            if self.sending.0 != Nanos::MAX && !self.phases.is_closing() {
                 self.stall = self.stall.max(turn).max(late);
             }
         }

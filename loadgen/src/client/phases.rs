@@ -186,6 +186,11 @@ impl Phases {
         None
     }
 
+    /// Whether all that is measured is over.
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.stage, Stage::Closing { .. })
+    }
+
     /// From when to when the executors that send do so, of those that have begun.
     pub(super) fn sending(&self) -> (Nanos, Nanos) {
         let sending = self.steps.iter().filter(|state| state.sends);
