@@ -16,17 +16,19 @@ type Place = (u64, u64);
 pub(crate) struct BlockCache {
     limit: usize,
     /// Bytes lent for what is read all the time, by [`Share`].
-    lent: [AtomicUsize; 2],
+    lent: [AtomicUsize; 3],
     kept: Mutex<Kept>,
 }
 
-/// What memory of the cache is lent for: the filters that are asked all the time.
+/// What memory of the cache is lent for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Share {
-    /// By every send with a key: half of the cache.
+    /// Filters that every send with a key asks: half of the cache.
     Keys,
-    /// By whatever loads a conversation: a quarter.
+    /// Filters that whatever loads a conversation asks: a quarter.
     Messages,
+    /// Indexes: an eighth.
+    Index,
 }
 
 #[derive(Default)]
@@ -56,6 +58,7 @@ impl BlockCache {
         let most = match share {
             Share::Keys => self.limit / 2,
             Share::Messages => self.limit / 4,
+            Share::Index => self.limit / 8,
         };
         let more = |lent: usize| lent.checked_add(bytes).filter(|&all| all <= most);
         let lent = self.lent[share as usize].fetch_update(Relaxed, Relaxed, more);

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crc32c::crc32c;
 
 use super::block::{self, Block, Key};
-use super::cache::{BlockCache, Loan, Share};
-use super::filter::{self, LINE, Line};
+use super::cache::BlockCache;
+use super::filter::{LINE, Line};
+use super::resident::Resident;
 use crate::backend::{self, Backend, BackendFile};
 use crate::error::{OpenError, ReadError};
 use crate::segment;
@@ -19,11 +19,6 @@ pub(super) const MAGIC: [u8; 8] = *b"TRKRUN\r\n";
 pub(super) const FOOTER: usize = 104;
 /// Bytes that say where a block is.
 pub(super) const PLACE: usize = 12;
-/// After how many look-ups without its filter in memory a run asks for memory again.
-const PATIENCE: u32 = 1024;
-/// Lines of a filter that are read at once.
-const FILTER_PORTION: usize = 4096;
-
 /// What a run file has, by its number in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -142,16 +137,14 @@ pub(crate) struct RunFile {
     pub(crate) id: RunId,
     pub(crate) bytes: u64,
     path: PathBuf,
-    file: Arc<dyn BackendFile>,
-    salt: u64,
-    root: Block,
-    cache: Arc<BlockCache>,
-    filter_at: u64,
-    lines: usize,
-    /// The filter, if it is asked so often that it is kept, and there was memory for it.
-    filter: OnceLock<(Vec<Line>, Loan)>,
-    /// Times that there was none to ask.
-    asked: AtomicU32,
+    pub(super) file: Arc<dyn BackendFile>,
+    pub(super) salt: u64,
+    pub(super) root: Block,
+    pub(super) cache: Arc<BlockCache>,
+    pub(super) filter_at: u64,
+    pub(super) lines: usize,
+    pub(super) filter: Resident<Vec<Line>>,
+    pub(super) index: Resident<Vec<Arc<Block>>>,
     pub(crate) entries: u64,
 }
 
@@ -202,53 +195,16 @@ impl RunFile {
             path: path.clone(),
             salt,
             root,
-            filter: OnceLock::new(),
-            asked: AtomicU32::new(0),
+            filter: Resident::default(),
+            index: Resident::default(),
             file,
             cache,
             filter_at: footer.filter_at,
             lines: footer.lines,
             entries: footer.entries,
         };
-        run.filter();
+        run.settle_in();
         Ok(run)
-    }
-
-    /// The filter, if there is memory for it. What others gave back is noticed after a while: a
-    /// run is opened when those that it was merged from still have theirs.
-    fn filter(&self) -> Option<&[Line]> {
-        if let Some((filter, _)) = self.filter.get() {
-            return Some(filter);
-        }
-        let share = match self.id.kind {
-            Kind::Keys => Share::Keys,
-            Kind::Messages => Share::Messages,
-            _ => return None,
-        };
-        if !self.asked.fetch_add(1, Relaxed).is_multiple_of(PATIENCE) {
-            return None;
-        }
-        let loan = self.cache.lend(self.lines * LINE, share)?;
-        let filter = self.read_filter()?;
-        Some(&self.filter.get_or_init(|| (filter, loan)).0)
-    }
-
-    /// Reads the filter; `None` if it is damaged: that is said when somebody needs the line.
-    fn read_filter(&self) -> Option<Vec<Line>> {
-        let seed = block::seed(self.salt, self.filter_at);
-        let mut filter = Vec::with_capacity(self.lines);
-        let mut portion = vec![0; FILTER_PORTION * LINE];
-        while filter.len() < self.lines {
-            let lines = FILTER_PORTION.min(self.lines - filter.len());
-            let bytes = &mut portion[..lines * LINE];
-            let at = self.filter_at + (filter.len() * LINE) as u64;
-            backend::read_exact_at(&*self.file, bytes, at).ok()?;
-            filter.extend(bytes.as_chunks().0.iter().copied().map(Line));
-        }
-        filter
-            .iter()
-            .all(|line| line.is_whole(seed))
-            .then_some(filter)
     }
 
     /// The run that a file of this size says it is, if it has this number; `None` if it does not
@@ -281,35 +237,6 @@ impl RunFile {
         self.entries
     }
 
-    /// Whether the run may have entries of a timeline or key.
-    pub(crate) fn may_have(&self, id: u128) -> Result<bool, ReadError> {
-        let hash = filter::hash(id);
-        let line = filter::line_of(hash, self.lines);
-        match self.filter() {
-            Some(filter) => Ok(filter[line].admits(hash)),
-            None => Ok(self.filter_line(line)?.admits(hash)),
-        }
-    }
-
-    /// Reads a line of the filter.
-    fn filter_line(&self, line: usize) -> Result<Line, ReadError> {
-        let at = self.filter_at + (line * LINE) as u64;
-        let mut line = Line([0; LINE]);
-        backend::read_exact_at(&*self.file, &mut line.0, at).map_err(|source| self.io(source))?;
-        match line.is_whole(block::seed(self.salt, self.filter_at)) {
-            true => Ok(line),
-            false => Err(self.corrupt(at)),
-        }
-    }
-
-    /// Reads what [`may_have`](Self::may_have) will, so that it is in the processor's cache by
-    /// then: asked of many runs in a row, they wait for memory together. Returns something made of
-    /// it.
-    pub(super) fn touch(&self, hash: u64) -> u8 {
-        let line = filter::line_of(hash, self.lines);
-        self.filter.get().map_or(0, |(filter, _)| filter[line].0[0])
-    }
-
     /// A cursor on the first entry that is not before `key`.
     pub(crate) fn seek(&self, key: Key) -> Result<Cursor<'_>, ReadError> {
         self.seek_with(key, true)
@@ -322,7 +249,7 @@ impl RunFile {
 
     fn seek_with(&self, key: Key, keep: bool) -> Result<Cursor<'_>, ReadError> {
         let top = self.root.lower_bound(key).min(self.root.len() - 1);
-        let index = self.block(&self.root, top, keep)?;
+        let index = self.index_block(top, keep)?;
         let middle = index.lower_bound(key).min(index.len() - 1);
         let data = self.block(&index, middle, keep)?;
         Ok(Cursor {
@@ -379,7 +306,7 @@ impl RunFile {
         }
     }
 
-    fn io(&self, source: io::Error) -> ReadError {
+    pub(super) fn io(&self, source: io::Error) -> ReadError {
         ReadError::Io {
             file: self.path.clone(),
             source,
@@ -387,7 +314,12 @@ impl RunFile {
     }
 
     /// The block that entry `i` of an index block names; kept in the cache if `keep`.
-    fn block(&self, index: &Block, i: usize, keep: bool) -> Result<Arc<Block>, ReadError> {
+    pub(super) fn block(
+        &self,
+        index: &Block,
+        i: usize,
+        keep: bool,
+    ) -> Result<Arc<Block>, ReadError> {
         let place = index.value(i);
         if place.len() != PLACE {
             return Err(self.corrupt(0));
@@ -429,7 +361,7 @@ impl Cursor<'_> {
                 self.at[1] += 1;
             } else if self.at[0] + 1 < self.run.root.len() {
                 self.at[0] += 1;
-                self.index = self.run.block(&self.run.root, self.at[0], self.keep)?;
+                self.index = self.run.index_block(self.at[0], self.keep)?;
                 self.at[1] = 0;
             } else {
                 return Ok(None);
@@ -453,7 +385,7 @@ impl Cursor<'_> {
                 self.at[1] -= 1;
             } else if self.at[0] > 0 {
                 self.at[0] -= 1;
-                self.index = self.run.block(&self.run.root, self.at[0], self.keep)?;
+                self.index = self.run.index_block(self.at[0], self.keep)?;
                 self.at[1] = self.index.len() - 1;
             } else {
                 return Ok(None);

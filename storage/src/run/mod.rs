@@ -16,6 +16,7 @@ mod file;
 mod filter;
 mod life;
 pub(crate) mod manifest;
+mod resident;
 pub(crate) mod salvage;
 mod steps;
 mod write;
