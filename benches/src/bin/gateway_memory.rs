@@ -1,5 +1,9 @@
 //! The gateway's memory while it stores very many messages: it must not grow with them.
 //!
+//! Each round goes through the same conversations in the same order, and there are more of them than
+//! the gateway keeps in memory: from the second round on nearly every message loads one from the
+//! store.
+//!
 //! `cargo run --release -p trunkline-benches --bin gateway-memory`
 
 #![allow(

@@ -1,9 +1,14 @@
 //! Disks that fail or are full.
 
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use super::spy::Spy;
+use super::threads::open_watched;
+use super::watch::Act;
 use super::*;
 use crate::backend::sim::Operation;
 use crate::{AppendError, CommitError, Health};
@@ -212,6 +217,32 @@ fn a_full_disk_refuses_appends_until_there_is_space() {
         drop(opened);
         assert_eq!(open(&disk, small()).unwrap().1, log);
     }
+}
+
+/// A quota, or somebody else who was faster: the disk had said that it has room.
+#[test]
+fn a_disk_that_is_full_only_when_it_is_used_is_no_failed_disk() {
+    let full = Arc::new(AtomicBool::new(false));
+    let guard = {
+        let full = full.clone();
+        Arc::new(move |act, name: &str| match full.load(SeqCst) {
+            true if act == Act::Create && name.starts_with("log-") => {
+                Err(io::ErrorKind::QuotaExceeded.into())
+            }
+            _ => Ok(()),
+        })
+    };
+    let disk = SimDisk::new(5);
+    let mut log = Vec::new();
+    let mut opened = open_watched(&disk, small(), guard);
+    full.store(true, SeqCst);
+    fill(&mut opened, &mut log);
+    assert_eq!(opened.reader.health(), Health::Full);
+    full.store(false, SeqCst);
+    commit(&mut opened, &mut log, 10);
+    assert_eq!(opened.reader.health(), Health::Ok);
+    drop(opened);
+    assert_eq!(open(&disk, small()).unwrap().1, log);
 }
 
 #[test]
