@@ -122,8 +122,10 @@ impl RunFile {
         }
         let fetch = || {
             let places = (0..self.root.len()).map(|i| self.root.value(i));
-            let sizes = places.map(|place| place.get(8..PLACE).map_or(0, |_| u32_at(place, 8)));
-            let loan = self.cache.lend(sizes.sum::<u32>() as usize, Share::Index)?;
+            // One of another size is damage, which reading the block says.
+            let sizes = places.filter(|place| place.len() == PLACE);
+            let bytes = sizes.map(|place| u32_at(place, 8) as usize).sum();
+            let loan = self.cache.lend(bytes, Share::Index)?;
             let blocks = (0..self.root.len()).map(|i| self.block(&self.root, i, false));
             // What is damaged is said when somebody needs it.
             Some((blocks.collect::<Result<_, _>>().ok()?, loan))
