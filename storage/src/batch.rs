@@ -14,8 +14,9 @@ pub struct Batch {
     bytes: Vec<u8>,
     pieces: Vec<Piece>,
     records: usize,
+    /// Of those in frames of their own: key and position.
     states: Vec<(TimelineId, u64)>,
-    /// A record has a state or redacts another.
+    /// A record has states or redacts another.
     effects: bool,
     first: u64,
     last: u64,
@@ -127,14 +128,15 @@ impl Batch {
     /// Appends a record's frame. The caller has checked that it fits.
     pub(crate) fn push(&mut self, draft: &Draft<'_>, segment: &Arc<Segment>, at: Place) {
         self.enter(segment, at.position);
+        let before = self.bytes.len();
         record::push_record(&mut self.bytes, draft, at);
         if self.records == 0 {
             self.first = at.position;
         }
         self.records += 1;
-        self.effects |= draft.state.is_some() || draft.redacts.is_some();
+        self.effects |= !draft.states.is_empty() || draft.redacts.is_some();
         self.last = at.position;
-        self.end = at.position + frame::frame_len(draft.record_bytes()) as u64;
+        self.end = at.position + (self.bytes.len() - before) as u64;
     }
 
     /// Appends a state's frame. The caller has checked that it fits.
@@ -146,7 +148,7 @@ impl Batch {
         self.states.push((state.key, at.position));
     }
 
-    /// The keys of the states, and their positions.
+    /// The keys of the states in frames of their own, and their positions.
     pub(crate) fn states(&self) -> &[(TimelineId, u64)] {
         &self.states
     }

@@ -9,11 +9,12 @@ use crate::backend::{Backend, Lock};
 use crate::error::{OpenError, ReadError};
 use crate::identity::{self, Identity};
 use crate::index::redactions::Redactions;
+use crate::record::{self, States};
 use crate::recovery::Entry;
 use crate::run::manifest::Manifest;
 use crate::run::{self, Kind, RunFile, Runs};
 use crate::walk::{self, Step};
-use crate::{Fault, Position, Record, Store, StoreKey, TimelineId, record};
+use crate::{Fault, Position, Record, Store, StoreKey, TimelineId};
 
 /// How much of the runs is kept in memory while references into them are followed.
 const CACHE_BYTES: usize = 8 << 20;
@@ -165,12 +166,13 @@ impl Dump {
     ) -> Result<(), OpenError> {
         let mut latest = BTreeMap::new();
         self.walk(&mut |entry| {
-            match entry {
-                Entry::State(_, state) => latest.insert(state.key.0, state.value.to_vec()),
-                Entry::Record(record) => record
-                    .state
-                    .and_then(|value| latest.insert(record.timeline.0, value.to_vec())),
+            let states = match entry {
+                Entry::State(_, state) => (Some(state), States::NONE),
+                Entry::Record(record) => (None, record.states),
             };
+            for state in states.0.into_iter().chain(states.1) {
+                latest.insert(state.key.0, state.value.to_vec());
+            }
             ControlFlow::Continue(())
         })?;
         let runs = self.runs.of(Kind::States);

@@ -122,11 +122,11 @@ impl Store {
         let manifest = Manifest::read(backend, store_id)?.unwrap_or_default();
         let mut log_states = 0;
         let walked = walk::walk(backend, store_id, &manifest, &mut |step| {
-            log_states += u64::from(match step {
-                Step::Entry(Entry::State(..)) => true,
-                Step::Entry(Entry::Record(record)) => record.state.is_some(),
-                Step::Segment(_) => false,
-            });
+            log_states += match step {
+                Step::Entry(Entry::State(..)) => 1,
+                Step::Entry(Entry::Record(record)) => record.states.len() as u64,
+                Step::Segment(_) => 0,
+            };
             ControlFlow::Continue(())
         })?;
         let mut found = Inspection {

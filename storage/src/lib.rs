@@ -14,8 +14,8 @@
 //! [`Options::key_life`] gives a life: as the caller tells the time ([`Writer::tick`]), whole files
 //! go. Sequences go on all the same.
 //!
-//! What a program derives from its records it can keep beside them: values under keys, durable in
-//! the same batch ([`Writer::set_state`], [`Reader::state`]).
+//! What a program derives from its records it can keep beside them: values under keys, durable with
+//! the record ([`Draft::states`]) or in the same batch ([`Writer::set_state`], [`Reader::state`]).
 //!
 //! The format on disk is described in FORMAT.md, next to this crate's manifest.
 //!
@@ -94,7 +94,7 @@ pub use inspect::{FileInfo, Inspection, RunInfo, SegmentInfo};
 pub use options::{Durability, Options};
 pub use page::{Order, Page};
 pub use reader::{Place, Reader};
-pub use record::{Draft, Fanout, Position, Record, Redaction};
+pub use record::{Draft, Fanout, Position, Record, Redaction, State};
 pub use recovery::{RecoveryReport, TornTail};
 pub use repair::{Mended, Repair, RepairOptions};
 pub use stats::{BUCKETS, Health, Stats};

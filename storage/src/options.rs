@@ -36,7 +36,7 @@ pub struct Options {
     /// Soft mark of the disk: no new segment is prepared unless this many bytes remain free
     /// behind it, so that expiry and merging can still work. Default: 256 MiB.
     pub reserve_bytes: u64,
-    /// Largest record (fan-out and body with 36 bytes of fields) in bytes. It must fit into a
+    /// Largest record ([`Draft::record_bytes`](crate::Draft::record_bytes)) in bytes. It must fit into a
     /// segment. Default: 16 MiB.
     pub max_record_bytes: usize,
     /// Largest batch under construction in bytes, up to 1 GiB; then

@@ -224,7 +224,7 @@ impl Reader {
                 let segment = view.segment_of(position).ok_or(ReadError::NoRecord)?;
                 let mut window = Window::default();
                 let (kind, payload) = self.read_frame(segment, position, &mut window)?;
-                state_in(kind, position, payload)
+                state_in(key, kind, position, payload)
                     .map(<[u8]>::to_vec)
                     .ok_or_else(|| self.corrupt(segment, position))?
                     .into()
@@ -416,11 +416,11 @@ fn taker(page: &mut Page, left: usize) -> impl FnMut(u64, &[u8]) -> Result<bool,
     }
 }
 
-/// The value that a frame puts under a key.
-fn state_in(kind: FrameKind, position: u64, payload: &[u8]) -> Option<&[u8]> {
+/// The value that a frame puts under `key`.
+fn state_in(key: TimelineId, kind: FrameKind, position: u64, payload: &[u8]) -> Option<&[u8]> {
     match kind {
         FrameKind::State => Some(record::decode_state(payload)?.value),
-        FrameKind::Record => record::decode_payload(position, payload)?.state,
+        FrameKind::Record => record::decode_payload(position, payload)?.states.value(key),
         FrameKind::Anchor | FrameKind::Seal | FrameKind::Hole => None,
     }
 }

@@ -25,11 +25,16 @@ pub(crate) const STATE_FIELDS: usize = ID;
 const ID: usize = 16;
 const SEQ: usize = 8;
 const LEN: usize = 4;
+/// Bytes of the number of states, and of a state before its value.
+const COUNT: usize = 2;
+const STATE_HEAD: usize = ID + LEN;
+/// The most states of a record that the format can count.
+pub(crate) const MAX_STATES: usize = u16::MAX as usize;
 /// The longest fan-out list the format can count.
 pub(crate) const MAX_FANOUT: usize = (1 << 21) - 1;
 /// Flags beside the fan-out's count: which parts follow the fields.
 const HAS_KEY: u32 = 1 << 21;
-const HAS_STATE: u32 = 1 << 22;
+const HAS_STATES: u32 = 1 << 22;
 const HAS_REDACTION: u32 = 1 << 23;
 
 /// What the writer appends: one event with its fan-out.
@@ -51,11 +56,22 @@ pub struct Draft<'a> {
     /// that makes a send the same as an earlier one. In a domain of its own, as ids of timelines
     /// are.
     pub key: Option<TimelineId>,
-    /// What is from this record on the [state](crate::Writer::set_state) under the id of its
-    /// timeline: in the same frame, so that there is never the one without the other.
-    pub state: Option<&'a [u8]>,
+    /// The [states](crate::Writer::set_state) from this record on: in the same frame, so that there
+    /// is never the one without the other. Up to 65,535; each key at most once, or else the last of
+    /// its values counts.
+    pub states: &'a [State<'a>],
     /// What this record does to an earlier one of its timeline.
     pub redacts: Option<Redaction<'a>>,
+}
+
+/// A value under a key: what a program derives from its records and would not replay them for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State<'a> {
+    /// What the value is found by ([`Reader::state`](crate::Reader::state)); made as the ids of
+    /// timelines are, and it may be one.
+    pub key: TimelineId,
+    /// The value from now on; an empty one removes the key.
+    pub value: &'a [u8],
 }
 
 /// The replacement of a record's body: reads return the new one as soon as the redaction is
@@ -76,8 +92,13 @@ impl Draft<'_> {
         if self.key.is_some() {
             bytes += ID;
         }
-        if let Some(state) = self.state {
-            bytes += LEN + state.len();
+        if !self.states.is_empty() {
+            bytes += COUNT;
+        }
+        let mut rest = self.states;
+        while let [state, more @ ..] = rest {
+            bytes += STATE_HEAD + state.value.len();
+            rest = more;
         }
         if let Some(redaction) = self.redacts {
             bytes += SEQ + LEN + redaction.body.len();
@@ -106,7 +127,7 @@ pub struct Record<'a> {
     /// As in the [`Draft`].
     pub key: Option<TimelineId>,
     /// Only as long as the record is in the log.
-    pub(crate) state: Option<&'a [u8]>,
+    pub(crate) states: States<'a>,
     /// Only as long as the record is in the log.
     pub(crate) redacts: Option<Redaction<'a>>,
 }
@@ -148,11 +169,62 @@ impl fmt::Debug for Fanout<'_> {
     }
 }
 
-/// A value under a key, as in a frame or a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct State<'a> {
-    pub(crate) key: TimelineId,
-    pub(crate) value: &'a [u8],
+/// The states of a record: an iterator that decodes as it goes. Copy it to go twice.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct States<'a> {
+    /// As many states as are left, whole.
+    bytes: &'a [u8],
+    left: u16,
+}
+
+impl<'a> States<'a> {
+    pub(crate) const NONE: States<'static> = States {
+        bytes: &[],
+        left: 0,
+    };
+
+    /// Takes the states from the beginning of `rest`. None that is cut off, and no empty part,
+    /// which nobody writes.
+    fn take(rest: &mut &'a [u8]) -> Option<Self> {
+        let (count, bytes) = rest.split_first_chunk()?;
+        let left = u16::from_le_bytes(*count);
+        let mut behind = bytes;
+        for _ in 0..left {
+            take_state(&mut behind)?;
+        }
+        *rest = behind;
+        let bytes = &bytes[..bytes.len() - behind.len()];
+        (left > 0).then_some(States { bytes, left })
+    }
+
+    /// The value that counts under `key`, if there is one.
+    pub(crate) fn value(self, key: TimelineId) -> Option<&'a [u8]> {
+        let of_key = self.filter(|state| state.key == key);
+        of_key.last().map(|state| state.value)
+    }
+}
+
+impl<'a> Iterator for States<'a> {
+    type Item = State<'a>;
+
+    fn next(&mut self) -> Option<State<'a>> {
+        let state = take_state(&mut self.bytes)?;
+        self.left -= 1;
+        Some(state)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = usize::from(self.left);
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for States<'_> {}
+
+impl fmt::Debug for States<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(*self).finish()
+    }
 }
 
 /// Appends the frame of a state to `buffer`. The caller has checked the sizes.
@@ -198,7 +270,7 @@ pub(crate) fn push_record(buffer: &mut Vec<u8>, draft: &Draft<'_>, at: Place) {
     let mut word = draft.fanout.len() as u32 | u32::from(draft.kind) << 24;
     for (flag, has) in [
         (HAS_KEY, draft.key.is_some()),
-        (HAS_STATE, draft.state.is_some()),
+        (HAS_STATES, !draft.states.is_empty()),
         (HAS_REDACTION, draft.redacts.is_some()),
     ] {
         word |= if has { flag } else { 0 };
@@ -207,8 +279,12 @@ pub(crate) fn push_record(buffer: &mut Vec<u8>, draft: &Draft<'_>, at: Place) {
     if let Some(key) = draft.key {
         buffer.extend_from_slice(&key.0.to_le_bytes());
     }
-    if let Some(state) = draft.state {
-        push_part(buffer, state);
+    if !draft.states.is_empty() {
+        buffer.extend_from_slice(&(draft.states.len() as u16).to_le_bytes());
+        for state in draft.states {
+            buffer.extend_from_slice(&state.key.0.to_le_bytes());
+            push_part(buffer, state.value);
+        }
     }
     if let Some(redaction) = draft.redacts {
         buffer.extend_from_slice(&redaction.seq.to_le_bytes());
@@ -246,15 +322,15 @@ pub(crate) fn decode_payload(position: u64, payload: &[u8]) -> Option<Record<'_>
         fanout: Fanout { bytes: &[] },
         body: &[],
         key: None,
-        state: None,
+        states: States::NONE,
         redacts: None,
     };
-    if word & (HAS_KEY | HAS_STATE | HAS_REDACTION) != 0 {
+    if word & (HAS_KEY | HAS_STATES | HAS_REDACTION) != 0 {
         if word & HAS_KEY != 0 {
             record.key = Some(take_id(&mut rest)?);
         }
-        if word & HAS_STATE != 0 {
-            record.state = Some(take_part(&mut rest)?);
+        if word & HAS_STATES != 0 {
+            record.states = States::take(&mut rest)?;
         }
         if word & HAS_REDACTION != 0 {
             let seq = take_u64(&mut rest)?;
@@ -300,6 +376,12 @@ fn take_id(rest: &mut &[u8]) -> Option<TimelineId> {
     let (bytes, left) = rest.split_first_chunk()?;
     *rest = left;
     Some(TimelineId(u128::from_le_bytes(*bytes)))
+}
+
+fn take_state<'a>(rest: &mut &'a [u8]) -> Option<State<'a>> {
+    let key = take_id(rest)?;
+    let value = take_part(rest)?;
+    Some(State { key, value })
 }
 
 fn take_part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
@@ -366,6 +448,11 @@ mod tests {
             seq: 77,
             body: b"gone",
         };
+        let states = [(3, &b"state"[..]), (u128::MAX, b""), (4, b"other")];
+        let states = states.map(|(key, value)| State {
+            key: TimelineId(key),
+            value,
+        });
         for parts in 0..8 {
             let draft = Draft {
                 kind: 7,
@@ -373,7 +460,7 @@ mod tests {
                 fanout: &[TimelineId(1)],
                 body: b"body",
                 key: (parts & 1 != 0).then_some(TimelineId(2)),
-                state: (parts & 2 != 0).then_some(b"state"),
+                states: if parts & 2 != 0 { &states } else { &[] },
                 redacts: (parts & 4 != 0).then_some(redaction),
                 ..Draft::default()
             };
@@ -382,10 +469,9 @@ mod tests {
             let record = decode_payload(8192, payload).unwrap();
             assert_eq!((record.kind, record.seq, record.body), (7, 5, &b"body"[..]));
             assert!(record.fanout.eq([TimelineId(1)]));
-            assert_eq!(
-                (record.key, record.state, record.redacts),
-                (draft.key, draft.state, draft.redacts)
-            );
+            assert_eq!((record.key, record.redacts), (draft.key, draft.redacts));
+            assert_eq!(record.states.len(), draft.states.len());
+            assert!(record.states.eq(draft.states.iter().copied()));
             for cut in FIELDS..payload.len() - 4 {
                 assert_eq!(decode_payload(0, &payload[..cut]), None, "{parts} {cut}");
             }
@@ -393,7 +479,7 @@ mod tests {
                 let mut lasting = Vec::new();
                 push_lasting(&mut lasting, &record, body);
                 let expected = Record {
-                    state: None,
+                    states: States::NONE,
                     redacts: None,
                     body: body.unwrap_or(b"body"),
                     ..record
@@ -415,6 +501,58 @@ mod tests {
             ..Draft::default()
         };
         assert_eq!(frame_of(&draft).len(), 216);
+    }
+
+    #[test]
+    fn as_many_states_read_back_as_can_be_counted() {
+        let keys: Vec<TimelineId> = (0..MAX_STATES as u128).map(TimelineId).collect();
+        let bytes: Vec<u8> = (0..MAX_STATES).map(|i| i as u8).collect();
+        let state = |i: usize| State {
+            key: keys[i],
+            value: &bytes[i..(i + i % 3).min(MAX_STATES)],
+        };
+        for count in [0, 1, 2, 3, 255, 256, 257, MAX_STATES] {
+            let states: Vec<State<'_>> = (0..count).map(state).collect();
+            let draft = Draft {
+                states: &states,
+                body: b"body",
+                ..Draft::default()
+            };
+            let frame = frame_of(&draft);
+            let payload = &frame[frame::HEADER..][..draft.record_bytes()];
+            let record = decode_payload(8192, payload).unwrap();
+            assert_eq!(record.body, b"body");
+            assert_eq!(record.states.len(), count);
+            assert!(record.states.eq(states.iter().copied()));
+            for state in states.iter().take(3) {
+                assert_eq!(record.states.value(state.key), Some(state.value));
+            }
+            let other = TimelineId(MAX_STATES as u128);
+            assert_eq!(record.states.value(other), None);
+        }
+        let plain = Draft {
+            body: b"body",
+            ..Draft::default()
+        };
+        assert_eq!(plain.record_bytes(), FIELDS + 4, "none cost nothing");
+    }
+
+    #[test]
+    fn a_count_of_states_that_nobody_writes_is_refused() {
+        let state = State {
+            key: TimelineId(1),
+            value: b"value",
+        };
+        let draft = Draft {
+            states: &[state],
+            ..Draft::default()
+        };
+        let payload = frame_of(&draft)[frame::HEADER..][..draft.record_bytes()].to_vec();
+        for (count, whole) in [(0, false), (1, true), (2, false), (u16::MAX, false)] {
+            let mut payload = payload.clone();
+            payload[FIELDS..FIELDS + COUNT].copy_from_slice(&count.to_le_bytes());
+            assert_eq!(decode_payload(0, &payload).is_some(), whole, "{count}");
+        }
     }
 
     #[test]

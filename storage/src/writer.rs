@@ -13,7 +13,7 @@ use crate::error::{AppendError, CommitError};
 use crate::flush::Flusher;
 use crate::frame::{self, FrameKind, Place};
 use crate::prepare::{PrepareError, Preparer};
-use crate::record::{self, MAX_FANOUT, State};
+use crate::record::{self, MAX_FANOUT, MAX_STATES, State};
 use crate::run::{Compactor, Lives, MAX_SEQ};
 use crate::segment::Segment;
 use crate::shared::Shared;
@@ -126,7 +126,7 @@ impl Writer {
     /// a sequence that does not follow one in the same batch.
     pub fn append_next(&mut self, draft: &Draft<'_>) -> Result<Position, AppendError> {
         let len = draft.record_bytes();
-        if draft.fanout.len() > MAX_FANOUT {
+        if draft.fanout.len() > MAX_FANOUT || draft.states.len() > MAX_STATES {
             let max = self.options.max_record_bytes;
             return Err(AppendError::TooLarge { bytes: len, max });
         }
@@ -174,6 +174,18 @@ impl Writer {
     #[must_use]
     pub fn batch_records(&self) -> usize {
         self.batch.len()
+    }
+
+    /// Position of the last record: of the batch under construction, or else of what is committed,
+    /// as [`Reader::head`](crate::Reader::head) says; [`Position::ZERO`] if there is none. So it is
+    /// what the next record comes after.
+    #[must_use]
+    pub fn last_appended(&self) -> Position {
+        if self.batch.is_empty() {
+            Position(self.shared.head.load(Ordering::Acquire))
+        } else {
+            self.batch.last()
+        }
     }
 
     /// Writes the batch under construction, makes it as durable as

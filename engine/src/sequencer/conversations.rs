@@ -160,7 +160,7 @@ fn decode(state: &[u8]) -> Option<[Marks; 2]> {
 
 #[cfg(test)]
 mod tests {
-    use trunkline_storage::{Draft, Options, Store};
+    use trunkline_storage::{Draft, Options, State, Store};
 
     use super::*;
 
@@ -226,7 +226,10 @@ mod tests {
             let draft = Draft {
                 timeline: id,
                 seq,
-                state: Some(&state),
+                states: &[State {
+                    key: id,
+                    value: &state,
+                }],
                 ..Draft::default()
             };
             writer.append_next(&draft).unwrap();

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crossbeam::channel::RecvTimeoutError;
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{
-    AppendError, Batch, Draft, Place, Position, ReadError, Reader, TimelineId, Writer,
+    AppendError, Batch, Draft, Place, Position, ReadError, Reader, State, TimelineId, Writer,
 };
 
 use crate::directory::Directory;
@@ -247,7 +247,10 @@ impl Sequencer {
             time: now,
             timeline: command.conversation,
             body,
-            state: Some(state),
+            states: &[State {
+                key: command.conversation,
+                value: state,
+            }],
             ..Draft::default()
         };
         match append(&mut self.writer, command, draft) {

@@ -120,8 +120,8 @@ impl Index {
 
     /// Applies what a record that is being shown does beside its entries.
     pub(crate) fn apply(&mut self, record: &Record<'_>) {
-        if record.state.is_some() {
-            self.set_state(record.timeline, record.position.0);
+        for state in record.states {
+            self.set_state(state.key, record.position.0);
         }
         self.redactions.note(record);
     }

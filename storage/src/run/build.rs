@@ -14,7 +14,7 @@ use crate::TimelineId;
 use crate::backend::Backend;
 use crate::error::ReadError;
 use crate::index::redactions::{Applied, Replacement, Target};
-use crate::record;
+use crate::record::{self, State};
 use crate::recovery::{Entry, Scan, ScanEnd};
 use crate::segment::Segment;
 use crate::stats::Counters;
@@ -79,8 +79,8 @@ impl Content {
                     .extend(record.fanout.map(|id| ((id.0, position), key)));
                 self.keys
                     .extend(record.key.map(|id| ((id.0, position), key)));
-                if let Some(value) = record.state {
-                    self.add_state(record.timeline, position, value);
+                for state in record.states {
+                    self.add_state(state, position);
                 }
                 if let Some(redaction) = record.redacts {
                     let replacement = Replacement {
@@ -92,15 +92,15 @@ impl Content {
                     self.redactions.push((target, replacement));
                 }
             }
-            Entry::State(position, state) => self.add_state(state.key, position, state.value),
+            Entry::State(position, state) => self.add_state(state, position),
         }
     }
 
-    fn add_state(&mut self, key: TimelineId, position: u64, value: &[u8]) {
+    fn add_state(&mut self, state: State<'_>, position: u64) {
         let start = self.payloads.len();
-        self.payloads.extend_from_slice(value);
+        self.payloads.extend_from_slice(state.value);
         let value = start..self.payloads.len();
-        self.states.push(((key.0, 0), position, value));
+        self.states.push(((state.key.0, 0), position, value));
     }
 
     fn sort(&mut self) {
@@ -109,9 +109,9 @@ impl Content {
         self.syncs.sort_unstable();
         // A fan-out that names a timeline twice still makes one entry.
         self.syncs.dedup_by_key(|entry| entry.0);
-        // Of several values under a key the latest counts.
+        // Of several values under a key the latest counts; payloads are in the order of the log.
         self.states
-            .sort_unstable_by_key(|entry| (entry.0, Reverse(entry.1)));
+            .sort_unstable_by_key(|entry| (entry.0, Reverse(entry.2.start), Reverse(entry.2.end)));
         self.states.dedup_by_key(|entry| entry.0);
         // As of redactions of one record.
         let latest_first = |(target, r): &(Target, Replacement)| (*target, Reverse(r.position));

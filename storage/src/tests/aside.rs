@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
+use crate::State;
 use crate::aside::LARGE;
 use crate::backend::sim::Operation;
 
@@ -17,7 +18,7 @@ fn options() -> Options {
     }
 }
 
-/// Appends a batch of `count` messages of timeline 1 to user 0, each with a state and a key.
+/// Appends a batch of `count` messages of timeline 1 to user 0, each with states and a key.
 fn append(opened: &mut Opened, from: u64, count: u64) {
     for seq in from..from + count {
         let draft = Draft {
@@ -27,7 +28,16 @@ fn append(opened: &mut Opened, from: u64, count: u64) {
             fanout: &[user(0)],
             body: b"body",
             key: Some(TimelineId(u128::from(seq) << 64)),
-            state: Some(&seq.to_le_bytes()),
+            states: &[
+                State {
+                    key: TimelineId(1),
+                    value: &seq.to_le_bytes(),
+                },
+                State {
+                    key: TimelineId(2),
+                    value: &seq.to_le_bytes(),
+                },
+            ],
             ..Draft::default()
         };
         opened.writer.append_next(&draft).unwrap();
@@ -49,9 +59,12 @@ fn check(reader: &crate::Reader, page: &mut Page) -> u64 {
         .sync(user(0), Position::ZERO, until, usize::MAX, page)
         .unwrap();
     let synced = page.len() as u64;
-    let state = reader.state(TimelineId(1)).unwrap();
-    let state = state.map_or(0, |state| u64::from_le_bytes(state.try_into().unwrap()));
-    assert!(known <= seen && seen <= synced && synced <= state);
+    let state = |key| {
+        let state = reader.state(TimelineId(key)).unwrap();
+        state.map_or(0, |state| u64::from_le_bytes(state.try_into().unwrap()))
+    };
+    let (first, second) = (state(1), state(2));
+    assert!(known <= seen && seen <= synced && synced <= first && first <= second);
     assert!(seen.is_multiple_of(LARGE as u64), "a batch is seen whole");
     let key = |seq: u64| reader.find(TimelineId(u128::from(seq) << 64)).unwrap();
     if known > 0 {

@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
+use super::states::{check_states, lend, states_of};
 use super::*;
 use crate::backend::Backend;
 use crate::segment::segment_name;
 
-/// The key under which each batch ends with the number of its last event.
+/// The key under which each batch ends with the number of its last event, and every second event
+/// puts its own.
 const LAST: TimelineId = TimelineId(50);
 
 /// What a run of the workload left behind when it ended or crashed.
@@ -45,7 +47,16 @@ fn run(opened: &mut Opened, seed: u64, batches: u64, known: Vec<Event>, sync: bo
             let seq = &mut seqs[(number % 3) as usize];
             *seq += 1;
             let mut event = event(number, *seq, 600);
-            match opened.writer.append(&event.draft()) {
+            let mut states = states_of(number);
+            // The key of the batch, too.
+            if number.is_multiple_of(2) {
+                states.push((LAST, number.to_le_bytes().to_vec()));
+            }
+            let draft = Draft {
+                states: &lend(&states),
+                ..event.draft()
+            };
+            match opened.writer.append(&draft) {
                 Ok(position) => event.position = position.0,
                 Err(_) => return outcome,
             }
@@ -103,16 +114,20 @@ fn check(outcome: &Outcome, recovered: &[Event], certain: usize, context: &str) 
     }
 }
 
-/// The state is that of the last batch recovered whole: the one that ended the `certain` events,
-/// or a later one.
+/// What records put under keys is there if the record is, and not without it. The state beside
+/// that is of the last batch recovered whole, the one that ended the `certain` events, or of a
+/// later one or a later record.
 fn check_state(opened: &Opened, recovered: &[Event], certain: usize, context: &str) {
+    check_states(opened, recovered, context);
     let state = opened.reader.state(LAST).unwrap();
     let state = state.map_or(0, |value| u64::from_le_bytes(value.try_into().unwrap()));
     let number = |count: usize| match count {
         0 => 0,
         count => recovered[count - 1].number,
     };
-    let possible = number(certain)..=number(recovered.len());
+    let even = recovered.iter().rfind(|event| event.number % 2 == 0);
+    let least = number(certain).max(even.map_or(0, |event| event.number));
+    let possible = least..=number(recovered.len());
     assert!(
         possible.contains(&state),
         "{context}: {state} is not in {possible:?}"

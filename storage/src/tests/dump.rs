@@ -128,10 +128,12 @@ fn states_are_the_latest() {
         found
     };
     let number = |number: u64| number.to_le_bytes().to_vec();
-    // In a record, under the id of its timeline; and one that is gone again.
+    // In a record; and one that is gone again.
+    let key = TimelineId(51);
+    let [early, late] = [&b"early"[..], b"late"].map(|value| crate::State { key, value });
     let draft = Draft {
-        timeline: TimelineId(51),
-        state: Some(b"early"),
+        timeline: TimelineId(1),
+        states: &[early],
         ..Draft::default()
     };
     opened.writer.append(&draft).unwrap();
@@ -144,7 +146,7 @@ fn states_are_the_latest() {
     assert!(opened.reader.stats().runs > 4);
     opened.writer.set_state(TimelineId(52), b"").unwrap();
     let draft = Draft {
-        state: Some(b"late"),
+        states: &[late],
         ..draft
     };
     opened.writer.append(&draft).unwrap();

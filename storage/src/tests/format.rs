@@ -1,6 +1,7 @@
 //! FORMAT.md's worked example against the bytes that the store writes.
 
 use super::*;
+use crate::State;
 
 /// The store of the example: everything random in it comes from the simulated disk's seed.
 fn example() -> SimDisk {
@@ -14,6 +15,16 @@ fn example() -> SimDisk {
         seq: 1,
         fanout: &[key.id(2, &[b"ann"])],
         body: b"noon?",
+        states: &[
+            State {
+                key: key.id(3, &[b"lunch"]),
+                value: b"1",
+            },
+            State {
+                key: key.id(3, &[b"ann"]),
+                value: b"",
+            },
+        ],
         ..Draft::default()
     };
     opened.writer.append(&draft).unwrap();
@@ -46,7 +57,7 @@ fn documented(file: &str) -> Vec<(usize, Vec<u8>)> {
 #[test]
 fn the_documented_bytes_are_the_written_ones() {
     let disk = example();
-    for (file, used) in [("identity", 64), ("log-0000000000000000.seg", 0x1070)] {
+    for (file, used) in [("identity", 64), ("log-0000000000000000.seg", 0x1098)] {
         let written = disk.contents(file).unwrap();
         let mut shown = vec![false; written.len()];
         for (offset, bytes) in documented(file) {

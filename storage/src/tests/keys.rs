@@ -1,4 +1,4 @@
-//! Records found by a key, and states that come with a record.
+//! Records found by a key.
 
 use super::*;
 
@@ -24,7 +24,6 @@ fn a_record_is_found_by_its_key_wherever_it_is() {
         let event = event(number, next_seq(&log, number), 300);
         let draft = Draft {
             key: (number % 4 != 0).then_some(TimelineId(1 << 64 | u128::from(number % 150))),
-            state: (number % 5 == 0).then_some(&event.body),
             ..event.draft()
         };
         opened.writer.append(&draft).unwrap();
@@ -39,13 +38,6 @@ fn a_record_is_found_by_its_key_wherever_it_is() {
             let expected = log.iter().rfind(with).map(|event| event.number);
             assert_eq!(found(&opened, key), expected, "{key} in round {round}");
         }
-        for timeline in 0..3 {
-            let of = |e: &&Event| e.timeline == timeline && e.number.is_multiple_of(5);
-            let expected = log.iter().rfind(of).map(|event| event.body.clone());
-            let expected = expected.filter(|body| !body.is_empty());
-            let state = opened.reader.state(TimelineId(timeline)).unwrap();
-            assert_eq!(state, expected, "{timeline} in round {round}");
-        }
         disk.power_cycle();
         drop(opened);
         opened = open(&disk, small_runs()).unwrap().0;
@@ -59,14 +51,10 @@ fn a_key_is_not_found_before_its_record_is_visible() {
     let event = event(1, 1, 10);
     let draft = Draft {
         key: Some(TimelineId(1 << 64 | 1)),
-        state: Some(b"state"),
         ..event.draft()
     };
     opened.writer.append(&draft).unwrap();
     assert_eq!(found(&opened, 1), None);
-    assert_eq!(opened.reader.state(TimelineId(1)).unwrap(), None);
     opened.writer.commit().unwrap();
     assert_eq!(found(&opened, 1), Some(1));
-    let state = opened.reader.state(TimelineId(1)).unwrap();
-    assert_eq!(state.as_deref(), Some(&b"state"[..]));
 }

@@ -21,6 +21,7 @@ mod runs;
 mod scratched;
 mod spy;
 mod state;
+mod states;
 mod threads;
 mod verify;
 mod watch;

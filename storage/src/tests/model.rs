@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::Health;
+use crate::{Health, State};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -15,6 +15,12 @@ enum Step {
         body: u16,
         skip: u8,
         entry: bool,
+        /// Keys, and the bytes of their values.
+        states: Vec<(u8, u8)>,
+    },
+    SetState {
+        key: u8,
+        bytes: u8,
     },
     Commit,
     Sync,
@@ -42,11 +48,12 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        20 => (0..4u8, 0..16u8, 0..900u16, 0..12u8, any::<bool>()).prop_map(
-            |(timeline, fanout, body, skip, entry)| Step::Append {
-                timeline, fanout, body, skip: skip.saturating_sub(9), entry,
+        20 => (0..4u8, 0..16u8, 0..900u16, 0..12u8, any::<bool>(), states()).prop_map(
+            |(timeline, fanout, body, skip, entry, states)| Step::Append {
+                timeline, fanout, body, skip: skip.saturating_sub(9), entry, states,
             }
         ),
+        3 => (0..KEYS, 0..4u8).prop_map(|(key, bytes)| Step::SetState { key, bytes }),
         6 => Just(Step::Commit),
         1 => Just(Step::Sync),
         4 => (0..4u8, 0..40u8, 0..40u8, 0..9u8, any::<bool>()).prop_map(
@@ -64,6 +71,22 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// How many keys have states.
+const KEYS: u8 = 6;
+
+/// Mostly none, sometimes some of a few keys.
+fn states() -> impl Strategy<Value = Vec<(u8, u8)>> {
+    prop_oneof![
+        3 => Just(Vec::new()),
+        2 => prop::collection::vec((0..KEYS, 0..4u8), 1..5),
+    ]
+}
+
+/// What the tests call a key.
+fn key(number: u8) -> TimelineId {
+    TimelineId(50 + u128::from(number))
+}
+
 struct Model {
     disk: SimDisk,
     options: Options,
@@ -71,6 +94,9 @@ struct Model {
     page: Page,
     committed: Vec<Event>,
     pending: Vec<Event>,
+    /// The value under each key; what is not committed waits.
+    states: [Vec<u8>; KEYS as usize],
+    waiting: Vec<(u8, Vec<u8>)>,
     number: u64,
 }
 
@@ -85,6 +111,8 @@ impl Model {
             page: Page::new(),
             committed: Vec::new(),
             pending: Vec::new(),
+            states: Default::default(),
+            waiting: Vec::new(),
             number: 0,
         }
     }
@@ -97,14 +125,24 @@ impl Model {
                 body,
                 skip,
                 entry,
+                ref states,
             } => {
-                self.append(timeline, fanout, body, skip, entry);
+                self.append(timeline, fanout, body, skip, entry, states);
+            }
+            Step::SetState { key: number, bytes } => {
+                let value = self.value(bytes);
+                let writer = &mut self.opened().writer;
+                writer.set_state(key(number), &value).unwrap();
+                self.waiting.push((number, value));
             }
             Step::Commit => {
                 let batch = self.opened().writer.commit().unwrap();
                 let events: Vec<Event> = batch.records().map(|r| Event::of(&r)).collect();
                 assert_eq!(events, self.pending);
                 self.committed.append(&mut self.pending);
+                for (key, value) in self.waiting.drain(..) {
+                    self.states[usize::from(key)] = value;
+                }
             }
             Step::Sync => self.opened().writer.sync().unwrap(),
             Step::Range {
@@ -130,7 +168,13 @@ impl Model {
             Step::PowerCycle => self.reopen(SimDisk::power_cycle),
         }
         let head = self.committed.last().map_or(0, |event| event.position);
-        let reader = &self.opened().reader;
+        let last = self.pending.last().map_or(head, |event| event.position);
+        assert_eq!(self.opened().writer.last_appended().0, last);
+        let reader = &self.opened.as_ref().unwrap().reader;
+        for number in 0..KEYS {
+            let found = reader.state(key(number)).unwrap().unwrap_or_default();
+            assert_eq!(found, self.states[usize::from(number)], "{number}");
+        }
         assert_eq!(reader.head().0, head);
         assert_eq!(reader.health(), Health::Ok);
     }
@@ -139,7 +183,21 @@ impl Model {
         self.opened.as_mut().unwrap()
     }
 
-    fn append(&mut self, timeline: u8, fanout: u8, body: u16, skip: u8, entry: bool) {
+    /// A value unlike any other, or an empty one.
+    fn value(&self, bytes: u8) -> Vec<u8> {
+        let unlike = (self.number << 16 | self.waiting.len() as u64).to_le_bytes();
+        unlike.repeat(usize::from(bytes))
+    }
+
+    fn append(
+        &mut self,
+        timeline: u8,
+        fanout: u8,
+        body: u16,
+        skip: u8,
+        entry: bool,
+        states: &[(u8, u8)],
+    ) {
         self.number += 1;
         let timeline = u128::from(timeline);
         let last = self
@@ -161,7 +219,25 @@ impl Model {
                 .collect(),
             body: vec![self.number as u8; usize::from(body)],
         };
-        event.position = self.opened().writer.append(&event.draft()).unwrap().0;
+        let before = self.waiting.len();
+        for &(key, bytes) in states {
+            let value = self.value(bytes);
+            self.waiting.push((key, value));
+        }
+        let waiting = &self.waiting[before..];
+        let states: Vec<State<'_>> = waiting
+            .iter()
+            .map(|(number, value)| State {
+                key: key(*number),
+                value,
+            })
+            .collect();
+        let draft = Draft {
+            states: &states,
+            ..event.draft()
+        };
+        let writer = &mut self.opened.as_mut().unwrap().writer;
+        event.position = writer.append(&draft).unwrap().0;
         self.pending.push(event);
         let writer = &self.opened().writer;
         let records = writer.batch_records();
@@ -258,6 +334,7 @@ impl Model {
         end(&self.disk);
         self.opened = None;
         self.pending.clear();
+        self.waiting.clear();
         let (opened, events) = open(&self.disk, self.options.clone()).unwrap();
         assert_eq!(
             opened.report.torn, None,

@@ -3,7 +3,7 @@
 use super::repair::{check_copies, files, repair, replace, try_repair};
 use super::*;
 use crate::backend::Backend;
-use crate::{Redaction, Repair};
+use crate::{Redaction, Repair, State};
 
 const KEY: TimelineId = TimelineId(50);
 
@@ -16,12 +16,19 @@ fn find_key(event: &Event) -> TimelineId {
 fn fill(opened: &mut Opened, log: &mut Vec<Event>, batches: u64) {
     for _ in 0..batches {
         let number = log.len() as u64;
-        opened.writer.set_state(KEY, &number.to_le_bytes()).unwrap();
-        for _ in 0..3 {
+        // In a frame of its own or, with others, in a record.
+        let alone = number.is_multiple_of(2);
+        if alone {
+            opened.writer.set_state(KEY, &number.to_le_bytes()).unwrap();
+        }
+        let value = number.to_le_bytes();
+        let states = [KEY, TimelineId(51), TimelineId(52)].map(|key| State { key, value: &value });
+        for i in 0..3 {
             let number = log.last().map_or(1, |event| event.number + 1);
             let mut event = event(number, next_seq(log, number), 300);
             let draft = Draft {
                 key: Some(find_key(&event)),
+                states: if alone || i != 1 { &[] } else { &states },
                 ..event.draft()
             };
             event.position = opened.writer.append(&draft).unwrap().0;

@@ -1,0 +1,345 @@
+//! States that come with a record: all of them with it, none without it.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use super::*;
+use crate::{AppendError, ReadError, State};
+
+/// Keys that many records set, one that few records do, and the first of those that come in crowds.
+const OFTEN: u128 = 60;
+const SELDOM: u128 = 65;
+const CROWD: u128 = 70;
+const CROWD_SIZE: u128 = 30;
+
+/// What the record of event `number` puts under which keys: nothing, some, or a crowd. Values are
+/// the number and something of any length, or empty.
+pub(super) fn states_of(number: u64) -> Vec<(TimelineId, Vec<u8>)> {
+    let mut random = Random(number ^ 0x57A7E5);
+    let mut value = || match random.below(5) {
+        0 => Vec::new(),
+        len => [&number.to_le_bytes()[..], &vec![7; len as usize - 1]].concat(),
+    };
+    let some = (0..4).filter(|bit| number >> bit & 1 == 1);
+    let mut keys: Vec<u128> = some.map(|bit| OFTEN + bit).collect();
+    keys.extend(number.is_multiple_of(13).then_some(SELDOM));
+    if number.is_multiple_of(17) {
+        keys.extend((0..CROWD_SIZE).map(|i| CROWD + i));
+    }
+    keys.iter().map(|&key| (TimelineId(key), value())).collect()
+}
+
+/// The states as a draft wants them.
+pub(super) fn lend(states: &[(TimelineId, Vec<u8>)]) -> Vec<State<'_>> {
+    let states = states.iter();
+    states
+        .map(|&(key, ref value)| State { key, value })
+        .collect()
+}
+
+/// What these events leave under all keys that any may set; empty if nothing.
+fn left_by(events: &[Event]) -> BTreeMap<TimelineId, Vec<u8>> {
+    let all = (OFTEN..CROWD + CROWD_SIZE).map(|key| (TimelineId(key), Vec::new()));
+    let set = events.iter().flat_map(|event| states_of(event.number));
+    all.chain(set).collect()
+}
+
+/// Every key has what the last of these events left there.
+pub(super) fn check_states(opened: &Opened, events: &[Event], context: &str) {
+    for (key, value) in left_by(events) {
+        let found = opened.reader.state(key).unwrap().unwrap_or_default();
+        assert_eq!(found, value, "{context}: {key:?}");
+    }
+}
+
+/// Commits one batch of `count` events that follow `log`, each with its states.
+fn commit_with(opened: &mut Opened, log: &mut Vec<Event>, count: u64) {
+    for _ in 0..count {
+        let number = log.last().map_or(1, |event| event.number + 1);
+        let mut event = event(number, next_seq(log, number), 300);
+        let states = states_of(number);
+        let draft = Draft {
+            states: &lend(&states),
+            ..event.draft()
+        };
+        event.position = opened.writer.append(&draft).unwrap().0;
+        assert_eq!(opened.writer.last_appended().0, event.position);
+        log.push(event);
+    }
+    opened.writer.commit().unwrap();
+}
+
+fn read(opened: &Opened, key: u128) -> Option<Vec<u8>> {
+    opened.reader.state(TimelineId(key)).unwrap()
+}
+
+fn state(key: u128, value: &[u8]) -> State<'_> {
+    let key = TimelineId(key);
+    State { key, value }
+}
+
+fn append(opened: &mut Opened, states: &[State<'_>]) -> Position {
+    let draft = Draft {
+        states,
+        ..Draft::default()
+    };
+    opened.writer.append(&draft).unwrap()
+}
+
+#[test]
+fn all_states_of_a_record_are_visible_with_it_and_in_the_order_of_the_log() {
+    let disk = SimDisk::new(1);
+    let (mut opened, _) = open(&disk, small()).unwrap();
+    append(
+        &mut opened,
+        &[state(1, b"a"), state(2, b"b"), state(3, b"c")],
+    );
+    assert_eq!(read(&opened, 2), None, "not before it is durable");
+    opened.writer.commit().unwrap();
+    let values = |opened: &Opened| (1..=4).map(|key| read(opened, key)).collect::<Vec<_>>();
+    let some = |values: [&str; 4]| {
+        let some = |value: &str| (!value.is_empty()).then(|| value.as_bytes().to_vec());
+        values.map(some).to_vec()
+    };
+    assert_eq!(values(&opened), some(["a", "b", "c", ""]));
+
+    // In one batch: records after each other, and frames of states before and behind.
+    opened.writer.set_state(TimelineId(1), b"frame").unwrap();
+    append(
+        &mut opened,
+        &[state(1, b"one"), state(2, b""), state(3, b"one")],
+    );
+    append(&mut opened, &[state(3, b"two")]);
+    append(&mut opened, &[]);
+    append(&mut opened, &[state(4, b"record")]);
+    opened.writer.set_state(TimelineId(4), b"frame").unwrap();
+    opened.writer.commit().unwrap();
+    for _ in 0..2 {
+        assert_eq!(values(&opened), some(["one", "", "two", "frame"]));
+        disk.power_cycle();
+        drop(opened);
+        opened = open(&disk, small()).unwrap().0;
+    }
+}
+
+#[test]
+fn the_last_appended_record_is_known_before_it_is_committed() {
+    let disk = SimDisk::new(1);
+    let (mut opened, _) = open(&disk, small()).unwrap();
+    assert_eq!(opened.writer.last_appended(), Position::ZERO);
+    let first = append(&mut opened, &[state(1, b"a")]);
+    assert_eq!(opened.writer.last_appended(), first);
+    opened.writer.commit().unwrap();
+    assert_eq!(opened.writer.last_appended(), first);
+    opened
+        .writer
+        .set_state(TimelineId(1), b"no record")
+        .unwrap();
+    assert_eq!(opened.writer.last_appended(), first);
+    let second = append(&mut opened, &[]);
+    assert_eq!(opened.writer.last_appended(), second);
+    assert_eq!(opened.reader.head(), first);
+    opened
+        .writer
+        .set_state(TimelineId(1), b"no record")
+        .unwrap();
+    assert_eq!(opened.writer.last_appended(), second);
+    // What is not committed is not there, and nothing comes after it.
+    drop(opened);
+    let (opened, _) = open(&disk, small()).unwrap();
+    assert_eq!(opened.writer.last_appended(), first);
+}
+
+#[test]
+fn a_key_named_twice_by_a_record_has_the_last_value_wherever_it_is() {
+    let disk = SimDisk::new(1);
+    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let twice = [state(1, b"x"), state(2, b""), state(1, b""), state(2, b"y")];
+    append(&mut opened, &twice);
+    let mut log = Vec::new();
+    commit(&mut opened, &mut log, 1);
+    for in_runs in [false, true] {
+        assert_eq!(opened.reader.stats().runs > 0, in_runs);
+        let found = (read(&opened, 1), read(&opened, 2));
+        assert_eq!(found, (None, Some(b"y".to_vec())), "in runs: {in_runs}");
+        commit(&mut opened, &mut log, 40);
+    }
+}
+
+#[test]
+fn states_of_records_are_kept_by_runs_and_merges() {
+    let disk = SimDisk::new(3);
+    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let mut log = Vec::new();
+    for round in 0..80 {
+        commit_with(&mut opened, &mut log, round % 7);
+        check_states(&opened, &log, "as it goes");
+    }
+    assert!(opened.reader.stats().runs > 4);
+    check_syncs(&opened, &log);
+    disk.power_cycle();
+    drop(opened);
+    let (opened, _) = open(&disk, small_runs()).unwrap();
+    check_states(&opened, &log, "after a restart");
+    let in_log = opened.report.records as usize;
+    drop(opened);
+
+    let found = Store::inspect_with(&disk).unwrap();
+    let states = log[log.len() - in_log..].iter();
+    let states: usize = states.map(|event| states_of(event.number).len()).sum();
+    assert_eq!(found.log_states, states as u64);
+    assert!(states > in_log);
+
+    let mut dumped = BTreeMap::new();
+    let mut dump = Store::dump_with(Arc::new(disk)).unwrap();
+    let each = &mut |key, value: &[u8]| {
+        assert_eq!(dumped.insert(key, value.to_vec()), None);
+        ControlFlow::Continue(())
+    };
+    dump.states(each).unwrap();
+    let mut expected = left_by(&log);
+    expected.retain(|_, value| !value.is_empty());
+    assert_eq!(dumped, expected);
+}
+
+#[test]
+fn a_record_with_too_much_is_refused_and_leaves_nothing() {
+    let disk = SimDisk::new(1);
+    let options = Options {
+        segment_bytes: 8 << 20,
+        max_record_bytes: 4 << 20,
+        max_batch_bytes: 8 << 20,
+        ..small()
+    };
+    let (mut opened, _) = open(&disk, options).unwrap();
+    let states: Vec<State<'_>> = (0..=65_535).map(|key| state(key, b"v")).collect();
+    let draft = |states| Draft {
+        states,
+        ..Draft::default()
+    };
+    let refused = opened.writer.append(&draft(&states));
+    let bytes = 36 + 2 + 65_536 * 21;
+    assert!(matches!(refused, Err(AppendError::TooLarge { bytes: b, .. }) if b == bytes));
+    let large = vec![0; (4 << 20) - 36 - 2 - 20 + 1];
+    let states_too_large = [state(1, &large)];
+    let refused = opened.writer.append(&draft(&states_too_large));
+    assert!(matches!(refused, Err(AppendError::TooLarge { bytes: b, .. }) if b == (4 << 20) + 1));
+    assert_eq!(opened.writer.batch_bytes(), 0);
+    opened.writer.append(&draft(&states[1..])).unwrap();
+    opened
+        .writer
+        .append(&draft(&[state(0, &large[1..])]))
+        .unwrap();
+    opened.writer.commit().unwrap();
+    assert_eq!(
+        read(&opened, 0).map(|value| value.len()),
+        Some(large.len() - 1)
+    );
+    for key in [1, 2, 40_000, 65_535] {
+        assert_eq!(read(&opened, key).as_deref(), Some(&b"v"[..]));
+    }
+}
+
+/// A store with 19 events in one segment, closed. The 17th has a crowd of states, and those behind
+/// it say that it was durable.
+fn crowd() -> (SimDisk, Options, Vec<Event>) {
+    let options = Options {
+        segment_bytes: 16 << 10,
+        ..small()
+    };
+    let disk = SimDisk::new(7);
+    let (mut opened, _) = open(&disk, options.clone()).unwrap();
+    let mut log = Vec::new();
+    commit_with(&mut opened, &mut log, 17);
+    commit_with(&mut opened, &mut log, 2);
+    assert_eq!(opened.reader.stats().segments, 1);
+    (disk, options, log)
+}
+
+const SEGMENT: &str = "log-0000000000000000.seg";
+
+#[test]
+fn any_flipped_bit_of_a_record_with_states_is_noticed() {
+    let (disk, options, log) = crowd();
+    let (opened, _) = open(&disk.fork(1), options.clone()).unwrap();
+    check_states(&opened, &log, "whole");
+    let offset = log[16].position as usize;
+    let states = states_of(17);
+    let last = &states[states.len() - 1];
+    assert!(states.len() > 30);
+    let size: usize = states.iter().map(|(_, value)| 20 + value.len()).sum();
+    for bit in offset * 8..(offset + 24 + 36 + 2 + size) * 8 {
+        let disk = disk.fork(1);
+        // Somebody has it open.
+        if bit % 5 == 0 {
+            let (opened, _) = open(&disk, options.clone()).unwrap();
+            disk.flip(SEGMENT, bit);
+            let damaged = opened.reader.state(last.0);
+            let at = offset as u64;
+            assert!(
+                matches!(damaged, Err(ReadError::Corrupt { offset, .. }) if offset == at),
+                "bit {bit}: {damaged:?}"
+            );
+            disk.flip(SEGMENT, bit);
+        }
+        disk.flip(SEGMENT, bit);
+        let refused = open(&disk, options.clone()).map(|_| ());
+        let at = offset as u64;
+        assert!(
+            matches!(refused, Err(OpenError::Corrupt { offset, .. }) if offset == at),
+            "bit {bit}: {refused:?}"
+        );
+    }
+}
+
+#[test]
+fn a_record_that_a_repair_gives_up_takes_all_its_states_with_it() {
+    let (disk, options, log) = crowd();
+    for lost in 0..log.len() - 2 {
+        let disk = disk.fork(1);
+        disk.flip(SEGMENT, (log[lost].position as usize + 40) * 8);
+        repair::repair(&disk);
+        let (opened, events) = open(&disk, options.clone()).unwrap();
+        let mut left = log.clone();
+        left.remove(lost);
+        assert_eq!(events, left);
+        check_states(&opened, &left, &format!("without {lost}"));
+    }
+}
+
+#[test]
+fn any_flipped_bit_of_a_run_of_states_is_noticed_or_harmless() {
+    let disk = SimDisk::new(5);
+    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    let mut log = Vec::new();
+    for _ in 0..40 {
+        commit_with(&mut opened, &mut log, 3);
+    }
+    drop(opened);
+    let found = Store::inspect_with(&disk).unwrap();
+    let runs = found.runs.iter().filter(|run| run.kind == "states");
+    let names: Vec<_> = runs.map(|run| run.file.file_name().unwrap()).collect();
+    assert!(!names.is_empty());
+    let expected = left_by(&log);
+    for name in names.into_iter().map(|name| name.to_str().unwrap()) {
+        for bit in (0..disk.contents(name).unwrap().len() * 8).step_by(37) {
+            let disk = disk.fork(1);
+            disk.flip(name, bit);
+            let opened = match open(&disk, small_runs()) {
+                Ok((opened, _)) => opened,
+                Err(OpenError::Corrupt { file, .. }) => {
+                    assert!(file.ends_with(name), "bit {bit} of {name}");
+                    continue;
+                }
+                Err(error) => panic!("bit {bit} of {name}: {error}"),
+            };
+            for (key, value) in &expected {
+                match opened.reader.state(*key) {
+                    Ok(found) => assert_eq!(&found.unwrap_or_default(), value, "{key:?}"),
+                    Err(ReadError::Corrupt { file, .. }) => assert!(file.ends_with(name)),
+                    Err(error) => panic!("bit {bit} of {name}: {error}"),
+                }
+            }
+        }
+    }
+}
