@@ -35,9 +35,8 @@ fn push(text: &str) -> ServerMessage<'_> {
             from: "alice".into(),
             device: "phone".into(),
             time: 1_767_225_600_000,
-            key: None,
             text: Some(text.into()),
-            media: None,
+            ..Message::default()
         }),
     })
 }

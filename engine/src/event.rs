@@ -133,6 +133,7 @@ impl<'a> Body<'a> {
                 url: self.url.map(Str::from),
                 size: self.size,
             }),
+            ..Message::default()
         }
     }
 

@@ -213,9 +213,9 @@ fn text_that_is_no_command() {
         }
     };
     for unknown in [
-        "\"receipts\":{}",
+        "\"receipt\":{}",
         "\"frobnicate\":[1,{\"a\":2}]",
-        "\"group_create\":{\"group\":\"eng\"}",
+        "\"group_destroy\":{\"group\":\"eng\"}",
         "\"\":1",
     ] {
         check(unknown, 104);
@@ -264,9 +264,14 @@ fn bytes_that_are_no_command() {
     ] {
         scene.check_frame(Opcode::Binary, bytes, None, 107);
     }
-    // Field 1 is the id; field 14 names a command of a later version.
+    // Field 1 is the id; field 2000 names a command of a later version.
     scene.check_frame(Opcode::Binary, b"\x03\x08\xc1\x01", Some(193), 104);
-    scene.check_frame(Opcode::Binary, b"\x05\x08\xc2\x01\x72\x00", Some(194), 104);
+    scene.check_frame(
+        Opcode::Binary,
+        b"\x06\x08\xc2\x01\x82\x7d\x00",
+        Some(194),
+        104,
+    );
     for (command, request) in [
         ("ack", json!({"conversation": "", "read": 1})),
         ("sync", json!({"since": ""})),

@@ -131,9 +131,9 @@ fn what_a_later_version_adds_is_passed_over() {
     alice.write_frame(Opcode::Text, text.as_bytes());
     assert_eq!(alice.reply(1_001)["send"]["seq"], 1);
     assert_eq!(bob.push_of("message")["text"], "hello");
-    // Field 15 of Command, a string, before a ping with the id 7.
+    // Field 2000 of Command, a string, before a ping with the id 7.
     let mut alice = gateway.dial().proto().connect("alice", "phone");
-    alice.write_frame(Opcode::Binary, b"\x09\x7a\x03abc\x08\x63\x42\x00");
+    alice.write_frame(Opcode::Binary, b"\x0a\x82\x7d\x03abc\x08\x63\x42\x00");
     assert!(alice.reply(0x63)["ping"].is_object());
 }
 

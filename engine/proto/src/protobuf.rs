@@ -9,8 +9,12 @@ use crate::error::ErrorCode;
 use crate::message as m;
 use crate::text::Str;
 
+mod command;
+mod event;
 mod fields;
+mod reply;
 mod server;
+mod terms;
 mod usual;
 mod write;
 
@@ -40,7 +44,7 @@ pub(crate) fn decode_commands<'a>(
             continue;
         }
         each(match wire::Command::decode(bytes) {
-            Ok(command) => command_from_wire(command),
+            Ok(command) => command::from_wire(command),
             Err(error) => Err(bad(readable_id(bytes), &error.to_string())),
         });
     }
@@ -80,83 +84,6 @@ fn bad(id: u32, message: &str) -> BadCommand {
     }
 }
 
-fn command_from_wire<'a>(command: wire::Command) -> Result<m::Command<'a>, BadCommand> {
-    use wire::command::Command as C;
-    let id = command.id;
-    let body = match command.command {
-        Some(C::Connect(c)) => m::CommandBody::Connect(m::Connect {
-            token: text(c.token),
-            user: text(c.user),
-            namespace: text(c.namespace),
-            device: text(c.device),
-            since: text(c.since),
-            resume: c.resume,
-            batch: c.batch,
-        }),
-        Some(C::Send(c)) => m::CommandBody::Send(m::Send {
-            user: text(c.user),
-            group: text(c.group),
-            key: text(c.key),
-            text: text(c.text),
-            media: c.media.map(media_from_wire),
-        }),
-        Some(C::Ack(c)) => m::CommandBody::Ack(m::Ack {
-            conversation: c.conversation.into(),
-            delivered: c.delivered,
-            read: c.read,
-        }),
-        Some(C::Sync(c)) => m::CommandBody::Sync(m::Sync {
-            since: c.since.into(),
-            limit: c.limit,
-        }),
-        Some(C::History(c)) => m::CommandBody::History(m::History {
-            conversation: c.conversation.into(),
-            before: c.before,
-            after: c.after,
-            limit: c.limit,
-        }),
-        Some(C::Get(c)) => m::CommandBody::Get(m::Get {
-            conversation: c.conversation.into(),
-            seq: c.seq,
-        }),
-        Some(C::Ping(_)) => m::CommandBody::Ping(m::Ping {}),
-        None => {
-            return Err(BadCommand {
-                id,
-                code: ErrorCode::UnknownCommand,
-                message: "the message names no command of this protocol version".into(),
-            });
-        }
-    };
-    match missing_field(&body) {
-        Some(field) => Err(bad(id, &format!("missing field `{field}`"))),
-        None => Ok(m::Command { id, body }),
-    }
-}
-
-/// The first required field that is absent.
-///
-/// proto3 writes an absent field and its zero value alike; none of the required fields may be
-/// empty or zero, so here that means missing.
-fn missing_field(body: &m::CommandBody<'_>) -> Option<&'static str> {
-    use m::CommandBody as C;
-    let required: &[(&str, bool)] = match body {
-        C::Ack(c) => &[("conversation", c.conversation.is_empty())],
-        C::Sync(c) => &[("since", c.since.is_empty())],
-        C::History(c) => &[("conversation", c.conversation.is_empty())],
-        C::Get(c) => &[
-            ("conversation", c.conversation.is_empty()),
-            ("seq", c.seq == 0),
-        ],
-        C::Send(m::Send {
-            media: Some(media), ..
-        }) => &[("type", media.mime.is_empty())],
-        C::Send(_) | C::Connect(_) | C::Ping(_) => &[],
-    };
-    let missing = required.iter().find(|(_, missing)| *missing);
-    missing.map(|(field, _)| *field)
-}
-
 /// Appends a command with its length before it.
 pub(crate) fn encode_command(command: &m::Command<'_>, out: &mut Vec<u8>) {
     write::append(command, out);
@@ -178,4 +105,12 @@ fn media_from_wire<'a>(media: wire::Media) -> m::Media<'a> {
 
 fn text<'a>(text: Option<String>) -> Option<Str<'a>> {
     text.map(Str::from)
+}
+
+fn texts<'a>(texts: Vec<String>) -> Vec<Str<'a>> {
+    texts.into_iter().map(Str::from).collect()
+}
+
+fn json<'a>(text: &str) -> Result<m::Json<'a>, m::NotJson> {
+    m::Json::parse(text).map(m::Json::into_owned)
 }

@@ -22,6 +22,10 @@ pub(crate) struct Ask<'a> {
 }
 
 /// What becomes of a command.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "made and taken apart on the stack"
+)]
 pub(crate) enum Asked {
     /// It stands in the batch for the sequencer.
     Queued,
@@ -55,6 +59,10 @@ pub(crate) fn ask(
         CommandBody::Ping(_) => Ok(Asked::Reply(ReplyBody::Ping(message::Ping {}))),
         // The shard takes `connect` out before.
         CommandBody::Connect(_) => Err((ErrorCode::BadRequest, "already connected")),
+        _ => Err((
+            ErrorCode::UnknownCommand,
+            "this gateway does not answer this command yet",
+        )),
     }
 }
 

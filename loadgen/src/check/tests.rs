@@ -81,9 +81,8 @@ impl Bench {
             from: from.into(),
             device: "d0".into(),
             time: 1,
-            key: None,
             text: Some(text.into()),
-            media: None,
+            ..Message::default()
         }
     }
 

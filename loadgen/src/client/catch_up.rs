@@ -29,6 +29,10 @@ impl Client {
                 let said = format!("told to disconnect: {} {}", why.code, why.reason);
                 self.trouble.get_or_insert(said);
             }
+            other => {
+                self.trouble
+                    .get_or_insert_with(|| format!("told what no load of ours causes: {other:?}"));
+            }
         }
     }
 

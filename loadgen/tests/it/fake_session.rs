@@ -157,9 +157,8 @@ impl Stored {
             from: (&*self.from).into(),
             device: (&*self.device).into(),
             time: 1,
-            key: None,
             text: Some((&*self.text).into()),
-            media: None,
+            ..Message::default()
         }
     }
 }

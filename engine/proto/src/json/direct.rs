@@ -8,7 +8,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::text::write_string;
 use crate::message::{
-    AckReply, Event, Media, Message, Push, Receipt, Reply, ReplyBody, SendReply, ServerMessage,
+    AckReply, Event, Media, Message, MessageReaction, Push, Receipt, Reply, ReplyBody, SendReply,
+    ServerMessage,
 };
 use crate::text::Str;
 
@@ -18,7 +19,7 @@ pub(super) fn encode(message: &ServerMessage<'_>, out: &mut Vec<u8>) -> bool {
         ServerMessage::Push(Push { pos, event }) => match event {
             Event::Message(event) => push(out, pos.as_ref(), |out| message_event(out, event)),
             Event::Receipt(event) => push(out, pos.as_ref(), |out| receipt_event(out, event)),
-            Event::Gap(_) | Event::Disconnect(_) => return false,
+            _ => return false,
         },
         ServerMessage::Reply(Reply { id, body }) => match body {
             ReplyBody::Send(body) => send_reply(out, *id, body),
@@ -58,6 +59,35 @@ fn message_event(out: &mut Vec<u8>, event: &Message<'_>) {
     if let Some(media) = &event.media {
         media_field(out, media);
     }
+    for (flag, name) in [
+        (event.recalled, &br#","recalled":true"#[..]),
+        (event.deleted, br#","deleted":true"#),
+    ] {
+        if flag {
+            out.extend_from_slice(name);
+        }
+    }
+    if !event.reactions.is_empty() {
+        reactions_field(out, &event.reactions);
+    }
+}
+
+fn reactions_field(out: &mut Vec<u8>, reactions: &[MessageReaction<'_>]) {
+    let mut before = &br#","reactions":[{"reaction":"#[..];
+    for reaction in reactions {
+        string(out, before, &reaction.reaction);
+        let mut before_user = &br#","users":["#[..];
+        for user in &reaction.users {
+            string(out, before_user, user);
+            before_user = b",";
+        }
+        out.extend_from_slice(match reaction.users[..] {
+            [] => br#","users":[]}"#,
+            _ => b"]}",
+        });
+        before = br#",{"reaction":"#;
+    }
+    out.push(b']');
 }
 
 fn media_field(out: &mut Vec<u8>, media: &Media<'_>) {

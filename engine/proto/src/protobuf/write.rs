@@ -73,6 +73,18 @@ pub(super) trait Sink: Sized {
         }
     }
 
+    fn texts(&mut self, tag: u32, values: &[Str<'_>]) {
+        for value in values {
+            self.bytes(tag, value.as_bytes());
+        }
+    }
+
+    fn messages(&mut self, tag: u32, messages: &[impl Fields]) {
+        for message in messages {
+            self.message(tag, message);
+        }
+    }
+
     fn bytes(&mut self, tag: u32, value: &[u8]) {
         self.key(tag, LENGTH_DELIMITED);
         self.varint(value.len() as u64);

@@ -2,7 +2,7 @@
 
 use prost::Message as _;
 use trunkline_proto::ErrorCode::{self, BadRequest, UnknownCommand};
-use trunkline_proto::message::{Command, CommandBody, Ping};
+use trunkline_proto::message::{Command, CommandBody, Json, Ping};
 use trunkline_proto::protobuf::wire::{self, command::Command as Body};
 use trunkline_proto::{BadCommand, Encoding};
 
@@ -72,7 +72,48 @@ const BAD_JSON: &[(&str, u32)] = &[
     (r#"{"id":7,"get":{"conversation":"g:eng"}}"#, 7),
     (r#"{"id":7,"get":{"seq":1}}"#, 7),
     (r#"{"id":7,"send":{"user":"bob","media":{"url":"x"}}}"#, 7),
+    (r#"{"id":7,"receipts":{"conversation":"g:eng","seq":1}}"#, 7),
+    (r#"{"id":7,"receipts":{"seq":1,"state":"read"}}"#, 7),
+    (
+        r#"{"id":7,"receipts":{"conversation":"g:eng","state":"read"}}"#,
+        7,
+    ),
+    (r#"{"id":7,"group_create":{"members":["bob"]}}"#, 7),
+    (r#"{"id":7,"group_add":{"group":"eng"}}"#, 7),
+    (r#"{"id":7,"group_remove":{"members":["bob"]}}"#, 7),
+    (r#"{"id":7,"group_leave":{}}"#, 7),
+    (r#"{"id":7,"group_rename":{"group":"eng"}}"#, 7),
+    (r#"{"id":7,"group_rename":{"name":"Platform"}}"#, 7),
+    (r#"{"id":7,"group_info":{"limit":5}}"#, 7),
+    (r#"{"id":7,"recall":{"conversation":"g:eng"}}"#, 7),
+    (r#"{"id":7,"delete":{"seq":1}}"#, 7),
+    (r#"{"id":7,"react":{"conversation":"g:eng","seq":1}}"#, 7),
+    (r#"{"id":7,"typing":{}}"#, 7),
+    (r#"{"id":7,"signal":{"user":"bob"}}"#, 7),
+    (r#"{"id":7,"signal":{"data":1}}"#, 7),
+    (r#"{"id":7,"subscribe":{"since":"p"}}"#, 7),
+    (r#"{"id":7,"unsubscribe":{}}"#, 7),
+    (r#"{"id":7,"publish":{"topic":"live.42"}}"#, 7),
+    // Words that are none of the protocol's.
+    (
+        r#"{"id":7,"receipts":{"conversation":"g:eng","seq":1,"state":"seen"}}"#,
+        7,
+    ),
+    (
+        r#"{"id":7,"receipts":{"conversation":"g:eng","seq":1,"state":null}}"#,
+        7,
+    ),
+    (
+        r#"{"id":7,"group_create":{"group":"eng","history":"some"}}"#,
+        7,
+    ),
     // Wrong types.
+    (r#"{"id":7,"contacts":{"add":"bob"}}"#, 7),
+    (r#"{"id":7,"contacts":[["bob"],[],true]}"#, 7),
+    (r#"{"id":7,"presence":{"watch":[1]}}"#, 7),
+    (r#"{"id":7,"typing":["g:eng"]}"#, 7),
+    (r#"{"id":7,"publish":{"topic":"live.42","data":}}"#, 7),
+    (r#"{"id":7,"publish":{"topic":"live.42","data":nul}}"#, 7),
     (r#"{"id":7,"ping":null}"#, 7),
     (r#"{"id":7,"ping":1}"#, 7),
     (r#"{"id":7,"ping":[]}"#, 7),
@@ -124,6 +165,12 @@ fn bad_json() {
     // Deep nesting is refused or skipped, not recursed into.
     let deep = format!(r#"{{"id":7,"x":{}"#, "[".repeat(100_000));
     check_json(&deep, 7, BadRequest);
+    // What clients tell each other is bounded, for those who read it may recurse.
+    for depth in [Json::MAX_DEPTH + 1, 100_000] {
+        let deep = "[".repeat(depth) + &"]".repeat(depth);
+        let signal = format!(r#"{{"id":7,"signal":{{"user":"bob","data":{deep}}}}}"#);
+        check_json(&signal, 7, BadRequest);
+    }
 }
 
 #[test]
@@ -184,6 +231,81 @@ fn delimited(body: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// Commands that lack something, or say what is no word of the protocol.
+fn bad_bodies() -> Vec<Body> {
+    let data = |data: &str| wire::Publish {
+        topic: "live.42".into(),
+        data: data.into(),
+    };
+    let receipts = |conversation: &str, seq, state| wire::Receipts {
+        conversation: conversation.into(),
+        seq,
+        state,
+        ..wire::Receipts::default()
+    };
+    let members = |group: &str, member: &str| wire::GroupMembers {
+        group: group.into(),
+        members: (!member.is_empty())
+            .then(|| member.into())
+            .into_iter()
+            .collect(),
+    };
+    let message = |conversation: &str, seq| wire::MessageRef {
+        conversation: conversation.into(),
+        seq,
+    };
+    let react = |seq, reaction: &str| wire::React {
+        conversation: "g:eng".into(),
+        seq,
+        reaction: reaction.into(),
+        remove: false,
+    };
+    let rename = |group: &str, name: &str| wire::GroupRename {
+        group: group.into(),
+        name: name.into(),
+    };
+    let history = wire::GroupCreate {
+        group: "eng".into(),
+        history: 2,
+        ..wire::GroupCreate::default()
+    };
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    vec![
+        Body::Receipts(receipts("", 1, 1)),
+        Body::Receipts(receipts("g:eng", 0, 1)),
+        Body::Receipts(receipts("g:eng", 1, 0)),
+        Body::Receipts(receipts("g:eng", 1, 4)),
+        Body::Receipts(receipts("g:eng", 1, -1)),
+        Body::GroupCreate(wire::GroupCreate::default()),
+        Body::GroupCreate(history),
+        Body::GroupAdd(members("eng", "")),
+        Body::GroupRemove(members("", "bob")),
+        Body::GroupLeave(wire::GroupLeave::default()),
+        Body::GroupRename(rename("eng", "")),
+        Body::GroupRename(rename("", "Platform")),
+        Body::GroupInfo(wire::GroupInfo::default()),
+        Body::Recall(message("g:eng", 0)),
+        Body::Delete(message("", 1)),
+        Body::React(react(0, "like")),
+        Body::React(react(1, "")),
+        Body::Typing(wire::Typing::default()),
+        Body::Signal(wire::Signal {
+            user: String::new(),
+            data: "1".into(),
+        }),
+        Body::Subscribe(wire::Subscribe::default()),
+        Body::Unsubscribe(wire::Unsubscribe::default()),
+        Body::Publish(wire::Publish {
+            topic: String::new(),
+            ..data("1")
+        }),
+        Body::Publish(data("")),
+        Body::Publish(data("nul")),
+        Body::Publish(data("1 2")),
+        Body::Publish(data(&deep)),
+    ]
+}
+
 #[test]
 fn protobuf() {
     let check = |body: &[u8], id, code| check(Encoding::Proto, &delimited(body), id, code);
@@ -214,10 +336,13 @@ fn protobuf() {
         ..wire::Send::default()
     };
     check(&with(7, Body::Send(send)), 7, BadRequest);
+    for body in bad_bodies() {
+        check(&with(7, body), 7, BadRequest);
+    }
     // No command, or one of a later version.
     check(&[], 0, UnknownCommand);
     check(&[1 << 3, 7], 7, UnknownCommand);
-    check(&[1 << 3, 7, 15 << 3 | 2, 1, b'x'], 7, UnknownCommand);
+    check(&[1 << 3, 7, 0x82, 0x7d, 1, b'x'], 7, UnknownCommand);
     // Broken, with the id before the damage: cut fields, wrong wire types, text not UTF-8.
     check(&[1 << 3, 7, 3 << 3 | 2, 9], 7, BadRequest);
     check(&[1 << 3, 7, 3 << 3, 9], 7, BadRequest);

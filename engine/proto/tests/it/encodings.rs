@@ -107,14 +107,43 @@ proptest! {
             let at = at.index(body.len());
             body[at] = byte;
         }
-        let unknown_field = [15 << 3, 0];
-        let general = [&unknown_field, &*body].concat();
+        // Number 2000, a varint.
+        let unknown_field = [0x80, 0x7d, 0];
+        let general = [&unknown_field[..], &*body].concat();
         let length = prost::encoding::encoded_len_varint(general.len() as u64);
         let mut framed = Vec::with_capacity(length + general.len());
         prost::encoding::encode_varint(general.len() as u64, &mut framed);
         framed.extend(general);
         let quick = decode(Encoding::Proto, &proto);
         prop_assert_eq!(outline(&quick), outline(&decode(Encoding::Proto, &framed)));
+    }
+
+    /// Nor does input that is nearly right: what is cut short, has bytes changed, or goes on.
+    #[test]
+    fn damaged_messages_are_answered(
+        command in command(),
+        message in server_message(),
+        cut in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        tail in prop::collection::vec(any::<u8>(), 0..3),
+    ) {
+        let damage = |mut payload: Vec<u8>| {
+            for (at, byte) in &changes {
+                let at = at.index(payload.len());
+                payload[at] = *byte;
+            }
+            payload.truncate(cut.index(payload.len() + 1));
+            payload.extend_from_slice(&tail);
+            payload
+        };
+        for encoding in BOTH {
+            let mut payload = Vec::new();
+            encoding.encode_command(&command, &mut payload);
+            prop_assert!(!decode(encoding, &damage(payload)).is_empty());
+            let mut payload = Vec::new();
+            encoding.encode_server(&message, &mut payload);
+            let _ = encoding.decode_server(&damage(payload), |_| ());
+        }
     }
 
     /// No input makes a decoder panic or answer with nothing.

@@ -18,7 +18,7 @@ fn message() -> Message<'static> {
         time: 1_760_000_000_000,
         key: Some("c-1".into()),
         text: Some("hello".into()),
-        media: None,
+        ..Message::default()
     }
 }
 

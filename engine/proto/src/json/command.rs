@@ -1,0 +1,155 @@
+//! Commands as JSON objects.
+
+use std::cell::Cell;
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::bad;
+use crate::encoding::BadCommand;
+use crate::error::ErrorCode;
+use crate::message::{Command, CommandBody};
+use crate::object::Object;
+use crate::text::Str;
+
+/// Reads the command that is a line.
+pub(super) fn read(line: &[u8]) -> Result<Command<'_>, BadCommand> {
+    let seen = Seen::default();
+    let mut json = serde_json::Deserializer::from_slice(line);
+    let parsed = CommandSeed(&seen).deserialize(&mut json).and_then(|body| {
+        json.end()?;
+        Ok(body)
+    });
+    let id = seen.id.get();
+    match parsed {
+        Ok(Some(body)) => Ok(Command { id, body }),
+        Ok(None) => Err(match seen.unknown.take() {
+            Some(name) => BadCommand {
+                id,
+                code: ErrorCode::UnknownCommand,
+                message: format!("there is no command {name:?} in this protocol version"),
+            },
+            None => bad(id, "the object names no command".into()),
+        }),
+        // The id may stand behind what could not be read.
+        Err(error) if id == 0 => bad_with_late_id(line, &error),
+        Err(error) => Err(bad(id, error.to_string())),
+    }
+}
+
+fn bad_with_late_id<'a>(line: &[u8], error: &serde_json::Error) -> Result<Command<'a>, BadCommand> {
+    #[derive(Deserialize)]
+    struct OnlyId {
+        id: u32,
+    }
+    let id = serde_json::from_slice::<Object<OnlyId>>(line).map_or(0, |only| only.0.id);
+    Err(bad(id, error.to_string()))
+}
+
+#[derive(Default)]
+struct Seen {
+    id: Cell<u32>,
+    unknown: Cell<Option<String>>,
+}
+
+struct CommandSeed<'s>(&'s Seen);
+
+impl<'de> DeserializeSeed<'de> for CommandSeed<'_> {
+    type Value = Option<CommandBody<'de>>;
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> de::Visitor<'de> for CommandSeed<'_> {
+    type Value = Option<CommandBody<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with an id and a command")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(key) = map.next_key::<Str<'de>>()? {
+            let body = match &*key {
+                "id" => {
+                    self.0.id.set(map.next_value()?);
+                    continue;
+                }
+                "send" => CommandBody::Send(map.next_value::<Object<_>>()?.0),
+                "ack" => CommandBody::Ack(map.next_value::<Object<_>>()?.0),
+                "connect" => CommandBody::Connect(map.next_value::<Object<_>>()?.0),
+                "sync" => CommandBody::Sync(map.next_value::<Object<_>>()?.0),
+                "history" => CommandBody::History(map.next_value::<Object<_>>()?.0),
+                "get" => CommandBody::Get(map.next_value::<Object<_>>()?.0),
+                "receipts" => CommandBody::Receipts(map.next_value::<Object<_>>()?.0),
+                "conversations" => CommandBody::Conversations(map.next_value::<Object<_>>()?.0),
+                "group_create" => CommandBody::GroupCreate(map.next_value::<Object<_>>()?.0),
+                "group_add" => CommandBody::GroupAdd(map.next_value::<Object<_>>()?.0),
+                "group_remove" => CommandBody::GroupRemove(map.next_value::<Object<_>>()?.0),
+                "group_leave" => CommandBody::GroupLeave(map.next_value::<Object<_>>()?.0),
+                "group_rename" => CommandBody::GroupRename(map.next_value::<Object<_>>()?.0),
+                "group_info" => CommandBody::GroupInfo(map.next_value::<Object<_>>()?.0),
+                "recall" => CommandBody::Recall(map.next_value::<Object<_>>()?.0),
+                "delete" => CommandBody::Delete(map.next_value::<Object<_>>()?.0),
+                "react" => CommandBody::React(map.next_value::<Object<_>>()?.0),
+                "contacts" => CommandBody::Contacts(map.next_value::<Object<_>>()?.0),
+                "presence" => CommandBody::Presence(map.next_value::<Object<_>>()?.0),
+                "typing" => CommandBody::Typing(map.next_value::<Object<_>>()?.0),
+                "signal" => CommandBody::Signal(map.next_value::<Object<_>>()?.0),
+                "subscribe" => CommandBody::Subscribe(map.next_value::<Object<_>>()?.0),
+                "unsubscribe" => CommandBody::Unsubscribe(map.next_value::<Object<_>>()?.0),
+                "publish" => CommandBody::Publish(map.next_value::<Object<_>>()?.0),
+                "ping" => CommandBody::Ping(map.next_value::<Object<_>>()?.0),
+                other => {
+                    self.0.unknown.set(Some(other.chars().take(64).collect()));
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            if found.replace(body).is_some() {
+                return Err(de::Error::custom("the object names two commands"));
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Serialize for Command<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(None)?;
+        if self.id != 0 {
+            map.serialize_entry("id", &self.id)?;
+        }
+        match &self.body {
+            CommandBody::Connect(body) => map.serialize_entry("connect", body),
+            CommandBody::Send(body) => map.serialize_entry("send", body),
+            CommandBody::Ack(body) => map.serialize_entry("ack", body),
+            CommandBody::Sync(body) => map.serialize_entry("sync", body),
+            CommandBody::History(body) => map.serialize_entry("history", body),
+            CommandBody::Get(body) => map.serialize_entry("get", body),
+            CommandBody::Receipts(body) => map.serialize_entry("receipts", body),
+            CommandBody::Conversations(body) => map.serialize_entry("conversations", body),
+            CommandBody::GroupCreate(body) => map.serialize_entry("group_create", body),
+            CommandBody::GroupAdd(body) => map.serialize_entry("group_add", body),
+            CommandBody::GroupRemove(body) => map.serialize_entry("group_remove", body),
+            CommandBody::GroupLeave(body) => map.serialize_entry("group_leave", body),
+            CommandBody::GroupRename(body) => map.serialize_entry("group_rename", body),
+            CommandBody::GroupInfo(body) => map.serialize_entry("group_info", body),
+            CommandBody::Recall(body) => map.serialize_entry("recall", body),
+            CommandBody::Delete(body) => map.serialize_entry("delete", body),
+            CommandBody::React(body) => map.serialize_entry("react", body),
+            CommandBody::Contacts(body) => map.serialize_entry("contacts", body),
+            CommandBody::Presence(body) => map.serialize_entry("presence", body),
+            CommandBody::Typing(body) => map.serialize_entry("typing", body),
+            CommandBody::Signal(body) => map.serialize_entry("signal", body),
+            CommandBody::Subscribe(body) => map.serialize_entry("subscribe", body),
+            CommandBody::Unsubscribe(body) => map.serialize_entry("unsubscribe", body),
+            CommandBody::Publish(body) => map.serialize_entry("publish", body),
+            CommandBody::Ping(body) => map.serialize_entry("ping", body),
+        }?;
+        map.end()
+    }
+}

@@ -1,0 +1,157 @@
+//! A JSON value that is passed on as it is.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_json::value::RawValue;
+
+/// Any JSON value as its text: what clients say to each other and the server does not look into.
+///
+/// It is checked to be one JSON value when it is read and never parsed again. It holds no line
+/// break (those that stand between tokens become spaces), so it fits into a frame of several
+/// messages, one per line.
+#[derive(Clone)]
+pub struct Json<'a>(Cow<'a, RawValue>);
+
+/// The text is not one JSON value, or nested deeper than [`Json::MAX_DEPTH`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotJson(String);
+
+impl<'a> Json<'a> {
+    /// Most arrays and objects within each other. Receivers read values with readers of their own,
+    /// and those that recurse are easily made to run out of stack.
+    pub const MAX_DEPTH: usize = 64;
+
+    /// Checks that `text` is one JSON value.
+    ///
+    /// # Errors
+    /// Where it is not, or is nested too deep.
+    pub fn parse(text: &'a str) -> Result<Self, NotJson> {
+        match serde_json::from_str::<&RawValue>(text) {
+            Ok(raw) => Self::from_raw(Cow::Borrowed(raw)),
+            Err(error) => Err(NotJson(error.to_string())),
+        }
+    }
+
+    /// A copy that borrows nothing.
+    pub fn into_owned(self) -> Json<'static> {
+        Json(Cow::Owned(self.0.into_owned()))
+    }
+
+    /// The same value, borrowing from this one.
+    pub fn borrow(&self) -> Json<'_> {
+        Json(Cow::Borrowed(&self.0))
+    }
+
+    /// The value's text.
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+
+    fn from_raw(raw: Cow<'a, RawValue>) -> Result<Self, NotJson> {
+        if depth(raw.get()) > Self::MAX_DEPTH {
+            let max = Self::MAX_DEPTH;
+            return Err(NotJson(format!(
+                "a JSON value is nested at most {max} deep"
+            )));
+        }
+        if !raw.get().contains(['\n', '\r']) {
+            return Ok(Self(raw));
+        }
+        // Inside of strings they are escaped, so these stand between tokens.
+        let one_line = raw.get().replace(['\n', '\r'], " ");
+        match RawValue::from_string(one_line) {
+            Ok(raw) => Ok(Self(Cow::Owned(raw))),
+            Err(error) => Err(NotJson(error.to_string())),
+        }
+    }
+}
+
+/// How many arrays and objects stand within each other in valid JSON.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string) = (0_usize, 0, false);
+    let mut bytes = json.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => drop(bytes.next()),
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+impl Default for Json<'_> {
+    /// `null`.
+    fn default() -> Self {
+        Self(Cow::Borrowed(RawValue::NULL))
+    }
+}
+
+impl PartialEq for Json<'_> {
+    /// Compares texts, not meanings.
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl fmt::Debug for Json<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(to)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(from)?;
+        Self::from_raw(Cow::Borrowed(raw)).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_stay_as_they_are_but_on_one_line() {
+        for (text, kept) in [
+            ("null", "null"),
+            (" 1.50e3 ", "1.50e3"),
+            (
+                r#"{"b":1,"a":[ "\n" ],"b":2}"#,
+                r#"{"b":1,"a":[ "\n" ],"b":2}"#,
+            ),
+            ("[1,\r\n 2]", "[1,   2]"),
+        ] {
+            assert_eq!(Json::parse(text).unwrap().as_str(), kept);
+        }
+        for bad in ["", "x", "1 2", "[1", "\"a\nb\"", "{\"a\"}"] {
+            assert!(Json::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(Json::parse(&nested(Json::MAX_DEPTH)).is_ok());
+        assert!(Json::parse(&nested(Json::MAX_DEPTH + 1)).is_err());
+        assert!(Json::parse(&nested(200_000)).is_err());
+        let brackets_in_text = format!(r#"["\"{}"]"#, "[{".repeat(100));
+        assert!(Json::parse(&brackets_in_text).is_ok());
+        let side_by_side = format!("[{}[]]", "[],".repeat(100));
+        assert!(Json::parse(&side_by_side).is_ok());
+    }
+}

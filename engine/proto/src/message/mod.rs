@@ -1,0 +1,26 @@
+//! What client and server say to each other, whatever the encoding.
+//!
+//! Every type borrows from the frame it was decoded from. The field names are those of the JSON
+//! form; times are milliseconds since 1970 UTC.
+
+mod command;
+mod event;
+mod json_value;
+mod reply;
+mod terms;
+
+pub use crate::media::Media;
+pub use command::*;
+pub use event::*;
+pub use json_value::{Json, NotJson};
+pub use reply::*;
+pub use terms::{ChangeKind, ReceiptState, Role, Visibility};
+
+/// For `skip_serializing_if`.
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}

@@ -1,0 +1,220 @@
+//! Commands out of the generated types.
+
+use super::{bad, json, media_from_wire, text, texts, wire};
+use crate::encoding::BadCommand;
+use crate::error::ErrorCode;
+use crate::message as m;
+use crate::text::Str;
+
+/// Takes a command over.
+pub(super) fn from_wire<'a>(command: wire::Command) -> Result<m::Command<'a>, BadCommand> {
+    let id = command.id;
+    let Some(body) = command.command else {
+        return Err(BadCommand {
+            id,
+            code: ErrorCode::UnknownCommand,
+            message: "the message names no command of this protocol version".into(),
+        });
+    };
+    let body = body_from_wire(body).map_err(|message| bad(id, &message))?;
+    match missing_field(&body) {
+        Some(field) => Err(bad(id, &format!("missing field `{field}`"))),
+        None => Ok(m::Command { id, body }),
+    }
+}
+
+fn body_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>, String> {
+    use wire::command::Command as C;
+    Ok(match body {
+        C::Connect(c) => m::CommandBody::Connect(m::Connect {
+            token: text(c.token),
+            user: text(c.user),
+            namespace: text(c.namespace),
+            device: text(c.device),
+            since: text(c.since),
+            resume: c.resume,
+            batch: c.batch,
+        }),
+        C::Send(c) => m::CommandBody::Send(m::Send {
+            user: text(c.user),
+            group: text(c.group),
+            key: text(c.key),
+            text: text(c.text),
+            media: c.media.map(media_from_wire),
+        }),
+        C::Ack(c) => m::CommandBody::Ack(m::Ack {
+            conversation: c.conversation.into(),
+            delivered: c.delivered,
+            read: c.read,
+        }),
+        C::Sync(c) => m::CommandBody::Sync(m::Sync {
+            since: c.since.into(),
+            limit: c.limit,
+        }),
+        C::History(c) => m::CommandBody::History(m::History {
+            conversation: c.conversation.into(),
+            before: c.before,
+            after: c.after,
+            limit: c.limit,
+        }),
+        C::Get(c) => m::CommandBody::Get(m::Get {
+            conversation: c.conversation.into(),
+            seq: c.seq,
+        }),
+        C::Receipts(c) => m::CommandBody::Receipts(m::Receipts {
+            conversation: c.conversation.into(),
+            seq: c.seq,
+            state: m::ReceiptState::from_wire(c.state).ok_or("missing or unknown `state`")?,
+            after: text(c.after),
+            limit: c.limit,
+        }),
+        C::Conversations(c) => m::CommandBody::Conversations(m::Conversations {
+            after: text(c.after),
+            limit: c.limit,
+        }),
+        C::Recall(c) => m::CommandBody::Recall(message_ref(c)),
+        C::Delete(c) => m::CommandBody::Delete(message_ref(c)),
+        C::React(c) => m::CommandBody::React(m::React {
+            conversation: c.conversation.into(),
+            seq: c.seq,
+            reaction: c.reaction.into(),
+            remove: c.remove,
+        }),
+        C::Ping(_) => m::CommandBody::Ping(m::Ping {}),
+        group @ (C::GroupCreate(_)
+        | C::GroupAdd(_)
+        | C::GroupRemove(_)
+        | C::GroupLeave(_)
+        | C::GroupRename(_)
+        | C::GroupInfo(_)) => return group_from_wire(group),
+        other => return passing_from_wire(other),
+    })
+}
+
+/// Commands about groups.
+fn group_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>, String> {
+    use wire::command::Command as C;
+    Ok(match body {
+        C::GroupCreate(c) => m::CommandBody::GroupCreate(m::GroupCreate {
+            group: c.group.into(),
+            name: text(c.name),
+            members: texts(c.members),
+            history: m::Visibility::from_wire(c.history).ok_or("unknown `history`")?,
+        }),
+        C::GroupAdd(c) => m::CommandBody::GroupAdd(group_members(c)),
+        C::GroupRemove(c) => m::CommandBody::GroupRemove(group_members(c)),
+        C::GroupLeave(c) => m::CommandBody::GroupLeave(m::GroupLeave {
+            group: c.group.into(),
+        }),
+        C::GroupRename(c) => m::CommandBody::GroupRename(m::GroupRename {
+            group: c.group.into(),
+            name: c.name.into(),
+        }),
+        C::GroupInfo(c) => m::CommandBody::GroupInfo(m::GroupInfo {
+            group: c.group.into(),
+            after: text(c.after),
+            limit: c.limit,
+        }),
+        _ => return Err("no command about groups".into()),
+    })
+}
+
+/// Commands about what is not stored.
+fn passing_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>, String> {
+    use wire::command::Command as C;
+    Ok(match body {
+        C::Contacts(c) => m::CommandBody::Contacts(m::Contacts {
+            add: texts(c.add),
+            remove: texts(c.remove),
+            watch: c.watch,
+        }),
+        C::Presence(c) => m::CommandBody::Presence(m::Presence {
+            watch: texts(c.watch),
+            unwatch: texts(c.unwatch),
+            query: texts(c.query),
+        }),
+        C::Typing(c) => m::CommandBody::Typing(m::Typing {
+            conversation: c.conversation.into(),
+        }),
+        C::Signal(c) => m::CommandBody::Signal(m::Signal {
+            data: json(&c.data).map_err(|e| bad_data(&e))?,
+            user: c.user.into(),
+        }),
+        C::Subscribe(c) => m::CommandBody::Subscribe(m::Subscribe {
+            topic: c.topic.into(),
+            since: text(c.since),
+        }),
+        C::Unsubscribe(c) => m::CommandBody::Unsubscribe(m::Unsubscribe {
+            topic: c.topic.into(),
+        }),
+        C::Publish(c) => m::CommandBody::Publish(m::Publish {
+            data: json(&c.data).map_err(|e| bad_data(&e))?,
+            topic: c.topic.into(),
+        }),
+        _ => return Err("no command about what is not stored".into()),
+    })
+}
+
+fn bad_data(error: &m::NotJson) -> String {
+    format!("`data` is missing or no JSON value: {error}")
+}
+
+fn message_ref<'a>(c: wire::MessageRef) -> m::MessageRef<'a> {
+    m::MessageRef {
+        conversation: c.conversation.into(),
+        seq: c.seq,
+    }
+}
+
+fn group_members<'a>(c: wire::GroupMembers) -> m::GroupMembers<'a> {
+    m::GroupMembers {
+        group: c.group.into(),
+        members: texts(c.members),
+    }
+}
+
+/// The first required field that is absent.
+///
+/// proto3 writes an absent field and its zero value alike; none of the required fields may be
+/// empty or zero, so here that means missing.
+fn missing_field(body: &m::CommandBody<'_>) -> Option<&'static str> {
+    use m::CommandBody as C;
+    let place = |conversation: &Str<'_>, seq: u64| {
+        [("conversation", conversation.is_empty()), ("seq", seq == 0)]
+    };
+    let one = |field, value: &Str<'_>| [(field, value.is_empty()), ("", false)];
+    let required: [(&str, bool); 2] = match body {
+        C::Ack(c) => one("conversation", &c.conversation),
+        C::Sync(c) => one("since", &c.since),
+        C::History(c) => one("conversation", &c.conversation),
+        C::Get(c) => place(&c.conversation, c.seq),
+        C::Receipts(c) => place(&c.conversation, c.seq),
+        C::Recall(c) | C::Delete(c) => place(&c.conversation, c.seq),
+        C::React(c) if c.reaction.is_empty() => one("reaction", &c.reaction),
+        C::React(c) => place(&c.conversation, c.seq),
+        C::GroupCreate(c) => one("group", &c.group),
+        C::GroupAdd(c) | C::GroupRemove(c) => [
+            ("group", c.group.is_empty()),
+            ("members", c.members.is_empty()),
+        ],
+        C::GroupLeave(c) => one("group", &c.group),
+        C::GroupRename(c) => [("group", c.group.is_empty()), ("name", c.name.is_empty())],
+        C::GroupInfo(c) => one("group", &c.group),
+        C::Typing(c) => one("conversation", &c.conversation),
+        C::Signal(c) => one("user", &c.user),
+        C::Subscribe(c) => one("topic", &c.topic),
+        C::Unsubscribe(c) => one("topic", &c.topic),
+        C::Publish(c) => one("topic", &c.topic),
+        C::Send(m::Send {
+            media: Some(media), ..
+        }) => one("type", &media.mime),
+        C::Send(_)
+        | C::Connect(_)
+        | C::Conversations(_)
+        | C::Contacts(_)
+        | C::Presence(_)
+        | C::Ping(_) => return None,
+    };
+    let missing = required.iter().find(|(_, missing)| *missing);
+    missing.map(|(field, _)| *field)
+}

@@ -1,0 +1,108 @@
+//! Pushes out of the generated types.
+
+use super::server::missing;
+use super::{json, media_from_wire, text, texts, wire};
+use crate::encoding::DecodeError;
+use crate::message as m;
+
+/// Takes a push over.
+pub(super) fn push<'a>(push: wire::Push) -> Result<m::Push<'a>, DecodeError> {
+    use wire::push::Event as E;
+    let event = match push.event.ok_or_else(|| missing("event"))? {
+        E::Message(e) => m::Event::Message(message(e)),
+        E::Receipt(e) => m::Event::Receipt(m::Receipt {
+            conversation: e.conversation.into(),
+            user: e.user.into(),
+            delivered: e.delivered,
+            read: e.read,
+            time: e.time,
+        }),
+        E::Gap(e) => m::Event::Gap(m::Gap { pos: e.pos.into() }),
+        E::Disconnect(e) => m::Event::Disconnect(m::Disconnect {
+            code: u16::try_from(e.code).map_err(|e| DecodeError(e.to_string()))?,
+            reason: e.reason.into(),
+            reconnect: e.reconnect,
+            delay_ms: [e.delay_min_ms, e.delay_max_ms],
+        }),
+        E::Recall(e) => m::Event::Recall(m::Recalled {
+            conversation: e.conversation.into(),
+            seq: e.seq,
+            by: e.by.into(),
+            time: e.time,
+        }),
+        E::Delete(e) => m::Event::Delete(m::Deleted {
+            conversation: e.conversation.into(),
+            seq: e.seq,
+            time: e.time,
+        }),
+        E::Reaction(e) => m::Event::Reaction(m::Reacted {
+            conversation: e.conversation.into(),
+            seq: e.seq,
+            user: e.user.into(),
+            reaction: e.reaction.into(),
+            removed: e.removed,
+            time: e.time,
+        }),
+        E::Group(e) => m::Event::Group(m::GroupChanged {
+            conversation: e.conversation.into(),
+            change: m::ChangeKind::from_wire(e.change).ok_or_else(|| missing("change"))?,
+            by: e.by.into(),
+            members: texts(e.members),
+            name: text(e.name),
+            time: e.time,
+        }),
+        E::Presence(e) => m::Event::Presence(presence(e)),
+        E::Typing(e) => m::Event::Typing(m::TypingUser {
+            conversation: e.conversation.into(),
+            user: e.user.into(),
+        }),
+        E::Signal(e) => m::Event::Signal(m::Signalled {
+            user: e.user.into(),
+            data: json(&e.data).map_err(|e| DecodeError(e.to_string()))?,
+        }),
+        E::Publication(e) => m::Event::Publication(m::Publication {
+            topic: e.topic.into(),
+            data: json(&e.data).map_err(|e| DecodeError(e.to_string()))?,
+            from: e.from.into(),
+            pos: e.pos.into(),
+        }),
+    };
+    Ok(m::Push {
+        pos: text(push.pos),
+        event,
+    })
+}
+
+/// Takes a message over.
+pub(super) fn message<'a>(e: wire::Message) -> m::Message<'a> {
+    m::Message {
+        conversation: e.conversation.into(),
+        seq: e.seq,
+        from: e.from.into(),
+        device: e.device.into(),
+        time: e.time,
+        key: text(e.key),
+        text: text(e.text),
+        media: e.media.map(media_from_wire),
+        recalled: e.recalled,
+        deleted: e.deleted,
+        reactions: e
+            .reactions
+            .into_iter()
+            .map(|r| m::MessageReaction {
+                reaction: r.reaction.into(),
+                users: texts(r.users),
+            })
+            .collect(),
+    }
+}
+
+/// Takes over how a user is.
+pub(super) fn presence<'a>(p: wire::UserPresence) -> m::UserPresence<'a> {
+    m::UserPresence {
+        user: p.user.into(),
+        online: p.online,
+        devices: p.devices,
+        last_seen: p.last_seen,
+    }
+}

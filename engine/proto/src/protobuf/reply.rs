@@ -1,0 +1,169 @@
+//! Replies out of the generated types.
+
+use super::server::missing;
+use super::{event, text, wire};
+use crate::encoding::DecodeError;
+use crate::message as m;
+
+/// Takes a reply over.
+pub(super) fn read<'a>(reply: wire::Reply) -> Result<m::Reply<'a>, DecodeError> {
+    use wire::reply::Reply as R;
+    let body = match reply.reply.ok_or_else(|| missing("reply"))? {
+        R::Error(r) => m::ReplyBody::Error(m::ErrorReply {
+            code: u16::try_from(r.code).map_err(|e| DecodeError(e.to_string()))?,
+            name: r.name.into(),
+            message: r.message.into(),
+            temporary: r.temporary,
+        }),
+        R::Connect(r) => {
+            let limits = r.limits.ok_or_else(|| missing("limits"))?;
+            m::ReplyBody::Connect(m::ConnectReply {
+                session: r.session.into(),
+                user: r.user.into(),
+                device: r.device.into(),
+                pos: r.pos.into(),
+                recovered: r.recovered,
+                time: r.time,
+                ping_ms: r.ping_ms,
+                limits: m::ConnectLimits {
+                    message_bytes: limits.message_bytes,
+                    text_bytes: limits.text_bytes,
+                    key_bytes: limits.key_bytes,
+                    page: limits.page,
+                },
+            })
+        }
+        R::Send(r) => m::ReplyBody::Send(m::SendReply {
+            conversation: r.conversation.into(),
+            seq: r.seq,
+            pos: r.pos.into(),
+            time: r.time,
+            duplicate: r.duplicate,
+        }),
+        R::Ack(_) => m::ReplyBody::Ack(m::AckReply {}),
+        R::Sync(r) => m::ReplyBody::Sync(m::SyncReply {
+            events: r
+                .events
+                .into_iter()
+                .map(event::push)
+                .collect::<Result<_, _>>()?,
+            pos: r.pos.into(),
+            more: r.more,
+        }),
+        R::History(r) => m::ReplyBody::History(m::HistoryReply {
+            messages: r.messages.into_iter().map(event::message).collect(),
+            first: r.first,
+            last: r.last,
+        }),
+        R::Get(r) => {
+            let message = r.message.ok_or_else(|| missing("message"))?;
+            m::ReplyBody::Get(m::GetReply {
+                message: event::message(message),
+            })
+        }
+        R::Ping(_) => m::ReplyBody::Ping(m::Ping {}),
+        R::GroupLeave(_) => m::ReplyBody::GroupLeave(m::Done {}),
+        R::GroupRename(_) => m::ReplyBody::GroupRename(m::Done {}),
+        R::Recall(_) => m::ReplyBody::Recall(m::Done {}),
+        R::Delete(_) => m::ReplyBody::Delete(m::Done {}),
+        R::React(_) => m::ReplyBody::React(m::Done {}),
+        R::Typing(_) => m::ReplyBody::Typing(m::Done {}),
+        other => listing(other)?,
+    };
+    Ok(m::Reply { id: reply.id, body })
+}
+
+/// Replies of the commands about groups, conversations and who is online.
+fn listing<'a>(reply: wire::reply::Reply) -> Result<m::ReplyBody<'a>, DecodeError> {
+    use wire::reply::Reply as R;
+    let members = |r: wire::GroupMembersReply| m::GroupMembersReply { members: r.members };
+    let subscribed = |r: wire::SubscribeReply| m::SubscribeReply {
+        pos: r.pos.into(),
+        recovered: r.recovered,
+    };
+    Ok(match reply {
+        R::Receipts(r) => m::ReplyBody::Receipts(receipts(r)?),
+        R::Conversations(r) => m::ReplyBody::Conversations(m::ConversationsReply {
+            conversations: r.conversations.into_iter().map(entry).collect(),
+            unread: r.unread,
+            cursor: r.cursor.into(),
+            more: r.more,
+        }),
+        R::GroupCreate(r) => m::ReplyBody::GroupCreate(m::GroupCreateReply {
+            conversation: r.conversation.into(),
+            members: r.members,
+        }),
+        R::GroupAdd(r) => m::ReplyBody::GroupAdd(members(r)),
+        R::GroupRemove(r) => m::ReplyBody::GroupRemove(members(r)),
+        R::GroupInfo(r) => m::ReplyBody::GroupInfo(group_info(r)?),
+        R::Contacts(r) => m::ReplyBody::Contacts(m::ContactsReply {
+            contacts: r.contacts.into_iter().map(contact).collect(),
+        }),
+        R::Presence(r) => m::ReplyBody::Presence(m::PresenceReply {
+            users: r.users.into_iter().map(event::presence).collect(),
+        }),
+        R::Signal(r) => m::ReplyBody::Signal(m::SignalReply { online: r.online }),
+        R::Subscribe(r) => m::ReplyBody::Subscribe(subscribed(r)),
+        R::Unsubscribe(r) => m::ReplyBody::Unsubscribe(subscribed(r)),
+        R::Publish(r) => m::ReplyBody::Publish(m::PublishReply { pos: r.pos.into() }),
+        _ => return Err(missing("reply")),
+    })
+}
+
+fn receipts<'a>(r: wire::ReceiptsReply) -> Result<m::ReceiptsReply<'a>, DecodeError> {
+    let counts = r.counts.ok_or_else(|| missing("counts"))?;
+    let user = |u: wire::ReceiptUser| m::ReceiptUser {
+        user: u.user.into(),
+        seq: u.seq,
+        time: u.time,
+    };
+    Ok(m::ReceiptsReply {
+        counts: m::ReceiptCounts {
+            members: counts.members,
+            delivered: counts.delivered,
+            read: counts.read,
+        },
+        users: r.users.into_iter().map(user).collect(),
+        more: r.more,
+    })
+}
+
+fn entry<'a>(e: wire::ConversationEntry) -> m::ConversationEntry<'a> {
+    m::ConversationEntry {
+        conversation: e.conversation.into(),
+        last: e.last.map(event::message),
+        read: e.read,
+        unread: e.unread,
+        members: e.members,
+    }
+}
+
+fn group_info<'a>(r: wire::GroupInfoReply) -> Result<m::GroupInfoReply<'a>, DecodeError> {
+    let member = |member: wire::GroupMember| {
+        Ok(m::GroupMember {
+            user: member.user.into(),
+            role: m::Role::from_wire(member.role).ok_or_else(|| missing("role"))?,
+            since: member.since,
+        })
+    };
+    Ok(m::GroupInfoReply {
+        group: r.group.into(),
+        name: text(r.name),
+        history: m::Visibility::from_wire(r.history).ok_or_else(|| missing("history"))?,
+        count: r.count,
+        members: r
+            .members
+            .into_iter()
+            .map(member)
+            .collect::<Result<_, DecodeError>>()?,
+        more: r.more,
+    })
+}
+
+fn contact<'a>(c: wire::Contact) -> m::Contact<'a> {
+    m::Contact {
+        user: c.user.into(),
+        online: c.online,
+        last_seen: c.last_seen,
+    }
+}

@@ -1,0 +1,33 @@
+//! Words of the protocol as protobuf enums, and back.
+
+use super::wire;
+use crate::message as m;
+
+/// The same variants on both sides. Where protobuf has a zero that means "not said", or a number
+/// of a later version, there is no word.
+macro_rules! same {
+    ($name:ident: $($variant:ident),+) => {
+        impl From<m::$name> for wire::$name {
+            fn from(word: m::$name) -> Self {
+                match word {
+                    $(m::$name::$variant => Self::$variant,)+
+                }
+            }
+        }
+
+        impl m::$name {
+            pub(super) fn from_wire(number: i32) -> Option<Self> {
+                match wire::$name::try_from(number) {
+                    $(Ok(wire::$name::$variant) => Some(Self::$variant),)+
+                    #[allow(unreachable_patterns, reason = "not all have a zero for \"not said\"")]
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+same!(ReceiptState: Read, Delivered, Unread);
+same!(Visibility: All, Joined);
+same!(Role: Member, Owner);
+same!(ChangeKind: Created, Added, Removed, Left, Renamed);

@@ -1,0 +1,194 @@
+//! Any command.
+
+use proptest::option::of;
+use proptest::prelude::*;
+use trunkline_proto::Str;
+use trunkline_proto::message as m;
+
+use super::{id, json, media, number, required, text, texts};
+
+fn connect() -> impl Strategy<Value = m::Connect<'static>> {
+    let texts = (of(text()), of(text()), of(text()), of(text()), of(text()));
+    (texts, any::<bool>(), any::<bool>()).prop_map(
+        |((token, user, namespace, device, since), resume, batch)| m::Connect {
+            token,
+            user,
+            namespace,
+            device,
+            since,
+            resume,
+            batch,
+        },
+    )
+}
+
+fn send() -> impl Strategy<Value = m::Send<'static>> {
+    let texts = (of(text()), of(text()), of(text()), of(text()));
+    (texts, of(media())).prop_map(|((user, group, key, text), media)| m::Send {
+        user,
+        group,
+        key,
+        text,
+        media,
+    })
+}
+
+pub(crate) fn command() -> impl Strategy<Value = m::Command<'static>> {
+    use m::CommandBody as C;
+    let ack =
+        (required(), of(number()), of(number())).prop_map(|(conversation, delivered, read)| {
+            m::Ack {
+                conversation,
+                delivered,
+                read,
+            }
+        });
+    let sync = (required(), of(any::<u32>())).prop_map(|(since, limit)| m::Sync { since, limit });
+    let history = (required(), of(number()), of(number()), of(any::<u32>())).prop_map(
+        |(conversation, before, after, limit)| m::History {
+            conversation,
+            before,
+            after,
+            limit,
+        },
+    );
+    let get =
+        (required(), 1..=u64::MAX).prop_map(|(conversation, seq)| m::Get { conversation, seq });
+    let body = prop_oneof![
+        connect().prop_map(C::Connect),
+        send().prop_map(C::Send),
+        ack.prop_map(C::Ack),
+        sync.prop_map(C::Sync),
+        history.prop_map(C::History),
+        get.prop_map(C::Get),
+        Just(C::Ping(m::Ping {})),
+        group_command(),
+        message_command(),
+        passing_command(),
+    ];
+    (id(), body).prop_map(|(id, body)| m::Command { id, body })
+}
+
+/// Sends and acks in the form that the quick readers take, for the most part.
+pub(crate) fn usual_command() -> impl Strategy<Value = m::Command<'static>> {
+    use m::CommandBody as C;
+    let plain = || {
+        let character = prop_oneof![20 => prop::char::range('#', '['), 1 => any::<char>()];
+        of(prop::collection::vec(character, 0..30)
+            .prop_map(|c| Str::from(c.into_iter().collect::<String>())))
+    };
+    let send = (plain(), plain(), plain(), plain()).prop_map(|(user, group, key, text)| {
+        C::Send(m::Send {
+            user,
+            group,
+            key,
+            text,
+            media: None,
+        })
+    });
+    let ack = (plain(), of(number()), of(number())).prop_map(|(conversation, delivered, read)| {
+        C::Ack(m::Ack {
+            conversation: conversation.unwrap_or_default(),
+            delivered,
+            read,
+        })
+    });
+    (id(), prop_oneof![3 => send, 1 => ack]).prop_map(|(id, body)| m::Command { id, body })
+}
+
+fn group_command() -> impl Strategy<Value = m::CommandBody<'static>> {
+    use m::CommandBody as C;
+    let visibility = prop::sample::select(&[m::Visibility::All, m::Visibility::Joined]);
+    let create = (required(), of(text()), texts(), visibility).prop_map(
+        |(group, name, members, history)| m::GroupCreate {
+            group,
+            name,
+            members,
+            history,
+        },
+    );
+    let members = || {
+        let members = prop::collection::vec(text(), 1..4);
+        (required(), members).prop_map(|(group, members)| m::GroupMembers { group, members })
+    };
+    let info =
+        (required(), of(text()), of(any::<u32>())).prop_map(|(group, after, limit)| m::GroupInfo {
+            group,
+            after,
+            limit,
+        });
+    prop_oneof![
+        create.prop_map(C::GroupCreate),
+        members().prop_map(C::GroupAdd),
+        members().prop_map(C::GroupRemove),
+        required().prop_map(|group| C::GroupLeave(m::GroupLeave { group })),
+        (required(), required())
+            .prop_map(|(group, name)| C::GroupRename(m::GroupRename { group, name })),
+        info.prop_map(C::GroupInfo),
+    ]
+}
+
+/// Commands about messages that are there.
+fn message_command() -> impl Strategy<Value = m::CommandBody<'static>> {
+    use m::CommandBody as C;
+    const STATES: &[m::ReceiptState] = &[
+        m::ReceiptState::Read,
+        m::ReceiptState::Delivered,
+        m::ReceiptState::Unread,
+    ];
+    let place = || (required(), 1..=u64::MAX);
+    let state = prop::sample::select(STATES);
+    let receipts = (place(), state, of(text()), of(any::<u32>())).prop_map(
+        |((conversation, seq), state, after, limit)| m::Receipts {
+            conversation,
+            seq,
+            state,
+            after,
+            limit,
+        },
+    );
+    let conversations =
+        (of(text()), of(any::<u32>())).prop_map(|(after, limit)| m::Conversations { after, limit });
+    let one = || place().prop_map(|(conversation, seq)| m::MessageRef { conversation, seq });
+    let react =
+        (place(), required(), any::<bool>()).prop_map(|((conversation, seq), reaction, remove)| {
+            m::React {
+                conversation,
+                seq,
+                reaction,
+                remove,
+            }
+        });
+    prop_oneof![
+        receipts.prop_map(C::Receipts),
+        conversations.prop_map(C::Conversations),
+        one().prop_map(C::Recall),
+        one().prop_map(C::Delete),
+        react.prop_map(C::React),
+    ]
+}
+
+/// Commands about who is online, and about what is not stored.
+fn passing_command() -> impl Strategy<Value = m::CommandBody<'static>> {
+    use m::CommandBody as C;
+    let contacts = (texts(), texts(), any::<bool>()).prop_map(|(add, remove, watch)| m::Contacts {
+        add,
+        remove,
+        watch,
+    });
+    let presence = (texts(), texts(), texts()).prop_map(|(watch, unwatch, query)| m::Presence {
+        watch,
+        unwatch,
+        query,
+    });
+    prop_oneof![
+        contacts.prop_map(C::Contacts),
+        presence.prop_map(C::Presence),
+        required().prop_map(|conversation| C::Typing(m::Typing { conversation })),
+        (required(), json()).prop_map(|(user, data)| C::Signal(m::Signal { user, data })),
+        (required(), of(text()))
+            .prop_map(|(topic, since)| C::Subscribe(m::Subscribe { topic, since })),
+        required().prop_map(|topic| C::Unsubscribe(m::Unsubscribe { topic })),
+        (required(), json()).prop_map(|(topic, data)| C::Publish(m::Publish { topic, data })),
+    ]
+}

@@ -1,0 +1,322 @@
+//! Any server message.
+
+use proptest::option::of;
+use proptest::prelude::*;
+use trunkline_proto::ErrorCode;
+use trunkline_proto::message as m;
+
+use super::{id, json, media, number, text, texts};
+
+fn message() -> impl Strategy<Value = m::Message<'static>> {
+    let place = (text(), number(), text(), text(), number());
+    let reaction =
+        (text(), texts()).prop_map(|(reaction, users)| m::MessageReaction { reaction, users });
+    let reactions = prop_oneof![Just(vec![]), prop::collection::vec(reaction, 0..4)];
+    let fate = (any::<bool>(), any::<bool>(), reactions);
+    (place, of(text()), of(text()), of(media()), fate).prop_map(
+        |((conversation, seq, from, device, time), key, text, media, fate)| m::Message {
+            conversation,
+            seq,
+            from,
+            device,
+            time,
+            key,
+            text,
+            media,
+            recalled: fate.0,
+            deleted: fate.1,
+            reactions: fate.2,
+        },
+    )
+}
+
+fn push() -> impl Strategy<Value = m::Push<'static>> {
+    use m::Event as E;
+    let receipt = (text(), text(), number(), number(), number()).prop_map(
+        |(conversation, user, delivered, read, time)| m::Receipt {
+            conversation,
+            user,
+            delivered,
+            read,
+            time,
+        },
+    );
+    let disconnect = (any::<u16>(), text(), any::<bool>(), number(), number()).prop_map(
+        |(code, reason, reconnect, min, max)| m::Disconnect {
+            code,
+            reason,
+            reconnect,
+            delay_ms: [min, max],
+        },
+    );
+    let event = prop_oneof![
+        3 => message().prop_map(E::Message),
+        2 => receipt.prop_map(E::Receipt),
+        1 => text().prop_map(|pos| E::Gap(m::Gap { pos })),
+        1 => disconnect.prop_map(E::Disconnect),
+        2 => change(),
+        2 => passing(),
+    ];
+    (of(text()), event).prop_map(|(pos, event)| m::Push { pos, event })
+}
+
+/// Pushes about messages and groups that are there.
+fn change() -> impl Strategy<Value = m::Event<'static>> {
+    use m::{ChangeKind as K, Event as E};
+    let recalled =
+        (text(), number(), text(), number()).prop_map(|(conversation, seq, by, time)| {
+            m::Recalled {
+                conversation,
+                seq,
+                by,
+                time,
+            }
+        });
+    let deleted = (text(), number(), number()).prop_map(|(conversation, seq, time)| m::Deleted {
+        conversation,
+        seq,
+        time,
+    });
+    let place = (text(), number());
+    let reacted = (place, text(), text(), any::<bool>(), number()).prop_map(
+        |((conversation, seq), user, reaction, removed, time)| m::Reacted {
+            conversation,
+            seq,
+            user,
+            reaction,
+            removed,
+            time,
+        },
+    );
+    let kinds = &[K::Created, K::Added, K::Removed, K::Left, K::Renamed];
+    let kind = prop::sample::select(kinds);
+    let group = (text(), kind, text(), texts(), of(text()), number()).prop_map(
+        |(conversation, change, by, members, name, time)| m::GroupChanged {
+            conversation,
+            change,
+            by,
+            members,
+            name,
+            time,
+        },
+    );
+    prop_oneof![
+        recalled.prop_map(E::Recall),
+        deleted.prop_map(E::Delete),
+        reacted.prop_map(E::Reaction),
+        group.prop_map(E::Group),
+    ]
+}
+
+/// Pushes of what is not stored.
+fn passing() -> impl Strategy<Value = m::Event<'static>> {
+    use m::Event as E;
+    let publication =
+        (text(), json(), text(), text()).prop_map(|(topic, data, from, pos)| m::Publication {
+            topic,
+            data,
+            from,
+            pos,
+        });
+    prop_oneof![
+        presence().prop_map(E::Presence),
+        (text(), text())
+            .prop_map(|(conversation, user)| E::Typing(m::TypingUser { conversation, user })),
+        (text(), json()).prop_map(|(user, data)| E::Signal(m::Signalled { user, data })),
+        publication.prop_map(E::Publication),
+    ]
+}
+
+fn presence() -> impl Strategy<Value = m::UserPresence<'static>> {
+    (text(), any::<bool>(), any::<u32>(), of(number())).prop_map(
+        |(user, online, devices, last_seen)| m::UserPresence {
+            user,
+            online,
+            devices,
+            last_seen,
+        },
+    )
+}
+
+fn group_reply() -> impl Strategy<Value = m::ReplyBody<'static>> {
+    use m::ReplyBody as R;
+    let members = || number().prop_map(|members| m::GroupMembersReply { members });
+    let role = prop::sample::select(&[m::Role::Member, m::Role::Owner]);
+    let member = (text(), role, number()).prop_map(|(user, role, since)| m::GroupMember {
+        user,
+        role,
+        since,
+    });
+    let visibility = prop::sample::select(&[m::Visibility::All, m::Visibility::Joined]);
+    let group = (text(), of(text()), visibility, number());
+    let info = (group, prop::collection::vec(member, 0..4), any::<bool>()).prop_map(
+        |((group, name, history, count), members, more)| m::GroupInfoReply {
+            group,
+            name,
+            history,
+            count,
+            members,
+            more,
+        },
+    );
+    prop_oneof![
+        (text(), number()).prop_map(|(conversation, members)| {
+            R::GroupCreate(m::GroupCreateReply {
+                conversation,
+                members,
+            })
+        }),
+        members().prop_map(R::GroupAdd),
+        members().prop_map(R::GroupRemove),
+        info.prop_map(R::GroupInfo),
+    ]
+}
+
+fn passing_reply() -> impl Strategy<Value = m::ReplyBody<'static>> {
+    use m::ReplyBody as R;
+    let contact =
+        (text(), any::<bool>(), of(number())).prop_map(|(user, online, last_seen)| m::Contact {
+            user,
+            online,
+            last_seen,
+        });
+    let contacts = prop::collection::vec(contact, 0..4);
+    let users = prop::collection::vec(presence(), 0..4);
+    let subscribed = || {
+        (text(), any::<bool>()).prop_map(|(pos, recovered)| m::SubscribeReply { pos, recovered })
+    };
+    prop_oneof![
+        contacts.prop_map(|contacts| R::Contacts(m::ContactsReply { contacts })),
+        users.prop_map(|users| R::Presence(m::PresenceReply { users })),
+        any::<bool>().prop_map(|online| R::Signal(m::SignalReply { online })),
+        subscribed().prop_map(R::Subscribe),
+        subscribed().prop_map(R::Unsubscribe),
+        text().prop_map(|pos| R::Publish(m::PublishReply { pos })),
+    ]
+}
+
+/// Pages of receipts and conversations.
+fn listing_reply() -> impl Strategy<Value = m::ReplyBody<'static>> {
+    use m::ReplyBody as R;
+    let counts =
+        (number(), number(), number()).prop_map(|(members, delivered, read)| m::ReceiptCounts {
+            members,
+            delivered,
+            read,
+        });
+    let user = (text(), number(), number()).prop_map(|(user, seq, time)| m::ReceiptUser {
+        user,
+        seq,
+        time,
+    });
+    let users = prop::collection::vec(user, 0..4);
+    let receipts =
+        (counts, users, any::<bool>()).prop_map(|(counts, users, more)| m::ReceiptsReply {
+            counts,
+            users,
+            more,
+        });
+    let entry = (text(), of(message()), number(), number(), number()).prop_map(
+        |(conversation, last, read, unread, members)| m::ConversationEntry {
+            conversation,
+            last,
+            read,
+            unread,
+            members,
+        },
+    );
+    let entries = prop::collection::vec(entry, 0..3);
+    let conversations = (entries, number(), text(), any::<bool>()).prop_map(
+        |(conversations, unread, cursor, more)| m::ConversationsReply {
+            conversations,
+            unread,
+            cursor,
+            more,
+        },
+    );
+    prop_oneof![
+        receipts.prop_map(R::Receipts),
+        conversations.prop_map(R::Conversations),
+    ]
+}
+
+fn connect_reply() -> impl Strategy<Value = m::ConnectReply<'static>> {
+    let limits = (number(), number(), number(), any::<u32>()).prop_map(
+        |(message_bytes, text_bytes, key_bytes, page)| m::ConnectLimits {
+            message_bytes,
+            text_bytes,
+            key_bytes,
+            page,
+        },
+    );
+    let names = (text(), text(), text(), text());
+    (names, any::<bool>(), number(), any::<u32>(), limits).prop_map(
+        |((session, user, device, pos), recovered, time, ping_ms, limits)| m::ConnectReply {
+            session,
+            user,
+            device,
+            pos,
+            recovered,
+            time,
+            ping_ms,
+            limits,
+        },
+    )
+}
+
+fn reply() -> impl Strategy<Value = m::ReplyBody<'static>> {
+    use m::ReplyBody as R;
+    let error = (prop::sample::select(&ErrorCode::ALL), text())
+        .prop_map(|(code, message)| m::ErrorReply::new(code, message));
+    let send = (text(), number(), text(), number(), any::<bool>()).prop_map(
+        |(conversation, seq, pos, time, duplicate)| m::SendReply {
+            conversation,
+            seq,
+            pos,
+            time,
+            duplicate,
+        },
+    );
+    let events = prop::collection::vec(push(), 0..4);
+    let sync = (events, text(), any::<bool>()).prop_map(|(events, pos, more)| m::SyncReply {
+        events,
+        pos,
+        more,
+    });
+    let messages = prop::collection::vec(message(), 0..4);
+    let history =
+        (messages, number(), number()).prop_map(|(messages, first, last)| m::HistoryReply {
+            messages,
+            first,
+            last,
+        });
+    prop_oneof![
+        error.prop_map(R::Error),
+        connect_reply().prop_map(R::Connect),
+        send.prop_map(R::Send),
+        Just(R::Ack(m::AckReply {})),
+        sync.prop_map(R::Sync),
+        history.prop_map(R::History),
+        message().prop_map(|message| R::Get(m::GetReply { message })),
+        Just(R::Ping(m::Ping {})),
+        prop::sample::select(&[
+            R::GroupLeave(m::Done {}),
+            R::GroupRename(m::Done {}),
+            R::Recall(m::Done {}),
+            R::Delete(m::Done {}),
+            R::React(m::Done {}),
+            R::Typing(m::Done {}),
+        ]),
+        group_reply(),
+        passing_reply(),
+        listing_reply(),
+    ]
+}
+
+pub(crate) fn server_message() -> impl Strategy<Value = m::ServerMessage<'static>> {
+    let reply = (id(), reply()).prop_map(|(id, body)| m::Reply { id, body });
+    prop_oneof![
+        reply.prop_map(m::ServerMessage::Reply),
+        push().prop_map(m::ServerMessage::Push),
+    ]
+}
