@@ -19,6 +19,8 @@ mod handshake;
 #[cfg(test)]
 mod handshake_client;
 #[cfg(test)]
+mod page;
+#[cfg(test)]
 mod server_examples;
 #[cfg(test)]
 mod wire;
