@@ -6,7 +6,10 @@
 use std::borrow::Cow;
 
 use trunkline_proto::Str;
-use trunkline_proto::message::{Event, Media, Message, Push, Receipt};
+use trunkline_proto::message::{
+    ChangeKind, Deleted, Event, GroupChanged, Media, Message, Push, Reacted, Recalled, Receipt,
+};
+use trunkline_proto::names::Conversation;
 use trunkline_storage::{Position, Record};
 
 /// What kind of event a record is: the store's `kind`.
@@ -15,20 +18,46 @@ use trunkline_storage::{Position, Record};
 pub(crate) enum Kind {
     Message = 1,
     Receipt = 2,
+    Recall = 3,
+    Delete = 4,
+    Reaction = 5,
+    Group = 6,
 }
 
 impl Kind {
-    pub(crate) fn of(record: &Record<'_>) -> Option<Self> {
-        match record.kind {
-            1 => Some(Self::Message),
-            2 => Some(Self::Receipt),
-            _ => None,
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Message,
+        Self::Receipt,
+        Self::Recall,
+        Self::Delete,
+        Self::Reaction,
+        Self::Group,
+    ];
+
+    /// Places of a table that is indexed by kind.
+    pub(crate) const ROOM: usize = Self::ALL.len() + 1;
+
+    /// As the protocol names it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Receipt => "receipt",
+            Self::Recall => "recall",
+            Self::Delete => "delete",
+            Self::Reaction => "reaction",
+            Self::Group => "group",
         }
+    }
+
+    pub(crate) fn of(record: &Record<'_>) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| *kind as u8 == record.kind)
     }
 }
 
 /// The fields of all kinds. Tags are part of the disk format: never reuse one.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Body<'a> {
     pub(crate) conversation: &'a str,
     /// The organisation; empty for the only one of a gateway without namespaces.
@@ -44,6 +73,20 @@ pub(crate) struct Body<'a> {
     pub(crate) size: Option<u64>,
     pub(crate) delivered: u64,
     pub(crate) read: u64,
+    /// The message that this is about.
+    pub(crate) seq: u64,
+    /// What somebody reacted with.
+    pub(crate) reaction: Option<&'a str>,
+    /// The reaction was taken back.
+    pub(crate) removed: bool,
+    /// The message was taken back: nothing of its content is left.
+    pub(crate) recalled: bool,
+    /// What happened to a group.
+    pub(crate) change: Option<&'a str>,
+    /// What people call the group.
+    pub(crate) name: Option<&'a str>,
+    /// Those whose membership changed.
+    pub(crate) members: Vec<&'a str>,
 }
 
 mod tag {
@@ -59,6 +102,13 @@ mod tag {
     pub(super) const SIZE: u8 = 10;
     pub(super) const DELIVERED: u8 = 11;
     pub(super) const READ: u8 = 12;
+    pub(super) const SEQ: u8 = 13;
+    pub(super) const REACTION: u8 = 14;
+    pub(super) const REMOVED: u8 = 15;
+    pub(super) const RECALLED: u8 = 16;
+    pub(super) const CHANGE: u8 = 17;
+    pub(super) const NAME: u8 = 18;
+    pub(super) const MEMBER: u8 = 19;
 }
 
 impl<'a> Body<'a> {
@@ -87,6 +137,26 @@ impl<'a> Body<'a> {
             field(out, tag::SIZE, &size.to_le_bytes());
         }
         write_marks(out, self.delivered, self.read);
+        if self.seq != 0 {
+            field(out, tag::SEQ, &self.seq.to_le_bytes());
+        }
+        for (tag, set) in [(tag::REMOVED, self.removed), (tag::RECALLED, self.recalled)] {
+            if set {
+                field(out, tag, &[]);
+            }
+        }
+        for (tag, value) in [
+            (tag::REACTION, self.reaction),
+            (tag::CHANGE, self.change),
+            (tag::NAME, self.name),
+        ] {
+            if let Some(value) = value {
+                field(out, tag, value.as_bytes());
+            }
+        }
+        for member in &self.members {
+            field(out, tag::MEMBER, member.as_bytes());
+        }
     }
 
     /// Reads a body; `None` where it is not one.
@@ -111,6 +181,13 @@ impl<'a> Body<'a> {
                 tag::SIZE => body.size = Some(number()?),
                 tag::DELIVERED => body.delivered = number()?,
                 tag::READ => body.read = number()?,
+                tag::SEQ => body.seq = number()?,
+                tag::REACTION => body.reaction = Some(text()?),
+                tag::REMOVED => body.removed = true,
+                tag::RECALLED => body.recalled = true,
+                tag::CHANGE => body.change = Some(text()?),
+                tag::NAME => body.name = Some(text()?),
+                tag::MEMBER => body.members.push(text()?),
                 _ => {}
             }
         }
@@ -133,8 +210,27 @@ impl<'a> Body<'a> {
                 url: self.url.map(Str::from),
                 size: self.size,
             }),
+            recalled: self.recalled,
             ..Message::default()
         }
+    }
+
+    fn group(self, record: &Record<'_>) -> Option<GroupChanged<'a>> {
+        Some(GroupChanged {
+            conversation: self.conversation.into(),
+            change: match self.change? {
+                "created" => ChangeKind::Created,
+                "added" => ChangeKind::Added,
+                "removed" => ChangeKind::Removed,
+                "left" => ChangeKind::Left,
+                "renamed" => ChangeKind::Renamed,
+                _ => return None,
+            },
+            by: self.user.into(),
+            members: self.members.into_iter().map(Str::from).collect(),
+            name: self.name.map(Str::from),
+            time: record.time,
+        })
     }
 
     fn receipt(self, record: &Record<'_>) -> Receipt<'a> {
@@ -156,6 +252,27 @@ pub(crate) fn conversation(body: &[u8]) -> Option<&str> {
         return Body::read(body).map(|body| body.conversation);
     }
     simdutf8::basic::from_utf8(rest.get(..len)?).ok()
+}
+
+/// The namespace of a body that names one.
+pub(crate) fn namespace(body: &[u8]) -> Option<&str> {
+    // Behind the conversation, or not at all.
+    let (len, rest) = varint(body.get(1..)?)?;
+    let rest = rest.get(len..)?;
+    let (&tag, rest) = rest.split_first()?;
+    let (len, rest) = varint(rest)?;
+    match tag {
+        tag::NAMESPACE => simdutf8::basic::from_utf8(rest.get(..len)?).ok(),
+        _ => Some(""),
+    }
+}
+
+/// The two users of a 1:1 conversation.
+pub(crate) fn both(conversation: &str) -> Option<(&str, &str)> {
+    match Conversation::parse(conversation)? {
+        Conversation::Direct(one, other) => Some((one, other)),
+        Conversation::Group(_) => None,
+    }
 }
 
 /// The push of a stored event, its position written into `pos`; `None` for a kind or body of a
@@ -181,6 +298,26 @@ fn event<'a>(record: &Record<'a>) -> Option<Event<'a>> {
     Some(match Kind::of(record)? {
         Kind::Message => Event::Message(body.message(record)),
         Kind::Receipt => Event::Receipt(body.receipt(record)),
+        Kind::Recall => Event::Recall(Recalled {
+            conversation: body.conversation.into(),
+            seq: body.seq,
+            by: body.user.into(),
+            time: record.time,
+        }),
+        Kind::Delete => Event::Delete(Deleted {
+            conversation: body.conversation.into(),
+            seq: body.seq,
+            time: record.time,
+        }),
+        Kind::Reaction => Event::Reaction(Reacted {
+            conversation: body.conversation.into(),
+            seq: body.seq,
+            user: body.user.into(),
+            reaction: body.reaction?.into(),
+            removed: body.removed,
+            time: record.time,
+        }),
+        Kind::Group => Event::Group(body.group(record)?),
     })
 }
 
@@ -258,6 +395,13 @@ mod tests {
             size: Some(7),
             delivered: 5,
             read: 4,
+            seq: 9,
+            reaction: Some("like"),
+            removed: true,
+            recalled: true,
+            change: Some("added"),
+            name: Some("Engineering"),
+            members: vec!["carol", "dave"],
         };
         let mut bytes = Vec::new();
         body.write(&mut bytes);

@@ -73,7 +73,7 @@ impl Gateway {
         let (to_readers, jobs) = channel::bounded(reader::QUEUE);
         let sequencer = Sequencer::new(
             (writer, &store),
-            config.conversation_cache,
+            (config.conversation_cache, config.messaging),
             Arc::clone(&directory),
             mailboxes.clone(),
             Arc::clone(&metrics.sequencer),

@@ -12,6 +12,13 @@ const USER: u8 = 1;
 const DIRECT: u8 = 2;
 const GROUP: u8 = 3;
 const KEY: u8 = 4;
+const CHANNEL: u8 = 5;
+const ROSTER: u8 = 6;
+const MEMBER: u8 = 7;
+const INBOX: u8 = 8;
+const INBOX_CHUNK: u8 = 9;
+const REACTIONS: u8 = 10;
+const HIDDEN: u8 = 11;
 
 /// Hashes names under one store's key.
 #[derive(Debug, Clone, Copy)]
@@ -38,5 +45,56 @@ impl Ids {
 
     pub(crate) fn group(&self, namespace: &str, name: &str) -> TimelineId {
         self.0.id(GROUP, &[namespace.as_bytes(), name.as_bytes()])
+    }
+
+    /// The timeline that members of a large group catch up from: as a user's is.
+    pub(crate) fn channel(&self, group: TimelineId) -> UserId {
+        self.of(CHANNEL, &[group], 0)
+    }
+
+    /// A chunk of a group's roster.
+    pub(crate) fn roster(&self, group: TimelineId, number: u32) -> TimelineId {
+        self.of(ROSTER, &[group], number.into())
+    }
+
+    /// What a user is to a group.
+    pub(crate) fn member(&self, group: TimelineId, user: UserId) -> TimelineId {
+        self.of(MEMBER, &[group, user], 0)
+    }
+
+    /// Where a user takes part.
+    pub(crate) fn inbox(&self, user: UserId) -> TimelineId {
+        self.of(INBOX, &[user], 0)
+    }
+
+    /// Where a user took part before.
+    pub(crate) fn inbox_chunk(&self, user: UserId, number: u32) -> TimelineId {
+        self.of(INBOX_CHUNK, &[user], number.into())
+    }
+
+    /// The reactions to a message.
+    pub(crate) fn reactions(&self, conversation: TimelineId, seq: u64) -> TimelineId {
+        self.of(REACTIONS, &[conversation], seq)
+    }
+
+    /// What a user deleted in a stretch of a conversation.
+    pub(crate) fn hidden(
+        &self,
+        user: UserId,
+        conversation: TimelineId,
+        stretch: u64,
+    ) -> TimelineId {
+        self.of(HIDDEN, &[user, conversation], stretch)
+    }
+
+    fn of(&self, domain: u8, ids: &[TimelineId], number: u64) -> TimelineId {
+        let mut parts = [[0; 16]; 3];
+        let bytes = ids.iter().map(|id| id.0.to_le_bytes());
+        let number = [u128::from(number).to_le_bytes()];
+        for (part, bytes) in parts.iter_mut().zip(bytes.chain(number)) {
+            *part = bytes;
+        }
+        let [first, second, third] = &parts;
+        self.0.id(domain, &[first, second, third])
     }
 }

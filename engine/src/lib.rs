@@ -27,4 +27,5 @@ mod reader;
 mod sequencer;
 mod session;
 mod shard;
+mod state;
 mod store_command;

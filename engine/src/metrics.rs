@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crossbeam::utils::CachePadded;
 use trunkline_proto::ErrorCode;
 
+use crate::event::Kind;
+
 mod limit;
 mod store;
 mod text;
@@ -58,6 +60,8 @@ pub(crate) struct ShardMetrics {
     pub(crate) acks: Counter,
     pub(crate) pushed_messages: Counter,
     pub(crate) pushed_receipts: Counter,
+    /// Recalls, reactions, changes of groups and what else is stored.
+    pub(crate) pushed_others: Counter,
     pub(crate) gaps: Counter,
     /// Pings sent.
     pub(crate) pings: Counter,
@@ -79,6 +83,15 @@ pub(crate) const CLOSES: [u16; 15] = [
 impl ShardMetrics {
     pub(crate) fn limited(&self, limit: Limit) {
         self.limited[limit as usize].one();
+    }
+
+    /// The counter of pushes of this kind.
+    pub(crate) fn pushed(&self, kind: Kind) -> &Counter {
+        match kind {
+            Kind::Message => &self.pushed_messages,
+            Kind::Receipt => &self.pushed_receipts,
+            _ => &self.pushed_others,
+        }
     }
 
     pub(crate) fn error(&self, code: ErrorCode) {

@@ -9,7 +9,7 @@ use trunkline_tests::http;
 use trunkline_tests::process::{Process, workspace};
 
 /// Settings that limit nothing a client does.
-const OTHERS: [&str; 15] = [
+const OTHERS: [&str; 16] = [
     "listen",
     "control",
     "data",
@@ -23,6 +23,7 @@ const OTHERS: [&str; 15] = [
     "segment_bytes",
     "store_reserve",
     "conversation_cache",
+    "members_add",
     "log_format",
     "log",
 ];

@@ -250,10 +250,10 @@ fn every_record_is_a_line() {
         lines[1..2]
     );
     assert_eq!(dump(data, &["--limit", "0"]), [Value::Null; 0]);
-    // Bob's watermarks.
+    // Bob's watermarks, and where each of the three takes part.
     let states = dump(data, &["--states"]);
-    assert_eq!(states.len(), 1, "{states:?}");
-    assert_eq!(states[0]["key"], timeline);
+    assert_eq!(states.len(), 4, "{states:?}");
+    assert!(states.iter().any(|state| state["key"] == *timeline));
     assert_eq!(files(data), before, "nothing was changed");
 }
 

@@ -1,6 +1,7 @@
 //! The gateway's settings: flags, environment, file, defaults, in this order of precedence.
 
 mod limits;
+mod messaging;
 mod settings;
 mod units;
 
@@ -8,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use limits::{Limits, Rates};
+pub use messaging::Messaging;
 pub use settings::Settings;
 pub use units::{ByteSize, Durability, Duration, Life};
 
@@ -49,6 +51,8 @@ pub struct Config {
     pub max_connections: usize,
     /// What one client may do.
     pub limits: Limits,
+    /// How conversations work.
+    pub messaging: Messaging,
     /// How long an idempotency key is known.
     pub idempotency_window: std::time::Duration,
     /// How long the events of a user can be synced; `None`: for ever.

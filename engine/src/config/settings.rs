@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::units::{ByteSize, Durability, Duration, Life};
-use super::{Config, ConfigError, Limits, LogFormat};
+use super::{Config, ConfigError, Limits, LogFormat, Messaging};
 use crate::directory::MAX_SHARDS;
 use crate::sequencer::conversations::MIN_CONVERSATIONS;
 
@@ -130,6 +130,24 @@ pub struct Settings {
     /// When stopping, clients are told one after another over this time [default: 2s]
     #[arg(long, env = "TRUNKLINE_DRAIN_WINDOW", value_name = "TIME")]
     pub drain_window: Option<Duration>,
+    /// Members of a group up to which events enter every member's timeline [default: 500]
+    #[arg(long, env = "TRUNKLINE_FANOUT_LIMIT", value_name = "N")]
+    pub fanout_limit: Option<usize>,
+    /// Members of a group up to which all are told of each other's receipts [default: 16]
+    #[arg(long, env = "TRUNKLINE_RECEIPT_FANOUT", value_name = "N")]
+    pub receipt_fanout: Option<usize>,
+    /// Members of one group; beyond it 106 [default: 200000]
+    #[arg(long, env = "TRUNKLINE_GROUP_MEMBERS", value_name = "N")]
+    pub group_members: Option<usize>,
+    /// Members may add members, not only owners
+    #[arg(long, env = "TRUNKLINE_MEMBERS_ADD", num_args = 0..=1, default_missing_value = "true")]
+    pub members_add: Option<bool>,
+    /// How long a sender can recall a message; after it 114 [default: 1d]
+    #[arg(long, env = "TRUNKLINE_RECALL_WINDOW", value_name = "TIME")]
+    pub recall_window: Option<Duration>,
+    /// Members of groups that are kept in memory [default: 2000000]
+    #[arg(long, env = "TRUNKLINE_GROUP_CACHE", value_name = "N")]
+    pub group_cache: Option<usize>,
     /// How long an idempotency key is known [default: 24h]
     #[arg(long, env = "TRUNKLINE_IDEMPOTENCY_WINDOW", value_name = "TIME")]
     pub idempotency_window: Option<Duration>,
@@ -211,6 +229,7 @@ impl Settings {
         };
         let dev_auth = self.dev_auth.or(file.dev_auth).unwrap_or(false);
         let limits = Limits::resolve(&self, &file, dev_auth);
+        let messaging = Messaging::resolve(&self, &file);
         let local = |port| SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port);
         let config = Config {
             listen: self.listen.or(file.listen).unwrap_or(local(7700)),
@@ -232,6 +251,7 @@ impl Settings {
             store_cache: size(self.store_cache, file.store_cache, 64 << 20),
             segment_bytes: size(self.segment_bytes, file.segment_bytes, 64 << 20),
             store_reserve: size(self.store_reserve, file.store_reserve, 256 << 20),
+            messaging,
             conversation_cache: self
                 .conversation_cache
                 .or(file.conversation_cache)
@@ -274,6 +294,7 @@ impl Config {
             return Err(value("max_connections", "at least 1"));
         }
         self.limits.check()?;
+        self.messaging.check()?;
         self.check_store()?;
         if tracing_subscriber::EnvFilter::try_new(&self.log).is_err() {
             return Err(value(
@@ -284,8 +305,16 @@ impl Config {
         Ok(())
     }
 
-    /// The longest record: a message with everything around it.
+    /// The longest record: a message with everything around it, or what a thousand new members
+    /// of a group change.
     pub(crate) fn max_record_bytes(&self) -> usize {
+        /// Each member's inbox, full of long names and windows.
+        const GROUP_CHANGE: usize = 8 << 20;
+        let room = self.segment_bytes.saturating_sub(64 << 10);
+        self.max_message_record().max(room.min(GROUP_CHANGE))
+    }
+
+    fn max_message_record(&self) -> usize {
         self.limits.message_bytes + (64 << 10)
     }
 
@@ -318,7 +347,7 @@ impl Config {
         if !segment.is_multiple_of(4_096) || segment > 1 << 30 {
             return Err(value("segment_bytes", "a multiple of 4KiB up to 1GiB"));
         }
-        let least = self.max_record_bytes() + (64 << 10);
+        let least = self.max_message_record() + (64 << 10);
         if segment < least {
             let problem = format!("at least {least}B: message_bytes and 128KiB");
             return Err(value("segment_bytes", problem));
@@ -382,6 +411,12 @@ impl Config {
             segment_bytes: size(self.segment_bytes),
             store_reserve: size(self.store_reserve),
             conversation_cache: Some(self.conversation_cache),
+            fanout_limit: Some(self.messaging.fanout_limit),
+            receipt_fanout: Some(self.messaging.receipt_fanout),
+            group_members: Some(self.messaging.group_members),
+            members_add: Some(self.messaging.members_add),
+            recall_window: time(self.messaging.recall_window),
+            group_cache: Some(self.messaging.group_cache),
             log_format: Some(self.log_format),
             log: Some(self.log.clone()),
         };

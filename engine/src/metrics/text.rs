@@ -157,6 +157,7 @@ impl Exporter {
         let pushes = [
             ("message", self.metrics.sum(|m| &m.pushed_messages)),
             ("receipt", self.metrics.sum(|m| &m.pushed_receipts)),
+            ("other", self.metrics.sum(|m| &m.pushed_others)),
         ];
         to.labelled(
             ("trunkline_pushes", "Events pushed to clients"),

@@ -1,27 +1,32 @@
 //! What the store says to one job.
 
 use trunkline_proto::message::{
-    ConnectReply, ErrorReply, Event, GetReply, HistoryReply, Reply, ReplyBody, SendReply,
-    ServerMessage, SyncReply,
+    ConnectReply, ErrorReply, Event, GetReply, HistoryReply, Media, Message, MessageReaction,
+    Reply, ReplyBody, SendReply, ServerMessage, SyncReply,
 };
 use trunkline_proto::{ErrorCode, Str};
-use trunkline_storage::{Order, Page, Place, Position, ReadError, Reader, TimelineId};
+use trunkline_storage::{Order, Page, Place, Position, ReadError, Reader, Record, TimelineId};
 
-use super::{Answer, AnswerKind, Job, Opening, Query, Range};
+use super::access::{Access, NOT_A_MEMBER, View};
+use super::feed::Feed;
+use super::{Answer, AnswerKind, Job, Opening, Query, Range, Room, lists};
 use crate::event::{self, Body, Kind, PosText};
-use crate::ids::UserId;
+use crate::ids::{Ids, UserId};
 use crate::sequencer::unix_ms;
 use crate::session;
+use crate::state::{self, Reactions};
 
 /// Pushes per page of catching up.
 const CATCH_UP_PAGE: usize = 500;
 
 /// A refusal, as an error reply says it.
-type Failure = (ErrorCode, &'static str);
+pub(super) type Failure = (ErrorCode, &'static str);
 
-const UNKNOWN: Failure = (ErrorCode::Unknown, "no such conversation");
+pub(super) const UNKNOWN: Failure = (ErrorCode::Unknown, "no such conversation");
 
-pub(super) fn answer(store: &Reader, job: &Job, page: &mut Page) -> Answer {
+pub(super) fn answer(store: &Reader, job: &Job, room: &mut Room) -> Answer {
+    let Room { ids, page, feed } = room;
+    let books = (store, &*ids);
     page.clear();
     let mut frames = Vec::new();
     let mut error = None;
@@ -32,7 +37,7 @@ pub(super) fn answer(store: &Reader, job: &Job, page: &mut Page) -> Answer {
             ref connect,
         } => {
             let connect = connect.as_deref();
-            let kind = catch_up(store, job, (user, since), connect, page, &mut frames)
+            let kind = catch_up(books, job, (user, since), connect, feed, &mut frames)
                 .unwrap_or_else(|failure| {
                     error = Some(failure.0);
                     if connect.is_some() {
@@ -47,20 +52,35 @@ pub(super) fn answer(store: &Reader, job: &Job, page: &mut Page) -> Answer {
                 kind,
             };
         }
-        Query::Sync { user, since, limit } => sync(store, job, user, since, limit, page),
+        Query::Sync { user, since, limit } => sync(books, job, (user, since), limit, feed),
         Query::History {
-            conversation,
+            access,
             range,
             limit,
-        } => history(store, conversation, range, limit, page),
-        Query::Get { conversation, seq } => get(store, conversation, seq, page),
+        } => history(books, access, range, limit, page),
+        Query::Get { access, seq } => get(books, access, seq, page),
+        Query::Receipts {
+            access,
+            seq,
+            state,
+            ref listing,
+            limit,
+        } => lists::receipts(books, access, (seq, state), listing, limit, page),
+        Query::Conversations {
+            user,
+            ref listing,
+            before,
+            limit,
+        } => lists::conversations(books, user, listing, (before, limit), page),
+        Query::GroupInfo {
+            access,
+            ref listing,
+            limit,
+        } => lists::group_info(books, access, listing, limit),
         Query::Duplicate { place } => duplicate(store, place, page),
         Query::Deny { conversation } => Err(deny(store, conversation)),
     };
-    let paged = matches!(
-        job.query,
-        Query::Sync { .. } | Query::History { .. } | Query::Get { .. }
-    );
+    let paged = job.query.is_paged();
     let mut kind = AnswerKind::Reply { paged };
     match outcome {
         Ok(body) => {
@@ -91,7 +111,7 @@ fn write_error(job: &Job, (code, message): Failure, frames: &mut Vec<u8>) {
     session::write(frames, job.encoding, &reply);
 }
 
-fn failure(error: &ReadError) -> Failure {
+pub(super) fn failure(error: &ReadError) -> Failure {
     match error {
         ReadError::Expired { .. } => (
             ErrorCode::PositionExpired,
@@ -109,15 +129,15 @@ fn failure(error: &ReadError) -> Failure {
 }
 
 fn catch_up(
-    store: &Reader,
+    books: (&Reader, &Ids),
     job: &Job,
     (user, since): (UserId, Position),
     connect: Option<&Opening>,
-    page: &mut Page,
+    feed: &mut Feed,
     frames: &mut Vec<u8>,
 ) -> Result<AnswerKind, Failure> {
-    let more = store
-        .sync(user, since, job.until, CATCH_UP_PAGE, page)
+    let more = feed
+        .read(books, user, (since, job.until), CATCH_UP_PAGE)
         .map_err(|error| failure(&error))?;
     if let (Some(opening), true) = (connect, job.id != 0) {
         let body = ReplyBody::Connect(opening.reply(since));
@@ -127,26 +147,26 @@ fn catch_up(
             &ServerMessage::Reply(Reply { id: job.id, body }),
         );
     }
-    let (mut messages, mut receipts, mut reached) = (0, 0, job.until);
-    for record in page.records() {
+    let (mut pushed, mut reached) = ([0; Kind::ROOM], job.until);
+    let mut view = feed.hides.then(|| View::new(books, user));
+    for record in feed.records() {
         if more {
             reached = record.position;
         }
         let mut pos = PosText::default();
-        let Some(push) = event::push(&record, &mut pos) else {
+        let Some(mut push) = event::push(&record, &mut pos) else {
             continue;
         };
-        match push.event {
-            Event::Message(_) => messages += 1,
-            _ => receipts += 1,
+        conceal(&mut view, &record, &mut push.event)?;
+        if let Some(kind) = Kind::of(&record) {
+            pushed[kind as usize] += 1;
         }
         session::write(frames, job.encoding, &ServerMessage::Push(push));
     }
     Ok(AnswerKind::CaughtUp {
         reached,
         more,
-        messages,
-        receipts,
+        pushed,
     })
 }
 
@@ -166,23 +186,26 @@ impl Opening {
 }
 
 fn sync<'p>(
-    store: &Reader,
+    books: (&Reader, &Ids),
     job: &Job,
-    user: UserId,
-    since: Position,
+    (user, since): (UserId, Position),
     limit: usize,
-    page: &'p mut Page,
+    feed: &'p mut Feed,
 ) -> Result<ReplyBody<'p>, Failure> {
     // A client may know more than this shard has pushed, never more than the log holds.
     let until = job.until.max(since);
-    let more = store
-        .sync(user, since, until, limit, page)
+    let more = feed
+        .read(books, user, (since, until), limit)
         .map_err(|error| failure(&error))?;
-    let events: Vec<_> = page
-        .records()
-        .filter_map(|record| event::owned_push(&record))
-        .collect();
-    let last = page.records().last().map(|record| record.position);
+    let mut view = feed.hides.then(|| View::new(books, user));
+    let (mut events, mut last) = (Vec::new(), None);
+    for record in feed.records() {
+        last = Some(record.position);
+        if let Some(mut push) = event::owned_push(&record) {
+            conceal(&mut view, &record, &mut push.event)?;
+            events.push(push);
+        }
+    }
     let pos = match last {
         Some(last) if more => last,
         _ => until,
@@ -194,61 +217,171 @@ fn sync<'p>(
     }))
 }
 
+/// Takes the content out of a message that the user deleted.
+fn conceal(
+    view: &mut Option<View<'_>>,
+    record: &Record<'_>,
+    event: &mut Event<'_>,
+) -> Result<(), Failure> {
+    if let (Some(view), Event::Message(message)) = (view, event) {
+        let hides = view.hides(record.timeline, record.seq);
+        if hides.map_err(|error| failure(&error))? {
+            empty(message);
+        }
+    }
+    Ok(())
+}
+
+/// A message that outlives the page it was read into.
+pub(super) fn owned(message: Message<'_>) -> Message<'static> {
+    let own = |text: Option<Str<'_>>| text.map(Str::into_owned);
+    Message {
+        conversation: message.conversation.into_owned(),
+        from: message.from.into_owned(),
+        device: message.device.into_owned(),
+        key: own(message.key),
+        text: own(message.text),
+        media: message.media.map(|media| Media {
+            mime: media.mime.into_owned(),
+            data: media.data.map(|data| data.into_owned().into()),
+            url: own(media.url),
+            size: media.size,
+        }),
+        reactions: message
+            .reactions
+            .into_iter()
+            .map(|one| MessageReaction {
+                reaction: one.reaction.into_owned(),
+                users: one.users.into_iter().map(Str::into_owned).collect(),
+            })
+            .collect(),
+        seq: message.seq,
+        time: message.time,
+        recalled: message.recalled,
+        deleted: message.deleted,
+    }
+}
+
+fn empty(message: &mut Message<'_>) {
+    message.deleted = true;
+    message.text = None;
+    message.media = None;
+}
+
 fn history<'p>(
-    store: &Reader,
-    conversation: TimelineId,
+    books: (&Reader, &Ids),
+    access: Access,
     range: Range,
     limit: usize,
     page: &'p mut Page,
 ) -> Result<ReplyBody<'p>, Failure> {
-    let last = last_seq(store, conversation)?;
+    let (store, ids) = books;
+    let sight = access.check(store, ids)?;
+    let (first, last) = (sight.first, sight.last);
     let (seqs, order) = match range {
-        Range::Newest => (1..=last, Order::Descending),
-        Range::Before(before) => (1..=before.saturating_sub(1).min(last), Order::Descending),
-        Range::After(after) => (after.saturating_add(1)..=last, Order::Ascending),
+        Range::Newest => (first..=last, Order::Descending),
+        Range::Before(before) => {
+            let end = before.saturating_sub(1).min(last);
+            (first..=end, Order::Descending)
+        }
+        Range::After(after) => (after.saturating_add(1).max(first)..=last, Order::Ascending),
     };
     if !seqs.is_empty() {
         store
-            .range(conversation, seqs, limit, order, page)
+            .range(access.conversation, seqs, limit, order, page)
             .map_err(|error| failure(&error))?;
     }
-    let messages = page
-        .records()
-        .filter(|record| Kind::of(record) == Some(Kind::Message))
-        .filter_map(|record| Some(Body::read(record.body)?.message(&record)))
-        .collect();
-    let first = match store.first_seq(conversation) {
+    let messages = messages(books, &mut View::new(books, access.user), page)?;
+    let oldest = match store.first_seq(access.conversation) {
         // All of them expired.
         Ok(0) => last + 1,
-        Ok(first) => first,
+        Ok(oldest) => oldest,
         Err(error) => return Err(failure(&error)),
     };
     Ok(ReplyBody::History(HistoryReply {
         messages,
-        first,
+        first: oldest.max(first),
         last,
     }))
 }
 
 fn get<'p>(
-    store: &Reader,
-    conversation: TimelineId,
+    books: (&Reader, &Ids),
+    access: Access,
     seq: u64,
     page: &'p mut Page,
 ) -> Result<ReplyBody<'p>, Failure> {
-    last_seq(store, conversation)?;
-    store
-        .get(conversation, seq, page)
-        .map_err(|error| failure(&error))?;
-    let record = page.records().next();
-    let message = record.and_then(|record| Some(Body::read(record.body)?.message(&record)));
-    match message {
+    let (store, ids) = books;
+    let sight = access.check(store, ids)?;
+    if seq >= sight.first {
+        store
+            .get(access.conversation, seq, page)
+            .map_err(|error| failure(&error))?;
+    }
+    let messages = messages(books, &mut View::new(books, access.user), page)?;
+    match messages.into_iter().next() {
         Some(message) => Ok(ReplyBody::Get(GetReply { message })),
         None => Err((
             ErrorCode::Unknown,
             "the conversation has no message with this sequence",
         )),
     }
+}
+
+/// The messages of a page as one user sees them, with what others reacted.
+pub(super) fn messages<'p>(
+    (store, ids): (&Reader, &Ids),
+    view: &mut View<'_>,
+    page: &'p Page,
+) -> Result<Vec<Message<'p>>, Failure> {
+    let mut messages = Vec::new();
+    let mut reacted = None;
+    for record in page.records() {
+        if Kind::of(&record) != Some(Kind::Message) {
+            continue;
+        }
+        let Some(body) = Body::read(record.body) else {
+            continue;
+        };
+        let mut message = body.message(&record);
+        let hides = view.hides(record.timeline, record.seq);
+        if hides.map_err(|error| failure(&error))? {
+            empty(&mut message);
+        }
+        // Most conversations have no reactions: one look instead of one per message.
+        let any = match reacted {
+            Some(any) => any,
+            None => {
+                let key = ids.reactions(record.timeline, 0);
+                let value = store.state(key).map_err(|error| failure(&error))?;
+                *reacted.insert(value.is_some())
+            }
+        };
+        if any {
+            let key = ids.reactions(record.timeline, record.seq);
+            let value = store.state(key).map_err(|error| failure(&error))?;
+            message.reactions = reactions(&value.unwrap_or_default());
+        }
+        messages.push(message);
+    }
+    Ok(messages)
+}
+
+/// By reaction, in the order in which each came first.
+fn reactions(value: &[u8]) -> Vec<MessageReaction<'static>> {
+    let state: Reactions<'_> = state::decode(value).unwrap_or_default();
+    let mut all = Vec::<MessageReaction<'static>>::new();
+    for (user, reaction) in state.list {
+        let user = Str::from(user.to_owned());
+        match all.iter_mut().find(|one| *one.reaction == *reaction) {
+            Some(one) => one.users.push(user),
+            None => all.push(MessageReaction {
+                reaction: Str::from(reaction.to_owned()),
+                users: vec![user],
+            }),
+        }
+    }
+    all
 }
 
 fn duplicate<'p>(
@@ -278,20 +411,9 @@ fn duplicate<'p>(
 }
 
 fn deny(store: &Reader, conversation: TimelineId) -> Failure {
-    match last_seq(store, conversation) {
-        Ok(_) => (
-            ErrorCode::PermissionDenied,
-            "you are no member of this conversation",
-        ),
-        Err(failure) => failure,
-    }
-}
-
-/// The last sequence of a conversation that has one.
-fn last_seq(store: &Reader, conversation: TimelineId) -> Result<u64, Failure> {
     match store.try_last_seq(conversation) {
-        Ok(0) => Err(UNKNOWN),
-        Ok(last) => Ok(last),
-        Err(error) => Err(failure(&error)),
+        Ok(0) => UNKNOWN,
+        Ok(_) => NOT_A_MEMBER,
+        Err(error) => failure(&error),
     }
 }

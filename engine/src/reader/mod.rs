@@ -3,18 +3,26 @@
 //! A shard never waits for a disk: it queues a job and finds the answer, framed and ready for the
 //! socket, in its mailbox.
 
+mod access;
 mod answer;
+mod feed;
+mod lists;
 
 use std::sync::Arc;
 
 use crossbeam::channel::Receiver;
 use trunkline_proto::Encoding;
 use trunkline_proto::ErrorCode;
+use trunkline_proto::message::ReceiptState;
 use trunkline_storage::{Page, Place, Position, Reader, TimelineId};
 
-use crate::ids::UserId;
+use crate::event::Kind;
+use crate::ids::{Ids, UserId};
 use crate::sequencer::command::ConnRef;
 use crate::shard::mailbox::{Mail, Mailbox};
+pub(crate) use access::Access;
+use feed::Feed;
+pub(crate) use lists::Cursor;
 
 /// Jobs that may wait; a client that asks for more gets a temporary error.
 pub(crate) const QUEUE: usize = 4_096;
@@ -46,13 +54,33 @@ pub(crate) enum Query {
         limit: usize,
     },
     History {
-        conversation: TimelineId,
+        access: Access,
         range: Range,
         limit: usize,
     },
     Get {
-        conversation: TimelineId,
+        access: Access,
         seq: u64,
+    },
+    /// Who has read a message.
+    Receipts {
+        access: Access,
+        seq: u64,
+        state: ReceiptState,
+        listing: Box<Listing>,
+        limit: usize,
+    },
+    /// Where a user takes part.
+    Conversations {
+        user: UserId,
+        listing: Box<Listing>,
+        before: Option<Cursor>,
+        limit: usize,
+    },
+    GroupInfo {
+        access: Access,
+        listing: Box<Listing>,
+        limit: usize,
     },
     /// The first answer to a send that came again.
     Duplicate {
@@ -64,6 +92,16 @@ pub(crate) enum Query {
     },
 }
 
+impl Query {
+    /// Whether a connection may have only few of these at a time.
+    pub(crate) fn is_paged(&self) -> bool {
+        !matches!(
+            self,
+            Self::CatchUp { .. } | Self::Duplicate { .. } | Self::Deny { .. }
+        )
+    }
+}
+
 /// The reply to a `connect` with `since`, sent once the position proves good.
 #[derive(Debug)]
 pub(crate) struct Opening {
@@ -72,6 +110,18 @@ pub(crate) struct Opening {
     pub(crate) device: String,
     pub(crate) ping_ms: u32,
     pub(crate) limits: trunkline_proto::message::ConnectLimits,
+}
+
+/// What a list is made of: names, since the store knows only their ids.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    pub(crate) namespace: String,
+    /// Who asks.
+    pub(crate) user: String,
+    /// The conversation, or the group.
+    pub(crate) name: String,
+    /// Only what comes after it.
+    pub(crate) after: Option<String>,
 }
 
 /// Which messages of a conversation.
@@ -99,22 +149,32 @@ pub(crate) enum AnswerKind {
     Reply { paged: bool },
     /// The send reply of an earlier message.
     SendReply,
-    /// Pushes up to `reached`, so many of them messages and receipts.
+    /// Pushes up to `reached`, so many of each [`Kind`].
     CaughtUp {
         reached: Position,
         more: bool,
-        messages: u64,
-        receipts: u64,
+        pushed: [u32; Kind::ROOM],
     },
     /// The position to catch up from is gone; the frames say so.
     Expired,
 }
 
+/// What a reading thread works with.
+struct Room {
+    ids: Ids,
+    page: Page,
+    feed: Feed,
+}
+
 /// Answers jobs until the last sender of `jobs` is gone.
 pub(crate) fn run(store: &Reader, jobs: &Receiver<Job>, mailboxes: &[Arc<Mailbox>]) {
-    let mut page = Page::default();
+    let mut room = Room {
+        ids: Ids(store.key()),
+        page: Page::default(),
+        feed: Feed::default(),
+    };
     while let Ok(job) = jobs.recv() {
-        let answer = answer::answer(store, &job, &mut page);
+        let answer = answer::answer(store, &job, &mut room);
         mailboxes[job.shard].put_waiting(Mail::Answer(answer));
     }
 }

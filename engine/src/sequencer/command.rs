@@ -31,12 +31,24 @@ pub(crate) struct Command {
     pub(crate) id: u32,
     /// Who asks.
     pub(crate) user: UserId,
-    /// The other member of the conversation; the same user for notes to oneself.
-    pub(crate) other: UserId,
     pub(crate) conversation: TimelineId,
-    /// The record's body, in [`CommandBatch::bodies`].
+    pub(crate) members: Members,
+    /// The record's body, in [`CommandBatch::bodies`]; the sequencer adds what it decides.
     pub(crate) body: Range<usize>,
     pub(crate) what: What,
+}
+
+/// Who takes part in the conversation of a command.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Members {
+    /// The caller and another user, the same for notes to oneself.
+    Direct {
+        other: UserId,
+        /// Which of the two the caller is.
+        side: Side,
+    },
+    /// Those of a group: the sequencer knows them.
+    Group,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -46,11 +58,25 @@ pub(crate) enum What {
         key: Option<TimelineId>,
     },
     /// The body lacks the watermarks: the sequencer adds those that come into force.
-    Ack {
-        side: Side,
-        delivered: u64,
-        read: u64,
-    },
+    Ack { delivered: u64, read: u64 },
+    /// Takes a message back, for everybody.
+    Recall { seq: u64 },
+    /// Takes a message out of the caller's own view.
+    Delete { seq: u64 },
+    /// The body says with what.
+    React { seq: u64, remove: bool },
+    /// The body names users, and the group.
+    Group(Change),
+}
+
+/// What becomes of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Create { all_history: bool },
+    Add,
+    Remove,
+    Leave,
+    Rename,
 }
 
 /// Which member of a 1:1 conversation, by the order of their names.
@@ -88,7 +114,31 @@ pub(crate) enum Outcome {
     Sent(Position),
     /// The message is an earlier record.
     Duplicate(Place),
-    /// The watermarks moved with the record at this position, or did not have to.
-    Acked(Option<Position>),
+    /// What was asked for is the record at this position, or was so already.
+    Done(Done, Option<Position>),
     Failed(ErrorCode, &'static str),
+}
+
+/// Which command was carried out, with what its reply says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Done {
+    Ack,
+    Recall,
+    Delete,
+    React,
+    GroupCreate { members: u64 },
+    GroupAdd { members: u64 },
+    GroupRemove { members: u64 },
+    GroupLeave,
+    GroupRename,
+}
+
+impl Outcome {
+    /// The record that it is, if it is one.
+    pub(crate) fn position(self) -> Option<Position> {
+        match self {
+            Self::Sent(position) | Self::Done(_, Some(position)) => Some(position),
+            _ => None,
+        }
+    }
 }

@@ -1,33 +1,41 @@
 //! The single writer of durable state.
 //!
 //! It takes the shards' commands in the order they come, decides each against [`conversations`],
-//! appends the records, makes everything queued durable with one commit, and only then tells the
+//! [`groups`] and the other [`states`] of the store, appends the records, makes everything queued durable with one commit, and only then tells the
 //! shards. A failed commit is final: the store refuses everything after it, commands are
 //! answered with "outcome unknown" and later ones with "storage unavailable"; reads go on.
 
 pub(crate) mod command;
 pub(crate) mod conversations;
+mod groups;
+mod inboxes;
 mod keys;
+mod membership;
+mod messages;
 pub(crate) mod queue;
+mod receipts;
+mod route;
+mod states;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::RecvTimeoutError;
 use trunkline_proto::ErrorCode;
-use trunkline_storage::{
-    AppendError, Batch, Draft, Place, Position, ReadError, Reader, State, TimelineId, Writer,
-};
+use trunkline_storage::{AppendError, Batch, Draft, Position, ReadError, Reader, State, Writer};
 
+use crate::config::Messaging;
 use crate::directory::Directory;
-use crate::event::{self, Kind};
-use crate::ids::UserId;
+use crate::ids::{Ids, UserId};
 use crate::metrics::SequencerMetrics;
 use crate::shard::mailbox::{Mail, Mailbox};
-use command::{Command, CommandBatch, Committed, ConnRef, Item, Outcome, Side, What};
+use command::{Command, CommandBatch, Committed, ConnRef, Item, Outcome, What};
 use conversations::Conversations;
+use groups::Groups;
 use keys::Keys;
 use queue::Commands;
+use route::Audience;
+use states::{Changes, States};
 
 /// A commit takes what is queued until it holds so many bytes.
 const COMMIT_BYTES: usize = 1 << 20;
@@ -43,9 +51,24 @@ const OUTCOME_UNKNOWN: Outcome = Outcome::Failed(
     "the store failed: whether this was stored is not known; send it again with the same key",
 );
 
+const NO_GROUP: Outcome = Outcome::Failed(ErrorCode::Unknown, "no such group");
+const NO_CONVERSATION: Outcome = Outcome::Failed(ErrorCode::Unknown, "no such conversation");
+const NOT_A_MEMBER: Outcome = Outcome::Failed(
+    ErrorCode::PermissionDenied,
+    "you are no member of this conversation",
+);
+const CORRUPT: Outcome = Outcome::Failed(
+    ErrorCode::Internal,
+    "what the store has of this is not of this version",
+);
+
 pub(crate) struct Sequencer {
     writer: Writer,
+    ids: Ids,
+    rules: Messaging,
     conversations: Conversations,
+    groups: Groups,
+    states: States,
     keys: Keys,
     directory: Arc<Directory>,
     mailboxes: Vec<Arc<Mailbox>>,
@@ -67,22 +90,27 @@ struct Decided {
     conn: ConnRef,
     id: u32,
     user: UserId,
-    other: UserId,
     outcome: Outcome,
+    audience: Audience,
 }
 
 impl Sequencer {
     pub(crate) fn new(
         (writer, store): (Writer, &Reader),
-        most_conversations: usize,
+        (most_conversations, rules): (usize, Messaging),
         directory: Arc<Directory>,
         mailboxes: Vec<Arc<Mailbox>>,
         metrics: Arc<SequencerMetrics>,
     ) -> Self {
         let outgoing = mailboxes.iter().map(|_| Vec::new()).collect();
+        let ids = Ids(store.key());
         Self {
             writer,
+            ids,
             conversations: Conversations::new(store.clone(), most_conversations),
+            groups: Groups::new(ids, rules.group_cache),
+            rules,
+            states: States::new(store.clone()),
             keys: Keys::new(store.clone()),
             directory,
             mailboxes,
@@ -138,129 +166,59 @@ impl Sequencer {
 
     fn decide_all(&mut self, batch: &CommandBatch, now: u64) {
         for command in &batch.commands {
-            if self.is_full() {
+            // A message can be recalled once it can be read: is it the caller's?
+            let reads = matches!(command.what, What::Recall { .. });
+            if self.is_full() || (reads && !self.decided.is_empty()) {
                 self.commit();
             }
             let body = &batch.bodies[command.body.clone()];
-            let outcome = self.decide(command, body, now);
-            let &Command {
-                conn,
-                id,
-                user,
-                other,
-                ..
-            } = command;
+            let decided = self.decide(command, body, now);
+            let (outcome, audience) = decided.unwrap_or_else(|no| (no, Audience::Nobody));
+            let &Command { conn, id, user, .. } = command;
             self.decided.push(Decided {
                 shard: batch.shard,
                 conn,
                 id,
                 user,
-                other,
                 outcome,
+                audience,
             });
         }
     }
 
-    fn decide(&mut self, command: &Command, body: &[u8], now: u64) -> Outcome {
+    /// What becomes of a command, and who has to know.
+    ///
+    /// # Errors
+    /// The outcome of a command that changes nothing because it fails.
+    fn decide(
+        &mut self,
+        command: &Command,
+        body: &[u8],
+        now: u64,
+    ) -> Result<(Outcome, Audience), Outcome> {
         match command.what {
             What::Send { key } => self.send(command, body, now, key),
-            What::Ack {
-                side,
-                delivered,
-                read,
-            } => self.ack(command, body, now, (side, delivered, read)),
+            What::Ack { delivered, read } => self.ack(command, body, now, (delivered, read)),
+            What::Recall { seq } => self.recall(command, body, now, seq),
+            What::Delete { seq } => self.delete(command, body, now, seq),
+            What::React { seq, remove } => self.react(command, body, now, (seq, remove)),
+            What::Group(change) => self.change_group(command, body, now, change),
         }
     }
 
-    fn send(
-        &mut self,
-        command: &Command,
-        body: &[u8],
-        now: u64,
-        key: Option<TimelineId>,
-    ) -> Outcome {
-        let known = key.map_or(Ok(None), |key| self.keys.find(key));
-        match known {
-            Ok(None) => {}
-            Ok(Some(place)) => {
-                self.metrics.duplicates.one();
-                return Outcome::Duplicate(place);
-            }
-            Err(error) => return unreadable(&error),
-        }
-        let conversation = match self.conversations.get(command.conversation) {
-            Ok(conversation) => conversation,
-            Err(error) => return unreadable(&error),
-        };
-        let seq = conversation.next_seq();
+    /// Appends a record with the values that it changes.
+    fn append(&mut self, draft: &Draft<'_>, changes: &mut Changes) -> Result<Position, Outcome> {
+        let states: Vec<_> = changes
+            .iter()
+            .map(|(key, value)| State { key: *key, value })
+            .collect();
         let draft = Draft {
-            kind: Kind::Message as u8,
-            time: now,
-            timeline: command.conversation,
-            seq,
-            body,
-            key,
-            ..Draft::default()
+            states: &states,
+            ..*draft
         };
-        match append(&mut self.writer, command, draft) {
-            Ok(position) => {
-                conversation.stored(seq);
-                if let Some(key) = key {
-                    let place = Place {
-                        timeline: command.conversation,
-                        seq,
-                        position,
-                    };
-                    self.keys.insert(key, place);
-                }
-                self.metrics.messages.one();
-                Outcome::Sent(position)
-            }
-            Err(error) => failed(&error),
-        }
-    }
-
-    fn ack(
-        &mut self,
-        command: &Command,
-        body: &[u8],
-        now: u64,
-        (side, delivered, read): (Side, u64, u64),
-    ) -> Outcome {
-        let conversation = match self.conversations.get(command.conversation) {
-            Ok(conversation) if conversation.exists() => conversation,
-            Ok(_) => return Outcome::Failed(ErrorCode::Unknown, "no such conversation"),
-            Err(error) => return unreadable(&error),
-        };
-        let Some(marks) = conversation.acked(side, delivered, read) else {
-            return Outcome::Acked(None);
-        };
-        let moved = conversation.with_marks(side, marks);
-        self.scratch.clear();
-        moved.encode(&mut self.scratch);
-        let state = self.scratch.len();
-        self.scratch.extend_from_slice(body);
-        event::write_marks(&mut self.scratch, marks.delivered, marks.read);
-        let (state, body) = self.scratch.split_at(state);
-        let draft = Draft {
-            kind: Kind::Receipt as u8,
-            time: now,
-            timeline: command.conversation,
-            body,
-            states: &[State {
-                key: command.conversation,
-                value: state,
-            }],
-            ..Draft::default()
-        };
-        match append(&mut self.writer, command, draft) {
-            Ok(position) => {
-                *conversation = moved;
-                self.metrics.receipts.one();
-                Outcome::Acked(Some(position))
-            }
-            Err(error) => failed(&error),
-        }
+        let position = self.writer.append_next(&draft).map_err(|e| failed(&e))?;
+        self.states.enter(changes);
+        Ok(position)
     }
 
     /// Makes the decided durable and tells the shards.
@@ -272,8 +230,8 @@ impl Sequencer {
                     tracing::error!(%error, "the store failed: nothing is stored until a restart");
                 }
                 for decided in &mut self.decided {
-                    // A mark may be where it is because of a record of this very batch.
-                    if let Outcome::Sent(_) | Outcome::Acked(_) = decided.outcome {
+                    // What was so already may be so because of a record of this very batch.
+                    if let Outcome::Sent(_) | Outcome::Done(..) = decided.outcome {
                         decided.outcome = OUTCOME_UNKNOWN;
                     }
                 }
@@ -281,6 +239,7 @@ impl Sequencer {
             }
         };
         self.keys.clear();
+        self.states.clear();
         if !batch.is_empty() {
             // Before the first look-up: see `Directory`.
             self.directory.raise_head(batch.last());
@@ -305,57 +264,28 @@ impl Sequencer {
     }
 
     fn route(&mut self, decided: &Decided) {
-        let outgoing = &mut self.outgoing;
-        let &Decided {
+        let Decided {
             shard,
             conn,
             id,
             user,
-            other,
             outcome,
-        } = decided;
-        outgoing[shard].push(Item::Reply {
+            ref audience,
+        } = *decided;
+        self.outgoing[shard].push(Item::Reply {
             conn,
             id,
             user,
             outcome,
         });
-        let position = match outcome {
-            Outcome::Sent(position) | Outcome::Acked(Some(position)) => position,
-            Outcome::Failed(..) => return self.metrics.failed.one(),
-            Outcome::Duplicate(_) | Outcome::Acked(None) => return,
-        };
-        // The reply's shard serves the user's other connections there itself.
-        let elsewhere = self.directory.shards(user) & !(1 << shard);
-        deliver(outgoing, elsewhere, user, position);
-        if other != user {
-            deliver(outgoing, self.directory.shards(other), other, position);
+        match outcome.position() {
+            Some(position) => {
+                let (directory, outgoing) = (&self.directory, &mut self.outgoing);
+                route::route(directory, outgoing, (user, shard), audience, position);
+            }
+            None if matches!(outcome, Outcome::Failed(..)) => self.metrics.failed.one(),
+            None => {}
         }
-    }
-}
-
-/// Appends the record of a command; both members' sync timelines refer to it.
-fn append(
-    writer: &mut Writer,
-    command: &Command,
-    draft: Draft<'_>,
-) -> Result<Position, AppendError> {
-    let both = [command.user, command.other];
-    let members = if command.user == command.other {
-        &both[..1]
-    } else {
-        &both[..]
-    };
-    writer.append_next(&Draft {
-        fanout: members,
-        ..draft
-    })
-}
-
-fn deliver(outgoing: &mut [Vec<Item>], mut shards: u128, user: UserId, position: Position) {
-    while shards != 0 {
-        outgoing[shards.trailing_zeros() as usize].push(Item::Deliver { user, position });
-        shards &= shards - 1;
     }
 }
 

@@ -2,10 +2,10 @@
 
 use trunkline_proto::Encoding;
 use trunkline_proto::frame::{Opcode, write_with};
-use trunkline_proto::message::{Event, ServerMessage};
+use trunkline_proto::message::ServerMessage;
 use trunkline_storage::{Batch, Position};
 
-use crate::event::{self, PosText};
+use crate::event::{self, Kind, PosText};
 
 const fn opcode(encoding: Encoding) -> Opcode {
     match encoding {
@@ -38,8 +38,8 @@ pub(crate) struct PushFrame {
     pub(crate) frame: Vec<u8>,
     /// How many bytes of it are the header.
     pub(crate) header: usize,
-    /// A message, not a receipt.
-    pub(crate) is_message: bool,
+    /// What it is.
+    pub(crate) kind: Kind,
 }
 
 impl Frames {
@@ -62,8 +62,9 @@ impl Frames {
         };
         if slot.is_none() {
             let mut pos = PosText::default();
-            let push = event::push(&batch.record_at(position), &mut pos)?;
-            let is_message = matches!(push.event, Event::Message(_));
+            let record = batch.record_at(position);
+            let kind = Kind::of(&record)?;
+            let push = event::push(&record, &mut pos)?;
             let mut frame = self.spare.pop().unwrap_or_default();
             frame.clear();
             let mut payload = 0;
@@ -76,7 +77,7 @@ impl Frames {
             *slot = Some(PushFrame {
                 header: frame.len() - payload,
                 frame,
-                is_message,
+                kind,
             });
         }
         slot.as_ref()

@@ -221,11 +221,7 @@ impl Core {
         let Some(push) = self.frames.push(batch, position, conn.encoding) else {
             return;
         };
-        if push.is_message {
-            self.parts.metrics.pushed_messages.one();
-        } else {
-            self.parts.metrics.pushed_receipts.one();
-        }
+        self.parts.metrics.pushed(push.kind).one();
         if conn.batch {
             let out = conn.out.batch(&mut self.pool);
             if !out.is_empty() {

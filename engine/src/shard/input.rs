@@ -278,10 +278,7 @@ impl Core {
 
     /// Asks a reader.
     pub(crate) fn query(&mut self, slot: u32, conn: &mut Conn, id: u32, query: Query) {
-        let paged = matches!(
-            query,
-            Query::Sync { .. } | Query::History { .. } | Query::Get { .. }
-        );
+        let paged = query.is_paged();
         if paged && conn.pages >= self.parts.limits.pages {
             self.parts.metrics.limited(Limit::Pages);
             let text = "too many pages are asked for at a time: wait for some of them";

@@ -3,16 +3,18 @@
 use slab::Slab;
 use smallvec::SmallVec;
 use trunkline_proto::CloseCode;
-use trunkline_proto::message::{AckReply, ReplyBody, SendReply};
-use trunkline_storage::{Batch, Position};
+use trunkline_proto::message::{
+    self, AckReply, GroupCreateReply, GroupMembersReply, ReplyBody, SendReply,
+};
+use trunkline_storage::{Batch, Position, Record};
 
 use super::connection::{Conn, Phase};
 use super::core::Core;
 use super::timer::ticks;
-use crate::event::{self, PosText};
+use crate::event::{self, Kind, PosText};
 use crate::ids::UserId;
 use crate::reader::{Answer, AnswerKind, Query};
-use crate::sequencer::command::{Committed, ConnRef, Item, Outcome};
+use crate::sequencer::command::{Committed, ConnRef, Done, Item, Outcome};
 
 impl Core {
     /// Answers the senders and pushes to the recipients of a batch, in the order of the log.
@@ -30,7 +32,7 @@ impl Core {
                     outcome,
                 } => {
                     self.outcome(conns, batch, (conn, id), outcome);
-                    if let Outcome::Sent(position) | Outcome::Acked(Some(position)) = outcome {
+                    if let Some(position) = outcome.position() {
                         self.deliver(conns, batch, user, position, Some(conn));
                     }
                 }
@@ -77,7 +79,10 @@ impl Core {
             Outcome::Duplicate(place) => {
                 self.query(slot, conn, id, Query::Duplicate { place });
             }
-            Outcome::Acked(_) => self.reply(slot, conn, id, ReplyBody::Ack(AckReply {})),
+            Outcome::Done(done, position) => {
+                let body = done_reply(done, position.map(|position| batch.record_at(position)));
+                self.reply(slot, conn, id, body);
+            }
             Outcome::Failed(code, message) => self.fail(slot, conn, id, code, message),
         }
         self.leave(slot, conn);
@@ -130,11 +135,12 @@ impl Core {
             AnswerKind::CaughtUp {
                 reached,
                 more,
-                messages,
-                receipts,
+                pushed,
             } => {
-                self.parts.metrics.pushed_messages.add(messages);
-                self.parts.metrics.pushed_receipts.add(receipts);
+                for kind in Kind::ALL {
+                    let count = pushed[kind as usize];
+                    self.parts.metrics.pushed(kind).add(count.into());
+                }
                 let Some(session) = conn.session_mut() else {
                     return;
                 };
@@ -193,6 +199,28 @@ impl Core {
                 },
             );
         }
+    }
+}
+
+/// What is said of a command that was carried out, with the record that it is.
+fn done_reply(done: Done, record: Option<Record<'_>>) -> ReplyBody<'_> {
+    let nothing = message::Done {};
+    match done {
+        Done::Ack => ReplyBody::Ack(AckReply {}),
+        Done::Recall => ReplyBody::Recall(nothing),
+        Done::Delete => ReplyBody::Delete(nothing),
+        Done::React => ReplyBody::React(nothing),
+        Done::GroupCreate { members } => {
+            let conversation = record.and_then(|record| event::conversation(record.body));
+            ReplyBody::GroupCreate(GroupCreateReply {
+                conversation: conversation.unwrap_or_default().into(),
+                members,
+            })
+        }
+        Done::GroupAdd { members } => ReplyBody::GroupAdd(GroupMembersReply { members }),
+        Done::GroupRemove { members } => ReplyBody::GroupRemove(GroupMembersReply { members }),
+        Done::GroupLeave => ReplyBody::GroupLeave(nothing),
+        Done::GroupRename => ReplyBody::GroupRename(nothing),
     }
 }
 

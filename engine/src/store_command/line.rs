@@ -38,6 +38,21 @@ pub(super) struct Line<'a> {
     delivered: u64,
     #[serde(skip_serializing_if = "is_zero")]
     read: u64,
+    /// The message that it is about.
+    #[serde(skip_serializing_if = "is_zero")]
+    of: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reaction: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    removed: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    recalled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    members: Vec<&'a str>,
     /// Number of the sync timelines that have the record, and their ids.
     fanout: usize,
     fanout_ids: Vec<String>,
@@ -81,8 +96,7 @@ impl<'a> Line<'a> {
         let line = Line {
             position: record.position.0,
             kind: match Kind::of(record) {
-                Some(Kind::Message) => Name::Known("message"),
-                Some(Kind::Receipt) => Name::Known("receipt"),
+                Some(kind) => Name::Known(kind.name()),
                 None => Name::Unknown(record.kind),
             },
             time: record.time,
@@ -105,7 +119,7 @@ impl<'a> Line<'a> {
     fn with(mut self, kind: Kind, body: Body<'a>) -> Self {
         match kind {
             Kind::Message => self.from = body.user,
-            Kind::Receipt => self.user = body.user,
+            _ => self.user = body.user,
         }
         Line {
             conversation: body.conversation,
@@ -121,6 +135,13 @@ impl<'a> Line<'a> {
             }),
             delivered: body.delivered,
             read: body.read,
+            of: body.seq,
+            reaction: body.reaction,
+            removed: body.removed,
+            recalled: body.recalled,
+            change: body.change,
+            name: body.name,
+            members: body.members,
             ..self
         }
     }

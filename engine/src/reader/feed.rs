@@ -1,0 +1,106 @@
+//! The events of a user: those of the own timeline and of the large groups', in one order.
+
+use trunkline_storage::{Page, Position, ReadError, Reader, Record};
+
+use crate::ids::{Ids, UserId};
+use crate::state::{self, Inbox};
+
+/// Pages of the timelines that a user's events are in, kept from one read to the next.
+#[derive(Default)]
+pub(crate) struct Feed {
+    /// The user's own first.
+    pages: Vec<Page>,
+    used: usize,
+    /// Nothing after it is known of every timeline.
+    until: Position,
+    limit: usize,
+    /// The user has deleted messages in the own view.
+    pub(super) hides: bool,
+}
+
+impl Feed {
+    /// Reads the events after `since` up to `until`, at most `limit` of them: whether there are
+    /// more. Several timelines may hold one event; it comes once.
+    ///
+    /// # Errors
+    /// The store could not be read, or no longer holds what came after `since`.
+    pub(super) fn read(
+        &mut self,
+        (store, ids): (&Reader, &Ids),
+        user: UserId,
+        (since, until): (Position, Position),
+        limit: usize,
+    ) -> Result<bool, ReadError> {
+        (self.used, self.until, self.limit, self.hides) = (0, until, limit, false);
+        let mut more = self.page(store, user, (since, until))?;
+        let value = store.state(ids.inbox(user))?.unwrap_or_default();
+        let Some(inbox) = state::decode::<Inbox<'_>>(&value) else {
+            return Ok(more);
+        };
+        self.hides = inbox.hides;
+        if since.0 < inbox.floor {
+            return Err(ReadError::Expired {
+                oldest: Position(inbox.floor),
+            });
+        }
+        for window in &inbox.windows {
+            let since = since.max(Position(window.after));
+            let until = match window.until {
+                0 => until,
+                end => until.min(Position(end)),
+            };
+            if since < until {
+                let channel = trunkline_storage::TimelineId(window.channel);
+                more |= self.page(store, channel, (since, until))?;
+            }
+        }
+        Ok(more | (self.used > 1 && self.merged().nth(limit).is_some()))
+    }
+
+    /// Reads one timeline into the next page.
+    fn page(
+        &mut self,
+        store: &Reader,
+        timeline: UserId,
+        (since, until): (Position, Position),
+    ) -> Result<bool, ReadError> {
+        if self.used == self.pages.len() {
+            self.pages.push(Page::default());
+        }
+        let page = &mut self.pages[self.used];
+        page.clear();
+        self.used += 1;
+        let more = store.sync(timeline, since, until, self.limit, page)?;
+        if more && let Some(last) = page.records().last() {
+            // Others may be read further than this one.
+            self.until = self.until.min(last.position);
+        }
+        Ok(more)
+    }
+
+    /// The events, oldest first.
+    pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.merged().take(self.limit)
+    }
+
+    fn merged(&self) -> impl Iterator<Item = Record<'_>> {
+        let mut heads: Vec<_> = self.pages[..self.used]
+            .iter()
+            .map(|page| page.records().peekable())
+            .collect();
+        let until = self.until;
+        std::iter::from_fn(move || {
+            let next = heads
+                .iter_mut()
+                .filter_map(|head| head.peek().map(|record| record.position))
+                .min()?;
+            let mut found = None;
+            for head in &mut heads {
+                if let Some(record) = head.next_if(|record| record.position == next) {
+                    found = Some(record);
+                }
+            }
+            found.filter(|_| next <= until)
+        })
+    }
+}

@@ -1,0 +1,368 @@
+//! Lists: a user's conversations, a group's members, who has read a message.
+
+use std::fmt;
+
+use trunkline_proto::message::{
+    ConversationEntry, ConversationsReply, GroupInfoReply, GroupMember, ReceiptCounts,
+    ReceiptState, ReceiptUser, ReceiptsReply, ReplyBody, Role as Word, Visibility,
+};
+use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES};
+use trunkline_proto::{ErrorCode, Str};
+use trunkline_storage::{Order, Page, Reader, TimelineId};
+
+use super::Listing;
+use super::access::{Access, View, direct, member, roster, with_head};
+use super::answer::{Failure, failure, messages};
+use crate::event::Body;
+use crate::ids::{Ids, UserId};
+use crate::state::{self, Inbox, InboxChunk, Marks, Place, Role};
+
+/// Messages that are looked at to count the unread of one conversation. Whoever has more unread
+/// than that gets those before it counted without a look: the own and the recalled among them.
+const COUNTED: u64 = 1_000;
+
+const NO_MESSAGE: Failure = (
+    ErrorCode::Unknown,
+    "the conversation has no message with this sequence",
+);
+
+/// Where a page of conversations ends: those with messages come first, by the newest; then groups
+/// in which nothing was said yet, the newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Cursor {
+    has_message: bool,
+    at: u64,
+}
+
+impl Cursor {
+    /// Reads back a cursor that a client was given.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let has_message = match text.get(..1)? {
+            "m" => true,
+            "g" => false,
+            _ => return None,
+        };
+        let at = crate::event::parse_pos(&text[1..])?.0;
+        Some(Self { has_message, at })
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.has_message { 'm' } else { 'g' };
+        write!(f, "{kind}{}", self.at)
+    }
+}
+
+/// A conversation of a user.
+struct Entry {
+    name: String,
+    id: TimelineId,
+    cursor: Cursor,
+    last: u64,
+    read: u64,
+    unread: u64,
+    members: u64,
+}
+
+pub(super) fn conversations(
+    (store, ids): (&Reader, &Ids),
+    user: UserId,
+    listing: &Listing,
+    (before, limit): (Option<Cursor>, usize),
+    page: &mut Page,
+) -> Result<ReplyBody<'static>, Failure> {
+    let mut entries = Vec::new();
+    for (number, place) in places((store, ids), user)?.iter().enumerate() {
+        let found = entry((store, ids), (user, listing), place, number as u64, page)?;
+        entries.extend(found);
+    }
+    let unread = entries.iter().map(|entry| entry.unread).sum();
+    entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.cursor));
+    entries.retain(|entry| before.is_none_or(|before| entry.cursor < before));
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    let cursor = entries.last().map(|entry| entry.cursor.to_string());
+    let mut view = View::new((store, ids), user);
+    let mut conversations = Vec::new();
+    for entry in entries {
+        let mut last = None;
+        if entry.last > 0 {
+            store
+                .get(entry.id, entry.last, page)
+                .map_err(|error| failure(&error))?;
+            let found = messages((store, ids), &mut view, page)?;
+            last = found.into_iter().next().map(super::answer::owned);
+        }
+        conversations.push(ConversationEntry {
+            conversation: entry.name.into(),
+            last,
+            read: entry.read,
+            unread: entry.unread,
+            members: entry.members,
+        });
+    }
+    Ok(ReplyBody::Conversations(ConversationsReply {
+        conversations,
+        unread,
+        cursor: cursor.unwrap_or_default().into(),
+        more,
+    }))
+}
+
+/// Where a user takes part or did, each place once.
+fn places((store, ids): (&Reader, &Ids), user: UserId) -> Result<Vec<String>, Failure> {
+    let read = |key| store.state(key).map_err(|error| failure(&error));
+    let name = |place: &Place<'_>| match place {
+        Place::Direct(other) => format!("u:{other}"),
+        Place::Group(group) => format!("g:{group}"),
+    };
+    let Some(value) = read(ids.inbox(user))? else {
+        return Ok(Vec::new());
+    };
+    let inbox: Inbox<'_> = state::decode(&value).unwrap_or_default();
+    let mut places = Vec::new();
+    for number in 0..inbox.chunks {
+        let value = read(ids.inbox_chunk(user, number))?.unwrap_or_default();
+        let chunk: InboxChunk<'_> = state::decode(&value).unwrap_or_default();
+        places.extend(chunk.places.iter().map(name));
+    }
+    places.extend(inbox.places.iter().map(name));
+    // Whoever left a group and came back is in it twice.
+    let mut seen = std::collections::HashSet::new();
+    places.retain(|place| seen.insert(place.clone()));
+    Ok(places)
+}
+
+/// One conversation; `None` for a group that the user is no longer in.
+fn entry(
+    (store, ids): (&Reader, &Ids),
+    (user, listing): (UserId, &Listing),
+    place: &str,
+    number: u64,
+    page: &mut Page,
+) -> Result<Option<Entry>, Failure> {
+    let (name, id, marks, members) = if let Some(other) = place.strip_prefix("u:") {
+        let pair = Conversation::between(&listing.user, other);
+        let Conversation::Direct(lesser, greater) = pair else {
+            return Ok(None);
+        };
+        let id = ids.direct(&listing.namespace, lesser, greater);
+        let mut name = [0; MAX_CONVERSATION_BYTES];
+        let name = pair.write_into(&mut name).to_owned();
+        let side = usize::from(lesser != listing.user);
+        let marks = direct(store, id)?.marks[side];
+        (name, id, marks, 1 + u64::from(lesser != greater))
+    } else {
+        let group = place.strip_prefix("g:").unwrap_or_default();
+        let id = ids.group(&listing.namespace, group);
+        let own = member(store, ids.member(id, user))?;
+        if !own.is_in() {
+            return Ok(None);
+        }
+        let members = with_head(store, id, |head| head.members)?;
+        (place.to_owned(), id, own.marks, members)
+    };
+    let last = store.try_last_seq(id).map_err(|error| failure(&error))?;
+    let at = if last == 0 {
+        number
+    } else {
+        store.get(id, last, page).map_err(|error| failure(&error))?;
+        // Without a record it has expired: at the end of those that have messages.
+        page.records().next().map_or(0, |record| record.position.0)
+    };
+    let unread = unread(
+        (store, ids),
+        (user, &listing.user),
+        id,
+        (marks.read, last),
+        page,
+    )?;
+    Ok(Some(Entry {
+        name,
+        id,
+        cursor: Cursor {
+            has_message: last > 0,
+            at,
+        },
+        last,
+        read: marks.read,
+        unread,
+        members,
+    }))
+}
+
+/// How many messages of others, that are still there to be read, come after `read`.
+fn unread(
+    (store, ids): (&Reader, &Ids),
+    (user, name): (UserId, &str),
+    conversation: TimelineId,
+    (read, last): (u64, u64),
+    page: &mut Page,
+) -> Result<u64, Failure> {
+    let from = last.saturating_sub(COUNTED).max(read);
+    let (mut next, mut count) = (from + 1, from - read);
+    let mut view = View::new((store, ids), user);
+    while next <= last {
+        store
+            .range(conversation, next..=last, 500, Order::Ascending, page)
+            .map_err(|error| failure(&error))?;
+        let Some(end) = page.records().last().map(|record| record.seq) else {
+            break;
+        };
+        for record in page.records() {
+            let Some(body) = Body::read(record.body) else {
+                continue;
+            };
+            if body.user != name && !body.recalled {
+                let hides = view.hides(conversation, record.seq);
+                count += u64::from(!hides.map_err(|error| failure(&error))?);
+            }
+        }
+        next = end + 1;
+    }
+    Ok(count)
+}
+
+pub(super) fn group_info(
+    (store, ids): (&Reader, &Ids),
+    access: Access,
+    listing: &Listing,
+    limit: usize,
+) -> Result<ReplyBody<'static>, Failure> {
+    access.check(store, ids)?;
+    let group = access.conversation;
+    let (name, all_history, count, chunks) = with_head(store, group, |head| {
+        (
+            head.name.to_owned(),
+            head.all_history,
+            head.members,
+            head.chunks,
+        )
+    })?;
+    let members = roster((store, ids), group, chunks)?;
+    let after = listing.after.as_deref().unwrap_or_default();
+    let mut rest = members
+        .into_iter()
+        .filter(|(user, ..)| user.as_str() > after);
+    let page = rest.by_ref().take(limit);
+    let members = page
+        .map(|(user, role, since)| GroupMember {
+            user: user.into(),
+            role: match role {
+                Role::Owner => Word::Owner,
+                Role::Member | Role::Left => Word::Member,
+            },
+            since,
+        })
+        .collect();
+    Ok(ReplyBody::GroupInfo(GroupInfoReply {
+        group: listing.name.clone().into(),
+        name: (!name.is_empty()).then(|| name.into()),
+        history: if all_history {
+            Visibility::All
+        } else {
+            Visibility::Joined
+        },
+        count,
+        members,
+        more: rest.next().is_some(),
+    }))
+}
+
+pub(super) fn receipts(
+    (store, ids): (&Reader, &Ids),
+    access: Access,
+    (seq, state): (u64, ReceiptState),
+    listing: &Listing,
+    limit: usize,
+    page: &mut Page,
+) -> Result<ReplyBody<'static>, Failure> {
+    let sight = access.check(store, ids)?;
+    if seq < sight.first.max(1) || seq > sight.last {
+        return Err(NO_MESSAGE);
+    }
+    store
+        .get(access.conversation, seq, page)
+        .map_err(|error| failure(&error))?;
+    let record = page.records().next().ok_or(NO_MESSAGE)?;
+    let sender = Body::read(record.body).ok_or(NO_MESSAGE)?.user.to_owned();
+    let mut counts = ReceiptCounts::default();
+    let (mut users, mut more) = (Vec::new(), false);
+    for (user, marks) in marks((store, ids), access, listing)? {
+        if user == sender {
+            continue;
+        }
+        let (delivered, read) = (marks.delivered >= seq, marks.read >= seq);
+        counts.members += 1;
+        counts.delivered += u64::from(delivered);
+        counts.read += u64::from(read);
+        let (is_meant, seq, time) = match state {
+            ReceiptState::Read => (read, marks.read, marks.read_time),
+            ReceiptState::Delivered => (delivered, marks.delivered, marks.delivered_time),
+            ReceiptState::Unread => (!read, marks.delivered, marks.delivered_time),
+        };
+        if !is_meant || listing.after.as_ref().is_some_and(|after| user <= *after) {
+            continue;
+        }
+        if users.len() == limit {
+            more = true;
+        } else {
+            users.push(ReceiptUser {
+                user: Str::from(user),
+                seq,
+                time,
+            });
+        }
+    }
+    Ok(ReplyBody::Receipts(ReceiptsReply {
+        counts,
+        users,
+        more,
+    }))
+}
+
+/// How far each member has come, ordered bytewise by name.
+fn marks(
+    (store, ids): (&Reader, &Ids),
+    access: Access,
+    listing: &Listing,
+) -> Result<Vec<(String, Marks)>, Failure> {
+    let id = access.conversation;
+    if !access.group {
+        let Some(Conversation::Direct(lesser, greater)) = Conversation::parse(&listing.name) else {
+            return Err(NO_MESSAGE);
+        };
+        let state = direct(store, id)?;
+        let both = [lesser, greater].into_iter().zip(state.marks);
+        let members = 1 + usize::from(lesser != greater);
+        return Ok(both
+            .take(members)
+            .map(|(name, marks)| (name.to_owned(), marks))
+            .collect());
+    }
+    let chunks = with_head(store, id, |head| head.chunks)?;
+    let mut all = Vec::new();
+    for (name, ..) in roster((store, ids), id, chunks)? {
+        let key = ids.member(id, ids.user(&listing.namespace, &name));
+        all.push((name, member(store, key)?.marks));
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_are_opaque_but_checked() {
+        let cursor = |has_message, at| Cursor { has_message, at };
+        for cursor in [cursor(true, 7), cursor(false, 0)] {
+            assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor));
+        }
+        for bad in ["", "m", "7", "x7", "m+7", "ä7", "m7 "] {
+            assert_eq!(Cursor::parse(bad), None, "{bad:?}");
+        }
+        assert!(cursor(true, 1) > cursor(false, 9), "messages before none");
+    }
+}

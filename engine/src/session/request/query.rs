@@ -1,0 +1,144 @@
+//! Commands that only read.
+
+use trunkline_proto::ErrorCode;
+use trunkline_proto::message::{self, Conversations, GroupInfo, Receipts};
+use trunkline_proto::names::is_name;
+
+use super::{Ask, Asked, BAD_GROUP, Failure, Named, check_user};
+use crate::event::parse_pos;
+use crate::reader::{Access, Cursor, Listing, Query, Range};
+
+impl Ask<'_> {
+    pub(super) fn sync(&self, sync: &message::Sync<'_>) -> Result<Asked, Failure> {
+        let since = parse_pos(&sync.since).ok_or((
+            ErrorCode::BadRequest,
+            "\"since\" is no position that this gateway gave out",
+        ))?;
+        let limit = self.page(sync.limit, self.limits.page)?;
+        Ok(Asked::Query(Query::Sync {
+            user: self.session.id,
+            since,
+            limit,
+        }))
+    }
+
+    pub(super) fn history(&self, history: &message::History<'_>) -> Result<Asked, Failure> {
+        let limit = self.page(history.limit, 50)?;
+        let range = match (history.before, history.after) {
+            (None, None) => Range::Newest,
+            (Some(before), None) => Range::Before(before),
+            (None, Some(after)) => Range::After(after),
+            (Some(_), Some(_)) => {
+                return Err((
+                    ErrorCode::BadRequest,
+                    "history takes one of \"before\" and \"after\"",
+                ));
+            }
+        };
+        Ok(Asked::Query(match self.access(&history.conversation)? {
+            Ok(access) => Query::History {
+                access,
+                range,
+                limit,
+            },
+            Err(deny) => deny,
+        }))
+    }
+
+    pub(super) fn get(&self, get: &message::Get<'_>) -> Result<Asked, Failure> {
+        Ok(Asked::Query(match self.access(&get.conversation)? {
+            Ok(access) => Query::Get {
+                access,
+                seq: get.seq,
+            },
+            Err(deny) => deny,
+        }))
+    }
+
+    pub(super) fn receipts(&self, receipts: &Receipts<'_>) -> Result<Asked, Failure> {
+        let limit = self.page(receipts.limit, 100)?;
+        let access = match self.access(&receipts.conversation)? {
+            Ok(access) => access,
+            Err(deny) => return Ok(Asked::Query(deny)),
+        };
+        let listing = self.listing(&receipts.conversation, receipts.after.as_deref())?;
+        Ok(Asked::Query(Query::Receipts {
+            access,
+            seq: receipts.seq,
+            state: receipts.state,
+            listing,
+            limit,
+        }))
+    }
+
+    pub(super) fn conversations(&self, asked: &Conversations<'_>) -> Result<Asked, Failure> {
+        let limit = self.page(asked.limit, 100)?;
+        let after = asked.after.as_deref().filter(|after| !after.is_empty());
+        let before = match after.map(Cursor::parse) {
+            Some(None) => {
+                return Err((
+                    ErrorCode::BadRequest,
+                    "\"after\" is no cursor that this gateway gave out",
+                ));
+            }
+            Some(cursor) => cursor,
+            None => None,
+        };
+        let names = &self.session.names;
+        Ok(Asked::Query(Query::Conversations {
+            user: self.session.id,
+            listing: Box::new(Listing {
+                namespace: names.namespace().into(),
+                user: names.user().into(),
+                name: String::new(),
+                after: None,
+            }),
+            before,
+            limit,
+        }))
+    }
+
+    pub(super) fn group_info(&self, info: &GroupInfo<'_>) -> Result<Asked, Failure> {
+        if !is_name(&info.group) {
+            return Err(BAD_GROUP);
+        }
+        let limit = self.page(info.limit, 100)?;
+        let access = Access {
+            user: self.session.id,
+            conversation: self.ids.group(self.session.names.namespace(), &info.group),
+            group: true,
+        };
+        Ok(Asked::Query(Query::GroupInfo {
+            access,
+            listing: self.listing(&info.group, info.after.as_deref())?,
+            limit,
+        }))
+    }
+
+    fn listing(&self, name: &str, after: Option<&str>) -> Result<Box<Listing>, Failure> {
+        if let Some(after) = after {
+            check_user(after)?;
+        }
+        let names = &self.session.names;
+        Ok(Box::new(Listing {
+            namespace: names.namespace().into(),
+            user: names.user().into(),
+            name: name.into(),
+            after: after.map(Into::into),
+        }))
+    }
+
+    /// What the caller wants to read, or how the wish is denied.
+    fn access(&self, conversation: &str) -> Result<Result<Access, Query>, Failure> {
+        let access = |conversation, group| Access {
+            user: self.session.id,
+            conversation,
+            group,
+        };
+        Ok(match self.named(conversation)? {
+            Named::Direct { id, .. } => Ok(access(id, false)),
+            Named::Group(id) => Ok(access(id, true)),
+            Named::Foreign(conversation) => Err(Query::Deny { conversation }),
+        })
+    }
+}

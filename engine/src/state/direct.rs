@@ -1,0 +1,88 @@
+//! The state of a 1:1 conversation, under the id of its timeline.
+
+use serde::{Deserialize, Serialize};
+
+/// How far a member has come. `read` is never beyond `delivered`, and neither goes back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Marks {
+    /// Everything up to here has arrived on a device.
+    pub(crate) delivered: u64,
+    /// Everything up to here has been read.
+    pub(crate) read: u64,
+    /// When `delivered` moved last, in milliseconds since 1970 UTC.
+    pub(crate) delivered_time: u64,
+    /// When `read` moved last.
+    pub(crate) read_time: u64,
+}
+
+impl Marks {
+    /// Where an acknowledgement moves the marks in a conversation with `last` messages: never
+    /// back, never beyond the last. `None` where they are there already.
+    pub(crate) fn acked(self, last: u64, (delivered, read): (u64, u64), now: u64) -> Option<Self> {
+        let read = read.min(last).max(self.read);
+        let delivered = delivered.min(last).max(self.delivered).max(read);
+        let mut moved = Self {
+            delivered,
+            read,
+            ..self
+        };
+        if moved == self {
+            return None;
+        }
+        if delivered != self.delivered {
+            moved.delivered_time = now;
+        }
+        if read != self.read {
+            moved.read_time = now;
+        }
+        Some(moved)
+    }
+}
+
+/// A 1:1 conversation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Direct {
+    /// Of the lesser name's user, and of the greater's.
+    pub(crate) marks: [Marks; 2],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{decode, encode};
+
+    #[test]
+    fn marks_only_advance_and_stay_within_the_conversation() {
+        let mut marks = Marks::default();
+        let mut now = 10;
+        for ((delivered, read), expect) in [
+            ((2, 0), Some((2, 0))),
+            ((1, 0), None),
+            ((0, 3), Some((3, 3))),
+            ((99, 0), Some((5, 3))),
+            ((99, 99), Some((5, 5))),
+            ((0, 0), None),
+        ] {
+            now += 1;
+            let moved = marks.acked(5, (delivered, read), now);
+            assert_eq!(moved.map(|m| (m.delivered, m.read)), expect);
+            let Some(moved) = moved else { continue };
+            let time = |same: bool, old| if same { old } else { now };
+            assert_eq!(
+                (moved.delivered_time, moved.read_time),
+                (
+                    time(moved.delivered == marks.delivered, marks.delivered_time),
+                    time(moved.read == marks.read, marks.read_time),
+                )
+            );
+            marks = moved;
+        }
+        let state = Direct {
+            marks: [marks, Marks::default()],
+        };
+        let bytes = encode(&state);
+        assert_eq!(decode(&bytes), Some(state));
+        assert_eq!(decode::<Direct>(&bytes[1..]), None, "of another form");
+        assert_eq!(decode::<Direct>(&[]), None, "no value");
+    }
+}

@@ -1,0 +1,66 @@
+//! The messages that a user deleted in the own view: a bit each, by stretches of a conversation.
+
+/// Sequences of one value.
+const STRETCH: u64 = 1024;
+
+/// The deleted of one stretch, under an id of user, conversation and stretch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hidden([u8; (STRETCH / 8) as usize]);
+
+impl Default for Hidden {
+    fn default() -> Self {
+        Self([0; (STRETCH / 8) as usize])
+    }
+}
+
+impl Hidden {
+    /// The stretch that a sequence lies in.
+    pub(crate) fn stretch(seq: u64) -> u64 {
+        seq / STRETCH
+    }
+
+    /// Reads a value; nothing is deleted where there is none.
+    pub(crate) fn read(value: Option<&[u8]>) -> Self {
+        let bits = value.and_then(|value| value.try_into().ok());
+        bits.map_or_else(Self::default, Self)
+    }
+
+    /// The value.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(crate) fn has(&self, seq: u64) -> bool {
+        let (byte, bit) = Self::place(seq);
+        self.0[byte] & bit != 0
+    }
+
+    pub(crate) fn hide(&mut self, seq: u64) {
+        let (byte, bit) = Self::place(seq);
+        self.0[byte] |= bit;
+    }
+
+    fn place(seq: u64) -> (usize, u8) {
+        let at = seq % STRETCH;
+        ((at / 8) as usize, 1 << (at % 8))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_sequence_has_a_bit_of_its_own() {
+        let mut hidden = Hidden::read(None);
+        for seq in [1024, 1031, 1032, 2047] {
+            assert!(!hidden.has(seq));
+            hidden.hide(seq);
+            assert_eq!(Hidden::stretch(seq), 1);
+        }
+        let again = Hidden::read(Some(hidden.bytes()));
+        let has: Vec<_> = (1024..2048).filter(|&seq| again.has(seq)).collect();
+        assert_eq!(has, [1024, 1031, 1032, 2047]);
+        assert_eq!(Hidden::stretch(2048), 2);
+    }
+}

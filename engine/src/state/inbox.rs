@@ -1,0 +1,163 @@
+//! Where a user takes part: the conversations, and the group timelines to catch up from.
+//!
+//! The newest conversations are in the inbox itself, older ones in chunks that never change. So a
+//! new conversation rewrites a few hundred bytes, however many a user has.
+
+use serde::{Deserialize, Serialize};
+
+/// Conversations that the inbox itself holds before they become a chunk.
+pub(crate) const OPEN_PLACES: usize = 16;
+
+/// Stretches of group timelines that a user left and may still catch up from.
+const MAX_CLOSED: usize = 64;
+
+/// A user's inbox, under an id of the user.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Inbox<'a> {
+    /// Chunks behind it, the oldest numbered 0.
+    pub(crate) chunks: u32,
+    /// The newest conversations, in the order they began.
+    #[serde(borrow)]
+    pub(crate) places: Vec<Place<'a>>,
+    /// Group timelines that belong to the user's events.
+    pub(crate) windows: Vec<Window>,
+    /// Windows that end up to here are forgotten: nothing can be caught up from before.
+    pub(crate) floor: u64,
+    /// The user has deleted messages in the own view.
+    pub(crate) hides: bool,
+}
+
+/// Earlier conversations of a user, under an id of user and number.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InboxChunk<'a> {
+    #[serde(borrow)]
+    pub(crate) places: Vec<Place<'a>>,
+}
+
+/// A conversation as its members tell it apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Place<'a> {
+    /// With this user.
+    Direct(&'a str),
+    /// The group of this name.
+    Group(&'a str),
+}
+
+/// The events of a group timeline after one position, up to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Window {
+    /// The timeline.
+    pub(crate) channel: u128,
+    /// Only events after this position.
+    pub(crate) after: u64,
+    /// And up to this one; 0 while the user is in.
+    pub(crate) until: u64,
+}
+
+impl<'a> Inbox<'a> {
+    /// Adds a conversation, unless it is among the newest. Those that are to become the chunk
+    /// with the number of before are answered.
+    pub(crate) fn enter(&mut self, place: Place<'a>) -> Option<InboxChunk<'a>> {
+        if self.places.contains(&place) {
+            return None;
+        }
+        let full = (self.places.len() >= OPEN_PLACES).then(|| {
+            self.chunks += 1;
+            InboxChunk {
+                places: std::mem::take(&mut self.places),
+            }
+        });
+        self.places.push(place);
+        full
+    }
+
+    /// From `after` on the user's events are also in `channel`.
+    pub(crate) fn open(&mut self, channel: u128, after: u64) {
+        if !self
+            .windows
+            .iter()
+            .any(|w| w.channel == channel && w.until == 0)
+        {
+            self.windows.push(Window {
+                channel,
+                after,
+                until: 0,
+            });
+        }
+    }
+
+    /// After `until` they no longer are.
+    pub(crate) fn close(&mut self, channel: u128, until: u64) {
+        self.windows.retain_mut(|window| {
+            if window.channel == channel && window.until == 0 {
+                window.until = until;
+            }
+            window.until == 0 || window.after < window.until
+        });
+        let closed = self.windows.iter().filter(|w| w.until != 0);
+        let mut over = closed.count().saturating_sub(MAX_CLOSED);
+        let floor = &mut self.floor;
+        self.windows.retain(|window| {
+            let forget = window.until != 0 && over > 0;
+            if forget {
+                over -= 1;
+                *floor = (*floor).max(window.until);
+            }
+            !forget
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{decode, encode};
+
+    #[test]
+    fn conversations_move_into_chunks_and_none_is_lost() {
+        let names: Vec<_> = (0..100).map(|n| format!("user-{n}")).collect();
+        let (mut inbox, mut chunks) = (Inbox::default(), Vec::new());
+        for name in &names {
+            let before = inbox.chunks;
+            if let Some(chunk) = inbox.enter(Place::Direct(name)) {
+                assert_eq!((before as usize, before + 1), (chunks.len(), inbox.chunks));
+                chunks.push(chunk);
+            }
+            assert_eq!(inbox.enter(Place::Direct(name)), None, "already there");
+            assert!(inbox.places.len() <= OPEN_PLACES);
+        }
+        let old = chunks.iter().flat_map(|chunk| &chunk.places);
+        let all: Vec<_> = old.chain(&inbox.places).copied().collect();
+        let expect: Vec<_> = names.iter().map(|name| Place::Direct(name)).collect();
+        assert_eq!(all, expect);
+        let bytes = encode(&inbox);
+        assert_eq!(decode(&bytes), Some(inbox));
+    }
+
+    #[test]
+    fn windows_open_once_and_the_oldest_closed_become_a_floor() {
+        let mut inbox = Inbox::default();
+        inbox.open(7, 100);
+        inbox.open(7, 200);
+        let window = |after, until| Window {
+            channel: 7,
+            after,
+            until,
+        };
+        assert_eq!(inbox.windows, [window(100, 0)], "it is open already");
+        inbox.close(7, 150);
+        inbox.close(7, 999);
+        assert_eq!(inbox.windows, [window(100, 150)], "it is closed already");
+        inbox.open(7, 160);
+        inbox.close(7, 160);
+        assert_eq!(inbox.windows, [window(100, 150)], "nothing can be in it");
+        for n in 0..200 {
+            inbox.open(7, 1000 + 10 * n);
+            inbox.close(7, 1005 + 10 * n);
+        }
+        inbox.open(8, 5000);
+        assert_eq!(inbox.windows.len(), MAX_CLOSED + 1);
+        assert_eq!(inbox.floor, 1005 + 10 * (200 - MAX_CLOSED as u64 - 1));
+        assert_eq!(inbox.windows[0].after, inbox.floor + 5, "the next is kept");
+    }
+}

@@ -1,0 +1,62 @@
+//! What the store keeps under a key beside messages: who is in a group, how far a member has
+//! read, where a user takes part.
+//!
+//! The sequencer writes these values, each in the very record that causes it; readers decode them.
+//! A value is a byte that says which of them it is, and a struct in postcard's form; an empty value
+//! is none.
+
+mod direct;
+mod group;
+mod hidden;
+mod inbox;
+mod reactions;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use direct::{Direct, Marks};
+pub(crate) use group::{Entry, Head, Member, ROSTER_CHUNK, Role, Roster};
+pub(crate) use hidden::Hidden;
+pub(crate) use inbox::{Inbox, InboxChunk, Place};
+pub(crate) use reactions::{MAX_REACTIONS, Reactions};
+
+/// A value of the store.
+pub(crate) trait Form {
+    /// Its first byte. Part of the disk format: a struct of another shape gets another.
+    const TAG: u8;
+}
+
+impl Form for Direct {
+    const TAG: u8 = 2;
+}
+impl Form for Head<'_> {
+    const TAG: u8 = 3;
+}
+impl Form for Roster<'_> {
+    const TAG: u8 = 4;
+}
+impl Form for Member {
+    const TAG: u8 = 5;
+}
+impl Form for Inbox<'_> {
+    const TAG: u8 = 6;
+}
+impl Form for InboxChunk<'_> {
+    const TAG: u8 = 7;
+}
+impl Form for Reactions<'_> {
+    const TAG: u8 = 8;
+}
+
+/// A value's bytes.
+pub(crate) fn encode<T: Form + Serialize>(value: &T) -> Vec<u8> {
+    // A vector takes everything, and none of the values holds a type that cannot be written.
+    postcard::to_extend(value, vec![T::TAG]).unwrap_or_default()
+}
+
+/// Reads what [`encode`] wrote; `None` for anything else.
+pub(crate) fn decode<'a, T: Form + Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    let (tag, rest) = bytes.split_first()?;
+    (*tag == T::TAG)
+        .then(|| postcard::from_bytes(rest).ok())
+        .flatten()
+}
