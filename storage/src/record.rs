@@ -1,11 +1,15 @@
 //! Records: what a frame of the log carries, as written and as read.
 
+mod states;
+
 use std::fmt;
 
 use crc32c::crc32c_append;
 
 use crate::TimelineId;
 use crate::frame::{self, FrameHeader, FrameKind, Place};
+pub use states::State;
+pub(crate) use states::{MAX_STATES, States};
 
 /// A place in the log: the byte address of a record's frame, counted from the log's beginning and
 /// never reused. Later records have greater positions.
@@ -25,11 +29,6 @@ pub(crate) const STATE_FIELDS: usize = ID;
 const ID: usize = 16;
 const SEQ: usize = 8;
 const LEN: usize = 4;
-/// Bytes of the number of states, and of a state before its value.
-const COUNT: usize = 2;
-const STATE_HEAD: usize = ID + LEN;
-/// The most states of a record that the format can count.
-pub(crate) const MAX_STATES: usize = u16::MAX as usize;
 /// The longest fan-out list the format can count.
 pub(crate) const MAX_FANOUT: usize = (1 << 21) - 1;
 /// Flags beside the fan-out's count: which parts follow the fields.
@@ -64,16 +63,6 @@ pub struct Draft<'a> {
     pub redacts: Option<Redaction<'a>>,
 }
 
-/// A value under a key: what a program derives from its records and would not replay them for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct State<'a> {
-    /// What the value is found by ([`Reader::state`](crate::Reader::state)); made as the ids of
-    /// timelines are, and it may be one.
-    pub key: TimelineId,
-    /// The value from now on; an empty one removes the key.
-    pub value: &'a [u8],
-}
-
 /// The replacement of a record's body: reads return the new one as soon as the redaction is
 /// visible, and a merge removes the old one from the disk. The rest of the record stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,14 +81,7 @@ impl Draft<'_> {
         if self.key.is_some() {
             bytes += ID;
         }
-        if !self.states.is_empty() {
-            bytes += COUNT;
-        }
-        let mut rest = self.states;
-        while let [state, more @ ..] = rest {
-            bytes += STATE_HEAD + state.value.len();
-            rest = more;
-        }
+        bytes += states::bytes(self.states);
         if let Some(redaction) = self.redacts {
             bytes += SEQ + LEN + redaction.body.len();
         }
@@ -169,64 +151,6 @@ impl fmt::Debug for Fanout<'_> {
     }
 }
 
-/// The states of a record: an iterator that decodes as it goes. Copy it to go twice.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct States<'a> {
-    /// As many states as are left, whole.
-    bytes: &'a [u8],
-    left: u16,
-}
-
-impl<'a> States<'a> {
-    pub(crate) const NONE: States<'static> = States {
-        bytes: &[],
-        left: 0,
-    };
-
-    /// Takes the states from the beginning of `rest`. None that is cut off, and no empty part,
-    /// which nobody writes.
-    fn take(rest: &mut &'a [u8]) -> Option<Self> {
-        let (count, bytes) = rest.split_first_chunk()?;
-        let left = u16::from_le_bytes(*count);
-        let mut behind = bytes;
-        for _ in 0..left {
-            take_state(&mut behind)?;
-        }
-        *rest = behind;
-        let bytes = &bytes[..bytes.len() - behind.len()];
-        (left > 0).then_some(States { bytes, left })
-    }
-
-    /// The value that counts under `key`, if there is one.
-    pub(crate) fn value(self, key: TimelineId) -> Option<&'a [u8]> {
-        let of_key = self.filter(|state| state.key == key);
-        of_key.last().map(|state| state.value)
-    }
-}
-
-impl<'a> Iterator for States<'a> {
-    type Item = State<'a>;
-
-    fn next(&mut self) -> Option<State<'a>> {
-        let state = take_state(&mut self.bytes)?;
-        self.left -= 1;
-        Some(state)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = usize::from(self.left);
-        (left, Some(left))
-    }
-}
-
-impl ExactSizeIterator for States<'_> {}
-
-impl fmt::Debug for States<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(*self).finish()
-    }
-}
-
 /// Appends the frame of a state to `buffer`. The caller has checked the sizes.
 pub(crate) fn push_state(buffer: &mut Vec<u8>, state: &State<'_>, at: Place) {
     let start = buffer.len();
@@ -279,13 +203,7 @@ pub(crate) fn push_record(buffer: &mut Vec<u8>, draft: &Draft<'_>, at: Place) {
     if let Some(key) = draft.key {
         buffer.extend_from_slice(&key.0.to_le_bytes());
     }
-    if !draft.states.is_empty() {
-        buffer.extend_from_slice(&(draft.states.len() as u16).to_le_bytes());
-        for state in draft.states {
-            buffer.extend_from_slice(&state.key.0.to_le_bytes());
-            push_part(buffer, state.value);
-        }
-    }
+    states::push(buffer, draft.states);
     if let Some(redaction) = draft.redacts {
         buffer.extend_from_slice(&redaction.seq.to_le_bytes());
         push_part(buffer, redaction.body);
@@ -378,17 +296,25 @@ fn take_id(rest: &mut &[u8]) -> Option<TimelineId> {
     Some(TimelineId(u128::from_le_bytes(*bytes)))
 }
 
-fn take_state<'a>(rest: &mut &'a [u8]) -> Option<State<'a>> {
-    let key = take_id(rest)?;
-    let value = take_part(rest)?;
-    Some(State { key, value })
-}
-
 fn take_part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let len = take_u32(rest)?;
     let (part, left) = rest.split_at_checked(len as usize)?;
     *rest = left;
     Some(part)
+}
+
+/// The payload of a record's frame.
+#[cfg(test)]
+fn payload_of(draft: &Draft<'_>) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let place = Place {
+        position: 8192,
+        durable: 8192,
+        salt: 1,
+        session: 2,
+    };
+    push_record(&mut frame, draft, place);
+    frame[frame::HEADER..][..draft.record_bytes()].to_vec()
 }
 
 #[cfg(test)]
@@ -501,58 +427,6 @@ mod tests {
             ..Draft::default()
         };
         assert_eq!(frame_of(&draft).len(), 216);
-    }
-
-    #[test]
-    fn as_many_states_read_back_as_can_be_counted() {
-        let keys: Vec<TimelineId> = (0..MAX_STATES as u128).map(TimelineId).collect();
-        let bytes: Vec<u8> = (0..MAX_STATES).map(|i| i as u8).collect();
-        let state = |i: usize| State {
-            key: keys[i],
-            value: &bytes[i..(i + i % 3).min(MAX_STATES)],
-        };
-        for count in [0, 1, 2, 3, 255, 256, 257, MAX_STATES] {
-            let states: Vec<State<'_>> = (0..count).map(state).collect();
-            let draft = Draft {
-                states: &states,
-                body: b"body",
-                ..Draft::default()
-            };
-            let frame = frame_of(&draft);
-            let payload = &frame[frame::HEADER..][..draft.record_bytes()];
-            let record = decode_payload(8192, payload).unwrap();
-            assert_eq!(record.body, b"body");
-            assert_eq!(record.states.len(), count);
-            assert!(record.states.eq(states.iter().copied()));
-            for state in states.iter().take(3) {
-                assert_eq!(record.states.value(state.key), Some(state.value));
-            }
-            let other = TimelineId(MAX_STATES as u128);
-            assert_eq!(record.states.value(other), None);
-        }
-        let plain = Draft {
-            body: b"body",
-            ..Draft::default()
-        };
-        assert_eq!(plain.record_bytes(), FIELDS + 4, "none cost nothing");
-    }
-
-    #[test]
-    fn a_count_of_states_that_nobody_writes_is_refused() {
-        let state = State {
-            key: TimelineId(1),
-            value: b"value",
-        };
-        let draft = Draft {
-            states: &[state],
-            ..Draft::default()
-        };
-        let payload = frame_of(&draft)[frame::HEADER..][..draft.record_bytes()].to_vec();
-        for (count, whole) in [(0, false), (1, true), (2, false), (u16::MAX, false)] {
-            let mut payload = payload.clone();
-            payload[FIELDS..FIELDS + COUNT].copy_from_slice(&count.to_le_bytes());
-            assert_eq!(decode_payload(0, &payload).is_some(), whole, "{count}");
-        }
     }
 
     #[test]
