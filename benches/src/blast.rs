@@ -72,9 +72,12 @@ enum State {
     Ready,
 }
 
-struct Blast<'p> {
+/// The connections of a plan, all of them ready and each with its messages in flight.
+pub struct Blast<'p> {
     plan: &'p Plan,
     poll: Poll,
+    events: Events,
+    buffer: Vec<u8>,
     conns: Vec<Conn>,
     scratch: String,
     ready: usize,
@@ -82,60 +85,98 @@ struct Blast<'p> {
     pushes: u64,
 }
 
+impl std::fmt::Debug for Blast<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Blast")
+            .field("plan", self.plan)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Runs a plan.
 ///
 /// # Errors
 /// The server does not take the connections, closes one, or answers none in time.
 pub fn run(plan: &Plan) -> anyhow::Result<Counted> {
-    let mut blast = Blast {
-        plan,
-        poll: Poll::new()?,
-        conns: Vec::new(),
-        scratch: String::new(),
-        ready: 0,
-        acks: 0,
-        pushes: 0,
-    };
-    for id in 0..plan.connections {
-        blast.connect(id).context("cannot connect")?;
-    }
-    let deadline = Instant::now() + READY;
-    while blast.ready < plan.connections {
-        if Instant::now() >= deadline {
-            bail!(
-                "{} of {} connections ready in time",
-                blast.ready,
-                plan.connections
-            );
+    let mut blast = Blast::start(plan)?;
+    blast.warm(plan.duration / 10)?;
+    blast.count(plan.duration)
+}
+
+impl<'p> Blast<'p> {
+    /// Opens the connections, and sends the first messages of each.
+    ///
+    /// # Errors
+    /// The server does not take the connections, closes one, or does not answer in time.
+    pub fn start(plan: &'p Plan) -> anyhow::Result<Self> {
+        let mut blast = Blast {
+            plan,
+            poll: Poll::new()?,
+            events: Events::with_capacity(256),
+            buffer: vec![0; 64 << 10],
+            conns: Vec::new(),
+            scratch: String::new(),
+            ready: 0,
+            acks: 0,
+            pushes: 0,
+        };
+        for id in 0..plan.connections {
+            blast.connect(id).context("cannot connect")?;
         }
-        blast.turn()?;
-    }
-    for id in 0..plan.connections {
-        for _ in 0..plan.window {
-            blast.emit(id);
+        let deadline = Instant::now() + READY;
+        while blast.ready < plan.connections {
+            if Instant::now() >= deadline {
+                bail!(
+                    "{} of {} connections ready in time",
+                    blast.ready,
+                    plan.connections
+                );
+            }
+            blast.turn()?;
         }
-        blast.flush(id)?;
+        for id in 0..plan.connections {
+            for _ in 0..plan.window {
+                blast.emit(id);
+            }
+            blast.flush(id)?;
+        }
+        Ok(blast)
     }
-    let warm = Instant::now() + plan.duration / 10;
-    while Instant::now() < warm {
-        blast.turn()?;
-    }
-    (blast.acks, blast.pushes) = (0, 0);
-    let start = Instant::now();
-    while start.elapsed() < plan.duration {
-        blast.turn()?;
-    }
-    let seconds = start.elapsed().as_secs_f64();
-    if blast.acks == 0 {
-        bail!("no message was acknowledged in {seconds:.1} s");
-    }
-    Ok(Counted {
-        acks: blast.acks as f64 / seconds,
-        pushes: blast.pushes as f64 / seconds,
-    })
 }
 
 impl Blast<'_> {
+    /// Goes on without counting.
+    ///
+    /// # Errors
+    /// The server closes a connection.
+    pub fn warm(&mut self, time: Duration) -> anyhow::Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < time {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// Goes on, and counts.
+    ///
+    /// # Errors
+    /// The server closes a connection, or acknowledges nothing.
+    pub fn count(&mut self, time: Duration) -> anyhow::Result<Counted> {
+        (self.acks, self.pushes) = (0, 0);
+        let start = Instant::now();
+        while start.elapsed() < time {
+            self.turn()?;
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        if self.acks == 0 {
+            bail!("no message was acknowledged in {seconds:.1} s");
+        }
+        Ok(Counted {
+            acks: self.acks as f64 / seconds,
+            pushes: self.pushes as f64 / seconds,
+        })
+    }
+
     fn connect(&mut self, id: usize) -> anyhow::Result<()> {
         let stream = std::net::TcpStream::connect(self.plan.server)?;
         stream.set_nodelay(true)?;
@@ -221,10 +262,11 @@ impl Blast<'_> {
     }
 
     fn turn(&mut self) -> anyhow::Result<()> {
-        let mut events = Events::with_capacity(256);
         self.poll
-            .poll(&mut events, Some(Duration::from_millis(50)))?;
-        let mut buffer = [0; 64 << 10];
+            .poll(&mut self.events, Some(Duration::from_millis(50)))?;
+        // Out of `self`, which all below borrows.
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        let mut buffer = std::mem::take(&mut self.buffer);
         for event in &events {
             let Token(id) = event.token();
             loop {
@@ -241,6 +283,7 @@ impl Blast<'_> {
             }
             self.flush(id)?;
         }
+        (self.events, self.buffer) = (events, buffer);
         Ok(())
     }
 

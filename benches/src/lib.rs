@@ -7,4 +7,5 @@ pub mod machine;
 pub mod ours;
 pub mod peer;
 pub mod rival;
+pub mod scrape;
 pub mod trace;

@@ -1,12 +1,14 @@
 //! Servers to be measured, each a child process of the benchmark.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+
+use crate::scrape;
 
 /// How long a server may take to listen.
 const START: Duration = Duration::from_secs(30);
@@ -108,19 +110,7 @@ impl Peer {
     /// It is not our gateway, does not answer, or has no such number.
     pub fn metric(&self, name: &str) -> anyhow::Result<f64> {
         let control = self.control.context("only our gateway has metrics")?;
-        let mut stream = TcpStream::connect(control)?;
-        let request =
-            format!("GET /metrics HTTP/1.1\r\nHost: {control}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let mut lines = answer.lines();
-        let number = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        let number = number.with_context(|| format!("/metrics has no {name}"))?;
-        number
-            .trim()
-            .parse()
-            .with_context(|| format!("{name} is {number:?}"))
+        scrape::number(&scrape::text(control)?, name)
     }
 
     /// User and system CPU seconds so far (proc(5)).
