@@ -54,6 +54,9 @@ const READ: usize = 64 << 10;
 /// they come. Memory that was never written to is none.
 const CONNS: usize = 32 << 10;
 
+/// A list of connections keeps its memory from turn to turn where it is for no more than so many.
+const KEPT: usize = 4_096;
+
 /// How long a stalled shard sleeps before it tries the sequencer's queue again.
 const STALL: Duration = Duration::from_millis(1);
 
@@ -189,12 +192,14 @@ impl Shard {
         if self.core.is_stalled() {
             return;
         }
-        for slot in std::mem::take(&mut self.core.unread) {
+        let unread = std::mem::take(&mut self.core.unread);
+        for &slot in &unread {
             if let Some(conn) = self.conns.get_mut(slot as usize) {
                 conn.unread = false;
                 self.core.read_in_turn(slot, conn, buffer);
             }
         }
+        put_back(&mut self.core.unread, unread);
         while self.core.newcomers > 0
             && let Some(slot) = self.core.waiting.pop_front()
         {
@@ -207,7 +212,8 @@ impl Shard {
 
     fn flush(&mut self) {
         // A flush may give a connection something more to say: that goes out next turn.
-        for slot in std::mem::take(&mut self.core.dirty) {
+        let dirty = std::mem::take(&mut self.core.dirty);
+        for &slot in &dirty {
             if let Some(conn) = self.conns.get_mut(slot as usize) {
                 conn.dirty = false;
                 if conn.out.blocked {
@@ -217,10 +223,12 @@ impl Shard {
                 }
             }
         }
+        put_back(&mut self.core.dirty, dirty);
     }
 
     fn drop_doomed(&mut self) {
-        for slot in std::mem::take(&mut self.core.doomed) {
+        let doomed = std::mem::take(&mut self.core.doomed);
+        for &slot in &doomed {
             if let Some(mut conn) = self.conns.try_remove(slot as usize) {
                 // Closing the descriptor takes it out of the epoll set; mio wants to be told.
                 let _ = self.poll.registry().deregister(&mut conn.stream);
@@ -229,6 +237,7 @@ impl Shard {
                 self.give_room_back(conn.source);
             }
         }
+        put_back(&mut self.core.doomed, doomed);
         let metrics = &self.core.parts.metrics;
         metrics.connections.set(self.conns.len() as u64);
         metrics.opening.set(self.core.opening as u64);
@@ -244,5 +253,31 @@ impl Shard {
                 self.core.timer(slot, conn, buffer);
             }
         }
+    }
+}
+
+/// Gives a list that was taken to be gone through its memory back; what came meanwhile stays.
+fn put_back(list: &mut Vec<u32>, mut gone_through: Vec<u32>) {
+    if gone_through.capacity() <= KEPT {
+        gone_through.clear();
+        gone_through.append(list);
+        *list = gone_through;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_keep_their_memory_and_what_came_meanwhile() {
+        let mut list = Vec::with_capacity(KEPT);
+        list.push(1);
+        let taken = std::mem::take(&mut list);
+        list.push(2);
+        put_back(&mut list, taken);
+        assert_eq!((&list[..], list.capacity()), (&[2][..], KEPT));
+        put_back(&mut list, Vec::with_capacity(KEPT + 1));
+        assert_eq!((&list[..], list.capacity()), (&[2][..], KEPT));
     }
 }
