@@ -16,7 +16,7 @@ pub(crate) struct ConnRef {
 }
 
 /// The commands of one turn of a shard's loop, in the order they arrived.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct CommandBatch {
     pub(crate) shard: usize,
     pub(crate) commands: Vec<Command>,

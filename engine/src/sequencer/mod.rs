@@ -140,11 +140,13 @@ impl Sequencer {
             let now = unix_ms();
             self.tick(now);
             self.decide_all(&first, now);
+            commands.give_back(first);
             while !self.is_full() {
                 let Some(next) = commands.waiting() else {
                     break;
                 };
                 self.decide_all(&next, now);
+                commands.give_back(next);
             }
             self.commit();
         }
@@ -244,15 +246,18 @@ impl Sequencer {
             // Before the first look-up: see `Directory`.
             self.directory.raise_head(batch.last());
         }
-        for decided in std::mem::take(&mut self.decided) {
-            self.route(&decided);
+        let mut decided = std::mem::take(&mut self.decided);
+        for decided in &decided {
+            self.route(decided);
         }
+        decided.clear();
+        self.decided = decided;
         self.metrics
             .conversations
             .set(self.conversations.len() as u64);
         for (items, mailbox) in self.outgoing.iter_mut().zip(&self.mailboxes) {
             if !items.is_empty() {
-                let items = std::mem::take(items);
+                let items = std::mem::replace(items, mailbox.spare_items());
                 let mail = Mail::Committed(Committed {
                     batch: Arc::clone(&batch),
                     items,

@@ -1,12 +1,14 @@
 //! Commands on their way to the sequencer: bounded by batches and by bytes.
 //!
-//! Shards never wait for room: what does not fit they keep, and read less.
+//! Shards never wait for room: what does not fit they keep, and read less. Batches that were decided
+//! go back to whichever shard needs one next, so that their memory is asked for only once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam::queue::ArrayQueue;
 
 use super::command::{Command, CommandBatch};
 
@@ -16,11 +18,23 @@ const BATCHES: usize = 1_024;
 /// Bytes that they may hold, and whatever was put in last.
 const BYTES: usize = 32 << 20;
 
+/// Empty batches kept to be filled again, and the bytes of their memory.
+const SPENT: usize = 64;
+const SPENT_BYTES: usize = 8 << 20;
+
+/// Batches on their way back.
+#[derive(Debug)]
+struct Spent {
+    batches: ArrayQueue<Box<CommandBatch>>,
+    bytes: AtomicUsize,
+}
+
 /// Where a shard puts its commands.
 #[derive(Debug, Clone)]
 pub(crate) struct ToSequencer {
     batches: Sender<Box<CommandBatch>>,
     bytes: Arc<AtomicUsize>,
+    spent: Arc<Spent>,
 }
 
 /// Where the sequencer finds them.
@@ -28,18 +42,25 @@ pub(crate) struct ToSequencer {
 pub(crate) struct Commands {
     batches: Receiver<Box<CommandBatch>>,
     bytes: Arc<AtomicUsize>,
+    spent: Arc<Spent>,
 }
 
 pub(crate) fn queue() -> (ToSequencer, Commands) {
     let (sender, receiver) = bounded(BATCHES);
     let bytes = Arc::new(AtomicUsize::new(0));
+    let spent = Arc::new(Spent {
+        batches: ArrayQueue::new(SPENT),
+        bytes: AtomicUsize::new(0),
+    });
     let to = ToSequencer {
         batches: sender,
         bytes: Arc::clone(&bytes),
+        spent: Arc::clone(&spent),
     };
     let commands = Commands {
         batches: receiver,
         bytes,
+        spent,
     };
     (to, commands)
 }
@@ -49,7 +70,33 @@ const fn bytes(batch: &CommandBatch) -> usize {
     batch.bodies.capacity() + batch.commands.capacity() * size_of::<Command>()
 }
 
+impl Spent {
+    fn take(&self) -> Option<Box<CommandBatch>> {
+        let batch = self.batches.pop()?;
+        self.bytes.fetch_sub(bytes(&batch), Ordering::Relaxed);
+        Some(batch)
+    }
+
+    fn put(&self, mut batch: Box<CommandBatch>) {
+        let bytes = bytes(&batch);
+        // Before a shard can take it out again.
+        let held = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        batch.commands.clear();
+        batch.bodies.clear();
+        if held + bytes > SPENT_BYTES || self.batches.push(batch).is_err() {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
 impl ToSequencer {
+    /// An empty batch for a shard, with the memory of an earlier one if one came back.
+    pub(crate) fn spare(&self, shard: usize) -> Box<CommandBatch> {
+        let mut batch = self.spent.take().unwrap_or_default();
+        batch.shard = shard;
+        batch
+    }
+
     /// Puts a batch in. Without a sequencer, which is when the gateway ends, it is dropped.
     ///
     /// # Errors
@@ -87,6 +134,11 @@ impl Commands {
         let batch = self.batches.try_recv().ok()?;
         self.taken(&batch);
         Some(batch)
+    }
+
+    /// Takes a batch back that was decided, to be filled again.
+    pub(crate) fn give_back(&self, batch: Box<CommandBatch>) {
+        self.spent.put(batch);
     }
 
     fn taken(&self, batch: &CommandBatch) {
@@ -128,6 +180,26 @@ mod tests {
                 assert_eq!(to.bytes.load(Ordering::Relaxed), 0);
             }
         }
+    }
+
+    #[test]
+    fn what_was_decided_is_filled_again() {
+        let (to, commands) = queue();
+        for size in [1_000, SPENT_BYTES + 1] {
+            commands.give_back(batch(size));
+        }
+        let again = to.spare(7);
+        assert_eq!((again.shard, again.bodies.len()), (7, 0));
+        assert_eq!(again.bodies.capacity(), 1_000);
+        assert_eq!(to.spare(7).bodies.capacity(), 0, "too large to be kept");
+        for _ in 0..2 * SPENT {
+            commands.give_back(batch(1));
+        }
+        for left in (0..SPENT).rev() {
+            assert_eq!(to.spare(0).bodies.capacity(), 1);
+            assert_eq!(to.spent.bytes.load(Ordering::Relaxed), left);
+        }
+        assert_eq!(to.spare(0).bodies.capacity(), 0);
     }
 
     #[test]

@@ -69,11 +69,7 @@ impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
             users: PerUser::default(),
-            batch: Box::new(CommandBatch {
-                shard: parts.index,
-                commands: Vec::new(),
-                bodies: Vec::new(),
-            }),
+            batch: parts.sequencer.spare(parts.index),
             frames: Frames::default(),
             pool: Pool::default(),
             dirty: Vec::new(),
@@ -112,11 +108,7 @@ impl Core {
         if self.batch.commands.is_empty() {
             return;
         }
-        let fresh = Box::new(CommandBatch {
-            shard: self.parts.index,
-            commands: Vec::with_capacity(self.batch.commands.len()),
-            bodies: Vec::with_capacity(self.batch.bodies.len()),
-        });
+        let fresh = self.parts.sequencer.spare(self.parts.index);
         let full = std::mem::replace(&mut self.batch, fresh);
         if let Err(back) = self.parts.sequencer.try_send(full) {
             self.batch = back;

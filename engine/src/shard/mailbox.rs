@@ -20,6 +20,10 @@ const CAPACITY: usize = 4_096;
 /// shard has not seen them. A sender of more waits.
 const BYTES: usize = 64 << 20;
 
+/// Lists of items that are kept to be filled again, and most items of one: larger ones are freed.
+const SPENT: usize = 3;
+const SPENT_ITEMS: usize = 4_096;
+
 /// How long a sender waits before it looks again whether a full mailbox has room.
 const FULL_WAIT: Duration = Duration::from_micros(50);
 
@@ -48,6 +52,8 @@ impl Mail {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     queue: ArrayQueue<Mail>,
+    /// Empty lists on their way back to the sequencer.
+    spent: ArrayQueue<Vec<Item>>,
     /// What the mail in the queue holds.
     bytes: AtomicUsize,
     waker: Waker,
@@ -61,6 +67,7 @@ impl Mailbox {
     pub(crate) fn new(waker: Waker) -> Self {
         Self {
             queue: ArrayQueue::new(CAPACITY),
+            spent: ArrayQueue::new(SPENT),
             bytes: AtomicUsize::new(0),
             waker,
             awake: AtomicBool::new(true),
@@ -116,6 +123,20 @@ impl Mailbox {
         Some(mail)
     }
 
+    /// The owner has done what a list says.
+    pub(crate) fn give_back(&self, mut items: Vec<Item>) {
+        if items.capacity() <= SPENT_ITEMS {
+            items.clear();
+            // Where enough are there it is freed.
+            let _ = self.spent.push(items);
+        }
+    }
+
+    /// An empty list, with the memory of an earlier one if one came back.
+    pub(crate) fn spare_items(&self) -> Vec<Item> {
+        self.spent.pop().unwrap_or_default()
+    }
+
     /// The owner is about to sleep: whether it may, or has mail.
     pub(crate) fn may_sleep(&self) -> bool {
         self.awake.store(false, Ordering::SeqCst);
@@ -169,6 +190,27 @@ mod tests {
         assert_eq!(mailbox.bytes.load(Ordering::Relaxed), CAPACITY);
         assert!(mailbox.take().is_some());
         mailbox.put(letter(1)).unwrap();
+    }
+
+    #[test]
+    fn lists_come_back_empty_and_no_more_than_wanted() {
+        let (_poll, mailbox) = mailbox();
+        let item = || Item::Deliver {
+            user: trunkline_storage::TimelineId(1),
+            position: trunkline_storage::Position(8),
+        };
+        for _ in 0..SPENT + 1 {
+            let mut items = Vec::with_capacity(9);
+            items.push(item());
+            mailbox.give_back(items);
+        }
+        for _ in 0..SPENT {
+            let items = mailbox.spare_items();
+            assert_eq!((items.len(), items.capacity()), (0, 9));
+        }
+        assert_eq!(mailbox.spare_items().capacity(), 0);
+        mailbox.give_back(Vec::with_capacity(SPENT_ITEMS + 1));
+        assert_eq!(mailbox.spare_items().capacity(), 0);
     }
 
     /// A sender of much waits until the owner has taken enough, and is not forgotten.

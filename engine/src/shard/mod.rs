@@ -141,6 +141,7 @@ impl Shard {
                 None => return false,
                 Some(Mail::Committed(committed)) => {
                     self.core.committed(&mut self.conns, &committed);
+                    self.core.parts.mailbox.give_back(committed.items);
                 }
                 Some(Mail::Answer(answer)) => self.core.answered(&mut self.conns, answer),
                 Some(Mail::Drain) => self.begin_drain(),
