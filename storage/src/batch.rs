@@ -272,25 +272,36 @@ const POOL_BUFFER_BYTES: usize = 4 << 20;
 #[derive(Default)]
 pub(crate) struct BatchPool {
     published: Vec<Arc<Batch>>,
+    /// What was around a batch that came back: an allocation of each commit less.
+    shell: Option<Arc<Batch>>,
 }
 
 impl BatchPool {
     /// An empty batch for the log at `end`, in a used buffer if one is free.
     pub(crate) fn take(&mut self, end: u64) -> Batch {
-        let free = self
-            .published
-            .iter_mut()
-            .position(|batch| Arc::get_mut(batch).is_some());
-        let mut batch = free
-            .and_then(|i| Arc::try_unwrap(self.published.swap_remove(i)).ok())
-            .unwrap_or_default();
+        let mut batch = Batch::default();
+        for (i, shared) in self.published.iter_mut().enumerate() {
+            if let Some(free) = Arc::get_mut(shared) {
+                std::mem::swap(free, &mut batch);
+                self.shell = Some(self.published.swap_remove(i));
+                break;
+            }
+        }
         batch.reset(end);
         batch
     }
 
     /// Shares a finished batch, and remembers it for reuse.
     pub(crate) fn publish(&mut self, batch: Batch) -> Arc<Batch> {
-        let batch = Arc::new(batch);
+        let mut shell = self.shell.take().unwrap_or_default();
+        let batch = match Arc::get_mut(&mut shell) {
+            Some(inside) => {
+                *inside = batch;
+                shell
+            }
+            // Cannot be: it is put aside when nobody else has it.
+            None => Arc::new(batch),
+        };
         if batch.capacity() <= POOL_BUFFER_BYTES {
             if self.published.len() == POOL {
                 // All are still read: the oldest reader's batch is the least likely to come back
@@ -316,9 +327,12 @@ mod tests {
         let other = pool.take(8);
         assert_ne!(other.bytes.as_ptr(), memory, "still read");
         drop(shared);
+        let around = Arc::as_ptr(&pool.published[0]);
         let again = pool.take(16);
         assert_eq!(again.bytes.as_ptr(), memory);
         assert_eq!((again.end(), again.len()), (Position(16), 0));
+        let shared = pool.publish(again);
+        assert_eq!(Arc::as_ptr(&shared), around, "what was around it, too");
     }
 
     #[test]

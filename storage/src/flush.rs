@@ -126,7 +126,7 @@ impl Work {
                 reason: reason.into(),
             });
         }
-        let unsynced = std::mem::take(&mut *self.unsynced.lock());
+        let mut unsynced = std::mem::take(&mut *self.unsynced.lock());
         for segment in &unsynced.segments {
             self.shared.counters.synced();
             segment
@@ -135,6 +135,12 @@ impl Work {
                 .map_err(|source| self.shared.fail(&segment.name, "sync", source))?;
         }
         self.shared.raise_durable(unsynced.end);
+        // The list's memory serves the next commit too, unless that has begun one already.
+        unsynced.segments.clear();
+        let mut next = self.unsynced.lock();
+        if next.segments.capacity() == 0 {
+            next.segments = unsynced.segments;
+        }
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use crate::batch::{Batch, BatchPool};
 use crate::error::{AppendError, CommitError};
 use crate::flush::Flusher;
 use crate::frame::{self, FrameKind, Place};
+use crate::index::Scratch;
 use crate::prepare::{PrepareError, Preparer};
 use crate::record::{self, MAX_FANOUT, MAX_STATES, State};
 use crate::run::{Compactor, Lives, MAX_SEQ};
@@ -37,6 +38,7 @@ pub struct Writer {
     /// Last sequences of the timelines in the batch.
     pending: HashMap<TimelineId, u64, IdBuildHasher>,
     pool: BatchPool,
+    scratch: Scratch,
     preparer: Preparer,
     flusher: Flusher,
     /// Only with threads.
@@ -77,6 +79,7 @@ impl Writer {
         Writer {
             batch: pool.take(tail.cursor),
             pool,
+            scratch: Scratch::default(),
             shared,
             segment: tail.segment,
             cursor: tail.cursor,
@@ -370,9 +373,9 @@ impl Writer {
     /// Whether all sequences of a batch go up from what is visible, and the index made ready for
     /// it. A mistake of the caller here is as bad as a failed disk: what it keeps is not what the
     /// store has.
-    fn check_batch(&self, batch: &Batch) -> Result<(), CommitError> {
+    fn check_batch(&mut self, batch: &Batch) -> Result<(), CommitError> {
         let index = self.shared.index.read();
-        let Some((record, last)) = index.prepare(batch) else {
+        let Some((record, last)) = index.prepare(batch, &mut self.scratch) else {
             return Ok(());
         };
         let error = CommitError::Sequence {

@@ -113,16 +113,16 @@ impl Hot {
     /// processor's cache by then. Returns something made of it, which the compiler must not drop.
     ///
     /// The two tight loops without a decision let the reads of many timelines wait for memory
-    /// together; those of `insert` would wait for each other.
-    pub(super) fn touch(&self, ids: &[(Kind, TimelineId)]) -> u64 {
+    /// together; those of `insert` would wait for each other. `lists` lends its memory.
+    pub(super) fn touch(&self, ids: &[(Kind, TimelineId)], lists: &mut Vec<List>) -> u64 {
         let slots = ids
             .iter()
             .fold(0, |sum, &(kind, id)| sum ^ self.table(kind).touch(id));
-        let lists: Vec<List> = ids
+        lists.clear();
+        let found = ids
             .iter()
-            .filter_map(|&(kind, id)| self.table(kind).find(id))
-            .map(|slot| slot.list)
-            .collect();
+            .filter_map(|&(kind, id)| self.table(kind).find(id));
+        lists.extend(found.map(|slot| slot.list));
         let chunks = lists
             .iter()
             .fold(0, |sum, &list| sum ^ self.positions.touch(list));

@@ -16,12 +16,20 @@ use crate::batch::Batch;
 use crate::record::Record;
 use crate::run::Runs;
 use crate::{Order, Position, TimelineId};
+use arena::List;
 pub(crate) use hot::Hot;
 use hot::{Found, Kind, SPAN};
 use redactions::{Applied, Redactions};
 
 /// How many timelines are brought into the processor's cache at once.
 const PORTION: usize = 4096;
+
+/// Memory for [`Index::prepare`], from one batch to the next.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    ids: Vec<(Kind, TimelineId)>,
+    lists: Vec<List>,
+}
 
 /// Positions by timeline. Message timelines are ordered by sequence, sync timelines by position.
 pub(crate) struct Index {
@@ -151,9 +159,13 @@ impl Index {
     /// Gets what inserting these records needs into the processor's cache, and returns one whose
     /// sequence is not greater than the last one of its timeline in the newest stretch, with that.
     /// The stretches before are not asked: each would be a read of memory that nothing else needs.
-    pub(crate) fn prepare<'b>(&self, batch: &'b Batch) -> Option<(Record<'b>, u64)> {
+    pub(crate) fn prepare<'b>(
+        &self,
+        batch: &'b Batch,
+        scratch: &mut Scratch,
+    ) -> Option<(Record<'b>, u64)> {
         let hot = self.stretches.last()?;
-        let mut ids = Vec::with_capacity(batch.len());
+        let Scratch { ids, lists } = scratch;
         for record in batch.records() {
             if record.seq != 0 {
                 ids.push((Kind::Message, record.timeline));
@@ -163,8 +175,11 @@ impl Index {
         }
         // In portions that the cache can hold: a group may have a list of thousands.
         for portion in ids.chunks(PORTION) {
-            black_box(hot.touch(portion));
+            black_box(hot.touch(portion, lists));
         }
+        ids.clear();
+        // A batch of groups may have had very many.
+        ids.shrink_to(4 * PORTION);
         batch
             .records()
             .filter(|record| record.seq != 0)
