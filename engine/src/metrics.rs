@@ -67,6 +67,12 @@ pub(crate) struct ShardMetrics {
     pub(crate) pings: Counter,
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,
+    /// System calls: waits for events, reads and writes of sockets.
+    pub(crate) polls: Counter,
+    pub(crate) reads: Counter,
+    pub(crate) writes: Counter,
+    /// Times that mail woke the shard, a system call of the sender.
+    pub(crate) wakes: Counter,
     /// Error replies, in the order of [`ErrorCode::ALL`].
     pub(crate) errors: [Counter; ErrorCode::ALL.len()],
     /// Connections closed by the gateway, in the order of [`CLOSES`].

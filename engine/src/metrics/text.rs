@@ -92,6 +92,7 @@ impl Collector for Exporter {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Written {
         let mut families = Families(&mut encoder);
         self.shards(&mut families)?;
+        self.system_calls(&mut families)?;
         self.sequencer(&mut families)?;
         store::write(&self.store, &mut families)?;
         process(&mut families)
@@ -187,6 +188,19 @@ impl Exporter {
             ("trunkline_closes", "Connections closed by the gateway"),
             "code",
             closes,
+        )
+    }
+
+    /// What the shards ask of the kernel, beside accepting and closing.
+    fn system_calls(&self, to: &mut Families<'_, '_>) -> Written {
+        let sum = |of: fn(&ShardMetrics) -> &Counter| self.metrics.sum(of);
+        to.counter("trunkline_polls", "Waits for events", sum(|m| &m.polls))?;
+        to.counter("trunkline_reads", "Reads of sockets", sum(|m| &m.reads))?;
+        to.counter("trunkline_writes", "Writes of sockets", sum(|m| &m.writes))?;
+        to.counter(
+            "trunkline_wakes",
+            "Shards woken for mail",
+            sum(|m| &m.wakes),
         )
     }
 

@@ -241,8 +241,9 @@ impl Core {
         }
         let was_blocked = conn.out.blocked;
         match conn.out.flush(&mut conn.stream, &mut self.pool) {
-            Ok(sent) => {
+            Ok((sent, writes)) => {
                 self.parts.metrics.bytes_out.add(sent as u64);
+                self.parts.metrics.writes.add(writes);
                 if conn.out.blocked {
                     if !was_blocked || sent > 0 {
                         let at = self.now + ticks(self.parts.limits.write_timeout);

@@ -58,6 +58,7 @@ impl Core {
             conn.paused = true;
             return;
         }
+        self.parts.metrics.reads.one();
         let read = match conn.stream.read(buffer) {
             Ok(0) => return self.doomed.push(slot),
             Ok(read) => read,

@@ -121,10 +121,11 @@ impl Shard {
                 polled => polled?,
             }
             self.core.parts.mailbox.woke();
+            self.core.parts.metrics.polls.one();
             self.core.tick();
             for event in &events {
                 match event.token() {
-                    WAKE => {}
+                    WAKE => self.core.parts.metrics.wakes.one(),
                     // In the next turn, which begins at once: a turn accepts only once.
                     LISTENER => self.accept_at = Some(self.core.now),
                     Token(slot) => self.ready(slot, event, &mut buffer),

@@ -78,14 +78,19 @@ impl Outbox {
         }
     }
 
-    /// Gives the socket what waits; the bytes it took.
+    /// Gives the socket what waits; the bytes it took, and in how many writes.
     ///
     /// # Errors
     /// The connection is gone.
-    pub(crate) fn flush(&mut self, stream: &mut TcpStream, pool: &mut Pool) -> io::Result<usize> {
-        let mut taken = 0;
+    pub(crate) fn flush(
+        &mut self,
+        stream: &mut TcpStream,
+        pool: &mut Pool,
+    ) -> io::Result<(usize, u64)> {
+        let (mut taken, mut writes) = (0, 0);
         if let Some(waiting) = &mut self.waiting {
             while waiting.sent < waiting.bytes.len() {
+                writes += 1;
                 match stream.write(&waiting.bytes[waiting.sent..]) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(n) => {
@@ -98,7 +103,7 @@ impl Outbox {
                             waiting.bytes.drain(..waiting.sent);
                             waiting.sent = 0;
                         }
-                        return Ok(taken);
+                        return Ok((taken, writes));
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => return Err(error),
@@ -109,7 +114,7 @@ impl Outbox {
         if let Some(waiting) = self.waiting.take() {
             pool.give(waiting);
         }
-        Ok(taken)
+        Ok((taken, writes))
     }
 }
 
