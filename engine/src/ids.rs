@@ -19,6 +19,7 @@ const INBOX: u8 = 8;
 const INBOX_CHUNK: u8 = 9;
 const REACTIONS: u8 = 10;
 const HIDDEN: u8 = 11;
+const DEVICE: u8 = 12;
 
 /// Hashes names under one store's key.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +86,12 @@ impl Ids {
         stretch: u64,
     ) -> TimelineId {
         self.of(HIDDEN, &[user, conversation], stretch)
+    }
+
+    /// The position kept for a device.
+    pub(crate) fn device(&self, user: UserId, device: &str) -> TimelineId {
+        self.0
+            .id(DEVICE, &[&user.0.to_le_bytes(), device.as_bytes()])
     }
 
     fn of(&self, domain: u8, ids: &[TimelineId], number: u64) -> TimelineId {

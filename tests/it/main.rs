@@ -27,6 +27,7 @@ mod offline;
 mod order;
 mod rate_limits;
 mod receipts;
+mod resume;
 mod shard_buffers;
 mod slow_reader;
 mod startup;

@@ -264,7 +264,7 @@ fn a_bad_since_is_no_dead_end() {
             check_since(&gateway, encoding, future, 112);
         }
         let mut client = gateway.dial().encoding(encoding).open();
-        let resume = json!({"user": "bob", "device": "phone", "resume": true});
+        let resume = json!({"user": "bob", "resume": true});
         assert_eq!(client.refused("connect", &resume), 107);
     }
 }

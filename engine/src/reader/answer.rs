@@ -128,6 +128,11 @@ pub(super) fn failure(error: &ReadError) -> Failure {
     }
 }
 
+/// Whether what came after a position is no longer there, or never was.
+fn is_gone(error: &ReadError) -> bool {
+    matches!(error, ReadError::Expired { .. } | ReadError::Future)
+}
+
 fn catch_up(
     books: (&Reader, &Ids),
     job: &Job,
@@ -136,11 +141,22 @@ fn catch_up(
     feed: &mut Feed,
     frames: &mut Vec<u8>,
 ) -> Result<AnswerKind, Failure> {
-    let more = feed
-        .read(books, user, (since, job.until), CATCH_UP_PAGE)
-        .map_err(|error| failure(&error))?;
+    let mut read = |since| feed.read(books, user, (since, job.until), CATCH_UP_PAGE);
+    let fail = |error| failure(&error);
+    let (since, recovered, more) = match connect.and_then(|opening| opening.resumes) {
+        None => (since, true, read(since).map_err(fail)?),
+        Some(key) => {
+            let kept = books.0.state(key).map_err(fail)?;
+            match state::position(kept.as_deref()).map(|kept| (kept, read(kept))) {
+                Some((kept, Ok(more))) => (kept, true, more),
+                Some((_, Err(error))) if !is_gone(&error) => return Err(fail(error)),
+                // Nothing is kept for this device, or nothing from there on.
+                _ => (job.until, false, read(job.until).map_err(fail)?),
+            }
+        }
+    };
     if let (Some(opening), true) = (connect, job.id != 0) {
-        let body = ReplyBody::Connect(opening.reply(since));
+        let body = ReplyBody::Connect(opening.reply(since, recovered));
         session::write(
             frames,
             job.encoding,
@@ -164,6 +180,7 @@ fn catch_up(
         session::write(frames, job.encoding, &ServerMessage::Push(push));
     }
     Ok(AnswerKind::CaughtUp {
+        began: since,
         reached,
         more,
         pushed,
@@ -171,13 +188,13 @@ fn catch_up(
 }
 
 impl Opening {
-    fn reply(&self, since: Position) -> ConnectReply<'_> {
+    fn reply(&self, since: Position, recovered: bool) -> ConnectReply<'_> {
         ConnectReply {
             session: (&*self.session).into(),
             user: (&*self.user).into(),
             device: (&*self.device).into(),
             pos: event::pos(since),
-            recovered: true,
+            recovered,
             time: unix_ms(),
             ping_ms: self.ping_ms,
             limits: self.limits,

@@ -87,7 +87,7 @@ pub(super) fn conversations(
     let mut conversations = Vec::new();
     for entry in entries {
         let mut last = None;
-        if entry.last > 0 {
+        if entry.cursor.has_message {
             store
                 .get(entry.id, entry.last, page)
                 .map_err(|error| failure(&error))?;
@@ -142,7 +142,7 @@ fn entry(
     number: u64,
     page: &mut Page,
 ) -> Result<Option<Entry>, Failure> {
-    let (name, id, marks, members) = if let Some(other) = place.strip_prefix("u:") {
+    let (name, id, marks, first, members) = if let Some(other) = place.strip_prefix("u:") {
         let pair = Conversation::between(&listing.user, other);
         let Conversation::Direct(lesser, greater) = pair else {
             return Ok(None);
@@ -152,7 +152,7 @@ fn entry(
         let name = pair.write_into(&mut name).to_owned();
         let side = usize::from(lesser != listing.user);
         let marks = direct(store, id)?.marks[side];
-        (name, id, marks, 1 + u64::from(lesser != greater))
+        (name, id, marks, 1, 1 + u64::from(lesser != greater))
     } else {
         let group = place.strip_prefix("g:").unwrap_or_default();
         let id = ids.group(&listing.namespace, group);
@@ -161,10 +161,12 @@ fn entry(
             return Ok(None);
         }
         let members = with_head(store, id, |head| head.members)?;
-        (place.to_owned(), id, own.marks, members)
+        (place.to_owned(), id, own.marks, own.first_seq, members)
     };
     let last = store.try_last_seq(id).map_err(|error| failure(&error))?;
-    let at = if last == 0 {
+    // Nothing of it can be seen before there is a message after joining.
+    let has_message = last >= first;
+    let at = if !has_message {
         number
     } else {
         store.get(id, last, page).map_err(|error| failure(&error))?;
@@ -181,10 +183,7 @@ fn entry(
     Ok(Some(Entry {
         name,
         id,
-        cursor: Cursor {
-            has_message: last > 0,
-            at,
-        },
+        cursor: Cursor { has_message, at },
         last,
         read: marks.read,
         unread,

@@ -105,6 +105,8 @@ impl Query {
 /// The reply to a `connect` with `since`, sent once the position proves good.
 #[derive(Debug)]
 pub(crate) struct Opening {
+    /// The position is the one kept under this key.
+    pub(crate) resumes: Option<TimelineId>,
     pub(crate) session: String,
     pub(crate) user: String,
     pub(crate) device: String,
@@ -151,6 +153,8 @@ pub(crate) enum AnswerKind {
     SendReply,
     /// Pushes up to `reached`, so many of each [`Kind`].
     CaughtUp {
+        /// Where the session goes on from.
+        began: Position,
         reached: Position,
         more: bool,
         pushed: [u32; Kind::ROOM],

@@ -22,6 +22,8 @@ pub(crate) struct CommandBatch {
     pub(crate) commands: Vec<Command>,
     /// The record bodies of the commands, one behind another.
     pub(crate) bodies: Vec<u8>,
+    /// How far devices have come, by the keys that is kept under.
+    pub(crate) positions: Vec<(TimelineId, Position)>,
 }
 
 #[derive(Debug)]

@@ -22,13 +22,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::RecvTimeoutError;
 use trunkline_proto::ErrorCode;
-use trunkline_storage::{AppendError, Batch, Draft, Position, ReadError, Reader, State, Writer};
+use trunkline_storage::{
+    AppendError, Batch, Draft, Position, ReadError, Reader, State, TimelineId, Writer,
+};
 
 use crate::config::Messaging;
 use crate::directory::Directory;
 use crate::ids::{Ids, UserId};
 use crate::metrics::SequencerMetrics;
 use crate::shard::mailbox::{Mail, Mailbox};
+use crate::state;
 use command::{Command, CommandBatch, Committed, ConnRef, Item, Outcome, What};
 use conversations::Conversations;
 use groups::Groups;
@@ -166,7 +169,26 @@ impl Sequencer {
         self.writer.batch_bytes() >= COMMIT_BYTES || self.decided.len() >= COMMIT_COMMANDS
     }
 
+    /// Keeps how far devices have come.
+    fn keep(&mut self, positions: &[(TimelineId, Position)]) {
+        for &(key, position) in positions {
+            // Two connections of a device may tell it in any order. Without the store, or room
+            // in it, the device is told once more what it knows.
+            let kept = self
+                .states
+                .get(key)
+                .map(|value| state::position(value.as_deref()));
+            if kept.is_ok_and(|kept| kept < Some(position)) {
+                let value = position.0.to_le_bytes();
+                if self.writer.set_state(key, &value).is_ok() {
+                    self.states.enter(&mut vec![(key, value.to_vec())]);
+                }
+            }
+        }
+    }
+
     fn decide_all(&mut self, batch: &CommandBatch, now: u64) {
+        self.keep(&batch.positions);
         for command in &batch.commands {
             // A message can be recalled once it can be read: is it the caller's?
             let reads = matches!(command.what, What::Recall { .. });

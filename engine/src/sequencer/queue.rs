@@ -10,6 +10,8 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use crossbeam::queue::ArrayQueue;
 
+use trunkline_storage::{Position, TimelineId};
+
 use super::command::{Command, CommandBatch};
 
 /// Batches that may wait.
@@ -67,7 +69,9 @@ pub(crate) fn queue() -> (ToSequencer, Commands) {
 
 /// The memory that a batch keeps.
 const fn bytes(batch: &CommandBatch) -> usize {
-    batch.bodies.capacity() + batch.commands.capacity() * size_of::<Command>()
+    batch.bodies.capacity()
+        + batch.positions.capacity() * size_of::<(TimelineId, Position)>()
+        + batch.commands.capacity() * size_of::<Command>()
 }
 
 impl Spent {
@@ -83,6 +87,7 @@ impl Spent {
         let held = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         batch.commands.clear();
         batch.bodies.clear();
+        batch.positions.clear();
         if held + bytes > SPENT_BYTES || self.batches.push(batch).is_err() {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
@@ -155,6 +160,7 @@ mod tests {
             shard: 0,
             commands: Vec::new(),
             bodies: vec![0; bytes],
+            positions: Vec::new(),
         })
     }
 

@@ -3,11 +3,11 @@
 use trunkline_proto::message::Connect;
 use trunkline_proto::names::is_name;
 use trunkline_proto::{CloseCode, ErrorCode};
-use trunkline_storage::Position;
+use trunkline_storage::{Position, TimelineId};
 
 use super::{Names, Session};
 use crate::event::parse_pos;
-use crate::ids::Ids;
+use crate::ids::{Ids, UserId};
 
 /// Why a `connect` fails.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,6 +24,12 @@ const fn error(code: ErrorCode, message: &'static str) -> ConnectError {
         message,
         close: None,
     }
+}
+
+/// What the position of the device is kept under, where the client asks for that.
+pub(crate) fn device_key(request: &Connect<'_>, ids: &Ids, user: UserId) -> Option<TimelineId> {
+    let device = request.device.as_deref().filter(|_| request.resume)?;
+    Some(ids.device(user, device))
 }
 
 /// A session as a `connect` asks for it in development mode, and the position it continues from.
@@ -60,10 +66,10 @@ pub(crate) fn open(
     {
         return Err(error(ErrorCode::BadRequest, NAMES));
     }
-    if request.resume {
+    if request.resume && device.is_none() {
         return Err(error(
             ErrorCode::BadRequest,
-            "this gateway keeps no positions: send the last one you have as \"since\"",
+            "\"resume\" needs a \"device\": positions are kept for each",
         ));
     }
     let since = match &request.since {

@@ -11,7 +11,7 @@ use trunkline_storage::Position;
 
 use crate::ids::UserId;
 
-pub(crate) use connect::open;
+pub(crate) use connect::{device_key, open};
 use names::Names;
 
 pub(crate) use frames::{Frames, write, write_batch};

@@ -16,6 +16,7 @@ use trunkline_storage::{Batch, Position};
 use super::connection::{Conn, Phase};
 use super::parts::Parts;
 use super::pool::Pool;
+use super::resume::Resuming;
 use super::timer::{Tick, Wheel, ticks};
 use crate::event;
 use crate::per_user::PerUser;
@@ -51,6 +52,8 @@ pub(crate) struct Core {
     pub(crate) opening: usize,
     /// Sessions of which a reader looks up what they missed.
     pub(crate) recovering: usize,
+    /// Sessions of which the position is kept.
+    pub(crate) resuming: Resuming,
     /// Bytes that connections hold, as last counted.
     pub(crate) held: usize,
     /// Connections that hold any.
@@ -78,6 +81,7 @@ impl Core {
             newcomers: 0,
             opening: 0,
             recovering: 0,
+            resuming: Resuming::new(),
             held: 0,
             holders: BTreeSet::new(),
             doomed: Vec::new(),
@@ -105,7 +109,7 @@ impl Core {
 
     /// Hands the commands of this turn to the sequencer.
     pub(crate) fn submit(&mut self) {
-        if self.batch.commands.is_empty() {
+        if self.batch.commands.is_empty() && self.batch.positions.is_empty() {
             return;
         }
         let fresh = self.parts.sequencer.spare(self.parts.index);
@@ -135,7 +139,7 @@ impl Core {
         conn.phase = phase;
     }
 
-    fn mark_dirty(&mut self, slot: u32, conn: &mut Conn) {
+    pub(super) fn mark_dirty(&mut self, slot: u32, conn: &mut Conn) {
         if !conn.dirty {
             conn.dirty = true;
             self.dirty.push(slot);
@@ -214,6 +218,9 @@ impl Core {
             return;
         };
         self.parts.metrics.pushed(push.kind).one();
+        if let Some(resume) = self.resuming.get_mut(&slot) {
+            resume.pushed();
+        }
         if conn.batch {
             let out = conn.out.batch(&mut self.pool);
             if !out.is_empty() {
@@ -234,10 +241,14 @@ impl Core {
     /// Sends what a connection has waiting.
     pub(crate) fn flush(&mut self, slot: u32, conn: &mut Conn) {
         conn.dirty = false;
+        let receipt = !self.resuming.is_empty() && !conn.out.blocked;
         let batched = conn.out.take_batch();
         if !batched.is_empty() {
             write_batch(conn.out.frames(&mut self.pool), conn.encoding, &batched);
             conn.out.recycle(batched);
+        }
+        if receipt {
+            self.ask_receipt(slot, conn);
         }
         let was_blocked = conn.out.blocked;
         match conn.out.flush(&mut conn.stream, &mut self.pool) {
@@ -359,6 +370,7 @@ impl Core {
             .metrics
             .sessions
             .set(self.parts.metrics.sessions.get() - 1);
+        self.end_resume(slot);
         if let Some(sessions) = &self.parts.user_sessions {
             sessions.leave(session.id);
         }

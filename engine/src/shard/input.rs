@@ -9,7 +9,7 @@ use trunkline_proto::message::{
     Command, CommandBody, Connect, ConnectLimits, ConnectReply, ReplyBody,
 };
 use trunkline_proto::{BadCommand, CloseCode, Encoding, ErrorCode};
-use trunkline_storage::Position;
+use trunkline_storage::{Position, TimelineId};
 
 use super::connection::{Conn, Phase};
 use super::core::Core;
@@ -179,10 +179,11 @@ impl Core {
                     return self.close(slot, conn, CloseCode::POLICY, reason);
                 }
                 Ok(Some(Event::Ping(payload))) => self.pong(slot, conn, &payload),
-                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Pong(payload))) => self.receipt(slot, conn, &payload),
                 Ok(Some(Event::Close(code, _))) => {
                     // RFC 6455 §5.5.1: the answer names the same code.
                     let code = code.unwrap_or(CloseCode::NORMAL);
+                    self.receipt_of_all(slot, conn);
                     self.last_words(slot, conn, |out| write_close(out, code, "", None));
                     // The peer has said its last: once ours is out, TCP may close.
                     self.flush(slot, conn);
@@ -338,7 +339,8 @@ impl Core {
             let reply = self.connect_reply(open, open.live_from.max(self.seen), false);
             return self.reply(slot, conn, id, ReplyBody::Connect(reply));
         }
-        if since.is_some() && self.recovering >= self.parts.limits.recovering {
+        let resumes = request.resume && since.is_none();
+        if (since.is_some() || resumes) && self.recovering >= self.parts.limits.recovering {
             self.parts.metrics.limited(Limit::Recovering);
             let reason = "too many clients recover at a time";
             return self.close(slot, conn, CloseCode::OVERLOADED, reason);
@@ -355,15 +357,20 @@ impl Core {
         conn.batch = request.batch;
         self.users.add(session.id, slot);
         session.live_from = self.parts.directory.enter(session.id, self.parts.index);
-        session.catching_up = since.is_some();
+        session.catching_up = since.is_some() || resumes;
+        let device = session::device_key(request, &self.parts.ids, session.id);
+        if let Some(key) = device {
+            self.resume(slot, key);
+        }
         self.parts.metrics.sessions.one();
         let opening = match since {
+            None if resumes => Some((Position::ZERO, self.opening(&session, device))),
             None => {
                 let reply = self.connect_reply(&session, session.live_from, false);
                 self.reply(slot, conn, id, ReplyBody::Connect(reply));
                 None
             }
-            Some(since) => Some((since, self.opening(&session))),
+            Some(since) => Some((since, self.opening(&session, None))),
         };
         let user = session.id;
         self.set_phase(conn, Phase::Open(Box::new(session)));
@@ -407,8 +414,9 @@ impl Core {
         }
     }
 
-    fn opening(&self, session: &Session) -> Opening {
+    fn opening(&self, session: &Session, resumes: Option<TimelineId>) -> Opening {
         Opening {
+            resumes,
             session: session.name(self.parts.index),
             user: session.names.user().to_owned(),
             device: session.names.device().to_owned(),

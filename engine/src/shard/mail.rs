@@ -133,6 +133,7 @@ impl Core {
             AnswerKind::Reply { paged } => conn.pages -= u8::from(paged),
             AnswerKind::SendReply => self.parts.metrics.acks.one(),
             AnswerKind::CaughtUp {
+                began,
                 reached,
                 more,
                 pushed,
@@ -141,6 +142,7 @@ impl Core {
                     let count = pushed[kind as usize];
                     self.parts.metrics.pushed(kind).add(count.into());
                 }
+                self.resumed(slot, began);
                 let Some(session) = conn.session_mut() else {
                     return;
                 };

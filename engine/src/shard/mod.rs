@@ -18,6 +18,7 @@ mod parts;
 mod pool;
 mod rate;
 mod relief;
+mod resume;
 mod source;
 pub(crate) mod timer;
 mod watch;
@@ -111,6 +112,8 @@ impl Shard {
             self.flush();
             self.relieve();
             self.drop_doomed();
+            // How far the dropped have come.
+            self.core.submit();
             if matches!(self.draining, Drain::Closing { .. }) && self.conns.is_empty() {
                 self.core.parts.mailbox.close();
                 return Ok(());
@@ -152,7 +155,7 @@ impl Shard {
     }
 
     fn timeout(&self, now: Instant, more_mail: bool) -> Option<Duration> {
-        let stalled = !self.core.batch.commands.is_empty();
+        let stalled = !self.core.batch.commands.is_empty() || !self.core.batch.positions.is_empty();
         let unread = !self.core.unread.is_empty() || !self.core.waiting.is_empty();
         let unread = unread && !stalled;
         let flush = !self.core.dirty.is_empty() || !self.core.doomed.is_empty();

@@ -12,6 +12,7 @@ mod inbox;
 mod reactions;
 
 use serde::{Deserialize, Serialize};
+use trunkline_storage::Position;
 
 pub(crate) use direct::{Direct, Marks};
 pub(crate) use group::{Entry, Head, Member, ROSTER_CHUNK, Role, Roster};
@@ -45,6 +46,11 @@ impl Form for InboxChunk<'_> {
 }
 impl Form for Reactions<'_> {
     const TAG: u8 = 8;
+}
+
+/// The position that a value keeps for a device: eight bytes, little-endian.
+pub(crate) fn position(value: Option<&[u8]>) -> Option<Position> {
+    Some(Position(u64::from_le_bytes(value?.try_into().ok()?)))
 }
 
 /// A value's bytes.
