@@ -23,6 +23,7 @@ mod history;
 mod hostile;
 mod idempotency;
 mod messages;
+mod model;
 mod offline;
 mod order;
 mod rate_limits;

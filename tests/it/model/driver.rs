@@ -1,0 +1,405 @@
+//! Plays a random history on a gateway and on the model, and compares.
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+use trunkline_tests::client::Client;
+use trunkline_tests::gateway::{Gateway, Setup};
+
+use super::world::{Answer, World};
+
+const USERS: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
+const GROUPS: [&str; 3] = ["one", "two", "three"];
+
+/// Groups with more members than this are large, and do not tell each other's receipts.
+const FANOUT: usize = 3;
+
+pub(super) struct Driver {
+    random: StdRng,
+    gateway: Gateway,
+    world: World,
+    devices: Vec<Device>,
+    keys: usize,
+    /// Of the last steps, for whoever has to find out what went wrong.
+    said: Vec<String>,
+}
+
+struct Device {
+    user: &'static str,
+    name: &'static str,
+    client: Option<Client>,
+    /// Where to go on from: a position, and how many events of the log come before it.
+    since: (String, usize),
+    /// Events of the log that it has been told, or does not have to be.
+    told: usize,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let from = self.said.len().saturating_sub(40);
+            eprintln!("{}", self.said[from..].join("\n"));
+        }
+    }
+}
+
+impl Driver {
+    pub(super) fn new(seed: u64) -> Self {
+        let gateway = Setup::default()
+            .flag("shards", 3)
+            .flag("fanout-limit", FANOUT)
+            .flag("receipt-fanout", FANOUT)
+            .start();
+        let devices = USERS
+            .into_iter()
+            .flat_map(|user| ["phone", "tablet"].map(|name| (user, name)))
+            .map(|(user, name)| Device {
+                user,
+                name,
+                client: None,
+                // Before everything: no record has a smaller position.
+                since: ("0".into(), 0),
+                told: 0,
+            })
+            .collect();
+        Self {
+            random: StdRng::seed_from_u64(seed),
+            gateway,
+            world: World::new(FANOUT),
+            devices,
+            keys: 0,
+            said: Vec::new(),
+        }
+    }
+
+    pub(super) fn play(mut self, steps: usize) {
+        for step in 0..steps {
+            let device = self.random.random_range(0..self.devices.len());
+            match self.random.random_range(0..100) {
+                0..8 => self.disconnect(device),
+                8..10 => self.kill(device),
+                10 => self.restart(),
+                11..20 => self.look(device),
+                _ => self.act(device),
+            }
+            if step % 3 == 0 {
+                (0..self.devices.len()).for_each(|device| self.hear(device));
+            }
+        }
+        for device in 0..self.devices.len() {
+            self.hear(device);
+            self.look(device);
+            self.disconnect(device);
+            self.devices[device].since = ("0".into(), 0);
+            self.look(device);
+        }
+    }
+
+    fn note(&mut self, device: usize, what: &str) {
+        let Device { user, name, .. } = self.devices[device];
+        self.said.push(format!("{user}/{name}: {what}"));
+    }
+
+    /// Connects a device where it is not, and hears what it missed.
+    fn connect(&mut self, number: usize) {
+        let fresh = self.random.random_bool(0.2);
+        let device = &mut self.devices[number];
+        if device.client.is_some() {
+            return;
+        }
+        let mut dial = self.gateway.dial();
+        if number.is_multiple_of(2) {
+            dial = dial.proto();
+        }
+        if fresh {
+            let client = dial.connect(device.user, device.name);
+            device.since = (client.pos(), self.world.log.len());
+            device.told = self.world.log.len();
+            device.client = Some(client);
+            return self.note(number, "connects anew");
+        }
+        let mut client = dial
+            .since(&device.since.0)
+            .connect(device.user, device.name);
+        for event in device.since.1..self.world.log.len() {
+            if let Some(expected) = self.world.event(event, device.user) {
+                let push = client.push();
+                device.since = (position(&push), event + 1);
+                assert_eq!(essence(&push), expected, "what {} missed", device.user);
+            }
+        }
+        device.told = self.world.log.len();
+        device.client = Some(client);
+        self.note(number, "connects");
+    }
+
+    /// Hears what has been pushed to a device.
+    fn hear(&mut self, number: usize) {
+        let device = &mut self.devices[number];
+        let Some(client) = &mut device.client else {
+            return;
+        };
+        for event in device.told..self.world.log.len() {
+            let entry = &self.world.log[event];
+            let own = entry.by == (device.user.to_owned(), device.name.to_owned());
+            if let Some(expected) = entry
+                .live
+                .as_ref()
+                .filter(|_| entry.concerns(device.user) && !own)
+            {
+                let push = client.push();
+                device.since = (position(&push), event + 1);
+                assert_eq!(essence(&push), *expected, "what {} is told", device.user);
+            }
+        }
+        device.told = self.world.log.len();
+    }
+
+    fn disconnect(&mut self, number: usize) {
+        if self.random.random_bool(0.7) {
+            self.hear(number);
+        }
+        if let Some(client) = self.devices[number].client.take() {
+            if self.random.random_bool(0.5) {
+                client.close();
+            }
+            self.note(number, "disconnects");
+        }
+    }
+
+    fn forget_clients(&mut self) {
+        for device in &mut self.devices {
+            device.client = None;
+        }
+    }
+
+    fn restart(&mut self) {
+        self.said.push("a restart".into());
+        self.forget_clients();
+        assert!(self.gateway.stop().status.success());
+        self.gateway.start_again();
+    }
+
+    /// A command is on its way when the gateway dies: after the restart it is sent again.
+    fn kill(&mut self, number: usize) {
+        self.connect(number);
+        self.hear(number);
+        let (command, ask) = self.command(number, true);
+        self.note(number, &format!("{command} {ask}, and the gateway dies"));
+        if let Some(client) = &mut self.devices[number].client {
+            client.post(command, &ask);
+        }
+        self.gateway.kill();
+        self.forget_clients();
+        self.gateway.start_again();
+        let Device { user, name, .. } = self.devices[number];
+        // Not with `connect`: what is heard on the way is not known yet.
+        let mut client = self.gateway.dial().connect(user, name);
+        client.ask(command, &ask);
+        let _ = self.world.decide((user, name), command, &ask);
+    }
+
+    /// A device does something, sometimes several things in one frame.
+    fn act(&mut self, number: usize) {
+        self.connect(number);
+        let count = if self.random.random_bool(0.3) { 4 } else { 1 };
+        let mut asked = Vec::new();
+        for _ in 0..count {
+            let (command, ask) = self.command(number, false);
+            let Device { user, name, .. } = self.devices[number];
+            let expected = self.world.decide((user, name), command, &ask);
+            self.note(number, &format!("{command} {ask} is to be {expected:?}"));
+            asked.push((command, ask, expected));
+        }
+        let Some(client) = &mut self.devices[number].client else {
+            return;
+        };
+        // Those of a frame are decided in their order.
+        let ids: Vec<_> = asked
+            .iter()
+            .map(|(command, ask, _)| client.post(command, ask))
+            .collect();
+        for (id, (command, ask, expected)) in ids.into_iter().zip(asked) {
+            let reply = client.reply(id);
+            assert_eq!(answer(&reply, command), expected, "{command} {ask}");
+        }
+    }
+
+    /// A device reads all that it may, and some that it may not.
+    fn look(&mut self, number: usize) {
+        self.connect(number);
+        let conversation = self.conversation(number);
+        let group = *GROUPS.choose(&mut self.random).expect("not empty");
+        let seq = self.random.random_range(1..8);
+        let state = *["read", "delivered", "unread"]
+            .choose(&mut self.random)
+            .expect("not empty");
+        for (command, ask) in [
+            (
+                "history",
+                json!({"conversation": conversation, "limit": 500}),
+            ),
+            ("conversations", json!({"limit": 500})),
+            (
+                "receipts",
+                json!({"conversation": conversation, "seq": seq, "state": state, "limit": 500}),
+            ),
+            ("group_info", json!({"group": group})),
+        ] {
+            let Device { user, name, .. } = self.devices[number];
+            let expected = self.world.decide((user, name), command, &ask);
+            let Some(client) = &mut self.devices[number].client else {
+                return;
+            };
+            let reply = client.ask(command, &ask);
+            assert_eq!(answer(&reply, command), expected, "{user} {command} {ask}");
+        }
+        self.sync(number);
+    }
+
+    /// Everything since some time, in pages.
+    fn sync(&mut self, number: usize) {
+        // What is on its way to be pushed is in no page.
+        self.hear(number);
+        let limit = self.random.random_range(1..20);
+        let device = &mut self.devices[number];
+        let (mut since, from) = device.since.clone();
+        let Some(client) = &mut device.client else {
+            return;
+        };
+        let mut found = Vec::new();
+        loop {
+            let page = client.done("sync", &json!({"since": since, "limit": limit}));
+            let events = page["events"].as_array().expect("events");
+            assert!(events.len() <= limit);
+            found.extend(events.iter().map(essence));
+            page["pos"]
+                .as_str()
+                .expect("a position")
+                .clone_into(&mut since);
+            if page["more"] == false {
+                break;
+            }
+        }
+        let log = from..self.world.log.len();
+        let expected: Vec<_> = log
+            .filter_map(|event| self.world.event(event, device.user))
+            .collect();
+        assert_eq!(found, expected, "the sync of {}", device.user);
+    }
+
+    fn conversation(&mut self, number: usize) -> String {
+        if self.random.random_bool(0.6) {
+            return format!("g:{}", GROUPS.choose(&mut self.random).expect("not empty"));
+        }
+        // Sometimes of two others.
+        let one = if self.random.random_bool(0.8) {
+            self.devices[number].user
+        } else {
+            *USERS.choose(&mut self.random).expect("not empty")
+        };
+        let other = *USERS.choose(&mut self.random).expect("not empty");
+        let (one, other) = if one < other {
+            (one, other)
+        } else {
+            (other, one)
+        };
+        format!("u:{one}:{other}")
+    }
+
+    /// A random command; `keyed`: one that can be sent again.
+    fn command(&mut self, number: usize, keyed: bool) -> (&'static str, Value) {
+        let conversation = self.conversation(number);
+        let random = &mut self.random;
+        let group = *GROUPS.choose(random).expect("not empty");
+        let seq = random.random_range(1..8);
+        let members: Vec<_> = USERS
+            .into_iter()
+            .filter(|_| random.random_bool(0.5))
+            .collect();
+        match random.random_range(0..100) {
+            0..40 => {
+                let mut ask =
+                    json!({"text": format!("text {}", random.random_range(0..1_000_000))});
+                match conversation.strip_prefix("g:") {
+                    Some(group) => ask["group"] = json!(group),
+                    None => ask["user"] = json!(USERS.choose(random)),
+                }
+                if keyed || random.random_bool(0.3) {
+                    // Now and then one of before.
+                    self.keys += usize::from(keyed || random.random_bool(0.7));
+                    ask["key"] = json!(format!("key-{}", self.keys));
+                }
+                ("send", ask)
+            }
+            40..60 => {
+                let mark = if random.random_bool(0.5) {
+                    "read"
+                } else {
+                    "delivered"
+                };
+                ("ack", json!({"conversation": conversation, mark: seq}))
+            }
+            60..66 => ("recall", json!({"conversation": conversation, "seq": seq})),
+            66..70 => ("delete", json!({"conversation": conversation, "seq": seq})),
+            70..80 => {
+                let reaction = ["like", "heart"].choose(random);
+                let remove = random.random_bool(0.3);
+                (
+                    "react",
+                    json!({"conversation": conversation, "seq": seq, "reaction": reaction, "remove": remove}),
+                )
+            }
+            80..86 => {
+                let history = if random.random_bool(0.5) {
+                    "all"
+                } else {
+                    "joined"
+                };
+                (
+                    "group_create",
+                    json!({"group": group, "name": "Name", "members": members, "history": history}),
+                )
+            }
+            86..92 if !members.is_empty() => {
+                ("group_add", json!({"group": group, "members": members}))
+            }
+            92..96 if !members.is_empty() => {
+                ("group_remove", json!({"group": group, "members": members}))
+            }
+            96..98 => (
+                "group_rename",
+                json!({"group": group, "name": format!("Name {seq}")}),
+            ),
+            _ => ("group_leave", json!({"group": group})),
+        }
+    }
+}
+
+fn position(push: &Value) -> String {
+    push["pos"]
+        .as_str()
+        .expect("an event has a position")
+        .to_owned()
+}
+
+/// An event or answer without what no model knows: positions, times, cursors.
+fn essence(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(name, _)| !["pos", "time", "since", "cursor"].contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), essence(value)))
+            .collect(),
+        Value::Array(values) => values.iter().map(essence).collect(),
+        other => other.clone(),
+    }
+}
+
+fn answer(reply: &Value, command: &str) -> Answer {
+    match reply["error"]["code"].as_u64() {
+        Some(code) => Err(code),
+        None => Ok(essence(&reply[command])),
+    }
+}

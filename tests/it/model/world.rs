@@ -1,0 +1,578 @@
+//! What messaging means, in a few hundred lines: every command decided in one place, in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+/// A log of events and the conversations that they make.
+#[derive(Default)]
+pub(super) struct World {
+    pub(super) log: Vec<Entry>,
+    conversations: BTreeMap<String, Conversation>,
+    /// The conversations of each user, in the order they began for them.
+    inboxes: BTreeMap<String, Vec<String>>,
+    /// Sends by user and key.
+    keys: BTreeMap<(String, String), (String, usize)>,
+    /// Members of a group up to which all are told of each other's receipts.
+    receipt_fanout: usize,
+}
+
+/// An event, and whom it concerns.
+pub(super) struct Entry {
+    what: What,
+    to: BTreeSet<String>,
+    /// User and device that caused it: the device gets the reply instead.
+    pub(super) by: (String, String),
+    /// As it was pushed when it happened.
+    pub(super) live: Option<Value>,
+}
+
+enum What {
+    Message(String, usize),
+    Other(Value),
+}
+
+#[derive(Default)]
+struct Conversation {
+    messages: Vec<Message>,
+    members: Vec<Member>,
+    group: Option<Group>,
+    last_entry: usize,
+}
+
+struct Group {
+    name: Option<String>,
+    all_history: bool,
+}
+
+struct Member {
+    user: String,
+    owner: bool,
+    first: usize,
+    delivered: usize,
+    read: usize,
+}
+
+struct Message {
+    from: String,
+    device: String,
+    key: Option<String>,
+    text: String,
+    recalled: bool,
+    hidden: BTreeSet<String>,
+    reactions: Vec<(String, String)>,
+}
+
+/// The reply without positions and times, or the code of the error.
+pub(super) type Answer = Result<Value, u64>;
+
+impl World {
+    pub(super) fn new(receipt_fanout: usize) -> Self {
+        Self {
+            receipt_fanout,
+            ..Self::default()
+        }
+    }
+
+    /// Decides a command of a device.
+    pub(super) fn decide(&mut self, by: (&str, &str), command: &str, ask: &Value) -> Answer {
+        let (user, device) = by;
+        let text = |name: &str| ask[name].as_str().unwrap_or_default().to_owned();
+        let number = |name: &str| ask[name].as_u64().unwrap_or_default() as usize;
+        let names = || -> Vec<String> {
+            let list = ask["members"].as_array();
+            let names = list.into_iter().flatten().filter_map(Value::as_str);
+            names.map(str::to_owned).collect()
+        };
+        let conversation = text("conversation");
+        let group = format!("g:{}", text("group"));
+        match command {
+            "send" => self.send(user, device, ask),
+            "ack" => self.ack(by, &conversation, (number("delivered"), number("read"))),
+            "recall" => self.recall(by, &conversation, number("seq")),
+            "delete" => self.delete(by, &conversation, number("seq")),
+            "react" => self.react(by, &conversation, ask),
+            "group_create" => self.create(by, &group, ask, &names()),
+            "group_add" => self.add(by, &group, &names()),
+            "group_remove" => self.remove(by, &group, &names()),
+            "group_leave" => self.leave(by, &group),
+            "group_rename" => self.rename(by, &group, text("name")),
+            "history" => self.history(user, &conversation),
+            "receipts" => self.receipts(user, &conversation, number("seq"), &text("state")),
+            "conversations" => Ok(self.list(user)),
+            "group_info" => self.info(user, &group),
+            _ => panic!("the model has no {command}"),
+        }
+    }
+
+    fn enter(&mut self, by: (&str, &str), to: impl IntoIterator<Item = String>, what: What) {
+        self.log.push(Entry {
+            what,
+            to: to.into_iter().collect(),
+            by: (by.0.to_owned(), by.1.to_owned()),
+            live: None,
+        });
+        // Nobody has deleted anything yet: for everybody the same.
+        let number = self.log.len() - 1;
+        let any = self.log[number].to.first().cloned().unwrap_or_default();
+        self.log[number].live = self.event(number, &any);
+    }
+
+    fn join(&mut self, user: &str, conversation: &str) {
+        let inbox = self.inboxes.entry(user.to_owned()).or_default();
+        if !inbox.iter().any(|one| one == conversation) {
+            inbox.push(conversation.to_owned());
+        }
+    }
+
+    /// The conversation where the user is a member of it.
+    fn of(&mut self, user: &str, id: &str) -> Result<&mut Conversation, u64> {
+        let conversation = self.conversations.get_mut(id).ok_or(102_u64)?;
+        if conversation
+            .members
+            .iter()
+            .any(|member| member.user == user)
+        {
+            Ok(conversation)
+        } else {
+            Err(103)
+        }
+    }
+
+    /// The same, and a message of it that the user sees.
+    fn message(&mut self, user: &str, id: &str, seq: usize) -> Result<&mut Conversation, u64> {
+        let conversation = self.of(user, id)?;
+        let first = conversation.member(user).first;
+        if seq < first.max(1) || seq > conversation.messages.len() {
+            return Err(102);
+        }
+        Ok(conversation)
+    }
+
+    fn send(&mut self, user: &str, device: &str, ask: &Value) -> Answer {
+        let key = ask["key"].as_str().map(str::to_owned);
+        if let Some(key) = &key
+            && let Some((id, seq)) = self.keys.get(&(user.to_owned(), key.clone()))
+        {
+            return Ok(json!({"conversation": id, "seq": seq, "duplicate": true}));
+        }
+        let id = if let Some(other) = ask["user"].as_str() {
+            let (one, two) = if user < other {
+                (user, other)
+            } else {
+                (other, user)
+            };
+            let id = format!("u:{one}:{two}");
+            if !self.conversations.contains_key(&id) {
+                let mut conversation = Conversation::default();
+                for name in BTreeSet::from([one, two]) {
+                    conversation.members.push(Member::new(name, 1, 0));
+                    self.join(name, &id);
+                }
+                self.conversations.insert(id.clone(), conversation);
+            }
+            id
+        } else {
+            format!("g:{}", ask["group"].as_str().unwrap_or_default())
+        };
+        let entry = self.log.len();
+        let conversation = self.of(user, &id)?;
+        conversation.messages.push(Message {
+            from: user.to_owned(),
+            device: device.to_owned(),
+            key: key.clone(),
+            text: ask["text"].as_str().unwrap_or_default().to_owned(),
+            recalled: false,
+            hidden: BTreeSet::new(),
+            reactions: Vec::new(),
+        });
+        conversation.last_entry = entry;
+        let (seq, to) = (conversation.messages.len(), conversation.names());
+        if let Some(key) = key {
+            self.keys.insert((user.to_owned(), key), (id.clone(), seq));
+        }
+        self.enter((user, device), to, What::Message(id.clone(), seq));
+        Ok(json!({"conversation": id, "seq": seq, "duplicate": false}))
+    }
+
+    fn ack(&mut self, by: (&str, &str), id: &str, (delivered, read): (usize, usize)) -> Answer {
+        let most = self.receipt_fanout;
+        let conversation = self.of(by.0, id)?;
+        let last = conversation.messages.len();
+        let quiet = conversation.group.is_some() && conversation.members.len() > most;
+        let names = conversation.names();
+        let member = conversation.member(by.0);
+        let read = read.min(last).max(member.read);
+        let delivered = delivered.min(last).max(member.delivered).max(read);
+        if (delivered, read) != (member.delivered, member.read) {
+            (member.delivered, member.read) = (delivered, read);
+            let to = if quiet { vec![by.0.to_owned()] } else { names };
+            let event = json!({"receipt": {
+                "conversation": id, "user": by.0, "delivered": delivered, "read": read,
+            }});
+            self.enter(by, to, What::Other(event));
+        }
+        Ok(json!({}))
+    }
+
+    fn recall(&mut self, by: (&str, &str), id: &str, seq: usize) -> Answer {
+        let conversation = self.message(by.0, id, seq)?;
+        let names = conversation.names();
+        let message = &mut conversation.messages[seq - 1];
+        if message.from != by.0 {
+            return Err(103);
+        }
+        if !std::mem::replace(&mut message.recalled, true) {
+            let event = json!({"recall": {"conversation": id, "seq": seq, "by": by.0}});
+            self.enter(by, names, What::Other(event));
+        }
+        Ok(json!({}))
+    }
+
+    fn delete(&mut self, by: (&str, &str), id: &str, seq: usize) -> Answer {
+        let conversation = self.message(by.0, id, seq)?;
+        if conversation.messages[seq - 1]
+            .hidden
+            .insert(by.0.to_owned())
+        {
+            let event = json!({"delete": {"conversation": id, "seq": seq}});
+            self.enter(by, [by.0.to_owned()], What::Other(event));
+        }
+        Ok(json!({}))
+    }
+
+    fn react(&mut self, by: (&str, &str), id: &str, ask: &Value) -> Answer {
+        let seq = ask["seq"].as_u64().unwrap_or_default() as usize;
+        let reaction = ask["reaction"].as_str().unwrap_or_default();
+        let remove = ask["remove"] == true;
+        let conversation = self.message(by.0, id, seq)?;
+        let names = conversation.names();
+        let list = &mut conversation.messages[seq - 1].reactions;
+        let one = (by.0.to_owned(), reaction.to_owned());
+        if list.contains(&one) != remove {
+            return Ok(json!({}));
+        }
+        if remove {
+            list.retain(|other| *other != one);
+        } else {
+            list.push(one);
+        }
+        let event = json!({"reaction": {
+            "conversation": id, "seq": seq, "user": by.0, "reaction": reaction, "removed": remove,
+        }});
+        self.enter(by, names, What::Other(event));
+        Ok(json!({}))
+    }
+
+    fn create(&mut self, by: (&str, &str), id: &str, ask: &Value, names: &[String]) -> Answer {
+        if self.conversations.contains_key(id) {
+            return Err(107);
+        }
+        let name = ask["name"].as_str().map(str::to_owned);
+        let conversation = Conversation {
+            group: Some(Group {
+                name: name.clone(),
+                all_history: ask["history"] != "joined",
+            }),
+            ..Conversation::default()
+        };
+        self.conversations.insert(id.to_owned(), conversation);
+        let mut all = vec![by.0.to_owned()];
+        all.extend(names.iter().cloned());
+        let members = self.admit(by, id, &all, "created", name);
+        if let Some(conversation) = self.conversations.get_mut(id) {
+            conversation.members[0].owner = true;
+        }
+        Ok(json!({"conversation": id, "members": members}))
+    }
+
+    /// Adds those who are no members; how many there are then.
+    fn admit(
+        &mut self,
+        by: (&str, &str),
+        id: &str,
+        names: &[String],
+        change: &str,
+        name: Option<String>,
+    ) -> usize {
+        let conversation = self.conversations.get_mut(id).expect("it exists");
+        let last = conversation.messages.len();
+        let all = conversation
+            .group
+            .as_ref()
+            .is_none_or(|group| group.all_history);
+        let mut added = Vec::new();
+        for user in names {
+            if !conversation
+                .members
+                .iter()
+                .any(|member| member.user == *user)
+            {
+                let first = if all { 1 } else { last + 1 };
+                conversation.members.push(Member::new(user, first, last));
+                added.push(user.clone());
+            }
+        }
+        let (members, to) = (conversation.members.len(), conversation.names());
+        for user in &added {
+            self.join(user, id);
+        }
+        if !added.is_empty() {
+            self.change(by, id, change, (&added, name), to);
+        }
+        members
+    }
+
+    fn change(
+        &mut self,
+        by: (&str, &str),
+        id: &str,
+        change: &str,
+        (members, name): (&[String], Option<String>),
+        to: Vec<String>,
+    ) {
+        let mut event = json!({
+            "conversation": id, "change": change, "by": by.0, "members": members,
+        });
+        if let Some(name) = name {
+            event["name"] = json!(name);
+        }
+        self.enter(by, to, What::Other(json!({"group": event})));
+    }
+
+    fn owned(&mut self, user: &str, id: &str) -> Result<&mut Conversation, u64> {
+        let conversation = self.of(user, id)?;
+        if conversation.member(user).owner {
+            Ok(conversation)
+        } else {
+            Err(103)
+        }
+    }
+
+    fn add(&mut self, by: (&str, &str), id: &str, names: &[String]) -> Answer {
+        self.owned(by.0, id)?;
+        Ok(json!({"members": self.admit(by, id, names, "added", None)}))
+    }
+
+    fn remove(&mut self, by: (&str, &str), id: &str, names: &[String]) -> Answer {
+        let conversation = self.owned(by.0, id)?;
+        if names.iter().any(|name| name == by.0) {
+            return Err(107);
+        }
+        let mut gone = Vec::new();
+        for name in names {
+            let before = conversation.members.len();
+            conversation.members.retain(|member| member.user != *name);
+            if conversation.members.len() < before {
+                gone.push(name.clone());
+            }
+        }
+        let (members, mut to) = (conversation.members.len(), conversation.names());
+        if !gone.is_empty() {
+            to.extend(gone.iter().cloned());
+            self.change(by, id, "removed", (&gone, None), to);
+        }
+        Ok(json!({"members": members}))
+    }
+
+    fn leave(&mut self, by: (&str, &str), id: &str) -> Answer {
+        let conversation = self.of(by.0, id)?;
+        let to = conversation.names();
+        conversation.members.retain(|member| member.user != by.0);
+        // The longest member stands first.
+        if !conversation.members.iter().any(|member| member.owner)
+            && let Some(heir) = conversation.members.first_mut()
+        {
+            heir.owner = true;
+        }
+        self.change(by, id, "left", (&[by.0.to_owned()], None), to);
+        Ok(json!({}))
+    }
+
+    fn rename(&mut self, by: (&str, &str), id: &str, name: String) -> Answer {
+        let conversation = self.owned(by.0, id)?;
+        let to = conversation.names();
+        if let Some(group) = &mut conversation.group {
+            group.name = Some(name.clone());
+        }
+        self.change(by, id, "renamed", (&[], Some(name)), to);
+        Ok(json!({}))
+    }
+
+    fn history(&mut self, user: &str, id: &str) -> Answer {
+        let conversation = self.of(user, id)?;
+        let first = conversation.member(user).first;
+        let last = conversation.messages.len();
+        let messages: Vec<_> = (first..=last)
+            .map(|seq| conversation.render(id, seq, user, true))
+            .collect();
+        Ok(json!({"messages": messages, "first": first, "last": last}))
+    }
+
+    fn receipts(&mut self, user: &str, id: &str, seq: usize, state: &str) -> Answer {
+        let conversation = self.message(user, id, seq)?;
+        let sender = &conversation.messages[seq - 1].from;
+        let mut others: Vec<_> = conversation
+            .members
+            .iter()
+            .filter(|member| member.user != *sender)
+            .collect();
+        others.sort_by(|one, two| one.user.cmp(&two.user));
+        let count =
+            |meant: &dyn Fn(&Member) -> bool| others.iter().filter(|one| meant(one)).count();
+        let counts = json!({
+            "members": others.len(),
+            "delivered": count(&|member| member.delivered >= seq),
+            "read": count(&|member| member.read >= seq),
+        });
+        let users: Vec<_> = others
+            .iter()
+            .filter_map(|member| {
+                let (meant, mark) = match state {
+                    "read" => (member.read >= seq, member.read),
+                    "delivered" => (member.delivered >= seq, member.delivered),
+                    _ => (member.read < seq, member.delivered),
+                };
+                meant.then(|| json!({"user": member.user, "seq": mark}))
+            })
+            .collect();
+        Ok(json!({"counts": counts, "users": users, "more": false}))
+    }
+
+    fn list(&self, user: &str) -> Value {
+        let inbox = self.inboxes.get(user).map_or(&[][..], Vec::as_slice);
+        let mut all = Vec::new();
+        for (number, id) in inbox.iter().enumerate() {
+            let conversation = &self.conversations[id];
+            let Some(member) = conversation.members.iter().find(|one| one.user == user) else {
+                continue;
+            };
+            let last = conversation.messages.len();
+            let unread = conversation.messages[member.read..]
+                .iter()
+                .filter(|message| {
+                    message.from != user && !message.recalled && !message.hidden.contains(user)
+                });
+            let unread = unread.count();
+            let mut entry = json!({
+                "conversation": id, "read": member.read, "unread": unread,
+                "members": conversation.members.len(),
+            });
+            let mut key = (false, number);
+            if last >= member.first {
+                key = (true, conversation.last_entry);
+                entry["last"] = conversation.render(id, last, user, true);
+            }
+            all.push((key, unread, entry));
+        }
+        all.sort_by_key(|(key, ..)| std::cmp::Reverse(*key));
+        let unread: usize = all.iter().map(|(_, unread, _)| unread).sum();
+        let conversations: Vec<_> = all.into_iter().map(|(.., entry)| entry).collect();
+        json!({"conversations": conversations, "unread": unread, "more": false})
+    }
+
+    fn info(&mut self, user: &str, id: &str) -> Answer {
+        let conversation = self.of(user, id)?;
+        let mut members: Vec<_> = conversation
+            .members
+            .iter()
+            .map(|member| {
+                let role = if member.owner { "owner" } else { "member" };
+                (
+                    member.user.clone(),
+                    json!({"user": member.user, "role": role}),
+                )
+            })
+            .collect();
+        members.sort_by(|one, two| one.0.cmp(&two.0));
+        let members: Vec<_> = members.into_iter().map(|(_, member)| member).collect();
+        let group = conversation.group.as_ref().ok_or(102_u64)?;
+        let history = if group.all_history { "all" } else { "joined" };
+        let mut info = json!({
+            "group": id.trim_start_matches("g:"), "history": history,
+            "count": members.len(), "members": members, "more": false,
+        });
+        if let Some(name) = &group.name {
+            info["name"] = json!(name);
+        }
+        Ok(info)
+    }
+
+    /// An event as a user reads it now; `None` if it does not concern the user.
+    pub(super) fn event(&self, number: usize, user: &str) -> Option<Value> {
+        let entry = &self.log[number];
+        if !entry.to.contains(user) {
+            return None;
+        }
+        Some(match &entry.what {
+            What::Message(id, seq) => {
+                json!({"message": self.conversations[id].render(id, *seq, user, false)})
+            }
+            What::Other(event) => event.clone(),
+        })
+    }
+}
+
+impl Entry {
+    pub(super) fn concerns(&self, user: &str) -> bool {
+        self.to.contains(user)
+    }
+}
+
+impl Member {
+    fn new(user: &str, first: usize, read: usize) -> Self {
+        Self {
+            user: user.to_owned(),
+            owner: false,
+            first,
+            delivered: read,
+            read,
+        }
+    }
+}
+
+impl Conversation {
+    fn member(&mut self, user: &str) -> &mut Member {
+        let member = self.members.iter_mut().find(|member| member.user == user);
+        member.expect("a member")
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.members
+            .iter()
+            .map(|member| member.user.clone())
+            .collect()
+    }
+
+    fn render(&self, id: &str, seq: usize, user: &str, reactions: bool) -> Value {
+        let message = &self.messages[seq - 1];
+        let mut shown = json!({
+            "conversation": id, "seq": seq, "from": message.from, "device": message.device,
+        });
+        if let Some(key) = &message.key {
+            shown["key"] = json!(key);
+        }
+        let hidden = message.hidden.contains(user);
+        if !message.recalled && !hidden {
+            shown["text"] = json!(message.text);
+        }
+        for (field, set) in [("recalled", message.recalled), ("deleted", hidden)] {
+            if set {
+                shown[field] = json!(true);
+            }
+        }
+        let mut by_reaction = Vec::<(String, Vec<String>)>::new();
+        for (user, reaction) in message.reactions.iter().filter(|_| reactions) {
+            match by_reaction.iter_mut().find(|(one, _)| one == reaction) {
+                Some((_, users)) => users.push(user.clone()),
+                None => by_reaction.push((reaction.clone(), vec![user.clone()])),
+            }
+        }
+        if !by_reaction.is_empty() {
+            let list = by_reaction.into_iter();
+            let list = list.map(|(reaction, users)| json!({"reaction": reaction, "users": users}));
+            shown["reactions"] = list.collect();
+        }
+        shown
+    }
+}
