@@ -124,6 +124,12 @@ impl Rejection {
         message: "your address has too many connections: close some of them",
     };
 
+    /// The answer to HTTP where TLS is spoken.
+    pub const TLS_ONLY: Self = Self {
+        status: 400,
+        message: "this port speaks TLS: connect with wss://",
+    };
+
     /// Appends the HTTP answer; the connection closes behind it.
     pub fn response(&self, out: &mut Vec<u8>) {
         self.response_after(out, None);

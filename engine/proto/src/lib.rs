@@ -6,6 +6,7 @@
 //! - [`handshake`]: the HTTP upgrade, both sides;
 //! - [`connection`]: RFC 6455 framing of one connection, both roles;
 //! - [`message`]: what client and server say to each other;
+//! - `tls`: records of TLS, both roles, with the feature of that name;
 //! - [`Encoding`]: those messages as JSON or protobuf, chosen by sub-protocol.
 
 pub mod connection;
@@ -21,6 +22,8 @@ pub mod names;
 mod object;
 pub mod protobuf;
 mod text;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use encoding::{BadCommand, DecodeError, Encoding};
 pub use error::{CloseCode, ErrorCode};

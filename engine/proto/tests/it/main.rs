@@ -23,4 +23,7 @@ mod page;
 #[cfg(test)]
 mod server_examples;
 #[cfg(test)]
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(test)]
 mod wire;
