@@ -7,12 +7,14 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::config::{Config, LogFormat, Settings};
 use crate::doctor::{self, DoctorArgs};
 use crate::gateway::Gateway;
 use crate::store_command::StoreCommand;
+use crate::tls;
 
 /// How long the store's last sync may take, once the connections are gone.
 const LAST_SYNC: std::time::Duration = std::time::Duration::from_secs(10);
@@ -89,6 +91,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(config) => config,
         Err(error) => return report(&error, 2),
     };
+    // Files that cannot be used are wrong settings.
+    if let Some(Err(error)) = config.tls.as_ref().map(tls::check) {
+        return report(&error.into(), 2);
+    }
     if !serves {
         return match std::io::stdout().write_all(config.to_toml().as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,
@@ -109,13 +115,17 @@ fn report(error: &anyhow::Error, code: u8) -> ExitCode {
 fn serve(config: &Config) -> anyhow::Result<()> {
     start_log(config);
     // Before any thread starts, so that no other thread takes the signals.
-    let mut signals = Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
-        .context("cannot watch signals")?;
+    let mut signals = Signals::new([SIGTERM, SIGINT]).context("cannot watch signals")?;
+    if config.tls.is_some() {
+        // Without a certificate to read again it ends the process, as with any program.
+        signals.add_signal(SIGHUP).context("cannot watch signals")?;
+    }
     let gateway = Gateway::start(config)?;
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "ready ws=ws://{}/v1/ws control=http://{} shards={} durability={}",
+        "ready ws={}://{}/v1/ws control=http://{} shards={} durability={}",
+        if gateway.has_tls() { "wss" } else { "ws" },
         gateway.listen(),
         gateway.control(),
         config.shards,
@@ -124,8 +134,13 @@ fn serve(config: &Config) -> anyhow::Result<()> {
     .and_then(|()| out.flush())
     .context("cannot say on standard output that the gateway is ready")?;
     drop(out);
-    if let Some(signal) = signals.forever().next() {
-        tracing::info!(signal, "stopping");
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            gateway.reload_certificate();
+        } else {
+            tracing::info!(signal, "stopping");
+            break;
+        }
     }
     let bound = config.limits.drain_timeout + LAST_SYNC;
     guard_the_end(signals, bound).context("cannot start the threads that guard the end")?;
@@ -138,7 +153,8 @@ fn guard_the_end(mut signals: Signals, bound: std::time::Duration) -> std::io::R
     std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            if let Some(signal) = signals.forever().next() {
+            let mut ending = signals.forever().filter(|signal| *signal != SIGHUP);
+            if let Some(signal) = ending.next() {
                 tracing::warn!(signal, "a second signal: ending at once");
                 // As a shell tells of a program that a signal ended.
                 std::process::exit(128 + signal);

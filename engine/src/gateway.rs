@@ -24,6 +24,7 @@ use crate::reader;
 use crate::sequencer::Sequencer;
 use crate::shard::mailbox::{Mail, Mailbox};
 use crate::shard::{Parts, Shard, WAKE, descriptors, listener};
+use crate::tls::Acceptor;
 
 /// Threads that read the store.
 const READERS: usize = 2;
@@ -31,6 +32,8 @@ const READERS: usize = 2;
 /// A running gateway. Dropping it leaves its threads running: call [`Gateway::stop`].
 pub struct Gateway {
     listen: SocketAddr,
+    tls: Option<Arc<Acceptor>>,
+    metrics: Arc<Metrics>,
     control: Control,
     ready: Arc<AtomicBool>,
     mailboxes: Vec<Arc<Mailbox>>,
@@ -55,6 +58,8 @@ impl Gateway {
     /// # Errors
     /// The store does not open, an address cannot be bound, a thread cannot be started.
     pub fn start(config: &Config) -> anyhow::Result<Self> {
+        let tls = config.tls.as_ref().map(Acceptor::load).transpose()?;
+        let tls = tls.map(Arc::new);
         let tables = descriptors::plan(config.max_connections)
             .context("cannot read the descriptor limit")?;
         report(config, &tables);
@@ -111,6 +116,7 @@ impl Gateway {
                 index,
                 mailbox: Arc::clone(&mailboxes[index]),
                 listen,
+                tls: tls.clone(),
                 room: tables.per_shard,
                 total: Arc::clone(&total),
                 max_total: config.max_connections,
@@ -131,6 +137,8 @@ impl Gateway {
         tracing::info!(%listen, control = %control.address(), data = %config.data.display(), "ready");
         Ok(Self {
             listen,
+            tls,
+            metrics,
             control,
             ready,
             mailboxes,
@@ -144,6 +152,30 @@ impl Gateway {
     /// Where WebSockets connect.
     pub fn listen(&self) -> SocketAddr {
         self.listen
+    }
+
+    /// Whether they connect with TLS.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Reads the files of the certificate again, for connections that begin from now on. Those that
+    /// are there live on; where the files cannot be used all stays as it is. Says which in the log
+    /// and in /metrics.
+    pub fn reload_certificate(&self) {
+        let Some(tls) = &self.tls else {
+            return;
+        };
+        match tls.reload() {
+            Ok(()) => {
+                self.metrics.tls.reloaded.one();
+                tracing::info!("certificate and key read again: new connections get them");
+            }
+            Err(error) => {
+                self.metrics.tls.reload_failed.one();
+                tracing::error!(%error, "keeping the certificate and key that were read before");
+            }
+        }
     }
 
     /// Where HTTP is served.

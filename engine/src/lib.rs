@@ -29,3 +29,4 @@ mod session;
 mod shard;
 mod state;
 mod store_command;
+pub mod tls;

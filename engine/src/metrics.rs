@@ -14,8 +14,10 @@ use crate::event::Kind;
 mod limit;
 mod store;
 mod text;
+mod tls;
 pub(crate) use limit::Limit;
 pub(crate) use text::Exporter;
+pub(crate) use tls::{TlsFailure, TlsMetrics};
 
 /// A number that one thread changes and any thread reads.
 #[derive(Debug, Default)]
@@ -79,6 +81,11 @@ pub(crate) struct ShardMetrics {
     pub(crate) closes: [Counter; CLOSES.len()],
     /// What went over a limit, in the order of [`Limit::ALL`].
     pub(crate) limited: [Counter; Limit::ALL.len()],
+    /// TLS hand-shakes from the beginning, and those that resumed an earlier session.
+    pub(crate) tls_full: Counter,
+    pub(crate) tls_resumed: Counter,
+    /// TLS connections that failed, in the order of [`TlsFailure::ALL`].
+    pub(crate) tls_failures: [Counter; TlsFailure::ALL.len()],
 }
 
 /// The close codes that are counted apart; others count as the last, 0.
@@ -98,6 +105,10 @@ impl ShardMetrics {
             Kind::Receipt => &self.pushed_receipts,
             _ => &self.pushed_others,
         }
+    }
+
+    pub(crate) fn tls_failed(&self, failure: TlsFailure) {
+        self.tls_failures[failure as usize].one();
     }
 
     pub(crate) fn error(&self, code: ErrorCode) {
@@ -137,6 +148,7 @@ pub(crate) struct SequencerMetrics {
 pub(crate) struct Metrics {
     pub(crate) shards: Vec<CachePadded<Arc<ShardMetrics>>>,
     pub(crate) sequencer: Arc<SequencerMetrics>,
+    pub(crate) tls: Arc<TlsMetrics>,
 }
 
 impl Metrics {
@@ -144,6 +156,7 @@ impl Metrics {
         Self {
             shards: (0..shards).map(|_| CachePadded::default()).collect(),
             sequencer: Arc::default(),
+            tls: Arc::default(),
         }
     }
 

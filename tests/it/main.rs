@@ -36,3 +36,6 @@ mod store;
 mod store_command;
 mod third_party;
 mod timeouts;
+mod tls;
+mod tls_files;
+mod tls_limits;

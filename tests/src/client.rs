@@ -8,7 +8,6 @@ mod wire;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -18,6 +17,8 @@ use trunkline_proto::connection::{Connection, Role};
 use trunkline_proto::frame::{Opcode, write_close, write_frame};
 use trunkline_proto::handshake::{key_from, parse_response, write_request};
 
+use crate::dial::Dial;
+use crate::tls::Stream;
 use crate::wait::LIMIT;
 
 /// The masking key: any will do, zero would hide a server that does not unmask.
@@ -35,7 +36,7 @@ pub enum End {
 /// One WebSocket connection.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    stream: Stream,
     framing: Connection,
     encoding: Encoding,
     next_id: u32,
@@ -60,14 +61,13 @@ impl Client {
     ///
     /// # Panics
     /// The upgrade fails.
-    pub fn open(address: SocketAddr, encoding: Encoding) -> Self {
-        let mut stream = TcpStream::connect(address).expect("the gateway listens");
-        stream.set_read_timeout(Some(LIMIT)).expect("not zero");
-        stream.set_write_timeout(Some(LIMIT)).expect("not zero");
-        stream.set_nodelay(true).expect("a TCP option");
+    pub fn open(dial: &Dial) -> Self {
+        let mut stream = dial.stream();
+        let encoding = dial.encoding;
         let key = key_from(*b"not very random.");
         let mut request = Vec::new();
-        write_request(&mut request, &address.to_string(), "/v1/ws", &key, encoding);
+        let host = dial.address.to_string();
+        write_request(&mut request, &host, dial.path, &key, encoding);
         stream.write_all(&request).expect("the gateway reads");
         let mut client = Self {
             stream,
@@ -150,6 +150,11 @@ impl Client {
         self.stream
             .write_all(bytes)
             .expect("the gateway takes what is sent");
+    }
+
+    /// What its bytes go through.
+    pub fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
     }
 
     /// Sends a command and waits for its reply, good or bad.

@@ -1,11 +1,13 @@
 //! How a client connects.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
 use serde_json::{Map, Value, json};
 use trunkline_proto::Encoding;
 
 use crate::client::Client;
+use crate::tls::{Stream, Trust};
+use crate::wait::LIMIT;
 
 /// Connections tried to land on a wanted shard: the kernel spreads them, so with two shards this
 /// fails once in 2^100 times.
@@ -14,8 +16,10 @@ const TRIES: usize = 100;
 /// A client that is about to connect.
 #[derive(Debug, Clone)]
 pub struct Dial {
-    address: SocketAddr,
-    encoding: Encoding,
+    pub(crate) address: SocketAddr,
+    pub(crate) encoding: Encoding,
+    pub(crate) path: &'static str,
+    trust: Option<Trust>,
     shard: Option<usize>,
     extra: Map<String, Value>,
 }
@@ -26,6 +30,8 @@ impl Dial {
         Self {
             address,
             encoding: Encoding::Json,
+            path: "/v1/ws",
+            trust: None,
             shard: None,
             extra: Map::new(),
         }
@@ -35,6 +41,20 @@ impl Dial {
     #[must_use]
     pub fn encoding(mut self, encoding: Encoding) -> Self {
         self.encoding = encoding;
+        self
+    }
+
+    /// With TLS.
+    #[must_use]
+    pub fn tls(mut self, trust: &Trust) -> Self {
+        self.trust = Some(trust.clone());
+        self
+    }
+
+    /// To another path.
+    #[must_use]
+    pub fn path(mut self, path: &'static str) -> Self {
+        self.path = path;
         self
     }
 
@@ -66,7 +86,19 @@ impl Dial {
 
     /// A WebSocket without `connect`.
     pub fn open(&self) -> Client {
-        Client::open(self.address, self.encoding)
+        Client::open(self)
+    }
+
+    /// A connection, in TLS before the hand-shake.
+    pub(crate) fn stream(&self) -> Stream {
+        if let Some(trust) = &self.trust {
+            return Stream::Tls(Box::new(trust.connect(self.address)));
+        }
+        let stream = TcpStream::connect(self.address).expect("the gateway listens");
+        stream.set_read_timeout(Some(LIMIT)).expect("not zero");
+        stream.set_write_timeout(Some(LIMIT)).expect("not zero");
+        stream.set_nodelay(true).expect("a TCP option");
+        Stream::Plain(stream)
     }
 
     /// A session.

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::dial::Dial;
 use crate::http;
 use crate::process::{Exit, Process, program};
+use crate::tls::{Files, Trust};
 
 /// How a gateway is to be started.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct Setup {
     environment: Vec<(String, String)>,
     /// What a shell does before it becomes the program.
     shell: Vec<String>,
+    /// Who clients trust, where they connect with TLS.
+    trust: Option<Trust>,
 }
 
 impl Default for Setup {
@@ -48,6 +51,7 @@ impl Setup {
             flags: BTreeMap::new(),
             environment: Vec::new(),
             shell: Vec::new(),
+            trust: None,
         }
     }
 
@@ -63,6 +67,14 @@ impl Setup {
     pub fn without(mut self, name: &str) -> Self {
         self.flags.remove(name);
         self
+    }
+
+    /// With TLS, and clients that connect with it.
+    #[must_use]
+    pub fn tls(mut self, files: &Files, trust: &Trust) -> Self {
+        self.trust = Some(trust.clone());
+        self.flag("tls-cert", files.cert.display())
+            .flag("tls-key", files.key.display())
     }
 
     /// With an environment variable.
@@ -166,8 +178,10 @@ fn launch(setup: &Setup) -> (Process, Ready) {
             .unwrap_or_else(|| panic!("{line:?} lacks {name}"))
     };
     assert!(line.starts_with("ready "), "{line:?}");
+    let tls = setup.flags.contains_key("tls-cert");
+    let scheme = if tls { "wss://" } else { "ws://" };
     let ready = Ready {
-        ws: address("ws=", "ws://", "/v1/ws"),
+        ws: address("ws=", scheme, "/v1/ws"),
         control: address("control=", "http://", ""),
         line,
     };
@@ -217,7 +231,11 @@ impl Gateway {
 
     /// A client that is about to connect.
     pub fn dial(&self) -> Dial {
-        Dial::new(self.ready.ws)
+        let dial = Dial::new(self.ready.ws);
+        match &self.setup.trust {
+            Some(trust) => dial.tls(trust),
+            None => dial,
+        }
     }
 
     /// A number of /metrics by its name with labels, such as `trunkline_acks_total`.

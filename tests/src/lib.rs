@@ -3,6 +3,7 @@
 //! - [`gateway`]: a real `trunkline serve`, started, stopped, killed and started again;
 //! - [`client`]: a blocking client that shows everything it was told;
 //! - [`http`]: the control port;
+//! - [`tls`]: certificates, and clients that trust them;
 //! - [`wait`]: conditions, with a limit;
 //! - [`neighbours`]: two users whom nothing may disturb.
 //!
@@ -15,4 +16,5 @@ pub mod http;
 pub mod neighbours;
 pub mod process;
 pub mod random;
+pub mod tls;
 pub mod wait;

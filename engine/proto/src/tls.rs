@@ -139,9 +139,15 @@ impl<S: Side> Tls<S> {
         }
     }
 
-    /// Whether an error ended it: what comes is thrown away.
+    /// Whether an error ended it, or [`Self::abandon`]: what comes is thrown away.
     pub const fn has_failed(&self) -> bool {
         self.failed
+    }
+
+    /// Ends it without a word: what comes is thrown away.
+    pub fn abandon(&mut self) {
+        self.failed = true;
+        self.held = Vec::new();
     }
 
     /// Whether there are no keys yet.
@@ -186,8 +192,7 @@ impl<S: Side> Tls<S> {
         }
         let received = self.advance(input, plain, out);
         if received.is_err() {
-            self.failed = true;
-            self.held = Vec::new();
+            self.abandon();
         }
         received
     }

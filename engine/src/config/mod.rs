@@ -34,11 +34,22 @@ pub enum LogFormat {
     Json,
 }
 
+/// The files of a TLS server, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate, and behind it those up to the root.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
 /// A resolved configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where WebSockets connect.
     pub listen: SocketAddr,
+    /// WebSockets connect with TLS.
+    pub tls: Option<TlsFiles>,
     /// Where HTTP is served.
     pub control: SocketAddr,
     /// The store's folder.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::units::{ByteSize, Durability, Duration, Life};
-use super::{Config, ConfigError, Limits, LogFormat, Messaging};
+use super::{Config, ConfigError, Limits, LogFormat, Messaging, TlsFiles};
 use crate::directory::MAX_SHARDS;
 use crate::sequencer::conversations::MIN_CONVERSATIONS;
 
@@ -20,6 +20,13 @@ pub struct Settings {
     /// Address for WebSockets; port 0 picks a free one [default: 127.0.0.1:7700]
     #[arg(long, env = "TRUNKLINE_LISTEN", value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
+    /// Certificate for TLS, and behind it those up to the root, as PEM: WebSockets then connect with
+    /// wss://; SIGHUP has it and the key read again
+    #[arg(long, env = "TRUNKLINE_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, as PEM: PKCS#8, SEC1 or PKCS#1
+    #[arg(long, env = "TRUNKLINE_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
     /// Address for HTTP: health, metrics; port 0 picks a free one [default: 127.0.0.1:7701]
     #[arg(long, env = "TRUNKLINE_CONTROL", value_name = "ADDR")]
     pub control: Option<SocketAddr>,
@@ -202,6 +209,22 @@ pub(super) fn size(flag: Option<ByteSize>, file: Option<ByteSize>, bytes: usize)
         .map_or(bytes, |size| usize::try_from(size.0).unwrap_or(usize::MAX))
 }
 
+/// Both files or none.
+fn tls_files(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<TlsFiles>, ConfigError> {
+    match (cert, key) {
+        (None, None) => Ok(None),
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key })),
+        (Some(_), None) => Err(value(
+            "tls_key",
+            "missing: give --tls-key FILE with the private key of --tls-cert",
+        )),
+        (None, Some(_)) => Err(value(
+            "tls_cert",
+            "missing: give --tls-cert FILE with the certificate of --tls-key",
+        )),
+    }
+}
+
 impl Settings {
     /// Reads the settings of a file.
     ///
@@ -230,9 +253,14 @@ impl Settings {
         let dev_auth = self.dev_auth.or(file.dev_auth).unwrap_or(false);
         let limits = Limits::resolve(&self, &file, dev_auth);
         let messaging = Messaging::resolve(&self, &file);
+        let tls = tls_files(
+            self.tls_cert.or(file.tls_cert),
+            self.tls_key.or(file.tls_key),
+        )?;
         let local = |port| SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port);
         let config = Config {
             listen: self.listen.or(file.listen).unwrap_or(local(7700)),
+            tls,
             control: self.control.or(file.control).unwrap_or(local(7701)),
             data: self
                 .data
@@ -366,6 +394,8 @@ impl Config {
         let limits = &self.limits;
         let settings = Settings {
             listen: Some(self.listen),
+            tls_cert: self.tls.as_ref().map(|files| files.cert.clone()),
+            tls_key: self.tls.as_ref().map(|files| files.key.clone()),
             control: Some(self.control),
             data: Some(self.data.clone()),
             shards: Some(self.shards),
@@ -474,6 +504,8 @@ mod tests {
         check("", "dev_auth:");
         check("dev_auth = true\nlisten = \"0.0.0.0:7700\"", "listen:");
         check("dev_auth = true\ncontrol = \"10.0.0.1:1\"", "control:");
+        check("dev_auth = true\ntls_cert = \"c.pem\"", "tls_key:");
+        check("dev_auth = true\ntls_key = \"k.pem\"", "tls_cert:");
         check("dev_auth = true\nshards = 0", "shards:");
         check("dev_auth = true\nshards = 129", "shards:");
         check("dev_auth = true\nmessage_bytes = \"1B\"", "message_bytes:");

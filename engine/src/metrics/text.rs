@@ -10,7 +10,7 @@ use prometheus_client::registry::{Registry, Unit};
 use trunkline_proto::ErrorCode;
 use trunkline_storage::Reader;
 
-use super::{CLOSES, Counter, Limit, Metrics, ShardMetrics, store};
+use super::{CLOSES, Counter, Limit, Metrics, ShardMetrics, TlsFailure, store};
 
 /// Writes the text.
 #[derive(Clone)]
@@ -93,6 +93,7 @@ impl Collector for Exporter {
         let mut families = Families(&mut encoder);
         self.shards(&mut families)?;
         self.system_calls(&mut families)?;
+        self.tls(&mut families)?;
         self.sequencer(&mut families)?;
         store::write(&self.store, &mut families)?;
         process(&mut families)
@@ -201,6 +202,36 @@ impl Exporter {
             "trunkline_wakes",
             "Shards woken for mail",
             sum(|m| &m.wakes),
+        )
+    }
+
+    fn tls(&self, to: &mut Families<'_, '_>) -> Written {
+        let handshakes = [
+            ("full", self.metrics.sum(|m| &m.tls_full)),
+            ("resumed", self.metrics.sum(|m| &m.tls_resumed)),
+        ];
+        to.labelled(
+            ("trunkline_tls_handshakes", "TLS hand-shakes completed"),
+            "kind",
+            handshakes,
+        )?;
+        let failures = TlsFailure::ALL.iter().enumerate();
+        let failures =
+            failures.map(|(i, why)| (why.name(), self.metrics.sum(|m| &m.tls_failures[i])));
+        to.labelled(
+            ("trunkline_tls_failures", "TLS connections that failed"),
+            "reason",
+            failures,
+        )?;
+        let tls = &self.metrics.tls;
+        let reloads = [
+            ("ok", tls.reloaded.get()),
+            ("failed", tls.reload_failed.get()),
+        ];
+        to.labelled(
+            ("trunkline_tls_reloads", "Readings of the certificate files"),
+            "result",
+            reloads,
         )
     }
 

@@ -13,6 +13,7 @@ use super::Shard;
 use super::connection::Conn;
 use super::source::Source;
 use super::timer::ticks;
+use super::tls::{DENIED, NO_ROOM, Tls};
 use crate::metrics::Limit;
 
 /// How long accepting pauses when there is no descriptor for another connection.
@@ -65,6 +66,14 @@ impl Shard {
         self.core.parts.metrics.accepted.one();
         // Small frames must not wait for each other (tcp(7)).
         let _ = stream.set_nodelay(true);
+        let tls = self.core.parts.tls.as_ref().map(|tls| tls.begin());
+        let tls = match tls.transpose() {
+            Ok(tls) => tls.map(|session| Box::new(Tls::new(session))),
+            Err(error) => {
+                tracing::warn!(%error, shard = self.core.parts.index, "cannot begin TLS");
+                return self.give_room_back(source);
+            }
+        };
         let entry = self.conns.vacant_entry();
         let slot = entry.key();
         let both = Interest::READABLE | Interest::WRITABLE;
@@ -78,6 +87,7 @@ impl Shard {
         }
         self.generation = self.generation.wrapping_add(1);
         let conn = entry.insert(Conn::new(stream, self.generation, source));
+        conn.tls = tls;
         conn.silent_since = self.core.now;
         conn.deadline = self.core.now + ticks(self.core.parts.limits.handshake_timeout);
         self.core.opening += 1;
@@ -133,6 +143,15 @@ impl Shard {
             Refusal::Address => (Rejection::TOO_MANY, None),
         };
         let mut answer = Vec::new();
+        if parts.tls.is_some() {
+            // A hand-shake, only to say no with its keys, is what there is no room for.
+            let alert = match refusal {
+                Refusal::Full | Refusal::Opening => NO_ROOM,
+                Refusal::Address => DENIED,
+            };
+            let _ = io::Write::write(stream, &alert);
+            return;
+        }
         rejection.response_after(&mut answer, retry);
         // One try: a fresh socket's buffer takes it.
         let _ = io::Write::write(stream, &answer);

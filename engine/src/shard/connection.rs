@@ -8,6 +8,7 @@ use trunkline_storage::Position;
 use super::outbox::Outbox;
 use super::source::Source;
 use super::timer::Tick;
+use super::tls::Tls;
 use crate::rate::{Allowance, PerSecond};
 use crate::session::Session;
 
@@ -30,6 +31,8 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) stream: TcpStream,
+    /// What encrypts it, where it is encrypted.
+    pub(crate) tls: Option<Box<Tls>>,
     /// Tells this connection from earlier ones in the same slot.
     pub(crate) generation: u32,
     /// What it counts as where connections of an address are limited.
@@ -89,6 +92,7 @@ impl Conn {
     pub(crate) fn new(stream: TcpStream, generation: u32, source: Source) -> Self {
         Self {
             stream,
+            tls: None,
             generation,
             source,
             held: 0,
@@ -113,6 +117,16 @@ impl Conn {
             silent_since: 0,
             pinged_at: 0,
         }
+    }
+
+    /// Bytes held of what it has sent and not completed.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.framing.buffered() + self.tls.as_ref().map_or(0, |tls| tls.held())
+    }
+
+    /// Whether it is in the middle of saying something.
+    pub(crate) fn is_mid_message(&self) -> bool {
+        !self.framing.is_idle() || self.tls.as_ref().is_some_and(|tls| tls.held() > 0)
     }
 
     pub(crate) fn session(&self) -> Option<&Session> {

@@ -18,6 +18,7 @@ use super::parts::Parts;
 use super::pool::Pool;
 use super::resume::Resuming;
 use super::timer::{Tick, Wheel, ticks};
+use super::tls::Buffers;
 use crate::event;
 use crate::per_user::PerUser;
 use crate::sequencer::command::{CommandBatch, ConnRef};
@@ -40,6 +41,8 @@ pub(crate) struct Core {
     pub(crate) batch: Box<CommandBatch>,
     pub(crate) frames: Frames,
     pub(crate) pool: Pool,
+    /// For TLS; empty without.
+    pub(super) tls: Buffers,
     /// Connections with something to flush.
     pub(crate) dirty: Vec<u32>,
     /// Connections with input that was not read.
@@ -75,6 +78,10 @@ impl Core {
             batch: parts.sequencer.spare(parts.index),
             frames: Frames::default(),
             pool: Pool::default(),
+            tls: parts
+                .tls
+                .as_ref()
+                .map_or_else(Buffers::default, |_| Buffers::new()),
             dirty: Vec::new(),
             unread: Vec::new(),
             waiting: VecDeque::new(),
@@ -251,7 +258,11 @@ impl Core {
             self.ask_receipt(slot, conn);
         }
         let was_blocked = conn.out.blocked;
-        match conn.out.flush(&mut conn.stream, &mut self.pool) {
+        let flushed = match &mut conn.tls {
+            None => conn.out.flush(&mut conn.stream, &mut self.pool),
+            Some(tls) => conn.out.flush_sealed(&mut conn.stream, tls, &mut self.pool),
+        };
+        match flushed {
             Ok((sent, writes)) => {
                 self.parts.metrics.bytes_out.add(sent as u64);
                 self.parts.metrics.writes.add(writes);
@@ -276,6 +287,9 @@ impl Core {
     /// The socket has taken everything: what waited for that goes on.
     fn drained(&mut self, slot: u32, conn: &mut Conn) {
         if matches!(conn.phase, Phase::Closing) {
+            if self.end_tls(conn) {
+                return self.flush(slot, conn);
+            }
             // Our Close frame was the last: the peer sees the end, and we still read its own
             // Close. Closing at once could reset the connection before it has read ours.
             let _ = conn.stream.shutdown(std::net::Shutdown::Write);

@@ -58,6 +58,9 @@ impl Core {
             conn.paused = true;
             return;
         }
+        if conn.tls.is_some() {
+            return self.read_sealed(slot, conn, buffer);
+        }
         self.parts.metrics.reads.one();
         let read = match conn.stream.read(buffer) {
             Ok(0) => return self.doomed.push(slot),
@@ -71,17 +74,33 @@ impl Core {
         if read == buffer.len() || conn.ended {
             self.read_later(slot, conn);
         }
+        self.heard(conn, read);
+        self.input(slot, conn, &mut buffer[..read]);
+        self.after_input(slot, conn);
+    }
+
+    /// Something came from the peer: so many bytes.
+    pub(super) fn heard(&mut self, conn: &mut Conn, read: usize) {
         self.parts.metrics.bytes_in.add(read as u64);
         conn.silent_since = self.now;
         conn.pinged_at = 0;
-        let input = &mut buffer[..read];
+    }
+
+    /// Handles what came.
+    pub(super) fn input(&mut self, slot: u32, conn: &mut Conn, input: &mut [u8]) {
         match &mut conn.phase {
             Phase::Closing => self.discard(slot, conn, input),
             Phase::Handshake(_) => self.upgrade(slot, conn, input),
             Phase::Upgraded | Phase::Echo | Phase::Open(_) => self.frames_in(slot, conn, input),
         }
+    }
+
+    /// Counts what a connection holds after its input, and watches a message that is not complete.
+    pub(super) fn after_input(&mut self, slot: u32, conn: &mut Conn) {
         self.account(slot, conn);
-        if conn.framing.is_idle() || matches!(conn.phase, Phase::Closing) {
+        // The hand-shake has a deadline of its own.
+        let timed = !matches!(conn.phase, Phase::Closing | Phase::Handshake(_));
+        if !timed || !conn.is_mid_message() {
             conn.begun = 0;
         } else if conn.begun == 0 {
             conn.begun = self.now.max(1);

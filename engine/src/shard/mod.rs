@@ -21,6 +21,7 @@ mod relief;
 mod resume;
 mod source;
 pub(crate) mod timer;
+mod tls;
 mod watch;
 
 use std::io;

@@ -11,13 +11,9 @@ use trunkline_storage::Position;
 
 use super::pool::{Pool, Waiting};
 
-/// From so many sent bytes on, what is left is moved to the buffer's front once that is the
-/// lesser part: a reader that is never quite done must not make the buffer grow for ever.
-const MOVE: usize = 64 << 10;
-
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    waiting: Option<Box<Waiting>>,
+    pub(super) waiting: Option<Box<Waiting>>,
     /// The socket took less than there was: wait until it is writable.
     pub(crate) blocked: bool,
     /// Live pushes were dropped up to here: a record's position, which is never the first.
@@ -27,9 +23,7 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// Bytes that wait.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.as_ref().map_or(0, |waiting| {
-            waiting.bytes.len() - waiting.sent + waiting.batch.len()
-        })
+        self.waiting.as_ref().map_or(0, |waiting| waiting.len())
     }
 
     /// Notes that live pushes up to `position` are dropped; whether they were not before.
@@ -54,6 +48,11 @@ impl Outbox {
     /// Where to append frames.
     pub(crate) fn frames(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
         &mut self.waiting(pool).bytes
+    }
+
+    /// Where to append records of TLS.
+    pub(super) fn sealed(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
+        &mut self.waiting(pool).sealed
     }
 
     /// Where to append messages that share a frame.
@@ -99,10 +98,7 @@ impl Outbox {
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         self.blocked = true;
-                        if waiting.sent >= MOVE && waiting.sent > waiting.bytes.len() / 2 {
-                            waiting.bytes.drain(..waiting.sent);
-                            waiting.sent = 0;
-                        }
+                        waiting.make_room();
                         return Ok((taken, writes));
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -110,11 +106,16 @@ impl Outbox {
                 }
             }
         }
+        self.done(pool);
+        Ok((taken, writes))
+    }
+
+    /// The socket has taken everything.
+    pub(super) fn done(&mut self, pool: &mut Pool) {
         self.blocked = false;
         if let Some(waiting) = self.waiting.take() {
             pool.give(waiting);
         }
-        Ok((taken, writes))
     }
 }
 

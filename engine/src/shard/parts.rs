@@ -17,12 +17,15 @@ use crate::metrics::ShardMetrics;
 use crate::rate::{Rules, UserRates};
 use crate::reader::Job;
 use crate::sequencer::queue::ToSequencer;
+use crate::tls::Acceptor;
 
 /// What a shard is made of, besides its event loop.
 pub(crate) struct Parts {
     pub(crate) index: usize,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) listen: SocketAddr,
+    /// Begins TLS, where clients connect with it.
+    pub(crate) tls: Option<Arc<Acceptor>>,
     /// Most connections of this shard.
     pub(crate) room: usize,
     /// Connections of all shards, and their limit.

@@ -12,6 +12,10 @@ const POOLED_BYTES: usize = 64 << 10;
 /// there is more to say they grow, and are reused as large as they are.
 const FRESH_BYTES: usize = 512;
 
+/// From so many sent bytes on, what is left is moved to the buffer's front once that is the
+/// lesser part: a reader that is never quite done must not make the buffer grow for ever.
+const MOVE: usize = 64 << 10;
+
 /// Empty buffers that keep their memory.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
@@ -45,6 +49,10 @@ pub(super) struct Waiting {
     pub(super) bytes: Vec<u8>,
     /// Of them, those that the socket has taken.
     pub(super) sent: usize,
+    /// Records of TLS, which go before what is not encrypted yet.
+    pub(super) sealed: Vec<u8>,
+    /// Of them, bytes that the socket has taken.
+    pub(super) sealed_sent: usize,
     /// Messages of a batching client, to be framed together at the end of the turn.
     pub(super) batch: Vec<u8>,
 }
@@ -54,6 +62,8 @@ impl Default for Waiting {
         Self {
             bytes: Vec::with_capacity(FRESH_BYTES),
             sent: 0,
+            sealed: Vec::new(),
+            sealed_sent: 0,
             batch: Vec::new(),
         }
     }
@@ -61,12 +71,28 @@ impl Default for Waiting {
 
 impl Waiting {
     fn room(&self) -> usize {
-        self.bytes.capacity() + self.batch.capacity()
+        self.bytes.capacity() + self.sealed.capacity() + self.batch.capacity()
+    }
+
+    /// Bytes that the socket has not taken.
+    pub(super) fn len(&self) -> usize {
+        let sealed = self.sealed.len() - self.sealed_sent;
+        self.bytes.len() - self.sent + sealed + self.batch.len()
+    }
+
+    /// Drops what was sent, once that is the larger part.
+    pub(super) fn make_room(&mut self) {
+        if self.sent >= MOVE && self.sent > self.bytes.len() / 2 {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
     }
 
     fn clear(&mut self) {
         self.bytes.clear();
         self.sent = 0;
+        self.sealed.clear();
+        self.sealed_sent = 0;
         self.batch.clear();
     }
 }

@@ -22,7 +22,7 @@ impl Core {
             Phase::Handshake(head) => head.capacity(),
             _ => 0,
         };
-        let held = conn.out.len() + conn.framing.buffered() + head;
+        let held = conn.out.len() + conn.unfinished() + head;
         let held = u32::try_from(held).unwrap_or(u32::MAX);
         if held == conn.held {
             return;
@@ -96,7 +96,7 @@ impl Core {
             // It has been told, and does not read it.
             Phase::Closing => return self.doomed.push(slot),
             Phase::Handshake(_) => self.reject(slot, conn, &Rejection::UNAVAILABLE),
-            _ if conn.out.len() >= conn.framing.buffered() => {
+            _ if conn.out.len() >= conn.unfinished() => {
                 // It does not read: no Close frame would reach it.
                 self.parts.metrics.close(CloseCode::SLOW_READER.0);
                 return self.doomed.push(slot);

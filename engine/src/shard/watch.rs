@@ -25,6 +25,9 @@ impl Core {
         match &conn.phase {
             Phase::Handshake(_) if overdue => {
                 self.parts.metrics.limited(Limit::HandshakeTime);
+                if let Some(tls) = &conn.tls {
+                    tls.late(&self.parts.metrics);
+                }
                 return self.doomed.push(slot);
             }
             Phase::Closing if overdue => return self.doomed.push(slot),

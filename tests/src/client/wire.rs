@@ -1,6 +1,6 @@
 //! From bytes to what the gateway said, and from commands to bytes.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 use serde_json::Value;
 use trunkline_proto::Encoding;
@@ -11,6 +11,11 @@ use super::{Client, End, MASK};
 
 /// The largest message a server may send us: a page of 500 messages of 64 KiB.
 const MAX_MESSAGE: usize = 64 << 20;
+
+/// An end that nothing announced: of TCP, or of TLS without `close_notify`.
+fn is_end(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof)
+}
 
 impl Client {
     /// Commands as one frame.
@@ -49,7 +54,7 @@ impl Client {
         match self.stream.read(&mut piece) {
             Ok(0) => self.end = Some(End::Dropped),
             Ok(read) => self.take(&mut piece[..read]),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+            Err(error) if is_end(error.kind()) => {
                 self.end = Some(End::Dropped);
             }
             Err(error) => panic!("nothing comes from the gateway: {error}"),

@@ -1,0 +1,246 @@
+//! Certificates of a test's own, and TLS clients that trust them.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+};
+use tempfile::TempDir;
+
+use crate::wait::LIMIT;
+
+/// The name that certificates are for unless a test says otherwise.
+pub const NAME: &str = "gateway.test";
+
+/// A TLS stream of a client.
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+
+/// Certificate and key as a gateway reads them.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// The chain.
+    pub cert: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+/// An authority, and a folder for what it signs.
+#[derive(Debug)]
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: TempDir,
+}
+
+/// How a client connects with TLS.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    config: Arc<ClientConfig>,
+    name: String,
+}
+
+impl Authority {
+    /// Another one.
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new([]).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let folder = TempDir::with_prefix("trunkline-tls-").expect("a folder can be made");
+        // A name of its own, as any two have.
+        let name = folder.path().display().to_string();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().expect("a key");
+        Self {
+            issuer: CertifiedIssuer::self_signed(params, key).expect("a certificate"),
+            folder,
+        }
+    }
+
+    /// Signs a certificate for [`NAME`] and writes it and its key to files of this name, in place of
+    /// earlier ones.
+    pub fn issue(&self, file: &str) -> Files {
+        self.issue_for(file, &KeyPair::generate().expect("a key"))
+    }
+
+    /// The same for a key of the caller's.
+    pub fn issue_for(&self, file: &str, key: &KeyPair) -> Files {
+        let params = CertificateParams::new([NAME.to_owned()]).expect("a name");
+        let cert = params.signed_by(key, &self.issuer).expect("a certificate");
+        let chain = cert.pem() + &self.issuer.pem();
+        Files {
+            cert: self.write(&format!("{file}.crt"), &chain),
+            key: self.write(&format!("{file}.key"), &key.serialize_pem()),
+        }
+    }
+
+    /// Writes a file.
+    pub fn write(&self, file: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(file);
+        std::fs::write(&path, text).expect("a file can be written");
+        path
+    }
+
+    /// Trusts it, with any version of TLS.
+    pub fn trust(&self) -> Trust {
+        self.trust_with(rustls::ALL_VERSIONS)
+    }
+
+    /// Trusts it, with these versions only.
+    pub fn trust_with(&self, versions: &[&'static SupportedProtocolVersion]) -> Trust {
+        let mut roots = RootCertStore::empty();
+        let own = roots.add(self.issuer.der().clone());
+        own.expect("a certificate of an authority");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .expect("versions that there are")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Trust {
+            config: Arc::new(config),
+            name: NAME.to_owned(),
+        }
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Trust {
+    /// Expecting a server of another name.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
+
+    /// Speaking these protocols above TLS.
+    #[must_use]
+    pub fn protocols(mut self, protocols: &[&str]) -> Self {
+        let mut config = (*self.config).clone();
+        config.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
+        self.config = Arc::new(config);
+        self
+    }
+
+    /// Connects, without a hand-shake yet.
+    ///
+    /// # Panics
+    /// Nobody listens.
+    pub fn connect(&self, address: SocketAddr) -> TlsStream {
+        let stream = TcpStream::connect(address).expect("the gateway listens");
+        stream.set_read_timeout(Some(LIMIT)).expect("not zero");
+        stream.set_write_timeout(Some(LIMIT)).expect("not zero");
+        stream.set_nodelay(true).expect("a TCP option");
+        let name = ServerName::try_from(self.name.clone()).expect("a host name");
+        let client = ClientConnection::new(Arc::clone(&self.config), name).expect("a client");
+        StreamOwned::new(client, stream)
+    }
+
+    /// Connects and shakes hands.
+    ///
+    /// # Errors
+    /// That fails.
+    pub fn shake(&self, address: SocketAddr) -> io::Result<TlsStream> {
+        let mut stream = self.connect(address);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        Ok(stream)
+    }
+}
+
+/// What TLS failed with.
+///
+/// # Panics
+/// It was something else.
+pub fn failure(error: &io::Error) -> rustls::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    inner
+        .cloned()
+        .unwrap_or_else(|| panic!("no error of TLS: {error:?}"))
+}
+
+/// The certificate that a server showed.
+///
+/// # Panics
+/// It showed none.
+pub fn shown(stream: &TlsStream) -> CertificateDer<'static> {
+    let chain = stream.conn.peer_certificates().expect("a certificate");
+    chain[0].clone().into_owned()
+}
+
+/// The first certificate of a file.
+///
+/// # Panics
+/// There is none.
+pub fn first_of(cert: &Path) -> CertificateDer<'static> {
+    use rustls::pki_types::pem::PemObject;
+    CertificateDer::from_pem_file(cert).expect("a certificate")
+}
+
+/// What a client's bytes go through.
+#[derive(Debug)]
+pub enum Stream {
+    /// Nothing.
+    Plain(TcpStream),
+    /// TLS.
+    Tls(Box<TlsStream>),
+}
+
+impl Stream {
+    /// The socket below.
+    pub fn tcp(&mut self) -> &mut TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => &mut stream.sock,
+        }
+    }
+
+    /// Says that nothing follows, in TLS.
+    ///
+    /// # Panics
+    /// There is no TLS, or the gateway does not take it.
+    pub fn close_notify(&mut self) {
+        let Self::Tls(stream) = self else {
+            panic!("a plain connection");
+        };
+        stream.conn.send_close_notify();
+        while stream.conn.wants_write() {
+            let written = stream.conn.write_tls(&mut stream.sock);
+            written.expect("the gateway reads");
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
