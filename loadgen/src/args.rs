@@ -47,14 +47,28 @@ pub(crate) enum EncodingArg {
     Proto,
 }
 
+/// The flags of TLS.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct TlsArgs {
+    /// Connect to the local gateway with TLS, with a certificate that is made for this run
+    #[arg(long, conflicts_with = "target")]
+    pub(crate) tls: bool,
+    /// Authorities that a wss:// target is trusted by, as PEM; otherwise the system's
+    #[arg(long, value_name = "FILE", requires = "target")]
+    pub(crate) tls_ca: Option<PathBuf>,
+}
+
 /// The flags of `run`; each overrides what the scenario says.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct RunArgs {
     /// A preset's name (see `loadgen presets`) or a TOML file
     pub(crate) scenario: String,
-    /// The gateway to drive, ws://HOST:PORT/v1/ws; without it a local one is started and stopped
+    /// The gateway to drive, ws://HOST:PORT/v1/ws or wss://...; without it a local one is started and
+    /// stopped
     #[arg(long, value_name = "URL")]
     pub(crate) target: Option<String>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// The target's control port, http://HOST:PORT, to compare figures with its /metrics
     #[arg(long, value_name = "URL", requires = "target")]
     pub(crate) control: Option<String>,
@@ -102,9 +116,12 @@ pub(crate) struct HoldArgs {
     /// Sessions to open and hold, each of another user
     #[arg(long, value_name = "N")]
     pub(crate) connections: u64,
-    /// The gateway to drive, ws://HOST:PORT/v1/ws; without it a local one is started and stopped
+    /// The gateway to drive, ws://HOST:PORT/v1/ws or wss://...; without it a local one is started and
+    /// stopped
     #[arg(long, value_name = "URL")]
     pub(crate) target: Option<String>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// The target's control port, http://HOST:PORT: its memory and counters are read there
     #[arg(long, value_name = "URL", requires = "target")]
     pub(crate) control: Option<String>,
@@ -195,5 +212,7 @@ mod tests {
     fn contradicting_flags_are_refused() {
         assert!(parse("loadgen run smoke --share 1/2 --connections 5").is_err());
         assert!(parse("loadgen run smoke --target ws://h:1/v1/ws --shards 2").is_err());
+        assert!(parse("loadgen run smoke --target wss://h:1/v1/ws --tls").is_err());
+        assert!(parse("loadgen hold --connections 9 --tls-ca f").is_err());
     }
 }

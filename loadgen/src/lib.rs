@@ -22,6 +22,7 @@ mod run;
 mod scenario;
 mod schedule;
 mod stats;
+mod tls;
 mod units;
 
 pub use run::run;

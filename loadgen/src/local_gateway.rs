@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 pub(crate) use trunkline::doctor;
 
 use crate::exit::{Failure, Outcome};
+use crate::tls::{ThrowAway, Trust, throw_away};
 use crate::units::Span;
 
 /// The hidden verb under which this program is a gateway.
@@ -36,6 +37,8 @@ pub(crate) struct Setup {
     pub(crate) durability: Option<String>,
     /// Silence after which a client is pinged.
     pub(crate) ping: Option<Span>,
+    /// With TLS.
+    pub(crate) tls: bool,
 }
 
 /// A running child. Dropping it ends it and removes its folder.
@@ -46,6 +49,8 @@ pub(crate) struct LocalGateway {
     log: PathBuf,
     /// Where its WebSockets are.
     pub(crate) url: String,
+    /// The certificate that it is trusted by, where it speaks TLS.
+    certificate: Option<PathBuf>,
     /// Its control port.
     pub(crate) control: SocketAddr,
 }
@@ -101,6 +106,12 @@ impl LocalGateway {
         ] {
             command.args(value.map(|value| format!("{flag}={value}")));
         }
+        let own = setup.tls.then(|| throw_away(&folder)).transpose();
+        let own = own.map_err(fail)?;
+        if let Some(ThrowAway { cert, key }) = &own {
+            command.arg("--tls-cert").arg(cert);
+            command.arg("--tls-key").arg(key);
+        }
         // The run is what its flags say, not what the user's environment adds to it.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("TRUNKLINE_") {
@@ -119,6 +130,7 @@ impl LocalGateway {
             folder,
             log,
             url: String::new(),
+            certificate: own.map(|own| own.cert),
             control,
         };
         gateway.wait_ready()?;
@@ -150,6 +162,16 @@ impl LocalGateway {
                 self.log_tail()
             ))),
         }
+    }
+
+    /// How to connect to it with TLS, where it speaks that.
+    ///
+    /// # Errors
+    /// Its certificate cannot be used.
+    pub(crate) fn trust(&self) -> Outcome<Option<Trust>> {
+        let trust = |file: &PathBuf| Trust::new(Some(file), "127.0.0.1");
+        let trust = self.certificate.as_ref().map(trust).transpose();
+        trust.map_err(Failure::aborted)
     }
 
     /// Its process id.

@@ -53,6 +53,9 @@ impl Client {
         if conn.state == State::Connecting {
             return;
         }
+        if self.sealing.is_some() {
+            return self.read_sealed(now, device, buffer);
+        }
         let read = match conn.stream.read(buffer) {
             Ok(0) => return self.failed(now, device, "the gateway closed the connection"),
             Ok(read) => read,
@@ -66,11 +69,16 @@ impl Client {
             self.unread.push(device);
         }
         self.count().bytes_in += read as u64;
+        self.heard(now, device, &mut buffer[..read]);
+    }
+
+    /// Handles what came.
+    pub(super) fn heard(&mut self, now: Nanos, device: u32, input: &mut [u8]) {
         let state = self.conns[device as usize].as_ref().map(|conn| conn.state);
         if state == Some(State::Upgrading) {
-            self.answer(now, device, &buffer[..read]);
+            self.answer(now, device, input);
         } else {
-            self.frames(now, device, &mut buffer[..read]);
+            self.frames(now, device, input);
         }
     }
 
@@ -213,6 +221,9 @@ impl Client {
             return;
         };
         self.alive -= 1;
+        if let Some(sealing) = &mut self.sealing {
+            sealing.end(device);
+        }
         match conn.state {
             State::Closing => {}
             State::Open => {

@@ -7,6 +7,7 @@ mod output;
 mod phases;
 mod read_back;
 mod timer;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::exit::{Failure, Outcome};
 use crate::scenario::network::Network;
 use crate::schedule::{Action, Work};
 use crate::stats::{Counters, Latencies, Metric};
+use crate::tls::Trust;
 
 use conn::Conn;
 pub(crate) use phases::{Board, Step};
@@ -58,6 +60,8 @@ pub(crate) struct Job {
     /// The Host header and the path of the upgrade.
     pub(crate) host: String,
     pub(crate) path: String,
+    /// Connect with TLS.
+    pub(crate) tls: Option<Trust>,
     pub(crate) source: Option<Network>,
     pub(crate) encoding: Encoding,
     pub(crate) connecting_max: usize,
@@ -91,6 +95,7 @@ pub(crate) struct Client {
     poll: Poll,
     timer: Timer,
     conns: Vec<Option<Conn>>,
+    sealing: Option<tls::Sealing>,
     phases: Phases,
     latencies: Latencies,
     /// Connections there are, and those of them whose sessions are not open yet.
@@ -163,6 +168,10 @@ pub(crate) fn run(job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Meas
         poll: event_loop.poll,
         timer: event_loop.timer,
         conns: (0..devices).map(|_| None).collect(),
+        sealing: job
+            .tls
+            .take()
+            .map(|trust| tls::Sealing::new(trust, devices)),
         latencies: Latencies::new(),
         alive: 0,
         connecting: 0,

@@ -37,7 +37,11 @@ impl Client {
     /// Begins a device's connection.
     pub(super) fn connect(&mut self, now: Nanos, device: u32) {
         self.count().connects += 1;
-        match self.open_socket(device) {
+        let begun = match &mut self.sealing {
+            Some(sealing) => sealing.begin(device).map_err(std::io::Error::other),
+            None => Ok(()),
+        };
+        match begun.and_then(|()| self.open_socket(device)) {
             Ok(stream) => {
                 let (high, low) = (
                     mix(self.job.seed ^ u64::from(device)),
@@ -278,6 +282,9 @@ impl Client {
         if conn.blocked {
             return;
         }
+        if self.sealing.is_some() {
+            return self.flush_sealed(now, device);
+        }
         let mut sent = 0;
         while sent < conn.out.len() {
             match conn.stream.write(&conn.out[sent..]) {
@@ -315,6 +322,9 @@ impl Client {
             } else {
                 self.conns[device as usize] = None;
                 self.alive -= 1;
+                if let Some(sealing) = &mut self.sealing {
+                    sealing.end(device);
+                }
             }
         }
         (end < self.conns.len() as u32).then_some(end)

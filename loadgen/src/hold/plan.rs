@@ -87,6 +87,7 @@ pub(super) fn resolve(args: &HoldArgs) -> Outcome<(Resolved, Times)> {
         shards: args.shards.or(Some(needed.max(cores))),
         durability: None,
         ping: Some(args.ping),
+        tls: args.tls.tls,
     };
     let scenario = loaded.scenario;
     let source = scenario.client.source.as_deref().map(str::parse);
@@ -96,7 +97,11 @@ pub(super) fn resolve(args: &HoldArgs) -> Outcome<(Resolved, Times)> {
         source: source.transpose().map_err(Failure::scenario)?,
         threads: scenario.client.threads.unwrap_or(cores),
         sizing: Sizing::of(&scenario),
-        gateway: gateway(args.target.as_deref(), args.control.as_deref(), setup)?,
+        gateway: gateway(
+            (args.target.as_deref(), &args.tls),
+            args.control.as_deref(),
+            setup,
+        )?,
         quiet_terminal: args.json,
         scenario,
     };

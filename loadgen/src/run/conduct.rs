@@ -26,6 +26,7 @@ use crate::report::{self, Live};
 use crate::scenario::{Executor, WireEncoding};
 use crate::schedule::text::Texts;
 use crate::schedule::{Arrivals, Curve, Ramp, Work, mix};
+use crate::tls::Trust;
 
 /// Connections being opened at one time, all threads together, where the scenario says nothing.
 const CONNECTING_MAX: u32 = 512;
@@ -88,10 +89,7 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch) -> Outcome<Judged> 
             .map_err(|why| Failure::aborted(format!("cannot watch signals: {why}")))?;
     }
     // The machine is judged before a gateway is started on it.
-    let assumed = match &run.gateway {
-        Gateway::Target { url, .. } => parse_target(url).map_err(Failure::scenario)?.address,
-        Gateway::Local(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
-    };
+    let assumed = run.gateway.address()?;
     let population = population(run);
     let threads = population.usable_threads(run.threads);
     let sessions = run.sizing.sessions;
@@ -100,6 +98,7 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch) -> Outcome<Judged> 
         threads,
         source: run.source,
         target: assumed,
+        tls: run.gateway.has_tls(),
         gateway: match &run.gateway {
             Gateway::Target { .. } => None,
             Gateway::Local(setup) => Some(setup.shards),
@@ -115,19 +114,17 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch) -> Outcome<Judged> 
         Gateway::Target { .. } => None,
         Gateway::Local(setup) => Some(LocalGateway::start(sessions, setup)?),
     };
-    let (url, control) = match (&local, &run.gateway) {
-        (Some(local), _) => (local.url.clone(), Some(local.control)),
-        (None, Gateway::Target { url, control }) => (url.clone(), *control),
+    let (url, control, tls) = match (&local, &run.gateway) {
+        (Some(local), _) => (local.url.clone(), Some(local.control), local.trust()?),
+        (None, Gateway::Target { url, control, tls }) => (url.clone(), *control, tls.clone()),
         (None, Gateway::Local(_)) => return Err(Failure::aborted("no gateway was started")),
     };
     let target = parse_target(&url).map_err(Failure::scenario)?;
     watch.say(&[format!(
         "gateway: {url}{}",
-        if local.is_some() {
-            " (local, started for this run)"
-        } else {
-            ""
-        }
+        local
+            .as_ref()
+            .map_or("", |_| " (local, started for this run)")
     )]);
 
     if local.is_none() {
@@ -143,7 +140,14 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch) -> Outcome<Judged> 
         pid: local.as_ref().map(LocalGateway::pid),
         control,
     });
-    let measured = drive(run, &population, (threads, fit), &target, &stop, watch)?;
+    let measured = drive(
+        run,
+        &population,
+        (threads, fit),
+        (&target, &tls),
+        &stop,
+        watch,
+    )?;
     let cpu = Cpu::between(cpu_before, Cpu::look());
     let aborted = stop.load(Ordering::Relaxed);
     watch.end(aborted);
@@ -202,7 +206,7 @@ fn drive(
     run: &Resolved,
     population: &Population,
     (threads, fit): (u32, Fit),
-    target: &Target,
+    target: (&Target, &Option<Trust>),
     stop: &Arc<AtomicBool>,
     watch: &mut dyn Watch,
 ) -> Outcome<Vec<Measured>> {
@@ -261,7 +265,7 @@ fn job(
     population: &Population,
     (thread, threads): (u32, u32),
     fit: Fit,
-    target: &Target,
+    (target, tls): (&Target, &Option<Trust>),
     (clock, board, numbers): (Clock, &Arc<Board>, &BTreeMap<&str, usize>),
 ) -> Job {
     let scenario = &run.scenario;
@@ -299,6 +303,7 @@ fn job(
         target: target.address,
         host: target.host.clone(),
         path: target.path.clone(),
+        tls: tls.clone(),
         source: fit.source,
         encoding: match scenario.client.encoding {
             WireEncoding::Json => Encoding::Json,

@@ -19,6 +19,9 @@ const PER_THREAD: u64 = 2;
 /// for the program.
 const BYTES_PER_END: u64 = 4 << 10;
 
+/// What TLS takes besides.
+const TLS_BYTES_PER_END: u64 = 4 << 10;
+
 /// Open files and threads that everything else on the machine may come to need meanwhile.
 const OTHERS: u64 = 4_096;
 
@@ -32,6 +35,8 @@ pub(crate) struct Need {
     pub(crate) threads: u32,
     pub(crate) source: Option<Network>,
     pub(crate) target: SocketAddr,
+    /// They connect with TLS.
+    pub(crate) tls: bool,
     /// A gateway is started here too, with so many shards, where that is said.
     pub(crate) gateway: Option<Option<u32>>,
 }
@@ -193,7 +198,8 @@ fn ports(limits: &Limits, connections: u64, source: Option<Network>) -> Option<S
 }
 
 fn memory(limits: &Limits, need: &Need) -> Option<String> {
-    let each = BYTES_PER_END * ends(need) / need.connections.max(1);
+    let tls = if need.tls { TLS_BYTES_PER_END } else { 0 };
+    let each = (BYTES_PER_END + tls) * ends(need) / need.connections.max(1);
     let memory = need.connections.saturating_mul(each);
     let free = limits.memory_available.unwrap_or(u64::MAX);
     (memory > free).then(|| {
@@ -238,6 +244,7 @@ mod tests {
             threads,
             source: None,
             target: SocketAddr::from(([127, 0, 0, 1], 7700)),
+            tls: false,
             gateway: Some(Some(64)),
         }
     }
@@ -277,11 +284,16 @@ mod tests {
         };
         assert!(refused(machine(), small).contains("--shards 3"));
         let memory_available = Some(1 << 20);
-        let poor = Limits {
+        let poor = || Limits {
             memory_available,
             ..machine()
         };
-        assert!(refused(poor, need(1_000, 2)).contains("--connections 128"));
+        assert!(refused(poor(), need(1_000, 2)).contains("--connections 128"));
+        let sealed = Need {
+            tls: true,
+            ..need(1_000, 2)
+        };
+        assert!(refused(poor(), sealed).contains("--connections 64"));
         let file_max = Some(100_000);
         let closed = Limits {
             file_max,

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
-use crate::args::{EncodingArg, RunArgs};
+use crate::args::{EncodingArg, RunArgs, TlsArgs};
 use crate::control_port;
 use crate::exit::{Failure, Outcome};
 use crate::local_gateway::Setup;
@@ -11,6 +11,7 @@ use crate::scenario::load::{self, Loaded};
 use crate::scenario::network::Network;
 use crate::scenario::sizing::Sizing;
 use crate::scenario::{Scenario, WireEncoding};
+use crate::tls::Trust;
 use crate::units::Share;
 
 /// Everything a run needs to know.
@@ -33,9 +34,32 @@ pub(crate) enum Gateway {
     Target {
         url: String,
         control: Option<SocketAddr>,
+        /// Connect with TLS.
+        tls: Option<Trust>,
     },
     /// One of this run's own.
     Local(Setup),
+}
+
+impl Gateway {
+    /// Where it is, or will be as far as is known before it is started.
+    ///
+    /// # Errors
+    /// The target cannot be found any more.
+    pub(crate) fn address(&self) -> Outcome<SocketAddr> {
+        match self {
+            Self::Target { url, .. } => Ok(parse_target(url).map_err(Failure::scenario)?.address),
+            Self::Local(_) => Ok(SocketAddr::from(([127, 0, 0, 1], 0))),
+        }
+    }
+
+    /// Whether it is connected to with TLS.
+    pub(crate) const fn has_tls(&self) -> bool {
+        match self {
+            Self::Target { tls, .. } => tls.is_some(),
+            Self::Local(setup) => setup.tls,
+        }
+    }
 }
 
 /// A WebSocket URL, taken apart.
@@ -44,6 +68,16 @@ pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     pub(crate) host: String,
     pub(crate) path: String,
+    /// By wss://.
+    pub(crate) tls: bool,
+}
+
+impl Target {
+    /// The host without its port, as certificates name it.
+    pub(crate) fn name(&self) -> &str {
+        let name = self.host.rsplit_once(':').map_or(&*self.host, |it| it.0);
+        name.trim_start_matches('[').trim_end_matches(']')
+    }
 }
 
 /// Resolves a command line.
@@ -60,8 +94,10 @@ pub(crate) fn resolve(args: RunArgs) -> Outcome<Resolved> {
         shards: args.shards,
         durability: args.durability.clone(),
         ping: None,
+        tls: args.tls.tls,
     };
-    let gateway = gateway(args.target.as_deref(), args.control.as_deref(), setup)?;
+    let target = (args.target.as_deref(), &args.tls);
+    let gateway = gateway(target, args.control.as_deref(), setup)?;
     let source = scenario
         .client
         .source
@@ -83,18 +119,25 @@ pub(crate) fn resolve(args: RunArgs) -> Outcome<Resolved> {
 
 /// The gateway that the flags name, or one of the run's own.
 pub(crate) fn gateway(
-    target: Option<&str>,
+    (target, tls): (Option<&str>, &TlsArgs),
     control: Option<&str>,
     setup: Setup,
 ) -> Outcome<Gateway> {
     let Some(url) = target else {
         return Ok(Gateway::Local(setup));
     };
-    parse_target(url).map_err(Failure::scenario)?;
+    let target = parse_target(url).map_err(Failure::scenario)?;
+    if tls.tls_ca.is_some() && !target.tls {
+        let why = format!("--tls-ca: {url} is plain, only wss:// is TLS");
+        return Err(Failure::scenario(why));
+    }
+    let trust = || Trust::new(tls.tls_ca.as_deref(), target.name());
+    let tls = target.tls.then(trust).transpose();
     let control = control.map(control_port::address).transpose();
     Ok(Gateway::Target {
         url: url.to_owned(),
         control: control.map_err(Failure::scenario)?,
+        tls: tls.map_err(Failure::scenario)?,
     })
 }
 
@@ -140,13 +183,15 @@ fn overrule(loaded: &mut Loaded, args: &RunArgs) -> Outcome<()> {
     Ok(())
 }
 
-/// Takes `ws://HOST:PORT/PATH` apart.
+/// Takes `ws://HOST:PORT/PATH`, or the same with `wss`, apart.
 ///
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn parse_target(url: &str) -> Result<Target, String> {
-    let form = || format!("`{url}` is not a gateway: write ws://HOST:PORT/v1/ws");
-    let rest = url.strip_prefix("ws://").ok_or_else(form)?;
+    let form = || format!("`{url}` is not a gateway: write ws://HOST:PORT/v1/ws, or wss://");
+    let plain = url.strip_prefix("ws://");
+    let rest = plain.or_else(|| url.strip_prefix("wss://"));
+    let rest = rest.ok_or_else(form)?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, "v1/ws"));
     let mut found = host
         .to_socket_addrs()
@@ -156,6 +201,7 @@ pub(crate) fn parse_target(url: &str) -> Result<Target, String> {
         address,
         host: host.to_owned(),
         path: format!("/{path}"),
+        tls: plain.is_none(),
     })
 }
 
@@ -227,6 +273,16 @@ mod tests {
             }),
             104
         );
+        assert_eq!(
+            refused(RunArgs {
+                tls: TlsArgs {
+                    tls: false,
+                    tls_ca: Some("/no/such/file".into()),
+                },
+                ..target("wss://127.0.0.1:1/v1/ws")
+            }),
+            104
+        );
         let source = Some("127.0.0.0/99".into());
         assert_eq!(
             refused(RunArgs {
@@ -243,5 +299,9 @@ mod tests {
         assert_eq!((target.address.port(), &*target.path), (7700, "/v1/ws"));
         assert_eq!(parse_target("ws://127.0.0.1:7700").unwrap().path, "/v1/ws");
         assert_eq!(parse_target("ws://[::1]:7700/x").unwrap().path, "/x");
+        let tls = |url| parse_target(url).unwrap();
+        assert!(!tls("ws://127.0.0.1:7700").tls && tls("wss://127.0.0.1:7700").tls);
+        assert_eq!(tls("wss://[::1]:7700").name(), "::1");
+        assert_eq!(tls("wss://localhost:7700").name(), "localhost");
     }
 }

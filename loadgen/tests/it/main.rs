@@ -11,5 +11,6 @@ mod harness;
 mod hold;
 mod local;
 mod pauses;
+mod tls;
 mod troubles;
 mod verdicts;

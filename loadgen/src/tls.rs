@@ -1,0 +1,141 @@
+//! TLS towards a gateway: whom it is trusted by, and the certificate of one that is started here.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, RootCertStore};
+use trunkline_proto::tls::{ClientTls, Tls, TlsError};
+
+/// Where systems keep the authorities that they trust, as one file.
+const BUNDLES: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
+
+/// How connections to a gateway begin TLS.
+#[derive(Debug, Clone)]
+pub(crate) struct Trust {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl Trust {
+    /// Trusts a gateway of this host if these certificates do, or else those of the system.
+    ///
+    /// # Errors
+    /// What is wrong with the file or the host, and what would mend it.
+    pub(crate) fn new(ca: Option<&Path>, host: &str) -> Result<Self, String> {
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| format!("{host}: no name that a certificate could be for"))?;
+        let bundle = BUNDLES.iter().map(Path::new).find(|file| file.is_file());
+        let file = ca
+            .or(bundle)
+            .ok_or("this system has no file of authorities: name one with --tls-ca FILE")?;
+        let wrong = |why: String| {
+            format!(
+                "{}: {why}: --tls-ca takes certificates as PEM",
+                file.display()
+            )
+        };
+        let mut roots = RootCertStore::empty();
+        let found = CertificateDer::pem_file_iter(file).map_err(|why| wrong(why.to_string()))?;
+        for certificate in found {
+            let certificate = certificate.map_err(|why| wrong(why.to_string()))?;
+            // The system's may hold some that no program reads any more; its own choice is not.
+            match roots.add(certificate) {
+                Err(why) if ca.is_some() => return Err(wrong(why.to_string())),
+                _ => {}
+            }
+        }
+        if roots.is_empty() {
+            return Err(wrong("no certificate in it".into()));
+        }
+        let mut config =
+            ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_protocol_versions(&[&TLS13, &TLS12])
+                .map_err(|why| why.to_string())?
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Each session stands for another client: all shake hands from the beginning.
+        config.resumption = Resumption::disabled();
+        Ok(Self {
+            config: Arc::new(config),
+            name,
+        })
+    }
+
+    /// Begins a connection.
+    pub(crate) fn begin(&self) -> Result<ClientTls, TlsError> {
+        Tls::client(Arc::clone(&self.config), self.name.clone())
+    }
+}
+
+/// Certificate and key of a gateway that is started for one run.
+#[derive(Debug)]
+pub(crate) struct ThrowAway {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// Makes them in a folder, for 127.0.0.1, signed by nobody else: whoever is to trust it takes the
+/// certificate itself. rcgen makes the certificate with the cryptography that rustls uses.
+///
+/// # Errors
+/// A file cannot be written.
+pub(crate) fn throw_away(folder: &Path) -> io::Result<ThrowAway> {
+    let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]);
+    let own = own.map_err(io::Error::other)?;
+    let write = |name: &str, text: String| {
+        let file = folder.join(name);
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        options.open(&file)?.write_all(text.as_bytes())?;
+        Ok::<_, io::Error>(file)
+    };
+    Ok(ThrowAway {
+        cert: write("gateway.crt", own.cert.pem())?,
+        key: write("gateway.key", own.signing_key.serialize_pem())?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_trusted_by_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            file
+        };
+        let good = throw_away(folder.path()).unwrap();
+        assert!(Trust::new(Some(&good.cert), "127.0.0.1").is_ok());
+        let refused = |file: &Path, host: &str| Trust::new(Some(file), host).unwrap_err();
+        for file in [
+            good.key,
+            write("empty", ""),
+            write("broken", "-----BEGIN CERTIFICATE-----\n!!"),
+            folder.path().join("missing"),
+        ] {
+            let why = refused(&file, "127.0.0.1");
+            let named = why.starts_with(&file.display().to_string());
+            assert!(
+                named && why.ends_with("--tls-ca takes certificates as PEM"),
+                "{why}"
+            );
+        }
+        assert!(refused(&good.cert, "no host").contains("no name"));
+    }
+}

@@ -1,0 +1,138 @@
+//! Gateways that speak TLS: one of the run's own, and one that runs already.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::harness::{Loadgen, number, scenario, sentences};
+
+/// A gateway that no run has started. Dropping it ends it.
+struct Target {
+    child: Child,
+    folder: TempDir,
+    url: String,
+    control: String,
+}
+
+impl Target {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]);
+        let own = own.expect("a certificate");
+        let file = |name| folder.path().join(name);
+        std::fs::write(file("cert"), own.cert.pem()).expect("a file is written");
+        std::fs::write(file("key"), own.signing_key.serialize_pem()).expect("a file is written");
+        let free = "127.0.0.1:0";
+        let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+            .args(["__gateway", &std::process::id().to_string()])
+            .args(["serve", "--dev-auth", "--listen", free, "--control", free])
+            .arg("--data")
+            .arg(file("data"))
+            .arg("--tls-cert")
+            .arg(file("cert"))
+            .arg("--tls-key")
+            .arg(file("key"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a gateway starts");
+        let mut line = String::new();
+        let out = child.stdout.take().expect("a pipe");
+        BufReader::new(out).read_line(&mut line).expect("text");
+        let word = |key: &str| {
+            let mut words = line.split_whitespace();
+            let found = words.find_map(|word| word.strip_prefix(key));
+            found.expect("the gateway is ready").to_owned()
+        };
+        Self {
+            url: word("ws="),
+            control: word("control="),
+            child,
+            folder,
+        }
+    }
+
+    fn cert(&self) -> String {
+        self.file("cert").display().to_string()
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_gateway_that_runs_already() {
+    let target = Target::start();
+    assert!(target.url.starts_with("wss://127.0.0.1:"), "{}", target.url);
+    let cert = target.cert();
+    for encoding in ["json", "proto"] {
+        let flags = [
+            ["--target", &target.url],
+            ["--tls-ca", &cert],
+            ["--control", &target.control],
+            ["--encoding", encoding],
+        ];
+        let done = Loadgen::run(&scenario(&[]), flags.as_flattened()).done();
+        let summary = done.expect(0, "ok");
+        assert!(number(&summary, "counts.delivered") > 0.0, "{summary}");
+        let metrics = summary["metrics"].as_object().expect("a map");
+        for (name, both) in metrics {
+            assert_eq!(both["gateway"], both["generator"], "{name}: {summary}");
+        }
+    }
+}
+
+#[test]
+fn a_gateway_that_is_not_trusted() {
+    let (target, other) = (Target::start(), Target::start());
+    let flags = ["--target", &target.url, "--tls-ca", &other.cert()];
+    let done = Loadgen::run(&scenario(&[]), &flags).done();
+    let summary = done.expect(105, "aborted");
+    let notes = sentences(&summary["notes"]);
+    assert!(notes.contains("TLS: invalid peer certificate"), "{summary}");
+    // Nor is one that is expected to speak TLS and does not, and the other way round.
+    let plain = target.url.replace("wss://", "ws://");
+    let done = Loadgen::run(&scenario(&[]), &["--target", &plain]).done();
+    let summary = done.expect(105, "aborted");
+    let notes = sentences(&summary["notes"]);
+    assert!(notes.contains("connect with wss://"), "{summary}");
+    let ca = target.cert();
+    let done = Loadgen::run(&scenario(&[]), &["--target", &plain, "--tls-ca", &ca]).done();
+    done.expect_refused(104, &["--tls-ca", "only wss:// is TLS"]);
+}
+
+/// Memory of a session is looked at with TLS as without, and is more.
+#[test]
+fn sessions_are_held_with_tls() {
+    let flags = "hold --tls --connections 400 --for 1s --rate 100/s --out out";
+    let flags: Vec<_> = flags.split(' ').collect();
+    let held = || Loadgen::start("", &flags).done();
+    let mut done = held();
+    for _ in 0..3 {
+        // Exit 90 says that the machine was too busy for figures: again then.
+        if done.code == Some(90) {
+            done = held();
+        }
+    }
+    let hold = done.expect_in("out/hold.json", 0, "ok");
+    assert!(done.stdout.contains("gateway: wss://127.0.0.1:"), "{hold}");
+    assert_eq!(number(&hold, "hold.gateway_sessions"), 400.0, "{hold}");
+    assert_eq!(number(&hold, "counts.lost"), 0.0, "{hold}");
+    assert!(number(&hold, "counts.delivered") > 0.0, "{hold}");
+    for end in ["gateway", "generator"] {
+        let bytes = number(&hold, &format!("hold.bytes_per_connection.idle.{end}"));
+        assert!((1_000.0..40_000.0).contains(&bytes), "{end}: {hold}");
+    }
+    assert_eq!(done.left_behind(), 0, "no key stays on the disk");
+}
