@@ -1,7 +1,8 @@
 //! A closed-loop WebSocket client: every connection keeps a number of messages in flight.
 //!
-//! It knows no protocol but RFC 6455: what to send are templates, what to count are substrings.
-//! So it drives any chat server with JSON in text frames, ours and others, with the same work.
+//! It knows little more than RFC 6455: what to send are templates, what to count are substrings.
+//! So it drives any chat server with JSON in text frames, ours and others, with the same work, and
+//! NATS with as much.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -13,6 +14,8 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use trunkline_proto::connection::{Connection, Event, Role};
 use trunkline_proto::frame::{Opcode, write_frame};
+
+use crate::nats;
 
 /// The masking key: the work is the same for any, and randomness is not what is measured.
 const MASK: Option<[u8; 4]> = Some([0x12, 0x34, 0x56, 0x78]);
@@ -33,10 +36,8 @@ pub struct Plan {
     pub hello: String,
     /// Sent again and again.
     pub message: String,
-    /// In a frame that acknowledges a message.
-    pub ack: &'static str,
-    /// In a frame that brings one.
-    pub push: &'static str,
+    /// What a message's end is, so that the next one is sent.
+    pub counts: Counts,
     /// Connections; an even number.
     pub connections: usize,
     /// Messages in flight per connection.
@@ -46,6 +47,27 @@ pub struct Plan {
     /// How long to count, after a tenth of it to warm up.
     pub duration: Duration,
 }
+
+/// How it is known what came of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counts {
+    /// Frames of text.
+    Frames {
+        /// In a frame that acknowledges a message: the next one is sent.
+        ack: &'static str,
+        /// In a frame that brings one.
+        push: &'static str,
+    },
+    /// NATS, which acknowledges nothing: whoever gets a message sends the next one, and a message
+    /// that arrived counts as one that was acknowledged.
+    Nats,
+}
+
+/// What our protocol answers, and others with the same JSON.
+pub const CHAT: Counts = Counts::Frames {
+    ack: r#""send""#,
+    push: r#""push""#,
+};
 
 /// What was counted.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +81,7 @@ pub struct Counted {
 struct Conn {
     stream: TcpStream,
     framing: Connection,
+    nats: nats::Stream,
     head: Vec<u8>,
     state: State,
     sent: u64,
@@ -194,6 +217,7 @@ impl Blast<'_> {
         self.conns.push(Conn {
             stream,
             framing: Connection::new(Role::Client),
+            nats: nats::Stream::default(),
             head: Vec::new(),
             state: State::Upgrading,
             sent: 0,
@@ -238,12 +262,17 @@ impl Blast<'_> {
         self.conns[id].sent += 1;
         let (plan, n) = (self.plan, self.conns[id].sent);
         self.fill(&plan.message, id, n);
-        write_frame(
-            &mut self.conns[id].out,
-            Opcode::Text,
-            self.scratch.as_bytes(),
-            MASK,
-        );
+        self.frame(id);
+    }
+
+    /// Frames what was filled in.
+    fn frame(&mut self, id: usize) {
+        let opcode = match self.plan.counts {
+            Counts::Frames { .. } => Opcode::Text,
+            Counts::Nats => Opcode::Binary,
+        };
+        let payload = self.scratch.as_bytes();
+        write_frame(&mut self.conns[id].out, opcode, payload, MASK);
     }
 
     fn flush(&mut self, id: usize) -> anyhow::Result<()> {
@@ -307,12 +336,7 @@ impl Blast<'_> {
             conn.state = State::Greeting;
             let plan = self.plan;
             self.fill(&plan.hello, id, 0);
-            write_frame(
-                &mut self.conns[id].out,
-                Opcode::Text,
-                self.scratch.as_bytes(),
-                MASK,
-            );
+            self.frame(id);
         }
         self.frames(id, &mut rest)
     }
@@ -327,19 +351,41 @@ impl Blast<'_> {
                 }
                 Some(Event::Pong(_)) => {}
                 Some(Event::Close(code, reason)) => bail!("closed: {code:?} {reason}"),
-                Some(Event::Message(..)) if conn.state == State::Greeting => {
-                    conn.state = State::Ready;
-                    self.ready += 1;
-                }
-                Some(Event::Message(_, payload)) => {
-                    if memmem::find(&payload, self.plan.push.as_bytes()).is_some() {
-                        self.pushes += 1;
-                    } else if memmem::find(&payload, self.plan.ack.as_bytes()).is_some() {
-                        self.acks += 1;
-                        self.emit(id);
+                Some(Event::Message(_, payload)) => match self.plan.counts {
+                    Counts::Nats => {
+                        let said = conn.nats.take(&payload)?;
+                        self.nats(id, &said);
                     }
-                }
+                    Counts::Frames { .. } if conn.state == State::Greeting => {
+                        conn.state = State::Ready;
+                        self.ready += 1;
+                    }
+                    Counts::Frames { ack, push } => {
+                        if memmem::find(&payload, push.as_bytes()).is_some() {
+                            self.pushes += 1;
+                        } else if memmem::find(&payload, ack.as_bytes()).is_some() {
+                            self.acks += 1;
+                            self.emit(id);
+                        }
+                    }
+                },
             }
+        }
+    }
+
+    fn nats(&mut self, id: usize, said: &nats::Said) {
+        let conn = &mut self.conns[id];
+        if said.pongs > 0 && conn.state == State::Greeting {
+            conn.state = State::Ready;
+            self.ready += 1;
+        }
+        for _ in 0..said.pings {
+            write_frame(&mut conn.out, Opcode::Binary, b"PONG\r\n", MASK);
+        }
+        for _ in 0..said.messages {
+            self.acks += 1;
+            self.pushes += 1;
+            self.emit(id);
         }
     }
 }

@@ -3,9 +3,13 @@
 pub mod blast;
 pub mod child;
 pub mod figures;
+pub mod install;
 pub mod machine;
+pub mod nats;
 pub mod ours;
 pub mod peer;
+pub mod prototype;
+pub mod raw;
 pub mod rival;
 pub mod scrape;
 pub mod trace;

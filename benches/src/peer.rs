@@ -1,17 +1,22 @@
 //! Servers to be measured, each a child process of the benchmark.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::scrape;
+use crate::{prototype, raw, scrape};
 
 /// How long a server may take to listen.
 const START: Duration = Duration::from_secs(30);
+
+/// First argument of this program as one of the servers in it.
+const GATEWAY: &str = "__gateway";
+const PROTOTYPE: &str = "__prototype";
+const RAW: &str = "__raw";
 
 /// A server that is running; dropping it ends it.
 #[derive(Debug)]
@@ -24,33 +29,50 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts our gateway: this program again, with the arguments that [`gateway_main`] takes.
+    /// Starts our gateway with a store in `data`.
     ///
     /// # Errors
     /// It does not start.
     pub fn gateway(data: &Path, shards: usize, durability: &str) -> anyhow::Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args([
-                "__gateway",
-                "serve",
-                "--dev-auth",
-                "--listen",
-                "127.0.0.1:0",
-            ])
-            .args([
-                "--control",
-                "127.0.0.1:0",
-                "--durability",
-                durability,
-                "--log",
-                "error",
-            ])
+        let any = "127.0.0.1:0";
+        let mut command = Self::this(GATEWAY)?;
+        command
+            .args(["serve", "--dev-auth", "--listen", any, "--control", any])
+            .args(["--durability", durability, "--log", "error"])
             .args(["--shards", &shards.to_string(), "--data"])
-            .arg(data)
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start the gateway")?;
-        let out = child.stdout.take().context("the gateway has no output")?;
+            .arg(data);
+        Self::ready(&mut command)
+    }
+
+    /// Starts the [`prototype`] with its log in `folder`.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn prototype(folder: &Path) -> anyhow::Result<Self> {
+        Self::ready(Self::this(PROTOTYPE)?.arg(folder))
+    }
+
+    /// Starts the server of [`raw`].
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn raw() -> anyhow::Result<Self> {
+        Self::ready(&mut Self::this(RAW)?)
+    }
+
+    /// This program again, as one of the servers that [`child_main`] runs.
+    fn this(role: &str) -> anyhow::Result<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(role);
+        Ok(command)
+    }
+
+    /// Starts a server that says on its first line where it listens: `ready ws=ws://ADDRESS/PATH`,
+    /// and where there is one `control=http://ADDRESS`.
+    fn ready(command: &mut Command) -> anyhow::Result<Self> {
+        let child = command.stdout(Stdio::piped()).spawn();
+        let mut child = child.with_context(|| format!("cannot start {command:?}"))?;
+        let out = child.stdout.take().context("it has no output")?;
         let mut line = String::new();
         BufReader::new(out).read_line(&mut line)?;
         let address = |name: &str| {
@@ -58,18 +80,16 @@ impl Peer {
             let url = words.find_map(|word| word.strip_prefix(name))?;
             url.split('/').next()?.parse().ok()
         };
-        match (address("ws=ws://"), address("control=http://")) {
-            (Some(address), control @ Some(_)) => Ok(Self {
-                child,
-                address,
-                control,
-            }),
-            _ => {
-                let _ = child.kill();
-                let _ = child.wait();
-                bail!("the gateway did not start: {line:?}");
-            }
-        }
+        let Some(listens) = address("ws=ws://") else {
+            let _ = child.kill();
+            let _ = child.wait();
+            bail!("{command:?} did not start: {line:?}");
+        };
+        Ok(Self {
+            child,
+            address: listens,
+            control: address("control=http://"),
+        })
     }
 
     /// Starts another server that will listen at `address`.
@@ -104,13 +124,21 @@ impl Peer {
         Ok(peer)
     }
 
+    /// Our gateway's `/metrics`.
+    ///
+    /// # Errors
+    /// It is not our gateway, or does not answer.
+    pub fn metrics(&self) -> anyhow::Result<String> {
+        let control = self.control.context("only our gateway has metrics")?;
+        scrape::text(control)
+    }
+
     /// A number of our gateway's `/metrics`.
     ///
     /// # Errors
     /// It is not our gateway, does not answer, or has no such number.
     pub fn metric(&self, name: &str) -> anyhow::Result<f64> {
-        let control = self.control.context("only our gateway has metrics")?;
-        scrape::number(&scrape::text(control)?, name)
+        scrape::number(&self.metrics()?, name)
     }
 
     /// User and system CPU seconds so far (proc(5)).
@@ -139,30 +167,22 @@ impl Drop for Peer {
     }
 }
 
-/// Runs the gateway where this process was started as one by [`Peer::gateway`].
-pub fn gateway_main() -> Option<std::process::ExitCode> {
-    let mut args = std::env::args_os();
-    let program = args.next()?;
-    (args.next()? == "__gateway").then(|| trunkline::cli::run(std::iter::once(program).chain(args)))
-}
-
-/// Bun, installed by npm below `folder` where it is not there yet.
+/// An address of this machine on which nobody listens.
 ///
 /// # Errors
-/// npm is missing or fails.
-pub fn bun(folder: &Path) -> anyhow::Result<PathBuf> {
-    let bun = folder.join("node_modules/.bin/bun");
-    if !bun.exists() {
-        std::fs::create_dir_all(folder)?;
-        let status = Command::new("npm")
-            .args(["install", "--silent", "--no-save", "--prefix"])
-            .arg(folder)
-            .arg("bun@1")
-            .status()
-            .context("npm is needed to install Bun: install Node.js")?;
-        if !status.success() {
-            bail!("npm install bun failed with {status}");
-        }
+/// There is none.
+pub fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// Runs one of our servers where this process was started as one by [`Peer`].
+pub fn child_main() -> Option<ExitCode> {
+    let mut args = std::env::args_os();
+    let program = args.next()?;
+    match args.next()?.to_str()? {
+        GATEWAY => Some(trunkline::cli::run(std::iter::once(program).chain(args))),
+        PROTOTYPE => Some(prototype::run(Path::new(&args.next()?))),
+        RAW => Some(raw::run()),
+        _ => None,
     }
-    Ok(bun)
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use trunkline_benches::blast::{self, Plan};
+use trunkline_benches::blast::{self, CHAT, Plan};
 use trunkline_benches::peer::{self, Peer};
 
 /// Sends messages with keys to very many users, and prints the gateway's memory as it goes.
@@ -44,7 +44,7 @@ const CONNECTIONS: usize = 64;
 const WINDOW: usize = 16;
 
 fn main() -> ExitCode {
-    if let Some(code) = peer::gateway_main() {
+    if let Some(code) = peer::child_main() {
         return code;
     }
     match run(&Args::parse()) {
@@ -110,8 +110,7 @@ fn plan(args: &Args, round: u64, gateway: &Peer) -> Plan {
         message: format!(
             r#"{{"id":{{n}},"send":{{"user":"user{{any}}","key":"{round}-{{n}}","text":"{text}"}}}}"#
         ),
-        ack: r#""send""#,
-        push: r#""push""#,
+        counts: CHAT,
         connections: CONNECTIONS,
         window: WINDOW,
         others: args.users,

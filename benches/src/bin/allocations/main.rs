@@ -17,7 +17,7 @@ use anyhow::Context;
 use clap::Parser;
 use trunkline::config::Settings;
 use trunkline::gateway::Gateway;
-use trunkline_benches::blast::{Blast, Plan};
+use trunkline_benches::blast::{Blast, CHAT, Plan};
 use trunkline_benches::scrape;
 
 use sites::{ROLES, Sites};
@@ -159,8 +159,7 @@ fn plan(args: &Args, window: usize, gateway: &Gateway) -> Plan {
         path: "/v1/ws".into(),
         hello: r#"{"id":1,"connect":{"user":"{id}","device":"d"}}"#.into(),
         message: format!(r#"{{"id":{{n}},"send":{{"user":"{{peer}}",{key}"text":"{text}"}}}}"#),
-        ack: r#""send""#,
-        push: r#""push""#,
+        counts: CHAT,
         connections: args.connections,
         window,
         others: 1,

@@ -1,0 +1,180 @@
+//! The servers that exchange messages, and the load each gets.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::ValueEnum;
+use tempfile::TempDir;
+use trunkline_benches::blast::{Blast, CHAT, Counts, Plan};
+use trunkline_benches::peer::{Peer, free_address};
+use trunkline_benches::{install, nats, raw};
+
+use crate::Args;
+
+/// A server beside the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Name {
+    /// The gateway's shape and nothing else
+    Prototype,
+    /// A chat on Bun (uWebSockets), in memory
+    Bun,
+    /// The NATS server over WebSocket, in memory
+    Nats,
+    /// TCP without a protocol
+    Raw,
+}
+
+impl Name {
+    pub(crate) const ALL: [Self; 4] = [Self::Prototype, Self::Bun, Self::Nats, Self::Raw];
+}
+
+/// A server that runs.
+pub(crate) struct Contender {
+    pub(crate) name: String,
+    /// What it does with a message.
+    pub(crate) does: String,
+    pub(crate) server: Peer,
+    /// None: our gateway.
+    pub(crate) kind: Option<Name>,
+    /// Its files.
+    _folder: TempDir,
+}
+
+/// One measurement.
+pub(crate) struct Measured {
+    /// Messages per second.
+    pub(crate) rate: f64,
+    /// CPU time of the server per message, in microseconds.
+    pub(crate) micros: f64,
+}
+
+impl Contender {
+    pub(crate) fn gateway(args: &Args, shards: usize) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        Ok(Self {
+            name: "gateway".into(),
+            does: format!("stores ({}), then acknowledges and pushes", args.durability),
+            server: Peer::gateway(folder.path(), shards, &args.durability)?,
+            kind: None,
+            _folder: folder,
+        })
+    }
+
+    pub(crate) fn start(name: Name) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let (title, does, server) = match name {
+            Name::Prototype => (
+                "prototype".to_owned(),
+                "writes and syncs, then acknowledges and pushes; no state".to_owned(),
+                Peer::prototype(folder.path())?,
+            ),
+            Name::Bun => (
+                "Bun chat".to_owned(),
+                "in memory: acknowledges and pushes, stores nothing".to_owned(),
+                bun()?,
+            ),
+            Name::Nats => {
+                let (version, server) = nats(folder.path())?;
+                (
+                    format!("NATS {version}"),
+                    "in memory: pushes only; without acknowledgements, whoever gets a message \
+                     sends the next"
+                        .to_owned(),
+                    server,
+                )
+            }
+            Name::Raw => (
+                "raw epoll".to_owned(),
+                "TCP echo of as many bytes: no frames, no recipient, one answer not two".to_owned(),
+                Peer::raw()?,
+            ),
+        };
+        Ok(Self {
+            name: title,
+            does,
+            server,
+            kind: Some(name),
+            _folder: folder,
+        })
+    }
+
+    /// Gives it its load.
+    pub(crate) fn measure(&self, args: &Args, window: usize) -> anyhow::Result<Measured> {
+        let cpu = || self.server.cpu_seconds();
+        let address = self.server.address;
+        let (rate, spent, seconds) = if self.kind == Some(Name::Raw) {
+            // What a message to the gateway takes on the wire.
+            let bytes = args.bytes + 48;
+            let before = cpu();
+            let time = args.time();
+            let rate = raw::echo(address, (args.connections, window), bytes, time)?;
+            // The warm-up's tenth is in the CPU time as well.
+            (rate, cpu() - before, args.seconds * 1.1)
+        } else {
+            let plan = self.plan(args, window);
+            let mut blast = Blast::start(&plan)?;
+            blast.warm(plan.duration / 10)?;
+            let before = cpu();
+            let counted = blast.count(plan.duration)?;
+            (counted.acks, cpu() - before, args.seconds)
+        };
+        Ok(Measured {
+            rate,
+            micros: spent / (rate * seconds) * 1e6,
+        })
+    }
+
+    fn plan(&self, args: &Args, window: usize) -> Plan {
+        let text = "x".repeat(args.bytes);
+        let chat = format!(r#"{{"id":{{n}},"send":{{"user":"{{peer}}","text":"{text}"}}}}"#);
+        let (path, hello, message, counts) = match self.kind {
+            Some(Name::Nats) => ("/", nats::HELLO, nats::message(&text), Counts::Nats),
+            Some(_) => ("/?u={id}", "", chat, CHAT),
+            None => (
+                "/v1/ws",
+                r#"{"id":1,"connect":{"user":"{id}","device":"d"}}"#,
+                chat,
+                CHAT,
+            ),
+        };
+        Plan {
+            server: self.server.address,
+            path: path.into(),
+            hello: hello.into(),
+            message,
+            counts,
+            connections: args.connections,
+            window,
+            others: 1,
+            duration: args.time(),
+        }
+    }
+}
+
+/// Where servers of others are installed.
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/peers")
+}
+
+fn bun() -> anyhow::Result<Peer> {
+    let bun = install::bun(&folder())?;
+    let address = free_address()?;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/bun-chat.js");
+    let mut command = Command::new(bun);
+    Peer::other(command.arg(script).arg(address.port().to_string()), address)
+}
+
+/// The server, and its version.
+fn nats(scratch: &Path) -> anyhow::Result<(String, Peer)> {
+    let nats = install::nats(&folder())?;
+    let said = Command::new(&nats).arg("--version").output()?.stdout;
+    let said = String::from_utf8_lossy(&said);
+    let version = said.trim().rsplit('v').next().unwrap_or_default();
+    let (clients, address): (SocketAddr, _) = (free_address()?, free_address()?);
+    let config = scratch.join("nats.conf");
+    std::fs::write(&config, nats::config(clients.port(), address.port()))?;
+    let mut command = Command::new(&nats);
+    let server = Peer::other(command.arg("-c").arg(config), address)?;
+    Ok((version.to_owned(), server))
+}

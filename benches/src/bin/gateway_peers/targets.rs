@@ -1,0 +1,43 @@
+//! The table of targets.
+
+use trunkline_benches::figures;
+
+/// What was measured of what is wanted.
+#[derive(Debug, Default)]
+pub(crate) struct Targets(Vec<[String; 4]>);
+
+impl Targets {
+    /// Something that is to be `least` at least.
+    pub(crate) fn at_least(&mut self, what: &str, measured: f64, least: f64, unit: &str) {
+        self.add(what, measured, "≥", least, unit, measured >= least);
+    }
+
+    /// Something that is to be `most` at most.
+    pub(crate) fn at_most(&mut self, what: &str, measured: f64, most: f64, unit: &str) {
+        self.add(what, measured, "≤", most, unit, measured <= most);
+    }
+
+    fn add(&mut self, what: &str, measured: f64, sign: &str, bound: f64, unit: &str, met: bool) {
+        self.0.push([
+            what.into(),
+            format!("{}{unit}", figures::short(measured)),
+            format!("{sign} {}{unit}", figures::short(bound)),
+            if met { "met" } else { "missed" }.into(),
+        ]);
+    }
+
+    /// A section that says nothing.
+    pub(crate) fn not_run(&mut self, section: &str, error: &anyhow::Error) {
+        let reason = format!("not run: {error:#}");
+        self.0
+            .push([section.into(), reason, String::new(), String::new()]);
+    }
+
+    pub(crate) fn print(&self) {
+        if !self.0.is_empty() {
+            let rows: Vec<_> = self.0.iter().map(|row| row.to_vec()).collect();
+            let head = ["target", "measured", "wanted", ""];
+            println!("{}", figures::table(&head, &rows));
+        }
+    }
+}

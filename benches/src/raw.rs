@@ -1,0 +1,202 @@
+//! What the kernel alone can do: a TCP server without a protocol, and an echo client for it.
+//!
+//! One thread, one epoll (mio), one `recv` and one `send` for what arrives. It accepts as fast as it
+//! can, echoes what it gets, and where the first byte is [`FAN_OUT`] sends one frame to all others.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+use socket2::{Domain, Protocol, Socket, Type};
+use trunkline_proto::frame::{Opcode, write_frame};
+
+/// Begins a request of five bytes: behind it, in four bytes with the lowest first, how many bytes of
+/// payload the frame is to have that everybody else gets.
+pub const FAN_OUT: u8 = 0xfa;
+
+/// Connections that may wait to be accepted, as many as the gateway's shards let.
+const BACKLOG: i32 = 4_096;
+
+const LISTENER: Token = Token(usize::MAX);
+
+/// A listener on a free port.
+///
+/// # Errors
+/// There is none.
+pub fn listen() -> io::Result<TcpListener> {
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// A connection that waits; `None` where there is none.
+///
+/// # Errors
+/// The kernel refuses, as where descriptors run out.
+pub fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
+    match listener.accept() {
+        Ok((stream, _)) => {
+            stream.set_nodelay(true)?;
+            Ok(Some(stream))
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Says where a server listens, as the gateway does.
+///
+/// # Errors
+/// Nobody wants to know.
+pub fn say_ready(address: SocketAddr) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "ready ws=ws://{address}/")?;
+    out.flush()
+}
+
+/// Says why a server ends.
+pub fn fail(name: &str, error: &io::Error) -> ExitCode {
+    let _ = writeln!(io::stderr(), "{name}: {error}");
+    ExitCode::FAILURE
+}
+
+/// Serves until it is killed; says on its first line where.
+pub fn run() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail("raw", &error),
+    }
+}
+
+fn serve() -> io::Result<()> {
+    let mut poll = Poll::new()?;
+    let mut listener = listen()?;
+    poll.registry()
+        .register(&mut listener, LISTENER, Interest::READABLE)?;
+    say_ready(listener.local_addr()?)?;
+    let mut conns: Slab<TcpStream> = Slab::new();
+    let mut events = Events::with_capacity(1_024);
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        poll.poll(&mut events, None)?;
+        for event in &events {
+            let Token(at) = event.token();
+            if event.token() == LISTENER {
+                while let Some(mut stream) = accept(&listener)? {
+                    let entry = conns.vacant_entry();
+                    let token = Token(entry.key());
+                    poll.registry()
+                        .register(&mut stream, token, Interest::READABLE)?;
+                    entry.insert(stream);
+                }
+            } else if !serve_one(&mut conns, at, &mut buffer)
+                && let Some(mut gone) = conns.try_remove(at)
+            {
+                poll.registry().deregister(&mut gone)?;
+            }
+        }
+    }
+}
+
+/// Does what a connection asks for; whether it is still there.
+fn serve_one(conns: &mut Slab<TcpStream>, at: usize, buffer: &mut [u8]) -> bool {
+    loop {
+        let Some(conn) = conns.get_mut(at) else {
+            return false;
+        };
+        let read = match conn.read(buffer) {
+            Ok(0) => return false,
+            Ok(read) => read,
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        };
+        if buffer[0] == FAN_OUT {
+            for request in buffer[..read].as_chunks::<5>().0 {
+                let [_, bytes @ ..] = *request;
+                fan_out(conns, at, u32::from_le_bytes(bytes) as usize);
+            }
+        } else if !matches!(conn.write(&buffer[..read]), Ok(sent) if sent == read) {
+            return false;
+        }
+        if read < buffer.len() {
+            return true;
+        }
+    }
+}
+
+/// One frame to all but `from`: one `send` each.
+fn fan_out(conns: &mut Slab<TcpStream>, from: usize, bytes: usize) {
+    let mut frame = Vec::new();
+    write_frame(&mut frame, Opcode::Text, &vec![b'x'; bytes], None);
+    for (at, conn) in conns {
+        if at != from {
+            // Few are on their way at a time: whoever does not take one is gone.
+            let _ = conn.write(&frame);
+        }
+    }
+}
+
+/// Echoes of `bytes` per second, each of `connections` having `window` of them on their way.
+///
+/// # Errors
+/// The server closes a connection or cannot be reached.
+pub fn echo(
+    server: SocketAddr,
+    (connections, window): (usize, usize),
+    bytes: usize,
+    time: Duration,
+) -> anyhow::Result<f64> {
+    let mut poll = Poll::new()?;
+    let mut conns = Vec::new();
+    let first = vec![0; bytes * window];
+    for at in 0..connections {
+        let stream = std::net::TcpStream::connect(server).context("cannot connect")?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let mut stream = TcpStream::from_std(stream);
+        poll.registry()
+            .register(&mut stream, Token(at), Interest::READABLE)?;
+        stream.write_all(&first)?;
+        conns.push(stream);
+    }
+    let mut events = Events::with_capacity(256);
+    let mut buffer = vec![0; 64 << 10];
+    let warm = time / 10;
+    let began = Instant::now();
+    let (mut start, mut echoed) = (None, 0);
+    loop {
+        let now = began.elapsed();
+        if start.is_none() && now >= warm {
+            (start, echoed) = (Some(now), 0);
+        }
+        if let Some(start) = start
+            && now - start >= time
+        {
+            return Ok(echoed as f64 / bytes as f64 / (now - start).as_secs_f64());
+        }
+        poll.poll(&mut events, Some(Duration::from_millis(50)))?;
+        for event in &events {
+            let conn = &mut conns[event.token().0];
+            loop {
+                let read = match conn.read(&mut buffer) {
+                    Ok(0) => bail!("the raw server closed a connection"),
+                    Ok(read) => read,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error.into()),
+                };
+                echoed += read;
+                conn.write_all(&buffer[..read])?;
+                if read < buffer.len() {
+                    break;
+                }
+            }
+        }
+    }
+}
