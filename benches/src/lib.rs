@@ -2,10 +2,13 @@
 
 pub mod blast;
 pub mod child;
+pub mod crowd;
 pub mod figures;
+pub mod frames;
 pub mod install;
 pub mod machine;
 pub mod nats;
+pub mod open_loop;
 pub mod ours;
 pub mod peer;
 pub mod prototype;

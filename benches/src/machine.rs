@@ -15,6 +15,18 @@ pub fn resident() -> anyhow::Result<u64> {
     Ok(kilobytes.context("no VmRSS")?.parse::<u64>()? * 1024)
 }
 
+/// User and system CPU seconds so far of a process, by its number, or of `self` (proc(5)); 0 where
+/// there is none.
+#[must_use]
+pub fn cpu_seconds(process: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The second field, in parentheses, may hold spaces.
+    let after = stat.rsplit(')').next().unwrap_or_default();
+    // utime and stime are fields 14 and 15, in USER_HZ (100); field 3 follows the name.
+    let fields = after.split_whitespace().skip(11).take(2);
+    fields.filter_map(|f| f.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
 /// Bytes written to the device under a folder since the machine started, by everybody: `None` where
 /// the file system is not on one device that counts.
 ///

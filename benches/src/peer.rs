@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::{prototype, raw, scrape};
+use crate::{machine, prototype, raw, scrape};
 
 /// How long a server may take to listen.
 const START: Duration = Duration::from_secs(30);
@@ -141,22 +141,9 @@ impl Peer {
         scrape::number(&self.metrics()?, name)
     }
 
-    /// User and system CPU seconds so far (proc(5)).
+    /// User and system CPU seconds so far.
     pub fn cpu_seconds(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
-        let stat = stat.unwrap_or_default();
-        let fields = stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace();
-        // utime and stime are fields 14 and 15, in USER_HZ (100); field 3 follows the name.
-        fields
-            .skip(11)
-            .take(2)
-            .filter_map(|f| f.parse::<f64>().ok())
-            .sum::<f64>()
-            / 100.0
+        machine::cpu_seconds(&self.child.id().to_string())
     }
 }
 

@@ -9,8 +9,10 @@
 )]
 
 mod contender;
+mod latency;
 mod messages;
 mod shards;
+mod storm;
 mod targets;
 
 use std::process::ExitCode;
@@ -42,6 +44,9 @@ struct Args {
     /// Connections that exchange messages
     #[arg(long, default_value_t = 64)]
     connections: usize,
+    /// Sessions of the latency and storm sections
+    #[arg(long, default_value_t = 10_000)]
+    sessions: usize,
     /// Bytes of text per message
     #[arg(long, default_value_t = 120)]
     bytes: usize,
@@ -60,6 +65,10 @@ enum Section {
     Messages,
     /// The same load on one shard and on many
     Shards,
+    /// Latency at 20,000 messages/s
+    Latency,
+    /// Everybody reconnects at once
+    Storm,
 }
 
 impl Args {
@@ -90,9 +99,11 @@ type Run = fn(&Args, &mut Targets) -> anyhow::Result<()>;
 
 fn run(args: &Args) -> anyhow::Result<()> {
     let mut targets = Targets::default();
-    let sections: [(Section, &str, Run); 2] = [
+    let sections: [(Section, &str, Run); 4] = [
         (Section::Messages, "messages", messages::run),
         (Section::Shards, "shards", shards::run),
+        (Section::Latency, "latency", latency::run),
+        (Section::Storm, "storm", storm::run),
     ];
     for (section, name, run) in sections {
         if args.wants(section)

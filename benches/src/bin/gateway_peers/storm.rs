@@ -1,0 +1,113 @@
+//! Everybody comes back at once, while some go on talking.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use trunkline_benches::crowd::{Crowd, Kind};
+use trunkline_benches::figures::{self, median};
+use trunkline_benches::open_loop::{self, Control, Traffic, millis};
+use trunkline_benches::peer::Peer;
+
+use crate::Args;
+use crate::contender::Contender;
+use crate::targets::Targets;
+
+/// Sessions that stay, and the messages per second among them.
+const SURVIVORS: usize = 1_000;
+const RATE: f64 = 1_000.0;
+
+/// Connections begun and not yet in, as many as a listener's queue takes without a loss.
+const AT_ONCE: usize = 1_000;
+
+/// How long the gateway may take to see that connections are gone.
+const GONE: Duration = Duration::from_secs(20);
+
+/// Rates of the rounds.
+#[derive(Default)]
+struct Rates {
+    raw: Vec<f64>,
+    sessions: Vec<f64>,
+}
+
+pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
+    let gateway = Contender::gateway(args, args.shards).context("the gateway")?;
+    let bare = Peer::raw()?;
+    let address = gateway.server.address;
+    let mut survivors = Crowd::new(address, Kind::Sessions("s"), SURVIVORS)?;
+    survivors.open(AT_ONCE)?;
+    let traffic = Traffic {
+        name: "s",
+        rate: RATE,
+        bytes: args.bytes,
+    };
+    let mut crowd = Crowd::new(address, Kind::Sessions("c"), args.sessions)?;
+    crowd.open(AT_ONCE)?;
+    let mut raw = Crowd::new(bare.address, Kind::Raw, args.sessions)?;
+    let control = Control::default();
+    let mut rates = Rates::default();
+    let latencies = std::thread::scope(|scope| {
+        let talking = scope.spawn(|| open_loop::run(&mut survivors, traffic, &control));
+        let mut storms = || -> anyhow::Result<()> {
+            for _ in 0..args.rounds {
+                crowd.close()?;
+                // Only now: descriptors are few.
+                let took = raw.open(AT_ONCE).context("raw")?;
+                rates.raw.push(args.sessions as f64 / took.as_secs_f64());
+                raw.close()?;
+                emptied(&gateway.server)?;
+                control.count(true);
+                let took = crowd.open(AT_ONCE)?;
+                control.count(false);
+                rates
+                    .sessions
+                    .push(args.sessions as f64 / took.as_secs_f64());
+            }
+            Ok(())
+        };
+        let stormed = storms();
+        control.end();
+        let talked = talking.join().map_err(|_| anyhow::anyhow!("it panicked"))?;
+        stormed.and(talked)
+    })?;
+    println!(
+        "Storm: {} sessions come back at once, {AT_ONCE} at a time: TCP, upgrade, connect, resume \
+         with `since`; meanwhile {SURVIVORS} others send {RATE} messages/s; medians of {} rounds",
+        figures::grouped(args.sessions as u64),
+        args.rounds
+    );
+    let ratios = rates.sessions.iter().zip(&rates.raw).map(|(a, b)| a / b);
+    let ratio = median(ratios.collect());
+    let (sessions, bare) = (median(rates.sessions), median(rates.raw));
+    let p99 = millis(&latencies.e2e, 0.99);
+    println!("  raw connections   {}/s", figures::short(bare));
+    println!(
+        "  sessions          {}/s, {ratio:.2} of that",
+        figures::short(sessions)
+    );
+    println!(
+        "  turned away       {} times, each to come again",
+        crowd.turned_away()
+    );
+    println!(
+        "  those who stayed  {} messages during storms, pushed in {:.2} ms p50, {p99:.2} ms p99, {:.2} ms at most\n",
+        figures::grouped(latencies.e2e.len()),
+        millis(&latencies.e2e, 0.5),
+        millis(&latencies.e2e, 1.0),
+    );
+    targets.at_least("storm: sessions ÷ raw connections", ratio, 0.4, "");
+    targets.at_least("storm: sessions a second", sessions, 20_000.0, "/s");
+    targets.at_most("storm: p99 of those who stayed", p99, 20.0, " ms");
+    Ok(())
+}
+
+/// Waits until the gateway has seen that all but those who stay are gone.
+fn emptied(gateway: &Peer) -> anyhow::Result<()> {
+    let start = Instant::now();
+    while gateway.metric("trunkline_connections")? > SURVIVORS as f64 {
+        if start.elapsed() > GONE {
+            bail!("the gateway does not see that connections are gone");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}

@@ -1,0 +1,305 @@
+//! Messages sent at the times of a schedule, whatever becomes of those before: latency under load.
+//!
+//! Latency counts from the time a message should have been sent, so neither a slow server nor a
+//! slow client hides its queue.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use hdrhistogram::Histogram;
+use memchr::memmem;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Token};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use std::os::fd::{AsFd, AsRawFd};
+use trunkline_proto::connection::Event;
+use trunkline_proto::frame::{Opcode, write_frame};
+
+use crate::crowd::{Crowd, MASK};
+
+/// How long answers are waited for once no more is sent.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// The token of the timer.
+const TIMER: Token = Token(usize::MAX);
+
+/// Digits of the time in a message's text.
+const DIGITS: usize = 19;
+
+/// Behind the time in the text of a message whose latency counts.
+const COUNTS: u8 = b'+';
+
+/// What is to be sent, by a crowd of sessions in pairs.
+#[derive(Debug, Clone, Copy)]
+pub struct Traffic {
+    /// What the users' names begin with.
+    pub name: &'static str,
+    /// Messages per second of all together, at random times, each from a random member to the
+    /// other of its pair.
+    pub rate: f64,
+    /// Bytes of text, at least 20.
+    pub bytes: usize,
+}
+
+/// Tells a running traffic what to do, from another thread.
+#[derive(Debug, Default)]
+pub struct Control(AtomicU8);
+
+const END: u8 = 2;
+
+impl Control {
+    /// Whether messages sent from now on count.
+    pub fn count(&self, counts: bool) {
+        self.0.store(u8::from(counts), SeqCst);
+    }
+
+    /// Sends no more.
+    pub fn end(&self) {
+        self.0.store(END, SeqCst);
+    }
+}
+
+/// What was measured, in nanoseconds.
+#[derive(Debug)]
+pub struct Latencies {
+    /// To the reply that says it is stored.
+    pub ack: Histogram<u64>,
+    /// To the push on the other side.
+    pub e2e: Histogram<u64>,
+    /// To the write of it: what of the others is the client's.
+    pub lag: Histogram<u64>,
+    /// Messages sent, counted or not, and those that were acknowledged and pushed.
+    pub sent: u64,
+    /// See above.
+    pub acked: u64,
+    /// See above.
+    pub pushed: u64,
+}
+
+impl Latencies {
+    fn new() -> anyhow::Result<Self> {
+        // Up to a minute, with an error of a thousandth.
+        let histogram = || Histogram::new_with_max(60_000_000_000, 3);
+        Ok(Self {
+            ack: histogram()?,
+            e2e: histogram()?,
+            lag: histogram()?,
+            sent: 0,
+            acked: 0,
+            pushed: 0,
+        })
+    }
+}
+
+/// A share of a histogram in milliseconds.
+#[must_use]
+pub fn millis(of: &Histogram<u64>, quantile: f64) -> f64 {
+    of.value_at_quantile(quantile) as f64 / 1e6
+}
+
+struct Loop<'a> {
+    crowd: &'a mut Crowd,
+    traffic: Traffic,
+    start: Instant,
+    /// By member, what it sent that was not acknowledged: the time, and whether it counts.
+    waiting: Vec<VecDeque<(u64, bool)>>,
+    random: u64,
+    text: Vec<u8>,
+    seen: Latencies,
+}
+
+/// Sends messages among the members of a crowd until it is told to end, then waits for what is on
+/// its way.
+///
+/// # Errors
+/// The server ends a connection, answers with an error, or leaves something unanswered.
+pub fn run(crowd: &mut Crowd, traffic: Traffic, control: &Control) -> anyhow::Result<Latencies> {
+    let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+    let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
+    let raw = timer.as_fd().as_raw_fd();
+    let registry = crowd.poll.registry();
+    registry.register(&mut SourceFd(&raw), TIMER, Interest::READABLE)?;
+    let waiting = crowd.members.iter().map(|_| VecDeque::new()).collect();
+    let mut running = Loop {
+        crowd,
+        traffic,
+        start: Instant::now(),
+        waiting,
+        random: 0x9E37_79B9_7F4A_7C15,
+        text: Vec::new(),
+        seen: Latencies::new()?,
+    };
+    let ran = running.run(&timer, control);
+    let seen = running.seen;
+    crowd.poll.registry().deregister(&mut SourceFd(&raw))?;
+    ran.map(|()| seen)
+}
+
+impl Loop<'_> {
+    fn run(&mut self, timer: &TimerFd, control: &Control) -> anyhow::Result<()> {
+        let mut events = Events::with_capacity(1_024);
+        let mut buffer = vec![0; 64 << 10];
+        let mut due = 0;
+        let mut ended = None;
+        loop {
+            let now = self.nanos();
+            match control.0.load(SeqCst) {
+                END => {
+                    let ended = *ended.get_or_insert(now);
+                    let seen = &self.seen;
+                    if seen.acked == seen.sent && seen.pushed == seen.sent {
+                        return Ok(());
+                    }
+                    if now - ended > SETTLE.as_nanos() as u64 {
+                        let (sent, acked, pushed) = (seen.sent, seen.acked, seen.pushed);
+                        bail!("{sent} sent, {acked} acknowledged, {pushed} pushed");
+                    }
+                }
+                counts => {
+                    while due <= now {
+                        self.send(due, counts == 1)?;
+                        due += self.gap();
+                    }
+                    let wait = Duration::from_nanos(due.saturating_sub(self.nanos()).max(1));
+                    let wait = Expiration::OneShot(TimeSpec::from_duration(wait));
+                    timer.set(wait, TimerSetTimeFlags::empty())?;
+                }
+            }
+            let longest = Duration::from_millis(20);
+            self.crowd.poll.poll(&mut events, Some(longest))?;
+            for event in &events {
+                if event.token() == TIMER {
+                    // Reading resets it; the count does not matter.
+                    let _ = timer.wait();
+                } else {
+                    self.read(event.token().0, &mut buffer)?;
+                }
+            }
+        }
+    }
+
+    fn nanos(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+
+    /// A number that looks random (splitmix64).
+    fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.random;
+        z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ z >> 31
+    }
+
+    /// Nanoseconds to the next message.
+    fn gap(&mut self) -> u64 {
+        let part = (self.random() >> 11) as f64 / (1u64 << 53) as f64;
+        (-(1.0 - part).ln() / self.traffic.rate * 1e9) as u64
+    }
+
+    fn send(&mut self, due: u64, counts: bool) -> anyhow::Result<()> {
+        let from = (self.random() % (self.waiting.len() & !1) as u64) as usize;
+        let Traffic { name, bytes, .. } = self.traffic;
+        let mark = if counts { COUNTS } else { b'-' };
+        self.text.clear();
+        write!(
+            self.text,
+            r#"{{"id":1,"send":{{"user":"{name}{}","text":"{due:0DIGITS$}{}"#,
+            from ^ 1,
+            mark as char
+        )?;
+        let filled = self.text.len() + bytes.saturating_sub(DIGITS + 1);
+        self.text.resize(filled, b'x');
+        self.text.extend_from_slice(br#""}}"#);
+        let Some(Some(member)) = self.crowd.members.get_mut(from) else {
+            bail!("a member is not there");
+        };
+        write_frame(&mut member.out, Opcode::Text, &self.text, MASK);
+        flush(member)?;
+        self.waiting[from].push_back((due, counts));
+        self.seen.sent += 1;
+        if counts {
+            let lag = self.nanos() - due;
+            self.seen.lag.saturating_record(lag);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, at: usize, buffer: &mut [u8]) -> anyhow::Result<()> {
+        let now = self.nanos();
+        loop {
+            let Some(Some(member)) = self.crowd.members.get_mut(at) else {
+                return Ok(());
+            };
+            // Writable, or readable: both are tried.
+            flush(member)?;
+            let read = match member.stream.read(buffer) {
+                Ok(0) => bail!("the server ended a connection"),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error).context("a connection failed"),
+            };
+            let mut input = &mut buffer[..read];
+            while let Some(event) = member.framing.receive(&mut input, 1 << 20)? {
+                match event {
+                    Event::Message(_, payload) => {
+                        message(&payload, now, &mut self.waiting[at], &mut self.seen)?;
+                    }
+                    Event::Ping(payload) => {
+                        write_frame(&mut member.out, Opcode::Pong, &payload, MASK);
+                    }
+                    Event::Pong(_) => {}
+                    Event::Close(code, reason) => bail!("closed: {code:?} {reason}"),
+                }
+            }
+            if read < buffer.len() {
+                return flush(member);
+            }
+        }
+    }
+}
+
+/// A reply, or somebody's message.
+fn message(
+    payload: &[u8],
+    now: u64,
+    waiting: &mut VecDeque<(u64, bool)>,
+    seen: &mut Latencies,
+) -> anyhow::Result<()> {
+    if let Some(at) = memmem::find(payload, br#""text":""#) {
+        let text = &payload[at + 8..];
+        let due: Option<u64> = text
+            .get(..DIGITS)
+            .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        let due = due.context("a message that was not sent")?;
+        seen.pushed += 1;
+        if text.get(DIGITS) == Some(&COUNTS) {
+            seen.e2e.saturating_record(now.saturating_sub(due));
+        }
+    } else if memmem::find(payload, br#""send""#).is_some() {
+        let (due, counts) = waiting.pop_front().context("a reply to nothing")?;
+        seen.acked += 1;
+        if counts {
+            seen.ack.saturating_record(now.saturating_sub(due));
+        }
+    } else {
+        bail!("the server says {}", String::from_utf8_lossy(payload));
+    }
+    Ok(())
+}
+
+fn flush(member: &mut crate::crowd::Member) -> anyhow::Result<()> {
+    if member.out.is_empty() {
+        return Ok(());
+    }
+    match member.stream.write(&member.out) {
+        Ok(sent) => drop(member.out.drain(..sent)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+        Err(error) => return Err(error).context("a connection failed"),
+    }
+    Ok(())
+}
