@@ -106,6 +106,12 @@ impl Crowd {
         self.turned_away
     }
 
+    /// Whether nobody is in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.inside == 0
+    }
+
     /// Connects all, `at_once` of them at a time; how long that took.
     ///
     /// # Errors

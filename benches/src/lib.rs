@@ -15,4 +15,5 @@ pub mod prototype;
 pub mod raw;
 pub mod rival;
 pub mod scrape;
+pub mod talk;
 pub mod trace;

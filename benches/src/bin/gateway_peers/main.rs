@@ -9,6 +9,7 @@
 )]
 
 mod contender;
+mod fanout;
 mod latency;
 mod messages;
 mod shards;
@@ -44,7 +45,7 @@ struct Args {
     /// Connections that exchange messages
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// Sessions of the latency and storm sections
+    /// Sessions of the latency and storm sections, members of the group
     #[arg(long, default_value_t = 10_000)]
     sessions: usize,
     /// Bytes of text per message
@@ -69,6 +70,8 @@ enum Section {
     Latency,
     /// Everybody reconnects at once
     Storm,
+    /// A group of which everybody is online
+    Fanout,
 }
 
 impl Args {
@@ -99,11 +102,12 @@ type Run = fn(&Args, &mut Targets) -> anyhow::Result<()>;
 
 fn run(args: &Args) -> anyhow::Result<()> {
     let mut targets = Targets::default();
-    let sections: [(Section, &str, Run); 4] = [
+    let sections: [(Section, &str, Run); 5] = [
         (Section::Messages, "messages", messages::run),
         (Section::Shards, "shards", shards::run),
         (Section::Latency, "latency", latency::run),
         (Section::Storm, "storm", storm::run),
+        (Section::Fanout, "fan-out", fanout::run),
     ];
     for (section, name, run) in sections {
         if args.wants(section)

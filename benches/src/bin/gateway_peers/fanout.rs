@@ -1,0 +1,162 @@
+//! A message to a group of which all members are online, beside one `send` to as many sockets.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use serde_json::json;
+use trunkline_benches::crowd::{Crowd, Kind};
+use trunkline_benches::figures::{self, median};
+use trunkline_benches::peer::Peer;
+use trunkline_benches::raw::FAN_OUT;
+use trunkline_benches::talk::Talk;
+
+use crate::Args;
+use crate::contender::Contender;
+use crate::targets::Targets;
+
+/// Members that a command may add.
+const PORTION: usize = 1_000;
+
+/// Messages on their way at a time: the next is written while the members read the one before.
+const WINDOW: u64 = 2;
+
+/// Connections begun at a time.
+const AT_ONCE: usize = 1_000;
+
+/// How long the members may take to get a message.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
+    let gateway = Contender::gateway(args, args.shards).context("the gateway")?;
+    let address = gateway.server.address;
+    let mut owner = Talk::start(address, "owner")?;
+    make_group(&mut owner, args.sessions)?;
+    let kind = Kind::Sessions("m");
+    let mut members = Crowd::new(address, kind, args.sessions)?;
+    members.open(AT_ONCE)?;
+    let text = "x".repeat(args.bytes);
+    let message = json!({"group": "all", "text": text});
+    // As many bytes as a push: the position and the sequence grow by some digits.
+    let pushed = json!({"push": {"pos": "123456789", "message": {"conversation": "g:all",
+        "seq": 99, "from": "owner", "device": "d", "time": 1_767_225_600_000_u64, "text": text}}});
+    let bytes = pushed.to_string().len();
+
+    // Descriptors are few: the others are connected in turns.
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..args.rounds {
+        if members.is_empty() {
+            members.open(AT_ONCE)?;
+        }
+        ours.push(deliveries(args, &mut members, &mut || {
+            owner.say("send", &message).map(drop)
+        })?);
+        members.close()?;
+        theirs.push(raw(args, bytes).context("raw")?);
+    }
+    println!(
+        "Fan-out: a group of {} members online, {} B of text, {WINDOW} messages on their way; \
+         medians of {} rounds of {} s in turns",
+        figures::grouped(args.sessions as u64),
+        args.bytes,
+        args.rounds,
+        args.seconds
+    );
+    let ratios = ours.iter().zip(&theirs).map(|(a, b)| a / b);
+    let ratio = median(ratios.collect());
+    println!("  pushes    {}/s", figures::short(median(ours)));
+    println!(
+        "  raw sends {}/s of {bytes} B in a frame",
+        figures::short(median(theirs))
+    );
+    println!("  ratio     {ratio:.2}\n");
+    targets.at_least("fan-out: pushes ÷ raw sends", ratio, 0.8, "");
+    Ok(())
+}
+
+/// A group of the owner and `m0` to as many as are wanted.
+fn make_group(owner: &mut Talk, members: usize) -> anyhow::Result<()> {
+    let names: Vec<String> = (0..members).map(|i| format!("m{i}")).collect();
+    let group = json!({"group": "all", "name": "All", "members": [], "history": "all"});
+    owner.ask("group_create", &group)?;
+    for portion in names.chunks(PORTION) {
+        owner.ask("group_add", &json!({"group": "all", "members": portion}))?;
+    }
+    Ok(())
+}
+
+/// The same from a server that does nothing but send.
+fn raw(args: &Args, bytes: usize) -> anyhow::Result<f64> {
+    let server = Peer::raw()?;
+    let mut members = Crowd::new(server.address, Kind::Raw, args.sessions)?;
+    members.open(AT_ONCE)?;
+    let mut asking = connect(server.address)?;
+    let mut request = vec![FAN_OUT];
+    request.extend_from_slice(&u32::try_from(bytes)?.to_le_bytes());
+    let rate = deliveries(args, &mut members, &mut || Ok(asking.write_all(&request)?))?;
+    members.close()?;
+    Ok(rate)
+}
+
+fn connect(server: SocketAddr) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(server)?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Sends, and counts what arrives at the members per second.
+fn deliveries(
+    args: &Args,
+    members: &mut Crowd,
+    send: &mut dyn FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<f64> {
+    let size = args.sessions as u64;
+    let (arrived, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| -> anyhow::Result<()> {
+            while !over.load(SeqCst) {
+                arrived.fetch_add(members.turn(Duration::from_millis(20))?, SeqCst);
+            }
+            Ok(())
+        });
+        let mut sent = 0;
+        let mut send_until = |end: Option<Instant>| -> anyhow::Result<()> {
+            // Without an end: until what is on its way has arrived.
+            let mut last = (Instant::now(), 0);
+            loop {
+                let now = Instant::now();
+                let got = arrived.load(SeqCst);
+                match end {
+                    Some(end) if now >= end => return Ok(()),
+                    None if got >= sent * size => return Ok(()),
+                    _ => {}
+                }
+                if last.1 != got {
+                    last = (now, got);
+                }
+                if now - last.0 > PATIENCE {
+                    bail!("{got} of {} messages arrived", sent * size);
+                }
+                if end.is_some() && got + WINDOW * size > sent * size {
+                    send()?;
+                    sent += 1;
+                } else {
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+            }
+        };
+        let measured = (|| {
+            send_until(Some(Instant::now() + args.time() / 5))?;
+            let (start, before) = (Instant::now(), arrived.load(SeqCst));
+            send_until(Some(start + args.time()))?;
+            let rate = (arrived.load(SeqCst) - before) as f64 / start.elapsed().as_secs_f64();
+            send_until(None)?;
+            Ok(rate)
+        })();
+        over.store(true, SeqCst);
+        let read = reading.join().map_err(|_| anyhow::anyhow!("it panicked"))?;
+        read.and(measured)
+    })
+}

@@ -1,0 +1,128 @@
+//! A client that says one thing after another and waits for each answer.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use memchr::memmem;
+use serde_json::{Value, json};
+use trunkline_proto::connection::{Connection, Event, Role};
+use trunkline_proto::frame::{Opcode, write_frame};
+
+use crate::crowd::MASK;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A session of our gateway.
+#[derive(Debug)]
+pub struct Talk {
+    stream: TcpStream,
+    framing: Connection,
+    buffer: Vec<u8>,
+    /// Where in the buffer is what was read and not yet looked at.
+    unread: std::ops::Range<usize>,
+    id: u32,
+}
+
+impl Talk {
+    /// Connects as a user.
+    ///
+    /// # Errors
+    /// The gateway does not take the session.
+    pub fn start(server: SocketAddr, user: &str) -> anyhow::Result<Self> {
+        let mut stream = TcpStream::connect(server)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let request = format!(
+            "GET /v1/ws HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Key: dHJ1bmtsaW5lIGJlbmNoIQ==\r\n\
+             Sec-WebSocket-Version: 13\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes())?;
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while memmem::find(&head, b"\r\n\r\n").is_none() {
+            stream.read_exact(&mut byte)?;
+            head.extend_from_slice(&byte);
+        }
+        if !head.starts_with(b"HTTP/1.1 101") {
+            bail!("no upgrade: {}", String::from_utf8_lossy(&head));
+        }
+        let mut talk = Self {
+            stream,
+            framing: Connection::new(Role::Client),
+            buffer: vec![0; 64 << 10],
+            unread: 0..0,
+            id: 0,
+        };
+        talk.ask("connect", &json!({"user": user, "device": "d"}))?;
+        Ok(talk)
+    }
+
+    /// Says something; its number.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn say(&mut self, command: &str, request: &Value) -> anyhow::Result<u32> {
+        self.id += 1;
+        let command = json!({"id": self.id, command: request}).to_string();
+        let mut frame = Vec::new();
+        write_frame(&mut frame, Opcode::Text, command.as_bytes(), MASK);
+        self.stream.write_all(&frame)?;
+        Ok(self.id)
+    }
+
+    /// Says something and waits for its answer; pushes in between are passed over.
+    ///
+    /// # Errors
+    /// The answer is an error, or none comes in time.
+    pub fn ask(&mut self, command: &str, request: &Value) -> anyhow::Result<Value> {
+        let id = self.say(command, request)?;
+        loop {
+            let said = self.hear()?;
+            if said["id"] != id {
+                continue;
+            }
+            if let Some(error) = said.get("error") {
+                bail!("{command}: {} ({})", error["message"], error["code"]);
+            }
+            return Ok(said);
+        }
+    }
+
+    /// The next thing that the gateway says.
+    ///
+    /// # Errors
+    /// It says nothing in time, or ends the session.
+    pub fn hear(&mut self) -> anyhow::Result<Value> {
+        loop {
+            let mut input = &mut self.buffer[self.unread.clone()];
+            let before = input.len();
+            let event = self.framing.receive(&mut input, 1 << 20)?;
+            let said = match event {
+                Some(Event::Message(_, payload)) => Some(serde_json::from_slice(&payload)?),
+                Some(Event::Ping(payload)) => {
+                    let mut pong = Vec::new();
+                    write_frame(&mut pong, Opcode::Pong, &payload, MASK);
+                    self.stream.write_all(&pong)?;
+                    None
+                }
+                Some(Event::Close(code, reason)) => bail!("closed: {code:?} {reason}"),
+                Some(Event::Pong(_)) | None => None,
+            };
+            self.unread.start += before - input.len();
+            if let Some(said) = said {
+                return Ok(said);
+            }
+            if self.unread.is_empty() {
+                let read = self.stream.read(&mut self.buffer).context("no answer")?;
+                if read == 0 {
+                    bail!("the gateway ended the session");
+                }
+                self.unread = 0..read;
+            }
+        }
+    }
+}
