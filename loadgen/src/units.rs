@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span(pub(crate) Duration);
 
-/// A number of bytes: `B`, `KB` (1,000), `KiB` (1,024), and so on to `GiB`.
+/// A number of bytes: `B`, `KB` (1,000), `KiB` (1,024), and so on to `PB` and `PiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Bytes(pub(crate) u64);
 
@@ -27,6 +27,10 @@ pub(crate) struct Share {
 /// Events per second, `2000/s`; more than zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rate(pub(crate) f64);
+
+/// Bits per second of a network, `10Gbit/s`; more than zero.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Bandwidth(pub(crate) f64);
 
 /// A stretch of the real day replayed in a shorter one: `24h=40s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +54,15 @@ const BYTE_UNITS: &[(&str, f64)] = &[
     ("KB", 1e3),
     ("MB", 1e6),
     ("GB", 1e9),
+    ("TB", 1e12),
+    ("PB", 1e15),
     ("KiB", 1024.0),
     ("MiB", 1_048_576.0),
     ("GiB", 1_073_741_824.0),
+    ("TiB", 1_099_511_627_776.0),
+    ("PiB", 1_125_899_906_842_624.0),
 ];
+const BIT_UNITS: &[(&str, f64)] = &[("Mbit/s", 1e6), ("Gbit/s", 1e9), ("Tbit/s", 1e12)];
 
 /// Splits `12.5ms` into its number and its unit and multiplies; the number may have `_` in it.
 fn scaled(text: &str, units: &[(&str, f64)], example: &str) -> Result<f64, String> {
@@ -181,6 +190,24 @@ impl fmt::Display for Rate {
     }
 }
 
+impl FromStr for Bandwidth {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bits = scaled(text, BIT_UNITS, "\"10Gbit/s\"")?;
+        if bits > 0.0 {
+            Ok(Self(bits))
+        } else {
+            Err(format!("`{text}` is no bandwidth: it must be above zero"))
+        }
+    }
+}
+
+impl fmt::Display for Bandwidth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}Mbit/s", self.0 / 1e6)
+    }
+}
+
 impl FromStr for Compress {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
@@ -250,7 +277,7 @@ macro_rules! as_text {
         }
     )*};
 }
-as_text!(Span, Bytes, Share, Rate, Compress);
+as_text!(Span, Bytes, Share, Rate, Bandwidth, Compress);
 
 /// `1234567` as `1,234,567`.
 pub(crate) fn grouped(number: u64) -> String {
@@ -315,6 +342,7 @@ mod tests {
     fn bytes_know_both_thousands() {
         assert_eq!("7KB".parse::<Bytes>().unwrap().0, 7_000);
         assert_eq!("7KiB".parse::<Bytes>().unwrap().0, 7_168);
+        assert_eq!("8TB".parse::<Bytes>().unwrap().0, 8_000_000_000_000);
     }
 
     #[test]
@@ -339,5 +367,15 @@ mod tests {
         assert_eq!(readable(231_481.48), "231,481");
         assert_eq!(readable(0.9259), "0.926");
         assert_eq!(micros(4_213), "4.21 ms");
+    }
+
+    #[test]
+    fn bandwidths_are_bits() {
+        let gigabit: Bandwidth = "10Gbit/s".parse().unwrap();
+        assert_eq!(gigabit.0, 1e10);
+        assert_eq!(gigabit.to_string().parse::<Bandwidth>().unwrap(), gigabit);
+        for text in ["10", "10GB/s", "0Gbit/s", "10Gbit"] {
+            assert!(text.parse::<Bandwidth>().is_err(), "{text}");
+        }
     }
 }

@@ -28,7 +28,7 @@ impl Bench {
     /// Five users, all connected but those named.
     fn new(offline: &[u32]) -> Self {
         let part = population(5, 2000, 2).part(0, 1);
-        let texts = Texts::new("t1", 1, Payload::Const { bytes: Bytes(120) });
+        let texts = Texts::new("t1", 1, &Payload::Const { bytes: Bytes(120) });
         let mut bench = Self {
             contact: part.contact(0, 0),
             checker: Checker::new(part, texts),

@@ -23,9 +23,9 @@ use crate::health::{Cpu, Process};
 use crate::local_gateway::LocalGateway;
 use crate::population::Population;
 use crate::report::{self, Live};
-use crate::scenario::{Executor, WireEncoding};
+use crate::scenario::{Executor, Kind, WireEncoding};
 use crate::schedule::text::Texts;
-use crate::schedule::{Arrivals, Curve, Ramp, Work, mix};
+use crate::schedule::{Arrivals, Curve, Ramp, Senders, Work, mix};
 use crate::tls::Trust;
 
 /// Connections being opened at one time, all threads together, where the scenario says nothing.
@@ -297,7 +297,7 @@ fn job(
         clock,
         checker: Checker::new(
             part.clone(),
-            Texts::new(&population.run, scenario.seed, scenario.traffic.payload),
+            Texts::new(&population.run, scenario.seed, &scenario.traffic.payload),
         ),
         board: Arc::clone(board),
         target: target.address,
@@ -331,7 +331,8 @@ fn work(
     threads: u32,
     seed: u64,
 ) -> (Nanos, Work) {
-    if let Some(stages) = &executor.stages {
+    if executor.executor == Kind::RampingConnections {
+        let stages = executor.stages.as_deref().unwrap_or_default();
         let sessions = run.sizing.sessions;
         let stages: Vec<_> = stages
             .iter()
@@ -343,10 +344,17 @@ fn work(
         let duration = stages.iter().map(|(duration, _)| duration).sum();
         return (duration, Work::Ramp(Ramp::new(&stages, part.devices())));
     }
-    let duration = executor.duration.map_or(0, |duration| to_nanos(duration.0));
-    let rate = executor.rate.map_or(run.sizing.derived_rate, |rate| rate.0) / f64::from(threads);
-    let key_every = run.scenario.traffic.key_every;
-    let arrivals = Arrivals::new(Curve::Constant(rate), duration, part, key_every, seed);
+    let traffic = &run.scenario.traffic;
+    let senders = Senders {
+        key_every: traffic.key_every,
+        skew: traffic.sender_skew.map(|zipf| zipf.0),
+    };
+    let curve = executor.curve(&run.sizing, run.scenario.population.peak_factor);
+    // Validation admits only what has a course.
+    let curve = curve.unwrap_or_else(|| Curve::constant(0.0, 0.0));
+    let duration = to_nanos(Duration::from_secs_f64(curve.seconds()));
+    let curve = curve.scaled(1.0 / f64::from(threads));
+    let arrivals = Arrivals::new(curve, part, senders, seed);
     (duration, Work::Arrivals(arrivals))
 }
 

@@ -82,5 +82,8 @@ fn validate(scenario: &str) -> Outcome<Exit> {
     let loaded = load::load(scenario)?;
     say(&[format!("{} is a right scenario", loaded.origin)]);
     say(&Sizing::of(&loaded.scenario).explain(&loaded.scenario));
+    if let Err(why) = loaded.runnable() {
+        say(&[format!("to plan with, not to run: {why}")]);
+    }
     Ok(Exit::Ok)
 }

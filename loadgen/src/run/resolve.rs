@@ -10,7 +10,7 @@ use crate::local_gateway::Setup;
 use crate::scenario::load::{self, Loaded};
 use crate::scenario::network::Network;
 use crate::scenario::sizing::Sizing;
-use crate::scenario::{Scenario, WireEncoding};
+use crate::scenario::{Kind, Scenario, WireEncoding};
 use crate::tls::Trust;
 use crate::units::Share;
 
@@ -88,6 +88,7 @@ pub(crate) fn resolve(args: RunArgs) -> Outcome<Resolved> {
     let mut loaded = load::load(&args.scenario)?;
     overrule(&mut loaded, &args)?;
     loaded.validate()?;
+    loaded.runnable()?;
     let scenario = loaded.scenario;
     let sizing = Sizing::of(&scenario);
     let setup = Setup {
@@ -162,13 +163,19 @@ fn overrule(loaded: &mut Loaded, args: &RunArgs) -> Outcome<()> {
             whole: population.users,
         };
     }
-    for executor in scenario
-        .scenarios
-        .values_mut()
-        .filter(|e| e.duration.is_some())
-    {
-        executor.duration = args.duration.or(executor.duration);
-        executor.rate = args.rate.or(executor.rate);
+    let mut overruled = false;
+    for executor in scenario.scenarios.values_mut() {
+        if let Kind::ConstantArrivalRate | Kind::DiurnalArrivalRate = executor.executor {
+            executor.duration = args.duration.or(executor.duration);
+            executor.rate = args.rate.or(executor.rate);
+            overruled = true;
+        }
+    }
+    if !overruled && (args.rate.is_some() || args.duration.is_some()) {
+        return Err(Failure::scenario(
+            "--rate and --duration are of constant and diurnal arrival rates, and the scenario has \
+             none: edit its stages or steps",
+        ));
     }
     scenario.seed = args.seed.unwrap_or(scenario.seed);
     let client = &mut scenario.client;

@@ -18,9 +18,6 @@ pub(crate) struct Loaded {
     pub(crate) scenario: Scenario,
 }
 
-/// Keys of the language that this version does not have: refused by name, never ignored.
-const NOT_BUILT: &[&str] = &["traffic.groups", "traffic.sender_skew"];
-
 /// Reads a preset by name, or else a file.
 ///
 /// # Errors
@@ -44,22 +41,24 @@ pub(crate) fn load(what: &str) -> Outcome<Loaded> {
     let name = path
         .file_stem()
         .map_or("scenario".into(), |stem| stem.to_string_lossy());
-    parse(name.into_owned(), what.to_owned(), text)
+    let folder = path.parent().unwrap_or(Path::new(""));
+    parse_in(folder, name.into_owned(), what.to_owned(), text)
 }
 
 /// Parses and validates a scenario's text. `name` names the run, `origin` the text in messages.
 pub(crate) fn parse(name: String, origin: String, text: String) -> Outcome<Loaded> {
+    parse_in(Path::new(""), name, origin, text)
+}
+
+/// The same for a text from a folder, with the files that it names.
+fn parse_in(folder: &Path, name: String, origin: String, text: String) -> Outcome<Loaded> {
     let fail = |offset: Option<usize>, message: &str| {
         Failure::scenario(locate::describe(&origin, &text, offset, message))
     };
-    for (path, offset) in locate::keys(&text) {
-        if NOT_BUILT.contains(&path.as_str()) {
-            let message = format!("`{path}` is not built in this version: remove it");
-            return Err(fail(Some(offset), &message));
-        }
-    }
-    let scenario: Scenario = toml::from_str(&text)
+    let mut scenario: Scenario = toml::from_str(&text)
         .map_err(|why| fail(why.span().map(|span| span.start), why.message()))?;
+    let sizes = scenario.traffic.payload.read_file(folder);
+    sizes.map_err(|why| fail(locate::offset_of(&text, &["traffic", "payload"]), &why))?;
     let loaded = Loaded {
         name,
         origin,
@@ -73,16 +72,23 @@ pub(crate) fn parse(name: String, origin: String, text: String) -> Outcome<Loade
 impl Loaded {
     /// Checks what the types cannot: ranges and contradictions. Again after overrides.
     pub(crate) fn validate(&self) -> Outcome<()> {
-        validate::validate(&self.scenario).map_err(|fault| {
-            let path: Vec<_> = fault.path.iter().map(String::as_str).collect();
-            let offset = locate::offset_of(&self.text, &path);
-            Failure::scenario(locate::describe(
-                &self.origin,
-                &self.text,
-                offset,
-                &fault.message,
-            ))
-        })
+        validate::validate(&self.scenario).map_err(|fault| self.refuse(&fault))
+    }
+
+    /// Checks that this version can carry it out, and not only plan it.
+    pub(crate) fn runnable(&self) -> Outcome<()> {
+        validate::runnable(&self.scenario).map_err(|fault| self.refuse(&fault))
+    }
+
+    fn refuse(&self, fault: &validate::Fault) -> Failure {
+        let path: Vec<_> = fault.path.iter().map(String::as_str).collect();
+        let offset = locate::offset_of(&self.text, &path);
+        Failure::scenario(locate::describe(
+            &self.origin,
+            &self.text,
+            offset,
+            &fault.message,
+        ))
     }
 }
 
@@ -116,8 +122,46 @@ mod tests {
             ("drain = \"30s\"", "drain = 30", "no unit"),
             ("120B", "20B", "64"),
             ("contacts = 8", "contacts = 7", "even"),
-            ("contacts = 8", "groups = { share = 0.1 }", "not built"),
-            ("ramping-connections", "reconnect-storm", "not built"),
+            ("contacts = 8", "groups = { share = 1.1 }", "0 to 1"),
+            ("contacts = 8", "groups = { size = \"huge\" }", "exp(10)"),
+            (
+                "contacts = 8",
+                "groups = { large = [{ size = 1, count = 1 }] }",
+                "2 members",
+            ),
+            ("contacts = 8", "sender_skew = 1.0", "string"),
+            ("contacts = 8", "sender_skew = \"zipf(9)\"", "0 to 5"),
+            ("ramping-connections", "reconnect-storm", "takes no stages"),
+            ("window = \"24h\"", "window = \"25h\"", "up to 24h"),
+            (
+                "\"constant-arrival-rate\"",
+                "\"diurnal-arrival-rate\"",
+                "peak_factor above 1",
+            ),
+            (
+                "\"constant-arrival-rate\"",
+                "\"ramping-arrival-rate\"",
+                "takes no duration, but stages, start_rate",
+            ),
+            (
+                "executor = \"constant-arrival-rate\"\nstart_after = \"connect\"\nduration = \"20s\"",
+                "executor = \"staircase\"\nstart_rate = \"10/s\"\nstep = \"5/s\"\nhold = \"5s\"",
+                "needs steps = 8",
+            ),
+            (
+                "executor = \"constant-arrival-rate\"\nstart_after = \"connect\"\nduration = \"20s\"",
+                "executor = \"ramping-arrival-rate\"\nstages = [{ duration = \"5s\", target = 500 }]",
+                "500/s",
+            ),
+            ("target = \"100%\"", "target = \"100/s\"", "100%"),
+            ("[checks]", "[plan]\nheadroom = 1.0\n[checks]", "0 to 0.9"),
+            ("[checks]", "[plan]\nreplication = 0\n[checks]", "above 0"),
+            (
+                "[checks]",
+                "[plan]\nnetwork_per_server = 10\n[checks]",
+                "no unit",
+            ),
+            ("[checks]", "[plan]\nserver = 10\n[checks]", "server"),
             (
                 "ramping-connections",
                 "ramping-conections",
@@ -139,7 +183,17 @@ mod tests {
             ("lost = [\"count==0\"]", "lost = [\"p(99)<5ms\"]", "count"),
             ("lost = [\"count==0\"]", "lots = [\"count==0\"]", "lots"),
             ("\"count==0\"", "\"count=0\"", "count"),
-            ("dist = \"const\"", "dist = \"empirical\"", "empirical"),
+            ("dist = \"const\"", "dist = \"uniform\"", "uniform"),
+            (
+                "dist = \"const\", bytes = \"120B\"",
+                "dist = \"empirical\"",
+                "sizes.csv",
+            ),
+            (
+                "dist = \"const\", bytes = \"120B\"",
+                "dist = \"empirical\", file = \"nowhere.csv\"",
+                "nowhere.csv cannot be read",
+            ),
             (
                 "share = \"1/250000\"",
                 "share = \"1/500000000\"",
@@ -150,6 +204,61 @@ mod tests {
             assert!(message.contains(expected), "{from} -> {to}: {message}");
             assert!(message.starts_with("t.toml:"), "{message}");
         }
+    }
+
+    #[test]
+    fn what_is_only_planned_is_not_run() {
+        let smoke = presets::find("smoke").unwrap().text;
+        for (from, to, expected) in [
+            ("contacts = 8", "groups = { share = 0.1 }", "t.toml:21"),
+            (
+                "[checks]",
+                "[scenarios.storm]\nexecutor = \"reconnect-storm\"\nfraction = 0.5\n[checks]",
+                "plans `reconnect-storm`",
+            ),
+            (
+                "[checks]",
+                "[scenarios.churn]\nexecutor = \"churn\"\nrate = \"5/s\"\nduration = \"9s\"\n[checks]",
+                "plans `churn`",
+            ),
+        ] {
+            let text = smoke.replace(from, to);
+            let loaded = parse("t".into(), "t.toml".into(), text).unwrap();
+            let failure = loaded.runnable().unwrap_err();
+            assert_eq!(failure.exit.code(), 104);
+            assert!(failure.message.contains(expected), "{failure}");
+        }
+        load("smoke").unwrap().runnable().unwrap();
+    }
+
+    #[test]
+    fn counted_lengths_are_read_from_beside_the_scenario() {
+        let folder = tempfile::tempdir().unwrap();
+        let smoke = presets::find("smoke").unwrap().text;
+        let text = smoke.replace(
+            "dist = \"const\", bytes = \"120B\"",
+            "dist = \"empirical\", file = \"sizes.csv\"",
+        );
+        let file = folder.path().join("own.toml");
+        std::fs::write(&file, text).unwrap();
+        std::fs::write(
+            folder.path().join("sizes.csv"),
+            "bytes,weight\n100,3\n500,1\n",
+        )
+        .unwrap();
+        let loaded = load(file.to_str().unwrap()).unwrap();
+        assert_eq!(loaded.scenario.traffic.payload.mean(), 200.0);
+        // What is written with the results needs no other file.
+        let text = toml::to_string(&loaded.scenario).unwrap();
+        let again = parse("t".into(), "t".into(), text).unwrap();
+        assert_eq!(
+            again.scenario.traffic.payload,
+            loaded.scenario.traffic.payload
+        );
+        std::fs::write(folder.path().join("sizes.csv"), "100,3\n500\n").unwrap();
+        let failure = load(file.to_str().unwrap()).unwrap_err();
+        assert!(failure.message.contains("own.toml:20"), "{failure}");
+        assert!(failure.message.contains("sizes.csv:2: `500`"), "{failure}");
     }
 
     #[test]

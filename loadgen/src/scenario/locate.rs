@@ -1,6 +1,5 @@
 //! Lines for errors: where in a TOML text a key stands, or a byte offset.
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// The byte offset of the value at `path`, or of the deepest part of the path that exists.
@@ -19,27 +18,6 @@ pub(super) fn offset_of(text: &str, path: &[&str]) -> Option<usize> {
         }
     }
     found
-}
-
-/// Every key of the text as a dotted path with its offset, depth first.
-pub(super) fn keys(text: &str) -> Vec<(String, usize)> {
-    fn walk(table: &DeTable<'_>, prefix: &str, out: &mut Vec<(String, usize)>) {
-        for (key, value) in table {
-            let path = match prefix {
-                "" => key.get_ref().to_string(),
-                _ => format!("{prefix}.{}", key.get_ref()),
-            };
-            out.push((path.clone(), key.span().start));
-            if let DeValue::Table(inner) = Spanned::get_ref(value) {
-                walk(inner, &path, out);
-            }
-        }
-    }
-    let mut out = Vec::new();
-    if let Ok(document) = DeTable::parse(text) {
-        walk(document.get_ref(), "", &mut out);
-    }
-    out
 }
 
 /// `name:line:column: message`, with the line itself below it.

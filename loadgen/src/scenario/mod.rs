@@ -3,9 +3,13 @@
 //! The types are the file's, strict: an unknown key, a missing unit or a contradiction is an error
 //! with its line. [`load`](load::load) reads and checks; [`sizing`] does the arithmetic.
 
+mod executor;
+pub(crate) mod groups;
 pub(crate) mod load;
 mod locate;
 pub(crate) mod network;
+pub(crate) mod payload;
+pub(crate) mod plan;
 pub(crate) mod presets;
 pub(crate) mod sizing;
 pub(crate) mod threshold;
@@ -17,7 +21,10 @@ use std::fmt;
 use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::units::{Bytes, Compress, Rate, Share, Span};
+use crate::units::{Compress, Rate, Share, Span};
+pub(crate) use executor::{Executor, Kind};
+use groups::{Groups, Zipf};
+pub(crate) use payload::Payload;
 use threshold::Threshold;
 
 /// The version of the scenario language that this program reads.
@@ -35,6 +42,9 @@ pub(crate) struct Scenario {
     pub(crate) population: Population,
     /// What they send.
     pub(crate) traffic: Traffic,
+    /// What a plan assumes of machines and storage; a run does not look at it.
+    #[serde(default)]
+    pub(crate) plan: plan::Assumptions,
     /// How the generator connects.
     #[serde(default)]
     pub(crate) client: Client,
@@ -85,6 +95,12 @@ pub(crate) struct Traffic {
     pub(crate) arrival: Arrival,
     /// How long the texts are.
     pub(crate) payload: Payload,
+    /// What goes to groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) groups: Option<Groups>,
+    /// How unevenly users send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sender_skew: Option<Zipf>,
     /// To how many others a user writes; even.
     #[serde(default = "eight")]
     pub(crate) contacts: u32,
@@ -105,24 +121,6 @@ pub(crate) struct Traffic {
 pub(crate) enum Arrival {
     /// Independent of each other: exponential gaps.
     Poisson,
-}
-
-/// How long the texts are; every length is cut to 64 B … 64 KiB of text.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(tag = "dist", rename_all = "lowercase", deny_unknown_fields)]
-pub(crate) enum Payload {
-    /// All the same.
-    Const {
-        /// The length.
-        bytes: Bytes,
-    },
-    /// Log-normal around a median.
-    Lognormal {
-        /// Half of the texts are shorter.
-        median: Bytes,
-        /// Standard deviation of the logarithm.
-        sigma: f64,
-    },
 }
 
 /// How the generator connects.
@@ -166,54 +164,25 @@ pub(crate) enum WireEncoding {
     Proto,
 }
 
-/// One thing that happens. Which keys it takes depends on `executor`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Executor {
-    /// `ramping-connections` or `constant-arrival-rate`.
-    pub(crate) executor: String,
-    /// Begin when the scenario of this name has ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) start_after: Option<String>,
-    /// Begin so long after the run's start, or after the end of `start_after`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) start_time: Option<Span>,
-    /// For how long (arrivals).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) duration: Option<Span>,
-    /// Messages per second (arrivals); derived from the population where missing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) rate: Option<Rate>,
-    /// The course of the ramp (connections).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) stages: Option<Vec<Stage>>,
-}
-
-/// A straight piece of a ramp.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Stage {
-    /// How long it takes.
-    pub(crate) duration: Span,
-    /// Connections at its end.
-    pub(crate) target: Target,
-}
-
-/// A number of connections.
+/// Where a stage leads.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Target {
     /// So many.
     Count(u64),
     /// So many percent of all sessions of the share.
     Percent(f64),
+    /// So many messages per second.
+    Rate(Rate),
 }
 
 impl Target {
-    /// The number of connections, where all are `sessions`.
+    /// The number of connections, where all are `sessions`; none for a rate, which validation
+    /// refuses there.
     pub(crate) fn of(self, sessions: u64) -> u64 {
         match self {
             Self::Count(count) => count,
             Self::Percent(percent) => (sessions as f64 * percent / 100.0).round() as u64,
+            Self::Rate(_) => 0,
         }
     }
 }
@@ -223,6 +192,7 @@ impl Serialize for Target {
         match self {
             Self::Count(count) => serializer.serialize_u64(*count),
             Self::Percent(percent) => serializer.collect_str(&format_args!("{percent}%")),
+            Self::Rate(rate) => serializer.collect_str(rate),
         }
     }
 }
@@ -233,7 +203,9 @@ impl<'de> Deserialize<'de> for Target {
         impl Visitor<'_> for CountOrPercent {
             type Value = Target;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of connections or a percentage such as \"100%\"")
+                f.write_str(
+                    "a number of connections, a percentage such as \"100%\" or a rate such as \"500/s\"",
+                )
             }
             fn visit_i64<E: serde::de::Error>(self, count: i64) -> Result<Target, E> {
                 let count = u64::try_from(count);
@@ -242,6 +214,9 @@ impl<'de> Deserialize<'de> for Target {
                     .map_err(|_| E::custom("a target is not negative"))
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Target, E> {
+                if text.ends_with("/s") {
+                    return text.parse().map(Target::Rate).map_err(E::custom);
+                }
                 let percent = text
                     .strip_suffix('%')
                     .and_then(|n| n.trim().parse::<f64>().ok());
@@ -250,7 +225,7 @@ impl<'de> Deserialize<'de> for Target {
                         Ok(Target::Percent(percent))
                     }
                     _ => Err(E::custom(format!(
-                        "`{text}` is not a percentage from 0% to 100%"
+                        "`{text}` is neither a percentage from 0% to 100% nor a rate such as \"500/s\""
                     ))),
                 }
             }

@@ -1,7 +1,6 @@
 //! The arithmetic from a whole service to one run, and the same in words.
 
-use super::validate::CONSTANT_ARRIVAL_RATE;
-use super::{Payload, Scenario};
+use super::{Executor, Scenario};
 use crate::units::{grouped, readable};
 
 /// What a scenario comes to.
@@ -25,7 +24,7 @@ pub(crate) struct Sizing {
     pub(crate) compression: f64,
     /// The rate that follows: share, peak and compression.
     pub(crate) derived_rate: f64,
-    /// The rate that the arrival executors offer together.
+    /// The mean rate of the schedule while messages are sent.
     pub(crate) offered_rate: f64,
 }
 
@@ -41,14 +40,8 @@ impl Sizing {
         let natural_rate = peak_rate * p.share.as_f64();
         let compression = p.compress.map_or(1.0, |compress| compress.factor());
         let derived_rate = natural_rate * compression;
-        let offered_rate = scenario
-            .scenarios
-            .values()
-            .filter(|executor| executor.executor == CONSTANT_ARRIVAL_RATE)
-            .map(|executor| executor.rate.map_or(derived_rate, |rate| rate.0))
-            .sum();
         let sessions = (online_users as f64 * p.devices).floor() as u64;
-        Self {
+        let mut sizing = Self {
             messages_day,
             mean_rate,
             peak_rate,
@@ -58,8 +51,39 @@ impl Sizing {
             natural_rate,
             compression,
             derived_rate,
-            offered_rate,
+            offered_rate: 0.0,
+        };
+        sizing.offered_rate = sizing.offered(scenario);
+        sizing
+    }
+
+    /// All messages of the schedule, over the time from the first executor's start to the last
+    /// one's end.
+    fn offered(&self, scenario: &Scenario) -> f64 {
+        let peak = scenario.population.peak_factor;
+        let (mut events, mut from, mut to) = (0.0, f64::INFINITY, 0.0_f64);
+        for executor in scenario.scenarios.values() {
+            if let Some(curve) = executor.curve(self, peak) {
+                let start = self.start(scenario, executor, scenario.scenarios.len());
+                events += curve.mean() * curve.seconds();
+                from = from.min(start);
+                to = to.max(start + curve.seconds());
+            }
         }
+        if to > from { events / (to - from) } else { 0.0 }
+    }
+
+    /// The second of a run at which an executor starts, behind a chain of at most `depth` others:
+    /// one that never ends is refused, but not here.
+    fn start(&self, scenario: &Scenario, executor: &Executor, depth: usize) -> f64 {
+        let delay = executor.start_time.map_or(0.0, |time| time.0.as_secs_f64());
+        let before = executor.start_after.as_ref();
+        let before = before.and_then(|name| scenario.scenarios.get(name));
+        let end = |before: &Executor| {
+            let start = self.start(scenario, before, depth - 1);
+            start + before.seconds(self, scenario.population.peak_factor)
+        };
+        delay + before.filter(|_| depth > 0).map_or(0.0, end)
     }
 
     /// The arithmetic in lines, each checkable with a pocket calculator.
@@ -95,12 +119,7 @@ impl Sizing {
                 readable(self.derived_rate)
             ));
         }
-        let size = match scenario.traffic.payload {
-            Payload::Const { bytes } => format!("{bytes} of text each"),
-            Payload::Lognormal { median, sigma } => {
-                format!("log-normal text around {median} (sigma {sigma})")
-            }
-        };
+        let size = scenario.traffic.payload.describe();
         lines.push(format!(
             "offered: {} messages/s, {} × the natural rate of the share; {size}",
             readable(self.offered_rate),
@@ -114,6 +133,23 @@ impl Sizing {
 mod tests {
     use super::*;
     use crate::scenario::load;
+
+    #[test]
+    fn what_is_offered_is_the_mean_over_all_executors() {
+        let smoke = load::load("smoke").unwrap();
+        let offered = |more: &str| {
+            let text = smoke.text.replace("[checks]", &format!("{more}\n[checks]"));
+            let loaded = load::parse("t".into(), "t".into(), text).unwrap();
+            Sizing::of(&loaded.scenario).offered_rate
+        };
+        // Behind 20 s at 2,000/s: 10 s at 500/s, or beside them.
+        let more = "[scenarios.more]\nexecutor = \"constant-arrival-rate\"\nduration = \"10s\"\n\
+                    rate = \"500/s\"\nstart_after = ";
+        let behind = offered(&format!("{more}\"day\""));
+        assert!((behind - 45_000.0 / 30.0).abs() < 1e-6, "{behind}");
+        let beside = offered(&format!("{more}\"connect\"\nstart_time = \"5s\""));
+        assert!((beside - 45_000.0 / 20.0).abs() < 1e-6, "{beside}");
+    }
 
     #[test]
     fn smoke_is_the_stated_arithmetic() {

@@ -1,10 +1,12 @@
 //! What the types of a scenario cannot say: ranges, and keys that contradict each other.
 
+mod executors;
+
 use super::sizing::Sizing;
-use super::{Executor, Payload, SCHEMA, Scenario, Target, network, threshold};
+use super::{Payload, SCHEMA, Scenario, network, threshold};
 use crate::population::{MAX_DEVICES, MIN_USERS};
 use crate::schedule::text::{MAX_TEXT, MIN_TEXT};
-use crate::units::{Bytes, grouped};
+use crate::units::Bytes;
 
 /// What is wrong, and the key where it shows.
 #[derive(Debug)]
@@ -14,20 +16,6 @@ pub(super) struct Fault {
 }
 
 type Check = Result<(), Fault>;
-
-/// Executors of the language that this version does not have.
-const NOT_BUILT: &[&str] = &[
-    "diurnal-arrival-rate",
-    "ramping-arrival-rate",
-    "churn",
-    "reconnect-storm",
-    "staircase",
-];
-
-/// The executor that opens connections.
-pub(crate) const RAMPING_CONNECTIONS: &str = "ramping-connections";
-/// The executor that sends messages at a constant mean rate.
-pub(crate) const CONSTANT_ARRIVAL_RATE: &str = "constant-arrival-rate";
 
 fn fault(path: &str, message: impl Into<String>) -> Fault {
     Fault {
@@ -42,6 +30,26 @@ fn must(holds: bool, path: &str, message: impl Into<String>) -> Check {
     } else {
         Err(fault(path, message))
     }
+}
+
+/// Checks that this version can carry a right scenario out, and not only plan it.
+pub(super) fn runnable(scenario: &Scenario) -> Check {
+    must(
+        scenario.traffic.groups.is_none(),
+        "traffic.groups",
+        "this version plans groups, but does not run them: remove the key to run the rest",
+    )?;
+    for (name, executor) in &scenario.scenarios {
+        must(
+            executor.executor.runs(),
+            &format!("scenarios.{name}.executor"),
+            format!(
+                "this version plans `{}`, but does not run it: remove the scenario to run the rest",
+                executor.executor
+            ),
+        )?;
+    }
+    Ok(())
 }
 
 /// Checks a whole scenario; the first fault ends it.
@@ -66,7 +74,8 @@ pub(super) fn validate(scenario: &Scenario) -> Check {
             sizing.online_users
         ),
     )?;
-    executors(scenario, &sizing)?;
+    plan(scenario)?;
+    executors::check(scenario, &sizing)?;
     for (metric, conditions) in &scenario.thresholds {
         let path = format!("thresholds.{metric}");
         for condition in conditions {
@@ -99,7 +108,12 @@ fn population(scenario: &Scenario) -> Check {
         "the window must not be empty",
     )?;
     must(
-        p.peak_factor >= 1.0,
+        p.window.0.as_secs() <= 86_400,
+        "population.window",
+        "the window is a part of a day: up to 24h",
+    )?;
+    must(
+        p.peak_factor >= 1.0 && p.peak_factor.is_finite(),
         "population.peak_factor",
         "the peak is at least the mean: 1.0 or more",
     )
@@ -108,9 +122,21 @@ fn population(scenario: &Scenario) -> Check {
 fn traffic(scenario: &Scenario) -> Check {
     let t = &scenario.traffic;
     let range = MIN_TEXT as u64..=MAX_TEXT as u64;
-    let (typical, sigma) = match t.payload {
-        Payload::Const { bytes } => (bytes, 0.0),
-        Payload::Lognormal { median, sigma } => (median, sigma),
+    let (typical, sigma) = match &t.payload {
+        Payload::Const { bytes } => (*bytes, 0.0),
+        Payload::Lognormal { median, sigma } => (*median, *sigma),
+        // Lengths are cut one by one; that there are some, and with what weight, is the question.
+        Payload::Empirical { sizes, .. } => {
+            let good = |weight: f64| weight >= 0.0 && weight.is_finite();
+            must(
+                sizes.iter().all(|(_, weight)| good(*weight))
+                    && sizes.iter().any(|(_, weight)| *weight > 0.0),
+                "traffic.payload",
+                "an empirical payload needs file = \"sizes.csv\" (lines of bytes,weight), or \
+                 sizes = [[120, 0.75], [2000, 0.25]] with weights from 0 on",
+            )?;
+            (Bytes(MIN_TEXT as u64), 0.0)
+        }
     };
     must(
         range.contains(&typical.0),
@@ -126,10 +152,55 @@ fn traffic(scenario: &Scenario) -> Check {
         "traffic.payload",
         "sigma is 0 to 5",
     )?;
+    if let Some(groups) = &t.groups {
+        must(
+            (0.0..=1.0).contains(&groups.share),
+            "traffic.groups",
+            "share is the part of the messages that goes to groups: 0 to 1",
+        )?;
+        must(
+            groups
+                .large
+                .iter()
+                .all(|large| large.size >= 2 && large.count > 0),
+            "traffic.groups",
+            "a large group has 2 members or more, and there is one or more of it",
+        )?;
+    }
     must(
         t.contacts >= 2 && t.contacts.is_multiple_of(2) && t.contacts <= 256,
         "traffic.contacts",
         "contacts is an even number from 2 to 256: who writes to somebody is also written to",
+    )
+}
+
+fn plan(scenario: &Scenario) -> Check {
+    let p = &scenario.plan;
+    for (key, above_zero) in [
+        ("connections_per_server", p.connections_per_server > 0),
+        ("memory_per_server", p.memory_per_server.0 > 0),
+        ("memory_per_connection", p.memory_per_connection.0 > 0),
+        ("disk_per_node", p.disk_per_node.0 > 0),
+        ("replication", p.replication > 0),
+        ("fanout_limit", p.fanout_limit > 0),
+        ("years", p.years > 0.0 && p.years.is_finite()),
+        (
+            "writes_per_message",
+            p.writes_per_message
+                .is_none_or(|n| n > 0.0 && n.is_finite()),
+        ),
+    ] {
+        must(above_zero, &format!("plan.{key}"), "must be above 0")?;
+    }
+    must(
+        p.reads_per_write >= 0.0 && p.reads_per_write.is_finite(),
+        "plan.reads_per_write",
+        "must be 0 or more",
+    )?;
+    must(
+        (0.0..=0.9).contains(&p.headroom),
+        "plan.headroom",
+        "headroom is the part of each machine that is kept free: 0 to 0.9",
     )
 }
 
@@ -150,118 +221,6 @@ fn client(scenario: &Scenario) -> Check {
         "client.connecting_max",
         "must be above 0",
     )
-}
-
-fn executors(scenario: &Scenario, sizing: &Sizing) -> Check {
-    must(
-        !scenario.scenarios.is_empty(),
-        "scenarios",
-        "there is nothing to do: add a scenario",
-    )?;
-    for (name, executor) in &scenario.scenarios {
-        let at = |key: &str| format!("scenarios.{name}.{key}");
-        match executor.executor.as_str() {
-            RAMPING_CONNECTIONS => ramp(executor, sizing, &at)?,
-            CONSTANT_ARRIVAL_RATE => arrivals(executor, &at)?,
-            other if NOT_BUILT.contains(&other) => {
-                return Err(fault(
-                    &at("executor"),
-                    format!("the executor `{other}` is not built in this version"),
-                ));
-            }
-            other => {
-                return Err(fault(
-                    &at("executor"),
-                    format!(
-                        "unknown executor `{other}`; there are {RAMPING_CONNECTIONS} and {CONSTANT_ARRIVAL_RATE}"
-                    ),
-                ));
-            }
-        }
-        follow(scenario, name, &at)?;
-    }
-    must(
-        scenario
-            .scenarios
-            .values()
-            .any(|e| e.executor == RAMPING_CONNECTIONS),
-        "scenarios",
-        format!("nobody connects: add a scenario with executor = \"{RAMPING_CONNECTIONS}\""),
-    )
-}
-
-/// The chain of `start_after` must exist and end.
-fn follow(scenario: &Scenario, name: &str, at: &dyn Fn(&str) -> String) -> Check {
-    let mut current = name;
-    for _ in 0..=scenario.scenarios.len() {
-        let Some(before) = scenario.scenarios[current].start_after.as_deref() else {
-            return Ok(());
-        };
-        if !scenario.scenarios.contains_key(before) {
-            let message = format!("there is no scenario `{before}` to start after");
-            return Err(fault(&at("start_after"), message));
-        }
-        current = before;
-    }
-    Err(fault(
-        &at("start_after"),
-        format!("`{name}` would wait for itself"),
-    ))
-}
-
-fn ramp(executor: &Executor, sizing: &Sizing, at: &dyn Fn(&str) -> String) -> Check {
-    must(
-        executor.rate.is_none(),
-        &at("rate"),
-        "ramping-connections takes no rate, but stages",
-    )?;
-    must(
-        executor.duration.is_none(),
-        &at("duration"),
-        "ramping-connections takes no duration: its stages have theirs",
-    )?;
-    let stages = executor.stages.as_deref().unwrap_or_default();
-    let Some(last) = stages.last() else {
-        let message = "ramping-connections needs stages = [{ duration = \"2m\", target = 50_000 }]";
-        return Err(fault(&at("executor"), message));
-    };
-    let targets = stages.iter().map(|stage| stage.target.of(sizing.sessions));
-    must(
-        targets.is_sorted(),
-        &at("stages"),
-        "targets must not fall: closing connections in a stage is not built in this version",
-    )?;
-    must(
-        last.target.of(sizing.sessions) == sizing.sessions,
-        &at("stages"),
-        format!(
-            "the last target ({}) must be all {} sessions of the share: write target = \"100%\" or change the share",
-            match last.target {
-                Target::Count(count) => grouped(count),
-                Target::Percent(percent) => format!("{percent}%"),
-            },
-            grouped(sizing.sessions)
-        ),
-    )
-}
-
-fn arrivals(executor: &Executor, at: &dyn Fn(&str) -> String) -> Check {
-    must(
-        executor.stages.is_none(),
-        &at("stages"),
-        "constant-arrival-rate takes no stages, but a rate",
-    )?;
-    match executor.duration {
-        None => Err(fault(
-            &at("executor"),
-            "constant-arrival-rate needs duration = \"20s\"",
-        )),
-        Some(span) => must(
-            !span.0.is_zero(),
-            &at("duration"),
-            "the duration must not be zero",
-        ),
-    }
 }
 
 fn health(scenario: &Scenario) -> Check {

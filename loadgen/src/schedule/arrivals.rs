@@ -2,7 +2,7 @@
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
-use rand_distr::{Distribution as _, Exp1};
+use rand_distr::{Distribution as _, Exp1, Zipf};
 
 use super::Curve;
 use crate::clock::{Nanos, SECOND};
@@ -17,6 +17,16 @@ pub(crate) struct Arrival {
     pub(crate) keyed: bool,
 }
 
+/// Who sends how.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Senders {
+    /// One message in so many carries an idempotency key; 0: none.
+    pub(crate) key_every: u32,
+    /// The user of rank *k*, which is the user's number, sends in proportion to 1 / *k* to this
+    /// power; all the same where missing.
+    pub(crate) skew: Option<f64>,
+}
+
 /// The arrivals of one thread.
 #[derive(Debug)]
 pub(crate) struct Arrivals {
@@ -26,28 +36,27 @@ pub(crate) struct Arrivals {
     online: u32,
     slots: u32,
     key_every: u32,
+    ranks: Option<Zipf<f64>>,
     expected: f64,
     count: u64,
     next: Option<(Nanos, Arrival)>,
 }
 
 impl Arrivals {
-    /// Arrivals along `curve` for `duration`; senders and recipients are drawn evenly from
-    /// `part`. The same seed makes the same arrivals.
-    pub(crate) fn new(
-        curve: Curve,
-        duration: Nanos,
-        part: &Part,
-        key_every: u32,
-        seed: u64,
-    ) -> Self {
+    /// Arrivals along `curve`; recipients are drawn evenly from `part`, senders as `senders` says.
+    /// The same seed makes the same arrivals.
+    pub(crate) fn new(curve: Curve, part: &Part, senders: Senders, seed: u64) -> Self {
+        let users = f64::from(part.online());
+        let ranks = senders.skew.map(|skew| Zipf::new(users, skew));
         let mut arrivals = Self {
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
+            duration: (curve.seconds() * SECOND as f64) as Nanos,
             curve,
-            duration,
             online: part.online(),
             slots: part.slots(),
-            key_every,
+            key_every: senders.key_every,
+            // Validation admits only skews that there are, and somebody is online.
+            ranks: ranks.and_then(Result::ok),
             expected: 0.0,
             count: 0,
             next: None,
@@ -60,7 +69,10 @@ impl Arrivals {
         let gap: f64 = Exp1.sample(&mut self.rng);
         self.expected += gap;
         let at = (self.curve.time_of(self.expected) * SECOND as f64) as Nanos;
-        let user = self.rng.random_range(0..self.online);
+        let user = match &self.ranks {
+            Some(ranks) => (ranks.sample(&mut self.rng) as u32).clamp(1, self.online) - 1,
+            None => self.rng.random_range(0..self.online),
+        };
         let slot = self.rng.random_range(0..self.slots);
         self.count += 1;
         let keyed = self.key_every > 0 && self.count.is_multiple_of(u64::from(self.key_every));
@@ -90,8 +102,13 @@ mod tests {
     use crate::population::tests::population;
 
     fn all(rate: f64, seconds: u64, seed: u64) -> Vec<(Nanos, Arrival)> {
+        along(Curve::constant(rate, seconds as f64), None, seed)
+    }
+
+    fn along(curve: Curve, skew: Option<f64>, seed: u64) -> Vec<(Nanos, Arrival)> {
         let part = population(100, 1000, 8).part(0, 1);
-        let mut arrivals = Arrivals::new(Curve::Constant(rate), seconds * SECOND, &part, 4, seed);
+        let key_every = 4;
+        let mut arrivals = Arrivals::new(curve, &part, Senders { key_every, skew }, seed);
         let mut out = Vec::new();
         while let Some(at) = arrivals.due() {
             out.push((at, arrivals.take().unwrap()));
@@ -126,6 +143,51 @@ mod tests {
         assert!(
             (above - (-1.0f64).exp()).abs() < 0.01,
             "{above} above the mean"
+        );
+    }
+
+    #[test]
+    fn arrivals_follow_the_curve() {
+        // 10 s up to 2,000/s, then 10 s at 500/s.
+        let curve = Curve::through(&[(0.0, 0.0), (10.0, 2000.0), (10.0, 500.0), (20.0, 500.0)]);
+        let arrivals = along(curve, None, 5);
+        let between = |from: u64, to: u64| {
+            let inside = arrivals.iter().map(|(at, _)| at / SECOND);
+            inside.filter(|second| (from..to).contains(second)).count() as f64
+        };
+        for (from, to, expected) in [(0, 5, 2500.0), (5, 10, 7500.0), (10, 20, 5000.0)] {
+            let seen = between(from, to);
+            // Four deviations of a Poisson count.
+            assert!(
+                (seen - expected).abs() < 4.0 * f64::sqrt(expected),
+                "{from}..{to}: {seen}"
+            );
+        }
+        assert!(arrivals.is_sorted_by_key(|(at, _)| *at));
+        assert_eq!(between(20, 1000), 0.0);
+    }
+
+    #[test]
+    fn senders_follow_their_skew() {
+        let count = |skew| {
+            let mut count = [0u32; 100];
+            for (_, arrival) in along(Curve::constant(10_000.0, 20.0), skew, 11) {
+                count[(arrival.stream / 8) as usize] += 1;
+            }
+            count.map(|n| f64::from(n) / 200_000.0)
+        };
+        // Of 100 users the first has 1 / (1 + 1/2 + … + 1/100) = 1 / 5.18738 of the messages.
+        let skewed = count(Some(1.0));
+        for rank in [1, 2, 5, 10, 50] {
+            let expected = 1.0 / 5.18738 / f64::from(rank);
+            let seen = skewed[rank as usize - 1];
+            assert!((seen / expected - 1.0).abs() < 0.12, "{rank}: {seen}");
+        }
+        assert!(count(None).iter().all(|part| (part - 0.01).abs() < 0.002));
+        assert!(
+            count(Some(0.0))
+                .iter()
+                .all(|part| (part - 0.01).abs() < 0.002)
         );
     }
 

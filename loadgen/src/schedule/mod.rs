@@ -5,11 +5,13 @@
 
 mod arrivals;
 mod curve;
+mod day;
 mod ramp;
 pub(crate) mod text;
 
-pub(crate) use arrivals::{Arrival, Arrivals};
+pub(crate) use arrivals::{Arrival, Arrivals, Senders};
 pub(crate) use curve::Curve;
+pub(crate) use day::Shape;
 pub(crate) use ramp::Ramp;
 
 use crate::clock::Nanos;

@@ -56,11 +56,41 @@ pub(crate) struct Texts {
 enum Length {
     Const(usize),
     Lognormal(LogNormal<f64>),
+    /// Lengths, each with the part of all up to it.
+    Counted(Vec<(usize, f64)>),
+}
+
+impl Length {
+    fn counted(sizes: &[(u64, f64)]) -> Self {
+        let all: f64 = sizes.iter().map(|(_, weight)| weight).sum();
+        let mut part = 0.0;
+        let lengths = sizes.iter().map(|(bytes, weight)| {
+            part += weight / all;
+            (clamp(*bytes as f64), part)
+        });
+        Self::Counted(lengths.collect())
+    }
+
+    /// The length of the text with this identity.
+    fn of(&self, identity: u64) -> usize {
+        let rng = || Xoshiro256PlusPlus::seed_from_u64(identity);
+        match self {
+            Self::Const(length) => *length,
+            Self::Lognormal(distribution) => clamp(distribution.sample(&mut rng())),
+            Self::Counted(lengths) => {
+                let drawn: f64 = rng().random();
+                let at = lengths.partition_point(|(_, part)| *part <= drawn);
+                // Rounding may leave the last part a hair below 1.
+                let last = lengths.last();
+                lengths.get(at).or(last).map_or(MIN_TEXT, |length| length.0)
+            }
+        }
+    }
 }
 
 impl Texts {
     /// Texts of the run `run` with lengths of `payload`.
-    pub(crate) fn new(run: &str, seed: u64, payload: Payload) -> Self {
+    pub(crate) fn new(run: &str, seed: u64, payload: &Payload) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(mix(seed));
         const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .";
         let padding = (0..2 * MAX_TEXT)
@@ -69,12 +99,13 @@ impl Texts {
         let length = match payload {
             Payload::Const { bytes } => Length::Const(clamp(bytes.0 as f64)),
             Payload::Lognormal { median, sigma } => {
-                match LogNormal::new((median.0 as f64).ln(), sigma) {
+                match LogNormal::new((median.0 as f64).ln(), *sigma) {
                     Ok(distribution) => Length::Lognormal(distribution),
                     // Validation admits finite sigmas only, so this is never taken.
                     Err(_) => Length::Const(clamp(median.0 as f64)),
                 }
             }
+            Payload::Empirical { sizes, .. } => Length::counted(sizes),
         };
         Self {
             run: run.to_owned(),
@@ -105,12 +136,7 @@ impl Texts {
         }
         push_hex(out, checksum(identity, origin), b'.');
         out.push(':');
-        let length = match &self.length {
-            Length::Const(length) => *length,
-            Length::Lognormal(distribution) => {
-                clamp(distribution.sample(&mut Xoshiro256PlusPlus::seed_from_u64(identity)))
-            }
-        };
+        let length = self.length.of(identity);
         let start = identity as usize % MAX_TEXT;
         let missing = length.saturating_sub(out.len());
         out.push_str(&self.padding[start..start + missing]);
@@ -183,7 +209,7 @@ mod tests {
     fn texts(payload: Payload) -> (Part, Texts) {
         (
             population(1000, 1000, 8).part(0, 1),
-            Texts::new("t1", 9, payload),
+            Texts::new("t1", 9, &payload),
         )
     }
 
@@ -213,7 +239,7 @@ mod tests {
         let texts = Texts::new(
             "zzzzzz",
             9,
-            Payload::Const {
+            &Payload::Const {
                 bytes: Bytes(MIN_TEXT as u64),
             },
         );
@@ -255,6 +281,22 @@ mod tests {
         lengths.sort_unstable();
         assert!((900..1100).contains(&lengths[1000]), "{}", lengths[1000]);
         assert!(lengths[0] < 500 && lengths[1999] > 2000);
+    }
+
+    #[test]
+    fn counted_lengths_come_as_often_as_counted() {
+        let sizes = vec![(100, 3.0), (10, 0.0), (1000, 1.0), (100_000, 1.0)];
+        let (part, texts) = texts(Payload::Empirical { file: None, sizes });
+        let mut text = String::new();
+        let mut seen = std::collections::BTreeMap::new();
+        for counter in 1..=10_000 {
+            texts.write(&part, Origin::new(3, counter, 0), &mut text);
+            *seen.entry(text.len()).or_insert(0) += 1;
+        }
+        let lengths: Vec<_> = seen.keys().copied().collect();
+        assert_eq!(lengths, [100, 1000, MAX_TEXT]);
+        assert!((5700..6300).contains(&seen[&100]), "{seen:?}");
+        assert!((1800..2200).contains(&seen[&1000]), "{seen:?}");
     }
 
     use crate::population::Population;

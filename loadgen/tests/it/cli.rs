@@ -37,8 +37,8 @@ fn bad_scenarios_name_line_and_remedy() {
         (("schema = 1", "schema = 9"), &["schema 1"]),
         (("window = \"24h\"\n", ""), &["window"]),
         (
-            ("\"constant-arrival-rate\"", "\"staircase\""),
-            &["staircase", "not built"],
+            ("rate = \"200/s\"", "steps = 3"),
+            &["constant-arrival-rate takes no steps, but duration, rate"],
         ),
         (
             ("\"constant-arrival-rate\"", "\"constant\""),

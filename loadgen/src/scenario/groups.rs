@@ -1,0 +1,147 @@
+//! What goes to groups, and how unevenly users send.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::units::Rate;
+
+/// What goes to groups.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Groups {
+    /// The part of the messages that goes to ordinary groups, 0 to 1.
+    #[serde(default)]
+    pub(crate) share: f64,
+    /// How many members these have.
+    #[serde(default = "ten")]
+    pub(crate) size: GroupSize,
+    /// Large groups, with messages of their own besides.
+    #[serde(default)]
+    pub(crate) large: Vec<Large>,
+}
+
+/// Groups of one size.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Large {
+    /// Members.
+    pub(crate) size: u64,
+    /// How many such groups there are.
+    pub(crate) count: u64,
+    /// Messages per second in each.
+    #[serde(default = "one_a_second")]
+    pub(crate) rate: Rate,
+}
+
+/// Members of ordinary groups: `exp(10)` is exponential with that mean, `const(10)` always that.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum GroupSize {
+    /// All the same.
+    Const(f64),
+    /// Exponential around this mean: many small ones, few large ones.
+    Exponential(f64),
+}
+
+impl fmt::Display for GroupSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Const(mean) => write!(f, "const({mean})"),
+            Self::Exponential(mean) => write!(f, "exp({mean})"),
+        }
+    }
+}
+
+impl FromStr for GroupSize {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let of = |name: &str| inner(text, name).filter(|mean| *mean >= 2.0);
+        match (of("exp"), of("const")) {
+            (Some(mean), _) => Ok(Self::Exponential(mean)),
+            (_, Some(mean)) => Ok(Self::Const(mean)),
+            _ => Err(format!(
+                "`{text}` is not a group size; write \"exp(10)\" or \"const(10)\", with 2 or more"
+            )),
+        }
+    }
+}
+
+/// Rank *k* of the senders sends in proportion to 1 / *k*ˢ: `zipf(1.0)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Zipf(pub(crate) f64);
+
+impl fmt::Display for Zipf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "zipf({:?})", self.0)
+    }
+}
+
+impl FromStr for Zipf {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        inner(text, "zipf")
+            .filter(|s| (0.0..=5.0).contains(s))
+            .map(Self)
+            .ok_or_else(|| format!("`{text}` is not a skew; write \"zipf(1.0)\", with 0 to 5"))
+    }
+}
+
+/// The number of `name(number)`.
+fn inner(text: &str, name: &str) -> Option<f64> {
+    let rest = text.trim().strip_prefix(name)?.trim();
+    let number: f64 = rest
+        .strip_prefix('(')?
+        .strip_suffix(')')?
+        .trim()
+        .parse()
+        .ok()?;
+    number.is_finite().then_some(number)
+}
+
+macro_rules! as_text {
+    ($($name:ident),*) => {$(
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    )*};
+}
+as_text!(GroupSize, Zipf);
+
+fn ten() -> GroupSize {
+    GroupSize::Exponential(10.0)
+}
+
+fn one_a_second() -> Rate {
+    Rate(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_skews_read_and_write() {
+        for text in ["exp(10)", "const(10)", "exp(2.5)"] {
+            assert_eq!(text.parse::<GroupSize>().unwrap().to_string(), text);
+        }
+        for text in ["exp", "exp()", "exp(1)", "exp(nan)", "10", "pareto(2)"] {
+            assert!(text.parse::<GroupSize>().is_err(), "{text}");
+        }
+        assert_eq!(
+            "zipf(1.0)".parse::<Zipf>().unwrap().to_string(),
+            "zipf(1.0)"
+        );
+        for text in ["zipf", "zipf(-1)", "zipf(6)", "1.0"] {
+            assert!(text.parse::<Zipf>().is_err(), "{text}");
+        }
+    }
+}
