@@ -29,8 +29,16 @@ pub(crate) enum Verb {
     Hold(Box<HoldArgs>),
     /// Say what this machine can carry, limit by limit, and which commands lift them
     Doctor(DoctorArgs),
+    /// Plan the machines of a whole service: every input, formula and result on one page
+    Plan(PlanArgs),
     /// List the presets with their arithmetic
     Presets,
+    /// Write a scenario to start from, with a word on every key
+    Init {
+        /// Where to; a file that is there stays as it is
+        #[arg(default_value = "scenario.toml")]
+        file: PathBuf,
+    },
     /// Say whether a scenario file is right, and what it stands for
     Validate {
         /// A preset's name or a TOML file
@@ -171,6 +179,31 @@ pub(crate) struct HoldArgs {
     /// Where the results go; otherwise a new folder under target/loadgen or the temporary folder
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+}
+
+/// The flags of `plan`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlanArgs {
+    /// A preset's name (see `loadgen presets`) or a TOML file
+    #[arg(required_unless_present = "explain")]
+    scenario: Option<String>,
+    /// Take what a machine carries from the results of a run instead of the scenario's [plan]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) measured: Option<PathBuf>,
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Compare the plan of a preset with the estimate that was published for it
+    #[arg(long, value_name = "PRESET", conflicts_with_all = ["scenario", "json", "measured"])]
+    pub(crate) explain: Option<String>,
+}
+
+impl PlanArgs {
+    /// What is planned.
+    pub(crate) fn scenario(&self) -> &str {
+        let one = self.explain.as_ref().or(self.scenario.as_ref());
+        one.map_or("", String::as_str)
+    }
 }
 
 #[cfg(test)]

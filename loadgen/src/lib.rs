@@ -16,6 +16,7 @@ mod exit;
 mod health;
 mod hold;
 mod local_gateway;
+mod plan;
 mod population;
 mod report;
 mod run;

@@ -301,6 +301,23 @@ pub(crate) fn readable(number: f64) -> String {
     }
 }
 
+/// An amount of bytes with three digits or more: `120 B`, `27.8 MB`, `8.77 PB` (thousands).
+pub(crate) fn readable_bytes(bytes: f64) -> String {
+    let names = ["B", "KB", "MB", "GB", "TB", "PB", "EB"];
+    let mut unit = 0;
+    let mut number = bytes;
+    while number >= 999.5 && unit + 1 < names.len() {
+        number /= 1000.0;
+        unit += 1;
+    }
+    match number {
+        n if unit == 0 => format!("{n:.0} B"),
+        n if n >= 99.95 => format!("{n:.0} {}", names[unit]),
+        n if n >= 9.995 => format!("{n:.1} {}", names[unit]),
+        n => format!("{n:.2} {}", names[unit]),
+    }
+}
+
 /// Microseconds as `312 µs`, `4.21 ms` or `1.30 s`.
 pub(crate) fn micros(us: u64) -> String {
     match us {
@@ -367,6 +384,18 @@ mod tests {
         assert_eq!(readable(231_481.48), "231,481");
         assert_eq!(readable(0.9259), "0.926");
         assert_eq!(micros(4_213), "4.21 ms");
+        for (bytes, text) in [
+            (120.0, "120 B"),
+            (999.4, "999 B"),
+            (999.6, "1.00 KB"),
+            (27_777_778.0, "27.8 MB"),
+            (15.75e12, "15.8 TB"),
+            (8.766e15, "8.77 PB"),
+            (360e12, "360 TB"),
+            (5e21, "5000 EB"),
+        ] {
+            assert_eq!(readable_bytes(bytes), text);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub(crate) mod resolve;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -15,6 +16,7 @@ use crate::args::{Args, Verb};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::hold;
 use crate::local_gateway::{self, doctor::DoctorArgs};
+use crate::plan;
 use crate::scenario::sizing::Sizing;
 use crate::scenario::{load, presets};
 
@@ -37,7 +39,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Run(args) => resolve::resolve(*args).and_then(|run| conduct::run(&run)),
         Verb::Hold(args) => hold::run(&args),
         Verb::Doctor(args) => examine(args),
+        Verb::Plan(args) => plan::run(&args),
         Verb::Presets => list_presets(),
+        Verb::Init { file } => init(&file),
         Verb::Validate { scenario } => validate(&scenario),
     };
     match done {
@@ -75,6 +79,23 @@ fn list_presets() -> Outcome<Exit> {
             .map(|line| format!("    {line}"))
             .collect::<Vec<_>>());
     }
+    Ok(Exit::Ok)
+}
+
+/// Writes a scenario to start from.
+fn init(file: &Path) -> Outcome<Exit> {
+    let fail = |why: std::io::Error| {
+        Failure::scenario(format!("{} cannot be made: {why}", file.display()))
+    };
+    let mut new = std::fs::File::create_new(file).map_err(fail)?;
+    new.write_all(presets::INIT.as_bytes()).map_err(fail)?;
+    let file = file.display();
+    say(&[
+        format!("{file} is made: edit it, then"),
+        format!("    loadgen validate {file}"),
+        format!("    loadgen plan {file}"),
+        format!("    loadgen run {file}"),
+    ]);
     Ok(Exit::Ok)
 }
 

@@ -45,6 +45,25 @@ pub(crate) enum GroupSize {
     Exponential(f64),
 }
 
+impl GroupSize {
+    /// The mean.
+    pub(crate) fn mean(self) -> f64 {
+        match self {
+            Self::Const(mean) | Self::Exponential(mean) => mean,
+        }
+    }
+
+    /// Of the members of a group's mean, those in groups with up to `limit` members: the integral
+    /// of size × density from 0 to the limit.
+    pub(crate) fn mean_up_to(self, limit: f64) -> f64 {
+        match self {
+            Self::Const(mean) if mean <= limit => mean,
+            Self::Const(_) => 0.0,
+            Self::Exponential(mean) => mean - (limit + mean) * (-limit / mean).exp(),
+        }
+    }
+}
+
 impl fmt::Display for GroupSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -143,5 +162,15 @@ mod tests {
         for text in ["zipf", "zipf(-1)", "zipf(6)", "1.0"] {
             assert!(text.parse::<Zipf>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_mean_of_groups_up_to_a_limit() {
+        assert_eq!(GroupSize::Const(10.0).mean_up_to(10.0), 10.0);
+        assert_eq!(GroupSize::Const(10.0).mean_up_to(9.0), 0.0);
+        let exponential = GroupSize::Exponential(10.0);
+        // 10 - 20 / e = 2.6424
+        assert!((exponential.mean_up_to(10.0) - 2.6424).abs() < 1e-4);
+        assert!((exponential.mean_up_to(500.0) - 10.0).abs() < 1e-9);
     }
 }

@@ -113,6 +113,38 @@ mod tests {
     }
 
     #[test]
+    fn the_scenario_to_start_from_is_right_and_so_is_all_that_is_commented_out() {
+        let own = parse("own".into(), "own".into(), presets::INIT.into()).unwrap();
+        own.runnable().unwrap();
+        // The defaults that it shows are the defaults.
+        let uncommented = |text: &str| {
+            let lines = text
+                .lines()
+                .map(|line| line.strip_prefix("# ").unwrap_or(line));
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        let (_, plan) = presets::INIT.split_once("[plan]\n").unwrap();
+        let (plan, _) = plan.split_once("\n\n").unwrap();
+        let shown: crate::scenario::plan::Assumptions = toml::from_str(&uncommented(plan)).unwrap();
+        let expected = crate::scenario::plan::Assumptions {
+            writes_per_message: Some(3.0),
+            ..Default::default()
+        };
+        assert_eq!(format!("{shown:?}"), format!("{expected:?}"));
+        // And so are the other executors.
+        let (_, more) = presets::INIT.split_once("\n# [scenarios.steady]").unwrap();
+        let (more, _) = more.split_once("\n\n").unwrap();
+        let more = format!(
+            "{}\n[scenarios.steady]{}",
+            presets::INIT,
+            uncommented(more).replace("\n#\n", "\n\n")
+        );
+        let all = parse("own".into(), "own".into(), more).unwrap();
+        assert_eq!(all.scenario.scenarios.len(), 5);
+        all.runnable().unwrap();
+    }
+
+    #[test]
     fn faults_name_line_and_remedy() {
         for (from, to, expected) in [
             ("schema = 1", "schema = 2", "t.toml:5"),
@@ -228,7 +260,20 @@ mod tests {
             assert_eq!(failure.exit.code(), 104);
             assert!(failure.message.contains(expected), "{failure}");
         }
-        load("smoke").unwrap().runnable().unwrap();
+        let runs = |name: &&str| load(name).unwrap().runnable().is_ok();
+        let names = presets::PRESETS.iter().map(|preset| preset.name);
+        let runnable: Vec<_> = names.filter(runs).collect();
+        assert_eq!(
+            runnable,
+            [
+                "smoke",
+                "im-75m",
+                "service-500m",
+                "web-1b",
+                "timeline-100k",
+                "million"
+            ]
+        );
     }
 
     #[test]

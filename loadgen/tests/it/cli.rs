@@ -116,6 +116,16 @@ fn bad_command_lines_say_what_would_be_right() {
         ),
         (&["doctor", "--connections", "many"], &["--connections"]),
         (&["validate", "nowhere.toml"], &["nowhere.toml", "smoke"]),
+        (&["init", "test.toml"], &["test.toml cannot be made"]),
+        (&["plan"], &["<SCENARIO>"]),
+        (&["plan", "smok"], &["smok", "smoke"]),
+        (&["plan", "--explain", "smoke"], &["web-1b"]),
+        (
+            &["plan", "smoke", "--measured", "nowhere"],
+            &["nowhere", "summary.json"],
+        ),
+        (&["run", "storm"], &["preset storm:31", "does not run it"]),
+        (&["run", "large-group"], &["groups", "does not run them"]),
         (&["walk"], &["walk"]),
         (&[], &["Usage"]),
     ] {
@@ -139,6 +149,31 @@ fn more_connections_than_the_machine_carries_name_the_fix() {
 }
 
 #[test]
+fn a_plan_takes_what_a_run_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = r#"{
+        "verdict": "VERDICT",
+        "rates": { "achieved": 2000.0 },
+        "sending_seconds": 10.0,
+        "counts": { "message_pushes": 20000 },
+        "gateway": { "connections": 100000, "rss_bytes": 100000000 }
+    }"#;
+    let plan = |verdict: &str| {
+        let file = folder.path().join("summary.json");
+        std::fs::write(file, text.replace("VERDICT", verdict)).expect("a file is written");
+        let measured = folder.path().to_str().expect("a path");
+        Loadgen::start("", &["plan", "service-500m", "--measured", measured]).done()
+    };
+    let done = plan("ok");
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    // 500,000,000 ÷ 100,000, and 462,963 ÷ 2,000.
+    for word in ["5,000 ", "232 ", "was measured"] {
+        assert!(done.stdout.contains(word), "no {word} in {}", done.stdout);
+    }
+    plan("invalid").expect_refused(104, &["invalid", "do not count"]);
+}
+
+#[test]
 fn what_only_informs_succeeds() {
     for (args, words) in [
         (&["presets"][..], &["smoke", "231,481/s"][..]),
@@ -150,6 +185,21 @@ fn what_only_informs_succeeds() {
         (&["--help"], &["run", "presets", "validate", "91"]),
         (&["run", "--help"], &["--target", "--out"]),
         (&["hold", "--help"], &["--connections", "--ramp"]),
+        (
+            &["plan", "service-500m"],
+            &["10,000", "231,481/s", "<- binds", "82.4 PB"],
+        ),
+        (&["plan", "SCENARIO"], &["12 users", "RUN OF THIS SCENARIO"]),
+        (
+            &["plan", "SCENARIO", "--json"],
+            &["\"messages_per_day\"", "\"binds\": \"connections\""],
+        ),
+        (
+            &["plan", "--explain", "web-1b"],
+            &["3,334", "350", "× 9.53"],
+        ),
+        (&["init"], &["scenario.toml", "loadgen plan"]),
+        (&["validate", "storm"], &["right scenario", "not to run"]),
         (&["--version"], &["loadgen"]),
     ] {
         let done = Loadgen::start(&scenario(&[]), args).done();

@@ -1,0 +1,47 @@
+//! `loadgen plan`: what the whole service of a scenario takes, with every input, formula and result.
+
+mod measured;
+mod model;
+mod page;
+mod published;
+#[cfg(test)]
+mod tests;
+
+use crate::args::PlanArgs;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::run::say;
+use crate::scenario::load;
+
+/// Plans, and prints it.
+///
+/// # Errors
+/// Exit 104: the scenario is wrong, the results of `--measured` do not count, or there is nothing
+/// to compare with.
+pub(crate) fn run(args: &PlanArgs) -> Outcome<Exit> {
+    let loaded = load::load(args.scenario())?;
+    let mut assumed = loaded.scenario.plan.clone();
+    let basis = match &args.measured {
+        Some(folder) => measured::apply(folder, &mut assumed)?,
+        None => "what each carries is the scenario's [plan]".into(),
+    };
+    let basis = match assumed.headroom {
+        0.0 => basis,
+        part => format!("{basis}; {} % of it are kept free", part * 100.0),
+    };
+    let page = page::Page::new(loaded.name, &loaded.scenario, &assumed, basis);
+    let lines = if args.explain.is_some() {
+        published::explain(&page).ok_or_else(|| {
+            let names = published::names().join(", ");
+            Failure::scenario(format!(
+                "no estimate is published for `{}`; there are some for {names}",
+                page.name
+            ))
+        })?
+    } else if args.json {
+        vec![format!("{:#}", page.json())]
+    } else {
+        page.text()
+    };
+    say(&lines);
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,279 @@
+//! The arithmetic of a plan: from what people do to what machines must carry. Pure.
+
+use super::page::Unit;
+use crate::scenario::Scenario;
+use crate::scenario::plan::Assumptions;
+
+/// Seconds of a day.
+pub(super) const DAY: f64 = 86_400.0;
+/// Days of a year, the leap day shared out.
+pub(super) const YEAR: f64 = 365.25;
+/// Ports of a source address towards one target: Linux's range, 32768 to 60999.
+pub(super) const PORTS: f64 = 28_232.0;
+/// Descriptors of a process that are no connections.
+pub(super) const OTHER_DESCRIPTORS: f64 = 128.0;
+
+/// Messages of a kind, and what one of them causes.
+#[derive(Clone, Debug)]
+pub(super) struct Stream {
+    /// Between two, in groups, in large groups.
+    pub(super) name: String,
+    /// Members of the conversation, on average.
+    pub(super) members: f64,
+    /// Messages per day, per second in the window, and per second at the peak.
+    pub(super) day: f64,
+    pub(super) window: f64,
+    pub(super) peak: f64,
+    /// Pushes of a message.
+    pub(super) pushes: f64,
+    /// Timelines that it is written to.
+    pub(super) writes: f64,
+    /// Receipts that readers send, before any are coalesced.
+    pub(super) receipts: f64,
+}
+
+/// What all of it comes to.
+#[derive(Clone, Debug)]
+pub(super) struct Model {
+    pub(super) streams: Vec<Stream>,
+    /// Messages per day, per second over 24 hours, in the window, and at the peak.
+    pub(super) messages_day: f64,
+    pub(super) day_rate: f64,
+    pub(super) window_rate: f64,
+    pub(super) peak_rate: f64,
+    /// Mean bytes of text.
+    pub(super) text: f64,
+    pub(super) connections: f64,
+    /// At the peak, per second.
+    pub(super) pushes_peak: f64,
+    pub(super) writes_peak: f64,
+    pub(super) reads_peak: f64,
+    pub(super) receipts_peak: f64,
+    /// Bytes per day: of text, and as stored.
+    pub(super) text_day: f64,
+    pub(super) stored_day: f64,
+    /// Bytes for as long as messages are kept: of text, as stored, and in all copies.
+    pub(super) text_kept: f64,
+    pub(super) stored_kept: f64,
+    pub(super) stored_copies: f64,
+    /// Bytes of text per second, in the window, each way; bytes per second on the wire at the peak.
+    pub(super) text_rate: f64,
+    pub(super) in_peak: f64,
+    pub(super) out_peak: f64,
+    pub(super) gateway: Tier,
+    /// Machines of one copy.
+    pub(super) storage: Tier,
+    /// Machines of all copies.
+    pub(super) storage_machines: f64,
+}
+
+/// Machines of a kind: how many each resource asks for.
+#[derive(Clone, Debug)]
+pub(super) struct Tier {
+    pub(super) resources: Vec<Resource>,
+}
+
+/// What is needed of something, and what one machine has of it.
+#[derive(Clone, Debug)]
+pub(super) struct Resource {
+    pub(super) name: &'static str,
+    pub(super) unit: Unit,
+    pub(super) need: f64,
+    pub(super) each: f64,
+}
+
+impl Resource {
+    /// What is needed of a machine that has `each`, some of which is kept free.
+    fn new(assumed: &Assumptions, name: &'static str, unit: Unit, need: f64, each: f64) -> Self {
+        Self {
+            name,
+            unit,
+            need,
+            each: each * (1.0 - assumed.headroom),
+        }
+    }
+
+    /// Machines for it.
+    pub(super) fn machines(&self) -> f64 {
+        // What comes out even must not become one more by rounding.
+        (self.need / self.each * (1.0 - 1e-12)).ceil()
+    }
+}
+
+impl Tier {
+    /// The resource that asks for the most machines.
+    pub(super) fn binding(&self) -> &Resource {
+        let first = &self.resources[0];
+        self.resources.iter().fold(first, |most, resource| {
+            if resource.machines() > most.machines() {
+                resource
+            } else {
+                most
+            }
+        })
+    }
+
+    /// Machines that are enough for all resources; at least one.
+    pub(super) fn machines(&self) -> f64 {
+        self.binding().machines().max(1.0)
+    }
+}
+
+impl Model {
+    /// Does the arithmetic for the whole service.
+    pub(super) fn of(scenario: &Scenario, assumed: &Assumptions) -> Self {
+        let p = &scenario.population;
+        let streams = streams(scenario, assumed);
+        let sum = |of: &dyn Fn(&Stream) -> f64| streams.iter().map(of).sum::<f64>();
+        let text = scenario.traffic.payload.mean();
+        let (record, reference, wire) = (
+            assumed.record_overhead.0 as f64,
+            assumed.reference_bytes.0 as f64,
+            assumed.wire_overhead.0 as f64,
+        );
+        let connections = p.users as f64 * p.online * p.devices;
+        let (messages_day, window_rate, peak_rate) =
+            (sum(&|s| s.day), sum(&|s| s.window), sum(&|s| s.peak));
+        let pushes_peak = sum(&|s| s.peak * s.pushes);
+        let writes_peak = sum(&|s| s.peak * s.writes);
+        let receipts_peak = sum(&|s| s.peak * s.receipts);
+        let reads_peak = writes_peak * assumed.reads_per_write;
+        let text_day = messages_day * text;
+        let stored_day = sum(&|s| s.day * (text + record + (s.writes - 1.0).max(0.0) * reference));
+        let kept = YEAR * assumed.years;
+        let copies = f64::from(assumed.replication);
+        let in_peak = peak_rate * (text + wire) + receipts_peak * wire;
+        // Pushes, a reply to each message, and receipts to the devices of who is told.
+        let out_peak =
+            pushes_peak * (text + wire) + peak_rate * wire + receipts_peak * p.devices * wire;
+        let gateway = gateway(
+            assumed,
+            (connections, peak_rate, pushes_peak),
+            (in_peak, out_peak),
+        );
+        let storage = storage(
+            assumed,
+            (writes_peak, reads_peak / copies, stored_day * kept),
+        );
+        Self {
+            messages_day,
+            day_rate: messages_day / DAY,
+            window_rate,
+            peak_rate,
+            text,
+            connections,
+            pushes_peak,
+            writes_peak,
+            reads_peak,
+            receipts_peak,
+            text_day,
+            stored_day,
+            text_kept: text_day * kept,
+            stored_kept: stored_day * kept,
+            stored_copies: stored_day * kept * copies,
+            text_rate: window_rate * text,
+            in_peak,
+            out_peak,
+            gateway,
+            storage_machines: storage.machines() * copies,
+            storage,
+            streams,
+        }
+    }
+}
+
+fn streams(scenario: &Scenario, assumed: &Assumptions) -> Vec<Stream> {
+    let p = &scenario.population;
+    let day = p.users as f64 * p.msgs_per_user_day;
+    let window = day / p.window.0.as_secs_f64();
+    let limit = assumed.fanout_limit as f64;
+    let to_groups = scenario.traffic.groups.as_ref().map_or(0.0, |g| g.share);
+    let mut streams = Vec::new();
+    // `copied` members have the message in timelines of their own, beside the conversation's.
+    let mut stream = |name: String, members: f64, copied: f64, (day, window, peak)| {
+        let readers = (members - 1.0) * p.online;
+        let counts = scenario.traffic.receipts && members <= limit;
+        streams.push(Stream {
+            name,
+            members,
+            day,
+            window,
+            peak,
+            // The sender's other devices get it too.
+            pushes: readers * p.devices + (p.devices - 1.0),
+            writes: assumed.writes_per_message.unwrap_or(1.0 + copied),
+            receipts: if counts { 2.0 * readers } else { 0.0 },
+        });
+    };
+    let part = |part: f64| (day * part, window * part, window * part * p.peak_factor);
+    if to_groups < 1.0 {
+        stream("between two".into(), 2.0, 2.0, part(1.0 - to_groups));
+    }
+    if let Some(groups) = &scenario.traffic.groups {
+        if to_groups > 0.0 {
+            let members = groups.size.mean();
+            let copied = groups.size.mean_up_to(limit);
+            let name = format!("in groups of {}", groups.size);
+            stream(name, members, copied, part(to_groups));
+        }
+        for large in &groups.large {
+            let size = large.size as f64;
+            let rate = large.count as f64 * large.rate.0;
+            let copied = if size <= limit { size } else { 0.0 };
+            let name = format!("in groups of {}", crate::units::grouped(large.size));
+            stream(name, size, copied, (rate * DAY, rate, rate));
+        }
+    }
+    streams
+}
+
+fn gateway(
+    assumed: &Assumptions,
+    (connections, messages, pushes): (f64, f64, f64),
+    (incoming, outgoing): (f64, f64),
+) -> Tier {
+    let resource = |name, unit, need, each| Resource::new(assumed, name, unit, need, each);
+    let network = assumed.network_per_server.0 / 8.0;
+    let memory = connections * assumed.memory_per_connection.0 as f64;
+    Tier {
+        resources: vec![
+            resource(
+                "connections",
+                Unit::Count,
+                connections,
+                assumed.connections_per_server as f64,
+            ),
+            resource(
+                "messages",
+                Unit::PerSecond,
+                messages,
+                assumed.messages_per_server.0,
+            ),
+            resource(
+                "pushes",
+                Unit::PerSecond,
+                pushes,
+                assumed.deliveries_per_server.0,
+            ),
+            resource("network in", Unit::BytesPerSecond, incoming, network),
+            resource("network out", Unit::BytesPerSecond, outgoing, network),
+            resource(
+                "memory",
+                Unit::Bytes,
+                memory,
+                assumed.memory_per_server.0 as f64,
+            ),
+        ],
+    }
+}
+
+fn storage(assumed: &Assumptions, (writes, reads, bytes): (f64, f64, f64)) -> Tier {
+    let resource = |name, unit, need, each| Resource::new(assumed, name, unit, need, each);
+    Tier {
+        resources: vec![
+            resource("writes", Unit::PerSecond, writes, assumed.writes_per_node.0),
+            resource("reads", Unit::PerSecond, reads, assumed.reads_per_node.0),
+            resource("disk", Unit::Bytes, bytes, assumed.disk_per_node.0 as f64),
+        ],
+    }
+}
