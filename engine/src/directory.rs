@@ -28,7 +28,7 @@ pub const MAX_SHARDS: usize = ShardSet::BITS as usize;
 
 const STRIPES: usize = 64;
 
-/// Part of the users, under a lock of its own.
+/// Part of the users, under a lock of its own: for each, the shard of each of their sessions.
 type Stripe = Mutex<PerUser<u8>>;
 const _: () = assert!(MAX_SHARDS <= u8::MAX as usize);
 
@@ -51,19 +51,14 @@ impl Directory {
         &self.stripes[(user.0 >> 64) as usize % STRIPES]
     }
 
-    /// Enters that `shard` holds connections of `user`; idempotent. The answer is the position
-    /// that a connection made now is live from.
+    /// Enters that `shard` holds one more session of `user`. The answer is the position that a
+    /// session made now is live from.
     pub(crate) fn enter(&self, user: UserId, shard: usize) -> Position {
-        let shard = shard as u8;
-        let mut stripe = self.stripe(user).lock();
-        if !stripe.get(user).contains(&shard) {
-            stripe.add(user, shard);
-        }
-        drop(stripe);
+        self.stripe(user).lock().add(user, shard as u8);
         Position(self.head.load(Ordering::SeqCst))
     }
 
-    /// Takes back [`Directory::enter`].
+    /// Takes back one [`Directory::enter`].
     pub(crate) fn leave(&self, user: UserId, shard: usize) {
         self.stripe(user).lock().remove(user, shard as u8);
     }
@@ -77,6 +72,11 @@ impl Directory {
     /// The last position published.
     pub(crate) fn head(&self) -> Position {
         Position(self.head.load(Ordering::SeqCst))
+    }
+
+    /// How many sessions `user` has on all shards.
+    pub(crate) fn devices(&self, user: UserId) -> u32 {
+        self.stripe(user).lock().get(user).len() as u32
     }
 
     /// The shards that hold connections of `user`.
@@ -94,18 +94,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bits_come_and_go() {
+    fn sessions_come_and_go() {
         let directory = Directory::new(Position(7));
         let user = trunkline_storage::TimelineId(9);
-        assert_eq!(directory.shards(user), 0);
+        let is = |shards, devices| {
+            assert_eq!(directory.shards(user), shards);
+            assert_eq!(directory.devices(user), devices);
+        };
+        is(0, 0);
         assert_eq!(directory.enter(user, 3), Position(7));
         directory.raise_head(Position(8));
         assert_eq!(directory.enter(user, 127), Position(8));
-        assert_eq!(directory.shards(user), 1 << 3 | 1 << 127);
+        directory.enter(user, 3);
+        is(1 << 3 | 1 << 127, 3);
         directory.leave(user, 3);
+        is(1 << 3 | 1 << 127, 2);
         directory.leave(user, 3);
-        assert_eq!(directory.shards(user), 1 << 127);
+        is(1 << 127, 1);
+        directory.leave(user, 3);
         directory.leave(user, 127);
-        assert_eq!(directory.shards(user), 0);
+        is(0, 0);
     }
 }

@@ -17,6 +17,7 @@ use crate::config::{Config, Durability};
 use crate::control::{self, Control};
 use crate::counts::Counts;
 use crate::directory::Directory;
+use crate::hub::Hub;
 use crate::ids::Ids;
 use crate::metrics::Metrics;
 use crate::rate::{Rules, UserRates};
@@ -109,6 +110,8 @@ impl Gateway {
         });
         let addresses = Counts::new(limits.connections_per_address).map(Arc::new);
         let user_sessions = Counts::new(limits.connections_per_user).map(Arc::new);
+        let hub = Hub::new(&limits, Arc::clone(&directory), mailboxes.clone());
+        let hub = Arc::new(hub);
         let began = Instant::now();
         let mut shards = Vec::new();
         for (index, seed) in seeds.into_iter().enumerate() {
@@ -128,6 +131,7 @@ impl Gateway {
                 began,
                 ids: Ids(store.key()),
                 directory: Arc::clone(&directory),
+                hub: Arc::clone(&hub),
                 metrics: Arc::clone(&metrics.shards[index]),
                 sequencer: to_sequencer.clone(),
                 readers: to_readers.clone(),

@@ -20,6 +20,7 @@ const INBOX_CHUNK: u8 = 9;
 const REACTIONS: u8 = 10;
 const HIDDEN: u8 = 11;
 const DEVICE: u8 = 12;
+const TOPIC: u8 = 13;
 
 /// Hashes names under one store's key.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +43,10 @@ impl Ids {
     pub(crate) fn key(&self, namespace: &str, user: &str, key: &str) -> TimelineId {
         let parts = [namespace.as_bytes(), user.as_bytes(), key.as_bytes()];
         self.0.id(KEY, &parts)
+    }
+
+    pub(crate) fn topic(&self, namespace: &str, name: &str) -> TimelineId {
+        self.0.id(TOPIC, &[namespace.as_bytes(), name.as_bytes()])
     }
 
     pub(crate) fn group(&self, namespace: &str, name: &str) -> TimelineId {

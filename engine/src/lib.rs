@@ -19,6 +19,7 @@ mod directory;
 pub mod doctor;
 mod event;
 pub mod gateway;
+mod hub;
 mod ids;
 mod metrics;
 mod per_user;

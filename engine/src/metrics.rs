@@ -64,6 +64,8 @@ pub(crate) struct ShardMetrics {
     pub(crate) pushed_receipts: Counter,
     /// Recalls, reactions, changes of groups and what else is stored.
     pub(crate) pushed_others: Counter,
+    /// Pushes of what is not stored.
+    pub(crate) pushed_passing: Counter,
     pub(crate) gaps: Counter,
     /// Pings sent.
     pub(crate) pings: Counter,

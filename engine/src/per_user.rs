@@ -77,7 +77,7 @@ impl<T: Thing> PerUser<T> {
         .or_insert(thing);
     }
 
-    /// Takes a thing from a user; whether any is left.
+    /// Takes a thing from a user, once where it was given several times; whether any is left.
     pub(crate) fn remove(&mut self, user: UserId, thing: T) -> bool {
         let key = Key::of(user);
         match self.one.get(&key) {
@@ -86,7 +86,9 @@ impl<T: Thing> PerUser<T> {
                 let Some(several) = self.several.get_mut(&user) else {
                     return false;
                 };
-                several.retain(|other| *other != thing);
+                if let Some(at) = several.iter().position(|other| *other == thing) {
+                    several.remove(at);
+                }
                 if several.is_empty() {
                     self.several.remove(&user);
                     self.one.remove(&key);
@@ -132,6 +134,19 @@ mod tests {
         assert!(!map.remove(ALICE, 19) && !map.remove(BOB, 1) && !map.remove(BOB, 1));
         assert_eq!((map.get(ALICE), map.get(BOB)), (&[][..], &[][..]));
         assert!(map.one.is_empty() && map.several.is_empty());
+    }
+
+    #[test]
+    fn the_same_thing_twice() {
+        let mut map = PerUser::default();
+        for shard in [3u8, 3, 5, 3] {
+            map.add(ALICE, shard);
+        }
+        assert!(map.remove(ALICE, 3));
+        assert_eq!(map.get(ALICE), [3, 5, 3]);
+        assert!(map.remove(ALICE, 3) && map.remove(ALICE, 3));
+        assert_eq!(map.get(ALICE), [5]);
+        assert!(!map.remove(ALICE, 5));
     }
 
     #[test]

@@ -97,6 +97,22 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// Clients are told over this time that the gateway stops.
     pub drain_window: Duration,
+    /// A user who comes back within it was never gone, to those who watch.
+    pub presence_grace: Duration,
+    /// Users whose presence a connection watches; beyond it 106.
+    pub watches: usize,
+    /// Users who have left, of whom it is remembered when.
+    pub last_seen_cache: usize,
+    /// Topics that a connection is subscribed to; beyond it 106.
+    pub subscriptions: usize,
+    /// Topics in all; beyond it those give way that nobody is subscribed to, or 106.
+    pub topics: usize,
+    /// Publications of a topic that are kept; older ones are forgotten.
+    pub topic_history: usize,
+    /// Bytes of them.
+    pub topic_bytes: usize,
+    /// Bytes of those of all topics together.
+    pub topics_bytes: usize,
 }
 
 impl Limits {
@@ -154,6 +170,20 @@ impl Limits {
             reconnect_delay_ms: [0, delay.as_millis() as u64],
             drain_timeout: time(flags.drain_timeout, file.drain_timeout, 20),
             drain_window: time(flags.drain_window, file.drain_window, 2),
+            presence_grace: time(flags.presence_grace, file.presence_grace, 10),
+            watches: flags.max_watches.or(file.max_watches).unwrap_or(1_000),
+            last_seen_cache: flags
+                .last_seen_cache
+                .or(file.last_seen_cache)
+                .unwrap_or(100_000),
+            subscriptions: flags
+                .max_subscriptions
+                .or(file.max_subscriptions)
+                .unwrap_or(100),
+            topics: flags.max_topics.or(file.max_topics).unwrap_or(100_000),
+            topic_history: flags.topic_history.or(file.topic_history).unwrap_or(100),
+            topic_bytes: size(flags.topic_bytes, file.topic_bytes, 1 << 20),
+            topics_bytes: size(flags.topics_bytes, file.topics_bytes, 64 << 20),
         }
     }
 
@@ -187,6 +217,9 @@ impl Limits {
                 return Err(value(setting, "from 100ms to 24h"));
             }
         }
+        if self.presence_grace.as_secs() > 3_600 {
+            return Err(value("presence_grace", "at most 1h"));
+        }
         if self.drain_window > self.drain_timeout / 2 {
             return Err(value("drain_window", "at most half of drain_timeout"));
         }
@@ -204,6 +237,9 @@ impl Limits {
             ("frame_commands", self.frame_commands),
             ("max_pages", self.pages.into()),
             ("control_frames", self.control_frames.into()),
+            ("max_watches", self.watches),
+            ("max_subscriptions", self.subscriptions),
+            ("max_topics", self.topics),
         ] {
             if number == 0 {
                 return Err(value(setting, "at least 1"));

@@ -155,6 +155,31 @@ pub struct Settings {
     /// Members of groups that are kept in memory [default: 2000000]
     #[arg(long, env = "TRUNKLINE_GROUP_CACHE", value_name = "N")]
     pub group_cache: Option<usize>,
+    /// Who comes back within this time was never offline, to those who watch [default: 10s]
+    #[arg(long, env = "TRUNKLINE_PRESENCE_GRACE", value_name = "TIME")]
+    pub presence_grace: Option<Duration>,
+    /// Most users whose presence a connection watches [default: 1000]
+    #[arg(long, env = "TRUNKLINE_MAX_WATCHES", value_name = "N")]
+    pub max_watches: Option<usize>,
+    /// Most users of whom is remembered when they were last seen, about 60 bytes each
+    /// [default: 100000]
+    #[arg(long, env = "TRUNKLINE_LAST_SEEN_CACHE", value_name = "N")]
+    pub last_seen_cache: Option<usize>,
+    /// Most topics that a connection is subscribed to [default: 100]
+    #[arg(long, env = "TRUNKLINE_MAX_SUBSCRIPTIONS", value_name = "N")]
+    pub max_subscriptions: Option<usize>,
+    /// Most topics in all [default: 100000]
+    #[arg(long, env = "TRUNKLINE_MAX_TOPICS", value_name = "N")]
+    pub max_topics: Option<usize>,
+    /// Most publications of a topic that are kept for `since`, 0 for none [default: 100]
+    #[arg(long, env = "TRUNKLINE_TOPIC_HISTORY", value_name = "N")]
+    pub topic_history: Option<usize>,
+    /// What is kept of a topic's publications, in both encodings [default: 1MiB]
+    #[arg(long, env = "TRUNKLINE_TOPIC_BYTES", value_name = "SIZE")]
+    pub topic_bytes: Option<ByteSize>,
+    /// What is kept of all topics' publications [default: 64MiB]
+    #[arg(long, env = "TRUNKLINE_TOPICS_BYTES", value_name = "SIZE")]
+    pub topics_bytes: Option<ByteSize>,
     /// How long an idempotency key is known [default: 24h]
     #[arg(long, env = "TRUNKLINE_IDEMPOTENCY_WINDOW", value_name = "TIME")]
     pub idempotency_window: Option<Duration>,
@@ -434,6 +459,14 @@ impl Config {
             )),
             drain_timeout: time(limits.drain_timeout),
             drain_window: time(limits.drain_window),
+            presence_grace: time(limits.presence_grace),
+            max_watches: Some(limits.watches),
+            last_seen_cache: Some(limits.last_seen_cache),
+            max_subscriptions: Some(limits.subscriptions),
+            max_topics: Some(limits.topics),
+            topic_history: Some(limits.topic_history),
+            topic_bytes: size(limits.topic_bytes),
+            topics_bytes: size(limits.topics_bytes),
             idempotency_window: time(self.idempotency_window),
             sync_life: Some(Life(self.sync_life)),
             message_life: Some(Life(self.message_life)),

@@ -25,11 +25,16 @@ pub(crate) enum Limit {
     FrameCommands,
     Pages,
     DrainTime,
+    Watches,
+    Subscriptions,
+    Topics,
+    Typing,
+    Passing,
 }
 
 impl Limit {
     /// Every limit, in the order of its counter.
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::ConnectionMessages,
         Self::ConnectionBytes,
         Self::ConnectionCommands,
@@ -52,6 +57,11 @@ impl Limit {
         Self::FrameCommands,
         Self::Pages,
         Self::DrainTime,
+        Self::Watches,
+        Self::Subscriptions,
+        Self::Topics,
+        Self::Typing,
+        Self::Passing,
     ];
 
     /// The label in /metrics.
@@ -79,6 +89,11 @@ impl Limit {
             Self::FrameCommands => "frame_commands",
             Self::Pages => "pages",
             Self::DrainTime => "drain_time",
+            Self::Watches => "watches",
+            Self::Subscriptions => "subscriptions",
+            Self::Topics => "topics",
+            Self::Typing => "typing",
+            Self::Passing => "passing",
         }
     }
 }

@@ -160,6 +160,7 @@ impl Exporter {
             ("message", self.metrics.sum(|m| &m.pushed_messages)),
             ("receipt", self.metrics.sum(|m| &m.pushed_receipts)),
             ("other", self.metrics.sum(|m| &m.pushed_others)),
+            ("passing", self.metrics.sum(|m| &m.pushed_passing)),
         ];
         to.labelled(
             ("trunkline_pushes", "Events pushed to clients"),

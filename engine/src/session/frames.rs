@@ -7,7 +7,8 @@ use trunkline_storage::{Batch, Position};
 
 use crate::event::{self, Kind, PosText};
 
-const fn opcode(encoding: Encoding) -> Opcode {
+/// The frames that an encoding goes in.
+pub(crate) const fn opcode(encoding: Encoding) -> Opcode {
     match encoding {
         Encoding::Json => Opcode::Text,
         Encoding::Proto => Opcode::Binary,

@@ -5,6 +5,7 @@
 mod connect;
 mod frames;
 mod names;
+mod recipients;
 mod request;
 
 use trunkline_storage::Position;
@@ -14,7 +15,8 @@ use crate::ids::UserId;
 pub(crate) use connect::{device_key, open};
 use names::Names;
 
-pub(crate) use frames::{Frames, write, write_batch};
+pub(crate) use frames::{Frames, opcode, write, write_batch};
+pub(crate) use recipients::{Recipients, recipients};
 pub(crate) use request::{Ask, Asked, ask};
 
 /// An open session.

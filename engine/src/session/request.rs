@@ -37,7 +37,7 @@ pub(crate) enum Asked {
 
 type Failure = (ErrorCode, &'static str);
 
-const BAD_CONVERSATION: Failure = (
+pub(super) const BAD_CONVERSATION: Failure = (
     ErrorCode::BadRequest,
     "a conversation is u:<user>:<user>, the two names sorted, or g:<group>",
 );
@@ -83,7 +83,7 @@ pub(crate) fn ask(
         CommandBody::Receipts(receipts) => ask.receipts(receipts),
         CommandBody::Conversations(conversations) => ask.conversations(conversations),
         CommandBody::Ping(_) => Ok(Asked::Reply(ReplyBody::Ping(Ping {}))),
-        // The shard takes these out before.
+        // The shard takes these out before, all but contacts.
         CommandBody::Connect(_) => Err((ErrorCode::BadRequest, "already connected")),
         CommandBody::Contacts(_)
         | CommandBody::Presence(_)

@@ -15,6 +15,7 @@ use trunkline_storage::{Batch, Position};
 
 use super::connection::{Conn, Phase};
 use super::parts::Parts;
+use super::passing::Passing;
 use super::pool::Pool;
 use super::resume::Resuming;
 use super::timer::{Tick, Wheel, ticks};
@@ -63,6 +64,7 @@ pub(crate) struct Core {
     pub(crate) holders: BTreeSet<u32>,
     /// Connections to drop at the end of the turn, so that stale events of it touch nothing.
     pub(crate) doomed: Vec<u32>,
+    pub(crate) passing: Passing,
     pub(crate) wheel: Wheel,
     pub(crate) now: Tick,
     pub(crate) sessions: u64,
@@ -92,6 +94,7 @@ impl Core {
             held: 0,
             holders: BTreeSet::new(),
             doomed: Vec::new(),
+            passing: Passing::default(),
             wheel: Wheel::new(parts.began),
             now: 0,
             sessions: 0,
@@ -388,8 +391,8 @@ impl Core {
         if let Some(sessions) = &self.parts.user_sessions {
             sessions.leave(session.id);
         }
-        if !self.users.remove(session.id, slot) {
-            self.parts.directory.leave(session.id, self.parts.index);
-        }
+        self.users.remove(session.id, slot);
+        self.parts.hub.leave(session.id, self.parts.index);
+        self.stop_listening(slot);
     }
 }

@@ -272,14 +272,15 @@ impl Core {
         if let CommandBody::Connect(connect) = &command.body {
             return self.connect(slot, conn, id, connect);
         }
+        if conn.session().is_none() {
+            let text = "send connect first";
+            return self.fail(slot, conn, id, ErrorCode::Unauthorized, text);
+        }
+        if self.passing_command(slot, conn, id, &command.body) {
+            return;
+        }
         let Some(session) = conn.session() else {
-            return self.fail(
-                slot,
-                conn,
-                id,
-                ErrorCode::Unauthorized,
-                "send connect first",
-            );
+            return;
         };
         let limits = std::sync::Arc::clone(&self.parts.limits);
         let who = Ask {
@@ -376,6 +377,7 @@ impl Core {
         conn.batch = request.batch;
         self.users.add(session.id, slot);
         session.live_from = self.parts.directory.enter(session.id, self.parts.index);
+        self.parts.hub.arrived(session.id);
         session.catching_up = since.is_some() || resumes;
         let device = session::device_key(request, &self.parts.ids, session.id);
         if let Some(key) = device {

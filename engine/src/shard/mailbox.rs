@@ -105,7 +105,8 @@ impl Mailbox {
         })
     }
 
-    fn wake(&self) {
+    /// Wakes the owner, if it sleeps.
+    pub(crate) fn wake(&self) {
         if !self.awake.swap(true, Ordering::SeqCst) {
             // Only a closed eventfd fails, and then there is nobody to wake.
             let _ = self.waker.wake();

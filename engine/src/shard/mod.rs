@@ -15,6 +15,7 @@ mod mail;
 pub(crate) mod mailbox;
 mod outbox;
 mod parts;
+mod passing;
 mod pool;
 mod rate;
 mod relief;
@@ -110,6 +111,7 @@ impl Shard {
             self.core.submit();
             self.fire(now, &mut fired, &mut buffer);
             self.drain_step(now);
+            self.pass_on();
             self.flush();
             self.relieve();
             self.drop_doomed();
@@ -161,7 +163,13 @@ impl Shard {
         let unread = unread && !stalled;
         let flush = !self.core.dirty.is_empty() || !self.core.doomed.is_empty();
         let accept = self.accept_at.is_some_and(|at| at <= self.core.now);
-        if more_mail || unread || flush || accept || !self.core.parts.mailbox.may_sleep() {
+        if more_mail
+            || unread
+            || flush
+            || accept
+            || !self.core.parts.mailbox.may_sleep()
+            || self.core.has_passing()
+        {
             return Some(Duration::ZERO);
         }
         let timer = self.core.wheel.next(now);

@@ -12,6 +12,7 @@ use super::source::Source;
 use crate::config::Limits;
 use crate::counts::Counts;
 use crate::directory::Directory;
+use crate::hub::Hub;
 use crate::ids::{Ids, UserId};
 use crate::metrics::ShardMetrics;
 use crate::rate::{Rules, UserRates};
@@ -44,6 +45,7 @@ pub(crate) struct Parts {
     pub(crate) began: Instant,
     pub(crate) ids: Ids,
     pub(crate) directory: Arc<Directory>,
+    pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<ShardMetrics>,
     pub(crate) sequencer: ToSequencer,
     pub(crate) readers: Sender<Job>,

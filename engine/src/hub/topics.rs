@@ -1,0 +1,278 @@
+//! Topics: their positions, what was published of late, which shards hold subscribers.
+//!
+//! Publications of a topic get their number, and go into the lanes of shards, under the lock of
+//! the topic's stripe: every shard has them in the order of their numbers.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam::utils::CachePadded;
+use parking_lot::Mutex;
+use trunkline_proto::message::{self as m, Event};
+use trunkline_storage::{IdBuildHasher, TimelineId};
+
+use super::{Lanes, Passed, PushFrames, STRIPES, stripe_of};
+use crate::config::Limits;
+use crate::directory::ShardSet;
+use crate::sequencer::unix_ms;
+
+/// A topic of a namespace.
+pub(crate) type TopicId = TimelineId;
+
+/// Epoch and number as clients see them: sixteen hexadecimal digits each, and a dash.
+const POS: usize = 33;
+const BLANK: &[u8; POS] = &[b'0'; POS];
+
+/// A position of a topic: the number of its last publication, and the life of the topic that
+/// counts them. A topic that was forgotten, also by a restart, begins another life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Since {
+    epoch: u64,
+    pub(crate) seq: u64,
+}
+
+impl Since {
+    pub(crate) fn text(self) -> String {
+        format!("{:016x}-{:016x}", self.epoch, self.seq)
+    }
+
+    /// Reads back a position that a client kept.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let number = |digits: &str| {
+            let plain = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+            plain.then(|| u64::from_str_radix(digits, 16).ok())?
+        };
+        let (epoch, seq) = text.split_once('-')?;
+        Some(Self {
+            epoch: number(epoch)?,
+            seq: number(seq)?,
+        })
+    }
+}
+
+/// Something that was published.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub(crate) topic: TopicId,
+    /// Its number in the topic.
+    pub(crate) seq: u64,
+    pub(crate) frames: PushFrames,
+}
+
+/// There are as many topics as there may be, and subscribers to all of them in this part.
+#[derive(Debug)]
+pub(crate) struct TooManyTopics;
+
+/// What a subscription begins with.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// Publications behind it will be told.
+    pub(crate) pos: Since,
+    /// What was missed, where all of that is known.
+    pub(crate) missed: Option<Vec<Arc<Publication>>>,
+}
+
+pub(crate) struct Topics {
+    stripes: Box<[CachePadded<Mutex<Map>>]>,
+    count: AtomicUsize,
+    most: usize,
+    /// Publications kept of a topic, their bytes, and those of all topics.
+    history: usize,
+    topic_bytes: usize,
+    all_bytes: usize,
+    bytes: AtomicUsize,
+    /// The next topic's epoch. It begins with the time, so that another process has others.
+    epochs: AtomicU64,
+    /// Counts publications and subscriptions, to know the topic that was not used for longest.
+    uses: AtomicU64,
+}
+
+type Map = HashMap<TopicId, Topic, IdBuildHasher>;
+
+struct Topic {
+    pos: Since,
+    /// The last publications: without a hole, up to `pos`.
+    kept: VecDeque<Arc<Publication>>,
+    bytes: usize,
+    shards: ShardSet,
+    used: u64,
+}
+
+impl Topics {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            stripes: (0..STRIPES).map(|_| CachePadded::default()).collect(),
+            count: AtomicUsize::new(0),
+            most: limits.topics,
+            history: limits.topic_history,
+            topic_bytes: limits.topic_bytes,
+            all_bytes: limits.topics_bytes,
+            bytes: AtomicUsize::new(0),
+            epochs: AtomicU64::new(unix_ms() << 20),
+            uses: AtomicU64::new(0),
+        }
+    }
+
+    fn stripe(&self, topic: TopicId) -> &Mutex<Map> {
+        &self.stripes[stripe_of(topic)]
+    }
+
+    /// The topic, which begins to exist where it did not.
+    fn topic<'m>(&self, map: &'m mut Map, id: TopicId) -> Result<&'m mut Topic, TooManyTopics> {
+        if !map.contains_key(&id) {
+            if self.count.fetch_add(1, Ordering::Relaxed) >= self.most && !self.forget_one(map) {
+                self.count.fetch_sub(1, Ordering::Relaxed);
+                return Err(TooManyTopics);
+            }
+            let pos = Since {
+                epoch: self.epochs.fetch_add(1, Ordering::Relaxed),
+                seq: 0,
+            };
+            let fresh = Topic {
+                pos,
+                kept: VecDeque::new(),
+                bytes: 0,
+                shards: 0,
+                used: 0,
+            };
+            map.insert(id, fresh);
+        }
+        let topic = map.get_mut(&id).ok_or(TooManyTopics)?;
+        topic.used = self.uses.fetch_add(1, Ordering::Relaxed);
+        Ok(topic)
+    }
+
+    /// Forgets the topic of a stripe that was not used for longest, of those without subscribers.
+    fn forget_one(&self, map: &mut Map) -> bool {
+        let idle = map.iter().filter(|(_, topic)| topic.shards == 0);
+        let Some(id) = idle.min_by_key(|(_, topic)| topic.used).map(|(id, _)| *id) else {
+            return false;
+        };
+        self.forget(map, id);
+        true
+    }
+
+    fn forget(&self, map: &mut Map, id: TopicId) {
+        if let Some(mut topic) = map.remove(&id) {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            topic.keep_only(0, &self.bytes);
+        }
+    }
+
+    /// Begins to tell a shard of a topic.
+    ///
+    /// # Errors
+    /// There are too many topics.
+    pub(crate) fn subscribe(
+        &self,
+        id: TopicId,
+        shard: usize,
+        since: Option<Since>,
+    ) -> Result<Begun, TooManyTopics> {
+        let mut map = self.stripe(id).lock();
+        let topic = self.topic(&mut map, id)?;
+        topic.shards |= 1 << shard;
+        Ok(Begun {
+            pos: topic.pos,
+            missed: since.and_then(|since| topic.behind(since)),
+        })
+    }
+
+    /// A shard has no subscriber to a topic any more.
+    pub(crate) fn unsubscribe(&self, id: TopicId, shard: usize) {
+        let mut map = self.stripe(id).lock();
+        if let Some(topic) = map.get_mut(&id) {
+            topic.shards &= !(1 << shard);
+            if topic.shards == 0 && topic.kept.is_empty() {
+                self.forget(&mut map, id);
+            }
+        }
+    }
+
+    /// Where a topic is that is subscribed to.
+    pub(crate) fn pos(&self, id: TopicId) -> Option<Since> {
+        self.stripe(id).lock().get(&id).map(|topic| topic.pos)
+    }
+
+    /// Publishes; the position, and how many shards had no room for it.
+    ///
+    /// # Errors
+    /// There are too many topics.
+    pub(crate) fn publish(
+        &self,
+        id: TopicId,
+        (name, from): (&str, &str),
+        data: &m::Json<'_>,
+        lanes: &Lanes,
+    ) -> Result<(Since, u64), TooManyTopics> {
+        // Written before the lock is taken, but for the number.
+        let mut frames = PushFrames::new(Event::Publication(m::Publication {
+            topic: name.into(),
+            data: data.borrow(),
+            from: from.into(),
+            pos: std::str::from_utf8(BLANK).unwrap_or_default().into(),
+        }));
+        let mut map = self.stripe(id).lock();
+        let topic = self.topic(&mut map, id)?;
+        topic.pos.seq += 1;
+        let (pos, shards) = (topic.pos, topic.shards);
+        frames.fill_in(BLANK, pos.text().as_bytes());
+        let publication = Arc::new(Publication {
+            topic: id,
+            seq: pos.seq,
+            frames,
+        });
+        self.keep(topic, &publication);
+        let refused = lanes.put(shards, &Passed::Publication(publication));
+        if shards == 0 && topic.kept.is_empty() {
+            self.forget(&mut map, id);
+        }
+        drop(map);
+        lanes.wake(shards);
+        Ok((pos, refused))
+    }
+
+    fn keep(&self, topic: &mut Topic, publication: &Arc<Publication>) {
+        let size = publication.frames.size();
+        let fits = |topic: &Topic| {
+            topic.bytes + size <= self.topic_bytes
+                && self.bytes.load(Ordering::Relaxed) + size <= self.all_bytes
+        };
+        topic.keep_only(self.history.saturating_sub(1), &self.bytes);
+        while !topic.kept.is_empty() && !fits(topic) {
+            topic.keep_only(topic.kept.len() - 1, &self.bytes);
+        }
+        if self.history > 0 && fits(topic) {
+            topic.bytes += size;
+            self.bytes.fetch_add(size, Ordering::Relaxed);
+            topic.kept.push_back(Arc::clone(publication));
+        }
+    }
+}
+
+impl Topic {
+    /// Forgets all but the last so many publications.
+    fn keep_only(&mut self, most: usize, all: &AtomicUsize) {
+        while self.kept.len() > most
+            && let Some(oldest) = self.kept.pop_front()
+        {
+            self.bytes -= oldest.frames.size();
+            all.fetch_sub(oldest.frames.size(), Ordering::Relaxed);
+        }
+    }
+
+    /// What was published behind a position, where all of that is kept.
+    fn behind(&self, since: Since) -> Option<Vec<Arc<Publication>>> {
+        let missed = self.pos.seq.checked_sub(since.seq)?;
+        let missed = usize::try_from(missed).ok()?;
+        let known = since.epoch == self.pos.epoch && missed <= self.kept.len();
+        known.then(|| {
+            let first = self.kept.len() - missed;
+            self.kept.range(first..).cloned().collect()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! Who hears that somebody is writing.
+
+use smallvec::{SmallVec, smallvec};
+use trunkline_proto::ErrorCode;
+use trunkline_proto::names::Conversation;
+use trunkline_storage::TimelineId;
+
+use super::Session;
+use crate::ids::{Ids, UserId};
+
+/// The other members of a conversation.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Recipients {
+    /// These; nobody, where it is one of a user with oneself.
+    Users(SmallVec<[UserId; 1]>),
+    /// The caller is no member: whether it exists decides what to answer.
+    Foreign(TimelineId),
+}
+
+/// The members of a conversation beside the caller.
+///
+/// # Errors
+/// It is no name of a conversation.
+pub(crate) fn recipients(
+    session: &Session,
+    ids: &Ids,
+    conversation: &str,
+) -> Result<Recipients, (ErrorCode, &'static str)> {
+    let (own, namespace) = (session.names.user(), session.names.namespace());
+    let name = Conversation::parse(conversation).ok_or(super::request::BAD_CONVERSATION)?;
+    Ok(match name {
+        Conversation::Direct(one, other) if one == own && other == own => {
+            Recipients::Users(smallvec![])
+        }
+        Conversation::Direct(one, other) if one == own || other == own => {
+            let other = if one == own { other } else { one };
+            Recipients::Users(smallvec![ids.user(namespace, other)])
+        }
+        Conversation::Direct(lesser, greater) => {
+            Recipients::Foreign(ids.direct(namespace, lesser, greater))
+        }
+        Conversation::Group(name) => Recipients::Foreign(ids.group(namespace, name)),
+    })
+}

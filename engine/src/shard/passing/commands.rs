@@ -1,0 +1,124 @@
+//! Commands about what passes.
+
+use std::sync::Arc;
+
+use trunkline_proto::ErrorCode;
+use trunkline_proto::message::{
+    CommandBody, Done, Event, ReplyBody, Signal, SignalReply, Signalled, TypingUser,
+};
+use trunkline_proto::names::is_name;
+
+use super::super::connection::Conn;
+use super::super::core::Core;
+use super::TYPINGS;
+use crate::directory::ShardSet;
+use crate::hub::{Passed, PushFrames};
+use crate::ids::UserId;
+use crate::metrics::Limit;
+use crate::reader::Query;
+use crate::session::{Recipients, recipients};
+
+type Failure = (ErrorCode, &'static str);
+
+impl Core {
+    /// Carries out a command of an open session about what passes; whether it is one.
+    pub(crate) fn passing_command(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        id: u32,
+        command: &CommandBody<'_>,
+    ) -> bool {
+        let done = match command {
+            CommandBody::Presence(request) => self.presence(slot, conn, id, request),
+            CommandBody::Typing(request) => self.typing(slot, conn, id, &request.conversation),
+            CommandBody::Signal(request) => self.signal(slot, conn, id, request),
+            CommandBody::Subscribe(request) => self.subscribe(slot, conn, id, request),
+            CommandBody::Unsubscribe(request) => self.unsubscribe(slot, conn, id, &request.topic),
+            CommandBody::Publish(request) => self.publish(slot, conn, id, request),
+            _ => return false,
+        };
+        if let Err((code, message)) = done {
+            self.fail(slot, conn, id, code, message);
+        }
+        true
+    }
+
+    fn typing(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        id: u32,
+        conversation: &str,
+    ) -> Result<(), Failure> {
+        let Some(session) = conn.session() else {
+            return Ok(());
+        };
+        let users = match recipients(session, &self.parts.ids, conversation)? {
+            Recipients::Users(users) => users,
+            Recipients::Foreign(conversation) => {
+                self.query(slot, conn, id, Query::Deny { conversation });
+                return Ok(());
+            }
+        };
+        let ears = self.passing.ears.entry(slot).or_default();
+        if !ears.typings.allows(self.now, TYPINGS) {
+            self.parts.metrics.limited(Limit::Typing);
+            let text = "typing is told at most ten times a second";
+            return Err((ErrorCode::TooManyRequests, text));
+        }
+        let event = Event::Typing(TypingUser {
+            conversation: conversation.into(),
+            user: session.names.user().into(),
+        });
+        self.pass(&users, event, true);
+        self.reply(slot, conn, id, ReplyBody::Typing(Done {}));
+        Ok(())
+    }
+
+    fn signal(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        id: u32,
+        request: &Signal<'_>,
+    ) -> Result<(), Failure> {
+        let Some(session) = conn.session().filter(|_| is_name(&request.user)) else {
+            let text = "a user is 1 to 64 bytes of [A-Za-z0-9._@-]";
+            return Err((ErrorCode::BadRequest, text));
+        };
+        let namespace = session.names.namespace();
+        let user = self.parts.ids.user(namespace, &request.user);
+        let event = Event::Signal(Signalled {
+            user: session.names.user().into(),
+            data: request.data.borrow(),
+        });
+        let online = self.pass(&[user], event, false);
+        self.reply(slot, conn, id, ReplyBody::Signal(SignalReply { online }));
+        Ok(())
+    }
+
+    /// Tells something to all connections of these users; whether there are any.
+    fn pass(&self, users: &[UserId], event: Event<'_>, trifle: bool) -> bool {
+        let directory = &self.parts.directory;
+        let shards = users
+            .iter()
+            .fold(0, |all: ShardSet, user| all | directory.shards(*user));
+        if shards != 0 {
+            let passed = Passed::ToUsers {
+                users: users.into(),
+                frames: Arc::new(PushFrames::new(event)),
+                trifle,
+            };
+            self.refused(self.parts.hub.lanes.pass(shards, &passed));
+        }
+        shards != 0
+    }
+
+    /// Counts the shards that had no room for something.
+    pub(super) fn refused(&self, shards: u64) {
+        for _ in 0..shards {
+            self.parts.metrics.limited(Limit::Passing);
+        }
+    }
+}

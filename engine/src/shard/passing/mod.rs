@@ -1,0 +1,128 @@
+//! What a shard passes on that is stored nowhere: who is online, what is published, typed and
+//! signalled.
+//!
+//! What connections asked for stands in tables beside them, only for those that did. What is to be
+//! told comes out of the shard's lane; a turn tells so much of it that messages do not wait, and
+//! goes on in the next.
+
+mod commands;
+mod listeners;
+mod presence;
+mod tell;
+mod topics;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use trunkline_storage::IdBuildHasher;
+
+use super::Shard;
+use super::connection::Conn;
+use super::core::Core;
+use crate::hub::{Passed, Publication, Taken, TopicId};
+use crate::ids::UserId;
+use crate::rate::PerSecond;
+
+use presence::Watching;
+use topics::Subscribers;
+
+/// Pushes of a turn, and listeners looked at that need none. Each may be a system call.
+const TELLINGS: usize = 128;
+
+/// Watches and subscriptions of all connections of a shard.
+const LISTENINGS: usize = 1 << 20;
+
+/// Typing notices of a connection within a second.
+const TYPINGS: u16 = 10;
+
+/// The slot of the shard's own timer entries, which no connection has.
+const OWN_TIMER: u32 = u32::MAX;
+
+type Map<T> = HashMap<UserId, T, IdBuildHasher>;
+
+/// What a shard knows of what passes.
+#[derive(Default)]
+pub(crate) struct Passing {
+    /// What was taken out of the lane and not told yet.
+    taken: Taken,
+    /// The publication that is being told, and the key of the subscriber who is next.
+    telling: Option<(Arc<Publication>, u32)>,
+    /// What each connection listens to, of those that do.
+    ears: HashMap<u32, Box<Ears>>,
+    /// Watches and subscriptions of all of them.
+    listenings: usize,
+    watching: Watching,
+    topics: HashMap<TopicId, Subscribers, IdBuildHasher>,
+}
+
+/// What a connection listens to, with its keys there.
+#[derive(Debug, Default)]
+struct Ears {
+    watches: Map<u32>,
+    topics: Map<u32>,
+    typings: PerSecond,
+}
+
+impl Passing {
+    /// Something is left for the next turn.
+    pub(super) fn has_more(&self) -> bool {
+        self.telling.is_some() || !self.taken.passed.is_empty() || self.watching.has_more()
+    }
+
+    /// Whether connections may listen to so many things more.
+    const fn has_room(&self, more: usize) -> bool {
+        self.listenings + more <= LISTENINGS
+    }
+
+    fn next_passed(&mut self) -> Option<Passed> {
+        self.taken.passed.pop_front()
+    }
+}
+
+impl Core {
+    /// Whether there is something to be told, or may be: asked before the shard sleeps.
+    pub(super) fn has_passing(&self) -> bool {
+        self.passing.has_more() || self.parts.hub.lanes.is_filled(self.parts.index)
+    }
+
+    /// A connection listens to nothing any more.
+    pub(super) fn stop_listening(&mut self, slot: u32) {
+        let Some(ears) = self.passing.ears.remove(&slot) else {
+            return;
+        };
+        for (user, key) in ears.watches {
+            self.unlisten_user(user, key);
+        }
+        for (topic, key) in ears.topics {
+            self.unlisten_topic(topic, key);
+        }
+    }
+}
+
+impl Shard {
+    /// Tells what a turn has time for.
+    pub(super) fn pass_on(&mut self) {
+        let core = &mut self.core;
+        if !core.passing.has_more() {
+            core.parts
+                .hub
+                .lanes
+                .take(core.parts.index, &mut core.passing.taken);
+            let changed = core.passing.taken.changed.drain();
+            core.passing.watching.changed(changed);
+        }
+        core.settle();
+        // Both have their share, and what one leaves is the other's.
+        let mut left = TELLINGS / 2;
+        core.tell_presence(&mut self.conns, &mut left);
+        left += TELLINGS / 2;
+        core.tell_passed(&mut self.conns, &mut left);
+    }
+}
+
+impl Conn {
+    /// There is a session that may be told something.
+    fn is_listening(&self) -> bool {
+        self.session().is_some() && !self.leaving
+    }
+}

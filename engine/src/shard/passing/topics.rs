@@ -1,0 +1,196 @@
+//! Subscriptions of connections of a shard.
+
+use std::sync::Arc;
+
+use slab::Slab;
+use trunkline_proto::ErrorCode;
+use trunkline_proto::message::{Publish, PublishReply, ReplyBody, Subscribe, SubscribeReply};
+use trunkline_proto::names::is_name;
+
+use super::super::connection::Conn;
+use super::super::core::Core;
+use super::listeners::Listeners;
+use super::tell::Worth;
+use crate::hub::{Publication, Since, TopicId};
+use crate::metrics::Limit;
+
+/// Connections that have subscribed to a topic, each with the number of the last publication that
+/// it has been told or must not be.
+pub(super) type Subscribers = Listeners<u64>;
+
+type Failure = (ErrorCode, &'static str);
+
+const BAD_TOPIC: Failure = (
+    ErrorCode::BadRequest,
+    "a topic is 1 to 64 bytes of [A-Za-z0-9._@-]",
+);
+
+const TOO_MANY_TOPICS: Failure = (
+    ErrorCode::LimitExceeded,
+    "there are as many topics as there may be: max_topics",
+);
+
+const TOO_MANY: Failure = (
+    ErrorCode::LimitExceeded,
+    "this connection has as many subscriptions as one may have: max_subscriptions",
+);
+
+impl Core {
+    /// The topic of this name in the namespace of a connection.
+    fn topic_id(&self, conn: &Conn, name: &str) -> Result<TopicId, Failure> {
+        match conn.session() {
+            Some(session) if is_name(name) => {
+                Ok(self.parts.ids.topic(session.names.namespace(), name))
+            }
+            _ => Err(BAD_TOPIC),
+        }
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        id: u32,
+        request: &Subscribe<'_>,
+    ) -> Result<(), Failure> {
+        let topic = self.topic_id(conn, &request.topic)?;
+        let since = match &request.since {
+            None => None,
+            Some(since) => Some(Since::parse(since).ok_or((
+                ErrorCode::BadRequest,
+                "\"since\" is no position of a topic that this gateway gave out",
+            ))?),
+        };
+        let ears = self.passing.ears.get(&slot);
+        let known = ears.and_then(|ears| ears.topics.get(&topic)).copied();
+        let count = ears.map_or(0, |ears| ears.topics.len());
+        let full = count >= self.parts.limits.subscriptions || !self.passing.has_room(1);
+        if known.is_none() && full {
+            self.parts.metrics.limited(Limit::Subscriptions);
+            return Err(TOO_MANY);
+        }
+        let hub = Arc::clone(&self.parts.hub);
+        let begun = hub
+            .topics
+            .subscribe(topic, self.parts.index, since)
+            .map_err(|_| {
+                self.parts.metrics.limited(Limit::Topics);
+                TOO_MANY_TOPICS
+            })?;
+        let subscribers = self.passing.topics.entry(topic).or_default();
+        match known.and_then(|key| subscribers.get_mut(key)) {
+            None => {
+                let key = subscribers.add(slot, begun.pos.seq);
+                let ears = self.passing.ears.entry(slot).or_default();
+                ears.topics.insert(topic, key);
+                self.passing.listenings += 1;
+            }
+            // What is on its way comes now, and not again.
+            Some(subscriber) if begun.missed.is_some() => subscriber.note = begun.pos.seq,
+            Some(_) => {}
+        }
+        let reply = SubscribeReply {
+            pos: begun.pos.text().into(),
+            recovered: begun.missed.is_some(),
+        };
+        self.reply(slot, conn, id, ReplyBody::Subscribe(reply));
+        for missed in begun.missed.unwrap_or_default() {
+            self.tell(slot, conn, &missed.frames, Worth::Asked);
+        }
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        id: u32,
+        topic: &str,
+    ) -> Result<(), Failure> {
+        let topic = self.topic_id(conn, topic)?;
+        let ears = self.passing.ears.get_mut(&slot);
+        let key = ears.and_then(|ears| ears.topics.remove(&topic));
+        let key = key.ok_or((ErrorCode::Unknown, "no subscription to this topic"))?;
+        let pos = self.parts.hub.topics.pos(topic);
+        self.unlisten_topic(topic, key);
+        let reply = SubscribeReply {
+            pos: pos.map(Since::text).unwrap_or_default().into(),
+            recovered: false,
+        };
+        self.reply(slot, conn, id, ReplyBody::Unsubscribe(reply));
+        Ok(())
+    }
+
+    pub(super) fn publish(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        id: u32,
+        request: &Publish<'_>,
+    ) -> Result<(), Failure> {
+        let topic = self.topic_id(conn, &request.topic)?;
+        let Some(session) = conn.session() else {
+            return Err(BAD_TOPIC);
+        };
+        let hub = &self.parts.hub;
+        let names = (&*request.topic, session.names.user());
+        let published = hub.topics.publish(topic, names, &request.data, &hub.lanes);
+        let (pos, refused) = published.map_err(|_| {
+            self.parts.metrics.limited(Limit::Topics);
+            TOO_MANY_TOPICS
+        })?;
+        self.refused(refused);
+        let reply = PublishReply {
+            pos: pos.text().into(),
+        };
+        self.reply(slot, conn, id, ReplyBody::Publish(reply));
+        Ok(())
+    }
+
+    /// A connection has no subscription to a topic any more.
+    pub(super) fn unlisten_topic(&mut self, topic: TopicId, key: u32) {
+        let Some(subscribers) = self.passing.topics.get_mut(&topic) else {
+            return;
+        };
+        subscribers.remove(key);
+        self.passing.listenings -= 1;
+        if subscribers.is_empty() {
+            self.passing.topics.remove(&topic);
+            self.parts.hub.topics.unsubscribe(topic, self.parts.index);
+        }
+    }
+
+    /// Tells a publication to subscribers from a key on, as far as there are tellings left.
+    pub(super) fn tell_publication(
+        &mut self,
+        conns: &mut Slab<Conn>,
+        publication: Arc<Publication>,
+        mut next: u32,
+        left: &mut usize,
+    ) {
+        loop {
+            let Some(subscribers) = self.passing.topics.get_mut(&publication.topic) else {
+                return;
+            };
+            if next >= subscribers.end() {
+                return;
+            }
+            if *left == 0 {
+                self.passing.telling = Some((publication, next));
+                return;
+            }
+            *left -= 1;
+            let subscriber = subscribers.get_mut(next);
+            next += 1;
+            // Those who came later have it behind them, or were told it when they came.
+            let Some(subscriber) = subscriber.filter(|s| s.note < publication.seq) else {
+                continue;
+            };
+            subscriber.note = publication.seq;
+            let slot = subscriber.slot;
+            if let Some(conn) = conns.get_mut(slot as usize) {
+                self.tell(slot, conn, &publication.frames, Worth::Asked);
+            }
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Who is online, and who is told when that changes.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use trunkline_proto::Encoding::{Json, Proto};
+use trunkline_tests::client::Client;
+use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::neighbours::Neighbours;
+
+const SHARDS: usize = 3;
+
+fn gateway(grace: &str) -> Gateway {
+    setup(grace).start()
+}
+
+fn setup(grace: &str) -> Setup {
+    Setup::default()
+        .flag("shards", SHARDS)
+        .flag("presence-grace", grace)
+}
+
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(now.expect("after 1970").as_millis()).expect("not that late")
+}
+
+/// One on each shard, in both encodings, one of them batching.
+fn watchers(gateway: &Gateway, watched: &[&str]) -> Vec<Client> {
+    let connect = |shard: usize| {
+        let encoding = if shard == 1 { Proto } else { Json };
+        let dial = gateway.dial().shard(shard).encoding(encoding);
+        let dial = dial.with("batch", shard == 2);
+        let mut client = dial.connect(&format!("watcher{shard}"), "phone");
+        let reply = client.done("presence", &json!({"watch": watched}));
+        let expected: Vec<_> = watched
+            .iter()
+            .map(|user| json!({"user": user, "online": false, "devices": 0}))
+            .collect();
+        assert_eq!(reply["users"], json!(expected));
+        client
+    };
+    (0..SHARDS).map(connect).collect()
+}
+
+/// Everybody is told next that a user is online with so many devices, or not at all.
+fn told(watchers: &mut [Client], user: &str, devices: u64) {
+    for watcher in watchers {
+        let push = watcher.push();
+        assert_eq!(push["pos"], Value::Null);
+        let presence = &push["presence"];
+        let state = (&presence["user"], &presence["online"], &presence["devices"]);
+        let expected = (&json!(user), &json!(devices > 0), &json!(devices));
+        assert_eq!(state, expected, "{push}");
+        assert!(
+            presence["last_seen"]
+                .as_u64()
+                .is_some_and(|seen| seen <= now())
+        );
+    }
+}
+
+#[test]
+fn watchers_are_told_of_every_device() {
+    let gateway = gateway("0s");
+    let mut watchers = watchers(&gateway, &["bob"]);
+    // Wherever they land: to have them on a shard takes several tries, which would be told.
+    let mut devices = Vec::new();
+    for count in 1..=5 {
+        devices.push(gateway.dial().connect("bob", "phone"));
+        told(&mut watchers, "bob", count);
+    }
+    while let Some(device) = devices.pop() {
+        device.close();
+        told(&mut watchers, "bob", devices.len() as u64);
+    }
+    let reply = watchers[0].done("presence", &json!({"query": ["bob"]}));
+    let seen = reply["users"][0]["last_seen"]
+        .as_u64()
+        .expect("it is known");
+    assert!(seen <= now());
+    assert_eq!(
+        reply["users"],
+        json!([{"user": "bob", "online": false, "devices": 0, "last_seen": seen}])
+    );
+}
+
+#[test]
+fn a_query_tells_and_promises_nothing() {
+    let gateway = gateway("0s");
+    let _bob = gateway.dial().shard(1).connect("bob", "phone");
+    let mut alice = gateway.dial().shard(2).connect("alice", "phone");
+    let asked = json!({"query": ["bob", "nobody"], "watch": ["carol"]});
+    let reply = alice.done("presence", &asked);
+    let users = reply["users"].as_array().expect("users");
+    let shown: Vec<_> = users
+        .iter()
+        .map(|user| (&user["user"], &user["online"], &user["devices"]))
+        .collect();
+    // Those of `watch` come first.
+    assert_eq!(
+        json!(shown),
+        json!([["carol", false, 0], ["bob", true, 1], ["nobody", false, 0]])
+    );
+    assert!(users[1]["last_seen"].is_u64() && users[2]["last_seen"].is_null());
+    let _tablet = gateway.dial().connect("bob", "tablet");
+    let _carol = gateway.dial().connect("carol", "phone");
+    told(std::slice::from_mut(&mut alice), "carol", 1);
+    alice.ping();
+    assert_eq!(alice.waiting(), Vec::<Value>::new());
+}
+
+#[test]
+fn whoever_comes_back_in_time_was_never_gone() {
+    let gateway = gateway("1h");
+    let mut watchers = watchers(&gateway, &["bob", "marker"]);
+    let mut bob = gateway.dial().shard(0).connect("bob", "phone");
+    told(&mut watchers, "bob", 1);
+    for shard in [0, 1, 2] {
+        bob.close();
+        let reply = watchers[0].done("presence", &json!({"query": ["bob"]}));
+        assert_eq!(reply["users"][0]["online"], true, "{reply}");
+        assert_eq!(reply["users"][0]["devices"], 1, "{reply}");
+        bob = gateway.dial().shard(shard).connect("bob", "phone");
+    }
+    // The same for one device of two.
+    let tablet = gateway.dial().connect("bob", "tablet");
+    told(&mut watchers, "bob", 2);
+    tablet.close();
+    let _tablet = gateway.dial().connect("bob", "tablet");
+    let _marker = gateway.dial().connect("marker", "phone");
+    told(&mut watchers, "marker", 1);
+    for watcher in &mut watchers {
+        watcher.ping();
+        assert_eq!(watcher.waiting(), Vec::<Value>::new());
+    }
+}
+
+#[test]
+fn whoever_does_not_is_offline_when_the_time_is_over() {
+    let gateway = gateway("700ms");
+    let mut watchers = watchers(&gateway, &["bob"]);
+    for _ in 0..2 {
+        let bob = gateway.dial().connect("bob", "phone");
+        told(&mut watchers, "bob", 1);
+        let before = now();
+        bob.close();
+        // Whoever begins to watch in the meantime is told too.
+        let mut late = gateway.dial().connect("late", "phone");
+        late.done("presence", &json!({"watch": ["bob"]}));
+        for watcher in watchers.iter_mut().chain([&mut late]) {
+            let push = watcher.push_of("presence");
+            assert_eq!(push["online"], false, "{push}");
+            let seen = push["last_seen"].as_u64().expect("it is known");
+            assert!((before..=now() - 700).contains(&seen), "{push}");
+        }
+        late.close();
+    }
+}
+
+#[test]
+fn whoever_does_not_watch_any_more_is_told_nothing() {
+    let gateway = gateway("0s");
+    let mut watchers = watchers(&gateway, &["bob", "carol"]);
+    watchers[0].done("presence", &json!({"unwatch": ["bob", "nobody"]}));
+    // Another connection gets the slot of this one.
+    watchers.remove(1).close();
+    let mut other = gateway.dial().shard(1).connect("other", "phone");
+    let bob = gateway.dial().connect("bob", "phone");
+    told(&mut watchers[1..], "bob", 1);
+    bob.close();
+    told(&mut watchers[1..], "bob", 0);
+    let _carol = gateway.dial().connect("carol", "phone");
+    told(&mut watchers, "carol", 1);
+    for client in watchers.iter_mut().chain([&mut other]) {
+        client.ping();
+        assert_eq!(client.waiting(), Vec::<Value>::new());
+    }
+}
+
+#[test]
+fn namespaces_do_not_meet() {
+    let gateway = gateway("0s");
+    let dial = gateway.dial();
+    let mut ours = dial.clone().with("namespace", "acme").connect("ann", "tv");
+    let watch = json!({"watch": ["bob"]});
+    ours.done("presence", &watch);
+    let mut theirs = dial.clone().connect("ann", "tv");
+    theirs.done("presence", &watch);
+    let _bob = dial.clone().with("namespace", "acme").connect("bob", "tv");
+    told(std::slice::from_mut(&mut ours), "bob", 1);
+    let reply = theirs.done("presence", &json!({"query": ["bob"]}));
+    assert_eq!(reply["users"][0]["online"], false, "{reply}");
+    assert_eq!(theirs.waiting(), Vec::<Value>::new());
+}
+
+#[test]
+fn a_connection_watches_only_so_many() {
+    let gateway = setup("0s").flag("max-watches", 3).start();
+    for encoding in [Json, Proto] {
+        let dial = gateway.dial().encoding(encoding);
+        let mut client = dial.connect("alice", "phone");
+        let mut check = |request: Value, code: u64| {
+            let reply = client.ask("presence", &request);
+            assert_eq!(
+                reply["error"]["code"].as_u64().unwrap_or(0),
+                code,
+                "{request}"
+            );
+        };
+        check(json!({"watch": ["a", "b", "c", "d"]}), 106);
+        check(json!({"watch": ["a", "b"]}), 0);
+        check(json!({"watch": ["c", "d"]}), 106);
+        check(json!({"watch": ["c"]}), 0);
+        // One that is watched already is not one more.
+        check(json!({"watch": ["a", "b", "c"]}), 0);
+        check(json!({"watch": ["d"]}), 106);
+        check(json!({"unwatch": ["a"], "watch": ["d"]}), 0);
+        check(json!({"query": ["e", "f", "g", "h", "i"]}), 0);
+    }
+    let limited = gateway.metric("trunkline_limited_total{limit=\"watches\"}");
+    assert_eq!(limited, 6.0);
+}
+
+#[test]
+fn so_many_are_remembered() {
+    const USERS: usize = 600;
+    let gateway = setup("0s").flag("last-seen-cache", 128).start();
+    for i in 0..USERS {
+        gateway.dial().connect(&format!("u{i}"), "tv").close();
+    }
+    let users: Vec<_> = (0..USERS).map(|i| format!("u{i}")).collect();
+    let mut client = gateway.dial().connect("alice", "phone");
+    let reply = client.done("presence", &json!({"query": users}));
+    let users = reply["users"].as_array().expect("users");
+    let known = |user: &&Value| user["last_seen"].is_u64();
+    // Two of each of 64 parts, as far as they have had two.
+    assert!((64..=128).contains(&users.iter().filter(known).count()));
+    assert!(known(&users.last().expect("the last who left")));
+}
+
+#[test]
+fn requests_that_cannot_work() {
+    let gateway = gateway("0s");
+    let mut client = gateway.dial().connect("alice", "phone");
+    for field in ["watch", "unwatch", "query"] {
+        for bad in ["", "a b", "u:a:b", &"x".repeat(65)] {
+            assert_eq!(
+                client.refused("presence", &json!({field: ["bob", bad]})),
+                107
+            );
+        }
+        let many: Vec<_> = (0..1_001).map(|i| format!("u{i}")).collect();
+        assert_eq!(client.refused("presence", &json!({field: many})), 106);
+    }
+    assert_eq!(client.done("presence", &json!({}))["users"], json!([]));
+}
+
+/// More watchers than a turn tells, and a user who comes and goes: each is told how it ends, and
+/// others do not notice.
+#[test]
+fn a_user_with_many_watchers() {
+    const WATCHERS: usize = 900;
+    let gateway = gateway("0s");
+    let mut neighbours = Neighbours::of(&gateway, "watched");
+    let mut watchers: Vec<_> = (0..WATCHERS)
+        .map(|i| {
+            let encoding = if i % 2 == 0 { Json } else { Proto };
+            let dial = gateway.dial().encoding(encoding);
+            let mut client = dial.connect(&format!("w{i}"), "phone");
+            client.done("presence", &json!({"watch": ["bob"]}));
+            client
+        })
+        .collect();
+    let mut devices = Vec::new();
+    for count in 1..=6 {
+        for device in devices.drain(..) {
+            Client::close(device);
+        }
+        devices.extend((0..count).map(|_| gateway.dial().connect("bob", "phone")));
+        neighbours.chat();
+    }
+    for watcher in &mut watchers {
+        let mut told = 0;
+        while told != devices.len() as u64 {
+            let push = watcher.push_of("presence");
+            let devices = push["devices"].as_u64().expect("a number");
+            assert_eq!(push["online"], devices > 0);
+            assert_ne!(devices, told, "it is news");
+            told = devices;
+        }
+    }
+    neighbours.chat();
+    for watcher in &mut watchers {
+        watcher.ping();
+        assert_eq!(watcher.waiting(), Vec::<Value>::new(), "that was the end");
+    }
+}

@@ -1,0 +1,153 @@
+//! Somebody is writing.
+
+use serde_json::{Value, json};
+use trunkline_proto::Encoding::{Json, Proto};
+use trunkline_tests::client::Client;
+use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::wait;
+
+fn gateway() -> Gateway {
+    Setup::default().flag("shards", 3).start()
+}
+
+fn typing(conversation: &str) -> Value {
+    json!({"conversation": conversation})
+}
+
+/// Nothing more comes.
+fn silent<'c>(clients: impl IntoIterator<Item = &'c mut Client>) {
+    for client in clients {
+        client.ping();
+        assert_eq!(client.waiting(), Vec::<Value>::new());
+    }
+}
+
+#[test]
+fn the_other_is_told_on_all_devices() {
+    let gateway = gateway();
+    let dial = gateway.dial();
+    let mut bobs = [
+        dial.clone().shard(0).connect("bob", "phone"),
+        dial.clone().shard(1).proto().connect("bob", "tablet"),
+        dial.clone()
+            .shard(2)
+            .with("batch", true)
+            .connect("bob", "tv"),
+    ];
+    let mut alices = [
+        dial.clone().shard(0).connect("alice", "phone"),
+        dial.clone().shard(1).proto().connect("alice", "tablet"),
+    ];
+    let mut carol = dial.shard(0).connect("carol", "phone");
+    for alice in &mut alices {
+        assert_eq!(alice.done("typing", &typing("u:alice:bob")), json!({}));
+        for bob in &mut bobs {
+            let push = bob.push();
+            let expected = json!({"typing": {"conversation": "u:alice:bob", "user": "alice"}});
+            assert_eq!(push, expected);
+        }
+    }
+    // Nobody is there, or nobody but oneself.
+    for conversation in ["u:alice:dave", "u:alice:alice"] {
+        alices[0].done("typing", &typing(conversation));
+    }
+    silent(alices.iter_mut().chain(&mut bobs).chain([&mut carol]));
+    // Nothing of it is stored.
+    let page = bobs[0].done("sync", &json!({"since": bobs[0].pos()}));
+    assert_eq!(page["events"], json!([]));
+    assert_eq!(alices[0].refused("history", &typing("u:alice:bob")), 102);
+}
+
+#[test]
+fn only_members_say_that_they_write() {
+    let gateway = gateway();
+    let mut bob = gateway.dial().connect("bob", "phone");
+    bob.send("carol", "hello");
+    for encoding in [Json, Proto] {
+        let mut mallory = gateway.dial().encoding(encoding).connect("mallory", "pc");
+        for (conversation, code) in [
+            ("u:bob:carol", 103),
+            ("u:bob:dave", 102),
+            ("g:none", 102),
+            ("u:mallory:bob", 107),
+            ("bob", 107),
+        ] {
+            assert_eq!(
+                mallory.refused("typing", &typing(conversation)),
+                code,
+                "{conversation}"
+            );
+        }
+    }
+    silent([&mut bob]);
+}
+
+#[test]
+fn namespaces_do_not_meet() {
+    let gateway = gateway();
+    let dial = gateway.dial();
+    let mut stranger = dial.clone().connect("bob", "phone");
+    let acme = dial.with("namespace", "acme");
+    let mut bob = acme.connect("bob", "phone");
+    let mut alice = acme.connect("alice", "phone");
+    alice.done("typing", &typing("u:alice:bob"));
+    assert_eq!(bob.push_of("typing")["user"], "alice");
+    silent([&mut stranger]);
+}
+
+#[test]
+fn so_often_in_a_second() {
+    let gateway = gateway();
+    let mut bob = gateway.dial().connect("bob", "phone");
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let commands: Vec<_> = (1..=60)
+        .map(|id| json!({"id": 1_000 + id, "typing": typing("u:alice:bob")}))
+        .collect();
+    alice.post_raw(&commands);
+    let replies: Vec<_> = (1..=60).map(|id| alice.reply(1_000 + id)).collect();
+    let refused: Vec<_> = replies
+        .iter()
+        .filter(|reply| reply["typing"].is_null())
+        .collect();
+    assert!(refused.iter().all(|reply| reply["error"]["code"] == 111));
+    // Two windows of a second may be touched.
+    assert!((40..=50).contains(&refused.len()), "{}", refused.len());
+    for _ in 0..60 - refused.len() {
+        bob.push_of("typing");
+    }
+    silent([&mut bob]);
+    let limited = gateway.metric("trunkline_limited_total{limit=\"typing\"}");
+    assert_eq!(limited, refused.len() as f64);
+    wait::until("another second", || {
+        alice.ask("typing", &typing("u:alice:bob"))["typing"]
+            .is_object()
+            .then_some(())
+    });
+}
+
+/// Whoever has other things to read is not told of it.
+#[test]
+fn it_is_the_first_thing_to_go() {
+    let gateway = Setup::default().flag("shards", 3).start();
+    let mut slow = gateway.dial().connect("bob", "slow");
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let text = "x".repeat(60_000);
+    let mut seq = 0;
+    // More than the sockets take waits, but not so much that there is a gap.
+    while gateway.metric("trunkline_held_bytes") < 300_000.0 {
+        seq += 1;
+        assert!(seq < 2_000, "nothing waits");
+        alice.send("bob", &text);
+    }
+    alice.done("typing", &typing("u:alice:bob"));
+    wait::until("the notice to be dropped", || {
+        (gateway.metric("trunkline_limited_total{limit=\"passing\"}") == 1.0).then_some(())
+    });
+    for seq in 1..=seq {
+        assert_eq!(slow.push_of("message")["seq"], seq);
+    }
+    silent([&mut slow]);
+    // To whom nothing waits it is told again.
+    alice.done("typing", &typing("u:alice:bob"));
+    slow.push_of("typing");
+}
