@@ -24,6 +24,9 @@ pub(crate) enum Kind {
     Group = 6,
 }
 
+/// The kind of a change of contacts: stored, and no event, for nobody is told of it.
+pub(crate) const CONTACTS: u8 = 7;
+
 impl Kind {
     pub(crate) const ALL: [Self; 6] = [
         Self::Message,

@@ -21,6 +21,7 @@ const REACTIONS: u8 = 10;
 const HIDDEN: u8 = 11;
 const DEVICE: u8 = 12;
 const TOPIC: u8 = 13;
+const CONTACTS: u8 = 14;
 
 /// Hashes names under one store's key.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +98,11 @@ impl Ids {
     pub(crate) fn device(&self, user: UserId, device: &str) -> TimelineId {
         self.0
             .id(DEVICE, &[&user.0.to_le_bytes(), device.as_bytes()])
+    }
+
+    /// A user's contacts.
+    pub(crate) fn contacts(&self, user: UserId) -> TimelineId {
+        self.of(CONTACTS, &[user], 0)
     }
 
     fn of(&self, domain: u8, ids: &[TimelineId], number: u64) -> TimelineId {

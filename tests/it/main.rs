@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod conformance;
 mod connection_limits;
+mod contacts;
 mod control;
 mod crash;
 mod descriptors;

@@ -58,6 +58,74 @@ fn the_other_is_told_on_all_devices() {
     assert_eq!(alices[0].refused("history", &typing("u:alice:bob")), 102);
 }
 
+/// In a group all others are told, whichever way its messages take.
+#[test]
+fn the_other_members_of_a_group_are_told() {
+    let gateway = Setup::default()
+        .flag("shards", 3)
+        .flag("fanout-limit", 3)
+        .start();
+    let dial = gateway.dial();
+    let mut alice = dial.clone().shard(0).connect("alice", "phone");
+    let mut own = dial.clone().shard(1).connect("alice", "tablet");
+    let mut members = [
+        dial.clone().shard(0).connect("bob", "phone"),
+        dial.clone().shard(1).proto().connect("carol", "phone"),
+        dial.clone().shard(2).connect("dave", "phone"),
+    ];
+    let mut mallory = dial.shard(2).connect("mallory", "phone");
+    let create = json!({"group": "eng", "members": ["bob", "carol"]});
+    alice.done("group_create", &create);
+    let add = json!({"group": "eng", "members": ["dave"]});
+    alice.done("group_add", &add);
+    let told = json!({"typing": {"conversation": "g:eng", "user": "alice"}});
+    assert_eq!(alice.done("typing", &typing("g:eng")), json!({}));
+    for member in &mut members {
+        while member.push() != told {}
+    }
+    // Whoever is out is told nothing more, and may not say anything.
+    alice.done("group_remove", &json!({"group": "eng", "members": ["bob"]}));
+    alice.done("typing", &typing("g:eng"));
+    for member in &mut members[1..] {
+        while member.push() != told {}
+    }
+    for client in [&mut members[0], &mut mallory] {
+        assert_eq!(client.refused("typing", &typing("g:eng")), 103);
+        client.ping();
+        assert!(!client.waiting().contains(&told));
+    }
+    own.ping();
+    assert!(!own.waiting().contains(&told));
+}
+
+/// Not in a large one: there somebody writes all the time.
+#[test]
+fn nobody_is_told_in_a_large_group() {
+    let gateway = gateway();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let mut bob = gateway.dial().connect("bob", "phone");
+    let members: Vec<_> = (0..498).map(|i| format!("u{i}")).collect();
+    alice.done("group_create", &json!({"group": "all", "members": members}));
+    alice.done("group_add", &json!({"group": "all", "members": ["bob"]}));
+    let is_typing = |push: &Value| push["typing"].is_object();
+    alice.done("typing", &typing("g:all"));
+    while !is_typing(&bob.push()) {}
+    alice.done(
+        "group_add",
+        &json!({"group": "all", "members": ["one-more"]}),
+    );
+    assert_eq!(alice.done("typing", &typing("g:all")), json!({}));
+    // Signals take the same way, behind it.
+    alice.done("signal", &json!({"user": "bob", "data": 1}));
+    let next = loop {
+        let push = bob.push();
+        if push["pos"].is_null() {
+            break push;
+        }
+    };
+    assert_eq!(next["signal"]["data"], 1);
+}
+
 #[test]
 fn only_members_say_that_they_write() {
     let gateway = gateway();

@@ -30,7 +30,7 @@ pub(super) const NOT_A_MEMBER: Failure = (
     ErrorCode::PermissionDenied,
     "you are no member of this conversation",
 );
-const CORRUPT: Failure = (
+pub(super) const CORRUPT: Failure = (
     ErrorCode::Internal,
     "what the store has of this is not of this version",
 );

@@ -9,7 +9,7 @@ use trunkline_storage::{Order, Page, Place, Position, ReadError, Reader, Record,
 
 use super::access::{Access, NOT_A_MEMBER, View};
 use super::feed::Feed;
-use super::{Answer, AnswerKind, Job, Opening, Query, Range, Room, lists};
+use super::{Answer, AnswerKind, Finding, Job, Opening, Query, Range, Room, lists, passing};
 use crate::event::{self, Body, Kind, PosText};
 use crate::ids::{Ids, UserId};
 use crate::sequencer::unix_ms;
@@ -51,6 +51,13 @@ pub(super) fn answer(store: &Reader, job: &Job, room: &mut Room) -> Answer {
                 error,
                 kind,
             };
+        }
+        Query::Typing {
+            access,
+            ref listing,
+        } => return found(job, passing::typing(books, access, listing)),
+        Query::Contacts { user, watch } => {
+            return found(job, passing::contacts(books, user, watch));
         }
         Query::Sync { user, since, limit } => sync(books, job, (user, since), limit, feed),
         Query::History {
@@ -97,6 +104,31 @@ pub(super) fn answer(store: &Reader, job: &Job, room: &mut Room) -> Answer {
             write_error(job, failure, &mut frames);
         }
     }
+    Answer {
+        conn: job.conn,
+        frames,
+        error,
+        kind,
+    }
+}
+
+/// What the shard goes on with, or the error reply.
+fn found(job: &Job, finding: Result<Finding, Failure>) -> Answer {
+    let (mut frames, paged) = (Vec::new(), job.query.is_paged());
+    let (kind, error) = match finding {
+        Ok(finding) => {
+            let found = AnswerKind::Found {
+                id: job.id,
+                finding: Box::new(finding),
+                paged,
+            };
+            (found, None)
+        }
+        Err(failure) => {
+            write_error(job, failure, &mut frames);
+            (AnswerKind::Reply { paged }, Some(failure.0))
+        }
+    };
     Answer {
         conn: job.conn,
         frames,

@@ -7,6 +7,7 @@ mod access;
 mod answer;
 mod feed;
 mod lists;
+mod passing;
 
 use std::sync::Arc;
 
@@ -82,6 +83,15 @@ pub(crate) enum Query {
         listing: Box<Listing>,
         limit: usize,
     },
+    /// Who hears that somebody writes in a group.
+    Typing {
+        access: Access,
+        listing: Box<Listing>,
+    },
+    Contacts {
+        user: UserId,
+        watch: bool,
+    },
     /// The first answer to a send that came again.
     Duplicate {
         place: Place,
@@ -97,7 +107,7 @@ impl Query {
     pub(crate) fn is_paged(&self) -> bool {
         !matches!(
             self,
-            Self::CatchUp { .. } | Self::Duplicate { .. } | Self::Deny { .. }
+            Self::CatchUp { .. } | Self::Typing { .. } | Self::Duplicate { .. } | Self::Deny { .. }
         )
     }
 }
@@ -151,6 +161,12 @@ pub(crate) enum AnswerKind {
     Reply { paged: bool },
     /// The send reply of an earlier message.
     SendReply,
+    /// What the shard needs to carry out the command with this id.
+    Found {
+        id: u32,
+        finding: Box<Finding>,
+        paged: bool,
+    },
     /// Pushes up to `reached`, so many of each [`Kind`].
     CaughtUp {
         /// Where the session goes on from.
@@ -161,6 +177,20 @@ pub(crate) enum AnswerKind {
     },
     /// The position to catch up from is gone; the frames say so.
     Expired,
+}
+
+/// What a reader finds for a command that the shard carries out.
+#[derive(Debug)]
+pub(crate) enum Finding {
+    /// Who is to be told.
+    Typing {
+        conversation: String,
+        users: Vec<UserId>,
+    },
+    Contacts {
+        names: Vec<String>,
+        watch: bool,
+    },
 }
 
 /// What a reading thread works with.

@@ -69,6 +69,8 @@ pub(crate) enum What {
     React { seq: u64, remove: bool },
     /// The body names users, and the group.
     Group(Change),
+    /// The body names users: the first of them, so many, are added, the others removed.
+    Contacts { added: usize, watch: bool },
 }
 
 /// What becomes of a group.
@@ -118,6 +120,10 @@ pub(crate) enum Outcome {
     Duplicate(Place),
     /// What was asked for is the record at this position, or was so already.
     Done(Done, Option<Position>),
+    /// The contacts are as was asked; the shard reads and shows them, and may watch them.
+    Contacts {
+        watch: bool,
+    },
     Failed(ErrorCode, &'static str),
 }
 

@@ -6,6 +6,7 @@
 //! answered with "outcome unknown" and later ones with "storage unavailable"; reads go on.
 
 pub(crate) mod command;
+mod contacts;
 pub(crate) mod conversations;
 mod groups;
 mod inboxes;
@@ -227,6 +228,7 @@ impl Sequencer {
             What::Delete { seq } => self.delete(command, body, now, seq),
             What::React { seq, remove } => self.react(command, body, now, (seq, remove)),
             What::Group(change) => self.change_group(command, body, now, change),
+            What::Contacts { added, watch } => self.contacts(command, body, now, (added, watch)),
         }
     }
 
@@ -255,7 +257,9 @@ impl Sequencer {
                 }
                 for decided in &mut self.decided {
                     // What was so already may be so because of a record of this very batch.
-                    if let Outcome::Sent(_) | Outcome::Done(..) = decided.outcome {
+                    if let Outcome::Sent(_) | Outcome::Done(..) | Outcome::Contacts { .. } =
+                        decided.outcome
+                    {
                         decided.outcome = OUTCOME_UNKNOWN;
                     }
                 }

@@ -13,6 +13,8 @@ use crate::ids::{Ids, UserId};
 pub(crate) enum Recipients {
     /// These; nobody, where it is one of a user with oneself.
     Users(SmallVec<[UserId; 1]>),
+    /// Those of a group: a reader knows them, and whether the caller is one.
+    Group(TimelineId),
     /// The caller is no member: whether it exists decides what to answer.
     Foreign(TimelineId),
 }
@@ -39,6 +41,6 @@ pub(crate) fn recipients(
         Conversation::Direct(lesser, greater) => {
             Recipients::Foreign(ids.direct(namespace, lesser, greater))
         }
-        Conversation::Group(name) => Recipients::Foreign(ids.group(namespace, name)),
+        Conversation::Group(name) => Recipients::Group(ids.group(namespace, name)),
     })
 }

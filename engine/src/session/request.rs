@@ -1,5 +1,6 @@
 //! Commands of an open session: checked and made ready for whoever carries them out.
 
+mod contacts;
 mod group;
 mod message;
 mod query;
@@ -83,10 +84,10 @@ pub(crate) fn ask(
         CommandBody::Receipts(receipts) => ask.receipts(receipts),
         CommandBody::Conversations(conversations) => ask.conversations(conversations),
         CommandBody::Ping(_) => Ok(Asked::Reply(ReplyBody::Ping(Ping {}))),
-        // The shard takes these out before, all but contacts.
+        CommandBody::Contacts(contacts) => ask.contacts(contacts, batch),
+        // The shard takes these out before.
         CommandBody::Connect(_) => Err((ErrorCode::BadRequest, "already connected")),
-        CommandBody::Contacts(_)
-        | CommandBody::Presence(_)
+        CommandBody::Presence(_)
         | CommandBody::Typing(_)
         | CommandBody::Signal(_)
         | CommandBody::Subscribe(_)

@@ -79,6 +79,11 @@ impl Core {
             Outcome::Duplicate(place) => {
                 self.query(slot, conn, id, Query::Duplicate { place });
             }
+            Outcome::Contacts { watch } => {
+                if let Some(user) = conn.session().map(|session| session.id) {
+                    self.query(slot, conn, id, Query::Contacts { user, watch });
+                }
+            }
             Outcome::Done(done, position) => {
                 let body = done_reply(done, position.map(|position| batch.record_at(position)));
                 self.reply(slot, conn, id, body);
@@ -115,7 +120,7 @@ impl Core {
         }
         let reply = matches!(
             answer.kind,
-            AnswerKind::Reply { .. } | AnswerKind::SendReply
+            AnswerKind::Reply { .. } | AnswerKind::SendReply | AnswerKind::Found { .. }
         );
         self.recovering -= usize::from(!reply);
         let slot = answer.conn.slot;
@@ -132,6 +137,10 @@ impl Core {
         match answer.kind {
             AnswerKind::Reply { paged } => conn.pages -= u8::from(paged),
             AnswerKind::SendReply => self.parts.metrics.acks.one(),
+            AnswerKind::Found { id, finding, paged } => {
+                conn.pages -= u8::from(paged);
+                self.found(slot, conn, id, *finding);
+            }
             AnswerKind::CaughtUp {
                 began,
                 reached,

@@ -5,6 +5,7 @@
 //! A value is a byte that says which of them it is, and a struct in postcard's form; an empty value
 //! is none.
 
+mod contacts;
 mod direct;
 mod group;
 mod hidden;
@@ -14,6 +15,7 @@ mod reactions;
 use serde::{Deserialize, Serialize};
 use trunkline_storage::Position;
 
+pub(crate) use contacts::{Contacts, MAX_CONTACTS};
 pub(crate) use direct::{Direct, Marks};
 pub(crate) use group::{Entry, Head, Member, ROSTER_CHUNK, Role, Roster};
 pub(crate) use hidden::Hidden;
@@ -46,6 +48,9 @@ impl Form for InboxChunk<'_> {
 }
 impl Form for Reactions<'_> {
     const TAG: u8 = 8;
+}
+impl Form for Contacts<'_> {
+    const TAG: u8 = 9;
 }
 
 /// The position that a value keeps for a device: eight bytes, little-endian.

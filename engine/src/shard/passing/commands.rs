@@ -15,7 +15,7 @@ use crate::directory::ShardSet;
 use crate::hub::{Passed, PushFrames};
 use crate::ids::UserId;
 use crate::metrics::Limit;
-use crate::reader::Query;
+use crate::reader::{Access, Finding, Listing, Query};
 use crate::session::{Recipients, recipients};
 
 type Failure = (ErrorCode, &'static str);
@@ -54,26 +54,73 @@ impl Core {
         let Some(session) = conn.session() else {
             return Ok(());
         };
-        let users = match recipients(session, &self.parts.ids, conversation)? {
-            Recipients::Users(users) => users,
-            Recipients::Foreign(conversation) => {
-                self.query(slot, conn, id, Query::Deny { conversation });
-                return Ok(());
-            }
-        };
+        let recipients = recipients(session, &self.parts.ids, conversation)?;
         let ears = self.passing.ears.entry(slot).or_default();
         if !ears.typings.allows(self.now, TYPINGS) {
             self.parts.metrics.limited(Limit::Typing);
             let text = "typing is told at most ten times a second";
             return Err((ErrorCode::TooManyRequests, text));
         }
+        let query = match recipients {
+            Recipients::Users(users) => {
+                self.type_to(slot, conn, id, (conversation, &users));
+                return Ok(());
+            }
+            Recipients::Group(group) => {
+                let names = &session.names;
+                let listing = Listing {
+                    namespace: names.namespace().to_owned(),
+                    user: names.user().to_owned(),
+                    name: conversation.to_owned(),
+                    after: None,
+                };
+                Query::Typing {
+                    access: Access {
+                        user: session.id,
+                        conversation: group,
+                        group: true,
+                    },
+                    listing: Box::new(listing),
+                }
+            }
+            Recipients::Foreign(conversation) => Query::Deny { conversation },
+        };
+        self.query(slot, conn, id, query);
+        Ok(())
+    }
+
+    /// Tells users that the caller writes in a conversation.
+    fn type_to(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        id: u32,
+        (conversation, users): (&str, &[UserId]),
+    ) {
+        let Some(session) = conn.session() else {
+            return;
+        };
         let event = Event::Typing(TypingUser {
             conversation: conversation.into(),
             user: session.names.user().into(),
         });
-        self.pass(&users, event, true);
+        self.pass(users, event, true);
         self.reply(slot, conn, id, ReplyBody::Typing(Done {}));
-        Ok(())
+    }
+
+    /// Goes on with a command that a reader was needed for.
+    pub(crate) fn found(&mut self, slot: u32, conn: &mut Conn, id: u32, finding: Finding) {
+        match finding {
+            Finding::Typing {
+                conversation,
+                users,
+            } => self.type_to(slot, conn, id, (&conversation, &users)),
+            Finding::Contacts { names, watch } => {
+                if let Err((code, message)) = self.contacts(slot, conn, id, (&names, watch)) {
+                    self.fail(slot, conn, id, code, message);
+                }
+            }
+        }
     }
 
     fn signal(

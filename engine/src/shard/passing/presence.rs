@@ -7,7 +7,9 @@ use std::time::Duration;
 use compact_str::CompactString;
 use slab::Slab;
 use trunkline_proto::ErrorCode;
-use trunkline_proto::message::{Event, Presence, PresenceReply, ReplyBody, UserPresence};
+use trunkline_proto::message::{
+    Contact, ContactsReply, Event, Presence, PresenceReply, ReplyBody, UserPresence,
+};
 use trunkline_proto::names::is_name;
 
 use super::super::connection::Conn;
@@ -109,14 +111,7 @@ impl Core {
                 self.unlisten_user(user, key);
             }
         }
-        let ears = self.passing.ears.get(&slot);
-        let known = |user| ears.is_some_and(|ears| ears.watches.contains_key(&user));
-        let fresh = watch.iter().filter(|name| !known(of(name))).count();
-        if !self.may_watch(slot, fresh) {
-            self.parts.metrics.limited(Limit::Watches);
-            let text = "this connection watches as many users as one may: max_watches";
-            return Err((ErrorCode::LimitExceeded, text));
-        }
+        self.check_watches(slot, watch.iter().map(|name| of(name)))?;
         let mut users = Vec::with_capacity(watch.len() + query.len());
         for name in watch {
             let user = of(name);
@@ -131,11 +126,62 @@ impl Core {
         Ok(())
     }
 
-    /// Whether a connection may watch so many more.
-    fn may_watch(&self, slot: u32, fresh: usize) -> bool {
+    /// The contacts of a connection's user, which are watched if that was asked for.
+    pub(super) fn contacts(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        id: u32,
+        (names, watch): (&[String], bool),
+    ) -> Result<(), Failure> {
+        let Some(session) = conn.session() else {
+            return Ok(());
+        };
+        let ids = self.parts.ids;
+        let of = |name: &str| ids.user(session.names.namespace(), name);
+        if watch {
+            self.check_watches(slot, names.iter().map(|name| of(name)))?;
+        }
+        let contact = |name: &String| {
+            let user = of(name);
+            let state = if watch {
+                self.watch_user(slot, user, name)
+            } else {
+                self.parts.hub.state(user)
+            };
+            let UserPresence {
+                user,
+                online,
+                last_seen,
+                ..
+            } = shown(name, state);
+            Contact {
+                user,
+                online,
+                last_seen,
+            }
+        };
+        let contacts = names.iter().map(contact).collect();
+        let reply = ContactsReply { contacts };
+        self.reply(slot, conn, id, ReplyBody::Contacts(reply));
+        Ok(())
+    }
+
+    /// Whether a connection may watch these users too.
+    fn check_watches(&self, slot: u32, users: impl Iterator<Item = UserId>) -> Result<(), Failure> {
         let ears = self.passing.ears.get(&slot);
+        let known = |user: &UserId| ears.is_some_and(|ears| ears.watches.contains_key(user));
+        let fresh = users.filter(|user| !known(user)).count();
         let count = ears.map_or(0, |ears| ears.watches.len());
-        fresh == 0 || (count + fresh <= self.parts.limits.watches && self.passing.has_room(fresh))
+        let room = count + fresh <= self.parts.limits.watches && self.passing.has_room(fresh);
+        if fresh == 0 || room {
+            return Ok(());
+        }
+        self.parts.metrics.limited(Limit::Watches);
+        Err((
+            ErrorCode::LimitExceeded,
+            "this connection watches as many users as one may: max_watches",
+        ))
     }
 
     fn watch_user(&mut self, slot: u32, user: UserId, name: &str) -> UserState {

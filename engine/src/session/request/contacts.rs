@@ -1,0 +1,44 @@
+//! The `contacts` command.
+
+use trunkline_proto::ErrorCode;
+use trunkline_proto::message::Contacts;
+
+use super::{Ask, Asked, Failure, check_user};
+use crate::event::Body;
+use crate::reader::Query;
+use crate::sequencer::command::{CommandBatch, Members, Side, What};
+use crate::state::MAX_CONTACTS;
+
+impl Ask<'_> {
+    pub(super) fn contacts(
+        &self,
+        contacts: &Contacts<'_>,
+        batch: &mut CommandBatch,
+    ) -> Result<Asked, Failure> {
+        let Contacts { add, remove, watch } = contacts;
+        if add.len() + remove.len() > MAX_CONTACTS {
+            let text = "a command names at most 1,000 contacts: use several";
+            return Err((ErrorCode::LimitExceeded, text));
+        }
+        let named = add.iter().chain(remove);
+        named.clone().try_for_each(|name| check_user(name))?;
+        let (user, watch) = (self.session.id, *watch);
+        if add.is_empty() && remove.is_empty() {
+            return Ok(Asked::Query(Query::Contacts { user, watch }));
+        }
+        let body = Body {
+            members: named.map(|name| &**name).collect(),
+            ..self.body("")
+        };
+        // They are nobody's conversation, but the user's alone.
+        let own = Members::Direct {
+            other: user,
+            side: Side::Lesser,
+        };
+        let what = What::Contacts {
+            added: add.len(),
+            watch,
+        };
+        Ok(self.queue((self.ids.contacts(user), own), what, &body, batch))
+    }
+}
