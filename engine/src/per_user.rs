@@ -11,6 +11,9 @@ use trunkline_storage::{IdBuildHasher, TimelineId};
 
 use crate::ids::UserId;
 
+/// Entries for which there is always room.
+const ROOM: usize = 1 << 10;
+
 /// Things of each user, in the order they were added.
 #[derive(Debug, Default)]
 pub(crate) struct PerUser<T> {
@@ -77,6 +80,18 @@ impl<T: Thing> PerUser<T> {
         .or_insert(thing);
     }
 
+    /// Keeps no room for many where few are left.
+    fn give_back(&mut self) {
+        let (left, room) = (self.one.len(), self.one.capacity());
+        if room > ROOM && left < room / 8 {
+            self.one.shrink_to(2 * left);
+        }
+        let (left, room) = (self.several.len(), self.several.capacity());
+        if room > ROOM && left < room / 8 {
+            self.several.shrink_to(2 * left);
+        }
+    }
+
     /// Takes a thing from a user, once where it was given several times; whether any is left.
     pub(crate) fn remove(&mut self, user: UserId, thing: T) -> bool {
         let key = Key::of(user);
@@ -92,11 +107,13 @@ impl<T: Thing> PerUser<T> {
                 if several.is_empty() {
                     self.several.remove(&user);
                     self.one.remove(&key);
+                    self.give_back();
                 }
                 self.one.contains_key(&key)
             }
             Some(one) if *one == thing => {
                 self.one.remove(&key);
+                self.give_back();
                 false
             }
             Some(_) => true,
@@ -110,6 +127,22 @@ mod tests {
 
     const ALICE: UserId = TimelineId(1 << 70 | 5);
     const BOB: UserId = TimelineId(2 << 70 | 5);
+
+    #[test]
+    fn room_for_many_is_given_back() {
+        let mut map = PerUser::default();
+        for user in 0..100_000_u32 {
+            map.add(TimelineId(user.into()), user);
+        }
+        let room = map.one.capacity();
+        for user in 10..100_000_u32 {
+            assert!(!map.remove(TimelineId(user.into()), user));
+        }
+        assert!(map.one.capacity() < room / 16, "{}", map.one.capacity());
+        for user in 0..10 {
+            assert_eq!(map.get(TimelineId(user.into())), [user]);
+        }
+    }
 
     #[test]
     fn one_and_several() {

@@ -74,6 +74,7 @@ impl Shard {
                 return self.give_room_back(source);
             }
         };
+        self.peak = self.peak.max(self.conns.len() + 1);
         let entry = self.conns.vacant_entry();
         let slot = entry.key();
         let both = Interest::READABLE | Interest::WRITABLE;

@@ -70,6 +70,8 @@ pub(crate) struct Shard {
     accept_at: Option<Tick>,
     generation: u32,
     conns: Slab<Conn>,
+    /// The most connections since the table was made.
+    peak: usize,
     core: Core,
     draining: Drain,
 }
@@ -89,6 +91,7 @@ impl Shard {
             accept_at: None,
             generation: 0,
             conns: Slab::with_capacity(parts.room.min(CONNS)),
+            peak: 0,
             core: Core::new(parts),
             draining: Drain::No,
         })
@@ -252,6 +255,12 @@ impl Shard {
             }
         }
         put_back(&mut self.core.doomed, doomed);
+        if self.conns.is_empty() && self.peak > KEPT {
+            // What the table of many has written to goes back to the system.
+            self.conns = Slab::new();
+            self.conns = Slab::with_capacity(self.core.parts.room.min(CONNS));
+            self.peak = 0;
+        }
         let metrics = &self.core.parts.metrics;
         metrics.connections.set(self.conns.len() as u64);
         metrics.opening.set(self.core.opening as u64);
