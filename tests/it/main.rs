@@ -22,6 +22,7 @@ mod groups;
 mod handshake;
 mod history;
 mod hostile;
+mod hostile_users;
 mod idempotency;
 mod messages;
 mod model;

@@ -1,0 +1,167 @@
+//! Users who want what is not theirs: to read, receipt, recall, react, list, join.
+
+use serde_json::{Value, json};
+use trunkline_tests::client::Client;
+use trunkline_tests::gateway::Setup;
+
+/// Every command about a conversation and its first message.
+fn attempts(conversation: &str) -> Vec<(&'static str, Value)> {
+    let group = conversation.strip_prefix("g:").unwrap_or("none");
+    let about = |more: Value| {
+        let mut request = json!({"conversation": conversation});
+        for (key, value) in more.as_object().expect("fields") {
+            request[key] = value.clone();
+        }
+        request
+    };
+    let mut attempts = vec![
+        ("history", about(json!({}))),
+        ("history", about(json!({"after": 0}))),
+        ("history", about(json!({"before": u64::MAX}))),
+        ("get", about(json!({"seq": 1}))),
+        ("ack", about(json!({"delivered": 1}))),
+        ("ack", about(json!({"read": 1}))),
+        ("receipts", about(json!({"seq": 1, "state": "read"}))),
+        ("receipts", about(json!({"seq": 1, "state": "unread"}))),
+        ("recall", about(json!({"seq": 1}))),
+        ("delete", about(json!({"seq": 1}))),
+        ("react", about(json!({"seq": 1, "reaction": "like"}))),
+        (
+            "react",
+            about(json!({"seq": 1, "reaction": "like", "remove": true})),
+        ),
+    ];
+    if conversation.starts_with("g:") {
+        attempts.extend([
+            ("send", json!({"group": group, "text": "let me in"})),
+            ("group_info", json!({"group": group})),
+            ("group_add", json!({"group": group, "members": ["mallory"]})),
+            ("group_add", json!({"group": group, "members": ["alice"]})),
+            (
+                "group_remove",
+                json!({"group": group, "members": ["alice"]}),
+            ),
+            ("group_rename", json!({"group": group, "name": "ours"})),
+            ("group_leave", json!({"group": group})),
+        ]);
+    }
+    attempts
+}
+
+/// All that a user can see.
+fn view(client: &mut Client, conversations: &[&str], since: &str) -> Vec<Value> {
+    let mut all = vec![
+        client.done("conversations", &json!({"limit": 500})),
+        client.done("sync", &json!({"since": since})),
+    ];
+    for conversation in conversations {
+        all.push(client.done("history", &json!({"conversation": conversation})));
+        let receipts = json!({"conversation": conversation, "seq": 1, "state": "unread"});
+        all.push(client.done("receipts", &receipts));
+    }
+    // Where the log ends depends on what others store, not on what they may see.
+    for value in &mut all {
+        value.as_object_mut().expect("an answer").remove("pos");
+    }
+    all
+}
+
+#[test]
+fn what_is_not_theirs_stays_so() {
+    for limit in [500, 2] {
+        let gateway = Setup::default()
+            .flag("shards", 3)
+            .flag("fanout-limit", limit)
+            .start();
+        let dial = gateway.dial();
+        let mut alice = dial.connect("alice", "phone");
+        let begin = alice.pos();
+        let mut bob = dial.connect("bob", "phone");
+        let mut mallory = dial.connect("mallory", "phone");
+        let mut trudy = dial.clone().proto().connect("trudy", "phone");
+        for (group, members) in [
+            ("eng", vec!["bob", "carol"]),
+            ("left", vec!["bob", "trudy"]),
+        ] {
+            alice.done("group_create", &json!({"group": group, "members": members}));
+            alice.done("send", &json!({"group": group, "text": "among us"}));
+        }
+        // Trudy was in one of them, and is not any more.
+        alice.done(
+            "group_remove",
+            &json!({"group": "left", "members": ["trudy"]}),
+        );
+        assert_eq!(trudy.push_of("group")["change"], "created");
+        assert_eq!(trudy.push_of("message")["text"], "among us");
+        assert_eq!(trudy.push_of("group")["change"], "removed");
+        alice.send("bob", "between us");
+        alice.send("alice", "a note to myself");
+        let all = ["g:eng", "g:left", "u:alice:bob", "u:alice:alice"];
+        let shared = &all[..3];
+        let before = [
+            view(&mut alice, &all, &begin),
+            view(&mut bob, shared, &begin),
+        ];
+        let of_trudy = view(&mut trudy, &[], &begin);
+        for conversation in all {
+            for (command, request) in attempts(conversation) {
+                for thief in [&mut mallory, &mut trudy] {
+                    let code = thief.refused(command, &request);
+                    assert_eq!(code, 103, "{command} {request}");
+                }
+            }
+        }
+        // Neither by a key of somebody else, nor by a position of somebody else.
+        alice.done("send", &json!({"user": "bob", "text": "keyed", "key": "k"}));
+        let own = mallory.done(
+            "send",
+            &json!({"user": "trudy", "text": "mine", "key": "k"}),
+        );
+        assert_eq!(
+            (&own["conversation"], &own["duplicate"]),
+            (&json!("u:mallory:trudy"), &json!(false))
+        );
+        let nothing = mallory.done("sync", &json!({"since": begin}));
+        assert_eq!(
+            nothing["events"].as_array().map(Vec::len),
+            Some(1),
+            "its own message"
+        );
+        assert_eq!(mallory.done("conversations", &json!({}))["unread"], 0);
+        // A group of that name cannot be made a second time.
+        assert_eq!(
+            mallory.refused("group_create", &json!({"group": "eng"})),
+            107
+        );
+        // Nobody was told anything, and nothing has changed but by that one message.
+        for client in [&mut alice, &mut bob] {
+            client.ping();
+        }
+        let mut after = [
+            view(&mut alice, &all, &begin),
+            view(&mut bob, shared, &begin),
+        ];
+        for view in &mut after {
+            let events = view[1]["events"].as_array_mut().expect("events");
+            assert_eq!(events.pop().expect("an event")["message"]["text"], "keyed");
+        }
+        for (before, after) in before.iter().zip(&after) {
+            assert_eq!(before[1], after[1], "events");
+            assert_eq!(before[2], after[2], "the group's history");
+            assert_eq!(before[3], after[3], "who has read");
+            assert_eq!(before[5], after[5], "who has read");
+        }
+        let mut late = view(&mut trudy, &[], &begin);
+        let events = late[1]["events"].as_array_mut().expect("events");
+        assert_eq!(
+            events.pop().expect("an event")["message"]["from"],
+            "mallory"
+        );
+        assert_eq!(late[1], of_trudy[1], "what Trudy was told while she was in");
+        for thief in [&mut mallory, &mut trudy] {
+            for push in thief.waiting() {
+                assert_eq!(push["message"]["from"], "mallory", "{push}");
+            }
+        }
+    }
+}
