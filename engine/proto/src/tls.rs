@@ -190,6 +190,7 @@ impl<S: Side> Tls<S> {
         if self.failed {
             return Ok(Received::default());
         }
+        debug_assert!(input.starts_with(&self.held), "resume comes first");
         let received = self.advance(input, plain, out);
         if received.is_err() {
             self.abandon();

@@ -2,14 +2,32 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384;
+use rustls::crypto::cipher::OutboundPlainMessage;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, ProtocolVersion,
+    RootCertStore, ServerConfig, SupportedProtocolVersion,
+};
 use trunkline_proto::tls::{ClientTls, MAX_HELD, Received, ServerTls, Side, Tls, TlsError};
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
 fn pair(version: &'static SupportedProtocolVersion) -> (ClientTls, ServerTls) {
+    let (client, server) = configurations(version);
+    (
+        Tls::client(Arc::new(client), name()).unwrap(),
+        Tls::server(Arc::new(server)).unwrap(),
+    )
+}
+
+fn name() -> ServerName<'static> {
+    ServerName::try_from("localhost").unwrap()
+}
+
+fn configurations(version: &'static SupportedProtocolVersion) -> (ClientConfig, ServerConfig) {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
@@ -26,11 +44,7 @@ fn pair(version: &'static SupportedProtocolVersion) -> (ClientTls, ServerTls) {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let name = ServerName::try_from("localhost").unwrap();
-    (
-        Tls::client(Arc::new(client), name).unwrap(),
-        Tls::server(Arc::new(server)).unwrap(),
-    )
+    (client, server)
 }
 
 /// Hands `bytes` over in pieces; the plaintext that came, what is answered, and the last result.
@@ -166,4 +180,111 @@ fn what_is_held_is_bounded() {
     let refused = hand(&mut server, &records[taken..], 1_500);
     assert!(matches!(refused, Err(TlsError::TooLong)), "{refused:?}");
     assert_eq!(server.held(), 0);
+}
+
+/// A client that goes on by hand after its hand-shake: the server's end, and what makes a record of
+/// a hand-shake message's part.
+fn by_hand() -> (ServerTls, impl FnMut(&[u8]) -> Vec<u8>) {
+    let (mut client, server) = configurations(&TLS13);
+    client.enable_secret_extraction = true;
+    let mut server = Tls::server(Arc::new(server)).unwrap();
+    let mut client = ClientConnection::new(Arc::new(client), name()).unwrap();
+    while client.wants_write() {
+        let mut out = Vec::new();
+        client.write_tls(&mut out).unwrap();
+        let (_, answer, _) = hand(&mut server, &out, 64 << 10).unwrap();
+        let mut answer = &answer[..];
+        while !answer.is_empty() {
+            client.read_tls(&mut answer).unwrap();
+            client.process_new_packets().unwrap();
+        }
+    }
+    let (mut number, secrets) = client.dangerous_extract_secrets().unwrap().tx;
+    let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else {
+        panic!("another cipher")
+    };
+    let suite = TLS13_AES_256_GCM_SHA384.tls13().unwrap();
+    let mut encrypter = suite.aead_alg.encrypter(key, iv);
+    let record = move |payload: &[u8]| {
+        let message = OutboundPlainMessage {
+            typ: ContentType::Handshake,
+            version: ProtocolVersion::TLSv1_2,
+            payload: payload.into(),
+        };
+        number += 1;
+        encrypter.encrypt(message, number - 1).unwrap().encode()
+    };
+    (server, record)
+}
+
+/// rustls keeps its place in what is held: whatever happens meanwhile must find that there.
+#[test]
+fn a_key_update_in_two_records() {
+    let (mut server, mut record) = by_hand();
+    let mut out = Vec::new();
+    hand(&mut server, &record(&[24, 0]), 7).unwrap();
+    assert!(server.held() > 0, "half of it has come");
+    server.seal(b"meanwhile", &mut out).unwrap();
+    let (plain, _, _) = hand(&mut server, &record(&[0, 1, 1]), 7).unwrap();
+    assert!(plain.is_empty() && server.held() == 0);
+    // With a new key, after a message that says so.
+    let before = out.len();
+    server.seal(b"x", &mut out).unwrap();
+    let without = 5 + 1 + 1 + 16;
+    assert!(out.len() - before > without, "a key update of our own");
+    // The rest of a message may also never come.
+    let (mut server, mut record) = by_hand();
+    hand(&mut server, &record(&[24, 0, 0]), 64 << 10).unwrap();
+    server.close(&mut out).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// A client's bytes with some of them changed, lost or repeated: an error at worst, told to the
+    /// other end, and never a word of what was not said.
+    #[test]
+    fn what_is_damaged_on_the_way(
+        old in any::<bool>(),
+        piece in 1..600usize,
+        damages in prop::collection::vec((0..2_500usize, any::<u8>(), 0..3u8), 0..4),
+    ) {
+        let (mut client, mut server) = pair(if old { &TLS12 } else { &TLS13 });
+        let (mut there, mut back, mut heard) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut room, mut said) = (vec![0; 128 << 10], 0);
+        client.receive(&mut [], &mut [], &mut there).unwrap();
+        for round in 0..4 {
+            for (at, bits, kind) in &damages {
+                // Each is at a place of all that the client says.
+                let Some(at) = at.checked_sub(said).filter(|at| *at < there.len()) else {
+                    continue;
+                };
+                match kind {
+                    0 => there[at] ^= bits,
+                    1 => there.truncate(at),
+                    _ => there.extend_from_within(at..),
+                }
+            }
+            said += there.len();
+            let Ok((plain, answer, _)) = hand(&mut server, &there, piece) else {
+                prop_assert_eq!(server.held(), 0);
+                break;
+            };
+            heard.extend_from_slice(&plain);
+            back.extend_from_slice(&answer);
+            let _ = server.seal(b"from the server", &mut back);
+            there.clear();
+            let held = client.resume(&mut room);
+            room[held..held + back.len()].copy_from_slice(&back);
+            let (mut plain, end) = (vec![0; 128 << 10], held + back.len());
+            if client.receive(&mut room[..end], &mut plain, &mut there).is_err() {
+                break;
+            }
+            back.clear();
+            if !client.is_handshaking() && round < 3 {
+                let _ = client.seal(b"word ", &mut there);
+            }
+        }
+        prop_assert!(b"word word word ".starts_with(&heard[..]), "{heard:?}");
+    }
 }
