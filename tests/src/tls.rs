@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
@@ -48,6 +50,7 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new([]).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let folder = TempDir::with_prefix("trunkline-tls-").expect("a folder can be made");
         // A name of its own, as any two have.
         let name = folder.path().display().to_string();
@@ -59,6 +62,11 @@ impl Authority {
         }
     }
 
+    /// Its own certificate, as PEM.
+    pub fn root(&self) -> PathBuf {
+        self.write("root.crt", &self.issuer.pem())
+    }
+
     /// Signs a certificate for [`NAME`] and writes it and its key to files of this name, in place of
     /// earlier ones.
     pub fn issue(&self, file: &str) -> Files {
@@ -67,7 +75,9 @@ impl Authority {
 
     /// The same for a key of the caller's.
     pub fn issue_for(&self, file: &str, key: &KeyPair) -> Files {
-        let params = CertificateParams::new([NAME.to_owned()]).expect("a name");
+        let names = [NAME.to_owned(), "127.0.0.1".to_owned()];
+        let mut params = CertificateParams::new(names).expect("names");
+        params.use_authority_key_identifier_extension = true;
         let cert = params.signed_by(key, &self.issuer).expect("a certificate");
         let chain = cert.pem() + &self.issuer.pem();
         Files {
