@@ -147,6 +147,35 @@ fn hand_shakes_without_end() {
     assert_eq!(gateway.metric(limited), 3.0);
 }
 
+/// Signing takes long: of as many as a turn would read, those wait that come to shake hands.
+#[test]
+fn hand_shakes_take_turns() {
+    const CLIENTS: usize = 8;
+    let authority = Authority::new();
+    let gateway = setup(&authority)
+        .flag("shards", 1)
+        .flag("newcomers-per-turn", CLIENTS)
+        .start();
+    let waited = "trunkline_limited_total{limit=\"newcomers\"}";
+    // All of them say hello before the gateway looks.
+    gateway.process().pause();
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = authority.trust().connect(gateway.ws());
+            client.conn.write_tls(&mut client.sock).expect("a hello");
+            client
+        })
+        .collect();
+    gateway.process().resume();
+    for client in &mut clients {
+        while client.conn.is_handshaking() {
+            let done = client.conn.complete_io(&mut client.sock);
+            done.expect("a hand-shake");
+        }
+    }
+    assert!(gateway.metric(waited) > 0.0);
+}
+
 #[test]
 fn who_leaves_in_the_middle() {
     let authority = Authority::new();
