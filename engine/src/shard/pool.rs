@@ -118,6 +118,19 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_is_counted_encrypted_or_not() {
+        let mut waiting = Waiting::default();
+        waiting.bytes.extend_from_slice(&[7; 100]);
+        waiting.sent = 40;
+        waiting.sealed.extend_from_slice(&[7; 30]);
+        waiting.sealed_sent = 10;
+        waiting.batch.extend_from_slice(&[7; 5]);
+        assert_eq!(waiting.len(), 60 + 20 + 5);
+        waiting.clear();
+        assert_eq!(waiting.len(), 0);
+    }
+
+    #[test]
     fn it_keeps_no_more_than_it_may() {
         let mut pool = Pool::default();
         let give = |pool: &mut Pool, size| {

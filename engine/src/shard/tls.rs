@@ -276,3 +276,101 @@ impl Outbox {
         Ok((taken, writes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::crypto::aws_lc_rs;
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use trunkline_proto::tls::ClientTls;
+
+    use super::*;
+
+    /// Both ends, with keys.
+    fn shaken() -> (ClientTls, Tls) {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(own.cert.der().clone()).unwrap();
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .unwrap();
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = ClientTls::client(Arc::new(client), name).unwrap();
+        let mut server = ServerTls::server(Arc::new(server)).unwrap();
+        let (mut there, mut back) = (Vec::new(), Vec::new());
+        let mut plain = vec![0; READ];
+        client.receive(&mut [], &mut [], &mut there).unwrap();
+        while !there.is_empty() {
+            server.receive(&mut there, &mut plain, &mut back).unwrap();
+            there.clear();
+            client.receive(&mut back, &mut plain, &mut there).unwrap();
+            back.clear();
+        }
+        (client, Tls::new(server))
+    }
+
+    /// What waits is plaintext but for one piece, and comes whole and in order.
+    #[test]
+    fn a_reader_that_takes_little_at_a_time() {
+        let (mut client, mut tls) = shaken();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut ours = TcpStream::from_std(ours);
+        let (mut out, mut pool) = (Outbox::default(), Pool::default());
+        // More than the kernel takes at once.
+        let text: Vec<u8> = (0..24_u32 << 20).map(|i| (i ^ (i >> 9)) as u8).collect();
+        out.frames(&mut pool).extend_from_slice(&text);
+        let sent = out.flush_sealed(&mut ours, &mut tls, &mut pool).unwrap();
+        assert!(out.blocked && sent > 0 && out.len() > text.len() - sent);
+        let (mut buffer, mut plain) = (vec![0; READ], vec![0; READ]);
+        let mut got = 0;
+        while got < text.len() {
+            let held = client.resume(&mut buffer);
+            let read = peer.read(&mut buffer[held..]).unwrap();
+            let received = client
+                .receive(&mut buffer[..held + read], &mut plain, &mut Vec::new())
+                .unwrap();
+            assert!(plain[..received.plain] == text[got..got + received.plain]);
+            got += received.plain;
+            out.flush_sealed(&mut ours, &mut tls, &mut pool).unwrap();
+            assert_eq!(out.blocked, out.len() > 0);
+            if let Some(waiting) = &out.waiting {
+                assert!(waiting.sealed.capacity() <= 2 * PIECE);
+            }
+        }
+        assert!(out.len() == 0 && out.waiting.is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_encrypted_is_thrown_away() {
+        let (_, mut tls) = shaken();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        let mut ours = TcpStream::from_std(ours);
+        let (mut out, mut pool) = (Outbox::default(), Pool::default());
+        out.frames(&mut pool).extend_from_slice(b"a secret");
+        out.sealed(&mut pool).extend_from_slice(b"an alert");
+        tls.session.abandon();
+        let sent = out.flush_sealed(&mut ours, &mut tls, &mut pool).unwrap();
+        assert_eq!((sent, out.len(), out.blocked), (8, 0, false));
+        drop(ours);
+        let mut told = Vec::new();
+        peer.read_to_end(&mut told).unwrap();
+        assert_eq!(told, b"an alert");
+    }
+}
