@@ -211,6 +211,9 @@ impl Crowd {
             self.connected(at)?;
         }
         let mut frames = 0;
+        if !event.is_readable() && !event.is_error() {
+            return Ok(0);
+        }
         while let Some(member) = &mut self.members[at] {
             let read = match member.stream.read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,

@@ -114,7 +114,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
             && let Err(error) = run(args, &mut targets)
         {
             println!("{name}: not run: {error:#}\n");
-            targets.not_run(name, &error);
+            targets.not_run(name);
         }
     }
     targets.print();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use trunkline_benches::crowd::{Crowd, Kind};
 use trunkline_benches::figures::{self, median};
+use trunkline_benches::machine;
 use trunkline_benches::open_loop::{self, Control, Traffic, millis};
 use trunkline_benches::peer::Peer;
 
@@ -22,11 +23,13 @@ const AT_ONCE: usize = 1_000;
 /// How long the gateway may take to see that connections are gone.
 const GONE: Duration = Duration::from_secs(20);
 
-/// Rates of the rounds.
+/// Rates of the rounds, and the CPU time of storms.
 #[derive(Default)]
 struct Rates {
     raw: Vec<f64>,
     sessions: Vec<f64>,
+    gateway: f64,
+    client: f64,
 }
 
 pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
@@ -55,12 +58,17 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
                 rates.raw.push(args.sessions as f64 / took.as_secs_f64());
                 raw.close()?;
                 emptied(&gateway.server)?;
+                let cpu = || (gateway.server.cpu_seconds(), machine::cpu_seconds("self"));
+                let before = cpu();
                 control.count(true);
                 let took = crowd.open(AT_ONCE)?;
                 control.count(false);
                 rates
                     .sessions
                     .push(args.sessions as f64 / took.as_secs_f64());
+                let after = cpu();
+                rates.gateway += after.0 - before.0;
+                rates.client += after.1 - before.1;
             }
             Ok(())
         };
@@ -79,20 +87,28 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
     let ratio = median(ratios.collect());
     let (sessions, bare) = (median(rates.sessions), median(rates.raw));
     let p99 = millis(&latencies.e2e, 0.99);
+    let micros = |seconds: f64| seconds / (args.sessions * args.rounds) as f64 * 1e6;
     println!("  raw connections   {}/s", figures::short(bare));
     println!(
         "  sessions          {}/s, {ratio:.2} of that",
         figures::short(sessions)
     );
     println!(
+        "  CPU a session     gateway {:.1} µs, client {:.1} µs, with what those who stay take",
+        micros(rates.gateway),
+        micros(rates.client)
+    );
+    println!(
         "  turned away       {} times, each to come again",
         crowd.turned_away()
     );
     println!(
-        "  those who stayed  {} messages during storms, pushed in {:.2} ms p50, {p99:.2} ms p99, {:.2} ms at most\n",
+        "  those who stayed  {} messages during storms, pushed in {:.2} ms p50, {p99:.2} ms \
+         p99, {:.2} ms at most; the client itself was late by {:.2} ms p99\n",
         figures::grouped(latencies.e2e.len()),
         millis(&latencies.e2e, 0.5),
         millis(&latencies.e2e, 1.0),
+        millis(&latencies.lag, 0.99),
     );
     targets.at_least("storm: sessions ÷ raw connections", ratio, 0.4, "");
     targets.at_least("storm: sessions a second", sessions, 20_000.0, "/s");
