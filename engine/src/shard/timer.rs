@@ -80,10 +80,20 @@ impl Wheel {
     /// How long until a bucket with entries is due; `None` without entries.
     pub(crate) fn next(&self, now: Instant) -> Option<Duration> {
         let start = self.done as usize + 1;
-        let ahead = (start..start + BUCKETS).find(|&at| {
-            let bucket = at % BUCKETS;
-            self.filled[bucket / 64] & 1 << (bucket % 64) != 0
-        })?;
+        let mut ahead = start;
+        // Asked before every sleep: 64 buckets a step.
+        loop {
+            let bucket = ahead % BUCKETS;
+            let rest = self.filled[bucket / 64] >> (bucket % 64);
+            if rest != 0 {
+                ahead += rest.trailing_zeros() as usize;
+                break;
+            }
+            ahead += 64 - bucket % 64;
+            if ahead >= start + BUCKETS {
+                return None;
+            }
+        }
         let due = self.began + TICK * Tick::try_from(ahead).unwrap_or(Tick::MAX);
         Some(due.saturating_duration_since(now))
     }
