@@ -11,10 +11,11 @@ use trunkline_benches::crowd::{Crowd, Kind};
 use trunkline_benches::figures::{self, median};
 use trunkline_benches::peer::Peer;
 use trunkline_benches::raw::FAN_OUT;
+use trunkline_benches::scrape;
 use trunkline_benches::talk::Talk;
 
 use crate::Args;
-use crate::contender::Contender;
+use crate::contender::{Contender, Measured};
 use crate::targets::Targets;
 
 /// Members that a command may add.
@@ -44,17 +45,27 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
         "seq": 99, "from": "owner", "device": "d", "time": 1_767_225_600_000_u64, "text": text}}});
     let bytes = pushed.to_string().len();
 
+    let counted = || -> anyhow::Result<[f64; 2]> {
+        let text = gateway.server.metrics()?;
+        let number = |name| scrape::number(&text, name);
+        Ok([
+            number("trunkline_writes_total")?,
+            number(r#"trunkline_pushes_total{event="message"}"#)?,
+        ])
+    };
     // Descriptors are few: the others are connected in turns.
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (mut ours, mut theirs, mut done) = (Row::default(), Row::default(), [0.0; 2]);
     for _ in 0..args.rounds {
         if members.is_empty() {
             members.open(AT_ONCE)?;
         }
-        ours.push(deliveries(args, &mut members, &mut || {
-            owner.say("send", &message).map(drop)
-        })?);
+        let before = counted()?;
+        let mut send = || owner.say("send", &message).map(drop);
+        ours.add(deliveries(args, &mut members, &gateway.server, &mut send)?);
+        let after = counted()?;
+        done = [0, 1].map(|i| done[i] + after[i] - before[i]);
         members.close()?;
-        theirs.push(raw(args, bytes).context("raw")?);
+        theirs.add(raw(args, bytes).context("raw")?);
     }
     println!(
         "Fan-out: a group of {} members online, {} B of text, {WINDOW} messages on their way; \
@@ -64,16 +75,36 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
         args.rounds,
         args.seconds
     );
-    let ratios = ours.iter().zip(&theirs).map(|(a, b)| a / b);
+    let ratios = ours.rates.iter().zip(&theirs.rates).map(|(a, b)| a / b);
     let ratio = median(ratios.collect());
-    println!("  pushes    {}/s", figures::short(median(ours)));
     println!(
-        "  raw sends {}/s of {bytes} B in a frame",
-        figures::short(median(theirs))
+        "  pushes    {}/s, {:.2} µs CPU each, {:.2} writes each: two messages to a member can go in one",
+        figures::short(median(ours.rates)),
+        median(ours.micros),
+        done[0] / done[1]
+    );
+    println!(
+        "  raw sends {}/s, {:.2} µs CPU each, of {bytes} B in a frame",
+        figures::short(median(theirs.rates)),
+        median(theirs.micros)
     );
     println!("  ratio     {ratio:.2}\n");
     targets.at_least("fan-out: pushes ÷ raw sends", ratio, 0.8, "");
     Ok(())
+}
+
+/// Deliveries of the rounds.
+#[derive(Default)]
+struct Row {
+    rates: Vec<f64>,
+    micros: Vec<f64>,
+}
+
+impl Row {
+    fn add(&mut self, measured: Measured) {
+        self.rates.push(measured.rate);
+        self.micros.push(measured.micros);
+    }
 }
 
 /// A group of the owner and `m0` to as many as are wanted.
@@ -88,16 +119,17 @@ fn make_group(owner: &mut Talk, members: usize) -> anyhow::Result<()> {
 }
 
 /// The same from a server that does nothing but send.
-fn raw(args: &Args, bytes: usize) -> anyhow::Result<f64> {
+fn raw(args: &Args, bytes: usize) -> anyhow::Result<Measured> {
     let server = Peer::raw()?;
     let mut members = Crowd::new(server.address, Kind::Raw, args.sessions)?;
     members.open(AT_ONCE)?;
     let mut asking = connect(server.address)?;
     let mut request = vec![FAN_OUT];
     request.extend_from_slice(&u32::try_from(bytes)?.to_le_bytes());
-    let rate = deliveries(args, &mut members, &mut || Ok(asking.write_all(&request)?))?;
+    let mut send = || Ok(asking.write_all(&request)?);
+    let measured = deliveries(args, &mut members, &server, &mut send)?;
     members.close()?;
-    Ok(rate)
+    Ok(measured)
 }
 
 fn connect(server: SocketAddr) -> anyhow::Result<TcpStream> {
@@ -110,8 +142,9 @@ fn connect(server: SocketAddr) -> anyhow::Result<TcpStream> {
 fn deliveries(
     args: &Args,
     members: &mut Crowd,
+    server: &Peer,
     send: &mut dyn FnMut() -> anyhow::Result<()>,
-) -> anyhow::Result<f64> {
+) -> anyhow::Result<Measured> {
     let size = args.sessions as u64;
     let (arrived, over) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
@@ -150,10 +183,15 @@ fn deliveries(
         let measured = (|| {
             send_until(Some(Instant::now() + args.time() / 5))?;
             let (start, before) = (Instant::now(), arrived.load(SeqCst));
+            let cpu = server.cpu_seconds();
             send_until(Some(start + args.time()))?;
-            let rate = (arrived.load(SeqCst) - before) as f64 / start.elapsed().as_secs_f64();
+            let count = (arrived.load(SeqCst) - before) as f64;
+            let measured = Measured {
+                rate: count / start.elapsed().as_secs_f64(),
+                micros: (server.cpu_seconds() - cpu) / count * 1e6,
+            };
             send_until(None)?;
-            Ok(rate)
+            Ok(measured)
         })();
         over.store(true, SeqCst);
         let read = reading.join().map_err(|_| anyhow::anyhow!("it panicked"))?;
