@@ -29,6 +29,7 @@ mod model;
 mod offline;
 mod order;
 mod presence;
+mod protocol_page;
 mod rate_limits;
 mod receipts;
 mod resume;
