@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 ok; 90 run invalid (generator not healthy); 91 integrity \
-violation; 94 the machine cannot carry the run; 99 threshold missed; 104 bad scenario or command \
+violation; 93 inconclusive; 94 the machine cannot carry the run; 99 threshold missed; 104 bad scenario or command \
 line; 105 aborted. 91 goes before 90, 90 before 99.";
 
 /// The verbs.
@@ -25,6 +25,8 @@ line; 105 aborted. 91 goes before 90, 90 before 99.";
 pub(crate) enum Verb {
     /// Run a scenario: a preset's name or a TOML file
     Run(Box<RunArgs>),
+    /// Find the highest rate that holds the thresholds of a scenario
+    FindMax(Box<FindMaxArgs>),
     /// Open many sessions, hold them with light traffic, and measure what each takes
     Hold(Box<HoldArgs>),
     /// Say what this machine can carry, limit by limit, and which commands lift them
@@ -67,7 +69,7 @@ pub(crate) struct TlsArgs {
 }
 
 /// The flags of `run`; each overrides what the scenario says.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct RunArgs {
     /// A preset's name (see `loadgen presets`) or a TOML file
     pub(crate) scenario: String,
@@ -116,6 +118,26 @@ pub(crate) struct RunArgs {
     /// Plain progress lines, also on a terminal
     #[arg(long)]
     pub(crate) no_tui: bool,
+}
+
+/// The flags of `find-max`, beside those of `run`: its population, connections and thresholds are the
+/// scenario's, `--duration` is how long a rate is tried.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FindMaxArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// The first rate that is tried
+    #[arg(long, value_name = "R", default_value = "1000/s")]
+    pub(crate) from: Rate,
+    /// The highest rate that is tried
+    #[arg(long, value_name = "R")]
+    pub(crate) to: Option<Rate>,
+    /// How close to the limit it gets, as a part of the rate
+    #[arg(long, value_name = "PART", default_value_t = 0.05)]
+    pub(crate) precision: f64,
+    /// How often what is found must hold again
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) confirm: u32,
 }
 
 /// The flags of `hold`.

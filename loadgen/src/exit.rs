@@ -11,6 +11,8 @@ pub(crate) enum Exit {
     Invalid,
     /// A message was lost, repeated, reordered, changed, or came from nowhere.
     Violation,
+    /// The figures do not say one thing.
+    Inconclusive,
     /// The machine cannot carry this run; nothing was started.
     Preflight,
     /// The figures are right and miss a threshold of the scenario.
@@ -28,6 +30,7 @@ impl Exit {
             Self::Ok => 0,
             Self::Invalid => 90,
             Self::Violation => 91,
+            Self::Inconclusive => 93,
             Self::Preflight => 94,
             Self::Threshold => 99,
             Self::BadScenario => 104,
@@ -41,6 +44,7 @@ impl Exit {
             Self::Ok => "ok",
             Self::Invalid => "invalid",
             Self::Violation => "violation",
+            Self::Inconclusive => "inconclusive",
             Self::Preflight => "preflight",
             Self::Threshold => "threshold",
             Self::BadScenario => "bad-scenario",

@@ -13,6 +13,7 @@ mod client;
 mod clock;
 mod control_port;
 mod exit;
+mod find_max;
 mod health;
 mod hold;
 mod local_gateway;

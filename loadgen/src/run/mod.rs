@@ -14,6 +14,7 @@ use clap::Parser;
 
 use crate::args::{Args, Verb};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::find_max;
 use crate::hold;
 use crate::local_gateway::{self, doctor::DoctorArgs};
 use crate::plan;
@@ -37,6 +38,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match parsed.verb {
         Verb::Run(args) => resolve::resolve(*args).and_then(|run| conduct::run(&run)),
+        Verb::FindMax(args) => find_max::run(&args),
         Verb::Hold(args) => hold::run(&args),
         Verb::Doctor(args) => examine(args),
         Verb::Plan(args) => plan::run(&args),

@@ -85,7 +85,14 @@ impl Target {
 /// # Errors
 /// Exit 104, with what to mend.
 pub(crate) fn resolve(args: RunArgs) -> Outcome<Resolved> {
-    let mut loaded = load::load(&args.scenario)?;
+    resolve_loaded(load::load(&args.scenario)?, args)
+}
+
+/// Resolves a command line over a scenario that was read.
+///
+/// # Errors
+/// Exit 104, with what to mend.
+pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<Resolved> {
     overrule(&mut loaded, &args)?;
     loaded.validate()?;
     loaded.runnable()?;

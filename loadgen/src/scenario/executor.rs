@@ -147,6 +147,24 @@ pub(crate) struct Stage {
 }
 
 impl Executor {
+    /// One with no keys.
+    pub(crate) fn new(executor: Kind) -> Self {
+        Self {
+            executor,
+            start_after: None,
+            start_time: None,
+            duration: None,
+            rate: None,
+            start_rate: None,
+            stages: None,
+            step: None,
+            steps: None,
+            hold: None,
+            curve: None,
+            fraction: None,
+        }
+    }
+
     /// For how many seconds it works.
     pub(crate) fn seconds(&self, sizing: &Sizing, peak: f64) -> f64 {
         let stages = self.stages.iter().flatten();

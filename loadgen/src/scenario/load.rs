@@ -6,7 +6,7 @@ use super::{Scenario, locate, presets, validate};
 use crate::exit::{Failure, Outcome};
 
 /// A scenario as read, with what its errors need.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Loaded {
     /// A preset's name or the file's stem: names the run.
     pub(crate) name: String,

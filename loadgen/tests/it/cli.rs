@@ -118,6 +118,19 @@ fn bad_command_lines_say_what_would_be_right() {
         (&["validate", "nowhere.toml"], &["nowhere.toml", "smoke"]),
         (&["init", "test.toml"], &["test.toml cannot be made"]),
         (&["plan"], &["<SCENARIO>"]),
+        (
+            &["find-max", "SCENARIO", "--rate", "100/s"],
+            &["--rate", "--from"],
+        ),
+        (
+            &["find-max", "SCENARIO", "--from", "5/s"],
+            &["5.000/s for 10s", "100 at least"],
+        ),
+        (
+            &["find-max", "SCENARIO", "--precision", "2"],
+            &["--precision 2", "0.5"],
+        ),
+        (&["find-max", "storm"], &["does not run it"]),
         (&["plan", "smok"], &["smok", "smoke"]),
         (&["plan", "--explain", "smoke"], &["web-1b"]),
         (

@@ -7,6 +7,7 @@ mod fake;
 mod fake_conduct;
 mod fake_session;
 mod fake_world;
+mod find_max;
 mod harness;
 mod hold;
 mod local;

@@ -1,0 +1,205 @@
+//! `loadgen find-max`: the highest rate that holds the thresholds.
+//!
+//! Each rate is a run of its own, like any other, with a gateway of its own where no target is
+//! given. The population and its connections are the scenario's; its arrivals are replaced by a
+//! constant rate.
+
+mod report;
+mod search;
+
+use std::time::Duration;
+
+use crate::args::{FindMaxArgs, RunArgs};
+use crate::client::Board;
+use crate::clock::Nanos;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::run::conduct::{Ends, Watch, conduct, publish};
+use crate::run::judge::Judged;
+use crate::run::resolve::{Resolved, default_folder, resolve_loaded};
+use crate::run::say;
+use crate::scenario::load::{self, Loaded};
+use crate::scenario::threshold::LATENCIES;
+use crate::scenario::{Executor, Kind};
+use crate::stats::Metric;
+use crate::units::{Rate, Span, readable};
+
+use search::{Next, Range, Search};
+
+/// What the arrivals of a trial are called.
+const ARRIVALS: &str = "find-max";
+/// How long a rate is tried where nobody says.
+const TRIAL: Duration = Duration::from_secs(10);
+/// Messages without which a percentile says nothing: of fewer, none is beyond the 99th.
+const ENOUGH: f64 = 100.0;
+/// The threshold of scenarios that have none of a latency.
+const DEFAULT: (&str, &str) = ("e2e", "p(99)<250ms");
+
+/// One rate, tried.
+#[derive(Debug)]
+struct Trial {
+    number: usize,
+    rate: f64,
+    /// It had held before.
+    again: bool,
+    exit: Exit,
+    achieved: f64,
+    /// Microseconds from the intended time to the push.
+    e2e_p50: u64,
+    e2e_p99: u64,
+    /// Part of the processors that was idle.
+    idle: f64,
+    /// Why it did not hold.
+    why: Vec<String>,
+}
+
+impl Trial {
+    fn of(number: usize, (rate, again): (f64, bool), judged: &Judged) -> Self {
+        let e2e = judged.latencies.percentiles(Metric::E2e);
+        let violations = judged.violations.iter();
+        let violations = violations.map(|(kind, count)| format!("{kind}: {count}"));
+        let why = violations
+            .chain(judged.health.faults.iter().cloned())
+            .chain(judged.missed.iter().cloned());
+        Self {
+            number,
+            rate,
+            again,
+            exit: judged.exit,
+            achieved: judged.achieved(),
+            e2e_p50: e2e.p50,
+            e2e_p99: e2e.p99,
+            idle: judged.health.idle,
+            why: why.collect(),
+        }
+    }
+}
+
+/// Says nothing on standard output: the table does.
+struct Silent;
+impl Watch for Silent {
+    fn say(&mut self, _lines: &[String]) {}
+    fn begin(&mut self, _ends: Ends) {}
+    fn look(&mut self, _now: Nanos, _board: &Board) {}
+}
+
+/// Finds it.
+///
+/// # Errors
+/// Exit 104 for a bad scenario or command line, and what ends a run.
+pub(crate) fn run(args: &FindMaxArgs) -> Outcome<Exit> {
+    let (loaded, assumed) = prepare(args)?;
+    let folder = args.run.out.clone();
+    let folder = folder.unwrap_or_else(|| default_folder(&format!("find-max-{}", loaded.name)));
+    let range = Range {
+        first: args.from.0,
+        lowest: lowest(args),
+        top: args.to.map_or(f64::INFINITY, |rate| rate.0),
+    };
+    let mut search = Search::new(range, args.precision, args.confirm);
+    let mut trials: Vec<Trial> = Vec::new();
+    say(&report::header(&loaded, args, assumed));
+    let end = loop {
+        let rate = match search.next() {
+            Next::Try(rate) => rate,
+            end => break end,
+        };
+        let number = trials.len() + 1;
+        let out = folder.join(format!("trial-{number:02}"));
+        let resolved = resolve_loaded(loaded.clone(), trial_args(args, rate, out))?;
+        let judged = conduct(&resolved, &mut Silent)?;
+        keep(&resolved, &judged)?;
+        let trial = Trial::of(number, (rate, search.confirming()), &judged);
+        say(&[report::row(&trial)]);
+        let exit = trial.exit;
+        search.note(rate, exit == Exit::Ok);
+        trials.push(trial);
+        // A broken promise is no matter of rates, and who was interrupted wants no more.
+        if let Exit::Violation | Exit::Aborted = exit {
+            say(&report::broken(&trials, &folder));
+            return Ok(exit);
+        }
+    };
+    let (exit, lines) = report::verdict(end, &trials);
+    let json = report::json(&loaded.name, end, exit, &trials);
+    let path = folder.join("find-max.json");
+    std::fs::write(&path, format!("{json:#}\n"))
+        .map_err(|why| Failure::aborted(format!("cannot write {}: {why}", path.display())))?;
+    say(&lines);
+    say(&[format!("results: {}", folder.display())]);
+    Ok(exit)
+}
+
+/// How long a rate is tried.
+fn trial(args: &FindMaxArgs) -> Span {
+    args.run.duration.unwrap_or(Span(TRIAL))
+}
+
+/// The lowest rate that a trial can judge.
+fn lowest(args: &FindMaxArgs) -> f64 {
+    ENOUGH / trial(args).0.as_secs_f64().max(f64::MIN_POSITIVE)
+}
+
+/// The scenario of the trials; and whether its threshold is assumed.
+fn prepare(args: &FindMaxArgs) -> Outcome<(Loaded, bool)> {
+    if args.run.rate.is_some() {
+        return Err(Failure::scenario(
+            "--rate: find-max looks for it; say where to begin with --from and where to end with --to",
+        ));
+    }
+    if !(0.001..=0.5).contains(&args.precision) {
+        return Err(Failure::scenario(format!(
+            "--precision {}: a part of the rate, 0.001 to 0.5",
+            args.precision
+        )));
+    }
+    let least = args.to.map_or(args.from.0, |to| to.0.min(args.from.0));
+    if least < lowest(args) {
+        return Err(Failure::scenario(format!(
+            "{}/s for {} are too few messages to judge: {ENOUGH} at least (--from, --to, --duration)",
+            readable(least),
+            trial(args)
+        )));
+    }
+    let mut loaded = load::load(&args.run.scenario)?;
+    loaded.runnable()?;
+    let scenario = &mut loaded.scenario;
+    scenario
+        .scenarios
+        .retain(|_, executor| executor.executor == Kind::RampingConnections);
+    // Validation saw to it that there is one.
+    let connect = scenario.scenarios.keys().next_back().cloned();
+    let arrivals = Executor {
+        start_after: connect,
+        duration: Some(trial(args)),
+        ..Executor::new(Kind::ConstantArrivalRate)
+    };
+    scenario.scenarios.insert(ARRIVALS.into(), arrivals);
+    let mut metrics = scenario.thresholds.keys();
+    let assumed = !metrics.any(|metric| LATENCIES.contains(&&**metric));
+    if assumed {
+        let threshold = DEFAULT.1.parse().map_err(Failure::scenario)?;
+        scenario
+            .thresholds
+            .insert(DEFAULT.0.into(), vec![threshold]);
+    }
+    loaded.validate()?;
+    Ok((loaded, assumed))
+}
+
+fn trial_args(args: &FindMaxArgs, rate: f64, out: std::path::PathBuf) -> RunArgs {
+    RunArgs {
+        rate: Some(Rate(rate)),
+        duration: None,
+        out: Some(out),
+        ..args.run.clone()
+    }
+}
+
+/// Leaves the results of a trial like those of any run.
+fn keep(run: &Resolved, judged: &Judged) -> Outcome<()> {
+    let (text, summary) = (
+        crate::report::text(run, judged),
+        crate::report::summary(run, judged),
+    );
+    publish(run, judged, "summary", &text, &summary)
+}

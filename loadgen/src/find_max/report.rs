@@ -1,0 +1,276 @@
+//! What was found, and how.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::Trial;
+use super::search::Next;
+use crate::args::FindMaxArgs;
+use crate::exit::Exit;
+use crate::scenario::load::Loaded;
+use crate::units::{micros, readable};
+
+/// The version of the JSON form; fields are added under the same number, never renamed.
+const SCHEMA: u32 = 1;
+/// With less than this part of them idle, the processors of the machine are used up.
+const USED_UP: f64 = 0.05;
+
+/// What is looked for.
+pub(super) fn header(loaded: &Loaded, args: &FindMaxArgs, assumed: bool) -> Vec<String> {
+    let thresholds = &loaded.scenario.thresholds;
+    let each = thresholds.iter().flat_map(|(metric, conditions)| {
+        let conditions = conditions.iter();
+        conditions.map(move |condition| format!("{metric} {condition}"))
+    });
+    let note = if assumed {
+        " (the latency is assumed: the scenario has no threshold of one)"
+    } else {
+        ""
+    };
+    vec![
+        format!(
+            "loadgen find-max {} (seed {}): the highest rate with {}{note}",
+            loaded.name,
+            args.run.seed.unwrap_or(loaded.scenario.seed),
+            each.collect::<Vec<_>>().join(", ")
+        ),
+        format!(
+            "{:>5} {:>12} {:>12} {:>10} {:>10} {:>6}  verdict",
+            "trial", "offered/s", "achieved/s", "e2e p50", "e2e p99", "idle"
+        ),
+    ]
+}
+
+/// A trial in a line.
+pub(super) fn row(trial: &Trial) -> String {
+    let verdict = match trial.exit {
+        Exit::Ok if trial.again => "holds again".to_owned(),
+        Exit::Ok => "holds".to_owned(),
+        exit => format!(
+            "{}: {}",
+            exit.verdict(),
+            trial.why.first().map_or("", String::as_str)
+        ),
+    };
+    format!(
+        "{:>5} {:>12} {:>12} {:>10} {:>10} {:>4.0} %  {verdict}",
+        trial.number,
+        readable(trial.rate),
+        readable(trial.achieved),
+        micros(trial.e2e_p50),
+        micros(trial.e2e_p99),
+        trial.idle * 100.0
+    )
+}
+
+/// The trials that hold at a rate.
+fn at(trials: &[Trial], rate: f64) -> impl Iterator<Item = &Trial> {
+    let holds = move |trial: &&Trial| trial.exit == Exit::Ok && trial.rate == rate;
+    trials.iter().filter(holds)
+}
+
+/// The lowest rate that did not hold.
+fn limit(trials: &[Trial], above: f64) -> Option<&Trial> {
+    let failed = trials
+        .iter()
+        .filter(|trial| trial.exit != Exit::Ok && trial.rate >= above);
+    failed.min_by(|a, b| a.rate.total_cmp(&b.rate))
+}
+
+/// Which side was the limit.
+fn side(trial: &Trial) -> &'static str {
+    match trial.exit {
+        _ if trial.idle < USED_UP => "machine",
+        Exit::Invalid => "generator",
+        _ => "gateway",
+    }
+}
+
+fn because(trial: &Trial) -> String {
+    let why = trial.why.join("; ");
+    let side = match side(trial) {
+        "machine" => format!(
+            "the machine: {:.1} % of its processors were idle",
+            trial.idle * 100.0
+        ),
+        "generator" => "this generator, not the gateway".to_owned(),
+        _ => "the gateway".to_owned(),
+    };
+    format!("limit         {side}; at {}/s: {why}", readable(trial.rate))
+}
+
+/// What it comes to.
+pub(super) fn verdict(end: Next, trials: &[Trial]) -> (Exit, Vec<String>) {
+    let mut lines = vec![String::new()];
+    let exit = match end {
+        Next::Found { rate, at_the_top } => {
+            let achieved = || at(trials, rate).map(|trial| trial.achieved);
+            let p99 = || at(trials, rate).map(|trial| trial.e2e_p99);
+            lines.push(format!(
+                "found         {} messages/s hold, {} of {} trials: achieved {} to {}/s, e2e p99 {} to {}",
+                readable(rate),
+                at(trials, rate).count(),
+                at(trials, rate).count(),
+                readable(achieved().fold(f64::INFINITY, f64::min)),
+                readable(achieved().fold(0.0, f64::max)),
+                micros(p99().min().unwrap_or(0)),
+                micros(p99().max().unwrap_or(0)),
+            ));
+            lines.push(match limit(trials, rate) {
+                Some(trial) => because(trial),
+                None if at_the_top => "limit         none up to --to".into(),
+                None => String::new(),
+            });
+            Exit::Ok
+        }
+        Next::Nothing => {
+            lines.push("found         no rate holds".into());
+            lines.extend(limit(trials, 0.0).map(because));
+            Exit::Threshold
+        }
+        Next::Inconclusive | Next::Try(_) => {
+            lines.push(
+                "found         nothing certain: rates hold once and not again; quieten the machine, or \
+                 use longer trials (--duration)"
+                    .into(),
+            );
+            Exit::Inconclusive
+        }
+    };
+    lines.push(format!("{} (exit {})", exit.verdict(), exit.code()));
+    (exit, lines)
+}
+
+/// A trial ended the search.
+pub(super) fn broken(trials: &[Trial], folder: &Path) -> Vec<String> {
+    let Some(last) = trials.last() else {
+        return Vec::new();
+    };
+    vec![
+        String::new(),
+        format!(
+            "trial {} ended with {} (exit {}): {}",
+            last.number,
+            last.exit.verdict(),
+            last.exit.code(),
+            last.why.join("; ")
+        ),
+        format!("results: {}", folder.display()),
+    ]
+}
+
+/// The same for programs.
+pub(super) fn json(name: &str, end: Next, exit: Exit, trials: &[Trial]) -> Value {
+    let found = match end {
+        Next::Found { rate, .. } => Some(rate),
+        _ => None,
+    };
+    let limit = limit(trials, found.unwrap_or(0.0));
+    let trials: Vec<Value> = trials
+        .iter()
+        .map(|trial| {
+            json!({
+                "trial": trial.number,
+                "offered": trial.rate,
+                "again": trial.again,
+                "verdict": trial.exit.verdict(),
+                "achieved": trial.achieved,
+                "e2e_us": { "p50": trial.e2e_p50, "p99": trial.e2e_p99 },
+                "idle": trial.idle,
+                "why": trial.why,
+            })
+        })
+        .collect();
+    json!({
+        "schema": SCHEMA,
+        "scenario": name,
+        "verdict": exit.verdict(),
+        "exit_code": exit.code(),
+        "rate": found,
+        "limit": limit.map(|trial| json!({
+            "side": side(trial),
+            "rate": trial.rate,
+            "why": trial.why,
+        })),
+        "trials": trials,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trial(number: usize, rate: f64, exit: Exit, p99: u64) -> Trial {
+        Trial {
+            number,
+            rate,
+            again: number > 3,
+            exit,
+            achieved: rate * 0.99,
+            e2e_p50: p99 / 2,
+            e2e_p99: p99,
+            idle: 0.4,
+            why: match exit {
+                Exit::Ok => Vec::new(),
+                _ => vec![format!("reason {number}")],
+            },
+        }
+    }
+
+    fn trials() -> Vec<Trial> {
+        vec![
+            trial(1, 1000.0, Exit::Ok, 10_000),
+            trial(2, 2000.0, Exit::Threshold, 900_000),
+            trial(3, 1414.0, Exit::Invalid, 20_000),
+            trial(4, 1000.0, Exit::Ok, 30_000),
+        ]
+    }
+
+    const FOUND: Next = Next::Found {
+        rate: 1000.0,
+        at_the_top: false,
+    };
+
+    #[test]
+    fn what_is_found_has_its_spread_and_its_limit() {
+        let (exit, lines) = verdict(FOUND, &trials());
+        let text = lines.join("\n");
+        assert_eq!(exit, Exit::Ok);
+        for words in [
+            "1,000 messages/s hold, 2 of 2 trials",
+            "990.0 to 990.0/s",
+            "10.00 ms to 30.00 ms",
+            "this generator",
+            "at 1,414/s: reason 3",
+        ] {
+            assert!(text.contains(words), "no {words} in {text}");
+        }
+        let json = json("smoke", FOUND, exit, &trials());
+        assert_eq!(json["rate"], 1000.0);
+        assert_eq!(json["limit"]["side"], "generator");
+        assert_eq!(json["trials"].as_array().map(Vec::len), Some(4));
+    }
+
+    #[test]
+    fn the_side_that_was_the_limit() {
+        let mut trials = trials();
+        trials.remove(2);
+        assert_eq!(side(&trials[1]), "gateway");
+        trials[1].idle = 0.01;
+        assert_eq!(side(&trials[1]), "machine");
+        let (_, lines) = verdict(FOUND, &trials);
+        assert!(lines.join("\n").contains("1.0 % of its processors"));
+    }
+
+    #[test]
+    fn what_is_not_found_is_said() {
+        let (exit, lines) = verdict(Next::Nothing, &trials()[1..2]);
+        assert_eq!(exit, Exit::Threshold);
+        assert!(lines.join("\n").contains("reason 2"));
+        let (exit, _) = verdict(Next::Inconclusive, &trials());
+        assert_eq!(exit.code(), 93);
+        let json = json("smoke", Next::Inconclusive, exit, &trials());
+        assert_eq!(json["rate"], Value::Null);
+    }
+}

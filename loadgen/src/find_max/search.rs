@@ -1,0 +1,186 @@
+//! Which rate to try next. Pure.
+
+/// A rate that is tried again that often and never confirmed is not known.
+const RETREATS: u32 = 8;
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Next {
+    /// Try this rate.
+    Try(f64),
+    /// This is the highest rate that holds; and whether nothing above it was refused.
+    Found { rate: f64, at_the_top: bool },
+    /// No rate holds.
+    Nothing,
+    /// Rates hold once and not again.
+    Inconclusive,
+}
+
+/// Where to look.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Range {
+    /// The first rate that is tried.
+    pub(super) first: f64,
+    /// The lowest and the highest that are worth trying.
+    pub(super) lowest: f64,
+    pub(super) top: f64,
+}
+
+/// Climbs by doubling until a rate does not hold, closes in between, and then tries what it found
+/// again until it held as often as asked; when it does not, a bit below.
+#[derive(Debug)]
+pub(super) struct Search {
+    range: Range,
+    precision: f64,
+    confirm: u32,
+    /// The highest rate that held, and the lowest that did not.
+    low: Option<f64>,
+    high: Option<f64>,
+    /// The rate that is being tried again, and how often it held.
+    candidate: Option<(f64, u32)>,
+    retreats: u32,
+}
+
+impl Search {
+    /// Looks in `range` until what holds and what does not are `precision` apart (a part of the
+    /// rate); what is found has held `confirm` times more.
+    pub(super) fn new(range: Range, precision: f64, confirm: u32) -> Self {
+        Self {
+            range,
+            precision,
+            confirm,
+            low: None,
+            high: None,
+            candidate: None,
+            retreats: 0,
+        }
+    }
+
+    /// What to do next.
+    pub(super) fn next(&self) -> Next {
+        if let Some((rate, held)) = self.candidate {
+            return match held < self.confirm {
+                true if self.retreats >= RETREATS => Next::Inconclusive,
+                true => Next::Try(rate),
+                false => Next::Found {
+                    rate,
+                    at_the_top: rate >= self.range.top,
+                },
+            };
+        }
+        match (self.low, self.high) {
+            (None, None) => Next::Try(self.range.first.min(self.range.top)),
+            (Some(low), None) => Next::Try((low * 2.0).min(self.range.top)),
+            (None, Some(high)) if high / 2.0 < self.range.lowest => Next::Nothing,
+            (None, Some(high)) => Next::Try(high / 2.0),
+            (Some(low), Some(high)) => Next::Try((low * high).sqrt()),
+        }
+    }
+
+    /// Whether the rate to be tried next is one that held before.
+    pub(super) fn confirming(&self) -> bool {
+        self.candidate.is_some()
+    }
+
+    /// Notes whether the rate that was to be tried held.
+    pub(super) fn note(&mut self, rate: f64, held: bool) {
+        if let Some((candidate, count)) = &mut self.candidate {
+            if held {
+                *count += 1;
+            } else {
+                self.retreats += 1;
+                *candidate *= 1.0 - self.precision;
+                *count = 0;
+            }
+            return;
+        }
+        if held {
+            self.low = Some(rate);
+        } else {
+            self.high = Some(rate);
+        }
+        let close = |low: f64| match self.high {
+            Some(high) => high <= low * (1.0 + self.precision),
+            None => low >= self.range.top,
+        };
+        if let Some(low) = self.low.filter(|low| close(*low)) {
+            self.candidate = Some((low, 0));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Searches where every rate up to `capacity` holds; how many rates were tried.
+    fn search(first: f64, top: f64, capacity: impl Fn(u32) -> f64) -> (Next, u32) {
+        let range = Range {
+            first,
+            lowest: 0.5,
+            top,
+        };
+        let mut search = Search::new(range, 0.05, 3);
+        for tried in 0..200 {
+            match search.next() {
+                Next::Try(rate) => search.note(rate, rate <= capacity(tried)),
+                end => return (end, tried),
+            }
+        }
+        panic!("{search:?} does not end");
+    }
+
+    #[test]
+    fn the_highest_rate_is_found_from_below_and_from_above() {
+        for capacity in [1.5, 100.0, 12_345.0, 99_999.0] {
+            for first in [1.0, 1000.0] {
+                let (end, tried) = search(first, 1e9, |_| capacity);
+                let Next::Found { rate, at_the_top } = end else {
+                    panic!("{capacity} from {first}: {end:?}")
+                };
+                assert!(!at_the_top);
+                assert!(
+                    rate <= capacity && rate * 1.05 >= capacity,
+                    "{capacity} from {first}: {rate}"
+                );
+                assert!(tried < 30, "{capacity} from {first}: {tried} trials");
+            }
+        }
+    }
+
+    #[test]
+    fn what_holds_at_the_top_says_so() {
+        let (end, tried) = search(1000.0, 5000.0, |_| 1e6);
+        let found = Next::Found {
+            rate: 5000.0,
+            at_the_top: true,
+        };
+        // 1,000, 2,000, 4,000, 5,000, and three times again.
+        assert_eq!((end, tried), (found, 7));
+        assert_eq!(search(9000.0, 5000.0, |_| 1e6), (found, 4));
+    }
+
+    #[test]
+    fn where_nothing_holds_nothing_is_found() {
+        let (end, tried) = search(1000.0, 1e9, |_| 0.0);
+        assert_eq!(end, Next::Nothing);
+        // 1,000, 500, … 0.98: half of that is below the lowest.
+        assert_eq!(tried, 11);
+    }
+
+    #[test]
+    fn what_does_not_hold_again_is_not_the_answer() {
+        // A machine that gets slower: everything later holds a fifth less.
+        let (end, _) = search(
+            1000.0,
+            1e9,
+            |tried| if tried < 9 { 10_000.0 } else { 8_000.0 },
+        );
+        let Next::Found { rate, .. } = end else {
+            panic!("{end:?}")
+        };
+        assert!((7_500.0..=8_000.0).contains(&rate), "{rate}");
+        // One that never does what it did a moment ago.
+        let moody = |tried: u32| if tried < 9 { 10_000.0 } else { 0.0 };
+        assert_eq!(search(1000.0, 1e9, moody).0, Next::Inconclusive);
+    }
+}
