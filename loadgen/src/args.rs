@@ -209,9 +209,10 @@ pub(crate) struct PlanArgs {
     /// A preset's name (see `loadgen presets`) or a TOML file
     #[arg(required_unless_present = "explain")]
     scenario: Option<String>,
-    /// Take what a machine carries from the results of a run instead of the scenario's [plan]
+    /// Take what a machine carries from results instead of the scenario's [plan]: messages from
+    /// those of `run` or `find-max`, connections from those of `hold`; may be given for each
     #[arg(long, value_name = "DIR")]
-    pub(crate) measured: Option<PathBuf>,
+    pub(crate) measured: Vec<PathBuf>,
     /// Print it as JSON
     #[arg(long)]
     pub(crate) json: bool,

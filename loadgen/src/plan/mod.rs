@@ -20,14 +20,16 @@ use crate::scenario::load;
 pub(crate) fn run(args: &PlanArgs) -> Outcome<Exit> {
     let loaded = load::load(args.scenario())?;
     let mut assumed = loaded.scenario.plan.clone();
-    let basis = match &args.measured {
-        Some(folder) => measured::apply(folder, &mut assumed)?,
-        None => "what each carries is the scenario's [plan]".into(),
-    };
-    let basis = match assumed.headroom {
-        0.0 => basis,
-        part => format!("{basis}; {} % of it are kept free", part * 100.0),
-    };
+    let mut basis = vec!["what each carries is the scenario's [plan]".to_owned()];
+    for folder in &args.measured {
+        basis.push(measured::apply(folder, &mut assumed)?);
+    }
+    if assumed.headroom > 0.0 {
+        basis.push(format!(
+            "{} % of it are kept free",
+            assumed.headroom * 100.0
+        ));
+    }
     let page = page::Page::new(loaded.name, &loaded.scenario, &assumed, basis);
     let lines = if args.explain.is_some() {
         published::explain(&page).ok_or_else(|| {

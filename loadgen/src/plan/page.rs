@@ -83,8 +83,8 @@ pub(super) struct Page {
     pub(super) name: String,
     pub(super) sections: Vec<Section>,
     pub(super) model: Model,
-    /// Where the capacities come from.
-    pub(super) basis: String,
+    /// Where the capacities come from, in sentences.
+    basis: Vec<String>,
     /// What a run of the scenario is, in lines.
     run: Vec<String>,
 }
@@ -111,7 +111,7 @@ impl Page {
         name: String,
         scenario: &Scenario,
         assumed: &Assumptions,
-        basis: String,
+        basis: Vec<String>,
     ) -> Self {
         let model = Model::of(scenario, assumed);
         let sections = vec![
@@ -171,7 +171,8 @@ impl Page {
             }
         }
         lines.push(String::new());
-        lines.push(format!("MACHINES; {}", self.basis));
+        lines.push("MACHINES".into());
+        lines.extend(self.basis.iter().map(|line| format!("  {line}")));
         let copies = self.model.storage_machines / self.model.storage.machines();
         for (name, tier) in self.tiers() {
             for resource in &tier.resources {
@@ -576,7 +577,7 @@ fn each(assumed: &Assumptions, model: &Model) -> Vec<Figure> {
             held / assumed.sessions_per_server.0,
             Unit::Seconds,
             format!(
-                "= {} ÷ {} (plan.sessions_per_server)",
+                "= {} ÷ {} opened on each",
                 count(held),
                 Unit::PerSecond.show(assumed.sessions_per_server.0)
             ),
