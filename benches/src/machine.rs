@@ -4,12 +4,12 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-/// Bytes of memory that the process has (proc(5)).
+/// Bytes of memory that a process has, by its number, or `self` (proc(5)).
 ///
 /// # Errors
 /// It cannot be read.
-pub fn resident() -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
+pub fn resident(process: &str) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.split_whitespace().next());
     Ok(kilobytes.context("no VmRSS")?.parse::<u64>()? * 1024)

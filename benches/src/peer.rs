@@ -34,13 +34,31 @@ impl Peer {
     /// # Errors
     /// It does not start.
     pub fn gateway(data: &Path, shards: usize, durability: &str) -> anyhow::Result<Self> {
+        Self::gateway_with(data, shards, durability, &[])
+    }
+
+    /// The same with more settings: flags without their dashes, and their values.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn gateway_with(
+        data: &Path,
+        shards: usize,
+        durability: &str,
+        flags: &[(&str, usize)],
+    ) -> anyhow::Result<Self> {
         let any = "127.0.0.1:0";
         let mut command = Self::this(GATEWAY)?;
         command
             .args(["serve", "--dev-auth", "--listen", any, "--control", any])
             .args(["--durability", durability, "--log", "error"])
             .args(["--shards", &shards.to_string(), "--data"])
-            .arg(data);
+            .arg(data)
+            .args(
+                flags
+                    .iter()
+                    .map(|(flag, value)| format!("--{flag}={value}")),
+            );
         Self::ready(&mut command)
     }
 
@@ -144,6 +162,14 @@ impl Peer {
     /// User and system CPU seconds so far.
     pub fn cpu_seconds(&self) -> f64 {
         machine::cpu_seconds(&self.child.id().to_string())
+    }
+
+    /// Bytes of memory that it has.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn resident(&self) -> anyhow::Result<u64> {
+        machine::resident(&self.child.id().to_string())
     }
 }
 

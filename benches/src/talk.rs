@@ -1,6 +1,6 @@
 //! A client that says one thing after another and waits for each answer.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ use crate::crowd::MASK;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Members that a command may add.
+const PORTION: usize = 1_000;
+
 /// A session of our gateway.
 #[derive(Debug)]
 pub struct Talk {
@@ -24,6 +27,7 @@ pub struct Talk {
     /// Where in the buffer is what was read and not yet looked at.
     unread: std::ops::Range<usize>,
     id: u32,
+    pos: String,
 }
 
 impl Talk {
@@ -56,9 +60,38 @@ impl Talk {
             buffer: vec![0; 64 << 10],
             unread: 0..0,
             id: 0,
+            pos: String::new(),
         };
-        talk.ask("connect", &json!({"user": user, "device": "d"}))?;
+        let reply = talk.ask("connect", &json!({"user": user, "device": "d"}))?;
+        talk.pos = reply["connect"]["pos"].as_str().unwrap_or_default().into();
         Ok(talk)
+    }
+
+    /// Where the user was when it connected.
+    #[must_use]
+    pub fn pos(&self) -> &str {
+        &self.pos
+    }
+
+    /// Makes a group of the user and others.
+    ///
+    /// # Errors
+    /// The gateway makes none.
+    pub fn make_group(&mut self, group: &str, others: &[String]) -> anyhow::Result<()> {
+        let named = json!({"group": group, "name": "All", "members": [], "history": "all"});
+        self.ask("group_create", &named)?;
+        for portion in others.chunks(PORTION) {
+            self.ask("group_add", &json!({"group": group, "members": portion}))?;
+        }
+        Ok(())
+    }
+
+    /// Says something that nobody is to answer.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn tell(&mut self, command: &str, request: &Value) -> anyhow::Result<()> {
+        self.write(&json!({command: request}))
     }
 
     /// Says something; its number.
@@ -67,11 +100,19 @@ impl Talk {
     /// The connection is gone.
     pub fn say(&mut self, command: &str, request: &Value) -> anyhow::Result<u32> {
         self.id += 1;
-        let command = json!({"id": self.id, command: request}).to_string();
-        let mut frame = Vec::new();
-        write_frame(&mut frame, Opcode::Text, command.as_bytes(), MASK);
-        self.stream.write_all(&frame)?;
+        self.write(&json!({"id": self.id, command: request}))?;
         Ok(self.id)
+    }
+
+    fn write(&mut self, command: &Value) -> anyhow::Result<()> {
+        let mut frame = Vec::new();
+        write_frame(
+            &mut frame,
+            Opcode::Text,
+            command.to_string().as_bytes(),
+            MASK,
+        );
+        Ok(self.stream.write_all(&frame)?)
     }
 
     /// Says something and waits for its answer; pushes in between are passed over.
@@ -90,6 +131,26 @@ impl Talk {
             }
             return Ok(said);
         }
+    }
+
+    /// Passes over what the gateway says, until it says nothing for so long.
+    ///
+    /// # Errors
+    /// It ends the session.
+    pub fn pass_over(&mut self, quiet: Duration) -> anyhow::Result<()> {
+        self.stream.set_read_timeout(Some(quiet))?;
+        let over = loop {
+            let Err(error) = self.hear() else {
+                continue;
+            };
+            let kind = error.root_cause().downcast_ref().map(io::Error::kind);
+            break match kind {
+                Some(ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(()),
+                _ => Err(error),
+            };
+        };
+        self.stream.set_read_timeout(Some(PATIENCE))?;
+        over
     }
 
     /// The next thing that the gateway says.

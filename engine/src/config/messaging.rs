@@ -44,14 +44,14 @@ impl Messaging {
     /// # Errors
     /// A value cannot work.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        for (setting, number, most) in [
-            ("fanout_limit", self.fanout_limit, 10_000),
-            ("receipt_fanout", self.receipt_fanout, 10_000),
-            ("group_members", self.group_members, MOST_MEMBERS),
-            ("group_cache", self.group_cache, 100 * MOST_MEMBERS),
+        for (setting, number, least, most) in [
+            ("fanout_limit", self.fanout_limit, 1, 10_000),
+            ("receipt_fanout", self.receipt_fanout, 2, 10_000),
+            ("group_members", self.group_members, 2, MOST_MEMBERS),
+            ("group_cache", self.group_cache, 2, 100 * MOST_MEMBERS),
         ] {
-            if !(2..=most).contains(&number) {
-                return Err(value(setting, format!("from 2 to {most}")));
+            if !(least..=most).contains(&number) {
+                return Err(value(setting, format!("from {least} to {most}")));
             }
         }
         if self.recall_window > Duration::from_secs(365 * 86_400) {

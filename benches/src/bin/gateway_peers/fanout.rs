@@ -18,9 +18,6 @@ use crate::Args;
 use crate::contender::{Contender, Measured};
 use crate::targets::Targets;
 
-/// Members that a command may add.
-const PORTION: usize = 1_000;
-
 /// Messages on their way at a time: the next is written while the members read the one before.
 const WINDOW: u64 = 2;
 
@@ -34,7 +31,8 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
     let gateway = Contender::gateway(args, args.shards).context("the gateway")?;
     let address = gateway.server.address;
     let mut owner = Talk::start(address, "owner")?;
-    make_group(&mut owner, args.sessions)?;
+    let names: Vec<String> = (0..args.sessions).map(|i| format!("m{i}")).collect();
+    owner.make_group("all", &names)?;
     let kind = Kind::Sessions("m");
     let mut members = Crowd::new(address, kind, args.sessions)?;
     members.open(AT_ONCE)?;
@@ -105,17 +103,6 @@ impl Row {
         self.rates.push(measured.rate);
         self.micros.push(measured.micros);
     }
-}
-
-/// A group of the owner and `m0` to as many as are wanted.
-fn make_group(owner: &mut Talk, members: usize) -> anyhow::Result<()> {
-    let names: Vec<String> = (0..members).map(|i| format!("m{i}")).collect();
-    let group = json!({"group": "all", "name": "All", "members": [], "history": "all"});
-    owner.ask("group_create", &group)?;
-    for portion in names.chunks(PORTION) {
-        owner.ask("group_add", &json!({"group": "all", "members": portion}))?;
-    }
-    Ok(())
 }
 
 /// The same from a server that does nothing but send.

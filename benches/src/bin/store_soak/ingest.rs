@@ -107,7 +107,7 @@ impl Ingest {
             rate: (self.rate * 3600) as f64 / took,
             files,
             disk_bytes,
-            memory_bytes: machine::resident()?,
+            memory_bytes: machine::resident("self")?,
             index_bytes: stats.index_bytes as u64,
             counted: (counted - self.counted) as f64 / bodies,
             written: written
