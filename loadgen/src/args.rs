@@ -58,7 +58,7 @@ pub(crate) enum EncodingArg {
 }
 
 /// The flags of TLS.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct TlsArgs {
     /// Connect to the local gateway with TLS, with a certificate that is made for this run
     #[arg(long, conflicts_with = "target")]

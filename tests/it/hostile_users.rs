@@ -66,6 +66,23 @@ fn view(client: &mut Client, conversations: &[&str], since: &str) -> Vec<Value> 
     all
 }
 
+/// Neither by a key of somebody else, nor by a position of somebody else.
+fn other_ways(alice: &mut Client, mallory: &mut Client, begin: &str) {
+    alice.done("send", &json!({"user": "bob", "text": "keyed", "key": "k"}));
+    let own = mallory.done(
+        "send",
+        &json!({"user": "trudy", "text": "mine", "key": "k"}),
+    );
+    assert_eq!(
+        (&own["conversation"], &own["duplicate"]),
+        (&json!("u:mallory:trudy"), &json!(false))
+    );
+    let nothing = mallory.done("sync", &json!({"since": begin}));
+    let events = nothing["events"].as_array().map(Vec::len);
+    assert_eq!(events, Some(1), "its own message");
+    assert_eq!(mallory.done("conversations", &json!({}))["unread"], 0);
+}
+
 #[test]
 fn what_is_not_theirs_stays_so() {
     for limit in [500, 2] {
@@ -111,23 +128,7 @@ fn what_is_not_theirs_stays_so() {
                 }
             }
         }
-        // Neither by a key of somebody else, nor by a position of somebody else.
-        alice.done("send", &json!({"user": "bob", "text": "keyed", "key": "k"}));
-        let own = mallory.done(
-            "send",
-            &json!({"user": "trudy", "text": "mine", "key": "k"}),
-        );
-        assert_eq!(
-            (&own["conversation"], &own["duplicate"]),
-            (&json!("u:mallory:trudy"), &json!(false))
-        );
-        let nothing = mallory.done("sync", &json!({"since": begin}));
-        assert_eq!(
-            nothing["events"].as_array().map(Vec::len),
-            Some(1),
-            "its own message"
-        );
-        assert_eq!(mallory.done("conversations", &json!({}))["unread"], 0);
+        other_ways(&mut alice, &mut mallory, &begin);
         // A group of that name cannot be made a second time.
         assert_eq!(
             mallory.refused("group_create", &json!({"group": "eng"})),

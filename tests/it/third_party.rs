@@ -7,6 +7,7 @@ use trunkline_tests::process::{Process, workspace};
 use trunkline_tests::tls::Authority;
 
 /// The command that chats with Python's `websockets`, without the address.
+#[allow(clippy::print_stdout, reason = "says why a test does nothing")]
 fn chat() -> Option<Command> {
     let Ok(python) = std::env::var("TRUNKLINE_TEST_PYTHON") else {
         println!(

@@ -334,7 +334,7 @@ mod tests {
         // More than the kernel takes at once.
         let text: Vec<u8> = (0..24_u32 << 20).map(|i| (i ^ (i >> 9)) as u8).collect();
         out.frames(&mut pool).extend_from_slice(&text);
-        let sent = out.flush_sealed(&mut ours, &mut tls, &mut pool).unwrap();
+        let (sent, _) = out.flush_sealed(&mut ours, &mut tls, &mut pool).unwrap();
         assert!(out.blocked && sent > 0 && out.len() > text.len() - sent);
         let (mut buffer, mut plain) = (vec![0; READ], vec![0; READ]);
         let mut got = 0;
@@ -366,7 +366,7 @@ mod tests {
         out.frames(&mut pool).extend_from_slice(b"a secret");
         out.sealed(&mut pool).extend_from_slice(b"an alert");
         tls.session.abandon();
-        let sent = out.flush_sealed(&mut ours, &mut tls, &mut pool).unwrap();
+        let (sent, _) = out.flush_sealed(&mut ours, &mut tls, &mut pool).unwrap();
         assert_eq!((sent, out.len(), out.blocked), (8, 0, false));
         drop(ours);
         let mut told = Vec::new();
