@@ -256,9 +256,9 @@ impl Shard {
         }
         put_back(&mut self.core.doomed, doomed);
         if self.conns.is_empty() && self.peak > KEPT {
-            // What the table of many has written to goes back to the system.
+            // What the table of many has written to goes back to the system. A new one of the same
+            // size would lie above what the sessions have left, and keep that from going back too.
             self.conns = Slab::new();
-            self.conns = Slab::with_capacity(self.core.parts.room.min(CONNS));
             self.peak = 0;
         }
         let metrics = &self.core.parts.metrics;
