@@ -331,6 +331,7 @@ mod tests {
         let again = pool.take(16);
         assert_eq!(again.bytes.as_ptr(), memory);
         assert_eq!((again.end(), again.len()), (Position(16), 0));
+        assert!(pool.shell.is_some());
         let shared = pool.publish(again);
         assert_eq!(Arc::as_ptr(&shared), around, "what was around it, too");
     }
