@@ -146,6 +146,42 @@ fn what_was_missed_comes_before_what_is_live() {
     }
 }
 
+/// Whoever goes and comes back with the last position, while others publish without a pause, is
+/// told everything once and in order.
+#[test]
+fn coming_back_in_the_midst_of_it() {
+    const PUBLICATIONS: usize = 3_000;
+    let gateway = setup().flag("topic-history", PUBLICATIONS).start();
+    let mut publisher = gateway.dial().shard(0).connect("alice", "phone");
+    let mut bob = gateway.dial().shard(1).connect("bob", "phone");
+    let mut since = subscribe(&mut bob, TOPIC);
+    let mut heard = Vec::new();
+    let mut hear = |pushes: Vec<Value>, since: &mut String| {
+        for push in pushes {
+            let told = &push["publication"];
+            heard.push(told["data"].as_u64().expect("a number"));
+            told["pos"].as_str().expect("a position").clone_into(since);
+        }
+        heard.len()
+    };
+    let topic = json!({"topic": TOPIC});
+    for frame in 0..PUBLICATIONS / 100 {
+        let numbers = frame * 100..(frame + 1) * 100;
+        let publish = |i: usize| json!({"publish": {"topic": TOPIC, "data": i}});
+        publisher.post_raw(&numbers.map(publish).collect::<Vec<_>>());
+        bob.done("unsubscribe", &topic);
+        hear(bob.waiting(), &mut since);
+        let reply = bob.done("subscribe", &json!({"topic": TOPIC, "since": since}));
+        assert_eq!(reply["recovered"], true, "{reply}");
+    }
+    while hear(vec![bob.push()], &mut since) < PUBLICATIONS {}
+    silent([&mut bob]);
+    assert!(
+        heard.iter().copied().eq(0..PUBLICATIONS as u64),
+        "{heard:?}"
+    );
+}
+
 /// What is kept is bounded by bytes too: of a topic, and of all together.
 #[test]
 fn what_is_kept_is_bounded_by_bytes() {
