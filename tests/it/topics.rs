@@ -204,12 +204,11 @@ fn what_is_kept_is_bounded_by_bytes() {
         let request = json!({"topic": topic, "since": since});
         bob.done("subscribe", &request)["recovered"].clone()
     };
-    // The first two keep one each. There was no room for any of the third's: as nobody has
-    // subscribed to it, nothing is left of it.
+    // The first two keep one each. There was no room for any of the third's.
     for (topic, pos, expected) in [
         ("first", &first, [true, true]),
         ("second", &second, [true, true]),
-        ("third", &third, [false, false]),
+        ("third", &third, [false, true]),
     ] {
         for (since, expected) in pos.iter().zip(expected) {
             assert_eq!(recovers(topic, since), expected, "{topic}");
@@ -342,6 +341,60 @@ fn many_subscribers() {
         }
     }
     silent(&mut subscribers);
+}
+
+/// More is published than a shard can tell: what finds no room is dropped, and each subscriber
+/// learns where.
+#[test]
+fn more_than_can_be_told() {
+    // So many that telling one takes longer than publishing many; some of them are looked at.
+    const SUBSCRIBERS: usize = 200;
+    let gateway = setup().flag("outbox-bytes", "64MiB").start();
+    let mut subscribers: Vec<_> = (0..SUBSCRIBERS)
+        .map(|i| gateway.dial().shard(1).connect(&format!("s{i}"), "phone"))
+        .collect();
+    for subscriber in &mut subscribers {
+        subscribe(subscriber, TOPIC);
+    }
+    let mut alice = gateway.dial().shard(0).connect("alice", "phone");
+    let mut published = 0_u64;
+    while gateway.metric("trunkline_limited_total{limit=\"passing\"}") == 0.0 {
+        for _ in 0..6 {
+            let numbers = published..published + 1_000;
+            let publish = |i: u64| json!({"publish": {"topic": TOPIC, "data": i}});
+            alice.post_raw(&numbers.map(publish).collect::<Vec<_>>());
+            published += 1_000;
+        }
+        assert!(published < 100_000, "all of it is told");
+    }
+    // Once all of that is told, there is room for what comes next.
+    alice.ping();
+    let last = loop {
+        let reply = publish(&mut alice, &json!(published));
+        published += 1;
+        subscribers[0].ping();
+        if subscribers[0]
+            .waiting()
+            .iter()
+            .any(|push| push["publication"]["pos"] == reply.as_str())
+        {
+            break published - 1;
+        }
+    };
+    for subscriber in &mut subscribers[1..4] {
+        let (mut next, mut gap) = (0, false);
+        while next <= last {
+            let push = subscriber.push();
+            gap |= push["gap"].is_object();
+            if let Some(number) = push["publication"]["data"].as_u64() {
+                assert!(
+                    number == next || (gap && number > next),
+                    "{number} for {next}"
+                );
+                (next, gap) = (number + 1, false);
+            }
+        }
+    }
 }
 
 /// Whoever does not read misses publications, and learns so; others do not.

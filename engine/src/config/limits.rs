@@ -105,7 +105,7 @@ pub struct Limits {
     pub last_seen_cache: usize,
     /// Topics that a connection is subscribed to; beyond it 106.
     pub subscriptions: usize,
-    /// Topics in all; beyond it those give way that nobody is subscribed to, or 106.
+    /// Topics in all; beyond it one gives way that nobody is subscribed to, or 106.
     pub topics: usize,
     /// Publications of a topic that are kept; older ones are forgotten.
     pub topic_history: usize,

@@ -76,6 +76,8 @@ pub(crate) struct Begun {
 pub(crate) struct Topics {
     stripes: Box<[CachePadded<Mutex<Map>>]>,
     count: AtomicUsize,
+    /// Those of them that nobody is subscribed to.
+    idle: AtomicUsize,
     most: usize,
     /// Publications kept of a topic, their bytes, and those of all topics.
     history: usize,
@@ -104,6 +106,7 @@ impl Topics {
         Self {
             stripes: (0..STRIPES).map(|_| CachePadded::default()).collect(),
             count: AtomicUsize::new(0),
+            idle: AtomicUsize::new(0),
             most: limits.topics,
             history: limits.topic_history,
             topic_bytes: limits.topic_bytes,
@@ -121,7 +124,7 @@ impl Topics {
     /// The topic, which begins to exist where it did not.
     fn topic<'m>(&self, map: &'m mut Map, id: TopicId) -> Result<&'m mut Topic, TooManyTopics> {
         if !map.contains_key(&id) {
-            if self.count.fetch_add(1, Ordering::Relaxed) >= self.most && !self.forget_one(map) {
+            if self.count.fetch_add(1, Ordering::Relaxed) >= self.most && !self.make_room(map) {
                 self.count.fetch_sub(1, Ordering::Relaxed);
                 return Err(TooManyTopics);
             }
@@ -137,14 +140,26 @@ impl Topics {
                 used: 0,
             };
             map.insert(id, fresh);
+            self.idle.fetch_add(1, Ordering::Relaxed);
         }
         let topic = map.get_mut(&id).ok_or(TooManyTopics)?;
         topic.used = self.uses.fetch_add(1, Ordering::Relaxed);
         Ok(topic)
     }
 
+    /// Forgets a topic without subscribers: of this stripe, whose lock is held, or of another one
+    /// whose lock nobody holds.
+    fn make_room(&self, map: &mut Map) -> bool {
+        let other = |stripe: &Mutex<Map>| {
+            let map = stripe.try_lock();
+            map.is_some_and(|mut map| self.forget_oldest(&mut map))
+        };
+        self.idle.load(Ordering::Relaxed) > 0
+            && (self.forget_oldest(map) || self.stripes.iter().any(|stripe| other(stripe)))
+    }
+
     /// Forgets the topic of a stripe that was not used for longest, of those without subscribers.
-    fn forget_one(&self, map: &mut Map) -> bool {
+    fn forget_oldest(&self, map: &mut Map) -> bool {
         let idle = map.iter().filter(|(_, topic)| topic.shards == 0);
         let Some(id) = idle.min_by_key(|(_, topic)| topic.used).map(|(id, _)| *id) else {
             return false;
@@ -153,9 +168,11 @@ impl Topics {
         true
     }
 
+    /// Forgets a topic without subscribers.
     fn forget(&self, map: &mut Map, id: TopicId) {
         if let Some(mut topic) = map.remove(&id) {
             self.count.fetch_sub(1, Ordering::Relaxed);
+            self.idle.fetch_sub(1, Ordering::Relaxed);
             topic.keep_only(0, &self.bytes);
         }
     }
@@ -172,6 +189,9 @@ impl Topics {
     ) -> Result<Begun, TooManyTopics> {
         let mut map = self.stripe(id).lock();
         let topic = self.topic(&mut map, id)?;
+        if topic.shards == 0 {
+            self.idle.fetch_sub(1, Ordering::Relaxed);
+        }
         topic.shards |= 1 << shard;
         Ok(Begun {
             pos: topic.pos,
@@ -182,9 +202,14 @@ impl Topics {
     /// A shard has no subscriber to a topic any more.
     pub(crate) fn unsubscribe(&self, id: TopicId, shard: usize) {
         let mut map = self.stripe(id).lock();
-        if let Some(topic) = map.get_mut(&id) {
-            topic.shards &= !(1 << shard);
-            if topic.shards == 0 && topic.kept.is_empty() {
+        let Some(topic) = map.get_mut(&id).filter(|topic| topic.shards != 0) else {
+            return;
+        };
+        topic.shards &= !(1 << shard);
+        if topic.shards == 0 {
+            self.idle.fetch_add(1, Ordering::Relaxed);
+            // Without publications that are kept, nothing of it is worth keeping.
+            if self.history == 0 {
                 self.forget(&mut map, id);
             }
         }
@@ -225,7 +250,7 @@ impl Topics {
         });
         self.keep(topic, &publication);
         let refused = lanes.put(shards, &Passed::Publication(publication));
-        if shards == 0 && topic.kept.is_empty() {
+        if shards == 0 && self.history == 0 {
             self.forget(&mut map, id);
         }
         drop(map);

@@ -299,14 +299,7 @@ impl Core {
             return;
         }
         if let Some(pos) = conn.out.end_gap() {
-            let event = Event::Gap(Gap {
-                pos: event::pos(pos),
-            });
-            let push = Push {
-                pos: Some(event::pos(pos)),
-                event,
-            };
-            self.say(slot, conn, &ServerMessage::Push(push));
+            self.say_gap(slot, conn, pos);
         }
         if conn.next_page.is_some() {
             self.catch_up(slot, conn);
@@ -316,6 +309,18 @@ impl Core {
             conn.begun = if conn.begun == 0 { 0 } else { self.now };
             self.read_later(slot, conn);
         }
+    }
+
+    /// Tells a client that pushes up to a position are missing.
+    pub(super) fn say_gap(&mut self, slot: u32, conn: &mut Conn, pos: Position) {
+        let event = Event::Gap(Gap {
+            pos: event::pos(pos),
+        });
+        let push = Push {
+            pos: Some(event::pos(pos)),
+            event,
+        };
+        self.say(slot, conn, &ServerMessage::Push(push));
     }
 
     /// Lets the connection's timer fire at `at`, unless it does so earlier.

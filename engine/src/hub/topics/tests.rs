@@ -55,6 +55,12 @@ impl Scene {
         let stripes = self.topics.stripes.iter();
         let found = stripes.map(|stripe| stripe.lock().len()).sum();
         assert_eq!(self.topics.count.load(Ordering::Relaxed), found);
+        let idle = |stripe: &CachePadded<Mutex<Map>>| {
+            let map = stripe.lock();
+            map.values().filter(|topic| topic.shards == 0).count()
+        };
+        let idle: usize = self.topics.stripes.iter().map(idle).sum();
+        assert_eq!(self.topics.idle.load(Ordering::Relaxed), idle);
         found
     }
 }
@@ -176,8 +182,14 @@ fn topics_are_bounded_and_idle_ones_give_way() {
     assert_eq!((scene.count(), scene.bytes()), (3, 0));
     assert!(scene.topics.subscribe(id(6), 0, None).is_err());
     scene.topics.unsubscribe(id(1), 0);
+    scene.topics.unsubscribe(id(1), 0);
     assert!(scene.topics.subscribe(id(6), 0, None).is_ok());
     assert_eq!(scene.count(), 3);
+    // One of another part gives way too.
+    scene.topics.unsubscribe(id(4), 0);
+    assert!(scene.topics.subscribe(id(7 << 64), 0, None).is_ok());
+    assert_eq!((scene.count(), scene.topics.pos(id(4))), (3, None));
+    assert!(scene.topics.subscribe(id(8 << 64), 0, None).is_err());
 }
 
 #[test]

@@ -66,6 +66,16 @@ impl Core {
         }
     }
 
+    /// Tells a connection that it has missed something, unless it will be told so anyway.
+    pub(super) fn tell_gap(&mut self, slot: u32, conn: &mut Conn) {
+        let catching_up = conn.session().is_none_or(|session| session.catching_up);
+        if !conn.is_listening() || catching_up || conn.out.has_gap() {
+            return;
+        }
+        self.parts.metrics.gaps.one();
+        self.say_gap(slot, conn, self.seen);
+    }
+
     /// Tells one connection, if it keeps up.
     pub(super) fn tell(&mut self, slot: u32, conn: &mut Conn, frames: &PushFrames, worth: Worth) {
         if !conn.is_listening() {

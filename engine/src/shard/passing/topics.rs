@@ -186,9 +186,14 @@ impl Core {
             let Some(subscriber) = subscriber.filter(|s| s.note < publication.seq) else {
                 continue;
             };
-            subscriber.note = publication.seq;
             let slot = subscriber.slot;
+            // The lane had no room for those between.
+            let missed = subscriber.note + 1 < publication.seq;
+            subscriber.note = publication.seq;
             if let Some(conn) = conns.get_mut(slot as usize) {
+                if missed {
+                    self.tell_gap(slot, conn);
+                }
                 self.tell(slot, conn, &publication.frames, Worth::Asked);
             }
         }
