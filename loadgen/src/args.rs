@@ -29,6 +29,8 @@ pub(crate) enum Verb {
     FindMax(Box<FindMaxArgs>),
     /// Open many sessions, hold them with light traffic, and measure what each takes
     Hold(Box<HoldArgs>),
+    /// Judge the results of a run again
+    Check(CheckArgs),
     /// Say what this machine can carry, limit by limit, and which commands lift them
     Doctor(DoctorArgs),
     /// Plan the machines of a whole service: every input, formula and result on one page
@@ -201,6 +203,16 @@ pub(crate) struct HoldArgs {
     /// Where the results go; otherwise a new folder under target/loadgen or the temporary folder
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+}
+
+/// The flags of `check`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// The folder of the run's results
+    pub(crate) dir: PathBuf,
+    /// Judge by the thresholds of another scenario, a preset's name or a TOML file
+    #[arg(long, value_name = "SCENARIO")]
+    pub(crate) by: Option<String>,
 }
 
 /// The flags of `plan`.

@@ -5,7 +5,8 @@
 //! `args` and `scenario` say what is wanted, `run` resolves and conducts it, `schedule` says what
 //! happens when (pure), `client` does it over sockets (one thread, one epoll each), `check` judges
 //! every message (pure), `stats` and `health` measure, `report` tells people and programs. `hold` is
-//! a run of its own kind, with memory measured from outside.
+//! a run of its own kind, with memory measured from outside, `find_max` a row of runs; `recheck`
+//! judges their results again, and `plan` does arithmetic alone.
 
 mod args;
 mod check;
@@ -19,6 +20,7 @@ mod hold;
 mod local_gateway;
 mod plan;
 mod population;
+mod recheck;
 mod report;
 mod run;
 mod scenario;

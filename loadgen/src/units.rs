@@ -125,7 +125,13 @@ impl FromStr for Bytes {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}B", self.0)
+        // The largest unit that leaves a whole number, so that writing and reading are inverse.
+        let sizes = BYTE_UNITS.iter().map(|(name, size)| (name, *size as u64));
+        let fitting = sizes.filter(|(_, size)| self.0 > 0 && self.0.is_multiple_of(*size));
+        match fitting.max_by_key(|(_, size)| *size) {
+            Some((name, size)) => write!(f, "{}{name}", self.0 / size),
+            None => f.write_str("0B"),
+        }
     }
 }
 
@@ -359,6 +365,9 @@ mod tests {
     fn bytes_know_both_thousands() {
         assert_eq!("7KB".parse::<Bytes>().unwrap().0, 7_000);
         assert_eq!("7KiB".parse::<Bytes>().unwrap().0, 7_168);
+        for text in ["0B", "120B", "7KB", "7KiB", "1500B", "64GB", "1536MiB"] {
+            assert_eq!(text.parse::<Bytes>().unwrap().to_string(), text);
+        }
         assert_eq!("8TB".parse::<Bytes>().unwrap().0, 8_000_000_000_000);
     }
 

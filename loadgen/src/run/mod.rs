@@ -18,6 +18,7 @@ use crate::find_max;
 use crate::hold;
 use crate::local_gateway::{self, doctor::DoctorArgs};
 use crate::plan;
+use crate::recheck;
 use crate::scenario::sizing::Sizing;
 use crate::scenario::{load, presets};
 
@@ -40,6 +41,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Run(args) => resolve::resolve(*args).and_then(|run| conduct::run(&run)),
         Verb::FindMax(args) => find_max::run(&args),
         Verb::Hold(args) => hold::run(&args),
+        Verb::Check(args) => recheck::run(&args),
         Verb::Doctor(args) => examine(args),
         Verb::Plan(args) => plan::run(&args),
         Verb::Presets => list_presets(),

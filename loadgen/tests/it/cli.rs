@@ -117,6 +117,11 @@ fn bad_command_lines_say_what_would_be_right() {
         (&["doctor", "--connections", "many"], &["--connections"]),
         (&["validate", "nowhere.toml"], &["nowhere.toml", "smoke"]),
         (&["init", "test.toml"], &["test.toml cannot be made"]),
+        (&["check"], &["<DIR>"]),
+        (
+            &["check", "nowhere"],
+            &["nowhere/summary.json", "no results"],
+        ),
         (&["plan"], &["<SCENARIO>"]),
         (
             &["find-max", "SCENARIO", "--rate", "100/s"],
@@ -183,6 +188,50 @@ fn a_plan_takes_what_a_run_measured() {
         assert!(done.stdout.contains(word), "no {word} in {}", done.stdout);
     }
     plan("invalid").expect_refused(104, &["invalid", "do not count"]);
+}
+
+#[test]
+fn results_are_judged_again_by_other_thresholds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).expect("a file is written");
+    };
+    write(
+        "summary.json",
+        r#"{
+            "scenario": "own", "seed": 7, "verdict": "ok", "violations": {},
+            "counts": { "lost": 0 }, "latency_us": { "e2e": { "p99": 5000 } },
+            "health": { "faults": [] }
+        }"#,
+    );
+    write("scenario.lock.toml", &scenario(&[]));
+    let other = ("lost = [\"count==0\"]", "e2e = [\"p(99)<1ms\", \"avg<1s\"]");
+    let check = |more: &[&str]| {
+        let results = folder.path().to_str().expect("a path");
+        Loadgen::start(&scenario(&[other]), &[&["check", results], more].concat()).done()
+    };
+    let own = check(&[]);
+    assert_eq!(own.code, Some(0), "{}", own.stderr);
+    assert!(
+        own.stdout.contains("ok (exit 0), as it was"),
+        "{}",
+        own.stdout
+    );
+    let done = check(&["--by", "SCENARIO"]);
+    assert_eq!(done.code, Some(99), "{}", done.stderr);
+    for words in [
+        "threshold (exit 99); it was ok",
+        "p(99)<1ms does not hold, it is 5000",
+        "avg<1s: not judged again",
+    ] {
+        assert!(
+            done.stdout.contains(words),
+            "no {words:?} in {}",
+            done.stdout
+        );
+    }
+    write("violations.jsonl", "{}\n");
+    check(&[]).expect_refused(104, &["violations.jsonl: line 1"]);
 }
 
 #[test]

@@ -207,6 +207,11 @@ impl Done {
             .collect()
     }
 
+    /// Where the results are.
+    pub(crate) fn results(&self) -> PathBuf {
+        self.dir.path().join("out")
+    }
+
     /// What is left in the temporary folder.
     pub(crate) fn left_behind(&self) -> usize {
         let left = std::fs::read_dir(self.dir.path().join("tmp"));

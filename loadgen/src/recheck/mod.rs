@@ -1,0 +1,156 @@
+//! `loadgen check`: the results of a run judged again.
+//!
+//! The verdict comes from the summary and the scenario beside it, by the thresholds there or by
+//! others. Of each violation that was kept with its small history, the events are judged anew, by
+//! rules that share nothing with those of the run.
+
+mod history;
+mod verdict;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::args::CheckArgs;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::run::say;
+use crate::scenario::load::{self, Loaded};
+use crate::units::grouped;
+
+use history::Event;
+
+/// Events of a history that are printed.
+const PRINTED: usize = 12;
+/// Violations of a kind that are printed with their history.
+const DETAILED: usize = 3;
+
+/// A violation as it was kept.
+#[derive(Debug, Deserialize)]
+struct Finding {
+    at_us: u64,
+    kind: String,
+    conversation: Option<String>,
+    detail: String,
+    events: Vec<Event>,
+}
+
+/// Judges.
+///
+/// # Errors
+/// Exit 104: no results are there, or they cannot be read.
+pub(crate) fn run(args: &CheckArgs) -> Outcome<Exit> {
+    let folder = &args.dir;
+    let fail = |name: &str, why: String| {
+        Failure::scenario(format!("{}: {why}", folder.join(name).display()))
+    };
+    let text = ["summary.json", "hold.json"]
+        .iter()
+        .find_map(|name| std::fs::read_to_string(folder.join(name)).ok())
+        .ok_or_else(|| fail("summary.json", "there are no results of a run".into()))?;
+    let summary: Value =
+        serde_json::from_str(&text).map_err(|why| fail("summary.json", why.to_string()))?;
+    let loaded = scenario(args)?;
+    let findings = findings(folder).map_err(|why| fail("violations.jsonl", why))?;
+
+    let verdict = verdict::judge(&summary, &loaded.scenario);
+    let recorded = summary["verdict"].as_str().unwrap_or("missing").to_owned();
+    let mut lines = vec![format!(
+        "loadgen check {}: {} (seed {}), judged by {}",
+        folder.display(),
+        summary["scenario"].as_str().unwrap_or("a run"),
+        summary["seed"],
+        loaded.origin
+    )];
+    let mut printed: BTreeMap<&str, usize> = BTreeMap::new();
+    for finding in &findings {
+        let printed = printed.entry(&finding.kind).or_default();
+        *printed += 1;
+        if *printed <= DETAILED {
+            lines.extend(show(finding));
+        }
+    }
+    for (kind, count) in printed.iter().filter(|(_, count)| **count > DETAILED) {
+        lines.push(format!("{kind}: {} more were kept", count - DETAILED));
+    }
+    lines.push(String::new());
+    lines.extend(verdict.why.iter().cloned());
+    lines.extend(
+        verdict
+            .untold
+            .iter()
+            .map(|untold| format!("{untold}: not judged again, for a summary does not have it")),
+    );
+    let exit = verdict.exit;
+    lines.push(match exit.verdict() == recorded {
+        true => format!("{recorded} (exit {}), as it was", exit.code()),
+        false => format!(
+            "{} (exit {}); it was {recorded}",
+            exit.verdict(),
+            exit.code()
+        ),
+    });
+    say(&lines);
+    Ok(exit)
+}
+
+/// The scenario that judges: the one given, or the run's own.
+fn scenario(args: &CheckArgs) -> Outcome<Loaded> {
+    match &args.by {
+        Some(scenario) => load::load(scenario),
+        None => load::load(&args.dir.join("scenario.lock.toml").to_string_lossy()),
+    }
+}
+
+/// The violations that were kept; none where there is no file.
+fn findings(folder: &Path) -> Result<Vec<Finding>, String> {
+    let Ok(text) = std::fs::read_to_string(folder.join("violations.jsonl")) else {
+        return Ok(Vec::new());
+    };
+    let lines = (1..).zip(text.lines());
+    lines
+        .map(|(number, line)| {
+            serde_json::from_str(line).map_err(|why| format!("line {number}: {why}"))
+        })
+        .collect()
+}
+
+/// A violation with the end of its history.
+fn show(finding: &Finding) -> Vec<String> {
+    let shown = history::shown(&finding.events);
+    let again = if shown.contains(finding.kind.as_str()) {
+        "its history shows it"
+    } else {
+        "its history alone does not show it"
+    };
+    let of = finding.conversation.as_deref().unwrap_or("no conversation");
+    let mut lines = vec![
+        String::new(),
+        format!(
+            "{} at {} µs in {of}: {again}",
+            finding.kind,
+            grouped(finding.at_us)
+        ),
+        format!("  {}", finding.detail),
+    ];
+    let skipped = finding.events.len().saturating_sub(PRINTED);
+    for event in &finding.events[skipped..] {
+        let device = event
+            .device
+            .map_or(String::new(), |n| format!("device {n}"));
+        let seq = match event.seq {
+            0 => String::new(),
+            seq => format!("sequence {seq}"),
+        };
+        let line = format!(
+            "  {:>14} µs  {:<12} {} message {:<6} {seq:<14} {device}",
+            grouped(event.at_us),
+            event.what.name(),
+            event.from,
+            event.message
+        );
+        lines.push(line.trim_end().to_owned());
+    }
+    lines
+}
