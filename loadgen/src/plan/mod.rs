@@ -1,5 +1,6 @@
 //! `loadgen plan`: what the whole service of a scenario takes, with every input, formula and result.
 
+mod figures;
 mod measured;
 mod model;
 mod page;
