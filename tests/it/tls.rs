@@ -53,6 +53,9 @@ fn a_chat_in_every_version_and_encoding() {
             handshakes = all;
         }
     }
+    // Each of 8 clients was read for its hello, upgrade, `connect`, at least one command, and Close.
+    assert!(gateway.metric("trunkline_reads_total") >= 5.0 * 8.0);
+    assert!(gateway.metric("trunkline_writes_total") >= 4.0 * 8.0);
     // The control port stays as it is.
     assert_eq!(http::get(gateway.control(), "/healthz").status, 200);
 }

@@ -58,10 +58,10 @@ impl Core {
             conn.paused = true;
             return;
         }
+        self.parts.metrics.reads.one();
         if conn.tls.is_some() {
             return self.read_sealed(slot, conn, buffer);
         }
-        self.parts.metrics.reads.one();
         let read = match conn.stream.read(buffer) {
             Ok(0) => return self.doomed.push(slot),
             Ok(read) => read,
