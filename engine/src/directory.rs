@@ -28,6 +28,9 @@ pub const MAX_SHARDS: usize = ShardSet::BITS as usize;
 
 const STRIPES: usize = 64;
 
+/// Users that are looked up before others may have the lock of their stripe.
+const AT_ONCE: usize = 64;
+
 /// Part of the users, under a lock of its own: for each, the shard of each of their sessions.
 type Stripe = Mutex<PerUser<u8>>;
 const _: () = assert!(MAX_SHARDS <= u8::MAX as usize);
@@ -46,9 +49,14 @@ impl Directory {
         }
     }
 
-    fn stripe(&self, user: UserId) -> &Stripe {
+    /// The number of the stripe that a user is in.
+    pub(crate) fn place(user: UserId) -> usize {
         // The maps use the low half of the id.
-        &self.stripes[(user.0 >> 64) as usize % STRIPES]
+        (user.0 >> 64) as usize % STRIPES
+    }
+
+    fn stripe(&self, user: UserId) -> &Stripe {
+        &self.stripes[Self::place(user)]
     }
 
     /// Enters that `shard` holds one more session of `user`. The answer is the position that a
@@ -81,22 +89,68 @@ impl Directory {
 
     /// The shards that hold connections of `user`.
     pub(crate) fn shards(&self, user: UserId) -> ShardSet {
-        let stripe = self.stripe(user).lock();
-        stripe
-            .get(user)
-            .iter()
-            .fold(0, |set, shard| set | 1 << shard)
+        set(self.stripe(user).lock().get(user))
     }
+
+    /// The same of many, of whom those without a connection are left out. Users of one
+    /// [`place`](Self::place) behind each other take its lock once, and not for long.
+    pub(crate) fn shards_of(&self, users: &[UserId], mut found: impl FnMut(UserId, ShardSet)) {
+        for users in users.chunk_by(|one, next| Self::place(*one) == Self::place(*next)) {
+            for users in users.chunks(AT_ONCE) {
+                let stripe = self.stripe(users[0]).lock();
+                for &user in users {
+                    let shards = stripe.get(user);
+                    if !shards.is_empty() {
+                        found(user, set(shards));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn set(shards: &[u8]) -> ShardSet {
+    shards.iter().fold(0, |set, shard| set | 1 << shard)
 }
 
 #[cfg(test)]
 mod tests {
+    use trunkline_storage::TimelineId;
+
     use super::*;
+
+    #[test]
+    fn many_are_looked_up_as_one_is() {
+        let directory = Directory::new(Position(0));
+        // Of every stripe some, of one more than are looked up at once, each in two orders.
+        let mut users: Vec<_> = (0..3_000)
+            .map(|n| TimelineId((n % 64) << 64 | n))
+            .chain((0..200).map(|n| TimelineId(5 << 64 | 10_000 + n)))
+            .collect();
+        for (n, &user) in users.iter().enumerate() {
+            for shard in 0..n % 3 {
+                directory.enter(user, shard * 7);
+            }
+        }
+        for sorted in [false, true] {
+            if sorted {
+                users.sort_by_key(|user| Directory::place(*user));
+            }
+            let mut found = Vec::new();
+            directory.shards_of(&users, |user, shards| found.push((user, shards)));
+            let expected: Vec<_> = users
+                .iter()
+                .map(|&user| (user, directory.shards(user)))
+                .filter(|(_, shards)| *shards != 0)
+                .collect();
+            assert_eq!(found, expected);
+        }
+    }
 
     #[test]
     fn sessions_come_and_go() {
         let directory = Directory::new(Position(7));
-        let user = trunkline_storage::TimelineId(9);
+        let user = TimelineId(9);
         let is = |shards, devices| {
             assert_eq!(directory.shards(user), shards);
             assert_eq!(directory.devices(user), devices);

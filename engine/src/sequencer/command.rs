@@ -94,8 +94,54 @@ pub(crate) enum Side {
 #[derive(Debug)]
 pub(crate) struct Committed {
     pub(crate) batch: Arc<Batch>,
+    pub(crate) items: Items,
+}
+
+/// What a shard has to do about a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Items {
     /// In the order of the log.
-    pub(crate) items: Vec<Item>,
+    pub(crate) list: Vec<Item>,
+    /// The users of all [`Item::Spread`], those of one event behind those of another.
+    pub(crate) users: Vec<UserId>,
+}
+
+impl Items {
+    /// Most items, and most users, of which the memory is kept to be filled again.
+    pub(crate) const KEPT: usize = 4_096;
+    pub(crate) const KEPT_USERS: usize = 16_384;
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Adds a user to those who get the record of a group at `position`.
+    pub(crate) fn spread(&mut self, user: UserId, position: Position) {
+        let end = self.users.len() + 1;
+        self.users.push(user);
+        match self.list.last_mut() {
+            Some(Item::Spread {
+                users,
+                position: of,
+            }) if *of == position => users.end = end,
+            _ => self.list.push(Item::Spread {
+                users: end - 1..end,
+                position,
+            }),
+        }
+    }
+
+    /// The memory in use.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&*self.list) + size_of_val(&*self.users)
+    }
+
+    /// Empties the lists; whether their memory is worth keeping.
+    pub(crate) fn recycle(&mut self) -> bool {
+        self.list.clear();
+        self.users.clear();
+        self.list.capacity() <= Self::KEPT && self.users.capacity() <= Self::KEPT_USERS
+    }
 }
 
 #[derive(Debug)]
@@ -110,6 +156,12 @@ pub(crate) enum Item {
     },
     /// Push a record to the connections of a user.
     Deliver { user: UserId, position: Position },
+    /// Push a record to the connections of many, who are a part of [`Items::users`]: an id takes
+    /// a sixth of an item.
+    Spread {
+        users: Range<usize>,
+        position: Position,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -9,6 +9,7 @@ use trunkline_storage::{IdBuildHasher, TimelineId};
 use super::command::Outcome;
 use super::states::{Changes, States};
 use super::{CORRUPT, unreadable};
+use crate::directory::Directory;
 use crate::ids::{Ids, UserId};
 use crate::state::{self, Entry, Head, ROSTER_CHUNK, Role, Roster};
 
@@ -167,10 +168,13 @@ impl Group {
             .find(|seat| seat.user == user)
     }
 
-    /// All members.
+    /// All members, in the order in which the directory finds them soonest.
     pub(super) fn everybody(&mut self) -> &Arc<[UserId]> {
-        self.everybody
-            .get_or_insert_with(|| self.chunks.iter().flatten().map(|seat| seat.user).collect())
+        self.everybody.get_or_insert_with(|| {
+            let mut all: Vec<_> = self.chunks.iter().flatten().map(|seat| seat.user).collect();
+            all.sort_unstable_by_key(|user| Directory::place(*user));
+            all.into()
+        })
     }
 
     /// Members with their names.

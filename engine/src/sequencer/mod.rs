@@ -33,7 +33,7 @@ use crate::ids::{Ids, UserId};
 use crate::metrics::SequencerMetrics;
 use crate::shard::mailbox::{Mail, Mailbox};
 use crate::state;
-use command::{Command, CommandBatch, Committed, ConnRef, Item, Outcome, What};
+use command::{Command, CommandBatch, Committed, ConnRef, Item, Items, Outcome, What};
 use conversations::Conversations;
 use groups::Groups;
 use keys::Keys;
@@ -80,7 +80,7 @@ pub(crate) struct Sequencer {
     /// Commands that wait for the commit.
     decided: Vec<Decided>,
     /// By shard, what the commit has for it.
-    outgoing: Vec<Vec<Item>>,
+    outgoing: Vec<Items>,
     scratch: Vec<u8>,
     /// The store has failed, and the log says so.
     poisoned: bool,
@@ -106,7 +106,7 @@ impl Sequencer {
         mailboxes: Vec<Arc<Mailbox>>,
         metrics: Arc<SequencerMetrics>,
     ) -> Self {
-        let outgoing = mailboxes.iter().map(|_| Vec::new()).collect();
+        let outgoing = mailboxes.iter().map(|_| Items::default()).collect();
         let ids = Ids(store.key());
         Self {
             writer,
@@ -303,7 +303,7 @@ impl Sequencer {
             outcome,
             ref audience,
         } = *decided;
-        self.outgoing[shard].push(Item::Reply {
+        self.outgoing[shard].list.push(Item::Reply {
             conn,
             id,
             user,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use trunkline_storage::Position;
 
-use super::command::Item;
-use crate::directory::Directory;
+use super::command::{Item, Items};
+use crate::directory::{Directory, ShardSet};
 use crate::ids::UserId;
 
 /// Who gets an event pushed, beside the devices of whoever caused it.
@@ -69,27 +69,100 @@ impl Reach {
 /// of `user` get it with the reply.
 pub(super) fn route(
     directory: &Directory,
-    outgoing: &mut [Vec<Item>],
+    outgoing: &mut [Items],
     (user, shard): (UserId, usize),
     audience: &Audience,
     position: Position,
 ) {
     let elsewhere = directory.shards(user) & !(1 << shard);
-    deliver(outgoing, elsewhere, user, position);
+    each(elsewhere, |shard| {
+        deliver(&mut outgoing[shard], user, position)
+    });
     match audience {
         Audience::Nobody => {}
-        &Audience::One(other) => deliver(outgoing, directory.shards(other), other, position),
-        Audience::Members(members) => {
-            for &member in members.iter().filter(|&&member| member != user) {
-                deliver(outgoing, directory.shards(member), member, position);
-            }
+        &Audience::One(other) => {
+            let shards = directory.shards(other);
+            each(shards, |shard| {
+                deliver(&mut outgoing[shard], other, position)
+            });
         }
+        Audience::Members(members) => directory.shards_of(members, |member, shards| {
+            if member != user {
+                each(shards, |shard| outgoing[shard].spread(member, position));
+            }
+        }),
     }
 }
 
-fn deliver(outgoing: &mut [Vec<Item>], mut shards: u128, user: UserId, position: Position) {
+fn deliver(items: &mut Items, user: UserId, position: Position) {
+    items.list.push(Item::Deliver { user, position });
+}
+
+fn each(mut shards: ShardSet, mut tell: impl FnMut(usize)) {
     while shards != 0 {
-        outgoing[shards.trailing_zeros() as usize].push(Item::Deliver { user, position });
+        tell(shards.trailing_zeros() as usize);
         shards &= shards - 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_storage::TimelineId;
+
+    use super::*;
+
+    /// What each of three shards is to push: whose connections, and the positions.
+    fn told(outgoing: &[Items]) -> Vec<Vec<(u128, u64)>> {
+        let one = |items: &Items| {
+            let mut told = Vec::new();
+            for item in &items.list {
+                match item {
+                    Item::Deliver { user, position } => told.push((user.0, position.0)),
+                    Item::Spread { users, position } => {
+                        let users = items.users[users.clone()].iter();
+                        told.extend(users.map(|user| (user.0, position.0)));
+                    }
+                    Item::Reply { .. } => panic!("{item:?}"),
+                }
+            }
+            told
+        };
+        outgoing.iter().map(one).collect()
+    }
+
+    #[test]
+    fn everybody_is_told_once_where_they_are() {
+        let directory = Directory::new(Position::ZERO);
+        let user = |n| TimelineId(n);
+        for (n, shard) in [(1, 0), (1, 2), (2, 0), (3, 0), (3, 1), (3, 1), (4, 2)] {
+            directory.enter(user(n), shard);
+        }
+        let members = Audience::Members([5, 4, 3, 2, 1].map(user).into());
+        let mut outgoing: Vec<_> = (0..3).map(|_| Items::default()).collect();
+        for (n, audience) in [
+            (1, &members),
+            (2, &members),
+            (3, &Audience::One(user(4))),
+            (4, &Audience::Nobody),
+        ] {
+            route(
+                &directory,
+                &mut outgoing,
+                (user(n as u128), 0),
+                audience,
+                Position(n),
+            );
+        }
+        let expected: [&[_]; 3] = [
+            // Users 1 to 3 have it with their replies; user 4 is not on the shard that asks.
+            &[(3, 1), (2, 1), (3, 2), (1, 2)],
+            &[(3, 1), (3, 2), (3, 3)],
+            &[(1, 1), (4, 1), (4, 2), (1, 2), (4, 3), (4, 4)],
+        ];
+        assert_eq!(told(&outgoing), expected);
+        assert_eq!(outgoing[0].list.len(), 2, "many are one item");
+        for items in &mut outgoing {
+            assert!(items.bytes() > 0 && items.recycle() && items.is_empty());
+        }
     }
 }

@@ -20,10 +20,18 @@ impl Core {
     /// Answers the senders and pushes to the recipients of a batch, in the order of the log.
     pub(crate) fn committed(&mut self, conns: &mut Slab<Conn>, committed: &Committed) {
         let batch = &*committed.batch;
-        for item in &committed.items {
+        for item in &committed.items.list {
             match *item {
                 Item::Deliver { user, position } => {
                     self.deliver(conns, batch, user, position, None);
+                }
+                Item::Spread {
+                    ref users,
+                    position,
+                } => {
+                    for &user in &committed.items.users[users.clone()] {
+                        self.deliver(conns, batch, user, position, None);
+                    }
                 }
                 Item::Reply {
                     conn,

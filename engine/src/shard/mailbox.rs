@@ -11,7 +11,7 @@ use crossbeam::queue::ArrayQueue;
 use mio::Waker;
 
 use crate::reader::Answer;
-use crate::sequencer::command::{Committed, Item};
+use crate::sequencer::command::{Committed, Items};
 
 /// Mail that may wait; a sender of more waits for the shard, whose turns are bounded.
 const CAPACITY: usize = 4_096;
@@ -20,9 +20,8 @@ const CAPACITY: usize = 4_096;
 /// shard has not seen them. A sender of more waits.
 const BYTES: usize = 64 << 20;
 
-/// Lists of items that are kept to be filled again, and most items of one: larger ones are freed.
+/// Lists of items that are kept to be filled again; large ones are freed.
 const SPENT: usize = 3;
-const SPENT_ITEMS: usize = 4_096;
 
 /// How long a sender waits before it looks again whether a full mailbox has room.
 const FULL_WAIT: Duration = Duration::from_micros(50);
@@ -41,7 +40,7 @@ impl Mail {
     fn bytes(&self) -> usize {
         match self {
             Self::Committed(Committed { batch, items }) => {
-                (batch.end().0 - batch.first().0) as usize + items.len() * size_of::<Item>()
+                (batch.end().0 - batch.first().0) as usize + items.bytes()
             }
             Self::Answer(answer) => answer.frames.len(),
             Self::Drain => 0,
@@ -53,7 +52,7 @@ impl Mail {
 pub(crate) struct Mailbox {
     queue: ArrayQueue<Mail>,
     /// Empty lists on their way back to the sequencer.
-    spent: ArrayQueue<Vec<Item>>,
+    spent: ArrayQueue<Items>,
     /// What the mail in the queue holds.
     bytes: AtomicUsize,
     waker: Waker,
@@ -125,16 +124,15 @@ impl Mailbox {
     }
 
     /// The owner has done what a list says.
-    pub(crate) fn give_back(&self, mut items: Vec<Item>) {
-        if items.capacity() <= SPENT_ITEMS {
-            items.clear();
+    pub(crate) fn give_back(&self, mut items: Items) {
+        if items.recycle() {
             // Where enough are there it is freed.
             let _ = self.spent.push(items);
         }
     }
 
     /// An empty list, with the memory of an earlier one if one came back.
-    pub(crate) fn spare_items(&self) -> Vec<Item> {
+    pub(crate) fn spare_items(&self) -> Items {
         self.spent.pop().unwrap_or_default()
     }
 
@@ -196,22 +194,25 @@ mod tests {
     #[test]
     fn lists_come_back_empty_and_no_more_than_wanted() {
         let (_poll, mailbox) = mailbox();
-        let item = || Item::Deliver {
-            user: trunkline_storage::TimelineId(1),
-            position: trunkline_storage::Position(8),
+        let position = trunkline_storage::Position(8);
+        let spent = |users: usize| {
+            let mut items = Items::default();
+            (0..users).for_each(|user| {
+                items.spread(trunkline_storage::TimelineId(user as u128), position)
+            });
+            items
         };
         for _ in 0..SPENT + 1 {
-            let mut items = Vec::with_capacity(9);
-            items.push(item());
-            mailbox.give_back(items);
+            mailbox.give_back(spent(9));
         }
         for _ in 0..SPENT {
             let items = mailbox.spare_items();
-            assert_eq!((items.len(), items.capacity()), (0, 9));
+            assert!(items.is_empty() && items.bytes() == 0);
+            assert!(items.list.capacity() > 0 && items.users.capacity() >= 9);
         }
-        assert_eq!(mailbox.spare_items().capacity(), 0);
-        mailbox.give_back(Vec::with_capacity(SPENT_ITEMS + 1));
-        assert_eq!(mailbox.spare_items().capacity(), 0);
+        assert_eq!(mailbox.spare_items().users.capacity(), 0);
+        mailbox.give_back(spent(Items::KEPT_USERS + 1));
+        assert_eq!(mailbox.spare_items().users.capacity(), 0);
     }
 
     /// A sender of much waits until the owner has taken enough, and is not forgotten.
