@@ -12,6 +12,9 @@ use trunkline_proto::message::{
 use trunkline_proto::names::Conversation;
 use trunkline_storage::{Position, Record};
 
+use crate::sequencer::command::Side;
+use crate::state::Marks;
+
 /// What kind of event a record is: the store's `kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -112,6 +115,7 @@ mod tag {
     pub(super) const CHANGE: u8 = 17;
     pub(super) const NAME: u8 = 18;
     pub(super) const MEMBER: u8 = 19;
+    pub(super) const SIDE: u8 = 20;
 }
 
 impl<'a> Body<'a> {
@@ -137,11 +141,11 @@ impl<'a> Body<'a> {
             }
         }
         if let Some(size) = self.size {
-            field(out, tag::SIZE, &size.to_le_bytes());
+            number(out, tag::SIZE, size);
         }
         write_marks(out, self.delivered, self.read);
         if self.seq != 0 {
-            field(out, tag::SEQ, &self.seq.to_le_bytes());
+            number(out, tag::SEQ, self.seq);
         }
         for (tag, set) in [(tag::REMOVED, self.removed), (tag::RECALLED, self.recalled)] {
             if set {
@@ -170,7 +174,11 @@ impl<'a> Body<'a> {
             let (value, rest) = rest.split_at_checked(len)?;
             bytes = rest;
             let text = || simdutf8::basic::from_utf8(value).ok();
-            let number = || Some(u64::from_le_bytes(value.try_into().ok()?));
+            let number = || {
+                let mut bytes = [0; 8];
+                bytes.get_mut(..value.len())?.copy_from_slice(value);
+                Some(u64::from_le_bytes(bytes))
+            };
             match tag {
                 tag::CONVERSATION => body.conversation = text()?,
                 tag::NAMESPACE => body.namespace = text()?,
@@ -191,6 +199,15 @@ impl<'a> Body<'a> {
                 tag::CHANGE => body.change = Some(text()?),
                 tag::NAME => body.name = Some(text()?),
                 tag::MEMBER => body.members.push(text()?),
+                // The conversation comes first.
+                tag::SIDE => {
+                    let (lesser, greater) = both(body.conversation)?;
+                    body.user = if number()? == Side::Lesser as u64 {
+                        lesser
+                    } else {
+                        greater
+                    };
+                }
                 _ => {}
             }
         }
@@ -347,13 +364,38 @@ pub(crate) fn parse_pos(pos: &str) -> Option<Position> {
         .flatten()
 }
 
+/// Appends the body of a receipt: the caller's marks. Of two users it is enough to say which, for
+/// the conversation names both.
+pub(crate) fn write_receipt(
+    out: &mut Vec<u8>,
+    caller: &Body<'_>,
+    side: Option<Side>,
+    marks: &Marks,
+) {
+    field(out, tag::CONVERSATION, caller.conversation.as_bytes());
+    if !caller.namespace.is_empty() {
+        field(out, tag::NAMESPACE, caller.namespace.as_bytes());
+    }
+    match side {
+        Some(side) => number(out, tag::SIDE, side as u64),
+        None => field(out, tag::USER, caller.user.as_bytes()),
+    }
+    write_marks(out, marks.delivered, marks.read);
+}
+
 /// Appends the watermark fields, those that are not 0.
-pub(crate) fn write_marks(out: &mut Vec<u8>, delivered: u64, read: u64) {
+fn write_marks(out: &mut Vec<u8>, delivered: u64, read: u64) {
     for (tag, mark) in [(tag::DELIVERED, delivered), (tag::READ, read)] {
         if mark != 0 {
-            field(out, tag, &mark.to_le_bytes());
+            number(out, tag, mark);
         }
     }
+}
+
+/// Appends a number: little-endian, without the zeros at its end.
+fn number(out: &mut Vec<u8>, tag: u8, value: u64) {
+    let bytes = value.to_le_bytes();
+    field(out, tag, &bytes[..8 - value.leading_zeros() as usize / 8]);
 }
 
 fn field(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
@@ -420,6 +462,48 @@ mod tests {
                 "cut at {cut}"
             );
         }
+    }
+
+    #[test]
+    fn receipts_say_who_without_the_name() {
+        let caller = |conversation, user| Body {
+            conversation,
+            namespace: "acme",
+            user,
+            ..Body::default()
+        };
+        for (caller, side, bytes) in [
+            (caller("u:alice:bob", "alice"), Some(Side::Lesser), 30),
+            (caller("u:alice:bob", "bob"), Some(Side::Greater), 31),
+            (caller("g:eng", "bob"), None, 27),
+        ] {
+            let marks = Marks {
+                delivered: 70_000,
+                read: 300,
+                ..Marks::default()
+            };
+            let mut body = Vec::new();
+            write_receipt(&mut body, &caller, side, &marks);
+            assert_eq!(body.len(), bytes, "{body:?}");
+            let expected = Body {
+                delivered: 70_000,
+                read: 300,
+                ..caller
+            };
+            assert_eq!(Body::read(&body), Some(expected));
+        }
+    }
+
+    #[test]
+    fn numbers_are_as_short_as_they_can_be() {
+        for (value, len) in [(0, 0), (1, 1), (255, 1), (256, 2), (u64::MAX, 8)] {
+            let mut bytes = Vec::new();
+            number(&mut bytes, tag::SIZE, value);
+            assert_eq!(bytes.len(), 2 + len, "{value}");
+            let body = Body::read(&bytes).expect("a body");
+            assert_eq!(body.size, Some(value));
+        }
+        assert_eq!(Body::read(&[tag::SIZE, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0]), None);
     }
 
     #[test]

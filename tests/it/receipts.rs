@@ -1,7 +1,7 @@
 //! How far somebody has come, and who is told.
 
 use serde_json::{Value, json};
-use trunkline_tests::client::Client;
+use trunkline_tests::client::{Client, error_code};
 use trunkline_tests::gateway::Gateway;
 
 const CONVERSATION: &str = "u:alice:bob";
@@ -179,4 +179,137 @@ fn nothing_to_acknowledge() {
         alice.refused("history", &json!({"conversation": "u:alice:zed"})),
         102
     );
+}
+
+/// Sends commands in one frame, so that they are of one commit; all must succeed.
+fn at_once(client: &mut Client, commands: &[(&str, Value)]) {
+    let first = 1_000;
+    let frame: Vec<_> = (first..)
+        .zip(commands)
+        .map(|(id, (command, request))| json!({"id": id, *command: request}))
+        .collect();
+    client.post_raw(&frame);
+    for (id, (command, _)) in (first..).zip(commands) {
+        let reply = client.reply(id);
+        assert!(reply[*command].is_object(), "{reply}");
+    }
+}
+
+#[test]
+fn several_at_once_are_one_receipt_with_the_last_marks() {
+    let gateway = Gateway::start();
+    let mut talk = Talk::open(&gateway);
+    let begin = talk.alice[0].pos();
+    talk.alice[0].send_all("bob", (0..5).map(|i| i.to_string()));
+    for client in [&mut talk.alice[1]].into_iter().chain(&mut talk.bob) {
+        (0..5).for_each(|_| drop(client.push_of("message")));
+    }
+    let ack = |delivered: u64, read: u64| {
+        let marks = json!({"conversation": CONVERSATION, "delivered": delivered, "read": read});
+        ("ack", marks)
+    };
+    let [phone, tablet] = &mut talk.bob;
+    let [a0, a1] = &mut talk.alice;
+    at_once(
+        phone,
+        &[
+            ack(1, 0),
+            ack(2, 0),
+            ack(2, 1),
+            ack(4, 1),
+            ack(3, 3),
+            ack(1, 1),
+        ],
+    );
+    for client in [&mut *tablet, &mut *a0, &mut *a1] {
+        let receipt = client.push_of("receipt");
+        assert_eq!(
+            (&receipt["user"], &receipt["delivered"], &receipt["read"]),
+            (&json!("bob"), &json!(4), &json!(3))
+        );
+    }
+    // Behind the messages that were sent with it, whichever came first; and own messages can be
+    // acknowledged too.
+    let message = ("send", json!({"user": "alice", "text": "and"}));
+    at_once(phone, &[ack(5, 5), message.clone(), ack(6, 6), message]);
+    for client in [&mut *tablet, &mut *a0, &mut *a1] {
+        assert_eq!(client.push_of("message")["seq"], 6);
+        assert_eq!(client.push_of("message")["seq"], 7);
+        let receipt = client.push_of("receipt");
+        assert_eq!(
+            (&receipt["delivered"], &receipt["read"]),
+            (&json!(6), &json!(6))
+        );
+    }
+    a0.send("bob", "marker");
+    for client in [a1, phone, tablet] {
+        assert_eq!(client.push_of("message")["text"], "marker", "and no more");
+    }
+    assert_eq!(gateway.metric("trunkline_receipts_total"), 2.0);
+    // What `sync` tells is what was pushed.
+    let page = talk.alice[0].done("sync", &json!({"since": begin}));
+    let events = page["events"].as_array().expect("events");
+    let receipts: Vec<_> = events
+        .iter()
+        .filter(|push| push["receipt"].is_object())
+        .map(|push| (&push["receipt"]["delivered"], &push["receipt"]["read"]))
+        .collect();
+    let expected = [(&json!(4), &json!(3)), (&json!(6), &json!(6))];
+    assert_eq!(receipts, expected);
+}
+
+#[test]
+fn several_at_once_of_whoever_may_and_may_not() {
+    let gateway = Gateway::start();
+    let mut alice = gateway.dial().shard(0).connect("alice", "phone");
+    let mut bob = gateway.dial().shard(1).connect("bob", "phone");
+    for group in ["one", "two"] {
+        alice.done(
+            "group_create",
+            &json!({"group": group, "members": ["bob", "carol"]}),
+        );
+        alice.done("send", &json!({"group": group, "text": "hello"}));
+    }
+    for _ in 0..2 {
+        bob.push_of("group");
+        bob.push_of("message");
+    }
+    let ack = |id: u32, conversation: &str, read: u64| json!({"id": id, "ack": {"conversation": conversation, "read": read}});
+    let leave = json!({"id": 104, "group_leave": {"group": "two"}});
+    bob.post_raw(&[
+        ack(101, "g:one", 1),
+        ack(102, "g:none", 1),
+        ack(103, "g:two", 1),
+        leave,
+        ack(105, "g:two", 1),
+        ack(106, "g:one", 1),
+    ]);
+    for (id, code) in [
+        (101, 0),
+        (102, 102),
+        (103, 0),
+        (104, 0),
+        (105, 103),
+        (106, 0),
+    ] {
+        let reply = bob.reply(id);
+        match code {
+            0 => assert!(reply["error"].is_null(), "{reply}"),
+            code => assert_eq!(error_code(&reply), code, "{reply}"),
+        }
+    }
+    // The one receipt before the other, and both before bob is gone.
+    let first = alice.push_of("receipt");
+    assert_eq!(
+        (&first["conversation"], &first["read"]),
+        (&json!("g:one"), &json!(1))
+    );
+    let second = alice.push_of("receipt");
+    assert_eq!(
+        (&second["conversation"], &second["user"]),
+        (&json!("g:two"), &json!("bob"))
+    );
+    assert_eq!(alice.push_of("group")["change"], "left");
+    bob.send("alice", "marker");
+    assert_eq!(alice.push_of("message")["text"], "marker");
 }

@@ -38,6 +38,7 @@ use conversations::Conversations;
 use groups::Groups;
 use keys::Keys;
 use queue::Commands;
+use receipts::Pending;
 use route::Audience;
 use states::{Changes, States};
 
@@ -79,6 +80,8 @@ pub(crate) struct Sequencer {
     metrics: Arc<SequencerMetrics>,
     /// Commands that wait for the commit.
     decided: Vec<Decided>,
+    /// Receipts that go into it last.
+    pending: Pending,
     /// By shard, what the commit has for it.
     outgoing: Vec<Items>,
     scratch: Vec<u8>,
@@ -120,6 +123,7 @@ impl Sequencer {
             mailboxes,
             metrics,
             decided: Vec::new(),
+            pending: Pending::default(),
             outgoing,
             scratch: Vec::new(),
             poisoned: false,
@@ -167,7 +171,8 @@ impl Sequencer {
 
     /// Whether the commit under construction takes no more.
     fn is_full(&self) -> bool {
-        self.writer.batch_bytes() >= COMMIT_BYTES || self.decided.len() >= COMMIT_COMMANDS
+        self.writer.batch_bytes() + self.pending.bytes() >= COMMIT_BYTES
+            || self.decided.len() + self.pending.commands() >= COMMIT_COMMANDS
     }
 
     /// Keeps how far devices have come.
@@ -196,9 +201,16 @@ impl Sequencer {
             if self.is_full() || (reads && !self.decided.is_empty()) {
                 self.commit();
             }
+            if !matches!(command.what, What::Send { .. } | What::Ack { .. }) {
+                // Others may change whose marks these are.
+                self.store_receipts();
+            }
             let body = &batch.bodies[command.body.clone()];
-            let decided = self.decide(command, body, now);
-            let (outcome, audience) = decided.unwrap_or_else(|no| (no, Audience::Nobody));
+            let (outcome, audience) = match self.decide(batch.shard, command, body, now) {
+                Ok(Some(decided)) => decided,
+                Ok(None) => continue,
+                Err(no) => (no, Audience::Nobody),
+            };
             let &Command { conn, id, user, .. } = command;
             self.decided.push(Decided {
                 shard: batch.shard,
@@ -211,25 +223,30 @@ impl Sequencer {
         }
     }
 
-    /// What becomes of a command, and who has to know.
+    /// What becomes of a command, and who has to know; nothing yet for what waits for others of
+    /// the batch.
     ///
     /// # Errors
     /// The outcome of a command that changes nothing because it fails.
     fn decide(
         &mut self,
+        shard: usize,
         command: &Command,
         body: &[u8],
         now: u64,
-    ) -> Result<(Outcome, Audience), Outcome> {
-        match command.what {
+    ) -> Result<Option<(Outcome, Audience)>, Outcome> {
+        let decided = match command.what {
             What::Send { key } => self.send(command, body, now, key),
-            What::Ack { delivered, read } => self.ack(command, body, now, (delivered, read)),
+            What::Ack { delivered, read } => {
+                return self.ack(shard, command, body, now, (delivered, read));
+            }
             What::Recall { seq } => self.recall(command, body, now, seq),
             What::Delete { seq } => self.delete(command, body, now, seq),
             What::React { seq, remove } => self.react(command, body, now, (seq, remove)),
             What::Group(change) => self.change_group(command, body, now, change),
             What::Contacts { added, watch } => self.contacts(command, body, now, (added, watch)),
-        }
+        };
+        decided.map(Some)
     }
 
     /// Appends a record with the values that it changes.
@@ -249,6 +266,7 @@ impl Sequencer {
 
     /// Makes the decided durable and tells the shards.
     fn commit(&mut self) {
+        self.store_receipts();
         let batch = match self.writer.commit() {
             Ok(batch) => batch,
             Err(error) => {

@@ -29,7 +29,7 @@ pub(crate) trait Form {
 }
 
 impl Form for Direct {
-    const TAG: u8 = 2;
+    const TAG: u8 = 10;
 }
 impl Form for Head<'_> {
     const TAG: u8 = 3;
@@ -38,7 +38,7 @@ impl Form for Roster<'_> {
     const TAG: u8 = 4;
 }
 impl Form for Member {
-    const TAG: u8 = 5;
+    const TAG: u8 = 11;
 }
 impl Form for Inbox<'_> {
     const TAG: u8 = 6;

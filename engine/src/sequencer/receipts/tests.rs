@@ -1,0 +1,334 @@
+//! What becomes of several acknowledgements in one commit.
+
+use std::sync::Arc;
+
+use mio::{Poll, Token, Waker};
+use trunkline_proto::ErrorCode;
+use trunkline_storage::backend::sim::{Operation, SimDisk};
+use trunkline_storage::{Options, Position, Record, Store};
+
+use super::super::command::{
+    Change, Command, CommandBatch, Committed, ConnRef, Item, Members, Outcome, Side, What,
+};
+use super::super::{Sequencer, conversations::MIN_CONVERSATIONS};
+use crate::config::Messaging;
+use crate::directory::Directory;
+use crate::event::{Body, Kind};
+use crate::ids::Ids;
+use crate::metrics::SequencerMetrics;
+use crate::shard::mailbox::{Mail, Mailbox};
+
+const NOW: u64 = 1_767_225_600_000;
+
+/// A sequencer without its thread, and its only shard's mailbox.
+struct World {
+    disk: SimDisk,
+    sequencer: Sequencer,
+    mailbox: Arc<Mailbox>,
+    ids: Ids,
+    batch: CommandBatch,
+    _poll: Poll,
+}
+
+/// What a commit told the shard: answers, and whose connections get which record.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Answer(u32, Option<ErrorCode>),
+    Push(&'static str, String),
+}
+
+impl World {
+    fn new() -> Self {
+        let (disk, poll) = (SimDisk::new(1), Poll::new().unwrap());
+        let options = Options {
+            segment_bytes: 1 << 20,
+            max_record_bytes: 1 << 16,
+            reserve_bytes: 0,
+            background: false,
+            ..Options::default()
+        };
+        let opened = Store::open_with(Arc::new(disk.clone()), options, &mut |_| ()).unwrap();
+        let mailbox = Arc::new(Mailbox::new(Waker::new(poll.registry(), Token(0)).unwrap()));
+        let directory = Arc::new(Directory::new(Position::ZERO));
+        let ids = Ids(opened.reader.key());
+        for user in NAMES {
+            directory.enter(ids.user("", user), 0);
+        }
+        let rules = Messaging {
+            fanout_limit: 500,
+            receipt_fanout: 16,
+            group_members: 100,
+            members_add: false,
+            recall_window: std::time::Duration::from_secs(60),
+            group_cache: 1_000,
+        };
+        let sequencer = Sequencer::new(
+            (opened.writer, &opened.reader),
+            (MIN_CONVERSATIONS, rules),
+            directory,
+            vec![Arc::clone(&mailbox)],
+            Arc::new(SequencerMetrics::default()),
+        );
+        Self {
+            disk,
+            sequencer,
+            mailbox,
+            ids,
+            batch: CommandBatch::default(),
+            _poll: poll,
+        }
+    }
+
+    /// A command of a user, on a connection of this number, about the conversation with another
+    /// or the group.
+    fn ask(&mut self, (user, conn): (&str, u32), conversation: &str, what: What, body: Body<'_>) {
+        let (id, members) = match crate::event::both(conversation) {
+            Some((lesser, greater)) => {
+                let (side, other) = if user == lesser {
+                    (Side::Lesser, greater)
+                } else {
+                    (Side::Greater, lesser)
+                };
+                let other = self.ids.user("", other);
+                let id = self.ids.direct("", lesser, greater);
+                (id, Members::Direct { other, side })
+            }
+            None => (
+                self.ids.group("", conversation.trim_start_matches("g:")),
+                Members::Group,
+            ),
+        };
+        let start = self.batch.bodies.len();
+        Body {
+            conversation,
+            user,
+            ..body
+        }
+        .write(&mut self.batch.bodies);
+        self.batch.commands.push(Command {
+            conn: ConnRef {
+                slot: conn,
+                generation: 0,
+            },
+            id: self.batch.commands.len() as u32 + 1,
+            user: self.ids.user("", user),
+            conversation: id,
+            members,
+            body: start..self.batch.bodies.len(),
+            what,
+        });
+    }
+
+    fn send(&mut self, who: (&str, u32), conversation: &str) {
+        self.ask(who, conversation, What::Send { key: None }, Body::default());
+    }
+
+    fn ack(&mut self, who: (&str, u32), conversation: &str, delivered: u64, read: u64) {
+        let what = What::Ack { delivered, read };
+        self.ask(who, conversation, what, Body::default());
+    }
+
+    /// Decides what was asked in one commit; what the shard is told of it.
+    fn commit(&mut self) -> Vec<Told> {
+        let batch = std::mem::take(&mut self.batch);
+        self.sequencer.decide_all(&batch, NOW);
+        self.sequencer.commit();
+        let mut told = Vec::new();
+        while let Some(mail) = self.mailbox.take() {
+            let Mail::Committed(Committed { batch, items }) = mail else {
+                panic!("{mail:?}");
+            };
+            for item in &items.list {
+                let (users, position) = match *item {
+                    Item::Reply { id, outcome, .. } => {
+                        told.push(Told::Answer(id, refusal(outcome)));
+                        continue;
+                    }
+                    Item::Deliver { user, position } => (vec![user], position),
+                    Item::Spread {
+                        ref users,
+                        position,
+                    } => (items.users[users.clone()].to_vec(), position),
+                };
+                for user in users {
+                    let name = NAMES
+                        .into_iter()
+                        .find(|name| self.ids.user("", name) == user);
+                    told.push(push(name.unwrap(), &says(&batch.record_at(position))));
+                }
+            }
+            let mut last = Position::ZERO;
+            for record in batch.records() {
+                assert!(record.position > last);
+                last = record.position;
+            }
+        }
+        told
+    }
+
+    fn receipts(&self) -> u64 {
+        self.sequencer.metrics.receipts.get()
+    }
+}
+
+const NAMES: [&str; 3] = ["alice", "bob", "carol"];
+
+fn refusal(outcome: Outcome) -> Option<ErrorCode> {
+    match outcome {
+        Outcome::Failed(code, _) => Some(code),
+        _ => None,
+    }
+}
+
+fn says(record: &Record<'_>) -> String {
+    let body = Body::read(record.body).unwrap();
+    let (user, delivered, read) = (body.user, body.delivered, body.read);
+    match Kind::of(record).unwrap() {
+        Kind::Message => format!("message {}", record.seq),
+        Kind::Receipt => format!("{user} {delivered} {read}"),
+        other => other.name().to_owned(),
+    }
+}
+
+fn answer(id: u32) -> Told {
+    Told::Answer(id, None)
+}
+
+fn push(user: &'static str, says: &str) -> Told {
+    Told::Push(user, says.to_owned())
+}
+
+const AB: &str = "u:alice:bob";
+
+#[test]
+fn acks_of_one_connection_become_one_receipt_behind_the_messages() {
+    let mut world = World::new();
+    world.send(("alice", 1), AB);
+    world.ack(("bob", 2), AB, 1, 0);
+    world.send(("alice", 1), AB);
+    world.ack(("bob", 2), AB, 2, 0);
+    // Not more than there was when it was said.
+    world.ack(("bob", 2), AB, 99, 1);
+    world.send(("alice", 1), AB);
+    world.ack(("bob", 2), AB, 0, 0);
+    let expected = [
+        answer(1),
+        push("bob", "message 1"),
+        answer(3),
+        push("bob", "message 2"),
+        answer(6),
+        push("bob", "message 3"),
+        answer(2),
+        push("alice", "bob 2 1"),
+        answer(4),
+        answer(5),
+        answer(7),
+    ];
+    assert_eq!(world.commit(), expected);
+    assert_eq!(world.receipts(), 1);
+    // The next commit goes on from there.
+    world.ack(("bob", 2), AB, 2, 1);
+    world.ack(("bob", 2), AB, 3, 0);
+    assert_eq!(
+        world.commit(),
+        [answer(1), answer(2), push("alice", "bob 3 1")]
+    );
+    assert_eq!(world.receipts(), 2);
+}
+
+#[test]
+fn two_connections_tell_each_other() {
+    let mut world = World::new();
+    world.send(("alice", 1), AB);
+    world.send(("alice", 1), AB);
+    world.commit();
+    world.ack(("bob", 2), AB, 1, 0);
+    world.ack(("bob", 3), AB, 1, 0);
+    world.ack(("bob", 3), AB, 2, 0);
+    world.ack(("bob", 3), AB, 2, 2);
+    let expected = [
+        answer(2),
+        answer(1),
+        push("alice", "bob 1 0"),
+        answer(3),
+        push("alice", "bob 2 2"),
+        answer(4),
+    ];
+    assert_eq!(world.commit(), expected);
+    assert_eq!(world.receipts(), 2);
+}
+
+#[test]
+fn both_sides_of_a_conversation_keep_what_is_theirs() {
+    let mut world = World::new();
+    for user in ["alice", "bob"] {
+        world.send((user, 1), AB);
+    }
+    world.ack(("alice", 1), AB, 2, 0);
+    world.ack(("bob", 2), AB, 2, 2);
+    world.ack(("alice", 1), AB, 2, 1);
+    world.commit();
+    assert_eq!(world.receipts(), 2);
+    // What is known already is no receipt.
+    world.ack(("alice", 1), AB, 2, 1);
+    world.ack(("bob", 2), AB, 2, 2);
+    assert_eq!(world.commit(), [answer(1), answer(2)]);
+    assert_eq!(world.receipts(), 2);
+}
+
+#[test]
+fn whoever_is_removed_was_a_member_when_it_acknowledged() {
+    let mut world = World::new();
+    let create = What::Group(Change::Create { all_history: true });
+    let members = || Body {
+        members: vec!["bob"],
+        ..Body::default()
+    };
+    world.ask(("alice", 1), "g:eng", create, members());
+    world.send(("alice", 1), "g:eng");
+    world.commit();
+    world.ack(("bob", 2), "g:eng", 1, 0);
+    let remove = What::Group(Change::Remove);
+    world.ask(("alice", 1), "g:eng", remove, members());
+    world.ack(("bob", 2), "g:eng", 1, 1);
+    let expected = [
+        answer(1),
+        push("alice", "bob 1 0"),
+        answer(2),
+        push("bob", "group"),
+        Told::Answer(3, Some(ErrorCode::PermissionDenied)),
+    ];
+    assert_eq!(world.commit(), expected);
+    // Back again, with nothing left of what was acknowledged before.
+    world.ask(("alice", 1), "g:eng", What::Group(Change::Add), members());
+    world.send(("alice", 1), "g:eng");
+    world.ack(("bob", 2), "g:eng", 2, 0);
+    let told = world.commit();
+    assert!(told.contains(&push("alice", "bob 2 1")), "{told:?}");
+}
+
+#[test]
+fn a_failed_commit_answers_all_of_them() {
+    let mut world = World::new();
+    world.send(("alice", 1), AB);
+    world.send(("alice", 1), AB);
+    world.commit();
+    world.disk.fail(Operation::Sync, 0);
+    world.ack(("bob", 2), AB, 1, 0);
+    world.ack(("bob", 2), AB, 2, 0);
+    world.ack(("bob", 2), AB, 2, 0);
+    world.ack(("bob", 3), AB, 2, 0);
+    let mut unknown = world.commit();
+    unknown.sort_by_key(|told| match told {
+        Told::Answer(id, _) => *id,
+        Told::Push(..) => 0,
+    });
+    let storage = Some(ErrorCode::StorageUnavailable);
+    let expected = [1, 2, 3, 4].map(|id| Told::Answer(id, storage));
+    assert_eq!(unknown, expected);
+    world.ack(("bob", 2), AB, 2, 0);
+    assert!(
+        matches!(world.commit()[..], [Told::Answer(1, code)] if code == storage),
+        "the store takes nothing any more"
+    );
+}
