@@ -104,6 +104,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_next_is_found_wherever_it_is() {
+        let start = Instant::now();
+        for done in [0, 1, 63, 64, 100, BUCKETS as Tick - 1] {
+            for ahead in 1..=BUCKETS as Tick {
+                let mut wheel = Wheel::new(start);
+                let now = start + TICK * done;
+                wheel.advance(now, &mut Vec::new());
+                wheel.schedule(1, done + ahead);
+                assert_eq!(wheel.next(now), Some(TICK * ahead), "{done} + {ahead}");
+            }
+        }
+    }
+
+    #[test]
     fn fires_when_due_and_not_before() {
         let start = Instant::now();
         let mut wheel = Wheel::new(start);
