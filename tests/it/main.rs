@@ -24,6 +24,7 @@ mod history;
 mod hostile;
 mod hostile_users;
 mod idempotency;
+mod large_groups;
 mod messages;
 mod model;
 mod offline;
