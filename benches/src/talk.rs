@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use memchr::memmem;
@@ -158,7 +158,12 @@ impl Talk {
     /// # Errors
     /// It says nothing in time, or ends the session.
     pub fn hear(&mut self) -> anyhow::Result<Value> {
+        let start = Instant::now();
         loop {
+            if start.elapsed() > PATIENCE {
+                // Nothing but pings.
+                bail!("the gateway said nothing for {PATIENCE:?}");
+            }
             let mut input = &mut self.buffer[self.unread.clone()];
             let before = input.len();
             let event = self.framing.receive(&mut input, 1 << 20)?;

@@ -194,6 +194,10 @@ fn reader(
         let Some(seq) = said["push"]["message"]["seq"].as_u64() else {
             continue;
         };
+        if seq == 1 {
+            // It came before anything was counted.
+            continue;
+        }
         if acks {
             let marks = |what: &str| json!({"conversation": conversation, what: seq});
             if streamed && seq < last {
