@@ -63,6 +63,8 @@ impl Mode {
     }
 
     fn measure(&mut self, args: &Args, size: usize) -> anyhow::Result<()> {
+        // While the other mode was measured nobody answered this session's pings.
+        self.owner = Talk::start(self.gateway.peer.address, "owner")?;
         let (peer, owner) = (&self.gateway.peer, &mut self.owner);
         let group = format!("g{size}");
         let names: Vec<String> = (0..size - 1).map(|i| format!("m{i}")).collect();
@@ -116,7 +118,10 @@ fn rows(modes: &[Mode; 2], figures: impl Fn(&Cost) -> Vec<f64>) -> Vec<Vec<Strin
             rows.push([name].into_iter().chain(cells).collect());
         }
         let ratios = both[0].iter().zip(&both[1]).map(|(push, pull)| push / pull);
-        let cells = ratios.map(|ratio| format!("×{}", short(ratio)));
+        let cells = ratios.map(|ratio| match ratio.is_finite() {
+            true => format!("×{}", short(ratio)),
+            false => "-".to_owned(),
+        });
         rows.push(
             ["  push:pull".to_owned()]
                 .into_iter()

@@ -11,7 +11,7 @@ use trunkline_benches::talk::Talk;
 use crate::Args;
 
 /// Connections begun at a time.
-const AT_ONCE: usize = 500;
+const AT_ONCE: usize = 100;
 
 /// Pushes on their way at a time, and messages.
 const PUSHES: usize = 20_000;
