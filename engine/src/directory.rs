@@ -124,7 +124,7 @@ mod tests {
         let directory = Directory::new(Position(0));
         // Of every stripe some, of one more than are looked up at once, each in two orders.
         let mut users: Vec<_> = (0..3_000)
-            .map(|n| TimelineId((n % 64) << 64 | n))
+            .map(|n| TimelineId(((n % 64) << 64) | n))
             .chain((0..200).map(|n| TimelineId((5 << 64) | (10_000 + n))))
             .collect();
         for (n, &user) in users.iter().enumerate() {

@@ -101,6 +101,73 @@ fn open(gateway: &Gateway, others: usize) -> Vec<Client> {
         .collect()
 }
 
+/// From whatever position.
+fn whoever_was_away_finds_the_same(gateway: &Gateway, begin: &str) {
+    for number in [ONLINE, MEMBERS / 2] {
+        let mut late = gateway.dial().connect(&name(number), "phone");
+        let events = sync(&mut late, begin.to_owned());
+        assert_eq!(texts(&events), ["one", "two", "three"]);
+        assert_eq!(events[0]["group"]["change"], "added");
+        let first = events.iter().position(|event| event["message"]["seq"] == 1);
+        let pos = events[first.expect("there")]["pos"]
+            .as_str()
+            .expect("a position");
+        let rest = sync(&mut late, pos.to_owned());
+        assert_eq!(texts(&rest), ["two", "three"]);
+        let mut again = gateway.dial().since(pos).connect(&name(number), "tablet");
+        for text in ["two", "three"] {
+            assert_eq!(again.push_of("message")["text"], text);
+        }
+    }
+}
+
+/// One leaves and one is removed: both are told that, and nothing after it.
+fn whoever_is_gone_hears_no_more(alice: &mut Client, online: &mut [Client], begin: &str) {
+    let (leaver, removed) = (name(0), name(MEMBERS - 2));
+    assert_eq!(
+        online[0].done("group_leave", &json!({"group": "all"})),
+        json!({})
+    );
+    let done = alice.done(
+        "group_remove",
+        &json!({"group": "all", "members": [removed]}),
+    );
+    assert_eq!(done["members"], MEMBERS - 2);
+    say(alice, "five");
+    for (n, client) in online.iter_mut().enumerate() {
+        if n != 0 {
+            let left = client.push_of("group");
+            assert_eq!(
+                (&left["change"], &left["by"]),
+                (&json!("left"), &json!(leaver))
+            );
+            let gone = client.push_of("group");
+            assert_eq!(
+                (&gone["change"], &gone["members"]),
+                (&json!("removed"), &json!([removed]))
+            );
+        }
+        if n > 1 {
+            assert_eq!(client.push_of("message")["text"], "five");
+        }
+        client.ping();
+        assert_eq!(client.waiting(), Vec::<Value>::new(), "{n}");
+    }
+    for client in &mut online[..2] {
+        assert_eq!(
+            client.refused("history", &json!({"conversation": "g:all"})),
+            103
+        );
+        let events = sync(client, begin.to_owned());
+        assert_eq!(texts(&events), ["one", "two", "three", "four"]);
+        let last = &events.last().expect("events")["group"]["change"];
+        assert!(
+            ["left", "removed"].map(|word| json!(word)).contains(last),
+            "{last}"
+        );
+    }
+}
+
 #[test]
 fn ten_thousand_members() {
     let mut gateway = Setup::default().flag("shards", SHARDS).start();
@@ -124,23 +191,7 @@ fn ten_thousand_members() {
         assert_eq!(client.waiting(), Vec::<Value>::new(), "each once");
     }
 
-    // Whoever was away finds the same, from whatever position.
-    for number in [ONLINE, MEMBERS / 2] {
-        let mut late = gateway.dial().connect(&name(number), "phone");
-        let events = sync(&mut late, begin.clone());
-        assert_eq!(texts(&events), ["one", "two", "three"]);
-        assert_eq!(events[0]["group"]["change"], "added");
-        let first = events.iter().position(|event| event["message"]["seq"] == 1);
-        let pos = events[first.expect("there")]["pos"]
-            .as_str()
-            .expect("a position");
-        let rest = sync(&mut late, pos.to_owned());
-        assert_eq!(texts(&rest), ["two", "three"]);
-        let mut again = gateway.dial().since(pos).connect(&name(number), "tablet");
-        for text in ["two", "three"] {
-            assert_eq!(again.push_of("message")["text"], text);
-        }
-    }
+    whoever_was_away_finds_the_same(&gateway, &begin);
 
     // Everybody is listed once.
     let names = listed(&mut alice);
@@ -168,50 +219,7 @@ fn ten_thousand_members() {
         );
     }
 
-    // One leaves and one is removed: both are told that, and nothing after it.
-    let (leaver, removed) = (name(0), name(MEMBERS - 2));
-    assert_eq!(
-        online[0].done("group_leave", &json!({"group": "all"})),
-        json!({})
-    );
-    let done = alice.done(
-        "group_remove",
-        &json!({"group": "all", "members": [removed]}),
-    );
-    assert_eq!(done["members"], members - 2);
-    say(&mut alice, "five");
-    for (n, client) in online.iter_mut().enumerate() {
-        if n != 0 {
-            let left = client.push_of("group");
-            assert_eq!(
-                (&left["change"], &left["by"]),
-                (&json!("left"), &json!(leaver))
-            );
-            let gone = client.push_of("group");
-            assert_eq!(
-                (&gone["change"], &gone["members"]),
-                (&json!("removed"), &json!([removed]))
-            );
-        }
-        if n > 1 {
-            assert_eq!(client.push_of("message")["text"], "five");
-        }
-        client.ping();
-        assert_eq!(client.waiting(), Vec::<Value>::new(), "{n}");
-    }
-    for client in &mut online[..2] {
-        assert_eq!(
-            client.refused("history", &json!({"conversation": "g:all"})),
-            103
-        );
-        let events = sync(client, begin.clone());
-        assert_eq!(texts(&events), ["one", "two", "three", "four"]);
-        let last = &events.last().expect("events")["group"]["change"];
-        assert!(
-            ["left", "removed"].map(|word| json!(word)).contains(last),
-            "{last}"
-        );
-    }
+    whoever_is_gone_hears_no_more(&mut alice, &mut online, &begin);
 
     // And all of it after a restart.
     gateway.kill();
