@@ -32,7 +32,7 @@ impl Messaging {
         const DAY: u64 = 86_400;
         let number = |flag: Option<usize>, file, default| flag.or(file).unwrap_or(default);
         Self {
-            fanout_limit: number(flags.fanout_limit, file.fanout_limit, 500),
+            fanout_limit: number(flags.fanout_limit, file.fanout_limit, 200),
             receipt_fanout: number(flags.receipt_fanout, file.receipt_fanout, 16),
             group_members: number(flags.group_members, file.group_members, 200_000),
             members_add: flags.members_add.or(file.members_add).unwrap_or(false),

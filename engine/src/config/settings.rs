@@ -137,7 +137,7 @@ pub struct Settings {
     /// When stopping, clients are told one after another over this time [default: 2s]
     #[arg(long, env = "TRUNKLINE_DRAIN_WINDOW", value_name = "TIME")]
     pub drain_window: Option<Duration>,
-    /// Members of a group up to which events enter every member's timeline [default: 500]
+    /// Members of a group up to which events enter every member's timeline [default: 200]
     #[arg(long, env = "TRUNKLINE_FANOUT_LIMIT", value_name = "N")]
     pub fanout_limit: Option<usize>,
     /// Members of a group up to which all are told of each other's receipts [default: 16]
