@@ -211,6 +211,10 @@ impl Driver {
             let expected = self.world.decide((user, name), command, &ask);
             self.note(number, &format!("{command} {ask} is to be {expected:?}"));
             asked.push((command, ask, expected));
+            if command == "ack" {
+                // Its receipt comes behind what is stored with it, and with others like it.
+                break;
+            }
         }
         let Some(client) = &mut self.devices[number].client else {
             return;
