@@ -31,6 +31,8 @@ pub(crate) enum Verb {
     Hold(Box<HoldArgs>),
     /// Judge the results of a run again
     Check(CheckArgs),
+    /// Write the plots and tables of a run, or of several over each other, as one HTML file
+    Report(ReportArgs),
     /// Say what this machine can carry, limit by limit, and which commands lift them
     Doctor(DoctorArgs),
     /// Plan the machines of a whole service: every input, formula and result on one page
@@ -213,6 +215,17 @@ pub(crate) struct CheckArgs {
     /// Judge by the thresholds of another scenario, a preset's name or a TOML file
     #[arg(long, value_name = "SCENARIO")]
     pub(crate) by: Option<String>,
+}
+
+/// The flags of `report`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReportArgs {
+    /// Folders of runs' results, six at most; the first is what the others are seen against
+    #[arg(required = true, num_args = 1..)]
+    pub(crate) dirs: Vec<PathBuf>,
+    /// The file to write; otherwise report.html in the first folder, for several compared.html
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// The flags of `plan`.

@@ -9,7 +9,7 @@ use crate::scenario::Health as Limits;
 use crate::stats::{Counters, Percentiles};
 use crate::units::micros;
 
-pub(crate) use machine::{Cpu, Process, descriptor_limit};
+pub(crate) use machine::{Cpu, CpuTimes, Process, descriptor_limit};
 
 /// What the generator did, beside what it had to hold.
 #[derive(Debug, Clone, Serialize)]

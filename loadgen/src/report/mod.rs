@@ -1,10 +1,22 @@
 //! What people and programs are told.
 
+mod broke;
+mod chart;
+mod course;
+mod files;
+mod html;
 mod live;
+mod page;
+mod rows;
+mod spectrum;
 mod summary;
 mod text;
 
+pub(crate) use course::Course;
+pub(crate) use files::keep;
 pub(crate) use live::Live;
+pub(crate) use page::{page_of, run};
+pub(crate) use rows::Intervals;
 pub(crate) use summary::summary;
 pub(crate) use text::{header, text};
 

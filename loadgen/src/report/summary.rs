@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::broke;
 use crate::run::judge::Judged;
 use crate::run::resolve::{Gateway, Resolved};
 use crate::stats::Metric;
@@ -87,5 +88,6 @@ pub(crate) fn summary(run: &Resolved, judged: &Judged) -> Value {
         "thresholds_missed": judged.missed,
         "metrics": agreement,
         "notes": judged.notes,
+        "first_break": broke::first(&run.scenario, &judged.intervals),
     })
 }

@@ -22,7 +22,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::health::{Cpu, Process};
 use crate::local_gateway::LocalGateway;
 use crate::population::Population;
-use crate::report::{self, Live};
+use crate::report::{self, Course, Live};
 use crate::scenario::{Executor, Kind, WireEncoding};
 use crate::schedule::text::Texts;
 use crate::schedule::{Arrivals, Curve, Ramp, Senders, Work, mix};
@@ -136,17 +136,16 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch) -> Outcome<Judged> 
         .map_err(Failure::aborted)?;
     let gateway_before = local.as_ref().map(|local| Process::look(local.pid()));
     let cpu_before = Cpu::look();
-    watch.begin(Ends {
-        pid: local.as_ref().map(LocalGateway::pid),
-        control,
-    });
+    let pid = local.as_ref().map(LocalGateway::pid);
+    watch.begin(Ends { pid, control });
+    let mut course = Course::begin(pid);
     let measured = drive(
         run,
         &population,
         (threads, fit),
         (&target, &tls),
         &stop,
-        watch,
+        (watch, &mut course),
     )?;
     let cpu = Cpu::between(cpu_before, Cpu::look());
     let aborted = stop.load(Ordering::Relaxed);
@@ -160,7 +159,7 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch) -> Outcome<Judged> 
     );
     let stopped = local.map_or(Ok(()), |mut local| local.stop());
 
-    let mut judged = judge::judge(run, measured, cpu, sides, aborted);
+    let mut judged = judge::judge(run, measured, (cpu, course), sides, aborted);
     for why in [after.map(|_| ()), stopped]
         .into_iter()
         .filter_map(Result::err)
@@ -208,7 +207,7 @@ fn drive(
     (threads, fit): (u32, Fit),
     target: (&Target, &Option<Trust>),
     stop: &Arc<AtomicBool>,
-    watch: &mut dyn Watch,
+    (watch, course): (&mut dyn Watch, &mut Course),
 ) -> Outcome<Vec<Measured>> {
     // All loops before the first thread has a descriptor table of its own: what is made later
     // would be written to in somebody else's.
@@ -247,8 +246,10 @@ fn drive(
         std::thread::sleep(LOOK);
         live.show(clock.now(), &board.total());
         watch.look(clock.now(), &board);
+        course.look(clock.now(), || board.total());
     }
     live.end();
+    course.end(clock.now(), board.total());
     let mut measured = Vec::new();
     for worker in workers {
         measured.push(
@@ -378,6 +379,7 @@ pub(crate) fn publish(
     if let Ok(lock) = toml::to_string(&run.scenario) {
         std::fs::write(run.out.join("scenario.lock.toml"), lock).map_err(fail)?;
     }
+    report::keep(run, judged).map_err(fail)?;
     if !judged.violations.is_empty() {
         let mut file = std::fs::File::create(run.out.join("violations.jsonl")).map_err(fail)?;
         for checker in &judged.checkers {
@@ -385,5 +387,5 @@ pub(crate) fn publish(
         }
         file.flush().map_err(fail)?;
     }
-    Ok(())
+    report::page_of(&run.out)
 }

@@ -10,6 +10,7 @@ use crate::control_port::Metrics;
 use crate::exit::Exit;
 use crate::health::{Cpu, Health, Process};
 use crate::local_gateway::LocalGateway;
+use crate::report::{Course, Intervals};
 use crate::scenario::threshold::{Statistic, Threshold};
 use crate::stats::{Counters, Latencies, Metric};
 
@@ -29,6 +30,8 @@ pub(crate) struct Judged {
     pub(crate) notes: Vec<String>,
     pub(crate) sides: Sides,
     pub(crate) checkers: Vec<Checker>,
+    /// What went on in each interval.
+    pub(crate) intervals: Intervals,
 }
 
 /// What both ends used, and what the gateway counted.
@@ -130,7 +133,7 @@ impl Sides {
 pub(crate) fn judge(
     run: &Resolved,
     measured: Vec<Measured>,
-    cpu: Cpu,
+    (cpu, course): (Cpu, Course),
     mut sides: Sides,
     aborted: bool,
 ) -> Judged {
@@ -207,6 +210,7 @@ pub(crate) fn judge(
     Judged {
         exit,
         counters,
+        intervals: Intervals::new(&course, latencies.timeline()),
         latencies,
         sending: seconds(sending.1.saturating_sub(sending.0)),
         health,

@@ -19,6 +19,7 @@ use crate::hold;
 use crate::local_gateway::{self, doctor::DoctorArgs};
 use crate::plan;
 use crate::recheck;
+use crate::report;
 use crate::scenario::sizing::Sizing;
 use crate::scenario::{load, presets};
 
@@ -44,6 +45,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Check(args) => recheck::run(&args),
         Verb::Doctor(args) => examine(args),
         Verb::Plan(args) => plan::run(&args),
+        Verb::Report(args) => report::run(&args),
         Verb::Presets => list_presets(),
         Verb::Init { file } => init(&file),
         Verb::Validate { scenario } => validate(&scenario),

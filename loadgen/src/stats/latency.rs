@@ -3,6 +3,7 @@
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::Timeline;
 use crate::clock::Nanos;
 
 /// Longest latency that is told apart: an hour, in microseconds.
@@ -57,10 +58,11 @@ impl Metric {
     }
 }
 
-/// One histogram per [`Metric`]; bounded memory, three significant digits.
+/// One histogram per [`Metric`], three significant digits, and the same over time; bounded memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Latencies {
     histograms: Vec<Histogram<u64>>,
+    timeline: Timeline,
 }
 
 impl Latencies {
@@ -72,6 +74,7 @@ impl Latencies {
         };
         Self {
             histograms: Metric::ALL.iter().map(|_| histogram()).collect(),
+            timeline: Timeline::new(),
         }
     }
 
@@ -79,6 +82,7 @@ impl Latencies {
     pub(crate) fn record(&mut self, metric: Metric, from: Nanos, to: Nanos) {
         let us = to.saturating_sub(from).div_ceil(1000);
         self.histograms[metric as usize].saturating_record(us);
+        self.timeline.record(metric, to, us);
     }
 
     /// Adds another thread's histograms.
@@ -87,6 +91,12 @@ impl Latencies {
             // All histograms have the same bounds, so adding cannot fail.
             let _ = mine.add(theirs);
         }
+        self.timeline.add(&other.timeline);
+    }
+
+    /// Latencies of each interval, once threads were added.
+    pub(crate) fn timeline(&self) -> &Timeline {
+        &self.timeline
     }
 
     /// One metric's histogram.

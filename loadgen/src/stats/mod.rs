@@ -2,6 +2,8 @@
 
 mod counters;
 mod latency;
+mod timeline;
 
 pub(crate) use counters::Counters;
 pub(crate) use latency::{Latencies, Metric, Percentiles};
+pub(crate) use timeline::{INTERVALS_MAX, OVER_TIME, Timeline, WIDTH};

@@ -1,0 +1,87 @@
+//! When a run broke: the first interval in which a limit was not kept.
+
+use serde_json::{Value, json};
+
+use super::rows::{Interval, Intervals};
+use crate::clock::seconds;
+use crate::scenario::Scenario;
+use crate::scenario::threshold::{Statistic, Threshold};
+use crate::stats::{Counters, Metric, OVER_TIME};
+use crate::units::micros;
+
+/// The first interval in which a threshold or a health rule of the scenario did not hold, taken for
+/// itself: `at_s`, `rule` and `what`; null if there is none. A run as a whole may hold all the same.
+/// Rates are left out, for what was slow in one interval may come in the next.
+pub(super) fn first(scenario: &Scenario, intervals: &Intervals) -> Value {
+    let found = intervals.iter().find_map(|interval| {
+        let (rule, what) = broken(scenario, &interval)?;
+        Some(json!({ "at_s": seconds(interval.from), "rule": rule, "what": what }))
+    });
+    found.unwrap_or(Value::Null)
+}
+
+fn broken(scenario: &Scenario, interval: &Interval<'_>) -> Option<(String, String)> {
+    // Health first: an unfit generator makes the rest meaningless.
+    let health = &scenario.health;
+    let lag = interval.latencies(Metric::SendLag);
+    let (lag, limit) = (
+        lag.value_at_quantile(0.99),
+        health.send_lag_p99.0.as_micros() as u64,
+    );
+    if lag > limit {
+        let what = format!("send lag p99 was {}, over {}", micros(lag), micros(limit));
+        return Some(("health".into(), what));
+    }
+    let steal = interval.cpu().steal;
+    if steal > health.steal_max {
+        let what = format!("the hypervisor took {:.1} % of the CPU", steal * 100.0);
+        return Some(("health".into(), what));
+    }
+    let none = [Threshold::NONE];
+    let implied = ["rejected", "disconnects"].map(|name| (name, &none[..]));
+    let implied = implied
+        .into_iter()
+        .filter(|(name, _)| !scenario.thresholds.contains_key(*name));
+    let written = scenario
+        .thresholds
+        .iter()
+        .map(|(name, all)| (&**name, &all[..]));
+    written.chain(implied).find_map(|(metric, thresholds)| {
+        thresholds.iter().find_map(|threshold| {
+            let value = value(metric, threshold, interval)?;
+            let what = || match threshold.statistic {
+                Statistic::Count => format!("{metric} came to {value:.0}"),
+                _ => format!("{metric} was {} in that interval", micros(value as u64)),
+            };
+            (!threshold.holds(value)).then(|| (format!("{metric}: {threshold}"), what()))
+        })
+    })
+}
+
+/// What a threshold is about, in an interval: a latency there, or a count up to its end. None where
+/// nothing can be said yet.
+fn value(metric: &str, threshold: &Threshold, interval: &Interval<'_>) -> Option<f64> {
+    if let Some(metric) = OVER_TIME.iter().find(|it| it.name() == metric) {
+        let latencies = interval.latencies(*metric);
+        let quantile = match threshold.statistic {
+            Statistic::Percentile(p) => p / 100.0,
+            Statistic::Max => 1.0,
+            _ => return None,
+        };
+        return (!latencies.is_empty()).then(|| latencies.value_at_quantile(quantile) as f64);
+    }
+    // A count that must be reached is not missed before the end.
+    let zero_holds = threshold.holds(0.0);
+    let count: fn(&Counters) -> u64 = match metric {
+        "lost" => |it| it.lost,
+        "duplicated" => |it| it.duplicated,
+        "reordered" => |it| it.reordered,
+        "unexpected" => |it| it.unexpected,
+        "recovered" => |it| it.recovered,
+        "rejected" => |it| it.rejected,
+        "unknown" => |it| it.unknown,
+        "disconnects" => |it| it.disconnects,
+        _ => return None,
+    };
+    zero_holds.then(|| count(&interval.after.counters) as f64)
+}

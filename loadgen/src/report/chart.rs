@@ -1,0 +1,159 @@
+//! One plot as SVG.
+//!
+//! The colours written here are names, not colours: style sheet rules of the page match them and say
+//! what they are in the light and in the dark.
+
+use plotters::prelude::*;
+use plotters::style::RGBColor;
+
+/// Width and height in units of the picture; it scales with the page.
+const SIZE: (u32, u32) = (720, 300);
+/// Lines, axes and text.
+const INK: RGBColor = RGBColor(1, 1, 1);
+const GRID: RGBColor = RGBColor(2, 2, 2);
+const MARK: RGBColor = RGBColor(3, 3, 3);
+
+/// Colours of lines, and so the most runs that lie over each other.
+pub(super) const COLOURS: usize = 6;
+
+/// A line of a plot; points that are not numbers leave it open there.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) name: String,
+    pub(super) colour: usize,
+    /// Drawn thin: the second figure of a run.
+    pub(super) thin: bool,
+    pub(super) points: Vec<(f64, f64)>,
+}
+
+/// A plot.
+#[derive(Debug)]
+pub(super) struct Chart {
+    pub(super) lines: Vec<Line>,
+    /// Where something broke, on the x axis, with the colour of its run.
+    pub(super) marks: Vec<f64>,
+    pub(super) axes: Axes,
+    pub(super) unit: fn(f64) -> String,
+}
+
+/// What the axes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Axes {
+    /// Seconds, and figures from 0.
+    Time,
+    /// Seconds, and figures by powers of ten.
+    TimeLog,
+    /// Percentiles, each tenth of what is left as wide as the one before, and powers of ten.
+    Spectrum,
+}
+
+impl Chart {
+    /// Draws it; nothing where there is not one point.
+    pub(super) fn svg(&self) -> Option<String> {
+        let points = || self.lines.iter().flat_map(|line| &line.points);
+        let known = |n: &f64| n.is_finite();
+        let ys = || points().map(|it| it.1).filter(known);
+        let xs = points().map(|it| it.0).filter(known);
+        let top = ys().fold(f64::NEG_INFINITY, f64::max);
+        if !top.is_finite() {
+            return None;
+        }
+        let right = xs.fold(0.0, f64::max);
+        let low = ys().filter(|y| *y > 0.0).fold(f64::INFINITY, f64::min);
+        let mut text = String::new();
+        {
+            let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+            let mut builder = ChartBuilder::on(&area);
+            builder
+                .margin(8)
+                .margin_right(24)
+                .x_label_area_size(28)
+                .y_label_area_size(64);
+            let floor = if low.is_finite() {
+                10f64.powf(low.log10().floor())
+            } else {
+                1.0
+            };
+            let ceiling = 10f64.powf(top.max(floor).log10().ceil()).max(floor * 10.0);
+            let log = (floor..ceiling).log_scale();
+            let drawn = match self.axes {
+                Axes::Time => {
+                    let high = if top > 0.0 { top * 1.08 } else { 1.0 };
+                    let built = builder.build_cartesian_2d(0.0..right.max(1.0), 0.0..high);
+                    self.draw(built, (0.0, high), &duration)
+                }
+                Axes::TimeLog => {
+                    let built = builder.build_cartesian_2d(0.0..right.max(1.0), log);
+                    self.draw(built, (floor, ceiling), &duration)
+                }
+                Axes::Spectrum => {
+                    let x = (1.0..right.max(10.0)).log_scale();
+                    self.draw(
+                        builder.build_cartesian_2d(x, log),
+                        (floor, ceiling),
+                        &percentile,
+                    )
+                }
+            };
+            drawn?;
+            area.present().ok()?;
+        }
+        Some(text)
+    }
+
+    /// Draws on axes that fit; nothing comes of it only where plotters says so, which for text in
+    /// memory it does not.
+    fn draw<'a, X, Y, E>(
+        &self,
+        built: Result<ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>, E>,
+        range: (f64, f64),
+        across: &dyn Fn(&f64) -> String,
+    ) -> Option<()>
+    where
+        X: Ranged<ValueType = f64> + plotters::coord::ranged1d::ValueFormatter<f64>,
+        Y: Ranged<ValueType = f64> + plotters::coord::ranged1d::ValueFormatter<f64>,
+    {
+        let mut chart = built.ok()?;
+        let up = |y: &f64| (self.unit)(*y);
+        let font = ("sans-serif", 15).into_font().color(&INK);
+        chart
+            .configure_mesh()
+            .axis_style(GRID)
+            .bold_line_style(GRID)
+            .light_line_style(TRANSPARENT)
+            .x_labels(8)
+            .y_labels(6)
+            .label_style(font)
+            .x_label_formatter(across)
+            .y_label_formatter(&up)
+            .draw()
+            .ok()?;
+        for mark in &self.marks {
+            let line = PathElement::new([(*mark, range.0), (*mark, range.1)], MARK.stroke_width(2));
+            chart.draw_series(std::iter::once(line)).ok()?;
+        }
+        for line in &self.lines {
+            let style =
+                RGBColor(0, 0, 16 + line.colour as u8).stroke_width(if line.thin { 1 } else { 3 });
+            for part in line.points.split(|(x, y)| !x.is_finite() || !y.is_finite()) {
+                let points = part.iter().map(|(x, y)| (*x, y.max(range.0)));
+                let series =
+                    LineSeries::new(points, style).point_size(if part.len() == 1 { 2 } else { 0 });
+                chart.draw_series(series).ok()?;
+            }
+        }
+        Some(())
+    }
+}
+
+fn duration(seconds: &f64) -> String {
+    format!("{seconds:.0} s")
+}
+
+/// A percentile from the reciprocal of what is left: 100 is the 99th.
+fn percentile(left: &f64) -> String {
+    match 100.0 - 100.0 / left {
+        below if below < 99.95 => format!("{below:.1} %").replace(".0 ", " "),
+        part => format!("{part:.4}").trim_end_matches('0').to_owned() + " %",
+    }
+}

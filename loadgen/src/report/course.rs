@@ -1,0 +1,99 @@
+//! How a run went over time: counters and both processes, sampled while it runs.
+
+use crate::clock::Nanos;
+use crate::health::{Cpu, CpuTimes, Process};
+use crate::stats::{Counters, INTERVALS_MAX, WIDTH};
+
+/// What everything had come to at one time since the run's start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) at: Nanos,
+    pub(crate) counters: Counters,
+    pub(crate) generator: Process,
+    /// A gateway of the run's own.
+    pub(crate) gateway: Option<Process>,
+    pub(crate) cpu: CpuTimes,
+}
+
+/// Samples at equal distances; beyond so many, every second one is forgotten.
+#[derive(Debug)]
+pub(crate) struct Course {
+    width: Nanos,
+    gateway: Option<u32>,
+    pub(crate) samples: Vec<Sample>,
+}
+
+impl Course {
+    /// Begins a course with a first sample; `gateway`: the process of one that is the run's own.
+    pub(crate) fn begin(gateway: Option<u32>) -> Self {
+        let mut course = Self {
+            width: WIDTH,
+            gateway,
+            samples: Vec::new(),
+        };
+        course.take(0, Counters::default());
+        course
+    }
+
+    /// Takes a sample if one is due.
+    pub(crate) fn look(&mut self, now: Nanos, total: impl FnOnce() -> Counters) {
+        let last = self.samples.last().map_or(0, |last| last.at);
+        if now / self.width > last / self.width {
+            self.take(now, total());
+        }
+    }
+
+    /// Takes the last sample, when all threads have ended and `counters` are final.
+    pub(crate) fn end(&mut self, now: Nanos, counters: Counters) {
+        self.take(now, counters);
+    }
+
+    /// The distance of the samples.
+    pub(crate) fn width(&self) -> Nanos {
+        self.width
+    }
+
+    fn take(&mut self, at: Nanos, counters: Counters) {
+        self.samples.push(Sample {
+            at,
+            counters,
+            generator: Process::look(std::process::id()),
+            gateway: self.gateway.map(Process::look),
+            cpu: Cpu::look(),
+        });
+        // Of each interval of the new width, the first sample stays: that at its start.
+        if self.samples.len() > INTERVALS_MAX {
+            self.width *= 2;
+            let mut slot = None;
+            let width = self.width;
+            self.samples
+                .retain(|it| slot.replace(it.at / width) != Some(it.at / width));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SECOND;
+
+    #[test]
+    fn samples_are_bounded_and_equally_far() {
+        let mut course = Course::begin(None);
+        for tenth in 0..20_000 {
+            let attempted = tenth;
+            course.look(tenth * SECOND / 10, || Counters {
+                attempted,
+                ..Counters::default()
+            });
+            assert!(course.samples.len() <= INTERVALS_MAX);
+        }
+        assert_eq!(course.width(), 8 * SECOND);
+        let times: Vec<_> = course.samples.iter().map(|it| it.at / SECOND).collect();
+        assert!(
+            times.iter().zip(0..).all(|(at, i)| *at == i * 8),
+            "{times:?}"
+        );
+        assert_eq!(course.samples[1].counters.attempted, 80);
+    }
+}

@@ -1,0 +1,76 @@
+//! The page around plots and tables: one file, nothing from elsewhere, no scripts.
+
+/// Light and dark, narrow and wide. Plots name their colours `#0000NN` and the like; here is what
+/// those are.
+const STYLE: &str = "
+:root { color-scheme: light dark; --ink: #1c2024; --dim: #60666d; --grid: #d9dce0; --page: #fff;
+  --bad: #c62828; --good: #23793a;
+  --c0: #1864ab; --c1: #c2410c; --c2: #2b7a3b; --c3: #8e24aa; --c4: #946200; --c5: #007a87; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --dim: #a0a7ae; --grid: #3a4046;
+  --page: #15181b; --bad: #ff8a80; --good: #7bd88f;
+  --c0: #6cb2ff; --c1: #ff9e5e; --c2: #7ddc8c; --c3: #d99bf0; --c4: #e6c04d; --c5: #5fd6e3; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1rem; max-width: 90rem; background: var(--page); color: var(--ink);
+  font: 16px/1.45 system-ui, sans-serif; }
+h1 { font-size: 1.5rem; overflow-wrap: anywhere; } h2 { font-size: 1.1rem; margin: 0 0 .3rem; }
+p { margin: .3rem 0; color: var(--dim); } .bad { color: var(--bad); } .good { color: var(--good); }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 34rem), 1fr)); gap: 2rem 1.5rem; }
+section { min-width: 0; } figure { margin: 0; } svg { display: block; width: 100%; height: auto; }
+.legend { display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; margin: .3rem 0; padding: 0; list-style: none; font-size: .85rem; }
+.legend li { overflow-wrap: anywhere; }
+.legend i { display: inline-block; width: 1.6rem; border-top: 4px solid; vertical-align: middle; margin-right: .4rem; }
+.legend i.thin { border-top-width: 1px; } .legend i.mark { border-top-color: var(--bad) !important; }
+.wide { overflow-x: auto; margin: .5rem 0 1.5rem; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .7rem .2rem 0; text-align: right; border-bottom: 1px solid var(--grid); white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+svg text { fill: var(--ink); } svg [stroke='#020202'] { stroke: var(--grid); } svg [stroke='#030303'] { stroke: var(--bad); stroke-dasharray: 6 4; }
+";
+
+/// A text so that nothing in it is markup.
+pub(super) fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// The whole page; `title` is text, `body` is markup.
+pub(super) fn page(title: &str, body: &str) -> String {
+    let title = escape(title);
+    let mut colours = String::new();
+    for n in 0..super::chart::COLOURS {
+        colours += &format!(
+            "svg [stroke='#0000{0:02X}'] {{ stroke: var(--c{n}); }} svg [fill='#0000{0:02X}'] {{ fill: var(--c{n}); }} .c{n} {{ color: var(--c{n}); }}\n",
+            16 + n
+        );
+    }
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title}</title>\n<style>{STYLE}{colours}</style>\n</head>\n<body>\n\
+         <h1>{title}</h1>\n{body}</body>\n</html>\n"
+    )
+}
+
+/// A table; the first row is its head. All is text.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let mut html = String::from("<div class=\"wide\"><table>\n");
+    for (number, row) in rows.iter().enumerate() {
+        let tag = if number == 0 { "th" } else { "td" };
+        html += "<tr>";
+        for cell in row {
+            html += &format!("<{tag}>{}</{tag}>", escape(cell));
+        }
+        html += "</tr>\n";
+    }
+    html + "</table></div>\n"
+}

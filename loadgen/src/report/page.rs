@@ -1,0 +1,348 @@
+//! `loadgen report`: the plots and tables of a run, or of several over each other.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::chart::{Axes, COLOURS, Chart, Line};
+use super::html::{escape, page, table};
+use super::rows::{Table, figure};
+use super::spectrum;
+use crate::args::ReportArgs;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::run::say;
+use crate::stats::OVER_TIME;
+use crate::units::{micros, readable};
+
+/// The version of a summary that this reads.
+const SCHEMA: u64 = 1;
+
+/// A run's folder, read.
+#[derive(Debug)]
+struct Run {
+    name: String,
+    summary: Value,
+    table: Table,
+    /// By [`OVER_TIME`].
+    spectra: Vec<Vec<(f64, f64)>>,
+}
+
+/// Writes the report that a command line asks for.
+///
+/// # Errors
+/// Exit 104: a folder is not that of a run, or cannot be read; 105: the file cannot be written.
+pub(crate) fn run(args: &ReportArgs) -> Outcome<Exit> {
+    if args.dirs.len() > COLOURS {
+        return Err(Failure::scenario(format!(
+            "{} folders: {COLOURS} at most can be told apart in a plot, leave some out",
+            args.dirs.len()
+        )));
+    }
+    let runs = args
+        .dirs
+        .iter()
+        .map(|dir| read(dir))
+        .collect::<Outcome<Vec<_>>>()?;
+    let name = if runs.len() > 1 {
+        "compared.html"
+    } else {
+        "report.html"
+    };
+    let beside = args.dirs.first().map(|dir| dir.join(name));
+    let out = args
+        .out
+        .clone()
+        .or(beside)
+        .unwrap_or_else(|| PathBuf::from(name));
+    write(&out, &runs)?;
+    say(&[format!("report: {}", out.display())]);
+    Ok(Exit::Ok)
+}
+
+/// Writes `report.html` into a run's folder.
+///
+/// # Errors
+/// The folder cannot be read or written.
+pub(crate) fn page_of(folder: &Path) -> Outcome<()> {
+    write(&folder.join("report.html"), &[read(folder)?])
+}
+
+fn write(file: &Path, runs: &[Run]) -> Outcome<()> {
+    std::fs::write(file, html(runs))
+        .map_err(|why| Failure::aborted(format!("cannot write {}: {why}", file.display())))
+}
+
+fn read(folder: &Path) -> Outcome<Run> {
+    let bad = |name: &str, why: &str, mend: &str| {
+        Failure::scenario(format!("{}: {why}; {mend}", folder.join(name).display()))
+    };
+    const AGAIN: &str = "the file is damaged: run the scenario again (scenario.lock.toml has it)";
+    const OLD: &str =
+        "the results are of an older loadgen: run the scenario again (scenario.lock.toml has it)";
+    let text = |name: &str| std::fs::read_to_string(folder.join(name));
+    let summary = ["summary.json", "hold.json"];
+    let summary = summary
+        .iter()
+        .find_map(|name| text(name).ok().map(|text| (*name, text)));
+    let (name, summary) = summary.ok_or_else(|| {
+        let mend = "name the folder that `loadgen run --out DIR` wrote";
+        bad("summary.json", "there are no results of a run", mend)
+    })?;
+    let summary: Value =
+        serde_json::from_str(&summary).map_err(|why| bad(name, &why.to_string(), AGAIN))?;
+    match summary["schema"].as_u64() {
+        Some(SCHEMA) => {}
+        Some(other) => {
+            let why = format!("it has schema {other}, and this loadgen reads {SCHEMA}");
+            return Err(bad(name, &why, "use the loadgen that wrote it"));
+        }
+        None => return Err(bad(name, "it has no schema", AGAIN)),
+    }
+    let csv = text("intervals.csv").map_err(|why| bad("intervals.csv", &why.to_string(), OLD))?;
+    let table = Table::parse(&csv).map_err(|why| bad("intervals.csv", &why, AGAIN))?;
+    let spectra = OVER_TIME.iter().map(|metric| {
+        let name = format!("{}.hgrm", metric.name());
+        let text = text(&name).map_err(|why| bad(&name, &why.to_string(), OLD))?;
+        spectrum::parse(&text).map_err(|why| bad(&name, &why, AGAIN))
+    });
+    let label = folder.file_name().unwrap_or(folder.as_os_str());
+    let scenario = summary["scenario"].as_str().unwrap_or("a run");
+    Ok(Run {
+        name: format!("{scenario} ({})", label.to_string_lossy()),
+        spectra: spectra.collect::<Outcome<Vec<_>>>()?,
+        summary,
+        table,
+    })
+}
+
+impl Run {
+    /// Middles of the intervals, in seconds.
+    fn times(&self) -> Vec<f64> {
+        let (from, to) = (self.table.column("from_s"), self.table.column("to_s"));
+        from.iter()
+            .zip(to)
+            .map(|(from, to)| f64::midpoint(*from, to))
+            .collect()
+    }
+
+    /// A column over time; `rate`: per second of its interval.
+    fn over_time(&self, column: &str, rate: bool) -> Vec<(f64, f64)> {
+        let (from, to) = (self.table.column("from_s"), self.table.column("to_s"));
+        let widths = from.iter().zip(to).map(|(from, to)| (to - from).max(1e-3));
+        let values = self.table.column(column).into_iter().zip(widths);
+        let values = values.map(|(value, width)| if rate { value / width } else { value });
+        self.times().into_iter().zip(values).collect()
+    }
+
+    /// A latency's percentiles, by the reciprocal of what is left.
+    fn spectrum(&self, metric: &str) -> Vec<(f64, f64)> {
+        let at = OVER_TIME.iter().position(|it| it.name() == metric);
+        let points = at.map_or(&[][..], |at| &self.spectra[at]);
+        let points = points.iter().filter(|(part, _)| *part < 1.0);
+        points.map(|(part, us)| (1.0 / (1.0 - part), *us)).collect()
+    }
+
+    /// When it broke first, and what.
+    fn first_break(&self) -> Option<(f64, String)> {
+        let found = &self.summary["first_break"];
+        let what = [&found["rule"], &found["what"]].map(|it| it.as_str().unwrap_or_default());
+        Some((
+            found["at_s"].as_f64()?,
+            format!("{} ({})", what[1], what[0]),
+        ))
+    }
+}
+
+/// What a plot is of: two figures at most, the first drawn thick, the second thin.
+struct Question {
+    title: &'static str,
+    /// What is to be seen in it.
+    about: &'static str,
+    figures: &'static [(&'static str, &'static str)],
+    source: Source,
+    axes: Axes,
+    unit: fn(f64) -> String,
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    Column,
+    PerSecond,
+    Spectrum,
+}
+
+#[rustfmt::skip]
+const QUESTIONS: [Question; 9] = [
+    Question { title: "Offered and achieved", about: "Messages per second: scheduled, and acknowledged.",
+        figures: &[("offered", "scheduled"), ("achieved", "acknowledged")],
+        source: Source::PerSecond, axes: Axes::Time, unit: readable },
+    Question { title: "Latency to the push (e2e)", about: "From the intended time of a send to its push, in each interval.",
+        figures: &[("p99", "e2e_p99_us"), ("p50", "e2e_p50_us")], source: Source::Column, axes: Axes::TimeLog, unit: time },
+    Question { title: "Latency to the answer (ack)", about: "From the intended time of a send to its answer, in each interval.",
+        figures: &[("p99", "ack_p99_us"), ("p50", "ack_p50_us")], source: Source::Column, axes: Axes::TimeLog, unit: time },
+    Question { title: "Percentiles", about: "The whole run: how late the worst 1 in 10, 100, 1,000 … were.",
+        figures: &[("e2e", "e2e"), ("ack", "ack")], source: Source::Spectrum, axes: Axes::Spectrum, unit: time },
+    Question { title: "Send lag", about: "How late the generator itself was.",
+        figures: &[("p99", "send_lag_p99_us"), ("max", "send_lag_max_us")], source: Source::Column, axes: Axes::TimeLog, unit: time },
+    Question { title: "Sessions", about: "Sessions open at the end of each interval.",
+        figures: &[("open", "sessions")], source: Source::Column, axes: Axes::Time, unit: readable },
+    Question { title: "Opening sessions", about: "Sessions opened per second, and those that ended early.",
+        figures: &[("opened", "sessions_opened"), ("ended early", "disconnects")],
+        source: Source::PerSecond, axes: Axes::Time, unit: readable },
+    Question { title: "CPU", about: "Cores in use by each side; the gateway's only where it was started for the run.",
+        figures: &[("gateway", "gateway_cpu_s"), ("generator", "generator_cpu_s")],
+        source: Source::PerSecond, axes: Axes::Time, unit: cores },
+    Question { title: "Memory", about: "Resident memory of each side.",
+        figures: &[("gateway", "gateway_rss_bytes"), ("generator", "generator_rss_bytes")],
+        source: Source::Column, axes: Axes::Time, unit: mebibytes },
+];
+
+fn time(us: f64) -> String {
+    micros(us.round() as u64).replace(".00 ", " ")
+}
+
+fn cores(n: f64) -> String {
+    format!("{n:.2}")
+}
+
+fn mebibytes(bytes: f64) -> String {
+    format!("{:.0} MiB", bytes / f64::from(1 << 20))
+}
+
+fn html(runs: &[Run]) -> String {
+    let names = runs.iter().map(|run| &*run.name).collect::<Vec<_>>();
+    let mut body = verdicts(runs);
+    body += &table(&figures(runs));
+    body += "<div class=\"plots\">\n";
+    for question in &QUESTIONS {
+        body += &section(runs, question);
+    }
+    body += "</div>\n<p>Latencies count from the intended time of a send, so that a slow gateway \
+             cannot hide its queue. Beside this file: intervals.csv, *.hgrm, latency.hlog.</p>\n";
+    page(&format!("loadgen: {}", names.join(", ")), &body)
+}
+
+/// A sentence or two on each run.
+fn verdicts(runs: &[Run]) -> String {
+    let mut html = String::new();
+    for run in runs {
+        let verdict = run.summary["verdict"].as_str().unwrap_or("unknown");
+        let class = if verdict == "ok" { "good" } else { "bad" };
+        let (name, verdict) = (escape(&run.name), escape(verdict));
+        html += &format!("<p><strong>{name}</strong>: <span class=\"{class}\">{verdict}</span>");
+        html += &match run.first_break() {
+            Some((at, what)) => {
+                format!(". First over a limit after {at:.0} s: {}", escape(&what))
+            }
+            None => ". No interval was over a limit".to_owned(),
+        };
+        html += ".</p>\n";
+    }
+    html
+}
+
+/// The figures of the runs beside each other.
+fn figures(runs: &[Run]) -> Vec<Vec<String>> {
+    let row = |name: &str, path: &str, unit: fn(f64) -> String| {
+        let values = runs.iter().map(|run| figure(&run.summary, path));
+        let values = values.map(|value| value.map_or("–".to_owned(), unit));
+        std::iter::once(name.to_owned())
+            .chain(values)
+            .collect::<Vec<_>>()
+    };
+    let mut rows = vec![row("", "", readable)];
+    for (cell, run) in rows[0].iter_mut().skip(1).zip(runs) {
+        cell.clone_from(&run.name);
+    }
+    rows.push(row("offered per second", "rates.offered", readable));
+    rows.push(row("achieved per second", "rates.achieved", readable));
+    for count in [
+        "attempted",
+        "acknowledged",
+        "delivered",
+        "lost",
+        "duplicated",
+        "reordered",
+        "unexpected",
+    ] {
+        rows.push(row(count, &format!("counts.{count}"), readable));
+    }
+    for metric in ["e2e", "ack", "send_lag", "connect"] {
+        for at in ["p50", "p99", "p999", "max"] {
+            rows.push(row(
+                &format!("{metric} {at}"),
+                &format!("latency_us.{metric}.{at}"),
+                time,
+            ));
+        }
+    }
+    for side in ["gateway", "generator"] {
+        rows.push(row(
+            &format!("{side}: CPU seconds"),
+            &format!("{side}.cpu_seconds"),
+            cores,
+        ));
+        rows.push(row(
+            &format!("{side}: memory at the end"),
+            &format!("{side}.rss_bytes"),
+            mebibytes,
+        ));
+    }
+    rows
+}
+
+fn section(runs: &[Run], question: &Question) -> String {
+    let mut lines = Vec::new();
+    for (number, run) in runs.iter().enumerate() {
+        for (i, (figure, column)) in question.figures.iter().enumerate() {
+            lines.push(Line {
+                name: match runs.len() {
+                    1 => (*figure).to_owned(),
+                    _ => format!("{}: {figure}", run.name),
+                },
+                // One run: a colour per figure. Several: one per run.
+                colour: if runs.len() == 1 { i } else { number },
+                thin: i > 0,
+                points: match question.source {
+                    Source::Column => run.over_time(column, false),
+                    Source::PerSecond => run.over_time(column, true),
+                    Source::Spectrum => run.spectrum(column),
+                },
+            });
+        }
+    }
+    let in_time = question.axes != Axes::Spectrum;
+    let breaks = runs
+        .iter()
+        .filter(|_| in_time)
+        .filter_map(|run| Some((run, run.first_break()?)));
+    let (mut marks, mut legend) = (Vec::new(), String::new());
+    for line in &lines {
+        let (thin, name) = (if line.thin { "thin" } else { "" }, escape(&line.name));
+        legend += &format!("<li><i class=\"c{} {thin}\"></i>{name}</li>\n", line.colour);
+    }
+    for (run, (at, _)) in breaks {
+        marks.push(at);
+        let of = if runs.len() > 1 {
+            format!(": {}", escape(&run.name))
+        } else {
+            String::new()
+        };
+        legend += &format!("<li><i class=\"mark\"></i>first over a limit{of}</li>\n");
+    }
+    let (title, about) = (escape(question.title), escape(question.about));
+    let chart = Chart {
+        lines,
+        marks,
+        axes: question.axes,
+        unit: question.unit,
+    };
+    let svg = chart.svg();
+    let plot = svg.map_or("<p>Nothing was measured.</p>".to_owned(), |svg| {
+        let label = format!("<svg role=\"img\" aria-label=\"{title}\" ");
+        format!("<figure>{}</figure>", svg.replacen("<svg ", &label, 1))
+    });
+    format!(
+        "<section><h2>{title}</h2><p>{about}</p>\n<ul class=\"legend\">\n{legend}</ul>\n{plot}</section>\n"
+    )
+}
