@@ -147,7 +147,7 @@ fn large_group() {
     // Pushed: one and one for each member.
     let pushed = self::model(
         "large-group",
-        &[("fanout_limit = 500", "fanout_limit = 10000")],
+        &[("fanout_limit = 200", "fanout_limit = 10000")],
     );
     assert!((pushed.writes_peak - (10.0 * 10_001.0 + 1.0 + 152.777_778)).abs() < 1e-3);
 }

@@ -70,7 +70,7 @@ impl Default for Assumptions {
             reference_bytes: Bytes(68),
             writes_per_message: None,
             reads_per_write: 1.0,
-            fanout_limit: 500,
+            fanout_limit: 200,
             years: 10.0,
         }
     }
