@@ -12,6 +12,7 @@ mod harness;
 mod hold;
 mod local;
 mod pauses;
+mod report;
 mod tls;
 mod troubles;
 mod verdicts;
