@@ -12,7 +12,7 @@ use crate::args::ReportArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::run::say;
 use crate::stats::OVER_TIME;
-use crate::units::{micros, readable};
+use crate::units::{grouped, micros};
 
 /// The version of a summary that this reads.
 const SCHEMA: u64 = 1;
@@ -116,22 +116,17 @@ fn read(folder: &Path) -> Outcome<Run> {
 }
 
 impl Run {
-    /// Middles of the intervals, in seconds.
-    fn times(&self) -> Vec<f64> {
+    /// A column over time: at the middle of each interval, or, of what is as it was at its end, there.
+    fn over_time(&self, column: &str, source: Source) -> Vec<(f64, f64)> {
         let (from, to) = (self.table.column("from_s"), self.table.column("to_s"));
-        from.iter()
-            .zip(to)
-            .map(|(from, to)| f64::midpoint(*from, to))
-            .collect()
-    }
-
-    /// A column over time; `rate`: per second of its interval.
-    fn over_time(&self, column: &str, rate: bool) -> Vec<(f64, f64)> {
-        let (from, to) = (self.table.column("from_s"), self.table.column("to_s"));
-        let widths = from.iter().zip(to).map(|(from, to)| (to - from).max(1e-3));
-        let values = self.table.column(column).into_iter().zip(widths);
-        let values = values.map(|(value, width)| if rate { value / width } else { value });
-        self.times().into_iter().zip(values).collect()
+        let spans = from.into_iter().zip(to);
+        let points = spans.zip(self.table.column(column));
+        let point = |((from, to), value): ((f64, f64), f64)| match source {
+            Source::State => (to, value),
+            Source::PerSecond => (f64::midpoint(from, to), value / (to - from).max(1e-3)),
+            _ => (f64::midpoint(from, to), value),
+        };
+        points.map(point).collect()
     }
 
     /// A latency's percentiles, by the reciprocal of what is left.
@@ -167,6 +162,7 @@ struct Question {
 #[derive(Clone, Copy)]
 enum Source {
     Column,
+    State,
     PerSecond,
     Spectrum,
 }
@@ -175,7 +171,7 @@ enum Source {
 const QUESTIONS: [Question; 9] = [
     Question { title: "Offered and achieved", about: "Messages per second: scheduled, and acknowledged.",
         figures: &[("offered", "scheduled"), ("achieved", "acknowledged")],
-        source: Source::PerSecond, axes: Axes::Time, unit: readable },
+        source: Source::PerSecond, axes: Axes::Time, unit: amount },
     Question { title: "Latency to the push (e2e)", about: "From the intended time of a send to its push, in each interval.",
         figures: &[("p99", "e2e_p99_us"), ("p50", "e2e_p50_us")], source: Source::Column, axes: Axes::TimeLog, unit: time },
     Question { title: "Latency to the answer (ack)", about: "From the intended time of a send to its answer, in each interval.",
@@ -185,20 +181,29 @@ const QUESTIONS: [Question; 9] = [
     Question { title: "Send lag", about: "How late the generator itself was.",
         figures: &[("p99", "send_lag_p99_us"), ("max", "send_lag_max_us")], source: Source::Column, axes: Axes::TimeLog, unit: time },
     Question { title: "Sessions", about: "Sessions open at the end of each interval.",
-        figures: &[("open", "sessions")], source: Source::Column, axes: Axes::Time, unit: readable },
+        figures: &[("open", "sessions")], source: Source::State, axes: Axes::Time, unit: amount },
     Question { title: "Opening sessions", about: "Sessions opened per second, and those that ended early.",
         figures: &[("opened", "sessions_opened"), ("ended early", "disconnects")],
-        source: Source::PerSecond, axes: Axes::Time, unit: readable },
+        source: Source::PerSecond, axes: Axes::Time, unit: amount },
     Question { title: "CPU", about: "Cores in use by each side; the gateway's only where it was started for the run.",
         figures: &[("gateway", "gateway_cpu_s"), ("generator", "generator_cpu_s")],
         source: Source::PerSecond, axes: Axes::Time, unit: cores },
     Question { title: "Memory", about: "Resident memory of each side.",
         figures: &[("gateway", "gateway_rss_bytes"), ("generator", "generator_rss_bytes")],
-        source: Source::Column, axes: Axes::Time, unit: mebibytes },
+        source: Source::State, axes: Axes::Time, unit: mebibytes },
 ];
 
 fn time(us: f64) -> String {
     micros(us.round() as u64).replace(".00 ", " ")
+}
+
+fn amount(n: f64) -> String {
+    match n.fract() {
+        0.0 => grouped(n as u64),
+        _ if n < 10.0 => format!("{n:.2}"),
+        _ if n < 1e3 => format!("{n:.1}"),
+        _ => grouped(n.round() as u64),
+    }
 }
 
 fn cores(n: f64) -> String {
@@ -250,12 +255,12 @@ fn figures(runs: &[Run]) -> Vec<Vec<String>> {
             .chain(values)
             .collect::<Vec<_>>()
     };
-    let mut rows = vec![row("", "", readable)];
+    let mut rows = vec![row("", "", amount)];
     for (cell, run) in rows[0].iter_mut().skip(1).zip(runs) {
         cell.clone_from(&run.name);
     }
-    rows.push(row("offered per second", "rates.offered", readable));
-    rows.push(row("achieved per second", "rates.achieved", readable));
+    rows.push(row("offered per second", "rates.offered", amount));
+    rows.push(row("achieved per second", "rates.achieved", amount));
     for count in [
         "attempted",
         "acknowledged",
@@ -265,7 +270,7 @@ fn figures(runs: &[Run]) -> Vec<Vec<String>> {
         "reordered",
         "unexpected",
     ] {
-        rows.push(row(count, &format!("counts.{count}"), readable));
+        rows.push(row(count, &format!("counts.{count}"), amount));
     }
     for metric in ["e2e", "ack", "send_lag", "connect"] {
         for at in ["p50", "p99", "p999", "max"] {
@@ -304,9 +309,8 @@ fn section(runs: &[Run], question: &Question) -> String {
                 colour: if runs.len() == 1 { i } else { number },
                 thin: i > 0,
                 points: match question.source {
-                    Source::Column => run.over_time(column, false),
-                    Source::PerSecond => run.over_time(column, true),
                     Source::Spectrum => run.spectrum(column),
+                    source => run.over_time(column, source),
                 },
             });
         }

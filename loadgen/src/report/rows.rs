@@ -256,3 +256,65 @@ pub(crate) fn figure(summary: &Value, path: &str) -> Option<f64> {
         .fold(summary, |value, key| &value[key])
         .as_f64()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SECOND;
+    use crate::stats::Latencies;
+
+    fn sum(table: &Table, column: &str) -> f64 {
+        let cells = table.column(column).into_iter();
+        cells.filter(|cell| cell.is_finite()).sum()
+    }
+
+    /// A run of so many seconds with a message each 500 ms.
+    fn intervals(length: u64) -> Intervals {
+        let (mut course, mut one) = (Course::begin(None), Latencies::new());
+        let mut counters = Counters::default();
+        for half in 0..length * 2 {
+            let now = half * SECOND / 2;
+            counters.attempted += 1;
+            counters.sessions = half;
+            one.record(Metric::Ack, 0, now);
+            course.look(now, || counters);
+        }
+        course.end(length * SECOND, counters);
+        let mut all = Latencies::new();
+        all.add(&one);
+        Intervals::new(&course, all.timeline())
+    }
+
+    #[test]
+    fn rows_are_bounded_and_sum_up_whatever_the_length() {
+        for length in [1, 2, 299, 300, 301, 5_000] {
+            let table = Table::parse(&intervals(length).csv()).expect("it is read back");
+            let messages = (length * 2) as f64;
+            assert_eq!(sum(&table, "attempted"), messages, "{length}");
+            assert_eq!(sum(&table, "ack_count"), messages, "{length}");
+            let (from, to) = (table.column("from_s"), table.column("to_s"));
+            assert!(from.len() <= INTERVALS_MAX + 1, "{length}: {}", from.len());
+            assert_eq!(from[0], 0.0);
+            assert_eq!(to.last(), Some(&(length as f64)));
+            assert_eq!(from[1..], to[..to.len() - 1], "{length}");
+            let sessions = table.column("sessions");
+            assert_eq!(sessions.last(), Some(&(messages - 1.0)));
+        }
+    }
+
+    #[test]
+    fn a_broken_promise_has_the_time_it_broke() {
+        let loaded = crate::scenario::load::load("smoke").expect("a preset is right");
+        let mut scenario = loaded.scenario;
+        scenario.health.steal_max = 1.0;
+        scenario.thresholds.clear();
+        let break_of = |scenario: &_| crate::report::broke::first(scenario, &intervals(20));
+        assert_eq!(break_of(&scenario), Value::Null);
+        // In that run a latency is as long as the run has taken so far.
+        let limit = "p(99)<7s".parse().expect("a threshold");
+        scenario.thresholds.insert("ack".into(), vec![limit]);
+        let found = break_of(&scenario);
+        assert_eq!(found["at_s"], 7.0, "{found}");
+        assert_eq!(found["rule"], "ack: p(99)<7s", "{found}");
+    }
+}
