@@ -5,6 +5,7 @@ use trunkline_proto::Encoding::{Json, Proto};
 use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::neighbours::Neighbours;
+use trunkline_tests::wait::until;
 
 const TOPIC: &str = "live.42";
 const SHARDS: usize = 3;
@@ -369,18 +370,18 @@ fn more_than_can_be_told() {
     }
     // Once all of that is told, there is room for what comes next.
     alice.ping();
-    let last = loop {
-        let reply = publish(&mut alice, &json!(published));
+    let first = published;
+    let last = until("a publication with room", || {
+        publish(&mut alice, &json!(published));
         published += 1;
         subscribers[0].ping();
-        if subscribers[0]
-            .waiting()
+        // Perhaps one of the rounds before: what passes comes behind what is answered.
+        let pushes = subscribers[0].waiting();
+        let mut numbers = pushes
             .iter()
-            .any(|push| push["publication"]["pos"] == reply.as_str())
-        {
-            break published - 1;
-        }
-    };
+            .filter_map(|push| push["publication"]["data"].as_u64());
+        numbers.find(|number| *number >= first)
+    });
     for subscriber in &mut subscribers[1..4] {
         let (mut next, mut gap) = (0, false);
         while next <= last {

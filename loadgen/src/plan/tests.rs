@@ -171,7 +171,7 @@ fn groups_devices_and_those_offline() {
     assert_eq!((direct.day, groups.day), (18e9, 2e9));
     // Nine others; 1 + 10 timelines.
     assert_eq!(groups.pushes, 7.25);
-    assert!((groups.writes - 11.0).abs() < 1e-9);
+    assert!((groups.writes - 11.0).abs() < 1e-6);
     assert_eq!((direct.receipts, groups.receipts), (1.0, 9.0));
     assert_eq!(model.connections, 375e6);
     // 0.9 × 462,963 × 1.25 + 0.1 × 462,963 × 7.25.
