@@ -39,10 +39,12 @@ impl Cpu {
 
     /// How the time between two looks was spent.
     pub(crate) fn between(before: CpuTimes, after: CpuTimes) -> Self {
-        let all = (after.all - before.all).max(1) as f64;
+        // The time waited for I/O, which is part of these, may fall (proc(5)).
+        let part = |before: u64, after: u64| after.saturating_sub(before) as f64;
+        let all = part(before.all, after.all).max(1.0);
         Self {
-            steal: (after.steal - before.steal) as f64 / all,
-            idle: (after.idle - before.idle) as f64 / all,
+            steal: part(before.steal, after.steal) / all,
+            idle: part(before.idle, after.idle) / all,
         }
     }
 }
@@ -96,4 +98,18 @@ pub(crate) fn descriptor_limit() -> u64 {
         return soft;
     }
     hard
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_that_fall_are_no_time() {
+        let times = |steal, idle, all| CpuTimes { steal, idle, all };
+        let cpu = Cpu::between(times(1, 50, 100), times(2, 49, 110));
+        assert_eq!((cpu.steal, cpu.idle), (0.1, 0.0));
+        let none = Cpu::between(times(1, 50, 100), times(1, 49, 99));
+        assert_eq!((none.steal, none.idle), (0.0, 0.0));
+    }
 }
