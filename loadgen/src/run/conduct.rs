@@ -387,5 +387,14 @@ pub(crate) fn publish(
         }
         file.flush().map_err(fail)?;
     }
-    report::page_of(&run.out)
+    // The figures are there, and the run's verdict stands, whatever becomes of the page.
+    if let Err(failure) = report::page_of(&run.out) {
+        let dir = run.out.display();
+        let _ = writeln!(
+            std::io::stderr(),
+            "no report.html ({}): `loadgen report {dir}` tries again",
+            failure.message
+        );
+    }
+    Ok(())
 }
