@@ -65,6 +65,21 @@ fn a_device_goes_on_where_it_closed() {
     }
 }
 
+/// RFC 6455 §7.1: whoever closes reads up to the other's Close frame.
+#[test]
+fn who_closes_in_order_has_read_everything() {
+    let gateway = Gateway::start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let mut phone = resuming(&gateway).connect("bob", "phone");
+    phone.answers_pings = false;
+    alice.send("bob", "one");
+    assert_eq!(texts(&mut phone, 1), ["one"]);
+    phone.close();
+    alice.send("bob", "two");
+    let mut phone = resuming(&gateway).connect("bob", "phone");
+    assert_eq!(texts(&mut phone, 1), ["two"]);
+}
+
 #[test]
 fn whoever_vanishes_misses_nothing() {
     let mut gateway = Setup::default().flag("shards", 2).start();
