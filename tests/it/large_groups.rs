@@ -242,7 +242,7 @@ fn ten_thousand_members() {
 #[test]
 fn who_does_not_read_delays_nobody() {
     const READERS: usize = 200;
-    const STUCK: usize = 20;
+    const STUCK: usize = 100;
     const BYTES: usize = 60_000;
     let gateway = Setup::default()
         .flag("shards", SHARDS)
@@ -250,7 +250,7 @@ fn who_does_not_read_delays_nobody() {
         .flag("outbox-bytes", "64KiB")
         .start();
     let mut alice = gateway.dial().connect("alice", "phone");
-    make_group(&mut alice, MEMBERS / 5);
+    make_group(&mut alice, MEMBERS);
     let session = |n: usize| gateway.dial().shard(n % SHARDS).connect(&name(n), "phone");
     let mut stuck: Vec<_> = (0..STUCK).map(session).collect();
     let mut readers: Vec<_> = (STUCK..STUCK + READERS).map(session).collect();
