@@ -86,28 +86,24 @@ impl Outbox {
         stream: &mut TcpStream,
         pool: &mut Pool,
     ) -> io::Result<(usize, u64)> {
-        let (mut taken, mut writes) = (0, 0);
-        if let Some(waiting) = &mut self.waiting {
-            while waiting.sent < waiting.bytes.len() {
-                writes += 1;
-                match stream.write(&waiting.bytes[waiting.sent..]) {
-                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(n) => {
-                        waiting.sent += n;
-                        taken += n;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        self.blocked = true;
-                        waiting.make_room();
-                        return Ok((taken, writes));
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
+        let (before, mut writes) = (self.sent(), 0);
+        if let Some(waiting) = self.waiting.as_deref_mut() {
+            let done = write_out(stream, &waiting.bytes, &mut waiting.sent, &mut writes)?;
+            if !done {
+                let taken = waiting.sent - before;
+                self.blocked = true;
+                waiting.make_room();
+                return Ok((taken, writes));
             }
         }
+        let taken = self.sent() - before;
         self.done(pool);
         Ok((taken, writes))
+    }
+
+    /// Bytes of the frames that the socket has taken.
+    fn sent(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| waiting.sent)
     }
 
     /// The socket has taken everything.
@@ -117,6 +113,29 @@ impl Outbox {
             pool.give(waiting);
         }
     }
+}
+
+/// Writes `bytes` from `sent` on, counting the writes; `false` where the socket takes no more.
+///
+/// # Errors
+/// The connection is gone.
+pub(super) fn write_out(
+    stream: &mut TcpStream,
+    bytes: &[u8],
+    sent: &mut usize,
+    writes: &mut u64,
+) -> io::Result<bool> {
+    while *sent < bytes.len() {
+        *writes += 1;
+        match stream.write(&bytes[*sent..]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => *sent += n,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

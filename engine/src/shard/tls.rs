@@ -5,7 +5,7 @@
 //! plaintext and is encrypted a piece at a time as the socket takes it. Limits, deadlines and
 //! backpressure are those of plain connections; [`Tls`] is all that a connection has besides.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 use mio::net::TcpStream;
 use rustls::HandshakeKind;
@@ -15,7 +15,7 @@ use trunkline_proto::tls::{MAX_HELD, Received, ServerTls, TlsError};
 use super::READ;
 use super::connection::{Conn, Phase};
 use super::core::Core;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, write_out};
 use super::pool::Pool;
 use crate::metrics::{ShardMetrics, TlsFailure};
 
@@ -239,24 +239,16 @@ impl Outbox {
         pool: &mut Pool,
     ) -> io::Result<(usize, u64)> {
         let (mut taken, mut writes) = (0, 0);
-        if let Some(waiting) = &mut self.waiting {
+        if let Some(waiting) = self.waiting.as_deref_mut() {
             loop {
-                while waiting.sealed_sent < waiting.sealed.len() {
-                    writes += 1;
-                    match stream.write(&waiting.sealed[waiting.sealed_sent..]) {
-                        Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                        Ok(n) => {
-                            waiting.sealed_sent += n;
-                            taken += n;
-                        }
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                            self.blocked = true;
-                            waiting.make_room();
-                            return Ok((taken, writes));
-                        }
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                        Err(error) => return Err(error),
-                    }
+                let before = waiting.sealed_sent;
+                let (sealed, sent) = (&waiting.sealed, &mut waiting.sealed_sent);
+                let done = write_out(stream, sealed, sent, &mut writes)?;
+                taken += waiting.sealed_sent - before;
+                if !done {
+                    self.blocked = true;
+                    waiting.make_room();
+                    return Ok((taken, writes));
                 }
                 waiting.sealed.clear();
                 waiting.sealed_sent = 0;
