@@ -25,6 +25,10 @@ pub(super) struct Sight {
     pub(super) last: u64,
 }
 
+pub(super) const NO_MESSAGE: Failure = (
+    ErrorCode::Unknown,
+    "the conversation has no message with this sequence",
+);
 const NO_GROUP: Failure = (ErrorCode::Unknown, "no such group");
 pub(super) const NOT_A_MEMBER: Failure = (
     ErrorCode::PermissionDenied,

@@ -7,7 +7,7 @@ use trunkline_proto::message::{
 use trunkline_proto::{ErrorCode, Str};
 use trunkline_storage::{Order, Page, Place, Position, ReadError, Reader, Record, TimelineId};
 
-use super::access::{Access, NOT_A_MEMBER, View};
+use super::access::{Access, NO_MESSAGE, NOT_A_MEMBER, View};
 use super::feed::Feed;
 use super::{Answer, AnswerKind, Finding, Job, Opening, Query, Range, Room, lists, passing};
 use crate::event::{self, Body, Kind, PosText};
@@ -370,10 +370,7 @@ fn get<'p>(
     let messages = messages(books, &mut View::new(books, access.user), page)?;
     match messages.into_iter().next() {
         Some(message) => Ok(ReplyBody::Get(GetReply { message })),
-        None => Err((
-            ErrorCode::Unknown,
-            "the conversation has no message with this sequence",
-        )),
+        None => Err(NO_MESSAGE),
     }
 }
 

@@ -33,10 +33,11 @@ impl Feed {
     ) -> Result<bool, ReadError> {
         (self.used, self.until, self.limit, self.hides) = (0, until, limit, false);
         let mut more = self.page(store, user, (since, until))?;
-        let value = store.state(ids.inbox(user))?.unwrap_or_default();
-        let Some(inbox) = state::decode::<Inbox<'_>>(&value) else {
+        let Some(value) = store.state(ids.inbox(user))? else {
             return Ok(more);
         };
+        // Of another version: an error, for nobody would be told what is missing.
+        let inbox: Inbox<'_> = state::decode(&value).ok_or(ReadError::NoRecord)?;
         self.hides = inbox.hides;
         if since.0 < inbox.floor {
             return Err(ReadError::Expired {

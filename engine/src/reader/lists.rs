@@ -2,16 +2,16 @@
 
 use std::fmt;
 
+use trunkline_proto::Str;
 use trunkline_proto::message::{
     ConversationEntry, ConversationsReply, GroupInfoReply, GroupMember, ReceiptCounts,
     ReceiptState, ReceiptUser, ReceiptsReply, ReplyBody, Role as Word, Visibility,
 };
 use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES};
-use trunkline_proto::{ErrorCode, Str};
 use trunkline_storage::{Order, Page, Reader, TimelineId};
 
 use super::Listing;
-use super::access::{Access, View, direct, member, roster, with_head};
+use super::access::{Access, CORRUPT, NO_MESSAGE, View, direct, member, roster, with_head};
 use super::answer::{Failure, failure, messages};
 use crate::event::Body;
 use crate::ids::{Ids, UserId};
@@ -20,11 +20,6 @@ use crate::state::{self, Inbox, InboxChunk, Marks, Place, Role};
 /// Messages that are looked at to count the unread of one conversation. Whoever has more unread
 /// than that gets those before it counted without a look: the own and the recalled among them.
 const COUNTED: u64 = 1_000;
-
-const NO_MESSAGE: Failure = (
-    ErrorCode::Unknown,
-    "the conversation has no message with this sequence",
-);
 
 /// Where a page of conversations ends: those with messages come first, by the newest; then groups
 /// in which nothing was said yet, the newest first.
@@ -120,11 +115,11 @@ fn places((store, ids): (&Reader, &Ids), user: UserId) -> Result<Vec<String>, Fa
     let Some(value) = read(ids.inbox(user))? else {
         return Ok(Vec::new());
     };
-    let inbox: Inbox<'_> = state::decode(&value).unwrap_or_default();
+    let inbox: Inbox<'_> = state::decode(&value).ok_or(CORRUPT)?;
     let mut places = Vec::new();
     for number in 0..inbox.chunks {
         let value = read(ids.inbox_chunk(user, number))?.unwrap_or_default();
-        let chunk: InboxChunk<'_> = state::decode(&value).unwrap_or_default();
+        let chunk: InboxChunk<'_> = state::decode(&value).ok_or(CORRUPT)?;
         places.extend(chunk.places.iter().map(name));
     }
     places.extend(inbox.places.iter().map(name));

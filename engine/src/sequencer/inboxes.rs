@@ -32,11 +32,7 @@ pub(super) fn update_inbox(
 ) -> Result<(), Outcome> {
     let key = ids.inbox(user);
     let value = read(states, changes, key)?;
-    let mut inbox = if value.is_empty() {
-        Inbox::default()
-    } else {
-        state::decode(&value).ok_or(CORRUPT)?
-    };
+    let mut inbox = inbox(&value)?;
     if let Some(place) = place {
         let number = inbox.chunks;
         if let Some(chunk) = inbox.enter(place) {
@@ -64,12 +60,20 @@ pub(super) fn mark_hiding(
 ) -> Result<(), Outcome> {
     let key = ids.inbox(user);
     let value = read(states, changes, key)?;
-    let mut inbox: Inbox<'_> = state::decode(&value).unwrap_or_default();
+    let mut inbox = inbox(&value)?;
     if !inbox.hides {
         inbox.hides = true;
         changes.push((key, state::encode(&inbox)));
     }
     Ok(())
+}
+
+/// An inbox that cannot be read must not be written over with an empty one.
+fn inbox(value: &[u8]) -> Result<Inbox<'_>, Outcome> {
+    if value.is_empty() {
+        return Ok(Inbox::default());
+    }
+    state::decode(value).ok_or(CORRUPT)
 }
 
 fn read(
