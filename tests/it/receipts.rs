@@ -15,15 +15,9 @@ struct Talk {
 impl Talk {
     fn open(gateway: &Gateway) -> Self {
         let dial = gateway.dial();
-        let devices = |user: &str| {
-            [
-                dial.clone().shard(0).connect(user, "phone"),
-                dial.clone().shard(1).proto().connect(user, "tablet"),
-            ]
-        };
         Self {
-            alice: devices("alice"),
-            bob: devices("bob"),
+            alice: dial.devices("alice"),
+            bob: dial.devices("bob"),
         }
     }
 

@@ -71,6 +71,14 @@ impl Dial {
         self
     }
 
+    /// Two devices of a user, on two shards, in both encodings.
+    pub fn devices(&self, user: &str) -> [Client; 2] {
+        [
+            self.clone().shard(0).connect(user, "phone"),
+            self.clone().shard(1).proto().connect(user, "tablet"),
+        ]
+    }
+
     /// With another field of `connect`.
     #[must_use]
     pub fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
