@@ -30,6 +30,9 @@ pub(crate) enum Kind {
 /// The kind of a change of contacts: stored, and no event, for nobody is told of it.
 pub(crate) const CONTACTS: u8 = 7;
 
+/// The kind of a record that only says when users were last seen, in the states that it carries.
+pub(crate) const LAST_SEEN: u8 = 9;
+
 impl Kind {
     pub(crate) const ALL: [Self; 6] = [
         Self::Message,

@@ -21,8 +21,9 @@ use crate::hub::Hub;
 use crate::ids::Ids;
 use crate::metrics::Metrics;
 use crate::rate::{Rules, UserRates};
-use crate::reader;
+use crate::reader::{self, Job};
 use crate::sequencer::Sequencer;
+use crate::sequencer::departures::Departures;
 use crate::shard::mailbox::{Mail, Mailbox};
 use crate::shard::{Parts, Shard, WAKE, descriptors, listener};
 use crate::tls::Acceptor;
@@ -75,24 +76,24 @@ impl Gateway {
         } = open_store(config)?;
         let metrics = Arc::new(Metrics::new(config.shards));
         let directory = Arc::new(Directory::new(store.head()));
+        let limits = Arc::new(config.limits.clone());
+        let most = (&*limits, config.max_connections);
+        let hub = Hub::new(most, Arc::clone(&directory), mailboxes.clone());
+        let hub = Arc::new(hub);
         let (to_sequencer, commands) = crate::sequencer::queue::queue();
         let (to_readers, jobs) = channel::bounded(reader::QUEUE);
         let sequencer = Sequencer::new(
             (writer, &store),
             (config.conversation_cache, config.messaging),
-            Arc::clone(&directory),
+            (
+                Arc::clone(&directory),
+                Departures::new(Arc::clone(&hub), &limits),
+            ),
             mailboxes.clone(),
             Arc::clone(&metrics.sequencer),
         );
         let sequencer = spawn("sequencer", move || sequencer.run(&commands))?;
-        let readers = (0..READERS)
-            .map(|i| {
-                let (store, jobs, mailboxes) = (store.clone(), jobs.clone(), mailboxes.clone());
-                spawn(&format!("reader-{i}"), move || {
-                    reader::run(&store, &jobs, &mailboxes)
-                })
-            })
-            .collect::<anyhow::Result<_>>()?;
+        let readers = spawn_readers(&store, &jobs, &mailboxes)?;
         let ready = Arc::new(AtomicBool::new(false));
         let shown = control::Shown {
             ready: Arc::clone(&ready),
@@ -102,7 +103,6 @@ impl Gateway {
         let control = control::start(config.control, shown)?;
 
         let total = Arc::new(AtomicUsize::new(0));
-        let limits = Arc::new(config.limits.clone());
         let rules = Rules::new(&limits.connection_rates, limits.rate_burst).map(Arc::new);
         let user_rates = Rules::new(&limits.user_rates, limits.rate_burst).map(|rules| {
             let frame = u32::try_from(limits.message_bytes).unwrap_or(u32::MAX);
@@ -110,8 +110,6 @@ impl Gateway {
         });
         let addresses = Counts::new(limits.connections_per_address).map(Arc::new);
         let user_sessions = Counts::new(limits.connections_per_user).map(Arc::new);
-        let hub = Hub::new(&limits, Arc::clone(&directory), mailboxes.clone());
-        let hub = Arc::new(hub);
         let began = Instant::now();
         let mut shards = Vec::new();
         for (index, seed) in seeds.into_iter().enumerate() {
@@ -328,6 +326,20 @@ fn report(config: &Config, tables: &descriptors::Tables) {
             "descriptors run out first: raise the limit (ulimit -Hn) or the shards"
         );
     }
+}
+
+fn spawn_readers(
+    store: &Reader,
+    jobs: &channel::Receiver<Job>,
+    mailboxes: &[Arc<Mailbox>],
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let one = |i| {
+        let (store, jobs, mailboxes) = (store.clone(), jobs.clone(), mailboxes.to_vec());
+        spawn(&format!("reader-{i}"), move || {
+            reader::run(&store, &jobs, &mailboxes)
+        })
+    };
+    (0..READERS).map(one).collect()
 }
 
 fn open_store(config: &Config) -> anyhow::Result<Opened> {

@@ -141,6 +141,8 @@ pub(crate) struct SequencerMetrics {
     pub(crate) failed: Counter,
     /// Conversations held in memory.
     pub(crate) conversations: Counter,
+    /// Users of whom was stored when they were last seen.
+    pub(crate) last_seen: Counter,
     /// Times a shard's mailbox was full and the sequencer waited.
     pub(crate) mailbox_waits: Counter,
 }

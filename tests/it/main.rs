@@ -25,6 +25,7 @@ mod hostile;
 mod hostile_users;
 mod idempotency;
 mod large_groups;
+mod last_seen;
 mod messages;
 mod model;
 mod offline;

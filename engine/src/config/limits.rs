@@ -103,6 +103,10 @@ pub struct Limits {
     pub watches: usize,
     /// Users who have left, of whom it is remembered when.
     pub last_seen_cache: usize,
+    /// How often it is stored who has left and when.
+    pub last_seen_interval: Duration,
+    /// Of so many users in a second at most; 0: it is not stored.
+    pub last_seen_rate: u32,
     /// Topics that a connection is subscribed to; beyond it 106.
     pub subscriptions: usize,
     /// Topics in all; beyond it one gives way that nobody is subscribed to, or 106.
@@ -176,6 +180,11 @@ impl Limits {
                 .last_seen_cache
                 .or(file.last_seen_cache)
                 .unwrap_or(100_000),
+            last_seen_interval: time(flags.last_seen_interval, file.last_seen_interval, 5),
+            last_seen_rate: flags
+                .last_seen_rate
+                .or(file.last_seen_rate)
+                .unwrap_or(20_000),
             subscriptions: flags
                 .max_subscriptions
                 .or(file.max_subscriptions)
@@ -212,6 +221,7 @@ impl Limits {
             ("write_timeout", self.write_timeout),
             ("message_timeout", self.message_timeout),
             ("drain_timeout", self.drain_timeout),
+            ("last_seen_interval", self.last_seen_interval),
         ] {
             if !(100..=86_400_000).contains(&time.as_millis()) {
                 return Err(value(setting, "from 100ms to 24h"));

@@ -161,10 +161,17 @@ pub struct Settings {
     /// Most users whose presence a connection watches [default: 1000]
     #[arg(long, env = "TRUNKLINE_MAX_WATCHES", value_name = "N")]
     pub max_watches: Option<usize>,
-    /// Most users of whom is remembered when they were last seen, about 60 bytes each
+    /// Most users of whom memory has when they were last seen, about 60 bytes each
     /// [default: 100000]
     #[arg(long, env = "TRUNKLINE_LAST_SEEN_CACHE", value_name = "N")]
     pub last_seen_cache: Option<usize>,
+    /// How often it is stored when users were last seen, of those who left [default: 5s]
+    #[arg(long, env = "TRUNKLINE_LAST_SEEN_INTERVAL", value_name = "TIME")]
+    pub last_seen_interval: Option<Duration>,
+    /// Users in a second of whom that is stored, about 27 bytes each; 0 stores nothing
+    /// [default: 20000]
+    #[arg(long, env = "TRUNKLINE_LAST_SEEN_RATE", value_name = "N")]
+    pub last_seen_rate: Option<u32>,
     /// Most topics that a connection is subscribed to [default: 100]
     #[arg(long, env = "TRUNKLINE_MAX_SUBSCRIPTIONS", value_name = "N")]
     pub max_subscriptions: Option<usize>,
@@ -462,6 +469,8 @@ impl Config {
             presence_grace: time(limits.presence_grace),
             max_watches: Some(limits.watches),
             last_seen_cache: Some(limits.last_seen_cache),
+            last_seen_interval: time(limits.last_seen_interval),
+            last_seen_rate: Some(limits.last_seen_rate),
             max_subscriptions: Some(limits.subscriptions),
             max_topics: Some(limits.topics),
             topic_history: Some(limits.topic_history),

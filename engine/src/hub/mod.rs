@@ -9,6 +9,7 @@ mod frames;
 mod lane;
 mod presence;
 mod topics;
+mod unsaved;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +24,12 @@ pub(crate) use frames::PushFrames;
 pub(crate) use lane::{Lanes, Passed, Taken};
 pub(crate) use presence::UserState;
 pub(crate) use topics::{Publication, Since, TopicId, Topics};
+pub(crate) use unsaved::Unsaved;
 
 use presence::Presence;
 
 /// Stripes of each map.
-const STRIPES: usize = 64;
+pub(crate) const STRIPES: usize = 64;
 
 /// The stripe of an id; the maps use its low half.
 const fn stripe_of(id: trunkline_storage::TimelineId) -> usize {
@@ -37,21 +39,29 @@ const fn stripe_of(id: trunkline_storage::TimelineId) -> usize {
 pub(crate) struct Hub {
     pub(crate) lanes: Lanes,
     pub(crate) topics: Topics,
+    /// Who has left, until the store knows it.
+    pub(crate) unsaved: Unsaved,
     presence: Presence,
     directory: Arc<Directory>,
     grace: Duration,
 }
 
 impl Hub {
-    /// For the shards that these mailboxes belong to.
+    /// For the shards that these mailboxes belong to, with so many connections at most.
     pub(crate) fn new(
-        limits: &Limits,
+        (limits, connections): (&Limits, usize),
         directory: Arc<Directory>,
         mailboxes: Vec<Arc<Mailbox>>,
     ) -> Self {
         Self {
             lanes: Lanes::new(mailboxes),
             topics: Topics::new(limits),
+            // As many as can leave at once; none, where the store is not to know.
+            unsaved: Unsaved::new(if limits.last_seen_rate > 0 {
+                connections
+            } else {
+                0
+            }),
             presence: Presence::new(limits.last_seen_cache),
             directory,
             grace: limits.presence_grace,
@@ -63,12 +73,21 @@ impl Hub {
         self.lanes.changed(self.presence.watchers(user), user);
     }
 
-    /// A session of a user ends: takes it out of the directory.
-    pub(crate) fn leave(&self, user: UserId, shard: usize) {
+    /// A session of a user ends: takes it out of the directory. Whether there was room for it
+    /// among those of whom the store is to know it.
+    pub(crate) fn leave(&self, user: UserId, shard: usize) -> bool {
+        let now = unix_ms();
         // Before it is gone: whoever sees that must also see since when.
-        self.presence.note_left(user, unix_ms());
+        self.presence.note_left(user, now);
+        let noted = self.unsaved.note(user, now);
         self.directory.leave(user, shard);
         self.lanes.changed(self.presence.watchers(user), user);
+        noted
+    }
+
+    /// Whether a user has no connection.
+    pub(crate) fn is_gone(&self, user: UserId) -> bool {
+        self.directory.devices(user) == 0
     }
 
     /// From now on `shard` is told when the user's state may have changed. The state has to be
@@ -82,11 +101,12 @@ impl Hub {
         self.presence.unwatch(user, shard);
     }
 
-    /// How a user is now.
-    pub(crate) fn state(&self, user: UserId) -> UserState {
+    /// How a user is now, of whom it may be known from elsewhere when they left.
+    pub(crate) fn state(&self, user: UserId, known: Option<u64>) -> UserState {
         // In the reverse order of `leave`.
         let devices = self.directory.devices(user);
         let left = self.presence.left(user);
+        let left = left.or_else(|| self.unsaved.left(user)).max(known);
         UserState::new(devices, left, unix_ms(), self.grace)
     }
 }

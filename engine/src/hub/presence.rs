@@ -40,6 +40,11 @@ impl UserState {
         }
     }
 
+    /// Nothing is remembered of this user: the store may know.
+    pub(crate) const fn is_unknown(&self) -> bool {
+        self.devices == 0 && self.left.is_none()
+    }
+
     /// The number of devices to show: one that has just left is not gone yet.
     pub(crate) const fn shown(&self) -> u32 {
         if self.devices == 0 && self.settles_in.is_some() {

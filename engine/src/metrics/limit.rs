@@ -26,6 +26,7 @@ pub(crate) enum Limit {
     Pages,
     DrainTime,
     Watches,
+    LastSeen,
     Subscriptions,
     Topics,
     Typing,
@@ -34,7 +35,7 @@ pub(crate) enum Limit {
 
 impl Limit {
     /// Every limit, in the order of its counter.
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::ConnectionMessages,
         Self::ConnectionBytes,
         Self::ConnectionCommands,
@@ -58,6 +59,7 @@ impl Limit {
         Self::Pages,
         Self::DrainTime,
         Self::Watches,
+        Self::LastSeen,
         Self::Subscriptions,
         Self::Topics,
         Self::Typing,
@@ -90,6 +92,7 @@ impl Limit {
             Self::Pages => "pages",
             Self::DrainTime => "drain_time",
             Self::Watches => "watches",
+            Self::LastSeen => "last_seen",
             Self::Subscriptions => "subscriptions",
             Self::Topics => "topics",
             Self::Typing => "typing",

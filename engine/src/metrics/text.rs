@@ -251,6 +251,11 @@ impl Exporter {
             m.failed.get(),
         )?;
         to.counter(
+            "trunkline_last_seen_stored",
+            "Users stored with the time they were last seen",
+            m.last_seen.get(),
+        )?;
+        to.counter(
             "trunkline_mailbox_waits",
             "Waits for a full mailbox",
             m.mailbox_waits.get(),

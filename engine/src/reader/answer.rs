@@ -59,6 +59,7 @@ pub(super) fn answer(store: &Reader, job: &Job, room: &mut Room) -> Answer {
         Query::Contacts { user, watch } => {
             return found(job, passing::contacts(books, user, watch));
         }
+        Query::LastSeen { ref asked } => return found(job, passing::last_seen(store, asked)),
         Query::Sync { user, since, limit } => sync(books, job, (user, since), limit, feed),
         Query::History {
             access,

@@ -11,6 +11,7 @@ mod passing;
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use crossbeam::channel::Receiver;
 use trunkline_proto::Encoding;
 use trunkline_proto::ErrorCode;
@@ -92,6 +93,10 @@ pub(crate) enum Query {
         user: UserId,
         watch: bool,
     },
+    /// How users are whom memory does not know.
+    LastSeen {
+        asked: Asked,
+    },
     /// The first answer to a send that came again.
     Duplicate {
         place: Place,
@@ -122,6 +127,26 @@ pub(crate) struct Opening {
     pub(crate) device: String,
     pub(crate) ping_ms: u32,
     pub(crate) limits: trunkline_proto::message::ConnectLimits,
+}
+
+/// Users whose presence was asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) users: Vec<AskedUser>,
+    /// So many of them, the first, are watched.
+    pub(crate) watched: usize,
+    /// As contacts.
+    pub(crate) contacts: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct AskedUser {
+    pub(crate) id: UserId,
+    pub(crate) name: CompactString,
+    /// Only the store may know when they were last seen.
+    pub(crate) unknown: bool,
+    /// What it knows.
+    pub(crate) stored: Option<u64>,
 }
 
 /// What a list is made of: names, since the store knows only their ids.
@@ -190,6 +215,9 @@ pub(crate) enum Finding {
     Contacts {
         names: Vec<String>,
         watch: bool,
+    },
+    LastSeen {
+        asked: Asked,
     },
 }
 

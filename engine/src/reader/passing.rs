@@ -1,13 +1,13 @@
-//! What the store knows that shards need for what is not stored: contacts, and who hears that
-//! somebody writes in a group.
+//! What the store knows that shards need for what is not stored: contacts, when users were last
+//! seen, and who hears that somebody writes in a group.
 
 use trunkline_storage::Reader;
 
 use super::access::{self, Access};
 use super::answer::{Failure, failure};
-use super::{Finding, Listing};
+use super::{Asked, Finding, Listing};
 use crate::ids::{Ids, UserId};
-use crate::state::{self, Contacts};
+use crate::state::{self, Contacts, LastSeen};
 
 /// Members of a group up to which they are told that somebody writes.
 const TYPING_MEMBERS: u64 = 500;
@@ -52,4 +52,21 @@ pub(super) fn contacts(
     };
     let names = contacts.users.into_iter().map(str::to_owned).collect();
     Ok(Finding::Contacts { names, watch })
+}
+
+/// When users were last seen who left so long ago that only the store may know it.
+pub(super) fn last_seen(store: &Reader, asked: &Asked) -> Result<Finding, Failure> {
+    let mut asked = asked.clone();
+    for user in asked.users.iter_mut().filter(|user| user.unknown) {
+        let value = store.state(user.id).map_err(|error| failure(&error))?;
+        user.stored = match value.as_deref() {
+            Some(value) => Some(
+                state::decode::<LastSeen>(value)
+                    .ok_or(access::CORRUPT)?
+                    .time,
+            ),
+            None => None,
+        };
+    }
+    Ok(Finding::LastSeen { asked })
 }

@@ -8,6 +8,7 @@
 pub(crate) mod command;
 mod contacts;
 pub(crate) mod conversations;
+pub(crate) mod departures;
 mod groups;
 mod inboxes;
 mod keys;
@@ -35,6 +36,7 @@ use crate::shard::mailbox::{Mail, Mailbox};
 use crate::state;
 use command::{Command, CommandBatch, Committed, ConnRef, Item, Items, Outcome, What};
 use conversations::Conversations;
+use departures::Departures;
 use groups::Groups;
 use keys::Keys;
 use queue::Commands;
@@ -75,6 +77,7 @@ pub(crate) struct Sequencer {
     groups: Groups,
     states: States,
     keys: Keys,
+    departures: Departures,
     directory: Arc<Directory>,
     mailboxes: Vec<Arc<Mailbox>>,
     metrics: Arc<SequencerMetrics>,
@@ -105,7 +108,7 @@ impl Sequencer {
     pub(crate) fn new(
         (writer, store): (Writer, &Reader),
         (most_conversations, rules): (usize, Messaging),
-        directory: Arc<Directory>,
+        (directory, departures): (Arc<Directory>, Departures),
         mailboxes: Vec<Arc<Mailbox>>,
         metrics: Arc<SequencerMetrics>,
     ) -> Self {
@@ -119,6 +122,7 @@ impl Sequencer {
             rules,
             states: States::new(store.clone()),
             keys: Keys::new(store.clone()),
+            departures,
             directory,
             mailboxes,
             metrics,
@@ -137,10 +141,15 @@ impl Sequencer {
     /// The store failed, now or earlier.
     pub(crate) fn run(mut self, commands: &Commands) -> Result<(), trunkline_storage::CommitError> {
         loop {
-            let first = match commands.next(TICK) {
+            let first = match commands.next(TICK.min(self.departures.rest())) {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Timeout) => {
                     self.tick(unix_ms());
+                    self.store_departures();
+                    if self.writer.batch_records() > 0 {
+                        self.commit();
+                    }
+                    self.departures.committed();
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -156,8 +165,10 @@ impl Sequencer {
                 self.decide_all(&next, now);
                 commands.give_back(next);
             }
+            self.store_departures();
             self.commit();
         }
+        self.store_all_departures();
         self.writer.sync()
     }
 
@@ -286,6 +297,7 @@ impl Sequencer {
         };
         self.keys.clear();
         self.states.clear();
+        self.departures.committed();
         if !batch.is_empty() {
             // Before the first look-up: see `Directory`.
             self.directory.raise_head(batch.last());

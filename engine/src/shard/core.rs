@@ -21,6 +21,7 @@ use super::resume::Resuming;
 use super::timer::{Tick, Wheel, ticks};
 use super::tls::Buffers;
 use crate::event;
+use crate::metrics::Limit;
 use crate::per_user::PerUser;
 use crate::sequencer::command::{CommandBatch, ConnRef};
 use crate::session::{self, Frames, write_batch};
@@ -397,7 +398,9 @@ impl Core {
             sessions.leave(session.id);
         }
         self.users.remove(session.id, slot);
-        self.parts.hub.leave(session.id, self.parts.index);
+        if !self.parts.hub.leave(session.id, self.parts.index) {
+            self.parts.metrics.limited(Limit::LastSeen);
+        }
         self.stop_listening(slot);
     }
 }

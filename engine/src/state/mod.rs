@@ -10,6 +10,7 @@ mod direct;
 mod group;
 mod hidden;
 mod inbox;
+mod last_seen;
 mod reactions;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ pub(crate) use direct::{Direct, Marks};
 pub(crate) use group::{Entry, Head, Member, ROSTER_CHUNK, Role, Roster};
 pub(crate) use hidden::Hidden;
 pub(crate) use inbox::{Inbox, InboxChunk, Place};
+pub(crate) use last_seen::LastSeen;
 pub(crate) use reactions::{MAX_REACTIONS, Reactions};
 
 /// A value of the store.
@@ -51,6 +53,9 @@ impl Form for Reactions<'_> {
 }
 impl Form for Contacts<'_> {
     const TAG: u8 = 9;
+}
+impl Form for LastSeen {
+    const TAG: u8 = 14;
 }
 
 /// The position that a value keeps for a device: eight bytes, little-endian.

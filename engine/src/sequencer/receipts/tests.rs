@@ -10,7 +10,7 @@ use trunkline_storage::{Options, Position, Record, Store};
 use super::super::command::{
     Change, Command, CommandBatch, Committed, ConnRef, Item, Members, Outcome, Side, What,
 };
-use super::super::{Sequencer, conversations::MIN_CONVERSATIONS};
+use super::super::{Sequencer, conversations::MIN_CONVERSATIONS, departures};
 use crate::config::Messaging;
 use crate::directory::Directory;
 use crate::event::{Body, Kind};
@@ -65,7 +65,7 @@ impl World {
         let sequencer = Sequencer::new(
             (opened.writer, &opened.reader),
             (MIN_CONVERSATIONS, rules),
-            directory,
+            departures::tests::nobody(directory),
             vec![Arc::clone(&mailbox)],
             Arc::new(SequencerMetrics::default()),
         );

@@ -120,6 +120,7 @@ impl Core {
                     self.fail(slot, conn, id, code, message);
                 }
             }
+            Finding::LastSeen { asked } => self.answer_asked(slot, conn, id, &asked),
         }
     }
 

@@ -8,6 +8,7 @@
 mod commands;
 mod listeners;
 mod presence;
+mod seen;
 mod tell;
 mod topics;
 

@@ -7,9 +7,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 use slab::Slab;
 use trunkline_proto::ErrorCode;
-use trunkline_proto::message::{
-    Contact, ContactsReply, Event, Presence, PresenceReply, ReplyBody, UserPresence,
-};
+use trunkline_proto::message::{Event, Presence, UserPresence};
 use trunkline_proto::names::is_name;
 
 use super::super::connection::Conn;
@@ -31,19 +29,22 @@ type Failure = (ErrorCode, &'static str);
 /// Users that connections of a shard watch.
 #[derive(Default)]
 pub(super) struct Watching {
-    users: Map<Watched>,
+    pub(super) users: Map<Watched>,
     /// Users of whom watchers may have to be told, and the key of the watcher who is next.
     changed: VecDeque<(UserId, u32)>,
     /// Users who may just be reconnecting, and when that is to be looked at again.
     settling: BinaryHeap<Reverse<(Tick, UserId)>>,
 }
 
-struct Watched {
+pub(super) struct Watched {
     name: CompactString,
     /// Each with the number of devices that it was told of.
-    watchers: Listeners<u32>,
+    pub(super) watchers: Listeners<u32>,
     change: Change,
     is_settling: bool,
+    /// When the user left, as far as it was ever known here: memory may forget it before all
+    /// watchers are told.
+    pub(super) left: Option<u64>,
 }
 
 /// Whether a user stands in the list of those who have changed.
@@ -112,17 +113,9 @@ impl Core {
             }
         }
         self.check_watches(slot, watch.iter().map(|name| of(name)))?;
-        let mut users = Vec::with_capacity(watch.len() + query.len());
-        for name in watch {
-            let user = of(name);
-            let state = self.watch_user(slot, user, name);
-            users.push(shown(name, state));
-        }
-        for name in query {
-            users.push(shown(name, self.parts.hub.state(of(name))));
-        }
-        let reply = PresenceReply { users };
-        self.reply(slot, conn, id, ReplyBody::Presence(reply));
+        let users = watch.iter().chain(query);
+        let users = users.map(|name| (of(name), CompactString::from(&**name)));
+        self.ask(slot, conn, id, (users.collect(), watch.len(), false));
         Ok(())
     }
 
@@ -142,28 +135,9 @@ impl Core {
         if watch {
             self.check_watches(slot, names.iter().map(|name| of(name)))?;
         }
-        let contact = |name: &String| {
-            let user = of(name);
-            let state = if watch {
-                self.watch_user(slot, user, name)
-            } else {
-                self.parts.hub.state(user)
-            };
-            let UserPresence {
-                user,
-                online,
-                last_seen,
-                ..
-            } = shown(name, state);
-            Contact {
-                user,
-                online,
-                last_seen,
-            }
-        };
-        let contacts = names.iter().map(contact).collect();
-        let reply = ContactsReply { contacts };
-        self.reply(slot, conn, id, ReplyBody::Contacts(reply));
+        let users = names.iter().map(|name| (of(name), name.into()));
+        let watched = if watch { names.len() } else { 0 };
+        self.ask(slot, conn, id, (users.collect(), watched, true));
         Ok(())
     }
 
@@ -184,7 +158,7 @@ impl Core {
         ))
     }
 
-    fn watch_user(&mut self, slot: u32, user: UserId, name: &str) -> UserState {
+    pub(super) fn watch_user(&mut self, slot: u32, user: UserId, name: &str) -> UserState {
         let ears = self.passing.ears.get(&slot);
         let known = ears.and_then(|ears| ears.watches.get(&user)).copied();
         let watching = &mut self.passing.watching;
@@ -195,9 +169,11 @@ impl Core {
                 watchers: Listeners::default(),
                 change: Change::No,
                 is_settling: false,
+                left: None,
             }
         });
-        let state = self.parts.hub.state(user);
+        let state = self.parts.hub.state(user, watched.left);
+        watched.left = state.left;
         let told = state.shown();
         match known.and_then(|key| watched.watchers.get_mut(key)) {
             Some(watcher) => watcher.note = told,
@@ -260,12 +236,14 @@ impl Core {
         while *left > 0
             && let Some((user, next)) = self.passing.watching.changed.pop_front()
         {
-            if let Some(watched) = self.passing.watching.users.get_mut(&user)
-                && next == 0
-            {
+            let Some(watched) = self.passing.watching.users.get_mut(&user) else {
+                continue;
+            };
+            if next == 0 {
                 watched.change = Change::Listed;
             }
-            let state = self.parts.hub.state(user);
+            let state = self.parts.hub.state(user, watched.left);
+            watched.left = state.left;
             if let Some(settles_in) = state.settles_in {
                 self.look_again(user, settles_in);
             }
@@ -315,7 +293,7 @@ impl Core {
 }
 
 /// A state as clients see it.
-fn shown(name: &str, state: UserState) -> UserPresence<'static> {
+pub(super) fn shown(name: &str, state: UserState) -> UserPresence<'static> {
     let devices = state.shown();
     let online = devices > 0;
     UserPresence {

@@ -1,0 +1,96 @@
+//! How users are who were asked for: of those who left long ago only the store may know since
+//! when, so the reply may have to wait for a reader.
+
+use compact_str::CompactString;
+use trunkline_proto::message::{Contact, ContactsReply, PresenceReply, ReplyBody, UserPresence};
+
+use super::super::connection::Conn;
+use super::super::core::Core;
+use super::presence::shown;
+use crate::hub::UserState;
+use crate::ids::UserId;
+use crate::reader::{Asked, AskedUser, Query};
+
+impl Core {
+    /// Replies how users are, of whom so many, the first, are watched from now on.
+    pub(super) fn ask(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        id: u32,
+        (users, watched, contacts): (Vec<(UserId, CompactString)>, usize, bool),
+    ) {
+        let mut ask = |(n, (id, name)): (usize, (UserId, CompactString))| {
+            let state = if n < watched {
+                self.watch_user(slot, id, &name)
+            } else {
+                self.state_of(id)
+            };
+            AskedUser {
+                id,
+                name,
+                unknown: state.is_unknown(),
+                stored: None,
+            }
+        };
+        let asked = Asked {
+            users: users.into_iter().enumerate().map(&mut ask).collect(),
+            watched,
+            contacts,
+        };
+        if asked.users.iter().any(|user| user.unknown) {
+            self.query(slot, conn, id, Query::LastSeen { asked });
+        } else {
+            self.answer_asked(slot, conn, id, &asked);
+        }
+    }
+
+    /// Replies how users are, with what the store knows of them.
+    pub(super) fn answer_asked(&mut self, slot: u32, conn: &mut Conn, id: u32, asked: &Asked) {
+        let users = asked.users.iter().enumerate();
+        let users = users.map(|(n, user)| {
+            // Since the reader was asked, things may have changed; that may have been told.
+            let mut state = self.state_of(user.id);
+            state.left = state.left.max(user.stored);
+            if n < asked.watched {
+                self.note_shown(slot, user.id, state);
+            }
+            shown(&user.name, state)
+        });
+        let users: Vec<_> = users.collect();
+        let body = if asked.contacts {
+            let contact = |user: UserPresence<'static>| Contact {
+                user: user.user,
+                online: user.online,
+                last_seen: user.last_seen,
+            };
+            let contacts = users.into_iter().map(contact).collect();
+            ReplyBody::Contacts(ContactsReply { contacts })
+        } else {
+            ReplyBody::Presence(PresenceReply { users })
+        };
+        self.reply(slot, conn, id, body);
+    }
+
+    /// How a user is, as far as memory knows.
+    fn state_of(&self, user: UserId) -> UserState {
+        let watched = self.passing.watching.users.get(&user);
+        self.parts
+            .hub
+            .state(user, watched.and_then(|watched| watched.left))
+    }
+
+    /// A connection is being shown this state of a user, whom it watches unless it has changed its
+    /// mind since it asked.
+    fn note_shown(&mut self, slot: u32, user: UserId, state: UserState) {
+        let ears = self.passing.ears.get(&slot);
+        let key = ears.and_then(|ears| ears.watches.get(&user)).copied();
+        let watched = self.passing.watching.users.get_mut(&user);
+        if let (Some(key), Some(watched)) = (key, watched) {
+            watched.left = state.left;
+            if let Some(watcher) = watched.watchers.get_mut(key) {
+                watcher.note = state.shown();
+            }
+        }
+    }
+}
