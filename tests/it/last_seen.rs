@@ -265,3 +265,23 @@ fn where_nothing_is_to_be_stored() {
         0.0
     );
 }
+
+#[test]
+fn watchers_are_told_though_memory_forgot() {
+    const GRACE: u64 = 3_000;
+    let setup = setup().flag("last-seen-cache", 0).flag("last-seen-rate", 0);
+    let gateway = setup.flag("presence-grace", format!("{GRACE}ms")).start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    alice.done("presence", &json!({"watch": ["bob"]}));
+    let bob = gateway.dial().connect("bob", "phone");
+    assert_eq!(alice.push_of("presence")["online"], true);
+    let before = now();
+    bob.close();
+    // Some of each part of the memory, before the time is over in which bob may come back.
+    for i in 0..500 {
+        visit(&gateway, &format!("u{i}"));
+    }
+    let push = alice.push_of("presence");
+    assert_eq!(push["online"], false, "{push}");
+    within(push["last_seen"].as_u64(), (before, now() - GRACE));
+}

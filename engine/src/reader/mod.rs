@@ -143,10 +143,10 @@ pub(crate) struct Asked {
 pub(crate) struct AskedUser {
     pub(crate) id: UserId,
     pub(crate) name: CompactString,
-    /// Only the store may know when they were last seen.
+    /// They are not online, and only the store may know since when.
     pub(crate) unknown: bool,
-    /// What it knows.
-    pub(crate) stored: Option<u64>,
+    /// When they left, as far as that was found; memory may forget it at any time.
+    pub(crate) left: Option<u64>,
 }
 
 /// What a list is made of: names, since the store knows only their ids.

@@ -59,7 +59,7 @@ pub(super) fn last_seen(store: &Reader, asked: &Asked) -> Result<Finding, Failur
     let mut asked = asked.clone();
     for user in asked.users.iter_mut().filter(|user| user.unknown) {
         let value = store.state(user.id).map_err(|error| failure(&error))?;
-        user.stored = match value.as_deref() {
+        user.left = match value.as_deref() {
             Some(value) => Some(
                 state::decode::<LastSeen>(value)
                     .ok_or(access::CORRUPT)?

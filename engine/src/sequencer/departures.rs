@@ -115,14 +115,14 @@ impl Sequencer {
         let (looked_at, taken) = self.store_some();
         let departures = &mut self.departures;
         departures.refused = !taken;
-        let rest = if !taken {
-            RETRY
+        let pace = now + Duration::from_secs(1) * looked_at as u32 / departures.rate;
+        departures.next = if !taken {
+            now + RETRY
         } else if looked_at < TURN {
-            (departures.round_began + departures.every).saturating_duration_since(now)
+            pace.max(departures.round_began + departures.every)
         } else {
-            Duration::from_secs(1) * TURN as u32 / departures.rate
+            pace
         };
-        departures.next = now + rest;
     }
 
     /// Stores all who have left, however many they are: nobody waits any more.

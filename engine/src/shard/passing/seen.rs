@@ -30,7 +30,7 @@ impl Core {
                 id,
                 name,
                 unknown: state.is_unknown(),
-                stored: None,
+                left: state.left,
             }
         };
         let asked = Asked {
@@ -51,7 +51,7 @@ impl Core {
         let users = users.map(|(n, user)| {
             // Since the reader was asked, things may have changed; that may have been told.
             let mut state = self.state_of(user.id);
-            state.left = state.left.max(user.stored);
+            state.left = state.left.max(user.left);
             if n < asked.watched {
                 self.note_shown(slot, user.id, state);
             }
