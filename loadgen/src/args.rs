@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 ok; 90 run invalid (generator not healthy); 91 integrity \
-violation; 93 inconclusive; 94 the machine cannot carry the run; 99 threshold missed; 104 bad scenario or command \
+violation; 92 worse beyond noise; 93 inconclusive; 94 the machine cannot carry the run; 99 threshold missed; 104 bad scenario or command \
 line; 105 aborted. 91 goes before 90, 90 before 99.";
 
 /// The verbs.
@@ -29,6 +29,8 @@ pub(crate) enum Verb {
     FindMax(Box<FindMaxArgs>),
     /// Open many sessions, hold them with light traffic, and measure what each takes
     Hold(Box<HoldArgs>),
+    /// Compare two runs, or two builds by pairs of runs, and say what is more than noise
+    Compare(CompareArgs),
     /// Judge the results of a run again
     Check(CheckArgs),
     /// Write the plots and tables of a run, or of several over each other, as one HTML file
@@ -215,6 +217,26 @@ pub(crate) struct CheckArgs {
     /// Judge by the thresholds of another scenario, a preset's name or a TOML file
     #[arg(long, value_name = "SCENARIO")]
     pub(crate) by: Option<String>,
+}
+
+/// The flags of `compare`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompareArgs {
+    /// A and B: folders of a run each, or folders that hold several runs. With --with, all are of A
+    #[arg(required = true, num_args = 1.., value_name = "DIR")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// The runs of B, as many as of A
+    #[arg(long, num_args = 1.., value_name = "DIR")]
+    pub(crate) with: Vec<PathBuf>,
+    /// The least difference that matters, as a part: less is no regression, however certain
+    #[arg(long, value_name = "PART", default_value_t = 0.01)]
+    pub(crate) floor: f64,
+    /// What differs on purpose, by its name in the scenario (client.encoding) or as env.NAME
+    #[arg(long, value_delimiter = ',', value_name = "KEY")]
+    pub(crate) vary: Vec<String>,
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// The flags of `report`.

@@ -11,6 +11,8 @@ pub(crate) enum Exit {
     Invalid,
     /// A message was lost, repeated, reordered, changed, or came from nowhere.
     Violation,
+    /// The figures are worse than those they were compared with, beyond noise.
+    Regression,
     /// The figures do not say one thing.
     Inconclusive,
     /// The machine cannot carry this run; nothing was started.
@@ -30,6 +32,7 @@ impl Exit {
             Self::Ok => 0,
             Self::Invalid => 90,
             Self::Violation => 91,
+            Self::Regression => 92,
             Self::Inconclusive => 93,
             Self::Preflight => 94,
             Self::Threshold => 99,
@@ -44,6 +47,7 @@ impl Exit {
             Self::Ok => "ok",
             Self::Invalid => "invalid",
             Self::Violation => "violation",
+            Self::Regression => "regression",
             Self::Inconclusive => "inconclusive",
             Self::Preflight => "preflight",
             Self::Threshold => "threshold",

@@ -6,12 +6,13 @@
 //! happens when (pure), `client` does it over sockets (one thread, one epoll each), `check` judges
 //! every message (pure), `stats` and `health` measure, `report` tells people and programs. `hold` is
 //! a run of its own kind, with memory measured from outside, `find_max` a row of runs; `recheck`
-//! judges their results again, and `plan` does arithmetic alone.
+//! judges their results again, `compare` two sets of them, and `plan` does arithmetic alone.
 
 mod args;
 mod check;
 mod client;
 mod clock;
+mod compare;
 mod control_port;
 mod exit;
 mod find_max;

@@ -36,6 +36,11 @@ fn environment(run: &Resolved) -> Value {
         found.map(|rest| rest.trim_start_matches([':', ' ', '\t']).trim().to_owned())
     };
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    // What the local gateway was told; its own choice where nobody said.
+    let setup = match &run.gateway {
+        Gateway::Target { .. } => None,
+        Gateway::Local(setup) => Some(setup),
+    };
     json!({
         "loadgen": env!("CARGO_PKG_VERSION"),
         "build": if cfg!(debug_assertions) { "debug" } else { "release" },
@@ -50,6 +55,9 @@ fn environment(run: &Resolved) -> Value {
             Gateway::Target { url, .. } => url.clone(),
             Gateway::Local(_) => "local".to_owned(),
         },
+        "gateway_shards": setup.and_then(|setup| setup.shards),
+        "gateway_durability": setup.and_then(|setup| setup.durability.as_deref()),
+        "tls": run.gateway.has_tls(),
         "sessions": run.sizing.sessions,
     })
 }

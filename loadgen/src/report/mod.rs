@@ -7,6 +7,7 @@ mod files;
 mod html;
 mod live;
 mod page;
+pub(crate) mod results;
 mod rows;
 mod spectrum;
 mod summary;
@@ -16,7 +17,7 @@ pub(crate) use course::Course;
 pub(crate) use files::keep;
 pub(crate) use live::Live;
 pub(crate) use page::{page_of, run};
-pub(crate) use rows::Intervals;
+pub(crate) use rows::{Intervals, figure};
 pub(crate) use summary::summary;
 pub(crate) use text::{header, text};
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::chart::{Axes, COLOURS, Chart, Line};
 use super::html::{escape, page, table};
+use super::results::{self, AGAIN, OLD};
 use super::rows::{Table, figure};
 use super::spectrum;
 use crate::args::ReportArgs;
@@ -13,9 +14,6 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::run::say;
 use crate::stats::OVER_TIME;
 use crate::units::{grouped, micros};
-
-/// The version of a summary that this reads.
-const SCHEMA: u64 = 1;
 
 /// A run's folder, read.
 #[derive(Debug)]
@@ -73,31 +71,9 @@ fn write(file: &Path, runs: &[Run]) -> Outcome<()> {
 }
 
 fn read(folder: &Path) -> Outcome<Run> {
-    let bad = |name: &str, why: &str, mend: &str| {
-        Failure::scenario(format!("{}: {why}; {mend}", folder.join(name).display()))
-    };
-    const AGAIN: &str = "the file is damaged: run the scenario again (scenario.lock.toml has it)";
-    const OLD: &str =
-        "the results are of an older loadgen: run the scenario again (scenario.lock.toml has it)";
+    let bad = |name: &str, why: &str, mend: &str| results::bad(folder, name, why, mend);
     let text = |name: &str| std::fs::read_to_string(folder.join(name));
-    let summary = ["summary.json", "hold.json"];
-    let summary = summary
-        .iter()
-        .find_map(|name| text(name).ok().map(|text| (*name, text)));
-    let (name, summary) = summary.ok_or_else(|| {
-        let mend = "name the folder that `loadgen run --out DIR` wrote";
-        bad("summary.json", "there are no results of a run", mend)
-    })?;
-    let summary: Value =
-        serde_json::from_str(&summary).map_err(|why| bad(name, &why.to_string(), AGAIN))?;
-    match summary["schema"].as_u64() {
-        Some(SCHEMA) => {}
-        Some(other) => {
-            let why = format!("it has schema {other}, and this loadgen reads {SCHEMA}");
-            return Err(bad(name, &why, "use the loadgen that wrote it"));
-        }
-        None => return Err(bad(name, "it has no schema", AGAIN)),
-    }
+    let summary = results::summary_of(folder)?;
     let csv = text("intervals.csv").map_err(|why| bad("intervals.csv", &why.to_string(), OLD))?;
     let table = Table::parse(&csv).map_err(|why| bad("intervals.csv", &why, AGAIN))?;
     let spectra = OVER_TIME.iter().map(|metric| {

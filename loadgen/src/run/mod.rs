@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{Args, Verb};
+use crate::compare;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::find_max;
 use crate::hold;
@@ -42,6 +43,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Run(args) => resolve::resolve(*args).and_then(|run| conduct::run(&run)),
         Verb::FindMax(args) => find_max::run(&args),
         Verb::Hold(args) => hold::run(&args),
+        Verb::Compare(args) => compare::run(&args),
         Verb::Check(args) => recheck::run(&args),
         Verb::Doctor(args) => examine(args),
         Verb::Plan(args) => plan::run(&args),

@@ -2,6 +2,7 @@
 //! or dawdle, and against the real one.
 
 mod cli;
+mod compare;
 mod doctor;
 mod fake;
 mod fake_conduct;

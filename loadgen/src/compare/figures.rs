@@ -1,0 +1,147 @@
+//! The figures that matter.
+
+use serde_json::Value;
+
+use crate::report::figure;
+use crate::units::{micros, readable, readable_bytes};
+
+/// One figure of a run.
+#[derive(Debug)]
+pub(super) struct Figure {
+    pub(super) name: &'static str,
+    /// Of its value in JSON.
+    pub(super) unit: &'static str,
+    /// More of it is better, as of a rate.
+    pub(super) more_is_better: bool,
+    /// A worse one is a regression of the gateway. The generator's own figures say nothing of the
+    /// gateway, and tails of few messages too little.
+    pub(super) decides: bool,
+    pub(super) value: fn(&Value) -> Option<f64>,
+    pub(super) show: fn(f64) -> String,
+}
+
+/// A latency, in microseconds.
+macro_rules! latency {
+    ($name:literal, $path:literal, $decides:literal) => {
+        Figure {
+            name: $name,
+            unit: "us",
+            more_is_better: false,
+            decides: $decides,
+            value: |it| figure(it, concat!("latency_us.", $path)),
+            show: |us| micros(us.round() as u64),
+        }
+    };
+}
+
+/// All of them, in the order of the page.
+pub(super) const FIGURES: [Figure; 24] = [
+    Figure {
+        name: "achieved messages/s",
+        unit: "1/s",
+        more_is_better: true,
+        decides: true,
+        value: |it| figure(it, "rates.achieved"),
+        show: readable,
+    },
+    Figure {
+        name: "deliveries/s",
+        unit: "1/s",
+        more_is_better: true,
+        decides: false,
+        value: |it| Some(figure(it, "counts.message_pushes")? / figure(it, "sending_seconds")?),
+        show: readable,
+    },
+    latency!("ack p50", "ack.p50", true),
+    latency!("ack p90", "ack.p90", false),
+    latency!("ack p99", "ack.p99", true),
+    latency!("ack p99.9", "ack.p999", false),
+    latency!("ack max", "ack.max", false),
+    latency!("e2e p50", "e2e.p50", true),
+    latency!("e2e p90", "e2e.p90", false),
+    latency!("e2e p99", "e2e.p99", true),
+    latency!("e2e p99.9", "e2e.p999", false),
+    latency!("e2e max", "e2e.max", false),
+    latency!("connect p50", "connect.p50", false),
+    latency!("connect p99", "connect.p99", true),
+    latency!("send_lag p50", "send_lag.p50", false),
+    latency!("send_lag p99", "send_lag.p99", false),
+    Figure {
+        name: "gateway CPU/message",
+        unit: "us",
+        more_is_better: false,
+        decides: true,
+        value: |it| per_message(it, "gateway.cpu_seconds"),
+        show: one_decimal,
+    },
+    Figure {
+        name: "generator CPU/message",
+        unit: "us",
+        more_is_better: false,
+        decides: false,
+        value: |it| per_message(it, "generator.cpu_seconds"),
+        show: one_decimal,
+    },
+    Figure {
+        name: "gateway RSS",
+        unit: "B",
+        more_is_better: false,
+        decides: false,
+        value: |it| figure(it, "gateway.rss_bytes"),
+        show: readable_bytes,
+    },
+    Figure {
+        name: "gateway RSS/session",
+        unit: "B",
+        more_is_better: false,
+        decides: true,
+        value: |it| per_session(it, "gateway.rss_bytes"),
+        show: readable_bytes,
+    },
+    Figure {
+        name: "generator RSS",
+        unit: "B",
+        more_is_better: false,
+        decides: false,
+        value: |it| figure(it, "generator.rss_bytes"),
+        show: readable_bytes,
+    },
+    Figure {
+        name: "generator RSS/session",
+        unit: "B",
+        more_is_better: false,
+        decides: false,
+        value: |it| per_session(it, "generator.rss_bytes"),
+        show: readable_bytes,
+    },
+    // Of `hold` alone: what idle sessions add to an empty gateway.
+    Figure {
+        name: "gateway B/idle session",
+        unit: "B",
+        more_is_better: false,
+        decides: true,
+        value: |it| figure(it, "hold.bytes_per_connection.idle.gateway"),
+        show: readable_bytes,
+    },
+    Figure {
+        name: "kernel B/idle session",
+        unit: "B",
+        more_is_better: false,
+        decides: false,
+        value: |it| figure(it, "hold.bytes_per_connection.idle.kernel"),
+        show: readable_bytes,
+    },
+];
+
+fn per_message(summary: &Value, seconds: &str) -> Option<f64> {
+    let messages = figure(summary, "counts.acknowledged")?;
+    Some(figure(summary, seconds)? / messages * 1e6)
+}
+
+fn per_session(summary: &Value, bytes: &str) -> Option<f64> {
+    Some(figure(summary, bytes)? / figure(summary, "generator.connections")?)
+}
+
+fn one_decimal(us: f64) -> String {
+    format!("{us:.1} µs")
+}

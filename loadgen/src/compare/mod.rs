@@ -1,0 +1,130 @@
+//! `loadgen compare`: two runs beside each other, or two builds by many pairs of runs.
+//!
+//! A figure is right or refused, and so is what is said of two: runs of another scenario or machine,
+//! and runs that do not count, are not compared. What is more than noise is said only of ten pairs or
+//! more, taken in turns; see [`verdict`] for how. `COMPARING.md` beside this package has the formulas.
+
+mod alike;
+mod figures;
+mod page;
+mod runs;
+mod statistics;
+mod verdict;
+
+use crate::args::CompareArgs;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::run::say;
+
+use runs::Run;
+use statistics::DIFFERENCES_MAX;
+
+/// The two sides, run by run in the order of time: a pair is a run of each.
+#[derive(Debug)]
+struct Sides {
+    a: Vec<Run>,
+    b: Vec<Run>,
+}
+
+/// What became of a comparison.
+#[derive(Debug)]
+struct Compared {
+    exit: Exit,
+    /// Why the runs cannot be compared; then there are no figures.
+    refused: Vec<String>,
+    /// What differs and does not matter, and what else has to be said.
+    notes: Vec<String>,
+    figures: Vec<verdict::Row>,
+    /// How sure each interval is, where there are any.
+    confidence: Option<f64>,
+}
+
+/// Compares, and prints it.
+///
+/// # Errors
+/// Exit 104: the sides are not as many, or results cannot be read.
+pub(crate) fn run(args: &CompareArgs) -> Outcome<Exit> {
+    if !(0.0..=0.5).contains(&args.floor) {
+        let why = format!("--floor {}: a part, 0 to 0.5", args.floor);
+        return Err(Failure::scenario(why));
+    }
+    let sides = sides(args)?;
+    let compared = compare(&sides, args);
+    if args.json {
+        say(&[format!("{:#}", page::json(&sides, &compared))]);
+    } else {
+        say(&page::text(&sides, &compared));
+    }
+    Ok(compared.exit)
+}
+
+/// Reads both sides.
+fn sides(args: &CompareArgs) -> Outcome<Sides> {
+    let (a, b) = match (&args.runs[..], &args.with[..]) {
+        ([a, b], []) => (std::slice::from_ref(a), std::slice::from_ref(b)),
+        (runs, []) => {
+            return Err(Failure::scenario(format!(
+                "{} folders and no --with: name two, or `compare A1 A2 ... --with B1 B2 ...`",
+                runs.len()
+            )));
+        }
+        sides => sides,
+    };
+    let sides = Sides {
+        a: runs::read(a)?,
+        b: runs::read(b)?,
+    };
+    let (a, b) = (sides.a.len(), sides.b.len());
+    if a != b {
+        return Err(Failure::scenario(format!(
+            "A has {a} runs and B has {b}: a run of one is compared with a run of the other, so give \
+             as many of each"
+        )));
+    }
+    if a > DIFFERENCES_MAX {
+        return Err(Failure::scenario(format!(
+            "{a} pairs: {DIFFERENCES_MAX} at most, leave some out"
+        )));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    let folders = sides.a.iter().chain(&sides.b).map(|run| &run.folder);
+    for folder in folders {
+        let real = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.clone());
+        if !seen.insert(real) {
+            let why = format!("{} is given twice", folder.display());
+            return Err(Failure::scenario(why));
+        }
+    }
+    Ok(sides)
+}
+
+fn compare(sides: &Sides, args: &CompareArgs) -> Compared {
+    let broken = |run: &&Run| run.verdict() == Exit::Violation.verdict();
+    let all = || sides.a.iter().chain(&sides.b);
+    let refuse = |exit, refused| Compared {
+        exit,
+        refused,
+        notes: Vec::new(),
+        figures: Vec::new(),
+        confidence: None,
+    };
+    let broken: Vec<_> = all().filter(broken).map(Run::breach).collect();
+    if !broken.is_empty() {
+        return refuse(Exit::Violation, broken);
+    }
+    let mut refused: Vec<_> = all().filter_map(Run::unusable).collect();
+    let alike::Differences { serious, harmless } = alike::differences(sides, &args.vary);
+    refused.extend(serious);
+    if !refused.is_empty() {
+        return refuse(Exit::Inconclusive, refused);
+    }
+    let verdict = verdict::judge(sides, args.floor);
+    let mut notes = harmless;
+    notes.extend(verdict.notes);
+    Compared {
+        exit: verdict.exit,
+        refused,
+        notes,
+        figures: verdict.rows,
+        confidence: verdict.confidence,
+    }
+}

@@ -1,0 +1,116 @@
+//! Runs as they were left in their folders.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::exit::{Exit, Failure, Outcome};
+use crate::report::results::{self, AGAIN, OLD, bad};
+
+/// A run's folder, read.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) folder: PathBuf,
+    pub(super) summary: Value,
+    /// Where it took place.
+    pub(super) env: Value,
+    /// The scenario as it was run.
+    pub(super) lock: toml::Table,
+}
+
+/// Reads the runs of a side, in the order of time: of each folder the run in it, or the runs in the
+/// folders in it.
+///
+/// # Errors
+/// Exit 104: there are none, or one cannot be read.
+pub(super) fn read(folders: &[PathBuf]) -> Outcome<Vec<Run>> {
+    let mut runs = Vec::new();
+    for folder in folders {
+        for one in runs_in(folder)? {
+            runs.push(read_one(one)?);
+        }
+    }
+    runs.sort_by_key(Run::ended);
+    Ok(runs)
+}
+
+/// A run's own folder, or those of the runs in a folder.
+fn runs_in(folder: &Path) -> Outcome<Vec<PathBuf>> {
+    if results::is_run(folder) {
+        return Ok(vec![folder.to_owned()]);
+    }
+    let entries = std::fs::read_dir(folder).map_err(|why| {
+        Failure::scenario(format!(
+            "{}: {why}; name the folder that `loadgen run --out DIR` wrote, or one with several of them",
+            folder.display()
+        ))
+    })?;
+    let inside = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut found: Vec<_> = inside.filter(|path| results::is_run(path)).collect();
+    if found.is_empty() {
+        return Err(Failure::scenario(format!(
+            "{}: there are no results of a run, neither in it nor in the folders in it",
+            folder.display()
+        )));
+    }
+    // Those that ended within one second are in the order of their names.
+    found.sort();
+    Ok(found)
+}
+
+fn read_one(folder: PathBuf) -> Outcome<Run> {
+    let text = |name: &str| {
+        std::fs::read_to_string(folder.join(name))
+            .map_err(|why| bad(&folder, name, &why.to_string(), OLD))
+    };
+    let summary = results::summary_of(&folder)?;
+    let env = serde_json::from_str(&text("env.json")?)
+        .map_err(|why| bad(&folder, "env.json", &why.to_string(), AGAIN))?;
+    let lock = text("scenario.lock.toml")?
+        .parse()
+        .map_err(|why: toml::de::Error| bad(&folder, "scenario.lock.toml", why.message(), AGAIN))?;
+    Ok(Run {
+        summary,
+        env,
+        lock,
+        folder,
+    })
+}
+
+impl Run {
+    /// What the run came to, in a word.
+    pub(super) fn verdict(&self) -> &str {
+        self.summary["verdict"].as_str().unwrap_or("unknown")
+    }
+
+    /// When it ended, in seconds since 1970.
+    pub(super) fn ended(&self) -> u64 {
+        self.env["ended_unix_s"].as_u64().unwrap_or(0)
+    }
+
+    /// Which promises it saw broken.
+    pub(super) fn breach(&self) -> String {
+        let kinds = self.summary["violations"].as_object().into_iter().flatten();
+        let kinds: Vec<_> = kinds
+            .map(|(kind, count)| format!("{kind}: {count}"))
+            .collect();
+        format!("{}: {}", self.folder.display(), kinds.join(", "))
+    }
+
+    /// Why its figures do not count, if they do not. A missed threshold is no reason: the figures
+    /// are right.
+    pub(super) fn unusable(&self) -> Option<String> {
+        let good = [Exit::Ok, Exit::Threshold].map(Exit::verdict);
+        let verdict = self.verdict();
+        if good.contains(&verdict) {
+            return None;
+        }
+        let reasons = self.summary["health"]["faults"].as_array();
+        let why = reasons.and_then(|it| it.first()?.as_str());
+        let why = why.map_or(String::new(), |why| format!(" ({why})"));
+        let folder = self.folder.display();
+        Some(format!(
+            "{folder}: the run is {verdict}, its figures do not count{why}"
+        ))
+    }
+}

@@ -1,0 +1,127 @@
+//! What may be said of a sample of differences.
+
+use super::bootstrap::{Interval, interval};
+use super::centre::hodges_lehmann;
+use super::noise::floor;
+use super::signed_rank::signed_rank;
+
+/// By what is decided.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::compare) struct Rule {
+    /// How often chance alone may come to a difference, of either sign: 0 to 1.
+    pub(in crate::compare) level: f64,
+    /// The least difference that matters.
+    pub(in crate::compare) least: f64,
+    pub(in crate::compare) resamples: usize,
+    pub(in crate::compare) seed: u64,
+}
+
+/// What differences come to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::compare) struct Decision {
+    pub(in crate::compare) says: Says,
+    /// Where the centre of the differences is.
+    pub(in crate::compare) centre: f64,
+    /// Where it could be as well.
+    pub(in crate::compare) interval: Interval,
+    /// How often chance alone comes to as much.
+    pub(in crate::compare) p: f64,
+    /// What is no more than noise, or does not matter.
+    pub(in crate::compare) floor: f64,
+}
+
+/// In words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::compare) enum Says {
+    /// Chance alone explains it, or it is less than noise and what matters.
+    Nothing,
+    /// Below zero beyond doubt and noise.
+    Below,
+    /// Above zero beyond doubt, and perhaps no more than noise.
+    PerhapsAbove,
+    /// Above zero beyond doubt and noise.
+    Above,
+}
+
+/// Decides on differences (all of one unit, zero for none) by differences between `equal` runs. None
+/// of nothing.
+///
+/// Above or below is what the signed-rank test says at the rule's level, if the whole interval lies
+/// beyond the floor as well: so chance alone comes to either at most as often as the level says,
+/// whatever the noise looks like, as long as it is as likely to point one way as the other.
+pub(in crate::compare) fn decide(
+    differences: &[f64],
+    equal: &[f64],
+    rule: &Rule,
+) -> Option<Decision> {
+    let Rule {
+        level,
+        least,
+        resamples,
+        seed,
+    } = *rule;
+    let centre = hodges_lehmann(differences)?;
+    let interval = interval(differences, 1.0 - level, seed, resamples)?;
+    let floor = floor(equal, differences.len(), seed, resamples).max(least);
+    let p = signed_rank(differences).p;
+    let says = match p <= level {
+        true if interval.low > floor => Says::Above,
+        true if interval.high < -floor => Says::Below,
+        true if interval.low > 0.0 && interval.high > floor => Says::PerhapsAbove,
+        _ => Says::Nothing,
+    };
+    Some(Decision {
+        says,
+        centre,
+        interval,
+        p,
+        floor,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: Rule = Rule {
+        level: 0.00625,
+        least: 0.01,
+        resamples: 2_000,
+        seed: 1,
+    };
+
+    /// Ten differences around a centre, and differences of equal runs of that size.
+    fn said(centre: f64, spread: f64, equal: f64) -> Says {
+        let differences: Vec<f64> = (0..10)
+            .map(|i| centre + spread * (f64::from(i * 7 % 10) - 4.5) / 4.5)
+            .collect();
+        let equal: Vec<f64> = (0..10).map(|i| equal * f64::from(i - 5) / 5.0).collect();
+        decide(&differences, &equal, &RULE).unwrap().says
+    }
+
+    #[test]
+    fn each_answer() {
+        assert_eq!(said(0.2, 0.05, 0.05), Says::Above);
+        assert_eq!(said(-0.2, 0.05, 0.05), Says::Below);
+        // Certain, and less than what matters.
+        assert_eq!(said(0.005, 0.001, 0.0), Says::Nothing);
+        // Certain, and the interval reaches below the floor: of what matters, and of noise.
+        assert_eq!(said(0.012, 0.01, 0.0), Says::PerhapsAbove);
+        assert_eq!(said(0.2, 0.05, 0.5), Says::PerhapsAbove);
+        // As the same on the better side is nothing to act on.
+        assert_eq!(said(-0.012, 0.01, 0.0), Says::Nothing);
+        // Of both signs.
+        assert_eq!(said(0.02, 0.2, 0.0), Says::Nothing);
+        assert_eq!(decide(&[], &[], &RULE), None);
+    }
+
+    #[test]
+    fn the_test_must_agree_with_the_interval() {
+        // Nine of ten agree and the tenth is far away: the smallest p of that is 22 of 1,024.
+        let mut differences = [0.1; 10];
+        differences[9] = -0.3;
+        let decision = decide(&differences, &[], &RULE).unwrap();
+        assert!(decision.p > RULE.level, "{decision:?}");
+        assert_eq!(decision.says, Says::Nothing);
+    }
+}

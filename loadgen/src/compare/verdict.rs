@@ -1,0 +1,165 @@
+//! What may be said of two sides, figure by figure.
+//!
+//! Of each pair, the logarithm of B ÷ A, signed so that above zero is worse. Of at least [`PAIRS_MIN`]
+//! pairs taken in turns, [`decide`] says what is more than chance and noise; fewer, and pairs that were
+//! not taken in turns, have a ratio and no more. Equal runs are those of one side that came one after
+//! the other.
+
+use super::Sides;
+use super::figures::{FIGURES, Figure};
+use super::runs::Run;
+use super::statistics::{Interval, RESAMPLES, Rule, Says, decide, hodges_lehmann, median};
+use crate::exit::Exit;
+
+/// Pairs from which on something is said: of fewer, chance alone comes to any order too easily.
+pub(super) const PAIRS_MIN: usize = 10;
+
+/// How often a build compared with itself may differ in some figure that decides, all together.
+const LEVEL: f64 = 0.05;
+
+/// What the resampling begins with: the same runs always come to the same page.
+const SEED: u64 = 42;
+
+/// A figure of both sides.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) figure: &'static Figure,
+    /// Medians.
+    pub(super) a: f64,
+    pub(super) b: f64,
+    /// B ÷ A: of one pair, or the centre of those of all.
+    pub(super) ratio: f64,
+    /// Where there are pairs enough.
+    pub(super) judged: Option<Judged>,
+}
+
+/// What is known of a ratio.
+#[derive(Debug)]
+pub(super) struct Judged {
+    /// Where the ratio could be as well.
+    pub(super) interval: Interval,
+    /// How often chance alone comes to as much.
+    pub(super) p: f64,
+    /// The ratio, above 1, that is no more than noise or does not matter.
+    pub(super) floor: f64,
+    pub(super) says: Says,
+}
+
+/// What a comparison comes to.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    pub(super) exit: Exit,
+    pub(super) rows: Vec<Row>,
+    /// Of the intervals.
+    pub(super) confidence: Option<f64>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Judges. `least` is the least difference that matters, as a part.
+pub(super) fn judge(sides: &Sides, least: f64) -> Verdict {
+    let pairs = sides.a.len();
+    let measured: Vec<_> = FIGURES
+        .iter()
+        .filter_map(|figure| Some((figure, values(figure, &sides.a)?, values(figure, &sides.b)?)))
+        .collect();
+    let deciding = measured.iter().filter(|it| it.0.decides).count();
+    let level = LEVEL / deciding.max(1) as f64;
+    let rule = Rule {
+        level,
+        least: least.ln_1p(),
+        resamples: RESAMPLES,
+        seed: SEED,
+    };
+    let reason = unfit(sides);
+    let rule = reason.is_none().then_some(rule);
+    let rows: Vec<_> = measured
+        .into_iter()
+        .filter_map(|(figure, a, b)| row(figure, &a, &b, rule.as_ref()))
+        .collect();
+    let says = |says: Says| {
+        let of = move |row: &Row| row.judged.as_ref().is_some_and(|it| it.says == says);
+        rows.iter().any(|row| row.figure.decides && of(row))
+    };
+    let exit = if rule.is_none() || deciding == 0 {
+        Exit::Inconclusive
+    } else if says(Says::Above) {
+        Exit::Regression
+    } else if says(Says::PerhapsAbove) {
+        Exit::Inconclusive
+    } else {
+        Exit::Ok
+    };
+    let mut notes: Vec<_> = reason.into_iter().collect();
+    if pairs < PAIRS_MIN {
+        notes.push(format!(
+            "run both in turns, {PAIRS_MIN} times each at least and in random order within each pair, then \
+             `loadgen compare A1 A2 ... --with B1 B2 ...`"
+        ));
+    }
+    if deciding == 0 {
+        notes.push("no figure is in all of the runs".into());
+    }
+    Verdict {
+        exit,
+        rows,
+        confidence: rule.map(|_| 1.0 - level),
+        notes,
+    }
+}
+
+/// Why nothing is said of noise.
+fn unfit(sides: &Sides) -> Option<String> {
+    let pairs = sides.a.len();
+    if pairs == 1 {
+        return Some("one pair says nothing about noise: only the plain ratio is known".into());
+    }
+    if pairs < PAIRS_MIN {
+        return Some(format!(
+            "{pairs} pairs say too little about noise: only their ratio is known"
+        ));
+    }
+    let ended = |pair: usize| [sides.a[pair].ended(), sides.b[pair].ended()];
+    let in_turns = (1..pairs).all(|next| ended(next - 1).iter().max() <= ended(next).iter().min());
+    (!in_turns).then(|| {
+        "the runs were not taken in turns, so a machine that changed meanwhile looks like a difference \
+         of the builds: only the ratio is known"
+            .into()
+    })
+}
+
+/// A figure of all runs of a side, where each has it: above zero, since a ratio is taken.
+fn values(figure: &Figure, runs: &[Run]) -> Option<Vec<f64>> {
+    runs.iter()
+        .map(|run| (figure.value)(&run.summary).filter(|it| it.is_finite() && *it > 0.0))
+        .collect()
+}
+
+fn row(figure: &'static Figure, a: &[f64], b: &[f64], rule: Option<&Rule>) -> Option<Row> {
+    let worse = if figure.more_is_better { -1.0 } else { 1.0 };
+    let logs: Vec<_> = a.iter().zip(b).map(|(a, b)| worse * (b / a).ln()).collect();
+    let successive = |runs: &[f64]| -> Vec<f64> {
+        let pairs = runs.windows(2);
+        pairs.map(|pair| (pair[1] / pair[0]).ln()).collect()
+    };
+    let equal = [successive(a), successive(b)].concat();
+    let decision = rule.and_then(|rule| decide(&logs, &equal, rule));
+    let ratio = |log: f64| (worse * log).exp();
+    Some(Row {
+        figure,
+        a: median(a)?,
+        b: median(b)?,
+        ratio: ratio(hodges_lehmann(&logs)?),
+        judged: decision.map(|it| {
+            let ends = [it.interval.low, it.interval.high].map(ratio);
+            Judged {
+                interval: Interval {
+                    low: ends[0].min(ends[1]),
+                    high: ends[0].max(ends[1]),
+                },
+                p: it.p,
+                floor: it.floor.exp(),
+                says: it.says,
+            }
+        }),
+    })
+}
