@@ -146,6 +146,24 @@ fn ten_pairs_tell_worse_from_noise() {
 }
 
 #[test]
+fn more_of_a_rate_is_better() {
+    for (times, code, words) in [
+        (0.8, 92, "worse beyond noise: achieved messages/s"),
+        (1.25, 0, "better: achieved messages/s"),
+    ] {
+        let runs = Runs::new();
+        runs.side("a", 10, 1.0);
+        for n in 0..10 {
+            let mut made = Made::nth(2 * n + 1, 50_000.0);
+            let rate = made.summary["rates"]["achieved"].as_f64().expect("a rate");
+            made.summary["rates"]["achieved"] = json!(rate * times);
+            runs.write(&format!("b/{n}"), &made);
+        }
+        check(&runs.compare(&[]), code, &[words]);
+    }
+}
+
+#[test]
 fn certain_and_within_noise_is_inconclusive() {
     let runs = Runs::new();
     runs.side("a", 10, 1.0);
