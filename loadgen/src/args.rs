@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::local_gateway::doctor::DoctorArgs;
-use crate::units::{Rate, Share, Span};
+use crate::units::{Compress, Rate, Share, Span};
 
 /// Replay scenarios of a messaging service against a gateway, and believe the figures.
 #[derive(Debug, Parser)]
@@ -100,6 +100,10 @@ pub(crate) struct RunArgs {
     /// How long messages are sent, "20s"
     #[arg(long, value_name = "TIME")]
     pub(crate) duration: Option<Span>,
+    /// How much faster than life the day is replayed, "24h=10m": rates that follow from the
+    /// population rise with it, and a day's curve lasts that long
+    #[arg(long, value_name = "LONG=SHORT", conflicts_with = "rate")]
+    pub(crate) compress: Option<Compress>,
     /// The source of everything random
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
@@ -132,9 +136,9 @@ pub(crate) struct RunArgs {
 pub(crate) struct FindMaxArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
-    /// The first rate that is tried
-    #[arg(long, value_name = "R", default_value = "1000/s")]
-    pub(crate) from: Rate,
+    /// The first rate that is tried; otherwise 1000/s, or with --compress the rate that follows from it
+    #[arg(long, value_name = "R")]
+    pub(crate) from: Option<Rate>,
     /// The highest rate that is tried
     #[arg(long, value_name = "R")]
     pub(crate) to: Option<Rate>,
@@ -260,11 +264,14 @@ pub(crate) struct PlanArgs {
     /// those of `run` or `find-max`, connections from those of `hold`; may be given for each
     #[arg(long, value_name = "DIR")]
     pub(crate) measured: Vec<PathBuf>,
+    /// How much faster than life a run of it replays the day, "24h=10m"
+    #[arg(long, value_name = "LONG=SHORT")]
+    pub(crate) compress: Option<Compress>,
     /// Print it as JSON
     #[arg(long)]
     pub(crate) json: bool,
     /// Compare the plan of a preset with the estimate that was published for it
-    #[arg(long, value_name = "PRESET", conflicts_with_all = ["scenario", "json", "measured"])]
+    #[arg(long, value_name = "PRESET", conflicts_with_all = ["scenario", "json", "measured", "compress"])]
     pub(crate) explain: Option<String>,
 }
 
@@ -314,6 +321,7 @@ mod tests {
     #[test]
     fn contradicting_flags_are_refused() {
         assert!(parse("loadgen run smoke --share 1/2 --connections 5").is_err());
+        assert!(parse("loadgen run smoke --rate 5/s --compress 24h=1h").is_err());
         assert!(parse("loadgen run smoke --target ws://h:1/v1/ws --shards 2").is_err());
         assert!(parse("loadgen run smoke --target wss://h:1/v1/ws --tls").is_err());
         assert!(parse("loadgen hold --connections 9 --tls-ca f").is_err());

@@ -31,6 +31,8 @@ const ARRIVALS: &str = "find-max";
 const TRIAL: Duration = Duration::from_secs(10);
 /// Messages without which a percentile says nothing: of fewer, none is beyond the 99th.
 const ENOUGH: f64 = 100.0;
+/// The rate that is tried first where nothing else says.
+const FIRST: f64 = 1_000.0;
 /// The threshold of scenarios that have none of a latency.
 const DEFAULT: (&str, &str) = ("e2e", "p(99)<250ms");
 
@@ -87,11 +89,11 @@ impl Watch for Silent {
 /// # Errors
 /// Exit 104 for a bad scenario or command line, and what ends a run.
 pub(crate) fn run(args: &FindMaxArgs) -> Outcome<Exit> {
-    let (loaded, assumed) = prepare(args)?;
+    let (loaded, assumed, first) = prepare(args)?;
     let folder = args.run.out.clone();
     let folder = folder.unwrap_or_else(|| default_folder(&format!("find-max-{}", loaded.name)));
     let range = Range {
-        first: args.from.0,
+        first,
         lowest: lowest(args),
         top: args.to.map_or(f64::INFINITY, |rate| rate.0),
     };
@@ -134,13 +136,26 @@ fn trial(args: &FindMaxArgs) -> Span {
     args.run.duration.unwrap_or(Span(TRIAL))
 }
 
+/// The rate to begin with: that of the share at the compression asked for, where one is.
+fn first(args: &FindMaxArgs, loaded: &Loaded) -> Outcome<f64> {
+    if let Some(from) = args.from {
+        return Ok(from.0);
+    }
+    if args.run.compress.is_none() {
+        return Ok(FIRST);
+    }
+    Ok(resolve_loaded(loaded.clone(), args.run.clone())?
+        .sizing
+        .derived_rate)
+}
+
 /// The lowest rate that a trial can judge.
 fn lowest(args: &FindMaxArgs) -> f64 {
     ENOUGH / trial(args).0.as_secs_f64().max(f64::MIN_POSITIVE)
 }
 
-/// The scenario of the trials; and whether its threshold is assumed.
-fn prepare(args: &FindMaxArgs) -> Outcome<(Loaded, bool)> {
+/// The scenario of the trials; whether its threshold is assumed; and the first rate.
+fn prepare(args: &FindMaxArgs) -> Outcome<(Loaded, bool, f64)> {
     if args.run.rate.is_some() {
         return Err(Failure::scenario(
             "--rate: find-max looks for it; say where to begin with --from and where to end with --to",
@@ -150,14 +165,6 @@ fn prepare(args: &FindMaxArgs) -> Outcome<(Loaded, bool)> {
         return Err(Failure::scenario(format!(
             "--precision {}: a part of the rate, 0.001 to 0.5",
             args.precision
-        )));
-    }
-    let least = args.to.map_or(args.from.0, |to| to.0.min(args.from.0));
-    if least < lowest(args) {
-        return Err(Failure::scenario(format!(
-            "{}/s for {} are too few messages to judge: {ENOUGH} at least (--from, --to, --duration)",
-            readable(least),
-            trial(args)
         )));
     }
     let mut loaded = load::load(&args.run.scenario)?;
@@ -183,7 +190,16 @@ fn prepare(args: &FindMaxArgs) -> Outcome<(Loaded, bool)> {
             .insert(DEFAULT.0.into(), vec![threshold]);
     }
     loaded.validate()?;
-    Ok((loaded, assumed))
+    let first = first(args, &loaded)?;
+    let least = args.to.map_or(first, |to| to.0.min(first));
+    if least < lowest(args) {
+        return Err(Failure::scenario(format!(
+            "{}/s for {} are too few messages to judge: {ENOUGH} at least (--from, --to, --duration)",
+            readable(least),
+            trial(args)
+        )));
+    }
+    Ok((loaded, assumed, first))
 }
 
 fn trial_args(args: &FindMaxArgs, rate: f64, out: std::path::PathBuf) -> RunArgs {

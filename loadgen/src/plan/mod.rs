@@ -19,7 +19,10 @@ use crate::scenario::load;
 /// Exit 104: the scenario is wrong, the results of `--measured` do not count, or there is nothing
 /// to compare with.
 pub(crate) fn run(args: &PlanArgs) -> Outcome<Exit> {
-    let loaded = load::load(args.scenario())?;
+    let mut loaded = load::load(args.scenario())?;
+    if let Some(compress) = args.compress {
+        loaded.compress(compress, false)?;
+    }
     let mut assumed = loaded.scenario.plan.clone();
     let mut basis = vec!["what each carries is the scenario's [plan]".to_owned()];
     for folder in &args.measured {

@@ -151,6 +151,10 @@ pub(crate) fn gateway(
 
 /// Lets the flags overrule the scenario.
 fn overrule(loaded: &mut Loaded, args: &RunArgs) -> Outcome<()> {
+    // A trial of find-max has a rate all the same.
+    if let (Some(compress), None) = (args.compress, args.rate) {
+        loaded.compress(compress, args.duration.is_some())?;
+    }
     let scenario = &mut loaded.scenario;
     let population = &mut scenario.population;
     if let Some(share) = args.share {
@@ -262,6 +266,32 @@ mod tests {
         );
         assert_eq!(run.sizing.offered_rate, 50.0);
         assert_eq!(run.scenario.client.encoding, WireEncoding::Proto);
+    }
+
+    #[test]
+    fn a_day_is_replayed_as_fast_as_asked() {
+        let args = |scenario: &str, duration: Option<&str>| RunArgs {
+            scenario: scenario.into(),
+            compress: Some("24h=20m".parse().unwrap()),
+            duration: duration.map(|it| it.parse().unwrap()),
+            ..RunArgs::default()
+        };
+        let seconds = |run: &Resolved| {
+            let day = run.scenario.scenarios.values();
+            let day = day.filter(|it| it.executor != Kind::RampingConnections);
+            day.map(|it| it.duration.unwrap().0.as_secs()).sum::<u64>()
+        };
+        // 72 times as fast as life, for as long as the scenario says.
+        let smoke = resolve(args("smoke", None)).unwrap();
+        let expected = smoke.sizing.natural_rate * 72.0;
+        assert!((smoke.sizing.offered_rate - expected).abs() < 1e-6);
+        assert_eq!(seconds(&smoke), 20);
+        // A whole day has its time from the compression.
+        let day = resolve(args("service-500m", None)).unwrap();
+        assert_eq!(seconds(&day), 1_200);
+        assert_eq!(day.sizing.compression, 72.0);
+        let day = resolve(args("service-500m", Some("5s"))).unwrap();
+        assert_eq!(seconds(&day), 5);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::{Scenario, locate, presets, validate};
+use super::{Kind, Scenario, locate, presets, validate};
 use crate::exit::{Failure, Outcome};
+use crate::units::Compress;
 
 /// A scenario as read, with what its errors need.
 #[derive(Clone, Debug)]
@@ -78,6 +79,33 @@ impl Loaded {
     /// Checks that this version can carry it out, and not only plan it.
     pub(crate) fn runnable(&self) -> Outcome<()> {
         validate::runnable(&self.scenario).map_err(|fault| self.refuse(&fault))
+    }
+
+    /// Replays the day faster than life, as a command line asks: a day's curve lasts as long, unless
+    /// something else was asked of it.
+    ///
+    /// # Errors
+    /// Exit 104: no rate would change.
+    pub(crate) fn compress(&mut self, compress: Compress, keeps_duration: bool) -> Outcome<()> {
+        let executors = self.scenario.scenarios.values_mut();
+        let mut derived = false;
+        for executor in executors.filter(|it| it.rate.is_none()) {
+            derived |= executor.executor == Kind::ConstantArrivalRate;
+            if executor.executor == Kind::DiurnalArrivalRate {
+                derived = true;
+                executor.duration = executor.duration.filter(|_| keeps_duration);
+                executor.duration = executor.duration.or(Some(compress.to));
+            }
+        }
+        if !derived {
+            return Err(Failure::scenario(format!(
+                "--compress {compress}: no rate of {} follows from its population, each says its own: \
+                 leave their `rate` out, or --compress",
+                self.origin
+            )));
+        }
+        self.scenario.population.compress = Some(compress);
+        Ok(())
     }
 
     fn refuse(&self, fault: &validate::Fault) -> Failure {

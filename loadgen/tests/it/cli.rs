@@ -154,6 +154,44 @@ fn bad_command_lines_say_what_would_be_right() {
 }
 
 #[test]
+fn a_compression_without_effect_is_refused() {
+    for (args, words) in [
+        (
+            &[
+                "find-max",
+                "smoke",
+                "--compress",
+                "24h=24h",
+                "--duration",
+                "1s",
+            ][..],
+            &["0.926/s for 1s", "100 at least"][..],
+        ),
+        (
+            &["run", "SCENARIO", "--compress", "24h=10m"],
+            &["--compress 1d=10m", "test.toml", "says its own"],
+        ),
+        (
+            &["plan", "SCENARIO", "--compress", "24h=10m"],
+            &["--compress 1d=10m", "says its own"],
+        ),
+        (
+            &["run", "smoke", "--compress", "10m=24h"],
+            &["stretches time"],
+        ),
+        (&["run", "smoke", "--compress", "24"], &["24h=10m"]),
+        (
+            &["run", "smoke", "--rate", "5/s", "--compress", "24h=10m"],
+            &["--compress"],
+        ),
+    ] {
+        Loadgen::start(&scenario(&[]), args)
+            .done()
+            .expect_refused(104, words);
+    }
+}
+
+#[test]
 fn more_connections_than_the_machine_carries_name_the_fix() {
     for args in [
         &["run", "smoke", "--connections", "400000000"][..],
@@ -251,6 +289,14 @@ fn what_only_informs_succeeds() {
             &["10,000", "231,481/s", "<- binds", "82.4 PB"],
         ),
         (&["plan", "SCENARIO"], &["12 users", "RUN OF THIS SCENARIO"]),
+        (
+            &["plan", "smoke", "--compress", "24h=10m"],
+            &[
+                "RUN OF THIS SCENARIO",
+                "1d=10m",
+                "offered: 133.3 messages/s",
+            ],
+        ),
         (
             &["plan", "SCENARIO", "--json"],
             &["\"messages_per_day\"", "\"binds\": \"connections\""],
