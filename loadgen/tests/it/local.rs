@@ -27,7 +27,7 @@ fn is_there(pid: u32) -> bool {
 }
 
 /// A run whose gateway has been started: the run and the gateway's process id.
-fn started(text: &str, more: &[&str]) -> (Loadgen, u32) {
+pub(crate) fn started(text: &str, more: &[&str]) -> (Loadgen, u32) {
     let run = Loadgen::run(text, more);
     let gateway = until("a gateway", || {
         let ready = run.stdout().contains("started for this run");
