@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::auth;
 use crate::config::{Config, LogFormat, Settings};
 use crate::doctor::{self, DoctorArgs};
 use crate::gateway::Gateway;
@@ -95,6 +96,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(Err(error)) = config.tls.as_ref().map(tls::check) {
         return report(&error.into(), 2);
     }
+    if let Some(Err(error)) = config.auth.tokens().map(auth::check) {
+        return report(&error.into(), 2);
+    }
     if !serves {
         return match std::io::stdout().write_all(config.to_toml().as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,
@@ -116,8 +120,8 @@ fn serve(config: &Config) -> anyhow::Result<()> {
     start_log(config);
     // Before any thread starts, so that no other thread takes the signals.
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("cannot watch signals")?;
-    if config.tls.is_some() {
-        // Without a certificate to read again it ends the process, as with any program.
+    if config.tls.is_some() || config.auth.tokens().is_some() {
+        // Without a file to read again it ends the process, as with any program.
         signals.add_signal(SIGHUP).context("cannot watch signals")?;
     }
     let gateway = Gateway::start(config)?;
@@ -136,7 +140,7 @@ fn serve(config: &Config) -> anyhow::Result<()> {
     drop(out);
     for signal in signals.forever() {
         if signal == SIGHUP {
-            gateway.reload_certificate();
+            gateway.reload();
         } else {
             tracing::info!(signal, "stopping");
             break;

@@ -13,7 +13,8 @@ use trunkline_storage::{
     CommitError, Durability as StoreDurability, Opened, Options, Reader, Store,
 };
 
-use crate::config::{Config, Durability};
+use crate::auth::Authority;
+use crate::config::{Config, Durability, Limits};
 use crate::control::{self, Control};
 use crate::counts::Counts;
 use crate::directory::Directory;
@@ -35,6 +36,7 @@ const READERS: usize = 2;
 pub struct Gateway {
     listen: SocketAddr,
     tls: Option<Arc<Acceptor>>,
+    authority: Option<Arc<Authority>>,
     metrics: Arc<Metrics>,
     control: Control,
     ready: Arc<AtomicBool>,
@@ -62,6 +64,7 @@ impl Gateway {
     pub fn start(config: &Config) -> anyhow::Result<Self> {
         let tls = config.tls.as_ref().map(Acceptor::load).transpose()?;
         let tls = tls.map(Arc::new);
+        let authority = Authority::of(config)?;
         let tables = descriptors::plan(config.max_connections)
             .context("cannot read the descriptor limit")?;
         report(config, &tables);
@@ -104,10 +107,7 @@ impl Gateway {
 
         let total = Arc::new(AtomicUsize::new(0));
         let rules = Rules::new(&limits.connection_rates, limits.rate_burst).map(Arc::new);
-        let user_rates = Rules::new(&limits.user_rates, limits.rate_burst).map(|rules| {
-            let frame = u32::try_from(limits.message_bytes).unwrap_or(u32::MAX);
-            Arc::new(UserRates::new(rules, frame))
-        });
+        let user_rates = user_rates(&limits);
         let addresses = Counts::new(limits.connections_per_address).map(Arc::new);
         let user_sessions = Counts::new(limits.connections_per_user).map(Arc::new);
         let began = Instant::now();
@@ -118,6 +118,7 @@ impl Gateway {
                 mailbox: Arc::clone(&mailboxes[index]),
                 listen,
                 tls: tls.clone(),
+                authority: authority.clone(),
                 room: tables.per_shard,
                 total: Arc::clone(&total),
                 max_total: config.max_connections,
@@ -140,6 +141,7 @@ impl Gateway {
         Ok(Self {
             listen,
             tls,
+            authority,
             metrics,
             control,
             ready,
@@ -161,10 +163,31 @@ impl Gateway {
         self.tls.is_some()
     }
 
-    /// Reads the files of the certificate again, for connections that begin from now on. Those that
-    /// are there live on; where the files cannot be used all stays as it is. Says which in the log
-    /// and in /metrics.
-    pub fn reload_certificate(&self) {
+    /// Reads the files again, of the certificate for connections that begin from now on, and of the
+    /// keys for tokens that come from now on. Sessions live on; where a file cannot be used, what
+    /// was read before stays. Says which in the log and in /metrics.
+    pub fn reload(&self) {
+        self.reload_certificate();
+        self.reload_keys();
+    }
+
+    fn reload_keys(&self) {
+        let Some(authority) = &self.authority else {
+            return;
+        };
+        match authority.reload() {
+            Ok(keys) => {
+                self.metrics.keys.reloaded.one();
+                tracing::info!(keys, "keys of tokens read again");
+            }
+            Err(error) => {
+                self.metrics.keys.reload_failed.one();
+                tracing::error!(%error, "keeping the keys of tokens that were read before");
+            }
+        }
+    }
+
+    fn reload_certificate(&self) {
         let Some(tls) = &self.tls else {
             return;
         };
@@ -302,6 +325,13 @@ impl Seed {
             .with_context(|| format!("cannot listen on {listen}"))?;
         Ok(self.thread)
     }
+}
+
+/// What all connections of a user may send, where that is limited.
+fn user_rates(limits: &Limits) -> Option<Arc<UserRates>> {
+    let rules = Rules::new(&limits.user_rates, limits.rate_burst)?;
+    let frame = u32::try_from(limits.message_bytes).unwrap_or(u32::MAX);
+    Some(Arc::new(UserRates::new(rules, frame)))
 }
 
 /// Says how the connections are to fit.

@@ -11,6 +11,7 @@
 //!
 //! The program is [`cli::run`]; [`gateway::Gateway`] is the same without a command line.
 
+pub mod auth;
 pub mod cli;
 pub mod config;
 mod control;

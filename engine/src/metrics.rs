@@ -15,9 +15,11 @@ mod limit;
 mod store;
 mod text;
 mod tls;
+mod tokens;
 pub(crate) use limit::Limit;
 pub(crate) use text::Exporter;
 pub(crate) use tls::{TlsFailure, TlsMetrics};
+pub(crate) use tokens::{KeyMetrics, TokenMetrics};
 
 /// A number that one thread changes and any thread reads.
 #[derive(Debug, Default)]
@@ -88,11 +90,12 @@ pub(crate) struct ShardMetrics {
     pub(crate) tls_resumed: Counter,
     /// TLS connections that failed, in the order of [`TlsFailure::ALL`].
     pub(crate) tls_failures: [Counter; TlsFailure::ALL.len()],
+    pub(crate) tokens: TokenMetrics,
 }
 
 /// The close codes that are counted apart; others count as the last, 0.
-pub(crate) const CLOSES: [u16; 15] = [
-    1000, 1002, 1003, 1007, 1008, 1009, 3001, 3004, 3008, 3012, 3013, 3500, 3502, 3504, 0,
+pub(crate) const CLOSES: [u16; 16] = [
+    1000, 1002, 1003, 1007, 1008, 1009, 3001, 3004, 3008, 3012, 3013, 3500, 3502, 3504, 3505, 0,
 ];
 
 impl ShardMetrics {
@@ -153,6 +156,7 @@ pub(crate) struct Metrics {
     pub(crate) shards: Vec<CachePadded<Arc<ShardMetrics>>>,
     pub(crate) sequencer: Arc<SequencerMetrics>,
     pub(crate) tls: Arc<TlsMetrics>,
+    pub(crate) keys: Arc<KeyMetrics>,
 }
 
 impl Metrics {
@@ -161,6 +165,7 @@ impl Metrics {
             shards: (0..shards).map(|_| CachePadded::default()).collect(),
             sequencer: Arc::default(),
             tls: Arc::default(),
+            keys: Arc::default(),
         }
     }
 

@@ -4,6 +4,9 @@ mod limits_page;
 mod load;
 
 mod architecture;
+mod auth;
+mod auth_keys;
+mod auth_sessions;
 mod chat;
 mod commands;
 mod config;

@@ -12,6 +12,7 @@ use crate::dial::Dial;
 use crate::http;
 use crate::process::{Exit, Process, program};
 use crate::tls::{Files, Trust};
+use crate::tokens::Signer;
 
 /// How a gateway is to be started.
 #[derive(Debug, Clone)]
@@ -75,6 +76,16 @@ impl Setup {
         self.trust = Some(trust.clone());
         self.flag("tls-cert", files.cert.display())
             .flag("tls-key", files.key.display())
+    }
+
+    /// With tokens of this signer instead of users who name themselves.
+    #[must_use]
+    pub fn tokens(self, signer: &Signer, key: &Path) -> Self {
+        let setup = self.without("dev-auth").flag("jwt-key", key.display());
+        match signer.algorithm() {
+            "HS256" => setup.flag("jwt-algorithm", "HS256"),
+            _ => setup,
+        }
     }
 
     /// With an environment variable.

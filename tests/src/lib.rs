@@ -3,7 +3,9 @@
 //! - [`gateway`]: a real `trunkline serve`, started, stopped, killed and started again;
 //! - [`client`]: a blocking client that shows everything it was told;
 //! - [`http`]: the control port;
+//! - [`service`]: a gateway with tokens;
 //! - [`tls`]: certificates, and clients that trust them;
+//! - [`tokens`]: tokens, and keys to sign them with;
 //! - [`wait`]: conditions, with a limit;
 //! - [`neighbours`]: two users whom nothing may disturb.
 //!
@@ -16,5 +18,7 @@ pub mod http;
 pub mod neighbours;
 pub mod process;
 pub mod random;
+pub mod service;
 pub mod tls;
+pub mod tokens;
 pub mod wait;

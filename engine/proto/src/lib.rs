@@ -19,7 +19,7 @@ pub mod mask;
 mod media;
 pub mod message;
 pub mod names;
-mod object;
+pub mod object;
 pub mod protobuf;
 mod text;
 #[cfg(feature = "tls")]

@@ -46,6 +46,10 @@ pub struct Limits {
     pub key_bytes: usize,
     /// Entries of a page; a larger `limit` is lowered.
     pub page: u32,
+    /// Bytes of a token; beyond it 3500.
+    pub token_bytes: usize,
+    /// Topic patterns of a token; beyond it 3500.
+    pub token_topics: usize,
     /// Bytes that may wait for one connection; beyond it live pushes are replaced by a `gap`.
     pub outbox_bytes: usize,
     /// Connections of one address; beyond it HTTP 429. 0: any number.
@@ -160,6 +164,8 @@ impl Limits {
                 message_bytes.min(64 << 10),
             ),
             key_bytes: size(flags.key_bytes, file.key_bytes, 128),
+            token_bytes: size(flags.token_bytes, file.token_bytes, 4 << 10),
+            token_topics: flags.token_topics.or(file.token_topics).unwrap_or(100),
             page: 500,
             outbox_bytes: size(flags.outbox_bytes, file.outbox_bytes, 1 << 20),
             connection_rates,
@@ -209,6 +215,12 @@ impl Limits {
             if bytes == 0 || bytes > self.message_bytes {
                 return Err(value(setting, "from 1B to message_bytes"));
             }
+        }
+        if !(256..=64 << 10).contains(&self.token_bytes) {
+            return Err(value("token_bytes", "from 256B to 64KiB"));
+        }
+        if self.token_topics > 1_000 {
+            return Err(value("token_topics", "at most 1000"));
         }
         if self.outbox_bytes < 4_096 {
             return Err(value("outbox_bytes", "at least 4KiB"));

@@ -1,5 +1,6 @@
 //! The gateway's settings: flags, environment, file, defaults, in this order of precedence.
 
+mod auth;
 mod limits;
 mod messaging;
 mod settings;
@@ -8,6 +9,7 @@ mod units;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use auth::{Auth, KeyFile, TokenAlgorithm, Tokens};
 pub use limits::{Limits, Rates};
 pub use messaging::Messaging;
 pub use settings::Settings;
@@ -50,6 +52,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// WebSockets connect with TLS.
     pub tls: Option<TlsFiles>,
+    /// Who clients are.
+    pub auth: Auth,
     /// Where HTTP is served.
     pub control: SocketAddr,
     /// The store's folder.

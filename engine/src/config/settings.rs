@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::units::{ByteSize, Durability, Duration, Life};
-use super::{Config, ConfigError, Limits, LogFormat, Messaging, TlsFiles};
+use super::{Auth, Config, ConfigError, Limits, LogFormat, Messaging, TlsFiles, TokenAlgorithm};
 use crate::directory::MAX_SHARDS;
 use crate::sequencer::conversations::MIN_CONVERSATIONS;
 
@@ -42,6 +42,31 @@ pub struct Settings {
     /// Let clients name themselves: for development, on loopback addresses only
     #[arg(long, env = "TRUNKLINE_DEV_AUTH", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub dev_auth: Option<bool>,
+    /// What clients' tokens (JWT) are signed with: a public key as PEM, or with --jwt-algorithm=HS256
+    /// the bytes of a secret; SIGHUP has it read again
+    #[arg(long, env = "TRUNKLINE_JWT_KEY", value_name = "FILE")]
+    pub jwt_key: Option<PathBuf>,
+    /// What they are signed with, where the key does not say so
+    #[arg(long, env = "TRUNKLINE_JWT_ALGORITHM", value_name = "NAME")]
+    pub jwt_algorithm: Option<TokenAlgorithm>,
+    /// The same as a set of keys (JWKS), of which tokens name one by `kid`; SIGHUP has it read again
+    #[arg(long, env = "TRUNKLINE_JWKS", value_name = "FILE")]
+    pub jwks: Option<PathBuf>,
+    /// The audience (`aud`) that tokens have to name
+    #[arg(long, env = "TRUNKLINE_JWT_AUDIENCE", value_name = "TEXT")]
+    pub jwt_audience: Option<String>,
+    /// The issuer (`iss`) that tokens have to name
+    #[arg(long, env = "TRUNKLINE_JWT_ISSUER", value_name = "TEXT")]
+    pub jwt_issuer: Option<String>,
+    /// How much clocks may differ, for `exp` and `nbf` of tokens [default: 5s]
+    #[arg(long, env = "TRUNKLINE_JWT_LEEWAY", value_name = "TIME")]
+    pub jwt_leeway: Option<Duration>,
+    /// Longest token [default: 4KiB]
+    #[arg(long, env = "TRUNKLINE_TOKEN_BYTES", value_name = "SIZE")]
+    pub token_bytes: Option<ByteSize>,
+    /// Most topic patterns of a token [default: 100]
+    #[arg(long, env = "TRUNKLINE_TOKEN_TOPICS", value_name = "N")]
+    pub token_topics: Option<usize>,
     /// Most connections in all [default: 100000]
     #[arg(long, env = "TRUNKLINE_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: Option<usize>,
@@ -282,8 +307,8 @@ impl Settings {
         let life = |flag: Option<Life>, file: Option<Life>, default| {
             flag.or(file).map_or(default, |life| life.0)
         };
-        let dev_auth = self.dev_auth.or(file.dev_auth).unwrap_or(false);
-        let limits = Limits::resolve(&self, &file, dev_auth);
+        let auth = Auth::resolve(&self, &file)?;
+        let limits = Limits::resolve(&self, &file, auth.is_development());
         let messaging = Messaging::resolve(&self, &file);
         let tls = tls_files(
             self.tls_cert.or(file.tls_cert),
@@ -293,6 +318,7 @@ impl Settings {
         let config = Config {
             listen: self.listen.or(file.listen).unwrap_or(local(7700)),
             tls,
+            auth,
             control: self.control.or(file.control).unwrap_or(local(7701)),
             data: self
                 .data
@@ -319,27 +345,20 @@ impl Settings {
             log_format: self.log_format.or(file.log_format).unwrap_or_default(),
             log: self.log.or(file.log).unwrap_or_else(|| "info".into()),
         };
-        config.check(dev_auth)?;
+        config.check()?;
         Ok(config)
     }
 }
 
 impl Config {
-    fn check(&self, dev_auth: bool) -> Result<(), ConfigError> {
-        if !dev_auth {
-            return Err(value(
-                "dev_auth",
-                "this version authenticates nobody: give --dev-auth to let clients name \
-                 themselves, on a loopback address",
-            ));
-        }
+    fn check(&self) -> Result<(), ConfigError> {
         for (setting, address) in [("listen", self.listen), ("control", self.control)] {
-            if !address.ip().is_loopback() {
+            if self.auth.is_development() && !address.ip().is_loopback() {
                 return Err(value(
                     setting,
                     format!(
                         "{address} is not a loopback address, and with --dev-auth anybody who \
-                         reaches it can be anybody: use 127.0.0.1 or [::1]"
+                         reaches it can be anybody: use 127.0.0.1 or [::1], or tokens (--jwt-key)"
                     ),
                 ));
             }
@@ -424,7 +443,7 @@ impl Config {
         let time = |time| Some(Duration(time));
         let size = |bytes: usize| Some(ByteSize(bytes as u64));
         let limits = &self.limits;
-        let settings = Settings {
+        let mut settings = Settings {
             listen: Some(self.listen),
             tls_cert: self.tls.as_ref().map(|files| files.cert.clone()),
             tls_key: self.tls.as_ref().map(|files| files.key.clone()),
@@ -432,7 +451,8 @@ impl Config {
             data: Some(self.data.clone()),
             shards: Some(self.shards),
             durability: Some(self.durability),
-            dev_auth: Some(true),
+            token_bytes: size(limits.token_bytes),
+            token_topics: Some(limits.token_topics),
             max_connections: Some(self.max_connections),
             message_bytes: size(limits.message_bytes),
             text_bytes: size(limits.text_bytes),
@@ -491,75 +511,19 @@ impl Config {
             group_cache: Some(self.messaging.group_cache),
             log_format: Some(self.log_format),
             log: Some(self.log.clone()),
+            dev_auth: None,
+            jwt_key: None,
+            jwt_algorithm: None,
+            jwks: None,
+            jwt_audience: None,
+            jwt_issuer: None,
+            jwt_leeway: None,
         };
+        self.auth.put(&mut settings);
         // Every field has a TOML form.
         toml::to_string(&settings).unwrap_or_default()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file(text: &str) -> Settings {
-        toml::from_str(text).unwrap()
-    }
-
-    #[test]
-    fn flags_come_before_the_file_before_the_defaults() {
-        let flags = Settings {
-            shards: Some(3),
-            dev_auth: Some(true),
-            ..Settings::default()
-        };
-        let config = flags
-            .resolve(file("shards = 5\nping_interval = \"3s\""))
-            .unwrap();
-        assert_eq!(config.shards, 3);
-        assert_eq!(config.limits.ping_interval.as_secs(), 3);
-        assert_eq!(config.listen.port(), 7700);
-    }
-
-    #[test]
-    fn the_printed_configuration_resolves_to_itself() {
-        let config = Settings::default()
-            .resolve(file(
-                "dev_auth = true\ndurability = \"interval:20\"\noutbox_bytes = \"3MB\"",
-            ))
-            .unwrap();
-        let again = Settings::default()
-            .resolve(file(&config.to_toml()))
-            .unwrap();
-        assert_eq!(config.to_toml(), again.to_toml());
-        assert!(config.to_toml().contains("outbox_bytes = \"3MB\""));
-    }
-
-    #[test]
-    fn what_cannot_work_is_named() {
-        let check = |text: &str, setting: &str| {
-            let error = Settings::default()
-                .resolve(file(text))
-                .unwrap_err()
-                .to_string();
-            assert!(error.starts_with(setting), "{text}: {error}");
-        };
-        check("", "dev_auth:");
-        check("dev_auth = true\nlisten = \"0.0.0.0:7700\"", "listen:");
-        check("dev_auth = true\ncontrol = \"10.0.0.1:1\"", "control:");
-        check("dev_auth = true\ntls_cert = \"c.pem\"", "tls_key:");
-        check("dev_auth = true\ntls_key = \"k.pem\"", "tls_cert:");
-        check("dev_auth = true\nshards = 0", "shards:");
-        check("dev_auth = true\nshards = 129", "shards:");
-        check("dev_auth = true\nmessage_bytes = \"1B\"", "message_bytes:");
-        check("dev_auth = true\ntext_bytes = \"2MiB\"", "text_bytes:");
-        check("dev_auth = true\npong_timeout = \"1ms\"", "pong_timeout:");
-        check("dev_auth = true\nlog = \"a=b=c\"", "log:");
-        let unknown = toml::from_str::<Settings>("shard = 1")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            unknown.contains("shard") && unknown.contains("line 1"),
-            "{unknown}"
-        );
-    }
-}
+mod tests;

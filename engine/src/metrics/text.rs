@@ -10,6 +10,8 @@ use prometheus_client::registry::{Registry, Unit};
 use trunkline_proto::ErrorCode;
 use trunkline_storage::Reader;
 
+use crate::auth::Reason;
+
 use super::{CLOSES, Counter, Limit, Metrics, ShardMetrics, TlsFailure, store};
 
 /// Writes the text.
@@ -94,6 +96,7 @@ impl Collector for Exporter {
         self.shards(&mut families)?;
         self.system_calls(&mut families)?;
         self.tls(&mut families)?;
+        self.tokens(&mut families)?;
         self.sequencer(&mut families)?;
         store::write(&self.store, &mut families)?;
         process(&mut families)
@@ -231,6 +234,35 @@ impl Exporter {
         ];
         to.labelled(
             ("trunkline_tls_reloads", "Readings of the certificate files"),
+            "result",
+            reloads,
+        )
+    }
+
+    fn tokens(&self, to: &mut Families<'_, '_>) -> Written {
+        to.counter(
+            "trunkline_tokens",
+            "Tokens that opened or renewed a session",
+            self.metrics.sum(|m| &m.tokens.accepted),
+        )?;
+        let refused = Reason::ALL.iter().enumerate();
+        let refused =
+            refused.map(|(i, why)| (why.name(), self.metrics.sum(|m| &m.tokens.refused[i])));
+        to.labelled(
+            ("trunkline_token_failures", "Tokens that were refused"),
+            "reason",
+            refused,
+        )?;
+        let keys = &self.metrics.keys;
+        let reloads = [
+            ("ok", keys.reloaded.get()),
+            ("failed", keys.reload_failed.get()),
+        ];
+        to.labelled(
+            (
+                "trunkline_token_key_reloads",
+                "Readings of the tokens' keys",
+            ),
             "result",
             reloads,
         )

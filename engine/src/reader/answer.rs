@@ -231,6 +231,8 @@ impl Opening {
             time: unix_ms(),
             ping_ms: self.ping_ms,
             limits: self.limits,
+            expires: self.expires,
+            unsubscribed: Vec::new(),
         }
     }
 }

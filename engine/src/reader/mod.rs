@@ -127,6 +127,8 @@ pub(crate) struct Opening {
     pub(crate) device: String,
     pub(crate) ping_ms: u32,
     pub(crate) limits: trunkline_proto::message::ConnectLimits,
+    /// When its token ends the session.
+    pub(crate) expires: Option<u64>,
 }
 
 /// Users whose presence was asked for.

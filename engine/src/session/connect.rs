@@ -6,8 +6,9 @@ use trunkline_proto::{CloseCode, ErrorCode};
 use trunkline_storage::{Position, TimelineId};
 
 use super::{Names, Session};
+use crate::auth::Grant;
 use crate::event::parse_pos;
-use crate::ids::{Ids, UserId};
+use crate::ids::Ids;
 
 /// Why a `connect` fails.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,23 +28,30 @@ const fn error(code: ErrorCode, message: &'static str) -> ConnectError {
 }
 
 /// What the position of the device is kept under, where the client asks for that.
-pub(crate) fn device_key(request: &Connect<'_>, ids: &Ids, user: UserId) -> Option<TimelineId> {
-    let device = request.device.as_deref().filter(|_| request.resume)?;
-    Some(ids.device(user, device))
+pub(crate) fn device_key(
+    request: &Connect<'_>,
+    ids: &Ids,
+    session: &Session,
+) -> Option<TimelineId> {
+    let device = session.names.device();
+    request.resume.then(|| ids.device(session.id, device))
 }
 
-/// A session as a `connect` asks for it in development mode, and the position it continues from.
-/// Its `live_from` is set by the shard, where it becomes live.
+/// A session as a `connect` asks for it, and the position it continues from: of whom the token says,
+/// or in development mode, where there is no grant, the client itself. Its `live_from` and `expires`
+/// are set by the shard, where it becomes live.
 ///
 /// # Errors
 /// What the client has to mend.
 pub(crate) fn open(
     request: &Connect<'_>,
+    grant: Option<&Grant>,
     ids: &Ids,
     number: u64,
 ) -> Result<(Session, Option<Position>), ConnectError> {
     const NAMES: &str = "a user, device or namespace is 1 to 64 bytes of [A-Za-z0-9._@-]";
-    let Some(user) = &request.user else {
+    let granted = grant.map(|grant| &*grant.user);
+    let Some(user) = granted.or(request.user.as_deref()) else {
         return Err(match request.token {
             Some(_) => ConnectError {
                 close: Some(CloseCode::INVALID_TOKEN),
@@ -58,8 +66,10 @@ pub(crate) fn open(
             ),
         });
     };
-    let namespace = request.namespace.as_deref().unwrap_or_default();
-    let device = request.device.as_deref();
+    let named = request.namespace.as_deref().unwrap_or_default();
+    let namespace = grant.map_or(named, |grant| &*grant.namespace);
+    let bound = grant.and_then(|grant| grant.device.as_deref());
+    let device = bound.or(request.device.as_deref());
     if !is_name(user)
         || device.is_some_and(|device| !is_name(device))
         || !(namespace.is_empty() || is_name(namespace))
@@ -90,6 +100,7 @@ pub(crate) fn open(
         number,
         live_from: Position::ZERO,
         catching_up: false,
+        expires: 0,
     };
     Ok((session, since))
 }

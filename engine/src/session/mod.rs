@@ -11,6 +11,7 @@ mod request;
 use trunkline_storage::Position;
 
 use crate::ids::UserId;
+use crate::shard::timer::Tick;
 
 pub(crate) use connect::{device_key, open};
 use names::Names;
@@ -30,6 +31,8 @@ pub(crate) struct Session {
     pub(crate) live_from: Position,
     /// The client is still being told what it missed.
     pub(crate) catching_up: bool,
+    /// When the token ends it; 0 without one. Takes no room: the id is aligned to 16 bytes.
+    pub(crate) expires: Tick,
 }
 
 impl Session {

@@ -20,6 +20,7 @@ use super::pool::Pool;
 use super::resume::Resuming;
 use super::timer::{Tick, Wheel, ticks};
 use super::tls::Buffers;
+use super::tokens::Permits;
 use crate::event;
 use crate::metrics::Limit;
 use crate::per_user::PerUser;
@@ -66,6 +67,8 @@ pub(crate) struct Core {
     /// Connections to drop at the end of the turn, so that stale events of it touch nothing.
     pub(crate) doomed: Vec<u32>,
     pub(crate) passing: Passing,
+    /// Which topics tokens allow; empty in development mode.
+    pub(super) permits: Permits,
     pub(crate) wheel: Wheel,
     pub(crate) now: Tick,
     pub(crate) sessions: u64,
@@ -96,6 +99,7 @@ impl Core {
             holders: BTreeSet::new(),
             doomed: Vec::new(),
             passing: Passing::default(),
+            permits: Permits::default(),
             wheel: Wheel::new(parts.began),
             now: 0,
             sessions: 0,
@@ -402,5 +406,6 @@ impl Core {
             self.parts.metrics.limited(Limit::LastSeen);
         }
         self.stop_listening(slot);
+        self.end_permit(slot);
     }
 }

@@ -335,7 +335,20 @@ impl Core {
     }
 
     fn connect(&mut self, slot: u32, conn: &mut Conn, id: u32, request: &Connect<'_>) {
-        let opened = session::open(request, &self.parts.ids, self.sessions + 1);
+        let recovers = request.since.is_some() || request.resume;
+        let full = self.recovering >= self.parts.limits.recovering;
+        if conn.session().is_none() && recovers && full {
+            // Before the token: checking it takes longer than all of this.
+            self.parts.metrics.limited(Limit::Recovering);
+            let reason = "too many clients recover at a time";
+            return self.close(slot, conn, CloseCode::OVERLOADED, reason);
+        }
+        let grant = match self.grant(request) {
+            Ok(grant) => grant,
+            Err(refusal) => return self.refuse(slot, conn, id, refusal),
+        };
+        let expires = grant.as_ref().map(|grant| grant.expires_ms);
+        let opened = session::open(request, grant.as_ref(), &self.parts.ids, self.sessions + 1);
         let (mut session, since) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -346,25 +359,10 @@ impl Core {
                 return;
             }
         };
-        if let Some(open) = conn.session() {
-            if open.id != session.id {
-                let text = "this connection is another user's: open one of its own";
-                return self.fail(slot, conn, id, ErrorCode::PermissionDenied, text);
-            }
-            if open.catching_up || conn.out.has_gap() {
-                // There is no position yet that everything before it has been pushed.
-                let text = "missed events are still on their way: try again behind them";
-                return self.fail(slot, conn, id, ErrorCode::TooManyRequests, text);
-            }
-            let reply = self.connect_reply(open, open.live_from.max(self.seen), false);
-            return self.reply(slot, conn, id, ReplyBody::Connect(reply));
+        if conn.session().is_some() {
+            return self.connect_again(slot, conn, id, (session.id, grant));
         }
         let resumes = request.resume && since.is_none();
-        if (since.is_some() || resumes) && self.recovering >= self.parts.limits.recovering {
-            self.parts.metrics.limited(Limit::Recovering);
-            let reason = "too many clients recover at a time";
-            return self.close(slot, conn, CloseCode::OVERLOADED, reason);
-        }
         if let Some(sessions) = &self.parts.user_sessions
             && !sessions.enter(session.id)
         {
@@ -379,19 +377,20 @@ impl Core {
         session.live_from = self.parts.directory.enter(session.id, self.parts.index);
         self.parts.hub.arrived(session.id);
         session.catching_up = since.is_some() || resumes;
-        let device = session::device_key(request, &self.parts.ids, session.id);
+        session.expires = self.permit(slot, grant);
+        let device = session::device_key(request, &self.parts.ids, &session);
         if let Some(key) = device {
             self.resume(slot, key);
         }
         self.parts.metrics.sessions.one();
         let opening = match since {
-            None if resumes => Some((Position::ZERO, self.opening(&session, device))),
+            None if resumes => Some((Position::ZERO, self.opening(&session, device, expires))),
             None => {
-                let reply = self.connect_reply(&session, session.live_from, false);
+                let reply = self.connect_reply(&session, session.live_from, expires);
                 self.reply(slot, conn, id, ReplyBody::Connect(reply));
                 None
             }
-            Some(since) => Some((since, self.opening(&session, None))),
+            Some(since) => Some((since, self.opening(&session, None, expires))),
         };
         let user = session.id;
         self.set_phase(conn, Phase::Open(Box::new(session)));
@@ -417,25 +416,32 @@ impl Core {
         }
     }
 
-    fn connect_reply(
+    pub(super) fn connect_reply(
         &self,
         session: &Session,
         pos: Position,
-        recovered: bool,
+        expires: Option<u64>,
     ) -> ConnectReply<'static> {
         ConnectReply {
             session: session.name(self.parts.index).into(),
             user: session.names.user().to_owned().into(),
             device: session.names.device().to_owned().into(),
             pos: event::pos(pos),
-            recovered,
+            recovered: false,
             time: unix_ms(),
             ping_ms: self.ping_ms(),
             limits: self.connect_limits(),
+            expires,
+            unsubscribed: Vec::new(),
         }
     }
 
-    fn opening(&self, session: &Session, resumes: Option<TimelineId>) -> Opening {
+    fn opening(
+        &self,
+        session: &Session,
+        resumes: Option<TimelineId>,
+        expires: Option<u64>,
+    ) -> Opening {
         Opening {
             resumes,
             session: session.name(self.parts.index),
@@ -443,6 +449,7 @@ impl Core {
             device: session.names.device().to_owned(),
             ping_ms: self.ping_ms(),
             limits: self.connect_limits(),
+            expires,
         }
     }
 

@@ -23,6 +23,7 @@ mod resume;
 mod source;
 pub(crate) mod timer;
 mod tls;
+mod tokens;
 mod watch;
 
 use std::io;

@@ -9,6 +9,7 @@ use crossbeam::channel::Sender;
 
 use super::mailbox::Mailbox;
 use super::source::Source;
+use crate::auth::Authority;
 use crate::config::Limits;
 use crate::counts::Counts;
 use crate::directory::Directory;
@@ -27,6 +28,8 @@ pub(crate) struct Parts {
     pub(crate) listen: SocketAddr,
     /// Begins TLS, where clients connect with it.
     pub(crate) tls: Option<Arc<Acceptor>>,
+    /// Checks tokens, where clients do not name themselves.
+    pub(crate) authority: Option<Arc<Authority>>,
     /// Most connections of this shard.
     pub(crate) room: usize,
     /// Connections of all shards, and their limit.

@@ -60,7 +60,14 @@ impl Core {
         let silent = share_of(conn.generation, self.silence(conn));
         // That may be before the first tick: ticks are counted around.
         conn.silent_since = self.now.wrapping_sub(silent);
-        self.schedule(slot, conn, self.ping_at(conn));
+        let at = self.ping_at(conn).min(Self::ends_at(conn));
+        self.schedule(slot, conn, at);
+    }
+
+    /// When the session's token ends it.
+    fn ends_at(conn: &Conn) -> Tick {
+        let expires = conn.session().map(|session| session.expires);
+        expires.filter(|at| *at != 0).unwrap_or(Tick::MAX)
     }
 
     /// The silence after which a connection is pinged: a little less than the interval, for each
@@ -95,6 +102,10 @@ impl Core {
             self.parts.metrics.close(CloseCode::SLOW_READER.0);
             return self.doomed.push(slot);
         }
+        if self.now >= Self::ends_at(conn) {
+            let reason = "the token has expired";
+            return self.close(slot, conn, CloseCode::TOKEN_EXPIRED, reason);
+        }
         // What it said may be waiting to be read, also because this thread had no turn for long.
         if self.is_overdue(conn) && !conn.paused && !conn.unread {
             self.read(slot, conn, buffer);
@@ -111,6 +122,7 @@ impl Core {
             return self.endless(slot, conn);
         }
         let mut next = self.ping_at(conn);
+        let ends = Self::ends_at(conn);
         if self.now >= next {
             if conn.pinged_at == 0 && conn.out.len() == 0 {
                 write_frame(self.frames_of(slot, conn), Opcode::Ping, b"", None);
@@ -128,7 +140,7 @@ impl Core {
         if conn.begun != 0 && heard {
             next = next.min(message_ends);
         }
-        self.schedule(slot, conn, next);
+        self.schedule(slot, conn, next.min(ends));
     }
 }
 

@@ -91,6 +91,8 @@ impl World {
                 key_bytes: 64,
                 page: 500,
             },
+            expires: None,
+            unsubscribed: Vec::new(),
         };
         session.reply(id, ReplyBody::Connect(reply));
         let stream = session.stream.as_ref().and_then(|s| s.try_clone().ok());

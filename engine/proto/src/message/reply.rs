@@ -106,6 +106,12 @@ pub struct ConnectReply<'a> {
     pub ping_ms: u32,
     /// What this session may do.
     pub limits: ConnectLimits,
+    /// When the session ends unless its token is renewed; `None` without tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
+    /// Topics whose subscriptions ended, because the new token does not allow them.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub unsubscribed: Vec<Str<'a>>,
 }
 
 /// What a session may do.

@@ -31,6 +31,8 @@ pub(super) fn read<'a>(reply: wire::Reply) -> Result<m::Reply<'a>, DecodeError> 
                     key_bytes: limits.key_bytes,
                     page: limits.page,
                 },
+                expires: r.expires,
+                unsubscribed: r.unsubscribed.into_iter().map(Into::into).collect(),
             })
         }
         R::Send(r) => m::ReplyBody::Send(m::SendReply {

@@ -44,6 +44,30 @@ fn push<'a>(pos: Option<Str<'a>>, event: Event<'a>) -> ServerMessage<'a> {
 
 #[test]
 fn replies() {
+    let limits = ConnectLimits {
+        message_bytes: 1,
+        text_bytes: 2,
+        key_bytes: 3,
+        page: 4,
+    };
+    check(
+        r#"{"id":2,"connect":{"session":"s","user":"alice","device":"phone","pos":"p","recovered":false,"time":5,"ping_ms":6,"limits":{"message_bytes":1,"text_bytes":2,"key_bytes":3,"page":4},"expires":7,"unsubscribed":["live.42"]}}"#,
+        reply(
+            2,
+            ReplyBody::Connect(ConnectReply {
+                session: "s".into(),
+                user: "alice".into(),
+                device: "phone".into(),
+                pos: "p".into(),
+                recovered: false,
+                time: 5,
+                ping_ms: 6,
+                limits,
+                expires: Some(7),
+                unsubscribed: vec!["live.42".into()],
+            }),
+        ),
+    );
     check(
         r#"{"id":1,"connect":{"session":"s","user":"alice","device":"phone","pos":"p","recovered":true,"time":5,"ping_ms":25000,"limits":{"message_bytes":65536,"text_bytes":16384,"key_bytes":64,"page":500}}}"#,
         reply(
@@ -62,6 +86,8 @@ fn replies() {
                     key_bytes: 64,
                     page: 500,
                 },
+                expires: None,
+                unsubscribed: Vec::new(),
             }),
         ),
     );

@@ -54,6 +54,8 @@ pub(crate) struct Passing {
     listenings: usize,
     watching: Watching,
     topics: HashMap<TopicId, Subscribers, IdBuildHasher>,
+    /// What these topics are called, where tokens say who may subscribe to which.
+    names: HashMap<TopicId, Box<str>, IdBuildHasher>,
 }
 
 /// What a connection listens to, with its keys there.

@@ -11,6 +11,7 @@ use super::super::connection::Conn;
 use super::super::core::Core;
 use super::listeners::Listeners;
 use super::tell::Worth;
+use crate::auth::Act;
 use crate::hub::{Publication, Since, TopicId};
 use crate::metrics::Limit;
 
@@ -54,6 +55,7 @@ impl Core {
         request: &Subscribe<'_>,
     ) -> Result<(), Failure> {
         let topic = self.topic_id(conn, &request.topic)?;
+        self.may(slot, Act::Subscribe, &request.topic)?;
         let since = match &request.since {
             None => None,
             Some(since) => Some(Since::parse(since).ok_or((
@@ -83,6 +85,10 @@ impl Core {
                 let key = subscribers.add(slot, begun.pos.seq);
                 let ears = self.passing.ears.entry(slot).or_default();
                 ears.topics.insert(topic, key);
+                if self.parts.authority.is_some() {
+                    let name = || (*request.topic).into();
+                    self.passing.names.entry(topic).or_insert_with(name);
+                }
                 self.passing.listenings += 1;
             }
             // What is on its way comes now, and not again.
@@ -129,6 +135,7 @@ impl Core {
         request: &Publish<'_>,
     ) -> Result<(), Failure> {
         let topic = self.topic_id(conn, &request.topic)?;
+        self.may(slot, Act::Publish, &request.topic)?;
         let Some(session) = conn.session() else {
             return Err(BAD_TOPIC);
         };
@@ -156,8 +163,30 @@ impl Core {
         self.passing.listenings -= 1;
         if subscribers.is_empty() {
             self.passing.topics.remove(&topic);
+            self.passing.names.remove(&topic);
             self.parts.hub.topics.unsubscribe(topic, self.parts.index);
         }
+    }
+
+    /// Ends those subscriptions of a session that its token does not allow; their topics, ordered.
+    pub(crate) fn end_subscriptions(&mut self, slot: u32) -> Vec<String> {
+        let topics = self.passing.ears.get(&slot).map(|ears| &ears.topics);
+        let names = &self.passing.names;
+        let name = |topic: &TopicId| names.get(topic).map_or("", |name| name);
+        let mut ended: Vec<_> = topics
+            .into_iter()
+            .flatten()
+            .map(|(topic, key)| (name(topic).to_owned(), *topic, *key))
+            .filter(|(name, ..)| self.may(slot, Act::Subscribe, name).is_err())
+            .collect();
+        ended.sort_unstable();
+        for (_, topic, key) in &ended {
+            if let Some(ears) = self.passing.ears.get_mut(&slot) {
+                ears.topics.remove(topic);
+            }
+            self.unlisten_topic(*topic, *key);
+        }
+        ended.into_iter().map(|(name, ..)| name).collect()
     }
 
     /// Tells a publication to subscribers from a key on, as far as there are tellings left.

@@ -66,6 +66,8 @@ impl Fields for m::ConnectReply<'_> {
         to.number(6, self.time);
         to.number(7, self.ping_ms);
         to.message(8, &self.limits);
+        to.optional_number(9, self.expires);
+        to.texts(10, &self.unsubscribed);
     }
 }
 

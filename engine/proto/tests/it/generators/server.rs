@@ -250,8 +250,9 @@ fn connect_reply() -> impl Strategy<Value = m::ConnectReply<'static>> {
         },
     );
     let names = (text(), text(), text(), text());
-    (names, any::<bool>(), number(), any::<u32>(), limits).prop_map(
-        |((session, user, device, pos), recovered, time, ping_ms, limits)| m::ConnectReply {
+    let token = (of(number()), texts());
+    (names, any::<bool>(), number(), any::<u32>(), limits, token).prop_map(
+        |((session, user, device, pos), recovered, time, ping_ms, limits, token)| m::ConnectReply {
             session,
             user,
             device,
@@ -260,6 +261,8 @@ fn connect_reply() -> impl Strategy<Value = m::ConnectReply<'static>> {
             time,
             ping_ms,
             limits,
+            expires: token.0,
+            unsubscribed: token.1,
         },
     )
 }

@@ -1,0 +1,154 @@
+//! What a token says (RFC 7519 §4), once its signature is good.
+
+use std::borrow::Cow;
+
+use compact_str::CompactString;
+use serde::Deserialize;
+use trunkline_proto::names::is_name;
+use trunkline_proto::object::Object;
+
+use super::refusal::Refusal;
+use super::rights::{Rights, is_pattern};
+
+/// What tokens have to say.
+#[derive(Debug)]
+pub(super) struct Expected {
+    pub(super) audience: Option<String>,
+    pub(super) issuer: Option<String>,
+    pub(super) leeway_ms: u64,
+    /// Most topic patterns.
+    pub(super) patterns: usize,
+}
+
+/// What a token grants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Who the client is.
+    pub user: CompactString,
+    /// Its organisation; empty without one.
+    pub namespace: CompactString,
+    /// The only device that it may be.
+    pub device: Option<CompactString>,
+    /// When the token expires, in milliseconds since 1970 UTC.
+    pub expires_ms: u64,
+    /// The topics that it may use.
+    pub rights: Rights,
+}
+
+/// The claims as they stand in the token; others are not looked at.
+#[derive(Deserialize)]
+struct Claims<'a> {
+    #[serde(borrow)]
+    sub: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    ns: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    device: Option<Cow<'a, str>>,
+    exp: Option<f64>,
+    nbf: Option<f64>,
+    #[serde(borrow)]
+    aud: Option<OneOrMore<'a>>,
+    #[serde(borrow)]
+    iss: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    topics: Option<Object<Topics<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore<'a> {
+    One(#[serde(borrow)] Cow<'a, str>),
+    More(#[serde(borrow)] Vec<Cow<'a, str>>),
+}
+
+#[derive(Deserialize)]
+struct Topics<'a> {
+    #[serde(borrow, default)]
+    subscribe: Vec<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    publish: Vec<Cow<'a, str>>,
+}
+
+/// Reads claims at a time in milliseconds since 1970 UTC.
+///
+/// # Errors
+/// They are not as they should be, or not for this gateway, or not for now.
+pub(super) fn read(payload: &[u8], expected: &Expected, now_ms: u64) -> Result<Grant, Refusal> {
+    let Object(claims): Object<Claims<'_>> = serde_json::from_slice(payload).map_err(|_| {
+        Refusal::claims(
+            "the token's claims cannot be read: one object, with \"sub\", \"ns\", \"device\" and \
+             \"iss\" text, \"exp\" and \"nbf\" numbers, \"topics\" lists of text",
+        )
+    })?;
+    const NO_EXPIRY: Refusal =
+        Refusal::claims("the token does not say when it expires (\"exp\"), in seconds since 1970");
+    let expires_ms = claims.exp.and_then(millis).ok_or(NO_EXPIRY)?;
+    if now_ms >= expires_ms.saturating_add(expected.leeway_ms) {
+        return Err(Refusal::EXPIRED);
+    }
+    if let Some(nbf) = claims.nbf {
+        let begins_ms = millis(nbf).ok_or(Refusal::NOT_YET)?;
+        if now_ms.saturating_add(expected.leeway_ms) < begins_ms {
+            return Err(Refusal::NOT_YET);
+        }
+    }
+    // RFC 7519 §4.1.3: who is not named must not take it, who has no name least of all.
+    let is_for_us = match (&claims.aud, expected.audience.as_deref()) {
+        (None, expected) => expected.is_none(),
+        (Some(_), None) => false,
+        (Some(OneOrMore::One(audience)), Some(expected)) => audience == expected,
+        (Some(OneOrMore::More(audiences)), Some(expected)) => {
+            audiences.iter().any(|audience| audience == expected)
+        }
+    };
+    if !is_for_us {
+        return Err(Refusal::AUDIENCE);
+    }
+    if expected.issuer.is_some() && claims.iss.as_deref() != expected.issuer.as_deref() {
+        return Err(Refusal::ISSUER);
+    }
+    const NAMES: Refusal = Refusal::claims(
+        "the token's \"sub\" is the user, and has to be there; it, \"ns\" and \"device\" are 1 to 64 \
+         bytes of [A-Za-z0-9._@-]",
+    );
+    let name = |name: Option<Cow<'_, str>>| match name {
+        Some(name) if !is_name(&name) => Err(NAMES),
+        name => Ok(name.map(CompactString::from)),
+    };
+    Ok(Grant {
+        user: name(claims.sub)?.ok_or(NAMES)?,
+        namespace: name(claims.ns)?.unwrap_or_default(),
+        device: name(claims.device)?,
+        expires_ms,
+        rights: rights(claims.topics.map(|topics| topics.0), expected.patterns)?,
+    })
+}
+
+/// A time of a token, which may have a fraction (RFC 7519 §2), in milliseconds.
+fn millis(seconds: f64) -> Option<u64> {
+    // Far beyond what can be told apart it is as far as it goes.
+    (seconds >= 0.0).then_some((seconds * 1_000.0) as u64)
+}
+
+fn rights(topics: Option<Topics<'_>>, most: usize) -> Result<Rights, Refusal> {
+    let Some(topics) = topics else {
+        return Ok(Rights::default());
+    };
+    if topics.subscribe.len() + topics.publish.len() > most {
+        return Err(Refusal::claims(
+            "the token has more topic patterns than this gateway takes: token_topics",
+        ));
+    }
+    let mut all = topics.subscribe.iter().chain(&topics.publish);
+    if !all.all(|pattern| is_pattern(pattern)) {
+        return Err(Refusal::claims(
+            "the token's \"topics\" are names of topics, or their beginnings with a * behind: 1 to \
+             64 bytes",
+        ));
+    }
+    let [subscribe, publish] = [&topics.subscribe, &topics.publish].map(|list| list.iter());
+    Ok(Rights::new(
+        subscribe.map(AsRef::as_ref),
+        publish.map(AsRef::as_ref),
+    ))
+}

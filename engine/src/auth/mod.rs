@@ -1,0 +1,105 @@
+//! Who a client is, by its token: a JSON Web Token (RFC 7519), signed with a key of the files that
+//! the configuration names.
+//!
+//! A token's signature is looked at first, with the algorithm that the key is for; nothing that it
+//! says counts before. Reading the files again changes which tokens open or renew sessions, and ends
+//! none. What a session may do with its rights is in `shard::tokens`.
+
+mod claims;
+mod keys;
+mod refusal;
+mod rights;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use self::claims::Expected;
+use self::keys::Keys;
+use crate::config::{Config, KeyFile, Limits, Tokens};
+
+pub use self::claims::Grant;
+pub use self::keys::KeyError;
+pub use self::refusal::{Reason, Refusal};
+pub use self::rights::{Act, Rights};
+
+/// Checks the tokens of all shards.
+#[derive(Debug)]
+pub struct Authority {
+    file: KeyFile,
+    expected: Expected,
+    /// Longest token, in bytes.
+    longest: usize,
+    /// Locked to take or to replace the reference, never while anything is done with it.
+    keys: RwLock<Arc<Keys>>,
+}
+
+impl Authority {
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// A file cannot be used; the text names it and says what would mend it.
+    pub fn load(tokens: &Tokens, limits: &Limits) -> Result<Self, KeyError> {
+        Ok(Self {
+            keys: RwLock::new(Arc::new(keys::read(&tokens.keys)?)),
+            file: tokens.keys.clone(),
+            expected: Expected {
+                audience: tokens.audience.clone(),
+                issuer: tokens.issuer.clone(),
+                leeway_ms: u64::try_from(tokens.leeway.as_millis()).unwrap_or(u64::MAX),
+                patterns: limits.token_topics,
+            },
+            longest: limits.token_bytes,
+        })
+    }
+
+    /// What a configuration asks for, if it is tokens.
+    pub(crate) fn of(config: &Config) -> Result<Option<Arc<Self>>, KeyError> {
+        let tokens = config.auth.tokens();
+        let authority = tokens.map(|tokens| Self::load(tokens, &config.limits));
+        Ok(authority.transpose()?.map(Arc::new))
+    }
+
+    /// Reads the keys again, for tokens that come from now on; how many there are.
+    ///
+    /// # Errors
+    /// A file cannot be used: the keys that were read before stay.
+    pub fn reload(&self) -> Result<usize, KeyError> {
+        let fresh = keys::read(&self.file)?;
+        let count = fresh.count();
+        *self.keys.write() = Arc::new(fresh);
+        Ok(count)
+    }
+
+    /// What a token grants at a time in milliseconds since 1970 UTC.
+    ///
+    /// Takes as long as checking one signature does, and as reading at most `token_bytes`: some
+    /// microseconds for a secret, tens of them for a public key.
+    ///
+    /// # Errors
+    /// The token is not good, or not now.
+    pub fn check(&self, token: &str, now_ms: u64) -> Result<Grant, Refusal> {
+        if token.len() > self.longest {
+            return Err(Refusal::TOO_LONG);
+        }
+        let keys = Arc::clone(&self.keys.read());
+        let payload = token::payload(token, &keys)?;
+        claims::read(&payload, &self.expected, now_ms)
+    }
+
+    /// How much other clocks may differ: sessions end so long after their tokens.
+    pub const fn leeway_ms(&self) -> u64 {
+        self.expected.leeway_ms
+    }
+}
+
+/// Whether the files can be used.
+///
+/// # Errors
+/// One of them cannot; the text names it and says what would mend it.
+pub fn check(tokens: &Tokens) -> Result<(), KeyError> {
+    keys::read(&tokens.keys).map(|_| ())
+}
