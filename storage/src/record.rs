@@ -56,7 +56,7 @@ pub struct Draft<'a> {
     /// are.
     pub key: Option<TimelineId>,
     /// The [states](crate::Writer::set_state) from this record on: in the same frame, so that there
-    /// is never the one without the other. Up to 65,535; each key at most once, or else the last of
+    /// is never the one without the other. Up to 32,767; each key at most once, or else the last of
     /// its values counts.
     pub states: &'a [State<'a>],
     /// What this record does to an earlier one of its timeline.
@@ -81,7 +81,7 @@ impl Draft<'_> {
         if self.key.is_some() {
             bytes += ID;
         }
-        bytes += states::bytes(self.states);
+        bytes += states::bytes(self.states, self.timeline);
         if let Some(redaction) = self.redacts {
             bytes += SEQ + LEN + redaction.body.len();
         }
@@ -203,7 +203,7 @@ pub(crate) fn push_record(buffer: &mut Vec<u8>, draft: &Draft<'_>, at: Place) {
     if let Some(key) = draft.key {
         buffer.extend_from_slice(&key.0.to_le_bytes());
     }
-    states::push(buffer, draft.states);
+    states::push(buffer, draft.states, draft.timeline);
     if let Some(redaction) = draft.redacts {
         buffer.extend_from_slice(&redaction.seq.to_le_bytes());
         push_part(buffer, redaction.body);
@@ -248,7 +248,7 @@ pub(crate) fn decode_payload(position: u64, payload: &[u8]) -> Option<Record<'_>
             record.key = Some(take_id(&mut rest)?);
         }
         if word & HAS_STATES != 0 {
-            record.states = States::take(&mut rest)?;
+            record.states = States::take(&mut rest, timeline)?;
         }
         if word & HAS_REDACTION != 0 {
             let seq = take_u64(&mut rest)?;
