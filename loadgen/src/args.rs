@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::live::ColorArg;
 use crate::local_gateway::doctor::DoctorArgs;
 use crate::units::{Compress, Rate, Share, Span};
 
@@ -125,9 +126,19 @@ pub(crate) struct RunArgs {
     /// Where the results go; otherwise a new folder under target/loadgen or the temporary folder
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) view: ViewArgs,
+}
+
+/// The flags of how a run is shown while it goes on.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct ViewArgs {
     /// Plain progress lines, also on a terminal
     #[arg(long)]
     pub(crate) no_tui: bool,
+    /// When there are colours; NO_COLOR is heeded otherwise
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    pub(crate) color: ColorArg,
 }
 
 /// The flags of `find-max`, beside those of `run`: its population, connections and thresholds are the
@@ -211,6 +222,8 @@ pub(crate) struct HoldArgs {
     /// Where the results go; otherwise a new folder under target/loadgen or the temporary folder
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) view: ViewArgs,
 }
 
 /// The flags of `check`.
@@ -304,7 +317,7 @@ mod tests {
             panic!("not run")
         };
         assert_eq!(
-            (args.scenario.as_str(), args.connections, args.no_tui),
+            (args.scenario.as_str(), args.connections, args.view.no_tui),
             ("smoke", Some(100), true)
         );
         assert_eq!(args.rate, Some(Rate(50.0)));

@@ -4,7 +4,8 @@
 //! The crate is a program; its only entry point is [`run`]. Inside, one direction of knowledge:
 //! `args` and `scenario` say what is wanted, `run` resolves and conducts it, `schedule` says what
 //! happens when (pure), `client` does it over sockets (one thread, one epoll each), `check` judges
-//! every message (pure), `stats` and `health` measure, `report` tells people and programs. `hold` is
+//! every message (pure), `stats` and `health` measure, `live` shows that while it
+//! goes on, `report` tells people and programs. `hold` is
 //! a run of its own kind, with memory measured from outside, `find_max` a row of runs; `recheck`
 //! judges their results again, `compare` two sets of them, and `plan` does arithmetic alone.
 
@@ -18,6 +19,7 @@ mod exit;
 mod find_max;
 mod health;
 mod hold;
+mod live;
 mod local_gateway;
 mod plan;
 mod population;

@@ -181,6 +181,14 @@ impl Evidence {
         &self.counts
     }
 
+    /// The violations kept behind the first `told`, a sentence each.
+    pub(super) fn sentences(&self, told: &mut usize) -> impl Iterator<Item = String> {
+        let new = self.findings.get(*told..).unwrap_or_default();
+        *told = self.findings.len();
+        new.iter()
+            .map(|finding| format!("{}: {}", finding.kind.name(), finding.detail))
+    }
+
     /// Writes the violations kept as JSON lines, each with the events around it.
     pub(super) fn write(&self, part: &Part, out: &mut dyn Write) -> std::io::Result<()> {
         for finding in &self.findings {
@@ -229,6 +237,12 @@ mod tests {
         }
         assert_eq!(evidence.counts()[&Kind::Lost], 1000);
         assert_eq!(evidence.findings.len(), DETAILED);
+        let mut told = DETAILED - 1;
+        assert_eq!(
+            evidence.sentences(&mut told).collect::<Vec<_>>(),
+            ["lost: gone"]
+        );
+        assert_eq!(evidence.sentences(&mut told).count(), 0);
         let events = &evidence.findings[0].events;
         assert_eq!(events.len(), AROUND);
         assert!(events.is_sorted_by_key(|event| event.at));

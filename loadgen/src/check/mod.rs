@@ -331,6 +331,11 @@ impl Checker {
         self.evidence.counts()
     }
 
+    /// What is known of the violations kept since `told` of them were, in words.
+    pub(crate) fn new_findings(&self, told: &mut usize) -> impl Iterator<Item = String> {
+        self.evidence.sentences(told)
+    }
+
     /// Writes the kept violations as JSON lines.
     ///
     /// # Errors

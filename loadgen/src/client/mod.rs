@@ -8,6 +8,7 @@ mod phases;
 mod read_back;
 mod timer;
 mod tls;
+mod told;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use conn::Conn;
 pub(crate) use phases::{Board, Step};
 use phases::{Phases, Progress};
 use timer::Timer;
+pub(crate) use told::After;
 
 /// The token of the thread's timer; connections have their device as token.
 const TIMER: Token = Token(usize::MAX);
@@ -116,7 +118,11 @@ pub(crate) struct Client {
     read_back: read_back::ReadBack,
     stall: Nanos,
     sending: (Nanos, Nanos),
+    /// The first failure since the last report, and the first of all.
     trouble: Option<String>,
+    first_trouble: Option<String>,
+    /// Violations whose details were told.
+    findings_told: usize,
     reported: Nanos,
     name: String,
     text: String,
@@ -172,7 +178,7 @@ pub(crate) fn run(job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Meas
             .tls
             .take()
             .map(|trust| tls::Sealing::new(trust, devices)),
-        latencies: Latencies::new(),
+        latencies: Latencies::watched(job.board.told.tally(job.thread)),
         alive: 0,
         connecting: 0,
         begun: Default::default(),
@@ -185,6 +191,8 @@ pub(crate) fn run(job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Meas
         stall: 0,
         sending: (Nanos::MAX, 0),
         trouble: None,
+        first_trouble: None,
+        findings_told: 0,
         reported: 0,
         name: String::new(),
         text: String::new(),
@@ -193,9 +201,7 @@ pub(crate) fn run(job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Meas
         job,
     };
     client.work(stop)?;
-    let board = Arc::clone(&client.job.board);
-    let (thread, counters) = (client.job.thread, client.counters());
-    board.report(thread, counters);
+    client.tell(client.job.clock.now());
     Ok(Measured {
         checker: client.job.checker,
         latencies: client.latencies,
@@ -205,7 +211,7 @@ pub(crate) fn run(job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Meas
             client.sending.0,
             client.sending.1.min(client.job.clock.now()),
         ),
-        trouble: client.trouble,
+        trouble: client.first_trouble,
     })
 }
 
@@ -228,7 +234,7 @@ impl Client {
             self.flush_all(now);
             if now.saturating_sub(self.reported) >= REPORT {
                 self.reported = now;
-                self.job.board.report(self.job.thread, self.counters());
+                self.tell(now);
             }
             let wake = self.next_wake(now);
             // Everything since the last poll kept this thread away from its sockets.

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::told::{After, Told};
 use super::{Client, READ_BACK, REPORT};
 use crate::clock::{Nanos, SECOND};
 use crate::schedule::{Action, Work};
@@ -38,6 +39,8 @@ pub(crate) struct Board {
     /// By executor: when the last thread ended it, plus one; 0 before.
     ended: Vec<AtomicU64>,
     reports: Vec<Mutex<Counters>>,
+    /// For those who look on.
+    pub(crate) told: Told,
 }
 
 impl Board {
@@ -46,6 +49,7 @@ impl Board {
             left: (0..executors).map(|_| AtomicU32::new(threads)).collect(),
             ended: (0..executors).map(|_| AtomicU64::new(0)).collect(),
             reports: (0..threads).map(|_| Mutex::default()).collect(),
+            told: Told::new(executors, threads),
         }
     }
 
@@ -156,6 +160,9 @@ impl Phases {
                 None => Some(state.delay),
                 Some(before) => Some(board.ended(before)? + HANDOVER + state.delay),
             };
+            if let Some(start) = state.start {
+                board.told.begin(state.number, start);
+            }
         }
         state.start
     }
@@ -189,6 +196,16 @@ impl Phases {
     /// Whether all that is measured is over.
     pub(super) fn is_closing(&self) -> bool {
         matches!(self.stage, Stage::Closing { .. })
+    }
+
+    /// How far this thread is behind the executors.
+    pub(super) fn after(&self) -> After {
+        match self.stage {
+            Stage::Executing => After::Executing,
+            Stage::Draining { until, .. } => After::Draining(until),
+            Stage::Reading { until } => After::Reading(until),
+            Stage::Closing { until, .. } => After::Closing(until),
+        }
     }
 
     /// From when to when the executors that send do so, of those that have begun.

@@ -13,6 +13,7 @@ use crate::args::{FindMaxArgs, RunArgs};
 use crate::client::Board;
 use crate::clock::Nanos;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::live::Live;
 use crate::run::conduct::{Ends, Watch, conduct, publish};
 use crate::run::judge::Judged;
 use crate::run::resolve::{Resolved, default_folder, resolve_loaded};
@@ -77,9 +78,14 @@ impl Trial {
 }
 
 /// Says nothing on standard output: the table does.
-struct Silent;
+struct Silent {
+    title: String,
+}
 impl Watch for Silent {
     fn say(&mut self, _lines: &[String]) {}
+    fn title(&self, _run: &Resolved) -> String {
+        self.title.clone()
+    }
     fn begin(&mut self, _ends: Ends) {}
     fn look(&mut self, _now: Nanos, _board: &Board) {}
 }
@@ -100,6 +106,7 @@ pub(crate) fn run(args: &FindMaxArgs) -> Outcome<Exit> {
     let mut search = Search::new(range, args.precision, args.confirm);
     let mut trials: Vec<Trial> = Vec::new();
     say(&report::header(&loaded, args, assumed));
+    let mut live = Live::new(args.run.view.no_tui, args.run.view.color).staying();
     let end = loop {
         let rate = match search.next() {
             Next::Try(rate) => rate,
@@ -108,19 +115,26 @@ pub(crate) fn run(args: &FindMaxArgs) -> Outcome<Exit> {
         let number = trials.len() + 1;
         let out = folder.join(format!("trial-{number:02}"));
         let resolved = resolve_loaded(loaded.clone(), trial_args(args, rate, out))?;
-        let judged = conduct(&resolved, &mut Silent)?;
+        let title = format!(
+            "find-max {}: trial {number}, {}/s",
+            loaded.name,
+            readable(rate)
+        );
+        let judged = conduct(&resolved, &mut Silent { title }, &mut live)?;
         keep(&resolved, &judged)?;
         let trial = Trial::of(number, (rate, search.confirming()), &judged);
-        say(&[report::row(&trial)]);
+        live.say(&[report::row(&trial)]);
         let exit = trial.exit;
         search.note(rate, exit == Exit::Ok);
         trials.push(trial);
         // A broken promise is no matter of rates, and who was interrupted wants no more.
         if let Exit::Violation | Exit::Aborted = exit {
+            live.close();
             say(&report::broken(&trials, &folder));
             return Ok(exit);
         }
     };
+    live.close();
     let (exit, lines) = report::verdict(end, &trials);
     let json = report::json(&loaded.name, end, exit, &trials);
     let path = folder.join("find-max.json");

@@ -11,6 +11,7 @@ mod watch;
 
 use crate::args::HoldArgs;
 use crate::exit::{Exit, Outcome};
+use crate::live::Live;
 use crate::run::conduct::{conduct, publish};
 use crate::run::say;
 
@@ -23,7 +24,8 @@ use watch::Watcher;
 pub(crate) fn run(args: &HoldArgs) -> Outcome<Exit> {
     let (run, times) = plan::resolve(args)?;
     let mut watcher = Watcher::new(times, run.sizing.sessions, args.json);
-    let judged = conduct(&run, &mut watcher)?;
+    let mut live = Live::new(run.view.no_tui, run.view.color);
+    let judged = conduct(&run, &mut watcher, &mut live)?;
     let seen = watcher.seen;
     let (text, json) = (
         report::text(&run, &judged, &seen),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::args::{EncodingArg, HoldArgs};
+use crate::args::{EncodingArg, HoldArgs, ViewArgs};
 use crate::exit::{Failure, Outcome};
 use crate::health::descriptor_limit;
 use crate::local_gateway::{Setup, doctor};
@@ -102,7 +102,10 @@ pub(super) fn resolve(args: &HoldArgs) -> Outcome<(Resolved, Times)> {
             args.control.as_deref(),
             setup,
         )?,
-        quiet_terminal: args.json,
+        view: ViewArgs {
+            no_tui: args.view.no_tui || args.json,
+            ..args.view.clone()
+        },
         scenario,
     };
     Ok((run, times))

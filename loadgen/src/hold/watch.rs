@@ -7,6 +7,7 @@ use super::probe::{self, Sample};
 use crate::client::Board;
 use crate::clock::{Nanos, to_nanos};
 use crate::run::conduct::{Ends, Watch};
+use crate::run::resolve::Resolved;
 use crate::run::say;
 
 /// The executors, in the order of their names.
@@ -71,6 +72,10 @@ impl Watch for Watcher {
         if !self.quiet {
             say(lines);
         }
+    }
+
+    fn title(&self, _run: &Resolved) -> String {
+        "hold".into()
     }
 
     fn begin(&mut self, ends: Ends) {

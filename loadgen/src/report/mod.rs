@@ -5,7 +5,6 @@ mod chart;
 mod course;
 mod files;
 mod html;
-mod live;
 mod page;
 pub(crate) mod results;
 mod rows;
@@ -15,7 +14,6 @@ mod text;
 
 pub(crate) use course::Course;
 pub(crate) use files::keep;
-pub(crate) use live::Live;
 pub(crate) use page::{page_of, run};
 pub(crate) use rows::{Intervals, figure};
 pub(crate) use summary::summary;

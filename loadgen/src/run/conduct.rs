@@ -20,9 +20,11 @@ use crate::clock::{Clock, Nanos, to_nanos};
 use crate::control_port;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::health::{Cpu, Process};
+use crate::live::Live;
+use crate::live::about::About;
 use crate::local_gateway::LocalGateway;
 use crate::population::Population;
-use crate::report::{self, Course, Live};
+use crate::report::{self, Course};
 use crate::scenario::{Executor, Kind, WireEncoding};
 use crate::schedule::text::Texts;
 use crate::schedule::{Arrivals, Curve, Ramp, Senders, Work, mix};
@@ -52,6 +54,10 @@ pub(crate) trait Watch {
     fn say(&mut self, lines: &[String]) {
         say(lines);
     }
+    /// What the run is called where it is shown.
+    fn title(&self, run: &Resolved) -> String {
+        format!("run {}", run.name)
+    }
     /// The gateway stands, and nothing is connected.
     fn begin(&mut self, _ends: Ends) {}
     /// Every [`LOOK`] while the threads work.
@@ -69,7 +75,8 @@ impl Watch for Unwatched {}
 /// # Errors
 /// It could not start or go on.
 pub(crate) fn run(run: &Resolved) -> Outcome<Exit> {
-    let judged = conduct(run, &mut Unwatched)?;
+    let mut live = Live::new(run.view.no_tui, run.view.color);
+    let judged = conduct(run, &mut Unwatched, &mut live)?;
     let (text, summary) = (report::text(run, &judged), report::summary(run, &judged));
     publish(run, &judged, "summary", &text, &summary)?;
     say(&text);
@@ -81,7 +88,7 @@ pub(crate) fn run(run: &Resolved) -> Outcome<Exit> {
 ///
 /// # Errors
 /// It could not start or go on.
-pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch) -> Outcome<Judged> {
+pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) -> Outcome<Judged> {
     watch.say(&report::header(run));
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -145,7 +152,8 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch) -> Outcome<Judged> 
         (threads, fit),
         (&target, &tls),
         &stop,
-        (watch, &mut course),
+        (watch, &mut course, live),
+        (&url, pid),
     )?;
     let cpu = Cpu::between(cpu_before, Cpu::look());
     let aborted = stop.load(Ordering::Relaxed);
@@ -207,7 +215,8 @@ fn drive(
     (threads, fit): (u32, Fit),
     target: (&Target, &Option<Trust>),
     stop: &Arc<AtomicBool>,
-    (watch, course): (&mut dyn Watch, &mut Course),
+    (watch, course, live): (&mut dyn Watch, &mut Course, &mut Live),
+    (url, gateway): (&str, Option<u32>),
 ) -> Outcome<Vec<Measured>> {
     // All loops before the first thread has a descriptor table of its own: what is made later
     // would be written to in somebody else's.
@@ -225,6 +234,7 @@ fn drive(
     let board = Arc::new(Board::new(numbers.len(), threads));
     let clock = Clock::start();
     let mut workers = Vec::new();
+    let mut about = About::default();
     for (thread, event_loop) in (0..threads).zip(loops) {
         let job = job(
             run,
@@ -234,6 +244,9 @@ fn drive(
             target,
             (clock, &board, &numbers),
         );
+        if thread == 0 {
+            about = About::of(run, watch.title(run), url, &job.steps);
+        }
         let stop = Arc::clone(stop);
         let worker = std::thread::Builder::new()
             .name(format!("client-{thread}"))
@@ -241,14 +254,16 @@ fn drive(
             .map_err(|why| Failure::aborted(format!("cannot start a thread: {why}")))?;
         workers.push(worker);
     }
-    let mut live = Live::new(run.sizing.sessions, run.quiet_terminal);
+    live.begin(about, gateway);
     while !workers.iter().all(JoinHandle::is_finished) {
         std::thread::sleep(LOOK);
-        live.show(clock.now(), &board.total());
+        if live.look(clock.now(), &board) {
+            stop.store(true, Ordering::Relaxed);
+        }
         watch.look(clock.now(), &board);
         course.look(clock.now(), || board.total());
     }
-    live.end();
+    live.end(clock.now(), &board);
     course.end(clock.now(), board.total());
     let mut measured = Vec::new();
     for worker in workers {

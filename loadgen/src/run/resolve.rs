@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
-use crate::args::{EncodingArg, RunArgs, TlsArgs};
+use crate::args::{EncodingArg, RunArgs, TlsArgs, ViewArgs};
 use crate::control_port;
 use crate::exit::{Failure, Outcome};
 use crate::local_gateway::Setup;
@@ -24,7 +24,8 @@ pub(crate) struct Resolved {
     pub(crate) source: Option<Network>,
     pub(crate) threads: u32,
     pub(crate) out: PathBuf,
-    pub(crate) quiet_terminal: bool,
+    /// How it is shown.
+    pub(crate) view: ViewArgs,
 }
 
 /// Which gateway is driven.
@@ -120,7 +121,7 @@ pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<Resol
         threads: scenario.client.threads.unwrap_or(cores),
         sizing,
         gateway,
-        quiet_terminal: args.no_tui,
+        view: args.view,
         scenario,
     })
 }

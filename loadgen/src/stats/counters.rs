@@ -1,17 +1,45 @@
 //! What is counted during a run.
 
+/// A counter with its name, for those who show whatever there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) name: &'static str,
+    /// What it counts.
+    pub(crate) about: &'static str,
+    pub(crate) value: u64,
+}
+
+impl Named {
+    /// Whether it says how many connections are in some state now.
+    pub(crate) fn is_state(&self) -> bool {
+        STATES.contains(&self.name)
+    }
+}
+
+/// Counters of what is so now.
+const STATES: [&str; 1] = ["sessions"];
+
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// Everything a thread counts; threads' counters are added.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
         pub(crate) struct Counters {
-            $($(#[$doc])* pub(crate) $name: u64,)*
+            $($(#[doc = $doc])* pub(crate) $name: u64,)*
         }
 
         impl Counters {
             /// Adds another thread's counters.
             pub(crate) fn add(&mut self, other: &Self) {
                 $(self.$name += other.$name;)*
+            }
+
+            /// Each by its name, in this order.
+            pub(crate) fn named(&self) -> impl Iterator<Item = Named> {
+                [$(Named {
+                    name: stringify!($name),
+                    about: concat!($($doc),*),
+                    value: self.$name,
+                },)*].into_iter()
             }
         }
     };
@@ -82,4 +110,32 @@ counters! {
     bytes_in,
     /// Bytes sent.
     bytes_out,
+}
+
+impl Counters {
+    /// A counter by its name, where there is one of that name.
+    pub(crate) fn get(&self, name: &str) -> Option<u64> {
+        self.named().find(|it| it.name == name).map(|it| it.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_a_name_and_a_sentence() {
+        let counters = Counters {
+            lost: 3,
+            ..Counters::default()
+        };
+        assert_eq!(counters.get("lost"), Some(3));
+        assert_eq!(counters.get("found"), None);
+        for named in counters.named() {
+            assert!(named.about.trim().ends_with('.'), "{named:?}");
+        }
+        for name in STATES {
+            assert!(counters.get(name).is_some(), "{name}");
+        }
+    }
 }

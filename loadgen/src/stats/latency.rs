@@ -1,9 +1,11 @@
 //! Latency histograms.
 
+use std::sync::Arc;
+
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::Timeline;
+use super::{Tally, Timeline};
 use crate::clock::Nanos;
 
 /// Longest latency that is told apart: an hour, in microseconds.
@@ -63,6 +65,8 @@ impl Metric {
 pub(crate) struct Latencies {
     histograms: Vec<Histogram<u64>>,
     timeline: Timeline,
+    /// The same for those who look on.
+    tally: Option<Arc<Tally>>,
 }
 
 impl Latencies {
@@ -75,6 +79,15 @@ impl Latencies {
         Self {
             histograms: Metric::ALL.iter().map(|_| histogram()).collect(),
             timeline: Timeline::new(),
+            tally: None,
+        }
+    }
+
+    /// Empty histograms of a thread that counts in `tally` too.
+    pub(crate) fn watched(tally: Arc<Tally>) -> Self {
+        Self {
+            tally: Some(tally),
+            ..Self::new()
         }
     }
 
@@ -83,6 +96,9 @@ impl Latencies {
         let us = to.saturating_sub(from).div_ceil(1000);
         self.histograms[metric as usize].saturating_record(us);
         self.timeline.record(metric, to, us);
+        if let Some(tally) = &self.tally {
+            tally.record(metric, us);
+        }
     }
 
     /// Adds another thread's histograms.

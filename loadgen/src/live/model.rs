@@ -1,0 +1,434 @@
+//! What is shown of a run: arithmetic over looks, without a clock, a terminal or a thread.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::about::About;
+use super::history::{History, Point};
+use super::look::{Look, Used};
+use crate::client::After;
+use crate::clock::{Nanos, seconds};
+use crate::health::{Cpu, Health, Process};
+use crate::stats::{Counters, Metric, Percentiles, Tallied};
+
+/// Over how long a rate of now is taken.
+const RATE_WINDOW: f64 = 3.0;
+/// Over how many seconds percentiles of now are taken.
+pub(crate) const RECENT: usize = 5;
+/// Most troubles that are remembered.
+const TROUBLES: usize = 50;
+
+/// What was promised of each message, in the words of the counters.
+const PROMISES: [&str; 4] = ["lost", "duplicated", "reordered", "unexpected"];
+
+/// What need not be wrong but is worth a look: shown where it is not zero.
+const ODD: [&str; 10] = [
+    "rejected",
+    "unknown",
+    "skipped",
+    "disconnects",
+    "connect_failures",
+    "command_errors",
+    "gaps",
+    "recovered",
+    "unproven",
+    "conversations_unread",
+];
+
+/// Rates of now, per second.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Rates {
+    /// Sends whose time came.
+    pub(crate) offered: f64,
+    /// Sends that were made.
+    pub(crate) sent: f64,
+    /// Sends that were acknowledged.
+    pub(crate) acknowledged: f64,
+    /// Messages that were pushed.
+    pub(crate) pushed: f64,
+    /// Sessions that were opened.
+    pub(crate) opened: f64,
+    /// Bytes.
+    pub(crate) bytes_in: f64,
+    pub(crate) bytes_out: f64,
+}
+
+/// A latency of now and of the run so far.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Latency {
+    pub(crate) metric: Metric,
+    pub(crate) recent: Percentiles,
+    pub(crate) run: Percentiles,
+}
+
+/// What both ends use.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Usage {
+    /// Processors kept busy in the last second.
+    pub(crate) generator_cpu: f64,
+    pub(crate) gateway_cpu: f64,
+    pub(crate) generator: Process,
+    /// A gateway of the run's own.
+    pub(crate) gateway: Option<Process>,
+    /// What the gateway had before the run.
+    pub(crate) gateway_before: u64,
+    /// Of the machine, in the last second.
+    pub(crate) idle: f64,
+    pub(crate) steal: f64,
+}
+
+/// Everything that is shown.
+#[derive(Debug, Clone)]
+pub(crate) struct Model {
+    pub(crate) about: About,
+    pub(crate) look: Look,
+    pub(crate) rates: Rates,
+    pub(crate) latencies: Vec<Latency>,
+    pub(crate) usage: Usage,
+    /// As it would be judged now; none before there is something to judge.
+    pub(crate) health: Option<Health>,
+    pub(crate) history: History,
+    /// What went wrong, the latest last.
+    pub(crate) troubles: VecDeque<(Nanos, String)>,
+    /// Troubles that were forgotten.
+    pub(crate) forgotten: u64,
+    /// What is said about the run from outside, such as earlier trials.
+    pub(crate) notes: Vec<String>,
+    counters: VecDeque<(f64, Counters)>,
+    tallied: VecDeque<Vec<Tallied>>,
+    /// At the last second: the time that the counters were of, and they.
+    second: (f64, Counters),
+    first: Option<Used>,
+    last: Option<(f64, Used)>,
+}
+
+/// A stage of a run, as a bar shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Bar {
+    pub(crate) name: String,
+    pub(crate) kind: &'static str,
+    pub(crate) state: State,
+    /// Seconds.
+    pub(crate) passed: f64,
+    /// How long it lasts, where that is known; `at_most`: it may end before.
+    pub(crate) lasts: f64,
+    pub(crate) at_most: bool,
+}
+
+/// How far a stage is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Waiting,
+    Running,
+    Ended,
+}
+
+impl Model {
+    /// Nothing has happened.
+    pub(crate) fn new(about: About) -> Self {
+        Self {
+            about,
+            look: Look::default(),
+            rates: Rates::default(),
+            latencies: Vec::new(),
+            usage: Usage::default(),
+            health: None,
+            history: History::default(),
+            troubles: VecDeque::new(),
+            forgotten: 0,
+            notes: Vec::new(),
+            counters: VecDeque::new(),
+            tallied: VecDeque::new(),
+            second: (0.0, Counters::default()),
+            first: None,
+            last: None,
+        }
+    }
+
+    /// Notes a look, and what went wrong since the last one.
+    pub(crate) fn note(&mut self, look: Look, troubles: Vec<(Nanos, String)>) {
+        for trouble in troubles {
+            // The same again says nothing new.
+            if self.troubles.back().is_some_and(|last| last.1 == trouble.1) {
+                self.forgotten += 1;
+                continue;
+            }
+            self.troubles.push_back(trouble);
+            if self.troubles.len() > TROUBLES {
+                self.troubles.pop_front();
+                self.forgotten += 1;
+            }
+        }
+        self.counters.push_back((look.told_at, look.counters));
+        // The window begins at the youngest look that is old enough.
+        while self
+            .counters
+            .get(1)
+            .is_some_and(|second| look.told_at - second.0 >= RATE_WINDOW)
+        {
+            self.counters.pop_front();
+        }
+        let (then, before) = self.counters[0];
+        let passed = look.told_at - then;
+        let rate = |counter: fn(&Counters) -> u64| {
+            let more = counter(&look.counters).saturating_sub(counter(&before));
+            per_second(more, passed)
+        };
+        self.rates = Rates {
+            offered: rate(|it| it.scheduled),
+            sent: rate(|it| it.attempted),
+            acknowledged: rate(|it| it.acknowledged),
+            pushed: rate(|it| it.message_pushes),
+            opened: rate(|it| it.sessions_opened),
+            bytes_in: rate(|it| it.bytes_in),
+            bytes_out: rate(|it| it.bytes_out),
+        };
+        self.look = look;
+    }
+
+    /// Notes what is looked at once a second: latencies, by [`Metric::ALL`], and what was used.
+    pub(crate) fn note_second(&mut self, tallied: Vec<Tallied>, used: Used) {
+        // Before there were so many seconds, all of the run is recent.
+        let full = self.tallied.len() == RECENT;
+        let before = self.tallied.front().filter(|_| full);
+        let latencies = Metric::ALL.iter().zip(&tallied).enumerate();
+        self.latencies = latencies
+            .map(|(i, (metric, now))| Latency {
+                metric: *metric,
+                recent: match before {
+                    Some(before) => now.since(&before[i]).percentiles(),
+                    None => now.percentiles(),
+                },
+                run: now.percentiles(),
+            })
+            .collect();
+        let last_second: Vec<_> = match self.tallied.back() {
+            Some(last) => {
+                let pairs = tallied.iter().zip(last);
+                pairs.map(|(now, last)| now.since(last)).collect()
+            }
+            None => tallied.clone(),
+        };
+        self.tallied.push_back(tallied);
+        if self.tallied.len() > RECENT {
+            self.tallied.pop_front();
+        }
+        self.use_up(used);
+        self.judge();
+        let p99 = |metric: Metric| last_second[metric as usize].percentiles().p99 as f64;
+        let (then, before) = self.second;
+        self.second = (self.look.told_at, self.look.counters);
+        let rate = |counter: fn(&Counters) -> u64| {
+            let more = counter(&self.look.counters).saturating_sub(counter(&before));
+            per_second(more, self.look.told_at - then)
+        };
+        let point = Point {
+            at: seconds(self.look.now),
+            offered: rate(|it| it.scheduled),
+            achieved: rate(|it| it.acknowledged),
+            open: self.look.counters.sessions as f64,
+            ack_p99: p99(Metric::Ack),
+            e2e_p50: last_second[Metric::E2e as usize].percentiles().p50 as f64,
+            e2e_p99: p99(Metric::E2e),
+            lag_p99: p99(Metric::SendLag),
+            connect_p99: p99(Metric::Connect),
+            generator_cpu: self.usage.generator_cpu,
+            gateway_cpu: self.usage.gateway_cpu,
+            gateway_rss: self.usage.gateway.map_or(0.0, |it| it.rss_bytes as f64),
+        };
+        self.history.push(point);
+    }
+
+    fn use_up(&mut self, used: Used) {
+        let at = seconds(self.look.now);
+        let first = *self.first.get_or_insert(used);
+        let (then, before) = self.last.unwrap_or((at, used));
+        let passed = at - then;
+        let busy = |now: Process, before: Process| match passed > 0.0 {
+            true => ((now.cpu_seconds - before.cpu_seconds) / passed).max(0.0),
+            false => 0.0,
+        };
+        let cpu = Cpu::between(before.cpu, used.cpu);
+        self.usage = Usage {
+            generator_cpu: busy(used.generator, before.generator),
+            gateway_cpu: match (used.gateway, before.gateway) {
+                (Some(now), Some(before)) => busy(now, before),
+                _ => 0.0,
+            },
+            generator: used.generator,
+            gateway: used.gateway,
+            gateway_before: first.gateway.map_or(0, |it| it.rss_bytes),
+            idle: cpu.idle,
+            steal: cpu.steal,
+        };
+        self.last = Some((at, used));
+    }
+
+    /// Judges the generator as the verdict will, from the run's start to now.
+    fn judge(&mut self) {
+        let (Some(first), Some((_, last))) = (self.first, self.last) else {
+            return;
+        };
+        if let Some(lag) = self.latency(Metric::SendLag) {
+            self.health = Some(Health::judge(
+                &self.about.health,
+                &self.look.counters,
+                &lag.run,
+                self.look.stall,
+                &Cpu::between(first.cpu, last.cpu),
+            ));
+        }
+    }
+
+    /// A metric's latencies, once there was a second.
+    pub(crate) fn latency(&self, metric: Metric) -> Option<&Latency> {
+        self.latencies.iter().find(|it| it.metric == metric)
+    }
+
+    /// Part of the schedule that was kept.
+    pub(crate) fn kept(&self) -> f64 {
+        let counters = &self.look.counters;
+        match counters.scheduled {
+            0 => 1.0,
+            scheduled => counters.attempted as f64 / scheduled as f64,
+        }
+    }
+
+    /// Every promise with how often it was broken: the four of messages always, others where they
+    /// were.
+    pub(crate) fn wrong(&self) -> Vec<(&'static str, u64)> {
+        let mut wrong: BTreeMap<_, _> = self.look.violations.clone();
+        for name in PROMISES {
+            let counted = self.look.counters.get(name).unwrap_or(0);
+            let count = wrong.entry(name).or_default();
+            *count = counted.max(*count);
+        }
+        let first = PROMISES.map(|name| (name, wrong.remove(name).unwrap_or(0)));
+        first.into_iter().chain(wrong).collect()
+    }
+
+    /// Broken promises altogether.
+    pub(crate) fn wrong_total(&self) -> u64 {
+        self.wrong().iter().map(|(_, count)| count).sum()
+    }
+
+    /// What is worth a look, by the counter's name.
+    pub(crate) fn odd(&self) -> Vec<(&'static str, u64)> {
+        let counters = ODD
+            .iter()
+            .filter_map(|name| Some((*name, self.look.counters.get(name)?)));
+        counters.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Counters of connections' states that are neither open nor being opened, by name.
+    pub(crate) fn other_states(&self) -> Vec<(&'static str, u64)> {
+        let named = self.look.counters.named().filter(|it| it.is_state());
+        named
+            .filter(|it| it.name != "sessions")
+            .map(|it| (it.name, it.value))
+            .collect()
+    }
+
+    /// The run's stages, in the order in which they begin.
+    pub(crate) fn bars(&self) -> Vec<Bar> {
+        let now = self.look.now;
+        let spans = &self.look.spans;
+        let mut executors: Vec<_> = (0..self.about.stages.len())
+            .map(|i| (self.about.span(i, spans), i))
+            .collect();
+        executors.sort_by_key(|((start, end), i)| (*start, *end, *i));
+        let mut bars: Vec<_> = executors
+            .into_iter()
+            .map(|((start, end), i)| {
+                let (stage, span) = (&self.about.stages[i], spans.get(i));
+                let span = span.copied().unwrap_or_default();
+                let (state, passed) = match (span.began, span.ended) {
+                    (_, Some(_)) => (State::Ended, end - start),
+                    (Some(began), None) if began <= now => (State::Running, now - began),
+                    _ => (State::Waiting, 0),
+                };
+                Bar {
+                    name: stage.name.clone(),
+                    kind: stage.kind,
+                    state,
+                    passed: seconds(passed),
+                    lasts: seconds(end.saturating_sub(start)),
+                    at_most: false,
+                }
+            })
+            .collect();
+        bars.extend(self.ending());
+        bars
+    }
+
+    /// What comes after the executors.
+    fn ending(&self) -> [Bar; 3] {
+        let (now, after) = (self.look.now, self.look.after);
+        let running = match after {
+            After::Executing => None,
+            After::Draining(until) => Some((0, until)),
+            After::Reading(until) => Some((1, until)),
+            After::Closing(until) => Some((2, until)),
+        };
+        let mut number = 0;
+        ["drain", "read back", "close"].map(|name| {
+            let (state, left) = match running {
+                None => (State::Waiting, 0.0),
+                Some((at, until)) if at == number => {
+                    (State::Running, seconds(until.saturating_sub(now)))
+                }
+                Some((at, _)) if at > number => (State::Ended, 0.0),
+                Some(_) => (State::Waiting, 0.0),
+            };
+            let planned = if number == 0 {
+                seconds(self.about.drain)
+            } else {
+                0.0
+            };
+            number += 1;
+            Bar {
+                name: name.into(),
+                kind: "",
+                state,
+                passed: if state == State::Running {
+                    (planned - left).max(0.0)
+                } else {
+                    0.0
+                },
+                lasts: planned.max(left),
+                at_most: true,
+            }
+        })
+    }
+
+    /// When the last executor ends, in seconds, as far as is known.
+    pub(crate) fn end(&self) -> f64 {
+        seconds(self.about.end(&self.look.spans))
+    }
+
+    /// The run's time, in seconds.
+    pub(crate) fn now(&self) -> f64 {
+        seconds(self.look.now)
+    }
+}
+
+fn per_second(more: u64, seconds: f64) -> f64 {
+    match seconds > 0.0 {
+        true => more as f64 / seconds,
+        false => 0.0,
+    }
+}
+
+/// A time as a clock shows it: `0:07`, `12:05`, `1:02:03`.
+pub(crate) fn clock(seconds: f64) -> String {
+    let all = seconds.max(0.0) as u64;
+    let (hours, minutes, seconds) = (all / 3600, all / 60 % 60, all % 60);
+    match hours {
+        0 => format!("{minutes}:{seconds:02}"),
+        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;

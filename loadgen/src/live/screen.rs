@@ -1,0 +1,220 @@
+//! The terminal: taken over while a run is shown, given back on every way out.
+//!
+//! Keys are read from standard input and the screen is written to standard error, so that standard
+//! output stays the results'. Signals from the keyboard stay on: Ctrl-C is SIGINT as ever. Only
+//! Ctrl-Z is off: a stopped generator measures nothing.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Once, PoisonError};
+
+use ratatui::backend::CrosstermBackend;
+use ratatui::buffer::Buffer;
+use ratatui::crossterm::cursor::{Hide, Show};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen};
+use ratatui::layout::Rect;
+use ratatui::{Terminal, TerminalOptions, Viewport};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcgetwinsize,
+    tcsetattr,
+};
+
+/// What is needed to give the terminal back, wherever that happens.
+struct Taken {
+    input: OwnedFd,
+    output: File,
+    modes: Termios,
+}
+
+/// The terminal that is taken over; there is one at a time.
+static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
+
+/// Gives the terminal back, if it is taken. Whoever comes second finds nothing to do.
+fn give_back() {
+    let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(mut taken) = taken {
+        // It may be gone: then there is nobody to give it back to.
+        let _ = execute!(taken.output, LeaveAlternateScreen, Show);
+        let _ = tcsetattr(&taken.input, OptionalActions::Now, &taken.modes);
+    }
+}
+
+fn is_taken() -> bool {
+    let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    taken.is_some()
+}
+
+/// Lets a panic be read: it is told in the terminal as it was.
+fn give_back_on_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            give_back();
+            before(info);
+        }));
+    });
+}
+
+/// A key that means something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// End the run.
+    Quit,
+    /// Stand still, or go on.
+    Freeze,
+    /// Explain the keys.
+    Help,
+    /// Anything else.
+    Other,
+}
+
+impl Key {
+    /// Keys out of what came in one piece: what begins with an escape is one key.
+    fn of(bytes: &[u8]) -> Vec<Self> {
+        let key = |byte: &u8| match byte {
+            b'q' | b'Q' | 0x03 => Self::Quit,
+            b'p' | b'P' | b' ' => Self::Freeze,
+            b'?' | b'h' | b'H' => Self::Help,
+            _ => Self::Other,
+        };
+        match bytes.first() {
+            Some(0x1b) => vec![Self::Other],
+            _ => bytes.iter().map(key).collect(),
+        }
+    }
+}
+
+/// A terminal to draw on.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    input: OwnedFd,
+    output: File,
+    terminal: Terminal<CrosstermBackend<BufWriter<File>>>,
+    /// The process was stopped and goes on: whoever had the terminal meanwhile changed it.
+    continued: Arc<AtomicBool>,
+    size: (u16, u16),
+}
+
+impl Screen {
+    /// Takes a terminal over: keys come from `input`, the screen goes to `output`. Signals that
+    /// would end the process with the terminal taken set `quit` instead.
+    ///
+    /// # Errors
+    /// It is no terminal, or does not let itself be taken.
+    pub(crate) fn take(
+        input: BorrowedFd<'_>,
+        output: BorrowedFd<'_>,
+        quit: &Arc<AtomicBool>,
+    ) -> io::Result<Self> {
+        let size = size_of(output)?;
+        let (input, output) = (input.try_clone_to_owned()?, output.try_clone_to_owned()?);
+        let output = File::from(output);
+        let area = Rect::new(0, 0, size.0, size.1);
+        let backend = CrosstermBackend::new(BufWriter::new(output.try_clone()?));
+        let viewport = Viewport::Fixed(area);
+        let terminal = Terminal::with_options(backend, TerminalOptions { viewport })?;
+        let continued = Arc::new(AtomicBool::new(false));
+        use signal_hook::consts::{SIGCONT, SIGHUP, SIGQUIT};
+        signal_hook::flag::register(SIGCONT, Arc::clone(&continued))?;
+        for signal in [SIGHUP, SIGQUIT] {
+            signal_hook::flag::register(signal, Arc::clone(quit))?;
+        }
+        let mut screen = Self {
+            input,
+            output,
+            terminal,
+            continued,
+            size,
+        };
+        give_back_on_panic();
+        screen.enter()?;
+        Ok(screen)
+    }
+
+    fn enter(&mut self) -> io::Result<()> {
+        let modes = tcgetattr(&self.input)?;
+        let taken = Taken {
+            input: self.input.try_clone()?,
+            output: self.output.try_clone()?,
+            modes: modes.clone(),
+        };
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
+        let mut ours = modes;
+        ours.local_modes
+            .remove(LocalModes::ICANON | LocalModes::ECHO);
+        ours.special_codes[SpecialCodeIndex::VMIN] = 1;
+        ours.special_codes[SpecialCodeIndex::VTIME] = 0;
+        // _POSIX_VDISABLE is 0 on Linux (termios(3)).
+        ours.special_codes[SpecialCodeIndex::VSUSP] = 0;
+        tcsetattr(&self.input, OptionalActions::Now, &ours)?;
+        execute!(self.output, EnterAlternateScreen, Hide)?;
+        self.terminal.clear()
+    }
+
+    /// Draws, if the terminal is this program's to draw on.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub(crate) fn draw(&mut self, draw: impl FnOnce(Rect, &mut Buffer)) -> io::Result<()> {
+        if !is_taken() || !in_foreground(self.input.as_fd()) {
+            return Ok(());
+        }
+        if self.continued.swap(false, Ordering::Relaxed) {
+            // The modes that the shell has set are those to give back.
+            self.enter()?;
+        }
+        let size = size_of(self.output.as_fd())?;
+        if size != self.size {
+            self.size = size;
+            self.terminal.resize(Rect::new(0, 0, size.0, size.1))?;
+        }
+        self.terminal
+            .draw(|frame| draw(frame.area(), frame.buffer_mut()))?;
+        Ok(())
+    }
+
+    /// Keys that were pressed since the last time.
+    pub(crate) fn keys(&mut self) -> Vec<Key> {
+        let mut bytes = [0; 64];
+        let at_once = Timespec::default();
+        let mut ready = [PollFd::new(&self.input, PollFlags::IN)];
+        // In the background a read would stop the process (termio(7), SIGTTIN).
+        if !in_foreground(self.input.as_fd())
+            || !matches!(poll(&mut ready, Some(&at_once)), Ok(1..))
+            || !ready[0].revents().contains(PollFlags::IN)
+        {
+            return Vec::new();
+        }
+        match rustix::io::read(&self.input, &mut bytes) {
+            Ok(read) => Key::of(&bytes[..read]),
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = self.terminal.backend_mut().flush();
+        give_back();
+    }
+}
+
+/// Columns and rows of a terminal.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn size_of(terminal: BorrowedFd<'_>) -> io::Result<(u16, u16)> {
+    let size = tcgetwinsize(terminal)?;
+    Ok((size.ws_col, size.ws_row))
+}
+
+/// Whether this process may use its terminal: a shell may have put it into the background. Of a
+/// terminal that does not control it, a process may always.
+pub(crate) fn in_foreground(terminal: BorrowedFd<'_>) -> bool {
+    tcgetpgrp(terminal).map_or(true, |group| group == rustix::process::getpgrp())
+}

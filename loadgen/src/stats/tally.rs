@@ -1,0 +1,170 @@
+//! Latencies as they come, for whoever looks on while a run goes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Metric, Percentiles};
+
+/// A power of two is cut into so many parts, so a value is known to 1.6 %.
+const PARTS: usize = 64;
+/// Longest latency that is told apart, in microseconds: an hour.
+const MAX_US: u64 = 3_600_000_000;
+/// As many as `place(MAX_US)` needs.
+const PLACES: usize = place(MAX_US) + 1;
+
+/// Where a value is counted. The first `2 * PARTS` values have a place each.
+const fn place(us: u64) -> usize {
+    let us = if us > MAX_US { MAX_US } else { us };
+    let bits = (u64::BITS - us.leading_zeros()) as usize;
+    let shift = bits.saturating_sub(PARTS.ilog2() as usize + 1);
+    shift * PARTS + (us >> shift) as usize
+}
+
+/// The largest value that is counted at a place.
+const fn largest(place: usize) -> u64 {
+    if place < 2 * PARTS {
+        return place as u64;
+    }
+    let shift = place / PARTS - 1;
+    (((place - shift * PARTS + 1) as u64) << shift) - 1
+}
+
+/// What one thread has timed so far, by [`Metric`].
+///
+/// One thread records and any may look, at any time and without a lock: the one writer makes its
+/// additions of plain loads and stores. Counts only grow, so the last seconds are the difference of
+/// two looks.
+#[derive(Debug)]
+pub(crate) struct Tally(Vec<Timed>);
+
+#[derive(Debug)]
+struct Timed {
+    counts: Box<[AtomicU64]>,
+}
+
+impl Tally {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        let timed = Metric::ALL.iter().map(|_| Timed {
+            counts: (0..PLACES).map(|_| AtomicU64::new(0)).collect(),
+        });
+        Self(timed.collect())
+    }
+
+    /// Counts a latency. For the one thread that this is of.
+    pub(super) fn record(&self, metric: Metric, us: u64) {
+        let timed = &self.0[metric as usize];
+        add(&timed.counts[place(us)], 1);
+    }
+}
+
+/// Adds where nobody else does.
+fn add(to: &AtomicU64, more: u64) {
+    to.store(
+        to.load(Ordering::Relaxed).wrapping_add(more),
+        Ordering::Relaxed,
+    );
+}
+
+/// A look at what came of one metric, threads added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tallied {
+    counts: Vec<u64>,
+}
+
+impl Tallied {
+    /// What threads have timed of a metric so far.
+    pub(crate) fn look<'a>(threads: impl Iterator<Item = &'a Tally>, metric: Metric) -> Self {
+        let mut all = Self {
+            counts: vec![0; PLACES],
+        };
+        for thread in threads {
+            let timed = &thread.0[metric as usize];
+            for (all, one) in all.counts.iter_mut().zip(&timed.counts) {
+                *all += one.load(Ordering::Relaxed);
+            }
+        }
+        all
+    }
+
+    /// What came after an earlier look.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        let pairs = self.counts.iter().zip(&earlier.counts);
+        Self {
+            counts: pairs.map(|(now, then)| now.saturating_sub(*then)).collect(),
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// In figures, each to 1.6 % and never too small.
+    pub(crate) fn percentiles(&self) -> Percentiles {
+        let count = self.count();
+        let at = |quantile: f64| {
+            let rank = ((count as f64 * quantile).ceil() as u64).max(1);
+            let mut seen = 0;
+            let place = self.counts.iter().position(|n| {
+                seen += n;
+                seen >= rank
+            });
+            place.map_or(0, largest)
+        };
+        Percentiles {
+            count,
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: at(1.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(threads: &[&Tally]) -> Tallied {
+        Tallied::look(threads.iter().copied(), Metric::Ack)
+    }
+
+    #[test]
+    fn every_value_has_a_place_that_is_near() {
+        let mut before = 0;
+        let values = (0..100_000u64).chain((17..32).flat_map(|bits| {
+            let power = 1u64 << bits;
+            [power - 1, power, power + power / 3]
+        }));
+        for us in values.filter(|us| *us <= MAX_US) {
+            let here = place(us);
+            assert!(here >= before, "{us}");
+            before = here;
+            assert!(largest(here) >= us, "{us}");
+            assert!(largest(here) <= us + us / 64, "{us}: {}", largest(here));
+        }
+        assert_eq!(place(u64::MAX), PLACES - 1);
+    }
+
+    #[test]
+    fn percentiles_of_all_threads_and_of_the_last_seconds() {
+        let (one, other) = (Tally::new(), Tally::new());
+        for us in 1..=50 {
+            one.record(Metric::Ack, us);
+            other.record(Metric::Ack, 50 + us);
+        }
+        let before = look(&[&one, &other]);
+        let p = before.percentiles();
+        assert_eq!((p.count, p.p50, p.p99, p.max), (100, 50, 99, 100));
+        for _ in 0..1_000 {
+            other.record(Metric::Ack, 7_000);
+        }
+        let since = look(&[&one, &other]).since(&before).percentiles();
+        assert_eq!(since.count, 1_000);
+        assert!((7_000..=7_110).contains(&since.p50), "{since:?}");
+        assert_eq!(since.p50, since.max);
+        let nothing = Tallied::look([&one].into_iter(), Metric::E2e).percentiles();
+        assert_eq!((nothing.count, nothing.p50, nothing.max), (0, 0, 0));
+    }
+}
