@@ -1,5 +1,6 @@
 //! The command line as typed: pure parsing, nothing looked up. `run` resolves it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -139,6 +140,9 @@ pub(crate) struct ViewArgs {
     /// When there are colours; NO_COLOR is heeded otherwise
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub(crate) color: ColorArg,
+    /// Tell Prometheus how far it is: http://ADDR/metrics; a port alone is one of loopback
+    #[arg(long, value_name = "ADDR", value_parser = crate::prometheus::address)]
+    pub(crate) prometheus: Option<SocketAddr>,
 }
 
 /// The flags of `find-max`, beside those of `run`: its population, connections and thresholds are the

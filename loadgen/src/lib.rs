@@ -5,7 +5,7 @@
 //! `args` and `scenario` say what is wanted, `run` resolves and conducts it, `schedule` says what
 //! happens when (pure), `client` does it over sockets (one thread, one epoll each), `check` judges
 //! every message (pure), `stats` and `health` measure, `live` shows that while it
-//! goes on, `report` tells people and programs. `hold` is
+//! goes on, `prometheus` tells it to scrapers, `report` tells people and programs. `hold` is
 //! a run of its own kind, with memory measured from outside, `find_max` a row of runs; `recheck`
 //! judges their results again, `compare` two sets of them, and `plan` does arithmetic alone.
 
@@ -23,6 +23,7 @@ mod live;
 mod local_gateway;
 mod plan;
 mod population;
+mod prometheus;
 mod recheck;
 mod report;
 mod run;

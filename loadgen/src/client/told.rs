@@ -144,6 +144,28 @@ impl Client {
 }
 
 #[cfg(test)]
+impl super::Board {
+    /// Reports as a thread does that has counted and timed this; what was lost is a violation.
+    pub(crate) fn work_for_tests(
+        &self,
+        counters: crate::stats::Counters,
+        timed: &[(crate::stats::Metric, u64)],
+    ) {
+        let mut latencies = crate::stats::Latencies::watched(self.told.tally(0));
+        for (metric, us) in timed {
+            latencies.record(*metric, 0, us * 1_000);
+        }
+        self.report(0, counters);
+        let violations = [("lost", counters.lost)].into();
+        let report = Report {
+            violations,
+            ..Report::default()
+        };
+        self.told.tell(0, report);
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

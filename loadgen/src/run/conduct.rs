@@ -24,6 +24,7 @@ use crate::live::Live;
 use crate::live::about::About;
 use crate::local_gateway::LocalGateway;
 use crate::population::Population;
+use crate::prometheus::Exporter;
 use crate::report::{self, Course};
 use crate::scenario::{Executor, Kind, WireEncoding};
 use crate::schedule::text::Texts;
@@ -117,6 +118,7 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) ->
             run.out.display()
         ))
     })?;
+    let exporter = exporter(run, watch)?;
     let local = match &run.gateway {
         Gateway::Target { .. } => None,
         Gateway::Local(setup) => Some(LocalGateway::start(sessions, setup)?),
@@ -153,7 +155,7 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) ->
         (&target, &tls),
         &stop,
         (watch, &mut course, live),
-        (&url, pid),
+        (&url, pid, exporter.as_ref()),
     )?;
     let cpu = Cpu::between(cpu_before, Cpu::look());
     let aborted = stop.load(Ordering::Relaxed);
@@ -180,6 +182,15 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) ->
         };
     }
     Ok(judged)
+}
+
+/// A listener for Prometheus, where one is asked for.
+fn exporter(run: &Resolved, watch: &mut dyn Watch) -> Outcome<Option<Exporter>> {
+    let exporter = run.view.prometheus.map(Exporter::start).transpose()?;
+    if let Some(exporter) = &exporter {
+        watch.say(&[format!("metrics: {}", exporter.url())]);
+    }
+    Ok(exporter)
 }
 
 /// Whether anything listens at the target: nothing else need be tried if not.
@@ -216,7 +227,7 @@ fn drive(
     target: (&Target, &Option<Trust>),
     stop: &Arc<AtomicBool>,
     (watch, course, live): (&mut dyn Watch, &mut Course, &mut Live),
-    (url, gateway): (&str, Option<u32>),
+    (url, gateway, exporter): (&str, Option<u32>, Option<&Exporter>),
 ) -> Outcome<Vec<Measured>> {
     // All loops before the first thread has a descriptor table of its own: what is made later
     // would be written to in somebody else's.
@@ -254,6 +265,9 @@ fn drive(
             .map_err(|why| Failure::aborted(format!("cannot start a thread: {why}")))?;
         workers.push(worker);
     }
+    if let Some(exporter) = exporter {
+        exporter.show(about.clone(), Arc::clone(&board), clock, gateway);
+    }
     live.begin(about, gateway);
     while !workers.iter().all(JoinHandle::is_finished) {
         std::thread::sleep(LOOK);
@@ -264,6 +278,9 @@ fn drive(
         course.look(clock.now(), || board.total());
     }
     live.end(clock.now(), &board);
+    if let Some(exporter) = exporter {
+        exporter.end();
+    }
     course.end(clock.now(), board.total());
     let mut measured = Vec::new();
     for worker in workers {

@@ -14,10 +14,18 @@ impl Named {
     pub(crate) fn is_state(&self) -> bool {
         STATES.contains(&self.name)
     }
+
+    /// Whether it can fall: a state, or a count that is taken back.
+    pub(crate) fn may_fall(&self) -> bool {
+        self.is_state() || TAKEN_BACK.contains(&self.name)
+    }
 }
 
 /// Counters of what is so now.
 const STATES: [&str; 1] = ["sessions"];
+
+/// Counts that can be taken back: what is answered late is not unknown any more.
+const TAKEN_BACK: [&str; 1] = ["unknown"];
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
@@ -134,7 +142,7 @@ mod tests {
         for named in counters.named() {
             assert!(named.about.trim().ends_with('.'), "{named:?}");
         }
-        for name in STATES {
+        for name in STATES.into_iter().chain(TAKEN_BACK) {
             assert!(counters.get(name).is_some(), "{name}");
         }
     }

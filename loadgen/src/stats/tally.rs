@@ -39,6 +39,7 @@ pub(crate) struct Tally(Vec<Timed>);
 #[derive(Debug)]
 struct Timed {
     counts: Box<[AtomicU64]>,
+    sum_us: AtomicU64,
 }
 
 impl Tally {
@@ -46,6 +47,7 @@ impl Tally {
     pub(crate) fn new() -> Self {
         let timed = Metric::ALL.iter().map(|_| Timed {
             counts: (0..PLACES).map(|_| AtomicU64::new(0)).collect(),
+            sum_us: AtomicU64::new(0),
         });
         Self(timed.collect())
     }
@@ -54,6 +56,7 @@ impl Tally {
     pub(super) fn record(&self, metric: Metric, us: u64) {
         let timed = &self.0[metric as usize];
         add(&timed.counts[place(us)], 1);
+        add(&timed.sum_us, us);
     }
 }
 
@@ -69,6 +72,7 @@ fn add(to: &AtomicU64, more: u64) {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tallied {
     counts: Vec<u64>,
+    sum_us: u64,
 }
 
 impl Tallied {
@@ -76,12 +80,15 @@ impl Tallied {
     pub(crate) fn look<'a>(threads: impl Iterator<Item = &'a Tally>, metric: Metric) -> Self {
         let mut all = Self {
             counts: vec![0; PLACES],
+            sum_us: 0,
         };
         for thread in threads {
             let timed = &thread.0[metric as usize];
             for (all, one) in all.counts.iter_mut().zip(&timed.counts) {
                 *all += one.load(Ordering::Relaxed);
             }
+            let sum = timed.sum_us.load(Ordering::Relaxed);
+            all.sum_us = all.sum_us.wrapping_add(sum);
         }
         all
     }
@@ -91,12 +98,32 @@ impl Tallied {
         let pairs = self.counts.iter().zip(&earlier.counts);
         Self {
             counts: pairs.map(|(now, then)| now.saturating_sub(*then)).collect(),
+            sum_us: self.sum_us.wrapping_sub(earlier.sum_us),
         }
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> u64 {
         self.counts.iter().sum()
+    }
+
+    /// All of them together, in seconds.
+    pub(crate) fn sum_seconds(&self) -> f64 {
+        self.sum_us as f64 / 1e6
+    }
+
+    /// How many took at most each of these times, which rise; what is within 1.6 % of one may count
+    /// as longer.
+    pub(crate) fn at_most(&self, bounds_us: &[u64]) -> Vec<u64> {
+        let mut places = self.counts.iter().enumerate().peekable();
+        let mut total = 0;
+        let mut up_to = |bound: u64| {
+            while let Some((_, count)) = places.next_if(|(place, _)| largest(*place) <= bound) {
+                total += count;
+            }
+            total
+        };
+        bounds_us.iter().map(|bound| up_to(*bound)).collect()
     }
 
     /// In figures, each to 1.6 % and never too small.
@@ -157,6 +184,7 @@ mod tests {
         let before = look(&[&one, &other]);
         let p = before.percentiles();
         assert_eq!((p.count, p.p50, p.p99, p.max), (100, 50, 99, 100));
+        assert_eq!(before.sum_seconds(), 5_050e-6);
         for _ in 0..1_000 {
             other.record(Metric::Ack, 7_000);
         }
@@ -166,5 +194,15 @@ mod tests {
         assert_eq!(since.p50, since.max);
         let nothing = Tallied::look([&one].into_iter(), Metric::E2e).percentiles();
         assert_eq!((nothing.count, nothing.p50, nothing.max), (0, 0, 0));
+    }
+
+    #[test]
+    fn bounds_count_what_is_surely_within() {
+        let one = Tally::new();
+        for us in [1, 10, 100, 5_000] {
+            one.record(Metric::Ack, us);
+        }
+        let bounds = [10, 99, 100, 1_000, 10_000];
+        assert_eq!(look(&[&one]).at_most(&bounds), [2, 2, 3, 3, 4]);
     }
 }

@@ -14,6 +14,7 @@ mod hold;
 mod local;
 mod omission;
 mod pauses;
+mod prometheus;
 mod report;
 mod starved;
 mod tls;

@@ -1,0 +1,147 @@
+//! The generator's own figures for Prometheus: `--prometheus ADDR`.
+//!
+//! A listener of its own, in a thread of its own, that looks at the board like anybody else who looks
+//! on. A scraper holds up nobody: a few connections at a time, each with a deadline, and none of them
+//! is waited for.
+
+mod page;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::client::Board;
+use crate::clock::{Clock, Nanos};
+use crate::exit::{Failure, Outcome};
+use crate::health::{Cpu, CpuTimes};
+use crate::live::about::About;
+
+/// The run that is told of.
+#[derive(Debug)]
+struct Exposed {
+    about: About,
+    board: Arc<Board>,
+    clock: Clock,
+    /// The process of a gateway of the run's own.
+    gateway: Option<u32>,
+    /// When the run began.
+    cpu: CpuTimes,
+    /// When the run ended.
+    ended: Option<Nanos>,
+}
+
+/// What the listener's threads share.
+#[derive(Debug, Default)]
+struct Shared {
+    /// None before the threads begin.
+    run: Mutex<Option<Exposed>>,
+    over: AtomicBool,
+}
+
+impl Shared {
+    fn run(&self) -> MutexGuard<'_, Option<Exposed>> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A listener for scrapers. Dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Exporter {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Exporter {
+    /// Listens.
+    ///
+    /// # Errors
+    /// Exit 94: the address cannot be had.
+    pub(crate) fn start(address: SocketAddr) -> Outcome<Self> {
+        let fail = |why: std::io::Error| {
+            let more = match why.kind() {
+                std::io::ErrorKind::AddrInUse => {
+                    ": another program listens there; take another port, or 0 for any that is free"
+                }
+                _ => "",
+            };
+            Failure::preflight(format!("--prometheus {address}: {why}{more}"))
+        };
+        let listener = TcpListener::bind(address).map_err(fail)?;
+        let address = listener.local_addr().map_err(fail)?;
+        let shared = Arc::new(Shared::default());
+        let own = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("prometheus".into())
+            .spawn(move || serve::accept(&listener, &own))
+            .map_err(fail)?;
+        Ok(Self {
+            shared,
+            address,
+            thread: Some(thread),
+        })
+    }
+
+    /// Where it is scraped.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/metrics", self.address)
+    }
+
+    /// Tells of a run from now on.
+    pub(crate) fn show(&self, about: About, board: Arc<Board>, clock: Clock, gateway: Option<u32>) {
+        *self.shared.run() = Some(Exposed {
+            about,
+            board,
+            clock,
+            gateway,
+            cpu: Cpu::look(),
+            ended: None,
+        });
+    }
+
+    /// The run has ended; what it came to stays to be scraped.
+    pub(crate) fn end(&self) {
+        if let Some(run) = &mut *self.shared.run() {
+            run.ended = Some(run.clock.now());
+        }
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::SeqCst);
+        // Wakes the listener. One that listens on every address is reached on loopback.
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address.ip() {
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        let woken = TcpStream::connect_timeout(&address, Duration::from_secs(1));
+        if let (Ok(_), Some(thread)) = (woken, self.thread.take()) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// An address to listen on: `HOST:PORT`, or a port alone, which is one of loopback.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text);
+    if let Ok(port) = port.parse::<u16>() {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    let found = text.to_socket_addrs().map(|mut found| found.next());
+    match found {
+        Ok(Some(address)) => Ok(address),
+        _ => Err("write HOST:PORT, or a port of loopback".into()),
+    }
+}
