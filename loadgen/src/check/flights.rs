@@ -30,6 +30,8 @@ pub(super) struct Flight {
     pub(super) expected: u16,
     /// Those that have not got it yet.
     pub(super) awaiting: u16,
+    /// Those whose session began anew meanwhile: they are owed it no more.
+    pub(super) lapsed: u16,
     /// It counts as unknown or lost already; what still comes of it breaks no promise.
     pub(super) judged: bool,
     /// A device got it only by asking.
@@ -116,6 +118,7 @@ impl Flights {
                     push_seq: 0,
                     expected: 0,
                     awaiting: 0,
+                    lapsed: 0,
                     judged: false,
                     synced: false,
                     generation: 0,
@@ -140,6 +143,7 @@ impl Flights {
             push_seq: 0,
             expected,
             awaiting: expected,
+            lapsed: 0,
             judged: false,
             synced: false,
             generation,

@@ -11,6 +11,7 @@ mod history;
 mod pushes;
 mod receipts;
 mod sequences;
+mod sessions;
 #[cfg(test)]
 mod tests;
 
@@ -30,10 +31,12 @@ use evidence::{Event, Evidence, What};
 use flights::Flights;
 use receipts::Receipts;
 use sequences::Sequences;
+use sessions::Sessions;
 
 pub(crate) use evidence::Kind;
 pub(crate) use history::Reading;
 pub(crate) use pushes::Via;
+pub(crate) use sessions::sender;
 
 /// No device.
 const NOBODY: u32 = u32::MAX;
@@ -52,12 +55,7 @@ pub(crate) struct Checker {
     last_pushed: Vec<u32>,
     /// By device and slot, the last sequence fetched with `sync`, where something was.
     synced: FnvHashMap<usize, u32>,
-    /// By device: its session is open.
-    open: Vec<bool>,
-    /// By device: its session ended before it should.
-    gone: Vec<bool>,
-    /// By device: when its session opened; never so far: the end of time.
-    opened_at: Vec<Nanos>,
+    sessions: Sessions,
     /// By conversation: history has been read to its end.
     read: Vec<bool>,
     /// Some sends had no answer when the time for answers was over.
@@ -99,9 +97,7 @@ impl Checker {
             digests: vec![0; part.conversations()],
             last_pushed: vec![0; devices * part.slots() as usize],
             synced: FnvHashMap::default(),
-            open: vec![false; devices],
-            gone: vec![false; devices],
-            opened_at: vec![Nanos::MAX; devices],
+            sessions: Sessions::new(devices),
             read: vec![false; part.conversations()],
             uncertain: false,
             receipts: Receipts::new(&part),
@@ -114,19 +110,6 @@ impl Checker {
         }
     }
 
-    /// A device's session is open: it is owed what is sent from now on.
-    pub(crate) fn opened(&mut self, now: Nanos, device: u32) {
-        self.open[device as usize] = true;
-        self.opened_at[device as usize] = now;
-        self.receipts.opened(&self.part, device);
-    }
-
-    /// A device's session ended before it should.
-    pub(crate) fn lost_session(&mut self, device: u32) {
-        self.open[device as usize] = false;
-        self.gone[device as usize] = true;
-    }
-
     /// Notes the next message of a stream; `None` where too many are under way.
     pub(crate) fn depart(
         &mut self,
@@ -137,8 +120,7 @@ impl Checker {
     ) -> Option<Departure> {
         let (user, slot) = self.part.stream_parts(arrival.stream);
         let contact = self.part.contact(user, slot);
-        let expected =
-            self.devices_of(contact, NOBODY) | self.devices_of(user, from) << MAX_DEVICES;
+        let expected = self.owed_of(contact, NOBODY) | self.owed_of(user, from) << MAX_DEVICES;
         let (id, counter) = self.flights.push(arrival.stream, intended, expected)?;
         self.counters.attempted += 1;
         self.remember(now, What::Sent, arrival.stream, counter, 0, from);
@@ -146,14 +128,6 @@ impl Checker {
             id,
             origin: Origin::new(arrival.stream, counter, intended),
         })
-    }
-
-    /// Bits of a user's open devices.
-    fn devices_of(&self, user: u32, except: u32) -> u16 {
-        let first = self.part.first_device(user);
-        (0..self.part.device_count(user))
-            .filter(|i| first + i != except && self.open[(first + i) as usize])
-            .fold(0, |bits, i| bits | 1 << i)
     }
 
     fn remember(

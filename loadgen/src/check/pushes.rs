@@ -65,7 +65,7 @@ impl Checker {
     }
 
     /// The stream of a device's user in the conversation of `stream`, and the device's bit.
-    fn seat(&self, device: u32, stream: u32) -> Option<(u32, u16)> {
+    pub(super) fn seat(&self, device: u32, stream: u32) -> Option<(u32, u16)> {
         let (user, slot) = self.part.stream_parts(stream);
         let contact = self.part.contact(user, slot);
         let own = self.part.user_of(device);
@@ -137,7 +137,7 @@ impl Checker {
             // A device whose session was being opened when the message was sent may get it or
             // not: only the gateway knows which came first.
             let sent = origin.counter <= self.flights.sent(origin.stream);
-            let before = origin.intended_us * 1000 < self.opened_at[device as usize];
+            let before = origin.intended_us * 1000 < self.sessions.owed_since(device);
             if sent && before && seq > last {
                 return None;
             }

@@ -4,6 +4,7 @@ use fnv::FnvHashMap;
 use trunkline_proto::message::Receipt;
 
 use super::evidence::{Evidence, Kind};
+use super::sessions::Sessions;
 use super::{Checker, Via, clip};
 use crate::clock::Nanos;
 use crate::population::Part;
@@ -65,14 +66,14 @@ impl Receipts {
     }
 
     /// The first device that was not told of a contact's last watermarks.
-    fn missing(&self, part: &Part, open: &[bool], gone: &[bool]) -> Option<(u32, Marks, Marks)> {
-        for device in (0..part.devices()).filter(|device| open[*device as usize]) {
+    fn missing(&self, part: &Part, sessions: &Sessions) -> Option<(u32, Marks, Marks)> {
+        for device in (0..part.devices()).filter(|device| sessions.is_open(*device)) {
             let user = part.user_of(device);
             for slot in 0..part.slots() {
                 let contact = part.contact(user, slot);
                 let first = part.first_device(contact);
                 let mut theirs = first..first + part.device_count(contact);
-                if theirs.any(|device| gone[device as usize]) {
+                if theirs.any(|device| sessions.is_gone(device)) {
                     // What a session that ended had said last may not have left this machine.
                     continue;
                 }
@@ -87,8 +88,8 @@ impl Receipts {
         None
     }
 
-    pub(super) fn settled(&self, part: &Part, open: &[bool], gone: &[bool]) -> bool {
-        self.missing(part, open, gone).is_none()
+    pub(super) fn settled(&self, part: &Part, sessions: &Sessions) -> bool {
+        self.missing(part, sessions).is_none()
     }
 
     /// Takes note of marks; whether they are where these may be: pushed ones never behind what
@@ -116,10 +117,10 @@ impl Receipts {
         &self,
         now: Nanos,
         part: &Part,
-        (open, gone): (&[bool], &[bool]),
+        sessions: &Sessions,
         evidence: &mut Evidence,
     ) {
-        if let Some((stream, expected, seen)) = self.missing(part, open, gone) {
+        if let Some((stream, expected, seen)) = self.missing(part, sessions) {
             let conversation = Some(part.conversation(stream));
             evidence.violation(now, Kind::ReceiptMissing, conversation, || {
                 format!("the contact acknowledged {expected:?}, the last receipt said {seen:?}")

@@ -3,6 +3,7 @@
 mod content;
 mod gaps;
 mod receipts;
+mod sessions;
 
 use trunkline_proto::message::{HistoryReply, Message, SendReply};
 
@@ -218,7 +219,7 @@ fn a_message_of_a_session_that_ended_is_looked_for_in_history() {
         bench.ack(sent, 1);
         bench.push(first, sent, 1);
         bench.push(1, sent, 1);
-        bench.checker.lost_session(first + 1);
+        bench.checker.gone(first + 1);
         bench.close();
         if read {
             let page = [(sent, 1)];

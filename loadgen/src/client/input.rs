@@ -229,7 +229,7 @@ impl Client {
             State::Open => {
                 self.count().disconnects += 1;
                 self.count().sessions -= 1;
-                self.job.checker.lost_session(device);
+                self.job.checker.gone(device);
                 self.trouble.get_or_insert_with(|| why.to_owned());
             }
             _ => {

@@ -13,6 +13,7 @@ use trunkline_proto::message::{Ack, Command, CommandBody, Connect, Send};
 
 use super::Client;
 use super::conn::{Conn, Opening, State};
+use crate::check::sender;
 use crate::clock::Nanos;
 use crate::schedule::{Arrival, mix};
 use crate::stats::Metric;
@@ -159,8 +160,7 @@ impl Client {
         self.count().scheduled += 1;
         let part = &self.job.checker.part;
         let (user, slot) = part.stream_parts(arrival.stream);
-        let devices = part.device_count(user).max(1);
-        let device = part.first_device(user) + arrival.stream % devices;
+        let device = sender(part, arrival.stream);
         let contact = part.contact(user, slot);
         let now = self.job.clock.now();
         if !self.is_open(device) {

@@ -111,7 +111,7 @@ fn receipts_may_come_behind_the_answer_that_told_of_them() {
         }
         let back = bench.checker.part.stream(bench.contact, 1);
         bench.checker.acknowledge(back, true).expect("news");
-        bench.checker.lost_session(0);
+        bench.checker.gone(0);
         for (via, marks) in steps {
             bench.receipt(*marks, *via);
         }

@@ -31,7 +31,7 @@ fn receipts_go_forward_to_the_last() {
             .expect("something to say");
         assert_eq!((marks.delivered, marks.read), (2, 2));
         assert_eq!(bench.checker.acknowledge(back, true), None);
-        bench.checker.lost_session(0);
+        bench.checker.gone(0);
         let (mut user, conversation) = (String::new(), bench.conversation());
         bench.checker.part.write_user(bench.contact, &mut user);
         for (delivered, read) in pushed {
@@ -62,7 +62,7 @@ fn receipts_said_before_a_session_opened_are_not_owed_to_it() {
     bench.push(contact * 2 + 1, sent, 1);
     let back = bench.checker.part.stream(contact, 1);
     assert!(bench.checker.acknowledge(back, true).is_some());
-    bench.checker.lost_session(0);
+    bench.checker.gone(0);
     bench.checker.opened(bench.now, 1);
     assert!(bench.checker.settled());
     bench.close();
