@@ -16,23 +16,29 @@ impl Checker {
     /// the table until [`finish`](Self::finish), so that a late answer or push finds it.
     pub(crate) fn close(&mut self, now: Nanos) {
         self.nobody_comes_back();
+        self.nothing_is_sent_again();
         for place in self.flights.places() {
             let flight = *self.flights.at(place);
-            let owed = flight.awaiting & !flight.lapsed;
-            let waiting = self.devices_of(flight.stream, owed);
-            let waiting = waiting
-                .filter(|&device| self.sessions.is_open(device))
-                .count();
-            if flight.ack_seq == 0 {
-                self.counters.unknown += 1;
-                self.uncertain = true;
-                self.flights.at(place).judged = true;
+            let waiting = self.waiting(place);
+            let stored = flight.ack_seq != 0 || (flight.adrift && flight.push_seq != 0);
+            if !stored {
+                self.uncertain.insert(self.part.conversation(flight.stream));
+                // History tells what became of what was sent on sessions that broke.
+                if !flight.adrift {
+                    self.counters.unknown += 1;
+                    self.flights.at(place).judged = true;
+                }
             } else if waiting > 0 {
                 self.counters.lost += 1;
                 self.violation(now, Kind::Lost, Some(flight.stream), || {
                     format!(
-                        "message {} (sequence {}) was acknowledged and did not reach {waiting} device(s)",
-                        flight.counter, flight.ack_seq
+                        "message {} (sequence {}) was {} and did not reach {waiting} device(s)",
+                        flight.counter,
+                        flight.ack_seq.max(flight.push_seq),
+                        match flight.ack_seq {
+                            0 => "pushed to others",
+                            _ => "acknowledged",
+                        }
                     )
                 });
                 self.flights.at(place).judged = true;
@@ -41,13 +47,16 @@ impl Checker {
         }
         self.receipts
             .close(now, &self.part, &self.sessions, &mut self.evidence);
-        if !self.uncertain && !self.sessions.some_gone() {
+        if !self.sessions.some_gone() {
             self.expect_no_gaps(now);
         }
     }
 
     fn expect_no_gaps(&mut self, now: Nanos) {
         for conversation in 0..self.sequences.len() {
+            if self.uncertain.contains(&(conversation as u32)) {
+                continue;
+            }
             if let Some(gap) = self.sequences[conversation].gap() {
                 let stream = self.part.conversation_streams(conversation as u32)[0];
                 self.violation(now, Kind::SequenceMissing, Some(stream), || {
@@ -61,8 +70,9 @@ impl Checker {
     pub(crate) fn finish(&mut self, now: Nanos) {
         for place in self.flights.places() {
             let flight = *self.flights.at(place);
+            let told = flight.judged || self.end_of_adrift(now, place);
             self.flights.remove(place);
-            if flight.judged {
+            if told {
                 continue;
             }
             let conversation = self.part.conversation(flight.stream) as usize;

@@ -36,6 +36,16 @@ pub(super) struct Flight {
     pub(super) judged: bool,
     /// A device got it only by asking.
     pub(super) synced: bool,
+    /// It carries an idempotency key: it can be sent again.
+    pub(super) keyed: bool,
+    /// It was.
+    pub(super) resent: bool,
+    /// Its session broke before it was answered,
+    pub(super) adrift: bool,
+    /// and that was the run's own doing.
+    pub(super) excused: bool,
+    /// What is known of its sequence is in the conversation's digest.
+    pub(super) digested: bool,
     /// Tells this flight from earlier ones in the same place of the table.
     generation: u8,
     live: bool,
@@ -104,6 +114,7 @@ impl Flights {
         stream: u32,
         intended: Nanos,
         expected: u16,
+        keyed: bool,
     ) -> Option<(u32, u32)> {
         if self.live >= MAX_FLIGHTS {
             return None;
@@ -121,6 +132,11 @@ impl Flights {
                     lapsed: 0,
                     judged: false,
                     synced: false,
+                    keyed: false,
+                    resent: false,
+                    adrift: false,
+                    excused: false,
+                    digested: false,
                     generation: 0,
                     live: false,
                     next: NONE,
@@ -146,6 +162,11 @@ impl Flights {
             lapsed: 0,
             judged: false,
             synced: false,
+            keyed,
+            resent: false,
+            adrift: false,
+            excused: false,
+            digested: false,
             generation,
             live: true,
             next: NONE,
@@ -157,7 +178,22 @@ impl Flights {
         line.tail = place;
         let counter = line.sent;
         self.live += 1;
-        Some(((u32::from(generation) << 24) | (place + 1), counter))
+        Some((self.id(place), counter))
+    }
+
+    /// The command id of the flight at a place.
+    pub(super) fn id(&self, place: u32) -> u32 {
+        u32::from(self.table[place as usize].generation) << 24 | (place + 1)
+    }
+
+    /// The place of the first flight of a stream.
+    pub(super) fn first(&self, stream: u32) -> Option<u32> {
+        Some(self.streams[stream as usize].head).filter(|place| *place != NONE)
+    }
+
+    /// The place of the flight behind another of the same stream.
+    pub(super) fn behind(&self, place: u32) -> Option<u32> {
+        Some(self.table[place as usize].next).filter(|place| *place != NONE)
     }
 
     /// The place of the flight with this command id, if it is still under way.
@@ -226,7 +262,7 @@ mod tests {
     #[test]
     fn ids_find_their_flight_and_no_later_one() {
         let mut flights = Flights::new(2);
-        let (id, counter) = flights.push(1, 5, 1).unwrap();
+        let (id, counter) = flights.push(1, 5, 1, false).unwrap();
         assert_eq!(counter, 1);
         let place = flights.by_id(id).unwrap();
         assert_eq!(flights.find(1, 1), Some(place));
@@ -235,7 +271,7 @@ mod tests {
             (flights.by_id(id), flights.find(1, 1), flights.len()),
             (None, None, 0)
         );
-        let (later, _) = flights.push(0, 6, 1).unwrap();
+        let (later, _) = flights.push(0, 6, 1, false).unwrap();
         assert_ne!(later, id);
         assert_eq!(flights.by_id(id), None);
     }
@@ -251,13 +287,15 @@ mod tests {
             [2, 0, 1],
         ] {
             let mut flights = Flights::new(1);
-            let ids: Vec<_> = (0..3).map(|i| flights.push(0, i, 1).unwrap().0).collect();
+            let ids: Vec<_> = (0..3)
+                .map(|i| flights.push(0, i, 1, false).unwrap().0)
+                .collect();
             for i in order {
                 let place = flights.by_id(ids[i]).unwrap();
                 flights.remove(place);
                 assert_eq!(flights.find(0, i as u32 + 1), None);
             }
-            let (_, counter) = flights.push(0, 9, 1).unwrap();
+            let (_, counter) = flights.push(0, 9, 1, false).unwrap();
             assert!(flights.find(0, counter).is_some());
             assert_eq!(flights.len(), 1);
         }

@@ -112,11 +112,14 @@ impl Checker {
         let Some(place) = self.flights.find(origin.stream, origin.counter) else {
             return;
         };
+        if self.found_in_history(now, place, seq) {
+            return;
+        }
         let flight = self.flights.at(place);
         if flight.awaiting != 0 {
             // Its device was gone, or its answer never came: history is where they would find it.
             flight.awaiting = 0;
-            let lost = flight.judged && flight.ack_seq != 0;
+            let lost = flight.judged && (flight.ack_seq != 0 || flight.adrift);
             flight.judged = true;
             self.counters.recovered += u64::from(!lost);
         }
@@ -127,8 +130,9 @@ impl Checker {
     pub(crate) fn read_whole(&mut self, now: Nanos, reading: &Reading) {
         self.counters.conversations_read += 1;
         self.read[reading.conversation as usize] = true;
-        // A message of unknown fate may be there or not: then only what is there was judged.
-        if !self.uncertain && self.digests[reading.conversation as usize] != reading.digest {
+        // A message without an answer may be there or not: what is there has been noted as if it
+        // had been answered so.
+        if self.digests[reading.conversation as usize] != reading.digest {
             let stream = self.part.conversation_streams(reading.conversation)[0];
             self.violation(now, Kind::HistoryMissing, Some(stream), || {
                 "history does not hold exactly what was acknowledged".into()

@@ -4,6 +4,7 @@
 //! (a few words per stream, conversation and device) and by the messages under way, not by the
 //! length of the run.
 
+mod adrift;
 mod closing;
 mod evidence;
 mod flights;
@@ -18,7 +19,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use fnv::FnvHashMap;
+use fnv::{FnvHashMap, FnvHashSet};
 use trunkline_proto::message::SendReply;
 
 use crate::clock::Nanos;
@@ -58,8 +59,8 @@ pub(crate) struct Checker {
     sessions: Sessions,
     /// By conversation: history has been read to its end.
     read: Vec<bool>,
-    /// Some sends had no answer when the time for answers was over.
-    uncertain: bool,
+    /// Conversations with sends that had no answer when the time for answers was over.
+    uncertain: FnvHashSet<u32>,
     receipts: Receipts,
     evidence: Evidence,
     pub(crate) counters: Counters,
@@ -99,7 +100,7 @@ impl Checker {
             synced: FnvHashMap::default(),
             sessions: Sessions::new(devices),
             read: vec![false; part.conversations()],
-            uncertain: false,
+            uncertain: FnvHashSet::default(),
             receipts: Receipts::new(&part),
             evidence: Evidence::default(),
             counters: Counters::default(),
@@ -121,7 +122,9 @@ impl Checker {
         let (user, slot) = self.part.stream_parts(arrival.stream);
         let contact = self.part.contact(user, slot);
         let expected = self.owed_of(contact, NOBODY) | self.owed_of(user, from) << MAX_DEVICES;
-        let (id, counter) = self.flights.push(arrival.stream, intended, expected)?;
+        let (id, counter) = self
+            .flights
+            .push(arrival.stream, intended, expected, arrival.keyed)?;
         self.counters.attempted += 1;
         self.remember(now, What::Sent, arrival.stream, counter, 0, from);
         Some(Departure {
@@ -191,7 +194,9 @@ impl Checker {
             });
             return None;
         }
-        if reply.duplicate {
+        if reply.duplicate && flight.resent {
+            self.counters.duplicates_answered += 1;
+        } else if reply.duplicate {
             self.violation(now, Kind::ReplyUnexpected, Some(flight.stream), || {
                 format!("send {id} was answered as a duplicate, and was sent once")
             });
@@ -206,8 +211,7 @@ impl Checker {
             self.counters.unknown -= 1;
         }
         self.counters.acknowledged += 1;
-        let conversation = self.part.conversation(flight.stream) as usize;
-        self.digests[conversation] ^= history::digest(flight.stream, flight.counter, seq);
+        self.into_digest(place, seq);
         self.remember(
             now,
             What::Acknowledged,
@@ -232,6 +236,14 @@ impl Checker {
             return self.violation(now, Kind::ReplyUnexpected, Some(flight.stream), || {
                 format!("send {id} was acknowledged and then refused")
             });
+        }
+        if flight.resent {
+            // Its first sending may have been stored: what tells is the same as for one without
+            // a key.
+            let flight = self.flights.at(place);
+            (flight.adrift, flight.keyed) = (true, false);
+            self.counters.command_errors += 1;
+            return self.land(place);
         }
         if flight.judged {
             self.counters.unknown -= 1;
@@ -268,6 +280,16 @@ impl Checker {
         }
     }
 
+    /// Notes in its conversation's digest which sequence a message has, once.
+    fn into_digest(&mut self, place: u32, seq: u32) {
+        let flight = self.flights.at(place);
+        if !std::mem::replace(&mut flight.digested, true) {
+            let digest = history::digest(flight.stream, flight.counter, seq);
+            let stream = flight.stream;
+            self.digests[self.part.conversation(stream) as usize] ^= digest;
+        }
+    }
+
     fn expect_conversation(&mut self, now: Nanos, stream: u32, said: &str) {
         let (user, slot) = self.part.stream_parts(stream);
         self.name.clear();
@@ -281,11 +303,17 @@ impl Checker {
         }
     }
 
-    /// Ends a flight that was answered and has reached everybody.
+    /// Ends a flight that is known to be stored, by its answer or without one to come, and has
+    /// reached everybody.
     fn land(&mut self, place: u32) {
         let flight = *self.flights.at(place);
-        if flight.ack_seq == 0 || flight.awaiting != 0 {
+        let without_answer = flight.adrift && !flight.keyed && flight.push_seq != 0;
+        if (flight.ack_seq == 0 && !without_answer) || flight.awaiting != 0 {
             return;
+        }
+        if flight.ack_seq == 0 && !flight.judged {
+            self.counters.unknown_then_delivered += 1;
+            self.into_digest(place, flight.push_seq);
         }
         self.flights.remove(place);
         if flight.judged {

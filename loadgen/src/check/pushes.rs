@@ -141,6 +141,9 @@ impl Checker {
             if sent && before && seq > last {
                 return None;
             }
+            if via == Via::Push && seq > last && self.is_echo(now, device, origin, seq) {
+                return None;
+            }
             let synced = || self.synced.get(&at).is_some_and(|synced| seq <= *synced);
             if sent && (via == Via::Sync || (seq > last && synced())) {
                 // Fetched and pushed: a client tells by the sequence that it is the same.

@@ -30,6 +30,7 @@ pub(super) struct Sessions {
     owed_since: Vec<Nanos>,
     /// By device: when its session last came back; empty until one does.
     back_at: Vec<Nanos>,
+    last_back: Nanos,
     away: u32,
     gone: u32,
 }
@@ -40,6 +41,7 @@ impl Sessions {
             states: vec![Session::Never; devices],
             owed_since: vec![Nanos::MAX; devices],
             back_at: Vec::new(),
+            last_back: 0,
             away: 0,
             gone: 0,
         }
@@ -72,6 +74,11 @@ impl Sessions {
     pub(super) fn back_at(&self, device: u32) -> Option<Nanos> {
         let at = self.back_at.get(device as usize);
         at.copied().filter(|at| *at != 0)
+    }
+
+    /// When the last session was opened, or came back.
+    pub(super) fn last_back(&self) -> Nanos {
+        self.last_back
     }
 
     /// Whether a session is to be opened again.
@@ -117,25 +124,31 @@ impl Checker {
         }
         self.sessions.set(device, Session::Open);
         self.sessions.owed_since[device as usize] = now;
+        self.sessions.last_back = now;
         self.receipts.opened(&self.part, device);
     }
 
-    /// A device's session ended and is to be opened again: it is still owed everything.
-    pub(crate) fn away(&mut self, device: u32) {
+    /// A device's session ended and is to be opened again: it is still owed everything. `excused`:
+    /// the run itself ended it.
+    pub(crate) fn away(&mut self, device: u32, excused: bool) {
         self.sessions.set(device, Session::Away);
+        self.set_adrift(device, excused, true);
     }
 
     /// A device's session is open again, and what it missed comes behind this.
     pub(crate) fn back(&mut self, now: Nanos, device: u32) {
         self.sessions.set(device, Session::Open);
+        self.sessions.last_back = now;
         let all = self.sessions.states.len();
         self.sessions.back_at.resize(all, 0);
         self.sessions.back_at[device as usize] = now.max(1);
     }
 
-    /// A device's session ended before it should, and will not come back.
+    /// A device's session ended before it should, and will not come back; so does one that was
+    /// away and does not.
     pub(crate) fn gone(&mut self, device: u32) {
         self.sessions.set(device, Session::Gone);
+        self.set_adrift(device, false, false);
     }
 
     /// Whether a device is owed a message that is sent now, be it there or away.

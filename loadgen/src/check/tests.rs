@@ -1,5 +1,6 @@
 //! The checker fed directly: what real sockets bring about by chance is made here on purpose.
 
+mod adrift;
 mod content;
 mod gaps;
 mod receipts;

@@ -66,8 +66,16 @@ counters! {
     acknowledged_in_time,
     /// Sends answered with an error.
     rejected,
-    /// Sends never answered.
+    /// Sends never answered, and, where their session broke, seen nowhere else either.
     unknown,
+    /// Those of them whose session the run itself broke: they may have got no further than that.
+    unknown_excused,
+    /// Sends whose session broke before the answer, and that turned out to be stored.
+    unknown_then_delivered,
+    /// Sends made again with their idempotency key when the session was back.
+    resent,
+    /// Those of them that were answered as known.
+    duplicates_answered,
     /// Messages that were pushed to every device they should reach.
     delivered,
     /// Acknowledged messages to users with no device connected.
@@ -104,6 +112,32 @@ counters! {
     connect_failures,
     /// Open sessions that ended before they should.
     disconnects,
+    /// Those of them that the run itself brought about.
+    disconnects_excused,
+    /// Sessions that this side ended to open them again.
+    cuts,
+    /// Connections begun to open a session again.
+    reconnects,
+    /// Sessions opened again with what they had missed.
+    resumed,
+    /// Sessions opened again without: their position was not taken.
+    not_recovered,
+    /// Sessions that ended early and did not come back.
+    gone,
+    /// Those of them that the run itself had ended.
+    not_back,
+    /// Connections that were refused by the kernel, or closed before they said anything.
+    refused,
+    /// Upgrades answered with HTTP 503, or another status.
+    refused_http,
+    /// Sessions that were closed as one too many (3013).
+    overloaded,
+    /// Sessions that were closed for not answering a ping (3012).
+    no_pong,
+    /// Connections that took too long.
+    timed_out,
+    /// Sends that waited for their session to be back.
+    held,
     /// Sessions open now.
     sessions,
     /// Conversations read back.

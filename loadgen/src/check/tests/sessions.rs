@@ -14,7 +14,7 @@ fn check(before: &[usize], behind: &[usize], violations: &[(Kind, u64)]) {
         if seq == 2 {
             let there = before.iter().filter(|number| **number == 1);
             there.for_each(|_| bench.push(device, sent[0], 1));
-            bench.checker.away(device);
+            bench.checker.away(device, true);
         }
         if seq == 3 {
             bench.now += 1;
@@ -61,7 +61,7 @@ fn who_is_away_is_waited_for_and_who_never_comes_back_is_not_accused_over() {
     ] {
         let mut bench = Bench::new(&[]);
         let device = bench.contact * 2;
-        bench.checker.away(device);
+        bench.checker.away(device, true);
         let sent = bench.send();
         bench.ack(sent, 1);
         bench.push(device + 1, sent, 1);
@@ -86,7 +86,7 @@ fn who_is_away_is_waited_for_and_who_never_comes_back_is_not_accused_over() {
 #[test]
 fn nobody_there_waits_while_a_session_with_nothing_owed_is_away() {
     let mut bench = Bench::new(&[]);
-    bench.checker.away(0);
+    bench.checker.away(0, true);
     assert!(!bench.checker.settled());
     bench.checker.gone(0);
     assert!(bench.checker.settled());
@@ -99,7 +99,7 @@ fn a_session_that_begins_anew_is_owed_nothing_of_before() {
     for in_history in [true, false] {
         let mut bench = Bench::new(&[]);
         let device = bench.contact * 2;
-        bench.checker.away(device);
+        bench.checker.away(device, true);
         let missed = bench.send();
         bench.now += 1;
         bench.checker.opened(bench.now, device);
