@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::live::ColorArg;
 use crate::local_gateway::doctor::DoctorArgs;
+use crate::scenario::chaos::Blow;
 use crate::units::{Compress, Rate, Share, Span};
 
 /// Replay scenarios of a messaging service against a gateway, and believe the figures.
@@ -124,6 +125,10 @@ pub(crate) struct RunArgs {
     /// Durability of the local gateway: sync, interval:MS or os
     #[arg(long, value_name = "LEVEL", conflicts_with = "target")]
     pub(crate) durability: Option<String>,
+    /// Do this to the local gateway, counted from the start of sending: kill-gateway@30s,
+    /// restart-gateway@30s or pause-gateway@30s+2s; may be given several times
+    #[arg(long, value_name = "WHAT@TIME")]
+    pub(crate) chaos: Vec<Blow>,
     /// Where the results go; otherwise a new folder under target/loadgen or the temporary folder
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,

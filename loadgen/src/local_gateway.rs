@@ -4,7 +4,7 @@
 //! entry point. What the gateway knows of this machine's limits is had from here too.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use socket2::{Domain, Socket, Type};
 
 pub(crate) use trunkline::doctor;
 
 use crate::exit::{Failure, Outcome};
+use crate::health::Process;
 use crate::tls::{ThrowAway, Trust, throw_away};
 use crate::units::Span;
 
@@ -44,15 +46,32 @@ pub(crate) struct Setup {
 /// A running child. Dropping it ends it and removes its folder.
 #[derive(Debug)]
 pub(crate) struct LocalGateway {
-    child: Child,
+    child: Option<Child>,
+    /// Where the process says that it is ready, and until when it has to.
+    ready: Option<(mpsc::Receiver<String>, Instant)>,
     folder: PathBuf,
     log: PathBuf,
+    setup: Setup,
+    connections: u64,
     /// Where its WebSockets are.
     pub(crate) url: String,
     /// The certificate that it is trusted by, where it speaks TLS.
-    certificate: Option<PathBuf>,
-    /// Its control port.
+    certificate: Option<ThrowAway>,
+    /// Its control port; another one after each start.
     pub(crate) control: SocketAddr,
+    /// Its port, kept while no process has it.
+    port: Option<Port>,
+    /// What processes that ended have used.
+    spent: Process,
+}
+
+/// A port that nobody else gets while the gateway is down.
+#[derive(Debug)]
+struct Port {
+    number: u16,
+    /// Bound, not listening: connections are refused, but the kernel gives the port to nobody as
+    /// the near end of a connection. The gateway's own sockets have SO_REUSEPORT and may join.
+    _kept: Socket,
 }
 
 /// Runs the gateway if this process was started to be one.
@@ -78,24 +97,41 @@ impl LocalGateway {
     /// # Errors
     /// It does not start; the message has the end of its log.
     pub(crate) fn start(connections: u64, setup: &Setup) -> Outcome<Self> {
-        let fail =
-            |why: std::io::Error| Failure::aborted(format!("cannot start a local gateway: {why}"));
-        let folder = fresh_folder().map_err(fail)?;
-        let log = folder.join("gateway.log");
-        let mut command = Command::new(std::env::current_exe().map_err(fail)?);
+        let folder = fresh_folder().map_err(failed)?;
+        let own = setup.tls.then(|| throw_away(&folder)).transpose();
+        let mut gateway = Self {
+            child: None,
+            ready: None,
+            log: folder.join("gateway.log"),
+            folder,
+            setup: setup.clone(),
+            connections,
+            url: String::new(),
+            certificate: own.map_err(failed)?,
+            control: SocketAddr::from(([127, 0, 0, 1], 0)),
+            port: None,
+            spent: Process::default(),
+        };
+        gateway.spawn()?;
+        while !gateway.is_ready(START)? {}
+        Ok(gateway)
+    }
+
+    /// Starts the process; [`is_ready`](Self::is_ready) tells when it is.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(crate) fn spawn(&mut self) -> Outcome<()> {
+        let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+        let listen = self.port.as_ref().map_or(0, |port| port.number);
         command
             .args([VERB, &std::process::id().to_string()])
-            .args([
-                "serve",
-                "--dev-auth",
-                "--listen",
-                "127.0.0.1:0",
-                "--control",
-                "127.0.0.1:0",
-            ])
-            .args(["--max-connections", &(connections + 64).to_string()])
+            .args(["serve", "--dev-auth", "--control", "127.0.0.1:0"])
+            .args(["--listen", &format!("127.0.0.1:{listen}")])
+            .args(["--max-connections", &(self.connections + 64).to_string()])
             .arg("--data")
-            .arg(folder.join("data"));
+            .arg(self.folder.join("data"));
+        let setup = &self.setup;
         let ping = setup
             .ping
             .map(|ping| format!("{}ms", ping.0.as_millis().max(1)));
@@ -106,9 +142,7 @@ impl LocalGateway {
         ] {
             command.args(value.map(|value| format!("{flag}={value}")));
         }
-        let own = setup.tls.then(|| throw_away(&folder)).transpose();
-        let own = own.map_err(fail)?;
-        if let Some(ThrowAway { cert, key }) = &own {
+        if let Some(ThrowAway { cert, key }) = &self.certificate {
             command.arg("--tls-cert").arg(cert);
             command.arg("--tls-key").arg(key);
         }
@@ -118,50 +152,52 @@ impl LocalGateway {
                 command.env_remove(name);
             }
         }
-        let child = command
+        let log = OpenOptions::new().create(true).append(true).open(&self.log);
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(File::create(&log).map_err(fail)?)
+            .stderr(log.map_err(failed)?)
             .spawn()
-            .map_err(fail)?;
-        let control = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut gateway = Self {
-            child,
-            folder,
-            log,
-            url: String::new(),
-            certificate: own.map(|own| own.cert),
-            control,
-        };
-        gateway.wait_ready()?;
-        Ok(gateway)
-    }
-
-    fn wait_ready(&mut self) -> Outcome<()> {
+            .map_err(failed)?;
         let (tell, told) = mpsc::channel();
-        if let Some(out) = self.child.stdout.take() {
+        if let Some(out) = child.stdout.take() {
             std::thread::spawn(move || {
                 let mut line = String::new();
                 let _ = BufReader::new(out).read_line(&mut line);
                 let _ = tell.send(line);
             });
         }
-        let line = told.recv_timeout(START).unwrap_or_default();
+        self.child = Some(child);
+        self.ready = Some((told, Instant::now() + START));
+        Ok(())
+    }
+
+    /// Waits so long for the process to be ready; whether it is.
+    ///
+    /// # Errors
+    /// It ended, or has taken too long; the message has the end of its log.
+    pub(crate) fn is_ready(&mut self, patience: Duration) -> Outcome<bool> {
+        let Some((told, until)) = &self.ready else {
+            return Ok(true);
+        };
+        let line = match told.recv_timeout(patience) {
+            Err(mpsc::RecvTimeoutError::Timeout) if Instant::now() < *until => return Ok(false),
+            line => line.unwrap_or_default(),
+        };
         let word = |key: &str| {
             line.split_whitespace()
                 .find_map(|word| word.strip_prefix(key))
         };
         let control = word("control=http://").and_then(|address| address.parse().ok());
-        match (word("ws="), control) {
-            (Some(url), Some(control)) => {
-                (self.url, self.control) = (url.to_owned(), control);
-                Ok(())
-            }
-            _ => Err(Failure::aborted(format!(
+        let (Some(url), Some(control)) = (word("ws="), control) else {
+            return Err(Failure::aborted(format!(
                 "the local gateway did not become ready; the end of its log:\n{}",
                 self.log_tail()
-            ))),
-        }
+            )));
+        };
+        (self.url, self.control) = (url.to_owned(), control);
+        self.ready = None;
+        Ok(true)
     }
 
     /// How to connect to it with TLS, where it speaks that.
@@ -169,14 +205,86 @@ impl LocalGateway {
     /// # Errors
     /// Its certificate cannot be used.
     pub(crate) fn trust(&self) -> Outcome<Option<Trust>> {
-        let trust = |file: &PathBuf| Trust::new(Some(file), "127.0.0.1");
+        let trust = |own: &ThrowAway| Trust::new(Some(&own.cert), "127.0.0.1");
         let trust = self.certificate.as_ref().map(trust).transpose();
         trust.map_err(Failure::aborted)
     }
 
-    /// Its process id.
+    /// Its process id; 0 while there is none.
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
+    /// What it has used, all its processes together; of memory, what the largest had at its end.
+    pub(crate) fn used(&self) -> Process {
+        let now = self.child.as_ref().map(|child| Process::look(child.id()));
+        let now = now.unwrap_or_default();
+        Process {
+            cpu_seconds: self.spent.cpu_seconds + now.cpu_seconds,
+            rss_bytes: self.spent.rss_bytes.max(now.rss_bytes),
+        }
+    }
+
+    /// CPU seconds of its processes that have ended.
+    pub(crate) fn spent(&self) -> f64 {
+        self.spent.cpu_seconds
+    }
+
+    /// Keeps its port for it from now on, so that it can be started again there.
+    ///
+    /// # Errors
+    /// The port cannot be kept.
+    pub(crate) fn keep_port(&mut self) -> Outcome<()> {
+        let address = self
+            .url
+            .split("://")
+            .nth(1)
+            .and_then(|rest| rest.split('/').next());
+        let address: Option<SocketAddr> = address.and_then(|it| it.parse().ok());
+        let address =
+            address.ok_or_else(|| Failure::aborted("the gateway's address is unknown"))?;
+        let keep = || -> std::io::Result<Socket> {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+            socket.set_reuse_address(true)?;
+            socket.set_reuse_port(true)?;
+            socket.bind(&address.into())?;
+            Ok(socket)
+        };
+        self.port = Some(Port {
+            number: address.port(),
+            _kept: keep().map_err(failed)?,
+        });
+        Ok(())
+    }
+
+    /// Sends its process a signal.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn signal(&self, signal: Signal) -> Outcome<()> {
+        let pid = Pid::from_raw(self.pid() as i32);
+        kill(pid, signal)
+            .map_err(|why| Failure::aborted(format!("cannot signal the gateway: {why}")))
+    }
+
+    /// Whether its process has ended; what it used is kept.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub(crate) fn has_ended(&mut self) -> Outcome<bool> {
+        let Some(child) = &mut self.child else {
+            return Ok(true);
+        };
+        let last = Process::look(child.id());
+        // Its figures are there until it is waited for (proc(5)), its memory only while it lives.
+        self.spent.rss_bytes = self.spent.rss_bytes.max(last.rss_bytes);
+        let ended = is_zombie(child.id());
+        if ended {
+            self.spent.cpu_seconds += last.cpu_seconds;
+            child.wait().map_err(failed)?;
+            self.child = None;
+        }
+        Ok(ended)
     }
 
     /// The last lines of its log.
@@ -188,19 +296,19 @@ impl LocalGateway {
 
     /// Asks it to stop and waits; its exit status in words where it is not 0.
     pub(crate) fn stop(&mut self) -> Result<(), String> {
-        let pid = Pid::from_raw(self.child.id() as i32);
-        kill(pid, Signal::SIGTERM).map_err(|why| format!("cannot signal the gateway: {why}"))?;
+        self.signal(Signal::SIGTERM).map_err(|why| why.message)?;
         let deadline = Instant::now() + STOP;
         loop {
-            match self.child.try_wait() {
-                Ok(Some(status)) if status.success() => return Ok(()),
-                Ok(Some(status)) => {
+            let status = self.child.as_mut().map(Child::try_wait);
+            match status {
+                Some(Ok(Some(status))) if status.success() => return Ok(()),
+                Some(Ok(Some(status))) => {
                     return Err(format!(
                         "the gateway ended with {status}\n{}",
                         self.log_tail()
                     ));
                 }
-                Ok(None) if Instant::now() < deadline => {
+                Some(Ok(None)) if Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 _ => return Err(format!("the gateway did not stop within {STOP:?}")),
@@ -211,12 +319,25 @@ impl LocalGateway {
 
 impl Drop for LocalGateway {
     fn drop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(Some(_))) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        if let Some(child) = &mut self.child
+            && !matches!(child.try_wait(), Ok(Some(_)))
+        {
+            let _ = child.kill();
+            let _ = child.wait();
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+fn failed(why: std::io::Error) -> Failure {
+    Failure::aborted(format!("cannot start a local gateway: {why}"))
+}
+
+/// Whether a process has ended and was not waited for (proc(5), state Z).
+fn is_zombie(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().map_or("", str::trim_start);
+    state.starts_with('Z')
 }
 
 /// A folder of this process's own in the temporary folder.

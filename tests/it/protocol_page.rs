@@ -175,7 +175,10 @@ fn every_example_is_played() {
     let hi = bob.send("alice", "hi");
     // What her shard has not heard of yet is no part of a sync, and comes as a push behind it.
     let mut told = Vec::new();
-    while told.last().is_none_or(|push: &Value| push["pos"] != hi["pos"]) {
+    while told
+        .last()
+        .is_none_or(|push: &Value| push["pos"] != hi["pos"])
+    {
         told.push(play.alice.push());
     }
     play.section("sync");

@@ -114,7 +114,7 @@ impl Checker {
         if flight.ack_seq != 0 {
             return false;
         }
-        self.into_digest(place, seq);
+        self.note_digest(place, seq);
         if !flight.adrift || flight.judged {
             return false;
         }

@@ -37,6 +37,7 @@ use sessions::Sessions;
 pub(crate) use evidence::Kind;
 pub(crate) use history::Reading;
 pub(crate) use pushes::Via;
+pub(crate) use receipts::Marks;
 pub(crate) use sessions::sender;
 
 /// No device.
@@ -211,7 +212,7 @@ impl Checker {
             self.counters.unknown -= 1;
         }
         self.counters.acknowledged += 1;
-        self.into_digest(place, seq);
+        self.note_digest(place, seq);
         self.remember(
             now,
             What::Acknowledged,
@@ -281,7 +282,7 @@ impl Checker {
     }
 
     /// Notes in its conversation's digest which sequence a message has, once.
-    fn into_digest(&mut self, place: u32, seq: u32) {
+    fn note_digest(&mut self, place: u32, seq: u32) {
         let flight = self.flights.at(place);
         if !std::mem::replace(&mut flight.digested, true) {
             let digest = history::digest(flight.stream, flight.counter, seq);
@@ -313,7 +314,7 @@ impl Checker {
         }
         if flight.ack_seq == 0 && !flight.judged {
             self.counters.unknown_then_delivered += 1;
-            self.into_digest(place, flight.push_seq);
+            self.note_digest(place, flight.push_seq);
         }
         self.flights.remove(place);
         if flight.judged {

@@ -156,6 +156,16 @@ impl Checker {
         Some(next)
     }
 
+    /// What has been acknowledged in the reader's conversation, to be said again.
+    pub(crate) fn acknowledged_so_far(&mut self, reader: u32) -> Option<Marks> {
+        let said = self.receipts.acknowledged[reader as usize];
+        if said == Marks::default() {
+            return None;
+        }
+        self.counters.receipts_sent += 1;
+        Some(said)
+    }
+
     /// A receipt came to a device.
     pub(crate) fn receipt(&mut self, now: Nanos, device: u32, receipt: &Receipt<'_>, via: Via) {
         self.counters.receipt_pushes += u64::from(via == Via::Push);

@@ -165,7 +165,7 @@ impl Checker {
     pub(super) fn owed_of(&self, user: u32, except: u32) -> u16 {
         let first = self.part.first_device(user);
         (0..self.part.device_count(user))
-            .filter(|i| first + i != except && self.sessions.owed(first + i))
+            .filter(|i| first + i != except && self.owed(first + i))
             .fold(0, |bits, i| bits | 1 << i)
     }
 

@@ -26,8 +26,12 @@ impl Client {
             Event::Receipt(receipt) => self.job.checker.receipt(now, device, receipt, via),
             Event::Gap(_) => self.gap(device),
             Event::Disconnect(why) => {
-                let said = format!("told to disconnect: {} {}", why.code, why.reason);
-                self.trouble.get_or_insert(said);
+                self.reconnects.heard(device, why);
+                // What follows from the run's own doing is no trouble.
+                if !self.reconnects.is_away(device) && !self.job.board.is_chaos(now) {
+                    let said = format!("told to disconnect: {} {}", why.code, why.reason);
+                    self.trouble.get_or_insert(said);
+                }
             }
             other => {
                 self.trouble
@@ -42,6 +46,7 @@ impl Client {
         };
         if let Some(intended) = landing.intended {
             self.latencies.record(Metric::E2e, intended, now);
+            self.record_in_storm(device, intended, now, false);
         }
         let reader = landing.reader as usize;
         if self.job.receipts.is_some() && !self.is_fresh[reader] {

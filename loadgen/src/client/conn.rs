@@ -17,6 +17,8 @@ pub(super) enum State {
     Authenticating,
     /// The session is open.
     Open,
+    /// Our Close frame is on its way, and the session will be opened again.
+    Leaving,
     /// Our Close frame is on its way.
     Closing,
 }
@@ -60,6 +62,8 @@ pub(super) struct Opening {
     pub(super) key: [u8; 16],
     /// What came of the upgrade's answer so far.
     pub(super) head: Vec<u8>,
+    /// It opens a session again.
+    pub(super) again: bool,
     /// When the connection was begun, and when its present state was.
     pub(super) begun: Nanos,
     pub(super) since: Nanos,

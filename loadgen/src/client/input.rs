@@ -6,10 +6,11 @@ use trunkline_proto::connection::Event;
 use trunkline_proto::frame::{Opcode, write_frame};
 use trunkline_proto::handshake;
 use trunkline_proto::message::{self, Reply, ReplyBody, ServerMessage};
+use trunkline_proto::{CloseCode, ErrorCode};
 
 use super::Client;
 use super::catch_up::SYNC_ID;
-use super::conn::{Conn, State};
+use super::conn::{Conn, Opening, State};
 use super::output::CONNECT_ID;
 use super::read_back::is_history;
 use crate::check::Via;
@@ -29,7 +30,10 @@ impl Client {
             match conn.stream.take_error() {
                 Ok(None) if conn.stream.peer_addr().is_ok() => self.upgrade(now, device),
                 Ok(None) => return,
-                Ok(Some(why)) | Err(why) => return self.failed(now, device, &why.to_string()),
+                Ok(Some(why)) | Err(why) => {
+                    self.count().refused += 1;
+                    return self.failed(now, device, &why.to_string());
+                }
             }
         } else if event.is_writable() && conn.blocked {
             conn.blocked = false;
@@ -98,7 +102,11 @@ impl Client {
                 self.frames(now, device, &mut head[size..]);
             }
             Err(why) => {
-                let said = String::from_utf8_lossy(&opening.head);
+                let said = String::from_utf8_lossy(&opening.head).into_owned();
+                self.count().refused_http += 1;
+                if let Some(seconds) = retry_after(&said) {
+                    self.reconnects.heard_seconds(device, seconds);
+                }
                 let body = said
                     .rsplit("\r\n\r\n")
                     .next()
@@ -131,6 +139,7 @@ impl Client {
                 Event::Pong(_) => {}
                 Event::Close(code, reason) => {
                     let code = code.map_or(0, |code| code.0);
+                    self.closed_with(device, code);
                     return self.failed(now, device, &format!("closed with {code} {reason}"));
                 }
                 Event::Message(_, payload) => {
@@ -167,13 +176,14 @@ impl Client {
             ReplyBody::Send(send) => {
                 if let Some(intended) = self.job.checker.acknowledged(now, id, send) {
                     self.latencies.record(Metric::Ack, intended, now);
+                    self.record_in_storm(device, intended, now, true);
                     let in_time = now <= self.sending.1;
                     self.count().acknowledged_in_time += u64::from(in_time);
                 }
             }
             ReplyBody::Connect(connect) if id == CONNECT_ID => {
-                self.opened(now, device);
                 self.at(device, &connect.pos);
+                self.opened(now, device, connect.recovered);
             }
             ReplyBody::Sync(page) if id == SYNC_ID => self.caught(now, device, page),
             ReplyBody::History(page) if is_history(id) => self.page(now, id, Ok(page)),
@@ -184,6 +194,11 @@ impl Client {
                 } else if id == SYNC_ID {
                     self.not_caught(device, why);
                 } else if id == CONNECT_ID {
+                    let expired = error.code == ErrorCode::PositionExpired.code();
+                    if expired && self.reconnects.forget_position(device) {
+                        // Without it the session is open all the same, and history has the rest.
+                        return self.ask_for_session(device);
+                    }
                     self.failed(now, device, &why);
                 } else if id == 0 {
                     self.count().command_errors += 1;
@@ -197,7 +212,7 @@ impl Client {
         }
     }
 
-    fn opened(&mut self, now: Nanos, device: u32) {
+    fn opened(&mut self, now: Nanos, device: u32, recovered: bool) {
         let Some(conn) = &mut self.conns[device as usize] else {
             return;
         };
@@ -205,40 +220,92 @@ impl Client {
             return;
         }
         conn.state = State::Open;
-        if let Some(opening) = conn.opening.take() {
-            self.latencies.record(Metric::Auth, opening.since, now);
-            self.latencies.record(Metric::Connect, opening.begun, now);
+        let returned = self.returned(now, device);
+        let again = returned.as_ref().is_some_and(|it| it.again);
+        if let Some(opening) = conn_opened(&mut self.conns[device as usize]) {
+            if again {
+                self.latencies.record(Metric::Resume, opening.begun, now);
+            } else {
+                self.latencies.record(Metric::Auth, opening.since, now);
+                self.latencies.record(Metric::Connect, opening.begun, now);
+            }
         }
         self.connecting -= 1;
-        self.count().sessions_opened += 1;
         self.count().sessions += 1;
-        self.job.checker.opened(now, device);
+        let resumed = recovered && returned.as_ref().is_some_and(|it| it.asked);
+        self.count().sessions_opened += u64::from(!again);
+        self.count().resumed += u64::from(again && resumed);
+        self.count().not_recovered += u64::from(again && !resumed);
+        match resumed {
+            true => self.job.checker.back(now, device),
+            false => self.job.checker.opened(now, device),
+        }
+        if let Some(returned) = returned {
+            self.make_up(now, device, &returned);
+        }
     }
 
-    /// A connection is gone.
-    pub(super) fn failed(&mut self, _now: Nanos, device: u32, why: &str) {
-        let Some(conn) = self.conns[device as usize].take() else {
-            return;
-        };
+    /// Notes why a session is closed, where that is the gateway's state and not the session's.
+    fn closed_with(&mut self, device: u32, code: u16) {
+        let count = self.count();
+        count.overloaded += u64::from(code == CloseCode::OVERLOADED.0);
+        count.no_pong += u64::from(code == CloseCode::NO_PONG.0);
+        if CloseCode(code).reconnect() {
+            self.reconnects.heard_close(device);
+        }
+    }
+
+    /// Takes a connection out of its place and forgets what belongs to it.
+    pub(super) fn take_conn(&mut self, device: u32) -> Option<Conn> {
+        let conn = self.conns[device as usize].take()?;
         self.alive -= 1;
         if let Some(sealing) = &mut self.sealing {
             sealing.end(device);
         }
+        Some(conn)
+    }
+
+    /// A connection is gone.
+    pub(super) fn failed(&mut self, now: Nanos, device: u32, why: &str) {
+        let Some(conn) = self.take_conn(device) else {
+            return;
+        };
         match conn.state {
             State::Closing => {}
+            State::Leaving => self.ended(device, &conn),
             State::Open => {
                 self.count().disconnects += 1;
                 self.count().sessions -= 1;
-                self.job.checker.gone(device);
-                self.trouble.get_or_insert_with(|| why.to_owned());
+                let chaos = self.job.board.is_chaos(now);
+                if !self.broke(now, device, &conn) {
+                    self.count().gone += 1;
+                    self.job.checker.gone(device);
+                }
+                if !chaos {
+                    self.trouble.get_or_insert_with(|| why.to_owned());
+                }
             }
             _ => {
                 self.connecting -= 1;
-                self.count().connect_failures += 1;
-                self.trouble.get_or_insert_with(|| why.to_owned());
+                if !self.try_again(now, device) {
+                    self.count().connect_failures += 1;
+                    self.trouble.get_or_insert_with(|| why.to_owned());
+                }
             }
         }
     }
+}
+
+/// What a connection needed until its session was open.
+fn conn_opened(conn: &mut Option<Conn>) -> Option<Box<Opening>> {
+    conn.as_mut()?.opening.take()
+}
+
+/// The seconds of a Retry-After header.
+fn retry_after(head: &str) -> Option<u64> {
+    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = lines.find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))?;
+    value.trim().parse().ok()
 }
 
 /// Notes that nothing comes behind what can be read now.

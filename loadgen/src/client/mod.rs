@@ -1,11 +1,15 @@
 //! One generator thread: its users' connections on one event loop, driven by the schedule.
 
 mod catch_up;
+mod chaos;
 mod conn;
+mod held;
 mod input;
 mod output;
 mod phases;
 mod read_back;
+mod reconnect;
+mod storm;
 mod timer;
 mod tls;
 mod told;
@@ -22,13 +26,14 @@ use crate::check::Checker;
 use crate::clock::{Clock, Nanos, SECOND};
 use crate::exit::{Failure, Outcome};
 use crate::scenario::network::Network;
-use crate::schedule::{Action, Work};
+use crate::schedule::{Action, mix};
 use crate::stats::{Counters, Latencies, Metric};
 use crate::tls::Trust;
 
 use conn::Conn;
 pub(crate) use phases::{Board, Step};
 use phases::{Phases, Progress};
+pub(crate) use storm::Storm;
 use timer::Timer;
 pub(crate) use told::After;
 
@@ -43,6 +48,9 @@ const READ: usize = 64 << 10;
 
 /// Scheduled actions carried out per turn, so that reading never starves.
 const ACTIONS: usize = 256;
+
+/// Tells the seed of reconnects from others of the same thread.
+const RECONNECTS: u64 = 0x7265_636f_6e6e;
 
 /// How often a thread tells how far it is.
 pub(crate) const REPORT: Nanos = SECOND / 5;
@@ -69,6 +77,10 @@ pub(crate) struct Job {
     pub(crate) connecting_max: usize,
     /// A session that is not open after so long counts as failed.
     pub(crate) connect_timeout: Nanos,
+    /// A session that is not open again after so long does not come back.
+    pub(crate) reconnect_timeout: Nanos,
+    /// The gateway is broken during this run: sessions that break come back.
+    pub(crate) chaos: bool,
     /// Recipients acknowledge; reading comes so long after arrival.
     pub(crate) receipts: Option<Nanos>,
     pub(crate) drain: Nanos,
@@ -88,6 +100,8 @@ pub(crate) struct Measured {
     pub(crate) stall: Nanos,
     /// When sends were scheduled: from the first executor's start to the last one's end.
     pub(crate) sending: (Nanos, Nanos),
+    /// What each storm came to.
+    pub(crate) storms: Vec<Storm>,
     /// The first failure of a connection, for people.
     pub(crate) trouble: Option<String>,
 }
@@ -105,6 +119,9 @@ pub(crate) struct Client {
     connecting: usize,
     /// Connections in the order they were begun, until the first is given up.
     begun: std::collections::VecDeque<(Nanos, u32)>,
+    reconnects: reconnect::Reconnects,
+    held: held::Held,
+    storms: storm::Storms,
     /// Devices with something to flush.
     dirty: Vec<u32>,
     /// Devices that have more to read than one turn takes.
@@ -182,6 +199,9 @@ pub(crate) fn run(job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Meas
         alive: 0,
         connecting: 0,
         begun: Default::default(),
+        reconnects: reconnect::Reconnects::new(mix(job.seed ^ RECONNECTS)),
+        held: held::Held::default(),
+        storms: storm::Storms::default(),
         dirty: Vec::new(),
         unread: Vec::new(),
         fresh: Vec::new(),
@@ -206,6 +226,7 @@ pub(crate) fn run(job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Meas
         checker: client.job.checker,
         latencies: client.latencies,
         stall: client.stall,
+        storms: client.storms.0,
         // A run that was stopped did not send to the schedule's end.
         sending: (
             client.sending.0,
@@ -225,6 +246,7 @@ impl Client {
                 return Ok(());
             }
             self.give_up(now);
+            self.come_back(now);
             self.act(now);
             let progress = self.advance(now);
             if progress == Progress::Done {
@@ -278,8 +300,14 @@ impl Client {
                     self.connect(now, device);
                 }
                 Some((at, Action::Send(arrival))) => {
+                    if self.sending.0 == Nanos::MAX {
+                        self.job.board.sending_began(at);
+                    }
                     self.sending = self.phases.sending();
                     self.send(at, arrival);
+                }
+                Some((at, Action::Cut(cut))) => {
+                    self.cut(at, now, cut);
                 }
             }
         }
@@ -297,6 +325,7 @@ impl Client {
             }
             self.begun.pop_front();
             if waits {
+                self.count().timed_out += 1;
                 self.failed(now, device, "the gateway did not open the session in time");
             }
         }
@@ -307,8 +336,10 @@ impl Client {
         let due = self.phases.due(&self.job.board, full);
         let read = self.to_read.front().map(|(at, ..)| *at);
         let report = self.reported + REPORT;
+        let back = self.reconnects.due().filter(|_| !full);
         due.into_iter()
             .chain(read)
+            .chain(back)
             .chain([report])
             .min()
             .unwrap_or(report)
@@ -332,9 +363,4 @@ impl Client {
             .wrapping_add(2_891_336_453);
         Some(self.mask.to_be_bytes())
     }
-}
-
-/// Whether the work of a thread needs sessions: those that send.
-pub(crate) fn sends(work: &Work) -> bool {
-    matches!(work, Work::Arrivals(_))
 }

@@ -13,8 +13,9 @@ use trunkline_proto::message::{Ack, Command, CommandBody, Connect, Send};
 
 use super::Client;
 use super::conn::{Conn, Opening, State};
-use crate::check::sender;
+use crate::check::{Marks, sender};
 use crate::clock::Nanos;
+use crate::schedule::text::Origin;
 use crate::schedule::{Arrival, mix};
 use crate::stats::Metric;
 
@@ -37,7 +38,11 @@ impl Client {
 
     /// Begins a device's connection.
     pub(super) fn connect(&mut self, now: Nanos, device: u32) {
-        self.count().connects += 1;
+        let away = self.reconnects.is_away(device);
+        match away {
+            true => self.count().reconnects += 1,
+            false => self.count().connects += 1,
+        }
         let begun = match &mut self.sealing {
             Some(sealing) => sealing.begin(device).map_err(std::io::Error::other),
             None => Ok(()),
@@ -61,6 +66,7 @@ impl Client {
                     opening: Some(Box::new(Opening {
                         key,
                         head: Vec::new(),
+                        again: away,
                         begun: now,
                         since: now,
                     })),
@@ -73,9 +79,11 @@ impl Client {
                 });
             }
             Err(why) => {
-                self.count().connect_failures += 1;
-                self.trouble
-                    .get_or_insert_with(|| format!("cannot connect: {why}"));
+                if !self.try_again(now, device) {
+                    self.count().connect_failures += 1;
+                    self.trouble
+                        .get_or_insert_with(|| format!("cannot connect: {why}"));
+                }
             }
         }
     }
@@ -124,7 +132,9 @@ impl Client {
         let Some(opening) = &mut conn.opening else {
             return;
         };
-        self.latencies.record(Metric::Tcp, opening.since, now);
+        if !opening.again {
+            self.latencies.record(Metric::Tcp, opening.since, now);
+        }
         opening.since = now;
         conn.state = State::Upgrading;
         let key = handshake::key_from(opening.key);
@@ -140,9 +150,17 @@ impl Client {
         let Some(opening) = &mut conn.opening else {
             return;
         };
-        self.latencies.record(Metric::Upgrade, opening.since, now);
+        if !opening.again {
+            self.latencies.record(Metric::Upgrade, opening.since, now);
+        }
         opening.since = now;
         conn.state = State::Authenticating;
+        self.ask_for_session(device);
+    }
+
+    /// Asks for a session, from where the device was, if it was there before.
+    pub(super) fn ask_for_session(&mut self, device: u32) {
+        let since = self.reconnects.since(device);
         let part = &self.job.checker.part;
         let (mut user, mut name) = (String::new(), String::new());
         part.write_user(part.user_of(device), &mut user);
@@ -150,53 +168,73 @@ impl Client {
         let connect = Connect {
             user: Some(user.into()),
             device: Some(name.into()),
+            since: since.as_deref().map(Into::into),
             ..Connect::default()
         };
         self.command(device, CONNECT_ID, CommandBody::Connect(connect));
     }
 
-    /// Sends a message whose time has come.
+    /// Sends a message whose time has come, or keeps it until its session is back.
     pub(super) fn send(&mut self, intended: Nanos, arrival: Arrival) {
         self.count().scheduled += 1;
-        let part = &self.job.checker.part;
-        let (user, slot) = part.stream_parts(arrival.stream);
-        let device = sender(part, arrival.stream);
-        let contact = part.contact(user, slot);
+        let device = sender(&self.job.checker.part, arrival.stream);
         let now = self.job.clock.now();
-        if !self.is_open(device) {
+        if self.is_open(device) {
+            if self.hand_over(now, intended, arrival, device) {
+                self.latencies.record(Metric::SendLag, intended, now);
+            }
+        } else if self.reconnects.is_away(device) && self.held.keep(device, intended, arrival) {
+            // This side was as late as that; the rest is waiting for the session.
+            self.latencies.record(Metric::SendLag, intended, now);
+            self.count().held += 1;
+        } else {
             self.count().skipped += 1;
-            return;
         }
+    }
+
+    /// Hands a message to its open session; false where too many are under way.
+    pub(super) fn hand_over(
+        &mut self,
+        now: Nanos,
+        intended: Nanos,
+        arrival: Arrival,
+        device: u32,
+    ) -> bool {
         let Some(departure) = self.job.checker.depart(now, arrival, intended, device) else {
             self.count().skipped += 1;
-            return;
+            return false;
         };
+        self.write_send(device, departure.id, departure.origin, arrival.keyed);
+        true
+    }
+
+    /// Writes the command of a send.
+    pub(super) fn write_send(&mut self, device: u32, id: u32, origin: Origin, keyed: bool) {
         let (mut name, mut text, mut key) = (
             std::mem::take(&mut self.name),
             std::mem::take(&mut self.text),
             std::mem::take(&mut self.key),
         );
         let checker = &self.job.checker;
+        let (user, slot) = checker.part.stream_parts(origin.stream);
         name.clear();
-        checker.part.write_user(contact, &mut name);
         checker
-            .texts
-            .write(&checker.part, departure.origin, &mut text);
-        if arrival.keyed {
-            let counter = departure.origin.counter;
+            .part
+            .write_user(checker.part.contact(user, slot), &mut name);
+        checker.texts.write(&checker.part, origin, &mut text);
+        if keyed {
             checker
                 .texts
-                .write_key(&checker.part, arrival.stream, counter, &mut key);
+                .write_key(&checker.part, origin.stream, origin.counter, &mut key);
         }
         let send = Send {
             user: Some((&*name).into()),
-            key: arrival.keyed.then_some((&*key).into()),
+            key: keyed.then_some((&*key).into()),
             text: Some((&*text).into()),
             ..Send::default()
         };
-        self.command(device, departure.id, CommandBody::Send(send));
+        self.command(device, id, CommandBody::Send(send));
         (self.name, self.text, self.key) = (name, text, key);
-        self.latencies.record(Metric::SendLag, intended, now);
     }
 
     /// Acknowledges what has arrived, and what was read meanwhile.
@@ -221,9 +259,28 @@ impl Client {
         if !self.is_open(device) {
             return;
         }
-        let Some(marks) = self.job.checker.acknowledge(reader, read) else {
+        if let Some(marks) = self.job.checker.acknowledge(reader, read) {
+            self.write_ack(reader, device, marks, read);
+        }
+    }
+
+    /// Acknowledges again what had been, now that a session is back: the last may not have arrived.
+    /// What has been read is said when the time for that has passed again.
+    pub(super) fn acknowledge_again(&mut self, now: Nanos, device: u32) {
+        let Some(read_after) = self.job.receipts else {
             return;
         };
+        let part = &self.job.checker.part;
+        let user = part.user_of(device);
+        for reader in part.stream(user, 0)..part.stream(user + 1, 0) {
+            if let Some(marks) = self.job.checker.acknowledged_so_far(reader) {
+                self.write_ack(reader, device, marks, marks.read > 0);
+                self.to_read.push_back((now + read_after, reader, device));
+            }
+        }
+    }
+
+    fn write_ack(&mut self, reader: u32, device: u32, marks: Marks, read: bool) {
         let mut name = std::mem::take(&mut self.name);
         name.clear();
         let part = &self.job.checker.part;

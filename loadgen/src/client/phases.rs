@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::chaos::Chaos;
 use super::told::{After, Told};
 use super::{Client, READ_BACK, REPORT};
 use crate::clock::{Nanos, SECOND};
@@ -41,6 +42,7 @@ pub(crate) struct Board {
     reports: Vec<Mutex<Counters>>,
     /// For those who look on.
     pub(crate) told: Told,
+    pub(super) chaos: Chaos,
 }
 
 impl Board {
@@ -50,6 +52,7 @@ impl Board {
             ended: (0..executors).map(|_| AtomicU64::new(0)).collect(),
             reports: (0..threads).map(|_| Mutex::default()).collect(),
             told: Told::new(executors, threads),
+            chaos: Chaos::default(),
         }
     }
 
@@ -100,8 +103,10 @@ enum Stage {
         until: Nanos,
         look: Nanos,
     },
+    /// `owed`: until when what history shows may still come to devices that are owed it.
     Reading {
         until: Nanos,
+        owed: Nanos,
     },
     /// `next`: the first device whose session is still to be closed.
     Closing {
@@ -124,6 +129,8 @@ struct State {
     delay: Nanos,
     duration: Nanos,
     sends: bool,
+    /// It opens connections.
+    connects: bool,
     start: Option<Nanos>,
     ended: bool,
     work: Option<Work>,
@@ -136,7 +143,8 @@ impl Phases {
             after: step.after,
             delay: step.delay,
             duration: step.duration,
-            sends: super::sends(&step.work),
+            sends: matches!(step.work, Work::Arrivals(_)),
+            connects: matches!(step.work, Work::Ramp(_)),
             start: None,
             ended: false,
             work: None,
@@ -181,7 +189,7 @@ impl Phases {
             let Some(work) = &mut state.work else {
                 continue;
             };
-            if full && !state.sends {
+            if full && state.connects {
                 continue;
             }
             if let Some(due) = work.due()
@@ -203,9 +211,14 @@ impl Phases {
         match self.stage {
             Stage::Executing => After::Executing,
             Stage::Draining { until, .. } => After::Draining(until),
-            Stage::Reading { until } => After::Reading(until),
+            Stage::Reading { until, .. } => After::Reading(until),
             Stage::Closing { until, .. } => After::Closing(until),
         }
+    }
+
+    /// Whether nothing more is expected of sessions that are away.
+    pub(super) fn is_judging(&self) -> bool {
+        matches!(self.stage, Stage::Reading { .. } | Stage::Closing { .. })
     }
 
     /// From when to when the executors that send do so, of those that have begun.
@@ -220,7 +233,7 @@ impl Phases {
     /// When the next action is due, as far as is known.
     pub(super) fn due(&self, board: &Board, full: bool) -> Option<Nanos> {
         let due = self.steps.iter().filter_map(|state| {
-            if state.ended || (full && !state.sends) {
+            if state.ended || (full && state.connects) {
                 return None;
             }
             let start = match (state.start, state.after) {
@@ -247,11 +260,14 @@ impl Client {
             Stage::Executing => self.end_steps(now),
             Stage::Draining { until, look } if now >= look => {
                 let quiet = self.fresh.is_empty() && self.to_read.is_empty();
-                if (quiet && self.job.checker.settled()) || now >= until {
-                    self.job.checker.close(now);
+                let settled = self.job.checker.settled() || self.job.checker.only_doubts(now);
+                if (quiet && settled) || now >= until {
                     self.phases.stage = Stage::Reading {
                         until: now + READ_BACK,
+                        owed: until.max(now + SETTLE),
                     };
+                    self.nobody_comes_back();
+                    self.job.checker.close(now);
                     self.read_more();
                 } else {
                     self.phases.stage = Stage::Draining {
@@ -261,9 +277,11 @@ impl Client {
                 }
             }
             Stage::Draining { .. } => {}
-            Stage::Reading { until } => {
+            Stage::Reading { until, owed } => {
                 self.reassign();
-                if self.read_back.open.iter().all(Option::is_none) || now >= until {
+                let read = self.read_back.open.iter().all(Option::is_none);
+                let over = read && (now >= owed || !self.job.checker.still_owed());
+                if over || now >= until {
                     let open = std::mem::take(&mut self.read_back.open);
                     let open = open.into_iter().flatten();
                     open.for_each(|_| self.job.checker.not_read());
@@ -287,13 +305,22 @@ impl Client {
 
     fn end_steps(&mut self, now: Nanos) {
         let idle = self.connecting == 0;
+        let back = self.reconnects.is_empty();
+        let counters = self.counters();
         for state in &mut self.phases.steps {
             let Some(start) = state.start.filter(|_| !state.ended) else {
                 continue;
             };
             let through = state.work.as_ref().is_none_or(|work| work.due().is_none());
-            if through && now >= start + state.duration && (state.sends || idle) {
+            let over = match state.work {
+                Some(Work::Arrivals(_)) => true,
+                Some(Work::Churn(_)) => back,
+                Some(Work::Storm(_)) => self.storms.is_over(state.number),
+                _ => idle,
+            };
+            if through && now >= start + state.duration && over {
                 state.ended = true;
+                self.storms.end(state.number, counters);
                 if state.sends {
                     self.sending.1 = self.sending.1.max(start + state.duration);
                 }

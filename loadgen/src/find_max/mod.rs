@@ -19,7 +19,7 @@ use crate::run::judge::Judged;
 use crate::run::resolve::{Resolved, default_folder, resolve_loaded};
 use crate::run::say;
 use crate::scenario::load::{self, Loaded};
-use crate::scenario::threshold::LATENCIES;
+use crate::scenario::threshold::{LATENCIES, OF_RETURNS};
 use crate::scenario::{Executor, Kind};
 use crate::stats::Metric;
 use crate::units::{Rate, Span, readable};
@@ -181,12 +181,22 @@ fn prepare(args: &FindMaxArgs) -> Outcome<(Loaded, bool, f64)> {
             args.precision
         )));
     }
+    if !args.run.chaos.is_empty() {
+        return Err(Failure::scenario(
+            "--chaos: what a gateway carries is found while it is whole; break it with `run`",
+        ));
+    }
     let mut loaded = load::load(&args.run.scenario)?;
     loaded.runnable()?;
     let scenario = &mut loaded.scenario;
     scenario
         .scenarios
         .retain(|_, executor| executor.executor == Kind::RampingConnections);
+    // Nobody is cut off while the highest rate is looked for.
+    scenario.chaos.actions.clear();
+    scenario
+        .thresholds
+        .retain(|metric, _| !OF_RETURNS.contains(&&**metric));
     // Validation saw to it that there is one.
     let connect = scenario.scenarios.keys().next_back().cloned();
     let arrivals = Executor {

@@ -145,6 +145,13 @@ impl Live {
         });
     }
 
+    /// The process of the run's own gateway from now on.
+    pub(crate) fn gateway_is(&mut self, gateway: Option<u32>) {
+        if let Some(run) = &mut self.run {
+            run.gateway = gateway;
+        }
+    }
+
     /// Shows how far the run is, if it is time to; whether it shall end.
     pub(crate) fn look(&mut self, now: Nanos, board: &Board) -> bool {
         let Some(run) = &mut self.run else {

@@ -104,6 +104,13 @@ impl Exporter {
         });
     }
 
+    /// The process of the run's own gateway from now on.
+    pub(crate) fn gateway_is(&self, gateway: Option<u32>) {
+        if let Some(run) = &mut *self.shared.run() {
+            run.gateway = gateway;
+        }
+    }
+
     /// The run has ended; what it came to stays to be scraped.
     pub(crate) fn end(&self) {
         if let Some(run) = &mut *self.shared.run() {

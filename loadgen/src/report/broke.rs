@@ -48,7 +48,10 @@ fn broken(scenario: &Scenario, interval: &Interval<'_>) -> Option<(String, Strin
         .map(|(name, all)| (&**name, &all[..]));
     written.chain(implied).find_map(|(metric, thresholds)| {
         thresholds.iter().find_map(|threshold| {
-            let value = value(metric, threshold, interval)?;
+            let mut value = value(metric, threshold, interval)?;
+            if !scenario.thresholds.contains_key(metric) && metric == "disconnects" {
+                value -= interval.after.counters.disconnects_excused as f64;
+            }
             let what = || match threshold.statistic {
                 Statistic::Count => format!("{metric} came to {value:.0}"),
                 _ => format!("{metric} was {} in that interval", micros(value as u64)),
@@ -81,6 +84,8 @@ fn value(metric: &str, threshold: &Threshold, interval: &Interval<'_>) -> Option
         "rejected" => |it| it.rejected,
         "unknown" => |it| it.unknown,
         "disconnects" => |it| it.disconnects,
+        "not_back" => |it| it.not_back,
+        "not_recovered" => |it| it.not_recovered,
         _ => return None,
     };
     zero_holds.then(|| count(&interval.after.counters) as f64)

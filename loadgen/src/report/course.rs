@@ -2,6 +2,7 @@
 
 use crate::clock::Nanos;
 use crate::health::{Cpu, CpuTimes, Process};
+use crate::local_gateway::LocalGateway;
 use crate::stats::{Counters, INTERVALS_MAX, WIDTH};
 
 /// What everything had come to at one time since the run's start.
@@ -20,6 +21,8 @@ pub(crate) struct Sample {
 pub(crate) struct Course {
     width: Nanos,
     gateway: Option<u32>,
+    /// CPU seconds of the gateway's processes before this one.
+    spent: f64,
     pub(crate) samples: Vec<Sample>,
 }
 
@@ -29,10 +32,22 @@ impl Course {
         let mut course = Self {
             width: WIDTH,
             gateway,
+            spent: 0.0,
             samples: Vec::new(),
         };
         course.take(0, Counters::default());
         course
+    }
+
+    /// The gateway is another process now.
+    pub(crate) fn gateway_is(&mut self, gateway: &LocalGateway) {
+        self.gateway = Some(gateway.pid());
+        self.spent = gateway.spent();
+    }
+
+    /// The gateway's process.
+    pub(crate) fn gateway(&self) -> Option<u32> {
+        self.gateway
     }
 
     /// Takes a sample if one is due.
@@ -58,7 +73,13 @@ impl Course {
             at,
             counters,
             generator: Process::look(std::process::id()),
-            gateway: self.gateway.map(Process::look),
+            gateway: self.gateway.map(|pid| {
+                let process = Process::look(pid);
+                Process {
+                    cpu_seconds: self.spent + process.cpu_seconds,
+                    ..process
+                }
+            }),
             cpu: Cpu::look(),
         });
         // Of each interval of the new width, the first sample stays: that at its start.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::broke;
+use super::{broke, sessions};
 use crate::run::judge::Judged;
 use crate::run::resolve::{Gateway, Resolved};
 use crate::stats::Metric;
@@ -42,7 +42,7 @@ pub(crate) fn summary(run: &Resolved, judged: &Judged) -> Value {
             )
         })
         .collect();
-    json!({
+    let mut summary = json!({
         "schema": SCHEMA,
         "scenario": run.name,
         "seed": run.scenario.seed,
@@ -83,11 +83,15 @@ pub(crate) fn summary(run: &Resolved, judged: &Judged) -> Value {
         "latency_us": latencies,
         "gateway": judged.sides.gateway.as_ref().map(|it| side(it, judged.sides.accepted)),
         "generator": side(&judged.sides.generator, Some(c.sessions_opened)),
+        "storms": sessions::storms(run, judged),
+        "chaos": sessions::chaos(judged),
         "health": judged.health,
         "violations": judged.violations,
         "thresholds_missed": judged.missed,
         "metrics": agreement,
         "notes": judged.notes,
         "first_break": broke::first(&run.scenario, &judged.intervals),
-    })
+    });
+    sessions::count(c, &mut summary["counts"]);
+    summary
 }

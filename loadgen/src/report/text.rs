@@ -1,5 +1,6 @@
 //! The summary for people.
 
+use super::sessions;
 use crate::exit::Exit;
 use crate::run::judge::Judged;
 use crate::run::resolve::Resolved;
@@ -56,18 +57,22 @@ pub(crate) fn text(run: &Resolved, judged: &Judged) -> Vec<String> {
             grouped(c.receipts_sent),
             grouped(c.receipt_pushes)
         ),
+    ];
+    lines.extend(sessions::lines(run, judged));
+    lines.extend([
         String::new(),
         format!(
             "{:<13} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
             "latency", "count", "p50", "p90", "p99", "p99.9", "max"
         ),
-    ];
-    for metric in [Metric::Connect, Metric::Ack, Metric::E2e, Metric::SendLag] {
+    ]);
+    let usual = [Metric::Connect, Metric::Ack, Metric::E2e, Metric::SendLag];
+    for metric in usual.into_iter().chain(sessions::latencies(judged)) {
         let p = judged.latencies.percentiles(metric);
         let figures = [p.p50, p.p90, p.p99, p.p999, p.max].map(micros);
         let [p50, p90, p99, p999, max] = figures;
         lines.push(format!(
-            "{:<13} {:>10} {p50:>10} {p90:>10} {p99:>10} {p999:>10} {max:>10}",
+            "{:<14} {:>9} {p50:>10} {p90:>10} {p99:>10} {p999:>10} {max:>10}",
             metric.name(),
             grouped(p.count)
         ));

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use trunkline_proto::Encoding;
 
+use super::chaos::{Blows, Happened};
 use super::judge::{self, Judged, Sides};
 use super::preflight::{self, Fit, Need};
 use super::resolve::{Gateway, Resolved, Target, parse_target};
@@ -19,16 +20,16 @@ use crate::client::{self, Board, Job, Loop, Measured, Step};
 use crate::clock::{Clock, Nanos, to_nanos};
 use crate::control_port;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::health::{Cpu, Process};
+use crate::health::Cpu;
 use crate::live::Live;
 use crate::live::about::About;
 use crate::local_gateway::LocalGateway;
-use crate::population::Population;
+use crate::population::{Part, Population};
 use crate::prometheus::Exporter;
 use crate::report::{self, Course};
-use crate::scenario::{Executor, Kind, WireEncoding};
+use crate::scenario::{ABRUPT, AWAY, Executor, Kind, WireEncoding};
 use crate::schedule::text::Texts;
-use crate::schedule::{Arrivals, Curve, Ramp, Senders, Work, mix};
+use crate::schedule::{Arrivals, Churn, ChurnShape, Curve, Ramp, Senders, Storm, Work, mix};
 use crate::tls::Trust;
 
 /// Connections being opened at one time, all threads together, where the scenario says nothing.
@@ -119,7 +120,7 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) ->
         ))
     })?;
     let exporter = exporter(run, watch)?;
-    let local = match &run.gateway {
+    let mut local = match &run.gateway {
         Gateway::Target { .. } => None,
         Gateway::Local(setup) => Some(LocalGateway::start(sessions, setup)?),
     };
@@ -143,16 +144,16 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) ->
         .map(control_port::metrics)
         .transpose()
         .map_err(Failure::aborted)?;
-    let gateway_before = local.as_ref().map(|local| Process::look(local.pid()));
+    let gateway_before = local.as_ref().map(LocalGateway::used);
     let cpu_before = Cpu::look();
     let pid = local.as_ref().map(LocalGateway::pid);
     watch.begin(Ends { pid, control });
     let mut course = Course::begin(pid);
-    let measured = drive(
+    let (measured, happened) = drive(
         run,
         &population,
         (threads, fit),
-        (&target, &tls),
+        (&target, &tls, local.as_mut()),
         &stop,
         (watch, &mut course, live),
         (&url, pid, exporter.as_ref()),
@@ -160,6 +161,8 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) ->
     let cpu = Cpu::between(cpu_before, Cpu::look());
     let aborted = stop.load(Ordering::Relaxed);
     watch.end(aborted);
+    // A gateway that was started again has another control port.
+    let control = local.as_ref().map(|local| local.control).or(control);
     let after = control.map(control_port::metrics).transpose();
     let sides = Sides::look(
         local.as_ref(),
@@ -169,7 +172,7 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) ->
     );
     let stopped = local.map_or(Ok(()), |mut local| local.stop());
 
-    let mut judged = judge::judge(run, measured, (cpu, course), sides, aborted);
+    let mut judged = judge::judge(run, measured, (cpu, course, happened), sides, aborted);
     for why in [after.map(|_| ()), stopped]
         .into_iter()
         .filter_map(Result::err)
@@ -224,11 +227,12 @@ fn drive(
     run: &Resolved,
     population: &Population,
     (threads, fit): (u32, Fit),
-    target: (&Target, &Option<Trust>),
+    (target, tls, mut gateway): (&Target, &Option<Trust>, Option<&mut LocalGateway>),
     stop: &Arc<AtomicBool>,
     (watch, course, live): (&mut dyn Watch, &mut Course, &mut Live),
-    (url, gateway, exporter): (&str, Option<u32>, Option<&Exporter>),
-) -> Outcome<Vec<Measured>> {
+    (url, pid, exporter): (&str, Option<u32>, Option<&Exporter>),
+) -> Outcome<(Vec<Measured>, Vec<Happened>)> {
+    let mut blows = Blows::new(&run.scenario.chaos, gateway.as_deref_mut())?;
     // All loops before the first thread has a descriptor table of its own: what is made later
     // would be written to in somebody else's.
     let loops = (0..threads)
@@ -252,7 +256,7 @@ fn drive(
             population,
             (thread, threads),
             fit,
-            target,
+            (target, tls),
             (clock, &board, &numbers),
         );
         if thread == 0 {
@@ -266,11 +270,25 @@ fn drive(
         workers.push(worker);
     }
     if let Some(exporter) = exporter {
-        exporter.show(about.clone(), Arc::clone(&board), clock, gateway);
+        exporter.show(about.clone(), Arc::clone(&board), clock, pid);
     }
-    live.begin(about, gateway);
+    live.begin(about, pid);
+    let mut broken = Ok(None);
     while !workers.iter().all(JoinHandle::is_finished) {
-        std::thread::sleep(LOOK);
+        if broken.is_ok() {
+            broken = blows.look(clock, &board, gateway.as_deref_mut(), course);
+        }
+        if broken.is_err() {
+            // The gateway is no more: there is nothing left to measure.
+            stop.store(true, Ordering::Relaxed);
+        }
+        // One that was started again is another process.
+        live.gateway_is(course.gateway());
+        if let Some(exporter) = exporter {
+            exporter.gateway_is(course.gateway());
+        }
+        let soon = broken.as_ref().ok().copied().flatten();
+        std::thread::sleep(soon.map_or(LOOK, |soon| soon.min(LOOK)));
         if live.look(clock.now(), &board) {
             stop.store(true, Ordering::Relaxed);
         }
@@ -290,7 +308,9 @@ fn drive(
                 .map_err(|_| Failure::aborted("a thread panicked"))??,
         );
     }
-    Ok(measured)
+    broken?;
+    blows.finish(clock, &board, gateway, course)?;
+    Ok((measured, blows.happened))
 }
 
 fn job(
@@ -312,7 +332,7 @@ fn job(
             .map(|before| numbers[before]);
         let delay = executor.start_time.map_or(0, |time| to_nanos(time.0));
         let seed = mix(seed ^ number as u64);
-        let (duration, work) = work(run, executor, &part, threads, seed);
+        let (duration, work) = work(run, executor, &part, threads, (number, seed));
         Step {
             number,
             after,
@@ -345,6 +365,8 @@ fn job(
         connecting_max: (scenario.client.connecting_max.unwrap_or(CONNECTING_MAX) / threads).max(1)
             as usize,
         connect_timeout: to_nanos(scenario.client.connect_timeout.0.0),
+        reconnect_timeout: to_nanos(scenario.client.reconnect_timeout.0.0),
+        chaos: !scenario.chaos.is_empty(),
         receipts: scenario
             .traffic
             .receipts
@@ -360,10 +382,19 @@ fn job(
 fn work(
     run: &Resolved,
     executor: &Executor,
-    part: &crate::population::Part,
+    part: &Part,
     threads: u32,
-    seed: u64,
+    (number, seed): (usize, u64),
 ) -> (Nanos, Work) {
+    match executor.executor {
+        Kind::Churn => return churn(executor, part, threads, seed),
+        Kind::ReconnectStorm => {
+            let fraction = executor.fraction.unwrap_or(1.0);
+            let storm = Storm::new(number, fraction, part.devices(), seed);
+            return (0, Work::Storm(storm));
+        }
+        _ => {}
+    }
     if executor.executor == Kind::RampingConnections {
         let stages = executor.stages.as_deref().unwrap_or_default();
         let sessions = run.sizing.sessions;
@@ -389,6 +420,21 @@ fn work(
     let curve = curve.scaled(1.0 / f64::from(threads));
     let arrivals = Arrivals::new(curve, part, senders, seed);
     (duration, Work::Arrivals(arrivals))
+}
+
+/// A thread's part of a churn.
+fn churn(executor: &Executor, part: &Part, threads: u32, seed: u64) -> (Nanos, Work) {
+    let duration = executor.duration.map_or(0, |span| to_nanos(span.0));
+    let shape = ChurnShape {
+        rate: executor.rate.map_or(0.0, |rate| rate.0) / f64::from(threads),
+        duration,
+        away: to_nanos(executor.away.unwrap_or(AWAY).0),
+        abrupt: executor.abrupt.unwrap_or(ABRUPT),
+    };
+    (
+        duration,
+        Work::Churn(Churn::new(shape, part.devices(), seed)),
+    )
 }
 
 /// Writes the results into the run's folder: `name.json`, `name.txt`, and what goes with them.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::chaos::Happened;
 use super::resolve::Resolved;
 use crate::check::{Checker, Kind};
-use crate::client::Measured;
+use crate::client::{Measured, Storm};
 use crate::clock::{Nanos, seconds};
 use crate::control_port::Metrics;
 use crate::exit::Exit;
@@ -29,6 +30,10 @@ pub(crate) struct Judged {
     /// What else has to be said.
     pub(crate) notes: Vec<String>,
     pub(crate) sides: Sides,
+    /// What each storm came to.
+    pub(crate) storms: Vec<Storm>,
+    /// What was done to the gateway.
+    pub(crate) chaos: Vec<Happened>,
     pub(crate) checkers: Vec<Checker>,
     /// What went on in each interval.
     pub(crate) intervals: Intervals,
@@ -49,7 +54,7 @@ pub(crate) struct Sides {
 
 /// What must not happen unless the scenario has a threshold for it: a gateway that refuses,
 /// ignores or leaves its users has not carried the load, however right the rest is.
-const IMPLIED: [&str; 3] = ["rejected", "unknown", "disconnects"];
+const IMPLIED: [&str; 4] = ["rejected", "unknown", "disconnects", "not_back"];
 
 /// The gateway's counters that ours must agree with.
 const COUNTED: [(&str, &str); 4] = [
@@ -79,7 +84,7 @@ impl Sides {
         };
         let gateway = match (local, before) {
             (Some(local), Some(before)) => {
-                let now = Process::look(local.pid());
+                let now = local.used();
                 Some(Process {
                     cpu_seconds: now.cpu_seconds - before.cpu_seconds,
                     ..now
@@ -106,13 +111,15 @@ impl Sides {
         }
     }
 
-    /// Compares; whether the gateway is this run's own and disagrees.
-    fn compare(&mut self, counters: &Counters) -> bool {
+    /// Compares so many of the counters; whether the gateway is this run's own and disagrees.
+    fn compare(&mut self, counters: &Counters, compared: usize) -> bool {
         let Some(counted) = self.counted else {
             return false;
         };
+        // What was never answered is stored or not: either agrees.
+        let stored = counters.acknowledged + counters.unknown_then_delivered;
         let ours = [
-            counters.acknowledged,
+            counted[0].clamp(stored, stored + counters.unknown),
             counters.send_replies,
             counters.message_pushes,
             counters.receipt_pushes,
@@ -121,6 +128,7 @@ impl Sides {
             .iter()
             .zip(counted)
             .zip(ours)
+            .take(compared)
             .map(|(((what, _), a), b)| (*what, a, b))
             .collect();
         let differ = self.agreement.iter().any(|(_, a, b)| a != b);
@@ -133,7 +141,7 @@ impl Sides {
 pub(crate) fn judge(
     run: &Resolved,
     measured: Vec<Measured>,
-    (cpu, course): (Cpu, Course),
+    (cpu, course, chaos): (Cpu, Course, Vec<Happened>),
     mut sides: Sides,
     aborted: bool,
 ) -> Judged {
@@ -143,6 +151,7 @@ pub(crate) fn judge(
     let mut notes = Vec::new();
     let (mut stall, mut sending): (Nanos, (Nanos, Nanos)) = (0, (Nanos::MAX, 0));
     let mut checkers = Vec::new();
+    let mut storms: Vec<Storm> = Vec::new();
     for part in measured {
         counters.add(&part.checker.counters);
         latencies.add(&part.latencies);
@@ -152,13 +161,15 @@ pub(crate) fn judge(
         stall = stall.max(part.stall);
         sending = (sending.0.min(part.sending.0), sending.1.max(part.sending.1));
         notes.extend(part.trouble);
+        merge(&mut storms, part.storms);
         checkers.push(part.checker);
     }
     notes.truncate(4);
-    // Messages of unknown fate may be stored or not: then the counts cannot be compared.
-    if !aborted && counters.unknown == 0 && counters.disconnects == 0 && sides.compare(&counters) {
+    let (compared, why) = comparison(&counters, &chaos);
+    if !aborted && sides.compare(&counters, compared) {
         violations.insert(Kind::MetricsDisagree.name(), 1);
     }
+    notes.extend(why.filter(|_| sides.counted.is_some()).map(str::to_owned));
     let lag = latencies.percentiles(Metric::SendLag);
     let mut health = Health::judge(&run.scenario.health, &counters, &lag, stall, &cpu);
     if counters.sessions_opened < counters.connects && !aborted {
@@ -178,17 +189,11 @@ pub(crate) fn judge(
     }
     // Without one session nothing was measured, whoever is to blame; and a gateway that left
     // everybody is none.
-    let gone = counters.disconnects > 0 && counters.disconnects == counters.sessions_opened;
+    let gone = counters.gone > 0 && counters.gone == counters.sessions_opened;
     if gone && !aborted {
         notes.push("the gateway ended every session before the run's end".into());
     }
-    if counters.gaps > 0 {
-        notes.push(format!(
-            "the gateway left out live pushes {} times, since this side read too slowly: \
-             {} messages came by sync or history instead",
-            counters.gaps, counters.recovered
-        ));
-    }
+    notes.extend(other_ways(&counters));
     let unusable = aborted || gone || counters.sessions_opened == 0;
     let missed = missed(
         run,
@@ -218,6 +223,8 @@ pub(crate) fn judge(
         missed,
         notes,
         sides,
+        storms,
+        chaos,
         checkers,
     }
 }
@@ -227,6 +234,55 @@ impl Judged {
     /// schedule's end does not count: otherwise any backlog would be a rate.
     pub(crate) fn achieved(&self) -> f64 {
         rate(&self.counters, self.sending)
+    }
+}
+
+/// What came by other ways than by pushes, in words.
+fn other_ways(counters: &Counters) -> Vec<String> {
+    let mut notes = Vec::new();
+    if counters.gaps > 0 {
+        notes.push(format!(
+            "the gateway left out live pushes {} times, since this side read too slowly: \
+             {} messages came by sync or history instead",
+            counters.gaps, counters.recovered
+        ));
+    }
+    if counters.not_recovered > 0 {
+        notes.push(format!(
+            "{} sessions were opened again without what they had missed: the gateway did not take \
+             their position, and history was asked instead",
+            counters.not_recovered
+        ));
+    }
+    notes
+}
+
+/// Adds what one thread saw of each storm.
+fn merge(all: &mut Vec<Storm>, of_thread: Vec<Storm>) {
+    for storm in of_thread {
+        match all.iter_mut().find(|it| it.number() == storm.number()) {
+            Some(known) => known.add(&storm),
+            None => all.push(storm),
+        }
+    }
+}
+
+/// How many of the counters can be compared, and why not all.
+fn comparison(counters: &Counters, chaos: &[Happened]) -> (usize, Option<&'static str>) {
+    if chaos.iter().any(|it| it.blow.action.starts_again()) {
+        let why =
+            "the gateway was started again and its counters with it: /metrics is not compared";
+        return (0, Some(why));
+    }
+    if counters.cuts > 0 {
+        let why = "sessions were cut, with answers and pushes on their way: of /metrics, only what \
+                   was stored is compared";
+        return (1, Some(why));
+    }
+    // What the gateway told those whose sessions it ended, nobody knows here.
+    match counters.unknown + counters.disconnects {
+        0 => (COUNTED.len(), None),
+        _ => (0, None),
     }
 }
 
@@ -241,7 +297,7 @@ fn missed(run: &Resolved, counters: &Counters, latencies: &Latencies, sending: f
         .iter()
         .filter(|metric| !run.scenario.thresholds.contains_key(**metric));
     for metric in silent {
-        let value = value(metric, &none, counters, latencies, sending);
+        let value = value(metric, &none, counters, latencies, sending) - excused(metric, counters);
         if !none.holds(value) {
             missed.push(format!(
                 "{metric}: it is {value:.0}, and the scenario allows none (thresholds: {metric} = [\"count<N\"])"
@@ -259,6 +315,15 @@ fn missed(run: &Resolved, counters: &Counters, latencies: &Latencies, sending: f
         }
     }
     missed
+}
+
+/// How often the run itself brought something about, which nobody need allow.
+fn excused(metric: &str, counters: &Counters) -> f64 {
+    match metric {
+        "unknown" => counters.unknown_excused as f64,
+        "disconnects" => counters.disconnects_excused as f64,
+        _ => 0.0,
+    }
 }
 
 /// The value of a metric that a threshold is about; validation has matched the two.
@@ -286,6 +351,9 @@ fn value(
             "recovered" => counters.recovered as f64,
             "rejected" => counters.rejected as f64,
             "disconnects" => counters.disconnects as f64,
+            "not_back" => counters.not_back as f64,
+            "not_recovered" => counters.not_recovered as f64,
+            "unknown_then_delivered" => counters.unknown_then_delivered as f64,
             _ => counters.unknown as f64,
         },
     }

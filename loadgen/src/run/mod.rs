@@ -1,5 +1,6 @@
 //! From a command line to an exit code.
 
+pub(crate) mod chaos;
 pub(crate) mod conduct;
 pub(crate) mod judge;
 pub(crate) mod preflight;

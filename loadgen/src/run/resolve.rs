@@ -107,6 +107,12 @@ pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<Resol
     };
     let target = (args.target.as_deref(), &args.tls);
     let gateway = gateway(target, args.control.as_deref(), setup)?;
+    if let (Gateway::Target { .. }, Some(blow)) = (&gateway, scenario.chaos.actions.first()) {
+        return Err(Failure::scenario(format!(
+            "{blow}: only a gateway that loadgen started itself can be broken: leave --target out, \
+             or the chaos"
+        )));
+    }
     let source = scenario
         .client
         .source
@@ -190,6 +196,9 @@ fn overrule(loaded: &mut Loaded, args: &RunArgs) -> Outcome<()> {
         ));
     }
     scenario.seed = args.seed.unwrap_or(scenario.seed);
+    if !args.chaos.is_empty() {
+        scenario.chaos.actions.clone_from(&args.chaos);
+    }
     let client = &mut scenario.client;
     if let Some(encoding) = args.encoding {
         client.encoding = match encoding {

@@ -49,7 +49,18 @@ pub(crate) struct Executor {
     /// The part of the sessions that reconnect in a storm, above 0 and up to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fraction: Option<f64>,
+    /// How long sessions of a churn stay away on average; each half to one and a half of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) away: Option<Span>,
+    /// The part of them that ends without a word, as a network does that fails; 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) abrupt: Option<f64>,
 }
+
+/// How long sessions of a churn stay away, where nobody says.
+pub(crate) const AWAY: Span = Span(std::time::Duration::from_secs(1));
+/// The part of them that ends without a word.
+pub(crate) const ABRUPT: f64 = 0.25;
 
 /// What an executor does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -119,14 +130,17 @@ impl Kind {
                 ],
                 &[],
             ),
-            Self::Churn => (&[DURATION, ("rate", "rate = \"100/s\"")], &[]),
+            Self::Churn => (
+                &[DURATION, ("rate", "rate = \"100/s\"")],
+                &["away", "abrupt"],
+            ),
             Self::ReconnectStorm => (&[("fraction", "fraction = 1.0")], &[]),
         }
     }
 
-    /// Whether this version carries it out, and does not only plan it.
-    pub(crate) fn runs(self) -> bool {
-        !matches!(self, Self::Churn | Self::ReconnectStorm)
+    /// Whether it ends sessions to open them again.
+    pub(crate) fn cuts(self) -> bool {
+        matches!(self, Self::Churn | Self::ReconnectStorm)
     }
 }
 
@@ -162,6 +176,8 @@ impl Executor {
             hold: None,
             curve: None,
             fraction: None,
+            away: None,
+            abrupt: None,
         }
     }
 
@@ -189,6 +205,8 @@ impl Executor {
             ("hold", self.hold.is_some()),
             ("curve", self.curve.is_some()),
             ("fraction", self.fraction.is_some()),
+            ("away", self.away.is_some()),
+            ("abrupt", self.abrupt.is_some()),
         ];
         let given = keys.iter().filter(|(_, given)| *given);
         given.map(|(key, _)| *key).collect()

@@ -3,6 +3,7 @@
 //! The types are the file's, strict: an unknown key, a missing unit or a contradiction is an error
 //! with its line. [`load`](load::load) reads and checks; [`sizing`] does the arithmetic.
 
+pub(crate) mod chaos;
 mod executor;
 pub(crate) mod groups;
 pub(crate) mod load;
@@ -22,7 +23,7 @@ use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::units::{Compress, Rate, Share, Span};
-pub(crate) use executor::{Executor, Kind};
+pub(crate) use executor::{ABRUPT, AWAY, Executor, Kind};
 use groups::{Groups, Zipf};
 pub(crate) use payload::Payload;
 use threshold::Threshold;
@@ -50,6 +51,9 @@ pub(crate) struct Scenario {
     pub(crate) client: Client,
     /// What happens, by name.
     pub(crate) scenarios: BTreeMap<String, Executor>,
+    /// What is done to a gateway of the run's own.
+    #[serde(default, skip_serializing_if = "chaos::Chaos::is_empty")]
+    pub(crate) chaos: chaos::Chaos,
     /// What is checked.
     #[serde(default)]
     pub(crate) checks: Checks,
@@ -140,6 +144,19 @@ pub(crate) struct Client {
     pub(crate) connecting_max: Option<u32>,
     /// A session that is not open after so long counts as failed.
     pub(crate) connect_timeout: ConnectTimeout,
+    /// A session that is not open again after so long does not come back.
+    pub(crate) reconnect_timeout: ReconnectTimeout,
+}
+
+/// How long a session may take to come back.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(transparent)]
+pub(crate) struct ReconnectTimeout(pub(crate) Span);
+
+impl Default for ReconnectTimeout {
+    fn default() -> Self {
+        Self(Span(std::time::Duration::from_secs(300)))
+    }
 }
 
 /// How long a session may take to open.

@@ -48,7 +48,7 @@ pub(crate) const PRESETS: &[Preset] = &[
         "large-group",
         "groups of 10,000 and of 100,000 members online (to plan with)"
     ),
-    preset!("storm", "everybody reconnects at once (to plan with)"),
+    preset!("storm", "everybody reconnects at once"),
     preset!("million", "1,000,000 connections held, with light traffic"),
 ];
 

@@ -60,6 +60,17 @@ impl Sizing {
     /// All messages of the schedule, over the time from the first executor's start to the last
     /// one's end.
     fn offered(&self, scenario: &Scenario) -> f64 {
+        let (events, seconds) = self.schedule(scenario);
+        if seconds > 0.0 { events / seconds } else { 0.0 }
+    }
+
+    /// Seconds from the first message's time to the last one's, as far as that is known before.
+    pub(crate) fn sending(&self, scenario: &Scenario) -> f64 {
+        self.schedule(scenario).1
+    }
+
+    /// All messages of the schedule, and the seconds that it takes.
+    fn schedule(&self, scenario: &Scenario) -> (f64, f64) {
         let peak = scenario.population.peak_factor;
         let (mut events, mut from, mut to) = (0.0, f64::INFINITY, 0.0_f64);
         for executor in scenario.scenarios.values() {
@@ -70,7 +81,7 @@ impl Sizing {
                 to = to.max(start + curve.seconds());
             }
         }
-        if to > from { events / (to - from) } else { 0.0 }
+        (events, (to - from).max(0.0))
     }
 
     /// The second of a run at which an executor starts, behind a chain of at most `depth` others:

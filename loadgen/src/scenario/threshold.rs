@@ -59,7 +59,16 @@ const COMPARISONS: &[(&str, Comparison)] = &[
 
 /// Metrics measured in time.
 pub(crate) const LATENCIES: &[&str] = &[
-    "connect", "tcp", "upgrade", "auth", "ack", "e2e", "send_lag",
+    "connect",
+    "tcp",
+    "upgrade",
+    "auth",
+    "resume",
+    "storm_recovery",
+    "held",
+    "ack",
+    "e2e",
+    "send_lag",
 ];
 /// Metrics that are counted.
 pub(crate) const COUNTS: &[&str] = &[
@@ -71,6 +80,18 @@ pub(crate) const COUNTS: &[&str] = &[
     "rejected",
     "unknown",
     "disconnects",
+    "not_back",
+    "not_recovered",
+    "unknown_then_delivered",
+];
+/// Metrics that have values only where sessions end to come back.
+pub(crate) const OF_RETURNS: [&str; 6] = [
+    "storm_recovery",
+    "resume",
+    "held",
+    "not_back",
+    "not_recovered",
+    "unknown_then_delivered",
 ];
 /// Metrics per second.
 pub(crate) const RATES: &[&str] = &["achieved"];

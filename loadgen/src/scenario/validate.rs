@@ -1,6 +1,7 @@
 //! What the types of a scenario cannot say: ranges, and keys that contradict each other.
 
 mod executors;
+mod sessions;
 
 use super::sizing::Sizing;
 use super::{Payload, SCHEMA, Scenario, network, threshold};
@@ -38,18 +39,7 @@ pub(super) fn runnable(scenario: &Scenario) -> Check {
         scenario.traffic.groups.is_none(),
         "traffic.groups",
         "this version plans groups, but does not run them: remove the key to run the rest",
-    )?;
-    for (name, executor) in &scenario.scenarios {
-        must(
-            executor.executor.runs(),
-            &format!("scenarios.{name}.executor"),
-            format!(
-                "this version plans `{}`, but does not run it: remove the scenario to run the rest",
-                executor.executor
-            ),
-        )?;
-    }
-    Ok(())
+    )
 }
 
 /// Checks a whole scenario; the first fault ends it.
@@ -76,6 +66,7 @@ pub(super) fn validate(scenario: &Scenario) -> Check {
     )?;
     plan(scenario)?;
     executors::check(scenario, &sizing)?;
+    sessions::check(scenario, &sizing)?;
     for (metric, conditions) in &scenario.thresholds {
         let path = format!("thresholds.{metric}");
         for condition in conditions {

@@ -5,19 +5,21 @@
 
 mod arrivals;
 mod curve;
+mod cuts;
 mod day;
 mod ramp;
 pub(crate) mod text;
 
 pub(crate) use arrivals::{Arrival, Arrivals, Senders};
 pub(crate) use curve::Curve;
+pub(crate) use cuts::{Chosen, Churn, ChurnShape, Cut, Storm};
 pub(crate) use day::Shape;
 pub(crate) use ramp::Ramp;
 
 use crate::clock::Nanos;
 
 /// One thing to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Action {
     /// Open the connection of this device of the part.
     Connect {
@@ -26,6 +28,8 @@ pub(crate) enum Action {
     },
     /// Send a message.
     Send(Arrival),
+    /// End a session, to open it again.
+    Cut(Cut),
 }
 
 /// An executor of one thread: actions at intended times, counted from the executor's start.
@@ -35,6 +39,10 @@ pub(crate) enum Work {
     Ramp(Ramp),
     /// Sends messages as they arrive.
     Arrivals(Arrivals),
+    /// Ends sessions all the time.
+    Churn(Churn),
+    /// Ends many at once.
+    Storm(Storm),
 }
 
 impl Work {
@@ -43,6 +51,8 @@ impl Work {
         match self {
             Self::Ramp(ramp) => ramp.due(),
             Self::Arrivals(arrivals) => arrivals.due(),
+            Self::Churn(churn) => churn.due(),
+            Self::Storm(storm) => storm.due(),
         }
     }
 
@@ -51,6 +61,8 @@ impl Work {
         match self {
             Self::Ramp(ramp) => ramp.take().map(|device| Action::Connect { device }),
             Self::Arrivals(arrivals) => arrivals.take().map(Action::Send),
+            Self::Churn(churn) => churn.take().map(Action::Cut),
+            Self::Storm(storm) => storm.take().map(Action::Cut),
         }
     }
 }

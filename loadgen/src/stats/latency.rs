@@ -9,7 +9,7 @@ use super::{Tally, Timeline};
 use crate::clock::Nanos;
 
 /// Longest latency that is told apart: an hour, in microseconds.
-const MAX_US: u64 = 3_600_000_000;
+pub(crate) const MAX_US: u64 = 3_600_000_000;
 
 /// What is timed, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,13 @@ pub(crate) enum Metric {
     Upgrade,
     /// `connect` command.
     Auth,
+    /// From the start of a connection that opens a session again to the session: tcp, upgrade and
+    /// `connect`.
+    Resume,
+    /// From a storm's start to a session that it had ended being open again.
+    StormRecovery,
+    /// From the intended time of a send whose session was away to its real time.
+    Held,
     /// From the intended time of a send to its answer.
     Ack,
     /// From the intended time of a send to its push on a device.
@@ -34,11 +41,14 @@ pub(crate) enum Metric {
 
 impl Metric {
     /// All, in the order of reports.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Connect,
         Self::Tcp,
         Self::Upgrade,
         Self::Auth,
+        Self::Resume,
+        Self::StormRecovery,
+        Self::Held,
         Self::Ack,
         Self::E2e,
         Self::SendLag,
@@ -52,6 +62,9 @@ impl Metric {
             Self::Tcp => "tcp",
             Self::Upgrade => "upgrade",
             Self::Auth => "auth",
+            Self::Resume => "resume",
+            Self::StormRecovery => "storm_recovery",
+            Self::Held => "held",
             Self::Ack => "ack",
             Self::E2e => "e2e",
             Self::SendLag => "send_lag",

@@ -135,14 +135,13 @@ fn bad_command_lines_say_what_would_be_right() {
             &["find-max", "SCENARIO", "--precision", "2"],
             &["--precision 2", "0.5"],
         ),
-        (&["find-max", "storm"], &["does not run it"]),
+        (&["find-max", "large-group"], &["does not run them"]),
         (&["plan", "smok"], &["smok", "smoke"]),
         (&["plan", "--explain", "smoke"], &["web-1b"]),
         (
             &["plan", "smoke", "--measured", "nowhere"],
             &["nowhere", "summary.json"],
         ),
-        (&["run", "storm"], &["preset storm:31", "does not run it"]),
         (&["run", "large-group"], &["groups", "does not run them"]),
         (&["walk"], &["walk"]),
         (&[], &["Usage"]),
@@ -306,7 +305,11 @@ fn what_only_informs_succeeds() {
             &["3,334", "350", "× 9.53"],
         ),
         (&["init"], &["scenario.toml", "loadgen plan"]),
-        (&["validate", "storm"], &["right scenario", "not to run"]),
+        (&["validate", "storm"], &["right scenario"]),
+        (
+            &["validate", "large-group"],
+            &["right scenario", "not to run"],
+        ),
         (&["--version"], &["loadgen"]),
     ] {
         let done = Loadgen::start(&scenario(&[]), args).done();

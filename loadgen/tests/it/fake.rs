@@ -14,6 +14,7 @@ use trunkline_proto::handshake;
 use trunkline_proto::message::Command;
 
 use crate::fake_conduct::Conduct;
+use crate::fake_log::Busy;
 use crate::fake_session::Session;
 use crate::fake_world::World;
 
@@ -151,11 +152,19 @@ fn serve(shared: &Shared, mut stream: TcpStream) {
         }
     };
     let mut answer = Vec::new();
+    let busy = shared.world().is_busy();
+    if busy == Some(Busy::Http) {
+        let head =
+            "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n";
+        let _ = stream.write_all(head.as_bytes());
+        return;
+    }
     upgrade.accept(&mut answer);
     if stream.write_all(&answer).is_err() {
         return;
     }
     let mut session = Session::new(upgrade.encoding, stream.try_clone().ok());
+    session.overloaded = busy == Some(Busy::Close);
     let mut framing = Connection::new(Role::Server);
     loop {
         let mut rest = &mut input[..];

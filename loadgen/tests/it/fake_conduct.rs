@@ -19,6 +19,17 @@ pub(crate) enum Conduct {
     Die,
     /// Cuts the recipient's connections at message [`TRIGGER`].
     CutOne,
+    /// At every tenth message from [`TRIGGER`] on, tells the sender to come again and hangs up without an
+    /// answer; every second of those messages is stored.
+    HangUp,
+    /// Opens no session again.
+    NeverBack,
+    /// Takes no position: error 112.
+    Expires,
+    /// Opens sessions again without what they missed.
+    DoesNotRecover,
+    /// Turns each of twelve away once with HTTP 503, and once with 3013, when they come again.
+    Busy,
     /// Leaves out pushes to the recipient from message [`TRIGGER`] on, and says so with a `gap`.
     Gap,
 }
@@ -50,6 +61,16 @@ pub(crate) enum Lie {
     /// A gap like [`Conduct::Gap`]'s, and a `sync` that lacks the first message.
     SyncForgets,
     NoAnswer,
+    /// A session that is back lacks the first message that it missed.
+    ForgetMissed,
+    /// A session that is back gets the last that it had once more.
+    RepeatMissed,
+    /// What a session missed comes with another sequence.
+    ResequenceMissed,
+    /// [`Conduct::HangUp`] that then knows a key of what it never stored.
+    FalseKnown,
+    /// [`Conduct::HangUp`] that stores what is sent again with its key a second time.
+    StoreAgain,
 }
 
 /// The message at which things begin to go wrong.

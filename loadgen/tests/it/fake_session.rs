@@ -2,14 +2,14 @@
 
 use std::cell::RefCell;
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 
-use trunkline_proto::Encoding;
-use trunkline_proto::frame::{Opcode, write_with};
+use trunkline_proto::frame::{Opcode, write_close, write_with};
 use trunkline_proto::message::{
     self, Event, Message, Push, Reply, ReplyBody, Send, ServerMessage, SyncReply,
 };
 use trunkline_proto::names::Conversation;
+use trunkline_proto::{CloseCode, Encoding};
 
 /// A connection as its thread knows it.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(crate) struct Session {
     pub(crate) stream: Option<TcpStream>,
     pub(crate) user: String,
     pub(crate) device: String,
+    /// It is one too many.
+    pub(crate) overloaded: bool,
     gap: RefCell<Option<Gap>>,
 }
 
@@ -35,9 +37,6 @@ const LEFT_OUT: usize = 5;
 /// Events in an answer to `sync`: several pages are needed.
 const PAGE: usize = 2;
 
-/// The position before the gap's first event, and those behind each event: `1`, `2`, ….
-const BEFORE: &str = "p";
-
 impl Session {
     pub(crate) fn new(encoding: Encoding, stream: Option<TcpStream>) -> Self {
         Self {
@@ -45,6 +44,7 @@ impl Session {
             stream,
             user: String::new(),
             device: String::new(),
+            overloaded: false,
             gap: RefCell::default(),
         }
     }
@@ -58,10 +58,8 @@ impl Session {
     pub(crate) fn sync(&self, to: &Self, id: u32, since: &str, mut forgets: impl FnMut() -> bool) {
         let gap = self.gap.borrow();
         let events = &gap.as_ref().expect("a gap came before").events;
-        let from = match since {
-            BEFORE => 0,
-            number => number.parse().expect("a position of ours"),
-        };
+        // Positions in a gap are numbers; that before it is one of the log.
+        let from: usize = since.parse().unwrap_or_default();
         let page = &events[from..events.len().min(from + PAGE)];
         let mut pushes = Vec::new();
         for event in page {
@@ -101,14 +99,37 @@ impl Session {
         let _ = self.stream.as_ref().map(|mut s| s.write_all(&out));
     }
 
+    /// Says that it should come again, and closes.
+    pub(crate) fn hang_up(&self, code: CloseCode) {
+        let event = Event::Disconnect(message::Disconnect {
+            code: code.0,
+            reason: "the fake hangs up".into(),
+            reconnect: true,
+            delay_ms: [0, 20],
+        });
+        self.say(&ServerMessage::Push(Push { pos: None, event }));
+        let mut out = Vec::new();
+        write_close(&mut out, code, "", None);
+        if let Some(mut stream) = self.stream.as_ref() {
+            let _ = stream.write_all(&out);
+            let _ = stream.shutdown(Shutdown::Write);
+        }
+    }
+
     pub(crate) fn reply(&self, id: u32, body: ReplyBody<'_>) {
         if id != 0 {
             self.say(&ServerMessage::Reply(Reply { id, body }));
         }
     }
 
-    pub(crate) fn push(&self, event: Event<'_>) {
-        let pos = Some(BEFORE.into());
+    /// Says something that may have been said before, to one who is back.
+    pub(crate) fn push_missed(&self, event: Event<'_>, pos: &str) {
+        let pos = Some(pos.into());
+        self.say(&ServerMessage::Push(Push { pos, event }));
+    }
+
+    pub(crate) fn push(&self, event: Event<'_>, pos: &str) {
+        let pos = Some(pos.into());
         let push = ServerMessage::Push(Push { pos, event });
         let mut gap = self.gap.borrow_mut();
         let Some(gap) = &mut *gap else {

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::net::Shutdown;
 
-use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{
-    Ack, AckReply, Command, CommandBody, Connect, ConnectLimits, ConnectReply, ErrorReply, Event,
-    History, HistoryReply, Ping, Receipt, ReplyBody, Send, SendReply, Sync,
+    Ack, AckReply, Command, CommandBody, ErrorReply, Event, History, HistoryReply, Ping, ReplyBody,
+    Send, SendReply, Sync,
 };
 use trunkline_proto::names::Conversation;
+use trunkline_proto::{CloseCode, ErrorCode};
 
 use crate::fake_conduct::{Conduct, Lie, TRIGGER};
+use crate::fake_log::{Log, Logged};
 use crate::fake_session::{Session, Stored, conversation};
 
 /// Everything the fake knows.
@@ -19,7 +20,13 @@ pub(crate) struct World {
     pub(crate) conduct: Conduct,
     pub(crate) sends: u64,
     pub(crate) lies: u64,
-    sessions: Vec<Session>,
+    pub(crate) sessions: Vec<Session>,
+    /// What each user is told, in order.
+    pub(crate) log: Log,
+    /// Upgrades so far.
+    pub(crate) upgrades: u64,
+    /// Keys of what was stored, and of what never was.
+    keys: HashMap<String, Option<Stored>>,
     conversations: HashMap<String, Vec<Stored>>,
     marks: HashMap<(String, String), (u64, u64)>,
     /// The message whose history is falsified.
@@ -38,6 +45,9 @@ impl World {
             sends: 0,
             lies: 0,
             sessions: Vec::new(),
+            log: Log::default(),
+            upgrades: 0,
+            keys: HashMap::new(),
             conversations: HashMap::new(),
             marks: HashMap::new(),
             marked: None,
@@ -56,7 +66,7 @@ impl World {
     }
 
     /// Whether to tell this lie now: each is told once.
-    fn tells(&mut self, lie: Lie) -> bool {
+    pub(crate) fn tells(&mut self, lie: Lie) -> bool {
         let now = self.conduct == Conduct::Lie(lie) && self.sends >= TRIGGER && self.lies == 0;
         self.lies += u64::from(now);
         now
@@ -74,37 +84,33 @@ impl World {
         }
     }
 
-    fn connect(&mut self, session: &mut Session, id: u32, connect: &Connect<'_>) {
-        session.user = connect.user.as_deref().unwrap_or_default().to_owned();
-        session.device = connect.device.as_deref().unwrap_or_default().to_owned();
-        let reply = ConnectReply {
-            session: "s".into(),
-            user: (&*session.user).into(),
-            device: (&*session.device).into(),
-            pos: "p".into(),
-            recovered: false,
-            time: 1,
-            ping_ms: 25_000,
-            limits: ConnectLimits {
-                message_bytes: 1 << 20,
-                text_bytes: 1 << 16,
-                key_bytes: 64,
-                page: 500,
-            },
-            expires: None,
-            unsubscribed: Vec::new(),
-        };
-        session.reply(id, ReplyBody::Connect(reply));
-        let stream = session.stream.as_ref().and_then(|s| s.try_clone().ok());
-        let mut known = Session::new(session.encoding, stream);
-        known.user.clone_from(&session.user);
-        known.device.clone_from(&session.device);
-        self.sessions.push(known);
-    }
-
     fn send(&mut self, session: &Session, id: u32, send: &Send<'_>) {
         self.sends += 1;
         let to = send.user.as_deref().expect("a recipient");
+        if let Some(known) = send.key.as_deref().and_then(|key| self.keys.get(key)) {
+            match known.clone() {
+                Some(stored) if self.tells(Lie::StoreAgain) => {
+                    let seq = self.conversations[&stored.conversation].len() as u64 + 1;
+                    let again = Stored { seq, ..stored };
+                    let all = self.conversations.entry(again.conversation.clone());
+                    all.or_default().push(again.clone());
+                    self.answer(session, id, &again);
+                    return self.deliver(session, to, &again);
+                }
+                Some(stored) => return self.answer_known(session, id, &stored),
+                None if self.tells(Lie::FalseKnown) => {
+                    let seq = 1_000_000;
+                    let never = Stored::new(session, to, send, seq);
+                    return self.answer_known(session, id, &never);
+                }
+                None => {}
+            }
+        }
+        let hangs_up = self.hangs_up(send);
+        if hangs_up == Some(false) {
+            // Not stored: nobody knows of it.
+            return session.hang_up(CloseCode::SERVER_ERROR);
+        }
         if self.conduct == Conduct::RefuseSends || self.tells(Lie::PushRefused) {
             let error = ErrorReply::new(ErrorCode::TooManyRequests, "the fake refuses");
             if self.lies > 0 {
@@ -142,6 +148,13 @@ impl World {
         }
         let known = self.conversations.entry(stored.conversation.clone());
         known.or_default().push(stored.clone());
+        if let Some(key) = send.key.as_deref() {
+            self.keys.insert(key.to_owned(), Some(stored.clone()));
+        }
+        if hangs_up == Some(true) {
+            self.deliver(session, to, &stored);
+            return session.hang_up(CloseCode::SERVER_ERROR);
+        }
         // Both orders happen with a real gateway: the two take different ways.
         if self.sends.is_multiple_of(2) {
             self.answer(session, id, &stored);
@@ -150,6 +163,40 @@ impl World {
             self.deliver(session, to, &stored);
             self.answer(session, id, &stored);
         }
+    }
+
+    /// Whether to hang up instead of answering, and whether to store the message before that.
+    fn hangs_up(&mut self, send: &Send<'_>) -> Option<bool> {
+        use Conduct::{HangUp, Lie as Lying};
+        let honest = self.conduct == HangUp;
+        let keyed_only = matches!(self.conduct, Lying(Lie::FalseKnown | Lie::StoreAgain));
+        if keyed_only && (self.happened || send.key.is_none() || self.sends < TRIGGER) {
+            return None;
+        }
+        if !keyed_only && (!honest || self.sends < TRIGGER || !self.sends.is_multiple_of(10)) {
+            return None;
+        }
+        self.happened = true;
+        let stores = match self.conduct {
+            Lying(Lie::FalseKnown) => false,
+            Lying(_) => true,
+            _ => self.sends.is_multiple_of(20),
+        };
+        if !stores && let (true, Some(key)) = (keyed_only, send.key.as_deref()) {
+            self.keys.insert(key.to_owned(), None);
+        }
+        Some(stores)
+    }
+
+    fn answer_known(&self, session: &Session, id: u32, stored: &Stored) {
+        let reply = SendReply {
+            conversation: (&*stored.conversation).into(),
+            seq: stored.seq,
+            pos: "ahead".into(),
+            time: 1,
+            duplicate: true,
+        };
+        session.reply(id, ReplyBody::Send(reply));
     }
 
     fn answer(&mut self, session: &Session, id: u32, stored: &Stored) {
@@ -205,20 +252,21 @@ impl World {
         } else if !self.tells(Lie::DropPush) {
             self.push_to(&shown, to);
         }
-        let own = |s: &&Session| s.user == session.user;
-        let others: Vec<_> = (self.sessions.iter().filter(own))
-            .filter(|other| other.device != session.device)
-            .map(|other| other.device.clone())
-            .collect();
-        if others.is_empty() || !self.tells(Lie::DropOwnDevice) {
-            for other in self.sessions.iter().filter(own) {
-                if others.contains(&other.device) {
-                    other.push(Event::Message(shown.message()));
-                }
+        let other = |s: &Session| s.user == session.user && s.device != session.device;
+        let has_others = self.sessions.iter().any(other);
+        let told = !(has_others && self.tells(Lie::DropOwnDevice));
+        let except = told.then_some(&*session.device);
+        let logged = Logged::Message(shown.clone());
+        match except {
+            Some(device) => self.tell(&session.user, logged, Some(device)),
+            // Nobody of this user is told.
+            None => {
+                self.log.add(&session.user, logged);
             }
         }
         if self.tells(Lie::PushToSender) {
-            session.push(Event::Message(shown.message()));
+            let pos = self.log.end(&session.user);
+            session.push(Event::Message(shown.message()), &pos);
         }
         self.push_more(session, to, &shown);
     }
@@ -254,10 +302,8 @@ impl World {
         }
     }
 
-    fn push_to(&self, stored: &Stored, user: &str) {
-        for session in self.sessions.iter().filter(|s| s.user == user) {
-            session.push(Event::Message(stored.message()));
-        }
+    fn push_to(&mut self, stored: &Stored, user: &str) {
+        self.tell(user, Logged::Message(stored.clone()), None);
     }
 
     fn ack(&mut self, session: &Session, id: u32, ack: &Ack<'_>) {
@@ -282,18 +328,15 @@ impl World {
         let Some(Conversation::Direct(one, other)) = Conversation::parse(&key.0) else {
             panic!("not a conversation: {}", key.0);
         };
-        for told in &self.sessions {
-            let own = told.user == session.user && told.device == session.device;
-            if own || (told.user != one && told.user != other) {
-                continue;
-            }
-            told.push(Event::Receipt(Receipt {
-                conversation: (&*key.0).into(),
-                user: (&*session.user).into(),
-                delivered: now.0,
-                read: now.1,
-                time: 1,
-            }));
+        let (one, other) = (one.to_owned(), other.to_owned());
+        for user in [one, other] {
+            let own = (user == session.user).then_some(&*session.device);
+            let receipt = Logged::Receipt {
+                conversation: key.0.clone(),
+                user: session.user.clone(),
+                marks: now,
+            };
+            self.tell(&user, receipt, own);
         }
     }
 

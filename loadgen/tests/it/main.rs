@@ -1,11 +1,13 @@
 //! Whether the load generator can be believed: the real program against gateways that lie, fail
 //! or dawdle, and against the real one.
 
+mod chaos;
 mod cli;
 mod compare;
 mod doctor;
 mod fake;
 mod fake_conduct;
+mod fake_log;
 mod fake_session;
 mod fake_world;
 mod find_max;
@@ -16,6 +18,7 @@ mod omission;
 mod pauses;
 mod prometheus;
 mod report;
+mod sessions;
 mod starved;
 mod tls;
 mod troubles;

@@ -32,7 +32,8 @@ pub(super) fn check(scenario: &Scenario, sizing: &Sizing) -> Check {
                 &at("fraction"),
                 "fraction is the part of the sessions that reconnect: above 0, up to 1",
             )?,
-            Kind::ConstantArrivalRate | Kind::Churn => {}
+            Kind::Churn => churn(executor, &at)?,
+            Kind::ConstantArrivalRate => {}
         }
         for (key, span) in [("duration", executor.duration), ("hold", executor.hold)] {
             must(
@@ -140,6 +141,16 @@ fn rates(executor: &Executor, at: &dyn Fn(&str) -> String) -> Check {
         stages.iter().any(|stage| !stage.duration.0.is_zero()),
         &at("stages"),
         "a ramp needs a stage that takes some time: stages = [{ duration = \"2m\", target = \"500/s\" }]",
+    )
+}
+
+fn churn(executor: &Executor, at: &dyn Fn(&str) -> String) -> Check {
+    must(
+        executor
+            .abrupt
+            .is_none_or(|part| (0.0..=1.0).contains(&part)),
+        &at("abrupt"),
+        "abrupt is the part of them that ends without a word: 0 to 1",
     )
 }
 

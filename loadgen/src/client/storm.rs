@@ -1,0 +1,122 @@
+//! What a storm came to in one thread.
+
+use hdrhistogram::Histogram;
+
+use super::Client;
+use crate::clock::Nanos;
+use crate::schedule::Chosen;
+use crate::stats::{Counters, LATENCY_MAX_US};
+
+/// One storm, as one thread saw it.
+#[derive(Debug, Clone)]
+pub(crate) struct Storm {
+    chosen: Chosen,
+    /// When it was due.
+    pub(crate) at: Nanos,
+    /// Sessions that were cut.
+    pub(crate) cut: u64,
+    /// Those that did not come back.
+    pub(crate) gone: u64,
+    /// From the storm's start until a session was back, microseconds.
+    pub(crate) back: Histogram<u64>,
+    /// Latencies of those who stayed in, while it lasted.
+    pub(crate) ack: Histogram<u64>,
+    pub(crate) e2e: Histogram<u64>,
+    /// What everything had come to at its start, and at its end.
+    pub(crate) before: Counters,
+    pub(crate) after: Option<Counters>,
+}
+
+impl Storm {
+    /// The executor's number.
+    pub(crate) fn number(&self) -> usize {
+        self.chosen.number
+    }
+
+    fn begin(at: Nanos, chosen: Chosen, before: Counters) -> Self {
+        let histogram = || {
+            Histogram::new_with_bounds(1, LATENCY_MAX_US, 3)
+                .expect("constant bounds that the crate accepts")
+        };
+        Self {
+            chosen,
+            at,
+            cut: 0,
+            gone: 0,
+            back: histogram(),
+            ack: histogram(),
+            e2e: histogram(),
+            before,
+            after: None,
+        }
+    }
+
+    /// Adds what another thread saw of the same storm.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.at = self.at.min(other.at);
+        self.cut += other.cut;
+        self.gone += other.gone;
+        // All histograms have the same bounds, so adding cannot fail.
+        let _ = self.back.add(&other.back);
+        let _ = self.ack.add(&other.ack);
+        let _ = self.e2e.add(&other.e2e);
+        self.before.add(&other.before);
+        let after = self.after.get_or_insert(self.before);
+        after.add(&other.after.unwrap_or(other.before));
+    }
+}
+
+/// The storms of a thread, in the order in which they began: few.
+#[derive(Debug, Default)]
+pub(super) struct Storms(pub(super) Vec<Storm>);
+
+impl Storms {
+    /// A session is cut by a storm: the storm's place.
+    pub(super) fn cut(&mut self, at: Nanos, chosen: Chosen, counters: Counters) -> u8 {
+        let known = self.0.iter().position(|it| it.chosen == chosen);
+        let place = known.unwrap_or_else(|| {
+            self.0.push(Storm::begin(at, chosen, counters));
+            self.0.len() - 1
+        });
+        self.0[place].cut += 1;
+        place as u8
+    }
+
+    /// A session that a storm had cut is back: for how long it was on its way.
+    pub(super) fn back(&mut self, place: u8, now: Nanos) -> Nanos {
+        let storm = &mut self.0[place as usize];
+        let took = now.saturating_sub(storm.at);
+        storm.back.saturating_record(took.div_ceil(1_000));
+        took
+    }
+
+    /// A session that a storm had cut does not come back.
+    pub(super) fn gone(&mut self, place: u8) {
+        self.0[place as usize].gone += 1;
+    }
+
+    /// Whether all whom an executor's storm has cut so far are back, or given up.
+    pub(super) fn is_over(&self, number: usize) -> bool {
+        let mut storms = self.0.iter().filter(|it| it.chosen.number == number);
+        storms.all(|it| it.back.len() + it.gone == it.cut)
+    }
+
+    /// The storm of an executor is over.
+    pub(super) fn end(&mut self, number: usize, counters: Counters) {
+        let storms = self.0.iter_mut().filter(|it| it.chosen.number == number);
+        storms.for_each(|it| it.after = Some(counters));
+    }
+}
+
+impl Client {
+    /// Records a latency of a device that stayed in while a storm lasts.
+    pub(super) fn record_in_storm(&mut self, device: u32, intended: Nanos, now: Nanos, ack: bool) {
+        for storm in &mut self.storms.0 {
+            if storm.after.is_none() && !storm.chosen.has(device) {
+                let us = now.saturating_sub(intended).div_ceil(1_000);
+                let histogram = if ack { &mut storm.ack } else { &mut storm.e2e };
+                histogram.saturating_record(us);
+            }
+        }
+    }
+}

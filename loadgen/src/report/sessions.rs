@@ -1,0 +1,195 @@
+//! Sessions that ended and came back: storms, churn and chaos, for programs and for people.
+
+use serde_json::{Value, json};
+
+use crate::client::Storm;
+use crate::clock::{Nanos, seconds};
+use crate::run::chaos::Happened;
+use crate::run::judge::Judged;
+use crate::run::resolve::Resolved;
+use crate::scenario::chaos::Action;
+use crate::stats::{Counters, Metric};
+use crate::units::{grouped, micros};
+
+/// The parts of the sessions of a storm whose return is timed.
+const PARTS: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("all", 1.0)];
+
+/// Seconds from a storm's start until a part of the sessions that it cut was back; none if so many
+/// did not come back.
+fn until_back(storm: &Storm, part: f64) -> Option<f64> {
+    let wanted = (storm.cut as f64 * part).ceil();
+    let back = storm.back.len() as f64;
+    let us = storm.back.value_at_quantile(wanted / back.max(1.0));
+    (storm.cut > 0 && wanted <= back).then_some(us as f64 / 1e6)
+}
+
+/// Sessions that were back per second, until the last was.
+fn per_second(storm: &Storm) -> Option<f64> {
+    let last = storm.back.max() as f64 / 1e6;
+    (last > 0.0).then(|| storm.back.len() as f64 / last)
+}
+
+/// How often sessions were turned away while a storm lasted, by what turned them away.
+fn turned_away(storm: &Storm) -> [(&'static str, u64); 5] {
+    let after = storm.after.unwrap_or(storm.before);
+    let grown = |count: fn(&Counters) -> u64| count(&after) - count(&storm.before);
+    [
+        ("tcp", grown(|it| it.refused)),
+        ("http", grown(|it| it.refused_http)),
+        ("close_3013", grown(|it| it.overloaded)),
+        ("close_3012", grown(|it| it.no_pong)),
+        ("timed_out", grown(|it| it.timed_out)),
+    ]
+}
+
+fn name(run: &Resolved, storm: &Storm) -> String {
+    let mut names = run.scenario.scenarios.keys();
+    names.nth(storm.number()).cloned().unwrap_or_default()
+}
+
+/// What `counts` of a summary has of sessions that come back.
+pub(super) fn count(c: &Counters, counts: &mut Value) {
+    let more = [
+        ("disconnects_excused", c.disconnects_excused),
+        ("cuts", c.cuts),
+        ("reconnects", c.reconnects),
+        ("resumed", c.resumed),
+        ("not_recovered", c.not_recovered),
+        ("gone", c.gone),
+        ("not_back", c.not_back),
+        ("held", c.held),
+        ("resent", c.resent),
+        ("duplicates_answered", c.duplicates_answered),
+        ("unknown_excused", c.unknown_excused),
+        ("unknown_then_delivered", c.unknown_then_delivered),
+    ];
+    for (name, count) in more {
+        counts[name] = json!(count);
+    }
+}
+
+/// `storms` of a summary.
+pub(super) fn storms(run: &Resolved, judged: &Judged) -> Value {
+    let all = judged.storms.iter().map(|storm| {
+        let times = PARTS.map(|(name, part)| (name.to_owned(), json!(until_back(storm, part))));
+        let refused = turned_away(storm).map(|(name, count)| (name.to_owned(), json!(count)));
+        let stayed = |histogram: &hdrhistogram::Histogram<u64>| {
+            let some = !histogram.is_empty();
+            json!({
+                "count": histogram.len(),
+                "p50": some.then(|| histogram.value_at_quantile(0.5)),
+                "p99": some.then(|| histogram.value_at_quantile(0.99)),
+                "max": some.then(|| histogram.max()),
+            })
+        };
+        json!({
+            "name": name(run, storm),
+            "at_s": seconds(storm.at),
+            "sessions": storm.cut,
+            "back": storm.back.len(),
+            "not_back": storm.gone,
+            "seconds": Value::Object(times.into_iter().collect()),
+            "sessions_per_second": per_second(storm),
+            "turned_away": Value::Object(refused.into_iter().collect()),
+            "stayed_us": { "ack": stayed(&storm.ack), "e2e": stayed(&storm.e2e) },
+        })
+    });
+    Value::Array(all.collect())
+}
+
+/// `chaos` of a summary.
+pub(super) fn chaos(judged: &Judged) -> Value {
+    let time = |at: Option<Nanos>| at.map(seconds);
+    let all = judged.chaos.iter().map(|it| {
+        json!({
+            "action": it.blow.action.name(),
+            "at_s": seconds(it.at),
+            "down_s": time(it.down),
+            "ready_s": time(it.ready),
+            "back_s": time(it.back),
+            "sessions_broken": it.broken,
+        })
+    });
+    Value::Array(all.collect())
+}
+
+/// All that in lines; none where no session ended to come back.
+pub(super) fn lines(run: &Resolved, judged: &Judged) -> Vec<String> {
+    let c = &judged.counters;
+    let mut lines = Vec::new();
+    if c.reconnects + c.cuts + c.resumed + c.not_recovered > 0 {
+        lines.push(format!(
+            "sessions      {} ended by this side, {} opened again with what they had missed, {} \
+             without, {} did not come back; {} attempts",
+            grouped(c.cuts),
+            grouped(c.resumed),
+            grouped(c.not_recovered),
+            grouped(c.gone),
+            grouped(c.reconnects),
+        ));
+        lines.push(format!(
+            "              {} sends waited for their session; {} made again with their key, {} of \
+             them known; {} unanswered and stored",
+            grouped(c.held),
+            grouped(c.resent),
+            grouped(c.duplicates_answered),
+            grouped(c.unknown_then_delivered),
+        ));
+    }
+    for storm in &judged.storms {
+        lines.extend(storm_lines(&name(run, storm), storm));
+    }
+    lines.extend(judged.chaos.iter().map(chaos_line));
+    lines
+}
+
+fn storm_lines(name: &str, storm: &Storm) -> [String; 3] {
+    let time = |part| until_back(storm, part).map_or("never".into(), |s| format!("{s:.2} s"));
+    let [half, most, nearly, all] = PARTS.map(|(_, part)| time(part));
+    let p99 = |histogram: &hdrhistogram::Histogram<u64>| match histogram.is_empty() {
+        true => "nothing".to_owned(),
+        false => format!("p99 {}", micros(histogram.value_at_quantile(0.99))),
+    };
+    let away = turned_away(storm).map(|(name, count)| format!("{} {name}", grouped(count)));
+    [
+        format!(
+            "storm         {name}: {} sessions cut at {:.2} s; back: half {half}, 90 % {most}, 99 % \
+             {nearly}, all {all}: {} sessions/s",
+            grouped(storm.cut),
+            seconds(storm.at),
+            grouped(per_second(storm).unwrap_or(0.0) as u64),
+        ),
+        format!("              turned away: {}", away.join(", ")),
+        format!(
+            "              those who stayed in meanwhile: ack {}, e2e {}",
+            p99(&storm.ack),
+            p99(&storm.e2e)
+        ),
+    ]
+}
+
+fn chaos_line(it: &Happened) -> String {
+    let time = |at: Option<Nanos>| at.map_or("never".into(), |at| format!("{:.3} s", seconds(at)));
+    let what = match it.blow.action {
+        Action::Pause(_) => format!("continued after {}", time(it.down)),
+        _ => format!(
+            "ended after {}, ready after {}",
+            time(it.down),
+            time(it.ready)
+        ),
+    };
+    format!(
+        "chaos         {} {:.3} s into sending: {what}; {} sessions broke, all back after {}",
+        it.blow.action.name(),
+        seconds(it.at),
+        grouped(it.broken),
+        time(it.back),
+    )
+}
+
+/// The latencies that only sessions that come back have, where there are any.
+pub(super) fn latencies(judged: &Judged) -> impl Iterator<Item = Metric> {
+    let all = [Metric::Resume, Metric::StormRecovery, Metric::Held];
+    all.into_iter()
+        .filter(|metric| !judged.latencies.of(*metric).is_empty())
+}

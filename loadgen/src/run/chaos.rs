@@ -1,0 +1,235 @@
+//! Breaking the run's own gateway while it works, and noting how it came back.
+//!
+//! All of it happens on the main thread: a gateway ends with the thread that started it
+//! (PR_SET_PDEATHSIG), so no other may.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::client::Board;
+use crate::clock::{Clock, Nanos, SECOND, to_nanos};
+use crate::exit::{Failure, Outcome};
+use crate::local_gateway::LocalGateway;
+use crate::report::Course;
+use crate::scenario::chaos::{Action, Blow, Chaos as Plan};
+
+/// How long after the gateway is whole again sessions may end because it was not: those that
+/// were told to wait for a ping's answer, or had not noticed.
+const AFTERMATH: Nanos = 30 * SECOND;
+
+/// How long a gateway may take to stop when it is asked to.
+const STOP: Nanos = 60 * SECOND;
+
+/// How often is looked while something is under way.
+const CLOSELY: Duration = Duration::from_millis(1);
+
+/// One blow that happened.
+#[derive(Debug, Clone)]
+pub(crate) struct Happened {
+    pub(crate) blow: Blow,
+    /// When, since sending began.
+    pub(crate) at: Nanos,
+    /// How long until the process had ended; for a pause, until it was continued.
+    pub(crate) down: Option<Nanos>,
+    /// How long until the gateway was ready again.
+    pub(crate) ready: Option<Nanos>,
+    /// How long until all sessions that broke were back; none if one was not.
+    pub(crate) back: Option<Nanos>,
+    /// Sessions that broke.
+    pub(crate) broken: u64,
+    began: Nanos,
+    ended_before: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Until the next one is due.
+    Whole,
+    /// Until the process has ended.
+    Ending,
+    /// Until the next process is ready.
+    Starting,
+    /// Until it is continued.
+    Paused,
+}
+
+/// The blows of a run.
+#[derive(Debug)]
+pub(crate) struct Blows {
+    due: VecDeque<Blow>,
+    stage: Stage,
+    pub(crate) happened: Vec<Happened>,
+}
+
+impl Blows {
+    /// Those of a plan; what it needs of the gateway is seen to.
+    ///
+    /// # Errors
+    /// The gateway's port cannot be kept.
+    pub(crate) fn new(plan: &Plan, gateway: Option<&mut LocalGateway>) -> Outcome<Self> {
+        if let Some(gateway) = gateway
+            && plan.actions.iter().any(|it| it.action.starts_again())
+        {
+            gateway.keep_port()?;
+        }
+        Ok(Self {
+            due: plan.actions.iter().copied().collect(),
+            stage: Stage::Whole,
+            happened: Vec::new(),
+        })
+    }
+
+    /// Does what is due. How soon to look again, if sooner than otherwise.
+    ///
+    /// # Errors
+    /// The gateway cannot be signalled, or does not start again.
+    pub(crate) fn look(
+        &mut self,
+        clock: Clock,
+        board: &Board,
+        gateway: Option<&mut LocalGateway>,
+        course: &mut Course,
+    ) -> Outcome<Option<Duration>> {
+        let (Some(gateway), Some(sending)) = (gateway, board.sending()) else {
+            return Ok(None);
+        };
+        let now = clock.now();
+        self.note(now, board);
+        match self.stage {
+            Stage::Whole => {
+                let Some(next) = self.due.front() else {
+                    return Ok(None);
+                };
+                let at = sending + to_nanos(next.at.0);
+                if now < at {
+                    return Ok(Some(Duration::from_nanos(at - now)));
+                }
+                self.strike(now, now - sending, board, gateway)?;
+            }
+            Stage::Ending => self.ending(now, gateway, course)?,
+            Stage::Starting => {
+                if gateway.is_ready(CLOSELY)? {
+                    course.gateway_is(gateway);
+                    self.whole(clock.now(), board);
+                }
+            }
+            Stage::Paused => {
+                let Some(current) = self.happened.last_mut() else {
+                    return Ok(None);
+                };
+                if let Action::Pause(how_long) = current.blow.action
+                    && now >= current.began + to_nanos(how_long.0)
+                {
+                    gateway.signal(Signal::SIGCONT)?;
+                    current.down = Some(now - current.began);
+                    self.whole(now, board);
+                }
+            }
+        }
+        Ok(Some(CLOSELY))
+    }
+
+    fn strike(
+        &mut self,
+        now: Nanos,
+        at: Nanos,
+        board: &Board,
+        gateway: &mut LocalGateway,
+    ) -> Outcome<()> {
+        let Some(blow) = self.due.pop_front() else {
+            return Ok(());
+        };
+        // What breaks is known to be broken before it breaks.
+        board.chaos_begins(now);
+        self.happened.push(Happened {
+            blow,
+            at,
+            down: None,
+            ready: None,
+            back: None,
+            broken: 0,
+            began: now,
+            ended_before: board.total().disconnects_excused,
+        });
+        // For its figures: of its memory there is nothing left when it has ended.
+        gateway.has_ended()?;
+        let (signal, stage) = match blow.action {
+            Action::Kill => (Signal::SIGKILL, Stage::Ending),
+            Action::Restart => (Signal::SIGTERM, Stage::Ending),
+            Action::Pause(_) => (Signal::SIGSTOP, Stage::Paused),
+        };
+        gateway.signal(signal)?;
+        self.stage = stage;
+        Ok(())
+    }
+
+    fn ending(
+        &mut self,
+        now: Nanos,
+        gateway: &mut LocalGateway,
+        course: &mut Course,
+    ) -> Outcome<()> {
+        let Some(current) = self.happened.last_mut() else {
+            return Ok(());
+        };
+        if gateway.has_ended()? {
+            current.down = Some(now - current.began);
+            gateway.spawn()?;
+            course.gateway_is(gateway);
+            self.stage = Stage::Starting;
+        } else if now > current.began + STOP {
+            return Err(Failure::aborted(format!(
+                "{}: the gateway did not end\n{}",
+                current.blow,
+                gateway.log_tail()
+            )));
+        }
+        Ok(())
+    }
+
+    /// The gateway is whole again.
+    fn whole(&mut self, now: Nanos, board: &Board) {
+        if let Some(current) = self.happened.last_mut() {
+            current.ready = Some(now - current.began);
+        }
+        board.chaos_ends(now + AFTERMATH);
+        self.stage = Stage::Whole;
+    }
+
+    /// Waits for what is under way: a gateway that was ended is started again first.
+    ///
+    /// # Errors
+    /// As [`look`](Self::look).
+    pub(crate) fn finish(
+        &mut self,
+        clock: Clock,
+        board: &Board,
+        gateway: Option<&mut LocalGateway>,
+        course: &mut Course,
+    ) -> Outcome<()> {
+        let mut gateway = gateway;
+        while self.stage != Stage::Whole {
+            self.look(clock, board, gateway.as_deref_mut(), course)?;
+            std::thread::sleep(CLOSELY);
+        }
+        self.note(clock.now(), board);
+        Ok(())
+    }
+
+    /// Notes who has left and come back.
+    fn note(&mut self, now: Nanos, board: &Board) {
+        let Some(last) = self.happened.last_mut() else {
+            return;
+        };
+        if let Some(ready) = last.ready
+            && now <= last.began + ready + AFTERMATH
+        {
+            last.broken = board.total().disconnects_excused - last.ended_before;
+            let calm = board.calm_since();
+            let back = board.away() == 0 && (last.broken == 0 || calm > last.began);
+            last.back = back.then(|| calm.saturating_sub(last.began));
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What is done to a gateway while it works: `kill-gateway@30s`, `pause-gateway@30s+2s`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use crate::units::Span;
+
+/// What happens to the gateway, in the order of time.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Chaos {
+    /// Each with its time.
+    pub(crate) actions: Vec<Blow>,
+}
+
+impl Chaos {
+    /// Whether nothing happens.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+}
+
+/// One thing that is done to the gateway.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Blow {
+    /// What.
+    pub(crate) action: Action,
+    /// When, from the start of sending.
+    pub(crate) at: Span,
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Action {
+    /// Killed (SIGKILL) and started again with its data.
+    Kill,
+    /// Asked to stop (SIGTERM), waited for, and started again with its data.
+    Restart,
+    /// Stopped (SIGSTOP), and continued (SIGCONT) after so long.
+    Pause(Span),
+}
+
+impl Action {
+    /// What it is called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill-gateway",
+            Self::Restart => "restart-gateway",
+            Self::Pause(_) => "pause-gateway",
+        }
+    }
+
+    /// Whether the gateway is another process behind it.
+    pub(crate) fn starts_again(self) -> bool {
+        !matches!(self, Self::Pause(_))
+    }
+}
+
+impl FromStr for Blow {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = || {
+            format!(
+                "`{text}` is no chaos; write \"kill-gateway@30s\", \"restart-gateway@30s\" or \
+                 \"pause-gateway@30s+2s\""
+            )
+        };
+        let (name, times) = text.split_once('@').ok_or_else(form)?;
+        let (at, how_long) = match times.split_once('+') {
+            Some((at, how_long)) => (at, Some(how_long.parse::<Span>()?)),
+            None => (times, None),
+        };
+        let action = match (name.trim(), how_long) {
+            ("kill-gateway", None) => Action::Kill,
+            ("restart-gateway", None) => Action::Restart,
+            ("pause-gateway", Some(how_long)) if !how_long.0.is_zero() => Action::Pause(how_long),
+            ("pause-gateway", _) => {
+                return Err(format!(
+                    "`{text}`: a pause says for how long: \"pause-gateway@30s+2s\""
+                ));
+            }
+            ("kill-gateway" | "restart-gateway", Some(_)) => {
+                return Err(format!("`{text}`: only a pause says for how long"));
+            }
+            _ => return Err(form()),
+        };
+        Ok(Self {
+            action,
+            at: at.parse()?,
+        })
+    }
+}
+
+impl fmt::Display for Blow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.action.name(), self.at)?;
+        match self.action {
+            Action::Pause(how_long) => write!(f, "+{how_long}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Blow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for Blow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blows_read_and_write() {
+        for text in [
+            "kill-gateway@30s",
+            "restart-gateway@1m",
+            "pause-gateway@500ms+2s",
+        ] {
+            let blow: Blow = text.parse().unwrap();
+            assert_eq!(blow.to_string(), text);
+            let json = serde_json::to_string(&blow).unwrap();
+            assert_eq!(serde_json::from_str::<Blow>(&json).unwrap(), blow);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_what_would_be_right() {
+        for (text, word) in [
+            ("", "kill-gateway@30s"),
+            ("kill-gateway", "kill-gateway@30s"),
+            ("kill@30s", "kill-gateway@30s"),
+            ("kill-gateway@30", "no unit"),
+            ("kill-gateway@30s+2s", "only a pause"),
+            ("pause-gateway@30s", "pause-gateway@30s+2s"),
+            ("pause-gateway@30s+0s", "pause-gateway@30s+2s"),
+            ("pause-gateway@30s+2", "no unit"),
+        ] {
+            let why = text.parse::<Blow>().unwrap_err();
+            assert!(why.contains(word), "{text}: {why}");
+        }
+    }
+}
