@@ -314,3 +314,23 @@ fn conn_ended(conn: &mut Option<Conn>) {
         conn.ended = true;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_found_whatever_its_case() {
+        for (head, seconds) in [
+            ("HTTP/1.1 503 x\r\nRetry-After: 12\r\n\r\n", Some(12)),
+            (
+                "HTTP/1.1 503 x\r\nContent-Length: 3\r\nretry-after:7\r\n\r\nno!",
+                Some(7),
+            ),
+            ("HTTP/1.1 503 x\r\nRetry-After: soon\r\n\r\n", None),
+            ("HTTP/1.1 503 x\r\n\r\n", None),
+        ] {
+            assert_eq!(retry_after(head), seconds, "{head}");
+        }
+    }
+}

@@ -361,3 +361,86 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLI: Nanos = 1_000_000;
+
+    fn told(reconnect: bool, delay_ms: [u64; 2]) -> Disconnect<'static> {
+        Disconnect {
+            code: 3001,
+            reason: "shutdown".into(),
+            reconnect,
+            delay_ms,
+        }
+    }
+
+    /// The shortest and the longest of many delays.
+    fn range(mut delay: impl FnMut() -> Nanos) -> (Nanos, Nanos) {
+        let all: Vec<_> = (0..2_000).map(|_| delay()).collect();
+        (
+            all.iter().copied().min().unwrap(),
+            all.iter().copied().max().unwrap(),
+        )
+    }
+
+    #[test]
+    fn the_gateways_delay_is_obeyed_once() {
+        let mut reconnects = Reconnects::new(1);
+        let (least, most) = range(|| {
+            reconnects.heard(7, &told(true, [200, 300]));
+            // The close code behind it says no more than that.
+            reconnects.heard_close(7);
+            reconnects.delay(7, 0)
+        });
+        assert!((200 * MILLI..210 * MILLI).contains(&least), "{least}");
+        assert!((290 * MILLI..=300 * MILLI).contains(&most), "{most}");
+        assert!(range(|| reconnects.delay(7, 0)).1 <= BASE);
+        // Of another device nothing was said.
+        reconnects.heard(7, &told(true, [9_000, 9_000]));
+        assert!(reconnects.delay(8, 0) <= BASE);
+        reconnects.heard_seconds(8, 3);
+        let seconds = reconnects.delay(8, 0);
+        assert!((3 * SECOND..=4 * SECOND).contains(&seconds), "{seconds}");
+        // Whoever is told not to come again is not told when.
+        reconnects.heard(9, &told(false, [0, 0]));
+        assert!(!reconnects.told.contains_key(&9));
+    }
+
+    #[test]
+    fn attempts_back_off_with_full_jitter_up_to_the_longest() {
+        let mut reconnects = Reconnects::new(2);
+        for (number, longest) in [(0, BASE), (1, 2 * BASE), (3, 8 * BASE), (40, LONGEST)] {
+            let (least, most) = range(|| reconnects.delay(1, number));
+            assert!(least < longest / 50, "{number}: {least}");
+            assert!(
+                (longest * 49 / 50..=longest).contains(&most),
+                "{number}: {most}"
+            );
+        }
+        reconnects.heard_close(1);
+        assert!(reconnects.delay(1, 0) <= BASE);
+    }
+
+    #[test]
+    fn a_position_is_forgotten_once() {
+        let mut reconnects = Reconnects::new(3);
+        assert!(!reconnects.forget_position(1));
+        let away = Away {
+            since: "4096".into(),
+            left: 0,
+            cause: Cause::Cut,
+            failed: 0,
+            first: false,
+            storm: None,
+        };
+        reconnects.away.insert(1, away);
+        assert_eq!(reconnects.since(1).as_deref(), Some("4096"));
+        assert!(reconnects.forget_position(1));
+        assert_eq!(reconnects.since(1), None);
+        // A second refusal is an end, not another question.
+        assert!(!reconnects.forget_position(1));
+    }
+}

@@ -120,3 +120,52 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SECOND;
+    use crate::schedule::{Action, Work};
+
+    fn chosen(number: usize) -> Chosen {
+        let mut work = Work::Storm(crate::schedule::Storm::new(number, 1.0, 10, 1));
+        let Some(Action::Cut(cut)) = work.take() else {
+            panic!("a storm cuts somebody");
+        };
+        cut.storm.expect("it says so")
+    }
+
+    #[test]
+    fn storms_are_told_apart_and_over_when_all_are_back_or_given_up() {
+        let mut storms = Storms::default();
+        let counters = |refused| Counters {
+            refused,
+            ..Counters::default()
+        };
+        for _ in 0..2 {
+            assert_eq!(storms.cut(SECOND, chosen(4), counters(5)), 0);
+        }
+        assert_eq!(storms.cut(2 * SECOND, chosen(6), counters(9)), 1);
+        assert!(!storms.is_over(4) && !storms.is_over(6) && storms.is_over(5));
+        assert_eq!(storms.back(0, SECOND + 3_000), 3_000);
+        assert!(!storms.is_over(4));
+        storms.gone(0);
+        assert!(storms.is_over(4) && !storms.is_over(6));
+        storms.end(4, counters(8));
+        let first = &storms.0[0];
+        assert_eq!((first.cut, first.gone, first.back.max()), (2, 1, 3));
+        assert_eq!(first.after.map(|it| it.refused), Some(8));
+        assert!(storms.0[1].after.is_none());
+        // Two threads' parts of one storm.
+        let mut all = first.clone();
+        let mut other = first.clone();
+        other.at = SECOND / 2;
+        all.add(&other);
+        assert_eq!(
+            (all.at, all.cut, all.gone, all.back.len()),
+            (SECOND / 2, 4, 2, 2)
+        );
+        assert_eq!(all.before.refused, 10);
+        assert_eq!(all.after.map(|it| it.refused), Some(16));
+    }
+}

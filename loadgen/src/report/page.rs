@@ -245,10 +245,23 @@ fn figures(runs: &[Run]) -> Vec<Vec<String>> {
         "duplicated",
         "reordered",
         "unexpected",
+        "unknown",
+        "unknown_then_delivered",
+        "cuts",
+        "resumed",
+        "gone",
     ] {
         rows.push(row(count, &format!("counts.{count}"), amount));
     }
-    for metric in ["e2e", "ack", "send_lag", "connect"] {
+    let usual = ["e2e", "ack", "send_lag", "connect"];
+    let of_returns = ["resume", "storm_recovery", "held"]
+        .into_iter()
+        .filter(|metric| {
+            let path = format!("latency_us.{metric}.count");
+            let mut counts = runs.iter().filter_map(|run| figure(&run.summary, &path));
+            counts.any(|count| count > 0.0)
+        });
+    for metric in usual.into_iter().chain(of_returns) {
         for at in ["p50", "p99", "p999", "max"] {
             rows.push(row(
                 &format!("{metric} {at}"),

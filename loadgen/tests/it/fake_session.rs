@@ -59,7 +59,7 @@ impl Session {
         let gap = self.gap.borrow();
         let events = &gap.as_ref().expect("a gap came before").events;
         // Positions in a gap are numbers; that before it is one of the log.
-        let from: usize = since.parse().unwrap_or_default();
+        let from = since.parse().unwrap_or(0_usize);
         let page = &events[from..events.len().min(from + PAGE)];
         let mut pushes = Vec::new();
         for event in page {
