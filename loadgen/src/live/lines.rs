@@ -154,17 +154,17 @@ impl Lines {
         if !odd.is_empty() {
             parts.push(odd);
         }
-        parts.push(match model.wrong_total() {
-            0 => "nothing wrong".into(),
+        match model.wrong_total() {
+            0 => parts.push("nothing wrong".into()),
             total => {
-                let text = format!("{} WRONG: {}", grouped(total), counted(model.wrong()));
+                let mut text = format!("{} WRONG: {}", grouped(total), counted(model.wrong()));
                 if colour {
-                    format!("\x1b[1;31m{text}\x1b[0m")
-                } else {
-                    text
+                    text = format!("\x1b[1;31m{text}\x1b[0m");
                 }
+                // Where a line is cut off this is not what is missing.
+                parts.insert(1, text);
             }
-        });
+        }
         parts.join(" | ")
     }
 }

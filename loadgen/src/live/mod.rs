@@ -194,6 +194,7 @@ impl Live {
             }
         }
         self.run = None;
+        self.lines.leave(&mut std::io::stderr().lock());
         if !self.stay {
             self.close();
         }
@@ -264,6 +265,8 @@ impl Live {
             return;
         }
         self.lines.leave(&mut output.lock());
+        // The library looks at NO_COLOR by itself otherwise, and knows of no flag.
+        ratatui::crossterm::style::force_color_output(self.place.colour);
         match Screen::take(input.as_fd(), output.as_fd(), &self.quit) {
             Ok(screen) => self.screen = Some(screen),
             Err(_) => self.place.screen = false,

@@ -14,7 +14,7 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen};
+use ratatui::crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
 use ratatui::layout::Rect;
 use ratatui::{Terminal, TerminalOptions, Viewport};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -89,12 +89,15 @@ impl Key {
     }
 }
 
+/// What draws only what has changed.
+type Drawn = Terminal<CrosstermBackend<BufWriter<File>>>;
+
 /// A terminal to draw on.
 #[derive(Debug)]
 pub(crate) struct Screen {
     input: OwnedFd,
     output: File,
-    terminal: Terminal<CrosstermBackend<BufWriter<File>>>,
+    terminal: Drawn,
     /// The process was stopped and goes on: whoever had the terminal meanwhile changed it.
     continued: Arc<AtomicBool>,
     size: (u16, u16),
@@ -114,10 +117,7 @@ impl Screen {
         let size = size_of(output)?;
         let (input, output) = (input.try_clone_to_owned()?, output.try_clone_to_owned()?);
         let output = File::from(output);
-        let area = Rect::new(0, 0, size.0, size.1);
-        let backend = CrosstermBackend::new(BufWriter::new(output.try_clone()?));
-        let viewport = Viewport::Fixed(area);
-        let terminal = Terminal::with_options(backend, TerminalOptions { viewport })?;
+        let terminal = empty(&output, size)?;
         let continued = Arc::new(AtomicBool::new(false));
         use signal_hook::consts::{SIGCONT, SIGHUP, SIGQUIT};
         signal_hook::flag::register(SIGCONT, Arc::clone(&continued))?;
@@ -153,7 +153,14 @@ impl Screen {
         ours.special_codes[SpecialCodeIndex::VSUSP] = 0;
         tcsetattr(&self.input, OptionalActions::Now, &ours)?;
         execute!(self.output, EnterAlternateScreen, Hide)?;
-        self.terminal.clear()
+        self.begin_anew()
+    }
+
+    /// Empties the screen, whatever stood there and however large it is now.
+    fn begin_anew(&mut self) -> io::Result<()> {
+        execute!(self.output, Clear(ClearType::All))?;
+        self.terminal = empty(&self.output, self.size)?;
+        Ok(())
     }
 
     /// Draws, if the terminal is this program's to draw on.
@@ -171,7 +178,7 @@ impl Screen {
         let size = size_of(self.output.as_fd())?;
         if size != self.size {
             self.size = size;
-            self.terminal.resize(Rect::new(0, 0, size.0, size.1))?;
+            self.begin_anew()?;
         }
         self.terminal
             .draw(|frame| draw(frame.area(), frame.buffer_mut()))?;
@@ -197,6 +204,14 @@ impl Screen {
     }
 }
 
+/// An empty screen of that size, drawn on without asking the terminal anything: a terminal's answer
+/// would come among the keys, and one that does not answer would be waited for.
+fn empty(output: &File, size: (u16, u16)) -> io::Result<Drawn> {
+    let backend = CrosstermBackend::new(BufWriter::new(output.try_clone()?));
+    let viewport = Viewport::Fixed(Rect::new(0, 0, size.0, size.1));
+    Terminal::with_options(backend, TerminalOptions { viewport })
+}
+
 impl Drop for Screen {
     fn drop(&mut self) {
         let _ = self.terminal.backend_mut().flush();
@@ -217,4 +232,92 @@ pub(crate) fn size_of(terminal: BorrowedFd<'_>) -> io::Result<(u16, u16)> {
 /// terminal that does not control it, a process may always.
 pub(crate) fn in_foreground(terminal: BorrowedFd<'_>) -> bool {
     tcgetpgrp(terminal).map_or(true, |group| group == rustix::process::getpgrp())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use nix::pty::{Winsize, openpty};
+
+    use super::*;
+
+    /// What was written to a terminal so far.
+    fn written(master: &mut File, slave: &OwnedFd) -> String {
+        let mut slave = File::from(slave.try_clone().expect("a descriptor"));
+        slave.write_all(b"<mark>").expect("it is written");
+        let (mut all, mut piece) = (String::new(), [0; 4096]);
+        while !all.ends_with("<mark>") {
+            let read = master.read(&mut piece).expect("it is read");
+            all += &String::from_utf8_lossy(&piece[..read]);
+        }
+        all
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        let size = Winsize {
+            ws_col: 80,
+            ws_row: 24,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let pty = openpty(&size, None).expect("a terminal");
+        let (mut master, slave) = (File::from(pty.master), pty.slave);
+        let before = tcgetattr(&slave).expect("modes");
+        let mut screen =
+            Screen::take(slave.as_fd(), slave.as_fd(), &Arc::default()).expect("it is taken");
+        screen
+            .draw(|area, buffer| {
+                buffer.set_string(
+                    0,
+                    0,
+                    format!("{}x{}", area.width, area.height),
+                    ratatui::style::Style::new(),
+                )
+            })
+            .expect("it is drawn");
+        let taken = tcgetattr(&slave).expect("modes");
+        assert_ne!(taken.local_modes, before.local_modes);
+        let shown = written(&mut master, &slave);
+        assert!(
+            shown.contains("\x1b[?1049h") && shown.contains("80x24"),
+            "{shown:?}"
+        );
+        assert!(!shown.contains("\x1b[?1049l"), "{shown:?}");
+
+        // Whichever thread it is.
+        let thread = std::thread::spawn(|| panic!("on purpose"));
+        assert!(thread.join().is_err());
+        let after = tcgetattr(&slave).expect("modes");
+        assert_eq!(after.local_modes, before.local_modes);
+        // What is drawn later would be drawn over what the panic said.
+        screen
+            .draw(|_, buffer| buffer.set_string(0, 0, "late", ratatui::style::Style::new()))
+            .expect("nothing is drawn");
+        let shown = written(&mut master, &slave);
+        assert!(
+            shown.contains("\x1b[?1049l") && shown.contains("\x1b[?25h"),
+            "{shown:?}"
+        );
+        assert!(!shown.contains("late"), "{shown:?}");
+        drop(screen);
+        assert!(!written(&mut master, &slave).contains("\x1b[?1049"));
+    }
+
+    #[test]
+    fn keys_that_mean_something() {
+        for (bytes, keys) in [
+            (&b"q"[..], &[Key::Quit][..]),
+            (b"\x03", &[Key::Quit]),
+            (b"p ", &[Key::Freeze, Key::Freeze]),
+            (b"?hx", &[Key::Help, Key::Help, Key::Other]),
+            // An arrow, and a mouse, are no letters.
+            (b"\x1b[A", &[Key::Other]),
+            (b"\x1b[<0;1;1M", &[Key::Other]),
+            (b"", &[]),
+        ] {
+            assert_eq!(Key::of(bytes), keys, "{bytes:?}");
+        }
+    }
 }
