@@ -7,6 +7,7 @@
 mod report;
 mod search;
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::args::{FindMaxArgs, RunArgs};
@@ -98,6 +99,7 @@ pub(crate) fn run(args: &FindMaxArgs) -> Outcome<Exit> {
     let (loaded, assumed, first) = prepare(args)?;
     let folder = args.run.out.clone();
     let folder = folder.unwrap_or_else(|| default_folder(&format!("find-max-{}", loaded.name)));
+    make_room(&folder)?;
     let range = Range {
         first,
         lowest: lowest(args),
@@ -143,6 +145,31 @@ pub(crate) fn run(args: &FindMaxArgs) -> Outcome<Exit> {
     say(&lines);
     say(&[format!("results: {}", folder.display())]);
     Ok(exit)
+}
+
+/// Removes what an earlier search left in the folder of this one: its table and its trials, of which
+/// there may have been more.
+fn make_room(folder: &Path) -> Outcome<()> {
+    let fail = |why: std::io::Error| {
+        let folder = folder.display();
+        Failure::scenario(format!("--out {folder}: cannot be written to: {why}"))
+    };
+    crate::report::make_room(folder).map_err(fail)?;
+    let table = folder.join("find-max.json");
+    if table.exists() {
+        std::fs::remove_file(table).map_err(fail)?;
+    }
+    for entry in std::fs::read_dir(folder).map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let number = name.and_then(|name| name.strip_prefix("trial-"));
+        if number.is_some_and(|number| number.parse::<u32>().is_ok()) && path.is_dir() {
+            crate::report::make_room(&path).map_err(fail)?;
+            // What others put there stays, and the folder with it.
+            let _ = std::fs::remove_dir(&path);
+        }
+    }
+    Ok(())
 }
 
 /// How long a rate is tried.
@@ -242,4 +269,25 @@ fn keep(run: &Resolved, judged: &Judged) -> Outcome<()> {
         crate::report::summary(run, judged),
     );
     publish(run, judged, "summary", &text, &summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::make_room;
+
+    #[test]
+    fn an_earlier_search_leaves_nothing_and_loses_nothing_else() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| dir.path().join(name);
+        for folder in ["trial-01", "trial-12", "trial-x"] {
+            std::fs::create_dir(path(folder)).expect("a folder");
+            std::fs::write(path(folder).join("summary.json"), "{}").expect("a file");
+        }
+        std::fs::write(path("trial-12/notes"), "mine").expect("a file");
+        std::fs::write(path("find-max.json"), "{}").expect("a file");
+        make_room(dir.path()).expect("there is room");
+        assert!(!path("find-max.json").exists() && !path("trial-01").exists());
+        assert!(!path("trial-12/summary.json").exists());
+        assert!(path("trial-12/notes").exists() && path("trial-x/summary.json").exists());
+    }
 }

@@ -1,6 +1,7 @@
 //! What a run leaves behind beside its summary, for other programs.
 
 use std::io;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -9,6 +10,40 @@ use super::spectrum;
 use crate::run::judge::Judged;
 use crate::run::resolve::{Gateway, Resolved};
 use crate::stats::OVER_TIME;
+
+/// What a run writes into its folder, beside a `.hgrm` for each latency.
+const RESULTS: [&str; 10] = [
+    "summary.json",
+    "summary.txt",
+    "hold.json",
+    "hold.txt",
+    "scenario.lock.toml",
+    "intervals.csv",
+    "latency.hlog",
+    "env.json",
+    "violations.jsonl",
+    "report.html",
+];
+
+/// Makes the folder of a run, and removes what an earlier run wrote there and nothing else: half of
+/// it would stay beside the new results otherwise. Whether there was something.
+///
+/// # Errors
+/// The folder cannot be made, or not be written to.
+pub(crate) fn make_room(folder: &Path) -> io::Result<bool> {
+    std::fs::create_dir_all(folder)?;
+    let spectra = OVER_TIME.iter().map(|it| format!("{}.hgrm", it.name()));
+    let names = RESULTS.iter().map(ToString::to_string).chain(spectra);
+    let mut found = false;
+    for name in names {
+        match std::fs::remove_file(folder.join(name)) {
+            Ok(()) => found = true,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(found)
+}
 
 /// Writes `intervals.csv`, `latency.hlog`, a `.hgrm` for each latency, and `env.json`.
 ///

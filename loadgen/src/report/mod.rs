@@ -12,9 +12,10 @@ mod sessions;
 mod spectrum;
 mod summary;
 mod text;
+mod whole;
 
 pub(crate) use course::Course;
-pub(crate) use files::keep;
+pub(crate) use files::{keep, make_room};
 pub(crate) use page::{page_of, run};
 pub(crate) use rows::{Intervals, figure};
 pub(crate) use summary::summary;

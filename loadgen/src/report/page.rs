@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::chart::{Axes, COLOURS, Chart, Line};
 use super::html::{escape, page, table};
-use super::results::{self, AGAIN, OLD};
+use super::results::{self, AGAIN, MIXED, OLD};
 use super::rows::{Table, figure};
-use super::spectrum;
+use super::{spectrum, whole};
 use crate::args::ReportArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::run::say;
@@ -81,11 +81,13 @@ fn read(folder: &Path) -> Outcome<Run> {
         let text = text(&name).map_err(|why| bad(&name, &why.to_string(), OLD))?;
         spectrum::parse(&text).map_err(|why| bad(&name, &why, AGAIN))
     });
+    let spectra = spectra.collect::<Outcome<Vec<_>>>()?;
+    whole::one_run(&summary, &table, &spectra).map_err(|(name, why)| bad(&name, &why, MIXED))?;
     let label = folder.file_name().unwrap_or(folder.as_os_str());
     let scenario = summary["scenario"].as_str().unwrap_or("a run");
     Ok(Run {
         name: format!("{scenario} ({})", label.to_string_lossy()),
-        spectra: spectra.collect::<Outcome<Vec<_>>>()?,
+        spectra,
         summary,
         table,
     })

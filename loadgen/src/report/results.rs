@@ -15,6 +15,9 @@ pub(crate) const AGAIN: &str =
 /// How one that is missing is.
 pub(crate) const OLD: &str =
     "the results are of an older loadgen: run the scenario again (scenario.lock.toml has it)";
+/// How results of two runs in one folder are.
+pub(crate) const MIXED: &str =
+    "the results of two runs are mixed: run it again with an --out of its own";
 
 /// The summaries of a run and of `hold`.
 const SUMMARIES: [&str; 2] = ["summary.json", "hold.json"];
@@ -35,13 +38,22 @@ pub(crate) fn is_run(folder: &Path) -> bool {
 /// Exit 104: there is none, or it cannot be read.
 pub(crate) fn summary_of(folder: &Path) -> Outcome<Value> {
     let text = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
-    let found = SUMMARIES
-        .iter()
-        .find_map(|name| text(name).map(|text| (*name, text)));
-    let (name, summary) = found.ok_or_else(|| {
-        let mend = "name the folder that `loadgen run --out DIR` wrote";
-        bad(folder, SUMMARIES[0], "there are no results of a run", mend)
-    })?;
+    let (name, summary) = match SUMMARIES.map(text) {
+        [Some(_), Some(_)] => {
+            let why = format!("{} stands beside it", SUMMARIES[0]);
+            return Err(bad(folder, SUMMARIES[1], &why, MIXED));
+        }
+        [Some(text), None] => (SUMMARIES[0], text),
+        [None, Some(text)] => (SUMMARIES[1], text),
+        [None, None] => {
+            let why = match folder.is_dir() {
+                true => "there are no results of a run: it has not ended, or was killed",
+                false => "there are no results of a run: there is no such folder",
+            };
+            let mend = "name the folder that `loadgen run --out DIR` wrote";
+            return Err(bad(folder, SUMMARIES[0], why, mend));
+        }
+    };
     let summary: Value =
         serde_json::from_str(&summary).map_err(|why| bad(folder, name, &why.to_string(), AGAIN))?;
     match summary["schema"].as_u64() {

@@ -113,12 +113,7 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) ->
             Gateway::Local(setup) => Some(setup.shards),
         },
     })?;
-    std::fs::create_dir_all(&run.out).map_err(|why| {
-        Failure::scenario(format!(
-            "--out {}: cannot make the folder: {why}",
-            run.out.display()
-        ))
-    })?;
+    make_folder(run, watch)?;
     let exporter = exporter(run, watch)?;
     let mut local = match &run.gateway {
         Gateway::Target { .. } => None,
@@ -185,6 +180,19 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) ->
         };
     }
     Ok(judged)
+}
+
+/// Makes the folder of the results, without those of an earlier run.
+fn make_folder(run: &Resolved, watch: &mut dyn Watch) -> Outcome<()> {
+    let folder = run.out.display();
+    let replaced = report::make_room(&run.out)
+        .map_err(|why| Failure::scenario(format!("--out {folder}: cannot be written to: {why}")))?;
+    if replaced {
+        watch.say(&[format!(
+            "{folder}: the results of an earlier run are replaced"
+        )]);
+    }
+    Ok(())
 }
 
 /// A listener for Prometheus, where one is asked for.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::fake::Fake;
-use crate::fake_conduct::Conduct;
+use crate::fake_conduct::{Conduct, Lie};
 use crate::harness::{Done, Loadgen, number, scenario};
 
 /// A threshold that no run holds.
@@ -230,9 +230,51 @@ fn a_page_is_one_file_and_names_each_run() {
 }
 
 #[test]
+fn results_of_an_earlier_run_are_gone() {
+    let lying = Fake::start(Conduct::Lie(Lie::RepeatPush));
+    let url = lying.url();
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("out");
+    let folder = out.to_str().expect("a path");
+    let run = |target: &[&str]| {
+        let args = ["run", "SCENARIO", "--no-tui", "--out", folder];
+        Loadgen::start(&scenario(&[]), &[&args[..], target].concat()).done()
+    };
+    let first = run(&["--target", &url]);
+    assert_eq!(first.code, Some(91), "{}", first.stderr);
+    assert!(!first.stdout.contains("earlier run"), "{}", first.stdout);
+    assert!(out.join("violations.jsonl").exists());
+    std::fs::write(out.join("notes.md"), "mine").expect("it is written");
+    std::fs::write(out.join("hold.json"), "{}").expect("it is written");
+
+    let honest = Fake::start(Conduct::Honest);
+    let second = run(&["--target", &honest.url()]);
+    assert_eq!(second.code, Some(0), "{}", second.stderr);
+    assert!(
+        second
+            .stdout
+            .contains("the results of an earlier run are replaced"),
+        "{}",
+        second.stdout
+    );
+    assert!(!out.join("violations.jsonl").exists());
+    assert!(!out.join("hold.json").exists());
+    // What is not a run's stays.
+    assert_eq!(text(&out, "notes.md"), "mine");
+
+    // Those of a run that does not come to its end are not the earlier ones either.
+    let refuses = Fake::start(Conduct::Refuse);
+    drop(honest);
+    let third = run(&["--target", &refuses.url(), "--duration", "1s"]);
+    assert_eq!(third.code, Some(105), "{}", third.stderr);
+    let summary = text(&out, "summary.json");
+    assert!(summary.contains("aborted"), "{summary}");
+}
+
+#[test]
 fn what_is_no_run_is_refused_with_the_mend() {
     let done = run(&[]);
-    done.expect(0, "ok");
+    let summary = done.expect(0, "ok");
     let folder = done.results();
     let check = |edit: &dyn Fn(&Path), words: &[&str]| {
         let name = format!("copy-{}", words.join("-").replace('/', "-"));
@@ -276,6 +318,25 @@ fn what_is_no_run_is_refused_with_the_mend() {
     let cut = csv.trim_end().rsplit_once(',').expect("cells").0.to_owned();
     let shorten = |dir: &Path| std::fs::write(dir.join("intervals.csv"), &cut).expect("written");
     check(&shorten, &["intervals.csv", "cells", again]);
+    // Files of two runs, whichever is the older.
+    let mixed = ["another run than the summary", "two runs are mixed"];
+    let swap = |from: String, to: &'static str, name: &'static str| {
+        move |dir: &Path| {
+            let edited = text(dir, name).replacen(&from, to, 1);
+            std::fs::write(dir.join(name), edited).expect("it is written");
+        }
+    };
+    let count = format!("\"count\": {}", number(&summary, "latency_us.ack.count"));
+    check(&swap(count, "\"count\": 7", "summary.json"), &mixed);
+    let max = format!("\"max\": {}", number(&summary, "latency_us.e2e.max"));
+    check(
+        &swap(max, "\"max\": 1", "summary.json"),
+        &["hgrm", mixed[0]],
+    );
+    check(
+        &write("hold.json", "{}"),
+        &["hold.json", "beside it", mixed[1]],
+    );
     report(&[&*folder; 7]).expect_refused(104, &["7 folders", "6 at most"]);
     report(&[&folder.with_file_name("nowhere")]).expect_refused(104, &["no results of a run"]);
 }

@@ -98,7 +98,8 @@ fn chart(
             .data(series)
     });
     // The key is in the title: a legend of the chart's own would hide the latest values.
-    let mut spans = vec![Span::raw(format!(" {title}, the whole run  "))];
+    let title = format!(" {title}, the whole run  ");
+    let mut spans = vec![Span::styled(title, paint.strong())];
     for line in lines {
         let mark = if line.marker == Marker::Dot {
             "•"

@@ -25,7 +25,7 @@ const SHOWN: [(Metric, &str, Of); 4] = [
 
 fn panel(title: &str, lines: Vec<Line<'_>>, paint: Paint, area: Rect, buffer: &mut Buffer) {
     let block = Block::bordered()
-        .title(format!(" {title} "))
+        .title(Span::styled(format!(" {title} "), paint.strong()))
         .border_style(paint.border());
     Paragraph::new(lines).block(block).render(area, buffer);
 }
@@ -134,7 +134,7 @@ pub(super) fn connections(model: &Model, paint: Paint, area: Rect, buffer: &mut 
         let room = inner(area).saturating_sub(13);
         let spark = sparkline(model.history.last.iter().map(|it| it.open), room);
         lines.push(Line::from(vec![
-            Span::styled(" open        ", paint.label()),
+            Span::styled(" by second   ", paint.label()),
             Span::styled(spark, paint.achieved()),
         ]));
     }

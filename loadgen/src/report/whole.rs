@@ -1,0 +1,39 @@
+//! Whether the files of a folder are of one run.
+
+use serde_json::Value;
+
+use super::rows::{Table, figure};
+use crate::stats::OVER_TIME;
+
+/// Compares the intervals and the percentile files, by [`OVER_TIME`], with the summary's figures:
+/// those of another run of the same scenario have others.
+///
+/// # Errors
+/// The file that is of another run, and how that shows.
+pub(super) fn one_run(
+    summary: &Value,
+    table: &Table,
+    spectra: &[Vec<(f64, f64)>],
+) -> Result<(), (String, String)> {
+    for (metric, points) in OVER_TIME.iter().zip(spectra) {
+        let name = metric.name();
+        let of = |what: &str| figure(summary, &format!("latency_us.{name}.{what}"));
+        let differs = |file: &str, what: &str, there: f64, here: f64| {
+            let why = format!("it is of another run than the summary: {what} {there}, not {here}");
+            Err((file.to_owned(), why))
+        };
+        if let Some(count) = of("count") {
+            let cells = table.column(&format!("{name}_count")).into_iter();
+            let counted: f64 = cells.filter(|cell| cell.is_finite()).sum();
+            if counted != count {
+                return differs("intervals.csv", &format!("{name}_count is"), counted, count);
+            }
+        }
+        if let (Some(max), Some((_, last))) = (of("max"), points.last())
+            && *last != max
+        {
+            return differs(&format!("{name}.hgrm"), "it ends at", *last, max);
+        }
+    }
+    Ok(())
+}
