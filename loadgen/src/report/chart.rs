@@ -6,11 +6,14 @@
 use plotters::prelude::*;
 use plotters::style::RGBColor;
 
+use super::scale::Powers;
+
 /// Width and height in units of the picture; it scales with the page.
 const SIZE: (u32, u32) = (720, 300);
 /// Lines, axes and text.
 const INK: RGBColor = RGBColor(1, 1, 1);
 const GRID: RGBColor = RGBColor(2, 2, 2);
+/// Where the one run broke; with the number of its run in the last place where there are several.
 const MARK: RGBColor = RGBColor(3, 3, 3);
 
 /// Colours of lines, and so the most runs that lie over each other.
@@ -31,7 +34,7 @@ pub(super) struct Line {
 pub(super) struct Chart {
     pub(super) lines: Vec<Line>,
     /// Where something broke, on the x axis, with the colour of its run.
-    pub(super) marks: Vec<f64>,
+    pub(super) marks: Vec<(f64, Option<usize>)>,
     pub(super) axes: Axes,
     pub(super) unit: fn(f64) -> String,
 }
@@ -68,14 +71,8 @@ impl Chart {
                 .margin(8)
                 .margin_right(24)
                 .x_label_area_size(28)
-                .y_label_area_size(64);
-            let floor = if low.is_finite() {
-                10f64.powf(low.log10().floor())
-            } else {
-                1.0
-            };
-            let ceiling = 10f64.powf(top.max(floor).log10().ceil()).max(floor * 10.0);
-            let log = (floor..ceiling).log_scale();
+                .y_label_area_size(72);
+            let powers = Powers::around(low, top);
             let drawn = match self.axes {
                 Axes::Time => {
                     let high = if top > 0.0 { top * 1.08 } else { 1.0 };
@@ -83,14 +80,14 @@ impl Chart {
                     self.draw(built, (0.0, high), &duration)
                 }
                 Axes::TimeLog => {
-                    let built = builder.build_cartesian_2d(0.0..right.max(1.0), log);
-                    self.draw(built, (floor, ceiling), &duration)
+                    let built = builder.build_cartesian_2d(0.0..right.max(1.0), powers);
+                    self.draw(built, powers.ends(), &duration)
                 }
                 Axes::Spectrum => {
                     let x = (1.0..right.max(10.0)).log_scale();
                     self.draw(
-                        builder.build_cartesian_2d(x, log),
-                        (floor, ceiling),
+                        builder.build_cartesian_2d(x, powers),
+                        powers.ends(),
                         &percentile,
                     )
                 }
@@ -128,8 +125,9 @@ impl Chart {
             .y_label_formatter(&up)
             .draw()
             .ok()?;
-        for mark in &self.marks {
-            let line = PathElement::new([(*mark, range.0), (*mark, range.1)], MARK.stroke_width(2));
+        for (at, run) in &self.marks {
+            let colour = run.map_or(MARK, |run| RGBColor(3, 3, 16 + run as u8));
+            let line = PathElement::new([(*at, range.0), (*at, range.1)], colour.stroke_width(2));
             chart.draw_series(std::iter::once(line)).ok()?;
         }
         for line in &self.lines {

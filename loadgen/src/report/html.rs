@@ -19,12 +19,15 @@ section { min-width: 0; } figure { margin: 0; } svg { display: block; width: 100
 .legend { display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; margin: .3rem 0; padding: 0; list-style: none; font-size: .85rem; }
 .legend li { overflow-wrap: anywhere; }
 .legend i { display: inline-block; width: 1.6rem; border-top: 4px solid; vertical-align: middle; margin-right: .4rem; }
-.legend i.thin { border-top-width: 1px; } .legend i.mark { border-top-color: var(--bad) !important; }
+.legend i.thin { border-top-width: 1px; } .legend i.mark { border-top: 2px dashed; }
+.why { margin: 0 0 .5rem; padding-left: 1.2rem; } .why li { overflow-wrap: anywhere; }
+.tables { display: flex; flex-wrap: wrap; gap: 0 3rem; align-items: flex-start; } .tables .wide { max-width: 100%; }
 .wide { overflow-x: auto; margin: .5rem 0 1.5rem; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .7rem .2rem 0; text-align: right; border-bottom: 1px solid var(--grid); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 svg text { fill: var(--ink); } svg [stroke='#020202'] { stroke: var(--grid); } svg [stroke='#030303'] { stroke: var(--bad); stroke-dasharray: 6 4; }
+@media (max-width: 40rem) { svg text { font-size: 20px; } }
 ";
 
 /// A text so that nothing in it is markup.
@@ -49,7 +52,7 @@ pub(super) fn page(title: &str, body: &str) -> String {
     let mut colours = String::new();
     for n in 0..super::chart::COLOURS {
         colours += &format!(
-            "svg [stroke='#0000{0:02X}'] {{ stroke: var(--c{n}); }} svg [fill='#0000{0:02X}'] {{ fill: var(--c{n}); }} .c{n} {{ color: var(--c{n}); }}\n",
+            "svg [stroke='#0000{0:02X}'] {{ stroke: var(--c{n}); }} svg [fill='#0000{0:02X}'] {{ fill: var(--c{n}); }} svg [stroke='#0303{0:02X}'] {{ stroke: var(--c{n}); stroke-dasharray: 6 4; }} .c{n} {{ color: var(--c{n}); }}\n",
             16 + n
         );
     }

@@ -8,6 +8,7 @@ mod html;
 mod page;
 pub(crate) mod results;
 mod rows;
+mod scale;
 mod sessions;
 mod spectrum;
 mod summary;

@@ -115,6 +115,20 @@ impl Run {
         points.map(|(part, us)| (1.0 / (1.0 - part), *us)).collect()
     }
 
+    /// What the verdict rests on, in sentences.
+    fn why(&self) -> Vec<String> {
+        let violations = self.summary["violations"].as_object().into_iter().flatten();
+        let violations = violations.map(|(kind, count)| format!("broken promise: {kind} {count}"));
+        let lists = [
+            &self.summary["health"]["faults"],
+            &self.summary["thresholds_missed"],
+            &self.summary["notes"],
+        ];
+        let sentences = lists.into_iter().filter_map(Value::as_array).flatten();
+        let sentences = sentences.filter_map(Value::as_str).map(str::to_owned);
+        violations.chain(sentences).collect()
+    }
+
     /// When it broke first, and what.
     fn first_break(&self) -> Option<(f64, String)> {
         let found = &self.summary["first_break"];
@@ -195,7 +209,12 @@ fn mebibytes(bytes: f64) -> String {
 fn html(runs: &[Run]) -> String {
     let names = runs.iter().map(|run| &*run.name).collect::<Vec<_>>();
     let mut body = verdicts(runs);
-    body += &table(&figures(runs));
+    let (figures, latencies) = figures(runs);
+    body += &format!(
+        "<div class=\"tables\">\n{}{}</div>\n",
+        table(&figures),
+        table(&latencies)
+    );
     body += "<div class=\"plots\">\n";
     for question in &QUESTIONS {
         body += &section(runs, question);
@@ -215,17 +234,29 @@ fn verdicts(runs: &[Run]) -> String {
         html += &format!("<p><strong>{name}</strong>: <span class=\"{class}\">{verdict}</span>");
         html += &match run.first_break() {
             Some((at, what)) => {
-                format!(". First over a limit after {at:.0} s: {}", escape(&what))
+                let held = match verdict.as_ref() {
+                    "ok" => "; the run as a whole held it",
+                    _ => "",
+                };
+                format!(
+                    ". First over a limit after {at:.0} s: {}{held}",
+                    escape(&what)
+                )
             }
             None => ". No interval was over a limit".to_owned(),
         };
         html += ".</p>\n";
+        let why = run.why();
+        if !why.is_empty() {
+            let items = why.iter().map(|why| format!("<li>{}</li>\n", escape(why)));
+            html += &format!("<ul class=\"why\">\n{}</ul>\n", items.collect::<String>());
+        }
     }
     html
 }
 
-/// The figures of the runs beside each other.
-fn figures(runs: &[Run]) -> Vec<Vec<String>> {
+/// The figures of the runs beside each other: counts and use, and latencies.
+fn figures(runs: &[Run]) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
     let row = |name: &str, path: &str, unit: fn(f64) -> String| {
         let values = runs.iter().map(|run| figure(&run.summary, path));
         let values = values.map(|value| value.map_or("–".to_owned(), unit));
@@ -263,10 +294,16 @@ fn figures(runs: &[Run]) -> Vec<Vec<String>> {
             let mut counts = runs.iter().filter_map(|run| figure(&run.summary, &path));
             counts.any(|count| count > 0.0)
         });
+    let mut latencies = vec![rows[0].clone()];
     for metric in usual.into_iter().chain(of_returns) {
-        for at in ["p50", "p99", "p999", "max"] {
-            rows.push(row(
-                &format!("{metric} {at}"),
+        for (name, at) in [
+            ("p50", "p50"),
+            ("p99", "p99"),
+            ("p99.9", "p999"),
+            ("max", "max"),
+        ] {
+            latencies.push(row(
+                &format!("{} {name}", metric.replace('_', " ")),
                 &format!("latency_us.{metric}.{at}"),
                 time,
             ));
@@ -284,7 +321,7 @@ fn figures(runs: &[Run]) -> Vec<Vec<String>> {
             mebibytes,
         ));
     }
-    rows
+    (rows, latencies)
 }
 
 fn section(runs: &[Run], question: &Question) -> String {
@@ -309,21 +346,25 @@ fn section(runs: &[Run], question: &Question) -> String {
     let in_time = question.axes != Axes::Spectrum;
     let breaks = runs
         .iter()
+        .enumerate()
         .filter(|_| in_time)
-        .filter_map(|run| Some((run, run.first_break()?)));
+        .filter_map(|(number, run)| Some((number, run.first_break()?)));
     let (mut marks, mut legend) = (Vec::new(), String::new());
     for line in &lines {
         let (thin, name) = (if line.thin { "thin" } else { "" }, escape(&line.name));
         legend += &format!("<li><i class=\"c{} {thin}\"></i>{name}</li>\n", line.colour);
     }
-    for (run, (at, _)) in breaks {
-        marks.push(at);
-        let of = if runs.len() > 1 {
-            format!(": {}", escape(&run.name))
-        } else {
-            String::new()
+    for (number, (at, _)) in breaks {
+        let several = runs.len() > 1;
+        marks.push((at, several.then_some(number)));
+        let (class, of) = match several {
+            true => (
+                format!("c{number}"),
+                format!(": {}", escape(&runs[number].name)),
+            ),
+            false => ("bad".to_owned(), String::new()),
         };
-        legend += &format!("<li><i class=\"mark\"></i>first over a limit{of}</li>\n");
+        legend += &format!("<li><i class=\"mark {class}\"></i>first over a limit{of}</li>\n");
     }
     let (title, about) = (escape(question.title), escape(question.about));
     let chart = Chart {

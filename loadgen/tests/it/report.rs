@@ -187,6 +187,10 @@ fn a_page_is_one_file_and_names_each_run() {
     self_contained(&html);
     assert!(html.contains("First over a limit after"), "{html}");
     assert!(html.contains("stroke=\"#030303\""), "the break is marked");
+    assert!(
+        html.contains("<li>ack: max&lt;1us does not hold"),
+        "the verdict has its reason: {html}"
+    );
     for title in [
         "Offered and achieved",
         "Percentiles",
@@ -227,6 +231,8 @@ fn a_page_is_one_file_and_names_each_run() {
         assert!(html.contains(&format!("</i>{name}: p99</li>")), "{name}");
     }
     assert!(html.contains("stroke=\"#000010\"") && html.contains("stroke=\"#000011\""));
+    // Whose break it is shows.
+    assert!(html.contains("stroke=\"#030310\"") && html.contains("stroke=\"#030311\""));
 }
 
 #[test]
