@@ -122,6 +122,8 @@ pub(crate) struct Client {
     reconnects: reconnect::Reconnects,
     held: held::Held,
     storms: storm::Storms,
+    /// Intended times of the sends that this turn has not written yet.
+    departing: Vec<Nanos>,
     /// Devices with something to flush.
     dirty: Vec<u32>,
     /// Devices that have more to read than one turn takes.
@@ -202,6 +204,7 @@ pub(crate) fn run(job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Meas
         reconnects: reconnect::Reconnects::new(mix(job.seed ^ RECONNECTS)),
         held: held::Held::default(),
         storms: storm::Storms::default(),
+        departing: Vec::new(),
         dirty: Vec::new(),
         unread: Vec::new(),
         fresh: Vec::new(),
@@ -254,6 +257,7 @@ impl Client {
             }
             self.acknowledge(now);
             self.flush_all(now);
+            let written = self.departed();
             if now.saturating_sub(self.reported) >= REPORT {
                 self.reported = now;
                 self.tell(now);
@@ -261,7 +265,7 @@ impl Client {
             let wake = self.next_wake(now);
             // Everything since the last poll kept this thread away from its sockets.
             let timeout = if self.unread.is_empty() {
-                self.timer.arm(now, wake)
+                self.timer.arm(written, wake)
             } else {
                 Some(Duration::ZERO)
             };
@@ -311,6 +315,16 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// The turn's sends are written, the last of them now: that is how late each was, and whatever
+    /// kept the turn busy before it is in it. Returns the present, from which timers count.
+    fn departed(&mut self) -> Nanos {
+        let now = self.job.clock.now();
+        for intended in self.departing.drain(..) {
+            self.latencies.record(Metric::SendLag, intended, now);
+        }
+        now
     }
 
     /// Gives up connections that take too long: a silent gateway must not hold a run for ever.

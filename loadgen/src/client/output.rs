@@ -181,7 +181,7 @@ impl Client {
         let now = self.job.clock.now();
         if self.is_open(device) {
             if self.hand_over(now, intended, arrival, device) {
-                self.latencies.record(Metric::SendLag, intended, now);
+                self.departing.push(intended);
             }
         } else if self.reconnects.is_away(device) && self.held.keep(device, intended, arrival) {
             // This side was as late as that; the rest is waiting for the session.

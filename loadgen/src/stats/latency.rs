@@ -33,7 +33,7 @@ pub(crate) enum Metric {
     Ack,
     /// From the intended time of a send to its push on a device.
     E2e,
-    /// From the intended time of a send to its real time.
+    /// From the intended time of a send to its write, or that of others in the same turn.
     SendLag,
     /// From the intended start of a connection to its real start.
     ConnectLag,

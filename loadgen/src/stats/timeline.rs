@@ -54,7 +54,8 @@ impl Timeline {
         let Some(i) = OVER_TIME.iter().position(|it| *it == metric) else {
             return;
         };
-        while at / self.width > self.finished.len() as u64 {
+        // A product, for this is asked of every latency: a division takes longer than the recording.
+        while at >= (self.finished.len() as u64 + 1) * self.width {
             let interval = self.take_current();
             self.finished.push(interval);
             if self.finished.len() >= INTERVALS_MAX {

@@ -108,7 +108,7 @@ fn there_is_more_where_there_is_room() {
     for words in [
         "messages a second, the whole run",
         "end to end, the whole run",
-        "every counter",
+        "counter",
         "last troubles",
         "thresholds: e2e p(99)<250ms",
         "· drain",
