@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use trunkline_proto::Encoding::{Json, Proto};
-use trunkline_tests::client::End;
+use trunkline_tests::client::{End, error_code};
 use trunkline_tests::gateway::Setup;
 use trunkline_tests::service::{EXPIRED, INVALID, Service, folder, ms};
 use trunkline_tests::tokens::{Signer, claims, claims_with, now};
@@ -239,6 +239,30 @@ fn the_key_says_which_algorithm_and_not_the_token() {
     ] {
         let token = other.sign_as(&head, &claims("alice"));
         service.refuses(&token, INVALID, "signature");
+    }
+}
+
+/// A frame may hold a thousand of them, which would keep all others of a shard waiting.
+#[test]
+fn one_token_at_a_time() {
+    let service = Service::start();
+    let token = service.signer.sign(&claims("alice"));
+    for encoding in [Json, Proto] {
+        let before = service.failures("too_many");
+        let mut client = service.gateway.dial().encoding(encoding).open();
+        let many: Vec<_> = (1..=100)
+            .map(|id| json!({"id": id, "connect": {"token": token, "user": "bob"}}))
+            .collect();
+        client.post_raw(&many);
+        assert_eq!(error_code(&client.reply(1)), 103);
+        for id in 2..=100 {
+            assert_eq!(error_code(&client.reply(id)), 111);
+        }
+        assert_eq!(service.failures("too_many"), before + 99.0);
+        // One after another they may be as many as rates allow.
+        for _ in 0..3 {
+            client.done("connect", &json!({"token": token}));
+        }
     }
 }
 

@@ -81,6 +81,15 @@ impl Keys {
         }
     }
 
+    /// Whether one of them is a public key.
+    pub(super) fn has_public(&self) -> bool {
+        let is_public = |key: &Key| key.algorithm != TokenAlgorithm::HS256;
+        match self {
+            Self::One(key) => is_public(key),
+            Self::Set(keys) => keys.values().any(is_public),
+        }
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> usize {
         match self {

@@ -90,6 +90,12 @@ impl Authority {
         claims::read(&payload, &self.expected, now_ms)
     }
 
+    /// Whether checking a token takes long, beside all else of opening a session: it may be signed
+    /// with a private key.
+    pub(crate) fn takes_long(&self) -> bool {
+        self.keys.read().has_public()
+    }
+
     /// How much other clocks may differ: sessions end so long after their tokens.
     pub const fn leeway_ms(&self) -> u64 {
         self.expected.leeway_ms

@@ -29,11 +29,13 @@ pub enum Reason {
     Claims,
     /// `connect` says something else than the token.
     Contradicted,
+    /// Another one of the same connection was checked in the same turn.
+    TooMany,
 }
 
 impl Reason {
     /// Every reason, in the order of its counter.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Missing,
         Self::TooLong,
         Self::Malformed,
@@ -46,6 +48,7 @@ impl Reason {
         Self::Issuer,
         Self::Claims,
         Self::Contradicted,
+        Self::TooMany,
     ];
 
     /// The label in /metrics.
@@ -63,6 +66,7 @@ impl Reason {
             Self::Issuer => "issuer",
             Self::Claims => "claims",
             Self::Contradicted => "contradicted",
+            Self::TooMany => "too_many",
         }
     }
 }
@@ -123,6 +127,11 @@ impl Refusal {
         "the token is for another device: \"device\" may be left out",
     );
 
+    pub(crate) const TOO_MANY: Self = Self::new(
+        Reason::TooMany,
+        "one token at a time: wait for the answer to the one before",
+    );
+
     const fn new(reason: Reason, message: &'static str) -> Self {
         Self { reason, message }
     }
@@ -136,6 +145,7 @@ impl Refusal {
         match self.reason {
             Reason::Expired => ErrorCode::TokenExpired,
             Reason::Contradicted => ErrorCode::PermissionDenied,
+            Reason::TooMany => ErrorCode::TooManyRequests,
             _ => ErrorCode::Unauthorized,
         }
     }
@@ -144,7 +154,7 @@ impl Refusal {
     pub const fn close(&self) -> Option<CloseCode> {
         match self.reason {
             Reason::Expired => Some(CloseCode::TOKEN_EXPIRED),
-            Reason::Contradicted => None,
+            Reason::Contradicted | Reason::TooMany => None,
             _ => Some(CloseCode::INVALID_TOKEN),
         }
     }

@@ -256,7 +256,7 @@ fn what_is_no_token() {
         format!("{head}.{payload}.{signature}\n"),
         format!("{}.{payload}.{signature}", part(&json!("HS256"))),
         format!("{}.{payload}.{signature}", part(&json!({"typ": "JWT"}))),
-        signed(&json!(["HS256"]), &claims(&json!({}))),
+        signed(&json!(["HS256", null, null]), &claims(&json!({}))),
         // Twice, which two readers may take for two things.
         format!(
             "{}.{payload}.{signature}",

@@ -69,6 +69,10 @@ pub(crate) struct Core {
     pub(crate) passing: Passing,
     /// Which topics tokens allow; empty in development mode.
     pub(super) permits: Permits,
+    /// Whose token was checked last, and in which turn.
+    pub(super) checked: Option<(u32, u64)>,
+    /// Counts the times that the clock was read.
+    pub(super) turn: u64,
     pub(crate) wheel: Wheel,
     pub(crate) now: Tick,
     pub(crate) sessions: u64,
@@ -100,6 +104,8 @@ impl Core {
             doomed: Vec::new(),
             passing: Passing::default(),
             permits: Permits::default(),
+            checked: None,
+            turn: 0,
             wheel: Wheel::new(parts.began),
             now: 0,
             sessions: 0,
@@ -111,6 +117,7 @@ impl Core {
     /// Reads the clock: once per turn.
     pub(crate) fn tick(&mut self) -> Instant {
         let now = Instant::now();
+        self.turn += 1;
         self.now = self.wheel.tick(now);
         now
     }

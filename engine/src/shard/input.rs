@@ -343,7 +343,7 @@ impl Core {
             let reason = "too many clients recover at a time";
             return self.close(slot, conn, CloseCode::OVERLOADED, reason);
         }
-        let grant = match self.grant(request) {
+        let grant = match self.grant(slot, request) {
             Ok(grant) => grant,
             Err(refusal) => return self.refuse(slot, conn, id, refusal),
         };

@@ -17,6 +17,13 @@ use crate::auth::{Act, Grant, Refusal, Rights};
 use crate::ids::UserId;
 use crate::sequencer::unix_ms;
 
+/// What checking a signature with a public key counts as among those without a session that a turn
+/// reads: it takes that many times longer than all else of a `connect`.
+const CHECK_COST: usize = 4;
+
+/// A table keeps its memory where it is for no more than so many.
+const KEPT: usize = 4_096;
+
 /// Which topics the sessions of a shard may use.
 #[derive(Debug, Default)]
 pub(crate) struct Permits {
@@ -47,6 +54,9 @@ impl Permits {
                 self.known.remove(&rights);
             }
         }
+        if self.of.is_empty() && self.of.capacity() > KEPT {
+            *self = Self::default();
+        }
     }
 
     fn allow(&self, slot: u32, act: Act, topic: &str) -> bool {
@@ -57,11 +67,25 @@ impl Permits {
 
 impl Core {
     /// What the token of a `connect` grants; `None` in development mode, where there are no tokens.
-    pub(super) fn grant(&self, request: &Connect<'_>) -> Result<Option<Grant>, Refusal> {
+    ///
+    /// # Errors
+    /// The token is not good, or says something else than the `connect`.
+    pub(super) fn grant(
+        &mut self,
+        slot: u32,
+        request: &Connect<'_>,
+    ) -> Result<Option<Grant>, Refusal> {
         let Some(authority) = &self.parts.authority else {
             return Ok(None);
         };
         let token = request.token.as_deref().ok_or(Refusal::MISSING)?;
+        // A frame may hold a thousand, and everybody else waits while they are checked.
+        if self.checked.replace((slot, self.turn)) == Some((slot, self.turn)) {
+            return Err(Refusal::TOO_MANY);
+        }
+        if authority.takes_long() {
+            self.newcomers = self.newcomers.saturating_sub(CHECK_COST - 1);
+        }
         let grant = authority.check(token, unix_ms())?;
         let is = |named: Option<&str>, is: &str| named.is_none_or(|named| named == is);
         if !is(request.user.as_deref(), &grant.user)
@@ -96,7 +120,6 @@ impl Core {
         let left = ends_ms.saturating_sub(unix_ms());
         self.parts.metrics.tokens.accepted.one();
         self.permits.set(slot, grant.rights);
-        // Never 0, which is no end.
         // One more, since this tick began before now: never too early, and never 0.
         let left = ticks(std::time::Duration::from_millis(left)) + 1;
         self.now.saturating_add(left)
@@ -115,6 +138,9 @@ impl Core {
             return;
         };
         if open.id != user {
+            if grant.is_some() {
+                return self.refuse(slot, conn, id, Refusal::OTHER_USER);
+            }
             let text = "this connection is another user's: open one of its own";
             return self.fail(slot, conn, id, ErrorCode::PermissionDenied, text);
         }
@@ -192,11 +218,17 @@ mod tests {
         assert!(!permits.allow(5, Act::Subscribe, "live.1"));
         assert!(permits.allow(4, Act::Subscribe, "news"));
         assert_eq!((permits.of.len(), permits.known.len()), (10, 2));
-        permits.set(10, rights("news"));
+        for slot in 11..2 * KEPT as u32 {
+            permits.set(slot, rights("news"));
+        }
+        for slot in 11..2 * KEPT as u32 {
+            permits.remove(slot);
+        }
         for slot in 0..11 {
             permits.remove(slot);
             permits.remove(slot);
         }
         assert_eq!((permits.of.len(), permits.known.len()), (0, 0));
+        assert!(permits.of.capacity() <= KEPT);
     }
 }
