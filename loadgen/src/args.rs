@@ -66,7 +66,7 @@ pub(crate) enum EncodingArg {
     Proto,
 }
 
-/// The flags of TLS.
+/// The flags of TLS, and of tokens: how a gateway is connected to.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct TlsArgs {
     /// Connect to the local gateway with TLS, with a certificate that is made for this run
@@ -75,6 +75,10 @@ pub(crate) struct TlsArgs {
     /// Authorities that a wss:// target is trusted by, as PEM; otherwise the system's
     #[arg(long, value_name = "FILE", requires = "target")]
     pub(crate) tls_ca: Option<PathBuf>,
+    /// Key that the target takes tokens of, and that each user's is signed with: a private key as PEM,
+    /// or the bytes of a secret (HS256)
+    #[arg(long, value_name = "FILE", requires = "target")]
+    pub(crate) token_key: Option<PathBuf>,
 }
 
 /// The flags of `run`; each overrides what the scenario says.

@@ -31,6 +31,7 @@ mod scenario;
 mod schedule;
 mod stats;
 mod tls;
+mod tokens;
 mod units;
 
 pub use run::run;

@@ -29,6 +29,7 @@ use crate::scenario::network::Network;
 use crate::schedule::{Action, mix};
 use crate::stats::{Counters, Latencies, Metric};
 use crate::tls::Trust;
+use crate::tokens::Signer;
 
 use conn::Conn;
 pub(crate) use phases::{Board, Step};
@@ -72,6 +73,8 @@ pub(crate) struct Job {
     pub(crate) path: String,
     /// Connect with TLS.
     pub(crate) tls: Option<Trust>,
+    /// Connect with tokens.
+    pub(crate) signer: Option<Arc<Signer>>,
     pub(crate) source: Option<Network>,
     pub(crate) encoding: Encoding,
     pub(crate) connecting_max: usize,

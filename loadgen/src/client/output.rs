@@ -165,7 +165,12 @@ impl Client {
         let (mut user, mut name) = (String::new(), String::new());
         part.write_user(part.user_of(device), &mut user);
         part.write_device(device, &mut name);
+        let token = self.job.signer.as_ref().and_then(|signer| {
+            // Without one the gateway says what is missing.
+            signer.token(&user).ok()
+        });
         let connect = Connect {
+            token: token.map(Into::into),
             user: Some(user.into()),
             device: Some(name.into()),
             since: since.as_deref().map(Into::into),

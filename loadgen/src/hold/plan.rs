@@ -8,7 +8,7 @@ use crate::health::descriptor_limit;
 use crate::local_gateway::{Setup, doctor};
 use crate::population::MIN_USERS;
 use crate::run::preflight::threads_for;
-use crate::run::resolve::{Resolved, default_folder, gateway};
+use crate::run::resolve::{Resolved, default_folder, gateway, signer};
 use crate::scenario::WireEncoding;
 use crate::scenario::load;
 use crate::scenario::sizing::Sizing;
@@ -106,6 +106,7 @@ pub(super) fn resolve(args: &HoldArgs) -> Outcome<(Resolved, Times)> {
             no_tui: args.view.no_tui || args.json,
             ..args.view.clone()
         },
+        signer: signer(&args.tls)?,
         scenario,
     };
     Ok((run, times))

@@ -365,6 +365,7 @@ fn job(
         host: target.host.clone(),
         path: target.path.clone(),
         tls: tls.clone(),
+        signer: run.signer.clone(),
         source: fit.source,
         encoding: match scenario.client.encoding {
             WireEncoding::Json => Encoding::Json,

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::args::{EncodingArg, RunArgs, TlsArgs, ViewArgs};
 use crate::control_port;
@@ -12,6 +13,7 @@ use crate::scenario::network::Network;
 use crate::scenario::sizing::Sizing;
 use crate::scenario::{Kind, Scenario, WireEncoding};
 use crate::tls::Trust;
+use crate::tokens::Signer;
 use crate::units::Share;
 
 /// Everything a run needs to know.
@@ -21,6 +23,8 @@ pub(crate) struct Resolved {
     pub(crate) scenario: Scenario,
     pub(crate) sizing: Sizing,
     pub(crate) gateway: Gateway,
+    /// Connect with tokens.
+    pub(crate) signer: Option<Arc<Signer>>,
     pub(crate) source: Option<Network>,
     pub(crate) threads: u32,
     pub(crate) out: PathBuf,
@@ -113,6 +117,7 @@ pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<Resol
              or the chaos"
         )));
     }
+    let signer = signer(&args.tls)?;
     let source = scenario
         .client
         .source
@@ -128,6 +133,7 @@ pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<Resol
         sizing,
         gateway,
         view: args.view,
+        signer,
         scenario,
     })
 }
@@ -154,6 +160,12 @@ pub(crate) fn gateway(
         control: control.map_err(Failure::scenario)?,
         tls: tls.map_err(Failure::scenario)?,
     })
+}
+
+/// What signs the users' tokens, where the flags name it.
+pub(crate) fn signer(args: &TlsArgs) -> Outcome<Option<Arc<Signer>>> {
+    let signer = args.token_key.as_deref().map(Signer::read).transpose();
+    Ok(signer.map_err(Failure::scenario)?.map(Arc::new))
 }
 
 /// Lets the flags overrule the scenario.
@@ -330,10 +342,20 @@ mod tests {
         assert_eq!(
             refused(RunArgs {
                 tls: TlsArgs {
-                    tls: false,
                     tls_ca: Some("/no/such/file".into()),
+                    ..TlsArgs::default()
                 },
                 ..target("wss://127.0.0.1:1/v1/ws")
+            }),
+            104
+        );
+        assert_eq!(
+            refused(RunArgs {
+                tls: TlsArgs {
+                    token_key: Some("/no/such/file".into()),
+                    ..TlsArgs::default()
+                },
+                ..target("ws://127.0.0.1:1/v1/ws")
             }),
             104
         );

@@ -23,5 +23,6 @@ mod report;
 mod sessions;
 mod starved;
 mod tls;
+mod tokens;
 mod troubles;
 mod verdicts;

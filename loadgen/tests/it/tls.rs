@@ -9,11 +9,11 @@ use tempfile::TempDir;
 use crate::harness::{Loadgen, number, scenario, sentences};
 
 /// A gateway that no run has started. Dropping it ends it.
-struct Target {
+pub(crate) struct Target {
     child: Child,
     folder: TempDir,
-    url: String,
-    control: String,
+    pub(crate) url: String,
+    pub(crate) control: String,
 }
 
 impl Target {
@@ -24,16 +24,19 @@ impl Target {
         let file = |name| folder.path().join(name);
         std::fs::write(file("cert"), own.cert.pem()).expect("a file is written");
         std::fs::write(file("key"), own.signing_key.serialize_pem()).expect("a file is written");
+        let flags = ["--dev-auth", "--tls-cert", "cert", "--tls-key", "key"];
+        Self::launch(folder, &flags)
+    }
+
+    /// With flags that name files of a folder, where it keeps its data too.
+    pub(crate) fn launch(folder: TempDir, flags: &[&str]) -> Self {
         let free = "127.0.0.1:0";
         let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
             .args(["__gateway", &std::process::id().to_string()])
-            .args(["serve", "--dev-auth", "--listen", free, "--control", free])
-            .arg("--data")
-            .arg(file("data"))
-            .arg("--tls-cert")
-            .arg(file("cert"))
-            .arg("--tls-key")
-            .arg(file("key"))
+            .args(["serve", "--listen", free, "--control", free])
+            .args(["--data", "data"])
+            .args(flags)
+            .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -59,7 +62,7 @@ impl Target {
         self.file("cert").display().to_string()
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 }
