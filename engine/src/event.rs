@@ -3,6 +3,8 @@
 //! A body is a row of fields, each a tag byte, the length of its value as a varint (LEB128) and
 //! the value. Readers pass over tags that they do not know, so a later version can add fields.
 
+mod receipt;
+
 use std::borrow::Cow;
 
 use trunkline_proto::Str;
@@ -10,10 +12,12 @@ use trunkline_proto::message::{
     ChangeKind, Deleted, Event, GroupChanged, Media, Message, Push, Reacted, Recalled, Receipt,
 };
 use trunkline_proto::names::Conversation;
-use trunkline_storage::{Position, Record};
+use trunkline_storage::{Position, Record, TimelineId};
 
 use crate::sequencer::command::Side;
-use crate::state::Marks;
+use receipt::Parts;
+
+pub(crate) use receipt::{MOST_PARTS, MOST_TOLD, Part};
 
 /// What kind of event a record is: the store's `kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +75,7 @@ pub(crate) struct Body<'a> {
     pub(crate) conversation: &'a str,
     /// The organisation; empty for the only one of a gateway without namespaces.
     pub(crate) namespace: &'a str,
-    /// The sender, or whose watermarks these are.
+    /// The sender, or who did it; of earlier receipts, whose watermarks these are.
     pub(crate) user: &'a str,
     pub(crate) device: &'a str,
     pub(crate) key: Option<&'a str>,
@@ -96,6 +100,8 @@ pub(crate) struct Body<'a> {
     pub(crate) name: Option<&'a str>,
     /// Those whose membership changed.
     pub(crate) members: Vec<&'a str>,
+    /// Whose watermarks moved, and who is told of which; see [`Body::parts`].
+    pub(crate) marks: Option<&'a [u8]>,
 }
 
 mod tag {
@@ -118,7 +124,9 @@ mod tag {
     pub(super) const CHANGE: u8 = 17;
     pub(super) const NAME: u8 = 18;
     pub(super) const MEMBER: u8 = 19;
+    /// Of receipts of earlier versions.
     pub(super) const SIDE: u8 = 20;
+    pub(super) const MARKS: u8 = 21;
 }
 
 impl<'a> Body<'a> {
@@ -202,6 +210,7 @@ impl<'a> Body<'a> {
                 tag::CHANGE => body.change = Some(text()?),
                 tag::NAME => body.name = Some(text()?),
                 tag::MEMBER => body.members.push(text()?),
+                tag::MARKS => body.marks = Some(value),
                 // The conversation comes first.
                 tag::SIDE => {
                     let (lesser, greater) = both(body.conversation)?;
@@ -256,14 +265,31 @@ impl<'a> Body<'a> {
         })
     }
 
-    fn receipt(self, record: &Record<'_>) -> Receipt<'a> {
-        Receipt {
-            conversation: self.conversation.into(),
-            user: self.user.into(),
+    /// The watermarks that a receipt tells of, in the order of their places.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part<'a>> + use<'a> {
+        let parts = match self.marks {
+            Some(bytes) => Parts::new(self.conversation, bytes),
+            None => Parts::new("", &[]),
+        };
+        // An earlier version had one member's in a record, and told everybody.
+        let only = self.marks.is_none().then_some(Part {
+            user: self.user,
             delivered: self.delivered,
             read: self.read,
+            told: u64::MAX,
+        });
+        only.into_iter().chain(parts)
+    }
+
+    fn receipt(&self, record: &Record<'_>, part: usize) -> Option<Receipt<'a>> {
+        let part = self.parts().nth(part)?;
+        Some(Receipt {
+            conversation: self.conversation.into(),
+            user: part.user.into(),
+            delivered: part.delivered,
+            read: part.read,
             time: record.time,
-        }
+        })
     }
 }
 
@@ -298,29 +324,84 @@ pub(crate) fn both(conversation: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// The push of a stored event, its position written into `pos`; `None` for a kind or body of a
-/// later version.
-pub(crate) fn push<'a>(record: &Record<'a>, pos: &'a mut PosText) -> Option<Push<'a>> {
-    let event = event(record)?;
+/// The parts of a record that a user is told after a position: events of their own, in this order.
+/// All but receipts have one.
+pub(crate) fn parts_for(record: &Record<'_>, user: TimelineId, after: Position) -> PartsFor {
+    let one = PartsFor { told: 1, parts: 1 };
+    if Kind::of(record) != Some(Kind::Receipt) {
+        return one;
+    }
+    let Some(body) = Body::read(record.body) else {
+        return one;
+    };
+    let Some(marks) = body.marks else {
+        return one;
+    };
+    let parts = Parts::new(body.conversation, marks);
+    let mut told = receipt::told(record, parts.clone(), user);
+    let parts = parts.count().max(1);
+    for part in 0..parts {
+        if receipt::position(record.position, (part, parts)) <= after {
+            told &= !(1 << part);
+        }
+    }
+    PartsFor { told, parts }
+}
+
+/// Numbers of parts.
+#[derive(Debug, Clone)]
+pub(crate) struct PartsFor {
+    told: u64,
+    parts: usize,
+}
+
+impl PartsFor {
+    /// Where a part of the record at this position is in the order of events.
+    pub(crate) fn position(&self, record: Position, part: usize) -> Position {
+        receipt::position(record, (part, self.parts))
+    }
+}
+
+impl Iterator for PartsFor {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let part = self.told.trailing_zeros();
+        (part < 64).then(|| {
+            self.told &= self.told - 1;
+            part as usize
+        })
+    }
+}
+
+/// The push of a part of a stored event, its position written into `pos`; `None` for a kind or
+/// body of a later version.
+pub(crate) fn push<'a>(record: &Record<'a>, part: usize, pos: &'a mut PosText) -> Option<Push<'a>> {
+    let (event, position) = event(record, part)?;
     Some(Push {
-        pos: Some(pos.write(record.position)),
+        pos: Some(pos.write(position)),
         event,
     })
 }
 
 /// The same, owning its position.
-pub(crate) fn owned_push<'a>(record: &Record<'a>) -> Option<Push<'a>> {
+pub(crate) fn owned_push<'a>(record: &Record<'a>, part: usize) -> Option<Push<'a>> {
+    let (event, position) = event(record, part)?;
     Some(Push {
-        pos: Some(pos(record.position)),
-        event: event(record)?,
+        pos: Some(pos(position)),
+        event,
     })
 }
 
-fn event<'a>(record: &Record<'a>) -> Option<Event<'a>> {
+fn event<'a>(record: &Record<'a>, part: usize) -> Option<(Event<'a>, Position)> {
     let body = Body::read(record.body)?;
-    Some(match Kind::of(record)? {
+    let mut position = record.position;
+    let event = match Kind::of(record)? {
         Kind::Message => Event::Message(body.message(record)),
-        Kind::Receipt => Event::Receipt(body.receipt(record)),
+        Kind::Receipt => {
+            position = receipt::position(position, (part, body.parts().count()));
+            Event::Receipt(body.receipt(record, part)?)
+        }
         Kind::Recall => Event::Recall(Recalled {
             conversation: body.conversation.into(),
             seq: body.seq,
@@ -341,7 +422,8 @@ fn event<'a>(record: &Record<'a>) -> Option<Event<'a>> {
             time: record.time,
         }),
         Kind::Group => Event::Group(body.group(record)?),
-    })
+    };
+    Some((event, position))
 }
 
 /// Room for the text of a position, so that the message path needs no allocation for it.
@@ -367,23 +449,19 @@ pub(crate) fn parse_pos(pos: &str) -> Option<Position> {
         .flatten()
 }
 
-/// Appends the body of a receipt: the caller's marks. Of two users it is enough to say which, for
-/// the conversation names both.
-pub(crate) fn write_receipt(
+/// Appends the body of a receipt, of at most [`MOST_PARTS`].
+pub(crate) fn write_receipt<'a>(
     out: &mut Vec<u8>,
-    caller: &Body<'_>,
-    side: Option<Side>,
-    marks: &Marks,
+    (namespace, conversation): (&str, &str),
+    parts: impl IntoIterator<Item = Part<'a>>,
 ) {
-    field(out, tag::CONVERSATION, caller.conversation.as_bytes());
-    if !caller.namespace.is_empty() {
-        field(out, tag::NAMESPACE, caller.namespace.as_bytes());
+    field(out, tag::CONVERSATION, conversation.as_bytes());
+    if !namespace.is_empty() {
+        field(out, tag::NAMESPACE, namespace.as_bytes());
     }
-    match side {
-        Some(side) => number(out, tag::SIDE, side as u64),
-        None => field(out, tag::USER, caller.user.as_bytes()),
-    }
-    write_marks(out, marks.delivered, marks.read);
+    let mut marks = Vec::new();
+    receipt::write(&mut marks, conversation, parts);
+    field(out, tag::MARKS, &marks);
 }
 
 /// Appends the watermark fields, those that are not 0.
@@ -450,6 +528,7 @@ mod tests {
             change: Some("added"),
             name: Some("Engineering"),
             members: vec!["carol", "dave"],
+            marks: None,
         };
         let mut bytes = Vec::new();
         body.write(&mut bytes);
@@ -464,36 +543,6 @@ mod tests {
                 Some(&body),
                 "cut at {cut}"
             );
-        }
-    }
-
-    #[test]
-    fn receipts_say_who_without_the_name() {
-        let caller = |conversation, user| Body {
-            conversation,
-            namespace: "acme",
-            user,
-            ..Body::default()
-        };
-        for (caller, side, bytes) in [
-            (caller("u:alice:bob", "alice"), Some(Side::Lesser), 30),
-            (caller("u:alice:bob", "bob"), Some(Side::Greater), 31),
-            (caller("g:eng", "bob"), None, 27),
-        ] {
-            let marks = Marks {
-                delivered: 70_000,
-                read: 300,
-                ..Marks::default()
-            };
-            let mut body = Vec::new();
-            write_receipt(&mut body, &caller, side, &marks);
-            assert_eq!(body.len(), bytes, "{body:?}");
-            let expected = Body {
-                delivered: 70_000,
-                read: 300,
-                ..caller
-            };
-            assert_eq!(Body::read(&body), Some(expected));
         }
     }
 

@@ -22,6 +22,7 @@ const HIDDEN: u8 = 11;
 const DEVICE: u8 = 12;
 const TOPIC: u8 = 13;
 const CONTACTS: u8 = 14;
+const HEAD: u8 = 15;
 
 /// Hashes names under one store's key.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +58,11 @@ impl Ids {
     /// The timeline that members of a large group catch up from: as a user's is.
     pub(crate) fn channel(&self, group: TimelineId) -> UserId {
         self.of(CHANNEL, &[group], 0)
+    }
+
+    /// A group's name and rules.
+    pub(crate) fn head(&self, group: TimelineId) -> TimelineId {
+        self.of(HEAD, &[group], 0)
     }
 
     /// A chunk of a group's roster.

@@ -138,6 +138,12 @@ pub(crate) struct SequencerMetrics {
     pub(crate) messages: Counter,
     /// Receipts stored.
     pub(crate) receipts: Counter,
+    /// Members whose marks they moved.
+    pub(crate) receipt_marks: Counter,
+    /// Acknowledgements that they are made of.
+    pub(crate) receipt_acks: Counter,
+    /// Acknowledgements that wait to become receipts.
+    pub(crate) receipts_held: Counter,
     /// Sends answered from an earlier one with the same idempotency key.
     pub(crate) duplicates: Counter,
     /// Commands answered with an error.

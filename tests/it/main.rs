@@ -37,6 +37,7 @@ mod presence;
 mod protocol_page;
 mod rate_limits;
 mod receipts;
+mod receipts_together;
 mod resume;
 mod shard_buffers;
 mod signals;

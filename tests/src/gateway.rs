@@ -27,7 +27,7 @@ pub struct Setup {
 
 impl Default for Setup {
     /// Free ports, two shards, users name themselves, and nobody is dropped for being slow: how
-    /// long a test takes depends on the machine.
+    /// long a test takes depends on the machine. Receipts wait for each other, but not for long.
     fn default() -> Self {
         let timeouts = [
             "handshake-timeout",
@@ -42,6 +42,7 @@ impl Default for Setup {
             .flag("control", "127.0.0.1:0")
             .flag("shards", "2")
             .flag("dev-auth", "true")
+            .flag("receipt-delay", "20ms")
     }
 }
 

@@ -165,9 +165,18 @@ pub struct Settings {
     /// Members of a group up to which events enter every member's timeline [default: 200]
     #[arg(long, env = "TRUNKLINE_FANOUT_LIMIT", value_name = "N")]
     pub fanout_limit: Option<usize>,
-    /// Members of a group up to which all are told of each other's receipts [default: 16]
+    /// Members of a group up to which whoever wrote a message is told of the others' receipts; at
+    /// most 64 [default: 16]
     #[arg(long, env = "TRUNKLINE_RECEIPT_FANOUT", value_name = "N")]
     pub receipt_fanout: Option<usize>,
+    /// How long receipts wait for others of their conversation, to be stored and told together; 0 to
+    /// store each at once [default: 250ms]
+    #[arg(long, env = "TRUNKLINE_RECEIPT_DELAY", value_name = "TIME")]
+    pub receipt_delay: Option<Duration>,
+    /// The same of receipts that say only that something was delivered [default: 2s, or 8 times
+    /// receipt-delay if that is given]
+    #[arg(long, env = "TRUNKLINE_DELIVERED_DELAY", value_name = "TIME")]
+    pub delivered_delay: Option<Duration>,
     /// Members of one group; beyond it 106 [default: 200000]
     #[arg(long, env = "TRUNKLINE_GROUP_MEMBERS", value_name = "N")]
     pub group_members: Option<usize>,
@@ -505,6 +514,8 @@ impl Config {
             conversation_cache: Some(self.conversation_cache),
             fanout_limit: Some(self.messaging.fanout_limit),
             receipt_fanout: Some(self.messaging.receipt_fanout),
+            receipt_delay: time(self.messaging.receipt_delay),
+            delivered_delay: time(self.messaging.delivered_delay),
             group_members: Some(self.messaging.group_members),
             members_add: Some(self.messaging.members_add),
             recall_window: time(self.messaging.recall_window),

@@ -273,6 +273,21 @@ impl Exporter {
         to.counter("trunkline_messages", "Messages stored", m.messages.get())?;
         to.counter("trunkline_receipts", "Receipts stored", m.receipts.get())?;
         to.counter(
+            "trunkline_receipt_marks",
+            "Members whose marks those receipts moved",
+            m.receipt_marks.get(),
+        )?;
+        to.counter(
+            "trunkline_receipt_acks",
+            "Acknowledgements that those receipts are made of",
+            m.receipt_acks.get(),
+        )?;
+        to.gauge(
+            "trunkline_receipt_acks_held",
+            "Acknowledgements that wait to become receipts",
+            m.receipts_held.get(),
+        )?;
+        to.counter(
             "trunkline_duplicates",
             "Sends answered by their key",
             m.duplicates.get(),

@@ -5,7 +5,7 @@ use trunkline_storage::{ReadError, Reader, TimelineId};
 
 use super::answer::{Failure, UNKNOWN, failure};
 use crate::ids::{Ids, UserId};
-use crate::state::{self, Direct, Form, Head, Hidden, Member};
+use crate::state::{self, Advance, Direct, Form, Head, Hidden, Member};
 
 /// A conversation that somebody wants to read.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +47,7 @@ impl Access {
             let member: Option<Member> = value(store, ids.member(self.conversation, self.user))?;
             match member.filter(Member::is_in) {
                 Some(member) => member.first_seq,
-                None if exists(store, self.conversation)? => return Err(NOT_A_MEMBER),
+                None if exists((store, ids), self.conversation)? => return Err(NOT_A_MEMBER),
                 None => return Err(NO_GROUP),
             }
         } else {
@@ -64,18 +64,19 @@ impl Access {
 }
 
 /// Whether there is a group.
-fn exists(store: &Reader, group: TimelineId) -> Result<bool, Failure> {
-    Ok(store.state(group).map_err(|e| failure(&e))?.is_some())
+fn exists((store, ids): (&Reader, &Ids), group: TimelineId) -> Result<bool, Failure> {
+    let head = store.state(ids.head(group));
+    Ok(head.map_err(|e| failure(&e))?.is_some())
 }
 
 /// The group itself.
 pub(super) fn with_head<T>(
-    store: &Reader,
+    (store, ids): (&Reader, &Ids),
     group: TimelineId,
     use_it: impl FnOnce(&Head<'_>) -> T,
 ) -> Result<T, Failure> {
     let value = store
-        .state(group)
+        .state(ids.head(group))
         .map_err(|e| failure(&e))?
         .ok_or(NO_GROUP)?;
     let head: Head<'_> = state::decode(&value).ok_or(CORRUPT)?;
@@ -110,6 +111,12 @@ pub(super) fn direct(store: &Reader, conversation: TimelineId) -> Result<Direct,
 /// What a user is to a group.
 pub(super) fn member(store: &Reader, key: TimelineId) -> Result<Member, Failure> {
     Ok(value(store, key)?.unwrap_or_default())
+}
+
+/// How far members of a group have come, beside what is known of each alone. To be read behind
+/// that: a row may come at any time, and none goes but with its member.
+pub(super) fn advance(store: &Reader, group: TimelineId) -> Result<Advance, Failure> {
+    Ok(value(store, group)?.unwrap_or_default())
 }
 
 /// A value that borrows nothing.

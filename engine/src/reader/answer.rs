@@ -196,14 +196,21 @@ fn catch_up(
             &ServerMessage::Reply(Reply { id: job.id, body }),
         );
     }
-    let (mut pushed, mut reached) = ([0; Kind::ROOM], job.until);
-    let mut view = feed.hides.then(|| View::new(books, user));
-    for record in feed.records() {
-        if more {
-            reached = record.position;
+    let (mut pushed, mut last, mut more) = ([0; Kind::ROOM], None, more);
+    let (mut view, mut left) = (feed.hides.then(|| View::new(books, user)), CATCH_UP_PAGE);
+    for (record, part, position) in parts(feed, user, since) {
+        let Some(part) = part else {
+            last = Some(position);
+            continue;
+        };
+        if left == 0 {
+            // Of a record with several events only some are on this page.
+            more = true;
+            break;
         }
+        (last, left) = (Some(position), left - 1);
         let mut pos = PosText::default();
-        let Some(mut push) = event::push(&record, &mut pos) else {
+        let Some(mut push) = event::push(&record, part, &mut pos) else {
             continue;
         };
         conceal(&mut view, &record, &mut push.event)?;
@@ -212,11 +219,28 @@ fn catch_up(
         }
         session::write(frames, job.encoding, &ServerMessage::Push(push));
     }
+    let reached = last.filter(|_| more).unwrap_or(job.until);
     Ok(AnswerKind::CaughtUp {
         began: since,
         reached,
         more,
         pushed,
+    })
+}
+
+/// The events of a page, each with its record, which part of that it is, and where it is in their
+/// order. Behind those of a record comes its end, without a part.
+fn parts(
+    feed: &Feed,
+    user: UserId,
+    since: Position,
+) -> impl Iterator<Item = (Record<'_>, Option<usize>, Position)> {
+    feed.records().flat_map(move |record| {
+        let parts = event::parts_for(&record, user, since);
+        let places = parts.clone();
+        parts
+            .map(move |part| (record, Some(part), places.position(record.position, part)))
+            .chain([(record, None, record.position)])
     })
 }
 
@@ -250,18 +274,23 @@ fn sync<'p>(
         .read(books, user, (since, until), limit)
         .map_err(|error| failure(&error))?;
     let mut view = feed.hides.then(|| View::new(books, user));
-    let (mut events, mut last) = (Vec::new(), None);
-    for record in feed.records() {
-        last = Some(record.position);
-        if let Some(mut push) = event::owned_push(&record) {
+    let (mut events, mut last, mut more, mut left) = (Vec::new(), None, more, limit);
+    for (record, part, position) in parts(feed, user, since) {
+        let Some(part) = part else {
+            last = Some(position);
+            continue;
+        };
+        if left == 0 {
+            more = true;
+            break;
+        }
+        (last, left) = (Some(position), left - 1);
+        if let Some(mut push) = event::owned_push(&record, part) {
             conceal(&mut view, &record, &mut push.event)?;
             events.push(push);
         }
     }
-    let pos = match last {
-        Some(last) if more => last,
-        _ => until,
-    };
+    let pos = last.filter(|_| more).unwrap_or(until);
     Ok(ReplyBody::Sync(SyncReply {
         events,
         pos: event::pos(pos),

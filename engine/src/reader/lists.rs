@@ -11,11 +11,13 @@ use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES};
 use trunkline_storage::{Order, Page, Reader, TimelineId};
 
 use super::Listing;
-use super::access::{Access, CORRUPT, NO_MESSAGE, View, direct, member, roster, with_head};
+use super::access::{
+    Access, CORRUPT, NO_MESSAGE, View, advance, direct, member, roster, with_head,
+};
 use super::answer::{Failure, failure, messages};
 use crate::event::Body;
 use crate::ids::{Ids, UserId};
-use crate::state::{self, Inbox, InboxChunk, Marks, Place, Role};
+use crate::state::{self, Inbox, InboxChunk, Marks, Member, Place, Role};
 
 /// Messages that are looked at to count the unread of one conversation. Whoever has more unread
 /// than that gets those before it counted without a look: the own and the recalled among them.
@@ -155,8 +157,9 @@ fn entry(
         if !own.is_in() {
             return Ok(None);
         }
-        let members = with_head(store, id, |head| head.members)?;
-        (place.to_owned(), id, own.marks, own.first_seq, members)
+        let members = with_head((store, ids), id, |head| head.members)?;
+        let marks = advance(store, id)?.of(own.number, own.marks);
+        (place.to_owned(), id, marks, own.first_seq, members)
     };
     let last = store.try_last_seq(id).map_err(|error| failure(&error))?;
     // Nothing of it can be seen before there is a message after joining.
@@ -226,7 +229,7 @@ pub(super) fn group_info(
 ) -> Result<ReplyBody<'static>, Failure> {
     access.check(store, ids)?;
     let group = access.conversation;
-    let (name, all_history, count, chunks) = with_head(store, group, |head| {
+    let (name, all_history, count, chunks) = with_head((store, ids), group, |head| {
         (
             head.name.to_owned(),
             head.all_history,
@@ -335,13 +338,15 @@ fn marks(
             .map(|(name, marks)| (name.to_owned(), marks))
             .collect());
     }
-    let chunks = with_head(store, id, |head| head.chunks)?;
+    let chunks = with_head((store, ids), id, |head| head.chunks)?;
     let mut all = Vec::new();
     for (name, ..) in roster((store, ids), id, chunks)? {
         let key = ids.member(id, ids.user(&listing.namespace, &name));
-        all.push((name, member(store, key)?.marks));
+        all.push((name, member(store, key)?));
     }
-    Ok(all)
+    let advance = advance(store, id)?;
+    let marks = |(name, member): (String, Member)| (name, advance.of(member.number, member.marks));
+    Ok(all.into_iter().map(marks).collect())
 }
 
 #[cfg(test)]

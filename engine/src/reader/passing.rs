@@ -20,7 +20,7 @@ pub(super) fn typing(
 ) -> Result<Finding, Failure> {
     let (store, ids) = books;
     access.check(store, ids)?;
-    let (members, chunks) = access::with_head(store, access.conversation, |head| {
+    let (members, chunks) = access::with_head((store, ids), access.conversation, |head| {
         (head.members, head.chunks)
     })?;
     let mut users = Vec::new();

@@ -156,6 +156,13 @@ pub(crate) enum Item {
     },
     /// Push a record to the connections of a user.
     Deliver { user: UserId, position: Position },
+    /// Push a part of a record to the connections of a user, but for the one that said so.
+    Part {
+        user: UserId,
+        position: Position,
+        part: usize,
+        except: Option<ConnRef>,
+    },
     /// Push a record to the connections of many, who are a part of [`Items::users`]: an id takes
     /// a sixth of an item.
     Spread {

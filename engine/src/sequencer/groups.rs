@@ -7,6 +7,7 @@ use compact_str::CompactString;
 use trunkline_storage::{IdBuildHasher, TimelineId};
 
 use super::command::Outcome;
+use super::receipts::Authors;
 use super::states::{Changes, States};
 use super::{CORRUPT, unreadable};
 use crate::directory::Directory;
@@ -37,6 +38,10 @@ pub(super) struct Group {
     /// The chunk of each member.
     places: ById<u32>,
     everybody: Option<Arc<[UserId]>>,
+    /// How often somebody became a member.
+    pub(super) joined: u64,
+    /// Who wrote its last messages, while it is small.
+    pub(super) authors: Authors,
 }
 
 /// A member.
@@ -107,12 +112,12 @@ fn load(
     id: TimelineId,
 ) -> Result<Option<Group>, Outcome> {
     let read = |key| states.get(key).map_err(|error| unreadable(&error));
-    let Some(value) = read(id)? else {
+    let Some(value) = read(ids.head(id))? else {
         return Ok(None);
     };
     let head: Head<'_> = state::decode(&value).ok_or(CORRUPT)?;
     let mut group = Group::new(ids, id, head.name, head.all_history);
-    group.pull = head.pull;
+    (group.pull, group.joined) = (head.pull, head.joined);
     for number in 0..head.chunks {
         let value = read(ids.roster(id, number))?.unwrap_or_default();
         let mut seats = Vec::new();
@@ -145,6 +150,8 @@ impl Group {
             chunks: Vec::new(),
             places: ById::default(),
             everybody: None,
+            joined: 0,
+            authors: Authors::default(),
         }
     }
 
@@ -220,15 +227,16 @@ impl Group {
     }
 
     /// What the store is to know of the group, beside its chunks.
-    pub(super) fn write_head(&self, changes: &mut Changes) {
+    pub(super) fn write_head(&self, ids: &Ids, changes: &mut Changes) {
         let head = Head {
             name: &self.name,
             all_history: self.all_history,
             pull: self.pull,
             members: self.len() as u64,
             chunks: self.chunks.len() as u32,
+            joined: self.joined,
         };
-        changes.push((self.id, state::encode(&head)));
+        changes.push((ids.head(self.id), state::encode(&head)));
     }
 
     /// What the store is to know of a chunk.

@@ -13,7 +13,7 @@ use super::states::{Changes, States};
 use super::{CORRUPT, NO_GROUP, NOT_A_MEMBER, Sequencer, unreadable};
 use crate::event::{Body, Kind};
 use crate::ids::{Ids, UserId};
-use crate::state::{self, Marks, Member, Place, Role};
+use crate::state::{self, Advance, Marks, Member, Place, Role};
 
 const NOT_AN_OWNER: Outcome = Outcome::Failed(
     ErrorCode::PermissionDenied,
@@ -70,12 +70,15 @@ impl Delta<'_> {
     }
 
     /// What those named are to the group from now on.
-    fn write_members(&mut self, ids: &Ids, group: &Group, last_seq: u64) {
+    fn write_members(&mut self, ids: &Ids, group: &mut Group, last_seq: u64) {
         for &(user, _) in &self.named {
             let member = if self.added {
+                let number = group.joined;
+                group.joined += 1;
                 Member {
                     role: group.role(user),
                     first_seq: if group.all_history { 1 } else { last_seq + 1 },
+                    number,
                     // What was said before is nobody's unread.
                     marks: Marks {
                         delivered: last_seq,
@@ -89,6 +92,28 @@ impl Delta<'_> {
             let key = ids.member(group.id, user);
             self.changes.push((key, state::encode(&member)));
         }
+    }
+
+    /// Takes those who go out of what is known of several members together.
+    fn forget_marks(
+        &mut self,
+        (states, ids): (&States, &Ids),
+        group: TimelineId,
+        mut advance: Advance,
+    ) -> Result<(), Outcome> {
+        let mut known = false;
+        for &(user, _) in self.named.iter().filter(|_| !self.added) {
+            known |= advance.remove(member(states, ids.member(group, user))?.number);
+        }
+        if known {
+            let left = if advance.is_empty() {
+                Vec::new()
+            } else {
+                state::encode(&advance)
+            };
+            self.changes.push((group, left));
+        }
+        Ok(())
     }
 
     /// Whose timelines the change enters, and who gets it pushed: those who left as well.
@@ -164,6 +189,10 @@ impl Sequencer {
         let conversation = self.conversations.get(command.conversation);
         let last_seq = conversation.map_err(|error| unreadable(&error))?.last_seq();
         let before = self.writer.last_appended().0;
+        let advance = self.advance(command.conversation)?;
+        if !advance.is_empty() {
+            delta.forget_marks((&self.states, &self.ids), command.conversation, advance)?;
+        }
         let group = self
             .groups
             .get(&self.states, said.namespace, command.conversation)?
@@ -193,7 +222,7 @@ impl Sequencer {
         };
         delta.turn_inboxes((&self.states, &self.ids), group, was_pull, before)?;
         delta.write_members(&self.ids, group, last_seq);
-        group.write_head(&mut delta.changes);
+        group.write_head(&self.ids, &mut delta.changes);
         for &chunk in &delta.chunks {
             group.write_chunk(&self.ids, chunk, &mut delta.changes);
         }

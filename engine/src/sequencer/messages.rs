@@ -52,6 +52,9 @@ impl Sequencer {
         if let Ok(conversation) = self.conversations.get(command.conversation) {
             conversation.stored(seq);
         }
+        if let Members::Group = command.members {
+            self.note_author(command, body, seq);
+        }
         if let Some(key) = key {
             let place = Place {
                 timeline: command.conversation,
@@ -62,6 +65,20 @@ impl Sequencer {
         }
         self.metrics.messages.one();
         Ok((Outcome::Sent(position), reach.audience()))
+    }
+
+    /// Remembers who wrote to a small group.
+    fn note_author(&mut self, command: &Command, body: &[u8], seq: u64) {
+        let namespace = event::namespace(body).unwrap_or_default();
+        let group = self
+            .groups
+            .get(&self.states, namespace, command.conversation);
+        // It is in memory: the message has just been sent to its members.
+        if let Ok(Some(group)) = group
+            && group.len() <= self.rules.receipt_fanout
+        {
+            group.authors.wrote(seq, command.user);
+        }
     }
 
     /// The first message of a 1:1 conversation: from here on both find it among theirs.

@@ -40,8 +40,8 @@ use departures::Departures;
 use groups::Groups;
 use keys::Keys;
 use queue::Commands;
-use receipts::Pending;
-use route::Audience;
+use receipts::{Hold, Instant};
+use route::{Audience, Told};
 use states::{Changes, States};
 
 /// A commit takes what is queued until it holds so many bytes.
@@ -83,8 +83,16 @@ pub(crate) struct Sequencer {
     metrics: Arc<SequencerMetrics>,
     /// Commands that wait for the commit.
     decided: Vec<Decided>,
-    /// Receipts that go into it last.
-    pending: Pending,
+    /// Who is told of the receipts in it.
+    told: Vec<Told>,
+    /// What is acknowledged and in no receipt yet.
+    hold: Hold,
+    /// Commands of the commit under construction, and conversations that receipts of it are about:
+    /// so many conversations it has touched at most.
+    touched: usize,
+    /// The time, and the same by a clock that does not go back.
+    now: u64,
+    at: Instant,
     /// By shard, what the commit has for it.
     outgoing: Vec<Items>,
     scratch: Vec<u8>,
@@ -127,7 +135,11 @@ impl Sequencer {
             mailboxes,
             metrics,
             decided: Vec::new(),
-            pending: Pending::default(),
+            told: Vec::new(),
+            hold: Hold::new(&rules),
+            touched: 0,
+            now: 0,
+            at: 0,
             outgoing,
             scratch: Vec::new(),
             poisoned: false,
@@ -140,36 +152,47 @@ impl Sequencer {
     /// # Errors
     /// The store failed, now or earlier.
     pub(crate) fn run(mut self, commands: &Commands) -> Result<(), trunkline_storage::CommitError> {
+        let began = std::time::Instant::now();
         loop {
-            let first = match commands.next(TICK.min(self.departures.rest())) {
-                Ok(first) => first,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.tick(unix_ms());
-                    self.store_departures();
-                    if self.writer.batch_records() > 0 {
-                        self.commit();
-                    }
-                    self.departures.committed();
-                    continue;
+            let next = commands.next(self.rest());
+            self.now = unix_ms();
+            self.at = began.elapsed().as_millis() as Instant;
+            self.tick(self.now);
+            if commands.hurries() {
+                self.hold.hurry();
+            }
+            match next {
+                Ok(first) => {
+                    self.decide_all(&first);
+                    commands.give_back(first);
                 }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
-            };
-            let now = unix_ms();
-            self.tick(now);
-            self.decide_all(&first, now);
-            commands.give_back(first);
+            }
             while !self.is_full() {
                 let Some(next) = commands.waiting() else {
                     break;
                 };
-                self.decide_all(&next, now);
+                self.decide_all(&next);
                 commands.give_back(next);
             }
             self.store_departures();
             self.commit();
         }
+        // Nobody is left to be told.
+        self.hold.hurry();
+        self.commit();
         self.store_all_departures();
         self.writer.sync()
+    }
+
+    /// How long nothing is to be done if no command comes.
+    fn rest(&self) -> Duration {
+        let rest = TICK.min(self.departures.rest());
+        let due = self.hold.next_due();
+        due.map_or(rest, |due| {
+            rest.min(Duration::from_millis(due.saturating_sub(self.at)))
+        })
     }
 
     /// Tells the store the time now and then, so that what is too old goes.
@@ -182,8 +205,9 @@ impl Sequencer {
 
     /// Whether the commit under construction takes no more.
     fn is_full(&self) -> bool {
-        self.writer.batch_bytes() + self.pending.bytes() >= COMMIT_BYTES
-            || self.decided.len() + self.pending.commands() >= COMMIT_COMMANDS
+        self.writer.batch_bytes() >= COMMIT_BYTES
+            || self.touched >= COMMIT_COMMANDS
+            || self.hold.is_full()
     }
 
     /// Keeps how far devices have come.
@@ -204,7 +228,7 @@ impl Sequencer {
         }
     }
 
-    fn decide_all(&mut self, batch: &CommandBatch, now: u64) {
+    fn decide_all(&mut self, batch: &CommandBatch) {
         self.keep(&batch.positions);
         for command in &batch.commands {
             // A message can be recalled once it can be read: is it the caller's?
@@ -212,12 +236,13 @@ impl Sequencer {
             if self.is_full() || (reads && !self.decided.is_empty()) {
                 self.commit();
             }
-            if !matches!(command.what, What::Send { .. } | What::Ack { .. }) {
-                // Others may change whose marks these are.
-                self.store_receipts();
+            if matches!(command.what, What::Group(_)) {
+                // It may change whose marks these are, and who is told.
+                self.store_held_of(command.conversation);
             }
+            self.touched += 1;
             let body = &batch.bodies[command.body.clone()];
-            let (outcome, audience) = match self.decide(batch.shard, command, body, now) {
+            let (outcome, audience) = match self.decide(batch.shard, command, body) {
                 Ok(Some(decided)) => decided,
                 Ok(None) => continue,
                 Err(no) => (no, Audience::Nobody),
@@ -234,8 +259,7 @@ impl Sequencer {
         }
     }
 
-    /// What becomes of a command, and who has to know; nothing yet for what waits for others of
-    /// the batch.
+    /// What becomes of a command, and who has to know; nothing yet for what waits for others.
     ///
     /// # Errors
     /// The outcome of a command that changes nothing because it fails.
@@ -244,12 +268,12 @@ impl Sequencer {
         shard: usize,
         command: &Command,
         body: &[u8],
-        now: u64,
     ) -> Result<Option<(Outcome, Audience)>, Outcome> {
+        let now = self.now;
         let decided = match command.what {
             What::Send { key } => self.send(command, body, now, key),
             What::Ack { delivered, read } => {
-                return self.ack(shard, command, body, now, (delivered, read));
+                return self.ack(shard, command, body, (delivered, read));
             }
             What::Recall { seq } => self.recall(command, body, now, seq),
             What::Delete { seq } => self.delete(command, body, now, seq),
@@ -275,9 +299,25 @@ impl Sequencer {
         Ok(position)
     }
 
-    /// Makes the decided durable and tells the shards.
+    /// Makes the decided durable with the receipts that are due, and tells the shards.
     fn commit(&mut self) {
-        self.store_receipts();
+        loop {
+            let more = self.store_due();
+            self.commit_batch();
+            if !more {
+                break;
+            }
+        }
+        self.metrics.receipts_held.set(self.hold.len() as u64);
+    }
+
+    /// Makes the decided durable and tells the shards.
+    fn commit_batch(&mut self) {
+        self.touched = 0;
+        if self.decided.is_empty() && self.writer.batch_bytes() == 0 {
+            self.departures.committed();
+            return;
+        }
         let batch = match self.writer.commit() {
             Ok(batch) => batch,
             Err(error) => {
@@ -292,6 +332,7 @@ impl Sequencer {
                         decided.outcome = OUTCOME_UNKNOWN;
                     }
                 }
+                self.told.clear();
                 Arc::new(Batch::default())
             }
         };
@@ -303,8 +344,15 @@ impl Sequencer {
             self.directory.raise_head(batch.last());
         }
         let mut decided = std::mem::take(&mut self.decided);
-        for decided in &decided {
+        let mut told = std::mem::take(&mut self.told).into_iter().peekable();
+        for (number, decided) in decided.iter().enumerate() {
+            while let Some(told) = told.next_if(|told| told.behind <= number) {
+                route::route_part(&self.directory, &mut self.outgoing, &told);
+            }
             self.route(decided);
+        }
+        for told in told {
+            route::route_part(&self.directory, &mut self.outgoing, &told);
         }
         decided.clear();
         self.decided = decided;

@@ -4,7 +4,7 @@
 //! go back to whichever shard needs one next, so that their memory is asked for only once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
@@ -37,6 +37,7 @@ pub(crate) struct ToSequencer {
     batches: Sender<Box<CommandBatch>>,
     bytes: Arc<AtomicUsize>,
     spent: Arc<Spent>,
+    hurry: Arc<AtomicBool>,
 }
 
 /// Where the sequencer finds them.
@@ -45,6 +46,7 @@ pub(crate) struct Commands {
     batches: Receiver<Box<CommandBatch>>,
     bytes: Arc<AtomicUsize>,
     spent: Arc<Spent>,
+    hurry: Arc<AtomicBool>,
 }
 
 pub(crate) fn queue() -> (ToSequencer, Commands) {
@@ -54,15 +56,18 @@ pub(crate) fn queue() -> (ToSequencer, Commands) {
         batches: ArrayQueue::new(SPENT),
         bytes: AtomicUsize::new(0),
     });
+    let hurry = Arc::new(AtomicBool::new(false));
     let to = ToSequencer {
         batches: sender,
         bytes: Arc::clone(&bytes),
         spent: Arc::clone(&spent),
+        hurry: Arc::clone(&hurry),
     };
     let commands = Commands {
         batches: receiver,
         bytes,
         spent,
+        hurry,
     };
     (to, commands)
 }
@@ -102,6 +107,13 @@ impl ToSequencer {
         batch
     }
 
+    /// Asks that from now on nothing waits for others to come: the gateway stops.
+    pub(crate) fn hurry(&self, shard: usize) {
+        self.hurry.store(true, Ordering::Relaxed);
+        // Where there is no room nobody sleeps.
+        let _ = self.try_send(self.spare(shard));
+    }
+
     /// Puts a batch in. Without a sequencer, which is when the gateway ends, it is dropped.
     ///
     /// # Errors
@@ -132,6 +144,11 @@ impl Commands {
         self.batches
             .recv_timeout(time)
             .inspect(|batch| self.taken(batch))
+    }
+
+    /// Whether nothing is to wait for others to come.
+    pub(crate) fn hurries(&self) -> bool {
+        self.hurry.load(Ordering::Relaxed)
     }
 
     /// A batch that waits already.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use trunkline_storage::Position;
 
-use super::command::{Item, Items};
+use super::command::{ConnRef, Item, Items};
 use crate::directory::{Directory, ShardSet};
 use crate::ids::UserId;
 
@@ -38,14 +39,6 @@ impl Reach {
         }
     }
 
-    /// Users.
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Both(_, len) => *len,
-            Self::Members(members) | Self::Channel(_, members) => members.len(),
-        }
-    }
-
     /// The timelines.
     pub(super) fn fanout(&self) -> &[UserId] {
         match self {
@@ -62,6 +55,38 @@ impl Reach {
             Self::Both(..) => Audience::Nobody,
             Self::Members(members) | Self::Channel(_, members) => Audience::Members(members),
         }
+    }
+}
+
+/// Who gets a part of a receipt pushed.
+pub(super) struct Told {
+    /// How many of the commit's outcomes come before it in the order of the log.
+    pub(super) behind: usize,
+    pub(super) position: Position,
+    pub(super) part: usize,
+    /// Whose marks they are: all devices but the one that said so, if it was one.
+    pub(super) user: UserId,
+    pub(super) by: Option<(usize, ConnRef)>,
+    /// All their devices.
+    pub(super) others: SmallVec<[UserId; 2]>,
+}
+
+/// Lists a part of a receipt for the shards that hold connections of those who are told.
+pub(super) fn route_part(directory: &Directory, outgoing: &mut [Items], told: &Told) {
+    let part = |user, except| Item::Part {
+        user,
+        position: told.position,
+        part: told.part,
+        except,
+    };
+    each(directory.shards(told.user), |shard| {
+        let except = told.by.filter(|by| by.0 == shard).map(|by| by.1);
+        outgoing[shard].list.push(part(told.user, except));
+    });
+    for &user in &told.others {
+        each(directory.shards(user), |shard| {
+            outgoing[shard].list.push(part(user, None));
+        });
     }
 }
 
@@ -122,7 +147,7 @@ mod tests {
                         let users = items.users[users.clone()].iter();
                         told.extend(users.map(|user| (user.0, position.0)));
                     }
-                    Item::Reply { .. } => panic!("{item:?}"),
+                    Item::Reply { .. } | Item::Part { .. } => panic!("{item:?}"),
                 }
             }
             told

@@ -26,7 +26,8 @@ pub(crate) fn write(out: &mut Vec<u8>, encoding: Encoding, message: &ServerMessa
 /// connections get it.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
-    position: Position,
+    /// The record's, and which part of it.
+    of: (Position, usize),
     json: Option<PushFrame>,
     proto: Option<PushFrame>,
     spare: Vec<Vec<u8>>,
@@ -44,15 +45,16 @@ pub(crate) struct PushFrame {
 }
 
 impl Frames {
-    /// The push of the record at `position` of `batch`; `None` for a kind of a later version.
+    /// The push of a part of the record at `position` of `batch`; `None` for a kind of a later
+    /// version.
     pub(crate) fn push(
         &mut self,
         batch: &Batch,
-        position: Position,
+        (position, part): (Position, usize),
         encoding: Encoding,
     ) -> Option<&PushFrame> {
-        if self.position != position {
-            self.position = position;
+        if self.of != (position, part) {
+            self.of = (position, part);
             let old = [self.json.take(), self.proto.take()];
             self.spare
                 .extend(old.into_iter().flatten().map(|push| push.frame));
@@ -65,7 +67,7 @@ impl Frames {
             let mut pos = PosText::default();
             let record = batch.record_at(position);
             let kind = Kind::of(&record)?;
-            let push = event::push(&record, &mut pos)?;
+            let push = event::push(&record, part, &mut pos)?;
             let mut frame = self.spare.pop().unwrap_or_default();
             frame.clear();
             let mut payload = 0;

@@ -210,8 +210,14 @@ impl Core {
         self.say(slot, conn, &ServerMessage::Reply(Reply { id, body }));
     }
 
-    /// Pushes a record of a batch to a live connection, or notes that it could not be.
-    pub(crate) fn push(&mut self, slot: u32, conn: &mut Conn, batch: &Batch, position: Position) {
+    /// Pushes a part of a record of a batch to a live connection, or notes that it could not be.
+    pub(crate) fn push(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        batch: &Batch,
+        (position, part): (Position, usize),
+    ) {
         let Some(session) = conn.session() else {
             return;
         };
@@ -236,7 +242,7 @@ impl Core {
             return;
         }
         self.mark_dirty(slot, conn);
-        let Some(push) = self.frames.push(batch, position, conn.encoding) else {
+        let Some(push) = self.frames.push(batch, (position, part), conn.encoding) else {
             return;
         };
         self.parts.metrics.pushed(push.kind).one();

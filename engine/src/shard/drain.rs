@@ -53,6 +53,8 @@ impl Shard {
     /// Stops accepting, and begins to tell the clients.
     pub(super) fn begin_drain(&mut self) {
         self.listener = None;
+        // Clients wait for the answers before they go.
+        self.core.parts.sequencer.hurry(self.core.parts.index);
         self.draining = Drain::Telling {
             began: Instant::now(),
             total: self.conns.len(),

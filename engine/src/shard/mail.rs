@@ -23,14 +23,20 @@ impl Core {
         for item in &committed.items.list {
             match *item {
                 Item::Deliver { user, position } => {
-                    self.deliver(conns, batch, user, position, None);
+                    self.deliver(conns, batch, user, (position, 0), None);
                 }
+                Item::Part {
+                    user,
+                    position,
+                    part,
+                    except,
+                } => self.deliver(conns, batch, user, (position, part), except),
                 Item::Spread {
                     ref users,
                     position,
                 } => {
                     for &user in &committed.items.users[users.clone()] {
-                        self.deliver(conns, batch, user, position, None);
+                        self.deliver(conns, batch, user, (position, 0), None);
                     }
                 }
                 Item::Reply {
@@ -41,7 +47,7 @@ impl Core {
                 } => {
                     self.outcome(conns, batch, (conn, id), outcome);
                     if let Some(position) = outcome.position() {
-                        self.deliver(conns, batch, user, position, Some(conn));
+                        self.deliver(conns, batch, user, (position, 0), Some(conn));
                     }
                 }
             }
@@ -106,7 +112,7 @@ impl Core {
         conns: &mut Slab<Conn>,
         batch: &Batch,
         user: UserId,
-        position: Position,
+        place: (Position, usize),
         except: Option<ConnRef>,
     ) {
         // A copy, which for most is one number: pushing borrows all of the shard.
@@ -116,7 +122,7 @@ impl Core {
                 continue;
             };
             if except != Some(Self::conn_ref(slot, conn)) {
-                self.push(slot, conn, batch, position);
+                self.push(slot, conn, batch, place);
             }
         }
     }

@@ -54,6 +54,20 @@ impl From<Stored> for Marks {
 }
 
 impl Marks {
+    /// Of two values of one member, the further of each mark, with its time.
+    pub(crate) fn further(self, other: Self) -> Self {
+        let delivered = (self.delivered, self.delivered_time);
+        let read = (self.read, self.read_time);
+        let (delivered, delivered_time) = delivered.max((other.delivered, other.delivered_time));
+        let (read, read_time) = read.max((other.read, other.read_time));
+        Self {
+            delivered,
+            read,
+            delivered_time,
+            read_time,
+        }
+    }
+
     /// Where an acknowledgement moves the marks in a conversation with `last` messages: never
     /// back, never beyond the last. `None` where they are there already.
     pub(crate) fn acked(self, last: u64, (delivered, read): (u64, u64), now: u64) -> Option<Self> {

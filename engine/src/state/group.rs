@@ -21,7 +21,8 @@ pub(crate) enum Role {
     Owner,
 }
 
-/// A group, under the id of its timeline.
+/// A group, under an id of its own: what is under that of its timeline are the [`Marks`] of its
+/// members, which change far more often.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head<'a> {
     /// What people call it.
@@ -34,6 +35,8 @@ pub(crate) struct Head<'a> {
     pub(crate) members: u64,
     /// Chunks of the roster, some of them perhaps empty.
     pub(crate) chunks: u32,
+    /// How often somebody became a member: the number of the next one.
+    pub(crate) joined: u64,
 }
 
 /// A chunk of a roster.
@@ -59,6 +62,9 @@ pub(crate) struct Member {
     pub(crate) role: Role,
     /// The first message that the member sees.
     pub(crate) first_seq: u64,
+    /// The number of this membership: whoever comes back has another.
+    pub(crate) number: u64,
+    /// How far the member has come, unless the group's [`Advance`] knows more.
     pub(crate) marks: Marks,
 }
 

@@ -5,6 +5,7 @@
 //! A value is a byte that says which of them it is, and a struct in postcard's form; an empty value
 //! is none.
 
+mod advance;
 mod contacts;
 mod direct;
 mod group;
@@ -16,6 +17,7 @@ mod reactions;
 use serde::{Deserialize, Serialize};
 use trunkline_storage::Position;
 
+pub(crate) use advance::Advance;
 pub(crate) use contacts::{Contacts, MAX_CONTACTS};
 pub(crate) use direct::{Direct, Marks};
 pub(crate) use group::{Entry, Head, Member, ROSTER_CHUNK, Role, Roster};
@@ -34,13 +36,16 @@ impl Form for Direct {
     const TAG: u8 = 10;
 }
 impl Form for Head<'_> {
-    const TAG: u8 = 3;
+    const TAG: u8 = 12;
 }
 impl Form for Roster<'_> {
     const TAG: u8 = 4;
 }
 impl Form for Member {
-    const TAG: u8 = 11;
+    const TAG: u8 = 13;
+}
+impl Form for Advance {
+    const TAG: u8 = 14;
 }
 impl Form for Inbox<'_> {
     const TAG: u8 = 6;

@@ -23,7 +23,7 @@ pub(super) struct Line<'a> {
     /// Who sent a message.
     #[serde(skip_serializing_if = "str::is_empty")]
     from: &'a str,
-    /// Whose watermarks these are.
+    /// Who did anything else.
     #[serde(skip_serializing_if = "str::is_empty")]
     user: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -34,10 +34,9 @@ pub(super) struct Line<'a> {
     text: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     media: Option<Media<'a>>,
-    #[serde(skip_serializing_if = "is_zero")]
-    delivered: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    read: u64,
+    /// Whose watermarks moved.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    marks: Vec<Marks<'a>>,
     /// The message that it is about.
     #[serde(skip_serializing_if = "is_zero")]
     of: u64,
@@ -78,6 +77,16 @@ impl Default for Name {
     }
 }
 
+/// How far somebody has come.
+#[derive(Debug, Serialize)]
+struct Marks<'a> {
+    user: &'a str,
+    delivered: u64,
+    read: u64,
+    /// Those of `fanout_ids` who are told.
+    told: Vec<usize>,
+}
+
 #[derive(Debug, Serialize)]
 struct Media<'a> {
     #[serde(rename = "type")]
@@ -108,11 +117,31 @@ impl<'a> Line<'a> {
             ..Line::default()
         };
         match (Kind::of(record), Body::read(record.body)) {
+            (Some(Kind::Receipt), Some(body)) => line.receipt(&body),
             (Some(kind), Some(body)) => line.with(kind, body),
             _ => Line {
                 body: Some(hex(record.body)),
                 ..line
             },
+        }
+    }
+
+    fn receipt(self, body: &Body<'a>) -> Self {
+        let places = 0..self.fanout.min(64);
+        let marks = body.parts().map(|part| Marks {
+            user: part.user,
+            delivered: part.delivered,
+            read: part.read,
+            told: places
+                .clone()
+                .filter(|place| part.told >> place & 1 == 1)
+                .collect(),
+        });
+        Line {
+            conversation: body.conversation,
+            namespace: body.namespace,
+            marks: marks.collect(),
+            ..self
         }
     }
 
@@ -133,8 +162,6 @@ impl<'a> Line<'a> {
                 url: body.url,
                 data: body.data.map(|data| STANDARD.encode(data)),
             }),
-            delivered: body.delivered,
-            read: body.read,
             of: body.seq,
             reaction: body.reaction,
             removed: body.removed,

@@ -12,7 +12,7 @@ use super::world::{Answer, World};
 const USERS: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 const GROUPS: [&str; 3] = ["one", "two", "three"];
 
-/// Groups with more members than this are large, and do not tell each other's receipts.
+/// Groups with more members than this are large; with one more still, nobody is told who has read.
 const FANOUT: usize = 3;
 
 pub(super) struct Driver {
@@ -46,10 +46,17 @@ impl Drop for Driver {
 
 impl Driver {
     pub(super) fn new(seed: u64) -> Self {
+        // In half of the histories receipts wait for each other.
+        let (delay, longer) = match seed % 2 {
+            0 => ("0s", "0s"),
+            _ => ("15ms", "40ms"),
+        };
         let gateway = Setup::default()
             .flag("shards", 3)
             .flag("fanout-limit", FANOUT)
-            .flag("receipt-fanout", FANOUT)
+            .flag("receipt-fanout", FANOUT + 1)
+            .flag("receipt-delay", delay)
+            .flag("delivered-delay", longer)
             .start();
         let devices = USERS
             .into_iter()
@@ -66,7 +73,7 @@ impl Driver {
         Self {
             random: StdRng::seed_from_u64(seed),
             gateway,
-            world: World::new(FANOUT),
+            world: World::new(FANOUT + 1),
             devices,
             keys: 0,
             said: Vec::new(),
@@ -81,6 +88,7 @@ impl Driver {
                 8..10 => self.kill(device),
                 10 => self.restart(),
                 11..20 => self.look(device),
+                20..26 => self.read_together(),
                 _ => self.act(device),
             }
             if step % 3 == 0 {
@@ -227,6 +235,49 @@ impl Driver {
         for (id, (command, ask, expected)) in ids.into_iter().zip(asked) {
             let reply = client.reply(id);
             assert_eq!(answer(&reply, command), expected, "{command} {ask}");
+        }
+    }
+
+    /// Devices of several users acknowledge something in one conversation without waiting for each
+    /// other: whatever of it becomes one receipt, the events are in the order of who did so.
+    fn read_together(&mut self) {
+        let conversation = self.conversation(0);
+        let mut asking = Vec::new();
+        for pair in 0..USERS.len() {
+            if self.random.random_bool(0.8) {
+                asking.push(2 * pair + usize::from(self.random.random_bool(0.5)));
+            }
+        }
+        // Before anything is acknowledged: what waits is no event yet.
+        for &number in &asking {
+            self.connect(number);
+        }
+        let mut asked = Vec::new();
+        for number in asking {
+            let mark = if self.random.random_bool(0.5) {
+                "read"
+            } else {
+                "delivered"
+            };
+            let seq = self.random.random_range(1..8);
+            let ask = json!({"conversation": conversation, mark: seq});
+            let Device { user, name, .. } = self.devices[number];
+            let expected = self.world.decide((user, name), "ack", &ask);
+            self.note(number, &format!("together: {ask} is to be {expected:?}"));
+            let Some(client) = &mut self.devices[number].client else {
+                continue;
+            };
+            let id = client.post("ack", &ask);
+            // Behind it: it is with the sequencer before the next is sent.
+            client.ping();
+            asked.push((number, id, expected));
+        }
+        for (number, id, expected) in asked {
+            let Some(client) = &mut self.devices[number].client else {
+                continue;
+            };
+            let reply = client.reply(id);
+            assert_eq!(answer(&reply, "ack"), expected, "{conversation}");
         }
     }
 

@@ -199,14 +199,22 @@ impl World {
         let most = self.receipt_fanout;
         let conversation = self.of(by.0, id)?;
         let last = conversation.messages.len();
-        let quiet = conversation.group.is_some() && conversation.members.len() > most;
+        let large = conversation.group.is_some() && conversation.members.len() > most;
+        let direct = conversation.group.is_none();
         let names = conversation.names();
         let member = conversation.member(by.0);
+        let before = (member.delivered, member.read);
         let read = read.min(last).max(member.read);
         let delivered = delivered.min(last).max(member.delivered).max(read);
-        if (delivered, read) != (member.delivered, member.read) {
+        if (delivered, read) != before {
             (member.delivered, member.read) = (delivered, read);
-            let to = if quiet { vec![by.0.to_owned()] } else { names };
+            // The authors of what is newly covered, who are members still.
+            let newly = (before.0..delivered).chain(before.1..read);
+            let messages = &conversation.messages;
+            let authors: Vec<_> = newly.map(|message| &messages[message].from).collect();
+            let is_told =
+                |name: &String| name == by.0 || direct || !large && authors.contains(&name);
+            let to: Vec<_> = names.into_iter().filter(is_told).collect();
             let event = json!({"receipt": {
                 "conversation": id, "user": by.0, "delivered": delivered, "read": read,
             }});

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mio::{Poll, Token, Waker};
 use trunkline_proto::ErrorCode;
 use trunkline_storage::backend::sim::{Operation, SimDisk};
-use trunkline_storage::{Options, Position, Record, Store};
+use trunkline_storage::{Options, Page, Position, Record, Store};
 
 use super::super::command::{
     Change, Command, CommandBatch, Committed, ConnRef, Item, Members, Outcome, Side, What,
@@ -13,12 +13,18 @@ use super::super::command::{
 use super::super::{Sequencer, conversations::MIN_CONVERSATIONS, departures};
 use crate::config::Messaging;
 use crate::directory::Directory;
-use crate::event::{Body, Kind};
-use crate::ids::Ids;
+use crate::event::{Body, Kind, parts_for};
+use crate::ids::{Ids, UserId};
 use crate::metrics::SequencerMetrics;
 use crate::shard::mailbox::{Mail, Mailbox};
 
+mod together;
+
 const NOW: u64 = 1_767_225_600_000;
+
+/// How long receipts wait where they do.
+const READ: u64 = 100;
+const DELIVERED: u64 = 1_000;
 
 /// A sequencer without its thread, and its only shard's mailbox.
 struct World {
@@ -27,6 +33,8 @@ struct World {
     mailbox: Arc<Mailbox>,
     ids: Ids,
     batch: CommandBatch,
+    /// Users with another device than the one that acknowledges.
+    others: Vec<UserId>,
     _poll: Poll,
 }
 
@@ -38,7 +46,18 @@ enum Told {
 }
 
 impl World {
+    /// One in which nothing waits.
     fn new() -> Self {
+        Self::with([0, 0])
+    }
+
+    /// One in which receipts wait for each other.
+    fn waiting() -> Self {
+        Self::with([READ, DELIVERED])
+    }
+
+    fn with(delays: [u64; 2]) -> Self {
+        let [receipt_delay, delivered_delay] = delays.map(std::time::Duration::from_millis);
         let (disk, poll) = (SimDisk::new(1), Poll::new().unwrap());
         let options = Options {
             segment_bytes: 1 << 20,
@@ -56,7 +75,9 @@ impl World {
         }
         let rules = Messaging {
             fanout_limit: 500,
-            receipt_fanout: 16,
+            receipt_fanout: 4,
+            receipt_delay,
+            delivered_delay,
             group_members: 100,
             members_add: false,
             recall_window: std::time::Duration::from_secs(60),
@@ -75,6 +96,7 @@ impl World {
             mailbox,
             ids,
             batch: CommandBatch::default(),
+            others: Vec::new(),
             _poll: poll,
         }
     }
@@ -131,7 +153,8 @@ impl World {
     /// Decides what was asked in one commit; what the shard is told of it.
     fn commit(&mut self) -> Vec<Told> {
         let batch = std::mem::take(&mut self.batch);
-        self.sequencer.decide_all(&batch, NOW);
+        self.sequencer.now = NOW + self.sequencer.at;
+        self.sequencer.decide_all(&batch);
         self.sequencer.commit();
         let mut told = Vec::new();
         while let Some(mail) = self.mailbox.take() {
@@ -139,22 +162,34 @@ impl World {
                 panic!("{mail:?}");
             };
             for item in &items.list {
-                let (users, position) = match *item {
+                let (users, position, part) = match *item {
                     Item::Reply { id, outcome, .. } => {
                         told.push(Told::Answer(id, refusal(outcome)));
                         continue;
                     }
-                    Item::Deliver { user, position } => (vec![user], position),
+                    Item::Deliver { user, position } => (vec![user], position, 0),
+                    Item::Part {
+                        user,
+                        position,
+                        part,
+                        except,
+                    } => {
+                        if except.is_some() && !self.others.contains(&user) {
+                            // The only device is the one that said so.
+                            continue;
+                        }
+                        (vec![user], position, part)
+                    }
                     Item::Spread {
                         ref users,
                         position,
-                    } => (items.users[users.clone()].to_vec(), position),
+                    } => (items.users[users.clone()].to_vec(), position, 0),
                 };
                 for user in users {
                     let name = NAMES
                         .into_iter()
                         .find(|name| self.ids.user("", name) == user);
-                    told.push(push(name.unwrap(), &says(&batch.record_at(position))));
+                    told.push(push(name.unwrap(), &says(&batch.record_at(position), part)));
                 }
             }
             let mut last = Position::ZERO;
@@ -166,12 +201,30 @@ impl World {
         told
     }
 
+    /// What a user catches up on of receipts, and where it is.
+    fn synced(&self, user: &str, since: Position) -> Vec<(Position, String)> {
+        let (store, user) = (self.sequencer.states.store(), self.ids.user("", user));
+        let (mut page, mut found) = (Page::default(), Vec::new());
+        let more = store.sync(user, since, store.head(), 500, &mut page);
+        assert!(!more.unwrap());
+        for record in page.records() {
+            if Kind::of(&record) == Some(Kind::Receipt) {
+                let parts = parts_for(&record, user, since);
+                let places = parts.clone();
+                found.extend(
+                    parts.map(|part| (places.position(record.position, part), says(&record, part))),
+                );
+            }
+        }
+        found
+    }
+
     fn receipts(&self) -> u64 {
         self.sequencer.metrics.receipts.get()
     }
 }
 
-const NAMES: [&str; 3] = ["alice", "bob", "carol"];
+const NAMES: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
 
 fn refusal(outcome: Outcome) -> Option<ErrorCode> {
     match outcome {
@@ -180,12 +233,14 @@ fn refusal(outcome: Outcome) -> Option<ErrorCode> {
     }
 }
 
-fn says(record: &Record<'_>) -> String {
+fn says(record: &Record<'_>, part: usize) -> String {
     let body = Body::read(record.body).unwrap();
-    let (user, delivered, read) = (body.user, body.delivered, body.read);
     match Kind::of(record).unwrap() {
         Kind::Message => format!("message {}", record.seq),
-        Kind::Receipt => format!("{user} {delivered} {read}"),
+        Kind::Receipt => {
+            let part = body.parts().nth(part).unwrap();
+            format!("{} {} {}", part.user, part.delivered, part.read)
+        }
         other => other.name().to_owned(),
     }
 }
@@ -218,8 +273,8 @@ fn acks_of_one_connection_become_one_receipt_behind_the_messages() {
         push("bob", "message 2"),
         answer(6),
         push("bob", "message 3"),
-        answer(2),
         push("alice", "bob 2 1"),
+        answer(2),
         answer(4),
         answer(5),
         answer(7),
@@ -231,13 +286,14 @@ fn acks_of_one_connection_become_one_receipt_behind_the_messages() {
     world.ack(("bob", 2), AB, 3, 0);
     assert_eq!(
         world.commit(),
-        [answer(1), answer(2), push("alice", "bob 3 1")]
+        [answer(1), push("alice", "bob 3 1"), answer(2)],
+        "the first says nothing new"
     );
     assert_eq!(world.receipts(), 2);
 }
 
 #[test]
-fn two_connections_tell_each_other() {
+fn what_two_devices_say_is_one_receipt_that_both_are_told() {
     let mut world = World::new();
     world.send(("alice", 1), AB);
     world.send(("alice", 1), AB);
@@ -247,15 +303,15 @@ fn two_connections_tell_each_other() {
     world.ack(("bob", 3), AB, 2, 0);
     world.ack(("bob", 3), AB, 2, 2);
     let expected = [
-        answer(2),
-        answer(1),
-        push("alice", "bob 1 0"),
-        answer(3),
+        push("bob", "bob 2 2"),
         push("alice", "bob 2 2"),
+        answer(1),
+        answer(2),
+        answer(3),
         answer(4),
     ];
     assert_eq!(world.commit(), expected);
-    assert_eq!(world.receipts(), 2);
+    assert_eq!(world.receipts(), 1);
 }
 
 #[test]
@@ -267,13 +323,24 @@ fn both_sides_of_a_conversation_keep_what_is_theirs() {
     world.ack(("alice", 1), AB, 2, 0);
     world.ack(("bob", 2), AB, 2, 2);
     world.ack(("alice", 1), AB, 2, 1);
-    world.commit();
-    assert_eq!(world.receipts(), 2);
+    let expected = [
+        answer(1),
+        push("bob", "message 1"),
+        answer(2),
+        push("alice", "message 2"),
+        push("bob", "alice 2 1"),
+        push("alice", "bob 2 2"),
+        answer(3),
+        answer(5),
+        answer(4),
+    ];
+    assert_eq!(world.commit(), expected);
+    assert_eq!(world.receipts(), 1);
     // What is known already is no receipt.
     world.ack(("alice", 1), AB, 2, 1);
     world.ack(("bob", 2), AB, 2, 2);
     assert_eq!(world.commit(), [answer(1), answer(2)]);
-    assert_eq!(world.receipts(), 2);
+    assert_eq!(world.receipts(), 1);
 }
 
 #[test]
@@ -292,8 +359,8 @@ fn whoever_is_removed_was_a_member_when_it_acknowledged() {
     world.ask(("alice", 1), "g:eng", remove, members());
     world.ack(("bob", 2), "g:eng", 1, 1);
     let expected = [
-        answer(1),
         push("alice", "bob 1 0"),
+        answer(1),
         answer(2),
         push("bob", "group"),
         Told::Answer(3, Some(ErrorCode::PermissionDenied)),

@@ -1,0 +1,145 @@
+//! Who wrote the last messages of a small group: they are told who has read them.
+
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+
+use smallvec::SmallVec;
+
+use crate::ids::UserId;
+
+/// Of so many messages of a group it is known who wrote them. Whoever acknowledges older ones tells
+/// everybody: the sequencer does not read further back for that.
+pub(in crate::sequencer) const KNOWN_AUTHORS: u64 = 64;
+
+/// The authors of a group's last messages, without a gap.
+#[derive(Debug, Default)]
+pub(in crate::sequencer) struct Authors {
+    /// Each once; those who wrote nothing of late may be among them.
+    users: Vec<UserId>,
+    /// By message, the oldest first, where among the users its author is.
+    written: VecDeque<u8>,
+    /// The sequence of the last.
+    last: u64,
+}
+
+/// Authors, each once.
+pub(super) type Found = SmallVec<[UserId; 4]>;
+
+impl Authors {
+    /// A message was stored.
+    pub(in crate::sequencer) fn wrote(&mut self, seq: u64, user: UserId) {
+        if seq != self.last + 1 {
+            // What was between is not known: only what follows is without a gap.
+            self.written.clear();
+        }
+        self.last = seq;
+        let user = self.number(user);
+        self.written.push_back(user);
+        if self.written.len() as u64 > KNOWN_AUTHORS {
+            self.written.pop_front();
+        }
+    }
+
+    /// Who wrote the message before the first that is known.
+    pub(super) fn wrote_before(&mut self, user: UserId) {
+        let user = self.number(user);
+        self.written.push_front(user);
+    }
+
+    /// Begins anew behind a message.
+    pub(super) fn begin(&mut self, last: u64) {
+        if self.last != last {
+            self.written.clear();
+            self.last = last;
+        }
+    }
+
+    /// The first message whose author is known, or the next one to be written.
+    pub(super) fn first(&self) -> u64 {
+        self.last + 1 - self.written.len() as u64
+    }
+
+    /// The authors of messages that are known.
+    pub(super) fn of(&self, seqs: RangeInclusive<u64>, found: &mut Found) {
+        let first = self.first();
+        for seq in seqs {
+            let written = seq.checked_sub(first).and_then(|at| {
+                let at = usize::try_from(at).ok()?;
+                self.written.get(at)
+            });
+            if let Some(&user) = written {
+                let user = self.users[usize::from(user)];
+                if !found.contains(&user) {
+                    found.push(user);
+                }
+            }
+        }
+    }
+
+    fn number(&mut self, user: UserId) -> u8 {
+        if let Some(number) = self.users.iter().position(|one| *one == user) {
+            return number as u8;
+        }
+        if self.users.len() > usize::from(u8::MAX) {
+            self.forget_others();
+        }
+        self.users.push(user);
+        (self.users.len() - 1) as u8
+    }
+
+    /// Keeps only who wrote one of the messages: fewer than a byte can count.
+    fn forget_others(&mut self) {
+        let mut users = Vec::new();
+        for written in &mut self.written {
+            let user = self.users[usize::from(*written)];
+            let place = users.iter().position(|one| *one == user);
+            *written = place.unwrap_or_else(|| {
+                users.push(user);
+                users.len() - 1
+            }) as u8;
+        }
+        self.users = users;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_storage::TimelineId;
+
+    use super::*;
+
+    fn of(authors: &Authors, seqs: RangeInclusive<u64>) -> Vec<u128> {
+        let mut found = Found::new();
+        authors.of(seqs, &mut found);
+        found.iter().map(|user| user.0).collect()
+    }
+
+    #[test]
+    fn so_many_are_known_and_each_is_found_once() {
+        let mut authors = Authors::default();
+        assert_eq!((authors.first(), of(&authors, 0..=9)), (1, vec![]));
+        for seq in 1..=1_000 {
+            authors.wrote(seq, TimelineId(u128::from(seq) / 3));
+            assert_eq!(authors.first(), seq.saturating_sub(KNOWN_AUTHORS) + 1);
+        }
+        assert_eq!(of(&authors, 994..=1_000), [331, 332, 333]);
+        assert_eq!(of(&authors, 900..=937), [312], "only the last is known");
+        assert_eq!(of(&authors, 1_000..=2_000), [333]);
+    }
+
+    #[test]
+    fn what_was_before_is_put_before_and_a_gap_begins_anew() {
+        let mut authors = Authors::default();
+        authors.begin(7);
+        assert_eq!(authors.first(), 8);
+        authors.wrote(8, TimelineId(8));
+        for seq in [7, 6] {
+            authors.wrote_before(TimelineId(seq));
+        }
+        assert_eq!((authors.first(), of(&authors, 1..=9)), (6, vec![6, 7, 8]));
+        authors.begin(8);
+        assert_eq!(authors.first(), 6, "there is no gap");
+        authors.wrote(10, TimelineId(10));
+        assert_eq!((authors.first(), of(&authors, 1..=10)), (10, vec![10]));
+    }
+}
