@@ -61,6 +61,9 @@ struct Args {
     /// Bytes of text per message
     #[arg(long, default_value_t = 120)]
     bytes: usize,
+    /// Members of the conversations in which receipts are counted; 2: of two users, and no group
+    #[arg(long, value_delimiter = ',', default_value = "2,10,16,17")]
+    readers: Vec<usize>,
     /// Messages that somebody catches up on
     #[arg(long, default_value_t = 1_000)]
     missed: usize,

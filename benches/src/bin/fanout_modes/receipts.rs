@@ -12,18 +12,31 @@ use trunkline_benches::talk::Talk;
 
 use crate::{Args, Gateway};
 
-/// Members of the conversations; 2 is one of two users and no group.
-const SIZES: [usize; 4] = [2, 10, 16, 17];
+/// How messages come and are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// As fast as they go; each is acknowledged twice at once.
+    Streamed,
+    /// The next when everybody has read the one before, so long after it was delivered.
+    OneByOne(Duration),
+}
 
-/// Messages of a measurement: one after another, and as fast as they go.
-const ONE_BY_ONE: u64 = 100;
+const PACES: [Pace; 4] = [
+    Pace::Streamed,
+    Pace::OneByOne(Duration::ZERO),
+    Pace::OneByOne(Duration::from_millis(20)),
+    Pace::OneByOne(Duration::from_secs(1)),
+];
+
+/// Messages of a measurement that are streamed, to all members together.
 const STREAMED: u64 = 6_000;
+
+/// How long messages come one by one, and how many at least and at most.
+const ONE_BY_ONE: Duration = Duration::from_secs(10);
+const MESSAGES: (u64, u64) = (10, 200);
 
 /// Messages on their way of which not everybody has said that it was read.
 const WINDOW: u64 = 64;
-
-/// How long a message is on the screen before it counts as read, where they come one by one.
-const READING: Duration = Duration::from_millis(10);
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -36,30 +49,51 @@ struct Load {
     receipt_pushes: f64,
 }
 
+impl Pace {
+    fn name(self) -> String {
+        match self {
+            Self::Streamed => "streamed".into(),
+            Self::OneByOne(reading) => format!("read after {} ms", reading.as_millis()),
+        }
+    }
+
+    fn messages(self, members: usize) -> u64 {
+        let Self::OneByOne(reading) = self else {
+            return STREAMED / members as u64;
+        };
+        let fit = ONE_BY_ONE.as_millis() / reading.as_millis().max(1);
+        (fit as u64).clamp(MESSAGES.0, MESSAGES.1)
+    }
+
+    /// Messages that may be on their way.
+    fn window(self) -> u64 {
+        if self == Self::Streamed { WINDOW } else { 1 }
+    }
+}
+
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     println!(
         "Receipts: each reader acknowledges each message as delivered, then as read; {} B of text",
         args.bytes
     );
     let mut rows = Vec::new();
-    for members in SIZES {
-        for streamed in [false, true] {
-            let without = measure(args, members, streamed, false)?;
-            let with = measure(args, members, streamed, true)?;
+    for &members in &args.readers {
+        let without = measure(args, members, Pace::Streamed, false)?;
+        for pace in PACES {
+            let with = measure(args, members, pace, true)?;
             let added = with.bytes - without.bytes;
             let kind = if members == 2 {
                 "1:1".into()
             } else {
                 format!("group of {members}")
             };
-            let rate = if streamed { "streamed" } else { "one by one" };
             rows.push(vec![
                 kind,
-                rate.into(),
+                pace.name(),
                 short(without.bytes),
                 short(added),
                 format!("×{}", short(added / without.bytes)),
-                short(without.pushes),
+                short(with.pushes),
                 short(with.receipts),
                 short(with.receipt_pushes),
                 format!("×{}", short(with.receipt_pushes / with.pushes)),
@@ -81,7 +115,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure(args: &Args, members: usize, streamed: bool, acks: bool) -> anyhow::Result<Load> {
+fn measure(args: &Args, members: usize, pace: Pace, acks: bool) -> anyhow::Result<Load> {
     let gateway = Gateway::start(args, &[])?;
     let server = gateway.peer.address;
     let mut owner = Talk::start(server, "owner")?;
@@ -97,10 +131,7 @@ fn measure(args: &Args, members: usize, streamed: bool, acks: bool) -> anyhow::R
     let readers: Vec<Talk> = talks.collect::<anyhow::Result<_>>()?;
     // The first message makes the conversation.
     owner.ask("send", &message)?;
-    let messages = match streamed {
-        true => STREAMED / members as u64,
-        false => ONE_BY_ONE,
-    };
+    let messages = pace.messages(members);
     let last = messages + 1;
     let read: Vec<AtomicU64> = readers.iter().map(|_| AtomicU64::new(1)).collect();
     let read = &read;
@@ -110,12 +141,10 @@ fn measure(args: &Args, members: usize, streamed: bool, acks: bool) -> anyhow::R
             .into_iter()
             .enumerate()
             .map(|(i, mut talk)| {
-                scope.spawn(move || {
-                    reader(&mut talk, conversation, (last, streamed, acks), &read[i])
-                })
+                scope.spawn(move || reader(&mut talk, conversation, (last, pace, acks), &read[i]))
             })
             .collect();
-        let sent = stream(&mut owner, &message, (last, streamed), read);
+        let sent = stream(&mut owner, &message, (last, pace.window()), read);
         for handle in handles {
             handle
                 .join()
@@ -148,10 +177,9 @@ fn counters(peer: &Peer) -> anyhow::Result<[f64; 4]> {
 fn stream(
     owner: &mut Talk,
     message: &Value,
-    (last, streamed): (u64, bool),
+    (last, window): (u64, u64),
     read: &[AtomicU64],
 ) -> anyhow::Result<()> {
-    let window = if streamed { WINDOW } else { 1 };
     let (mut sent, mut moved) = (1, (Instant::now(), 0));
     loop {
         let least = read
@@ -169,7 +197,7 @@ fn stream(
             bail!("{least} of {last} messages were read");
         }
         if sent < last && sent < least + window {
-            if streamed {
+            if window > 1 {
                 owner.tell("send", message)?;
             } else {
                 // And the receipts before it, which are passed over.
@@ -182,11 +210,11 @@ fn stream(
     }
 }
 
-/// Reads, and acknowledges, up to the last.
+/// Reads, and acknowledges, up to the last. As clients do, it waits for no answer, but for the last.
 fn reader(
     talk: &mut Talk,
     conversation: &str,
-    (last, streamed, acks): (u64, bool, bool),
+    (last, pace, acks): (u64, Pace, bool),
     read: &AtomicU64,
 ) -> anyhow::Result<()> {
     loop {
@@ -198,16 +226,17 @@ fn reader(
             // It came before anything was counted.
             continue;
         }
+        let marks = |what: &str| json!({"conversation": conversation, what: seq});
         if acks {
-            let marks = |what: &str| json!({"conversation": conversation, what: seq});
-            if streamed && seq < last {
-                talk.tell("ack", &marks("delivered"))?;
-                talk.tell("ack", &marks("read"))?;
-            } else {
-                talk.ask("ack", &marks("delivered"))?;
-                std::thread::sleep(READING);
-                talk.ask("ack", &marks("read"))?;
-            }
+            talk.tell("ack", &marks("delivered"))?;
+        }
+        if let Pace::OneByOne(reading) = pace {
+            std::thread::sleep(reading);
+        }
+        if acks && seq < last {
+            talk.tell("ack", &marks("read"))?;
+        } else if acks {
+            talk.ask("ack", &marks("read"))?;
         }
         read.store(seq, SeqCst);
         if seq >= last {
