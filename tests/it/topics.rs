@@ -292,6 +292,68 @@ fn so_many_topics_and_subscriptions() {
     assert_eq!(ben.push_of("publication")["topic"], "a");
 }
 
+/// All connections of a shard together watch and are subscribed to so much.
+#[test]
+fn so_many_listen_on_a_shard() {
+    let gateway = Setup::default().flag("shards", 2);
+    let gateway = gateway.flag("max-listenings", 5).start();
+    let dial = gateway.dial().shard(0);
+    let (mut ann, mut ben) = (dial.connect("ann", "tv"), dial.proto().connect("ben", "tv"));
+    let topic = |name: &str| json!({"topic": name});
+    let watch = |users: &[&str]| json!({"watch": users});
+    ann.done("presence", &watch(&["x", "y"]));
+    ann.done("subscribe", &topic("a"));
+    ben.done("subscribe", &topic("a"));
+    // All of a command or none of it.
+    assert_eq!(ben.refused("presence", &watch(&["x", "z"])), 106);
+    ben.done("presence", &watch(&["x"]));
+    assert_eq!(ben.refused("presence", &watch(&["z"])), 106);
+    assert_eq!(ann.refused("subscribe", &topic("b")), 106);
+    // What one listens to already takes no more room.
+    ann.done("presence", &watch(&["y", "x"]));
+    ann.done("subscribe", &topic("a"));
+    let limited =
+        |limit: &str| gateway.metric(&format!("trunkline_limited_total{{limit=\"{limit}\"}}"));
+    assert_eq!((limited("watches"), limited("subscriptions")), (2.0, 1.0));
+    // Another shard has room of its own.
+    let mut carol = gateway.dial().shard(1).connect("carol", "tv");
+    carol.done("presence", &watch(&["v", "w", "x", "y"]));
+    carol.done("subscribe", &topic("b"));
+    assert_eq!(carol.refused("subscribe", &topic("c")), 106);
+    // Whoever stops listening makes room, and whoever goes.
+    ann.done("unsubscribe", &topic("a"));
+    ben.done("presence", &watch(&["z"]));
+    ann.close();
+    ben.done("presence", &watch(&["y", "v"]));
+    assert_eq!(ben.refused("subscribe", &topic("b")), 106);
+    ben.done("presence", &json!({"unwatch": ["z"]}));
+    ben.done("subscribe", &topic("b"));
+}
+
+/// What is still to be told when a subscriber asks for what it missed comes once.
+#[test]
+fn asked_for_again_it_comes_once() {
+    const TIMES: u64 = 20;
+    let gateway = setup().start();
+    for encoding in [Json, Proto] {
+        let mut bob = gateway.dial().encoding(encoding).connect("bob", "phone");
+        let since = subscribe(&mut bob, TOPIC);
+        // In one frame, so that nothing is told in between.
+        let publish = |i: u64| json!({"publish": {"topic": TOPIC, "data": i}});
+        let again = json!({"id": 7_001, "subscribe": {"topic": TOPIC, "since": since}});
+        let mut commands: Vec<_> = (0..TIMES).map(publish).collect();
+        commands.push(again.clone());
+        commands.extend((TIMES..2 * TIMES).map(publish));
+        bob.post_raw(&commands);
+        assert_eq!(bob.reply(7_001)["subscribe"]["recovered"], true);
+        for i in 0..2 * TIMES {
+            assert_eq!(bob.push_of("publication")["data"], i);
+        }
+        silent([&mut bob]);
+        bob.close();
+    }
+}
+
 #[test]
 fn requests_that_cannot_work() {
     let gateway = setup().start();

@@ -113,6 +113,8 @@ pub struct Limits {
     pub last_seen_rate: u32,
     /// Topics that a connection is subscribed to; beyond it 106.
     pub subscriptions: usize,
+    /// Watches and subscriptions of all connections of a shard; beyond it 106.
+    pub listenings: usize,
     /// Topics in all; beyond it one gives way that nobody is subscribed to, or 106.
     pub topics: usize,
     /// Publications of a topic that are kept; older ones are forgotten.
@@ -195,6 +197,10 @@ impl Limits {
                 .max_subscriptions
                 .or(file.max_subscriptions)
                 .unwrap_or(100),
+            listenings: flags
+                .max_listenings
+                .or(file.max_listenings)
+                .unwrap_or(1 << 20),
             topics: flags.max_topics.or(file.max_topics).unwrap_or(100_000),
             topic_history: flags.topic_history.or(file.topic_history).unwrap_or(100),
             topic_bytes: size(flags.topic_bytes, file.topic_bytes, 1 << 20),
@@ -261,6 +267,7 @@ impl Limits {
             ("control_frames", self.control_frames.into()),
             ("max_watches", self.watches),
             ("max_subscriptions", self.subscriptions),
+            ("max_listenings", self.listenings),
             ("max_topics", self.topics),
         ] {
             if number == 0 {

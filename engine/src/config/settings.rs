@@ -209,6 +209,9 @@ pub struct Settings {
     /// Most topics that a connection is subscribed to [default: 100]
     #[arg(long, env = "TRUNKLINE_MAX_SUBSCRIPTIONS", value_name = "N")]
     pub max_subscriptions: Option<usize>,
+    /// Most watches and subscriptions of all connections of a shard [default: 1048576]
+    #[arg(long, env = "TRUNKLINE_MAX_LISTENINGS", value_name = "N")]
+    pub max_listenings: Option<usize>,
     /// Most topics in all [default: 100000]
     #[arg(long, env = "TRUNKLINE_MAX_TOPICS", value_name = "N")]
     pub max_topics: Option<usize>,
@@ -501,6 +504,7 @@ impl Config {
             last_seen_interval: time(limits.last_seen_interval),
             last_seen_rate: Some(limits.last_seen_rate),
             max_subscriptions: Some(limits.subscriptions),
+            max_listenings: Some(limits.listenings),
             max_topics: Some(limits.topics),
             topic_history: Some(limits.topic_history),
             topic_bytes: size(limits.topic_bytes),

@@ -2,9 +2,10 @@
 //! room from what is.
 //!
 //! A lane is bounded. Publications, signals and the like are refused when it is full; changed
-//! users are a set, of those that the shard watches.
+//! users are a set, of those that the shard watches, and so are topics of which a publication was
+//! refused, of those that it has subscribers to.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +13,7 @@ use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 use trunkline_storage::IdBuildHasher;
 
-use super::{Publication, PushFrames};
+use super::{Publication, PushFrames, TopicId};
 use crate::directory::ShardSet;
 use crate::ids::UserId;
 use crate::shard::mailbox::Mailbox;
@@ -48,6 +49,8 @@ impl Passed {
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
     pub(crate) passed: VecDeque<Passed>,
+    /// Topics of which publications found no room behind these, and the number of the last.
+    pub(crate) lost: HashMap<TopicId, u64, IdBuildHasher>,
     /// Users whose state may have changed.
     pub(crate) changed: HashSet<UserId, IdBuildHasher>,
 }
@@ -87,6 +90,11 @@ impl Lanes {
             let mut content = lane.content.lock();
             if content.taken.passed.len() >= ITEMS || content.bytes >= BYTES {
                 refused += 1;
+                // There may be no other that would show what is missing.
+                if let Passed::Publication(publication) = passed {
+                    let (topic, seq) = (publication.topic, publication.seq);
+                    content.taken.lost.insert(topic, seq);
+                }
                 continue;
             }
             content.bytes += passed.bytes();
@@ -196,6 +204,36 @@ mod tests {
             (filled, taken.passed.len(), taken.changed.len())
         });
         assert_eq!(counts, [(true, 1, 0), (true, 0, 1), (true, 1, 1)]);
+    }
+
+    #[test]
+    fn what_subscribers_miss_is_known_though_nothing_follows() {
+        let (_polls, lanes) = Lanes::of_nobody(2);
+        let publication = |topic, seq| {
+            let Passed::ToUsers { frames, .. } = typing("u:a:b") else {
+                panic!("it is for users");
+            };
+            let frames = Arc::into_inner(frames).unwrap();
+            let topic = TimelineId(topic);
+            Passed::Publication(Arc::new(Publication { topic, seq, frames }))
+        };
+        for seq in 1..=ITEMS as u64 {
+            assert_eq!(lanes.pass(1, &publication(7, seq)), 0);
+        }
+        let mut taken = Taken::default();
+        for (topic, seq) in [(7, 5_000), (8, 1), (7, 5_001)] {
+            assert_eq!(lanes.pass(0b11, &publication(topic, seq)), 1);
+        }
+        assert_eq!(lanes.pass(1, &typing("u:a:b")), 1);
+        lanes.take(0, &mut taken);
+        let mut lost: Vec<_> = taken.lost.drain().collect();
+        lost.sort_unstable();
+        assert_eq!(lost, [(TimelineId(7), 5_001), (TimelineId(8), 1)]);
+        // It is said once, and only where it is so.
+        for shard in [0, 1] {
+            lanes.take(shard, &mut taken);
+            assert!(taken.lost.is_empty());
+        }
     }
 
     #[test]

@@ -13,25 +13,21 @@ mod tell;
 mod topics;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use trunkline_storage::IdBuildHasher;
 
 use super::Shard;
 use super::connection::Conn;
 use super::core::Core;
-use crate::hub::{Passed, Publication, Taken, TopicId};
+use crate::hub::{Passed, Taken, TopicId};
 use crate::ids::UserId;
 use crate::rate::PerSecond;
 
 use presence::Watching;
-use topics::Subscribers;
+use topics::{Subscribers, Told};
 
 /// Pushes of a turn, and listeners looked at that need none. Each may be a system call.
 const TELLINGS: usize = 128;
-
-/// Watches and subscriptions of all connections of a shard.
-const LISTENINGS: usize = 1 << 20;
 
 /// Typing notices of a connection within a second.
 const TYPINGS: u16 = 10;
@@ -46,8 +42,10 @@ type Map<T> = HashMap<UserId, T, IdBuildHasher>;
 pub(crate) struct Passing {
     /// What was taken out of the lane and not told yet.
     taken: Taken,
-    /// The publication that is being told, and the key of the subscriber who is next.
-    telling: Option<(Arc<Publication>, u32)>,
+    /// Topics of which the lane had no room for all, behind that.
+    lost: Vec<(TopicId, u64)>,
+    /// What subscribers are being told, and the key of the one who is next.
+    telling: Option<(Told, u32)>,
     /// What each connection listens to, of those that do.
     ears: HashMap<u32, Box<Ears>>,
     /// Watches and subscriptions of all of them.
@@ -69,16 +67,23 @@ struct Ears {
 impl Passing {
     /// Something is left for the next turn.
     pub(super) fn has_more(&self) -> bool {
-        self.telling.is_some() || !self.taken.passed.is_empty() || self.watching.has_more()
+        let taken = !self.taken.passed.is_empty() || !self.lost.is_empty();
+        taken || self.telling.is_some() || self.watching.has_more()
     }
 
-    /// Whether connections may listen to so many things more.
-    const fn has_room(&self, more: usize) -> bool {
-        self.listenings + more <= LISTENINGS
+    /// Whether connections may listen to so many things more, of so many at most.
+    const fn has_room(&self, more: usize, most: usize) -> bool {
+        self.listenings + more <= most
     }
 
     fn next_passed(&mut self) -> Option<Passed> {
         self.taken.passed.pop_front()
+    }
+
+    /// The next topic of which something was lost behind all that was passed.
+    fn next_lost(&mut self) -> Option<Told> {
+        let (topic, seq) = self.lost.pop()?;
+        Some(Told::Lost(topic, seq))
     }
 }
 
@@ -113,6 +118,7 @@ impl Shard {
                 .take(core.parts.index, &mut core.passing.taken);
             let changed = core.passing.taken.changed.drain();
             core.passing.watching.changed(changed);
+            core.passing.lost.extend(core.passing.taken.lost.drain());
         }
         core.settle();
         // Both have their share, and what one leaves is the other's.

@@ -147,7 +147,9 @@ impl Core {
         let known = |user: &UserId| ears.is_some_and(|ears| ears.watches.contains_key(user));
         let fresh = users.filter(|user| !known(user)).count();
         let count = ears.map_or(0, |ears| ears.watches.len());
-        let room = count + fresh <= self.parts.limits.watches && self.passing.has_room(fresh);
+        let limits = &self.parts.limits;
+        let room = self.passing.has_room(fresh, limits.listenings);
+        let room = room && count + fresh <= limits.watches;
         if fresh == 0 || room {
             return Ok(());
         }

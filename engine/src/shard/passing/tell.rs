@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 
 use super::super::connection::Conn;
 use super::super::core::Core;
+use super::topics::Told;
 use crate::hub::{Passed, PushFrames};
 use crate::ids::UserId;
 use crate::metrics::Limit;
@@ -27,14 +28,17 @@ impl Core {
     /// Tells what is next in the lane, as far as there are tellings left.
     pub(super) fn tell_passed(&mut self, conns: &mut Slab<Conn>, left: &mut usize) {
         while *left > 0 {
-            if let Some((publication, next)) = self.passing.telling.take() {
-                self.tell_publication(conns, publication, next, left);
+            if let Some((told, next)) = self.passing.telling.take() {
+                self.tell_subscribers(conns, told, next, left);
                 continue;
             }
             match self.passing.next_passed() {
-                None => return,
+                None => match self.passing.next_lost() {
+                    None => return,
+                    Some(lost) => self.passing.telling = Some((lost, 0)),
+                },
                 Some(Passed::Publication(publication)) => {
-                    self.passing.telling = Some((publication, 0));
+                    self.passing.telling = Some((Told::Publication(publication), 0));
                 }
                 Some(Passed::ToUsers {
                     users,

@@ -12,12 +12,34 @@ use super::super::core::Core;
 use super::listeners::Listeners;
 use super::tell::Worth;
 use crate::auth::Act;
-use crate::hub::{Publication, Since, TopicId};
+use crate::hub::{Publication, PushFrames, Since, TopicId};
 use crate::metrics::Limit;
 
 /// Connections that have subscribed to a topic, each with the number of the last publication that
 /// it has been told or must not be.
 pub(super) type Subscribers = Listeners<u64>;
+
+/// What subscribers are told.
+#[derive(Debug)]
+pub(super) enum Told {
+    Publication(Arc<Publication>),
+    /// What was published up to this number is lost.
+    Lost(TopicId, u64),
+}
+
+impl Told {
+    /// Of which topic, up to which number, and what to write.
+    fn parts(&self) -> (TopicId, u64, Option<&PushFrames>) {
+        match self {
+            Self::Publication(publication) => (
+                publication.topic,
+                publication.seq,
+                Some(&publication.frames),
+            ),
+            Self::Lost(topic, seq) => (*topic, *seq, None),
+        }
+    }
+}
 
 type Failure = (ErrorCode, &'static str);
 
@@ -66,7 +88,9 @@ impl Core {
         let ears = self.passing.ears.get(&slot);
         let known = ears.and_then(|ears| ears.topics.get(&topic)).copied();
         let count = ears.map_or(0, |ears| ears.topics.len());
-        let full = count >= self.parts.limits.subscriptions || !self.passing.has_room(1);
+        let limits = &self.parts.limits;
+        let room = self.passing.has_room(1, limits.listenings);
+        let full = count >= limits.subscriptions || !room;
         if known.is_none() && full {
             self.parts.metrics.limited(Limit::Subscriptions);
             return Err(TOO_MANY);
@@ -189,41 +213,45 @@ impl Core {
         ended.into_iter().map(|(name, ..)| name).collect()
     }
 
-    /// Tells a publication to subscribers from a key on, as far as there are tellings left.
-    pub(super) fn tell_publication(
+    /// Tells something to subscribers from a key on, as far as there are tellings left.
+    pub(super) fn tell_subscribers(
         &mut self,
         conns: &mut Slab<Conn>,
-        publication: Arc<Publication>,
+        told: Told,
         mut next: u32,
         left: &mut usize,
     ) {
+        let (topic, seq, frames) = told.parts();
         loop {
-            let Some(subscribers) = self.passing.topics.get_mut(&publication.topic) else {
+            let Some(subscribers) = self.passing.topics.get_mut(&topic) else {
                 return;
             };
             if next >= subscribers.end() {
                 return;
             }
             if *left == 0 {
-                self.passing.telling = Some((publication, next));
+                self.passing.telling = Some((told, next));
                 return;
             }
             *left -= 1;
             let subscriber = subscribers.get_mut(next);
             next += 1;
             // Those who came later have it behind them, or were told it when they came.
-            let Some(subscriber) = subscriber.filter(|s| s.note < publication.seq) else {
+            let Some(subscriber) = subscriber.filter(|s| s.note < seq) else {
                 continue;
             };
             let slot = subscriber.slot;
             // The lane had no room for those between.
-            let missed = subscriber.note + 1 < publication.seq;
-            subscriber.note = publication.seq;
-            if let Some(conn) = conns.get_mut(slot as usize) {
-                if missed {
-                    self.tell_gap(slot, conn);
-                }
-                self.tell(slot, conn, &publication.frames, Worth::Asked);
+            let missed = subscriber.note + 1 < seq || frames.is_none();
+            subscriber.note = seq;
+            let Some(conn) = conns.get_mut(slot as usize) else {
+                continue;
+            };
+            if missed {
+                self.tell_gap(slot, conn);
+            }
+            if let Some(frames) = frames {
+                self.tell(slot, conn, frames, Worth::Asked);
             }
         }
     }

@@ -1,0 +1,70 @@
+//! More questions to the store than its readers answer.
+
+use serde_json::{Value, json};
+use trunkline_tests::client::{End, error_code};
+use trunkline_tests::gateway::Setup;
+use trunkline_tests::wait::until;
+
+/// Beyond so many, questions are refused, and so is whoever would recover; each is answered, and
+/// once there is room again all is as before.
+#[test]
+fn more_than_may_wait() {
+    const ASKERS: usize = 40;
+    const EACH: u32 = 250;
+    let gateway = Setup::default().flag("shards", 1).flag("max-pages", EACH);
+    let gateway = gateway.start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let since = alice.pos();
+    alice.send_all("bob", (0..60).map(|i| format!("message {i}")));
+    let mut askers: Vec<_> = (0..ASKERS)
+        .map(|i| gateway.dial().connect("bob", &format!("d{i}")))
+        .collect();
+    let questions: Vec<_> = (1..=EACH)
+        .map(|i| json!({"id": 10_000 + i, "sync": {"since": since, "limit": 60}}))
+        .collect();
+    let mut turned_away = 0;
+    until("somebody to be turned away", || {
+        // In between, whoever comes back.
+        let mut back: Vec<_> = askers.iter().map(|_| gateway.dial().open()).collect();
+        let connect = json!({"id": 1, "connect": {"user": "bob", "device": "d", "since": since}});
+        for (asker, back) in askers.iter_mut().zip(&mut back) {
+            asker.post_raw(&questions);
+            back.post_raw(std::slice::from_ref(&connect));
+        }
+        let mut refused = 0;
+        for asker in &mut askers {
+            for i in 1..=EACH {
+                let reply = asker.reply(10_000 + i);
+                match reply["sync"]["events"].as_array() {
+                    Some(events) => assert_eq!(events.len(), 60),
+                    None => {
+                        assert_eq!(error_code(&reply), 111, "{reply}");
+                        refused += 1;
+                    }
+                }
+            }
+        }
+        assert!(refused > 0, "all of them had room");
+        for mut client in back {
+            if client.replies().is_empty() {
+                let told = client.push_of("disconnect");
+                assert_eq!(
+                    (&told["code"], &told["reconnect"]),
+                    (&json!(3_013), &json!(true))
+                );
+                assert!(matches!(client.end(), End::Close(3_013, _)));
+                turned_away += 1;
+            } else {
+                assert_eq!(client.push_of("message")["text"], "message 0");
+            }
+        }
+        (turned_away > 0).then_some(())
+    });
+    let closed = gateway.metric("trunkline_closes_total{code=\"3013\"}");
+    assert_eq!(closed, f64::from(turned_away));
+    let page = alice.done("sync", &json!({"since": since, "limit": 60}));
+    assert_eq!(page["events"].as_array().map(Vec::len), Some(60));
+    let mut bob = gateway.dial().since(&since).connect("bob", "phone");
+    assert_eq!(bob.push_of("message")["text"], json!("message 0"));
+    assert_ne!(bob.push(), Value::Null);
+}
