@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use super::arena::{Arena, List};
+use super::keys::Keys;
 use super::table::Table;
 use crate::record::Record;
 use crate::{IdBuildHasher, TimelineId, frame};
@@ -19,7 +20,7 @@ pub(crate) struct Hot {
     /// The timelines whose sequences are not consecutive, which takes a failed commit.
     gaps: HashMap<TimelineId, Vec<Gap>, IdBuildHasher>,
     /// Where the latest value under a key is.
-    states: HashMap<TimelineId, u64, IdBuildHasher>,
+    states: Keys,
 }
 
 /// From entry `index` on, sequences count up from `seq`.
@@ -61,7 +62,7 @@ impl Hot {
             syncs: Table::default(),
             positions: Arena::default(),
             gaps: HashMap::default(),
-            states: HashMap::default(),
+            states: Keys::default(),
         }
     }
 
@@ -102,11 +103,11 @@ impl Hot {
     }
 
     pub(super) fn set_state(&mut self, key: TimelineId, position: u64) {
-        self.states.insert(key, position);
+        self.states.set(key, position);
     }
 
     pub(super) fn state(&self, key: TimelineId) -> Option<u64> {
-        self.states.get(&key).copied()
+        self.states.get(key)
     }
 
     /// Reads what inserting entries of these timelines will change, so that it is in the
@@ -250,8 +251,8 @@ impl Hot {
 
     /// Bytes of memory taken.
     pub(super) fn bytes(&self) -> usize {
-        let states = self.states.capacity() * size_of::<(TimelineId, u64)>();
-        self.messages.bytes() + self.syncs.bytes() + self.positions.bytes() + states
+        let tables = self.messages.bytes() + self.syncs.bytes() + self.states.bytes();
+        tables + self.positions.bytes()
     }
 
     fn step(&self, position: u64) -> u32 {

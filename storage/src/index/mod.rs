@@ -5,6 +5,7 @@
 
 mod arena;
 mod hot;
+mod keys;
 pub(crate) mod redactions;
 mod table;
 

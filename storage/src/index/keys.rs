@@ -1,0 +1,65 @@
+//! Where the latest value under each key is, in a map whose growth never stops the writer for long.
+//!
+//! Many small maps, each of which grows on its own: one of a million entries would be copied whole,
+//! under the lock that everybody reads with, which takes tens of milliseconds.
+
+use std::collections::HashMap;
+
+use crate::{IdBuildHasher, TimelineId};
+
+/// Small maps, as a power of two. They use the low half of an id, this the upper bits.
+const SHARD_BITS: u32 = 10;
+
+#[derive(Default)]
+pub(super) struct Keys {
+    /// None before the first key.
+    shards: Vec<HashMap<TimelineId, u64, IdBuildHasher>>,
+}
+
+const fn shard(key: TimelineId) -> usize {
+    (key.0 >> (u128::BITS - SHARD_BITS)) as usize
+}
+
+impl Keys {
+    pub(super) fn set(&mut self, key: TimelineId, position: u64) {
+        if self.shards.is_empty() {
+            self.shards.resize_with(1 << SHARD_BITS, HashMap::default);
+        }
+        self.shards[shard(key)].insert(key, position);
+    }
+
+    pub(super) fn get(&self, key: TimelineId) -> Option<u64> {
+        self.shards.get(shard(key))?.get(&key).copied()
+    }
+
+    /// Bytes of memory taken.
+    pub(super) fn bytes(&self) -> usize {
+        let entries: usize = self.shards.iter().map(HashMap::capacity).sum();
+        entries * size_of::<(TimelineId, u64)>() + size_of_val(&*self.shards)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StoreKey;
+
+    #[test]
+    fn found_under_its_key_and_growing_in_small_steps() {
+        let mut keys = Keys::default();
+        assert_eq!((keys.get(TimelineId(7)), keys.bytes()), (None, 0));
+        let id = |n: u64| StoreKey::from_bytes([1; 16]).id(0, &[&n.to_le_bytes()]);
+        for n in 0..200_000 {
+            keys.set(id(n), n);
+        }
+        // What is copied when one of them grows.
+        let largest = keys.shards.iter().map(HashMap::capacity).max().unwrap();
+        assert!(largest < 1_000, "{largest} at once");
+        for n in (0..200_000).step_by(7) {
+            assert_eq!(keys.get(id(n)), Some(n));
+        }
+        keys.set(id(3), 9);
+        assert_eq!(keys.get(id(3)), Some(9));
+        assert_eq!(keys.get(id(200_000)), None);
+    }
+}
