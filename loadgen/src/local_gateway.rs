@@ -262,7 +262,14 @@ impl LocalGateway {
     /// # Errors
     /// There is none.
     pub(crate) fn signal(&self, signal: Signal) -> Outcome<()> {
-        let pid = Pid::from_raw(self.pid() as i32);
+        // 0 would be this program's whole process group (kill(2)).
+        let Some(child) = &self.child else {
+            return Err(Failure::aborted(format!(
+                "the gateway has ended by itself; the end of its log:\n{}",
+                self.log_tail()
+            )));
+        };
+        let pid = Pid::from_raw(child.id() as i32);
         kill(pid, signal)
             .map_err(|why| Failure::aborted(format!("cannot signal the gateway: {why}")))
     }

@@ -132,6 +132,8 @@ struct State {
     /// It opens connections.
     connects: bool,
     start: Option<Nanos>,
+    /// It has nothing more to do, and waits for sessions.
+    waits: bool,
     ended: bool,
     work: Option<Work>,
 }
@@ -146,6 +148,7 @@ impl Phases {
             sends: matches!(step.work, Work::Arrivals(_)),
             connects: matches!(step.work, Work::Ramp(_)),
             start: None,
+            waits: false,
             ended: false,
             work: None,
         });
@@ -233,7 +236,7 @@ impl Phases {
     /// When the next action is due, as far as is known.
     pub(super) fn due(&self, board: &Board, full: bool) -> Option<Nanos> {
         let due = self.steps.iter().filter_map(|state| {
-            if state.ended || (full && state.connects) {
+            if state.ended || state.waits || (full && state.connects) {
                 return None;
             }
             let start = match (state.start, state.after) {
@@ -318,7 +321,8 @@ impl Client {
                 Some(Work::Storm(_)) => self.storms.is_over(state.number),
                 _ => idle,
             };
-            if through && now >= start + state.duration && over {
+            state.waits = through && now >= start + state.duration;
+            if state.waits && over {
                 state.ended = true;
                 self.storms.end(state.number, counters);
                 if state.sends {

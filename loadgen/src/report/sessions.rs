@@ -128,9 +128,10 @@ pub(super) fn lines(run: &Resolved, judged: &Judged) -> Vec<String> {
             grouped(c.reconnects),
         ));
         lines.push(format!(
-            "              {} sends waited for their session; {} made again with their key, {} of \
-             them known; {} unanswered and stored",
+            "              {} sends waited for their session, {} for nothing; {} made again with \
+             their key, {} of them known; {} unanswered and stored",
             grouped(c.held),
+            grouped(c.skipped),
             grouped(c.resent),
             grouped(c.duplicates_answered),
             grouped(c.unknown_then_delivered),

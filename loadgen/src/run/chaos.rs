@@ -198,7 +198,8 @@ impl Blows {
         self.stage = Stage::Whole;
     }
 
-    /// Waits for what is under way: a gateway that was ended is started again first.
+    /// Ends what is under way: a gateway that was ended is started again, one that is paused is
+    /// continued.
     ///
     /// # Errors
     /// As [`look`](Self::look).
@@ -210,6 +211,12 @@ impl Blows {
         course: &mut Course,
     ) -> Outcome<()> {
         let mut gateway = gateway;
+        if self.stage == Stage::Paused
+            && let Some(gateway) = &gateway
+        {
+            gateway.signal(Signal::SIGCONT)?;
+            self.whole(clock.now(), board);
+        }
         while self.stage != Stage::Whole {
             self.look(clock, board, gateway.as_deref_mut(), course)?;
             std::thread::sleep(CLOSELY);

@@ -117,7 +117,7 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) ->
     let exporter = exporter(run, watch)?;
     let mut local = match &run.gateway {
         Gateway::Target { .. } => None,
-        Gateway::Local(setup) => Some(LocalGateway::start(sessions, setup)?),
+        Gateway::Local(setup) => Some(LocalGateway::start(room(run), setup)?),
     };
     let (url, control, tls) = match (&local, &run.gateway) {
         (Some(local), _) => (local.url.clone(), Some(local.control), local.trust()?),
@@ -202,6 +202,13 @@ fn exporter(run: &Resolved, watch: &mut dyn Watch) -> Outcome<Option<Exporter>> 
         watch.say(&[format!("metrics: {}", exporter.url())]);
     }
     Ok(exporter)
+}
+
+/// Connections that a gateway of the run's own has room for.
+fn room(run: &Resolved) -> u64 {
+    // Those who come back may be there before the gateway has noticed that they had left.
+    let twice = if run.scenario.has_returns() { 2 } else { 1 };
+    run.sizing.sessions * twice
 }
 
 /// Whether anything listens at the target: nothing else need be tried if not.

@@ -65,6 +65,14 @@ pub(crate) struct Scenario {
     pub(crate) health: Health,
 }
 
+impl Scenario {
+    /// Whether sessions end in it to come back.
+    pub(crate) fn has_returns(&self) -> bool {
+        let mut kinds = self.scenarios.values().map(|it| it.executor);
+        kinds.any(Kind::cuts) || !self.chaos.is_empty()
+    }
+}
+
 /// Who takes part.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -87,6 +87,34 @@ fn a_gateway_that_is_killed_loses_nothing() {
 }
 
 #[test]
+fn the_real_gateway_lets_everybody_come_back() {
+    let storm = "[scenarios.storm]\nexecutor = \"reconnect-storm\"\nstart_after = \"connect\"\n\
+         start_time = \"500ms\"\nfraction = 0.5\n[scenarios.churn]\nexecutor = \"churn\"\n\
+         start_after = \"connect\"\nduration = \"2s\"\nrate = \"20/s\"\naway = \"200ms\"\n[checks]";
+    let edits = [
+        ("duration = \"1s\"", "duration = \"3s\""),
+        ("devices = 1.0", "devices = 1.5"),
+        ("[checks]", storm),
+    ];
+    let done = Loadgen::run(&scenario(&edits), &["--shards", "2"]).done();
+    let summary = done.expect(0, "ok");
+    whole(&summary);
+    let storm = &summary["storms"][0];
+    assert_eq!(number(storm, "back"), number(storm, "sessions"), "{storm}");
+    assert_eq!(count(&summary, "resumed"), count(&summary, "cuts"));
+    assert_eq!(count(&summary, "disconnects"), 0.0);
+    // What was pushed to those who were cut nobody can count, what was stored is.
+    let metrics = summary["metrics"].as_object().expect("a map");
+    assert_eq!(metrics.keys().collect::<Vec<_>>(), ["messages_stored"]);
+    let notes = sentences(&summary["notes"]);
+    assert!(
+        notes.contains("only what was stored is compared"),
+        "{notes}"
+    );
+    assert_eq!(done.left_behind(), 0);
+}
+
+#[test]
 fn a_gateway_that_is_killed_twice_and_speaks_tls_comes_back_twice() {
     let flags = ["--tls", "--encoding", "proto"];
     let kills = [

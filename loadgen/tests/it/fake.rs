@@ -155,7 +155,7 @@ fn serve(shared: &Shared, mut stream: TcpStream) {
     let busy = shared.world().is_busy();
     if busy == Some(Busy::Http) {
         let head =
-            "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n";
+            "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
         let _ = stream.write_all(head.as_bytes());
         return;
     }

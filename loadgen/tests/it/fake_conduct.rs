@@ -28,6 +28,8 @@ pub(crate) enum Conduct {
     Expires,
     /// Opens sessions again without what they missed.
     DoesNotRecover,
+    /// Hears no acknowledgement of a session that has not come back yet.
+    DeafAtFirst,
     /// Turns each of twelve away once with HTTP 503, and once with 3013, when they come again.
     Busy,
     /// Leaves out pushes to the recipient from message [`TRIGGER`] on, and says so with a `gap`.

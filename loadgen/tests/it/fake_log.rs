@@ -98,6 +98,7 @@ impl World {
         session.user = connect.user.as_deref().unwrap_or_default().to_owned();
         session.device = connect.device.as_deref().unwrap_or_default().to_owned();
         let since = connect.since.as_deref();
+        session.is_back = since.is_some();
         match (self.conduct, since) {
             (Conduct::NeverBack, Some(_)) => return session.hang_up(CloseCode::SERVER_ERROR),
             (Conduct::Expires, Some(_)) => {

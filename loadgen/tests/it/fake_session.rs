@@ -20,6 +20,8 @@ pub(crate) struct Session {
     pub(crate) device: String,
     /// It is one too many.
     pub(crate) overloaded: bool,
+    /// It was open before.
+    pub(crate) is_back: bool,
     gap: RefCell<Option<Gap>>,
 }
 
@@ -45,6 +47,7 @@ impl Session {
             user: String::new(),
             device: String::new(),
             overloaded: false,
+            is_back: false,
             gap: RefCell::default(),
         }
     }

@@ -307,6 +307,9 @@ impl World {
     }
 
     fn ack(&mut self, session: &Session, id: u32, ack: &Ack<'_>) {
+        if self.conduct == Conduct::DeafAtFirst && !session.is_back {
+            return;
+        }
         let key = (ack.conversation.to_string(), session.user.clone());
         let before = self.marks.get(&key).copied().unwrap_or_default();
         let read = ack.read.unwrap_or(0).max(before.1);

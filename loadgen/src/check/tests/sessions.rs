@@ -74,6 +74,8 @@ fn who_is_away_is_waited_for_and_who_never_comes_back_is_not_accused_over() {
             assert!(bench.checker.settled());
         }
         bench.close();
+        // Who has not come back by then never does.
+        assert_eq!(bench.checker.owed(device), comes_back);
         let page = [(sent, 1)];
         bench.history(&page[..usize::from(in_history)]);
         let counters = bench.check(violations);

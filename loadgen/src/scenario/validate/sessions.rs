@@ -9,14 +9,14 @@ use crate::scenario::{Kind, Scenario};
 const MAX_STORMS: usize = 100;
 
 pub(super) fn check(scenario: &Scenario, sizing: &Sizing) -> Check {
-    let kinds = || scenario.scenarios.values().map(|it| it.executor);
-    let storms = kinds().filter(|it| *it == Kind::ReconnectStorm).count();
+    let kinds = scenario.scenarios.values().map(|it| it.executor);
+    let storms = kinds.filter(|it| *it == Kind::ReconnectStorm).count();
     must(
         storms <= MAX_STORMS,
         "scenarios",
         format!("a run has up to {MAX_STORMS} storms"),
     )?;
-    let returns = kinds().any(Kind::cuts) || !scenario.chaos.is_empty();
+    let returns = scenario.has_returns();
     for metric in scenario.thresholds.keys() {
         let path = format!("thresholds.{metric}");
         must(
