@@ -407,3 +407,55 @@ fn members_may_add_where_the_gateway_says_so() {
     assert_eq!(bob.push_of("group")["change"], "created");
     assert_eq!(bob.push_of("message")["text"], "still here");
 }
+
+#[test]
+fn groups_of_one_name_stay_apart_also_behind_a_restart() {
+    const SPACES: [&str; 2] = ["acme", "umbrella"];
+    let mut gateway = gateway(500);
+    let connect = |gateway: &Gateway, space: &str, user| {
+        gateway
+            .dial()
+            .with("namespace", space)
+            .connect(user, "phone")
+    };
+    for space in SPACES {
+        let mut alice = connect(&gateway, space, "alice");
+        let others = json!({"group": "eng", "members": ["bob", "carol"]});
+        alice.done("group_create", &others);
+        say(&mut alice, &format!("of {space}"));
+    }
+    // Now the groups are loaded from the store, and who wrote in them is not in memory.
+    gateway.stop();
+    gateway.start_again();
+    let mut talks =
+        SPACES.map(|space| ["alice", "bob", "carol"].map(|user| connect(&gateway, space, user)));
+    for talk in &mut talks {
+        talk[1].ack(ENG, &json!({"delivered": 1, "read": 1}));
+        let receipt = talk[0].push_of("receipt");
+        assert_eq!(
+            (&receipt["user"], &receipt["read"]),
+            (&json!("bob"), &json!(1))
+        );
+    }
+    let [mut acme, mut umbrella] = talks;
+    say(&mut acme[1], "again");
+    for other in [0, 2] {
+        assert_eq!(acme[other].push_of("message")["text"], "again");
+    }
+    acme[2].ack(ENG, &json!({"read": 2}));
+    for (author, seq) in [(0, 2), (1, 2)] {
+        assert_eq!(acme[author].push_of("receipt")["read"], seq);
+    }
+    for (talk, reads) in [(&mut acme, 2), (&mut umbrella, 1)] {
+        let request = json!({"conversation": ENG, "seq": 1, "state": "unread"});
+        assert_eq!(talk[0].done("receipts", &request)["counts"]["read"], reads);
+        for client in talk {
+            client.ping();
+            assert_eq!(
+                client.waiting(),
+                Vec::<Value>::new(),
+                "nothing of the other"
+            );
+        }
+    }
+}
