@@ -1,8 +1,10 @@
 //! Benchmarks of Trunkline, and what they share.
 
 pub mod blast;
+pub mod capture;
 pub mod child;
 pub mod crowd;
+pub mod delay;
 pub mod figures;
 pub mod frames;
 pub mod install;

@@ -1,0 +1,121 @@
+//! What a capture says of latency: when each message, its answer and its push were on the wire.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddrV4;
+
+use anyhow::{Context, bail};
+use memchr::memmem;
+use trunkline_benches::capture::Packet;
+use trunkline_proto::connection::{Connection, Event, Role};
+
+/// Latencies by the capture, in nanoseconds.
+#[derive(Debug, Default)]
+pub(crate) struct Wire {
+    /// From a message's last packet to that of its answer.
+    pub(crate) ack: Vec<f64>,
+    /// From a message's last packet to that of its push.
+    pub(crate) e2e: Vec<f64>,
+    /// Messages sent.
+    pub(crate) sent: usize,
+}
+
+/// One direction of a connection.
+struct Stream {
+    next: Option<u32>,
+    /// Until the HTTP head is over.
+    head: Option<Vec<u8>>,
+    framing: Connection,
+}
+
+impl Stream {
+    fn new(role: Role) -> Self {
+        Self {
+            next: None,
+            head: Some(Vec::new()),
+            framing: Connection::new(role),
+        }
+    }
+
+    /// Hands on the messages that a packet ends.
+    fn take(
+        &mut self,
+        packet: &mut Packet,
+        mut message: impl FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let next = self.next.unwrap_or(packet.sequence);
+        // Sent again: not read again.
+        let known = next.wrapping_sub(packet.sequence) as usize;
+        if known > packet.payload.len() {
+            if known < 1 << 31 {
+                return Ok(());
+            }
+            bail!("the capture lacks a packet of {}", packet.from);
+        }
+        self.next = Some(packet.sequence.wrapping_add(packet.payload.len() as u32));
+        let mut rest = &mut packet.payload[known..];
+        let mut after;
+        if let Some(head) = &mut self.head {
+            head.extend_from_slice(rest);
+            let Some(end) = memmem::find(head, b"\r\n\r\n") else {
+                return Ok(());
+            };
+            after = head.split_off(end + 4);
+            self.head = None;
+            rest = &mut after;
+        }
+        while let Some(event) = self.framing.receive(&mut rest, 64 << 20)? {
+            if let Event::Message(_, payload) = event {
+                message(&payload)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The text of a message, which is another one for each.
+fn text(payload: &[u8]) -> Option<&[u8]> {
+    const KEY: &[u8] = br#""text":""#;
+    let from = memmem::find(payload, KEY)? + KEY.len();
+    let to = memchr::memchr(b'"', &payload[from..])? + from;
+    Some(&payload[from..to])
+}
+
+fn is(payload: &[u8], kind: &str) -> bool {
+    memmem::find(payload, kind.as_bytes()).is_some()
+}
+
+/// Follows all connections of a capture to a server.
+///
+/// # Errors
+/// The capture has holes, or an answer to nothing.
+pub(crate) fn follow(packets: Vec<Packet>, port: u16) -> anyhow::Result<Wire> {
+    let mut streams: HashMap<(SocketAddrV4, bool), Stream> = HashMap::new();
+    let mut waiting: HashMap<SocketAddrV4, VecDeque<u64>> = HashMap::new();
+    let mut sent: HashMap<Vec<u8>, u64> = HashMap::new();
+    let mut wire = Wire::default();
+    for mut packet in packets {
+        let at = packet.at;
+        let up = packet.to.port() == port;
+        let client = if up { packet.from } else { packet.to };
+        let role = if up { Role::Server } else { Role::Client };
+        let stream = streams.entry((client, up));
+        let stream = stream.or_insert_with(|| Stream::new(role));
+        stream.take(&mut packet, |payload| {
+            if up && is(payload, r#""send":{"#) {
+                let text = text(payload).context("a message without a text")?;
+                sent.insert(text.to_owned(), at);
+                waiting.entry(client).or_default().push_back(at);
+                wire.sent += 1;
+            } else if !up && is(payload, r#""push":{"#) {
+                let sent = text(payload).and_then(|text| sent.get(text));
+                wire.e2e.extend(sent.map(|sent| (at - sent) as f64));
+            } else if !up && is(payload, r#""send":{"#) {
+                let first = waiting.entry(client).or_default().pop_front();
+                wire.ack
+                    .push((at - first.context("an answer to nothing")?) as f64);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(wire)
+}
