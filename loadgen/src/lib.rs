@@ -21,6 +21,7 @@ mod health;
 mod hold;
 mod live;
 mod local_gateway;
+mod membership;
 mod plan;
 mod population;
 mod prometheus;

@@ -90,6 +90,26 @@ impl Population {
 }
 
 impl Part {
+    /// What names the run in names of users.
+    pub(crate) fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// Which part it is, of how many.
+    pub(crate) fn of(&self) -> (u32, u32) {
+        (self.thread, self.threads)
+    }
+
+    /// Users, online or not.
+    pub(crate) fn users(&self) -> u32 {
+        self.users
+    }
+
+    /// The most devices that a user has.
+    pub(crate) fn most_devices(&self) -> u32 {
+        self.devices_milli.div_ceil(1000) as u32
+    }
+
     /// Those who connect: users `0..online`.
     pub(crate) fn online(&self) -> u32 {
         self.online

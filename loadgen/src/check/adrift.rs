@@ -38,6 +38,7 @@ impl Checker {
     /// No answer comes any more to what a device's session had sent. `excused`: the run broke the
     /// session itself. `again`: it will come back and send again what it can.
     pub(super) fn set_adrift(&mut self, device: u32, excused: bool, again: bool) {
+        self.set_adrift_in_groups(device, excused, again);
         for stream in self.streams_of(device) {
             let mut next = self.flights.first(stream);
             while let Some(place) = next {
@@ -55,6 +56,7 @@ impl Checker {
 
     /// Nobody sends anything again.
     pub(super) fn nothing_is_sent_again(&mut self) {
+        self.nothing_is_sent_again_in_groups();
         for place in self.flights.places() {
             let flight = self.flights.at(place);
             if flight.adrift && flight.keyed {
@@ -142,6 +144,7 @@ impl Checker {
         if now < self.sessions.last_back() + QUIET
             || self.sessions.some_away()
             || self.flights.len() > LOOKED_THROUGH
+            || !self.only_doubts_in_groups()
             || !self.receipts.settled(&self.part, &self.sessions)
         {
             return false;
@@ -155,6 +158,9 @@ impl Checker {
 
     /// Whether history has shown messages that devices are still owed.
     pub(crate) fn still_owed(&mut self) -> bool {
+        if self.still_owed_in_groups() {
+            return true;
+        }
         let mut places = self.flights.places().into_iter();
         places.any(|place| {
             let flight = *self.flights.at(place);

@@ -8,6 +8,7 @@ impl Checker {
     /// Whether everything that was sent is answered and delivered, receipts included.
     pub(crate) fn settled(&self) -> bool {
         self.flights.len() == 0
+            && self.settled_in_groups()
             && !self.sessions.some_away()
             && self.receipts.settled(&self.part, &self.sessions)
     }
@@ -45,10 +46,12 @@ impl Checker {
             }
             // What only gone devices wait for is looked for in history.
         }
+        self.close_in_groups(now);
         self.receipts
             .close(now, &self.part, &self.sessions, &mut self.evidence);
         if !self.sessions.some_gone() {
             self.expect_no_gaps(now);
+            self.expect_no_gaps_in_groups(now);
         }
     }
 
@@ -68,6 +71,7 @@ impl Checker {
 
     /// What is left after history was read: not found anywhere.
     pub(crate) fn finish(&mut self, now: Nanos) {
+        self.finish_in_groups(now);
         for place in self.flights.places() {
             let flight = *self.flights.at(place);
             let told = flight.judged || self.end_of_adrift(now, place);

@@ -94,6 +94,7 @@ pub(super) struct Event {
     pub(super) at: Nanos,
     pub(super) what: What,
     pub(super) conversation: u32,
+    /// Who wrote to whom; in a group, who wrote.
     pub(super) stream: u32,
     pub(super) counter: u32,
     pub(super) seq: u32,
@@ -104,7 +105,12 @@ pub(super) struct Event {
 impl Event {
     fn line(&self, part: &Part) -> serde_json::Value {
         let mut from = String::new();
-        part.write_user(part.stream_parts(self.stream).0, &mut from);
+        let in_group = self.conversation as usize >= part.conversations();
+        let user = match in_group {
+            true => self.stream,
+            false => part.stream_parts(self.stream).0,
+        };
+        part.write_user(user, &mut from);
         serde_json::json!({
             "at_us": self.at / 1_000,
             "what": self.what,
@@ -154,6 +160,18 @@ impl Evidence {
         conversation: Option<u32>,
         detail: impl FnOnce() -> String,
     ) {
+        self.violation_of(at, kind, conversation, |_| true, detail);
+    }
+
+    /// The same, with those events of the conversation that it is `about`.
+    pub(super) fn violation_of(
+        &mut self,
+        at: Nanos,
+        kind: Kind,
+        conversation: Option<u32>,
+        about: impl Fn(&Event) -> bool,
+        detail: impl FnOnce() -> String,
+    ) {
         let count = self.counts.entry(kind).or_default();
         *count += 1;
         if *count as usize > DETAILED {
@@ -163,7 +181,7 @@ impl Evidence {
         let mut events: Vec<Event> = older
             .iter()
             .chain(newer)
-            .filter(|event| Some(event.conversation) == conversation)
+            .filter(|event| Some(event.conversation) == conversation && about(event))
             .copied()
             .collect();
         events.drain(..events.len().saturating_sub(AROUND));
@@ -189,16 +207,19 @@ impl Evidence {
             .map(|finding| format!("{}: {}", finding.kind.name(), finding.detail))
     }
 
-    /// Writes the violations kept as JSON lines, each with the events around it.
-    pub(super) fn write(&self, part: &Part, out: &mut dyn Write) -> std::io::Result<()> {
+    /// Writes the violations kept as JSON lines, each with the events around it; `name` appends a
+    /// conversation's id.
+    pub(super) fn write(
+        &self,
+        part: &Part,
+        name: impl Fn(u32, &mut String),
+        out: &mut dyn Write,
+    ) -> std::io::Result<()> {
         for finding in &self.findings {
             let name = finding.conversation.map(|conversation| {
-                let [one, other] = part
-                    .conversation_streams(conversation)
-                    .map(|s| part.stream_parts(s).0);
-                let mut name = String::new();
-                part.write_conversation(one, other, &mut name);
-                name
+                let mut id = String::new();
+                name(conversation, &mut id);
+                id
             });
             let events: Vec<_> = finding.events.iter().map(|e| e.line(part)).collect();
             let line = serde_json::json!({

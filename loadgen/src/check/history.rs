@@ -15,7 +15,7 @@ pub(crate) struct Reading {
     pub(crate) conversation: u32,
     /// The next page is behind this sequence.
     pub(crate) after: u64,
-    digest: u64,
+    pub(super) digest: u64,
     /// The last message of each of its two streams.
     counters: [u32; 2],
 }
@@ -41,6 +41,9 @@ impl Reading {
 impl Checker {
     /// Whether anything was sent in a conversation.
     pub(crate) fn has_messages(&self, conversation: u32) -> bool {
+        if let Some(group) = self.group_of(conversation) {
+            return self.has_group_messages(group);
+        }
         let streams = self.part.conversation_streams(conversation);
         streams
             .iter()
@@ -54,6 +57,9 @@ impl Checker {
         reading: &mut Reading,
         page: &HistoryReply<'_>,
     ) -> bool {
+        if let Some(group) = self.group_of(reading.conversation) {
+            return self.read_group_back(now, group, reading, page);
+        }
         let before = reading.after;
         for message in &page.messages {
             self.counters.messages_read += 1;
@@ -128,6 +134,9 @@ impl Checker {
 
     /// A conversation has been read to its end.
     pub(crate) fn read_whole(&mut self, now: Nanos, reading: &Reading) {
+        if let Some(group) = self.group_of(reading.conversation) {
+            return self.read_group_whole(now, group, reading);
+        }
         self.counters.conversations_read += 1;
         self.read[reading.conversation as usize] = true;
         // A message without an answer may be there or not: what is there has been noted as if it
@@ -147,6 +156,9 @@ impl Checker {
 
     /// The gateway refused to show a conversation.
     pub(crate) fn not_readable(&mut self, now: Nanos, reading: &Reading, why: &str) {
+        if let Some(group) = self.group_of(reading.conversation) {
+            return self.group_not_readable(now, group, why);
+        }
         let stream = self.part.conversation_streams(reading.conversation)[0];
         self.violation(now, Kind::HistoryMissing, Some(stream), || {
             format!("history cannot be read: {why}")

@@ -8,6 +8,7 @@ mod adrift;
 mod closing;
 mod evidence;
 mod flights;
+mod groups;
 mod history;
 mod pushes;
 mod receipts;
@@ -18,11 +19,13 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Arc;
 
 use fnv::{FnvHashMap, FnvHashSet};
 use trunkline_proto::message::SendReply;
 
 use crate::clock::Nanos;
+use crate::membership::Memberships;
 use crate::population::{MAX_DEVICES, Part};
 use crate::schedule::Arrival;
 use crate::schedule::text::{Origin, Texts};
@@ -30,11 +33,13 @@ use crate::stats::Counters;
 
 use evidence::{Event, Evidence, What};
 use flights::Flights;
+use groups::Groups;
 use receipts::Receipts;
 use sequences::Sequences;
 use sessions::Sessions;
 
 pub(crate) use evidence::Kind;
+pub(crate) use groups::{GroupDeparture, group_sender};
 pub(crate) use history::Reading;
 pub(crate) use pushes::Via;
 pub(crate) use receipts::Marks;
@@ -63,6 +68,7 @@ pub(crate) struct Checker {
     /// Conversations with sends that had no answer when the time for answers was over.
     uncertain: FnvHashSet<u32>,
     receipts: Receipts,
+    groups: Groups,
     evidence: Evidence,
     pub(crate) counters: Counters,
     text: String,
@@ -85,11 +91,13 @@ pub(crate) struct Landing {
     pub(crate) reader: u32,
     /// When the message should have been sent; `None` for one that was not expected.
     pub(crate) intended: Option<Nanos>,
+    /// It is a group's: the reader is a membership, counted on from the streams.
+    pub(crate) in_group: bool,
 }
 
 impl Checker {
-    /// A checker for a thread's part.
-    pub(crate) fn new(part: Part, texts: Texts) -> Self {
+    /// A checker for a thread's part, with these groups.
+    pub(crate) fn new(part: Part, members: Arc<Memberships>, texts: Texts) -> Self {
         let devices = part.devices() as usize;
         Self {
             flights: Flights::new(part.streams()),
@@ -103,6 +111,7 @@ impl Checker {
             read: vec![false; part.conversations()],
             uncertain: FnvHashSet::default(),
             receipts: Receipts::new(&part),
+            groups: Groups::new(&part, members),
             evidence: Evidence::default(),
             counters: Counters::default(),
             text: String::new(),
@@ -175,6 +184,9 @@ impl Checker {
         reply: &SendReply<'_>,
     ) -> Option<Nanos> {
         self.counters.send_replies += 1;
+        if groups::is_in_group(id) {
+            return self.acknowledged_in_group(now, id, reply);
+        }
         let Some(place) = self.flights.by_id(id) else {
             self.violation(now, Kind::ReplyUnexpected, None, || {
                 format!("a reply to send {id}, which is not under way")
@@ -227,6 +239,9 @@ impl Checker {
 
     /// The gateway refused a send, or a send of ours could not reach it.
     pub(crate) fn refused(&mut self, now: Nanos, id: u32) {
+        if groups::is_in_group(id) {
+            return self.refused_in_group(now, id);
+        }
         let Some(place) = self.flights.by_id(id) else {
             return self.violation(now, Kind::ReplyUnexpected, None, || {
                 format!("an error for send {id}, which is not under way")
@@ -344,7 +359,8 @@ impl Checker {
     /// # Errors
     /// The writer fails.
     pub(crate) fn write_evidence(&self, out: &mut dyn Write) -> std::io::Result<()> {
-        self.evidence.write(&self.part, out)
+        let name = |conversation, id: &mut String| self.write_conversation(conversation, id);
+        self.evidence.write(&self.part, name, out)
     }
 }
 

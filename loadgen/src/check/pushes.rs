@@ -30,6 +30,9 @@ impl Checker {
         self.counters.message_pushes += u64::from(via == Via::Push);
         let text = message.text.as_deref().unwrap_or_default();
         let Some(origin) = self.texts.origin(&self.part, text) else {
+            if let Some(origin) = self.origin_in_group(text) {
+                return self.pushed_in_group(now, device, (message, origin), via);
+            }
             self.counters.unexpected += 1;
             self.violation(now, Kind::Unexpected, None, || {
                 format!(
@@ -61,7 +64,11 @@ impl Checker {
             self.counters.unexpected += 1;
         }
         let intended = self.arrived(now, device, reader, (origin, seq), bit, via);
-        Some(Landing { reader, intended })
+        Some(Landing {
+            reader,
+            intended,
+            in_group: false,
+        })
     }
 
     /// The stream of a device's user in the conversation of `stream`, and the device's bit.

@@ -18,7 +18,7 @@ pub(crate) struct Marks {
 
 impl Marks {
     /// The higher of each.
-    fn max(self, other: Self) -> Self {
+    pub(super) fn max(self, other: Self) -> Self {
         Self {
             delivered: self.delivered.max(other.delivered),
             read: self.read.max(other.read),
@@ -26,7 +26,7 @@ impl Marks {
     }
 
     /// Whether neither is below the other's.
-    fn covers(self, other: Self) -> bool {
+    pub(super) fn covers(self, other: Self) -> bool {
         self.delivered >= other.delivered && self.read >= other.read
     }
 }
@@ -169,6 +169,9 @@ impl Checker {
     /// A receipt came to a device.
     pub(crate) fn receipt(&mut self, now: Nanos, device: u32, receipt: &Receipt<'_>, via: Via) {
         self.counters.receipt_pushes += u64::from(via == Via::Push);
+        if receipt.conversation.starts_with("g:") {
+            return self.receipt_in_group(now, device, receipt, via);
+        }
         let own = self.part.user_of(device);
         let reader = self.part.parse_user(&receipt.user);
         if reader == Some(own) {

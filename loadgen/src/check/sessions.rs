@@ -121,7 +121,9 @@ impl Checker {
                 let bit = self.bit_of(stream, device);
                 self.flights.at(place).lapsed |= bit;
             }
+            self.lapse_in_groups(device);
         }
+        self.seat_in_groups(device, true);
         self.sessions.set(device, Session::Open);
         self.sessions.owed_since[device as usize] = now;
         self.sessions.last_back = now;
@@ -147,6 +149,7 @@ impl Checker {
     /// A device's session ended before it should, and will not come back; so does one that was
     /// away and does not.
     pub(crate) fn gone(&mut self, device: u32) {
+        self.seat_in_groups(device, false);
         self.sessions.set(device, Session::Gone);
         self.set_adrift(device, false, false);
     }

@@ -9,6 +9,7 @@ mod sessions;
 use trunkline_proto::message::{HistoryReply, Message, SendReply};
 
 use super::{Checker, Departure, Kind, NOBODY, Via};
+use crate::membership::tests::none;
 use crate::population::tests::population;
 use crate::scenario::Payload;
 use crate::schedule::Arrival;
@@ -30,10 +31,11 @@ impl Bench {
     /// Five users, all connected but those named.
     fn new(offline: &[u32]) -> Self {
         let part = population(5, 2000, 2).part(0, 1);
+        let members = none(&part).into();
         let texts = Texts::new("t1", 1, &Payload::Const { bytes: Bytes(120) });
         let mut bench = Self {
             contact: part.contact(0, 0),
-            checker: Checker::new(part, texts),
+            checker: Checker::new(part, members, texts),
             now: 1_000_000,
         };
         for device in (0..10).filter(|device| !offline.contains(&(device / 2))) {

@@ -25,6 +25,7 @@ impl Client {
             Event::Message(message) => self.arrived(now, device, message, via),
             Event::Receipt(receipt) => self.job.checker.receipt(now, device, receipt, via),
             Event::Gap(_) => self.gap(device),
+            Event::Group(_) => self.count().group_changes += 1,
             Event::Disconnect(why) => {
                 self.reconnects.heard(device, why);
                 // What follows from the run's own doing is no trouble.
@@ -47,6 +48,11 @@ impl Client {
         if let Some(intended) = landing.intended {
             self.latencies.record(Metric::E2e, intended, now);
             self.record_in_storm(device, intended, now, false);
+            if landing.in_group {
+                self.latencies.record(Metric::E2eGroup, intended, now);
+            }
+            let in_time = now <= self.sending.1;
+            self.count().pushes_in_time += u64::from(in_time && via == Via::Push);
         }
         let reader = landing.reader as usize;
         if self.job.receipts.is_some() && !self.is_fresh[reader] {

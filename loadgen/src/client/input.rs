@@ -172,6 +172,9 @@ impl Client {
 
     fn reply(&mut self, now: Nanos, device: u32, reply: &Reply<'_>) {
         let id = reply.id;
+        if self.is_maker(device) && id != CONNECT_ID {
+            return self.maker_heard(now, id, &reply.body);
+        }
         match &reply.body {
             ReplyBody::Send(send) => {
                 if let Some(intended) = self.job.checker.acknowledged(now, id, send) {
@@ -220,6 +223,11 @@ impl Client {
             return;
         }
         conn.state = State::Open;
+        if self.making.goes_on() {
+            conn.opening = None;
+            self.connecting -= 1;
+            return self.maker_opened(now);
+        }
         let returned = self.returned(now, device);
         let again = returned.as_ref().is_some_and(|it| it.again);
         if let Some(opening) = conn_opened(&mut self.conns[device as usize]) {
@@ -272,6 +280,7 @@ impl Client {
         };
         match conn.state {
             State::Closing => {}
+            _ if self.is_maker(device) => self.not_made(why),
             State::Leaving => self.ended(device, &conn),
             State::Open => {
                 self.count().disconnects += 1;

@@ -3,8 +3,10 @@
 mod catch_up;
 mod chaos;
 mod conn;
+mod group_send;
 mod held;
 mod input;
+mod making;
 mod output;
 mod phases;
 mod read_back;
@@ -107,6 +109,8 @@ pub(crate) struct Measured {
     pub(crate) storms: Vec<Storm>,
     /// The first failure of a connection, for people.
     pub(crate) trouble: Option<String>,
+    /// How long making the groups took.
+    pub(crate) making: Nanos,
 }
 
 pub(crate) struct Client {
@@ -116,6 +120,9 @@ pub(crate) struct Client {
     conns: Vec<Option<Conn>>,
     sealing: Option<tls::Sealing>,
     phases: Phases,
+    making: making::Making,
+    /// Streams between two: from there on readers are memberships.
+    streams: u32,
     latencies: Latencies,
     /// Connections there are, and those of them whose sessions are not open yet.
     alive: usize,
@@ -133,7 +140,7 @@ pub(crate) struct Client {
     unread: Vec<u32>,
     /// Streams whose reader has something to acknowledge as delivered, with the device.
     fresh: Vec<(u32, u32)>,
-    /// By stream: it stands in `fresh`.
+    /// By stream, and by membership behind them: it stands in `fresh`.
     is_fresh: Vec<bool>,
     /// Streams to be acknowledged as read, with their time and device.
     to_read: std::collections::VecDeque<(Nanos, u32, u32)>,
@@ -184,6 +191,10 @@ pub(crate) fn run(job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Meas
     }
     let devices = job.checker.part.devices() as usize;
     let streams = job.checker.part.streams();
+    let mut readers = streams;
+    if job.receipts.is_some() {
+        readers += job.checker.members().count();
+    }
     let mut job = job;
     let mut phases = Phases::new(&job.steps);
     phases.equip(
@@ -195,11 +206,14 @@ pub(crate) fn run(job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Meas
         phases,
         poll: event_loop.poll,
         timer: event_loop.timer,
-        conns: (0..devices).map(|_| None).collect(),
+        making: making::Making::default(),
+        streams: streams as u32,
+        // The last is the one that makes groups.
+        conns: (0..=devices).map(|_| None).collect(),
         sealing: job
             .tls
             .take()
-            .map(|trust| tls::Sealing::new(trust, devices)),
+            .map(|trust| tls::Sealing::new(trust, devices + 1)),
         latencies: Latencies::watched(job.board.told.tally(job.thread)),
         alive: 0,
         connecting: 0,
@@ -211,7 +225,7 @@ pub(crate) fn run(job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Meas
         dirty: Vec::new(),
         unread: Vec::new(),
         fresh: Vec::new(),
-        is_fresh: vec![false; streams],
+        is_fresh: vec![false; readers],
         to_read: Default::default(),
         read_back: Default::default(),
         stall: 0,
@@ -239,6 +253,7 @@ pub(crate) fn run(job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Meas
             client.sending.1.min(client.job.clock.now()),
         ),
         trouble: client.first_trouble,
+        making: client.making.took,
     })
 }
 
@@ -249,6 +264,12 @@ impl Client {
         loop {
             let now = self.job.clock.now();
             if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            self.make_groups(now);
+            if self.making.failed.is_some() {
+                // Everybody else would wait for these groups.
+                stop.store(true, Ordering::Relaxed);
                 return Ok(());
             }
             self.give_up(now);

@@ -13,7 +13,7 @@ use trunkline_proto::message::{Ack, Command, CommandBody, Connect, Send};
 
 use super::Client;
 use super::conn::{Conn, Opening, State};
-use crate::check::{Marks, sender};
+use crate::check::Marks;
 use crate::clock::Nanos;
 use crate::schedule::text::Origin;
 use crate::schedule::{Arrival, mix};
@@ -163,8 +163,13 @@ impl Client {
         let since = self.reconnects.since(device);
         let part = &self.job.checker.part;
         let (mut user, mut name) = (String::new(), String::new());
-        part.write_user(part.user_of(device), &mut user);
-        part.write_device(device, &mut name);
+        if self.is_maker(device) {
+            user = self.maker_name();
+            name.push_str("d0");
+        } else {
+            part.write_user(part.user_of(device), &mut user);
+            part.write_device(device, &mut name);
+        }
         let token = self.job.signer.as_ref().and_then(|signer| {
             // Without one the gateway says what is missing.
             signer.token(&user).ok()
@@ -182,7 +187,7 @@ impl Client {
     /// Sends a message whose time has come, or keeps it until its session is back.
     pub(super) fn send(&mut self, intended: Nanos, arrival: Arrival) {
         self.count().scheduled += 1;
-        let device = sender(&self.job.checker.part, arrival.stream);
+        let device = self.sender_of(arrival);
         let now = self.job.clock.now();
         if self.is_open(device) {
             if self.hand_over(now, intended, arrival, device) {
@@ -205,6 +210,10 @@ impl Client {
         arrival: Arrival,
         device: u32,
     ) -> bool {
+        if let Some(membership) = self.membership(arrival.stream) {
+            let send = (membership, arrival.keyed);
+            return self.hand_over_in_group(now, intended, send, device);
+        }
         let Some(departure) = self.job.checker.depart(now, arrival, intended, device) else {
             self.count().skipped += 1;
             return false;
@@ -264,6 +273,9 @@ impl Client {
         if !self.is_open(device) {
             return;
         }
+        if let Some(membership) = self.membership(reader) {
+            return self.acknowledge_in_group(membership, device, read);
+        }
         if let Some(marks) = self.job.checker.acknowledge(reader, read) {
             self.write_ack(reader, device, marks, read);
         }
@@ -275,6 +287,7 @@ impl Client {
         let Some(read_after) = self.job.receipts else {
             return;
         };
+        self.acknowledge_groups_again(now + read_after, device);
         let part = &self.job.checker.part;
         let user = part.user_of(device);
         for reader in part.stream(user, 0)..part.stream(user + 1, 0) {

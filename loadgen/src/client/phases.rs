@@ -18,6 +18,10 @@ const _: () = assert!(HANDOVER >= 2 * REPORT);
 /// How often a thread asks itself whether everything has settled.
 const SETTLE: Nanos = SECOND / 50;
 
+/// Nobody is owed a receipt in a group, and so none is waited for: they are over when nothing has
+/// been heard or said of them for so long.
+const GROUP_QUIET: Nanos = SECOND / 2;
+
 /// One executor of a thread.
 #[derive(Debug)]
 pub(crate) struct Step {
@@ -43,17 +47,44 @@ pub(crate) struct Board {
     /// For those who look on.
     pub(crate) told: Told,
     pub(super) chaos: Chaos,
+    /// Whether threads make groups first; those that have not, and when the last had.
+    has_groups: bool,
+    making: AtomicU32,
+    made: AtomicU64,
 }
 
 impl Board {
-    pub(crate) fn new(executors: usize, threads: u32) -> Self {
+    /// `has_groups`: before the first executor, each thread makes its groups.
+    pub(crate) fn new(executors: usize, threads: u32, has_groups: bool) -> Self {
         Self {
             left: (0..executors).map(|_| AtomicU32::new(threads)).collect(),
             ended: (0..executors).map(|_| AtomicU64::new(0)).collect(),
             reports: (0..threads).map(|_| Mutex::default()).collect(),
             told: Told::new(executors, threads),
             chaos: Chaos::default(),
+            has_groups,
+            making: AtomicU32::new(if has_groups { threads } else { 0 }),
+            made: AtomicU64::new(0),
         }
+    }
+
+    /// A thread has made its groups.
+    pub(super) fn made(&self, now: Nanos) {
+        self.made.fetch_max(now, Ordering::SeqCst);
+        self.making.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn has_groups(&self) -> bool {
+        self.has_groups
+    }
+
+    /// When the run begins: once all groups are made, and every thread has heard of it.
+    fn begins(&self) -> Option<Nanos> {
+        if !self.has_groups {
+            return Some(0);
+        }
+        let made = || self.made.load(Ordering::SeqCst) + HANDOVER;
+        (self.making.load(Ordering::SeqCst) == 0).then(made)
     }
 
     fn end(&self, executor: usize, now: Nanos) {
@@ -145,7 +176,7 @@ impl Phases {
             after: step.after,
             delay: step.delay,
             duration: step.duration,
-            sends: matches!(step.work, Work::Arrivals(_)),
+            sends: matches!(step.work, Work::Arrivals(_) | Work::WithLarge(..)),
             connects: matches!(step.work, Work::Ramp(_)),
             start: None,
             waits: false,
@@ -168,7 +199,7 @@ impl Phases {
     fn starts(state: &mut State, board: &Board) -> Option<Nanos> {
         if state.start.is_none() {
             state.start = match state.after {
-                None => Some(state.delay),
+                None => Some(board.begins()? + state.delay),
                 Some(before) => Some(board.ended(before)? + HANDOVER + state.delay),
             };
             if let Some(start) = state.start {
@@ -242,7 +273,7 @@ impl Phases {
             let start = match (state.start, state.after) {
                 (Some(start), _) => start,
                 (None, Some(before)) => board.ended(before)? + HANDOVER + state.delay,
-                (None, None) => state.delay,
+                (None, None) => board.begins()? + state.delay,
             };
             let next = state.work.as_ref().and_then(Work::due);
             Some(start + next.unwrap_or(state.duration))
@@ -262,7 +293,9 @@ impl Client {
         match self.phases.stage {
             Stage::Executing => self.end_steps(now),
             Stage::Draining { until, look } if now >= look => {
-                let quiet = self.fresh.is_empty() && self.to_read.is_empty();
+                let last = self.job.checker.last_group_receipt();
+                let heard = last == 0 || now >= last + GROUP_QUIET;
+                let quiet = heard && self.fresh.is_empty() && self.to_read.is_empty();
                 let settled = self.job.checker.settled() || self.job.checker.only_doubts(now);
                 if (quiet && settled) || now >= until {
                     self.phases.stage = Stage::Reading {
@@ -316,7 +349,7 @@ impl Client {
             };
             let through = state.work.as_ref().is_none_or(|work| work.due().is_none());
             let over = match state.work {
-                Some(Work::Arrivals(_)) => true,
+                Some(Work::Arrivals(_) | Work::WithLarge(..)) => true,
                 Some(Work::Churn(_)) => back,
                 Some(Work::Storm(_)) => self.storms.is_over(state.number),
                 _ => idle,

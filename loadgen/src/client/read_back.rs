@@ -25,7 +25,7 @@ impl Client {
     /// Begins to read conversations back until so many are under way.
     pub(super) fn read_more(&mut self) {
         let every = self.job.read_back_every;
-        let conversations = self.job.checker.part.conversations() as u32;
+        let conversations = self.job.checker.conversations();
         while every != 0 && self.read_back.next < conversations {
             let Some(place) = self.reading_place() else {
                 return;
@@ -83,6 +83,14 @@ impl Client {
     /// A device of a conversation's members with an open session.
     fn reader_of(&self, conversation: u32) -> Option<u32> {
         let part = &self.job.checker.part;
+        if let Some(group) = self.job.checker.group_of(conversation) {
+            let members = self.job.checker.members();
+            return (0..members.size(group)).find_map(|nth| {
+                let user = members.member(group, nth);
+                let first = part.first_device(user);
+                (first..first + part.device_count(user)).find(|&device| self.is_open(device))
+            });
+        }
         let streams = part.conversation_streams(conversation);
         streams.iter().find_map(|&stream| {
             let (user, _) = part.stream_parts(stream);
@@ -95,15 +103,10 @@ impl Client {
         let Some((reading, device)) = self.read_back.open[place] else {
             return;
         };
-        let part = &self.job.checker.part;
-        let streams = part.conversation_streams(reading.conversation);
-        let [one, other] = streams.map(|stream| part.stream_parts(stream).0);
         let mut name = std::mem::take(&mut self.name);
         name.clear();
-        self.job
-            .checker
-            .part
-            .write_conversation(one, other, &mut name);
+        let checker = &self.job.checker;
+        checker.write_conversation(reading.conversation, &mut name);
         let history = History {
             conversation: (&*name).into(),
             before: None,

@@ -339,6 +339,7 @@ impl Client {
         while let Some(again) = self.job.checker.send_again(device) {
             self.write_send(device, again.id, again.origin, true);
         }
+        self.send_again_in_groups(device);
         while let Some((intended, arrival)) = self.held.next(device) {
             self.latencies.record(Metric::Held, intended, now);
             self.hand_over(now, intended, arrival, device);

@@ -218,7 +218,7 @@ fn a_page_is_read_strictly() {
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     assert_eq!(value(&before, "loadgen_build_info", &version), 1.0);
 
-    let board = Arc::new(Board::new(1, 2));
+    let board = Arc::new(Board::new(1, 2, false));
     let odd = "a \"quoted\" \\ name";
     let about = About {
         title: odd.into(),

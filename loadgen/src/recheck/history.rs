@@ -54,10 +54,23 @@ struct Message {
     read: bool,
 }
 
+impl Message {
+    /// Whether one of these devices never got it.
+    fn is_left_out(&self, devices: &BTreeMap<u32, u32>) -> bool {
+        let due = |device: &&u32| self.sender != Some(**device);
+        // Sent before the history begins, it may have been pushed before, too.
+        let whole = self.sent && self.acknowledged;
+        whole && { devices.keys() }
+            .filter(due)
+            .any(|it| !self.pushed.contains(it))
+    }
+}
+
 /// The violations that these events show, in the order in which they happened. A kind that is not
 /// in it may have happened all the same: a history is cut to a few events, and some kinds (a changed
-/// text, a wrong receipt) are about what events do not have.
-pub(super) fn shown(events: &[Event]) -> BTreeSet<&'static str> {
+/// text, a wrong receipt) are about what events do not have. In a group everybody who is told anything
+/// is to be told everything, but for the device that sent it.
+pub(super) fn shown(events: &[Event], in_group: bool) -> BTreeSet<&'static str> {
     let mut messages: BTreeMap<(&str, u32), Message> = BTreeMap::new();
     let mut last: BTreeMap<u32, u32> = BTreeMap::new();
     let mut kinds = BTreeSet::new();
@@ -94,6 +107,9 @@ pub(super) fn shown(events: &[Event]) -> BTreeSet<&'static str> {
         }
     }
     kinds.extend(of_all(&messages));
+    if in_group && messages.values().any(|message| message.is_left_out(&last)) {
+        kinds.insert("lost");
+    }
     kinds
 }
 
@@ -145,6 +161,10 @@ mod tests {
 
     /// Events of (what, sender, message, sequence, device).
     fn check(events: &[(What, &str, u32, u32, u32)], expected: &[&str]) {
+        check_in(events, false, expected);
+    }
+
+    fn check_in(events: &[(What, &str, u32, u32, u32)], in_group: bool, expected: &[&str]) {
         let events: Vec<_> = (1..)
             .zip(events)
             .map(|(at_us, &(what, from, message, seq, device))| Event {
@@ -156,7 +176,7 @@ mod tests {
                 device: (device > 0).then_some(device),
             })
             .collect();
-        let found: Vec<_> = shown(&events).into_iter().collect();
+        let found: Vec<_> = shown(&events, in_group).into_iter().collect();
         assert_eq!(found, expected, "{events:?}");
     }
 
@@ -212,6 +232,25 @@ mod tests {
             (Pushed, "ann", 2, 2, 2),
         ];
         check(&with(&refused), &["unexpected"]);
+    }
+
+    #[test]
+    fn in_a_group_everybody_is_told_but_the_sender() {
+        let events = [
+            (Sent, "ann", 1, 0, 1),
+            (Acknowledged, "ann", 1, 1, 0),
+            (Pushed, "ann", 1, 1, 2),
+            (Sent, "bob", 2, 0, 2),
+            (Acknowledged, "bob", 2, 2, 0),
+            (Pushed, "bob", 2, 2, 1),
+            // Told of one of them, this device has missed the other.
+            (Pushed, "bob", 2, 2, 3),
+        ];
+        check_in(&events[..6], true, &[]);
+        check_in(&events, true, &["lost"]);
+        check_in(&events, false, &[]);
+        // When the first was sent, and to whom, is not known here.
+        check_in(&events[1..], true, &[]);
     }
 
     #[test]

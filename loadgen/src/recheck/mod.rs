@@ -118,13 +118,13 @@ fn findings(folder: &Path) -> Result<Vec<Finding>, String> {
 
 /// A violation with the end of its history.
 fn show(finding: &Finding) -> Vec<String> {
-    let shown = history::shown(&finding.events);
+    let of = finding.conversation.as_deref().unwrap_or("no conversation");
+    let shown = history::shown(&finding.events, of.starts_with("g:"));
     let again = if shown.contains(finding.kind.as_str()) {
         "its history shows it"
     } else {
         "its history alone does not show it"
     };
-    let of = finding.conversation.as_deref().unwrap_or("no conversation");
     let mut lines = vec![
         String::new(),
         format!(

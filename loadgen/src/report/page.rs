@@ -270,6 +270,8 @@ fn figures(runs: &[Run]) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
     }
     rows.push(row("offered per second", "rates.offered", amount));
     rows.push(row("achieved per second", "rates.achieved", amount));
+    rows.push(row("deliveries per second", "rates.deliveries", amount));
+    rows.push(row("pushes for each message", "fan_out", amount));
     for count in [
         "attempted",
         "acknowledged",
@@ -287,7 +289,7 @@ fn figures(runs: &[Run]) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
         rows.push(row(count, &format!("counts.{count}"), amount));
     }
     let usual = ["e2e", "ack", "send_lag", "connect"];
-    let of_returns = ["resume", "storm_recovery", "held"]
+    let of_some = ["e2e_group", "resume", "storm_recovery", "held"]
         .into_iter()
         .filter(|metric| {
             let path = format!("latency_us.{metric}.count");
@@ -295,7 +297,7 @@ fn figures(runs: &[Run]) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
             counts.any(|count| count > 0.0)
         });
     let mut latencies = vec![rows[0].clone()];
-    for metric in usual.into_iter().chain(of_returns) {
+    for metric in usual.into_iter().chain(of_some) {
         for (name, at) in [
             ("p50", "p50"),
             ("p99", "p99"),

@@ -10,6 +10,15 @@ use crate::stats::Metric;
 /// The version of the summary's form; fields are added under the same number, never renamed.
 const SCHEMA: u32 = 1;
 
+/// The groups that were made for a run.
+fn groups(judged: &Judged) -> Value {
+    json!({
+        "made": judged.counters.groups_made,
+        "memberships": judged.counters.group_members,
+        "making_seconds": judged.making,
+    })
+}
+
 /// The summary of a run.
 pub(crate) fn summary(run: &Resolved, judged: &Judged) -> Value {
     let c = &judged.counters;
@@ -67,6 +76,10 @@ pub(crate) fn summary(run: &Resolved, judged: &Judged) -> Value {
             "skipped": c.skipped,
             "to_offline": c.to_offline,
             "message_pushes": c.message_pushes,
+            "message_pushes_in_time": c.pushes_in_time,
+            "group_messages": c.group_messages,
+            "group_pushes": c.group_pushes,
+            "group_changes": c.group_changes,
             "receipts_sent": c.receipts_sent,
             "receipt_pushes": c.receipt_pushes,
             "messages_read_back": c.messages_read,
@@ -78,7 +91,9 @@ pub(crate) fn summary(run: &Resolved, judged: &Judged) -> Value {
             "gaps": c.gaps,
             "pings": c.pings,
         },
-        "rates": { "offered": run.sizing.offered_rate, "achieved": achieved },
+        "rates": { "offered": run.sizing.offered_rate, "achieved": achieved, "deliveries": judged.deliveries() },
+        "fan_out": judged.fan_out(),
+        "groups": groups(judged),
         "sending_seconds": judged.sending,
         "latency_us": latencies,
         "gateway": judged.sides.gateway.as_ref().map(|it| side(it, judged.sides.accepted)),

@@ -38,6 +38,12 @@ pub(crate) fn text(run: &Resolved, judged: &Judged) -> Vec<String> {
             judged.sending
         ),
         format!(
+            "deliveries    {}/s: {} pushes, {} for each message",
+            readable(judged.deliveries()),
+            grouped(c.message_pushes),
+            readable(judged.fan_out())
+        ),
+        format!(
             "messages      {} attempted, {} acknowledged, {} delivered ({} to users offline), {} rejected, {} unknown",
             grouped(c.attempted),
             grouped(c.acknowledged),
@@ -59,6 +65,16 @@ pub(crate) fn text(run: &Resolved, judged: &Judged) -> Vec<String> {
         ),
     ];
     lines.extend(sessions::lines(run, judged));
+    if c.groups_made > 0 {
+        lines.push(format!(
+            "groups        {} with {} memberships, made in {:.1} s before; {} messages in them, {} pushes",
+            grouped(c.groups_made),
+            grouped(c.group_members),
+            judged.making,
+            grouped(c.group_messages),
+            grouped(c.group_pushes)
+        ));
+    }
     lines.extend([
         String::new(),
         format!(
@@ -66,9 +82,18 @@ pub(crate) fn text(run: &Resolved, judged: &Judged) -> Vec<String> {
             "latency", "count", "p50", "p90", "p99", "p99.9", "max"
         ),
     ]);
-    let usual = [Metric::Connect, Metric::Ack, Metric::E2e, Metric::SendLag];
+    let usual = [
+        Metric::Connect,
+        Metric::Ack,
+        Metric::E2e,
+        Metric::E2eGroup,
+        Metric::SendLag,
+    ];
     for metric in usual.into_iter().chain(sessions::latencies(judged)) {
         let p = judged.latencies.percentiles(metric);
+        if metric == Metric::E2eGroup && p.count == 0 {
+            continue;
+        }
         let figures = [p.p50, p.p90, p.p99, p.p999, p.max].map(micros);
         let [p50, p90, p99, p999, max] = figures;
         lines.push(format!(
@@ -88,8 +113,9 @@ fn sides(judged: &Judged) -> Vec<String> {
     let health = &judged.health;
     let side = |name: &str, process: &crate::health::Process| {
         let each = process.cpu_seconds / judged.counters.acknowledged.max(1) as f64 * 1e6;
+        let push = process.cpu_seconds / judged.counters.message_pushes.max(1) as f64 * 1e6;
         format!(
-            "{name:<13} {:.2} s CPU ({each:.1} µs per message), {} MiB resident",
+            "{name:<13} {:.2} s CPU ({each:.1} µs per message, {push:.1} per push), {} MiB resident",
             process.cpu_seconds,
             process.rss_bytes >> 20
         )

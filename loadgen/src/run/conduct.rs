@@ -11,6 +11,7 @@ use std::time::Duration;
 use trunkline_proto::Encoding;
 
 use super::chaos::{Blows, Happened};
+use super::groups::{self, ThreadGroups};
 use super::judge::{self, Judged, Sides};
 use super::preflight::{self, Fit, Need};
 use super::resolve::{Gateway, Resolved, Target, parse_target};
@@ -100,11 +101,12 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) ->
     // The machine is judged before a gateway is started on it.
     let assumed = run.gateway.address()?;
     let population = population(run);
-    let threads = population.usable_threads(run.threads);
+    let threads = groups::usable_threads(run, &population);
     let sessions = run.sizing.sessions;
     let fit = preflight::check(&Need {
         connections: sessions,
         threads,
+        most_threads: groups::most_threads(run),
         source: run.source,
         target: assumed,
         tls: run.gateway.has_tls(),
@@ -261,7 +263,11 @@ fn drive(
         .enumerate()
         .map(|(i, name)| (&**name, i))
         .collect();
-    let board = Arc::new(Board::new(numbers.len(), threads));
+    let board = Arc::new(Board::new(
+        numbers.len(),
+        threads,
+        run.scenario.traffic.groups.is_some(),
+    ));
     let clock = Clock::start();
     let mut workers = Vec::new();
     let mut about = About::default();
@@ -338,6 +344,7 @@ fn job(
 ) -> Job {
     let scenario = &run.scenario;
     let part = population.part(thread, threads);
+    let groups = ThreadGroups::new(run, &part);
     let seed = mix(scenario.seed ^ u64::from(thread) << 32);
     let steps = scenario.scenarios.iter().map(|(name, executor)| {
         let number = numbers[&**name];
@@ -347,7 +354,7 @@ fn job(
             .map(|before| numbers[before]);
         let delay = executor.start_time.map_or(0, |time| to_nanos(time.0));
         let seed = mix(seed ^ number as u64);
-        let (duration, work) = work(run, executor, &part, threads, (number, seed));
+        let (duration, work) = work(run, executor, (&part, &groups), threads, (number, seed));
         Step {
             number,
             after,
@@ -365,6 +372,7 @@ fn job(
         clock,
         checker: Checker::new(
             part.clone(),
+            Arc::clone(&groups.members),
             Texts::new(&population.run, scenario.seed, &scenario.traffic.payload),
         ),
         board: Arc::clone(board),
@@ -398,7 +406,7 @@ fn job(
 fn work(
     run: &Resolved,
     executor: &Executor,
-    part: &Part,
+    (part, groups): (&Part, &ThreadGroups),
     threads: u32,
     (number, seed): (usize, u64),
 ) -> (Nanos, Work) {
@@ -435,7 +443,7 @@ fn work(
     let duration = to_nanos(Duration::from_secs_f64(curve.seconds()));
     let curve = curve.scaled(1.0 / f64::from(threads));
     let arrivals = Arrivals::new(curve, part, senders, seed);
-    (duration, Work::Arrivals(arrivals))
+    (duration, groups.work(arrivals, part, duration, seed))
 }
 
 /// A thread's part of a churn.

@@ -23,6 +23,8 @@ pub(crate) struct Judged {
     pub(crate) latencies: Latencies,
     /// Seconds in which messages were sent.
     pub(crate) sending: f64,
+    /// Seconds before that in which groups were made.
+    pub(crate) making: f64,
     pub(crate) health: Health,
     pub(crate) violations: BTreeMap<&'static str, u64>,
     /// Thresholds that were missed, in words.
@@ -152,6 +154,7 @@ pub(crate) fn judge(
     let (mut stall, mut sending): (Nanos, (Nanos, Nanos)) = (0, (Nanos::MAX, 0));
     let mut checkers = Vec::new();
     let mut storms: Vec<Storm> = Vec::new();
+    let making = measured.iter().map(|part| part.making).max();
     for part in measured {
         counters.add(&part.checker.counters);
         latencies.add(&part.latencies);
@@ -218,6 +221,7 @@ pub(crate) fn judge(
         intervals: Intervals::new(&course, latencies.timeline()),
         latencies,
         sending: seconds(sending.1.saturating_sub(sending.0)),
+        making: seconds(making.unwrap_or(0)),
         health,
         violations,
         missed,
@@ -234,6 +238,17 @@ impl Judged {
     /// schedule's end does not count: otherwise any backlog would be a rate.
     pub(crate) fn achieved(&self) -> f64 {
         rate(&self.counters, self.sending)
+    }
+
+    /// Messages pushed to devices per second, counted the same way.
+    pub(crate) fn deliveries(&self) -> f64 {
+        self.counters.pushes_in_time as f64 / self.sending.max(f64::MIN_POSITIVE)
+    }
+
+    /// Devices that a message was pushed to, on average.
+    pub(crate) fn fan_out(&self) -> f64 {
+        let acknowledged = self.counters.acknowledged.max(1);
+        self.counters.message_pushes as f64 / acknowledged as f64
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod chaos;
 pub(crate) mod conduct;
+pub(crate) mod groups;
 pub(crate) mod judge;
 pub(crate) mod preflight;
 pub(crate) mod resolve;

@@ -33,6 +33,8 @@ pub(crate) const MAX_THREADS: u32 = 256;
 pub(crate) struct Need {
     pub(crate) connections: u64,
     pub(crate) threads: u32,
+    /// More threads cannot be used, where something says so.
+    pub(crate) most_threads: Option<u32>,
     pub(crate) source: Option<Network>,
     pub(crate) target: SocketAddr,
     /// They connect with TLS.
@@ -125,7 +127,8 @@ fn descriptors(limits: &Limits, need: &Need) -> Option<String> {
         each + limits.descriptors_hard - usable(limits.descriptors_hard, need.threads),
     );
     let threads = threads_for(connections, limits.descriptors_hard, need.threads);
-    let or = match connections <= self::room(limits.descriptors_hard, threads) {
+    let usable = need.most_threads.is_none_or(|most| threads <= most);
+    let or = match usable && connections <= self::room(limits.descriptors_hard, threads) {
         true => format!(", or use --threads {threads}"),
         false => String::new(),
     };
@@ -242,6 +245,7 @@ mod tests {
         Need {
             connections,
             threads,
+            most_threads: None,
             source: None,
             target: SocketAddr::from(([127, 0, 0, 1], 7700)),
             tls: false,

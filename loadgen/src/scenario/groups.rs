@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::units::Rate;
+use crate::units::{Rate, grouped, readable};
 
 /// What goes to groups.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -18,6 +18,9 @@ pub(crate) struct Groups {
     /// How many members these have.
     #[serde(default = "ten")]
     pub(crate) size: GroupSize,
+    /// In how many ordinary groups a user is on average.
+    #[serde(default = "two")]
+    pub(crate) per_user: f64,
     /// Large groups, with messages of their own besides.
     #[serde(default)]
     pub(crate) large: Vec<Large>,
@@ -34,6 +37,69 @@ pub(crate) struct Large {
     /// Messages per second in each.
     #[serde(default = "one_a_second")]
     pub(crate) rate: Rate,
+    /// A run with fewer users than members goes without, instead of being refused.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) optional: bool,
+}
+
+impl Groups {
+    /// The large groups of a run with so many users.
+    pub(crate) fn large_of(&self, users: u64) -> impl Iterator<Item = &Large> {
+        let has = move |large: &&Large| !large.optional || large.size <= users;
+        self.large.iter().filter(has)
+    }
+
+    /// Messages per second in all large groups of such a run.
+    pub(crate) fn large_rate(&self, users: u64) -> f64 {
+        let rates = self.large_of(users);
+        rates.map(|large| large.count as f64 * large.rate.0).sum()
+    }
+
+    /// Members of the largest group of such a run; 0 where none is large.
+    pub(crate) fn largest(&self, users: u64) -> u64 {
+        self.large_of(users)
+            .map(|large| large.size)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// What such a run has of groups, in words.
+    pub(crate) fn explain(&self, users: u64) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.share > 0.0 {
+            lines.push(format!(
+                "groups: {:.1} % of the messages, {} members, a user in {}",
+                self.share * 100.0,
+                self.size,
+                self.per_user
+            ));
+        }
+        for large in self.large_of(users) {
+            lines.push(format!(
+                "large groups: {} of {} members, {} messages/s in each",
+                grouped(large.count),
+                grouped(large.size),
+                readable(large.rate.0)
+            ));
+        }
+        for large in self
+            .large
+            .iter()
+            .filter(|it| it.optional && it.size > users)
+        {
+            lines.push(format!(
+                "left out: the group of {} members, for the share has {} users; --connections {} has it",
+                grouped(large.size),
+                grouped(users),
+                large.size
+            ));
+        }
+        lines
+    }
+}
+
+fn is_false(it: &bool) -> bool {
+    !it
 }
 
 /// Members of ordinary groups: `exp(10)` is exponential with that mean, `const(10)` always that.
@@ -137,6 +203,10 @@ as_text!(GroupSize, Zipf);
 
 fn ten() -> GroupSize {
     GroupSize::Exponential(10.0)
+}
+
+fn two() -> f64 {
+    2.0
 }
 
 fn one_a_second() -> Rate {

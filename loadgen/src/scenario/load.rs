@@ -123,6 +123,7 @@ impl Loaded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::sizing::Sizing;
 
     /// The smoke preset with one replacement: the message that refuses it.
     fn refused(from: &str, to: &str) -> String {
@@ -268,28 +269,57 @@ mod tests {
     }
 
     #[test]
-    fn what_is_only_planned_is_not_run() {
+    fn every_preset_runs() {
+        for preset in presets::PRESETS {
+            load(preset.name).unwrap().runnable().unwrap();
+        }
+    }
+
+    #[test]
+    fn users_are_in_some_groups_and_not_in_thousands() {
+        for (per_user, expected) in [("65", "up to 64"), ("0.0", "above 0"), ("nan", "above 0")] {
+            let groups = format!("groups = {{ per_user = {per_user} }}");
+            let message = refused("contacts = 8", &groups);
+            assert!(message.starts_with("t.toml:21"), "{message}");
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn groups_need_as_many_users_as_members() {
         let smoke = presets::find("smoke").unwrap().text;
-        let text = smoke.replace("contacts = 8", "groups = { share = 0.1 }");
-        let loaded = parse("t".into(), "t.toml".into(), text).unwrap();
-        let failure = loaded.runnable().unwrap_err();
-        assert_eq!(failure.exit.code(), 104);
-        assert!(failure.message.contains("t.toml:21"), "{failure}");
-        let runs = |name: &&str| load(name).unwrap().runnable().is_ok();
-        let names = presets::PRESETS.iter().map(|preset| preset.name);
-        let runnable: Vec<_> = names.filter(runs).collect();
-        assert_eq!(
-            runnable,
-            [
-                "smoke",
-                "im-75m",
-                "service-500m",
-                "web-1b",
-                "timeline-100k",
-                "storm",
-                "million"
-            ]
-        );
+        for (groups, refused) in [
+            ("share = 0.5", None),
+            ("large = [{ size = 2000, count = 64 }]", None),
+            (
+                "large = [{ size = 2001, count = 1, optional = true }]",
+                None,
+            ),
+            (
+                "large = [{ size = 2001, count = 1 }]",
+                Some("2,001 members needs as many users, and the share has 2,000"),
+            ),
+            (
+                "large = [{ size = 2000, count = 65 }]",
+                Some("in 65 large groups: 64 at most"),
+            ),
+        ] {
+            let text = smoke.replace("contacts = 8", &format!("groups = {{ {groups} }}"));
+            let loaded = parse("t".into(), "t.toml".into(), text).unwrap();
+            let lines = Sizing::of(&loaded.scenario)
+                .explain(&loaded.scenario)
+                .join("\n");
+            let left_out = lines.contains("left out: the group of 2,001 members");
+            assert_eq!(left_out, groups.contains("optional"), "{lines}");
+            match (loaded.runnable(), refused) {
+                (Ok(()), None) => {}
+                (Err(failure), Some(words)) => {
+                    assert!(failure.message.contains(words), "{failure}");
+                    assert!(failure.message.starts_with("t.toml:21"), "{failure}");
+                }
+                (other, _) => panic!("{groups}: {other:?}"),
+            }
+        }
     }
 
     #[test]

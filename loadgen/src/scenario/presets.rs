@@ -46,7 +46,7 @@ pub(crate) const PRESETS: &[Preset] = &[
     ),
     preset!(
         "large-group",
-        "groups of 10,000 and of 100,000 members online (to plan with)"
+        "deliveries/s of a group of 10,000 members online, or of 100,000"
     ),
     preset!("storm", "everybody reconnects at once"),
     preset!("million", "1,000,000 connections held, with light traffic"),

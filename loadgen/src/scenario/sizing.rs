@@ -73,10 +73,12 @@ impl Sizing {
     fn schedule(&self, scenario: &Scenario) -> (f64, f64) {
         let peak = scenario.population.peak_factor;
         let (mut events, mut from, mut to) = (0.0, f64::INFINITY, 0.0_f64);
+        let groups = scenario.traffic.groups.as_ref();
+        let in_large = groups.map_or(0.0, |groups| groups.large_rate(self.users));
         for executor in scenario.scenarios.values() {
             if let Some(curve) = executor.curve(self, peak) {
                 let start = self.start(scenario, executor, scenario.scenarios.len());
-                events += curve.mean() * curve.seconds();
+                events += (curve.mean() + in_large) * curve.seconds();
                 from = from.min(start);
                 to = to.max(start + curve.seconds());
             }
@@ -129,6 +131,9 @@ impl Sizing {
                 readable(self.compression),
                 readable(self.derived_rate)
             ));
+        }
+        if let Some(groups) = &scenario.traffic.groups {
+            lines.extend(groups.explain(self.users));
         }
         let size = scenario.traffic.payload.describe();
         lines.push(format!(

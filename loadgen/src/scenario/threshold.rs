@@ -68,6 +68,7 @@ pub(crate) const LATENCIES: &[&str] = &[
     "held",
     "ack",
     "e2e",
+    "e2e_group",
     "send_lag",
 ];
 /// Metrics that are counted.

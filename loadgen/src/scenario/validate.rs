@@ -1,6 +1,7 @@
 //! What the types of a scenario cannot say: ranges, and keys that contradict each other.
 
 mod executors;
+mod groups;
 mod sessions;
 
 use super::sizing::Sizing;
@@ -35,11 +36,7 @@ fn must(holds: bool, path: &str, message: impl Into<String>) -> Check {
 
 /// Checks that this version can carry a right scenario out, and not only plan it.
 pub(super) fn runnable(scenario: &Scenario) -> Check {
-    must(
-        scenario.traffic.groups.is_none(),
-        "traffic.groups",
-        "this version plans groups, but does not run them: remove the key to run the rest",
-    )
+    groups::runnable(scenario)
 }
 
 /// Checks a whole scenario; the first fault ends it.
@@ -143,21 +140,7 @@ fn traffic(scenario: &Scenario) -> Check {
         "traffic.payload",
         "sigma is 0 to 5",
     )?;
-    if let Some(groups) = &t.groups {
-        must(
-            (0.0..=1.0).contains(&groups.share),
-            "traffic.groups",
-            "share is the part of the messages that goes to groups: 0 to 1",
-        )?;
-        must(
-            groups
-                .large
-                .iter()
-                .all(|large| large.size >= 2 && large.count > 0),
-            "traffic.groups",
-            "a large group has 2 members or more, and there is one or more of it",
-        )?;
-    }
+    groups::check(t)?;
     must(
         t.contacts >= 2 && t.contacts.is_multiple_of(2) && t.contacts <= 256,
         "traffic.contacts",

@@ -4,14 +4,15 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_distr::{Distribution as _, Exp1, Zipf};
 
-use super::Curve;
+use super::{Curve, ToGroups};
 use crate::clock::{Nanos, SECOND};
 use crate::population::Part;
 
 /// A message to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Arrival {
-    /// The stream: who writes to whom.
+    /// The stream: who writes to whom. From the number of streams on it is a membership: who writes
+    /// in which group.
     pub(crate) stream: u32,
     /// Whether it carries an idempotency key.
     pub(crate) keyed: bool,
@@ -37,6 +38,7 @@ pub(crate) struct Arrivals {
     slots: u32,
     key_every: u32,
     ranks: Option<Zipf<f64>>,
+    groups: Option<ToGroups>,
     expected: f64,
     count: u64,
     next: Option<(Nanos, Arrival)>,
@@ -57,12 +59,20 @@ impl Arrivals {
             key_every: senders.key_every,
             // Validation admits only skews that there are, and somebody is online.
             ranks: ranks.and_then(Result::ok),
+            groups: None,
             expected: 0.0,
             count: 0,
             next: None,
         };
         arrivals.draw();
         arrivals
+    }
+
+    /// Lets a part of them go to groups.
+    pub(crate) fn with_groups(mut self, mut groups: ToGroups) -> Self {
+        self.next = self.next.map(|(at, arrival)| (at, groups.turn(arrival)));
+        self.groups = Some(groups);
+        self
     }
 
     fn draw(&mut self) {
@@ -79,6 +89,10 @@ impl Arrivals {
         let arrival = Arrival {
             stream: user * self.slots + slot,
             keyed,
+        };
+        let arrival = match &mut self.groups {
+            Some(groups) => groups.turn(arrival),
+            None => arrival,
         };
         self.next = (at < self.duration).then_some((at, arrival));
     }

@@ -7,6 +7,7 @@ mod arrivals;
 mod curve;
 mod cuts;
 mod day;
+mod groups;
 mod ramp;
 pub(crate) mod text;
 
@@ -14,6 +15,7 @@ pub(crate) use arrivals::{Arrival, Arrivals, Senders};
 pub(crate) use curve::Curve;
 pub(crate) use cuts::{Chosen, Churn, ChurnShape, Cut, Storm};
 pub(crate) use day::Shape;
+pub(crate) use groups::{Large, ToGroups};
 pub(crate) use ramp::Ramp;
 
 use crate::clock::Nanos;
@@ -39,6 +41,8 @@ pub(crate) enum Work {
     Ramp(Ramp),
     /// Sends messages as they arrive.
     Arrivals(Arrivals),
+    /// The same, and those in large groups besides.
+    WithLarge(Arrivals, Large),
     /// Ends sessions all the time.
     Churn(Churn),
     /// Ends many at once.
@@ -51,6 +55,7 @@ impl Work {
         match self {
             Self::Ramp(ramp) => ramp.due(),
             Self::Arrivals(arrivals) => arrivals.due(),
+            Self::WithLarge(arrivals, large) => arrivals.due().into_iter().chain(large.due()).min(),
             Self::Churn(churn) => churn.due(),
             Self::Storm(storm) => storm.due(),
         }
@@ -61,6 +66,14 @@ impl Work {
         match self {
             Self::Ramp(ramp) => ramp.take().map(|device| Action::Connect { device }),
             Self::Arrivals(arrivals) => arrivals.take().map(Action::Send),
+            Self::WithLarge(arrivals, large) => {
+                let first = match (arrivals.due(), large.due()) {
+                    (Some(one), Some(other)) => one <= other,
+                    (one, _) => one.is_some(),
+                };
+                let taken = if first { arrivals.take() } else { large.take() };
+                taken.map(Action::Send)
+            }
             Self::Churn(churn) => churn.take().map(Action::Cut),
             Self::Storm(storm) => storm.take().map(Action::Cut),
         }

@@ -5,6 +5,8 @@
 //! text and compare it byte by byte, and a text read back from history proves where it belongs,
 //! without anybody keeping what was sent.
 
+mod groups;
+
 use std::fmt::Write as _;
 
 use rand::rngs::Xoshiro256PlusPlus;
@@ -15,6 +17,7 @@ use super::mix;
 use crate::clock::Nanos;
 use crate::population::Part;
 use crate::scenario::Payload;
+pub(crate) use groups::GroupOrigin;
 
 /// Shortest text: the header has room in it whatever the numbers are.
 pub(crate) const MIN_TEXT: usize = 64;

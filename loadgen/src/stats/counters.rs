@@ -94,6 +94,17 @@ counters! {
     send_replies,
     /// Message pushes received.
     message_pushes,
+    /// Those of them that came before the schedule's end: what a rate is made of.
+    pushes_in_time,
+    /// Messages among the attempted that went to groups.
+    group_messages,
+    /// Message pushes among those received that were of groups.
+    group_pushes,
+    /// `group` pushes received: somebody made or changed a group.
+    group_changes,
+    /// Groups made for the run, and the memberships in them.
+    groups_made,
+    group_members,
     /// Receipt pushes received.
     receipt_pushes,
     /// `ack` commands sent.

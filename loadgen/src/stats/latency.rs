@@ -33,6 +33,8 @@ pub(crate) enum Metric {
     Ack,
     /// From the intended time of a send to its push on a device.
     E2e,
+    /// The same of messages in groups alone.
+    E2eGroup,
     /// From the intended time of a send to its write, or that of others in the same turn.
     SendLag,
     /// From the intended start of a connection to its real start.
@@ -41,7 +43,7 @@ pub(crate) enum Metric {
 
 impl Metric {
     /// All, in the order of reports.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Connect,
         Self::Tcp,
         Self::Upgrade,
@@ -51,6 +53,7 @@ impl Metric {
         Self::Held,
         Self::Ack,
         Self::E2e,
+        Self::E2eGroup,
         Self::SendLag,
         Self::ConnectLag,
     ];
@@ -67,6 +70,7 @@ impl Metric {
             Self::Held => "held",
             Self::Ack => "ack",
             Self::E2e => "e2e",
+            Self::E2eGroup => "e2e_group",
             Self::SendLag => "send_lag",
             Self::ConnectLag => "connect_lag",
         }

@@ -142,7 +142,6 @@ fn bad_command_lines_say_what_would_be_right() {
             &["plan", "smoke", "--measured", "nowhere"],
             &["nowhere", "summary.json"],
         ),
-        (&["run", "large-group"], &["groups", "does not run them"]),
         (&["walk"], &["walk"]),
         (&[], &["Usage"]),
     ] {

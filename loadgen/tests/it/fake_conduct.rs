@@ -13,6 +13,10 @@ pub(crate) enum Conduct {
     Silent,
     /// Answers every send with an error.
     RefuseSends,
+    /// Answers every `group_create` with an error.
+    RefuseGroups,
+    /// Says that a group has one member less than it has, when some are added.
+    MiscountMembers,
     /// Does nothing for a while at message [`TRIGGER`].
     Pause,
     /// Cuts all connections at message [`TRIGGER`].

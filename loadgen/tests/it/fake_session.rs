@@ -164,9 +164,9 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    pub(crate) fn new(session: &Session, to: &str, send: &Send<'_>, seq: u64) -> Self {
+    pub(crate) fn new(session: &Session, conversation: String, send: &Send<'_>, seq: u64) -> Self {
         Self {
-            conversation: conversation(&session.user, to),
+            conversation,
             seq,
             from: session.user.clone(),
             device: session.device.clone(),

@@ -26,13 +26,17 @@ pub(crate) struct World {
     /// Upgrades so far.
     pub(crate) upgrades: u64,
     /// Keys of what was stored, and of what never was.
-    keys: HashMap<String, Option<Stored>>,
+    pub(crate) keys: HashMap<String, Option<Stored>>,
     conversations: HashMap<String, Vec<Stored>>,
+    /// By name, who is in which group.
+    pub(crate) groups: HashMap<String, Vec<String>>,
     marks: HashMap<(String, String), (u64, u64)>,
     /// The message whose history is falsified.
-    marked: Option<(String, u64)>,
+    pub(crate) marked: Option<(String, u64)>,
     /// The message whose push waits for the next one.
     held: Option<Stored>,
+    /// The same in a group, with the session that it waits for.
+    pub(crate) held_in_group: Option<(Stored, usize)>,
     /// Whose receipts are withheld.
     withheld: Option<(String, String)>,
     happened: bool,
@@ -49,9 +53,11 @@ impl World {
             upgrades: 0,
             keys: HashMap::new(),
             conversations: HashMap::new(),
+            groups: HashMap::new(),
             marks: HashMap::new(),
             marked: None,
             held: None,
+            held_in_group: None,
             withheld: None,
             happened: false,
         }
@@ -79,12 +85,18 @@ impl World {
             CommandBody::Ack(ack) => self.ack(session, command.id, ack),
             CommandBody::History(history) => self.history(session, command.id, history),
             CommandBody::Sync(sync) => self.sync(session, command.id, sync),
+            CommandBody::GroupCreate(create) => self.group_create(session, command.id, create),
+            CommandBody::GroupAdd(named) => self.group_add(session, command.id, named),
+            CommandBody::GroupLeave(leave) => self.group_leave(session, command.id, leave),
             CommandBody::Ping(_) => session.reply(command.id, ReplyBody::Ping(Ping {})),
             other => panic!("the load generator does not use {other:?}"),
         }
     }
 
     fn send(&mut self, session: &Session, id: u32, send: &Send<'_>) {
+        if let Some(group) = &send.group {
+            return self.send_in_group(session, (id, group), send);
+        }
         self.sends += 1;
         let to = send.user.as_deref().expect("a recipient");
         if let Some(known) = send.key.as_deref().and_then(|key| self.keys.get(key)) {
@@ -100,7 +112,8 @@ impl World {
                 Some(stored) => return self.answer_known(session, id, &stored),
                 None if self.tells(Lie::FalseKnown) => {
                     let seq = 1_000_000;
-                    let never = Stored::new(session, to, send, seq);
+                    let name = conversation(&session.user, to);
+                    let never = Stored::new(session, name, send, seq);
                     return self.answer_known(session, id, &never);
                 }
                 None => {}
@@ -114,10 +127,10 @@ impl World {
         if self.conduct == Conduct::RefuseSends || self.tells(Lie::PushRefused) {
             let error = ErrorReply::new(ErrorCode::TooManyRequests, "the fake refuses");
             if self.lies > 0 {
-                let known = self.conversations.entry(conversation(&session.user, to));
-                let known = known.or_default();
+                let name = conversation(&session.user, to);
+                let known = self.conversations.entry(name.clone()).or_default();
                 let seq = known.last().map_or(0, |message| message.seq) + 1;
-                let refused = Stored::new(session, to, send, seq);
+                let refused = Stored::new(session, name, send, seq);
                 known.push(refused.clone());
                 self.push_to(&refused, to);
             }
@@ -134,22 +147,9 @@ impl World {
             slow.expect("a recipient who is connected").begin_gap();
         }
         let name = conversation(&session.user, to);
-        let known = self.conversations.entry(name).or_default();
-        let last = known.last().map_or(0, |message| message.seq);
-        let mut seq = last + 1;
-        if last > 0 && self.tells(Lie::ReuseSeq) {
-            seq = last;
-        } else if self.tells(Lie::SkipSeq) {
-            seq += 1;
-        }
-        let stored = Stored::new(session, to, send, seq);
+        let (seq, stored) = self.store(session, name, send);
         if self.tells(Lie::ForgetInHistory) || self.tells(Lie::ChangeInHistory) {
             self.marked = Some((stored.conversation.clone(), seq));
-        }
-        let known = self.conversations.entry(stored.conversation.clone());
-        known.or_default().push(stored.clone());
-        if let Some(key) = send.key.as_deref() {
-            self.keys.insert(key.to_owned(), Some(stored.clone()));
         }
         if hangs_up == Some(true) {
             self.deliver(session, to, &stored);
@@ -166,7 +166,7 @@ impl World {
     }
 
     /// Whether to hang up instead of answering, and whether to store the message before that.
-    fn hangs_up(&mut self, send: &Send<'_>) -> Option<bool> {
+    pub(crate) fn hangs_up(&mut self, send: &Send<'_>) -> Option<bool> {
         use Conduct::{HangUp, Lie as Lying};
         let honest = self.conduct == HangUp;
         let keyed_only = matches!(self.conduct, Lying(Lie::FalseKnown | Lie::StoreAgain));
@@ -188,7 +188,7 @@ impl World {
         Some(stores)
     }
 
-    fn answer_known(&self, session: &Session, id: u32, stored: &Stored) {
+    pub(crate) fn answer_known(&self, session: &Session, id: u32, stored: &Stored) {
         let reply = SendReply {
             conversation: (&*stored.conversation).into(),
             seq: stored.seq,
@@ -199,7 +199,31 @@ impl World {
         session.reply(id, ReplyBody::Send(reply));
     }
 
-    fn answer(&mut self, session: &Session, id: u32, stored: &Stored) {
+    /// Stores a message with the next sequence of its conversation, or another.
+    pub(crate) fn store(
+        &mut self,
+        session: &Session,
+        name: String,
+        send: &Send<'_>,
+    ) -> (u64, Stored) {
+        let known = self.conversations.entry(name.clone()).or_default();
+        let last = known.last().map_or(0, |message| message.seq);
+        let mut seq = last + 1;
+        if last > 0 && self.tells(Lie::ReuseSeq) {
+            seq = last;
+        } else if self.tells(Lie::SkipSeq) {
+            seq += 1;
+        }
+        let stored = Stored::new(session, name.clone(), send, seq);
+        let known = self.conversations.entry(name).or_default();
+        known.push(stored.clone());
+        if let Some(key) = send.key.as_deref() {
+            self.keys.insert(key.to_owned(), Some(stored.clone()));
+        }
+        (seq, stored)
+    }
+
+    pub(crate) fn answer(&mut self, session: &Session, id: u32, stored: &Stored) {
         if self.tells(Lie::NoAnswer) {
             return;
         }
@@ -328,11 +352,12 @@ impl World {
         if before.0 > 1 && self.tells(Lie::ReceiptBack) {
             now = (before.0 - 1, 0);
         }
-        let Some(Conversation::Direct(one, other)) = Conversation::parse(&key.0) else {
-            panic!("not a conversation: {}", key.0);
+        let hear: Vec<String> = match Conversation::parse(&key.0) {
+            Some(Conversation::Direct(one, other)) => vec![one.into(), other.into()],
+            Some(Conversation::Group(group)) => self.told_in_group(group, &session.user),
+            None => panic!("not a conversation: {}", key.0),
         };
-        let (one, other) = (one.to_owned(), other.to_owned());
-        for user in [one, other] {
+        for user in hear {
             let own = (user == session.user).then_some(&*session.device);
             let receipt = Logged::Receipt {
                 conversation: key.0.clone(),

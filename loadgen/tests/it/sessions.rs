@@ -7,10 +7,10 @@ use crate::fake_conduct::{Conduct, Lie};
 use crate::harness::{Done, Loadgen, number, scenario, sentences};
 
 /// Sessions churn while messages flow: each is away for half a second, so that it misses some.
-const CHURN: &str = "[scenarios.churn]\nexecutor = \"churn\"\nstart_after = \"connect\"\n\
+pub(crate) const CHURN: &str = "[scenarios.churn]\nexecutor = \"churn\"\nstart_after = \"connect\"\n\
      duration = \"1s\"\nrate = \"20/s\"\naway = \"500ms\"\nabrupt = 0.5\n[checks]";
 /// All or half of them are cut in the middle.
-const STORM: &str = "[scenarios.storm]\nexecutor = \"reconnect-storm\"\nstart_after = \"connect\"\n\
+pub(crate) const STORM: &str = "[scenarios.storm]\nexecutor = \"reconnect-storm\"\nstart_after = \"connect\"\n\
      start_time = \"400ms\"\nfraction = 1.0\n[checks]";
 const HALF: (&str, &str) = ("fraction = 1.0", "fraction = 0.5");
 
@@ -35,7 +35,7 @@ fn count(summary: &Value, name: &str) -> f64 {
 
 /// Every message has one fate.
 #[track_caller]
-fn each_has_a_fate(summary: &Value) {
+pub(crate) fn each_has_a_fate(summary: &Value) {
     let fates = [
         "delivered",
         "recovered",

@@ -1,0 +1,82 @@
+//! Which groups each thread of a run has.
+
+use std::sync::Arc;
+
+use super::resolve::Resolved;
+use crate::clock::Nanos;
+use crate::membership::{Memberships, Wanted};
+use crate::population::{Part, Population};
+use crate::scenario::groups::GroupSize;
+use crate::schedule::{Arrivals, Large, ToGroups, Work};
+
+/// The groups of one thread, and what is sent in them.
+#[derive(Debug)]
+pub(crate) struct ThreadGroups {
+    pub(crate) members: Arc<Memberships>,
+    share: f64,
+    /// By large group, messages per second.
+    rates: Vec<f64>,
+    key_every: u32,
+}
+
+/// The threads of a run that can be used: each part has to have room for the largest group.
+pub(crate) fn usable_threads(run: &Resolved, population: &Population) -> u32 {
+    let threads = population.usable_threads(run.threads);
+    let most = most_threads(run);
+    most.map_or(threads, |most| threads.min(most))
+}
+
+/// The most threads that leave room for the largest group in each part, where there is one.
+pub(crate) fn most_threads(run: &Resolved) -> Option<u32> {
+    let users = run.sizing.users;
+    let largest = run.scenario.traffic.groups.as_ref()?.largest(users);
+    let most = users.checked_div(largest)?;
+    Some(u32::try_from(most).unwrap_or(u32::MAX).max(1))
+}
+
+impl ThreadGroups {
+    /// The groups of a thread: ordinary ones of its part, and every so many-th large one.
+    pub(crate) fn new(run: &Resolved, part: &Part) -> Self {
+        let traffic = &run.scenario.traffic;
+        let (thread, threads) = part.of();
+        let mut wanted = Wanted {
+            per_user: 0.0,
+            size: GroupSize::Const(2.0),
+            large: Vec::new(),
+        };
+        let (mut share, mut rates) = (0.0, Vec::new());
+        if let Some(groups) = &traffic.groups {
+            share = groups.share;
+            wanted.size = groups.size;
+            wanted.per_user = if share > 0.0 { groups.per_user } else { 0.0 };
+            let large = groups.large_of(run.sizing.users);
+            let each = large.flat_map(|large| (0..large.count).map(move |_| large));
+            for large in each.skip(thread as usize).step_by(threads as usize) {
+                // Validation has seen to it that there are as many users.
+                wanted.large.push(large.size as u32);
+                rates.push(large.rate.0);
+            }
+        }
+        Self {
+            members: Arc::new(Memberships::new(part, &wanted, run.scenario.seed)),
+            share,
+            rates,
+            key_every: traffic.key_every,
+        }
+    }
+
+    /// An executor's work, with what it sends in groups.
+    pub(crate) fn work(&self, arrivals: Arrivals, part: &Part, duration: Nanos, seed: u64) -> Work {
+        let members = || Arc::clone(&self.members);
+        let arrivals = match self.share > 0.0 {
+            true => arrivals.with_groups(ToGroups::new(part, members(), self.share, seed)),
+            false => arrivals,
+        };
+        if self.rates.is_empty() {
+            return Work::Arrivals(arrivals);
+        }
+        let times = (self.key_every, duration);
+        let large = Large::new(part, members(), &self.rates, times, seed);
+        Work::WithLarge(arrivals, large)
+    }
+}
