@@ -130,14 +130,14 @@ impl Live {
         self
     }
 
-    /// A run begins; `gateway`: the process of its own one.
-    pub(crate) fn begin(&mut self, about: About, gateway: Option<u32>) {
+    /// A run begins.
+    pub(crate) fn begin(&mut self, about: About) {
         let mut model = Model::new(about);
         model.notes.clone_from(&self.kept);
         self.lines = Lines::new();
         self.run = Some(Running {
             model,
-            gateway,
+            gateway: None,
             next: 0,
             next_second: SECOND,
             frozen: None,
@@ -145,18 +145,13 @@ impl Live {
         });
     }
 
-    /// The process of the run's own gateway from now on.
-    pub(crate) fn gateway_is(&mut self, gateway: Option<u32>) {
-        if let Some(run) = &mut self.run {
-            run.gateway = gateway;
-        }
-    }
-
-    /// Shows how far the run is, if it is time to; whether it shall end.
-    pub(crate) fn look(&mut self, now: Nanos, board: &Board) -> bool {
+    /// Shows how far the run is, if it is time to; whether it shall end. `gateway`: the process of
+    /// the run's own one.
+    pub(crate) fn look(&mut self, now: Nanos, board: &Board, gateway: Option<u32>) -> bool {
         let Some(run) = &mut self.run else {
             return false;
         };
+        run.gateway = gateway;
         let mut again = false;
         for key in self.screen.iter_mut().flat_map(Screen::keys) {
             again = true;

@@ -93,6 +93,8 @@ pub(crate) struct Model {
     pub(crate) forgotten: u64,
     /// What is said about the run from outside, such as earlier trials.
     pub(crate) notes: Vec<String>,
+    /// Most sessions that were open at one time.
+    most_open: u64,
     counters: VecDeque<(f64, Counters)>,
     tallied: VecDeque<Vec<Tallied>>,
     /// At the last second: the time that the counters were of, and they.
@@ -136,6 +138,7 @@ impl Model {
             troubles: VecDeque::new(),
             forgotten: 0,
             notes: Vec::new(),
+            most_open: 0,
             counters: VecDeque::new(),
             tallied: VecDeque::new(),
             second: (0.0, Counters::default()),
@@ -182,6 +185,7 @@ impl Model {
             bytes_in: rate(|it| it.bytes_in),
             bytes_out: rate(|it| it.bytes_out),
         };
+        self.most_open = self.most_open.max(look.counters.sessions);
         self.look = look;
     }
 
@@ -326,6 +330,17 @@ impl Model {
             .filter(|it| it.name != "sessions")
             .map(|it| (it.name, it.value))
             .collect()
+    }
+
+    /// Sessions that were open and are neither that nor being opened again. Closing them at the end
+    /// is what every run does.
+    pub(crate) fn away(&self) -> u64 {
+        match self.look.after {
+            After::Closing(_) => 0,
+            _ => self
+                .most_open
+                .saturating_sub(self.look.counters.sessions + self.look.connecting),
+        }
     }
 
     /// The run's stages, in the order in which they begin.

@@ -104,7 +104,7 @@ impl Exporter {
         });
     }
 
-    /// The process of the run's own gateway from now on.
+    /// The run's own gateway is this process now.
     pub(crate) fn gateway_is(&self, gateway: Option<u32>) {
         if let Some(run) = &mut *self.shared.run() {
             run.gateway = gateway;

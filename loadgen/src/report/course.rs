@@ -45,11 +45,6 @@ impl Course {
         self.spent = gateway.spent();
     }
 
-    /// The gateway's process.
-    pub(crate) fn gateway(&self) -> Option<u32> {
-        self.gateway
-    }
-
     /// Takes a sample if one is due.
     pub(crate) fn look(&mut self, now: Nanos, total: impl FnOnce() -> Counters) {
         let last = self.samples.last().map_or(0, |last| last.at);
@@ -61,6 +56,11 @@ impl Course {
     /// Takes the last sample, when all threads have ended and `counters` are final.
     pub(crate) fn end(&mut self, now: Nanos, counters: Counters) {
         self.take(now, counters);
+    }
+
+    /// The process of a gateway that is the run's own, as it is now.
+    pub(crate) fn gateway(&self) -> Option<u32> {
+        self.gateway
     }
 
     /// The distance of the samples.

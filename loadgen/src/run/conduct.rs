@@ -293,7 +293,7 @@ fn drive(
     if let Some(exporter) = exporter {
         exporter.show(about.clone(), Arc::clone(&board), clock, pid);
     }
-    live.begin(about, pid);
+    live.begin(about);
     let mut broken = Ok(None);
     while !workers.iter().all(JoinHandle::is_finished) {
         if broken.is_ok() {
@@ -304,13 +304,12 @@ fn drive(
             stop.store(true, Ordering::Relaxed);
         }
         // One that was started again is another process.
-        live.gateway_is(course.gateway());
         if let Some(exporter) = exporter {
             exporter.gateway_is(course.gateway());
         }
         let soon = broken.as_ref().ok().copied().flatten();
         std::thread::sleep(soon.map_or(LOOK, |soon| soon.min(LOOK)));
-        if live.look(clock.now(), &board) {
+        if live.look(clock.now(), &board, course.gateway()) {
             stop.store(true, Ordering::Relaxed);
         }
         watch.look(clock.now(), &board);

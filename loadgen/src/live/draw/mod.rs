@@ -191,7 +191,8 @@ fn help(paint: Paint, area: Rect, buffer: &mut Buffer) {
         "`last 5 s` is up to now, `run` since the start; both to 1.6 %.",
         "Losses are judged when the drain is over: what is under way may",
         "still arrive. The generator is judged as it will be at the end.",
-        "offered: sends whose time came; achieved: sends acknowledged.",
+        "offered: sends whose time came; achieved: sends acknowledged; away:",
+        "sessions that were open and are not.",
     ];
     let (width, height) = (
         70.min(area.width),

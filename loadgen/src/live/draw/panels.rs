@@ -119,16 +119,20 @@ pub(super) fn connections(model: &Model, paint: Paint, area: Rect, buffer: &mut 
     for (name, count) in model.other_states() {
         lines.push(Line::from(figure(name, count, paint.warn())));
     }
-    lines.push(Line::from(figure(
+    let away = model.away();
+    let style = if away > 0 { paint.warn() } else { Style::new() };
+    lines.push(Line::from(figure("away", away, style)));
+    let mut failed = figure(
         "failed",
         counters.connect_failures,
         alarming(counters.connect_failures),
-    )));
-    lines.push(Line::from(figure(
-        "ended early",
-        counters.disconnects,
+    );
+    failed.push(Span::styled(" ended ", paint.label()));
+    failed.push(Span::styled(
+        grouped(counters.disconnects),
         alarming(counters.disconnects),
-    )));
+    ));
+    lines.push(Line::from(failed));
     let room = usize::from(area.height.saturating_sub(2));
     if lines.len() < room {
         let room = inner(area).saturating_sub(13);

@@ -78,7 +78,8 @@ fn everything_that_matters_is_there_at_every_size() {
         row_has(&buffer, "│ achieved  ", &["1,900"]);
         row_has(&buffer, " open  ", &["1,990 of 2,000"]);
         row_has(&buffer, " connecting", &["7"]);
-        row_has(&buffer, " failed", &["3"]);
+        row_has(&buffer, " away  ", &["0"]);
+        row_has(&buffer, " failed", &["3", "ended 0"]);
         row_has(&buffer, " e2e  ", &["2.0", "ms", "│"]);
         row_has(&buffer, " ack ", &["ms"]);
         row_has(&buffer, " send lag", &["µs"]);

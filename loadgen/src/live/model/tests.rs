@@ -129,6 +129,19 @@ fn the_generator_is_judged_as_the_verdict_will() {
 }
 
 #[test]
+fn who_was_there_and_is_not_is_away() {
+    let mut model = busy(20);
+    assert_eq!(model.away(), 0);
+    let mut look = model.look.clone();
+    (look.counters.sessions, look.connecting) = (1_500, 40);
+    model.note(look.clone(), Vec::new());
+    assert_eq!(model.away(), 450);
+    look.after = After::Closing(30 * SECOND);
+    model.note(look, Vec::new());
+    assert_eq!(model.away(), 0, "a run's end is no absence");
+}
+
+#[test]
 fn troubles_are_bounded_and_not_repeated() {
     let mut model = Model::new(about());
     for second in 0..200u64 {
