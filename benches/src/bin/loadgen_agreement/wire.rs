@@ -119,3 +119,78 @@ pub(crate) fn follow(packets: Vec<Packet>, port: u16) -> anyhow::Result<Wire> {
     }
     Ok(wire)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trunkline_proto::frame::{Opcode, write_frame};
+
+    const SERVER: u16 = 80;
+
+    /// A packet of a client, or to it.
+    fn packet(client: u16, up: bool, at: u64, sequence: u32, payload: &[u8]) -> Packet {
+        let address = |port| SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, port);
+        let (from, to) = if up {
+            (client, SERVER)
+        } else {
+            (SERVER, client)
+        };
+        Packet {
+            at,
+            from: address(from),
+            to: address(to),
+            sequence,
+            payload: payload.to_owned(),
+        }
+    }
+
+    /// The end of the HTTP head, and a message behind it.
+    fn bytes(up: bool, text: &str) -> Vec<u8> {
+        let mut bytes = b"HTTP\r\n\r\n".to_vec();
+        let mask = up.then_some([1, 2, 3, 4]);
+        write_frame(&mut bytes, Opcode::Text, text.as_bytes(), mask);
+        bytes
+    }
+
+    /// One message from client 1 to client 2, whose first packet comes twice.
+    fn packets() -> Vec<Packet> {
+        let sent = bytes(true, r#"{"id":1,"send":{"user":"b","text":"first"}}"#);
+        let (one, other) = sent.split_at(20);
+        let first = u32::MAX - 5;
+        vec![
+            packet(1, true, 100, first, one),
+            packet(1, true, 150, first, one),
+            packet(1, true, 200, first.wrapping_add(20), other),
+            packet(
+                1,
+                false,
+                500,
+                7,
+                &bytes(false, r#"{"id":1,"send":{"seq":1}}"#),
+            ),
+            packet(
+                2,
+                false,
+                600,
+                9,
+                &bytes(false, r#"{"push":{"message":{"text":"first"}}}"#),
+            ),
+        ]
+    }
+
+    #[test]
+    fn latency_is_from_the_last_packet_to_the_last_packet() {
+        let wire = follow(packets(), SERVER).unwrap();
+        assert_eq!(wire.sent, 1);
+        assert_eq!(wire.ack, [300.0]);
+        assert_eq!(wire.e2e, [400.0]);
+    }
+
+    #[test]
+    fn a_capture_with_a_hole_is_refused() {
+        let mut packets = packets();
+        packets[2].sequence += 1;
+        let why = follow(packets, SERVER).unwrap_err().to_string();
+        assert!(why.contains("lacks a packet"), "{why}");
+    }
+}
