@@ -272,9 +272,10 @@ fn who_is_no_member_is_told_nothing() {
     let mut bench = Bench::new(&[]);
     let sent = bench.send();
     bench.ack(sent, 1);
-    bench.push_all(sent, 1, &[]);
-    let outsider = bench.devices(1, 0)[0];
+    let outsider = bench.devices(1, 0)[1];
     bench.push(outsider, sent, 1);
+    assert!(!bench.checker.settled(), "nobody else had it for that");
+    bench.push_all(sent, 1, &[]);
     // Nor is the device that sent it, though its user is one.
     let sender = bench.sender(0);
     let next = bench.send();
@@ -283,6 +284,8 @@ fn who_is_no_member_is_told_nothing() {
     bench.push_all(next, 2, &[]);
     let counters = bench.check(&[(Kind::Unexpected, 2)]);
     assert_eq!((counters.unexpected, counters.delivered), (2, 2));
+    let detail = bench.evidence()[0]["detail"].to_string();
+    assert!(detail.contains("and is no member"), "{detail}");
 }
 
 #[test]
