@@ -154,7 +154,7 @@ fn receipts_wait_for_each_other_and_reading_does_not_wait_for_long() {
     // What was due then is no reason to tell early what comes later.
     world.send(("alice", 1), AB);
     world.commit();
-    world.sequencer.at = 2 * DELIVERED;
+    world.sequencer.at += DELIVERED;
     world.ack(("bob", 2), AB, 4, 2);
     assert_eq!(world.commit(), nothing);
     world.sequencer.at += DELIVERED;
@@ -233,19 +233,19 @@ fn authors_are_known_behind_a_restart_and_everybody_is_told_where_they_are_not()
 fn authors_of_messages_of_the_same_commit_are_found_without_the_group() {
     let mut world = World::new();
     group(&mut world, 4);
-    // Both groups do not fit: what is said in the one makes the other be forgotten.
-    world.sequencer.groups = Groups::new(world.ids, 2);
-    let create = What::Group(Change::Create { all_history: true });
-    world.ask(
-        ("alice", 1),
-        "g:two",
-        create,
-        Body {
+    let others = ["g:two", "g:three"];
+    for other in others {
+        let named = Body {
             members: vec!["bob"],
             ..Body::default()
-        },
-    );
-    for conversation in [ENG, "g:two", ENG, "g:two"] {
+        };
+        let create = What::Group(Change::Create { all_history: true });
+        world.ask(("alice", 1), other, create, named);
+    }
+    world.commit();
+    // They do not fit: what is said in the others makes the first be forgotten.
+    world.sequencer.groups = Groups::new(world.ids, 2);
+    for conversation in [ENG, ENG].into_iter().chain(others) {
         world.send(("bob", 2), conversation);
     }
     world.ack(("dave", 4), ENG, 3, 3);
