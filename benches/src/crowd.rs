@@ -154,6 +154,19 @@ impl Crowd {
         Ok(())
     }
 
+    /// Has every member who is in say this.
+    ///
+    /// # Errors
+    /// A connection does not take it.
+    pub fn say(&mut self, command: &str) -> io::Result<()> {
+        let mut frame = Vec::new();
+        write_frame(&mut frame, Opcode::Text, command.as_bytes(), MASK);
+        for member in self.members.iter_mut().flatten() {
+            member.stream.write_all(&frame)?;
+        }
+        Ok(())
+    }
+
     /// Waits for something to read, and reads it; how many frames of messages began. Pings are
     /// answered.
     ///

@@ -1,5 +1,6 @@
 //! Servers to be measured, each a child process of the benchmark.
 
+use std::fmt::Display;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -34,7 +35,8 @@ impl Peer {
     /// # Errors
     /// It does not start.
     pub fn gateway(data: &Path, shards: usize, durability: &str) -> anyhow::Result<Self> {
-        Self::gateway_with(data, shards, durability, &[])
+        let none: [(&str, &str); 0] = [];
+        Self::gateway_with(data, shards, durability, &none)
     }
 
     /// The same with more settings: flags without their dashes, and their values.
@@ -45,7 +47,7 @@ impl Peer {
         data: &Path,
         shards: usize,
         durability: &str,
-        flags: &[(&str, usize)],
+        flags: &[(&str, impl Display)],
     ) -> anyhow::Result<Self> {
         let any = "127.0.0.1:0";
         let mut command = Self::this(GATEWAY)?;

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let Gateway { peer, folder } = gateway;
     drop(peer);
     let start = Instant::now();
-    let peer = Peer::gateway_with(folder.path(), args.shards, "sync", &[])?;
+    let peer = Peer::gateway(folder.path(), args.shards, "sync")?;
     gateway = Gateway { peer, folder };
     let restarted = start.elapsed();
     let mut owner = Talk::start(gateway.peer.address, "owner")?;
