@@ -135,7 +135,6 @@ fn bad_command_lines_say_what_would_be_right() {
             &["find-max", "SCENARIO", "--precision", "2"],
             &["--precision 2", "0.5"],
         ),
-        (&["find-max", "large-group"], &["does not run them"]),
         (&["plan", "smok"], &["smok", "smoke"]),
         (&["plan", "--explain", "smoke"], &["web-1b"]),
         (
@@ -307,7 +306,7 @@ fn what_only_informs_succeeds() {
         (&["validate", "storm"], &["right scenario"]),
         (
             &["validate", "large-group"],
-            &["right scenario", "not to run"],
+            &["left out: the group of 100,000 members"],
         ),
         (&["--version"], &["loadgen"]),
     ] {
