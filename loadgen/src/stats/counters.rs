@@ -102,8 +102,9 @@ counters! {
     group_pushes,
     /// `group` pushes received: somebody made or changed a group.
     group_changes,
-    /// Groups made for the run, and the memberships in them.
+    /// Groups made for the run.
     groups_made,
+    /// Memberships in them.
     group_members,
     /// Receipt pushes received.
     receipt_pushes,

@@ -23,8 +23,8 @@ pub(crate) enum Conduct {
     Die,
     /// Cuts the recipient's connections at message [`TRIGGER`].
     CutOne,
-    /// At every tenth message from [`TRIGGER`] on, tells the sender to come again and hangs up without an
-    /// answer; every second of those messages is stored.
+    /// From message [`TRIGGER`] on tells the sender of every eighth message with a key, and of every
+    /// eighth without, to come again, and hangs up without an answer. It stores every second of them.
     HangUp,
     /// Opens no session again.
     NeverBack,

@@ -40,6 +40,8 @@ pub(crate) struct World {
     /// Whose receipts are withheld.
     withheld: Option<(String, String)>,
     happened: bool,
+    /// Sends without a key and with one, of those that may be hung up on.
+    by_key: [u64; 2],
 }
 
 impl World {
@@ -60,6 +62,7 @@ impl World {
             held_in_group: None,
             withheld: None,
             happened: false,
+            by_key: [0; 2],
         }
     }
 
@@ -168,21 +171,24 @@ impl World {
     /// Whether to hang up instead of answering, and whether to store the message before that.
     pub(crate) fn hangs_up(&mut self, send: &Send<'_>) -> Option<bool> {
         use Conduct::{HangUp, Lie as Lying};
-        let honest = self.conduct == HangUp;
+        if self.conduct == HangUp {
+            if self.sends < TRIGGER {
+                return None;
+            }
+            let count = &mut self.by_key[usize::from(send.key.is_some())];
+            *count += 1;
+            return count.is_multiple_of(8).then_some(count.is_multiple_of(16));
+        }
         let keyed_only = matches!(self.conduct, Lying(Lie::FalseKnown | Lie::StoreAgain));
         if keyed_only && (self.happened || send.key.is_none() || self.sends < TRIGGER) {
             return None;
         }
-        if !keyed_only && (!honest || self.sends < TRIGGER || !self.sends.is_multiple_of(10)) {
+        if !keyed_only {
             return None;
         }
         self.happened = true;
-        let stores = match self.conduct {
-            Lying(Lie::FalseKnown) => false,
-            Lying(_) => true,
-            _ => self.sends.is_multiple_of(20),
-        };
-        if !stores && let (true, Some(key)) = (keyed_only, send.key.as_deref()) {
+        let stores = self.conduct != Lying(Lie::FalseKnown);
+        if !stores && let Some(key) = send.key.as_deref() {
             self.keys.insert(key.to_owned(), None);
         }
         Some(stores)

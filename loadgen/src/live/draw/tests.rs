@@ -119,8 +119,8 @@ fn there_is_more_where_there_is_room() {
     ] {
         find(&buffer, words);
     }
-    // Each counter by its name.
-    for named in model.look.counters.named() {
+    // Each counter that has counted something by its name.
+    for named in model.look.counters.named().filter(|it| it.value > 0) {
         let name: String = named.name.replace('_', " ").chars().take(8).collect();
         find(&buffer, &name);
     }
