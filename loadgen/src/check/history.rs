@@ -154,6 +154,19 @@ impl Checker {
         self.counters.conversations_unread += 1;
     }
 
+    /// The gateway does not know a conversation. Where nothing is known to be stored in it, since the
+    /// session of whoever wrote there broke before the answer, that is as good as an empty page.
+    pub(crate) fn not_known(&mut self, now: Nanos, reading: &Reading, why: &str) {
+        let conversation = reading.conversation as usize;
+        let may_be_empty = self.group_of(reading.conversation).is_none()
+            && reading.after == 0
+            && self.sequences[conversation].max() == 0;
+        match may_be_empty {
+            true => self.read_whole(now, reading),
+            false => self.not_readable(now, reading, why),
+        }
+    }
+
     /// The gateway refused to show a conversation.
     pub(crate) fn not_readable(&mut self, now: Nanos, reading: &Reading, why: &str) {
         if let Some(group) = self.group_of(reading.conversation) {

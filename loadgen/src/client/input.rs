@@ -193,7 +193,7 @@ impl Client {
             ReplyBody::Error(error) => {
                 let why = format!("{} {}: {}", error.code, error.name, error.message);
                 if is_history(id) {
-                    self.page(now, id, Err(&why));
+                    self.page(now, id, Err((error, &why)));
                 } else if id == SYNC_ID {
                     self.not_caught(device, why);
                 } else if id == CONNECT_ID {

@@ -1,6 +1,7 @@
 //! Reading conversations back, page by page, through whoever of their members is connected.
 
-use trunkline_proto::message::{CommandBody, History};
+use trunkline_proto::ErrorCode;
+use trunkline_proto::message::{CommandBody, ErrorReply, History, HistoryReply};
 
 use super::Client;
 use crate::check::Reading;
@@ -126,7 +127,7 @@ impl Client {
         &mut self,
         now: Nanos,
         id: u32,
-        page: Result<&trunkline_proto::message::HistoryReply<'_>, &str>,
+        page: Result<&HistoryReply<'_>, (&ErrorReply<'_>, &str)>,
     ) {
         let place = (HISTORY_ID - id) as usize;
         let Some(Some((reading, _))) = self.read_back.open.get_mut(place) else {
@@ -135,8 +136,11 @@ impl Client {
         let checker = &mut self.job.checker;
         let more = match page {
             Ok(page) => checker.read_back(now, reading, page),
-            Err(why) => {
-                checker.not_readable(now, reading, why);
+            Err((error, why)) => {
+                match error.code == ErrorCode::Unknown.code() {
+                    true => checker.not_known(now, reading, why),
+                    false => checker.not_readable(now, reading, why),
+                }
                 false
             }
         };

@@ -2,7 +2,7 @@
 
 use trunkline_proto::message::SendReply;
 
-use super::super::{Departure, Kind};
+use super::super::{Departure, Kind, Reading};
 use super::{Bench, STREAM};
 use crate::clock::SECOND;
 use crate::schedule::Arrival;
@@ -253,6 +253,29 @@ fn what_is_stored_is_owed_to_those_who_are_there_answered_or_not() {
     let counters = bench.check(&[]);
     assert_eq!(counters.delivered, 1);
     assert_eq!(counters.unknown_then_delivered, 1);
+}
+
+#[test]
+fn a_conversation_that_nobody_knows_may_be_one_of_what_was_never_stored() {
+    for (stored, violations) in [
+        (false, &[][..]),
+        (true, &[(Kind::Lost, 1), (Kind::HistoryMissing, 1)]),
+    ] {
+        let mut bench = Bench::new(&[]);
+        let sent = bench.send_keyed();
+        if stored {
+            bench.ack(sent, 1);
+        } else {
+            bench.breaks();
+        }
+        bench.close();
+        let conversation = bench.checker.part.conversation(STREAM);
+        let reading = Reading::new(conversation);
+        bench.checker.not_known(bench.now, &reading, "102");
+        let counters = bench.check(violations);
+        assert_eq!(counters.unknown, u64::from(!stored));
+        assert_eq!(counters.conversations_read, u64::from(!stored));
+    }
 }
 
 #[test]
