@@ -39,9 +39,14 @@ fn dump(data: &Path, flags: &[&str]) -> Vec<Value> {
         .collect()
 }
 
+/// A gateway that does not store on its own when users were last seen.
+fn start() -> Gateway {
+    Setup::default().flag("last-seen-rate", 0).start()
+}
+
 /// Three messages and a receipt, in a store that was closed.
 fn stored() -> Gateway {
-    let mut gateway = Gateway::start();
+    let mut gateway = start();
     let mut alice = gateway.dial().connect("alice", "phone");
     let mut bob = gateway.dial().connect("bob", "tablet");
     for text in ["one", "two", "three"] {
@@ -152,7 +157,7 @@ fn an_unfinished_end_is_no_damage() {
 
 #[test]
 fn a_running_gateway_is_left_alone() {
-    let gateway = Gateway::start();
+    let gateway = start();
     let data = gateway.data();
     for tool in ["inspect", "verify", "dump", "repair"] {
         let exit = store(tool, data, &[]);
@@ -184,8 +189,20 @@ fn what_is_no_store_is_refused_and_not_made() {
 }
 
 #[test]
-fn every_record_is_a_line() {
+fn records_that_are_no_events_have_their_names() {
     let mut gateway = Gateway::start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    alice.done("contacts", &json!({"add": ["bob"]}));
+    drop(alice);
+    gateway.stop();
+    let lines = dump(gateway.data(), &[]);
+    let kinds: Vec<_> = lines.iter().map(|line| &line["kind"]).collect();
+    assert_eq!(kinds, ["contacts", "last_seen"], "{lines:?}");
+}
+
+#[test]
+fn every_record_is_a_line() {
+    let mut gateway = start();
     let mut alice = gateway.dial().connect("alice", "phone");
     let mut bob = gateway.dial().connect("bob", "tablet");
     let sent = alice.done(
@@ -290,7 +307,7 @@ fn what_is_damaged_is_left_out_and_named() {
 
 #[test]
 fn a_reader_may_have_enough() {
-    let mut gateway = Gateway::start();
+    let mut gateway = start();
     let mut alice = gateway.dial().connect("alice", "phone");
     // More than a pipe holds.
     alice.send_all("bob", (0..200).map(|i| format!("{i}").repeat(500)));
@@ -351,6 +368,7 @@ fn a_repair_gives_up_what_is_damaged_and_no_more() {
 #[test]
 fn what_is_in_runs_is_told_checked_and_dumped_too() {
     let mut gateway = Setup::default()
+        .flag("last-seen-rate", 0)
         .flag("message-bytes", "16KiB")
         .flag("segment-bytes", "144KiB")
         .flag("store-reserve", "0B")

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use trunkline_storage::{Record, TimelineId};
 
-use crate::event::{Body, Kind};
+use crate::event::{Body, CONTACTS, Kind, LAST_SEEN};
 
 /// What a record says, as far as this version can read it.
 #[derive(Debug, Default, Serialize)]
@@ -104,9 +104,11 @@ impl<'a> Line<'a> {
     pub(super) fn of(record: &Record<'a>) -> Self {
         let line = Line {
             position: record.position.0,
-            kind: match Kind::of(record) {
-                Some(kind) => Name::Known(kind.name()),
-                None => Name::Unknown(record.kind),
+            kind: match (Kind::of(record), record.kind) {
+                (Some(kind), _) => Name::Known(kind.name()),
+                (None, CONTACTS) => Name::Known("contacts"),
+                (None, LAST_SEEN) => Name::Known("last_seen"),
+                (None, other) => Name::Unknown(other),
             },
             time: record.time,
             timeline: hex_id(record.timeline),
