@@ -156,9 +156,13 @@ pub fn shards_for(connections: u64, limit: u64) -> Option<u64> {
     (1..=MAX_SHARDS as u64).find(|shards| connections <= shards * per_shard(limit))
 }
 
-/// The descriptor limit with which a gateway of the most shards holds so many connections.
-pub fn limit_for(connections: u64) -> u64 {
-    let each = connections.div_ceil(MAX_SHARDS as u64) + 1;
+/// The descriptor limit with which a gateway of so many shards, one at least, holds so many
+/// connections.
+pub fn limit_for(connections: u64, shards: u64) -> u64 {
+    if shards <= 1 {
+        return connections + descriptors::RESERVED;
+    }
+    let each = connections.div_ceil(shards) + 1;
     (each as f64 / SPREAD).ceil() as u64 + descriptors::RESERVED
 }
 
@@ -182,7 +186,18 @@ mod tests {
             assert_eq!(found, shards, "{connections}, {limit}");
         }
         for connections in [1, 1_000_000, 5_000_000] {
-            assert!(shards_for(connections, limit_for(connections)).is_some());
+            for shards in [1, 2, 6, MAX_SHARDS as u64] {
+                let limit = limit_for(connections, shards);
+                let enough = shards_for(connections, limit).is_some_and(|n| n <= shards);
+                assert!(enough, "{connections}, {shards}: {limit}");
+                // And not far more than that.
+                let less = (limit - descriptors::RESERVED) * 9 / 10 + descriptors::RESERVED;
+                let enough = shards_for(connections, less).is_some_and(|n| n <= shards);
+                assert!(
+                    !enough || connections == 1,
+                    "{connections}, {shards}: {less}"
+                );
+            }
         }
     }
 

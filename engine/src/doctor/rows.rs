@@ -101,7 +101,7 @@ fn descriptors(limits: &Limits, wish: &Wish) -> Vec<Row> {
     let hard = limits.descriptors_hard;
     let ends = wish.ends();
     let shards = |limit| super::MAX_SHARDS as u64 * super::per_shard(limit);
-    let needed = limit_for(wish.connections);
+    let needed = limit_for(wish.connections, super::MAX_SHARDS as u64);
     let each = match shards_for(wish.connections, hard) {
         Some(1) => "one descriptor table is enough".to_owned(),
         Some(n) => format!("{n} shards, each with a descriptor table of its own (--shards {n})"),

@@ -148,7 +148,7 @@ fn gateway_descriptors(limits: &Limits, need: &Need) -> Option<String> {
     if needed.is_some_and(|needed| needed <= shards) {
         return None;
     }
-    let command = raise_descriptors(limits, doctor::limit_for(connections));
+    let command = raise_descriptors(limits, doctor::limit_for(connections, shards));
     let or = needed.map_or(String::new(), |shards| {
         format!(", or use --shards {shards}")
     });
