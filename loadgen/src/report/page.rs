@@ -286,7 +286,11 @@ fn figures(runs: &[Run]) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
         "resumed",
         "gone",
     ] {
-        rows.push(row(count, &format!("counts.{count}"), amount));
+        rows.push(row(
+            &count.replace('_', " "),
+            &format!("counts.{count}"),
+            amount,
+        ));
     }
     let usual = ["e2e", "ack", "send_lag", "connect"];
     let of_some = ["e2e_group", "resume", "storm_recovery", "held"]
