@@ -226,6 +226,15 @@ impl<'a> Body<'a> {
         Some(body)
     }
 
+    /// Whether both messages have the same text and media.
+    pub(crate) fn has_content_of(&self, other: &Self) -> bool {
+        self.text == other.text
+            && self.mime == other.mime
+            && self.data == other.data
+            && self.url == other.url
+            && self.size == other.size
+    }
+
     /// The message that a record holds.
     pub(crate) fn message(self, record: &Record<'_>) -> Message<'a> {
         Message {

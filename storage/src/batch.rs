@@ -91,7 +91,8 @@ impl Batch {
         }
     }
 
-    fn find(&self, position: u64) -> Option<Record<'_>> {
+    /// The record at `position`, where one begins there.
+    pub(crate) fn find(&self, position: u64) -> Option<Record<'_>> {
         let (_, start, bytes) = self
             .writes()
             .filter(|(_, start, _)| *start <= position)

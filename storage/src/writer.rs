@@ -18,7 +18,7 @@ use crate::record::{self, MAX_FANOUT, MAX_STATES, State};
 use crate::run::{Compactor, Lives, MAX_SEQ};
 use crate::segment::Segment;
 use crate::shared::Shared;
-use crate::{Draft, Durability, IdBuildHasher, Options, Position, StoreKey, TimelineId};
+use crate::{Draft, Durability, IdBuildHasher, Options, Position, Record, StoreKey, TimelineId};
 
 /// The one writer of a store.
 ///
@@ -177,6 +177,12 @@ impl Writer {
     #[must_use]
     pub fn batch_records(&self) -> usize {
         self.batch.len()
+    }
+
+    /// The record at `position` of the batch under construction; `None` if none begins there.
+    #[must_use]
+    pub fn appended(&self, position: Position) -> Option<Record<'_>> {
+        self.batch.find(position.0)
     }
 
     /// Position of the last record: of the batch under construction, or else of what is committed,

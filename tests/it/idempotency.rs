@@ -9,8 +9,8 @@ fn request(key: &str, text: &str) -> Value {
 }
 
 /// Sends again what `first` answered: the same answer must come, marked as a duplicate.
-fn check(client: &mut Client, key: &str, first: &Value) {
-    let again = client.done("send", &request(key, "another text"));
+fn check(client: &mut Client, (key, text): (&str, &str), first: &Value) {
+    let again = client.done("send", &request(key, text));
     let mut expected = first.clone();
     expected["duplicate"] = true.into();
     assert_eq!(again, expected);
@@ -41,15 +41,15 @@ fn within_a_connection_across_connections_and_shards() {
         (&first["seq"], &first["duplicate"]),
         (&json!(1), &json!(false))
     );
-    check(&mut alice, "k", &first);
+    check(&mut alice, ("k", "once"), &first);
     check(
         &mut dial.clone().shard(1).proto().connect("alice", "phone"),
-        "k",
+        ("k", "once"),
         &first,
     );
     check(
         &mut dial.clone().shard(0).connect("alice", "laptop"),
-        "k",
+        ("k", "once"),
         &first,
     );
     // The key is the sender's own, whoever the message goes to.
@@ -140,7 +140,7 @@ fn across(end: impl Fn(&mut Gateway)) {
         gateway.start_again();
         let mut alice = gateway.dial().proto().connect("alice", "phone");
         for (key, first) in keys.iter().zip(&first) {
-            check(&mut alice, key, first);
+            check(&mut alice, (key, key), first);
         }
         holds(&mut alice, &keys);
     }

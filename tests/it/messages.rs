@@ -93,7 +93,7 @@ fn a_recalled_message_is_gone_for_everybody() {
         assert_eq!(two.bob[1].done("recall", &recall), json!({}));
         send(&mut two.bob[0], json!({"text": "third"}));
         assert_eq!(two.told("message")["text"], "third");
-        // The send is still known by its key.
+        // The send is still known by its key. Its content is gone, so none is compared.
         let again = send(&mut two.bob[0], json!({"text": "x", "key": "k"}));
         assert_eq!(
             (&again["seq"], &again["duplicate"]),

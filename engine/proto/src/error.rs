@@ -21,11 +21,12 @@ pub enum ErrorCode {
     RecallWindowPassed = 114,
     StorageUnavailable = 115,
     StorageFull = 116,
+    KeyReused = 117,
 }
 
 impl ErrorCode {
     /// Every code, in ascending order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Internal,
         Self::Unauthorized,
         Self::Unknown,
@@ -39,6 +40,7 @@ impl ErrorCode {
         Self::RecallWindowPassed,
         Self::StorageUnavailable,
         Self::StorageFull,
+        Self::KeyReused,
     ];
 
     /// The number on the wire.
@@ -62,6 +64,7 @@ impl ErrorCode {
             Self::RecallWindowPassed => "recall_window_passed",
             Self::StorageUnavailable => "storage_unavailable",
             Self::StorageFull => "storage_full",
+            Self::KeyReused => "key_reused",
         }
     }
 

@@ -426,6 +426,11 @@ pub(super) fn messages<'p>(
         if hides.map_err(|error| failure(&error))? {
             empty(&mut message);
         }
+        if message.recalled {
+            // What was reacted went with it; an earlier version kept that.
+            messages.push(message);
+            continue;
+        }
         // Most conversations have no reactions: one look instead of one per message.
         let any = match reacted {
             Some(any) => any,

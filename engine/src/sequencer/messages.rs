@@ -5,16 +5,16 @@ use trunkline_storage::{Draft, Page, Place, Redaction, TimelineId};
 
 use super::command::{Command, Done, Members, Outcome};
 use super::inboxes::{Turn, mark_hiding, update_inbox};
-use super::membership::member;
 use super::route::{Audience, Reach};
 use super::states::Changes;
-use super::{CORRUPT, NO_CONVERSATION, NO_GROUP, NOT_A_MEMBER, Sequencer, unreadable};
+use super::subject::{NO_MESSAGE, Subject};
+use super::{CORRUPT, NO_GROUP, NOT_A_MEMBER, Sequencer, unreadable};
 use crate::event::{self, Body, Kind};
 use crate::state::{self, Hidden, MAX_REACTIONS, Reactions};
 
-const NO_MESSAGE: Outcome = Outcome::Failed(
+const RECALLED: Outcome = Outcome::Failed(
     ErrorCode::Unknown,
-    "the conversation has no message with this sequence",
+    "the message was recalled: it takes no reactions",
 );
 
 impl Sequencer {
@@ -26,8 +26,9 @@ impl Sequencer {
         key: Option<TimelineId>,
     ) -> Result<(Outcome, Audience), Outcome> {
         // Before anything else: whoever sends again may no longer be a member.
-        let known = key.map_or(Ok(None), |key| self.keys.find(key));
-        if let Some(place) = known.map_err(|error| unreadable(&error))? {
+        if let Some(key) = key
+            && let Some(place) = self.repeated(command, body, key)?
+        {
             self.metrics.duplicates.one();
             return Ok((Outcome::Duplicate(place), Audience::Nobody));
         }
@@ -111,7 +112,7 @@ impl Sequencer {
         seq: u64,
     ) -> Result<(Outcome, Audience), Outcome> {
         let done = (Outcome::Done(Done::Recall, None), Audience::Nobody);
-        let reach = self.existing(command, body, seq)?;
+        let reach = self.subject(command, body, seq)?.reach;
         let said = Body::read(body).ok_or(CORRUPT)?;
         let mut page = Page::default();
         let store = self.states.store();
@@ -155,7 +156,14 @@ impl Sequencer {
             redacts: Some(Redaction { seq, body: &rest }),
             ..Draft::default()
         };
-        let position = self.append(&draft, &mut Changes::new())?;
+        // With the message go the reactions to it.
+        let key = self.ids.reactions(command.conversation, seq);
+        let mut changes = Changes::new();
+        if self.states.get(key).map_err(|e| unreadable(&e))?.is_some() {
+            changes.push((key, Vec::new()));
+        }
+        let position = self.append(&draft, &mut changes)?;
+        self.recalling = Some((command.conversation, seq));
         Ok((
             Outcome::Done(Done::Recall, Some(position)),
             reach.audience(),
@@ -169,7 +177,7 @@ impl Sequencer {
         now: u64,
         seq: u64,
     ) -> Result<(Outcome, Audience), Outcome> {
-        self.existing(command, body, seq)?;
+        self.subject(command, body, seq)?;
         let stretch = Hidden::stretch(seq);
         let key = self.ids.hidden(command.user, command.conversation, stretch);
         let value = self.states.get(key).map_err(|error| unreadable(&error))?;
@@ -202,7 +210,10 @@ impl Sequencer {
         now: u64,
         (seq, remove): (u64, bool),
     ) -> Result<(Outcome, Audience), Outcome> {
-        let reach = self.existing(command, body, seq)?;
+        let Subject { reach, recalled } = self.subject(command, body, seq)?;
+        if recalled {
+            return Err(RECALLED);
+        }
         let said = Body::read(body).ok_or(CORRUPT)?;
         let reaction = said.reaction.ok_or(CORRUPT)?;
         let key = self.ids.reactions(command.conversation, seq);
@@ -262,25 +273,5 @@ impl Sequencer {
                 Ok(Reach::members(group.everybody(), channel))
             }
         }
-    }
-
-    /// The same where a message with this sequence exists that the caller can see.
-    fn existing(&mut self, command: &Command, body: &[u8], seq: u64) -> Result<Reach, Outcome> {
-        let reach = self.reach(command, body)?;
-        let conversation = self.conversations.get(command.conversation);
-        let last = conversation.map_err(|error| unreadable(&error))?.last_seq();
-        if last == 0 && matches!(command.members, Members::Direct { .. }) {
-            return Err(NO_CONVERSATION);
-        }
-        if seq == 0 || seq > last {
-            return Err(NO_MESSAGE);
-        }
-        if let Members::Group = command.members {
-            let key = self.ids.member(command.conversation, command.user);
-            if seq < member(&self.states, key)?.first_seq {
-                return Err(NO_MESSAGE);
-            }
-        }
-        Ok(reach)
     }
 }

@@ -18,6 +18,7 @@ pub(crate) mod queue;
 mod receipts;
 mod route;
 mod states;
+mod subject;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -83,6 +84,9 @@ pub(crate) struct Sequencer {
     metrics: Arc<SequencerMetrics>,
     /// Commands that wait for the commit.
     decided: Vec<Decided>,
+    /// The message that the batch under construction takes back. There is one at most: a recall
+    /// ends the batch before it.
+    recalling: Option<(TimelineId, u64)>,
     /// Who is told of the receipts in it.
     told: Vec<Told>,
     /// What is acknowledged and in no receipt yet.
@@ -135,6 +139,7 @@ impl Sequencer {
             mailboxes,
             metrics,
             decided: Vec::new(),
+            recalling: None,
             told: Vec::new(),
             hold: Hold::new(&rules),
             touched: 0,
@@ -337,6 +342,7 @@ impl Sequencer {
             }
         };
         self.keys.clear();
+        self.recalling = None;
         self.states.clear();
         self.departures.committed();
         if !batch.is_empty() {

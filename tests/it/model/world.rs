@@ -151,18 +151,18 @@ impl World {
 
     fn send(&mut self, user: &str, device: &str, ask: &Value) -> Answer {
         let key = ask["key"].as_str().map(str::to_owned);
+        let id = target(user, ask);
         if let Some(key) = &key
-            && let Some((id, seq)) = self.keys.get(&(user.to_owned(), key.clone()))
+            && let Some((of, seq)) = self.keys.get(&(user.to_owned(), key.clone()))
         {
+            let message = &self.conversations[of].messages[seq - 1];
+            if *of != id || !message.recalled && ask["text"] != message.text {
+                return Err(117);
+            }
             return Ok(json!({"conversation": id, "seq": seq, "duplicate": true}));
         }
-        let id = if let Some(other) = ask["user"].as_str() {
-            let (one, two) = if user < other {
-                (user, other)
-            } else {
-                (other, user)
-            };
-            let id = format!("u:{one}:{two}");
+        if let Some(other) = ask["user"].as_str() {
+            let (one, two) = (user, other);
             if !self.conversations.contains_key(&id) {
                 let mut conversation = Conversation::default();
                 for name in BTreeSet::from([one, two]) {
@@ -171,10 +171,7 @@ impl World {
                 }
                 self.conversations.insert(id.clone(), conversation);
             }
-            id
-        } else {
-            format!("g:{}", ask["group"].as_str().unwrap_or_default())
-        };
+        }
         let entry = self.log.len();
         let conversation = self.of(user, &id)?;
         conversation.messages.push(Message {
@@ -230,6 +227,7 @@ impl World {
         if message.from != by.0 {
             return Err(103);
         }
+        message.reactions.clear();
         if !std::mem::replace(&mut message.recalled, true) {
             let event = json!({"recall": {"conversation": id, "seq": seq, "by": by.0}});
             self.enter(by, names, What::Other(event));
@@ -255,6 +253,9 @@ impl World {
         let remove = ask["remove"] == true;
         let conversation = self.message(by.0, id, seq)?;
         let names = conversation.names();
+        if conversation.messages[seq - 1].recalled {
+            return Err(102);
+        }
         let list = &mut conversation.messages[seq - 1].reactions;
         let one = (by.0.to_owned(), reaction.to_owned());
         if list.contains(&one) != remove {
@@ -518,6 +519,15 @@ impl World {
             }
             What::Other(event) => event.clone(),
         })
+    }
+}
+
+/// The conversation that a send goes to.
+fn target(user: &str, ask: &Value) -> String {
+    match ask["user"].as_str() {
+        Some(other) if user < other => format!("u:{user}:{other}"),
+        Some(other) => format!("u:{other}:{user}"),
+        None => format!("g:{}", ask["group"].as_str().unwrap_or_default()),
     }
 }
 

@@ -1,0 +1,78 @@
+//! The message that a command is about: whether it exists, and what is left of it.
+
+use trunkline_proto::ErrorCode;
+use trunkline_storage::{Page, TimelineId};
+
+use super::command::{Command, Members, Outcome};
+use super::membership::member;
+use super::route::Reach;
+use super::{CORRUPT, NO_CONVERSATION, Sequencer, unreadable};
+use crate::event::Body;
+
+pub(super) const NO_MESSAGE: Outcome = Outcome::Failed(
+    ErrorCode::Unknown,
+    "the conversation has no message with this sequence",
+);
+
+/// A message that the caller can see.
+pub(super) struct Subject {
+    /// Who has to do with what becomes of it.
+    pub(super) reach: Reach,
+    pub(super) recalled: bool,
+}
+
+impl Sequencer {
+    /// The message with this sequence in the command's conversation.
+    ///
+    /// # Errors
+    /// The caller is no member or does not see the message, it never was, or it has expired; or
+    /// the store could not be read.
+    pub(super) fn subject(
+        &mut self,
+        command: &Command,
+        body: &[u8],
+        seq: u64,
+    ) -> Result<Subject, Outcome> {
+        let reach = self.reach(command, body)?;
+        let conversation = self.conversations.get(command.conversation);
+        let last = conversation.map_err(|error| unreadable(&error))?.last_seq();
+        if last == 0 && matches!(command.members, Members::Direct { .. }) {
+            return Err(NO_CONVERSATION);
+        }
+        if seq == 0 || seq > last {
+            return Err(NO_MESSAGE);
+        }
+        if let Members::Group = command.members {
+            let key = self.ids.member(command.conversation, command.user);
+            if seq < member(&self.states, key)?.first_seq {
+                return Err(NO_MESSAGE);
+            }
+        }
+        let recalled = self.is_recalled(command.conversation, seq)?;
+        Ok(Subject { reach, recalled })
+    }
+
+    /// Whether a message was taken back, as the batch under construction leaves it.
+    ///
+    /// # Errors
+    /// The message is no longer kept, or the store could not be read.
+    fn is_recalled(&self, conversation: TimelineId, seq: u64) -> Result<bool, Outcome> {
+        if self.recalling == Some((conversation, seq)) {
+            return Ok(true);
+        }
+        let store = self.states.store();
+        let mut page = Page::default();
+        store
+            .get(conversation, seq, &mut page)
+            .map_err(|error| unreadable(&error))?;
+        if let Some(record) = page.records().next() {
+            return Ok(Body::read(record.body).ok_or(CORRUPT)?.recalled);
+        }
+        let visible = store.try_last_seq(conversation);
+        if seq > visible.map_err(|error| unreadable(&error))? {
+            // It is in the batch under construction.
+            return Ok(false);
+        }
+        Err(NO_MESSAGE)
+    }
+}
