@@ -68,9 +68,11 @@ impl Gateway {
         let tables = descriptors::plan(config.max_connections)
             .context("cannot read the descriptor limit")?;
         report(config, &tables);
-        let listen = listener::probe(config.listen)
-            .with_context(|| format!("cannot listen on {}", config.listen))?;
         let (mailboxes, seeds) = seed_shards(config.shards, tables.private)?;
+        // Behind that, so that no shard's table has it too.
+        let kept = listener::keep(config.listen)
+            .with_context(|| format!("cannot listen on {}", config.listen))?;
+        let listen = kept.address;
 
         let Opened {
             writer,
@@ -136,6 +138,7 @@ impl Gateway {
                 readers: to_readers.clone(),
             })?);
         }
+        drop(kept);
         ready.store(true, Ordering::SeqCst);
         tracing::info!(%listen, control = %control.address(), data = %config.data.display(), "ready");
         Ok(Self {

@@ -22,19 +22,35 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<mio::net::TcpListener> {
     Ok(mio::net::TcpListener::from_std(socket.into()))
 }
 
-/// Finds the address to bind: a free port for port 0. Fails where somebody listens there
-/// already, which the shards' shared listeners would not notice.
+/// An address that is the gateway's until its shards listen there: bound, so that nobody else gets
+/// it, and not listening, so that no client waits here in vain.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) address: SocketAddr,
+    _socket: Socket,
+}
+
+/// Takes the address: a free port for port 0. Fails where somebody listens there already, which the
+/// shards' shared listeners would not notice. The shards can listen as long as the result lives and
+/// nobody else can; it is dropped once they do.
 ///
 /// # Errors
 /// The address is taken, or not one of this machine.
-pub(crate) fn probe(address: SocketAddr) -> io::Result<SocketAddr> {
+pub(crate) fn keep(address: SocketAddr) -> io::Result<Kept> {
     let socket = open(address)?;
     socket.bind(&address.into())?;
-    socket.listen(1)?;
+    // That failed where somebody listens, shared or not. From here on it fails for all who do not
+    // share the address, as the shards do (socket(7)).
+    socket.set_reuse_address(false)?;
+    socket.set_reuse_port(true)?;
     let bound = socket.local_addr()?;
-    bound
+    let address = bound
         .as_socket()
-        .ok_or_else(|| io::Error::other("not an IP address"))
+        .ok_or_else(|| io::Error::other("not an IP address"))?;
+    Ok(Kept {
+        address,
+        _socket: socket,
+    })
 }
 
 fn open(address: SocketAddr) -> io::Result<Socket> {
@@ -46,4 +62,57 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
     // A restarted gateway may listen while old connections are in TIME_WAIT.
     socket.set_reuse_address(true)?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn local() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    }
+
+    fn is_taken<T: std::fmt::Debug>(result: io::Result<T>) {
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_kept_address_is_nobody_elses_and_the_shards_share_it() {
+        let kept = keep(local()).unwrap();
+        let address = kept.address;
+        assert_ne!(address.port(), 0);
+        // TcpListener sets SO_REUSEADDR, another gateway takes the address as this one.
+        is_taken(TcpListener::bind(address));
+        is_taken(keep(address));
+        // Nobody listens yet.
+        let refused = TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let shards = [bind(address).unwrap(), bind(address).unwrap()];
+        is_taken(keep(address));
+        drop(kept);
+        is_taken(keep(address));
+        is_taken(TcpListener::bind(address));
+        // Every connection comes to a shard.
+        for _ in 0..8 {
+            let mut stream = TcpStream::connect(address).unwrap();
+            let accepted = || shards.iter().find_map(|shard| shard.accept().ok());
+            let peer = stream.local_addr().unwrap();
+            let mut found = accepted();
+            while found.is_none() {
+                found = accepted();
+            }
+            assert_eq!(found.map(|(_, from)| from), Some(peer));
+            io::Write::write_all(&mut stream, b"x").unwrap();
+        }
+        drop(shards);
+        keep(address).unwrap();
+    }
+
+    #[test]
+    fn a_listener_that_shares_the_address_is_found() {
+        let shard = bind(keep(local()).unwrap().address).unwrap();
+        is_taken(keep(shard.local_addr().unwrap()));
+    }
 }
