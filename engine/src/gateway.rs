@@ -105,7 +105,7 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             store: store.clone(),
         };
-        let control = control::start(config.control, shown)?;
+        let control = control::start(config, shown)?;
 
         let total = Arc::new(AtomicUsize::new(0));
         let rules = Rules::new(&limits.connection_rates, limits.rate_burst).map(Arc::new);

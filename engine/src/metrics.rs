@@ -11,11 +11,15 @@ use trunkline_proto::ErrorCode;
 
 use crate::event::Kind;
 
+mod control;
+mod form;
 mod limit;
 mod store;
 mod text;
 mod tls;
 mod tokens;
+pub(crate) use control::ControlMetrics;
+pub(crate) use form::Form;
 pub(crate) use limit::Limit;
 pub(crate) use text::Exporter;
 pub(crate) use tls::{TlsFailure, TlsMetrics};
@@ -163,6 +167,7 @@ pub(crate) struct Metrics {
     pub(crate) sequencer: Arc<SequencerMetrics>,
     pub(crate) tls: Arc<TlsMetrics>,
     pub(crate) keys: Arc<KeyMetrics>,
+    pub(crate) control: Arc<ControlMetrics>,
 }
 
 impl Metrics {
@@ -172,6 +177,7 @@ impl Metrics {
             sequencer: Arc::default(),
             tls: Arc::default(),
             keys: Arc::default(),
+            control: Arc::default(),
         }
     }
 

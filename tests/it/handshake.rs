@@ -71,6 +71,34 @@ fn requests_that_are_no_upgrade_of_ours() {
             400,
         ),
         (b"GET /v1/ws HTTP/1.1\r\nbroken\r\n\r\n".to_vec(), 400),
+        // A body: what stands behind the head is never read as frames.
+        (with("Host", "Host: 127.0.0.1\r\nContent-Length: 6"), 400),
+        (with("Host", "Host: 127.0.0.1\r\nContent-Length: 0, 6"), 400),
+        (
+            with("Host", "Host: 127.0.0.1\r\nTransfer-Encoding: chunked"),
+            400,
+        ),
+        (
+            with(
+                "Host",
+                "Host: 127.0.0.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 6",
+            ),
+            400,
+        ),
+        (with("Host", "Host: 127.0.0.1\r\nExpect: 100-continue"), 417),
+        (with("Host", "Host: 127.0.0.1\r\nX-Folded: a\r\n b"), 400),
+        (with("Host", "Host: 127.0.0.1\nContent-Length: 6"), 400),
+        (with("Host", "Host : 127.0.0.1"), 400),
+        (with("Host", "Host: 127.0.0.1\r\nX: a\0b"), 400),
+        (
+            with(
+                "Sec-WebSocket-Version",
+                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Version: 13",
+            ),
+            400,
+        ),
+        (with("GET", "GET http://a@127.0.0.1/v1/ws HTTP/1.1"), 400),
+        (with("GET", "GET http://127.0.0.1/v1/wsx HTTP/1.1"), 404),
         (
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".to_vec(),
             400,
@@ -118,6 +146,14 @@ fn upgrades() {
                 "Connection",
                 "Connection: keep-alive\r\nConnection: x, UPGRADE",
             ),
+            Some("trunkline.v1.json"),
+        ),
+        (
+            with("GET", "GET http://127.0.0.1/v1/ws HTTP/1.1"),
+            Some("trunkline.v1.json"),
+        ),
+        (
+            with("Host", "Host: localhost\r\nContent-Length: 0"),
             Some("trunkline.v1.json"),
         ),
         (
@@ -174,4 +210,31 @@ fn a_request_in_pieces() {
         answer.ends_with(b"\x88\x02\x03\xe8"),
         "the answer to our Close: {answer:02x?}"
     );
+}
+
+/// Nothing behind a request that was refused is read as a request, nor behind an upgrade.
+#[test]
+fn a_second_request_is_none() {
+    let gateway = Gateway::start();
+    let second = request(|line| Some(line.to_owned()));
+    let refused = b"GET /v1/ws HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let smuggled = with("Host", "Host: localhost\r\nContent-Length: 6");
+    for first in [&refused[..], &smuggled] {
+        let answer = exchange(gateway.ws(), &[first, &second].concat());
+        assert!(matches!(answer.status, 400 | 426), "{answer:?}");
+        assert!(!answer.body.contains("HTTP/1.1"), "one answer: {answer:?}");
+    }
+    let head = "GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: \
+        Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \
+        dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    // As a frame a letter has a reserved bit and no mask: 1002.
+    let mut stream = std::net::TcpStream::connect(gateway.ws()).expect("the gateway listens");
+    let both = [head.as_bytes(), &second].concat();
+    std::io::Write::write_all(&mut stream, &both).expect("the gateway reads");
+    let mut answer = Vec::new();
+    let _ = std::io::Read::read_to_end(&mut stream, &mut answer);
+    let text = String::from_utf8_lossy(&answer);
+    assert_eq!(text.matches("HTTP/1.1").count(), 1, "{text}");
+    let closed = gateway.metric("trunkline_closes_total{code=\"1002\"}");
+    assert_eq!(closed, 1.0, "{text}");
 }

@@ -6,6 +6,9 @@ use tungstenite::handshake::machine::TryParse;
 use tungstenite::http::{HeaderMap, Request, Response, header};
 
 use crate::encoding::Encoding;
+use crate::origin::{Caller, Foreign, Page};
+
+mod strict;
 
 /// An accepted upgrade request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +17,8 @@ pub struct Upgrade {
     pub path: String,
     /// The encoding that the client's sub-protocols chose.
     pub encoding: Encoding,
+    /// The page that the client is, where it is one, and the host that it asks for.
+    pub caller: Caller,
     /// Whether the client named a sub-protocol, so that the answer must.
     named: bool,
     accept: String,
@@ -45,6 +50,10 @@ pub enum ResponseError {
 /// Reads an upgrade request: `None` while its end has not arrived, else the request and how many
 /// bytes it takes. `max` limits those bytes.
 ///
+/// What follows the request are frames, also where they arrive before the answer is out: a server
+/// cannot tell when they were sent, and a request that announces a body is refused, so everybody on
+/// the way agrees on where it ends. A second request behind the first is no masked frame.
+///
 /// # Errors
 /// What to answer to a request that is none of ours: [`Rejection::response`].
 pub fn parse_request(bytes: &[u8], max: usize) -> Result<Option<(Upgrade, usize)>, Rejection> {
@@ -58,6 +67,8 @@ pub fn parse_request(bytes: &[u8], max: usize) -> Result<Option<(Upgrade, usize)
         return Err(reject(431, "the request's headers are too long"));
     }
     let headers = request.headers();
+    strict::check(&bytes[..size], headers)?;
+    let host = strict::host(&request)?;
     if !lists(headers, header::UPGRADE, "websocket") {
         return Err(reject(
             426,
@@ -67,23 +78,27 @@ pub fn parse_request(bytes: &[u8], max: usize) -> Result<Option<(Upgrade, usize)
     if !lists(headers, header::CONNECTION, "upgrade") {
         return Err(reject(400, "send Connection: Upgrade"));
     }
-    if headers.get_all(header::HOST).iter().count() != 1 {
-        return Err(reject(400, "send one Host header"));
+    let versions = headers.get_all(header::SEC_WEBSOCKET_VERSION);
+    if versions.iter().count() > 1 {
+        return Err(reject(400, "send one Sec-WebSocket-Version header"));
     }
-    if headers
-        .get(header::SEC_WEBSOCKET_VERSION)
-        .is_none_or(|v| v != "13")
-    {
+    if versions.iter().next().is_none_or(|v| v != "13") {
         return Err(reject(426, "the WebSocket version is 13"));
     }
     let key = only(headers, header::SEC_WEBSOCKET_KEY)
         .filter(|key| is_key(key))
         .ok_or_else(|| reject(400, "send one Sec-WebSocket-Key of 16 bytes in base64"))?;
     let (encoding, named) = choose(headers)?;
+    let origins = headers.get_all(header::ORIGIN).into_iter();
+    let caller = Caller {
+        host: Some(host),
+        page: Page::of(origins.map(header::HeaderValue::as_bytes)),
+    };
     Ok(Some((
         Upgrade {
             path: request.uri().path().to_owned(),
             encoding,
+            caller,
             named,
             accept: derive_accept_key(key),
         },
@@ -130,6 +145,11 @@ impl Rejection {
         message: "this port speaks TLS: connect with wss://",
     };
 
+    /// The answer to a page, or for a host, that is not allowed.
+    pub const fn foreign(why: Foreign) -> Self {
+        reject(403, why.message())
+    }
+
     /// Appends the HTTP answer; the connection closes behind it.
     pub fn response(&self, out: &mut Vec<u8>) {
         self.response_after(out, None);
@@ -140,8 +160,10 @@ impl Rejection {
         let retry = seconds.map_or_else(String::new, |s| format!("Retry-After: {s}\r\n"));
         let (reason, extra) = match self.status {
             400 => ("Bad Request", ""),
+            403 => ("Forbidden", ""),
             404 => ("Not Found", ""),
             405 => ("Method Not Allowed", "Allow: GET\r\n"),
+            417 => ("Expectation Failed", ""),
             426 => (
                 "Upgrade Required",
                 "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",

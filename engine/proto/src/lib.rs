@@ -4,6 +4,7 @@
 //! gateway, the load generator and the tests drive the same code:
 //!
 //! - [`handshake`]: the HTTP upgrade, both sides;
+//! - [`origin`]: which web pages may ask for it;
 //! - [`connection`]: RFC 6455 framing of one connection, both roles;
 //! - [`message`]: what client and server say to each other;
 //! - `tls`: records of TLS, both roles, with the feature of that name;
@@ -20,6 +21,7 @@ mod media;
 pub mod message;
 pub mod names;
 pub mod object;
+pub mod origin;
 pub mod protobuf;
 mod text;
 #[cfg(feature = "tls")]

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use trunkline_proto::origin::Allowed;
+
 use super::ConfigError;
+use super::origins::AllowedOrigins;
 use super::settings::{Settings, size, time, value};
 use super::units::ByteSize;
 
@@ -93,6 +96,8 @@ pub struct Limits {
     pub pong_timeout: Duration,
     /// How long a client may take no byte of what waits for it; beyond it 3008.
     pub write_timeout: Duration,
+    /// Web pages that may connect; beyond them HTTP 403.
+    pub origins: Allowed,
     /// The echo path exists.
     pub echo: bool,
     /// Clients that are told to reconnect wait a random time between these, in milliseconds.
@@ -178,6 +183,7 @@ impl Limits {
             ping_interval: time(flags.ping_interval, file.ping_interval, 25),
             pong_timeout: time(flags.pong_timeout, file.pong_timeout, 10),
             write_timeout: time(flags.write_timeout, file.write_timeout, 30),
+            origins: AllowedOrigins::resolve(flags, file, dev_auth),
             echo: dev_auth,
             reconnect_delay_ms: [0, delay.as_millis() as u64],
             drain_timeout: time(flags.drain_timeout, file.drain_timeout, 20),

@@ -3,6 +3,7 @@
 mod auth;
 mod limits;
 mod messaging;
+mod origins;
 mod settings;
 mod units;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 pub use auth::{Auth, KeyFile, TokenAlgorithm, Tokens};
 pub use limits::{Limits, Rates};
 pub use messaging::Messaging;
+pub use origins::{AllowedOrigin, AllowedOrigins};
 pub use settings::Settings;
 pub use units::{ByteSize, Durability, Duration, Life};
 
@@ -56,6 +58,8 @@ pub struct Config {
     pub auth: Auth,
     /// Where HTTP is served.
     pub control: SocketAddr,
+    /// What the clients of that port may hold.
+    pub control_limits: ControlLimits,
     /// The store's folder.
     pub data: PathBuf,
     /// Event loops, each a thread.
@@ -86,6 +90,15 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Which log lines are written (the syntax of `tracing_subscriber`'s `EnvFilter`).
     pub log: String,
+}
+
+/// Limits of the control port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ControlLimits {
+    /// Connections at a time; beyond it the oldest silent one is dropped.
+    pub connections: usize,
+    /// For a request, from connecting or from the request before, and for taking its answer.
+    pub timeout: std::time::Duration,
 }
 
 /// Settings that cannot work.

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::units::{ByteSize, Durability, Duration, Life};
-use super::{Auth, Config, ConfigError, Limits, LogFormat, Messaging, TlsFiles, TokenAlgorithm};
+use super::{
+    AllowedOrigins, Auth, Config, ConfigError, ControlLimits, Limits, LogFormat, Messaging, TlsFiles,
+    TokenAlgorithm,
+};
 use crate::directory::MAX_SHARDS;
 use crate::sequencer::conversations::MIN_CONVERSATIONS;
 
@@ -30,6 +33,19 @@ pub struct Settings {
     /// Address for HTTP: health, metrics; port 0 picks a free one [default: 127.0.0.1:7701]
     #[arg(long, env = "TRUNKLINE_CONTROL", value_name = "ADDR")]
     pub control: Option<SocketAddr>,
+    /// Most connections to the control port; one more takes the place of the oldest silent one
+    /// [default: 64]
+    #[arg(long, env = "TRUNKLINE_CONTROL_CONNECTIONS", value_name = "N")]
+    pub control_connections: Option<usize>,
+    /// Time for a request to the control port, from connecting or from the request before, and for
+    /// taking its answer [default: 10s]
+    #[arg(long, env = "TRUNKLINE_CONTROL_TIMEOUT", value_name = "TIME")]
+    pub control_timeout: Option<Duration>,
+    /// Web pages that may connect, beside those of the gateway's own host: a list such as
+    /// https://chat.example.com,https://example.com:8443, or * for any page and any Host; with
+    /// --dev-auth pages of this machine may too
+    #[arg(long, env = "TRUNKLINE_ALLOWED_ORIGINS", value_name = "LIST")]
+    pub allowed_origins: Option<AllowedOrigins>,
     /// Folder of the store, made where it is missing [default: trunkline-data]
     #[arg(long, env = "TRUNKLINE_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -153,7 +169,7 @@ pub struct Settings {
     /// How long a client may read nothing of what waits for it [default: 30s]
     #[arg(long, env = "TRUNKLINE_WRITE_TIMEOUT", value_name = "TIME")]
     pub write_timeout: Option<Duration>,
-    /// Clients told to reconnect spread over this time [default: 30s]
+    /// The longest time that clients told to reconnect spread over [default: 30s]
     #[arg(long, env = "TRUNKLINE_RECONNECT_DELAY", value_name = "TIME")]
     pub reconnect_delay: Option<Duration>,
     /// How long stopping may take before connections are dropped [default: 20s]
@@ -332,6 +348,13 @@ impl Settings {
             tls,
             auth,
             control: self.control.or(file.control).unwrap_or(local(7701)),
+            control_limits: ControlLimits {
+                connections: self
+                    .control_connections
+                    .or(file.control_connections)
+                    .unwrap_or(64),
+                timeout: time(self.control_timeout, file.control_timeout, 10),
+            },
             data: self
                 .data
                 .or(file.data)
@@ -383,6 +406,16 @@ impl Config {
         }
         if self.max_connections == 0 {
             return Err(value("max_connections", "at least 1"));
+        }
+        let ControlLimits {
+            connections,
+            timeout,
+        } = self.control_limits;
+        if !(1..=10_000).contains(&connections) {
+            return Err(value("control_connections", "from 1 to 10000"));
+        }
+        if !(100..=3_600_000).contains(&timeout.as_millis()) {
+            return Err(value("control_timeout", "from 100ms to 1h"));
         }
         self.limits.check()?;
         self.messaging.check()?;
@@ -460,6 +493,10 @@ impl Config {
             tls_cert: self.tls.as_ref().map(|files| files.cert.clone()),
             tls_key: self.tls.as_ref().map(|files| files.key.clone()),
             control: Some(self.control),
+            control_connections: Some(self.control_limits.connections),
+            control_timeout: time(self.control_limits.timeout),
+            // Without any the file says nothing of it, which comes to the same.
+            allowed_origins: AllowedOrigins::shown(&limits.origins),
             data: Some(self.data.clone()),
             shards: Some(self.shards),
             durability: Some(self.durability),

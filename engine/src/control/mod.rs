@@ -2,6 +2,9 @@
 //!
 //! One thread with a runtime of its own, away from the message path.
 
+mod accept;
+mod connections;
+mod guard;
 mod health;
 
 use std::net::SocketAddr;
@@ -12,12 +15,15 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 use axum::Router;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::sync::oneshot;
 use trunkline_storage::Reader;
 
+use self::connections::Server;
+use self::guard::Guard;
+use crate::config::Config;
 use crate::metrics::{Exporter, Metrics};
 
 /// What the control port shows.
@@ -54,7 +60,8 @@ impl Control {
 ///
 /// # Errors
 /// The address cannot be bound, or the thread not be started.
-pub(crate) fn start(address: SocketAddr, shown: Shown) -> anyhow::Result<Control> {
+pub(crate) fn start(config: &Config, shown: Shown) -> anyhow::Result<Control> {
+    let address = config.control;
     let listener = std::net::TcpListener::bind(address)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .with_context(|| format!("cannot listen on the control address {address}"))?;
@@ -66,11 +73,19 @@ pub(crate) fn start(address: SocketAddr, shown: Shown) -> anyhow::Result<Control
         .enable_time()
         .build()
         .context("cannot start the control port's runtime")?;
+    let mut allowed = config.limits.origins.clone();
+    allowed.loopback = address.ip().is_loopback();
+    let server = Server {
+        guard: Guard(allowed),
+        limits: config.control_limits,
+        metrics: Arc::clone(&shown.metrics.control),
+        app: router(shown),
+    };
     let (stop, stopped) = oneshot::channel();
     let thread = std::thread::Builder::new()
         .name("control".into())
         .spawn(move || {
-            let served = runtime.block_on(serve(listener, shown, stopped));
+            let served = runtime.block_on(serve(listener, server, stopped));
             if let Err(error) = served {
                 tracing::error!(%error, "the control port failed");
             }
@@ -83,21 +98,23 @@ pub(crate) fn start(address: SocketAddr, shown: Shown) -> anyhow::Result<Control
     })
 }
 
-async fn serve(
-    listener: std::net::TcpListener,
-    shown: Shown,
-    stopped: oneshot::Receiver<()>,
-) -> std::io::Result<()> {
-    let app = Router::new()
+fn router(shown: Shown) -> Router {
+    Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(shown);
+        .with_state(shown)
+}
+
+async fn serve(
+    listener: std::net::TcpListener,
+    server: Server,
+    stopped: oneshot::Receiver<()>,
+) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let server = axum::serve(listener, app);
     // Whoever still has a connection open here is not waited for.
     tokio::select! {
-        served = server => served,
+        never = server.run(listener) => match never {},
         _ = stopped => Ok(()),
     }
 }
@@ -114,12 +131,13 @@ async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
     )
 }
 
-async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
-    const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+async fn metrics(State(shown): State<Shown>, headers: HeaderMap) -> impl IntoResponse {
+    let form = accept::form(&headers);
     let text = Exporter {
         metrics: shown.metrics,
         store: shown.store,
     }
-    .text();
-    ([(header::CONTENT_TYPE, TYPE)], text)
+    .text(form);
+    let vary = (header::VARY, "Accept");
+    ([(header::CONTENT_TYPE, form.content_type()), vary], text)
 }

@@ -31,11 +31,12 @@ pub(crate) enum Limit {
     Topics,
     Typing,
     Passing,
+    Origins,
 }
 
 impl Limit {
     /// Every limit, in the order of its counter.
-    pub(crate) const ALL: [Self; 28] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::ConnectionMessages,
         Self::ConnectionBytes,
         Self::ConnectionCommands,
@@ -64,6 +65,7 @@ impl Limit {
         Self::Topics,
         Self::Typing,
         Self::Passing,
+        Self::Origins,
     ];
 
     /// The label in /metrics.
@@ -97,6 +99,7 @@ impl Limit {
             Self::Topics => "topics",
             Self::Typing => "typing",
             Self::Passing => "passing",
+            Self::Origins => "origins",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The Prometheus (OpenMetrics) text of everything counted.
+//! The text of everything counted, for Prometheus and what reads the same.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use trunkline_storage::Reader;
 
 use crate::auth::Reason;
 
-use super::{CLOSES, Counter, Limit, Metrics, ShardMetrics, TlsFailure, store};
+use super::{CLOSES, Counter, Form, Limit, Metrics, ShardMetrics, TlsFailure, store};
 
 /// Writes the text.
 #[derive(Clone)]
@@ -28,13 +28,14 @@ impl std::fmt::Debug for Exporter {
 }
 
 impl Exporter {
-    pub(crate) fn text(self) -> String {
+    /// All metrics in one of the text forms.
+    pub(crate) fn text(self, form: Form) -> String {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self));
         let mut text = String::new();
         // A String grows: writing to it does not fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
-        text
+        form.of(text)
     }
 }
 
@@ -97,6 +98,7 @@ impl Collector for Exporter {
         self.system_calls(&mut families)?;
         self.tls(&mut families)?;
         self.tokens(&mut families)?;
+        self.control(&mut families)?;
         self.sequencer(&mut families)?;
         store::write(&self.store, &mut families)?;
         process(&mut families)
@@ -125,7 +127,7 @@ impl Exporter {
         for (name, help, of) in gauges {
             to.gauge(name, help, self.metrics.sum(of))?;
         }
-        let counters: [(&str, &str, Of); 9] = [
+        let counters: [(&str, &str, Of); 10] = [
             ("trunkline_accepted", "Connections accepted", |m| {
                 &m.accepted
             }),
@@ -140,7 +142,16 @@ impl Exporter {
                 |m| &m.rejected_handshakes,
             ),
             ("trunkline_commands", "Commands received", |m| &m.commands),
-            ("trunkline_acks", "Replies to send", |m| &m.acks),
+            (
+                "trunkline_send_replies",
+                "Replies to the command send, also those with duplicate set",
+                |m| &m.acks,
+            ),
+            (
+                "trunkline_acks",
+                "Replies to the command send (not the command ack): the older name of trunkline_send_replies_total",
+                |m| &m.acks,
+            ),
             (
                 "trunkline_gaps",
                 "Slow readers whose pushes were dropped",
@@ -265,6 +276,23 @@ impl Exporter {
             ),
             "result",
             reloads,
+        )
+    }
+
+    fn control(&self, to: &mut Families<'_, '_>) -> Written {
+        let control = &self.metrics.control;
+        let reasons = [
+            ("connections", control.crowded.get()),
+            ("time", control.late.get()),
+            ("origin", control.refused.get()),
+        ];
+        to.labelled(
+            (
+                "trunkline_control_refused",
+                "Connections and requests that the control port refused",
+            ),
+            "reason",
+            reasons,
         )
     }
 

@@ -140,6 +140,10 @@ impl Core {
         match handshake::parse_request(input, self.parts.limits.header_bytes) {
             Ok(None) => conn.phase = Phase::Handshake(input.to_vec()),
             Ok(Some((upgrade, size))) if self.serves(&upgrade.path) => {
+                if let Err(foreign) = self.parts.limits.origins.admit(&upgrade.caller) {
+                    self.parts.metrics.limited(Limit::Origins);
+                    return self.reject(slot, conn, &Rejection::foreign(foreign));
+                }
                 upgrade.accept(self.frames_of(slot, conn));
                 conn.encoding = upgrade.encoding;
                 if upgrade.path == ECHO {

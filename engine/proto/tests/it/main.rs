@@ -19,6 +19,10 @@ mod handshake;
 #[cfg(test)]
 mod handshake_client;
 #[cfg(test)]
+mod handshake_strict;
+#[cfg(test)]
+mod origin;
+#[cfg(test)]
 mod page;
 #[cfg(test)]
 mod server_examples;

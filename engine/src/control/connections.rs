@@ -1,0 +1,153 @@
+//! The control port's connections: how many there may be, and how long each may take.
+//!
+//! Nobody needs a password here, so nobody may keep others out: what sends no request, or half of
+//! one, or does not take its answer, is dropped when its time is over, and before that where there
+//! are too many. A new connection always gets in.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::time::Instant;
+
+use super::guard::Guard;
+use crate::config::ControlLimits;
+use crate::metrics::ControlMetrics;
+
+/// Most bytes of a request's head, and the memory for it; beyond it 431.
+const HEAD: usize = 8 << 10;
+
+/// Most headers of a request; beyond it 431.
+const HEADERS: usize = 64;
+
+/// How long accepting pauses when there is no descriptor for another connection.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What every connection is served with.
+pub(super) struct Server {
+    pub(super) app: Router,
+    pub(super) guard: Guard,
+    pub(super) limits: ControlLimits,
+    pub(super) metrics: Arc<ControlMetrics>,
+}
+
+/// When a connection was last of use: when it began, or its last request was complete.
+struct Activity {
+    began: Instant,
+    /// Microseconds behind `began`.
+    last: AtomicU64,
+}
+
+/// The open connections, by their tasks.
+#[derive(Default)]
+struct Open(BTreeMap<Id, (AbortHandle, Arc<Activity>)>);
+
+impl Server {
+    /// Serves until it is dropped, and with it all connections.
+    pub(super) async fn run(self, listener: TcpListener) -> Infallible {
+        let server = Arc::new(self);
+        let began = Instant::now();
+        let (mut tasks, mut open) = (JoinSet::new(), Open::default());
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        if open.0.len() >= server.limits.connections {
+                            open.drop_oldest();
+                            server.metrics.crowded.one();
+                        }
+                        let activity = Arc::new(Activity { began, last: AtomicU64::new(0) });
+                        activity.now();
+                        let talk = Arc::clone(&server).talk(stream, Arc::clone(&activity));
+                        let task = tasks.spawn(talk);
+                        open.0.insert(task.id(), (task, activity));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the control port cannot accept: pausing");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                },
+                Some(ended) = tasks.join_next_with_id() => {
+                    let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+                    open.0.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// The life of one connection.
+    async fn talk(self: Arc<Self>, stream: TcpStream, activity: Arc<Activity>) {
+        let app = TowerToHyperService::new(self.app.clone());
+        let (server, asked) = (Arc::clone(&self), Arc::clone(&activity));
+        let service = service_fn(move |request: Request<Incoming>| {
+            asked.now();
+            let refusal = server.guard.refusal(&request);
+            if refusal.is_some() {
+                server.metrics.refused.one();
+            }
+            let answer = refusal.is_none().then(|| app.call(request));
+            async move {
+                match (refusal, answer) {
+                    (Some(refusal), _) => Ok(refusal),
+                    (None, Some(answer)) => answer.await,
+                    (None, None) => Ok(axum::response::Response::default()),
+                }
+            }
+        });
+        let connection = http1::Builder::new()
+            .max_buf_size(HEAD)
+            .max_headers(HEADERS)
+            // The one time limit below is for this too.
+            .header_read_timeout(None)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        loop {
+            let until = activity.last() + self.limits.timeout;
+            tokio::select! {
+                // An error is the client's, who has gone or is told with a status.
+                _ = &mut connection => return,
+                () = tokio::time::sleep_until(until) => {
+                    if activity.last() + self.limits.timeout <= Instant::now() {
+                        self.metrics.late.one();
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Activity {
+    fn now(&self) {
+        let since = self.began.elapsed().as_micros();
+        self.last
+            .store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    fn last(&self) -> Instant {
+        self.began + Duration::from_micros(self.last.load(Relaxed))
+    }
+}
+
+impl Open {
+    /// Drops the connection that was of use least recently.
+    fn drop_oldest(&mut self) {
+        let oldest = self.0.iter().min_by_key(|(_, (_, activity))| activity.last());
+        if let Some((&id, _)) = oldest
+            && let Some((task, _)) = self.0.remove(&id)
+        {
+            task.abort();
+        }
+    }
+}
