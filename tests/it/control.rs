@@ -68,8 +68,14 @@ fn metrics_come_in_the_form_that_is_asked_for() {
         ("", false),
         ("Accept: */*\r\n", false),
         ("Accept: text/plain;version=0.0.4\r\n", false),
-        ("Accept: application/openmetrics-text;q=0.2, text/plain\r\n", false),
-        ("Accept: application/openmetrics-text; version=1.0.0\r\n", true),
+        (
+            "Accept: application/openmetrics-text;q=0.2, text/plain\r\n",
+            false,
+        ),
+        (
+            "Accept: application/openmetrics-text; version=1.0.0\r\n",
+            true,
+        ),
         (
             "Accept: text/plain;version=0.0.4;q=0.3\r\nAccept: \
              application/openmetrics-text;version=1.0.0;q=0.6\r\n",

@@ -13,7 +13,9 @@ const CROWDED: &str = "trunkline_control_refused_total{reason=\"connections\"}";
 fn say(control: SocketAddr, words: &str) -> TcpStream {
     let mut stream = TcpStream::connect(control).expect("the control port listens");
     stream.write_all(words.as_bytes()).expect("it reads");
-    stream.set_read_timeout(Some(wait::LIMIT)).expect("not zero");
+    stream
+        .set_read_timeout(Some(wait::LIMIT))
+        .expect("not zero");
     stream
 }
 

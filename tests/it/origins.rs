@@ -27,7 +27,11 @@ fn check(gateway: &Gateway, cases: &[(&str, &str, u16)]) {
                 origin => format!("Origin: {origin}\r\n"),
             };
             let lines = format!("Host: {host}\r\n{origin}");
-            assert_eq!(status(gateway.ws(), path, &lines), *expected, "{path} {lines}");
+            assert_eq!(
+                status(gateway.ws(), path, &lines),
+                *expected,
+                "{path} {lines}"
+            );
         }
     }
 }
@@ -47,7 +51,11 @@ fn in_development_only_pages_of_this_machine() {
         ("127.0.0.1:PORT", "null", 403),
         ("127.0.0.1:PORT", "http://127.0.0.1@evil.example", 403),
         ("127.0.0.1:PORT", "http://127.0.0.1.evil.example", 403),
-        ("127.0.0.1:PORT", "http://localhost\r\nOrigin: http://localhost", 403),
+        (
+            "127.0.0.1:PORT",
+            "http://localhost\r\nOrigin: http://localhost",
+            403,
+        ),
         ("evil.example:PORT", "", 403),
         ("evil.example:PORT", "http://evil.example:PORT", 403),
         ("evil.example:PORT", "http://localhost", 403),
@@ -102,7 +110,9 @@ fn with_tokens_pages_of_the_same_host() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let key = signer.write(folder.path(), "key");
     let setup = Setup::default().tokens(&signer, &key);
-    let gateway = setup.flag("allowed-origins", "https://app.example.com").start();
+    let gateway = setup
+        .flag("allowed-origins", "https://app.example.com")
+        .start();
     for (host, origin, expected) in [
         ("gw.example:7700", "", 101),
         ("gw.example:7700", "https://gw.example", 101),
@@ -131,18 +141,34 @@ fn the_control_port_is_read_by_no_page() {
         for (first, lines, expected) in [
             (path, format!("Host: 127.0.0.1:{port}\r\n"), 200),
             (path, "Host: LOCALHOST\r\n".into(), 200),
-            (path, "Host: localhost\r\nOrigin: http://[::1]:9090\r\n".into(), 200),
+            (
+                path,
+                "Host: localhost\r\nOrigin: http://[::1]:9090\r\n".into(),
+                200,
+            ),
             (path, format!("Host: evil.example:{port}\r\n"), 403),
-            (path, "Host: localhost\r\nOrigin: https://evil.example\r\n".into(), 403),
+            (
+                path,
+                "Host: localhost\r\nOrigin: https://evil.example\r\n".into(),
+                403,
+            ),
             (path, "Host: localhost\r\nOrigin: null\r\n".into(), 403),
-            (&format!("http://evil.example{path}"), "Host: localhost\r\n".into(), 403),
+            (
+                &format!("http://evil.example{path}"),
+                "Host: localhost\r\n".into(),
+                403,
+            ),
             (path, String::new(), 400),
             (path, "Host: a\r\nHost: b\r\n".into(), 400),
             (path, "Host: a b\r\n".into(), 400),
         ] {
             let request = format!("GET {first} HTTP/1.1\r\n{lines}Connection: close\r\n\r\n");
             let answer = exchange(gateway.control(), request.as_bytes());
-            let expected = if path == "/" && expected == 200 { 404 } else { expected };
+            let expected = if path == "/" && expected == 200 {
+                404
+            } else {
+                expected
+            };
             assert_eq!(answer.status, expected, "{request}{answer:?}");
             let cors = answer.head.to_ascii_lowercase().contains("access-control");
             assert!(!cors, "{answer:?}");

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{ByteSize, Durability, Duration, Life};
 use super::{
-    AllowedOrigins, Auth, Config, ConfigError, ControlLimits, Limits, LogFormat, Messaging, TlsFiles,
-    TokenAlgorithm,
+    AllowedOrigins, Auth, Config, ConfigError, ControlLimits, Limits, LogFormat, Messaging,
+    TlsFiles, TokenAlgorithm,
 };
 use crate::directory::MAX_SHARDS;
 use crate::sequencer::conversations::MIN_CONVERSATIONS;

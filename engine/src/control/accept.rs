@@ -25,7 +25,9 @@ pub(super) fn form(headers: &HeaderMap) -> Form {
         let weight = weight(parameter("q"));
         let version = parameter("version");
         let best = match &*kind {
-            "application/openmetrics-text" if version.is_none_or(|v| v == "1.0.0" || v == "0.0.1") => {
+            "application/openmetrics-text"
+                if version.is_none_or(|v| v == "1.0.0" || v == "0.0.1") =>
+            {
                 &mut open_metrics
             }
             "text/plain" if version.is_none_or(|v| v == "0.0.4") => &mut text,
@@ -67,9 +69,18 @@ mod tests {
                 &["Application/OpenMetrics-Text; Version=\"1.0.0\""],
                 Form::OpenMetrics,
             ),
-            (&["application/openmetrics-text, */*;q=0.1"], Form::OpenMetrics),
-            (&["text/plain", "application/openmetrics-text"], Form::OpenMetrics),
-            (&["application/openmetrics-text;q=0.5,text/plain;q=0.9"], Form::Text),
+            (
+                &["application/openmetrics-text, */*;q=0.1"],
+                Form::OpenMetrics,
+            ),
+            (
+                &["text/plain", "application/openmetrics-text"],
+                Form::OpenMetrics,
+            ),
+            (
+                &["application/openmetrics-text;q=0.5,text/plain;q=0.9"],
+                Form::Text,
+            ),
             (&["application/openmetrics-text;q=0.5,text/*"], Form::Text),
             (&["application/openmetrics-text;q=0"], Form::Text),
             (&["application/openmetrics-text;q=x"], Form::Text),

@@ -143,7 +143,10 @@ impl Activity {
 impl Open {
     /// Drops the connection that was of use least recently.
     fn drop_oldest(&mut self) {
-        let oldest = self.0.iter().min_by_key(|(_, (_, activity))| activity.last());
+        let oldest = self
+            .0
+            .iter()
+            .min_by_key(|(_, (_, activity))| activity.last());
         if let Some((&id, _)) = oldest
             && let Some((task, _)) = self.0.remove(&id)
         {

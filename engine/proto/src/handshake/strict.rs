@@ -19,7 +19,10 @@ pub(super) fn check(head: &[u8], headers: &HeaderMap) -> Result<(), Rejection> {
         return Err(reject(400, "the request's target is not a path or URL"));
     }
     if headers.contains_key(header::TRANSFER_ENCODING) {
-        return Err(reject(400, "an upgrade has no body: send no Transfer-Encoding"));
+        return Err(reject(
+            400,
+            "an upgrade has no body: send no Transfer-Encoding",
+        ));
     }
     if !has_no_length(headers) {
         return Err(reject(

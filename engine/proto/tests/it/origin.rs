@@ -19,7 +19,10 @@ fn judge(allowed: &Allowed, host: &str, origins: &[&str]) -> Result<(), Foreign>
 
 #[test]
 fn in_development_this_machine_alone() {
-    let allowed = allowed(&["https://App.Example.com", "http://lab.example:8080"], true);
+    let allowed = allowed(
+        &["https://App.Example.com", "http://lab.example:8080"],
+        true,
+    );
     let page = Err(Foreign::Page);
     for (origins, expected) in [
         (&[][..], Ok(())),
@@ -71,7 +74,11 @@ fn in_development_this_machine_alone() {
         (&["http://localhost", "http://localhost"], page),
         (&["http://localhost", "https://evil.example"], page),
     ] {
-        assert_eq!(judge(&allowed, "127.0.0.1:7700", origins), expected, "{origins:?}");
+        assert_eq!(
+            judge(&allowed, "127.0.0.1:7700", origins),
+            expected,
+            "{origins:?}"
+        );
     }
     for (host, expected) in [
         ("localhost", Ok(())),
@@ -109,12 +116,20 @@ fn elsewhere_pages_of_the_same_host_and_the_list() {
         ("gw.example", &["https://app.example.com"], Ok(())),
         ("gw.example", &["capacitor://localhost"], Ok(())),
         ("gw.example", &["app://gw.example"], Err(Foreign::Page)),
-        ("gw.example", &["https://gw.example.evil.example"], Err(Foreign::Page)),
+        (
+            "gw.example",
+            &["https://gw.example.evil.example"],
+            Err(Foreign::Page),
+        ),
         ("gw.example", &["https://evil.example"], Err(Foreign::Page)),
         ("gw.example", &["http://localhost:3000"], Err(Foreign::Page)),
         ("gw.example", &["null"], Err(Foreign::Page)),
     ] {
-        assert_eq!(judge(&allowed, host, origins), expected, "{host} {origins:?}");
+        assert_eq!(
+            judge(&allowed, host, origins),
+            expected,
+            "{host} {origins:?}"
+        );
     }
 }
 
