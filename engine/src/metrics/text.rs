@@ -170,6 +170,11 @@ impl Exporter {
         for (name, help, of) in counters {
             to.counter(name, help, self.metrics.sum(of))?;
         }
+        self.outcomes(to)
+    }
+
+    /// What came of what clients asked for, by kind.
+    fn outcomes(&self, to: &mut Families<'_, '_>) -> Written {
         let pushes = [
             ("message", self.metrics.sum(|m| &m.pushed_messages)),
             ("receipt", self.metrics.sum(|m| &m.pushed_receipts)),
