@@ -141,6 +141,38 @@ fn claims_that_are_refused() {
     }
 }
 
+/// `expires` is a number that every client reads, however far ahead a token's end is, and a time before
+/// 1970 is a time.
+#[test]
+fn times_at_the_edges() {
+    const FAR: u64 = (1 << 53) - 1;
+    for signer in [Signer::hmac(), Signer::edwards()] {
+        let service = Service::new(signer, |setup| setup);
+        let sign = |others| service.signer.sign(&claims_with("alice", others));
+        let later = now() + 3_600;
+        for (claims, expires) in [
+            (json!({"exp": 1e18}), FAR),
+            (json!({"exp": u64::MAX}), FAR),
+            (json!({"exp": i64::MAX, "nbf": -1}), FAR),
+            (json!({"exp": 9_007_199_254_741_u64}), FAR),
+            (json!({"exp": later as f64 + 0.25}), later * 1_000 + 250),
+            (json!({"exp": later, "nbf": -1e18}), later * 1_000),
+        ] {
+            let token = sign(claims.clone());
+            for encoding in [Json, Proto] {
+                let dial = service.gateway.dial().encoding(encoding);
+                let client = dial.with("token", &token).connect("alice", "phone");
+                assert_eq!(client.opening()["expires"], expires, "{claims}");
+            }
+        }
+        for exp in [json!(-1), json!(-1e18), json!(i64::MIN), json!(-0.5)] {
+            service.refuses(&sign(json!({"exp": exp})), EXPIRED, "expired");
+        }
+        let far = json!({"nbf": 1e18});
+        service.refuses(&sign(far), INVALID, "not_yet");
+    }
+}
+
 #[test]
 fn tokens_that_are_none() {
     let service = Service::new(Signer::ecdsa(), |setup| setup);

@@ -80,18 +80,7 @@ pub(super) fn read(payload: &[u8], expected: &Expected, now_ms: u64) -> Result<G
              \"iss\" text, \"exp\" and \"nbf\" numbers, \"topics\" lists of text",
         )
     })?;
-    const NO_EXPIRY: Refusal =
-        Refusal::claims("the token does not say when it expires (\"exp\"), in seconds since 1970");
-    let expires_ms = claims.exp.and_then(millis).ok_or(NO_EXPIRY)?;
-    if now_ms >= expires_ms.saturating_add(expected.leeway_ms) {
-        return Err(Refusal::EXPIRED);
-    }
-    if let Some(nbf) = claims.nbf {
-        let begins_ms = millis(nbf).ok_or(Refusal::NOT_YET)?;
-        if now_ms.saturating_add(expected.leeway_ms) < begins_ms {
-            return Err(Refusal::NOT_YET);
-        }
-    }
+    let expires_ms = expiry(claims.exp, claims.nbf, expected.leeway_ms, now_ms)?;
     // RFC 7519 §4.1.3: who is not named must not take it, who has no name least of all.
     let is_for_us = match (&claims.aud, expected.audience.as_deref()) {
         (None, expected) => expected.is_none(),
@@ -124,10 +113,42 @@ pub(super) fn read(payload: &[u8], expected: &Expected, now_ms: u64) -> Result<G
     })
 }
 
-/// A time of a token, which may have a fraction (RFC 7519 §2), in milliseconds.
-fn millis(seconds: f64) -> Option<u64> {
-    // Far beyond what can be told apart it is as far as it goes.
-    (seconds >= 0.0).then_some((seconds * 1_000.0) as u64)
+/// When a token expires, in milliseconds since 1970 UTC, at most [`LATEST_MS`].
+///
+/// # Errors
+/// It does not say so, or it is not valid now.
+fn expiry(exp: Option<f64>, nbf: Option<f64>, leeway_ms: u64, now_ms: u64) -> Result<u64, Refusal> {
+    const NO_EXPIRY: Refusal =
+        Refusal::claims("the token does not say when it expires (\"exp\"), in seconds since 1970");
+    const NEVER_VALID: Refusal = Refusal::claims(
+        "the token is never valid: it expires (\"exp\") before it begins (\"nbf\"), or with it",
+    );
+    let expires_ms = millis(exp.ok_or(NO_EXPIRY)?);
+    if now_ms >= expires_ms.saturating_add(leeway_ms) {
+        return Err(Refusal::EXPIRED);
+    }
+    let Some(begins_ms) = nbf.map(millis) else {
+        return Ok(expires_ms);
+    };
+    if now_ms.saturating_add(leeway_ms) < begins_ms {
+        return Err(Refusal::NOT_YET);
+    }
+    // The leeway of both ends must not make a time of what is none.
+    if expires_ms <= begins_ms {
+        return Err(NEVER_VALID);
+    }
+    Ok(expires_ms)
+}
+
+/// The latest time of a token, in milliseconds since 1970 UTC: the largest integer that every reader
+/// of JSON has exactly (RFC 7493 §2.2).
+pub(super) const LATEST_MS: u64 = (1 << 53) - 1;
+
+/// A time of a token in milliseconds since 1970 UTC: 0 for an earlier one, [`LATEST_MS`] for a later
+/// one. The number of seconds may have a fraction and any sign (RFC 7519 §2).
+fn millis(seconds: f64) -> u64 {
+    // A cast of a float takes the nearest value of its type.
+    ((seconds * 1_000.0).round() as u64).min(LATEST_MS)
 }
 
 fn rights(topics: Option<Topics<'_>>, most: usize) -> Result<Rights, Refusal> {

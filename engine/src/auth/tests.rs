@@ -1,5 +1,7 @@
 //! Tokens of others, and tokens of our own with everything that can be wrong.
 
+mod edges;
+
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
@@ -141,10 +143,6 @@ fn what_a_token_grants() {
                 .is_empty()
         );
     }
-    // As far ahead as it goes.
-    for far in [json!(1e300), json!(u64::MAX)] {
-        assert!(check(&json!({"exp": far})).unwrap().expires_ms > u64::MAX / 2);
-    }
 }
 
 #[test]
@@ -160,11 +158,6 @@ fn times_with_their_leeway() {
     for early in [5.1, 60.0, 1e12] {
         assert_eq!(nbf(early), Err(Refusal::NOT_YET), "{early}");
     }
-    refused(&json!({"exp": null}), Reason::Claims);
-    refused(&json!({"exp": -1}), Reason::Claims);
-    refused(&json!({"exp": "2000000000"}), Reason::Claims);
-    refused(&json!({"nbf": "0"}), Reason::Claims);
-    refused(&json!({"nbf": -1}), Reason::NotYet);
 }
 
 #[test]
