@@ -1,7 +1,7 @@
 //! The command line: `trunkline serve`, `check-config`, `doctor`, `store`.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,11 +11,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::auth;
-use crate::config::{Config, LogFormat, Settings};
+use crate::config::{Config, Settings};
 use crate::doctor::{self, DoctorArgs};
 use crate::gateway::Gateway;
 use crate::store_command::StoreCommand;
-use crate::tls;
+use crate::{log, print, tls};
 
 /// How long the store's last sync may take, once the connections are gone.
 const LAST_SYNC: std::time::Duration = std::time::Duration::from_secs(10);
@@ -71,11 +71,7 @@ impl Source {
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are no errors and go to standard output.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+        Err(error) => return explain(&error),
     };
     let (source, serves) = match cli.command {
         Command::Serve(source) => (source, true),
@@ -100,10 +96,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return report(&error.into(), 2);
     }
     if !serves {
-        return match std::io::stdout().write_all(config.to_toml().as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => report(&error.into(), 1),
-        };
+        let printed = print::text(&config.to_toml()).map(|()| ExitCode::SUCCESS);
+        return printed.unwrap_or_else(|error| report(&error.into(), 1));
     }
     match serve(&config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -111,13 +105,25 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Says what is wrong with the arguments, or prints the help or the version that they ask for.
+fn explain(error: &clap::Error) -> ExitCode {
+    match error.print() {
+        // Help and version are results: their reader may leave early, but has to be able to read.
+        Err(failure) if !error.use_stderr() && failure.kind() != ErrorKind::BrokenPipe => {
+            let failure = anyhow::Error::new(failure);
+            report(&failure.context("cannot write to standard output"), 1)
+        }
+        _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
+    }
+}
+
 fn report(error: &anyhow::Error, code: u8) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "trunkline: {error:#}");
+    log::say_error(&format!("trunkline: {error:#}\n"));
     ExitCode::from(code)
 }
 
 fn serve(config: &Config) -> anyhow::Result<()> {
-    start_log(config);
+    let _log = log::start(config)?;
     // Before any thread starts, so that no other thread takes the signals.
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("cannot watch signals")?;
     if config.tls.is_some() || config.auth.tokens().is_some() {
@@ -125,19 +131,14 @@ fn serve(config: &Config) -> anyhow::Result<()> {
         signals.add_signal(SIGHUP).context("cannot watch signals")?;
     }
     let gateway = Gateway::start(config)?;
-    let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
-        "ready ws={}://{}/v1/ws control=http://{} shards={} durability={}",
+    say_ready(format!(
+        "ready ws={}://{}/v1/ws control=http://{} shards={} durability={}\n",
         if gateway.has_tls() { "wss" } else { "ws" },
         gateway.listen(),
         gateway.control(),
         config.shards,
         config.durability
-    )
-    .and_then(|()| out.flush())
-    .context("cannot say on standard output that the gateway is ready")?;
-    drop(out);
+    ))?;
     for signal in signals.forever() {
         if signal == SIGHUP {
             gateway.reload();
@@ -151,6 +152,20 @@ fn serve(config: &Config) -> anyhow::Result<()> {
     gateway.stop()
 }
 
+/// Says on standard output that clients can connect. The gateway serves whether or not anybody can
+/// be told so: the line is written by a thread of its own, which may wait for a reader.
+fn say_ready(line: String) -> anyhow::Result<()> {
+    let say = move || {
+        let mut out = std::io::stdout().lock();
+        let said = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+        if let Err(error) = said {
+            tracing::warn!(%error, "standard output did not take the line that says \"ready\"");
+        }
+    };
+    let thread = std::thread::Builder::new().name("ready".into()).spawn(say);
+    thread.map(drop).context("cannot start the thread ready")
+}
+
 /// Ends the process at once on a second signal, and in any case after `bound`. What was
 /// acknowledged is in the log by then, as the durability says.
 fn guard_the_end(mut signals: Signals, bound: std::time::Duration) -> std::io::Result<()> {
@@ -161,7 +176,7 @@ fn guard_the_end(mut signals: Signals, bound: std::time::Duration) -> std::io::R
             if let Some(signal) = ending.next() {
                 tracing::warn!(signal, "a second signal: ending at once");
                 // As a shell tells of a program that a signal ended.
-                std::process::exit(128 + signal);
+                log::exit(128 + signal);
             }
         })?;
     std::thread::Builder::new()
@@ -169,22 +184,7 @@ fn guard_the_end(mut signals: Signals, bound: std::time::Duration) -> std::io::R
         .spawn(move || {
             std::thread::sleep(bound);
             tracing::error!("the gateway did not stop in time: ending all the same");
-            std::process::exit(1);
+            log::exit(1);
         })?;
     Ok(())
-}
-
-fn start_log(config: &Config) {
-    let filter = tracing_subscriber::EnvFilter::new(&config.log);
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // A log that is there already is the embedding program's.
-    let _ = match config.log_format {
-        LogFormat::Text => {
-            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            log.with_ansi(colours).try_init()
-        }
-        LogFormat::Json => log.json().try_init(),
-    };
 }

@@ -20,6 +20,7 @@ use crate::counts::Counts;
 use crate::directory::Directory;
 use crate::hub::Hub;
 use crate::ids::Ids;
+use crate::log;
 use crate::metrics::Metrics;
 use crate::rate::{Rules, UserRates};
 use crate::reader::{self, Job};
@@ -309,7 +310,7 @@ fn run_shard(
     shard.run().inspect_err(|error| {
         // Its clients are lost, and nobody else can serve them.
         tracing::error!(%error, "a shard's event loop failed: ending the process");
-        std::process::abort();
+        log::abort();
     })
 }
 

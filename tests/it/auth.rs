@@ -161,7 +161,7 @@ fn times_at_the_edges() {
             let token = sign(claims.clone());
             for encoding in [Json, Proto] {
                 let dial = service.gateway.dial().encoding(encoding);
-                let client = dial.with("token", &token).connect("alice", "phone");
+                let client = dial.with("token", &*token).connect("alice", "phone");
                 assert_eq!(client.opening()["expires"], expires, "{claims}");
             }
         }

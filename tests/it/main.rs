@@ -47,6 +47,7 @@ mod receipts_together;
 mod resume;
 mod reused_keys;
 mod shard_buffers;
+mod side_channels;
 mod signals;
 mod slow_reader;
 mod startup;

@@ -42,26 +42,41 @@ impl Process {
     /// # Panics
     /// It cannot be started.
     pub fn start(command: &mut Command) -> Self {
-        command.stdin(Stdio::null());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::start_with(command, Stdio::piped(), Stdio::piped())
+    }
+
+    /// The same with standard output and standard error of the caller's. What is no pipe made here is
+    /// not heard.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    pub fn start_with(
+        command: &mut Command,
+        stdout: impl Into<Stdio>,
+        stderr: impl Into<Stdio>,
+    ) -> Self {
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        // The command holds the other end of the caller's pipes, which has to be the child's alone.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
         let (tell, lines) = channel();
-        let out = child.stdout.take().expect("the output is a pipe");
-        let mut err = child.stderr.take().expect("the errors are a pipe");
         let stderr = Arc::new(Mutex::new(String::new()));
         let kept = Arc::clone(&stderr);
-        let readers = vec![
-            std::thread::spawn(move || {
+        let mut readers = Vec::new();
+        if let Some(out) = child.stdout.take() {
+            readers.push(std::thread::spawn(move || {
                 for line in BufReader::new(out).lines() {
                     let Ok(line) = line else { return };
                     if tell.send(line).is_err() {
                         return;
                     }
                 }
-            }),
-            std::thread::spawn(move || {
+            }));
+        }
+        if let Some(mut err) = child.stderr.take() {
+            readers.push(std::thread::spawn(move || {
                 let mut piece = [0; 8 << 10];
                 while let Ok(n @ 1..) = err.read(&mut piece) {
                     let mut kept = kept.lock().unwrap_or_else(|e| e.into_inner());
@@ -69,8 +84,8 @@ impl Process {
                         kept.push_str(&String::from_utf8_lossy(&piece[..n]));
                     }
                 }
-            }),
-        ];
+            }));
+        }
         Self {
             child,
             lines,

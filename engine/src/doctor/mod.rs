@@ -5,12 +5,13 @@ mod disk;
 mod limits;
 mod rows;
 
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 use indicatif::HumanCount;
 use serde_json::json;
 
+use crate::print;
 use crate::shard::descriptors;
 
 pub use crate::directory::MAX_SHARDS;
@@ -78,7 +79,7 @@ pub fn run(args: &DoctorArgs) -> io::Result<()> {
     } else {
         text(&wish, &rows)
     };
-    io::stdout().lock().write_all(text.as_bytes())
+    print::text(&text)
 }
 
 /// The limit that allows the fewest connections.

@@ -99,6 +99,7 @@ impl Collector for Exporter {
         self.tls(&mut families)?;
         self.tokens(&mut families)?;
         self.control(&mut families)?;
+        self.log(&mut families)?;
         self.sequencer(&mut families)?;
         store::write(&self.store, &mut families)?;
         process(&mut families)
@@ -252,6 +253,14 @@ impl Exporter {
             ("trunkline_tls_reloads", "Readings of the certificate files"),
             "result",
             reloads,
+        )
+    }
+
+    fn log(&self, to: &mut Families<'_, '_>) -> Written {
+        to.counter(
+            "trunkline_log_lines_lost",
+            "Lines of the log that standard error did not take",
+            crate::log::lost(),
         )
     }
 

@@ -10,9 +10,9 @@ use trunkline_proto::names::{self, Conversation};
 use trunkline_storage::{Dump, OpenError, Position, Record, Store, StoreKey, TimelineId};
 
 use super::line::{Line, hex, hex_id};
-use super::output::print;
 use super::{Folder, code, refused};
 use crate::ids::Ids;
+use crate::print;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -77,7 +77,7 @@ fn timeline(id: &str) -> Result<TimelineId, String> {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut dump = Store::dump(&args.folder.data).map_err(refused)?;
     let mut read = Ok(());
-    print(|out| {
+    print::results(|out| {
         let mut lines = Lines {
             out,
             left: args.limit.unwrap_or(u64::MAX),

@@ -8,9 +8,10 @@ use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 use trunkline_storage::{FileInfo, Inspection, RunInfo, Store};
 
-use super::output::{count, name, print};
+use super::output::{count, name};
 use super::utc::utc;
 use super::{Folder, code, refused};
+use crate::print;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -23,7 +24,7 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let found = Store::inspect(&args.folder.data).map_err(refused)?;
-    print(|out| {
+    print::results(|out| {
         if args.json {
             serde_json::to_writer_pretty(&mut *out, &object(&found))?;
             return writeln!(out);

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use indicatif::HumanBytes;
 use trunkline_storage::{Mended, OpenError, RepairOptions, Store};
 
-use super::output::{count, name, print};
+use super::output::{count, name};
 use super::progress::Progress;
 use super::{Folder, code, refused, verify};
+use crate::print;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -33,7 +34,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let steps = repaired.map_err(beyond)?.steps;
     // What is beyond repair must not look repaired.
     let left = verify::check(data).map_err(refused)?;
-    print(|out| {
+    print::results(|out| {
         for step in &steps {
             write_step(step, out)?;
         }

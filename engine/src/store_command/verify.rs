@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use indicatif::{HumanBytes, HumanCount};
 use trunkline_storage::{OpenError, Store, Verified};
 
-use super::output::{count, print};
+use super::output::count;
 use super::progress::Progress;
 use super::{Folder, code, refused};
+use crate::print;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -20,7 +21,7 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let data = &args.folder.data;
     let found = check(data).map_err(refused)?;
-    print(|out| {
+    print::results(|out| {
         writeln!(
             out,
             "checked {}: {}, {}, {} records",

@@ -1,0 +1,159 @@
+//! The log: which lines, how they look, and a thread that writes them to standard error.
+//!
+//! Logging never waits and never fails. Lines go into a bounded queue; one thread writes them. Where
+//! standard error takes nothing (a full disk, a reader that is gone or stopped), lines are lost and
+//! counted, and a line says how many once lines can be written again.
+
+mod queue;
+
+use std::io::{IsTerminal, stderr};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+
+use self::queue::Queue;
+use crate::config::{Config, LogFormat};
+
+/// How long the end of the process waits for the last lines to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// The queue of this process's log.
+static QUEUE: OnceLock<Queue> = OnceLock::new();
+
+/// Replaces the filter of lines.
+type Refilter = Box<dyn Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send>;
+
+/// The running log. Dropping it writes the last lines.
+pub(crate) struct Log {
+    /// `None`: the log is the embedding program's.
+    refilter: Option<Refilter>,
+}
+
+/// Starts the log of a process that serves. A panic is a line of it.
+///
+/// # Errors
+/// The filter is none, or the thread cannot be started.
+pub(crate) fn start(config: &Config) -> anyhow::Result<Log> {
+    let (queue, outlet) = queue::queue();
+    let filter = EnvFilter::try_new(&config.log).context("log")?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        // What cannot be written is counted, and nothing else can be said of it.
+        .log_internal_errors(false)
+        .with_writer(queue.clone());
+    // A log that is there already is the embedding program's.
+    let refilter: Option<Refilter> = match config.log_format {
+        LogFormat::Text => {
+            let log = builder.with_ansi(stderr().is_terminal());
+            let log = log.with_filter_reloading();
+            let handle = log.reload_handle();
+            log.try_init()
+                .ok()
+                .map(|()| Box::new(move |filter| handle.reload(filter)) as Refilter)
+        }
+        LogFormat::Json => {
+            let log = builder.json().with_filter_reloading();
+            let handle = log.reload_handle();
+            log.try_init()
+                .ok()
+                .map(|()| Box::new(move |filter| handle.reload(filter)) as Refilter)
+        }
+    };
+    if refilter.is_some() && QUEUE.set(queue).is_ok() {
+        let tell = |lost, why: &str| {
+            tracing::warn!(
+                lines = lost,
+                why,
+                "standard error took no lines: they are lost"
+            );
+        };
+        std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || outlet.run(stderr(), tell))
+            .context("cannot start the thread log")?;
+        std::panic::set_hook(Box::new(panicked));
+    }
+    Ok(Log { refilter })
+}
+
+impl Log {
+    /// Writes other lines from now on: `filter` has the syntax of the setting `log`.
+    ///
+    /// # Errors
+    /// It is no filter.
+    pub(crate) fn set_filter(&self, filter: &str) -> anyhow::Result<()> {
+        let filter = EnvFilter::try_new(filter).context("log")?;
+        match &self.refilter {
+            Some(refilter) => refilter(filter).context("log"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        flush();
+    }
+}
+
+/// Lines that standard error did not take, since the process began.
+pub(crate) fn lost() -> u64 {
+    QUEUE.get().map_or(0, Queue::lost)
+}
+
+/// Waits until the lines so far are written; not long where nobody reads them.
+pub(crate) fn flush() {
+    if let Some(queue) = QUEUE.get() {
+        queue.flush(LAST_LINES);
+    }
+}
+
+/// Ends the process behind its last line.
+pub(crate) fn exit(code: i32) -> ! {
+    flush();
+    std::process::exit(code)
+}
+
+/// Ends the process as a crash behind its last line.
+pub(crate) fn abort() -> ! {
+    flush();
+    std::process::abort()
+}
+
+/// Says on standard error why the program ends: a line for people, whatever the log's format.
+pub(crate) fn say_error(line: &str) {
+    match QUEUE.get() {
+        Some(queue) => {
+            queue.put(line.as_bytes());
+            flush();
+        }
+        None => {
+            // Nobody is left who could be told that it cannot be written.
+            let _ = std::io::Write::write_all(&mut stderr(), line.as_bytes());
+        }
+    }
+}
+
+/// Logs a panic. The standard hook writes to standard error itself, and may wait there for ever.
+fn panicked(info: &std::panic::PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("without a name");
+    if name == "log" {
+        return;
+    }
+    let place = info.location().map(ToString::to_string);
+    let text = info.payload_as_str().unwrap_or("no text");
+    let trace = std::backtrace::Backtrace::capture();
+    let trace = match trace.status() {
+        std::backtrace::BacktraceStatus::Captured => format!("\n{trace}"),
+        _ => String::new(),
+    };
+    tracing::error!(
+        thread = name,
+        place,
+        "panic, which is a mistake in this program: {text}{trace}"
+    );
+    flush();
+}
