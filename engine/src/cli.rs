@@ -7,13 +7,14 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::auth;
-use crate::config::{Config, Settings};
+use crate::config::{Config, ConfigError, Settings};
 use crate::doctor::{self, DoctorArgs};
 use crate::gateway::Gateway;
+use crate::reload::Reloader;
 use crate::store_command::StoreCommand;
 use crate::{log, print, tls};
 
@@ -46,7 +47,7 @@ enum Command {
 
 /// Every setting is also an environment variable (TRUNKLINE_...) and a key of the file; a flag
 /// comes before the environment, that before the file, that before the default.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 struct Source {
     /// A TOML file of settings
     #[arg(long, env = "TRUNKLINE_CONFIG", value_name = "FILE")]
@@ -56,12 +57,12 @@ struct Source {
 }
 
 impl Source {
-    fn resolve(self) -> anyhow::Result<Config> {
+    fn resolve(&self) -> Result<Config, ConfigError> {
         let file = match &self.config {
             Some(file) => Settings::from_file(file)?,
             None => Settings::default(),
         };
-        Ok(self.settings.resolve(file)?)
+        self.settings.clone().resolve(file)
     }
 }
 
@@ -73,20 +74,32 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return explain(&error),
     };
-    let (source, serves) = match cli.command {
-        Command::Serve(source) => (source, true),
-        Command::CheckConfig(source) => (source, false),
+    match cli.command {
+        // Before anything else: until the gateway is ready they wait.
+        Command::Serve(source) => match watch_signals() {
+            Ok(signals) => start(&source, Some(signals)),
+            Err(error) => report(&error, 1),
+        },
+        Command::CheckConfig(source) => start(&source, None),
         Command::Doctor(args) => {
             let examined = doctor::run(&args).map(|()| ExitCode::SUCCESS);
-            return examined.unwrap_or_else(|error| report(&error.into(), 1));
+            examined.unwrap_or_else(|error| report(&error.into(), 1))
         }
-        Command::Store(command) => {
-            return command.run().unwrap_or_else(|error| report(&error, 1));
-        }
-    };
+        Command::Store(command) => command.run().unwrap_or_else(|error| report(&error, 1)),
+    }
+}
+
+/// The signals that mean something to a gateway that serves.
+fn watch_signals() -> anyhow::Result<Signals> {
+    Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2]).context("cannot watch signals")
+}
+
+/// Resolves the configuration and serves with it until one of the signals ends that. Without signals
+/// it prints the configuration.
+fn start(source: &Source, signals: Option<Signals>) -> ExitCode {
     let config = match source.resolve() {
         Ok(config) => config,
-        Err(error) => return report(&error, 2),
+        Err(error) => return report(&error.into(), 2),
     };
     // Files that cannot be used are wrong settings.
     if let Some(Err(error)) = config.tls.as_ref().map(tls::check) {
@@ -95,11 +108,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(Err(error)) = config.auth.tokens().map(auth::check) {
         return report(&error.into(), 2);
     }
-    if !serves {
+    let Some(signals) = signals else {
         let printed = print::text(&config.to_toml()).map(|()| ExitCode::SUCCESS);
         return printed.unwrap_or_else(|error| report(&error.into(), 1));
-    }
-    match serve(&config) {
+    };
+    match serve(source, config, signals) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error, 1),
     }
@@ -122,15 +135,9 @@ fn report(error: &anyhow::Error, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn serve(config: &Config) -> anyhow::Result<()> {
-    let _log = log::start(config)?;
-    // Before any thread starts, so that no other thread takes the signals.
-    let mut signals = Signals::new([SIGTERM, SIGINT]).context("cannot watch signals")?;
-    if config.tls.is_some() || config.auth.tokens().is_some() {
-        // Without a file to read again it ends the process, as with any program.
-        signals.add_signal(SIGHUP).context("cannot watch signals")?;
-    }
-    let gateway = Gateway::start(config)?;
+fn serve(source: &Source, config: Config, mut signals: Signals) -> anyhow::Result<()> {
+    let log = log::start(&config)?;
+    let gateway = Gateway::start(&config)?;
     say_ready(format!(
         "ready ws={}://{}/v1/ws control=http://{} shards={} durability={}\n",
         if gateway.has_tls() { "wss" } else { "ws" },
@@ -139,15 +146,19 @@ fn serve(config: &Config) -> anyhow::Result<()> {
         config.shards,
         config.durability
     ))?;
+    let bound = config.limits.drain_timeout + LAST_SYNC;
+    let file = source.config.is_some();
+    let mut reloader = Reloader::new(file.then_some(|| source.resolve()), config);
     for signal in signals.forever() {
-        if signal == SIGHUP {
-            gateway.reload();
-        } else {
-            tracing::info!(signal, "stopping");
-            break;
+        match signal {
+            SIGHUP => reloader.reload(&gateway, &log),
+            SIGUSR1 | SIGUSR2 => ignore(signal),
+            _ => {
+                tracing::info!(signal = name(signal), "stopping");
+                break;
+            }
         }
     }
-    let bound = config.limits.drain_timeout + LAST_SYNC;
     guard_the_end(signals, bound).context("cannot start the threads that guard the end")?;
     gateway.stop()
 }
@@ -166,17 +177,33 @@ fn say_ready(line: String) -> anyhow::Result<()> {
     thread.map(drop).context("cannot start the thread ready")
 }
 
+/// A signal that other programs use to open their log again or to say more. Its default would be the
+/// end of the process.
+fn ignore(signal: i32) {
+    tracing::info!(signal = name(signal), "a signal that means nothing here");
+}
+
+fn name(signal: i32) -> &'static str {
+    signal_hook::low_level::signal_name(signal).unwrap_or("of no name")
+}
+
 /// Ends the process at once on a second signal, and in any case after `bound`. What was
 /// acknowledged is in the log by then, as the durability says.
 fn guard_the_end(mut signals: Signals, bound: std::time::Duration) -> std::io::Result<()> {
     std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            let mut ending = signals.forever().filter(|signal| *signal != SIGHUP);
-            if let Some(signal) = ending.next() {
-                tracing::warn!(signal, "a second signal: ending at once");
-                // As a shell tells of a program that a signal ended.
-                log::exit(128 + signal);
+            for signal in signals.forever() {
+                match signal {
+                    SIGHUP => tracing::info!("SIGHUP: the gateway stops, and reads nothing again"),
+                    SIGUSR1 | SIGUSR2 => ignore(signal),
+                    _ => {
+                        let signal_name = name(signal);
+                        tracing::warn!(signal = signal_name, "a second signal: ending at once");
+                        // As a shell tells of a program that a signal ended.
+                        log::exit(128 + signal);
+                    }
+                }
             }
         })?;
     std::thread::Builder::new()

@@ -14,7 +14,7 @@ use trunkline_storage::{
 };
 
 use crate::auth::Authority;
-use crate::config::{Config, Durability, Limits};
+use crate::config::{Config, Durability, Limits, TlsFiles, Tokens};
 use crate::control::{self, Control};
 use crate::counts::Counts;
 use crate::directory::Directory;
@@ -167,44 +167,57 @@ impl Gateway {
         self.tls.is_some()
     }
 
-    /// Reads the files again, of the certificate for connections that begin from now on, and of the
-    /// keys for tokens that come from now on. Sessions live on; where a file cannot be used, what
-    /// was read before stays. Says which in the log and in /metrics.
-    pub fn reload(&self) {
-        self.reload_certificate();
-        self.reload_keys();
-    }
-
-    fn reload_keys(&self) {
+    /// Reads the keys of tokens again, for tokens that come from now on. Sessions live on. A file
+    /// that cannot be used changes nothing. Says which in the log and in /metrics, and whether the
+    /// keys are in force. A gateway that was started without tokens stays without them.
+    pub fn reload_keys(&self, tokens: &Tokens) -> bool {
         let Some(authority) = &self.authority else {
-            return;
+            return false;
         };
-        match authority.reload() {
+        match authority.reload(tokens) {
             Ok(keys) => {
                 self.metrics.keys.reloaded.one();
                 tracing::info!(keys, "keys of tokens read again");
+                true
             }
             Err(error) => {
                 self.metrics.keys.reload_failed.one();
                 tracing::error!(%error, "keeping the keys of tokens that were read before");
+                false
             }
         }
     }
 
-    fn reload_certificate(&self) {
+    /// Reads the certificate and its key again, for connections that begin from now on. Connections
+    /// live on. A file that cannot be used changes nothing. Says which in the log and in /metrics, and
+    /// whether the certificate is in force. A gateway that was started without TLS stays without it.
+    pub fn reload_certificate(&self, files: &TlsFiles) -> bool {
         let Some(tls) = &self.tls else {
-            return;
+            return false;
         };
-        match tls.reload() {
+        match tls.reload(files) {
             Ok(()) => {
                 self.metrics.tls.reloaded.one();
                 tracing::info!("certificate and key read again: new connections get them");
+                true
             }
             Err(error) => {
                 self.metrics.tls.reload_failed.one();
                 tracing::error!(%error, "keeping the certificate and key that were read before");
+                false
             }
         }
+    }
+
+    /// Counts a reading of the configuration file.
+    pub(crate) fn count_reload(&self, is_good: bool) {
+        let metrics = &self.metrics.config;
+        let counter = if is_good {
+            &metrics.reloaded
+        } else {
+            &metrics.reload_failed
+        };
+        counter.one();
     }
 
     /// Where HTTP is served.

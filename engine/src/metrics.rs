@@ -168,6 +168,16 @@ pub(crate) struct Metrics {
     pub(crate) tls: Arc<TlsMetrics>,
     pub(crate) keys: Arc<KeyMetrics>,
     pub(crate) control: Arc<ControlMetrics>,
+    pub(crate) config: ConfigMetrics,
+}
+
+/// Readings of the configuration file while the gateway runs: by the thread that reads it.
+#[derive(Debug, Default)]
+pub(crate) struct ConfigMetrics {
+    /// Times that it could be used.
+    pub(crate) reloaded: Counter,
+    /// Times that it could not.
+    pub(crate) reload_failed: Counter,
 }
 
 impl Metrics {
@@ -178,6 +188,7 @@ impl Metrics {
             tls: Arc::default(),
             keys: Arc::default(),
             control: Arc::default(),
+            config: ConfigMetrics::default(),
         }
     }
 

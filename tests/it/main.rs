@@ -44,6 +44,7 @@ mod rate_limits;
 mod reader_jobs;
 mod receipts;
 mod receipts_together;
+mod reload;
 mod resume;
 mod reused_keys;
 mod shard_buffers;

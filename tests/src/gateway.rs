@@ -190,7 +190,7 @@ fn launch(setup: &Setup) -> (Process, Ready) {
             .unwrap_or_else(|| panic!("{line:?} lacks {name}"))
     };
     assert!(line.starts_with("ready "), "{line:?}");
-    let tls = setup.flags.contains_key("tls-cert");
+    let tls = line.contains("ws=wss://");
     let scheme = if tls { "wss://" } else { "ws://" };
     let ready = Ready {
         ws: address("ws=", scheme, "/v1/ws"),

@@ -19,7 +19,7 @@ use parking_lot::RwLock;
 
 use self::claims::Expected;
 use self::keys::Keys;
-use crate::config::{Config, KeyFile, Limits, Tokens};
+use crate::config::{Config, Limits, Tokens};
 
 pub use self::claims::Grant;
 pub use self::keys::KeyError;
@@ -29,12 +29,33 @@ pub use self::rights::{Act, Rights};
 /// Checks the tokens of all shards.
 #[derive(Debug)]
 pub struct Authority {
-    file: KeyFile,
-    expected: Expected,
     /// Longest token, in bytes.
     longest: usize,
+    /// Most topic patterns of a token.
+    patterns: usize,
     /// Locked to take or to replace the reference, never while anything is done with it.
-    keys: RwLock<Arc<Keys>>,
+    in_force: RwLock<Arc<InForce>>,
+}
+
+/// What tokens are held against.
+#[derive(Debug)]
+struct InForce {
+    keys: Keys,
+    expected: Expected,
+}
+
+impl InForce {
+    fn read(tokens: &Tokens, patterns: usize) -> Result<Self, KeyError> {
+        Ok(Self {
+            keys: keys::read(&tokens.keys)?,
+            expected: Expected {
+                audience: tokens.audience.clone(),
+                issuer: tokens.issuer.clone(),
+                leeway_ms: u64::try_from(tokens.leeway.as_millis()).unwrap_or(u64::MAX),
+                patterns,
+            },
+        })
+    }
 }
 
 impl Authority {
@@ -43,15 +64,10 @@ impl Authority {
     /// # Errors
     /// A file cannot be used; the text names it and says what would mend it.
     pub fn load(tokens: &Tokens, limits: &Limits) -> Result<Self, KeyError> {
+        let patterns = limits.token_topics;
         Ok(Self {
-            keys: RwLock::new(Arc::new(keys::read(&tokens.keys)?)),
-            file: tokens.keys.clone(),
-            expected: Expected {
-                audience: tokens.audience.clone(),
-                issuer: tokens.issuer.clone(),
-                leeway_ms: u64::try_from(tokens.leeway.as_millis()).unwrap_or(u64::MAX),
-                patterns: limits.token_topics,
-            },
+            in_force: RwLock::new(Arc::new(InForce::read(tokens, patterns)?)),
+            patterns,
             longest: limits.token_bytes,
         })
     }
@@ -67,10 +83,10 @@ impl Authority {
     ///
     /// # Errors
     /// A file cannot be used: the keys that were read before stay.
-    pub fn reload(&self) -> Result<usize, KeyError> {
-        let fresh = keys::read(&self.file)?;
-        let count = fresh.count();
-        *self.keys.write() = Arc::new(fresh);
+    pub fn reload(&self, tokens: &Tokens) -> Result<usize, KeyError> {
+        let fresh = InForce::read(tokens, self.patterns)?;
+        let count = fresh.keys.count();
+        *self.in_force.write() = Arc::new(fresh);
         Ok(count)
     }
 
@@ -85,20 +101,20 @@ impl Authority {
         if token.len() > self.longest {
             return Err(Refusal::TOO_LONG);
         }
-        let keys = Arc::clone(&self.keys.read());
-        let payload = token::payload(token, &keys)?;
-        claims::read(&payload, &self.expected, now_ms)
+        let in_force = Arc::clone(&self.in_force.read());
+        let payload = token::payload(token, &in_force.keys)?;
+        claims::read(&payload, &in_force.expected, now_ms)
     }
 
     /// Whether checking a token takes long, beside all else of opening a session: it may be signed
     /// with a private key.
     pub(crate) fn takes_long(&self) -> bool {
-        self.keys.read().has_public()
+        self.in_force.read().keys.has_public()
     }
 
     /// How much other clocks may differ: sessions end so long after their tokens.
-    pub const fn leeway_ms(&self) -> u64 {
-        self.expected.leeway_ms
+    pub fn leeway_ms(&self) -> u64 {
+        self.in_force.read().expected.leeway_ms
     }
 }
 

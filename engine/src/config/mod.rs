@@ -120,6 +120,14 @@ pub enum ConfigError {
         /// What is wrong, with line and column.
         error: Box<toml::de::Error>,
     },
+    /// The file is text of another form.
+    #[error("{}: {problem}", file.display())]
+    NotText {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong and how to mend it.
+        problem: String,
+    },
     /// A setting has a value that cannot work.
     #[error("{setting}: {problem}")]
     Value {
@@ -128,4 +136,22 @@ pub enum ConfigError {
         /// What is wrong and how to mend it.
         problem: String,
     },
+}
+
+impl ConfigError {
+    /// The error in one line, as the log has it.
+    pub(crate) fn one_line(&self) -> String {
+        match self {
+            Self::File { file, error } => {
+                let shown = error.to_string();
+                let place = shown.lines().next().unwrap_or_default();
+                let message = error.message().replace('\n', "; ");
+                // The line that it is about, as the error shows it under its number.
+                let line = shown.lines().nth(2).and_then(|line| line.split_once("| "));
+                let line = line.map_or("", |(_, line)| line.trim());
+                format!("{}: {place}: {message}: {line}", file.display())
+            }
+            other => other.to_string(),
+        }
+    }
 }

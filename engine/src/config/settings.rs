@@ -11,6 +11,7 @@ use super::{
     TlsFiles, TokenAlgorithm,
 };
 use crate::directory::MAX_SHARDS;
+use crate::files;
 use crate::sequencer::conversations::MIN_CONVERSATIONS;
 
 /// The settings of one source; what is missing is looked for in the next.
@@ -316,11 +317,28 @@ impl Settings {
     /// # Errors
     /// The file cannot be read, or has something in it that is no setting.
     pub fn from_file(file: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Unreadable {
+        let unreadable = |source| ConfigError::Unreadable {
             file: file.to_owned(),
             source,
+        };
+        let bytes = files::read(file).map_err(unreadable)?;
+        let not_text = |problem: String| ConfigError::NotText {
+            file: file.to_owned(),
+            problem,
+        };
+        if bytes.len() > files::LONGEST {
+            return Err(not_text("longer than 1 MiB: no file of settings".into()));
+        }
+        if let Some(problem) = files::byte_order_mark(&bytes) {
+            return Err(not_text(problem));
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|error| {
+            let line = bytes[..error.valid_up_to()]
+                .split(|byte| *byte == b'\n')
+                .count();
+            not_text(format!("line {line} is not UTF-8: save the file as UTF-8"))
         })?;
-        toml::from_str(&text).map_err(|error| ConfigError::File {
+        toml::from_str(text).map_err(|error| ConfigError::File {
             file: file.to_owned(),
             error: Box::new(error),
         })

@@ -261,6 +261,18 @@ impl Exporter {
             "trunkline_log_lines_lost",
             "Lines of the log that standard error did not take",
             crate::log::lost(),
+        )?;
+        let config = &self.metrics.config;
+        to.labelled(
+            (
+                "trunkline_config_reloads",
+                "Readings of the configuration file while the gateway runs",
+            ),
+            "result",
+            [
+                ("ok", config.reloaded.get()),
+                ("failed", config.reload_failed.get()),
+            ],
         )
     }
 

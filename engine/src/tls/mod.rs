@@ -25,7 +25,6 @@ const TICKETS: usize = 1;
 /// Begins the TLS connections of all shards.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
-    files: TlsFiles,
     /// Locked to take or to replace the reference, never while anything is done with it.
     config: RwLock<Arc<ServerConfig>>,
 }
@@ -38,7 +37,6 @@ impl Acceptor {
     pub(crate) fn load(files: &TlsFiles) -> Result<Self, FileError> {
         Ok(Self {
             config: RwLock::new(configure(files)?),
-            files: files.clone(),
         })
     }
 
@@ -46,8 +44,8 @@ impl Acceptor {
     ///
     /// # Errors
     /// One of them cannot be used: what was read before stays.
-    pub(crate) fn reload(&self) -> Result<(), FileError> {
-        let fresh = configure(&self.files)?;
+    pub(crate) fn reload(&self, files: &TlsFiles) -> Result<(), FileError> {
+        let fresh = configure(files)?;
         *self.config.write() = fresh;
         Ok(())
     }

@@ -1,0 +1,210 @@
+//! SIGHUP: what is read again while the gateway runs, and what has to wait for the next start.
+
+use crate::config::{Auth, Config, ConfigError};
+use crate::gateway::Gateway;
+use crate::log::Log;
+
+/// Settings that take effect when they are read again. All others take effect at the next start.
+const AT_ONCE: [&str; 9] = [
+    "tls_cert",
+    "tls_key",
+    "jwt_key",
+    "jwt_algorithm",
+    "jwks",
+    "jwt_audience",
+    "jwt_issuer",
+    "jwt_leeway",
+    "log",
+];
+
+/// A setting that differs between two configurations.
+#[derive(Debug, PartialEq, Eq)]
+struct Change {
+    setting: String,
+    /// As in a file; "not set" without one.
+    old: String,
+    new: String,
+}
+
+/// Where the configuration comes from, and the one that is in force.
+pub(crate) struct Reloader<R> {
+    /// Resolves flags, environment and file again; `None` where there is no file.
+    resolve: Option<R>,
+    in_force: Config,
+}
+
+impl<R: Fn() -> Result<Config, ConfigError>> Reloader<R> {
+    pub(crate) fn new(resolve: Option<R>, in_force: Config) -> Self {
+        Self { resolve, in_force }
+    }
+
+    /// Reads the configuration file, the certificate and the keys again. A file that cannot be used
+    /// changes nothing. Says in the log what came of each.
+    pub(crate) fn reload(&mut self, gateway: &Gateway, log: &Log) {
+        let mut wanted = self.in_force.clone();
+        let read = self.resolve.as_ref().map(|resolve| resolve());
+        let is_read = matches!(read, Some(Ok(_)));
+        match read {
+            Some(Ok(config)) => wanted = config,
+            Some(Err(error)) => {
+                gateway.count_reload(false);
+                let error = error.one_line();
+                tracing::error!(%error, "keeping the configuration that was read before");
+            }
+            None => {}
+        }
+        let changes = changes(&self.in_force, &wanted);
+        self.reload_certificate(gateway, &wanted);
+        self.reload_keys(gateway, &wanted);
+        self.reload_log(log, &wanted);
+        if is_read {
+            self.report(&changes, &wanted);
+            gateway.count_reload(true);
+        } else if self.resolve.is_none() && self.has_no_files() {
+            tracing::info!(
+                "SIGHUP changes nothing: there is no configuration file, certificate or key to read again"
+            );
+        }
+    }
+
+    fn has_no_files(&self) -> bool {
+        self.in_force.tls.is_none() && self.in_force.auth.is_development()
+    }
+
+    fn reload_certificate(&mut self, gateway: &Gateway, wanted: &Config) {
+        // Whether there is TLS at all is decided at the start.
+        if let (Some(_), Some(files)) = (&self.in_force.tls, &wanted.tls)
+            && gateway.reload_certificate(files)
+        {
+            self.in_force.tls = Some(files.clone());
+        }
+    }
+
+    fn reload_keys(&mut self, gateway: &Gateway, wanted: &Config) {
+        if let (Auth::Tokens(_), Auth::Tokens(tokens)) = (&self.in_force.auth, &wanted.auth)
+            && gateway.reload_keys(tokens)
+        {
+            self.in_force.auth = wanted.auth.clone();
+        }
+    }
+
+    fn reload_log(&mut self, log: &Log, wanted: &Config) {
+        if wanted.log == self.in_force.log {
+            return;
+        }
+        match log.set_filter(&wanted.log) {
+            Ok(()) => self.in_force.log.clone_from(&wanted.log),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(%error, "keeping the log's filter");
+            }
+        }
+    }
+
+    /// Says what a configuration file changes, now or at the next start.
+    fn report(&self, changes: &[Change], wanted: &Config) {
+        if changes.is_empty() {
+            tracing::info!("configuration read again: no setting has changed");
+            return;
+        }
+        // What was to take effect and did not has its own line, which says why.
+        let still = self::changes(&self.in_force, wanted);
+        for change in changes {
+            let Change { setting, old, new } = change;
+            if !still.iter().any(|other| other.setting == *setting) {
+                tracing::info!(%setting, %old, %new, "setting changed: in effect from now on");
+            } else if !is_reloaded(setting, &self.in_force, wanted) {
+                tracing::warn!(%setting, %old, %new, "setting changed: takes effect at the next start");
+            } else {
+                tracing::warn!(%setting, %old, %new, "setting changed, but not in effect");
+            }
+        }
+    }
+}
+
+/// Whether a setting takes effect when it is read again.
+fn is_reloaded(setting: &str, in_force: &Config, wanted: &Config) -> bool {
+    AT_ONCE.contains(&setting)
+        && (!setting.starts_with("tls") || in_force.tls.is_some() == wanted.tls.is_some())
+        && (!setting.starts_with("jw")
+            || in_force.auth.is_development() == wanted.auth.is_development())
+}
+
+/// The settings in which two configurations differ, by name.
+fn changes(old: &Config, new: &Config) -> Vec<Change> {
+    // What is printed resolves to itself, so it can be read.
+    let table = |config: &Config| config.to_toml().parse::<toml::Table>().unwrap_or_default();
+    let (old, new) = (table(old), table(new));
+    let mut names: Vec<_> = old.keys().chain(new.keys()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let value = |table: &toml::Table, name: &String| {
+        let value = table.get(name);
+        value.map_or_else(|| "not set".to_owned(), ToString::to_string)
+    };
+    let change = |name: &String| Change {
+        setting: name.clone(),
+        old: value(&old, name),
+        new: value(&new, name),
+    };
+    let differ = names.into_iter().map(change);
+    differ.filter(|change| change.old != change.new).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+
+    fn config(text: &str) -> Config {
+        let file = toml::from_str(text).unwrap();
+        Settings::default().resolve(file).unwrap()
+    }
+
+    #[test]
+    fn what_has_changed_is_named_with_both_values() {
+        let base = "dev_auth = true\nshards = 2\n";
+        let names = |old: &str, new: &str| -> Vec<String> {
+            let changes = changes(
+                &config(&(base.to_owned() + old)),
+                &config(&(base.to_owned() + new)),
+            );
+            changes
+                .into_iter()
+                .map(|change| format!("{} {} {}", change.setting, change.old, change.new))
+                .collect()
+        };
+        assert_eq!(names("", ""), Vec::<String>::new());
+        // The default said in words is no change.
+        assert_eq!(
+            names("", "max_pages = 32\nlog = \"info\""),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            names("", "max_pages = 7\nlog = \"debug\""),
+            ["log \"info\" \"debug\"", "max_pages 32 7"]
+        );
+        assert_eq!(
+            names("text_bytes = \"1KiB\"", "text_bytes = \"2KiB\""),
+            ["text_bytes \"1KiB\" \"2KiB\""]
+        );
+        assert_eq!(
+            names("", "tls_cert = \"c\"\ntls_key = \"k\""),
+            ["tls_cert not set \"c\"", "tls_key not set \"k\""]
+        );
+    }
+
+    #[test]
+    fn what_takes_effect_at_once_is_a_setting() {
+        let known = toml::Table::try_from(Settings::default()).unwrap();
+        assert!(known.is_empty());
+        for setting in AT_ONCE {
+            let text = match setting {
+                "jwt_algorithm" => format!("{setting} = \"HS256\""),
+                "jwt_leeway" => format!("{setting} = \"1s\""),
+                _ => format!("{setting} = \"x\""),
+            };
+            toml::from_str::<Settings>(&text).unwrap();
+        }
+    }
+}
