@@ -102,13 +102,14 @@ fn start(source: &Source, signals: Option<Signals>) -> ExitCode {
         Err(error) => return report(&error.into(), 2),
     };
     // Files that cannot be used are wrong settings.
-    if let Some(Err(error)) = config.tls.as_ref().map(tls::check) {
-        return report(&error.into(), 2);
-    }
-    if let Some(Err(error)) = config.auth.tokens().map(auth::check) {
-        return report(&error.into(), 2);
-    }
+    let warnings = match check_files(&config) {
+        Ok(warnings) => warnings,
+        Err(error) => return report(&error, 2),
+    };
     let Some(signals) = signals else {
+        for warning in warnings {
+            log::say_error(&format!("trunkline: warning: {warning}\n"));
+        }
         let printed = print::text(&config.to_toml()).map(|()| ExitCode::SUCCESS);
         return printed.unwrap_or_else(|error| report(&error.into(), 1));
     };
@@ -116,6 +117,14 @@ fn start(source: &Source, signals: Option<Signals>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error, 1),
     }
+}
+
+/// Whether the files that a configuration names can be used, and what is odd about them.
+fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
+    let certificate = config.tls.as_ref().map(tls::check).transpose()?;
+    let keys = config.auth.tokens().map(auth::check).transpose()?;
+    let warnings = certificate.into_iter().chain(keys).flatten();
+    Ok(warnings.collect())
 }
 
 /// Says what is wrong with the arguments, or prints the help or the version that they ask for.

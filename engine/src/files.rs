@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 /// Longest file that is read: keys, certificates and settings are some KiB.
-pub(crate) const LONGEST: usize = 1 << 20;
+pub(crate) const LONGEST: usize = (1 << 20) - 1;
 
 /// Reads a file up to one byte behind [`LONGEST`].
 ///

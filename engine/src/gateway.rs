@@ -80,7 +80,7 @@ impl Gateway {
             reader: store,
             ..
         } = open_store(config)?;
-        let metrics = Arc::new(Metrics::new(config.shards));
+        let metrics = Arc::new(Metrics::new(config.shards, tls.clone()));
         let directory = Arc::new(Directory::new(store.head()));
         let limits = Arc::new(config.limits.clone());
         let most = (&*limits, config.max_connections);

@@ -10,6 +10,7 @@ use crossbeam::utils::CachePadded;
 use trunkline_proto::ErrorCode;
 
 use crate::event::Kind;
+use crate::tls::Acceptor;
 
 mod control;
 mod form;
@@ -169,6 +170,7 @@ pub(crate) struct Metrics {
     pub(crate) keys: Arc<KeyMetrics>,
     pub(crate) control: Arc<ControlMetrics>,
     pub(crate) config: ConfigMetrics,
+    acceptor: Option<Arc<Acceptor>>,
 }
 
 /// Readings of the configuration file while the gateway runs: by the thread that reads it.
@@ -181,8 +183,10 @@ pub(crate) struct ConfigMetrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(shards: usize) -> Self {
+    /// Of so many shards; `acceptor` is what knows the certificate, where there is one.
+    pub(crate) fn new(shards: usize, acceptor: Option<Arc<Acceptor>>) -> Self {
         Self {
+            acceptor,
             shards: (0..shards).map(|_| CachePadded::default()).collect(),
             sequencer: Arc::default(),
             tls: Arc::default(),

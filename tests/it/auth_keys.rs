@@ -264,7 +264,7 @@ fn sets_that_cannot_be_used() {
     let twice = [Signer::hmac().jwk("1"), Signer::edwards().jwk("1")];
     check(
         &json!({"keys": twice}).to_string(),
-        &["key 2: another one has its \"kid\""],
+        &["key 2 (\"kid\" \"1\"): another one has its \"kid\""],
     );
     let many: Vec<_> = (0..1_001).map(|i| json!({"kid": i.to_string()})).collect();
     check(&json!({"keys": many}).to_string(), &["more than 1000 keys"]);

@@ -7,6 +7,8 @@ mod architecture;
 mod auth;
 mod auth_keys;
 mod auth_sessions;
+mod bad_keys;
+mod certificates;
 mod chat;
 mod commands;
 mod config;

@@ -75,9 +75,27 @@ impl Authority {
 
     /// The same for a key of the caller's.
     pub fn issue_for(&self, file: &str, key: &KeyPair) -> Files {
+        self.issue_with(file, key, |_| ())
+    }
+
+    /// The same, valid from the beginning of one year up to that of another.
+    pub fn issue_between(&self, file: &str, years: [i32; 2]) -> Files {
+        let [from, to] = years.map(|year| rcgen::date_time_ymd(year, 1, 1));
+        self.issue_with(file, &KeyPair::generate().expect("a key"), |params| {
+            (params.not_before, params.not_after) = (from, to);
+        })
+    }
+
+    fn issue_with(
+        &self,
+        file: &str,
+        key: &KeyPair,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Files {
         let names = [NAME.to_owned(), "127.0.0.1".to_owned()];
         let mut params = CertificateParams::new(names).expect("names");
         params.use_authority_key_identifier_extension = true;
+        change(&mut params);
         let cert = params.signed_by(key, &self.issuer).expect("a certificate");
         let chain = cert.pem() + &self.issuer.pem();
         Files {

@@ -45,9 +45,14 @@ struct InForce {
 }
 
 impl InForce {
+    /// Reads the keys, and logs what is odd about their file.
     fn read(tokens: &Tokens, patterns: usize) -> Result<Self, KeyError> {
+        let keys::Read { keys, warnings } = keys::read(&tokens.keys)?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
         Ok(Self {
-            keys: keys::read(&tokens.keys)?,
+            keys,
             expected: Expected {
                 audience: tokens.audience.clone(),
                 issuer: tokens.issuer.clone(),
@@ -118,10 +123,10 @@ impl Authority {
     }
 }
 
-/// Whether the files can be used.
+/// Whether the files can be used, and what is odd about them: sentences that name the file.
 ///
 /// # Errors
 /// One of them cannot; the text names it and says what would mend it.
-pub fn check(tokens: &Tokens) -> Result<(), KeyError> {
-    keys::read(&tokens.keys).map(|_| ())
+pub fn check(tokens: &Tokens) -> Result<Vec<String>, KeyError> {
+    keys::read(&tokens.keys).map(|read| read.warnings)
 }

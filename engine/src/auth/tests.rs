@@ -1,6 +1,7 @@
 //! Tokens of others, and tokens of our own with everything that can be wrong.
 
 mod edges;
+mod keys;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;

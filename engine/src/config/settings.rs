@@ -327,7 +327,7 @@ impl Settings {
             problem,
         };
         if bytes.len() > files::LONGEST {
-            return Err(not_text("longer than 1 MiB: no file of settings".into()));
+            return Err(not_text("1 MiB or longer: no file of settings".into()));
         }
         if let Some(problem) = files::byte_order_mark(&bytes) {
             return Err(not_text(problem));

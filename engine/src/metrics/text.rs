@@ -253,7 +253,16 @@ impl Exporter {
             ("trunkline_tls_reloads", "Readings of the certificate files"),
             "result",
             reloads,
-        )
+        )?;
+        let acceptor = self.metrics.acceptor.as_ref();
+        match acceptor.and_then(|acceptor| acceptor.expires()) {
+            Some(expires) => to.gauge(
+                "trunkline_tls_certificate_expiry_seconds",
+                "When the server's own certificate expires, in seconds since 1970",
+                expires,
+            ),
+            None => Ok(()),
+        }
     }
 
     fn log(&self, to: &mut Families<'_, '_>) -> Written {

@@ -6,7 +6,7 @@ mod line;
 mod output;
 mod progress;
 mod repair;
-mod utc;
+pub(crate) mod utc;
 mod verify;
 
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! A time as people read it.
 
 /// Milliseconds since the Unix epoch as date and time of day, UTC.
-pub(super) fn utc(millis: u64) -> String {
+pub(crate) fn utc(millis: u64) -> String {
     let seconds = millis / 1_000;
     let (year, month, day) = date(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);

@@ -1,7 +1,6 @@
 //! Certificate and key as files.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustls::crypto::CryptoProvider;
@@ -10,10 +9,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 
+use super::validity::{self, Validity};
 use crate::config::TlsFiles;
-
-/// Longest file that is read: a chain is a few KiB.
-const LONGEST: u64 = 1 << 20;
+use crate::files;
 
 /// Why a file cannot be used, and what would mend it.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +23,14 @@ pub enum FileError {
         file: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// It is text of another form, or holds what it must not.
+    #[error("{}: {problem}", file.display())]
+    Unusable {
+        /// The file.
+        file: PathBuf,
+        /// Why, and what would mend it.
+        problem: String,
     },
     /// It is no PEM, or a broken one.
     #[error("{}: no good PEM: {source}", file.display())]
@@ -96,13 +102,67 @@ pub enum FileError {
     Library(#[source] Error),
 }
 
-/// Reads both files and holds them against each other.
+/// A certificate with its key, and what there is to say of their files.
+#[derive(Debug)]
+pub(super) struct Certificate {
+    pub(super) certified: CertifiedKey,
+    /// When it expires, in seconds since 1970 UTC, if that can be read.
+    pub(super) expires: Option<i64>,
+    /// In sentences that name the file.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Reads both files and holds them against each other, at a time in seconds since 1970 UTC.
 ///
 /// # Errors
 /// One of them cannot be used.
-pub(super) fn read(files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, FileError> {
-    let chain = read_chain(&files.cert)?;
-    let key = read_key(&files.key)?;
+pub(super) fn read(
+    files: &TlsFiles,
+    provider: &CryptoProvider,
+    now: i64,
+) -> Result<Certificate, FileError> {
+    let (chain, cert_labels) = read_chain(&files.cert)?;
+    let (key, key_labels) = read_key(&files.key)?;
+    let Validity { expires, warnings } = validity::examine(&chain, now);
+    let cert = files.cert.display();
+    let mut warnings: Vec<_> = warnings
+        .into_iter()
+        .map(|warning| format!("{cert}: {warning}"))
+        .collect();
+    // One file for both is a custom of its own.
+    if files.cert != files.key {
+        if cert_labels.iter().any(|label| is_private_key(label)) {
+            warnings.push(format!(
+                "{cert}: a private key is in it, which is not used: the key of tls_key is. Take it \
+                 out, since certificates are for everybody to read"
+            ));
+        }
+        if key_labels.iter().any(|label| label == "CERTIFICATE") {
+            let key = files.key.display();
+            warnings.push(format!(
+                "{key}: a certificate is in it, which is not used: those of tls_cert are"
+            ));
+        }
+    }
+    let certified = certify(files, chain, key, provider)?;
+    Ok(Certificate {
+        certified,
+        expires,
+        warnings,
+    })
+}
+
+fn is_private_key(label: &str) -> bool {
+    label.ends_with("PRIVATE KEY")
+}
+
+/// Holds a key against the certificate that it has to be of.
+fn certify(
+    files: &TlsFiles,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, FileError> {
     let key_file = || files.key.clone();
     let private = provider.key_provider.load_private_key(key);
     let private = private.map_err(|source| FileError::BadKey {
@@ -124,38 +184,56 @@ pub(super) fn read(files: &TlsFiles, provider: &CryptoProvider) -> Result<Certif
     }
 }
 
-fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
+/// The certificates of a file, and the labels of all that is in it.
+fn read_chain(file: &Path) -> Result<(Vec<CertificateDer<'static>>, Vec<String>), FileError> {
     let text = read_text(file)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let file = file.to_owned();
     match chain {
         Ok(chain) if chain.is_empty() => Err(FileError::NoCertificate { file }),
-        Ok(chain) => Ok(chain),
+        Ok(chain) => Ok((chain, files::pem_labels(&text))),
         Err(source) => Err(FileError::Pem { file, source }),
     }
 }
 
-fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
+/// The key of a file, and the labels of all that is in it.
+fn read_key(file: &Path) -> Result<(PrivateKeyDer<'static>, Vec<String>), FileError> {
     let text = read_text(file)?;
     let file = file.to_owned();
+    let labels = files::pem_labels(&text);
+    let keys = labels.iter().filter(|label| is_private_key(label)).count();
     // Both forms say so in a line of their own: the header of PKCS#8, a field of older ones.
     if text.windows(9).any(|word| word == b"ENCRYPTED") {
         return Err(FileError::Encrypted { file });
     }
-    PrivateKeyDer::from_pem_slice(&text).map_err(|source| match source {
-        pem::Error::NoItemsFound => FileError::NoKey { file },
-        source => FileError::Pem { file, source },
-    })
+    if keys > 1 {
+        let problem =
+            format!("{keys} private keys are in it: leave the one that belongs to the certificate");
+        return Err(FileError::Unusable { file, problem });
+    }
+    match PrivateKeyDer::from_pem_slice(&text) {
+        Ok(key) => Ok((key, labels)),
+        Err(pem::Error::NoItemsFound) => Err(FileError::NoKey { file }),
+        Err(source) => Err(FileError::Pem { file, source }),
+    }
 }
 
 fn read_text(file: &Path) -> Result<Vec<u8>, FileError> {
-    let mut text = Vec::new();
-    let read = File::open(file).and_then(|file| file.take(LONGEST).read_to_end(&mut text));
-    match read {
-        Ok(_) => Ok(text),
-        Err(source) => Err(FileError::Unreadable {
-            file: file.to_owned(),
-            source,
-        }),
+    let text = files::read(file).map_err(|source| FileError::Unreadable {
+        file: file.to_owned(),
+        source,
+    })?;
+    let unusable = |problem| FileError::Unusable {
+        file: file.to_owned(),
+        problem,
+    };
+    if text.len() > files::LONGEST {
+        return Err(unusable(
+            "1 MiB or longer: no file of certificates or of a key".into(),
+        ));
+    }
+    match files::byte_order_mark(&text) {
+        Some(problem) => Err(unusable(problem)),
+        None => Ok(text),
     }
 }

@@ -5,19 +5,22 @@
 //! where its bytes go in `shard::tls`.
 
 mod files;
+mod validity;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::RwLock;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::NoServerSessionStorage;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use trunkline_proto::tls::{ServerTls, Tls, TlsError};
 
 pub use self::files::FileError;
 use crate::config::TlsFiles;
+use crate::sequencer::unix_ms;
 
 /// Tickets that a client gets to resume with: it opens one connection at a time.
 const TICKETS: usize = 1;
@@ -27,6 +30,8 @@ const TICKETS: usize = 1;
 pub(crate) struct Acceptor {
     /// Locked to take or to replace the reference, never while anything is done with it.
     config: RwLock<Arc<ServerConfig>>,
+    /// When the certificate expires, in seconds since 1970 UTC; 0 where that cannot be read.
+    expires: AtomicU64,
 }
 
 impl Acceptor {
@@ -35,8 +40,10 @@ impl Acceptor {
     /// # Errors
     /// One of them cannot be used; the text names it and says what would mend it.
     pub(crate) fn load(files: &TlsFiles) -> Result<Self, FileError> {
+        let (config, expires) = configure(files)?;
         Ok(Self {
-            config: RwLock::new(configure(files)?),
+            config: RwLock::new(config),
+            expires: AtomicU64::new(expires),
         })
     }
 
@@ -45,9 +52,15 @@ impl Acceptor {
     /// # Errors
     /// One of them cannot be used: what was read before stays.
     pub(crate) fn reload(&self, files: &TlsFiles) -> Result<(), FileError> {
-        let fresh = configure(files)?;
+        let (fresh, expires) = configure(files)?;
         *self.config.write() = fresh;
+        self.expires.store(expires, Relaxed);
         Ok(())
+    }
+
+    /// When the certificate expires, in seconds since 1970 UTC, if that can be read.
+    pub(crate) fn expires(&self) -> Option<u64> {
+        Some(self.expires.load(Relaxed)).filter(|expires| *expires > 0)
     }
 
     /// Begins a connection.
@@ -60,12 +73,18 @@ impl Acceptor {
     }
 }
 
-/// Whether the files can be used.
+/// Whether the files can be used, and what clients may refuse them for or what is odd about them:
+/// sentences that name the file.
 ///
 /// # Errors
 /// One of them cannot; the text names it and says what would mend it.
-pub fn check(files: &TlsFiles) -> Result<(), FileError> {
-    files::read(files, &provider()).map(|_| ())
+pub fn check(files: &TlsFiles) -> Result<Vec<String>, FileError> {
+    files::read(files, &provider(), now()).map(|read| read.warnings)
+}
+
+/// The time in seconds since 1970 UTC.
+fn now() -> i64 {
+    i64::try_from(unix_ms() / 1_000).unwrap_or(i64::MAX)
 }
 
 /// The cryptography. aws-lc-rs builds with a C compiler alone on Linux: neither cmake nor nasm,
@@ -75,9 +94,15 @@ fn provider() -> CryptoProvider {
     aws_lc_rs::default_provider()
 }
 
-fn configure(files: &TlsFiles) -> Result<Arc<ServerConfig>, FileError> {
+/// Reads the files, and logs what there is to say of them; the configuration, and when the certificate
+/// expires, in seconds since 1970 UTC.
+fn configure(files: &TlsFiles) -> Result<(Arc<ServerConfig>, u64), FileError> {
     let provider = Arc::new(provider());
-    let certified: CertifiedKey = files::read(files, &provider)?;
+    let certificate = files::read(files, &provider, now())?;
+    for warning in &certificate.warnings {
+        tracing::warn!("{warning}");
+    }
+    let certified = certificate.certified;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])
         .map_err(FileError::Library)?
@@ -92,5 +117,6 @@ fn configure(files: &TlsFiles) -> Result<Arc<ServerConfig>, FileError> {
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = TICKETS;
     config.max_early_data_size = 0;
-    Ok(Arc::new(config))
+    let expires = certificate.expires.unwrap_or(0);
+    Ok((Arc::new(config), u64::try_from(expires).unwrap_or(0)))
 }

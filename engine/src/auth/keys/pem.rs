@@ -1,0 +1,97 @@
+//! The public key of a PEM file.
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{SubjectPublicKeyInfoDer, alg_id};
+
+use super::{Key, Problem, numbers};
+use crate::files;
+
+/// The public key of a PEM file, and what else is in the file.
+///
+/// # Errors
+/// There is none, there are several, there is a private one, or it cannot be used.
+pub(super) fn public(pem: &[u8]) -> Result<(Key, Vec<Problem>), Problem> {
+    const HOW: &str = "openssl pkey -in FILE -pubout";
+    let labels = files::pem_labels(pem);
+    if super::contains(pem, b"PRIVATE KEY-----") {
+        return Err(format!(
+            "a private key is in it: keep that where tokens are made, and give the gateway the \
+             public one ({HOW})"
+        ));
+    }
+    let keys = labels.iter().filter(|label| *label == "PUBLIC KEY").count();
+    if keys > 1 {
+        return Err(format!(
+            "{keys} public keys are in it, and a token does not say which one it means: leave one, \
+             or make a set of them and name it with jwks"
+        ));
+    }
+    let info = SubjectPublicKeyInfoDer::from_pem_slice(pem).map_err(|_| {
+        "no public key in it: PEM with BEGIN PUBLIC KEY; of a certificate, take openssl x509 -in \
+         FILE -noout -pubkey"
+    })?;
+    let others: Vec<_> = labels
+        .iter()
+        .filter(|label| *label != "PUBLIC KEY")
+        .collect();
+    let warnings = others
+        .first()
+        .map(|label| format!("only the public key in it is used, not what else it has ({label})"));
+    Ok((key(&info)?, warnings.into_iter().collect()))
+}
+
+/// The key that a SubjectPublicKeyInfo is about (RFC 5280 §4.1).
+fn key(info: &[u8]) -> Result<Key, Problem> {
+    const UNREADABLE: &str = "the public key cannot be read";
+    // A sequence of what the key is for, and its bits.
+    let parts = element(info, 0x30).filter(|(_, behind)| behind.is_empty());
+    let parts = parts.and_then(|(inside, _)| {
+        let (algorithm, behind) = element(inside, 0x30)?;
+        let (bits, _) = element(behind, 0x03)?;
+        // The first byte says how many bits of the last are not used.
+        Some((algorithm, bits.strip_prefix(&[0])?))
+    });
+    let (algorithm, bits) = parts.ok_or(UNREADABLE)?;
+    if algorithm == alg_id::RSA_ENCRYPTION.as_ref() {
+        // RFC 8017 §A.1.1: a sequence of modulus and exponent.
+        let (numbers, behind) = element(bits, 0x30).ok_or(UNREADABLE)?;
+        let (modulus, rest) = element(numbers, 0x02).ok_or(UNREADABLE)?;
+        let (exponent, rest) = element(rest, 0x02).ok_or(UNREADABLE)?;
+        if !behind.is_empty() || !rest.is_empty() {
+            return Err(UNREADABLE.into());
+        }
+        if [modulus, exponent].iter().any(|number| is_negative(number)) {
+            return Err("the numbers of the RSA key are negative".into());
+        }
+        numbers::rsa(modulus, exponent)
+    } else if algorithm == alg_id::ECDSA_P256.as_ref() {
+        numbers::ecdsa(bits)
+    } else if algorithm == alg_id::ED25519.as_ref() {
+        numbers::edwards(bits)
+    } else {
+        Err("a key of another kind: take RSA, EC on P-256, or Ed25519".into())
+    }
+}
+
+fn is_negative(number: &[u8]) -> bool {
+    number.first().is_some_and(|first| first & 0x80 != 0)
+}
+
+/// The contents of an element of DER with this tag at the front, and what stands behind it.
+pub(super) fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (&[found, first], rest) = der.split_first_chunk()?;
+    let (len, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81 => rest.split_first().map(|(&len, rest)| (len.into(), rest))?,
+        0x82 => {
+            let (len, rest) = rest.split_first_chunk()?;
+            (u16::from_be_bytes(*len).into(), rest)
+        }
+        _ => return None,
+    };
+    if found == tag {
+        rest.split_at_checked(len)
+    } else {
+        None
+    }
+}
