@@ -33,6 +33,9 @@ use crate::tls::Acceptor;
 /// Threads that read the store.
 const READERS: usize = 2;
 
+/// How long stopping waits for what a reader is in the middle of.
+const LAST_READ: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// A running gateway. Dropping it leaves its threads running: call [`Gateway::stop`].
 pub struct Gateway {
     listen: SocketAddr,
@@ -118,6 +121,7 @@ impl Gateway {
         for (index, seed) in seeds.into_iter().enumerate() {
             shards.push(seed.grow(Parts {
                 index,
+                shards: config.shards,
                 mailbox: Arc::clone(&mailboxes[index]),
                 listen,
                 tls: tls.clone(),
@@ -233,17 +237,16 @@ impl Gateway {
     /// should be looked at before the next start. Or a thread failed.
     pub fn stop(self) -> anyhow::Result<()> {
         self.ready.store(false, Ordering::SeqCst);
+        let connections = self.metrics.connections();
         for mailbox in &self.mailboxes {
-            mailbox.put_waiting(Mail::Drain);
+            mailbox.put_waiting(Mail::Drain { connections });
         }
         for shard in self.shards {
             join(shard)?.context("a shard's event loop failed")?;
         }
         // With the shards went the last senders: what is queued is finished, then these end.
         let synced = join(self.sequencer)?;
-        for reader in self.readers {
-            join(reader)?;
-        }
+        end_readers(self.readers)?;
         self.control.stop();
         drop(self.store);
         synced.context("the store failed; what was acknowledged before that is safe")?;
@@ -387,6 +390,23 @@ fn spawn_readers(
         })
     };
     (0..READERS).map(one).collect()
+}
+
+/// Waits for the readers, who drop what is in their queue now that nobody waits for it. One that is
+/// in the middle of a long answer is left to the end of the process: it changes nothing.
+fn end_readers(readers: Vec<JoinHandle<()>>) -> anyhow::Result<()> {
+    let until = Instant::now() + LAST_READ;
+    for reader in readers {
+        while !reader.is_finished() && Instant::now() < until {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        if reader.is_finished() {
+            join(reader)?;
+        } else {
+            tracing::warn!("a reader is still at work for a client that is gone: not waiting");
+        }
+    }
+    Ok(())
 }
 
 fn open_store(config: &Config) -> anyhow::Result<Opened> {

@@ -196,6 +196,11 @@ impl Metrics {
         }
     }
 
+    /// Open connections of all shards.
+    pub(crate) fn connections(&self) -> usize {
+        usize::try_from(self.sum(|shard| &shard.connections)).unwrap_or(usize::MAX)
+    }
+
     fn sum(&self, of: impl Fn(&ShardMetrics) -> &Counter) -> u64 {
         self.shards.iter().map(|shard| of(shard).get()).sum()
     }

@@ -216,7 +216,7 @@ fn who_recovers_at_a_time() {
         let told = client.push_of("disconnect");
         assert_eq!(
             json!([told["code"], told["reconnect"], told["delay_ms"]]),
-            json!([3_013, true, [0, 30_000]])
+            json!([3_013, true, [0, 100]])
         );
         assert!(matches!(client.end(), End::Close(3_013, _)));
         refused += 1;

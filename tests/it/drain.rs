@@ -5,6 +5,7 @@ use serde_json::json;
 use trunkline_proto::Encoding::{Json, Proto};
 use trunkline_tests::client::{Client, End};
 use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::wait;
 
 use crate::load;
 
@@ -24,10 +25,15 @@ fn check(client: &mut Client, delay: u64) {
 
 #[test]
 fn everybody_is_told() {
-    for (signal, flag) in [(Signal::SIGTERM, None), (Signal::SIGINT, Some(7_000))] {
+    // A hundred milliseconds at least, and `reconnect-delay` at most.
+    for (signal, flag, delay) in [
+        (Signal::SIGTERM, None, 100),
+        (Signal::SIGINT, Some(("reconnect-delay", "60ms")), 60),
+        (Signal::SIGTERM, Some(("reconnect-rate", "1")), 11_000),
+    ] {
         let mut setup = Setup::default();
-        if let Some(delay) = flag {
-            setup = setup.flag("reconnect-delay", format!("{delay}ms"));
+        if let Some((name, value)) = flag {
+            setup = setup.flag(name, value);
         }
         let mut gateway = setup.start();
         let mut clients = Vec::new();
@@ -41,9 +47,12 @@ fn everybody_is_told() {
             clients.push(gateway.dial().encoding(encoding).open());
         }
         let half = std::net::TcpStream::connect(gateway.ws()).expect("the gateway listens");
+        wait::until("all to be counted", || {
+            (gateway.metric("trunkline_connections") == 11.0).then_some(())
+        });
         gateway.process().signal(signal);
         for client in &mut clients {
-            check(client, flag.unwrap_or(30_000));
+            check(client, delay);
         }
         let exit = gateway.ended();
         assert_eq!(exit.status.code(), Some(0), "{exit:?}");
@@ -93,13 +102,13 @@ fn goodbyes_are_spread() {
     let mut gateway = setup.start();
     let mut clients = crowd(&gateway, 300);
     gateway.ask_to_stop();
-    check(&mut clients[0], 30_000);
+    check(&mut clients[0], 100);
     // Three seconds behind the first.
     let mut last = clients.pop().expect("the last");
     last.send("user5", "not yet");
     last.ping();
     assert_eq!(last.waiting(), Vec::<serde_json::Value>::new());
-    check(&mut last, 30_000);
+    check(&mut last, 100);
     for client in &mut clients[1..] {
         assert_eq!(client.end(), End::Close(3_001, "shutdown".into()));
     }
@@ -127,7 +136,7 @@ fn a_second_signal_ends_it_at_once() {
         let mut gateway = setup.start();
         let mut clients = crowd(&gateway, 300);
         gateway.ask_to_stop();
-        check(&mut clients[0], 30_000);
+        check(&mut clients[0], 100);
         gateway.process().signal(signal);
         let exit = gateway.ended();
         assert_eq!(exit.status.code(), Some(128 + signal as i32), "{exit:?}");
@@ -136,5 +145,77 @@ fn a_second_signal_ends_it_at_once() {
         // What was stored is there, and the folder is nobody's.
         gateway.start_again();
         gateway.dial().connect("user1", "phone").ping();
+    }
+}
+
+/// All come back as fast as the gateway takes them in: the range that they are told is that long, and
+/// whoever comes before the gateway is there again tries again.
+#[test]
+fn a_planned_restart_of_many_sessions() {
+    const SESSIONS: usize = 500;
+    // Each client is two descriptors here and one there.
+    let setup = Setup::default().flag("reconnect-rate", 1_000);
+    let setup = setup.flag("drain-window", "200ms");
+    let mut gateway = setup.start();
+    let mut clients = crowd(&gateway, SESSIONS);
+    clients[0].send("user1", "before");
+    let positions: Vec<_> = clients.iter().map(Client::pos).collect();
+    gateway.ask_to_stop();
+    for (i, client) in clients.iter_mut().enumerate() {
+        let mut push = client.push();
+        if i == 1 && push["message"].is_object() {
+            push = client.push();
+        }
+        // 500 sessions at 1,000 a second.
+        assert_eq!(push["disconnect"]["delay_ms"], json!([0, 500]), "{push}");
+        assert_eq!(client.end(), End::Close(3_001, "shutdown".into()));
+    }
+    drop(clients);
+    assert!(gateway.ended().status.success());
+    gateway.start_again();
+    for (i, since) in positions.iter().enumerate() {
+        let dial = gateway.dial().since(since);
+        drop(dial.connect(&format!("user{i}"), "phone"));
+    }
+    assert_eq!(gateway.metric("trunkline_closes_total{code=\"3013\"}"), 0.0);
+}
+
+/// Readers that have more to do than stopping may take: nobody waits for what closed connections
+/// have asked, nor long for what is asked by those that are told to go.
+#[test]
+fn busy_readers_do_not_hold_up_the_end() {
+    const ASKERS: usize = 100;
+    const EACH: u32 = 40;
+    let setup = Setup::default().flag("shards", 1).flag("max-pages", EACH);
+    let mut gateway = setup.flag("drain-timeout", "30s").start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    // Of every member is looked up how far they have read: much work for a short answer.
+    let members: Vec<_> = (0..1_000).map(|i| format!("member{i}")).collect();
+    alice.done("group_create", &json!({"group": "all", "members": members}));
+    alice.done("send", &json!({"group": "all", "text": "hello"}));
+    let ask = json!({"conversation": "g:all", "seq": 1, "state": "unread", "limit": 1});
+    let questions: Vec<_> = (1..=EACH)
+        .map(|i| json!({"id": 10_000 + i, "receipts": ask}))
+        .collect();
+    let mut askers: Vec<_> = (0..ASKERS)
+        .map(|i| gateway.dial().connect("alice", &format!("d{i}")))
+        .collect();
+    for asker in &mut askers {
+        asker.post_raw(&questions);
+        // All of them are with the readers.
+        asker.ping();
+    }
+    // Half of them are gone before the end begins.
+    askers.truncate(ASKERS / 2);
+    gateway.ask_to_stop();
+    for asker in &mut askers {
+        assert_eq!(asker.end(), End::Close(3_001, "shutdown".into()));
+    }
+    drop(askers);
+    drop(alice);
+    let exit = gateway.ended();
+    assert!(exit.status.success(), "{exit:?}");
+    for late in ["did not end in time", "did not stop in time"] {
+        assert!(!exit.stderr.contains(late), "{}", exit.stderr);
     }
 }

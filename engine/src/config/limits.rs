@@ -98,10 +98,12 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// Web pages that may connect; beyond them HTTP 403.
     pub origins: Allowed,
+    /// Sessions that the gateway takes in within a second.
+    pub reconnect_rate: u32,
     /// The echo path exists.
     pub echo: bool,
-    /// Clients that are told to reconnect wait a random time between these, in milliseconds.
-    pub reconnect_delay_ms: [u64; 2],
+    /// The longest time that clients who are told to reconnect wait, in milliseconds.
+    pub reconnect_delay_ms: u64,
     /// For stopping, as far as it depends on clients: then connections are dropped.
     pub drain_timeout: Duration,
     /// Clients are told over this time that the gateway stops.
@@ -184,8 +186,12 @@ impl Limits {
             pong_timeout: time(flags.pong_timeout, file.pong_timeout, 10),
             write_timeout: time(flags.write_timeout, file.write_timeout, 30),
             origins: AllowedOrigins::resolve(flags, file, dev_auth),
+            reconnect_rate: flags
+                .reconnect_rate
+                .or(file.reconnect_rate)
+                .unwrap_or(10_000),
             echo: dev_auth,
-            reconnect_delay_ms: [0, delay.as_millis() as u64],
+            reconnect_delay_ms: delay.as_millis() as u64,
             drain_timeout: time(flags.drain_timeout, file.drain_timeout, 20),
             drain_window: time(flags.drain_window, file.drain_window, 2),
             presence_grace: time(flags.presence_grace, file.presence_grace, 10),
@@ -279,6 +285,9 @@ impl Limits {
             if number == 0 {
                 return Err(value(setting, "at least 1"));
             }
+        }
+        if self.reconnect_rate == 0 {
+            return Err(value("reconnect_rate", "at least 1"));
         }
         if !(1..=3_600).contains(&self.rate_burst.as_secs()) {
             return Err(value("rate_burst", "from 1s to 1h"));

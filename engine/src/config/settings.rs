@@ -170,6 +170,10 @@ pub struct Settings {
     /// How long a client may read nothing of what waits for it [default: 30s]
     #[arg(long, env = "TRUNKLINE_WRITE_TIMEOUT", value_name = "TIME")]
     pub write_timeout: Option<Duration>,
+    /// Sessions that this gateway takes in within a second: clients told to reconnect spread over
+    /// as long as all of them take [default: 10000]
+    #[arg(long, env = "TRUNKLINE_RECONNECT_RATE", value_name = "N")]
+    pub reconnect_rate: Option<u32>,
     /// The longest time that clients told to reconnect spread over [default: 30s]
     #[arg(long, env = "TRUNKLINE_RECONNECT_DELAY", value_name = "TIME")]
     pub reconnect_delay: Option<Duration>,
@@ -548,8 +552,9 @@ impl Config {
             ping_interval: time(limits.ping_interval),
             pong_timeout: time(limits.pong_timeout),
             write_timeout: time(limits.write_timeout),
+            reconnect_rate: Some(limits.reconnect_rate),
             reconnect_delay: time(std::time::Duration::from_millis(
-                limits.reconnect_delay_ms[1],
+                limits.reconnect_delay_ms,
             )),
             drain_timeout: time(limits.drain_timeout),
             drain_window: time(limits.drain_window),

@@ -22,6 +22,7 @@ use crate::event::Kind;
 use crate::ids::{Ids, UserId};
 use crate::sequencer::command::ConnRef;
 use crate::shard::mailbox::{Mail, Mailbox};
+use crate::shard::questions::Wanted;
 pub(crate) use access::Access;
 use feed::Feed;
 pub(crate) use lists::Cursor;
@@ -39,6 +40,8 @@ pub(crate) struct Job {
     pub(crate) encoding: Encoding,
     /// Nothing after this position is answered: the connection gets that live.
     pub(crate) until: Position,
+    /// Falls when nobody waits for the answer any more.
+    pub(crate) wanted: Wanted,
     pub(crate) query: Query,
 }
 
@@ -204,6 +207,11 @@ pub(crate) enum AnswerKind {
     },
     /// The position to catch up from is gone; the frames say so.
     Expired,
+    /// Nobody waited any more, and nothing was looked up.
+    Dropped {
+        /// It counted as a command in flight.
+        counted: bool,
+    },
 }
 
 /// What a reader finds for a command that the shard carries out.
@@ -238,7 +246,26 @@ pub(crate) fn run(store: &Reader, jobs: &Receiver<Job>, mailboxes: &[Arc<Mailbox
         feed: Feed::default(),
     };
     while let Ok(job) = jobs.recv() {
-        let answer = answer::answer(store, &job, &mut room);
+        if mailboxes[job.shard].is_closed() {
+            continue;
+        }
+        let answer = if job.wanted.is_so() {
+            answer::answer(store, &job, &mut room)
+        } else {
+            dropped(&job)
+        };
         mailboxes[job.shard].put_waiting(Mail::Answer(answer));
+    }
+}
+
+/// The answer to a question whose connection is closed: the shard takes it off its counts.
+fn dropped(job: &Job) -> Answer {
+    Answer {
+        conn: job.conn,
+        frames: Vec::new(),
+        error: None,
+        kind: AnswerKind::Dropped {
+            counted: !matches!(job.query, Query::CatchUp { .. }),
+        },
     }
 }

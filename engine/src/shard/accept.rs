@@ -137,7 +137,7 @@ impl Shard {
         let (rejection, retry) = match refusal {
             // Each is told another second: they must not all come back in the same one.
             Refusal::Full | Refusal::Opening => {
-                let spread = parts.limits.reconnect_delay_ms[1] / 1_000 + 1;
+                let spread = parts.limits.reconnect_delay_ms / 1_000 + 1;
                 let seconds = 1 + parts.metrics.refused.get() % spread;
                 (Rejection::UNAVAILABLE, Some(seconds))
             }

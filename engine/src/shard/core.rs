@@ -17,10 +17,12 @@ use super::connection::{Conn, Phase};
 use super::parts::Parts;
 use super::passing::Passing;
 use super::pool::Pool;
+use super::questions::Questions;
 use super::resume::Resuming;
+use super::returns::Returns;
 use super::timer::{Tick, Wheel, ticks};
-use super::tls::Buffers;
-use super::tokens::Permits;
+use super::tls::{Buffers, HANDSHAKE_COST};
+use super::tokens::{CHECK_COST, Permits};
 use crate::event;
 use crate::metrics::Limit;
 use crate::per_user::PerUser;
@@ -58,6 +60,12 @@ pub(crate) struct Core {
     pub(crate) opening: usize,
     /// Sessions of which a reader looks up what they missed.
     pub(crate) recovering: usize,
+    /// What readers are asked for.
+    pub(super) questions: Questions,
+    /// Stopping does not wait for those questions any more.
+    pub(super) reads_over: bool,
+    /// When those come again who are sent away.
+    pub(super) returns: Returns,
     /// Sessions of which the position is kept.
     pub(crate) resuming: Resuming,
     /// Bytes that connections hold, as last counted.
@@ -98,6 +106,13 @@ impl Core {
             newcomers: 0,
             opening: 0,
             recovering: 0,
+            questions: Questions::default(),
+            reads_over: false,
+            returns: Returns::new(
+                parts.limits.reconnect_rate,
+                parts.shards,
+                parts.limits.reconnect_delay_ms,
+            ),
             resuming: Resuming::new(),
             held: 0,
             holders: BTreeSet::new(),
@@ -357,20 +372,38 @@ impl Core {
         }
         self.parts.metrics.close(code.0);
         if code.0 >= 3000 {
-            let delay = if code.reconnect() {
-                self.parts.limits.reconnect_delay_ms
-            } else {
-                [0, 0]
-            };
             let event = Event::Disconnect(Disconnect {
                 code: code.0,
                 reason: reason.into(),
                 reconnect: code.reconnect(),
-                delay_ms: delay,
+                delay_ms: [0, self.delay_after(code)],
             });
             self.say(slot, conn, &ServerMessage::Push(Push { pos: None, event }));
         }
         self.last_words(slot, conn, |out| write_close(out, code, reason, None));
+    }
+
+    /// The longest that a client is told to wait before it comes again.
+    fn delay_after(&mut self, code: CloseCode) -> u64 {
+        match code {
+            _ if !code.reconnect() => 0,
+            CloseCode::SHUTDOWN => self.returns.of_all(),
+            CloseCode::OVERLOADED => {
+                let cost = self.admission_cost();
+                self.returns.of_one(self.now, cost)
+            }
+            // It ends alone, and for a reason of its own.
+            _ => self.parts.limits.reconnect_delay_ms,
+        }
+    }
+
+    /// How many plain sessions one of this gateway's takes as long to take in as.
+    pub(super) fn admission_cost(&self) -> u64 {
+        let authority = self.parts.authority.as_ref();
+        let check = authority.is_some_and(|authority| authority.takes_long());
+        let tls = self.parts.tls.is_some();
+        let extra = usize::from(tls) * (HANDSHAKE_COST - 1) + usize::from(check) * (CHECK_COST - 1);
+        1 + extra as u64
     }
 
     /// Appends a connection's last bytes and reads no more of it.
@@ -388,6 +421,7 @@ impl Core {
         }
         write(out);
         self.end_session(slot, conn);
+        self.questions.end(slot);
         conn.leaving = false;
         self.set_phase(conn, Phase::Closing);
         conn.deadline = self.now + ticks(CLOSING);

@@ -16,6 +16,10 @@ use crate::metrics::Limit;
 /// However long the window, at least so many are told per second: few clients need no spreading.
 const PACE: u128 = 100;
 
+/// How long those who were told are given for the answers of readers. Whoever asked can ask again,
+/// and readers may have much to do.
+const READS: Duration = Duration::from_secs(2);
+
 /// How often a stopping shard looks what is to be done.
 pub(super) const STEP: Duration = Duration::from_millis(10);
 
@@ -35,6 +39,8 @@ pub(super) enum Drain {
     /// All were told; until they are gone.
     Closing {
         began: Instant,
+        /// When the last was told.
+        told: Instant,
     },
 }
 
@@ -51,10 +57,12 @@ fn due(total: usize, elapsed: Duration, window: Duration) -> usize {
 
 impl Shard {
     /// Stops accepting, and begins to tell the clients.
-    pub(super) fn begin_drain(&mut self) {
+    pub(super) fn begin_drain(&mut self, connections: usize) {
         self.listener = None;
         // Clients wait for the answers before they go.
         self.core.parts.sequencer.hurry(self.core.parts.index);
+        let cost = self.core.admission_cost();
+        self.core.returns.stop(connections, cost);
         self.draining = Drain::Telling {
             began: Instant::now(),
             total: self.conns.len(),
@@ -70,10 +78,15 @@ impl Shard {
                 self.tell(now);
                 began
             }
-            Drain::Closing { began } => began,
+            Drain::Closing { began, told } => {
+                if now.saturating_duration_since(told) >= READS && !self.core.reads_over {
+                    self.end_reads();
+                }
+                began
+            }
         };
         if now.saturating_duration_since(began) >= self.core.parts.limits.drain_timeout {
-            self.draining = Drain::Closing { began };
+            self.draining = Drain::Closing { began, told: now };
             let left = self.conns.len();
             tracing::warn!(left, "connections did not end in time: dropping them");
             for (slot, _) in &self.conns {
@@ -104,7 +117,18 @@ impl Shard {
             *next += 1;
         }
         if *next >= self.conns.capacity() || *told >= *total {
-            self.draining = Drain::Closing { began: *began };
+            self.draining = Drain::Closing {
+                began: *began,
+                told: now,
+            };
+        }
+    }
+
+    /// Ends those who wait for nothing but readers.
+    fn end_reads(&mut self) {
+        self.core.reads_over = true;
+        for (slot, conn) in &mut self.conns {
+            self.core.leave(slot as u32, conn);
         }
     }
 }
@@ -124,7 +148,13 @@ impl Core {
 
     /// A command of a client was answered, or it is to leave: ends it where both hold.
     pub(super) fn leave(&mut self, slot: u32, conn: &mut Conn) {
-        if conn.leaving && conn.in_flight == 0 {
+        // The rest are commands, whose answers say that they are stored.
+        let reads = if self.reads_over {
+            self.questions.counted(slot)
+        } else {
+            0
+        };
+        if conn.leaving && conn.in_flight <= reads {
             self.close(slot, conn, CloseCode::SHUTDOWN, "shutdown");
             // Its answer to our Close may be there already.
             self.read_later(slot, conn);

@@ -316,15 +316,18 @@ impl Core {
             Some(session) => session.live_from.max(self.seen),
             None => self.seen,
         };
+        let wanted = self.questions.flag(slot);
         let job = Job {
             shard: self.parts.index,
             conn: Self::conn_ref(slot, conn),
             id,
             encoding: conn.encoding,
             until,
+            wanted: wanted.clone(),
             query,
         };
         if self.parts.readers.try_send(job).is_ok() {
+            self.questions.asked(slot, wanted, !catches_up);
             conn.pages += u8::from(paged);
             self.recovering += usize::from(catches_up);
             // Catching up may take long and goes on after a reconnect: stopping does not wait.

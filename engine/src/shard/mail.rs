@@ -132,16 +132,18 @@ impl Core {
         if let Some(code) = answer.error {
             self.parts.metrics.error(code);
         }
-        let reply = matches!(
-            answer.kind,
-            AnswerKind::Reply { .. } | AnswerKind::SendReply | AnswerKind::Found { .. }
-        );
+        let reply = match answer.kind {
+            AnswerKind::Reply { .. } | AnswerKind::SendReply | AnswerKind::Found { .. } => true,
+            AnswerKind::CaughtUp { .. } | AnswerKind::Expired => false,
+            AnswerKind::Dropped { counted } => counted,
+        };
         self.recovering -= usize::from(!reply);
         let slot = answer.conn.slot;
         let Some(conn) = find(conns, answer.conn) else {
             return;
         };
         conn.in_flight -= u32::from(reply);
+        self.questions.answered(slot, reply);
         if !matches!(conn.phase, Phase::Open(_)) {
             return;
         }
@@ -151,6 +153,8 @@ impl Core {
         match answer.kind {
             AnswerKind::Reply { paged } => conn.pages -= u8::from(paged),
             AnswerKind::SendReply => self.parts.metrics.acks.one(),
+            // Only of those whose session is over, and so not here.
+            AnswerKind::Dropped { .. } => return,
             AnswerKind::Found { id, finding, paged } => {
                 conn.pages -= u8::from(paged);
                 self.found(slot, conn, id, *finding);

@@ -32,7 +32,10 @@ pub(crate) enum Mail {
     Committed(Committed),
     Answer(Answer),
     /// Stop accepting, finish what is in flight, tell the clients, end.
-    Drain,
+    Drain {
+        /// Connections of all shards.
+        connections: usize,
+    },
 }
 
 impl Mail {
@@ -43,7 +46,7 @@ impl Mail {
                 (batch.end().0 - batch.first().0) as usize + items.bytes()
             }
             Self::Answer(answer) => answer.frames.len(),
-            Self::Drain => 0,
+            Self::Drain { .. } => 0,
         }
     }
 }
@@ -115,6 +118,11 @@ impl Mailbox {
     /// The owner ends: nobody is to wait for it.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the owner has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     pub(crate) fn take(&self) -> Option<Mail> {

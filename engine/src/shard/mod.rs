@@ -17,9 +17,11 @@ mod outbox;
 mod parts;
 mod passing;
 mod pool;
+pub(crate) mod questions;
 mod rate;
 mod relief;
 mod resume;
+mod returns;
 mod source;
 pub(crate) mod timer;
 mod tls;
@@ -155,7 +157,7 @@ impl Shard {
                     self.core.parts.mailbox.give_back(committed.items);
                 }
                 Some(Mail::Answer(answer)) => self.core.answered(&mut self.conns, answer),
-                Some(Mail::Drain) => self.begin_drain(),
+                Some(Mail::Drain { connections }) => self.begin_drain(connections),
             }
         }
         true

@@ -24,6 +24,8 @@ use crate::tls::Acceptor;
 /// What a shard is made of, besides its event loop.
 pub(crate) struct Parts {
     pub(crate) index: usize,
+    /// Shards that there are.
+    pub(crate) shards: usize,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) listen: SocketAddr,
     /// Begins TLS, where clients connect with it.

@@ -53,6 +53,7 @@ impl Core {
     /// Counts a connection out that is gone.
     pub(super) fn forget(&mut self, slot: u32, conn: &Conn) {
         self.opening -= usize::from(conn.phase.is_opening());
+        self.questions.end(slot);
         if conn.held > 0 {
             self.held -= conn.held as usize;
             self.holders.remove(&slot);

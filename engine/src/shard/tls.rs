@@ -21,7 +21,7 @@ use crate::metrics::{ShardMetrics, TlsFailure};
 
 /// What a hand-shake counts as among those without a session that a turn reads: signing takes a
 /// fraction of a millisecond, and those who are in wait for it.
-const HANDSHAKE_COST: usize = 8;
+pub(super) const HANDSHAKE_COST: usize = 8;
 
 /// Plaintext that is encrypted before the socket is tried again: two records.
 const PIECE: usize = 32 << 10;

@@ -19,7 +19,7 @@ use crate::sequencer::unix_ms;
 
 /// What checking a signature with a public key counts as among those without a session that a turn
 /// reads: it takes some 40 µs, where a hand-shake of TLS, which counts as 8, takes 130.
-const CHECK_COST: usize = 4;
+pub(super) const CHECK_COST: usize = 4;
 
 /// A table keeps its memory where it is for no more than so many.
 const KEPT: usize = 4_096;

@@ -24,8 +24,10 @@ use crate::stats::Metric;
 
 /// The longest wait before the second attempt; each one more doubles it,
 const BASE: Nanos = SECOND / 10;
-/// up to this.
+/// up to this,
 const LONGEST: Nanos = 5 * SECOND;
+/// or, where the gateway named a range of delays, up to the end of that, or this if it is longer.
+const LONGEST_TOLD: Nanos = SECOND;
 
 /// No delay was named.
 const BACK_OFF: [u64; 2] = [u64::MAX, 0];
@@ -56,6 +58,8 @@ pub(super) struct Away {
     cause: Cause,
     /// Attempts that failed.
     failed: u32,
+    /// The longest wait before another.
+    longest: Nanos,
     /// It has never been open.
     first: bool,
     /// The storm that cut it, by its place.
@@ -136,13 +140,19 @@ impl Reconnects {
         self.told.insert(device, [from, from.saturating_add(1_000)]);
     }
 
+    /// The longest wait between attempts, by the range of delays that the gateway named last.
+    fn longest(&self, device: u32) -> Option<Nanos> {
+        let told = self.told.get(&device).filter(|told| **told != BACK_OFF)?;
+        Some(told[1].saturating_mul(1_000_000).max(LONGEST_TOLD))
+    }
+
     /// How long to wait: as the gateway said, or so long as attempt `number` does.
-    fn delay(&mut self, device: u32, number: u32) -> Nanos {
+    fn delay(&mut self, device: u32, number: u32, longest: Nanos) -> Nanos {
         let (from, to) = match self.told.remove(&device) {
             Some([from, to]) if [from, to] != BACK_OFF => {
                 (from.saturating_mul(1_000_000), to.saturating_mul(1_000_000))
             }
-            _ => (0, BASE.saturating_mul(1 << number.min(16)).min(LONGEST)),
+            _ => (0, BASE.saturating_mul(1 << number.min(16)).min(longest)),
         };
         self.rng.random_range(from..=to.max(from))
     }
@@ -194,6 +204,7 @@ impl Client {
             left: now,
             cause,
             failed: 0,
+            longest: LONGEST,
             first: false,
             storm,
         };
@@ -233,9 +244,13 @@ impl Client {
         if (!told && !self.job.chaos) || self.phases.is_judging() {
             return false;
         }
-        let delay = self.reconnects.delay(device, 0);
+        let longest = self.reconnects.longest(device).unwrap_or(LONGEST);
+        let delay = self.reconnects.delay(device, 0, longest);
         let cause = if excused { Cause::Chaos } else { Cause::Told };
         self.goes_away(now, device, cause, None);
+        if let Some(away) = self.reconnects.away.get_mut(&device) {
+            away.longest = longest;
+        }
         self.reconnects.due.push(Reverse((now + delay, device)));
         self.ended(device, conn);
         true
@@ -257,16 +272,19 @@ impl Client {
                 away.first = true;
             }
         }
+        let told = self.reconnects.longest(device);
         let Some(away) = self.reconnects.away.get_mut(&device) else {
             return false;
         };
         away.failed += 1;
+        away.longest = told.unwrap_or(away.longest);
+        let longest = away.longest;
         let (number, until) = (away.failed, away.left + self.job.reconnect_timeout);
         if now >= until {
             self.give_up_on(device);
             return true;
         }
-        let delay = self.reconnects.delay(device, number);
+        let delay = self.reconnects.delay(device, number, longest);
         let at = (now + delay).min(until);
         self.reconnects.due.push(Reverse((at, device)));
         true
