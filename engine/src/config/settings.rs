@@ -553,9 +553,7 @@ impl Config {
             pong_timeout: time(limits.pong_timeout),
             write_timeout: time(limits.write_timeout),
             reconnect_rate: Some(limits.reconnect_rate),
-            reconnect_delay: time(std::time::Duration::from_millis(
-                limits.reconnect_delay_ms,
-            )),
+            reconnect_delay: time(std::time::Duration::from_millis(limits.reconnect_delay_ms)),
             drain_timeout: time(limits.drain_timeout),
             drain_window: time(limits.drain_window),
             presence_grace: time(limits.presence_grace),

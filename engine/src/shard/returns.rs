@@ -55,7 +55,9 @@ impl Returns {
     pub(super) fn of_one(&mut self, now: Tick, cost: u64) -> u64 {
         let scale = self.shards * u64::from(TICKS_PER_SECOND);
         let passed = u64::from(now.wrapping_sub(self.at));
-        self.outside = self.outside.saturating_sub(passed.saturating_mul(self.rate));
+        self.outside = self
+            .outside
+            .saturating_sub(passed.saturating_mul(self.rate));
         self.at = now;
         self.outside = self.outside.saturating_add(cost.saturating_mul(scale));
         let ticks_in_ms = 1_000 / u64::from(TICKS_PER_SECOND);

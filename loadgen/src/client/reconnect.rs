@@ -412,16 +412,16 @@ mod tests {
             reconnects.heard(7, &told(true, [200, 300]));
             // The close code behind it says no more than that.
             reconnects.heard_close(7);
-            reconnects.delay(7, 0)
+            reconnects.delay(7, 0, LONGEST)
         });
         assert!((200 * MILLI..210 * MILLI).contains(&least), "{least}");
         assert!((290 * MILLI..=300 * MILLI).contains(&most), "{most}");
-        assert!(range(|| reconnects.delay(7, 0)).1 <= BASE);
+        assert!(range(|| reconnects.delay(7, 0, LONGEST)).1 <= BASE);
         // Of another device nothing was said.
         reconnects.heard(7, &told(true, [9_000, 9_000]));
-        assert!(reconnects.delay(8, 0) <= BASE);
+        assert!(reconnects.delay(8, 0, LONGEST) <= BASE);
         reconnects.heard_seconds(8, 3);
-        let seconds = reconnects.delay(8, 0);
+        let seconds = reconnects.delay(8, 0, LONGEST);
         assert!((3 * SECOND..=4 * SECOND).contains(&seconds), "{seconds}");
         // Whoever is told not to come again is not told when.
         reconnects.heard(9, &told(false, [0, 0]));
@@ -432,7 +432,7 @@ mod tests {
     fn attempts_back_off_with_full_jitter_up_to_the_longest() {
         let mut reconnects = Reconnects::new(2);
         for (number, longest) in [(0, BASE), (1, 2 * BASE), (3, 8 * BASE), (40, LONGEST)] {
-            let (least, most) = range(|| reconnects.delay(1, number));
+            let (least, most) = range(|| reconnects.delay(1, number, LONGEST));
             assert!(least < longest / 50, "{number}: {least}");
             assert!(
                 (longest * 49 / 50..=longest).contains(&most),
@@ -440,7 +440,15 @@ mod tests {
             );
         }
         reconnects.heard_close(1);
-        assert!(reconnects.delay(1, 0) <= BASE);
+        assert_eq!(reconnects.longest(1), None, "no range was named");
+        assert!(reconnects.delay(1, 0, LONGEST) <= BASE);
+        // Up to the end of the range that the gateway named, or a second.
+        for (range, longest) in [([0, 100], SECOND), ([0, 30_000], 30 * SECOND)] {
+            reconnects.heard(1, &told(true, range));
+            assert_eq!(reconnects.longest(1), Some(longest));
+            reconnects.delay(1, 0, longest);
+            assert!(reconnects.delay(1, 40, longest) <= longest);
+        }
     }
 
     #[test]
@@ -452,6 +460,7 @@ mod tests {
             left: 0,
             cause: Cause::Cut,
             failed: 0,
+            longest: LONGEST,
             first: false,
             storm: None,
         };
