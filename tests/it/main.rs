@@ -35,6 +35,7 @@ mod large_groups;
 mod large_topics;
 mod last_seen;
 mod left_groups;
+mod log_lines;
 mod messages;
 mod model;
 mod offline;

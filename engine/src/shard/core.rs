@@ -371,6 +371,7 @@ impl Core {
             return;
         }
         self.parts.metrics.close(code.0);
+        self.trace_close(conn, "gateway", code.0, reason);
         if code.0 >= 3000 {
             let event = Event::Disconnect(Disconnect {
                 code: code.0,

@@ -178,6 +178,7 @@ impl Core {
         if rejection.status == 431 {
             self.parts.metrics.limited(Limit::HeaderBytes);
         }
+        self.trace_rejection(conn, rejection.status, rejection.message);
         self.last_words(slot, conn, |out| rejection.response(out));
     }
 
@@ -206,6 +207,7 @@ impl Core {
                 Ok(Some(Event::Close(code, _))) => {
                     // RFC 6455 §5.5.1: the answer names the same code.
                     let code = code.unwrap_or(CloseCode::NORMAL);
+                    self.trace_close(conn, "client", code.0, "");
                     self.receipt_of_all(slot, conn);
                     self.last_words(slot, conn, |out| write_close(out, code, "", None));
                     // The peer has said its last: once ours is out, TCP may close.

@@ -26,6 +26,7 @@ mod source;
 pub(crate) mod timer;
 mod tls;
 mod tokens;
+mod trace;
 mod watch;
 
 use std::io;
@@ -252,6 +253,7 @@ impl Shard {
             if let Some(mut conn) = self.conns.try_remove(slot as usize) {
                 // Closing the descriptor takes it out of the epoll set; mio wants to be told.
                 let _ = self.poll.registry().deregister(&mut conn.stream);
+                self.core.trace_end(&conn);
                 self.core.end_session(slot, &conn);
                 self.core.forget(slot, &conn);
                 self.give_room_back(conn.source);

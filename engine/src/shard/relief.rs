@@ -100,6 +100,8 @@ impl Core {
             _ if conn.out.len() >= conn.unfinished() => {
                 // It does not read: no Close frame would reach it.
                 self.parts.metrics.close(CloseCode::SLOW_READER.0);
+                let reason = "it reads too slowly: dropped";
+                self.trace_close(conn, "gateway", CloseCode::SLOW_READER.0, reason);
                 return self.doomed.push(slot);
             }
             _ => {

@@ -105,6 +105,7 @@ impl Core {
     /// unless the token is good and only something beside it is not.
     pub(super) fn refuse(&mut self, slot: u32, conn: &mut Conn, id: u32, refusal: Refusal) {
         self.parts.metrics.tokens.refused(refusal.reason);
+        self.trace_refusal(conn, &refusal);
         self.fail(slot, conn, id, refusal.code(), refusal.message);
         if let (None, Some(code)) = (conn.session(), refusal.close()) {
             self.close(slot, conn, code, refusal.message);

@@ -100,6 +100,8 @@ impl Core {
         if conn.out.blocked && overdue {
             // It does not read: no Close frame would reach it.
             self.parts.metrics.close(CloseCode::SLOW_READER.0);
+            let reason = "it reads nothing: dropped";
+            self.trace_close(conn, "gateway", CloseCode::SLOW_READER.0, reason);
             return self.doomed.push(slot);
         }
         if self.now >= Self::ends_at(conn) {
