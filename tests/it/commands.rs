@@ -72,7 +72,7 @@ fn bad_requests() -> Vec<(&'static str, Value, u64)> {
         ("send", json!({"user": "", "text": "x"}), 107),
         ("send", json!({"user": "b".repeat(65), "text": "x"}), 107),
         ("send", json!({"user": "b\u{e4}b", "text": "x"}), 107),
-        ("send", json!({"group": "eng", "text": "x"}), 102),
+        ("send", json!({"group": "eng", "text": "x"}), 103),
         ("send", json!({"group": "e:g", "text": "x"}), 107),
         (
             "send",

@@ -123,7 +123,7 @@ fn a_message_reaches_all_members_and_nobody_else() {
             assert_eq!(outsider.refused(command, &request), 103, "{command}");
             let unknown = request.to_string().replace("eng", "none");
             let unknown = serde_json::from_str(&unknown).expect("still JSON");
-            assert_eq!(outsider.refused(command, &unknown), 102, "{command}");
+            assert_eq!(outsider.refused(command, &unknown), 103, "{command}");
         }
         // A second of the name, and bad names.
         for bad in [

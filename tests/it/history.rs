@@ -125,10 +125,10 @@ fn whose_it_is() {
     talk(&gateway, 2);
     let cases = [
         ("carol", "u:alice:bob", 103),
-        ("carol", "u:alice:zed", 102),
+        ("carol", "u:alice:zed", 103),
         ("alice", "u:alice:zed", 102),
         ("alice", "u:alice:alice", 102),
-        ("alice", "g:eng", 102),
+        ("alice", "g:eng", 103),
         ("alice", "u:bob:alice", 107),
         ("alice", "u:alice", 107),
         ("alice", "alice", 107),

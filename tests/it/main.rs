@@ -57,6 +57,7 @@ mod slow_reader;
 mod startup;
 mod store;
 mod store_command;
+mod strangers;
 mod third_party;
 mod timeouts;
 mod tls;

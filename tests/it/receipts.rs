@@ -280,7 +280,7 @@ fn several_at_once_of_whoever_may_and_may_not() {
     ]);
     for (id, code) in [
         (101, 0),
-        (102, 102),
+        (102, 103),
         (103, 0),
         (104, 0),
         (105, 103),

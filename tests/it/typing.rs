@@ -135,8 +135,8 @@ fn only_members_say_that_they_write() {
         let mut mallory = gateway.dial().encoding(encoding).connect("mallory", "pc");
         for (conversation, code) in [
             ("u:bob:carol", 103),
-            ("u:bob:dave", 102),
-            ("g:none", 102),
+            ("u:bob:dave", 103),
+            ("g:none", 103),
             ("u:mallory:bob", 107),
             ("bob", 107),
         ] {

@@ -5,6 +5,7 @@ use trunkline_storage::{ReadError, Reader, TimelineId};
 
 use super::answer::{Failure, UNKNOWN, failure};
 use crate::ids::{Ids, UserId};
+use crate::session::NOT_A_MEMBER;
 use crate::state::{self, Advance, Direct, Form, Head, Hidden, Member};
 
 /// A conversation that somebody wants to read.
@@ -29,26 +30,22 @@ pub(super) const NO_MESSAGE: Failure = (
     ErrorCode::Unknown,
     "the conversation has no message with this sequence",
 );
-const NO_GROUP: Failure = (ErrorCode::Unknown, "no such group");
-pub(super) const NOT_A_MEMBER: Failure = (
-    ErrorCode::PermissionDenied,
-    "you are no member of this conversation",
-);
 pub(super) const CORRUPT: Failure = (
     ErrorCode::Internal,
     "what the store has of this is not of this version",
 );
 
 impl Access {
+    /// A stranger gets one answer after the same look-ups, whether the group exists or not.
+    ///
     /// # Errors
-    /// The conversation does not exist, the user is no member, or the store could not be read.
+    /// The user is no member, nothing was said between the two yet, or the store could not be read.
     pub(super) fn check(&self, store: &Reader, ids: &Ids) -> Result<Sight, Failure> {
         let first = if self.group {
             let member: Option<Member> = value(store, ids.member(self.conversation, self.user))?;
             match member.filter(Member::is_in) {
                 Some(member) => member.first_seq,
-                None if exists((store, ids), self.conversation)? => return Err(NOT_A_MEMBER),
-                None => return Err(NO_GROUP),
+                None => return Err(NOT_A_MEMBER),
             }
         } else {
             1
@@ -63,13 +60,7 @@ impl Access {
     }
 }
 
-/// Whether there is a group.
-fn exists((store, ids): (&Reader, &Ids), group: TimelineId) -> Result<bool, Failure> {
-    let head = store.state(ids.head(group));
-    Ok(head.map_err(|e| failure(&e))?.is_some())
-}
-
-/// The group itself.
+/// The group itself, of which the caller is a member.
 pub(super) fn with_head<T>(
     (store, ids): (&Reader, &Ids),
     group: TimelineId,
@@ -78,7 +69,7 @@ pub(super) fn with_head<T>(
     let value = store
         .state(ids.head(group))
         .map_err(|e| failure(&e))?
-        .ok_or(NO_GROUP)?;
+        .ok_or(CORRUPT)?;
     let head: Head<'_> = state::decode(&value).ok_or(CORRUPT)?;
     Ok(use_it(&head))
 }

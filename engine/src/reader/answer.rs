@@ -5,9 +5,9 @@ use trunkline_proto::message::{
     Reply, ReplyBody, SendReply, ServerMessage, SyncReply,
 };
 use trunkline_proto::{ErrorCode, Str};
-use trunkline_storage::{Order, Page, Place, Position, ReadError, Reader, Record, TimelineId};
+use trunkline_storage::{Order, Page, Place, Position, ReadError, Reader, Record};
 
-use super::access::{Access, NO_MESSAGE, NOT_A_MEMBER, View};
+use super::access::{Access, NO_MESSAGE, View};
 use super::feed::Feed;
 use super::{Answer, AnswerKind, Finding, Job, Opening, Query, Range, Room, lists, passing};
 use crate::event::{self, Body, Kind, PosText};
@@ -86,7 +86,6 @@ pub(super) fn answer(store: &Reader, job: &Job, room: &mut Room) -> Answer {
             limit,
         } => lists::group_info(books, access, listing, limit),
         Query::Duplicate { place } => duplicate(store, place, page),
-        Query::Deny { conversation } => Err(deny(store, conversation)),
     };
     let paged = job.query.is_paged();
     let mut kind = AnswerKind::Reply { paged };
@@ -491,12 +490,4 @@ fn duplicate<'p>(
         time: record.time,
         duplicate: true,
     }))
-}
-
-fn deny(store: &Reader, conversation: TimelineId) -> Failure {
-    match store.try_last_seq(conversation) {
-        Ok(0) => UNKNOWN,
-        Ok(_) => NOT_A_MEMBER,
-        Err(error) => failure(&error),
-    }
 }

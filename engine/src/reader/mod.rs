@@ -104,10 +104,6 @@ pub(crate) enum Query {
     Duplicate {
         place: Place,
     },
-    /// A conversation that the caller is no member of: does it exist?
-    Deny {
-        conversation: TimelineId,
-    },
 }
 
 impl Query {
@@ -115,7 +111,7 @@ impl Query {
     pub(crate) fn is_paged(&self) -> bool {
         !matches!(
             self,
-            Self::CatchUp { .. } | Self::Typing { .. } | Self::Duplicate { .. } | Self::Deny { .. }
+            Self::CatchUp { .. } | Self::Typing { .. } | Self::Duplicate { .. }
         )
     }
 }

@@ -9,7 +9,7 @@ use trunkline_storage::{IdBuildHasher, TimelineId};
 use super::command::Outcome;
 use super::receipts::Authors;
 use super::states::{Changes, States};
-use super::{CORRUPT, unreadable};
+use super::{CORRUPT, NOT_A_MEMBER, unreadable};
 use crate::directory::Directory;
 use crate::ids::{Ids, UserId};
 use crate::state::{self, Entry, Head, ROSTER_CHUNK, Role, Roster};
@@ -86,6 +86,34 @@ impl Groups {
             self.enter(group);
         }
         Ok(self.young.get_mut(&id))
+    }
+
+    /// A group of which a user is a member.
+    ///
+    /// A stranger costs the same look-up of a membership, whether the group is in memory, in the
+    /// store only, or nowhere: neither the answer nor its time tells of a group.
+    ///
+    /// # Errors
+    /// The user is not a member, or the store could not be read.
+    pub(super) fn of_member(
+        &mut self,
+        states: &States,
+        namespace: &str,
+        id: TimelineId,
+        user: UserId,
+    ) -> Result<&mut Group, Outcome> {
+        let held = self.young.get(&id).or_else(|| self.old.get(&id));
+        if !held.is_some_and(|group| group.has(user)) {
+            let key = self.ids.member(id, user);
+            if !super::membership::member(states, key)?.is_in() {
+                return Err(NOT_A_MEMBER);
+            }
+        }
+        let group = self.get(states, namespace, id)?.ok_or(CORRUPT)?;
+        if !group.has(user) {
+            return Err(CORRUPT);
+        }
+        Ok(group)
     }
 
     /// Holds a group from now on.

@@ -10,7 +10,7 @@ use super::groups::{Group, Seat};
 use super::inboxes::{Turn, update_inbox};
 use super::route::Audience;
 use super::states::{Changes, States};
-use super::{CORRUPT, NO_GROUP, NOT_A_MEMBER, Sequencer, unreadable};
+use super::{CORRUPT, Sequencer, unreadable};
 use crate::event::{Body, Kind};
 use crate::ids::{Ids, UserId};
 use crate::state::{self, Advance, Marks, Member, Place, Role};
@@ -142,27 +142,27 @@ impl Sequencer {
     ) -> Result<(Outcome, Audience), Outcome> {
         let said = Body::read(body).ok_or(CORRUPT)?;
         let id = command.conversation;
-        let known = self.groups.get(&self.states, said.namespace, id)?;
-        match (change, known) {
-            (Change::Create { all_history }, None) => {
-                let name = said.name.unwrap_or_default();
-                let group = Group::new(&self.ids, id, name, all_history);
-                self.groups.enter(group);
-            }
-            (Change::Create { .. }, Some(_)) => {
+        if let Change::Create { all_history } = change {
+            if self.groups.get(&self.states, said.namespace, id)?.is_some() {
                 return Err(Outcome::Failed(
                     ErrorCode::BadRequest,
                     "a group of this name exists already: choose another",
                 ));
             }
-            (_, None) => return Err(NO_GROUP),
-            (_, Some(group)) => match (change, group.role(command.user)) {
-                (_, Role::Left) => return Err(NOT_A_MEMBER),
+            let name = said.name.unwrap_or_default();
+            let group = Group::new(&self.ids, id, name, all_history);
+            self.groups.enter(group);
+        } else {
+            let (states, user) = (&self.states, command.user);
+            let group = self.groups.of_member(states, said.namespace, id, user)?;
+            match (change, group.role(user)) {
                 (Change::Leave, _) | (_, Role::Owner) => {}
                 (Change::Add, _) if self.rules.members_add => {}
                 _ => return Err(NOT_AN_OWNER),
-            },
+            }
         }
+        // It may change whose marks these are, and who is told.
+        self.store_held_of(id);
         let done = self.carry_out(command, &said, now, change);
         if done.is_err() {
             // It may be half changed.

@@ -8,7 +8,7 @@ use super::inboxes::{Turn, mark_hiding, update_inbox};
 use super::route::{Audience, Reach};
 use super::states::Changes;
 use super::subject::{NO_MESSAGE, Subject};
-use super::{CORRUPT, NO_GROUP, NOT_A_MEMBER, Sequencer, unreadable};
+use super::{CORRUPT, Sequencer, unreadable};
 use crate::event::{self, Body, Kind};
 use crate::state::{self, Hidden, MAX_REACTIONS, Reactions};
 
@@ -262,13 +262,8 @@ impl Sequencer {
             Members::Direct { other, .. } => Ok(Reach::both(command.user, other)),
             Members::Group => {
                 let namespace = event::namespace(body).ok_or(CORRUPT)?;
-                let group = self
-                    .groups
-                    .get(&self.states, namespace, command.conversation)?;
-                let group = group.ok_or(NO_GROUP)?;
-                if !group.has(command.user) {
-                    return Err(NOT_A_MEMBER);
-                }
+                let (id, user) = (command.conversation, command.user);
+                let group = self.groups.of_member(&self.states, namespace, id, user)?;
                 let channel = group.pull.then_some(group.channel);
                 Ok(Reach::members(group.everybody(), channel))
             }

@@ -59,11 +59,10 @@ const OUTCOME_UNKNOWN: Outcome = Outcome::Failed(
     "the store failed: whether this was stored is not known; send it again with the same key",
 );
 
-const NO_GROUP: Outcome = Outcome::Failed(ErrorCode::Unknown, "no such group");
 const NO_CONVERSATION: Outcome = Outcome::Failed(ErrorCode::Unknown, "no such conversation");
 const NOT_A_MEMBER: Outcome = Outcome::Failed(
-    ErrorCode::PermissionDenied,
-    "you are no member of this conversation",
+    crate::session::NOT_A_MEMBER.0,
+    crate::session::NOT_A_MEMBER.1,
 );
 const CORRUPT: Outcome = Outcome::Failed(
     ErrorCode::Internal,
@@ -240,10 +239,6 @@ impl Sequencer {
             let reads = matches!(command.what, What::Recall { .. });
             if self.is_full() || (reads && !self.decided.is_empty()) {
                 self.commit();
-            }
-            if matches!(command.what, What::Group(_)) {
-                // It may change whose marks these are, and who is told.
-                self.store_held_of(command.conversation);
             }
             self.touched += 1;
             let body = &batch.bodies[command.body.clone()];

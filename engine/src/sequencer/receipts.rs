@@ -19,7 +19,7 @@ use super::groups::Group;
 use super::membership::member;
 use super::route::{Audience, Told};
 use super::states::Changes;
-use super::{COMMIT_BYTES, COMMIT_COMMANDS, CORRUPT, Decided, NO_CONVERSATION, NO_GROUP};
+use super::{COMMIT_BYTES, COMMIT_COMMANDS, CORRUPT, Decided, NO_CONVERSATION};
 use super::{Sequencer, unreadable};
 use crate::event::{self, Body, Kind, MOST_PARTS, MOST_TOLD, Part};
 use crate::ids::UserId;
@@ -252,7 +252,7 @@ impl Sequencer {
         let group = self
             .groups
             .get(&self.states, &held.namespace, held.conversation)?;
-        group.ok_or(NO_GROUP)
+        group.ok_or(CORRUPT)
     }
 
     /// Whose timelines a receipt enters, and who is told of which part. The readers come first, in
@@ -336,7 +336,7 @@ impl Sequencer {
             ..
         } = self;
         let group = groups.get(states, &held.namespace, held.conversation)?;
-        let authors = &mut group.ok_or(NO_GROUP)?.authors;
+        let authors = &mut group.ok_or(CORRUPT)?.authors;
         authors.begin(last);
         let mut page = Page::default();
         while authors.first() > from {

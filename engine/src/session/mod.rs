@@ -18,7 +18,7 @@ use names::Names;
 
 pub(crate) use frames::{Frames, opcode, write, write_batch};
 pub(crate) use recipients::{Recipients, recipients};
-pub(crate) use request::{Ask, Asked, ask};
+pub(crate) use request::{Ask, Asked, NOT_A_MEMBER, ask};
 
 /// An open session.
 #[derive(Debug)]

@@ -15,14 +15,12 @@ pub(crate) enum Recipients {
     Users(SmallVec<[UserId; 1]>),
     /// Those of a group: a reader knows them, and whether the caller is one.
     Group(TimelineId),
-    /// The caller is no member: whether it exists decides what to answer.
-    Foreign(TimelineId),
 }
 
 /// The members of a conversation beside the caller.
 ///
 /// # Errors
-/// It is no name of a conversation.
+/// It is no name of a conversation, or the caller is not one of the two.
 pub(crate) fn recipients(
     session: &Session,
     ids: &Ids,
@@ -38,9 +36,7 @@ pub(crate) fn recipients(
             let other = if one == own { other } else { one };
             Recipients::Users(smallvec![ids.user(namespace, other)])
         }
-        Conversation::Direct(lesser, greater) => {
-            Recipients::Foreign(ids.direct(namespace, lesser, greater))
-        }
+        Conversation::Direct(..) => return Err(super::request::NOT_A_MEMBER),
         Conversation::Group(name) => Recipients::Group(ids.group(namespace, name)),
     })
 }

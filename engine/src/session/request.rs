@@ -42,6 +42,10 @@ pub(super) const BAD_CONVERSATION: Failure = (
     ErrorCode::BadRequest,
     "a conversation is u:<user>:<user>, the two names sorted, or g:<group>",
 );
+pub(crate) const NOT_A_MEMBER: Failure = (
+    ErrorCode::PermissionDenied,
+    "you are not a member of this conversation, or it does not exist",
+);
 const BAD_USER: Failure = (
     ErrorCode::BadRequest,
     "a user is 1 to 64 bytes of [A-Za-z0-9._@-]",
@@ -109,8 +113,6 @@ enum Named<'a> {
     },
     /// A group: whether the caller is in it, and whether it exists, is not known here.
     Group(TimelineId),
-    /// Of two others; whether it exists decides what to answer.
-    Foreign(TimelineId),
 }
 
 impl Ask<'_> {
@@ -152,14 +154,13 @@ impl Ask<'_> {
     }
 
     /// The conversation and its members, where the caller may be one of them.
-    fn own(&self, conversation: &str) -> Result<Result<(TimelineId, Members), Query>, Failure> {
+    fn own(&self, conversation: &str) -> Result<(TimelineId, Members), Failure> {
         Ok(match self.named(conversation)? {
             Named::Direct { id, side, other } => {
                 let other = self.user(other);
-                Ok((id, Members::Direct { other, side }))
+                (id, Members::Direct { other, side })
             }
-            Named::Group(id) => Ok((id, Members::Group)),
-            Named::Foreign(conversation) => Err(Query::Deny { conversation }),
+            Named::Group(id) => (id, Members::Group),
         })
     }
 
@@ -171,27 +172,22 @@ impl Ask<'_> {
         }
     }
 
+    /// What the caller may be a member of, by the name alone: nothing is looked up, so that the
+    /// answer tells a stranger nothing.
     fn named<'n>(&self, conversation: &'n str) -> Result<Named<'n>, Failure> {
         let namespace = self.session.names.namespace();
         let own = self.session.names.user();
         match Conversation::parse(conversation).ok_or(BAD_CONVERSATION)? {
             Conversation::Direct(lesser, greater) => {
-                let id = self.ids.direct(namespace, lesser, greater);
-                Ok(if lesser == own {
-                    Named::Direct {
-                        id,
-                        side: Side::Lesser,
-                        other: greater,
-                    }
+                let (side, other) = if lesser == own {
+                    (Side::Lesser, greater)
                 } else if greater == own {
-                    Named::Direct {
-                        id,
-                        side: Side::Greater,
-                        other: lesser,
-                    }
+                    (Side::Greater, lesser)
                 } else {
-                    Named::Foreign(id)
-                })
+                    return Err(NOT_A_MEMBER);
+                };
+                let id = self.ids.direct(namespace, lesser, greater);
+                Ok(Named::Direct { id, side, other })
             }
             Conversation::Group(name) => Ok(Named::Group(self.ids.group(namespace, name))),
         }

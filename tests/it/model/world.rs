@@ -125,9 +125,12 @@ impl World {
         }
     }
 
-    /// The conversation where the user is a member of it.
+    /// The conversation where the user is a member of it. Nobody else is told whether it exists.
     fn of(&mut self, user: &str, id: &str) -> Result<&mut Conversation, u64> {
-        let conversation = self.conversations.get_mut(id).ok_or(102_u64)?;
+        let named = id.strip_prefix("u:").and_then(|both| both.split_once(':'));
+        let own = named.is_some_and(|(one, other)| user == one || user == other);
+        let none = if own { 102_u64 } else { 103 };
+        let conversation = self.conversations.get_mut(id).ok_or(none)?;
         if conversation
             .members
             .iter()

@@ -167,9 +167,7 @@ impl Ask<'_> {
         if conversation.len() > MAX_CONVERSATION_BYTES {
             return Err(BAD_CONVERSATION);
         }
-        Ok(match self.own(conversation)? {
-            Ok(reach) => self.queue(reach, what, body, batch),
-            Err(deny) => Asked::Query(deny),
-        })
+        let reach = self.own(conversation)?;
+        Ok(self.queue(reach, what, body, batch))
     }
 }

@@ -35,32 +35,23 @@ impl Ask<'_> {
                 ));
             }
         };
-        Ok(Asked::Query(match self.access(&history.conversation)? {
-            Ok(access) => Query::History {
-                access,
-                range,
-                limit,
-            },
-            Err(deny) => deny,
+        Ok(Asked::Query(Query::History {
+            access: self.access(&history.conversation)?,
+            range,
+            limit,
         }))
     }
 
     pub(super) fn get(&self, get: &message::Get<'_>) -> Result<Asked, Failure> {
-        Ok(Asked::Query(match self.access(&get.conversation)? {
-            Ok(access) => Query::Get {
-                access,
-                seq: get.seq,
-            },
-            Err(deny) => deny,
+        Ok(Asked::Query(Query::Get {
+            access: self.access(&get.conversation)?,
+            seq: get.seq,
         }))
     }
 
     pub(super) fn receipts(&self, receipts: &Receipts<'_>) -> Result<Asked, Failure> {
         let limit = self.page(receipts.limit, 100)?;
-        let access = match self.access(&receipts.conversation)? {
-            Ok(access) => access,
-            Err(deny) => return Ok(Asked::Query(deny)),
-        };
+        let access = self.access(&receipts.conversation)?;
         let listing = self.listing(&receipts.conversation, receipts.after.as_deref())?;
         Ok(Asked::Query(Query::Receipts {
             access,
@@ -128,17 +119,16 @@ impl Ask<'_> {
         }))
     }
 
-    /// What the caller wants to read, or how the wish is denied.
-    fn access(&self, conversation: &str) -> Result<Result<Access, Query>, Failure> {
-        let access = |conversation, group| Access {
+    /// What the caller wants to read.
+    fn access(&self, conversation: &str) -> Result<Access, Failure> {
+        let (conversation, group) = match self.named(conversation)? {
+            Named::Direct { id, .. } => (id, false),
+            Named::Group(id) => (id, true),
+        };
+        Ok(Access {
             user: self.session.id,
             conversation,
             group,
-        };
-        Ok(match self.named(conversation)? {
-            Named::Direct { id, .. } => Ok(access(id, false)),
-            Named::Group(id) => Ok(access(id, true)),
-            Named::Foreign(conversation) => Err(Query::Deny { conversation }),
         })
     }
 }

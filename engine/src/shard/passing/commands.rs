@@ -83,7 +83,6 @@ impl Core {
                     listing: Box::new(listing),
                 }
             }
-            Recipients::Foreign(conversation) => Query::Deny { conversation },
         };
         self.query(slot, conn, id, query);
         Ok(())
