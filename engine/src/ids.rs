@@ -23,6 +23,8 @@ const DEVICE: u8 = 12;
 const TOPIC: u8 = 13;
 const CONTACTS: u8 = 14;
 const HEAD: u8 = 15;
+const CREATED: u8 = 30;
+const CREATED_CONTENT: u8 = 31;
 
 /// Hashes names under one store's key.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +47,28 @@ impl Ids {
     pub(crate) fn key(&self, namespace: &str, user: &str, key: &str) -> TimelineId {
         let parts = [namespace.as_bytes(), user.as_bytes(), key.as_bytes()];
         self.0.id(KEY, &parts)
+    }
+
+    /// What makes two creations of a group by one user the same.
+    pub(crate) fn created(&self, namespace: &str, user: &str, key: &str) -> TimelineId {
+        let parts = [namespace.as_bytes(), user.as_bytes(), key.as_bytes()];
+        self.0.id(CREATED, &parts)
+    }
+
+    /// What a creation of a group asks for: members in any order, and any number of times.
+    pub(crate) fn created_content(
+        &self,
+        (group, name): (&str, &str),
+        all_history: bool,
+        members: &[&str],
+    ) -> u128 {
+        let mut members = members.to_vec();
+        members.sort_unstable();
+        members.dedup();
+        let fixed = [group.as_bytes(), name.as_bytes(), &[u8::from(all_history)]];
+        let members = members.iter().map(|member| member.as_bytes());
+        let parts: Vec<_> = fixed.into_iter().chain(members).collect();
+        self.0.id(CREATED_CONTENT, &parts).0
     }
 
     pub(crate) fn topic(&self, namespace: &str, name: &str) -> TimelineId {

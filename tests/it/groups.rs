@@ -126,8 +126,10 @@ fn a_message_reaches_all_members_and_nobody_else() {
             assert_eq!(outsider.refused(command, &unknown), 103, "{command}");
         }
         // A second of the name, and bad names.
+        let taken = outsider.ask("group_create", &json!({"group": "eng"}));
+        assert_eq!(error_code(&taken), 118, "{taken}");
+        assert_eq!(taken["error"]["name"], "name_taken");
         for bad in [
-            json!({"group": "eng"}),
             json!({"group": "a b"}),
             json!({"group": "x", "members": ["a b"]}),
         ] {

@@ -22,11 +22,12 @@ pub enum ErrorCode {
     StorageUnavailable = 115,
     StorageFull = 116,
     KeyReused = 117,
+    NameTaken = 118,
 }
 
 impl ErrorCode {
     /// Every code, in ascending order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Internal,
         Self::Unauthorized,
         Self::Unknown,
@@ -41,6 +42,7 @@ impl ErrorCode {
         Self::StorageUnavailable,
         Self::StorageFull,
         Self::KeyReused,
+        Self::NameTaken,
     ];
 
     /// The number on the wire.
@@ -65,6 +67,7 @@ impl ErrorCode {
             Self::StorageUnavailable => "storage_unavailable",
             Self::StorageFull => "storage_full",
             Self::KeyReused => "key_reused",
+            Self::NameTaken => "name_taken",
         }
     }
 

@@ -113,7 +113,7 @@ pub(super) fn advance(store: &Reader, group: TimelineId) -> Result<Advance, Fail
 /// A value that borrows nothing.
 fn value<T>(store: &Reader, key: TimelineId) -> Result<Option<T>, Failure>
 where
-    T: Form + serde::de::DeserializeOwned,
+    T: for<'a> Form<'a> + serde::de::DeserializeOwned,
 {
     match store.state(key).map_err(|e| failure(&e))? {
         None => Ok(None),

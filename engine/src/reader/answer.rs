@@ -1,11 +1,11 @@
 //! What the store says to one job.
 
 use trunkline_proto::message::{
-    ConnectReply, ErrorReply, Event, GetReply, HistoryReply, Media, Message, MessageReaction,
-    Reply, ReplyBody, SendReply, ServerMessage, SyncReply,
+    ConnectReply, ErrorReply, Event, GetReply, GroupCreateReply, HistoryReply, Media, Message,
+    MessageReaction, Reply, ReplyBody, SendReply, ServerMessage, SyncReply,
 };
 use trunkline_proto::{ErrorCode, Str};
-use trunkline_storage::{Order, Page, Place, Position, ReadError, Reader, Record};
+use trunkline_storage::{Order, Page, Place, Position, ReadError, Reader, Record, TimelineId};
 
 use super::access::{Access, NO_MESSAGE, View};
 use super::feed::Feed;
@@ -14,7 +14,7 @@ use crate::event::{self, Body, Kind, PosText};
 use crate::ids::{Ids, UserId};
 use crate::sequencer::unix_ms;
 use crate::session;
-use crate::state::{self, Reactions};
+use crate::state::{self, Created, Reactions};
 
 /// Pushes per page of catching up.
 const CATCH_UP_PAGE: usize = 500;
@@ -86,6 +86,7 @@ pub(super) fn answer(store: &Reader, job: &Job, room: &mut Room) -> Answer {
             limit,
         } => lists::group_info(books, access, listing, limit),
         Query::Duplicate { place } => duplicate(store, place, page),
+        Query::Made { key } => made(store, key),
     };
     let paged = job.query.is_paged();
     let mut kind = AnswerKind::Reply { paged };
@@ -234,10 +235,11 @@ fn parts(
     user: UserId,
     since: Position,
 ) -> impl Iterator<Item = (Record<'_>, Option<usize>, Position)> {
-    feed.records().flat_map(move |record| {
+    feed.records().flat_map(move |(record, seen)| {
         let parts = event::parts_for(&record, user, since);
         let places = parts.clone();
         parts
+            .filter(move |_| seen)
             .map(move |part| (record, Some(part), places.position(record.position, part)))
             .chain([(record, None, record.position)])
     })
@@ -464,6 +466,21 @@ fn reactions(value: &[u8]) -> Vec<MessageReaction<'static>> {
         }
     }
     all
+}
+
+fn made(store: &Reader, key: TimelineId) -> Result<ReplyBody<'static>, Failure> {
+    // The first one may have been in the batch with which the store failed.
+    const LOST: Failure = (
+        ErrorCode::StorageUnavailable,
+        "what was created with this key could not be read: whether it is stored is not known",
+    );
+    let value = store.state(key).map_err(|_| LOST)?.ok_or(LOST)?;
+    let created: Created<'_> = state::decode(&value).ok_or(LOST)?;
+    Ok(ReplyBody::GroupCreate(GroupCreateReply {
+        conversation: Str::from(created.conversation).into_owned(),
+        members: created.members,
+        duplicate: true,
+    }))
 }
 
 fn duplicate<'p>(

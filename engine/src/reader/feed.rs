@@ -2,6 +2,7 @@
 
 use trunkline_storage::{Page, Position, ReadError, Reader, Record};
 
+use crate::event::{Body, Kind};
 use crate::ids::{Ids, UserId};
 use crate::state::{self, Inbox};
 
@@ -10,6 +11,8 @@ use crate::state::{self, Inbox};
 pub(crate) struct Feed {
     /// The user's own first.
     pages: Vec<Page>,
+    /// Of each page, the first message that the user sees: events about others are not the user's.
+    firsts: Vec<u64>,
     used: usize,
     /// Nothing after it is known of every timeline.
     until: Position,
@@ -32,7 +35,8 @@ impl Feed {
         limit: usize,
     ) -> Result<bool, ReadError> {
         (self.used, self.until, self.limit, self.hides) = (0, until, limit, false);
-        let mut more = self.page(store, user, (since, until))?;
+        self.firsts.clear();
+        let mut more = self.page(store, user, (since, until), 0)?;
         let Some(value) = store.state(ids.inbox(user))? else {
             return Ok(more);
         };
@@ -52,7 +56,7 @@ impl Feed {
             };
             if since < until {
                 let channel = trunkline_storage::TimelineId(window.channel);
-                more |= self.page(store, channel, (since, until))?;
+                more |= self.page(store, channel, (since, until), window.first)?;
             }
         }
         Ok(more | (self.used > 1 && self.merged().nth(limit).is_some()))
@@ -64,7 +68,9 @@ impl Feed {
         store: &Reader,
         timeline: UserId,
         (since, until): (Position, Position),
+        first: u64,
     ) -> Result<bool, ReadError> {
+        self.firsts.push(first);
         if self.used == self.pages.len() {
             self.pages.push(Page::default());
         }
@@ -79,12 +85,13 @@ impl Feed {
         Ok(more)
     }
 
-    /// The events, oldest first.
-    pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+    /// The events, oldest first, and of each whether the user is told: not of what happens to
+    /// messages of a large group that the user cannot read.
+    pub(super) fn records(&self) -> impl Iterator<Item = (Record<'_>, bool)> {
         self.merged().take(self.limit)
     }
 
-    fn merged(&self) -> impl Iterator<Item = Record<'_>> {
+    fn merged(&self) -> impl Iterator<Item = (Record<'_>, bool)> {
         let mut heads: Vec<_> = self.pages[..self.used]
             .iter()
             .map(|page| page.records().peekable())
@@ -95,13 +102,22 @@ impl Feed {
                 .iter_mut()
                 .filter_map(|head| head.peek().map(|record| record.position))
                 .min()?;
-            let mut found = None;
-            for head in &mut heads {
+            let (mut found, mut seen) = (None, false);
+            for (head, first) in heads.iter_mut().zip(&self.firsts) {
                 if let Some(record) = head.next_if(|record| record.position == next) {
+                    seen |= is_seen(&record, *first);
                     found = Some(record);
                 }
             }
-            found.filter(|_| next <= until)
+            found.filter(|_| next <= until).map(|record| (record, seen))
         })
     }
+}
+
+/// Whether an event is no more than about messages from `first` on.
+fn is_seen(record: &Record<'_>, first: u64) -> bool {
+    if first <= 1 || !matches!(Kind::of(record), Some(Kind::Recall | Kind::Reaction)) {
+        return true;
+    }
+    Body::read(record.body).is_none_or(|body| body.seq >= first)
 }

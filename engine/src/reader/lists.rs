@@ -139,7 +139,7 @@ fn entry(
     number: u64,
     page: &mut Page,
 ) -> Result<Option<Entry>, Failure> {
-    let (name, id, marks, first, members) = if let Some(other) = place.strip_prefix("u:") {
+    let (name, id, read, first, members) = if let Some(other) = place.strip_prefix("u:") {
         let pair = Conversation::between(&listing.user, other);
         let Conversation::Direct(lesser, greater) = pair else {
             return Ok(None);
@@ -148,8 +148,8 @@ fn entry(
         let mut name = [0; MAX_CONVERSATION_BYTES];
         let name = pair.write_into(&mut name).to_owned();
         let side = usize::from(lesser != listing.user);
-        let marks = direct(store, id)?.marks[side];
-        (name, id, marks, 1, 1 + u64::from(lesser != greater))
+        let read = direct(store, id)?.marks[side].read;
+        (name, id, read, 1, 1 + u64::from(lesser != greater))
     } else {
         let group = place.strip_prefix("g:").unwrap_or_default();
         let id = ids.group(&listing.namespace, group);
@@ -159,7 +159,8 @@ fn entry(
         }
         let members = with_head((store, ids), id, |head| head.members)?;
         let marks = advance(store, id)?.of(own.number, own.marks);
-        (place.to_owned(), id, marks, own.first_seq, members)
+        let read = own.read_up_to(marks);
+        (place.to_owned(), id, read, own.first_seq, members)
     };
     let last = store.try_last_seq(id).map_err(|error| failure(&error))?;
     // Nothing of it can be seen before there is a message after joining.
@@ -171,19 +172,13 @@ fn entry(
         // Without a record it has expired: at the end of those that have messages.
         page.records().next().map_or(0, |record| record.position.0)
     };
-    let unread = unread(
-        (store, ids),
-        (user, &listing.user),
-        id,
-        (marks.read, last),
-        page,
-    )?;
+    let unread = unread((store, ids), (user, &listing.user), id, (read, last), page)?;
     Ok(Some(Entry {
         name,
         id,
         cursor: Cursor { has_message, at },
         last,
-        read: marks.read,
+        read,
         unread,
         members,
     }))
@@ -286,8 +281,8 @@ pub(super) fn receipts(
     let sender = Body::read(record.body).ok_or(NO_MESSAGE)?.user.to_owned();
     let mut counts = ReceiptCounts::default();
     let (mut users, mut more) = (Vec::new(), false);
-    for (user, marks) in marks((store, ids), access, listing)? {
-        if user == sender {
+    for (user, first, marks) in marks((store, ids), access, listing)? {
+        if user == sender || seq < first {
             continue;
         }
         let (delivered, read) = (marks.delivered >= seq, marks.read >= seq);
@@ -319,12 +314,13 @@ pub(super) fn receipts(
     }))
 }
 
-/// How far each member has come, ordered bytewise by name.
+/// Each member, ordered bytewise by name: the first message that the member sees, and how far the
+/// member has acknowledged.
 fn marks(
     (store, ids): (&Reader, &Ids),
     access: Access,
     listing: &Listing,
-) -> Result<Vec<(String, Marks)>, Failure> {
+) -> Result<Vec<(String, u64, Marks)>, Failure> {
     let id = access.conversation;
     if !access.group {
         let Some(Conversation::Direct(lesser, greater)) = Conversation::parse(&listing.name) else {
@@ -335,7 +331,7 @@ fn marks(
         let members = 1 + usize::from(lesser != greater);
         return Ok(both
             .take(members)
-            .map(|(name, marks)| (name.to_owned(), marks))
+            .map(|(name, marks)| (name.to_owned(), 1, marks))
             .collect());
     }
     let chunks = with_head((store, ids), id, |head| head.chunks)?;
@@ -345,7 +341,10 @@ fn marks(
         all.push((name, member(store, key)?));
     }
     let advance = advance(store, id)?;
-    let marks = |(name, member): (String, Member)| (name, advance.of(member.number, member.marks));
+    let marks = |(name, member): (String, Member)| {
+        let marks = advance.of(member.number, member.marks);
+        (name, member.first_seq, marks)
+    };
     Ok(all.into_iter().map(marks).collect())
 }
 

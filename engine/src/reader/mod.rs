@@ -100,6 +100,10 @@ pub(crate) enum Query {
     LastSeen {
         asked: Asked,
     },
+    /// The first answer to a creation of a group that came again.
+    Made {
+        key: TimelineId,
+    },
     /// The first answer to a send that came again.
     Duplicate {
         place: Place,
@@ -111,7 +115,7 @@ impl Query {
     pub(crate) fn is_paged(&self) -> bool {
         !matches!(
             self,
-            Self::CatchUp { .. } | Self::Typing { .. } | Self::Duplicate { .. }
+            Self::CatchUp { .. } | Self::Typing { .. } | Self::Duplicate { .. } | Self::Made { .. }
         )
     }
 }

@@ -179,6 +179,8 @@ pub(crate) enum Outcome {
     Duplicate(Place),
     /// What was asked for is the record at this position, or was so already.
     Done(Done, Option<Position>),
+    /// The group was created before, under this key: a reader knows what the answer was.
+    Made(TimelineId),
     /// The contacts are as was asked; the shard reads and shows them, and may watch them.
     Contacts {
         watch: bool,

@@ -35,11 +35,13 @@ pub(super) struct Group {
     pub(super) all_history: bool,
     pub(super) pull: bool,
     chunks: Vec<Vec<Seat>>,
-    /// The chunk of each member.
-    places: ById<u32>,
+    /// Where each member is.
+    places: ById<Seated>,
     everybody: Option<Arc<[UserId]>>,
     /// How often somebody became a member.
     pub(super) joined: u64,
+    /// The first message that any member sees.
+    pub(super) first: u64,
     /// Who wrote its last messages, while it is small.
     pub(super) authors: Authors,
 }
@@ -51,6 +53,16 @@ pub(super) struct Seat {
     pub(super) name: CompactString,
     pub(super) role: Role,
     pub(super) since: u64,
+    /// The first message that the member sees.
+    pub(super) first: u64,
+}
+
+/// Where a member is in the chunks, and the first message that the member sees. It takes no room
+/// beside the chunk: the key is aligned to 16 bytes.
+#[derive(Debug, Clone, Copy)]
+struct Seated {
+    chunk: u32,
+    first: u64,
 }
 
 impl Groups {
@@ -145,25 +157,41 @@ fn load(
     };
     let head: Head<'_> = state::decode(&value).ok_or(CORRUPT)?;
     let mut group = Group::new(ids, id, head.name, head.all_history);
-    (group.pull, group.joined) = (head.pull, head.joined);
+    (group.pull, group.joined, group.first) = (head.pull, head.joined, head.first);
     for number in 0..head.chunks {
         let value = read(ids.roster(id, number))?.unwrap_or_default();
         let mut seats = Vec::new();
         if !value.is_empty() {
             let roster: Roster<'_> = state::decode(&value).ok_or(CORRUPT)?;
-            seats.extend(roster.members.iter().map(|member| Seat {
-                user: ids.user(namespace, member.user),
-                name: member.user.into(),
-                role: member.role,
-                since: member.since,
-            }));
+            for member in &roster.members {
+                let user = ids.user(namespace, member.user);
+                let first = match member.first {
+                    0 => super::membership::member(states, ids.member(id, user))?.first_seq,
+                    first => first,
+                };
+                seats.push(Seat {
+                    user,
+                    name: member.user.into(),
+                    role: member.role,
+                    since: member.since,
+                    first,
+                });
+            }
         }
-        group
-            .places
-            .extend(seats.iter().map(|seat| (seat.user, number)));
+        let places = seats.iter().map(|seat| (seat.user, seat.seated(number)));
+        group.places.extend(places);
         group.chunks.push(seats);
     }
     Ok(Some(group))
+}
+
+impl Seat {
+    fn seated(&self, chunk: u32) -> Seated {
+        Seated {
+            chunk,
+            first: self.first,
+        }
+    }
 }
 
 impl Group {
@@ -179,8 +207,49 @@ impl Group {
             places: ById::default(),
             everybody: None,
             joined: 0,
+            first: 1,
             authors: Authors::default(),
         }
+    }
+
+    /// A group of this one's name behind the message `last`, now that everybody has left: nobody
+    /// sees what was said before, and its sequences and members are numbered on.
+    pub(super) fn renewed(&self, ids: &Ids, name: &str, all_history: bool, last: u64) -> Self {
+        Self {
+            chunks: vec![Vec::new(); self.chunks.len()],
+            joined: self.joined,
+            first: last + 1,
+            ..Self::new(ids, self.id, name, all_history)
+        }
+    }
+
+    /// The first message that a new member sees, where `last` is the last.
+    pub(super) fn first_for_new(&self, last: u64) -> u64 {
+        if self.all_history {
+            self.first
+        } else {
+            last + 1
+        }
+    }
+
+    /// The first message that a member sees.
+    pub(super) fn first_of(&self, user: UserId) -> Option<u64> {
+        self.places.get(&user).map(|seated| seated.first)
+    }
+
+    /// Whether a user is a member and sees a message.
+    pub(super) fn sees(&self, user: UserId, seq: u64) -> bool {
+        self.first_of(user).is_some_and(|first| first <= seq)
+    }
+
+    /// The members who see a message, in the order of [`everybody`](Self::everybody).
+    pub(super) fn who_see(&mut self, seq: u64) -> Arc<[UserId]> {
+        let everybody = Arc::clone(self.everybody());
+        if everybody.iter().all(|user| self.sees(*user, seq)) {
+            return everybody;
+        }
+        let users = everybody.iter().copied();
+        users.filter(|user| self.sees(*user, seq)).collect()
     }
 
     /// Members.
@@ -197,7 +266,7 @@ impl Group {
     }
 
     fn seat(&self, user: UserId) -> Option<&Seat> {
-        let chunk = *self.places.get(&user)?;
+        let chunk = self.places.get(&user)?.chunk;
         self.chunks[chunk as usize]
             .iter()
             .find(|seat| seat.user == user)
@@ -228,14 +297,14 @@ impl Group {
             self.chunks.push(Vec::new());
             self.chunks.len() - 1
         });
-        self.places.insert(seat.user, chunk as u32);
+        self.places.insert(seat.user, seat.seated(chunk as u32));
         self.chunks[chunk].push(seat);
         chunk as u32
     }
 
     /// Removes a member; from which chunk.
     pub(super) fn remove(&mut self, user: UserId) -> Option<u32> {
-        let chunk = self.places.remove(&user)?;
+        let chunk = self.places.remove(&user)?.chunk;
         self.everybody = None;
         self.chunks[chunk as usize].retain(|seat| seat.user != user);
         Some(chunk)
@@ -248,7 +317,7 @@ impl Group {
         }
         // The first of those who came at the same time.
         let heir = self.seats().min_by_key(|seat| seat.since)?.user;
-        let chunk = *self.places.get(&heir)?;
+        let chunk = self.places.get(&heir)?.chunk;
         let seats = &mut self.chunks[chunk as usize];
         seats.iter_mut().find(|seat| seat.user == heir)?.role = Role::Owner;
         Some((heir, chunk))
@@ -263,6 +332,7 @@ impl Group {
             members: self.len() as u64,
             chunks: self.chunks.len() as u32,
             joined: self.joined,
+            first: self.first,
         };
         changes.push((ids.head(self.id), state::encode(&head)));
     }
@@ -277,6 +347,7 @@ impl Group {
                 user: &seat.name,
                 role: seat.role,
                 since: seat.since,
+                first: seat.first,
             });
             state::encode(&Roster {
                 members: members.collect(),

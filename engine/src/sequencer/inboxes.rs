@@ -12,8 +12,9 @@ use crate::state::{self, Inbox, Place};
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Turn {
     Stay,
-    /// Its events after a position are the user's as well.
-    Open(u128, u64),
+    /// Its events after a position are the user's as well, but for those about messages before the
+    /// first that the user sees.
+    Open(u128, u64, u64),
     /// Those after a position no longer are.
     Close(u128, u64),
 }
@@ -41,7 +42,7 @@ pub(super) fn update_inbox(
     }
     match turn {
         Turn::Stay => {}
-        Turn::Open(channel, after) => inbox.open(channel, after),
+        Turn::Open(channel, after, first) => inbox.open(channel, after, first),
         Turn::Close(channel, until) => inbox.close(channel, until),
     }
     changes.push((key, state::encode(&inbox)));

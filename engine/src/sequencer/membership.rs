@@ -13,11 +13,21 @@ use super::states::{Changes, States};
 use super::{CORRUPT, Sequencer, unreadable};
 use crate::event::{Body, Kind};
 use crate::ids::{Ids, UserId};
-use crate::state::{self, Advance, Marks, Member, Place, Role};
+use crate::state::{self, Advance, Created, Member, Place, Role};
 
 const NOT_AN_OWNER: Outcome = Outcome::Failed(
     ErrorCode::PermissionDenied,
     "only owners of the group may do this",
+);
+
+const NAME_TAKEN: Outcome = Outcome::Failed(
+    ErrorCode::NameTaken,
+    "a group of this name exists: choose another name",
+);
+
+const KEY_REUSED: Outcome = Outcome::Failed(
+    ErrorCode::KeyReused,
+    "this key was used to create another group, or the same in another way: use a new key",
 );
 
 /// A pull group goes back to push where it has so many percent of the limit left: members that
@@ -44,14 +54,13 @@ impl Delta<'_> {
         was_pull: bool,
         before: u64,
     ) -> Result<(), Outcome> {
-        let (open, close) = (
-            Turn::Open(group.channel.0, before),
-            Turn::Close(group.channel.0, before),
-        );
+        let channel = group.channel.0;
+        let open = |user| Turn::Open(channel, before, group.first_of(user).unwrap_or_default());
+        let close = Turn::Close(channel, before);
         for &(user, _) in &self.named {
             let place = self.added.then_some(Place::Group(self.group));
             let turn = match (self.added, was_pull, group.pull) {
-                (true, _, true) => open,
+                (true, _, true) => open(user),
                 (false, true, _) => close,
                 _ => Turn::Stay,
             };
@@ -60,38 +69,52 @@ impl Delta<'_> {
         if was_pull == group.pull {
             return Ok(());
         }
-        let turn = if group.pull { open } else { close };
         let named: HashSet<_> = self.named.iter().map(|(user, _)| *user).collect();
         let others = group.seats().filter(|seat| !named.contains(&seat.user));
         for seat in others {
+            let turn = if group.pull { open(seat.user) } else { close };
             update_inbox(states, ids, seat.user, None, turn, &mut self.changes)?;
         }
         Ok(())
     }
 
     /// What those named are to the group from now on.
-    fn write_members(&mut self, ids: &Ids, group: &mut Group, last_seq: u64) {
+    fn write_members(
+        &mut self,
+        (states, ids): (&States, &Ids),
+        group: &mut Group,
+        last_seq: u64,
+        advance: &Advance,
+    ) -> Result<(), Outcome> {
+        let nobody_was = group.joined == 0;
         for &(user, _) in &self.named {
+            let key = ids.member(group.id, user);
+            let known = if nobody_was {
+                Member::default()
+            } else {
+                member(states, key)?
+            };
+            // What was acknowledged stays so. Joining acknowledges nothing.
+            let marks = advance.of(known.number, known.marks);
             let member = if self.added {
                 let number = group.joined;
                 group.joined += 1;
                 Member {
                     role: group.role(user),
-                    first_seq: if group.all_history { 1 } else { last_seq + 1 },
+                    first_seq: group.first_of(user).ok_or(CORRUPT)?,
                     number,
-                    // What was said before is nobody's unread.
-                    marks: Marks {
-                        delivered: last_seq,
-                        read: last_seq,
-                        ..Marks::default()
-                    },
+                    joined_at: last_seq,
+                    marks: known.marks,
                 }
             } else {
-                Member::default()
+                Member {
+                    marks,
+                    ..Member::default()
+                }
             };
-            let key = ids.member(group.id, user);
             self.changes.push((key, state::encode(&member)));
         }
+        Ok(())
     }
 
     /// Takes those who go out of what is known of several members together.
@@ -143,15 +166,10 @@ impl Sequencer {
         let said = Body::read(body).ok_or(CORRUPT)?;
         let id = command.conversation;
         if let Change::Create { all_history } = change {
-            if self.groups.get(&self.states, said.namespace, id)?.is_some() {
-                return Err(Outcome::Failed(
-                    ErrorCode::BadRequest,
-                    "a group of this name exists already: choose another",
-                ));
+            if let Some(key) = self.created_before(&said, all_history)? {
+                return Ok((Outcome::Made(key), Audience::Nobody));
             }
-            let name = said.name.unwrap_or_default();
-            let group = Group::new(&self.ids, id, name, all_history);
-            self.groups.enter(group);
+            self.begin_group(command, &said, all_history)?;
         } else {
             let (states, user) = (&self.states, command.user);
             let group = self.groups.of_member(states, said.namespace, id, user)?;
@@ -171,6 +189,54 @@ impl Sequencer {
         done
     }
 
+    /// The key of a creation that came before, if it is the same.
+    fn created_before(
+        &self,
+        said: &Body<'_>,
+        all_history: bool,
+    ) -> Result<Option<TimelineId>, Outcome> {
+        let Some((key, content)) = self.creation(said, all_history) else {
+            return Ok(None);
+        };
+        let value = self.states.get(key).map_err(|error| unreadable(&error))?;
+        let Some(value) = value else {
+            return Ok(None);
+        };
+        let created: Created<'_> = state::decode(&value).ok_or(CORRUPT)?;
+        if created.content != content {
+            return Err(KEY_REUSED);
+        }
+        Ok(Some(key))
+    }
+
+    /// The key of a creation that has one, and a hash of what it asks for.
+    fn creation(&self, said: &Body<'_>, all_history: bool) -> Option<(TimelineId, u128)> {
+        let key = self.ids.created(said.namespace, said.user, said.key?);
+        let names = (said.conversation, said.name.unwrap_or_default());
+        let content = self.ids.created_content(names, all_history, &said.members);
+        Some((key, content))
+    }
+
+    /// A group with nobody in it yet, under a name that nobody uses.
+    fn begin_group(
+        &mut self,
+        command: &Command,
+        said: &Body<'_>,
+        all_history: bool,
+    ) -> Result<(), Outcome> {
+        let id = command.conversation;
+        let conversation = self.conversations.get(id);
+        let last = conversation.map_err(|error| unreadable(&error))?.last_seq();
+        let name = said.name.unwrap_or_default();
+        let group = match self.groups.get(&self.states, said.namespace, id)? {
+            None => Group::new(&self.ids, id, name, all_history),
+            Some(group) if group.len() == 0 => group.renewed(&self.ids, name, all_history, last),
+            Some(_) => return Err(NAME_TAKEN),
+        };
+        self.groups.enter(group);
+        Ok(())
+    }
+
     fn carry_out(
         &mut self,
         command: &Command,
@@ -185,14 +251,15 @@ impl Sequencer {
             chunks: BTreeSet::new(),
             changes: Changes::new(),
         };
-        self.apply(command, said, now, change, &mut delta)?;
         let conversation = self.conversations.get(command.conversation);
         let last_seq = conversation.map_err(|error| unreadable(&error))?.last_seq();
+        self.apply(command, said, (now, last_seq), change, &mut delta)?;
         let before = self.writer.last_appended().0;
         let advance = self.advance(command.conversation)?;
-        if !advance.is_empty() {
-            delta.forget_marks((&self.states, &self.ids), command.conversation, advance)?;
-        }
+        let creation = match change {
+            Change::Create { all_history } => self.creation(said, all_history),
+            _ => None,
+        };
         let group = self
             .groups
             .get(&self.states, said.namespace, command.conversation)?
@@ -221,7 +288,19 @@ impl Sequencer {
             group.len() > self.rules.fanout_limit
         };
         delta.turn_inboxes((&self.states, &self.ids), group, was_pull, before)?;
-        delta.write_members(&self.ids, group, last_seq);
+        let books = (&self.states, &self.ids);
+        delta.write_members(books, group, last_seq, &advance)?;
+        if !advance.is_empty() {
+            delta.forget_marks(books, command.conversation, advance)?;
+        }
+        if let Some((key, content)) = creation {
+            let created = Created {
+                conversation: said.conversation,
+                members,
+                content,
+            };
+            delta.changes.push((key, state::encode(&created)));
+        }
         group.write_head(&self.ids, &mut delta.changes);
         for &chunk in &delta.chunks {
             group.write_chunk(&self.ids, chunk, &mut delta.changes);
@@ -255,6 +334,7 @@ impl Sequencer {
                 Change::Create { .. } | Change::Rename => said.name,
                 _ => None,
             },
+            key: None,
             ..said.clone()
         }
         .write(&mut body);
@@ -274,7 +354,7 @@ impl Sequencer {
         &mut self,
         command: &Command,
         said: &Body<'a>,
-        now: u64,
+        (now, last_seq): (u64, u64),
         change: Change,
         delta: &mut Delta<'a>,
     ) -> Result<(), Outcome> {
@@ -304,6 +384,7 @@ impl Sequencer {
                             Role::Member
                         },
                         since: now,
+                        first: group.first_for_new(last_seq),
                     };
                     delta.chunks.insert(group.add(seat));
                     delta.named.push((user, name));

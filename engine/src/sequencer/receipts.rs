@@ -68,6 +68,7 @@ impl Sequencer {
             id: command.id,
         };
         if let Some(reader) = self.hold.reader(at) {
+            let marks = reader.of.visible(last, marks);
             let moved = reader.marks.acked(last, marks, 0).unwrap_or(reader.marks);
             self.hold.join(at, moved, caller, self.at);
             return Ok(None);
@@ -86,7 +87,7 @@ impl Sequencer {
                 (Own::Group(key, own), advance.of(own.number, own.marks))
             }
         };
-        let Some(marks) = before.acked(last, marks, 0) else {
+        let Some(marks) = before.acked(last, of.visible(last, marks), 0) else {
             return Ok(Some((Outcome::Done(Done::Ack, None), Audience::Nobody)));
         };
         let said = Body::read(body).ok_or(CORRUPT)?;
@@ -297,15 +298,18 @@ impl Sequencer {
         let conversation = self.conversations.get(held.conversation);
         let last = conversation.map_err(|error| unreadable(&error))?.last_seq();
         let (before, after) = (reader.before, reader.marks);
+        let first = reader.of.first_seq();
         let newly = [
-            before.delivered + 1..=after.delivered,
-            before.read + 1..=after.read,
+            first.max(before.delivered + 1)..=after.delivered,
+            first.max(before.read + 1)..=after.read,
         ];
         let moved = newly.iter().filter(|seqs| !seqs.is_empty());
         let from = moved.clone().map(|seqs| *seqs.start()).min();
         let from = from.unwrap_or(last + 1);
         if from + KNOWN_AUTHORS <= last {
-            return Ok(self.group(held)?.seats().map(|seat| seat.user).collect());
+            let seats = self.group(held)?.seats();
+            let seeing = seats.filter(|seat| seat.first <= after.delivered);
+            return Ok(seeing.map(|seat| seat.user).collect());
         }
         self.know_authors(held, from, last)?;
         let group = self.group(held)?;
@@ -313,7 +317,7 @@ impl Sequencer {
         for seqs in moved {
             group.authors.of(seqs.clone(), &mut found);
         }
-        found.retain(|user| group.has(*user));
+        found.retain(|user| group.sees(*user, after.delivered));
         Ok(found)
     }
 

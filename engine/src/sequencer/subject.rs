@@ -4,10 +4,9 @@ use trunkline_proto::ErrorCode;
 use trunkline_storage::{Page, TimelineId};
 
 use super::command::{Command, Members, Outcome};
-use super::membership::member;
 use super::route::Reach;
 use super::{CORRUPT, NO_CONVERSATION, Sequencer, unreadable};
-use crate::event::Body;
+use crate::event::{self, Body};
 
 pub(super) const NO_MESSAGE: Outcome = Outcome::Failed(
     ErrorCode::Unknown,
@@ -42,14 +41,25 @@ impl Sequencer {
         if seq == 0 || seq > last {
             return Err(NO_MESSAGE);
         }
-        if let Members::Group = command.members {
-            let key = self.ids.member(command.conversation, command.user);
-            if seq < member(&self.states, key)?.first_seq {
-                return Err(NO_MESSAGE);
-            }
-        }
+        let reach = match command.members {
+            Members::Direct { .. } => reach,
+            Members::Group => self.who_see(command, body, seq)?,
+        };
         let recalled = self.is_recalled(command.conversation, seq)?;
         Ok(Subject { reach, recalled })
+    }
+
+    /// The members of a group who see a message, of whom the caller has to be one: those who joined
+    /// later cannot read it, and are not told of what becomes of it.
+    fn who_see(&mut self, command: &Command, body: &[u8], seq: u64) -> Result<Reach, Outcome> {
+        let namespace = event::namespace(body).ok_or(CORRUPT)?;
+        let (id, user) = (command.conversation, command.user);
+        let group = self.groups.of_member(&self.states, namespace, id, user)?;
+        if !group.sees(user, seq) {
+            return Err(NO_MESSAGE);
+        }
+        let channel = group.pull.then_some(group.channel);
+        Ok(Reach::members(&group.who_see(seq), channel))
     }
 
     /// Whether a message was taken back, as the batch under construction leaves it.

@@ -93,6 +93,7 @@ impl Core {
             Outcome::Duplicate(place) => {
                 self.query(slot, conn, id, Query::Duplicate { place });
             }
+            Outcome::Made(key) => self.query(slot, conn, id, Query::Made { key }),
             Outcome::Contacts { watch } => {
                 if let Some(user) = conn.session().map(|session| session.id) {
                     self.query(slot, conn, id, Query::Contacts { user, watch });
@@ -244,6 +245,7 @@ fn done_reply(done: Done, record: Option<Record<'_>>) -> ReplyBody<'_> {
             ReplyBody::GroupCreate(GroupCreateReply {
                 conversation: conversation.unwrap_or_default().into(),
                 members,
+                duplicate: false,
             })
         }
         Done::GroupAdd { members } => ReplyBody::GroupAdd(GroupMembersReply { members }),

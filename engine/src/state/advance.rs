@@ -105,7 +105,7 @@ impl From<Stored> for Advance {
                 delivered_time: time,
                 read_time: if read == 0 { 0 } else { read_time },
             };
-            (number, marks)
+            (number, marks.acknowledged())
         });
         Self {
             rows: rows.collect(),

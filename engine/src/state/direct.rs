@@ -68,6 +68,17 @@ impl Marks {
         }
     }
 
+    /// What of it was acknowledged: earlier versions began with marks that nobody set, which have
+    /// no time.
+    pub(crate) fn acknowledged(self) -> Self {
+        let since = |mark, time| if time == 0 { 0 } else { mark };
+        Self {
+            delivered: since(self.delivered, self.delivered_time),
+            read: since(self.read, self.read_time),
+            ..self
+        }
+    }
+
     /// Where an acknowledgement moves the marks in a conversation with `last` messages: never
     /// back, never beyond the last. `None` where they are there already.
     pub(crate) fn acked(self, last: u64, (delivered, read): (u64, u64), now: u64) -> Option<Self> {

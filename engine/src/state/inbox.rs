@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Form;
+
 /// Conversations that the inbox itself holds before they become a chunk.
 pub(crate) const OPEN_PLACES: usize = 16;
 
@@ -52,6 +54,48 @@ pub(crate) struct Window {
     pub(crate) after: u64,
     /// And up to this one; 0 while the user is in.
     pub(crate) until: u64,
+    /// Nothing that is about a message before this one: the user does not see it.
+    pub(crate) first: u64,
+}
+
+#[derive(Deserialize)]
+struct Before<'a> {
+    chunks: u32,
+    #[serde(borrow)]
+    places: Vec<Place<'a>>,
+    windows: Vec<WindowBefore>,
+    floor: u64,
+    hides: bool,
+}
+
+#[derive(Deserialize)]
+struct WindowBefore {
+    channel: u128,
+    after: u64,
+    until: u64,
+}
+
+impl<'a> Form<'a> for Inbox<'a> {
+    const TAG: u8 = 18;
+
+    fn earlier(tag: u8, rest: &'a [u8]) -> Option<Self> {
+        let inbox: Before<'a> = (tag == 6)
+            .then(|| postcard::from_bytes(rest).ok())
+            .flatten()?;
+        let windows = inbox.windows.into_iter().map(|window| Window {
+            channel: window.channel,
+            after: window.after,
+            until: window.until,
+            first: 0,
+        });
+        Some(Self {
+            chunks: inbox.chunks,
+            places: inbox.places,
+            windows: windows.collect(),
+            floor: inbox.floor,
+            hides: inbox.hides,
+        })
+    }
 }
 
 impl<'a> Inbox<'a> {
@@ -71,8 +115,9 @@ impl<'a> Inbox<'a> {
         full
     }
 
-    /// From `after` on the user's events are also in `channel`.
-    pub(crate) fn open(&mut self, channel: u128, after: u64) {
+    /// From `after` on the user's events are also in `channel`, as far as they are not about
+    /// messages before `first`.
+    pub(crate) fn open(&mut self, channel: u128, after: u64, first: u64) {
         if !self
             .windows
             .iter()
@@ -82,6 +127,7 @@ impl<'a> Inbox<'a> {
                 channel,
                 after,
                 until: 0,
+                first,
             });
         }
     }
@@ -137,27 +183,52 @@ mod tests {
     #[test]
     fn windows_open_once_and_the_oldest_closed_become_a_floor() {
         let mut inbox = Inbox::default();
-        inbox.open(7, 100);
-        inbox.open(7, 200);
+        inbox.open(7, 100, 3);
+        inbox.open(7, 200, 9);
         let window = |after, until| Window {
             channel: 7,
             after,
             until,
+            first: 3,
         };
         assert_eq!(inbox.windows, [window(100, 0)], "it is open already");
         inbox.close(7, 150);
         inbox.close(7, 999);
         assert_eq!(inbox.windows, [window(100, 150)], "it is closed already");
-        inbox.open(7, 160);
+        inbox.open(7, 160, 3);
         inbox.close(7, 160);
         assert_eq!(inbox.windows, [window(100, 150)], "nothing can be in it");
         for n in 0..200 {
-            inbox.open(7, 1000 + 10 * n);
+            inbox.open(7, 1000 + 10 * n, 3);
             inbox.close(7, 1005 + 10 * n);
         }
-        inbox.open(8, 5000);
+        inbox.open(8, 5000, 3);
         assert_eq!(inbox.windows.len(), MAX_CLOSED + 1);
         assert_eq!(inbox.floor, 1005 + 10 * (200 - MAX_CLOSED as u64 - 1));
         assert_eq!(inbox.windows[0].after, inbox.floor + 5, "the next is kept");
+    }
+    #[test]
+    fn an_inbox_of_an_earlier_version_is_read() {
+        let windows = [(7_u128, 100_u64, 0_u64)];
+        let before = (
+            2_u32,
+            [Place::Group("eng")].as_slice(),
+            &windows[..],
+            9_u64,
+            true,
+        );
+        let bytes = postcard::to_extend(&before, vec![6]).unwrap();
+        let inbox: Inbox<'_> = decode(&bytes).expect("an inbox");
+        let window = Window {
+            channel: 7,
+            after: 100,
+            until: 0,
+            first: 0,
+        };
+        assert_eq!((inbox.chunks, inbox.floor, inbox.hides), (2, 9, true));
+        assert_eq!(
+            (inbox.windows, inbox.places),
+            (vec![window], vec![Place::Group("eng")])
+        );
     }
 }

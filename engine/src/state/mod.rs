@@ -7,6 +7,7 @@
 
 mod advance;
 mod contacts;
+mod created;
 mod direct;
 mod group;
 mod hidden;
@@ -19,6 +20,7 @@ use trunkline_storage::Position;
 
 pub(crate) use advance::Advance;
 pub(crate) use contacts::{Contacts, MAX_CONTACTS};
+pub(crate) use created::Created;
 pub(crate) use direct::{Direct, Marks};
 pub(crate) use group::{Entry, Head, Member, ROSTER_CHUNK, Role, Roster};
 pub(crate) use hidden::Hidden;
@@ -27,39 +29,32 @@ pub(crate) use last_seen::LastSeen;
 pub(crate) use reactions::{MAX_REACTIONS, Reactions};
 
 /// A value of the store.
-pub(crate) trait Form {
+pub(crate) trait Form<'a>: Sized {
     /// Its first byte. Part of the disk format: a struct of another shape gets another.
     const TAG: u8;
+
+    /// Reads a value of an earlier shape: its first byte, and the rest.
+    fn earlier(_tag: u8, _rest: &'a [u8]) -> Option<Self> {
+        None
+    }
 }
 
-impl Form for Direct {
+impl Form<'_> for Direct {
     const TAG: u8 = 10;
 }
-impl Form for Head<'_> {
-    const TAG: u8 = 12;
-}
-impl Form for Roster<'_> {
-    const TAG: u8 = 4;
-}
-impl Form for Member {
-    const TAG: u8 = 13;
-}
-impl Form for Advance {
+impl Form<'_> for Advance {
     const TAG: u8 = 14;
 }
-impl Form for Inbox<'_> {
-    const TAG: u8 = 6;
-}
-impl Form for InboxChunk<'_> {
+impl<'a> Form<'a> for InboxChunk<'a> {
     const TAG: u8 = 7;
 }
-impl Form for Reactions<'_> {
+impl<'a> Form<'a> for Reactions<'a> {
     const TAG: u8 = 8;
 }
-impl Form for Contacts<'_> {
+impl<'a> Form<'a> for Contacts<'a> {
     const TAG: u8 = 9;
 }
-impl Form for LastSeen {
+impl Form<'_> for LastSeen {
     const TAG: u8 = 14;
 }
 
@@ -69,15 +64,17 @@ pub(crate) fn position(value: Option<&[u8]>) -> Option<Position> {
 }
 
 /// A value's bytes.
-pub(crate) fn encode<T: Form + Serialize>(value: &T) -> Vec<u8> {
+pub(crate) fn encode<'a, T: Form<'a> + Serialize>(value: &T) -> Vec<u8> {
     // A vector takes everything, and none of the values holds a type that cannot be written.
     postcard::to_extend(value, vec![T::TAG]).unwrap_or_default()
 }
 
-/// Reads what [`encode`] wrote; `None` for anything else.
-pub(crate) fn decode<'a, T: Form + Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    let (tag, rest) = bytes.split_first()?;
-    (*tag == T::TAG)
-        .then(|| postcard::from_bytes(rest).ok())
-        .flatten()
+/// Reads what [`encode`] wrote, in this version or an earlier one; `None` for anything else.
+pub(crate) fn decode<'a, T: Form<'a> + Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    let (&tag, rest) = bytes.split_first()?;
+    if tag == T::TAG {
+        postcard::from_bytes(rest).ok()
+    } else {
+        T::earlier(tag, rest)
+    }
 }

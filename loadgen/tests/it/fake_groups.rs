@@ -47,6 +47,7 @@ impl World {
         let reply = GroupCreateReply {
             conversation: format!("g:{}", create.group).into(),
             members,
+            duplicate: false,
         };
         session.reply(id, ReplyBody::GroupCreate(reply));
     }

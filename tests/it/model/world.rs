@@ -38,17 +38,23 @@ struct Conversation {
     members: Vec<Member>,
     group: Option<Group>,
     last_entry: usize,
+    /// How far those had acknowledged who are no members any more: delivered and read.
+    former: BTreeMap<String, (usize, usize)>,
 }
 
 struct Group {
     name: Option<String>,
     all_history: bool,
+    /// The first message since the group was created, the last time.
+    first: usize,
 }
 
 struct Member {
     user: String,
     owner: bool,
     first: usize,
+    /// The last message when they joined.
+    joined: usize,
     delivered: usize,
     read: usize,
 }
@@ -169,7 +175,7 @@ impl World {
             if !self.conversations.contains_key(&id) {
                 let mut conversation = Conversation::default();
                 for name in BTreeSet::from([one, two]) {
-                    conversation.members.push(Member::new(name, 1, 0));
+                    conversation.members.push(Member::new(name, 1, 0, (0, 0)));
                     self.join(name, &id);
                 }
                 self.conversations.insert(id.clone(), conversation);
@@ -201,19 +207,27 @@ impl World {
         let last = conversation.messages.len();
         let large = conversation.group.is_some() && conversation.members.len() > most;
         let direct = conversation.group.is_none();
+        let firsts: BTreeMap<_, _> = conversation.firsts();
         let names = conversation.names();
         let member = conversation.member(by.0);
         let before = (member.delivered, member.read);
+        // What is said of messages from before they came says nothing.
+        let first = member.first;
+        let visible = |mark: usize| if mark.min(last) < first { 0 } else { mark };
+        let (delivered, read) = (visible(delivered), visible(read));
         let read = read.min(last).max(member.read);
         let delivered = delivered.min(last).max(member.delivered).max(read);
         if (delivered, read) != before {
             (member.delivered, member.read) = (delivered, read);
             // The authors of what is newly covered, who are members still.
-            let newly = (before.0..delivered).chain(before.1..read);
+            let from = |before: usize| before.max(first - 1);
+            let newly = (from(before.0)..delivered).chain(from(before.1)..read);
             let messages = &conversation.messages;
             let authors: Vec<_> = newly.map(|message| &messages[message].from).collect();
-            let is_told =
-                |name: &String| name == by.0 || direct || !large && authors.contains(&name);
+            let is_told = |name: &String| {
+                let concerned = authors.contains(&name) && firsts[name] <= delivered;
+                name == by.0 || direct || !large && concerned
+            };
             let to: Vec<_> = names.into_iter().filter(is_told).collect();
             let event = json!({"receipt": {
                 "conversation": id, "user": by.0, "delivered": delivered, "read": read,
@@ -225,7 +239,7 @@ impl World {
 
     fn recall(&mut self, by: (&str, &str), id: &str, seq: usize) -> Answer {
         let conversation = self.message(by.0, id, seq)?;
-        let names = conversation.names();
+        let names = conversation.who_see(seq);
         let message = &mut conversation.messages[seq - 1];
         if message.from != by.0 {
             return Err(103);
@@ -255,7 +269,7 @@ impl World {
         let reaction = ask["reaction"].as_str().unwrap_or_default();
         let remove = ask["remove"] == true;
         let conversation = self.message(by.0, id, seq)?;
-        let names = conversation.names();
+        let names = conversation.who_see(seq);
         if conversation.messages[seq - 1].recalled {
             return Err(102);
         }
@@ -277,18 +291,16 @@ impl World {
     }
 
     fn create(&mut self, by: (&str, &str), id: &str, ask: &Value, names: &[String]) -> Answer {
-        if self.conversations.contains_key(id) {
-            return Err(107);
+        let conversation = self.conversations.entry(id.to_owned()).or_default();
+        if !conversation.members.is_empty() {
+            return Err(118);
         }
         let name = ask["name"].as_str().map(str::to_owned);
-        let conversation = Conversation {
-            group: Some(Group {
-                name: name.clone(),
-                all_history: ask["history"] != "joined",
-            }),
-            ..Conversation::default()
-        };
-        self.conversations.insert(id.to_owned(), conversation);
+        conversation.group = Some(Group {
+            name: name.clone(),
+            all_history: ask["history"] != "joined",
+            first: conversation.messages.len() + 1,
+        });
         let mut all = vec![by.0.to_owned()];
         all.extend(names.iter().cloned());
         let members = self.admit(by, id, &all, "created", name);
@@ -309,10 +321,12 @@ impl World {
     ) -> usize {
         let conversation = self.conversations.get_mut(id).expect("it exists");
         let last = conversation.messages.len();
-        let all = conversation
-            .group
-            .as_ref()
-            .is_none_or(|group| group.all_history);
+        let group = conversation.group.as_ref().expect("a group");
+        let first = if group.all_history {
+            group.first
+        } else {
+            last + 1
+        };
         let mut added = Vec::new();
         for user in names {
             if !conversation
@@ -320,8 +334,9 @@ impl World {
                 .iter()
                 .any(|member| member.user == *user)
             {
-                let first = if all { 1 } else { last + 1 };
-                conversation.members.push(Member::new(user, first, last));
+                let marks = conversation.former.get(user).copied().unwrap_or_default();
+                let member = Member::new(user, first, last, marks);
+                conversation.members.push(member);
                 added.push(user.clone());
             }
         }
@@ -374,7 +389,7 @@ impl World {
         let mut gone = Vec::new();
         for name in names {
             let before = conversation.members.len();
-            conversation.members.retain(|member| member.user != *name);
+            conversation.part_with(name);
             if conversation.members.len() < before {
                 gone.push(name.clone());
             }
@@ -390,7 +405,7 @@ impl World {
     fn leave(&mut self, by: (&str, &str), id: &str) -> Answer {
         let conversation = self.of(by.0, id)?;
         let to = conversation.names();
-        conversation.members.retain(|member| member.user != by.0);
+        conversation.part_with(by.0);
         // The longest member stands first.
         if !conversation.members.iter().any(|member| member.owner)
             && let Some(heir) = conversation.members.first_mut()
@@ -427,7 +442,7 @@ impl World {
         let mut others: Vec<_> = conversation
             .members
             .iter()
-            .filter(|member| member.user != *sender)
+            .filter(|member| member.user != *sender && member.first <= seq)
             .collect();
         others.sort_by(|one, two| one.user.cmp(&two.user));
         let count =
@@ -460,14 +475,13 @@ impl World {
                 continue;
             };
             let last = conversation.messages.len();
-            let unread = conversation.messages[member.read..]
-                .iter()
-                .filter(|message| {
-                    message.from != user && !message.recalled && !message.hidden.contains(user)
-                });
+            let read = member.read.max(member.joined);
+            let unread = conversation.messages[read..].iter().filter(|message| {
+                message.from != user && !message.recalled && !message.hidden.contains(user)
+            });
             let unread = unread.count();
             let mut entry = json!({
-                "conversation": id, "read": member.read, "unread": unread,
+                "conversation": id, "read": read, "unread": unread,
                 "members": conversation.members.len(),
             });
             let mut key = (false, number);
@@ -541,13 +555,14 @@ impl Entry {
 }
 
 impl Member {
-    fn new(user: &str, first: usize, read: usize) -> Self {
+    fn new(user: &str, first: usize, joined: usize, marks: (usize, usize)) -> Self {
         Self {
             user: user.to_owned(),
             owner: false,
             first,
-            delivered: read,
-            read,
+            joined,
+            delivered: marks.0,
+            read: marks.1,
         }
     }
 }
@@ -556,6 +571,28 @@ impl Conversation {
     fn member(&mut self, user: &str) -> &mut Member {
         let member = self.members.iter_mut().find(|member| member.user == user);
         member.expect("a member")
+    }
+
+    /// The first message that each member sees.
+    fn firsts(&self) -> BTreeMap<String, usize> {
+        let firsts = self.members.iter();
+        let firsts = firsts.map(|member| (member.user.clone(), member.first));
+        firsts.collect()
+    }
+
+    /// The members who see a message.
+    fn who_see(&self, seq: usize) -> Vec<String> {
+        let seeing = self.members.iter().filter(|member| member.first <= seq);
+        seeing.map(|member| member.user.clone()).collect()
+    }
+
+    /// Somebody is no member any more.
+    fn part_with(&mut self, user: &str) {
+        let marks = |member: &Member| (member.delivered, member.read);
+        if let Some(gone) = self.members.iter().find(|member| member.user == user) {
+            self.former.insert(user.to_owned(), marks(gone));
+        }
+        self.members.retain(|member| member.user != user);
     }
 
     fn names(&self) -> Vec<String> {

@@ -195,6 +195,9 @@ pub struct GroupCreate<'a> {
     /// What members see of the time before they joined.
     #[serde(default)]
     pub history: Visibility,
+    /// Makes the command safe to send again.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Str<'a>>,
 }
 
 /// Adds members to a group, or removes them.

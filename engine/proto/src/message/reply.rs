@@ -260,6 +260,9 @@ pub struct GroupCreateReply<'a> {
     pub conversation: Str<'a>,
     /// How many members it has.
     pub members: u64,
+    /// It was created before, with the same key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
 }
 
 /// The group's members have changed.

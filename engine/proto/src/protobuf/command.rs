@@ -100,6 +100,7 @@ fn group_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a
             name: text(c.name),
             members: texts(c.members),
             history: m::Visibility::from_wire(c.history).ok_or("unknown `history`")?,
+            key: text(c.key),
         }),
         C::GroupAdd(c) => m::CommandBody::GroupAdd(group_members(c)),
         C::GroupRemove(c) => m::CommandBody::GroupRemove(group_members(c)),

@@ -94,6 +94,7 @@ fn listing<'a>(reply: wire::reply::Reply) -> Result<m::ReplyBody<'a>, DecodeErro
         R::GroupCreate(r) => m::ReplyBody::GroupCreate(m::GroupCreateReply {
             conversation: r.conversation.into(),
             members: r.members,
+            duplicate: r.duplicate,
         }),
         R::GroupAdd(r) => m::ReplyBody::GroupAdd(members(r)),
         R::GroupRemove(r) => m::ReplyBody::GroupRemove(members(r)),

@@ -65,6 +65,24 @@ pub(super) enum Own {
     Group(TimelineId, Member),
 }
 
+impl Own {
+    /// The first message that the member sees.
+    pub(super) fn first_seq(&self) -> u64 {
+        match self {
+            Self::Direct(_) => 1,
+            Self::Group(_, member) => member.first_seq,
+        }
+    }
+
+    /// What an acknowledgement says of messages that the member sees, up to the `last`: nothing
+    /// where it ends before them.
+    pub(super) fn visible(&self, last: u64, (delivered, read): (u64, u64)) -> (u64, u64) {
+        let first = self.first_seq();
+        let visible = |mark: u64| if mark.min(last) < first { 0 } else { mark };
+        (visible(delivered), visible(read))
+    }
+}
+
 /// Who waits for the answer to a command.
 #[derive(Clone, Copy)]
 pub(super) struct Caller {

@@ -25,7 +25,9 @@ impl Ask<'_> {
         };
         let name = create.name.as_deref();
         check_name(name.unwrap_or_default())?;
-        self.change(&create.group, change, (name, &create.members), batch)
+        let key = create.key.as_deref();
+        self.check_key(key)?;
+        self.change(&create.group, change, (name, key, &create.members), batch)
     }
 
     /// Adds or removes.
@@ -38,7 +40,12 @@ impl Ask<'_> {
         if members.members.is_empty() {
             return Err((ErrorCode::BadRequest, "\"members\" names nobody"));
         }
-        self.change(&members.group, change, (None, &members.members), batch)
+        self.change(
+            &members.group,
+            change,
+            (None, None, &members.members),
+            batch,
+        )
     }
 
     pub(super) fn group_leave(
@@ -46,7 +53,7 @@ impl Ask<'_> {
         leave: &GroupLeave<'_>,
         batch: &mut CommandBatch,
     ) -> Result<Asked, Failure> {
-        self.change(&leave.group, Change::Leave, (None, &[]), batch)
+        self.change(&leave.group, Change::Leave, (None, None, &[]), batch)
     }
 
     pub(super) fn group_rename(
@@ -56,14 +63,14 @@ impl Ask<'_> {
     ) -> Result<Asked, Failure> {
         check_name(&rename.name)?;
         let name = Some(&*rename.name);
-        self.change(&rename.group, Change::Rename, (name, &[]), batch)
+        self.change(&rename.group, Change::Rename, (name, None, &[]), batch)
     }
 
     fn change(
         &self,
         group: &str,
         change: Change,
-        (name, members): (Option<&str>, &[Str<'_>]),
+        (name, key, members): (Option<&str>, Option<&str>, &[Str<'_>]),
         batch: &mut CommandBatch,
     ) -> Result<Asked, Failure> {
         if !is_name(group) {
@@ -79,6 +86,7 @@ impl Ask<'_> {
         let mut id = [0; MAX_CONVERSATION_BYTES];
         let body = Body {
             name,
+            key,
             members: members.iter().map(|member| &**member).collect(),
             ..self.body(Conversation::Group(group).write_into(&mut id))
         };

@@ -75,15 +75,7 @@ impl Ask<'_> {
                 "the text is longer than limits.text_bytes",
             ));
         }
-        if too_long(&send.key, self.limits.key_bytes) {
-            return Err((
-                ErrorCode::LimitExceeded,
-                "the key is longer than limits.key_bytes",
-            ));
-        }
-        if send.key.as_ref().is_some_and(|key| key.is_empty()) {
-            return Err((ErrorCode::BadRequest, "an idempotency key is not empty"));
-        }
+        self.check_key(send.key.as_deref())?;
         let Some(media) = &send.media else {
             return Ok(());
         };
@@ -103,6 +95,18 @@ impl Ask<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// Checks what makes a command the same as an earlier one.
+    pub(super) fn check_key(&self, key: Option<&str>) -> Result<(), Failure> {
+        match key.map(str::len) {
+            Some(0) => Err((ErrorCode::BadRequest, "an idempotency key is not empty")),
+            Some(bytes) if bytes > self.limits.key_bytes => Err((
+                ErrorCode::LimitExceeded,
+                "the key is longer than limits.key_bytes",
+            )),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn ack(

@@ -131,6 +131,7 @@ impl Fields for m::GroupCreate<'_> {
         to.optional_text(2, self.name.as_ref());
         to.texts(3, &self.members);
         to.number(4, wire::Visibility::from(self.history) as u32);
+        to.optional_text(5, self.key.as_ref());
     }
 }
 

@@ -233,6 +233,7 @@ impl Fields for m::GroupCreateReply<'_> {
     fn put(&self, to: &mut impl Sink) {
         to.text(1, &self.conversation);
         to.number(2, self.members);
+        to.flag(3, self.duplicate);
     }
 }
 

@@ -99,12 +99,13 @@ pub(crate) fn usual_command() -> impl Strategy<Value = m::Command<'static>> {
 fn group_command() -> impl Strategy<Value = m::CommandBody<'static>> {
     use m::CommandBody as C;
     let visibility = prop::sample::select(&[m::Visibility::All, m::Visibility::Joined]);
-    let create = (required(), of(text()), texts(), visibility).prop_map(
-        |(group, name, members, history)| m::GroupCreate {
+    let create = (required(), of(text()), texts(), visibility, of(text())).prop_map(
+        |(group, name, members, history, key)| m::GroupCreate {
             group,
             name,
             members,
             history,
+            key,
         },
     );
     let members = || {

@@ -160,10 +160,11 @@ fn group_reply() -> impl Strategy<Value = m::ReplyBody<'static>> {
         },
     );
     prop_oneof![
-        (text(), number()).prop_map(|(conversation, members)| {
+        (text(), number(), any::<bool>()).prop_map(|(conversation, members, duplicate)| {
             R::GroupCreate(m::GroupCreateReply {
                 conversation,
                 members,
+                duplicate,
             })
         }),
         members().prop_map(R::GroupAdd),
