@@ -15,10 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use trunkline_storage::Position;
 
-use crate::ids::UserId;
-use crate::per_user::PerUser;
+use crate::ids::{DeviceMark, UserId};
+use crate::per_user::{PerUser, Thing};
 
 /// A set of shards: bit N for shard N.
 pub(crate) type ShardSet = u128;
@@ -31,9 +32,24 @@ const STRIPES: usize = 64;
 /// Users that are looked up before others may have the lock of their stripe.
 const AT_ONCE: usize = 64;
 
-/// Part of the users, under a lock of its own: for each, the shard of each of their sessions.
-type Stripe = Mutex<PerUser<u8>>;
-const _: () = assert!(MAX_SHARDS <= u8::MAX as usize);
+/// Where a session of a user is, and which device it is of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Seat {
+    shard: u8,
+    device: DeviceMark,
+}
+
+impl Thing for Seat {
+    const SEVERAL: Self = Self {
+        shard: u8::MAX,
+        device: DeviceMark([0; 4]),
+    };
+}
+
+/// Part of the users, under a lock of its own: for each, their sessions.
+type Stripe = Mutex<PerUser<Seat>>;
+// No shard has the number that stands for several, and a session takes few bytes.
+const _: () = assert!(MAX_SHARDS <= u8::MAX as usize && size_of::<Seat>() == 5);
 
 pub(crate) struct Directory {
     head: AtomicU64,
@@ -59,16 +75,20 @@ impl Directory {
         &self.stripes[Self::place(user)]
     }
 
-    /// Enters that `shard` holds one more session of `user`. The answer is the position that a
-    /// session made now is live from.
-    pub(crate) fn enter(&self, user: UserId, shard: usize) -> Position {
-        self.stripe(user).lock().add(user, shard as u8);
+    /// Enters that `shard` holds one more session of `user`, on a device. The answer is the position
+    /// that a session made now is live from.
+    pub(crate) fn enter(&self, user: UserId, shard: usize, device: DeviceMark) -> Position {
+        let shard = shard as u8;
+        self.stripe(user).lock().add(user, Seat { shard, device });
         Position(self.head.load(Ordering::SeqCst))
     }
 
     /// Takes back one [`Directory::enter`].
-    pub(crate) fn leave(&self, user: UserId, shard: usize) {
-        self.stripe(user).lock().remove(user, shard as u8);
+    pub(crate) fn leave(&self, user: UserId, shard: usize, device: DeviceMark) {
+        let shard = shard as u8;
+        self.stripe(user)
+            .lock()
+            .remove(user, Seat { shard, device });
     }
 
     /// Announces that records up to `position` are being published. The sequencer calls this
@@ -82,9 +102,19 @@ impl Directory {
         Position(self.head.load(Ordering::SeqCst))
     }
 
-    /// How many sessions `user` has on all shards.
+    /// How many devices of `user` have a session: several sessions of one device count once.
     pub(crate) fn devices(&self, user: UserId) -> u32 {
-        self.stripe(user).lock().get(user).len() as u32
+        let stripe = self.stripe(user).lock();
+        let seats = stripe.get(user);
+        if seats.len() < 2 {
+            return seats.len() as u32;
+        }
+        let mut devices: SmallVec<[DeviceMark; 32]> =
+            seats.iter().map(|seat| seat.device).collect();
+        drop(stripe);
+        devices.sort_unstable();
+        devices.dedup();
+        devices.len() as u32
     }
 
     /// The shards that hold connections of `user`.
@@ -99,9 +129,9 @@ impl Directory {
             for users in users.chunks(AT_ONCE) {
                 let stripe = self.stripe(users[0]).lock();
                 for &user in users {
-                    let shards = stripe.get(user);
-                    if !shards.is_empty() {
-                        found(user, set(shards));
+                    let seats = stripe.get(user);
+                    if !seats.is_empty() {
+                        found(user, set(seats));
                     }
                 }
             }
@@ -109,8 +139,8 @@ impl Directory {
     }
 }
 
-fn set(shards: &[u8]) -> ShardSet {
-    shards.iter().fold(0, |set, shard| set | 1 << shard)
+fn set(seats: &[Seat]) -> ShardSet {
+    seats.iter().fold(0, |set, seat| set | 1 << seat.shard)
 }
 
 #[cfg(test)]
@@ -129,7 +159,7 @@ mod tests {
             .collect();
         for (n, &user) in users.iter().enumerate() {
             for shard in 0..n % 3 {
-                directory.enter(user, shard * 7);
+                directory.enter(user, shard * 7, DeviceMark([0; 4]));
             }
         }
         for sorted in [false, true] {
@@ -155,18 +185,43 @@ mod tests {
             assert_eq!(directory.shards(user), shards);
             assert_eq!(directory.devices(user), devices);
         };
+        let device = |n| DeviceMark([n; 4]);
         is(0, 0);
-        assert_eq!(directory.enter(user, 3), Position(7));
+        assert_eq!(directory.enter(user, 3, device(1)), Position(7));
         directory.raise_head(Position(8));
-        assert_eq!(directory.enter(user, 127), Position(8));
-        directory.enter(user, 3);
+        assert_eq!(directory.enter(user, 127, device(2)), Position(8));
+        directory.enter(user, 3, device(3));
         is(1 << 3 | 1 << 127, 3);
-        directory.leave(user, 3);
+        directory.leave(user, 3, device(1));
         is(1 << 3 | 1 << 127, 2);
-        directory.leave(user, 3);
+        directory.leave(user, 3, device(3));
         is(1 << 127, 1);
-        directory.leave(user, 3);
-        directory.leave(user, 127);
+        directory.leave(user, 3, device(3));
+        directory.leave(user, 127, device(2));
         is(0, 0);
+    }
+
+    #[test]
+    fn sessions_of_one_device_are_one_device() {
+        let directory = Directory::new(Position(0));
+        let user = TimelineId(9);
+        let device = |n| DeviceMark([n, 0, 0, 1]);
+        for shard in [0, 0, 5] {
+            directory.enter(user, shard, device(7));
+        }
+        assert_eq!(directory.devices(user), 1);
+        directory.enter(user, 5, device(8));
+        assert_eq!(directory.devices(user), 2);
+        directory.leave(user, 0, device(7));
+        directory.leave(user, 5, device(7));
+        assert_eq!(
+            (directory.devices(user), directory.shards(user)),
+            (2, 1 | 1 << 5)
+        );
+        directory.leave(user, 0, device(7));
+        assert_eq!(
+            (directory.devices(user), directory.shards(user)),
+            (1, 1 << 5)
+        );
     }
 }

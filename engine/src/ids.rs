@@ -5,6 +5,10 @@
 
 use trunkline_storage::{StoreKey, TimelineId};
 
+/// A part of the id of a device, which tells the devices of one user apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct DeviceMark(pub(crate) [u8; 4]);
+
 /// A user, and the user's sync timeline.
 pub(crate) type UserId = TimelineId;
 
@@ -128,6 +132,12 @@ impl Ids {
     pub(crate) fn device(&self, user: UserId, device: &str) -> TimelineId {
         self.0
             .id(DEVICE, &[&user.0.to_le_bytes(), device.as_bytes()])
+    }
+
+    /// What tells a device from the others of its user.
+    pub(crate) fn device_mark(&self, user: UserId, device: &str) -> DeviceMark {
+        let [a, b, c, d, ..] = self.device(user, device).0.to_le_bytes();
+        DeviceMark([a, b, c, d])
     }
 
     /// A user's contacts.

@@ -60,6 +60,47 @@ fn told(watchers: &mut [Client], user: &str, devices: u64) {
     }
 }
 
+/// Two connections of one device are one device, and each without a name is a device of its own.
+#[test]
+fn devices_are_counted_and_not_connections() {
+    let gateway = gateway("0s");
+    let mut watchers = watchers(&gateway, &["bob"]);
+    let count = |client: &mut Client| {
+        let reply = client.done("presence", &json!({"query": ["bob"]}));
+        reply["users"][0]["devices"].clone()
+    };
+    let first = gateway.dial().connect("bob", "phone");
+    told(&mut watchers, "bob", 1);
+    // On other shards and the same one, in both encodings: that is no news.
+    let more: Vec<_> = (0..4)
+        .map(|n| {
+            let dial = gateway
+                .dial()
+                .encoding(if n % 2 == 0 { Json } else { Proto });
+            dial.connect("bob", "phone")
+        })
+        .collect();
+    assert_eq!(count(&mut watchers[0]), 1);
+    let tablet = gateway.dial().connect("bob", "tablet");
+    told(&mut watchers, "bob", 2);
+    first.close();
+    more.into_iter().for_each(Client::close);
+    told(&mut watchers, "bob", 1);
+    let mut unnamed = Vec::new();
+    for devices in 2..4 {
+        let mut client = Client::open(&gateway.dial());
+        client.done("connect", &json!({"user": "bob"}));
+        unnamed.push(client);
+        told(&mut watchers, "bob", devices);
+    }
+    tablet.close();
+    told(&mut watchers, "bob", 2);
+    for watcher in &mut watchers {
+        watcher.ping();
+        assert_eq!(watcher.waiting(), Vec::<Value>::new());
+    }
+}
+
 #[test]
 fn watchers_are_told_of_every_device() {
     let gateway = gateway("0s");
@@ -67,7 +108,7 @@ fn watchers_are_told_of_every_device() {
     // Wherever they land: to have them on a shard takes several tries, which would be told.
     let mut devices = Vec::new();
     for count in 1..=5 {
-        devices.push(gateway.dial().connect("bob", "phone"));
+        devices.push(gateway.dial().connect("bob", &format!("device{count}")));
         told(&mut watchers, "bob", count);
     }
     while let Some(device) = devices.pop() {
@@ -278,7 +319,8 @@ fn a_user_with_many_watchers() {
         for device in devices.drain(..) {
             Client::close(device);
         }
-        devices.extend((0..count).map(|_| gateway.dial().connect("bob", "phone")));
+        let device = |n| gateway.dial().connect("bob", &format!("device{n}"));
+        devices.extend((0..count).map(device));
         neighbours.chat();
     }
     for watcher in &mut watchers {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::config::Limits;
 use crate::directory::Directory;
-use crate::ids::UserId;
+use crate::ids::{DeviceMark, UserId};
 use crate::sequencer::unix_ms;
 use crate::shard::mailbox::Mailbox;
 
@@ -75,19 +75,19 @@ impl Hub {
 
     /// A session of a user ends: takes it out of the directory. Whether there was room for it
     /// among those of whom the store is to know it.
-    pub(crate) fn leave(&self, user: UserId, shard: usize) -> bool {
+    pub(crate) fn leave(&self, user: UserId, shard: usize, device: DeviceMark) -> bool {
         let now = unix_ms();
         // Before it is gone: whoever sees that must also see since when.
         self.presence.note_left(user, now);
         let noted = self.unsaved.note(user, now);
-        self.directory.leave(user, shard);
+        self.directory.leave(user, shard, device);
         self.lanes.changed(self.presence.watchers(user), user);
         noted
     }
 
     /// Whether a user has no connection.
     pub(crate) fn is_gone(&self, user: UserId) -> bool {
-        self.directory.devices(user) == 0
+        self.directory.shards(user) == 0
     }
 
     /// From now on `shard` is told when the user's state may have changed. The state has to be

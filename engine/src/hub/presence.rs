@@ -17,7 +17,7 @@ type Map<T> = HashMap<UserId, T, IdBuildHasher>;
 /// How a user is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UserState {
-    /// Connections now.
+    /// Devices that are connected now.
     pub(crate) devices: u32,
     /// When a connection last ended, in milliseconds since 1970.
     pub(crate) left: Option<u64>,

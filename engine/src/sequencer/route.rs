@@ -160,7 +160,7 @@ mod tests {
         let directory = Directory::new(Position::ZERO);
         let user = |n| TimelineId(n);
         for (n, shard) in [(1, 0), (1, 2), (2, 0), (3, 0), (3, 1), (3, 1), (4, 2)] {
-            directory.enter(user(n), shard);
+            directory.enter(user(n), shard, crate::ids::DeviceMark([0; 4]));
         }
         let members = Audience::Members([5, 4, 3, 2, 1].map(user).into());
         let mut outgoing: Vec<_> = (0..3).map(|_| Items::default()).collect();

@@ -10,7 +10,7 @@ mod request;
 
 use trunkline_storage::Position;
 
-use crate::ids::UserId;
+use crate::ids::{DeviceMark, Ids, UserId};
 use crate::shard::timer::Tick;
 
 pub(crate) use connect::{device_key, open};
@@ -39,5 +39,10 @@ impl Session {
     /// The session's name on the wire: its shard and its number there.
     pub(crate) fn name(&self, shard: usize) -> String {
         format!("{shard}-{:x}", self.number)
+    }
+
+    /// What tells its device from others of the user.
+    pub(crate) fn device_mark(&self, ids: &Ids) -> DeviceMark {
+        ids.device_mark(self.id, self.names.device())
     }
 }

@@ -450,7 +450,8 @@ impl Core {
             sessions.leave(session.id);
         }
         self.users.remove(session.id, slot);
-        if !self.parts.hub.leave(session.id, self.parts.index) {
+        let device = session.device_mark(&self.parts.ids);
+        if !self.parts.hub.leave(session.id, self.parts.index, device) {
             self.parts.metrics.limited(Limit::LastSeen);
         }
         self.stop_listening(slot);

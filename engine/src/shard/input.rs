@@ -383,7 +383,9 @@ impl Core {
         self.sessions += 1;
         conn.batch = request.batch;
         self.users.add(session.id, slot);
-        session.live_from = self.parts.directory.enter(session.id, self.parts.index);
+        let device = session.device_mark(&self.parts.ids);
+        let (directory, shard) = (&self.parts.directory, self.parts.index);
+        session.live_from = directory.enter(session.id, shard, device);
         self.parts.hub.arrived(session.id);
         session.catching_up = since.is_some() || resumes;
         session.expires = self.permit(slot, grant);

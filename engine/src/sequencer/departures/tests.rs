@@ -7,6 +7,9 @@ use crate::directory::Directory;
 use crate::metrics::SequencerMetrics;
 use crate::sequencer::conversations::MIN_CONVERSATIONS;
 
+/// The device of every session.
+const DEVICE: crate::ids::DeviceMark = crate::ids::DeviceMark([0; 4]);
+
 /// Departures that come from nobody's hub, and its directory.
 pub(in crate::sequencer) fn nobody(directory: Arc<Directory>) -> (Arc<Directory>, Departures) {
     let (_, departures) = departures(&directory, 0);
@@ -72,11 +75,11 @@ impl World {
     }
 
     fn arrive(&self, user: u128) {
-        self.directory.enter(id(user), 0);
+        self.directory.enter(id(user), 0, DEVICE);
     }
 
     fn leave(&self, user: u128) {
-        self.hub.leave(id(user), 0);
+        self.hub.leave(id(user), 0, DEVICE);
     }
 
     /// A turn, at a time when it is to do something; how long there is nothing to do from then on.

@@ -71,7 +71,8 @@ impl World {
         let directory = Arc::new(Directory::new(Position::ZERO));
         let ids = Ids(opened.reader.key());
         for user in NAMES {
-            directory.enter(ids.user("", user), 0);
+            let device = ids.device_mark(ids.user("", user), "phone");
+            directory.enter(ids.user("", user), 0, device);
         }
         let rules = Messaging {
             fanout_limit: 500,
