@@ -46,6 +46,7 @@ mod origins;
 mod presence;
 mod protocol_page;
 mod rate_limits;
+mod reaction_limits;
 mod reader_jobs;
 mod receipts;
 mod receipts_together;

@@ -10,7 +10,7 @@ use super::states::Changes;
 use super::subject::{NO_MESSAGE, Subject};
 use super::{CORRUPT, Sequencer, unreadable};
 use crate::event::{self, Body, Kind};
-use crate::state::{self, Hidden, MAX_REACTIONS, Reactions};
+use crate::state::{self, Full, Hidden, Reactions};
 
 const RECALLED: Outcome = Outcome::Failed(
     ErrorCode::Unknown,
@@ -224,14 +224,9 @@ impl Sequencer {
         } else {
             state::decode(&value).ok_or(CORRUPT)?
         };
-        if !reactions.set(said.user, reaction, remove) {
+        let set = reactions.set(said.user, reaction, remove);
+        if !set.map_err(no_room)? {
             return Ok((Outcome::Done(Done::React, None), Audience::Nobody));
-        }
-        if reactions.list.len() > MAX_REACTIONS {
-            return Err(Outcome::Failed(
-                ErrorCode::LimitExceeded,
-                "a message carries at most 500 reactions",
-            ));
         }
         let left = if reactions.list.is_empty() {
             Vec::new()
@@ -269,4 +264,18 @@ impl Sequencer {
             }
         }
     }
+}
+
+/// There is no room for one more reaction to a message.
+fn no_room(full: Full) -> Outcome {
+    let text = match full {
+        Full::OfUser => "you have 20 reactions to this message: take one back first",
+        Full::Different => {
+            "a message has at most 100 different reactions: choose one that is there"
+        }
+        Full::All => {
+            "a message has at most 2,000 reactions, and from 1,000 on one more of each user who has none"
+        }
+    };
+    Outcome::Failed(ErrorCode::LimitExceeded, text)
 }

@@ -26,7 +26,7 @@ pub(crate) use group::{Entry, Head, Member, ROSTER_CHUNK, Role, Roster};
 pub(crate) use hidden::Hidden;
 pub(crate) use inbox::{Inbox, InboxChunk, Place};
 pub(crate) use last_seen::LastSeen;
-pub(crate) use reactions::{MAX_REACTIONS, Reactions};
+pub(crate) use reactions::{Full, Reactions};
 
 /// A value of the store.
 pub(crate) trait Form<'a>: Sized {

@@ -2,8 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Reactions that one message keeps.
-pub(crate) const MAX_REACTIONS: usize = 500;
+/// Reactions of one user to one message.
+pub(crate) const MAX_OF_USER: usize = 20;
+
+/// Different reactions to one message.
+pub(crate) const MAX_DIFFERENT: usize = 100;
+
+/// Reactions to one message, each user's counted.
+pub(crate) const MAX_REACTIONS: usize = 2_000;
+
+/// The last of them are for users who have not reacted to the message: nobody else can take the
+/// room in which they join.
+pub(crate) const MAX_BEFORE_NEWCOMERS: usize = 1_000;
+
+const _: () = assert!(MAX_OF_USER < MAX_DIFFERENT && MAX_BEFORE_NEWCOMERS < MAX_REACTIONS);
 
 /// Who reacted with what, in the order they did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,21 +25,69 @@ pub(crate) struct Reactions<'a> {
     pub(crate) list: Vec<(&'a str, &'a str)>,
 }
 
+/// Why a reaction is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// The user has as many reactions to the message as one may have.
+    OfUser,
+    /// There are as many different ones.
+    Different,
+    /// There are as many in all.
+    All,
+}
+
 impl<'a> Reactions<'a> {
     /// Adds or removes one; whether that changed anything.
-    pub(crate) fn set(&mut self, user: &'a str, reaction: &'a str, remove: bool) -> bool {
+    ///
+    /// # Errors
+    /// There is no room for one more.
+    pub(crate) fn set(
+        &mut self,
+        user: &'a str,
+        reaction: &'a str,
+        remove: bool,
+    ) -> Result<bool, Full> {
         let at = self.list.iter().position(|&one| one == (user, reaction));
         match (at, remove) {
             (Some(at), true) => {
                 self.list.remove(at);
-                true
+                Ok(true)
             }
             (None, false) => {
+                self.check_room(user, reaction)?;
                 self.list.push((user, reaction));
-                true
+                Ok(true)
             }
-            _ => false,
+            _ => Ok(false),
         }
+    }
+
+    fn check_room(&self, user: &str, reaction: &str) -> Result<(), Full> {
+        let own = self.list.iter().filter(|(one, _)| *one == user).count();
+        if own >= MAX_OF_USER {
+            return Err(Full::OfUser);
+        }
+        let most = if own == 0 {
+            MAX_REACTIONS
+        } else {
+            MAX_BEFORE_NEWCOMERS
+        };
+        if self.list.len() >= most {
+            return Err(Full::All);
+        }
+        let mut different = Vec::<&str>::new();
+        for &(_, one) in &self.list {
+            if one == reaction {
+                return Ok(());
+            }
+            if !different.contains(&one) {
+                different.push(one);
+            }
+        }
+        if different.len() >= MAX_DIFFERENT {
+            return Err(Full::Different);
+        }
+        Ok(())
     }
 }
 
@@ -38,11 +98,58 @@ mod tests {
     #[test]
     fn a_reaction_is_there_once_or_not() {
         let mut reactions = Reactions::default();
-        assert!(reactions.set("bob", "like", false));
-        assert!(!reactions.set("bob", "like", false));
-        assert!(reactions.set("bob", "heart", false));
-        assert!(!reactions.set("carol", "like", true));
-        assert!(reactions.set("bob", "like", true));
+        assert_eq!(reactions.set("bob", "like", false), Ok(true));
+        assert_eq!(reactions.set("bob", "like", false), Ok(false));
+        assert_eq!(reactions.set("bob", "heart", false), Ok(true));
+        assert_eq!(reactions.set("carol", "like", true), Ok(false));
+        assert_eq!(reactions.set("bob", "like", true), Ok(true));
         assert_eq!(reactions.list, [("bob", "heart")]);
+    }
+
+    #[test]
+    fn nobody_takes_all_the_room() {
+        let words: Vec<_> = (0..MAX_DIFFERENT).map(|n| format!("word {n}")).collect();
+        let users: Vec<_> = (0..MAX_REACTIONS).map(|n| format!("user {n}")).collect();
+        let mut reactions = Reactions::default();
+        for word in &words[..MAX_OF_USER] {
+            assert_eq!(reactions.set("mallory", word, false), Ok(true));
+        }
+        let more = reactions.set("mallory", &words[MAX_OF_USER], false);
+        assert_eq!(more, Err(Full::OfUser));
+        // Several who work together use up what is different, and all can still join them.
+        for (user, words) in users.iter().zip(words[MAX_OF_USER..].chunks(MAX_OF_USER)) {
+            for word in words {
+                assert_eq!(reactions.set(user, word, false), Ok(true));
+            }
+        }
+        assert_eq!(
+            reactions.set("bob", "one more", false),
+            Err(Full::Different)
+        );
+        assert_eq!(reactions.set("bob", "word 99", false), Ok(true));
+        // Those who have reacted leave room for those who have not.
+        let (first, last) = users.split_at(100);
+        'full: for word in &words {
+            for user in first {
+                match reactions.set(user, word, false) {
+                    Err(Full::All) => break 'full,
+                    other => assert_ne!(other, Err(Full::Different)),
+                }
+            }
+        }
+        assert_eq!(reactions.list.len(), MAX_BEFORE_NEWCOMERS);
+        assert_eq!(reactions.set("bob", "word 98", false), Err(Full::All));
+        let mut joined = 0;
+        for user in last {
+            match reactions.set(user, "word 0", false) {
+                Ok(true) => joined += 1,
+                other => assert_eq!(other, Err(Full::All)),
+            }
+        }
+        assert_eq!(joined, MAX_REACTIONS - MAX_BEFORE_NEWCOMERS);
+        // What goes makes room, and what is there is never too much.
+        assert_eq!(reactions.set("bob", "word 99", false), Ok(false));
+        assert_eq!(reactions.set("bob", "word 99", true), Ok(true));
+        assert_eq!(reactions.set("bob", "word 99", false), Ok(true));
     }
 }
