@@ -5,6 +5,8 @@
 
 use trunkline_storage::{StoreKey, TimelineId};
 
+use crate::state::Level;
+
 /// A part of the id of a device, which tells the devices of one user apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct DeviceMark(pub(crate) [u8; 4]);
@@ -29,6 +31,7 @@ const CONTACTS: u8 = 14;
 const HEAD: u8 = 15;
 const CREATED: u8 = 30;
 const CREATED_CONTENT: u8 = 31;
+const TALLY: u8 = 32;
 
 /// Hashes names under one store's key.
 #[derive(Debug, Clone, Copy)]
@@ -116,6 +119,11 @@ impl Ids {
     /// The reactions to a message.
     pub(crate) fn reactions(&self, conversation: TimelineId, seq: u64) -> TimelineId {
         self.of(REACTIONS, &[conversation], seq)
+    }
+
+    /// Who wrote the messages of a stretch of a conversation.
+    pub(crate) fn tally(&self, conversation: TimelineId, level: Level, stretch: u64) -> TimelineId {
+        self.of(TALLY, &[conversation], stretch << 1 | level as u64)
     }
 
     /// What a user deleted in a stretch of a conversation.

@@ -68,3 +68,4 @@ mod tls_files;
 mod tls_limits;
 mod topics;
 mod typing;
+mod unread;

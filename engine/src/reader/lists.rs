@@ -8,20 +8,17 @@ use trunkline_proto::message::{
     ReceiptState, ReceiptUser, ReceiptsReply, ReplyBody, Role as Word, Visibility,
 };
 use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES};
-use trunkline_storage::{Order, Page, Reader, TimelineId};
+use trunkline_storage::{Page, Reader, TimelineId};
 
 use super::Listing;
 use super::access::{
     Access, CORRUPT, NO_MESSAGE, View, advance, direct, member, roster, with_head,
 };
 use super::answer::{Failure, failure, messages};
+use super::unread::Unread;
 use crate::event::Body;
 use crate::ids::{Ids, UserId};
 use crate::state::{self, Inbox, InboxChunk, Marks, Member, Place, Role};
-
-/// Messages that are looked at to count the unread of one conversation. Whoever has more unread
-/// than that gets those before it counted without a look: the own and the recalled among them.
-const COUNTED: u64 = 1_000;
 
 /// Where a page of conversations ends: those with messages come first, by the newest; then groups
 /// in which nothing was said yet, the newest first.
@@ -70,8 +67,10 @@ pub(super) fn conversations(
     page: &mut Page,
 ) -> Result<ReplyBody<'static>, Failure> {
     let mut entries = Vec::new();
-    for (number, place) in places((store, ids), user)?.iter().enumerate() {
-        let found = entry((store, ids), (user, listing), place, number as u64, page)?;
+    let (places, hides) = places((store, ids), user)?;
+    for (number, place) in places.iter().enumerate() {
+        let place = (&**place, number as u64);
+        let found = entry((store, ids), (user, hides, listing), place, page)?;
         entries.extend(found);
     }
     let unread = entries.iter().map(|entry| entry.unread).sum();
@@ -107,15 +106,16 @@ pub(super) fn conversations(
     }))
 }
 
-/// Where a user takes part or did, each place once.
-fn places((store, ids): (&Reader, &Ids), user: UserId) -> Result<Vec<String>, Failure> {
+/// Where a user takes part or did, each place once; and whether the user deletes messages in the own
+/// view.
+fn places((store, ids): (&Reader, &Ids), user: UserId) -> Result<(Vec<String>, bool), Failure> {
     let read = |key| store.state(key).map_err(|error| failure(&error));
     let name = |place: &Place<'_>| match place {
         Place::Direct(other) => format!("u:{other}"),
         Place::Group(group) => format!("g:{group}"),
     };
     let Some(value) = read(ids.inbox(user))? else {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), false));
     };
     let inbox: Inbox<'_> = state::decode(&value).ok_or(CORRUPT)?;
     let mut places = Vec::new();
@@ -128,15 +128,14 @@ fn places((store, ids): (&Reader, &Ids), user: UserId) -> Result<Vec<String>, Fa
     // Whoever left a group and came back is in it twice.
     let mut seen = std::collections::HashSet::new();
     places.retain(|place| seen.insert(place.clone()));
-    Ok(places)
+    Ok((places, inbox.hides))
 }
 
 /// One conversation; `None` for a group that the user is no longer in.
 fn entry(
     (store, ids): (&Reader, &Ids),
-    (user, listing): (UserId, &Listing),
-    place: &str,
-    number: u64,
+    (user, hides, listing): (UserId, bool, &Listing),
+    (place, number): (&str, u64),
     page: &mut Page,
 ) -> Result<Option<Entry>, Failure> {
     let (name, id, read, first, members) = if let Some(other) = place.strip_prefix("u:") {
@@ -172,7 +171,13 @@ fn entry(
         // Without a record it has expired: at the end of those that have messages.
         page.records().next().map_or(0, |record| record.position.0)
     };
-    let unread = unread((store, ids), (user, &listing.user), id, (read, last), page)?;
+    let unread = Unread {
+        user,
+        name: &listing.user,
+        hides,
+        conversation: id,
+    };
+    let unread = unread.count((store, ids), (read, last), page)?;
     Ok(Some(Entry {
         name,
         id,
@@ -182,38 +187,6 @@ fn entry(
         unread,
         members,
     }))
-}
-
-/// How many messages of others, that are still there to be read, come after `read`.
-fn unread(
-    (store, ids): (&Reader, &Ids),
-    (user, name): (UserId, &str),
-    conversation: TimelineId,
-    (read, last): (u64, u64),
-    page: &mut Page,
-) -> Result<u64, Failure> {
-    let from = last.saturating_sub(COUNTED).max(read);
-    let (mut next, mut count) = (from + 1, from - read);
-    let mut view = View::new((store, ids), user);
-    while next <= last {
-        store
-            .range(conversation, next..=last, 500, Order::Ascending, page)
-            .map_err(|error| failure(&error))?;
-        let Some(end) = page.records().last().map(|record| record.seq) else {
-            break;
-        };
-        for record in page.records() {
-            let Some(body) = Body::read(record.body) else {
-                continue;
-            };
-            if body.user != name && !body.recalled {
-                let hides = view.hides(conversation, record.seq);
-                count += u64::from(!hides.map_err(|error| failure(&error))?);
-            }
-        }
-        next = end + 1;
-    }
-    Ok(count)
 }
 
 pub(super) fn group_info(

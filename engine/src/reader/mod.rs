@@ -8,6 +8,7 @@ mod answer;
 mod feed;
 mod lists;
 mod passing;
+mod unread;
 
 use std::sync::Arc;
 

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use trunkline_storage::{IdBuildHasher, ReadError, Reader, TimelineId};
 
 use super::COMMIT_COMMANDS;
+use super::tallies::Sides;
 use crate::state::{self, Direct};
 
 /// The cache must hold at least what one commit can touch, in either of its halves.
@@ -35,6 +36,8 @@ pub(crate) struct Conversation {
     last_seq: u64,
     /// How far the members of a 1:1 conversation have come; nothing in a group.
     pub(super) direct: Direct,
+    /// Who wrote the last messages of a 1:1 conversation.
+    pub(super) sides: Sides,
 }
 
 impl Conversations {
@@ -87,6 +90,7 @@ fn load(store: &Reader, id: TimelineId) -> Result<Conversation, ReadError> {
     Ok(Conversation {
         last_seq,
         direct: direct.unwrap_or_default(),
+        ..Conversation::default()
     })
 }
 

@@ -9,6 +9,7 @@ use trunkline_storage::{IdBuildHasher, TimelineId};
 use super::command::Outcome;
 use super::receipts::Authors;
 use super::states::{Changes, States};
+use super::tallies::Running;
 use super::{CORRUPT, NOT_A_MEMBER, unreadable};
 use crate::directory::Directory;
 use crate::ids::{Ids, UserId};
@@ -44,6 +45,8 @@ pub(super) struct Group {
     pub(super) first: u64,
     /// Who wrote its last messages, while it is small.
     pub(super) authors: Authors,
+    /// Who wrote how many of its last messages.
+    pub(super) running: Running,
 }
 
 /// A member.
@@ -209,6 +212,7 @@ impl Group {
             joined: 0,
             first: 1,
             authors: Authors::default(),
+            running: Running::default(),
         }
     }
 

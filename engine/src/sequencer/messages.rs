@@ -39,6 +39,7 @@ impl Sequencer {
         if let (1, Members::Direct { other, .. }) = (seq, command.members) {
             self.begin(command, body, other, &mut changes)?;
         }
+        self.end_stretch(command, body, seq, &mut changes)?;
         let draft = Draft {
             kind: Kind::Message as u8,
             time: now,
@@ -52,6 +53,9 @@ impl Sequencer {
         let position = self.append(&draft, &mut changes)?;
         if let Ok(conversation) = self.conversations.get(command.conversation) {
             conversation.stored(seq);
+            if let Members::Direct { side, .. } = command.members {
+                conversation.sides.wrote(seq, side);
+            }
         }
         if let Members::Group = command.members {
             self.note_author(command, body, seq);
@@ -68,17 +72,18 @@ impl Sequencer {
         Ok((Outcome::Sent(position), reach.audience()))
     }
 
-    /// Remembers who wrote to a small group.
+    /// Remembers who wrote to a group.
     fn note_author(&mut self, command: &Command, body: &[u8], seq: u64) {
         let namespace = event::namespace(body).unwrap_or_default();
         let group = self
             .groups
             .get(&self.states, namespace, command.conversation);
         // It is in memory: the message has just been sent to its members.
-        if let Ok(Some(group)) = group
-            && group.len() <= self.rules.receipt_fanout
-        {
-            group.authors.wrote(seq, command.user);
+        if let Ok(Some(group)) = group {
+            group.running.wrote(seq, command.user);
+            if group.len() <= self.rules.receipt_fanout {
+                group.authors.wrote(seq, command.user);
+            }
         }
     }
 
@@ -158,7 +163,7 @@ impl Sequencer {
         };
         // With the message go the reactions to it.
         let key = self.ids.reactions(command.conversation, seq);
-        let mut changes = Changes::new();
+        let mut changes = self.uncount(command, body, seq)?;
         if self.states.get(key).map_err(|e| unreadable(&e))?.is_some() {
             changes.push((key, Vec::new()));
         }

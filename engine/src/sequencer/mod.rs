@@ -19,6 +19,7 @@ mod receipts;
 mod route;
 mod states;
 mod subject;
+mod tallies;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -14,6 +14,7 @@ mod hidden;
 mod inbox;
 mod last_seen;
 mod reactions;
+mod tally;
 
 use serde::{Deserialize, Serialize};
 use trunkline_storage::Position;
@@ -27,6 +28,7 @@ pub(crate) use hidden::Hidden;
 pub(crate) use inbox::{Inbox, InboxChunk, Place};
 pub(crate) use last_seen::LastSeen;
 pub(crate) use reactions::{Full, Reactions};
+pub(crate) use tally::{Level, STRETCH, Tally};
 
 /// A value of the store.
 pub(crate) trait Form<'a>: Sized {
