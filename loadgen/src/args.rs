@@ -46,7 +46,7 @@ pub(crate) enum Verb {
     Presets,
     /// Write a scenario to start from, with a word on every key
     Init {
-        /// Where to; a file that is there stays as it is
+        /// Where to; a file that is there stays as it is, and - is standard output
         #[arg(default_value = "scenario.toml")]
         file: PathBuf,
     },

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use fnv::FnvHashMap;
 
+use crate::foreign::heard;
+
 /// How long the control port may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -20,6 +22,17 @@ impl Metrics {
     /// A metric by its name, with labels where it has some: `a_total` or `a_total{b="c"}`.
     pub(crate) fn get(&self, name: &str) -> Option<f64> {
         self.0.get(name).copied()
+    }
+
+    /// Whether a counter has fallen since `before`: the process is another one then.
+    pub(crate) fn began_again(&self, before: &Self) -> bool {
+        let counters = before.0.iter().filter(|(name, _)| {
+            let family = name.split('{').next().unwrap_or_default();
+            family.ends_with("_total")
+        });
+        counters
+            .into_iter()
+            .any(|(name, value)| self.get(name).is_none_or(|now| now < *value))
     }
 
     fn parse(text: &str) -> Self {
@@ -60,7 +73,8 @@ pub(crate) fn metrics(control: SocketAddr) -> Result<Metrics, String> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         // HTTP/1.0: the answer ends with the connection and is not chunked.
-        write!(stream, "GET /metrics HTTP/1.0\r\nHost: {control}\r\n\r\n")?;
+        let request = format!("GET /metrics HTTP/1.0\r\nHost: {control}\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
         let mut answer = String::new();
         stream.take(LONGEST).read_to_string(&mut answer)?;
         Ok(answer)
@@ -72,7 +86,7 @@ pub(crate) fn metrics(control: SocketAddr) -> Result<Metrics, String> {
     if head.split(' ').nth(1) != Some("200") {
         return Err(format!(
             "http://{control}/metrics: {}",
-            head.lines().next().unwrap_or("")
+            heard(head.lines().next().unwrap_or(""))
         ));
     }
     Ok(Metrics::parse(body))
@@ -89,6 +103,19 @@ mod tests {
         assert_eq!(metrics.get("a_total"), Some(12.0));
         assert_eq!(metrics.get("b_total{event=\"x\"}"), Some(3.5));
         assert_eq!(metrics.get("c"), None);
+    }
+
+    #[test]
+    fn a_counter_that_falls_tells_of_another_process() {
+        let parse = |text: &str| Metrics::parse(text);
+        let before = parse("a_total 12\nb_total{event=\"x\"} 3\nc 5\n");
+        for (after, again) in [
+            ("a_total 12\nb_total{event=\"x\"} 4\nc 1\n", false),
+            ("a_total 12\nb_total{event=\"x\"} 2\nc 5\n", true),
+            ("a_total 13\nc 5\n", true),
+        ] {
+            assert_eq!(parse(after).began_again(&before), again, "{after}");
+        }
     }
 
     #[test]

@@ -79,23 +79,42 @@ fn scaled(text: &str, units: &[(&str, f64)], example: &str) -> Result<f64, Strin
         Some((_, factor)) => Ok(value * factor),
         None => {
             let names: Vec<_> = units.iter().map(|(name, _)| *name).collect();
+            let like = names
+                .iter()
+                .copied()
+                .find(|name| name.eq_ignore_ascii_case(unit));
+            let first = || names.iter().copied().find(|name| unit.starts_with(name));
+            let meant = like.or_else(first).filter(|_| !unit.is_empty());
+            let meant = meant.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
             let what = if unit.is_empty() {
                 format!("`{text}` has no unit")
             } else {
                 format!("`{text}` has the unknown unit `{unit}`")
             };
             Err(format!(
-                "{what}; write {example} (units: {})",
+                "{what}{meant}; write {example} (units: {})",
                 names.join(", ")
             ))
         }
     }
 }
 
+/// Longest time that is taken, so that sums of several stay exact: a year.
+const SPAN_MAX: Span = Span(Duration::from_secs(366 * 86_400));
+
+/// Highest rate that is taken, and lowest. What a run can send is much less.
+const RATE_MAX: f64 = 1e12;
+const RATE_MIN: f64 = 1e-6;
+
 impl FromStr for Span {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let nanos = scaled(text, SPAN_UNITS, "\"20s\"")?;
+        if nanos > SPAN_MAX.0.as_nanos() as f64 {
+            return Err(format!(
+                "`{text}` is longer than {SPAN_MAX}, the longest time there is"
+            ));
+        }
         Ok(Self(Duration::from_nanos(nanos.round() as u64)))
     }
 }
@@ -116,10 +135,20 @@ impl fmt::Display for Span {
     }
 }
 
+/// Most bytes that are taken.
+const BYTES_MAX: u64 = 8_000 * (1 << 50);
+
 impl FromStr for Bytes {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        Ok(Self(scaled(text, BYTE_UNITS, "\"120B\"")?.round() as u64))
+        let bytes = scaled(text, BYTE_UNITS, "\"120B\"")?.round();
+        if bytes > BYTES_MAX as f64 {
+            let most = Self(BYTES_MAX);
+            return Err(format!(
+                "`{text}` is more than {most}, the most bytes there are"
+            ));
+        }
+        Ok(Self(bytes as u64))
     }
 }
 
@@ -182,7 +211,14 @@ impl FromStr for Rate {
             format!("`{text}` has no unit; write messages per second as \"{text}/s\"")
         })?;
         match number.trim().replace('_', "").parse::<f64>() {
-            Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(Self(rate)),
+            Ok(rate) if (RATE_MIN..=RATE_MAX).contains(&rate) => Ok(Self(rate)),
+            Ok(rate) if rate > RATE_MAX => Err(format!(
+                "`{text}` is more than {}/s, the highest rate there is",
+                grouped(RATE_MAX as u64)
+            )),
+            Ok(rate) if rate > 0.0 => Err(format!(
+                "`{text}` is less than {RATE_MIN}/s, the lowest rate there is"
+            )),
             _ => Err(format!(
                 "`{text}` is not a rate above zero; write \"2000/s\""
             )),
@@ -196,11 +232,18 @@ impl fmt::Display for Rate {
     }
 }
 
+/// Most bits per second that are taken.
+const BITS_MAX: f64 = 1e18;
+
 impl FromStr for Bandwidth {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let bits = scaled(text, BIT_UNITS, "\"10Gbit/s\"")?;
-        if bits > 0.0 {
+        if bits > BITS_MAX {
+            Err(format!(
+                "`{text}` is more than 1,000,000 Tbit/s, the most there is"
+            ))
+        } else if bits > 0.0 {
             Ok(Self(bits))
         } else {
             Err(format!("`{text}` is no bandwidth: it must be above zero"))
@@ -298,9 +341,21 @@ pub(crate) fn grouped(number: u64) -> String {
     out
 }
 
+/// Up to here a number is shown with all its digits: beyond, a float has not got them.
+const WHOLE_MAX: f64 = 9e15;
+
+/// A count that was calculated, with all its digits as far as a float has them.
+pub(crate) fn counted(number: f64) -> String {
+    match number {
+        n if n >= WHOLE_MAX => format!("{n:.3e}"),
+        n => grouped(n.max(0.0) as u64),
+    }
+}
+
 /// A rate with as many decimals as it needs to mean something: `231,481`, `93.4`, `0.926`.
 pub(crate) fn readable(number: f64) -> String {
     match number {
+        n if n >= WHOLE_MAX => format!("{n:.3e}"),
         n if n >= 1000.0 => grouped(n.round() as u64),
         n if n >= 10.0 => format!("{n:.1}"),
         n => format!("{n:.3}"),
@@ -322,6 +377,16 @@ pub(crate) fn readable_bytes(bytes: f64) -> String {
         n if n >= 9.995 => format!("{n:.1} {}", names[unit]),
         n => format!("{n:.2} {}", names[unit]),
     }
+}
+
+/// Resident memory of a process: whole MiB, to the nearest.
+pub(crate) fn memory(bytes: u64) -> String {
+    format!("{} MiB", grouped((bytes + (1 << 19)) >> 20))
+}
+
+/// Bytes that each of many takes, all of them shown.
+pub(crate) fn each_bytes(bytes: u64) -> String {
+    format!("{} B", grouped(bytes))
 }
 
 /// Microseconds as `312 µs`, `4.21 ms` or `1.30 s`.
@@ -359,6 +424,20 @@ mod tests {
         assert!("120".parse::<Bytes>().unwrap_err().contains("no unit"));
         assert!("2000".parse::<Rate>().unwrap_err().contains("2000/s"));
         assert!("5 parsecs".parse::<Span>().unwrap_err().contains("parsecs"));
+        for (text, meant) in [
+            ("5 sec", "`s`"),
+            ("5min", "`m`"),
+            ("5hours", "`h`"),
+            ("5MS", "`ms`"),
+        ] {
+            let refused = text.parse::<Span>().unwrap_err();
+            assert!(
+                refused.contains(&format!("did you mean {meant}?")),
+                "{refused}"
+            );
+        }
+        let refused = "5kb".parse::<Bytes>().unwrap_err();
+        assert!(refused.contains("did you mean `KB`?"), "{refused}");
     }
 
     #[test]
@@ -387,12 +466,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_beyond_all_measure_is_refused_with_the_most_there_is() {
+        let nines = "9".repeat(400);
+        for text in ["367d", "99999999999999999999h", &format!("{nines}s")] {
+            let refused = text.parse::<Span>().unwrap_err();
+            assert!(refused.contains("366d"), "{refused}");
+        }
+        for text in ["9000PiB", &format!("{nines}GB")] {
+            let refused = text.parse::<Bytes>().unwrap_err();
+            assert!(refused.contains("8000PiB"), "{refused}");
+        }
+        for text in ["1000000000001/s", &format!("{nines}/s")] {
+            let refused = text.parse::<Rate>().unwrap_err();
+            assert!(refused.contains("1,000,000,000,000/s"), "{refused}");
+        }
+        let refused = "0.0000001/s".parse::<Rate>().unwrap_err();
+        assert!(refused.contains("0.000001/s"), "{refused}");
+        assert!("1000001Tbit/s".parse::<Bandwidth>().is_err());
+        // What is calculated beyond is not cut to the largest number that there is.
+        assert_eq!(counted(3.7e20), "3.700e20");
+        assert_eq!(readable(3.7e20), "3.700e20");
+        assert_eq!(counted(20e9), "20,000,000,000");
+    }
+
+    #[test]
     fn numbers_for_people() {
         assert_eq!(grouped(20_000_000_000), "20,000,000,000");
         assert_eq!(grouped(999), "999");
         assert_eq!(readable(231_481.48), "231,481");
         assert_eq!(readable(0.9259), "0.926");
         assert_eq!(micros(4_213), "4.21 ms");
+        assert_eq!(memory((41 << 20) + (1 << 19)), "42 MiB");
+        assert_eq!(memory((41 << 20) + (1 << 19) - 1), "41 MiB");
+        assert_eq!(memory(4_096 << 20), "4,096 MiB");
+        assert_eq!(each_bytes(13_623), "13,623 B");
         for (bytes, text) in [
             (120.0, "120 B"),
             (999.4, "999 B"),

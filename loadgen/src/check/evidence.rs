@@ -5,6 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::clock::Nanos;
+use crate::foreign::quoted;
 use crate::population::Part;
 
 /// A way in which a gateway broke its promise.
@@ -189,7 +190,7 @@ impl Evidence {
             at,
             kind,
             conversation,
-            detail: detail(),
+            detail: quoted(&detail()),
             events,
         });
     }

@@ -31,12 +31,11 @@ impl Client {
                 // What follows from the run's own doing is no trouble.
                 if !self.reconnects.is_away(device) && !self.job.board.is_chaos(now) {
                     let said = format!("told to disconnect: {} {}", why.code, why.reason);
-                    self.trouble.get_or_insert(said);
+                    self.note_trouble(&said);
                 }
             }
             other => {
-                self.trouble
-                    .get_or_insert_with(|| format!("told what no load of ours causes: {other:?}"));
+                self.note_trouble(&format!("told what no load of ours causes: {other:?}"));
             }
         }
     }
@@ -115,9 +114,9 @@ impl Client {
     }
 
     /// What was missed cannot be had.
-    pub(super) fn not_caught(&mut self, device: u32, why: String) {
+    pub(super) fn not_caught(&mut self, device: u32, why: &str) {
         self.count().command_errors += 1;
-        self.trouble.get_or_insert(why);
+        self.note_trouble(why);
         if let Some(conn) = &mut self.conns[device as usize] {
             conn.catching_up = None;
         }

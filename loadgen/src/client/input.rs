@@ -20,6 +20,9 @@ use crate::stats::Metric;
 /// Longest message that is taken from a gateway: a page of history is the longest there is.
 const MAX_MESSAGE: usize = 16 << 20;
 
+/// Longest answer to an upgrade that is taken.
+const HEAD_MAX: usize = 64 << 10;
+
 impl Client {
     pub(super) fn ready(&mut self, device: u32, event: &mio::event::Event, buffer: &mut [u8]) {
         let now = self.job.clock.now();
@@ -93,8 +96,13 @@ impl Client {
             return;
         };
         opening.head.extend_from_slice(input);
+        let size = opening.head.len();
         let key = handshake::key_from(opening.key);
         match handshake::parse_response(&opening.head, &key, encoding) {
+            Ok(None) if size > HEAD_MAX => {
+                let why = format!("the answer to the upgrade has no end after {size} bytes");
+                self.failed(now, device, &why);
+            }
             Ok(None) => {}
             Ok(Some(size)) => {
                 let mut head = std::mem::take(&mut opening.head);
@@ -195,7 +203,7 @@ impl Client {
                 if is_history(id) {
                     self.page(now, id, Err((error, &why)));
                 } else if id == SYNC_ID {
-                    self.not_caught(device, why);
+                    self.not_caught(device, &why);
                 } else if id == CONNECT_ID {
                     let expired = error.code == ErrorCode::PositionExpired.code();
                     if expired && self.reconnects.forget_position(device) {
@@ -205,9 +213,9 @@ impl Client {
                     self.failed(now, device, &why);
                 } else if id == 0 {
                     self.count().command_errors += 1;
-                    self.trouble.get_or_insert(why);
+                    self.note_trouble(&why);
                 } else {
-                    self.trouble.get_or_insert(why);
+                    self.note_trouble(&why);
                     self.job.checker.refused(now, id);
                 }
             }
@@ -291,14 +299,14 @@ impl Client {
                     self.job.checker.gone(device);
                 }
                 if !chaos {
-                    self.trouble.get_or_insert_with(|| why.to_owned());
+                    self.note_trouble(why);
                 }
             }
             _ => {
                 self.connecting -= 1;
                 if !self.try_again(now, device) {
                     self.count().connect_failures += 1;
-                    self.trouble.get_or_insert_with(|| why.to_owned());
+                    self.note_trouble(why);
                 }
             }
         }

@@ -12,6 +12,7 @@ use trunkline_proto::message::{CommandBody, GroupCreate, GroupLeave, GroupMember
 use super::Client;
 use super::conn::State;
 use crate::clock::{Nanos, SECOND};
+use crate::foreign::heard;
 use crate::stats::{Counters, Latencies};
 
 /// The command ids of making groups: beyond those of sends, below those of `sync` and history.
@@ -95,8 +96,8 @@ impl Client {
 
     /// Groups cannot be made: the run ends.
     pub(super) fn not_made(&mut self, why: &str) {
-        let why = format!("the run's groups cannot be made: {why}");
-        self.trouble.get_or_insert_with(|| why.clone());
+        let why = heard(&format!("the run's groups cannot be made: {why}"));
+        self.note_trouble(&why);
         self.making.failed.get_or_insert(why);
         self.making.over = true;
     }

@@ -319,6 +319,13 @@ impl Client {
 
     /// Carries out what is due.
     fn act(&mut self, now: Nanos) {
+        let left = self.phases.give_up(now, self.job.drain);
+        if left > 0 {
+            let count = self.count();
+            count.scheduled += left;
+            count.skipped += left;
+            count.given_up += left;
+        }
         for _ in 0..ACTIONS {
             let full = self.connecting >= self.job.connecting_max;
             match self.phases.take(now, &self.job.board, full) {

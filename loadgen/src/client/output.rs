@@ -81,8 +81,7 @@ impl Client {
             Err(why) => {
                 if !self.try_again(now, device) {
                     self.count().connect_failures += 1;
-                    self.trouble
-                        .get_or_insert_with(|| format!("cannot connect: {why}"));
+                    self.note_trouble(&format!("cannot connect: {why}"));
                 }
             }
         }

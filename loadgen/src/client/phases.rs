@@ -235,6 +235,21 @@ impl Phases {
         None
     }
 
+    /// Gives up what is due of executors that have been over for longer than `patience`: this side
+    /// is so far behind that it would never end. How many messages that are, as far as is known.
+    pub(super) fn give_up(&mut self, now: Nanos, patience: Nanos) -> u64 {
+        let mut left = 0;
+        for state in &mut self.steps {
+            let over = |start: Nanos| now > start + state.duration + patience;
+            if let Some(work) = &mut state.work
+                && state.start.is_some_and(over)
+            {
+                left += work.give_up();
+            }
+        }
+        left
+    }
+
     /// Whether all that is measured is over.
     pub(super) fn is_closing(&self) -> bool {
         matches!(self.stage, Stage::Closing { .. })

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use super::Client;
 use crate::clock::Nanos;
+use crate::foreign::heard;
 use crate::stats::Tally;
 
 /// Most troubles of a thread that wait to be read; the oldest make room.
@@ -117,6 +118,11 @@ impl Told {
 }
 
 impl Client {
+    /// Notes the first thing that went wrong since the last report; a peer may have worded it.
+    pub(super) fn note_trouble(&mut self, why: &str) {
+        self.trouble.get_or_insert_with(|| heard(why));
+    }
+
     /// Tells how far this thread is.
     pub(super) fn tell(&mut self, now: Nanos) {
         let mut troubles: Vec<_> = self

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::report::figure;
-use crate::units::{micros, readable, readable_bytes};
+use crate::units::{each_bytes, memory, micros, readable};
 
 /// One figure of a run.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ pub(super) const FIGURES: [Figure; 24] = [
         unit: "1/s",
         more_is_better: true,
         decides: false,
-        value: |it| Some(figure(it, "counts.message_pushes")? / figure(it, "sending_seconds")?),
+        value: |it| figure(it, "rates.deliveries"),
         show: readable,
     },
     latency!("ack p50", "ack.p50", true),
@@ -88,15 +88,15 @@ pub(super) const FIGURES: [Figure; 24] = [
         more_is_better: false,
         decides: false,
         value: |it| figure(it, "gateway.rss_bytes"),
-        show: readable_bytes,
+        show: resident,
     },
     Figure {
         name: "gateway RSS/session",
         unit: "B",
         more_is_better: false,
         decides: true,
-        value: |it| per_session(it, "gateway.rss_bytes"),
-        show: readable_bytes,
+        value: |it| figure(it, "gateway.bytes_per_session"),
+        show: of_each,
     },
     Figure {
         name: "generator RSS",
@@ -104,15 +104,15 @@ pub(super) const FIGURES: [Figure; 24] = [
         more_is_better: false,
         decides: false,
         value: |it| figure(it, "generator.rss_bytes"),
-        show: readable_bytes,
+        show: resident,
     },
     Figure {
         name: "generator RSS/session",
         unit: "B",
         more_is_better: false,
         decides: false,
-        value: |it| per_session(it, "generator.rss_bytes"),
-        show: readable_bytes,
+        value: |it| figure(it, "generator.bytes_per_session"),
+        show: of_each,
     },
     // Of `hold` alone: what idle sessions add to an empty gateway.
     Figure {
@@ -121,7 +121,7 @@ pub(super) const FIGURES: [Figure; 24] = [
         more_is_better: false,
         decides: true,
         value: |it| figure(it, "hold.bytes_per_connection.idle.gateway"),
-        show: readable_bytes,
+        show: of_each,
     },
     Figure {
         name: "kernel B/idle session",
@@ -129,7 +129,7 @@ pub(super) const FIGURES: [Figure; 24] = [
         more_is_better: false,
         decides: false,
         value: |it| figure(it, "hold.bytes_per_connection.idle.kernel"),
-        show: readable_bytes,
+        show: of_each,
     },
 ];
 
@@ -138,8 +138,14 @@ fn per_message(summary: &Value, seconds: &str) -> Option<f64> {
     Some(figure(summary, seconds)? / messages * 1e6)
 }
 
-fn per_session(summary: &Value, bytes: &str) -> Option<f64> {
-    Some(figure(summary, bytes)? / figure(summary, "generator.connections")?)
+/// Resident memory of a process.
+fn resident(bytes: f64) -> String {
+    memory(bytes as u64)
+}
+
+/// Bytes of each of many.
+fn of_each(bytes: f64) -> String {
+    each_bytes(bytes.round() as u64)
 }
 
 fn one_decimal(us: f64) -> String {

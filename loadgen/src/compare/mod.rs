@@ -13,7 +13,8 @@ mod verdict;
 
 use crate::args::CompareArgs;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::run::say;
+use crate::foreign;
+use crate::output::say;
 
 use runs::Run;
 use statistics::DIFFERENCES_MAX;
@@ -50,7 +51,7 @@ pub(crate) fn run(args: &CompareArgs) -> Outcome<Exit> {
     let sides = sides(args)?;
     let compared = compare(&sides, args);
     if args.json {
-        say(&[format!("{:#}", page::json(&sides, &compared))]);
+        say(&[foreign::json(&page::json(&sides, &compared))]);
     } else {
         say(&page::text(&sides, &compared));
     }

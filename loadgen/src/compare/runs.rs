@@ -105,8 +105,9 @@ impl Run {
         if good.contains(&verdict) {
             return None;
         }
-        let reasons = self.summary["health"]["faults"].as_array();
-        let why = reasons.and_then(|it| it.first()?.as_str());
+        let reasons = [&self.summary["health"]["faults"], &self.summary["doubts"]];
+        let mut reasons = reasons.into_iter().filter_map(Value::as_array).flatten();
+        let why = reasons.find_map(Value::as_str);
         let why = why.map_or(String::new(), |why| format!(" ({why})"));
         let folder = self.folder.display();
         Some(format!(

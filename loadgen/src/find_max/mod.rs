@@ -14,13 +14,17 @@ use crate::args::{FindMaxArgs, RunArgs};
 use crate::client::Board;
 use crate::clock::Nanos;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::files;
+use crate::foreign;
 use crate::live::Live;
+use crate::output::{self, say};
+use crate::report::results::{SEARCH as TABLE, is_summary};
 use crate::run::conduct::{Ends, Watch, conduct, publish};
 use crate::run::judge::Judged;
 use crate::run::resolve::{Resolved, default_folder, resolve_loaded};
-use crate::run::say;
 use crate::scenario::load::{self, Loaded};
 use crate::scenario::threshold::{LATENCIES, OF_RETURNS};
+use crate::scenario::validate::bounds;
 use crate::scenario::{Executor, Kind};
 use crate::stats::Metric;
 use crate::units::{Rate, Span, readable};
@@ -48,8 +52,8 @@ struct Trial {
     exit: Exit,
     achieved: f64,
     /// Microseconds from the intended time to the push.
-    e2e_p50: u64,
-    e2e_p99: u64,
+    e2e_p50: Option<u64>,
+    e2e_p99: Option<u64>,
     /// Part of the processors that was idle.
     idle: f64,
     /// Why it did not hold.
@@ -63,15 +67,16 @@ impl Trial {
         let violations = violations.map(|(kind, count)| format!("{kind}: {count}"));
         let why = violations
             .chain(judged.health.faults.iter().cloned())
-            .chain(judged.missed.iter().cloned());
+            .chain(judged.missed.iter().cloned())
+            .chain(judged.doubts.iter().cloned());
         Self {
             number,
             rate,
             again,
             exit: judged.exit,
             achieved: judged.achieved(),
-            e2e_p50: e2e.p50,
-            e2e_p99: e2e.p99,
+            e2e_p50: (e2e.count > 0).then_some(e2e.p50),
+            e2e_p99: (e2e.count > 0).then_some(e2e.p99),
             idle: judged.health.idle,
             why: why.collect(),
         }
@@ -103,7 +108,7 @@ pub(crate) fn run(args: &FindMaxArgs) -> Outcome<Exit> {
     let range = Range {
         first,
         lowest: lowest(args),
-        top: args.to.map_or(f64::INFINITY, |rate| rate.0),
+        top: args.to.map_or(bounds::RATE_MAX, |rate| rate.0),
     };
     let mut search = Search::new(range, args.precision, args.confirm);
     let mut trials: Vec<Trial> = Vec::new();
@@ -132,44 +137,82 @@ pub(crate) fn run(args: &FindMaxArgs) -> Outcome<Exit> {
         // A broken promise is no matter of rates, and who was interrupted wants no more.
         if let Exit::Violation | Exit::Aborted = exit {
             live.close();
+            let written = write_table(&folder, &loaded, (Next::Inconclusive, exit), &trials);
             say(&report::broken(&trials, &folder));
-            return Ok(exit);
+            return match exit {
+                Exit::Violation => {
+                    if let Err(failure) = written {
+                        output::complain(&format!("loadgen: {failure}"));
+                    }
+                    Ok(exit)
+                }
+                _ => written.map(|()| exit),
+            };
         }
     };
     live.close();
     let (exit, lines) = report::verdict(end, &trials);
-    let json = report::json(&loaded.name, end, exit, &trials);
-    let path = folder.join("find-max.json");
-    std::fs::write(&path, format!("{json:#}\n"))
-        .map_err(|why| Failure::aborted(format!("cannot write {}: {why}", path.display())))?;
+    let written = write_table(&folder, &loaded, (end, exit), &trials);
     say(&lines);
     say(&[format!("results: {}", folder.display())]);
-    Ok(exit)
+    written.map(|()| exit)
+}
+
+/// Writes the table of the trials.
+fn write_table(
+    folder: &Path,
+    loaded: &Loaded,
+    (end, exit): (Next, Exit),
+    trials: &[Trial],
+) -> Outcome<()> {
+    let json = report::json(&loaded.name, end, exit, trials);
+    let path = folder.join(TABLE);
+    let written = files::put(&path, (foreign::json(&json) + "\n").as_bytes());
+    written.map_err(|why| files::unwritten(&path, &why))
 }
 
 /// Removes what an earlier search left in the folder of this one: its table and its trials, of which
-/// there may have been more.
+/// there may have been more. Where something there is somebody else's, nothing is removed.
 fn make_room(folder: &Path) -> Outcome<()> {
     let fail = |why: std::io::Error| {
         let folder = folder.display();
         Failure::scenario(format!("--out {folder}: cannot be written to: {why}"))
     };
-    crate::report::make_room(folder).map_err(fail)?;
-    let table = folder.join("find-max.json");
-    if table.exists() {
-        std::fs::remove_file(table).map_err(fail)?;
+    let table = folder.join(TABLE);
+    if table.symlink_metadata().is_ok() && !is_table(&table) {
+        return Err(Failure::scenario(format!(
+            "--out {}: {TABLE} there is not of loadgen, and would be lost: name a folder that is new or \
+             empty, or move that file",
+            folder.display()
+        )));
     }
+    crate::report::make_room(folder)?;
+    let mut trials = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(fail)? {
         let path = entry.map_err(fail)?.path();
         let name = path.file_name().and_then(|name| name.to_str());
         let number = name.and_then(|name| name.strip_prefix("trial-"));
         if number.is_some_and(|number| number.parse::<u32>().is_ok()) && path.is_dir() {
-            crate::report::make_room(&path).map_err(fail)?;
-            // What others put there stays, and the folder with it.
-            let _ = std::fs::remove_dir(&path);
+            crate::report::may_make_room(&path)?;
+            trials.push(path);
         }
     }
+    if table.exists() {
+        std::fs::remove_file(table).map_err(fail)?;
+    }
+    for trial in trials {
+        crate::report::make_room(&trial)?;
+        // What others put there stays, and the folder with it.
+        let _ = std::fs::remove_dir(&trial);
+    }
     Ok(())
+}
+
+/// Whether a file is the table of a search.
+fn is_table(file: &Path) -> bool {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let table: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    is_summary(&table) && table["trials"].is_array()
 }
 
 /// How long a rate is tried.
@@ -207,6 +250,10 @@ fn prepare(args: &FindMaxArgs) -> Outcome<(Loaded, bool, f64)> {
             "--precision {}: a part of the rate, 0.001 to 0.5",
             args.precision
         )));
+    }
+    for (flag, given) in [("--from", args.from), ("--to", args.to)] {
+        let checked = given.map_or(Ok(()), |given| bounds::rate(flag, given));
+        checked.map_err(Failure::scenario)?;
     }
     if !args.run.chaos.is_empty() {
         return Err(Failure::scenario(
@@ -275,19 +322,39 @@ fn keep(run: &Resolved, judged: &Judged) -> Outcome<()> {
 mod tests {
     use super::make_room;
 
+    const SUMMARY: &str = r#"{ "schema": 1, "scenario": "x", "verdict": "ok", "trials": [] }"#;
+
     #[test]
     fn an_earlier_search_leaves_nothing_and_loses_nothing_else() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = |name: &str| dir.path().join(name);
         for folder in ["trial-01", "trial-12", "trial-x"] {
             std::fs::create_dir(path(folder)).expect("a folder");
-            std::fs::write(path(folder).join("summary.json"), "{}").expect("a file");
+            std::fs::write(path(folder).join("summary.json"), SUMMARY).expect("a file");
         }
         std::fs::write(path("trial-12/notes"), "mine").expect("a file");
-        std::fs::write(path("find-max.json"), "{}").expect("a file");
+        std::fs::write(path("find-max.json"), SUMMARY).expect("a file");
         make_room(dir.path()).expect("there is room");
         assert!(!path("find-max.json").exists() && !path("trial-01").exists());
         assert!(!path("trial-12/summary.json").exists());
         assert!(path("trial-12/notes").exists() && path("trial-x/summary.json").exists());
+    }
+
+    #[test]
+    fn what_is_somebody_elses_stays_and_so_does_all_the_rest() {
+        for foreign in ["find-max.json", "trial-02/summary.json", "report.html"] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let path = |name: &str| dir.path().join(name);
+            for folder in ["trial-01", "trial-02"] {
+                std::fs::create_dir(path(folder)).expect("a folder");
+            }
+            std::fs::write(path("trial-01/summary.json"), SUMMARY).expect("a file");
+            std::fs::write(path(foreign), "{\"mine\": true}").expect("a file");
+            let refused = make_room(dir.path()).expect_err(foreign);
+            assert_eq!(refused.exit.code(), 104);
+            let name = foreign.rsplit('/').next().unwrap_or_default();
+            assert!(refused.message.contains(name), "{refused}");
+            assert!(path(foreign).exists() && path("trial-01/summary.json").exists());
+        }
     }
 }

@@ -58,8 +58,8 @@ pub(super) fn row(trial: &Trial) -> String {
         trial.number,
         readable(trial.rate),
         readable(trial.achieved),
-        micros(trial.e2e_p50),
-        micros(trial.e2e_p99),
+        trial.e2e_p50.map_or("–".into(), micros),
+        trial.e2e_p99.map_or("–".into(), micros),
         trial.idle * 100.0
     )
 }
@@ -68,6 +68,26 @@ pub(super) fn row(trial: &Trial) -> String {
 fn at(trials: &[Trial], rate: f64) -> impl Iterator<Item = &Trial> {
     let holds = move |trial: &&Trial| trial.exit == Exit::Ok && trial.rate == rate;
     trials.iter().filter(holds)
+}
+
+/// Between which rates the highest lies that holds, as far as the trials say: the highest that held
+/// each time it was tried, and the lowest that did not hold once.
+pub(super) fn bracket(trials: &[Trial]) -> (Option<f64>, Option<f64>) {
+    let failed = trials.iter().filter(|trial| trial.exit != Exit::Ok);
+    let failed = failed.map(|trial| trial.rate).reduce(f64::min);
+    let held = trials.iter().filter(|trial| trial.exit == Exit::Ok);
+    let held = held.filter(|trial| failed.is_none_or(|failed| trial.rate < failed));
+    (held.map(|trial| trial.rate).reduce(f64::max), failed)
+}
+
+fn bracket_text((held, failed): (Option<f64>, Option<f64>)) -> String {
+    let held = held.map_or("no rate held each time".into(), |held| {
+        format!("{}/s held each time", readable(held))
+    });
+    let failed = failed.map_or("none did not".into(), |failed| {
+        format!("{}/s did not hold at least once", readable(failed))
+    });
+    format!("bracket       {held}, {failed}")
 }
 
 /// The lowest rate that did not hold.
@@ -106,7 +126,7 @@ pub(super) fn verdict(end: Next, trials: &[Trial]) -> (Exit, Vec<String>) {
     let exit = match end {
         Next::Found { rate, at_the_top } => {
             let achieved = || at(trials, rate).map(|trial| trial.achieved);
-            let p99 = || at(trials, rate).map(|trial| trial.e2e_p99);
+            let p99 = || at(trials, rate).filter_map(|trial| trial.e2e_p99);
             lines.push(format!(
                 "found         {} messages/s hold, {} of {} trials: achieved {} to {}/s, e2e p99 {} to {}",
                 readable(rate),
@@ -114,8 +134,8 @@ pub(super) fn verdict(end: Next, trials: &[Trial]) -> (Exit, Vec<String>) {
                 at(trials, rate).count(),
                 readable(achieved().fold(f64::INFINITY, f64::min)),
                 readable(achieved().fold(0.0, f64::max)),
-                micros(p99().min().unwrap_or(0)),
-                micros(p99().max().unwrap_or(0)),
+                p99().min().map_or("–".into(), micros),
+                p99().max().map_or("–".into(), micros),
             ));
             lines.push(match limit(trials, rate) {
                 Some(trial) => because(trial),
@@ -135,6 +155,8 @@ pub(super) fn verdict(end: Next, trials: &[Trial]) -> (Exit, Vec<String>) {
                  use longer trials (--duration)"
                     .into(),
             );
+            lines.push(bracket_text(bracket(trials)));
+            lines.extend(limit(trials, 0.0).map(because));
             Exit::Inconclusive
         }
     };
@@ -167,6 +189,7 @@ pub(super) fn json(name: &str, end: Next, exit: Exit, trials: &[Trial]) -> Value
         _ => None,
     };
     let limit = limit(trials, found.unwrap_or(0.0));
+    let bracket = bracket(trials);
     let trials: Vec<Value> = trials
         .iter()
         .map(|trial| {
@@ -188,6 +211,7 @@ pub(super) fn json(name: &str, end: Next, exit: Exit, trials: &[Trial]) -> Value
         "verdict": exit.verdict(),
         "exit_code": exit.code(),
         "rate": found,
+        "bracket": { "held": bracket.0, "failed": bracket.1 },
         "limit": limit.map(|trial| json!({
             "side": side(trial),
             "rate": trial.rate,
@@ -208,8 +232,8 @@ mod tests {
             again: number > 3,
             exit,
             achieved: rate * 0.99,
-            e2e_p50: p99 / 2,
-            e2e_p99: p99,
+            e2e_p50: Some(p99 / 2),
+            e2e_p99: Some(p99),
             idle: 0.4,
             why: match exit {
                 Exit::Ok => Vec::new(),
@@ -268,9 +292,24 @@ mod tests {
         let (exit, lines) = verdict(Next::Nothing, &trials()[1..2]);
         assert_eq!(exit, Exit::Threshold);
         assert!(lines.join("\n").contains("reason 2"));
-        let (exit, _) = verdict(Next::Inconclusive, &trials());
+        let (exit, lines) = verdict(Next::Inconclusive, &trials());
         assert_eq!(exit.code(), 93);
+        let text = lines.join("\n");
+        for words in [
+            "bracket       1,000/s held each time, 1,414/s did not hold",
+            "reason 3",
+        ] {
+            assert!(text.contains(words), "no {words} in {text}");
+        }
+        assert_eq!(bracket(&trials()), (Some(1000.0), Some(1414.0)));
+        // What held once and not again did not hold.
+        let mut moody = trials();
+        moody[3].exit = Exit::Threshold;
+        assert_eq!(bracket(&moody), (None, Some(1000.0)));
+        assert!(bracket_text(bracket(&moody)).contains("no rate held each time"));
         let json = json("smoke", Next::Inconclusive, exit, &trials());
         assert_eq!(json["rate"], Value::Null);
+        assert_eq!(json["bracket"]["held"], 1000.0);
+        assert_eq!(json["bracket"]["failed"], 1414.0);
     }
 }

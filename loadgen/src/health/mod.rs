@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::clock::Nanos;
 use crate::scenario::Health as Limits;
 use crate::stats::{Counters, Percentiles};
-use crate::units::micros;
+use crate::units::{grouped, micros};
 
 pub(crate) use machine::{Cpu, CpuTimes, Process, descriptor_limit};
 
@@ -64,6 +64,14 @@ impl Health {
                 "{:.2} % of the scheduled sends were sent, under {:.2} %: sessions were missing, or too much was under way",
                 achieved * 100.0,
                 limits.achieved_min * 100.0
+            ),
+        );
+        must(
+            counters.given_up == 0,
+            format!(
+                "{} sends were still due when the schedule had been over for as long as the drain, and were \
+                 given up: lower the rate, or use a larger machine",
+                grouped(counters.given_up)
             ),
         );
         let stall_us = stall / 1_000;

@@ -11,9 +11,10 @@ mod watch;
 
 use crate::args::HoldArgs;
 use crate::exit::{Exit, Outcome};
+use crate::foreign;
 use crate::live::Live;
-use crate::run::conduct::{conduct, publish};
-use crate::run::say;
+use crate::output::say;
+use crate::run::conduct::{conduct, publish, published};
 
 use watch::Watcher;
 
@@ -31,12 +32,12 @@ pub(crate) fn run(args: &HoldArgs) -> Outcome<Exit> {
         report::text(&run, &judged, &seen),
         report::json(&run, &judged, &seen),
     );
-    publish(&run, &judged, "hold", &text, &json)?;
+    let done = publish(&run, &judged, "hold", &text, &json);
     if args.json {
-        say(&[format!("{json:#}")]);
+        say(&[foreign::json(&json)]);
     } else {
         say(&text);
         say(&[format!("results: {}", run.out.display())]);
     }
-    Ok(judged.exit)
+    published(&judged, done)
 }

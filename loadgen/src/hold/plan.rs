@@ -12,6 +12,7 @@ use crate::run::resolve::{Resolved, default_folder, gateway, signer};
 use crate::scenario::WireEncoding;
 use crate::scenario::load;
 use crate::scenario::sizing::Sizing;
+use crate::scenario::validate::bounds;
 use crate::units::{Share, Span};
 
 /// The scenario that the flags fill in.
@@ -64,7 +65,8 @@ pub(super) fn resolve(args: &HoldArgs) -> Outcome<(Resolved, Times)> {
             Some(stages) => {
                 if let Some(ramp) = args.ramp {
                     let seconds = connections as f64 / ramp.0;
-                    stages[0].duration = Span(Duration::from_secs_f64(seconds));
+                    let span = bounds::span("--ramp", seconds).map_err(Failure::scenario)?;
+                    stages[0].duration = span;
                 }
             }
             None => {

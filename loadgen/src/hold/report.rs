@@ -9,7 +9,7 @@ use crate::health::Process;
 use crate::report;
 use crate::run::judge::Judged;
 use crate::run::resolve::{Gateway, Resolved};
-use crate::units::{grouped, readable};
+use crate::units::{each_bytes, grouped, memory as memory_of, readable};
 
 /// What each session takes, in bytes; what could not be measured is missing.
 #[derive(Debug, Clone, Copy, Default)]
@@ -92,7 +92,7 @@ impl While {
 
     fn text(self, name: &str) -> String {
         let percent = |cores: Option<f64>| {
-            cores.map_or("?".into(), |cores| format!("{:.1} %", cores * 100.0))
+            cores.map_or("–".into(), |cores| format!("{:.1} %", cores * 100.0))
         };
         format!(
             "{name:<13} gateway {} of a core, generator {}, over {:.1} s with {} pings",
@@ -185,9 +185,12 @@ fn memory(run: &Resolved, judged: &Judged, seen: &Seen) -> Vec<String> {
     };
     let sessions = judged.counters.sessions_opened;
     let idle = seen.idle.map(|it| it.1);
-    let mib = |bytes: u64| format!("{} MiB", grouped(bytes >> 20));
-    let rss = |sample: Option<Sample>| resident(sample).map_or("?".into(), mib);
-    let bytes = |each: Option<f64>| each.map_or("?".into(), |each| format!("{each:.0} B"));
+    let rss = |sample: Option<Sample>| resident(sample).map_or("–".into(), memory_of);
+    let bytes = |each: Option<f64>| match each {
+        None => "–".to_owned(),
+        Some(each) if each < 0.0 => format!("-{}", each_bytes(each.abs().round() as u64)),
+        Some(each) => each_bytes(each.round() as u64),
+    };
     let mut lines = Vec::new();
     for (when, with) in [("idle", idle), ("after the messages", seen.busy)] {
         if with.is_none() {
@@ -211,8 +214,8 @@ fn memory(run: &Resolved, judged: &Judged, seen: &Seen) -> Vec<String> {
         ));
         lines.push(format!(
             "kernel        {} more slab, {} more in TCP buffers, of the whole machine",
-            mib(with.kernel.slab.saturating_sub(before.kernel.slab)),
-            mib(with.kernel.buffers.saturating_sub(before.kernel.buffers))
+            memory_of(with.kernel.slab.saturating_sub(before.kernel.slab)),
+            memory_of(with.kernel.buffers.saturating_sub(before.kernel.buffers))
         ));
     }
     lines

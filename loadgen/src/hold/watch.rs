@@ -6,9 +6,9 @@ use super::plan::Times;
 use super::probe::{self, Sample};
 use crate::client::Board;
 use crate::clock::{Nanos, to_nanos};
+use crate::output::say;
 use crate::run::conduct::{Ends, Watch};
 use crate::run::resolve::Resolved;
-use crate::run::say;
 
 /// The executors, in the order of their names.
 const CONNECT: usize = 0;

@@ -150,12 +150,15 @@ impl Lines {
                 .collect();
             words.join(", ")
         };
+        if model.away() > 0 {
+            parts.push(format!("away {}", grouped(model.away())));
+        }
         let odd = counted(model.odd());
         if !odd.is_empty() {
             parts.push(odd);
         }
         match model.wrong_total() {
-            0 => parts.push("nothing wrong".into()),
+            0 => parts.push(model.calm().into()),
             total => {
                 let mut text = format!("{} WRONG: {}", grouped(total), counted(model.wrong()));
                 if colour {

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::client::Board;
 use crate::clock::{Nanos, SECOND};
-use crate::run::say;
+use crate::output::{Aside, say};
 
 use about::About;
 use draw::{LEAST, Paint};
@@ -89,6 +89,8 @@ pub(crate) struct Live {
     place: Place,
     screen: Option<Screen>,
     lines: Lines,
+    /// Where lines go.
+    aside: Aside,
     run: Option<Running>,
     /// The screen stays from run to run.
     stay: bool,
@@ -116,6 +118,7 @@ impl Live {
             place: Place::find(no_tui, colour),
             screen: None,
             lines: Lines::new(),
+            aside: Aside::stderr(),
             run: None,
             stay: false,
             quit: Arc::default(),
@@ -189,7 +192,7 @@ impl Live {
             }
         }
         self.run = None;
-        self.lines.leave(&mut std::io::stderr().lock());
+        self.lines.leave(&mut self.aside);
         if !self.stay {
             self.close();
         }
@@ -206,7 +209,7 @@ impl Live {
     /// Gives the terminal back.
     pub(crate) fn close(&mut self) {
         self.screen = None;
-        self.lines.leave(&mut std::io::stderr().lock());
+        self.lines.leave(&mut self.aside);
         say(&std::mem::take(&mut self.kept));
     }
 
@@ -249,9 +252,11 @@ impl Live {
             }),
             colour: self.place.colour,
         };
-        let mut err = std::io::stderr().lock();
-        self.lines.show(&run.model, style, last, &mut err);
-        let _ = err.flush();
+        // What nobody reads is not said twice: the next line has the newer figures.
+        if self.aside.is_clear() {
+            self.lines.show(&run.model, style, last, &mut self.aside);
+            let _ = self.aside.flush();
+        }
     }
 
     fn take_screen(&mut self) {
@@ -259,7 +264,7 @@ impl Live {
         if !screen::in_foreground(input.as_fd()) {
             return;
         }
-        self.lines.leave(&mut output.lock());
+        self.lines.leave(&mut self.aside);
         // The library looks at NO_COLOR by itself otherwise, and knows of no flag.
         ratatui::crossterm::style::force_color_output(self.place.colour);
         match Screen::take(input.as_fd(), output.as_fd(), &self.quit) {

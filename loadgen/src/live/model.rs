@@ -9,6 +9,7 @@ use crate::client::After;
 use crate::clock::{Nanos, seconds};
 use crate::health::{Cpu, Health, Process};
 use crate::stats::{Counters, Metric, Percentiles, Tallied};
+use crate::units::grouped;
 
 /// Over how long a rate of now is taken.
 const RATE_WINDOW: f64 = 3.0;
@@ -313,6 +314,36 @@ impl Model {
     /// Broken promises altogether.
     pub(crate) fn wrong_total(&self) -> u64 {
         self.wrong().iter().map(|(_, count)| count).sum()
+    }
+
+    /// How a run is where no promise is broken, in words that say no more than is so.
+    pub(crate) fn calm(&self) -> &'static str {
+        let healthy = self.health.as_ref().is_none_or(|it| it.healthy);
+        match healthy && self.away() == 0 && self.odd().is_empty() {
+            true => "nothing wrong",
+            false => "no promise broken",
+        }
+    }
+
+    /// What is so now and no trouble has told: sessions that are away or ended, in sentences.
+    pub(crate) fn standing(&self) -> Vec<String> {
+        let counters = &self.look.counters;
+        let mut lines = Vec::new();
+        if counters.disconnects > 0 {
+            lines.push(match counters.disconnects_excused {
+                0 => format!("{} sessions ended early", grouped(counters.disconnects)),
+                own => format!(
+                    "{} sessions broke, {} of them by what this run did to the gateway",
+                    grouped(counters.disconnects),
+                    grouped(own)
+                ),
+            });
+        }
+        if self.away() > 0 {
+            let away = grouped(self.away());
+            lines.push(format!("{away} sessions are away and come back"));
+        }
+        lines
     }
 
     /// What is worth a look, by the counter's name.

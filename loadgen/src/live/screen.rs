@@ -5,10 +5,10 @@
 //! Ctrl-Z is off: a stopped generator measures nothing.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use ratatui::backend::CrosstermBackend;
 use ratatui::buffer::Buffer;
@@ -23,6 +23,8 @@ use rustix::termios::{
     tcsetattr,
 };
 
+use crate::output::Aside;
+
 /// What is needed to give the terminal back, wherever that happens.
 struct Taken {
     input: OwnedFd,
@@ -36,9 +38,11 @@ static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
 /// Gives the terminal back, if it is taken. Whoever comes second finds nothing to do.
 fn give_back() {
     let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(mut taken) = taken {
+    if let Some(taken) = taken {
         // It may be gone: then there is nobody to give it back to.
-        let _ = execute!(taken.output, LeaveAlternateScreen, Show);
+        let mut output = Aside::to(taken.output.as_fd());
+        let _ = execute!(output, LeaveAlternateScreen, Show);
+        output.insist();
         let _ = tcsetattr(&taken.input, OptionalActions::Now, &taken.modes);
     }
 }
@@ -90,13 +94,38 @@ impl Key {
 }
 
 /// What draws only what has changed.
-type Drawn = Terminal<CrosstermBackend<BufWriter<File>>>;
+type Drawn = Terminal<CrosstermBackend<Canvas>>;
+
+/// What is drawn on: shared, since the backend keeps its writer to itself.
+#[derive(Debug, Clone)]
+struct Canvas(Arc<Mutex<Aside>>);
+
+impl Canvas {
+    fn on(output: &File) -> Self {
+        Self(Arc::new(Mutex::new(Aside::to(output.as_fd()))))
+    }
+
+    fn aside(&self) -> MutexGuard<'_, Aside> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Write for Canvas {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.aside().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.aside().flush()
+    }
+}
 
 /// A terminal to draw on.
 #[derive(Debug)]
 pub(crate) struct Screen {
     input: OwnedFd,
     output: File,
+    canvas: Canvas,
     terminal: Drawn,
     /// The process was stopped and goes on: whoever had the terminal meanwhile changed it.
     continued: Arc<AtomicBool>,
@@ -117,16 +146,16 @@ impl Screen {
         let size = size_of(output)?;
         let (input, output) = (input.try_clone_to_owned()?, output.try_clone_to_owned()?);
         let output = File::from(output);
-        let terminal = empty(&output, size)?;
+        let canvas = Canvas::on(&output);
+        let terminal = empty(&canvas, size)?;
         let continued = Arc::new(AtomicBool::new(false));
-        use signal_hook::consts::{SIGCONT, SIGHUP, SIGQUIT};
+        use signal_hook::consts::{SIGCONT, SIGQUIT};
         signal_hook::flag::register(SIGCONT, Arc::clone(&continued))?;
-        for signal in [SIGHUP, SIGQUIT] {
-            signal_hook::flag::register(signal, Arc::clone(quit))?;
-        }
+        signal_hook::flag::register(SIGQUIT, Arc::clone(quit))?;
         let mut screen = Self {
             input,
             output,
+            canvas,
             terminal,
             continued,
             size,
@@ -152,14 +181,14 @@ impl Screen {
         // _POSIX_VDISABLE is 0 on Linux (termios(3)).
         ours.special_codes[SpecialCodeIndex::VSUSP] = 0;
         tcsetattr(&self.input, OptionalActions::Now, &ours)?;
-        execute!(self.output, EnterAlternateScreen, Hide)?;
+        execute!(self.canvas, EnterAlternateScreen, Hide)?;
         self.begin_anew()
     }
 
     /// Empties the screen, whatever stood there and however large it is now.
     fn begin_anew(&mut self) -> io::Result<()> {
-        execute!(self.output, Clear(ClearType::All))?;
-        self.terminal = empty(&self.output, self.size)?;
+        self.terminal = empty(&self.canvas, self.size)?;
+        execute!(self.canvas, Clear(ClearType::All))?;
         Ok(())
     }
 
@@ -174,6 +203,10 @@ impl Screen {
         if self.continued.swap(false, Ordering::Relaxed) {
             // The modes that the shell has set are those to give back.
             self.enter()?;
+        }
+        if !self.canvas.aside().is_clear() {
+            // A terminal that takes nothing now is drawn on later: it holds up no run.
+            return Ok(());
         }
         let size = size_of(self.output.as_fd())?;
         if size != self.size {
@@ -206,8 +239,8 @@ impl Screen {
 
 /// An empty screen of that size, drawn on without asking the terminal anything: a terminal's answer
 /// would come among the keys, and one that does not answer would be waited for.
-fn empty(output: &File, size: (u16, u16)) -> io::Result<Drawn> {
-    let backend = CrosstermBackend::new(BufWriter::new(output.try_clone()?));
+fn empty(canvas: &Canvas, size: (u16, u16)) -> io::Result<Drawn> {
+    let backend = CrosstermBackend::new(canvas.clone());
     let viewport = Viewport::Fixed(Rect::new(0, 0, size.0, size.1));
     Terminal::with_options(backend, TerminalOptions { viewport })
 }

@@ -4,7 +4,7 @@ use super::model::{DAY, Model, OTHER_DESCRIPTORS, PORTS, Stream, YEAR};
 use super::page::{Figure, Section, Unit};
 use crate::scenario::Scenario;
 use crate::scenario::plan::Assumptions;
-use crate::units::grouped;
+use crate::units::{counted, grouped};
 
 /// All figures, in the order of the page.
 pub(super) fn sections(scenario: &Scenario, assumed: &Assumptions, model: &Model) -> Vec<Section> {
@@ -300,8 +300,8 @@ fn bandwidth(scenario: &Scenario, assumed: &Assumptions, model: &Model) -> Vec<F
 fn each(assumed: &Assumptions, model: &Model) -> Vec<Figure> {
     let machines = model.gateway.machines();
     let held = model.connections / machines;
-    let over = format!("÷ {} machines", grouped(machines as u64));
-    let count = |value: f64| grouped(value.ceil() as u64);
+    let over = format!("÷ {} machines", counted(machines));
+    let count = |value: f64| counted(value.ceil());
     let memory = assumed.memory_per_connection;
     vec![
         figure(

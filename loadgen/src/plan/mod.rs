@@ -10,7 +10,8 @@ mod tests;
 
 use crate::args::PlanArgs;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::run::say;
+use crate::foreign;
+use crate::output::say;
 use crate::scenario::load;
 
 /// Plans, and prints it.
@@ -44,7 +45,7 @@ pub(crate) fn run(args: &PlanArgs) -> Outcome<Exit> {
             ))
         })?
     } else if args.json {
-        vec![format!("{:#}", page.json())]
+        vec![foreign::json(&page.json())]
     } else {
         page.text()
     };

@@ -7,7 +7,7 @@ use super::model::{Model, Tier};
 use crate::scenario::Scenario;
 use crate::scenario::plan::Assumptions;
 use crate::scenario::sizing::Sizing;
-use crate::units::{grouped, readable, readable_bytes};
+use crate::units::{counted, readable, readable_bytes};
 
 /// The version of the JSON form; fields are added under the same number, never renamed.
 const SCHEMA: u32 = 1;
@@ -149,7 +149,7 @@ impl Page {
                 lines.push(format!(
                     "  {:<34} {:>16}  = {} ÷ {}{binds}",
                     format!("{name}, by {}", resource.name),
-                    grouped(machines as u64),
+                    counted(machines),
                     resource.unit.show(resource.need),
                     resource.unit.show(resource.each)
                 ));
@@ -158,9 +158,9 @@ impl Page {
         lines.push(format!(
             "  {:<34} {:>16}  {} gateway machines + {} storage nodes × {copies} copies",
             "all",
-            grouped((self.model.gateway.machines() + self.model.storage_machines) as u64),
-            grouped(self.model.gateway.machines() as u64),
-            grouped(self.model.storage.machines() as u64),
+            counted(self.model.gateway.machines() + self.model.storage_machines),
+            counted(self.model.gateway.machines()),
+            counted(self.model.storage.machines()),
         ));
         lines.push(String::new());
         lines.push("A RUN OF THIS SCENARIO".into());

@@ -15,7 +15,8 @@ use serde_json::Value;
 
 use crate::args::CheckArgs;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::run::say;
+use crate::foreign::{heard, quoted};
+use crate::output::say;
 use crate::scenario::load::{self, Loaded};
 use crate::units::grouped;
 
@@ -118,7 +119,7 @@ fn findings(folder: &Path) -> Result<Vec<Finding>, String> {
 
 /// A violation with the end of its history.
 fn show(finding: &Finding) -> Vec<String> {
-    let of = finding.conversation.as_deref().unwrap_or("no conversation");
+    let of = quoted(finding.conversation.as_deref().unwrap_or("no conversation"));
     let shown = history::shown(&finding.events, of.starts_with("g:"));
     let again = if shown.contains(finding.kind.as_str()) {
         "its history shows it"
@@ -129,10 +130,10 @@ fn show(finding: &Finding) -> Vec<String> {
         String::new(),
         format!(
             "{} at {} µs in {of}: {again}",
-            finding.kind,
+            heard(&finding.kind),
             grouped(finding.at_us)
         ),
-        format!("  {}", finding.detail),
+        format!("  {}", quoted(&finding.detail)),
     ];
     let skipped = finding.events.len().saturating_sub(PRINTED);
     for event in &finding.events[skipped..] {
@@ -147,7 +148,7 @@ fn show(finding: &Finding) -> Vec<String> {
             "  {:>14} µs  {:<12} {} message {:<6} {seq:<14} {device}",
             grouped(event.at_us),
             event.what.name(),
-            event.from,
+            heard(&event.from),
             event.message
         );
         lines.push(line.trim_end().to_owned());

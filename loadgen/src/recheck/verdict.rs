@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::exit::Exit;
+use crate::run::doubts::{self, Evidence};
 use crate::scenario::Scenario;
 use crate::scenario::threshold::{Statistic, Threshold};
 
@@ -27,6 +28,8 @@ pub(super) fn judge(summary: &Value, scenario: &Scenario) -> Verdict {
     for (metric, thresholds) in &scenario.thresholds {
         for threshold in thresholds {
             match value(summary, metric, threshold) {
+                // Of a latency that never happened nothing is known.
+                _ if summary["latency_us"][metric]["count"] == 0 => {}
                 Some(value) if threshold.holds(value) => {}
                 Some(value) => missed.push(format!(
                     "{metric}: {threshold} does not hold, it is {value:.0}"
@@ -49,6 +52,13 @@ pub(super) fn judge(summary: &Value, scenario: &Scenario) -> Verdict {
         .filter_map(Value::as_str)
         .map(str::to_owned)
         .collect();
+    let evidence = evidence(summary);
+    let mut doubts = evidence.doubts();
+    if !evidence.is_nothing() {
+        let count = |metric: &str| summary["latency_us"][metric]["count"].as_u64();
+        doubts.extend(doubts::unmeasured(&scenario.thresholds, count));
+    }
+    doubts.extend(disagreement(summary));
     let exit = if !why.is_empty() {
         Exit::Violation
     } else if summary["verdict"] == Exit::Aborted.verdict() {
@@ -56,13 +66,46 @@ pub(super) fn judge(summary: &Value, scenario: &Scenario) -> Verdict {
     } else if !faults.is_empty() {
         why = faults;
         Exit::Invalid
-    } else if !missed.is_empty() {
+    } else if !missed.is_empty() && !evidence.is_nothing() {
         why = missed;
         Exit::Threshold
+    } else if !doubts.is_empty() {
+        why = doubts;
+        Exit::Inconclusive
     } else {
         Exit::Ok
     };
     Verdict { exit, why, untold }
+}
+
+/// What was measured, as far as a summary has it.
+fn evidence(summary: &Value) -> Evidence {
+    let count = |name: &str| summary["counts"][name].as_u64();
+    let arrived = count("message_pushes").zip(count("recovered"));
+    Evidence {
+        offered: summary["rates"]["offered"].as_f64().unwrap_or(0.0),
+        attempted: count("attempted"),
+        acknowledged: count("acknowledged"),
+        rejected: count("rejected"),
+        arrived: arrived.map(|(pushed, recovered)| pushed + recovered),
+    }
+}
+
+/// Counters of the gateway that are not the run's, in a sentence each. Those of a gateway of the run's
+/// own, and those that are less, are violations by themselves.
+fn disagreement(summary: &Value) -> Vec<String> {
+    let compared = summary["metrics"].as_object().into_iter().flatten();
+    let differ = compared.filter(|(_, both)| both["gateway"] != both["generator"]);
+    differ
+        .map(|(what, both)| {
+            format!(
+                "/metrics: {} {} there, {} here",
+                what.replace('_', " "),
+                both["gateway"],
+                both["generator"]
+            )
+        })
+        .collect()
 }
 
 /// The value that a threshold is about, as far as a summary has it.
@@ -97,9 +140,13 @@ mod tests {
         let mut summary = json!({
             "verdict": "ok",
             "violations": {},
-            "counts": { "lost": 0, "duplicated": 0, "reordered": 0, "unexpected": 0, "rejected": 0 },
-            "rates": { "achieved": 1990.0 },
-            "latency_us": { "e2e": { "p50": 300, "p90": 900, "p99": 5000, "p999": 9000, "max": 20000 } },
+            "counts": {
+                "lost": 0, "duplicated": 0, "reordered": 0, "unexpected": 0, "rejected": 0,
+                "attempted": 9, "acknowledged": 9, "message_pushes": 9, "recovered": 0,
+            },
+            "rates": { "offered": 2000.0, "achieved": 1990.0 },
+            "metrics": { "send_replies": { "gateway": 9, "generator": 9 } },
+            "latency_us": { "e2e": { "count": 9, "p50": 300, "p90": 900, "p99": 5000, "p999": 9000, "max": 20000 } },
             "health": { "faults": [] },
         });
         *summary.pointer_mut(edit.0).unwrap() = edit.1;
@@ -117,8 +164,17 @@ mod tests {
             ("/counts/lost", json!(1), Exit::Threshold),
             ("/counts/rejected", json!(1), Exit::Threshold),
             ("/verdict", json!("aborted"), Exit::Aborted),
+            ("/counts/attempted", json!(0), Exit::Inconclusive),
+            ("/counts/acknowledged", json!(0), Exit::Inconclusive),
+            ("/counts/message_pushes", json!(0), Exit::Inconclusive),
+            ("/latency_us/e2e/count", json!(0), Exit::Inconclusive),
+            (
+                "/metrics/send_replies/gateway",
+                json!(10),
+                Exit::Inconclusive,
+            ),
         ] {
-            let verdict = judged((path, value), &[]);
+            let verdict = judged((path, value), &[("e2e", "p(99)<1s")]);
             assert_eq!(verdict.exit, exit, "{path}: {verdict:?}");
             let silent = matches!(exit, Exit::Ok | Exit::Aborted);
             assert_eq!(verdict.why.is_empty(), silent, "{verdict:?}");

@@ -1,12 +1,15 @@
 //! What a run leaves behind beside its summary, for other programs.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::spectrum;
+use super::{results, spectrum};
+use crate::exit::{Failure, Outcome};
+use crate::files;
+use crate::foreign;
 use crate::run::judge::Judged;
 use crate::run::resolve::{Gateway, Resolved};
 use crate::stats::OVER_TIME;
@@ -29,36 +32,69 @@ const RESULTS: [&str; 10] = [
 /// it would stay beside the new results otherwise. Whether there was something.
 ///
 /// # Errors
-/// The folder cannot be made, or not be written to.
-pub(crate) fn make_room(folder: &Path) -> io::Result<bool> {
-    std::fs::create_dir_all(folder)?;
+/// Exit 104: the folder cannot be made, or not be written to, or has a file of such a name that no run
+/// wrote.
+pub(crate) fn make_room(folder: &Path) -> Outcome<bool> {
+    let fail = |why: io::Error| {
+        let folder = folder.display();
+        Failure::scenario(format!("--out {folder}: cannot be written to: {why}"))
+    };
+    std::fs::create_dir_all(folder).map_err(fail)?;
+    let there = may_make_room(folder)?;
+    for path in &there {
+        std::fs::remove_file(path).map_err(fail)?;
+    }
+    // Whether it can be written to is known before the run, not after it.
+    let trial = folder.join(".loadgen");
+    std::fs::write(&trial, "")
+        .and_then(|()| std::fs::remove_file(&trial))
+        .map_err(fail)?;
+    Ok(!there.is_empty())
+}
+
+/// The files of an earlier run in a folder, which may be removed.
+///
+/// # Errors
+/// Exit 104: one of them has such a name and is not of a run.
+pub(crate) fn may_make_room(folder: &Path) -> Outcome<Vec<PathBuf>> {
     let spectra = OVER_TIME.iter().map(|it| format!("{}.hgrm", it.name()));
     let names = RESULTS.iter().map(ToString::to_string).chain(spectra);
-    let mut found = false;
-    for name in names {
-        match std::fs::remove_file(folder.join(name)) {
-            Ok(()) => found = true,
-            Err(why) if why.kind() == io::ErrorKind::NotFound => {}
-            Err(why) => return Err(why),
-        }
+    let there: Vec<_> = names
+        .map(|name| folder.join(name))
+        .filter(|path| path.symlink_metadata().is_ok())
+        .collect();
+    match results::foreign(folder, &there) {
+        None => Ok(there),
+        Some(foreign) => Err(Failure::scenario(format!(
+            "--out {}: {} there is not of a run of loadgen, and would be lost: name a folder that is new \
+             or empty, or move that file",
+            folder.display(),
+            foreign.file_name().unwrap_or_default().display()
+        ))),
     }
-    Ok(found)
 }
 
 /// Writes `intervals.csv`, `latency.hlog`, a `.hgrm` for each latency, and `env.json`.
 ///
 /// # Errors
-/// The folder cannot be written to.
-pub(crate) fn keep(run: &Resolved, judged: &Judged) -> io::Result<()> {
-    let write = |name: &str, bytes: &[u8]| std::fs::write(run.out.join(name), bytes);
-    write("intervals.csv", judged.intervals.csv().as_bytes())?;
-    let log = spectrum::hlog(&judged.intervals).map_err(io::Error::other)?;
-    write("latency.hlog", &log)?;
+/// Exit 105: a file could not be written whole.
+pub(crate) fn keep(run: &Resolved, judged: &Judged) -> Outcome<()> {
+    let put = |name: &str, bytes: &[u8]| {
+        let path = run.out.join(name);
+        files::put(&path, bytes).map_err(|why| files::unwritten(&path, &why))
+    };
+    put("intervals.csv", judged.intervals.csv().as_bytes())?;
+    let log = spectrum::hlog(&judged.intervals)
+        .map_err(|why| Failure::aborted(format!("cannot write latency.hlog: {why}")))?;
+    put("latency.hlog", &log)?;
     for metric in OVER_TIME {
         let text = spectrum::hgrm(judged.latencies.of(metric));
-        write(&format!("{}.hgrm", metric.name()), text.as_bytes())?;
+        put(&format!("{}.hgrm", metric.name()), text.as_bytes())?;
     }
-    write("env.json", format!("{:#}\n", environment(run)).as_bytes())
+    put(
+        "env.json",
+        (foreign::json(&environment(run)) + "\n").as_bytes(),
+    )
 }
 
 /// Where the run took place, as far as that bears on its figures.

@@ -1,5 +1,11 @@
 //! The page around plots and tables: one file, nothing from elsewhere, no scripts.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::foreign::shown;
+
 /// Light and dark, narrow and wide. Plots name their colours `#0000NN` and the like; here is what
 /// those are.
 const STYLE: &str = "
@@ -27,11 +33,14 @@ table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabu
 th, td { padding: .2rem .7rem .2rem 0; text-align: right; border-bottom: 1px solid var(--grid); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 svg text { fill: var(--ink); } svg [stroke='#020202'] { stroke: var(--grid); } svg [stroke='#030303'] { stroke: var(--bad); stroke-dasharray: 6 4; }
-@media (max-width: 40rem) { svg text { font-size: 20px; } }
+pre { font-size: .85rem; } details { margin: .5rem 0; } summary { cursor: pointer; overflow-wrap: anywhere; }
+.about td, .about th { white-space: normal; text-align: left; vertical-align: top; overflow-wrap: anywhere; min-width: 6rem; }
+@media (max-width: 40rem) { body { padding: .6rem; } figure { overflow-x: auto; } svg { min-width: 36rem; } }
 ";
 
-/// A text so that nothing in it is markup.
+/// A text so that nothing in it is markup, or acts on the text around it.
 pub(super) fn escape(text: &str) -> String {
+    let text = shown(text);
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -46,9 +55,21 @@ pub(super) fn escape(text: &str) -> String {
     safe
 }
 
-/// The whole page; `title` is text, `body` is markup.
-pub(super) fn page(title: &str, body: &str) -> String {
-    let title = escape(title);
+/// How a page of ours begins.
+const HEAD: &str = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+    <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+    <title>loadgen: ";
+
+/// Whether a file is a page of ours.
+pub(super) fn is_ours(file: &Path) -> bool {
+    let mut head = vec![0; HEAD.len()];
+    let read = File::open(file).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head == HEAD.as_bytes()
+}
+
+/// The whole page of these runs; `names` is text, `body` is markup.
+pub(super) fn page(names: &str, body: &str) -> String {
+    let names = escape(names);
     let mut colours = String::new();
     for n in 0..super::chart::COLOURS {
         colours += &format!(
@@ -57,10 +78,8 @@ pub(super) fn page(title: &str, body: &str) -> String {
         );
     }
     format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title}</title>\n<style>{STYLE}{colours}</style>\n</head>\n<body>\n\
-         <h1>{title}</h1>\n{body}</body>\n</html>\n"
+        "{HEAD}{names}</title>\n<style>{STYLE}{colours}</style>\n</head>\n<body>\n\
+         <h1>loadgen: {names}</h1>\n{body}</body>\n</html>\n"
     )
 }
 

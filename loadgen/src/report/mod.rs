@@ -1,5 +1,6 @@
 //! What people and programs are told.
 
+mod about;
 mod broke;
 mod chart;
 mod course;
@@ -16,7 +17,7 @@ mod text;
 mod whole;
 
 pub(crate) use course::Course;
-pub(crate) use files::{keep, make_room};
+pub(crate) use files::{keep, make_room, may_make_room};
 pub(crate) use page::{page_of, run};
 pub(crate) use rows::{Intervals, figure};
 pub(crate) use summary::summary;

@@ -4,22 +4,27 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::about::{About, FACTS};
 use super::chart::{Axes, COLOURS, Chart, Line};
-use super::html::{escape, page, table};
+use super::html::{self, escape, page, table};
 use super::results::{self, AGAIN, MIXED, OLD};
 use super::rows::{Table, figure};
 use super::{spectrum, whole};
 use crate::args::ReportArgs;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::run::say;
+use crate::files;
+use crate::output::say;
 use crate::stats::OVER_TIME;
-use crate::units::{grouped, micros};
+use crate::units::{counted, each_bytes, memory, micros, readable};
 
 /// A run's folder, read.
 #[derive(Debug)]
 struct Run {
     name: String,
     summary: Value,
+    about: About,
+    /// The summary for people, where it is there.
+    text: Option<String>,
     table: Table,
     /// By [`OVER_TIME`].
     spectra: Vec<Vec<(f64, f64)>>,
@@ -36,16 +41,15 @@ pub(crate) fn run(args: &ReportArgs) -> Outcome<Exit> {
             args.dirs.len()
         )));
     }
-    let runs = args
-        .dirs
+    let (dirs, name) = match &args.dirs[..] {
+        [one] if results::is_search(one) => (results::trials_of(one, COLOURS)?, "report.html"),
+        [_] => (args.dirs.clone(), "report.html"),
+        _ => (args.dirs.clone(), "compared.html"),
+    };
+    let runs = dirs
         .iter()
         .map(|dir| read(dir))
         .collect::<Outcome<Vec<_>>>()?;
-    let name = if runs.len() > 1 {
-        "compared.html"
-    } else {
-        "report.html"
-    };
     let beside = args.dirs.first().map(|dir| dir.join(name));
     let out = args
         .out
@@ -66,8 +70,13 @@ pub(crate) fn page_of(folder: &Path) -> Outcome<()> {
 }
 
 fn write(file: &Path, runs: &[Run]) -> Outcome<()> {
-    std::fs::write(file, html(runs))
-        .map_err(|why| Failure::aborted(format!("cannot write {}: {why}", file.display())))
+    if file.is_file() && !html::is_ours(file) {
+        return Err(Failure::scenario(format!(
+            "{} is there and no report of loadgen: name another file with --out, or move that one",
+            file.display()
+        )));
+    }
+    files::put(file, html(runs).as_bytes()).map_err(|why| files::unwritten(file, &why))
 }
 
 fn read(folder: &Path) -> Outcome<Run> {
@@ -87,6 +96,8 @@ fn read(folder: &Path) -> Outcome<Run> {
     let scenario = summary["scenario"].as_str().unwrap_or("a run");
     Ok(Run {
         name: format!("{scenario} ({})", label.to_string_lossy()),
+        about: About::read(folder)?,
+        text: results::text_of(folder),
         spectra,
         summary,
         table,
@@ -122,6 +133,7 @@ impl Run {
         let lists = [
             &self.summary["health"]["faults"],
             &self.summary["thresholds_missed"],
+            &self.summary["doubts"],
             &self.summary["notes"],
         ];
         let sentences = lists.into_iter().filter_map(Value::as_array).flatten();
@@ -191,10 +203,10 @@ fn time(us: f64) -> String {
 
 fn amount(n: f64) -> String {
     match n.fract() {
-        0.0 => grouped(n as u64),
+        0.0 => counted(n),
         _ if n < 10.0 => format!("{n:.2}"),
         _ if n < 1e3 => format!("{n:.1}"),
-        _ => grouped(n.round() as u64),
+        _ => counted(n.round()),
     }
 }
 
@@ -203,7 +215,11 @@ fn cores(n: f64) -> String {
 }
 
 fn mebibytes(bytes: f64) -> String {
-    format!("{:.0} MiB", bytes / f64::from(1 << 20))
+    memory(bytes as u64)
+}
+
+fn bytes_each(bytes: f64) -> String {
+    each_bytes(bytes as u64)
 }
 
 fn html(runs: &[Run]) -> String {
@@ -215,13 +231,43 @@ fn html(runs: &[Run]) -> String {
         table(&figures),
         table(&latencies)
     );
+    body += &facts(runs);
     body += "<div class=\"plots\">\n";
     for question in &QUESTIONS {
         body += &section(runs, question);
     }
-    body += "</div>\n<p>Latencies count from the intended time of a send, so that a slow gateway \
+    body += "</div>\n";
+    body += &texts(runs);
+    body += "<p>Latencies count from the intended time of a send, so that a slow gateway \
              cannot hide its queue. Beside this file: intervals.csv, *.hgrm, latency.hlog.</p>\n";
-    page(&format!("loadgen: {}", names.join(", ")), &body)
+    page(&names.join(", "), &body)
+}
+
+/// Each run's summary as it was printed: every figure of it, as people saw it.
+fn texts(runs: &[Run]) -> String {
+    let texts = runs
+        .iter()
+        .filter_map(|run| Some((&run.name, run.text.as_ref()?)));
+    let each = texts.map(|(name, text)| {
+        let (name, text) = (escape(name), escape(text.trim()));
+        format!("<details><summary>all figures of {name}</summary><div class=\"wide\"><pre>{text}</pre></div></details>\n")
+    });
+    each.collect()
+}
+
+/// When, where and with what each run took place, and what was asked of it.
+fn facts(runs: &[Run]) -> String {
+    let facts: Vec<_> = runs
+        .iter()
+        .map(|run| run.about.facts(&run.summary))
+        .collect();
+    let head = std::iter::once(String::new()).chain(runs.iter().map(|run| run.name.clone()));
+    let mut rows = vec![head.collect::<Vec<_>>()];
+    for (number, name) in FACTS.iter().enumerate() {
+        let cells = facts.iter().map(|of_run| of_run[number].clone());
+        rows.push(std::iter::once((*name).to_owned()).chain(cells).collect());
+    }
+    format!("<div class=\"about\">{}</div>\n", table(&rows))
 }
 
 /// A sentence or two on each run.
@@ -268,10 +314,10 @@ fn figures(runs: &[Run]) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
     for (cell, run) in rows[0].iter_mut().skip(1).zip(runs) {
         cell.clone_from(&run.name);
     }
-    rows.push(row("offered per second", "rates.offered", amount));
-    rows.push(row("achieved per second", "rates.achieved", amount));
-    rows.push(row("deliveries per second", "rates.deliveries", amount));
-    rows.push(row("pushes for each message", "fan_out", amount));
+    rows.push(row("offered per second", "rates.offered", readable));
+    rows.push(row("achieved per second", "rates.achieved", readable));
+    rows.push(row("deliveries per second", "rates.deliveries", readable));
+    rows.push(row("pushes for each message", "fan_out", readable));
     for count in [
         "attempted",
         "acknowledged",
@@ -311,20 +357,30 @@ fn figures(runs: &[Run]) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
             latencies.push(row(
                 &format!("{} {name}", metric.replace('_', " ")),
                 &format!("latency_us.{metric}.{at}"),
-                time,
+                |us| micros(us as u64),
             ));
         }
     }
     for side in ["gateway", "generator"] {
         rows.push(row(
-            &format!("{side}: CPU seconds"),
+            &format!("{side}: CPU"),
             &format!("{side}.cpu_seconds"),
-            cores,
+            |seconds| format!("{seconds:.2} s"),
+        ));
+        rows.push(row(
+            &format!("{side}: CPU per message"),
+            &format!("{side}.cpu_us_per_message"),
+            |us| format!("{us:.1} µs"),
         ));
         rows.push(row(
             &format!("{side}: memory at the end"),
             &format!("{side}.rss_bytes"),
             mebibytes,
+        ));
+        rows.push(row(
+            &format!("{side}: memory per session"),
+            &format!("{side}.bytes_per_session"),
+            bytes_each,
         ));
     }
     (rows, latencies)

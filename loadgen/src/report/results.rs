@@ -1,6 +1,6 @@
 //! Reading what a run left behind.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -12,6 +12,8 @@ const SCHEMA: u64 = 1;
 /// How a damaged file is mended.
 pub(crate) const AGAIN: &str =
     "the file is damaged: run the scenario again (scenario.lock.toml has it)";
+/// How the damaged table of a search is.
+const RETRY: &str = "the file is damaged: search again, or name the folders of trials (trial-01)";
 /// How one that is missing is.
 pub(crate) const OLD: &str =
     "the results are of an older loadgen: run the scenario again (scenario.lock.toml has it)";
@@ -22,14 +24,82 @@ pub(crate) const MIXED: &str =
 /// The summaries of a run and of `hold`.
 const SUMMARIES: [&str; 2] = ["summary.json", "hold.json"];
 
+/// The table of a search: its folder has those of the trials in it.
+pub(crate) const SEARCH: &str = "find-max.json";
+
 /// A file of a run's folder is not right: exit 104.
 pub(crate) fn bad(folder: &Path, name: &str, why: &str, mend: &str) -> Failure {
     Failure::scenario(format!("{}: {why}; {mend}", folder.join(name).display()))
 }
 
+/// The first of these files in a folder that no run of ours wrote, as far as can be told: with a
+/// summary of ours beside it, a file is of that run; without one, it is somebody else's.
+pub(crate) fn foreign<'a>(folder: &Path, files: &'a [PathBuf]) -> Option<&'a PathBuf> {
+    let ours = |name: &&str| {
+        let text = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+        let summary: Value = serde_json::from_str(&text).unwrap_or_default();
+        is_summary(&summary)
+    };
+    let known = SUMMARIES.iter().chain([&SEARCH]).any(ours);
+    files.iter().find(|file| !known || !file.is_file())
+}
+
+/// Whether a JSON file has the form of a summary of ours, of whatever version.
+pub(crate) fn is_summary(summary: &Value) -> bool {
+    summary["schema"].is_u64() && summary["scenario"].is_string() && summary["verdict"].is_string()
+}
+
+/// Whether a folder is that of a search, whose trials are the runs.
+pub(crate) fn is_search(folder: &Path) -> bool {
+    folder.join(SEARCH).is_file() && !is_run(folder)
+}
+
+/// The folders of a search's trials, as many as `most`: those next to the limit on both sides, in the
+/// order of their rates.
+///
+/// # Errors
+/// Exit 104: the table is damaged, or has no trial.
+pub(crate) fn trials_of(folder: &Path, most: usize) -> Outcome<Vec<PathBuf>> {
+    let text = std::fs::read_to_string(folder.join(SEARCH)).unwrap_or_default();
+    let table: Value =
+        serde_json::from_str(&text).map_err(|why| bad(folder, SEARCH, &why.to_string(), RETRY))?;
+    let rate = |of: &Value| of.as_f64().filter(|rate| *rate > 0.0);
+    let limit = [
+        &table["rate"],
+        &table["bracket"]["held"],
+        &table["bracket"]["failed"],
+    ];
+    let limit = limit.into_iter().find_map(rate);
+    let all = table["trials"].as_array().into_iter().flatten();
+    let mut trials: Vec<(f64, u64)> = all
+        .filter_map(|trial| Some((rate(&trial["offered"])?, trial["trial"].as_u64()?)))
+        .collect();
+    if trials.is_empty() {
+        return Err(bad(folder, SEARCH, "there is no trial in it", RETRY));
+    }
+    let limit = limit.unwrap_or(trials[0].0);
+    // As many doublings away, up or down: the nearest first, and of one rate the first trial.
+    let away = |(rate, _): &(f64, u64)| (rate / limit).log2().abs();
+    trials.sort_by(|a, b| away(a).total_cmp(&away(b)).then(a.1.cmp(&b.1)));
+    trials.truncate(most);
+    trials.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let folders = trials.into_iter();
+    Ok(folders
+        .map(|(_, number)| folder.join(format!("trial-{number:02}")))
+        .collect())
+}
+
 /// Whether a folder is that of a run.
 pub(crate) fn is_run(folder: &Path) -> bool {
     SUMMARIES.iter().any(|name| folder.join(name).is_file())
+}
+
+/// The summary for people of the run in a folder, if it is there: of `run` or of `hold`.
+pub(crate) fn text_of(folder: &Path) -> Option<String> {
+    let names = ["summary.txt", "hold.txt"];
+    names
+        .iter()
+        .find_map(|name| std::fs::read_to_string(folder.join(name)).ok())
 }
 
 /// The summary of a run in its folder.

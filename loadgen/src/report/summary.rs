@@ -3,9 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::{broke, sessions};
-use crate::run::judge::Judged;
+use crate::health::Process;
+use crate::run::judge::{Judged, Sides};
 use crate::run::resolve::{Gateway, Resolved};
-use crate::stats::Metric;
+use crate::stats::{Counters, Metric, Percentiles};
 
 /// The version of the summary's form; fields are added under the same number, never renamed.
 const SCHEMA: u32 = 1;
@@ -19,27 +20,78 @@ fn groups(judged: &Judged) -> Value {
     })
 }
 
+/// What was counted.
+fn counts(c: &Counters) -> Value {
+    json!({
+        "attempted": c.attempted,
+        "acknowledged": c.acknowledged,
+        "acknowledged_in_time": c.acknowledged_in_time,
+        "delivered": c.delivered,
+        "lost": c.lost,
+        "duplicated": c.duplicated,
+        "reordered": c.reordered,
+        "unexpected": c.unexpected,
+        "recovered": c.recovered,
+        "rejected": c.rejected,
+        "unknown": c.unknown,
+        "skipped": c.skipped,
+        "given_up": c.given_up,
+        "to_offline": c.to_offline,
+        "message_pushes": c.message_pushes,
+        "message_pushes_in_time": c.pushes_in_time,
+        "group_messages": c.group_messages,
+        "group_pushes": c.group_pushes,
+        "group_changes": c.group_changes,
+        "receipts_sent": c.receipts_sent,
+        "receipt_pushes": c.receipt_pushes,
+        "messages_read_back": c.messages_read,
+        "conversations_read_back": c.conversations_read,
+        "conversations_unread": c.conversations_unread,
+        "unproven": c.unproven,
+        "sessions_opened": c.sessions_opened,
+        "connect_failures": c.connect_failures,
+        "disconnects": c.disconnects,
+        "command_errors": c.command_errors,
+        "gaps": c.gaps,
+        "pings": c.pings,
+    })
+}
+
+/// A latency's percentiles in microseconds; of one that never happened they are unknown, not 0.
+fn latency(percentiles: &Percentiles) -> Value {
+    match percentiles.count {
+        0 => {
+            json!({ "count": 0, "p50": null, "p90": null, "p99": null, "p999": null, "max": null })
+        }
+        _ => json!(percentiles),
+    }
+}
+
 /// The summary of a run.
 pub(crate) fn summary(run: &Resolved, judged: &Judged) -> Value {
     let c = &judged.counters;
     let latencies: Map<String, Value> = Metric::ALL
         .iter()
         .map(|metric| {
-            (
-                metric.name().to_owned(),
-                json!(judged.latencies.percentiles(*metric)),
-            )
+            let percentiles = judged.latencies.percentiles(*metric);
+            (metric.name().to_owned(), latency(&percentiles))
         })
         .collect();
     let achieved = judged.achieved();
+    let per = |seconds: f64, count: u64| (count > 0).then(|| seconds / count as f64 * 1e6);
     // Each side's connections as that side counted them.
-    let side = |process: &crate::health::Process, connections: Option<u64>| {
+    let side = |process: &Process, before: Option<u64>, connections: Option<u64>| {
         json!({
             "cpu_seconds": process.cpu_seconds,
             "rss_bytes": process.rss_bytes,
+            "rss_bytes_before": before,
+            "bytes_per_session": Sides::per_session(process, before, c.sessions_opened),
+            "cpu_us_per_message": per(process.cpu_seconds, c.acknowledged),
+            "cpu_us_per_push": per(process.cpu_seconds, c.message_pushes),
             "connections": connections,
         })
     };
+    let sides = &judged.sides;
     let agreement: Map<String, Value> = judged
         .sides
         .agreement
@@ -61,49 +113,26 @@ pub(crate) fn summary(run: &Resolved, judged: &Judged) -> Value {
         },
         "verdict": judged.exit.verdict(),
         "exit_code": judged.exit.code(),
-        "counts": {
-            "attempted": c.attempted,
-            "acknowledged": c.acknowledged,
-            "acknowledged_in_time": c.acknowledged_in_time,
-            "delivered": c.delivered,
-            "lost": c.lost,
-            "duplicated": c.duplicated,
-            "reordered": c.reordered,
-            "unexpected": c.unexpected,
-            "recovered": c.recovered,
-            "rejected": c.rejected,
-            "unknown": c.unknown,
-            "skipped": c.skipped,
-            "to_offline": c.to_offline,
-            "message_pushes": c.message_pushes,
-            "message_pushes_in_time": c.pushes_in_time,
-            "group_messages": c.group_messages,
-            "group_pushes": c.group_pushes,
-            "group_changes": c.group_changes,
-            "receipts_sent": c.receipts_sent,
-            "receipt_pushes": c.receipt_pushes,
-            "messages_read_back": c.messages_read,
-            "conversations_read_back": c.conversations_read,
-            "conversations_unread": c.conversations_unread,
-            "unproven": c.unproven,
-            "disconnects": c.disconnects,
-            "command_errors": c.command_errors,
-            "gaps": c.gaps,
-            "pings": c.pings,
+        "counts": counts(c),
+        "rates": {
+            "offered": run.sizing.offered_rate,
+            "highest": run.sizing.highest(&run.scenario),
+            "achieved": achieved,
+            "deliveries": judged.deliveries(),
         },
-        "rates": { "offered": run.sizing.offered_rate, "achieved": achieved, "deliveries": judged.deliveries() },
         "fan_out": judged.fan_out(),
         "groups": groups(judged),
         "sending_seconds": judged.sending,
         "latency_us": latencies,
-        "gateway": judged.sides.gateway.as_ref().map(|it| side(it, judged.sides.accepted)),
-        "generator": side(&judged.sides.generator, Some(c.sessions_opened)),
+        "gateway": sides.gateway.as_ref().map(|it| side(it, sides.gateway_before, sides.accepted)),
+        "generator": side(&sides.generator, sides.generator_before, Some(c.sessions_opened)),
         "storms": sessions::storms(run, judged),
         "chaos": sessions::chaos(judged),
         "health": judged.health,
         "violations": judged.violations,
         "thresholds_missed": judged.missed,
         "metrics": agreement,
+        "doubts": judged.doubts,
         "notes": judged.notes,
         "first_break": broke::first(&run.scenario, &judged.intervals),
     });

@@ -2,10 +2,11 @@
 
 use super::sessions;
 use crate::exit::Exit;
-use crate::run::judge::Judged;
+use crate::health::Process;
+use crate::run::judge::{Judged, Sides};
 use crate::run::resolve::Resolved;
 use crate::stats::Metric;
-use crate::units::{grouped, micros, readable};
+use crate::units::{each_bytes, grouped, memory, micros, readable};
 
 /// What is about to be run, with its arithmetic.
 pub(crate) fn header(run: &Resolved) -> Vec<String> {
@@ -21,49 +22,7 @@ pub(crate) fn header(run: &Resolved) -> Vec<String> {
 /// What came of it.
 pub(crate) fn text(run: &Resolved, judged: &Judged) -> Vec<String> {
     let c = &judged.counters;
-    let offered = run.sizing.offered_rate;
-    let achieved = judged.achieved();
-    let mut lines = vec![
-        String::new(),
-        format!(
-            "connections   {} opened, {} failed, {} ended early",
-            grouped(c.sessions_opened),
-            grouped(c.connect_failures),
-            grouped(c.disconnects)
-        ),
-        format!(
-            "rate          {} messages/s offered, {} achieved over {:.1} s",
-            readable(offered),
-            readable(achieved),
-            judged.sending
-        ),
-        format!(
-            "deliveries    {}/s: {} pushes, {} for each message",
-            readable(judged.deliveries()),
-            grouped(c.message_pushes),
-            readable(judged.fan_out())
-        ),
-        format!(
-            "messages      {} attempted, {} acknowledged, {} delivered ({} to users offline), {} rejected, {} unknown",
-            grouped(c.attempted),
-            grouped(c.acknowledged),
-            grouped(c.delivered),
-            grouped(c.to_offline),
-            grouped(c.rejected),
-            grouped(c.unknown)
-        ),
-        format!(
-            "integrity     {} lost, {} duplicated, {} reordered, {} unexpected, {} recovered",
-            c.lost, c.duplicated, c.reordered, c.unexpected, c.recovered
-        ),
-        format!(
-            "read back     {} messages of {} conversations; {} receipts sent, {} pushed",
-            grouped(c.messages_read),
-            grouped(c.conversations_read),
-            grouped(c.receipts_sent),
-            grouped(c.receipt_pushes)
-        ),
-    ];
+    let mut lines = traffic(run, judged);
     lines.extend(sessions::lines(run, judged));
     if c.groups_made > 0 {
         lines.push(format!(
@@ -94,7 +53,7 @@ pub(crate) fn text(run: &Resolved, judged: &Judged) -> Vec<String> {
         if metric == Metric::E2eGroup && p.count == 0 {
             continue;
         }
-        let figures = [p.p50, p.p90, p.p99, p.p999, p.max].map(micros);
+        let figures = [p.p50, p.p90, p.p99, p.p999, p.max].map(|us| known(p.count, us));
         let [p50, p90, p99, p999, max] = figures;
         lines.push(format!(
             "{:<14} {:>9} {p50:>10} {p90:>10} {p99:>10} {p999:>10} {max:>10}",
@@ -109,27 +68,102 @@ pub(crate) fn text(run: &Resolved, judged: &Judged) -> Vec<String> {
     lines
 }
 
+/// Sessions and messages.
+fn traffic(run: &Resolved, judged: &Judged) -> Vec<String> {
+    let c = &judged.counters;
+    let offered = run.sizing.offered_rate;
+    let highest = run.sizing.highest(&run.scenario);
+    let achieved = judged.achieved();
+    vec![
+        String::new(),
+        format!(
+            "connections   {} opened, {} failed, {} ended early",
+            grouped(c.sessions_opened),
+            grouped(c.connect_failures),
+            grouped(c.disconnects)
+        ),
+        format!(
+            "rate          {} messages/s offered{}, {} achieved: {} acknowledged in {:.1} s",
+            readable(offered),
+            match highest > offered * 1.01 {
+                true => format!(" on average and {} at the highest", readable(highest)),
+                false => String::new(),
+            },
+            readable(achieved),
+            grouped(c.acknowledged_in_time),
+            judged.sending
+        ),
+        format!(
+            "deliveries    {}/s: {} pushes in {:.1} s; {} in all, {} for each message",
+            readable(judged.deliveries()),
+            grouped(c.pushes_in_time),
+            judged.sending,
+            grouped(c.message_pushes),
+            readable(judged.fan_out())
+        ),
+        format!(
+            "messages      {} attempted, {} acknowledged, {} delivered ({} to users offline), {} rejected, {} unknown",
+            grouped(c.attempted),
+            grouped(c.acknowledged),
+            grouped(c.delivered),
+            grouped(c.to_offline),
+            grouped(c.rejected),
+            grouped(c.unknown)
+        ),
+        format!(
+            "integrity     {} lost, {} duplicated, {} reordered, {} unexpected, {} recovered",
+            c.lost, c.duplicated, c.reordered, c.unexpected, c.recovered
+        ),
+        format!(
+            "read back     {} messages of {} conversations; {} receipts sent, {} pushed",
+            grouped(c.messages_read),
+            grouped(c.conversations_read),
+            grouped(c.receipts_sent),
+            grouped(c.receipt_pushes)
+        ),
+    ]
+}
+
+/// What stands where there is no figure.
+const NONE: &str = "–";
+
+/// A latency in microseconds, if there were any.
+fn known(count: u64, us: u64) -> String {
+    match count {
+        0 => NONE.to_owned(),
+        _ => micros(us),
+    }
+}
+
 fn sides(judged: &Judged) -> Vec<String> {
     let health = &judged.health;
-    let side = |name: &str, process: &crate::health::Process| {
-        let each = process.cpu_seconds / judged.counters.acknowledged.max(1) as f64 * 1e6;
-        let push = process.cpu_seconds / judged.counters.message_pushes.max(1) as f64 * 1e6;
+    let c = &judged.counters;
+    let side = |name: &str, process: &Process, before: Option<u64>| {
+        let each = |count: u64| match count {
+            0 => NONE.to_owned(),
+            count => format!("{:.1} µs", process.cpu_seconds / count as f64 * 1e6),
+        };
+        let session = Sides::per_session(process, before, c.sessions_opened);
         format!(
-            "{name:<13} {:.2} s CPU ({each:.1} µs per message, {push:.1} per push), {} MiB resident",
+            "{name:<13} {:.2} s CPU ({} per message, {} per push), {} resident, {} per session",
             process.cpu_seconds,
-            process.rss_bytes >> 20
+            each(c.acknowledged),
+            each(c.message_pushes),
+            memory(process.rss_bytes),
+            session.map_or(NONE.to_owned(), each_bytes)
         )
     };
+    let sides = &judged.sides;
     let mut lines: Vec<_> = judged
         .sides
         .gateway
         .iter()
-        .map(|g| side("gateway", g))
+        .map(|gateway| side("gateway", gateway, sides.gateway_before))
         .collect();
-    lines.push(side("generator", &judged.sides.generator));
+    lines.push(side("generator", &sides.generator, sides.generator_before));
     lines.push(format!(
         "health        send lag p99 {}, {:.2} % of the schedule sent, longest stall {}, steal {:.1} %, idle {:.1} %",
-        micros(health.send_lag_p99_us),
+        known(judged.latencies.of(Metric::SendLag).len(), health.send_lag_p99_us),
         health.achieved * 100.0,
         micros(health.loop_stall_us),
         health.steal * 100.0,
@@ -166,12 +200,25 @@ fn verdict(judged: &Judged) -> Vec<String> {
     );
     lines.extend(
         judged
+            .doubts
+            .iter()
+            .map(|doubt| format!("INCONCLUSIVE  {doubt}")),
+    );
+    lines.extend(
+        judged
             .notes
             .iter()
             .map(|note| format!("note          {note}")),
     );
     let what = match judged.exit {
+        Exit::Ok if judged.counters.attempted == 0 => {
+            "sessions only: the scenario sends no messages, and none was checked"
+        }
+        Exit::Ok if judged.counters.acknowledged == 0 => {
+            "every message was rejected, which the scenario allows; nothing else was checked"
+        }
         Exit::Ok => "every check passed",
+        Exit::Inconclusive => "the figures do not say one thing",
         Exit::Violation => "the gateway broke a promise; violations.jsonl has what was seen",
         Exit::Invalid => "the generator was not healthy: do not use these figures",
         Exit::Threshold => "the figures are right and miss a threshold",

@@ -1,7 +1,6 @@
 //! One run, from the gateway's start to the verdict.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,19 +14,23 @@ use super::groups::{self, ThreadGroups};
 use super::judge::{self, Judged, Sides};
 use super::preflight::{self, Fit, Need};
 use super::resolve::{Gateway, Resolved, Target, parse_target};
-use super::say;
+use super::signals;
 use crate::check::Checker;
 use crate::client::{self, Board, Job, Loop, Measured, Step};
 use crate::clock::{Clock, Nanos, to_nanos};
 use crate::control_port;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::health::Cpu;
+use crate::files;
+use crate::foreign::{json, shown};
+use crate::health::{Cpu, Process};
 use crate::live::Live;
 use crate::live::about::About;
 use crate::local_gateway::LocalGateway;
+use crate::output::{self, say};
 use crate::population::{Part, Population};
 use crate::prometheus::Exporter;
 use crate::report::{self, Course};
+use crate::scenario::validate::bounds;
 use crate::scenario::{ABRUPT, AWAY, Executor, Kind, WireEncoding};
 use crate::schedule::text::Texts;
 use crate::schedule::{Arrivals, Churn, ChurnShape, Curve, Ramp, Senders, Storm, Work, mix};
@@ -81,10 +84,10 @@ pub(crate) fn run(run: &Resolved) -> Outcome<Exit> {
     let mut live = Live::new(run.view.no_tui, run.view.color);
     let judged = conduct(run, &mut Unwatched, &mut live)?;
     let (text, summary) = (report::text(run, &judged), report::summary(run, &judged));
-    publish(run, &judged, "summary", &text, &summary)?;
+    let done = publish(run, &judged, "summary", &text, &summary);
     say(&text);
     say(&[format!("results: {}", run.out.display())]);
-    Ok(judged.exit)
+    published(&judged, done)
 }
 
 /// Conducts a run.
@@ -94,10 +97,7 @@ pub(crate) fn run(run: &Resolved) -> Outcome<Exit> {
 pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) -> Outcome<Judged> {
     watch.say(&report::header(run));
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))
-            .map_err(|why| Failure::aborted(format!("cannot watch signals: {why}")))?;
-    }
+    signals::end_in_order(&stop)?;
     // The machine is judged before a gateway is started on it.
     let assumed = run.gateway.address()?;
     let population = population(run);
@@ -115,6 +115,7 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) ->
             Gateway::Local(setup) => Some(setup.shards),
         },
     })?;
+    bounds::sendable(&run.scenario, &run.sizing).map_err(Failure::scenario)?;
     make_folder(run, watch)?;
     let exporter = exporter(run, watch)?;
     let mut local = match &run.gateway {
@@ -140,8 +141,9 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) ->
     let before = control
         .map(control_port::metrics)
         .transpose()
-        .map_err(Failure::aborted)?;
+        .map_err(Failure::preflight)?;
     let gateway_before = local.as_ref().map(LocalGateway::used);
+    let generator_before = Process::look(std::process::id());
     let cpu_before = Cpu::look();
     let pid = local.as_ref().map(LocalGateway::pid);
     watch.begin(Ends { pid, control });
@@ -163,7 +165,7 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) ->
     let after = control.map(control_port::metrics).transpose();
     let sides = Sides::look(
         local.as_ref(),
-        gateway_before,
+        (gateway_before, generator_before),
         before.as_ref(),
         after.as_ref().ok(),
     );
@@ -187,8 +189,7 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) ->
 /// Makes the folder of the results, without those of an earlier run.
 fn make_folder(run: &Resolved, watch: &mut dyn Watch) -> Outcome<()> {
     let folder = run.out.display();
-    let replaced = report::make_room(&run.out)
-        .map_err(|why| Failure::scenario(format!("--out {folder}: cannot be written to: {why}")))?;
+    let replaced = report::make_room(&run.out)?;
     if replaced {
         watch.say(&[format!(
             "{folder}: the results of an earlier run are replaced"
@@ -218,7 +219,7 @@ fn answers(target: &Target, url: &str) -> Outcome<()> {
     TcpStream::connect_timeout(&target.address, PATIENCE)
         .map(drop)
         .map_err(|why| {
-            Failure::aborted(format!(
+            Failure::preflight(format!(
                 "nothing answers at {url}: {why}; start the gateway, or leave --target out to have one started"
             ))
         })
@@ -463,7 +464,7 @@ fn churn(executor: &Executor, part: &Part, threads: u32, seed: u64) -> (Nanos, W
 /// Writes the results into the run's folder: `name.json`, `name.txt`, and what goes with them.
 ///
 /// # Errors
-/// The folder cannot be written to.
+/// A file could not be written whole.
 pub(crate) fn publish(
     run: &Resolved,
     judged: &Judged,
@@ -471,31 +472,37 @@ pub(crate) fn publish(
     text: &[String],
     summary: &serde_json::Value,
 ) -> Outcome<()> {
-    let fail = |why: std::io::Error| {
-        Failure::aborted(format!("cannot write to {}: {why}", run.out.display()))
+    let put = |name: &str, bytes: &[u8]| {
+        let path = run.out.join(name);
+        files::put(&path, bytes).map_err(|why| files::unwritten(&path, &why))
     };
-    let file = |ending: &str| run.out.join(format!("{name}.{ending}"));
-    std::fs::write(file("json"), format!("{summary:#}\n")).map_err(fail)?;
-    std::fs::write(file("txt"), text.join("\n") + "\n").map_err(fail)?;
-    if let Ok(lock) = toml::to_string(&run.scenario) {
-        std::fs::write(run.out.join("scenario.lock.toml"), lock).map_err(fail)?;
-    }
-    report::keep(run, judged).map_err(fail)?;
+    let text = shown(&(text.join("\n") + "\n"));
+    put(&format!("{name}.json"), (json(summary) + "\n").as_bytes())?;
+    put(&format!("{name}.txt"), text.as_bytes())?;
+    let lock = toml::to_string(&run.scenario)
+        .map_err(|why| Failure::aborted(format!("cannot write the scenario down: {why}")))?;
+    put("scenario.lock.toml", lock.as_bytes())?;
+    report::keep(run, judged)?;
     if !judged.violations.is_empty() {
-        let mut file = std::fs::File::create(run.out.join("violations.jsonl")).map_err(fail)?;
+        let mut evidence = Vec::new();
         for checker in &judged.checkers {
-            checker.write_evidence(&mut file).map_err(fail)?;
+            checker
+                .write_evidence(&mut evidence)
+                .map_err(|why| files::unwritten(&run.out.join("violations.jsonl"), &why))?;
         }
-        file.flush().map_err(fail)?;
+        put("violations.jsonl", &evidence)?;
     }
-    // The figures are there, and the run's verdict stands, whatever becomes of the page.
-    if let Err(failure) = report::page_of(&run.out) {
-        let dir = run.out.display();
-        let _ = writeln!(
-            std::io::stderr(),
-            "no report.html ({}): `loadgen report {dir}` tries again",
-            failure.message
-        );
+    report::page_of(&run.out)
+}
+
+/// The exit code of a run whose results were published, or were not: a broken promise is told all the
+/// same, and nothing else counts without its files.
+pub(crate) fn published(judged: &Judged, published: Outcome<()>) -> Outcome<Exit> {
+    match published {
+        Err(failure) if judged.exit == Exit::Violation => {
+            output::complain(&format!("loadgen: {failure}"));
+            Ok(Exit::Violation)
+        }
+        published => published.map(|()| judged.exit),
     }
-    Ok(())
 }

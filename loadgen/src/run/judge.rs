@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::chaos::Happened;
+use super::doubts::{self, Evidence};
 use super::resolve::Resolved;
 use crate::check::{Checker, Kind};
 use crate::client::{Measured, Storm};
@@ -29,6 +30,8 @@ pub(crate) struct Judged {
     pub(crate) violations: BTreeMap<&'static str, u64>,
     /// Thresholds that were missed, in words.
     pub(crate) missed: Vec<String>,
+    /// What was asked for and not measured, and what does not fit together.
+    pub(crate) doubts: Vec<String>,
     /// What else has to be said.
     pub(crate) notes: Vec<String>,
     pub(crate) sides: Sides,
@@ -46,12 +49,17 @@ pub(crate) struct Judged {
 pub(crate) struct Sides {
     pub(crate) gateway: Option<Process>,
     pub(crate) generator: Process,
+    /// Resident memory of both before the first session.
+    pub(crate) gateway_before: Option<u64>,
+    pub(crate) generator_before: Option<u64>,
     /// (what, as the gateway counted, as this program did).
     pub(crate) agreement: Vec<(&'static str, u64, u64)>,
     counted: Option<[u64; 4]>,
     /// Connections that the gateway accepted, as it says.
     pub(crate) accepted: Option<u64>,
     own: bool,
+    /// The target is another process than before the run.
+    began_again: bool,
 }
 
 /// What must not happen unless the scenario has a threshold for it: a gateway that refuses,
@@ -76,13 +84,21 @@ impl Sides {
     /// Looks at both ends after the run.
     pub(crate) fn look(
         local: Option<&LocalGateway>,
-        before: Option<Process>,
+        (before, generator_before): (Option<Process>, Process),
         metrics_before: Option<&Metrics>,
         metrics_after: Option<&Option<Metrics>>,
     ) -> Self {
-        let difference = |name: &str| {
-            let after = metrics_after?.as_ref()?.get(name)?;
-            Some(after - metrics_before?.get(name)?)
+        let metrics_after = metrics_after.and_then(Option::as_ref);
+        let began_again = local.is_none()
+            && metrics_after
+                .zip(metrics_before)
+                .is_some_and(|(after, before)| after.began_again(before));
+        // Of another process than before, a difference means nothing.
+        let metrics_before = metrics_before.filter(|_| !began_again);
+        let difference = |name: &str| Some(metrics_after?.get(name)? - metrics_before?.get(name)?);
+        let memory = |metrics: Option<&Metrics>| {
+            let bytes = metrics?.get("process_resident_memory_bytes")?;
+            Some(bytes as u64)
         };
         let gateway = match (local, before) {
             (Some(local), Some(before)) => {
@@ -94,15 +110,20 @@ impl Sides {
             }
             _ => difference("process_cpu_seconds_total").map(|cpu_seconds| Process {
                 cpu_seconds,
-                rss_bytes: metrics_after
-                    .and_then(|metrics| metrics.as_ref()?.get("process_resident_memory_bytes"))
-                    .unwrap_or(0.0) as u64,
+                rss_bytes: memory(metrics_after).unwrap_or(0),
             }),
         };
         let counted = COUNTED.map(|(_, name)| difference(name).map(|n| n as u64));
+        // Of a gateway that was started again the baseline is another process's.
+        let one_process = local.is_none_or(|local| local.spent() == 0.0);
         Self {
             gateway,
+            gateway_before: before
+                .map(|before| before.rss_bytes)
+                .or_else(|| memory(metrics_before))
+                .filter(|_| one_process),
             generator: Process::look(std::process::id()),
+            generator_before: Some(generator_before.rss_bytes),
             agreement: Vec::new(),
             counted: match counted {
                 [Some(a), Some(b), Some(c), Some(d)] => Some([a, b, c, d]),
@@ -110,10 +131,17 @@ impl Sides {
             },
             accepted: difference("trunkline_accepted_total").map(|n| n as u64),
             own: local.is_some(),
+            began_again,
         }
     }
 
-    /// Compares so many of the counters; whether the gateway is this run's own and disagrees.
+    /// Bytes that each of `sessions` has added to a side; none where that is not known.
+    pub(crate) fn per_session(side: &Process, before: Option<u64>, sessions: u64) -> Option<u64> {
+        let grown = side.rss_bytes.saturating_sub(before?);
+        grown.checked_div(sessions)
+    }
+
+    /// Compares so many of the counters; whether the gateway's say what cannot be.
     fn compare(&mut self, counters: &Counters, compared: usize) -> bool {
         let Some(counted) = self.counted else {
             return false;
@@ -133,9 +161,9 @@ impl Sides {
             .take(compared)
             .map(|(((what, _), a), b)| (*what, a, b))
             .collect();
-        let differ = self.agreement.iter().any(|(_, a, b)| a != b);
-        // Others may use a running gateway at the same time.
-        self.own && differ
+        // Others may use a running gateway at the same time: it counts more then, and never less.
+        let mut agreement = self.agreement.iter();
+        agreement.any(|(_, there, here)| there < here || (self.own && there != here))
     }
 }
 
@@ -172,23 +200,18 @@ pub(crate) fn judge(
     if !aborted && sides.compare(&counters, compared) {
         violations.insert(Kind::MetricsDisagree.name(), 1);
     }
+    if sides.began_again {
+        notes.push(
+            "the target was started again during the run: its CPU, its memory and its counters are \
+             not known"
+                .into(),
+        );
+    }
     notes.extend(why.filter(|_| sides.counted.is_some()).map(str::to_owned));
     let lag = latencies.percentiles(Metric::SendLag);
     let mut health = Health::judge(&run.scenario.health, &counters, &lag, stall, &cpu);
-    if counters.sessions_opened < counters.connects && !aborted {
-        health.healthy = false;
-        health.faults.push(format!(
-            "{} of {} sessions were opened",
-            counters.sessions_opened, counters.connects
-        ));
-    }
-    if counters.conversations_unread + counters.unproven > 0 && !aborted {
-        health.healthy = false;
-        health.faults.push(format!(
-            "{} conversations could not be read back and {} acknowledged messages not be traced: \
-             no session was left to ask",
-            counters.conversations_unread, counters.unproven
-        ));
+    if !aborted {
+        unfit(&mut health, &counters);
     }
     // Without one session nothing was measured, whoever is to blame; and a gateway that left
     // everybody is none.
@@ -204,19 +227,20 @@ pub(crate) fn judge(
         &latencies,
         seconds(sending.1.saturating_sub(sending.0)),
     );
+    let evidence = Evidence::of(run.sizing.offered_rate, &counters);
+    let doubts = doubts(run, evidence, &latencies, &sides);
     let exit = if !violations.is_empty() {
         Exit::Violation
     } else if unusable {
         Exit::Aborted
     } else if !health.healthy {
         Exit::Invalid
-    } else if !missed.is_empty() {
-        Exit::Threshold
     } else {
-        Exit::Ok
+        of_figures(evidence, &missed, &doubts)
     };
     Judged {
         exit,
+        doubts,
         counters,
         intervals: Intervals::new(&course, latencies.timeline()),
         latencies,
@@ -230,6 +254,46 @@ pub(crate) fn judge(
         storms,
         chaos,
         checkers,
+    }
+}
+
+/// What the figures of a run do not say.
+fn doubts(run: &Resolved, evidence: Evidence, latencies: &Latencies, sides: &Sides) -> Vec<String> {
+    let mut doubts = evidence.doubts();
+    if !evidence.is_nothing() {
+        let count = |metric: &str| doubts::count(latencies, metric);
+        doubts.extend(doubts::unmeasured(&run.scenario.thresholds, count));
+    }
+    doubts.extend(doubts::more_there(&sides.agreement).filter(|_| !sides.own));
+    doubts
+}
+
+/// The verdict of figures that are right as far as they go.
+fn of_figures(evidence: Evidence, missed: &[String], doubts: &[String]) -> Exit {
+    match (missed.is_empty(), doubts.is_empty()) {
+        _ if evidence.is_nothing() => Exit::Inconclusive,
+        (false, _) => Exit::Threshold,
+        (true, false) => Exit::Inconclusive,
+        (true, true) => Exit::Ok,
+    }
+}
+
+/// Adds the faults of a generator that could not do what it was asked to.
+fn unfit(health: &mut Health, counters: &Counters) {
+    if counters.sessions_opened < counters.connects {
+        health.healthy = false;
+        health.faults.push(format!(
+            "{} of {} sessions were opened",
+            counters.sessions_opened, counters.connects
+        ));
+    }
+    if counters.conversations_unread + counters.unproven > 0 {
+        health.healthy = false;
+        health.faults.push(format!(
+            "{} conversations could not be read back and {} acknowledged messages not be traced: \
+             no session was left to ask",
+            counters.conversations_unread, counters.unproven
+        ));
     }
 }
 
@@ -321,8 +385,10 @@ fn missed(run: &Resolved, counters: &Counters, latencies: &Latencies, sending: f
     }
     for (metric, thresholds) in &run.scenario.thresholds {
         for threshold in thresholds {
+            // Of a latency that never happened nothing is known, which is said elsewhere.
+            let known = doubts::count(latencies, metric) != Some(0);
             let value = value(metric, threshold, counters, latencies, sending);
-            if !threshold.holds(value) {
+            if known && !threshold.holds(value) {
                 missed.push(format!(
                     "{metric}: {threshold} does not hold, it is {value:.0}"
                 ));

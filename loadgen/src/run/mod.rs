@@ -2,13 +2,14 @@
 
 pub(crate) mod chaos;
 pub(crate) mod conduct;
+pub(crate) mod doubts;
 pub(crate) mod groups;
 pub(crate) mod judge;
 pub(crate) mod preflight;
 pub(crate) mod resolve;
+mod signals;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -17,9 +18,11 @@ use clap::Parser;
 use crate::args::{Args, Verb};
 use crate::compare;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::files;
 use crate::find_max;
 use crate::hold;
 use crate::local_gateway::{self, doctor::DoctorArgs};
+use crate::output::{self, say};
 use crate::plan;
 use crate::recheck;
 use crate::report;
@@ -35,10 +38,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let parsed = match Args::try_parse_from(&args) {
         Ok(parsed) => parsed,
         Err(error) => {
+            // Help and version are what was asked for, and go to standard output.
+            if error.exit_code() == 0 {
+                output::note(error.print());
+                return ended(Ok(Exit::Ok));
+            }
             let _ = error.print();
-            // Help and version are what was asked for.
-            let wrong = error.exit_code() != 0;
-            return ExitCode::from(if wrong { Exit::BadScenario.code() } else { 0 });
+            return ExitCode::from(Exit::BadScenario.code());
         }
     };
     let done = match parsed.verb {
@@ -54,28 +60,35 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Init { file } => init(&file),
         Verb::Validate { scenario } => validate(&scenario),
     };
-    match done {
-        Ok(exit) => ExitCode::from(exit.code()),
-        Err(failure) => {
-            let _ = writeln!(std::io::stderr(), "loadgen: {failure}");
-            ExitCode::from(failure.exit.code())
-        }
-    }
+    ended(done)
 }
 
-/// Writes lines to standard output; whoever closed it does not want them.
-pub(crate) fn say(lines: &[String]) {
-    let mut out = std::io::stdout().lock();
-    for line in lines {
-        let _ = writeln!(out, "{line}");
+/// The exit code of what was done. Results that could not be printed turn success into a failure.
+fn ended(done: Outcome<Exit>) -> ExitCode {
+    let exit = match done {
+        Ok(exit) => exit,
+        Err(failure) => {
+            output::complain(&format!("loadgen: {failure}"));
+            failure.exit
+        }
+    };
+    let unprinted = output::failure();
+    if let Some(why) = &unprinted {
+        output::complain(&format!("loadgen: {why}"));
     }
+    ExitCode::from(match (exit, unprinted) {
+        (Exit::Ok, Some(_)) => Exit::Aborted.code(),
+        (exit, _) => exit.code(),
+    })
 }
 
 /// What this machine can carry with both ends on it, as for a run without a target.
 fn examine(args: DoctorArgs) -> Outcome<Exit> {
     let both_ends = true;
-    local_gateway::doctor::run(&DoctorArgs { both_ends, ..args })
-        .map_err(|why| Failure::aborted(format!("cannot print: {why}")))?;
+    output::note(local_gateway::doctor::run(&DoctorArgs {
+        both_ends,
+        ..args
+    }));
     Ok(Exit::Ok)
 }
 
@@ -92,13 +105,21 @@ fn list_presets() -> Outcome<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Writes a scenario to start from.
+/// Writes a scenario to start from; `-` is standard output.
 fn init(file: &Path) -> Outcome<Exit> {
+    if file == Path::new("-") {
+        say(&[presets::INIT.trim_end().to_owned()]);
+        return Ok(Exit::Ok);
+    }
     let fail = |why: std::io::Error| {
         Failure::scenario(format!("{} cannot be made: {why}", file.display()))
     };
-    let mut new = std::fs::File::create_new(file).map_err(fail)?;
-    new.write_all(presets::INIT.as_bytes()).map_err(fail)?;
+    // Taken first, so that a file that is there stays as it is.
+    std::fs::File::create_new(file).map_err(fail)?;
+    files::put(file, presets::INIT.as_bytes()).map_err(|why| {
+        let _ = std::fs::remove_file(file);
+        Failure::aborted(format!("cannot write {}: {why}", file.display()))
+    })?;
     let file = file.display();
     say(&[
         format!("{file} is made: edit it, then"),

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Kind, Scenario, locate, presets, validate};
 use crate::exit::{Failure, Outcome};
+use crate::suggest::{similar, with_hint};
 use crate::units::Compress;
 
 /// A scenario as read, with what its errors need.
@@ -35,8 +36,10 @@ pub(crate) fn load(what: &str) -> Outcome<Loaded> {
     let text = std::fs::read_to_string(path).map_err(|why| {
         let names: Vec<_> = presets::PRESETS.iter().map(|preset| preset.name).collect();
         Failure::scenario(format!(
-            "`{what}` is neither a preset ({}) nor a file that can be read: {why}",
-            names.join(", ")
+            "`{what}` is neither a preset ({}) nor a file that can be read: {why}{}",
+            names.join(", "),
+            similar(what, names.iter().copied())
+                .map_or(String::new(), |name| format!("; did you mean `{name}`?"))
         ))
     })?;
     let name = path
@@ -57,7 +60,7 @@ fn parse_in(folder: &Path, name: String, origin: String, text: String) -> Outcom
         Failure::scenario(locate::describe(&origin, &text, offset, message))
     };
     let mut scenario: Scenario = toml::from_str(&text)
-        .map_err(|why| fail(why.span().map(|span| span.start), why.message()))?;
+        .map_err(|why| fail(why.span().map(|span| span.start), &with_hint(why.message())))?;
     let sizes = scenario.traffic.payload.read_file(folder);
     sizes.map_err(|why| fail(locate::offset_of(&text, &["traffic", "payload"]), &why))?;
     let loaded = Loaded {
@@ -73,7 +76,15 @@ fn parse_in(folder: &Path, name: String, origin: String, text: String) -> Outcom
 impl Loaded {
     /// Checks what the types cannot: ranges and contradictions. Again after overrides.
     pub(crate) fn validate(&self) -> Outcome<()> {
-        validate::validate(&self.scenario).map_err(|fault| self.refuse(&fault))
+        let faults = validate::validate(&self.scenario);
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let all: Vec<_> = faults
+            .iter()
+            .map(|fault| self.refuse(fault).message)
+            .collect();
+        Err(Failure::scenario(all.join("\n")))
     }
 
     /// Checks that this version can carry it out, and not only plan it.
@@ -108,6 +119,7 @@ impl Loaded {
         Ok(())
     }
 
+    /// What is wrong, with its line.
     fn refuse(&self, fault: &validate::Fault) -> Failure {
         let path: Vec<_> = fault.path.iter().map(String::as_str).collect();
         let offset = locate::offset_of(&self.text, &path);
@@ -265,6 +277,25 @@ mod tests {
             let message = refused(from, to);
             assert!(message.contains(expected), "{from} -> {to}: {message}");
             assert!(message.starts_with("t.toml:"), "{message}");
+        }
+    }
+
+    #[test]
+    fn every_part_names_its_fault_at_once() {
+        let smoke = presets::find("smoke").unwrap().text;
+        let text = smoke
+            .replace("online = 1.0", "online = 1.5")
+            .replace("contacts = 8", "contacts = 7")
+            .replace("lost = [\"count==0\"]", "lots = [\"count==0\"]");
+        let failure = parse("t".into(), "t.toml".into(), text).unwrap_err();
+        let lines: Vec<_> = failure
+            .message
+            .lines()
+            .filter(|it| it.starts_with("t.toml:"))
+            .collect();
+        assert_eq!(lines.len(), 3, "{failure}");
+        for words in ["0 to 1", "even", "did you mean `lost`?"] {
+            assert!(failure.message.contains(words), "no {words} in {failure}");
         }
     }
 

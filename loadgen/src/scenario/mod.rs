@@ -14,7 +14,7 @@ pub(crate) mod plan;
 pub(crate) mod presets;
 pub(crate) mod sizing;
 pub(crate) mod threshold;
-mod validate;
+pub(crate) mod validate;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -69,6 +69,19 @@ impl Sizing {
         self.schedule(scenario).1
     }
 
+    /// The highest rate of the schedule at one time, in messages per second: that of the executor that
+    /// goes up to the most.
+    pub(crate) fn highest(&self, scenario: &Scenario) -> f64 {
+        let peak = scenario.population.peak_factor;
+        let groups = scenario.traffic.groups.as_ref();
+        let in_large = groups.map_or(0.0, |groups| groups.large_rate(self.users));
+        let executors = scenario.scenarios.values();
+        let highest = executors.filter_map(|executor| executor.curve(self, peak));
+        highest
+            .map(|curve| curve.highest() + in_large)
+            .fold(0.0, f64::max)
+    }
+
     /// All messages of the schedule, and the seconds that it takes.
     fn schedule(&self, scenario: &Scenario) -> (f64, f64) {
         let peak = scenario.population.peak_factor;
@@ -110,6 +123,10 @@ impl Sizing {
             readable(self.mean_rate),
             p.window
         )];
+        let at_the_peak = match p.peak_factor == 1.0 {
+            true => "",
+            false => " at the peak",
+        };
         if p.peak_factor != 1.0 {
             lines.push(format!(
                 "peak × {} = {}/s",
@@ -118,7 +135,7 @@ impl Sizing {
             ));
         }
         lines.push(format!(
-            "share {} = {} users, {} online, {} sessions: {} messages/s in real time",
+            "share {} = {} users, {} online, {} sessions: {} messages/s in real time{at_the_peak}",
             p.share,
             grouped(self.users),
             grouped(self.online_users),
@@ -127,7 +144,7 @@ impl Sizing {
         ));
         if let Some(compress) = p.compress {
             lines.push(format!(
-                "replayed {compress}: × {} = {} messages/s",
+                "replayed {compress}: × {} = {} messages/s{at_the_peak}",
                 readable(self.compression),
                 readable(self.derived_rate)
             ));
@@ -136,10 +153,17 @@ impl Sizing {
             lines.extend(groups.explain(self.users));
         }
         let size = scenario.traffic.payload.describe();
+        let highest = self.highest(scenario);
+        // A mean is compared with the mean: a peak stands beside it, where there is one.
+        let natural = self.natural_rate / p.peak_factor;
         lines.push(format!(
-            "offered: {} messages/s, {} × the natural rate of the share; {size}",
+            "offered: {} messages/s{}, {} × the natural rate of the share; {size}",
             readable(self.offered_rate),
-            readable(self.offered_rate / self.natural_rate)
+            match highest > self.offered_rate * 1.01 {
+                true => format!(" on average and {} at the highest", readable(highest)),
+                false => String::new(),
+            },
+            readable(self.offered_rate / natural)
         ));
         lines
     }

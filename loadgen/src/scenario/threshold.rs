@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use crate::suggest::hint;
 use crate::units::{Rate, Span};
 
 /// One condition on one metric.
@@ -117,8 +118,8 @@ pub(crate) fn check(metric: &str, threshold: &Threshold) -> Result<(), String> {
     } else if RATES.contains(&metric) {
         format!("`{metric}` is a rate: write \"rate>=1990/s\"")
     } else {
-        let known = [LATENCIES, COUNTS, RATES].concat().join(", ");
-        format!("there is no metric `{metric}`; there are {known}")
+        let known = [LATENCIES, COUNTS, RATES].concat();
+        format!("there is no metric `{metric}`{}", hint(metric, &known))
     })
 }
 

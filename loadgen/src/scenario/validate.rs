@@ -1,5 +1,6 @@
 //! What the types of a scenario cannot say: ranges, and keys that contradict each other.
 
+pub(crate) mod bounds;
 mod executors;
 mod groups;
 mod sessions;
@@ -36,41 +37,58 @@ fn must(holds: bool, path: &str, message: impl Into<String>) -> Check {
 
 /// Checks that this version can carry a right scenario out, and not only plan it.
 pub(super) fn runnable(scenario: &Scenario) -> Check {
+    bounds::runnable(scenario, &Sizing::of(scenario))?;
     groups::runnable(scenario)
 }
 
-/// Checks a whole scenario; the first fault ends it.
-pub(super) fn validate(scenario: &Scenario) -> Check {
-    must(
+/// Checks a whole scenario: the first fault of each of its parts. What follows from several parts is
+/// judged once each of them is right by itself.
+pub(super) fn validate(scenario: &Scenario) -> Vec<Fault> {
+    let schema = must(
         scenario.schema == SCHEMA,
         "schema",
         format!(
             "this program reads schema {SCHEMA}, not {}",
             scenario.schema
         ),
-    )?;
-    population(scenario)?;
-    traffic(scenario)?;
-    client(scenario)?;
-    let sizing = Sizing::of(scenario);
-    must(
-        sizing.online_users >= MIN_USERS,
-        "population.share",
-        format!(
-            "the share leaves {} online users; it takes at least {MIN_USERS}",
-            sizing.online_users
-        ),
-    )?;
-    plan(scenario)?;
-    executors::check(scenario, &sizing)?;
-    sessions::check(scenario, &sizing)?;
+    );
+    let parts = [
+        schema,
+        bounds::check(scenario).and_then(|()| population(scenario)),
+        traffic(scenario),
+        client(scenario),
+        plan(scenario),
+        health(scenario),
+    ];
+    let mut faults: Vec<_> = parts.into_iter().filter_map(Result::err).collect();
     for (metric, conditions) in &scenario.thresholds {
         let path = format!("thresholds.{metric}");
-        for condition in conditions {
-            threshold::check(metric, condition).map_err(|why| fault(&path, why))?;
-        }
+        let wrong = conditions.iter().map(|it| threshold::check(metric, it));
+        faults.extend(
+            wrong
+                .filter_map(Result::err)
+                .map(|why| fault(&path, why))
+                .take(1),
+        );
     }
-    health(scenario)
+    if faults.is_empty() {
+        let sizing = Sizing::of(scenario);
+        let share = must(
+            sizing.online_users >= MIN_USERS,
+            "population.share",
+            format!(
+                "the share leaves {} online users; it takes at least {MIN_USERS}",
+                sizing.online_users
+            ),
+        );
+        let whole = [
+            share,
+            executors::check(scenario, &sizing),
+            sessions::check(scenario, &sizing),
+        ];
+        faults.extend(whole.into_iter().filter_map(Result::err));
+    }
+    faults
 }
 
 fn population(scenario: &Scenario) -> Check {

@@ -97,6 +97,12 @@ impl Arrivals {
         self.next = (at < self.duration).then_some((at, arrival));
     }
 
+    /// Ends it before all of it was taken; how many messages were left, by its curve.
+    pub(super) fn give_up(&mut self) -> u64 {
+        let left = (self.curve.events() - self.expected).max(0.0);
+        self.next.take().map_or(0, |_| 1 + left as u64)
+    }
+
     /// When the next message is due, from the start of the arrivals.
     pub(super) fn due(&self) -> Option<Nanos> {
         self.next.map(|(at, _)| at)

@@ -69,6 +69,20 @@ impl Curve {
         self.seconds
     }
 
+    /// The highest rate at one time.
+    pub(crate) fn highest(&self) -> f64 {
+        let ends = self.pieces.iter().skip(1).map(|piece| piece.start);
+        let ends = ends.chain([self.seconds]);
+        let pieces = self.pieces.iter().zip(ends);
+        let rates = pieces.map(|(it, end)| it.rate.max(it.rate + it.slope * (end - it.start)));
+        rates.fold(0.0, f64::max)
+    }
+
+    /// All events.
+    pub(crate) fn events(&self) -> f64 {
+        self.events
+    }
+
     /// The mean rate.
     pub(crate) fn mean(&self) -> f64 {
         self.events / self.seconds
@@ -124,6 +138,9 @@ mod tests {
             ],
         );
         assert_eq!((curve.mean(), curve.seconds()), (50.0, 10.0));
+        assert_eq!((curve.highest(), curve.events()), (50.0, 500.0));
+        let ramp = Curve::through(&[(0.0, 10.0), (5.0, 90.0), (9.0, 20.0)]);
+        assert_eq!(ramp.highest(), 90.0);
     }
 
     #[test]

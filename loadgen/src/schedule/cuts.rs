@@ -142,6 +142,11 @@ impl Churn {
         self.next = due.then_some((at, cut));
     }
 
+    /// Ends it before all of it was taken.
+    pub(super) fn give_up(&mut self) {
+        self.next = None;
+    }
+
     /// When the next is cut, from the churn's start.
     pub(super) fn due(&self) -> Option<Nanos> {
         self.next.map(|(at, _)| at)

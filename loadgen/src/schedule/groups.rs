@@ -8,7 +8,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_distr::{Distribution as _, Exp1};
 
 use super::Arrival;
-use crate::clock::{Nanos, SECOND};
+use crate::clock::{Nanos, SECOND, seconds};
 use crate::membership::Memberships;
 use crate::population::Part;
 
@@ -127,6 +127,13 @@ impl Large {
             keyed: key_every > 0 && self.count.is_multiple_of(key_every),
         };
         self.next = (at < self.duration).then_some((at, arrival));
+    }
+
+    /// Ends it before all of it was taken; how many messages were left, by its rate.
+    pub(super) fn give_up(&mut self) -> u64 {
+        let rate = self.rates.last().map_or(0.0, |(sum, _)| *sum);
+        let left = |at: Nanos| seconds(self.duration - at) * rate;
+        self.next.take().map_or(0, |(at, _)| 1 + left(at) as u64)
     }
 
     /// When the next message is due, from the start of the arrivals.

@@ -61,6 +61,20 @@ impl Work {
         }
     }
 
+    /// Ends what is taken at a rate before all of it was; how many messages were left, by the rate.
+    pub(crate) fn give_up(&mut self) -> u64 {
+        match self {
+            Self::Arrivals(arrivals) => arrivals.give_up(),
+            Self::WithLarge(arrivals, large) => arrivals.give_up() + large.give_up(),
+            Self::Churn(churn) => {
+                churn.give_up();
+                0
+            }
+            // Each connection comes once, and a storm once to each.
+            Self::Ramp(_) | Self::Storm(_) => 0,
+        }
+    }
+
     /// Takes the next action.
     pub(crate) fn take(&mut self) -> Option<Action> {
         match self {

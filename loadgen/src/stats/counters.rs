@@ -60,6 +60,9 @@ counters! {
     attempted,
     /// Scheduled sends that could not be handed over: no session, or no room.
     skipped,
+    /// Those of them that were still due when the schedule had been over for as long as the drain: a
+    /// number by the rate.
+    given_up,
     /// Sends answered with a sequence.
     acknowledged,
     /// Those of them that were answered before the schedule's end: what a rate is made of.

@@ -29,6 +29,14 @@ fn what_holds_at_every_rate_is_found_at_the_top() {
     assert_eq!(number(&last, "rates.offered"), 300.0);
     assert!(number(&last, "counts.acknowledged") > 200.0, "{last}");
     assert!(done.stdout.contains("300.0 messages/s hold, 2 of 2 trials"));
+    // The folder of the search is reported by its trials.
+    let folder = done.results();
+    let report = Loadgen::start("", &["report", folder.to_str().expect("a path")]).done();
+    assert_eq!(report.code, Some(0), "{}", report.stderr);
+    let html = std::fs::read_to_string(folder.join("report.html")).expect("a page");
+    for trial in ["trial-01", "trial-02", "trial-03"] {
+        assert!(html.contains(&format!("test ({trial})")), "{trial}");
+    }
 }
 
 #[test]
@@ -43,4 +51,7 @@ fn where_no_rate_holds_the_gateway_is_named_or_the_machine() {
     let side = found["limit"]["side"].as_str();
     assert!(matches!(side, Some("gateway" | "machine")), "{found}");
     assert!(done.stdout.contains("no rate holds"), "{}", done.stdout);
+    let bracket = &found["bracket"];
+    assert!(bracket["held"].is_null(), "{found}");
+    assert_eq!(number(bracket, "failed"), 200.0);
 }

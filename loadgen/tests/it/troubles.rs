@@ -129,7 +129,7 @@ fn nothing_at_the_target_is_said_at_once() {
     let url = format!("ws://{}/v1/ws", port.local_addr().expect("it has one"));
     drop(port);
     let done = Loadgen::run(&scenario(&[]), &["--target", &url]).done();
-    done.expect_refused(105, &["nothing answers at", &url, "refused", "--target"]);
+    done.expect_refused(94, &["nothing answers at", &url, "refused", "--target"]);
 }
 
 #[test]

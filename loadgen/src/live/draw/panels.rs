@@ -10,7 +10,7 @@ use super::Paint;
 use crate::live::history::Point;
 use crate::live::model::{Latency, Model, RECENT, clock};
 use crate::stats::Metric;
-use crate::units::{grouped, micros, readable_bytes};
+use crate::units::{counted, each_bytes, grouped, memory, micros, readable_bytes};
 
 /// A figure of a second.
 type Of = fn(&Point) -> f64;
@@ -33,7 +33,7 @@ fn panel(title: &str, lines: Vec<Line<'_>>, paint: Paint, area: Rect, buffer: &m
 /// A rate with no more digits than can be read while it changes.
 fn rate(rate: f64) -> String {
     match rate {
-        rate if rate >= 100.0 => grouped(rate.round() as u64),
+        rate if rate >= 100.0 => counted(rate.round()),
         rate if rate > 0.0 => format!("{rate:.1}"),
         _ => "0".into(),
     }
@@ -292,6 +292,8 @@ pub(super) fn health(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffe
     let lag = model.latency(Metric::SendLag).map_or(0, |it| it.run.p99);
     let stall = model.look.stall / 1_000;
     let faults = model.health.as_ref().map(|health| &health.faults[..]);
+    // Three lines are those of both sides.
+    let room_for_faults = usize::from(area.height.saturating_sub(2 + 3)).max(1);
     let mut lines = match faults {
         None => vec![Line::styled(" nothing to judge yet", paint.label())],
         Some([]) => vec![Line::from(vec![
@@ -301,7 +303,13 @@ pub(super) fn health(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffe
             label("  lag p99 "),
             Span::raw(micros(lag)),
         ])],
-        Some([fault, ..]) => vec![Line::styled(format!(" UNHEALTHY: {fault}"), paint.bad())],
+        Some([fault, ..]) => {
+            let lines = wrapped(&format!("UNHEALTHY: {fault}"), inner(area), room_for_faults);
+            let styled = lines
+                .into_iter()
+                .map(|line| Line::styled(line, paint.bad()));
+            styled.collect()
+        }
     };
     lines.push(Line::from(vec![
         label(" stall "),
@@ -324,7 +332,7 @@ pub(super) fn health(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffe
         Line::from(vec![
             Span::styled(format!(" {name:<9} CPU "), paint.label()),
             Span::raw(format!("{:>3.0} % ", cpu * 100.0)),
-            Span::raw(format!("{:>5} MiB", grouped(rss >> 20))),
+            Span::raw(format!("{:>8}", memory(rss))),
         ])
     };
     lines.push(side(
@@ -339,15 +347,47 @@ pub(super) fn health(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffe
     let sessions = model.look.counters.sessions;
     if let Some(gateway) = usage.gateway.filter(|_| sessions > 0) {
         let grown = gateway.rss_bytes.saturating_sub(usage.gateway_before);
-        let each = readable_bytes(grown as f64 / sessions as f64);
+        let each = each_bytes(grown / sessions);
         last.push_span(Span::raw(format!(", {each}")));
         last.push_span(label(" each"));
     }
     lines.push(last);
     // The first fault stands above; there is room for the others in larger terminals.
     let others = faults.unwrap_or_default().iter().skip(1);
-    lines.extend(others.map(|fault| Line::styled(format!(" {fault}"), paint.bad())));
+    let room = usize::from(area.height.saturating_sub(2));
+    for fault in others {
+        let left = room.saturating_sub(lines.len());
+        let wrapped = wrapped(fault, inner(area), left);
+        lines.extend(
+            wrapped
+                .into_iter()
+                .map(|line| Line::styled(line, paint.bad())),
+        );
+    }
     panel("generator and gateway", lines, paint, area, buffer);
+}
+
+/// A sentence in at most so many lines of a width, broken between words; what is still left ends in `…`.
+fn wrapped(text: &str, width: usize, most: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + length <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(format!(" {word}")),
+        }
+    }
+    if lines.len() > most {
+        lines.truncate(most);
+        if let Some(line) = lines.last_mut() {
+            let kept: String = line.chars().take(width.saturating_sub(1)).collect();
+            *line = kept + "…";
+        }
+    }
+    lines
 }
 
 /// What went wrong last, without a box.
@@ -381,8 +421,17 @@ fn trouble_lines(model: &Model, paint: Paint, room: usize) -> Vec<Line<'static>>
             Span::styled(text.clone(), paint.warn()),
         ])
     }));
+    for standing in model.standing() {
+        if lines.len() < room {
+            lines.push(Line::styled(format!(" {standing}"), paint.warn()));
+        }
+    }
     if lines.is_empty() {
-        lines.push(Line::styled(" no trouble so far", paint.label()));
+        let words = match model.calm() {
+            "nothing wrong" => " no trouble so far",
+            _ => " no trouble was told in words: see the counters",
+        };
+        lines.push(Line::styled(words, paint.label()));
     }
     lines
 }

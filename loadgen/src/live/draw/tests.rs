@@ -191,6 +191,51 @@ fn an_unhealthy_generator_says_why() {
 }
 
 #[test]
+fn a_reason_is_read_to_its_end_where_there_is_room() {
+    // Of `give the generator more CPU, or lower the rate`, whichever line that is in.
+    let buffer = screen(&samples::unhealthy(30), PLAIN, (200, 50));
+    find(&buffer, "UNHEALTHY: send lag p99");
+    find(&buffer, "the rate ");
+    // Where there is none, it is seen that something is missing.
+    let buffer = screen(&samples::unhealthy(30), PLAIN, (80, 24));
+    let (_, y) = find(&buffer, "UNHEALTHY: send lag p99");
+    let row = &rows(&buffer)[usize::from(y)];
+    assert!(row.contains('…'), "{row}");
+}
+
+#[test]
+fn a_gateway_that_is_killed_is_no_calm() {
+    let broken = samples::run(30, 300, |look| {
+        if look.now > 20_000_000_000 {
+            look.counters.sessions = 0;
+            look.counters.disconnects = 1_990;
+            look.counters.disconnects_excused = 1_990;
+            look.connecting = 0;
+        }
+    });
+    for size in [(200, 50), (160, 48)] {
+        let buffer = screen(&broken, PLAIN, size);
+        find(
+            &buffer,
+            "1,990 sessions broke, 1,990 of them by what this run did",
+        );
+        find(&buffer, "1,990 sessions are away");
+    }
+    assert_eq!(broken.calm(), "no promise broken");
+    let calm = samples::run(30, 300, |look| {
+        look.counters.connect_failures = 0;
+        look.counters.gaps = 0;
+        look.connecting = 2_000 - look.counters.sessions;
+    });
+    assert_eq!(calm.calm(), "nothing wrong");
+    let late = samples::run(30, 9_000, |look| {
+        look.counters.connect_failures = 0;
+        look.counters.gaps = 0;
+    });
+    assert_eq!(late.calm(), "no promise broken");
+}
+
+#[test]
 fn nothing_has_happened_yet() {
     for size in [(80, 24), (200, 50)] {
         let buffer = screen(&Model::new(samples::about()), PLAIN, size);

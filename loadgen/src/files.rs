@@ -1,0 +1,93 @@
+//! Files that are whole on the disk, or are not there.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::exit::Failure;
+
+/// Writes a file: beside its place first, then into it, and all of it on the disk. What was there
+/// stays until then. What is no regular file, such as a device or a pipe, is written to as it is.
+///
+/// # Errors
+/// It could not be written whole; nothing of it is left.
+pub(crate) fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A link stays a link.
+    let place = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if place.exists() && !place.is_file() {
+        let mut there = File::options().write(true).open(&place)?;
+        return there.write_all(bytes).and_then(|()| there.flush());
+    }
+    let beside = beside(&place);
+    let written = write_through(&beside, bytes).and_then(|()| std::fs::rename(&beside, &place));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    written?;
+    let folder = place.parent().filter(|it| !it.as_os_str().is_empty());
+    sync_folder(folder.unwrap_or(Path::new(".")))
+}
+
+/// The file of that name with `.part` behind it.
+fn beside(place: &Path) -> PathBuf {
+    let mut name = place.as_os_str().to_owned();
+    name.push(".part");
+    PathBuf::from(name)
+}
+
+fn write_through(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes new names in a folder last.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        // Some file systems have no such thing (fsync(2)).
+        Err(why) if why.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
+}
+
+/// A file of results cannot be written: exit 105.
+pub(crate) fn unwritten(path: &Path, why: &io::Error) -> Failure {
+    let path = path.display();
+    Failure::aborted(format!(
+        "cannot write {path}: {why}; the results in that folder are not whole: make room, or name another with --out"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_or_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a.json");
+        put(&file, b"one").expect("it is written");
+        put(&file, b"two").expect("it is written again");
+        assert_eq!(std::fs::read(&file).expect("it is there"), b"two");
+        // What stands in the way of the new one is no reason to lose the old one.
+        std::fs::create_dir(beside(&file)).expect("a folder");
+        put(&file, b"three").expect_err("it cannot be written");
+        assert_eq!(std::fs::read(&file).expect("it is there"), b"two");
+        let left = std::fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(left, 2, "the file and what stood in the way");
+    }
+
+    #[test]
+    fn devices_and_links_stay_what_they_are() {
+        put(Path::new("/dev/full"), b"x").expect_err("there is no room");
+        put(Path::new("/dev/null"), b"x").expect("it takes everything");
+        assert!(!Path::new("/dev/null").is_file() && !Path::new("/dev/full").is_file());
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, link) = (folder.path().join("real"), folder.path().join("link"));
+        std::fs::write(&file, "one").expect("it is written");
+        std::os::unix::fs::symlink(&file, &link).expect("a link is made");
+        put(&link, b"two").expect("it is written");
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read(&file).expect("it is there"), b"two");
+    }
+}

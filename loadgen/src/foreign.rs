@@ -1,0 +1,125 @@
+//! Text that others wrote, made safe to show.
+//!
+//! A gateway, a control port and a file of results may hold anything. What comes from them is a name
+//! or a sentence at best, and at worst an escape sequence that moves the cursor and forges a verdict.
+
+use std::fmt::Write;
+
+/// Most characters that are kept of a text that a peer sent, and of a sentence that quotes some.
+pub(crate) const HEARD_MAX: usize = 200;
+const QUOTED_MAX: usize = 600;
+
+/// Whether a character acts on a terminal or on the order of the text around it instead of being seen.
+fn acts(c: char) -> bool {
+    // Line and paragraph separators, invisible marks, embeddings, overrides and isolates (UAX #9),
+    // tags, and variation of what is shown by characters that have no width.
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
+}
+
+/// The text with every character that would act written as an escape: `\u{1b}`.
+fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match acts(c) && !keep(c) {
+            true => {
+                let _ = write!(safe, "{}", c.escape_unicode());
+            }
+            false => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// What a peer said, in one line of at most [`HEARD_MAX`] characters and the word that says that it
+/// was cut.
+pub(crate) fn heard(text: &str) -> String {
+    in_one_line(text, HEARD_MAX)
+}
+
+/// A sentence of this program that quotes what peers said: the same with more room.
+pub(crate) fn quoted(text: &str) -> String {
+    in_one_line(text, QUOTED_MAX)
+}
+
+fn in_one_line(text: &str, most: usize) -> String {
+    let mut chars = text.trim().chars();
+    let kept: String = chars.by_ref().take(most).collect();
+    let mut safe = escaped(&kept, |_| false);
+    let end = safe.char_indices().nth(most).map(|(end, _)| end);
+    if end.is_some() || chars.next().is_some() {
+        safe.truncate(end.unwrap_or(safe.len()));
+        safe.push_str("… (cut)");
+    }
+    safe
+}
+
+/// A text of several lines as a terminal or a page may show it: line ends and tabs stay.
+pub(crate) fn shown(text: &str) -> String {
+    escaped(text, |c| matches!(c, '\n' | '\t'))
+}
+
+/// A JSON value over several lines with everything that acts as an escape of JSON, so that it is the
+/// same value to programs and harmless in a terminal.
+pub(crate) fn json(value: &serde_json::Value) -> String {
+    let text = format!("{value:#}");
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if acts(c) && c != '\n' {
+            // What is beyond 16 bits is written as two halves (RFC 8259, section 7).
+            for half in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(safe, "\\u{half:04x}");
+            }
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_acts_on_a_terminal_is_written_out() {
+        for (text, safe) in [
+            ("plain – text, ünïcode ✓", "plain – text, ünïcode ✓"),
+            ("\x1b[2J\rok (exit 0)", r"\u{1b}[2J\u{d}ok (exit 0)"),
+            ("a\nb\tc", r"a\u{a}b\u{9}c"),
+            ("\u{9b}31m\u{7f}\0", r"\u{9b}31m\u{7f}\u{0}"),
+            ("\u{202e}ko\u{2066}", r"\u{202e}ko\u{2066}"),
+            ("a\u{200b}\u{feff}\u{2028}b", r"a\u{200b}\u{feff}\u{2028}b"),
+        ] {
+            assert_eq!(heard(text), safe);
+        }
+        assert_eq!(shown("a\n\tb\x1b[m"), "a\n\tb\\u{1b}[m");
+    }
+
+    #[test]
+    fn json_is_the_same_value_and_does_nothing() {
+        let value = serde_json::json!({ "a\u{202e}": ["\x1b[m", "\u{e0041}\u{7f}", "ünïcode"] });
+        let text = json(&value);
+        assert!(
+            !text.contains(['\x1b', '\u{202e}', '\u{e0041}', '\u{7f}']),
+            "{text}"
+        );
+        assert!(text.contains("ünïcode"), "{text}");
+        let again: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+        assert_eq!(again, value);
+    }
+
+    #[test]
+    fn what_a_peer_says_has_an_end() {
+        for long in ["x".repeat(540_000), "\x1b".repeat(540_000), "é".repeat(201)] {
+            let kept = heard(&long);
+            assert!(kept.ends_with("… (cut)"), "{kept}");
+            assert_eq!(kept.chars().count(), HEARD_MAX + "… (cut)".chars().count());
+        }
+        let whole = "x".repeat(HEARD_MAX);
+        assert_eq!(heard(&whole), whole);
+    }
+}

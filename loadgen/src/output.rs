@@ -1,0 +1,257 @@
+//! What the program says: results on standard output, everything else on standard error.
+//!
+//! Results that cannot be written are an error of the program, kept here until the program ends. A
+//! reader that has gone wants no more, and that is none. Standard error is a side channel: it never
+//! holds anything up, and what does not fit is dropped.
+
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::foreign::shown;
+
+/// How long the last words on standard error may wait for a reader.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Bytes that are written at a time where a descriptor may block: a pipe takes as many at once when
+/// it takes any (pipe(7), PIPE_BUF).
+const PIECE: usize = 4_096;
+
+/// What became of standard output.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Fate {
+    /// All that was said has been written.
+    #[default]
+    Written,
+    /// Nobody reads it any more.
+    Closed,
+    /// It could not be written, and why.
+    Failed(String),
+}
+
+/// The fate of standard output, of which a process has one.
+static FATE: Mutex<Fate> = Mutex::new(Fate::Written);
+
+/// Writes lines to standard output. Whether that failed is asked at the end, with [`failure`].
+pub(crate) fn say(lines: &[String]) {
+    let mut text = String::new();
+    for line in lines {
+        text += &shown(line);
+        text.push('\n');
+    }
+    let mut fate = FATE.lock().unwrap_or_else(PoisonError::into_inner);
+    if *fate == Fate::Written {
+        *fate = fate_of(write_whole(io::stdout().as_fd(), text.as_bytes()));
+    }
+}
+
+/// Notes how something else went that was written to standard output.
+pub(crate) fn note(written: io::Result<()>) {
+    let written = written.and_then(|()| io::stdout().flush());
+    let mut fate = FATE.lock().unwrap_or_else(PoisonError::into_inner);
+    if *fate == Fate::Written {
+        *fate = fate_of(written);
+    }
+}
+
+fn fate_of(written: io::Result<()>) -> Fate {
+    match written {
+        Ok(()) => Fate::Written,
+        Err(why) if why.kind() == io::ErrorKind::BrokenPipe => Fate::Closed,
+        Err(why) => Fate::Failed(why.to_string()),
+    }
+}
+
+/// Why standard output does not have all that was said; none where its reader wanted no more.
+pub(crate) fn failure() -> Option<String> {
+    match &*FATE.lock().unwrap_or_else(PoisonError::into_inner) {
+        Fate::Failed(why) => Some(format!(
+            "cannot write to standard output: {why}; the results there are not whole"
+        )),
+        Fate::Written | Fate::Closed => None,
+    }
+}
+
+/// Says something on standard error, and waits a moment for a reader that is slow.
+pub(crate) fn complain(text: &str) {
+    let mut aside = Aside::stderr();
+    let _ = writeln!(aside, "{}", shown(text));
+    aside.insist();
+}
+
+/// Writes all of it, at the pace of the reader.
+fn write_whole(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        // Not through std: that takes a descriptor that is not open for writing for success.
+        match rustix::io::write(fd, bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                ready(fd, Duration::from_secs(60))?;
+            }
+            Err(why) => return Err(why.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Waits until a descriptor takes more; whether it does, or says why it does not.
+fn ready(fd: BorrowedFd<'_>, patience: Duration) -> io::Result<bool> {
+    let timeout = Timespec::try_from(patience).map_err(io::Error::other)?;
+    match poll(
+        &mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)],
+        Some(&timeout),
+    ) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(why) => Err(why.into()),
+    }
+}
+
+/// A way to say something that never holds the program up.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    /// None where the descriptor cannot be had: nothing is said then.
+    out: Option<OwnedFd>,
+    /// What has been said and not been taken yet: what one caller says before it asks
+    /// [`is_clear`](Self::is_clear) again.
+    rest: Vec<u8>,
+}
+
+impl Aside {
+    /// Standard error.
+    pub(crate) fn stderr() -> Self {
+        Self::to(io::stderr().as_fd())
+    }
+
+    /// Whatever a descriptor leads to.
+    pub(crate) fn to(fd: BorrowedFd<'_>) -> Self {
+        Self {
+            out: unblocked(fd).or_else(|| fd.try_clone_to_owned().ok()),
+            rest: Vec::new(),
+        }
+    }
+
+    /// Waits a moment for a reader that is slow.
+    pub(crate) fn insist(&mut self) {
+        let began = Instant::now();
+        while !self.is_clear() && began.elapsed() < LAST_WORDS {
+            if let Some(out) = &self.out {
+                let _ = ready(out.as_fd(), LAST_WORDS.saturating_sub(began.elapsed()));
+            }
+        }
+    }
+
+    /// Whether all that was said has been taken, or never will be. What is said while it has not
+    /// would be kept: ask before.
+    pub(crate) fn is_clear(&mut self) -> bool {
+        self.push();
+        self.rest.is_empty()
+    }
+
+    /// Writes as much as is taken at once; what fails is dropped.
+    fn push(&mut self) {
+        while let (Some(out), false) = (&self.out, self.rest.is_empty()) {
+            if !matches!(ready(out.as_fd(), Duration::ZERO), Ok(true)) {
+                return;
+            }
+            let piece = &self.rest[..self.rest.len().min(PIECE)];
+            match rustix::io::write(out, piece) {
+                Ok(written) => drop(self.rest.drain(..written)),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return,
+                Err(_) => self.rest.clear(),
+            }
+        }
+        if self.out.is_none() {
+            self.rest.clear();
+        }
+    }
+}
+
+impl Write for Aside {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.rest.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.push();
+        Ok(())
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        self.push();
+    }
+}
+
+/// The same pipe or terminal, opened anew so that nothing written to it waits: the flag would be set
+/// for everybody who has the descriptor otherwise. None for all else: files and devices take what they
+/// are given at once.
+fn unblocked(fd: BorrowedFd<'_>) -> Option<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(fd).ok()?.st_mode);
+    if kind != FileType::Fifo && !fd.is_terminal() {
+        return None;
+    }
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::Read;
+
+    #[test]
+    fn a_pipe_that_nobody_reads_holds_nobody_up() {
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        let mut aside = Aside::to(writer.as_fd());
+        let mut said = 0;
+        // As much as the pipe holds, and then no more.
+        while aside.is_clear() {
+            said += 1;
+            writeln!(aside, "{said:099}").expect("it is kept");
+        }
+        assert!(said > 100, "{said}");
+        drop(writer);
+        let mut taken = vec![0; 100 * 50];
+        reader.read_exact(&mut taken).expect("it is read");
+        assert!(aside.is_clear(), "there is room again");
+        drop(aside);
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).expect("it is read");
+        assert_eq!(taken.len() + rest.len(), said * 100, "nothing is missing");
+    }
+
+    #[test]
+    fn who_does_not_listen_is_no_failure() {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        drop(reader);
+        let mut aside = Aside::to(writer.as_fd());
+        writeln!(aside, "nobody hears this").expect("it is dropped");
+        assert!(aside.is_clear());
+        let gone = write_whole(writer.as_fd(), b"results");
+        assert_eq!(fate_of(gone), Fate::Closed);
+        let full = File::options().write(true).open("/dev/full");
+        let full = full.expect("every Linux has it");
+        let mut aside = Aside::to(full.as_fd());
+        writeln!(aside, "no room").expect("it is dropped");
+        assert!(aside.is_clear());
+        let failed = fate_of(write_whole(full.as_fd(), b"results"));
+        assert!(matches!(failed, Fate::Failed(_)), "{failed:?}");
+        let read_only = File::open("/dev/null").expect("every Linux has it");
+        let failed = fate_of(write_whole(read_only.as_fd(), b"results"));
+        assert!(matches!(failed, Fate::Failed(_)), "{failed:?}");
+    }
+}

@@ -1,0 +1,191 @@
+//! What the figures of a run do not say: a run that measured nothing passed no check.
+
+use std::collections::BTreeMap;
+
+use crate::scenario::threshold::{LATENCIES, Threshold};
+use crate::stats::{Counters, Latencies, Metric};
+use crate::units::grouped;
+
+/// What has to be known for that, as far as it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Evidence {
+    /// Messages per second that the schedule offered.
+    pub(crate) offered: f64,
+    pub(crate) attempted: Option<u64>,
+    pub(crate) acknowledged: Option<u64>,
+    pub(crate) rejected: Option<u64>,
+    /// Messages that arrived in whatever way.
+    pub(crate) arrived: Option<u64>,
+}
+
+impl Evidence {
+    /// From a run's counters.
+    pub(crate) fn of(offered: f64, counters: &Counters) -> Self {
+        Self {
+            offered,
+            attempted: Some(counters.attempted),
+            acknowledged: Some(counters.acknowledged),
+            rejected: Some(counters.rejected),
+            arrived: Some(counters.message_pushes + counters.recovered),
+        }
+    }
+
+    /// Whether messages were asked for and none was sent: then nothing can be missed either.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.offered > 0.0 && self.attempted == Some(0)
+    }
+
+    /// What was asked for and not measured, in sentences.
+    pub(crate) fn doubts(&self) -> Vec<String> {
+        let more = "raise --rate or --duration";
+        let doubt = match self {
+            _ if self.offered <= 0.0 => return Vec::new(),
+            Self {
+                attempted: Some(0), ..
+            } => format!(
+                "no message was sent: the schedule had none in that time, so nothing was checked; {more}"
+            ),
+            // Each was answered, and the scenario says whether that may be.
+            _ if self.attempted.is_some() && self.rejected == self.attempted => return Vec::new(),
+            Self {
+                acknowledged: Some(0),
+                ..
+            } => "no message was acknowledged: nothing was checked of any".to_owned(),
+            Self {
+                arrived: Some(0), ..
+            } => format!(
+                "no message was pushed to anybody: nothing was checked of deliveries; {more}, or \
+                 population.online"
+            ),
+            _ => return Vec::new(),
+        };
+        vec![doubt]
+    }
+}
+
+/// A latency of which there is none where all went well.
+const MAY_BE_NONE: &str = "held";
+
+/// The thresholds of latencies of which there is none, in sentences. `count`: how many there are.
+pub(crate) fn unmeasured(
+    thresholds: &BTreeMap<String, Vec<Threshold>>,
+    count: impl Fn(&str) -> Option<u64>,
+) -> Vec<String> {
+    let latencies = thresholds
+        .iter()
+        .filter(|(metric, _)| LATENCIES.contains(&&***metric) && *metric != MAY_BE_NONE)
+        .filter(|(metric, _)| count(metric) == Some(0));
+    latencies
+        .map(|(metric, all)| {
+            let all: Vec<_> = all.iter().map(ToString::to_string).collect();
+            format!(
+                "{metric}: {} cannot be judged, there was none: change the scenario so that it happens, \
+                 or leave the threshold out",
+                all.join(", ")
+            )
+        })
+        .collect()
+}
+
+/// How many values a latency has; none where a metric is no latency.
+pub(crate) fn count(latencies: &Latencies, metric: &str) -> Option<u64> {
+    let metric = Metric::ALL.iter().find(|it| it.name() == metric)?;
+    Some(latencies.of(*metric).len())
+}
+
+/// What counters of a gateway that others may use say beyond this run's, in a sentence.
+pub(crate) fn more_there(agreement: &[(&'static str, u64, u64)]) -> Option<String> {
+    let (what, there, here) = agreement.iter().find(|(_, there, here)| there > here)?;
+    Some(format!(
+        "/metrics counted {} {what}, and this run {}: either others used the gateway meanwhile, or it \
+         did more than it was asked to; run again while nobody else uses it",
+        grouped(*there),
+        grouped(*here)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_and_not_measured_is_a_doubt() {
+        let of = |attempted, acknowledged, arrived| Evidence {
+            offered: 0.1,
+            attempted: Some(attempted),
+            acknowledged: Some(acknowledged),
+            rejected: Some(0),
+            arrived: Some(arrived),
+        };
+        let rejected = Evidence {
+            rejected: Some(3),
+            ..of(3, 0, 0)
+        };
+        for (evidence, word) in [
+            (of(0, 0, 0), Some("no message was sent")),
+            (of(3, 0, 0), Some("no message was acknowledged")),
+            (of(3, 3, 0), Some("no message was pushed")),
+            (of(3, 3, 1), None),
+            (rejected, None),
+            // Nothing was asked for, and what is not known is no doubt.
+            (
+                Evidence {
+                    offered: 0.0,
+                    ..of(0, 0, 0)
+                },
+                None,
+            ),
+            (
+                Evidence {
+                    offered: 1.0,
+                    ..Evidence::default()
+                },
+                None,
+            ),
+        ] {
+            let doubts = evidence.doubts();
+            assert_eq!(doubts.len(), usize::from(word.is_some()), "{doubts:?}");
+            assert!(
+                doubts
+                    .iter()
+                    .all(|it| it.contains(word.unwrap_or_default()))
+            );
+            assert_eq!(evidence.is_nothing(), word == Some("no message was sent"));
+        }
+    }
+
+    #[test]
+    fn a_latency_that_never_happened_holds_no_threshold() {
+        let thresholds = BTreeMap::from([
+            (
+                "e2e".to_owned(),
+                vec!["p(99)<1s".parse().expect("a threshold")],
+            ),
+            (
+                "ack".to_owned(),
+                vec!["p(99)<1s".parse().expect("a threshold")],
+            ),
+            (
+                "lost".to_owned(),
+                vec!["count==0".parse().expect("a threshold")],
+            ),
+        ]);
+        let count = |metric: &str| Some(u64::from(metric == "ack"));
+        let found = unmeasured(&thresholds, count);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with("e2e: p(99)<1s cannot be judged"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn counters_beyond_ours_are_a_doubt() {
+        assert_eq!(
+            more_there(&[("send replies", 3, 3), ("message pushes", 2, 3)]),
+            None
+        );
+        let found = more_there(&[("send replies", 3, 3), ("message pushes", 1_004, 3)]);
+        assert!(found.is_some_and(|it| it.contains("1,004 message pushes, and this run 3")));
+    }
+}

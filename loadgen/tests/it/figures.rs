@@ -1,0 +1,194 @@
+//! Every figure of a run's summary is the same in the terminal, in JSON and in the report.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::harness::{Loadgen, number, scenario};
+
+fn text(folder: &Path, name: &str) -> String {
+    let file = folder.join(name);
+    std::fs::read_to_string(&file).unwrap_or_else(|why| panic!("{}: {why}", file.display()))
+}
+
+/// Thousands in groups of three digits.
+fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Microseconds as people read them.
+fn micros(us: f64) -> String {
+    match us {
+        us if us < 1e3 => format!("{us:.0} µs"),
+        us if us < 1e6 => format!("{:.2} ms", us / 1e3),
+        us => format!("{:.2} s", us / 1e6),
+    }
+}
+
+/// A rate with as many decimals as it needs.
+fn rate(number: f64) -> String {
+    match number {
+        n if n >= 1e3 => grouped(n),
+        n if n >= 10.0 => format!("{n:.1}"),
+        n => format!("{n:.3}"),
+    }
+}
+
+/// What each line of the summary has to say, by its first word.
+fn lines_of(summary: &Value) -> Vec<(&'static str, Vec<String>)> {
+    let at = |path: &str| number(summary, path);
+    let count = |name: &str| grouped(at(&format!("counts.{name}")));
+    vec![
+        (
+            "connections ",
+            vec![
+                count("sessions_opened"),
+                count("connect_failures"),
+                count("disconnects"),
+            ],
+        ),
+        (
+            "rate ",
+            vec![
+                rate(at("rates.offered")),
+                rate(at("rates.achieved")),
+                count("acknowledged_in_time"),
+                format!("{:.1} s", at("sending_seconds")),
+            ],
+        ),
+        (
+            "deliveries ",
+            vec![
+                rate(at("rates.deliveries")),
+                count("message_pushes_in_time"),
+                count("message_pushes"),
+                rate(at("fan_out")),
+            ],
+        ),
+        (
+            "messages ",
+            [
+                "attempted",
+                "acknowledged",
+                "delivered",
+                "to_offline",
+                "rejected",
+                "unknown",
+            ]
+            .map(count)
+            .into(),
+        ),
+        (
+            "integrity ",
+            ["lost", "duplicated", "reordered", "unexpected", "recovered"]
+                .map(count)
+                .into(),
+        ),
+        (
+            "read back ",
+            [
+                "messages_read_back",
+                "conversations_read_back",
+                "receipts_sent",
+                "receipt_pushes",
+            ]
+            .map(count)
+            .into(),
+        ),
+    ]
+}
+
+/// What both sides used, as JSON, the terminal and the page have it.
+fn sides(summary: &Value, line: &dyn Fn(&str) -> String, html: &str) {
+    let at = |path: &str| number(summary, path);
+    for side in ["gateway", "generator"] {
+        let line = line(&format!("{side} "));
+        let of = |name: &str| at(&format!("{side}.{name}"));
+        for figure in [
+            format!("{:.2} s", of("cpu_seconds")),
+            format!("{:.1} µs", of("cpu_us_per_message")),
+            format!("{} MiB", grouped((of("rss_bytes") / 1_048_576.0).round())),
+            format!("{} B", grouped(of("bytes_per_session"))),
+        ] {
+            assert!(line.contains(&figure), "no {figure} in {line}");
+            assert!(
+                html.contains(&format!("<td>{figure}</td>")),
+                "{side}: no {figure}"
+            );
+        }
+        let grown = of("rss_bytes") - of("rss_bytes_before");
+        assert_eq!(of("bytes_per_session"), (grown.max(0.0) / 12.0).floor());
+    }
+}
+
+#[test]
+fn every_figure_is_the_same_wherever_it_stands() {
+    let gateway = Loadgen::run(&scenario(&[]), &[]).done();
+    let summary = gateway.expect(0, "ok");
+    let folder = gateway.results();
+    let (shown, html) = (text(&folder, "summary.txt"), text(&folder, "report.html"));
+    // The page has the whole of it, and so has the terminal.
+    for line in shown.lines() {
+        let escaped = line
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;");
+        assert!(html.contains(&escaped), "{line}");
+        assert!(gateway.stdout.contains(line), "{line}");
+    }
+    let at = |path: &str| number(&summary, path);
+    let line = |begins: &str| {
+        let found = shown.lines().find(|line| line.starts_with(begins));
+        found
+            .unwrap_or_else(|| panic!("no {begins} in {shown}"))
+            .to_owned()
+    };
+    for (begins, figures) in lines_of(&summary) {
+        let line = line(begins);
+        for figure in figures {
+            assert!(line.contains(&figure), "no {figure} in {line}");
+        }
+    }
+    for metric in ["connect", "ack", "e2e", "send_lag"] {
+        let line = line(&format!("{metric} "));
+        for percentile in ["p50", "p90", "p99", "p999", "max"] {
+            let figure = micros(at(&format!("latency_us.{metric}.{percentile}")));
+            assert!(line.contains(&figure), "no {figure} in {line}");
+        }
+        let cell = format!(
+            "<td>{}</td>",
+            micros(at(&format!("latency_us.{metric}.p99")))
+        );
+        assert!(html.contains(&cell), "no {cell}");
+    }
+    sides(&summary, &line, &html);
+    let health = line("health ");
+    for figure in [
+        micros(at("health.send_lag_p99_us")),
+        format!("{:.2} %", at("health.achieved") * 100.0),
+        micros(at("health.loop_stall_us")),
+    ] {
+        assert!(health.contains(&figure), "no {figure} in {health}");
+    }
+    // When, where, with what, and what was asked of it.
+    let env: Value = serde_json::from_str(&text(&folder, "env.json")).expect("env.json is JSON");
+    let processor = env["kernel"].as_str().expect("a kernel");
+    for fact in [
+        processor,
+        env!("CARGO_PKG_VERSION"),
+        " UTC",
+        "seed 7",
+        "lost count==0",
+        "constant-arrival-rate",
+    ] {
+        assert!(html.contains(fact), "no {fact}");
+    }
+}
