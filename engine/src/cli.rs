@@ -13,6 +13,7 @@ use signal_hook::iterator::Signals;
 use crate::auth;
 use crate::config::{Config, ConfigError, Settings};
 use crate::doctor::{self, DoctorArgs};
+use crate::file_sizes;
 use crate::gateway::Gateway;
 use crate::reload::Reloader;
 use crate::store_command::StoreCommand;
@@ -70,6 +71,12 @@ impl Source {
 ///
 /// Exit codes: 0 done as asked, 1 it failed, 2 the arguments or the configuration are wrong.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    if let Err(error) = file_sizes::survive() {
+        return report(
+            &anyhow::Error::new(error).context("cannot watch signals"),
+            1,
+        );
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => return explain(&error),
@@ -168,7 +175,10 @@ fn serve(source: &Source, config: Config, mut signals: Signals) -> anyhow::Resul
             }
         }
     }
-    guard_the_end(signals, bound).context("cannot start the threads that guard the end")?;
+    if let Err(error) = guard_the_end(signals, bound) {
+        // No reason to leave anybody without an answer.
+        tracing::warn!(%error, "cannot start the threads that guard the end: stopping without");
+    }
     gateway.stop()
 }
 

@@ -1,6 +1,8 @@
 //! A running gateway: its threads, and the order in which they start and stop.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -10,7 +12,7 @@ use anyhow::Context;
 use crossbeam::channel;
 use mio::{Poll, Waker};
 use trunkline_storage::{
-    CommitError, Durability as StoreDurability, Opened, Options, Reader, Store,
+    CommitError, Durability as StoreDurability, Opened, Options, Reader, RecoveryReport, Store,
 };
 
 use crate::auth::Authority;
@@ -18,6 +20,7 @@ use crate::config::{Config, Durability, Limits, TlsFiles, Tokens};
 use crate::control::{self, Control};
 use crate::counts::Counts;
 use crate::directory::Directory;
+use crate::file_sizes;
 use crate::hub::Hub;
 use crate::ids::Ids;
 use crate::log;
@@ -28,6 +31,7 @@ use crate::sequencer::Sequencer;
 use crate::sequencer::departures::Departures;
 use crate::shard::mailbox::{Mail, Mailbox};
 use crate::shard::{Parts, Shard, WAKE, descriptors, listener};
+use crate::store_watch::StoreWatch;
 use crate::tls::Acceptor;
 
 /// Threads that read the store.
@@ -49,6 +53,7 @@ pub struct Gateway {
     sequencer: JoinHandle<Result<(), CommitError>>,
     readers: Vec<JoinHandle<()>>,
     store: Reader,
+    watch: StoreWatch,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -69,9 +74,7 @@ impl Gateway {
         let tls = config.tls.as_ref().map(Acceptor::load).transpose()?;
         let tls = tls.map(Arc::new);
         let authority = Authority::of(config)?;
-        let tables = descriptors::plan(config.max_connections)
-            .context("cannot read the descriptor limit")?;
-        report(config, &tables);
+        let tables = fit_limits(config)?;
         let (mailboxes, seeds) = seed_shards(config.shards, tables.private)?;
         // Behind that, so that no shard's table has it too.
         let kept = listener::keep(config.listen)
@@ -83,6 +86,7 @@ impl Gateway {
             reader: store,
             ..
         } = open_store(config)?;
+        let watch = watch_store(config, &store)?;
         let metrics = Arc::new(Metrics::new(config.shards, tls.clone()));
         let directory = Arc::new(Directory::new(store.head()));
         let limits = Arc::new(config.limits.clone());
@@ -158,6 +162,7 @@ impl Gateway {
             sequencer,
             readers,
             store,
+            watch,
         })
     }
 
@@ -248,8 +253,16 @@ impl Gateway {
         let synced = join(self.sequencer)?;
         end_readers(self.readers)?;
         self.control.stop();
+        self.watch.stop();
         drop(self.store);
-        synced.context("the store failed; what was acknowledged before that is safe")?;
+        synced.map_err(|error| {
+            let what = if error.is_final() {
+                "the store failed; what was acknowledged before that is safe"
+            } else {
+                "the store could not be closed in order"
+            };
+            anyhow::Error::new(error).context(what)
+        })?;
         tracing::info!("stopped");
         Ok(())
     }
@@ -354,6 +367,25 @@ fn user_rates(limits: &Limits) -> Option<Arc<UserRates>> {
     Some(Arc::new(UserRates::new(rules, frame)))
 }
 
+/// Sees to it that the process's limits let the gateway work, and says what they leave.
+///
+/// # Errors
+/// They do not let it work.
+fn fit_limits(config: &Config) -> anyhow::Result<descriptors::Tables> {
+    let control = config.control_limits.connections;
+    let own = descriptors::own_need(config.shards, control, &config.data);
+    let tables = descriptors::plan(config.max_connections, own)?;
+    report(config, &tables);
+    file_sizes::check(config)?;
+    Ok(tables)
+}
+
+fn watch_store(config: &Config, store: &Reader) -> anyhow::Result<StoreWatch> {
+    let reserve = config.store_reserve as u64;
+    StoreWatch::start(store.clone(), config.data.clone(), reserve)
+        .context("cannot start the thread that watches the store")
+}
+
 /// Says how the connections are to fit.
 fn report(config: &Config, tables: &descriptors::Tables) {
     let room = if tables.private {
@@ -366,6 +398,7 @@ fn report(config: &Config, tables: &descriptors::Tables) {
             limit = tables.limit,
             shards = config.shards,
             room,
+            set_aside = tables.reserved,
             "max_connections is over the descriptor limit: each shard has a descriptor table of its own"
         );
     }
@@ -373,6 +406,8 @@ fn report(config: &Config, tables: &descriptors::Tables) {
         tracing::warn!(
             room,
             max_connections = config.max_connections,
+            limit = tables.limit,
+            set_aside = tables.reserved,
             "descriptors run out first: raise the limit (ulimit -Hn) or the shards"
         );
     }
@@ -429,8 +464,42 @@ fn open_store(config: &Config) -> anyhow::Result<Opened> {
     // What the gateway knows is in the store: nothing has to be replayed.
     let opened =
         Store::open(&config.data, options, &mut |_| ()).context("cannot open the store")?;
-    tracing::info!(report = ?opened.report, "store open");
+    report_store(&config.data, &opened.report);
     Ok(opened)
+}
+
+/// Says what opening the store found, and who may look at it.
+fn report_store(data: &Path, report: &RecoveryReport) {
+    tracing::info!(
+        created = report.created,
+        records = report.records,
+        bytes = report.bytes,
+        took_ms = report.duration.as_millis() as u64,
+        "store open"
+    );
+    if let Some(torn) = &report.torn {
+        let copies: Vec<_> = torn
+            .copies
+            .iter()
+            .map(|c| c.display().to_string())
+            .collect();
+        tracing::warn!(
+            position = torn.position.0,
+            bytes = torn.bytes,
+            copies = %copies.join(", "),
+            copies_incomplete = torn.copies_incomplete,
+            "the log had an unfinished end, which nobody was told is stored: cut off"
+        );
+    }
+    let mode = std::fs::metadata(data).map_or(0, |meta| meta.permissions().mode());
+    if mode & 0o077 != 0 {
+        tracing::warn!(
+            data = %data.display(),
+            mode = format_args!("{:04o}", mode & 0o7777),
+            "other users of this machine may look at the data folder, where messages are plain \
+             text: `chmod -R go= ` it unless that is wanted"
+        );
+    }
 }
 
 fn spawn<T: Send + 'static>(

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::condition::hint;
 use crate::{Position, TimelineId};
 
 /// Why a store did not open. Nothing acknowledged was changed.
@@ -55,7 +56,7 @@ pub enum OpenError {
     #[error("storage options: {0}")]
     Options(String),
     /// The file system failed.
-    #[error("{}: cannot {action}: {source}", file.display())]
+    #[error("{}: cannot {action}: {source}{}", file.display(), hint(source))]
     Io {
         /// The file or folder.
         file: PathBuf,
@@ -73,6 +74,20 @@ pub enum AppendError {
     /// The disk's soft mark is reached: reads go on, appends are refused until space is freed.
     #[error("storage full: free disk space, or lower the retention")]
     Full,
+    /// Something but space lacks for a file that the store needs, such as a descriptor. It is tried
+    /// again all the time; reads go on.
+    #[error("storage short of something for now: {reason}")]
+    Short {
+        /// What could not be done, and why.
+        reason: String,
+    },
+    /// The folder, its lock or files in it were taken away. Appends are taken again once they are
+    /// back; reads go on.
+    #[error("storage taken away: {reason}")]
+    Lost {
+        /// What was taken away, and the way out.
+        reason: String,
+    },
     /// As many full segments as [`Options::max_waiting_segments`] says wait to be turned into runs,
     /// and that fails. It is tried again every second; reads go on.
     ///
@@ -82,7 +97,7 @@ pub enum AppendError {
         /// Why the last attempt failed.
         reason: String,
     },
-    /// An earlier write or sync failed; only a restart of the process ends this.
+    /// An earlier sync failed; only a restart of the process ends this.
     #[error("storage stopped by an earlier failure: {reason}")]
     Poisoned {
         /// The first failure.
@@ -115,12 +130,31 @@ pub enum AppendError {
     },
 }
 
-/// Why a batch was not committed: its outcome is unknown, and the store is stopped for good.
+/// Why a batch was not committed.
+///
+/// After [`Refused`](CommitError::Refused) and [`Unclear`](CommitError::Unclear) the store goes on
+/// when what they tell of has passed, as if the batch had never been made. After the others it is
+/// stopped for good.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
-    /// Writing or syncing failed now.
-    #[error("{}: cannot {action}: {source}", file.display())]
+    /// Nothing of the batch is stored, and nothing will be.
+    #[error("nothing was stored: {reason}")]
+    Refused {
+        /// It is space that lacks.
+        full: bool,
+        /// Why.
+        reason: String,
+    },
+    /// The batch could not be written, and what was written of it could not be taken back yet.
+    /// This process will take it back; if it dies before that, some of the batch may be there.
+    #[error("whether anything was stored is not known: {reason}")]
+    Unclear {
+        /// Why.
+        reason: String,
+    },
+    /// A sync failed now: the outcome of the batch is unknown, and the store is stopped for good.
+    #[error("{}: cannot {action}: {source}{}", file.display(), hint(source))]
     Io {
         /// The file.
         file: PathBuf,
@@ -140,12 +174,23 @@ pub enum CommitError {
         /// The last sequence the timeline has.
         last: u64,
     },
-    /// An earlier write or sync failed; nothing was tried.
+    /// An earlier sync failed; nothing was tried.
     #[error("storage stopped by an earlier failure: {reason}")]
     Poisoned {
         /// The first failure.
         reason: String,
     },
+}
+
+impl CommitError {
+    /// Whether the store is stopped for good.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        !matches!(
+            self,
+            CommitError::Refused { .. } | CommitError::Unclear { .. }
+        )
+    }
 }
 
 /// Why a page could not be read. The page holds nothing to rely on.

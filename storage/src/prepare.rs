@@ -11,21 +11,14 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::backend;
+use crate::condition::{Hurdle, Part, mib};
 use crate::segment::{Segment, SegmentFactory};
 use crate::shared::Shared;
 
-/// How often a full disk is looked at again without an append asking.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// Why there is no next segment.
-#[derive(Debug)]
-pub(crate) enum PrepareError {
-    /// The disk's soft mark is reached; a later call may succeed.
-    Full,
-    /// The file system failed; every later call fails too.
-    Failed(String),
-}
+/// When what failed is tried again: at first, and at last, for each time takes twice as long. A
+/// disk that says that it has no room is only asked, so it is asked as often as an append wants.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+const LAST_RETRY: Duration = Duration::from_secs(4);
 
 pub(crate) struct Preparer {
     work: Arc<Work>,
@@ -46,10 +39,18 @@ enum Slot {
     Idle,
     /// The segment at this base is to be prepared.
     Wanted(u64),
-    /// It could not be prepared for want of space.
-    Full(u64),
+    /// It could not be prepared for now.
+    Hindered(u64, Setback),
     Ready(Arc<Segment>),
-    Failed(String),
+}
+
+/// A failed attempt.
+struct Setback {
+    hurdle: Hurdle,
+    /// Nothing was written: another attempt costs nothing.
+    cheap: bool,
+    /// How long to wait before the next one.
+    pause: Duration,
 }
 
 impl Preparer {
@@ -92,8 +93,9 @@ impl Preparer {
         }
     }
 
-    /// Hands over the segment ordered last; waits for it if it is still being prepared.
-    pub(crate) fn take(&self) -> Result<Arc<Segment>, PrepareError> {
+    /// Hands over the segment ordered last; waits for it if it is still being prepared. The error
+    /// says why there is none for now: a later call may succeed.
+    pub(crate) fn take(&self) -> Result<Arc<Segment>, Hurdle> {
         let mut slot = self.work.slot.lock();
         loop {
             match &*slot {
@@ -102,33 +104,42 @@ impl Preparer {
                     *slot = Slot::Idle;
                     return Ok(segment);
                 }
-                Slot::Failed(reason) => return Err(PrepareError::Failed(reason.clone())),
-                Slot::Idle => return Err(PrepareError::Failed("no segment was ordered".into())),
+                // It is ordered with the segment before it.
+                Slot::Idle => {
+                    return Err(Hurdle {
+                        full: false,
+                        reason: "no segment was ordered".into(),
+                    });
+                }
                 &Slot::Wanted(base) if self.thread.is_none() => {
-                    self.work.settle(&mut slot, self.work.attempt(base));
+                    self.work.settle(&mut slot, base, self.work.attempt(base));
                 }
                 Slot::Wanted(_) => self.work.changed.wait(&mut slot),
-                Slot::Full(_) => {
-                    self.work.shared.full.store(true, Ordering::Release);
-                    return Err(PrepareError::Full);
+                Slot::Hindered(_, setback) => {
+                    let hurdle = setback.hurdle.clone();
+                    let condition = &self.work.shared.condition;
+                    condition.set(Part::Segment, Some(hurdle.clone()));
+                    return Err(hurdle);
                 }
             }
         }
     }
 
-    /// Looks again whether a full disk has space; asked for by each refused append.
-    pub(crate) fn retry(&self) -> Result<(), PrepareError> {
+    /// Looks again whether the segment can be prepared; asked for by each refused append.
+    pub(crate) fn retry(&self) -> Result<(), Hurdle> {
         let mut slot = self.work.slot.lock();
-        if let Slot::Full(base) = *slot {
+        if let Slot::Hindered(base, setback) = &*slot {
+            let base = *base;
             if self.thread.is_some() {
-                self.work.changed.notify_all();
-                return Err(PrepareError::Full);
+                if setback.cheap {
+                    self.work.changed.notify_all();
+                }
+                return Err(setback.hurdle.clone());
             }
-            self.work.settle(&mut slot, self.work.attempt(base));
+            self.work.settle(&mut slot, base, self.work.attempt(base));
         }
         match &*slot {
-            Slot::Full(_) => Err(PrepareError::Full),
-            Slot::Failed(reason) => Err(PrepareError::Failed(reason.clone())),
+            Slot::Hindered(_, setback) => Err(setback.hurdle.clone()),
             _ => Ok(()),
         }
     }
@@ -152,52 +163,88 @@ impl Work {
     fn run(&self) {
         let mut slot = self.slot.lock();
         while !self.stopping.load(Ordering::Acquire) {
-            let base = match *slot {
-                Slot::Wanted(base) => base,
-                Slot::Full(base) => {
-                    self.changed.wait_for(&mut slot, RETRY);
+            let base = match &*slot {
+                Slot::Wanted(base) => *base,
+                Slot::Hindered(base, setback) => {
+                    let (base, pause) = (*base, setback.pause);
+                    self.changed.wait_for(&mut slot, pause);
                     if self.stopping.load(Ordering::Acquire) {
                         return;
                     }
                     base
                 }
-                _ => {
+                Slot::Idle | Slot::Ready(_) => {
                     self.changed.wait(&mut slot);
                     continue;
                 }
             };
             drop(slot);
-            let result = self.attempt(base);
+            let outcome = self.attempt(base);
             slot = self.slot.lock();
-            self.settle(&mut slot, result);
+            self.settle(&mut slot, base, outcome);
             self.changed.notify_all();
         }
     }
 
-    /// Stores the outcome of an attempt. The mark "full" changes only under the slot's lock, so
-    /// that it agrees with the slot.
-    fn settle(&self, slot: &mut Slot, outcome: Slot) {
-        if matches!(outcome, Slot::Ready(_)) {
-            self.shared.full.store(false, Ordering::Release);
-        }
-        *slot = outcome;
+    /// Stores the outcome of an attempt. What hinders appends changes only under the slot's lock,
+    /// so that it agrees with the slot.
+    fn settle(&self, slot: &mut Slot, base: u64, outcome: Result<Segment, (Hurdle, bool)>) {
+        let condition = &self.shared.condition;
+        let next = match outcome {
+            Ok(segment) => {
+                condition.set(Part::Segment, None);
+                condition.set_ahead(None);
+                Slot::Ready(Arc::new(segment))
+            }
+            Err((hurdle, cheap)) => {
+                condition.set_ahead(Some(hurdle.clone()));
+                if condition.hurdle(Part::Segment).is_some() {
+                    condition.set(Part::Segment, Some(hurdle.clone()));
+                }
+                let pause = match slot {
+                    Slot::Hindered(_, setback) => (2 * setback.pause).min(LAST_RETRY),
+                    _ => FIRST_RETRY,
+                };
+                let setback = Setback {
+                    hurdle,
+                    cheap,
+                    pause,
+                };
+                Slot::Hindered(base, setback)
+            }
+        };
+        *slot = next;
     }
 
-    /// Prepares the segment at `base`, if the disk has room for it and the reserve.
-    fn attempt(&self, base: u64) -> Slot {
-        let room = self.factory.size.saturating_add(self.reserve);
-        let made = match self.factory.backend.free_bytes() {
-            Ok(free) if free < room => return Slot::Full(base),
-            Ok(_) => self.factory.create(base),
-            Err(error) => Err(error),
+    /// Prepares the segment at `base`, if the disk has room for it and the reserve. The error says
+    /// also whether nothing was written.
+    fn attempt(&self, base: u64) -> Result<Segment, (Hurdle, bool)> {
+        let lost = |error: io::Error| {
+            let reason = error.to_string();
+            (
+                Hurdle {
+                    full: false,
+                    reason,
+                },
+                true,
+            )
         };
-        match made {
-            Ok(segment) => Slot::Ready(Arc::new(segment)),
-            Err(error) if backend::is_full(&error) => Slot::Full(base),
-            Err(error) => Slot::Failed(format!(
-                "{}: cannot prepare the next segment: {error}",
-                self.factory.backend.path("").display()
-            )),
+        self.shared.look().map_err(lost)?;
+        let folder = self.factory.backend.path("");
+        let what = format!("{}: cannot prepare the next segment", folder.display());
+        let size = self.factory.size;
+        let free = self.factory.backend.free_bytes();
+        let free = free.map_err(|error| (Hurdle::of(&what, &error), true))?;
+        if free < size.saturating_add(self.reserve) {
+            let reason = format!(
+                "{what}: {} are free; the segment takes {}, and {} are to stay free",
+                mib(free),
+                mib(size),
+                mib(self.reserve)
+            );
+            return Err((Hurdle { full: true, reason }, true));
         }
+        let made = self.factory.create(base);
+        made.map_err(|error| (Hurdle::of(&what, &error), false))
     }
 }

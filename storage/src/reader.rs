@@ -237,13 +237,29 @@ impl Reader {
     /// Whether the store takes appends.
     #[must_use]
     pub fn health(&self) -> Health {
-        match self.shared.poisoned() {
-            Some(reason) => Health::Poisoned {
-                reason: reason.into(),
-            },
-            None if self.shared.full.load(Ordering::Acquire) => Health::Full,
-            None => Health::Ok,
-        }
+        self.shared.condition.health()
+    }
+
+    /// Why the segment after the one in use cannot be made, if it cannot: once that one is full,
+    /// appends will be refused. It is tried again all the time.
+    #[must_use]
+    pub fn trouble_ahead(&self) -> Option<String> {
+        self.shared.condition.ahead()
+    }
+
+    /// Takes messages for the operator: of what went wrong and was put right by the store. Each
+    /// is returned once; of very many only the latest.
+    #[must_use]
+    pub fn take_notices(&self) -> Vec<String> {
+        self.shared.condition.take_notices()
+    }
+
+    /// Bytes that the file system still has for the store.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    pub fn free_bytes(&self) -> std::io::Result<u64> {
+        self.shared.backend.free_bytes()
     }
 
     /// Why the last attempt to make or merge runs failed, if it did. It is made again after a

@@ -203,7 +203,7 @@ impl SegmentFactory {
     pub(crate) fn create(&self, base: u64) -> io::Result<Segment> {
         let name = segment_name(base);
         let temporary = format!("{name}.tmp");
-        let file = self.backend.create(&temporary)?;
+        let file = backend::create_anew(&*self.backend, &temporary)?;
         let created = self.fill(base, &*file);
         let header = match created {
             Ok(header) => header,

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::backend::{Backend, Lock};
 use crate::batch::Batch;
+use crate::condition::Condition;
 use crate::error::{CommitError, ReadError};
 use crate::index::Index;
 use crate::index::redactions::{Applied, Replacement, Target};
@@ -30,15 +31,13 @@ pub(crate) struct Shared {
     pub(crate) head: AtomicU64,
     /// End of what is on disk.
     durable: AtomicU64,
-    /// The first failure; set once and never cleared.
-    poison: OnceLock<String>,
-    /// Appends are refused for want of space.
-    pub(crate) full: AtomicBool,
+    /// What keeps appends from being taken.
+    pub(crate) condition: Condition,
     pub(crate) counters: Counters,
     /// Why the last attempt to make or merge runs failed.
     pub(crate) run_failure: Mutex<Option<String>>,
     /// Held until the last reader is gone: a new opening may cut and remove files.
-    _lock: Box<dyn Lock>,
+    pub(crate) lock: Box<dyn Lock>,
 }
 
 impl Shared {
@@ -57,11 +56,10 @@ impl Shared {
             index: RwLock::new(log.1),
             head: AtomicU64::new(head),
             durable: AtomicU64::new(durable),
-            poison: OnceLock::new(),
-            full: AtomicBool::new(false),
+            condition: Condition::default(),
             counters: Counters::default(),
             run_failure: Mutex::new(None),
-            _lock: lock,
+            lock,
         }
     }
 
@@ -75,13 +73,12 @@ impl Shared {
     }
 
     pub(crate) fn poisoned(&self) -> Option<&str> {
-        self.poison.get().map(String::as_str)
+        self.condition.poisoned()
     }
 
     /// Stops all appends for good.
     pub(crate) fn poison(&self, reason: String) {
-        // Of two failures the first one counts.
-        let _ = self.poison.set(reason);
+        self.condition.poison(reason);
     }
 
     /// Stops all appends for good, and makes the error that says so.

@@ -16,9 +16,24 @@ pub const BUCKETS: usize = 24;
 pub enum Health {
     /// It does.
     Ok,
-    /// The disk's soft mark is reached: appends are refused until space is freed.
-    Full,
-    /// A write or sync failed: appends are refused until the process is restarted.
+    /// There is no space, by device, quota or file size limit: appends are refused until there is.
+    Full {
+        /// What lacks how much.
+        reason: String,
+    },
+    /// Something else lacks, such as descriptors: appends are refused until it is there. It is
+    /// tried again all the time.
+    Short {
+        /// What could not be done, and why.
+        reason: String,
+    },
+    /// The folder, its lock or files in it were taken away: appends are refused until they are
+    /// back.
+    Lost {
+        /// What was taken away, and the way out.
+        reason: String,
+    },
+    /// A sync failed: appends are refused until the process is restarted.
     Poisoned {
         /// The first failure.
         reason: String,

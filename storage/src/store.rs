@@ -9,6 +9,7 @@ use crate::backend::file::FileBackend;
 use crate::backend::{Backend, Lock};
 use crate::error::{OpenError, ReadError};
 use crate::flush::Flusher;
+use crate::guard::Guard;
 use crate::identity::{self, Identity};
 use crate::prepare::Preparer;
 use crate::record::Record;
@@ -17,7 +18,7 @@ use crate::run::manifest::{self, Manifest};
 use crate::run::{self, Compactor, Lives, Plan, Runs};
 use crate::segment::{self, HEADER_BYTES, SegmentFactory};
 use crate::shared::Shared;
-use crate::writer::{Tail, Writer};
+use crate::writer::{Helpers, Tail, Writer};
 use crate::{Durability, Options, Reader};
 
 /// Size of a block of a run file; less in stores with tiny segments.
@@ -142,24 +143,29 @@ impl Store {
             }
             .map_err(io_error(&*backend, "", "start a thread for"))?;
         }
-        let plan = Plan {
-            store_id,
-            block: block_bytes(options.segment_bytes),
-            width: options.merge_width,
-            redact_within: u64::try_from(options.redact_within.as_millis()).unwrap_or(u64::MAX),
-            segment: options.segment_bytes,
-            lives: Lives::of(&options),
-        };
+        let plan = plan_of(&options, store_id);
         let compactor = options
             .runs
             .then(|| Compactor::new(shared.clone(), plan, manifest, options.background))
             .transpose()
             .map_err(io_error(&*backend, "", "start a thread for"))?;
-        let aside = options
-            .background
-            .then(|| Aside::new(shared.clone()))
-            .transpose()
-            .map_err(io_error(&*backend, "", "start a thread for"))?;
+        let aside = in_background(&options, || Aside::new(shared.clone())).map_err(io_error(
+            &*backend,
+            "",
+            "start a thread for",
+        ))?;
+        let guard = in_background(&options, || Guard::new(shared.clone())).map_err(io_error(
+            &*backend,
+            "",
+            "start a thread for",
+        ))?;
+        let helpers = Helpers {
+            preparer,
+            flusher,
+            aside,
+            compactor,
+            guard,
+        };
         let tail = Tail {
             segment: current,
             cursor: log.end,
@@ -169,17 +175,32 @@ impl Store {
             first_time: log.first_time,
         };
         Ok(Opened {
-            writer: Writer::new(
-                shared.clone(),
-                options,
-                tail,
-                (preparer, flusher),
-                (aside, compactor),
-            ),
+            writer: Writer::new(shared.clone(), options, tail, helpers),
             reader: Reader::new(shared),
             report: log.report,
         })
     }
+}
+
+/// How the runs of a store with these options are made.
+fn plan_of(options: &Options, store_id: [u8; 16]) -> Plan {
+    Plan {
+        store_id,
+        block: block_bytes(options.segment_bytes),
+        width: options.merge_width,
+        redact_within: u64::try_from(options.redact_within.as_millis()).unwrap_or(u64::MAX),
+        segment: options.segment_bytes,
+        max_waiting: options.max_waiting_segments,
+        lives: Lives::of(options),
+    }
+}
+
+/// Starts what only a store with threads has.
+fn in_background<T>(
+    options: &Options,
+    start: impl FnOnce() -> io::Result<T>,
+) -> io::Result<Option<T>> {
+    options.background.then(start).transpose()
 }
 
 /// What keeps a store from opening, of a file that is read in full.

@@ -1,7 +1,9 @@
 //! The writer: batches under construction, and their commit.
 
+mod refused;
+
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,13 +11,16 @@ use std::time::Instant;
 
 use crate::aside::{Aside, LARGE};
 use crate::batch::{Batch, BatchPool};
+use crate::condition::{Hurdle, Part};
 use crate::error::{AppendError, CommitError};
 use crate::flush::Flusher;
 use crate::frame::{self, FrameKind, Place};
+use crate::guard::Guard;
 use crate::index::Scratch;
-use crate::prepare::{PrepareError, Preparer};
+use crate::prepare::Preparer;
 use crate::record::{self, MAX_FANOUT, MAX_STATES, State};
 use crate::run::{Compactor, Lives, MAX_SEQ};
+use crate::scar::Scar;
 use crate::segment::Segment;
 use crate::shared::Shared;
 use crate::{Draft, Durability, IdBuildHasher, Options, Position, Record, StoreKey, TimelineId};
@@ -41,8 +46,14 @@ pub struct Writer {
     scratch: Scratch,
     preparer: Preparer,
     flusher: Flusher,
+    /// A write that failed and is not made good yet.
+    scar: Option<Scar>,
+    /// Segments that were taken for a batch which was given up: the next ones, in order.
+    spare: VecDeque<Arc<Segment>>,
     /// Only with threads.
     aside: Option<Aside>,
+    /// Only with threads.
+    _guard: Option<Guard>,
     /// Dropped before the lock of the folder, with the rest.
     compactor: Option<Compactor>,
     last_sync: Instant,
@@ -51,9 +62,20 @@ pub struct Writer {
     covered: u64,
     /// Time of the first record in the segment, and how long it may be written to.
     first_time: Option<u64>,
+    /// The same when the batch under construction was begun.
+    began_time: Option<u64>,
     segment_life: Option<u64>,
     /// `Send`, but not `Sync`.
     _one: PhantomData<Cell<()>>,
+}
+
+/// What works for the writer beside it.
+pub(crate) struct Helpers {
+    pub(crate) preparer: Preparer,
+    pub(crate) flusher: Flusher,
+    pub(crate) aside: Option<Aside>,
+    pub(crate) compactor: Option<Compactor>,
+    pub(crate) guard: Option<Guard>,
 }
 
 /// Where the writer goes on.
@@ -67,13 +89,14 @@ pub(crate) struct Tail {
 }
 
 impl Writer {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        options: Options,
-        tail: Tail,
-        (preparer, flusher): (Preparer, Flusher),
-        (aside, compactor): (Option<Aside>, Option<Compactor>),
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, options: Options, tail: Tail, helpers: Helpers) -> Self {
+        let Helpers {
+            preparer,
+            flusher,
+            aside,
+            compactor,
+            guard,
+        } = helpers;
         preparer.order(tail.segment.end());
         let mut pool = BatchPool::default();
         Writer {
@@ -87,12 +110,16 @@ impl Writer {
             pending: HashMap::default(),
             preparer,
             flusher,
+            scar: None,
+            spare: VecDeque::new(),
             aside,
+            _guard: guard,
             compactor,
             last_sync: Instant::now(),
             records_end: tail.records_end,
             covered: tail.covered,
             first_time: tail.first_time,
+            began_time: tail.first_time,
             segment_life: Lives::of(&options).segment(),
             options,
             _one: PhantomData,
@@ -111,7 +138,8 @@ impl Writer {
     ///
     /// # Errors
     /// On any error the batch is as it was before. [`AppendError::Full`] passes when there is
-    /// space again, [`AppendError::Behind`] when runs can be made again,
+    /// space again, [`AppendError::Behind`] when runs can be made again, [`AppendError::Short`] and
+    /// [`AppendError::Lost`] when what lacks is back,
     /// [`AppendError::BatchFull`] after a commit; [`AppendError::Poisoned`] does not
     /// pass; the others are the caller's mistakes.
     pub fn append(&mut self, draft: &Draft<'_>) -> Result<Position, AppendError> {
@@ -202,10 +230,14 @@ impl Writer {
     /// is returned without I/O.
     ///
     /// # Errors
-    /// [`CommitError::Sequence`]: nothing of the batch was written, and the store is poisoned.
-    /// Otherwise the outcome of the batch is unknown: after a restart all of it may be there, or
-    /// the beginning, or nothing. It never becomes visible in this process, and the store is poisoned:
-    /// every later append and commit fails at once, while reads go on.
+    /// [`CommitError::Sequence`]: nothing of the batch was written, and the store is poisoned:
+    /// every later append and commit fails at once, while reads go on. So it is after a failed
+    /// sync, and then the outcome of the batch is unknown: after a restart all of it may be there,
+    /// or the beginning, or nothing. It never becomes visible in this process.
+    ///
+    /// [`CommitError::Refused`] and [`CommitError::Unclear`] after a failed write: the batch is
+    /// given up, and its sequences and positions go to others. Forget what was derived from it. The
+    /// store takes appends again once the disk does, which [`tick`](Self::tick) tries, too.
     pub fn commit(&mut self) -> Result<Arc<Batch>, CommitError> {
         self.check_poison()?;
         if self.batch.is_blank() {
@@ -218,9 +250,26 @@ impl Writer {
         let next = self.pool.take(self.cursor);
         let batch = std::mem::replace(&mut self.batch, next);
         self.check_batch(&batch)?;
+        if let Some(lost) = self.shared.condition.hurdle_now(Part::Hold) {
+            self.rewind(&batch);
+            return Err(CommitError::Refused {
+                full: false,
+                reason: lost.reason,
+            });
+        }
         let claimed = self.shared.durable();
         for (segment, position, bytes) in batch.writes() {
-            self.write(segment, position, bytes)?;
+            let written = segment.file.write_all_at(bytes, segment.offset(position));
+            if let Err(error) = written {
+                let hurdle = self.refused("write", segment, &error);
+                self.rewind(&batch);
+                return Err(self.take_back(Scar::of(&batch), hurdle));
+            }
+        }
+        // Only when all of it is written: what is taken back must not count as durable.
+        for (segment, position, bytes) in batch.writes() {
+            self.flusher.wrote(segment, position + bytes.len() as u64);
+            self.shared.counters.wrote(bytes.len());
         }
         let batch = self.pool.publish(batch);
         let aside = self.aside.as_ref().filter(|_| batch.len() >= LARGE);
@@ -253,6 +302,7 @@ impl Writer {
             Durability::Interval(_) | Durability::Os => {}
         }
         self.records_end = batch.end().0;
+        self.began_time = self.first_time;
         if !indexed {
             self.shared.insert(&batch);
         }
@@ -275,7 +325,14 @@ impl Writer {
     pub fn sync(&mut self) -> Result<(), CommitError> {
         self.check_poison()?;
         self.flusher.sync()?;
-        if self.batch.bytes() > 0 || self.records_end <= self.covered {
+        if let Some(lost) = self.shared.condition.hurdle_now(Part::Hold) {
+            return Err(CommitError::Refused {
+                full: false,
+                reason: lost.reason,
+            });
+        }
+        let covered = self.records_end <= self.covered;
+        if self.batch.bytes() > 0 || covered || self.scar.is_some() {
             return Ok(());
         }
         // There is always room: records end before `END_RESERVE`, and only one mark follows.
@@ -283,7 +340,15 @@ impl Writer {
         let place = self.place();
         frame::push_mark(&mut bytes, FrameKind::Anchor, place);
         let segment = self.segment.clone();
-        self.write(&segment, place.position, &bytes)?;
+        let end = place.position + bytes.len() as u64;
+        let offset = segment.offset(place.position);
+        if let Err(error) = segment.file.write_all_at(&bytes, offset) {
+            let hurdle = self.refused("write", &segment, &error);
+            let pieces = vec![(segment, place.position, end)];
+            return Err(self.take_back(Scar::at(pieces), hurdle));
+        }
+        self.flusher.wrote(&segment, end);
+        self.shared.counters.wrote(bytes.len());
         self.flusher.sync()?;
         self.cursor += bytes.len() as u64;
         self.covered = place.durable;
@@ -295,7 +360,10 @@ impl Writer {
     /// older than its life ([`Options::sync_life`]) is removed, on the store's threads if it has
     /// any. Nothing else makes anything expire. Call it now and then, from a clock that does not
     /// run ahead: what is gone does not come back.
+    ///
+    /// Tries again what a failed write left to do, so that the store goes on without an append.
     pub fn tick(&mut self, now: u64) {
+        self.mend();
         if let Some(compactor) = &self.compactor {
             compactor.tick(now);
         }
@@ -331,8 +399,8 @@ impl Writer {
 
     /// Sees to it that a frame of `len` bytes fits where the next one goes.
     fn make_room(&mut self, len: usize) -> Result<(), AppendError> {
-        if self.shared.full.load(Ordering::Acquire) {
-            self.preparer.retry().map_err(|error| self.refuse(error))?;
+        if self.shared.condition.hindered() {
+            self.overcome()?;
         }
         // Twice if the segment in stock was prepared under a smaller `segment_bytes`.
         while !self.segment.fits(self.cursor, len) {
@@ -404,12 +472,17 @@ impl Writer {
     /// Seals the segment and goes on in the next one.
     fn roll(&mut self) -> Result<(), AppendError> {
         self.keep_pace()?;
-        let next = self.preparer.take().map_err(|error| self.refuse(error))?;
+        let next = match self.spare.pop_front() {
+            Some(next) => next,
+            None => self.preparer.take().map_err(refusal)?,
+        };
         self.batch.push_seal(&self.segment, self.place());
         self.segment = next;
         self.cursor = self.segment.first();
         self.first_time = None;
-        self.preparer.order(self.segment.end());
+        if self.spare.is_empty() {
+            self.preparer.order(self.segment.end());
+        }
         Ok(())
     }
 
@@ -418,21 +491,25 @@ impl Writer {
         let Some(compactor) = &self.compactor else {
             return Ok(());
         };
-        let admitted = compactor.admit(self.options.max_waiting_segments);
-        admitted.map_err(|reason| match self.shared.poisoned() {
-            Some(reason) => AppendError::Poisoned {
-                reason: reason.into(),
-            },
-            None => AppendError::Behind { reason },
-        })
-    }
-
-    fn refuse(&self, error: PrepareError) -> AppendError {
-        match error {
-            PrepareError::Full => AppendError::Full,
-            PrepareError::Failed(reason) => {
-                self.shared.poison(reason.clone());
-                AppendError::Poisoned { reason }
+        let condition = &self.shared.condition;
+        match compactor.admit(self.options.max_waiting_segments) {
+            Ok(()) => {
+                if condition.hindered() {
+                    condition.set(Part::Runs, None);
+                }
+                Ok(())
+            }
+            Err(hurdle) => {
+                if let Some(reason) = self.shared.poisoned() {
+                    return Err(AppendError::Poisoned {
+                        reason: reason.into(),
+                    });
+                }
+                condition.set(Part::Runs, Some(hurdle.clone()));
+                match hurdle {
+                    Hurdle { full: true, .. } => Err(AppendError::Full),
+                    Hurdle { reason, .. } => Err(AppendError::Behind { reason }),
+                }
             }
         }
     }
@@ -445,15 +522,13 @@ impl Writer {
             session: self.session,
         }
     }
+}
 
-    fn write(&self, segment: &Arc<Segment>, at: u64, bytes: &[u8]) -> Result<(), CommitError> {
-        segment
-            .file
-            .write_all_at(bytes, segment.offset(at))
-            .map_err(|source| self.shared.fail(&segment.name, "write", source))?;
-        self.flusher.wrote(segment, at + bytes.len() as u64);
-        self.shared.counters.wrote(bytes.len());
-        Ok(())
+/// What an append is told that a hurdle stops.
+fn refusal(hurdle: Hurdle) -> AppendError {
+    match hurdle {
+        Hurdle { full: true, .. } => AppendError::Full,
+        Hurdle { reason, .. } => AppendError::Short { reason },
     }
 }
 

@@ -250,42 +250,6 @@ fn who_vanishes_is_gone() {
     }
 }
 
-/// A write that fails is the end of writing, and no health check passes over it.
-#[test]
-fn a_failed_store_is_named_and_only_read() {
-    let mut gateway = Setup::default().size_errors().start();
-    let mut alice = gateway.dial().connect("alice", "phone");
-    alice.send("bob", "stored");
-    gateway.process().limit_files(Some(4096));
-    let lost = json!({"user": "bob", "text": "lost"});
-    assert_eq!(alice.refused("send", &lost), 115, "nobody can tell");
-    for (path, words) in [
-        ("/healthz", ["failed", "restart", "log-"]),
-        ("/readyz", ["failed", "cannot write", "log-"]),
-    ] {
-        let answer = http::get(gateway.control(), path);
-        assert_eq!(answer.status, 503, "{path}: {answer:?}");
-        let named = words.iter().all(|word| answer.body.contains(word));
-        assert!(named, "{path}: {answer:?}");
-    }
-    check(&gateway, "trunkline_store_writable", 0);
-    // Not even when the disk works again.
-    gateway.process().limit_files(None);
-    alice.refused("send", &lost);
-    let history = json!({"conversation": "u:alice:bob"});
-    assert_eq!(alice.done("history", &history)["last"], 1);
-    assert_eq!(http::get(gateway.control(), "/healthz").status, 503);
-    gateway.ask_to_stop();
-    let exit = gateway.ended();
-    assert_eq!(exit.status.code(), Some(1), "{exit:?}");
-    assert!(exit.stderr.contains("the store failed"), "{exit:?}");
-    gateway.start_again();
-    let mut alice = gateway.dial().connect("alice", "phone");
-    assert_eq!(http::get(gateway.control(), "/readyz").status, 200);
-    // What was lost took no sequence that anybody saw.
-    assert_eq!(alice.send("bob", "again")["seq"], 2);
-}
-
 #[test]
 fn histograms_add_up() {
     let gateway = Gateway::start();

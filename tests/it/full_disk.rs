@@ -44,17 +44,70 @@ fn enlarge(folder: &Path) {
 
 #[test]
 fn writing_is_refused_reading_goes_on() {
+    if let Err(error) = on_a_small_disk(fill_and_heal) {
+        println!("skipped: a small disk cannot be mounted here ({error}); root may");
+    }
+}
+
+/// Runs become runs no more, segments wait for them, and then nothing is taken: for want of room,
+/// whichever of the two it lacks for.
+#[test]
+fn without_a_reserve_a_full_disk_is_told_as_one() {
+    if let Err(error) = on_a_small_disk(fill_without_reserve) {
+        println!("skipped: a small disk cannot be mounted here ({error}); root may");
+    }
+}
+
+fn fill_without_reserve(folder: &Path) {
+    let setup = Setup::default().flag("message-bytes", "16KiB");
+    let setup = setup
+        .flag("segment-bytes", "4MiB")
+        .flag("store-reserve", "0B");
+    let gateway = setup.start_on(&folder.join("data"));
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let request = json!({"user": "bob", "text": "x".repeat(16_000)});
+    let (mut stored, mut refused) = (0, 0);
+    // Runs that are being made may give room back.
+    while refused < 50 {
+        let reply = alice.ask("send", &request);
+        if reply["send"].is_object() {
+            (stored, refused) = (stored + 1, 0);
+            assert!(stored < 20_000, "the disk does not fill up");
+        } else {
+            assert_eq!(trunkline_tests::client::error_code(&reply), 116, "{reply}");
+            refused += 1;
+        }
+    }
+    let ready = http::get(gateway.control(), "/readyz");
+    assert_eq!(
+        (ready.status, ready.body.contains("full")),
+        (503, true),
+        "{ready:?}"
+    );
+    gateway.logged("the disk is full");
+    enlarge(folder);
+    wait::until("sends to succeed again", || {
+        alice.ask("send", &request)["send"]
+            .is_object()
+            .then_some(())
+    });
+    wait::until("the gateway to be ready", || {
+        (http::get(gateway.control(), "/readyz").status == 200).then_some(())
+    });
+}
+
+/// Does something in a folder with a small disk of its own, or says why that cannot be made.
+fn on_a_small_disk(test: fn(&Path)) -> Result<(), Errno> {
     // The mount must not reach the other tests' threads.
-    let thread = std::thread::spawn(|| {
+    let thread = std::thread::spawn(move || {
         let folder = tempfile::tempdir().expect("a folder can be made");
-        mount_small(folder.path()).map(|()| fill_and_heal(folder.path()))
+        mount_small(folder.path()).map(|()| test(folder.path()))
     });
     match thread.join() {
-        Ok(Ok(())) => {}
-        Ok(Err(error @ (Errno::EPERM | Errno::EACCES | Errno::ENOSYS))) => {
-            println!("skipped: a small disk cannot be mounted here ({error}); root may");
+        Ok(Err(error)) if !matches!(error, Errno::EPERM | Errno::EACCES | Errno::ENOSYS) => {
+            panic!("mounting a small disk: {error}")
         }
-        Ok(Err(error)) => panic!("mounting a small disk: {error}"),
+        Ok(mounted) => mounted,
         Err(panicked) => std::panic::resume_unwind(panicked),
     }
 }
@@ -112,12 +165,25 @@ fn check_refused(gateway: &Gateway, alice: &mut Client, bob: &mut Client, stored
         (503, true),
         "{ready:?}"
     );
+    for answer in [&health.body, &ready.body] {
+        assert!(answer.contains("MiB are free"), "{answer}");
+    }
     assert_eq!(gateway.metric("trunkline_store_writable"), 0.0);
+    let line = gateway.logged("the disk is full");
+    for word in ["free_bytes=", "reserve_bytes=268435456", "store_reserve"] {
+        assert!(line.contains(word), "{line}");
+    }
 }
 
 fn fill_and_heal(folder: &Path) {
     let setup = Setup::default().flag("message-bytes", "8MiB");
     let mut gateway = setup.start_on(&folder.join("data"));
+    // The reserve is taken before anything is sent: that is said while there is time.
+    let line = gateway.logged("there is no next segment");
+    assert!(line.contains("reserve_bytes=268435456"), "{line}");
+    let ready = http::get(gateway.control(), "/readyz");
+    assert_eq!(ready.status, 200, "{ready:?}");
+    assert!(ready.body.contains("refused soon"), "{ready:?}");
     let mut alice = gateway.dial().shard(0).connect("alice", "phone");
     let mut bob = gateway.dial().shard(1).connect("bob", "phone");
     let media = json!({"type": "a/b", "data": "A".repeat(4 << 20)});
@@ -161,6 +227,10 @@ fn fill_and_heal(folder: &Path) {
             .is_object()
             .then(|| assert_eq!(reply["send"]["seq"], stored + 1))
     });
+    gateway.logged("the store takes messages again");
+    let log = gateway.process().stderr();
+    let told = log.matches("the disk is full: nothing is stored").count();
+    assert_eq!(told, 1, "a change is told once: {log}");
     bob.push_of("message");
     bob.ack("u:alice:bob", &json!({"read": stored}));
     let receipt = alice.push_of("receipt");

@@ -13,6 +13,7 @@ use crate::http;
 use crate::process::{Exit, Process, program};
 use crate::tls::{Files, Trust};
 use crate::tokens::Signer;
+use crate::wait;
 
 /// How a gateway is to be started.
 #[derive(Debug, Clone)]
@@ -103,10 +104,10 @@ impl Setup {
         self
     }
 
-    /// With file sizes over a limit as failed writes; else they are the end of a process.
+    /// With a limit of file sizes, in blocks of 512 bytes, soft and hard.
     #[must_use]
-    pub fn size_errors(mut self) -> Self {
-        self.shell.push("trap '' XFSZ".to_owned());
+    pub fn file_blocks(mut self, blocks: u64) -> Self {
+        self.shell.push(format!("ulimit -f {blocks}"));
         self
     }
 
@@ -224,6 +225,18 @@ impl Gateway {
     /// Where HTTP is served.
     pub fn control(&self) -> SocketAddr {
         self.ready.control
+    }
+
+    /// Waits until its log has words, and returns the line.
+    ///
+    /// # Panics
+    /// They do not come.
+    pub fn logged(&self, words: &str) -> String {
+        wait::until(words, || {
+            let log = self.process.stderr();
+            let line = log.lines().find(|line| line.contains(words));
+            line.map(str::to_owned)
+        })
     }
 
     /// The line it printed when it was ready.

@@ -1,86 +1,151 @@
 //! What /healthz and /readyz say.
 
 use axum::http::StatusCode;
-use trunkline_storage::Health;
+use trunkline_storage::{Health, Reader};
 
-/// Whether the process works: 503 once the store has failed.
-pub(super) fn healthz(store: &Health, run_failure: Option<&str>) -> (StatusCode, String) {
-    match store {
+/// How the store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Condition {
+    pub(crate) health: Health,
+    /// Why runs cannot be made or merged.
+    pub(crate) run_failure: Option<String>,
+    /// Why the segment after the one in use cannot be made.
+    pub(crate) ahead: Option<String>,
+}
+
+impl Condition {
+    pub(crate) fn of(store: &Reader) -> Self {
+        Self {
+            health: store.health(),
+            run_failure: store.run_failure(),
+            ahead: store.trouble_ahead(),
+        }
+    }
+}
+
+/// Whether the process works: 503 once the store has failed, or while its folder is taken away.
+pub(super) fn healthz(store: &Condition) -> (StatusCode, String) {
+    match &store.health {
         Health::Poisoned { reason } => (
             StatusCode::SERVICE_UNAVAILABLE,
             format!("the store failed and takes nothing more until a restart: {reason}\n"),
         ),
-        Health::Full => (StatusCode::OK, "the disk is full: reads only\n".into()),
-        Health::Ok => (StatusCode::OK, with_runs("ok", run_failure)),
+        Health::Lost { reason } => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("the store was taken away and takes nothing until it is back: {reason}\n"),
+        ),
+        Health::Full { reason } => (
+            StatusCode::OK,
+            format!("the disk is full: reads only: {reason}\n"),
+        ),
+        Health::Short { reason } => (
+            StatusCode::OK,
+            format!("the store lacks something for now: reads only: {reason}\n"),
+        ),
+        Health::Ok => (StatusCode::OK, with_warnings("ok", store)),
     }
 }
 
 /// Whether clients should be sent here: 503 while starting or stopping (not `open`), and without
 /// a store that takes messages.
-pub(super) fn readyz(
-    open: bool,
-    store: &Health,
-    run_failure: Option<&str>,
-) -> (StatusCode, String) {
+pub(super) fn readyz(open: bool, store: &Condition) -> (StatusCode, String) {
     const NO: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
-    match store {
+    match &store.health {
         _ if !open => (NO, "starting or stopping\n".into()),
         Health::Poisoned { reason } => (NO, format!("the store failed: {reason}\n")),
-        Health::Full => (NO, "the disk is full\n".into()),
-        Health::Ok => (StatusCode::OK, with_runs("ready", run_failure)),
+        Health::Lost { reason } => (NO, format!("the store was taken away: {reason}\n")),
+        Health::Full { reason } => (NO, format!("the disk is full: {reason}\n")),
+        Health::Short { reason } => (
+            NO,
+            format!("the store lacks something for now and tries again: {reason}\n"),
+        ),
+        Health::Ok => (StatusCode::OK, with_warnings("ready", store)),
     }
 }
 
-/// Without new runs all goes on, for a while: the log and the memory for its index grow.
-fn with_runs(state: &str, failure: Option<&str>) -> String {
-    match failure {
-        None => format!("{state}\n"),
-        Some(reason) => format!(
-            "{state}, but the log cannot be made into runs and grows (tried again with each full \
-             segment): {reason}\n"
-        ),
+/// All goes on for a while without new runs, while the log and the memory for its index grow; and
+/// without another segment, until the one in use is full.
+fn with_warnings(state: &str, store: &Condition) -> String {
+    let mut text = format!("{state}\n");
+    if let Some(reason) = &store.run_failure {
+        text = format!(
+            "{state}, but the log cannot be made into runs and grows (tried again every second): \
+             {reason}\n"
+        );
     }
+    if let Some(reason) = &store.ahead {
+        text += &format!("warning: messages will be refused soon: {reason}\n");
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn condition(health: Health, run_failure: Option<&str>, ahead: Option<&str>) -> Condition {
+        Condition {
+            health,
+            run_failure: run_failure.map(Into::into),
+            ahead: ahead.map(Into::into),
+        }
+    }
+
     #[test]
     fn each_state_of_the_store_is_named() {
-        let poisoned = Health::Poisoned {
-            reason: "cannot sync x".into(),
-        };
-        for (store, failure, health, ready, words) in [
-            (Health::Ok, None, 200, 200, ["", ""]),
+        let reason = || "cannot do x".to_owned();
+        let failure = Some("no run-1");
+        for (store, health, ready, words) in [
+            (condition(Health::Ok, None, None), 200, 200, ["", ""]),
             (
-                Health::Ok,
-                Some("no run-1"),
+                condition(Health::Ok, failure, None),
                 200,
                 200,
                 ["cannot be made", "no run-1"],
             ),
-            (Health::Full, None, 200, 503, ["disk is full", ""]),
             (
-                poisoned,
-                Some("no run-1"),
+                condition(Health::Ok, None, Some("188.0 MiB are free")),
+                200,
+                200,
+                ["will be refused", "188.0 MiB"],
+            ),
+            (
+                condition(Health::Full { reason: reason() }, None, None),
+                200,
+                503,
+                ["disk is full", "cannot do x"],
+            ),
+            (
+                condition(Health::Short { reason: reason() }, failure, None),
+                200,
+                503,
+                ["for now", "cannot do x"],
+            ),
+            (
+                condition(Health::Lost { reason: reason() }, None, None),
                 503,
                 503,
-                ["failed", "cannot sync x"],
+                ["taken away", "cannot do x"],
+            ),
+            (
+                condition(Health::Poisoned { reason: reason() }, failure, None),
+                503,
+                503,
+                ["failed", "cannot do x"],
             ),
         ] {
-            for ((status, text), expected) in [
-                (healthz(&store, failure), health),
-                (readyz(true, &store, failure), ready),
-            ] {
+            for ((status, text), expected) in
+                [(healthz(&store), health), (readyz(true, &store), ready)]
+            {
                 assert_eq!(status.as_u16(), expected, "{text}");
                 assert!(words.iter().all(|word| text.contains(word)), "{text}");
                 assert!(text.ends_with('\n'), "{text}");
             }
-            let (status, text) = readyz(false, &store, failure);
+            let (status, text) = readyz(false, &store);
             assert_eq!((status.as_u16(), &*text), (503, "starting or stopping\n"));
         }
-        assert_eq!(healthz(&Health::Ok, None).1, "ok\n");
-        assert_eq!(readyz(true, &Health::Ok, None).1, "ready\n");
+        let well = condition(Health::Ok, None, None);
+        assert_eq!(healthz(&well).1, "ok\n");
+        assert_eq!(readyz(true, &well).1, "ready\n");
     }
 }

@@ -23,6 +23,7 @@ use trunkline_storage::Reader;
 
 use self::connections::Server;
 use self::guard::Guard;
+pub(crate) use self::health::Condition;
 use crate::config::Config;
 use crate::metrics::{Exporter, Metrics};
 
@@ -120,14 +121,13 @@ async fn serve(
 }
 
 async fn healthz(State(shown): State<Shown>) -> impl IntoResponse {
-    health::healthz(&shown.store.health(), shown.store.run_failure().as_deref())
+    health::healthz(&Condition::of(&shown.store))
 }
 
 async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
     health::readyz(
         shown.ready.load(Ordering::SeqCst),
-        &shown.store.health(),
-        shown.store.run_failure().as_deref(),
+        &Condition::of(&shown.store),
     )
 }
 

@@ -60,6 +60,12 @@ impl Conversations {
         self.young.len() + self.old.len()
     }
 
+    /// Forgets all of them: some are as a batch would have left them that was given up.
+    pub(super) fn forget_all(&mut self) {
+        self.young.clear();
+        self.old.clear();
+    }
+
     /// A conversation as the batch under construction leaves it; an empty one if it is new.
     ///
     /// # Errors

@@ -91,6 +91,14 @@ impl Departures {
         }
     }
 
+    /// What was put into records was given up: all of the round are stored in another one.
+    pub(super) fn given_up(&mut self) {
+        self.in_records.clear();
+        self.list.clear();
+        self.stripe = STRIPES;
+        self.next = Instant::now() + RETRY;
+    }
+
     /// What was put into records is committed, or never will be.
     pub(super) fn committed(&mut self) {
         if self.refused {

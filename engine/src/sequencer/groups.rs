@@ -141,6 +141,13 @@ impl Groups {
         self.young.insert(group.id, group);
     }
 
+    /// Drops all of them: some are as a batch would have left them that was given up.
+    pub(super) fn forget_all(&mut self) {
+        self.young.clear();
+        self.old.clear();
+        self.held = 0;
+    }
+
     /// Drops a group that is not what the store was told of it.
     pub(super) fn forget(&mut self, id: TimelineId) {
         self.young.remove(&id);

@@ -2,8 +2,10 @@
 //!
 //! It takes the shards' commands in the order they come, decides each against [`conversations`],
 //! [`groups`] and the other [`states`] of the store, appends the records, makes everything queued durable with one commit, and only then tells the
-//! shards. A failed commit is final: the store refuses everything after it, commands are
-//! answered with "outcome unknown" and later ones with "storage unavailable"; reads go on.
+//! shards. A failed sync is final: the store refuses everything after it, commands are
+//! answered with "outcome unknown" and later ones with "storage unavailable"; reads go on. A
+//! commit that was refused because something lacks leaves no trace: what is in memory of it is
+//! forgotten, and read from the store again.
 
 pub(crate) mod command;
 mod contacts;
@@ -27,7 +29,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crossbeam::channel::RecvTimeoutError;
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{
-    AppendError, Batch, Draft, Position, ReadError, Reader, State, TimelineId, Writer,
+    AppendError, Batch, CommitError, Draft, Position, ReadError, Reader, State, TimelineId, Writer,
 };
 
 use crate::config::Messaging;
@@ -58,6 +60,16 @@ const TICK: Duration = Duration::from_secs(1);
 const OUTCOME_UNKNOWN: Outcome = Outcome::Failed(
     ErrorCode::StorageUnavailable,
     "the store failed: whether this was stored is not known; send it again with the same key",
+);
+
+const DISK_FULL: Outcome = Outcome::Failed(
+    ErrorCode::StorageFull,
+    "the disk is full: nothing is stored until there is room",
+);
+
+const STORE_SHORT: Outcome = Outcome::Failed(
+    ErrorCode::StorageUnavailable,
+    "the store lacks something for now: nothing was stored; see /readyz",
 );
 
 const NO_CONVERSATION: Outcome = Outcome::Failed(ErrorCode::Unknown, "no such conversation");
@@ -100,8 +112,6 @@ pub(crate) struct Sequencer {
     /// By shard, what the commit has for it.
     outgoing: Vec<Items>,
     scratch: Vec<u8>,
-    /// The store has failed, and the log says so.
-    poisoned: bool,
     /// When the store was last told the time, in milliseconds.
     ticked: u64,
 }
@@ -147,7 +157,6 @@ impl Sequencer {
             at: 0,
             outgoing,
             scratch: Vec::new(),
-            poisoned: false,
             ticked: 0,
         }
     }
@@ -156,7 +165,7 @@ impl Sequencer {
     ///
     /// # Errors
     /// The store failed, now or earlier.
-    pub(crate) fn run(mut self, commands: &Commands) -> Result<(), trunkline_storage::CommitError> {
+    pub(crate) fn run(mut self, commands: &Commands) -> Result<(), CommitError> {
         let began = std::time::Instant::now();
         loop {
             let next = commands.next(self.rest());
@@ -322,18 +331,7 @@ impl Sequencer {
         let batch = match self.writer.commit() {
             Ok(batch) => batch,
             Err(error) => {
-                if !std::mem::replace(&mut self.poisoned, true) {
-                    tracing::error!(%error, "the store failed: nothing is stored until a restart");
-                }
-                for decided in &mut self.decided {
-                    // What was so already may be so because of a record of this very batch.
-                    if let Outcome::Sent(_) | Outcome::Done(..) | Outcome::Contacts { .. } =
-                        decided.outcome
-                    {
-                        decided.outcome = OUTCOME_UNKNOWN;
-                    }
-                }
-                self.told.clear();
+                self.give_up(&error);
                 Arc::new(Batch::default())
             }
         };
@@ -374,6 +372,29 @@ impl Sequencer {
         }
     }
 
+    /// Answers what was decided with what became of its commit, and forgets what is in memory of
+    /// it.
+    fn give_up(&mut self, error: &CommitError) {
+        let answer = match error {
+            CommitError::Refused { full: true, .. } => DISK_FULL,
+            CommitError::Refused { full: false, .. } => STORE_SHORT,
+            _ => OUTCOME_UNKNOWN,
+        };
+        for decided in &mut self.decided {
+            // What was so already may be so because of a record of this very batch.
+            if let Outcome::Sent(_) | Outcome::Done(..) | Outcome::Contacts { .. } = decided.outcome
+            {
+                decided.outcome = answer;
+            }
+        }
+        self.told.clear();
+        if !error.is_final() {
+            self.conversations.forget_all();
+            self.groups.forget_all();
+            self.departures.given_up();
+        }
+    }
+
     fn route(&mut self, decided: &Decided) {
         let Decided {
             shard,
@@ -411,9 +432,11 @@ fn unreadable(error: &ReadError) -> Outcome {
 
 fn failed(error: &AppendError) -> Outcome {
     match error {
-        AppendError::Full => Outcome::Failed(
-            ErrorCode::StorageFull,
-            "the disk is full: nothing is stored until there is room",
+        AppendError::Full => DISK_FULL,
+        AppendError::Short { .. } => STORE_SHORT,
+        AppendError::Lost { .. } => Outcome::Failed(
+            ErrorCode::StorageUnavailable,
+            "the store's folder was taken away: nothing is stored until it is back; see /readyz",
         ),
         AppendError::Behind { .. } => Outcome::Failed(
             ErrorCode::StorageUnavailable,

@@ -5,13 +5,26 @@
 //! is how one process holds more connections than the limit says.
 
 use std::io;
+use std::path::Path;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Descriptors of a table that are not connections: the store's files, event loops, listeners,
-/// the control port and its clients.
+/// Descriptors of a table that are set aside for what is no connection, where the limit leaves
+/// them: the store's files, event loops, listeners, the control port and its clients.
 pub(crate) const RESERVED: u64 = 512;
+
+/// Connections that there must be room for, or the gateway does not start.
+pub(crate) const LEAST_ROOM: u64 = 16;
+
+/// Standard streams, signals, the control port's runtime, and what libraries open for a moment.
+const BASE: u64 = 32;
+
+/// An event loop, its waker and a listener.
+const PER_SHARD: u64 = 3;
+
+/// The folder, its lock, segments that wait, are used or are made, and runs being made.
+const STORE: u64 = 48;
 
 /// How the connections are to fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,31 +33,72 @@ pub(crate) struct Tables {
     pub(crate) private: bool,
     /// The descriptor limit of one table.
     pub(crate) limit: u64,
+    /// What of a table is set aside.
+    pub(crate) reserved: u64,
     /// Most connections of one shard.
     pub(crate) per_shard: usize,
 }
 
-/// Raises the soft limit to the hard one and chooses.
-///
-/// # Errors
-/// The limits cannot be read.
-pub(crate) fn plan(connections: usize) -> io::Result<Tables> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    if soft < hard {
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    }
-    Ok(choose(hard, connections))
+/// Why the gateway cannot start with the descriptor limit.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unfit {
+    /// The kernel does not tell it.
+    #[error("cannot read the descriptor limit: {0}")]
+    Unknown(#[from] io::Error),
+    /// It leaves no room for connections.
+    #[error(
+        "the descriptor limit is {limit}, and the gateway needs {need}: {own} for the store, the \
+         control port and its threads, and {LEAST_ROOM} for connections; raise it (`ulimit -n \
+         {need}` or more as root, LimitNOFILE= in a systemd unit, --ulimit nofile= of a container)"
+    )]
+    TooLow {
+        /// The limit.
+        limit: u64,
+        /// The least that is enough.
+        need: u64,
+        /// Of that, what is no connection.
+        own: u64,
+    },
 }
 
-fn choose(limit: u64, connections: usize) -> Tables {
-    let usable = limit.saturating_sub(RESERVED).max(1);
+/// Descriptors that are no connections of users: of so many shards, of the control port with so
+/// many connections, and of the store in this folder.
+pub(crate) fn own_need(shards: usize, control: usize, data: &Path) -> u64 {
+    let names = std::fs::read_dir(data).into_iter().flatten().flatten();
+    let runs = names.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"run-"));
+    // A merge has the old ones and the new ones.
+    let store = STORE + 2 * runs.count() as u64;
+    BASE + PER_SHARD * shards as u64 + control as u64 + store
+}
+
+/// Raises the soft limit to the hard one and chooses, where `own` descriptors are no connections.
+///
+/// # Errors
+/// The limit cannot be read, or is too low.
+pub(crate) fn plan(connections: usize, own: u64) -> Result<Tables, Unfit> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(io::Error::from)?;
+    }
+    choose(hard, connections, own)
+}
+
+fn choose(limit: u64, connections: usize, own: u64) -> Result<Tables, Unfit> {
+    // Of a low limit not all of the usual reserve: most of it would be nobody's.
+    let reserved = RESERVED.min(limit / 4 * 3).max(own);
+    let need = own + LEAST_ROOM;
+    if limit < need {
+        return Err(Unfit::TooLow { limit, need, own });
+    }
+    let usable = (limit - reserved.min(limit)).max(LEAST_ROOM);
     let private = connections as u64 > usable;
     let room = usize::try_from(usable).unwrap_or(usize::MAX);
-    Tables {
+    Ok(Tables {
         private,
         limit,
+        reserved,
         per_shard: room.min(connections),
-    }
+    })
 }
 
 /// Gives the calling thread a descriptor table of its own: a copy of what is open now.
@@ -67,20 +121,42 @@ mod tests {
     #[test]
     fn tables_are_private_only_where_one_is_too_small() {
         let check = |limit, connections, private, per_shard| {
-            assert_eq!(
-                choose(limit, connections),
-                Tables {
-                    private,
-                    limit,
-                    per_shard
-                }
-            );
+            let tables = choose(limit, connections, 180).unwrap();
+            let found = (tables.limit, tables.private, tables.per_shard);
+            assert_eq!(found, (limit, private, per_shard), "{connections}");
+            assert!(tables.reserved >= 180);
         };
         check(20_000, 10_000, false, 10_000);
         check(20_000, 19_488, false, 19_488);
         check(20_000, 19_489, true, 19_488);
         check(20_000, 1_000_000, true, 19_488);
-        check(100, 10, true, 1);
+        // A low limit is shared out: a quarter, or what the gateway leaves.
+        check(600, 1_000_000, true, 150);
+        check(256, 1_000_000, true, 64);
+        check(200, 1_000_000, true, 20);
+        check(196, 10, false, 10);
+    }
+
+    #[test]
+    fn a_limit_without_room_is_refused_with_the_fix() {
+        for limit in [0, 24, 32, 195] {
+            let error = choose(limit, 10, 180).unwrap_err().to_string();
+            for word in [&limit.to_string(), "196", "180", "ulimit -n", "LimitNOFILE"] {
+                assert!(error.contains(word), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_store_with_more_files_needs_more() {
+        let data = tempfile::tempdir().unwrap();
+        let before = own_need(2, 64, data.path());
+        for n in 0..300 {
+            std::fs::write(data.path().join(format!("run-{n}.tbl")), b"").unwrap();
+        }
+        assert_eq!(own_need(2, 64, data.path()), before + 600);
+        assert_eq!(own_need(3, 64, data.path()), before + 600 + PER_SHARD);
+        assert!(choose(RESERVED, 10, before + 600).is_err());
     }
 
     #[test]
@@ -92,7 +168,7 @@ mod tests {
             unshare_table().unwrap();
             tell.send(()).unwrap();
             let fd = wait.recv().unwrap();
-            std::path::Path::new(&format!("/proc/thread-self/fd/{fd}")).exists()
+            Path::new(&format!("/proc/thread-self/fd/{fd}")).exists()
         });
         told.recv().unwrap();
         let file = tempfile::tempfile().unwrap();

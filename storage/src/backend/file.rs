@@ -1,31 +1,43 @@
 //! The real disk: one folder of a local file system.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+
+use super::hold::{self, FileLock};
 use super::{Backend, BackendFile, Lock};
 
-/// Name of the file that carries the folder's lock; its content means nothing.
-const LOCK_NAME: &str = "LOCK";
+/// Nobody but the user of the process may look at what is stored.
+const FOLDER_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
 
 /// A folder on a local file system, reached with `pread`, `pwrite` and `fdatasync`.
+///
+/// Everything is done in the folder that was opened, wherever it is by then: another folder that
+/// takes its place is never written to.
 pub struct FileBackend {
     dir: PathBuf,
-    /// Kept open for `fsync` of the folder itself.
-    handle: File,
+    handle: Arc<File>,
+    /// How files are opened that are there.
+    access: OFlags,
 }
 
 impl FileBackend {
-    /// Opens `dir`, creating it (and its parents) if it is missing.
+    /// Opens `dir`, creating it (and its parents) if it is missing. The folder is then for the
+    /// process's user alone.
     ///
     /// # Errors
     /// What the file system answers, for instance that `dir` is a file.
     pub fn new(dir: &Path) -> io::Result<Self> {
         if !dir.is_dir() {
-            fs::create_dir_all(dir)?;
+            if let Some(parent) = dir.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            DirBuilder::new().mode(FOLDER_MODE).create(dir)?;
             // Only the parent's entry of the new folder: folders further up that were missing
             // too are the administrator's to make durable.
             if let Some(parent) = dir.canonicalize()?.parent() {
@@ -34,58 +46,82 @@ impl FileBackend {
         }
         Ok(FileBackend {
             dir: dir.to_path_buf(),
-            handle: File::open(dir)?,
+            handle: Arc::new(File::open(dir)?),
+            access: OFlags::RDWR,
         })
+    }
+
+    /// Opens `dir`, which must be there, only for reading: it may be on a file system that cannot
+    /// be written to, or be somebody else's. Nothing that writes succeeds.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    pub fn read_only(dir: &Path) -> io::Result<Self> {
+        // A file can be opened too, but has no names.
+        fs::read_dir(dir)?;
+        Ok(FileBackend {
+            dir: dir.to_path_buf(),
+            handle: Arc::new(File::open(dir)?),
+            access: OFlags::RDONLY,
+        })
+    }
+
+    fn open_as(&self, name: &str, flags: OFlags) -> io::Result<Arc<dyn BackendFile>> {
+        let flags = flags | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&*self.handle, name, flags, Mode::from(FILE_MODE))?;
+        let file = File::from(file);
+        Ok(Arc::new(RealFile { file }))
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        match self.access {
+            OFlags::RDONLY => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            _ => Ok(()),
+        }
     }
 }
 
 impl Backend for FileBackend {
     fn lock(&self) -> io::Result<Box<dyn Lock>> {
-        let path = self.dir.join(LOCK_NAME);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Box::new(FileLock { _file: file })),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        self.check_writable()?;
+        Ok(Box::new(FileLock::take(&self.dir, &self.handle)?))
+    }
+
+    fn is_locked(&self) -> bool {
+        hold::is_locked(&self.handle)
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn BackendFile>> {
-        let path = self.dir.join(name);
-        let file = OpenOptions::new()
-            .create_new(true)
-            .read(true)
-            .write(true)
-            .open(path)?;
-        Ok(Arc::new(RealFile { file }))
+        self.check_writable()?;
+        self.open_as(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn BackendFile>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.dir.join(name))?;
-        Ok(Arc::new(RealFile { file }))
+        self.open_as(name, self.access)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.dir.join(from), self.dir.join(to))
+        self.check_writable()?;
+        Ok(rustix::fs::renameat(
+            &*self.handle,
+            from,
+            &*self.handle,
+            to,
+        )?)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.dir.join(name))
+        self.check_writable()?;
+        Ok(rustix::fs::unlinkat(&*self.handle, name, AtFlags::empty())?)
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
+        for entry in Dir::read_from(&*self.handle)? {
             // A name that is not UTF-8 is none of ours.
-            if let Ok(name) = entry?.file_name().into_string() {
-                names.push(name);
+            match entry?.file_name().to_str() {
+                Ok("." | "..") | Err(_) => {}
+                Ok(name) => names.push(name.to_owned()),
             }
         }
         Ok(names)
@@ -96,7 +132,7 @@ impl Backend for FileBackend {
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        let stat = rustix::fs::fstatvfs(&self.handle)?;
+        let stat = rustix::fs::fstatvfs(&*self.handle)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
@@ -147,11 +183,10 @@ impl BackendFile for RealFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
-}
 
-/// Held for its lock: the kernel releases it when the descriptor closes, also after `kill -9`.
-struct FileLock {
-    _file: File,
+    fn is_removed(&self) -> bool {
+        self.file
+            .metadata()
+            .is_ok_and(|metadata| metadata.nlink() == 0)
+    }
 }
-
-impl Lock for FileLock {}

@@ -4,6 +4,7 @@
 //! of this crate runs on the simulated one, every program on [`FileBackend`](file::FileBackend).
 
 pub mod file;
+mod hold;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 
@@ -22,6 +23,10 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// `WouldBlock` when another process or store holds it.
     fn lock(&self) -> io::Result<Box<dyn Lock>>;
+
+    /// Whether somebody has the folder locked at this moment. Takes no lock that stays, and writes
+    /// nothing.
+    fn is_locked(&self) -> bool;
 
     /// Creates a file that must not exist yet, for reading and writing.
     ///
@@ -110,10 +115,33 @@ pub trait BackendFile: Send + Sync {
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
+
+    /// Whether the file has no name any more: what is written to it is gone when it is closed.
+    fn is_removed(&self) -> bool {
+        false
+    }
+}
+
+/// What became of a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hold {
+    /// It holds.
+    Kept,
+    /// It was damaged and holds again; what the operator should know of that.
+    Mended(String),
+    /// What is locked is not what others find at its path; why, and what to do.
+    Lost(String),
 }
 
 /// The exclusive lock of a folder, released on drop.
-pub trait Lock: Send + Sync {}
+pub trait Lock: Send + Sync {
+    /// Whether the folder at the path is still the one that is locked. With `mend` a lock that was
+    /// damaged is put right where that is safe.
+    fn check(&self, mend: bool) -> Hold {
+        let _ = mend;
+        Hold::Kept
+    }
+}
 
 /// Whether an error means that no space is left, by device, quota or file size limit.
 pub(crate) fn is_full(error: &io::Error) -> bool {
@@ -135,10 +163,21 @@ pub(crate) fn read_exact_at(
     }
 }
 
+/// Creates a file, in place of what an attempt that failed left under its name.
+pub(crate) fn create_anew(backend: &dyn Backend, name: &str) -> io::Result<Arc<dyn BackendFile>> {
+    match backend.create(name) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            backend.remove(name)?;
+            backend.create(name)
+        }
+        created => created,
+    }
+}
+
 /// Writes a small file so that after a crash it is there whole or not at all.
 pub(crate) fn write_atomically(backend: &dyn Backend, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = format!("{name}.tmp");
-    let file = backend.create(&temporary)?;
+    let file = create_anew(backend, &temporary)?;
     file.write_all_at(bytes, 0)?;
     file.sync_data()?;
     backend.rename(&temporary, name)?;

@@ -151,7 +151,7 @@ fn copy(
     name: &str,
 ) -> io::Result<()> {
     let temporary = format!("{name}.tmp");
-    let file = backend.create(&temporary)?;
+    let file = backend::create_anew(backend, &temporary)?;
     each_chunk(segment, from, to, |at, bytes| {
         file.write_all_at(bytes, at - from)
     })?;

@@ -67,7 +67,7 @@ impl Ballast {
         // nothing back.
         let mut bytes = vec![0; self.bytes as usize];
         backend.fill_random(&mut bytes)?;
-        let file = backend.create(&temporary)?;
+        let file = backend::create_anew(backend, &temporary)?;
         let written = file.write_all_at(&bytes, 0).and_then(|()| file.sync_data());
         drop(file);
         if let Err(error) = written.and_then(|()| backend.rename(&temporary, NAME)) {

@@ -16,6 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use super::life::Lives;
 use super::manifest::Manifest;
 use super::steps::Steps;
+use crate::condition::{Hurdle, Part};
 use crate::shared::Shared;
 
 /// When a step that failed is tried again.
@@ -33,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) redact_within: u64,
     /// Size of a segment in bytes.
     pub(crate) segment: u64,
+    /// How many full segments may wait to become runs before appends wait for them.
+    pub(crate) max_waiting: usize,
     /// How long they are kept.
     pub(crate) lives: Lives,
 }
@@ -61,7 +64,7 @@ struct Signals {
     /// There may be something to do since the thread looked.
     due: [bool; 2],
     /// Why the last step failed.
-    failure: [Option<String>; 2],
+    failure: [Option<Hurdle>; 2],
 }
 
 impl Compactor {
@@ -125,7 +128,7 @@ impl Compactor {
 
     /// Waits until fewer than `max` full segments wait to become runs. The error says why that is
     /// not to be expected.
-    pub(crate) fn admit(&self, max: usize) -> Result<(), String> {
+    pub(crate) fn admit(&self, max: usize) -> Result<(), Hurdle> {
         let work = &*self.work;
         let behind = || work.steps.shared.waiting_segments() >= max;
         if self.threads.is_empty() && behind() {
@@ -134,8 +137,8 @@ impl Compactor {
         let mut signals = work.signals.lock();
         let mut waits = false;
         while behind() {
-            if let Some(reason) = work.obstacle(&signals) {
-                return Err(reason);
+            if let Some(hurdle) = work.obstacle(&signals) {
+                return Err(hurdle);
             }
             if !std::mem::replace(&mut waits, true) {
                 work.steps.shared.counters.waited();
@@ -205,11 +208,16 @@ impl Work {
     }
 
     /// Why no segment will become runs for now.
-    fn obstacle(&self, signals: &Signals) -> Option<String> {
+    fn obstacle(&self, signals: &Signals) -> Option<Hurdle> {
         let [sort, merge] = &signals.failure;
-        let reason = sort.as_deref().or_else(|| self.steps.shared.poisoned());
-        let held_up = || merge.as_deref().filter(|_| self.steps.in_debt());
-        reason.or_else(held_up).map(str::to_owned)
+        let poison = || {
+            self.steps.shared.poisoned().map(|reason| Hurdle {
+                full: false,
+                reason: reason.into(),
+            })
+        };
+        let held_up = || merge.clone().filter(|_| self.steps.in_debt());
+        sort.clone().or_else(poison).or_else(held_up)
     }
 
     /// Does one step of a task, and says whether there may be another.
@@ -226,10 +234,19 @@ impl Work {
             Ok(_) => None,
             // The store closes.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return false,
-            Err(error) => Some(error.to_string()),
+            Err(error) => {
+                self.steps.shared.run_failed(error.to_string());
+                Some(Hurdle::of("the log cannot be made into runs", &error))
+            }
         };
-        if let Some(reason) = &failure {
-            self.steps.shared.run_failed(reason.clone());
+        let shared = &self.steps.shared;
+        if shared.condition.hurdle_now(Part::Runs).is_some() {
+            // An append waits for this; it does not have to come again to be let in.
+            if shared.waiting_segments() < self.steps.plan.max_waiting {
+                shared.condition.set(Part::Runs, None);
+            } else if let Some(hurdle) = &failure {
+                shared.condition.set(Part::Runs, Some(hurdle.clone()));
+            }
         }
         let mut signals = self.signals.lock();
         signals.failure[task as usize] = failure;

@@ -149,6 +149,11 @@ pub(crate) struct RunFile {
 }
 
 impl RunFile {
+    /// Whether somebody removed the file.
+    pub(super) fn is_removed(&self) -> bool {
+        self.file.is_removed()
+    }
+
     /// Opens a run file: reads its footer and the root of its index.
     pub(crate) fn open(
         backend: &dyn Backend,

@@ -180,6 +180,12 @@ impl Runs {
         self.of(kind).iter().map(|run| run.id).collect()
     }
 
+    /// The first file that somebody removed, if one was.
+    pub(crate) fn removed(&self) -> Option<RunId> {
+        let mut files = self.files.iter().flatten();
+        files.find(|file| file.is_removed()).map(|file| file.id)
+    }
+
     /// Number of files, and their bytes.
     pub(crate) fn size(&self) -> (usize, u64) {
         let files = self.files.iter().flatten();

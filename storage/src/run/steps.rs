@@ -17,6 +17,7 @@ use super::choose::{Rule, Stretch};
 use super::compact::Plan;
 use super::manifest::Manifest;
 use super::{Kind, RunFile, RunId, Runs};
+use crate::condition::mib;
 use crate::recovery::Scan;
 use crate::shared::Shared;
 
@@ -183,8 +184,14 @@ impl Steps {
         let ids: Vec<RunId> = old.iter().map(|run| run.id).collect();
         // To find out by trying would write as much as there is room for, again and again.
         let bytes: u64 = old.iter().map(|run| run.bytes).sum();
-        if self.shared.backend.free_bytes()? < bytes {
-            return Err(io::ErrorKind::StorageFull.into());
+        let free = self.shared.backend.free_bytes()?;
+        if free < bytes {
+            let text = format!(
+                "no space: {} are free, a merge needs {}",
+                mib(free),
+                mib(bytes)
+            );
+            return Err(io::Error::new(io::ErrorKind::StorageFull, text));
         }
         let aside = self.others_first(&ids, stretch.level);
         let workshop = self.workshop(&aside);
@@ -273,6 +280,7 @@ impl Steps {
         change: impl FnOnce(&mut Manifest),
         show: impl FnOnce(Runs),
     ) -> io::Result<()> {
+        self.shared.look()?;
         let backend = &*self.shared.backend;
         let mut manifest = self.manifest.lock();
         let mut next = manifest.clone();

@@ -103,17 +103,22 @@ fn an_append_is_refused_while_runs_cannot_be_made() {
         assert_eq!(opened.writer.batch_records(), 0);
         opened.writer.commit().unwrap();
         assert_eq!(entries(&opened), log);
-        assert_eq!(opened.reader.health(), crate::Health::Ok);
+        match opened.reader.health() {
+            crate::Health::Short { reason } => assert!(reason.contains("simulated"), "{reason}"),
+            other => panic!("{other:?}"),
+        }
         held.store(false, SeqCst);
         if background {
             // Nothing is filled meanwhile: only time makes it try again.
             wait_until("what failed is tried again", || {
                 opened.reader.stats().waiting_segments == 0
             });
+            assert_eq!(opened.reader.health(), crate::Health::Ok);
         }
         for _ in 0..100 {
             append(&mut opened, &mut log).unwrap();
         }
+        assert_eq!(opened.reader.health(), crate::Health::Ok);
         assert_eq!(entries(&opened), log);
         disk.power_cycle();
         drop(opened);

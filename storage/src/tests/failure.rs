@@ -47,24 +47,27 @@ fn assert_poisoned(opened: &mut Opened, disk: &SimDisk, log: &[Event]) {
 }
 
 #[test]
-fn a_failed_write_or_sync_stops_the_store_and_loses_nothing() {
-    for (operation, nth) in [Operation::Sync, Operation::Write]
-        .into_iter()
-        .flat_map(|operation| (0..12).map(move |nth| (operation, nth)))
-    {
-        let seed = nth * 31 + operation as u64;
+fn a_failed_sync_stops_the_store_and_loses_nothing() {
+    for nth in 0..12 {
+        let seed = nth * 31;
         let disk = SimDisk::new(seed);
         let (mut opened, _) = open(&disk, small()).unwrap();
         let mut log = Vec::new();
         commit(&mut opened, &mut log, 4);
         // Large batches: some failures hit the second of two segments.
-        disk.fail(operation, nth);
+        disk.fail(Operation::Sync, nth);
         let mut written = log.clone();
         loop {
             let before = written.len();
             let result = try_commit(&mut opened, &mut written, 9);
             match result {
                 Ok(()) => log = written.clone(),
+                // A segment could not be prepared: that passes. The next one is, and then it is
+                // the log's turn.
+                Err(0) => {
+                    written.truncate(before);
+                    disk.fail(Operation::Sync, 1);
+                }
                 Err(unknown) => {
                     written.truncate(before + unknown);
                     break;
@@ -193,7 +196,7 @@ fn a_full_disk_refuses_appends_until_there_is_space() {
             segments,
             "the reserve is kept"
         );
-        assert_eq!(opened.reader.health(), Health::Full);
+        assert!(matches!(opened.reader.health(), Health::Full { .. }));
         assert_eq!(read_all(&opened, &log), log);
         let small_one = opened.writer.append(&event(1000, 1000, 0).draft());
         assert!(
@@ -209,7 +212,7 @@ fn a_full_disk_refuses_appends_until_there_is_space() {
         assert_eq!(replayed, log);
         assert_eq!(opened.reader.health(), Health::Ok);
         fill(&mut opened, &mut log);
-        assert_eq!(opened.reader.health(), Health::Full);
+        assert!(matches!(opened.reader.health(), Health::Full { .. }));
 
         disk.set_capacity(1 << 20);
         commit(&mut opened, &mut log, 10);
@@ -237,7 +240,7 @@ fn a_disk_that_is_full_only_when_it_is_used_is_no_failed_disk() {
     let mut opened = open_watched(&disk, small(), guard);
     full.store(true, SeqCst);
     fill(&mut opened, &mut log);
-    assert_eq!(opened.reader.health(), Health::Full);
+    assert!(matches!(opened.reader.health(), Health::Full { .. }));
     full.store(false, SeqCst);
     commit(&mut opened, &mut log, 10);
     assert_eq!(opened.reader.health(), Health::Ok);
@@ -272,7 +275,7 @@ fn a_full_disk_in_the_background_is_noticed_and_recovered_from() {
     disk.set_capacity(64 + 3 * 8192);
     let mut log = Vec::new();
     fill(&mut opened, &mut log);
-    assert_eq!(opened.reader.health(), Health::Full);
+    assert!(matches!(opened.reader.health(), Health::Full { .. }));
     disk.set_capacity(1 << 20);
     // Each refused append makes the preparer look again.
     let number = log[log.len() - 1].number + 1;

@@ -145,19 +145,22 @@ fn a_failure_while_making_runs_fails_no_commit_and_is_made_up_for() {
                     next_seq(&log, log.len() as u64 + 1),
                     600,
                 );
-                ok = match opened.writer.append(&event.draft()) {
-                    Ok(position) => {
-                        let position = position.0;
-                        log.push(Event { position, ..event });
-                        opened.writer.commit().is_ok()
+                // What is refused can be tried again, unless the log's sync failed.
+                if let Ok(position) = opened.writer.append(&event.draft()) {
+                    match opened.writer.commit() {
+                        Ok(_) => log.push(Event {
+                            position: position.0,
+                            ..event
+                        }),
+                        Err(error) => ok = !error.is_final(),
                     }
-                    Err(_) => false,
-                };
+                }
             }
             let context = format!("{operation:?} {nth}");
             let stats = opened.reader.stats();
             if !ok {
                 // It was the log itself.
+                assert_eq!(operation, Operation::Sync, "{context}");
                 stopped += 1;
                 assert!(matches!(
                     opened.reader.health(),
@@ -180,7 +183,7 @@ fn a_failure_while_making_runs_fails_no_commit_and_is_made_up_for() {
             assert_eq!(names(&disk, ".tbl").len(), opened.reader.stats().runs);
         }
     }
-    assert!(failed > 40 && stopped > 10, "{failed} {stopped}");
+    assert!(failed > 40 && stopped > 5, "{failed} {stopped}");
     assert!(healed > 20, "{healed} of {failed}");
 }
 

@@ -26,6 +26,10 @@ impl Backend for Scratched {
         self.disk.lock()
     }
 
+    fn is_locked(&self) -> bool {
+        self.disk.is_locked()
+    }
+
     fn create(&self, name: &str) -> io::Result<Arc<dyn BackendFile>> {
         self.disk.create(name)
     }

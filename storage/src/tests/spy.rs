@@ -32,6 +32,10 @@ impl Backend for Spy {
         self.disk.lock()
     }
 
+    fn is_locked(&self) -> bool {
+        self.disk.is_locked()
+    }
+
     fn create(&self, name: &str) -> io::Result<Arc<dyn BackendFile>> {
         Ok(self.wrap(self.disk.create(name)?))
     }

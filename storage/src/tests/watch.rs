@@ -12,6 +12,10 @@ use crate::backend::{Backend, BackendFile, Lock};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Act {
     Create,
+    Open,
+    List,
+    /// Asking for free space.
+    Free,
     Read,
     Write,
     Sync,
@@ -64,12 +68,17 @@ impl Backend for Watched {
         self.disk.lock()
     }
 
+    fn is_locked(&self) -> bool {
+        self.disk.is_locked()
+    }
+
     fn create(&self, name: &str) -> io::Result<Arc<dyn BackendFile>> {
         (self.guard)(Act::Create, name)?;
         Ok(self.wrap(name, self.disk.create(name)?))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn BackendFile>> {
+        (self.guard)(Act::Open, name)?;
         Ok(self.wrap(name, self.disk.open(name)?))
     }
 
@@ -84,6 +93,7 @@ impl Backend for Watched {
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
+        (self.guard)(Act::List, "")?;
         self.disk.list()
     }
 
@@ -93,6 +103,7 @@ impl Backend for Watched {
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
+        (self.guard)(Act::Free, "")?;
         self.disk.free_bytes()
     }
 

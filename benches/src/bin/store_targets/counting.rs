@@ -48,6 +48,10 @@ impl Backend for Counting {
         self.files.lock()
     }
 
+    fn is_locked(&self) -> bool {
+        self.files.is_locked()
+    }
+
     fn create(&self, name: &str) -> io::Result<Arc<dyn BackendFile>> {
         Ok(self.wrap(name, self.files.create(name)?))
     }

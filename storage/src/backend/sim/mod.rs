@@ -68,7 +68,13 @@ impl SimDisk {
 
     /// The `nth` operation of this kind from now (0 is the next) fails with an I/O error.
     pub fn fail(&self, operation: Operation, nth: u64) {
-        self.state.lock().fail = Some((operation, nth));
+        self.fail_times(operation, nth, 1);
+    }
+
+    /// As [`fail`](Self::fail), and so do the operations of this kind that follow, until `times`
+    /// of them have failed.
+    pub fn fail_times(&self, operation: Operation, nth: u64, times: u64) {
+        self.state.lock().fail = (times > 0).then_some((operation, nth, times));
     }
 
     /// Ends the running program: its handles and lock die, nothing that it wrote is lost.
@@ -140,6 +146,10 @@ impl Backend for SimDisk {
             state: self.state.clone(),
             boot: state.boot,
         }))
+    }
+
+    fn is_locked(&self) -> bool {
+        self.state.lock().locked
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn BackendFile>> {

@@ -22,7 +22,7 @@ pub(super) struct State {
     pub(super) down: bool,
     pub(super) operations: u64,
     pub(super) crash_at: Option<u64>,
-    pub(super) fail: Option<(Operation, u64)>,
+    pub(super) fail: Option<(Operation, u64, u64)>,
     pub(super) capacity: u64,
 }
 
@@ -165,9 +165,12 @@ impl State {
             return Ok(Verdict::Crash);
         }
         match &mut self.fail {
-            Some((kind, left)) if Some(*kind) == operation => {
+            Some((kind, left, times)) if Some(*kind) == operation => {
                 if *left == 0 {
-                    self.fail = None;
+                    *times -= 1;
+                    if *times == 0 {
+                        self.fail = None;
+                    }
                     return Err(io::Error::other("simulated I/O error"));
                 }
                 *left -= 1;

@@ -1,0 +1,137 @@
+//! A data folder that is taken away from a running gateway.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+use trunkline_tests::client::{Client, error_code};
+use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::{http, wait};
+
+/// Sends until it is refused with 115; how many were stored.
+fn until_refused(alice: &mut Client) -> u64 {
+    let mut stored = 0;
+    wait::until("messages to be refused", || {
+        let reply = alice.ask("send", &json!({"user": "bob", "text": "x"}));
+        if reply["send"].is_object() {
+            stored += 1;
+            return None;
+        }
+        assert_eq!(error_code(&reply), 115, "{reply}");
+        assert_eq!(reply["error"]["temporary"], true, "{reply}");
+        Some(())
+    });
+    stored
+}
+
+fn check_told(gateway: &Gateway, words: &str) {
+    for path in ["/healthz", "/readyz"] {
+        // The reason may be another one first, while one is removing.
+        wait::until(words, || {
+            let answer = http::get(gateway.control(), path);
+            assert_eq!(answer.status, 503, "{path}: {answer:?}");
+            answer.body.contains(words).then_some(())
+        });
+    }
+    gateway.logged("the store was taken away");
+    gateway.logged(words);
+    assert_eq!(gateway.metric("trunkline_store_writable"), 0.0);
+}
+
+#[test]
+fn a_lock_that_is_removed_lets_no_second_gateway_in() {
+    let gateway = Gateway::start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    alice.send("bob", "one");
+    fs::remove_file(gateway.data().join("LOCK")).expect("there is one");
+    let second = Setup::default().flag("data", gateway.data().display());
+    let exit = second.run("serve");
+    assert_eq!(exit.status.code(), Some(1), "{exit:?}");
+    assert!(
+        exit.stderr.contains("in use by another process"),
+        "{exit:?}"
+    );
+    gateway.logged("somebody removed the lock file");
+    assert!(gateway.data().join("LOCK").exists());
+    assert_eq!(alice.send("bob", "two")["seq"], 2);
+    assert_eq!(http::get(gateway.control(), "/readyz").status, 200);
+}
+
+#[test]
+fn a_folder_that_is_removed_stops_the_acknowledging() {
+    let mut gateway = Gateway::start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    alice.send("bob", "one");
+    wait::until("all to be removed", || {
+        let _ = fs::remove_dir_all(gateway.data());
+        (!gateway.data().exists()).then_some(())
+    });
+    until_refused(&mut alice);
+    check_told(&gateway, "moved or removed");
+    let history = json!({"conversation": "u:alice:bob", "limit": 1});
+    assert_eq!(alice.done("history", &history)["messages"][0]["text"], "x");
+    gateway.ask_to_stop();
+    assert_eq!(gateway.ended().status.code(), Some(1));
+}
+
+#[test]
+fn a_folder_that_is_moved_and_put_back_goes_on() {
+    let mut gateway = Gateway::start();
+    let away = gateway.data().with_extension("away");
+    let mut alice = gateway.dial().connect("alice", "phone");
+    alice.send("bob", "one");
+    fs::rename(gateway.data(), &away).expect("it can be moved");
+    let stored = until_refused(&mut alice);
+    check_told(&gateway, "moved or removed");
+    fs::rename(&away, gateway.data()).expect("it can be moved back");
+    wait::until("the gateway to be ready", || {
+        (http::get(gateway.control(), "/readyz").status == 200).then_some(())
+    });
+    gateway.logged("the store takes messages again");
+    assert_eq!(alice.send("bob", "last")["seq"], stored + 2);
+    gateway.kill();
+    gateway.start_again();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let history = json!({"conversation": "u:alice:bob", "limit": 1});
+    assert_eq!(alice.done("history", &history)["last"], stored + 2);
+}
+
+#[test]
+fn files_that_are_removed_stop_the_acknowledging() {
+    let gateway = Gateway::start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    alice.send("bob", "one");
+    for entry in fs::read_dir(gateway.data()).expect("it is there") {
+        fs::remove_file(entry.expect("it can be read").path()).expect("a file");
+    }
+    until_refused(&mut alice);
+    check_told(&gateway, "log-0000000000000000.seg");
+}
+
+#[test]
+fn what_the_gateway_writes_is_for_its_user_alone() {
+    let mut gateway = Gateway::start();
+    gateway
+        .dial()
+        .connect("alice", "phone")
+        .send("bob", "secret");
+    let mode = |path: &std::path::Path| {
+        let meta = fs::metadata(path).expect("it is there");
+        meta.permissions().mode() & 0o777
+    };
+    assert_eq!(mode(gateway.data()), 0o700);
+    for entry in fs::read_dir(gateway.data()).expect("it is there") {
+        let path = entry.expect("it can be read").path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+    let log = gateway.stop().stderr;
+    assert!(!log.contains("other users"), "{log}");
+    assert!(!log.contains("RecoveryReport"), "{log}");
+    assert!(log.contains("created=true"), "{log}");
+    // An operator may have reasons: it is said and left.
+    fs::set_permissions(gateway.data(), fs::Permissions::from_mode(0o755)).expect("ours");
+    gateway.start_again();
+    let line = gateway.logged("other users of this machine");
+    assert!(line.contains("0755"), "{line}");
+    assert_eq!(mode(gateway.data()), 0o755);
+}
