@@ -21,6 +21,9 @@ pub(crate) const OLD: &str =
 pub(crate) const MIXED: &str =
     "the results of two runs are mixed: run it again with an --out of its own";
 
+/// The scenario as it was run.
+const LOCK: &str = "scenario.lock.toml";
+
 /// The summaries of a run and of `hold`.
 const SUMMARIES: [&str; 2] = ["summary.json", "hold.json"];
 
@@ -33,14 +36,22 @@ pub(crate) fn bad(folder: &Path, name: &str, why: &str, mend: &str) -> Failure {
 }
 
 /// The first of these files in a folder that no run of ours wrote, as far as can be told: with a
-/// summary of ours beside it, a file is of that run; without one, it is somebody else's.
+/// summary or a scenario of ours beside it, a file is of that run; without, it is somebody else's.
 pub(crate) fn foreign<'a>(folder: &Path, files: &'a [PathBuf]) -> Option<&'a PathBuf> {
     let ours = |name: &&str| {
         let text = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
         let summary: Value = serde_json::from_str(&text).unwrap_or_default();
         is_summary(&summary)
     };
-    let known = SUMMARIES.iter().chain([&SEARCH]).any(ours);
+    // Results that could not be written to their end have no summary.
+    let begun = || {
+        let lock = std::fs::read_to_string(folder.join(LOCK)).unwrap_or_default();
+        let lock: toml::Table = lock.parse().unwrap_or_default();
+        ["schema", "population", "scenarios"]
+            .iter()
+            .all(|key| lock.contains_key(*key))
+    };
+    let known = SUMMARIES.iter().chain([&SEARCH]).any(ours) || begun();
     files.iter().find(|file| !known || !file.is_file())
 }
 

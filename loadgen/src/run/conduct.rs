@@ -476,9 +476,7 @@ pub(crate) fn publish(
         let path = run.out.join(name);
         files::put(&path, bytes).map_err(|why| files::unwritten(&path, &why))
     };
-    let text = shown(&(text.join("\n") + "\n"));
-    put(&format!("{name}.json"), (json(summary) + "\n").as_bytes())?;
-    put(&format!("{name}.txt"), text.as_bytes())?;
+    // The scenario tells whose folder it is, and the summary that the results are whole: first and last.
     let lock = toml::to_string(&run.scenario)
         .map_err(|why| Failure::aborted(format!("cannot write the scenario down: {why}")))?;
     put("scenario.lock.toml", lock.as_bytes())?;
@@ -492,6 +490,9 @@ pub(crate) fn publish(
         }
         put("violations.jsonl", &evidence)?;
     }
+    let text = shown(&(text.join("\n") + "\n"));
+    put(&format!("{name}.txt"), text.as_bytes())?;
+    put(&format!("{name}.json"), (json(summary) + "\n").as_bytes())?;
     report::page_of(&run.out)
 }
 

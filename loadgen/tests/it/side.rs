@@ -173,6 +173,15 @@ fn a_file_that_is_not_whole_is_no_success() {
     let said = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(105), "{said}");
     assert!(said.contains("cannot write blocked/report.html"), "{said}");
+    // Without all of its files a run has no summary, and the next one may have the folder.
+    std::fs::remove_dir_all(blocked.join("report.html.part")).expect("it is there");
+    std::fs::create_dir_all(blocked.join("env.json.part/x")).expect("a folder");
+    let again = ["run", "s.toml", "--out", "blocked", "--target", &fake.url()];
+    assert_eq!(run(&again).status.code(), Some(105));
+    assert!(!blocked.join("summary.json").exists());
+    assert_eq!(run(&["check", "blocked"]).status.code(), Some(104));
+    std::fs::remove_dir_all(blocked.join("env.json.part")).expect("it is there");
+    assert_eq!(run(&again).status.code(), Some(0));
     let mut shown = String::new();
     (&done.stdout[..])
         .read_to_string(&mut shown)
