@@ -113,7 +113,12 @@ fn what_a_gateway_wrote_is_told_and_checked_and_not_changed() {
     check(&store("inspect", data, &[]), 0, &words);
     let exit = store("verify", data, &[]);
     check(&exit, 0, &["4 records", "ok: nothing is damaged"]);
-    assert_eq!(exit.stderr, "", "no bar without a terminal");
+    // A slow machine says every few seconds how far it is.
+    let mut said = exit.stderr.lines();
+    assert!(
+        said.all(|line| line.starts_with("checked ")),
+        "no bar without a terminal: {exit:?}"
+    );
     assert_eq!(files(data), before, "nothing was changed");
 }
 
