@@ -1,6 +1,7 @@
 //! What a gateway refuses to start with, and how it says so.
 
 use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::port;
 use trunkline_tests::process::Exit;
 
 /// It must end with `code` and say each of `words`.
@@ -102,6 +103,7 @@ fn ready_says_where_and_how() {
 fn a_fixed_port_is_free_again_after_a_restart() {
     let mut first = Gateway::start();
     let ws = first.ws();
+    let _kept = port::keep(ws.port());
     // A connection that the gateway closes first leaves its port in TIME_WAIT.
     let client = first.dial().connect("alice", "phone");
     first.stop();

@@ -7,6 +7,7 @@
 //! - [`tls`]: certificates, and clients that trust them;
 //! - [`tokens`]: tokens, and keys to sign them with;
 //! - [`wait`]: conditions, with a limit;
+//! - [`port`]: ports that are chosen before they are used;
 //! - [`neighbours`]: two users whom nothing may disturb.
 //!
 //! Helpers panic with what they saw: they are only used by tests.
@@ -16,6 +17,7 @@ pub mod dial;
 pub mod gateway;
 pub mod http;
 pub mod neighbours;
+pub mod port;
 pub mod process;
 pub mod random;
 pub mod service;

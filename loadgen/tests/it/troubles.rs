@@ -1,6 +1,7 @@
 //! Gateways that fail without lying: the run is not "ok", nobody is accused, and it says why.
 
 use nix::sys::signal::Signal;
+use socket2::{Domain, Socket, Type};
 
 use crate::fake::Fake;
 use crate::fake_conduct::{Conduct, Lie};
@@ -124,10 +125,13 @@ fn connections_that_are_refused_or_ignored_abort_the_run() {
 
 #[test]
 fn nothing_at_the_target_is_said_at_once() {
-    // A port that was free a moment ago.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let url = format!("ws://{}/v1/ws", port.local_addr().expect("it has one"));
-    drop(port);
+    // A port that is bound, and where nobody listens.
+    let port = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    port.bind(&any.into()).expect("a free port");
+    let address = port.local_addr().expect("it has one");
+    let address = address.as_socket().expect("an IP address");
+    let url = format!("ws://{address}/v1/ws");
     let done = Loadgen::run(&scenario(&[]), &["--target", &url]).done();
     done.expect_refused(94, &["nothing answers at", &url, "refused", "--target"]);
 }
