@@ -100,6 +100,8 @@ pub(crate) struct Body<'a> {
     pub(crate) name: Option<&'a str>,
     /// Those whose membership changed.
     pub(crate) members: Vec<&'a str>,
+    /// When it happened, where that is not the time of its record.
+    pub(crate) time: Option<u64>,
     /// Whose watermarks moved, and who is told of which; see [`Body::parts`].
     pub(crate) marks: Option<&'a [u8]>,
 }
@@ -127,6 +129,7 @@ mod tag {
     /// Of receipts of earlier versions.
     pub(super) const SIDE: u8 = 20;
     pub(super) const MARKS: u8 = 21;
+    pub(super) const TIME: u8 = 40;
 }
 
 impl<'a> Body<'a> {
@@ -175,6 +178,9 @@ impl<'a> Body<'a> {
         for member in &self.members {
             field(out, tag::MEMBER, member.as_bytes());
         }
+        if let Some(time) = self.time {
+            number(out, tag::TIME, time);
+        }
     }
 
     /// Reads a body; `None` where it is not one.
@@ -211,6 +217,7 @@ impl<'a> Body<'a> {
                 tag::NAME => body.name = Some(text()?),
                 tag::MEMBER => body.members.push(text()?),
                 tag::MARKS => body.marks = Some(value),
+                tag::TIME => body.time = Some(number()?),
                 // The conversation comes first.
                 tag::SIDE => {
                     let (lesser, greater) = both(body.conversation)?;
@@ -224,6 +231,11 @@ impl<'a> Body<'a> {
             }
         }
         Some(body)
+    }
+
+    /// When it happened, as clients are told.
+    pub(crate) fn happened(&self, record: &Record<'_>) -> u64 {
+        self.time.unwrap_or(record.time)
     }
 
     /// Whether both messages have the same text and media.
@@ -242,7 +254,7 @@ impl<'a> Body<'a> {
             seq: record.seq,
             from: self.user.into(),
             device: self.device.into(),
-            time: record.time,
+            time: self.happened(record),
             key: self.key.map(Str::from),
             text: self.text.map(Str::from),
             media: self.mime.map(|mime| Media {
@@ -270,7 +282,7 @@ impl<'a> Body<'a> {
             by: self.user.into(),
             members: self.members.into_iter().map(Str::from).collect(),
             name: self.name.map(Str::from),
-            time: record.time,
+            time: self.time.unwrap_or(record.time),
         })
     }
 
@@ -297,7 +309,7 @@ impl<'a> Body<'a> {
             user: part.user.into(),
             delivered: part.delivered,
             read: part.read,
-            time: record.time,
+            time: self.happened(record),
         })
     }
 }
@@ -404,7 +416,7 @@ pub(crate) fn owned_push<'a>(record: &Record<'a>, part: usize) -> Option<Push<'a
 
 fn event<'a>(record: &Record<'a>, part: usize) -> Option<(Event<'a>, Position)> {
     let body = Body::read(record.body)?;
-    let mut position = record.position;
+    let (mut position, time) = (record.position, body.happened(record));
     let event = match Kind::of(record)? {
         Kind::Message => Event::Message(body.message(record)),
         Kind::Receipt => {
@@ -415,12 +427,12 @@ fn event<'a>(record: &Record<'a>, part: usize) -> Option<(Event<'a>, Position)> 
             conversation: body.conversation.into(),
             seq: body.seq,
             by: body.user.into(),
-            time: record.time,
+            time,
         }),
         Kind::Delete => Event::Delete(Deleted {
             conversation: body.conversation.into(),
             seq: body.seq,
-            time: record.time,
+            time,
         }),
         Kind::Reaction => Event::Reaction(Reacted {
             conversation: body.conversation.into(),
@@ -428,7 +440,7 @@ fn event<'a>(record: &Record<'a>, part: usize) -> Option<(Event<'a>, Position)> 
             user: body.user.into(),
             reaction: body.reaction?.into(),
             removed: body.removed,
-            time: record.time,
+            time,
         }),
         Kind::Group => Event::Group(body.group(record)?),
     };
@@ -471,6 +483,14 @@ pub(crate) fn write_receipt<'a>(
     let mut marks = Vec::new();
     receipt::write(&mut marks, conversation, parts);
     field(out, tag::MARKS, &marks);
+}
+
+/// A body with the time added, for a record that is stamped with another.
+pub(crate) fn with_time(body: &[u8], time: u64) -> Vec<u8> {
+    let mut with = Vec::with_capacity(body.len() + 10);
+    with.extend_from_slice(body);
+    number(&mut with, tag::TIME, time);
+    with
 }
 
 /// Appends the watermark fields, those that are not 0.
@@ -537,6 +557,7 @@ mod tests {
             change: Some("added"),
             name: Some("Engineering"),
             members: vec!["carol", "dave"],
+            time: Some(8),
             marks: None,
         };
         let mut bytes = Vec::new();

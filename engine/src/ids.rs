@@ -32,6 +32,7 @@ const HEAD: u8 = 15;
 const CREATED: u8 = 30;
 const CREATED_CONTENT: u8 = 31;
 const TALLY: u8 = 32;
+const CLOCK: u8 = 40;
 
 /// Hashes names under one store's key.
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +90,11 @@ impl Ids {
     /// The timeline that members of a large group catch up from: as a user's is.
     pub(crate) fn channel(&self, group: TimelineId) -> UserId {
         self.of(CHANNEL, &[group], 0)
+    }
+
+    /// What the store knows of the time.
+    pub(crate) fn clock(&self) -> TimelineId {
+        self.0.id(CLOCK, &[])
     }
 
     /// A group's name and rules.

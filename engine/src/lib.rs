@@ -13,6 +13,7 @@
 
 pub mod auth;
 pub mod cli;
+mod clock;
 pub mod config;
 mod control;
 mod counts;

@@ -157,6 +157,10 @@ pub(crate) struct SequencerMetrics {
     pub(crate) conversations: Counter,
     /// Users of whom was stored when they were last seen.
     pub(crate) last_seen: Counter,
+    /// Leaps of the system clock.
+    pub(crate) clock_leaps: Counter,
+    /// Seconds that the store's time is behind the system clock.
+    pub(crate) clock_behind: Counter,
     /// Times a shard's mailbox was full and the sequencer waited.
     pub(crate) mailbox_waits: Counter,
 }

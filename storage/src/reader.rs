@@ -53,6 +53,13 @@ impl Reader {
         Position(self.shared.head.load(Ordering::Acquire))
     }
 
+    /// The greatest time of a record that the store had when it was opened, in milliseconds since
+    /// the Unix epoch; 0 if it had none. For a caller that lets the store's time go on from there.
+    #[must_use]
+    pub fn opened_at(&self) -> u64 {
+        self.shared.opened_at
+    }
+
     /// The last visible sequence of a message timeline; 0 if it has no entry, `u64::MAX` if the
     /// disk does not tell ([`try_last_seq`](Self::try_last_seq) does). Reads the disk for a
     /// timeline that is only in runs.

@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) index: RwLock<Index>,
     /// Position of the last visible record.
     pub(crate) head: AtomicU64,
+    /// The greatest time of a record that was there at the opening; 0 if there was none.
+    pub(crate) opened_at: u64,
     /// End of what is on disk.
     durable: AtomicU64,
     /// What keeps appends from being taken.
@@ -48,6 +50,7 @@ impl Shared {
         log: (Vec<Arc<Segment>>, Index),
         head: u64,
         durable: u64,
+        opened_at: u64,
     ) -> Self {
         Shared {
             backend,
@@ -55,6 +58,7 @@ impl Shared {
             segments: RwLock::new(Arc::new(log.0)),
             index: RwLock::new(log.1),
             head: AtomicU64::new(head),
+            opened_at,
             durable: AtomicU64::new(durable),
             condition: Condition::default(),
             counters: Counters::default(),

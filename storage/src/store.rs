@@ -98,6 +98,8 @@ impl Store {
         let (identity, created) = identify(&backend, options.segment_bytes)?;
         let store_id = identity.store_id;
         let manifest = read_manifest(&*backend, store_id)?;
+        let last_time = manifest.runs.iter().map(|run| run.last_time).max();
+        let last_time = last_time.unwrap_or(0);
         let runs = Runs::open(&*backend, &manifest, store_id, options.cache_bytes)?;
         let mut log = recovery::recover(&*backend, store_id, &manifest, options.runs, replay)?;
         // Only now: a log that lacks its beginning means that the manifest is lost, and then these
@@ -120,6 +122,7 @@ impl Store {
             (log.segments, log.index),
             log.head,
             log.end,
+            log.last_time.max(last_time),
         ));
         let factory = SegmentFactory {
             backend: backend.clone(),

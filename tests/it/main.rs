@@ -10,6 +10,7 @@ mod auth_sessions;
 mod bad_keys;
 mod certificates;
 mod chat;
+mod clock;
 mod commands;
 mod config;
 mod conformance;

@@ -14,10 +14,10 @@ mod unsaved;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::{self, Clock};
 use crate::config::Limits;
 use crate::directory::Directory;
 use crate::ids::{DeviceMark, UserId};
-use crate::sequencer::unix_ms;
 use crate::shard::mailbox::Mailbox;
 
 pub(crate) use frames::PushFrames;
@@ -39,6 +39,8 @@ const fn stripe_of(id: trunkline_storage::TimelineId) -> usize {
 pub(crate) struct Hub {
     pub(crate) lanes: Lanes,
     pub(crate) topics: Topics,
+    /// The time that clients are told.
+    pub(crate) clock: Clock,
     /// Who has left, until the store knows it.
     pub(crate) unsaved: Unsaved,
     presence: Presence,
@@ -56,6 +58,7 @@ impl Hub {
         Self {
             lanes: Lanes::new(mailboxes),
             topics: Topics::new(limits),
+            clock: Clock::new(clock::system()),
             // As many as can leave at once; none, where the store is not to know.
             unsaved: Unsaved::new(if limits.last_seen_rate > 0 {
                 connections
@@ -76,7 +79,7 @@ impl Hub {
     /// A session of a user ends: takes it out of the directory. Whether there was room for it
     /// among those of whom the store is to know it.
     pub(crate) fn leave(&self, user: UserId, shard: usize, device: DeviceMark) -> bool {
-        let now = unix_ms();
+        let now = self.clock.now();
         // Before it is gone: whoever sees that must also see since when.
         self.presence.note_left(user, now);
         let noted = self.unsaved.note(user, now);
@@ -107,6 +110,6 @@ impl Hub {
         let devices = self.directory.devices(user);
         let left = self.presence.left(user);
         let left = left.or_else(|| self.unsaved.left(user)).max(known);
-        UserState::new(devices, left, unix_ms(), self.grace)
+        UserState::new(devices, left, self.clock.now(), self.grace)
     }
 }

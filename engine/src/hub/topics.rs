@@ -4,6 +4,7 @@
 //! the topic's stripe: every shard has them in the order of their numbers.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -15,7 +16,6 @@ use trunkline_storage::{IdBuildHasher, TimelineId};
 use super::{Lanes, Passed, PushFrames, STRIPES, stripe_of};
 use crate::config::Limits;
 use crate::directory::ShardSet;
-use crate::sequencer::unix_ms;
 
 /// A topic of a namespace.
 pub(crate) type TopicId = TimelineId;
@@ -84,7 +84,8 @@ pub(crate) struct Topics {
     topic_bytes: usize,
     all_bytes: usize,
     bytes: AtomicUsize,
-    /// The next topic's epoch. It begins with the time, so that another process has others.
+    /// The next topic's epoch. The first is random, so that another process has others, whatever
+    /// its clock says.
     epochs: AtomicU64,
     /// Counts publications and subscriptions, to know the topic that was not used for longest.
     uses: AtomicU64,
@@ -112,7 +113,7 @@ impl Topics {
             topic_bytes: limits.topic_bytes,
             all_bytes: limits.topics_bytes,
             bytes: AtomicUsize::new(0),
-            epochs: AtomicU64::new(unix_ms() << 20),
+            epochs: AtomicU64::new(RandomState::new().hash_one(0)),
             uses: AtomicU64::new(0),
         }
     }

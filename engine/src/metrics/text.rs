@@ -366,6 +366,16 @@ impl Exporter {
             m.last_seen.get(),
         )?;
         to.counter(
+            "trunkline_clock_leaps",
+            "Leaps of the system clock by more than two seconds",
+            m.clock_leaps.get(),
+        )?;
+        to.gauge(
+            "trunkline_clock_behind_seconds",
+            "How far the time by which things expire is behind the system clock",
+            m.clock_behind.get(),
+        )?;
+        to.counter(
             "trunkline_mailbox_waits",
             "Waits for a full mailbox",
             m.mailbox_waits.get(),

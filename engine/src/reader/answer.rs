@@ -12,7 +12,6 @@ use super::feed::Feed;
 use super::{Answer, AnswerKind, Finding, Job, Opening, Query, Range, Room, lists, passing};
 use crate::event::{self, Body, Kind, PosText};
 use crate::ids::{Ids, UserId};
-use crate::sequencer::unix_ms;
 use crate::session;
 use crate::state::{self, Created, Reactions};
 
@@ -253,7 +252,7 @@ impl Opening {
             device: (&*self.device).into(),
             pos: event::pos(since),
             recovered,
-            time: unix_ms(),
+            time: self.time,
             ping_ms: self.ping_ms,
             limits: self.limits,
             expires: self.expires,
@@ -504,7 +503,7 @@ fn duplicate<'p>(
         conversation: Str::from(body.conversation),
         seq: record.seq,
         pos: event::pos(place.position),
-        time: record.time,
+        time: body.happened(&record),
         duplicate: true,
     }))
 }

@@ -129,6 +129,8 @@ pub(crate) struct Opening {
     pub(crate) session: String,
     pub(crate) user: String,
     pub(crate) device: String,
+    /// What the time was when it asked.
+    pub(crate) time: u64,
     pub(crate) ping_ms: u32,
     pub(crate) limits: trunkline_proto::message::ConnectLimits,
     /// When its token ends the session.

@@ -95,6 +95,15 @@ pub(crate) enum Side {
 pub(crate) struct Committed {
     pub(crate) batch: Arc<Batch>,
     pub(crate) items: Items,
+    /// How far clients' time was ahead of that of the records, modulo 2^64.
+    pub(crate) ahead: u64,
+}
+
+impl Committed {
+    /// The time that clients are told, of a record of the batch.
+    pub(crate) fn wire_time(&self, stamped: u64) -> u64 {
+        stamped.wrapping_add(self.ahead)
+    }
 }
 
 /// What a shard has to do about a batch.

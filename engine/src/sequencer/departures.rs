@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use trunkline_storage::{Draft, State};
 
-use super::{Sequencer, unix_ms};
+use super::Sequencer;
+use crate::clock::Clock;
 use crate::config::Limits;
 use crate::event::LAST_SEEN;
 use crate::hub::{Hub, STRIPES};
@@ -56,6 +57,11 @@ impl Departures {
             round_began: now,
             next: now + limits.last_seen_interval,
         }
+    }
+
+    /// The clock of those who leave.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.hub.clock
     }
 
     /// How long there is nothing to do.
@@ -192,7 +198,7 @@ impl Sequencer {
             .collect();
         let draft = Draft {
             kind: LAST_SEEN,
-            time: unix_ms(),
+            time: self.stamp(),
             states: &states,
             ..Draft::default()
         };

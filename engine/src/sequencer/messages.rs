@@ -135,7 +135,7 @@ impl Sequencer {
         if message.recalled {
             return Ok(done);
         }
-        if now.saturating_sub(record.time) > self.rules.recall_window.as_millis() as u64 {
+        if self.stamp().saturating_sub(record.time) > self.rules.recall_window.as_millis() as u64 {
             return Err(Outcome::Failed(
                 ErrorCode::RecallWindowPassed,
                 "the message is older than recall_window",

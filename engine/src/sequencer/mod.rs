@@ -22,9 +22,10 @@ mod route;
 mod states;
 mod subject;
 mod tallies;
+mod time;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crossbeam::channel::RecvTimeoutError;
 use trunkline_proto::ErrorCode;
@@ -32,8 +33,10 @@ use trunkline_storage::{
     AppendError, Batch, CommitError, Draft, Position, ReadError, Reader, State, TimelineId, Writer,
 };
 
+use crate::clock::Look;
 use crate::config::Messaging;
 use crate::directory::Directory;
+use crate::event;
 use crate::ids::{Ids, UserId};
 use crate::metrics::SequencerMetrics;
 use crate::shard::mailbox::{Mail, Mailbox};
@@ -47,6 +50,7 @@ use queue::Commands;
 use receipts::{Hold, Instant};
 use route::{Audience, Told};
 use states::{Changes, States};
+use time::Time;
 
 /// A commit takes what is queued until it holds so many bytes.
 const COMMIT_BYTES: usize = 1 << 20;
@@ -106,8 +110,12 @@ pub(crate) struct Sequencer {
     /// Commands of the commit under construction, and conversations that receipts of it are about:
     /// so many conversations it has touched at most.
     touched: usize,
-    /// The time, and the same by a clock that does not go back.
+    time: Time,
+    /// The time that clients are told, in milliseconds since 1970.
     now: u64,
+    /// How far that is ahead of the time that records are stamped with, modulo 2^64.
+    ahead: u64,
+    /// What has passed, in milliseconds.
     at: Instant,
     /// By shard, what the commit has for it.
     outgoing: Vec<Items>,
@@ -136,6 +144,7 @@ impl Sequencer {
     ) -> Self {
         let outgoing = mailboxes.iter().map(|_| Items::default()).collect();
         let ids = Ids(store.key());
+        let time = Time::start(store, &ids, departures.clock());
         Self {
             writer,
             ids,
@@ -153,7 +162,9 @@ impl Sequencer {
             told: Vec::new(),
             hold: Hold::new(&rules),
             touched: 0,
+            time,
             now: 0,
+            ahead: 0,
             at: 0,
             outgoing,
             scratch: Vec::new(),
@@ -166,12 +177,10 @@ impl Sequencer {
     /// # Errors
     /// The store failed, now or earlier.
     pub(crate) fn run(mut self, commands: &Commands) -> Result<(), CommitError> {
-        let began = std::time::Instant::now();
         loop {
             let next = commands.next(self.rest());
-            self.now = unix_ms();
-            self.at = began.elapsed().as_millis() as Instant;
-            self.tick(self.now);
+            self.look();
+            self.tick(self.stamp());
             if commands.hurries() {
                 self.hold.hurry();
             }
@@ -197,7 +206,28 @@ impl Sequencer {
         self.hold.hurry();
         self.commit();
         self.store_all_departures();
+        self.time.mark(&mut self.writer);
+        self.commit_batch();
         self.writer.sync()
+    }
+
+    /// Looks at the time.
+    fn look(&mut self) {
+        let look = self.departures.clock().look();
+        self.take(look);
+    }
+
+    fn take(&mut self, look: Look) {
+        self.time.look(look, &self.metrics);
+        self.departures.clock().set(self.time.wire(), look.passed);
+        self.now = self.time.wire().as_millis() as u64;
+        self.ahead = self.now.wrapping_sub(self.time.steady());
+        self.at = look.passed.as_millis() as Instant;
+    }
+
+    /// What records are stamped with now.
+    fn stamp(&self) -> u64 {
+        self.now.wrapping_sub(self.ahead)
     }
 
     /// How long nothing is to be done if no command comes.
@@ -300,7 +330,16 @@ impl Sequencer {
             .iter()
             .map(|(key, value)| State { key: *key, value })
             .collect();
+        let stamped;
+        let body = if self.ahead == 0 {
+            draft.body
+        } else {
+            stamped = event::with_time(draft.body, self.now);
+            &stamped
+        };
         let draft = Draft {
+            time: self.stamp(),
+            body,
             states: &states,
             ..*draft
         };
@@ -313,6 +352,9 @@ impl Sequencer {
     fn commit(&mut self) {
         loop {
             let more = self.store_due();
+            if self.writer.batch_records() > 0 {
+                self.time.mark(&mut self.writer);
+            }
             self.commit_batch();
             if !more {
                 break;
@@ -365,6 +407,7 @@ impl Sequencer {
                 let mail = Mail::Committed(Committed {
                     batch: Arc::clone(&batch),
                     items,
+                    ahead: self.ahead,
                 });
                 let waits = mailbox.put_waiting(mail);
                 self.metrics.mailbox_waits.add(waits);
@@ -455,11 +498,4 @@ fn failed(error: &AppendError) -> Outcome {
             Outcome::Failed(ErrorCode::Internal, "the message could not be stored")
         }
     }
-}
-
-/// Milliseconds since 1970 UTC.
-pub(crate) fn unix_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_millis() as u64)
 }

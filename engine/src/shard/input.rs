@@ -17,7 +17,6 @@ use super::timer::ticks;
 use crate::event;
 use crate::metrics::Limit;
 use crate::reader::{Job, Opening, Query};
-use crate::sequencer::unix_ms;
 use crate::session::{self, Ask, Asked, Session, ask};
 
 /// The path of the client protocol.
@@ -439,7 +438,7 @@ impl Core {
             device: session.names.device().to_owned().into(),
             pos: event::pos(pos),
             recovered: false,
-            time: unix_ms(),
+            time: self.parts.hub.clock.now(),
             ping_ms: self.ping_ms(),
             limits: self.connect_limits(),
             expires,
@@ -458,6 +457,7 @@ impl Core {
             session: session.name(self.parts.index),
             user: session.names.user().to_owned(),
             device: session.names.device().to_owned(),
+            time: self.parts.hub.clock.now(),
             ping_ms: self.ping_ms(),
             limits: self.connect_limits(),
             expires,

@@ -45,7 +45,7 @@ impl Core {
                     user,
                     outcome,
                 } => {
-                    self.outcome(conns, batch, (conn, id), outcome);
+                    self.outcome(conns, committed, (conn, id), outcome);
                     if let Some(position) = outcome.position() {
                         self.deliver(conns, batch, user, (position, 0), Some(conn));
                     }
@@ -60,7 +60,7 @@ impl Core {
     fn outcome(
         &mut self,
         conns: &mut Slab<Conn>,
-        batch: &Batch,
+        committed: &Committed,
         (reference, id): (ConnRef, u32),
         outcome: Outcome,
     ) {
@@ -72,7 +72,7 @@ impl Core {
             // Nothing comes behind a Close frame.
             return;
         }
-        let slot = reference.slot;
+        let (slot, batch) = (reference.slot, &*committed.batch);
         match outcome {
             Outcome::Sent(position) => {
                 let record = batch.record_at(position);
@@ -85,7 +85,7 @@ impl Core {
                     conversation: conversation.into(),
                     seq: record.seq,
                     pos: pos.write(position),
-                    time: record.time,
+                    time: committed.wire_time(record.time),
                     duplicate: false,
                 };
                 self.reply(slot, conn, id, ReplyBody::Send(reply));

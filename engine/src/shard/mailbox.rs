@@ -42,7 +42,7 @@ impl Mail {
     /// The memory that it keeps.
     fn bytes(&self) -> usize {
         match self {
-            Self::Committed(Committed { batch, items }) => {
+            Self::Committed(Committed { batch, items, .. }) => {
                 (batch.end().0 - batch.first().0) as usize + items.bytes()
             }
             Self::Answer(answer) => answer.frames.len(),

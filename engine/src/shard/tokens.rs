@@ -14,8 +14,8 @@ use super::connection::Conn;
 use super::core::Core;
 use super::timer::{Tick, ticks};
 use crate::auth::{Act, Grant, Refusal, Rights};
+use crate::clock::system_ms;
 use crate::ids::UserId;
-use crate::sequencer::unix_ms;
 
 /// What checking a signature with a public key counts as among those without a session that a turn
 /// reads: it takes some 40 µs, where a hand-shake of TLS, which counts as 8, takes 130.
@@ -86,7 +86,7 @@ impl Core {
         if authority.takes_long() {
             self.newcomers = self.newcomers.saturating_sub(CHECK_COST - 1);
         }
-        let grant = authority.check(token, unix_ms())?;
+        let grant = authority.check(token, system_ms())?;
         let is = |named: Option<&str>, is: &str| named.is_none_or(|named| named == is);
         if !is(request.user.as_deref(), &grant.user)
             || !is(request.namespace.as_deref(), &grant.namespace)
@@ -118,7 +118,7 @@ impl Core {
             return 0;
         };
         let ends_ms = grant.expires_ms.saturating_add(authority.leeway_ms());
-        let left = ends_ms.saturating_sub(unix_ms());
+        let left = ends_ms.saturating_sub(system_ms());
         self.parts.metrics.tokens.accepted.one();
         self.permits.set(slot, grant.rights);
         // One more, since this tick began before now: never too early, and never 0.

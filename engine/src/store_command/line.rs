@@ -142,6 +142,7 @@ impl<'a> Line<'a> {
         Line {
             conversation: body.conversation,
             namespace: body.namespace,
+            time: body.time.unwrap_or(self.time),
             marks: marks.collect(),
             ..self
         }
@@ -155,6 +156,7 @@ impl<'a> Line<'a> {
         Line {
             conversation: body.conversation,
             namespace: body.namespace,
+            time: body.time.unwrap_or(self.time),
             device: body.device,
             key: body.key,
             text: body.text,

@@ -19,8 +19,8 @@ use rustls::version::{TLS12, TLS13};
 use trunkline_proto::tls::{ServerTls, Tls, TlsError};
 
 pub use self::files::FileError;
+use crate::clock::system_ms;
 use crate::config::TlsFiles;
-use crate::sequencer::unix_ms;
 
 /// Tickets that a client gets to resume with: it opens one connection at a time.
 const TICKETS: usize = 1;
@@ -84,7 +84,7 @@ pub fn check(files: &TlsFiles) -> Result<Vec<String>, FileError> {
 
 /// The time in seconds since 1970 UTC.
 fn now() -> i64 {
-    i64::try_from(unix_ms() / 1_000).unwrap_or(i64::MAX)
+    i64::try_from(system_ms() / 1_000).unwrap_or(i64::MAX)
 }
 
 /// The cryptography. aws-lc-rs builds with a C compiler alone on Linux: neither cmake nor nasm,

@@ -66,6 +66,8 @@ pub(crate) struct Recovered {
     pub(crate) covered: u64,
     /// Time of the first record in the last segment.
     pub(crate) first_time: Option<u64>,
+    /// The greatest time of a record; 0 if there is none.
+    pub(crate) last_time: u64,
     pub(crate) last_session: Option<u32>,
     pub(crate) report: RecoveryReport,
 }
@@ -98,6 +100,7 @@ pub(crate) fn recover(
     let mut scan = Scan::after(manifest);
     let mut ends = Vec::new();
     let mut first_time;
+    let mut last_time = 0;
     let end = loop {
         let segment = &segments[ends.len()];
         index.begin(segment.base);
@@ -106,6 +109,7 @@ pub(crate) fn recover(
             .segment(segment, &mut |entry| match entry {
                 Entry::Record(record) => {
                     first_time.get_or_insert(record.time);
+                    last_time = record.time.max(last_time);
                     index.insert(record);
                     index.apply(record);
                     replay(record);
@@ -147,6 +151,7 @@ pub(crate) fn recover(
         records_end: scan.records_end,
         covered: scan.covered,
         first_time,
+        last_time,
         last_session: scan.session,
         report: RecoveryReport {
             created: false,

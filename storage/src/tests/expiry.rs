@@ -489,6 +489,27 @@ fn expiry_and_opening_work_with_no_byte_free() {
 }
 
 #[test]
+fn an_opening_tells_the_time_of_the_last_record() {
+    let disk = SimDisk::new(5);
+    let mut log = Vec::new();
+    let mut last = 0;
+    // In the log; in runs, too; in runs of which some are gone.
+    for (from, to) in [(0, 0), (1, 3), (4, 60), (61, 400)] {
+        let (mut opened, _) = open(&disk, options()).unwrap();
+        assert_eq!(opened.reader.opened_at(), last);
+        for number in from..=to {
+            if number > 0 {
+                append(&mut opened, &mut log, number, 200);
+            }
+        }
+        opened.writer.tick(to.max(1));
+        last = to;
+    }
+    let (opened, _) = open(&disk, options()).unwrap();
+    assert_eq!(opened.reader.opened_at(), 400);
+}
+
+#[test]
 fn without_a_life_there_is_no_ballast() {
     let disk = SimDisk::new(5);
     let (mut opened, _) = open(&disk, small_runs()).unwrap();

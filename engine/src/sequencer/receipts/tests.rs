@@ -159,7 +159,7 @@ impl World {
         self.sequencer.commit();
         let mut told = Vec::new();
         while let Some(mail) = self.mailbox.take() {
-            let Mail::Committed(Committed { batch, items }) = mail else {
+            let Mail::Committed(Committed { batch, items, .. }) = mail else {
                 panic!("{mail:?}");
             };
             for item in &items.list {

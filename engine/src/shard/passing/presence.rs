@@ -19,7 +19,6 @@ use super::{Map, OWN_TIMER};
 use crate::hub::{PushFrames, UserState};
 use crate::ids::UserId;
 use crate::metrics::Limit;
-use crate::sequencer::unix_ms;
 
 /// Users that one command may name.
 const NAMES: usize = 1_000;
@@ -284,9 +283,9 @@ impl Core {
             };
             watcher.note = state.devices;
             let slot = watcher.slot;
-            let name = &watched.name;
-            let frames =
-                frames.get_or_insert_with(|| PushFrames::new(Event::Presence(shown(name, state))));
+            let (name, now) = (&watched.name, self.parts.hub.clock.now());
+            let frames = frames
+                .get_or_insert_with(|| PushFrames::new(Event::Presence(shown(name, state, now))));
             if let Some(conn) = conns.get_mut(slot as usize) {
                 self.tell(slot, conn, frames, Worth::Asked);
             }
@@ -294,14 +293,14 @@ impl Core {
     }
 }
 
-/// A state as clients see it.
-pub(super) fn shown(name: &str, state: UserState) -> UserPresence<'static> {
+/// A state as clients see it now.
+pub(super) fn shown(name: &str, state: UserState, now: u64) -> UserPresence<'static> {
     let devices = state.shown();
     let online = devices > 0;
     UserPresence {
         user: name.to_owned().into(),
         online,
         devices,
-        last_seen: if online { Some(unix_ms()) } else { state.left },
+        last_seen: if online { Some(now) } else { state.left },
     }
 }

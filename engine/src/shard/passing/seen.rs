@@ -47,6 +47,7 @@ impl Core {
 
     /// Replies how users are, with what the store knows of them.
     pub(super) fn answer_asked(&mut self, slot: u32, conn: &mut Conn, id: u32, asked: &Asked) {
+        let now = self.parts.hub.clock.now();
         let users = asked.users.iter().enumerate();
         let users = users.map(|(n, user)| {
             // Since the reader was asked, things may have changed; that may have been told.
@@ -55,7 +56,7 @@ impl Core {
             if n < asked.watched {
                 self.note_shown(slot, user.id, state);
             }
-            shown(&user.name, state)
+            shown(&user.name, state, now)
         });
         let users: Vec<_> = users.collect();
         let body = if asked.contacts {

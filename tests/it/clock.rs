@@ -1,0 +1,150 @@
+//! A machine whose clock leaps. libfaketime moves the clock of the gateway's process, and only
+//! that; without the library these tests are skipped.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+use tempfile::TempDir;
+use trunkline_tests::client::Client;
+use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::wait::until;
+
+const MESSAGES: u64 = 300;
+const CONVERSATION: &str = "u:alice:bob";
+/// What a test may take in real time, and the gateway's time may be off.
+const NEAR: u64 = 15 * 60 * 1_000;
+
+/// Where packages of distributions put it.
+fn library() -> Option<PathBuf> {
+    let folders = [
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/usr/lib64",
+        "/usr/lib",
+    ];
+    let paths = folders.map(|folder| Path::new(folder).join("faketime/libfaketimeMT.so.1"));
+    paths.into_iter().find(|path| path.exists())
+}
+
+/// The clock of a gateway.
+struct Clock {
+    folder: TempDir,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let folder = TempDir::with_prefix("trunkline-clock-").expect("a folder");
+        let clock = Self { folder };
+        clock.set("+0");
+        clock
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("offset")
+    }
+
+    /// Says how far it is from the right time. Whole at any moment: the gateway may be reading.
+    fn set(&self, offset: &str) {
+        let new = self.folder.path().join("new");
+        std::fs::write(&new, offset).expect("a file");
+        std::fs::rename(new, self.file()).expect("in its place");
+    }
+
+    /// Moves it and waits until the gateway has seen that.
+    fn leap(&self, gateway: &Gateway, offset: &str) {
+        let leaps = || gateway.metric("trunkline_clock_leaps_total");
+        let before = leaps();
+        self.set(offset);
+        until("the leap", || (leaps() > before).then_some(()));
+    }
+
+    fn setup(&self, library: &Path) -> Setup {
+        let text = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
+        Setup::default()
+            .environment("LD_PRELOAD", &text(library))
+            .environment("FAKETIME_TIMESTAMP_FILE", &text(&self.file()))
+            .environment("FAKETIME_NO_CACHE", "1")
+            .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .environment("DONT_FAKE_MONOTONIC", "1")
+            .flag("message-bytes", "16KiB")
+            .flag("segment-bytes", "144KiB")
+            .flag("store-reserve", "0B")
+            .flag("message-life", "90d")
+    }
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.expect("after 1970").as_millis() as u64
+}
+
+fn send(client: &mut Client, number: u64) -> bool {
+    let text = format!("{number} {}", "x".repeat(3_000));
+    let send = json!({"user": "bob", "key": number.to_string(), "text": text});
+    client.done("send", &send)["duplicate"] == true
+}
+
+/// All messages, keys and positions are there, and times are near the right one.
+fn all_is_there(gateway: &Gateway, messages: u64) {
+    let mut alice = gateway.dial().connect("alice", "phone");
+    for number in [1, messages / 2, messages] {
+        assert!(send(&mut alice, number), "the key {number} is known");
+    }
+    let mut bob = gateway.dial().since("0").connect("bob", "phone");
+    let first = bob.push_of("message");
+    assert_eq!(first["seq"], 1);
+    let page = bob.done(
+        "history",
+        &json!({"conversation": CONVERSATION, "limit": 1}),
+    );
+    assert_eq!(page["first"], 1);
+    assert_eq!(page["last"], messages);
+    let last = page["messages"][0]["time"].as_u64().expect("a time");
+    assert!(last.abs_diff(now()) < NEAR, "{last} at {}", now());
+    let opened = bob.opening()["time"].as_u64().expect("a time");
+    assert!(opened.abs_diff(now()) < NEAR, "{opened} at {}", now());
+}
+
+#[test]
+fn a_clock_that_leaps_deletes_nothing() {
+    let Some(library) = library() else {
+        println!("skipped: libfaketime is missing (apt-get install libfaketime)");
+        return;
+    };
+    let clock = Clock::new();
+    let mut gateway = clock.setup(&library).start();
+    let mut alice = gateway.dial().connect("alice", "tablet");
+    for number in 1..=MESSAGES {
+        assert!(!send(&mut alice, number));
+    }
+    let mut sent = MESSAGES;
+    for offset in ["+25h", "+40d", "+100d", "-100d"] {
+        clock.leap(&gateway, offset);
+        sent += 1;
+        assert!(!send(&mut alice, sent), "it is new");
+        all_is_there(&gateway, sent);
+        clock.leap(&gateway, "+0");
+        all_is_there(&gateway, sent);
+    }
+    let recall = json!({"conversation": CONVERSATION, "seq": 1});
+    clock.leap(&gateway, "+100d");
+    alice.done("recall", &recall);
+    clock.leap(&gateway, "+0");
+    // Started with a wrong clock, and again with the right one.
+    for end in [Gateway::kill, |gateway: &mut Gateway| drop(gateway.stop())] {
+        clock.set("+100d");
+        end(&mut gateway);
+        gateway.start_again();
+        let mut alice = gateway.dial().connect("alice", "tablet");
+        for number in [1, MESSAGES] {
+            assert!(send(&mut alice, number), "the key {number} is known");
+        }
+        let mut bob = gateway.dial().since("0").connect("bob", "phone");
+        assert_eq!(bob.push_of("message")["seq"], 1);
+        clock.set("+0");
+        end(&mut gateway);
+        gateway.start_again();
+        all_is_there(&gateway, sent);
+    }
+}
