@@ -55,7 +55,14 @@ impl Unread<'_> {
                 None => {
                     let stretch = Level::Short.stretch(next) + 1;
                     let end = last.min(stretch * Level::Short.messages());
-                    (self.looked_at(store, (next, end), &mut view, page)?, end)
+                    match self.looked_at(store, (next, end), &mut view, page)? {
+                        Some(others) => (others, end),
+                        // A repair has left out sequences, however many: on behind them.
+                        None => match self.behind(store, (end, last), page)? {
+                            Some(found) => (0, found - 1),
+                            None => break,
+                        },
+                    }
                 }
             };
             (count, next) = (count + others, end + 1);
@@ -99,15 +106,31 @@ impl Unread<'_> {
         Ok(false)
     }
 
-    /// Looks at each of these messages.
+    /// The first message behind `end`, up to the `last`.
+    fn behind(
+        &self,
+        store: &Reader,
+        (end, last): (u64, u64),
+        page: &mut Page,
+    ) -> Result<Option<u64>, Failure> {
+        if end >= last {
+            return Ok(None);
+        }
+        store
+            .range(self.conversation, end + 1..=last, 1, Order::Ascending, page)
+            .map_err(|error| failure(&error))?;
+        Ok(page.records().next().map(|record| record.seq))
+    }
+
+    /// Looks at each of these messages; `None` where there is none.
     fn looked_at(
         &self,
         store: &Reader,
         (mut next, end): (u64, u64),
         view: &mut View<'_>,
         page: &mut Page,
-    ) -> Result<u64, Failure> {
-        let mut count = 0;
+    ) -> Result<Option<u64>, Failure> {
+        let (mut count, mut found) = (0, false);
         while next <= end {
             let most = Level::Short.messages() as usize;
             store
@@ -124,8 +147,8 @@ impl Unread<'_> {
                     count += u64::from(!self.deleted(view, record.seq, record.seq)?);
                 }
             }
-            next = last + 1;
+            (next, found) = (last + 1, true);
         }
-        Ok(count)
+        Ok(found.then_some(count))
     }
 }
