@@ -146,8 +146,22 @@ fn explain(error: &clap::Error) -> ExitCode {
     }
 }
 
+/// An error with its causes, without those that the words before them have already: many errors
+/// name their cause themselves.
+pub(crate) fn said_once(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if said.is_empty() {
+            said = cause;
+        } else if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
+}
+
 fn report(error: &anyhow::Error, code: u8) -> ExitCode {
-    log::say_error(&format!("trunkline: {error:#}\n"));
+    log::say_error(&format!("trunkline: {}\n", said_once(error)));
     ExitCode::from(code)
 }
 
@@ -233,4 +247,24 @@ fn guard_the_end(mut signals: Signals, bound: std::time::Duration) -> std::io::R
             log::exit(1);
         })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = || std::io::Error::other("no such file");
+        let names_it = trunkline_storage::OpenError::Io {
+            file: "data".into(),
+            action: "open the folder",
+            source: cause(),
+        };
+        let error = anyhow::Error::new(names_it).context("cannot open the store");
+        let text = "cannot open the store: data: cannot open the folder: no such file";
+        assert_eq!(said_once(&error), text);
+        let error = anyhow::Error::new(cause()).context("cannot open data");
+        assert_eq!(said_once(&error), "cannot open data: no such file");
+    }
 }

@@ -95,7 +95,7 @@ impl<R: Fn() -> Result<Config, ConfigError>> Reloader<R> {
         match log.set_filter(&wanted.log) {
             Ok(()) => self.in_force.log.clone_from(&wanted.log),
             Err(error) => {
-                let error = format!("{error:#}");
+                let error = crate::cli::said_once(&error);
                 tracing::error!(%error, "keeping the log's filter");
             }
         }

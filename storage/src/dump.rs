@@ -1,14 +1,15 @@
-//! Reading everything in a store that nobody has open.
+//! Reading everything in a store, be it open or not.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::backend::{Backend, Lock};
+use crate::backend::Backend;
 use crate::error::{OpenError, ReadError};
 use crate::identity::{self, Identity};
 use crate::index::redactions::Redactions;
+use crate::look::Look;
 use crate::record::{self, States};
 use crate::recovery::Entry;
 use crate::run::manifest::Manifest;
@@ -19,8 +20,7 @@ use crate::{Fault, Position, Record, Store, StoreKey, TimelineId};
 /// How much of the runs is kept in memory while references into them are followed.
 const CACHE_BYTES: usize = 8 << 20;
 
-/// The content of a store that nobody has open ([`Store::dump`]). The folder stays locked until
-/// this is dropped.
+/// The content of a store ([`Store::dump`]).
 ///
 /// Every method gives what it finds to a closure until that breaks off, and reads as it goes: the
 /// memory that it takes does not depend on how much there is. First comes what is in runs, from
@@ -28,7 +28,6 @@ const CACHE_BYTES: usize = 8 << 20;
 /// damage hides that they are.
 pub struct Dump {
     backend: Arc<dyn Backend>,
-    _lock: Box<dyn Lock>,
     identity: Identity,
     manifest: Manifest,
     runs: Runs,
@@ -40,18 +39,19 @@ pub struct Dump {
 pub type EachRecord<'a> = dyn FnMut(&Record<'_>) -> ControlFlow<()> + 'a;
 
 impl Store {
-    /// Opens the store in `dir`, which nobody may have open, only for reading all of it. Changes
-    /// nothing.
+    /// Opens the store in `dir`, be it open or not, only for reading all of it. Locks and changes
+    /// nothing. What somebody adds to it meanwhile may be there or not; what somebody redacts
+    /// meanwhile may be shown.
     ///
     /// Damage of the log or of a run does not end it: what is not damaged is read
     /// ([`Dump::faults`]). Behind the first damage in the log nothing is.
     ///
     /// # Errors
-    /// [`OpenError::NoStore`] if there is none, [`OpenError::Locked`] if it is open,
+    /// [`OpenError::NoStore`] if there is none,
     /// [`OpenError::Corrupt`] if identity or manifest are damaged, [`OpenError::Version`] for
     /// another format, [`OpenError::Io`] for what the file system answered.
     pub fn dump(dir: &Path) -> Result<Dump, OpenError> {
-        Store::dump_with(Arc::new(walk::folder(dir)?))
+        Store::dump_with(Arc::new(Look::at(dir)?))
     }
 
     /// As [`dump`](Self::dump), on any [`Backend`].
@@ -59,7 +59,7 @@ impl Store {
     /// # Errors
     /// As [`dump`](Self::dump).
     pub fn dump_with(backend: Arc<dyn Backend>) -> Result<Dump, OpenError> {
-        let lock = walk::claim(&*backend)?;
+        walk::check_store(&*backend)?;
         let identity = Identity::read(&*backend, identity::NAME)?;
         let manifest = Manifest::read(&*backend, identity.store_id)?.unwrap_or_default();
         let mut faults = Vec::new();
@@ -72,7 +72,6 @@ impl Store {
         )?;
         let mut dump = Dump {
             backend,
-            _lock: lock,
             identity,
             manifest,
             runs,
@@ -89,6 +88,12 @@ impl Dump {
     #[must_use]
     pub fn key(&self) -> StoreKey {
         self.identity.key
+    }
+
+    /// Whether somebody has the store open: this is of the moment of the look.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.backend.is_locked()
     }
 
     /// Damage found so far: what is in it was left out.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::backend::Backend;
 use crate::error::OpenError;
 use crate::identity::{self, Identity};
+use crate::look::Look;
 use crate::recovery::{Entry, io_error};
 use crate::run::manifest::Manifest;
 use crate::run::{self, BlockCache, Kind, RunFile, RunId};
@@ -51,6 +52,8 @@ pub struct Inspection {
     pub bytes: u64,
     /// Bytes that the file system still has for the store.
     pub free_bytes: u64,
+    /// Whether somebody has the store open: the rest is of the moment of the look.
+    pub live: bool,
     /// Damage that was noticed; only [`Store::verify`] looks for it.
     pub faults: Vec<Fault>,
 }
@@ -99,17 +102,17 @@ pub struct RunInfo {
 }
 
 impl Store {
-    /// Looks at the store in `dir`, which nobody may have open. Reads what an opening reads: the
-    /// log and the ends of the runs. Changes nothing.
+    /// Looks at the store in `dir`, be it open or not. Reads what an opening reads: the log and the
+    /// ends of the runs. Locks and changes nothing.
     ///
     /// Damage of the log or of a run does not end it ([`Inspection::faults`]).
     ///
     /// # Errors
-    /// [`OpenError::NoStore`] if there is none, [`OpenError::Locked`] if it is open,
+    /// [`OpenError::NoStore`] if there is none,
     /// [`OpenError::Corrupt`] if identity or manifest are damaged, [`OpenError::Version`] for
     /// another format, [`OpenError::Io`] for what the file system answered.
     pub fn inspect(dir: &Path) -> Result<Inspection, OpenError> {
-        Store::inspect_with(&walk::folder(dir)?)
+        Store::inspect_with(&Look::at(dir)?)
     }
 
     /// As [`inspect`](Self::inspect), on any [`Backend`].
@@ -117,7 +120,7 @@ impl Store {
     /// # Errors
     /// As [`inspect`](Self::inspect).
     pub fn inspect_with(backend: &dyn Backend) -> Result<Inspection, OpenError> {
-        let _lock = walk::claim(backend)?;
+        walk::check_store(backend)?;
         let store_id = Identity::read(backend, identity::NAME)?.store_id;
         let manifest = Manifest::read(backend, store_id)?.unwrap_or_default();
         let mut log_states = 0;
@@ -150,6 +153,7 @@ impl Store {
                 "",
                 "ask for the free space of",
             ))?,
+            live: backend.is_locked(),
             faults: walked.fault.into_iter().collect(),
         };
         let cache = Arc::new(BlockCache::new(0));

@@ -69,6 +69,7 @@ mod id;
 mod identity;
 mod index;
 mod inspect;
+mod look;
 mod options;
 mod page;
 mod prepare;

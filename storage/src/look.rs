@@ -15,7 +15,8 @@ use crate::error::OpenError;
 use crate::identity::{self, Identity};
 use crate::recovery::io_error;
 use crate::run::manifest::{self, Manifest};
-use crate::{run, segment};
+use crate::segment;
+use crate::walk::{self, is_ours};
 
 /// How often the files are opened anew when some are missing. Each time takes milliseconds, and a
 /// store changes its files a few times a second at most.
@@ -27,14 +28,6 @@ pub(crate) struct Look {
     files: BTreeMap<String, Arc<dyn BackendFile>>,
     /// Whether somebody had the store open then.
     live: bool,
-}
-
-/// Whether a file is part of a store, be it not in force.
-fn is_ours(name: &str) -> bool {
-    name.starts_with(identity::NAME)
-        || name == manifest::NAME
-        || run::is_run_name(name)
-        || segment::segment_base(name).is_some()
 }
 
 impl Look {
@@ -61,6 +54,7 @@ impl Look {
             files: BTreeMap::new(),
             backend,
         };
+        walk::check_store(&*look.backend)?;
         look.take()?;
         let mut tries = 1;
         while look.live && tries < TRIES && !look.is_whole() {
@@ -76,11 +70,6 @@ impl Look {
     fn take(&mut self) -> Result<(), OpenError> {
         let backend = &*self.backend;
         let names = backend.list().map_err(io_error(backend, "", "list"))?;
-        if !names.iter().any(|name| is_ours(name)) {
-            return Err(OpenError::NoStore {
-                dir: backend.path(""),
-            });
-        }
         self.files.clear();
         // The manifest first: what it names is opened after it.
         let (first, rest): (Vec<_>, Vec<_>) =
@@ -117,11 +106,6 @@ impl Look {
         let first = segment::segment_name(manifest.low_water);
         let mut runs = manifest.runs.iter();
         self.files.contains_key(&first) && runs.all(|run| self.files.contains_key(&run.name()))
-    }
-
-    /// Whether somebody has the store open, and its log may grow.
-    pub(crate) fn is_live(&self) -> bool {
-        self.live
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::backend::Backend;
 use crate::error::{OpenError, ReadError};
 use crate::identity::{self, Identity};
+use crate::look::Look;
 use crate::recovery::io_error;
 use crate::run::manifest::Manifest;
 use crate::run::{BlockCache, Kind, RunFile};
@@ -25,6 +26,8 @@ pub struct Verified {
     /// Where the log ends, if something follows that was never acknowledged: the next opening cuts
     /// it off. No fault.
     pub torn: Option<Position>,
+    /// Whether somebody has the store open: the rest is of the moment of the look.
+    pub live: bool,
     /// What is damaged; nothing if the store is whole.
     pub faults: Vec<Fault>,
 }
@@ -86,17 +89,17 @@ impl Fault {
 type Progress<'a> = dyn FnMut(u64, u64) + 'a;
 
 impl Store {
-    /// Reads all of the store in `dir`, which nobody may have open, and checks every checksum.
-    /// Changes nothing. `progress` is told now and then how many bytes are done, of how many.
+    /// Reads all of the store in `dir`, be it open or not, and checks every checksum. Locks and
+    /// changes nothing. `progress` is told now and then how many bytes are done, of how many.
     ///
     /// Damage does not end it: all that can be told is in [`Verified::faults`]. Behind the first
     /// damage in the log only the end of the log is looked at.
     ///
     /// # Errors
-    /// [`OpenError::NoStore`] if there is none, [`OpenError::Locked`] if it is open, [`OpenError::Version`] for another format,
+    /// [`OpenError::NoStore`] if there is none, [`OpenError::Version`] for another format,
     /// [`OpenError::Io`] for what the file system answered.
     pub fn verify(dir: &Path, progress: &mut Progress<'_>) -> Result<Verified, OpenError> {
-        Store::verify_with(&walk::folder(dir)?, progress)
+        Store::verify_with(&Look::at(dir)?, progress)
     }
 
     /// As [`verify`](Self::verify), on any [`Backend`].
@@ -107,10 +110,13 @@ impl Store {
         backend: &dyn Backend,
         progress: &mut Progress<'_>,
     ) -> Result<Verified, OpenError> {
-        let _lock = walk::claim(backend)?;
+        walk::check_store(backend)?;
         let mut check = Check {
             backend,
-            found: Verified::default(),
+            found: Verified {
+                live: backend.is_locked(),
+                ..Verified::default()
+            },
             total: walk::total(backend)?,
             progress,
         };

@@ -1,4 +1,4 @@
-//! Going through a store that nobody has open, without changing it.
+//! Going through a store without changing it, be it open or not.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -23,21 +23,29 @@ pub(crate) fn folder(dir: &Path) -> Result<FileBackend, OpenError> {
     })
 }
 
+/// Whether a file is part of a store, be it not in force.
+pub(crate) fn is_ours(name: &str) -> bool {
+    name.starts_with(identity::NAME)
+        || name == manifest::NAME
+        || run::is_run_name(name)
+        || segment::segment_base(name).is_some()
+}
+
+/// Sees to it that a folder has a store, or what is left of one.
+pub(crate) fn check_store(backend: &dyn Backend) -> Result<(), OpenError> {
+    let names = backend.list().map_err(io_error(backend, "", "list"))?;
+    if names.iter().any(|name| is_ours(name)) {
+        return Ok(());
+    }
+    Err(OpenError::NoStore {
+        dir: backend.path(""),
+    })
+}
+
 /// Locks a folder that has a store, or what is left of one.
 pub(crate) fn claim(backend: &dyn Backend) -> Result<Box<dyn Lock>, OpenError> {
-    let names = backend.list().map_err(io_error(backend, "", "list"))?;
-    let ours = |name: &String| {
-        name.starts_with(identity::NAME)
-            || name == manifest::NAME
-            || run::is_run_name(name)
-            || segment::segment_base(name).is_some()
-    };
     // Before the lock, whose file would be made.
-    if !names.iter().any(ours) {
-        return Err(OpenError::NoStore {
-            dir: backend.path(""),
-        });
-    }
+    check_store(backend)?;
     Store::lock(backend)
 }
 
@@ -73,9 +81,12 @@ pub(crate) struct Walked {
     pub(crate) fault: Option<Fault>,
 }
 
+/// How often the end of a log that may grow is looked at before what follows it counts as damage.
+const LOOKS: usize = 4;
+
 /// Reads the log from where `manifest` says that it begins, and gives each step to `each` until
 /// that says that it has enough: it then gets no more, and what is behind that segment is not
-/// looked at.
+/// looked at. The log of a store that is open ends for this where its end is at that moment.
 ///
 /// # Errors
 /// Damage is none; another version is, and what the file system answers.
@@ -106,9 +117,11 @@ impl Walked {
         mut base: u64,
         each: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
     ) -> Result<(), OpenError> {
+        let live = backend.is_locked();
         let mut flow = ControlFlow::Continue(());
-        let end = loop {
+        let (end, before) = loop {
             let segment = open(backend, base, store_id)?;
+            let before = self.scan.clone();
             let scanned = self.scan.segment(&segment, &mut |entry| {
                 if flow.is_continue() {
                     flow = each(Step::Entry(entry));
@@ -123,10 +136,10 @@ impl Walked {
                 ScanEnd::Sealed(end) => self.segments.push((segment, end)),
                 ScanEnd::Open(end) => {
                     self.segments.push((segment, end));
-                    break end;
+                    break (end, before);
                 }
             }
-            if flow.is_break() {
+            if flow.is_break() || (live && !is_there(backend, base)?) {
                 return Ok(());
             }
         };
@@ -140,11 +153,51 @@ impl Walked {
         for base in later {
             self.later.push(open(backend, base, store_id)?);
         }
+        if live {
+            return self.check_live_end(backend, end, &before);
+        }
         let segments: Vec<_> = self.segments.iter().map(|(s, _)| s.clone()).collect();
         let survey = tail::survey(backend, &segments, &self.later, end)?;
         self.torn = survey.finds_anything().then_some(end);
         Ok(())
     }
+}
+
+impl Walked {
+    /// Looks for damage behind the end of a log that may grow: what follows an end that is still
+    /// the end afterwards. `before` is what was read before the last segment.
+    fn check_live_end(
+        &self,
+        backend: &dyn Backend,
+        end: u64,
+        before: &Scan,
+    ) -> Result<(), OpenError> {
+        let segments: Vec<_> = self.segments.iter().map(|(s, _)| s.clone()).collect();
+        let Some(last) = segments.last() else {
+            return Ok(());
+        };
+        let mut looks = 1;
+        loop {
+            let Err(damage) = tail::survey(backend, &segments, &self.later, end) else {
+                return Ok(());
+            };
+            let again = before.clone().segment(last, &mut |_| ());
+            let again = again.map_err(io_error(backend, &last.name, "read"))?;
+            if !matches!(again, ScanEnd::Open(again) if again == end) {
+                return Ok(());
+            }
+            if looks == LOOKS {
+                return Err(damage);
+            }
+            looks += 1;
+        }
+    }
+}
+
+/// Whether the segment at `base` was there when the store was looked at.
+fn is_there(backend: &dyn Backend, base: u64) -> Result<bool, OpenError> {
+    let names = backend.list().map_err(io_error(backend, "", "list"))?;
+    Ok(names.contains(&segment::segment_name(base)))
 }
 
 /// Opens the segment at `base`; that it is missing is damage.

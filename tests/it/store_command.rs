@@ -5,8 +5,13 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::process::{Exit, Process, program};
@@ -161,17 +166,115 @@ fn an_unfinished_end_is_no_damage() {
 }
 
 #[test]
-fn a_running_gateway_is_left_alone() {
+fn a_running_gateway_is_not_repaired() {
     let gateway = start();
     let data = gateway.data();
-    for tool in ["inspect", "verify", "dump", "repair"] {
-        let exit = store(tool, data, &[]);
-        let words = [data.to_str().expect("UTF-8"), "running gateway", "stop it"];
-        check(&exit, 1, &words);
-        assert_eq!(exit.stdout, "", "{exit:?}");
-    }
+    let exit = store("repair", data, &[]);
+    let words = [data.to_str().expect("UTF-8"), "running gateway", "stop it"];
+    check(&exit, 1, &words);
+    assert_eq!(exit.stdout, "", "{exit:?}");
     let mut alice = gateway.dial().connect("alice", "phone");
     assert_eq!(alice.send("bob", "undisturbed")["seq"], 1);
+}
+
+#[test]
+fn a_running_gateway_is_looked_at_while_it_works() {
+    let setup = Setup::default().flag("message-bytes", "16KiB");
+    let setup = setup.flag("segment-bytes", "144KiB");
+    let mut gateway = setup.flag("store-reserve", "0B").start();
+    let over = Arc::new(AtomicBool::new(false));
+    let sender = {
+        let (over, dial) = (Arc::clone(&over), gateway.dial());
+        std::thread::spawn(move || {
+            let mut alice = dial.connect("alice", "phone");
+            let mut sent = 0;
+            while !over.load(Ordering::SeqCst) {
+                alice.send("bob", &"x".repeat(3_000));
+                sent += 1;
+            }
+            sent
+        })
+    };
+    wait::until("runs to be made", || {
+        (gateway.metric("trunkline_store_runs") > 0.0).then_some(())
+    });
+    let data = gateway.data();
+    const LIVE: &str = "a gateway has this store open";
+    for _ in 0..5 {
+        check(&store("inspect", data, &[]), 0, &[LIVE, "last record"]);
+        assert_eq!(inspect(data)["live"], true);
+        check(
+            &store("verify", data, &[]),
+            0,
+            &[LIVE, "ok: nothing is damaged"],
+        );
+        let exit = store("dump", data, &["--limit", "200"]);
+        check(&exit, 0, &[LIVE]);
+        assert!(!exit.stdout.contains(LIVE) && exit.stdout.lines().count() > 100);
+        check(
+            &store("repair", data, &["--dry-run"]),
+            0,
+            &["nothing to repair"],
+        );
+    }
+    over.store(true, Ordering::SeqCst);
+    let sent = sender.join().expect("it sends");
+    let mut alice = gateway.dial().connect("alice", "phone");
+    assert_eq!(alice.send("bob", "undisturbed")["seq"], sent + 1);
+    gateway.stop();
+    assert_eq!(inspect(gateway.data())["live"], false);
+}
+
+/// Mounts a folder once more elsewhere, read-only, for this thread and its children alone.
+fn mount_read_only(folder: &Path, at: &Path) -> Result<(), Errno> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
+    let bind = MsFlags::MS_BIND;
+    mount(Some(folder), at, None::<&str>, bind, None::<&str>)?;
+    let read_only = bind | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(None::<&str>, at, None::<&str>, read_only, None::<&str>)
+}
+
+#[test]
+fn a_store_on_a_read_only_mount_is_read() {
+    let gateway = stored();
+    let data = gateway.data().to_owned();
+    // The mount must not reach the other tests' threads.
+    let thread = std::thread::spawn(move || {
+        let at = tempfile::tempdir().expect("a folder can be made");
+        mount_read_only(&data, at.path())?;
+        assert!(
+            File::create(at.path().join("new")).is_err(),
+            "it is read-only"
+        );
+        check(&store("inspect", at.path(), &[]), 0, &["4 records"]);
+        check(
+            &store("verify", at.path(), &[]),
+            0,
+            &["ok: nothing is damaged"],
+        );
+        assert_eq!(dump(at.path(), &[]).len(), 4);
+        check(
+            &store("repair", at.path(), &["--dry-run"]),
+            0,
+            &["nothing to repair"],
+        );
+        check(
+            &store("repair", at.path(), &[]),
+            1,
+            &["Read-only file system"],
+        );
+        Ok(())
+    });
+    match thread.join() {
+        Ok(Ok(())) => {}
+        Ok(Err(error @ (Errno::EPERM | Errno::EACCES | Errno::ENOSYS))) => {
+            println!("skipped: nothing can be mounted here ({error}); root may");
+        }
+        Ok(Err(error)) => panic!("mounting a folder read-only: {error}"),
+        Err(panicked) => std::panic::resume_unwind(panicked),
+    }
 }
 
 #[test]
@@ -184,6 +287,7 @@ fn what_is_no_store_is_refused_and_not_made() {
         assert_eq!(files(folder.path()), [], "{tool}");
         let exit = store(tool, &missing, &[]);
         check(&exit, 1, &["typo", "No such file"]);
+        assert_eq!(exit.stderr.matches("No such file").count(), 1, "{exit:?}");
         assert!(!missing.exists(), "{tool}");
         let mut command = Command::new(program());
         command.args(["store", tool]).env_remove("TRUNKLINE_DATA");

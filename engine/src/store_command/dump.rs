@@ -10,6 +10,7 @@ use trunkline_proto::names::{self, Conversation};
 use trunkline_storage::{Dump, OpenError, Position, Record, Store, StoreKey, TimelineId};
 
 use super::line::{Line, hex, hex_id};
+use super::output::LIVE;
 use super::{Folder, code, refused};
 use crate::ids::Ids;
 use crate::print;
@@ -87,6 +88,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         lines.failed
     })?;
     read.map_err(refused)?;
+    if dump.is_live() {
+        let _ = writeln!(std::io::stderr(), "{LIVE}");
+    }
     for fault in dump.faults() {
         // What else is printed may be read by a program: not among it.
         let _ = writeln!(

@@ -8,7 +8,7 @@ use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 use trunkline_storage::{FileInfo, Inspection, RunInfo, Store};
 
-use super::output::{count, name};
+use super::output::{LIVE, count, name};
 use super::utc::utc;
 use super::{Folder, code, refused};
 use crate::print;
@@ -36,6 +36,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn text(found: &Inspection, out: &mut dyn Write) -> Result<()> {
+    if found.live {
+        writeln!(out, "in use       {LIVE}")?;
+    }
     writeln!(out, "id           {}", id(found))?;
     writeln!(out, "format       version {}", found.version)?;
     writeln!(out, "last record  position {}", found.head.0)?;
@@ -223,6 +226,7 @@ fn object(found: &Inspection) -> Value {
         "files": found.files,
         "bytes": found.bytes,
         "free_bytes": found.free_bytes,
+        "live": found.live,
         "faults": faults,
     })
 }

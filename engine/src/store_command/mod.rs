@@ -1,4 +1,4 @@
-//! `trunkline store`: tools for the store of a gateway that is not running.
+//! `trunkline store`: tools for the store of a gateway. Those that only read work beside it.
 
 mod dump;
 mod inspect;
@@ -75,8 +75,8 @@ fn code(faults: &[Fault]) -> ExitCode {
 fn refused(error: OpenError) -> anyhow::Error {
     match error {
         OpenError::Locked { dir } => anyhow::anyhow!(
-            "{} is in use by a running gateway: stop it first (SIGTERM), for it changes the files \
-             all the time",
+            "{} is in use by a running gateway: stop it first (SIGTERM); `inspect`, `verify`, `dump` \
+             and `repair --dry-run` work beside it",
             dir.display()
         ),
         OpenError::NoStore { .. } => {

@@ -8,6 +8,9 @@ pub(super) fn name(file: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
+/// What a tool says that looked at a store which a gateway has open.
+pub(super) const LIVE: &str = "a gateway has this store open: this is of the moment of the look";
+
 /// "1 file", "2 files".
 pub(super) fn count(n: usize, what: &str) -> String {
     let plural = if n == 1 { "" } else { "s" };

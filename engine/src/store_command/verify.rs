@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use indicatif::{HumanBytes, HumanCount};
 use trunkline_storage::{OpenError, Store, Verified};
 
-use super::output::count;
+use super::output::{LIVE, count};
 use super::progress::Progress;
 use super::{Folder, code, refused};
 use crate::print;
@@ -53,6 +53,9 @@ pub(super) fn check(data: &Path) -> Result<Verified, OpenError> {
 
 /// Prints what is wrong.
 pub(super) fn result(found: &Verified, out: &mut dyn Write) -> std::io::Result<()> {
+    if found.live {
+        writeln!(out, "{LIVE}")?;
+    }
     if let Some(torn) = found.torn {
         writeln!(
             out,

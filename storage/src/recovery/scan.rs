@@ -12,6 +12,7 @@ use crate::window::Window;
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// What the frames read so far amount to.
+#[derive(Clone)]
 pub(crate) struct Scan {
     pub(crate) records: u64,
     /// Position of the last record.

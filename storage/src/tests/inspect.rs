@@ -119,9 +119,38 @@ fn where_no_store_is_none_is_made() {
 }
 
 #[test]
-fn an_open_store_is_not_looked_at() {
-    let (disk, _) = closed();
-    let _opened = open(&disk, small_runs()).unwrap();
-    let refused = Store::inspect_with(&disk);
-    assert!(matches!(refused, Err(OpenError::Locked { .. })));
+fn a_look_changes_nothing_and_keeps_nobody_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || Options {
+        background: true,
+        ..small_runs()
+    };
+    let mut log = Vec::new();
+    let mut opened = Store::open(dir.path(), options(), &mut |_| ()).unwrap();
+    for _ in 0..30 {
+        commit(&mut opened, &mut log, 10);
+        let found = Store::inspect(dir.path()).unwrap();
+        assert!(found.live && !found.torn, "{found:?}");
+        assert_eq!(found.faults, []);
+        let found = Store::verify(dir.path(), &mut |_, _| ()).unwrap();
+        assert_eq!(
+            (found.faults, found.records),
+            (Vec::new(), log.len() as u64)
+        );
+        let mut dump = Store::dump(dir.path()).unwrap();
+        assert!(dump.is_live());
+        let mut count = 0;
+        dump.records(Position::ZERO, &mut |_| {
+            count += 1;
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!((count, dump.faults().len()), (log.len(), 0));
+    }
+    // A look that is still there does not keep the store from being opened.
+    let dump = Store::dump(dir.path()).unwrap();
+    drop(opened);
+    assert!(!Store::inspect(dir.path()).unwrap().live);
+    let opened = Store::open(dir.path(), options(), &mut |_| ()).unwrap();
+    drop((dump, opened));
 }

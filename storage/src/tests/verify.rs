@@ -42,11 +42,39 @@ fn a_whole_store_has_no_faults_and_is_not_changed() {
 }
 
 #[test]
-fn an_open_store_is_not_checked() {
-    let (disk, _) = closed();
-    let _opened = open(&disk, small_runs()).unwrap();
-    let refused = Store::verify_with(&disk, &mut |_, _| ());
-    assert!(matches!(refused, Err(OpenError::Locked { .. })));
+fn an_open_store_is_checked_and_damage_is_told() {
+    let (disk, log) = closed();
+    let mut log = log;
+    let (mut opened, _) = open(&disk, small_runs()).unwrap();
+    // A batch that is written and not yet in the index is no damage.
+    for _ in 0..40 {
+        commit(&mut opened, &mut log, 1);
+        let found = verify(&disk);
+        assert!(found.live && found.faults.is_empty() && found.torn.is_none());
+        assert_eq!(found.records, log.len() as u64);
+    }
+    let (name, end) = {
+        let found = Store::inspect_with(&disk).unwrap();
+        assert!(found.live && found.faults.is_empty());
+        let used = found
+            .segments
+            .iter()
+            .rev()
+            .find(|one| one.used > 0)
+            .unwrap();
+        let name = used.file.file_name().unwrap().to_str().unwrap().to_owned();
+        (name, used.used as usize)
+    };
+    // Damage before the end stays damage, however often one looks.
+    commit(&mut opened, &mut log, 1);
+    commit(&mut opened, &mut log, 1);
+    let damaged = disk.fork(7);
+    let _lock = damaged.lock().unwrap();
+    damaged.flip(&name, end * 8 + 100);
+    let found = verify(&damaged);
+    assert!(found.live);
+    assert_eq!(found.faults.len(), 1, "{found:?}");
+    assert_eq!(found.faults[0].offset, end as u64);
 }
 
 #[test]
