@@ -12,6 +12,7 @@ mod verify;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use trunkline_storage::{Fault, OpenError};
 
 /// What can be done to a store.
@@ -53,12 +54,23 @@ impl StoreCommand {
     /// # Errors
     /// It cannot be done. Damage that was looked for is no error, but an exit code.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+        raise_descriptors();
         match self {
             Self::Inspect(args) => inspect::run(args),
             Self::Verify(args) => verify::run(args),
             Self::Dump(args) => dump::run(args),
             Self::Repair(args) => repair::run(args),
         }
+    }
+}
+
+/// Raises the descriptor limit as far as the process may: a look opens all files of a store at once.
+fn raise_descriptors() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        // With the limit as it is the look says what it lacks.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 
