@@ -12,8 +12,9 @@ use trunkline_proto::message::{
     ChangeKind, Deleted, Event, GroupChanged, Media, Message, Push, Reacted, Recalled, Receipt,
 };
 use trunkline_proto::names::Conversation;
-use trunkline_storage::{Position, Record, TimelineId};
+use trunkline_storage::{Position, Record, TimelineId, Token};
 
+use crate::position::Tokens;
 use crate::sequencer::command::Side;
 use receipt::Parts;
 
@@ -397,19 +398,29 @@ impl Iterator for PartsFor {
 
 /// The push of a part of a stored event, its position written into `pos`; `None` for a kind or
 /// body of a later version.
-pub(crate) fn push<'a>(record: &Record<'a>, part: usize, pos: &'a mut PosText) -> Option<Push<'a>> {
+pub(crate) fn push<'a>(
+    record: &Record<'a>,
+    part: usize,
+    tokens: &mut Tokens,
+    pos: &'a mut Token,
+) -> Option<Push<'a>> {
     let (event, position) = event(record, part)?;
+    *pos = tokens.token(position);
     Some(Push {
-        pos: Some(pos.write(position)),
+        pos: Some(pos.as_str().into()),
         event,
     })
 }
 
 /// The same, owning its position.
-pub(crate) fn owned_push<'a>(record: &Record<'a>, part: usize) -> Option<Push<'a>> {
+pub(crate) fn owned_push<'a>(
+    record: &Record<'a>,
+    part: usize,
+    tokens: &mut Tokens,
+) -> Option<Push<'a>> {
     let (event, position) = event(record, part)?;
     Some(Push {
-        pos: Some(pos(position)),
+        pos: Some(tokens.text(position)),
         event,
     })
 }
@@ -445,29 +456,6 @@ fn event<'a>(record: &Record<'a>, part: usize) -> Option<(Event<'a>, Position)> 
         Kind::Group => Event::Group(body.group(record)?),
     };
     Some((event, position))
-}
-
-/// Room for the text of a position, so that the message path needs no allocation for it.
-#[derive(Default)]
-pub(crate) struct PosText(itoa::Buffer);
-
-impl PosText {
-    pub(crate) fn write(&mut self, position: Position) -> Str<'_> {
-        self.0.format(position.0).into()
-    }
-}
-
-/// A position as clients keep it.
-pub(crate) fn pos(position: Position) -> Str<'static> {
-    position.0.to_string().into()
-}
-
-/// Reads back a position that a client kept.
-pub(crate) fn parse_pos(pos: &str) -> Option<Position> {
-    // `u64::from_str` takes a leading plus sign; we never gave one out.
-    (!pos.starts_with('+'))
-        .then(|| pos.parse().ok().map(Position))
-        .flatten()
 }
 
 /// Appends the body of a receipt, of at most [`MOST_PARTS`].
@@ -586,13 +574,5 @@ mod tests {
             assert_eq!(body.size, Some(value));
         }
         assert_eq!(Body::read(&[tag::SIZE, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0]), None);
-    }
-
-    #[test]
-    fn positions_are_opaque_but_checked() {
-        assert_eq!(parse_pos(&pos(Position(42))), Some(Position(42)));
-        for bad in ["", "x", "-1", "+1", "18446744073709551616", " 1"] {
-            assert_eq!(parse_pos(bad), None, "{bad:?}");
-        }
     }
 }

@@ -12,7 +12,8 @@ use anyhow::Context;
 use crossbeam::channel;
 use mio::{Poll, Waker};
 use trunkline_storage::{
-    CommitError, Durability as StoreDurability, Opened, Options, Reader, RecoveryReport, Store,
+    CommitError, Durability as StoreDurability, Opened, Options, PositionsFound, Reader,
+    RecoveryReport, Store,
 };
 
 use crate::auth::Authority;
@@ -91,17 +92,14 @@ impl Gateway {
         let directory = Arc::new(Directory::new(store.head()));
         let limits = Arc::new(config.limits.clone());
         let most = (&*limits, config.max_connections);
-        let hub = Hub::new(most, Arc::clone(&directory), mailboxes.clone());
-        let hub = Arc::new(hub);
+        let hub = Arc::new(Hub::new(most, Arc::clone(&directory), mailboxes.clone()));
+        let departures = Departures::new(Arc::clone(&hub), &limits);
         let (to_sequencer, commands) = crate::sequencer::queue::queue();
         let (to_readers, jobs) = channel::bounded(reader::QUEUE);
         let sequencer = Sequencer::new(
             (writer, &store),
             (config.conversation_cache, config.messaging),
-            (
-                Arc::clone(&directory),
-                Departures::new(Arc::clone(&hub), &limits),
-            ),
+            (Arc::clone(&directory), departures),
             mailboxes.clone(),
             Arc::clone(&metrics.sequencer),
         );
@@ -140,6 +138,7 @@ impl Gateway {
                 user_rates: user_rates.clone(),
                 began,
                 ids: Ids(store.key()),
+                epochs: store.epochs().clone(),
                 directory: Arc::clone(&directory),
                 hub: Arc::clone(&hub),
                 metrics: Arc::clone(&metrics.shards[index]),
@@ -465,6 +464,7 @@ fn open_store(config: &Config) -> anyhow::Result<Opened> {
     let opened =
         Store::open(&config.data, options, &mut |_| ()).context("cannot open the store")?;
     report_store(&config.data, &opened.report);
+    report_positions(&config.data, &opened.report);
     Ok(opened)
 }
 
@@ -498,6 +498,30 @@ fn report_store(data: &Path, report: &RecoveryReport) {
             mode = format_args!("{:04o}", mode & 0o7777),
             "other users of this machine may look at the data folder, where messages are plain \
              text: `chmod -R go= ` it unless that is wanted"
+        );
+    }
+}
+
+/// Says what became of positions that clients keep, where it is not what they expect.
+fn report_positions(data: &Path, report: &RecoveryReport) {
+    let file = data.join("epochs");
+    let file = file.display();
+    match report.positions {
+        PositionsFound::Kept => {}
+        PositionsFound::None if report.created => {}
+        PositionsFound::None => tracing::warn!(
+            "positions that were given out before this start are refused with 112: the store is of \
+             an earlier version, was repaired with a loss, or {file} was removed"
+        ),
+        PositionsFound::Damaged => tracing::warn!(
+            "positions that were given out before this start are refused with 112: {file} was \
+             damaged and is made again"
+        ),
+    }
+    if !report.positions_stored {
+        tracing::warn!(
+            "{file} cannot be written: the disk is full. Positions that are given out from now on \
+             are refused after the next start: free some space and restart"
         );
     }
 }

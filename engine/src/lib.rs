@@ -28,6 +28,7 @@ mod ids;
 mod log;
 mod metrics;
 mod per_user;
+mod position;
 mod print;
 mod rate;
 mod reader;

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::backend::Backend;
+use crate::epochs::Epochs;
 use crate::error::OpenError;
 use crate::identity::{self, Identity};
 use crate::look::Look;
+use crate::losses::Losses;
 use crate::recovery::{Entry, io_error};
 use crate::run::manifest::Manifest;
 use crate::run::{self, BlockCache, Kind, RunFile, RunId};
@@ -39,6 +41,10 @@ pub struct Inspection {
     /// Kinds of runs of which something expired, and the position before which nothing is certain
     /// to be there.
     pub expired: Vec<(&'static str, Position)>,
+    /// Openings whose positions are told apart; 0 if all positions that were given out are refused.
+    pub epochs: usize,
+    /// What repairs gave up.
+    pub losses: Losses,
     /// Whether something that was never acknowledged follows the end of the log: the next opening
     /// cuts it off.
     pub torn: bool,
@@ -144,6 +150,8 @@ impl Store {
             runs: Vec::new(),
             expired: expired(&manifest),
             torn: walked.torn.is_some(),
+            epochs: 0,
+            losses: Losses::default(),
             copies: Vec::new(),
             leftovers: Vec::new(),
             files: 0,
@@ -156,6 +164,7 @@ impl Store {
             live: backend.is_locked(),
             faults: walked.fault.into_iter().collect(),
         };
+        found.count_epochs(backend)?;
         let cache = Arc::new(BlockCache::new(0));
         for &id in &manifest.runs {
             let run = match RunFile::open(backend, id, store_id, cache.clone()) {
@@ -224,6 +233,20 @@ fn run_info(backend: &dyn Backend, id: RunId, run: Option<&RunFile>) -> RunInfo 
 }
 
 impl Inspection {
+    /// What positions are proved with, and what repairs gave up.
+    fn count_epochs(&mut self, backend: &dyn Backend) -> Result<(), OpenError> {
+        match Losses::read(backend, self.store_id) {
+            Ok(losses) => self.losses = losses,
+            Err(error) => self.faults.push(Fault::of(error)?),
+        }
+        match Epochs::look(backend, self.store_id)? {
+            Ok(Some((epochs, repairs))) if repairs == self.losses.repairs => self.epochs = epochs,
+            Ok(_) => {}
+            Err(fault) => self.faults.push(fault),
+        }
+        Ok(())
+    }
+
     fn count_files(&mut self, backend: &dyn Backend, manifest: &Manifest) -> Result<(), OpenError> {
         let mut names = backend.list().map_err(io_error(backend, "", "list"))?;
         names.sort_unstable();

@@ -36,7 +36,7 @@
 //!     kind: 1,
 //!     time: 1_700_000_000_000,
 //!     timeline: lunch,
-//!     seq: opened.reader.last_seq(lunch) + 1,
+//!     seq: opened.reader.next_seq(lunch)?,
 //!     fanout: &[ann, bob],
 //!     body: b"noon?",
 //!     ..Draft::default()
@@ -61,6 +61,7 @@ pub mod backend;
 mod batch;
 mod condition;
 mod dump;
+mod epochs;
 mod error;
 mod flush;
 mod frame;
@@ -70,6 +71,7 @@ mod identity;
 mod index;
 mod inspect;
 mod look;
+mod losses;
 mod options;
 mod page;
 mod prepare;
@@ -85,6 +87,7 @@ mod stats;
 mod store;
 #[cfg(test)]
 mod tests;
+mod token;
 mod verify;
 mod walk;
 mod window;
@@ -92,9 +95,11 @@ mod writer;
 
 pub use batch::{Batch, Records};
 pub use dump::{Dump, EachRecord};
+pub use epochs::{Epochs, PositionsFound};
 pub use error::{AppendError, CommitError, OpenError, ReadError};
 pub use id::{IdBuildHasher, IdHasher, StoreKey, TimelineId};
 pub use inspect::{FileInfo, Inspection, RunInfo, SegmentInfo};
+pub use losses::Losses;
 pub use options::{Durability, Options};
 pub use page::{Order, Page};
 pub use reader::{Place, Reader};
@@ -103,5 +108,6 @@ pub use recovery::{RecoveryReport, TornTail};
 pub use repair::{Mended, Repair, RepairOptions};
 pub use stats::{BUCKETS, Health, Stats};
 pub use store::{Opened, Store};
+pub use token::{BadToken, Token};
 pub use verify::{Fault, Verified};
 pub use writer::Writer;

@@ -12,7 +12,7 @@ use crate::run::Runs;
 use crate::segment::Segment;
 use crate::shared::Shared;
 use crate::window::Window;
-use crate::{Health, Order, Page, Position, Stats, StoreKey, TimelineId};
+use crate::{Epochs, Health, Losses, Order, Page, Position, Stats, StoreKey, TimelineId};
 
 /// Where a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,18 @@ impl Reader {
         self.shared.key
     }
 
+    /// Gives positions out as text and checks those that come back.
+    #[must_use]
+    pub fn epochs(&self) -> &Epochs {
+        &self.shared.epochs
+    }
+
+    /// What repairs gave up in this store.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        self.shared.losses
+    }
+
     /// Position of the last visible record, [`Position::ZERO`] when there is none.
     #[must_use]
     pub fn head(&self) -> Position {
@@ -75,6 +87,16 @@ impl Reader {
     /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
     pub fn try_last_seq(&self, timeline: TimelineId) -> Result<u64, ReadError> {
         self.shared.last_seq(timeline)
+    }
+
+    /// The sequence that the next record of a message timeline takes, at least: the one behind
+    /// [`try_last_seq`](Self::try_last_seq), or a later one where a repair may have given up
+    /// records of the timeline ([`Losses`](crate::Losses)).
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
+    pub fn next_seq(&self, timeline: TimelineId) -> Result<u64, ReadError> {
+        Ok(self.shared.last_used(timeline)?.saturating_add(1))
     }
 
     /// The first sequence of a message timeline that can be read; 0 if there is none, or none any

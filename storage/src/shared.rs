@@ -10,9 +10,11 @@ use parking_lot::{Mutex, RwLock};
 use crate::backend::{Backend, Lock};
 use crate::batch::Batch;
 use crate::condition::Condition;
+use crate::epochs::Epochs;
 use crate::error::{CommitError, ReadError};
 use crate::index::Index;
 use crate::index::redactions::{Applied, Replacement, Target};
+use crate::losses::Losses;
 use crate::run::Runs;
 use crate::segment::Segment;
 use crate::stats::Counters;
@@ -21,6 +23,9 @@ use crate::{StoreKey, TimelineId};
 pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) key: StoreKey,
+    pub(crate) epochs: Epochs,
+    /// What repairs gave up.
+    pub(crate) losses: Losses,
     /// Segments with visible records, by ascending base.
     /// Changed under the index's lock where one is taken out.
     pub(crate) segments: RwLock<Arc<Vec<Arc<Segment>>>>,
@@ -46,7 +51,7 @@ impl Shared {
     pub(crate) fn new(
         backend: Arc<dyn Backend>,
         lock: Box<dyn Lock>,
-        key: StoreKey,
+        (key, epochs, losses): (StoreKey, Epochs, Losses),
         log: (Vec<Arc<Segment>>, Index),
         head: u64,
         durable: u64,
@@ -55,6 +60,8 @@ impl Shared {
         Shared {
             backend,
             key,
+            epochs,
+            losses,
             segments: RwLock::new(Arc::new(log.0)),
             index: RwLock::new(log.1),
             head: AtomicU64::new(head),
@@ -200,6 +207,26 @@ impl Shared {
                 None => index.runs().clone(),
             }
         };
-        Ok(runs.last_seq(timeline)?.unwrap_or(0))
+        Ok(runs.last(timeline)?.map_or(0, |(seq, _)| seq))
+    }
+
+    /// The last sequence of a message timeline that can have been used: behind the visible one if
+    /// a repair may have given up later ones.
+    pub(crate) fn last_used(&self, timeline: TimelineId) -> Result<u64, ReadError> {
+        if self.losses.skip == 0 {
+            return self.last_seq(timeline);
+        }
+        let (found, runs) = {
+            let index = self.index.read();
+            let last = index.last_seq(timeline);
+            let found = last.map(|seq| (seq, index.get(timeline, seq).unwrap_or(0)));
+            (found, index.runs().clone())
+        };
+        let found = match found {
+            Some(found) => Some(found),
+            None => runs.last(timeline)?,
+        };
+        let (seq, position) = found.unwrap_or((0, 0));
+        Ok(seq.saturating_add(self.losses.skip_behind(position)))
     }
 }

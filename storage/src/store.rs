@@ -7,13 +7,15 @@ use std::sync::Arc;
 use crate::aside::Aside;
 use crate::backend::file::FileBackend;
 use crate::backend::{Backend, Lock};
+use crate::epochs::{self, Epochs};
 use crate::error::{OpenError, ReadError};
 use crate::flush::Flusher;
 use crate::guard::Guard;
 use crate::identity::{self, Identity};
+use crate::losses::{self, Losses};
 use crate::prepare::Preparer;
 use crate::record::Record;
-use crate::recovery::{self, RecoveryReport, io_error};
+use crate::recovery::{self, Recovered, RecoveryReport, io_error};
 use crate::run::manifest::{self, Manifest};
 use crate::run::{self, Compactor, Lives, Plan, Runs};
 use crate::segment::{self, HEADER_BYTES, SegmentFactory};
@@ -97,6 +99,7 @@ impl Store {
         remove_temporaries(&*backend)?;
         let (identity, created) = identify(&backend, options.segment_bytes)?;
         let store_id = identity.store_id;
+        let losses = Losses::read(&*backend, store_id)?;
         let manifest = read_manifest(&*backend, store_id)?;
         let last_time = manifest.runs.iter().map(|run| run.last_time).max();
         let last_time = last_time.unwrap_or(0);
@@ -113,12 +116,13 @@ impl Store {
             log.index.redactions_mut().add(target, replacement);
         }
         let session = new_session(&*backend, log.last_session)?;
+        let epochs = begin_epoch(&*backend, store_id, &losses, &mut log)?;
 
         let current = log.segments[log.segments.len() - 1].clone();
         let shared = Arc::new(Shared::new(
             backend.clone(),
             lock,
-            identity.key,
+            (identity.key, epochs, losses),
             (log.segments, log.index),
             log.head,
             log.end,
@@ -223,6 +227,19 @@ fn unreadable(error: ReadError) -> OpenError {
     }
 }
 
+/// Begins the epoch in which positions are given out from now on.
+fn begin_epoch(
+    backend: &dyn Backend,
+    store_id: [u8; 16],
+    losses: &Losses,
+    log: &mut Recovered,
+) -> Result<Epochs, OpenError> {
+    losses.keep(backend, store_id)?;
+    let (epochs, found, stored) = Epochs::begin(backend, store_id, losses.repairs, log.head)?;
+    (log.report.positions, log.report.positions_stored) = (found, stored);
+    Ok(epochs)
+}
+
 /// The manifest in force, durably: files that it does not need may be removed from now on.
 fn read_manifest(backend: &dyn Backend, store_id: [u8; 16]) -> Result<Manifest, OpenError> {
     let Some(manifest) = Manifest::read(backend, store_id)? else {
@@ -257,6 +274,8 @@ pub(crate) fn remove_temporaries(backend: &dyn Backend) -> Result<(), OpenError>
             "damaged-",
             identity::NAME,
             manifest::NAME,
+            epochs::NAME,
+            losses::NAME,
             run::BALLAST,
         ]
         .iter()

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::backend::Backend;
+use crate::epochs::Epochs;
 use crate::error::{OpenError, ReadError};
 use crate::identity::{self, Identity};
 use crate::look::Look;
+use crate::losses::{self, Losses};
 use crate::recovery::io_error;
 use crate::run::manifest::Manifest;
 use crate::run::{BlockCache, Kind, RunFile};
@@ -129,6 +131,8 @@ impl Store {
         };
         check.found.files += 1 + usize::from(manifest.low_water > 0);
         check.copy_of(&identity)?;
+        check.losses(identity.store_id)?;
+        check.epochs(identity.store_id)?;
         check.runs(&manifest, identity.store_id)?;
         check.log(&manifest, identity.store_id)?;
         (check.progress)(check.total, check.total);
@@ -170,6 +174,38 @@ impl Check<'_> {
                 offset: 0,
                 reason: "not a copy of the identity".into(),
             });
+        }
+        Ok(())
+    }
+
+    /// Checks what repairs noted, and the copy of it. The next opening makes one that is missing.
+    fn losses(&mut self, store_id: [u8; 16]) -> Result<(), OpenError> {
+        let names = self.backend.list();
+        let names = names.map_err(io_error(self.backend, "", "list"))?;
+        let Some(losses) = self.note(Losses::read(self.backend, store_id))? else {
+            return Ok(());
+        };
+        for name in [losses::NAME, losses::COPY] {
+            if !names.iter().any(|known| known == name) {
+                continue;
+            }
+            self.found.files += 1;
+            if !losses.is_kept(self.backend, store_id, name)? {
+                self.note(Err::<(), _>(losses::damaged(self.backend, name)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks what positions are proved with. The next opening makes a file that is missing.
+    fn epochs(&mut self, store_id: [u8; 16]) -> Result<(), OpenError> {
+        match Epochs::look(self.backend, store_id)? {
+            Ok(None) => {}
+            Ok(Some(_)) => self.found.files += 1,
+            Err(fault) => {
+                self.found.files += 1;
+                self.found.faults.push(fault);
+            }
         }
         Ok(())
     }

@@ -409,7 +409,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether the sequence goes up from what is visible.
+    /// Whether the sequence goes up from what is visible, or was given up.
     fn check_seq(&self, draft: &Draft<'_>) -> Result<(), AppendError> {
         let Draft { timeline, seq, .. } = *draft;
         if seq == 0 || self.pending.contains_key(&timeline) {
@@ -417,7 +417,7 @@ impl Writer {
         }
         match self
             .shared
-            .last_seq(timeline)
+            .last_used(timeline)
             .map_err(AppendError::Unreadable)?
         {
             last if seq <= last => Err(AppendError::Sequence {

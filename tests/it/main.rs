@@ -30,6 +30,7 @@ mod gone_messages;
 mod group_names;
 mod groups;
 mod handshake;
+mod histories;
 mod history;
 mod hostile;
 mod hostile_users;

@@ -112,7 +112,7 @@ impl Play {
     fn remember(&mut self, answer: &Value) {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         if let Some(cursor) = text(&answer["conversations"]["cursor"]) {
-            self.stand_ins.push(("c-4296", cursor));
+            self.stand_ins.push(("m4296-2c624232-5396", cursor));
         }
         if let Some(pos) = text(&answer["publish"]["pos"]) {
             self.stand_ins.push(("65f0c1d2-9", pos));
@@ -138,7 +138,7 @@ fn open() -> Play {
     assert!(has_form(&opening, &connect.answers[&1]), "{opening}");
     let pos = opening["connect"]["pos"].as_str().expect("a position");
     Play {
-        stand_ins: vec![("4096", pos.to_owned())],
+        stand_ins: vec![("5e884898-4096", pos.to_owned())],
         gateway,
         sections,
         alice,

@@ -5,13 +5,16 @@ use trunkline_proto::message::{
     MessageReaction, Reply, ReplyBody, SendReply, ServerMessage, SyncReply,
 };
 use trunkline_proto::{ErrorCode, Str};
-use trunkline_storage::{Order, Page, Place, Position, ReadError, Reader, Record, TimelineId};
+use trunkline_storage::{
+    Order, Page, Place, Position, ReadError, Reader, Record, TimelineId, Token,
+};
 
 use super::access::{Access, NO_MESSAGE, View};
 use super::feed::Feed;
 use super::{Answer, AnswerKind, Finding, Job, Opening, Query, Range, Room, lists, passing};
-use crate::event::{self, Body, Kind, PosText};
+use crate::event::{self, Body, Kind};
 use crate::ids::{Ids, UserId};
+use crate::position::{self, Tokens};
 use crate::session;
 use crate::state::{self, Created, Reactions};
 
@@ -78,7 +81,7 @@ pub(super) fn answer(store: &Reader, job: &Job, room: &mut Room) -> Answer {
             ref listing,
             before,
             limit,
-        } => lists::conversations(books, user, listing, (before, limit), page),
+        } => lists::conversations(books, (user, job.until), listing, (before, limit), page),
         Query::GroupInfo {
             access,
             ref listing,
@@ -179,7 +182,7 @@ fn catch_up(
         None => (since, true, read(since).map_err(fail)?),
         Some(key) => {
             let kept = books.0.state(key).map_err(fail)?;
-            match state::position(kept.as_deref()).map(|kept| (kept, read(kept))) {
+            match position::kept(books.0.epochs(), kept.as_deref()).map(|kept| (kept, read(kept))) {
                 Some((kept, Ok(more))) => (kept, true, more),
                 Some((_, Err(error))) if !is_gone(&error) => return Err(fail(error)),
                 // Nothing is kept for this device, or nothing from there on.
@@ -188,13 +191,14 @@ fn catch_up(
         }
     };
     if let (Some(opening), true) = (connect, job.id != 0) {
-        let body = ReplyBody::Connect(opening.reply(since, recovered));
+        let body = ReplyBody::Connect(opening.reply(books.0.epochs().token(since), recovered));
         session::write(
             frames,
             job.encoding,
             &ServerMessage::Reply(Reply { id: job.id, body }),
         );
     }
+    let mut tokens = Tokens::new(books.0.epochs());
     let (mut pushed, mut last, mut more) = ([0; Kind::ROOM], None, more);
     let (mut view, mut left) = (feed.hides.then(|| View::new(books, user)), CATCH_UP_PAGE);
     for (record, part, position) in parts(feed, user, since) {
@@ -208,8 +212,8 @@ fn catch_up(
             break;
         }
         (last, left) = (Some(position), left - 1);
-        let mut pos = PosText::default();
-        let Some(mut push) = event::push(&record, part, &mut pos) else {
+        let mut pos = Token::default();
+        let Some(mut push) = event::push(&record, part, &mut tokens, &mut pos) else {
             continue;
         };
         conceal(&mut view, &record, &mut push.event)?;
@@ -245,12 +249,12 @@ fn parts(
 }
 
 impl Opening {
-    fn reply(&self, since: Position, recovered: bool) -> ConnectReply<'_> {
+    fn reply(&self, since: Token, recovered: bool) -> ConnectReply<'_> {
         ConnectReply {
             session: (&*self.session).into(),
             user: (&*self.user).into(),
             device: (&*self.device).into(),
-            pos: event::pos(since),
+            pos: position::text(since),
             recovered,
             time: self.time,
             ping_ms: self.ping_ms,
@@ -274,6 +278,7 @@ fn sync<'p>(
         .read(books, user, (since, until), limit)
         .map_err(|error| failure(&error))?;
     let mut view = feed.hides.then(|| View::new(books, user));
+    let mut tokens = Tokens::new(books.0.epochs());
     let (mut events, mut last, mut more, mut left) = (Vec::new(), None, more, limit);
     for (record, part, position) in parts(feed, user, since) {
         let Some(part) = part else {
@@ -285,7 +290,7 @@ fn sync<'p>(
             break;
         }
         (last, left) = (Some(position), left - 1);
-        if let Some(mut push) = event::owned_push(&record, part) {
+        if let Some(mut push) = event::owned_push(&record, part, &mut tokens) {
             conceal(&mut view, &record, &mut push.event)?;
             events.push(push);
         }
@@ -293,7 +298,7 @@ fn sync<'p>(
     let pos = last.filter(|_| more).unwrap_or(until);
     Ok(ReplyBody::Sync(SyncReply {
         events,
-        pos: event::pos(pos),
+        pos: tokens.text(pos),
         more,
     }))
 }
@@ -502,7 +507,7 @@ fn duplicate<'p>(
     Ok(ReplyBody::Send(SendReply {
         conversation: Str::from(body.conversation),
         seq: record.seq,
-        pos: event::pos(place.position),
+        pos: position::text(store.epochs().token(place.position)),
         time: body.happened(&record),
         duplicate: true,
     }))

@@ -1,14 +1,12 @@
 //! Lists: a user's conversations, a group's members, who has read a message.
 
-use std::fmt;
-
 use trunkline_proto::Str;
 use trunkline_proto::message::{
     ConversationEntry, ConversationsReply, GroupInfoReply, GroupMember, ReceiptCounts,
     ReceiptState, ReceiptUser, ReceiptsReply, ReplyBody, Role as Word, Visibility,
 };
 use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES};
-use trunkline_storage::{Page, Reader, TimelineId};
+use trunkline_storage::{BadToken, Epochs, Page, Position, Reader, TimelineId};
 
 use super::Listing;
 use super::access::{
@@ -30,21 +28,26 @@ pub(crate) struct Cursor {
 
 impl Cursor {
     /// Reads back a cursor that a client was given.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let has_message = match text.get(..1)? {
+    pub(crate) fn parse(epochs: &Epochs, text: &str) -> Result<Self, BadToken> {
+        let (detail, token) = text.split_once('-').ok_or(BadToken::Form)?;
+        let (kind, at) = detail.split_at_checked(1).ok_or(BadToken::Form)?;
+        let has_message = match kind {
             "m" => true,
             "g" => false,
-            _ => return None,
+            _ => return Err(BadToken::Form),
         };
-        let at = crate::event::parse_pos(&text[1..])?.0;
-        Some(Self { has_message, at })
+        let at = at.parse().map_err(|_| BadToken::Form)?;
+        epochs.check_with(token, detail.as_bytes())?;
+        Ok(Self { has_message, at })
     }
-}
 
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// What a client is given who has read the page up to here. What proves it is the `head` of
+    /// the log at that time: the rest of the list is of the same history.
+    fn text(self, epochs: &Epochs, head: Position) -> String {
         let kind = if self.has_message { 'm' } else { 'g' };
-        write!(f, "{kind}{}", self.at)
+        let detail = format!("{kind}{}", self.at);
+        let token = epochs.token_with(head, detail.as_bytes());
+        format!("{detail}-{token}")
     }
 }
 
@@ -61,7 +64,7 @@ struct Entry {
 
 pub(super) fn conversations(
     (store, ids): (&Reader, &Ids),
-    user: UserId,
+    (user, head): (UserId, Position),
     listing: &Listing,
     (before, limit): (Option<Cursor>, usize),
     page: &mut Page,
@@ -78,7 +81,8 @@ pub(super) fn conversations(
     entries.retain(|entry| before.is_none_or(|before| entry.cursor < before));
     let more = entries.len() > limit;
     entries.truncate(limit);
-    let cursor = entries.last().map(|entry| entry.cursor.to_string());
+    let last = entries.last();
+    let cursor = last.map(|entry| entry.cursor.text(store.epochs(), head));
     let mut view = View::new((store, ids), user);
     let mut conversations = Vec::new();
     for entry in entries {
@@ -323,16 +327,57 @@ fn marks(
 
 #[cfg(test)]
 mod tests {
+    use trunkline_storage::{Options, Store};
+
     use super::*;
 
     #[test]
     fn cursors_are_opaque_but_checked() {
+        let open = || {
+            let dir = tempfile::tempdir().unwrap();
+            let options = Options {
+                segment_bytes: 1 << 20,
+                max_record_bytes: 64 << 10,
+                ..Options::default()
+            };
+            let opened = Store::open(dir.path(), options, &mut |_| ()).unwrap();
+            (dir, opened.reader)
+        };
+        let ((_one, store), (_other, foreign)) = (open(), open());
+        let epochs = store.epochs();
         let cursor = |has_message, at| Cursor { has_message, at };
+        let head = Position(4_096);
         for cursor in [cursor(true, 7), cursor(false, 0)] {
-            assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor));
+            let text = cursor.text(epochs, head);
+            assert_eq!(Cursor::parse(epochs, &text), Ok(cursor));
+            let elsewhere = Cursor::parse(foreign.epochs(), &text);
+            assert_eq!(elsewhere, Err(BadToken::Foreign));
+            // Another place, kind or position than was given out.
+            for (from, to) in [
+                ("7", "8"),
+                ("0", "1"),
+                ("m", "g"),
+                ("g", "m"),
+                ("4096", "4097"),
+            ] {
+                let other = text.replacen(from, to, 1);
+                let refused = Cursor::parse(epochs, &other) == Err(BadToken::Foreign);
+                assert!(refused || other == text, "{other}");
+            }
         }
-        for bad in ["", "m", "7", "x7", "m+7", "ä7", "m7 "] {
-            assert_eq!(Cursor::parse(bad), None, "{bad:?}");
+        for bad in [
+            "",
+            "m",
+            "7",
+            "m7",
+            "x7-00000000-1",
+            "m+7",
+            "ä7-1",
+            "m7 -",
+            "m7-x",
+            "m-1-1",
+        ] {
+            assert_eq!(Cursor::parse(epochs, bad), Err(BadToken::Form), "{bad:?}");
         }
         assert!(cursor(true, 1) > cursor(false, 9), "messages before none");
     }

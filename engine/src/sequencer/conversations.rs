@@ -34,6 +34,8 @@ pub(super) struct Conversations {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Conversation {
     last_seq: u64,
+    /// Sequences behind it that may have been used by messages which a repair gave up.
+    skip: u64,
     /// How far the members of a 1:1 conversation have come; nothing in a group.
     pub(super) direct: Direct,
     /// Who wrote the last messages of a 1:1 conversation.
@@ -88,13 +90,21 @@ impl Conversations {
 
 fn load(store: &Reader, id: TimelineId) -> Result<Conversation, ReadError> {
     let last_seq = store.try_last_seq(id)?;
+    let skip = match store.losses().skip {
+        0 => 0,
+        _ => store.next_seq(id)?.saturating_sub(last_seq + 1),
+    };
     if last_seq == 0 {
-        return Ok(Conversation::default());
+        return Ok(Conversation {
+            skip,
+            ..Conversation::default()
+        });
     }
     // A group's value is of another form, and nothing here.
     let direct = store.state(id)?.and_then(|value| state::decode(&value));
     Ok(Conversation {
         last_seq,
+        skip,
         direct: direct.unwrap_or_default(),
         ..Conversation::default()
     })
@@ -106,9 +116,15 @@ impl Conversation {
         self.last_seq
     }
 
+    /// The sequence of the next message.
+    pub(super) fn next_seq(&self) -> u64 {
+        self.last_seq + self.skip + 1
+    }
+
     /// The message with this sequence is in the log or on its way there.
     pub(super) fn stored(&mut self, seq: u64) {
         self.last_seq = self.last_seq.max(seq);
+        self.skip = 0;
     }
 }
 

@@ -34,9 +34,10 @@ impl Sequencer {
         }
         let reach = self.reach(command, body)?;
         let conversation = self.conversations.get(command.conversation);
-        let seq = conversation.map_err(|error| unreadable(&error))?.last_seq() + 1;
+        let conversation = conversation.map_err(|error| unreadable(&error))?;
+        let (seq, is_first) = (conversation.next_seq(), conversation.last_seq() == 0);
         let mut changes = Changes::new();
-        if let (1, Members::Direct { other, .. }) = (seq, command.members) {
+        if let (true, Members::Direct { other, .. }) = (is_first, command.members) {
             self.begin(command, body, other, &mut changes)?;
         }
         self.end_stretch(command, body, seq, &mut changes)?;

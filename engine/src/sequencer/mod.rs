@@ -39,8 +39,8 @@ use crate::directory::Directory;
 use crate::event;
 use crate::ids::{Ids, UserId};
 use crate::metrics::SequencerMetrics;
+use crate::position;
 use crate::shard::mailbox::{Mail, Mailbox};
-use crate::state;
 use command::{Command, CommandBatch, Committed, ConnRef, Item, Items, Outcome, What};
 use conversations::Conversations;
 use departures::Departures;
@@ -256,15 +256,16 @@ impl Sequencer {
 
     /// Keeps how far devices have come.
     fn keep(&mut self, positions: &[(TimelineId, Position)]) {
-        for &(key, position) in positions {
+        for &(key, reached) in positions {
             // Two connections of a device may tell it in any order. Without the store, or room
             // in it, the device is told once more what it knows.
+            let epochs = self.states.store().epochs();
             let kept = self
                 .states
                 .get(key)
-                .map(|value| state::position(value.as_deref()));
-            if kept.is_ok_and(|kept| kept < Some(position)) {
-                let value = position.0.to_le_bytes();
+                .map(|value| position::kept(epochs, value.as_deref()));
+            if kept.is_ok_and(|kept| kept < Some(reached)) {
+                let value = position::keep(epochs, reached);
                 if self.writer.set_state(key, &value).is_ok() {
                     self.states.enter(&mut vec![(key, value.to_vec())]);
                 }

@@ -3,12 +3,12 @@
 use trunkline_proto::message::Connect;
 use trunkline_proto::names::is_name;
 use trunkline_proto::{CloseCode, ErrorCode};
-use trunkline_storage::{Position, TimelineId};
+use trunkline_storage::{Epochs, Position, TimelineId};
 
 use super::{Names, Session};
 use crate::auth::Grant;
-use crate::event::parse_pos;
 use crate::ids::Ids;
+use crate::position;
 
 /// Why a `connect` fails.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(crate) fn device_key(
 pub(crate) fn open(
     request: &Connect<'_>,
     grant: Option<&Grant>,
-    ids: &Ids,
+    (ids, epochs): (&Ids, &Epochs),
     number: u64,
 ) -> Result<(Session, Option<Position>), ConnectError> {
     const NAMES: &str = "a user, device or namespace is 1 to 64 bytes of [A-Za-z0-9._@-]";
@@ -84,12 +84,9 @@ pub(crate) fn open(
     }
     let since = match &request.since {
         None => None,
-        Some(since) => Some(parse_pos(since).ok_or_else(|| {
-            error(
-                ErrorCode::BadRequest,
-                "\"since\" is no position that this gateway gave out",
-            )
-        })?),
+        Some(since) => {
+            Some(position::since(epochs, since).map_err(|(code, message)| error(code, message))?)
+        }
     };
     let session = Session {
         id: ids.user(namespace, user),

@@ -3,9 +3,10 @@
 use trunkline_proto::Encoding;
 use trunkline_proto::frame::{Opcode, write_with};
 use trunkline_proto::message::ServerMessage;
-use trunkline_storage::{Batch, Position};
+use trunkline_storage::{Batch, Position, Token};
 
-use crate::event::{self, Kind, PosText};
+use crate::event::{self, Kind};
+use crate::position::Tokens;
 
 /// The frames that an encoding goes in.
 pub(crate) const fn opcode(encoding: Encoding) -> Opcode {
@@ -24,8 +25,9 @@ pub(crate) fn write(out: &mut Vec<u8>, encoding: Encoding, message: &ServerMessa
 
 /// The push frames of the record in hand, each encoding written at most once however many
 /// connections get it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Frames {
+    pub(crate) tokens: Tokens,
     /// The record's, and which part of it.
     of: (Position, usize),
     json: Option<PushFrame>,
@@ -45,6 +47,16 @@ pub(crate) struct PushFrame {
 }
 
 impl Frames {
+    pub(crate) fn new(tokens: Tokens) -> Self {
+        Self {
+            tokens,
+            of: (Position::ZERO, 0),
+            json: None,
+            proto: None,
+            spare: Vec::new(),
+        }
+    }
+
     /// The push of a part of the record at `position` of `batch`; `None` for a kind of a later
     /// version.
     pub(crate) fn push(
@@ -64,10 +76,10 @@ impl Frames {
             Encoding::Proto => &mut self.proto,
         };
         if slot.is_none() {
-            let mut pos = PosText::default();
+            let mut pos = Token::default();
             let record = batch.record_at(position);
             let kind = Kind::of(&record)?;
-            let push = event::push(&record, part, &mut pos)?;
+            let push = event::push(&record, part, &mut self.tokens, &mut pos)?;
             let mut frame = self.spare.pop().unwrap_or_default();
             frame.clear();
             let mut payload = 0;

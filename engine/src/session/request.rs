@@ -8,7 +8,7 @@ mod query;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{CommandBody, Ping, ReplyBody};
 use trunkline_proto::names::{Conversation, is_name};
-use trunkline_storage::TimelineId;
+use trunkline_storage::{Epochs, TimelineId};
 
 use super::Session;
 use crate::config::Limits;
@@ -21,6 +21,7 @@ use crate::sequencer::command::{Change, Command, CommandBatch, ConnRef, Members,
 pub(crate) struct Ask<'a> {
     pub(crate) session: &'a Session,
     pub(crate) ids: &'a Ids,
+    pub(crate) epochs: &'a Epochs,
     pub(crate) limits: &'a Limits,
     pub(crate) conn: ConnRef,
     /// The client's id for the command.

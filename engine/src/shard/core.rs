@@ -23,9 +23,9 @@ use super::returns::Returns;
 use super::timer::{Tick, Wheel, ticks};
 use super::tls::{Buffers, HANDSHAKE_COST};
 use super::tokens::{CHECK_COST, Permits};
-use crate::event;
 use crate::metrics::Limit;
 use crate::per_user::PerUser;
+use crate::position::Tokens;
 use crate::sequencer::command::{CommandBatch, ConnRef};
 use crate::session::{self, Frames, write_batch};
 
@@ -94,7 +94,7 @@ impl Core {
         Self {
             users: PerUser::default(),
             batch: parts.sequencer.spare(parts.index),
-            frames: Frames::default(),
+            frames: Frames::new(Tokens::new(&parts.epochs)),
             pool: Pool::default(),
             tls: parts
                 .tls
@@ -346,11 +346,10 @@ impl Core {
 
     /// Tells a client that pushes up to a position are missing.
     pub(super) fn say_gap(&mut self, slot: u32, conn: &mut Conn, pos: Position) {
-        let event = Event::Gap(Gap {
-            pos: event::pos(pos),
-        });
+        let pos = self.frames.tokens.text(pos);
+        let event = Event::Gap(Gap { pos: pos.clone() });
         let push = Push {
-            pos: Some(event::pos(pos)),
+            pos: Some(pos),
             event,
         };
         self.say(slot, conn, &ServerMessage::Push(push));

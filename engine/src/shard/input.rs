@@ -14,8 +14,8 @@ use trunkline_storage::{Position, TimelineId};
 use super::connection::{Conn, Phase};
 use super::core::Core;
 use super::timer::ticks;
-use crate::event;
 use crate::metrics::Limit;
+use crate::position;
 use crate::reader::{Job, Opening, Query};
 use crate::session::{self, Ask, Asked, Session, ask};
 
@@ -291,6 +291,7 @@ impl Core {
         let who = Ask {
             session,
             ids: &self.parts.ids,
+            epochs: &self.parts.epochs,
             limits: &limits,
             conn: reference,
             id,
@@ -356,7 +357,12 @@ impl Core {
             Err(refusal) => return self.refuse(slot, conn, id, refusal),
         };
         let expires = grant.as_ref().map(|grant| grant.expires_ms);
-        let opened = session::open(request, grant.as_ref(), &self.parts.ids, self.sessions + 1);
+        let opened = session::open(
+            request,
+            grant.as_ref(),
+            (&self.parts.ids, &self.parts.epochs),
+            self.sessions + 1,
+        );
         let (mut session, since) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -436,7 +442,7 @@ impl Core {
             session: session.name(self.parts.index).into(),
             user: session.names.user().to_owned().into(),
             device: session.names.device().to_owned().into(),
-            pos: event::pos(pos),
+            pos: position::text(self.parts.epochs.token(pos)),
             recovered: false,
             time: self.parts.hub.clock.now(),
             ping_ms: self.ping_ms(),

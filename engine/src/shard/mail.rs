@@ -11,7 +11,7 @@ use trunkline_storage::{Batch, Position, Record};
 use super::connection::{Conn, Phase};
 use super::core::Core;
 use super::timer::ticks;
-use crate::event::{self, Kind, PosText};
+use crate::event::{self, Kind};
 use crate::ids::UserId;
 use crate::reader::{Answer, AnswerKind, Query};
 use crate::sequencer::command::{Committed, ConnRef, Done, Item, Outcome};
@@ -80,11 +80,11 @@ impl Core {
                     return self.leave(slot, conn);
                 };
                 self.parts.metrics.acks.one();
-                let mut pos = PosText::default();
+                let pos = self.frames.tokens.token(position);
                 let reply = SendReply {
                     conversation: conversation.into(),
                     seq: record.seq,
-                    pos: pos.write(position),
+                    pos: pos.as_str().into(),
                     time: committed.wire_time(record.time),
                     duplicate: false,
                 };

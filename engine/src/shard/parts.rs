@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use crossbeam::channel::Sender;
+use trunkline_storage::Epochs;
 
 use super::mailbox::Mailbox;
 use super::source::Source;
@@ -49,6 +50,8 @@ pub(crate) struct Parts {
     /// Where all shards count their ticks from.
     pub(crate) began: Instant,
     pub(crate) ids: Ids,
+    /// Proves positions.
+    pub(crate) epochs: Epochs,
     pub(crate) directory: Arc<Directory>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<ShardMetrics>,

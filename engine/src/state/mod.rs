@@ -17,7 +17,6 @@ mod reactions;
 mod tally;
 
 use serde::{Deserialize, Serialize};
-use trunkline_storage::Position;
 
 pub(crate) use advance::Advance;
 pub(crate) use contacts::{Contacts, MAX_CONTACTS};
@@ -58,11 +57,6 @@ impl<'a> Form<'a> for Contacts<'a> {
 }
 impl Form<'_> for LastSeen {
     const TAG: u8 = 14;
-}
-
-/// The position that a value keeps for a device: eight bytes, little-endian.
-pub(crate) fn position(value: Option<&[u8]>) -> Option<Position> {
-    Some(Position(u64::from_le_bytes(value?.try_into().ok()?)))
 }
 
 /// A value's bytes.

@@ -21,11 +21,13 @@ pub(crate) struct Args {
     folder: Folder,
     #[command(flatten)]
     what: What,
-    /// Only records after this position
+    /// Only records after this position: the number of a line, or what a client was given (its tag
+    /// is not checked)
     #[arg(
         long,
         value_name = "POSITION",
-        default_value_t = 0,
+        default_value = "0",
+        value_parser = position,
         conflicts_with = "states"
     )]
     after: u64,
@@ -73,6 +75,14 @@ fn timeline(id: &str) -> Result<TimelineId, String> {
     number
         .map(TimelineId)
         .ok_or_else(|| "not 32 hex digits".to_owned())
+}
+
+/// A position, with its tag or without.
+fn position(text: &str) -> Result<u64, String> {
+    let address = text.split_once('-').map_or(text, |(_, address)| address);
+    address.parse().map_err(|_| {
+        "a position is a number, or a number behind a tag: 4096 or 5e884898-4096".to_owned()
+    })
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {

@@ -50,6 +50,22 @@ fn text(found: &Inspection, out: &mut dyn Write) -> Result<()> {
         count(found.log_records as usize, "record"),
         count(found.log_states as usize, "state"),
     )?;
+    writeln!(
+        out,
+        "positions    those of the last {} are good",
+        count(found.epochs, "start")
+    )?;
+    let losses = found.losses;
+    if losses.repairs > 0 {
+        writeln!(
+            out,
+            "losses       {} gave something up: timelines whose last record lies before position {} \
+             skip {} sequences",
+            count(losses.repairs as usize, "repair"),
+            losses.before.0,
+            losses.skip
+        )?;
+    }
     for (kind, before) in &found.expired {
         writeln!(out, "expired      {kind} before position {}", before.0)?;
     }
@@ -219,6 +235,12 @@ fn object(found: &Inspection) -> Value {
             "torn": found.torn,
         },
         "expired": expired,
+        "epochs": found.epochs,
+        "losses": {
+            "repairs": found.losses.repairs,
+            "before": found.losses.before.0,
+            "skip": found.losses.skip,
+        },
         "segments": segments,
         "runs": runs,
         "copies": files(&found.copies),

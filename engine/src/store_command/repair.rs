@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use indicatif::HumanBytes;
-use trunkline_storage::{Mended, OpenError, RepairOptions, Store};
+use trunkline_storage::{Losses, Mended, OpenError, RepairOptions, Store};
 
 use super::output::{count, name};
 use super::progress::Progress;
@@ -31,12 +31,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         progress.show(done, total);
     });
     progress.end();
-    let steps = repaired.map_err(beyond)?.steps;
+    let repaired = repaired.map_err(beyond)?;
+    let steps = &repaired.steps;
     // What is beyond repair must not look repaired.
     let left = verify::check(data).map_err(refused)?;
     print::results(|out| {
-        for step in &steps {
+        for step in steps {
             write_step(step, out)?;
+        }
+        if repaired.lossy {
+            write_losses(&repaired.losses, out)?;
         }
         let faults = count(steps.len(), "fault");
         match (steps.len(), args.dry_run) {
@@ -67,6 +71,26 @@ fn beyond(error: OpenError) -> anyhow::Error {
         ),
         error => refused(error),
     }
+}
+
+/// What the loss means beyond the records that are gone.
+fn write_losses(losses: &Losses, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "positions that were given out before are refused (112): clients read history and connect \
+         without \"since\""
+    )?;
+    writeln!(
+        out,
+        "conversations whose last message lies before position {} skip {} sequences, which may have \
+         been used",
+        losses.before.0, losses.skip
+    )?;
+    writeln!(
+        out,
+        "members, marks and reactions may be as they were before, and a message whose key is gone \
+         is stored again when it is sent again"
+    )
 }
 
 fn write_step(step: &Mended, out: &mut dyn Write) -> std::io::Result<()> {

@@ -151,6 +151,11 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     )
 }
 
+/// Whether the disk has lost what was to be read.
+pub(crate) fn is_lost(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
 /// Reads exactly `buffer.len()` bytes.
 pub(crate) fn read_exact_at(
     file: &dyn BackendFile,

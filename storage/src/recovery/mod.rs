@@ -14,13 +14,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::Position;
 use crate::backend::Backend;
 use crate::error::OpenError;
 use crate::index::Index;
 use crate::record::Record;
 use crate::run::manifest::Manifest;
 use crate::segment::{self, Segment};
+use crate::{Position, PositionsFound};
 pub(crate) use scan::{Entry, Scan, ScanEnd};
 
 /// What opening a store found.
@@ -34,6 +34,11 @@ pub struct RecoveryReport {
     pub bytes: u64,
     /// The unfinished end of the log that was cut off, if there was one.
     pub torn: Option<TornTail>,
+    /// What there was to prove positions with that were given out before.
+    pub positions: PositionsFound,
+    /// Whether positions that are given out from now on are good after the next opening: on a full
+    /// disk they are not.
+    pub positions_stored: bool,
     /// How long the opening took.
     pub duration: Duration,
 }
@@ -158,6 +163,8 @@ pub(crate) fn recover(
             records: scan.records,
             bytes: scanned,
             torn,
+            positions: PositionsFound::None,
+            positions_stored: false,
             duration: began.elapsed(),
         },
         segments,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::Work;
+pub(super) use crate::backend::is_lost;
 use crate::backend::{self, Backend, BackendFile};
 use crate::error::OpenError;
 use crate::recovery::io_error;
@@ -116,11 +117,6 @@ impl Readable {
         }
         Ok(())
     }
-}
-
-/// Whether the disk has lost what was to be read.
-pub(super) fn is_lost(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 impl BackendFile for Readable {

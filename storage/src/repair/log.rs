@@ -115,6 +115,7 @@ impl Log<'_, '_> {
                 let goes_on = self.parts[at + 1..].iter().any(|part| !part.is_zero);
                 let was_lost = at > 0 && plan[at - 1] != Fate::Stays(vec![]);
                 if part.is_zero && !goes_on && (part.source.is_some() || was_lost) {
+                    self.work.log_end = part.first();
                     plan.push(Fate::Blank);
                     break;
                 }
@@ -137,6 +138,7 @@ impl Log<'_, '_> {
                 };
                 let unknown = part.is_unknown(damaged).map_err(&io)?;
                 if durable <= damaged && !unknown {
+                    self.work.log_end = damaged;
                     break false;
                 }
                 let Some((to, session)) = self.next_frame(at, damaged, durable, scan.session)?
@@ -286,6 +288,7 @@ impl Log<'_, '_> {
             if is_lost {
                 step.action = "given up whole, with all records and states in it".into();
                 step.bytes = part.size - segment::HEADER_BYTES;
+                self.work.lost.stretch(part.first(), part.end());
             } else {
                 step.action = "written anew from what it says itself".into();
                 step.records = Some(0);
@@ -306,6 +309,7 @@ impl Log<'_, '_> {
                 to - part.base
             );
             step.bytes = to - from;
+            self.work.lost.stretch(from, to);
             self.work.kept(copy.as_deref());
         }
         Ok(())
@@ -327,10 +331,13 @@ impl Log<'_, '_> {
         }
         let (fault, action) = match (&part.source, &part.fault) {
             (Some(_), Some(fault)) => (fault.as_str(), "made anew: nothing was in it"),
-            _ => (
-                "the segment before was the last one",
-                "made, so that the log goes on",
-            ),
+            _ => {
+                self.work.lost.end_of_log(part.base, part.size);
+                (
+                    "the segment before was the last one",
+                    "made, so that the log goes on",
+                )
+            }
         };
         let step = self.work.damaged(&name, 0, fault);
         step.action = action.into();

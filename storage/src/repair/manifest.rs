@@ -65,6 +65,7 @@ fn make_again(
     let mut manifest = found.manifest();
     manifest.head = last_record(work, factory.store_id, &manifest)?;
     found.set_aside(work, &manifest)?;
+    work.lost.unlisted(&manifest);
     let action = format!(
         "made again from {} runs and the log, which begins at position {}",
         manifest.runs.len(),
@@ -296,6 +297,7 @@ impl Found {
             step.action =
                 "given up whole: without the manifest it cannot be told what it had".into();
             work.kept(Some(&copy));
+            work.lost.stretch(0, manifest.low_water);
         }
         for run in &self.runs {
             if !manifest.runs.contains(run) {

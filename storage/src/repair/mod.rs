@@ -9,6 +9,7 @@
 mod files;
 mod identity;
 mod log;
+mod lost;
 mod manifest;
 mod part;
 mod runs;
@@ -20,9 +21,11 @@ use std::sync::Arc;
 use crate::backend::Backend;
 use crate::error::OpenError;
 use crate::look::Look;
+use crate::losses::Losses;
 use crate::segment::SegmentFactory;
 use crate::store::{block_bytes, remove_temporaries};
 use crate::{Store, walk};
+use lost::Lost;
 
 /// How a store is repaired.
 #[derive(Debug, Clone)]
@@ -48,6 +51,10 @@ impl Default for RepairOptions {
 pub struct Repair {
     /// By file, in the order in which it was done; nothing for a store that is whole.
     pub steps: Vec<Mended>,
+    /// Something was given up. Positions that were given out before are refused from now on.
+    pub lossy: bool,
+    /// What repairs gave up in this store, this one and those before: how sequences go on.
+    pub losses: Losses,
 }
 
 /// One thing that was damaged, and what became of it.
@@ -80,8 +87,11 @@ impl Store {
     /// folder, under a name that begins with `damaged-`: remove them when nothing in them is
     /// missed, for text that is recalled later stays in them. `progress` is told now and then how many bytes are read, of how many.
     ///
-    /// Where the last records of a timeline are given up, its last sequence goes back, unless
-    /// something else tells it: whoever draws sequences from the store may use one again.
+    /// Sequences are not used again: where the last records of a timeline may be among what is
+    /// given up, [`Reader::next_seq`](crate::Reader::next_seq) leaves a gap that is larger than
+    /// what is gone ([`Losses::skip`]). That holds for callers who use each sequence.
+    ///
+    /// A store that is damaged is read twice: what is given up is noted before anything is mended.
     ///
     /// # Errors
     /// [`OpenError::NoStore`] if there is none, [`OpenError::Locked`] if it is open,
@@ -121,27 +131,89 @@ impl Store {
             remove_temporaries(&*backend)?;
             Some(lock)
         };
-        let mut work = Work {
-            backend: &*backend,
-            dry_run: options.dry_run,
-            steps: Vec::new(),
-            done: 0,
-            total: walk::total(&*backend)?,
+        let mut repair = Pass {
+            backend: &backend,
+            segment_bytes: options.segment_bytes,
+            total: walk::total(&*backend)? * if options.dry_run { 1 } else { 2 },
             progress,
         };
-        let Some(identity) = identity::mend(&mut work)? else {
+        let planned = repair.go(true, None)?;
+        if planned.steps.is_empty() {
             return Ok(Repair::default());
+        }
+        let losses = planned
+            .lost
+            .added_to(planned.before, planned.log_end, planned.repairs);
+        let steps = match options.dry_run {
+            true => planned.steps,
+            false => repair.go(false, Some(losses))?.steps,
         };
+        Ok(Repair {
+            steps,
+            lossy: planned.before != Some(losses),
+            losses,
+        })
+    }
+}
+
+/// Going through all files once.
+struct Pass<'a, 'b> {
+    backend: &'a Arc<dyn Backend>,
+    segment_bytes: u64,
+    total: u64,
+    progress: &'a mut Progress<'b>,
+}
+
+/// What a pass did or would do.
+#[derive(Default)]
+struct Passed {
+    steps: Vec<Mended>,
+    lost: Lost,
+    /// What repairs before gave up, if it is known.
+    before: Option<Losses>,
+    log_end: u64,
+    /// Repairs that gave something up, as far as the epochs tell.
+    repairs: u32,
+}
+
+impl Pass<'_, '_> {
+    /// Mends everything, and notes what was `known` to be given up by then; or only says what it
+    /// would do.
+    fn go(&mut self, dry_run: bool, known: Option<Losses>) -> Result<Passed, OpenError> {
+        let mut work = Work {
+            backend: &**self.backend,
+            dry_run,
+            steps: Vec::new(),
+            lost: Lost::default(),
+            log_end: 0,
+            done: if dry_run { 0 } else { self.total / 2 },
+            total: self.total,
+            progress: &mut *self.progress,
+        };
+        let Some(identity) = identity::mend(&mut work)? else {
+            return Ok(Passed::default());
+        };
+        let store_id = identity.store_id;
+        let before = lost::mend(&mut work, store_id, known)?;
+        let repairs = lost::mend_epochs(&mut work, store_id)?;
         let factory = SegmentFactory {
-            backend: backend.clone(),
-            store_id: identity.store_id,
-            size: options.segment_bytes,
+            backend: self.backend.clone(),
+            store_id,
+            size: self.segment_bytes,
         };
-        let block = block_bytes(options.segment_bytes);
+        let block = block_bytes(self.segment_bytes);
         let manifest = manifest::mend(&mut work, &factory, block)?;
         log::mend(&mut work, &factory, &manifest)?;
-        (work.progress)(work.total, work.total);
-        Ok(Repair { steps: work.steps })
+        if !dry_run || work.steps.is_empty() {
+            (work.progress)(work.total, work.total);
+        }
+        Ok(Passed {
+            steps: work.steps,
+            lost: work.lost,
+            before,
+            log_end: work.log_end,
+            repairs,
+        })
     }
 }
 
@@ -150,6 +222,9 @@ struct Work<'a> {
     backend: &'a dyn Backend,
     dry_run: bool,
     steps: Vec<Mended>,
+    lost: Lost,
+    /// Where the log ends.
+    log_end: u64,
     /// Bytes read, of how many.
     done: u64,
     total: u64,

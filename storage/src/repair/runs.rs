@@ -215,6 +215,12 @@ impl Mender<'_, '_> {
             true => Some(0),
             false => left.had.map(|had| had.saturating_sub(left.entries)),
         };
+        match (given_up, id.kind) {
+            (Some(0), _) => {}
+            (Some(messages), Kind::Messages) => self.work.lost.messages(id.to, messages),
+            (None, Kind::Messages) | (_, Kind::Marks) => self.work.lost.stretch(id.from, id.to),
+            _ => self.work.lost.other(),
+        }
         let step = self.work.damaged(&name, damaged.offset, damaged.fault);
         step.action = match given_up {
             Some(0) => format!("written anew as {}; nothing is lost", new.name()),
@@ -236,19 +242,14 @@ impl Mender<'_, '_> {
 /// What it means that entries of a kind are given up.
 const fn meaning(kind: Kind) -> &'static str {
     match kind {
-        Kind::Messages => {
-            "messages given up; a timeline that lost its last ones may use their sequences again, \
-             unless something refers to them"
-        }
+        Kind::Messages => "messages given up",
         Kind::Syncs => "references given up: users are not told of these events by sync",
         Kind::Keys => "keys given up: what is sent again under one of them is a new message",
         Kind::States => {
             "STATES GIVEN UP: what was kept under these keys is gone, or is what it was before"
         }
         Kind::Redactions => "REDACTIONS GIVEN UP: text that was recalled may be read again",
-        Kind::Marks => {
-            "marks given up: timelines whose messages have expired may use sequences again"
-        }
+        Kind::Marks => "marks given up, of timelines whose messages have expired",
     }
 }
 

@@ -197,36 +197,39 @@ impl Runs {
         self.floors.syncs
     }
 
-    /// The last sequence of a message timeline, be it of a message that expired; `None` if it has
-    /// none here.
-    pub(crate) fn last_seq(&self, timeline: TimelineId) -> Result<Option<u64>, ReadError> {
+    /// The last sequence of a message timeline, be it of a message that expired, and a position at
+    /// or before that of its record; `None` if it has none here.
+    pub(crate) fn last(&self, timeline: TimelineId) -> Result<Option<(u64, u64)>, ReadError> {
         for run in self.touched(Kind::Messages, timeline).iter().rev() {
             if !run.may_have(timeline.0)? {
                 continue;
             }
             let mut cursor = run.seek((timeline.0, MAX_SEQ + 1))?;
-            if let Some((key, _)) = cursor.back()?
+            if let Some((key, value)) = cursor.back()?
                 && key.0 == timeline.0
             {
+                // Of a record that was given up the position may not be known.
+                let position = value.first_chunk().map_or(0, |at| u64::from_le_bytes(*at));
+                let found = Some((key.1, position.max(run.id.from)));
                 // A run that is newer may have expired, if time went back.
                 return match run.id.to > self.floors.messages {
-                    true => Ok(Some(key.1)),
-                    false => Ok(self.mark(timeline)?.max(Some(key.1))),
+                    true => Ok(found),
+                    false => Ok(self.mark(timeline)?.max(found)),
                 };
             }
         }
         self.mark(timeline)
     }
 
-    /// The last sequence of a message timeline whose message expired.
-    fn mark(&self, timeline: TimelineId) -> Result<Option<u64>, ReadError> {
+    /// As [`last`](Self::last), of a message that expired.
+    fn mark(&self, timeline: TimelineId) -> Result<Option<(u64, u64)>, ReadError> {
         let mut last = None;
         for run in self.of(Kind::Marks) {
             if run.may_have(timeline.0)?
                 && let Some(value) = run.get((timeline.0, 0))?
             {
                 let seq = value.first_chunk().ok_or_else(|| run.corrupt(0))?;
-                last = last.max(Some(u64::from_le_bytes(*seq)));
+                last = last.max(Some((u64::from_le_bytes(*seq), run.id.from)));
             }
         }
         Ok(last)

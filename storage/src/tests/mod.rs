@@ -6,6 +6,7 @@ mod behind;
 mod crash;
 mod damage;
 mod dump;
+mod epochs;
 mod expiry;
 mod expiry_crash;
 mod failure;

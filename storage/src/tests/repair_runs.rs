@@ -25,7 +25,11 @@ fn fill(opened: &mut Opened, log: &mut Vec<Event>, batches: u64) {
         let states = [KEY, TimelineId(51), TimelineId(52)].map(|key| State { key, value: &value });
         for i in 0..3 {
             let number = log.last().map_or(1, |event| event.number + 1);
-            let mut event = event(number, next_seq(log, number), 300);
+            // After a repair it may have to be a later one, never one that was used.
+            let next = opened.reader.next_seq(TimelineId(u128::from(number % 3)));
+            let next = next.unwrap();
+            assert!(next >= next_seq(log, number), "{next} was used");
+            let mut event = event(number, next, 300);
             let draft = Draft {
                 key: Some(find_key(&event)),
                 states: if alone || i != 1 { &[] } else { &states },

@@ -3,17 +3,15 @@
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{self, Conversations, GroupInfo, Receipts};
 use trunkline_proto::names::is_name;
+use trunkline_storage::BadToken;
 
 use super::{Ask, Asked, BAD_GROUP, Failure, Named, check_user};
-use crate::event::parse_pos;
+use crate::position;
 use crate::reader::{Access, Cursor, Listing, Query, Range};
 
 impl Ask<'_> {
     pub(super) fn sync(&self, sync: &message::Sync<'_>) -> Result<Asked, Failure> {
-        let since = parse_pos(&sync.since).ok_or((
-            ErrorCode::BadRequest,
-            "\"since\" is no position that this gateway gave out",
-        ))?;
+        let since = position::since(self.epochs, &sync.since)?;
         let limit = self.page(sync.limit, self.limits.page)?;
         Ok(Asked::Query(Query::Sync {
             user: self.session.id,
@@ -65,16 +63,17 @@ impl Ask<'_> {
     pub(super) fn conversations(&self, asked: &Conversations<'_>) -> Result<Asked, Failure> {
         let limit = self.page(asked.limit, 100)?;
         let after = asked.after.as_deref().filter(|after| !after.is_empty());
-        let before = match after.map(Cursor::parse) {
-            Some(None) => {
-                return Err((
-                    ErrorCode::BadRequest,
-                    "\"after\" is no cursor that this gateway gave out",
-                ));
-            }
-            Some(cursor) => cursor,
-            None => None,
-        };
+        let cursor = after.map(|after| Cursor::parse(self.epochs, after));
+        let before = cursor.transpose().map_err(|bad| match bad {
+            BadToken::Form => (
+                ErrorCode::BadRequest,
+                "\"after\" is no cursor that this gateway gave out",
+            ),
+            BadToken::Foreign => (
+                ErrorCode::PositionExpired,
+                "\"after\" is not a cursor of this gateway's history: begin with the first page",
+            ),
+        })?;
         let names = &self.session.names;
         Ok(Asked::Query(Query::Conversations {
             user: self.session.id,

@@ -1,0 +1,147 @@
+//! Positions as text: what a program gives out and takes back.
+
+use crate::Position;
+
+/// Digits of a tag.
+const TAG: usize = 8;
+/// The longest text: a tag, a dash and the greatest position.
+const MAX: usize = TAG + 1 + 20;
+const HEX: [u8; 16] = *b"0123456789abcdef";
+
+/// A position as text, with the tag that proves it: `5e884898-4096`. [`Position::ZERO`], which
+/// is the beginning of every history, is `0`.
+///
+/// Made by [`Epochs::token`](crate::Epochs::token) without an allocation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Token {
+    text: [u8; MAX],
+    len: u8,
+}
+
+/// Why a text is not a position to go on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadToken {
+    /// It has the form of a position, but this store did not give it out, or no longer knows that
+    /// it did.
+    Foreign,
+    /// It has another form.
+    Form,
+}
+
+impl Token {
+    /// The beginning of every history.
+    pub(crate) const ZERO: Token = {
+        let mut text = [0; MAX];
+        text[0] = b'0';
+        Token { text, len: 1 }
+    };
+
+    pub(crate) fn new(tag: u32, position: Position) -> Token {
+        let mut text = [0; MAX];
+        for (i, place) in text[..TAG].iter_mut().enumerate() {
+            let shift = 4 * (TAG - 1 - i);
+            *place = HEX[(tag >> shift) as usize & 15];
+        }
+        text[TAG] = b'-';
+        let digits = position.0.checked_ilog10().unwrap_or(0) as usize + 1;
+        let len = TAG + 1 + digits;
+        let mut rest = position.0;
+        for place in text[TAG + 1..len].iter_mut().rev() {
+            *place = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        Token {
+            text,
+            len: len as u8,
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Only digits and a dash are ever put there.
+        std::str::from_utf8(&self.text[..usize::from(self.len)]).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Takes a text apart: tag and position, or `None` in place of the tag for a bare number.
+///
+/// # Errors
+/// [`BadToken::Form`].
+pub(crate) fn parse(text: &str) -> Result<(Option<u32>, Position), BadToken> {
+    let Some((tag, position)) = text.split_once('-') else {
+        return Ok((None, decimal(text)?));
+    };
+    let is_hex = |byte: u8| HEX.contains(&byte);
+    if tag.len() != TAG || !tag.bytes().all(is_hex) {
+        return Err(BadToken::Form);
+    }
+    let tag = u32::from_str_radix(tag, 16).map_err(|_| BadToken::Form)?;
+    Ok((Some(tag), decimal(position)?))
+}
+
+/// A number in the one way to write it.
+fn decimal(text: &str) -> Result<Position, BadToken> {
+    let leads = text.len() > 1 && text.starts_with('0');
+    if leads || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(BadToken::Form);
+    }
+    text.parse().map(Position).map_err(|_| BadToken::Form)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_reads_back() {
+        let greatest = [u64::MAX - 1, u64::MAX];
+        let edges = [1, 9, 10, 99, 100, 4096, 1 << 40].into_iter();
+        for position in edges.chain(greatest).map(Position) {
+            for tag in [0, 1, 0xdead_beef, u32::MAX] {
+                let token = Token::new(tag, position);
+                assert_eq!(token.to_string(), format!("{tag:08x}-{}", position.0));
+                assert_eq!(parse(token.as_str()), Ok((Some(tag), position)));
+            }
+        }
+        assert_eq!(Token::ZERO.as_str(), "0");
+        assert_eq!(parse("0"), Ok((None, Position::ZERO)));
+        assert_eq!(parse("4096"), Ok((None, Position(4096))));
+    }
+
+    #[test]
+    fn other_forms_are_none() {
+        for bad in [
+            "",
+            "x",
+            "-",
+            "-1",
+            "+1",
+            " 1",
+            "1 ",
+            "00",
+            "01",
+            "1_0",
+            "18446744073709551616",
+            "0123456-1",
+            "012345678-1",
+            "0123456g-1",
+            "0123456A-1",
+            "+1234567-1",
+            "01234567-",
+            "01234567-+1",
+            "01234567-01",
+            "01234567-1-1",
+            "01234567-18446744073709551616",
+            "äöüß-1",
+        ] {
+            assert_eq!(parse(bad), Err(BadToken::Form), "{bad:?}");
+        }
+    }
+}
