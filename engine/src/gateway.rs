@@ -104,7 +104,7 @@ impl Gateway {
             Arc::clone(&metrics.sequencer),
         );
         let sequencer = spawn("sequencer", move || sequencer.run(&commands))?;
-        let readers = spawn_readers(&store, &jobs, &mailboxes)?;
+        let readers = spawn_readers(&store, &jobs, &mailboxes, config.limits.message_bytes)?;
         let ready = Arc::new(AtomicBool::new(false));
         let shown = control::Shown {
             ready: Arc::clone(&ready),
@@ -416,11 +416,12 @@ fn spawn_readers(
     store: &Reader,
     jobs: &channel::Receiver<Job>,
     mailboxes: &[Arc<Mailbox>],
+    message_bytes: usize,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let one = |i| {
         let (store, jobs, mailboxes) = (store.clone(), jobs.clone(), mailboxes.to_vec());
         spawn(&format!("reader-{i}"), move || {
-            reader::run(&store, &jobs, &mailboxes)
+            reader::run(&store, &jobs, &mailboxes, message_bytes)
         })
     };
     (0..READERS).map(one).collect()

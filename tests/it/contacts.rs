@@ -41,7 +41,7 @@ fn they_are_kept_for_all_devices() {
     let shown: Vec<_> = ["bob", "dave"]
         .map(|user| json!({"user": user, "online": false}))
         .into();
-    assert_eq!(reply, json!({"contacts": shown}));
+    assert_eq!(reply, json!({"contacts": shown, "more": false}));
     assert_eq!(
         names(&change(&mut tablet, &["carol"], &["bob"])),
         ["carol", "dave"]

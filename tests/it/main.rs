@@ -1,16 +1,15 @@
 //! Integration tests against real gateway processes, by subject.
 
-mod limits_page;
-mod load;
-
 mod architecture;
 mod auth;
 mod auth_keys;
 mod auth_sessions;
 mod bad_keys;
+mod caught_up;
 mod certificates;
 mod chat;
 mod clock;
+mod command_order;
 mod commands;
 mod config;
 mod conformance;
@@ -24,6 +23,7 @@ mod drain;
 mod envelope;
 mod failing_disk;
 mod file_sizes;
+mod frame_sizes;
 mod framing;
 mod full_disk;
 mod gone_messages;
@@ -35,10 +35,13 @@ mod history;
 mod hostile;
 mod hostile_users;
 mod idempotency;
+mod interoperable;
 mod large_groups;
 mod large_topics;
 mod last_seen;
 mod left_groups;
+mod limits_page;
+mod load;
 mod log_lines;
 mod messages;
 mod model;
@@ -56,6 +59,7 @@ mod receipts_together;
 mod reload;
 mod resume;
 mod reused_keys;
+mod settings_on_pages;
 mod shard_buffers;
 mod shortages;
 mod side_channels;

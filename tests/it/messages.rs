@@ -257,7 +257,8 @@ fn reactions_say_who() {
                 gateway.start_again();
             }
             let mut late = gateway.dial().connect("alice", "late");
-            let expect = json!([{"reaction": "like", "users": ["bob", "alice"]}]);
+            let expect =
+                json!([{"reaction": "like", "users": ["bob", "alice"], "count": 2, "more": false}]);
             assert_eq!(history(&mut late, conversation)[0]["reactions"], expect);
             let one = late.done("get", &json!({"conversation": conversation, "seq": 1}));
             assert_eq!(one["message"]["reactions"], expect);

@@ -187,3 +187,102 @@ fn off_by_default_in_development() {
     }
     assert_eq!(limited(&gateway, "connection_commands"), 0.0);
 }
+
+/// What an error 111 says: the limit, by its setting's name, and after how long to come again.
+fn told(reply: &Value) -> (String, Duration) {
+    let error = &reply["error"];
+    assert_eq!(error["code"], 111, "{reply}");
+    let limit = error["limit"].as_str().expect("a limit");
+    let retry = error["retry_ms"].as_u64().expect("a time");
+    (limit.to_owned(), Duration::from_millis(retry))
+}
+
+/// Sends until it is refused; what that says. After that time, and no earlier word, it passes.
+fn refused_and_back(client: &mut Client, command: &str, request: &Value, limit: &str) {
+    let (named, retry) = wait::until("a refusal", || {
+        let reply = client.ask(command, request);
+        reply["error"].is_object().then(|| told(&reply))
+    });
+    assert_eq!(named, limit);
+    assert!(
+        !retry.is_zero() && retry <= Duration::from_secs(20),
+        "{retry:?}"
+    );
+    std::thread::sleep(retry);
+    let reply = client.ask(command, request);
+    assert!(
+        reply[command].is_object(),
+        "{limit} after {retry:?}: {reply}"
+    );
+}
+
+#[test]
+fn refusals_say_which_limit_and_how_long() {
+    for (flag, limit, command, request) in [
+        ("rate-commands", "rate_commands", "ping", json!({})),
+        (
+            "user-rate-commands",
+            "user_rate_commands",
+            "ping",
+            json!({}),
+        ),
+        (
+            "rate-messages",
+            "rate_messages",
+            "send",
+            json!({"user": "bob", "text": "x"}),
+        ),
+        (
+            "user-rate-messages",
+            "user_rate_messages",
+            "send",
+            json!({"user": "bob", "text": "x"}),
+        ),
+        (
+            "rate-bytes",
+            "rate_bytes",
+            "send",
+            json!({"user": "bob", "text": "x".repeat(900)}),
+        ),
+        (
+            "user-rate-bytes",
+            "user_rate_bytes",
+            "send",
+            json!({"user": "bob", "text": "x".repeat(900)}),
+        ),
+    ] {
+        let (most, burst) = if flag.ends_with("bytes") {
+            ("1KiB", "2s")
+        } else {
+            ("2", "1s")
+        };
+        let gateway = Setup::default()
+            .flag(flag, most)
+            .flag("rate-burst", burst)
+            .start();
+        for encoding in [Json, Proto] {
+            let dial = gateway.dial().encoding(encoding);
+            let mut client = dial.connect(&format!("{encoding:?}"), "phone");
+            refused_and_back(&mut client, command, &request, limit);
+        }
+    }
+}
+
+#[test]
+fn refusals_that_no_rate_causes() {
+    let gateway = Setup::default().flag("max-pages", 1).start();
+    for encoding in [Json, Proto] {
+        let mut client = gateway.dial().encoding(encoding).connect("alice", "phone");
+        client.send("bob", "hello");
+        let typing = json!({"conversation": "u:alice:bob"});
+        refused_and_back(&mut client, "typing", &typing, "typing");
+        let get = json!({"conversation": "u:alice:bob", "seq": 1});
+        let asked: Vec<_> = (1..=200)
+            .map(|id| json!({"id": 9_000 + id, "get": get}))
+            .collect();
+        client.post_raw(&asked);
+        let replies: Vec<_> = (1..=200).map(|id| client.reply(9_000 + id)).collect();
+        let refused = replies.iter().find(|reply| reply["error"].is_object());
+        assert_eq!(told(refused.expect("too many at a time")).0, "max_pages");
+    }
+}

@@ -44,6 +44,8 @@ pub struct Client {
     /// Errors without an id.
     strays: VecDeque<Value>,
     pushes: VecDeque<Value>,
+    /// Ends of recoveries, which stand in no test's way that does not ask for them.
+    caught_up: VecDeque<Value>,
     end: Option<End>,
     /// Whether pings are answered.
     pub answers_pings: bool,
@@ -77,6 +79,7 @@ impl Client {
             replies: HashMap::new(),
             strays: VecDeque::new(),
             pushes: VecDeque::new(),
+            caught_up: VecDeque::new(),
             end: None,
             answers_pings: true,
             pings: 0,
@@ -294,6 +297,12 @@ impl Client {
         let mut push = self.push();
         assert!(push[event].is_object(), "not a {event}: {push}");
         push[event].take()
+    }
+
+    /// Waits until everything missed has come: the pushes up to there, and what says so.
+    pub fn caught_up(&mut self) -> (Vec<Value>, Value) {
+        let end = self.wait("a caught_up push", |client| client.caught_up.pop_front());
+        (self.waiting(), end)
     }
 
     /// Pushes that have come and that nobody has asked for.

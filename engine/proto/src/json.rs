@@ -8,9 +8,16 @@ use crate::message::{Command, ServerMessage};
 
 mod command;
 mod direct;
+mod explain;
 mod server;
+pub(crate) mod strict;
 mod text;
 mod usual;
+
+/// How many bytes a text takes in JSON, without the quotes around it: never fewer than in protobuf.
+pub fn text_bytes(text: &str) -> usize {
+    text::escaped_len(text)
+}
 
 /// Reads the commands of a text frame, one per line; empty lines are passed over.
 pub(crate) fn decode_commands<'a>(
@@ -38,7 +45,7 @@ pub(crate) fn decode_commands<'a>(
 }
 
 fn bad(id: u32, mut message: String) -> BadCommand {
-    // serde's messages quote a string of the wrong type, however long it is.
+    // A message may quote what the client said.
     const MAX_MESSAGE: usize = 200;
     message.truncate(message.floor_char_boundary(MAX_MESSAGE));
     BadCommand {

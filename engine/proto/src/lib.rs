@@ -23,6 +23,7 @@ pub mod names;
 pub mod object;
 pub mod origin;
 pub mod protobuf;
+pub mod schema;
 mod text;
 #[cfg(feature = "tls")]
 pub mod tls;

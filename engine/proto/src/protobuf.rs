@@ -11,6 +11,7 @@ use crate::text::Str;
 
 mod command;
 mod event;
+mod explain;
 mod fields;
 mod reply;
 mod server;
@@ -37,7 +38,10 @@ pub(crate) fn decode_commands<'a>(
     while !payload.is_empty() {
         let Some(bytes) = split_message(&mut payload) else {
             // Where the length is what is broken, nothing tells where the next command starts.
-            return each(Err(bad(0, "a length that runs past the end of the frame")));
+            return each(Err(bad(
+                0,
+                "the length before a command runs past the end of the frame",
+            )));
         };
         if let Some(command) = usual::read(bytes) {
             each(Ok(command));
@@ -45,7 +49,7 @@ pub(crate) fn decode_commands<'a>(
         }
         each(match wire::Command::decode(bytes) {
             Ok(command) => command::from_wire(command),
-            Err(error) => Err(bad(readable_id(bytes), &error.to_string())),
+            Err(_) => Err(bad(readable_id(bytes), &explain::explain(bytes))),
         });
     }
 }
@@ -77,10 +81,12 @@ fn readable_id(mut bytes: &[u8]) -> u32 {
 }
 
 fn bad(id: u32, message: &str) -> BadCommand {
+    // A message may quote what the client said.
+    const MAX_MESSAGE: usize = 200;
     BadCommand {
         id,
         code: ErrorCode::BadRequest,
-        message: message.to_owned(),
+        message: message[..message.floor_char_boundary(MAX_MESSAGE)].to_owned(),
     }
 }
 

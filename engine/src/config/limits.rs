@@ -55,6 +55,9 @@ pub struct Limits {
     pub token_topics: usize,
     /// Bytes that may wait for one connection; beyond it live pushes are replaced by a `gap`.
     pub outbox_bytes: usize,
+    /// Bytes that may wait for a connection when a reader is asked for its next answer; beyond it
+    /// the question waits.
+    pub answer_bytes: usize,
     /// Connections of one address; beyond it HTTP 429. 0: any number.
     pub connections_per_address: u32,
     /// Sessions of one user; beyond it 3504. 0: any number.
@@ -177,6 +180,7 @@ impl Limits {
             token_topics: flags.token_topics.or(file.token_topics).unwrap_or(100),
             page: 500,
             outbox_bytes: size(flags.outbox_bytes, file.outbox_bytes, 1 << 20),
+            answer_bytes: size(flags.answer_bytes, file.answer_bytes, 1 << 20),
             connection_rates,
             user_rates,
             rate_burst: time(flags.rate_burst, file.rate_burst, 10),

@@ -99,6 +99,10 @@ pub struct Settings {
     /// What may wait for one connection before live pushes are dropped [default: 1MiB]
     #[arg(long, env = "TRUNKLINE_OUTBOX_BYTES", value_name = "SIZE")]
     pub outbox_bytes: Option<ByteSize>,
+    /// What a connection may have waiting when the store is asked for its next answer
+    /// [default: 1MiB]
+    #[arg(long, env = "TRUNKLINE_ANSWER_BYTES", value_name = "SIZE")]
+    pub answer_bytes: Option<ByteSize>,
     /// Most connections of one address, an IPv6 /64 network counting as one; 0 for any number
     /// [default: 10000; 0 with dev-auth]
     #[arg(long, env = "TRUNKLINE_CONNECTIONS_PER_ADDRESS", value_name = "N")]
@@ -529,6 +533,7 @@ impl Config {
             text_bytes: size(limits.text_bytes),
             key_bytes: size(limits.key_bytes),
             outbox_bytes: size(limits.outbox_bytes),
+            answer_bytes: size(limits.answer_bytes),
             connections_per_address: Some(limits.connections_per_address),
             connections_per_user: Some(limits.connections_per_user),
             max_opening: Some(limits.opening),

@@ -24,6 +24,7 @@ pub(crate) enum Limit {
     HandshakeTime,
     FrameCommands,
     Pages,
+    Answers,
     DrainTime,
     Watches,
     LastSeen,
@@ -36,7 +37,7 @@ pub(crate) enum Limit {
 
 impl Limit {
     /// Every limit, in the order of its counter.
-    pub(crate) const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 30] = [
         Self::ConnectionMessages,
         Self::ConnectionBytes,
         Self::ConnectionCommands,
@@ -58,6 +59,7 @@ impl Limit {
         Self::HandshakeTime,
         Self::FrameCommands,
         Self::Pages,
+        Self::Answers,
         Self::DrainTime,
         Self::Watches,
         Self::LastSeen,
@@ -92,6 +94,7 @@ impl Limit {
             Self::HandshakeTime => "handshake_time",
             Self::FrameCommands => "frame_commands",
             Self::Pages => "pages",
+            Self::Answers => "answers",
             Self::DrainTime => "drain_time",
             Self::Watches => "watches",
             Self::LastSeen => "last_seen",

@@ -78,6 +78,16 @@ impl Bucket {
     }
 }
 
+impl Bucket {
+    /// Ticks after which there is something in the bucket again.
+    pub(crate) fn ticks_to_wait(&self, rate: &Rate) -> Tick {
+        if rate.is_off() || self.level > 0 {
+            return 0;
+        }
+        Tick::try_from(-self.level / rate.per_tick + 1).unwrap_or(Tick::MAX)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -147,6 +157,22 @@ mod tests {
                 cut.refill(&rate_of, piece);
             }
             prop_assert_eq!(whole, cut);
+        }
+
+        /// After the time that a refusal names, and not a tick before, the next is allowed.
+        #[test]
+        fn as_long_as_it_says(rate in 1..500u32, burst in 1..20u64, debt in 1..50_000u32) {
+            let rate_of = Rate::new(rate, Duration::from_secs(burst));
+            let mut bucket = Bucket::full(&rate_of);
+            bucket.take(&rate_of, debt);
+            let ticks = bucket.ticks_to_wait(&rate_of);
+            prop_assert_eq!(ticks == 0, bucket.take(&rate_of, 0));
+            if ticks > 0 {
+                bucket.refill(&rate_of, ticks - 1);
+                prop_assert!(!bucket.take(&rate_of, 1));
+                bucket.refill(&rate_of, 1);
+                prop_assert!(bucket.take(&rate_of, 1));
+            }
         }
 
         /// A bucket that nobody used for so long is as good as a new one.

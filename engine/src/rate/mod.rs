@@ -20,6 +20,14 @@ pub(crate) enum Rated {
     Commands,
 }
 
+/// What there is nothing left of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Short {
+    pub(crate) of: Rated,
+    /// Ticks after which there is something again.
+    pub(crate) ticks: Tick,
+}
+
 /// What is to be paid for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cost {
@@ -97,20 +105,25 @@ impl Allowance {
     ///
     /// # Errors
     /// Nothing is left of what is named. A `send` without a message to spare counts as a command.
-    pub(crate) fn pay(&mut self, rules: &Rules, now: Tick, cost: Cost) -> Result<(), Rated> {
+    pub(crate) fn pay(&mut self, rules: &Rules, now: Tick, cost: Cost) -> Result<(), Short> {
         self.refill(rules, now);
         if let Cost::Frame(bytes) = cost {
-            let paid = self.bytes.take(&rules.bytes, bytes);
-            return if paid { Ok(()) } else { Err(Rated::Bytes) };
+            return take(Rated::Bytes, &mut self.bytes, &rules.bytes, bytes);
         }
-        if !self.commands.take(&rules.commands, 1) {
-            return Err(Rated::Commands);
-        }
-        if cost == Cost::Message && !self.messages.take(&rules.messages, 1) {
-            return Err(Rated::Messages);
+        take(Rated::Commands, &mut self.commands, &rules.commands, 1)?;
+        if cost == Cost::Message {
+            take(Rated::Messages, &mut self.messages, &rules.messages, 1)?;
         }
         Ok(())
     }
+}
+
+fn take(of: Rated, bucket: &mut Bucket, rate: &Rate, tokens: u32) -> Result<(), Short> {
+    if bucket.take(rate, tokens) {
+        return Ok(());
+    }
+    let ticks = bucket.ticks_to_wait(rate);
+    Err(Short { of, ticks })
 }
 
 #[cfg(test)]
@@ -127,31 +140,55 @@ mod tests {
         };
         let rules = Rules::new(&rates, Duration::from_secs(1)).unwrap();
         let mut allowance = Allowance::new(&rules, 7);
-        assert_eq!(allowance.pay(&rules, 7, Cost::Message), Ok(()));
         assert_eq!(
-            allowance.pay(&rules, 7, Cost::Message),
+            allowance.pay(&rules, 7, Cost::Message).map_err(|s| s.of),
+            Ok(())
+        );
+        assert_eq!(
+            allowance.pay(&rules, 7, Cost::Message).map_err(|s| s.of),
             Err(Rated::Messages)
         );
-        assert_eq!(allowance.pay(&rules, 7, Cost::Command), Ok(()));
         assert_eq!(
-            allowance.pay(&rules, 7, Cost::Command),
+            allowance.pay(&rules, 7, Cost::Command).map_err(|s| s.of),
+            Ok(())
+        );
+        assert_eq!(
+            allowance.pay(&rules, 7, Cost::Command).map_err(|s| s.of),
             Err(Rated::Commands)
         );
-        assert_eq!(allowance.pay(&rules, 7, Cost::Frame(300)), Ok(()));
-        assert_eq!(allowance.pay(&rules, 7, Cost::Frame(1)), Err(Rated::Bytes));
+        assert_eq!(
+            allowance.pay(&rules, 7, Cost::Frame(300)).map_err(|s| s.of),
+            Ok(())
+        );
+        assert_eq!(
+            allowance.pay(&rules, 7, Cost::Frame(1)).map_err(|s| s.of),
+            Err(Rated::Bytes)
+        );
         // An earlier tick, of another shard, gives nothing and takes nothing.
         assert_eq!(
-            allowance.pay(&rules, 0, Cost::Command),
+            allowance.pay(&rules, 0, Cost::Command).map_err(|s| s.of),
             Err(Rated::Commands)
         );
         let second = 7 + TICKS_PER_SECOND;
-        assert_eq!(allowance.pay(&rules, second, Cost::Message), Ok(()));
         assert_eq!(
-            allowance.pay(&rules, second, Cost::Frame(1)),
+            allowance
+                .pay(&rules, second, Cost::Message)
+                .map_err(|s| s.of),
+            Ok(())
+        );
+        assert_eq!(
+            allowance
+                .pay(&rules, second, Cost::Frame(1))
+                .map_err(|s| s.of),
             Err(Rated::Bytes)
         );
         let third = 7 + 3 * TICKS_PER_SECOND;
-        assert_eq!(allowance.pay(&rules, third, Cost::Frame(1)), Ok(()));
+        assert_eq!(
+            allowance
+                .pay(&rules, third, Cost::Frame(1))
+                .map_err(|s| s.of),
+            Ok(())
+        );
     }
 
     #[test]

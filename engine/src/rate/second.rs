@@ -22,6 +22,11 @@ impl PerSecond {
         self.count = self.count.saturating_add(1);
         self.count <= most
     }
+
+    /// Ticks until the next window begins.
+    pub(crate) fn left(&self, now: Tick) -> Tick {
+        (self.began + TICKS_PER_SECOND).saturating_sub(now)
+    }
 }
 
 #[cfg(test)]
@@ -46,5 +51,9 @@ mod tests {
             window.allows(1, 1);
         }
         assert!(!window.allows(1, 1));
+        assert_eq!(
+            (window.left(0), window.left(4), window.left(99)),
+            (10, 6, 0)
+        );
     }
 }

@@ -2,21 +2,23 @@
 
 use trunkline_proto::message::{
     ConnectReply, ErrorReply, Event, GetReply, GroupCreateReply, HistoryReply, Media, Message,
-    MessageReaction, Reply, ReplyBody, SendReply, ServerMessage, SyncReply,
+    MessageReaction, Push, Reply, ReplyBody, SendReply, ServerMessage, SyncReply,
 };
-use trunkline_proto::{ErrorCode, Str};
+use trunkline_proto::{Encoding, ErrorCode, Str};
 use trunkline_storage::{
     Order, Page, Place, Position, ReadError, Reader, Record, TimelineId, Token,
 };
 
 use super::access::{Access, NO_MESSAGE, View};
 use super::feed::Feed;
-use super::{Answer, AnswerKind, Finding, Job, Opening, Query, Range, Room, lists, passing};
+use super::{
+    Answer, AnswerKind, Finding, Job, Opening, Query, Range, Room, lists, passing, reactions,
+};
 use crate::event::{self, Body, Kind};
 use crate::ids::{Ids, UserId};
 use crate::position::{self, Tokens};
-use crate::session;
-use crate::state::{self, Created, Reactions};
+use crate::session::{self, Cut};
+use crate::state::{self, Created};
 
 /// Pushes per page of catching up.
 const CATCH_UP_PAGE: usize = 500;
@@ -24,82 +26,40 @@ const CATCH_UP_PAGE: usize = 500;
 /// A refusal, as an error reply says it.
 pub(super) type Failure = (ErrorCode, &'static str);
 
+const TOO_LARGE: Failure = (
+    ErrorCode::LimitExceeded,
+    "the answer does not fit into limits.message_bytes",
+);
+
 pub(super) const UNKNOWN: Failure = (ErrorCode::Unknown, "no such conversation");
 
 pub(super) fn answer(store: &Reader, job: &Job, room: &mut Room) -> Answer {
-    let Room { ids, page, feed } = room;
-    let books = (store, &*ids);
-    page.clear();
-    let mut frames = Vec::new();
-    let mut error = None;
-    let outcome = match job.query {
-        Query::CatchUp {
-            user,
-            since,
-            ref connect,
-        } => {
-            let connect = connect.as_deref();
-            let kind = catch_up(books, job, (user, since), connect, feed, &mut frames)
-                .unwrap_or_else(|failure| {
-                    error = Some(failure.0);
-                    if connect.is_some() {
-                        write_error(job, failure, &mut frames);
-                    }
-                    AnswerKind::Expired
-                });
-            return Answer {
-                conn: job.conn,
-                frames,
-                error,
-                kind,
-            };
+    let most = room.most;
+    room.page.clear();
+    match &job.query {
+        Query::CatchUp { .. } => return recovery(store, job, room),
+        Query::Typing { access, listing } => {
+            return found(job, passing::typing((store, &room.ids), *access, listing));
         }
-        Query::Typing {
-            access,
-            ref listing,
-        } => return found(job, passing::typing(books, access, listing)),
-        Query::Contacts { user, watch } => {
-            return found(job, passing::contacts(books, user, watch));
+        Query::Contacts { user, watch, part } => {
+            let contacts = passing::contacts((store, &room.ids), *user, (*watch, part));
+            return found(job, contacts);
         }
-        Query::LastSeen { ref asked } => return found(job, passing::last_seen(store, asked)),
-        Query::Sync { user, since, limit } => sync(books, job, (user, since), limit, feed),
-        Query::History {
-            access,
-            range,
-            limit,
-        } => history(books, access, range, limit, page),
-        Query::Get { access, seq } => get(books, access, seq, page),
-        Query::Receipts {
-            access,
-            seq,
-            state,
-            ref listing,
-            limit,
-        } => lists::receipts(books, access, (seq, state), listing, limit, page),
-        Query::Conversations {
-            user,
-            ref listing,
-            before,
-            limit,
-        } => lists::conversations(books, (user, job.until), listing, (before, limit), page),
-        Query::GroupInfo {
-            access,
-            ref listing,
-            limit,
-        } => lists::group_info(books, access, listing, limit),
-        Query::Duplicate { place } => duplicate(store, place, page),
-        Query::Made { key } => made(store, key),
-    };
+        Query::LastSeen { asked } => return found(job, passing::last_seen(store, asked)),
+        _ => {}
+    }
+    let (mut frames, mut error) = (Vec::new(), None);
     let paged = job.query.is_paged();
     let mut kind = AnswerKind::Reply { paged };
-    match outcome {
-        Ok(body) => {
+    match looked_up(store, job, room) {
+        Ok((body, cut)) => {
             if matches!(body, ReplyBody::Send(_)) {
                 kind = AnswerKind::SendReply;
             }
-            if job.id != 0 {
-                let reply = ServerMessage::Reply(Reply { id: job.id, body });
-                session::write(&mut frames, job.encoding, &reply);
+            let to = (job.encoding, job.id, most);
+            if job.id != 0 && !session::write_fitting(&mut frames, to, body, &cut) {
+                error = Some(TOO_LARGE.0);
+                write_error(job, TOO_LARGE, &mut frames);
             }
         }
         Err(failure) => {
@@ -113,6 +73,109 @@ pub(super) fn answer(store: &Reader, job: &Job, room: &mut Room) -> Answer {
         error,
         kind,
     }
+}
+
+/// The next page of what a session missed.
+fn recovery(store: &Reader, job: &Job, room: &mut Room) -> Answer {
+    let (mut frames, mut error) = (Vec::new(), None);
+    let mut kind = AnswerKind::Expired;
+    if let Query::CatchUp {
+        user,
+        since,
+        ref connect,
+    } = job.query
+    {
+        let connect = connect.as_deref();
+        let books = (store, &room.ids);
+        let feed = (&mut room.feed, room.most);
+        match catch_up(books, job, (user, since), connect, feed, &mut frames) {
+            Ok(caught_up) => kind = caught_up,
+            Err(failure) => {
+                error = Some(failure.0);
+                if connect.is_some() {
+                    write_error(job, failure, &mut frames);
+                }
+            }
+        }
+    }
+    Answer {
+        conn: job.conn,
+        frames,
+        error,
+        kind,
+    }
+}
+
+/// The reply to a question, and how it becomes shorter where it does not fit.
+fn looked_up<'r>(
+    store: &Reader,
+    job: &Job,
+    room: &'r mut Room,
+) -> Result<(ReplyBody<'r>, Cut), Failure> {
+    let Room {
+        ids,
+        page,
+        feed,
+        most,
+    } = room;
+    let (books, most) = ((store, &*ids), *most);
+    let body = match job.query {
+        Query::Sync { user, since, limit } => sync(books, job, (user, since), limit, feed)?,
+        Query::History {
+            access,
+            range,
+            limit,
+        } => {
+            let body = history(books, access, range, limit, (page, most))?;
+            let cut = match range {
+                Range::After(_) => Cut::Back,
+                Range::Newest | Range::Before(_) => Cut::Front,
+            };
+            return Ok((body, cut));
+        }
+        Query::Get { access, seq } => get(books, access, seq, (page, most))?,
+        Query::Reactions {
+            access,
+            seq,
+            ref reaction,
+            ref listing,
+            limit,
+        } => {
+            let wanted = (seq, reaction.as_deref());
+            reactions::reactions(books, access, wanted, listing, limit, page)?
+        }
+        Query::Receipts {
+            access,
+            seq,
+            state,
+            ref listing,
+            limit,
+        } => lists::receipts(books, access, (seq, state), listing, limit, page)?,
+        Query::Conversations {
+            user,
+            ref listing,
+            before,
+            limit,
+        } => {
+            let paging = (before, limit);
+            let (body, cursors) =
+                lists::conversations(books, (user, job.until), listing, paging, (page, most))?;
+            return Ok((body, Cut::Cursors(cursors)));
+        }
+        Query::GroupInfo {
+            access,
+            ref listing,
+            limit,
+        } => lists::group_info(books, access, listing, limit)?,
+        Query::Duplicate { place } => duplicate(store, place, page)?,
+        Query::Made { key } => made(store, key)?,
+        // Answered elsewhere.
+        Query::CatchUp { .. }
+        | Query::Typing { .. }
+        | Query::Contacts { .. }
+        | Query::LastSeen { .. } => return Err(TOO_LARGE),
+    };
+    Ok((body, Cut::Back))
 }
 
 /// What the shard goes on with, or the error reply.
@@ -173,7 +236,7 @@ fn catch_up(
     job: &Job,
     (user, since): (UserId, Position),
     connect: Option<&Opening>,
-    feed: &mut Feed,
+    (feed, most): (&mut Feed, usize),
     frames: &mut Vec<u8>,
 ) -> Result<AnswerKind, Failure> {
     let mut read = |since| feed.read(books, user, (since, job.until), CATCH_UP_PAGE);
@@ -211,16 +274,18 @@ fn catch_up(
             more = true;
             break;
         }
-        (last, left) = (Some(position), left - 1);
         let mut pos = Token::default();
-        let Some(mut push) = event::push(&record, part, &mut tokens, &mut pos) else {
-            continue;
-        };
-        conceal(&mut view, &record, &mut push.event)?;
-        if let Some(kind) = Kind::of(&record) {
-            pushed[kind as usize] += 1;
+        if let Some(mut push) = event::push(&record, part, &mut tokens, &mut pos) {
+            conceal(&mut view, &record, &mut push.event)?;
+            if !write_push(frames, job.encoding, push, (most, last.is_some())) {
+                more = true;
+                break;
+            }
+            if let Some(kind) = Kind::of(&record) {
+                pushed[kind as usize] += 1;
+            }
         }
-        session::write(frames, job.encoding, &ServerMessage::Push(push));
+        (last, left) = (Some(position), left - 1);
     }
     let reached = last.filter(|_| more).unwrap_or(job.until);
     Ok(AnswerKind::CaughtUp {
@@ -229,6 +294,31 @@ fn catch_up(
         more,
         pushed,
     })
+}
+
+/// Appends a push of what was missed, unless `may_wait` for the next page and this one would have
+/// more than `most` bytes with it.
+fn write_push(
+    frames: &mut Vec<u8>,
+    encoding: Encoding,
+    push: Push<'_>,
+    (most, may_wait): (usize, bool),
+) -> bool {
+    let start = frames.len();
+    let mut message = ServerMessage::Push(push);
+    session::write(frames, encoding, &message);
+    if may_wait && frames.len() > most {
+        frames.truncate(start);
+        return false;
+    }
+    if frames.len() - start > most
+        && let ServerMessage::Push(push) = &mut message
+    {
+        frames.truncate(start);
+        session::strip_push(push);
+        session::write(frames, encoding, &message);
+    }
+    true
 }
 
 /// The events of a page, each with its record, which part of that it is, and where it is in their
@@ -339,12 +429,16 @@ pub(super) fn owned(message: Message<'_>) -> Message<'static> {
             .map(|one| MessageReaction {
                 reaction: one.reaction.into_owned(),
                 users: one.users.into_iter().map(Str::into_owned).collect(),
+                count: one.count,
+                more: one.more,
             })
             .collect(),
         seq: message.seq,
         time: message.time,
         recalled: message.recalled,
         deleted: message.deleted,
+        more_reactions: message.more_reactions,
+        too_large: message.too_large,
     }
 }
 
@@ -359,7 +453,7 @@ fn history<'p>(
     access: Access,
     range: Range,
     limit: usize,
-    page: &'p mut Page,
+    (page, most): (&'p mut Page, usize),
 ) -> Result<ReplyBody<'p>, Failure> {
     let (store, ids) = books;
     let sight = access.check(store, ids)?;
@@ -377,7 +471,8 @@ fn history<'p>(
             .range(access.conversation, seqs, limit, order, page)
             .map_err(|error| failure(&error))?;
     }
-    let messages = messages(books, &mut View::new(books, access.user), page)?;
+    let messages = messages(books, &mut View::new(books, access.user), (page, most))?;
+    let more = page.more();
     let oldest = match store.first_seq(access.conversation) {
         // All of them expired.
         Ok(0) => last + 1,
@@ -388,6 +483,7 @@ fn history<'p>(
         messages,
         first: oldest.max(first),
         last,
+        more,
     }))
 }
 
@@ -395,7 +491,7 @@ fn get<'p>(
     books: (&Reader, &Ids),
     access: Access,
     seq: u64,
-    page: &'p mut Page,
+    (page, most): (&'p mut Page, usize),
 ) -> Result<ReplyBody<'p>, Failure> {
     let (store, ids) = books;
     let sight = access.check(store, ids)?;
@@ -404,7 +500,7 @@ fn get<'p>(
             .get(access.conversation, seq, page)
             .map_err(|error| failure(&error))?;
     }
-    let messages = messages(books, &mut View::new(books, access.user), page)?;
+    let messages = messages(books, &mut View::new(books, access.user), (page, most))?;
     match messages.into_iter().next() {
         Some(message) => Ok(ReplyBody::Get(GetReply { message })),
         None => Err(NO_MESSAGE),
@@ -415,7 +511,7 @@ fn get<'p>(
 pub(super) fn messages<'p>(
     (store, ids): (&Reader, &Ids),
     view: &mut View<'_>,
-    page: &'p Page,
+    (page, most): (&'p Page, usize),
 ) -> Result<Vec<Message<'p>>, Failure> {
     let mut messages = Vec::new();
     let mut reacted = None;
@@ -448,28 +544,12 @@ pub(super) fn messages<'p>(
         if any {
             let key = ids.reactions(record.timeline, record.seq);
             let value = store.state(key).map_err(|error| failure(&error))?;
-            message.reactions = reactions(&value.unwrap_or_default());
+            let bytes = session::reaction_bytes(most);
+            reactions::show(&mut message, &value.unwrap_or_default(), bytes);
         }
         messages.push(message);
     }
     Ok(messages)
-}
-
-/// By reaction, in the order in which each came first.
-fn reactions(value: &[u8]) -> Vec<MessageReaction<'static>> {
-    let state: Reactions<'_> = state::decode(value).unwrap_or_default();
-    let mut all = Vec::<MessageReaction<'static>>::new();
-    for (user, reaction) in state.list {
-        let user = Str::from(user.to_owned());
-        match all.iter_mut().find(|one| *one.reaction == *reaction) {
-            Some(one) => one.users.push(user),
-            None => all.push(MessageReaction {
-                reaction: Str::from(reaction.to_owned()),
-                users: vec![user],
-            }),
-        }
-    }
-    all
 }
 
 fn made(store: &Reader, key: TimelineId) -> Result<ReplyBody<'static>, Failure> {

@@ -67,8 +67,8 @@ pub(super) fn conversations(
     (user, head): (UserId, Position),
     listing: &Listing,
     (before, limit): (Option<Cursor>, usize),
-    page: &mut Page,
-) -> Result<ReplyBody<'static>, Failure> {
+    (page, most): (&mut Page, usize),
+) -> Result<(ReplyBody<'static>, Vec<String>), Failure> {
     let mut entries = Vec::new();
     let (places, hides) = places((store, ids), user)?;
     for (number, place) in places.iter().enumerate() {
@@ -79,21 +79,30 @@ pub(super) fn conversations(
     let unread = entries.iter().map(|entry| entry.unread).sum();
     entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.cursor));
     entries.retain(|entry| before.is_none_or(|before| entry.cursor < before));
-    let more = entries.len() > limit;
+    let mut more = entries.len() > limit;
     entries.truncate(limit);
-    let last = entries.last();
-    let cursor = last.map(|entry| entry.cursor.text(store.epochs(), head));
+    // What is read of them is in memory until the page is written.
+    let (mut cursors, mut bytes) = (Vec::new(), 0);
     let mut view = View::new((store, ids), user);
     let mut conversations = Vec::new();
     for entry in entries {
+        if bytes > most {
+            more = true;
+            break;
+        }
         let mut last = None;
         if entry.cursor.has_message {
             store
                 .get(entry.id, entry.last, page)
                 .map_err(|error| failure(&error))?;
-            let found = messages((store, ids), &mut view, page)?;
+            let found = messages((store, ids), &mut view, (page, most))?;
             last = found.into_iter().next().map(super::answer::owned);
+            bytes += page
+                .records()
+                .map(|record| record.body.len())
+                .sum::<usize>();
         }
+        cursors.push(entry.cursor.text(store.epochs(), head).to_string());
         conversations.push(ConversationEntry {
             conversation: entry.name.into(),
             last,
@@ -102,12 +111,13 @@ pub(super) fn conversations(
             members: entry.members,
         });
     }
-    Ok(ReplyBody::Conversations(ConversationsReply {
+    let reply = ReplyBody::Conversations(ConversationsReply {
         conversations,
         unread,
-        cursor: cursor.unwrap_or_default().into(),
+        cursor: cursors.last().cloned().unwrap_or_default().into(),
         more,
-    }))
+    });
+    Ok((reply, cursors))
 }
 
 /// Where a user takes part or did, each place once; and whether the user deletes messages in the own

@@ -8,6 +8,7 @@ mod answer;
 mod feed;
 mod lists;
 mod passing;
+mod reactions;
 mod unread;
 
 use std::sync::Arc;
@@ -76,6 +77,14 @@ pub(crate) enum Query {
         listing: Box<Listing>,
         limit: usize,
     },
+    /// Who reacted to a message: with this reaction, or which reactions there are.
+    Reactions {
+        access: Access,
+        seq: u64,
+        reaction: Option<Box<str>>,
+        listing: Box<Listing>,
+        limit: usize,
+    },
     /// Where a user takes part.
     Conversations {
         user: UserId,
@@ -96,6 +105,7 @@ pub(crate) enum Query {
     Contacts {
         user: UserId,
         watch: bool,
+        part: Part,
     },
     /// How users are whom memory does not know.
     LastSeen {
@@ -119,6 +129,28 @@ impl Query {
             Self::CatchUp { .. } | Self::Typing { .. } | Self::Duplicate { .. } | Self::Made { .. }
         )
     }
+
+    /// Whether it is about what a session missed.
+    pub(crate) fn recovers(&self) -> bool {
+        matches!(self, Self::CatchUp { .. })
+    }
+}
+
+/// Which part of a list.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    /// What is behind this one.
+    pub(crate) after: Option<CompactString>,
+    /// So many at most.
+    pub(crate) limit: usize,
+}
+
+impl Part {
+    /// A list from its beginning.
+    pub(crate) const WHOLE: Self = Self {
+        after: None,
+        limit: usize::MAX,
+    };
 }
 
 /// The reply to a `connect` with `since`, sent once the position proves good.
@@ -143,8 +175,8 @@ pub(crate) struct Asked {
     pub(crate) users: Vec<AskedUser>,
     /// So many of them, the first, are watched.
     pub(crate) watched: usize,
-    /// As contacts.
-    pub(crate) contacts: bool,
+    /// As contacts, and whether there are more.
+    pub(crate) contacts: Option<bool>,
 }
 
 #[derive(Debug, Clone)]
@@ -228,6 +260,7 @@ pub(crate) enum Finding {
     Contacts {
         names: Vec<String>,
         watch: bool,
+        part: Part,
     },
     LastSeen {
         asked: Asked,
@@ -239,14 +272,17 @@ struct Room {
     ids: Ids,
     page: Page,
     feed: Feed,
+    /// Bytes of a message.
+    most: usize,
 }
 
-/// Answers jobs until the last sender of `jobs` is gone.
-pub(crate) fn run(store: &Reader, jobs: &Receiver<Job>, mailboxes: &[Arc<Mailbox>]) {
+/// Answers jobs until the last sender of `jobs` is gone, with messages of `most` bytes at most.
+pub(crate) fn run(store: &Reader, jobs: &Receiver<Job>, mailboxes: &[Arc<Mailbox>], most: usize) {
     let mut room = Room {
         ids: Ids(store.key()),
         page: Page::default(),
         feed: Feed::default(),
+        most,
     };
     while let Ok(job) = jobs.recv() {
         if mailboxes[job.shard].is_closed() {

@@ -5,7 +5,7 @@ use trunkline_storage::Reader;
 
 use super::access::{self, Access};
 use super::answer::{Failure, failure};
-use super::{Asked, Finding, Listing};
+use super::{Asked, Finding, Listing, Part};
 use crate::ids::{Ids, UserId};
 use crate::state::{self, Contacts, LastSeen};
 
@@ -41,7 +41,7 @@ pub(super) fn typing(
 pub(super) fn contacts(
     (store, ids): (&Reader, &Ids),
     user: UserId,
-    watch: bool,
+    (watch, part): (bool, &Part),
 ) -> Result<Finding, Failure> {
     let value = store
         .state(ids.contacts(user))
@@ -51,7 +51,11 @@ pub(super) fn contacts(
         None => Contacts::default(),
     };
     let names = contacts.users.into_iter().map(str::to_owned).collect();
-    Ok(Finding::Contacts { names, watch })
+    Ok(Finding::Contacts {
+        names,
+        watch,
+        part: part.clone(),
+    })
 }
 
 /// When users were last seen who left so long ago that only the store may know it.

@@ -195,6 +195,8 @@ pub(crate) enum Outcome {
         watch: bool,
     },
     Failed(ErrorCode, &'static str),
+    /// The same of an acknowledgement.
+    NotAcked(ErrorCode, &'static str),
 }
 
 /// Which command was carried out, with what its reply says.
@@ -212,6 +214,19 @@ pub(crate) enum Done {
 }
 
 impl Outcome {
+    /// That of an acknowledgement that failed.
+    pub(crate) fn of_ack(self) -> Self {
+        match self {
+            Self::Failed(code, message) => Self::NotAcked(code, message),
+            other => other,
+        }
+    }
+
+    /// Whether it is of an acknowledgement.
+    pub(crate) const fn is_of_ack(self) -> bool {
+        matches!(self, Self::Done(Done::Ack, _) | Self::NotAcked(..))
+    }
+
     /// The record that it is, if it is one.
     pub(crate) fn position(self) -> Option<Position> {
         match self {

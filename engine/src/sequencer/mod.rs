@@ -286,6 +286,9 @@ impl Sequencer {
             let (outcome, audience) = match self.decide(batch.shard, command, body) {
                 Ok(Some(decided)) => decided,
                 Ok(None) => continue,
+                Err(no) if matches!(command.what, What::Ack { .. }) => {
+                    (no.of_ack(), Audience::Nobody)
+                }
                 Err(no) => (no, Audience::Nobody),
             };
             let &Command { conn, id, user, .. } = command;
@@ -428,7 +431,11 @@ impl Sequencer {
             // What was so already may be so because of a record of this very batch.
             if let Outcome::Sent(_) | Outcome::Done(..) | Outcome::Contacts { .. } = decided.outcome
             {
-                decided.outcome = answer;
+                decided.outcome = if decided.outcome.is_of_ack() {
+                    answer.of_ack()
+                } else {
+                    answer
+                };
             }
         }
         self.told.clear();
@@ -459,7 +466,9 @@ impl Sequencer {
                 let (directory, outgoing) = (&self.directory, &mut self.outgoing);
                 route::route(directory, outgoing, (user, shard), audience, position);
             }
-            None if matches!(outcome, Outcome::Failed(..)) => self.metrics.failed.one(),
+            None if matches!(outcome, Outcome::Failed(..) | Outcome::NotAcked(..)) => {
+                self.metrics.failed.one()
+            }
             None => {}
         }
     }

@@ -139,7 +139,7 @@ impl Sequencer {
                 for &Caller { shard, conn, id } in &reader.commands {
                     let outcome = match stored {
                         Ok(()) => Outcome::Done(Done::Ack, None),
-                        Err(no) => no,
+                        Err(no) => no.of_ack(),
                     };
                     self.decided.push(Decided {
                         shard,

@@ -3,10 +3,12 @@
 //! Nothing here touches a socket; the shard carries out what comes back.
 
 mod connect;
+mod fit;
 mod frames;
 mod names;
 mod recipients;
 mod request;
+mod size;
 
 use trunkline_storage::Position;
 
@@ -16,9 +18,11 @@ use crate::shard::timer::Tick;
 pub(crate) use connect::{device_key, open};
 use names::Names;
 
+pub(crate) use fit::{Cut, strip_push, write_fitting};
 pub(crate) use frames::{Frames, opcode, write, write_batch};
 pub(crate) use recipients::{Recipients, recipients};
 pub(crate) use request::{Ask, Asked, NOT_A_MEMBER, ask};
+pub(crate) use size::{reaction_bytes, too_large};
 
 /// An open session.
 #[derive(Debug)]

@@ -87,6 +87,7 @@ pub(crate) fn ask(
         CommandBody::History(history) => ask.history(history),
         CommandBody::Get(get) => ask.get(get),
         CommandBody::Receipts(receipts) => ask.receipts(receipts),
+        CommandBody::Reactions(reactions) => ask.reactions(reactions),
         CommandBody::Conversations(conversations) => ask.conversations(conversations),
         CommandBody::Ping(_) => Ok(Asked::Reply(ReplyBody::Ping(Ping {}))),
         CommandBody::Contacts(contacts) => ask.contacts(contacts, batch),

@@ -3,7 +3,6 @@
 use mio::net::TcpStream;
 use trunkline_proto::Encoding;
 use trunkline_proto::connection::{Connection as Framing, Role};
-use trunkline_storage::Position;
 
 use super::outbox::Outbox;
 use super::source::Source;
@@ -41,6 +40,8 @@ pub(crate) struct Conn {
     pub(crate) held: u32,
     /// Commands of which the outcome has not come back.
     pub(crate) in_flight: u32,
+    /// Of them, those that write and wait for nobody: all but acknowledgements.
+    pub(crate) writes: u32,
     /// The gateway stops: it is told so once its commands are answered, and not read any more.
     pub(crate) leaving: bool,
     /// When the message began that is not complete; 0 without one.
@@ -65,8 +66,6 @@ pub(crate) struct Conn {
     pub(crate) pages: u8,
     /// Is not read until it has taken what waits for it.
     pub(crate) paused: bool,
-    /// Catching up goes on from here once the client has taken what waits.
-    pub(crate) next_page: Option<Position>,
     /// The timer entry that counts.
     pub(crate) due: Tick,
     /// When this phase, or the current blockage of the outbox, must have ended.
@@ -97,6 +96,7 @@ impl Conn {
             source,
             held: 0,
             in_flight: 0,
+            writes: 0,
             leaving: false,
             begun: 0,
             controls: PerSecond::default(),
@@ -111,7 +111,6 @@ impl Conn {
             ended: false,
             pages: 0,
             paused: false,
-            next_page: None,
             due: 0,
             deadline: 0,
             silent_since: 0,

@@ -13,6 +13,7 @@ use trunkline_proto::message::{
 };
 use trunkline_storage::{Batch, Position};
 
+use super::asking::Asking;
 use super::connection::{Conn, Phase};
 use super::parts::Parts;
 use super::passing::Passing;
@@ -20,7 +21,7 @@ use super::pool::Pool;
 use super::questions::Questions;
 use super::resume::Resuming;
 use super::returns::Returns;
-use super::timer::{Tick, Wheel, ticks};
+use super::timer::{TICK, Tick, Wheel, ticks};
 use super::tls::{Buffers, HANDSHAKE_COST};
 use super::tokens::{CHECK_COST, Permits};
 use crate::metrics::Limit;
@@ -58,6 +59,8 @@ pub(crate) struct Core {
     pub(crate) newcomers: usize,
     /// Connections without a session.
     pub(crate) opening: usize,
+    /// Questions that readers are yet to be given.
+    pub(super) asking: Asking,
     /// Sessions of which a reader looks up what they missed.
     pub(crate) recovering: usize,
     /// What readers are asked for.
@@ -105,6 +108,7 @@ impl Core {
             waiting: VecDeque::new(),
             newcomers: 0,
             opening: 0,
+            asking: Asking::default(),
             recovering: 0,
             questions: Questions::default(),
             reads_over: false,
@@ -194,11 +198,11 @@ impl Core {
         self.mark_dirty(slot, conn);
         let encoding = conn.encoding;
         if conn.batch {
-            let out = conn.out.batch(&mut self.pool);
-            if !out.is_empty() {
-                out.extend_from_slice(encoding.separator());
-            }
-            encoding.encode_server(message, out);
+            let most = self.parts.limits.message_bytes;
+            conn.out
+                .add_to_batch(&mut self.pool, (encoding, most), |out| {
+                    encoding.encode_server(message, out);
+                });
         } else {
             session::write(conn.out.frames(&mut self.pool), encoding, message);
         }
@@ -222,6 +226,21 @@ impl Core {
     ) {
         self.parts.metrics.error(code);
         let body = ReplyBody::Error(ErrorReply::new(code, message));
+        self.say(slot, conn, &ServerMessage::Reply(Reply { id, body }));
+    }
+
+    /// Answers a command that goes beyond a limit, named by its setting, and says when it would not.
+    pub(crate) fn fail_beyond(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        id: u32,
+        (limit, retry): (&'static str, Tick),
+        message: &str,
+    ) {
+        self.parts.metrics.error(ErrorCode::TooManyRequests);
+        let retry_ms = u64::from(retry) * TICK.as_millis() as u64;
+        let body = ReplyBody::Error(ErrorReply::beyond(limit, retry_ms, message));
         self.say(slot, conn, &ServerMessage::Reply(Reply { id, body }));
     }
 
@@ -265,11 +284,10 @@ impl Core {
             resume.pushed();
         }
         if conn.batch {
-            let out = conn.out.batch(&mut self.pool);
-            if !out.is_empty() {
-                out.extend_from_slice(conn.encoding.separator());
-            }
-            out.extend_from_slice(&push.frame[push.header..]);
+            let to = (conn.encoding, self.parts.limits.message_bytes);
+            conn.out.add_to_batch(&mut self.pool, to, |out| {
+                out.extend_from_slice(&push.frame[push.header..]);
+            });
         } else {
             conn.out
                 .frames(&mut self.pool)
@@ -334,9 +352,7 @@ impl Core {
         if let Some(pos) = conn.out.end_gap() {
             self.say_gap(slot, conn, pos);
         }
-        if conn.next_page.is_some() {
-            self.catch_up(slot, conn);
-        }
+        self.asking.drained(slot);
         if std::mem::take(&mut conn.paused) {
             // We did not read: the peer's time for its message was not running.
             conn.begun = if conn.begun == 0 { 0 } else { self.now };

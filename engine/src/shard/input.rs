@@ -13,10 +13,10 @@ use trunkline_storage::{Position, TimelineId};
 
 use super::connection::{Conn, Phase};
 use super::core::Core;
-use super::timer::ticks;
+use super::timer::{Tick, ticks};
 use crate::metrics::Limit;
 use crate::position;
-use crate::reader::{Job, Opening, Query};
+use crate::reader::{Opening, Query};
 use crate::session::{self, Ask, Asked, Session, ask};
 
 /// The path of the client protocol.
@@ -243,7 +243,7 @@ impl Core {
         }
         let mut count = 0;
         let most = self.parts.limits.frame_commands;
-        let paid = !self.is_rated() || self.pay_frame(conn, payload.len());
+        let paid = self.pay_frame(conn, payload.len());
         conn.encoding.decode_commands(payload, |command| {
             count += 1;
             // A command before this one in the frame may have closed the connection.
@@ -251,10 +251,12 @@ impl Core {
                 return;
             }
             self.parts.metrics.commands.one();
-            if self.is_rated() && !(paid && self.pay_command(conn, &command)) {
+            if self.is_rated()
+                && let Err(beyond) = paid.and_then(|()| self.pay_command(conn, &command))
+            {
                 let id = command.map_or_else(|bad| bad.id, |command| command.id);
                 let text = "more than the limits allow was sent: wait a little";
-                return self.fail(slot, conn, id, ErrorCode::TooManyRequests, text);
+                return self.fail_beyond(slot, conn, id, beyond, text);
             }
             match command {
                 Ok(command) => self.command(slot, conn, &command),
@@ -281,13 +283,17 @@ impl Core {
             let text = "send connect first";
             return self.fail(slot, conn, id, ErrorCode::Unauthorized, text);
         }
+        let limits = std::sync::Arc::clone(&self.parts.limits);
+        let large = |session| session::too_large(session, &limits, &command.body);
+        if let Some(text) = conn.session().and_then(large) {
+            return self.fail(slot, conn, id, ErrorCode::LimitExceeded, &text);
+        }
         if self.passing_command(slot, conn, id, &command.body) {
             return;
         }
         let Some(session) = conn.session() else {
             return;
         };
-        let limits = std::sync::Arc::clone(&self.parts.limits);
         let who = Ask {
             session,
             ids: &self.parts.ids,
@@ -297,49 +303,36 @@ impl Core {
             id,
         };
         match ask(&who, &command.body, &mut self.batch) {
-            Ok(Asked::Queued) => conn.in_flight += 1,
+            Ok(Asked::Queued) => {
+                conn.in_flight += 1;
+                // What is acknowledged waits for more of it: its answer says nothing of order.
+                conn.writes += u32::from(!matches!(command.body, CommandBody::Ack(_)));
+            }
             Ok(Asked::Reply(body)) => self.reply(slot, conn, id, body),
             Ok(Asked::Query(query)) => self.query(slot, conn, id, query),
             Err((code, message)) => self.fail(slot, conn, id, code, message),
         }
     }
 
-    /// Asks a reader.
+    /// Asks a reader, once it is this question's turn.
     pub(crate) fn query(&mut self, slot: u32, conn: &mut Conn, id: u32, query: Query) {
-        let paged = query.is_paged();
-        if paged && conn.pages >= self.parts.limits.pages {
+        /// Nobody knows when a page comes: this is as long as a few take.
+        const SOON: Tick = 1;
+        if query.is_paged() && conn.pages >= self.parts.limits.pages {
             self.parts.metrics.limited(Limit::Pages);
             let text = "too many pages are asked for at a time: wait for some of them";
-            return self.fail(slot, conn, id, ErrorCode::TooManyRequests, text);
+            return self.fail_beyond(slot, conn, id, ("max_pages", SOON), text);
         }
-        let catches_up = matches!(query, Query::CatchUp { .. });
-        let until = match conn.session() {
-            Some(session) if session.catching_up => session.live_from,
-            Some(session) => session.live_from.max(self.seen),
-            None => self.seen,
-        };
-        let wanted = self.questions.flag(slot);
-        let job = Job {
-            shard: self.parts.index,
-            conn: Self::conn_ref(slot, conn),
-            id,
-            encoding: conn.encoding,
-            until,
-            wanted: wanted.clone(),
-            query,
-        };
-        if self.parts.readers.try_send(job).is_ok() {
-            self.questions.asked(slot, wanted, !catches_up);
-            conn.pages += u8::from(paged);
-            self.recovering += usize::from(catches_up);
-            // Catching up may take long and goes on after a reconnect: stopping does not wait.
-            conn.in_flight += u32::from(!catches_up);
-        } else if catches_up {
+        let recovers = query.recovers();
+        if self.enter_question(slot, conn, id, query) {
+            return;
+        }
+        if recovers {
             // It cannot go on without: the client comes back with the position it has.
             self.close(slot, conn, CloseCode::OVERLOADED, "too many reads");
         } else {
             let text = "too many reads are waiting: try again";
-            self.fail(slot, conn, id, ErrorCode::TooManyRequests, text);
+            self.fail_beyond(slot, conn, id, ("reads", SOON), text);
         }
     }
 

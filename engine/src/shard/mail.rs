@@ -4,7 +4,8 @@ use slab::Slab;
 use smallvec::SmallVec;
 use trunkline_proto::CloseCode;
 use trunkline_proto::message::{
-    self, AckReply, GroupCreateReply, GroupMembersReply, ReplyBody, SendReply,
+    self, AckReply, CaughtUp, Event, GroupCreateReply, GroupMembersReply, Push, ReplyBody,
+    SendReply, ServerMessage,
 };
 use trunkline_storage::{Batch, Position, Record};
 
@@ -13,7 +14,7 @@ use super::core::Core;
 use super::timer::ticks;
 use crate::event::{self, Kind};
 use crate::ids::UserId;
-use crate::reader::{Answer, AnswerKind, Query};
+use crate::reader::{Answer, AnswerKind, Part, Query};
 use crate::sequencer::command::{Committed, ConnRef, Done, Item, Outcome};
 
 impl Core {
@@ -68,6 +69,10 @@ impl Core {
             return;
         };
         conn.in_flight -= 1;
+        if !outcome.is_of_ack() {
+            conn.writes -= 1;
+            self.asking.written(reference.slot);
+        }
         if matches!(conn.phase, Phase::Closing) {
             // Nothing comes behind a Close frame.
             return;
@@ -96,14 +101,17 @@ impl Core {
             Outcome::Made(key) => self.query(slot, conn, id, Query::Made { key }),
             Outcome::Contacts { watch } => {
                 if let Some(user) = conn.session().map(|session| session.id) {
-                    self.query(slot, conn, id, Query::Contacts { user, watch });
+                    let part = Part::WHOLE;
+                    self.query(slot, conn, id, Query::Contacts { user, watch, part });
                 }
             }
             Outcome::Done(done, position) => {
                 let body = done_reply(done, position.map(|position| batch.record_at(position)));
                 self.reply(slot, conn, id, body);
             }
-            Outcome::Failed(code, message) => self.fail(slot, conn, id, code, message),
+            Outcome::Failed(code, message) | Outcome::NotAcked(code, message) => {
+                self.fail(slot, conn, id, code, message);
+            }
         }
         self.leave(slot, conn);
     }
@@ -145,6 +153,7 @@ impl Core {
         };
         conn.in_flight -= u32::from(reply);
         self.questions.answered(slot, reply);
+        self.asking.answered(slot);
         if !matches!(conn.phase, Phase::Open(_)) {
             return;
         }
@@ -177,19 +186,16 @@ impl Core {
                 let user = session.id;
                 if !more && session.live_from <= reached {
                     session.catching_up = false;
-                } else if conn.out.len() > self.parts.limits.outbox_bytes {
-                    conn.next_page = Some(reached);
+                    let pos = self.frames.tokens.text(reached);
+                    let event = Event::CaughtUp(CaughtUp { pos });
+                    self.say(slot, conn, &ServerMessage::Push(Push { pos: None, event }));
                 } else {
-                    self.query(
-                        slot,
-                        conn,
-                        0,
-                        Query::CatchUp {
-                            user,
-                            since: reached,
-                            connect: None,
-                        },
-                    );
+                    let query = Query::CatchUp {
+                        user,
+                        since: reached,
+                        connect: None,
+                    };
+                    self.query(slot, conn, 0, query);
                 }
             }
             // Without frames it was a later page that failed: the client comes back with the
@@ -204,31 +210,13 @@ impl Core {
             }
             AnswerKind::Expired => {
                 self.end_session(slot, conn);
+                self.drop_questions(slot, conn);
                 self.set_phase(conn, Phase::Upgraded);
                 conn.deadline = self.now + ticks(self.parts.limits.connect_timeout);
                 self.schedule(slot, conn, conn.deadline);
             }
         }
         self.leave(slot, conn);
-    }
-
-    /// Goes on with catching up once the client has taken the last page.
-    pub(crate) fn catch_up(&mut self, slot: u32, conn: &mut Conn) {
-        let Some(user) = conn.session().map(|session| session.id) else {
-            return;
-        };
-        if let Some(since) = conn.next_page.take() {
-            self.query(
-                slot,
-                conn,
-                0,
-                Query::CatchUp {
-                    user,
-                    since,
-                    connect: None,
-                },
-            );
-        }
     }
 }
 

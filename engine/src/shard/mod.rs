@@ -5,6 +5,7 @@
 //! turn has to say with one write per connection.
 
 mod accept;
+mod asking;
 mod connection;
 mod core;
 pub(crate) mod descriptors;
@@ -119,6 +120,7 @@ impl Shard {
             self.fire(now, &mut fired, &mut buffer);
             self.drain_step(now);
             self.pass_on();
+            self.core.ask_readers(&mut self.conns);
             self.flush();
             self.relieve();
             self.drop_doomed();
@@ -174,6 +176,7 @@ impl Shard {
             || unread
             || flush
             || accept
+            || self.core.asking.is_ready()
             || !self.core.parts.mailbox.may_sleep()
             || self.core.has_passing()
         {
@@ -255,6 +258,7 @@ impl Shard {
                 let _ = self.poll.registry().deregister(&mut conn.stream);
                 self.core.trace_end(&conn);
                 self.core.end_session(slot, &conn);
+                self.core.drop_questions(slot, &mut conn);
                 self.core.forget(slot, &conn);
                 self.give_room_back(conn.source);
             }

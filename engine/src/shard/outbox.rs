@@ -7,9 +7,11 @@ use std::io::{self, Write};
 use std::num::NonZeroU64;
 
 use mio::net::TcpStream;
+use trunkline_proto::Encoding;
 use trunkline_storage::Position;
 
 use super::pool::{Pool, Waiting};
+use crate::session::write_batch;
 
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -55,9 +57,25 @@ impl Outbox {
         &mut self.waiting(pool).sealed
     }
 
-    /// Where to append messages that share a frame.
-    pub(crate) fn batch(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
-        &mut self.waiting(pool).batch
+    /// Appends a message to those that share a frame, which holds at most `most` bytes: where they
+    /// do not fit together, the earlier ones become a frame by themselves.
+    pub(crate) fn add_to_batch(
+        &mut self,
+        pool: &mut Pool,
+        (encoding, most): (Encoding, usize),
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let Waiting { batch, bytes, .. } = self.waiting(pool);
+        let before = batch.len();
+        if before > 0 {
+            batch.extend_from_slice(encoding.separator());
+        }
+        let start = batch.len();
+        write(batch);
+        if before > 0 && batch.len() > most {
+            write_batch(bytes, encoding, &batch[..before]);
+            batch.drain(..start);
+        }
     }
 
     /// Takes the messages that share a frame, to be framed; empty without any.

@@ -5,15 +5,12 @@ use trunkline_proto::message::{Command, CommandBody};
 
 use super::connection::Conn;
 use super::core::Core;
+use super::timer::Tick;
 use crate::metrics::Limit;
-use crate::rate::{Allowance, Cost, Rated};
+use crate::rate::{Allowance, Cost, Rated, Short};
 
-/// Who has nothing left of what.
-#[derive(Debug, Clone, Copy)]
-enum Empty {
-    Connection(Rated),
-    User(Rated),
-}
+/// The setting of what there is nothing left of, and ticks after which there is.
+pub(super) type Beyond = (&'static str, Tick);
 
 impl Core {
     /// Whether anything is limited: all that an unlimited gateway asks on the message path.
@@ -21,51 +18,61 @@ impl Core {
         self.parts.rules.is_some() || self.parts.user_rates.is_some()
     }
 
-    /// Pays for a frame; whether there was enough left.
-    pub(super) fn pay_frame(&self, conn: &mut Conn, bytes: usize) -> bool {
+    /// Pays for a frame.
+    ///
+    /// # Errors
+    /// There was not enough left.
+    pub(super) fn pay_frame(&self, conn: &mut Conn, bytes: usize) -> Result<(), Beyond> {
+        if !self.is_rated() {
+            return Ok(());
+        }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.count(self.pay(conn, Cost::Frame(bytes)))
+        self.pay(conn, Cost::Frame(bytes))
     }
 
-    /// Pays for a command, also one that could not be read; whether there was enough left.
+    /// Pays for a command, also one that could not be read.
+    ///
+    /// # Errors
+    /// There was not enough left.
     pub(super) fn pay_command(
         &self,
         conn: &mut Conn,
         command: &Result<Command<'_>, BadCommand>,
-    ) -> bool {
+    ) -> Result<(), Beyond> {
         let cost = match command {
             Ok(command) if matches!(command.body, CommandBody::Send(_)) => Cost::Message,
             _ => Cost::Command,
         };
-        self.count(self.pay(conn, cost))
+        self.pay(conn, cost)
     }
 
-    fn pay(&self, conn: &mut Conn, cost: Cost) -> Result<(), Empty> {
+    fn pay(&self, conn: &mut Conn, cost: Cost) -> Result<(), Beyond> {
         let now = self.now;
         if let Some(rules) = &self.parts.rules {
             let allowance = conn
                 .allowance
                 .get_or_insert_with(|| Box::new(Allowance::new(rules, now)));
-            let paid = allowance.pay(rules, now, cost);
-            paid.map_err(Empty::Connection)?;
+            if let Err(Short { of, ticks }) = allowance.pay(rules, now, cost) {
+                let (limit, setting) = match of {
+                    Rated::Messages => (Limit::ConnectionMessages, "rate_messages"),
+                    Rated::Bytes => (Limit::ConnectionBytes, "rate_bytes"),
+                    Rated::Commands => (Limit::ConnectionCommands, "rate_commands"),
+                };
+                self.parts.metrics.limited(limit);
+                return Err((setting, ticks));
+            }
         }
-        if let (Some(users), Some(session)) = (&self.parts.user_rates, conn.session()) {
-            let paid = users.pay(session.id, now, cost);
-            paid.map_err(Empty::User)?;
+        if let (Some(users), Some(session)) = (&self.parts.user_rates, conn.session())
+            && let Err(Short { of, ticks }) = users.pay(session.id, now, cost)
+        {
+            let (limit, setting) = match of {
+                Rated::Messages => (Limit::UserMessages, "user_rate_messages"),
+                Rated::Bytes => (Limit::UserBytes, "user_rate_bytes"),
+                Rated::Commands => (Limit::UserCommands, "user_rate_commands"),
+            };
+            self.parts.metrics.limited(limit);
+            return Err((setting, ticks));
         }
         Ok(())
-    }
-
-    fn count(&self, paid: Result<(), Empty>) -> bool {
-        let Err(empty) = paid else { return true };
-        self.parts.metrics.limited(match empty {
-            Empty::Connection(Rated::Messages) => Limit::ConnectionMessages,
-            Empty::Connection(Rated::Bytes) => Limit::ConnectionBytes,
-            Empty::Connection(Rated::Commands) => Limit::ConnectionCommands,
-            Empty::User(Rated::Messages) => Limit::UserMessages,
-            Empty::User(Rated::Bytes) => Limit::UserBytes,
-            Empty::User(Rated::Commands) => Limit::UserCommands,
-        });
-        false
     }
 }

@@ -106,7 +106,12 @@ impl Core {
     pub(super) fn refuse(&mut self, slot: u32, conn: &mut Conn, id: u32, refusal: Refusal) {
         self.parts.metrics.tokens.refused(refusal.reason);
         self.trace_refusal(conn, &refusal);
-        self.fail(slot, conn, id, refusal.code(), refusal.message);
+        if refusal.code() == ErrorCode::TooManyRequests {
+            // The next turn checks another.
+            self.fail_beyond(slot, conn, id, ("tokens", 1), refusal.message);
+        } else {
+            self.fail(slot, conn, id, refusal.code(), refusal.message);
+        }
         if let (None, Some(code)) = (conn.session(), refusal.close()) {
             self.close(slot, conn, code, refusal.message);
         }
@@ -148,7 +153,7 @@ impl Core {
         if open.catching_up || conn.out.has_gap() {
             // There is no position yet that everything before it has been pushed.
             let text = "missed events are still on their way: try again behind them";
-            return self.fail(slot, conn, id, ErrorCode::TooManyRequests, text);
+            return self.fail_beyond(slot, conn, id, ("recovering", 1), text);
         }
         let device = grant.as_ref().and_then(|grant| grant.device.as_deref());
         if device.is_some_and(|device| device != open.names.device()) {

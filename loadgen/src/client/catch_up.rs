@@ -25,6 +25,8 @@ impl Client {
             Event::Message(message) => self.arrived(now, device, message, via),
             Event::Receipt(receipt) => self.job.checker.receipt(now, device, receipt, via),
             Event::Gap(_) => self.gap(device),
+            // What follows is live, which is told apart by sequence here.
+            Event::CaughtUp(_) => {}
             Event::Group(_) => self.count().group_changes += 1,
             Event::Disconnect(why) => {
                 self.reconnects.heard(device, why);

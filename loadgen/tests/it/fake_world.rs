@@ -411,6 +411,7 @@ impl World {
             messages: page.iter().map(Stored::message).collect(),
             first: 1,
             last: all.last().map_or(0, |m| m.seq),
+            more: false,
         };
         session.reply(id, ReplyBody::History(reply));
     }

@@ -433,7 +433,7 @@ impl World {
         let messages: Vec<_> = (first..=last)
             .map(|seq| conversation.render(id, seq, user, true))
             .collect();
-        Ok(json!({"messages": messages, "first": first, "last": last}))
+        Ok(json!({"messages": messages, "first": first, "last": last, "more": false}))
     }
 
     fn receipts(&mut self, user: &str, id: &str, seq: usize, state: &str) -> Answer {
@@ -628,8 +628,11 @@ impl Conversation {
         }
         if !by_reaction.is_empty() {
             let list = by_reaction.into_iter();
-            let list = list.map(|(reaction, users)| json!({"reaction": reaction, "users": users}));
-            shown["reactions"] = list.collect();
+            let shown_of = |(reaction, users): (String, Vec<String>)| {
+                let (count, first) = (users.len(), &users[..users.len().min(10)]);
+                json!({"reaction": reaction, "users": first, "count": count, "more": count > 10})
+            };
+            shown["reactions"] = list.map(shown_of).collect();
         }
         shown
     }

@@ -9,7 +9,7 @@ use trunkline_proto::frame::{Opcode, write_frame};
 
 use super::{Client, End, MASK};
 
-/// The largest message a server may send us: a page of 500 messages of 64 KiB.
+/// More than any gateway of these tests is set to.
 const MAX_MESSAGE: usize = 64 << 20;
 
 /// An end that nothing announced: of TCP, or of TLS without `close_notify`.
@@ -86,6 +86,11 @@ impl Client {
     }
 
     fn messages(&mut self, payload: &[u8]) {
+        // PROTOCOL.md: no frame is longer than what the client was told.
+        if let Some(most) = self.opening["limits"]["message_bytes"].as_u64() {
+            let bytes = payload.len() as u64;
+            assert!(bytes <= most, "a frame of {bytes} bytes, not {most}");
+        }
         let mut messages: Vec<Value> = Vec::new();
         match self.encoding {
             Encoding::Json => {
@@ -104,6 +109,11 @@ impl Client {
         }
         self.frames.push(messages.len());
         for mut message in messages {
+            if message["push"]["caught_up"].is_object() {
+                self.caught_up
+                    .push_back(message["push"]["caught_up"].take());
+                continue;
+            }
             if message["push"].is_object() {
                 self.pushes.push_back(message["push"].take());
                 continue;

@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess};
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserializer, Serialize, Serializer};
 
-use super::bad;
+use super::{bad, explain, strict};
 use crate::encoding::BadCommand;
 use crate::error::ErrorCode;
 use crate::message::{Command, CommandBody};
@@ -16,36 +16,54 @@ use crate::text::Str;
 
 /// Reads the command that is a line.
 pub(super) fn read(line: &[u8]) -> Result<Command<'_>, BadCommand> {
+    if let Err(flaw) = strict::check(line) {
+        return Err(bad(readable_id(line), flaw.to_string()));
+    }
     let seen = Seen::default();
     let mut json = serde_json::Deserializer::from_slice(line);
-    let parsed = CommandSeed(&seen).deserialize(&mut json).and_then(|body| {
-        json.end()?;
-        Ok(body)
-    });
-    let id = seen.id.get();
-    match parsed {
-        Ok(Some(body)) => Ok(Command { id, body }),
+    match CommandSeed(&seen).deserialize(&mut json) {
+        Ok(Some(body)) => Ok(Command {
+            id: seen.id.get(),
+            body,
+        }),
         Ok(None) => Err(match seen.unknown.take() {
             Some(name) => BadCommand {
-                id,
+                id: seen.id.get(),
                 code: ErrorCode::UnknownCommand,
-                message: format!("there is no command {name:?} in this protocol version"),
+                message: format!("there is no command \"{name}\" in this protocol version"),
             },
-            None => bad(id, "the object names no command".into()),
+            None => bad(seen.id.get(), "the object names no command".into()),
         }),
-        // The id may stand behind what could not be read.
-        Err(error) if id == 0 => bad_with_late_id(line, &error),
-        Err(error) => Err(bad(id, error.to_string())),
+        Err(_) => Err(bad(readable_id(line), explain::explain(line))),
     }
 }
 
-fn bad_with_late_id<'a>(line: &[u8], error: &serde_json::Error) -> Result<Command<'a>, BadCommand> {
-    #[derive(Deserialize)]
-    struct OnlyId {
-        id: u32,
+/// The id of a line that is no command: 0 without one that can be read, or with several.
+fn readable_id(line: &[u8]) -> u32 {
+    struct Ids<'s>(&'s Cell<(u32, bool)>);
+    impl<'de> de::Visitor<'de> for Ids<'_> {
+        type Value = ();
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(key) = map.next_key::<Str<'de>>()? {
+                if *key != *"id" {
+                    map.next_value::<IgnoredAny>()?;
+                } else if self.0.get().1 {
+                    self.0.set((0, true));
+                    return Ok(());
+                } else {
+                    self.0.set((map.next_value()?, true));
+                }
+            }
+            Ok(())
+        }
     }
-    let id = serde_json::from_slice::<Object<OnlyId>>(line).map_or(0, |only| only.0.id);
-    Err(bad(id, error.to_string()))
+    let found = Cell::new((0, false));
+    // It ends where the line cannot be read any further: what was found before counts.
+    let _ = serde_json::Deserializer::from_slice(line).deserialize_map(Ids(&found));
+    found.get().0
 }
 
 #[derive(Default)]
@@ -95,6 +113,7 @@ impl<'de> de::Visitor<'de> for CommandSeed<'_> {
                 "recall" => CommandBody::Recall(map.next_value::<Object<_>>()?.0),
                 "delete" => CommandBody::Delete(map.next_value::<Object<_>>()?.0),
                 "react" => CommandBody::React(map.next_value::<Object<_>>()?.0),
+                "reactions" => CommandBody::Reactions(map.next_value::<Object<_>>()?.0),
                 "contacts" => CommandBody::Contacts(map.next_value::<Object<_>>()?.0),
                 "presence" => CommandBody::Presence(map.next_value::<Object<_>>()?.0),
                 "typing" => CommandBody::Typing(map.next_value::<Object<_>>()?.0),
@@ -104,7 +123,9 @@ impl<'de> de::Visitor<'de> for CommandSeed<'_> {
                 "publish" => CommandBody::Publish(map.next_value::<Object<_>>()?.0),
                 "ping" => CommandBody::Ping(map.next_value::<Object<_>>()?.0),
                 other => {
-                    self.0.unknown.set(Some(other.chars().take(64).collect()));
+                    let shown = other.chars().take(64);
+                    let shown = shown.map(|char| if char.is_control() { '?' } else { char });
+                    self.0.unknown.set(Some(shown.collect()));
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 }
@@ -141,6 +162,7 @@ impl Serialize for Command<'_> {
             CommandBody::Recall(body) => map.serialize_entry("recall", body),
             CommandBody::Delete(body) => map.serialize_entry("delete", body),
             CommandBody::React(body) => map.serialize_entry("react", body),
+            CommandBody::Reactions(body) => map.serialize_entry("reactions", body),
             CommandBody::Contacts(body) => map.serialize_entry("contacts", body),
             CommandBody::Presence(body) => map.serialize_entry("presence", body),
             CommandBody::Typing(body) => map.serialize_entry("typing", body),

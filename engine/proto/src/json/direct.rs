@@ -70,6 +70,14 @@ fn message_event(out: &mut Vec<u8>, event: &Message<'_>) {
     if !event.reactions.is_empty() {
         reactions_field(out, &event.reactions);
     }
+    for (flag, name) in [
+        (event.more_reactions, &br#","more_reactions":true"#[..]),
+        (event.too_large, br#","too_large":true"#),
+    ] {
+        if flag {
+            out.extend_from_slice(name);
+        }
+    }
 }
 
 fn reactions_field(out: &mut Vec<u8>, reactions: &[MessageReaction<'_>]) {
@@ -81,9 +89,13 @@ fn reactions_field(out: &mut Vec<u8>, reactions: &[MessageReaction<'_>]) {
             string(out, before_user, user);
             before_user = b",";
         }
-        out.extend_from_slice(match reaction.users[..] {
-            [] => br#","users":[]}"#,
-            _ => b"]}",
+        if reaction.users.is_empty() {
+            out.extend_from_slice(br#","users":["#);
+        }
+        number(out, br#"],"count":"#, reaction.count);
+        out.extend_from_slice(match reaction.more {
+            true => br#","more":true}"#,
+            false => br#","more":false}"#,
         });
         before = br#",{"reaction":"#;
     }

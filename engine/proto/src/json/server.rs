@@ -37,6 +37,7 @@ impl Serialize for ServerMessage<'_> {
                     ReplyBody::Recall(body) => map.serialize_entry("recall", body),
                     ReplyBody::Delete(body) => map.serialize_entry("delete", body),
                     ReplyBody::React(body) => map.serialize_entry("react", body),
+                    ReplyBody::Reactions(body) => map.serialize_entry("reactions", body),
                     ReplyBody::Contacts(body) => map.serialize_entry("contacts", body),
                     ReplyBody::Presence(body) => map.serialize_entry("presence", body),
                     ReplyBody::Typing(body) => map.serialize_entry("typing", body),
@@ -69,6 +70,7 @@ impl Serialize for Push<'_> {
             Event::Typing(event) => map.serialize_entry("typing", event),
             Event::Signal(event) => map.serialize_entry("signal", event),
             Event::Publication(event) => map.serialize_entry("publication", event),
+            Event::CaughtUp(event) => map.serialize_entry("caught_up", event),
             Event::Gap(event) => map.serialize_entry("gap", event),
             Event::Disconnect(event) => map.serialize_entry("disconnect", event),
         }?;
@@ -114,6 +116,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for ServerMessage<'a> {
                         "recall" => ReplyBody::Recall(map.next_value()?),
                         "delete" => ReplyBody::Delete(map.next_value()?),
                         "react" => ReplyBody::React(map.next_value()?),
+                        "reactions" => ReplyBody::Reactions(map.next_value()?),
                         "contacts" => ReplyBody::Contacts(map.next_value()?),
                         "presence" => ReplyBody::Presence(map.next_value()?),
                         "typing" => ReplyBody::Typing(map.next_value()?),
@@ -165,6 +168,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Push<'a> {
                         "typing" => event = Some(Event::Typing(map.next_value()?)),
                         "signal" => event = Some(Event::Signal(map.next_value()?)),
                         "publication" => event = Some(Event::Publication(map.next_value()?)),
+                        "caught_up" => event = Some(Event::CaughtUp(map.next_value()?)),
                         "gap" => event = Some(Event::Gap(map.next_value()?)),
                         "disconnect" => event = Some(Event::Disconnect(map.next_value()?)),
                         _ => {

@@ -36,6 +36,23 @@ const fn specials(word: u64) -> u64 {
     (control | zero) & HIGH
 }
 
+/// How many bytes `text` takes between quotes.
+pub(super) fn escaped_len(text: &str) -> usize {
+    let (mut rest, mut len) = (text.as_bytes(), 0);
+    loop {
+        let plain = plain_prefix(rest);
+        len += plain;
+        let Some((&byte, behind)) = rest[plain..].split_first() else {
+            return len;
+        };
+        len += match byte {
+            b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+            _ => 6,
+        };
+        rest = behind;
+    }
+}
+
 /// Appends `text` in quotes, with the escapes that serde_json writes.
 pub(super) fn write_string(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";

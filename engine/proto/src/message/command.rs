@@ -44,6 +44,41 @@ pub enum CommandBody<'a> {
     Unsubscribe(Unsubscribe<'a>),
     Publish(Publish<'a>),
     Ping(Ping),
+    Reactions(Reactions<'a>),
+}
+
+impl CommandBody<'_> {
+    /// The command's name.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "connect",
+            Self::Send(_) => "send",
+            Self::Ack(_) => "ack",
+            Self::Sync(_) => "sync",
+            Self::History(_) => "history",
+            Self::Get(_) => "get",
+            Self::Receipts(_) => "receipts",
+            Self::Conversations(_) => "conversations",
+            Self::GroupCreate(_) => "group_create",
+            Self::GroupAdd(_) => "group_add",
+            Self::GroupRemove(_) => "group_remove",
+            Self::GroupLeave(_) => "group_leave",
+            Self::GroupRename(_) => "group_rename",
+            Self::GroupInfo(_) => "group_info",
+            Self::Recall(_) => "recall",
+            Self::Delete(_) => "delete",
+            Self::React(_) => "react",
+            Self::Contacts(_) => "contacts",
+            Self::Presence(_) => "presence",
+            Self::Typing(_) => "typing",
+            Self::Signal(_) => "signal",
+            Self::Subscribe(_) => "subscribe",
+            Self::Unsubscribe(_) => "unsubscribe",
+            Self::Publish(_) => "publish",
+            Self::Ping(_) => "ping",
+            Self::Reactions(_) => "reactions",
+        }
+    }
 }
 
 /// Opens the session; the first command of a connection.
@@ -270,6 +305,25 @@ pub struct React<'a> {
     pub remove: bool,
 }
 
+/// Asks who reacted to a message.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reactions<'a> {
+    /// The conversation.
+    #[serde(borrow)]
+    pub conversation: Str<'a>,
+    /// The message's sequence.
+    pub seq: u64,
+    /// Who has this one; without it, which reactions there are.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub reaction: Option<Str<'a>>,
+    /// Only users, or without `reaction` reactions, behind this one, bytewise.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Str<'a>>,
+    /// Most users or reactions in the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
 /// Changes the caller's contacts and asks for all of them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -283,6 +337,12 @@ pub struct Contacts<'a> {
     /// Watch the presence of all contacts on this connection.
     #[serde(skip_serializing_if = "is_false")]
     pub watch: bool,
+    /// Only contacts behind this one, bytewise.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Str<'a>>,
+    /// Most contacts in the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
 }
 
 /// Asks who is online, and to be told when that changes.

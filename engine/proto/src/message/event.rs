@@ -29,6 +29,7 @@ pub enum Event<'a> {
     Signal(Signalled<'a>),
     Publication(Publication<'a>),
     Gap(Gap<'a>),
+    CaughtUp(CaughtUp<'a>),
     Disconnect(Disconnect<'a>),
 }
 
@@ -66,6 +67,12 @@ pub struct Message<'a> {
     /// How people reacted to it; never on a live push.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub reactions: Vec<MessageReaction<'a>>,
+    /// There are reactions that `reactions` does not list.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub more_reactions: bool,
+    /// Text and media do not fit into a message of this gateway any more, and are left out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub too_large: bool,
 }
 
 /// A reaction to a message and who has it.
@@ -74,9 +81,15 @@ pub struct MessageReaction<'a> {
     /// Which.
     #[serde(borrow)]
     pub reaction: Str<'a>,
-    /// Who, in the order in which they reacted.
+    /// Some of those who have it.
     #[serde(borrow)]
     pub users: Vec<Str<'a>>,
+    /// How many have it.
+    #[serde(default)]
+    pub count: u64,
+    /// There are others than `users`.
+    #[serde(default)]
+    pub more: bool,
 }
 
 /// Somebody's watermarks moved.
@@ -222,6 +235,14 @@ pub struct Publication<'a> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Gap<'a> {
     /// The position up to which pushes may be missing.
+    #[serde(borrow)]
+    pub pos: Str<'a>,
+}
+
+/// Everything missed has been pushed: what comes now is live.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CaughtUp<'a> {
+    /// The position up to which the missed events reach.
     #[serde(borrow)]
     pub pos: Str<'a>,
 }

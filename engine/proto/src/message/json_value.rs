@@ -6,6 +6,10 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::value::RawValue;
 
+use crate::json::strict::{self, Flaw};
+
+const NO_VALUE: &str = "a JSON value is needed";
+
 /// Any JSON value as its text: what clients say to each other and the server does not look into.
 ///
 /// It is checked to be one JSON value when it is read and never parsed again. It holds no line
@@ -14,24 +18,32 @@ use serde_json::value::RawValue;
 #[derive(Clone)]
 pub struct Json<'a>(Cow<'a, RawValue>);
 
-/// The text is not one JSON value, or nested deeper than [`Json::MAX_DEPTH`].
+/// The text is not one interoperable JSON value, or nested deeper than [`Json::MAX_DEPTH`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct NotJson(String);
+pub struct NotJson(Flaw);
+
+impl NotJson {
+    /// What is wrong with the field at `path` that should be the value.
+    pub(crate) fn under(self, path: &str) -> String {
+        self.0.under(path).to_string()
+    }
+}
 
 impl<'a> Json<'a> {
     /// Most arrays and objects within each other. Receivers read values with readers of their own,
     /// and those that recurse are easily made to run out of stack.
     pub const MAX_DEPTH: usize = 64;
 
-    /// Checks that `text` is one JSON value.
+    /// Checks that `text` is one JSON value that every reader understands alike (RFC 8259 §8).
     ///
     /// # Errors
     /// Where it is not, or is nested too deep.
     pub fn parse(text: &'a str) -> Result<Self, NotJson> {
+        strict::check(text.as_bytes()).map_err(NotJson)?;
         match serde_json::from_str::<&RawValue>(text) {
             Ok(raw) => Self::from_raw(Cow::Borrowed(raw)),
-            Err(error) => Err(NotJson(error.to_string())),
+            Err(_) => Err(NotJson(Flaw::at("", NO_VALUE))),
         }
     }
 
@@ -53,9 +65,8 @@ impl<'a> Json<'a> {
     fn from_raw(raw: Cow<'a, RawValue>) -> Result<Self, NotJson> {
         if depth(raw.get()) > Self::MAX_DEPTH {
             let max = Self::MAX_DEPTH;
-            return Err(NotJson(format!(
-                "a JSON value is nested at most {max} deep"
-            )));
+            let what = format!("a JSON value is nested at most {max} deep");
+            return Err(NotJson(Flaw::at("", what)));
         }
         if !raw.get().contains(['\n', '\r']) {
             return Ok(Self(raw));
@@ -64,7 +75,7 @@ impl<'a> Json<'a> {
         let one_line = raw.get().replace(['\n', '\r'], " ");
         match RawValue::from_string(one_line) {
             Ok(raw) => Ok(Self(Cow::Owned(raw))),
-            Err(error) => Err(NotJson(error.to_string())),
+            Err(_) => Err(NotJson(Flaw::at("", NO_VALUE))),
         }
     }
 }
@@ -131,14 +142,24 @@ mod tests {
             ("null", "null"),
             (" 1.50e3 ", "1.50e3"),
             (
-                r#"{"b":1,"a":[ "\n" ],"b":2}"#,
-                r#"{"b":1,"a":[ "\n" ],"b":2}"#,
+                r#"{"b":1,"a":[ "\n" ],"c":2}"#,
+                r#"{"b":1,"a":[ "\n" ],"c":2}"#,
             ),
             ("[1,\r\n 2]", "[1,   2]"),
         ] {
             assert_eq!(Json::parse(text).unwrap().as_str(), kept);
         }
-        for bad in ["", "x", "1 2", "[1", "\"a\nb\"", "{\"a\"}"] {
+        for bad in [
+            "",
+            "x",
+            "1 2",
+            "[1",
+            "\"a\nb\"",
+            "{\"a\"}",
+            r#""\ud800""#,
+            "[1e400]",
+            r#"{"a":1,"a":1}"#,
+        ] {
             assert!(Json::parse(bad).is_err(), "{bad}");
         }
     }

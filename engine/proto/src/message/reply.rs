@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Message, Ping, Push, Role, UserPresence, Visibility};
+use super::{Message, MessageReaction, Ping, Push, Role, UserPresence, Visibility};
 use crate::error::ErrorCode;
 use crate::text::Str;
 
@@ -54,6 +54,7 @@ pub enum ReplyBody<'a> {
     Unsubscribe(SubscribeReply<'a>),
     Publish(PublishReply<'a>),
     Ping(Ping),
+    Reactions(ReactionsReply<'a>),
 }
 
 /// Why a command failed.
@@ -69,6 +70,12 @@ pub struct ErrorReply<'a> {
     pub message: Str<'a>,
     /// Trying again later may succeed.
     pub temporary: bool,
+    /// The limit that was reached, by its setting's name.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Str<'a>>,
+    /// After so many milliseconds the same command is within that limit again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_ms: Option<u64>,
 }
 
 impl<'a> ErrorReply<'a> {
@@ -79,6 +86,17 @@ impl<'a> ErrorReply<'a> {
             name: code.name().into(),
             message: message.into(),
             temporary: code.temporary(),
+            limit: None,
+            retry_ms: None,
+        }
+    }
+
+    /// The error of a client that went beyond a limit, named by its setting.
+    pub fn beyond(limit: &'static str, retry_ms: u64, message: impl Into<Str<'a>>) -> Self {
+        Self {
+            limit: Some(limit.into()),
+            retry_ms: Some(retry_ms),
+            ..Self::new(ErrorCode::TooManyRequests, message)
         }
     }
 }
@@ -171,6 +189,9 @@ pub struct HistoryReply<'a> {
     pub first: u64,
     /// The highest.
     pub last: u64,
+    /// There are more in the direction that was asked for.
+    #[serde(default)]
+    pub more: bool,
 }
 
 /// One message.
@@ -307,9 +328,12 @@ pub struct GroupMember<'a> {
 /// The caller's contacts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContactsReply<'a> {
-    /// All of them, ordered bytewise.
+    /// Some of them, ordered bytewise.
     #[serde(borrow)]
     pub contacts: Vec<Contact<'a>>,
+    /// There are more behind the last of them.
+    #[serde(default)]
+    pub more: bool,
 }
 
 /// A contact and how they are.
@@ -331,6 +355,19 @@ pub struct PresenceReply<'a> {
     /// Those of `watch`, then those of `query`.
     #[serde(borrow)]
     pub users: Vec<UserPresence<'a>>,
+    /// The last of them did not fit into the reply.
+    #[serde(default)]
+    pub more: bool,
+}
+
+/// How people reacted to a message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReactionsReply<'a> {
+    /// One reaction with a page of who has it, or a page of all, ordered bytewise, without who.
+    #[serde(borrow)]
+    pub reactions: Vec<MessageReaction<'a>>,
+    /// There are more behind the last of them.
+    pub more: bool,
 }
 
 /// The signal is on its way, or there is nobody to hear it.

@@ -1,6 +1,6 @@
 //! Commands out of the generated types.
 
-use super::{bad, json, media_from_wire, text, texts, wire};
+use super::{bad, explain, json, media_from_wire, text, texts, wire};
 use crate::encoding::BadCommand;
 use crate::error::ErrorCode;
 use crate::message as m;
@@ -18,7 +18,7 @@ pub(super) fn from_wire<'a>(command: wire::Command) -> Result<m::Command<'a>, Ba
     };
     let body = body_from_wire(body).map_err(|message| bad(id, &message))?;
     match missing_field(&body) {
-        Some(field) => Err(bad(id, &format!("missing field `{field}`"))),
+        Some(field) => Err(bad(id, &explain::missing(&field))),
         None => Ok(m::Command { id, body }),
     }
 }
@@ -64,11 +64,19 @@ fn body_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>
         C::Receipts(c) => m::CommandBody::Receipts(m::Receipts {
             conversation: c.conversation.into(),
             seq: c.seq,
-            state: m::ReceiptState::from_wire(c.state).ok_or("missing or unknown `state`")?,
+            state: m::ReceiptState::from_wire(c.state)
+                .ok_or_else(|| unknown_word("receipts.state", c.state))?,
             after: text(c.after),
             limit: c.limit,
         }),
         C::Conversations(c) => m::CommandBody::Conversations(m::Conversations {
+            after: text(c.after),
+            limit: c.limit,
+        }),
+        C::Reactions(c) => m::CommandBody::Reactions(m::Reactions {
+            conversation: c.conversation.into(),
+            seq: c.seq,
+            reaction: text(c.reaction),
             after: text(c.after),
             limit: c.limit,
         }),
@@ -99,7 +107,8 @@ fn group_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a
             group: c.group.into(),
             name: text(c.name),
             members: texts(c.members),
-            history: m::Visibility::from_wire(c.history).ok_or("unknown `history`")?,
+            history: m::Visibility::from_wire(c.history)
+                .ok_or_else(|| unknown_word("group_create.history", c.history))?,
             key: text(c.key),
         }),
         C::GroupAdd(c) => m::CommandBody::GroupAdd(group_members(c)),
@@ -128,6 +137,8 @@ fn passing_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<
             add: texts(c.add),
             remove: texts(c.remove),
             watch: c.watch,
+            after: text(c.after),
+            limit: c.limit,
         }),
         C::Presence(c) => m::CommandBody::Presence(m::Presence {
             watch: texts(c.watch),
@@ -138,7 +149,7 @@ fn passing_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<
             conversation: c.conversation.into(),
         }),
         C::Signal(c) => m::CommandBody::Signal(m::Signal {
-            data: json(&c.data).map_err(|e| bad_data(&e))?,
+            data: json(&c.data).map_err(|e| e.under("signal.data"))?,
             user: c.user.into(),
         }),
         C::Subscribe(c) => m::CommandBody::Subscribe(m::Subscribe {
@@ -149,15 +160,19 @@ fn passing_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<
             topic: c.topic.into(),
         }),
         C::Publish(c) => m::CommandBody::Publish(m::Publish {
-            data: json(&c.data).map_err(|e| bad_data(&e))?,
+            data: json(&c.data).map_err(|e| e.under("publish.data"))?,
             topic: c.topic.into(),
         }),
         _ => return Err("no command about what is not stored".into()),
     })
 }
 
-fn bad_data(error: &m::NotJson) -> String {
-    format!("`data` is missing or no JSON value: {error}")
+/// That a number is none of an enum's.
+fn unknown_word(path: &str, number: i32) -> String {
+    match number {
+        0 => explain::missing(path),
+        number => explain::missing(path).replace("nothing", &number.to_string()),
+    }
 }
 
 fn message_ref<'a>(c: wire::MessageRef) -> m::MessageRef<'a> {
@@ -178,7 +193,7 @@ fn group_members<'a>(c: wire::GroupMembers) -> m::GroupMembers<'a> {
 ///
 /// proto3 writes an absent field and its zero value alike; none of the required fields may be
 /// empty or zero, so here that means missing.
-fn missing_field(body: &m::CommandBody<'_>) -> Option<&'static str> {
+fn missing_field(body: &m::CommandBody<'_>) -> Option<String> {
     use m::CommandBody as C;
     let place = |conversation: &Str<'_>, seq: u64| {
         [("conversation", conversation.is_empty()), ("seq", seq == 0)]
@@ -190,6 +205,7 @@ fn missing_field(body: &m::CommandBody<'_>) -> Option<&'static str> {
         C::History(c) => one("conversation", &c.conversation),
         C::Get(c) => place(&c.conversation, c.seq),
         C::Receipts(c) => place(&c.conversation, c.seq),
+        C::Reactions(c) => place(&c.conversation, c.seq),
         C::Recall(c) | C::Delete(c) => place(&c.conversation, c.seq),
         C::React(c) if c.reaction.is_empty() => one("reaction", &c.reaction),
         C::React(c) => place(&c.conversation, c.seq),
@@ -208,7 +224,7 @@ fn missing_field(body: &m::CommandBody<'_>) -> Option<&'static str> {
         C::Publish(c) => one("topic", &c.topic),
         C::Send(m::Send {
             media: Some(media), ..
-        }) => one("type", &media.mime),
+        }) => one("media.type", &media.mime),
         C::Send(_)
         | C::Connect(_)
         | C::Conversations(_)
@@ -217,5 +233,5 @@ fn missing_field(body: &m::CommandBody<'_>) -> Option<&'static str> {
         | C::Ping(_) => return None,
     };
     let missing = required.iter().find(|(_, missing)| *missing);
-    missing.map(|(field, _)| *field)
+    missing.map(|(field, _)| format!("{}.{field}", body.name()))
 }

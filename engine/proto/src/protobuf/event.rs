@@ -18,6 +18,7 @@ pub(super) fn push<'a>(push: wire::Push) -> Result<m::Push<'a>, DecodeError> {
             time: e.time,
         }),
         E::Gap(e) => m::Event::Gap(m::Gap { pos: e.pos.into() }),
+        E::CaughtUp(e) => m::Event::CaughtUp(m::CaughtUp { pos: e.pos.into() }),
         E::Disconnect(e) => m::Event::Disconnect(m::Disconnect {
             code: u16::try_from(e.code).map_err(|e| DecodeError(e.to_string()))?,
             reason: e.reason.into(),
@@ -86,14 +87,19 @@ pub(super) fn message<'a>(e: wire::Message) -> m::Message<'a> {
         media: e.media.map(media_from_wire),
         recalled: e.recalled,
         deleted: e.deleted,
-        reactions: e
-            .reactions
-            .into_iter()
-            .map(|r| m::MessageReaction {
-                reaction: r.reaction.into(),
-                users: texts(r.users),
-            })
-            .collect(),
+        reactions: e.reactions.into_iter().map(reaction).collect(),
+        more_reactions: e.more_reactions,
+        too_large: e.too_large,
+    }
+}
+
+/// Takes a reaction over.
+pub(super) fn reaction<'a>(r: wire::MessageReaction) -> m::MessageReaction<'a> {
+    m::MessageReaction {
+        reaction: r.reaction.into(),
+        users: texts(r.users),
+        count: r.count,
+        more: r.more,
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) fn read<'a>(reply: wire::Reply) -> Result<m::Reply<'a>, DecodeError> 
             name: r.name.into(),
             message: r.message.into(),
             temporary: r.temporary,
+            limit: text(r.limit),
+            retry_ms: r.retry_ms,
         }),
         R::Connect(r) => {
             let limits = r.limits.ok_or_else(|| missing("limits"))?;
@@ -56,6 +58,7 @@ pub(super) fn read<'a>(reply: wire::Reply) -> Result<m::Reply<'a>, DecodeError> 
             messages: r.messages.into_iter().map(event::message).collect(),
             first: r.first,
             last: r.last,
+            more: r.more,
         }),
         R::Get(r) => {
             let message = r.message.ok_or_else(|| missing("message"))?;
@@ -101,9 +104,15 @@ fn listing<'a>(reply: wire::reply::Reply) -> Result<m::ReplyBody<'a>, DecodeErro
         R::GroupInfo(r) => m::ReplyBody::GroupInfo(group_info(r)?),
         R::Contacts(r) => m::ReplyBody::Contacts(m::ContactsReply {
             contacts: r.contacts.into_iter().map(contact).collect(),
+            more: r.more,
         }),
         R::Presence(r) => m::ReplyBody::Presence(m::PresenceReply {
             users: r.users.into_iter().map(event::presence).collect(),
+            more: r.more,
+        }),
+        R::Reactions(r) => m::ReplyBody::Reactions(m::ReactionsReply {
+            reactions: r.reactions.into_iter().map(event::reaction).collect(),
+            more: r.more,
         }),
         R::Signal(r) => m::ReplyBody::Signal(m::SignalReply { online: r.online }),
         R::Subscribe(r) => m::ReplyBody::Subscribe(subscribed(r)),

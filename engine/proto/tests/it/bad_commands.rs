@@ -23,10 +23,35 @@ fn check(encoding: Encoding, bad: &[u8], id: u32, code: ErrorCode) -> BadCommand
         [Err(first), Ok(second)] => {
             assert_eq!((first.id, first.code), (id, code), "{shown}: {first:?}");
             assert!(!first.message.is_empty(), "{shown}");
+            check_words(&first.message, &shown);
             assert_eq!(second, &NEXT, "{shown}");
             first.clone()
         }
         other => panic!("{shown}: {other:?}"),
+    }
+}
+
+/// A message is in plain words: none of Rust's, serde's or prost's.
+#[track_caller]
+fn check_words(message: &str, shown: &str) {
+    for word in [
+        "u32",
+        "u64",
+        "i64",
+        "expected",
+        "invalid",
+        "missing field",
+        "unknown variant",
+        "struct",
+        "sequence",
+        "line 1",
+        "column",
+        "EOF",
+        "Protobuf",
+        "wire type",
+        "`",
+    ] {
+        assert!(!message.contains(word), "{shown}: {message} has {word}");
     }
 }
 
@@ -139,6 +164,35 @@ const BAD_JSON: &[(&str, u32)] = &[
     ),
     (r#"{"id":7,"ping":{},"ping":{}}"#, 7),
     (r#"{"id":7,"ping":{},"sync":{"since":"p"}}"#, 7),
+    (r#"{"id":7,"id":8,"ping":{}}"#, 0),
+    (r#"{"id":7,"ping":{},"\u0069d":7}"#, 0),
+    (
+        r#"{"id":7,"send":{"user":"bob","text":"a","t\u0065xt":"b"}}"#,
+        7,
+    ),
+    (r#"{"id":7,"ping":{},"x":{"a":1,"b":2,"a":3}}"#, 7),
+    // What not every reader can read, wherever it stands.
+    (r#"{"id":7,"ping":{},"x":"\udc00"}"#, 7),
+    (r#"{"id":7,"ping":{"\ud800":1}}"#, 7),
+    (r#"{"id":7,"ping":{"x":1e400}}"#, 7),
+    (r#"{"id":7,"signal":{"user":"bob","data":"\ud800"}}"#, 7),
+    (
+        r#"{"id":7,"signal":{"user":"bob","data":["\ud800x\udc00"]}}"#,
+        7,
+    ),
+    (r#"{"id":7,"publish":{"topic":"t","data":1e400}}"#, 7),
+    (
+        r#"{"id":7,"publish":{"topic":"t","data":{"a":1,"a":2}}}"#,
+        7,
+    ),
+    (
+        r#"{"id":7,"send":{"user":"bob","media":{"type":"\udfff","url":"x"}}}"#,
+        7,
+    ),
+    (
+        r#"{"id":7,"group_create":{"group":"eng","name":"\ud83d"}}"#,
+        7,
+    ),
     // The id behind what is wrong.
     (r#"{"send":{"user":5},"id":7}"#, 7),
     (r#"{"ping":[],"x":1,"id":7}"#, 7),
@@ -171,6 +225,109 @@ fn bad_json() {
         let signal = format!(r#"{{"id":7,"signal":{{"user":"bob","data":{deep}}}}}"#);
         check_json(&signal, 7, BadRequest);
     }
+}
+
+/// What is needed, what was found, and where: in the same words in both encodings.
+#[test]
+fn words_of_errors() {
+    for (json, expected) in [
+        (
+            r#"{"id":7,"send":{"user":"bob","text":5}}"#,
+            "send.text: a text is needed, found a number",
+        ),
+        (
+            r#"{"id":7,"ack":{}}"#,
+            "ack.conversation: a text is needed, found nothing",
+        ),
+        (
+            r#"{"id":7,"receipts":{"conversation":"g:e","seq":1,"state":"seen"}}"#,
+            r#"receipts.state: one of "read", "delivered", "unread" is needed, found another text"#,
+        ),
+        (
+            r#"{"id":7,"group_create":{"group":"e","members":["a",{}]}}"#,
+            "group_create.members[1]: a text is needed, found an object",
+        ),
+        (
+            r#"{"id":7,"send":{"user":"bob","media":{"type":"x","data":"?"}}}"#,
+            "send.media.data: base64 in a text is needed, found other characters in it",
+        ),
+        (
+            r#"{"id":7,"get":{"conversation":"g:e","seq":-1}}"#,
+            "get.seq: a whole number from 0 to 18446744073709551615 is needed, found -1",
+        ),
+        (
+            r#"{"id":7,"connect":{"resume":null}}"#,
+            "connect.resume: true or false is needed, found null",
+        ),
+        (
+            r#"{"id":7,"ping":[]}"#,
+            "ping: an object is needed, found a list",
+        ),
+        (
+            r#"{"id":7,"publish":{"topic":"t","data":{"a":["\ud800"]}}}"#,
+            r"publish.data.a[0]: half of a surrogate pair (\ud800) is no character",
+        ),
+        (
+            r#"{"id":7,"ping":{},"typing":{}}"#,
+            "a command names one thing to do, found ping and typing",
+        ),
+    ] {
+        assert_eq!(check_json(json, 7, BadRequest).message, expected);
+    }
+    let id = check_json(r#"{"id":"7","ping":{}}"#, 0, BadRequest);
+    assert_eq!(
+        id.message,
+        "id: a whole number from 0 to 4294967295 is needed, found a text"
+    );
+    let list = check_json("[7]", 0, BadRequest);
+    assert_eq!(list.message, "a command is an object, found a list");
+}
+
+#[test]
+fn words_of_errors_in_protobuf() {
+    for (body, expected) in [
+        (
+            &[3 << 3 | 2, 2, 4 << 3, 5][..],
+            "send.text: a text is needed, found a whole number",
+        ),
+        (
+            &[3 << 3 | 2, 3, 4 << 3 | 2, 1, 0xff],
+            "send.text: not UTF-8",
+        ),
+        (
+            &[3 << 3 | 2, 2, 4 << 3 | 2, 9],
+            "send.text: it runs past the end of the command",
+        ),
+        (
+            &[4 << 3 | 2, 0],
+            "ack.conversation: a text is needed, found nothing",
+        ),
+        (
+            &[5 << 3 | 2, 5, 10, 1, b'p', 16 | 5, 0],
+            "sync.limit: it runs past the end of the command",
+        ),
+    ] {
+        let body = [&[1 << 3, 7][..], body].concat();
+        let bad = check(Encoding::Proto, &delimited(&body), 7, BadRequest);
+        assert_eq!(bad.message, expected);
+    }
+    let deep = wire::Command {
+        id: 7,
+        command: Some(Body::Publish(wire::Publish {
+            topic: "t".into(),
+            data: r#"{"a":["\ud800"]}"#.into(),
+        })),
+    };
+    let bad = check(
+        Encoding::Proto,
+        &delimited(&deep.encode_to_vec()),
+        7,
+        BadRequest,
+    );
+    assert_eq!(
+        bad.message,
+        r"publish.data.a[0]: half of a surrogate pair (\ud800) is no character"
+    );
 }
 
 #[test]
@@ -303,6 +460,13 @@ fn bad_bodies() -> Vec<Body> {
         Body::Publish(data("nul")),
         Body::Publish(data("1 2")),
         Body::Publish(data(&deep)),
+        Body::Publish(data(r#""\ud800""#)),
+        Body::Publish(data("[-1e999]")),
+        Body::Publish(data(r#"{"a":1,"\u0061":1}"#)),
+        Body::Signal(wire::Signal {
+            user: "bob".into(),
+            data: r#"{"x":"\udc00"}"#.into(),
+        }),
     ]
 }
 

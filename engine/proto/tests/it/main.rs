@@ -21,6 +21,8 @@ mod handshake_client;
 #[cfg(test)]
 mod handshake_strict;
 #[cfg(test)]
+mod interoperable;
+#[cfg(test)]
 mod origin;
 #[cfg(test)]
 mod page;

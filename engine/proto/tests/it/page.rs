@@ -1,8 +1,9 @@
 //! PROTOCOL.md: every example is one, and every command and push has one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trunkline_proto::Encoding;
+use trunkline_proto::schema::{COMMANDS, Field, Kind};
 
 use crate::encodings::decode;
 
@@ -78,4 +79,111 @@ fn replies_and_pushes() {
     }
     assert_eq!(replies, names("Reply", "reply"));
     assert_eq!(pushes, names("Push", "event"));
+}
+
+/// What the page calls the kind of a field.
+fn word(kind: Kind) -> String {
+    match kind {
+        Kind::Text => "text".into(),
+        Kind::Whole(_) => "whole number".into(),
+        Kind::Flag => "true or false".into(),
+        Kind::Texts => "list of texts".into(),
+        Kind::Word(words) => {
+            let words: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
+            format!("one of {}", words.join(", "))
+        }
+        Kind::Value => "JSON value".into(),
+        Kind::Bytes => "bytes, in JSON as base64".into(),
+        Kind::Object(_) => "object".into(),
+    }
+}
+
+/// The rows of a table of fields: name, kind and default.
+fn rows(prefix: &str, fields: &[Field]) -> Vec<[String; 3]> {
+    let mut rows = Vec::new();
+    for field in fields {
+        let name = format!("{prefix}{}", field.name);
+        let default = field.default.unwrap_or("required");
+        rows.push([format!("`{name}`"), word(field.kind), default.to_owned()]);
+        if let Kind::Object(inner) = field.kind {
+            rows.extend(self::rows(&format!("{name}."), inner));
+        }
+    }
+    rows
+}
+
+#[test]
+fn every_command_has_a_table_of_its_fields() {
+    let cells = |line: &str| -> Vec<String> {
+        let cells = line.trim_matches('|').split(" | ");
+        cells.map(|cell| cell.trim().to_owned()).collect()
+    };
+    let mut tables = BTreeMap::new();
+    let mut lines = PAGE.lines();
+    while let Some(line) = lines.next() {
+        if !line.ends_with(" | type | default | limits |") {
+            continue;
+        }
+        let table = lines
+            .by_ref()
+            .skip(1)
+            .take_while(|line| line.starts_with('|'));
+        let table: Vec<_> = table.map(|line| cells(line)[..3].to_vec()).collect();
+        for name in cells(line)[0].split(", ") {
+            let twice = tables.insert(name.trim_matches('`').to_owned(), table.clone());
+            assert_eq!(twice, None, "{name} has two tables");
+        }
+    }
+    for command in COMMANDS {
+        let expected = rows("", command.fields);
+        let found = tables.remove(command.name).unwrap_or_default();
+        assert_eq!(found, expected, "{}", command.name);
+    }
+    assert!(tables.is_empty(), "of no command: {tables:?}");
+}
+
+/// The numbers of commands and fields are those of trunkline.proto.
+#[test]
+fn the_table_of_commands_is_that_of_protobuf() {
+    let numbers = |message: &str| -> BTreeMap<String, (String, u32)> {
+        let start = format!("\nmessage {message} {{");
+        let Some((_, behind)) = PROTO.split_once(&start) else {
+            panic!("no message {message}");
+        };
+        let mut numbers = BTreeMap::new();
+        for line in behind.lines().take_while(|line| *line != "}") {
+            let Some((field, number)) = line.trim().split_once(" = ") else {
+                continue;
+            };
+            let words: Vec<_> = field.split_whitespace().collect();
+            if let [.., kind, name] = words[..]
+                && let Ok(number) = number.trim_end_matches(';').parse()
+            {
+                numbers.insert(name.to_owned(), (kind.to_owned(), number));
+            }
+        }
+        numbers
+    };
+    let mut commands = numbers("Command");
+    commands.remove("id");
+    assert_eq!(commands.len(), COMMANDS.len());
+    let check = |message: &str, fields: &[Field]| {
+        let numbers = numbers(message);
+        assert_eq!(numbers.len(), fields.len(), "{message}");
+        for field in fields {
+            assert_eq!(numbers[field.name].1, field.tag, "{message}.{}", field.name);
+        }
+    };
+    for command in COMMANDS {
+        let (message, number) = &commands[command.name];
+        assert_eq!(*number, command.tag, "{}", command.name);
+        if !command.fields.is_empty() {
+            check(message, command.fields);
+        }
+        for field in command.fields {
+            if let Kind::Object(fields) = field.kind {
+                check("Media", fields);
+            }
+        }
+    }
 }

@@ -144,13 +144,16 @@ fn pages() {
         ),
     );
     check(
-        &format!(r#"{{"id":7,"history":{{"messages":[{MESSAGE}],"first":1,"last":42}}}}"#),
+        &format!(
+            r#"{{"id":7,"history":{{"messages":[{MESSAGE}],"first":1,"last":42,"more":false}}}}"#
+        ),
         reply(
             7,
             ReplyBody::History(HistoryReply {
                 messages: vec![message()],
                 first: 1,
                 last: 42,
+                more: false,
             }),
         ),
     );

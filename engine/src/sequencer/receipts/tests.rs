@@ -229,7 +229,7 @@ const NAMES: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
 
 fn refusal(outcome: Outcome) -> Option<ErrorCode> {
     match outcome {
-        Outcome::Failed(code, _) => Some(code),
+        Outcome::Failed(code, _) | Outcome::NotAcked(code, _) => Some(code),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use trunkline_proto::message::Contacts;
 
 use super::{Ask, Asked, Failure, check_user};
 use crate::event::Body;
-use crate::reader::Query;
+use crate::reader::{Part, Query};
 use crate::sequencer::command::{CommandBatch, Members, Side, What};
 use crate::state::MAX_CONTACTS;
 
@@ -15,7 +15,13 @@ impl Ask<'_> {
         contacts: &Contacts<'_>,
         batch: &mut CommandBatch,
     ) -> Result<Asked, Failure> {
-        let Contacts { add, remove, watch } = contacts;
+        let Contacts {
+            add,
+            remove,
+            watch,
+            after,
+            limit,
+        } = contacts;
         if add.len() + remove.len() > MAX_CONTACTS {
             let text = "a command names at most 1,000 contacts: use several";
             return Err((ErrorCode::LimitExceeded, text));
@@ -24,7 +30,14 @@ impl Ask<'_> {
         named.clone().try_for_each(|name| check_user(name))?;
         let (user, watch) = (self.session.id, *watch);
         if add.is_empty() && remove.is_empty() {
-            return Ok(Asked::Query(Query::Contacts { user, watch }));
+            if let Some(after) = after {
+                check_user(after)?;
+            }
+            let part = Part {
+                after: after.as_deref().map(Into::into),
+                limit: limit.map_or(Ok(MAX_CONTACTS), |_| self.page(*limit, self.limits.page))?,
+            };
+            return Ok(Asked::Query(Query::Contacts { user, watch, part }));
         }
         let body = Body {
             members: named.map(|name| &**name).collect(),

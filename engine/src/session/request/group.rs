@@ -61,6 +61,9 @@ impl Ask<'_> {
         rename: &GroupRename<'_>,
         batch: &mut CommandBatch,
     ) -> Result<Asked, Failure> {
+        if rename.name.is_empty() {
+            return Err((ErrorCode::BadRequest, "a group's new name is not empty"));
+        }
         check_name(&rename.name)?;
         let name = Some(&*rename.name);
         self.change(&rename.group, Change::Rename, (name, None, &[]), batch)
@@ -102,6 +105,10 @@ fn check_name(name: &str) -> Result<(), Failure> {
             ErrorCode::LimitExceeded,
             "a group's name has at most 256 bytes",
         ));
+    }
+    if name.chars().any(char::is_control) {
+        let text = "a group's name is one line of text: it holds no control characters";
+        return Err((ErrorCode::BadRequest, text));
     }
     Ok(())
 }

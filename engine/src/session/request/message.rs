@@ -9,7 +9,7 @@ use crate::event::Body;
 use crate::sequencer::command::{CommandBatch, Members, Side, What};
 
 /// Bytes of a reaction: a word, or an emoji of several code points.
-const MAX_REACTION_BYTES: usize = 64;
+pub(super) const MAX_REACTION_BYTES: usize = 64;
 
 impl Ask<'_> {
     pub(super) fn send(
@@ -147,6 +147,10 @@ impl Ask<'_> {
     ) -> Result<Asked, Failure> {
         if !(1..=MAX_REACTION_BYTES).contains(&react.reaction.len()) {
             return Err((ErrorCode::BadRequest, "a reaction has 1 to 64 bytes"));
+        }
+        if react.reaction.chars().any(char::is_control) {
+            let text = "a reaction is a word or an emoji: it holds no control characters";
+            return Err((ErrorCode::BadRequest, text));
         }
         let what = What::React {
             seq: react.seq,

@@ -1,10 +1,11 @@
 //! Commands that only read.
 
 use trunkline_proto::ErrorCode;
-use trunkline_proto::message::{self, Conversations, GroupInfo, Receipts};
+use trunkline_proto::message::{self, Conversations, GroupInfo, Reactions, Receipts};
 use trunkline_proto::names::is_name;
 use trunkline_storage::BadToken;
 
+use super::message::MAX_REACTION_BYTES;
 use super::{Ask, Asked, BAD_GROUP, Failure, Named, check_user};
 use crate::position;
 use crate::reader::{Access, Cursor, Listing, Query, Range};
@@ -55,6 +56,24 @@ impl Ask<'_> {
             access,
             seq: receipts.seq,
             state: receipts.state,
+            listing,
+            limit,
+        }))
+    }
+
+    pub(super) fn reactions(&self, asked: &Reactions<'_>) -> Result<Asked, Failure> {
+        let limit = self.page(asked.limit, 100)?;
+        let access = self.access(&asked.conversation)?;
+        let after = asked.after.as_deref();
+        if after.is_some_and(|after| after.len() > MAX_REACTION_BYTES) {
+            return Err((ErrorCode::BadRequest, "\"after\" has at most 64 bytes"));
+        }
+        let mut listing = self.listing(&asked.conversation, None)?;
+        listing.after = after.map(Into::into);
+        Ok(Asked::Query(Query::Reactions {
+            access,
+            seq: asked.seq,
+            reaction: asked.reaction.as_deref().map(Into::into),
             listing,
             limit,
         }))

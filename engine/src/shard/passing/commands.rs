@@ -57,9 +57,11 @@ impl Core {
         let recipients = recipients(session, &self.parts.ids, conversation)?;
         let ears = self.passing.ears.entry(slot).or_default();
         if !ears.typings.allows(self.now, TYPINGS) {
+            let left = ears.typings.left(self.now);
             self.parts.metrics.limited(Limit::Typing);
             let text = "typing is told at most ten times a second";
-            return Err((ErrorCode::TooManyRequests, text));
+            self.fail_beyond(slot, conn, id, ("typing", left), text);
+            return Ok(());
         }
         let query = match recipients {
             Recipients::Users(users) => {
@@ -114,8 +116,9 @@ impl Core {
                 conversation,
                 users,
             } => self.type_to(slot, conn, id, (&conversation, &users)),
-            Finding::Contacts { names, watch } => {
-                if let Err((code, message)) = self.contacts(slot, conn, id, (&names, watch)) {
+            Finding::Contacts { names, watch, part } => {
+                if let Err((code, message)) = self.contacts(slot, conn, id, (&names, watch, &part))
+                {
                     self.fail(slot, conn, id, code, message);
                 }
             }

@@ -19,6 +19,7 @@ use super::{Map, OWN_TIMER};
 use crate::hub::{PushFrames, UserState};
 use crate::ids::UserId;
 use crate::metrics::Limit;
+use crate::reader::Part;
 
 /// Users that one command may name.
 const NAMES: usize = 1_000;
@@ -114,7 +115,7 @@ impl Core {
         self.check_watches(slot, watch.iter().map(|name| of(name)))?;
         let users = watch.iter().chain(query);
         let users = users.map(|name| (of(name), CompactString::from(&**name)));
-        self.ask(slot, conn, id, (users.collect(), watch.len(), false));
+        self.ask(slot, conn, id, (users.collect(), watch.len(), None));
         Ok(())
     }
 
@@ -124,7 +125,7 @@ impl Core {
         slot: u32,
         conn: &mut Conn,
         id: u32,
-        (names, watch): (&[String], bool),
+        (names, watch, part): (&[String], bool, &Part),
     ) -> Result<(), Failure> {
         let Some(session) = conn.session() else {
             return Ok(());
@@ -134,9 +135,23 @@ impl Core {
         if watch {
             self.check_watches(slot, names.iter().map(|name| of(name)))?;
         }
-        let users = names.iter().map(|name| (of(name), name.into()));
-        let watched = if watch { names.len() } else { 0 };
-        self.ask(slot, conn, id, (users.collect(), watched, true));
+        let after = part.after.as_deref().unwrap_or_default();
+        let (listed, others): (Vec<_>, Vec<_>) = names
+            .iter()
+            .map(|name| (of(name), CompactString::from(name)))
+            .partition(|(_, name)| name.as_str() > after);
+        let (mut listed, mut others) = (listed, others);
+        let behind = listed.split_off(part.limit.min(listed.len()));
+        let more = !behind.is_empty();
+        others.extend(behind);
+        let mut watched = 0;
+        if watch {
+            watched = listed.len();
+            for (user, name) in others {
+                self.watch_user(slot, user, &name);
+            }
+        }
+        self.ask(slot, conn, id, (listed, watched, Some(more)));
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use super::presence::shown;
 use crate::hub::UserState;
 use crate::ids::UserId;
 use crate::reader::{Asked, AskedUser, Query};
+use crate::session::{Cut, write_fitting};
 
 impl Core {
     /// Replies how users are, of whom so many, the first, are watched from now on.
@@ -18,7 +19,7 @@ impl Core {
         slot: u32,
         conn: &mut Conn,
         id: u32,
-        (users, watched, contacts): (Vec<(UserId, CompactString)>, usize, bool),
+        (users, watched, contacts): (Vec<(UserId, CompactString)>, usize, Option<bool>),
     ) {
         let mut ask = |(n, (id, name)): (usize, (UserId, CompactString))| {
             let state = if n < watched {
@@ -59,18 +60,39 @@ impl Core {
             shown(&user.name, state, now)
         });
         let users: Vec<_> = users.collect();
-        let body = if asked.contacts {
+        let body = if let Some(more) = asked.contacts {
             let contact = |user: UserPresence<'static>| Contact {
                 user: user.user,
                 online: user.online,
                 last_seen: user.last_seen,
             };
             let contacts = users.into_iter().map(contact).collect();
-            ReplyBody::Contacts(ContactsReply { contacts })
+            ReplyBody::Contacts(ContactsReply { contacts, more })
         } else {
-            ReplyBody::Presence(PresenceReply { users })
+            ReplyBody::Presence(PresenceReply { users, more: false })
         };
-        self.reply(slot, conn, id, body);
+        self.reply_fitting(slot, conn, id, body, asked.users.len());
+    }
+
+    /// Replies with a list of users, of which as many as fit into a message.
+    fn reply_fitting(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        id: u32,
+        body: ReplyBody<'_>,
+        users: usize,
+    ) {
+        /// In JSON, the longest name in it.
+        const USER: usize = 200;
+        let most = self.parts.limits.message_bytes;
+        if users * USER < most {
+            return self.reply(slot, conn, id, body);
+        }
+        if id != 0 {
+            let to = (conn.encoding, id, most);
+            write_fitting(self.frames_of(slot, conn), to, body, &Cut::Back);
+        }
     }
 
     /// How a user is, as far as memory knows.

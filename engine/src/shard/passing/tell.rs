@@ -103,11 +103,10 @@ impl Core {
         let encoding = conn.encoding;
         self.mark_dirty(slot, conn);
         if conn.batch {
-            let out = conn.out.batch(&mut self.pool);
-            if !out.is_empty() {
-                out.extend_from_slice(encoding.separator());
-            }
-            out.extend_from_slice(frames.message(encoding));
+            let to = (encoding, self.parts.limits.message_bytes);
+            conn.out.add_to_batch(&mut self.pool, to, |out| {
+                out.extend_from_slice(frames.message(encoding));
+            });
         } else {
             let out = conn.out.frames(&mut self.pool);
             out.extend_from_slice(frames.frame(encoding));

@@ -152,6 +152,7 @@ impl Bench {
                 .collect(),
             first: 1,
             last: messages.last().map_or(0, |(_, seq)| *seq),
+            more: false,
         };
         assert!(!self.checker.read_back(self.now, &mut reading, &page));
         self.checker.read_whole(self.now, &reading);

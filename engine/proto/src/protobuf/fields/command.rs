@@ -33,6 +33,7 @@ impl Fields for m::Command<'_> {
             m::CommandBody::Subscribe(body) => to.message(24, body),
             m::CommandBody::Unsubscribe(body) => to.message(25, body),
             m::CommandBody::Publish(body) => to.message(26, body),
+            m::CommandBody::Reactions(body) => to.message(27, body),
         }
     }
 }
@@ -184,6 +185,18 @@ impl Fields for m::Contacts<'_> {
         to.texts(1, &self.add);
         to.texts(2, &self.remove);
         to.flag(3, self.watch);
+        to.optional_text(4, self.after.as_ref());
+        to.optional_number(5, self.limit);
+    }
+}
+
+impl Fields for m::Reactions<'_> {
+    fn put(&self, to: &mut impl Sink) {
+        to.text(1, &self.conversation);
+        to.number(2, self.seq);
+        to.optional_text(3, self.reaction.as_ref());
+        to.optional_text(4, self.after.as_ref());
+        to.optional_number(5, self.limit);
     }
 }
 

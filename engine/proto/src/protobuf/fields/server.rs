@@ -43,6 +43,7 @@ impl Fields for m::Reply<'_> {
             m::ReplyBody::Subscribe(body) => to.message(25, body),
             m::ReplyBody::Unsubscribe(body) => to.message(26, body),
             m::ReplyBody::Publish(body) => to.message(27, body),
+            m::ReplyBody::Reactions(body) => to.message(28, body),
         }
     }
 }
@@ -53,6 +54,8 @@ impl Fields for m::ErrorReply<'_> {
         to.text(2, &self.name);
         to.text(3, &self.message);
         to.flag(4, self.temporary);
+        to.optional_text(5, self.limit.as_ref());
+        to.optional_number(6, self.retry_ms);
     }
 }
 
@@ -107,6 +110,7 @@ impl Fields for m::HistoryReply<'_> {
         to.messages(1, &self.messages);
         to.number(2, self.first);
         to.number(3, self.last);
+        to.flag(4, self.more);
     }
 }
 
@@ -132,6 +136,7 @@ impl Fields for m::Push<'_> {
             m::Event::Typing(event) => to.message(11, event),
             m::Event::Signal(event) => to.message(12, event),
             m::Event::Publication(event) => to.message(13, event),
+            m::Event::CaughtUp(event) => to.message(14, event),
         }
     }
 }
@@ -151,6 +156,8 @@ impl Fields for m::Message<'_> {
         to.flag(9, self.recalled);
         to.flag(10, self.deleted);
         to.messages(11, &self.reactions);
+        to.flag(12, self.more_reactions);
+        to.flag(13, self.too_large);
     }
 }
 
@@ -165,6 +172,12 @@ impl Fields for m::Receipt<'_> {
 }
 
 impl Fields for m::Gap<'_> {
+    fn put(&self, to: &mut impl Sink) {
+        to.text(1, &self.pos);
+    }
+}
+
+impl Fields for m::CaughtUp<'_> {
     fn put(&self, to: &mut impl Sink) {
         to.text(1, &self.pos);
     }
@@ -265,6 +278,7 @@ impl Fields for m::GroupMember<'_> {
 impl Fields for m::ContactsReply<'_> {
     fn put(&self, to: &mut impl Sink) {
         to.messages(1, &self.contacts);
+        to.flag(2, self.more);
     }
 }
 
@@ -279,6 +293,14 @@ impl Fields for m::Contact<'_> {
 impl Fields for m::PresenceReply<'_> {
     fn put(&self, to: &mut impl Sink) {
         to.messages(1, &self.users);
+        to.flag(2, self.more);
+    }
+}
+
+impl Fields for m::ReactionsReply<'_> {
+    fn put(&self, to: &mut impl Sink) {
+        to.messages(1, &self.reactions);
+        to.flag(2, self.more);
     }
 }
 
@@ -305,6 +327,8 @@ impl Fields for m::MessageReaction<'_> {
     fn put(&self, to: &mut impl Sink) {
         to.text(1, &self.reaction);
         to.texts(2, &self.users);
+        to.number(3, self.count);
+        to.flag(4, self.more);
     }
 }
 

@@ -160,7 +160,17 @@ fn message_command() -> impl Strategy<Value = m::CommandBody<'static>> {
                 remove,
             }
         });
+    let reactions = (place(), of(text()), of(text()), of(any::<u32>())).prop_map(
+        |((conversation, seq), reaction, after, limit)| m::Reactions {
+            conversation,
+            seq,
+            reaction,
+            after,
+            limit,
+        },
+    );
     prop_oneof![
+        reactions.prop_map(C::Reactions),
         receipts.prop_map(C::Receipts),
         conversations.prop_map(C::Conversations),
         one().prop_map(C::Recall),
@@ -172,11 +182,16 @@ fn message_command() -> impl Strategy<Value = m::CommandBody<'static>> {
 /// Commands about who is online, and about what is not stored.
 fn passing_command() -> impl Strategy<Value = m::CommandBody<'static>> {
     use m::CommandBody as C;
-    let contacts = (texts(), texts(), any::<bool>()).prop_map(|(add, remove, watch)| m::Contacts {
-        add,
-        remove,
-        watch,
-    });
+    let page = || (of(text()), of(any::<u32>()));
+    let contacts = (texts(), texts(), any::<bool>(), page()).prop_map(
+        |(add, remove, watch, (after, limit))| m::Contacts {
+            add,
+            remove,
+            watch,
+            after,
+            limit,
+        },
+    );
     let presence = (texts(), texts(), texts()).prop_map(|(watch, unwatch, query)| m::Presence {
         watch,
         unwatch,

@@ -77,17 +77,24 @@ fn json() -> BoxedStrategy<m::Json<'static>> {
     let scalar = prop_oneof![
         Just("null".to_owned()),
         any::<bool>().prop_map(|b| b.to_string()),
-        "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,3})?([eE][+-]?[0-9]{1,3})?",
+        "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,3})?([eE][+-]?[0-9]{1,2})?",
         text().prop_map(|text| serde_json::to_string(&text).unwrap()),
     ];
     let space = || "[ \t]{0,2}";
     let value = scalar.prop_recursive(4, 16, 4, move |inner| {
         let items = prop::collection::vec((space(), inner, space()), 0..4);
         (items, any::<bool>()).prop_map(|(items, object)| {
-            let name = if object { "\"x\":" } else { "" };
             let items: Vec<_> = items
                 .into_iter()
-                .map(|(before, item, behind)| format!("{before}{name}{item}{behind}"))
+                .enumerate()
+                .map(|(n, (before, item, behind))| {
+                    let name = if object {
+                        format!("\"x{n}\":")
+                    } else {
+                        String::new()
+                    };
+                    format!("{before}{name}{item}{behind}")
+                })
                 .collect();
             let (open, close) = if object { ('{', '}') } else { ('[', ']') };
             format!("{open}{}{close}", items.join(","))

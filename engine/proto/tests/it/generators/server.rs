@@ -9,10 +9,8 @@ use super::{id, json, media, number, text, texts};
 
 fn message() -> impl Strategy<Value = m::Message<'static>> {
     let place = (text(), number(), text(), text(), number());
-    let reaction =
-        (text(), texts()).prop_map(|(reaction, users)| m::MessageReaction { reaction, users });
-    let reactions = prop_oneof![Just(vec![]), prop::collection::vec(reaction, 0..4)];
-    let fate = (any::<bool>(), any::<bool>(), reactions);
+    let reactions = prop_oneof![Just(vec![]), prop::collection::vec(reaction(), 0..4)];
+    let fate = (any::<[bool; 4]>(), reactions);
     (place, of(text()), of(text()), of(media()), fate).prop_map(
         |((conversation, seq, from, device, time), key, text, media, fate)| m::Message {
             conversation,
@@ -23,11 +21,24 @@ fn message() -> impl Strategy<Value = m::Message<'static>> {
             key,
             text,
             media,
-            recalled: fate.0,
-            deleted: fate.1,
-            reactions: fate.2,
+            recalled: fate.0[0],
+            deleted: fate.0[1],
+            reactions: fate.1,
+            more_reactions: fate.0[2],
+            too_large: fate.0[3],
         },
     )
+}
+
+fn reaction() -> impl Strategy<Value = m::MessageReaction<'static>> {
+    (text(), texts(), number(), any::<bool>()).prop_map(|(reaction, users, count, more)| {
+        m::MessageReaction {
+            reaction,
+            users,
+            count,
+            more,
+        }
+    })
 }
 
 fn push() -> impl Strategy<Value = m::Push<'static>> {
@@ -53,6 +64,7 @@ fn push() -> impl Strategy<Value = m::Push<'static>> {
         3 => message().prop_map(E::Message),
         2 => receipt.prop_map(E::Receipt),
         1 => text().prop_map(|pos| E::Gap(m::Gap { pos })),
+        1 => text().prop_map(|pos| E::CaughtUp(m::CaughtUp { pos })),
         1 => disconnect.prop_map(E::Disconnect),
         2 => change(),
         2 => passing(),
@@ -187,8 +199,10 @@ fn passing_reply() -> impl Strategy<Value = m::ReplyBody<'static>> {
         (text(), any::<bool>()).prop_map(|(pos, recovered)| m::SubscribeReply { pos, recovered })
     };
     prop_oneof![
-        contacts.prop_map(|contacts| R::Contacts(m::ContactsReply { contacts })),
-        users.prop_map(|users| R::Presence(m::PresenceReply { users })),
+        (contacts, any::<bool>())
+            .prop_map(|(contacts, more)| R::Contacts(m::ContactsReply { contacts, more })),
+        (users, any::<bool>())
+            .prop_map(|(users, more)| R::Presence(m::PresenceReply { users, more })),
         any::<bool>().prop_map(|online| R::Signal(m::SignalReply { online })),
         subscribed().prop_map(R::Subscribe),
         subscribed().prop_map(R::Unsubscribe),
@@ -235,7 +249,10 @@ fn listing_reply() -> impl Strategy<Value = m::ReplyBody<'static>> {
             more,
         },
     );
+    let reactions = (prop::collection::vec(reaction(), 0..3), any::<bool>())
+        .prop_map(|(reactions, more)| m::ReactionsReply { reactions, more });
     prop_oneof![
+        reactions.prop_map(R::Reactions),
         receipts.prop_map(R::Receipts),
         conversations.prop_map(R::Conversations),
     ]
@@ -270,8 +287,15 @@ fn connect_reply() -> impl Strategy<Value = m::ConnectReply<'static>> {
 
 fn reply() -> impl Strategy<Value = m::ReplyBody<'static>> {
     use m::ReplyBody as R;
-    let error = (prop::sample::select(&ErrorCode::ALL), text())
-        .prop_map(|(code, message)| m::ErrorReply::new(code, message));
+    let code = prop::sample::select(&ErrorCode::ALL);
+    let error =
+        (code, text(), of(text()), of(number())).prop_map(|(code, message, limit, retry_ms)| {
+            m::ErrorReply {
+                limit,
+                retry_ms,
+                ..m::ErrorReply::new(code, message)
+            }
+        });
     let send = (text(), number(), text(), number(), any::<bool>()).prop_map(
         |(conversation, seq, pos, time, duplicate)| m::SendReply {
             conversation,
@@ -289,10 +313,13 @@ fn reply() -> impl Strategy<Value = m::ReplyBody<'static>> {
     });
     let messages = prop::collection::vec(message(), 0..4);
     let history =
-        (messages, number(), number()).prop_map(|(messages, first, last)| m::HistoryReply {
-            messages,
-            first,
-            last,
+        (messages, number(), number(), any::<bool>()).prop_map(|(messages, first, last, more)| {
+            m::HistoryReply {
+                messages,
+                first,
+                last,
+                more,
+            }
         });
     prop_oneof![
         error.prop_map(R::Error),

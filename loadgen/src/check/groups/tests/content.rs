@@ -194,6 +194,7 @@ fn pages_lead_on_without_a_gap_and_with_the_right_texts() {
         messages: vec![bench.message(sent[from], from as u64 + 1)],
         first: 1,
         last: 3,
+        more: false,
     };
     for from in 0..3 {
         let page = page(&bench, from);

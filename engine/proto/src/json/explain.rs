@@ -1,0 +1,152 @@
+//! Why a command in JSON could not be read, in words and with the field's path.
+//!
+//! Only commands that failed come here, so it is no matter that they are read once more.
+
+use serde::Deserialize;
+use serde::de::{self, MapAccess};
+use serde_json::value::RawValue;
+use std::fmt;
+
+use crate::message::Json;
+use crate::schema::{self, Field, Kind, Schema, mismatch};
+use crate::text::Str;
+
+const ID: Kind = Kind::Whole(u32::MAX as u64);
+
+/// What is wrong with a command that is interoperable JSON.
+pub(super) fn explain(line: &[u8]) -> String {
+    let Ok(Members(members)) = serde_json::from_slice(line) else {
+        let line = String::from_utf8_lossy(line);
+        return format!("a command is an object, found {}", found(&line));
+    };
+    let mut command: Option<(&Schema, &RawValue)> = None;
+    for (name, value) in &members {
+        if **name == *"id" {
+            if let Some(problem) = problem("id", ID, value.get()) {
+                return problem;
+            }
+        } else if let Some(schema) = schema::command(name) {
+            if let Some((first, _)) = command {
+                let (first, second) = (first.name, schema.name);
+                return format!("a command names one thing to do, found {first} and {second}");
+            }
+            command = Some((schema, value));
+        }
+    }
+    let Some((schema, body)) = command else {
+        return "the object names no command".into();
+    };
+    problem(schema.name, Kind::Object(schema.fields), body.get()).unwrap_or_else(|| {
+        format!(
+            "{}: the command has not the form it should have",
+            schema.name
+        )
+    })
+}
+
+/// What is wrong with a value that has to be of this kind.
+fn problem(path: &str, kind: Kind, json: &str) -> Option<String> {
+    let is_right = match kind {
+        Kind::Text => serde_json::from_str::<Str<'_>>(json).is_ok(),
+        Kind::Flag => serde_json::from_str::<bool>(json).is_ok(),
+        Kind::Whole(most) => {
+            let number = serde_json::from_str::<u64>(json);
+            if matches!(found(json), "a number") && !number.as_ref().is_ok_and(|n| *n <= most) {
+                // The number itself says most.
+                return Some(mismatch(path, kind, &json[..json.len().min(24)]));
+            }
+            number.is_ok()
+        }
+        Kind::Word(words) => match serde_json::from_str::<Str<'_>>(json) {
+            Ok(word) if words.contains(&&*word) => true,
+            Ok(_) => return Some(mismatch(path, kind, "another text")),
+            Err(_) => false,
+        },
+        Kind::Texts => match serde_json::from_str::<Vec<&RawValue>>(json) {
+            Ok(texts) => {
+                let place = |n| format!("{path}[{n}]");
+                return texts
+                    .iter()
+                    .enumerate()
+                    .find_map(|(n, text)| problem(&place(n), Kind::Text, text.get()));
+            }
+            Err(_) => false,
+        },
+        Kind::Value => match Json::parse(json) {
+            Ok(_) => true,
+            Err(error) => return Some(error.under(path)),
+        },
+        Kind::Bytes => {
+            use base64::{Engine, engine::general_purpose::STANDARD};
+            match serde_json::from_str::<Str<'_>>(json) {
+                Ok(text) if STANDARD.decode(text.as_bytes()).is_ok() => true,
+                Ok(_) => return Some(mismatch(path, kind, "other characters in it")),
+                Err(_) => false,
+            }
+        }
+        Kind::Object(fields) => match serde_json::from_str::<Members<'_>>(json) {
+            Ok(Members(members)) => return object_problem(path, fields, &members),
+            Err(_) => false,
+        },
+    };
+    (!is_right).then(|| mismatch(path, kind, found(json)))
+}
+
+fn object_problem(
+    path: &str,
+    fields: &[Field],
+    members: &[(Str<'_>, &RawValue)],
+) -> Option<String> {
+    fields.iter().find_map(|field| {
+        let path = format!("{path}.{}", field.name);
+        match members.iter().find(|(name, _)| **name == *field.name) {
+            // Those that need no value take null for none, but for flags and lists.
+            Some((_, value))
+                if value.get() == "null"
+                    && field.default.is_some()
+                    && !matches!(field.kind, Kind::Flag | Kind::Texts | Kind::Word(_)) =>
+            {
+                None
+            }
+            Some((_, value)) => problem(&path, field.kind, value.get()),
+            None if field.default.is_none() => Some(mismatch(&path, field.kind, "nothing")),
+            None => None,
+        }
+    })
+}
+
+/// What a JSON value is.
+fn found(json: &str) -> &'static str {
+    match json.trim_start().as_bytes().first() {
+        Some(b'{') => "an object",
+        Some(b'[') => "a list",
+        Some(b'"') => "a text",
+        Some(b't') => "true",
+        Some(b'f') => "false",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+/// The members of an object, their values unread.
+struct Members<'a>(Vec<(Str<'a>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: de::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        from.deserialize_map(Visitor)
+    }
+}

@@ -1,0 +1,509 @@
+//! Interoperable JSON: what RFC 8259 §8 and RFC 7493 let every reader understand alike.
+//!
+//! Clients hand each other values that the gateway does not look into. One that only some readers
+//! can read would break the others, so it is refused where it comes in: text that is not UTF-8,
+//! half of a surrogate pair, a number beyond the range of binary64, a name twice in one object.
+//! Whole numbers beyond 2^53 pass: they are read everywhere, if not exactly.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::text::plain_prefix;
+
+/// Levels, and bytes of each name, that a path shows.
+const SHOWN_LEVELS: usize = 6;
+const SHOWN_NAME: usize = 24;
+
+/// Why a text is not interoperable JSON, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Flaw {
+    /// The fields and indices on the way there; empty at the top.
+    path: String,
+    what: String,
+}
+
+impl Flaw {
+    /// A flaw of the value at a path.
+    pub(crate) fn at(path: &str, what: impl Into<String>) -> Self {
+        Self {
+            path: path.to_owned(),
+            what: what.into(),
+        }
+    }
+
+    /// The same in a value that is itself a field.
+    pub(crate) fn under(mut self, field: &str) -> Self {
+        let dot = if self.path.is_empty() || self.path.starts_with('[') {
+            ""
+        } else {
+            "."
+        };
+        self.path = format!("{field}{dot}{}", self.path);
+        self
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.path {
+            "" => f.write_str(&self.what),
+            path => write!(f, "{path}: {}", self.what),
+        }
+    }
+}
+
+/// Checks that `json` is one value that every reader understands alike.
+///
+/// # Errors
+/// The first flaw that is found.
+pub(crate) fn check(json: &[u8]) -> Result<(), Flaw> {
+    let (text, broken) = match simdutf8::compat::from_utf8(json) {
+        Ok(text) => (text, false),
+        // The walk ends where the text does, and knows the path there.
+        Err(error) => match std::str::from_utf8(&json[..error.valid_up_to()]) {
+            Ok(text) => (text, true),
+            Err(_) => ("", true),
+        },
+    };
+    let mut walk = Walk {
+        text,
+        at: 0,
+        levels: Vec::new(),
+        names: Vec::new(),
+    };
+    match walk.value() {
+        Ok(()) if !broken => Ok(()),
+        Ok(()) => Err(walk.flaw("not UTF-8")),
+        Err(_) if broken && walk.at >= text.len() => Err(walk.flaw("not UTF-8")),
+        Err(flaw) => Err(flaw),
+    }
+}
+
+/// An object or a list that is not complete.
+struct Level {
+    /// Where the object's names begin; `None` for a list.
+    names: Option<usize>,
+    /// The list's element in hand.
+    index: usize,
+}
+
+/// A way through the text, without recursion: nesting costs a level each and no stack.
+struct Walk<'a> {
+    text: &'a str,
+    at: usize,
+    levels: Vec<Level>,
+    /// The names of all objects that are not complete, those of the inner ones behind.
+    names: Vec<Cow<'a, str>>,
+}
+
+impl<'a> Walk<'a> {
+    /// Reads the only value.
+    fn value(&mut self) -> Result<(), Flaw> {
+        loop {
+            self.space();
+            match self.peek() {
+                Some(b'{') => {
+                    self.at += 1;
+                    self.levels.push(Level {
+                        names: Some(self.names.len()),
+                        index: 0,
+                    });
+                    self.space();
+                    if !self.eat(b'}') {
+                        self.name()?;
+                        continue;
+                    }
+                    self.end_object()?;
+                }
+                Some(b'[') => {
+                    self.at += 1;
+                    self.levels.push(Level {
+                        names: None,
+                        index: 0,
+                    });
+                    self.space();
+                    if !self.eat(b']') {
+                        continue;
+                    }
+                    self.levels.pop();
+                }
+                Some(b'"') => drop(self.string()?),
+                Some(b'-' | b'0'..=b'9') => self.number()?,
+                Some(b't') => self.word("true")?,
+                Some(b'f') => self.word("false")?,
+                Some(b'n') => self.word("null")?,
+                _ => return Err(self.syntax("a value")),
+            }
+            if self.behind_value()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Goes on to the next value; `true` where there is none.
+    fn behind_value(&mut self) -> Result<bool, Flaw> {
+        loop {
+            self.space();
+            let next = self.peek();
+            match (self.levels.last_mut(), next) {
+                (None, None) => return Ok(true),
+                (None, Some(_)) => return Err(self.syntax("the end")),
+                (Some(level), Some(b',')) => {
+                    self.at += 1;
+                    level.index += 1;
+                    if level.names.is_some() {
+                        self.space();
+                        self.name()?;
+                    }
+                    return Ok(false);
+                }
+                (Some(Level { names: Some(_), .. }), Some(b'}')) => {
+                    self.at += 1;
+                    self.end_object()?;
+                }
+                (Some(Level { names: None, .. }), Some(b']')) => {
+                    self.at += 1;
+                    self.levels.pop();
+                }
+                (Some(Level { names: Some(_), .. }), _) => {
+                    return Err(self.syntax("a comma or }"));
+                }
+                (Some(_), _) => return Err(self.syntax("a comma or ]")),
+            }
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn eat(&mut self, byte: u8) -> bool {
+        let is_there = self.peek() == Some(byte);
+        self.at += usize::from(is_there);
+        is_there
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    /// The name of a member and the colon behind it.
+    fn name(&mut self) -> Result<(), Flaw> {
+        if self.peek() != Some(b'"') {
+            return Err(self.syntax("a name in quotes"));
+        }
+        let start = self.at;
+        let escaped = self.string()?;
+        let quoted = &self.text[start..self.at];
+        let name = if escaped {
+            // Checked just now.
+            Cow::Owned(serde_json::from_str(quoted).unwrap_or_default())
+        } else {
+            Cow::Borrowed(&quoted[1..quoted.len() - 1])
+        };
+        self.names.push(name);
+        self.space();
+        if self.eat(b':') {
+            Ok(())
+        } else {
+            Err(self.syntax("a colon"))
+        }
+    }
+
+    /// An object is complete: each of its names stands there once.
+    fn end_object(&mut self) -> Result<(), Flaw> {
+        let Some(Level {
+            names: Some(start), ..
+        }) = self.levels.pop()
+        else {
+            return Ok(());
+        };
+        let names = &mut self.names[start..];
+        names.sort_unstable();
+        let twice = names.windows(2).find(|pair| pair[0] == pair[1]);
+        let twice = twice.map(|pair| pair[0].clone());
+        self.names.truncate(start);
+        match twice {
+            None => Ok(()),
+            Some(name) => {
+                let mut path = self.path();
+                push_name(&mut path, &name);
+                Err(Flaw::at(&path, "this name stands twice in one object"))
+            }
+        }
+    }
+
+    /// A text with its quotes; whether it has escapes.
+    fn string(&mut self) -> Result<bool, Flaw> {
+        self.at += 1;
+        let mut escaped = false;
+        loop {
+            self.at += plain_prefix(&self.text.as_bytes()[self.at..]);
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(escaped);
+                }
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                Some(_) => {
+                    return Err(self.flaw("a control character in a text has to be escaped"));
+                }
+                None => return Err(self.syntax("the end of a text")),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), Flaw> {
+        self.at += 1;
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+            Some(b'u') => {
+                let half = self.hex()?;
+                let is_pair = match half {
+                    0xd800..=0xdbff => {
+                        self.peek() == Some(b'\\')
+                            && self.text.as_bytes().get(self.at + 1) == Some(&b'u')
+                            && {
+                                self.at += 1;
+                                matches!(self.hex()?, 0xdc00..=0xdfff)
+                            }
+                    }
+                    0xdc00..=0xdfff => false,
+                    _ => true,
+                };
+                if !is_pair {
+                    let what = format!("half of a surrogate pair (\\u{half:04x}) is no character");
+                    return Err(self.flaw(&what));
+                }
+            }
+            _ => return Err(self.syntax("an escape that JSON has")),
+        }
+        Ok(())
+    }
+
+    /// `u` and four hexadecimal digits.
+    fn hex(&mut self) -> Result<u16, Flaw> {
+        let digits = self.text.as_bytes().get(self.at + 1..self.at + 5);
+        let value = digits
+            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u16::from_str_radix(digits, 16).ok());
+        match value {
+            Some(value) => {
+                self.at += 5;
+                Ok(value)
+            }
+            None => Err(self.syntax("four hexadecimal digits")),
+        }
+    }
+
+    fn digits(&mut self) -> Result<usize, Flaw> {
+        let rest = &self.text.as_bytes()[self.at..];
+        let count = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        self.at += count;
+        if count == 0 {
+            return Err(self.syntax("a digit"));
+        }
+        Ok(count)
+    }
+
+    fn number(&mut self) -> Result<(), Flaw> {
+        // So many digits without an exponent are in range.
+        const SURE: usize = 300;
+        let start = self.at;
+        self.eat(b'-');
+        let zero = self.peek() == Some(b'0');
+        let count = self.digits()?;
+        if zero && count > 1 {
+            self.at = start;
+            return Err(self.syntax("a number without leading zeros"));
+        }
+        if self.eat(b'.') {
+            self.digits()?;
+        }
+        let mut sure = count <= SURE;
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if !self.eat(b'+') {
+                self.eat(b'-');
+            }
+            self.digits()?;
+            sure = false;
+        }
+        let number = self.text[start..self.at].parse::<f64>();
+        if sure || number.is_ok_and(f64::is_finite) {
+            Ok(())
+        } else {
+            Err(self.flaw("this number is beyond the range of binary64 (about 1.8e308)"))
+        }
+    }
+
+    fn word(&mut self, word: &str) -> Result<(), Flaw> {
+        if self.text[self.at..].starts_with(word) {
+            self.at += word.len();
+            Ok(())
+        } else {
+            Err(self.syntax("a value"))
+        }
+    }
+
+    /// Where the walk is.
+    fn path(&self) -> String {
+        let (mut steps, mut end) = (Vec::new(), self.names.len());
+        for level in self.levels.iter().rev() {
+            match level.names {
+                None => steps.push((level, None)),
+                Some(start) => {
+                    steps.push((level, (end > start).then(|| &*self.names[end - 1])));
+                    end = start;
+                }
+            }
+        }
+        let mut path = String::new();
+        for (level, name) in steps.iter().rev().take(SHOWN_LEVELS) {
+            match (level.names, name) {
+                (None, _) => path.push_str(&format!("[{}]", level.index)),
+                (_, Some(name)) => push_name(&mut path, name),
+                (_, None) => {}
+            }
+        }
+        if steps.len() > SHOWN_LEVELS {
+            path.push('…');
+        }
+        path
+    }
+
+    fn flaw(&self, what: &str) -> Flaw {
+        Flaw::at(&self.path(), what)
+    }
+
+    /// Something else than what is needed.
+    fn syntax(&self, needed: &str) -> Flaw {
+        let found = match self.text[self.at.min(self.text.len())..].chars().next() {
+            None => "the end".to_owned(),
+            Some(char) if char.is_control() => "a control character".to_owned(),
+            Some(char) => char.to_string(),
+        };
+        let at = self.at;
+        self.flaw(&format!(
+            "not JSON: {needed} is needed at byte {at}, found {found}"
+        ))
+    }
+}
+
+fn push_name(path: &mut String, name: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    let shown = name.floor_char_boundary(SHOWN_NAME);
+    path.extend(
+        name[..shown]
+            .chars()
+            .map(|char| if char.is_control() { '?' } else { char }),
+    );
+    if shown < name.len() {
+        path.push('…');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(json: &str) -> String {
+        check(json.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_and_where() {
+        for (json, expected) in [
+            (
+                r#"{"a":[1,{"b":"\ud800"}]}"#,
+                r"a[1].b: half of a surrogate pair (\ud800) is no character",
+            ),
+            (
+                r#"["\udc00\ud800"]"#,
+                r"[0]: half of a surrogate pair (\udc00) is no character",
+            ),
+            (
+                r#"{"a":{"b":1,"c":2,"\u0062":3}}"#,
+                "a.b: this name stands twice in one object",
+            ),
+            (
+                r#"{"id":1,"id":2}"#,
+                "id: this name stands twice in one object",
+            ),
+            (
+                r#"{"a":-1e400}"#,
+                "a: this number is beyond the range of binary64 (about 1.8e308)",
+            ),
+            (
+                "{\"a\":\"\u{1}\"}",
+                "a: a control character in a text has to be escaped",
+            ),
+            (
+                r#"{"a":[1,]}"#,
+                "a[1]: not JSON: a value is needed at byte 8, found ]",
+            ),
+            (
+                r#"{"a":01}"#,
+                "a: not JSON: a number without leading zeros is needed at byte 5, found 0",
+            ),
+            ("hello", "not JSON: a value is needed at byte 0, found h"),
+            (
+                r#"{"a":1"#,
+                "a: not JSON: a comma or } is needed at byte 6, found the end",
+            ),
+            ("1 2", "not JSON: the end is needed at byte 2, found 2"),
+        ] {
+            assert_eq!(said(json), expected);
+        }
+        let broken = check(b"{\"send\":{\"text\":\"a\xff\"}}").unwrap_err();
+        assert_eq!(broken.to_string(), "send.text: not UTF-8");
+        let under = check(br#"{"x":[1e999]}"#)
+            .unwrap_err()
+            .under("publish.data");
+        assert!(
+            under
+                .to_string()
+                .starts_with("publish.data.x[0]: this number")
+        );
+    }
+
+    #[test]
+    fn what_every_reader_reads() {
+        for json in [
+            "null",
+            " [ ] ",
+            "{}",
+            r#"{"":0,"a":{"a":{"a":1}},"b":[{"a":1},{"a":2}]}"#,
+            r#""\ud83d\ude00\u0000\/""#,
+            "-0.0e-999",
+            "1e-400",
+            "9007199254740993",
+            "123456789012345678901234567890",
+            "\"\u{ffff}\"",
+            "1.7976931348623157e308",
+        ] {
+            assert_eq!(check(json.as_bytes()), Ok(()), "{json}");
+        }
+        let long = format!("{}1", "9".repeat(308));
+        assert!(said(&long).contains("binary64"));
+        assert_eq!(check(format!("0.{}", "9".repeat(5_000)).as_bytes()), Ok(()));
+    }
+
+    #[test]
+    fn nesting_costs_no_stack() {
+        let deep = format!("{}{}", r#"{"a":["#.repeat(100_000), "]}".repeat(100_000));
+        assert_eq!(check(deep.as_bytes()), Ok(()));
+        assert!(said(&"[".repeat(1_000_000)).len() < 200);
+        let wide: String = (0..100_000).map(|n| format!("\"{n}\":0,")).collect();
+        assert_eq!(check(format!("{{{wide}\"x\":0}}").as_bytes()), Ok(()));
+        assert!(said(&format!("{{{wide}\"7\":0}}")).contains("twice"));
+    }
+}

@@ -1,0 +1,290 @@
+//! The fields of commands: what each must be, and how both encodings call it.
+//!
+//! The readers of the two encodings have types of their own. This table says in words what those
+//! ask for: errors are worded with it, and PROTOCOL.md is checked against it.
+
+/// What a field has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A text.
+    Text,
+    /// A whole number from 0 to this one.
+    Whole(u64),
+    /// True or false.
+    Flag,
+    /// A list of texts.
+    Texts,
+    /// One of these words; in protobuf a value of an enum.
+    Word(&'static [&'static str]),
+    /// Any JSON value; in protobuf its text.
+    Value,
+    /// Bytes; in JSON as base64.
+    Bytes,
+    /// An object with these fields.
+    Object(&'static [Field]),
+}
+
+/// A field of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// Its number in protobuf.
+    pub tag: u32,
+    /// What it has to be.
+    pub kind: Kind,
+    /// What holds where it is missing; `None`: it must not be.
+    pub default: Option<&'static str>,
+}
+
+/// A command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schema {
+    /// Its name.
+    pub name: &'static str,
+    /// Its number in protobuf.
+    pub tag: u32,
+    /// Its fields.
+    pub fields: &'static [Field],
+}
+
+impl Kind {
+    /// In words, behind "is needed": `a text`.
+    pub fn words(self) -> String {
+        match self {
+            Self::Text => "a text".into(),
+            Self::Whole(most) => format!("a whole number from 0 to {most}"),
+            Self::Flag => "true or false".into(),
+            Self::Texts => "a list of texts".into(),
+            Self::Word(words) => {
+                let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
+                format!("one of {}", quoted.join(", "))
+            }
+            Self::Value => "a JSON value".into(),
+            Self::Bytes => "base64 in a text".into(),
+            Self::Object(_) => "an object".into(),
+        }
+    }
+}
+
+/// The command of this name.
+pub fn command(name: &str) -> Option<&'static Schema> {
+    COMMANDS.iter().find(|schema| schema.name == name)
+}
+
+/// That something is not what a field has to be.
+pub(crate) fn mismatch(path: &str, kind: Kind, found: &str) -> String {
+    format!("{path}: {} is needed, found {found}", kind.words())
+}
+
+const fn required(name: &'static str, tag: u32, kind: Kind) -> Field {
+    Field {
+        name,
+        tag,
+        kind,
+        default: None,
+    }
+}
+
+const fn optional(name: &'static str, tag: u32, kind: Kind, default: &'static str) -> Field {
+    Field {
+        name,
+        tag,
+        kind,
+        default: Some(default),
+    }
+}
+
+const U32: Kind = Kind::Whole(u32::MAX as u64);
+const U64: Kind = Kind::Whole(u64::MAX);
+
+const CONVERSATION: Field = required("conversation", 1, Kind::Text);
+const GROUP: Field = required("group", 1, Kind::Text);
+const SEQ: Field = required("seq", 2, U64);
+
+const MEDIA: &[Field] = &[
+    required("type", 1, Kind::Text),
+    optional("data", 2, Kind::Bytes, "none"),
+    optional("url", 3, Kind::Text, "none"),
+    optional("size", 4, U64, "not known"),
+];
+
+const GROUP_MEMBERS: &[Field] = &[GROUP, required("members", 2, Kind::Texts)];
+const MESSAGE_REF: &[Field] = &[CONVERSATION, SEQ];
+
+const fn schema(name: &'static str, tag: u32, fields: &'static [Field]) -> Schema {
+    Schema { name, tag, fields }
+}
+
+/// Every command.
+pub const COMMANDS: &[Schema] = &[
+    schema(
+        "connect",
+        2,
+        &[
+            optional("token", 1, Kind::Text, "none"),
+            optional("user", 2, Kind::Text, "the token's"),
+            optional("namespace", 3, Kind::Text, "the token's, or none"),
+            optional("device", 4, Kind::Text, "the gateway picks one"),
+            optional("since", 5, Kind::Text, "live from now on"),
+            optional("resume", 6, Kind::Flag, "false"),
+            optional("batch", 7, Kind::Flag, "false"),
+        ],
+    ),
+    schema(
+        "send",
+        3,
+        &[
+            optional("user", 1, Kind::Text, "none"),
+            optional("group", 2, Kind::Text, "none"),
+            optional("key", 3, Kind::Text, "none"),
+            optional("text", 4, Kind::Text, "none"),
+            optional("media", 5, Kind::Object(MEDIA), "none"),
+        ],
+    ),
+    schema(
+        "ack",
+        4,
+        &[
+            CONVERSATION,
+            optional("delivered", 2, U64, "stays"),
+            optional("read", 3, U64, "stays"),
+        ],
+    ),
+    schema(
+        "sync",
+        5,
+        &[
+            required("since", 1, Kind::Text),
+            optional("limit", 2, U32, "500"),
+        ],
+    ),
+    schema(
+        "history",
+        6,
+        &[
+            CONVERSATION,
+            optional("before", 2, U64, "the newest"),
+            optional("after", 3, U64, "the newest"),
+            optional("limit", 4, U32, "50"),
+        ],
+    ),
+    schema("get", 7, MESSAGE_REF),
+    schema("ping", 8, &[]),
+    schema(
+        "receipts",
+        9,
+        &[
+            CONVERSATION,
+            SEQ,
+            required("state", 3, Kind::Word(&["read", "delivered", "unread"])),
+            optional("after", 4, Kind::Text, "from the first"),
+            optional("limit", 5, U32, "100"),
+        ],
+    ),
+    schema(
+        "conversations",
+        10,
+        &[
+            optional("after", 1, Kind::Text, "from the first"),
+            optional("limit", 2, U32, "100"),
+        ],
+    ),
+    schema(
+        "group_create",
+        11,
+        &[
+            GROUP,
+            optional("name", 2, Kind::Text, "none"),
+            optional("members", 3, Kind::Texts, "nobody"),
+            optional("history", 4, Kind::Word(&["all", "joined"]), "all"),
+            optional("key", 5, Kind::Text, "none"),
+        ],
+    ),
+    schema("group_add", 12, GROUP_MEMBERS),
+    schema("group_remove", 13, GROUP_MEMBERS),
+    schema("group_leave", 14, &[GROUP]),
+    schema(
+        "group_rename",
+        15,
+        &[GROUP, required("name", 2, Kind::Text)],
+    ),
+    schema(
+        "group_info",
+        16,
+        &[
+            GROUP,
+            optional("after", 2, Kind::Text, "from the first"),
+            optional("limit", 3, U32, "100"),
+        ],
+    ),
+    schema("recall", 17, MESSAGE_REF),
+    schema("delete", 18, MESSAGE_REF),
+    schema(
+        "react",
+        19,
+        &[
+            CONVERSATION,
+            SEQ,
+            required("reaction", 3, Kind::Text),
+            optional("remove", 4, Kind::Flag, "false"),
+        ],
+    ),
+    schema(
+        "contacts",
+        20,
+        &[
+            optional("add", 1, Kind::Texts, "nobody"),
+            optional("remove", 2, Kind::Texts, "nobody"),
+            optional("watch", 3, Kind::Flag, "false"),
+            optional("after", 4, Kind::Text, "from the first"),
+            optional("limit", 5, U32, "all that fit"),
+        ],
+    ),
+    schema(
+        "presence",
+        21,
+        &[
+            optional("watch", 1, Kind::Texts, "nobody"),
+            optional("unwatch", 2, Kind::Texts, "nobody"),
+            optional("query", 3, Kind::Texts, "nobody"),
+        ],
+    ),
+    schema("typing", 22, &[CONVERSATION]),
+    schema(
+        "signal",
+        23,
+        &[
+            required("user", 1, Kind::Text),
+            required("data", 2, Kind::Value),
+        ],
+    ),
+    schema(
+        "subscribe",
+        24,
+        &[
+            required("topic", 1, Kind::Text),
+            optional("since", 2, Kind::Text, "live from now on"),
+        ],
+    ),
+    schema("unsubscribe", 25, &[required("topic", 1, Kind::Text)]),
+    schema(
+        "publish",
+        26,
+        &[
+            required("topic", 1, Kind::Text),
+            required("data", 2, Kind::Value),
+        ],
+    ),
+    schema(
+        "reactions",
+        27,
+        &[
+            CONVERSATION,
+            SEQ,
+            optional("reaction", 3, Kind::Text, "which there are"),
+            optional("after", 4, Kind::Text, "from the first"),
+            optional("limit", 5, U32, "100"),
+        ],
+    ),
+];
