@@ -1,5 +1,7 @@
 //! What messaging means, in a few hundred lines: every command decided in one place, in order.
 
+mod conversation;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
@@ -564,76 +566,5 @@ impl Member {
             delivered: marks.0,
             read: marks.1,
         }
-    }
-}
-
-impl Conversation {
-    fn member(&mut self, user: &str) -> &mut Member {
-        let member = self.members.iter_mut().find(|member| member.user == user);
-        member.expect("a member")
-    }
-
-    /// The first message that each member sees.
-    fn firsts(&self) -> BTreeMap<String, usize> {
-        let firsts = self.members.iter();
-        let firsts = firsts.map(|member| (member.user.clone(), member.first));
-        firsts.collect()
-    }
-
-    /// The members who see a message.
-    fn who_see(&self, seq: usize) -> Vec<String> {
-        let seeing = self.members.iter().filter(|member| member.first <= seq);
-        seeing.map(|member| member.user.clone()).collect()
-    }
-
-    /// Somebody is no member any more.
-    fn part_with(&mut self, user: &str) {
-        let marks = |member: &Member| (member.delivered, member.read);
-        if let Some(gone) = self.members.iter().find(|member| member.user == user) {
-            self.former.insert(user.to_owned(), marks(gone));
-        }
-        self.members.retain(|member| member.user != user);
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.members
-            .iter()
-            .map(|member| member.user.clone())
-            .collect()
-    }
-
-    fn render(&self, id: &str, seq: usize, user: &str, reactions: bool) -> Value {
-        let message = &self.messages[seq - 1];
-        let mut shown = json!({
-            "conversation": id, "seq": seq, "from": message.from, "device": message.device,
-        });
-        if let Some(key) = &message.key {
-            shown["key"] = json!(key);
-        }
-        let hidden = message.hidden.contains(user);
-        if !message.recalled && !hidden {
-            shown["text"] = json!(message.text);
-        }
-        for (field, set) in [("recalled", message.recalled), ("deleted", hidden)] {
-            if set {
-                shown[field] = json!(true);
-            }
-        }
-        let mut by_reaction = Vec::<(String, Vec<String>)>::new();
-        for (user, reaction) in message.reactions.iter().filter(|_| reactions) {
-            match by_reaction.iter_mut().find(|(one, _)| one == reaction) {
-                Some((_, users)) => users.push(user.clone()),
-                None => by_reaction.push((reaction.clone(), vec![user.clone()])),
-            }
-        }
-        if !by_reaction.is_empty() {
-            let list = by_reaction.into_iter();
-            let shown_of = |(reaction, users): (String, Vec<String>)| {
-                let (count, first) = (users.len(), &users[..users.len().min(10)]);
-                json!({"reaction": reaction, "users": first, "count": count, "more": count > 10})
-            };
-            shown["reactions"] = list.map(shown_of).collect();
-        }
-        shown
     }
 }
