@@ -269,13 +269,15 @@ impl Row {
         bytes
     }
 
-    /// Reads what [`encode`](Self::encode) wrote; what follows it is padding.
+    /// Reads what [`encode`](Self::encode) wrote; nothing but zeros may follow it.
     fn decode(bytes: &[u8], store_id: [u8; 16]) -> Option<Row> {
         let count = u32::from_le_bytes(*bytes.get(12..)?.first_chunk()?) as usize;
         let len = HEADER + ENTRY * count.min(MAX_EPOCHS + 1);
         let (bytes, crc) = bytes.split_at_checked(len)?;
         let (header, entries) = bytes.split_at(HEADER);
-        if *crc.first_chunk::<4>()? != crc32c(bytes).to_le_bytes()
+        let (crc, padding) = crc.split_first_chunk::<4>()?;
+        if *crc != crc32c(bytes).to_le_bytes()
+            || padding.iter().any(|&byte| byte != 0)
             || header[..8] != MAGIC
             || header[8..12] != segment::VERSION.to_le_bytes()
             || header[16..32] != store_id

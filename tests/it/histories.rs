@@ -342,6 +342,21 @@ fn a_repair_that_gave_something_up_begins_a_new_history() {
     assert_eq!(read_on(&gateway, &new[0], 2), expected[1..]);
 }
 
+/// How many messages of a conversation can be read.
+fn there(client: &mut Client, conversation: &str) -> usize {
+    let (mut count, mut after) = (0, 0);
+    loop {
+        let request = json!({"conversation": conversation, "after": after, "limit": 10});
+        let page = client.done("history", &request);
+        let messages = page["messages"].as_array().expect("a list");
+        let Some(last) = messages.last() else {
+            return count;
+        };
+        count += messages.len();
+        after = last["seq"].as_u64().expect("a sequence");
+    }
+}
+
 #[test]
 fn sequences_are_not_given_again_after_a_repair() {
     let mut gateway = Setup::default().flag("segment-bytes", "2MiB").start();
@@ -395,6 +410,8 @@ fn sequences_are_not_given_again_after_a_repair() {
         assert_eq!(history["messages"][1]["text"], "next", "{name}");
         let list = other.done("conversations", &json!({}));
         assert_eq!(list["conversations"][0]["last"]["text"], "next", "{name}");
+        // What was lost is not counted, nor what is skipped.
+        assert_eq!(list["unread"], there(&mut other, &conversation), "{name}");
         other.ack(&conversation, &json!({"read": first + 1}));
         other.ping();
         let list = other.done("conversations", &json!({}));

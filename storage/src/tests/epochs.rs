@@ -215,12 +215,17 @@ fn epochs_that_are_damaged_or_missing_stop_no_opening() {
         drop(open(&other, small()).unwrap());
         other.contents("epochs").unwrap()
     };
-    let cases: [(&str, Option<Vec<u8>>); 6] = [
+    let cases: [(&str, Option<Vec<u8>>); 7] = [
         ("missing", None),
         ("empty", Some(Vec::new())),
         ("cut short", Some(whole[..60].to_vec())),
         ("of another store", Some(foreign)),
         ("zeros", Some(vec![0; whole.len()])),
+        ("a flipped bit of the padding", {
+            let mut bytes = whole.clone();
+            bytes[4000] ^= 4;
+            Some(bytes)
+        }),
         ("a flipped bit", {
             let mut bytes = whole.clone();
             bytes[50] ^= 4;
