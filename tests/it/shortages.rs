@@ -61,9 +61,12 @@ fn a_store_without_descriptors_goes_on_when_there_are_some() {
     wait::until("the gateway to be ready", || {
         (http::get(gateway.control(), "/readyz").status == 200).then_some(())
     });
-    let (more, refused) = fill(&mut alice, 200);
-    assert_eq!(refused, None);
-    sent += more;
+    // Runs that could not be made are tried again every second, and appends wait for them.
+    wait::until("many to be taken in a row", || {
+        let (more, refused) = fill(&mut alice, 100);
+        sent += more;
+        refused.is_none().then_some(())
+    });
     gateway.kill();
     gateway.start_again();
     let mut alice = gateway.dial().connect("alice", "phone");
@@ -86,13 +89,15 @@ fn idle_connections_to_the_control_port_take_no_descriptor_from_the_store() {
     let idle: Vec<_> = (0..IDLE)
         .map(|_| TcpStream::connect(gateway.control()))
         .collect();
-    let (_, refused) = fill(&mut alice, 200);
+    fill(&mut alice, 200);
     // However many of them the port takes, the store recovers when they are gone.
     drop(idle);
     wait::until("messages to be taken", || {
         (fill(&mut alice, 1).1.is_none()).then_some(())
     });
-    assert_eq!(fill(&mut alice, 200).1, None, "refused before: {refused:?}");
+    wait::until("many to be taken in a row", || {
+        fill(&mut alice, 100).1.is_none().then_some(())
+    });
     gateway.stop();
 }
 

@@ -59,15 +59,9 @@ fn a_failed_sync_stops_the_store_and_loses_nothing() {
         let mut written = log.clone();
         loop {
             let before = written.len();
-            let result = try_commit(&mut opened, &mut written, 9);
+            let result = try_commit(&mut opened, &disk, &mut written, 9);
             match result {
                 Ok(()) => log = written.clone(),
-                // A segment could not be prepared: that passes. The next one is, and then it is
-                // the log's turn.
-                Err(0) => {
-                    written.truncate(before);
-                    disk.fail(Operation::Sync, 1);
-                }
                 Err(unknown) => {
                     written.truncate(before + unknown);
                     break;
@@ -91,20 +85,24 @@ fn a_failed_sync_stops_the_store_and_loses_nothing() {
     }
 }
 
-/// Like `commit`; on a failure says how many events were in the batch.
-fn try_commit(opened: &mut Opened, log: &mut Vec<Event>, count: u64) -> Result<(), usize> {
-    for n in 0..count {
+/// Like `commit`; on a failure says how many events were in the batch. A segment that cannot be
+/// prepared is tried again, and then it is the log's turn to fail.
+fn try_commit(
+    opened: &mut Opened,
+    disk: &SimDisk,
+    log: &mut Vec<Event>,
+    count: u64,
+) -> Result<(), usize> {
+    for _ in 0..count {
         let number = log.last().map_or(1, |event| event.number + 1);
         let seq = next_seq(log, number);
         let mut event = event(number, seq, 300);
-        match opened.writer.append(&event.draft()) {
-            Ok(position) => event.position = position.0,
-            // Preparing a segment failed: nothing of the batch was written.
-            Err(_) => {
-                log.truncate(log.len() - n as usize);
-                return Err(0);
-            }
-        }
+        let appended = opened.writer.append(&event.draft()).or_else(|error| {
+            assert!(matches!(error, AppendError::Short { .. }), "{error}");
+            disk.fail(Operation::Sync, 1);
+            opened.writer.append(&event.draft())
+        });
+        event.position = appended.unwrap().0;
         log.push(event);
     }
     opened.writer.commit().map(drop).map_err(|_| count as usize)
