@@ -125,7 +125,7 @@ mod tests {
 
     /// As long as a position may ever be.
     fn pos() -> Str<'static> {
-        "p".repeat(40).into()
+        "p".repeat(56).into()
     }
 
     fn reply(body: ReplyBody<'_>) -> ServerMessage<'_> {

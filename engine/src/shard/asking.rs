@@ -243,9 +243,11 @@ mod tests {
     use trunkline_storage::{Place, Position, TimelineId};
 
     use super::*;
+    use crate::reader::Part;
 
     fn question(id: u32, writes: u32) -> Question {
-        let query = Query::Made { key: TimelineId(1) };
+        let (user, watch, part) = (TimelineId(1), false, Part::WHOLE);
+        let query = Query::Contacts { user, watch, part };
         Question { id, query, writes }
     }
 

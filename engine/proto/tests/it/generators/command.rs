@@ -55,16 +55,17 @@ pub(crate) fn command() -> impl Strategy<Value = m::Command<'static>> {
     let get =
         (required(), 1..=u64::MAX).prop_map(|(conversation, seq)| m::Get { conversation, seq });
     let body = prop_oneof![
-        connect().prop_map(C::Connect),
-        send().prop_map(C::Send),
+        connect().prop_map(C::Connect).boxed(),
+        send().prop_map(C::Send).boxed(),
         ack.prop_map(C::Ack),
         sync.prop_map(C::Sync),
         history.prop_map(C::History),
         get.prop_map(C::Get),
         Just(C::Ping(m::Ping {})),
-        group_command(),
-        message_command(),
-        passing_command(),
+        // Boxed: a strategy holds all of its parts, and threads have little stack.
+        group_command().boxed(),
+        message_command().boxed(),
+        passing_command().boxed(),
     ];
     (id(), body).prop_map(|(id, body)| m::Command { id, body })
 }
