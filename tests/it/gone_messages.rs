@@ -207,7 +207,9 @@ fn a_recall_and_reactions_in_one_frame() {
         }
         let page = alice.done("history", &json!({"conversation": conversation}));
         assert_eq!(page["messages"][0]["reactions"], Value::Null);
-        let both = json!([{"reaction": "like", "users": ["alice"]}, {"reaction": "heart", "users": ["alice"]}]);
-        assert_eq!(page["messages"][1]["reactions"], both);
+        let both = ["like", "heart"].map(
+            |reaction| json!({"reaction": reaction, "users": ["alice"], "count": 1, "more": false}),
+        );
+        assert_eq!(page["messages"][1]["reactions"], json!(both));
     }
 }
