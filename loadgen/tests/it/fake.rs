@@ -188,6 +188,9 @@ fn serve(shared: &Shared, mut stream: TcpStream) {
 }
 
 fn command(shared: &Shared, session: &mut Session, command: &Command<'_>) {
+    if session.is_over() {
+        return;
+    }
     let mut world = shared.world();
     world.command(session, command);
     match world.outage() {

@@ -1,6 +1,6 @@
 //! A connection of the fake gateway, and what it stores.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 
@@ -23,6 +23,8 @@ pub(crate) struct Session {
     /// It was open before.
     pub(crate) is_back: bool,
     gap: RefCell<Option<Gap>>,
+    /// It was hung up on: what it still sends is not looked at, as with a real gateway.
+    over: Cell<bool>,
 }
 
 /// What a session that reads too slowly is not pushed.
@@ -49,6 +51,7 @@ impl Session {
             overloaded: false,
             is_back: false,
             gap: RefCell::default(),
+            over: Cell::default(),
         }
     }
 
@@ -102,8 +105,14 @@ impl Session {
         let _ = self.stream.as_ref().map(|mut s| s.write_all(&out));
     }
 
+    /// Whether it was hung up on.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.get()
+    }
+
     /// Says that it should come again, and closes.
     pub(crate) fn hang_up(&self, code: CloseCode) {
+        self.over.set(true);
         let event = Event::Disconnect(message::Disconnect {
             code: code.0,
             reason: "the fake hangs up".into(),

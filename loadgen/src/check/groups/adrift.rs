@@ -37,13 +37,15 @@ impl Checker {
     }
 
     /// The first send of a device in groups that is to be made again, now that its session is open
-    /// again; each is given once.
+    /// again, in the order of the messages; each is given once. Places are no order: they are used
+    /// again.
     pub(crate) fn send_again_in_group(&mut self, device: u32) -> Option<GroupDeparture> {
         let flights = &mut self.groups.flights;
-        let place = flights.places().into_iter().find(|&place| {
+        let mine = flights.places().into_iter().filter(|&place| {
             let flight = flights.get(place);
             flight.from == device && flight.adrift && flight.keyed && flight.ack_seq == 0
-        })?;
+        });
+        let place = mine.min_by_key(|&place| flights.get(place).counter)?;
         let flight = flights.at(place);
         (flight.adrift, flight.resent) = (false, true);
         let origin = flight.origin();

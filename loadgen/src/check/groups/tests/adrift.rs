@@ -45,6 +45,26 @@ fn a_key_is_sent_again_once_for_each_break() {
 }
 
 #[test]
+fn what_is_sent_again_keeps_its_order() {
+    let mut bench = Bench::new(&[]);
+    bench.keyed = true;
+    let sender = bench.sender(0);
+    let done = bench.send();
+    let second = bench.send();
+    // The first one's place is free for the third.
+    bench.push_all(done, 1, &[]);
+    let reply = bench.reply(1);
+    bench.checker.acknowledged(bench.now, done.id, &reply);
+    let third = bench.send();
+    bench.checker.away(sender, true);
+    bench.now += 1_000_000;
+    bench.checker.back(bench.now, sender);
+    let again = std::iter::from_fn(|| bench.checker.send_again_in_group(sender));
+    let again: Vec<_> = again.map(|it| it.origin).collect();
+    assert_eq!(again, [second.origin, third.origin]);
+}
+
+#[test]
 fn pushes_tell_that_it_was_stored() {
     // All but the sender's own push, or that alone.
     for echo in [false, true] {
