@@ -23,12 +23,23 @@ pub(crate) fn hint(name: &str, known: &[&str]) -> String {
     }
 }
 
-/// A message of the deserializer with such a hint in the place of a list: "unknown field `a`, expected
-/// one of `b`, `c`". Other messages as they are.
+/// A message of the deserializer in plain words: with such a hint in the place of a list ("unknown field
+/// `a`, expected one of `b`, `c`"), and without the names of types. Other messages as they are.
 pub(crate) fn with_hint(message: &str) -> String {
-    let Some((what, known)) = message.split_once(", expected ") else {
+    let message = message.trim();
+    let Some((what, known)) = message.rsplit_once(", expected ") else {
         return message.to_owned();
     };
+    if let Some(found) = what.strip_prefix("invalid type: ") {
+        return format!("this is {}, and it must be {}", given(found), needed(known));
+    }
+    if let Some(found) = what.strip_prefix("invalid value: ") {
+        return format!(
+            "{} is no possible value: it must be {}",
+            given(found),
+            needed(known)
+        );
+    }
     let quoted = |text: &str| -> Vec<String> {
         let parts = text.split('`').skip(1).step_by(2);
         parts.map(str::to_owned).collect()
@@ -41,6 +52,36 @@ pub(crate) fn with_hint(message: &str) -> String {
             format!("{what}{}", hint(name, &known))
         }
         None => message.to_owned(),
+    }
+}
+
+/// What is there, as the deserializer calls it.
+fn given(found: &str) -> String {
+    let (kind, value) = found.split_once(' ').unwrap_or((found, ""));
+    let kind = match kind {
+        "string" => "the text",
+        "integer" | "floating" => "the number",
+        "boolean" => "the word",
+        "map" => "a table",
+        "sequence" => "a list",
+        _ => return found.to_owned(),
+    };
+    let value = value.strip_prefix("point ").unwrap_or(value);
+    format!("{kind} {value}").trim_end().to_owned()
+}
+
+/// What is needed, as the deserializer calls it.
+fn needed(expected: &str) -> &str {
+    match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a string" => "a text in quotes",
+        "a sequence" => "a list in brackets",
+        "a map" => "a table",
+        _ if expected.starts_with("struct ") => "a table",
+        _ if expected.contains("enum ") => "a text in quotes, or a table",
+        _ => expected,
     }
 }
 
@@ -72,11 +113,27 @@ mod tests {
         assert_eq!(found, "unknown field `contatcs`; did you mean `contacts`?");
         let found = with_hint("unknown variant `zzz`, expected `json` or `proto`");
         assert_eq!(found, "unknown variant `zzz`; there are json, proto");
-        for other in [
-            "missing field `window`",
-            "invalid type: integer, expected a string",
+        for (message, plain) in [
+            (
+                "invalid type: string \"one\", expected u32",
+                "this is the text \"one\", and it must be a whole number, 0 or more",
+            ),
+            (
+                "invalid type: floating point `1.5`, expected u64",
+                "this is the number `1.5`, and it must be a whole number, 0 or more",
+            ),
+            (
+                "invalid type: string \"a, expected b\", expected struct Traffic",
+                "this is the text \"a, expected b\", and it must be a table",
+            ),
+            (
+                "invalid value: integer `-1`, expected u64",
+                "the number `-1` is no possible value: it must be a whole number, 0 or more",
+            ),
+            ("missing field `window`", "missing field `window`"),
+            ("a sentence of our own\n", "a sentence of our own"),
         ] {
-            assert_eq!(with_hint(other), other);
+            assert_eq!(with_hint(message), plain);
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Reading a scenario: a preset's name or a file, strictly.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
-use super::{Kind, Scenario, locate, presets, validate};
+use super::{Kind, Scenario, locate, presets, strict, validate};
 use crate::exit::{Failure, Outcome};
-use crate::suggest::{similar, with_hint};
+use crate::suggest::similar;
 use crate::units::Compress;
 
 /// A scenario as read, with what its errors need.
@@ -20,7 +22,10 @@ pub(crate) struct Loaded {
     pub(crate) scenario: Scenario,
 }
 
-/// Reads a preset by name, or else a file.
+/// Most bytes of a scenario.
+const TEXT_MAX: u64 = 1 << 20;
+
+/// Reads a preset by name, standard input for `-`, or else a file.
 ///
 /// # Errors
 /// Exit 104, with file, line and how to mend it.
@@ -32,8 +37,13 @@ pub(crate) fn load(what: &str) -> Outcome<Loaded> {
             preset.text.to_owned(),
         );
     }
+    if what == "-" {
+        let fail = |why| Failure::scenario(format!("standard input cannot be read: {why}"));
+        let text = read_whole(io::stdin().lock()).map_err(fail)?;
+        return parse("stdin".into(), "standard input".into(), text);
+    }
     let path = Path::new(what);
-    let text = std::fs::read_to_string(path).map_err(|why| {
+    let text = File::open(path).and_then(read_whole).map_err(|why| {
         let names: Vec<_> = presets::PRESETS.iter().map(|preset| preset.name).collect();
         Failure::scenario(format!(
             "`{what}` is neither a preset ({}) nor a file that can be read: {why}{}",
@@ -49,6 +59,18 @@ pub(crate) fn load(what: &str) -> Outcome<Loaded> {
     parse_in(folder, name.into_owned(), what.to_owned(), text)
 }
 
+/// Reads a text of at most [`TEXT_MAX`] bytes.
+fn read_whole(from: impl Read) -> io::Result<String> {
+    let mut text = String::new();
+    from.take(TEXT_MAX + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > TEXT_MAX {
+        true => Err(io::Error::other(format!(
+            "it has more than {TEXT_MAX} bytes, the most that a scenario has"
+        ))),
+        false => Ok(text),
+    }
+}
+
 /// Parses and validates a scenario's text. `name` names the run, `origin` the text in messages.
 pub(crate) fn parse(name: String, origin: String, text: String) -> Outcome<Loaded> {
     parse_in(Path::new(""), name, origin, text)
@@ -59,8 +81,15 @@ fn parse_in(folder: &Path, name: String, origin: String, text: String) -> Outcom
     let fail = |offset: Option<usize>, message: &str| {
         Failure::scenario(locate::describe(&origin, &text, offset, message))
     };
-    let mut scenario: Scenario = toml::from_str(&text)
-        .map_err(|why| fail(why.span().map(|span| span.start), &with_hint(why.message())))?;
+    let mut scenario = strict::read(&text).map_err(|(mistakes, faults)| {
+        let mistakes = mistakes.iter().map(|it| (it.offset, &it.message));
+        let faults = faults.iter().map(|it| (place_of(&text, it), &it.message));
+        let all: Vec<_> = mistakes
+            .chain(faults)
+            .map(|(offset, message)| locate::describe(&origin, &text, offset, message))
+            .collect();
+        Failure::scenario(all.join("\n"))
+    })?;
     let sizes = scenario.traffic.payload.read_file(folder);
     sizes.map_err(|why| fail(locate::offset_of(&text, &["traffic", "payload"]), &why))?;
     let loaded = Loaded {
@@ -71,6 +100,12 @@ fn parse_in(folder: &Path, name: String, origin: String, text: String) -> Outcom
     };
     loaded.validate()?;
     Ok(loaded)
+}
+
+/// Where in a text a fault shows.
+fn place_of(text: &str, fault: &validate::Fault) -> Option<usize> {
+    let path: Vec<_> = fault.path.iter().map(String::as_str).collect();
+    locate::offset_of(text, &path)
 }
 
 impl Loaded {
@@ -121,8 +156,7 @@ impl Loaded {
 
     /// What is wrong, with its line.
     fn refuse(&self, fault: &validate::Fault) -> Failure {
-        let path: Vec<_> = fault.path.iter().map(String::as_str).collect();
-        let offset = locate::offset_of(&self.text, &path);
+        let offset = place_of(&self.text, fault);
         Failure::scenario(locate::describe(
             &self.origin,
             &self.text,
@@ -203,7 +237,7 @@ mod tests {
                 "groups = { large = [{ size = 1, count = 1 }] }",
                 "2 members",
             ),
-            ("contacts = 8", "sender_skew = 1.0", "string"),
+            ("contacts = 8", "sender_skew = 1.0", "a text in quotes"),
             ("contacts = 8", "sender_skew = \"zipf(9)\"", "0 to 5"),
             ("ramping-connections", "reconnect-storm", "takes no stages"),
             ("window = \"24h\"", "window = \"25h\"", "up to 24h"),

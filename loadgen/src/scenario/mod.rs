@@ -13,6 +13,7 @@ pub(crate) mod payload;
 pub(crate) mod plan;
 pub(crate) mod presets;
 pub(crate) mod sizing;
+mod strict;
 pub(crate) mod threshold;
 pub(crate) mod validate;
 
