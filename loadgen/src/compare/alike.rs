@@ -1,11 +1,13 @@
 //! Whether runs are of one scenario and one machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::Sides;
 use super::runs::Run;
+use crate::exit::{Failure, Outcome};
+use crate::suggest::similar;
 
 /// Keys of the scenario that do not change the load: what a run is judged by, what a plan assumes,
 /// and which of many schedules with the same properties it is.
@@ -62,6 +64,37 @@ pub(super) fn differences(sides: &Sides, vary: &[String]) -> Differences {
         found.harmless.push(format!("loadgen is {values}"));
     }
     found
+}
+
+/// Checks that each name of `vary` is one that some run has.
+///
+/// # Errors
+/// Exit 104, with the name that is most alike.
+pub(super) fn check_names(sides: &Sides, vary: &[String]) -> Outcome<()> {
+    let runs = sides.a.iter().chain(&sides.b);
+    let known: BTreeSet<String> = runs
+        .flat_map(|run| {
+            flat(&run.lock)
+                .into_keys()
+                .chain(environment(run).into_keys())
+        })
+        .collect();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let wrong: Vec<_> = vary
+        .iter()
+        .filter(|name| !name.is_empty() && !known.contains(&name.as_str()))
+        .map(|name| {
+            let meant = similar(name, known.iter().copied()).map_or(
+                "; scenario.lock.toml of a run has them, as client.encoding".to_owned(),
+                |meant| format!("; did you mean `{meant}`?"),
+            );
+            format!("--vary {name}: no run has a setting of that name{meant}")
+        })
+        .collect();
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::scenario(wrong.join("\n"))),
+    }
 }
 
 /// The properties that not all runs have alike, with their values.

@@ -49,6 +49,7 @@ pub(crate) fn run(args: &CompareArgs) -> Outcome<Exit> {
         return Err(Failure::scenario(why));
     }
     let sides = sides(args)?;
+    alike::check_names(&sides, &args.vary)?;
     let compared = compare(&sides, args);
     if args.json {
         say(&[foreign::json(&page::json(&sides, &compared))]);

@@ -267,6 +267,22 @@ fn what_is_not_alike_is_not_compared() {
 }
 
 #[test]
+fn what_is_varied_is_the_name_of_something() {
+    let runs = Runs::new();
+    runs.write("a", &Made::nth(0, 50_000.0));
+    runs.write("b", &Made::nth(1, 50_000.0));
+    for (name, words) in [
+        ("client.thraeds", "did you mean `client.threads`?"),
+        ("env.kernal", "did you mean `env.kernel`?"),
+        ("12345", "scenario.lock.toml of a run has them"),
+    ] {
+        let done = runs.compare(&["--vary", name]);
+        assert_eq!(done.code, Some(104), "{}", done.stdout);
+        assert!(done.stderr.contains(words), "{}", done.stderr);
+    }
+}
+
+#[test]
 fn what_changes_no_load_is_only_said() {
     let runs = Runs::new();
     runs.write("a", &Made::nth(0, 50_000.0));
