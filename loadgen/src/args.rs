@@ -23,6 +23,28 @@ const EXIT_CODES: &str = "Exit codes: 0 ok; 90 run invalid (generator not health
 violation; 92 worse beyond noise; 93 inconclusive; 94 the machine cannot carry the run; 99 threshold missed; 104 bad scenario or command \
 line; 105 aborted. 91 goes before 90, 90 before 99.";
 
+/// Shards that a gateway may have.
+fn shards() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=trunkline::doctor::MAX_SHARDS as i64)
+}
+
+/// A level of durability, as the gateway takes it.
+fn durability(text: &str) -> Result<String, String> {
+    let level = text.parse::<trunkline::config::Durability>();
+    level
+        .map(|_| text.to_owned())
+        .map_err(|why| why.to_string())
+}
+
+/// A time between pings, as the gateway takes it.
+fn ping(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse()?;
+    match (100..=86_400_000).contains(&span.0.as_millis()) {
+        true => Ok(span),
+        false => Err(format!("`{text}`: from 100ms to 24h")),
+    }
+}
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -123,11 +145,11 @@ pub(crate) struct RunArgs {
     /// Generator threads; one per core otherwise
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<u32>,
-    /// Shards of the local gateway; one per core otherwise
-    #[arg(long, value_name = "N", conflicts_with = "target")]
+    /// Shards of the local gateway, 1 to 128; one per core otherwise
+    #[arg(long, value_name = "N", conflicts_with = "target", value_parser = shards())]
     pub(crate) shards: Option<u32>,
     /// Durability of the local gateway: sync, interval:MS or os
-    #[arg(long, value_name = "LEVEL", conflicts_with = "target")]
+    #[arg(long, value_name = "LEVEL", conflicts_with = "target", value_parser = durability)]
     pub(crate) durability: Option<String>,
     /// Do this to the local gateway, counted from the start of sending: kill-gateway@30s,
     /// restart-gateway@30s or pause-gateway@30s+2s; may be given several times
@@ -169,8 +191,8 @@ pub(crate) struct FindMaxArgs {
     /// How close to the limit it gets, as a part of the rate
     #[arg(long, value_name = "PART", default_value_t = 0.05)]
     pub(crate) precision: f64,
-    /// How often what is found must hold again
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    /// How often what is found must hold again, 0 to 100
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) confirm: u32,
 }
 
@@ -209,14 +231,15 @@ pub(crate) struct HoldArgs {
     /// Generator threads; otherwise one per core, or as many as the descriptor limit asks for
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<u32>,
-    /// Shards of the local gateway; otherwise one per core, or as many as the limit asks for
-    #[arg(long, value_name = "N", conflicts_with = "target")]
+    /// Shards of the local gateway, 1 to 128; otherwise one per core, or as many as the limit asks for
+    #[arg(long, value_name = "N", conflicts_with = "target", value_parser = shards())]
     pub(crate) shards: Option<u32>,
-    /// Silence after which the local gateway pings
+    /// Silence after which the local gateway pings, 100ms to 24h
     #[arg(
         long,
         value_name = "TIME",
         default_value = "5m",
+        value_parser = ping,
         conflicts_with = "target"
     )]
     pub(crate) ping: Span,
@@ -351,5 +374,38 @@ mod tests {
         assert!(parse("loadgen run smoke --target ws://h:1/v1/ws --shards 2").is_err());
         assert!(parse("loadgen run smoke --target wss://h:1/v1/ws --tls").is_err());
         assert!(parse("loadgen hold --connections 9 --tls-ca f").is_err());
+    }
+
+    #[test]
+    fn what_the_gateway_would_refuse_is_refused() {
+        for (good, bad) in [
+            ("run smoke --shards 128", "run smoke --shards 129"),
+            ("run smoke --shards 1", "run smoke --shards 0"),
+            (
+                "hold --connections 9 --shards 1",
+                "hold --connections 9 --shards 0",
+            ),
+            ("run smoke --durability os", "run smoke --durability ossa"),
+            (
+                "run smoke --durability interval:50",
+                "run smoke --durability interval:0",
+            ),
+            (
+                "hold --connections 9 --ping 100ms",
+                "hold --connections 9 --ping 0s",
+            ),
+            (
+                "find-max smoke --confirm 0",
+                "find-max smoke --confirm 4294967295",
+            ),
+            ("doctor --connections 1", "doctor --connections 0"),
+            (
+                "doctor --connections 1000000000000",
+                "doctor --connections 18446744073709551615",
+            ),
+        ] {
+            assert!(parse(&format!("loadgen {good}")).is_ok(), "{good}");
+            assert!(parse(&format!("loadgen {bad}")).is_err(), "{bad}");
+        }
     }
 }

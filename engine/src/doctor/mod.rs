@@ -26,7 +26,7 @@ const SPREAD: f64 = 0.95;
 #[derive(Debug, Clone, clap::Args)]
 pub struct DoctorArgs {
     /// Connections that are wanted
-    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = wanted())]
     pub connections: u64,
     /// The folder whose disk is measured: where the store is to be
     #[arg(long, value_name = "DIR", default_value = ".")]
@@ -37,6 +37,13 @@ pub struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Most connections that can be asked about: more than any machine carries, and sums with them stay exact.
+const WANTED_MAX: u64 = 1_000_000_000_000;
+
+fn wanted() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=WANTED_MAX)
 }
 
 /// What the machine is to carry.
