@@ -79,17 +79,31 @@ pub(crate) fn metrics(control: SocketAddr) -> Result<Metrics, String> {
         stream.take(LONGEST).read_to_string(&mut answer)?;
         Ok(answer)
     };
-    let answer = get().map_err(|why| format!("http://{control}/metrics: {why}"))?;
+    let fail = |why: &str| format!("no metrics at http://{control}/metrics: {why}");
+    let answer = get().map_err(|why| fail(&in_words(&why)))?;
     let (head, body) = answer
         .split_once("\r\n\r\n")
-        .ok_or_else(|| format!("http://{control}/metrics does not answer with HTTP"))?;
+        .filter(|(head, _)| head.starts_with("HTTP/"))
+        .ok_or_else(|| fail("what answers there does not speak HTTP"))?;
     if head.split(' ').nth(1) != Some("200") {
-        return Err(format!(
-            "http://{control}/metrics: {}",
-            heard(head.lines().next().unwrap_or(""))
-        ));
+        let line = heard(head.lines().next().unwrap_or(""));
+        return Err(fail(&format!("the answer is `{line}`")));
     }
-    Ok(Metrics::parse(body))
+    let metrics = Metrics::parse(body);
+    match metrics.0.keys().any(|name| name.starts_with("trunkline_")) {
+        true => Ok(metrics),
+        false => Err(fail("the answer has no metric of a gateway")),
+    }
+}
+
+/// Why there is no answer, in words: a timeout has the name of another thing.
+fn in_words(why: &std::io::Error) -> String {
+    use std::io::ErrorKind::{InvalidData, TimedOut, WouldBlock};
+    match why.kind() {
+        TimedOut | WouldBlock => format!("no answer within {} s", PATIENCE.as_secs()),
+        InvalidData => "the answer is no text".into(),
+        _ => why.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -115,6 +129,43 @@ mod tests {
             ("a_total 13\nc 5\n", true),
         ] {
             assert_eq!(parse(after).began_again(&before), again, "{after}");
+        }
+    }
+
+    #[test]
+    fn what_answers_something_else_is_no_control_port() {
+        let good = "HTTP/1.1 200 OK\r\n\r\ntrunkline_a 1\n";
+        for (answer, words) in [
+            (good, None),
+            ("", Some("does not speak HTTP")),
+            ("220 mail\r\n\r\n", Some("does not speak HTTP")),
+            (
+                "HTTP/1.1 404 \x1b[2J\r\n\r\nx",
+                Some(r"`HTTP/1.1 404 \u{1b}[2J`"),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\n\r\nup 1\n",
+                Some("no metric of a gateway"),
+            ),
+        ] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = [0; 512];
+                let read = stream.read(&mut request).unwrap();
+                assert!(read > 0);
+                stream.write_all(answer.as_bytes()).unwrap();
+            });
+            let found = metrics(address);
+            server.join().unwrap();
+            match (found, words) {
+                (Ok(_), None) => {}
+                (Err(why), Some(words)) => {
+                    assert!(why.contains(words), "{why}");
+                }
+                (found, _) => panic!("{answer}: {found:?}"),
+            }
         }
     }
 

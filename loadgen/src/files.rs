@@ -1,7 +1,7 @@
 //! Files that are whole on the disk, or are not there.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::exit::Failure;
@@ -26,6 +26,23 @@ pub(crate) fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written?;
     let folder = place.parent().filter(|it| !it.as_os_str().is_empty());
     sync_folder(folder.unwrap_or(Path::new(".")))
+}
+
+/// Most bytes of a key or of certificates.
+const SECRETS_MAX: u64 = 4 << 20;
+
+/// Reads a file of keys or certificates.
+///
+/// # Errors
+/// It cannot be read, or is longer than any such file.
+pub(crate) fn secrets(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path)?;
+    file.take(SECRETS_MAX + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > SECRETS_MAX {
+        true => Err(io::Error::other("it has more than 4 MiB")),
+        false => Ok(bytes),
+    }
 }
 
 /// The file of that name with `.part` behind it.
@@ -75,6 +92,12 @@ mod tests {
         assert_eq!(std::fs::read(&file).expect("it is there"), b"two");
         let left = std::fs::read_dir(folder.path()).expect("a folder").count();
         assert_eq!(left, 2, "the file and what stood in the way");
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_no_key() {
+        secrets(Path::new("/dev/zero")).expect_err("it has no end");
+        assert!(secrets(Path::new("/dev/null")).is_ok_and(|it| it.is_empty()));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc;
@@ -157,6 +158,8 @@ impl LocalGateway {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log.map_err(failed)?)
+            // Ctrl-C of a terminal is for the generator, which ends its gateway itself.
+            .process_group(0)
             .spawn()
             .map_err(failed)?;
         let (tell, told) = mpsc::channel();

@@ -14,6 +14,8 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore};
 use trunkline_proto::tls::{ClientTls, Tls, TlsError};
 
+use crate::files;
+
 /// Where systems keep the authorities that they trust, as one file.
 const BUNDLES: [&str; 3] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -47,8 +49,8 @@ impl Trust {
             )
         };
         let mut roots = RootCertStore::empty();
-        let found = CertificateDer::pem_file_iter(file).map_err(|why| wrong(why.to_string()))?;
-        for certificate in found {
+        let found = files::secrets(file).map_err(|why| wrong(why.to_string()))?;
+        for certificate in CertificateDer::pem_slice_iter(&found) {
             let certificate = certificate.map_err(|why| wrong(why.to_string()))?;
             // The system's may hold some that no program reads any more; its own choice is not.
             match roots.add(certificate) {

@@ -1,5 +1,6 @@
 //! Tokens for the users of a run, towards a gateway that asks for them.
 
+use crate::files;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -41,7 +42,7 @@ impl Signer {
     /// What is wrong with the file, and what would mend it.
     pub(crate) fn read(file: &Path) -> Result<Self, String> {
         let wrong = |why: &str| format!("--token-key {}: {why}", file.display());
-        let bytes = std::fs::read(file).map_err(|why| wrong(&why.to_string()))?;
+        let bytes = files::secrets(file).map_err(|why| wrong(&why.to_string()))?;
         let is_pem = bytes.windows(11).any(|word| word == b"-----BEGIN ");
         let key = if is_pem {
             let der = PrivateKeyDer::from_pem_slice(&bytes);

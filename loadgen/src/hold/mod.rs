@@ -15,6 +15,7 @@ use crate::foreign;
 use crate::live::Live;
 use crate::output::say;
 use crate::run::conduct::{conduct, publish, published};
+use crate::run::judge::Judged;
 
 use watch::Watcher;
 
@@ -26,13 +27,20 @@ pub(crate) fn run(args: &HoldArgs) -> Outcome<Exit> {
     let (run, times) = plan::resolve(args)?;
     let mut watcher = Watcher::new(times, run.sizing.sessions, args.json);
     let mut live = Live::new(run.view.no_tui, run.view.color);
-    let judged = conduct(&run, &mut watcher, &mut live)?;
+    let mut judged = conduct(&run, &mut watcher, &mut live)?;
     let seen = watcher.seen;
-    let (text, json) = (
-        report::text(&run, &judged, &seen),
-        report::json(&run, &judged, &seen),
-    );
+    let told = |judged: &Judged| {
+        (
+            report::text(&run, judged, &seen),
+            report::json(&run, judged, &seen),
+        )
+    };
+    let (mut text, mut json) = told(&judged);
     let done = publish(&run, &judged, "hold", &text, &json);
+    if let Err(why) = &done {
+        judged.without_results(why);
+        (text, json) = told(&judged);
+    }
     if args.json {
         say(&[foreign::json(&json)]);
     } else {

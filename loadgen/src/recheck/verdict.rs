@@ -88,6 +88,7 @@ fn evidence(summary: &Value) -> Evidence {
         acknowledged: count("acknowledged"),
         rejected: count("rejected"),
         arrived: arrived.map(|(pushed, recovered)| pushed + recovered),
+        skipped: count("skipped"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `loadgen report`: the plots and tables of a run, or of several over each other.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &ReportArgs) -> Outcome<Exit> {
     };
     let runs = dirs
         .iter()
-        .map(|dir| read(dir))
+        .map(|dir| read(dir, results::summary_of(dir)?))
         .collect::<Outcome<Vec<_>>>()?;
     let beside = args.dirs.first().map(|dir| dir.join(name));
     let out = args
@@ -56,33 +57,40 @@ pub(crate) fn run(args: &ReportArgs) -> Outcome<Exit> {
         .clone()
         .or(beside)
         .unwrap_or_else(|| PathBuf::from(name));
-    write(&out, &runs)?;
+    write(&out, &runs, |why| {
+        let out = out.display();
+        Failure::aborted(format!(
+            "cannot write {out}: {why}; make room, or name another file with --out"
+        ))
+    })?;
     say(&[format!("report: {}", out.display())]);
     Ok(Exit::Ok)
 }
 
-/// Writes `report.html` into a run's folder.
+/// Writes `report.html` into a run's folder, which has everything but the summary.
 ///
 /// # Errors
 /// The folder cannot be read or written.
-pub(crate) fn page_of(folder: &Path) -> Outcome<()> {
-    write(&folder.join("report.html"), &[read(folder)?])
+pub(crate) fn page_of(folder: &Path, summary: &Value) -> Outcome<()> {
+    let run = read(folder, summary.clone())?;
+    let file = folder.join("report.html");
+    write(&file, &[run], |why| files::unwritten(&file, why))
 }
 
-fn write(file: &Path, runs: &[Run]) -> Outcome<()> {
+fn write(file: &Path, runs: &[Run], fail: impl Fn(&io::Error) -> Failure) -> Outcome<()> {
     if file.is_file() && !html::is_ours(file) {
         return Err(Failure::scenario(format!(
             "{} is there and no report of loadgen: name another file with --out, or move that one",
             file.display()
         )));
     }
-    files::put(file, html(runs).as_bytes()).map_err(|why| files::unwritten(file, &why))
+    files::put(file, html(runs).as_bytes()).map_err(|why| fail(&why))
 }
 
-fn read(folder: &Path) -> Outcome<Run> {
+/// Reads what stands beside a summary.
+fn read(folder: &Path, summary: Value) -> Outcome<Run> {
     let bad = |name: &str, why: &str, mend: &str| results::bad(folder, name, why, mend);
     let text = |name: &str| std::fs::read_to_string(folder.join(name));
-    let summary = results::summary_of(folder)?;
     let csv = text("intervals.csv").map_err(|why| bad("intervals.csv", &why.to_string(), OLD))?;
     let table = Table::parse(&csv).map_err(|why| bad("intervals.csv", &why, AGAIN))?;
     let spectra = OVER_TIME.iter().map(|metric| {

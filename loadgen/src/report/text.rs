@@ -222,6 +222,13 @@ fn verdict(judged: &Judged) -> Vec<String> {
         Exit::Violation => "the gateway broke a promise; violations.jsonl has what was seen",
         Exit::Invalid => "the generator was not healthy: do not use these figures",
         Exit::Threshold => "the figures are right and miss a threshold",
+        _ if judged.unwritten => "these results could not be written whole",
+        _ if judged.counters.sessions_opened == 0 => {
+            "no session could be opened: nothing was measured"
+        }
+        _ if judged.counters.gone == judged.counters.sessions_opened => {
+            "the gateway ended every session, and the run with them"
+        }
         _ => "the run was not finished",
     };
     lines.push(format!(

@@ -82,9 +82,13 @@ impl Watch for Unwatched {}
 /// It could not start or go on.
 pub(crate) fn run(run: &Resolved) -> Outcome<Exit> {
     let mut live = Live::new(run.view.no_tui, run.view.color);
-    let judged = conduct(run, &mut Unwatched, &mut live)?;
-    let (text, summary) = (report::text(run, &judged), report::summary(run, &judged));
+    let mut judged = conduct(run, &mut Unwatched, &mut live)?;
+    let (mut text, summary) = (report::text(run, &judged), report::summary(run, &judged));
     let done = publish(run, &judged, "summary", &text, &summary);
+    if let Err(why) = &done {
+        judged.without_results(why);
+        text = report::text(run, &judged);
+    }
     say(&text);
     say(&[format!("results: {}", run.out.display())]);
     published(&judged, done)
@@ -141,7 +145,11 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) ->
     let before = control
         .map(control_port::metrics)
         .transpose()
-        .map_err(Failure::preflight)?;
+        .map_err(|why| {
+            Failure::preflight(format!(
+                "{why}; name the control port of the gateway at --target, or leave --control out"
+            ))
+        })?;
     let gateway_before = local.as_ref().map(LocalGateway::used);
     let generator_before = Process::look(std::process::id());
     let cpu_before = Cpu::look();
@@ -492,8 +500,8 @@ pub(crate) fn publish(
     }
     let text = shown(&(text.join("\n") + "\n"));
     put(&format!("{name}.txt"), text.as_bytes())?;
-    put(&format!("{name}.json"), (json(summary) + "\n").as_bytes())?;
-    report::page_of(&run.out)
+    report::page_of(&run.out, summary)?;
+    put(&format!("{name}.json"), (json(summary) + "\n").as_bytes())
 }
 
 /// The exit code of a run whose results were published, or were not: a broken promise is told all the

@@ -16,6 +16,8 @@ pub(crate) struct Evidence {
     pub(crate) rejected: Option<u64>,
     /// Messages that arrived in whatever way.
     pub(crate) arrived: Option<u64>,
+    /// Messages that were due and not sent.
+    pub(crate) skipped: Option<u64>,
 }
 
 impl Evidence {
@@ -27,6 +29,7 @@ impl Evidence {
             acknowledged: Some(counters.acknowledged),
             rejected: Some(counters.rejected),
             arrived: Some(counters.message_pushes + counters.recovered),
+            skipped: Some(counters.skipped),
         }
     }
 
@@ -40,6 +43,15 @@ impl Evidence {
         let more = "raise --rate or --duration";
         let doubt = match self {
             _ if self.offered <= 0.0 => return Vec::new(),
+            Self {
+                attempted: Some(0),
+                skipped: Some(due @ 1..),
+                ..
+            } => format!(
+                "no message was sent: {} were due, and no session was open to send them; nothing was \
+                 checked",
+                grouped(*due)
+            ),
             Self {
                 attempted: Some(0), ..
             } => format!(
@@ -116,7 +128,14 @@ mod tests {
             acknowledged: Some(acknowledged),
             rejected: Some(0),
             arrived: Some(arrived),
+            skipped: Some(0),
         };
+        let skipped = Evidence {
+            skipped: Some(2_000),
+            ..of(0, 0, 0)
+        };
+        assert!(skipped.doubts()[0].contains("2,000 were due"));
+        assert!(skipped.is_nothing());
         let rejected = Evidence {
             rejected: Some(3),
             ..of(3, 0, 0)

@@ -9,7 +9,7 @@ use crate::check::{Checker, Kind};
 use crate::client::{Measured, Storm};
 use crate::clock::{Nanos, seconds};
 use crate::control_port::Metrics;
-use crate::exit::Exit;
+use crate::exit::{Exit, Failure};
 use crate::health::{Cpu, Health, Process};
 use crate::local_gateway::LocalGateway;
 use crate::report::{Course, Intervals};
@@ -34,6 +34,8 @@ pub(crate) struct Judged {
     pub(crate) doubts: Vec<String>,
     /// What else has to be said.
     pub(crate) notes: Vec<String>,
+    /// The files of the results could not be written whole.
+    pub(crate) unwritten: bool,
     pub(crate) sides: Sides,
     /// What each storm came to.
     pub(crate) storms: Vec<Storm>,
@@ -250,6 +252,7 @@ pub(crate) fn judge(
         violations,
         missed,
         notes,
+        unwritten: false,
         sides,
         storms,
         chaos,
@@ -298,6 +301,16 @@ fn unfit(health: &mut Health, counters: &Counters) {
 }
 
 impl Judged {
+    /// Takes the verdict back where the results could not be written: a broken promise stays one, and
+    /// nothing else counts without its files.
+    pub(crate) fn without_results(&mut self, why: &Failure) {
+        self.unwritten = true;
+        self.notes.push(why.message.clone());
+        if self.exit != Exit::Violation {
+            self.exit = Exit::Aborted;
+        }
+    }
+
     /// Sends answered per second while messages were sent. What was answered only after the
     /// schedule's end does not count: otherwise any backlog would be a rate.
     pub(crate) fn achieved(&self) -> f64 {

@@ -10,6 +10,7 @@ pub(crate) mod resolve;
 mod signals;
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -112,6 +113,10 @@ fn init(file: &Path) -> Outcome<Exit> {
         return Ok(Exit::Ok);
     }
     let fail = |why: std::io::Error| {
+        let why = match why.kind() {
+            ErrorKind::AlreadyExists => "it is there, and stays as it is; name another file".into(),
+            _ => why.to_string(),
+        };
         Failure::scenario(format!("{} cannot be made: {why}", file.display()))
     };
     // Taken first, so that a file that is there stays as it is.

@@ -2,7 +2,7 @@
 //! results, and nothing where it is not.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -173,6 +173,7 @@ fn a_file_that_is_not_whole_is_no_success() {
     let said = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(105), "{said}");
     assert!(said.contains("cannot write blocked/report.html"), "{said}");
+    assert!(!blocked.join("summary.json").exists());
     // Without all of its files a run has no summary, and the next one may have the folder.
     std::fs::remove_dir_all(blocked.join("report.html.part")).expect("it is there");
     std::fs::create_dir_all(blocked.join("env.json.part/x")).expect("a folder");
@@ -187,8 +188,13 @@ fn a_file_that_is_not_whole_is_no_success() {
         .read_to_string(&mut shown)
         .expect("it is text");
     assert!(
-        shown.contains("every check passed"),
+        shown.contains("acknowledged"),
         "the figures are shown: {shown}"
+    );
+    assert!(
+        shown.contains("aborted (exit 105): these results could not be written whole")
+            && !shown.contains("exit 0"),
+        "and nothing is promised: {shown}"
     );
 }
 
@@ -238,5 +244,51 @@ fn files_that_are_not_ours_stay() {
     ] {
         let done = program(folder.path(), args, Stdio::piped(), Stdio::piped());
         assert_eq!(done.status.code(), Some(0));
+    }
+}
+
+#[test]
+fn a_scenario_may_come_from_standard_input() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let given = |text: &[u8], args: &[&str]| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+            .args(args)
+            .current_dir(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("loadgen starts");
+        let mut input = child.stdin.take().expect("a pipe");
+        // One that reads no more has seen enough.
+        let _ = input.write_all(text);
+        drop(input);
+        child.wait_with_output().expect("loadgen ends")
+    };
+    let text = scenario(&[]);
+    let fake = Fake::start(Conduct::Honest);
+    for args in [
+        &["validate", "-"][..],
+        &["plan", "-"],
+        &["run", "-", "--out", "out", "--target", &fake.url()],
+    ] {
+        let done = given(text.as_bytes(), args);
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(0), "{args:?}: {said}");
+    }
+    let long = "# a comment\n".repeat(200_000);
+    for (text, words) in [
+        (
+            text.replace("online", "onlin").as_bytes(),
+            "standard input:6:",
+        ),
+        (b"", "missing field"),
+        (&[0xff, 0xfe], "standard input cannot be read"),
+        (long.as_bytes(), "more than 1048576 bytes"),
+    ] {
+        let done = given(text, &["validate", "-"]);
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(104), "{said}");
+        assert!(said.contains(words), "no {words} in {said}");
     }
 }
