@@ -7,8 +7,6 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
-use signal_hook::iterator::Signals;
 
 use crate::auth;
 use crate::config::{Config, ConfigError, Settings};
@@ -16,6 +14,7 @@ use crate::doctor::{self, DoctorArgs};
 use crate::file_sizes;
 use crate::gateway::Gateway;
 use crate::reload::Reloader;
+use crate::signals::{Request, Requests};
 use crate::store_command::StoreCommand;
 use crate::{log, print, tls};
 
@@ -82,9 +81,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return explain(&error),
     };
     match cli.command {
-        // Before anything else: until the gateway is ready they wait.
-        Command::Serve(source) => match watch_signals() {
-            Ok(signals) => start(&source, Some(signals)),
+        // Before anything else: reading the configuration may take long, too.
+        Command::Serve(source) => match Requests::watch().context("cannot watch signals") {
+            Ok(requests) => start(&source, Some(&requests)),
             Err(error) => report(&error, 1),
         },
         Command::CheckConfig(source) => start(&source, None),
@@ -96,14 +95,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// The signals that mean something to a gateway that serves.
-fn watch_signals() -> anyhow::Result<Signals> {
-    Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2]).context("cannot watch signals")
-}
-
 /// Resolves the configuration and serves with it until one of the signals ends that. Without signals
 /// it prints the configuration.
-fn start(source: &Source, signals: Option<Signals>) -> ExitCode {
+fn start(source: &Source, requests: Option<&Requests>) -> ExitCode {
     let config = match source.resolve() {
         Ok(config) => config,
         Err(error) => return report(&error.into(), 2),
@@ -113,14 +107,14 @@ fn start(source: &Source, signals: Option<Signals>) -> ExitCode {
         Ok(warnings) => warnings,
         Err(error) => return report(&error, 2),
     };
-    let Some(signals) = signals else {
+    let Some(requests) = requests else {
         for warning in warnings {
             log::say_error(&format!("trunkline: warning: {warning}\n"));
         }
         let printed = print::text(&config.to_toml()).map(|()| ExitCode::SUCCESS);
         return printed.unwrap_or_else(|error| report(&error.into(), 1));
     };
-    match serve(source, config, signals) {
+    match serve(source, config, requests) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error, 1),
     }
@@ -165,9 +159,10 @@ fn report(error: &anyhow::Error, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn serve(source: &Source, config: Config, mut signals: Signals) -> anyhow::Result<()> {
+fn serve(source: &Source, config: Config, requests: &Requests) -> anyhow::Result<()> {
     let log = log::start(&config)?;
     let gateway = Gateway::start(&config)?;
+    requests.serve();
     say_ready(format!(
         "ready ws={}://{}/v1/ws control=http://{} shards={} durability={}\n",
         if gateway.has_tls() { "wss" } else { "ws" },
@@ -179,19 +174,12 @@ fn serve(source: &Source, config: Config, mut signals: Signals) -> anyhow::Resul
     let bound = config.limits.drain_timeout + LAST_SYNC;
     let file = source.config.is_some();
     let mut reloader = Reloader::new(file.then_some(|| source.resolve()), config);
-    for signal in signals.forever() {
-        match signal {
-            SIGHUP => reloader.reload(&gateway, &log),
-            SIGUSR1 | SIGUSR2 => ignore(signal),
-            _ => {
-                tracing::info!(signal = name(signal), "stopping");
-                break;
-            }
-        }
+    while requests.next() == Request::Reload {
+        reloader.reload(&gateway, &log);
     }
-    if let Err(error) = guard_the_end(signals, bound) {
+    if let Err(error) = guard_the_end(bound) {
         // No reason to leave anybody without an answer.
-        tracing::warn!(%error, "cannot start the threads that guard the end: stopping without");
+        tracing::warn!(%error, "cannot start the thread that guards the end: stopping without");
     }
     gateway.stop()
 }
@@ -210,42 +198,15 @@ fn say_ready(line: String) -> anyhow::Result<()> {
     thread.map(drop).context("cannot start the thread ready")
 }
 
-/// A signal that other programs use to open their log again or to say more. Its default would be the
-/// end of the process.
-fn ignore(signal: i32) {
-    tracing::info!(signal = name(signal), "a signal that means nothing here");
-}
-
-fn name(signal: i32) -> &'static str {
-    signal_hook::low_level::signal_name(signal).unwrap_or("of no name")
-}
-
-/// Ends the process at once on a second signal, and in any case after `bound`. What was
-/// acknowledged is in the log by then, as the durability says.
-fn guard_the_end(mut signals: Signals, bound: std::time::Duration) -> std::io::Result<()> {
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            for signal in signals.forever() {
-                match signal {
-                    SIGHUP => tracing::info!("SIGHUP: the gateway stops, and reads nothing again"),
-                    SIGUSR1 | SIGUSR2 => ignore(signal),
-                    _ => {
-                        let signal_name = name(signal);
-                        tracing::warn!(signal = signal_name, "a second signal: ending at once");
-                        // As a shell tells of a program that a signal ended.
-                        log::exit(128 + signal);
-                    }
-                }
-            }
-        })?;
-    std::thread::Builder::new()
-        .name("bound".into())
-        .spawn(move || {
-            std::thread::sleep(bound);
-            tracing::error!("the gateway did not stop in time: ending all the same");
-            log::exit(1);
-        })?;
+/// Ends the process after `bound`. What was acknowledged is in the log by then, as the durability
+/// says.
+fn guard_the_end(bound: std::time::Duration) -> std::io::Result<()> {
+    let thread = std::thread::Builder::new().name("bound".into());
+    thread.spawn(move || {
+        std::thread::sleep(bound);
+        tracing::error!("the gateway did not stop in time: ending all the same");
+        log::exit(1);
+    })?;
     Ok(())
 }
 

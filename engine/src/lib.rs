@@ -36,6 +36,7 @@ mod reload;
 mod sequencer;
 mod session;
 mod shard;
+mod signals;
 mod state;
 mod store_command;
 mod store_watch;

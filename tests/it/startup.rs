@@ -1,8 +1,10 @@
 //! What a gateway refuses to start with, and how it says so.
 
+use nix::sys::signal::Signal;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::port;
-use trunkline_tests::process::Exit;
+use trunkline_tests::process::{Exit, Process};
+use trunkline_tests::wait::until;
 
 /// It must end with `code` and say each of `words`.
 fn check(exit: &Exit, code: i32, words: &[&str]) {
@@ -111,4 +113,25 @@ fn a_fixed_port_is_free_again_after_a_restart() {
     let second = Setup::default().flag("listen", ws).start_on(first.data());
     assert_eq!(second.ws(), ws);
     second.dial().connect("alice", "phone").ping();
+}
+
+/// Nobody waits for the end of a start that takes long: one that reads its configuration from a pipe
+/// that nobody writes takes for ever.
+#[test]
+fn a_start_is_ended_by_a_signal() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let pipe = folder.path().join("gateway.toml");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe can be made");
+        let setup = Setup::bare().flag("config", pipe.display());
+        let mut gateway = Process::start(&mut setup.command("serve"));
+        let status = format!("/proc/{}/task", gateway.id());
+        until("the signals to be watched", || {
+            let threads = std::fs::read_dir(&status).expect("it runs");
+            (threads.count() > 1).then_some(())
+        });
+        gateway.signal(signal);
+        let exit = gateway.ended();
+        check(&exit, 0, &[]);
+    }
 }

@@ -1,0 +1,101 @@
+//! The signals of a gateway: what each of them asks for, at each step of the process's life.
+//!
+//! One thread takes them all, from before the configuration is read on. So the process can be ended
+//! however long its start takes, and a second signal ends it whatever the first one waits for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam::channel::{self, Receiver, Sender};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::Signals;
+
+use crate::log;
+
+/// Requests that may wait while another one is worked on. Reading the configuration again is no
+/// better for being done more often than that.
+const WAITING: usize = 4;
+
+/// What a signal asks of a gateway that serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// To read its configuration again.
+    Reload,
+    /// To stop.
+    Stop,
+}
+
+/// The requests of the signals.
+pub(crate) struct Requests {
+    ready: Arc<AtomicBool>,
+    requests: Receiver<Request>,
+}
+
+impl Requests {
+    /// Takes the signals from now on. SIGTERM and SIGINT end the process at once until
+    /// [`Requests::serve`] is called.
+    ///
+    /// # Errors
+    /// The signals cannot be watched, or the thread cannot be started.
+    pub(crate) fn watch() -> std::io::Result<Self> {
+        let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
+        let (to, requests) = channel::bounded(WAITING);
+        let ready = Arc::new(AtomicBool::new(false));
+        let is_ready = Arc::clone(&ready);
+        let thread = std::thread::Builder::new().name("signals".into());
+        thread.spawn(move || take(signals, &is_ready, &to))?;
+        Ok(Self { ready, requests })
+    }
+
+    /// The gateway serves: from now on SIGTERM and SIGINT are requests to stop in order.
+    pub(crate) fn serve(&self) {
+        self.ready.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits for the next request.
+    pub(crate) fn next(&self) -> Request {
+        // Without the thread nobody can ask for anything.
+        self.requests.recv().unwrap_or(Request::Stop)
+    }
+}
+
+fn take(mut signals: Signals, ready: &AtomicBool, requests: &Sender<Request>) {
+    let mut stopping = false;
+    for signal in signals.forever() {
+        let signal_name = name(signal);
+        match signal {
+            SIGHUP if stopping => {
+                tracing::info!("SIGHUP: the gateway stops, and reads nothing again");
+            }
+            // Those that wait will read all that has changed.
+            SIGHUP => drop(requests.try_send(Request::Reload)),
+            SIGUSR1 | SIGUSR2 => {
+                // Other programs use them to open their log again or to say more. Their default
+                // would be the end of the process.
+                tracing::info!(signal = signal_name, "a signal that means nothing here");
+            }
+            _ if !ready.load(Ordering::SeqCst) => {
+                // Nobody is connected, and the store survives the end at any point of its opening.
+                tracing::info!(
+                    signal = signal_name,
+                    "stopping before the gateway is ready"
+                );
+                log::exit(0);
+            }
+            _ if stopping => {
+                tracing::warn!(signal = signal_name, "a second signal: ending at once");
+                // As a shell tells of a program that a signal ended.
+                log::exit(128 + signal);
+            }
+            _ => {
+                tracing::info!(signal = signal_name, "stopping");
+                stopping = true;
+                let _ = requests.send(Request::Stop);
+            }
+        }
+    }
+}
+
+fn name(signal: i32) -> &'static str {
+    signal_hook::low_level::signal_name(signal).unwrap_or("of no name")
+}
