@@ -72,6 +72,9 @@ impl Server {
                         let talk = Arc::clone(&server).talk(stream, Arc::clone(&activity));
                         let task = tasks.spawn(talk);
                         open.0.insert(task.id(), (task, activity));
+                        // Many may wait to be accepted: each can say what it wants before those
+                        // behind it take its place.
+                        tokio::task::yield_now().await;
                     }
                     Err(error) => {
                         tracing::warn!(%error, "the control port cannot accept: pausing");

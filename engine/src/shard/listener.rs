@@ -1,7 +1,7 @@
 //! Listening sockets: one per shard on the same address, the kernel spreads the connections.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -37,20 +37,34 @@ pub(crate) struct Kept {
 /// # Errors
 /// The address is taken, or not one of this machine.
 pub(crate) fn keep(address: SocketAddr) -> io::Result<Kept> {
-    let socket = open(address)?;
+    let (mut address, mut socket) = (address, open(address)?);
     socket.bind(&address.into())?;
-    // That failed where somebody listens, shared or not. From here on it fails for all who do not
-    // share the address, as the shards do (socket(7)).
+    let _free = if address.port() == 0 {
+        // The end of listening frees a port that the kernel chose, and not one that was named.
+        address = address_of(&socket)?;
+        let named = open(address)?;
+        named.bind(&address.into())?;
+        Some(std::mem::replace(&mut socket, named))
+    } else {
+        None
+    };
+    // That failed where somebody listens, shared or not; not where somebody is at this very line.
+    // Of those only one can listen.
+    socket.listen(1)?;
+    // From here on it fails for all who do not share the address, as the shards do (socket(7)).
     socket.set_reuse_address(false)?;
     socket.set_reuse_port(true)?;
-    let bound = socket.local_addr()?;
-    let address = bound
-        .as_socket()
-        .ok_or_else(|| io::Error::other("not an IP address"))?;
+    // The end of listening, not of being bound.
+    socket.shutdown(Shutdown::Read)?;
     Ok(Kept {
         address,
         _socket: socket,
     })
+}
+
+fn address_of(socket: &Socket) -> io::Result<SocketAddr> {
+    let bound = socket.local_addr()?.as_socket();
+    bound.ok_or_else(|| io::Error::other("not an IP address"))
 }
 
 fn open(address: SocketAddr) -> io::Result<Socket> {
@@ -108,6 +122,30 @@ mod tests {
         }
         drop(shards);
         keep(address).unwrap();
+    }
+
+    /// However many take it at once, one gets it.
+    #[test]
+    fn an_address_that_many_take_at_once() {
+        const TAKERS: usize = 4;
+        for _ in 0..200 {
+            let address = keep(local()).unwrap().address;
+            let start = std::sync::Barrier::new(TAKERS);
+            let kept: Vec<_> = std::thread::scope(|scope| {
+                let take = || {
+                    start.wait();
+                    keep(address)
+                };
+                let takers: Vec<_> = (0..TAKERS).map(|_| scope.spawn(take)).collect();
+                let taken = takers.into_iter().map(|taker| taker.join().unwrap());
+                taken.collect()
+            });
+            let (kept, refused): (Vec<_>, Vec<_>) = kept.into_iter().partition(Result::is_ok);
+            assert_eq!(kept.len(), 1, "{refused:?}");
+            refused.into_iter().for_each(is_taken);
+            // And can use it.
+            drop([bind(address).unwrap(), bind(address).unwrap()]);
+        }
     }
 
     #[test]
