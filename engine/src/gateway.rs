@@ -33,7 +33,7 @@ use crate::sequencer::departures::Departures;
 use crate::shard::mailbox::{Mail, Mailbox};
 use crate::shard::{Parts, Shard, WAKE, descriptors, listener};
 use crate::store_watch::StoreWatch;
-use crate::tls::Acceptor;
+use crate::tls::{Acceptor, TlsWatch};
 
 /// Threads that read the store.
 const READERS: usize = 2;
@@ -55,6 +55,7 @@ pub struct Gateway {
     readers: Vec<JoinHandle<()>>,
     store: Reader,
     watch: StoreWatch,
+    tls_watch: Option<TlsWatch>,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -88,6 +89,8 @@ impl Gateway {
             ..
         } = open_store(config)?;
         let watch = watch_store(config, &store)?;
+        let tls_watch = tls.clone().map(TlsWatch::start).transpose();
+        let tls_watch = tls_watch.context("cannot start the thread tls-watch")?;
         let metrics = Arc::new(Metrics::new(config.shards, tls.clone()));
         let directory = Arc::new(Directory::new(store.head()));
         let limits = Arc::new(config.limits.clone());
@@ -162,6 +165,7 @@ impl Gateway {
             readers,
             store,
             watch,
+            tls_watch,
         })
     }
 
@@ -253,6 +257,9 @@ impl Gateway {
         end_readers(self.readers)?;
         self.control.stop();
         self.watch.stop();
+        if let Some(watch) = self.tls_watch {
+            watch.stop();
+        }
         drop(self.store);
         synced.map_err(|error| {
             let what = if error.is_final() {

@@ -78,6 +78,21 @@ fn out_of_their_time() {
     gateway.stop();
 }
 
+/// A certificate that comes to its end while the gateway runs is told of then, once.
+#[test]
+fn its_end_while_the_gateway_runs() {
+    let authority = Authority::new();
+    let files = authority.issue_until("short", std::time::Duration::from_secs(6));
+    let gateway = Setup::default().tls(&files, &authority.trust()).start();
+    let words = format!("{}: the certificate expired on", files.cert.display());
+    let line = until("the log to say so", || {
+        let stderr = gateway.process().stderr();
+        let line = stderr.lines().find(|line| line.contains(&words));
+        line.map(str::to_owned)
+    });
+    assert!(line.contains("ERROR"), "{line}");
+}
+
 #[test]
 fn what_else_is_in_their_files() {
     let authority = Authority::new();

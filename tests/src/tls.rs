@@ -86,6 +86,13 @@ impl Authority {
         })
     }
 
+    /// The same, valid for so long from now on, in whole seconds.
+    pub fn issue_until(&self, file: &str, life: std::time::Duration) -> Files {
+        self.issue_with(file, &KeyPair::generate().expect("a key"), |params| {
+            params.not_after = (std::time::SystemTime::now() + life).into();
+        })
+    }
+
     fn issue_with(
         &self,
         file: &str,

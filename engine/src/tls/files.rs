@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 
-use super::validity::{self, Validity};
+use super::validity::{self, Span, Validity};
 use crate::config::TlsFiles;
 use crate::files;
 
@@ -110,6 +110,8 @@ pub(super) struct Certificate {
     pub(super) expires: Option<i64>,
     /// In sentences that name the file.
     pub(super) warnings: Vec<String>,
+    /// When each certificate of the chain is valid; the names have the file in them.
+    pub(super) spans: Vec<Span>,
 }
 
 /// Reads both files and holds them against each other, at a time in seconds since 1970 UTC.
@@ -123,12 +125,19 @@ pub(super) fn read(
 ) -> Result<Certificate, FileError> {
     let (chain, cert_labels) = read_chain(&files.cert)?;
     let (key, key_labels) = read_key(&files.key)?;
-    let Validity { expires, warnings } = validity::examine(&chain, now);
+    let Validity {
+        expires,
+        warnings,
+        mut spans,
+    } = validity::examine(&chain, now);
     let cert = files.cert.display();
     let mut warnings: Vec<_> = warnings
         .into_iter()
         .map(|warning| format!("{cert}: {warning}"))
         .collect();
+    for span in &mut spans {
+        span.name = format!("{cert}: {}", span.name);
+    }
     // One file for both is a custom of its own.
     if files.cert != files.key {
         if cert_labels.iter().any(|label| is_private_key(label)) {
@@ -149,6 +158,7 @@ pub(super) fn read(
         certified,
         expires,
         warnings,
+        spans,
     })
 }
 

@@ -6,6 +6,7 @@
 
 mod files;
 mod validity;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,6 +20,8 @@ use rustls::version::{TLS12, TLS13};
 use trunkline_proto::tls::{ServerTls, Tls, TlsError};
 
 pub use self::files::FileError;
+use self::validity::Span;
+pub(crate) use self::watch::TlsWatch;
 use crate::clock::system_ms;
 use crate::config::TlsFiles;
 
@@ -32,6 +35,16 @@ pub(crate) struct Acceptor {
     config: RwLock<Arc<ServerConfig>>,
     /// When the certificate expires, in seconds since 1970 UTC; 0 where that cannot be read.
     expires: AtomicU64,
+    /// When each certificate of the chain is valid; another list after each reading.
+    spans: RwLock<Arc<[Span]>>,
+}
+
+/// What is made of the files.
+struct Configured {
+    config: Arc<ServerConfig>,
+    /// As [`Acceptor::expires`] has it.
+    expires: u64,
+    spans: Arc<[Span]>,
 }
 
 impl Acceptor {
@@ -40,10 +53,11 @@ impl Acceptor {
     /// # Errors
     /// One of them cannot be used; the text names it and says what would mend it.
     pub(crate) fn load(files: &TlsFiles) -> Result<Self, FileError> {
-        let (config, expires) = configure(files)?;
+        let made = configure(files)?;
         Ok(Self {
-            config: RwLock::new(config),
-            expires: AtomicU64::new(expires),
+            config: RwLock::new(made.config),
+            expires: AtomicU64::new(made.expires),
+            spans: RwLock::new(made.spans),
         })
     }
 
@@ -52,9 +66,10 @@ impl Acceptor {
     /// # Errors
     /// One of them cannot be used: what was read before stays.
     pub(crate) fn reload(&self, files: &TlsFiles) -> Result<(), FileError> {
-        let (fresh, expires) = configure(files)?;
-        *self.config.write() = fresh;
-        self.expires.store(expires, Relaxed);
+        let made = configure(files)?;
+        *self.config.write() = made.config;
+        self.expires.store(made.expires, Relaxed);
+        *self.spans.write() = made.spans;
         Ok(())
     }
 
@@ -94,9 +109,8 @@ fn provider() -> CryptoProvider {
     aws_lc_rs::default_provider()
 }
 
-/// Reads the files, and logs what there is to say of them; the configuration, and when the certificate
-/// expires, in seconds since 1970 UTC.
-fn configure(files: &TlsFiles) -> Result<(Arc<ServerConfig>, u64), FileError> {
+/// Reads the files, and logs what there is to say of them.
+fn configure(files: &TlsFiles) -> Result<Configured, FileError> {
     let provider = Arc::new(provider());
     let certificate = files::read(files, &provider, now())?;
     for warning in &certificate.warnings {
@@ -118,5 +132,9 @@ fn configure(files: &TlsFiles) -> Result<(Arc<ServerConfig>, u64), FileError> {
     config.send_tls13_tickets = TICKETS;
     config.max_early_data_size = 0;
     let expires = certificate.expires.unwrap_or(0);
-    Ok((Arc::new(config), u64::try_from(expires).unwrap_or(0)))
+    Ok(Configured {
+        config: Arc::new(config),
+        expires: u64::try_from(expires).unwrap_or(0),
+        spans: certificate.spans.into(),
+    })
 }

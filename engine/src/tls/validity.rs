@@ -17,6 +17,46 @@ pub(super) struct Validity {
     pub(super) expires: Option<i64>,
     /// What clients may refuse it for, and what would mend that.
     pub(super) warnings: Vec<String>,
+    /// When each certificate is valid.
+    pub(super) spans: Vec<Span>,
+}
+
+/// A certificate and the time in which it is valid, in seconds since 1970 UTC.
+#[derive(Debug)]
+pub(super) struct Span {
+    pub(super) name: String,
+    from: i64,
+    to: i64,
+}
+
+/// Where a time lies in that of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Before it.
+    Early,
+    Valid,
+    /// Near its end.
+    Soon,
+    /// In its last day.
+    LastDay,
+    Expired,
+}
+
+impl Span {
+    pub(super) fn stage(&self, now: i64) -> Stage {
+        match self.to.saturating_sub(now) {
+            ..0 => Stage::Expired,
+            _ if now < self.from => Stage::Early,
+            0..DAY => Stage::LastDay,
+            DAY..SOON => Stage::Soon,
+            _ => Stage::Valid,
+        }
+    }
+
+    /// What is to be said of it.
+    pub(super) fn warning(&self, now: i64) -> Option<String> {
+        warning(&self.name, (self.from, self.to), now)
+    }
 }
 
 /// Looks at each certificate of a chain at a time in seconds since 1970 UTC.
@@ -37,7 +77,9 @@ pub(super) fn examine(chain: &[CertificateDer<'_>], now: i64) -> Validity {
         if i == 0 {
             found.expires = Some(to);
         }
-        found.warnings.extend(warning(&name, (from, to), now));
+        let span = Span { name, from, to };
+        found.warnings.extend(span.warning(now));
+        found.spans.push(span);
     }
     found
 }
@@ -123,6 +165,31 @@ mod tests {
         for good in [NEW_YEAR, NEW_YEAR + 76 * DAY] {
             assert_eq!(said(good), "", "{good}");
         }
+    }
+
+    #[test]
+    fn stages_of_a_life() {
+        let to = NEW_YEAR + 90 * DAY;
+        let span = |from, to| Span {
+            name: String::new(),
+            from,
+            to,
+        };
+        for (now, expected) in [
+            (i64::MIN, Stage::Early),
+            (NEW_YEAR - 1, Stage::Early),
+            (NEW_YEAR, Stage::Valid),
+            (to - SOON, Stage::Valid),
+            (to - SOON + 1, Stage::Soon),
+            (to - DAY + 1, Stage::LastDay),
+            (to, Stage::LastDay),
+            (to + 1, Stage::Expired),
+            (i64::MAX, Stage::Expired),
+        ] {
+            assert_eq!(span(NEW_YEAR, to).stage(now), expected, "{now}");
+        }
+        // One that is never valid is expired, whatever it says of its beginning.
+        assert_eq!(span(to, NEW_YEAR).stage(NEW_YEAR + 1), Stage::Expired);
     }
 
     #[test]
