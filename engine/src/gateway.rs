@@ -89,8 +89,7 @@ impl Gateway {
             ..
         } = open_store(config)?;
         let watch = watch_store(config, &store)?;
-        let tls_watch = tls.clone().map(TlsWatch::start).transpose();
-        let tls_watch = tls_watch.context("cannot start the thread tls-watch")?;
+        let tls_watch = watch_certificate(tls.as_ref())?;
         let metrics = Arc::new(Metrics::new(config.shards, tls.clone()));
         let directory = Arc::new(Directory::new(store.head()));
         let limits = Arc::new(config.limits.clone());
@@ -384,6 +383,11 @@ fn fit_limits(config: &Config) -> anyhow::Result<descriptors::Tables> {
     report(config, &tables);
     file_sizes::check(config)?;
     Ok(tables)
+}
+
+fn watch_certificate(tls: Option<&Arc<Acceptor>>) -> anyhow::Result<Option<TlsWatch>> {
+    let watch = tls.map(|tls| TlsWatch::start(Arc::clone(tls))).transpose();
+    watch.context("cannot start the thread that watches the certificate")
 }
 
 fn watch_store(config: &Config, store: &Reader) -> anyhow::Result<StoreWatch> {

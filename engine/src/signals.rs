@@ -76,10 +76,7 @@ fn take(mut signals: Signals, ready: &AtomicBool, requests: &Sender<Request>) {
             }
             _ if !ready.load(Ordering::SeqCst) => {
                 // Nobody is connected, and the store survives the end at any point of its opening.
-                tracing::info!(
-                    signal = signal_name,
-                    "stopping before the gateway is ready"
-                );
+                tracing::info!(signal = signal_name, "stopping before the gateway is ready");
                 log::exit(0);
             }
             _ if stopping => {
