@@ -63,14 +63,16 @@ impl Ids {
         self.0.id(CREATED, &parts)
     }
 
-    /// What a creation of a group asks for: members in any order, and any number of times.
+    /// What a creation of a group asks for: members in any order, and any number of times. The
+    /// creator is one, named or not.
     pub(crate) fn created_content(
         &self,
         (group, name): (&str, &str),
         all_history: bool,
-        members: &[&str],
+        (creator, members): (&str, &[&str]),
     ) -> u128 {
         let mut members = members.to_vec();
+        members.retain(|member| *member != creator);
         members.sort_unstable();
         members.dedup();
         let fixed = [group.as_bytes(), name.as_bytes(), &[u8::from(all_history)]];

@@ -213,7 +213,8 @@ impl Sequencer {
     fn creation(&self, said: &Body<'_>, all_history: bool) -> Option<(TimelineId, u128)> {
         let key = self.ids.created(said.namespace, said.user, said.key?);
         let names = (said.conversation, said.name.unwrap_or_default());
-        let content = self.ids.created_content(names, all_history, &said.members);
+        let members = (said.user, &said.members[..]);
+        let content = self.ids.created_content(names, all_history, members);
         Some((key, content))
     }
 
