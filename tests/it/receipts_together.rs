@@ -49,7 +49,9 @@ fn what_was_delivered_and_read_soon_after_is_one_receipt() {
         assert_eq!(gateway.metric(&format!("trunkline_{metric}_total")), count);
     }
     // The answers may be there a little before the gauge.
-    wait::until("nothing waits", || (gateway.metric(held) == 0.0).then_some(()));
+    wait::until("nothing waits", || {
+        (gateway.metric(held) == 0.0).then_some(())
+    });
     bob.send("alice", "marker");
     assert_eq!(alice.push()["message"]["text"], "marker", "and no more");
 }
