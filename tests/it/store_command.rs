@@ -210,7 +210,7 @@ fn a_running_gateway_is_looked_at_while_it_works() {
         );
         let exit = store("dump", data, &["--limit", "200"]);
         check(&exit, 0, &[LIVE]);
-        assert!(!exit.stdout.contains(LIVE) && exit.stdout.lines().count() > 100);
+        assert!(!exit.stdout.contains(LIVE) && exit.stdout.lines().count() > 30);
         check(
             &store("repair", data, &["--dry-run"]),
             0,
