@@ -49,7 +49,13 @@ pub(crate) fn run(args: &CheckArgs) -> Outcome<Exit> {
     let text = ["summary.json", "hold.json"]
         .iter()
         .find_map(|name| std::fs::read_to_string(folder.join(name)).ok())
-        .ok_or_else(|| fail("summary.json", "there are no results of a run".into()))?;
+        .ok_or_else(|| {
+            fail(
+                "summary.json",
+                "there are no results of a run; name the folder that `loadgen run --out DIR` wrote"
+                    .into(),
+            )
+        })?;
     let summary: Value =
         serde_json::from_str(&text).map_err(|why| fail("summary.json", why.to_string()))?;
     let loaded = scenario(args)?;

@@ -480,6 +480,23 @@ pub(crate) fn publish(
     text: &[String],
     summary: &serde_json::Value,
 ) -> Outcome<()> {
+    let written = write(run, judged, name, text, summary);
+    if written.is_err() {
+        // They tell a verdict that does not stand. Either may not be there.
+        for file in [format!("{name}.txt"), "report.html".to_owned()] {
+            let _ = std::fs::remove_file(run.out.join(file));
+        }
+    }
+    written
+}
+
+fn write(
+    run: &Resolved,
+    judged: &Judged,
+    name: &str,
+    text: &[String],
+    summary: &serde_json::Value,
+) -> Outcome<()> {
     let put = |name: &str, bytes: &[u8]| {
         let path = run.out.join(name);
         files::put(&path, bytes).map_err(|why| files::unwritten(&path, &why))

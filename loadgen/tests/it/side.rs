@@ -173,7 +173,9 @@ fn a_file_that_is_not_whole_is_no_success() {
     let said = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(105), "{said}");
     assert!(said.contains("cannot write blocked/report.html"), "{said}");
-    assert!(!blocked.join("summary.json").exists());
+    for told in ["summary.json", "summary.txt"] {
+        assert!(!blocked.join(told).exists(), "{told} tells a verdict");
+    }
     // Without all of its files a run has no summary, and the next one may have the folder.
     std::fs::remove_dir_all(blocked.join("report.html.part")).expect("it is there");
     std::fs::create_dir_all(blocked.join("env.json.part/x")).expect("a folder");
