@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::live::ColorArg;
-use crate::local_gateway::doctor::DoctorArgs;
+use crate::local_gateway::doctor::{DoctorArgs, MAX_SHARDS};
+use crate::local_gateway::durability;
 use crate::scenario::chaos::Blow;
 use crate::units::{Compress, Rate, Share, Span};
 
@@ -25,15 +26,7 @@ line; 105 aborted. 91 goes before 90, 90 before 99.";
 
 /// Shards that a gateway may have.
 fn shards() -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(1..=trunkline::doctor::MAX_SHARDS as i64)
-}
-
-/// A level of durability, as the gateway takes it.
-fn durability(text: &str) -> Result<String, String> {
-    let level = text.parse::<trunkline::config::Durability>();
-    level
-        .map(|_| text.to_owned())
-        .map_err(|why| why.to_string())
+    clap::value_parser!(u32).range(1..=MAX_SHARDS as i64)
 }
 
 /// A time between pings, as the gateway takes it.

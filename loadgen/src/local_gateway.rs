@@ -92,6 +92,17 @@ pub(crate) fn is_one(args: &[OsString]) -> Option<ExitCode> {
     ))
 }
 
+/// A level of durability, as the gateway takes it.
+///
+/// # Errors
+/// The gateway's words for a text that is none.
+pub(crate) fn durability(text: &str) -> Result<String, String> {
+    let level = text.parse::<trunkline::config::Durability>();
+    level
+        .map(|_| text.to_owned())
+        .map_err(|why| why.to_string())
+}
+
 impl LocalGateway {
     /// Starts a gateway for `connections` connections and waits until it is ready.
     ///

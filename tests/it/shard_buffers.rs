@@ -167,7 +167,11 @@ fn unfinished_requests() {
         .flag("shard-buffer-bytes", "256KiB")
         .start();
     let mut alice = gateway.dial().connect("alice", "phone");
-    let head = [b"GET /v1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ", &[b'x'; 40 << 10][..]].concat();
+    let head = [
+        b"GET /v1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ",
+        &[b'x'; 40 << 10][..],
+    ]
+    .concat();
     let mut requests: Vec<_> = (0..CLIENTS)
         .map(|_| TcpStream::connect(gateway.ws()).expect("the gateway listens"))
         .collect();

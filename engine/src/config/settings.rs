@@ -45,7 +45,7 @@ pub struct Settings {
     #[arg(long, env = "TRUNKLINE_CONTROL_TIMEOUT", value_name = "TIME")]
     pub control_timeout: Option<Duration>,
     /// Web pages that may connect, beside those of the gateway's own host: a list such as
-    /// https://chat.example.com,https://example.com:8443, or * for any page and any Host; with
+    /// `https://chat.example.com,https://example.com:8443`, or `*` for any page and any Host; with
     /// --dev-auth pages of this machine may too
     #[arg(long, env = "TRUNKLINE_ALLOWED_ORIGINS", value_name = "LIST")]
     pub allowed_origins: Option<AllowedOrigins>,
