@@ -65,7 +65,7 @@ fn fill_without_reserve(folder: &Path) {
         .flag("store-reserve", "0B");
     let gateway = setup.start_on(&folder.join("data"));
     let mut alice = gateway.dial().connect("alice", "phone");
-    let request = json!({"user": "bob", "text": "x".repeat(16_000)});
+    let request = json!({"user": "bob", "text": "x".repeat(13_000)});
     let (mut stored, mut refused) = (0, 0);
     // Runs that are being made may give room back.
     while refused < 50 {

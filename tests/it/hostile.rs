@@ -295,7 +295,7 @@ fn headers_as_long_as_configured() {
     let gateway = Setup::default().flag("header-bytes", "2KiB").start();
     for (bytes, status) in [(1_900, 426), (2_100, 431)] {
         let long = "x".repeat(bytes);
-        let request = format!("GET /v1/ws HTTP/1.1\r\nX: {long}\r\n\r\n");
+        let request = format!("GET /v1/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nX: {long}\r\n\r\n");
         let answer = trunkline_tests::http::exchange(gateway.ws(), request.as_bytes());
         assert_eq!(answer.status, status, "{answer:?}");
     }

@@ -132,7 +132,7 @@ fn what_is_not_theirs_stays_so() {
         // A group of that name cannot be made a second time.
         assert_eq!(
             mallory.refused("group_create", &json!({"group": "eng"})),
-            107
+            118
         );
         // Nobody was told anything, and nothing has changed but by that one message.
         for client in [&mut alice, &mut bob] {
