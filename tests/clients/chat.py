@@ -71,7 +71,7 @@ async def chat(alice, bob):
     }
     assert message == expected, message
 
-    again = await alice.ask("send", {"user": "bob", "key": "c-1", "text": "hello"})
+    again = await alice.ask("send", {"user": "bob", "key": "c-1", "text": "hello \U0001f600"})
     assert again == {**sent, "duplicate": True}, again
 
     assert await bob.ask("ack", {"conversation": "u:alice:bob", "read": 1}) == {}
