@@ -1,4 +1,4 @@
-//! Frames: what the log is made of. FORMAT.md has the layout as tables.
+//! Frames: what the log is made of. docs/storage-format.md has the layout as tables.
 //!
 //! Both checksums of a frame are seeded with the segment's salt and the frame's position, so
 //! bytes that were valid elsewhere, or in an earlier use of the file, never validate here.

@@ -91,7 +91,7 @@ pub struct SegmentInfo {
 pub struct RunInfo {
     /// The file.
     pub file: PathBuf,
-    /// What it has, by the name in FORMAT.md.
+    /// What it has, by the name in docs/storage-format.md.
     pub kind: &'static str,
     /// How often its entries were merged.
     pub level: u8,
@@ -207,7 +207,7 @@ fn segments(backend: &dyn Backend, walked: &Walked) -> Vec<SegmentInfo> {
     .collect()
 }
 
-/// The name of a kind in FORMAT.md.
+/// The name of a kind in docs/storage-format.md.
 fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Messages => "messages",

@@ -17,7 +17,7 @@
 //! What a program derives from its records it can keep beside them: values under keys, durable with
 //! the record ([`Draft::states`]) or in the same batch ([`Writer::set_state`], [`Reader::state`]).
 //!
-//! The format on disk is described in FORMAT.md, next to this crate's manifest.
+//! The format on disk is described in `docs/storage-format.md`.
 //!
 //! ```
 //! use trunkline_storage::{Draft, Options, Order, Page, Position, Store};

@@ -2,7 +2,7 @@
 
 Usage: chat.py ws://127.0.0.1:7700/v1/ws
 
-Everything is written as PROTOCOL.md has it, by hand: this is also what a client author would
+Everything is written as docs/protocol.md has it, by hand: this is also what a client author would
 begin with. Prints "ok" and exits 0, or fails with what was not as expected.
 """
 

@@ -7,7 +7,7 @@ use trunkline_tests::gateway::Setup;
 /// are refused, and from there on nothing is missing.
 #[test]
 fn so_many_are_caught_up_from() {
-    // As LIMITS.md says.
+    // As docs/limits.md says.
     const MOST: usize = 64;
     const GROUPS: usize = MOST + 3;
     // Each group is one that members catch up from.

@@ -1,4 +1,4 @@
-//! engine/LIMITS.md says what is so.
+//! docs/limits.md says what is so.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ const OTHERS: [&str; 16] = [
 ];
 
 fn page() -> String {
-    std::fs::read_to_string(workspace().join("engine/LIMITS.md")).expect("a page")
+    std::fs::read_to_string(workspace().join("docs/limits.md")).expect("a page")
 }
 
 /// The cells of each row of the tables, without their heads.

@@ -1,4 +1,4 @@
-//! The examples of PROTOCOL.md, played on a gateway: what it answers and pushes has their form.
+//! The examples of docs/protocol.md, played on a gateway: what it answers and pushes has their form.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ struct Section {
 
 /// The sections by their headings.
 fn sections() -> BTreeMap<String, Section> {
-    let page = std::fs::read_to_string(workspace().join("engine/proto/PROTOCOL.md"));
+    let page = std::fs::read_to_string(workspace().join("docs/protocol.md"));
     let page = page.expect("a page");
     let mut sections: BTreeMap<String, Section> = BTreeMap::new();
     let mut heading = String::new();

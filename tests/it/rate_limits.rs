@@ -71,7 +71,7 @@ fn commands_of_a_connection() {
     assert_eq!(limited(&gateway, "user_commands"), 0.0);
 }
 
-/// PROTOCOL.md: what is no JSON counts too, before `connect` as well.
+/// docs/protocol.md: what is no JSON counts too, before `connect` as well.
 #[test]
 fn what_cannot_be_read_counts() {
     let gateway = Setup::default().flag("rate-commands", 1).start();

@@ -8,8 +8,8 @@ use trunkline_tests::process::{Process, workspace};
 
 const PAGES: [&str; 4] = [
     "README.md",
-    "engine/LIMITS.md",
-    "engine/proto/PROTOCOL.md",
+    "docs/limits.md",
+    "docs/protocol.md",
     "storage/README.md",
 ];
 
@@ -111,7 +111,7 @@ fn every_setting_is_one() {
 #[test]
 fn every_flag_is_one() {
     let settings = settings();
-    for page in ["engine/LIMITS.md", "engine/proto/PROTOCOL.md"] {
+    for page in ["docs/limits.md", "docs/protocol.md"] {
         for text in quoted(&read(page)) {
             let Some(flag) = text.strip_prefix("--") else {
                 continue;

@@ -1,6 +1,6 @@
 //! A blocking client that shows everything it was told.
 //!
-//! Commands and answers are JSON values as PROTOCOL.md writes them, in both encodings. What is
+//! Commands and answers are JSON values as docs/protocol.md writes them, in both encodings. What is
 //! sent and read in JSON passes through no code of ours; in protobuf it is converted by the
 //! `trunkline-proto` crate. Whatever waits does so for at most [`LIMIT`].
 

@@ -1,7 +1,7 @@
 //! The fields of commands: what each must be, and how both encodings call it.
 //!
 //! The readers of the two encodings have types of their own. This table says in words what those
-//! ask for: errors are worded with it, and PROTOCOL.md is checked against it.
+//! ask for: errors are worded with it, and docs/protocol.md is checked against it.
 
 /// What a field has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

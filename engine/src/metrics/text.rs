@@ -193,7 +193,10 @@ impl Exporter {
         let limited = Limit::ALL.iter().enumerate();
         let limited = limited.map(|(i, limit)| (limit.name(), self.metrics.sum(|m| &m.limited[i])));
         to.labelled(
-            ("trunkline_limited", "What went over a limit: see LIMITS.md"),
+            (
+                "trunkline_limited",
+                "What went over a limit: see docs/limits.md",
+            ),
             "limit",
             limited,
         )?;

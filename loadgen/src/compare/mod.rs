@@ -2,7 +2,7 @@
 //!
 //! A figure is right or refused, and so is what is said of two: runs of another scenario or machine,
 //! and runs that do not count, are not compared. What is more than noise is said only of ten pairs or
-//! more, taken in turns; see [`verdict`] for how. `COMPARING.md` beside this package has the formulas.
+//! more, taken in turns; see [`verdict`] for how. `docs/comparing.md` has the formulas.
 
 mod alike;
 mod figures;

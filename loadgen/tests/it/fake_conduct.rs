@@ -3,7 +3,7 @@
 /// How a fake behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Conduct {
-    /// As PROTOCOL.md says.
+    /// As docs/protocol.md says.
     Honest,
     /// Honest but for one lie, from message [`TRIGGER`] on.
     Lie(Lie),

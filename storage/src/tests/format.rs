@@ -1,4 +1,4 @@
-//! FORMAT.md's worked example against the bytes that the store writes.
+//! docs/storage-format.md's worked example against the bytes that the store writes.
 
 use super::*;
 use crate::State;
@@ -35,7 +35,10 @@ fn example() -> SimDisk {
 
 /// The lines of the code block that begins with "```text FILE": offset and bytes.
 fn documented(file: &str) -> Vec<(usize, Vec<u8>)> {
-    let text = include_str!("../../FORMAT.md");
+    let text = include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../docs/storage-format.md"
+    ));
     let block = text.split(&format!("```text {file}\n")).nth(1).unwrap();
     let block = block.split("```").next().unwrap();
     let hex = |digits: &str| usize::from_str_radix(digits, 16).unwrap();

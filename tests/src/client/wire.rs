@@ -86,7 +86,7 @@ impl Client {
     }
 
     fn messages(&mut self, payload: &[u8]) {
-        // PROTOCOL.md: no frame is longer than what the client was told.
+        // docs/protocol.md: no frame is longer than what the client was told.
         if let Some(most) = self.opening["limits"]["message_bytes"].as_u64() {
             let bytes = payload.len() as u64;
             assert!(bytes <= most, "a frame of {bytes} bytes, not {most}");

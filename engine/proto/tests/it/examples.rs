@@ -1,4 +1,4 @@
-//! The forms of commands that PROTOCOL.md shows.
+//! The forms of commands that docs/protocol.md shows.
 
 use trunkline_proto::message::{
     Ack, Command, CommandBody, Connect, Get, History, Media, Ping, Send, Sync,

@@ -1,4 +1,4 @@
-//! PROTOCOL.md: every example is one, and every command and push has one.
+//! docs/protocol.md: every example is one, and every command and push has one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use trunkline_proto::schema::{COMMANDS, Field, Kind};
 
 use crate::encodings::decode;
 
-const PAGE: &str = include_str!("../../PROTOCOL.md");
+const PAGE: &str = include_str!("../../../../docs/protocol.md");
 const PROTO: &str = include_str!("../../trunkline.proto");
 
 /// The lines of the page's code blocks that begin with this arrow, without it.

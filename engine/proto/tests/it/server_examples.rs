@@ -1,4 +1,4 @@
-//! The forms of replies and pushes that PROTOCOL.md shows.
+//! The forms of replies and pushes that docs/protocol.md shows.
 
 use trunkline_proto::message::{
     AckReply, ConnectLimits, ConnectReply, Disconnect, ErrorReply, Event, Gap, GetReply,
