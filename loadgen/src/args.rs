@@ -1,11 +1,10 @@
 //! The command line as typed: pure parsing, nothing looked up. `run` resolves it.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::live::ColorArg;
 use crate::local_gateway::doctor::{DoctorArgs, MAX_SHARDS};
 use crate::local_gateway::durability;
 use crate::scenario::chaos::Blow;
@@ -35,6 +34,22 @@ fn ping(text: &str) -> Result<Span, String> {
     match (100..=86_400_000).contains(&span.0.as_millis()) {
         true => Ok(span),
         false => Err(format!("`{text}`: from 100ms to 24h")),
+    }
+}
+
+/// An address to listen on: `HOST:PORT`, or a port alone, which is one of loopback.
+///
+/// # Errors
+/// What is wrong with it.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text);
+    if let Ok(port) = port.parse::<u16>() {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    let found = text.to_socket_addrs().map(|mut found| found.next());
+    match found {
+        Ok(Some(address)) => Ok(address),
+        _ => Err("write HOST:PORT, or a port of loopback".into()),
     }
 }
 
@@ -155,6 +170,18 @@ pub(crate) struct RunArgs {
     pub(crate) view: ViewArgs,
 }
 
+/// When there are colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorArg {
+    /// On a terminal, unless NO_COLOR is set or TERM is dumb
+    #[default]
+    Auto,
+    /// Whatever this is written to
+    Always,
+    /// Nowhere
+    Never,
+}
+
 /// The flags of how a run is shown while it goes on.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct ViewArgs {
@@ -165,7 +192,7 @@ pub(crate) struct ViewArgs {
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub(crate) color: ColorArg,
     /// Tell Prometheus how far it is: http://ADDR/metrics; a port alone is one of loopback
-    #[arg(long, value_name = "ADDR", value_parser = crate::prometheus::address)]
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     pub(crate) prometheus: Option<SocketAddr>,
 }
 
@@ -399,6 +426,28 @@ mod tests {
         ] {
             assert!(parse(&format!("loadgen {good}")).is_ok(), "{good}");
             assert!(parse(&format!("loadgen {bad}")).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_of_loopback_unless_said_otherwise() {
+        for (text, found) in [
+            ("9187", "127.0.0.1:9187"),
+            (":9187", "127.0.0.1:9187"),
+            ("0.0.0.0:9187", "0.0.0.0:9187"),
+            ("[::1]:9187", "[::1]:9187"),
+        ] {
+            assert_eq!(listen_address(text).expect(text).to_string(), found);
+        }
+        for bad in [
+            "",
+            "here",
+            "127.0.0.1",
+            "70000",
+            "127.0.0.1:70000",
+            "http://127.0.0.1:1",
+        ] {
+            assert!(listen_address(bad).is_err(), "{bad}");
         }
     }
 }

@@ -16,8 +16,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_distr::{Distribution as _, Exp1};
 
 use crate::population::Part;
+use crate::random::mix;
 use crate::scenario::groups::GroupSize;
-use crate::schedule::mix;
 
 /// Fewest members of a group.
 const FEWEST: u32 = 2;

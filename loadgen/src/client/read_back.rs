@@ -6,7 +6,7 @@ use trunkline_proto::message::{CommandBody, ErrorReply, History, HistoryReply};
 use super::Client;
 use crate::check::Reading;
 use crate::clock::Nanos;
-use crate::schedule::mix;
+use crate::random::mix;
 
 /// The command id of history pages: beyond the ids of sends.
 pub(super) const HISTORY_ID: u32 = 0x00ff_fffe;

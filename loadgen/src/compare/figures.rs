@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::report::figure;
+use crate::course::figure;
 use crate::units::{each_bytes, memory, micros, readable};
 
 /// One figure of a run.

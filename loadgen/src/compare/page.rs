@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::runs::Run;
 use super::statistics::Says;
-use super::verdict::{Judged, Row};
+use super::verdict::{JudgedRun, Row};
 use super::{Compared, Sides};
 use crate::exit::Exit;
 
@@ -103,7 +103,7 @@ fn line(cells: [&str; 7]) -> String {
     line.trim_end().to_owned()
 }
 
-fn said(row: &Row, judged: &Judged) -> String {
+fn said(row: &Row, judged: &JudgedRun) -> String {
     let words = words(judged.says);
     match judged.says {
         Says::Nothing => words.into(),

@@ -30,12 +30,12 @@ pub(super) struct Row {
     /// B ÷ A: of one pair, or the centre of those of all.
     pub(super) ratio: f64,
     /// Where there are pairs enough.
-    pub(super) judged: Option<Judged>,
+    pub(super) judged: Option<JudgedRun>,
 }
 
 /// What is known of a ratio.
 #[derive(Debug)]
-pub(super) struct Judged {
+pub(super) struct JudgedRun {
     /// Where the ratio could be as well.
     pub(super) interval: Interval,
     /// How often chance alone comes to as much.
@@ -151,7 +151,7 @@ fn row(figure: &'static Figure, a: &[f64], b: &[f64], rule: Option<&Rule>) -> Op
         ratio: ratio(hodges_lehmann(&logs)?),
         judged: decision.map(|it| {
             let ends = [it.interval.low, it.interval.high].map(ratio);
-            Judged {
+            JudgedRun {
                 interval: Interval {
                     low: ends[0].min(ends[1]),
                     high: ends[0].max(ends[1]),

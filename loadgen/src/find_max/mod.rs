@@ -20,14 +20,14 @@ use crate::live::Live;
 use crate::output::{self, say};
 use crate::report::results::{SEARCH as TABLE, is_summary};
 use crate::run::conduct::{Ends, Watch, conduct, publish};
-use crate::run::judge::Judged;
-use crate::run::resolve::{Resolved, default_folder, resolve_loaded};
 use crate::scenario::load::{self, Loaded};
 use crate::scenario::threshold::{LATENCIES, OF_RETURNS};
 use crate::scenario::validate::bounds;
 use crate::scenario::{Executor, Kind};
+use crate::settings::{RunSettings, default_folder, resolve_loaded};
 use crate::stats::Metric;
 use crate::units::{Rate, Span, readable};
+use crate::verdict::JudgedRun;
 
 use search::{Next, Range, Search};
 
@@ -61,7 +61,7 @@ struct Trial {
 }
 
 impl Trial {
-    fn of(number: usize, (rate, again): (f64, bool), judged: &Judged) -> Self {
+    fn of(number: usize, (rate, again): (f64, bool), judged: &JudgedRun) -> Self {
         let e2e = judged.latencies.percentiles(Metric::E2e);
         let violations = judged.violations.iter();
         let violations = violations.map(|(kind, count)| format!("{kind}: {count}"));
@@ -89,7 +89,7 @@ struct Silent {
 }
 impl Watch for Silent {
     fn say(&mut self, _lines: &[String]) {}
-    fn title(&self, _run: &Resolved) -> String {
+    fn title(&self, _run: &RunSettings) -> String {
         self.title.clone()
     }
     fn begin(&mut self, _ends: Ends) {}
@@ -310,7 +310,7 @@ fn trial_args(args: &FindMaxArgs, rate: f64, out: std::path::PathBuf) -> RunArgs
 }
 
 /// Leaves the results of a trial like those of any run.
-fn keep(run: &Resolved, judged: &Judged) -> Outcome<()> {
+fn keep(run: &RunSettings, judged: &JudgedRun) -> Outcome<()> {
     let (text, summary) = (
         crate::report::text(run, judged),
         crate::report::summary(run, judged),

@@ -15,7 +15,7 @@ use crate::foreign;
 use crate::live::Live;
 use crate::output::say;
 use crate::run::conduct::{conduct, publish, published};
-use crate::run::judge::Judged;
+use crate::verdict::JudgedRun;
 
 use watch::Watcher;
 
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &HoldArgs) -> Outcome<Exit> {
     let mut live = Live::new(run.view.no_tui, run.view.color);
     let mut judged = conduct(&run, &mut watcher, &mut live)?;
     let seen = watcher.seen;
-    let told = |judged: &Judged| {
+    let told = |judged: &JudgedRun| {
         (
             report::text(&run, judged, &seen),
             report::json(&run, judged, &seen),

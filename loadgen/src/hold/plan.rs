@@ -8,11 +8,11 @@ use crate::health::descriptor_limit;
 use crate::local_gateway::{Setup, doctor};
 use crate::population::MIN_USERS;
 use crate::run::preflight::threads_for;
-use crate::run::resolve::{Resolved, default_folder, gateway, signer};
 use crate::scenario::WireEncoding;
 use crate::scenario::load;
 use crate::scenario::sizing::Sizing;
 use crate::scenario::validate::bounds;
+use crate::settings::{RunSettings, default_folder, gateway, signer};
 use crate::units::{Share, Span};
 
 /// The scenario that the flags fill in.
@@ -34,7 +34,7 @@ pub(super) struct Times {
 ///
 /// # Errors
 /// Exit 104, with what to mend.
-pub(super) fn resolve(args: &HoldArgs) -> Outcome<(Resolved, Times)> {
+pub(super) fn resolve(args: &HoldArgs) -> Outcome<(RunSettings, Times)> {
     let mut loaded = load::parse("hold".into(), "loadgen hold".into(), SCENARIO.to_owned())?;
     let scenario = &mut loaded.scenario;
     let connections = args.connections;
@@ -93,7 +93,7 @@ pub(super) fn resolve(args: &HoldArgs) -> Outcome<(Resolved, Times)> {
     };
     let scenario = loaded.scenario;
     let source = scenario.client.source.as_deref().map(str::parse);
-    let run = Resolved {
+    let run = RunSettings {
         out: args.out.clone().unwrap_or_else(|| default_folder("hold")),
         name: loaded.name,
         source: source.transpose().map_err(Failure::scenario)?,

@@ -7,9 +7,9 @@ use super::watch::Seen;
 use crate::clock::seconds;
 use crate::health::Process;
 use crate::report;
-use crate::run::judge::Judged;
-use crate::run::resolve::{Gateway, Resolved};
+use crate::settings::{Gateway, RunSettings};
 use crate::units::{each_bytes, grouped, memory as memory_of, readable};
+use crate::verdict::JudgedRun;
 
 /// What each session takes, in bytes; what could not be measured is missing.
 #[derive(Debug, Clone, Copy, Default)]
@@ -105,7 +105,7 @@ impl While {
 }
 
 /// Sessions that were opened, per second.
-fn opening_rate(judged: &Judged, seen: &Seen) -> Option<f64> {
+fn opening_rate(judged: &JudgedRun, seen: &Seen) -> Option<f64> {
     let took = seconds(seen.opening?).max(f64::MIN_POSITIVE);
     Some(judged.counters.sessions_opened as f64 / took)
 }
@@ -116,7 +116,7 @@ fn resident(sample: Option<Sample>) -> Option<u64> {
 }
 
 /// The summary for programs: that of a run, and `hold`.
-pub(super) fn json(run: &Resolved, judged: &Judged, seen: &Seen) -> Value {
+pub(super) fn json(run: &RunSettings, judged: &JudgedRun, seen: &Seen) -> Value {
     let sessions = judged.counters.sessions_opened;
     let idle = seen.idle.as_ref();
     let mut summary = report::summary(run, judged);
@@ -147,7 +147,7 @@ pub(super) fn json(run: &Resolved, judged: &Judged, seen: &Seen) -> Value {
 }
 
 /// The same for people.
-pub(super) fn text(run: &Resolved, judged: &Judged, seen: &Seen) -> Vec<String> {
+pub(super) fn text(run: &RunSettings, judged: &JudgedRun, seen: &Seen) -> Vec<String> {
     let mut lines = vec![String::new()];
     lines.push(format!(
         "held          {} sessions asked, {} opened, {} counted by the gateway; {} generator threads",
@@ -178,7 +178,7 @@ pub(super) fn text(run: &Resolved, judged: &Judged, seen: &Seen) -> Vec<String> 
     lines
 }
 
-fn memory(run: &Resolved, judged: &Judged, seen: &Seen) -> Vec<String> {
+fn memory(run: &RunSettings, judged: &JudgedRun, seen: &Seen) -> Vec<String> {
     let ends = match run.gateway {
         Gateway::Local(_) => "both ends",
         Gateway::Target { .. } => "what is on this machine",

@@ -8,7 +8,7 @@ use crate::client::Board;
 use crate::clock::{Nanos, to_nanos};
 use crate::output::say;
 use crate::run::conduct::{Ends, Watch};
-use crate::run::resolve::Resolved;
+use crate::settings::RunSettings;
 
 /// The executors, in the order of their names.
 const CONNECT: usize = 0;
@@ -74,7 +74,7 @@ impl Watch for Watcher {
         }
     }
 
-    fn title(&self, _run: &Resolved) -> String {
+    fn title(&self, _run: &RunSettings) -> String {
         "hold".into()
     }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::client::Step;
 use crate::clock::{Nanos, to_nanos};
-use crate::run::resolve::{Gateway, Resolved};
 use crate::scenario::Health as Limits;
 use crate::scenario::threshold::Threshold;
+use crate::settings::{Gateway, RunSettings};
 
 /// A run as those who look on are told of it.
 #[derive(Debug, Clone, Default)]
@@ -42,7 +42,7 @@ pub(crate) struct Stage {
 
 impl About {
     /// A run whose executors are these `steps`, in the order of the scenario.
-    pub(crate) fn of(run: &Resolved, title: String, url: &str, steps: &[Step]) -> Self {
+    pub(crate) fn of(run: &RunSettings, title: String, url: &str, steps: &[Step]) -> Self {
         let executors = run.scenario.scenarios.iter();
         let stages = executors.zip(steps).map(|((name, executor), step)| Stage {
             name: name.clone(),

@@ -17,6 +17,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::args::ColorArg;
 use crate::client::Board;
 use crate::clock::{Nanos, SECOND};
 use crate::output::{Aside, say};
@@ -33,18 +34,6 @@ const EVERY: Nanos = SECOND / 4;
 /// Seconds from line to line: for people, and for logs.
 const LINE: f64 = 1.0;
 const LOG_LINE: f64 = 10.0;
-
-/// When there are colours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum ColorArg {
-    /// On a terminal, unless NO_COLOR is set or TERM is dumb
-    #[default]
-    Auto,
-    /// Whatever this is written to
-    Always,
-    /// Nowhere
-    Never,
-}
 
 /// What is known of where a run is shown.
 #[derive(Debug, Clone, Copy)]

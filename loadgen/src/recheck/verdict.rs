@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use crate::exit::Exit;
-use crate::run::doubts::{self, Evidence};
 use crate::scenario::Scenario;
 use crate::scenario::threshold::{Statistic, Threshold};
+use crate::verdict::doubts::{self, Evidence};
 
 /// The verdict judged again, and why.
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::rows::{Interval, Intervals};
 use crate::clock::seconds;
+use crate::course::{Interval, Intervals};
 use crate::scenario::Scenario;
 use crate::scenario::threshold::{Statistic, Threshold};
 use crate::stats::{Counters, Metric, OVER_TIME};
@@ -89,4 +89,26 @@ fn value(metric: &str, threshold: &Threshold, interval: &Interval<'_>) -> Option
         _ => return None,
     };
     zero_holds.then(|| count(&interval.after.counters) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::course::intervals_for_tests as intervals;
+
+    #[test]
+    fn a_broken_promise_has_the_time_it_broke() {
+        let loaded = crate::scenario::load::load("smoke").expect("a preset is right");
+        let mut scenario = loaded.scenario;
+        scenario.health.steal_max = 1.0;
+        scenario.thresholds.clear();
+        let break_of = |scenario: &_| first(scenario, &intervals(20));
+        assert_eq!(break_of(&scenario), Value::Null);
+        // In that run a latency is as long as the run has taken so far.
+        let limit = "p(99)<7s".parse().expect("a threshold");
+        scenario.thresholds.insert("ack".into(), vec![limit]);
+        let found = break_of(&scenario);
+        assert_eq!(found["at_s"], 7.0, "{found}");
+        assert_eq!(found["rule"], "ack: p(99)<7s", "{found}");
+    }
 }

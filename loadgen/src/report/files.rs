@@ -10,9 +10,9 @@ use super::{results, spectrum};
 use crate::exit::{Failure, Outcome};
 use crate::files;
 use crate::foreign;
-use crate::run::judge::Judged;
-use crate::run::resolve::{Gateway, Resolved};
+use crate::settings::{Gateway, RunSettings};
 use crate::stats::OVER_TIME;
+use crate::verdict::JudgedRun;
 
 /// What a run writes into its folder, beside a `.hgrm` for each latency.
 const RESULTS: [&str; 10] = [
@@ -78,7 +78,7 @@ pub(crate) fn may_make_room(folder: &Path) -> Outcome<Vec<PathBuf>> {
 ///
 /// # Errors
 /// Exit 105: a file could not be written whole.
-pub(crate) fn keep(run: &Resolved, judged: &Judged) -> Outcome<()> {
+pub(crate) fn keep(run: &RunSettings, judged: &JudgedRun) -> Outcome<()> {
     let put = |name: &str, bytes: &[u8]| {
         let path = run.out.join(name);
         files::put(&path, bytes).map_err(|why| files::unwritten(&path, &why))
@@ -98,7 +98,7 @@ pub(crate) fn keep(run: &Resolved, judged: &Judged) -> Outcome<()> {
 }
 
 /// Where the run took place, as far as that bears on its figures.
-fn environment(run: &Resolved) -> Value {
+fn environment(run: &RunSettings) -> Value {
     let line = |file: &str, key: &str| {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         let found = text

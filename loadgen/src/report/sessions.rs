@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use crate::client::Storm;
 use crate::clock::{Nanos, seconds};
-use crate::run::chaos::Happened;
-use crate::run::judge::Judged;
-use crate::run::resolve::Resolved;
 use crate::scenario::chaos::Action;
+use crate::settings::RunSettings;
 use crate::stats::{Counters, Metric};
 use crate::units::{grouped, micros};
+use crate::verdict::FaultRecord;
+use crate::verdict::JudgedRun;
 
 /// The parts of the sessions of a storm whose return is timed.
 const PARTS: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("all", 1.0)];
@@ -42,7 +42,7 @@ fn turned_away(storm: &Storm) -> [(&'static str, u64); 5] {
     ]
 }
 
-fn name(run: &Resolved, storm: &Storm) -> String {
+fn name(run: &RunSettings, storm: &Storm) -> String {
     let mut names = run.scenario.scenarios.keys();
     names.nth(storm.number()).cloned().unwrap_or_default()
 }
@@ -69,7 +69,7 @@ pub(super) fn count(c: &Counters, counts: &mut Value) {
 }
 
 /// `storms` of a summary.
-pub(super) fn storms(run: &Resolved, judged: &Judged) -> Value {
+pub(super) fn storms(run: &RunSettings, judged: &JudgedRun) -> Value {
     let all = judged.storms.iter().map(|storm| {
         let times = PARTS.map(|(name, part)| (name.to_owned(), json!(until_back(storm, part))));
         let refused = turned_away(storm).map(|(name, count)| (name.to_owned(), json!(count)));
@@ -98,7 +98,7 @@ pub(super) fn storms(run: &Resolved, judged: &Judged) -> Value {
 }
 
 /// `chaos` of a summary.
-pub(super) fn chaos(judged: &Judged) -> Value {
+pub(super) fn chaos(judged: &JudgedRun) -> Value {
     let time = |at: Option<Nanos>| at.map(seconds);
     let all = judged.chaos.iter().map(|it| {
         json!({
@@ -114,7 +114,7 @@ pub(super) fn chaos(judged: &Judged) -> Value {
 }
 
 /// All that in lines; none where no session ended to come back.
-pub(super) fn lines(run: &Resolved, judged: &Judged) -> Vec<String> {
+pub(super) fn lines(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
     let c = &judged.counters;
     let mut lines = Vec::new();
     if c.reconnects + c.cuts + c.resumed + c.not_recovered > 0 {
@@ -169,7 +169,7 @@ fn storm_lines(name: &str, storm: &Storm) -> [String; 3] {
     ]
 }
 
-fn chaos_line(it: &Happened) -> String {
+fn chaos_line(it: &FaultRecord) -> String {
     let time = |at: Option<Nanos>| at.map_or("never".into(), |at| format!("{:.3} s", seconds(at)));
     let what = match it.blow.action {
         Action::Pause(_) => format!("continued after {}", time(it.down)),
@@ -189,7 +189,7 @@ fn chaos_line(it: &Happened) -> String {
 }
 
 /// The latencies that only sessions that come back have, where there are any.
-pub(super) fn latencies(judged: &Judged) -> impl Iterator<Item = Metric> {
+pub(super) fn latencies(judged: &JudgedRun) -> impl Iterator<Item = Metric> {
     let all = [Metric::Resume, Metric::StormRecovery, Metric::Held];
     all.into_iter()
         .filter(|metric| !judged.latencies.of(*metric).is_empty())

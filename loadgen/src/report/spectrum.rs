@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
-use super::rows::Intervals;
+use crate::course::Intervals;
 use crate::stats::OVER_TIME;
 
 /// Steps for each halving of what is left up to 100 %.

@@ -4,15 +4,15 @@ use serde_json::{Map, Value, json};
 
 use super::{broke, sessions};
 use crate::health::Process;
-use crate::run::judge::{Judged, Sides};
-use crate::run::resolve::{Gateway, Resolved};
+use crate::settings::{Gateway, RunSettings};
 use crate::stats::{Counters, Metric, Percentiles};
+use crate::verdict::{JudgedRun, Sides};
 
 /// The version of the summary's form; fields are added under the same number, never renamed.
 const SCHEMA: u32 = 1;
 
 /// The groups that were made for a run.
-fn groups(judged: &Judged) -> Value {
+fn groups(judged: &JudgedRun) -> Value {
     json!({
         "made": judged.counters.groups_made,
         "memberships": judged.counters.group_members,
@@ -68,7 +68,7 @@ fn latency(percentiles: &Percentiles) -> Value {
 }
 
 /// The summary of a run.
-pub(crate) fn summary(run: &Resolved, judged: &Judged) -> Value {
+pub(crate) fn summary(run: &RunSettings, judged: &JudgedRun) -> Value {
     let c = &judged.counters;
     let latencies: Map<String, Value> = Metric::ALL
         .iter()

@@ -3,13 +3,13 @@
 use super::sessions;
 use crate::exit::Exit;
 use crate::health::Process;
-use crate::run::judge::{Judged, Sides};
-use crate::run::resolve::Resolved;
+use crate::settings::RunSettings;
 use crate::stats::Metric;
 use crate::units::{each_bytes, grouped, memory, micros, readable};
+use crate::verdict::{JudgedRun, Sides};
 
 /// What is about to be run, with its arithmetic.
-pub(crate) fn header(run: &Resolved) -> Vec<String> {
+pub(crate) fn header(run: &RunSettings) -> Vec<String> {
     let mut lines = vec![format!(
         "loadgen run {} (seed {})",
         run.name, run.scenario.seed
@@ -20,7 +20,7 @@ pub(crate) fn header(run: &Resolved) -> Vec<String> {
 }
 
 /// What came of it.
-pub(crate) fn text(run: &Resolved, judged: &Judged) -> Vec<String> {
+pub(crate) fn text(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
     let c = &judged.counters;
     let mut lines = traffic(run, judged);
     lines.extend(sessions::lines(run, judged));
@@ -69,7 +69,7 @@ pub(crate) fn text(run: &Resolved, judged: &Judged) -> Vec<String> {
 }
 
 /// Sessions and messages.
-fn traffic(run: &Resolved, judged: &Judged) -> Vec<String> {
+fn traffic(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
     let c = &judged.counters;
     let offered = run.sizing.offered_rate;
     let highest = run.sizing.highest(&run.scenario);
@@ -135,7 +135,7 @@ fn known(count: u64, us: u64) -> String {
     }
 }
 
-fn sides(judged: &Judged) -> Vec<String> {
+fn sides(judged: &JudgedRun) -> Vec<String> {
     let health = &judged.health;
     let c = &judged.counters;
     let side = |name: &str, process: &Process, before: Option<u64>| {
@@ -180,7 +180,7 @@ fn sides(judged: &Judged) -> Vec<String> {
     lines
 }
 
-fn verdict(judged: &Judged) -> Vec<String> {
+fn verdict(judged: &JudgedRun) -> Vec<String> {
     let mut lines = vec![String::new()];
     for (kind, count) in &judged.violations {
         lines.push(format!("VIOLATION     {kind}: {count}"));

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::rows::{Table, figure};
+use crate::course::{Table, figure};
 use crate::stats::OVER_TIME;
 
 /// Compares the intervals and the percentile files, by [`OVER_TIME`], with the summary's figures:

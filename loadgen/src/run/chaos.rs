@@ -10,10 +10,11 @@ use nix::sys::signal::Signal;
 
 use crate::client::Board;
 use crate::clock::{Clock, Nanos, SECOND, to_nanos};
+use crate::course::Course;
 use crate::exit::{Failure, Outcome};
 use crate::local_gateway::LocalGateway;
-use crate::report::Course;
 use crate::scenario::chaos::{Action, Blow, Chaos as Plan};
+use crate::verdict::FaultRecord;
 
 /// How long after the gateway is whole again sessions may end because it was not: those that
 /// were told to wait for a ping's answer, or had not noticed.
@@ -24,24 +25,6 @@ const STOP: Nanos = 60 * SECOND;
 
 /// How often is looked while something is under way.
 const CLOSELY: Duration = Duration::from_millis(1);
-
-/// One blow that happened.
-#[derive(Debug, Clone)]
-pub(crate) struct Happened {
-    pub(crate) blow: Blow,
-    /// When, since sending began.
-    pub(crate) at: Nanos,
-    /// How long until the process had ended; for a pause, until it was continued.
-    pub(crate) down: Option<Nanos>,
-    /// How long until the gateway was ready again.
-    pub(crate) ready: Option<Nanos>,
-    /// How long until all sessions that broke were back; none if one was not.
-    pub(crate) back: Option<Nanos>,
-    /// Sessions that broke.
-    pub(crate) broken: u64,
-    began: Nanos,
-    ended_before: u64,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -60,7 +43,7 @@ enum Stage {
 pub(crate) struct Blows {
     due: VecDeque<Blow>,
     stage: Stage,
-    pub(crate) happened: Vec<Happened>,
+    pub(crate) happened: Vec<FaultRecord>,
 }
 
 impl Blows {
@@ -143,7 +126,7 @@ impl Blows {
         };
         // What breaks is known to be broken before it breaks.
         board.chaos_begins(now);
-        self.happened.push(Happened {
+        self.happened.push(FaultRecord {
             blow,
             at,
             down: None,

@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use trunkline_proto::Encoding;
 
-use super::chaos::{Blows, Happened};
+use super::chaos::Blows;
 use super::groups::{self, ThreadGroups};
-use super::judge::{self, Judged, Sides};
 use super::preflight::{self, Fit, Need};
-use super::resolve::{Gateway, Resolved, Target, parse_target};
 use super::signals;
 use crate::check::Checker;
 use crate::client::{self, Board, Job, Loop, Measured, Step};
 use crate::clock::{Clock, Nanos, to_nanos};
 use crate::control_port;
+use crate::course::Course;
+use crate::curve::Curve;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files;
 use crate::foreign::{json, shown};
@@ -29,12 +29,15 @@ use crate::local_gateway::LocalGateway;
 use crate::output::{self, say};
 use crate::population::{Part, Population};
 use crate::prometheus::Exporter;
-use crate::report::{self, Course};
+use crate::random::mix;
+use crate::report;
 use crate::scenario::validate::bounds;
 use crate::scenario::{ABRUPT, AWAY, Executor, Kind, WireEncoding};
 use crate::schedule::text::Texts;
-use crate::schedule::{Arrivals, Churn, ChurnShape, Curve, Ramp, Senders, Storm, Work, mix};
+use crate::schedule::{Arrivals, Churn, ChurnShape, Ramp, Senders, Storm, Work};
+use crate::settings::{Gateway, RunSettings, Target, parse_target};
 use crate::tls::Trust;
+use crate::verdict::{self, FaultRecord, JudgedRun, Sides};
 
 /// Connections being opened at one time, all threads together, where the scenario says nothing.
 const CONNECTING_MAX: u32 = 512;
@@ -61,7 +64,7 @@ pub(crate) trait Watch {
         say(lines);
     }
     /// What the run is called where it is shown.
-    fn title(&self, run: &Resolved) -> String {
+    fn title(&self, run: &RunSettings) -> String {
         format!("run {}", run.name)
     }
     /// The gateway stands, and nothing is connected.
@@ -80,7 +83,7 @@ impl Watch for Unwatched {}
 ///
 /// # Errors
 /// It could not start or go on.
-pub(crate) fn run(run: &Resolved) -> Outcome<Exit> {
+pub(crate) fn run(run: &RunSettings) -> Outcome<Exit> {
     let mut live = Live::new(run.view.no_tui, run.view.color);
     let mut judged = conduct(run, &mut Unwatched, &mut live)?;
     let (mut text, summary) = (report::text(run, &judged), report::summary(run, &judged));
@@ -98,7 +101,11 @@ pub(crate) fn run(run: &Resolved) -> Outcome<Exit> {
 ///
 /// # Errors
 /// It could not start or go on.
-pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) -> Outcome<Judged> {
+pub(crate) fn conduct(
+    run: &RunSettings,
+    watch: &mut dyn Watch,
+    live: &mut Live,
+) -> Outcome<JudgedRun> {
     watch.say(&report::header(run));
     let stop = Arc::new(AtomicBool::new(false));
     signals::end_in_order(&stop)?;
@@ -179,7 +186,7 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) ->
     );
     let stopped = local.map_or(Ok(()), |mut local| local.stop());
 
-    let mut judged = judge::judge(run, measured, (cpu, course, happened), sides, aborted);
+    let mut judged = verdict::judge(run, measured, (cpu, course, happened), sides, aborted);
     for why in [after.map(|_| ()), stopped]
         .into_iter()
         .filter_map(Result::err)
@@ -195,7 +202,7 @@ pub(crate) fn conduct(run: &Resolved, watch: &mut dyn Watch, live: &mut Live) ->
 }
 
 /// Makes the folder of the results, without those of an earlier run.
-fn make_folder(run: &Resolved, watch: &mut dyn Watch) -> Outcome<()> {
+fn make_folder(run: &RunSettings, watch: &mut dyn Watch) -> Outcome<()> {
     let folder = run.out.display();
     let replaced = report::make_room(&run.out)?;
     if replaced {
@@ -207,7 +214,7 @@ fn make_folder(run: &Resolved, watch: &mut dyn Watch) -> Outcome<()> {
 }
 
 /// A listener for Prometheus, where one is asked for.
-fn exporter(run: &Resolved, watch: &mut dyn Watch) -> Outcome<Option<Exporter>> {
+fn exporter(run: &RunSettings, watch: &mut dyn Watch) -> Outcome<Option<Exporter>> {
     let exporter = run.view.prometheus.map(Exporter::start).transpose()?;
     if let Some(exporter) = &exporter {
         watch.say(&[format!("metrics: {}", exporter.url())]);
@@ -216,7 +223,7 @@ fn exporter(run: &Resolved, watch: &mut dyn Watch) -> Outcome<Option<Exporter>> 
 }
 
 /// Connections that a gateway of the run's own has room for.
-fn room(run: &Resolved) -> u64 {
+fn room(run: &RunSettings) -> u64 {
     // Those who come back may be there before the gateway has noticed that they had left.
     let twice = if run.scenario.has_returns() { 2 } else { 1 };
     run.sizing.sessions * twice
@@ -233,7 +240,7 @@ fn answers(target: &Target, url: &str) -> Outcome<()> {
         })
 }
 
-fn population(run: &Resolved) -> Population {
+fn population(run: &RunSettings) -> Population {
     let p = &run.scenario.population;
     let nanos = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
@@ -250,14 +257,14 @@ fn population(run: &Resolved) -> Population {
 
 /// Runs the threads and shows how far they are.
 fn drive(
-    run: &Resolved,
+    run: &RunSettings,
     population: &Population,
     (threads, fit): (u32, Fit),
     (target, tls, mut gateway): (&Target, &Option<Trust>, Option<&mut LocalGateway>),
     stop: &Arc<AtomicBool>,
     (watch, course, live): (&mut dyn Watch, &mut Course, &mut Live),
     (url, pid, exporter): (&str, Option<u32>, Option<&Exporter>),
-) -> Outcome<(Vec<Measured>, Vec<Happened>)> {
+) -> Outcome<(Vec<Measured>, Vec<FaultRecord>)> {
     let mut blows = Blows::new(&run.scenario.chaos, gateway.as_deref_mut())?;
     // All loops before the first thread has a descriptor table of its own: what is made later
     // would be written to in somebody else's.
@@ -343,7 +350,7 @@ fn drive(
 }
 
 fn job(
-    run: &Resolved,
+    run: &RunSettings,
     population: &Population,
     (thread, threads): (u32, u32),
     fit: Fit,
@@ -412,7 +419,7 @@ fn job(
 
 /// A thread's part of an executor, and how long it lasts.
 fn work(
-    run: &Resolved,
+    run: &RunSettings,
     executor: &Executor,
     (part, groups): (&Part, &ThreadGroups),
     threads: u32,
@@ -474,8 +481,8 @@ fn churn(executor: &Executor, part: &Part, threads: u32, seed: u64) -> (Nanos, W
 /// # Errors
 /// A file could not be written whole.
 pub(crate) fn publish(
-    run: &Resolved,
-    judged: &Judged,
+    run: &RunSettings,
+    judged: &JudgedRun,
     name: &str,
     text: &[String],
     summary: &serde_json::Value,
@@ -491,8 +498,8 @@ pub(crate) fn publish(
 }
 
 fn write(
-    run: &Resolved,
-    judged: &Judged,
+    run: &RunSettings,
+    judged: &JudgedRun,
     name: &str,
     text: &[String],
     summary: &serde_json::Value,
@@ -523,7 +530,7 @@ fn write(
 
 /// The exit code of a run whose results were published, or were not: a broken promise is told all the
 /// same, and nothing else counts without its files.
-pub(crate) fn published(judged: &Judged, published: Outcome<()>) -> Outcome<Exit> {
+pub(crate) fn published(judged: &JudgedRun, published: Outcome<()>) -> Outcome<Exit> {
     match published {
         Err(failure) if judged.exit == Exit::Violation => {
             output::complain(&format!("loadgen: {failure}"));

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::resolve::Resolved;
 use crate::clock::Nanos;
 use crate::membership::{Memberships, Wanted};
 use crate::population::{Part, Population};
 use crate::scenario::groups::GroupSize;
 use crate::schedule::{Arrivals, Large, ToGroups, Work};
+use crate::settings::RunSettings;
 
 /// The groups of one thread, and what is sent in them.
 #[derive(Debug)]
@@ -20,14 +20,14 @@ pub(crate) struct ThreadGroups {
 }
 
 /// The threads of a run that can be used: each part has to have room for the largest group.
-pub(crate) fn usable_threads(run: &Resolved, population: &Population) -> u32 {
+pub(crate) fn usable_threads(run: &RunSettings, population: &Population) -> u32 {
     let threads = population.usable_threads(run.threads);
     let most = most_threads(run);
     most.map_or(threads, |most| threads.min(most))
 }
 
 /// The most threads that leave room for the largest group in each part, where there is one.
-pub(crate) fn most_threads(run: &Resolved) -> Option<u32> {
+pub(crate) fn most_threads(run: &RunSettings) -> Option<u32> {
     let users = run.sizing.users;
     let largest = run.scenario.traffic.groups.as_ref()?.largest(users);
     let most = users.checked_div(largest)?;
@@ -36,7 +36,7 @@ pub(crate) fn most_threads(run: &Resolved) -> Option<u32> {
 
 impl ThreadGroups {
     /// The groups of a thread: ordinary ones of its part, and every so many-th large one.
-    pub(crate) fn new(run: &Resolved, part: &Part) -> Self {
+    pub(crate) fn new(run: &RunSettings, part: &Part) -> Self {
         let traffic = &run.scenario.traffic;
         let (thread, threads) = part.of();
         let mut wanted = Wanted {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Target;
 use super::sizing::Sizing;
-use crate::schedule::{Curve, Shape};
+use crate::curve::{Curve, Shape};
 use crate::units::{Rate, Span};
 
 /// One thing that happens. Which keys it takes depends on `executor`.

@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::Bytes;
 
+/// The shortest message text in bytes: the header of a text has room in it with any numbers.
+pub(crate) const MIN_TEXT: usize = 64;
+/// The longest message text in bytes.
+pub(crate) const MAX_TEXT: usize = 64 * 1024;
+
 /// How long the texts are; every length is cut to 64 B … 64 KiB of text.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(tag = "dist", rename_all = "lowercase", deny_unknown_fields)]

@@ -5,10 +5,10 @@ mod executors;
 mod groups;
 mod sessions;
 
+use super::payload::{MAX_TEXT, MIN_TEXT};
 use super::sizing::Sizing;
 use super::{Payload, SCHEMA, Scenario, network, threshold};
 use crate::population::{MAX_DEVICES, MIN_USERS};
-use crate::schedule::text::{MAX_TEXT, MIN_TEXT};
 use crate::units::Bytes;
 
 /// What is wrong, and the key where it shows.

@@ -4,8 +4,9 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_distr::{Distribution as _, Exp1, Zipf};
 
-use super::{Curve, ToGroups};
+use super::ToGroups;
 use crate::clock::{Nanos, SECOND};
+use crate::curve::Curve;
 use crate::population::Part;
 
 /// A message to be sent.

@@ -152,9 +152,10 @@ impl Large {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::curve::Curve;
     use crate::membership::tests::wanted;
     use crate::population::tests::population;
-    use crate::schedule::{Action, Arrivals, Curve, Senders, Work};
+    use crate::schedule::{Action, Arrivals, Senders, Work};
 
     const USERS: u32 = 200;
 

@@ -4,17 +4,14 @@
 //! to suit a slow gateway: whoever carries it out late is late.
 
 mod arrivals;
-mod curve;
 mod cuts;
-mod day;
 mod groups;
 mod ramp;
 pub(crate) mod text;
 
+pub(crate) use crate::random::mix;
 pub(crate) use arrivals::{Arrival, Arrivals, Senders};
-pub(crate) use curve::Curve;
 pub(crate) use cuts::{Chosen, Churn, ChurnShape, Cut, Storm};
-pub(crate) use day::Shape;
 pub(crate) use groups::{Large, ToGroups};
 pub(crate) use ramp::Ramp;
 
@@ -92,13 +89,4 @@ impl Work {
             Self::Storm(storm) => storm.take().map(Action::Cut),
         }
     }
-}
-
-/// Spreads the bits of `x` over the whole result: equal in, equal out, otherwise unrelated.
-pub(crate) fn mix(x: u64) -> u64 {
-    // The finalizer of MurmurHash3 with Stafford's constants (variant 13).
-    let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -17,12 +17,8 @@ use super::mix;
 use crate::clock::Nanos;
 use crate::population::Part;
 use crate::scenario::Payload;
+use crate::scenario::payload::{MAX_TEXT, MIN_TEXT};
 pub(crate) use groups::GroupOrigin;
-
-/// Shortest text: the header has room in it whatever the numbers are.
-pub(crate) const MIN_TEXT: usize = 64;
-/// Longest text.
-pub(crate) const MAX_TEXT: usize = 64 * 1024;
 
 /// Which message a text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use super::{MAX_TEXT, Texts, push_hex};
 use crate::clock::Nanos;
 use crate::membership::Memberships;
 use crate::population::Part;
-use crate::schedule::mix;
+use crate::random::mix;
 
 /// What stands behind the run's name, where texts between two have a `.`.
 const MARK: u8 = b'@';

@@ -18,7 +18,7 @@ use crate::units::Share;
 
 /// Everything a run needs to know.
 #[derive(Debug)]
-pub(crate) struct Resolved {
+pub(crate) struct RunSettings {
     pub(crate) name: String,
     pub(crate) scenario: Scenario,
     pub(crate) sizing: Sizing,
@@ -89,7 +89,7 @@ impl Target {
 ///
 /// # Errors
 /// Exit 104, with what to mend.
-pub(crate) fn resolve(args: RunArgs) -> Outcome<Resolved> {
+pub(crate) fn resolve(args: RunArgs) -> Outcome<RunSettings> {
     resolve_loaded(load::load(&args.scenario)?, args)
 }
 
@@ -97,7 +97,7 @@ pub(crate) fn resolve(args: RunArgs) -> Outcome<Resolved> {
 ///
 /// # Errors
 /// Exit 104, with what to mend.
-pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<Resolved> {
+pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<RunSettings> {
     overrule(&mut loaded, &args)?;
     loaded.validate()?;
     loaded.runnable()?;
@@ -125,7 +125,7 @@ pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<Resol
         .map(str::parse::<Network>)
         .transpose();
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
-    Ok(Resolved {
+    Ok(RunSettings {
         out: args.out.unwrap_or_else(|| default_folder(&loaded.name)),
         name: loaded.name,
         source: source.map_err(Failure::scenario)?,
@@ -263,7 +263,7 @@ pub(crate) fn default_folder(name: &str) -> PathBuf {
 mod tests {
     use super::*;
 
-    fn resolved(args: RunArgs) -> Outcome<Resolved> {
+    fn resolved(args: RunArgs) -> Outcome<RunSettings> {
         resolve(RunArgs {
             scenario: "smoke".into(),
             ..args
@@ -298,7 +298,7 @@ mod tests {
             duration: duration.map(|it| it.parse().unwrap()),
             ..RunArgs::default()
         };
-        let seconds = |run: &Resolved| {
+        let seconds = |run: &RunSettings| {
             let day = run.scenario.scenarios.values();
             let day = day.filter(|it| it.executor != Kind::RampingConnections);
             day.map(|it| it.duration.unwrap().0.as_secs()).sum::<u64>()

@@ -1,5 +1,11 @@
 //! How a run went over time: counters and both processes, sampled while it runs.
 
+mod intervals;
+
+#[cfg(test)]
+pub(crate) use intervals::tests::intervals as intervals_for_tests;
+pub(crate) use intervals::{Interval, Intervals, Table, figure};
+
 use crate::clock::Nanos;
 use crate::health::{Cpu, CpuTimes, Process};
 use crate::local_gateway::LocalGateway;

@@ -1,5 +1,9 @@
 //! How a rate runs over time.
 
+mod day;
+
+pub(crate) use day::Shape;
+
 /// A rate over time in straight pieces, as its integral's inverse: when the n-th event is expected.
 #[derive(Clone, Debug)]
 pub(crate) struct Curve {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::course::{Course, Sample};
+use super::{Course, Sample};
 use crate::clock::{Nanos, seconds};
 use crate::health::{Cpu, Process};
 use crate::stats::{Counters, INTERVALS_MAX, Metric, OVER_TIME, Timeline};
@@ -258,7 +258,7 @@ pub(crate) fn figure(summary: &Value, path: &str) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::clock::SECOND;
     use crate::stats::Latencies;
@@ -269,7 +269,7 @@ mod tests {
     }
 
     /// A run of so many seconds with a message each 500 ms.
-    fn intervals(length: u64) -> Intervals {
+    pub(crate) fn intervals(length: u64) -> Intervals {
         let (mut course, mut one) = (Course::begin(None), Latencies::new());
         let mut counters = Counters::default();
         for half in 0..length * 2 {
@@ -300,21 +300,5 @@ mod tests {
             let sessions = table.column("sessions");
             assert_eq!(sessions.last(), Some(&(messages - 1.0)));
         }
-    }
-
-    #[test]
-    fn a_broken_promise_has_the_time_it_broke() {
-        let loaded = crate::scenario::load::load("smoke").expect("a preset is right");
-        let mut scenario = loaded.scenario;
-        scenario.health.steal_max = 1.0;
-        scenario.thresholds.clear();
-        let break_of = |scenario: &_| crate::report::broke::first(scenario, &intervals(20));
-        assert_eq!(break_of(&scenario), Value::Null);
-        // In that run a latency is as long as the run has taken so far.
-        let limit = "p(99)<7s".parse().expect("a threshold");
-        scenario.thresholds.insert("ack".into(), vec![limit]);
-        let found = break_of(&scenario);
-        assert_eq!(found["at_s"], 7.0, "{found}");
-        assert_eq!(found["rule"], "ack: p(99)<7s", "{found}");
     }
 }

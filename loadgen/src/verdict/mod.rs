@@ -2,23 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use super::chaos::Happened;
-use super::doubts::{self, Evidence};
-use super::resolve::Resolved;
+pub(crate) mod doubts;
+mod fault_record;
+
+pub(crate) use fault_record::FaultRecord;
+
+use self::doubts::Evidence;
 use crate::check::{Checker, Kind};
 use crate::client::{Measured, Storm};
 use crate::clock::{Nanos, seconds};
 use crate::control_port::Metrics;
+use crate::course::{Course, Intervals};
 use crate::exit::{Exit, Failure};
 use crate::health::{Cpu, Health, Process};
 use crate::local_gateway::LocalGateway;
-use crate::report::{Course, Intervals};
 use crate::scenario::threshold::{Statistic, Threshold};
+use crate::settings::RunSettings;
 use crate::stats::{Counters, Latencies, Metric};
 
 /// A run with its verdict.
 #[derive(Debug)]
-pub(crate) struct Judged {
+pub(crate) struct JudgedRun {
     pub(crate) exit: Exit,
     pub(crate) counters: Counters,
     pub(crate) latencies: Latencies,
@@ -40,7 +44,7 @@ pub(crate) struct Judged {
     /// What each storm came to.
     pub(crate) storms: Vec<Storm>,
     /// What was done to the gateway.
-    pub(crate) chaos: Vec<Happened>,
+    pub(crate) chaos: Vec<FaultRecord>,
     pub(crate) checkers: Vec<Checker>,
     /// What went on in each interval.
     pub(crate) intervals: Intervals,
@@ -171,12 +175,12 @@ impl Sides {
 
 /// Judges a run.
 pub(crate) fn judge(
-    run: &Resolved,
+    run: &RunSettings,
     measured: Vec<Measured>,
-    (cpu, course, chaos): (Cpu, Course, Vec<Happened>),
+    (cpu, course, chaos): (Cpu, Course, Vec<FaultRecord>),
     mut sides: Sides,
     aborted: bool,
-) -> Judged {
+) -> JudgedRun {
     let mut counters = Counters::default();
     let mut latencies = Latencies::new();
     let mut violations: BTreeMap<&'static str, u64> = BTreeMap::new();
@@ -240,7 +244,7 @@ pub(crate) fn judge(
     } else {
         of_figures(evidence, &missed, &doubts)
     };
-    Judged {
+    JudgedRun {
         exit,
         doubts,
         counters,
@@ -261,7 +265,12 @@ pub(crate) fn judge(
 }
 
 /// What the figures of a run do not say.
-fn doubts(run: &Resolved, evidence: Evidence, latencies: &Latencies, sides: &Sides) -> Vec<String> {
+fn doubts(
+    run: &RunSettings,
+    evidence: Evidence,
+    latencies: &Latencies,
+    sides: &Sides,
+) -> Vec<String> {
     let mut doubts = evidence.doubts();
     if !evidence.is_nothing() {
         let count = |metric: &str| doubts::count(latencies, metric);
@@ -300,7 +309,7 @@ fn unfit(health: &mut Health, counters: &Counters) {
     }
 }
 
-impl Judged {
+impl JudgedRun {
     /// Takes the verdict back where the results could not be written: a broken promise stays one, and
     /// nothing else counts without its files.
     pub(crate) fn without_results(&mut self, why: &Failure) {
@@ -360,7 +369,7 @@ fn merge(all: &mut Vec<Storm>, of_thread: Vec<Storm>) {
 }
 
 /// How many of the counters can be compared, and why not all.
-fn comparison(counters: &Counters, chaos: &[Happened]) -> (usize, Option<&'static str>) {
+fn comparison(counters: &Counters, chaos: &[FaultRecord]) -> (usize, Option<&'static str>) {
     if chaos.iter().any(|it| it.blow.action.starts_again()) {
         let why =
             "the gateway was started again and its counters with it: /metrics is not compared";
@@ -382,7 +391,12 @@ fn rate(counters: &Counters, sending: f64) -> f64 {
     counters.acknowledged_in_time as f64 / sending.max(f64::MIN_POSITIVE)
 }
 
-fn missed(run: &Resolved, counters: &Counters, latencies: &Latencies, sending: f64) -> Vec<String> {
+fn missed(
+    run: &RunSettings,
+    counters: &Counters,
+    latencies: &Latencies,
+    sending: f64,
+) -> Vec<String> {
     let mut missed = Vec::new();
     let none = Threshold::NONE;
     let silent = IMPLIED

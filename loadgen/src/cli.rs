@@ -1,0 +1,139 @@
+//! From a command line to an exit code.
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Verb};
+use crate::compare;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::files;
+use crate::find_max;
+use crate::hold;
+use crate::local_gateway::{self, doctor::DoctorArgs};
+use crate::output::{self, say};
+use crate::plan;
+use crate::recheck;
+use crate::report;
+use crate::run::conduct;
+use crate::scenario::sizing::Sizing;
+use crate::scenario::{load, presets};
+use crate::settings;
+
+/// Runs the program with these arguments, the first being its name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(code) = local_gateway::is_one(&args) {
+        return code;
+    }
+    let parsed = match Args::try_parse_from(&args) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Help and version are what was asked for, and go to standard output.
+            if error.exit_code() == 0 {
+                output::note(error.print());
+                return ended(Ok(Exit::Ok));
+            }
+            let _ = error.print();
+            return ExitCode::from(Exit::BadScenario.code());
+        }
+    };
+    let done = match parsed.verb {
+        Verb::Run(args) => settings::resolve(*args).and_then(|run| conduct::run(&run)),
+        Verb::FindMax(args) => find_max::run(&args),
+        Verb::Hold(args) => hold::run(&args),
+        Verb::Compare(args) => compare::run(&args),
+        Verb::Check(args) => recheck::run(&args),
+        Verb::Doctor(args) => examine(args),
+        Verb::Plan(args) => plan::run(&args),
+        Verb::Report(args) => report::run(&args),
+        Verb::Presets => list_presets(),
+        Verb::Init { file } => init(&file),
+        Verb::Validate { scenario } => validate(&scenario),
+    };
+    ended(done)
+}
+
+/// The exit code of what was done. Results that could not be printed turn success into a failure.
+fn ended(done: Outcome<Exit>) -> ExitCode {
+    let exit = match done {
+        Ok(exit) => exit,
+        Err(failure) => {
+            output::complain(&format!("loadgen: {failure}"));
+            failure.exit
+        }
+    };
+    let unprinted = output::failure();
+    if let Some(why) = &unprinted {
+        output::complain(&format!("loadgen: {why}"));
+    }
+    ExitCode::from(match (exit, unprinted) {
+        (Exit::Ok, Some(_)) => Exit::Aborted.code(),
+        (exit, _) => exit.code(),
+    })
+}
+
+/// What this machine can carry with both ends on it, as for a run without a target.
+fn examine(args: DoctorArgs) -> Outcome<Exit> {
+    let both_ends = true;
+    output::note(local_gateway::doctor::run(&DoctorArgs {
+        both_ends,
+        ..args
+    }));
+    Ok(Exit::Ok)
+}
+
+fn list_presets() -> Outcome<Exit> {
+    for preset in presets::PRESETS {
+        let loaded = load::load(preset.name)?;
+        say(&[format!("{}: {}", preset.name, preset.about)]);
+        let lines = Sizing::of(&loaded.scenario).explain(&loaded.scenario);
+        say(&lines
+            .into_iter()
+            .map(|line| format!("    {line}"))
+            .collect::<Vec<_>>());
+    }
+    Ok(Exit::Ok)
+}
+
+/// Writes a scenario to start from; `-` is standard output.
+fn init(file: &Path) -> Outcome<Exit> {
+    if file == Path::new("-") {
+        say(&[presets::INIT.trim_end().to_owned()]);
+        return Ok(Exit::Ok);
+    }
+    let fail = |why: std::io::Error| {
+        let why = match why.kind() {
+            ErrorKind::AlreadyExists => "it is there, and stays as it is; name another file".into(),
+            _ => why.to_string(),
+        };
+        Failure::scenario(format!("{} cannot be made: {why}", file.display()))
+    };
+    // Taken first, so that a file that is there stays as it is.
+    std::fs::File::create_new(file).map_err(fail)?;
+    files::put(file, presets::INIT.as_bytes()).map_err(|why| {
+        let _ = std::fs::remove_file(file);
+        Failure::aborted(format!("cannot write {}: {why}", file.display()))
+    })?;
+    let file = file.display();
+    say(&[
+        format!("{file} is made: edit it, then"),
+        format!("    loadgen validate {file}"),
+        format!("    loadgen plan {file}"),
+        format!("    loadgen run {file}"),
+    ]);
+    Ok(Exit::Ok)
+}
+
+fn validate(scenario: &str) -> Outcome<Exit> {
+    let loaded = load::load(scenario)?;
+    say(&[format!("{} is a right scenario", loaded.origin)]);
+    say(&Sizing::of(&loaded.scenario).explain(&loaded.scenario));
+    if let Err(why) = loaded.runnable() {
+        say(&[format!("to plan with, not to run: {why}")]);
+    }
+    Ok(Exit::Ok)
+}

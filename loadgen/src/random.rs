@@ -1,0 +1,10 @@
+//! Numbers that look random and follow from a seed.
+
+/// Spreads the bits of `x` over the whole result: equal in, equal out, otherwise unrelated.
+pub(crate) fn mix(x: u64) -> u64 {
+    // The finalizer of MurmurHash3 with Stafford's constants (variant 13).
+    let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
