@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::condition::hint;
+use crate::store::condition::hint;
 use crate::{Position, TimelineId};
 
 /// Why a store did not open. Nothing acknowledged was changed.

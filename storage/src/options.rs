@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::frame;
-use crate::segment;
+use crate::log::frame;
+use crate::log::segment;
 
 /// When a commit counts as done. What each level can lose:
 ///

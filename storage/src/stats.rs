@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::Position;
 use crate::index::Index;
-use crate::segment::Segment;
+use crate::log::segment::Segment;
 
 /// Number of buckets in a [`Stats`] histogram.
 pub const BUCKETS: usize = 24;

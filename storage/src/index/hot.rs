@@ -6,8 +6,9 @@ use std::ops::RangeInclusive;
 use super::arena::{Arena, List};
 use super::keys::Keys;
 use super::table::Table;
-use crate::record::Record;
-use crate::{IdBuildHasher, TimelineId, frame};
+use crate::log::frame;
+use crate::log::record::Record;
+use crate::{IdBuildHasher, TimelineId};
 
 /// Where the records of a stretch of the log are, by timeline.
 ///

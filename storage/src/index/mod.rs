@@ -13,8 +13,8 @@ use std::hint::black_box;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::batch::Batch;
-use crate::record::Record;
+use crate::log::batch::Batch;
+use crate::log::record::Record;
 use crate::run::Runs;
 use crate::{Order, Position, TimelineId};
 use arena::List;
@@ -299,7 +299,7 @@ mod tests {
 
     fn insert(index: &mut Index, position: u64, seq: u64, users: &[u128]) {
         let payload = payload(seq, users);
-        index.insert(&crate::record::decode_payload(position, &payload).unwrap());
+        index.insert(&crate::log::record::decode_payload(position, &payload).unwrap());
         index.show(position);
     }
 
@@ -370,7 +370,7 @@ mod tests {
             for (i, &(position, seq)) in positions.iter().enumerate() {
                 index.begin(position / 4096 * 4096);
                 let payload = payload(seq);
-                let record = crate::record::decode_payload(position, &payload).unwrap();
+                let record = crate::log::record::decode_payload(position, &payload).unwrap();
                 let key = Some(TimelineId(70 + u128::from(seq % 2)));
                 index.insert(&Record { key, ..record });
                 for shown in 0..=i + 1 {

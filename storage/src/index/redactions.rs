@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use crate::TimelineId;
-use crate::record::Record;
+use crate::log::record::Record;
 use crate::run::Runs;
 
 /// Timeline and sequence of a redacted record.

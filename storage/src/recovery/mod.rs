@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use crate::backend::Backend;
 use crate::error::OpenError;
 use crate::index::Index;
-use crate::record::Record;
+use crate::log::record::Record;
+use crate::log::segment::{self, Segment};
 use crate::run::manifest::Manifest;
-use crate::segment::{self, Segment};
 use crate::{Position, PositionsFound};
 pub(crate) use scan::{Entry, Scan, ScanEnd};
 

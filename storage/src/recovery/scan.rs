@@ -2,11 +2,11 @@
 
 use std::io;
 
-use crate::frame::{self, FrameHeader, FrameKind};
-use crate::record::{self, Record, State};
+use crate::log::frame::{self, FrameHeader, FrameKind};
+use crate::log::record::{self, Record, State};
+use crate::log::segment::Segment;
+use crate::log::window::Window;
 use crate::run::manifest::Manifest;
-use crate::segment::Segment;
-use crate::window::Window;
 
 /// How much of a segment is read at once.
 const CHUNK_BYTES: usize = 1 << 20;

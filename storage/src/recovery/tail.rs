@@ -8,7 +8,7 @@ use super::{TornTail, io_error};
 use crate::Position;
 use crate::backend::{self, Backend};
 use crate::error::OpenError;
-use crate::segment::{self, Segment};
+use crate::log::segment::{self, Segment};
 
 /// How much is copied at once.
 const CHUNK_BYTES: u64 = 1 << 20;

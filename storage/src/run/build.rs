@@ -14,9 +14,9 @@ use crate::TimelineId;
 use crate::backend::Backend;
 use crate::error::ReadError;
 use crate::index::redactions::{Applied, Replacement, Target};
-use crate::record::{self, State};
+use crate::log::record::{self, State};
+use crate::log::segment::Segment;
 use crate::recovery::{Entry, Scan, ScanEnd};
-use crate::segment::Segment;
 use crate::stats::Counters;
 
 /// The redactions that no merge has applied yet.

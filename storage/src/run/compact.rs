@@ -16,8 +16,8 @@ use parking_lot::{Condvar, Mutex};
 use super::life::Lives;
 use super::manifest::Manifest;
 use super::steps::Steps;
-use crate::condition::{Hurdle, Part};
-use crate::shared::Shared;
+use crate::store::condition::{Hurdle, Part};
+use crate::store::shared::Shared;
 
 /// When a step that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);

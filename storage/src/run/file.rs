@@ -12,7 +12,7 @@ use super::filter::{LINE, Line};
 use super::resident::Resident;
 use crate::backend::{self, Backend, BackendFile};
 use crate::error::{OpenError, ReadError};
-use crate::segment;
+use crate::log::segment;
 
 pub(super) const MAGIC: [u8; 8] = *b"TRKRUN\r\n";
 /// Bytes of the footer; the last four are the checksum of the rest.

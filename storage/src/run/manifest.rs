@@ -7,7 +7,7 @@ use crc32c::crc32c;
 use super::file::{Kind, RunId, u32_at, u64_at};
 use crate::backend::{self, Backend};
 use crate::error::OpenError;
-use crate::segment;
+use crate::log::segment;
 
 pub(crate) const NAME: &str = "manifest";
 const MAGIC: [u8; 8] = *b"TRKMANIF";

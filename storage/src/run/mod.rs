@@ -28,7 +28,7 @@ use std::sync::Arc;
 use crate::backend::Backend;
 use crate::error::{OpenError, ReadError};
 use crate::index::redactions::{Replacement, Target};
-use crate::reader::Place;
+use crate::store::reader::Place;
 use crate::{Fault, Order, Position, TimelineId};
 pub(crate) use ballast::NAME as BALLAST;
 pub(crate) use block::Key;
@@ -423,7 +423,7 @@ pub(crate) fn record<'a>(
         return Ok(None);
     }
     match value.split_at_checked(POSITION) {
-        Some((position, payload)) if crate::record::decode_payload(0, payload).is_some() => {
+        Some((position, payload)) if crate::log::record::decode_payload(0, payload).is_some() => {
             Ok(Some((u64_at(position, 0), payload)))
         }
         _ => Err(run.corrupt(0)),

@@ -14,7 +14,7 @@ use super::file::{Footer, PLACE, u32_at, u64_at};
 use super::write::{RunWriter, temporary};
 use super::{Kind, RunId};
 use crate::backend::{Backend, BackendFile};
-use crate::repair::salt;
+use crate::tools::repair::salt;
 
 /// A block is looked for in this many bytes at first, and in this many at most.
 const NEAR: u64 = 64 << 10;

@@ -17,9 +17,9 @@ use super::choose::{Rule, Stretch};
 use super::compact::Plan;
 use super::manifest::Manifest;
 use super::{Kind, RunFile, RunId, Runs};
-use crate::condition::mib;
 use crate::recovery::Scan;
-use crate::shared::Shared;
+use crate::store::condition::mib;
+use crate::store::shared::Shared;
 
 /// After how many entries a long merge lets others go first.
 const BREATH: u32 = if cfg!(test) { 4 } else { 1024 };

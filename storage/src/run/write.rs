@@ -10,7 +10,7 @@ use super::block::{self, BlockBuilder, Key};
 use super::file::{FOOTER, MAGIC, PLACE};
 use super::filter::{self, LINE};
 use crate::backend::{Backend, BackendFile};
-use crate::segment;
+use crate::log::segment;
 
 /// How much is written at once.
 const CHUNK_BYTES: usize = 1 << 20;

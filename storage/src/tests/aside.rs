@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::State;
-use crate::aside::LARGE;
 use crate::backend::sim::Operation;
+use crate::store::aside::LARGE;
 
 fn options() -> Options {
     Options {

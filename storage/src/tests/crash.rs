@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::states::{check_states, lend, states_of};
 use super::*;
 use crate::backend::Backend;
-use crate::segment::segment_name;
+use crate::log::segment::segment_name;
 
 /// The key under which each batch ends with the number of its last event, and every second event
 /// puts its own.

@@ -168,7 +168,7 @@ fn a_flipped_bit_costs_the_record_that_it_is_in_and_no_other() {
             }
             let disk = disk.fork(bit as u64);
             disk.flip(&name, bit);
-            let place = crate::segment::segment_base(&name).map(|base| base + bit as u64 / 8);
+            let place = crate::log::segment::segment_base(&name).map(|base| base + bit as u64 / 8);
             let hit = |event: &Event| place.is_some_and(|place| extent(event).contains(&place));
             let done = check(&disk, &log, hit, &format!("bit {bit} of {name}"));
             for step in done.steps {
@@ -185,7 +185,7 @@ fn a_flipped_bit_costs_the_record_that_it_is_in_and_no_other() {
 fn what_is_cut_off_a_segment_costs_the_records_that_were_in_it() {
     let (disk, log) = closed();
     for base in [0, 8192, 16384] {
-        let name = crate::segment::segment_name(base);
+        let name = crate::log::segment::segment_name(base);
         let bytes = disk.contents(&name).unwrap();
         for len in (0..8192).step_by(431).chain([1, 63, 64, 4096, 4097, 8191]) {
             let disk = disk.fork(len as u64);
@@ -209,7 +209,7 @@ fn a_missing_segment_costs_the_records_that_were_in_it() {
     for gone in [&all[..1], &all[1..2], &all[2..], &all[..2], &all[1..], &all] {
         let disk = disk.fork(1);
         for &base in gone {
-            let name = crate::segment::segment_name(base);
+            let name = crate::log::segment::segment_name(base);
             disk.remove(&name).unwrap();
         }
         let hit = |event: &Event| gone.contains(&(event.position / 8192 * 8192));
@@ -244,13 +244,13 @@ fn frames_that_a_client_made_up_do_not_tell_the_salt() {
     let body = begins.next_multiple_of(8) + 60 + 16 * forged.fanout.len() as u64;
     forged.body = vec![0; (body.next_multiple_of(8) - body) as usize];
     for i in 0..60 {
-        let place = crate::frame::Place {
+        let place = crate::log::frame::Place {
             position: body.next_multiple_of(8) + 24 * i,
             durable: 0,
             salt: 4711,
             session: 0,
         };
-        crate::frame::push_mark(&mut forged.body, crate::frame::FrameKind::Seal, place);
+        crate::log::frame::push_mark(&mut forged.body, crate::log::frame::FrameKind::Seal, place);
     }
     forged.position = opened.writer.append(&forged.draft()).unwrap().0;
     opened.writer.commit().unwrap();
@@ -271,7 +271,7 @@ fn damage_in_many_places_costs_no_more_than_what_is_hit() {
             let base = random.below(3) * 8192;
             let from = 4096 + random.below(4000);
             let len = 1 + random.below(600).min(8191 - from);
-            let name = crate::segment::segment_name(base);
+            let name = crate::log::segment::segment_name(base);
             disk.overwrite(
                 &name,
                 from as usize,
@@ -403,7 +403,7 @@ fn a_repair_that_is_interrupted_anywhere_is_completed_by_another() {
     assert!(early.position < 8192 && (8192..16384).contains(&late.position));
     let flip = |disk: &SimDisk, event: &Event| {
         let base = event.position / 8192 * 8192;
-        let name = crate::segment::segment_name(base);
+        let name = crate::log::segment::segment_name(base);
         disk.flip(&name, (event.position - base) as usize * 8 + 300);
     };
     let frames = damaged(&|disk| {
@@ -447,7 +447,7 @@ fn sectors_that_the_disk_does_not_return_cost_what_is_in_them() {
         let disk = disk.fork(base + lost.start);
         let scratched = scratched::Scratched {
             disk: disk.clone(),
-            name: crate::segment::segment_name(base),
+            name: crate::log::segment::segment_name(base),
             lost: lost.clone(),
         };
         let options = RepairOptions {

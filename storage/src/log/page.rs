@@ -1,0 +1,189 @@
+//! Pages: owned, reusable buffers of records read from the store.
+
+use std::fmt;
+
+use crate::TimelineId;
+use crate::log::record::{self, Record};
+use crate::log::window::Window;
+
+/// Default of [`Page::with_bytes`].
+const DEFAULT_BYTES: usize = 1 << 20;
+
+/// Which end of a range a limit keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// The oldest entries; newer ones are cut.
+    Ascending,
+    /// The newest entries; older ones are cut.
+    Descending,
+}
+
+/// A buffer of records that a [`Reader`](crate::Reader) fills, always in ascending order.
+///
+/// Filling replaces what was there. A page holds one record of any size, or several of together
+/// at most its byte limit; what a read leaves out for the limit shows in [`Page::more`]. Its
+/// buffers grow to that size and stay, so keep pages for helper threads, not for connections.
+pub struct Page {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    limit: usize,
+    more: bool,
+    /// Working space of the reader.
+    pub(crate) positions: Vec<u64>,
+    pub(crate) window: Window,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    position: u64,
+    start: usize,
+    len: usize,
+}
+
+impl Page {
+    /// An empty page with the default limit of 1 MiB.
+    #[must_use]
+    pub fn new() -> Self {
+        Page::with_bytes(DEFAULT_BYTES)
+    }
+
+    /// An empty page that holds records of together `limit` bytes, or one larger one.
+    #[must_use]
+    pub fn with_bytes(limit: usize) -> Self {
+        Page {
+            bytes: Vec::new(),
+            entries: Vec::new(),
+            limit,
+            more: false,
+            positions: Vec::new(),
+            window: Window::default(),
+        }
+    }
+
+    /// The records, oldest first.
+    pub fn records(&self) -> impl DoubleEndedIterator<Item = Record<'_>> + ExactSizeIterator {
+        self.entries.iter().map(|entry| {
+            let payload = &self.bytes[entry.start..][..entry.len];
+            record::decode_payload(entry.position, payload)
+                .unwrap_or_else(|| unreachable!("checked when it entered the page"))
+        })
+    }
+
+    /// Number of records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are no records.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether the last read left out records it was asked for, for its count limit or for the
+    /// page's byte limit.
+    #[must_use]
+    pub fn more(&self) -> bool {
+        self.more
+    }
+
+    /// Removes all records; the buffers stay.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+        self.positions.clear();
+        self.more = false;
+    }
+
+    /// How many records the page can hold, however short they are.
+    pub(crate) fn max_records(&self) -> usize {
+        self.limit / record::FIELDS + 1
+    }
+
+    pub(crate) fn set_more(&mut self) {
+        self.more = true;
+    }
+
+    /// Adds a record by its payload. `false`: it would exceed the limit and stays out.
+    pub(crate) fn push(&mut self, position: u64, payload: &[u8]) -> bool {
+        if !self.entries.is_empty() && self.bytes.len() + payload.len() > self.limit {
+            return false;
+        }
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(payload);
+        self.entries.push(Entry {
+            position,
+            start,
+            len: payload.len(),
+        });
+        true
+    }
+
+    /// Gives each record the body that `replacement` has for it, if any.
+    pub(crate) fn redact<'a>(&mut self, replacement: impl Fn(TimelineId, u64) -> Option<&'a [u8]>) {
+        let mut redacted = Vec::new();
+        for i in 0..self.entries.len() {
+            let entry = self.entries[i];
+            let payload = &self.bytes[entry.start..][..entry.len];
+            let Some(record) = record::decode_payload(entry.position, payload) else {
+                continue;
+            };
+            let Some(body) = replacement(record.timeline, record.seq) else {
+                continue;
+            };
+            redacted.clear();
+            record::push_lasting(&mut redacted, &record, Some(body));
+            // The limit is about what is read: a longer replacement may go beyond.
+            self.entries[i].start = self.bytes.len();
+            self.entries[i].len = redacted.len();
+            self.bytes.extend_from_slice(&redacted);
+        }
+    }
+
+    /// Turns the order of the records around.
+    pub(crate) fn reverse(&mut self) {
+        self.entries.reverse();
+    }
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Page::new()
+    }
+}
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page")
+            .field("records", &self.entries.len())
+            .field("bytes", &self.bytes.len())
+            .field("more", &self.more)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_holds_its_limit_or_one_record() {
+        let payload = [0; record::FIELDS];
+        let mut page = Page::with_bytes(2 * payload.len());
+        assert!(page.push(8, &payload));
+        assert!(page.push(16, &payload));
+        assert!(!page.push(24, &payload));
+        assert_eq!(page.len(), 2);
+        page.reverse();
+        assert_eq!(
+            page.records().map(|r| r.position.0).collect::<Vec<_>>(),
+            [16, 8]
+        );
+
+        page.clear();
+        assert!(page.is_empty());
+        assert!(page.push(8, &[0; 10 * record::FIELDS]));
+        assert!(!page.push(16, &payload));
+    }
+}

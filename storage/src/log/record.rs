@@ -1,0 +1,443 @@
+//! Records: what a frame of the log carries, as written and as read.
+
+mod states;
+
+use std::fmt;
+
+use crc32c::crc32c_append;
+
+use crate::TimelineId;
+use crate::log::frame::{self, FrameHeader, FrameKind, Place};
+pub use states::State;
+pub(crate) use states::{MAX_STATES, States};
+
+/// A place in the log: the byte address of a record's frame, counted from the log's beginning and
+/// never reused. Later records have greater positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Position(pub u64);
+
+impl Position {
+    /// Precedes every record.
+    pub const ZERO: Position = Position(0);
+}
+
+/// Bytes of a payload before its fan-out list.
+pub(crate) const FIELDS: usize = 36;
+/// Bytes of a state's payload before its value.
+pub(crate) const STATE_FIELDS: usize = ID;
+/// Bytes of a timeline id, of a sequence, and of the length of a part.
+const ID: usize = 16;
+const SEQ: usize = 8;
+const LEN: usize = 4;
+/// The longest fan-out list the format can count.
+pub(crate) const MAX_FANOUT: usize = (1 << 21) - 1;
+/// Flags beside the fan-out's count: which parts follow the fields.
+const HAS_KEY: u32 = 1 << 21;
+const HAS_STATES: u32 = 1 << 22;
+const HAS_REDACTION: u32 = 1 << 23;
+
+/// What the writer appends: one event with its fan-out.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Draft<'a> {
+    /// What kind of event this is; means nothing to the store.
+    pub kind: u8,
+    /// When it happened, in milliseconds since the Unix epoch; means nothing to the store.
+    pub time: u64,
+    /// The timeline the event belongs to.
+    pub timeline: TimelineId,
+    /// Its sequence there, greater than all before and at most 2⁶³ − 1; 0 if the event is no entry of that timeline.
+    pub seq: u64,
+    /// The sync timelines that get a reference to the event, each at most once. Up to 2²¹ − 1.
+    pub fanout: &'a [TimelineId],
+    /// The content; means nothing to the store.
+    pub body: &'a [u8],
+    /// What the record can be found by ([`Reader::find`](crate::Reader::find)), such as the key
+    /// that makes a send the same as an earlier one. In a domain of its own, as ids of timelines
+    /// are.
+    pub key: Option<TimelineId>,
+    /// The [states](crate::Writer::set_state) from this record on: in the same frame, so that there
+    /// is never the one without the other. Up to 32,767; each key at most once, or else the last of
+    /// its values counts.
+    pub states: &'a [State<'a>],
+    /// What this record does to an earlier one of its timeline.
+    pub redacts: Option<Redaction<'a>>,
+}
+
+/// The replacement of a record's body: reads return the new one as soon as the redaction is
+/// visible, and a merge removes the old one from the disk. The rest of the record stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Redaction<'a> {
+    /// The sequence of the record in the timeline of the one that redacts it.
+    pub seq: u64,
+    /// What takes the place of its body; the latest redaction of a record counts.
+    pub body: &'a [u8],
+}
+
+impl Draft<'_> {
+    /// Size in bytes that [`Options::max_record_bytes`](crate::Options::max_record_bytes) limits.
+    #[must_use]
+    pub const fn record_bytes(&self) -> usize {
+        let mut bytes = FIELDS + self.fanout.len() * ID + self.body.len();
+        if self.key.is_some() {
+            bytes += ID;
+        }
+        bytes += states::bytes(self.states, self.timeline);
+        if let Some(redaction) = self.redacts {
+            bytes += SEQ + LEN + redaction.body.len();
+        }
+        bytes
+    }
+}
+
+/// A record as read, borrowed from a [`Batch`](crate::Batch) or a [`Page`](crate::Page).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Where it is in the log.
+    pub position: Position,
+    /// As in the [`Draft`].
+    pub kind: u8,
+    /// As in the [`Draft`].
+    pub time: u64,
+    /// As in the [`Draft`].
+    pub timeline: TimelineId,
+    /// As in the [`Draft`].
+    pub seq: u64,
+    /// As in the [`Draft`], in the same order.
+    pub fanout: Fanout<'a>,
+    /// As in the [`Draft`], or what a redaction put in its place.
+    pub body: &'a [u8],
+    /// As in the [`Draft`].
+    pub key: Option<TimelineId>,
+    /// Only as long as the record is in the log.
+    pub(crate) states: States<'a>,
+    /// Only as long as the record is in the log.
+    pub(crate) redacts: Option<Redaction<'a>>,
+}
+
+/// The sync timelines of a record: an iterator that decodes as it goes. Copy it to go twice.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fanout<'a> {
+    bytes: &'a [u8],
+}
+
+impl Fanout<'_> {
+    /// Whether no timeline is left.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+impl Iterator for Fanout<'_> {
+    type Item = TimelineId;
+
+    fn next(&mut self) -> Option<TimelineId> {
+        let (id, rest) = self.bytes.split_first_chunk::<ID>()?;
+        self.bytes = rest;
+        Some(TimelineId(u128::from_le_bytes(*id)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.bytes.len() / ID;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Fanout<'_> {}
+
+impl fmt::Debug for Fanout<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(*self).finish()
+    }
+}
+
+/// Appends the frame of a state to `buffer`. The caller has checked the sizes.
+pub(crate) fn push_state(buffer: &mut Vec<u8>, state: &State<'_>, at: Place) {
+    let start = buffer.len();
+    buffer.extend_from_slice(&[0; frame::HEADER]);
+    buffer.extend_from_slice(&state.key.0.to_le_bytes());
+    buffer.extend_from_slice(state.value);
+    finish(buffer, start, FrameKind::State, at);
+}
+
+/// Decodes the payload of a state whose checksum holds.
+pub(crate) fn decode_state(payload: &[u8]) -> Option<State<'_>> {
+    let (key, value) = payload.split_first_chunk::<ID>()?;
+    let key = TimelineId(u128::from_le_bytes(*key));
+    Some(State { key, value })
+}
+
+/// Completes the frame that begins at `start` of `buffer` and has its payload.
+fn finish(buffer: &mut Vec<u8>, start: usize, kind: FrameKind, at: Place) {
+    let payload_len = buffer.len() - start - frame::HEADER;
+    let seed = frame::seed(at.salt, at.position);
+    let header = FrameHeader {
+        kind,
+        payload_len: payload_len as u32,
+        distance: frame::distance(at.position, at.durable),
+        payload_crc: crc32c_append(seed, &buffer[start + frame::HEADER..]),
+        session: at.session,
+    };
+    buffer[start..start + frame::HEADER].copy_from_slice(&header.encode(seed));
+    buffer.resize(start + frame::frame_len(payload_len), 0);
+}
+
+/// Appends the frame of `draft` to `buffer`. The caller has checked the sizes.
+pub(crate) fn push_record(buffer: &mut Vec<u8>, draft: &Draft<'_>, at: Place) {
+    let payload_len = draft.record_bytes();
+    let start = buffer.len();
+    buffer.reserve(frame::frame_len(payload_len));
+    buffer.extend_from_slice(&[0; frame::HEADER]);
+    buffer.extend_from_slice(&draft.time.to_le_bytes());
+    buffer.extend_from_slice(&draft.seq.to_le_bytes());
+    buffer.extend_from_slice(&draft.timeline.0.to_le_bytes());
+    let mut word = draft.fanout.len() as u32 | u32::from(draft.kind) << 24;
+    for (flag, has) in [
+        (HAS_KEY, draft.key.is_some()),
+        (HAS_STATES, !draft.states.is_empty()),
+        (HAS_REDACTION, draft.redacts.is_some()),
+    ] {
+        word |= if has { flag } else { 0 };
+    }
+    buffer.extend_from_slice(&word.to_le_bytes());
+    if let Some(key) = draft.key {
+        buffer.extend_from_slice(&key.0.to_le_bytes());
+    }
+    states::push(buffer, draft.states, draft.timeline);
+    if let Some(redaction) = draft.redacts {
+        buffer.extend_from_slice(&redaction.seq.to_le_bytes());
+        push_part(buffer, redaction.body);
+    }
+    for id in draft.fanout {
+        buffer.extend_from_slice(&id.0.to_le_bytes());
+    }
+    buffer.extend_from_slice(draft.body);
+
+    finish(buffer, start, FrameKind::Record, at);
+}
+
+fn push_part(buffer: &mut Vec<u8>, part: &[u8]) {
+    buffer.extend_from_slice(&(part.len() as u32).to_le_bytes());
+    buffer.extend_from_slice(part);
+}
+
+/// Decodes a payload whose checksum holds.
+///
+/// `None` if its parts are longer than the payload: never written, so it is damage that the
+/// checksum missed.
+pub(crate) fn decode_payload(position: u64, payload: &[u8]) -> Option<Record<'_>> {
+    let mut rest = payload;
+    let time = take_u64(&mut rest)?;
+    let seq = take_u64(&mut rest)?;
+    let timeline = take_id(&mut rest)?;
+    let word = take_u32(&mut rest)?;
+    let mut record = Record {
+        position: Position(position),
+        kind: (word >> 24) as u8,
+        time,
+        timeline,
+        seq,
+        fanout: Fanout { bytes: &[] },
+        body: &[],
+        key: None,
+        states: States::NONE,
+        redacts: None,
+    };
+    if word & (HAS_KEY | HAS_STATES | HAS_REDACTION) != 0 {
+        if word & HAS_KEY != 0 {
+            record.key = Some(take_id(&mut rest)?);
+        }
+        if word & HAS_STATES != 0 {
+            record.states = States::take(&mut rest, timeline)?;
+        }
+        if word & HAS_REDACTION != 0 {
+            let seq = take_u64(&mut rest)?;
+            let body = take_part(&mut rest)?;
+            record.redacts = Some(Redaction { seq, body });
+        }
+    }
+    let (fanout, body) = rest.split_at_checked((word as usize & MAX_FANOUT) * ID)?;
+    record.fanout = Fanout { bytes: fanout };
+    record.body = body;
+    Some(record)
+}
+
+/// Appends the payload of `record` as runs have it: without what the log alone is asked for, and
+/// with `body` in the place of its own if there is one.
+pub(crate) fn push_lasting(into: &mut Vec<u8>, record: &Record<'_>, body: Option<&[u8]>) {
+    into.extend_from_slice(&record.time.to_le_bytes());
+    into.extend_from_slice(&record.seq.to_le_bytes());
+    into.extend_from_slice(&record.timeline.0.to_le_bytes());
+    let flags = if record.key.is_some() { HAS_KEY } else { 0 };
+    let word = record.fanout.len() as u32 | flags | u32::from(record.kind) << 24;
+    into.extend_from_slice(&word.to_le_bytes());
+    if let Some(key) = record.key {
+        into.extend_from_slice(&key.0.to_le_bytes());
+    }
+    into.extend_from_slice(record.fanout.bytes);
+    into.extend_from_slice(body.unwrap_or(record.body));
+}
+
+fn take_u32(rest: &mut &[u8]) -> Option<u32> {
+    let (bytes, left) = rest.split_first_chunk()?;
+    *rest = left;
+    Some(u32::from_le_bytes(*bytes))
+}
+
+fn take_u64(rest: &mut &[u8]) -> Option<u64> {
+    let (bytes, left) = rest.split_first_chunk()?;
+    *rest = left;
+    Some(u64::from_le_bytes(*bytes))
+}
+
+fn take_id(rest: &mut &[u8]) -> Option<TimelineId> {
+    let (bytes, left) = rest.split_first_chunk()?;
+    *rest = left;
+    Some(TimelineId(u128::from_le_bytes(*bytes)))
+}
+
+fn take_part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let len = take_u32(rest)?;
+    let (part, left) = rest.split_at_checked(len as usize)?;
+    *rest = left;
+    Some(part)
+}
+
+/// The payload of a record's frame.
+#[cfg(test)]
+fn payload_of(draft: &Draft<'_>) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let place = Place {
+        position: 8192,
+        durable: 8192,
+        salt: 1,
+        session: 2,
+    };
+    push_record(&mut frame, draft, place);
+    frame[frame::HEADER..][..draft.record_bytes()].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: Place = Place {
+        position: 8192,
+        durable: 8192,
+        salt: 1,
+        session: 2,
+    };
+
+    fn frame_of(draft: &Draft<'_>) -> Vec<u8> {
+        let mut buffer = Vec::new();
+        push_record(&mut buffer, draft, PLACE);
+        buffer
+    }
+
+    #[test]
+    fn a_record_reads_back() {
+        let ids = [TimelineId(1), TimelineId(u128::MAX)];
+        for (fanout, body) in [
+            (&ids[..], &b"hello"[..]),
+            (&[], b"hello"),
+            (&ids, b""),
+            (&[], b""),
+        ] {
+            let draft = Draft {
+                kind: 255,
+                time: 3,
+                timeline: TimelineId(9),
+                seq: 4,
+                fanout,
+                body,
+                ..Draft::default()
+            };
+            let bytes = frame_of(&draft);
+            let header = FrameHeader::decode(&bytes, frame::seed(1, 8192)).unwrap();
+            assert_eq!(bytes.len(), header.len());
+            let payload = &bytes[frame::HEADER..][..header.payload_len as usize];
+            assert!(header.payload_is_whole(payload, frame::seed(1, 8192)));
+
+            let record = decode_payload(8192, payload).unwrap();
+            assert_eq!(record.position, Position(8192));
+            assert_eq!((record.kind, record.time, record.seq), (255, 3, 4));
+            assert_eq!(record.timeline, TimelineId(9));
+            assert_eq!(record.fanout.len(), fanout.len());
+            assert!(record.fanout.eq(fanout.iter().copied()));
+            assert_eq!(record.body, body);
+        }
+    }
+
+    #[test]
+    fn parts_read_back_and_only_some_of_them_last() {
+        let redaction = Redaction {
+            seq: 77,
+            body: b"gone",
+        };
+        let states = [(3, &b"state"[..]), (u128::MAX, b""), (4, b"other")];
+        let states = states.map(|(key, value)| State {
+            key: TimelineId(key),
+            value,
+        });
+        for parts in 0..8 {
+            let draft = Draft {
+                kind: 7,
+                seq: 5,
+                fanout: &[TimelineId(1)],
+                body: b"body",
+                key: (parts & 1 != 0).then_some(TimelineId(2)),
+                states: if parts & 2 != 0 { &states } else { &[] },
+                redacts: (parts & 4 != 0).then_some(redaction),
+                ..Draft::default()
+            };
+            let bytes = frame_of(&draft);
+            let payload = &bytes[frame::HEADER..][..draft.record_bytes()];
+            let record = decode_payload(8192, payload).unwrap();
+            assert_eq!((record.kind, record.seq, record.body), (7, 5, &b"body"[..]));
+            assert!(record.fanout.eq([TimelineId(1)]));
+            assert_eq!((record.key, record.redacts), (draft.key, draft.redacts));
+            assert_eq!(record.states.len(), draft.states.len());
+            assert!(record.states.eq(draft.states.iter().copied()));
+            for cut in FIELDS..payload.len() - 4 {
+                assert_eq!(decode_payload(0, &payload[..cut]), None, "{parts} {cut}");
+            }
+            for body in [None, Some(&b"other body"[..])] {
+                let mut lasting = Vec::new();
+                push_lasting(&mut lasting, &record, body);
+                let expected = Record {
+                    states: States::NONE,
+                    redacts: None,
+                    body: body.unwrap_or(b"body"),
+                    ..record
+                };
+                assert_eq!(decode_payload(8192, &lasting), Some(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_message_stays_small() {
+        let draft = Draft {
+            kind: 1,
+            time: 1,
+            timeline: TimelineId(1),
+            seq: 1,
+            fanout: &[TimelineId(2), TimelineId(3)],
+            body: &[b'x'; 120],
+            ..Draft::default()
+        };
+        assert_eq!(frame_of(&draft).len(), 216);
+    }
+
+    #[test]
+    fn a_list_longer_than_the_payload_is_refused() {
+        let draft = Draft {
+            body: b"ab",
+            ..Draft::default()
+        };
+        let mut payload = frame_of(&draft)[frame::HEADER..][..draft.record_bytes()].to_vec();
+        payload[32] = 1;
+        assert_eq!(decode_payload(0, &payload), None);
+        assert_eq!(decode_payload(0, &payload[..FIELDS - 1]), None);
+    }
+}

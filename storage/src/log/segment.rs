@@ -1,0 +1,300 @@
+//! Segment files: fixed-size pieces of the endless log.
+
+use std::io;
+use std::sync::Arc;
+
+use crc32c::crc32c;
+
+use crate::backend::{self, Backend, BackendFile};
+use crate::error::OpenError;
+use crate::log::frame;
+
+/// Space for a segment's header: a block of its own, so that no frame shares its sectors.
+pub(crate) const HEADER_BYTES: u64 = 4096;
+/// Space kept free behind the last record of a segment: one anchor and the seal.
+pub(crate) const END_RESERVE: u64 = 2 * frame::HEADER as u64;
+/// Version of the log's format.
+pub(crate) const VERSION: u32 = 1;
+
+const MAGIC: [u8; 8] = *b"TRKLOG\r\n";
+/// Bytes of the header that mean something; the last four are the checksum of the rest.
+pub(crate) const HEADER_USED: usize = 64;
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+
+/// A segment file, open.
+pub(crate) struct Segment {
+    /// Position of the file's first byte.
+    pub(crate) base: u64,
+    /// Size of the file in bytes.
+    pub(crate) size: u64,
+    /// Checksum of the random salt: what the seeds of its frames start from.
+    pub(crate) salt: u32,
+    pub(crate) name: String,
+    pub(crate) file: Arc<dyn BackendFile>,
+}
+
+impl Segment {
+    /// Position of the first frame.
+    pub(crate) const fn first(&self) -> u64 {
+        self.base + HEADER_BYTES
+    }
+
+    /// Position behind the last byte: the base of the next segment.
+    pub(crate) const fn end(&self) -> u64 {
+        self.base + self.size
+    }
+
+    /// Whether a record whose frame takes `len` bytes may begin at `position`.
+    pub(crate) const fn fits(&self, position: u64, len: usize) -> bool {
+        position + len as u64 + END_RESERVE <= self.end()
+    }
+
+    /// Offset in the file of a position.
+    pub(crate) const fn offset(&self, position: u64) -> u64 {
+        position - self.base
+    }
+
+    pub(crate) fn seed(&self, position: u64) -> u32 {
+        frame::seed(self.salt, position)
+    }
+
+    /// Opens the file `name` and checks its header.
+    pub(crate) fn open(
+        backend: &dyn Backend,
+        name: &str,
+        store_id: [u8; 16],
+    ) -> Result<Segment, OpenError> {
+        let io = |action| {
+            move |source| OpenError::Io {
+                file: backend.path(name),
+                action,
+                source,
+            }
+        };
+        let corrupt = |offset, reason: &str| OpenError::Corrupt {
+            file: backend.path(name),
+            offset,
+            reason: reason.into(),
+        };
+        let file = backend.open(name).map_err(io("open"))?;
+        let len = file.len().map_err(io("read"))?;
+        if len < HEADER_BYTES {
+            return Err(corrupt(len, "the file is shorter than its header"));
+        }
+        let mut bytes = [0; HEADER_USED];
+        backend::read_exact_at(&*file, &mut bytes, 0).map_err(io("read"))?;
+        let header = SegmentHeader::decode(&bytes).map_err(|fault| match fault {
+            HeaderFault::Damaged => corrupt(0, "the segment header is not what was written"),
+            HeaderFault::Version(found) => OpenError::Version {
+                file: backend.path(name),
+                found,
+                supported: VERSION,
+            },
+        })?;
+        if header.store_id != store_id {
+            return Err(corrupt(0, "the segment belongs to another store"));
+        }
+        if name != segment_name(header.base) {
+            return Err(corrupt(
+                0,
+                "the file was renamed: its header has another position",
+            ));
+        }
+        if len != header.size {
+            return Err(corrupt(
+                len.min(header.size),
+                "the file does not have its size",
+            ));
+        }
+        Ok(header.into_segment(file))
+    }
+}
+
+/// Name of the segment that begins at `base`.
+pub(crate) fn segment_name(base: u64) -> String {
+    format!("log-{base:016x}.seg")
+}
+
+/// The base that a file name tells, if it is the name of a segment.
+pub(crate) fn segment_base(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("log-")?.strip_suffix(".seg")?;
+    if digits.len() != 16 {
+        return None;
+    }
+    u64::from_str_radix(digits, 16).ok()
+}
+
+/// What the header of a segment says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) base: u64,
+    pub(crate) size: u64,
+    pub(crate) salt: u64,
+    pub(crate) store_id: [u8; 16],
+}
+
+/// Why bytes are no header.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum HeaderFault {
+    Damaged,
+    Version(u32),
+}
+
+impl SegmentHeader {
+    pub(crate) fn encode(&self) -> [u8; HEADER_USED] {
+        let mut bytes = [0; HEADER_USED];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.base.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.size.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.salt.to_le_bytes());
+        bytes[40..56].copy_from_slice(&self.store_id);
+        let crc = crc32c(&bytes[..60]);
+        bytes[60..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8; HEADER_USED]) -> Result<Self, HeaderFault> {
+        let u32_at = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+        if bytes[..8] != MAGIC || u32_at(60) != crc32c(&bytes[..60]) {
+            return Err(HeaderFault::Damaged);
+        }
+        if u32_at(8) != VERSION {
+            return Err(HeaderFault::Version(u32_at(8)));
+        }
+        let mut store_id = [0; 16];
+        store_id.copy_from_slice(&bytes[40..56]);
+        Ok(SegmentHeader {
+            base: u64_at(16),
+            size: u64_at(24),
+            salt: u64_at(32),
+            store_id,
+        })
+    }
+
+    pub(crate) fn into_segment(self, file: Arc<dyn BackendFile>) -> Segment {
+        Segment {
+            base: self.base,
+            size: self.size,
+            salt: crc32c(&self.salt.to_le_bytes()),
+            name: segment_name(self.base),
+            file,
+        }
+    }
+}
+
+/// Makes segments for one store.
+#[derive(Clone)]
+pub(crate) struct SegmentFactory {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) store_id: [u8; 16],
+    pub(crate) size: u64,
+}
+
+impl SegmentFactory {
+    /// Creates the segment at `base`: every block allocated, header and name durable.
+    ///
+    /// The file gets its name only when it is complete, so a segment that recovery finds is a
+    /// whole one. Zeros are really written: space that is merely reserved would make every
+    /// commit's `fdatasync` wait for the file system's journal.
+    pub(crate) fn create(&self, base: u64) -> io::Result<Segment> {
+        let name = segment_name(base);
+        let temporary = format!("{name}.tmp");
+        let file = backend::create_anew(&*self.backend, &temporary)?;
+        let created = self.fill(base, &*file);
+        let header = match created {
+            Ok(header) => header,
+            Err(error) => {
+                // Gives the space back; what cannot be removed now goes at the next opening.
+                drop(file);
+                let _ = self.backend.remove(&temporary);
+                return Err(error);
+            }
+        };
+        self.backend.rename(&temporary, &name)?;
+        self.backend.sync_dir()?;
+        Ok(header.into_segment(file))
+    }
+
+    fn fill(&self, base: u64, file: &dyn BackendFile) -> io::Result<SegmentHeader> {
+        let mut salt = [0; 8];
+        self.backend.fill_random(&mut salt)?;
+        let header = SegmentHeader {
+            base,
+            size: self.size,
+            salt: u64::from_le_bytes(salt),
+            store_id: self.store_id,
+        };
+        let mut offset = 0;
+        while offset < self.size {
+            let len = (self.size - offset).min(ZEROS.len() as u64);
+            file.write_all_at(&ZEROS[..len as usize], offset)?;
+            offset += len;
+        }
+        file.write_all_at(&header.encode(), 0)?;
+        file.sync_data()?;
+        Ok(header)
+    }
+}
+
+/// Overwrites `[from, to)` of a segment, given as positions, with zeros.
+pub(crate) fn zero(segment: &Segment, from: u64, to: u64) -> io::Result<()> {
+    let mut at = from;
+    while at < to {
+        let len = (to - at).min(ZEROS.len() as u64);
+        segment
+            .file
+            .write_all_at(&ZEROS[..len as usize], segment.offset(at))?;
+        at += len;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: SegmentHeader = SegmentHeader {
+        base: 1 << 40,
+        size: 8192,
+        salt: 77,
+        store_id: [3; 16],
+    };
+
+    #[test]
+    fn names_and_bases_agree() {
+        assert_eq!(segment_name(0x4000), "log-0000000000004000.seg");
+        assert_eq!(segment_base("log-0000000000004000.seg"), Some(0x4000));
+        for other in [
+            "log-4000.seg",
+            "log-0000000000004000.seg.tmp",
+            "identity",
+            "torn-1.bak",
+        ] {
+            assert_eq!(segment_base(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_header_is_noticed() {
+        let bytes = HEADER.encode();
+        assert_eq!(SegmentHeader::decode(&bytes), Ok(HEADER));
+        for bit in 0..HEADER_USED * 8 {
+            let mut bytes = bytes;
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(SegmentHeader::decode(&bytes).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn another_version_is_named() {
+        let mut bytes = HEADER.encode();
+        bytes[8..12].copy_from_slice(&2u32.to_le_bytes());
+        let crc = crc32c(&bytes[..60]);
+        bytes[60..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderFault::Version(2)));
+    }
+}

@@ -1,0 +1,98 @@
+//! A window on a segment file, so that neighbouring short frames cost one read.
+
+use std::io;
+
+use crate::log::frame::{self, FrameHeader, FrameKind};
+use crate::log::segment::Segment;
+
+/// How much is read at once by default: a run of short records, or most single ones.
+const READ_BYTES: usize = 4096;
+/// A larger buffer is given back after use.
+const KEEP_BYTES: usize = 64 << 10;
+
+/// The part of a segment that was read last.
+pub(crate) struct Window {
+    bytes: Vec<u8>,
+    start: u64,
+    len: usize,
+    /// How much to read at once.
+    ask: usize,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Window::with_len(READ_BYTES)
+    }
+}
+
+impl Window {
+    /// A window that reads `len` bytes at once, or more if asked for more.
+    pub(crate) fn with_len(len: usize) -> Self {
+        Window {
+            bytes: Vec::new(),
+            start: 0,
+            len: 0,
+            ask: len,
+        }
+    }
+
+    /// Forgets what was read: before another segment, and before a new call, which may see more
+    /// of the same bytes written.
+    pub(crate) fn forget(&mut self) {
+        self.len = 0;
+    }
+
+    /// Forgets what was read, and gives a large buffer back.
+    pub(crate) fn release(&mut self) {
+        self.forget();
+        self.bytes.truncate(KEEP_BYTES);
+        self.bytes.shrink_to(KEEP_BYTES);
+    }
+
+    /// The `want` bytes at offset `at` of the segment's file.
+    pub(crate) fn load(&mut self, segment: &Segment, at: u64, want: usize) -> io::Result<&[u8]> {
+        let inside = at >= self.start && at + want as u64 <= self.start + self.len as u64;
+        if !inside {
+            let ask = want.max(self.ask);
+            if self.bytes.len() < ask {
+                self.bytes.resize(ask, 0);
+            }
+            self.len = 0;
+            let read = segment.file.read_at(&mut self.bytes[..ask], at)?;
+            if read < want {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            (self.start, self.len) = (at, read);
+        }
+        let from = (at - self.start) as usize;
+        Ok(&self.bytes[from..from + want])
+    }
+
+    /// The whole frame at `position`: its header and payload, both checked. `None` if what is
+    /// there is not a valid frame of this segment and place. A hole has no payload to be read.
+    pub(crate) fn frame(
+        &mut self,
+        segment: &Segment,
+        position: u64,
+    ) -> io::Result<Option<(FrameHeader, &[u8])>> {
+        let room = usize::try_from(segment.end() - position).unwrap_or(usize::MAX);
+        if room < frame::HEADER {
+            return Ok(None);
+        }
+        let (at, seed) = (segment.offset(position), segment.seed(position));
+        let Some(header) = FrameHeader::decode(self.load(segment, at, frame::HEADER)?, seed) else {
+            return Ok(None);
+        };
+        if header.len() > room {
+            return Ok(None);
+        }
+        if header.kind == FrameKind::Hole {
+            return Ok(Some((header, &[])));
+        }
+        let bytes = self.load(segment, at, header.len())?;
+        let payload = &bytes[frame::HEADER..][..header.payload_len as usize];
+        Ok(header
+            .payload_is_whole(payload, seed)
+            .then_some((header, payload)))
+    }
+}

@@ -1,0 +1,136 @@
+//! The guard: notices that the folder, its lock or files in force were taken away.
+//!
+//! A file that was removed can be written to as long as it is open, and nobody ever reads what was
+//! written. So the store looks once a second, and before each new segment and manifest, whether
+//! its folder is at its path, locked, and with the files that are in force; while it is not,
+//! nothing is acknowledged.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::backend::Hold;
+use crate::run::manifest;
+use crate::store::condition::{Hurdle, Part};
+use crate::store::identity;
+use crate::store::shared::Shared;
+
+/// How often the guard looks.
+const PERIOD: Duration = Duration::from_secs(1);
+
+pub(crate) struct Guard {
+    work: Arc<Work>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Work {
+    shared: Arc<Shared>,
+    over: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Guard {
+    /// Starts the guard's thread.
+    pub(crate) fn new(shared: Arc<Shared>) -> io::Result<Self> {
+        let work = Arc::new(Work {
+            shared,
+            over: Mutex::new(false),
+            changed: Condvar::new(),
+        });
+        let thread = std::thread::Builder::new().name("storage-guard".into());
+        let thread = {
+            let work = work.clone();
+            thread.spawn(move || work.run())?
+        };
+        Ok(Guard {
+            work,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        *self.work.over.lock() = true;
+        self.work.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been printed already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Work {
+    fn run(&self) {
+        let mut over = self.over.lock();
+        while !*over {
+            self.changed.wait_for(&mut over, PERIOD);
+            if !*over {
+                let _ = self.shared.look();
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Looks whether the folder is the store's still. While it is not, appends and commits are
+    /// refused.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(crate) fn look(&self) -> io::Result<()> {
+        // Somebody who removes everything is not to find a new lock file at the end.
+        let missing = self.missing();
+        let lost = match self.lock.check(missing.is_none()) {
+            Hold::Lost(reason) => Some(reason),
+            Hold::Mended(what) => {
+                self.condition.notice(what);
+                missing
+            }
+            Hold::Kept => missing,
+        };
+        let hurdle = lost.clone().map(|reason| Hurdle {
+            full: false,
+            reason,
+        });
+        if hurdle.is_some() || self.condition.hindered() {
+            self.condition.set(Part::Hold, hurdle);
+        }
+        match lost {
+            None => Ok(()),
+            Some(reason) => Err(io::Error::other(reason)),
+        }
+    }
+
+    /// The first file in force that was removed, if one was, in words.
+    fn missing(&self) -> Option<String> {
+        let told = |name: &str| {
+            format!(
+                "{}: somebody removed this file while the store was open: what it holds is lost \
+                 with the end of this process; copy what is needed, then restore the folder",
+                self.backend.path(name).display()
+            )
+        };
+        let segments = self.segments.read().clone();
+        let gone = segments.iter().find(|segment| segment.file.is_removed());
+        // One that was turned into runs meanwhile is none.
+        if let Some(gone) = gone
+            && self.segments.read().iter().any(|s| s.base == gone.base)
+        {
+            return Some(told(&gone.name));
+        }
+        if let Some(gone) = self.runs().removed()
+            && self.runs().removed() == Some(gone)
+        {
+            return Some(told(&gone.name()));
+        }
+        let names = self.backend.list().ok()?;
+        let manifest = (self.runs().size().0 > 0).then_some(manifest::NAME);
+        let mut needed = [identity::NAME].into_iter().chain(manifest);
+        let gone = needed.find(|needed| !names.iter().any(|name| name == needed));
+        gone.map(told)
+    }
+}

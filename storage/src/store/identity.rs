@@ -1,0 +1,143 @@
+//! The `identity` file and its copy: what makes this folder this store.
+
+use std::io;
+
+use crc32c::crc32c;
+
+use crate::StoreKey;
+use crate::backend::{self, Backend};
+use crate::error::OpenError;
+use crate::log::segment;
+use crate::recovery::io_error;
+
+pub(crate) const NAME: &str = "identity";
+/// A second file of the same bytes: without the key no timeline could be found.
+pub(crate) const COPY: &str = "identity.copy";
+const MAGIC: [u8; 8] = *b"TRKIDENT";
+const BYTES: usize = 64;
+
+/// Who this store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// Every file of the store carries it, so files of two stores cannot be mixed up.
+    pub(crate) store_id: [u8; 16],
+    pub(crate) key: StoreKey,
+}
+
+impl Identity {
+    pub(crate) fn new(backend: &dyn Backend) -> Result<Self, OpenError> {
+        let mut random = [0; 32];
+        backend
+            .fill_random(&mut random)
+            .map_err(|source| OpenError::Io {
+                file: backend.path(NAME),
+                action: "draw random bytes for",
+                source,
+            })?;
+        let (store_id, key) = random.split_at(16);
+        let mut identity = Identity {
+            store_id: [0; 16],
+            key: StoreKey::from_bytes([0; 16]),
+        };
+        identity.store_id.copy_from_slice(store_id);
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(key);
+        identity.key = StoreKey::from_bytes(bytes);
+        Ok(identity)
+    }
+
+    pub(crate) fn read(backend: &dyn Backend, name: &str) -> Result<Self, OpenError> {
+        let file = backend.path(name);
+        let mut bytes = [0; BYTES + 1];
+        let read = backend
+            .open(name)
+            .and_then(|handle| handle.read_at(&mut bytes, 0))
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::NotFound => OpenError::Corrupt {
+                    file: file.clone(),
+                    offset: 0,
+                    reason: "the file is missing".into(),
+                },
+                _ => OpenError::Io {
+                    file: file.clone(),
+                    action: "read",
+                    source,
+                },
+            })?;
+        let corrupt = |offset: usize, reason: &str| OpenError::Corrupt {
+            file: file.clone(),
+            offset: offset as u64,
+            reason: reason.into(),
+        };
+        if read != BYTES {
+            return Err(corrupt(read.min(BYTES), "the file does not have its size"));
+        }
+        let (bytes, crc) = bytes[..BYTES].split_at(BYTES - 4);
+        if bytes[..8] != MAGIC || crc != crc32c(bytes).to_le_bytes() {
+            return Err(corrupt(0, "the identity is not what was written"));
+        }
+        let mut version = [0; 4];
+        version.copy_from_slice(&bytes[8..12]);
+        let found = u32::from_le_bytes(version);
+        if found != segment::VERSION {
+            return Err(OpenError::Version {
+                file,
+                found,
+                supported: segment::VERSION,
+            });
+        }
+        let mut identity = Identity {
+            store_id: [0; 16],
+            key: StoreKey::from_bytes([0; 16]),
+        };
+        identity.store_id.copy_from_slice(&bytes[16..32]);
+        let mut key = [0; 16];
+        key.copy_from_slice(&bytes[32..48]);
+        identity.key = StoreKey::from_bytes(key);
+        Ok(identity)
+    }
+
+    pub(crate) fn write(&self, backend: &dyn Backend, name: &str) -> Result<(), OpenError> {
+        backend::write_atomically(backend, name, &self.encode()).map_err(|source| OpenError::Io {
+            file: backend.path(name),
+            action: "write",
+            source,
+        })
+    }
+
+    /// Sees to it that the copy is there and whole. Called when the store was read with this
+    /// identity, so it is the right one.
+    pub(crate) fn keep_copy(&self, backend: &dyn Backend) -> Result<(), OpenError> {
+        let mut bytes = [0; BYTES + 1];
+        let known = backend
+            .open(COPY)
+            .and_then(|file| file.read_at(&mut bytes, 0));
+        if matches!(known, Ok(BYTES)) && bytes[..BYTES] == self.encode() {
+            return Ok(());
+        }
+        // The process that renamed the identity can have died before its name was on the disk, and
+        // a copy without it looks like a loss.
+        backend
+            .sync_dir()
+            .map_err(io_error(backend, NAME, "make durable"))?;
+        match self.write(backend, COPY) {
+            // Opening must work with no byte free; a later one will find room.
+            Err(OpenError::Io { source, .. }) if backend::is_full(&source) => {
+                let _ = backend.remove(&format!("{COPY}.tmp"));
+                Ok(())
+            }
+            written => written,
+        }
+    }
+
+    fn encode(&self) -> [u8; BYTES] {
+        let mut bytes = [0; BYTES];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&segment::VERSION.to_le_bytes());
+        bytes[16..32].copy_from_slice(&self.store_id);
+        bytes[32..48].copy_from_slice(&self.key.bytes());
+        let crc = crc32c(&bytes[..BYTES - 4]);
+        bytes[BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+}

@@ -1,0 +1,393 @@
+//! Opening a store.
+
+pub(crate) mod aside;
+pub(crate) mod condition;
+pub(crate) mod epochs;
+pub(crate) mod flush;
+pub(crate) mod guard;
+pub(crate) mod identity;
+pub(crate) mod losses;
+pub(crate) mod prepare;
+pub(crate) mod reader;
+pub(crate) mod shared;
+pub(crate) mod token;
+pub(crate) mod writer;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::backend::file::FileBackend;
+use crate::backend::{Backend, Lock};
+use crate::error::{OpenError, ReadError};
+use crate::log::record::Record;
+use crate::log::segment::{self, HEADER_BYTES, SegmentFactory};
+use crate::recovery::{self, Recovered, RecoveryReport, io_error};
+use crate::run::manifest::{self, Manifest};
+use crate::run::{self, Compactor, Lives, Plan, Runs};
+use crate::store::aside::Aside;
+use crate::store::epochs::Epochs;
+use crate::store::flush::Flusher;
+use crate::store::guard::Guard;
+use crate::store::identity::Identity;
+use crate::store::losses::Losses;
+use crate::store::prepare::Preparer;
+use crate::store::shared::Shared;
+use crate::store::writer::{Helpers, Tail, Writer};
+use crate::{Durability, Options, Reader};
+
+/// Size of a block of a run file; less in stores with tiny segments.
+const BLOCK_BYTES: usize = 16 << 10;
+
+/// Size of a block of a run file, in a store with segments of this size.
+pub(crate) fn block_bytes(segment_bytes: u64) -> usize {
+    BLOCK_BYTES.min(segment_bytes as usize / 16)
+}
+
+/// The timeline store: a folder with a log of events, and the timelines read from it.
+///
+/// Only opening goes through it; what is open is a [`Writer`] and [`Reader`]s.
+pub struct Store;
+
+/// A store that is open. The folder stays locked until the writer and all readers are dropped.
+pub struct Opened {
+    /// Appends to the log.
+    pub writer: Writer,
+    /// Reads; clone it freely.
+    pub reader: Reader,
+    /// What was found.
+    pub report: RecoveryReport,
+}
+
+impl Store {
+    /// Opens the store in the folder `dir`, creating both if they are missing.
+    ///
+    /// Every record, or with [`Options::runs`] every one that is not yet in a run, is given to
+    /// `replay` in log order before this returns; should it then return
+    /// an error, forget what was replayed. What is replayed is durable once this has returned.
+    /// An unfinished end of the log, never acknowledged, is cut off and a copy of it kept
+    /// ([`RecoveryReport::torn`]).
+    ///
+    /// # Errors
+    /// [`OpenError::Locked`] if the folder is in use, [`OpenError::Corrupt`] if acknowledged data
+    /// is damaged, [`OpenError::Version`] for another format, [`OpenError::Options`] for
+    /// contradicting options, [`OpenError::Io`] for what the file system answered.
+    pub fn open(
+        dir: &Path,
+        options: Options,
+        replay: &mut dyn FnMut(&Record<'_>),
+    ) -> Result<Opened, OpenError> {
+        let backend = FileBackend::new(dir).map_err(|source| OpenError::Io {
+            file: dir.to_path_buf(),
+            action: "open the folder",
+            source,
+        })?;
+        Store::open_with(Arc::new(backend), options, replay)
+    }
+
+    pub(crate) fn lock(backend: &dyn Backend) -> Result<Box<dyn Lock>, OpenError> {
+        backend.lock().map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => OpenError::Locked {
+                dir: backend.path(""),
+            },
+            _ => OpenError::Io {
+                file: backend.path(""),
+                action: "lock",
+                source,
+            },
+        })
+    }
+
+    /// As [`open`](Self::open), on any [`Backend`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        backend: Arc<dyn Backend>,
+        options: Options,
+        replay: &mut dyn FnMut(&Record<'_>),
+    ) -> Result<Opened, OpenError> {
+        options.check().map_err(OpenError::Options)?;
+        let lock = Store::lock(&*backend)?;
+        remove_temporaries(&*backend)?;
+        let (identity, created) = identify(&backend, options.segment_bytes)?;
+        let store_id = identity.store_id;
+        let losses = Losses::read(&*backend, store_id)?;
+        let manifest = read_manifest(&*backend, store_id)?;
+        let last_time = manifest.runs.iter().map(|run| run.last_time).max();
+        let last_time = last_time.unwrap_or(0);
+        let runs = Runs::open(&*backend, &manifest, store_id, options.cache_bytes)?;
+        let mut log = recovery::recover(&*backend, store_id, &manifest, options.runs, replay)?;
+        // Only now: a log that lacks its beginning means that the manifest is lost, and then these
+        // files are all that is left of it.
+        remove_unknown_runs(&*backend, &manifest)?;
+        identity.keep_copy(&*backend)?;
+        log.report.created = created;
+        let redactions = runs.redactions().map_err(unreadable)?;
+        log.index.set_runs(runs, Vec::new());
+        for (target, replacement) in redactions {
+            log.index.redactions_mut().add(target, replacement);
+        }
+        let session = new_session(&*backend, log.last_session)?;
+        let epochs = begin_epoch(&*backend, store_id, &losses, &mut log)?;
+
+        let current = log.segments[log.segments.len() - 1].clone();
+        let shared = Arc::new(Shared::new(
+            backend.clone(),
+            lock,
+            (identity.key, epochs, losses),
+            (log.segments, log.index),
+            log.head,
+            log.end,
+            log.last_time.max(last_time),
+        ));
+        let factory = SegmentFactory {
+            backend: backend.clone(),
+            store_id: identity.store_id,
+            size: options.segment_bytes,
+        };
+        let preparer = Preparer::new(
+            factory,
+            shared.clone(),
+            options.reserve_bytes,
+            log.next,
+            options.background,
+        )
+        .map_err(io_error(&*backend, "", "start a thread for"))?;
+        let mut flusher = Flusher::new(shared.clone());
+        if options.background {
+            match options.durability {
+                Durability::Sync => Ok(()),
+                Durability::Interval(interval) => flusher.start(Some(interval)),
+                Durability::Os => flusher.start(None),
+            }
+            .map_err(io_error(&*backend, "", "start a thread for"))?;
+        }
+        let plan = plan_of(&options, store_id);
+        let compactor = options
+            .runs
+            .then(|| Compactor::new(shared.clone(), plan, manifest, options.background))
+            .transpose()
+            .map_err(io_error(&*backend, "", "start a thread for"))?;
+        let aside = in_background(&options, || Aside::new(shared.clone())).map_err(io_error(
+            &*backend,
+            "",
+            "start a thread for",
+        ))?;
+        let guard = in_background(&options, || Guard::new(shared.clone())).map_err(io_error(
+            &*backend,
+            "",
+            "start a thread for",
+        ))?;
+        let helpers = Helpers {
+            preparer,
+            flusher,
+            aside,
+            compactor,
+            guard,
+        };
+        let tail = Tail {
+            segment: current,
+            cursor: log.end,
+            session,
+            records_end: log.records_end,
+            covered: log.covered,
+            first_time: log.first_time,
+        };
+        Ok(Opened {
+            writer: Writer::new(shared.clone(), options, tail, helpers),
+            reader: Reader::new(shared),
+            report: log.report,
+        })
+    }
+}
+
+/// How the runs of a store with these options are made.
+fn plan_of(options: &Options, store_id: [u8; 16]) -> Plan {
+    Plan {
+        store_id,
+        block: block_bytes(options.segment_bytes),
+        width: options.merge_width,
+        redact_within: u64::try_from(options.redact_within.as_millis()).unwrap_or(u64::MAX),
+        segment: options.segment_bytes,
+        max_waiting: options.max_waiting_segments,
+        lives: Lives::of(options),
+    }
+}
+
+/// Starts what only a store with threads has.
+fn in_background<T>(
+    options: &Options,
+    start: impl FnOnce() -> io::Result<T>,
+) -> io::Result<Option<T>> {
+    options.background.then(start).transpose()
+}
+
+/// What keeps a store from opening, of a file that is read in full.
+fn unreadable(error: ReadError) -> OpenError {
+    match error {
+        ReadError::Io { file, source } => OpenError::Io {
+            file,
+            action: "read",
+            source,
+        },
+        ReadError::Corrupt { file, offset } => OpenError::Corrupt {
+            file,
+            offset,
+            reason: "a block is not what was written".into(),
+        },
+        other => OpenError::Options(other.to_string()),
+    }
+}
+
+/// Begins the epoch in which positions are given out from now on.
+fn begin_epoch(
+    backend: &dyn Backend,
+    store_id: [u8; 16],
+    losses: &Losses,
+    log: &mut Recovered,
+) -> Result<Epochs, OpenError> {
+    losses.keep(backend, store_id)?;
+    let (epochs, found, stored) = Epochs::begin(backend, store_id, losses.repairs, log.head)?;
+    (log.report.positions, log.report.positions_stored) = (found, stored);
+    Ok(epochs)
+}
+
+/// The manifest in force, durably: files that it does not need may be removed from now on.
+fn read_manifest(backend: &dyn Backend, store_id: [u8; 16]) -> Result<Manifest, OpenError> {
+    let Some(manifest) = Manifest::read(backend, store_id)? else {
+        return Ok(Manifest::default());
+    };
+    // The process that renamed it can have died before its name was on the disk.
+    backend
+        .sync_dir()
+        .map_err(io_error(backend, manifest::NAME, "make durable"))?;
+    Ok(manifest)
+}
+
+/// Removes run files that are not in force: made before a crash, or replaced before it.
+fn remove_unknown_runs(backend: &dyn Backend, manifest: &Manifest) -> Result<(), OpenError> {
+    for name in backend.list().map_err(io_error(backend, "", "list"))? {
+        if run::is_run_name(&name) && !manifest.runs.iter().any(|id| id.name() == name) {
+            backend
+                .remove(&name)
+                .map_err(io_error(backend, &name, "remove"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what an interrupted creation of a file left behind.
+pub(crate) fn remove_temporaries(backend: &dyn Backend) -> Result<(), OpenError> {
+    for name in backend.list().map_err(io_error(backend, "", "list"))? {
+        let ours = [
+            "log-",
+            "torn-",
+            "run-",
+            "damaged-",
+            identity::NAME,
+            manifest::NAME,
+            epochs::NAME,
+            losses::NAME,
+            run::BALLAST,
+        ]
+        .iter()
+        .any(|prefix| name.starts_with(prefix));
+        if ours && name.ends_with(".tmp") {
+            backend
+                .remove(&name)
+                .map_err(io_error(backend, &name, "remove"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the identity of the store, or creates store and identity.
+///
+/// The first segment is made before the identity, so an identity without a log is damage and not
+/// a store that was never used.
+fn identify(backend: &Arc<dyn Backend>, size: u64) -> Result<(Identity, bool), OpenError> {
+    let names = backend.list().map_err(io_error(&**backend, "", "list"))?;
+    if names.iter().any(|name| name == identity::NAME) {
+        return Ok((Identity::read(&**backend, identity::NAME)?, false));
+    }
+    let unused = unused_segments(&**backend, &names)?;
+    for name in unused {
+        backend
+            .remove(name)
+            .map_err(io_error(&**backend, name, "remove"))?;
+    }
+    let identity = Identity::new(&**backend)?;
+    let factory = SegmentFactory {
+        backend: backend.clone(),
+        store_id: identity.store_id,
+        size,
+    };
+    factory
+        .create(0)
+        .map_err(io_error(&**backend, &segment::segment_name(0), "create"))?;
+    identity.write(&**backend, identity::NAME)?;
+    Ok((identity, true))
+}
+
+/// The segments in a folder without an identity: of a store whose creation was interrupted.
+///
+/// # Errors
+/// [`OpenError::Corrupt`] if there is more than that: then the identity was lost.
+fn unused_segments<'a>(
+    backend: &dyn Backend,
+    names: &'a [String],
+) -> Result<Vec<&'a String>, OpenError> {
+    let lost = |what| OpenError::Corrupt {
+        file: backend.path(identity::NAME),
+        offset: 0,
+        reason: format!("the file is missing, though there is {what}"),
+    };
+    let mut unused = Vec::new();
+    for name in names {
+        if name == identity::COPY {
+            return Err(lost("a copy of it"));
+        }
+        if name == manifest::NAME || run::is_run_name(name) {
+            return Err(lost("a history"));
+        }
+        if segment::segment_base(name).is_some() {
+            if !is_unused(backend, name).map_err(io_error(backend, name, "read"))? {
+                return Err(lost("a log"));
+            }
+            unused.push(name);
+        }
+    }
+    Ok(unused)
+}
+
+/// Whether a segment file holds nothing behind its header.
+pub(crate) fn is_unused(backend: &dyn Backend, name: &str) -> io::Result<bool> {
+    let file = backend.open(name)?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = HEADER_BYTES;
+    loop {
+        let read = file.read_at(&mut buffer, at)?;
+        if buffer[..read].iter().any(|&byte| byte != 0) {
+            return Ok(false);
+        }
+        if read < buffer.len() {
+            return Ok(true);
+        }
+        at += read as u64;
+    }
+}
+
+/// A number for this writer that the last one did not have.
+fn new_session(backend: &dyn Backend, last: Option<u32>) -> Result<u32, OpenError> {
+    loop {
+        let mut bytes = [0; 4];
+        backend
+            .fill_random(&mut bytes)
+            .map_err(io_error(backend, "", "draw random bytes for"))?;
+        let session = u32::from_le_bytes(bytes);
+        if Some(session) != last {
+            return Ok(session);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The preparer: has the next segment ready before the writer needs it.
+//!
+//! At most one segment is prepared ahead. The writer asks for it when it begins to use the one
+//! before, so preparing 64 MiB has as long as filling 64 MiB takes.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::log::segment::{Segment, SegmentFactory};
+use crate::store::condition::{Hurdle, Part, mib};
+use crate::store::shared::Shared;
+
+/// When what failed is tried again: at first, and at last, for each time takes twice as long. A
+/// disk that says that it has no room is only asked, so it is asked as often as an append wants.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+const LAST_RETRY: Duration = Duration::from_secs(4);
+
+pub(crate) struct Preparer {
+    work: Arc<Work>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Work {
+    factory: SegmentFactory,
+    shared: Arc<Shared>,
+    reserve: u64,
+    slot: Mutex<Slot>,
+    changed: Condvar,
+    stopping: AtomicBool,
+}
+
+enum Slot {
+    /// Nothing to do.
+    Idle,
+    /// The segment at this base is to be prepared.
+    Wanted(u64),
+    /// It could not be prepared for now.
+    Hindered(u64, Setback),
+    Ready(Arc<Segment>),
+}
+
+/// A failed attempt.
+struct Setback {
+    hurdle: Hurdle,
+    /// Nothing was written: another attempt costs nothing.
+    cheap: bool,
+    /// How long to wait before the next one.
+    pause: Duration,
+}
+
+impl Preparer {
+    /// A preparer with `ready` in stock, if there is one, on a thread of its own if `background`.
+    pub(crate) fn new(
+        factory: SegmentFactory,
+        shared: Arc<Shared>,
+        reserve: u64,
+        ready: Option<Arc<Segment>>,
+        background: bool,
+    ) -> io::Result<Self> {
+        let work = Arc::new(Work {
+            factory,
+            shared,
+            reserve,
+            slot: Mutex::new(ready.map_or(Slot::Idle, Slot::Ready)),
+            changed: Condvar::new(),
+            stopping: AtomicBool::new(false),
+        });
+        let thread = if background {
+            let work = work.clone();
+            let name = "storage-prepare".to_owned();
+            Some(
+                std::thread::Builder::new()
+                    .name(name)
+                    .spawn(move || work.run())?,
+            )
+        } else {
+            None
+        };
+        Ok(Preparer { work, thread })
+    }
+
+    /// Orders the segment at `base`, unless it is in stock.
+    pub(crate) fn order(&self, base: u64) {
+        let mut slot = self.work.slot.lock();
+        if matches!(*slot, Slot::Idle) {
+            *slot = Slot::Wanted(base);
+            self.work.changed.notify_all();
+        }
+    }
+
+    /// Hands over the segment ordered last; waits for it if it is still being prepared. The error
+    /// says why there is none for now: a later call may succeed.
+    pub(crate) fn take(&self) -> Result<Arc<Segment>, Hurdle> {
+        let mut slot = self.work.slot.lock();
+        loop {
+            match &*slot {
+                Slot::Ready(segment) => {
+                    let segment = segment.clone();
+                    *slot = Slot::Idle;
+                    return Ok(segment);
+                }
+                // It is ordered with the segment before it.
+                Slot::Idle => {
+                    return Err(Hurdle {
+                        full: false,
+                        reason: "no segment was ordered".into(),
+                    });
+                }
+                &Slot::Wanted(base) if self.thread.is_none() => {
+                    self.work.settle(&mut slot, base, self.work.attempt(base));
+                }
+                Slot::Wanted(_) => self.work.changed.wait(&mut slot),
+                Slot::Hindered(_, setback) => {
+                    let hurdle = setback.hurdle.clone();
+                    let condition = &self.work.shared.condition;
+                    condition.set(Part::Segment, Some(hurdle.clone()));
+                    return Err(hurdle);
+                }
+            }
+        }
+    }
+
+    /// Looks again whether the segment can be prepared; asked for by each refused append.
+    pub(crate) fn retry(&self) -> Result<(), Hurdle> {
+        let mut slot = self.work.slot.lock();
+        if let Slot::Hindered(base, setback) = &*slot {
+            let base = *base;
+            if self.thread.is_some() {
+                if setback.cheap {
+                    self.work.changed.notify_all();
+                }
+                return Err(setback.hurdle.clone());
+            }
+            self.work.settle(&mut slot, base, self.work.attempt(base));
+        }
+        match &*slot {
+            Slot::Hindered(_, setback) => Err(setback.hurdle.clone()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Preparer {
+    fn drop(&mut self) {
+        {
+            let _slot = self.work.slot.lock();
+            self.work.stopping.store(true, Ordering::Release);
+            self.work.changed.notify_all();
+        }
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been printed already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Work {
+    fn run(&self) {
+        let mut slot = self.slot.lock();
+        while !self.stopping.load(Ordering::Acquire) {
+            let base = match &*slot {
+                Slot::Wanted(base) => *base,
+                Slot::Hindered(base, setback) => {
+                    let (base, pause) = (*base, setback.pause);
+                    self.changed.wait_for(&mut slot, pause);
+                    if self.stopping.load(Ordering::Acquire) {
+                        return;
+                    }
+                    base
+                }
+                Slot::Idle | Slot::Ready(_) => {
+                    self.changed.wait(&mut slot);
+                    continue;
+                }
+            };
+            drop(slot);
+            let outcome = self.attempt(base);
+            slot = self.slot.lock();
+            self.settle(&mut slot, base, outcome);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Stores the outcome of an attempt. What hinders appends changes only under the slot's lock,
+    /// so that it agrees with the slot.
+    fn settle(&self, slot: &mut Slot, base: u64, outcome: Result<Segment, (Hurdle, bool)>) {
+        let condition = &self.shared.condition;
+        let next = match outcome {
+            Ok(segment) => {
+                condition.set(Part::Segment, None);
+                condition.set_ahead(None);
+                Slot::Ready(Arc::new(segment))
+            }
+            Err((hurdle, cheap)) => {
+                condition.set_ahead(Some(hurdle.clone()));
+                if condition.hurdle(Part::Segment).is_some() {
+                    condition.set(Part::Segment, Some(hurdle.clone()));
+                }
+                let pause = match slot {
+                    Slot::Hindered(_, setback) => (2 * setback.pause).min(LAST_RETRY),
+                    _ => FIRST_RETRY,
+                };
+                let setback = Setback {
+                    hurdle,
+                    cheap,
+                    pause,
+                };
+                Slot::Hindered(base, setback)
+            }
+        };
+        *slot = next;
+    }
+
+    /// Prepares the segment at `base`, if the disk has room for it and the reserve. The error says
+    /// also whether nothing was written.
+    fn attempt(&self, base: u64) -> Result<Segment, (Hurdle, bool)> {
+        let lost = |error: io::Error| {
+            let reason = error.to_string();
+            (
+                Hurdle {
+                    full: false,
+                    reason,
+                },
+                true,
+            )
+        };
+        self.shared.look().map_err(lost)?;
+        let folder = self.factory.backend.path("");
+        let what = format!("{}: cannot prepare the next segment", folder.display());
+        let size = self.factory.size;
+        let free = self.factory.backend.free_bytes();
+        let free = free.map_err(|error| (Hurdle::of(&what, &error), true))?;
+        if free < size.saturating_add(self.reserve) {
+            let reason = format!(
+                "{what}: {} are free; the segment takes {}, and {} are to stay free",
+                mib(free),
+                mib(size),
+                mib(self.reserve)
+            );
+            return Err((Hurdle { full: true, reason }, true));
+        }
+        let made = self.factory.create(base);
+        made.map_err(|error| (Hurdle::of(&what, &error), false))
+    }
+}

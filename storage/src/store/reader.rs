@@ -1,0 +1,480 @@
+//! Readers: positioned reads of what is visible.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::error::ReadError;
+use crate::index::Index;
+use crate::log::frame::FrameKind;
+use crate::log::record;
+use crate::log::segment::Segment;
+use crate::log::window::Window;
+use crate::run::Runs;
+use crate::store::shared::Shared;
+use crate::{Epochs, Health, Losses, Order, Page, Position, Stats, StoreKey, TimelineId};
+
+/// Where a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its message timeline.
+    pub timeline: TimelineId,
+    /// Its sequence there; 0 if it is no entry of it.
+    pub seq: u64,
+    /// Its place in the log.
+    pub position: Position,
+}
+
+/// Reads what the writer has made visible: with [`Durability::Sync`](crate::Durability::Sync),
+/// what is on disk.
+///
+/// Cheap to clone and safe to share. Reads block on the disk: keep them off threads that must not
+/// wait; [`head`](Self::head), [`last_seq`](Self::last_seq), [`health`](Self::health) and
+/// [`stats`](Self::stats) do no disk I/O.
+#[derive(Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+impl Reader {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Reader { shared }
+    }
+
+    /// The key that timeline ids are made with.
+    #[must_use]
+    pub fn key(&self) -> StoreKey {
+        self.shared.key
+    }
+
+    /// Gives positions out as text and checks those that come back.
+    #[must_use]
+    pub fn epochs(&self) -> &Epochs {
+        &self.shared.epochs
+    }
+
+    /// What repairs gave up in this store.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        self.shared.losses
+    }
+
+    /// Position of the last visible record, [`Position::ZERO`] when there is none.
+    #[must_use]
+    pub fn head(&self) -> Position {
+        Position(self.shared.head.load(Ordering::Acquire))
+    }
+
+    /// The greatest time of a record that the store had when it was opened, in milliseconds since
+    /// the Unix epoch; 0 if it had none. For a caller that lets the store's time go on from there.
+    #[must_use]
+    pub fn opened_at(&self) -> u64 {
+        self.shared.opened_at
+    }
+
+    /// The last visible sequence of a message timeline; 0 if it has no entry, `u64::MAX` if the
+    /// disk does not tell ([`try_last_seq`](Self::try_last_seq) does). Reads the disk for a
+    /// timeline that is only in runs.
+    #[must_use]
+    pub fn last_seq(&self, timeline: TimelineId) -> u64 {
+        // Not 0: whoever goes on from there must not use a sequence again.
+        self.try_last_seq(timeline).unwrap_or(u64::MAX)
+    }
+
+    /// The last visible sequence of a message timeline; 0 if it has no entry.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
+    pub fn try_last_seq(&self, timeline: TimelineId) -> Result<u64, ReadError> {
+        self.shared.last_seq(timeline)
+    }
+
+    /// The sequence that the next record of a message timeline takes, at least: the one behind
+    /// [`try_last_seq`](Self::try_last_seq), or a later one where a repair may have given up
+    /// records of the timeline ([`Losses`](crate::Losses)).
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
+    pub fn next_seq(&self, timeline: TimelineId) -> Result<u64, ReadError> {
+        Ok(self.shared.last_used(timeline)?.saturating_add(1))
+    }
+
+    /// The first sequence of a message timeline that can be read; 0 if there is none, or none any
+    /// more.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
+    pub fn first_seq(&self, timeline: TimelineId) -> Result<u64, ReadError> {
+        let (view, in_memory) = self.look(|index| index.first_seq(timeline));
+        let in_runs = view.runs.first_seq(timeline)?;
+        Ok(in_runs.or(in_memory).unwrap_or(0))
+    }
+
+    /// Fills `page` with entries of a message timeline whose sequence is in `seqs`, at most
+    /// `limit` of them and at most what the page holds; those that expired are left out. `order` says which end stays when there
+    /// are more ([`Page::more`]); the page is in ascending order either way. An unknown timeline
+    /// is an empty one.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
+    pub fn range(
+        &self,
+        timeline: TimelineId,
+        seqs: RangeInclusive<u64>,
+        limit: usize,
+        order: Order,
+        page: &mut Page,
+    ) -> Result<(), ReadError> {
+        page.clear();
+        let limit = limit.min(page.max_records());
+        let mut positions = std::mem::take(&mut page.positions);
+        let (view, hot_cut) =
+            self.look(|index| index.range(timeline, &seqs, limit, order, &mut positions));
+        let in_runs = |page: &mut Page, left: usize| {
+            let mut take = taker(page, left);
+            view.runs.range(timeline, &seqs, order, &mut take)
+        };
+        let filled = match order {
+            Order::Ascending => in_runs(page, limit).and_then(|cut| match cut {
+                true => Ok(()),
+                false => self.fill_up(&view, &positions, hot_cut, limit, page),
+            }),
+            Order::Descending => {
+                // The page's byte limit, too, must cut the older end.
+                positions.reverse();
+                self.fill_up(&view, &positions, hot_cut, limit, page)
+                    .and_then(|()| match page.more() {
+                        true => Ok(()),
+                        false => in_runs(page, limit - positions.len()).map(|_| ()),
+                    })
+            }
+        };
+        page.positions = positions;
+        filled?;
+        if order == Order::Descending {
+            page.reverse();
+        }
+        self.redact(&view, page);
+        Ok(())
+    }
+
+    /// Fills `page` with the one entry `seq` of a message timeline; `false` if there is none.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
+    pub fn get(&self, timeline: TimelineId, seq: u64, page: &mut Page) -> Result<bool, ReadError> {
+        page.clear();
+        let (view, position) = self.look(|index| index.get(timeline, seq));
+        match position {
+            Some(position) => self.fill(&view, &[position], page)?,
+            None => {
+                let mut take = taker(page, 1);
+                view.runs
+                    .range(timeline, &(seq..=seq), Order::Ascending, &mut take)?;
+            }
+        }
+        self.redact(&view, page);
+        Ok(!page.is_empty())
+    }
+
+    /// Fills `page` with the records that name `timeline` in their fan-out, after position
+    /// `after` and up to and including `until`: the oldest `limit` of them, or fewer if the page
+    /// is full. Says whether there are more; go on from the last one's position. An `until`
+    /// behind the head means the head.
+    ///
+    /// # Errors
+    /// [`ReadError::Future`] if `after` is behind the head; [`ReadError::Expired`] if there was
+    /// something behind it that has expired; [`ReadError::Corrupt`] or [`ReadError::Io`] for what
+    /// the disk returned.
+    pub fn sync(
+        &self,
+        timeline: TimelineId,
+        after: Position,
+        until: Position,
+        limit: usize,
+        page: &mut Page,
+    ) -> Result<bool, ReadError> {
+        page.clear();
+        if after > self.head() {
+            return Err(ReadError::Future);
+        }
+        let limit = limit.min(page.max_records());
+        let mut positions = std::mem::take(&mut page.positions);
+        let (view, hot_cut) =
+            self.look(|index| index.sync(timeline, after, until, limit, &mut positions));
+        // The head can be before the floor: then all has expired, and nothing came since.
+        let oldest = Position(view.runs.sync_floor()).min(self.head());
+        if after < oldest {
+            page.positions = positions;
+            return Err(ReadError::Expired { oldest });
+        }
+        let mut take = taker(page, limit);
+        let in_runs = view.runs.sync(timeline, after.0, until.0, &mut take);
+        drop(take);
+        let filled = in_runs.and_then(|cut| match cut {
+            true => Ok(()),
+            false => self.fill_up(&view, &positions, hot_cut, limit, page),
+        });
+        page.positions = positions;
+        filled?;
+        self.redact(&view, page);
+        Ok(page.more())
+    }
+
+    /// The last visible record with this [key](crate::Draft::key); `None` if there is none.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
+    pub fn find(&self, key: TimelineId) -> Result<Option<Place>, ReadError> {
+        let (view, position) = self.look(|index| index.find(key));
+        let Some(position) = position else {
+            return view.runs.find(key);
+        };
+        let segment = view.segment_of(position).ok_or(ReadError::NoRecord)?;
+        let mut window = Window::default();
+        let payload = self.read_payload(segment, position, FrameKind::Record, &mut window)?;
+        Ok(
+            record::decode_payload(position, payload).map(|record| Place {
+                timeline: record.timeline,
+                seq: record.seq,
+                position: record.position,
+            }),
+        )
+    }
+
+    /// The latest visible value under a key; `None` if there is none, or an empty one.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
+    pub fn state(&self, key: TimelineId) -> Result<Option<Vec<u8>>, ReadError> {
+        let (view, position) = self.look(|index| index.state(key));
+        let value = match position {
+            Some(position) => {
+                let segment = view.segment_of(position).ok_or(ReadError::NoRecord)?;
+                let mut window = Window::default();
+                let (kind, payload) = self.read_frame(segment, position, &mut window)?;
+                state_in(key, kind, position, payload)
+                    .map(<[u8]>::to_vec)
+                    .ok_or_else(|| self.corrupt(segment, position))?
+                    .into()
+            }
+            None => view.runs.state(key)?,
+        };
+        Ok(value.filter(|value| !value.is_empty()))
+    }
+
+    /// Whether the store takes appends.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.shared.condition.health()
+    }
+
+    /// Why the segment after the one in use cannot be made, if it cannot: once that one is full,
+    /// appends will be refused. It is tried again all the time.
+    #[must_use]
+    pub fn trouble_ahead(&self) -> Option<String> {
+        self.shared.condition.ahead()
+    }
+
+    /// Takes messages for the operator: of what went wrong and was put right by the store. Each
+    /// is returned once; of very many only the latest.
+    #[must_use]
+    pub fn take_notices(&self) -> Vec<String> {
+        self.shared.condition.take_notices()
+    }
+
+    /// Bytes that the file system still has for the store.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    pub fn free_bytes(&self) -> std::io::Result<u64> {
+        self.shared.backend.free_bytes()
+    }
+
+    /// Why the last attempt to make or merge runs failed, if it did. It is made again after a
+    /// second, and whenever a segment is full.
+    #[must_use]
+    pub fn run_failure(&self) -> Option<String> {
+        self.shared.run_failure.lock().clone()
+    }
+
+    /// A snapshot of the counters.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let index = self.shared.index.read();
+        let segments = self.shared.segments.read().clone();
+        let (durable, head) = (self.shared.durable(), self.head().0);
+        self.shared
+            .counters
+            .snapshot(&segments, &index, durable, head)
+    }
+
+    /// The files that a reader uses at this moment, as if it were in the middle of reading.
+    #[cfg(test)]
+    pub(crate) fn files(&self) -> impl Sized + use<> {
+        self.look(|_| ()).0
+    }
+
+    /// Looks something up in the index, and returns the files that the answer is about: they stay
+    /// readable as long as the view is held, whatever is merged meanwhile.
+    fn look<T>(&self, look: impl FnOnce(&Index) -> T) -> (View, T) {
+        let index = self.shared.index.read();
+        let found = look(&index);
+        let view = View {
+            segments: self.shared.segments.read().clone(),
+            runs: index.runs().clone(),
+        };
+        (view, found)
+    }
+
+    /// Reads the records at `positions`, found by a look-up that was `cut` or not, into `page`
+    /// until it has `limit` records or is full.
+    fn fill_up(
+        &self,
+        view: &View,
+        positions: &[u64],
+        cut: bool,
+        limit: usize,
+        page: &mut Page,
+    ) -> Result<(), ReadError> {
+        let left = positions.len().min(limit - page.len());
+        self.fill(view, &positions[..left], page)?;
+        if cut || left < positions.len() {
+            page.set_more();
+        }
+        Ok(())
+    }
+
+    /// Reads the records at `positions` into `page` until it is full.
+    fn fill(&self, view: &View, positions: &[u64], page: &mut Page) -> Result<(), ReadError> {
+        let mut window = std::mem::take(&mut page.window);
+        let result = self.fill_through(view, &mut window, positions, page);
+        window.release();
+        page.window = window;
+        result
+    }
+
+    fn fill_through(
+        &self,
+        view: &View,
+        window: &mut Window,
+        positions: &[u64],
+        page: &mut Page,
+    ) -> Result<(), ReadError> {
+        let mut current: Option<&Arc<Segment>> = None;
+        for &position in positions {
+            let segment = match current {
+                Some(segment) if (segment.base..segment.end()).contains(&position) => segment,
+                _ => {
+                    window.forget();
+                    view.segment_of(position).ok_or(ReadError::NoRecord)?
+                }
+            };
+            let payload = self.read_payload(segment, position, FrameKind::Record, window)?;
+            if !page.push(position, payload) {
+                page.set_more();
+                break;
+            }
+            current = Some(segment);
+        }
+        Ok(())
+    }
+
+    /// The checked payload of what is at `position` of `segment`.
+    fn read_payload<'w>(
+        &self,
+        segment: &Segment,
+        position: u64,
+        kind: FrameKind,
+        window: &'w mut Window,
+    ) -> Result<&'w [u8], ReadError> {
+        match self.read_frame(segment, position, window)? {
+            (found, payload) if found == kind && decodes(kind, payload) => Ok(payload),
+            _ => Err(self.corrupt(segment, position)),
+        }
+    }
+
+    /// The kind and the checked payload of the frame at `position` of `segment`.
+    fn read_frame<'w>(
+        &self,
+        segment: &Segment,
+        position: u64,
+        window: &'w mut Window,
+    ) -> Result<(FrameKind, &'w [u8]), ReadError> {
+        if position < segment.first() {
+            return Err(ReadError::NoRecord);
+        }
+        let frame = window
+            .frame(segment, position)
+            .map_err(|source| ReadError::Io {
+                file: self.shared.backend.path(&segment.name),
+                source,
+            })?;
+        let (header, payload) = frame.ok_or_else(|| self.corrupt(segment, position))?;
+        Ok((header.kind, payload))
+    }
+
+    fn corrupt(&self, segment: &Segment, position: u64) -> ReadError {
+        ReadError::Corrupt {
+            file: self.shared.backend.path(&segment.name),
+            offset: segment.offset(position),
+        }
+    }
+
+    /// Applies the redactions to what was read through `view`, which must still be there.
+    fn redact(&self, _view: &View, page: &mut Page) {
+        let index = self.shared.index.read();
+        let redactions = index.redactions();
+        if redactions.len() > 0 {
+            page.redact(|timeline, seq| Some(&*redactions.get((timeline, seq))?.body));
+        }
+    }
+}
+
+/// The files that the index spoke of at a moment.
+struct View {
+    segments: Arc<Vec<Arc<Segment>>>,
+    runs: Arc<Runs>,
+}
+
+impl View {
+    /// The segment that `position` lies in.
+    fn segment_of(&self, position: u64) -> Option<&Arc<Segment>> {
+        let segments = &self.segments;
+        let after = segments.partition_point(|segment| segment.base <= position);
+        segments
+            .get(after.checked_sub(1)?)
+            .filter(|segment| position < segment.end())
+    }
+}
+
+/// Puts what it is given into `page`, up to `left` records.
+fn taker(page: &mut Page, left: usize) -> impl FnMut(u64, &[u8]) -> Result<bool, ReadError> {
+    let mut left = left;
+    move |position, payload| {
+        let fits = left > 0 && page.push(position, payload);
+        left = left.saturating_sub(1);
+        if !fits {
+            page.set_more();
+        }
+        Ok(fits)
+    }
+}
+
+/// The value that a frame puts under `key`.
+fn state_in(key: TimelineId, kind: FrameKind, position: u64, payload: &[u8]) -> Option<&[u8]> {
+    match kind {
+        FrameKind::State => Some(record::decode_state(payload)?.value),
+        FrameKind::Record => record::decode_payload(position, payload)?.states.value(key),
+        FrameKind::Anchor | FrameKind::Seal | FrameKind::Hole => None,
+    }
+}
+
+/// Whether a payload whose checksum holds is one of its kind.
+fn decodes(kind: FrameKind, payload: &[u8]) -> bool {
+    match kind {
+        FrameKind::Record => record::decode_payload(0, payload).is_some(),
+        FrameKind::State => record::decode_state(payload).is_some(),
+        FrameKind::Anchor | FrameKind::Seal | FrameKind::Hole => false,
+    }
+}

@@ -1,0 +1,232 @@
+//! What the writer, its helper threads and all readers of a store share.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::backend::{Backend, Lock};
+use crate::error::{CommitError, ReadError};
+use crate::index::Index;
+use crate::index::redactions::{Applied, Replacement, Target};
+use crate::log::batch::Batch;
+use crate::log::segment::Segment;
+use crate::run::Runs;
+use crate::stats::Counters;
+use crate::store::condition::Condition;
+use crate::store::epochs::Epochs;
+use crate::store::losses::Losses;
+use crate::{StoreKey, TimelineId};
+
+pub(crate) struct Shared {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) key: StoreKey,
+    pub(crate) epochs: Epochs,
+    /// What repairs gave up.
+    pub(crate) losses: Losses,
+    /// Segments with visible records, by ascending base.
+    /// Changed under the index's lock where one is taken out.
+    pub(crate) segments: RwLock<Arc<Vec<Arc<Segment>>>>,
+    /// Locked for writing once per commit; readers copy positions out and let go before they
+    /// touch a file.
+    pub(crate) index: RwLock<Index>,
+    /// Position of the last visible record.
+    pub(crate) head: AtomicU64,
+    /// The greatest time of a record that was there at the opening; 0 if there was none.
+    pub(crate) opened_at: u64,
+    /// End of what is on disk.
+    durable: AtomicU64,
+    /// What keeps appends from being taken.
+    pub(crate) condition: Condition,
+    pub(crate) counters: Counters,
+    /// Why the last attempt to make or merge runs failed.
+    pub(crate) run_failure: Mutex<Option<String>>,
+    /// Held until the last reader is gone: a new opening may cut and remove files.
+    pub(crate) lock: Box<dyn Lock>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        lock: Box<dyn Lock>,
+        (key, epochs, losses): (StoreKey, Epochs, Losses),
+        log: (Vec<Arc<Segment>>, Index),
+        head: u64,
+        durable: u64,
+        opened_at: u64,
+    ) -> Self {
+        Shared {
+            backend,
+            key,
+            epochs,
+            losses,
+            segments: RwLock::new(Arc::new(log.0)),
+            index: RwLock::new(log.1),
+            head: AtomicU64::new(head),
+            opened_at,
+            durable: AtomicU64::new(durable),
+            condition: Condition::default(),
+            counters: Counters::default(),
+            run_failure: Mutex::new(None),
+            lock,
+        }
+    }
+
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Notes that everything before `end` is on disk.
+    pub(crate) fn raise_durable(&self, end: u64) {
+        self.durable.fetch_max(end, Ordering::AcqRel);
+    }
+
+    pub(crate) fn poisoned(&self) -> Option<&str> {
+        self.condition.poisoned()
+    }
+
+    /// Stops all appends for good.
+    pub(crate) fn poison(&self, reason: String) {
+        self.condition.poison(reason);
+    }
+
+    /// Stops all appends for good, and makes the error that says so.
+    pub(crate) fn fail(&self, name: &str, action: &'static str, source: io::Error) -> CommitError {
+        let error = CommitError::Io {
+            file: self.backend.path(name),
+            action,
+            source,
+        };
+        self.poison(error.to_string());
+        error
+    }
+
+    /// Puts the entries of a batch into the index, where they are hidden until the batch is
+    /// published.
+    pub(crate) fn insert(&self, batch: &Batch) {
+        let mut index = self.index.write();
+        let mut bases = batch.writes().map(|(segment, ..)| segment.base).peekable();
+        for record in batch.records() {
+            while let Some(base) = bases.next_if(|&base| base <= record.position.0) {
+                index.begin(base);
+            }
+            index.insert(&record);
+        }
+        // Segments with states alone.
+        bases.for_each(|base| index.begin(base));
+    }
+
+    /// Makes a written batch visible, whose entries are in the index: all of it at once.
+    pub(crate) fn publish(&self, batch: &Batch) {
+        {
+            let mut segments = self.segments.write();
+            for (segment, ..) in batch.writes() {
+                if segments.last().is_none_or(|last| last.base < segment.base) {
+                    Arc::make_mut(&mut segments).push(segment.clone());
+                }
+            }
+        }
+        let mut index = self.index.write();
+        let mut states = batch.states().iter().copied().peekable();
+        if batch.has_effects() {
+            for record in batch.records() {
+                while let Some((key, position)) = states.next_if(|s| s.1 < record.position.0) {
+                    index.set_state(key, position);
+                }
+                index.apply(&record);
+            }
+        }
+        for (key, position) in states {
+            index.set_state(key, position);
+        }
+        // Under the index's lock: a reader that finds an entry there also finds it at or before
+        // the head.
+        if !batch.is_empty() {
+            index.show(batch.last().0);
+            self.head.store(batch.last().0, Ordering::Release);
+        }
+    }
+
+    /// The oldest segment, if all that it will ever have is visible.
+    pub(crate) fn oldest_full_segment(&self) -> Option<Arc<Segment>> {
+        let index = self.index.read();
+        let segments = self.segments.read();
+        let full = index.has_full_segment() && segments.len() > 1;
+        full.then(|| segments[0].clone())
+    }
+
+    /// How many full segments wait to be turned into runs.
+    pub(crate) fn waiting_segments(&self) -> usize {
+        self.index.read().waiting()
+    }
+
+    /// Puts `runs` in the place of the oldest segment: a reader sees the one or the other.
+    pub(crate) fn replace_segment(&self, segment: &Segment, runs: Runs, applied: Vec<Applied>) {
+        let mut index = self.index.write();
+        let old = index.replace_oldest(runs, applied);
+        let mut segments = self.segments.write();
+        Arc::make_mut(&mut segments).retain(|kept| kept.base != segment.base);
+        drop((segments, index));
+        // Giving its memory back takes a while: not under the locks.
+        drop(old);
+    }
+
+    /// Puts merged runs in the place of those they were made of.
+    pub(crate) fn replace_runs(&self, runs: Runs, applied: Vec<Applied>) {
+        self.index.write().set_runs(runs, applied);
+    }
+
+    /// The redactions that no merge has applied yet.
+    pub(crate) fn pending_redactions(&self) -> HashMap<Target, Replacement> {
+        self.index.read().redactions().pending()
+    }
+
+    pub(crate) fn runs(&self) -> Arc<Runs> {
+        self.index.read().runs().clone()
+    }
+
+    /// Notes that an attempt to make or merge runs failed.
+    pub(crate) fn run_failed(&self, reason: String) {
+        self.counters.run_failed();
+        *self.run_failure.lock() = Some(reason);
+    }
+
+    /// Notes that all the runs are made and merged that there are to be.
+    pub(crate) fn runs_settled(&self) {
+        *self.run_failure.lock() = None;
+    }
+
+    /// The last visible sequence of a message timeline; 0 if it has no entry.
+    pub(crate) fn last_seq(&self, timeline: TimelineId) -> Result<u64, ReadError> {
+        let runs = {
+            let index = self.index.read();
+            match index.last_seq(timeline) {
+                Some(seq) => return Ok(seq),
+                None => index.runs().clone(),
+            }
+        };
+        Ok(runs.last(timeline)?.map_or(0, |(seq, _)| seq))
+    }
+
+    /// The last sequence of a message timeline that can have been used: behind the visible one if
+    /// a repair may have given up later ones.
+    pub(crate) fn last_used(&self, timeline: TimelineId) -> Result<u64, ReadError> {
+        if self.losses.skip == 0 {
+            return self.last_seq(timeline);
+        }
+        let (found, runs) = {
+            let index = self.index.read();
+            let last = index.last_seq(timeline);
+            let found = last.map(|seq| (seq, index.get(timeline, seq).unwrap_or(0)));
+            (found, index.runs().clone())
+        };
+        let found = match found {
+            Some(found) => Some(found),
+            None => runs.last(timeline)?,
+        };
+        let (seq, position) = found.unwrap_or((0, 0));
+        Ok(seq.saturating_add(self.losses.skip_behind(position)))
+    }
+}

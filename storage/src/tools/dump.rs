@@ -1,0 +1,345 @@
+//! Reading everything in a store, be it open or not.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::backend::Backend;
+use crate::error::{OpenError, ReadError};
+use crate::index::redactions::Redactions;
+use crate::log::record::{self, States};
+use crate::recovery::Entry;
+use crate::run::manifest::Manifest;
+use crate::run::{self, Kind, RunFile, Runs};
+use crate::store::identity::{self, Identity};
+use crate::tools::look::Look;
+use crate::tools::walk::{self, Step};
+use crate::{Fault, Position, Record, Store, StoreKey, TimelineId};
+
+/// How much of the runs is kept in memory while references into them are followed.
+const CACHE_BYTES: usize = 8 << 20;
+
+/// The content of a store ([`Store::dump`]).
+///
+/// Every method gives what it finds to a closure until that breaks off, and reads as it goes: the
+/// memory that it takes does not depend on how much there is. First comes what is in runs, from
+/// the oldest run to the newest, then what is in the log. Redacted bodies are not shown, unless
+/// damage hides that they are.
+pub struct Dump {
+    backend: Arc<dyn Backend>,
+    identity: Identity,
+    manifest: Manifest,
+    runs: Runs,
+    redactions: Redactions,
+    faults: Vec<Fault>,
+}
+
+/// Takes a record, and says whether it wants more.
+pub type EachRecord<'a> = dyn FnMut(&Record<'_>) -> ControlFlow<()> + 'a;
+
+impl Store {
+    /// Opens the store in `dir`, be it open or not, only for reading all of it. Locks and changes
+    /// nothing. What somebody adds to it meanwhile may be there or not; what somebody redacts
+    /// meanwhile may be shown.
+    ///
+    /// Damage of the log or of a run does not end it: what is not damaged is read
+    /// ([`Dump::faults`]). Behind the first damage in the log nothing is.
+    ///
+    /// # Errors
+    /// [`OpenError::NoStore`] if there is none,
+    /// [`OpenError::Corrupt`] if identity or manifest are damaged, [`OpenError::Version`] for
+    /// another format, [`OpenError::Io`] for what the file system answered.
+    pub fn dump(dir: &Path) -> Result<Dump, OpenError> {
+        Store::dump_with(Arc::new(Look::at(dir)?))
+    }
+
+    /// As [`dump`](Self::dump), on any [`Backend`].
+    ///
+    /// # Errors
+    /// As [`dump`](Self::dump).
+    pub fn dump_with(backend: Arc<dyn Backend>) -> Result<Dump, OpenError> {
+        walk::check_store(&*backend)?;
+        let identity = Identity::read(&*backend, identity::NAME)?;
+        let manifest = Manifest::read(&*backend, identity.store_id)?.unwrap_or_default();
+        let mut faults = Vec::new();
+        let runs = Runs::open_whole(
+            &*backend,
+            &manifest,
+            identity.store_id,
+            CACHE_BYTES,
+            &mut faults,
+        )?;
+        let mut dump = Dump {
+            backend,
+            identity,
+            manifest,
+            runs,
+            redactions: Redactions::default(),
+            faults,
+        };
+        dump.survey()?;
+        Ok(dump)
+    }
+}
+
+impl Dump {
+    /// The key that timeline ids are made with.
+    #[must_use]
+    pub fn key(&self) -> StoreKey {
+        self.identity.key
+    }
+
+    /// Whether somebody has the store open: this is of the moment of the look.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.backend.is_locked()
+    }
+
+    /// Damage found so far: what is in it was left out.
+    #[must_use]
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+
+    /// All records after a position. Those of a run are ordered by timeline, and there by
+    /// sequence; those that are no entry of their timeline follow its entries.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] for what the file system answered.
+    pub fn records(&mut self, after: Position, each: &mut EachRecord<'_>) -> Result<(), OpenError> {
+        self.select(None, after, each)
+    }
+
+    /// All records of a message timeline after a position, in the order of
+    /// [`records`](Self::records).
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] for what the file system answered.
+    pub fn timeline(
+        &mut self,
+        timeline: TimelineId,
+        after: Position,
+        each: &mut EachRecord<'_>,
+    ) -> Result<(), OpenError> {
+        self.select(Some(timeline), after, each)
+    }
+
+    /// All records after a position that name a timeline in their fan-out, by position.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] for what the file system answered.
+    pub fn sync(
+        &mut self,
+        timeline: TimelineId,
+        after: Position,
+        each: &mut EachRecord<'_>,
+    ) -> Result<(), OpenError> {
+        let mut flow = ControlFlow::Continue(());
+        let read = self
+            .runs
+            .sync(timeline, after.0, u64::MAX, &mut |at, payload| {
+                if let Some(record) = record::decode_payload(at, payload) {
+                    flow = each(&shown(&self.redactions, record));
+                }
+                Ok(flow.is_continue())
+            });
+        if let Err(error) = read {
+            self.faults
+                .push(Fault::of_read(error, self.backend.path(""))?);
+        }
+        if flow.is_break() {
+            return Ok(());
+        }
+        self.log(&mut |record| {
+            let mut fanout = record.fanout;
+            if record.position > after && fanout.any(|id| id == timeline) {
+                each(record)
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+    }
+
+    /// All keys that have a state, with its latest value. Keeps those of the log in memory.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] for what the file system answered.
+    pub fn states(
+        &mut self,
+        each: &mut dyn FnMut(TimelineId, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), OpenError> {
+        let mut latest = BTreeMap::new();
+        self.walk(&mut |entry| {
+            let states = match entry {
+                Entry::State(_, state) => (Some(state), States::NONE),
+                Entry::Record(record) => (None, record.states),
+            };
+            for state in states.0.into_iter().chain(states.1) {
+                latest.insert(state.key.0, state.value.to_vec());
+            }
+            ControlFlow::Continue(())
+        })?;
+        let runs = self.runs.of(Kind::States);
+        for (i, run) in runs.iter().enumerate() {
+            let newer = &runs[i + 1..];
+            match old_states(run, newer, &latest, each) {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => return Ok(()),
+                Err(error) => {
+                    let file = self.backend.path(&run.id.name());
+                    self.faults.push(Fault::of_read(error, file)?);
+                }
+            }
+        }
+        for (key, value) in latest.iter().filter(|(_, value)| !value.is_empty()) {
+            if each(TimelineId(*key), value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The records of one timeline or of all.
+    fn select(
+        &mut self,
+        timeline: Option<TimelineId>,
+        after: Position,
+        each: &mut EachRecord<'_>,
+    ) -> Result<(), OpenError> {
+        let runs = self.runs.of(Kind::Messages).iter();
+        for run in runs.filter(|run| run.id.to > after.0) {
+            let redactions = &self.redactions;
+            let mut each = |record: &Record<'_>| each(&shown(redactions, *record));
+            match from_run(run, timeline, after, &mut each) {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => return Ok(()),
+                Err(error) => {
+                    let file = self.backend.path(&run.id.name());
+                    self.faults.push(Fault::of_read(error, file)?);
+                }
+            }
+        }
+        self.log(&mut |record| {
+            let wanted = timeline.is_none_or(|id| id == record.timeline);
+            if wanted && record.position > after {
+                each(record)
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+    }
+
+    /// The records of the log.
+    fn log(&self, each: &mut EachRecord<'_>) -> Result<(), OpenError> {
+        self.walk(&mut |entry| match entry {
+            Entry::Record(record) => each(&shown(&self.redactions, *record)),
+            Entry::State(..) => ControlFlow::Continue(()),
+        })
+    }
+
+    /// Goes through the log once for what is wrong with it, and for redactions: they come after
+    /// what they redact.
+    fn survey(&mut self) -> Result<(), OpenError> {
+        let redactions = &mut self.redactions;
+        match self.runs.redactions() {
+            Ok(pending) => {
+                for (target, replacement) in pending {
+                    redactions.add(target, replacement);
+                }
+            }
+            Err(error) => {
+                let fault = Fault::of_read(error, self.backend.path(""))?;
+                self.faults.push(fault);
+            }
+        }
+        let store_id = self.identity.store_id;
+        let walked = walk::walk(&*self.backend, store_id, &self.manifest, &mut |step| {
+            if let Step::Entry(Entry::Record(record)) = step {
+                redactions.note(record);
+            }
+            ControlFlow::Continue(())
+        })?;
+        self.faults.extend(walked.fault);
+        Ok(())
+    }
+
+    fn walk(&self, each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) -> Result<(), OpenError> {
+        let store_id = self.identity.store_id;
+        walk::walk(
+            &*self.backend,
+            store_id,
+            &self.manifest,
+            &mut |step| match step {
+                Step::Entry(entry) => each(entry),
+                Step::Segment(_) => ControlFlow::Continue(()),
+            },
+        )?;
+        Ok(())
+    }
+}
+
+/// The record with the body that it has now.
+fn shown<'a>(redactions: &'a Redactions, record: Record<'a>) -> Record<'a> {
+    match redactions.get((record.timeline, record.seq)) {
+        Some(replacement) => Record {
+            body: &replacement.body,
+            ..record
+        },
+        None => record,
+    }
+}
+
+/// The records of a run, of one timeline or of all.
+fn from_run(
+    run: &RunFile,
+    timeline: Option<TimelineId>,
+    after: Position,
+    each: &mut EachRecord<'_>,
+) -> Result<ControlFlow<()>, ReadError> {
+    let mut cursor = match timeline {
+        Some(id) if !run.may_have(id.0)? => return Ok(ControlFlow::Continue(())),
+        Some(id) => run.seek((id.0, 0))?,
+        None => run.scan()?,
+    };
+    while let Some((key, value)) = cursor.entry()? {
+        if timeline.is_some_and(|id| id.0 != key.0) {
+            break;
+        }
+        if let Some((position, payload)) = run::record(run, value)?
+            && position > after.0
+            && let Some(record) = record::decode_payload(position, payload)
+            && each(&record).is_break()
+        {
+            return Ok(ControlFlow::Break(()));
+        }
+        cursor.advance();
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// The states of a run that nothing newer says otherwise of.
+fn old_states(
+    run: &RunFile,
+    newer: &[Arc<RunFile>],
+    log: &BTreeMap<u128, Vec<u8>>,
+    each: &mut dyn FnMut(TimelineId, &[u8]) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, ReadError> {
+    let mut cursor = run.scan()?;
+    'entries: while let Some((key, value)) = cursor.entry()? {
+        let value = value.to_vec();
+        cursor.advance();
+        if value.is_empty() || log.contains_key(&key.0) {
+            continue;
+        }
+        for newer in newer {
+            if newer.may_have(key.0)? && newer.get(key)?.is_some() {
+                continue 'entries;
+            }
+        }
+        if each(TimelineId(key.0), &value).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}

@@ -1,0 +1,274 @@
+//! What a store's folder holds, told without changing it.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::backend::Backend;
+use crate::error::OpenError;
+use crate::log::segment::{self, VERSION};
+use crate::recovery::{Entry, io_error};
+use crate::run::manifest::Manifest;
+use crate::run::{self, BlockCache, Kind, RunFile, RunId};
+use crate::store::epochs::Epochs;
+use crate::store::identity::{self, Identity};
+use crate::store::losses::Losses;
+use crate::tools::look::Look;
+use crate::tools::walk::{self, Step, Walked};
+use crate::{Fault, Position, Store};
+
+/// What [`Store::inspect`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspection {
+    /// What all files of this store carry.
+    pub store_id: [u8; 16],
+    /// Version of the format.
+    pub version: u32,
+    /// Where the log begins: what is before is in runs.
+    pub low_water: Position,
+    /// The last record; [`Position::ZERO`] if there is none.
+    pub head: Position,
+    /// Where the log ends, and the next record will be.
+    pub end: Position,
+    /// Records in the log.
+    pub log_records: u64,
+    /// States in the log: what was said of a key, not how many keys there are.
+    pub log_states: u64,
+    /// The files of the log, in order.
+    pub segments: Vec<SegmentInfo>,
+    /// The run files in force, by kind and then by what part of the log they are of.
+    pub runs: Vec<RunInfo>,
+    /// Kinds of runs of which something expired, and the position before which nothing is certain
+    /// to be there.
+    pub expired: Vec<(&'static str, Position)>,
+    /// Openings whose positions are told apart; 0 if all positions that were given out are refused.
+    pub epochs: usize,
+    /// What repairs gave up.
+    pub losses: Losses,
+    /// Whether something that was never acknowledged follows the end of the log: the next opening
+    /// cuts it off.
+    pub torn: bool,
+    /// Copies of what was cut off or replaced.
+    pub copies: Vec<FileInfo>,
+    /// Files of the store's that mean nothing any more: the next opening removes them.
+    pub leftovers: Vec<FileInfo>,
+    /// Files in the folder, strange ones too.
+    pub files: usize,
+    /// Bytes of all these.
+    pub bytes: u64,
+    /// Bytes that the file system still has for the store.
+    pub free_bytes: u64,
+    /// Whether somebody has the store open: the rest is of the moment of the look.
+    pub live: bool,
+    /// Damage that was noticed; only [`Store::verify`] looks for it.
+    pub faults: Vec<Fault>,
+}
+
+/// A file by its name and size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileInfo {
+    /// The file.
+    pub file: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// A segment of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// The file.
+    pub file: PathBuf,
+    /// Position of its first byte.
+    pub base: Position,
+    /// Its size.
+    pub bytes: u64,
+    /// How much of that is written; 0 for a segment that waits to be used.
+    pub used: u64,
+}
+
+/// A run file in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunInfo {
+    /// The file.
+    pub file: PathBuf,
+    /// What it has, by the name in docs/storage-format.md.
+    pub kind: &'static str,
+    /// How often its entries were merged.
+    pub level: u8,
+    /// The part of the log that it was made of: from here,
+    pub from: Position,
+    /// up to here.
+    pub to: Position,
+    /// The greatest time of a record in that part, in milliseconds since the Unix epoch.
+    pub last_time: u64,
+    /// Its size; `None` if the file is damaged.
+    pub bytes: Option<u64>,
+    /// Its entries; `None` if the file is damaged.
+    pub entries: Option<u64>,
+}
+
+impl Store {
+    /// Looks at the store in `dir`, be it open or not. Reads what an opening reads: the log and the
+    /// ends of the runs. Locks and changes nothing.
+    ///
+    /// Damage of the log or of a run does not end it ([`Inspection::faults`]).
+    ///
+    /// # Errors
+    /// [`OpenError::NoStore`] if there is none,
+    /// [`OpenError::Corrupt`] if identity or manifest are damaged, [`OpenError::Version`] for
+    /// another format, [`OpenError::Io`] for what the file system answered.
+    pub fn inspect(dir: &Path) -> Result<Inspection, OpenError> {
+        Store::inspect_with(&Look::at(dir)?)
+    }
+
+    /// As [`inspect`](Self::inspect), on any [`Backend`].
+    ///
+    /// # Errors
+    /// As [`inspect`](Self::inspect).
+    pub fn inspect_with(backend: &dyn Backend) -> Result<Inspection, OpenError> {
+        walk::check_store(backend)?;
+        let store_id = Identity::read(backend, identity::NAME)?.store_id;
+        let manifest = Manifest::read(backend, store_id)?.unwrap_or_default();
+        let mut log_states = 0;
+        let walked = walk::walk(backend, store_id, &manifest, &mut |step| {
+            log_states += match step {
+                Step::Entry(Entry::State(..)) => 1,
+                Step::Entry(Entry::Record(record)) => record.states.len() as u64,
+                Step::Segment(_) => 0,
+            };
+            ControlFlow::Continue(())
+        })?;
+        let mut found = Inspection {
+            store_id,
+            version: VERSION,
+            low_water: Position(manifest.low_water),
+            head: Position(walked.scan.head),
+            end: Position(walked.segments.last().map_or(manifest.low_water, |s| s.1)),
+            log_records: walked.scan.records,
+            log_states,
+            segments: segments(backend, &walked),
+            runs: Vec::new(),
+            expired: expired(&manifest),
+            torn: walked.torn.is_some(),
+            epochs: 0,
+            losses: Losses::default(),
+            copies: Vec::new(),
+            leftovers: Vec::new(),
+            files: 0,
+            bytes: 0,
+            free_bytes: backend.free_bytes().map_err(io_error(
+                backend,
+                "",
+                "ask for the free space of",
+            ))?,
+            live: backend.is_locked(),
+            faults: walked.fault.into_iter().collect(),
+        };
+        found.count_epochs(backend)?;
+        let cache = Arc::new(BlockCache::new(0));
+        for &id in &manifest.runs {
+            let run = match RunFile::open(backend, id, store_id, cache.clone()) {
+                Ok(run) => Some(run),
+                Err(error) => {
+                    found.faults.push(Fault::of(error)?);
+                    None
+                }
+            };
+            found.runs.push(run_info(backend, id, run.as_ref()));
+        }
+        found.count_files(backend, &manifest)?;
+        Ok(found)
+    }
+}
+
+fn expired(manifest: &Manifest) -> Vec<(&'static str, Position)> {
+    let floors = manifest.floors;
+    let floors = [
+        (Kind::Messages, floors.messages),
+        (Kind::Syncs, floors.syncs),
+        (Kind::Keys, floors.keys),
+    ];
+    let floors = floors.into_iter().filter(|&(_, floor)| floor > 0);
+    floors
+        .map(|(kind, floor)| (kind_name(kind), Position(floor)))
+        .collect()
+}
+
+fn segments(backend: &dyn Backend, walked: &Walked) -> Vec<SegmentInfo> {
+    let written = walked.segments.iter().map(|(segment, end)| (segment, *end));
+    let later = walked.later.iter().map(|segment| (segment, segment.base));
+    let all = written.chain(later);
+    all.map(|(segment, end)| SegmentInfo {
+        file: backend.path(&segment.name),
+        base: Position(segment.base),
+        bytes: segment.size,
+        used: segment.offset(end),
+    })
+    .collect()
+}
+
+/// The name of a kind in docs/storage-format.md.
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Messages => "messages",
+        Kind::Syncs => "syncs",
+        Kind::Keys => "keys",
+        Kind::States => "states",
+        Kind::Redactions => "redactions",
+        Kind::Marks => "marks",
+    }
+}
+
+fn run_info(backend: &dyn Backend, id: RunId, run: Option<&RunFile>) -> RunInfo {
+    RunInfo {
+        file: backend.path(&id.name()),
+        kind: kind_name(id.kind),
+        level: id.level,
+        from: Position(id.from),
+        to: Position(id.to),
+        last_time: id.last_time,
+        bytes: run.map(|run| run.bytes),
+        entries: run.map(RunFile::entries),
+    }
+}
+
+impl Inspection {
+    /// What positions are proved with, and what repairs gave up.
+    fn count_epochs(&mut self, backend: &dyn Backend) -> Result<(), OpenError> {
+        match Losses::read(backend, self.store_id) {
+            Ok(losses) => self.losses = losses,
+            Err(error) => self.faults.push(Fault::of(error)?),
+        }
+        match Epochs::look(backend, self.store_id)? {
+            Ok(Some((epochs, repairs))) if repairs == self.losses.repairs => self.epochs = epochs,
+            Ok(_) => {}
+            Err(fault) => self.faults.push(fault),
+        }
+        Ok(())
+    }
+
+    fn count_files(&mut self, backend: &dyn Backend, manifest: &Manifest) -> Result<(), OpenError> {
+        let mut names = backend.list().map_err(io_error(backend, "", "list"))?;
+        names.sort_unstable();
+        for name in names {
+            let len = backend.open(&name).and_then(|file| file.len());
+            // A folder, or what is none of ours.
+            let Ok(bytes) = len else { continue };
+            self.files += 1;
+            self.bytes += bytes;
+            let file = FileInfo {
+                file: backend.path(&name),
+                bytes,
+            };
+            let replaced = run::is_run_name(&name)
+                && !manifest.runs.iter().any(|run| run.name() == name)
+                || segment::segment_base(&name).is_some_and(|base| base < manifest.low_water);
+            if name.ends_with(".bak") {
+                self.copies.push(file);
+            } else if replaced || name.ends_with(".tmp") {
+                self.leftovers.push(file);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,157 @@
+//! A look at a folder that a store may be working in, which neither locks nor writes anything.
+//!
+//! Files that are open stay readable when they are removed. So a look opens all files of a store
+//! at once, again if some vanish meanwhile, and everything that is read later comes from them:
+//! it is the store of one moment, but for the end of its log, which may go on to grow.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::backend::file::FileBackend;
+use crate::backend::{Backend, BackendFile, Lock};
+use crate::error::OpenError;
+use crate::log::segment;
+use crate::recovery::io_error;
+use crate::run::manifest::{self, Manifest};
+use crate::store::identity::{self, Identity};
+use crate::tools::walk::{self, is_ours};
+
+/// How often the files are opened anew when some are missing. Each time takes milliseconds, and a
+/// store changes its files a few times a second at most.
+const TRIES: usize = 100;
+
+/// The files of a store at one moment, to be read only.
+pub(crate) struct Look {
+    backend: Arc<dyn Backend>,
+    files: BTreeMap<String, Arc<dyn BackendFile>>,
+    /// Whether somebody had the store open then.
+    live: bool,
+}
+
+impl Look {
+    /// Looks at the folder `dir`.
+    ///
+    /// # Errors
+    /// [`OpenError::NoStore`] if there is none, [`OpenError::Io`] for what the file system answered.
+    pub(crate) fn at(dir: &Path) -> Result<Look, OpenError> {
+        let backend = FileBackend::read_only(dir).map_err(|source| OpenError::Io {
+            file: dir.to_path_buf(),
+            action: "open the folder",
+            source,
+        })?;
+        Look::on(Arc::new(backend))
+    }
+
+    /// As [`at`](Self::at), on any [`Backend`].
+    ///
+    /// # Errors
+    /// As [`at`](Self::at).
+    pub(crate) fn on(backend: Arc<dyn Backend>) -> Result<Look, OpenError> {
+        let mut look = Look {
+            live: backend.is_locked(),
+            files: BTreeMap::new(),
+            backend,
+        };
+        walk::check_store(&*look.backend)?;
+        look.take()?;
+        let mut tries = 1;
+        while look.live && tries < TRIES && !look.is_whole() {
+            look.take()?;
+            tries += 1;
+        }
+        // Somebody may have opened it meanwhile.
+        look.live |= look.backend.is_locked();
+        Ok(look)
+    }
+
+    /// Opens all files that there are.
+    fn take(&mut self) -> Result<(), OpenError> {
+        let backend = &*self.backend;
+        let names = backend.list().map_err(io_error(backend, "", "list"))?;
+        self.files.clear();
+        // The manifest first: what it names is opened after it.
+        let (first, rest): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|name| name == manifest::NAME);
+        for name in first.into_iter().chain(rest) {
+            match backend.open(&name) {
+                Ok(file) => {
+                    self.files.insert(name, file);
+                }
+                // Removed since it was listed, or none of ours.
+                Err(error) if error.kind() == io::ErrorKind::NotFound || !is_ours(&name) => {}
+                Err(source) => {
+                    return Err(OpenError::Io {
+                        file: backend.path(&name),
+                        action: "open",
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all is there that the manifest says is in force. What is damaged is for others to
+    /// tell.
+    fn is_whole(&self) -> bool {
+        let Ok(identity) = Identity::read(self, identity::NAME) else {
+            return true;
+        };
+        let Ok(manifest) = Manifest::read(self, identity.store_id) else {
+            return true;
+        };
+        let manifest = manifest.unwrap_or_default();
+        let first = segment::segment_name(manifest.low_water);
+        let mut runs = manifest.runs.iter();
+        self.files.contains_key(&first) && runs.all(|run| self.files.contains_key(&run.name()))
+    }
+}
+
+impl Backend for Look {
+    fn lock(&self) -> io::Result<Box<dyn Lock>> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn is_locked(&self) -> bool {
+        self.live
+    }
+
+    fn create(&self, _: &str) -> io::Result<Arc<dyn BackendFile>> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn BackendFile>> {
+        let file = self.files.get(name).cloned();
+        file.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.files.keys().cloned().collect())
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.backend.free_bytes()
+    }
+
+    fn fill_random(&self, buffer: &mut [u8]) -> io::Result<()> {
+        self.backend.fill_random(buffer)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.backend.path(name)
+    }
+}

@@ -1,0 +1,382 @@
+//! The log of a damaged store: what is left of it, and mending its segments.
+
+use super::Work;
+use super::files::newest_copy;
+use super::part::{Part, Patch};
+use crate::error::OpenError;
+use crate::log::frame;
+use crate::log::segment::{self, SegmentFactory, segment_base, segment_name};
+use crate::recovery::{Scan, ScanEnd, io_error, scan};
+use crate::run::manifest::Manifest;
+
+/// Mends the log that begins where `manifest` says.
+pub(super) fn mend(
+    work: &mut Work<'_>,
+    factory: &SegmentFactory,
+    manifest: &Manifest,
+) -> Result<(), OpenError> {
+    let names = work.names()?;
+    let mut bases: Vec<u64> = names.iter().filter_map(|name| segment_base(name)).collect();
+    bases.retain(|&base| base >= manifest.low_water);
+    bases.sort_unstable();
+    let mut log = Log {
+        work,
+        factory,
+        names,
+        bases,
+        parts: Vec::new(),
+        foreign: Vec::new(),
+    };
+    log.read(manifest.low_water)?;
+    let plan = log.plan(Scan::after(manifest))?;
+    log.carry_out(&plan)
+}
+
+/// What becomes of a part.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    /// Nothing, or what is wrong with its file is put right: with these patches.
+    Stays(Vec<Patch>),
+    /// It begins anew, with nothing in it.
+    Blank,
+    /// It is behind the end of the log, and of no use.
+    Goes,
+}
+
+struct Log<'a, 'b> {
+    work: &'a mut Work<'b>,
+    factory: &'a SegmentFactory,
+    names: Vec<String>,
+    /// Bases that file names tell, ascending.
+    bases: Vec<u64>,
+    parts: Vec<Part>,
+    /// Segments of another place or store.
+    foreign: Vec<u64>,
+}
+
+impl Log<'_, '_> {
+    /// Reads all there is, from `low_water` on.
+    fn read(&mut self, low_water: u64) -> Result<(), OpenError> {
+        let mut expected = low_water;
+        loop {
+            let part = self.part_at(expected)?;
+            expected = part.end();
+            if part.source.is_some() {
+                self.work.advance(part.size);
+            }
+            self.parts.push(part);
+            if self.bases.last().is_none_or(|&last| last < expected) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The part that begins at `base`: from its file, or else from the copy that a repair made of
+    /// it before it was interrupted.
+    fn part_at(&mut self, base: u64) -> Result<Part, OpenError> {
+        let later = self.bases.iter().copied();
+        let next = later.clone().find(|&later| later > base);
+        let (backend, store_id) = (self.work.backend, self.factory.store_id);
+        if later.clone().any(|known| known == base) {
+            let found = Part::read(backend, store_id, base, &segment_name(base), next)?;
+            if let Some(part) = found {
+                return Ok(part);
+            }
+            self.foreign.push(base);
+        }
+        if let Some(copy) = newest_copy(&self.names, &digits(base))
+            && let Some(mut part) = Part::read(backend, store_id, base, &copy, next)?
+        {
+            part.fault = Some(format!("the file is missing, but there is {copy}"));
+            return Ok(part);
+        }
+        let like = self
+            .parts
+            .last()
+            .map_or(self.factory.size, |part| part.size);
+        let size = next.map_or(like, |next| next - base);
+        Ok(Part::missing(base, size))
+    }
+
+    /// Decides what becomes of each part, going from frame to frame as an opening does, and past
+    /// damage that a later frame proves to be damage.
+    fn plan(&mut self, mut scan: Scan) -> Result<Vec<Fate>, OpenError> {
+        let mut plan = Vec::new();
+        let mut durable = None;
+        loop {
+            let at = plan.len();
+            // A damaged segment was the last one: it is not known how the log went on.
+            if at == self.parts.len() {
+                let part = self.part_at(self.parts[at - 1].end())?;
+                self.parts.push(part);
+            }
+            let part = &self.parts[at];
+            let Some(frames) = &part.frames else {
+                let goes_on = self.parts[at + 1..].iter().any(|part| !part.is_zero);
+                let was_lost = at > 0 && plan[at - 1] != Fate::Stays(vec![]);
+                if part.is_zero && !goes_on && (part.source.is_some() || was_lost) {
+                    self.work.log_end = part.first();
+                    plan.push(Fate::Blank);
+                    break;
+                }
+                let session = self.session_behind(at, &scan)?;
+                scan.session = Some(session);
+                plan.push(Fate::Stays(part.close(part.first(), session)));
+                continue;
+            };
+            let (mut patches, mut from) = (Vec::new(), part.first());
+            let io = io_error(self.work.backend, &frames.segment.name, "read");
+            let sealed = loop {
+                let end = scan.segment_from(&frames.segment, from, &mut |_| ());
+                let damaged = match end.map_err(&io)? {
+                    ScanEnd::Sealed(_) => break true,
+                    ScanEnd::Open(end) => end,
+                };
+                let durable = match durable {
+                    Some(durable) => durable,
+                    None => *durable.insert(self.durable(at, damaged)?),
+                };
+                let unknown = part.is_unknown(damaged).map_err(&io)?;
+                if durable <= damaged && !unknown {
+                    self.work.log_end = damaged;
+                    break false;
+                }
+                let Some((to, session)) = self.next_frame(at, damaged, durable, scan.session)?
+                else {
+                    let session = self.session_behind(at, &scan)?;
+                    scan.session = Some(session);
+                    patches.extend(part.close(damaged, session));
+                    break true;
+                };
+                patches.push(Patch::Hole {
+                    from: damaged,
+                    to,
+                    session,
+                });
+                scan.session = Some(session);
+                from = to;
+            };
+            plan.push(Fate::Stays(patches));
+            if !sealed {
+                break;
+            }
+        }
+        // What is behind the end was never acknowledged: an opening copies it and cuts it off, if
+        // it can read it.
+        for part in &self.parts[plan.len()..] {
+            plan.push(match &part.fault {
+                Some(_) => Fate::Goes,
+                None => Fate::Stays(Vec::new()),
+            });
+        }
+        Ok(plan)
+    }
+
+    /// The greatest end of what a frame behind `from`, in part `at` or later, says was durable. A
+    /// part with content that cannot be checked says it of itself: the log went on in it.
+    fn durable(&self, at: usize, from: u64) -> Result<u64, OpenError> {
+        let mut durable = 0;
+        for part in &self.parts[at..] {
+            let Some(frames) = &part.frames else {
+                durable = durable.max(if part.is_zero { 0 } else { part.end() });
+                continue;
+            };
+            let segment = &frames.segment;
+            scan::search(segment, from.max(part.first()), &mut |position, header| {
+                durable = durable.max(header.durable(position));
+                true
+            })
+            .map_err(io_error(self.work.backend, &segment.name, "read"))?;
+        }
+        Ok(durable)
+    }
+
+    /// The first frame of part `at` behind the damaged one at `damaged` that belongs to the log,
+    /// and its session. `durable` is what later frames say of the log, `current` the session of
+    /// the frame before.
+    ///
+    /// A frame of a dead writer, behind a tail that was cut off, does not belong to it: it says
+    /// nothing of what was written over that tail, and is of another session.
+    fn next_frame(
+        &self,
+        at: usize,
+        damaged: u64,
+        durable: u64,
+        current: Option<u32>,
+    ) -> Result<Option<(u64, u32)>, OpenError> {
+        let part = &self.parts[at];
+        let Some(frames) = &part.frames else {
+            return Ok(None);
+        };
+        let mut found = None;
+        let from = damaged + frame::HEADER as u64;
+        scan::search(&frames.segment, from, &mut |position, header| {
+            let claim = header.durable(position);
+            let goes_on = current.is_none_or(|current| current == header.session);
+            let acknowledged = position < durable && (goes_on || claim == damaged);
+            if claim > damaged || acknowledged {
+                found = Some((position, header.session));
+            }
+            found.is_none()
+        })
+        .map_err(io_error(self.work.backend, &frames.segment.name, "read"))?;
+        Ok(found)
+    }
+
+    /// The session of the first frame behind part `at`, so that it continues what is put there.
+    fn session_behind(&self, at: usize, scan: &Scan) -> Result<u32, OpenError> {
+        let session = match self.parts.get(at + 1) {
+            Some(next) => next.first_session().map_err(io_error(
+                self.work.backend,
+                &segment_name(next.base),
+                "read",
+            ))?,
+            None => None,
+        };
+        Ok(session.or(scan.session).unwrap_or_default())
+    }
+
+    /// Does what `plan` says, from the first part to the last.
+    fn carry_out(&mut self, plan: &[Fate]) -> Result<(), OpenError> {
+        let known = |base| self.parts.iter().any(|part| part.base == base);
+        let strays = self.bases.iter().copied().filter(|&base| !known(base));
+        let away: Vec<u64> = self.foreign.iter().copied().chain(strays).collect();
+        for base in away {
+            let name = segment_name(base);
+            let copy = self.work.set_aside(&name, &digits(base))?;
+            let step = self
+                .work
+                .damaged(&name, 0, "the file is of another log or place");
+            step.action = "set aside".into();
+            self.work.kept(Some(&copy));
+        }
+        for (at, fate) in plan.iter().enumerate() {
+            match fate {
+                Fate::Stays(patches) if patches.is_empty() && self.parts[at].fault.is_none() => {}
+                Fate::Stays(patches) => self.rewrite(at, patches)?,
+                Fate::Blank => self.begin_anew(at)?,
+                Fate::Goes => self.give_up_unused(at)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the file of a part aside. Returns the name of the copy, which may be there already.
+    fn set_aside(&mut self, at: usize) -> Result<Option<String>, OpenError> {
+        let part = &self.parts[at];
+        let name = segment_name(part.base);
+        match &part.source {
+            Some(source) if *source == name => {
+                Ok(Some(self.work.set_aside(&name, &digits(part.base))?))
+            }
+            other => Ok(other.clone()),
+        }
+    }
+
+    /// Writes a part anew, without what is given up.
+    fn rewrite(&mut self, at: usize, patches: &[Patch]) -> Result<(), OpenError> {
+        let copy = self.set_aside(at)?;
+        let part = &self.parts[at];
+        let name = segment_name(part.base);
+        if !self.work.dry_run {
+            part.write(self.work.backend, self.factory.store_id, patches)
+                .map_err(io_error(self.work.backend, &name, "write"))?;
+        }
+        let is_lost = part.frames.is_none();
+        if let Some(fault) = &part.fault {
+            let step = self.work.damaged(&name, 0, fault);
+            if is_lost {
+                step.action = "given up whole, with all records and states in it".into();
+                step.bytes = part.size - segment::HEADER_BYTES;
+                self.work.lost.stretch(part.first(), part.end());
+            } else {
+                step.action = "written anew from what it says itself".into();
+                step.records = Some(0);
+            }
+            self.work.kept(copy.as_deref());
+        }
+        if is_lost {
+            return Ok(());
+        }
+        for (from, to) in stretches(patches, part.end()) {
+            let step = self.work.damaged(
+                &name,
+                from - part.base,
+                "no valid record there, though it had been on disk",
+            );
+            step.action = format!(
+                "the records and states up to offset {} given up",
+                to - part.base
+            );
+            step.bytes = to - from;
+            self.work.lost.stretch(from, to);
+            self.work.kept(copy.as_deref());
+        }
+        Ok(())
+    }
+
+    /// Puts a new segment in the place of one that had nothing in it, or behind one that is lost.
+    fn begin_anew(&mut self, at: usize) -> Result<(), OpenError> {
+        let copy = self.set_aside(at)?;
+        let part = &self.parts[at];
+        let name = segment_name(part.base);
+        if !self.work.dry_run {
+            let factory = SegmentFactory {
+                size: part.size,
+                ..self.factory.clone()
+            };
+            factory
+                .create(part.base)
+                .map_err(io_error(self.work.backend, &name, "create"))?;
+        }
+        let (fault, action) = match (&part.source, &part.fault) {
+            (Some(_), Some(fault)) => (fault.as_str(), "made anew: nothing was in it"),
+            _ => {
+                self.work.lost.end_of_log(part.base, part.size);
+                (
+                    "the segment before was the last one",
+                    "made, so that the log goes on",
+                )
+            }
+        };
+        let step = self.work.damaged(&name, 0, fault);
+        step.action = action.into();
+        step.records = Some(0);
+        self.work.kept(copy.as_deref());
+        Ok(())
+    }
+
+    /// Sets a segment aside that is behind the end of the log.
+    fn give_up_unused(&mut self, at: usize) -> Result<(), OpenError> {
+        let part = &self.parts[at];
+        let name = segment_name(part.base);
+        if part.source.as_ref() != Some(&name) {
+            return Ok(());
+        }
+        let copy = self.set_aside(at)?;
+        let fault = self.parts[at].fault.as_deref().unwrap_or_default();
+        let step = self.work.damaged(&name, 0, fault);
+        step.action = "set aside: it is behind the end of the log".into();
+        step.records = Some(0);
+        self.work.kept(copy.as_deref());
+        Ok(())
+    }
+}
+
+/// What patches cover: a seal and the hole before it are one stretch.
+fn stretches(patches: &[Patch], end: u64) -> Vec<(u64, u64)> {
+    let mut stretches: Vec<(u64, u64)> = Vec::new();
+    for patch in patches {
+        let (from, to) = patch.bounds(end);
+        match stretches.last_mut() {
+            Some(last) if last.1 == from => last.1 = to,
+            _ => stretches.push((from, to)),
+        }
+    }
+    stretches
+}
+
+/// What the copy of the segment at `base` is named after.
+fn digits(base: u64) -> String {
+    format!("{base:016x}")
+}

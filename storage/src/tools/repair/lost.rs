@@ -1,0 +1,147 @@
+//! What a repair gives up, in all: noted before anything is mended.
+
+use super::Work;
+use crate::Position;
+use crate::error::OpenError;
+use crate::run::Kind;
+use crate::run::manifest::Manifest;
+use crate::store::epochs::{self, Epochs};
+use crate::store::losses::{COPY, Losses, MIN_RECORD, NAME, UNKNOWN};
+
+/// Segments that may be missing behind the last one that is known, where that one is lost: more
+/// than may wait to be turned into runs by default, the one in use and the one in stock.
+const MISSING_SEGMENTS: u64 = 16;
+
+/// What is given up.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Lost {
+    /// Anything at all.
+    pub(super) any: bool,
+    /// Where the last of it ended in the log,
+    before: u64,
+    /// and how many messages it can have been.
+    messages: u64,
+}
+
+impl Lost {
+    /// Something that was no message.
+    pub(super) fn other(&mut self) {
+        self.any = true;
+    }
+
+    /// At most so many messages, before the position `end`.
+    pub(super) fn messages(&mut self, end: u64, messages: u64) {
+        self.any = true;
+        self.before = self.before.max(end);
+        self.messages = self.messages.saturating_add(messages);
+    }
+
+    /// All messages of a part of the log.
+    pub(super) fn stretch(&mut self, from: u64, to: u64) {
+        self.messages(to, to.saturating_sub(from).div_ceil(MIN_RECORD));
+    }
+
+    /// The end of the log, which was at `end` or later: nothing tells how much it was.
+    pub(super) fn end_of_log(&mut self, end: u64, segment: u64) {
+        self.messages(end, MISSING_SEGMENTS * segment / MIN_RECORD);
+    }
+
+    /// What a manifest that was made from the files may lack: the first of its runs, and those
+    /// between others.
+    pub(super) fn unlisted(&mut self, manifest: &Manifest) {
+        let mut at = 0;
+        let known = |kind| matches!(kind, Kind::Messages | Kind::Marks);
+        let mut parts: Vec<(u64, u64)> = manifest
+            .runs
+            .iter()
+            .filter(|run| known(run.kind))
+            .map(|run| (run.from, run.to))
+            .collect();
+        parts.push((manifest.low_water, manifest.low_water));
+        parts.sort_unstable();
+        for (from, to) in parts {
+            if at < from {
+                self.stretch(at, from);
+            }
+            at = at.max(to);
+        }
+        for kind in [Kind::Syncs, Kind::Keys, Kind::States] {
+            let runs = manifest.runs.iter().filter(|run| run.kind == kind);
+            let mut ends = runs.map(|run| (run.from, run.to)).collect::<Vec<_>>();
+            ends.sort_unstable();
+            self.any |= ends.windows(2).any(|pair| pair[0].1 < pair[1].0);
+        }
+    }
+
+    /// What later openings must know, with what they knew `before`, which may be lost: then at
+    /// most so many `repairs` are known, and the log ends at `end`.
+    pub(super) fn added_to(self, before: Option<Losses>, end: u64, repairs: u32) -> Losses {
+        match before {
+            None => Losses {
+                repairs: repairs.saturating_add(1),
+                before: Position(end),
+                skip: UNKNOWN,
+            },
+            Some(before) if !self.any => before,
+            Some(before) => Losses {
+                repairs: before.repairs.saturating_add(1),
+                before: before.before.max(Position(self.before)),
+                skip: before.skip.saturating_add(self.messages),
+            },
+        }
+    }
+}
+
+/// What repairs before this one gave up; `None` if nothing tells it any more. Sets the files aside
+/// that do not say it, and has both say what is `known` now, if it is.
+pub(super) fn mend(
+    work: &mut Work<'_>,
+    store_id: [u8; 16],
+    known: Option<Losses>,
+) -> Result<Option<Losses>, OpenError> {
+    let before = match Losses::read(work.backend, store_id) {
+        Ok(losses) => Some(losses),
+        Err(OpenError::Corrupt { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let names = work.names()?;
+    for name in [NAME, COPY] {
+        let is_there = names.iter().any(|known| known == name);
+        let is_kept = match before {
+            Some(losses) => losses.is_kept(work.backend, store_id, name)?,
+            None => false,
+        };
+        if !is_there || is_kept {
+            continue;
+        }
+        let copy = work.set_aside(name, name)?;
+        let step = work.damaged(name, 0, "not what was written");
+        step.action = match before {
+            None => format!("made again: every timeline skips {UNKNOWN} sequences"),
+            Some(_) => "restored from its copy; nothing is lost".into(),
+        };
+        step.records = Some(0);
+        work.kept(Some(&copy));
+    }
+    if let Some(known) = known.filter(|known| known.repairs != 0 && !work.dry_run) {
+        for name in [NAME, COPY] {
+            known.write(work.backend, store_id, name)?;
+        }
+    }
+    Ok(before)
+}
+
+/// Sets damaged epochs aside. Returns how many repairs had given something up when they began, if
+/// they are whole.
+pub(super) fn mend_epochs(work: &mut Work<'_>, store_id: [u8; 16]) -> Result<u32, OpenError> {
+    let fault = match Epochs::look(work.backend, store_id)? {
+        Ok(found) => return Ok(found.map_or(0, |(_, repairs)| repairs)),
+        Err(fault) => fault,
+    };
+    let copy = work.set_aside(epochs::NAME, epochs::NAME)?;
+    let step = work.damaged(epochs::NAME, 0, fault.reason);
+    step.action = "set aside; the next start makes another one".into();
+    step.records = Some(0);
+    work.kept(Some(&copy));
+    Ok(0)
+}

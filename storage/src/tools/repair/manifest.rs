@@ -1,0 +1,322 @@
+//! The manifest of a damaged store: what it says, or what run files and segments say of it.
+
+use super::Work;
+use super::files::{self, Readable};
+use super::part::Part;
+use super::runs::Mender;
+use crate::error::OpenError;
+use crate::log::segment::{self, SegmentFactory, segment_name};
+use crate::recovery::io_error;
+use crate::run::manifest::{Floors, Manifest, NAME};
+use crate::run::{self, BlockCache, Kind, RunFile, RunId};
+
+/// Mends manifest and runs, and returns what is in force then.
+pub(super) fn mend(
+    work: &mut Work<'_>,
+    factory: &SegmentFactory,
+    block: usize,
+) -> Result<Manifest, OpenError> {
+    let store_id = factory.store_id;
+    let names = work.names()?;
+    let mut made_again = false;
+    let mut again = |work: &mut Work<'_>, fault| {
+        made_again = true;
+        make_again(work, factory, fault)
+    };
+    let mut manifest = match Manifest::read(work.backend, store_id) {
+        Ok(Some(manifest)) => manifest,
+        Ok(None) if !had_one(&names) => Manifest::default(),
+        Ok(None) => again(work, "the file is missing")?,
+        Err(OpenError::Corrupt { .. }) => again(work, "not what was written")?,
+        Err(OpenError::Io { source, .. }) if files::is_lost(&source) => {
+            again(work, "the disk does not return it")?
+        }
+        Err(error) => return Err(error),
+    };
+    // Numbers are not used twice, and a repair that was interrupted has used some.
+    let used = names.iter().filter_map(|name| run_number(name)).max();
+    manifest.next = manifest.next.max(used.map_or(0, |used| used + 1));
+    let gaps = gaps(&manifest);
+    let mut mender = Mender {
+        work,
+        store_id,
+        block,
+    };
+    if mender.mend(&mut manifest, &gaps)? {
+        if made_again {
+            // It was made by this repair: no copy of it is needed, and the step is there.
+            write(work, store_id, &manifest)?;
+        } else {
+            let fault = "it names runs that are damaged";
+            put_in_force(work, store_id, &manifest, fault, "written again".into())?;
+        }
+    }
+    Ok(manifest)
+}
+
+/// Makes a manifest from the runs and segments that there are, and puts it in force before
+/// anything is done about these.
+fn make_again(
+    work: &mut Work<'_>,
+    factory: &SegmentFactory,
+    fault: &str,
+) -> Result<Manifest, OpenError> {
+    let found = Found::read(work, factory)?;
+    let mut manifest = found.manifest();
+    manifest.head = last_record(work, factory.store_id, &manifest)?;
+    found.set_aside(work, &manifest)?;
+    work.lost.unlisted(&manifest);
+    let action = format!(
+        "made again from {} runs and the log, which begins at position {}",
+        manifest.runs.len(),
+        manifest.low_water
+    );
+    put_in_force(work, factory.store_id, &manifest, fault, action)?;
+    Ok(manifest)
+}
+
+fn put_in_force(
+    work: &mut Work<'_>,
+    store_id: [u8; 16],
+    manifest: &Manifest,
+    fault: &str,
+    action: String,
+) -> Result<(), OpenError> {
+    let copy = match work.names()?.iter().any(|name| name == NAME) {
+        true => Some(work.keep_copy(NAME, NAME)?),
+        false => None,
+    };
+    write(work, store_id, manifest)?;
+    let step = work.damaged(NAME, 0, fault);
+    step.action = action;
+    step.records = Some(0);
+    work.kept(copy.as_deref());
+    Ok(())
+}
+
+fn write(work: &Work<'_>, store_id: [u8; 16], manifest: &Manifest) -> Result<(), OpenError> {
+    if work.dry_run {
+        return Ok(());
+    }
+    // The names of the new files must be certain before the manifest has them.
+    work.backend
+        .sync_dir()
+        .and_then(|()| manifest.write(work.backend, store_id))
+        .map_err(io_error(work.backend, NAME, "write"))
+}
+
+/// Parts before the log of which there is no run of messages: there were none, or they are lost.
+fn gaps(manifest: &Manifest) -> Vec<RunId> {
+    let end = RunId {
+        kind: Kind::Messages,
+        level: 0,
+        number: u64::MAX,
+        from: manifest.low_water,
+        to: manifest.low_water,
+        last_time: manifest.runs.iter().map(|r| r.last_time).max().unwrap_or(0),
+    };
+    let messages = manifest
+        .runs
+        .iter()
+        .filter(|run| run.kind == Kind::Messages);
+    let (mut gaps, mut at) = (Vec::new(), manifest.floors.messages);
+    for run in messages.chain([&end]) {
+        if at < run.from {
+            gaps.push(RunId {
+                from: at,
+                to: run.from,
+                ..end
+            });
+        }
+        at = at.max(run.to);
+    }
+    gaps
+}
+
+/// Whether a store without a manifest had one: it begins with runs.
+fn had_one(names: &[String]) -> bool {
+    let has_first = names.contains(&segment_name(0));
+    !has_first && names.iter().any(|name| run_number(name).is_some())
+}
+
+/// The number in the name of a run file, or of a copy of one.
+fn run_number(name: &str) -> Option<u64> {
+    let name = name.strip_prefix("damaged-").unwrap_or(name);
+    let digits = name.strip_prefix("run-")?.get(..16)?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+/// Position of the last record in runs; greater if it cannot be told.
+fn last_record(work: &Work<'_>, store_id: [u8; 16], manifest: &Manifest) -> Result<u64, OpenError> {
+    let messages = manifest.runs.iter().rfind(|run| run.kind == Kind::Messages);
+    let Some(&id) = messages else { return Ok(0) };
+    let cache = std::sync::Arc::new(BlockCache::new(0));
+    match RunFile::open(work.backend, id, store_id, cache) {
+        Ok(run) => Ok(run.last_position().unwrap_or(manifest.low_water - 1)),
+        Err(_) => Ok(manifest.low_water - 1),
+    }
+}
+
+/// What there is to make a manifest from.
+struct Found {
+    /// Run files with the runs that they say they are.
+    runs: Vec<RunId>,
+    /// Names of run files that do not say it.
+    unknown: Vec<String>,
+    /// Base and size of the segments, ascending.
+    segments: Vec<(u64, u64)>,
+    /// Session of the first frame of each, if there is one.
+    sessions: Vec<Option<u32>>,
+}
+
+impl Found {
+    fn read(work: &Work<'_>, factory: &SegmentFactory) -> Result<Found, OpenError> {
+        let (backend, store_id) = (work.backend, factory.store_id);
+        let mut found = Found {
+            runs: Vec::new(),
+            unknown: Vec::new(),
+            segments: Vec::new(),
+            sessions: Vec::new(),
+        };
+        let mut names = work.names()?;
+        names.sort_unstable();
+        for name in &names {
+            let number = run_number(name).filter(|_| name.ends_with(".tbl"));
+            if let Some(number) = number.filter(|_| run::is_run_name(name)) {
+                let file = Readable::open(backend, name)?;
+                let id = RunFile::identify(&file, file.size, number, store_id)
+                    .map_err(io_error(backend, name, "read"))?;
+                match id {
+                    Some(id) => found.runs.push(id),
+                    None => found.unknown.push(name.clone()),
+                }
+            }
+        }
+        let bases: Vec<u64> = names
+            .iter()
+            .filter_map(|n| segment::segment_base(n))
+            .collect();
+        for (i, &base) in bases.iter().enumerate() {
+            let next = bases.get(i + 1).copied();
+            if let Some(part) = Part::read(backend, store_id, base, &segment_name(base), next)? {
+                let session =
+                    part.first_session()
+                        .map_err(io_error(backend, &segment_name(base), "read"))?;
+                found.segments.push((base, part.size));
+                found.sessions.push(session);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The manifest that fits what there is.
+    fn manifest(&self) -> Manifest {
+        let low_water = self.low_water();
+        let mut runs = Vec::new();
+        for kind in Kind::ALL {
+            runs.extend(self.in_force(kind, low_water));
+        }
+        let of = |kind: Kind| runs.iter().filter(move |run: &&RunId| run.kind == kind);
+        // What is before the first run of a kind may have expired.
+        let first = |kind| of(kind).map(|run| run.from).min().unwrap_or(low_water);
+        let marked = of(Kind::Marks).map(|run| run.to).max().unwrap_or(0);
+        let floors = Floors {
+            messages: first(Kind::Messages).max(marked),
+            syncs: first(Kind::Syncs),
+            keys: first(Kind::Keys),
+        };
+        let segment = self
+            .segments
+            .iter()
+            .position(|&(base, _)| base == low_water);
+        let session = segment.and_then(|at| self.sessions[at]);
+        Manifest {
+            low_water,
+            head: 0,
+            // All of it is in runs, which are durable.
+            records_end: low_water,
+            covered: low_water,
+            session: session.unwrap_or_default(),
+            next: 0,
+            floors,
+            runs,
+        }
+    }
+
+    /// Where the log begins: with the first segment, unless runs have what lies between it and a
+    /// later one, or part of it; then it was to be removed.
+    fn low_water(&self) -> u64 {
+        let runs_end = self.runs.iter().map(|run| run.to).max().unwrap_or(0);
+        let mut low_water = self.segments.first().map_or(runs_end, |first| first.0);
+        let pairs = self.segments.iter().zip(self.segments.iter().skip(1));
+        for (&(base, size), &(next, _)) in pairs {
+            let gap = base + size..next;
+            if self
+                .runs
+                .iter()
+                .any(|run| run.from < gap.end && run.to > gap.start)
+                && gap.start < gap.end
+            {
+                low_water = next;
+            }
+        }
+        let crosses = |at: u64| {
+            let over = self
+                .runs
+                .iter()
+                .filter(move |run| run.from < at && at < run.to);
+            over.map(|run| run.to).max()
+        };
+        while let Some(end) = crosses(low_water) {
+            low_water = end;
+        }
+        low_water
+    }
+
+    /// The runs of a kind that were in force: of those that overlap, the one that was made of the
+    /// others.
+    fn in_force(&self, kind: Kind, low_water: u64) -> Vec<RunId> {
+        let of_kind = |run: &&RunId| run.kind == kind && run.to <= low_water;
+        let mut candidates: Vec<RunId> = self.runs.iter().filter(of_kind).copied().collect();
+        candidates.sort_by_key(|run| std::cmp::Reverse((run.to - run.from, run.number)));
+        let mut chosen: Vec<RunId> = Vec::new();
+        for run in candidates {
+            if chosen.iter().all(|c| c.to <= run.from || run.to <= c.from) {
+                chosen.push(run);
+            }
+        }
+        chosen.sort_by_key(|run| run.from);
+        chosen
+    }
+
+    /// Sets aside what is not in force, before an opening would remove it.
+    fn set_aside(&self, work: &mut Work<'_>, manifest: &Manifest) -> Result<(), OpenError> {
+        for name in &self.unknown {
+            let copy = work.set_aside(name, name.trim_end_matches(".tbl"))?;
+            let step = work.damaged(name, 0, "the footer is not what was written");
+            step.action =
+                "given up whole: without the manifest it cannot be told what it had".into();
+            work.kept(Some(&copy));
+            work.lost.stretch(0, manifest.low_water);
+        }
+        for run in &self.runs {
+            if !manifest.runs.contains(run) {
+                let name = run.name();
+                let copy = work.set_aside(&name, name.trim_end_matches(".tbl"))?;
+                let step = work.damaged(&name, 0, "other runs or the log have what it has");
+                step.action = "set aside".into();
+                step.records = Some(0);
+                work.kept(Some(&copy));
+            }
+        }
+        for &(base, _) in self.segments.iter().filter(|s| s.0 < manifest.low_water) {
+            let name = segment_name(base);
+            let copy = work.set_aside(&name, &format!("{base:016x}"))?;
+            let step = work.damaged(&name, 0, "runs have what it has");
+            step.action = "set aside".into();
+            step.records = Some(0);
+            work.kept(Some(&copy));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,251 @@
+//! Checking a whole store without changing it.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::backend::Backend;
+use crate::error::{OpenError, ReadError};
+use crate::recovery::io_error;
+use crate::run::manifest::Manifest;
+use crate::run::{BlockCache, Kind, RunFile};
+use crate::store::epochs::Epochs;
+use crate::store::identity::{self, Identity};
+use crate::store::losses::{self, Losses};
+use crate::tools::look::Look;
+use crate::tools::walk::{self, Step};
+use crate::{Position, Store};
+
+/// What [`Store::verify`] found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Files in force that were read.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Whole records, in the log and in runs.
+    pub records: u64,
+    /// Where the log ends, if something follows that was never acknowledged: the next opening cuts
+    /// it off. No fault.
+    pub torn: Option<Position>,
+    /// Whether somebody has the store open: the rest is of the moment of the look.
+    pub live: bool,
+    /// What is damaged; nothing if the store is whole.
+    pub faults: Vec<Fault>,
+}
+
+/// A damaged place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The file.
+    pub file: PathBuf,
+    /// Where in it the damage begins.
+    pub offset: u64,
+    /// How the damage shows.
+    pub reason: String,
+}
+
+impl Fault {
+    /// What an error says is damaged.
+    ///
+    /// # Errors
+    /// It speaks of something else.
+    pub(crate) fn of(error: OpenError) -> Result<Fault, OpenError> {
+        match error {
+            OpenError::Corrupt {
+                file,
+                offset,
+                reason,
+            } => Ok(Fault {
+                file,
+                offset,
+                reason,
+            }),
+            error => Err(error),
+        }
+    }
+
+    /// As [`of`](Self::of), for an error of reading `file`.
+    pub(crate) fn of_read(error: ReadError, file: PathBuf) -> Result<Fault, OpenError> {
+        match error {
+            ReadError::Io { file, source } => Err(OpenError::Io {
+                file,
+                action: "read",
+                source,
+            }),
+            ReadError::Corrupt { file, offset } => Ok(Fault {
+                file,
+                offset,
+                reason: "not what was written".into(),
+            }),
+            error => Ok(Fault {
+                file,
+                offset: 0,
+                reason: error.to_string(),
+            }),
+        }
+    }
+}
+
+/// Told how many bytes are read, of how many.
+type Progress<'a> = dyn FnMut(u64, u64) + 'a;
+
+impl Store {
+    /// Reads all of the store in `dir`, be it open or not, and checks every checksum. Locks and
+    /// changes nothing. `progress` is told now and then how many bytes are done, of how many.
+    ///
+    /// Damage does not end it: all that can be told is in [`Verified::faults`]. Behind the first
+    /// damage in the log only the end of the log is looked at.
+    ///
+    /// # Errors
+    /// [`OpenError::NoStore`] if there is none, [`OpenError::Version`] for another format,
+    /// [`OpenError::Io`] for what the file system answered.
+    pub fn verify(dir: &Path, progress: &mut Progress<'_>) -> Result<Verified, OpenError> {
+        Store::verify_with(&Look::at(dir)?, progress)
+    }
+
+    /// As [`verify`](Self::verify), on any [`Backend`].
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_with(
+        backend: &dyn Backend,
+        progress: &mut Progress<'_>,
+    ) -> Result<Verified, OpenError> {
+        walk::check_store(backend)?;
+        let mut check = Check {
+            backend,
+            found: Verified {
+                live: backend.is_locked(),
+                ..Verified::default()
+            },
+            total: walk::total(backend)?,
+            progress,
+        };
+        let Some(identity) = check.note(Identity::read(backend, identity::NAME))? else {
+            return Ok(check.found);
+        };
+        let manifest = check.note(Manifest::read(backend, identity.store_id))?;
+        let Some(manifest) = manifest.map(Option::unwrap_or_default) else {
+            return Ok(check.found);
+        };
+        check.found.files += 1 + usize::from(manifest.low_water > 0);
+        check.copy_of(&identity)?;
+        check.losses(identity.store_id)?;
+        check.epochs(identity.store_id)?;
+        check.runs(&manifest, identity.store_id)?;
+        check.log(&manifest, identity.store_id)?;
+        (check.progress)(check.total, check.total);
+        Ok(check.found)
+    }
+}
+
+struct Check<'a> {
+    backend: &'a dyn Backend,
+    found: Verified,
+    total: u64,
+    progress: &'a mut Progress<'a>,
+}
+
+impl Check<'_> {
+    /// Notes damage; other errors end the check.
+    fn note<T>(&mut self, result: Result<T, OpenError>) -> Result<Option<T>, OpenError> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => {
+                self.found.faults.push(Fault::of(error)?);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Checks the copy of the identity. The next opening makes one that is missing.
+    fn copy_of(&mut self, identity: &Identity) -> Result<(), OpenError> {
+        let names = self.backend.list();
+        let names = names.map_err(io_error(self.backend, "", "list"))?;
+        if !names.iter().any(|name| name == identity::COPY) {
+            return Ok(());
+        }
+        self.found.files += 1;
+        let copy = self.note(Identity::read(self.backend, identity::COPY))?;
+        if copy.is_some_and(|copy| copy != *identity) {
+            self.found.faults.push(Fault {
+                file: self.backend.path(identity::COPY),
+                offset: 0,
+                reason: "not a copy of the identity".into(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Checks what repairs noted, and the copy of it. The next opening makes one that is missing.
+    fn losses(&mut self, store_id: [u8; 16]) -> Result<(), OpenError> {
+        let names = self.backend.list();
+        let names = names.map_err(io_error(self.backend, "", "list"))?;
+        let Some(losses) = self.note(Losses::read(self.backend, store_id))? else {
+            return Ok(());
+        };
+        for name in [losses::NAME, losses::COPY] {
+            if !names.iter().any(|known| known == name) {
+                continue;
+            }
+            self.found.files += 1;
+            if !losses.is_kept(self.backend, store_id, name)? {
+                self.note(Err::<(), _>(losses::damaged(self.backend, name)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks what positions are proved with. The next opening makes a file that is missing.
+    fn epochs(&mut self, store_id: [u8; 16]) -> Result<(), OpenError> {
+        match Epochs::look(self.backend, store_id)? {
+            Ok(None) => {}
+            Ok(Some(_)) => self.found.files += 1,
+            Err(fault) => {
+                self.found.files += 1;
+                self.found.faults.push(fault);
+            }
+        }
+        Ok(())
+    }
+
+    fn runs(&mut self, manifest: &Manifest, store_id: [u8; 16]) -> Result<(), OpenError> {
+        let cache = Arc::new(BlockCache::new(0));
+        for &id in &manifest.runs {
+            let opened = RunFile::open(self.backend, id, store_id, cache.clone());
+            let Some(run) = self.note(opened)? else {
+                continue;
+            };
+            let (done, total) = (self.found.bytes, self.total);
+            let progress = &mut self.progress;
+            match run.check(&mut |bytes| progress(done + bytes, total)) {
+                Ok(entries) if id.kind == Kind::Messages => self.found.records += entries,
+                Ok(_) => {}
+                Err(error) => {
+                    let fault = Fault::of_read(error, self.backend.path(&id.name()))?;
+                    self.found.faults.push(fault);
+                }
+            }
+            self.found.files += 1;
+            self.found.bytes += run.bytes;
+        }
+        Ok(())
+    }
+
+    fn log(&mut self, manifest: &Manifest, store_id: [u8; 16]) -> Result<(), OpenError> {
+        let (found, progress) = (&mut self.found, &mut self.progress);
+        let walked = walk::walk(self.backend, store_id, manifest, &mut |step| {
+            if let Step::Segment(segment) = step {
+                found.files += 1;
+                found.bytes += segment.size;
+                progress(found.bytes, self.total);
+            }
+            ControlFlow::Continue(())
+        })?;
+        self.found.records += walked.scan.records;
+        self.found.torn = walked.torn.map(Position);
+        self.found.faults.extend(walked.fault);
+        Ok(())
+    }
+}

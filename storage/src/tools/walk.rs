@@ -1,0 +1,218 @@
+//! Going through a store without changing it, be it open or not.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::backend::file::FileBackend;
+use crate::backend::{Backend, Lock};
+use crate::error::OpenError;
+use crate::log::segment::{self, Segment};
+use crate::recovery::{Entry, Scan, ScanEnd, io_error, tail};
+use crate::run::manifest::{self, Manifest};
+use crate::store::identity;
+use crate::{Fault, Store, run};
+
+/// The folder `dir`, which the real backend would make if it were missing.
+pub(crate) fn folder(dir: &Path) -> Result<FileBackend, OpenError> {
+    let backend = std::fs::read_dir(dir).and_then(|_| FileBackend::new(dir));
+    backend.map_err(|source| OpenError::Io {
+        file: dir.to_path_buf(),
+        action: "open the folder",
+        source,
+    })
+}
+
+/// Whether a file is part of a store, be it not in force.
+pub(crate) fn is_ours(name: &str) -> bool {
+    name.starts_with(identity::NAME)
+        || name == manifest::NAME
+        || run::is_run_name(name)
+        || segment::segment_base(name).is_some()
+}
+
+/// Sees to it that a folder has a store, or what is left of one.
+pub(crate) fn check_store(backend: &dyn Backend) -> Result<(), OpenError> {
+    let names = backend.list().map_err(io_error(backend, "", "list"))?;
+    if names.iter().any(|name| is_ours(name)) {
+        return Ok(());
+    }
+    Err(OpenError::NoStore {
+        dir: backend.path(""),
+    })
+}
+
+/// Locks a folder that has a store, or what is left of one.
+pub(crate) fn claim(backend: &dyn Backend) -> Result<Box<dyn Lock>, OpenError> {
+    // Before the lock, whose file would be made.
+    check_store(backend)?;
+    Store::lock(backend)
+}
+
+/// Bytes of all run files and segments.
+pub(crate) fn total(backend: &dyn Backend) -> Result<u64, OpenError> {
+    let mut total = 0;
+    for name in backend.list().map_err(io_error(backend, "", "list"))? {
+        if name.ends_with(".seg") || name.ends_with(".tbl") {
+            let file = backend.open(&name).and_then(|file| file.len());
+            total += file.map_err(io_error(backend, &name, "read"))?;
+        }
+    }
+    Ok(total)
+}
+
+/// What a walk comes across.
+pub(crate) enum Step<'a> {
+    Entry(Entry<'a>),
+    /// The end of a segment.
+    Segment(&'a Segment),
+}
+
+/// A log that was walked through.
+pub(crate) struct Walked {
+    /// Its segments, each with the end of its frames.
+    pub(crate) segments: Vec<(Arc<Segment>, u64)>,
+    /// Segments behind the end of the log.
+    pub(crate) later: Vec<Arc<Segment>>,
+    pub(crate) scan: Scan,
+    /// The end of the log, if something follows that was never acknowledged.
+    pub(crate) torn: Option<u64>,
+    /// The first damage; what is behind it was not looked at.
+    pub(crate) fault: Option<Fault>,
+}
+
+/// How often the end of a log that may grow is looked at before what follows it counts as damage.
+const LOOKS: usize = 4;
+
+/// Reads the log from where `manifest` says that it begins, and gives each step to `each` until
+/// that says that it has enough: it then gets no more, and what is behind that segment is not
+/// looked at. The log of a store that is open ends for this where its end is at that moment.
+///
+/// # Errors
+/// Damage is none; another version is, and what the file system answers.
+pub(crate) fn walk(
+    backend: &dyn Backend,
+    store_id: [u8; 16],
+    manifest: &Manifest,
+    each: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+) -> Result<Walked, OpenError> {
+    let mut walked = Walked {
+        segments: Vec::new(),
+        later: Vec::new(),
+        scan: Scan::after(manifest),
+        torn: None,
+        fault: None,
+    };
+    if let Err(error) = walked.go(backend, store_id, manifest.low_water, each) {
+        walked.fault = Some(Fault::of(error)?);
+    }
+    Ok(walked)
+}
+
+impl Walked {
+    fn go(
+        &mut self,
+        backend: &dyn Backend,
+        store_id: [u8; 16],
+        mut base: u64,
+        each: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+    ) -> Result<(), OpenError> {
+        let live = backend.is_locked();
+        let mut flow = ControlFlow::Continue(());
+        let (end, before) = loop {
+            let segment = open(backend, base, store_id)?;
+            let before = self.scan.clone();
+            let scanned = self.scan.segment(&segment, &mut |entry| {
+                if flow.is_continue() {
+                    flow = each(Step::Entry(entry));
+                }
+            });
+            let scanned = scanned.map_err(io_error(backend, &segment.name, "read"))?;
+            if flow.is_continue() {
+                flow = each(Step::Segment(&segment));
+            }
+            base = segment.end();
+            match scanned {
+                ScanEnd::Sealed(end) => self.segments.push((segment, end)),
+                ScanEnd::Open(end) => {
+                    self.segments.push((segment, end));
+                    break (end, before);
+                }
+            }
+            if flow.is_break() || (live && !is_there(backend, base)?) {
+                return Ok(());
+            }
+        };
+        if flow.is_break() {
+            return Ok(());
+        }
+        let names = backend.list().map_err(io_error(backend, "", "list"))?;
+        let later = names.iter().filter_map(|name| segment::segment_base(name));
+        let mut later: Vec<u64> = later.filter(|&later| later >= base).collect();
+        later.sort_unstable();
+        for base in later {
+            self.later.push(open(backend, base, store_id)?);
+        }
+        if live {
+            return self.check_live_end(backend, end, &before);
+        }
+        let segments: Vec<_> = self.segments.iter().map(|(s, _)| s.clone()).collect();
+        let survey = tail::survey(backend, &segments, &self.later, end)?;
+        self.torn = survey.finds_anything().then_some(end);
+        Ok(())
+    }
+}
+
+impl Walked {
+    /// Looks for damage behind the end of a log that may grow: what follows an end that is still
+    /// the end afterwards. `before` is what was read before the last segment.
+    fn check_live_end(
+        &self,
+        backend: &dyn Backend,
+        end: u64,
+        before: &Scan,
+    ) -> Result<(), OpenError> {
+        let segments: Vec<_> = self.segments.iter().map(|(s, _)| s.clone()).collect();
+        let Some(last) = segments.last() else {
+            return Ok(());
+        };
+        let mut looks = 1;
+        loop {
+            let Err(damage) = tail::survey(backend, &segments, &self.later, end) else {
+                return Ok(());
+            };
+            let again = before.clone().segment(last, &mut |_| ());
+            let again = again.map_err(io_error(backend, &last.name, "read"))?;
+            if !matches!(again, ScanEnd::Open(again) if again == end) {
+                return Ok(());
+            }
+            if looks == LOOKS {
+                return Err(damage);
+            }
+            looks += 1;
+        }
+    }
+}
+
+/// Whether the segment at `base` was there when the store was looked at.
+fn is_there(backend: &dyn Backend, base: u64) -> Result<bool, OpenError> {
+    let names = backend.list().map_err(io_error(backend, "", "list"))?;
+    Ok(names.contains(&segment::segment_name(base)))
+}
+
+/// Opens the segment at `base`; that it is missing is damage.
+fn open(backend: &dyn Backend, base: u64, store_id: [u8; 16]) -> Result<Arc<Segment>, OpenError> {
+    let name = segment::segment_name(base);
+    match Segment::open(backend, &name, store_id) {
+        Ok(segment) => Ok(Arc::new(segment)),
+        Err(OpenError::Io { file, source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(OpenError::Corrupt {
+                file,
+                offset: 0,
+                reason: "the file is missing".into(),
+            })
+        }
+        Err(error) => Err(error),
+    }
+}
