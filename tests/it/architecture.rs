@@ -21,7 +21,7 @@ const OUTSIDE: [&str; 2] = ["trunkline-benches", "trunkline-tests"];
 /// The only file of the load generator that may know the gateway's crate.
 const LOCAL_GATEWAY: &str = "loadgen/src/local_gateway.rs";
 
-/// Most lines of a file.
+/// Most lines of a file that people write.
 const LINES: usize = 600;
 
 fn read(path: &Path) -> String {
@@ -164,8 +164,9 @@ fn files_stay_short_and_safe() {
     let word = concat!("un", "safe");
     for (name, text) in sources() {
         let lines = text.lines().count();
+        let is_generated = text.starts_with("// This file is @generated");
         assert!(
-            lines <= LINES,
+            lines <= LINES || is_generated,
             "{name} has {lines} lines, more than {LINES}"
         );
         for line in text

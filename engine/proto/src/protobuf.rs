@@ -21,11 +21,12 @@ mod write;
 
 pub(crate) use server::decode_server;
 
-/// The types generated from `trunkline.proto`.
+/// The types generated from `trunkline.proto`, checked in as the generator wrote them.
+///
+/// `TRUNKLINE_GENERATE=1 cargo test -p trunkline-proto --test it generated` writes them anew.
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
-pub mod wire {
-    include!(concat!(env!("OUT_DIR"), "/trunkline.v1.rs"));
-}
+#[rustfmt::skip]
+pub mod wire;
 
 /// Reads the length-delimited commands of a binary frame.
 pub(crate) fn decode_commands<'a>(

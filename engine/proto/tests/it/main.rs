@@ -13,6 +13,8 @@ mod framing;
 #[cfg(test)]
 mod framing_errors;
 #[cfg(test)]
+mod generated;
+#[cfg(test)]
 mod generators;
 #[cfg(test)]
 mod handshake;
