@@ -44,6 +44,7 @@ mod limits_page;
 mod load;
 mod log_lines;
 mod messages;
+mod metrics_page;
 mod model;
 mod newcomers;
 mod offline;
