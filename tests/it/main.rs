@@ -50,6 +50,7 @@ mod newcomers;
 mod offline;
 mod order;
 mod origins;
+mod pages;
 mod presence;
 mod protocol_page;
 mod rate_limits;
