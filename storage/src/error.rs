@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::store::condition::hint;
+use crate::backend::Backend;
 use crate::{Position, TimelineId};
 
 /// Why a store did not open. Nothing acknowledged was changed.
@@ -226,4 +226,84 @@ pub enum ReadError {
         /// The answer.
         source: io::Error,
     },
+}
+
+/// A damaged place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The file.
+    pub file: PathBuf,
+    /// Where in it the damage begins.
+    pub offset: u64,
+    /// How the damage shows.
+    pub reason: String,
+}
+
+impl Fault {
+    /// What an error says is damaged.
+    ///
+    /// # Errors
+    /// It speaks of something else.
+    pub(crate) fn of(error: OpenError) -> Result<Fault, OpenError> {
+        match error {
+            OpenError::Corrupt {
+                file,
+                offset,
+                reason,
+            } => Ok(Fault {
+                file,
+                offset,
+                reason,
+            }),
+            error => Err(error),
+        }
+    }
+
+    /// As [`of`](Self::of), for an error of reading `file`.
+    pub(crate) fn of_read(error: ReadError, file: PathBuf) -> Result<Fault, OpenError> {
+        match error {
+            ReadError::Io { file, source } => Err(OpenError::Io {
+                file,
+                action: "read",
+                source,
+            }),
+            ReadError::Corrupt { file, offset } => Ok(Fault {
+                file,
+                offset,
+                reason: "not what was written".into(),
+            }),
+            error => Ok(Fault {
+                file,
+                offset: 0,
+                reason: error.to_string(),
+            }),
+        }
+    }
+}
+
+/// An I/O error with the file it happened on.
+pub(crate) fn io_error<'a>(
+    backend: &'a dyn Backend,
+    name: &'a str,
+    action: &'static str,
+) -> impl Fn(io::Error) -> OpenError + 'a {
+    move |source| OpenError::Io {
+        file: backend.path(name),
+        action,
+        source,
+    }
+}
+
+/// Which limit an error is about, where that is not in its words.
+pub(crate) fn hint(error: &io::Error) -> &'static str {
+    let Some(code) = error.raw_os_error() else {
+        return "";
+    };
+    match rustix::io::Errno::from_raw_os_error(code) {
+        rustix::io::Errno::FBIG => " (the file size limit of the process: ulimit -f)",
+        rustix::io::Errno::MFILE => " (the descriptor limit of the process: ulimit -n)",
+        rustix::io::Errno::NFILE => " (the descriptor limit of the machine: fs.file-max)",
+        rustix::io::Errno::DQUOT => " (a quota)",
+        _ => "",
+    }
 }

@@ -19,6 +19,22 @@
 //!
 //! The format on disk is described in `docs/storage-format.md`.
 //!
+//! # Modules
+//!
+//! Each module uses only modules below it; a test keeps that.
+//!
+//! | module | what it holds | uses |
+//! |---|---|---|
+//! | `tools` | tools for a store that may be open elsewhere: dump, inspect, verify, repair | all below |
+//! | `store` | an open store: opening, the writer, readers, helper threads, compaction | all below |
+//! | `recovery` | finding the end of the log at an opening | `index`, `run`, `log` |
+//! | `index` | where entries are, in memory, for segments that are not in runs | `run`, `log` |
+//! | `run` | sorted immutable files, and the manifest that names those in force | `log`, `stats` |
+//! | `options` | the settings of a store | `log` |
+//! | `log` | segment files, frames, records, batches, pages | errors, ids, `backend` |
+//! | `stats`, `error`, `position`, `id` | counters, errors, positions, ids of timelines | `backend` |
+//! | `backend` | the disk, real or simulated | nothing |
+//!
 //! ```
 //! use trunkline_storage::{Draft, Options, Order, Page, Position, Store};
 //!
@@ -62,6 +78,7 @@ mod id;
 mod index;
 mod log;
 mod options;
+mod position;
 mod recovery;
 mod run;
 mod stats;
@@ -70,21 +87,22 @@ mod store;
 mod tests;
 mod tools;
 
-pub use error::{AppendError, CommitError, OpenError, ReadError};
+pub use error::{AppendError, CommitError, Fault, OpenError, ReadError};
 pub use id::{IdBuildHasher, IdHasher, StoreKey, TimelineId};
 pub use log::batch::{Batch, Records};
 pub use log::page::{Order, Page};
-pub use log::record::{Draft, Fanout, Position, Record, Redaction, State};
+pub use log::record::{Draft, Fanout, Record, RecordRef as Place, Redaction, State};
 pub use options::{Durability, Options};
-pub use recovery::{RecoveryReport, TornTail};
+pub use position::Position;
+pub use recovery::TornTail;
 pub use stats::{BUCKETS, Health, Stats};
 pub use store::epochs::{Epochs, PositionsFound};
 pub use store::losses::Losses;
-pub use store::reader::{Place, Reader};
+pub use store::reader::Reader;
 pub use store::token::{BadToken, Token};
 pub use store::writer::Writer;
-pub use store::{Opened, Store};
+pub use store::{Opened, RecoveryReport, Store};
 pub use tools::dump::{Dump, EachRecord};
 pub use tools::inspect::{FileInfo, Inspection, RunInfo, SegmentInfo};
 pub use tools::repair::{Mended, Repair, RepairOptions};
-pub use tools::verify::{Fault, Verified};
+pub use tools::verify::Verified;

@@ -16,11 +16,12 @@ use std::sync::Arc;
 use crate::log::batch::Batch;
 use crate::log::record::Record;
 use crate::run::Runs;
+use crate::run::redaction::Applied;
 use crate::{Order, Position, TimelineId};
 use arena::List;
 pub(crate) use hot::Hot;
 use hot::{Found, Kind, SPAN};
-use redactions::{Applied, Redactions};
+use redactions::Redactions;
 
 /// How many timelines are brought into the processor's cache at once.
 const PORTION: usize = 4096;

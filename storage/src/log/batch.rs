@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::TimelineId;
 use crate::log::frame::{self, FrameHeader, FrameKind, Place};
-use crate::log::record::{self, Draft, Position, Record, State};
+use crate::log::record::{self, Draft, Record, State};
 use crate::log::segment::Segment;
+use crate::{Position, TimelineId};
 
 /// What one commit wrote, shared with all who follow the log.
 #[derive(Default)]

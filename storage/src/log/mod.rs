@@ -4,6 +4,7 @@ pub(crate) mod batch;
 pub(crate) mod frame;
 pub(crate) mod page;
 pub(crate) mod record;
+pub(crate) mod scan;
 pub(crate) mod scar;
 pub(crate) mod segment;
 pub(crate) mod window;

@@ -6,20 +6,10 @@ use std::fmt;
 
 use crc32c::crc32c_append;
 
-use crate::TimelineId;
 use crate::log::frame::{self, FrameHeader, FrameKind, Place};
+use crate::{Position, TimelineId};
 pub use states::State;
 pub(crate) use states::{MAX_STATES, States};
-
-/// A place in the log: the byte address of a record's frame, counted from the log's beginning and
-/// never reused. Later records have greater positions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Position(pub u64);
-
-impl Position {
-    /// Precedes every record.
-    pub const ZERO: Position = Position(0);
-}
 
 /// Bytes of a payload before its fan-out list.
 pub(crate) const FIELDS: usize = 36;
@@ -112,6 +102,17 @@ pub struct Record<'a> {
     pub(crate) states: States<'a>,
     /// Only as long as the record is in the log.
     pub(crate) redacts: Option<Redaction<'a>>,
+}
+
+/// Where a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordRef {
+    /// Its message timeline.
+    pub timeline: TimelineId,
+    /// Its sequence there; 0 if it is no entry of it.
+    pub seq: u64,
+    /// Its place in the log.
+    pub position: Position,
 }
 
 /// The sync timelines of a record: an iterator that decodes as it goes. Copy it to go twice.

@@ -6,42 +6,20 @@
 //! and zeroed. What is before X may be in the page cache only, so it is written again and synced
 //! before anyone sees it.
 
-pub(crate) mod scan;
 pub(crate) mod tail;
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::Position;
 use crate::backend::Backend;
-use crate::error::OpenError;
+use crate::error::{OpenError, io_error};
 use crate::index::Index;
 use crate::log::record::Record;
+use crate::log::scan::{Entry, ScanEnd};
 use crate::log::segment::{self, Segment};
 use crate::run::manifest::Manifest;
-use crate::{Position, PositionsFound};
-pub(crate) use scan::{Entry, Scan, ScanEnd};
-
-/// What opening a store found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecoveryReport {
-    /// The store was created by this opening.
-    pub created: bool,
-    /// Records replayed.
-    pub records: u64,
-    /// Bytes of log that were scanned.
-    pub bytes: u64,
-    /// The unfinished end of the log that was cut off, if there was one.
-    pub torn: Option<TornTail>,
-    /// What there was to prove positions with that were given out before.
-    pub positions: PositionsFound,
-    /// Whether positions that are given out from now on are good after the next opening: on a full
-    /// disk they are not.
-    pub positions_stored: bool,
-    /// How long the opening took.
-    pub duration: Duration,
-}
 
 /// An unfinished end of the log: written, but never acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,20 +52,14 @@ pub(crate) struct Recovered {
     /// The greatest time of a record; 0 if there is none.
     pub(crate) last_time: u64,
     pub(crate) last_session: Option<u32>,
-    pub(crate) report: RecoveryReport,
-}
-
-/// An I/O error with the file it happened on.
-pub(crate) fn io_error<'a>(
-    backend: &'a dyn Backend,
-    name: &'a str,
-    action: &'static str,
-) -> impl Fn(io::Error) -> OpenError + 'a {
-    move |source| OpenError::Io {
-        file: backend.path(name),
-        action,
-        source,
-    }
+    /// Records replayed.
+    pub(crate) records: u64,
+    /// Bytes of log that were scanned.
+    pub(crate) bytes: u64,
+    /// The unfinished end of the log that was cut off, if there was one.
+    pub(crate) torn: Option<TornTail>,
+    /// How long all this took.
+    pub(crate) duration: Duration,
 }
 
 /// Recovers the log of the store `store_id` from where `manifest` says that it begins, and replays
@@ -102,7 +74,7 @@ pub(crate) fn recover(
     let began = Instant::now();
     let mut segments = open_segments(backend, store_id, manifest.low_water)?;
     let mut index = Index::new(manifest.low_water, by_segment);
-    let mut scan = Scan::after(manifest);
+    let mut scan = manifest.scan();
     let mut ends = Vec::new();
     let mut first_time;
     let mut last_time = 0;
@@ -158,15 +130,10 @@ pub(crate) fn recover(
         first_time,
         last_time,
         last_session: scan.session,
-        report: RecoveryReport {
-            created: false,
-            records: scan.records,
-            bytes: scanned,
-            torn,
-            positions: PositionsFound::None,
-            positions_stored: false,
-            duration: began.elapsed(),
-        },
+        records: scan.records,
+        bytes: scanned,
+        torn,
+        duration: began.elapsed(),
         segments,
     })
 }

@@ -3,11 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use super::scan::{self, Leftover};
-use super::{TornTail, io_error};
+use super::TornTail;
 use crate::Position;
 use crate::backend::{self, Backend};
-use crate::error::OpenError;
+use crate::error::{OpenError, io_error};
+use crate::log::scan::{self, Leftover};
 use crate::log::segment::{self, Segment};
 
 /// How much is copied at once.

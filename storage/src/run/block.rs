@@ -9,12 +9,12 @@ pub(crate) type Key = (u128, u64);
 const ENTRY_FIELDS: usize = 24;
 
 /// What the checksum of the block at `offset` starts from.
-pub(super) fn seed(salt: u64, offset: u64) -> u32 {
+pub(crate) fn seed(salt: u64, offset: u64) -> u32 {
     crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), &offset.to_le_bytes())
 }
 
 /// A block that was read and checked.
-pub(super) struct Block {
+pub(crate) struct Block {
     bytes: Vec<u8>,
     /// Where the list of the entries' offsets begins.
     list: usize,
@@ -23,7 +23,7 @@ pub(super) struct Block {
 
 impl Block {
     /// The block in `bytes`; `None` if it is not whole.
-    pub(super) fn decode(mut bytes: Vec<u8>, seed: u32) -> Option<Block> {
+    pub(crate) fn decode(mut bytes: Vec<u8>, seed: u32) -> Option<Block> {
         let crc = bytes.split_off(bytes.len().checked_sub(4)?);
         if crc32c_append(seed, &bytes).to_le_bytes() != crc[..] {
             return None;
@@ -39,15 +39,15 @@ impl Block {
     }
 
     /// Bytes of memory taken.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes.capacity() + size_of::<Block>()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.count
     }
 
-    pub(super) fn key(&self, i: usize) -> Key {
+    pub(crate) fn key(&self, i: usize) -> Key {
         let (from, _) = self.bounds(i);
         let (mut id, mut minor) = ([0; 16], [0; 8]);
         id.copy_from_slice(&self.bytes[from..from + 16]);
@@ -55,13 +55,13 @@ impl Block {
         (u128::from_le_bytes(id), u64::from_le_bytes(minor))
     }
 
-    pub(super) fn value(&self, i: usize) -> &[u8] {
+    pub(crate) fn value(&self, i: usize) -> &[u8] {
         let (from, to) = self.bounds(i);
         &self.bytes[from + ENTRY_FIELDS..to]
     }
 
     /// Index of the first entry that is not before `key`.
-    pub(super) fn lower_bound(&self, key: Key) -> usize {
+    pub(crate) fn lower_bound(&self, key: Key) -> usize {
         let (mut low, mut high) = (0, self.count);
         while low < high {
             let middle = low.midpoint(high);
@@ -92,7 +92,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 
 /// A block being made.
 #[derive(Default)]
-pub(super) struct BlockBuilder {
+pub(crate) struct BlockBuilder {
     bytes: Vec<u8>,
     offsets: Vec<u32>,
     last: Key,
@@ -100,7 +100,7 @@ pub(super) struct BlockBuilder {
 
 impl BlockBuilder {
     /// Adds an entry whose key is after all before it.
-    pub(super) fn add(&mut self, key: Key, value: &[u8]) {
+    pub(crate) fn add(&mut self, key: Key, value: &[u8]) {
         self.offsets.push(self.bytes.len() as u32);
         self.bytes.extend_from_slice(&key.0.to_le_bytes());
         self.bytes.extend_from_slice(&key.1.to_le_bytes());
@@ -108,22 +108,22 @@ impl BlockBuilder {
         self.last = key;
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.offsets.is_empty()
     }
 
     /// Size of the block with one more entry of this value.
-    pub(super) fn size_with(&self, value: usize) -> usize {
+    pub(crate) fn size_with(&self, value: usize) -> usize {
         self.bytes.len() + ENTRY_FIELDS + value + 4 * self.offsets.len() + 12
     }
 
     /// Key of the last entry.
-    pub(super) fn last(&self) -> Key {
+    pub(crate) fn last(&self) -> Key {
         self.last
     }
 
     /// Appends the finished block to `into`, and begins another one.
-    pub(super) fn finish(&mut self, seed: u32, into: &mut Vec<u8>) {
+    pub(crate) fn finish(&mut self, seed: u32, into: &mut Vec<u8>) {
         for offset in &self.offsets {
             self.bytes.extend_from_slice(&offset.to_le_bytes());
         }

@@ -7,41 +7,41 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::redaction::{Applied, Replacement, Target};
 use super::write::{RunWriter, temporary};
 use super::{Cursor, Key, Kind, MAX_SEQ, RunFile, RunId, Runs, encode_reference, minor, u64_at};
 use super::{decode_replacement, encode_replacement, is_stub};
 use crate::TimelineId;
 use crate::backend::Backend;
 use crate::error::ReadError;
-use crate::index::redactions::{Applied, Replacement, Target};
 use crate::log::record::{self, State};
+use crate::log::scan::{Entry, Scan, ScanEnd};
 use crate::log::segment::Segment;
-use crate::recovery::{Entry, Scan, ScanEnd};
 use crate::stats::Counters;
 
 /// The redactions that no merge has applied yet.
-pub(super) type Pending = HashMap<Target, Replacement>;
+pub(crate) type Pending = HashMap<Target, Replacement>;
 
 /// What making run files came to.
 #[derive(Default)]
-pub(super) struct Made {
-    pub(super) runs: Vec<RunId>,
-    pub(super) applied: Vec<Applied>,
+pub(crate) struct Made {
+    pub(crate) runs: Vec<RunId>,
+    pub(crate) applied: Vec<Applied>,
 }
 
 /// What making run files needs to know of the store.
-pub(super) struct Workshop<'a> {
-    pub(super) backend: &'a dyn Backend,
-    pub(super) store_id: [u8; 16],
+pub(crate) struct Workshop<'a> {
+    pub(crate) backend: &'a dyn Backend,
+    pub(crate) store_id: [u8; 16],
     /// Size of a block in bytes.
-    pub(super) block: usize,
-    pub(super) counters: &'a Counters,
+    pub(crate) block: usize,
+    pub(crate) counters: &'a Counters,
     /// Set when the store closes.
-    pub(super) stopping: &'a AtomicBool,
+    pub(crate) stopping: &'a AtomicBool,
     /// What else is to be done before the next entry.
-    pub(super) aside: &'a dyn Fn() -> io::Result<()>,
+    pub(crate) aside: &'a dyn Fn() -> io::Result<()>,
     /// The files made so far.
-    pub(super) made: RefCell<Vec<RunId>>,
+    pub(crate) made: RefCell<Vec<RunId>>,
 }
 
 /// The content of a segment, to be sorted. Keeps the payloads in memory: a segment is small.
@@ -158,7 +158,7 @@ impl Workshop<'_> {
     /// Turns a sealed segment into run files, one for each kind that it has. `scan` has what was
     /// read of the log before it, `older` is what became of that. Says also which of the `pending`
     /// redactions are done with this.
-    pub(super) fn sort(
+    pub(crate) fn sort(
         &self,
         segment: &Segment,
         scan: &mut Scan,
@@ -225,7 +225,7 @@ impl Workshop<'_> {
     /// Merges neighbouring run files of a kind, from the oldest to the newest, into one; or makes
     /// a single one anew. With `oldest` there are none before them. Says also which of the
     /// `pending` redactions are done with this.
-    pub(super) fn merge(
+    pub(crate) fn merge(
         &self,
         runs: &[Arc<RunFile>],
         oldest: bool,
@@ -291,7 +291,7 @@ impl Workshop<'_> {
 
     /// Makes marks of a run of messages that is to be removed. Says also which of the `pending`
     /// redactions have nothing to redact then.
-    pub(super) fn mark(&self, run: &RunFile, pending: &Pending, number: u64) -> io::Result<Made> {
+    pub(crate) fn mark(&self, run: &RunFile, pending: &Pending, number: u64) -> io::Result<Made> {
         let mut made = Made::default();
         let id = RunId {
             kind: Kind::Marks,
@@ -426,7 +426,7 @@ fn damaged(run: &RunFile) -> io::Error {
     as_io(run.corrupt(0))
 }
 
-pub(super) fn as_io(error: ReadError) -> io::Error {
+pub(crate) fn as_io(error: ReadError) -> io::Error {
     match error {
         ReadError::Io { source, .. } => source,
         damage => io::Error::other(damage.to_string()),

@@ -14,11 +14,11 @@ use crate::backend::{self, Backend, BackendFile};
 use crate::error::{OpenError, ReadError};
 use crate::log::segment;
 
-pub(super) const MAGIC: [u8; 8] = *b"TRKRUN\r\n";
+pub(crate) const MAGIC: [u8; 8] = *b"TRKRUN\r\n";
 /// Bytes of the footer; the last four are the checksum of the rest.
-pub(super) const FOOTER: usize = 104;
+pub(crate) const FOOTER: usize = 104;
 /// Bytes that say where a block is.
-pub(super) const PLACE: usize = 12;
+pub(crate) const PLACE: usize = 12;
 /// What a run file has, by its number in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -68,23 +68,23 @@ impl RunId {
 }
 
 /// What the end of a run file says.
-pub(super) struct Footer {
+pub(crate) struct Footer {
     kind: Kind,
     level: u8,
     from: u64,
     to: u64,
     last_time: u64,
-    pub(super) salt: u64,
-    pub(super) root_at: u64,
-    pub(super) root_len: u32,
+    pub(crate) salt: u64,
+    pub(crate) root_at: u64,
+    pub(crate) root_len: u32,
     lines: usize,
     filter_at: u64,
-    pub(super) entries: u64,
+    pub(crate) entries: u64,
 }
 
 impl Footer {
     /// The footer of a file of this size; `None` if it is not what a run of this store has.
-    pub(super) fn read(
+    pub(crate) fn read(
         file: &dyn BackendFile,
         size: u64,
         store_id: [u8; 16],
@@ -116,7 +116,7 @@ impl Footer {
     }
 
     /// The run that it was written for, if that has this number.
-    pub(super) fn id(&self, number: u64) -> RunId {
+    pub(crate) fn id(&self, number: u64) -> RunId {
         RunId {
             kind: self.kind,
             level: self.level,
@@ -137,12 +137,12 @@ pub(crate) struct RunFile {
     pub(crate) id: RunId,
     pub(crate) bytes: u64,
     path: PathBuf,
-    pub(super) file: Arc<dyn BackendFile>,
-    pub(super) salt: u64,
-    pub(super) root: Block,
-    pub(super) cache: Arc<BlockCache>,
-    pub(super) filter_at: u64,
-    pub(super) lines: usize,
+    pub(crate) file: Arc<dyn BackendFile>,
+    pub(crate) salt: u64,
+    pub(crate) root: Block,
+    pub(crate) cache: Arc<BlockCache>,
+    pub(crate) filter_at: u64,
+    pub(crate) lines: usize,
     pub(super) filter: Resident<Vec<Line>>,
     pub(super) index: Resident<Vec<Arc<Block>>>,
     pub(crate) entries: u64,
@@ -150,7 +150,7 @@ pub(crate) struct RunFile {
 
 impl RunFile {
     /// Whether somebody removed the file.
-    pub(super) fn is_removed(&self) -> bool {
+    pub(crate) fn is_removed(&self) -> bool {
         self.file.is_removed()
     }
 
@@ -311,7 +311,7 @@ impl RunFile {
         }
     }
 
-    pub(super) fn io(&self, source: io::Error) -> ReadError {
+    pub(crate) fn io(&self, source: io::Error) -> ReadError {
         ReadError::Io {
             file: self.path.clone(),
             source,
@@ -319,7 +319,7 @@ impl RunFile {
     }
 
     /// The block that entry `i` of an index block names; kept in the cache if `keep`.
-    pub(super) fn block(
+    pub(crate) fn block(
         &self,
         index: &Block,
         i: usize,
@@ -404,11 +404,11 @@ impl Cursor<'_> {
     }
 }
 
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
 }
 

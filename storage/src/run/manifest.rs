@@ -7,6 +7,7 @@ use crc32c::crc32c;
 use super::file::{Kind, RunId, u32_at, u64_at};
 use crate::backend::{self, Backend};
 use crate::error::OpenError;
+use crate::log::scan::Scan;
 use crate::log::segment;
 
 pub(crate) const NAME: &str = "manifest";
@@ -44,7 +45,7 @@ pub(crate) struct Floors {
 
 impl Manifest {
     /// Takes a run out whose life is over.
-    pub(super) fn expire(&mut self, run: &RunId) {
+    pub(crate) fn expire(&mut self, run: &RunId) {
         self.runs.retain(|kept| kept != run);
         let floor = match run.kind {
             Kind::Messages => &mut self.floors.messages,
@@ -53,6 +54,25 @@ impl Manifest {
             Kind::States | Kind::Redactions | Kind::Marks => return,
         };
         *floor = run.to.max(*floor);
+    }
+
+    /// What was read of the log before its first segment.
+    pub(crate) fn scan(&self) -> Scan {
+        Scan {
+            records: 0,
+            head: self.head,
+            records_end: self.records_end,
+            covered: self.covered,
+            session: (self.low_water > 0).then_some(self.session),
+        }
+    }
+
+    /// Notes what [`scan`](Self::scan) needs to go on behind what `scan` has read.
+    pub(crate) fn note(&mut self, scan: &Scan) {
+        self.head = scan.head;
+        self.records_end = scan.records_end;
+        self.covered = scan.covered;
+        self.session = scan.session.unwrap_or_default();
     }
 
     /// Reads the manifest; `None` if there is none.

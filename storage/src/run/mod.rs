@@ -5,39 +5,31 @@
 //! force. The files of a kind cover the log without overlapping, so that of two files one is
 //! older.
 
-mod ballast;
-mod block;
-mod build;
+pub(crate) mod block;
+pub(crate) mod build;
 mod cache;
-mod choose;
-mod compact;
-mod expire;
-mod file;
+pub(crate) mod file;
 mod filter;
-mod life;
 pub(crate) mod manifest;
+pub(crate) mod redaction;
 mod resident;
-pub(crate) mod salvage;
-mod steps;
-mod write;
+pub(crate) mod write;
 
 use std::hint::black_box;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::backend::Backend;
-use crate::error::{OpenError, ReadError};
-use crate::index::redactions::{Replacement, Target};
-use crate::store::reader::Place;
-use crate::{Fault, Order, Position, TimelineId};
-pub(crate) use ballast::NAME as BALLAST;
+use crate::error::{Fault, OpenError, ReadError};
+use crate::log::page::Order;
+use crate::log::record::RecordRef;
+use crate::{Position, TimelineId};
 pub(crate) use block::Key;
 pub(crate) use cache::BlockCache;
-pub(crate) use compact::{Compactor, Plan};
 use file::{Cursor, u64_at};
 pub(crate) use file::{Kind, RunFile, RunId};
-pub(crate) use life::Lives;
 use manifest::{Floors, Manifest};
+use redaction::{Replacement, Target};
 
 /// The greatest sequence: greater numbers stand for records that are no entries of a timeline.
 pub(crate) const MAX_SEQ: u64 = (1 << 63) - 1;
@@ -146,7 +138,7 @@ impl Runs {
     }
 
     /// The runs of `manifest`; those that are open already are shared.
-    fn with(
+    pub(crate) fn with(
         &self,
         backend: &dyn Backend,
         manifest: &Manifest,
@@ -170,13 +162,13 @@ impl Runs {
     }
 
     /// As [`of`](Self::of), for a look-up that asks the filters of all of them.
-    fn touched(&self, kind: Kind, id: TimelineId) -> &[Arc<RunFile>] {
+    pub(crate) fn touched(&self, kind: Kind, id: TimelineId) -> &[Arc<RunFile>] {
         let (runs, hash) = (self.of(kind), filter::hash(id.0));
         black_box(runs.iter().fold(0, |sum, run| sum ^ run.touch(hash)));
         runs
     }
 
-    fn ids(&self, kind: Kind) -> Vec<RunId> {
+    pub(crate) fn ids(&self, kind: Kind) -> Vec<RunId> {
         self.of(kind).iter().map(|run| run.id).collect()
     }
 
@@ -333,7 +325,7 @@ impl Runs {
     }
 
     /// The last record with a key.
-    pub(crate) fn find(&self, key: TimelineId) -> Result<Option<Place>, ReadError> {
+    pub(crate) fn find(&self, key: TimelineId) -> Result<Option<RecordRef>, ReadError> {
         for run in self.touched(Kind::Keys, key).iter().rev() {
             if !run.may_have(key.0)? {
                 continue;
@@ -343,7 +335,7 @@ impl Runs {
                 && found.0 == key.0
             {
                 let (timeline, minor) = decode_reference(value).ok_or_else(|| run.corrupt(0))?;
-                return Ok(Some(Place {
+                return Ok(Some(RecordRef {
                     timeline: TimelineId(timeline),
                     seq: if minor > MAX_SEQ { 0 } else { minor },
                     position: Position(found.1),

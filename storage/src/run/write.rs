@@ -16,7 +16,7 @@ use crate::log::segment;
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Writes a run file.
-pub(super) struct RunWriter<'a> {
+pub(crate) struct RunWriter<'a> {
     backend: &'a dyn Backend,
     id: RunId,
     store_id: [u8; 16],
@@ -36,7 +36,7 @@ pub(super) struct RunWriter<'a> {
 }
 
 impl<'a> RunWriter<'a> {
-    pub(super) fn create(
+    pub(crate) fn create(
         backend: &'a dyn Backend,
         id: RunId,
         store_id: [u8; 16],
@@ -63,7 +63,7 @@ impl<'a> RunWriter<'a> {
     }
 
     /// Adds an entry whose key is after all before it.
-    pub(super) fn add(&mut self, key: Key, value: &[u8]) -> io::Result<()> {
+    pub(crate) fn add(&mut self, key: Key, value: &[u8]) -> io::Result<()> {
         if !self.data.is_empty() && self.data.size_with(value.len()) > self.block {
             self.end_block()?;
         }
@@ -104,7 +104,7 @@ impl<'a> RunWriter<'a> {
 
     /// Completes the file and makes its content durable; its name is not yet. Returns its size, or
     /// 0 if there is no entry, and no file.
-    pub(super) fn finish(mut self) -> io::Result<u64> {
+    pub(crate) fn finish(mut self) -> io::Result<u64> {
         if self.entries == 0 {
             return Ok(0);
         }
@@ -139,7 +139,7 @@ impl<'a> RunWriter<'a> {
 }
 
 /// Name of a run file that is being written.
-pub(super) fn temporary(id: &RunId) -> String {
+pub(crate) fn temporary(id: &RunId) -> String {
     format!("{}.tmp", id.name())
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use crate::backend;
+use crate::error::hint;
 use crate::stats::Health;
 
 /// Messages for the operator that are kept until they are taken; the oldest goes first.
@@ -60,20 +61,6 @@ impl Hurdle {
             full: backend::is_full(error),
             reason: format!("{what}: {error}{}", hint(error)),
         }
-    }
-}
-
-/// Which limit an error is about, where that is not in its words.
-pub(crate) fn hint(error: &io::Error) -> &'static str {
-    let Some(code) = error.raw_os_error() else {
-        return "";
-    };
-    match rustix::io::Errno::from_raw_os_error(code) {
-        rustix::io::Errno::FBIG => " (the file size limit of the process: ulimit -f)",
-        rustix::io::Errno::MFILE => " (the descriptor limit of the process: ulimit -n)",
-        rustix::io::Errno::NFILE => " (the descriptor limit of the machine: fs.file-max)",
-        rustix::io::Errno::DQUOT => " (a quota)",
-        _ => "",
     }
 }
 

@@ -13,8 +13,8 @@ use siphasher::sip::SipHasher13;
 
 use crate::backend::{self, Backend, is_lost};
 use crate::error::OpenError;
+use crate::error::io_error;
 use crate::log::segment;
-use crate::recovery::io_error;
 use crate::store::token::{self, BadToken, Token};
 use crate::{Fault, Position};
 

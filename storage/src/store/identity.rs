@@ -7,8 +7,8 @@ use crc32c::crc32c;
 use crate::StoreKey;
 use crate::backend::{self, Backend};
 use crate::error::OpenError;
+use crate::error::io_error;
 use crate::log::segment;
-use crate::recovery::io_error;
 
 pub(crate) const NAME: &str = "identity";
 /// A second file of the same bytes: without the key no timeline could be found.

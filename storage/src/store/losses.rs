@@ -7,10 +7,10 @@ use crc32c::crc32c;
 use crate::Position;
 use crate::backend::{self, Backend, is_lost};
 use crate::error::OpenError;
+use crate::error::io_error;
 use crate::log::frame;
 use crate::log::record;
 use crate::log::segment;
-use crate::recovery::io_error;
 
 pub(crate) const NAME: &str = "losses";
 /// A second file of the same bytes: without it sequences could be used again.

@@ -1,6 +1,7 @@
 //! Opening a store.
 
 pub(crate) mod aside;
+pub(crate) mod compact;
 pub(crate) mod condition;
 pub(crate) mod epochs;
 pub(crate) mod flush;
@@ -16,16 +17,18 @@ pub(crate) mod writer;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::backend::file::FileBackend;
 use crate::backend::{Backend, Lock};
-use crate::error::{OpenError, ReadError};
+use crate::error::{OpenError, ReadError, io_error};
 use crate::log::record::Record;
-use crate::log::segment::{self, HEADER_BYTES, SegmentFactory};
-use crate::recovery::{self, Recovered, RecoveryReport, io_error};
+use crate::log::segment::{self, HEADER_BYTES, Segment, SegmentFactory};
+use crate::recovery::{self, TornTail};
 use crate::run::manifest::{self, Manifest};
-use crate::run::{self, Compactor, Lives, Plan, Runs};
+use crate::run::{self, Runs};
 use crate::store::aside::Aside;
+use crate::store::compact::{Compactor, Lives, Plan};
 use crate::store::epochs::Epochs;
 use crate::store::flush::Flusher;
 use crate::store::guard::Guard;
@@ -34,7 +37,7 @@ use crate::store::losses::Losses;
 use crate::store::prepare::Preparer;
 use crate::store::shared::Shared;
 use crate::store::writer::{Helpers, Tail, Writer};
-use crate::{Durability, Options, Reader};
+use crate::{Durability, Options, PositionsFound, Reader};
 
 /// Size of a block of a run file; less in stores with tiny segments.
 const BLOCK_BYTES: usize = 16 << 10;
@@ -57,6 +60,26 @@ pub struct Opened {
     pub reader: Reader,
     /// What was found.
     pub report: RecoveryReport,
+}
+
+/// What opening a store found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// The store was created by this opening.
+    pub created: bool,
+    /// Records replayed.
+    pub records: u64,
+    /// Bytes of log that were scanned.
+    pub bytes: u64,
+    /// The unfinished end of the log that was cut off, if there was one.
+    pub torn: Option<TornTail>,
+    /// What there was to prove positions with that were given out before.
+    pub positions: PositionsFound,
+    /// Whether positions that are given out from now on are good after the next opening: on a full
+    /// disk they are not.
+    pub positions_stored: bool,
+    /// How long the opening took.
+    pub duration: Duration,
 }
 
 impl Store {
@@ -122,14 +145,14 @@ impl Store {
         // files are all that is left of it.
         remove_unknown_runs(&*backend, &manifest)?;
         identity.keep_copy(&*backend)?;
-        log.report.created = created;
         let redactions = runs.redactions().map_err(unreadable)?;
         log.index.set_runs(runs, Vec::new());
         for (target, replacement) in redactions {
             log.index.redactions_mut().add(target, replacement);
         }
         let session = new_session(&*backend, log.last_session)?;
-        let epochs = begin_epoch(&*backend, store_id, &losses, &mut log)?;
+        let (epochs, positions, positions_stored) =
+            begin_epoch(&*backend, store_id, &losses, log.head)?;
 
         let current = log.segments[log.segments.len() - 1].clone();
         let shared = Arc::new(Shared::new(
@@ -141,51 +164,7 @@ impl Store {
             log.end,
             log.last_time.max(last_time),
         ));
-        let factory = SegmentFactory {
-            backend: backend.clone(),
-            store_id: identity.store_id,
-            size: options.segment_bytes,
-        };
-        let preparer = Preparer::new(
-            factory,
-            shared.clone(),
-            options.reserve_bytes,
-            log.next,
-            options.background,
-        )
-        .map_err(io_error(&*backend, "", "start a thread for"))?;
-        let mut flusher = Flusher::new(shared.clone());
-        if options.background {
-            match options.durability {
-                Durability::Sync => Ok(()),
-                Durability::Interval(interval) => flusher.start(Some(interval)),
-                Durability::Os => flusher.start(None),
-            }
-            .map_err(io_error(&*backend, "", "start a thread for"))?;
-        }
-        let plan = plan_of(&options, store_id);
-        let compactor = options
-            .runs
-            .then(|| Compactor::new(shared.clone(), plan, manifest, options.background))
-            .transpose()
-            .map_err(io_error(&*backend, "", "start a thread for"))?;
-        let aside = in_background(&options, || Aside::new(shared.clone())).map_err(io_error(
-            &*backend,
-            "",
-            "start a thread for",
-        ))?;
-        let guard = in_background(&options, || Guard::new(shared.clone())).map_err(io_error(
-            &*backend,
-            "",
-            "start a thread for",
-        ))?;
-        let helpers = Helpers {
-            preparer,
-            flusher,
-            aside,
-            compactor,
-            guard,
-        };
+        let helpers = start_helpers(&shared, &options, store_id, manifest, log.next)?;
         let tail = Tail {
             segment: current,
             cursor: log.end,
@@ -194,12 +173,65 @@ impl Store {
             covered: log.covered,
             first_time: log.first_time,
         };
+        let report = RecoveryReport {
+            created,
+            records: log.records,
+            bytes: log.bytes,
+            torn: log.torn,
+            positions,
+            positions_stored,
+            duration: log.duration,
+        };
         Ok(Opened {
             writer: Writer::new(shared.clone(), options, tail, helpers),
             reader: Reader::new(shared),
-            report: log.report,
+            report,
         })
     }
+}
+
+/// Starts the threads that work beside the writer; without [`Options::background`] none.
+fn start_helpers(
+    shared: &Arc<Shared>,
+    options: &Options,
+    store_id: [u8; 16],
+    manifest: Manifest,
+    next: Option<Arc<Segment>>,
+) -> Result<Helpers, OpenError> {
+    let backend = &shared.backend;
+    let not_started = || io_error(&**backend, "", "start a thread for");
+    let factory = SegmentFactory {
+        backend: backend.clone(),
+        store_id,
+        size: options.segment_bytes,
+    };
+    let reserve = options.reserve_bytes;
+    let preparer = Preparer::new(factory, shared.clone(), reserve, next, options.background)
+        .map_err(not_started())?;
+    let mut flusher = Flusher::new(shared.clone());
+    if options.background {
+        match options.durability {
+            Durability::Sync => Ok(()),
+            Durability::Interval(interval) => flusher.start(Some(interval)),
+            Durability::Os => flusher.start(None),
+        }
+        .map_err(not_started())?;
+    }
+    let plan = plan_of(options, store_id);
+    let compactor = options
+        .runs
+        .then(|| Compactor::new(shared.clone(), plan, manifest, options.background))
+        .transpose()
+        .map_err(not_started())?;
+    let aside = in_background(options, || Aside::new(shared.clone())).map_err(not_started())?;
+    let guard = in_background(options, || Guard::new(shared.clone())).map_err(not_started())?;
+    Ok(Helpers {
+        preparer,
+        flusher,
+        aside,
+        compactor,
+        guard,
+    })
 }
 
 /// How the runs of a store with these options are made.
@@ -245,12 +277,10 @@ fn begin_epoch(
     backend: &dyn Backend,
     store_id: [u8; 16],
     losses: &Losses,
-    log: &mut Recovered,
-) -> Result<Epochs, OpenError> {
+    head: u64,
+) -> Result<(Epochs, PositionsFound, bool), OpenError> {
     losses.keep(backend, store_id)?;
-    let (epochs, found, stored) = Epochs::begin(backend, store_id, losses.repairs, log.head)?;
-    (log.report.positions, log.report.positions_stored) = (found, stored);
-    Ok(epochs)
+    Epochs::begin(backend, store_id, losses.repairs, head)
 }
 
 /// The manifest in force, durably: files that it does not need may be removed from now on.
@@ -289,7 +319,7 @@ pub(crate) fn remove_temporaries(backend: &dyn Backend) -> Result<(), OpenError>
             manifest::NAME,
             epochs::NAME,
             losses::NAME,
-            run::BALLAST,
+            compact::BALLAST,
         ]
         .iter()
         .any(|prefix| name.starts_with(prefix));

@@ -7,23 +7,12 @@ use std::sync::atomic::Ordering;
 use crate::error::ReadError;
 use crate::index::Index;
 use crate::log::frame::FrameKind;
-use crate::log::record;
+use crate::log::record::{self, RecordRef};
 use crate::log::segment::Segment;
 use crate::log::window::Window;
 use crate::run::Runs;
 use crate::store::shared::Shared;
 use crate::{Epochs, Health, Losses, Order, Page, Position, Stats, StoreKey, TimelineId};
-
-/// Where a record is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// Its message timeline.
-    pub timeline: TimelineId,
-    /// Its sequence there; 0 if it is no entry of it.
-    pub seq: u64,
-    /// Its place in the log.
-    pub position: Position,
-}
 
 /// Reads what the writer has made visible: with [`Durability::Sync`](crate::Durability::Sync),
 /// what is on disk.
@@ -225,7 +214,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
-    pub fn find(&self, key: TimelineId) -> Result<Option<Place>, ReadError> {
+    pub fn find(&self, key: TimelineId) -> Result<Option<RecordRef>, ReadError> {
         let (view, position) = self.look(|index| index.find(key));
         let Some(position) = position else {
             return view.runs.find(key);
@@ -234,7 +223,7 @@ impl Reader {
         let mut window = Window::default();
         let payload = self.read_payload(segment, position, FrameKind::Record, &mut window)?;
         Ok(
-            record::decode_payload(position, payload).map(|record| Place {
+            record::decode_payload(position, payload).map(|record| RecordRef {
                 timeline: record.timeline,
                 seq: record.seq,
                 position: record.position,
@@ -303,10 +292,21 @@ impl Reader {
     pub fn stats(&self) -> Stats {
         let index = self.shared.index.read();
         let segments = self.shared.segments.read().clone();
-        let (durable, head) = (self.shared.durable(), self.head().0);
-        self.shared
-            .counters
-            .snapshot(&segments, &index, durable, head)
+        let waiting = segments.iter().take(index.waiting());
+        let (runs, run_bytes) = index.runs().size();
+        Stats {
+            segments: segments.len(),
+            segment_bytes: segments.iter().map(|segment| segment.size).sum(),
+            index_bytes: index.bytes(),
+            waiting_segments: index.waiting(),
+            waiting_bytes: waiting.map(|segment| segment.size).sum(),
+            runs,
+            run_bytes,
+            pending_redactions: index.redactions().len(),
+            durable: Position(self.shared.durable()),
+            head: self.head(),
+            ..self.shared.counters.counted()
+        }
     }
 
     /// The files that a reader uses at this moment, as if it were in the middle of reading.

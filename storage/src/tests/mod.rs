@@ -15,6 +15,7 @@ mod folder;
 mod format;
 mod inspect;
 mod keys;
+mod layers;
 mod model;
 mod redaction;
 mod repair;

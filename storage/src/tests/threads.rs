@@ -27,7 +27,7 @@ pub(super) fn open_watched(disk: &SimDisk, options: Options, guard: Arc<Guard>) 
 pub(super) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(30), "{what}");
+        assert!(began.elapsed() < Duration::from_secs(300), "{what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -9,7 +9,7 @@ use crate::backend::Backend;
 use crate::error::{OpenError, ReadError};
 use crate::index::redactions::Redactions;
 use crate::log::record::{self, States};
-use crate::recovery::Entry;
+use crate::log::scan::Entry;
 use crate::run::manifest::Manifest;
 use crate::run::{self, Kind, RunFile, Runs};
 use crate::store::identity::{self, Identity};

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::error::OpenError;
+use crate::error::io_error;
+use crate::log::scan::Entry;
 use crate::log::segment::{self, VERSION};
-use crate::recovery::{Entry, io_error};
 use crate::run::manifest::Manifest;
 use crate::run::{self, BlockCache, Kind, RunFile, RunId};
 use crate::store::epochs::Epochs;

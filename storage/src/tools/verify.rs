@@ -1,12 +1,11 @@
 //! Checking a whole store without changing it.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::backend::Backend;
-use crate::error::{OpenError, ReadError};
-use crate::recovery::io_error;
+use crate::error::{Fault, OpenError, io_error};
 use crate::run::manifest::Manifest;
 use crate::run::{BlockCache, Kind, RunFile};
 use crate::store::epochs::Epochs;
@@ -32,59 +31,6 @@ pub struct Verified {
     pub live: bool,
     /// What is damaged; nothing if the store is whole.
     pub faults: Vec<Fault>,
-}
-
-/// A damaged place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// The file.
-    pub file: PathBuf,
-    /// Where in it the damage begins.
-    pub offset: u64,
-    /// How the damage shows.
-    pub reason: String,
-}
-
-impl Fault {
-    /// What an error says is damaged.
-    ///
-    /// # Errors
-    /// It speaks of something else.
-    pub(crate) fn of(error: OpenError) -> Result<Fault, OpenError> {
-        match error {
-            OpenError::Corrupt {
-                file,
-                offset,
-                reason,
-            } => Ok(Fault {
-                file,
-                offset,
-                reason,
-            }),
-            error => Err(error),
-        }
-    }
-
-    /// As [`of`](Self::of), for an error of reading `file`.
-    pub(crate) fn of_read(error: ReadError, file: PathBuf) -> Result<Fault, OpenError> {
-        match error {
-            ReadError::Io { file, source } => Err(OpenError::Io {
-                file,
-                action: "read",
-                source,
-            }),
-            ReadError::Corrupt { file, offset } => Ok(Fault {
-                file,
-                offset,
-                reason: "not what was written".into(),
-            }),
-            error => Ok(Fault {
-                file,
-                offset: 0,
-                reason: error.to_string(),
-            }),
-        }
-    }
 }
 
 /// Told how many bytes are read, of how many.

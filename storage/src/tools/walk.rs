@@ -8,8 +8,10 @@ use std::sync::Arc;
 use crate::backend::file::FileBackend;
 use crate::backend::{Backend, Lock};
 use crate::error::OpenError;
+use crate::error::io_error;
+use crate::log::scan::{Entry, Scan, ScanEnd};
 use crate::log::segment::{self, Segment};
-use crate::recovery::{Entry, Scan, ScanEnd, io_error, tail};
+use crate::recovery::tail;
 use crate::run::manifest::{self, Manifest};
 use crate::store::identity;
 use crate::{Fault, Store, run};
@@ -100,7 +102,7 @@ pub(crate) fn walk(
     let mut walked = Walked {
         segments: Vec::new(),
         later: Vec::new(),
-        scan: Scan::after(manifest),
+        scan: manifest.scan(),
         torn: None,
         fault: None,
     };

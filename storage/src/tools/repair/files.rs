@@ -10,7 +10,7 @@ use super::Work;
 pub(super) use crate::backend::is_lost;
 use crate::backend::{self, Backend, BackendFile};
 use crate::error::OpenError;
-use crate::recovery::io_error;
+use crate::error::io_error;
 
 /// A disk does not return less than this.
 const SECTOR: u64 = 4096;

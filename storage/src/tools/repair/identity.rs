@@ -3,7 +3,7 @@
 use super::Work;
 use super::files::is_lost;
 use crate::error::OpenError;
-use crate::recovery::io_error;
+use crate::error::io_error;
 use crate::store::identity::{COPY, Identity, NAME};
 
 /// The identity of the store, restored from the copy if need be; `None` if there is no store yet.

@@ -4,9 +4,10 @@ use super::Work;
 use super::files::newest_copy;
 use super::part::{Part, Patch};
 use crate::error::OpenError;
+use crate::error::io_error;
 use crate::log::frame;
+use crate::log::scan::{self, Scan, ScanEnd};
 use crate::log::segment::{self, SegmentFactory, segment_base, segment_name};
-use crate::recovery::{Scan, ScanEnd, io_error, scan};
 use crate::run::manifest::Manifest;
 
 /// Mends the log that begins where `manifest` says.
@@ -28,7 +29,7 @@ pub(super) fn mend(
         foreign: Vec::new(),
     };
     log.read(manifest.low_water)?;
-    let plan = log.plan(Scan::after(manifest))?;
+    let plan = log.plan(manifest.scan())?;
     log.carry_out(&plan)
 }
 

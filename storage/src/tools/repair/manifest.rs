@@ -5,8 +5,8 @@ use super::files::{self, Readable};
 use super::part::Part;
 use super::runs::Mender;
 use crate::error::OpenError;
+use crate::error::io_error;
 use crate::log::segment::{self, SegmentFactory, segment_name};
-use crate::recovery::io_error;
 use crate::run::manifest::{Floors, Manifest, NAME};
 use crate::run::{self, BlockCache, Kind, RunFile, RunId};
 

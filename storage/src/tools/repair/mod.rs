@@ -13,7 +13,8 @@ mod lost;
 mod manifest;
 mod part;
 mod runs;
-pub(crate) mod salt;
+mod salt;
+mod salvage;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -8,11 +8,11 @@ use super::files::Readable;
 use super::salt;
 use crate::backend::{self, Backend, BackendFile};
 use crate::error::OpenError;
+use crate::error::io_error;
 use crate::log::frame::{self, FrameHeader, FrameKind, Place};
+use crate::log::scan;
 use crate::log::segment::{self, HEADER_BYTES, HeaderFault, Segment, SegmentHeader};
 use crate::log::window::Window;
-use crate::recovery::io_error;
-use crate::recovery::scan;
 
 /// How much is copied at once.
 const CHUNK_BYTES: u64 = 1 << 20;

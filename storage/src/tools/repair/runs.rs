@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::Work;
 use super::files::{Readable, is_lost, newest_copy};
+use super::salvage::{Salvage, Stubs, has_references};
+use crate::error::io_error;
 use crate::error::{OpenError, ReadError};
-use crate::recovery::io_error;
 use crate::run::manifest::{self, Manifest};
-use crate::run::salvage::{Salvage, Stubs, has_references};
 use crate::run::{BlockCache, Kind, RunFile, RunId, decode_reference};
 
 /// A run that is damaged or missing.

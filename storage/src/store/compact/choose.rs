@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::RunId;
+use crate::run::RunId;
 
 /// How runs of a kind are merged.
 #[derive(Debug, Clone, Copy)]
@@ -84,8 +84,8 @@ impl Rule {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Kind;
     use super::*;
+    use crate::run::Kind;
 
     /// Runs with these levels and times.
     fn runs(levels: &[(u8, u64)]) -> Vec<RunId> {

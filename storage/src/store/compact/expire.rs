@@ -8,7 +8,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use super::steps::Steps;
-use super::{Kind, RunId};
+use crate::run::{Kind, RunId};
 
 /// What can expire: first what leaves nothing behind, and so frees space on a full disk.
 const KINDS: [Kind; 3] = [Kind::Syncs, Kind::Keys, Kind::Messages];

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Kind;
 use crate::Options;
+use crate::run::Kind;
 
 /// A life is this many windows: so little longer than its life is a record kept, at most.
 const WINDOWS: u64 = 30;

@@ -2,8 +2,14 @@
 //!
 //! One thread turns the log's oldest segments into runs, the other merges runs. Neither waits for
 //! the other but to put a manifest in force; only when there are too many runs to merge
-//! ([`Rule::in_debt`](super::choose::Rule::in_debt)) no more are made. A step that fails is tried
+//! ([`Rule::in_debt`](choose::Rule::in_debt)) no more are made. A step that fails is tried
 //! again by time, with new files.
+
+mod ballast;
+mod choose;
+mod expire;
+mod life;
+mod steps;
 
 use std::io;
 use std::sync::Arc;
@@ -13,11 +19,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::life::Lives;
-use super::manifest::Manifest;
-use super::steps::Steps;
+use crate::run::manifest::Manifest;
 use crate::store::condition::{Hurdle, Part};
 use crate::store::shared::Shared;
+pub(crate) use ballast::NAME as BALLAST;
+pub(crate) use life::Lives;
+use steps::Steps;
 
 /// When a step that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);

@@ -6,7 +6,6 @@ use crate::log::frame::{self, FrameHeader, FrameKind};
 use crate::log::record::{self, Record, State};
 use crate::log::segment::Segment;
 use crate::log::window::Window;
-use crate::run::manifest::Manifest;
 
 /// How much of a segment is read at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -39,25 +38,6 @@ pub(crate) enum ScanEnd {
 }
 
 impl Scan {
-    /// What was read before the log that `manifest` says is left.
-    pub(crate) fn after(manifest: &Manifest) -> Scan {
-        Scan {
-            records: 0,
-            head: manifest.head,
-            records_end: manifest.records_end,
-            covered: manifest.covered,
-            session: (manifest.low_water > 0).then_some(manifest.session),
-        }
-    }
-
-    /// Notes in `manifest` what [`after`](Self::after) will need.
-    pub(crate) fn note(&self, manifest: &mut Manifest) {
-        manifest.head = self.head;
-        manifest.records_end = self.records_end;
-        manifest.covered = self.covered;
-        manifest.session = self.session.unwrap_or_default();
-    }
-
     /// Reads the frames of `segment`, which continues what was read before.
     pub(crate) fn segment(
         &mut self,

@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use super::block::{self, Block, Key};
-use super::file::{Footer, PLACE, u32_at, u64_at};
-use super::write::{RunWriter, temporary};
-use super::{Kind, RunId};
+use super::salt;
 use crate::backend::{Backend, BackendFile};
-use crate::tools::repair::salt;
+use crate::run::block::{self, Block, Key};
+use crate::run::file::{Footer, PLACE, u32_at, u64_at};
+use crate::run::write::{RunWriter, temporary};
+use crate::run::{Kind, RunId};
 
 /// A block is looked for in this many bytes at first, and in this many at most.
 const NEAR: u64 = 64 << 10;

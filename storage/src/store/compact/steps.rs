@@ -11,13 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::Plan;
 use super::ballast::Ballast;
-use super::build::{Made, Pending, Workshop, as_io};
 use super::choose::{Rule, Stretch};
-use super::compact::Plan;
-use super::manifest::Manifest;
-use super::{Kind, RunFile, RunId, Runs};
-use crate::recovery::Scan;
+use crate::run::build::{Made, Pending, Workshop, as_io};
+use crate::run::manifest::Manifest;
+use crate::run::{Kind, RunFile, RunId, Runs};
 use crate::store::condition::mib;
 use crate::store::shared::Shared;
 
@@ -70,7 +69,7 @@ impl Steps {
         }
         self.settle()?;
         // Only this changes what the manifest says of the log.
-        let mut scan = Scan::after(&self.manifest.lock());
+        let mut scan = self.manifest.lock().scan();
         let (pending, older) = (self.shared.pending_redactions(), self.shared.runs());
         let workshop = self.workshop(&|| Ok(()));
         let made = workshop.sort(&segment, &mut scan, (&pending, &older), &self.numbers);
@@ -78,7 +77,7 @@ impl Steps {
         let done = made.and_then(|Made { runs, applied }| {
             let change = |manifest: &mut Manifest| {
                 manifest.runs.extend(runs);
-                scan.note(manifest);
+                manifest.note(&scan);
                 manifest.low_water = segment.end();
             };
             let show = |runs| self.shared.replace_segment(&segment, runs, applied);
