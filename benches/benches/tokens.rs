@@ -8,8 +8,8 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use trunkline::auth::{Authority, Reason};
-use trunkline::config::{Settings, TokenAlgorithm};
+use trunkline::config::Settings;
+use trunkline_gateway::auth::{Authority, Reason, TokenAlgorithm};
 
 /// When all tokens are checked, in milliseconds.
 const NOW: u64 = 1_800_000_000_000;

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use trunkline_gateway::{auth, tls};
 
-use crate::auth;
 use crate::config::{Config, ConfigError, Settings};
 use crate::doctor::{self, DoctorArgs};
 use crate::file_sizes;
@@ -16,7 +16,7 @@ use crate::gateway::Gateway;
 use crate::reload::Reloader;
 use crate::signals::{Request, Requests};
 use crate::store_command::StoreCommand;
-use crate::{log, print, tls};
+use crate::{log, print};
 
 /// How long the store's last sync may take, once the connections are gone.
 const LAST_SYNC: std::time::Duration = std::time::Duration::from_secs(10);

@@ -4,36 +4,33 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use anyhow::Context;
 use crossbeam::channel;
-use mio::{Poll, Waker};
+use mio::Poll;
+use trunkline_core::directory::Directory;
+use trunkline_core::exchange::{Job, Mail, Mailbox, QUEUE, queue};
+use trunkline_core::hub::Hub;
+use trunkline_core::ids::Ids;
+use trunkline_core::reader;
+use trunkline_core::sequencer::{Departures, Sequencer};
+use trunkline_gateway::auth::{Authority, Tokens};
+use trunkline_gateway::shard::{Parts, Shard, ShardWaker, Shared, descriptors, listener};
+use trunkline_gateway::tls::{Acceptor, TlsFiles, TlsWatch};
 use trunkline_storage::{
     CommitError, Durability as StoreDurability, Opened, Options, PositionsFound, Reader,
     RecoveryReport, Store,
 };
 
-use crate::auth::Authority;
-use crate::config::{Config, Durability, Limits, TlsFiles, Tokens};
+use crate::config::{Config, Durability};
 use crate::control::{self, Control};
-use crate::counts::Counts;
-use crate::directory::Directory;
 use crate::file_sizes;
-use crate::hub::Hub;
-use crate::ids::Ids;
 use crate::log;
 use crate::metrics::Metrics;
-use crate::rate::{Rules, UserRates};
-use crate::reader::{self, Job};
-use crate::sequencer::Sequencer;
-use crate::sequencer::departures::Departures;
-use crate::shard::mailbox::{Mail, Mailbox};
-use crate::shard::{Parts, Shard, WAKE, descriptors, listener};
 use crate::store_watch::StoreWatch;
-use crate::tls::{Acceptor, TlsWatch};
 
 /// Threads that read the store.
 const READERS: usize = 2;
@@ -75,7 +72,7 @@ impl Gateway {
     pub fn start(config: &Config) -> anyhow::Result<Self> {
         let tls = config.tls.as_ref().map(Acceptor::load).transpose()?;
         let tls = tls.map(Arc::new);
-        let authority = Authority::of(config)?;
+        let authority = authority(config)?;
         let tables = fit_limits(config)?;
         let (mailboxes, seeds) = seed_shards(config.shards, tables.private)?;
         // Behind that, so that no shard's table has it too.
@@ -93,11 +90,11 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new(config.shards, tls.clone()));
         let directory = Arc::new(Directory::new(store.head()));
         let limits = Arc::new(config.limits.clone());
-        let most = (&*limits, config.max_connections);
+        let most = (&config.hub, config.max_connections);
         let hub = Arc::new(Hub::new(most, Arc::clone(&directory), mailboxes.clone()));
-        let departures = Departures::new(Arc::clone(&hub), &limits);
-        let (to_sequencer, commands) = crate::sequencer::queue::queue();
-        let (to_readers, jobs) = channel::bounded(reader::QUEUE);
+        let departures = Departures::new(Arc::clone(&hub), &config.hub);
+        let (to_sequencer, commands) = queue();
+        let (to_readers, jobs) = channel::bounded(QUEUE);
         let sequencer = Sequencer::new(
             (writer, &store),
             (config.conversation_cache, config.messaging),
@@ -106,7 +103,13 @@ impl Gateway {
             Arc::clone(&metrics.sequencer),
         );
         let sequencer = spawn("sequencer", move || sequencer.run(&commands))?;
-        let readers = spawn_readers(&store, &jobs, &mailboxes, config.limits.message_bytes)?;
+        let readers = spawn_readers(
+            &store,
+            &jobs,
+            &mailboxes,
+            config.limits.content.message_bytes,
+        )?;
+        let shared = Shared::new(&limits, config.max_connections);
         let ready = Arc::new(AtomicBool::new(false));
         let shown = control::Shown {
             ready: Arc::clone(&ready),
@@ -115,39 +118,28 @@ impl Gateway {
         };
         let control = control::start(config, shown)?;
 
-        let total = Arc::new(AtomicUsize::new(0));
-        let rules = Rules::new(&limits.connection_rates, limits.rate_burst).map(Arc::new);
-        let user_rates = user_rates(&limits);
-        let addresses = Counts::new(limits.connections_per_address).map(Arc::new);
-        let user_sessions = Counts::new(limits.connections_per_user).map(Arc::new);
-        let began = Instant::now();
-        let mut shards = Vec::new();
-        for (index, seed) in seeds.into_iter().enumerate() {
-            shards.push(seed.grow(Parts {
-                index,
-                shards: config.shards,
-                mailbox: Arc::clone(&mailboxes[index]),
-                listen,
-                tls: tls.clone(),
-                authority: authority.clone(),
-                room: tables.per_shard,
-                total: Arc::clone(&total),
-                max_total: config.max_connections,
-                limits: Arc::clone(&limits),
-                addresses: addresses.clone(),
-                user_sessions: user_sessions.clone(),
-                rules: rules.clone(),
-                user_rates: user_rates.clone(),
-                began,
-                ids: Ids(store.key()),
-                epochs: store.epochs().clone(),
-                directory: Arc::clone(&directory),
-                hub: Arc::clone(&hub),
-                metrics: Arc::clone(&metrics.shards[index]),
-                sequencer: to_sequencer.clone(),
-                readers: to_readers.clone(),
-            })?);
-        }
+        let parts = |index| Parts {
+            index,
+            shards: config.shards,
+            mailbox: Arc::clone(&mailboxes[index]),
+            listen,
+            tls: tls.clone(),
+            authority: authority.clone(),
+            room: tables.per_shard,
+            shared: shared.clone(),
+            limits: Arc::clone(&limits),
+            ids: Ids(store.key()),
+            epochs: store.epochs().clone(),
+            directory: Arc::clone(&directory),
+            hub: Arc::clone(&hub),
+            metrics: Arc::clone(&metrics.shards[index]),
+            sequencer: to_sequencer.clone(),
+            readers: to_readers.clone(),
+        };
+        let grown = seeds.into_iter().enumerate();
+        let shards = grown
+            .map(|(index, seed)| seed.grow(parts(index)))
+            .collect::<anyhow::Result<_>>()?;
         drop(kept);
         ready.store(true, Ordering::SeqCst);
         tracing::info!(%listen, control = %control.address(), data = %config.data.display(), "ready");
@@ -291,8 +283,8 @@ fn seed_shards(
     let mut mailboxes = Vec::new();
     for _ in 0..shards {
         let poll = Poll::new().context("cannot make an event loop")?;
-        let waker = Waker::new(poll.registry(), WAKE).context("cannot make a waker")?;
-        mailboxes.push(Arc::new(Mailbox::new(waker)));
+        let waker = ShardWaker::new(&poll).context("cannot make a waker")?;
+        mailboxes.push(Arc::new(Mailbox::new(Box::new(waker))));
         polls.push(poll);
     }
     let mut seeds = Vec::new();
@@ -365,11 +357,11 @@ impl Seed {
     }
 }
 
-/// What all connections of a user may send, where that is limited.
-fn user_rates(limits: &Limits) -> Option<Arc<UserRates>> {
-    let rules = Rules::new(&limits.user_rates, limits.rate_burst)?;
-    let frame = u32::try_from(limits.message_bytes).unwrap_or(u32::MAX);
-    Some(Arc::new(UserRates::new(rules, frame)))
+/// Reads the keys of tokens, where tokens say who clients are.
+fn authority(config: &Config) -> anyhow::Result<Option<Arc<Authority>>> {
+    let tokens = config.auth.tokens();
+    let authority = tokens.map(|tokens| Authority::load(tokens, &config.limits));
+    Ok(authority.transpose()?.map(Arc::new))
 }
 
 /// Sees to it that the process's limits let the gateway work, and says what they leave.

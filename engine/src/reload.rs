@@ -1,6 +1,8 @@
 //! SIGHUP: what is read again while the gateway runs, and what has to wait for the next start.
 
-use crate::config::{Auth, Config, ConfigError};
+use trunkline_gateway::auth::Auth;
+
+use crate::config::{Config, ConfigError};
 use crate::gateway::Gateway;
 use crate::log::Log;
 

@@ -7,8 +7,18 @@ use toml::{Table, Value};
 use trunkline_tests::process::workspace;
 
 /// Which of our packages a package may use; those that are not named here, any.
-const ARROWS: [(&str, &[&str]); 5] = [
-    ("trunkline", &["trunkline-proto", "trunkline-storage"]),
+const ARROWS: [(&str, &[&str]); 7] = [
+    (
+        "trunkline",
+        &[
+            "trunkline-core",
+            "trunkline-gateway",
+            "trunkline-proto",
+            "trunkline-storage",
+        ],
+    ),
+    ("trunkline-core", &["trunkline-proto", "trunkline-storage"]),
+    ("trunkline-gateway", &["trunkline-core", "trunkline-proto"]),
     ("trunkline-proto", &[]),
     ("trunkline-storage", &[]),
     ("trunkline-loadgen", &["trunkline-proto", "trunkline"]),

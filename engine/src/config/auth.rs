@@ -1,9 +1,8 @@
 //! Who clients are: as they say, or as tokens say.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use trunkline_gateway::auth::{Auth, KeyFile, Tokens};
 
 use super::ConfigError;
 use super::settings::{Settings, time, value};
@@ -11,168 +10,90 @@ use super::settings::{Settings, time, value};
 /// Clocks that differ more are wrong.
 const MOST_LEEWAY: Duration = Duration::from_secs(600);
 
-/// The algorithms that tokens may be signed with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize, Serialize)]
-pub enum TokenAlgorithm {
-    /// HMAC with SHA-256: who can check tokens can make them.
-    #[value(name = "HS256")]
-    HS256,
-    /// RSA (PKCS#1 v1.5) with SHA-256.
-    #[value(name = "RS256")]
-    RS256,
-    /// ECDSA on P-256 with SHA-256.
-    #[value(name = "ES256")]
-    ES256,
-    /// Ed25519.
-    #[value(name = "EdDSA")]
-    EdDSA,
-}
-
-impl TokenAlgorithm {
-    /// Its name in tokens (RFC 7518 §3.1, RFC 8037 §3.1).
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::HS256 => "HS256",
-            Self::RS256 => "RS256",
-            Self::ES256 => "ES256",
-            Self::EdDSA => "EdDSA",
-        }
-    }
-}
-
-/// Where the keys are that tokens are checked with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeyFile {
-    /// One key: a public one as PEM, or a secret as it is.
-    Key {
-        /// The file.
-        file: PathBuf,
-        /// What tokens have to be signed with; `None`: what the public key is for.
-        algorithm: Option<TokenAlgorithm>,
-    },
-    /// A set of keys (RFC 7517), of which tokens name one.
-    Jwks(PathBuf),
-}
-
-/// Which tokens are good.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tokens {
-    /// The keys that they are signed with.
-    pub keys: KeyFile,
-    /// The audience that they have to be for; `None`: they must name none.
-    pub audience: Option<String>,
-    /// The issuer that they have to be of; `None`: any.
-    pub issuer: Option<String>,
-    /// How much other clocks may differ from this one.
-    pub leeway: Duration,
-}
-
-/// Who clients are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Auth {
-    /// Whoever they say: development mode.
-    Development,
-    /// Whoever their token says.
-    Tokens(Tokens),
-}
-
-impl Auth {
-    pub(super) fn resolve(flags: &Settings, file: &Settings) -> Result<Self, ConfigError> {
-        let dev_auth = flags.dev_auth.or(file.dev_auth).unwrap_or(false);
-        let jwt_key = flags.jwt_key.as_ref().or(file.jwt_key.as_ref());
-        let jwks = flags.jwks.as_ref().or(file.jwks.as_ref());
-        let algorithm = flags.jwt_algorithm.or(file.jwt_algorithm);
-        let audience = flags.jwt_audience.as_ref().or(file.jwt_audience.as_ref());
-        let issuer = flags.jwt_issuer.as_ref().or(file.jwt_issuer.as_ref());
-        let keys = match (dev_auth, jwt_key, jwks) {
-            (false, None, None) => {
-                return Err(value(
-                    "dev_auth",
-                    "who clients are is not said: give --jwt-key FILE (or --jwks FILE) with what \
+/// # Errors
+/// The settings do not go together.
+pub(super) fn resolve(flags: &Settings, file: &Settings) -> Result<Auth, ConfigError> {
+    let dev_auth = flags.dev_auth.or(file.dev_auth).unwrap_or(false);
+    let jwt_key = flags.jwt_key.as_ref().or(file.jwt_key.as_ref());
+    let jwks = flags.jwks.as_ref().or(file.jwks.as_ref());
+    let algorithm = flags.jwt_algorithm.or(file.jwt_algorithm);
+    let audience = flags.jwt_audience.as_ref().or(file.jwt_audience.as_ref());
+    let issuer = flags.jwt_issuer.as_ref().or(file.jwt_issuer.as_ref());
+    let keys = match (dev_auth, jwt_key, jwks) {
+        (false, None, None) => {
+            return Err(value(
+                "dev_auth",
+                "who clients are is not said: give --jwt-key FILE (or --jwks FILE) with what \
                      their tokens are signed with, or --dev-auth to let them name themselves, on \
                      a loopback address",
-                ));
-            }
-            (true, None, None) => None,
-            (true, ..) => {
-                return Err(value(
-                    "dev_auth",
-                    "not with jwt_key or jwks: clients name themselves, or tokens do",
-                ));
-            }
-            (false, Some(_), Some(_)) => {
-                return Err(value("jwks", "not with jwt_key: one of them has the keys"));
-            }
-            (false, Some(file), None) => Some(KeyFile::Key {
-                file: file.clone(),
-                algorithm,
-            }),
-            (false, None, Some(file)) => Some(KeyFile::Jwks(file.clone())),
-        };
-        let one = matches!(keys, Some(KeyFile::Key { .. }));
-        for (setting, given, fits) in [
-            ("jwt_algorithm", algorithm.is_some(), one),
-            ("jwt_audience", audience.is_some(), keys.is_some()),
-            ("jwt_issuer", issuer.is_some(), keys.is_some()),
-        ] {
-            if given && !fits {
-                let other = if setting == "jwt_algorithm" {
-                    "only with jwt_key: each key of jwks says its own"
-                } else {
-                    "only with jwt_key or jwks"
-                };
-                return Err(value(setting, other));
-            }
+            ));
         }
-        for (setting, text) in [("jwt_audience", audience), ("jwt_issuer", issuer)] {
-            if text.is_some_and(String::is_empty) {
-                return Err(value(setting, "not empty"));
-            }
+        (true, None, None) => None,
+        (true, ..) => {
+            return Err(value(
+                "dev_auth",
+                "not with jwt_key or jwks: clients name themselves, or tokens do",
+            ));
         }
-        let leeway = time(flags.jwt_leeway, file.jwt_leeway, 5);
-        if leeway > MOST_LEEWAY {
-            return Err(value("jwt_leeway", "at most 10m"));
+        (false, Some(_), Some(_)) => {
+            return Err(value("jwks", "not with jwt_key: one of them has the keys"));
         }
-        Ok(keys.map_or(Self::Development, |keys| {
-            Self::Tokens(Tokens {
-                keys,
-                audience: audience.cloned(),
-                issuer: issuer.cloned(),
-                leeway,
-            })
-        }))
+        (false, Some(file), None) => Some(KeyFile::Key {
+            file: file.clone(),
+            algorithm,
+        }),
+        (false, None, Some(file)) => Some(KeyFile::Jwks(file.clone())),
+    };
+    let one = matches!(keys, Some(KeyFile::Key { .. }));
+    for (setting, given, fits) in [
+        ("jwt_algorithm", algorithm.is_some(), one),
+        ("jwt_audience", audience.is_some(), keys.is_some()),
+        ("jwt_issuer", issuer.is_some(), keys.is_some()),
+    ] {
+        if given && !fits {
+            let other = if setting == "jwt_algorithm" {
+                "only with jwt_key: each key of jwks says its own"
+            } else {
+                "only with jwt_key or jwks"
+            };
+            return Err(value(setting, other));
+        }
     }
+    for (setting, text) in [("jwt_audience", audience), ("jwt_issuer", issuer)] {
+        if text.is_some_and(String::is_empty) {
+            return Err(value(setting, "not empty"));
+        }
+    }
+    let leeway = time(flags.jwt_leeway, file.jwt_leeway, 5);
+    if leeway > MOST_LEEWAY {
+        return Err(value("jwt_leeway", "at most 10m"));
+    }
+    Ok(keys.map_or(Auth::Development, |keys| {
+        Auth::Tokens(Tokens {
+            keys,
+            audience: audience.cloned(),
+            issuer: issuer.cloned(),
+            leeway,
+        })
+    }))
+}
 
-    /// Clients name themselves.
-    pub const fn is_development(&self) -> bool {
-        matches!(self, Self::Development)
-    }
-
-    /// Which tokens are good, where tokens say who clients are.
-    pub const fn tokens(&self) -> Option<&Tokens> {
-        match self {
-            Self::Development => None,
-            Self::Tokens(tokens) => Some(tokens),
+/// The settings that resolve to this.
+pub(super) fn put(auth: &Auth, settings: &mut Settings) {
+    settings.dev_auth = Some(auth.is_development());
+    let Some(tokens) = auth.tokens() else {
+        return;
+    };
+    match &tokens.keys {
+        KeyFile::Key { file, algorithm } => {
+            settings.jwt_key = Some(file.clone());
+            settings.jwt_algorithm = *algorithm;
         }
+        KeyFile::Jwks(file) => settings.jwks = Some(file.clone()),
     }
-
-    /// The settings that resolve to this.
-    pub(super) fn put(&self, settings: &mut Settings) {
-        settings.dev_auth = Some(self.is_development());
-        let Some(tokens) = self.tokens() else {
-            return;
-        };
-        match &tokens.keys {
-            KeyFile::Key { file, algorithm } => {
-                settings.jwt_key = Some(file.clone());
-                settings.jwt_algorithm = *algorithm;
-            }
-            KeyFile::Jwks(file) => settings.jwks = Some(file.clone()),
-        }
-        settings.jwt_audience.clone_from(&tokens.audience);
-        settings.jwt_issuer.clone_from(&tokens.issuer);
-        settings.jwt_leeway = Some(super::Duration(tokens.leeway));
-    }
+    settings.jwt_audience.clone_from(&tokens.audience);
+    settings.jwt_issuer.clone_from(&tokens.issuer);
+    settings.jwt_leeway = Some(super::Duration(tokens.leeway));
 }
 
 #[cfg(test)]
@@ -180,7 +101,7 @@ mod tests {
     use super::*;
 
     fn resolve(text: &str) -> Result<Auth, ConfigError> {
-        Auth::resolve(&Settings::default(), &toml::from_str(text).unwrap())
+        super::resolve(&Settings::default(), &toml::from_str(text).unwrap())
     }
 
     #[test]
@@ -223,8 +144,8 @@ mod tests {
             .collect();
         for auth in &resolved {
             let mut settings = Settings::default();
-            auth.put(&mut settings);
-            let again = Auth::resolve(&Settings::default(), &settings).unwrap();
+            put(auth, &mut settings);
+            let again = super::resolve(&Settings::default(), &settings).unwrap();
             assert_eq!(&again, auth);
         }
         for (i, auth) in resolved.iter().enumerate() {

@@ -10,9 +10,12 @@ mod units;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use auth::{Auth, KeyFile, TokenAlgorithm, Tokens};
-pub use limits::{Limits, Rates};
-pub use messaging::Messaging;
+use trunkline_core::hub::HubLimits;
+use trunkline_core::messaging::Messaging;
+use trunkline_gateway::auth::Auth;
+use trunkline_gateway::limits::Limits;
+use trunkline_gateway::tls::TlsFiles;
+
 pub use origins::{AllowedOrigin, AllowedOrigins};
 pub use settings::Settings;
 pub use units::{ByteSize, Durability, Duration, Life};
@@ -38,15 +41,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// The files of a TLS server, both PEM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The server's certificate, and behind it those up to the root.
-    pub cert: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-}
-
 /// A resolved configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -70,6 +64,8 @@ pub struct Config {
     pub max_connections: usize,
     /// What one client may do.
     pub limits: Limits,
+    /// What presence and topics may take.
+    pub hub: HubLimits,
     /// How conversations work.
     pub messaging: Messaging,
     /// How long an idempotency key is known.

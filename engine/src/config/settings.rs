@@ -5,16 +5,18 @@ mod file;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::{Deserialize, Serialize};
+use trunkline_core::directory::MAX_SHARDS;
+use trunkline_core::sequencer::MIN_CONVERSATIONS;
+use trunkline_gateway::auth::TokenAlgorithm;
+use trunkline_gateway::files;
+use trunkline_gateway::tls::TlsFiles;
 
 use super::units::{ByteSize, Durability, Duration, Life};
 use super::{
-    AllowedOrigins, Auth, Config, ConfigError, ControlLimits, Limits, LogFormat, Messaging,
-    TlsFiles, TokenAlgorithm,
+    AllowedOrigins, Config, ConfigError, ControlLimits, LogFormat, auth, limits, messaging,
 };
-use crate::directory::MAX_SHARDS;
-use crate::files;
-use crate::sequencer::conversations::MIN_CONVERSATIONS;
 
 /// The settings of one source; what is missing is looked for in the next.
 ///
@@ -66,7 +68,7 @@ pub struct Settings {
     #[arg(long, env = "TRUNKLINE_JWT_KEY", value_name = "FILE")]
     pub jwt_key: Option<PathBuf>,
     /// What they are signed with, where the key does not say so
-    #[arg(long, env = "TRUNKLINE_JWT_ALGORITHM", value_name = "NAME")]
+    #[arg(long, env = "TRUNKLINE_JWT_ALGORITHM", value_name = "NAME", value_parser = token_algorithm())]
     pub jwt_algorithm: Option<TokenAlgorithm>,
     /// The same as a set of keys (JWKS), of which tokens name one by `kid`; SIGHUP has it read again
     #[arg(long, env = "TRUNKLINE_JWKS", value_name = "FILE")]
@@ -305,6 +307,24 @@ pub(super) fn size(flag: Option<ByteSize>, file: Option<ByteSize>, bytes: usize)
         .map_or(bytes, |size| usize::try_from(size.0).unwrap_or(usize::MAX))
 }
 
+/// The algorithms that tokens may be signed with, by their names.
+fn token_algorithm() -> impl TypedValueParser<Value = TokenAlgorithm> {
+    let known = TokenAlgorithm::ALL.map(|algorithm| {
+        let help = match algorithm {
+            TokenAlgorithm::HS256 => "HMAC with SHA-256: who can check tokens can make them",
+            TokenAlgorithm::RS256 => "RSA (PKCS#1 v1.5) with SHA-256",
+            TokenAlgorithm::ES256 => "ECDSA on P-256 with SHA-256",
+            TokenAlgorithm::EdDSA => "Ed25519",
+        };
+        PossibleValue::new(algorithm.name()).help(help)
+    });
+    PossibleValuesParser::new(known).try_map(|name| {
+        let all = TokenAlgorithm::ALL.into_iter();
+        let mut named = all.filter(|algorithm| algorithm.name() == name);
+        named.next().ok_or("no algorithm for tokens")
+    })
+}
+
 /// Both files or none.
 fn tls_files(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<TlsFiles>, ConfigError> {
     match (cert, key) {
@@ -363,9 +383,10 @@ impl Settings {
         let life = |flag: Option<Life>, file: Option<Life>, default| {
             flag.or(file).map_or(default, |life| life.0)
         };
-        let auth = Auth::resolve(&self, &file)?;
-        let limits = Limits::resolve(&self, &file, auth.is_development());
-        let messaging = Messaging::resolve(&self, &file);
+        let auth = auth::resolve(&self, &file)?;
+        let limits = limits::resolve(&self, &file, auth.is_development());
+        let hub = limits::resolve_hub(&self, &file);
+        let messaging = messaging::resolve(&self, &file);
         let tls = tls_files(
             self.tls_cert.or(file.tls_cert),
             self.tls_key.or(file.tls_key),
@@ -394,6 +415,7 @@ impl Settings {
                 .or(file.max_connections)
                 .unwrap_or(100_000),
             limits,
+            hub,
             idempotency_window: time(self.idempotency_window, file.idempotency_window, 86_400),
             sync_life: life(self.sync_life, file.sync_life, Some(30 * DAY)),
             message_life: life(self.message_life, file.message_life, None),
@@ -445,8 +467,8 @@ impl Config {
         if !(100..=3_600_000).contains(&timeout.as_millis()) {
             return Err(value("control_timeout", "from 100ms to 1h"));
         }
-        self.limits.check()?;
-        self.messaging.check()?;
+        limits::check(&self.limits, &self.hub)?;
+        messaging::check(&self.messaging)?;
         self.check_store()?;
         if tracing_subscriber::EnvFilter::try_new(&self.log).is_err() {
             return Err(value(
@@ -467,7 +489,7 @@ impl Config {
     }
 
     fn max_message_record(&self) -> usize {
-        self.limits.message_bytes + (64 << 10)
+        self.limits.content.message_bytes + (64 << 10)
     }
 
     fn check_store(&self) -> Result<(), ConfigError> {

@@ -10,13 +10,13 @@ use std::path::PathBuf;
 
 use indicatif::HumanCount;
 use serde_json::json;
+use trunkline_gateway::shard::descriptors;
 
 use crate::print;
-use crate::shard::descriptors;
 
-pub use crate::directory::MAX_SHARDS;
 pub use limits::Limits;
 pub use rows::{Row, Verdict};
+pub use trunkline_core::directory::MAX_SHARDS;
 
 /// Connections of the mean shard beside those of a full one: the kernel spreads them by chance,
 /// and with 18,000 each the fullest of 128 shards has 2 % more than the mean.

@@ -7,12 +7,12 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
+use trunkline_gateway::auth::Reason;
+use trunkline_gateway::metrics::{CLOSES, Limit, TlsFailure};
 use trunkline_proto::ErrorCode;
 use trunkline_storage::Reader;
 
-use crate::auth::Reason;
-
-use super::{CLOSES, Counter, Form, Limit, Metrics, ShardMetrics, TlsFailure, store};
+use super::{Counter, Form, Metrics, ShardMetrics, store};
 
 /// Writes the text.
 #[derive(Clone)]
@@ -180,7 +180,7 @@ impl Exporter {
             ("message", self.metrics.sum(|m| &m.pushed_messages)),
             ("receipt", self.metrics.sum(|m| &m.pushed_receipts)),
             ("other", self.metrics.sum(|m| &m.pushed_others)),
-            ("passing", self.metrics.sum(|m| &m.pushed_passing)),
+            ("passing", self.metrics.sum(|m| &m.pushed_ephemeral)),
         ];
         to.labelled(
             ("trunkline_pushes", "Events pushed to clients"),

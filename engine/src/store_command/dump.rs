@@ -6,13 +6,13 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use serde_json::json;
+use trunkline_core::ids::Ids;
 use trunkline_proto::names::{self, Conversation};
 use trunkline_storage::{Dump, OpenError, Position, Record, Store, StoreKey, TimelineId};
 
 use super::line::{Line, hex, hex_id};
 use super::output::LIVE;
 use super::{Folder, code, refused};
-use crate::ids::Ids;
 use crate::print;
 
 #[derive(Debug, clap::Args)]

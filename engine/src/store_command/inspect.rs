@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
+use trunkline_core::clock::utc;
 use trunkline_storage::{FileInfo, Inspection, RunInfo, Store};
 
 use super::output::{LIVE, count, name};
-use super::utc::utc;
 use super::{Folder, code, refused};
 use crate::print;
 

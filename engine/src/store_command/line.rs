@@ -3,9 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
+use trunkline_core::event::{Body, CONTACTS, Kind, LAST_SEEN};
 use trunkline_storage::{Record, TimelineId};
-
-use crate::event::{Body, CONTACTS, Kind, LAST_SEEN};
 
 /// What a record says, as far as this version can read it.
 #[derive(Debug, Default, Serialize)]

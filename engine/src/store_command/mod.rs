@@ -6,7 +6,6 @@ mod line;
 mod output;
 mod progress;
 mod repair;
-pub(crate) mod utc;
 mod verify;
 
 use std::path::PathBuf;

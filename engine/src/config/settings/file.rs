@@ -2,7 +2,7 @@
 
 use super::Settings;
 use crate::config::units::{ByteSize, Duration, Life};
-use crate::config::{AllowedOrigins, Config};
+use crate::config::{AllowedOrigins, Config, auth};
 
 impl Config {
     /// The configuration as a file that resolves to it.
@@ -25,9 +25,9 @@ impl Config {
             token_bytes: size(limits.token_bytes),
             token_topics: Some(limits.token_topics),
             max_connections: Some(self.max_connections),
-            message_bytes: size(limits.message_bytes),
-            text_bytes: size(limits.text_bytes),
-            key_bytes: size(limits.key_bytes),
+            message_bytes: size(limits.content.message_bytes),
+            text_bytes: size(limits.content.text_bytes),
+            key_bytes: size(limits.content.key_bytes),
             outbox_bytes: size(limits.outbox_bytes),
             answer_bytes: size(limits.answer_bytes),
             connections_per_address: Some(limits.connections_per_address),
@@ -57,17 +57,17 @@ impl Config {
             reconnect_delay: time(std::time::Duration::from_millis(limits.reconnect_delay_ms)),
             drain_timeout: time(limits.drain_timeout),
             drain_window: time(limits.drain_window),
-            presence_grace: time(limits.presence_grace),
+            presence_grace: time(self.hub.presence_grace),
             max_watches: Some(limits.watches),
-            last_seen_cache: Some(limits.last_seen_cache),
-            last_seen_interval: time(limits.last_seen_interval),
-            last_seen_rate: Some(limits.last_seen_rate),
+            last_seen_cache: Some(self.hub.last_seen_cache),
+            last_seen_interval: time(self.hub.last_seen_interval),
+            last_seen_rate: Some(self.hub.last_seen_rate),
             max_subscriptions: Some(limits.subscriptions),
             max_listenings: Some(limits.listenings),
-            max_topics: Some(limits.topics),
-            topic_history: Some(limits.topic_history),
-            topic_bytes: size(limits.topic_bytes),
-            topics_bytes: size(limits.topics_bytes),
+            max_topics: Some(self.hub.topics),
+            topic_history: Some(self.hub.topic_history),
+            topic_bytes: size(self.hub.topic_bytes),
+            topics_bytes: size(self.hub.topics_bytes),
             idempotency_window: time(self.idempotency_window),
             sync_life: Some(Life(self.sync_life)),
             message_life: Some(Life(self.message_life)),
@@ -93,7 +93,7 @@ impl Config {
             jwt_issuer: None,
             jwt_leeway: None,
         };
-        self.auth.put(&mut settings);
+        auth::put(&self.auth, &mut settings);
         // Every field has a TOML form.
         toml::to_string(&settings).unwrap_or_default()
     }

@@ -1,0 +1,124 @@
+//! Ephemeral events beside messages: a topic of very many subscribers, a user of very many watchers who
+//! comes and goes, and what both do to the latency of messages between two users.
+//!
+//! `cargo run --release -p trunkline-benches --bin ephemeral`
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the output of a program"
+)]
+
+mod latency;
+mod listening;
+mod topic;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use tempfile::TempDir;
+use trunkline_benches::peer::{self, Peer};
+
+/// Measures publications to the subscribers of one topic, and the latency of messages without and
+/// with such publications, and with a user who comes and goes before many watchers.
+///
+/// Both ends run on this machine. Whoever listens does so at a lower priority than the rest: they
+/// are here only because of the measurement.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Only these sections
+    #[arg(long, value_delimiter = ',', value_name = "SECTION")]
+    only: Vec<Section>,
+    /// Rounds, in each of which everything is measured in turn
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Seconds counted per measurement
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Messages per second, from random users to their partners
+    #[arg(long, default_value_t = 2_000.0)]
+    rate: f64,
+    /// Users who exchange them
+    #[arg(long, default_value_t = 1_000)]
+    sessions: usize,
+    /// Those who watch one user
+    #[arg(long, default_value_t = 5_000)]
+    watchers: usize,
+    /// Times per second that this user comes or goes
+    #[arg(long, default_value_t = 4.0)]
+    changes: f64,
+    /// Those who are subscribed to one topic
+    #[arg(long, default_value_t = 10_000)]
+    subscribers: usize,
+    /// Publications to it per second
+    #[arg(long, default_value_t = 10.0)]
+    publications: f64,
+    /// Bytes of text of a message, and of a publication
+    #[arg(long, default_value_t = 120)]
+    bytes: usize,
+    /// Shards of the gateway
+    #[arg(long, default_value_t = 1)]
+    shards: usize,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Section {
+    /// Publications one behind another, and too many of them
+    Topic,
+    /// Messages beside what passes
+    Latency,
+}
+
+impl Args {
+    fn wants(&self, section: Section) -> bool {
+        self.only.is_empty() || self.only.contains(&section)
+    }
+
+    fn time(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds)
+    }
+}
+
+/// A gateway and its folder.
+struct Gateway {
+    peer: Peer,
+    _folder: TempDir,
+}
+
+impl Gateway {
+    /// One that tells at once who is gone.
+    fn start(args: &Args) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let flags = [("presence-grace", "0s")];
+        let peer = Peer::gateway_with(folder.path(), args.shards, "sync", &flags)?;
+        Ok(Self {
+            peer,
+            _folder: folder,
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = peer::child_main() {
+        return code;
+    }
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ephemeral: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
+    if args.wants(Section::Topic) {
+        topic::run(args)?;
+    }
+    if args.wants(Section::Latency) {
+        latency::run(args)?;
+    }
+    Ok(())
+}

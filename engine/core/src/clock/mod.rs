@@ -1,0 +1,108 @@
+//! What time it is, where the system clock may leap.
+//!
+//! The sequencer looks at the system clock and at the monotonic one, and [`Steady`] makes two
+//! times of them, both in milliseconds since 1970:
+//!
+//! - the **steady** time counts what passes. Records are stamped with it, and whatever expires
+//!   does so by it. A leap ahead reaches it slowly, so that nothing is deleted because of one look
+//!   at a clock;
+//! - the **wire** time is what clients see. It is the system's, but for a leap that has not lasted.
+//!
+//! While the system clock is right, all three are the same.
+
+mod follow;
+mod mark;
+mod steady;
+mod utc;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+pub(crate) use mark::Mark;
+pub(crate) use steady::{Leap, Steady};
+pub use utc::utc;
+
+/// One look at both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// Since some moment before.
+    pub passed: Duration,
+    /// Since 1970, by the system clock.
+    pub system: Duration,
+}
+
+/// The wire time for all threads.
+///
+/// Between two looks of the sequencer it goes on by the monotonic clock.
+#[derive(Debug)]
+pub struct Clock {
+    began: Instant,
+    /// The wire time less what has passed since `began`, in nanoseconds, modulo 2^64. Finer than
+    /// what it tells, so that nobody is told a millisecond that has not begun.
+    offset: AtomicU64,
+}
+
+impl Clock {
+    /// A clock that begins with this wire time.
+    pub fn new(wire: Duration) -> Self {
+        let clock = Self {
+            began: Instant::now(),
+            offset: AtomicU64::new(0),
+        };
+        clock.set(wire, Duration::ZERO);
+        clock
+    }
+
+    /// The wire time, in milliseconds since 1970.
+    pub fn now(&self) -> u64 {
+        let passed = self.began.elapsed().as_nanos() as u64;
+        let offset = self.offset.load(Ordering::Relaxed);
+        offset.wrapping_add(passed) / 1_000_000
+    }
+
+    /// Looks at the system's clocks.
+    pub fn look(&self) -> Look {
+        Look {
+            passed: self.began.elapsed(),
+            system: system(),
+        }
+    }
+
+    /// The wire time at a look.
+    pub fn set(&self, wire: Duration, passed: Duration) {
+        let offset = (wire.as_nanos() as u64).wrapping_sub(passed.as_nanos() as u64);
+        // Written only when it changes: shards have it in their caches.
+        if self.offset.load(Ordering::Relaxed) != offset {
+            self.offset.store(offset, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Since 1970 by the system clock; nothing where that is before.
+pub fn system() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+/// Milliseconds since 1970 by the system clock. For what others stamp by theirs (tokens); all else
+/// asks a [`Clock`].
+pub fn system_ms() -> u64 {
+    system().as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_see_the_wire_time_that_was_set() {
+        let clock = Clock::new(Duration::from_millis(5_000_000));
+        assert!((5_000_000..6_000_000).contains(&clock.now()));
+        let look = clock.look();
+        clock.set(Duration::from_millis(9_000_000), look.passed);
+        assert!((9_000_000..10_000_000).contains(&clock.now()));
+        clock.set(Duration::from_millis(1), look.passed);
+        assert!(clock.now() < 1_000_000, "also back");
+    }
+}

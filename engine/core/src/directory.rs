@@ -1,0 +1,228 @@
+//! Which shards hold connections of which user.
+//!
+//! Shards write their own bit, the sequencer reads. The order of steps makes the seam between
+//! what a connecting client reads from the store and what is pushed to it live:
+//!
+//! - the sequencer raises `head` to the last position of a batch, *then* looks users up;
+//! - a shard enters its bit, *then* reads `head` as the position the connection is live from.
+//!
+//! If a look-up for batch B misses the new bit, it held the stripe's lock before the shard did, so
+//! the shard's later read of `head` sees B: the connection catches B up from the store. If it
+//! finds the bit, B is delivered live, and the shard drops it for connections live from B or
+//! later. Nothing is missed, nothing comes twice.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam::utils::CachePadded;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use trunkline_storage::Position;
+
+use crate::ids::{DeviceMark, UserId};
+use crate::per_user::{PerUser, Thing};
+
+/// A set of shards: bit N for shard N.
+pub type ShardSet = u128;
+
+/// Most shards of one gateway: the bits of a set of them.
+pub const MAX_SHARDS: usize = ShardSet::BITS as usize;
+
+const STRIPES: usize = 64;
+
+/// Users that are looked up before others may have the lock of their stripe.
+const AT_ONCE: usize = 64;
+
+/// Where a session of a user is, and which device it is of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seat {
+    shard: u8,
+    device: DeviceMark,
+}
+
+impl Thing for Seat {
+    const SEVERAL: Self = Self {
+        shard: u8::MAX,
+        device: DeviceMark([0; 4]),
+    };
+}
+
+/// Part of the users, under a lock of its own: for each, their sessions.
+type Stripe = Mutex<PerUser<Seat>>;
+// No shard has the number that stands for several, and a session takes few bytes.
+const _: () = assert!(MAX_SHARDS <= u8::MAX as usize && size_of::<Seat>() == 5);
+
+/// Which shards hold sessions of which user.
+pub struct Directory {
+    head: AtomicU64,
+    stripes: Box<[CachePadded<Stripe>]>,
+}
+
+impl Directory {
+    /// An empty directory over a store whose last record is at `head`.
+    pub fn new(head: Position) -> Self {
+        Self {
+            head: AtomicU64::new(head.0),
+            stripes: (0..STRIPES).map(|_| CachePadded::default()).collect(),
+        }
+    }
+
+    /// The number of the stripe that a user is in.
+    pub fn place(user: UserId) -> usize {
+        // The maps use the low half of the id.
+        (user.0 >> 64) as usize % STRIPES
+    }
+
+    fn stripe(&self, user: UserId) -> &Stripe {
+        &self.stripes[Self::place(user)]
+    }
+
+    /// Enters that `shard` holds one more session of `user`, on a device. The answer is the position
+    /// that a session made now is live from.
+    pub fn enter(&self, user: UserId, shard: usize, device: DeviceMark) -> Position {
+        let shard = shard as u8;
+        self.stripe(user).lock().add(user, Seat { shard, device });
+        Position(self.head.load(Ordering::SeqCst))
+    }
+
+    /// Takes back one [`Directory::enter`].
+    pub fn leave(&self, user: UserId, shard: usize, device: DeviceMark) {
+        let shard = shard as u8;
+        self.stripe(user)
+            .lock()
+            .remove(user, Seat { shard, device });
+    }
+
+    /// Announces that records up to `position` are being published. The sequencer calls this
+    /// before it looks up the first recipient of a batch.
+    pub fn raise_head(&self, position: Position) {
+        self.head.store(position.0, Ordering::SeqCst);
+    }
+
+    /// The last position published.
+    pub fn head(&self) -> Position {
+        Position(self.head.load(Ordering::SeqCst))
+    }
+
+    /// How many devices of `user` have a session: several sessions of one device count once.
+    pub fn devices(&self, user: UserId) -> u32 {
+        let stripe = self.stripe(user).lock();
+        let seats = stripe.get(user);
+        if seats.len() < 2 {
+            return seats.len() as u32;
+        }
+        let mut devices: SmallVec<[DeviceMark; 32]> =
+            seats.iter().map(|seat| seat.device).collect();
+        drop(stripe);
+        devices.sort_unstable();
+        devices.dedup();
+        devices.len() as u32
+    }
+
+    /// The shards that hold connections of `user`.
+    pub fn shards(&self, user: UserId) -> ShardSet {
+        set(self.stripe(user).lock().get(user))
+    }
+
+    /// The same of many, of whom those without a connection are left out. Users of one
+    /// [`place`](Self::place) behind each other take its lock once, and not for long.
+    pub fn shards_of(&self, users: &[UserId], mut found: impl FnMut(UserId, ShardSet)) {
+        for users in users.chunk_by(|one, next| Self::place(*one) == Self::place(*next)) {
+            for users in users.chunks(AT_ONCE) {
+                let stripe = self.stripe(users[0]).lock();
+                for &user in users {
+                    let seats = stripe.get(user);
+                    if !seats.is_empty() {
+                        found(user, set(seats));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn set(seats: &[Seat]) -> ShardSet {
+    seats.iter().fold(0, |set, seat| set | 1 << seat.shard)
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_storage::TimelineId;
+
+    use super::*;
+
+    #[test]
+    fn many_are_looked_up_as_one_is() {
+        let directory = Directory::new(Position(0));
+        // Of every stripe some, of one more than are looked up at once, each in two orders.
+        let mut users: Vec<_> = (0..3_000)
+            .map(|n| TimelineId(((n % 64) << 64) | n))
+            .chain((0..200).map(|n| TimelineId((5 << 64) | (10_000 + n))))
+            .collect();
+        for (n, &user) in users.iter().enumerate() {
+            for shard in 0..n % 3 {
+                directory.enter(user, shard * 7, DeviceMark([0; 4]));
+            }
+        }
+        for sorted in [false, true] {
+            if sorted {
+                users.sort_by_key(|user| Directory::place(*user));
+            }
+            let mut found = Vec::new();
+            directory.shards_of(&users, |user, shards| found.push((user, shards)));
+            let expected: Vec<_> = users
+                .iter()
+                .map(|&user| (user, directory.shards(user)))
+                .filter(|(_, shards)| *shards != 0)
+                .collect();
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn sessions_come_and_go() {
+        let directory = Directory::new(Position(7));
+        let user = TimelineId(9);
+        let is = |shards, devices| {
+            assert_eq!(directory.shards(user), shards);
+            assert_eq!(directory.devices(user), devices);
+        };
+        let device = |n| DeviceMark([n; 4]);
+        is(0, 0);
+        assert_eq!(directory.enter(user, 3, device(1)), Position(7));
+        directory.raise_head(Position(8));
+        assert_eq!(directory.enter(user, 127, device(2)), Position(8));
+        directory.enter(user, 3, device(3));
+        is(1 << 3 | 1 << 127, 3);
+        directory.leave(user, 3, device(1));
+        is(1 << 3 | 1 << 127, 2);
+        directory.leave(user, 3, device(3));
+        is(1 << 127, 1);
+        directory.leave(user, 3, device(3));
+        directory.leave(user, 127, device(2));
+        is(0, 0);
+    }
+
+    #[test]
+    fn sessions_of_one_device_are_one_device() {
+        let directory = Directory::new(Position(0));
+        let user = TimelineId(9);
+        let device = |n| DeviceMark([n, 0, 0, 1]);
+        for shard in [0, 0, 5] {
+            directory.enter(user, shard, device(7));
+        }
+        assert_eq!(directory.devices(user), 1);
+        directory.enter(user, 5, device(8));
+        assert_eq!(directory.devices(user), 2);
+        directory.leave(user, 0, device(7));
+        directory.leave(user, 5, device(7));
+        assert_eq!(
+            (directory.devices(user), directory.shards(user)),
+            (2, 1 | 1 << 5)
+        );
+        directory.leave(user, 0, device(7));
+        assert_eq!(
+            (directory.devices(user), directory.shards(user)),
+            (1, 1 << 5)
+        );
+    }
+}

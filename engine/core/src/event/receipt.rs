@@ -1,0 +1,251 @@
+//! Receipts as stored: one record tells of several members of a conversation, each of them a part
+//! that some of the record's users are told.
+//!
+//! | part | |
+//! |---|---|
+//! | who | length of the name and the name; in a 1:1 conversation 0 for the lesser name's user and 65 for the other |
+//! | delivered | how much further than the part before, in zigzag form |
+//! | unread | delivered and not read, times two; one more if the next field is there |
+//! | told | a bit for each place of the record's fan-out, if they are not those of the part before |
+//!
+//! Numbers are varints (LEB128). Whose marks they are stands in the fan-out at the part's own place
+//! and is always told.
+
+use trunkline_storage::{Position, Record, TimelineId};
+
+use super::both;
+
+/// Members of whom one record tells at most. Parts have positions of their own, which must lie
+/// behind those of the record before: no record takes less than 64 bytes of log.
+pub const MOST_PARTS: usize = 32;
+const _: () = assert!(MOST_PARTS <= 64);
+
+/// Users that a record of receipts names in its fan-out at most: each has a bit.
+pub const MOST_TOLD: usize = 64;
+
+/// What stands for the greater of two names: no name is as long.
+const GREATER: u64 = 65;
+
+/// How far one member has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// The name of the member.
+    pub user: &'a str,
+    /// The last message that was delivered to the member.
+    pub delivered: u64,
+    /// The last message that the member has read.
+    pub read: u64,
+    /// Who is told, by their places in the record's fan-out.
+    pub told: u64,
+}
+
+/// Appends the parts of a conversation's receipt, at most [`MOST_PARTS`].
+pub(super) fn write<'a>(
+    out: &mut Vec<u8>,
+    conversation: &str,
+    parts: impl IntoIterator<Item = Part<'a>>,
+) {
+    let sides = both(conversation);
+    let (mut delivered, mut told) = (0_u64, 0);
+    for (place, part) in parts.into_iter().enumerate() {
+        match sides {
+            Some((lesser, _)) if lesser == part.user => number(out, 0),
+            Some(_) => number(out, GREATER),
+            None => {
+                number(out, part.user.len() as u64);
+                out.extend_from_slice(part.user.as_bytes());
+            }
+        }
+        let further = part.delivered.wrapping_sub(delivered) as i64;
+        number(out, (further << 1 ^ further >> 63) as u64);
+        delivered = part.delivered;
+        let unread = part.delivered - part.read;
+        let own = 1 << place;
+        if told | own == part.told {
+            number(out, unread << 1);
+        } else {
+            number(out, unread << 1 | 1);
+            // Without the own place, which is not one of the next part.
+            told = part.told & !own;
+            number(out, told);
+        }
+    }
+}
+
+/// The parts of a receipt, as [`write`] wrote them; ends at what it did not write.
+#[derive(Debug, Clone)]
+pub(crate) struct Parts<'a> {
+    sides: Option<(&'a str, &'a str)>,
+    bytes: &'a [u8],
+    place: u32,
+    delivered: u64,
+    told: u64,
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn new(conversation: &'a str, bytes: &'a [u8]) -> Self {
+        Self {
+            sides: both(conversation),
+            bytes,
+            place: 0,
+            delivered: 0,
+            told: 0,
+        }
+    }
+
+    fn part(&mut self) -> Option<Part<'a>> {
+        let who = take(&mut self.bytes)?;
+        let user = match (self.sides, who) {
+            (Some((lesser, _)), 0) => lesser,
+            (Some((_, greater)), GREATER) => greater,
+            (Some(_), _) => return None,
+            (None, len) => {
+                let len = usize::try_from(len).ok()?;
+                let (name, rest) = self.bytes.split_at_checked(len)?;
+                self.bytes = rest;
+                simdutf8::basic::from_utf8(name).ok()?
+            }
+        };
+        let further = take(&mut self.bytes)?;
+        let further = (further >> 1) as i64 ^ -((further & 1) as i64);
+        self.delivered = self.delivered.wrapping_add_signed(further);
+        let unread = take(&mut self.bytes)?;
+        if unread & 1 == 1 {
+            self.told = take(&mut self.bytes)?;
+        }
+        let own = 1_u64.checked_shl(self.place)?;
+        self.place += 1;
+        Some(Part {
+            user,
+            delivered: self.delivered,
+            read: self.delivered.checked_sub(unread >> 1)?,
+            told: self.told | own,
+        })
+    }
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = Part<'a>;
+
+    fn next(&mut self) -> Option<Part<'a>> {
+        let part = self.part();
+        if part.is_none() {
+            self.bytes = &[];
+        }
+        part
+    }
+}
+
+/// Where a part is in the order of events: the last at the record's position, those before it
+/// right before. Whoever has seen some of a record goes on with the others.
+pub(crate) fn position(record: Position, (part, parts): (usize, usize)) -> Position {
+    Position(record.0 - parts.saturating_sub(part + 1) as u64)
+}
+
+/// Which parts of a record of so many a user is told.
+pub(super) fn told(record: &Record<'_>, parts: Parts<'_>, user: TimelineId) -> u64 {
+    let Some(place) = record.fanout.take(MOST_TOLD).position(|id| id == user) else {
+        return 0;
+    };
+    parts
+        .enumerate()
+        .filter(|(_, part)| part.told >> place & 1 == 1)
+        .fold(0, |bits, (number, _)| bits | 1 << number)
+}
+
+fn number(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn take(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(user: &str, delivered: u64, read: u64, told: u64) -> Part<'_> {
+        Part {
+            user,
+            delivered,
+            read,
+            told,
+        }
+    }
+
+    #[test]
+    fn parts_read_back_and_take_few_bytes() {
+        let members: Vec<_> = (1..10).map(|i| format!("m{i}")).collect();
+        let crowd: Vec<_> = (0..9)
+            .map(|i| part(&members[i], 300, 300, 1 << 9 | 1 << i))
+            .collect();
+        let longest = "x".repeat(64);
+        for (conversation, parts, bytes) in [
+            ("u:alice:bob", vec![part("bob", 42, 40, 3)], 4),
+            (
+                "u:alice:bob",
+                vec![part("alice", 42, 40, 3), part("bob", 41, 41, 3)],
+                8,
+            ),
+            ("u:alice:alice", vec![part("alice", 7, 7, 1)], 3),
+            ("g:eng", vec![part("bob", 5_000, 1, 1)], 8),
+            // Each of them is told, and a tenth who wrote what they got.
+            ("g:eng", crowd, 9 * 5 + 1 + 2),
+            (
+                "g:eng",
+                vec![
+                    part("a", u64::MAX >> 1, 0, u64::MAX),
+                    part(&longest, 0, 0, 2),
+                ],
+                31 + 78,
+            ),
+        ] {
+            let mut written = Vec::new();
+            write(&mut written, conversation, parts.iter().copied());
+            assert_eq!(written.len(), bytes, "{conversation} {parts:?}");
+            assert_eq!(
+                Parts::new(conversation, &written).collect::<Vec<_>>(),
+                parts
+            );
+            for cut in 0..written.len() {
+                let left: Vec<_> = Parts::new(conversation, &written[..cut]).collect();
+                assert!(left.len() < parts.len() && parts.starts_with(&left));
+            }
+        }
+    }
+
+    #[test]
+    fn what_nobody_writes_is_no_part() {
+        for (conversation, bytes) in [
+            ("u:alice:bob", &[1, b'a', 2, 0][..]),
+            ("g:eng", &[1, 0xff, 2, 0]),
+            ("g:eng", &[1, b'a', 2, 4]),
+            ("g:eng", &[0xff; 11]),
+            ("g:eng", &[200, 1, b'a']),
+        ] {
+            let mut parts = Parts::new(conversation, bytes);
+            assert_eq!((parts.next(), parts.next()), (None, None), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn parts_are_one_behind_another_up_to_the_record() {
+        let at = |part| position(Position(4_096), (part, 3)).0;
+        assert_eq!([at(0), at(1), at(2)], [4_094, 4_095, 4_096]);
+        assert_eq!(position(Position(4_096), (0, 1)).0, 4_096);
+    }
+}

@@ -1,0 +1,41 @@
+//! The floor on which threads meet: what can be asked, how it gets there, and how the answer comes
+//! back.
+//!
+//! - A [`Command`] changes what is stored. Commands go to the sequencer in a [`CommandBatch`] through
+//!   [`ToSequencer`]; what became of them comes back as [`Committed`].
+//! - A [`Query`] reads what is stored. It goes to the readers in a [`Job`] and comes back as an
+//!   [`Answer`].
+//! - Whatever comes back lies in a [`Mailbox`] as [`Mail`].
+//!
+//! Every queue here is bounded and says what happens when it is full. The sequencer, the readers, the
+//! hub and whoever asks them use this module; it uses none of them.
+
+mod command;
+mod mailbox;
+mod query;
+mod queue;
+mod wanted;
+
+use trunkline_proto::ErrorCode;
+
+pub use command::{
+    Action, Change, Command, CommandBatch, Committed, ConnRef, Done, Item, Items, Members, Outcome,
+};
+#[cfg(test)]
+pub(crate) use mailbox::NoSleeper;
+pub use mailbox::{Mail, Mailbox, Wake};
+pub use query::{
+    Access, Answer, AnswerKind, Asked, AskedUser, Cursor, Finding, Job, Listing, Opening, Part,
+    QUEUE, Query, Range,
+};
+pub use queue::{Commands, ToSequencer, queue};
+pub use wanted::Wanted;
+
+/// An error reply: its code, and its text for people.
+pub type Failure = (ErrorCode, &'static str);
+
+/// The answer to a caller who names a conversation of others, or one that does not exist.
+pub const NOT_A_MEMBER: Failure = (
+    ErrorCode::PermissionDenied,
+    "you are not a member of this conversation, or it does not exist",
+);

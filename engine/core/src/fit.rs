@@ -1,0 +1,393 @@
+//! Replies that fit into a message: a page that would be longer ends earlier.
+
+use trunkline_proto::message::{
+    ContactsReply, ConversationsReply, Event, GroupInfoReply, HistoryReply, Message, PresenceReply,
+    Push, ReactionsReply, ReceiptsReply, Reply, ReplyBody, ServerMessage, SyncReply,
+};
+use trunkline_proto::{Encoding, Str};
+
+use crate::frames::write;
+
+/// Bytes of headers and lengths that come with a page, whatever is in it.
+const SLACK: usize = 64;
+
+/// What the reactions of a message take of a page, at most.
+pub fn reaction_bytes(message_bytes: usize) -> usize {
+    const MOST: usize = 4 << 10;
+    (message_bytes / 8).min(MOST)
+}
+
+/// How a page becomes shorter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cut {
+    /// Its last entries go to the next page.
+    Back,
+    /// Its first entries do: it is read backwards.
+    Front,
+    /// Its last entries do, and behind each of them the page can go on from here.
+    Cursors(Vec<String>),
+}
+
+/// Appends a reply as a frame of at most `limit` bytes; `false` where not even one entry of it
+/// fits, and nothing is appended.
+pub fn write_fitting(
+    out: &mut Vec<u8>,
+    (encoding, id, limit): (Encoding, u32, usize),
+    body: ReplyBody<'_>,
+    cut: &Cut,
+) -> bool {
+    let start = out.len();
+    let reply = Reply { id, body };
+    let message = ServerMessage::Reply(reply);
+    write(out, encoding, &message);
+    if out.len() - start <= limit {
+        return true;
+    }
+    out.truncate(start);
+    let ServerMessage::Reply(Reply { body, .. }) = message else {
+        return false;
+    };
+    let body = shorten((encoding, id, limit), body, cut);
+    write(out, encoding, &ServerMessage::Reply(Reply { id, body }));
+    let fits = out.len() - start <= limit;
+    if !fits {
+        out.truncate(start);
+    }
+    fits
+}
+
+/// Takes out of a message, or of a change of a group, what makes it large; a stored one may be
+/// larger than what this gateway is set to.
+pub fn strip_push(push: &mut Push<'_>) {
+    match &mut push.event {
+        Event::Message(message) => strip(message),
+        Event::Group(group) => group.members.clear(),
+        _ => {}
+    }
+}
+
+fn strip(message: &mut Message<'_>) {
+    message.text = None;
+    message.media = None;
+    message.too_large = true;
+}
+
+/// The same reply with as many entries as fit, one at least.
+fn shorten<'p>(to: (Encoding, u32, usize), body: ReplyBody<'p>, cut: &Cut) -> ReplyBody<'p> {
+    match body {
+        ReplyBody::Sync(page) => {
+            let with = |events| {
+                ReplyBody::Sync(SyncReply {
+                    events,
+                    pos: page.pos.clone(),
+                    more: true,
+                })
+            };
+            let events = keep(to, page.events, cut, with, strip_push);
+            let pos = events.last().and_then(|push| push.pos.clone());
+            ReplyBody::Sync(SyncReply {
+                pos: pos.unwrap_or(page.pos),
+                events,
+                more: true,
+            })
+        }
+        ReplyBody::History(page) => {
+            let with = |messages| {
+                ReplyBody::History(HistoryReply {
+                    messages,
+                    first: page.first,
+                    last: page.last,
+                    more: true,
+                })
+            };
+            with(keep(to, page.messages, cut, with, strip))
+        }
+        ReplyBody::Get(mut get) => {
+            strip(&mut get.message);
+            ReplyBody::Get(get)
+        }
+        ReplyBody::Conversations(page) => {
+            let with = |conversations| {
+                ReplyBody::Conversations(ConversationsReply {
+                    conversations,
+                    unread: page.unread,
+                    cursor: page.cursor.clone(),
+                    more: true,
+                })
+            };
+            let entries = keep(to, page.conversations, cut, with, |entry| {
+                entry.last.iter_mut().for_each(strip);
+            });
+            let cursor = match cut {
+                Cut::Cursors(cursors) => entries.len().checked_sub(1).and_then(|n| cursors.get(n)),
+                Cut::Back | Cut::Front => None,
+            };
+            let cursor = cursor.map_or_else(|| page.cursor.clone(), |cursor| cursor.clone().into());
+            ReplyBody::Conversations(ConversationsReply {
+                conversations: entries,
+                unread: page.unread,
+                cursor,
+                more: true,
+            })
+        }
+        other => shorten_list(to, other, cut),
+    }
+}
+
+/// Lists of users and reactions, whose entries are short.
+fn shorten_list<'p>(to: (Encoding, u32, usize), body: ReplyBody<'p>, cut: &Cut) -> ReplyBody<'p> {
+    match body {
+        ReplyBody::Receipts(page) => {
+            let with = |users| {
+                ReplyBody::Receipts(ReceiptsReply {
+                    counts: page.counts,
+                    users,
+                    more: true,
+                })
+            };
+            with(keep(to, page.users, cut, with, |_| ()))
+        }
+        ReplyBody::GroupInfo(page) => {
+            let with = |members| {
+                ReplyBody::GroupInfo(GroupInfoReply {
+                    group: page.group.clone(),
+                    name: page.name.clone(),
+                    history: page.history,
+                    count: page.count,
+                    members,
+                    more: true,
+                })
+            };
+            with(keep(to, page.members, cut, with, |_| ()))
+        }
+        ReplyBody::Contacts(page) => {
+            let with = |contacts| {
+                ReplyBody::Contacts(ContactsReply {
+                    contacts,
+                    more: true,
+                })
+            };
+            with(keep(to, page.contacts, cut, with, |_| ()))
+        }
+        ReplyBody::Presence(page) => {
+            let with = |users| ReplyBody::Presence(PresenceReply { users, more: true });
+            with(keep(to, page.users, cut, with, |_| ()))
+        }
+        ReplyBody::Reactions(page) => {
+            let with = |reactions| {
+                ReplyBody::Reactions(ReactionsReply {
+                    reactions,
+                    more: page.more,
+                })
+            };
+            match &page.reactions[..] {
+                // The users of the only one are what is paged.
+                [only] if !only.users.is_empty() => {
+                    let of = |users: Vec<Str<'p>>| {
+                        with(vec![trunkline_proto::message::MessageReaction {
+                            users,
+                            more: true,
+                            ..only.clone()
+                        }])
+                    };
+                    of(keep(to, only.users.clone(), cut, of, |_| ()))
+                }
+                _ => {
+                    let reactions = keep(to, page.reactions.clone(), cut, with, |_| ());
+                    ReplyBody::Reactions(ReactionsReply {
+                        reactions,
+                        more: true,
+                    })
+                }
+            }
+        }
+        other => other,
+    }
+}
+
+/// The entries that fit, and one at least, without what makes it large if it alone does not.
+fn keep<'p, T: Clone>(
+    (encoding, id, limit): (Encoding, u32, usize),
+    mut entries: Vec<T>,
+    cut: &Cut,
+    with: impl Fn(Vec<T>) -> ReplyBody<'p>,
+    strip: impl Fn(&mut T),
+) -> Vec<T> {
+    let mut scratch = Vec::new();
+    let mut size = |entries: Vec<T>| {
+        scratch.clear();
+        let body = with(entries);
+        encoding.encode_server(&ServerMessage::Reply(Reply { id, body }), &mut scratch);
+        scratch.len()
+    };
+    let base = size(Vec::new());
+    let mut left = limit.saturating_sub(base + SLACK);
+    let front = *cut == Cut::Front;
+    if front {
+        entries.reverse();
+    }
+    let mut kept = 0;
+    for entry in &entries {
+        // With what stands between two of them, and longer lengths around it.
+        let size = size(vec![entry.clone()]) - base + 4;
+        if size > left {
+            break;
+        }
+        left -= size;
+        kept += 1;
+    }
+    if kept == 0
+        && let Some(first) = entries.first_mut()
+    {
+        strip(first);
+        kept = 1;
+    }
+    entries.truncate(kept);
+    if front {
+        entries.reverse();
+    }
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_proto::message::{MessageReaction, ReceiptCounts, ReceiptUser};
+
+    use super::*;
+
+    const LIMIT: usize = 4_096;
+
+    /// What of a reply is written, read again.
+    fn written(encoding: Encoding, body: &ReplyBody<'_>, cut: &Cut) -> ReplyBody<'static> {
+        let mut out = Vec::new();
+        assert!(write_fitting(
+            &mut out,
+            (encoding, 7, LIMIT),
+            body.clone(),
+            cut
+        ));
+        assert!(out.len() <= LIMIT, "{}", out.len());
+        let header = if out[1] == 126 { 4 } else { 2 };
+        let mut found = None;
+        encoding
+            .decode_server(&out[header..], |message| {
+                let ServerMessage::Reply(reply) = message else {
+                    panic!("{message:?}")
+                };
+                found = Some(match reply.body {
+                    ReplyBody::History(page) => ReplyBody::Sync(SyncReply {
+                        events: Vec::new(),
+                        pos: format!(
+                            "{}-{} {}",
+                            page.messages[0].seq,
+                            page.messages[page.messages.len() - 1].seq,
+                            page.messages[0].too_large,
+                        )
+                        .into(),
+                        more: page.more,
+                    }),
+                    ReplyBody::Receipts(page) => ReplyBody::Sync(SyncReply {
+                        events: Vec::new(),
+                        pos: format!("{}", page.users.len()).into(),
+                        more: page.more,
+                    }),
+                    ReplyBody::Reactions(page) => ReplyBody::Sync(SyncReply {
+                        events: Vec::new(),
+                        pos: format!("{}", page.reactions[0].users.len()).into(),
+                        more: page.reactions[0].more,
+                    }),
+                    other => panic!("{other:?}"),
+                });
+            })
+            .unwrap();
+        found.unwrap()
+    }
+
+    fn said(encoding: Encoding, body: &ReplyBody<'_>, cut: &Cut) -> (String, bool) {
+        match written(encoding, body, cut) {
+            ReplyBody::Sync(page) => (page.pos.to_string(), page.more),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn history(text: &str, count: u64) -> ReplyBody<'_> {
+        let message = |seq| Message {
+            seq,
+            text: Some(text.into()),
+            ..Message::default()
+        };
+        ReplyBody::History(HistoryReply {
+            messages: (1..=count).map(message).collect(),
+            first: 1,
+            last: count,
+            more: false,
+        })
+    }
+
+    #[test]
+    fn pages_end_at_the_end_they_are_read_to() {
+        // In JSON six times as long.
+        let controls = "\u{1}".repeat(100);
+        let page = history(&controls, 50);
+        let (json, more) = said(Encoding::Json, &page, &Cut::Back);
+        assert_eq!((&*json, more), ("1-5 false", true));
+        assert_eq!(said(Encoding::Json, &page, &Cut::Front).0, "46-50 false");
+        let (proto, more) = said(Encoding::Proto, &page, &Cut::Back);
+        assert_eq!((&*proto, more), ("1-36 false", true));
+        let small = history("hi", 9);
+        assert_eq!(
+            said(Encoding::Json, &small, &Cut::Back),
+            ("1-9 false".into(), false)
+        );
+    }
+
+    #[test]
+    fn one_that_is_too_large_comes_without_what_makes_it_so() {
+        let long = "x".repeat(LIMIT);
+        for encoding in [Encoding::Json, Encoding::Proto] {
+            for cut in [Cut::Back, Cut::Front] {
+                let (page, more) = said(encoding, &history(&long, 3), &cut);
+                let expected = if cut == Cut::Back {
+                    "1-1 true"
+                } else {
+                    "3-3 true"
+                };
+                assert_eq!((&*page, more), (expected, true));
+            }
+        }
+    }
+
+    #[test]
+    fn lists_of_users() {
+        let name = "n".repeat(64);
+        let users = vec![
+            ReceiptUser {
+                user: (&*name).into(),
+                seq: u64::MAX,
+                time: u64::MAX,
+            };
+            500
+        ];
+        let page = ReplyBody::Receipts(ReceiptsReply {
+            counts: ReceiptCounts::default(),
+            users,
+            more: false,
+        });
+        let who = ReplyBody::Reactions(ReactionsReply {
+            reactions: vec![MessageReaction {
+                reaction: "like".into(),
+                users: vec![(&*name).into(); 500],
+                count: 500,
+                more: false,
+            }],
+            more: false,
+        });
+        for encoding in [Encoding::Json, Encoding::Proto] {
+            for page in [&page, &who] {
+                let (count, more) = said(encoding, page, &Cut::Back);
+                assert!((20..60).contains(&count.parse::<u32>().unwrap()), "{count}");
+                assert!(more);
+            }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Server messages as WebSocket frames.
+
+use trunkline_proto::Encoding;
+use trunkline_proto::frame::{Opcode, write_frame, write_with};
+use trunkline_proto::message::ServerMessage;
+
+/// The frames that an encoding goes in.
+pub const fn opcode(encoding: Encoding) -> Opcode {
+    match encoding {
+        Encoding::Json => Opcode::Text,
+        Encoding::Proto => Opcode::Binary,
+    }
+}
+
+/// Appends one server message as a frame of its own.
+pub fn write(out: &mut Vec<u8>, encoding: Encoding, message: &ServerMessage<'_>) {
+    write_with(out, opcode(encoding), None, |out| {
+        encoding.encode_server(message, out)
+    });
+}
+
+/// Appends messages that were collected for one frame.
+pub fn write_batch(out: &mut Vec<u8>, encoding: Encoding, payload: &[u8]) {
+    write_frame(out, opcode(encoding), payload, None);
+}

@@ -1,0 +1,79 @@
+//! A push that is stored nowhere, written once for all who get it.
+
+use trunkline_proto::Encoding;
+use trunkline_proto::frame::write_with;
+use trunkline_proto::message::{Event, Push, ServerMessage};
+
+use crate::frames::opcode;
+
+/// A push as frames of both encodings.
+#[derive(Debug)]
+pub struct PushFrames {
+    json: Frame,
+    proto: Frame,
+}
+
+#[derive(Debug)]
+struct Frame {
+    bytes: Vec<u8>,
+    /// How many of them are the header.
+    header: usize,
+}
+
+impl PushFrames {
+    /// The frames of an ephemeral event.
+    pub fn new(event: Event<'_>) -> Self {
+        let message = ServerMessage::Push(Push { pos: None, event });
+        let frame = |encoding: Encoding| {
+            let (mut bytes, mut payload) = (Vec::new(), 0);
+            write_with(&mut bytes, opcode(encoding), None, |out| {
+                let start = out.len();
+                encoding.encode_server(&message, out);
+                payload = out.len() - start;
+            });
+            bytes.shrink_to_fit();
+            Frame {
+                header: bytes.len() - payload,
+                bytes,
+            }
+        };
+        Self {
+            json: frame(Encoding::Json),
+            proto: frame(Encoding::Proto),
+        }
+    }
+
+    fn get(&self, encoding: Encoding) -> &Frame {
+        match encoding {
+            Encoding::Json => &self.json,
+            Encoding::Proto => &self.proto,
+        }
+    }
+
+    /// The frame.
+    pub fn frame(&self, encoding: Encoding) -> &[u8] {
+        &self.get(encoding).bytes
+    }
+
+    /// The message in it, to be framed together with others.
+    pub fn message(&self, encoding: Encoding) -> &[u8] {
+        let frame = self.get(encoding);
+        &frame.bytes[frame.header..]
+    }
+
+    /// What it takes of memory.
+    pub fn size(&self) -> usize {
+        self.json.bytes.len() + self.proto.bytes.len()
+    }
+
+    /// Puts `text` where `blank`, which is as long, stands last in both frames.
+    pub(super) fn fill_in(&mut self, blank: &[u8], text: &[u8]) {
+        for frame in [&mut self.json, &mut self.proto] {
+            let windows = frame.bytes.windows(blank.len());
+            if let Some(from_end) = windows.rev().position(|window| window == blank) {
+                let end = frame.bytes.len() - from_end;
+                frame.bytes[end - blank.len()..end].copy_from_slice(text);
+            }
+        }
+    }
+}

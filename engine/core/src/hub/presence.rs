@@ -1,0 +1,213 @@
+//! Who is watched from where, and who was online until when.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crossbeam::utils::CachePadded;
+use parking_lot::Mutex;
+use trunkline_storage::IdBuildHasher;
+
+use super::{STRIPES, stripe_of};
+use crate::directory::ShardSet;
+use crate::ids::UserId;
+
+type Map<T> = HashMap<UserId, T, IdBuildHasher>;
+
+/// How a user is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UserState {
+    /// Devices that are connected now.
+    pub devices: u32,
+    /// When a connection last ended, in milliseconds since 1970.
+    pub left: Option<u64>,
+    /// That was so short a time ago that it may come back before anybody has to know: for so
+    /// much longer.
+    pub settles_in: Option<Duration>,
+}
+
+impl UserState {
+    pub(super) fn new(devices: u32, left: Option<u64>, now: u64, grace: Duration) -> Self {
+        // A clock that was set back ends the grace.
+        let since = left.and_then(|left| now.checked_sub(left));
+        let left_for = since.map(Duration::from_millis);
+        Self {
+            devices,
+            left,
+            settles_in: left_for
+                .and_then(|since| grace.checked_sub(since))
+                .filter(|rest| !rest.is_zero()),
+        }
+    }
+
+    /// Nothing is remembered of this user: the store may know.
+    pub const fn is_unknown(&self) -> bool {
+        self.devices == 0 && self.left.is_none()
+    }
+
+    /// The number of devices to show: one that has just left is not gone yet.
+    pub const fn shown(&self) -> u32 {
+        if self.devices == 0 && self.settles_in.is_some() {
+            1
+        } else {
+            self.devices
+        }
+    }
+
+    /// Whether somebody who was told of `told` devices is to be told anew.
+    pub const fn is_news(&self, told: u32) -> bool {
+        self.devices > told || (self.devices < told && self.settles_in.is_none())
+    }
+}
+
+pub(super) struct Presence {
+    stripes: Box<[CachePadded<Mutex<Stripe>>]>,
+    /// Users that anybody watches: where there are none, nobody has to be looked up.
+    watched: AtomicUsize,
+    /// Of a stripe, for the younger half.
+    remembered: usize,
+}
+
+#[derive(Default)]
+struct Stripe {
+    watchers: Map<ShardSet>,
+    /// When a connection of a user last ended: those of late, and those of before. When there are
+    /// enough of late, those of before are forgotten.
+    left: Map<u64>,
+    left_before: Map<u64>,
+}
+
+impl Presence {
+    /// Remembers so many users who have left, or a few more.
+    pub(super) fn new(remembered: usize) -> Self {
+        Self {
+            stripes: (0..STRIPES).map(|_| CachePadded::default()).collect(),
+            watched: AtomicUsize::new(0),
+            remembered: remembered.div_ceil(2 * STRIPES),
+        }
+    }
+
+    fn stripe(&self, user: UserId) -> &Mutex<Stripe> {
+        &self.stripes[stripe_of(user)]
+    }
+
+    /// The shards with connections that watch a user.
+    pub(super) fn watchers(&self, user: UserId) -> ShardSet {
+        if self.watched.load(Ordering::SeqCst) == 0 {
+            return 0;
+        }
+        let stripe = self.stripe(user).lock();
+        stripe.watchers.get(&user).copied().unwrap_or_default()
+    }
+
+    pub(super) fn watch(&self, user: UserId, shard: usize) {
+        let mut stripe = self.stripe(user).lock();
+        let shards = stripe.watchers.entry(user).or_default();
+        if *shards == 0 {
+            self.watched.fetch_add(1, Ordering::SeqCst);
+        }
+        *shards |= 1 << shard;
+    }
+
+    pub(super) fn unwatch(&self, user: UserId, shard: usize) {
+        let mut stripe = self.stripe(user).lock();
+        let Some(shards) = stripe.watchers.get_mut(&user) else {
+            return;
+        };
+        *shards &= !(1 << shard);
+        if *shards == 0 {
+            stripe.watchers.remove(&user);
+            self.watched.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    pub(super) fn note_left(&self, user: UserId, now: u64) {
+        let mut stripe = self.stripe(user).lock();
+        if stripe.left.len() >= self.remembered && !stripe.left.contains_key(&user) {
+            stripe.left_before = std::mem::take(&mut stripe.left);
+        }
+        stripe.left.insert(user, now);
+    }
+
+    /// When a connection of a user last ended, if that is remembered.
+    pub(super) fn left(&self, user: UserId) -> Option<u64> {
+        let stripe = self.stripe(user).lock();
+        let found = stripe.left.get(&user);
+        found.or_else(|| stripe.left_before.get(&user)).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_storage::TimelineId;
+
+    use super::*;
+
+    #[test]
+    fn a_state_settles() {
+        let grace = Duration::from_secs(10);
+        let state = |devices, left, now| UserState::new(devices, left, now, grace);
+        // Never seen, or forgotten.
+        let unknown = state(0, None, 50_000);
+        assert_eq!((unknown.shown(), unknown.is_news(0)), (0, false));
+        // Just gone: nobody is told, and whoever asks sees a device.
+        let gone = state(0, Some(45_000), 50_000);
+        assert_eq!(gone.settles_in, Some(Duration::from_secs(5)));
+        assert_eq!(
+            (gone.shown(), gone.is_news(1), gone.is_news(0)),
+            (1, false, false)
+        );
+        // Really gone.
+        let gone = state(0, Some(40_000), 50_000);
+        assert_eq!(
+            (gone.shown(), gone.is_news(1), gone.is_news(0)),
+            (0, true, false)
+        );
+        // More devices are told at once, fewer after the grace.
+        let two = state(2, Some(45_000), 50_000);
+        assert_eq!(
+            (two.shown(), two.is_news(1), two.is_news(3)),
+            (2, true, false)
+        );
+        assert!(state(2, Some(1), 50_000).is_news(3));
+        // A clock that was set back delays nothing.
+        assert_eq!(state(0, Some(90_000), 50_000).settles_in, None);
+        let none = UserState::new(0, Some(50_000), 50_000, Duration::ZERO);
+        assert!(none.is_news(1));
+    }
+
+    #[test]
+    fn shards_watch() {
+        let presence = Presence::new(100);
+        let user = TimelineId(7);
+        assert_eq!(presence.watchers(user), 0);
+        presence.watch(user, 3);
+        presence.watch(user, 3);
+        presence.watch(user, 127);
+        assert_eq!(presence.watchers(user), 1 << 3 | 1 << 127);
+        assert_eq!(presence.watchers(TimelineId(8)), 0);
+        presence.unwatch(user, 3);
+        presence.unwatch(user, 3);
+        presence.unwatch(user, 127);
+        presence.unwatch(user, 127);
+        assert_eq!(presence.watchers(user), 0);
+        assert_eq!(presence.watched.load(Ordering::SeqCst), 0);
+        assert!(presence.stripe(user).lock().watchers.is_empty());
+    }
+
+    #[test]
+    fn those_of_late_are_remembered() {
+        let presence = Presence::new(4 * STRIPES);
+        // All in one stripe, which remembers four.
+        for user in 0..1_000u64 {
+            presence.note_left(TimelineId(user.into()), user);
+            presence.note_left(TimelineId(user.into()), user + 1);
+            for late in user.saturating_sub(1)..=user {
+                assert_eq!(presence.left(TimelineId(late.into())), Some(late + 1));
+            }
+        }
+        assert_eq!(presence.left(TimelineId(900)), None);
+        let stripe = presence.stripe(TimelineId(0)).lock();
+        assert!(stripe.left.len() + stripe.left_before.len() <= 4);
+    }
+}

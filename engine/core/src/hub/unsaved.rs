@@ -1,0 +1,142 @@
+//! Who has left and when, until the store knows it.
+//!
+//! Gathered in one generation while the other is being stored: nobody waits for the store, and
+//! who comes and goes often is stored once in a while.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crossbeam::utils::CachePadded;
+use parking_lot::Mutex;
+use trunkline_storage::IdBuildHasher;
+
+use super::{STRIPES, stripe_of};
+use crate::ids::UserId;
+
+/// When users left, in milliseconds since 1970.
+type Times = HashMap<UserId, u64, IdBuildHasher>;
+
+/// Who has left and when, of those of whom the store does not know it yet.
+pub struct Unsaved {
+    stripes: Box<[CachePadded<Mutex<Stripe>>]>,
+    /// Users in all of them; who is in both generations counts twice.
+    users: AtomicUsize,
+    most: usize,
+}
+
+#[derive(Default)]
+struct Stripe {
+    gathered: Times,
+    storing: Arc<Times>,
+}
+
+impl Unsaved {
+    /// Room for so many users.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            stripes: (0..STRIPES).map(|_| CachePadded::default()).collect(),
+            users: AtomicUsize::new(0),
+            most,
+        }
+    }
+
+    /// Notes that a user has left. `false` if there is no room: then nothing is noted, and the
+    /// store keeps what it knows. Without any room to begin with that is no loss, and `true`.
+    pub(super) fn note(&self, user: UserId, now: u64) -> bool {
+        let mut stripe = self.stripes[stripe_of(user)].lock();
+        if let Some(time) = stripe.gathered.get_mut(&user) {
+            *time = now;
+            return true;
+        }
+        if self.users.load(Ordering::Relaxed) >= self.most {
+            return self.most == 0;
+        }
+        self.users.fetch_add(1, Ordering::Relaxed);
+        stripe.gathered.insert(user, now);
+        true
+    }
+
+    /// When a user left, if that waits to be stored.
+    pub fn left(&self, user: UserId) -> Option<u64> {
+        if self.is_empty() {
+            return None;
+        }
+        let stripe = self.stripes[stripe_of(user)].lock();
+        let found = stripe.gathered.get(&user);
+        found.or_else(|| stripe.storing.get(&user)).copied()
+    }
+
+    /// Returns whether the store knows of every departure.
+    pub fn is_empty(&self) -> bool {
+        self.users.load(Ordering::Relaxed) == 0
+    }
+
+    /// Those of one of the [`STRIPES`] who are to be stored now. They are found here until
+    /// [`stored`](Self::stored), before which there are no others.
+    pub fn begin(&self, stripe: usize) -> Vec<(UserId, u64)> {
+        let storing = {
+            let stripe = &mut *self.stripes[stripe].lock();
+            if stripe.storing.is_empty() && !stripe.gathered.is_empty() {
+                stripe.storing = Arc::new(std::mem::take(&mut stripe.gathered));
+            }
+            Arc::clone(&stripe.storing)
+        };
+        storing.iter().map(|(&user, &time)| (user, time)).collect()
+    }
+
+    /// The store knows of all that [`begin`](Self::begin) gave.
+    pub fn stored(&self, stripe: usize) {
+        let storing = std::mem::take(&mut self.stripes[stripe].lock().storing);
+        self.users.fetch_sub(storing.len(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_storage::TimelineId;
+
+    use super::*;
+
+    #[test]
+    fn found_until_they_are_stored() {
+        let unsaved = Unsaved::new(100);
+        let user = TimelineId(7);
+        assert!(unsaved.is_empty() && unsaved.left(user).is_none());
+        assert!(unsaved.note(user, 1) && unsaved.note(user, 2));
+        assert_eq!(unsaved.begin(0), [(user, 2)]);
+        // What comes meanwhile is of the next time.
+        assert!(unsaved.note(user, 3) && unsaved.note(TimelineId(8), 4));
+        assert_eq!(unsaved.begin(0), [(user, 2)]);
+        assert_eq!(unsaved.left(user), Some(3));
+        unsaved.stored(0);
+        let mut next = unsaved.begin(0);
+        next.sort_unstable();
+        assert_eq!(next, [(user, 3), (TimelineId(8), 4)]);
+        assert_eq!(unsaved.left(user), Some(3));
+        assert_eq!(unsaved.begin(1), []);
+        unsaved.stored(0);
+        assert!(unsaved.is_empty() && unsaved.left(user).is_none());
+    }
+
+    #[test]
+    fn bounded() {
+        let unsaved = Unsaved::new(3);
+        let users: Vec<_> = (0..4).map(|n| TimelineId(n << 64)).collect();
+        let noted: Vec<_> = users.iter().map(|user| unsaved.note(*user, 1)).collect();
+        assert_eq!(noted, [true, true, true, false]);
+        // Those who are in go on to be.
+        assert!(unsaved.note(users[0], 2));
+        assert_eq!(
+            (unsaved.left(users[0]), unsaved.left(users[3])),
+            (Some(2), None)
+        );
+        assert_eq!(unsaved.begin(0).len(), 1);
+        assert!(!unsaved.note(users[3], 2), "until it is stored");
+        unsaved.stored(0);
+        assert!(unsaved.note(users[3], 3));
+        // Where the store is not to know, nothing is lost.
+        let none = Unsaved::new(0);
+        assert!(none.note(users[0], 1) && none.is_empty());
+    }
+}

@@ -1,0 +1,38 @@
+//! The core of the Trunkline gateway: durable state, what is decided and what is read.
+//!
+//! It knows no socket, no HTTP and no command line. Data flows one way:
+//!
+//! ```text
+//! caller ──commands──▶ sequencer ──append, fdatasync──▶ store
+//!   ▲                      │ committed events               │
+//!   └──────────────────────┘◀────────── readers ◀───────────┘
+//! ```
+//!
+//! - [`exchange`] is where threads meet: commands, queries, queues, mailboxes, answers.
+//! - [`request`] checks a client's command and makes it ready for the sequencer or the readers.
+//! - [`sequencer`] is the single writer of durable state; [`reader`] answers what needs the disk.
+//! - [`hub`] holds what is not stored: presence, topics and what is told at once.
+
+pub mod clock;
+pub mod directory;
+pub mod event;
+pub mod exchange;
+pub mod fit;
+pub mod frames;
+pub mod hub;
+pub mod ids;
+pub mod messaging;
+pub mod metrics;
+pub mod per_user;
+pub mod position;
+pub mod reader;
+pub mod request;
+pub mod sequencer;
+mod state;
+
+/// The terms of the store that callers of this package use too.
+pub mod store {
+    pub use trunkline_storage::{
+        Batch, Epochs, IdBuildHasher, Place, Position, Record, TimelineId, Token,
+    };
+}

@@ -1,0 +1,148 @@
+//! Positions at the edge: text outside, numbers within.
+//!
+//! The store's [`Epochs`] prove that a position is of this store's history and was given out. Here
+//! is what refuses the others, and what writes each event's position once.
+
+use trunkline_proto::{ErrorCode, Str};
+use trunkline_storage::{BadToken, Epochs, Position, Token};
+
+/// A refusal, as an error reply says it.
+type Failure = (ErrorCode, &'static str);
+
+/// Writes positions as text, and remembers the last: an event has one in its reply and its push,
+/// in each encoding.
+#[derive(Debug)]
+pub struct Tokens {
+    epochs: Epochs,
+    of: Position,
+    token: Token,
+}
+
+impl Tokens {
+    /// Positions of the history that `epochs` proves.
+    pub fn new(epochs: &Epochs) -> Self {
+        Self {
+            epochs: epochs.clone(),
+            of: Position::ZERO,
+            token: epochs.token(Position::ZERO),
+        }
+    }
+
+    /// What clients are given for this position.
+    pub fn token(&mut self, position: Position) -> Token {
+        if self.of != position {
+            (self.of, self.token) = (position, self.epochs.token(position));
+        }
+        self.token
+    }
+
+    /// The same, owning its text.
+    pub fn text(&mut self, position: Position) -> Str<'static> {
+        text(self.token(position))
+    }
+}
+
+/// A position as a reply owns it.
+pub fn text(token: Token) -> Str<'static> {
+    token.to_string().into()
+}
+
+/// Reads back what a client kept as `since`.
+///
+/// # Errors
+/// It has no position's form, or is not of this history.
+pub fn since(epochs: &Epochs, text: &str) -> Result<Position, Failure> {
+    epochs.check(text).map_err(|bad| match bad {
+        BadToken::Form => (
+            ErrorCode::BadRequest,
+            "\"since\" is no position that this gateway gave out",
+        ),
+        BadToken::Foreign => (
+            ErrorCode::PositionExpired,
+            "\"since\" is not a position of this gateway's history: read history, then connect without \"since\" and go on from its pos",
+        ),
+    })
+}
+
+/// Bytes of a kept position: the position, and what proves it.
+const KEPT: usize = 12;
+
+/// A position as the store keeps it for a device.
+pub fn keep(epochs: &Epochs, position: Position) -> [u8; KEPT] {
+    let mut value = [0; KEPT];
+    value[..8].copy_from_slice(&position.0.to_le_bytes());
+    value[8..].copy_from_slice(&epochs.tag(position).to_le_bytes());
+    value
+}
+
+/// The position that a value keeps for a device; `None` if it keeps none of this history.
+pub fn kept(epochs: &Epochs, value: Option<&[u8]>) -> Option<Position> {
+    let value: &[u8; KEPT] = value?.try_into().ok()?;
+    let position = Position(u64::from_le_bytes(*value.first_chunk()?));
+    let tag = u32::from_le_bytes(*value.last_chunk()?);
+    epochs.holds(position, tag).then_some(position)
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_storage::{Options, Store};
+
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Epochs) {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            segment_bytes: 1 << 20,
+            max_record_bytes: 64 << 10,
+            ..Options::default()
+        };
+        let opened = Store::open(dir.path(), options, &mut |_| ()).unwrap();
+        let epochs = opened.reader.epochs().clone();
+        (dir, epochs)
+    }
+
+    #[test]
+    fn a_position_is_good_or_refused_for_what_is_wrong() {
+        let ((_one, epochs), (_other, foreign)) = (store(), store());
+        let mut tokens = Tokens::new(&epochs);
+        for position in [0, 1, 1, 4_096, u64::MAX, 1].map(Position) {
+            let text = tokens.text(position);
+            assert_eq!(since(&epochs, &text), Ok(position));
+            assert_eq!(text, epochs.token(position).as_str());
+        }
+        let code = |text: &str| since(&epochs, text).map_err(|(code, _)| code);
+        for never in [
+            "1",
+            "4096",
+            "00000000-0",
+            foreign.token(Position(9)).as_str(),
+        ] {
+            assert_eq!(code(never), Err(ErrorCode::PositionExpired), "{never}");
+        }
+        for form in [
+            "",
+            "x",
+            "-1",
+            "+1",
+            " 1",
+            "01",
+            "0-1",
+            "18446744073709551616",
+        ] {
+            assert_eq!(code(form), Err(ErrorCode::BadRequest), "{form:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_for_a_device_is_good_in_its_own_history_alone() {
+        let ((_one, epochs), (_other, foreign)) = (store(), store());
+        for position in [0, 4_096].map(Position) {
+            let value = keep(&epochs, position);
+            assert_eq!(kept(&epochs, Some(&value)), Some(position));
+            assert_eq!(kept(&foreign, Some(&value)), None);
+        }
+        // What the version before this one kept.
+        assert_eq!(kept(&epochs, Some(&4_096u64.to_le_bytes())), None);
+        assert_eq!(kept(&epochs, None), None);
+    }
+}

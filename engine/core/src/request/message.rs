@@ -1,0 +1,182 @@
+//! Commands about messages: sent, acknowledged, recalled, deleted, reacted to.
+
+use trunkline_proto::ErrorCode;
+use trunkline_proto::message;
+use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES, is_name};
+
+use super::{Ask, Asked, BAD_CONVERSATION, BAD_GROUP, BAD_USER, Failure};
+use crate::event::Body;
+use crate::exchange::{Action, CommandBatch, Members};
+use crate::ids::Side;
+
+/// Bytes of a reaction: a word, or an emoji of several code points.
+pub(super) const MAX_REACTION_BYTES: usize = 64;
+
+impl Ask<'_> {
+    pub(super) fn send(
+        &self,
+        send: &message::Send<'_>,
+        batch: &mut CommandBatch,
+    ) -> Result<Asked, Failure> {
+        let names = self.caller.names;
+        let own = names.user();
+        let to = match (&send.user, &send.group) {
+            (Some(user), None) if is_name(user) => Conversation::between(own, user),
+            (Some(_), None) => return Err(BAD_USER),
+            (None, Some(group)) if is_name(group) => Conversation::Group(group),
+            (None, Some(_)) => return Err(BAD_GROUP),
+            _ => {
+                return Err((
+                    ErrorCode::BadRequest,
+                    "send needs one of \"user\" and \"group\"",
+                ));
+            }
+        };
+        self.check_content(send)?;
+        let reach = match to {
+            Conversation::Direct(lesser, greater) => {
+                let (side, other) = if lesser == own {
+                    (Side::Lesser, greater)
+                } else {
+                    (Side::Greater, lesser)
+                };
+                let other = self.user(other);
+                let id = self.ids.direct(names.namespace(), lesser, greater);
+                (id, Members::Direct { other, side })
+            }
+            Conversation::Group(name) => (self.ids.group(names.namespace(), name), Members::Group),
+        };
+        let mut id = [0; MAX_CONVERSATION_BYTES];
+        let media = send.media.as_ref();
+        let body = Body {
+            device: names.device(),
+            key: send.key.as_deref(),
+            text: send.text.as_deref(),
+            mime: media.map(|m| &*m.mime),
+            data: media.and_then(|m| m.data.as_deref()),
+            url: media.and_then(|m| m.url.as_deref()),
+            size: media.and_then(|m| m.size),
+            ..self.body(to.write_into(&mut id))
+        };
+        let key = send.key.as_deref();
+        let key = key.map(|key| self.ids.key(names.namespace(), own, key));
+        Ok(self.queue(reach, Action::Send { key }, &body, batch))
+    }
+
+    fn check_content(&self, send: &message::Send<'_>) -> Result<(), Failure> {
+        if send.text.is_none() && send.media.is_none() {
+            return Err((ErrorCode::BadRequest, "send needs a \"text\" or \"media\""));
+        }
+        let too_long = |text: &Option<trunkline_proto::Str<'_>>, max| {
+            text.as_ref().is_some_and(|text| text.len() > max)
+        };
+        if too_long(&send.text, self.limits.text_bytes) {
+            return Err((
+                ErrorCode::LimitExceeded,
+                "the text is longer than limits.text_bytes",
+            ));
+        }
+        self.check_key(send.key.as_deref())?;
+        let Some(media) = &send.media else {
+            return Ok(());
+        };
+        if media.mime.is_empty() || media.mime.len() > 255 {
+            return Err((ErrorCode::BadRequest, "a media type has 1 to 255 bytes"));
+        }
+        if too_long(&media.url, 2_048) {
+            return Err((
+                ErrorCode::LimitExceeded,
+                "a media URL has at most 2,048 bytes",
+            ));
+        }
+        if media.data.is_some() == media.url.is_some() {
+            return Err((
+                ErrorCode::BadRequest,
+                "media needs one of \"data\" and \"url\"",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks what makes a command the same as an earlier one.
+    pub(super) fn check_key(&self, key: Option<&str>) -> Result<(), Failure> {
+        match key.map(str::len) {
+            Some(0) => Err((ErrorCode::BadRequest, "an idempotency key is not empty")),
+            Some(bytes) if bytes > self.limits.key_bytes => Err((
+                ErrorCode::LimitExceeded,
+                "the key is longer than limits.key_bytes",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn ack(
+        &self,
+        ack: &message::Ack<'_>,
+        batch: &mut CommandBatch,
+    ) -> Result<Asked, Failure> {
+        if ack.delivered.is_none() && ack.read.is_none() {
+            return Err((ErrorCode::BadRequest, "ack needs \"delivered\" or \"read\""));
+        }
+        let action = Action::Ack {
+            delivered: ack.delivered.unwrap_or(0),
+            read: ack.read.unwrap_or(0),
+        };
+        let body = self.body(&ack.conversation);
+        self.about(&ack.conversation, action, &body, batch)
+    }
+
+    /// A command about one message that carries nothing else.
+    pub(super) fn about_message(
+        &self,
+        conversation: &str,
+        seq: u64,
+        action: Action,
+        batch: &mut CommandBatch,
+    ) -> Result<Asked, Failure> {
+        let body = Body {
+            seq,
+            ..self.body(conversation)
+        };
+        self.about(conversation, action, &body, batch)
+    }
+
+    pub(super) fn react(
+        &self,
+        react: &message::React<'_>,
+        batch: &mut CommandBatch,
+    ) -> Result<Asked, Failure> {
+        if !(1..=MAX_REACTION_BYTES).contains(&react.reaction.len()) {
+            return Err((ErrorCode::BadRequest, "a reaction has 1 to 64 bytes"));
+        }
+        if react.reaction.chars().any(char::is_control) {
+            let text = "a reaction is a word or an emoji: it holds no control characters";
+            return Err((ErrorCode::BadRequest, text));
+        }
+        let action = Action::React {
+            seq: react.seq,
+            remove: react.remove,
+        };
+        let body = Body {
+            seq: react.seq,
+            reaction: Some(&react.reaction),
+            removed: react.remove,
+            ..self.body(&react.conversation)
+        };
+        self.about(&react.conversation, action, &body, batch)
+    }
+
+    fn about(
+        &self,
+        conversation: &str,
+        action: Action,
+        body: &Body<'_>,
+        batch: &mut CommandBatch,
+    ) -> Result<Asked, Failure> {
+        if conversation.len() > MAX_CONVERSATION_BYTES {
+            return Err(BAD_CONVERSATION);
+        }
+        let reach = self.own(conversation)?;
+        Ok(self.queue(reach, action, body, batch))
+    }
+}

@@ -1,0 +1,152 @@
+//! Commands that only read.
+
+use trunkline_proto::ErrorCode;
+use trunkline_proto::message::{self, Conversations, GroupInfo, Reactions, Receipts};
+use trunkline_proto::names::is_name;
+use trunkline_storage::BadToken;
+
+use super::message::MAX_REACTION_BYTES;
+use super::{Ask, Asked, BAD_GROUP, Failure, Named, check_user};
+use crate::exchange::{Access, Cursor, Listing, Query, Range};
+use crate::position;
+
+impl Ask<'_> {
+    pub(super) fn sync(&self, sync: &message::Sync<'_>) -> Result<Asked, Failure> {
+        let since = position::since(self.epochs, &sync.since)?;
+        let limit = self.page(sync.limit, self.limits.page)?;
+        Ok(Asked::Query(Query::Sync {
+            user: self.caller.id,
+            since,
+            limit,
+        }))
+    }
+
+    pub(super) fn history(&self, history: &message::History<'_>) -> Result<Asked, Failure> {
+        let limit = self.page(history.limit, 50)?;
+        let range = match (history.before, history.after) {
+            (None, None) => Range::Newest,
+            (Some(before), None) => Range::Before(before),
+            (None, Some(after)) => Range::After(after),
+            (Some(_), Some(_)) => {
+                return Err((
+                    ErrorCode::BadRequest,
+                    "history takes one of \"before\" and \"after\"",
+                ));
+            }
+        };
+        Ok(Asked::Query(Query::History {
+            access: self.access(&history.conversation)?,
+            range,
+            limit,
+        }))
+    }
+
+    pub(super) fn get(&self, get: &message::Get<'_>) -> Result<Asked, Failure> {
+        Ok(Asked::Query(Query::Get {
+            access: self.access(&get.conversation)?,
+            seq: get.seq,
+        }))
+    }
+
+    pub(super) fn receipts(&self, receipts: &Receipts<'_>) -> Result<Asked, Failure> {
+        let limit = self.page(receipts.limit, 100)?;
+        let access = self.access(&receipts.conversation)?;
+        let listing = self.listing(&receipts.conversation, receipts.after.as_deref())?;
+        Ok(Asked::Query(Query::Receipts {
+            access,
+            seq: receipts.seq,
+            state: receipts.state,
+            listing,
+            limit,
+        }))
+    }
+
+    pub(super) fn reactions(&self, asked: &Reactions<'_>) -> Result<Asked, Failure> {
+        let limit = self.page(asked.limit, 100)?;
+        let access = self.access(&asked.conversation)?;
+        let after = asked.after.as_deref();
+        if after.is_some_and(|after| after.len() > MAX_REACTION_BYTES) {
+            return Err((ErrorCode::BadRequest, "\"after\" has at most 64 bytes"));
+        }
+        let mut listing = self.listing(&asked.conversation, None)?;
+        listing.after = after.map(Into::into);
+        Ok(Asked::Query(Query::Reactions {
+            access,
+            seq: asked.seq,
+            reaction: asked.reaction.as_deref().map(Into::into),
+            listing,
+            limit,
+        }))
+    }
+
+    pub(super) fn conversations(&self, asked: &Conversations<'_>) -> Result<Asked, Failure> {
+        let limit = self.page(asked.limit, 100)?;
+        let after = asked.after.as_deref().filter(|after| !after.is_empty());
+        let cursor = after.map(|after| Cursor::parse(self.epochs, after));
+        let before = cursor.transpose().map_err(|bad| match bad {
+            BadToken::Form => (
+                ErrorCode::BadRequest,
+                "\"after\" is no cursor that this gateway gave out",
+            ),
+            BadToken::Foreign => (
+                ErrorCode::PositionExpired,
+                "\"after\" is not a cursor of this gateway's history: begin with the first page",
+            ),
+        })?;
+        let names = self.caller.names;
+        Ok(Asked::Query(Query::Conversations {
+            user: self.caller.id,
+            listing: Box::new(Listing {
+                namespace: names.namespace().into(),
+                user: names.user().into(),
+                name: String::new(),
+                after: None,
+            }),
+            before,
+            limit,
+        }))
+    }
+
+    pub(super) fn group_info(&self, info: &GroupInfo<'_>) -> Result<Asked, Failure> {
+        if !is_name(&info.group) {
+            return Err(BAD_GROUP);
+        }
+        let limit = self.page(info.limit, 100)?;
+        let access = Access {
+            user: self.caller.id,
+            conversation: self.ids.group(self.caller.names.namespace(), &info.group),
+            group: true,
+        };
+        Ok(Asked::Query(Query::GroupInfo {
+            access,
+            listing: self.listing(&info.group, info.after.as_deref())?,
+            limit,
+        }))
+    }
+
+    fn listing(&self, name: &str, after: Option<&str>) -> Result<Box<Listing>, Failure> {
+        if let Some(after) = after {
+            check_user(after)?;
+        }
+        let names = self.caller.names;
+        Ok(Box::new(Listing {
+            namespace: names.namespace().into(),
+            user: names.user().into(),
+            name: name.into(),
+            after: after.map(Into::into),
+        }))
+    }
+
+    /// What the caller wants to read.
+    fn access(&self, conversation: &str) -> Result<Access, Failure> {
+        let (conversation, group) = match self.named(conversation)? {
+            Named::Direct { id, .. } => (id, false),
+            Named::Group(id) => (id, true),
+        };
+        Ok(Access {
+            user: self.caller.id,
+            conversation,
+            group,
+        })
+    }
+}

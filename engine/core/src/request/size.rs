@@ -1,0 +1,214 @@
+//! Whether what a command asks for can be told to everybody: no message of the gateway is longer
+//! than `message_bytes`, and what is stored or handed on is longer there than in the command.
+
+use trunkline_proto::Str;
+use trunkline_proto::json::text_bytes;
+use trunkline_proto::message::{CommandBody, Media, Send};
+
+use super::{Caller, ContentLimits};
+use crate::fit::reaction_bytes;
+
+/// JSON around a message where there is most of it, in a page of `conversations`, but for its names
+/// and its content.
+const AROUND_MESSAGE: usize = 700;
+
+/// The same of a change of a group, in a page of `sync`.
+const AROUND_CHANGE: usize = 700;
+
+/// The same of a signal or a publication, with the names.
+const AROUND_DATA: usize = 320;
+
+/// JSON around each name of a list.
+const AROUND_NAME: usize = 3;
+
+/// Bytes of the longest name of a conversation, and of a user or device.
+const CONVERSATION: usize = trunkline_proto::names::MAX_CONVERSATION_BYTES;
+const NAME: usize = trunkline_proto::names::MAX_NAME_BYTES;
+
+/// Why a command's content cannot be told, where it is too long for that.
+pub fn too_large(
+    caller: Caller<'_>,
+    limits: &ContentLimits,
+    command: &CommandBody<'_>,
+) -> Option<String> {
+    let most = limits.message_bytes;
+    let (what, bytes) = match command {
+        CommandBody::Send(send) => ("the message", message(caller, most, send)?),
+        CommandBody::Signal(signal) => ("\"data\"", AROUND_DATA + signal.data.as_str().len()),
+        CommandBody::Publish(publish) => ("\"data\"", AROUND_DATA + publish.data.as_str().len()),
+        CommandBody::GroupCreate(create) => {
+            let name = create.name.as_deref().unwrap_or_default();
+            ("the group's change", change(name, &create.members))
+        }
+        CommandBody::GroupAdd(change_of) | CommandBody::GroupRemove(change_of) => {
+            ("the group's change", change("", &change_of.members))
+        }
+        CommandBody::GroupRename(rename) => ("the group's change", change(&rename.name, &[])),
+        _ => return None,
+    };
+    let over = bytes.checked_sub(most).filter(|over| *over > 0)?;
+    Some(format!(
+        "{what} is too large: with all that is told with it it takes {bytes} bytes, and \
+         limits.message_bytes is {most}: make it {over} bytes shorter"
+    ))
+}
+
+/// What a message takes where it is read; `None` where that is few bytes whatever is in it.
+fn message(caller: Caller<'_>, most: usize, send: &Send<'_>) -> Option<usize> {
+    /// A control character in JSON.
+    const WORST: usize = 6;
+    const NAMES: usize = 2 * CONVERSATION + 2 * NAME;
+    let len = |text: &Option<Str<'_>>| text.as_ref().map_or(0, |text| text.len());
+    let media = send.media.as_ref();
+    let data = media.map_or(0, data_bytes);
+    let texts = len(&send.text)
+        + len(&send.key)
+        + media.map_or(0, |media| media.mime.len() + len(&media.url));
+    let around = AROUND_MESSAGE + reaction_bytes(most) + data;
+    if around + NAMES + WORST * texts <= most {
+        return None;
+    }
+    let written = |text: &Option<Str<'_>>| text.as_ref().map_or(0, |text| text_bytes(text));
+    let names = caller.names;
+    let other = len(&send.user).max(len(&send.group)).min(NAME);
+    let conversation = "u::".len() + names.user().len() + other;
+    let texts = written(&send.text)
+        + written(&send.key)
+        + media.map_or(0, |media| text_bytes(&media.mime) + written(&media.url));
+    Some(around + 2 * conversation + names.user().len() + names.device().len() + texts)
+}
+
+/// Inline bytes in base64.
+fn data_bytes(media: &Media<'_>) -> usize {
+    media
+        .data
+        .as_ref()
+        .map_or(0, |data| data.len().div_ceil(3) * 4)
+}
+
+fn change(name: &str, members: &[Str<'_>]) -> usize {
+    let members: usize = members
+        .iter()
+        .map(|member| member.len() + AROUND_NAME)
+        .sum();
+    AROUND_CHANGE + text_bytes(name) + members
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_proto::Encoding;
+    use trunkline_proto::message::{
+        ChangeKind, ConversationEntry, ConversationsReply, Event, GroupChanged, Message,
+        Publication, Push, Reply, ReplyBody, ServerMessage, SyncReply,
+    };
+
+    use super::*;
+
+    fn longest(message: ServerMessage<'_>) -> usize {
+        let [json, proto] = [Encoding::Json, Encoding::Proto].map(|encoding| {
+            let mut out = Vec::new();
+            encoding.encode_server(&message, &mut out);
+            out.len()
+        });
+        json.max(proto)
+    }
+
+    fn name() -> Str<'static> {
+        "n".repeat(NAME).into()
+    }
+
+    /// As long as a position may ever be.
+    fn pos() -> Str<'static> {
+        "p".repeat(56).into()
+    }
+
+    fn reply(body: ReplyBody<'_>) -> ServerMessage<'_> {
+        ServerMessage::Reply(Reply { id: u32::MAX, body })
+    }
+
+    #[test]
+    fn what_stands_around_a_message() {
+        let conversation: Str<'_> = "c".repeat(CONVERSATION).into();
+        let message = Message {
+            conversation: conversation.clone(),
+            seq: u64::MAX,
+            from: name(),
+            device: name(),
+            time: u64::MAX,
+            key: Some("".into()),
+            text: Some("".into()),
+            media: Some(Media {
+                mime: "".into(),
+                data: Some(Vec::new().into()),
+                url: Some("".into()),
+                size: Some(u64::MAX),
+            }),
+            recalled: true,
+            deleted: true,
+            reactions: Vec::new(),
+            more_reactions: true,
+            too_large: true,
+        };
+        let push = Push {
+            pos: Some(pos()),
+            event: Event::Message(message.clone()),
+        };
+        let sync = reply(ReplyBody::Sync(SyncReply {
+            events: vec![push],
+            pos: pos(),
+            more: true,
+        }));
+        let entry = ConversationEntry {
+            conversation,
+            last: Some(message),
+            read: u64::MAX,
+            unread: u64::MAX,
+            members: u64::MAX,
+        };
+        let conversations = reply(ReplyBody::Conversations(ConversationsReply {
+            conversations: vec![entry],
+            unread: u64::MAX,
+            cursor: pos(),
+            more: true,
+        }));
+        let names = 2 * CONVERSATION + 2 * NAME;
+        for message in [sync, conversations] {
+            let bytes = longest(message);
+            assert!(bytes < names + AROUND_MESSAGE, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn what_stands_around_the_rest() {
+        let push = Push {
+            pos: Some(pos()),
+            event: Event::Group(GroupChanged {
+                conversation: format!("g:{}", name()).into(),
+                change: ChangeKind::Created,
+                by: name(),
+                // The creator comes beside those of the command.
+                members: vec![name()],
+                name: Some("".into()),
+                time: u64::MAX,
+            }),
+        };
+        let sync = reply(ReplyBody::Sync(SyncReply {
+            events: vec![push],
+            pos: pos(),
+            more: true,
+        }));
+        let bytes = longest(sync);
+        assert!(bytes < AROUND_CHANGE, "{bytes}");
+        let publication = Push {
+            pos: None,
+            event: Event::Publication(Publication {
+                topic: name(),
+                data: trunkline_proto::message::Json::default(),
+                from: name(),
+                pos: pos(),
+            }),
+        };
+        let bytes = longest(ServerMessage::Push(publication));
+        assert!(bytes < AROUND_DATA, "{bytes}");
+    }
+}

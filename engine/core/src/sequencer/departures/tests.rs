@@ -1,0 +1,217 @@
+use trunkline_storage::backend::sim::SimDisk;
+use trunkline_storage::{Options, Position, Reader, Store, TimelineId};
+
+use super::*;
+use crate::directory::Directory;
+use crate::messaging::Messaging;
+use crate::metrics::SequencerMetrics;
+use crate::sequencer::MIN_CONVERSATIONS;
+
+/// The device of every session.
+const DEVICE: crate::ids::DeviceMark = crate::ids::DeviceMark([0; 4]);
+
+/// Departures that come from nobody's hub, and its directory.
+pub(in crate::sequencer) fn nobody(directory: Arc<Directory>) -> (Arc<Directory>, Departures) {
+    let (_, departures) = departures(&directory, 0);
+    (directory, departures)
+}
+
+fn departures(directory: &Arc<Directory>, rate: u32) -> (Arc<Hub>, Departures) {
+    let limits = HubLimits {
+        last_seen_rate: rate,
+        ..HubLimits::of_tests()
+    };
+    let hub = Hub::new((&limits, MOST), Arc::clone(directory), Vec::new());
+    let hub = Arc::new(hub);
+    (Arc::clone(&hub), Departures::new(hub, &limits))
+}
+
+/// Users of whom a hub notes that they have left.
+const MOST: usize = 10_000;
+
+struct World {
+    disk: SimDisk,
+    sequencer: Sequencer,
+    store: Reader,
+    hub: Arc<Hub>,
+    directory: Arc<Directory>,
+}
+
+impl World {
+    fn new(rate: u32) -> Self {
+        let disk = SimDisk::new(1);
+        let options = Options {
+            segment_bytes: 1 << 20,
+            max_record_bytes: 1 << 16,
+            reserve_bytes: 0,
+            background: false,
+            ..Options::default()
+        };
+        let opened = Store::open_with(Arc::new(disk.clone()), options, &mut |_| ()).unwrap();
+        let directory = Arc::new(Directory::new(Position::ZERO));
+        let (hub, departures) = departures(&directory, rate);
+        let sequencer = Sequencer::new(
+            (opened.writer, &opened.reader),
+            (MIN_CONVERSATIONS, Messaging::of_tests()),
+            (Arc::clone(&directory), departures),
+            Vec::new(),
+            Arc::new(SequencerMetrics::default()),
+        );
+        Self {
+            disk,
+            sequencer,
+            store: opened.reader,
+            hub,
+            directory,
+        }
+    }
+
+    fn arrive(&self, user: u128) {
+        self.directory.enter(id(user), 0, DEVICE);
+    }
+
+    fn leave(&self, user: u128) {
+        self.hub.leave(id(user), 0, DEVICE);
+    }
+
+    /// A turn, at a time when it is to do something; how long there is nothing to do from then on.
+    fn turn(&mut self) -> Duration {
+        let now = Instant::now();
+        self.sequencer.departures.next = now;
+        self.sequencer.store_departures();
+        self.sequencer.commit();
+        self.sequencer.departures.next - now
+    }
+
+    fn stored(&self, users: impl Iterator<Item = u128>) -> usize {
+        users.filter(|user| self.seen(*user).is_some()).count()
+    }
+
+    /// When the store has that a user was last seen.
+    fn seen(&self, user: u128) -> Option<u64> {
+        let value = self.store.state(id(user)).unwrap()?;
+        Some(state::decode::<LastSeen>(&value).unwrap().time)
+    }
+}
+
+/// Spread over the stripes.
+fn id(user: u128) -> TimelineId {
+    TimelineId((user << 64) | user)
+}
+
+#[test]
+fn stored_once_they_are_gone() {
+    let mut world = World::new(20_000);
+    for user in 1..=3 {
+        world.arrive(user);
+        world.leave(user);
+    }
+    world.arrive(2);
+    let known = |world: &World, user| world.hub.state(id(user), None).left;
+    let left = known(&world, 1);
+    assert!(left.is_some() && world.hub.unsaved.left(id(1)) == left);
+    world.turn();
+    assert_eq!(world.seen(1), left);
+    // Who is back will leave again.
+    assert_eq!(world.stored(1..=3), 2);
+    assert_eq!(world.sequencer.metrics.last_seen.get(), 2);
+    assert!(world.hub.unsaved.is_empty());
+    world.leave(2);
+    world.turn();
+    assert_eq!(world.stored(1..=3), 3);
+}
+
+#[test]
+fn so_many_in_a_turn_and_so_long_a_rest() {
+    let mut world = World::new(1_024);
+    let users = || 1..=2 * TURN as u128 + 1;
+    let mut ends = Vec::new();
+    for user in users() {
+        world.leave(user);
+    }
+    for turn in 1..=2 {
+        let rest = world.turn();
+        assert_eq!(world.stored(users()), turn * TURN);
+        assert!(rest >= Duration::from_millis(500), "{rest:?}");
+        ends.push(world.sequencer.writer.last_appended().0);
+        // And not before.
+        world.sequencer.departures.next = Instant::now() + RETRY;
+        world.sequencer.store_departures();
+        world.sequencer.commit();
+        assert_eq!(world.stored(users()), turn * TURN);
+        assert!(!world.hub.unsaved.is_empty());
+        for user in users() {
+            let waits = world.hub.unsaved.left(id(user)).is_some();
+            assert!(waits || world.seen(user).is_some(), "{user} is lost");
+        }
+    }
+    // Records of many each.
+    let each = (ends[1] - ends[0]) / TURN as u64;
+    assert!(each < 28, "{each} bytes");
+    let rest = world.turn();
+    let round = world.sequencer.departures.every;
+    assert!(world.hub.unsaved.is_empty() && rest < round, "{rest:?}");
+    // A round of few takes its time, too.
+    users().take(100).for_each(|user| world.leave(user));
+    world.sequencer.departures.every = Duration::ZERO;
+    assert!(world.turn() >= Duration::from_secs(1) * 100 / 1_024);
+}
+
+#[test]
+fn at_the_end_all_of_them() {
+    let mut world = World::new(1);
+    for user in 1..=MOST as u128 + 5 {
+        world.leave(user);
+    }
+    // In the middle of a round, with some behind it.
+    world.turn();
+    for user in 1..=10 {
+        world.leave(user);
+    }
+    world.sequencer.store_all_departures();
+    assert_eq!(world.stored(1..=MOST as u128), MOST);
+    assert_eq!(world.stored(1..=MOST as u128 + 5), MOST, "no room was left");
+    assert!(world.hub.unsaved.is_empty());
+}
+
+#[test]
+fn whoever_the_store_does_not_take_is_the_next_again() {
+    let mut world = World::new(20_000);
+    let users = || 1..=MOST as u128;
+    world.disk.set_capacity(0);
+    // There is room left in the segments that are there.
+    while !world.sequencer.departures.refused {
+        if world.hub.unsaved.is_empty() {
+            users().for_each(|user| world.leave(user));
+        }
+        world.turn();
+    }
+    for user in users() {
+        let waits = world.hub.unsaved.left(id(user)).is_some();
+        let left = world.hub.state(id(user), None).left;
+        assert!(waits || world.seen(user) == left, "{user} is lost");
+    }
+    let counted = world.sequencer.metrics.last_seen.get();
+    let rest = world.turn();
+    assert!(rest > RETRY / 2, "not at once: {rest:?}");
+    assert_eq!(world.sequencer.metrics.last_seen.get(), counted);
+    world.disk.set_capacity(1 << 30);
+    let before = world.sequencer.writer.last_appended();
+    while !world.hub.unsaved.is_empty() {
+        world.turn();
+    }
+    assert!(world.sequencer.writer.last_appended() > before);
+    // Each was counted in each round that it was in, and in none twice.
+    assert_eq!(world.sequencer.metrics.last_seen.get() % MOST as u64, 0);
+}
+
+#[test]
+fn where_the_store_is_not_to_know_it_does_not() {
+    let mut world = World::new(0);
+    world.leave(1);
+    world.turn();
+    world.sequencer.store_all_departures();
+    assert_eq!(world.stored(1..=1), 0);
+    assert_eq!(world.sequencer.departures.rest(), Duration::MAX);
+    assert_eq!(world.hub.state(id(1), None).devices, 0);
+}

@@ -1,0 +1,102 @@
+//! Idempotency keys: which sends were stored already.
+//!
+//! A message's key is in its record, and the store finds it for as long as the window says. Here
+//! are only those that the store does not show yet.
+
+use std::collections::HashMap;
+
+use trunkline_proto::ErrorCode;
+use trunkline_storage::{IdBuildHasher, Page, Place, ReadError, Reader, Record, TimelineId};
+
+use super::{CORRUPT, Sequencer, unreadable};
+use crate::event::Body;
+use crate::exchange::{Command, Outcome};
+
+const REUSED: Outcome = Outcome::Failed(
+    ErrorCode::KeyReused,
+    "this key was used for another message: nothing was stored; send with a new key",
+);
+
+pub(super) struct Keys {
+    store: Reader,
+    /// Of the batch under construction.
+    pending: HashMap<TimelineId, Place, IdBuildHasher>,
+}
+
+impl Keys {
+    pub(super) fn new(store: Reader) -> Self {
+        Self {
+            store,
+            pending: HashMap::default(),
+        }
+    }
+
+    /// Where the send with this key is stored, or is about to be.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    fn find(&self, key: TimelineId) -> Result<Option<Place>, ReadError> {
+        match self.pending.get(&key) {
+            Some(place) => Ok(Some(*place)),
+            None => self.store.find(key),
+        }
+    }
+
+    /// Remembers a send of the batch under construction.
+    pub(super) fn insert(&mut self, key: TimelineId, place: Place) {
+        self.pending.insert(key, place);
+    }
+
+    /// The batch is committed, or never will be.
+    pub(super) fn clear(&mut self) {
+        self.pending.clear();
+    }
+}
+
+impl Sequencer {
+    /// The message that a send with this key is a repetition of; `None` for the first one, and
+    /// where the message is no longer kept.
+    ///
+    /// # Errors
+    /// The key belongs to another message, or the store could not be read.
+    pub(super) fn repeated(
+        &self,
+        command: &Command,
+        body: &[u8],
+        key: TimelineId,
+    ) -> Result<Option<Place>, Outcome> {
+        let found = self.keys.find(key).map_err(|error| unreadable(&error))?;
+        let Some(place) = found else {
+            return Ok(None);
+        };
+        if let Some(record) = self.writer.appended(place.position) {
+            return same(command, body, &record).map(|()| Some(place));
+        }
+        let mut page = Page::default();
+        self.keys
+            .store
+            .get(place.timeline, place.seq, &mut page)
+            .map_err(|error| unreadable(&error))?;
+        match page.records().next() {
+            Some(record) => same(command, body, &record).map(|()| Some(place)),
+            // Keys expire in files of other windows than messages: the message went first. Only
+            // the key's owner knows of it, and the promised time is over.
+            None => Ok(None),
+        }
+    }
+}
+
+/// Whether a send is the one that a record holds. Of a recalled message the content is gone, and
+/// only the conversation is compared.
+fn same(command: &Command, body: &[u8], record: &Record<'_>) -> Result<(), Outcome> {
+    if record.timeline != command.conversation {
+        return Err(REUSED);
+    }
+    let said = Body::read(body).ok_or(CORRUPT)?;
+    let stored = Body::read(record.body).ok_or(CORRUPT)?;
+    if stored.recalled || stored.has_content_of(&said) {
+        Ok(())
+    } else {
+        Err(REUSED)
+    }
+}

@@ -1,0 +1,514 @@
+//! The single writer of durable state.
+//!
+//! It takes the shards' commands in the order they come, decides each against [`conversations`],
+//! [`groups`] and the other [`states`] of the store, appends the records, makes everything queued durable with one commit, and only then tells the
+//! shards. A failed sync is final: the store refuses everything after it, commands are
+//! answered with "outcome unknown" and later ones with "storage unavailable"; reads go on. A
+//! commit that was refused because something lacks leaves no trace: what is in memory of it is
+//! forgotten, and read from the store again.
+
+mod contacts;
+mod conversations;
+mod departures;
+mod groups;
+mod inboxes;
+mod keys;
+mod membership;
+mod messages;
+mod receipts;
+mod route;
+mod states;
+mod subject;
+mod tallies;
+mod time;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::RecvTimeoutError;
+use trunkline_proto::ErrorCode;
+use trunkline_storage::{
+    AppendError, Batch, CommitError, Draft, Position, ReadError, Reader, State, TimelineId, Writer,
+};
+
+use crate::clock::Look;
+use crate::directory::Directory;
+use crate::event;
+use crate::exchange::{
+    Action, Command, CommandBatch, Commands, Committed, ConnRef, Item, Items, Mail, Mailbox,
+    Outcome,
+};
+use crate::ids::{Ids, UserId};
+use crate::messaging::Messaging;
+use crate::metrics::SequencerMetrics;
+use crate::position;
+use conversations::Conversations;
+use groups::Groups;
+use keys::Keys;
+use receipts::{Hold, Instant};
+use route::{Audience, Told};
+use states::{Changes, States};
+use time::Time;
+
+pub use conversations::MIN_CONVERSATIONS;
+pub use departures::Departures;
+
+/// A commit takes what is queued until it holds so many bytes.
+const COMMIT_BYTES: usize = 1 << 20;
+
+/// Or so many commands: some add no bytes.
+const COMMIT_COMMANDS: usize = 16_384;
+
+/// How often the store is told the time.
+const TICK: Duration = Duration::from_secs(1);
+
+const OUTCOME_UNKNOWN: Outcome = Outcome::Failed(
+    ErrorCode::StorageUnavailable,
+    "the store failed: whether this was stored is not known; send it again with the same key",
+);
+
+const DISK_FULL: Outcome = Outcome::Failed(
+    ErrorCode::StorageFull,
+    "the disk is full: nothing is stored until there is room",
+);
+
+const STORE_SHORT: Outcome = Outcome::Failed(
+    ErrorCode::StorageUnavailable,
+    "the store lacks something for now: nothing was stored; see /readyz",
+);
+
+const NO_CONVERSATION: Outcome = Outcome::Failed(ErrorCode::Unknown, "no such conversation");
+const NOT_A_MEMBER: Outcome = Outcome::Failed(
+    crate::exchange::NOT_A_MEMBER.0,
+    crate::exchange::NOT_A_MEMBER.1,
+);
+const CORRUPT: Outcome = Outcome::Failed(
+    ErrorCode::Internal,
+    "what the store has of this is not of this version",
+);
+
+/// Decides commands one after another, stores what comes of them, and tells the shards.
+pub struct Sequencer {
+    writer: Writer,
+    ids: Ids,
+    rules: Messaging,
+    conversations: Conversations,
+    groups: Groups,
+    states: States,
+    keys: Keys,
+    departures: Departures,
+    directory: Arc<Directory>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    metrics: Arc<SequencerMetrics>,
+    /// Commands that wait for the commit.
+    decided: Vec<Decided>,
+    /// The message that the batch under construction takes back. There is one at most: a recall
+    /// ends the batch before it.
+    recalling: Option<(TimelineId, u64)>,
+    /// Who is told of the receipts in it.
+    told: Vec<Told>,
+    /// What is acknowledged and in no receipt yet.
+    hold: Hold,
+    /// Commands of the commit under construction, and conversations that receipts of it are about:
+    /// so many conversations it has touched at most.
+    touched: usize,
+    time: Time,
+    /// The time that clients are told, in milliseconds since 1970.
+    now: u64,
+    /// How far that is ahead of the time that records are stamped with, modulo 2^64.
+    ahead: u64,
+    /// What has passed, in milliseconds.
+    at: Instant,
+    /// By shard, what the commit has for it.
+    outgoing: Vec<Items>,
+    scratch: Vec<u8>,
+    /// When the store was last told the time, in milliseconds.
+    ticked: u64,
+}
+
+/// A command with its outcome, waiting for the commit.
+struct Decided {
+    shard: usize,
+    conn: ConnRef,
+    id: u32,
+    user: UserId,
+    outcome: Outcome,
+    audience: Audience,
+}
+
+impl Sequencer {
+    /// A sequencer that writes with `writer` and tells the owners of these mailboxes.
+    pub fn new(
+        (writer, store): (Writer, &Reader),
+        (most_conversations, rules): (usize, Messaging),
+        (directory, departures): (Arc<Directory>, Departures),
+        mailboxes: Vec<Arc<Mailbox>>,
+        metrics: Arc<SequencerMetrics>,
+    ) -> Self {
+        let outgoing = mailboxes.iter().map(|_| Items::default()).collect();
+        let ids = Ids(store.key());
+        let time = Time::start(store, &ids, departures.clock());
+        Self {
+            writer,
+            ids,
+            conversations: Conversations::new(store.clone(), most_conversations),
+            groups: Groups::new(ids, rules.group_cache),
+            rules,
+            states: States::new(store.clone()),
+            keys: Keys::new(store.clone()),
+            departures,
+            directory,
+            mailboxes,
+            metrics,
+            decided: Vec::new(),
+            recalling: None,
+            told: Vec::new(),
+            hold: Hold::new(&rules),
+            touched: 0,
+            time,
+            now: 0,
+            ahead: 0,
+            at: 0,
+            outgoing,
+            scratch: Vec::new(),
+            ticked: 0,
+        }
+    }
+
+    /// Works until the last sender of `commands` is gone, then syncs the store.
+    ///
+    /// # Errors
+    /// The store failed, now or earlier.
+    pub fn run(mut self, commands: &Commands) -> Result<(), CommitError> {
+        loop {
+            let next = commands.next(self.rest());
+            self.look();
+            self.tick(self.stamp());
+            if commands.hurries() {
+                self.hold.hurry();
+            }
+            match next {
+                Ok(first) => {
+                    self.decide_all(&first);
+                    commands.give_back(first);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            while !self.is_full() {
+                let Some(next) = commands.waiting() else {
+                    break;
+                };
+                self.decide_all(&next);
+                commands.give_back(next);
+            }
+            self.store_departures();
+            self.commit();
+        }
+        // Nobody is left to be told.
+        self.hold.hurry();
+        self.commit();
+        self.store_all_departures();
+        self.time.mark(&mut self.writer);
+        self.commit_batch();
+        self.writer.sync()
+    }
+
+    /// Looks at the time.
+    fn look(&mut self) {
+        let look = self.departures.clock().look();
+        self.take(look);
+    }
+
+    fn take(&mut self, look: Look) {
+        self.time.look(look, &self.metrics);
+        self.departures.clock().set(self.time.wire(), look.passed);
+        self.now = self.time.wire().as_millis() as u64;
+        self.ahead = self.now.wrapping_sub(self.time.steady());
+        self.at = look.passed.as_millis() as Instant;
+    }
+
+    /// What records are stamped with now.
+    fn stamp(&self) -> u64 {
+        self.now.wrapping_sub(self.ahead)
+    }
+
+    /// How long nothing is to be done if no command comes.
+    fn rest(&self) -> Duration {
+        let rest = TICK.min(self.departures.rest());
+        let due = self.hold.next_due();
+        due.map_or(rest, |due| {
+            rest.min(Duration::from_millis(due.saturating_sub(self.at)))
+        })
+    }
+
+    /// Tells the store the time now and then, so that what is too old goes.
+    fn tick(&mut self, now: u64) {
+        if now.saturating_sub(self.ticked) >= TICK.as_millis() as u64 {
+            self.ticked = now;
+            self.writer.tick(now);
+        }
+    }
+
+    /// Whether the commit under construction takes no more.
+    fn is_full(&self) -> bool {
+        self.writer.batch_bytes() >= COMMIT_BYTES
+            || self.touched >= COMMIT_COMMANDS
+            || self.hold.is_full()
+    }
+
+    /// Keeps how far devices have come.
+    fn keep(&mut self, positions: &[(TimelineId, Position)]) {
+        for &(key, reached) in positions {
+            // Two connections of a device may tell it in any order. Without the store, or room
+            // in it, the device is told once more what it knows.
+            let epochs = self.states.store().epochs();
+            let kept = self
+                .states
+                .get(key)
+                .map(|value| position::kept(epochs, value.as_deref()));
+            if kept.is_ok_and(|kept| kept < Some(reached)) {
+                let value = position::keep(epochs, reached);
+                if self.writer.set_state(key, &value).is_ok() {
+                    self.states.enter(&mut vec![(key, value.to_vec())]);
+                }
+            }
+        }
+    }
+
+    fn decide_all(&mut self, batch: &CommandBatch) {
+        self.keep(&batch.positions);
+        for command in &batch.commands {
+            // A message can be recalled once it can be read: is it the caller's?
+            let reads = matches!(command.action, Action::Recall { .. });
+            if self.is_full() || (reads && !self.decided.is_empty()) {
+                self.commit();
+            }
+            self.touched += 1;
+            let body = &batch.bodies[command.body.clone()];
+            let (outcome, audience) = match self.decide(batch.shard, command, body) {
+                Ok(Some(decided)) => decided,
+                Ok(None) => continue,
+                Err(no) if matches!(command.action, Action::Ack { .. }) => {
+                    (no.of_ack(), Audience::Nobody)
+                }
+                Err(no) => (no, Audience::Nobody),
+            };
+            let &Command { conn, id, user, .. } = command;
+            self.decided.push(Decided {
+                shard: batch.shard,
+                conn,
+                id,
+                user,
+                outcome,
+                audience,
+            });
+        }
+    }
+
+    /// What becomes of a command, and who has to know; nothing yet for what waits for others.
+    ///
+    /// # Errors
+    /// The outcome of a command that changes nothing because it fails.
+    fn decide(
+        &mut self,
+        shard: usize,
+        command: &Command,
+        body: &[u8],
+    ) -> Result<Option<(Outcome, Audience)>, Outcome> {
+        let now = self.now;
+        let decided = match command.action {
+            Action::Send { key } => self.send(command, body, now, key),
+            Action::Ack { delivered, read } => {
+                return self.ack(shard, command, body, (delivered, read));
+            }
+            Action::Recall { seq } => self.recall(command, body, now, seq),
+            Action::Delete { seq } => self.delete(command, body, now, seq),
+            Action::React { seq, remove } => self.react(command, body, now, (seq, remove)),
+            Action::Group(change) => self.change_group(command, body, now, change),
+            Action::Contacts { added, watch } => self.contacts(command, body, now, (added, watch)),
+        };
+        decided.map(Some)
+    }
+
+    /// Appends a record with the values that it changes.
+    fn append(&mut self, draft: &Draft<'_>, changes: &mut Changes) -> Result<Position, Outcome> {
+        let states: Vec<_> = changes
+            .iter()
+            .map(|(key, value)| State { key: *key, value })
+            .collect();
+        let stamped;
+        let body = if self.ahead == 0 {
+            draft.body
+        } else {
+            stamped = event::with_time(draft.body, self.now);
+            &stamped
+        };
+        let draft = Draft {
+            time: self.stamp(),
+            body,
+            states: &states,
+            ..*draft
+        };
+        let position = self.writer.append_next(&draft).map_err(|e| failed(&e))?;
+        self.states.enter(changes);
+        Ok(position)
+    }
+
+    /// Makes the decided durable with the receipts that are due, and tells the shards.
+    fn commit(&mut self) {
+        loop {
+            let more = self.store_due();
+            if self.writer.batch_records() > 0 {
+                self.time.mark(&mut self.writer);
+            }
+            self.commit_batch();
+            if !more {
+                break;
+            }
+        }
+        self.metrics.receipts_held.set(self.hold.len() as u64);
+    }
+
+    /// Makes the decided durable and tells the shards.
+    fn commit_batch(&mut self) {
+        self.touched = 0;
+        if self.decided.is_empty() && self.writer.batch_bytes() == 0 {
+            self.departures.committed();
+            return;
+        }
+        let batch = match self.writer.commit() {
+            Ok(batch) => batch,
+            Err(error) => {
+                self.give_up(&error);
+                Arc::new(Batch::default())
+            }
+        };
+        self.keys.clear();
+        self.recalling = None;
+        self.states.clear();
+        self.departures.committed();
+        if !batch.is_empty() {
+            // Before the first look-up: see `Directory`.
+            self.directory.raise_head(batch.last());
+        }
+        let mut decided = std::mem::take(&mut self.decided);
+        let mut told = std::mem::take(&mut self.told).into_iter().peekable();
+        for (number, decided) in decided.iter().enumerate() {
+            while let Some(told) = told.next_if(|told| told.behind <= number) {
+                route::route_part(&self.directory, &mut self.outgoing, &told);
+            }
+            self.route(decided);
+        }
+        for told in told {
+            route::route_part(&self.directory, &mut self.outgoing, &told);
+        }
+        decided.clear();
+        self.decided = decided;
+        self.metrics
+            .conversations
+            .set(self.conversations.len() as u64);
+        for (items, mailbox) in self.outgoing.iter_mut().zip(&self.mailboxes) {
+            if !items.is_empty() {
+                let items = std::mem::replace(items, mailbox.spare_items());
+                let mail = Mail::Committed(Committed {
+                    batch: Arc::clone(&batch),
+                    items,
+                    ahead: self.ahead,
+                });
+                let waits = mailbox.put_waiting(mail);
+                self.metrics.mailbox_waits.add(waits);
+            }
+        }
+    }
+
+    /// Answers what was decided with what became of its commit, and forgets what is in memory of
+    /// it.
+    fn give_up(&mut self, error: &CommitError) {
+        let answer = match error {
+            CommitError::Refused { full: true, .. } => DISK_FULL,
+            CommitError::Refused { full: false, .. } => STORE_SHORT,
+            _ => OUTCOME_UNKNOWN,
+        };
+        for decided in &mut self.decided {
+            // What was so already may be so because of a record of this very batch.
+            if let Outcome::Sent(_) | Outcome::Done(..) | Outcome::Contacts { .. } = decided.outcome
+            {
+                decided.outcome = if decided.outcome.is_of_ack() {
+                    answer.of_ack()
+                } else {
+                    answer
+                };
+            }
+        }
+        self.told.clear();
+        if !error.is_final() {
+            self.conversations.forget_all();
+            self.groups.forget_all();
+            self.departures.given_up();
+        }
+    }
+
+    fn route(&mut self, decided: &Decided) {
+        let Decided {
+            shard,
+            conn,
+            id,
+            user,
+            outcome,
+            ref audience,
+        } = *decided;
+        self.outgoing[shard].list.push(Item::Reply {
+            conn,
+            id,
+            user,
+            outcome,
+        });
+        match outcome.position() {
+            Some(position) => {
+                let (directory, outgoing) = (&self.directory, &mut self.outgoing);
+                route::route(directory, outgoing, (user, shard), audience, position);
+            }
+            None if matches!(outcome, Outcome::Failed(..) | Outcome::NotAcked(..)) => {
+                self.metrics.failed.one()
+            }
+            None => {}
+        }
+    }
+}
+
+/// The store does not tell what a command is to be decided against.
+fn unreadable(error: &ReadError) -> Outcome {
+    tracing::error!(%error, "a conversation could not be loaded");
+    Outcome::Failed(
+        ErrorCode::StorageUnavailable,
+        "the conversation could not be read from the store: nothing was stored",
+    )
+}
+
+fn failed(error: &AppendError) -> Outcome {
+    match error {
+        AppendError::Full => DISK_FULL,
+        AppendError::Short { .. } => STORE_SHORT,
+        AppendError::Lost { .. } => Outcome::Failed(
+            ErrorCode::StorageUnavailable,
+            "the store's folder was taken away: nothing is stored until it is back; see /readyz",
+        ),
+        AppendError::Behind { .. } => Outcome::Failed(
+            ErrorCode::StorageUnavailable,
+            "the store cannot tidy up its log and takes nothing until it can: see /healthz",
+        ),
+        AppendError::TooLarge { .. } => Outcome::Failed(
+            ErrorCode::LimitExceeded,
+            "the message is larger than a record may be",
+        ),
+        AppendError::Poisoned { .. } => Outcome::Failed(
+            ErrorCode::StorageUnavailable,
+            "the store failed and takes nothing more until the gateway is restarted",
+        ),
+        error => {
+            tracing::error!(%error, "an append failed");
+            Outcome::Failed(ErrorCode::Internal, "the message could not be stored")
+        }
+    }
+}

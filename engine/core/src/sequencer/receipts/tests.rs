@@ -1,0 +1,410 @@
+//! What becomes of several acknowledgements in one commit.
+
+use std::sync::Arc;
+
+use trunkline_proto::ErrorCode;
+use trunkline_storage::backend::sim::{Operation, SimDisk};
+use trunkline_storage::{Options, Page, Position, Record, Store};
+
+use super::super::{Sequencer, conversations::MIN_CONVERSATIONS, departures};
+use crate::directory::Directory;
+use crate::event::{Body, Kind, parts_for};
+use crate::exchange::{
+    Action, Change, Command, CommandBatch, Committed, ConnRef, Item, Mail, Mailbox, Members,
+    NoSleeper, Outcome,
+};
+use crate::ids::{Ids, Side, UserId};
+use crate::messaging::Messaging;
+use crate::metrics::SequencerMetrics;
+
+mod together;
+
+const NOW: u64 = 1_767_225_600_000;
+
+/// How long receipts wait where they do.
+const READ: u64 = 100;
+const DELIVERED: u64 = 1_000;
+
+/// A sequencer without its thread, and its only shard's mailbox.
+struct World {
+    disk: SimDisk,
+    sequencer: Sequencer,
+    mailbox: Arc<Mailbox>,
+    ids: Ids,
+    batch: CommandBatch,
+    /// Users with another device than the one that acknowledges.
+    others: Vec<UserId>,
+}
+
+/// What a commit told the shard: answers, and whose connections get which record.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Answer(u32, Option<ErrorCode>),
+    Push(&'static str, String),
+}
+
+impl World {
+    /// One in which nothing waits.
+    fn new() -> Self {
+        Self::with([0, 0])
+    }
+
+    /// One in which receipts wait for each other.
+    fn waiting() -> Self {
+        Self::with([READ, DELIVERED])
+    }
+
+    fn with(delays: [u64; 2]) -> Self {
+        let [receipt_delay, delivered_delay] = delays.map(std::time::Duration::from_millis);
+        let disk = SimDisk::new(1);
+        let options = Options {
+            segment_bytes: 1 << 20,
+            max_record_bytes: 1 << 16,
+            reserve_bytes: 0,
+            background: false,
+            ..Options::default()
+        };
+        let opened = Store::open_with(Arc::new(disk.clone()), options, &mut |_| ()).unwrap();
+        let mailbox = Arc::new(Mailbox::new(Box::new(NoSleeper)));
+        let directory = Arc::new(Directory::new(Position::ZERO));
+        let ids = Ids(opened.reader.key());
+        for user in NAMES {
+            let device = ids.device_mark(ids.user("", user), "phone");
+            directory.enter(ids.user("", user), 0, device);
+        }
+        let rules = Messaging {
+            fanout_limit: 500,
+            receipt_fanout: 4,
+            receipt_delay,
+            delivered_delay,
+            group_members: 100,
+            members_add: false,
+            recall_window: std::time::Duration::from_secs(60),
+            group_cache: 1_000,
+        };
+        let sequencer = Sequencer::new(
+            (opened.writer, &opened.reader),
+            (MIN_CONVERSATIONS, rules),
+            departures::tests::nobody(directory),
+            vec![Arc::clone(&mailbox)],
+            Arc::new(SequencerMetrics::default()),
+        );
+        Self {
+            disk,
+            sequencer,
+            mailbox,
+            ids,
+            batch: CommandBatch::default(),
+            others: Vec::new(),
+        }
+    }
+
+    /// A command of a user, on a connection of this number, about the conversation with another
+    /// or the group.
+    fn ask(
+        &mut self,
+        (user, conn): (&str, u32),
+        conversation: &str,
+        action: Action,
+        body: Body<'_>,
+    ) {
+        let (id, members) = match crate::event::both(conversation) {
+            Some((lesser, greater)) => {
+                let (side, other) = if user == lesser {
+                    (Side::Lesser, greater)
+                } else {
+                    (Side::Greater, lesser)
+                };
+                let other = self.ids.user("", other);
+                let id = self.ids.direct("", lesser, greater);
+                (id, Members::Direct { other, side })
+            }
+            None => (
+                self.ids.group("", conversation.trim_start_matches("g:")),
+                Members::Group,
+            ),
+        };
+        let start = self.batch.bodies.len();
+        Body {
+            conversation,
+            user,
+            ..body
+        }
+        .write(&mut self.batch.bodies);
+        self.batch.commands.push(Command {
+            conn: ConnRef {
+                slot: conn,
+                generation: 0,
+            },
+            id: self.batch.commands.len() as u32 + 1,
+            user: self.ids.user("", user),
+            conversation: id,
+            members,
+            body: start..self.batch.bodies.len(),
+            action,
+        });
+    }
+
+    fn send(&mut self, who: (&str, u32), conversation: &str) {
+        self.ask(
+            who,
+            conversation,
+            Action::Send { key: None },
+            Body::default(),
+        );
+    }
+
+    fn ack(&mut self, who: (&str, u32), conversation: &str, delivered: u64, read: u64) {
+        let action = Action::Ack { delivered, read };
+        self.ask(who, conversation, action, Body::default());
+    }
+
+    /// Decides what was asked in one commit; what the shard is told of it.
+    fn commit(&mut self) -> Vec<Told> {
+        let batch = std::mem::take(&mut self.batch);
+        self.sequencer.now = NOW + self.sequencer.at;
+        self.sequencer.decide_all(&batch);
+        self.sequencer.commit();
+        let mut told = Vec::new();
+        while let Some(mail) = self.mailbox.take() {
+            let Mail::Committed(Committed { batch, items, .. }) = mail else {
+                panic!("{mail:?}");
+            };
+            for item in &items.list {
+                let (users, position, part) = match *item {
+                    Item::Reply { id, outcome, .. } => {
+                        told.push(Told::Answer(id, refusal(outcome)));
+                        continue;
+                    }
+                    Item::Deliver { user, position } => (vec![user], position, 0),
+                    Item::Part {
+                        user,
+                        position,
+                        part,
+                        except,
+                    } => {
+                        if except.is_some() && !self.others.contains(&user) {
+                            // The only device is the one that said so.
+                            continue;
+                        }
+                        (vec![user], position, part)
+                    }
+                    Item::Spread {
+                        ref users,
+                        position,
+                    } => (items.users[users.clone()].to_vec(), position, 0),
+                };
+                for user in users {
+                    let name = NAMES
+                        .into_iter()
+                        .find(|name| self.ids.user("", name) == user);
+                    told.push(push(name.unwrap(), &says(&batch.record_at(position), part)));
+                }
+            }
+            let mut last = Position::ZERO;
+            for record in batch.records() {
+                assert!(record.position > last);
+                last = record.position;
+            }
+        }
+        told
+    }
+
+    /// What a user catches up on of receipts, and where it is.
+    fn synced(&self, user: &str, since: Position) -> Vec<(Position, String)> {
+        let (store, user) = (self.sequencer.states.store(), self.ids.user("", user));
+        let (mut page, mut found) = (Page::default(), Vec::new());
+        let more = store.sync(user, since, store.head(), 500, &mut page);
+        assert!(!more.unwrap());
+        for record in page.records() {
+            if Kind::of(&record) == Some(Kind::Receipt) {
+                let parts = parts_for(&record, user, since);
+                let places = parts.clone();
+                found.extend(
+                    parts.map(|part| (places.position(record.position, part), says(&record, part))),
+                );
+            }
+        }
+        found
+    }
+
+    fn receipts(&self) -> u64 {
+        self.sequencer.metrics.receipts.get()
+    }
+}
+
+const NAMES: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
+
+fn refusal(outcome: Outcome) -> Option<ErrorCode> {
+    match outcome {
+        Outcome::Failed(code, _) | Outcome::NotAcked(code, _) => Some(code),
+        _ => None,
+    }
+}
+
+fn says(record: &Record<'_>, part: usize) -> String {
+    let body = Body::read(record.body).unwrap();
+    match Kind::of(record).unwrap() {
+        Kind::Message => format!("message {}", record.seq),
+        Kind::Receipt => {
+            let part = body.parts().nth(part).unwrap();
+            format!("{} {} {}", part.user, part.delivered, part.read)
+        }
+        other => other.name().to_owned(),
+    }
+}
+
+fn answer(id: u32) -> Told {
+    Told::Answer(id, None)
+}
+
+fn push(user: &'static str, says: &str) -> Told {
+    Told::Push(user, says.to_owned())
+}
+
+const AB: &str = "u:alice:bob";
+
+#[test]
+fn acks_of_one_connection_become_one_receipt_behind_the_messages() {
+    let mut world = World::new();
+    world.send(("alice", 1), AB);
+    world.ack(("bob", 2), AB, 1, 0);
+    world.send(("alice", 1), AB);
+    world.ack(("bob", 2), AB, 2, 0);
+    // Not more than there was when it was said.
+    world.ack(("bob", 2), AB, 99, 1);
+    world.send(("alice", 1), AB);
+    world.ack(("bob", 2), AB, 0, 0);
+    let expected = [
+        answer(1),
+        push("bob", "message 1"),
+        answer(3),
+        push("bob", "message 2"),
+        answer(6),
+        push("bob", "message 3"),
+        push("alice", "bob 2 1"),
+        answer(2),
+        answer(4),
+        answer(5),
+        answer(7),
+    ];
+    assert_eq!(world.commit(), expected);
+    assert_eq!(world.receipts(), 1);
+    // The next commit goes on from there.
+    world.ack(("bob", 2), AB, 2, 1);
+    world.ack(("bob", 2), AB, 3, 0);
+    assert_eq!(
+        world.commit(),
+        [answer(1), push("alice", "bob 3 1"), answer(2)],
+        "the first says nothing new"
+    );
+    assert_eq!(world.receipts(), 2);
+}
+
+#[test]
+fn what_two_devices_say_is_one_receipt_that_both_are_told() {
+    let mut world = World::new();
+    world.send(("alice", 1), AB);
+    world.send(("alice", 1), AB);
+    world.commit();
+    world.ack(("bob", 2), AB, 1, 0);
+    world.ack(("bob", 3), AB, 1, 0);
+    world.ack(("bob", 3), AB, 2, 0);
+    world.ack(("bob", 3), AB, 2, 2);
+    let expected = [
+        push("bob", "bob 2 2"),
+        push("alice", "bob 2 2"),
+        answer(1),
+        answer(2),
+        answer(3),
+        answer(4),
+    ];
+    assert_eq!(world.commit(), expected);
+    assert_eq!(world.receipts(), 1);
+}
+
+#[test]
+fn both_sides_of_a_conversation_keep_what_is_theirs() {
+    let mut world = World::new();
+    for user in ["alice", "bob"] {
+        world.send((user, 1), AB);
+    }
+    world.ack(("alice", 1), AB, 2, 0);
+    world.ack(("bob", 2), AB, 2, 2);
+    world.ack(("alice", 1), AB, 2, 1);
+    let expected = [
+        answer(1),
+        push("bob", "message 1"),
+        answer(2),
+        push("alice", "message 2"),
+        push("bob", "alice 2 1"),
+        push("alice", "bob 2 2"),
+        answer(3),
+        answer(5),
+        answer(4),
+    ];
+    assert_eq!(world.commit(), expected);
+    assert_eq!(world.receipts(), 1);
+    // What is known already is no receipt.
+    world.ack(("alice", 1), AB, 2, 1);
+    world.ack(("bob", 2), AB, 2, 2);
+    assert_eq!(world.commit(), [answer(1), answer(2)]);
+    assert_eq!(world.receipts(), 1);
+}
+
+#[test]
+fn whoever_is_removed_was_a_member_when_it_acknowledged() {
+    let mut world = World::new();
+    let create = Action::Group(Change::Create { all_history: true });
+    let members = || Body {
+        members: vec!["bob"],
+        ..Body::default()
+    };
+    world.ask(("alice", 1), "g:eng", create, members());
+    world.send(("alice", 1), "g:eng");
+    world.commit();
+    world.ack(("bob", 2), "g:eng", 1, 0);
+    let remove = Action::Group(Change::Remove);
+    world.ask(("alice", 1), "g:eng", remove, members());
+    world.ack(("bob", 2), "g:eng", 1, 1);
+    let expected = [
+        push("alice", "bob 1 0"),
+        answer(1),
+        answer(2),
+        push("bob", "group"),
+        Told::Answer(3, Some(ErrorCode::PermissionDenied)),
+    ];
+    assert_eq!(world.commit(), expected);
+    // Back again, with what was acknowledged before, and nothing more.
+    world.ask(("alice", 1), "g:eng", Action::Group(Change::Add), members());
+    world.send(("alice", 1), "g:eng");
+    world.ack(("bob", 2), "g:eng", 2, 0);
+    let told = world.commit();
+    assert!(told.contains(&push("alice", "bob 2 0")), "{told:?}");
+}
+
+#[test]
+fn a_failed_commit_answers_all_of_them() {
+    let mut world = World::new();
+    world.send(("alice", 1), AB);
+    world.send(("alice", 1), AB);
+    world.commit();
+    world.disk.fail(Operation::Sync, 0);
+    world.ack(("bob", 2), AB, 1, 0);
+    world.ack(("bob", 2), AB, 2, 0);
+    world.ack(("bob", 2), AB, 2, 0);
+    world.ack(("bob", 3), AB, 2, 0);
+    let mut unknown = world.commit();
+    unknown.sort_by_key(|told| match told {
+        Told::Answer(id, _) => *id,
+        Told::Push(..) => 0,
+    });
+    let storage = Some(ErrorCode::StorageUnavailable);
+    let expected = [1, 2, 3, 4].map(|id| Told::Answer(id, storage));
+    assert_eq!(unknown, expected);
+    world.ack(("bob", 2), AB, 2, 0);
+    assert!(
+        matches!(world.commit()[..], [Told::Answer(1, code)] if code == storage),
+        "the store takes nothing any more"
+    );
+}

@@ -1,0 +1,83 @@
+//! Files that people write: configuration, keys, certificates.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Longest file that is read: keys, certificates and settings are some KiB.
+pub const LONGEST: usize = (1 << 20) - 1;
+
+/// Reads a file up to one byte behind [`LONGEST`].
+///
+/// # Errors
+/// It cannot be read.
+pub fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(file)?;
+    file.take(LONGEST as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What is wrong with a file that has to be text in UTF-8 or ASCII and begins with a byte order mark,
+/// and how to mend it.
+pub fn byte_order_mark(bytes: &[u8]) -> Option<String> {
+    // The longer ones first: one of them begins with another.
+    let marks: [(&[u8], &str); 5] = [
+        (&[0xff, 0xfe, 0, 0], "UTF-32"),
+        (&[0, 0, 0xfe, 0xff], "UTF-32"),
+        (&[0xef, 0xbb, 0xbf], "UTF-8"),
+        (&[0xff, 0xfe], "UTF-16"),
+        (&[0xfe, 0xff], "UTF-16"),
+    ];
+    let (mark, form) = marks
+        .into_iter()
+        .find(|(mark, _)| bytes.starts_with(mark))?;
+    let hex: Vec<_> = mark.iter().map(|byte| format!("{byte:02X}")).collect();
+    let how = match form {
+        "UTF-8" => "tail -c +4 FILE > NEW".to_owned(),
+        form => format!("iconv -f {form} -t UTF-8 FILE > NEW"),
+    };
+    Some(format!(
+        "it begins with a byte order mark ({form}: {}): save it as UTF-8 without one ({how})",
+        hex.join(" ")
+    ))
+}
+
+/// The labels of the PEM blocks in a text, such as `PUBLIC KEY`, in their order.
+pub fn pem_labels(text: &[u8]) -> Vec<String> {
+    let lines = text.split(|byte| matches!(byte, b'\n' | b'\r'));
+    let label = |line: &[u8]| {
+        let line = line.trim_ascii().strip_prefix(b"-----BEGIN ")?;
+        let label = line.strip_suffix(b"-----")?;
+        Some(String::from_utf8_lossy(label).into_owned())
+    };
+    lines.filter_map(label).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_of_every_form() {
+        for (bytes, form) in [
+            (&b"\xef\xbb\xbfkeys"[..], "(UTF-8: EF BB BF)"),
+            (b"\xff\xfek\0e\0", "(UTF-16: FF FE)"),
+            (b"\xfe\xff\0k\0e", "(UTF-16: FE FF)"),
+            (b"\xff\xfe\0\0k\0\0\0", "(UTF-32: FF FE 00 00)"),
+            (b"\0\0\xfe\xff\0\0\0k", "(UTF-32: 00 00 FE FF)"),
+        ] {
+            let said = byte_order_mark(bytes).unwrap();
+            assert!(said.contains(form), "{said}");
+        }
+        for none in [&b""[..], b"keys", b"\xef\xbb", b"\xff", b" \xef\xbb\xbf"] {
+            assert_eq!(byte_order_mark(none), None);
+        }
+    }
+
+    #[test]
+    fn labels_of_blocks() {
+        let text = b"Bag Attributes\r\n-----BEGIN EC PARAMETERS-----\r\nAAAA\r\n-----END EC PARAMETERS-----\r\n  -----BEGIN PRIVATE KEY----- \n-----BEGIN half\n";
+        assert_eq!(pem_labels(text), ["EC PARAMETERS", "PRIVATE KEY"]);
+    }
+}

@@ -1,0 +1,16 @@
+//! The event loop of the Trunkline gateway: shards, sessions, TLS, tokens, rates.
+//!
+//! A [`shard`] is one thread with the connections it accepted. It reads commands, hands them to the
+//! sequencer and the readers of `trunkline_core`, and writes what comes back. Nothing here waits for a
+//! disk.
+
+pub mod auth;
+mod counts;
+pub mod files;
+pub mod limits;
+pub mod metrics;
+mod rate;
+mod session;
+pub mod shard;
+mod timer;
+pub mod tls;

@@ -1,0 +1,142 @@
+//! The allowances of users, whose connections may be on several shards.
+//!
+//! One map for all shards, in stripes, each under a lock that is held for a few additions. It is
+//! touched only where the limit is on, and holds only users who sent something of late: an entry
+//! that nobody touched for so long that its buckets are full again is forgotten. That costs no
+//! search: each stripe has a young and an old map, what is used moves to the young one, and when
+//! that is old enough the other is dropped whole.
+
+use std::collections::HashMap;
+
+use crossbeam::utils::CachePadded;
+use parking_lot::Mutex;
+use trunkline_core::ids::UserId;
+use trunkline_core::store::IdBuildHasher;
+
+use super::{Allowance, Cost, Rules, Short};
+use crate::timer::Tick;
+
+const STRIPES: usize = 64;
+
+/// Most users of a stripe's young map. Beyond it the maps turn early, and whoever was silent
+/// meanwhile begins anew with a full allowance: never with less.
+const STRIPE_USERS: usize = 16_384;
+
+type Users = HashMap<UserId, Allowance, IdBuildHasher>;
+
+#[derive(Default)]
+struct Stripe {
+    young: Users,
+    old: Users,
+    turned: Tick,
+}
+
+/// What the connections of each user may send together.
+pub(crate) struct UserRates {
+    rules: Rules,
+    /// Ticks after which an untouched entry is as good as a new one.
+    life: Tick,
+    stripes: Box<[CachePadded<Mutex<Stripe>>]>,
+}
+
+impl UserRates {
+    /// For clients whose frames have at most `frame` bytes.
+    pub(crate) fn new(rules: Rules, frame: u32) -> Self {
+        Self {
+            life: rules.ticks_to_forget(frame),
+            rules,
+            stripes: (0..STRIPES).map(|_| CachePadded::default()).collect(),
+        }
+    }
+
+    /// Pays for what a user sends, on whichever connection.
+    ///
+    /// # Errors
+    /// The user has nothing left of what is named.
+    pub(crate) fn pay(&self, user: UserId, now: Tick, cost: Cost) -> Result<(), Short> {
+        let rules = &self.rules;
+        // The maps use the low half of the id.
+        let mut stripe = self.stripes[(user.0 >> 64) as usize % STRIPES].lock();
+        let Stripe { young, old, turned } = &mut *stripe;
+        if now.saturating_sub(*turned) > self.life || young.len() >= STRIPE_USERS {
+            *old = std::mem::take(young);
+            *turned = now;
+        }
+        let allowance = young.entry(user).or_insert_with(|| {
+            old.remove(&user)
+                .unwrap_or_else(|| Allowance::new(rules, now))
+        });
+        allowance.pay(rules, now, cost)
+    }
+
+    #[cfg(test)]
+    fn known(&self) -> usize {
+        let len = |stripe: &Stripe| stripe.young.len() + stripe.old.len();
+        self.stripes.iter().map(|stripe| len(&stripe.lock())).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use trunkline_core::store::TimelineId;
+
+    use super::*;
+    use crate::limits::Rates;
+
+    fn users(commands: u32) -> UserRates {
+        let rates = Rates {
+            commands,
+            ..Rates::default()
+        };
+        let rules = Rules::new(&rates, Duration::from_secs(2)).unwrap();
+        UserRates::new(rules, 1 << 20)
+    }
+
+    #[test]
+    fn users_do_not_share_and_connections_do() {
+        let rates = users(1);
+        let [alice, bob] = [1, 2].map(TimelineId);
+        for user in [alice, bob] {
+            assert_eq!(rates.pay(user, 5, Cost::Command), Ok(()));
+            assert_eq!(rates.pay(user, 5, Cost::Command), Ok(()));
+            assert!(rates.pay(user, 5, Cost::Command).is_err());
+        }
+    }
+
+    #[test]
+    fn the_silent_are_forgotten_once_that_changes_nothing() {
+        let rates = users(1);
+        let [alice, bob] = [1, 2].map(TimelineId);
+        for _ in 0..2 {
+            assert_eq!(rates.pay(alice, 0, Cost::Command), Ok(()));
+        }
+        // Whatever others do meanwhile, she gets what the time is worth and no more.
+        let mut granted = 0;
+        for now in 1..=100 {
+            let _ = rates.pay(bob, now, Cost::Command);
+            granted += u32::from(rates.pay(alice, now, Cost::Command).is_ok());
+        }
+        assert_eq!(granted, 10);
+        assert_eq!(rates.known(), 2);
+        // Twice the life later bob alone is known: both are in one stripe.
+        for now in [1_000, 2_000] {
+            assert_eq!(rates.pay(bob, now, Cost::Command), Ok(()));
+        }
+        assert_eq!(rates.known(), 1);
+    }
+
+    #[test]
+    fn a_crowd_stays_bounded() {
+        let rates = users(1);
+        for user in 0..3 * STRIPE_USERS as u128 {
+            assert_eq!(rates.pay(TimelineId(user), 1, Cost::Command), Ok(()));
+            assert_eq!(rates.pay(TimelineId(user), 1, Cost::Command), Ok(()));
+        }
+        assert!(rates.known() <= 2 * STRIPE_USERS, "{}", rates.known());
+        // Whoever spoke last is still known.
+        let last = TimelineId(3 * STRIPE_USERS as u128 - 1);
+        assert!(rates.pay(last, 1, Cost::Command).is_err());
+    }
+}

@@ -1,0 +1,104 @@
+//! The `connect` command.
+
+use trunkline_core::ids::Ids;
+use trunkline_core::position;
+use trunkline_core::request::Names;
+use trunkline_core::store::{Epochs, Position, TimelineId};
+use trunkline_proto::message::Connect;
+use trunkline_proto::names::is_name;
+use trunkline_proto::{CloseCode, ErrorCode};
+
+use super::Session;
+use crate::auth::Grant;
+
+/// Why a `connect` fails.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ConnectError {
+    pub(crate) code: ErrorCode,
+    pub(crate) message: &'static str,
+    /// The connection closes behind the error.
+    pub(crate) close: Option<CloseCode>,
+}
+
+const fn error(code: ErrorCode, message: &'static str) -> ConnectError {
+    ConnectError {
+        code,
+        message,
+        close: None,
+    }
+}
+
+/// What the position of the device is kept under, where the client asks for that.
+pub(crate) fn device_key(
+    request: &Connect<'_>,
+    ids: &Ids,
+    session: &Session,
+) -> Option<TimelineId> {
+    let device = session.names.device();
+    request.resume.then(|| ids.device(session.id, device))
+}
+
+/// A session as a `connect` asks for it, and the position it continues from: of whom the token says,
+/// or in development mode, where there is no grant, the client itself. Its `live_from` and `expires`
+/// are set by the shard, where it becomes live.
+///
+/// # Errors
+/// What the client has to mend.
+pub(crate) fn open(
+    request: &Connect<'_>,
+    grant: Option<&Grant>,
+    (ids, epochs): (&Ids, &Epochs),
+    number: u64,
+) -> Result<(Session, Option<Position>), ConnectError> {
+    const NAMES: &str = "a user, device or namespace is 1 to 64 bytes of [A-Za-z0-9._@-]";
+    let granted = grant.map(|grant| &*grant.user);
+    let Some(user) = granted.or(request.user.as_deref()) else {
+        return Err(match request.token {
+            Some(_) => ConnectError {
+                close: Some(CloseCode::INVALID_TOKEN),
+                ..error(
+                    ErrorCode::Unauthorized,
+                    "this gateway runs in development mode and takes no tokens: send \"user\"",
+                )
+            },
+            None => error(
+                ErrorCode::BadRequest,
+                "connect needs a \"user\" in development mode",
+            ),
+        });
+    };
+    let named = request.namespace.as_deref().unwrap_or_default();
+    let namespace = grant.map_or(named, |grant| &*grant.namespace);
+    let bound = grant.and_then(|grant| grant.device.as_deref());
+    let device = bound.or(request.device.as_deref());
+    if !is_name(user)
+        || device.is_some_and(|device| !is_name(device))
+        || !(namespace.is_empty() || is_name(namespace))
+    {
+        return Err(error(ErrorCode::BadRequest, NAMES));
+    }
+    if request.resume && device.is_none() {
+        return Err(error(
+            ErrorCode::BadRequest,
+            "\"resume\" needs a \"device\": positions are kept for each",
+        ));
+    }
+    let since = match &request.since {
+        None => None,
+        Some(since) => {
+            Some(position::since(epochs, since).map_err(|(code, message)| error(code, message))?)
+        }
+    };
+    let session = Session {
+        id: ids.user(namespace, user),
+        names: match device {
+            Some(device) => Names::new(user, device, namespace),
+            None => Names::new(user, &format!("d{number:x}"), namespace),
+        },
+        number,
+        live_from: Position::ZERO,
+        catching_up: false,
+        expires: 0,
+    };
+    Ok((session, since))
+}

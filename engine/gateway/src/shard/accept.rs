@@ -1,0 +1,160 @@
+//! New connections: how many a turn takes, and who is let in.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use mio::{Interest, Token};
+use trunkline_proto::handshake::Rejection;
+
+use super::Shard;
+use super::connection::Conn;
+use super::source::Source;
+use super::tls::{DENIED, NO_ROOM, Tls};
+use crate::metrics::Limit;
+use crate::timer::ticks;
+
+/// How long accepting pauses when there is no descriptor for another connection.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a connection is turned away.
+#[derive(Debug, Clone, Copy)]
+enum Refusal {
+    /// There are as many as there may be.
+    Full,
+    /// As many as may be under way have no session yet.
+    Opening,
+    /// Its address has as many as it may.
+    Address,
+}
+
+impl Shard {
+    pub(super) fn accept_again(&mut self) {
+        if self.accept_at.is_some_and(|at| at <= self.core.now) {
+            self.accept_at = None;
+            self.accept();
+        }
+    }
+
+    fn accept(&mut self) {
+        for _ in 0..self.core.parts.limits.newcomers_per_turn {
+            let Some(listener) = &self.listener else {
+                return;
+            };
+            match listener.accept() {
+                Ok((stream, address)) => self.admit(stream, address.ip()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    tracing::warn!(%error, shard = self.core.parts.index, "cannot accept: pausing");
+                    self.accept_at = Some(self.core.now + ticks(ACCEPT_PAUSE));
+                    return;
+                }
+            }
+        }
+        // The edge is spent and there may be more.
+        self.core.parts.metrics.limited(Limit::Accepts);
+        self.accept_at = Some(self.core.now);
+    }
+
+    fn admit(&mut self, mut stream: TcpStream, address: IpAddr) {
+        let source = match self.find_room(address) {
+            Ok(source) => source,
+            Err(refusal) => return self.refuse(&mut stream, refusal),
+        };
+        self.core.parts.metrics.accepted.one();
+        // Small frames must not wait for each other (tcp(7)).
+        let _ = stream.set_nodelay(true);
+        let tls = self.core.parts.tls.as_ref().map(|tls| tls.begin());
+        let tls = match tls.transpose() {
+            Ok(tls) => tls.map(|session| Box::new(Tls::new(session))),
+            Err(error) => {
+                tracing::warn!(%error, shard = self.core.parts.index, "cannot begin TLS");
+                return self.give_room_back(source);
+            }
+        };
+        self.peak = self.peak.max(self.conns.len() + 1);
+        let entry = self.conns.vacant_entry();
+        let slot = entry.key();
+        let both = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self
+            .poll
+            .registry()
+            .register(&mut stream, Token(slot), both)
+        {
+            tracing::warn!(%error, shard = self.core.parts.index, "cannot watch a connection");
+            return self.give_room_back(source);
+        }
+        self.generation = self.generation.wrapping_add(1);
+        let conn = entry.insert(Conn::new(stream, self.generation, source));
+        conn.tls = tls;
+        conn.silent_since = self.core.now;
+        conn.deadline = self.core.now + ticks(self.core.parts.limits.handshake_timeout);
+        self.core.opening += 1;
+        self.core.schedule(slot as u32, conn, conn.deadline);
+    }
+
+    /// Counts a connection in.
+    fn find_room(&self, address: IpAddr) -> Result<Source, Refusal> {
+        let parts = &self.core.parts;
+        if self.core.opening >= parts.limits.opening {
+            return Err(Refusal::Opening);
+        }
+        let total = parts.shared.total.fetch_add(1, Ordering::Relaxed);
+        if total >= parts.shared.max_total || self.conns.len() >= parts.room {
+            parts.shared.total.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refusal::Full);
+        }
+        let Some(addresses) = &parts.shared.addresses else {
+            return Ok(Source::NONE);
+        };
+        let source = Source::of(address);
+        if !addresses.enter(source) {
+            parts.shared.total.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refusal::Address);
+        }
+        Ok(source)
+    }
+
+    /// Takes back what [`Self::find_room`] counted.
+    pub(super) fn give_room_back(&self, source: Source) {
+        let parts = &self.core.parts;
+        parts.shared.total.fetch_sub(1, Ordering::Relaxed);
+        if let Some(addresses) = &parts.shared.addresses {
+            addresses.leave(source);
+        }
+    }
+
+    fn refuse(&self, stream: &mut TcpStream, refusal: Refusal) {
+        let parts = &self.core.parts;
+        parts.metrics.refused.one();
+        match refusal {
+            Refusal::Full => parts.metrics.limited(Limit::Connections),
+            Refusal::Opening => parts.metrics.limited(Limit::Opening),
+            Refusal::Address => parts.metrics.limited(Limit::AddressConnections),
+        }
+        let (rejection, retry) = match refusal {
+            // Each is told another second: they must not all come back in the same one.
+            Refusal::Full | Refusal::Opening => {
+                let spread = parts.limits.reconnect_delay_ms / 1_000 + 1;
+                let seconds = 1 + parts.metrics.refused.get() % spread;
+                (Rejection::UNAVAILABLE, Some(seconds))
+            }
+            Refusal::Address => (Rejection::TOO_MANY, None),
+        };
+        let mut answer = Vec::new();
+        if parts.tls.is_some() {
+            // A hand-shake, only to say no with its keys, is what there is no room for.
+            let alert = match refusal {
+                Refusal::Full | Refusal::Opening => NO_ROOM,
+                Refusal::Address => DENIED,
+            };
+            let _ = io::Write::write(stream, &alert);
+            return;
+        }
+        rejection.response_after(&mut answer, retry);
+        // One try: a fresh socket's buffer takes it.
+        let _ = io::Write::write(stream, &answer);
+    }
+}

@@ -1,0 +1,157 @@
+//! Listening sockets: one per shard on the same address, the kernel spreads the connections.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that may wait to be accepted, per shard; the kernel lowers it to
+/// net.core.somaxconn.
+const BACKLOG: i32 = 4_096;
+
+/// Binds one of several listeners of an address (SO_REUSEPORT, socket(7)).
+///
+/// # Errors
+/// The address cannot be bound.
+pub fn bind(address: SocketAddr) -> io::Result<mio::net::TcpListener> {
+    let socket = open(address)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(mio::net::TcpListener::from_std(socket.into()))
+}
+
+/// An address that is the gateway's until its shards listen there: bound, so that nobody else gets
+/// it, and not listening, so that no client waits here in vain.
+#[derive(Debug)]
+pub struct Kept {
+    /// The address, with the port that the kernel chose.
+    pub address: SocketAddr,
+    _socket: Socket,
+}
+
+/// Takes the address: a free port for port 0. Fails where somebody listens there already, which the
+/// shards' shared listeners would not notice. The shards can listen as long as the result lives and
+/// nobody else can; it is dropped once they do.
+///
+/// # Errors
+/// The address is taken, or not one of this machine.
+pub fn keep(address: SocketAddr) -> io::Result<Kept> {
+    let (mut address, mut socket) = (address, open(address)?);
+    socket.bind(&address.into())?;
+    let _free = if address.port() == 0 {
+        // The end of listening frees a port that the kernel chose, and not one that was named.
+        address = address_of(&socket)?;
+        let named = open(address)?;
+        named.bind(&address.into())?;
+        Some(std::mem::replace(&mut socket, named))
+    } else {
+        None
+    };
+    // That failed where somebody listens, shared or not; not where somebody is at this very line.
+    // Of those only one can listen.
+    socket.listen(1)?;
+    // From here on it fails for all who do not share the address, as the shards do (socket(7)).
+    socket.set_reuse_address(false)?;
+    socket.set_reuse_port(true)?;
+    // The end of listening, not of being bound.
+    socket.shutdown(Shutdown::Read)?;
+    Ok(Kept {
+        address,
+        _socket: socket,
+    })
+}
+
+fn address_of(socket: &Socket) -> io::Result<SocketAddr> {
+    let bound = socket.local_addr()?.as_socket();
+    bound.ok_or_else(|| io::Error::other("not an IP address"))
+}
+
+fn open(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // A restarted gateway may listen while old connections are in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn local() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    }
+
+    fn is_taken<T: std::fmt::Debug>(result: io::Result<T>) {
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_kept_address_is_nobody_elses_and_the_shards_share_it() {
+        let kept = keep(local()).unwrap();
+        let address = kept.address;
+        assert_ne!(address.port(), 0);
+        // TcpListener sets SO_REUSEADDR, another gateway takes the address as this one.
+        is_taken(TcpListener::bind(address));
+        is_taken(keep(address));
+        // Nobody listens yet.
+        let refused = TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let shards = [bind(address).unwrap(), bind(address).unwrap()];
+        is_taken(keep(address));
+        drop(kept);
+        is_taken(keep(address));
+        is_taken(TcpListener::bind(address));
+        // Every connection comes to a shard.
+        for _ in 0..8 {
+            let mut stream = TcpStream::connect(address).unwrap();
+            let accepted = || shards.iter().find_map(|shard| shard.accept().ok());
+            let peer = stream.local_addr().unwrap();
+            let mut found = accepted();
+            while found.is_none() {
+                found = accepted();
+            }
+            assert_eq!(found.map(|(_, from)| from), Some(peer));
+            io::Write::write_all(&mut stream, b"x").unwrap();
+        }
+        drop(shards);
+        keep(address).unwrap();
+    }
+
+    /// However many take it at once, one gets it.
+    #[test]
+    fn an_address_that_many_take_at_once() {
+        const TAKERS: usize = 4;
+        for _ in 0..200 {
+            let address = keep(local()).unwrap().address;
+            let start = std::sync::Barrier::new(TAKERS);
+            let kept: Vec<_> = std::thread::scope(|scope| {
+                let take = || {
+                    start.wait();
+                    keep(address)
+                };
+                let takers: Vec<_> = (0..TAKERS).map(|_| scope.spawn(take)).collect();
+                let taken = takers.into_iter().map(|taker| taker.join().unwrap());
+                taken.collect()
+            });
+            let (kept, refused): (Vec<_>, Vec<_>) = kept.into_iter().partition(Result::is_ok);
+            assert_eq!(kept.len(), 1, "{refused:?}");
+            refused.into_iter().for_each(is_taken);
+            // And can use it.
+            drop([bind(address).unwrap(), bind(address).unwrap()]);
+        }
+    }
+
+    #[test]
+    fn a_listener_that_shares_the_address_is_found() {
+        let shard = bind(keep(local()).unwrap().address).unwrap();
+        is_taken(keep(shard.local_addr().unwrap()));
+    }
+}

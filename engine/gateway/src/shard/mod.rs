@@ -1,0 +1,317 @@
+//! A shard: one thread, one event loop, the connections it accepted.
+//!
+//! It owns everything it touches. A turn of the loop takes the mail, reads the sockets that have
+//! something, hands the commands of the turn to the sequencer in one batch, and sends what the
+//! turn has to say with one write per connection.
+
+mod accept;
+mod asking;
+mod connection;
+mod core;
+pub mod descriptors;
+mod drain;
+mod ephemeral;
+mod input;
+pub mod listener;
+mod mail;
+mod outbox;
+mod parts;
+mod pool;
+mod questions;
+mod rate;
+mod relief;
+mod resume;
+mod returns;
+mod source;
+mod tls;
+mod tokens;
+mod trace;
+mod waker;
+mod watch;
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+use trunkline_core::exchange::Mail;
+
+use self::accept::ACCEPT_PAUSE;
+use self::connection::Conn;
+use self::core::Core;
+use self::drain::Drain;
+use crate::timer::Tick;
+
+pub use self::parts::{Parts, Shared};
+pub use self::waker::ShardWaker;
+
+/// The token of the waker; connections have their slot as token.
+const WAKE: Token = Token(usize::MAX);
+const LISTENER: Token = Token(usize::MAX - 1);
+
+/// Events taken from the kernel per turn.
+const EVENTS: usize = 1_024;
+
+/// Mail handled per turn.
+const MAIL: usize = 64;
+
+/// Bytes read from one connection per turn.
+const READ: usize = 64 << 10;
+
+/// Connections that the table has room for from the beginning, so that it need not be moved while
+/// they come. Memory that was never written to is none.
+const CONNS: usize = 32 << 10;
+
+/// A list of connections keeps its memory from turn to turn where it is for no more than so many.
+const KEPT: usize = 4_096;
+
+/// How long a stalled shard sleeps before it tries the sequencer's queue again.
+const STALL: Duration = Duration::from_millis(1);
+
+/// An event loop with its connections.
+pub struct Shard {
+    poll: Poll,
+    listener: Option<TcpListener>,
+    /// Set while there may be connections to accept that were not.
+    accept_at: Option<Tick>,
+    generation: u32,
+    conns: Slab<Conn>,
+    /// The most connections since the table was made.
+    peak: usize,
+    core: Core,
+    draining: Drain,
+}
+
+impl Shard {
+    /// Listens, in the thread and the descriptor table that the shard is to run in.
+    ///
+    /// # Errors
+    /// The address cannot be had.
+    pub fn open(poll: Poll, parts: Parts) -> io::Result<Self> {
+        let mut listener = listener::bind(parts.listen)?;
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        Ok(Self {
+            poll,
+            listener: Some(listener),
+            accept_at: None,
+            generation: 0,
+            conns: Slab::with_capacity(parts.room.min(CONNS)),
+            peak: 0,
+            core: Core::new(parts),
+            draining: Drain::No,
+        })
+    }
+
+    /// Runs the loop until the gateway stops and the connections are gone.
+    ///
+    /// # Errors
+    /// The kernel fails the event loop.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut buffer = vec![0; READ];
+        let mut fired = Vec::new();
+        loop {
+            let now = self.core.tick();
+            let more_mail = self.take_mail();
+            self.core.newcomers = self.core.parts.limits.newcomers_per_turn;
+            self.accept_again();
+            self.read_again(&mut buffer);
+            self.core.submit();
+            self.fire(now, &mut fired, &mut buffer);
+            self.drain_step(now);
+            self.tell_ephemeral();
+            self.core.ask_readers(&mut self.conns);
+            self.flush();
+            self.relieve();
+            self.drop_doomed();
+            // How far the dropped have come.
+            self.core.submit();
+            if matches!(self.draining, Drain::Closing { .. }) && self.conns.is_empty() {
+                self.core.parts.mailbox.close();
+                return Ok(());
+            }
+            let timeout = self.timeout(now, more_mail);
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                polled => polled?,
+            }
+            self.core.parts.mailbox.woke();
+            self.core.parts.metrics.polls.one();
+            self.core.tick();
+            for event in &events {
+                match event.token() {
+                    WAKE => self.core.parts.metrics.wakes.one(),
+                    // In the next turn, which begins at once: a turn accepts only once.
+                    LISTENER => self.accept_at = Some(self.core.now),
+                    Token(slot) => self.ready(slot, event, &mut buffer),
+                }
+            }
+            self.core.submit();
+        }
+    }
+
+    /// Handles mail; whether there may be more.
+    fn take_mail(&mut self) -> bool {
+        for _ in 0..MAIL {
+            match self.core.parts.mailbox.take() {
+                None => return false,
+                Some(Mail::Committed(committed)) => {
+                    self.core.committed(&mut self.conns, &committed);
+                    self.core.parts.mailbox.give_back(committed.items);
+                }
+                Some(Mail::Answer(answer)) => self.core.answered(&mut self.conns, answer),
+                Some(Mail::Drain { connections }) => self.begin_drain(connections),
+            }
+        }
+        true
+    }
+
+    fn timeout(&self, now: Instant, more_mail: bool) -> Option<Duration> {
+        let stalled = !self.core.batch.commands.is_empty() || !self.core.batch.positions.is_empty();
+        let unread = !self.core.unread.is_empty() || !self.core.waiting.is_empty();
+        let unread = unread && !stalled;
+        let flush = !self.core.dirty.is_empty() || !self.core.doomed.is_empty();
+        let accept = self.accept_at.is_some_and(|at| at <= self.core.now);
+        if more_mail
+            || unread
+            || flush
+            || accept
+            || self.core.asking.is_ready()
+            || !self.core.parts.mailbox.may_sleep()
+            || self.core.has_ephemeral()
+        {
+            return Some(Duration::ZERO);
+        }
+        let timer = self.core.wheel.next(now);
+        let soon = if stalled {
+            Some(STALL)
+        } else if self.draining != Drain::No {
+            Some(drain::STEP)
+        } else if self.accept_at.is_some() {
+            Some(ACCEPT_PAUSE)
+        } else {
+            None
+        };
+        soon.into_iter().chain(timer).min()
+    }
+
+    fn ready(&mut self, slot: usize, event: &mio::event::Event, buffer: &mut [u8]) {
+        let Some(conn) = self.conns.get_mut(slot) else {
+            return;
+        };
+        let slot = slot as u32;
+        if event.is_writable() && conn.out.blocked {
+            conn.out.blocked = false;
+            self.core.flush(slot, conn);
+        }
+        // The peer's end may come in the same edge as its last bytes, and no other tells of it.
+        conn.ended |= event.is_read_closed();
+        if event.is_readable() || event.is_error() {
+            self.core.read_in_turn(slot, conn, buffer);
+        }
+    }
+
+    /// Reads connections that had more than one turn takes.
+    fn read_again(&mut self, buffer: &mut [u8]) {
+        if self.core.is_stalled() {
+            return;
+        }
+        let unread = std::mem::take(&mut self.core.unread);
+        for &slot in &unread {
+            if let Some(conn) = self.conns.get_mut(slot as usize) {
+                conn.unread = false;
+                self.core.read_in_turn(slot, conn, buffer);
+            }
+        }
+        put_back(&mut self.core.unread, unread);
+        while self.core.newcomers > 0
+            && let Some(slot) = self.core.waiting.pop_front()
+        {
+            if let Some(conn) = self.conns.get_mut(slot as usize) {
+                conn.unread = false;
+                self.core.read_in_turn(slot, conn, buffer);
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        // A flush may give a connection something more to say: that goes out next turn.
+        let dirty = std::mem::take(&mut self.core.dirty);
+        for &slot in &dirty {
+            if let Some(conn) = self.conns.get_mut(slot as usize) {
+                conn.dirty = false;
+                if conn.out.blocked {
+                    self.core.account(slot, conn);
+                } else {
+                    self.core.flush(slot, conn);
+                }
+            }
+        }
+        put_back(&mut self.core.dirty, dirty);
+    }
+
+    fn drop_doomed(&mut self) {
+        let doomed = std::mem::take(&mut self.core.doomed);
+        for &slot in &doomed {
+            if let Some(mut conn) = self.conns.try_remove(slot as usize) {
+                // Closing the descriptor takes it out of the epoll set; mio wants to be told.
+                let _ = self.poll.registry().deregister(&mut conn.stream);
+                self.core.trace_end(&conn);
+                self.core.end_session(slot, &conn);
+                self.core.drop_questions(slot, &mut conn);
+                self.core.forget(slot, &conn);
+                self.give_room_back(conn.source);
+            }
+        }
+        put_back(&mut self.core.doomed, doomed);
+        if self.conns.is_empty() && self.peak > KEPT {
+            // What the table of many has written to goes back to the system. A new one of the same
+            // size would lie above what the sessions have left, and keep that from going back too.
+            self.conns = Slab::new();
+            self.peak = 0;
+        }
+        let metrics = &self.core.parts.metrics;
+        metrics.connections.set(self.conns.len() as u64);
+        metrics.opening.set(self.core.opening as u64);
+        metrics.held_bytes.set(self.core.held as u64);
+    }
+
+    fn fire(&mut self, now: Instant, fired: &mut Vec<(u32, Tick)>, buffer: &mut [u8]) {
+        self.core.wheel.advance(now, fired);
+        for (slot, due) in fired.drain(..) {
+            if let Some(conn) = self.conns.get_mut(slot as usize)
+                && conn.due == due
+            {
+                self.core.timer(slot, conn, buffer);
+            }
+        }
+    }
+}
+
+/// Gives a list that was taken to be gone through its memory back; what came meanwhile stays.
+fn put_back(list: &mut Vec<u32>, mut gone_through: Vec<u32>) {
+    if gone_through.capacity() <= KEPT {
+        gone_through.clear();
+        gone_through.append(list);
+        *list = gone_through;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_keep_their_memory_and_what_came_meanwhile() {
+        let mut list = Vec::with_capacity(KEPT);
+        list.push(1);
+        let taken = std::mem::take(&mut list);
+        list.push(2);
+        put_back(&mut list, taken);
+        assert_eq!((&list[..], list.capacity()), (&[2][..], KEPT));
+        put_back(&mut list, Vec::with_capacity(KEPT + 1));
+        assert_eq!((&list[..], list.capacity()), (&[2][..], KEPT));
+    }
+}
