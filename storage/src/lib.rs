@@ -91,7 +91,7 @@ pub use error::{AppendError, CommitError, Fault, OpenError, ReadError};
 pub use id::{IdBuildHasher, IdHasher, StoreKey, TimelineId};
 pub use log::batch::{Batch, Records};
 pub use log::page::{Order, Page};
-pub use log::record::{Draft, Fanout, Record, RecordRef as Place, Redaction, State};
+pub use log::record::{Draft, Fanout, Record, RecordRef, Redaction, StateEntry};
 pub use options::{Durability, Options};
 pub use position::Position;
 pub use recovery::TornTail;

@@ -33,6 +33,6 @@ mod state;
 /// The terms of the store that callers of this package use too.
 pub mod store {
     pub use trunkline_storage::{
-        Batch, Epochs, IdBuildHasher, Place, Position, Record, TimelineId, Token,
+        Batch, Epochs, IdBuildHasher, Position, Record, RecordRef, TimelineId, Token,
     };
 }

@@ -1,12 +1,12 @@
 //! Where the records of a timeline are: the part of the index that is in memory.
 //!
-//! It covers the log in stretches, each with an index of its own ([`hot::Hot`]): a stretch cannot
+//! It covers the log in stretches, each with an index of its own ([`stretch::Stretch`]): a stretch cannot
 //! be longer than its 32-bit numbers reach. Only the last one changes.
 
 mod arena;
-mod hot;
 mod keys;
 pub(crate) mod redactions;
+mod stretch;
 mod table;
 
 use std::hint::black_box;
@@ -19,9 +19,9 @@ use crate::run::Runs;
 use crate::run::redaction::Applied;
 use crate::{Order, Position, TimelineId};
 use arena::List;
-pub(crate) use hot::Hot;
-use hot::{Found, Kind, SPAN};
 use redactions::Redactions;
+pub(crate) use stretch::Stretch;
+use stretch::{EntryRange, SPAN, TimelineKind};
 
 /// How many timelines are brought into the processor's cache at once.
 const PORTION: usize = 4096;
@@ -29,14 +29,14 @@ const PORTION: usize = 4096;
 /// Memory for [`Index::prepare`], from one batch to the next.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    ids: Vec<(Kind, TimelineId)>,
+    ids: Vec<(TimelineKind, TimelineId)>,
     lists: Vec<List>,
 }
 
 /// Positions by timeline. Message timelines are ordered by sequence, sync timelines by position.
 pub(crate) struct Index {
     /// By ascending base; never empty.
-    stretches: Vec<Hot>,
+    stretches: Vec<Stretch>,
     /// Length of a stretch.
     span: u64,
     /// Each segment has a stretch of its own, to be dropped with it.
@@ -54,7 +54,7 @@ impl Index {
     /// The index of a log that begins at `base`.
     pub(crate) fn new(base: u64, by_segment: bool) -> Self {
         Index {
-            stretches: vec![Hot::new(base)],
+            stretches: vec![Stretch::new(base)],
             span: SPAN,
             by_segment,
             newest: 0,
@@ -66,8 +66,13 @@ impl Index {
 
     /// Notes that the segment at `base` begins.
     pub(crate) fn begin(&mut self, base: u64) {
-        if self.by_segment && self.stretches.last().is_some_and(|hot| hot.base() < base) {
-            self.stretches.push(Hot::new(base));
+        if self.by_segment
+            && self
+                .stretches
+                .last()
+                .is_some_and(|stretch| stretch.base() < base)
+        {
+            self.stretches.push(Stretch::new(base));
         }
     }
 
@@ -78,7 +83,7 @@ impl Index {
 
     /// Takes out the oldest stretch, in whose place there are `runs` with these redactions
     /// applied.
-    pub(crate) fn replace_oldest(&mut self, runs: Runs, applied: Vec<Applied>) -> Hot {
+    pub(crate) fn replace_oldest(&mut self, runs: Runs, applied: Vec<Applied>) -> Stretch {
         self.set_runs(runs, applied);
         self.stretches.remove(0)
     }
@@ -138,23 +143,28 @@ impl Index {
 
     /// Notes where the latest value under a key is: behind all before it.
     pub(crate) fn set_state(&mut self, key: TimelineId, position: u64) {
-        let after = self.stretches.partition_point(|hot| hot.base() <= position);
+        let after = self
+            .stretches
+            .partition_point(|stretch| stretch.base() <= position);
         // Below the first only in a log without stretches of its segments.
         self.stretches[after.saturating_sub(1)].set_state(key, position);
     }
 
     /// Where the latest value under a key is.
     pub(crate) fn state(&self, key: TimelineId) -> Option<u64> {
-        self.stretches.iter().rev().find_map(|hot| hot.state(key))
+        self.stretches
+            .iter()
+            .rev()
+            .find_map(|stretch| stretch.state(key))
     }
 
     /// The stretch of something newer than all before it.
-    fn stretch_of(&mut self, position: u64) -> &mut Hot {
+    fn stretch_of(&mut self, position: u64) -> &mut Stretch {
         let last = self.stretches.len() - 1;
         if position.saturating_sub(self.stretches[last].base()) <= self.span {
             return &mut self.stretches[last];
         }
-        self.stretches.push(Hot::new(position));
+        self.stretches.push(Stretch::new(position));
         &mut self.stretches[last + 1]
     }
 
@@ -166,18 +176,18 @@ impl Index {
         batch: &'b Batch,
         scratch: &mut Scratch,
     ) -> Option<(Record<'b>, u64)> {
-        let hot = self.stretches.last()?;
+        let stretch = self.stretches.last()?;
         let Scratch { ids, lists } = scratch;
         for record in batch.records() {
             if record.seq != 0 {
-                ids.push((Kind::Message, record.timeline));
+                ids.push((TimelineKind::Message, record.timeline));
             }
             let others = record.fanout.chain(record.key);
-            ids.extend(others.map(|id| (Kind::Sync, id)));
+            ids.extend(others.map(|id| (TimelineKind::Sync, id)));
         }
         // In portions that the cache can hold: a group may have a list of thousands.
         for portion in ids.chunks(PORTION) {
-            black_box(hot.touch(portion, lists));
+            black_box(stretch.touch(portion, lists));
         }
         ids.clear();
         // A batch of groups may have had very many.
@@ -185,26 +195,26 @@ impl Index {
         batch
             .records()
             .filter(|record| record.seq != 0)
-            .filter_map(|record| Some((record, hot.last_seq(record.timeline, self.cut())?)))
+            .filter_map(|record| Some((record, stretch.last_seq(record.timeline, self.cut())?)))
             .find(|(record, last)| record.seq <= *last)
     }
 
     /// The last sequence of a message timeline; `None` if it has no entry in memory.
     pub(crate) fn last_seq(&self, timeline: TimelineId) -> Option<u64> {
         let mut newest_first = self.stretches.iter().rev();
-        newest_first.find_map(|hot| hot.last_seq(timeline, self.cut()))
+        newest_first.find_map(|stretch| stretch.last_seq(timeline, self.cut()))
     }
 
     /// The first sequence of a message timeline in memory.
     pub(crate) fn first_seq(&self, timeline: TimelineId) -> Option<u64> {
         let mut oldest_first = self.stretches.iter();
-        oldest_first.find_map(|hot| hot.first_seq(timeline, self.cut()))
+        oldest_first.find_map(|stretch| stretch.first_seq(timeline, self.cut()))
     }
 
     pub(crate) fn get(&self, timeline: TimelineId, seq: u64) -> Option<u64> {
-        self.stretches.iter().rev().find_map(|hot| {
-            let found = hot.range(timeline, &(seq..=seq), self.cut())?;
-            (found.len() > 0).then(|| hot.first(found))
+        self.stretches.iter().rev().find_map(|stretch| {
+            let found = stretch.range(timeline, &(seq..=seq), self.cut())?;
+            (found.len() > 0).then(|| stretch.first(found))
         })
     }
 
@@ -219,7 +229,12 @@ impl Index {
         into: &mut Vec<u64>,
     ) -> bool {
         let cut = self.cut();
-        self.collect(|hot| hot.range(timeline, seqs, cut), limit, order, into)
+        self.collect(
+            |stretch| stretch.range(timeline, seqs, cut),
+            limit,
+            order,
+            into,
+        )
     }
 
     /// Puts the positions in `(after, until]` of a sync timeline into `into`, the oldest `limit`
@@ -233,21 +248,21 @@ impl Index {
         into: &mut Vec<u64>,
     ) -> bool {
         let until = self.cut().map_or(until.0, |cut| cut.min(until.0));
-        let find = |hot: &Hot| hot.sync(timeline, after.0, until);
+        let find = |stretch: &Stretch| stretch.sync(timeline, after.0, until);
         self.collect(find, limit, Order::Ascending, into)
     }
 
     /// Where the last record with this key is.
     pub(crate) fn find(&self, key: TimelineId) -> Option<u64> {
         let mut newest_first = self.stretches.iter().rev();
-        newest_first.find_map(|hot| hot.find(key, self.cut()))
+        newest_first.find_map(|stretch| stretch.find(key, self.cut()))
     }
 
     /// Puts at most `limit` of what `find` finds in all stretches into `into`, ascending. Says
     /// whether there was more.
     fn collect(
         &self,
-        find: impl Fn(&Hot) -> Option<Found>,
+        find: impl Fn(&Stretch) -> Option<EntryRange>,
         limit: usize,
         order: Order,
         into: &mut Vec<u64>,
@@ -263,21 +278,23 @@ impl Index {
             Order::Descending => total.saturating_sub(limit),
         };
         let mut left = limit.min(total);
-        for hot in &self.stretches {
-            let Some(mut found) = find(hot) else { continue };
+        for stretch in &self.stretches {
+            let Some(mut found) = find(stretch) else {
+                continue;
+            };
             let skipped = skip.min(found.len());
             skip -= skipped;
             found.from += skipped as u32;
             found.to = found.from + left.min(found.len()) as u32;
             left -= found.len();
-            hot.copy(found, into);
+            stretch.copy(found, into);
         }
         limit < total
     }
 
     /// Bytes of memory taken.
     pub(crate) fn bytes(&self) -> usize {
-        let stretches: usize = self.stretches.iter().map(Hot::bytes).sum();
+        let stretches: usize = self.stretches.iter().map(Stretch::bytes).sum();
         stretches + self.redactions.bytes()
     }
 }

@@ -13,7 +13,7 @@ const FIRST: usize = 8;
 
 /// What is known of a timeline.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Slot {
+pub(super) struct TimelineSlot {
     id: u128,
     /// Last sequence of a message timeline, last position of a sync timeline.
     pub(super) last: u64,
@@ -29,7 +29,7 @@ pub(super) struct Table {
 
 #[derive(Default)]
 struct Shard {
-    slots: Vec<Slot>,
+    slots: Vec<TimelineSlot>,
     used: usize,
 }
 
@@ -49,7 +49,7 @@ impl Table {
         slot.map_or(0, |slot| slot.last)
     }
 
-    pub(super) fn find(&self, id: TimelineId) -> Option<&Slot> {
+    pub(super) fn find(&self, id: TimelineId) -> Option<&TimelineSlot> {
         let hash = hash(id);
         let shard = self
             .shards
@@ -62,7 +62,7 @@ impl Table {
     }
 
     /// The slot of a timeline; a free one, which the caller fills, if there is none yet.
-    pub(super) fn slot(&mut self, id: TimelineId) -> &mut Slot {
+    pub(super) fn slot(&mut self, id: TimelineId) -> &mut TimelineSlot {
         if self.shards.is_empty() {
             self.shards.resize_with(1 << SHARD_BITS, Shard::default);
         }
@@ -83,7 +83,7 @@ impl Table {
     /// Bytes of memory taken.
     pub(super) fn bytes(&self) -> usize {
         let slots: usize = self.shards.iter().map(|shard| shard.slots.len()).sum();
-        slots * size_of::<Slot>() + self.shards.len() * size_of::<Shard>()
+        slots * size_of::<TimelineSlot>() + self.shards.len() * size_of::<Shard>()
     }
 }
 
@@ -106,7 +106,7 @@ impl Shard {
     /// Makes half as much room again.
     fn grow(&mut self) {
         let capacity = (self.slots.len() * 3 / 2).max(FIRST);
-        let old = std::mem::replace(&mut self.slots, vec![Slot::default(); capacity]);
+        let old = std::mem::replace(&mut self.slots, vec![TimelineSlot::default(); capacity]);
         for slot in old.into_iter().filter(|slot| slot.list.len > 0) {
             let id = TimelineId(slot.id);
             let place = self.place(hash(id), id);

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::log::frame::{self, FrameHeader, FrameKind, Place};
-use crate::log::record::{self, Draft, Record, State};
+use crate::log::frame::{self, FrameContext, FrameHeader, FrameKind};
+use crate::log::record::{self, Draft, Record, StateEntry};
 use crate::log::segment::Segment;
 use crate::{Position, TimelineId};
 
@@ -30,6 +30,21 @@ struct Piece {
     position: u64,
     /// Where the piece begins in the batch's bytes.
     start: usize,
+}
+
+/// The bytes that a batch writes to one segment.
+pub(crate) struct SegmentWrite<'a> {
+    pub(crate) segment: &'a Arc<Segment>,
+    /// Position in the log of the first byte.
+    pub(crate) position: u64,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl SegmentWrite<'_> {
+    /// Position in the log behind the last byte.
+    pub(crate) fn end(&self) -> u64 {
+        self.position + self.bytes.len() as u64
+    }
 }
 
 impl Batch {
@@ -93,11 +108,12 @@ impl Batch {
 
     /// The record at `position`, where one begins there.
     pub(crate) fn find(&self, position: u64) -> Option<Record<'_>> {
-        let (_, start, bytes) = self
+        let write = self
             .writes()
-            .filter(|(_, start, _)| *start <= position)
+            .filter(|write| write.position <= position)
             .last()?;
-        let bytes = bytes.get(usize::try_from(position - start).ok()?..)?;
+        let offset = usize::try_from(position - write.position).ok()?;
+        let bytes = write.bytes.get(offset..)?;
         let header = FrameHeader::decode_trusted(bytes)?;
         if header.kind != FrameKind::Record {
             return None;
@@ -127,7 +143,7 @@ impl Batch {
     }
 
     /// Appends a record's frame. The caller has checked that it fits.
-    pub(crate) fn push(&mut self, draft: &Draft<'_>, segment: &Arc<Segment>, at: Place) {
+    pub(crate) fn push(&mut self, draft: &Draft<'_>, segment: &Arc<Segment>, at: FrameContext) {
         self.enter(segment, at.position);
         let before = self.bytes.len();
         record::push_record(&mut self.bytes, draft, at);
@@ -141,7 +157,12 @@ impl Batch {
     }
 
     /// Appends a state's frame. The caller has checked that it fits.
-    pub(crate) fn push_state(&mut self, state: &State<'_>, segment: &Arc<Segment>, at: Place) {
+    pub(crate) fn push_state(
+        &mut self,
+        state: &StateEntry<'_>,
+        segment: &Arc<Segment>,
+        at: FrameContext,
+    ) {
         self.enter(segment, at.position);
         let before = self.bytes.len();
         record::push_state(&mut self.bytes, state, at);
@@ -165,7 +186,7 @@ impl Batch {
     }
 
     /// Appends the frame that ends a segment.
-    pub(crate) fn push_seal(&mut self, segment: &Arc<Segment>, at: Place) {
+    pub(crate) fn push_seal(&mut self, segment: &Arc<Segment>, at: FrameContext) {
         self.enter(segment, at.position);
         frame::push_mark(&mut self.bytes, FrameKind::Seal, at);
         self.end = at.position + frame::HEADER as u64;
@@ -193,18 +214,18 @@ impl Batch {
             .map(|piece| (piece.segment.clone(), piece.position))
     }
 
-    /// What to write where: segment, position, bytes.
-    pub(crate) fn writes(&self) -> impl Iterator<Item = (&Arc<Segment>, u64, &[u8])> {
+    /// The writes that put this batch on the disk, in the order of the log: one for each segment.
+    pub(crate) fn writes(&self) -> impl Iterator<Item = SegmentWrite<'_>> {
         self.pieces.iter().enumerate().map(|(i, piece)| {
             let end = self
                 .pieces
                 .get(i + 1)
                 .map_or(self.bytes.len(), |next| next.start);
-            (
-                &piece.segment,
-                piece.position,
-                &self.bytes[piece.start..end],
-            )
+            SegmentWrite {
+                segment: &piece.segment,
+                position: piece.position,
+                bytes: &self.bytes[piece.start..end],
+            }
         })
     }
 }
@@ -385,7 +406,7 @@ mod tests {
             body: b"body",
             ..Draft::default()
         };
-        let place = |position| Place {
+        let place = |position| FrameContext {
             position,
             durable: position,
             salt: 0,
@@ -408,7 +429,7 @@ mod tests {
         }
         let writes: Vec<_> = batch
             .writes()
-            .map(|(s, at, b)| (s.base, at, b.len()))
+            .map(|write| (write.segment.base, write.position, write.bytes.len()))
             .collect();
         assert_eq!(writes, [(0, 4096, 88), (8192, 12288, 128)]);
     }

@@ -151,19 +151,19 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 }
 
 /// Appends a frame without content to `buffer`.
-pub(crate) fn push_mark(buffer: &mut Vec<u8>, kind: FrameKind, at: Place) {
+pub(crate) fn push_mark(buffer: &mut Vec<u8>, kind: FrameKind, at: FrameContext) {
     buffer.extend_from_slice(&bare(kind, 0, at));
 }
 
 /// The frame that says that nothing is left of the log from `at` up to `end`: to be followed by
 /// zeros.
-pub(crate) fn hole(at: Place, end: u64) -> [u8; HEADER] {
+pub(crate) fn hole(at: FrameContext, end: u64) -> [u8; HEADER] {
     let len = end - at.position - HEADER as u64;
     bare(FrameKind::Hole, len as u32, at)
 }
 
 /// The header of a frame without content, of which `payload_len` bytes are not to be read.
-fn bare(kind: FrameKind, payload_len: u32, at: Place) -> [u8; HEADER] {
+fn bare(kind: FrameKind, payload_len: u32, at: FrameContext) -> [u8; HEADER] {
     let seed = seed(at.salt, at.position);
     let header = FrameHeader {
         kind,
@@ -177,7 +177,7 @@ fn bare(kind: FrameKind, payload_len: u32, at: Place) -> [u8; HEADER] {
 
 /// Where, and by whom, a frame is written.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct FrameContext {
     pub(crate) position: u64,
     pub(crate) durable: u64,
     pub(crate) salt: u32,
@@ -188,7 +188,7 @@ pub(crate) struct Place {
 mod tests {
     use super::*;
 
-    const PLACE: Place = Place {
+    const PLACE: FrameContext = FrameContext {
         position: 4096,
         durable: 4000,
         salt: 99,

@@ -6,9 +6,9 @@ use std::fmt;
 
 use crc32c::crc32c_append;
 
-use crate::log::frame::{self, FrameHeader, FrameKind, Place};
+use crate::log::frame::{self, FrameContext, FrameHeader, FrameKind};
 use crate::{Position, TimelineId};
-pub use states::State;
+pub use states::StateEntry;
 pub(crate) use states::{MAX_STATES, States};
 
 /// Bytes of a payload before its fan-out list.
@@ -48,7 +48,7 @@ pub struct Draft<'a> {
     /// The [states](crate::Writer::set_state) from this record on: in the same frame, so that there
     /// is never the one without the other. Up to 32,767; each key at most once, or else the last of
     /// its values counts.
-    pub states: &'a [State<'a>],
+    pub states: &'a [StateEntry<'a>],
     /// What this record does to an earlier one of its timeline.
     pub redacts: Option<Redaction<'a>>,
 }
@@ -153,7 +153,7 @@ impl fmt::Debug for Fanout<'_> {
 }
 
 /// Appends the frame of a state to `buffer`. The caller has checked the sizes.
-pub(crate) fn push_state(buffer: &mut Vec<u8>, state: &State<'_>, at: Place) {
+pub(crate) fn push_state(buffer: &mut Vec<u8>, state: &StateEntry<'_>, at: FrameContext) {
     let start = buffer.len();
     buffer.extend_from_slice(&[0; frame::HEADER]);
     buffer.extend_from_slice(&state.key.0.to_le_bytes());
@@ -162,14 +162,14 @@ pub(crate) fn push_state(buffer: &mut Vec<u8>, state: &State<'_>, at: Place) {
 }
 
 /// Decodes the payload of a state whose checksum holds.
-pub(crate) fn decode_state(payload: &[u8]) -> Option<State<'_>> {
+pub(crate) fn decode_state(payload: &[u8]) -> Option<StateEntry<'_>> {
     let (key, value) = payload.split_first_chunk::<ID>()?;
     let key = TimelineId(u128::from_le_bytes(*key));
-    Some(State { key, value })
+    Some(StateEntry { key, value })
 }
 
 /// Completes the frame that begins at `start` of `buffer` and has its payload.
-fn finish(buffer: &mut Vec<u8>, start: usize, kind: FrameKind, at: Place) {
+fn finish(buffer: &mut Vec<u8>, start: usize, kind: FrameKind, at: FrameContext) {
     let payload_len = buffer.len() - start - frame::HEADER;
     let seed = frame::seed(at.salt, at.position);
     let header = FrameHeader {
@@ -184,7 +184,7 @@ fn finish(buffer: &mut Vec<u8>, start: usize, kind: FrameKind, at: Place) {
 }
 
 /// Appends the frame of `draft` to `buffer`. The caller has checked the sizes.
-pub(crate) fn push_record(buffer: &mut Vec<u8>, draft: &Draft<'_>, at: Place) {
+pub(crate) fn push_record(buffer: &mut Vec<u8>, draft: &Draft<'_>, at: FrameContext) {
     let payload_len = draft.record_bytes();
     let start = buffer.len();
     buffer.reserve(frame::frame_len(payload_len));
@@ -308,7 +308,7 @@ fn take_part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 #[cfg(test)]
 fn payload_of(draft: &Draft<'_>) -> Vec<u8> {
     let mut frame = Vec::new();
-    let place = Place {
+    let place = FrameContext {
         position: 8192,
         durable: 8192,
         salt: 1,
@@ -322,7 +322,7 @@ fn payload_of(draft: &Draft<'_>) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const PLACE: Place = Place {
+    const PLACE: FrameContext = FrameContext {
         position: 8192,
         durable: 8192,
         salt: 1,
@@ -376,7 +376,7 @@ mod tests {
             body: b"gone",
         };
         let states = [(3, &b"state"[..]), (u128::MAX, b""), (4, b"other")];
-        let states = states.map(|(key, value)| State {
+        let states = states.map(|(key, value)| StateEntry {
             key: TimelineId(key),
             value,
         });

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::log::frame::{self, FrameHeader, FrameKind};
-use crate::log::record::{self, Record, State};
+use crate::log::record::{self, Record, StateEntry};
 use crate::log::segment::Segment;
 use crate::log::window::Window;
 
@@ -26,7 +26,7 @@ pub(crate) struct Scan {
 pub(crate) enum Entry<'a> {
     Record(&'a Record<'a>),
     /// With its position.
-    State(u64, State<'a>),
+    State(u64, StateEntry<'a>),
 }
 
 /// Where the frames of a segment end.

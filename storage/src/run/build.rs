@@ -4,17 +4,18 @@ use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::redaction::{Applied, Replacement, Target};
 use super::write::{RunWriter, temporary};
-use super::{Cursor, Key, Kind, MAX_SEQ, RunFile, RunId, Runs, encode_reference, minor, u64_at};
+use super::{Cursor, Key, MAX_SEQ, RunFile, RunId, RunKind, Runs, encode_reference, minor, u64_at};
 use super::{decode_replacement, encode_replacement, is_stub};
 use crate::TimelineId;
 use crate::backend::Backend;
 use crate::error::ReadError;
-use crate::log::record::{self, State};
+use crate::log::record::{self, StateEntry};
 use crate::log::scan::{Entry, Scan, ScanEnd};
 use crate::log::segment::Segment;
 use crate::stats::Counters;
@@ -24,13 +25,13 @@ pub(crate) type Pending = HashMap<Target, Replacement>;
 
 /// What making run files came to.
 #[derive(Default)]
-pub(crate) struct Made {
+pub(crate) struct MadeRuns {
     pub(crate) runs: Vec<RunId>,
     pub(crate) applied: Vec<Applied>,
 }
 
 /// What making run files needs to know of the store.
-pub(crate) struct Workshop<'a> {
+pub(crate) struct RunMaker<'a> {
     pub(crate) backend: &'a dyn Backend,
     pub(crate) store_id: [u8; 16],
     /// Size of a block in bytes.
@@ -39,7 +40,7 @@ pub(crate) struct Workshop<'a> {
     /// Set when the store closes.
     pub(crate) stopping: &'a AtomicBool,
     /// What else is to be done before the next entry.
-    pub(crate) aside: &'a dyn Fn() -> io::Result<()>,
+    pub(crate) between_entries: &'a dyn Fn() -> io::Result<()>,
     /// The files made so far.
     pub(crate) made: RefCell<Vec<RunId>>,
 }
@@ -48,16 +49,22 @@ pub(crate) struct Workshop<'a> {
 #[derive(Default)]
 struct Content {
     payloads: Vec<u8>,
-    /// Position and payload.
-    messages: Vec<(Key, u64, std::ops::Range<usize>)>,
+    /// Records by message timeline and number.
+    messages: Vec<Payload>,
     /// Reference.
     syncs: Vec<(Key, Key)>,
     keys: Vec<(Key, Key)>,
-    /// Position and value; the key's number is 0.
-    states: Vec<(Key, u64, std::ops::Range<usize>)>,
+    /// Values by key; the number in the key is 0.
+    states: Vec<Payload>,
     /// What the segment redacts, here or elsewhere.
     redactions: Vec<(Target, Replacement)>,
     last_time: u64,
+}
+
+/// A value in the payloads of a [`Content`], under its key.
+struct Payload {
+    key: Key,
+    range: Range<usize>,
 }
 
 impl Content {
@@ -73,14 +80,16 @@ impl Content {
                 self.payloads.extend_from_slice(&position.to_le_bytes());
                 let body = replacement.map(|replacement| &*replacement.body);
                 record::push_lasting(&mut self.payloads, record, body);
-                self.messages
-                    .push((key, position, start..self.payloads.len()));
+                self.messages.push(Payload {
+                    key,
+                    range: start..self.payloads.len(),
+                });
                 self.syncs
                     .extend(record.fanout.map(|id| ((id.0, position), key)));
                 self.keys
                     .extend(record.key.map(|id| ((id.0, position), key)));
                 for state in record.states {
-                    self.add_state(state, position);
+                    self.add_state(state);
                 }
                 if let Some(redaction) = record.redacts {
                     let replacement = Replacement {
@@ -92,27 +101,35 @@ impl Content {
                     self.redactions.push((target, replacement));
                 }
             }
-            Entry::State(position, state) => self.add_state(state, position),
+            Entry::State(_, state) => self.add_state(state),
         }
     }
 
-    fn add_state(&mut self, state: State<'_>, position: u64) {
+    fn add_state(&mut self, state: StateEntry<'_>) {
         let start = self.payloads.len();
         self.payloads.extend_from_slice(state.value);
-        let value = start..self.payloads.len();
-        self.states.push(((state.key.0, 0), position, value));
+        let range = start..self.payloads.len();
+        self.states.push(Payload {
+            key: (state.key.0, 0),
+            range,
+        });
     }
 
     fn sort(&mut self) {
-        self.messages.sort_unstable_by_key(|entry| entry.0);
+        self.messages.sort_unstable_by_key(|payload| payload.key);
         self.keys.sort_unstable();
         self.syncs.sort_unstable();
         // A fan-out that names a timeline twice still makes one entry.
         self.syncs.dedup_by_key(|entry| entry.0);
         // Of several values under a key the latest counts; payloads are in the order of the log.
-        self.states
-            .sort_unstable_by_key(|entry| (entry.0, Reverse(entry.2.start), Reverse(entry.2.end)));
-        self.states.dedup_by_key(|entry| entry.0);
+        self.states.sort_unstable_by_key(|value| {
+            (
+                value.key,
+                Reverse(value.range.start),
+                Reverse(value.range.end),
+            )
+        });
+        self.states.dedup_by_key(|value| value.key);
         // As of redactions of one record.
         let latest_first = |(target, r): &(Target, Replacement)| (*target, Reverse(r.position));
         self.redactions.sort_unstable_by_key(latest_first);
@@ -121,7 +138,9 @@ impl Content {
 
     fn has(&self, (timeline, seq): Target) -> bool {
         let key = (timeline.0, seq);
-        let found = self.messages.binary_search_by_key(&key, |entry| entry.0);
+        let found = self
+            .messages
+            .binary_search_by_key(&key, |payload| payload.key);
         found.is_ok()
     }
 
@@ -154,7 +173,7 @@ impl Content {
     }
 }
 
-impl Workshop<'_> {
+impl RunMaker<'_> {
     /// Turns a sealed segment into run files, one for each kind that it has. `scan` has what was
     /// read of the log before it, `older` is what became of that. Says also which of the `pending`
     /// redactions are done with this.
@@ -164,7 +183,7 @@ impl Workshop<'_> {
         scan: &mut Scan,
         (pending, older): (&Pending, &Runs),
         numbers: &AtomicU64,
-    ) -> io::Result<Made> {
+    ) -> io::Result<MadeRuns> {
         let mut content = Content::default();
         match scan.segment(segment, &mut |entry| content.add(entry, pending))? {
             ScanEnd::Sealed(_) => {}
@@ -179,7 +198,7 @@ impl Workshop<'_> {
         content.sort();
         let applied = content.settle(pending, older).map_err(as_io)?;
         let mut runs = Vec::new();
-        for kind in Kind::ALL {
+        for kind in RunKind::ALL {
             let id = RunId {
                 kind,
                 level: 0,
@@ -191,30 +210,30 @@ impl Workshop<'_> {
             let made = self.write(id, |writer| self.fill(writer, kind, &content))?;
             runs.extend(made.then_some(id));
         }
-        Ok(Made { runs, applied })
+        Ok(MadeRuns { runs, applied })
     }
 
     /// Adds what `content` has of a kind.
-    fn fill(&self, writer: &mut RunWriter<'_>, kind: Kind, content: &Content) -> io::Result<()> {
+    fn fill(&self, writer: &mut RunWriter<'_>, kind: RunKind, content: &Content) -> io::Result<()> {
         let values = match kind {
-            Kind::Messages => content.messages.as_slice(),
-            Kind::States => &content.states,
-            Kind::Syncs | Kind::Keys | Kind::Redactions | Kind::Marks => &[],
+            RunKind::Messages => content.messages.as_slice(),
+            RunKind::States => &content.states,
+            RunKind::Syncs | RunKind::Keys | RunKind::Redactions | RunKind::Marks => &[],
         };
-        for (key, _, value) in values {
+        for Payload { key, range } in values {
             self.go_on()?;
-            writer.add(*key, &content.payloads[value.clone()])?;
+            writer.add(*key, &content.payloads[range.clone()])?;
         }
         let references = match kind {
-            Kind::Syncs => content.syncs.as_slice(),
-            Kind::Keys => &content.keys,
-            Kind::Messages | Kind::States | Kind::Redactions | Kind::Marks => &[],
+            RunKind::Syncs => content.syncs.as_slice(),
+            RunKind::Keys => &content.keys,
+            RunKind::Messages | RunKind::States | RunKind::Redactions | RunKind::Marks => &[],
         };
         for (key, reference) in references {
             self.go_on()?;
             writer.add(*key, &encode_reference(*reference))?;
         }
-        if kind == Kind::Redactions {
+        if kind == RunKind::Redactions {
             for ((timeline, seq), replacement) in &content.redactions {
                 writer.add((timeline.0, *seq), &encode_replacement(replacement))?;
             }
@@ -231,8 +250,8 @@ impl Workshop<'_> {
         oldest: bool,
         pending: &Pending,
         number: u64,
-    ) -> io::Result<Made> {
-        let mut made = Made::default();
+    ) -> io::Result<MadeRuns> {
+        let mut made = MadeRuns::default();
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
             return Ok(made);
         };
@@ -252,28 +271,28 @@ impl Workshop<'_> {
         let any = self.write(id, |writer| {
             while let Some((key, value)) = merge.next().map_err(as_io)? {
                 self.go_on()?;
-                if oldest && id.kind == Kind::States && value.is_empty() {
+                if oldest && id.kind == RunKind::States && value.is_empty() {
                     continue;
                 }
                 let target = (TimelineId(key.0), key.1);
                 let replacement = match id.kind {
-                    Kind::Messages | Kind::Redactions if !pending.is_empty() => {
+                    RunKind::Messages | RunKind::Redactions if !pending.is_empty() => {
                         pending.get(&target)
                     }
                     _ => None,
                 };
                 match (id.kind, replacement) {
-                    (Kind::Messages, Some(replacement)) if is_stub(value) => {
+                    (RunKind::Messages, Some(replacement)) if is_stub(value) => {
                         writer.add(key, value)?;
                         applied.push((target, replacement.position));
                     }
-                    (Kind::Messages, Some(replacement)) => {
+                    (RunKind::Messages, Some(replacement)) => {
                         let redacted = redact(value, &replacement.body);
                         let redacted = redacted.ok_or_else(|| damaged(&runs[0]))?;
                         writer.add(key, &redacted)?;
                         applied.push((target, replacement.position));
                     }
-                    (Kind::Redactions, replacement) => {
+                    (RunKind::Redactions, replacement) => {
                         // What is done, or replaced by a later one, goes.
                         let position = decode_replacement(value).map(|r| r.position);
                         if replacement.map(|r| r.position) == position {
@@ -291,10 +310,15 @@ impl Workshop<'_> {
 
     /// Makes marks of a run of messages that is to be removed. Says also which of the `pending`
     /// redactions have nothing to redact then.
-    pub(crate) fn mark(&self, run: &RunFile, pending: &Pending, number: u64) -> io::Result<Made> {
-        let mut made = Made::default();
+    pub(crate) fn mark(
+        &self,
+        run: &RunFile,
+        pending: &Pending,
+        number: u64,
+    ) -> io::Result<MadeRuns> {
+        let mut made = MadeRuns::default();
         let id = RunId {
-            kind: Kind::Marks,
+            kind: RunKind::Marks,
             level: 0,
             number,
             ..run.id
@@ -357,13 +381,13 @@ impl Workshop<'_> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        (self.aside)()
+        (self.between_entries)()
     }
 }
 
 /// Several runs of a kind, from the oldest to the newest, read as one.
 struct Merge<'a> {
-    kind: Kind,
+    kind: RunKind,
     cursors: Vec<Cursor<'a>>,
     /// The key that each cursor is at; `None` at its end.
     heads: Vec<Option<Key>>,
@@ -372,7 +396,7 @@ struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
-    fn new(kind: Kind, runs: &'a [Arc<RunFile>]) -> Result<Self, ReadError> {
+    fn new(kind: RunKind, runs: &'a [Arc<RunFile>]) -> Result<Self, ReadError> {
         let mut cursors = Vec::new();
         let mut heads = Vec::new();
         for run in runs {
@@ -401,7 +425,7 @@ impl<'a> Merge<'a> {
                 continue;
             }
             if let Some((_, value)) = cursor.entry()?
-                && (self.kind != Kind::Marks || seq(&self.value) < seq(value))
+                && (self.kind != RunKind::Marks || seq(&self.value) < seq(value))
             {
                 self.value.clear();
                 self.value.extend_from_slice(value);

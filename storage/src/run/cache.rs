@@ -33,12 +33,12 @@ pub(super) enum Share {
 
 #[derive(Default)]
 struct Kept {
-    blocks: HashMap<Place, Slot>,
+    blocks: HashMap<Place, CacheSlot>,
     line: VecDeque<Place>,
     bytes: usize,
 }
 
-struct Slot {
+struct CacheSlot {
     block: Arc<Block>,
     used: bool,
 }
@@ -87,7 +87,7 @@ impl BlockCache {
         if block.bytes() > self.limit / 4 {
             return;
         }
-        let slot = Slot {
+        let slot = CacheSlot {
             block: block.clone(),
             used: false,
         };

@@ -18,10 +18,10 @@ pub(crate) const MAGIC: [u8; 8] = *b"TRKRUN\r\n";
 /// Bytes of the footer; the last four are the checksum of the rest.
 pub(crate) const FOOTER: usize = 104;
 /// Bytes that say where a block is.
-pub(crate) const PLACE: usize = 12;
+pub(crate) const BLOCK_REFERENCE: usize = 12;
 /// What a run file has, by its number in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum RunKind {
     /// Records by message timeline and sequence.
     Messages = 0,
     /// References to records by sync timeline and position.
@@ -36,21 +36,21 @@ pub(crate) enum Kind {
     Marks = 5,
 }
 
-impl Kind {
-    pub(crate) const ALL: [Kind; 6] = [
-        Kind::Messages,
-        Kind::Syncs,
-        Kind::Keys,
-        Kind::States,
-        Kind::Redactions,
-        Kind::Marks,
+impl RunKind {
+    pub(crate) const ALL: [RunKind; 6] = [
+        RunKind::Messages,
+        RunKind::Syncs,
+        RunKind::Keys,
+        RunKind::States,
+        RunKind::Redactions,
+        RunKind::Marks,
     ];
 }
 
 /// What the manifest says of a run file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RunId {
-    pub(crate) kind: Kind,
+    pub(crate) kind: RunKind,
     /// How often its entries were merged.
     pub(crate) level: u8,
     pub(crate) number: u64,
@@ -69,7 +69,7 @@ impl RunId {
 
 /// What the end of a run file says.
 pub(crate) struct Footer {
-    kind: Kind,
+    kind: RunKind,
     level: u8,
     from: u64,
     to: u64,
@@ -99,7 +99,7 @@ impl Footer {
         {
             return Ok(None);
         }
-        let kind = Kind::ALL.get(u32_at(&footer, 12) as usize);
+        let kind = RunKind::ALL.get(u32_at(&footer, 12) as usize);
         Ok(kind.map(|&kind| Footer {
             kind,
             level: footer[96],
@@ -326,7 +326,7 @@ impl RunFile {
         keep: bool,
     ) -> Result<Arc<Block>, ReadError> {
         let place = index.value(i);
-        if place.len() != PLACE {
+        if place.len() != BLOCK_REFERENCE {
             return Err(self.corrupt(0));
         }
         let offset = u64_at(place, 0);
@@ -419,7 +419,7 @@ mod tests {
     use crate::backend::sim::SimDisk;
 
     const ID: RunId = RunId {
-        kind: Kind::Messages,
+        kind: RunKind::Messages,
         level: 0,
         number: 7,
         from: 0,
@@ -489,7 +489,7 @@ mod tests {
             id
         };
         for other in [
-            change(|id| id.kind = Kind::Syncs),
+            change(|id| id.kind = RunKind::Syncs),
             change(|id| id.level = 1),
             change(|id| id.from = 4096),
             change(|id| id.to = 4096),

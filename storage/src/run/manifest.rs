@@ -4,7 +4,7 @@ use std::io;
 
 use crc32c::crc32c;
 
-use super::file::{Kind, RunId, u32_at, u64_at};
+use super::file::{RunId, RunKind, u32_at, u64_at};
 use crate::backend::{self, Backend};
 use crate::error::OpenError;
 use crate::log::scan::Scan;
@@ -48,10 +48,10 @@ impl Manifest {
     pub(crate) fn expire(&mut self, run: &RunId) {
         self.runs.retain(|kept| kept != run);
         let floor = match run.kind {
-            Kind::Messages => &mut self.floors.messages,
-            Kind::Syncs => &mut self.floors.syncs,
-            Kind::Keys => &mut self.floors.keys,
-            Kind::States | Kind::Redactions | Kind::Marks => return,
+            RunKind::Messages => &mut self.floors.messages,
+            RunKind::Syncs => &mut self.floors.syncs,
+            RunKind::Keys => &mut self.floors.keys,
+            RunKind::States | RunKind::Redactions | RunKind::Marks => return,
         };
         *floor = run.to.max(*floor);
     }
@@ -154,7 +154,7 @@ impl Manifest {
         }
         let runs = bytes[HEADER..].chunks_exact(ENTRY).map(|entry| {
             Some(RunId {
-                kind: *Kind::ALL.get(usize::from(entry[0]))?,
+                kind: *RunKind::ALL.get(usize::from(entry[0]))?,
                 level: entry[1],
                 number: u64_at(entry, 8),
                 from: u64_at(entry, 16),
@@ -199,7 +199,7 @@ mod tests {
             },
             runs: vec![
                 RunId {
-                    kind: Kind::States,
+                    kind: RunKind::States,
                     level: 2,
                     number: 5,
                     from: 0,

@@ -1,6 +1,6 @@
 //! Runs: what the log was turned into, sorted, in immutable files.
 //!
-//! A sealed segment of the log becomes one run file of each [`Kind`]; several files of a kind that
+//! A sealed segment of the log becomes one run file of each [`RunKind`]; several files of a kind that
 //! are neighbours become one larger file. The [`Manifest`] says which are in
 //! force. The files of a kind cover the log without overlapping, so that of two files one is
 //! older.
@@ -27,7 +27,7 @@ use crate::{Position, TimelineId};
 pub(crate) use block::Key;
 pub(crate) use cache::BlockCache;
 use file::{Cursor, u64_at};
-pub(crate) use file::{Kind, RunFile, RunId};
+pub(crate) use file::{RunFile, RunId, RunKind};
 use manifest::{Floors, Manifest};
 use redaction::{Replacement, Target};
 
@@ -84,13 +84,13 @@ fn decode_replacement(bytes: &[u8]) -> Option<Replacement> {
 }
 
 /// Takes a record by position and payload; says whether it wants more.
-pub(crate) type Take<'a> = dyn FnMut(u64, &[u8]) -> Result<bool, ReadError> + 'a;
+pub(crate) type TakeRecord<'a> = dyn FnMut(u64, &[u8]) -> Result<bool, ReadError> + 'a;
 
 /// The run files in force.
 pub(crate) struct Runs {
     cache: Arc<BlockCache>,
     /// By kind; each from the oldest to the newest.
-    files: [Vec<Arc<RunFile>>; Kind::ALL.len()],
+    files: [Vec<Arc<RunFile>>; RunKind::ALL.len()],
     floors: Floors,
 }
 
@@ -157,18 +157,18 @@ impl Runs {
         Ok(runs)
     }
 
-    pub(crate) fn of(&self, kind: Kind) -> &[Arc<RunFile>] {
+    pub(crate) fn of(&self, kind: RunKind) -> &[Arc<RunFile>] {
         &self.files[kind as usize]
     }
 
     /// As [`of`](Self::of), for a look-up that asks the filters of all of them.
-    pub(crate) fn touched(&self, kind: Kind, id: TimelineId) -> &[Arc<RunFile>] {
+    pub(crate) fn touched(&self, kind: RunKind, id: TimelineId) -> &[Arc<RunFile>] {
         let (runs, hash) = (self.of(kind), filter::hash(id.0));
         black_box(runs.iter().fold(0, |sum, run| sum ^ run.touch(hash)));
         runs
     }
 
-    pub(crate) fn ids(&self, kind: Kind) -> Vec<RunId> {
+    pub(crate) fn ids(&self, kind: RunKind) -> Vec<RunId> {
         self.of(kind).iter().map(|run| run.id).collect()
     }
 
@@ -192,7 +192,7 @@ impl Runs {
     /// The last sequence of a message timeline, be it of a message that expired, and a position at
     /// or before that of its record; `None` if it has none here.
     pub(crate) fn last(&self, timeline: TimelineId) -> Result<Option<(u64, u64)>, ReadError> {
-        for run in self.touched(Kind::Messages, timeline).iter().rev() {
+        for run in self.touched(RunKind::Messages, timeline).iter().rev() {
             if !run.may_have(timeline.0)? {
                 continue;
             }
@@ -216,7 +216,7 @@ impl Runs {
     /// As [`last`](Self::last), of a message that expired.
     fn mark(&self, timeline: TimelineId) -> Result<Option<(u64, u64)>, ReadError> {
         let mut last = None;
-        for run in self.of(Kind::Marks) {
+        for run in self.of(RunKind::Marks) {
             if run.may_have(timeline.0)?
                 && let Some(value) = run.get((timeline.0, 0))?
             {
@@ -229,7 +229,7 @@ impl Runs {
 
     /// The first sequence of a message timeline that has not expired; `None` if it has none here.
     pub(crate) fn first_seq(&self, timeline: TimelineId) -> Result<Option<u64>, ReadError> {
-        for run in self.of(Kind::Messages) {
+        for run in self.of(RunKind::Messages) {
             if !run.may_have(timeline.0)? {
                 continue;
             }
@@ -251,13 +251,13 @@ impl Runs {
         timeline: TimelineId,
         seqs: &RangeInclusive<u64>,
         order: Order,
-        take: &mut Take<'_>,
+        take: &mut TakeRecord<'_>,
     ) -> Result<bool, ReadError> {
         let (from, to) = (*seqs.start(), (*seqs.end()).min(MAX_SEQ));
         if from > to {
             return Ok(false);
         }
-        let runs = self.of(Kind::Messages);
+        let runs = self.of(RunKind::Messages);
         for i in 0..runs.len() {
             let run = match order {
                 Order::Ascending => &runs[i],
@@ -300,9 +300,9 @@ impl Runs {
         timeline: TimelineId,
         after: u64,
         until: u64,
-        take: &mut Take<'_>,
+        take: &mut TakeRecord<'_>,
     ) -> Result<bool, ReadError> {
-        let runs = self.of(Kind::Syncs).iter();
+        let runs = self.of(RunKind::Syncs).iter();
         for run in runs.filter(|run| run.id.to > after && run.id.from <= until) {
             if !run.may_have(timeline.0)? {
                 continue;
@@ -326,7 +326,7 @@ impl Runs {
 
     /// The last record with a key.
     pub(crate) fn find(&self, key: TimelineId) -> Result<Option<RecordRef>, ReadError> {
-        for run in self.touched(Kind::Keys, key).iter().rev() {
+        for run in self.touched(RunKind::Keys, key).iter().rev() {
             if !run.may_have(key.0)? {
                 continue;
             }
@@ -347,7 +347,7 @@ impl Runs {
 
     /// Which run of messages has this entry of a message timeline.
     pub(crate) fn run_of(&self, (timeline, seq): Target) -> Result<Option<usize>, ReadError> {
-        for (i, run) in self.of(Kind::Messages).iter().enumerate().rev() {
+        for (i, run) in self.of(RunKind::Messages).iter().enumerate().rev() {
             if run.may_have(timeline.0)? && run.get((timeline.0, seq))?.is_some() {
                 return Ok(Some(i));
             }
@@ -358,7 +358,7 @@ impl Runs {
     /// The redactions that no merge had applied when these files were made.
     pub(crate) fn redactions(&self) -> Result<Vec<(Target, Replacement)>, ReadError> {
         let mut found = Vec::new();
-        for run in self.of(Kind::Redactions) {
+        for run in self.of(RunKind::Redactions) {
             let mut cursor = run.scan()?;
             while let Some((key, value)) = cursor.entry()? {
                 let replacement = decode_replacement(value).ok_or_else(|| run.corrupt(0))?;
@@ -371,7 +371,7 @@ impl Runs {
 
     /// The latest value under a key, be it empty; `None` if there is none here.
     pub(crate) fn state(&self, key: TimelineId) -> Result<Option<Vec<u8>>, ReadError> {
-        for run in self.of(Kind::States).iter().rev() {
+        for run in self.of(RunKind::States).iter().rev() {
             if run.may_have(key.0)?
                 && let Some(value) = run.get((key.0, 0))?
             {
@@ -383,7 +383,7 @@ impl Runs {
 
     /// The payload of the record that a reference names; `None` if it has expired or was given up.
     fn resolve(&self, position: u64, reference: Key) -> Result<Option<Vec<u8>>, ReadError> {
-        let Some(run) = covering(self.of(Kind::Messages), position) else {
+        let Some(run) = covering(self.of(RunKind::Messages), position) else {
             return match position < self.floors.messages {
                 true => Ok(None),
                 false => Err(ReadError::NoRecord),

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::block::{self, Block};
 use super::cache::{Loan, Share};
-use super::file::{Kind, PLACE, RunFile, u32_at};
+use super::file::{BLOCK_REFERENCE, RunFile, RunKind, u32_at};
 use super::filter::{self, LINE, Line};
 use crate::backend;
 use crate::error::ReadError;
@@ -56,8 +56,8 @@ impl RunFile {
 
     fn resident_filter(&self) -> Option<&[Line]> {
         let share = match self.id.kind {
-            Kind::Keys => Share::Keys,
-            Kind::Messages => Share::Messages,
+            RunKind::Keys => Share::Keys,
+            RunKind::Messages => Share::Messages,
             _ => return None,
         };
         let fetch = || {
@@ -117,13 +117,13 @@ impl RunFile {
 
     fn resident_index(&self) -> Option<&[Arc<Block>]> {
         // Of those that histories and catching up are read from.
-        if !matches!(self.id.kind, Kind::Messages | Kind::Syncs) {
+        if !matches!(self.id.kind, RunKind::Messages | RunKind::Syncs) {
             return None;
         }
         let fetch = || {
             let places = (0..self.root.len()).map(|i| self.root.value(i));
             // One of another size is damage, which reading the block says.
-            let sizes = places.filter(|place| place.len() == PLACE);
+            let sizes = places.filter(|place| place.len() == BLOCK_REFERENCE);
             let bytes = sizes.map(|place| u32_at(place, 8) as usize).sum();
             let loan = self.cache.lend(bytes, Share::Index)?;
             let blocks = (0..self.root.len()).map(|i| self.block(&self.root, i, false));
@@ -153,7 +153,7 @@ mod tests {
 
     fn run(disk: &SimDisk, number: u64, cache: &Arc<BlockCache>) -> RunFile {
         let id = RunId {
-            kind: Kind::Messages,
+            kind: RunKind::Messages,
             level: 0,
             number,
             from: 0,

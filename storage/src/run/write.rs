@@ -7,7 +7,7 @@ use crc32c::crc32c;
 
 use super::RunId;
 use super::block::{self, BlockBuilder, Key};
-use super::file::{FOOTER, MAGIC, PLACE};
+use super::file::{BLOCK_REFERENCE, FOOTER, MAGIC};
 use super::filter::{self, LINE};
 use crate::backend::{Backend, BackendFile};
 use crate::log::segment;
@@ -79,7 +79,7 @@ impl<'a> RunWriter<'a> {
     fn end_block(&mut self) -> io::Result<()> {
         let last = self.data.last();
         let place = finish(&mut self.data, self.salt, self.written, &mut self.pending);
-        if !self.index.is_empty() && self.index.size_with(PLACE) > self.block {
+        if !self.index.is_empty() && self.index.size_with(BLOCK_REFERENCE) > self.block {
             self.end_index();
         }
         self.index.add(last, &place);
@@ -144,10 +144,15 @@ pub(crate) fn temporary(id: &RunId) -> String {
 }
 
 /// Appends a finished block to `pending`, which goes to offset `written`, and says where it is.
-fn finish(block: &mut BlockBuilder, salt: u64, written: u64, pending: &mut Vec<u8>) -> [u8; PLACE] {
+fn finish(
+    block: &mut BlockBuilder,
+    salt: u64,
+    written: u64,
+    pending: &mut Vec<u8>,
+) -> [u8; BLOCK_REFERENCE] {
     let (offset, before) = (written + pending.len() as u64, pending.len());
     block.finish(block::seed(salt, offset), pending);
-    let mut place = [0; PLACE];
+    let mut place = [0; BLOCK_REFERENCE];
     place[..8].copy_from_slice(&offset.to_le_bytes());
     place[8..].copy_from_slice(&((pending.len() - before) as u32).to_le_bytes());
     place

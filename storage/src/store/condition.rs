@@ -19,9 +19,9 @@ const MIB: f64 = (1 << 20) as f64;
 
 /// A part of the store that can stand in the way of appends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum Subsystem {
     /// The folder and its lock: somebody took them away.
-    Hold,
+    Folder,
     /// The end of the log, where a write failed.
     Tail,
     /// The next segment, which cannot be made.
@@ -30,11 +30,11 @@ pub(crate) enum Part {
     Runs,
 }
 
-const PARTS: usize = 4;
+const SUBSYSTEMS: usize = 4;
 
 /// Why appends are refused for now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Hurdle {
+pub(crate) struct Obstacle {
     /// It is space that lacks, by device, quota or file size limit.
     pub(crate) full: bool,
     pub(crate) reason: String,
@@ -45,19 +45,19 @@ pub(crate) struct Hurdle {
 pub(crate) struct Condition {
     /// The first failure that is final; set once and never cleared.
     poison: OnceLock<String>,
-    /// Whether `hurdles` has any: what an append looks at.
-    hindered: AtomicBool,
+    /// Whether `obstacles` has any: what an append looks at.
+    obstructed: AtomicBool,
     /// By part.
-    hurdles: Mutex<[Option<Hurdle>; PARTS]>,
+    obstacles: Mutex<[Option<Obstacle>; SUBSYSTEMS]>,
     /// Why the segment after the one in use cannot be made, be it needed already or not.
-    ahead: Mutex<Option<Hurdle>>,
+    ahead: Mutex<Option<Obstacle>>,
     notices: Mutex<VecDeque<String>>,
 }
 
-impl Hurdle {
-    /// The hurdle that an error makes.
+impl Obstacle {
+    /// The obstacle that an error makes.
     pub(crate) fn of(what: &str, error: &io::Error) -> Self {
-        Hurdle {
+        Obstacle {
             full: backend::is_full(error),
             reason: format!("{what}: {error}{}", hint(error)),
         }
@@ -81,41 +81,41 @@ impl Condition {
     }
 
     /// Whether something stands in the way that may pass. One load.
-    pub(crate) fn hindered(&self) -> bool {
-        self.hindered.load(Ordering::Acquire)
+    pub(crate) fn is_obstructed(&self) -> bool {
+        self.obstructed.load(Ordering::Acquire)
     }
 
     /// What stands in the way in one part.
-    pub(crate) fn hurdle(&self, part: Part) -> Option<Hurdle> {
-        self.hurdles.lock()[part as usize].clone()
+    pub(crate) fn obstacle(&self, part: Subsystem) -> Option<Obstacle> {
+        self.obstacles.lock()[part as usize].clone()
     }
 
-    /// As [`hurdle`](Self::hurdle), without a lock where nothing stands in the way at all.
-    pub(crate) fn hurdle_now(&self, part: Part) -> Option<Hurdle> {
-        if self.hindered() {
-            self.hurdle(part)
+    /// As [`obstacle`](Self::obstacle), without a lock where nothing stands in the way at all.
+    pub(crate) fn obstacle_now(&self, part: Subsystem) -> Option<Obstacle> {
+        if self.is_obstructed() {
+            self.obstacle(part)
         } else {
             None
         }
     }
 
     /// Says what stands in the way in one part, or that nothing does.
-    pub(crate) fn set(&self, part: Part, hurdle: Option<Hurdle>) {
-        let mut hurdles = self.hurdles.lock();
-        hurdles[part as usize] = hurdle;
-        let any = hurdles.iter().any(Option::is_some);
-        self.hindered.store(any, Ordering::Release);
+    pub(crate) fn set(&self, part: Subsystem, obstacle: Option<Obstacle>) {
+        let mut obstacles = self.obstacles.lock();
+        obstacles[part as usize] = obstacle;
+        let any = obstacles.iter().any(Option::is_some);
+        self.obstructed.store(any, Ordering::Release);
     }
 
     /// Says why the segment after the one in use cannot be made, or that it can.
-    pub(crate) fn set_ahead(&self, hurdle: Option<Hurdle>) {
-        *self.ahead.lock() = hurdle;
+    pub(crate) fn set_ahead(&self, obstacle: Option<Obstacle>) {
+        *self.ahead.lock() = obstacle;
     }
 
     /// Why the segment after the one in use cannot be made.
     pub(crate) fn ahead(&self) -> Option<String> {
         let ahead = self.ahead.lock();
-        ahead.as_ref().map(|hurdle| hurdle.reason.clone())
+        ahead.as_ref().map(|obstacle| obstacle.reason.clone())
     }
 
     /// Leaves a message for the operator.
@@ -139,20 +139,20 @@ impl Condition {
                 reason: reason.into(),
             };
         }
-        if !self.hindered() {
+        if !self.is_obstructed() {
             return Health::Ok;
         }
-        let hurdles = self.hurdles.lock();
-        if let Some(lost) = &hurdles[Part::Hold as usize] {
+        let obstacles = self.obstacles.lock();
+        if let Some(lost) = &obstacles[Subsystem::Folder as usize] {
             let reason = lost.reason.clone();
             return Health::Lost { reason };
         }
-        let full = hurdles.iter().flatten().find(|hurdle| hurdle.full);
-        match full.or_else(|| hurdles.iter().flatten().next()) {
-            Some(Hurdle { full: true, reason }) => Health::Full {
+        let full = obstacles.iter().flatten().find(|obstacle| obstacle.full);
+        match full.or_else(|| obstacles.iter().flatten().next()) {
+            Some(Obstacle { full: true, reason }) => Health::Full {
                 reason: reason.clone(),
             },
-            Some(Hurdle { reason, .. }) => Health::Short {
+            Some(Obstacle { reason, .. }) => Health::Short {
                 reason: reason.clone(),
             },
             None => Health::Ok,
@@ -164,41 +164,41 @@ impl Condition {
 mod tests {
     use super::*;
 
-    fn hurdle(full: bool, reason: &str) -> Option<Hurdle> {
+    fn obstacle(full: bool, reason: &str) -> Option<Obstacle> {
         let reason = reason.into();
-        Some(Hurdle { full, reason })
+        Some(Obstacle { full, reason })
     }
 
     #[test]
     fn the_worst_of_several_is_told_and_each_passes_alone() {
         let condition = Condition::default();
         assert_eq!(condition.health(), Health::Ok);
-        condition.set(Part::Runs, hurdle(false, "runs"));
+        condition.set(Subsystem::Runs, obstacle(false, "runs"));
         let reason = |reason: &str| reason.to_owned();
         let short = Health::Short {
             reason: reason("runs"),
         };
         assert_eq!(condition.health(), short);
-        condition.set(Part::Segment, hurdle(true, "segment"));
+        condition.set(Subsystem::Segment, obstacle(true, "segment"));
         let full = Health::Full {
             reason: reason("segment"),
         };
         assert_eq!(condition.health(), full);
-        condition.set(Part::Hold, hurdle(false, "hold"));
+        condition.set(Subsystem::Folder, obstacle(false, "hold"));
         let lost = Health::Lost {
             reason: reason("hold"),
         };
         assert_eq!(condition.health(), lost);
         for (part, left) in [
-            (Part::Hold, full),
-            (Part::Segment, short),
-            (Part::Runs, Health::Ok),
+            (Subsystem::Folder, full),
+            (Subsystem::Segment, short),
+            (Subsystem::Runs, Health::Ok),
         ] {
-            assert!(condition.hindered());
+            assert!(condition.is_obstructed());
             condition.set(part, None);
             assert_eq!(condition.health(), left);
         }
-        assert!(!condition.hindered());
+        assert!(!condition.is_obstructed());
         condition.poison("first".into());
         condition.poison("second".into());
         let poisoned = Health::Poisoned {
@@ -221,10 +221,10 @@ mod tests {
     #[test]
     fn an_error_names_its_limit() {
         let mfile = io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
-        let hurdle = Hurdle::of("cannot open x", &mfile);
-        assert!(!hurdle.full && hurdle.reason.contains("ulimit -n"));
+        let obstacle = Obstacle::of("cannot open x", &mfile);
+        assert!(!obstacle.full && obstacle.reason.contains("ulimit -n"));
         let fbig = io::Error::from_raw_os_error(rustix::io::Errno::FBIG.raw_os_error());
-        let hurdle = Hurdle::of("cannot write x", &fbig);
-        assert!(hurdle.full && hurdle.reason.contains("ulimit -f"));
+        let obstacle = Obstacle::of("cannot write x", &fbig);
+        assert!(obstacle.full && obstacle.reason.contains("ulimit -f"));
     }
 }

@@ -61,6 +61,16 @@ struct Epoch {
     key: [u8; 16],
 }
 
+/// An epoch that an opening began.
+pub(crate) struct BegunEpoch {
+    pub(crate) epochs: Epochs,
+    /// What the opening found of earlier epochs.
+    pub(crate) found: PositionsFound,
+    /// Whether the epoch is on disk. On a full disk it is only in memory, and its positions are
+    /// refused after the next opening.
+    pub(crate) stored: bool,
+}
+
 impl Epochs {
     /// The text of a position to give out.
     #[must_use]
@@ -116,15 +126,12 @@ impl Epochs {
     }
 
     /// Begins an epoch behind `head`, and makes it durable before any position is given out.
-    ///
-    /// Says also what there was before, and whether the epoch is on disk: on a full one it is only
-    /// in memory, and its positions are refused after the next opening.
     pub(crate) fn begin(
         backend: &dyn Backend,
         store_id: [u8; 16],
         repairs: u32,
         head: u64,
-    ) -> Result<(Epochs, PositionsFound, bool), OpenError> {
+    ) -> Result<BegunEpoch, OpenError> {
         let (mut row, found) = match Row::read(backend, store_id)? {
             Ok(Some(row)) if row.repairs == repairs => (row, PositionsFound::Kept),
             Ok(_) => (Row::new(repairs), PositionsFound::None),
@@ -138,7 +145,11 @@ impl Epochs {
         let stored = row
             .write(backend, store_id)
             .map_err(io_error(backend, NAME, "write"))?;
-        Ok((Epochs(Arc::new(row)), found, stored))
+        Ok(BegunEpoch {
+            epochs: Epochs(Arc::new(row)),
+            found,
+            stored,
+        })
     }
 
     /// How many epochs there are on disk and after how many lossy repairs they began, or what is wrong with

@@ -14,11 +14,11 @@ use crate::store::shared::Shared;
 
 /// What is written and not yet synced.
 pub(crate) struct Flusher {
-    work: Arc<Work>,
+    work: Arc<FlushWork>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Work {
+struct FlushWork {
     shared: Arc<Shared>,
     unsynced: Mutex<Unsynced>,
     wake: Condvar,
@@ -38,7 +38,7 @@ struct Unsynced {
 
 impl Flusher {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let work = Arc::new(Work {
+        let work = Arc::new(FlushWork {
             shared,
             unsynced: Mutex::default(),
             wake: Condvar::new(),
@@ -98,7 +98,7 @@ impl Drop for Flusher {
     }
 }
 
-impl Work {
+impl FlushWork {
     fn run(&self, interval: Option<Duration>) {
         loop {
             let mut unsynced = self.unsynced.lock();

@@ -14,28 +14,28 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::backend::Hold;
 use crate::run::manifest;
-use crate::store::condition::{Hurdle, Part};
+use crate::store::condition::{Obstacle, Subsystem};
 use crate::store::identity;
 use crate::store::shared::Shared;
 
 /// How often the guard looks.
 const PERIOD: Duration = Duration::from_secs(1);
 
-pub(crate) struct Guard {
-    work: Arc<Work>,
+pub(crate) struct FolderGuard {
+    work: Arc<GuardWork>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Work {
+struct GuardWork {
     shared: Arc<Shared>,
     over: Mutex<bool>,
     changed: Condvar,
 }
 
-impl Guard {
+impl FolderGuard {
     /// Starts the guard's thread.
     pub(crate) fn new(shared: Arc<Shared>) -> io::Result<Self> {
-        let work = Arc::new(Work {
+        let work = Arc::new(GuardWork {
             shared,
             over: Mutex::new(false),
             changed: Condvar::new(),
@@ -45,14 +45,14 @@ impl Guard {
             let work = work.clone();
             thread.spawn(move || work.run())?
         };
-        Ok(Guard {
+        Ok(FolderGuard {
             work,
             thread: Some(thread),
         })
     }
 }
 
-impl Drop for Guard {
+impl Drop for FolderGuard {
     fn drop(&mut self) {
         *self.work.over.lock() = true;
         self.work.changed.notify_all();
@@ -63,13 +63,13 @@ impl Drop for Guard {
     }
 }
 
-impl Work {
+impl GuardWork {
     fn run(&self) {
         let mut over = self.over.lock();
         while !*over {
             self.changed.wait_for(&mut over, PERIOD);
             if !*over {
-                let _ = self.shared.look();
+                let _ = self.shared.check_folder();
             }
         }
     }
@@ -81,7 +81,7 @@ impl Shared {
     ///
     /// # Errors
     /// Why it is not.
-    pub(crate) fn look(&self) -> io::Result<()> {
+    pub(crate) fn check_folder(&self) -> io::Result<()> {
         // Somebody who removes everything is not to find a new lock file at the end.
         let missing = self.missing();
         let lost = match self.lock.check(missing.is_none()) {
@@ -92,12 +92,12 @@ impl Shared {
             }
             Hold::Kept => missing,
         };
-        let hurdle = lost.clone().map(|reason| Hurdle {
+        let obstacle = lost.clone().map(|reason| Obstacle {
             full: false,
             reason,
         });
-        if hurdle.is_some() || self.condition.hindered() {
-            self.condition.set(Part::Hold, hurdle);
+        if obstacle.is_some() || self.condition.is_obstructed() {
+            self.condition.set(Subsystem::Folder, obstacle);
         }
         match lost {
             None => Ok(()),

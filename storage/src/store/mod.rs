@@ -1,12 +1,12 @@
 //! Opening a store.
 
-pub(crate) mod aside;
 pub(crate) mod compact;
 pub(crate) mod condition;
 pub(crate) mod epochs;
 pub(crate) mod flush;
 pub(crate) mod guard;
 pub(crate) mod identity;
+pub(crate) mod index_thread;
 pub(crate) mod losses;
 pub(crate) mod prepare;
 pub(crate) mod reader;
@@ -27,16 +27,16 @@ use crate::log::segment::{self, HEADER_BYTES, Segment, SegmentFactory};
 use crate::recovery::{self, TornTail};
 use crate::run::manifest::{self, Manifest};
 use crate::run::{self, Runs};
-use crate::store::aside::Aside;
-use crate::store::compact::{Compactor, Lives, Plan};
-use crate::store::epochs::Epochs;
+use crate::store::compact::{CompactionPlan, Compactor, Lifetimes};
+use crate::store::epochs::{BegunEpoch, Epochs};
 use crate::store::flush::Flusher;
-use crate::store::guard::Guard;
+use crate::store::guard::FolderGuard;
 use crate::store::identity::Identity;
+use crate::store::index_thread::IndexThread;
 use crate::store::losses::Losses;
 use crate::store::prepare::Preparer;
-use crate::store::shared::Shared;
-use crate::store::writer::{Helpers, Tail, Writer};
+use crate::store::shared::{OpenFolder, OpenLog, Shared};
+use crate::store::writer::{HelperThreads, Writer, WriterStart};
 use crate::{Durability, Options, PositionsFound, Reader};
 
 /// Size of a block of a run file; less in stores with tiny segments.
@@ -151,21 +151,28 @@ impl Store {
             log.index.redactions_mut().add(target, replacement);
         }
         let session = new_session(&*backend, log.last_session)?;
-        let (epochs, positions, positions_stored) =
-            begin_epoch(&*backend, store_id, &losses, log.head)?;
+        let epochs = begin_epoch(&*backend, store_id, &losses, log.head)?;
+        let (epochs_found, positions_stored) = (epochs.found, epochs.stored);
 
         let current = log.segments[log.segments.len() - 1].clone();
         let shared = Arc::new(Shared::new(
-            backend.clone(),
-            lock,
-            (identity.key, epochs, losses),
-            (log.segments, log.index),
-            log.head,
-            log.end,
-            log.last_time.max(last_time),
+            OpenFolder {
+                backend,
+                lock,
+                key: identity.key,
+                epochs: epochs.epochs,
+                losses,
+            },
+            OpenLog {
+                segments: log.segments,
+                index: log.index,
+                head: log.head,
+                durable: log.end,
+                last_time: log.last_time.max(last_time),
+            },
         ));
         let helpers = start_helpers(&shared, &options, store_id, manifest, log.next)?;
-        let tail = Tail {
+        let start = WriterStart {
             segment: current,
             cursor: log.end,
             session,
@@ -178,12 +185,12 @@ impl Store {
             records: log.records,
             bytes: log.bytes,
             torn: log.torn,
-            positions,
+            positions: epochs_found,
             positions_stored,
             duration: log.duration,
         };
         Ok(Opened {
-            writer: Writer::new(shared.clone(), options, tail, helpers),
+            writer: Writer::new(shared.clone(), options, start, helpers),
             reader: Reader::new(shared),
             report,
         })
@@ -197,7 +204,7 @@ fn start_helpers(
     store_id: [u8; 16],
     manifest: Manifest,
     next: Option<Arc<Segment>>,
-) -> Result<Helpers, OpenError> {
+) -> Result<HelperThreads, OpenError> {
     let backend = &shared.backend;
     let not_started = || io_error(&**backend, "", "start a thread for");
     let factory = SegmentFactory {
@@ -223,27 +230,29 @@ fn start_helpers(
         .then(|| Compactor::new(shared.clone(), plan, manifest, options.background))
         .transpose()
         .map_err(not_started())?;
-    let aside = in_background(options, || Aside::new(shared.clone())).map_err(not_started())?;
-    let guard = in_background(options, || Guard::new(shared.clone())).map_err(not_started())?;
-    Ok(Helpers {
+    let index_thread =
+        in_background(options, || IndexThread::new(shared.clone())).map_err(not_started())?;
+    let guard =
+        in_background(options, || FolderGuard::new(shared.clone())).map_err(not_started())?;
+    Ok(HelperThreads {
         preparer,
         flusher,
-        aside,
+        index_thread,
         compactor,
         guard,
     })
 }
 
 /// How the runs of a store with these options are made.
-fn plan_of(options: &Options, store_id: [u8; 16]) -> Plan {
-    Plan {
+fn plan_of(options: &Options, store_id: [u8; 16]) -> CompactionPlan {
+    CompactionPlan {
         store_id,
         block: block_bytes(options.segment_bytes),
         width: options.merge_width,
         redact_within: u64::try_from(options.redact_within.as_millis()).unwrap_or(u64::MAX),
         segment: options.segment_bytes,
         max_waiting: options.max_waiting_segments,
-        lives: Lives::of(options),
+        lifetimes: Lifetimes::of(options),
     }
 }
 
@@ -278,7 +287,7 @@ fn begin_epoch(
     store_id: [u8; 16],
     losses: &Losses,
     head: u64,
-) -> Result<(Epochs, PositionsFound, bool), OpenError> {
+) -> Result<BegunEpoch, OpenError> {
     losses.keep(backend, store_id)?;
     Epochs::begin(backend, store_id, losses.repairs, head)
 }

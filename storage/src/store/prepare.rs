@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::log::segment::{Segment, SegmentFactory};
-use crate::store::condition::{Hurdle, Part, mib};
+use crate::store::condition::{Obstacle, Subsystem, mib};
 use crate::store::shared::Shared;
 
 /// When what failed is tried again: at first, and at last, for each time takes twice as long. A
@@ -21,32 +21,32 @@ const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(4);
 
 pub(crate) struct Preparer {
-    work: Arc<Work>,
+    work: Arc<PrepareWork>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Work {
+struct PrepareWork {
     factory: SegmentFactory,
     shared: Arc<Shared>,
     reserve: u64,
-    slot: Mutex<Slot>,
+    slot: Mutex<NextSegment>,
     changed: Condvar,
     stopping: AtomicBool,
 }
 
-enum Slot {
+enum NextSegment {
     /// Nothing to do.
     Idle,
     /// The segment at this base is to be prepared.
     Wanted(u64),
     /// It could not be prepared for now.
-    Hindered(u64, Setback),
+    Obstructed(u64, Setback),
     Ready(Arc<Segment>),
 }
 
 /// A failed attempt.
 struct Setback {
-    hurdle: Hurdle,
+    obstacle: Obstacle,
     /// Nothing was written: another attempt costs nothing.
     cheap: bool,
     /// How long to wait before the next one.
@@ -62,11 +62,11 @@ impl Preparer {
         ready: Option<Arc<Segment>>,
         background: bool,
     ) -> io::Result<Self> {
-        let work = Arc::new(Work {
+        let work = Arc::new(PrepareWork {
             factory,
             shared,
             reserve,
-            slot: Mutex::new(ready.map_or(Slot::Idle, Slot::Ready)),
+            slot: Mutex::new(ready.map_or(NextSegment::Idle, NextSegment::Ready)),
             changed: Condvar::new(),
             stopping: AtomicBool::new(false),
         });
@@ -87,59 +87,59 @@ impl Preparer {
     /// Orders the segment at `base`, unless it is in stock.
     pub(crate) fn order(&self, base: u64) {
         let mut slot = self.work.slot.lock();
-        if matches!(*slot, Slot::Idle) {
-            *slot = Slot::Wanted(base);
+        if matches!(*slot, NextSegment::Idle) {
+            *slot = NextSegment::Wanted(base);
             self.work.changed.notify_all();
         }
     }
 
     /// Hands over the segment ordered last; waits for it if it is still being prepared. The error
     /// says why there is none for now: a later call may succeed.
-    pub(crate) fn take(&self) -> Result<Arc<Segment>, Hurdle> {
+    pub(crate) fn take(&self) -> Result<Arc<Segment>, Obstacle> {
         let mut slot = self.work.slot.lock();
         loop {
             match &*slot {
-                Slot::Ready(segment) => {
+                NextSegment::Ready(segment) => {
                     let segment = segment.clone();
-                    *slot = Slot::Idle;
+                    *slot = NextSegment::Idle;
                     return Ok(segment);
                 }
                 // It is ordered with the segment before it.
-                Slot::Idle => {
-                    return Err(Hurdle {
+                NextSegment::Idle => {
+                    return Err(Obstacle {
                         full: false,
                         reason: "no segment was ordered".into(),
                     });
                 }
-                &Slot::Wanted(base) if self.thread.is_none() => {
+                &NextSegment::Wanted(base) if self.thread.is_none() => {
                     self.work.settle(&mut slot, base, self.work.attempt(base));
                 }
-                Slot::Wanted(_) => self.work.changed.wait(&mut slot),
-                Slot::Hindered(_, setback) => {
-                    let hurdle = setback.hurdle.clone();
+                NextSegment::Wanted(_) => self.work.changed.wait(&mut slot),
+                NextSegment::Obstructed(_, setback) => {
+                    let obstacle = setback.obstacle.clone();
                     let condition = &self.work.shared.condition;
-                    condition.set(Part::Segment, Some(hurdle.clone()));
-                    return Err(hurdle);
+                    condition.set(Subsystem::Segment, Some(obstacle.clone()));
+                    return Err(obstacle);
                 }
             }
         }
     }
 
     /// Looks again whether the segment can be prepared; asked for by each refused append.
-    pub(crate) fn retry(&self) -> Result<(), Hurdle> {
+    pub(crate) fn retry(&self) -> Result<(), Obstacle> {
         let mut slot = self.work.slot.lock();
-        if let Slot::Hindered(base, setback) = &*slot {
+        if let NextSegment::Obstructed(base, setback) = &*slot {
             let base = *base;
             if self.thread.is_some() {
                 if setback.cheap {
                     self.work.changed.notify_all();
                 }
-                return Err(setback.hurdle.clone());
+                return Err(setback.obstacle.clone());
             }
             self.work.settle(&mut slot, base, self.work.attempt(base));
         }
         match &*slot {
-            Slot::Hindered(_, setback) => Err(setback.hurdle.clone()),
+            NextSegment::Obstructed(_, setback) => Err(setback.obstacle.clone()),
             _ => Ok(()),
         }
     }
@@ -159,13 +159,13 @@ impl Drop for Preparer {
     }
 }
 
-impl Work {
+impl PrepareWork {
     fn run(&self) {
         let mut slot = self.slot.lock();
         while !self.stopping.load(Ordering::Acquire) {
             let base = match &*slot {
-                Slot::Wanted(base) => *base,
-                Slot::Hindered(base, setback) => {
+                NextSegment::Wanted(base) => *base,
+                NextSegment::Obstructed(base, setback) => {
                     let (base, pause) = (*base, setback.pause);
                     self.changed.wait_for(&mut slot, pause);
                     if self.stopping.load(Ordering::Acquire) {
@@ -173,7 +173,7 @@ impl Work {
                     }
                     base
                 }
-                Slot::Idle | Slot::Ready(_) => {
+                NextSegment::Idle | NextSegment::Ready(_) => {
                     self.changed.wait(&mut slot);
                     continue;
                 }
@@ -188,29 +188,34 @@ impl Work {
 
     /// Stores the outcome of an attempt. What hinders appends changes only under the slot's lock,
     /// so that it agrees with the slot.
-    fn settle(&self, slot: &mut Slot, base: u64, outcome: Result<Segment, (Hurdle, bool)>) {
+    fn settle(
+        &self,
+        slot: &mut NextSegment,
+        base: u64,
+        outcome: Result<Segment, (Obstacle, bool)>,
+    ) {
         let condition = &self.shared.condition;
         let next = match outcome {
             Ok(segment) => {
-                condition.set(Part::Segment, None);
+                condition.set(Subsystem::Segment, None);
                 condition.set_ahead(None);
-                Slot::Ready(Arc::new(segment))
+                NextSegment::Ready(Arc::new(segment))
             }
-            Err((hurdle, cheap)) => {
-                condition.set_ahead(Some(hurdle.clone()));
-                if condition.hurdle(Part::Segment).is_some() {
-                    condition.set(Part::Segment, Some(hurdle.clone()));
+            Err((obstacle, cheap)) => {
+                condition.set_ahead(Some(obstacle.clone()));
+                if condition.obstacle(Subsystem::Segment).is_some() {
+                    condition.set(Subsystem::Segment, Some(obstacle.clone()));
                 }
                 let pause = match slot {
-                    Slot::Hindered(_, setback) => (2 * setback.pause).min(LAST_RETRY),
+                    NextSegment::Obstructed(_, setback) => (2 * setback.pause).min(LAST_RETRY),
                     _ => FIRST_RETRY,
                 };
                 let setback = Setback {
-                    hurdle,
+                    obstacle,
                     cheap,
                     pause,
                 };
-                Slot::Hindered(base, setback)
+                NextSegment::Obstructed(base, setback)
             }
         };
         *slot = next;
@@ -218,23 +223,23 @@ impl Work {
 
     /// Prepares the segment at `base`, if the disk has room for it and the reserve. The error says
     /// also whether nothing was written.
-    fn attempt(&self, base: u64) -> Result<Segment, (Hurdle, bool)> {
+    fn attempt(&self, base: u64) -> Result<Segment, (Obstacle, bool)> {
         let lost = |error: io::Error| {
             let reason = error.to_string();
             (
-                Hurdle {
+                Obstacle {
                     full: false,
                     reason,
                 },
                 true,
             )
         };
-        self.shared.look().map_err(lost)?;
+        self.shared.check_folder().map_err(lost)?;
         let folder = self.factory.backend.path("");
         let what = format!("{}: cannot prepare the next segment", folder.display());
         let size = self.factory.size;
         let free = self.factory.backend.free_bytes();
-        let free = free.map_err(|error| (Hurdle::of(&what, &error), true))?;
+        let free = free.map_err(|error| (Obstacle::of(&what, &error), true))?;
         if free < size.saturating_add(self.reserve) {
             let reason = format!(
                 "{what}: {} are free; the segment takes {}, and {} are to stay free",
@@ -242,9 +247,9 @@ impl Work {
                 mib(size),
                 mib(self.reserve)
             );
-            return Err((Hurdle { full: true, reason }, true));
+            return Err((Obstacle { full: true, reason }, true));
         }
         let made = self.factory.create(base);
-        made.map_err(|error| (Hurdle::of(&what, &error), false))
+        made.map_err(|error| (Obstacle::of(&what, &error), false))
     }
 }

@@ -94,7 +94,7 @@ impl Reader {
     /// # Errors
     /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
     pub fn first_seq(&self, timeline: TimelineId) -> Result<u64, ReadError> {
-        let (view, in_memory) = self.look(|index| index.first_seq(timeline));
+        let (view, in_memory) = self.look_up(|index| index.first_seq(timeline));
         let in_runs = view.runs.first_seq(timeline)?;
         Ok(in_runs.or(in_memory).unwrap_or(0))
     }
@@ -117,8 +117,8 @@ impl Reader {
         page.clear();
         let limit = limit.min(page.max_records());
         let mut positions = std::mem::take(&mut page.positions);
-        let (view, hot_cut) =
-            self.look(|index| index.range(timeline, &seqs, limit, order, &mut positions));
+        let (view, memory_cut) =
+            self.look_up(|index| index.range(timeline, &seqs, limit, order, &mut positions));
         let in_runs = |page: &mut Page, left: usize| {
             let mut take = taker(page, left);
             view.runs.range(timeline, &seqs, order, &mut take)
@@ -126,12 +126,12 @@ impl Reader {
         let filled = match order {
             Order::Ascending => in_runs(page, limit).and_then(|cut| match cut {
                 true => Ok(()),
-                false => self.fill_up(&view, &positions, hot_cut, limit, page),
+                false => self.fill_up(&view, &positions, memory_cut, limit, page),
             }),
             Order::Descending => {
                 // The page's byte limit, too, must cut the older end.
                 positions.reverse();
-                self.fill_up(&view, &positions, hot_cut, limit, page)
+                self.fill_up(&view, &positions, memory_cut, limit, page)
                     .and_then(|()| match page.more() {
                         true => Ok(()),
                         false => in_runs(page, limit - positions.len()).map(|_| ()),
@@ -153,7 +153,7 @@ impl Reader {
     /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
     pub fn get(&self, timeline: TimelineId, seq: u64, page: &mut Page) -> Result<bool, ReadError> {
         page.clear();
-        let (view, position) = self.look(|index| index.get(timeline, seq));
+        let (view, position) = self.look_up(|index| index.get(timeline, seq));
         match position {
             Some(position) => self.fill(&view, &[position], page)?,
             None => {
@@ -189,8 +189,8 @@ impl Reader {
         }
         let limit = limit.min(page.max_records());
         let mut positions = std::mem::take(&mut page.positions);
-        let (view, hot_cut) =
-            self.look(|index| index.sync(timeline, after, until, limit, &mut positions));
+        let (view, memory_cut) =
+            self.look_up(|index| index.sync(timeline, after, until, limit, &mut positions));
         // The head can be before the floor: then all has expired, and nothing came since.
         let oldest = Position(view.runs.sync_floor()).min(self.head());
         if after < oldest {
@@ -202,7 +202,7 @@ impl Reader {
         drop(take);
         let filled = in_runs.and_then(|cut| match cut {
             true => Ok(()),
-            false => self.fill_up(&view, &positions, hot_cut, limit, page),
+            false => self.fill_up(&view, &positions, memory_cut, limit, page),
         });
         page.positions = positions;
         filled?;
@@ -215,7 +215,7 @@ impl Reader {
     /// # Errors
     /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
     pub fn find(&self, key: TimelineId) -> Result<Option<RecordRef>, ReadError> {
-        let (view, position) = self.look(|index| index.find(key));
+        let (view, position) = self.look_up(|index| index.find(key));
         let Some(position) = position else {
             return view.runs.find(key);
         };
@@ -236,7 +236,7 @@ impl Reader {
     /// # Errors
     /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
     pub fn state(&self, key: TimelineId) -> Result<Option<Vec<u8>>, ReadError> {
-        let (view, position) = self.look(|index| index.state(key));
+        let (view, position) = self.look_up(|index| index.state(key));
         let value = match position {
             Some(position) => {
                 let segment = view.segment_of(position).ok_or(ReadError::NoRecord)?;
@@ -312,12 +312,12 @@ impl Reader {
     /// The files that a reader uses at this moment, as if it were in the middle of reading.
     #[cfg(test)]
     pub(crate) fn files(&self) -> impl Sized + use<> {
-        self.look(|_| ()).0
+        self.look_up(|_| ()).0
     }
 
     /// Looks something up in the index, and returns the files that the answer is about: they stay
     /// readable as long as the view is held, whatever is merged meanwhile.
-    fn look<T>(&self, look: impl FnOnce(&Index) -> T) -> (View, T) {
+    fn look_up<T>(&self, look: impl FnOnce(&Index) -> T) -> (View, T) {
         let index = self.shared.index.read();
         let found = look(&index);
         let view = View {

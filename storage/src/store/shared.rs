@@ -47,30 +47,43 @@ pub(crate) struct Shared {
     pub(crate) lock: Box<dyn Lock>,
 }
 
+/// A folder that was opened: its lock, and what its small files say.
+pub(crate) struct OpenFolder {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) lock: Box<dyn Lock>,
+    pub(crate) key: StoreKey,
+    pub(crate) epochs: Epochs,
+    pub(crate) losses: Losses,
+}
+
+/// The log and the runs of a store, as its opening recovered them.
+pub(crate) struct OpenLog {
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) index: Index,
+    /// Position of the last record.
+    pub(crate) head: u64,
+    /// End of what is on disk.
+    pub(crate) durable: u64,
+    /// The greatest time of a record, in milliseconds; 0 if there is none.
+    pub(crate) last_time: u64,
+}
+
 impl Shared {
-    pub(crate) fn new(
-        backend: Arc<dyn Backend>,
-        lock: Box<dyn Lock>,
-        (key, epochs, losses): (StoreKey, Epochs, Losses),
-        log: (Vec<Arc<Segment>>, Index),
-        head: u64,
-        durable: u64,
-        opened_at: u64,
-    ) -> Self {
+    pub(crate) fn new(folder: OpenFolder, log: OpenLog) -> Self {
         Shared {
-            backend,
-            key,
-            epochs,
-            losses,
-            segments: RwLock::new(Arc::new(log.0)),
-            index: RwLock::new(log.1),
-            head: AtomicU64::new(head),
-            opened_at,
-            durable: AtomicU64::new(durable),
+            backend: folder.backend,
+            key: folder.key,
+            epochs: folder.epochs,
+            losses: folder.losses,
+            segments: RwLock::new(Arc::new(log.segments)),
+            index: RwLock::new(log.index),
+            head: AtomicU64::new(log.head),
+            opened_at: log.last_time,
+            durable: AtomicU64::new(log.durable),
             condition: Condition::default(),
             counters: Counters::default(),
             run_failure: Mutex::new(None),
-            lock,
+            lock: folder.lock,
         }
     }
 
@@ -107,7 +120,7 @@ impl Shared {
     /// published.
     pub(crate) fn insert(&self, batch: &Batch) {
         let mut index = self.index.write();
-        let mut bases = batch.writes().map(|(segment, ..)| segment.base).peekable();
+        let mut bases = batch.writes().map(|write| write.segment.base).peekable();
         for record in batch.records() {
             while let Some(base) = bases.next_if(|&base| base <= record.position.0) {
                 index.begin(base);
@@ -122,9 +135,10 @@ impl Shared {
     pub(crate) fn publish(&self, batch: &Batch) {
         {
             let mut segments = self.segments.write();
-            for (segment, ..) in batch.writes() {
-                if segments.last().is_none_or(|last| last.base < segment.base) {
-                    Arc::make_mut(&mut segments).push(segment.clone());
+            for write in batch.writes() {
+                let base = write.segment.base;
+                if segments.last().is_none_or(|last| last.base < base) {
+                    Arc::make_mut(&mut segments).push(write.segment.clone());
                 }
             }
         }

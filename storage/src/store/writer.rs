@@ -12,16 +12,16 @@ use std::time::Instant;
 use crate::error::{AppendError, CommitError};
 use crate::index::Scratch;
 use crate::log::batch::{Batch, BatchPool};
-use crate::log::frame::{self, FrameKind, Place};
-use crate::log::record::{self, MAX_FANOUT, MAX_STATES, State};
-use crate::log::scar::Scar;
+use crate::log::failed_write::{FailedWrite, SegmentStretch};
+use crate::log::frame::{self, FrameContext, FrameKind};
+use crate::log::record::{self, MAX_FANOUT, MAX_STATES, StateEntry};
 use crate::log::segment::Segment;
 use crate::run::MAX_SEQ;
-use crate::store::aside::{Aside, LARGE};
-use crate::store::compact::{Compactor, Lives};
-use crate::store::condition::{Hurdle, Part};
+use crate::store::compact::{Compactor, Lifetimes};
+use crate::store::condition::{Obstacle, Subsystem};
 use crate::store::flush::Flusher;
-use crate::store::guard::Guard;
+use crate::store::guard::FolderGuard;
+use crate::store::index_thread::{IndexThread, LARGE};
 use crate::store::prepare::Preparer;
 use crate::store::shared::Shared;
 use crate::{Draft, Durability, IdBuildHasher, Options, Position, Record, StoreKey, TimelineId};
@@ -48,13 +48,13 @@ pub struct Writer {
     preparer: Preparer,
     flusher: Flusher,
     /// A write that failed and is not made good yet.
-    scar: Option<Scar>,
+    failed_write: Option<FailedWrite>,
     /// Segments that were taken for a batch which was given up: the next ones, in order.
     spare: VecDeque<Arc<Segment>>,
     /// Only with threads.
-    aside: Option<Aside>,
+    index_thread: Option<IndexThread>,
     /// Only with threads.
-    _guard: Option<Guard>,
+    _guard: Option<FolderGuard>,
     /// Dropped before the lock of the folder, with the rest.
     compactor: Option<Compactor>,
     last_sync: Instant,
@@ -71,16 +71,16 @@ pub struct Writer {
 }
 
 /// What works for the writer beside it.
-pub(crate) struct Helpers {
+pub(crate) struct HelperThreads {
     pub(crate) preparer: Preparer,
     pub(crate) flusher: Flusher,
-    pub(crate) aside: Option<Aside>,
+    pub(crate) index_thread: Option<IndexThread>,
     pub(crate) compactor: Option<Compactor>,
-    pub(crate) guard: Option<Guard>,
+    pub(crate) guard: Option<FolderGuard>,
 }
 
 /// Where the writer goes on.
-pub(crate) struct Tail {
+pub(crate) struct WriterStart {
     pub(crate) segment: Arc<Segment>,
     pub(crate) cursor: u64,
     pub(crate) session: u32,
@@ -90,38 +90,43 @@ pub(crate) struct Tail {
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, options: Options, tail: Tail, helpers: Helpers) -> Self {
-        let Helpers {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        options: Options,
+        start: WriterStart,
+        helpers: HelperThreads,
+    ) -> Self {
+        let HelperThreads {
             preparer,
             flusher,
-            aside,
+            index_thread,
             compactor,
             guard,
         } = helpers;
-        preparer.order(tail.segment.end());
+        preparer.order(start.segment.end());
         let mut pool = BatchPool::default();
         Writer {
-            batch: pool.take(tail.cursor),
+            batch: pool.take(start.cursor),
             pool,
             scratch: Scratch::default(),
             shared,
-            segment: tail.segment,
-            cursor: tail.cursor,
-            session: tail.session,
+            segment: start.segment,
+            cursor: start.cursor,
+            session: start.session,
             pending: HashMap::default(),
             preparer,
             flusher,
-            scar: None,
+            failed_write: None,
             spare: VecDeque::new(),
-            aside,
+            index_thread,
             _guard: guard,
             compactor,
             last_sync: Instant::now(),
-            records_end: tail.records_end,
-            covered: tail.covered,
-            first_time: tail.first_time,
-            began_time: tail.first_time,
-            segment_life: Lives::of(&options).segment(),
+            records_end: start.records_end,
+            covered: start.covered,
+            first_time: start.first_time,
+            began_time: start.first_time,
+            segment_life: Lifetimes::of(&options).segment(),
             options,
             _one: PhantomData,
         }
@@ -190,7 +195,7 @@ impl Writer {
         let len = record::STATE_FIELDS + value.len();
         self.check_size(len)?;
         self.make_room(frame::frame_len(len))?;
-        let (state, place) = (State { key, value }, self.place());
+        let (state, place) = (StateEntry { key, value }, self.place());
         self.batch.push_state(&state, &self.segment, place);
         self.cursor += frame::frame_len(len) as u64;
         Ok(())
@@ -251,7 +256,7 @@ impl Writer {
         let next = self.pool.take(self.cursor);
         let batch = std::mem::replace(&mut self.batch, next);
         self.check_batch(&batch)?;
-        if let Some(lost) = self.shared.condition.hurdle_now(Part::Hold) {
+        if let Some(lost) = self.shared.condition.obstacle_now(Subsystem::Folder) {
             self.rewind(&batch);
             return Err(CommitError::Refused {
                 full: false,
@@ -259,24 +264,25 @@ impl Writer {
             });
         }
         let claimed = self.shared.durable();
-        for (segment, position, bytes) in batch.writes() {
-            let written = segment.file.write_all_at(bytes, segment.offset(position));
-            if let Err(error) = written {
-                let hurdle = self.refused("write", segment, &error);
+        for write in batch.writes() {
+            let segment = write.segment;
+            let offset = segment.offset(write.position);
+            if let Err(error) = segment.file.write_all_at(write.bytes, offset) {
+                let obstacle = self.refused("write", segment, &error);
                 self.rewind(&batch);
-                return Err(self.take_back(Scar::of(&batch), hurdle));
+                return Err(self.take_back(FailedWrite::of(&batch), obstacle));
             }
         }
         // Only when all of it is written: what is taken back must not count as durable.
-        for (segment, position, bytes) in batch.writes() {
-            self.flusher.wrote(segment, position + bytes.len() as u64);
-            self.shared.counters.wrote(bytes.len());
+        for write in batch.writes() {
+            self.flusher.wrote(write.segment, write.end());
+            self.shared.counters.wrote(write.bytes.len());
         }
         let batch = self.pool.publish(batch);
-        let aside = self.aside.as_ref().filter(|_| batch.len() >= LARGE);
-        let indexed = match (self.options.durability, aside) {
-            (Durability::Sync, Some(aside)) => {
-                aside.index_during(&batch, || self.flusher.sync())?;
+        let index_thread = self.index_thread.as_ref().filter(|_| batch.len() >= LARGE);
+        let indexed = match (self.options.durability, index_thread) {
+            (Durability::Sync, Some(index_thread)) => {
+                index_thread.index_during(&batch, || self.flusher.sync())?;
                 true
             }
             _ => false,
@@ -326,14 +332,14 @@ impl Writer {
     pub fn sync(&mut self) -> Result<(), CommitError> {
         self.check_poison()?;
         self.flusher.sync()?;
-        if let Some(lost) = self.shared.condition.hurdle_now(Part::Hold) {
+        if let Some(lost) = self.shared.condition.obstacle_now(Subsystem::Folder) {
             return Err(CommitError::Refused {
                 full: false,
                 reason: lost.reason,
             });
         }
         let covered = self.records_end <= self.covered;
-        if self.batch.bytes() > 0 || covered || self.scar.is_some() {
+        if self.batch.bytes() > 0 || covered || self.failed_write.is_some() {
             return Ok(());
         }
         // There is always room: records end before `END_RESERVE`, and only one mark follows.
@@ -344,9 +350,13 @@ impl Writer {
         let end = place.position + bytes.len() as u64;
         let offset = segment.offset(place.position);
         if let Err(error) = segment.file.write_all_at(&bytes, offset) {
-            let hurdle = self.refused("write", &segment, &error);
-            let pieces = vec![(segment, place.position, end)];
-            return Err(self.take_back(Scar::at(pieces), hurdle));
+            let obstacle = self.refused("write", &segment, &error);
+            let mark = SegmentStretch {
+                segment,
+                from: place.position,
+                to: end,
+            };
+            return Err(self.take_back(FailedWrite::at(vec![mark]), obstacle));
         }
         self.flusher.wrote(&segment, end);
         self.shared.counters.wrote(bytes.len());
@@ -400,7 +410,7 @@ impl Writer {
 
     /// Sees to it that a frame of `len` bytes fits where the next one goes.
     fn make_room(&mut self, len: usize) -> Result<(), AppendError> {
-        if self.shared.condition.hindered() {
+        if self.shared.condition.is_obstructed() {
             self.overcome()?;
         }
         // Twice if the segment in stock was prepared under a smaller `segment_bytes`.
@@ -495,28 +505,28 @@ impl Writer {
         let condition = &self.shared.condition;
         match compactor.admit(self.options.max_waiting_segments) {
             Ok(()) => {
-                if condition.hindered() {
-                    condition.set(Part::Runs, None);
+                if condition.is_obstructed() {
+                    condition.set(Subsystem::Runs, None);
                 }
                 Ok(())
             }
-            Err(hurdle) => {
+            Err(obstacle) => {
                 if let Some(reason) = self.shared.poisoned() {
                     return Err(AppendError::Poisoned {
                         reason: reason.into(),
                     });
                 }
-                condition.set(Part::Runs, Some(hurdle.clone()));
-                match hurdle {
-                    Hurdle { full: true, .. } => Err(AppendError::Full),
-                    Hurdle { reason, .. } => Err(AppendError::Behind { reason }),
+                condition.set(Subsystem::Runs, Some(obstacle.clone()));
+                match obstacle {
+                    Obstacle { full: true, .. } => Err(AppendError::Full),
+                    Obstacle { reason, .. } => Err(AppendError::Behind { reason }),
                 }
             }
         }
     }
 
-    fn place(&self) -> Place {
-        Place {
+    fn place(&self) -> FrameContext {
+        FrameContext {
             position: self.cursor,
             durable: self.shared.durable(),
             salt: self.segment.salt,
@@ -525,11 +535,11 @@ impl Writer {
     }
 }
 
-/// What an append is told that a hurdle stops.
-fn refusal(hurdle: Hurdle) -> AppendError {
-    match hurdle {
-        Hurdle { full: true, .. } => AppendError::Full,
-        Hurdle { reason, .. } => AppendError::Short { reason },
+/// What an append is told that a obstacle stops.
+fn refusal(obstacle: Obstacle) -> AppendError {
+    match obstacle {
+        Obstacle { full: true, .. } => AppendError::Full,
+        Obstacle { reason, .. } => AppendError::Short { reason },
     }
 }
 

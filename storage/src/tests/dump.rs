@@ -130,7 +130,7 @@ fn states_are_the_latest() {
     let number = |number: u64| number.to_le_bytes().to_vec();
     // In a record; and one that is gone again.
     let key = TimelineId(51);
-    let [early, late] = [&b"early"[..], b"late"].map(|value| crate::State { key, value });
+    let [early, late] = [&b"early"[..], b"late"].map(|value| crate::StateEntry { key, value });
     let draft = Draft {
         timeline: TimelineId(1),
         states: &[early],

@@ -1,7 +1,7 @@
 //! docs/storage-format.md's worked example against the bytes that the store writes.
 
 use super::*;
-use crate::State;
+use crate::StateEntry;
 
 /// The store of the example: everything random in it comes from the simulated disk's seed.
 fn example() -> SimDisk {
@@ -16,11 +16,11 @@ fn example() -> SimDisk {
         fanout: &[key.id(2, &[b"ann"])],
         body: b"noon?",
         states: &[
-            State {
+            StateEntry {
                 key: key.id(3, &[b"lunch"]),
                 value: b"1",
             },
-            State {
+            StateEntry {
                 key: key.id(3, &[b"ann"]),
                 value: b"",
             },

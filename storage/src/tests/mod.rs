@@ -1,6 +1,5 @@
 //! Tests of the whole store, on the simulated disk unless they are about the real one.
 
-mod aside;
 mod basic;
 mod behind;
 mod crash;
@@ -13,6 +12,7 @@ mod failure;
 mod files;
 mod folder;
 mod format;
+mod index_thread;
 mod inspect;
 mod keys;
 mod layers;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Health, State};
+use crate::{Health, StateEntry};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -225,9 +225,9 @@ impl Model {
             self.waiting.push((key, value));
         }
         let waiting = &self.waiting[before..];
-        let states: Vec<State<'_>> = waiting
+        let states: Vec<StateEntry<'_>> = waiting
             .iter()
-            .map(|(number, value)| State {
+            .map(|(number, value)| StateEntry {
                 key: key(*number),
                 value,
             })

@@ -244,7 +244,7 @@ fn frames_that_a_client_made_up_do_not_tell_the_salt() {
     let body = begins.next_multiple_of(8) + 60 + 16 * forged.fanout.len() as u64;
     forged.body = vec![0; (body.next_multiple_of(8) - body) as usize];
     for i in 0..60 {
-        let place = crate::log::frame::Place {
+        let place = crate::log::frame::FrameContext {
             position: body.next_multiple_of(8) + 24 * i,
             durable: 0,
             salt: 4711,

@@ -3,7 +3,7 @@
 use super::repair::{check_copies, files, repair, replace, try_repair};
 use super::*;
 use crate::backend::Backend;
-use crate::{Redaction, Repair, State};
+use crate::{Redaction, Repair, StateEntry};
 
 const KEY: TimelineId = TimelineId(50);
 
@@ -22,7 +22,8 @@ fn fill(opened: &mut Opened, log: &mut Vec<Event>, batches: u64) {
             opened.writer.set_state(KEY, &number.to_le_bytes()).unwrap();
         }
         let value = number.to_le_bytes();
-        let states = [KEY, TimelineId(51), TimelineId(52)].map(|key| State { key, value: &value });
+        let states =
+            [KEY, TimelineId(51), TimelineId(52)].map(|key| StateEntry { key, value: &value });
         for i in 0..3 {
             let number = log.last().map_or(1, |event| event.number + 1);
             // After a repair it may have to be a later one, never one that was used.

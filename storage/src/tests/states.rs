@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::*;
-use crate::{AppendError, ReadError, State};
+use crate::{AppendError, ReadError, StateEntry};
 
 /// Keys that many records set, one that few records do, and the first of those that come in crowds.
 /// The first of all is also a timeline's id: with records of that it comes in the shorter form.
@@ -31,10 +31,10 @@ pub(super) fn states_of(number: u64) -> Vec<(TimelineId, Vec<u8>)> {
 }
 
 /// The states as a draft wants them.
-pub(super) fn lend(states: &[(TimelineId, Vec<u8>)]) -> Vec<State<'_>> {
+pub(super) fn lend(states: &[(TimelineId, Vec<u8>)]) -> Vec<StateEntry<'_>> {
     let states = states.iter();
     states
-        .map(|&(key, ref value)| State { key, value })
+        .map(|&(key, ref value)| StateEntry { key, value })
         .collect()
 }
 
@@ -74,12 +74,12 @@ fn read(opened: &Opened, key: u128) -> Option<Vec<u8>> {
     opened.reader.state(TimelineId(key)).unwrap()
 }
 
-fn state(key: u128, value: &[u8]) -> State<'_> {
+fn state(key: u128, value: &[u8]) -> StateEntry<'_> {
     let key = TimelineId(key);
-    State { key, value }
+    StateEntry { key, value }
 }
 
-fn append(opened: &mut Opened, states: &[State<'_>]) -> Position {
+fn append(opened: &mut Opened, states: &[StateEntry<'_>]) -> Position {
     let draft = Draft {
         states,
         ..Draft::default()
@@ -213,7 +213,7 @@ fn a_record_with_too_much_is_refused_and_leaves_nothing() {
         ..small()
     };
     let (mut opened, _) = open(&disk, options).unwrap();
-    let states: Vec<State<'_>> = (0..=32_767).map(|key| state(key, b"v")).collect();
+    let states: Vec<StateEntry<'_>> = (0..=32_767).map(|key| state(key, b"v")).collect();
     let draft = |states| Draft {
         timeline: TimelineId(1 << 100),
         states,

@@ -11,9 +11,9 @@ use crate::index::redactions::Redactions;
 use crate::log::record::{self, States};
 use crate::log::scan::Entry;
 use crate::run::manifest::Manifest;
-use crate::run::{self, Kind, RunFile, Runs};
+use crate::run::{self, RunFile, RunKind, Runs};
 use crate::store::identity::{self, Identity};
-use crate::tools::look::Look;
+use crate::tools::snapshot::Snapshot;
 use crate::tools::walk::{self, Step};
 use crate::{Fault, Position, Record, Store, StoreKey, TimelineId};
 
@@ -51,7 +51,7 @@ impl Store {
     /// [`OpenError::Corrupt`] if identity or manifest are damaged, [`OpenError::Version`] for
     /// another format, [`OpenError::Io`] for what the file system answered.
     pub fn dump(dir: &Path) -> Result<Dump, OpenError> {
-        Store::dump_with(Arc::new(Look::at(dir)?))
+        Store::dump_with(Arc::new(Snapshot::at(dir)?))
     }
 
     /// As [`dump`](Self::dump), on any [`Backend`].
@@ -180,7 +180,7 @@ impl Dump {
             }
             ControlFlow::Continue(())
         })?;
-        let runs = self.runs.of(Kind::States);
+        let runs = self.runs.of(RunKind::States);
         for (i, run) in runs.iter().enumerate() {
             let newer = &runs[i + 1..];
             match old_states(run, newer, &latest, each) {
@@ -207,7 +207,7 @@ impl Dump {
         after: Position,
         each: &mut EachRecord<'_>,
     ) -> Result<(), OpenError> {
-        let runs = self.runs.of(Kind::Messages).iter();
+        let runs = self.runs.of(RunKind::Messages).iter();
         for run in runs.filter(|run| run.id.to > after.0) {
             let redactions = &self.redactions;
             let mut each = |record: &Record<'_>| each(&shown(redactions, *record));

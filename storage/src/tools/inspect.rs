@@ -10,11 +10,11 @@ use crate::error::io_error;
 use crate::log::scan::Entry;
 use crate::log::segment::{self, VERSION};
 use crate::run::manifest::Manifest;
-use crate::run::{self, BlockCache, Kind, RunFile, RunId};
+use crate::run::{self, BlockCache, RunFile, RunId, RunKind};
 use crate::store::epochs::Epochs;
 use crate::store::identity::{self, Identity};
 use crate::store::losses::Losses;
-use crate::tools::look::Look;
+use crate::tools::snapshot::Snapshot;
 use crate::tools::walk::{self, Step, Walked};
 use crate::{Fault, Position, Store};
 
@@ -119,7 +119,7 @@ impl Store {
     /// [`OpenError::Corrupt`] if identity or manifest are damaged, [`OpenError::Version`] for
     /// another format, [`OpenError::Io`] for what the file system answered.
     pub fn inspect(dir: &Path) -> Result<Inspection, OpenError> {
-        Store::inspect_with(&Look::at(dir)?)
+        Store::inspect_with(&Snapshot::at(dir)?)
     }
 
     /// As [`inspect`](Self::inspect), on any [`Backend`].
@@ -185,9 +185,9 @@ impl Store {
 fn expired(manifest: &Manifest) -> Vec<(&'static str, Position)> {
     let floors = manifest.floors;
     let floors = [
-        (Kind::Messages, floors.messages),
-        (Kind::Syncs, floors.syncs),
-        (Kind::Keys, floors.keys),
+        (RunKind::Messages, floors.messages),
+        (RunKind::Syncs, floors.syncs),
+        (RunKind::Keys, floors.keys),
     ];
     let floors = floors.into_iter().filter(|&(_, floor)| floor > 0);
     floors
@@ -209,14 +209,14 @@ fn segments(backend: &dyn Backend, walked: &Walked) -> Vec<SegmentInfo> {
 }
 
 /// The name of a kind in docs/storage-format.md.
-fn kind_name(kind: Kind) -> &'static str {
+fn kind_name(kind: RunKind) -> &'static str {
     match kind {
-        Kind::Messages => "messages",
-        Kind::Syncs => "syncs",
-        Kind::Keys => "keys",
-        Kind::States => "states",
-        Kind::Redactions => "redactions",
-        Kind::Marks => "marks",
+        RunKind::Messages => "messages",
+        RunKind::Syncs => "syncs",
+        RunKind::Keys => "keys",
+        RunKind::States => "states",
+        RunKind::Redactions => "redactions",
+        RunKind::Marks => "marks",
     }
 }
 

@@ -2,7 +2,7 @@
 
 pub(crate) mod dump;
 pub(crate) mod inspect;
-pub(crate) mod look;
 pub(crate) mod repair;
+pub(crate) mod snapshot;
 pub(crate) mod verify;
 pub(crate) mod walk;

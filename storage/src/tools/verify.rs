@@ -7,11 +7,11 @@ use std::sync::Arc;
 use crate::backend::Backend;
 use crate::error::{Fault, OpenError, io_error};
 use crate::run::manifest::Manifest;
-use crate::run::{BlockCache, Kind, RunFile};
+use crate::run::{BlockCache, RunFile, RunKind};
 use crate::store::epochs::Epochs;
 use crate::store::identity::{self, Identity};
 use crate::store::losses::{self, Losses};
-use crate::tools::look::Look;
+use crate::tools::snapshot::Snapshot;
 use crate::tools::walk::{self, Step};
 use crate::{Position, Store};
 
@@ -47,7 +47,7 @@ impl Store {
     /// [`OpenError::NoStore`] if there is none, [`OpenError::Version`] for another format,
     /// [`OpenError::Io`] for what the file system answered.
     pub fn verify(dir: &Path, progress: &mut Progress<'_>) -> Result<Verified, OpenError> {
-        Store::verify_with(&Look::at(dir)?, progress)
+        Store::verify_with(&Snapshot::at(dir)?, progress)
     }
 
     /// As [`verify`](Self::verify), on any [`Backend`].
@@ -166,7 +166,7 @@ impl Check<'_> {
             let (done, total) = (self.found.bytes, self.total);
             let progress = &mut self.progress;
             match run.check(&mut |bytes| progress(done + bytes, total)) {
-                Ok(entries) if id.kind == Kind::Messages => self.found.records += entries,
+                Ok(entries) if id.kind == RunKind::Messages => self.found.records += entries,
                 Ok(_) => {}
                 Err(error) => {
                     let fault = Fault::of_read(error, self.backend.path(&id.name()))?;

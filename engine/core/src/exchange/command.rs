@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use trunkline_proto::ErrorCode;
-use trunkline_storage::{Batch, Place, Position, TimelineId};
+use trunkline_storage::{Batch, Position, RecordRef, TimelineId};
 
 use crate::ids::{Side, UserId};
 
@@ -241,7 +241,7 @@ pub enum Outcome {
     /// The message is the record at this position of the batch.
     Sent(Position),
     /// The message is an earlier record.
-    Duplicate(Place),
+    Duplicate(RecordRef),
     /// What was asked for is the record at this position, or was so already.
     Done(Done, Option<Position>),
     /// The group was created before, under this key: a reader knows what the answer was.

@@ -3,7 +3,7 @@
 use compact_str::CompactString;
 use trunkline_proto::message::ReceiptState;
 use trunkline_proto::{Encoding, ErrorCode};
-use trunkline_storage::{BadToken, Epochs, Place, Position, TimelineId};
+use trunkline_storage::{BadToken, Epochs, Position, RecordRef, TimelineId};
 
 use super::{ConnRef, Wanted};
 use crate::event::Kind;
@@ -143,7 +143,7 @@ pub enum Query {
     /// The first answer to a send that came again.
     Duplicate {
         /// Where the first message is stored.
-        place: Place,
+        place: RecordRef,
     },
 }
 

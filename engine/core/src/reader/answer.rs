@@ -6,7 +6,7 @@ use trunkline_proto::message::{
 };
 use trunkline_proto::{Encoding, ErrorCode, Str};
 use trunkline_storage::{
-    Order, Page, Place, Position, ReadError, Reader, Record, TimelineId, Token,
+    Order, Page, Position, ReadError, Reader, Record, RecordRef, TimelineId, Token,
 };
 
 use super::access::{NO_MESSAGE, View};
@@ -569,7 +569,7 @@ fn made(store: &Reader, key: TimelineId) -> Result<ReplyBody<'static>, Failure> 
 
 fn duplicate<'p>(
     store: &Reader,
-    place: Place,
+    place: RecordRef,
     page: &'p mut Page,
 ) -> Result<ReplyBody<'p>, Failure> {
     // The first one may have been in the batch with which the store failed.
@@ -577,7 +577,7 @@ fn duplicate<'p>(
         ErrorCode::StorageUnavailable,
         "the first message with this key could not be read: whether it is stored is not known",
     );
-    let Place { timeline, seq, .. } = place;
+    let RecordRef { timeline, seq, .. } = place;
     store.get(timeline, seq, page).map_err(|_| LOST)?;
     let stored = page
         .records()

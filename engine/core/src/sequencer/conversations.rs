@@ -130,7 +130,7 @@ impl Conversation {
 
 #[cfg(test)]
 mod tests {
-    use trunkline_storage::{Draft, Options, State, Store};
+    use trunkline_storage::{Draft, Options, StateEntry, Store};
 
     use super::*;
     use crate::state::Marks;
@@ -160,7 +160,7 @@ mod tests {
             let draft = Draft {
                 timeline: id,
                 seq,
-                states: &[State {
+                states: &[StateEntry {
                     key: id,
                     value: &value,
                 }],

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use trunkline_storage::{Draft, State};
+use trunkline_storage::{Draft, StateEntry};
 
 use super::Sequencer;
 use crate::clock::Clock;
@@ -194,7 +194,7 @@ impl Sequencer {
         let values: Vec<_> = gone.iter().map(value).collect();
         let states = gone.iter().zip(&values);
         let states: Vec<_> = states
-            .map(|(&(key, _), value)| State { key, value })
+            .map(|(&(key, _), value)| StateEntry { key, value })
             .collect();
         let draft = Draft {
             kind: LAST_SEEN,

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use trunkline_proto::ErrorCode;
-use trunkline_storage::{IdBuildHasher, Page, Place, ReadError, Reader, Record, TimelineId};
+use trunkline_storage::{IdBuildHasher, Page, ReadError, Reader, Record, RecordRef, TimelineId};
 
 use super::{CORRUPT, Sequencer, unreadable};
 use crate::event::Body;
@@ -20,7 +20,7 @@ const REUSED: Outcome = Outcome::Failed(
 pub(super) struct Keys {
     store: Reader,
     /// Of the batch under construction.
-    pending: HashMap<TimelineId, Place, IdBuildHasher>,
+    pending: HashMap<TimelineId, RecordRef, IdBuildHasher>,
 }
 
 impl Keys {
@@ -35,7 +35,7 @@ impl Keys {
     ///
     /// # Errors
     /// The store could not be read.
-    fn find(&self, key: TimelineId) -> Result<Option<Place>, ReadError> {
+    fn find(&self, key: TimelineId) -> Result<Option<RecordRef>, ReadError> {
         match self.pending.get(&key) {
             Some(place) => Ok(Some(*place)),
             None => self.store.find(key),
@@ -43,7 +43,7 @@ impl Keys {
     }
 
     /// Remembers a send of the batch under construction.
-    pub(super) fn insert(&mut self, key: TimelineId, place: Place) {
+    pub(super) fn insert(&mut self, key: TimelineId, place: RecordRef) {
         self.pending.insert(key, place);
     }
 
@@ -64,7 +64,7 @@ impl Sequencer {
         command: &Command,
         body: &[u8],
         key: TimelineId,
-    ) -> Result<Option<Place>, Outcome> {
+    ) -> Result<Option<RecordRef>, Outcome> {
         let found = self.keys.find(key).map_err(|error| unreadable(&error))?;
         let Some(place) = found else {
             return Ok(None);

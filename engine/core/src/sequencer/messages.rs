@@ -1,7 +1,7 @@
 //! Messages: sent, taken back, hidden, reacted to.
 
 use trunkline_proto::ErrorCode;
-use trunkline_storage::{Draft, Page, Place, Redaction, TimelineId};
+use trunkline_storage::{Draft, Page, RecordRef, Redaction, TimelineId};
 
 use super::inboxes::{Turn, mark_hiding, update_inbox};
 use super::route::{Audience, Reach};
@@ -62,7 +62,7 @@ impl Sequencer {
             self.note_author(command, body, seq);
         }
         if let Some(key) = key {
-            let place = Place {
+            let place = RecordRef {
                 timeline: command.conversation,
                 seq,
                 position,

@@ -28,7 +28,8 @@ use std::time::Duration;
 use crossbeam::channel::RecvTimeoutError;
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{
-    AppendError, Batch, CommitError, Draft, Position, ReadError, Reader, State, TimelineId, Writer,
+    AppendError, Batch, CommitError, Draft, Position, ReadError, Reader, StateEntry, TimelineId,
+    Writer,
 };
 
 use crate::clock::Look;
@@ -335,7 +336,7 @@ impl Sequencer {
     fn append(&mut self, draft: &Draft<'_>, changes: &mut Changes) -> Result<Position, Outcome> {
         let states: Vec<_> = changes
             .iter()
-            .map(|(key, value)| State { key: *key, value })
+            .map(|(key, value)| StateEntry { key: *key, value })
             .collect();
         let stamped;
         let body = if self.ahead == 0 {

@@ -240,7 +240,7 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use trunkline_core::store::{Place, Position, TimelineId};
+    use trunkline_core::store::{Position, RecordRef, TimelineId};
 
     use super::*;
     use trunkline_core::exchange::Part;
@@ -273,7 +273,7 @@ mod tests {
     fn a_duplicate_is_answered_before_pages_and_queues_go_with_their_last_question() {
         let mut asking = Asking::default();
         asking.enter(3, question(1, 0));
-        let place = Place {
+        let place = RecordRef {
             timeline: TimelineId(1),
             seq: 1,
             position: Position(1),

@@ -14,12 +14,12 @@ use parking_lot::Mutex;
 
 use super::{Backend, BackendFile, Lock};
 pub use state::Random;
-use state::{NameChange, State, Verdict, crashed};
+use state::{DiskState, NameChange, PlannedFailure, Verdict, crashed};
 
 /// A disk in memory with one folder. Clones are the same disk.
 #[derive(Clone)]
 pub struct SimDisk {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<DiskState>>,
 }
 
 /// An operation that can be told to fail.
@@ -41,7 +41,7 @@ impl SimDisk {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         SimDisk {
-            state: Arc::new(Mutex::new(State::new(seed))),
+            state: Arc::new(Mutex::new(DiskState::new(seed))),
         }
     }
 
@@ -74,7 +74,11 @@ impl SimDisk {
     /// As [`fail`](Self::fail), and so do the operations of this kind that follow, until `times`
     /// of them have failed.
     pub fn fail_times(&self, operation: Operation, nth: u64, times: u64) {
-        self.state.lock().fail = (times > 0).then_some((operation, nth, times));
+        self.state.lock().fail = (times > 0).then_some(PlannedFailure {
+            operation,
+            left: nth,
+            times,
+        });
     }
 
     /// Ends the running program: its handles and lock die, nothing that it wrote is lost.
@@ -126,7 +130,7 @@ impl SimDisk {
             .map(|&inode| state.inodes[inode].cache.clone())
     }
 
-    fn handle(&self, state: &State, inode: usize) -> Arc<dyn BackendFile> {
+    fn handle(&self, state: &DiskState, inode: usize) -> Arc<dyn BackendFile> {
         Arc::new(SimFile {
             state: self.state.clone(),
             boot: state.boot,
@@ -228,13 +232,13 @@ impl Backend for SimDisk {
 }
 
 struct SimFile {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<DiskState>>,
     boot: u64,
     inode: usize,
 }
 
 impl SimFile {
-    fn alive(&self, state: &State) -> io::Result<()> {
+    fn alive(&self, state: &DiskState) -> io::Result<()> {
         if state.boot == self.boot {
             state.alive()
         } else {
@@ -278,7 +282,7 @@ impl BackendFile for SimFile {
         let mut state = self.state.lock();
         self.alive(&state)?;
         let verdict = state.judge(Some(Operation::Sync));
-        let State { random, inodes, .. } = &mut *state;
+        let DiskState { random, inodes, .. } = &mut *state;
         let inode = &mut inodes[self.inode];
         match verdict {
             Ok(Verdict::Do) => {
@@ -301,7 +305,7 @@ impl BackendFile for SimFile {
 }
 
 struct SimLock {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<DiskState>>,
     boot: u64,
 }
 

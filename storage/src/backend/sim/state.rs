@@ -9,7 +9,7 @@ const SECTOR: usize = 512;
 /// How many unsynced versions of a sector are remembered.
 const VERSIONS: usize = 4;
 
-pub(super) struct State {
+pub(super) struct DiskState {
     pub(super) random: Random,
     pub(super) inodes: Vec<Inode>,
     /// The folder as running programs see it, and as it is on the disk.
@@ -22,8 +22,19 @@ pub(super) struct State {
     pub(super) down: bool,
     pub(super) operations: u64,
     pub(super) crash_at: Option<u64>,
-    pub(super) fail: Option<(Operation, u64, u64)>,
+    /// The failure that a test has planned.
+    pub(super) fail: Option<PlannedFailure>,
     pub(super) capacity: u64,
+}
+
+/// A failure of the simulated disk that a test has planned.
+#[derive(Clone)]
+pub(super) struct PlannedFailure {
+    pub(super) operation: Operation,
+    /// How many operations of this kind succeed before the first one fails.
+    pub(super) left: u64,
+    /// How many fail from then on.
+    pub(super) times: u64,
 }
 
 #[derive(Clone, Default)]
@@ -110,9 +121,9 @@ impl Inode {
     }
 }
 
-impl State {
+impl DiskState {
     pub(super) fn new(seed: u64) -> Self {
-        State {
+        DiskState {
             random: Random(seed),
             inodes: Vec::new(),
             names: BTreeMap::new(),
@@ -129,13 +140,13 @@ impl State {
     }
 
     pub(super) fn fork(&self, seed: u64) -> Self {
-        State {
+        DiskState {
             inodes: self.inodes.clone(),
             names: self.names.clone(),
             durable_names: self.durable_names.clone(),
             unsynced_names: self.unsynced_names.clone(),
             capacity: self.capacity,
-            ..State::new(seed)
+            ..DiskState::new(seed)
         }
     }
 
@@ -165,15 +176,15 @@ impl State {
             return Ok(Verdict::Crash);
         }
         match &mut self.fail {
-            Some((kind, left, times)) if Some(*kind) == operation => {
-                if *left == 0 {
-                    *times -= 1;
-                    if *times == 0 {
+            Some(failure) if Some(failure.operation) == operation => {
+                if failure.left == 0 {
+                    failure.times -= 1;
+                    if failure.times == 0 {
                         self.fail = None;
                     }
                     return Err(io::Error::other("simulated I/O error"));
                 }
-                *left -= 1;
+                failure.left -= 1;
             }
             _ => {}
         }

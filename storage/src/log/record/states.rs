@@ -15,7 +15,7 @@ pub(crate) const MAX_STATES: usize = OWN as usize - 1;
 
 /// A value under a key: what a program derives from its records and would not replay them for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct State<'a> {
+pub struct StateEntry<'a> {
     /// What the value is found by ([`Reader::state`](crate::Reader::state)); made as the ids of
     /// timelines are, and it may be one.
     pub key: TimelineId,
@@ -24,12 +24,12 @@ pub struct State<'a> {
 }
 
 /// Whether the first of `states` is under the id of the record's own timeline.
-const fn has_own(states: &[State<'_>], timeline: TimelineId) -> bool {
+const fn has_own(states: &[StateEntry<'_>], timeline: TimelineId) -> bool {
     matches!(states, [first, ..] if first.key.0 == timeline.0)
 }
 
 /// Bytes that `states` take in the payload of a record of `timeline`.
-pub(super) const fn bytes(states: &[State<'_>], timeline: TimelineId) -> usize {
+pub(super) const fn bytes(states: &[StateEntry<'_>], timeline: TimelineId) -> usize {
     let mut bytes = if states.is_empty() { 0 } else { COUNT };
     let mut rest = states;
     while let [state, more @ ..] = rest {
@@ -45,7 +45,7 @@ pub(super) const fn bytes(states: &[State<'_>], timeline: TimelineId) -> usize {
 
 /// Appends `states` to the payload of a record of `timeline`, if there are any. The caller has
 /// checked their number.
-pub(super) fn push(buffer: &mut Vec<u8>, states: &[State<'_>], timeline: TimelineId) {
+pub(super) fn push(buffer: &mut Vec<u8>, states: &[StateEntry<'_>], timeline: TimelineId) {
     if states.is_empty() {
         return;
     }
@@ -101,9 +101,9 @@ impl<'a> States<'a> {
 }
 
 impl<'a> Iterator for States<'a> {
-    type Item = State<'a>;
+    type Item = StateEntry<'a>;
 
-    fn next(&mut self) -> Option<State<'a>> {
+    fn next(&mut self) -> Option<StateEntry<'a>> {
         let state = take_state(&mut self.bytes, self.own.take())?;
         self.left -= 1;
         Some(state)
@@ -123,13 +123,13 @@ impl fmt::Debug for States<'_> {
     }
 }
 
-fn take_state<'a>(rest: &mut &'a [u8], own: Option<TimelineId>) -> Option<State<'a>> {
+fn take_state<'a>(rest: &mut &'a [u8], own: Option<TimelineId>) -> Option<StateEntry<'a>> {
     let key = match own {
         Some(key) => key,
         None => take_id(rest)?,
     };
     let value = take_part(rest)?;
-    Some(State { key, value })
+    Some(StateEntry { key, value })
 }
 
 #[cfg(test)]
@@ -142,7 +142,7 @@ mod tests {
     fn as_many_states_read_back_as_can_be_counted() {
         let keys: Vec<TimelineId> = (0..MAX_STATES as u128).map(TimelineId).collect();
         let bytes: Vec<u8> = (0..MAX_STATES).map(|i| i as u8).collect();
-        let state = |i: usize| State {
+        let state = |i: usize| StateEntry {
             key: keys[i],
             value: &bytes[i..(i + i % 3).min(MAX_STATES)],
         };
@@ -152,7 +152,7 @@ mod tests {
             .into_iter()
             .flat_map(|count| [0, 1, 1 << 100].map(|t| (count, t)))
         {
-            let states: Vec<State<'_>> = (0..count).map(state).collect();
+            let states: Vec<StateEntry<'_>> = (0..count).map(state).collect();
             let draft = Draft {
                 timeline: TimelineId(timeline),
                 states: &states,
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_count_of_states_that_nobody_writes_is_refused() {
-        let state = State {
+        let state = StateEntry {
             key: TimelineId(1),
             value: b"value",
         };
@@ -206,7 +206,7 @@ mod tests {
         let bytes = |key| {
             let draft = Draft {
                 timeline: TimelineId(1),
-                states: &[State {
+                states: &[StateEntry {
                     key,
                     value: b"value",
                 }],

@@ -8,27 +8,27 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use super::steps::Steps;
-use crate::run::{Kind, RunId};
+use crate::run::{RunId, RunKind};
 
 /// What can expire: first what leaves nothing behind, and so frees space on a full disk.
-const KINDS: [Kind; 3] = [Kind::Syncs, Kind::Keys, Kind::Messages];
+const KINDS: [RunKind; 3] = [RunKind::Syncs, RunKind::Keys, RunKind::Messages];
 
 impl Steps {
     /// Removes runs whose life was over when the store was last told the time, if there are any.
     pub(super) fn expire(&self) -> io::Result<bool> {
         let now = self.now.load(Ordering::Acquire);
-        if now == 0 || !self.plan.lives.any() {
+        if now == 0 || !self.plan.lifetimes.any() {
             return Ok(false);
         }
         let backend = &*self.shared.backend;
         let runs = self.shared.runs();
         for kind in KINDS {
-            let Some(life) = self.plan.lives.life(kind) else {
+            let Some(life) = self.plan.lifetimes.life(kind) else {
                 continue;
             };
             let is_over = |run: &RunId| run.last_time.saturating_add(life) < now;
             let over = runs.of(kind).iter().filter(|run| is_over(&run.id));
-            if kind == Kind::Messages {
+            if kind == RunKind::Messages {
                 // One at a time: each frees the space for the marks of the next.
                 if let Some(run) = over.clone().next() {
                     self.ballast
@@ -60,10 +60,10 @@ impl Steps {
     fn expire_messages(&self, over: RunId) -> io::Result<()> {
         self.settle()?;
         let busy = [over];
-        let aside = self.others_first(&busy, over.level);
-        let workshop = self.workshop(&aside);
-        let done = self.mark(&workshop, over);
-        self.conclude(done, workshop)?;
+        let between_entries = self.others_first(&busy, over.level);
+        let maker = self.maker(&between_entries);
+        let done = self.mark(&maker, over);
+        self.conclude(done, maker)?;
         self.remove(&[over]);
         Ok(())
     }

@@ -2,13 +2,13 @@
 //!
 //! One thread turns the log's oldest segments into runs, the other merges runs. Neither waits for
 //! the other but to put a manifest in force; only when there are too many runs to merge
-//! ([`Rule::in_debt`](choose::Rule::in_debt)) no more are made. A step that fails is tried
+//! ([`MergeRule::in_debt`](merge_rule::MergeRule::in_debt)) no more are made. A step that fails is tried
 //! again by time, with new files.
 
 mod ballast;
-mod choose;
 mod expire;
-mod life;
+mod lifetimes;
+mod merge_rule;
 mod steps;
 
 use std::io;
@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::run::manifest::Manifest;
-use crate::store::condition::{Hurdle, Part};
+use crate::store::condition::{Obstacle, Subsystem};
 use crate::store::shared::Shared;
 pub(crate) use ballast::NAME as BALLAST;
-pub(crate) use life::Lives;
+pub(crate) use lifetimes::Lifetimes;
 use steps::Steps;
 
 /// When a step that failed is tried again.
@@ -31,7 +31,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// How runs are made.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Plan {
+pub(crate) struct CompactionPlan {
     pub(crate) store_id: [u8; 16],
     /// Size of a block in bytes.
     pub(crate) block: usize,
@@ -44,15 +44,15 @@ pub(crate) struct Plan {
     /// How many full segments may wait to become runs before appends wait for them.
     pub(crate) max_waiting: usize,
     /// How long they are kept.
-    pub(crate) lives: Lives,
+    pub(crate) lifetimes: Lifetimes,
 }
 
 pub(crate) struct Compactor {
-    work: Arc<Work>,
+    work: Arc<CompactorWork>,
     threads: Vec<JoinHandle<()>>,
 }
 
-struct Work {
+struct CompactorWork {
     steps: Steps,
     signals: Mutex<Signals>,
     changed: Condvar,
@@ -71,18 +71,18 @@ struct Signals {
     /// There may be something to do since the thread looked.
     due: [bool; 2],
     /// Why the last step failed.
-    failure: [Option<Hurdle>; 2],
+    failure: [Option<Obstacle>; 2],
 }
 
 impl Compactor {
     /// A compactor that goes on from `manifest`, on threads of its own if `background`.
     pub(crate) fn new(
         shared: Arc<Shared>,
-        plan: Plan,
+        plan: CompactionPlan,
         manifest: Manifest,
         background: bool,
     ) -> io::Result<Self> {
-        let work = Arc::new(Work {
+        let work = Arc::new(CompactorWork {
             steps: Steps::new(shared, plan, manifest),
             signals: Mutex::new(Signals {
                 due: [true; 2],
@@ -135,7 +135,7 @@ impl Compactor {
 
     /// Waits until fewer than `max` full segments wait to become runs. The error says why that is
     /// not to be expected.
-    pub(crate) fn admit(&self, max: usize) -> Result<(), Hurdle> {
+    pub(crate) fn admit(&self, max: usize) -> Result<(), Obstacle> {
         let work = &*self.work;
         let behind = || work.steps.shared.waiting_segments() >= max;
         if self.threads.is_empty() && behind() {
@@ -144,8 +144,8 @@ impl Compactor {
         let mut signals = work.signals.lock();
         let mut waits = false;
         while behind() {
-            if let Some(hurdle) = work.obstacle(&signals) {
-                return Err(hurdle);
+            if let Some(obstacle) = work.obstacle(&signals) {
+                return Err(obstacle);
             }
             if !std::mem::replace(&mut waits, true) {
                 work.steps.shared.counters.waited();
@@ -183,7 +183,7 @@ fn yield_to_others(steps: i32) {
     let _ = steps;
 }
 
-impl Work {
+impl CompactorWork {
     fn run(&self, task: Task) {
         while self.next(task) {
             while self.step(task) {}
@@ -215,10 +215,10 @@ impl Work {
     }
 
     /// Why no segment will become runs for now.
-    fn obstacle(&self, signals: &Signals) -> Option<Hurdle> {
+    fn obstacle(&self, signals: &Signals) -> Option<Obstacle> {
         let [sort, merge] = &signals.failure;
         let poison = || {
-            self.steps.shared.poisoned().map(|reason| Hurdle {
+            self.steps.shared.poisoned().map(|reason| Obstacle {
                 full: false,
                 reason: reason.into(),
             })
@@ -243,16 +243,18 @@ impl Work {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return false,
             Err(error) => {
                 self.steps.shared.run_failed(error.to_string());
-                Some(Hurdle::of("the log cannot be made into runs", &error))
+                Some(Obstacle::of("the log cannot be made into runs", &error))
             }
         };
         let shared = &self.steps.shared;
-        if shared.condition.hurdle_now(Part::Runs).is_some() {
+        if shared.condition.obstacle_now(Subsystem::Runs).is_some() {
             // An append waits for this; it does not have to come again to be let in.
             if shared.waiting_segments() < self.steps.plan.max_waiting {
-                shared.condition.set(Part::Runs, None);
-            } else if let Some(hurdle) = &failure {
-                shared.condition.set(Part::Runs, Some(hurdle.clone()));
+                shared.condition.set(Subsystem::Runs, None);
+            } else if let Some(obstacle) = &failure {
+                shared
+                    .condition
+                    .set(Subsystem::Runs, Some(obstacle.clone()));
             }
         }
         let mut signals = self.signals.lock();

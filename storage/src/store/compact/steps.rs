@@ -11,21 +11,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::Plan;
+use super::CompactionPlan;
 use super::ballast::Ballast;
-use super::choose::{Rule, Stretch};
-use crate::run::build::{Made, Pending, Workshop, as_io};
+use super::merge_rule::{MergeCandidate, MergeRule};
+use crate::run::build::{MadeRuns, Pending, RunMaker, as_io};
 use crate::run::manifest::Manifest;
-use crate::run::{Kind, RunFile, RunId, Runs};
+use crate::run::{RunFile, RunId, RunKind, Runs};
 use crate::store::condition::mib;
 use crate::store::shared::Shared;
 
 /// After how many entries a long merge lets others go first.
-const BREATH: u32 = if cfg!(test) { 4 } else { 1024 };
+const ENTRIES_BETWEEN_YIELDS: u32 = if cfg!(test) { 4 } else { 1024 };
 
 pub(super) struct Steps {
     pub(super) shared: Arc<Shared>,
-    pub(super) plan: Plan,
+    pub(super) plan: CompactionPlan,
     pub(super) ballast: Ballast,
     /// The time in milliseconds, as the store was last told; 0: never.
     pub(super) now: AtomicU64,
@@ -40,7 +40,7 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    pub(super) fn new(shared: Arc<Shared>, plan: Plan, manifest: Manifest) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, plan: CompactionPlan, manifest: Manifest) -> Self {
         Steps {
             shared,
             ballast: Ballast::new(plan.segment),
@@ -71,10 +71,10 @@ impl Steps {
         // Only this changes what the manifest says of the log.
         let mut scan = self.manifest.lock().scan();
         let (pending, older) = (self.shared.pending_redactions(), self.shared.runs());
-        let workshop = self.workshop(&|| Ok(()));
-        let made = workshop.sort(&segment, &mut scan, (&pending, &older), &self.numbers);
+        let maker = self.maker(&|| Ok(()));
+        let made = maker.sort(&segment, &mut scan, (&pending, &older), &self.numbers);
         drop(older);
-        let done = made.and_then(|Made { runs, applied }| {
+        let done = made.and_then(|MadeRuns { runs, applied }| {
             let change = |manifest: &mut Manifest| {
                 manifest.runs.extend(runs);
                 manifest.note(&scan);
@@ -83,7 +83,7 @@ impl Steps {
             let show = |runs| self.shared.replace_segment(&segment, runs, applied);
             self.put_in_force(change, show)
         });
-        self.conclude(done, workshop)?;
+        self.conclude(done, maker)?;
         // The manifest no longer needs it. If this fails, the next opening removes it.
         let _ = self.shared.backend.remove(&segment.name);
         Ok(true)
@@ -92,7 +92,7 @@ impl Steps {
     /// Whether no more runs are to be made before some were merged.
     pub(super) fn in_debt(&self) -> bool {
         let runs = self.shared.runs();
-        let mut kinds = Kind::ALL.into_iter();
+        let mut kinds = RunKind::ALL.into_iter();
         kinds.any(|kind| self.rule(kind).in_debt(&runs.ids(kind)))
     }
 
@@ -120,20 +120,20 @@ impl Steps {
         let Some(at) = overdue.transpose().map_err(as_io)? else {
             return Ok(false);
         };
-        let run = runs.of(Kind::Messages)[at].clone();
+        let run = runs.of(RunKind::Messages)[at].clone();
         drop(runs);
-        let stretch = Stretch {
+        let candidate = MergeCandidate {
             at: at..at + 1,
             level: run.id.level,
         };
-        self.merge_stretch(vec![run], &stretch, &pending)?;
+        self.merge_candidate(vec![run], &candidate, &pending)?;
         Ok(true)
     }
 
-    fn rule(&self, kind: Kind) -> Rule {
-        Rule {
+    fn rule(&self, kind: RunKind) -> MergeRule {
+        MergeRule {
             width: self.plan.width,
-            window: self.plan.lives.window(kind),
+            window: self.plan.lifetimes.window(kind),
             now: self.now.load(Ordering::Acquire),
         }
     }
@@ -141,42 +141,42 @@ impl Steps {
     /// Merges the smallest runs that `admits` says may be merged, if there are enough of them.
     fn merge_least(&self, admits: &dyn Fn(&RunId, u8) -> bool) -> io::Result<bool> {
         let runs = self.shared.runs();
-        let found = Kind::ALL.into_iter().filter_map(|kind| {
-            let stretch = self.rule(kind).mergeable(&runs.ids(kind))?;
-            let oldest = &runs.of(kind)[stretch.at.start];
-            admits(&oldest.id, stretch.level).then_some((kind, stretch))
+        let found = RunKind::ALL.into_iter().filter_map(|kind| {
+            let candidate = self.rule(kind).mergeable(&runs.ids(kind))?;
+            let oldest = &runs.of(kind)[candidate.at.start];
+            admits(&oldest.id, candidate.level).then_some((kind, candidate))
         });
-        let Some((kind, stretch)) = found.min_by_key(|(_, stretch)| stretch.level) else {
+        let Some((kind, candidate)) = found.min_by_key(|(_, candidate)| candidate.level) else {
             return Ok(false);
         };
-        let old = runs.of(kind)[stretch.at.clone()].to_vec();
+        let old = runs.of(kind)[candidate.at.clone()].to_vec();
         drop(runs);
         // After the runs: a redaction that these have and that is not pending is applied.
         let pending = self.shared.pending_redactions();
-        self.merge_stretch(old, &stretch, &pending)?;
+        self.merge_candidate(old, &candidate, &pending)?;
         Ok(true)
     }
 
     /// Makes the runs of redactions anew, if half of what they have is applied.
     fn merge_redactions(&self) -> io::Result<bool> {
-        let old = self.shared.runs().of(Kind::Redactions).to_vec();
+        let old = self.shared.runs().of(RunKind::Redactions).to_vec();
         let pending = self.shared.pending_redactions();
         let entries: u64 = old.iter().map(|run| run.entries).sum();
         if entries == 0 || pending.len() as u64 * 2 > entries {
             return Ok(false);
         }
-        let stretch = Stretch {
+        let candidate = MergeCandidate {
             at: 0..old.len(),
             level: old.iter().map(|run| run.id.level).max().unwrap_or(0),
         };
-        self.merge_stretch(old, &stretch, &pending)?;
+        self.merge_candidate(old, &candidate, &pending)?;
         Ok(true)
     }
 
-    fn merge_stretch(
+    fn merge_candidate(
         &self,
         old: Vec<Arc<RunFile>>,
-        stretch: &Stretch,
+        candidate: &MergeCandidate,
         pending: &Pending,
     ) -> io::Result<()> {
         self.settle()?;
@@ -192,12 +192,12 @@ impl Steps {
             );
             return Err(io::Error::new(io::ErrorKind::StorageFull, text));
         }
-        let aside = self.others_first(&ids, stretch.level);
-        let workshop = self.workshop(&aside);
+        let between_entries = self.others_first(&ids, candidate.level);
+        let maker = self.maker(&between_entries);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let made = workshop.merge(&old, stretch.at.start == 0, pending, number);
+        let made = maker.merge(&old, candidate.at.start == 0, pending, number);
         drop(old);
-        let done = made.and_then(|Made { runs, applied }| {
+        let done = made.and_then(|MadeRuns { runs, applied }| {
             let change = |manifest: &mut Manifest| {
                 manifest.runs.retain(|run| !ids.contains(run));
                 manifest.runs.extend(runs);
@@ -205,7 +205,7 @@ impl Steps {
             let show = |runs| self.shared.replace_runs(runs, applied);
             self.put_in_force(change, show)
         });
-        self.conclude(done, workshop)?;
+        self.conclude(done, maker)?;
         self.remove(&ids);
         Ok(())
     }
@@ -218,14 +218,14 @@ impl Steps {
         busy: &'a [RunId],
         level: u8,
     ) -> impl Fn() -> io::Result<()> + 'a {
-        let left = Cell::new(BREATH);
+        let left = Cell::new(ENTRIES_BETWEEN_YIELDS);
         let admits = move |oldest: &RunId, lower: u8| {
             let mut newest = busy.iter().rev();
             let newest = newest.find(|newest| newest.kind == oldest.kind);
             lower < level && newest.is_none_or(|newest| oldest.from >= newest.to)
         };
         move || {
-            left.set(left.get().checked_sub(1).unwrap_or(BREATH));
+            left.set(left.get().checked_sub(1).unwrap_or(ENTRIES_BETWEEN_YIELDS));
             if level > 0 && left.get() == 0 {
                 while self.merge_least(&admits)? {}
             }
@@ -234,17 +234,17 @@ impl Steps {
     }
 
     /// Makes marks of a run of messages and puts them in its place.
-    pub(super) fn mark(&self, workshop: &Workshop<'_>, over: RunId) -> io::Result<()> {
+    pub(super) fn mark(&self, maker: &RunMaker<'_>, over: RunId) -> io::Result<()> {
         let runs = self.shared.runs();
         let Some(run) = runs.of(over.kind).iter().find(|run| run.id == over) else {
             return Ok(());
         };
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let pending = self.shared.pending_redactions();
-        let Made {
+        let MadeRuns {
             runs: marks,
             applied,
-        } = workshop.mark(run, &pending, number)?;
+        } = maker.mark(run, &pending, number)?;
         drop(runs);
         let change = |manifest: &mut Manifest| {
             manifest.expire(&over);
@@ -261,14 +261,17 @@ impl Steps {
         }
     }
 
-    pub(super) fn workshop<'a>(&'a self, aside: &'a dyn Fn() -> io::Result<()>) -> Workshop<'a> {
-        Workshop {
+    pub(super) fn maker<'a>(
+        &'a self,
+        between_entries: &'a dyn Fn() -> io::Result<()>,
+    ) -> RunMaker<'a> {
+        RunMaker {
             backend: &*self.shared.backend,
             store_id: self.plan.store_id,
             block: self.plan.block,
             counters: &self.shared.counters,
             stopping: &self.stopping,
-            aside,
+            between_entries,
             made: Default::default(),
         }
     }
@@ -279,7 +282,7 @@ impl Steps {
         change: impl FnOnce(&mut Manifest),
         show: impl FnOnce(Runs),
     ) -> io::Result<()> {
-        self.shared.look()?;
+        self.shared.check_folder()?;
         let backend = &*self.shared.backend;
         let mut manifest = self.manifest.lock();
         let mut next = manifest.clone();
@@ -297,7 +300,7 @@ impl Steps {
     }
 
     /// Ends a step: if it failed, its files go, so that no number of failures fills the disk.
-    pub(super) fn conclude(&self, done: io::Result<()>, workshop: Workshop<'_>) -> io::Result<()> {
+    pub(super) fn conclude(&self, done: io::Result<()>, maker: RunMaker<'_>) -> io::Result<()> {
         if done.is_err() {
             let backend = &*self.shared.backend;
             let found = {
@@ -305,7 +308,7 @@ impl Steps {
                 let found = Manifest::read(backend, self.plan.store_id);
                 found.is_ok_and(|found| found.unwrap_or_default() == *manifest)
             };
-            for run in workshop.made.into_inner() {
+            for run in maker.made.into_inner() {
                 if found {
                     let _ = backend.remove(&run.name());
                 } else {

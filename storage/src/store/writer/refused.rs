@@ -3,18 +3,18 @@
 use super::{Writer, refusal};
 use crate::error::{AppendError, CommitError};
 use crate::log::batch::Batch;
-use crate::log::scar::{Failure, Scar};
+use crate::log::failed_write::{FailedWrite, TakeBackError};
 use crate::log::segment::Segment;
-use crate::store::condition::{Hurdle, Part};
+use crate::store::condition::{Obstacle, Subsystem};
 
 impl Writer {
     /// Tries what stands in the way of an append, and refuses it if that is there still.
     pub(super) fn overcome(&mut self) -> Result<(), AppendError> {
-        if let Some(Hurdle { reason, .. }) = self.shared.condition.hurdle(Part::Hold) {
+        if let Some(Obstacle { reason, .. }) = self.shared.condition.obstacle(Subsystem::Folder) {
             return Err(AppendError::Lost { reason });
         }
-        if let Some(scar) = &self.scar
-            && (scar.may_try() || !self.options.background)
+        if let Some(failed_write) = &self.failed_write
+            && (failed_write.may_try() || !self.options.background)
         {
             self.mend();
         }
@@ -23,10 +23,10 @@ impl Writer {
                 reason: reason.into(),
             });
         }
-        if let Some(hurdle) = self.shared.condition.hurdle(Part::Tail) {
-            return Err(refusal(hurdle));
+        if let Some(obstacle) = self.shared.condition.obstacle(Subsystem::Tail) {
+            return Err(refusal(obstacle));
         }
-        if self.shared.condition.hurdle(Part::Segment).is_some() {
+        if self.shared.condition.obstacle(Subsystem::Segment).is_some() {
             self.preparer.retry().map_err(refusal)?;
         }
         Ok(())
@@ -38,10 +38,7 @@ impl Writer {
             return;
         };
         // Nobody but this batch has used those that follow.
-        let mut taken: Vec<_> = batch
-            .writes()
-            .map(|(segment, ..)| segment.clone())
-            .collect();
+        let mut taken: Vec<_> = batch.writes().map(|write| write.segment.clone()).collect();
         if taken
             .last()
             .is_some_and(|last| last.base < self.segment.base)
@@ -58,27 +55,31 @@ impl Writer {
         self.batch.reset(position);
     }
 
-    /// The hurdle that a refused write or read of a segment is.
+    /// The obstacle that a refused write or read of a segment is.
     pub(super) fn refused(
         &self,
         action: &str,
         segment: &Segment,
         error: &std::io::Error,
-    ) -> Hurdle {
+    ) -> Obstacle {
         let file = self.shared.backend.path(&segment.name);
-        Hurdle::of(&format!("{}: cannot {action}", file.display()), error)
+        Obstacle::of(&format!("{}: cannot {action}", file.display()), error)
     }
 
     /// Takes back what a write left that failed, as far as that goes now.
-    pub(super) fn take_back(&mut self, mut scar: Scar, hurdle: Hurdle) -> CommitError {
-        let (full, reason) = (hurdle.full, hurdle.reason.clone());
-        self.shared.condition.set(Part::Tail, Some(hurdle));
-        let cleaned = scar.clean();
-        self.scar = Some(scar);
+    pub(super) fn take_back(
+        &mut self,
+        mut failed_write: FailedWrite,
+        obstacle: Obstacle,
+    ) -> CommitError {
+        let (full, reason) = (obstacle.full, obstacle.reason.clone());
+        self.shared.condition.set(Subsystem::Tail, Some(obstacle));
+        let cleaned = failed_write.clean();
+        self.failed_write = Some(failed_write);
         match cleaned {
             Ok(()) => CommitError::Refused { full, reason },
             Err(failure) if failure.synced => {
-                let Failure { segment, error, .. } = failure;
+                let TakeBackError { segment, error, .. } = failure;
                 self.shared.fail(&segment.name, "sync", error)
             }
             Err(_) => CommitError::Unclear { reason },
@@ -87,25 +88,29 @@ impl Writer {
 
     /// Makes good what a failed write left, if the disk lets it.
     pub(super) fn mend(&mut self) {
-        let Some(mut scar) = self.scar.take() else {
+        let Some(mut failed_write) = self.failed_write.take() else {
             return;
         };
         if self.shared.poisoned().is_some() {
-            self.scar = Some(scar);
+            self.failed_write = Some(failed_write);
             return;
         }
-        let mended = scar.clean().and_then(|()| scar.probe());
+        let mended = failed_write.clean().and_then(|()| failed_write.probe());
         match mended {
-            Ok(()) => self.shared.condition.set(Part::Tail, None),
+            Ok(()) => self.shared.condition.set(Subsystem::Tail, None),
             Err(failure) => {
-                let Failure { segment, error, .. } = failure;
-                let action = if scar.is_dirty() { "clean" } else { "write" };
-                let hurdle = self.refused(action, &segment, &error);
-                self.shared.condition.set(Part::Tail, Some(hurdle));
+                let TakeBackError { segment, error, .. } = failure;
+                let action = if failed_write.is_dirty() {
+                    "clean"
+                } else {
+                    "write"
+                };
+                let obstacle = self.refused(action, &segment, &error);
+                self.shared.condition.set(Subsystem::Tail, Some(obstacle));
                 if failure.synced {
                     self.shared.fail(&segment.name, "sync", error);
                 }
-                self.scar = Some(scar);
+                self.failed_write = Some(failed_write);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::Work;
+use super::RepairWork;
 pub(super) use crate::backend::is_lost;
 use crate::backend::{self, Backend, BackendFile};
 use crate::error::OpenError;
@@ -15,7 +15,7 @@ use crate::error::io_error;
 /// A disk does not return less than this.
 const SECTOR: u64 = 4096;
 
-impl Work<'_> {
+impl RepairWork<'_> {
     pub(super) fn names(&self) -> Result<Vec<String>, OpenError> {
         self.backend
             .list()

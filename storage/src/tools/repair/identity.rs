@@ -1,13 +1,13 @@
 //! The identity of a damaged store: restored from its copy.
 
-use super::Work;
+use super::RepairWork;
 use super::files::is_lost;
 use crate::error::OpenError;
 use crate::error::io_error;
 use crate::store::identity::{COPY, Identity, NAME};
 
 /// The identity of the store, restored from the copy if need be; `None` if there is no store yet.
-pub(super) fn mend(work: &mut Work<'_>) -> Result<Option<Identity>, OpenError> {
+pub(super) fn mend(work: &mut RepairWork<'_>) -> Result<Option<Identity>, OpenError> {
     let names = work.names()?;
     let has = |name: &str| names.iter().any(|known| known == name);
     if !has(NAME) && !has(COPY) {
@@ -41,7 +41,7 @@ pub(super) fn mend(work: &mut Work<'_>) -> Result<Option<Identity>, OpenError> {
 }
 
 fn restore(
-    work: &mut Work<'_>,
+    work: &mut RepairWork<'_>,
     identity: &Identity,
     name: &str,
     damaged: bool,
@@ -67,7 +67,7 @@ fn restore(
 }
 
 /// Whether there is only the first segment, and nothing in it.
-fn is_new(work: &Work<'_>, names: &[String]) -> Result<bool, OpenError> {
+fn is_new(work: &RepairWork<'_>, names: &[String]) -> Result<bool, OpenError> {
     for name in names {
         if name == "manifest" || name.ends_with(".tbl") {
             return Ok(false);
@@ -85,7 +85,7 @@ fn is_new(work: &Work<'_>, names: &[String]) -> Result<bool, OpenError> {
     Ok(true)
 }
 
-fn lost(work: &Work<'_>, how: &str) -> OpenError {
+fn lost(work: &RepairWork<'_>, how: &str) -> OpenError {
     OpenError::Corrupt {
         file: work.backend.path(NAME),
         offset: 0,

@@ -1,8 +1,8 @@
 //! The log of a damaged store: what is left of it, and mending its segments.
 
-use super::Work;
+use super::RepairWork;
 use super::files::newest_copy;
-use super::part::{Part, Patch};
+use super::part::{LogPart, Patch};
 use crate::error::OpenError;
 use crate::error::io_error;
 use crate::log::frame;
@@ -12,7 +12,7 @@ use crate::run::manifest::Manifest;
 
 /// Mends the log that begins where `manifest` says.
 pub(super) fn mend(
-    work: &mut Work<'_>,
+    work: &mut RepairWork<'_>,
     factory: &SegmentFactory,
     manifest: &Manifest,
 ) -> Result<(), OpenError> {
@@ -45,12 +45,12 @@ enum Fate {
 }
 
 struct Log<'a, 'b> {
-    work: &'a mut Work<'b>,
+    work: &'a mut RepairWork<'b>,
     factory: &'a SegmentFactory,
     names: Vec<String>,
     /// Bases that file names tell, ascending.
     bases: Vec<u64>,
-    parts: Vec<Part>,
+    parts: Vec<LogPart>,
     /// Segments of another place or store.
     foreign: Vec<u64>,
 }
@@ -74,19 +74,19 @@ impl Log<'_, '_> {
 
     /// The part that begins at `base`: from its file, or else from the copy that a repair made of
     /// it before it was interrupted.
-    fn part_at(&mut self, base: u64) -> Result<Part, OpenError> {
+    fn part_at(&mut self, base: u64) -> Result<LogPart, OpenError> {
         let later = self.bases.iter().copied();
         let next = later.clone().find(|&later| later > base);
         let (backend, store_id) = (self.work.backend, self.factory.store_id);
         if later.clone().any(|known| known == base) {
-            let found = Part::read(backend, store_id, base, &segment_name(base), next)?;
+            let found = LogPart::read(backend, store_id, base, &segment_name(base), next)?;
             if let Some(part) = found {
                 return Ok(part);
             }
             self.foreign.push(base);
         }
         if let Some(copy) = newest_copy(&self.names, &digits(base))
-            && let Some(mut part) = Part::read(backend, store_id, base, &copy, next)?
+            && let Some(mut part) = LogPart::read(backend, store_id, base, &copy, next)?
         {
             part.fault = Some(format!("the file is missing, but there is {copy}"));
             return Ok(part);
@@ -96,7 +96,7 @@ impl Log<'_, '_> {
             .last()
             .map_or(self.factory.size, |part| part.size);
         let size = next.map_or(like, |next| next - base);
-        Ok(Part::missing(base, size))
+        Ok(LogPart::missing(base, size))
     }
 
     /// Decides what becomes of each part, going from frame to frame as an opening does, and past

@@ -1,9 +1,9 @@
 //! What a repair gives up, in all: noted before anything is mended.
 
-use super::Work;
+use super::RepairWork;
 use crate::Position;
 use crate::error::OpenError;
-use crate::run::Kind;
+use crate::run::RunKind;
 use crate::run::manifest::Manifest;
 use crate::store::epochs::{self, Epochs};
 use crate::store::losses::{COPY, Losses, MIN_RECORD, NAME, UNKNOWN};
@@ -50,7 +50,7 @@ impl Lost {
     /// between others.
     pub(super) fn unlisted(&mut self, manifest: &Manifest) {
         let mut at = 0;
-        let known = |kind| matches!(kind, Kind::Messages | Kind::Marks);
+        let known = |kind| matches!(kind, RunKind::Messages | RunKind::Marks);
         let mut parts: Vec<(u64, u64)> = manifest
             .runs
             .iter()
@@ -65,7 +65,7 @@ impl Lost {
             }
             at = at.max(to);
         }
-        for kind in [Kind::Syncs, Kind::Keys, Kind::States] {
+        for kind in [RunKind::Syncs, RunKind::Keys, RunKind::States] {
             let runs = manifest.runs.iter().filter(|run| run.kind == kind);
             let mut ends = runs.map(|run| (run.from, run.to)).collect::<Vec<_>>();
             ends.sort_unstable();
@@ -95,7 +95,7 @@ impl Lost {
 /// What repairs before this one gave up; `None` if nothing tells it any more. Sets the files aside
 /// that do not say it, and has both say what is `known` now, if it is.
 pub(super) fn mend(
-    work: &mut Work<'_>,
+    work: &mut RepairWork<'_>,
     store_id: [u8; 16],
     known: Option<Losses>,
 ) -> Result<Option<Losses>, OpenError> {
@@ -133,7 +133,7 @@ pub(super) fn mend(
 
 /// Sets damaged epochs aside. Returns how many repairs had given something up when they began, if
 /// they are whole.
-pub(super) fn mend_epochs(work: &mut Work<'_>, store_id: [u8; 16]) -> Result<u32, OpenError> {
+pub(super) fn mend_epochs(work: &mut RepairWork<'_>, store_id: [u8; 16]) -> Result<u32, OpenError> {
     let fault = match Epochs::look(work.backend, store_id)? {
         Ok(found) => return Ok(found.map_or(0, |(_, repairs)| repairs)),
         Err(fault) => fault,

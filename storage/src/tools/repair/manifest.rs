@@ -1,25 +1,25 @@
 //! The manifest of a damaged store: what it says, or what run files and segments say of it.
 
-use super::Work;
+use super::RepairWork;
 use super::files::{self, Readable};
-use super::part::Part;
+use super::part::LogPart;
 use super::runs::Mender;
 use crate::error::OpenError;
 use crate::error::io_error;
 use crate::log::segment::{self, SegmentFactory, segment_name};
 use crate::run::manifest::{Floors, Manifest, NAME};
-use crate::run::{self, BlockCache, Kind, RunFile, RunId};
+use crate::run::{self, BlockCache, RunFile, RunId, RunKind};
 
 /// Mends manifest and runs, and returns what is in force then.
 pub(super) fn mend(
-    work: &mut Work<'_>,
+    work: &mut RepairWork<'_>,
     factory: &SegmentFactory,
     block: usize,
 ) -> Result<Manifest, OpenError> {
     let store_id = factory.store_id;
     let names = work.names()?;
     let mut made_again = false;
-    let mut again = |work: &mut Work<'_>, fault| {
+    let mut again = |work: &mut RepairWork<'_>, fault| {
         made_again = true;
         make_again(work, factory, fault)
     };
@@ -57,7 +57,7 @@ pub(super) fn mend(
 /// Makes a manifest from the runs and segments that there are, and puts it in force before
 /// anything is done about these.
 fn make_again(
-    work: &mut Work<'_>,
+    work: &mut RepairWork<'_>,
     factory: &SegmentFactory,
     fault: &str,
 ) -> Result<Manifest, OpenError> {
@@ -76,7 +76,7 @@ fn make_again(
 }
 
 fn put_in_force(
-    work: &mut Work<'_>,
+    work: &mut RepairWork<'_>,
     store_id: [u8; 16],
     manifest: &Manifest,
     fault: &str,
@@ -94,7 +94,7 @@ fn put_in_force(
     Ok(())
 }
 
-fn write(work: &Work<'_>, store_id: [u8; 16], manifest: &Manifest) -> Result<(), OpenError> {
+fn write(work: &RepairWork<'_>, store_id: [u8; 16], manifest: &Manifest) -> Result<(), OpenError> {
     if work.dry_run {
         return Ok(());
     }
@@ -108,7 +108,7 @@ fn write(work: &Work<'_>, store_id: [u8; 16], manifest: &Manifest) -> Result<(),
 /// Parts before the log of which there is no run of messages: there were none, or they are lost.
 fn gaps(manifest: &Manifest) -> Vec<RunId> {
     let end = RunId {
-        kind: Kind::Messages,
+        kind: RunKind::Messages,
         level: 0,
         number: u64::MAX,
         from: manifest.low_water,
@@ -118,7 +118,7 @@ fn gaps(manifest: &Manifest) -> Vec<RunId> {
     let messages = manifest
         .runs
         .iter()
-        .filter(|run| run.kind == Kind::Messages);
+        .filter(|run| run.kind == RunKind::Messages);
     let (mut gaps, mut at) = (Vec::new(), manifest.floors.messages);
     for run in messages.chain([&end]) {
         if at < run.from {
@@ -147,8 +147,15 @@ fn run_number(name: &str) -> Option<u64> {
 }
 
 /// Position of the last record in runs; greater if it cannot be told.
-fn last_record(work: &Work<'_>, store_id: [u8; 16], manifest: &Manifest) -> Result<u64, OpenError> {
-    let messages = manifest.runs.iter().rfind(|run| run.kind == Kind::Messages);
+fn last_record(
+    work: &RepairWork<'_>,
+    store_id: [u8; 16],
+    manifest: &Manifest,
+) -> Result<u64, OpenError> {
+    let messages = manifest
+        .runs
+        .iter()
+        .rfind(|run| run.kind == RunKind::Messages);
     let Some(&id) = messages else { return Ok(0) };
     let cache = std::sync::Arc::new(BlockCache::new(0));
     match RunFile::open(work.backend, id, store_id, cache) {
@@ -170,7 +177,7 @@ struct Found {
 }
 
 impl Found {
-    fn read(work: &Work<'_>, factory: &SegmentFactory) -> Result<Found, OpenError> {
+    fn read(work: &RepairWork<'_>, factory: &SegmentFactory) -> Result<Found, OpenError> {
         let (backend, store_id) = (work.backend, factory.store_id);
         let mut found = Found {
             runs: Vec::new(),
@@ -198,7 +205,7 @@ impl Found {
             .collect();
         for (i, &base) in bases.iter().enumerate() {
             let next = bases.get(i + 1).copied();
-            if let Some(part) = Part::read(backend, store_id, base, &segment_name(base), next)? {
+            if let Some(part) = LogPart::read(backend, store_id, base, &segment_name(base), next)? {
                 let session =
                     part.first_session()
                         .map_err(io_error(backend, &segment_name(base), "read"))?;
@@ -213,17 +220,17 @@ impl Found {
     fn manifest(&self) -> Manifest {
         let low_water = self.low_water();
         let mut runs = Vec::new();
-        for kind in Kind::ALL {
+        for kind in RunKind::ALL {
             runs.extend(self.in_force(kind, low_water));
         }
-        let of = |kind: Kind| runs.iter().filter(move |run: &&RunId| run.kind == kind);
+        let of = |kind: RunKind| runs.iter().filter(move |run: &&RunId| run.kind == kind);
         // What is before the first run of a kind may have expired.
         let first = |kind| of(kind).map(|run| run.from).min().unwrap_or(low_water);
-        let marked = of(Kind::Marks).map(|run| run.to).max().unwrap_or(0);
+        let marked = of(RunKind::Marks).map(|run| run.to).max().unwrap_or(0);
         let floors = Floors {
-            messages: first(Kind::Messages).max(marked),
-            syncs: first(Kind::Syncs),
-            keys: first(Kind::Keys),
+            messages: first(RunKind::Messages).max(marked),
+            syncs: first(RunKind::Syncs),
+            keys: first(RunKind::Keys),
         };
         let segment = self
             .segments
@@ -275,7 +282,7 @@ impl Found {
 
     /// The runs of a kind that were in force: of those that overlap, the one that was made of the
     /// others.
-    fn in_force(&self, kind: Kind, low_water: u64) -> Vec<RunId> {
+    fn in_force(&self, kind: RunKind, low_water: u64) -> Vec<RunId> {
         let of_kind = |run: &&RunId| run.kind == kind && run.to <= low_water;
         let mut candidates: Vec<RunId> = self.runs.iter().filter(of_kind).copied().collect();
         candidates.sort_by_key(|run| std::cmp::Reverse((run.to - run.from, run.number)));
@@ -290,7 +297,7 @@ impl Found {
     }
 
     /// Sets aside what is not in force, before an opening would remove it.
-    fn set_aside(&self, work: &mut Work<'_>, manifest: &Manifest) -> Result<(), OpenError> {
+    fn set_aside(&self, work: &mut RepairWork<'_>, manifest: &Manifest) -> Result<(), OpenError> {
         for name in &self.unknown {
             let copy = work.set_aside(name, name.trim_end_matches(".tbl"))?;
             let step = work.damaged(name, 0, "the footer is not what was written");

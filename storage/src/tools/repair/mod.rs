@@ -25,7 +25,7 @@ use crate::error::OpenError;
 use crate::log::segment::SegmentFactory;
 use crate::store::losses::Losses;
 use crate::store::{block_bytes, remove_temporaries};
-use crate::tools::look::Look;
+use crate::tools::snapshot::Snapshot;
 use crate::tools::walk;
 use lost::Lost;
 
@@ -105,7 +105,7 @@ impl Store {
         progress: &mut Progress<'_>,
     ) -> Result<Repair, OpenError> {
         let backend: Arc<dyn Backend> = if options.dry_run {
-            Arc::new(Look::at(dir)?)
+            Arc::new(Snapshot::at(dir)?)
         } else {
             Arc::new(walk::folder(dir)?)
         };
@@ -182,7 +182,7 @@ impl Pass<'_, '_> {
     /// Mends everything, and notes what was `known` to be given up by then; or only says what it
     /// would do.
     fn go(&mut self, dry_run: bool, known: Option<Losses>) -> Result<Passed, OpenError> {
-        let mut work = Work {
+        let mut work = RepairWork {
             backend: &**self.backend,
             dry_run,
             steps: Vec::new(),
@@ -220,7 +220,7 @@ impl Pass<'_, '_> {
 }
 
 /// A repair under way.
-struct Work<'a> {
+struct RepairWork<'a> {
     backend: &'a dyn Backend,
     dry_run: bool,
     steps: Vec<Mended>,
@@ -233,7 +233,7 @@ struct Work<'a> {
     progress: &'a mut Progress<'a>,
 }
 
-impl Work<'_> {
+impl RepairWork<'_> {
     /// Notes that so many bytes were read.
     fn advance(&mut self, bytes: u64) {
         self.done = (self.done + bytes).min(self.total);

@@ -9,7 +9,7 @@ use super::salt;
 use crate::backend::{self, Backend, BackendFile};
 use crate::error::OpenError;
 use crate::error::io_error;
-use crate::log::frame::{self, FrameHeader, FrameKind, Place};
+use crate::log::frame::{self, FrameContext, FrameHeader, FrameKind};
 use crate::log::scan;
 use crate::log::segment::{self, HEADER_BYTES, HeaderFault, Segment, SegmentHeader};
 use crate::log::window::Window;
@@ -20,7 +20,7 @@ const CHUNK_BYTES: u64 = 1 << 20;
 const MIN_BYTES: u64 = 2 * HEADER_BYTES;
 
 /// The stretch of the log that one segment has, or should have.
-pub(super) struct Part {
+pub(super) struct LogPart {
     pub(super) base: u64,
     pub(super) size: u64,
     /// The file with what there is of it.
@@ -49,7 +49,7 @@ pub(super) enum Patch {
     Seal { at: u64, session: u32 },
 }
 
-impl Part {
+impl LogPart {
     pub(super) const fn end(&self) -> u64 {
         self.base + self.size
     }
@@ -59,8 +59,8 @@ impl Part {
     }
 
     /// A part of which no file is left.
-    pub(super) fn missing(base: u64, size: u64) -> Part {
-        Part {
+    pub(super) fn missing(base: u64, size: u64) -> LogPart {
+        LogPart {
             base,
             size,
             source: None,
@@ -78,7 +78,7 @@ impl Part {
         base: u64,
         source: &str,
         next: Option<u64>,
-    ) -> Result<Option<Part>, OpenError> {
+    ) -> Result<Option<LogPart>, OpenError> {
         let io = io_error(backend, source, "read");
         let file = Arc::new(Readable::open(backend, source)?);
         let mut bytes = [0; segment::HEADER_USED];
@@ -129,7 +129,7 @@ impl Part {
             true => Some("the disk does not return parts of it".to_owned()),
             false => fault,
         };
-        Ok(Some(Part {
+        Ok(Some(LogPart {
             base,
             size,
             source: Some(source.into()),
@@ -237,7 +237,7 @@ impl Patch {
     fn write(&self, segment: &Segment) -> io::Result<()> {
         let (from, to) = self.bounds(segment.end());
         let (Patch::Hole { session, .. } | Patch::Seal { session, .. }) = *self;
-        let place = Place {
+        let place = FrameContext {
             position: from,
             // Frames behind it say that all before it was durable, and now it is.
             durable: from,

@@ -3,13 +3,13 @@
 use std::io;
 use std::sync::Arc;
 
-use super::Work;
+use super::RepairWork;
 use super::files::{Readable, is_lost, newest_copy};
 use super::salvage::{Salvage, Stubs, has_references};
 use crate::error::io_error;
 use crate::error::{OpenError, ReadError};
 use crate::run::manifest::{self, Manifest};
-use crate::run::{BlockCache, Kind, RunFile, RunId, decode_reference};
+use crate::run::{BlockCache, RunFile, RunId, RunKind, decode_reference};
 
 /// A run that is damaged or missing.
 struct Damaged {
@@ -23,7 +23,7 @@ struct Damaged {
 
 /// Mends run files.
 pub(super) struct Mender<'a, 'b> {
-    pub(super) work: &'a mut Work<'b>,
+    pub(super) work: &'a mut RepairWork<'b>,
     pub(super) store_id: [u8; 16],
     /// Size of a block.
     pub(super) block: usize,
@@ -139,8 +139,9 @@ impl Mender<'_, '_> {
         damaged: &[Damaged],
         stubs: &mut [Stubs],
     ) -> Result<(), OpenError> {
-        let lossy =
-            |damaged: &&Damaged| damaged.id.kind == Kind::Messages && !damaged.left.is_complete();
+        let lossy = |damaged: &&Damaged| {
+            damaged.id.kind == RunKind::Messages && !damaged.left.is_complete()
+        };
         if !damaged.iter().any(|damaged| lossy(&damaged)) {
             return Ok(());
         }
@@ -217,8 +218,10 @@ impl Mender<'_, '_> {
         };
         match (given_up, id.kind) {
             (Some(0), _) => {}
-            (Some(messages), Kind::Messages) => self.work.lost.messages(id.to, messages),
-            (None, Kind::Messages) | (_, Kind::Marks) => self.work.lost.stretch(id.from, id.to),
+            (Some(messages), RunKind::Messages) => self.work.lost.messages(id.to, messages),
+            (None, RunKind::Messages) | (_, RunKind::Marks) => {
+                self.work.lost.stretch(id.from, id.to)
+            }
             _ => self.work.lost.other(),
         }
         let step = self.work.damaged(&name, damaged.offset, damaged.fault);
@@ -240,16 +243,16 @@ impl Mender<'_, '_> {
 }
 
 /// What it means that entries of a kind are given up.
-const fn meaning(kind: Kind) -> &'static str {
+const fn meaning(kind: RunKind) -> &'static str {
     match kind {
-        Kind::Messages => "messages given up",
-        Kind::Syncs => "references given up: users are not told of these events by sync",
-        Kind::Keys => "keys given up: what is sent again under one of them is a new message",
-        Kind::States => {
+        RunKind::Messages => "messages given up",
+        RunKind::Syncs => "references given up: users are not told of these events by sync",
+        RunKind::Keys => "keys given up: what is sent again under one of them is a new message",
+        RunKind::States => {
             "STATES GIVEN UP: what was kept under these keys is gone, or is what it was before"
         }
-        Kind::Redactions => "REDACTIONS GIVEN UP: text that was recalled may be read again",
-        Kind::Marks => "marks given up, of timelines whose messages have expired",
+        RunKind::Redactions => "REDACTIONS GIVEN UP: text that was recalled may be read again",
+        RunKind::Marks => "marks given up, of timelines whose messages have expired",
     }
 }
 
@@ -261,7 +264,7 @@ fn copy_of(id: RunId) -> String {
 /// Records that the index of a run of messages tells, though their blocks are lost.
 fn known_stubs(damaged: &Damaged) -> Stubs {
     let keys = damaged.left.known_keys();
-    keys.filter(|_| damaged.id.kind == Kind::Messages)
+    keys.filter(|_| damaged.id.kind == RunKind::Messages)
         .map(|key| (key, 0))
         .collect()
 }

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use super::salt;
 use crate::backend::{Backend, BackendFile};
 use crate::run::block::{self, Block, Key};
-use crate::run::file::{Footer, PLACE, u32_at, u64_at};
+use crate::run::file::{BLOCK_REFERENCE, Footer, u32_at, u64_at};
 use crate::run::write::{RunWriter, temporary};
-use crate::run::{Kind, RunId};
+use crate::run::{RunId, RunKind};
 
 /// A block is looked for in this many bytes at first, and in this many at most.
 const NEAR: u64 = 64 << 10;
@@ -53,7 +53,7 @@ struct Lost {
 
 /// The index of a damaged file: offsets of blocks, their sizes, and the last key of those with
 /// data.
-type Places = BTreeMap<u64, (u32, Option<Key>)>;
+type BlockPlaces = BTreeMap<u64, (u32, Option<Key>)>;
 
 impl Salvage {
     /// Of a file that is missing: nothing.
@@ -96,7 +96,7 @@ impl Salvage {
                 found.salt = salt;
                 let places = match &footer {
                     Some(footer) => found.places(footer)?,
-                    None => Places::new(),
+                    None => BlockPlaces::new(),
                 };
                 let end = footer.map(|footer| footer.root_at);
                 found.walk(end, size, &places)?;
@@ -170,10 +170,10 @@ impl Salvage {
     }
 
     /// What the index says, as far as it reads.
-    fn places(&self, footer: &Footer) -> io::Result<Places> {
-        let mut places = Places::new();
+    fn places(&self, footer: &Footer) -> io::Result<BlockPlaces> {
+        let mut places = BlockPlaces::new();
         let place = |value: &[u8]| match value.len() {
-            PLACE => Some((u64_at(value, 0), u32_at(value, 8))),
+            BLOCK_REFERENCE => Some((u64_at(value, 0), u32_at(value, 8))),
             _ => None,
         };
         let Some(root) = self.block(footer.root_at, footer.root_len)? else {
@@ -197,7 +197,7 @@ impl Salvage {
     }
 
     /// Goes from block to block, up to the root at `end`, or to where that must be.
-    fn walk(&mut self, end: Option<u64>, size: u64, places: &Places) -> io::Result<()> {
+    fn walk(&mut self, end: Option<u64>, size: u64, places: &BlockPlaces) -> io::Result<()> {
         let limit = end.unwrap_or(size);
         let (mut at, mut last, mut index_blocks) = (0, None::<Key>, 0);
         while at < limit {
@@ -314,6 +314,6 @@ fn ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
 }
 
 /// Whether the entries of a kind refer to records.
-pub(crate) const fn has_references(kind: Kind) -> bool {
-    matches!(kind, Kind::Syncs | Kind::Keys)
+pub(crate) const fn has_references(kind: RunKind) -> bool {
+    matches!(kind, RunKind::Syncs | RunKind::Keys)
 }

@@ -23,47 +23,47 @@ use crate::tools::walk::{self, is_ours};
 const TRIES: usize = 100;
 
 /// The files of a store at one moment, to be read only.
-pub(crate) struct Look {
+pub(crate) struct Snapshot {
     backend: Arc<dyn Backend>,
     files: BTreeMap<String, Arc<dyn BackendFile>>,
     /// Whether somebody had the store open then.
     live: bool,
 }
 
-impl Look {
+impl Snapshot {
     /// Looks at the folder `dir`.
     ///
     /// # Errors
     /// [`OpenError::NoStore`] if there is none, [`OpenError::Io`] for what the file system answered.
-    pub(crate) fn at(dir: &Path) -> Result<Look, OpenError> {
+    pub(crate) fn at(dir: &Path) -> Result<Snapshot, OpenError> {
         let backend = FileBackend::read_only(dir).map_err(|source| OpenError::Io {
             file: dir.to_path_buf(),
             action: "open the folder",
             source,
         })?;
-        Look::on(Arc::new(backend))
+        Snapshot::on(Arc::new(backend))
     }
 
     /// As [`at`](Self::at), on any [`Backend`].
     ///
     /// # Errors
     /// As [`at`](Self::at).
-    pub(crate) fn on(backend: Arc<dyn Backend>) -> Result<Look, OpenError> {
-        let mut look = Look {
+    pub(crate) fn on(backend: Arc<dyn Backend>) -> Result<Snapshot, OpenError> {
+        let mut snapshot = Snapshot {
             live: backend.is_locked(),
             files: BTreeMap::new(),
             backend,
         };
-        walk::check_store(&*look.backend)?;
-        look.take()?;
+        walk::check_store(&*snapshot.backend)?;
+        snapshot.take()?;
         let mut tries = 1;
-        while look.live && tries < TRIES && !look.is_whole() {
-            look.take()?;
+        while snapshot.live && tries < TRIES && !snapshot.is_whole() {
+            snapshot.take()?;
             tries += 1;
         }
         // Somebody may have opened it meanwhile.
-        look.live |= look.backend.is_locked();
-        Ok(look)
+        snapshot.live |= snapshot.backend.is_locked();
+        Ok(snapshot)
     }
 
     /// Opens all files that there are.
@@ -109,7 +109,7 @@ impl Look {
     }
 }
 
-impl Backend for Look {
+impl Backend for Snapshot {
     fn lock(&self) -> io::Result<Box<dyn Lock>> {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }

@@ -16,18 +16,18 @@ use crate::store::shared::Shared;
 /// From how many records on another thread is worth the two wakes.
 pub(crate) const LARGE: usize = 256;
 
-pub(crate) struct Aside {
-    desk: Arc<Desk>,
+pub(crate) struct IndexThread {
+    shared_work: Arc<IndexWork>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Desk {
+struct IndexWork {
     shared: Arc<Shared>,
-    work: Mutex<Work>,
+    work: Mutex<IndexJob>,
     changed: Condvar,
 }
 
-enum Work {
+enum IndexJob {
     None,
     Offered(Arc<Batch>),
     Begun,
@@ -35,47 +35,47 @@ enum Work {
     Over,
 }
 
-impl Aside {
+impl IndexThread {
     pub(crate) fn new(shared: Arc<Shared>) -> io::Result<Self> {
-        let desk = Arc::new(Desk {
+        let shared_work = Arc::new(IndexWork {
             shared,
-            work: Mutex::new(Work::None),
+            work: Mutex::new(IndexJob::None),
             changed: Condvar::new(),
         });
         let thread = std::thread::Builder::new().name("storage-index".into());
         let thread = {
-            let desk = desk.clone();
-            thread.spawn(move || desk.run())?
+            let shared_work = shared_work.clone();
+            thread.spawn(move || shared_work.run())?
         };
-        Ok(Aside {
-            desk,
+        Ok(IndexThread {
+            shared_work,
             thread: Some(thread),
         })
     }
 
     /// Has `batch` indexed while `sync` does its work; both are done when this returns.
     pub(crate) fn index_during<T>(&self, batch: &Arc<Batch>, sync: impl FnOnce() -> T) -> T {
-        *self.desk.work.lock() = Work::Offered(batch.clone());
-        self.desk.changed.notify_one();
+        *self.shared_work.work.lock() = IndexJob::Offered(batch.clone());
+        self.shared_work.changed.notify_one();
         let synced = sync();
-        let mut work = self.desk.work.lock();
-        while matches!(*work, Work::Begun) {
-            self.desk.changed.wait(&mut work);
+        let mut work = self.shared_work.work.lock();
+        while matches!(*work, IndexJob::Begun) {
+            self.shared_work.changed.wait(&mut work);
         }
-        let left = matches!(*work, Work::Offered(_));
-        *work = Work::None;
+        let left = matches!(*work, IndexJob::Offered(_));
+        *work = IndexJob::None;
         drop(work);
         if left {
-            self.desk.shared.insert(batch);
+            self.shared_work.shared.insert(batch);
         }
         synced
     }
 }
 
-impl Drop for Aside {
+impl Drop for IndexThread {
     fn drop(&mut self) {
-        *self.desk.work.lock() = Work::Over;
-        self.desk.changed.notify_one();
+        *self.shared_work.work.lock() = IndexJob::Over;
+        self.shared_work.changed.notify_one();
         if let Some(thread) = self.thread.take() {
             // A panic there has been printed already.
             let _ = thread.join();
@@ -83,20 +83,20 @@ impl Drop for Aside {
     }
 }
 
-impl Desk {
+impl IndexWork {
     fn run(&self) {
         let mut work = self.work.lock();
         loop {
-            match std::mem::replace(&mut *work, Work::Begun) {
-                Work::Offered(batch) => {
+            match std::mem::replace(&mut *work, IndexJob::Begun) {
+                IndexJob::Offered(batch) => {
                     drop(work);
                     self.shared.insert(&batch);
                     drop(batch);
                     work = self.work.lock();
-                    *work = Work::Done;
+                    *work = IndexJob::Done;
                     self.changed.notify_one();
                 }
-                Work::Over => return,
+                IndexJob::Over => return,
                 other => {
                     *work = other;
                     self.changed.wait(&mut work);

@@ -19,37 +19,44 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How much is read at once.
 const CHUNK_BYTES: u64 = 64 << 10;
 
-pub(crate) struct Scar {
-    /// What was to be written, by segment: from here, up to here.
-    pieces: Vec<(Arc<Segment>, u64, u64)>,
+pub(crate) struct FailedWrite {
+    /// What was to be written, in the order of the log.
+    stretches: Vec<SegmentStretch>,
     /// Some of it may be there.
     dirty: bool,
     tried: Instant,
 }
 
-/// What kept a scar from being mended.
-pub(crate) struct Failure {
+/// A part of one segment: the positions in `[from, to)`.
+pub(crate) struct SegmentStretch {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
+/// What kept a failed write from being taken back.
+pub(crate) struct TakeBackError {
     pub(crate) segment: Arc<Segment>,
     /// The sync of it failed, after which nothing is known.
     pub(crate) synced: bool,
     pub(crate) error: io::Error,
 }
 
-impl Scar {
+impl FailedWrite {
     /// A batch of which some may be written.
     pub(crate) fn of(batch: &Batch) -> Self {
-        let writes = batch.writes();
-        Self::at(
-            writes
-                .map(|(segment, at, bytes)| (segment.clone(), at, at + bytes.len() as u64))
-                .collect(),
-        )
+        let stretches = batch.writes().map(|write| SegmentStretch {
+            segment: write.segment.clone(),
+            from: write.position,
+            to: write.end(),
+        });
+        Self::at(stretches.collect())
     }
 
-    /// Pieces of segments of which some may be written.
-    pub(crate) fn at(pieces: Vec<(Arc<Segment>, u64, u64)>) -> Self {
-        Scar {
-            pieces,
+    /// Parts of segments to which some bytes may be written.
+    pub(crate) fn at(stretches: Vec<SegmentStretch>) -> Self {
+        FailedWrite {
+            stretches,
             dirty: true,
             tried: Instant::now(),
         }
@@ -66,16 +73,16 @@ impl Scar {
     }
 
     /// Takes back what was written.
-    pub(crate) fn clean(&mut self) -> Result<(), Failure> {
+    pub(crate) fn clean(&mut self) -> Result<(), TakeBackError> {
         self.tried = Instant::now();
         if !self.dirty {
             return Ok(());
         }
         // From the end, so that what is left of it is never without what is before it.
-        for (segment, from, to) in self.pieces.iter().rev() {
+        for SegmentStretch { segment, from, to } in self.stretches.iter().rev() {
             let failed = |synced| {
                 let segment = segment.clone();
-                move |error| Failure {
+                move |error| TakeBackError {
                     segment,
                     synced,
                     error,
@@ -92,9 +99,9 @@ impl Scar {
     }
 
     /// Tries whether the disk takes what it refused; call it once it is clean.
-    pub(crate) fn probe(&self) -> Result<(), Failure> {
-        for (segment, from, to) in &self.pieces {
-            segment::zero(segment, *from, *to).map_err(|error| Failure {
+    pub(crate) fn probe(&self) -> Result<(), TakeBackError> {
+        for SegmentStretch { segment, from, to } in &self.stretches {
+            segment::zero(segment, *from, *to).map_err(|error| TakeBackError {
                 segment: segment.clone(),
                 synced: false,
                 error,

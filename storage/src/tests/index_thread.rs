@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::State;
+use crate::StateEntry;
 use crate::backend::sim::Operation;
-use crate::store::aside::LARGE;
+use crate::store::index_thread::LARGE;
 
 fn options() -> Options {
     Options {
@@ -29,11 +29,11 @@ fn append(opened: &mut Opened, from: u64, count: u64) {
             body: b"body",
             key: Some(TimelineId(u128::from(seq) << 64)),
             states: &[
-                State {
+                StateEntry {
                     key: TimelineId(1),
                     value: &seq.to_le_bytes(),
                 },
-                State {
+                StateEntry {
                     key: TimelineId(2),
                     value: &seq.to_le_bytes(),
                 },

@@ -13,7 +13,7 @@ use crate::{IdBuildHasher, TimelineId};
 /// Where the records of a stretch of the log are, by timeline.
 ///
 /// Positions are kept as 32-bit numbers of 8-byte steps from the stretch's beginning.
-pub(crate) struct Hot {
+pub(crate) struct Stretch {
     base: u64,
     messages: Table,
     syncs: Table,
@@ -33,20 +33,20 @@ struct Gap {
 
 /// The two kinds of timelines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TimelineKind {
     Message,
     Sync,
 }
 
 /// Some consecutive entries of a timeline.
 #[derive(Clone, Copy)]
-pub(super) struct Found {
+pub(super) struct EntryRange {
     list: List,
     pub(super) from: u32,
     pub(super) to: u32,
 }
 
-impl Found {
+impl EntryRange {
     pub(super) fn len(&self) -> usize {
         (self.to - self.from) as usize
     }
@@ -55,9 +55,9 @@ impl Found {
 /// How far behind its base a stretch may reach.
 pub(super) const SPAN: u64 = (u32::MAX as u64) * frame::ALIGN as u64;
 
-impl Hot {
+impl Stretch {
     pub(super) fn new(base: u64) -> Self {
-        Hot {
+        Stretch {
             base,
             messages: Table::default(),
             syncs: Table::default(),
@@ -116,7 +116,7 @@ impl Hot {
     ///
     /// The two tight loops without a decision let the reads of many timelines wait for memory
     /// together; those of `insert` would wait for each other. `lists` lends its memory.
-    pub(super) fn touch(&self, ids: &[(Kind, TimelineId)], lists: &mut Vec<List>) -> u64 {
+    pub(super) fn touch(&self, ids: &[(TimelineKind, TimelineId)], lists: &mut Vec<List>) -> u64 {
         let slots = ids
             .iter()
             .fold(0, |sum, &(kind, id)| sum ^ self.table(kind).touch(id));
@@ -131,10 +131,10 @@ impl Hot {
         slots ^ u64::from(chunks)
     }
 
-    fn table(&self, kind: Kind) -> &Table {
+    fn table(&self, kind: TimelineKind) -> &Table {
         match kind {
-            Kind::Message => &self.messages,
-            Kind::Sync => &self.syncs,
+            TimelineKind::Message => &self.messages,
+            TimelineKind::Sync => &self.syncs,
         }
     }
 
@@ -181,7 +181,7 @@ impl Hot {
         timeline: TimelineId,
         seqs: &RangeInclusive<u64>,
         cut: Option<u64>,
-    ) -> Option<Found> {
+    ) -> Option<EntryRange> {
         let slot = self.messages.find(timeline)?;
         if seqs.is_empty() {
             return None;
@@ -199,7 +199,7 @@ impl Hot {
             lower_bound(gaps, slot.list.len, slot.last, end)
         });
         let len = self.len_up_to(slot.list, cut);
-        Some(Found {
+        Some(EntryRange {
             list: slot.list,
             from: from.min(len),
             to: to.min(len),
@@ -207,7 +207,7 @@ impl Hot {
     }
 
     /// The entries of a sync timeline in `(after, until]`.
-    pub(super) fn sync(&self, timeline: TimelineId, after: u64, until: u64) -> Option<Found> {
+    pub(super) fn sync(&self, timeline: TimelineId, after: u64, until: u64) -> Option<EntryRange> {
         let slot = self.syncs.find(timeline)?;
         if until < self.base {
             return None;
@@ -219,7 +219,7 @@ impl Hot {
         } else {
             up_to(until)
         };
-        Some(Found {
+        Some(EntryRange {
             list: slot.list,
             from,
             to: to.max(from),
@@ -238,14 +238,14 @@ impl Hot {
     }
 
     /// Appends the positions of entries to `into`.
-    pub(super) fn copy(&self, found: Found, into: &mut Vec<u64>) {
+    pub(super) fn copy(&self, found: EntryRange, into: &mut Vec<u64>) {
         let (range, base) = ((found.from, found.to), self.base);
         let position = |step| base + u64::from(step) * frame::ALIGN as u64;
         self.positions.copy(found.list, range, position, into);
     }
 
     /// The position of the first of `found`, which is not empty.
-    pub(super) fn first(&self, found: Found) -> u64 {
+    pub(super) fn first(&self, found: EntryRange) -> u64 {
         let step = self.positions.get(found.list, found.from);
         self.base + u64::from(step) * frame::ALIGN as u64
     }

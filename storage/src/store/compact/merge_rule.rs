@@ -6,7 +6,7 @@ use crate::run::RunId;
 
 /// How runs of a kind are merged.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rule {
+pub(super) struct MergeRule {
     /// How many of a level become one of the next.
     pub(super) width: usize,
     /// Runs of different windows of this length, in milliseconds, are not merged.
@@ -17,14 +17,14 @@ pub(super) struct Rule {
 
 /// Neighbouring runs of a kind that may become one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stretch {
+pub(super) struct MergeCandidate {
     /// Where they are among the runs of their kind.
     pub(super) at: Range<usize>,
     /// The level of the newest of them; none has a higher one.
     pub(super) level: u8,
 }
 
-impl Rule {
+impl MergeRule {
     /// The window that a run belongs to.
     fn window_of(&self, run: &RunId) -> Option<u64> {
         self.window.map(|window| run.last_time / window)
@@ -36,12 +36,12 @@ impl Rule {
             .is_some_and(|window| run.last_time / window < self.now / window)
     }
 
-    /// Cuts the runs of a kind into stretches, from the newest to the oldest.
-    fn stretches(
+    /// Cuts the runs of a kind into candidates, from the newest to the oldest.
+    fn candidates(
         &self,
         runs: &[RunId],
         belongs: impl Fn(&RunId, &RunId) -> bool,
-    ) -> impl Iterator<Item = Stretch> {
+    ) -> impl Iterator<Item = MergeCandidate> {
         let mut to = runs.len();
         std::iter::from_fn(move || {
             let newest = runs[..to].last()?;
@@ -52,25 +52,26 @@ impl Rule {
             let level = runs[from..to].iter().map(|run| run.level).max()?;
             let at = from..to;
             to = from;
-            Some(Stretch { at, level })
+            Some(MergeCandidate { at, level })
         })
     }
 
     /// Runs of one size.
-    fn levels(&self, runs: &[RunId]) -> impl Iterator<Item = Stretch> {
-        self.stretches(runs, |newest, run| run.level <= newest.level)
+    fn levels(&self, runs: &[RunId]) -> impl Iterator<Item = MergeCandidate> {
+        self.candidates(runs, |newest, run| run.level <= newest.level)
     }
 
-    /// What to merge of a kind's runs: the newest stretch of enough of one level; or all of a
+    /// What to merge of a kind's runs: the newest candidate of enough of one level; or all of a
     /// window that is complete, so that there are not many files however many windows there are.
-    pub(super) fn mergeable(&self, runs: &[RunId]) -> Option<Stretch> {
-        let wide = self.levels(runs).find(|stretch| {
-            stretch.at.len() >= self.width && !self.is_complete(&runs[stretch.at.start])
+    pub(super) fn mergeable(&self, runs: &[RunId]) -> Option<MergeCandidate> {
+        let wide = self.levels(runs).find(|candidate| {
+            candidate.at.len() >= self.width && !self.is_complete(&runs[candidate.at.start])
         });
-        let mut windows = self.stretches(runs, |_, _| true);
+        let mut windows = self.candidates(runs, |_, _| true);
         wide.or_else(|| {
-            windows
-                .find(|stretch| stretch.at.len() > 1 && self.is_complete(&runs[stretch.at.start]))
+            windows.find(|candidate| {
+                candidate.at.len() > 1 && self.is_complete(&runs[candidate.at.start])
+            })
         })
     }
 
@@ -78,19 +79,19 @@ impl Rule {
     /// into each of them.
     pub(super) fn in_debt(&self, runs: &[RunId]) -> bool {
         self.levels(runs)
-            .any(|stretch| stretch.at.len() >= 2 * self.width)
+            .any(|candidate| candidate.at.len() >= 2 * self.width)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Kind;
+    use crate::run::RunKind;
 
     /// Runs with these levels and times.
     fn runs(levels: &[(u8, u64)]) -> Vec<RunId> {
         let run = |(i, &(level, last_time))| RunId {
-            kind: Kind::Messages,
+            kind: RunKind::Messages,
             level,
             number: i as u64,
             from: i as u64,
@@ -105,8 +106,8 @@ mod tests {
         runs(&levels)
     }
 
-    fn rule(window: Option<u64>, now: u64) -> Rule {
-        Rule {
+    fn rule(window: Option<u64>, now: u64) -> MergeRule {
+        MergeRule {
             width: 3,
             window,
             now,
@@ -126,7 +127,7 @@ mod tests {
             (&[2, 0, 1, 1, 0], Some((1..4, 1))),
         ] {
             let found = rule(None, 1000).mergeable(&at_once(levels));
-            let expected = expected.map(|(at, level)| Stretch { at, level });
+            let expected = expected.map(|(at, level)| MergeCandidate { at, level });
             assert_eq!(found, expected, "{levels:?}");
         }
     }
@@ -166,7 +167,7 @@ mod tests {
             (&[(0, 1), (0, 11), (0, 2), (0, 3)], 99, Some((2..4, 0))),
         ] {
             let found = rule(Some(10), now).mergeable(&runs(levels));
-            let expected = expected.map(|(at, level)| Stretch { at, level });
+            let expected = expected.map(|(at, level)| MergeCandidate { at, level });
             assert_eq!(found, expected, "{levels:?} at {now}");
         }
     }
