@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::local_gateway::doctor::{DoctorArgs, MAX_SHARDS};
 use crate::local_gateway::durability;
-use crate::scenario::chaos::Blow;
+use crate::scenario::chaos::Fault;
 use crate::units::{Compress, Rate, Share, Span};
 
 /// Replay scenarios of a messaging service against a gateway, and believe the figures.
@@ -162,7 +162,7 @@ pub(crate) struct RunArgs {
     /// Do this to the local gateway, counted from the start of sending: kill-gateway@30s,
     /// restart-gateway@30s or pause-gateway@30s+2s; may be given several times
     #[arg(long, value_name = "WHAT@TIME")]
-    pub(crate) chaos: Vec<Blow>,
+    pub(crate) chaos: Vec<Fault>,
     /// Where the results go; otherwise a new folder under target/loadgen or the temporary folder
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,

@@ -8,3 +8,12 @@ pub(crate) fn mix(x: u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
+
+/// Six letters and digits from a number: names a run in user names.
+pub(crate) fn short_name(number: u64) -> String {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mixed = mix(number);
+    (0..6)
+        .map(|i| char::from(LETTERS[(mixed >> (i * 5)) as usize % 32]))
+        .collect()
+}

@@ -111,9 +111,9 @@ pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<RunSe
     };
     let target = (args.target.as_deref(), &args.tls);
     let gateway = gateway(target, args.control.as_deref(), setup)?;
-    if let (Gateway::Target { .. }, Some(blow)) = (&gateway, scenario.chaos.actions.first()) {
+    if let (Gateway::Target { .. }, Some(fault)) = (&gateway, scenario.chaos.actions.first()) {
         return Err(Failure::scenario(format!(
-            "{blow}: only a gateway that loadgen started itself can be broken: leave --target out, \
+            "{fault}: only a gateway that loadgen started itself can be broken: leave --target out, \
              or the chaos"
         )));
     }

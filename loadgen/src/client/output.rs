@@ -379,7 +379,7 @@ impl Client {
         self.count().bytes_out += sent as u64;
     }
 
-    /// Ends sessions the way RFC 6455 asks, from that of a device on; the next device where some
+    /// GatewayAccess sessions the way RFC 6455 asks, from that of a device on; the next device where some
     /// are left: reading must not starve.
     pub(super) fn close_some(&mut self, from: u32) -> Option<u32> {
         let end = (from + CLOSES).min(self.conns.len() as u32);

@@ -303,7 +303,7 @@ impl Phases {
 }
 
 impl Client {
-    /// Ends executors that are through, and goes on to what comes after them.
+    /// GatewayAccess executors that are through, and goes on to what comes after them.
     pub(super) fn advance(&mut self, now: Nanos) -> Progress {
         match self.phases.stage {
             Stage::Executing => self.end_steps(now),

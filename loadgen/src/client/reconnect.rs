@@ -159,7 +159,7 @@ impl Reconnects {
 }
 
 impl Client {
-    /// Ends a session to open it again: in order, or as a device does that loses its network.
+    /// GatewayAccess a session to open it again: in order, or as a device does that loses its network.
     /// Where the one chosen is not open another nearby is taken. Whether there was one.
     pub(super) fn cut(&mut self, at: Nanos, now: Nanos, cut: Cut) -> bool {
         let devices = self.conns.len() as u32;

@@ -19,7 +19,8 @@ use crate::foreign;
 use crate::live::Live;
 use crate::output::{self, say};
 use crate::report::results::{SEARCH as TABLE, is_summary};
-use crate::run::conduct::{Ends, Watch, conduct, publish};
+use crate::run::conduct::{GatewayAccess, Watch, conduct};
+use crate::run::publish::publish;
 use crate::scenario::load::{self, Loaded};
 use crate::scenario::threshold::{LATENCIES, OF_RETURNS};
 use crate::scenario::validate::bounds;
@@ -92,7 +93,7 @@ impl Watch for Silent {
     fn title(&self, _run: &RunSettings) -> String {
         self.title.clone()
     }
-    fn begin(&mut self, _ends: Ends) {}
+    fn begin(&mut self, _ends: GatewayAccess) {}
     fn look(&mut self, _now: Nanos, _board: &Board) {}
 }
 
@@ -101,7 +102,11 @@ impl Watch for Silent {
 /// # Errors
 /// Exit 104 for a bad scenario or command line, and what ends a run.
 pub(crate) fn run(args: &FindMaxArgs) -> Outcome<Exit> {
-    let (loaded, assumed, first) = prepare(args)?;
+    let Prepared {
+        loaded,
+        assumed,
+        first,
+    } = prepare(args)?;
     let folder = args.run.out.clone();
     let folder = folder.unwrap_or_else(|| default_folder(&format!("find-max-{}", loaded.name)));
     make_room(&folder)?;
@@ -238,8 +243,21 @@ fn lowest(args: &FindMaxArgs) -> f64 {
     ENOUGH / trial(args).0.as_secs_f64().max(f64::MIN_POSITIVE)
 }
 
-/// The scenario of the trials; whether its threshold is assumed; and the first rate.
-fn prepare(args: &FindMaxArgs) -> Outcome<(Loaded, bool, f64)> {
+/// What a search tries.
+struct Prepared {
+    /// The scenario of the trials.
+    loaded: Loaded,
+    /// The scenario has no threshold of a latency, and the default one holds.
+    assumed: bool,
+    /// The first rate.
+    first: f64,
+}
+
+/// Prepares the scenario of the trials.
+///
+/// # Errors
+/// A flag or the scenario does not fit a search.
+fn prepare(args: &FindMaxArgs) -> Outcome<Prepared> {
     if args.run.rate.is_some() {
         return Err(Failure::scenario(
             "--rate: find-max looks for it; say where to begin with --from and where to end with --to",
@@ -297,7 +315,11 @@ fn prepare(args: &FindMaxArgs) -> Outcome<(Loaded, bool, f64)> {
             trial(args)
         )));
     }
-    Ok((loaded, assumed, first))
+    Ok(Prepared {
+        loaded,
+        assumed,
+        first,
+    })
 }
 
 fn trial_args(args: &FindMaxArgs, rate: f64, out: std::path::PathBuf) -> RunArgs {

@@ -14,7 +14,8 @@ use crate::exit::{Exit, Outcome};
 use crate::foreign;
 use crate::live::Live;
 use crate::output::say;
-use crate::run::conduct::{conduct, publish, published};
+use crate::run::conduct::conduct;
+use crate::run::publish::{publish, published};
 use crate::verdict::JudgedRun;
 
 use watch::Watcher;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::control_port;
 use crate::health::Process;
-use crate::run::conduct::Ends;
+use crate::run::conduct::GatewayAccess;
 
 /// One look.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +50,7 @@ impl Kernel {
 
 impl Sample {
     /// Looks at everything.
-    pub(super) fn look(ends: Ends) -> Self {
+    pub(super) fn look(ends: GatewayAccess) -> Self {
         Self {
             at: Instant::now(),
             gateway: gateway(ends),
@@ -61,7 +61,7 @@ impl Sample {
 }
 
 /// The gateway as the kernel sees it, or, on another machine, as it sees itself.
-fn gateway(ends: Ends) -> Option<Process> {
+fn gateway(ends: GatewayAccess) -> Option<Process> {
     if let Some(pid) = ends.pid {
         return Some(Process::look(pid));
     }
@@ -73,7 +73,7 @@ fn gateway(ends: Ends) -> Option<Process> {
 }
 
 /// Sessions that the gateway says are open.
-pub(super) fn sessions(ends: Ends) -> Option<u64> {
+pub(super) fn sessions(ends: GatewayAccess) -> Option<u64> {
     let metrics = control_port::metrics(ends.control?).ok()?;
     metrics.get("trunkline_sessions").map(|n| n as u64)
 }

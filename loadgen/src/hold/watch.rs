@@ -7,7 +7,7 @@ use super::probe::{self, Sample};
 use crate::client::Board;
 use crate::clock::{Nanos, to_nanos};
 use crate::output::say;
-use crate::run::conduct::{Ends, Watch};
+use crate::run::conduct::{GatewayAccess, Watch};
 use crate::settings::RunSettings;
 
 /// The executors, in the order of their names.
@@ -48,7 +48,7 @@ pub(super) struct Watcher {
     times: Times,
     connections: u64,
     quiet: bool,
-    ends: Ends,
+    ends: GatewayAccess,
     settled: Option<Sample>,
     pub(super) seen: Seen,
 }
@@ -60,7 +60,7 @@ impl Watcher {
             times,
             connections,
             quiet,
-            ends: Ends::default(),
+            ends: GatewayAccess::default(),
             settled: None,
             seen: Seen::default(),
         }
@@ -78,7 +78,7 @@ impl Watch for Watcher {
         "hold".into()
     }
 
-    fn begin(&mut self, ends: Ends) {
+    fn begin(&mut self, ends: GatewayAccess) {
         self.ends = ends;
         self.seen.before = Some(Sample::look(ends));
     }

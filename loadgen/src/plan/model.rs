@@ -148,12 +148,21 @@ impl Model {
             pushes_peak * (text + wire) + peak_rate * wire + receipts_peak * p.devices * wire;
         let gateway = gateway(
             assumed,
-            (connections, peak_rate, pushes_peak),
-            (in_peak, out_peak),
+            &GatewayLoad {
+                connections,
+                messages: peak_rate,
+                pushes: pushes_peak,
+                incoming: in_peak,
+                outgoing: out_peak,
+            },
         );
         let storage = storage(
             assumed,
-            (writes_peak, reads_peak / copies, stored_day * kept),
+            &StorageLoad {
+                writes: writes_peak,
+                reads: reads_peak / copies,
+                bytes: stored_day * kept,
+            },
         );
         Self {
             messages_day,
@@ -227,36 +236,46 @@ fn streams(scenario: &Scenario, assumed: &Assumptions) -> Vec<Stream> {
     streams
 }
 
-fn gateway(
-    assumed: &Assumptions,
-    (connections, messages, pushes): (f64, f64, f64),
-    (incoming, outgoing): (f64, f64),
-) -> Tier {
+/// What all gateway machines together have to carry at the peak.
+struct GatewayLoad {
+    connections: f64,
+    /// Messages per second.
+    messages: f64,
+    /// Pushes per second.
+    pushes: f64,
+    /// Bytes per second from clients.
+    incoming: f64,
+    /// Bytes per second to clients.
+    outgoing: f64,
+}
+
+/// The gateway machines for a load.
+fn gateway(assumed: &Assumptions, load: &GatewayLoad) -> Tier {
     let resource = |name, unit, need, each| Resource::new(assumed, name, unit, need, each);
     let network = assumed.network_per_server.0 / 8.0;
-    let memory = connections * assumed.memory_per_connection.0 as f64;
+    let memory = load.connections * assumed.memory_per_connection.0 as f64;
     Tier {
         resources: vec![
             resource(
                 "connections",
                 Unit::Count,
-                connections,
+                load.connections,
                 assumed.connections_per_server as f64,
             ),
             resource(
                 "messages",
                 Unit::PerSecond,
-                messages,
+                load.messages,
                 assumed.messages_per_server.0,
             ),
             resource(
                 "pushes",
                 Unit::PerSecond,
-                pushes,
+                load.pushes,
                 assumed.deliveries_per_server.0,
             ),
-            resource("network in", Unit::BytesPerSecond, incoming, network),
-            resource("network out", Unit::BytesPerSecond, outgoing, network),
+            resource("network in", Unit::BytesPerSecond, load.incoming, network),
+            resource("network out", Unit::BytesPerSecond, load.outgoing, network),
             resource(
                 "memory",
                 Unit::Bytes,
@@ -267,13 +286,39 @@ fn gateway(
     }
 }
 
-fn storage(assumed: &Assumptions, (writes, reads, bytes): (f64, f64, f64)) -> Tier {
+/// What the machines of one copy of the storage have to carry.
+struct StorageLoad {
+    /// Writes per second at the peak.
+    writes: f64,
+    /// Reads per second at the peak.
+    reads: f64,
+    /// Bytes kept.
+    bytes: f64,
+}
+
+/// The machines of one copy of the storage.
+fn storage(assumed: &Assumptions, load: &StorageLoad) -> Tier {
     let resource = |name, unit, need, each| Resource::new(assumed, name, unit, need, each);
     Tier {
         resources: vec![
-            resource("writes", Unit::PerSecond, writes, assumed.writes_per_node.0),
-            resource("reads", Unit::PerSecond, reads, assumed.reads_per_node.0),
-            resource("disk", Unit::Bytes, bytes, assumed.disk_per_node.0 as f64),
+            resource(
+                "writes",
+                Unit::PerSecond,
+                load.writes,
+                assumed.writes_per_node.0,
+            ),
+            resource(
+                "reads",
+                Unit::PerSecond,
+                load.reads,
+                assumed.reads_per_node.0,
+            ),
+            resource(
+                "disk",
+                Unit::Bytes,
+                load.bytes,
+                assumed.disk_per_node.0 as f64,
+            ),
         ],
     }
 }

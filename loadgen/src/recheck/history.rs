@@ -159,12 +159,14 @@ mod tests {
     use super::*;
     use What::{Acknowledged, History, Pushed, Refused, Sent};
 
-    /// Events of (what, sender, message, sequence, device).
-    fn check(events: &[(What, &str, u32, u32, u32)], expected: &[&str]) {
+    /// An event: what happened, the sender, the message, its sequence and the device (0: none).
+    type Row = (What, &'static str, u32, u32, u32);
+
+    fn check(events: &[Row], expected: &[&str]) {
         check_in(events, false, expected);
     }
 
-    fn check_in(events: &[(What, &str, u32, u32, u32)], in_group: bool, expected: &[&str]) {
+    fn check_in(events: &[Row], in_group: bool, expected: &[&str]) {
         let events: Vec<_> = (1..)
             .zip(events)
             .map(|(at_us, &(what, from, message, seq, device))| Event {
@@ -207,7 +209,7 @@ mod tests {
             (Acknowledged, "ann", 1, 1, 0),
             (Pushed, "ann", 1, 1, 2),
         ];
-        let with = |more: &[(What, &'static str, u32, u32, u32)]| [&first[..], more].concat();
+        let with = |more: &[Row]| [&first[..], more].concat();
         check(&with(&[(Pushed, "ann", 1, 1, 2)]), &["duplicated"]);
         check(&with(&[(Pushed, "ann", 1, 1, 1)]), &["unexpected"]);
         check(&with(&[(Pushed, "ann", 1, 2, 3)]), &["sequence-differs"]);

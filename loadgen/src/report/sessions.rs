@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::client::Storm;
 use crate::clock::{Nanos, seconds};
-use crate::scenario::chaos::Action;
+use crate::scenario::chaos::FaultKind;
 use crate::settings::RunSettings;
 use crate::stats::{Counters, Metric};
 use crate::units::{grouped, micros};
@@ -100,9 +100,9 @@ pub(super) fn storms(run: &RunSettings, judged: &JudgedRun) -> Value {
 /// `chaos` of a summary.
 pub(super) fn chaos(judged: &JudgedRun) -> Value {
     let time = |at: Option<Nanos>| at.map(seconds);
-    let all = judged.chaos.iter().map(|it| {
+    let all = judged.faults.iter().map(|it| {
         json!({
-            "action": it.blow.action.name(),
+            "action": it.fault.action.name(),
             "at_s": seconds(it.at),
             "down_s": time(it.down),
             "ready_s": time(it.ready),
@@ -140,7 +140,7 @@ pub(super) fn lines(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
     for storm in &judged.storms {
         lines.extend(storm_lines(&name(run, storm), storm));
     }
-    lines.extend(judged.chaos.iter().map(chaos_line));
+    lines.extend(judged.faults.iter().map(chaos_line));
     lines
 }
 
@@ -171,8 +171,8 @@ fn storm_lines(name: &str, storm: &Storm) -> [String; 3] {
 
 fn chaos_line(it: &FaultRecord) -> String {
     let time = |at: Option<Nanos>| at.map_or("never".into(), |at| format!("{:.3} s", seconds(at)));
-    let what = match it.blow.action {
-        Action::Pause(_) => format!("continued after {}", time(it.down)),
+    let what = match it.fault.action {
+        FaultKind::Pause(_) => format!("continued after {}", time(it.down)),
         _ => format!(
             "ended after {}, ready after {}",
             time(it.down),
@@ -181,7 +181,7 @@ fn chaos_line(it: &FaultRecord) -> String {
     };
     format!(
         "chaos         {} {:.3} s into sending: {what}; {} sessions broke, all back after {}",
-        it.blow.action.name(),
+        it.fault.action.name(),
         seconds(it.at),
         grouped(it.broken),
         time(it.back),

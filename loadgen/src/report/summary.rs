@@ -96,10 +96,10 @@ pub(crate) fn summary(run: &RunSettings, judged: &JudgedRun) -> Value {
         .sides
         .agreement
         .iter()
-        .map(|(what, theirs, ours)| {
+        .map(|it| {
             (
-                what.replace(' ', "_"),
-                json!({ "gateway": theirs, "generator": ours }),
+                it.what.replace(' ', "_"),
+                json!({ "gateway": it.gateway, "generator": it.generator }),
             )
         })
         .collect();

@@ -169,12 +169,14 @@ fn sides(judged: &JudgedRun) -> Vec<String> {
         health.steal * 100.0,
         health.idle * 100.0
     ));
-    for (what, theirs, ours) in &judged.sides.agreement {
-        let says = if theirs == ours { "agrees" } else { "DIFFERS" };
+    for it in &judged.sides.agreement {
+        let same = it.gateway == it.generator;
         lines.push(format!(
-            "/metrics      {what}: {} there, {} here: {says}",
-            grouped(*theirs),
-            grouped(*ours)
+            "/metrics      {}: {} there, {} here: {}",
+            it.what,
+            grouped(it.gateway),
+            grouped(it.generator),
+            if same { "agrees" } else { "DIFFERS" }
         ));
     }
     lines

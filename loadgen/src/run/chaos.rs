@@ -1,7 +1,7 @@
-//! Breaking the run's own gateway while it works, and noting how it came back.
+//! Breaks the gateway of a run while it works, and notes how it comes back.
 //!
-//! All of it happens on the main thread: a gateway ends with the thread that started it
-//! (PR_SET_PDEATHSIG), so no other may.
+//! This happens on the main thread: a gateway ends with the thread that started it
+//! (PR_SET_PDEATHSIG), so no other thread may start one.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,44 +13,44 @@ use crate::clock::{Clock, Nanos, SECOND, to_nanos};
 use crate::course::Course;
 use crate::exit::{Failure, Outcome};
 use crate::local_gateway::LocalGateway;
-use crate::scenario::chaos::{Action, Blow, Chaos as Plan};
+use crate::scenario::chaos::{Chaos as Plan, Fault, FaultKind};
 use crate::verdict::FaultRecord;
 
-/// How long after the gateway is whole again sessions may end because it was not: those that
-/// were told to wait for a ping's answer, or had not noticed.
+/// How long after a fault sessions may still end because of it: clients that wait for the answer to a
+/// ping, or have not noticed yet.
 const AFTERMATH: Nanos = 30 * SECOND;
 
 /// How long a gateway may take to stop when it is asked to.
 const STOP: Nanos = 60 * SECOND;
 
-/// How often is looked while something is under way.
+/// How often the gateway is looked at while a fault is under way.
 const CLOSELY: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Until the next one is due.
+    /// The gateway works; the next fault is not due yet.
     Whole,
-    /// Until the process has ended.
+    /// The process has been told to end, and has not yet.
     Ending,
-    /// Until the next process is ready.
+    /// The next process is started and not ready yet.
     Starting,
-    /// Until it is continued.
+    /// The process is halted until the pause is over.
     Paused,
 }
 
-/// The blows of a run.
+/// Breaks the gateway of a run as its scenario asks for, one fault after the other.
 #[derive(Debug)]
-pub(crate) struct Blows {
-    due: VecDeque<Blow>,
+pub(crate) struct ChaosRunner {
+    due: VecDeque<Fault>,
     stage: Stage,
-    pub(crate) happened: Vec<FaultRecord>,
+    faults: Vec<FaultRecord>,
 }
 
-impl Blows {
-    /// Those of a plan; what it needs of the gateway is seen to.
+impl ChaosRunner {
+    /// The faults of a plan. A gateway that will be started again keeps its port.
     ///
     /// # Errors
-    /// The gateway's port cannot be kept.
+    /// The port of the gateway cannot be kept.
     pub(crate) fn new(plan: &Plan, gateway: Option<&mut LocalGateway>) -> Outcome<Self> {
         if let Some(gateway) = gateway
             && plan.actions.iter().any(|it| it.action.starts_again())
@@ -60,11 +60,11 @@ impl Blows {
         Ok(Self {
             due: plan.actions.iter().copied().collect(),
             stage: Stage::Whole,
-            happened: Vec::new(),
+            faults: Vec::new(),
         })
     }
 
-    /// Does what is due. How soon to look again, if sooner than otherwise.
+    /// Does what is due. Returns how soon to look again, if sooner than otherwise.
     ///
     /// # Errors
     /// The gateway cannot be signalled, or does not start again.
@@ -99,10 +99,10 @@ impl Blows {
                 }
             }
             Stage::Paused => {
-                let Some(current) = self.happened.last_mut() else {
+                let Some(current) = self.faults.last_mut() else {
                     return Ok(None);
                 };
-                if let Action::Pause(how_long) = current.blow.action
+                if let FaultKind::Pause(how_long) = current.fault.action
                     && now >= current.began + to_nanos(how_long.0)
                 {
                     gateway.signal(Signal::SIGCONT)?;
@@ -114,6 +114,11 @@ impl Blows {
         Ok(Some(CLOSELY))
     }
 
+    /// What was done to the gateway, in the order of time.
+    pub(crate) fn into_faults(self) -> Vec<FaultRecord> {
+        self.faults
+    }
+
     fn strike(
         &mut self,
         now: Nanos,
@@ -121,13 +126,13 @@ impl Blows {
         board: &Board,
         gateway: &mut LocalGateway,
     ) -> Outcome<()> {
-        let Some(blow) = self.due.pop_front() else {
+        let Some(fault) = self.due.pop_front() else {
             return Ok(());
         };
         // What breaks is known to be broken before it breaks.
         board.chaos_begins(now);
-        self.happened.push(FaultRecord {
-            blow,
+        self.faults.push(FaultRecord {
+            fault,
             at,
             down: None,
             ready: None,
@@ -138,10 +143,10 @@ impl Blows {
         });
         // For its figures: of its memory there is nothing left when it has ended.
         gateway.has_ended()?;
-        let (signal, stage) = match blow.action {
-            Action::Kill => (Signal::SIGKILL, Stage::Ending),
-            Action::Restart => (Signal::SIGTERM, Stage::Ending),
-            Action::Pause(_) => (Signal::SIGSTOP, Stage::Paused),
+        let (signal, stage) = match fault.action {
+            FaultKind::Kill => (Signal::SIGKILL, Stage::Ending),
+            FaultKind::Restart => (Signal::SIGTERM, Stage::Ending),
+            FaultKind::Pause(_) => (Signal::SIGSTOP, Stage::Paused),
         };
         gateway.signal(signal)?;
         self.stage = stage;
@@ -154,7 +159,7 @@ impl Blows {
         gateway: &mut LocalGateway,
         course: &mut Course,
     ) -> Outcome<()> {
-        let Some(current) = self.happened.last_mut() else {
+        let Some(current) = self.faults.last_mut() else {
             return Ok(());
         };
         if gateway.has_ended()? {
@@ -165,23 +170,23 @@ impl Blows {
         } else if now > current.began + STOP {
             return Err(Failure::aborted(format!(
                 "{}: the gateway did not end\n{}",
-                current.blow,
+                current.fault,
                 gateway.log_tail()
             )));
         }
         Ok(())
     }
 
-    /// The gateway is whole again.
+    /// Notes that the gateway works again.
     fn whole(&mut self, now: Nanos, board: &Board) {
-        if let Some(current) = self.happened.last_mut() {
+        if let Some(current) = self.faults.last_mut() {
             current.ready = Some(now - current.began);
         }
         board.chaos_ends(now + AFTERMATH);
         self.stage = Stage::Whole;
     }
 
-    /// Ends what is under way: a gateway that was ended is started again, one that is paused is
+    /// GatewayAccess what is under way: a gateway that was ended is started again, one that is paused is
     /// continued.
     ///
     /// # Errors
@@ -208,9 +213,9 @@ impl Blows {
         Ok(())
     }
 
-    /// Notes who has left and come back.
+    /// Notes how many sessions broke, and when all were back.
     fn note(&mut self, now: Nanos, board: &Board) {
-        let Some(last) = self.happened.last_mut() else {
+        let Some(last) = self.faults.last_mut() else {
             return;
         };
         if let Some(ready) = last.ready

@@ -1,46 +1,33 @@
 //! One run, from the gateway's start to the verdict.
 
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use trunkline_proto::Encoding;
-
-use super::chaos::Blows;
-use super::groups::{self, ThreadGroups};
+use super::chaos::ChaosRunner;
+use super::groups;
+use super::jobs::{Crew, Surroundings};
 use super::preflight::{self, Fit, Need};
+use super::publish::{publish, published};
 use super::signals;
-use crate::check::Checker;
-use crate::client::{self, Board, Job, Loop, Measured, Step};
-use crate::clock::{Clock, Nanos, to_nanos};
-use crate::control_port;
+use crate::client::{self, Board, Loop, Measured};
+use crate::clock::{Clock, Nanos};
+use crate::control_port::{self, Metrics};
 use crate::course::Course;
-use crate::curve::Curve;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::files;
-use crate::foreign::{json, shown};
-use crate::health::{Cpu, Process};
+use crate::health::Cpu;
 use crate::live::Live;
 use crate::live::about::About;
 use crate::local_gateway::LocalGateway;
-use crate::output::{self, say};
-use crate::population::{Part, Population};
+use crate::output::say;
 use crate::prometheus::Exporter;
-use crate::random::mix;
 use crate::report;
 use crate::scenario::validate::bounds;
-use crate::scenario::{ABRUPT, AWAY, Executor, Kind, WireEncoding};
-use crate::schedule::text::Texts;
-use crate::schedule::{Arrivals, Churn, ChurnShape, Ramp, Senders, Storm, Work};
 use crate::settings::{Gateway, RunSettings, Target, parse_target};
 use crate::tls::Trust;
-use crate::verdict::{self, FaultRecord, JudgedRun, Sides};
-
-/// Connections being opened at one time, all threads together, where the scenario says nothing.
-const CONNECTING_MAX: u32 = 512;
+use crate::verdict::{self, Baseline, FaultRecord, JudgedRun, RunRecord, Sides};
 
 /// How often the main thread looks at the others.
 const LOOK: Duration = Duration::from_millis(50);
@@ -50,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Which gateway a run has, for those who look at it from outside.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Ends {
+pub(crate) struct GatewayAccess {
     /// The process, if it is the run's own.
     pub(crate) pid: Option<u32>,
     /// The control port, where one is known.
@@ -68,7 +55,7 @@ pub(crate) trait Watch {
         format!("run {}", run.name)
     }
     /// The gateway stands, and nothing is connected.
-    fn begin(&mut self, _ends: Ends) {}
+    fn begin(&mut self, _ends: GatewayAccess) {}
     /// Every [`LOOK`] while the threads work.
     fn look(&mut self, _now: Nanos, _board: &Board) {}
     /// The threads have ended, and with them their connections.
@@ -100,7 +87,7 @@ pub(crate) fn run(run: &RunSettings) -> Outcome<Exit> {
 /// Conducts a run.
 ///
 /// # Errors
-/// It could not start or go on.
+/// The run cannot start or go on.
 pub(crate) fn conduct(
     run: &RunSettings,
     watch: &mut dyn Watch,
@@ -109,84 +96,44 @@ pub(crate) fn conduct(
     watch.say(&report::header(run));
     let stop = Arc::new(AtomicBool::new(false));
     signals::end_in_order(&stop)?;
+    let crew = Crew::new(run);
     // The machine is judged before a gateway is started on it.
-    let assumed = run.gateway.address()?;
-    let population = population(run);
-    let threads = groups::usable_threads(run, &population);
-    let sessions = run.sizing.sessions;
-    let fit = preflight::check(&Need {
-        connections: sessions,
-        threads,
-        most_threads: groups::most_threads(run),
-        source: run.source,
-        target: assumed,
-        tls: run.gateway.has_tls(),
-        gateway: match &run.gateway {
-            Gateway::Target { .. } => None,
-            Gateway::Local(setup) => Some(setup.shards),
-        },
-    })?;
+    let fit = fit(run, &crew)?;
     bounds::sendable(&run.scenario, &run.sizing).map_err(Failure::scenario)?;
     make_folder(run, watch)?;
     let exporter = exporter(run, watch)?;
-    let mut local = match &run.gateway {
-        Gateway::Target { .. } => None,
-        Gateway::Local(setup) => Some(LocalGateway::start(room(run), setup)?),
-    };
-    let (url, control, tls) = match (&local, &run.gateway) {
-        (Some(local), _) => (local.url.clone(), Some(local.control), local.trust()?),
-        (None, Gateway::Target { url, control, tls }) => (url.clone(), *control, tls.clone()),
-        (None, Gateway::Local(_)) => return Err(Failure::aborted("no gateway was started")),
-    };
-    let target = parse_target(&url).map_err(Failure::scenario)?;
-    watch.say(&[format!(
-        "gateway: {url}{}",
-        local
-            .as_ref()
-            .map_or("", |_| " (local, started for this run)")
-    )]);
-
-    if local.is_none() {
-        answers(&target, &url)?;
-    }
-    let before = control
-        .map(control_port::metrics)
-        .transpose()
-        .map_err(|why| {
-            Failure::preflight(format!(
-                "{why}; name the control port of the gateway at --target, or leave --control out"
-            ))
-        })?;
-    let gateway_before = local.as_ref().map(LocalGateway::used);
-    let generator_before = Process::look(std::process::id());
+    let mut driven = DrivenGateway::start(run)?;
+    watch.say(&[driven.announcement()]);
+    driven.answers()?;
+    let baseline = Baseline::look(driven.local.as_ref(), driven.metrics()?);
     let cpu_before = Cpu::look();
-    let pid = local.as_ref().map(LocalGateway::pid);
-    watch.begin(Ends { pid, control });
-    let mut course = Course::begin(pid);
-    let (measured, happened) = drive(
-        run,
-        &population,
-        (threads, fit),
-        (&target, &tls, local.as_mut()),
-        &stop,
-        (watch, &mut course, live),
-        (&url, pid, exporter.as_ref()),
-    )?;
+    watch.begin(driven.access());
+    let mut show = Show {
+        course: Course::begin(driven.access().pid),
+        watch,
+        live,
+        exporter,
+    };
+    let ended = drive(run, &crew, fit, &mut driven, &mut show, &stop)?;
     let cpu = Cpu::between(cpu_before, Cpu::look());
     let aborted = stop.load(Ordering::Relaxed);
+    let Show { course, watch, .. } = show;
     watch.end(aborted);
-    // A gateway that was started again has another control port.
-    let control = local.as_ref().map(|local| local.control).or(control);
-    let after = control.map(control_port::metrics).transpose();
-    let sides = Sides::look(
-        local.as_ref(),
-        (gateway_before, generator_before),
-        before.as_ref(),
-        after.as_ref().ok(),
-    );
-    let stopped = local.map_or(Ok(()), |mut local| local.stop());
+    let after = driven.access().control.map(control_port::metrics);
+    let after = after.transpose();
+    let metrics = after.as_ref().ok().and_then(Option::as_ref);
+    let sides = Sides::look(driven.local.as_ref(), &baseline, metrics);
+    let stopped = driven.local.map_or(Ok(()), |mut local| local.stop());
 
-    let mut judged = verdict::judge(run, measured, (cpu, course, happened), sides, aborted);
+    let record = RunRecord {
+        measured: ended.measured,
+        faults: ended.faults,
+        cpu,
+        course,
+        sides,
+        aborted,
+    };
+    let mut judged = verdict::judge(run, record);
     for why in [after.map(|_| ()), stopped]
         .into_iter()
         .filter_map(Result::err)
@@ -199,6 +146,110 @@ pub(crate) fn conduct(
         };
     }
     Ok(judged)
+}
+
+/// How the connections of a run fit on this machine.
+///
+/// # Errors
+/// The machine cannot carry the run.
+fn fit(run: &RunSettings, crew: &Crew<'_>) -> Outcome<Fit> {
+    preflight::check(&Need {
+        connections: run.sizing.sessions,
+        threads: crew.threads(),
+        most_threads: groups::most_threads(run),
+        source: run.source,
+        target: run.gateway.address()?,
+        tls: run.gateway.has_tls(),
+        gateway: match &run.gateway {
+            Gateway::Target { .. } => None,
+            Gateway::Local(setup) => Some(setup.shards),
+        },
+    })
+}
+
+/// The gateway that a run drives: a running one, or one that is started for the run.
+struct DrivenGateway {
+    /// The process, if it was started for the run.
+    local: Option<LocalGateway>,
+    url: String,
+    target: Target,
+    /// The control port of a target, where the command line names one.
+    target_control: Option<SocketAddr>,
+    tls: Option<Trust>,
+}
+
+impl DrivenGateway {
+    /// Starts a gateway, unless the run has a target.
+    ///
+    /// # Errors
+    /// The gateway does not start.
+    fn start(run: &RunSettings) -> Outcome<Self> {
+        let (local, url, target_control, tls) = match &run.gateway {
+            Gateway::Target { url, control, tls } => (None, url.clone(), *control, tls.clone()),
+            Gateway::Local(setup) => {
+                let local = LocalGateway::start(room(run), setup)?;
+                let (url, trust) = (local.url.clone(), local.trust()?);
+                (Some(local), url, None, trust)
+            }
+        };
+        Ok(Self {
+            target: parse_target(&url).map_err(Failure::scenario)?,
+            local,
+            url,
+            target_control,
+            tls,
+        })
+    }
+
+    /// The line that tells people which gateway is driven.
+    fn announcement(&self) -> String {
+        let how = match self.local {
+            Some(_) => " (local, started for this run)",
+            None => "",
+        };
+        format!("gateway: {}{how}", self.url)
+    }
+
+    /// Tries whether anything listens at a target: nothing else need be tried if not.
+    fn answers(&self) -> Outcome<()> {
+        if self.local.is_some() {
+            return Ok(());
+        }
+        let url = &self.url;
+        TcpStream::connect_timeout(&self.target.address, PATIENCE)
+            .map(drop)
+            .map_err(|why| {
+                Failure::preflight(format!(
+                    "nothing answers at {url}: {why}; start the gateway, or leave --target out to \
+                     have one started"
+                ))
+            })
+    }
+
+    /// How to look at the gateway from outside. A gateway that was started again is another
+    /// process with another control port.
+    fn access(&self) -> GatewayAccess {
+        match &self.local {
+            Some(local) => GatewayAccess {
+                pid: Some(local.pid()),
+                control: Some(local.control),
+            },
+            None => GatewayAccess {
+                pid: None,
+                control: self.target_control,
+            },
+        }
+    }
+
+    /// What the gateway counts now, where its control port is known.
+    fn metrics(&self) -> Outcome<Option<Metrics>> {
+        let metrics = self.access().control.map(control_port::metrics);
+        metrics.transpose().map_err(|why| {
+            Failure::preflight(format!(
+                "{why}; name the control port of the gateway at --target, or leave --control out"
+            ))
+        })
+    }
 }
 
 /// Makes the folder of the results, without those of an earlier run.
@@ -229,75 +280,87 @@ fn room(run: &RunSettings) -> u64 {
     run.sizing.sessions * twice
 }
 
-/// Whether anything listens at the target: nothing else need be tried if not.
-fn answers(target: &Target, url: &str) -> Outcome<()> {
-    TcpStream::connect_timeout(&target.address, PATIENCE)
-        .map(drop)
-        .map_err(|why| {
-            Failure::preflight(format!(
-                "nothing answers at {url}: {why}; start the gateway, or leave --target out to have one started"
-            ))
-        })
+/// Everything that looks on while the threads work.
+struct Show<'a> {
+    course: Course,
+    watch: &'a mut dyn Watch,
+    live: &'a mut Live,
+    exporter: Option<Exporter>,
 }
 
-fn population(run: &RunSettings) -> Population {
-    let p = &run.scenario.population;
-    let nanos = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos() as u64);
-    Population {
-        run: report::short_name(nanos ^ u64::from(std::process::id()) << 40),
-        users: u32::try_from(run.sizing.users).unwrap_or(u32::MAX),
-        online: u32::try_from(run.sizing.online_users).unwrap_or(u32::MAX),
-        devices_milli: (p.devices * 1000.0).round() as u32,
-        contacts: run.scenario.traffic.contacts,
-        seed: run.scenario.seed,
+impl Show<'_> {
+    /// The threads begin to work.
+    fn begin(&mut self, about: About, clock: Clock, board: &Arc<Board>) {
+        if let Some(exporter) = &self.exporter {
+            let pid = self.course.gateway();
+            exporter.show(about.clone(), Arc::clone(board), clock, pid);
+        }
+        self.live.begin(about);
+    }
+
+    /// Looks at the board; whether the user wants the run to end.
+    fn look(&mut self, clock: Clock, board: &Board) -> bool {
+        // A gateway that was started again is another process.
+        let gateway = self.course.gateway();
+        if let Some(exporter) = &self.exporter {
+            exporter.gateway_is(gateway);
+        }
+        let quit = self.live.look(clock.now(), board, gateway);
+        self.watch.look(clock.now(), board);
+        self.course.look(clock.now(), || board.total());
+        quit
+    }
+
+    /// The threads have ended.
+    fn end(&mut self, clock: Clock, board: &Board) {
+        self.live.end(clock.now(), board);
+        if let Some(exporter) = &self.exporter {
+            exporter.end();
+        }
+        self.course.end(clock.now(), board.total());
     }
 }
 
-/// Runs the threads and shows how far they are.
+/// What came of a run's threads.
+struct Ended {
+    /// By thread.
+    measured: Vec<Measured>,
+    /// What was done to the gateway meanwhile.
+    faults: Vec<FaultRecord>,
+}
+
+/// Runs the threads to their end, shows how far they are, and breaks the gateway where the scenario
+/// asks for it.
 fn drive(
     run: &RunSettings,
-    population: &Population,
-    (threads, fit): (u32, Fit),
-    (target, tls, mut gateway): (&Target, &Option<Trust>, Option<&mut LocalGateway>),
+    crew: &Crew<'_>,
+    fit: Fit,
+    gateway: &mut DrivenGateway,
+    show: &mut Show<'_>,
     stop: &Arc<AtomicBool>,
-    (watch, course, live): (&mut dyn Watch, &mut Course, &mut Live),
-    (url, pid, exporter): (&str, Option<u32>, Option<&Exporter>),
-) -> Outcome<(Vec<Measured>, Vec<FaultRecord>)> {
-    let mut blows = Blows::new(&run.scenario.chaos, gateway.as_deref_mut())?;
-    // All loops before the first thread has a descriptor table of its own: what is made later
-    // would be written to in somebody else's.
-    let loops = (0..threads)
+) -> Outcome<Ended> {
+    let mut chaos = ChaosRunner::new(&run.scenario.chaos, gateway.local.as_mut())?;
+    // All loops before the first thread has a descriptor table of its own: a loop that is made
+    // later is made in one thread's table only.
+    let loops = (0..crew.threads())
         .map(|_| Loop::new())
         .collect::<std::io::Result<Vec<_>>>();
     let loops = loops.map_err(|why| Failure::preflight(format!("cannot make an epoll: {why}")))?;
-    let numbers: BTreeMap<&str, usize> = run
-        .scenario
-        .scenarios
-        .keys()
-        .enumerate()
-        .map(|(i, name)| (&**name, i))
-        .collect();
-    let board = Arc::new(Board::new(
-        numbers.len(),
-        threads,
-        run.scenario.traffic.groups.is_some(),
-    ));
+    let board = Arc::new(crew.board());
     let clock = Clock::start();
+    let surroundings = Surroundings {
+        fit,
+        target: &gateway.target,
+        tls: gateway.tls.as_ref(),
+        clock,
+        board: &board,
+    };
     let mut workers = Vec::new();
     let mut about = About::default();
-    for (thread, event_loop) in (0..threads).zip(loops) {
-        let job = job(
-            run,
-            population,
-            (thread, threads),
-            fit,
-            (target, tls),
-            (clock, &board, &numbers),
-        );
+    for (thread, event_loop) in (0..crew.threads()).zip(loops) {
+        let job = crew.job(thread, &surroundings);
         if thread == 0 {
-            about = About::of(run, watch.title(run), url, &job.steps);
+            about = About::of(run, show.watch.title(run), &gateway.url, &job.steps);
         }
         let stop = Arc::clone(stop);
         let worker = std::thread::Builder::new()
@@ -306,36 +369,23 @@ fn drive(
             .map_err(|why| Failure::aborted(format!("cannot start a thread: {why}")))?;
         workers.push(worker);
     }
-    if let Some(exporter) = exporter {
-        exporter.show(about.clone(), Arc::clone(&board), clock, pid);
-    }
-    live.begin(about);
+    show.begin(about, clock, &board);
     let mut broken = Ok(None);
     while !workers.iter().all(JoinHandle::is_finished) {
         if broken.is_ok() {
-            broken = blows.look(clock, &board, gateway.as_deref_mut(), course);
+            broken = chaos.look(clock, &board, gateway.local.as_mut(), &mut show.course);
         }
         if broken.is_err() {
             // The gateway is no more: there is nothing left to measure.
             stop.store(true, Ordering::Relaxed);
         }
-        // One that was started again is another process.
-        if let Some(exporter) = exporter {
-            exporter.gateway_is(course.gateway());
-        }
         let soon = broken.as_ref().ok().copied().flatten();
         std::thread::sleep(soon.map_or(LOOK, |soon| soon.min(LOOK)));
-        if live.look(clock.now(), &board, course.gateway()) {
+        if show.look(clock, &board) {
             stop.store(true, Ordering::Relaxed);
         }
-        watch.look(clock.now(), &board);
-        course.look(clock.now(), || board.total());
     }
-    live.end(clock.now(), &board);
-    if let Some(exporter) = exporter {
-        exporter.end();
-    }
-    course.end(clock.now(), board.total());
+    show.end(clock, &board);
     let mut measured = Vec::new();
     for worker in workers {
         measured.push(
@@ -345,197 +395,9 @@ fn drive(
         );
     }
     broken?;
-    blows.finish(clock, &board, gateway, course)?;
-    Ok((measured, blows.happened))
-}
-
-fn job(
-    run: &RunSettings,
-    population: &Population,
-    (thread, threads): (u32, u32),
-    fit: Fit,
-    (target, tls): (&Target, &Option<Trust>),
-    (clock, board, numbers): (Clock, &Arc<Board>, &BTreeMap<&str, usize>),
-) -> Job {
-    let scenario = &run.scenario;
-    let part = population.part(thread, threads);
-    let groups = ThreadGroups::new(run, &part);
-    let seed = mix(scenario.seed ^ u64::from(thread) << 32);
-    let steps = scenario.scenarios.iter().map(|(name, executor)| {
-        let number = numbers[&**name];
-        let after = executor
-            .start_after
-            .as_deref()
-            .map(|before| numbers[before]);
-        let delay = executor.start_time.map_or(0, |time| to_nanos(time.0));
-        let seed = mix(seed ^ number as u64);
-        let (duration, work) = work(run, executor, (&part, &groups), threads, (number, seed));
-        Step {
-            number,
-            after,
-            delay,
-            duration,
-            work,
-        }
-    });
-    let checks = &scenario.checks;
-    let read_back = checks.history;
-    Job {
-        steps: steps.collect(),
-        thread,
-        threads,
-        clock,
-        checker: Checker::new(
-            part.clone(),
-            Arc::clone(&groups.members),
-            Texts::new(&population.run, scenario.seed, &scenario.traffic.payload),
-        ),
-        board: Arc::clone(board),
-        target: target.address,
-        host: target.host.clone(),
-        path: target.path.clone(),
-        tls: tls.clone(),
-        signer: run.signer.clone(),
-        source: fit.source,
-        encoding: match scenario.client.encoding {
-            WireEncoding::Json => Encoding::Json,
-            WireEncoding::Proto => Encoding::Proto,
-        },
-        connecting_max: (scenario.client.connecting_max.unwrap_or(CONNECTING_MAX) / threads).max(1)
-            as usize,
-        connect_timeout: to_nanos(scenario.client.connect_timeout.0.0),
-        reconnect_timeout: to_nanos(scenario.client.reconnect_timeout.0.0),
-        chaos: !scenario.chaos.is_empty(),
-        receipts: scenario
-            .traffic
-            .receipts
-            .then(|| to_nanos(scenario.traffic.read_after.0)),
-        drain: to_nanos(checks.drain.0),
-        read_back_every: read_back.whole.checked_div(read_back.part).unwrap_or(0),
-        private_table: fit.private_tables,
-        seed,
-    }
-}
-
-/// A thread's part of an executor, and how long it lasts.
-fn work(
-    run: &RunSettings,
-    executor: &Executor,
-    (part, groups): (&Part, &ThreadGroups),
-    threads: u32,
-    (number, seed): (usize, u64),
-) -> (Nanos, Work) {
-    match executor.executor {
-        Kind::Churn => return churn(executor, part, threads, seed),
-        Kind::ReconnectStorm => {
-            let fraction = executor.fraction.unwrap_or(1.0);
-            let storm = Storm::new(number, fraction, part.devices(), seed);
-            return (0, Work::Storm(storm));
-        }
-        _ => {}
-    }
-    if executor.executor == Kind::RampingConnections {
-        let stages = executor.stages.as_deref().unwrap_or_default();
-        let sessions = run.sizing.sessions;
-        let stages: Vec<_> = stages
-            .iter()
-            .map(|stage| {
-                let part = stage.target.of(sessions) as f64 / sessions.max(1) as f64;
-                (to_nanos(stage.duration.0), part)
-            })
-            .collect();
-        let duration = stages.iter().map(|(duration, _)| duration).sum();
-        return (duration, Work::Ramp(Ramp::new(&stages, part.devices())));
-    }
-    let traffic = &run.scenario.traffic;
-    let senders = Senders {
-        key_every: traffic.key_every,
-        skew: traffic.sender_skew.map(|zipf| zipf.0),
-    };
-    let curve = executor.curve(&run.sizing, run.scenario.population.peak_factor);
-    // Validation admits only what has a course.
-    let curve = curve.unwrap_or_else(|| Curve::constant(0.0, 0.0));
-    let duration = to_nanos(Duration::from_secs_f64(curve.seconds()));
-    let curve = curve.scaled(1.0 / f64::from(threads));
-    let arrivals = Arrivals::new(curve, part, senders, seed);
-    (duration, groups.work(arrivals, part, duration, seed))
-}
-
-/// A thread's part of a churn.
-fn churn(executor: &Executor, part: &Part, threads: u32, seed: u64) -> (Nanos, Work) {
-    let duration = executor.duration.map_or(0, |span| to_nanos(span.0));
-    let shape = ChurnShape {
-        rate: executor.rate.map_or(0.0, |rate| rate.0) / f64::from(threads),
-        duration,
-        away: to_nanos(executor.away.unwrap_or(AWAY).0),
-        abrupt: executor.abrupt.unwrap_or(ABRUPT),
-    };
-    (
-        duration,
-        Work::Churn(Churn::new(shape, part.devices(), seed)),
-    )
-}
-
-/// Writes the results into the run's folder: `name.json`, `name.txt`, and what goes with them.
-///
-/// # Errors
-/// A file could not be written whole.
-pub(crate) fn publish(
-    run: &RunSettings,
-    judged: &JudgedRun,
-    name: &str,
-    text: &[String],
-    summary: &serde_json::Value,
-) -> Outcome<()> {
-    let written = write(run, judged, name, text, summary);
-    if written.is_err() {
-        // They tell a verdict that does not stand. Either may not be there.
-        for file in [format!("{name}.txt"), "report.html".to_owned()] {
-            let _ = std::fs::remove_file(run.out.join(file));
-        }
-    }
-    written
-}
-
-fn write(
-    run: &RunSettings,
-    judged: &JudgedRun,
-    name: &str,
-    text: &[String],
-    summary: &serde_json::Value,
-) -> Outcome<()> {
-    let put = |name: &str, bytes: &[u8]| {
-        let path = run.out.join(name);
-        files::put(&path, bytes).map_err(|why| files::unwritten(&path, &why))
-    };
-    // The scenario tells whose folder it is, and the summary that the results are whole: first and last.
-    let lock = toml::to_string(&run.scenario)
-        .map_err(|why| Failure::aborted(format!("cannot write the scenario down: {why}")))?;
-    put("scenario.lock.toml", lock.as_bytes())?;
-    report::keep(run, judged)?;
-    if !judged.violations.is_empty() {
-        let mut evidence = Vec::new();
-        for checker in &judged.checkers {
-            checker
-                .write_evidence(&mut evidence)
-                .map_err(|why| files::unwritten(&run.out.join("violations.jsonl"), &why))?;
-        }
-        put("violations.jsonl", &evidence)?;
-    }
-    let text = shown(&(text.join("\n") + "\n"));
-    put(&format!("{name}.txt"), text.as_bytes())?;
-    report::page_of(&run.out, summary)?;
-    put(&format!("{name}.json"), (json(summary) + "\n").as_bytes())
-}
-
-/// The exit code of a run whose results were published, or were not: a broken promise is told all the
-/// same, and nothing else counts without its files.
-pub(crate) fn published(judged: &JudgedRun, published: Outcome<()>) -> Outcome<Exit> {
-    match published {
-        Err(failure) if judged.exit == Exit::Violation => {
-            output::complain(&format!("loadgen: {failure}"));
-            Ok(Exit::Violation)
-        }
-        published => published.map(|()| judged.exit),
-    }
+    chaos.finish(clock, &board, gateway.local.as_mut(), &mut show.course)?;
+    Ok(Ended {
+        measured,
+        faults: chaos.into_faults(),
+    })
 }

@@ -3,5 +3,7 @@
 mod chaos;
 pub(crate) mod conduct;
 mod groups;
+mod jobs;
 pub(crate) mod preflight;
+pub(crate) mod publish;
 mod signals;

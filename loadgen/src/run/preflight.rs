@@ -159,7 +159,7 @@ fn gateway_descriptors(limits: &Limits, need: &Need) -> Option<String> {
     ))
 }
 
-/// Ends of connections on this machine.
+/// GatewayAccess of connections on this machine.
 fn ends(need: &Need) -> u64 {
     need.connections * if need.gateway.is_some() { 2 } else { 1 }
 }

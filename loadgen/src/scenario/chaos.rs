@@ -7,43 +7,43 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::units::Span;
 
-/// What happens to the gateway, in the order of time.
+/// The faults of a run, in the order of time.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Chaos {
-    /// Each with its time.
-    pub(crate) actions: Vec<Blow>,
+    /// The faults, each with its time.
+    pub(crate) actions: Vec<Fault>,
 }
 
 impl Chaos {
-    /// Whether nothing happens.
+    /// Whether the gateway is left whole.
     pub(crate) fn is_empty(&self) -> bool {
         self.actions.is_empty()
     }
 }
 
-/// One thing that is done to the gateway.
+/// A fault that a run brings on its own gateway: `kill-gateway@30s`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Blow {
-    /// What.
-    pub(crate) action: Action,
-    /// When, from the start of sending.
+pub(crate) struct Fault {
+    /// What is done.
+    pub(crate) action: FaultKind,
+    /// When, counted from the start of sending.
     pub(crate) at: Span,
 }
 
-/// What is done.
+/// What a fault does to the gateway.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Action {
-    /// Killed (SIGKILL) and started again with its data.
+pub(crate) enum FaultKind {
+    /// The gateway is killed (SIGKILL) and started again with its data.
     Kill,
-    /// Asked to stop (SIGTERM), waited for, and started again with its data.
+    /// The gateway is asked to stop (SIGTERM), and started again with its data when it has.
     Restart,
-    /// Stopped (SIGSTOP), and continued (SIGCONT) after so long.
+    /// The gateway is halted (SIGSTOP), and continued (SIGCONT) after this time.
     Pause(Span),
 }
 
-impl Action {
-    /// What it is called.
+impl FaultKind {
+    /// The name of the fault in scenarios and on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kill => "kill-gateway",
@@ -52,13 +52,13 @@ impl Action {
         }
     }
 
-    /// Whether the gateway is another process behind it.
+    /// Whether the gateway is another process after the fault.
     pub(crate) fn starts_again(self) -> bool {
         !matches!(self, Self::Pause(_))
     }
 }
 
-impl FromStr for Blow {
+impl FromStr for Fault {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let form = || {
@@ -73,9 +73,11 @@ impl FromStr for Blow {
             None => (times, None),
         };
         let action = match (name.trim(), how_long) {
-            ("kill-gateway", None) => Action::Kill,
-            ("restart-gateway", None) => Action::Restart,
-            ("pause-gateway", Some(how_long)) if !how_long.0.is_zero() => Action::Pause(how_long),
+            ("kill-gateway", None) => FaultKind::Kill,
+            ("restart-gateway", None) => FaultKind::Restart,
+            ("pause-gateway", Some(how_long)) if !how_long.0.is_zero() => {
+                FaultKind::Pause(how_long)
+            }
             ("pause-gateway", _) => {
                 return Err(format!(
                     "`{text}`: a pause says for how long: \"pause-gateway@30s+2s\""
@@ -93,17 +95,17 @@ impl FromStr for Blow {
     }
 }
 
-impl fmt::Display for Blow {
+impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.action.name(), self.at)?;
         match self.action {
-            Action::Pause(how_long) => write!(f, "+{how_long}"),
+            FaultKind::Pause(how_long) => write!(f, "+{how_long}"),
             _ => Ok(()),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Blow {
+impl<'de> Deserialize<'de> for Fault {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?
             .parse()
@@ -111,7 +113,7 @@ impl<'de> Deserialize<'de> for Blow {
     }
 }
 
-impl Serialize for Blow {
+impl Serialize for Fault {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -128,10 +130,10 @@ mod tests {
             "restart-gateway@1m",
             "pause-gateway@500ms+2s",
         ] {
-            let blow: Blow = text.parse().unwrap();
-            assert_eq!(blow.to_string(), text);
-            let json = serde_json::to_string(&blow).unwrap();
-            assert_eq!(serde_json::from_str::<Blow>(&json).unwrap(), blow);
+            let fault: Fault = text.parse().unwrap();
+            assert_eq!(fault.to_string(), text);
+            let json = serde_json::to_string(&fault).unwrap();
+            assert_eq!(serde_json::from_str::<Fault>(&json).unwrap(), fault);
         }
     }
 
@@ -147,7 +149,7 @@ mod tests {
             ("pause-gateway@30s+0s", "pause-gateway@30s+2s"),
             ("pause-gateway@30s+2", "no unit"),
         ] {
-            let why = text.parse::<Blow>().unwrap_err();
+            let why = text.parse::<Fault>().unwrap_err();
             assert!(why.contains(word), "{text}: {why}");
         }
     }

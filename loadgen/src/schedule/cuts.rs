@@ -142,7 +142,7 @@ impl Churn {
         self.next = due.then_some((at, cut));
     }
 
-    /// Ends it before all of it was taken.
+    /// GatewayAccess it before all of it was taken.
     pub(super) fn give_up(&mut self) {
         self.next = None;
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Agreement;
 use crate::scenario::threshold::{LATENCIES, Threshold};
 use crate::stats::{Counters, Latencies, Metric};
 use crate::units::grouped;
@@ -106,13 +107,17 @@ pub(crate) fn count(latencies: &Latencies, metric: &str) -> Option<u64> {
 }
 
 /// What counters of a gateway that others may use say beyond this run's, in a sentence.
-pub(crate) fn more_there(agreement: &[(&'static str, u64, u64)]) -> Option<String> {
-    let (what, there, here) = agreement.iter().find(|(_, there, here)| there > here)?;
+pub(crate) fn more_there(agreement: &[Agreement]) -> Option<String> {
+    let Agreement {
+        what,
+        gateway,
+        generator,
+    } = agreement.iter().find(|it| it.gateway > it.generator)?;
     Some(format!(
         "/metrics counted {} {what}, and this run {}: either others used the gateway meanwhile, or it \
          did more than it was asked to; run again while nobody else uses it",
-        grouped(*there),
-        grouped(*here)
+        grouped(*gateway),
+        grouped(*generator)
     ))
 }
 
@@ -200,11 +205,14 @@ mod tests {
 
     #[test]
     fn counters_beyond_ours_are_a_doubt() {
-        assert_eq!(
-            more_there(&[("send replies", 3, 3), ("message pushes", 2, 3)]),
-            None
-        );
-        let found = more_there(&[("send replies", 3, 3), ("message pushes", 1_004, 3)]);
+        let counted = |what, gateway, generator| Agreement {
+            what,
+            gateway,
+            generator,
+        };
+        let same = counted("send replies", 3, 3);
+        assert_eq!(more_there(&[same, counted("message pushes", 2, 3)]), None);
+        let found = more_there(&[same, counted("message pushes", 1_004, 3)]);
         assert!(found.is_some_and(|it| it.contains("1,004 message pushes, and this run 3")));
     }
 }

@@ -1,12 +1,13 @@
 //! One fault of a run, as it happened.
 
 use crate::clock::Nanos;
-use crate::scenario::chaos::Blow;
+use crate::scenario::chaos::Fault;
 
-/// One blow that happened.
+/// A fault as it happened. Times are in nanoseconds.
 #[derive(Debug, Clone)]
 pub(crate) struct FaultRecord {
-    pub(crate) blow: Blow,
+    /// What was done.
+    pub(crate) fault: Fault,
     /// When, since sending began.
     pub(crate) at: Nanos,
     /// How long until the process had ended; for a pause, until it was continued.
@@ -15,8 +16,10 @@ pub(crate) struct FaultRecord {
     pub(crate) ready: Option<Nanos>,
     /// How long until all sessions that broke were back; none if one was not.
     pub(crate) back: Option<Nanos>,
-    /// Sessions that broke.
+    /// The number of sessions that broke.
     pub(crate) broken: u64,
+    /// When, since the run began.
     pub(crate) began: Nanos,
+    /// Sessions that had broken before, by other faults.
     pub(crate) ended_before: u64,
 }

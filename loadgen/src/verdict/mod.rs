@@ -1,24 +1,41 @@
-//! What a run comes to.
-
-use std::collections::BTreeMap;
+//! The verdict on a run: what its threads measured, judged by the scenario's rules.
 
 pub(crate) mod doubts;
 mod fault_record;
+mod sides;
+mod thresholds;
 
-pub(crate) use fault_record::FaultRecord;
+use std::collections::BTreeMap;
 
-use self::doubts::Evidence;
 use crate::check::{Checker, Kind};
 use crate::client::{Measured, Storm};
 use crate::clock::{Nanos, seconds};
-use crate::control_port::Metrics;
 use crate::course::{Course, Intervals};
 use crate::exit::{Exit, Failure};
-use crate::health::{Cpu, Health, Process};
-use crate::local_gateway::LocalGateway;
-use crate::scenario::threshold::{Statistic, Threshold};
+use crate::health::{Cpu, Health};
 use crate::settings::RunSettings;
 use crate::stats::{Counters, Latencies, Metric};
+use doubts::Evidence;
+pub(crate) use fault_record::FaultRecord;
+pub(crate) use sides::{Agreement, Baseline, Sides};
+use thresholds::rate;
+
+/// What a run left behind when its threads had ended.
+#[derive(Debug)]
+pub(crate) struct RunRecord {
+    /// By thread.
+    pub(crate) measured: Vec<Measured>,
+    /// What was done to the gateway.
+    pub(crate) faults: Vec<FaultRecord>,
+    /// How the machine's processors were used.
+    pub(crate) cpu: Cpu,
+    /// How the run went over time.
+    pub(crate) course: Course,
+    /// What both sides used.
+    pub(crate) sides: Sides,
+    /// The run was ended before its time.
+    pub(crate) aborted: bool,
+}
 
 /// A run with its verdict.
 #[derive(Debug)]
@@ -44,143 +61,22 @@ pub(crate) struct JudgedRun {
     /// What each storm came to.
     pub(crate) storms: Vec<Storm>,
     /// What was done to the gateway.
-    pub(crate) chaos: Vec<FaultRecord>,
+    pub(crate) faults: Vec<FaultRecord>,
     pub(crate) checkers: Vec<Checker>,
     /// What went on in each interval.
     pub(crate) intervals: Intervals,
 }
 
-/// What both ends used, and what the gateway counted.
-#[derive(Debug, Default)]
-pub(crate) struct Sides {
-    pub(crate) gateway: Option<Process>,
-    pub(crate) generator: Process,
-    /// Resident memory of both before the first session.
-    pub(crate) gateway_before: Option<u64>,
-    pub(crate) generator_before: Option<u64>,
-    /// (what, as the gateway counted, as this program did).
-    pub(crate) agreement: Vec<(&'static str, u64, u64)>,
-    counted: Option<[u64; 4]>,
-    /// Connections that the gateway accepted, as it says.
-    pub(crate) accepted: Option<u64>,
-    own: bool,
-    /// The target is another process than before the run.
-    began_again: bool,
-}
-
-/// What must not happen unless the scenario has a threshold for it: a gateway that refuses,
-/// ignores or leaves its users has not carried the load, however right the rest is.
-const IMPLIED: [&str; 4] = ["rejected", "unknown", "disconnects", "not_back"];
-
-/// The gateway's counters that ours must agree with.
-const COUNTED: [(&str, &str); 4] = [
-    ("messages stored", "trunkline_messages_total"),
-    ("send replies", "trunkline_acks_total"),
-    (
-        "message pushes",
-        "trunkline_pushes_total{event=\"message\"}",
-    ),
-    (
-        "receipt pushes",
-        "trunkline_pushes_total{event=\"receipt\"}",
-    ),
-];
-
-impl Sides {
-    /// Looks at both ends after the run.
-    pub(crate) fn look(
-        local: Option<&LocalGateway>,
-        (before, generator_before): (Option<Process>, Process),
-        metrics_before: Option<&Metrics>,
-        metrics_after: Option<&Option<Metrics>>,
-    ) -> Self {
-        let metrics_after = metrics_after.and_then(Option::as_ref);
-        let began_again = local.is_none()
-            && metrics_after
-                .zip(metrics_before)
-                .is_some_and(|(after, before)| after.began_again(before));
-        // Of another process than before, a difference means nothing.
-        let metrics_before = metrics_before.filter(|_| !began_again);
-        let difference = |name: &str| Some(metrics_after?.get(name)? - metrics_before?.get(name)?);
-        let memory = |metrics: Option<&Metrics>| {
-            let bytes = metrics?.get("process_resident_memory_bytes")?;
-            Some(bytes as u64)
-        };
-        let gateway = match (local, before) {
-            (Some(local), Some(before)) => {
-                let now = local.used();
-                Some(Process {
-                    cpu_seconds: now.cpu_seconds - before.cpu_seconds,
-                    ..now
-                })
-            }
-            _ => difference("process_cpu_seconds_total").map(|cpu_seconds| Process {
-                cpu_seconds,
-                rss_bytes: memory(metrics_after).unwrap_or(0),
-            }),
-        };
-        let counted = COUNTED.map(|(_, name)| difference(name).map(|n| n as u64));
-        // Of a gateway that was started again the baseline is another process's.
-        let one_process = local.is_none_or(|local| local.spent() == 0.0);
-        Self {
-            gateway,
-            gateway_before: before
-                .map(|before| before.rss_bytes)
-                .or_else(|| memory(metrics_before))
-                .filter(|_| one_process),
-            generator: Process::look(std::process::id()),
-            generator_before: Some(generator_before.rss_bytes),
-            agreement: Vec::new(),
-            counted: match counted {
-                [Some(a), Some(b), Some(c), Some(d)] => Some([a, b, c, d]),
-                _ => None,
-            },
-            accepted: difference("trunkline_accepted_total").map(|n| n as u64),
-            own: local.is_some(),
-            began_again,
-        }
-    }
-
-    /// Bytes that each of `sessions` has added to a side; none where that is not known.
-    pub(crate) fn per_session(side: &Process, before: Option<u64>, sessions: u64) -> Option<u64> {
-        let grown = side.rss_bytes.saturating_sub(before?);
-        grown.checked_div(sessions)
-    }
-
-    /// Compares so many of the counters; whether the gateway's say what cannot be.
-    fn compare(&mut self, counters: &Counters, compared: usize) -> bool {
-        let Some(counted) = self.counted else {
-            return false;
-        };
-        // What was never answered is stored or not: either agrees.
-        let stored = counters.acknowledged + counters.unknown_then_delivered;
-        let ours = [
-            counted[0].clamp(stored, stored + counters.unknown),
-            counters.send_replies,
-            counters.message_pushes,
-            counters.receipt_pushes,
-        ];
-        self.agreement = COUNTED
-            .iter()
-            .zip(counted)
-            .zip(ours)
-            .take(compared)
-            .map(|(((what, _), a), b)| (*what, a, b))
-            .collect();
-        // Others may use a running gateway at the same time: it counts more then, and never less.
-        let mut agreement = self.agreement.iter();
-        agreement.any(|(_, there, here)| there < here || (self.own && there != here))
-    }
-}
-
 /// Judges a run.
-pub(crate) fn judge(
-    run: &RunSettings,
-    measured: Vec<Measured>,
-    (cpu, course, chaos): (Cpu, Course, Vec<FaultRecord>),
-    mut sides: Sides,
-    aborted: bool,
-) -> JudgedRun {
+pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
+    let RunRecord {
+        measured,
+        faults,
+        cpu,
+        course,
+        mut sides,
+        aborted,
+    } = record;
     let mut counters = Counters::default();
     let mut latencies = Latencies::new();
     let mut violations: BTreeMap<&'static str, u64> = BTreeMap::new();
@@ -202,7 +98,7 @@ pub(crate) fn judge(
         checkers.push(part.checker);
     }
     notes.truncate(4);
-    let (compared, why) = comparison(&counters, &chaos);
+    let (compared, why) = comparison(&counters, &faults);
     if !aborted && sides.compare(&counters, compared) {
         violations.insert(Kind::MetricsDisagree.name(), 1);
     }
@@ -213,7 +109,7 @@ pub(crate) fn judge(
                 .into(),
         );
     }
-    notes.extend(why.filter(|_| sides.counted.is_some()).map(str::to_owned));
+    notes.extend(why.filter(|_| sides.is_counted()).map(str::to_owned));
     let lag = latencies.percentiles(Metric::SendLag);
     let mut health = Health::judge(&run.scenario.health, &counters, &lag, stall, &cpu);
     if !aborted {
@@ -227,7 +123,7 @@ pub(crate) fn judge(
     }
     notes.extend(other_ways(&counters));
     let unusable = aborted || gone || counters.sessions_opened == 0;
-    let missed = missed(
+    let missed = thresholds::missed(
         run,
         &counters,
         &latencies,
@@ -259,7 +155,7 @@ pub(crate) fn judge(
         unwritten: false,
         sides,
         storms,
-        chaos,
+        faults,
         checkers,
     }
 }
@@ -369,8 +265,8 @@ fn merge(all: &mut Vec<Storm>, of_thread: Vec<Storm>) {
 }
 
 /// How many of the counters can be compared, and why not all.
-fn comparison(counters: &Counters, chaos: &[FaultRecord]) -> (usize, Option<&'static str>) {
-    if chaos.iter().any(|it| it.blow.action.starts_again()) {
+fn comparison(counters: &Counters, faults: &[FaultRecord]) -> (usize, Option<&'static str>) {
+    if faults.iter().any(|it| it.fault.action.starts_again()) {
         let why =
             "the gateway was started again and its counters with it: /metrics is not compared";
         return (0, Some(why));
@@ -382,87 +278,7 @@ fn comparison(counters: &Counters, chaos: &[FaultRecord]) -> (usize, Option<&'st
     }
     // What the gateway told those whose sessions it ended, nobody knows here.
     match counters.unknown + counters.disconnects {
-        0 => (COUNTED.len(), None),
+        0 => (sides::COUNTED.len(), None),
         _ => (0, None),
-    }
-}
-
-fn rate(counters: &Counters, sending: f64) -> f64 {
-    counters.acknowledged_in_time as f64 / sending.max(f64::MIN_POSITIVE)
-}
-
-fn missed(
-    run: &RunSettings,
-    counters: &Counters,
-    latencies: &Latencies,
-    sending: f64,
-) -> Vec<String> {
-    let mut missed = Vec::new();
-    let none = Threshold::NONE;
-    let silent = IMPLIED
-        .iter()
-        .filter(|metric| !run.scenario.thresholds.contains_key(**metric));
-    for metric in silent {
-        let value = value(metric, &none, counters, latencies, sending) - excused(metric, counters);
-        if !none.holds(value) {
-            missed.push(format!(
-                "{metric}: it is {value:.0}, and the scenario allows none (thresholds: {metric} = [\"count<N\"])"
-            ));
-        }
-    }
-    for (metric, thresholds) in &run.scenario.thresholds {
-        for threshold in thresholds {
-            // Of a latency that never happened nothing is known, which is said elsewhere.
-            let known = doubts::count(latencies, metric) != Some(0);
-            let value = value(metric, threshold, counters, latencies, sending);
-            if known && !threshold.holds(value) {
-                missed.push(format!(
-                    "{metric}: {threshold} does not hold, it is {value:.0}"
-                ));
-            }
-        }
-    }
-    missed
-}
-
-/// How often the run itself brought something about, which nobody need allow.
-fn excused(metric: &str, counters: &Counters) -> f64 {
-    match metric {
-        "unknown" => counters.unknown_excused as f64,
-        "disconnects" => counters.disconnects_excused as f64,
-        _ => 0.0,
-    }
-}
-
-/// The value of a metric that a threshold is about; validation has matched the two.
-fn value(
-    metric: &str,
-    threshold: &Threshold,
-    counters: &Counters,
-    latencies: &Latencies,
-    sending: f64,
-) -> f64 {
-    let histogram = Metric::ALL
-        .iter()
-        .find(|m| m.name() == metric)
-        .map(|metric| latencies.of(*metric));
-    match (threshold.statistic, histogram) {
-        (Statistic::Percentile(p), Some(h)) => h.value_at_quantile(p / 100.0) as f64,
-        (Statistic::Mean, Some(h)) => h.mean(),
-        (Statistic::Max, Some(h)) => h.max() as f64,
-        (Statistic::Rate, _) => rate(counters, sending),
-        _ => match metric {
-            "lost" => counters.lost as f64,
-            "duplicated" => counters.duplicated as f64,
-            "reordered" => counters.reordered as f64,
-            "unexpected" => counters.unexpected as f64,
-            "recovered" => counters.recovered as f64,
-            "rejected" => counters.rejected as f64,
-            "disconnects" => counters.disconnects as f64,
-            "not_back" => counters.not_back as f64,
-            "not_recovered" => counters.not_recovered as f64,
-            "unknown_then_delivered" => counters.unknown_then_delivered as f64,
-            _ => counters.unknown as f64,
-        },
     }
 }

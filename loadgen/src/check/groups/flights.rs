@@ -212,7 +212,7 @@ impl Flights {
         (flight.awaiting, flight.lapsed) = (0, false);
     }
 
-    /// Ends a flight.
+    /// GatewayAccess a flight.
     pub(super) fn remove(&mut self, place: u32) {
         let flight = &mut self.table[place as usize];
         flight.live = false;

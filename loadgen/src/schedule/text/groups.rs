@@ -127,7 +127,14 @@ mod tests {
     use crate::schedule::text::MIN_TEXT;
     use crate::units::Bytes;
 
-    fn texts(run: &str, users: u32, bytes: u64) -> (Part, Memberships, Texts) {
+    /// A thread's users, their groups and their texts.
+    struct Scene {
+        part: Part,
+        members: Memberships,
+        texts: Texts,
+    }
+
+    fn scene(run: &str, users: u32, bytes: u64) -> Scene {
         let population = crate::population::Population {
             run: run.into(),
             ..population(users, 1000, 8)
@@ -137,12 +144,20 @@ mod tests {
         let payload = Payload::Const {
             bytes: Bytes(bytes),
         };
-        (part, members, Texts::new(run, 9, &payload))
+        Scene {
+            part,
+            members,
+            texts: Texts::new(run, 9, &payload),
+        }
     }
 
     #[test]
     fn a_text_is_as_long_as_asked_and_reads_back() {
-        let (part, members, texts) = texts("t1", 1000, 120);
+        let Scene {
+            part,
+            members,
+            texts,
+        } = scene("t1", 1000, 120);
         let mut text = String::new();
         for (group, user, counter) in [(0, 0, 1), (members.groups() - 1, 999, u32::MAX)] {
             let origin = GroupOrigin::new(group, user, counter, u64::MAX / 2);
@@ -159,7 +174,11 @@ mod tests {
 
     #[test]
     fn the_shortest_text_has_room() {
-        let (part, members, texts) = texts("zzzzzz", 100_000, MIN_TEXT as u64);
+        let Scene {
+            part,
+            members,
+            texts,
+        } = scene("zzzzzz", 100_000, MIN_TEXT as u64);
         let mut text = String::new();
         // A hundred days into the run.
         let origin = GroupOrigin::new(0, 99_999, u32::MAX, 8_640_000_000_000_000);
@@ -173,7 +192,11 @@ mod tests {
 
     #[test]
     fn a_changed_header_is_noticed() {
-        let (part, members, texts) = texts("t1", 1000, 120);
+        let Scene {
+            part,
+            members,
+            texts,
+        } = scene("t1", 1000, 120);
         let mut text = String::new();
         let origin = GroupOrigin::new(5, 6, 7, 8_000);
         texts.write_in_group(&part, &members, origin, &mut text);

@@ -1,0 +1,374 @@
+//! Turns a scenario into the job of each generator thread: who plays which users, which executor
+//! does what, from when and at which rate.
+//!
+//! Pure but for the name of the run, which comes from the time and the process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use trunkline_proto::Encoding;
+
+use super::groups::{self, ThreadGroups};
+use super::preflight::Fit;
+use crate::check::Checker;
+use crate::client::{Board, Job, Step};
+use crate::clock::{Clock, Nanos, to_nanos};
+use crate::curve::Curve;
+use crate::population::{Part, Population};
+use crate::random::{mix, short_name};
+use crate::scenario::{ABRUPT, AWAY, Executor, Kind, WireEncoding};
+use crate::schedule::text::Texts;
+use crate::schedule::{Arrivals, Churn, ChurnShape, Ramp, Senders, Storm, Work};
+use crate::settings::{RunSettings, Target};
+use crate::tls::Trust;
+
+/// Connections being opened at one time, all threads together, unless the scenario has
+/// `client.connecting_max`.
+const CONNECTING_MAX: u32 = 512;
+
+/// The users of a run and the threads that play them.
+#[derive(Debug)]
+pub(super) struct Crew<'a> {
+    run: &'a RunSettings,
+    population: Population,
+    threads: u32,
+    /// The number of each executor, by its name: its place in the scenario.
+    numbers: BTreeMap<&'a str, usize>,
+}
+
+/// What all jobs of a run have in common and the scenario does not say.
+#[derive(Debug)]
+pub(super) struct Surroundings<'a> {
+    pub(super) fit: Fit,
+    pub(super) target: &'a Target,
+    pub(super) tls: Option<&'a Trust>,
+    pub(super) clock: Clock,
+    pub(super) board: &'a Arc<Board>,
+}
+
+impl<'a> Crew<'a> {
+    /// The users of a run, and as many of its threads as can be used.
+    pub(super) fn new(run: &'a RunSettings) -> Self {
+        let population = population(run);
+        let names = run.scenario.scenarios.keys().enumerate();
+        Self {
+            threads: groups::usable_threads(run, &population),
+            population,
+            numbers: names.map(|(number, name)| (&**name, number)).collect(),
+            run,
+        }
+    }
+
+    /// The number of threads.
+    pub(super) fn threads(&self) -> u32 {
+        self.threads
+    }
+
+    /// A board for the executors and threads of the run.
+    pub(super) fn board(&self) -> Board {
+        let has_groups = self.run.scenario.traffic.groups.is_some();
+        Board::new(self.numbers.len(), self.threads, has_groups)
+    }
+
+    /// The job of a thread.
+    pub(super) fn job(&self, thread: u32, surroundings: &Surroundings<'_>) -> Job {
+        let run = self.run;
+        let scenario = &run.scenario;
+        let part = self.population.part(thread, self.threads);
+        let groups = ThreadGroups::new(run, &part);
+        let seed = mix(scenario.seed ^ u64::from(thread) << 32);
+        let (client, checks) = (&scenario.client, &scenario.checks);
+        let connecting_max = client.connecting_max.unwrap_or(CONNECTING_MAX) / self.threads;
+        let Surroundings { fit, target, .. } = *surroundings;
+        Job {
+            steps: self.steps(&part, &groups, seed),
+            thread,
+            threads: self.threads,
+            clock: surroundings.clock,
+            checker: Checker::new(
+                part.clone(),
+                Arc::clone(&groups.members),
+                Texts::new(
+                    &self.population.run,
+                    scenario.seed,
+                    &scenario.traffic.payload,
+                ),
+            ),
+            board: Arc::clone(surroundings.board),
+            target: target.address,
+            host: target.host.clone(),
+            path: target.path.clone(),
+            tls: surroundings.tls.cloned(),
+            signer: run.signer.clone(),
+            source: fit.source,
+            encoding: match client.encoding {
+                WireEncoding::Json => Encoding::Json,
+                WireEncoding::Proto => Encoding::Proto,
+            },
+            connecting_max: connecting_max.max(1) as usize,
+            connect_timeout: to_nanos(client.connect_timeout.0.0),
+            reconnect_timeout: to_nanos(client.reconnect_timeout.0.0),
+            chaos: !scenario.chaos.is_empty(),
+            receipts: scenario
+                .traffic
+                .receipts
+                .then(|| to_nanos(scenario.traffic.read_after.0)),
+            drain: to_nanos(checks.drain.0),
+            read_back_every: checks
+                .history
+                .whole
+                .checked_div(checks.history.part)
+                .unwrap_or(0),
+            private_table: fit.private_tables,
+            seed,
+        }
+    }
+
+    /// What a thread does in each executor, in the order of the scenario.
+    fn steps(&self, part: &Part, groups: &ThreadGroups, seed: u64) -> Vec<Step> {
+        let executors = self.run.scenario.scenarios.iter();
+        let steps = executors.map(|(name, executor)| {
+            let number = self.numbers[&**name];
+            let after = executor.start_after.as_deref();
+            let share = Share {
+                run: self.run,
+                part,
+                groups,
+                threads: self.threads,
+                seed: mix(seed ^ number as u64),
+            };
+            let (duration, work) = share.of(executor, number);
+            Step {
+                number,
+                after: after.map(|before| self.numbers[before]),
+                delay: executor.start_time.map_or(0, |time| to_nanos(time.0)),
+                duration,
+                work,
+            }
+        });
+        steps.collect()
+    }
+}
+
+/// The users of a run, with a name that no other run has.
+fn population(run: &RunSettings) -> Population {
+    let p = &run.scenario.population;
+    let nanos = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as u64);
+    Population {
+        run: short_name(nanos ^ u64::from(std::process::id()) << 40),
+        users: u32::try_from(run.sizing.users).unwrap_or(u32::MAX),
+        online: u32::try_from(run.sizing.online_users).unwrap_or(u32::MAX),
+        devices_milli: (p.devices * 1000.0).round() as u32,
+        contacts: run.scenario.traffic.contacts,
+        seed: run.scenario.seed,
+    }
+}
+
+/// The share of one thread in an executor.
+struct Share<'a> {
+    run: &'a RunSettings,
+    part: &'a Part,
+    groups: &'a ThreadGroups,
+    threads: u32,
+    /// The seed of this executor in this thread.
+    seed: u64,
+}
+
+impl Share<'_> {
+    /// How long the executor lasts at least, and the thread's work in it.
+    fn of(&self, executor: &Executor, number: usize) -> (Nanos, Work) {
+        match executor.executor {
+            Kind::Churn => self.churn(executor),
+            Kind::ReconnectStorm => {
+                let fraction = executor.fraction.unwrap_or(1.0);
+                let storm = Storm::new(number, fraction, self.part.devices(), self.seed);
+                (0, Work::Storm(storm))
+            }
+            Kind::RampingConnections => self.ramp(executor),
+            Kind::ConstantArrivalRate
+            | Kind::RampingArrivalRate
+            | Kind::DiurnalArrivalRate
+            | Kind::Staircase => self.arrivals(executor),
+        }
+    }
+
+    /// Opens the thread's connections along the stages.
+    fn ramp(&self, executor: &Executor) -> (Nanos, Work) {
+        let sessions = self.run.sizing.sessions;
+        let stages = executor.stages.iter().flatten();
+        let stages: Vec<_> = stages
+            .map(|stage| {
+                let part = stage.target.of(sessions) as f64 / sessions.max(1) as f64;
+                (to_nanos(stage.duration.0), part)
+            })
+            .collect();
+        let duration = stages.iter().map(|(duration, _)| duration).sum();
+        (
+            duration,
+            Work::Ramp(Ramp::new(&stages, self.part.devices())),
+        )
+    }
+
+    /// Sends the thread's share of the rate, to users and to groups.
+    fn arrivals(&self, executor: &Executor) -> (Nanos, Work) {
+        let scenario = &self.run.scenario;
+        let traffic = &scenario.traffic;
+        let senders = Senders {
+            key_every: traffic.key_every,
+            skew: traffic.sender_skew.map(|zipf| zipf.0),
+        };
+        let curve = executor.curve(&self.run.sizing, scenario.population.peak_factor);
+        // Validation admits only executors that have a curve.
+        let curve = curve.unwrap_or_else(|| Curve::constant(0.0, 0.0));
+        let duration = to_nanos(Duration::from_secs_f64(curve.seconds()));
+        let curve = curve.scaled(1.0 / f64::from(self.threads));
+        let arrivals = Arrivals::new(curve, self.part, senders, self.seed);
+        let work = self.groups.work(arrivals, self.part, duration, self.seed);
+        (duration, work)
+    }
+
+    /// Cuts the thread's share of the sessions per second.
+    fn churn(&self, executor: &Executor) -> (Nanos, Work) {
+        let duration = executor.duration.map_or(0, |span| to_nanos(span.0));
+        let shape = ChurnShape {
+            rate: executor.rate.map_or(0.0, |rate| rate.0) / f64::from(self.threads),
+            duration,
+            away: to_nanos(executor.away.unwrap_or(AWAY).0),
+            abrupt: executor.abrupt.unwrap_or(ABRUPT),
+        };
+        let churn = Churn::new(shape, self.part.devices(), self.seed);
+        (duration, Work::Churn(churn))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::RunArgs;
+    use crate::clock::SECOND;
+    use crate::scenario::load;
+    use crate::schedule::Action;
+    use crate::settings::resolve_loaded;
+
+    /// The settings of the smoke preset with these executors and so many threads.
+    fn settings(executors: &str, threads: u32) -> RunSettings {
+        let mut loaded = load::load("smoke").unwrap();
+        loaded.scenario.scenarios = toml::from_str(executors).unwrap();
+        let args = RunArgs {
+            threads: Some(threads),
+            ..RunArgs::default()
+        };
+        resolve_loaded(loaded, args).unwrap()
+    }
+
+    fn steps(crew: &Crew<'_>, thread: u32) -> Vec<Step> {
+        let part = crew.population.part(thread, crew.threads);
+        crew.steps(&part, &ThreadGroups::new(crew.run, &part), 7)
+    }
+
+    /// All actions of a step, in order.
+    fn actions(step: &mut Step) -> Vec<Action> {
+        std::iter::from_fn(|| step.work.take()).collect()
+    }
+
+    const EXECUTORS: &str = r#"
+        [connect]
+        executor = "ramping-connections"
+        stages = [{ duration = "2s", target = "50%" }, { duration = "1s", target = "100%" }]
+        [send]
+        executor = "constant-arrival-rate"
+        start_after = "connect"
+        start_time = "3s"
+        duration = "20s"
+        rate = "300/s"
+        [swap]
+        executor = "churn"
+        start_after = "connect"
+        duration = "10s"
+        rate = "40/s"
+    "#;
+
+    #[test]
+    fn each_step_has_its_place_its_time_and_what_it_waits_for() {
+        let run = settings(EXECUTORS, 2);
+        let crew = Crew::new(&run);
+        let steps = steps(&crew, 0);
+        let of = |name: &str| &steps[crew.numbers[name]];
+        assert_eq!(of("connect").after, None);
+        assert_eq!(of("connect").duration, 3 * SECOND);
+        assert_eq!(of("send").after, Some(crew.numbers["connect"]));
+        assert_eq!(of("send").delay, 3 * SECOND);
+        assert_eq!(of("send").duration, 20 * SECOND);
+        assert_eq!(of("swap").duration, 10 * SECOND);
+        for (place, step) in steps.iter().enumerate() {
+            assert_eq!(step.number, place);
+        }
+    }
+
+    #[test]
+    fn the_threads_together_do_what_the_scenario_asks_for() {
+        for threads in [1, 3] {
+            let run = settings(EXECUTORS, threads);
+            let crew = Crew::new(&run);
+            assert_eq!(crew.threads(), threads);
+            let mut counts = [0; 3];
+            for thread in 0..threads {
+                for (step, count) in steps(&crew, thread).iter_mut().zip(&mut counts) {
+                    *count += actions(step).len();
+                }
+            }
+            let of = |name: &str| counts[crew.numbers[name]];
+            assert_eq!(of("connect") as u64, run.sizing.sessions);
+            // Poisson: 6,000 and 400 expected, five standard deviations allowed.
+            assert!(of("send").abs_diff(6_000) < 400, "{}", of("send"));
+            assert!(of("swap").abs_diff(400) < 100, "{}", of("swap"));
+        }
+    }
+
+    #[test]
+    fn a_storm_cuts_its_fraction_of_the_sessions() {
+        let executors = r#"
+            [connect]
+            executor = "ramping-connections"
+            stages = [{ duration = "1s", target = "100%" }]
+            [storm]
+            executor = "reconnect-storm"
+            start_after = "connect"
+            fraction = 0.25
+        "#;
+        let run = settings(executors, 1);
+        let crew = Crew::new(&run);
+        let mut steps = steps(&crew, 0);
+        let storm = &mut steps[crew.numbers["storm"]];
+        assert_eq!(storm.duration, 0);
+        let cuts = actions(storm).len() as f64;
+        let sessions = run.sizing.sessions as f64;
+        // Chosen at random, by the seed.
+        assert!((cuts / sessions - 0.25).abs() < 0.1, "{cuts} of {sessions}");
+    }
+
+    #[test]
+    fn every_thread_has_random_numbers_of_its_own() {
+        let run = settings(EXECUTORS, 2);
+        let crew = Crew::new(&run);
+        let board = Arc::new(crew.board());
+        let target = crate::settings::parse_target("ws://127.0.0.1:1").unwrap();
+        let surroundings = Surroundings {
+            fit: Fit {
+                private_tables: false,
+                source: None,
+            },
+            target: &target,
+            tls: None,
+            clock: Clock::start(),
+            board: &board,
+        };
+        let (one, other) = (crew.job(0, &surroundings), crew.job(1, &surroundings));
+        assert_ne!(one.seed, other.seed);
+        assert_eq!((one.threads, one.thread, other.thread), (2, 0, 1));
+        assert_eq!(one.connecting_max, 256);
+    }
+}

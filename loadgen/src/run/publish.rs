@@ -1,0 +1,73 @@
+//! The results of a run as files in its folder.
+
+use crate::exit::{Exit, Failure, Outcome};
+use crate::files;
+use crate::foreign::{json, shown};
+use crate::output;
+use crate::report;
+use crate::settings::RunSettings;
+use crate::verdict::JudgedRun;
+
+/// Writes the results into the run's folder: `name.json`, `name.txt`, and what goes with them.
+///
+/// # Errors
+/// A file could not be written whole.
+pub(crate) fn publish(
+    run: &RunSettings,
+    judged: &JudgedRun,
+    name: &str,
+    text: &[String],
+    summary: &serde_json::Value,
+) -> Outcome<()> {
+    let written = write(run, judged, name, text, summary);
+    if written.is_err() {
+        // They tell a verdict that does not stand. Either may not be there.
+        for file in [format!("{name}.txt"), "report.html".to_owned()] {
+            let _ = std::fs::remove_file(run.out.join(file));
+        }
+    }
+    written
+}
+
+fn write(
+    run: &RunSettings,
+    judged: &JudgedRun,
+    name: &str,
+    text: &[String],
+    summary: &serde_json::Value,
+) -> Outcome<()> {
+    let put = |name: &str, bytes: &[u8]| {
+        let path = run.out.join(name);
+        files::put(&path, bytes).map_err(|why| files::unwritten(&path, &why))
+    };
+    // The scenario tells whose folder it is, and the summary that the results are whole: first and last.
+    let lock = toml::to_string(&run.scenario)
+        .map_err(|why| Failure::aborted(format!("cannot write the scenario down: {why}")))?;
+    put("scenario.lock.toml", lock.as_bytes())?;
+    report::keep(run, judged)?;
+    if !judged.violations.is_empty() {
+        let mut evidence = Vec::new();
+        for checker in &judged.checkers {
+            checker
+                .write_evidence(&mut evidence)
+                .map_err(|why| files::unwritten(&run.out.join("violations.jsonl"), &why))?;
+        }
+        put("violations.jsonl", &evidence)?;
+    }
+    let text = shown(&(text.join("\n") + "\n"));
+    put(&format!("{name}.txt"), text.as_bytes())?;
+    report::page_of(&run.out, summary)?;
+    put(&format!("{name}.json"), (json(summary) + "\n").as_bytes())
+}
+
+/// The exit code of a run whose results were published, or were not: a broken promise is told all the
+/// same, and nothing else counts without its files.
+pub(crate) fn published(judged: &JudgedRun, published: Outcome<()>) -> Outcome<Exit> {
+    match published {
+        Err(failure) if judged.exit == Exit::Violation => {
+            output::complain(&format!("loadgen: {failure}"));
+            Ok(Exit::Violation)
+        }
+        published => published.map(|()| judged.exit),
+    }
+}

@@ -1,0 +1,166 @@
+//! What both sides of a run used, and whether their counters agree.
+
+use crate::control_port::Metrics;
+use crate::health::Process;
+use crate::local_gateway::LocalGateway;
+use crate::stats::Counters;
+
+/// A counter as both sides of a run have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Agreement {
+    /// What is counted: `send replies`.
+    pub(crate) what: &'static str,
+    /// The count in the gateway's /metrics.
+    pub(crate) gateway: u64,
+    /// The count of this program.
+    pub(crate) generator: u64,
+}
+
+/// Both sides before the first session: what the run itself took is the difference.
+#[derive(Debug)]
+pub(crate) struct Baseline {
+    /// The process of a gateway that was started for the run.
+    gateway: Option<Process>,
+    generator: Process,
+    /// The gateway's counters, where its control port is known.
+    metrics: Option<Metrics>,
+}
+
+impl Baseline {
+    /// Looks at both sides now.
+    pub(crate) fn look(local: Option<&LocalGateway>, metrics: Option<Metrics>) -> Self {
+        Self {
+            gateway: local.map(LocalGateway::used),
+            generator: Process::look(std::process::id()),
+            metrics,
+        }
+    }
+}
+
+/// What both sides of a run used, and what the gateway counted.
+#[derive(Debug, Default)]
+pub(crate) struct Sides {
+    pub(crate) gateway: Option<Process>,
+    pub(crate) generator: Process,
+    /// Resident memory of both before the first session.
+    pub(crate) gateway_before: Option<u64>,
+    pub(crate) generator_before: Option<u64>,
+    /// The counters that were compared.
+    pub(crate) agreement: Vec<Agreement>,
+    counted: Option<[u64; 4]>,
+    /// Connections that the gateway accepted, as it says.
+    pub(crate) accepted: Option<u64>,
+    /// The gateway was started for the run: nobody else uses it.
+    pub(super) own: bool,
+    /// The target is another process than before the run.
+    pub(super) began_again: bool,
+}
+
+/// The gateway's counters that ours must agree with.
+pub(super) const COUNTED: [(&str, &str); 4] = [
+    ("messages stored", "trunkline_messages_total"),
+    ("send replies", "trunkline_acks_total"),
+    (
+        "message pushes",
+        "trunkline_pushes_total{event=\"message\"}",
+    ),
+    (
+        "receipt pushes",
+        "trunkline_pushes_total{event=\"receipt\"}",
+    ),
+];
+
+impl Sides {
+    /// Looks at both ends after the run.
+    pub(crate) fn look(
+        local: Option<&LocalGateway>,
+        baseline: &Baseline,
+        metrics_after: Option<&Metrics>,
+    ) -> Self {
+        let (before, metrics_before) = (baseline.gateway, baseline.metrics.as_ref());
+        let began_again = local.is_none()
+            && metrics_after
+                .zip(metrics_before)
+                .is_some_and(|(after, before)| after.began_again(before));
+        // Of another process than before, a difference means nothing.
+        let metrics_before = metrics_before.filter(|_| !began_again);
+        let difference = |name: &str| Some(metrics_after?.get(name)? - metrics_before?.get(name)?);
+        let memory = |metrics: Option<&Metrics>| {
+            let bytes = metrics?.get("process_resident_memory_bytes")?;
+            Some(bytes as u64)
+        };
+        let gateway = match (local, before) {
+            (Some(local), Some(before)) => {
+                let now = local.used();
+                Some(Process {
+                    cpu_seconds: now.cpu_seconds - before.cpu_seconds,
+                    ..now
+                })
+            }
+            _ => difference("process_cpu_seconds_total").map(|cpu_seconds| Process {
+                cpu_seconds,
+                rss_bytes: memory(metrics_after).unwrap_or(0),
+            }),
+        };
+        let counted = COUNTED.map(|(_, name)| difference(name).map(|n| n as u64));
+        // Of a gateway that was started again the baseline is another process's.
+        let one_process = local.is_none_or(|local| local.spent() == 0.0);
+        Self {
+            gateway,
+            gateway_before: before
+                .map(|before| before.rss_bytes)
+                .or_else(|| memory(metrics_before))
+                .filter(|_| one_process),
+            generator: Process::look(std::process::id()),
+            generator_before: Some(baseline.generator.rss_bytes),
+            agreement: Vec::new(),
+            counted: match counted {
+                [Some(a), Some(b), Some(c), Some(d)] => Some([a, b, c, d]),
+                _ => None,
+            },
+            accepted: difference("trunkline_accepted_total").map(|n| n as u64),
+            own: local.is_some(),
+            began_again,
+        }
+    }
+
+    /// Bytes that each of `sessions` has added to a side; none where that is not known.
+    pub(crate) fn per_session(side: &Process, before: Option<u64>, sessions: u64) -> Option<u64> {
+        let grown = side.rss_bytes.saturating_sub(before?);
+        grown.checked_div(sessions)
+    }
+
+    /// Whether the gateway's counters are known.
+    pub(super) fn is_counted(&self) -> bool {
+        self.counted.is_some()
+    }
+
+    /// Compares the first `compared` counters. Returns whether the gateway's counters are impossible.
+    pub(super) fn compare(&mut self, counters: &Counters, compared: usize) -> bool {
+        let Some(counted) = self.counted else {
+            return false;
+        };
+        // What was never answered is stored or not: either agrees.
+        let stored = counters.acknowledged + counters.unknown_then_delivered;
+        let ours = [
+            counted[0].clamp(stored, stored + counters.unknown),
+            counters.send_replies,
+            counters.message_pushes,
+            counters.receipt_pushes,
+        ];
+        self.agreement = COUNTED
+            .iter()
+            .zip(counted)
+            .zip(ours)
+            .take(compared)
+            .map(|(((what, _), gateway), generator)| Agreement {
+                what,
+                gateway,
+                generator,
+            })
+            .collect();
+        // Others may use a running gateway at the same time: it counts more then, and never less.
+        let mut agreement = self.agreement.iter();
+        agreement.any(|it| it.gateway < it.generator || (self.own && it.gateway != it.generator))
+    }
+}
