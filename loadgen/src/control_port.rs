@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fnv::FnvHashMap;
 
-use crate::foreign::heard;
+use crate::foreign::safe_line;
 
 /// How long the control port may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -86,7 +86,7 @@ pub(crate) fn metrics(control: SocketAddr) -> Result<Metrics, String> {
         .filter(|(head, _)| head.starts_with("HTTP/"))
         .ok_or_else(|| fail("what answers there does not speak HTTP"))?;
     if head.split(' ').nth(1) != Some("200") {
-        let line = heard(head.lines().next().unwrap_or(""));
+        let line = safe_line(head.lines().next().unwrap_or(""));
         return Err(fail(&format!("the answer is `{line}`")));
     }
     let metrics = Metrics::parse(body);

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 /// Most characters that are kept of a text that a peer sent, and of a sentence that quotes some.
-pub(crate) const HEARD_MAX: usize = 200;
+pub(crate) const LINE_MAX: usize = 200;
 const QUOTED_MAX: usize = 600;
 
 /// Whether a character acts on a terminal or on the order of the text around it instead of being seen.
@@ -34,10 +34,10 @@ fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
     safe
 }
 
-/// What a peer said, in one line of at most [`HEARD_MAX`] characters and the word that says that it
+/// What a peer said, in one line of at most [`LINE_MAX`] characters and the word that says that it
 /// was cut.
-pub(crate) fn heard(text: &str) -> String {
-    in_one_line(text, HEARD_MAX)
+pub(crate) fn safe_line(text: &str) -> String {
+    in_one_line(text, LINE_MAX)
 }
 
 /// A sentence of this program that quotes what peers said: the same with more room.
@@ -94,7 +94,7 @@ mod tests {
             ("\u{202e}ko\u{2066}", r"\u{202e}ko\u{2066}"),
             ("a\u{200b}\u{feff}\u{2028}b", r"a\u{200b}\u{feff}\u{2028}b"),
         ] {
-            assert_eq!(heard(text), safe);
+            assert_eq!(safe_line(text), safe);
         }
         assert_eq!(shown("a\n\tb\x1b[m"), "a\n\tb\\u{1b}[m");
     }
@@ -115,11 +115,11 @@ mod tests {
     #[test]
     fn what_a_peer_says_has_an_end() {
         for long in ["x".repeat(540_000), "\x1b".repeat(540_000), "é".repeat(201)] {
-            let kept = heard(&long);
+            let kept = safe_line(&long);
             assert!(kept.ends_with("… (cut)"), "{kept}");
-            assert_eq!(kept.chars().count(), HEARD_MAX + "… (cut)".chars().count());
+            assert_eq!(kept.chars().count(), LINE_MAX + "… (cut)".chars().count());
         }
-        let whole = "x".repeat(HEARD_MAX);
-        assert_eq!(heard(&whole), whole);
+        let whole = "x".repeat(LINE_MAX);
+        assert_eq!(safe_line(&whole), whole);
     }
 }

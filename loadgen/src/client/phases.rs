@@ -1,212 +1,182 @@
-//! The course of a run: executors one after another or together, then drain, read back, end.
+//! The course of a run in one thread: executors one after another or together, then drain, read back,
+//! end.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
-use super::chaos::Chaos;
-use super::told::{After, Told};
-use super::{Client, READ_BACK, REPORT};
+use super::board::{Board, HANDOVER};
+use super::reports::RunStage;
+use super::storms::Storms;
 use crate::clock::{Nanos, SECOND};
 use crate::schedule::{Action, Work};
-use crate::stats::Counters;
-
-/// From the end of an executor to the start of those that wait for it, so that every thread has
-/// heard of it: one that has nothing to do looks only as often as it reports.
-const HANDOVER: Nanos = SECOND / 2;
-const _: () = assert!(HANDOVER >= 2 * REPORT);
 
 /// How often a thread asks itself whether everything has settled.
-const SETTLE: Nanos = SECOND / 50;
+pub(super) const SETTLE: Nanos = SECOND / 50;
 
-/// Nobody is owed a receipt in a group, and so none is waited for: they are over when nothing has
-/// been heard or said of them for so long.
-const GROUP_QUIET: Nanos = SECOND / 2;
+/// The least time that closing may take at most.
+const CLOSING: Nanos = 2 * SECOND;
+/// The time that closing may take for each session besides: the gateway answers each.
+const CLOSING_EACH: Nanos = SECOND / 200;
 
 /// One executor of a thread.
 #[derive(Debug)]
 pub(crate) struct Step {
-    /// Its number: the same in every thread.
+    /// The number of the executor, the same in every thread.
     pub(crate) number: usize,
-    /// The executor that must have ended before.
+    /// The number of the executor that must have ended before.
     pub(crate) after: Option<usize>,
-    /// And so long after that, or after the run's start.
+    /// The time from the end of that executor, or from the run's start, to the start of this one.
     pub(crate) delay: Nanos,
-    /// How long it lasts from its start, at least.
+    /// How long the executor lasts from its start, at least.
     pub(crate) duration: Nanos,
+    /// What the thread does.
     pub(crate) work: Work,
 }
 
-/// What the threads tell each other and the main thread.
-#[derive(Debug)]
-pub(crate) struct Board {
-    /// By executor: threads that have not ended it.
-    left: Vec<AtomicU32>,
-    /// By executor: when the last thread ended it, plus one; 0 before.
-    ended: Vec<AtomicU64>,
-    reports: Vec<Mutex<Counters>>,
-    /// For those who look on.
-    pub(crate) told: Told,
-    pub(super) chaos: Chaos,
-    /// Whether threads make groups first; those that have not, and when the last had.
-    has_groups: bool,
-    making: AtomicU32,
-    made: AtomicU64,
-}
-
-impl Board {
-    /// `has_groups`: before the first executor, each thread makes its groups.
-    pub(crate) fn new(executors: usize, threads: u32, has_groups: bool) -> Self {
-        Self {
-            left: (0..executors).map(|_| AtomicU32::new(threads)).collect(),
-            ended: (0..executors).map(|_| AtomicU64::new(0)).collect(),
-            reports: (0..threads).map(|_| Mutex::default()).collect(),
-            told: Told::new(executors, threads),
-            chaos: Chaos::default(),
-            has_groups,
-            making: AtomicU32::new(if has_groups { threads } else { 0 }),
-            made: AtomicU64::new(0),
-        }
-    }
-
-    /// A thread has made its groups.
-    pub(super) fn made(&self, now: Nanos) {
-        self.made.fetch_max(now, Ordering::SeqCst);
-        self.making.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    pub(super) fn has_groups(&self) -> bool {
-        self.has_groups
-    }
-
-    /// When the run begins: once all groups are made, and every thread has heard of it.
-    fn begins(&self) -> Option<Nanos> {
-        if !self.has_groups {
-            return Some(0);
-        }
-        let made = || self.made.load(Ordering::SeqCst) + HANDOVER;
-        (self.making.load(Ordering::SeqCst) == 0).then(made)
-    }
-
-    fn end(&self, executor: usize, now: Nanos) {
-        self.ended[executor].fetch_max(now + 1, Ordering::SeqCst);
-        self.left[executor].fetch_sub(1, Ordering::SeqCst);
-    }
-
-    /// When an executor ended in every thread.
-    pub(crate) fn ended(&self, executor: usize) -> Option<Nanos> {
-        (self.left[executor].load(Ordering::SeqCst) == 0)
-            .then(|| self.ended[executor].load(Ordering::SeqCst) - 1)
-    }
-
-    pub(super) fn report(&self, thread: u32, counters: Counters) {
-        if let Ok(mut report) = self.reports[thread as usize].lock() {
-            *report = counters;
-        }
-    }
-
-    /// The counters of all threads.
-    pub(crate) fn total(&self) -> Counters {
-        let mut total = Counters::default();
-        for report in &self.reports {
-            if let Ok(report) = report.lock() {
-                total.add(&report);
-            }
-        }
-        total
-    }
-}
-
+/// Where a thread is in the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
-    Working,
-    Done,
-}
-
-/// How long closing may take, and how much longer for each session: the gateway answers each.
-const CLOSING: Nanos = 2 * SECOND;
-const CLOSING_EACH: Nanos = SECOND / 200;
-
-/// What comes after the executors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
+    /// The executors work.
     Executing,
+    /// Everything is sent; answers and pushes are still under way.
     Draining {
+        /// When the thread waits no longer.
         until: Nanos,
+        /// When it looks next whether everything has settled.
         look: Nanos,
     },
-    /// `owed`: until when what history shows may still come to devices that are owed it.
+    /// History is read back.
     Reading {
+        /// When the thread waits no longer.
         until: Nanos,
+        /// Until when devices may still get what history shows.
         owed: Nanos,
     },
-    /// `next`: the first device whose session is still to be closed.
+    /// Sessions are closed.
     Closing {
+        /// The first device whose session is still to be closed.
         next: Option<u32>,
+        /// When the thread waits no longer.
         until: Nanos,
     },
 }
 
-/// Where a thread is in the run.
-#[derive(Debug)]
-pub(super) struct Phases {
-    steps: Vec<State>,
-    stage: Stage,
+impl Stage {
+    /// Closing so many sessions, from now on.
+    pub(super) fn closing(now: Nanos, sessions: usize) -> Self {
+        Self::Closing {
+            next: Some(0),
+            until: now + CLOSING + sessions as Nanos * CLOSING_EACH,
+        }
+    }
 }
 
+/// From when to when messages are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SendWindow {
+    /// The start of the first executor that sends; [`Nanos::MAX`] before.
+    pub(crate) from: Nanos,
+    /// The end of the last executor that sends, of those that have begun.
+    pub(crate) until: Nanos,
+}
+
+impl SendWindow {
+    /// No message has been sent.
+    pub(crate) const NONE: Self = Self {
+        from: Nanos::MAX,
+        until: 0,
+    };
+
+    /// Whether sending has begun.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.from != Nanos::MAX
+    }
+
+    /// The window of this one and another together.
+    pub(crate) fn with(self, other: Self) -> Self {
+        Self {
+            from: self.from.min(other.from),
+            until: self.until.max(other.until),
+        }
+    }
+
+    /// How long the window is.
+    pub(crate) fn length(&self) -> Nanos {
+        self.until.saturating_sub(self.from)
+    }
+}
+
+/// What decides whether an executor that has nothing more to do is over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Conditions<'a> {
+    /// No session is being opened.
+    pub(super) none_opening: bool,
+    /// No session is away.
+    pub(super) none_away: bool,
+    pub(super) storms: &'a Storms,
+}
+
+/// The executors of a thread, and where it is in the run.
 #[derive(Debug)]
-struct State {
-    number: usize,
-    after: Option<usize>,
-    delay: Nanos,
-    duration: Nanos,
-    sends: bool,
-    /// It opens connections.
-    connects: bool,
+pub(super) struct Phases {
+    steps: Vec<StepState>,
+    stage: Stage,
+    sending: SendWindow,
+}
+
+/// An executor and how far it is.
+#[derive(Debug)]
+struct StepState {
+    step: Step,
+    /// When the executor began, or begins; none while that is not known.
     start: Option<Nanos>,
-    /// It has nothing more to do, and waits for sessions.
+    /// The executor has nothing more to do, and waits for sessions.
     waits: bool,
     ended: bool,
-    work: Option<Work>,
+}
+
+impl StepState {
+    /// Whether the executor sends messages.
+    fn sends(&self) -> bool {
+        matches!(self.step.work, Work::Arrivals(_) | Work::WithLarge(..))
+    }
+
+    /// Whether the executor opens connections.
+    fn connects(&self) -> bool {
+        matches!(self.step.work, Work::Ramp(_))
+    }
+
+    /// When the executor starts, as far as is known.
+    fn starts(&self, board: &Board) -> Option<Nanos> {
+        if self.start.is_some() {
+            return self.start;
+        }
+        let free = match self.step.after {
+            None => board.begins()?,
+            Some(before) => board.ended(before)? + HANDOVER,
+        };
+        Some(free + self.step.delay)
+    }
+
+    /// From when to when the executor sends, if it does and has begun.
+    fn window(&self) -> Option<SendWindow> {
+        let from = self.start.filter(|_| self.sends())?;
+        let until = from + self.step.duration;
+        Some(SendWindow { from, until })
+    }
 }
 
 impl Phases {
-    pub(super) fn new(steps: &[Step]) -> Self {
-        let steps = steps.iter().map(|step| State {
-            number: step.number,
-            after: step.after,
-            delay: step.delay,
-            duration: step.duration,
-            sends: matches!(step.work, Work::Arrivals(_) | Work::WithLarge(..)),
-            connects: matches!(step.work, Work::Ramp(_)),
+    /// The course through these executors.
+    pub(super) fn new(steps: Vec<Step>) -> Self {
+        let steps = steps.into_iter().map(|step| StepState {
+            step,
             start: None,
             waits: false,
             ended: false,
-            work: None,
         });
         Self {
             steps: steps.collect(),
             stage: Stage::Executing,
+            sending: SendWindow::NONE,
         }
-    }
-
-    /// Gives each executor its work.
-    pub(super) fn equip(&mut self, works: impl Iterator<Item = Work>) {
-        for (state, work) in self.steps.iter_mut().zip(works) {
-            state.work = Some(work);
-        }
-    }
-
-    fn starts(state: &mut State, board: &Board) -> Option<Nanos> {
-        if state.start.is_none() {
-            state.start = match state.after {
-                None => Some(board.begins()? + state.delay),
-                Some(before) => Some(board.ended(before)? + HANDOVER + state.delay),
-            };
-            if let Some(start) = state.start {
-                board.told.begin(state.number, start);
-            }
-        }
-        state.start
     }
 
     /// Takes an action that is due, with its intended time. `full`: no connection may be begun.
@@ -216,53 +186,77 @@ impl Phases {
         board: &Board,
         full: bool,
     ) -> Option<(Nanos, Action)> {
+        let mut taken = None;
         for state in &mut self.steps {
-            let Some(start) = Self::starts(state, board) else {
+            let Some(start) = state.starts(board) else {
                 continue;
             };
-            let Some(work) = &mut state.work else {
-                continue;
-            };
-            if full && state.connects {
+            if state.start.is_none() {
+                state.start = Some(start);
+                board.reports.begin(state.step.number, start);
+            }
+            if full && state.connects() {
                 continue;
             }
-            if let Some(due) = work.due()
+            if let Some(due) = state.step.work.due()
                 && start + due <= now
             {
-                return work.take().map(|action| (start + due, action));
+                taken = state.step.work.take().map(|action| (start + due, action));
+                break;
             }
         }
-        None
+        if let Some((at, Action::Send(_))) = taken {
+            if !self.sending.has_begun() {
+                board.sending_began(at);
+            }
+            self.extend_sending();
+        }
+        taken
+    }
+
+    fn extend_sending(&mut self) {
+        let windows = self.steps.iter().filter_map(StepState::window);
+        self.sending = windows.fold(self.sending, SendWindow::with);
     }
 
     /// Gives up what is due of executors that have been over for longer than `patience`: this side
-    /// is so far behind that it would never end. How many messages that are, as far as is known.
+    /// is so far behind that it would never end. Returns how many messages that are, as far as is
+    /// known.
     pub(super) fn give_up(&mut self, now: Nanos, patience: Nanos) -> u64 {
         let mut left = 0;
         for state in &mut self.steps {
-            let over = |start: Nanos| now > start + state.duration + patience;
-            if let Some(work) = &mut state.work
-                && state.start.is_some_and(over)
-            {
-                left += work.give_up();
+            let over = |start: Nanos| now > start + state.step.duration + patience;
+            if state.start.is_some_and(over) {
+                left += state.step.work.give_up();
             }
         }
         left
     }
 
-    /// Whether all that is measured is over.
-    pub(super) fn is_closing(&self) -> bool {
-        matches!(self.stage, Stage::Closing { .. })
+    /// Where the thread is in the run.
+    pub(super) fn stage(&self) -> Stage {
+        self.stage
     }
 
-    /// How far this thread is behind the executors.
-    pub(super) fn after(&self) -> After {
+    /// Goes on to another stage.
+    pub(super) fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+    }
+
+    /// The stage as those who look on are told of it.
+    pub(super) fn report(&self) -> RunStage {
         match self.stage {
-            Stage::Executing => After::Executing,
-            Stage::Draining { until, .. } => After::Draining(until),
-            Stage::Reading { until, .. } => After::Reading(until),
-            Stage::Closing { until, .. } => After::Closing(until),
+            Stage::Executing => RunStage::Executing,
+            Stage::Draining { until, .. } => RunStage::Draining(until),
+            Stage::Reading { until, .. } => RunStage::Reading(until),
+            Stage::Closing { until, .. } => RunStage::Closing(until),
         }
+    }
+
+    /// Whether a figure can still change by a late turn of the loop: messages have been sent, and
+    /// sessions are not being closed.
+    pub(super) fn is_measuring(&self) -> bool {
+        self.sending.has_begun() && !matches!(self.stage, Stage::Closing { .. })
     }
 
     /// Whether nothing more is expected of sessions that are away.
@@ -270,28 +264,19 @@ impl Phases {
         matches!(self.stage, Stage::Reading { .. } | Stage::Closing { .. })
     }
 
-    /// From when to when the executors that send do so, of those that have begun.
-    pub(super) fn sending(&self) -> (Nanos, Nanos) {
-        let sending = self.steps.iter().filter(|state| state.sends);
-        let spans = sending.filter_map(|state| Some((state.start?, state.start? + state.duration)));
-        spans.fold((Nanos::MAX, 0), |(from, until), span| {
-            (from.min(span.0), until.max(span.1))
-        })
+    /// From when to when messages are sent.
+    pub(super) fn sending(&self) -> SendWindow {
+        self.sending
     }
 
-    /// When the next action is due, as far as is known.
+    /// When the next action is due, as far as is known. `full`: no connection may be begun.
     pub(super) fn due(&self, board: &Board, full: bool) -> Option<Nanos> {
         let due = self.steps.iter().filter_map(|state| {
-            if state.ended || state.waits || (full && state.connects) {
+            if state.ended || state.waits || (full && state.connects()) {
                 return None;
             }
-            let start = match (state.start, state.after) {
-                (Some(start), _) => start,
-                (None, Some(before)) => board.ended(before)? + HANDOVER + state.delay,
-                (None, None) => board.begins()? + state.delay,
-            };
-            let next = state.work.as_ref().and_then(Work::due);
-            Some(start + next.unwrap_or(state.duration))
+            let next = state.step.work.due();
+            Some(state.starts(board)? + next.unwrap_or(state.step.duration))
         });
         let look = match self.stage {
             Stage::Draining { look, .. } => Some(look),
@@ -300,91 +285,138 @@ impl Phases {
         };
         due.chain(look).min()
     }
-}
 
-impl Client {
-    /// GatewayAccess executors that are through, and goes on to what comes after them.
-    pub(super) fn advance(&mut self, now: Nanos) -> Progress {
-        match self.phases.stage {
-            Stage::Executing => self.end_steps(now),
-            Stage::Draining { until, look } if now >= look => {
-                let last = self.job.checker.last_group_receipt();
-                let heard = last == 0 || now >= last + GROUP_QUIET;
-                let quiet = heard && self.fresh.is_empty() && self.to_read.is_empty();
-                let settled = self.job.checker.settled() || self.job.checker.only_doubts(now);
-                if (quiet && settled) || now >= until {
-                    self.phases.stage = Stage::Reading {
-                        until: now + READ_BACK,
-                        owed: until.max(now + SETTLE),
-                    };
-                    self.nobody_comes_back();
-                    self.job.checker.close(now);
-                    self.read_more();
-                } else {
-                    self.phases.stage = Stage::Draining {
-                        until,
-                        look: now + SETTLE,
-                    };
-                }
-            }
-            Stage::Draining { .. } => {}
-            Stage::Reading { until, owed } => {
-                self.reassign();
-                let read = self.read_back.open.iter().all(Option::is_none);
-                let over = read && (now >= owed || !self.job.checker.still_owed());
-                if over || now >= until {
-                    let open = std::mem::take(&mut self.read_back.open);
-                    let open = open.into_iter().flatten();
-                    open.for_each(|_| self.job.checker.not_read());
-                    self.job.checker.finish(now);
-                    self.phases.stage = Stage::Closing {
-                        next: Some(0),
-                        until: now + CLOSING + self.alive as Nanos * CLOSING_EACH,
-                    };
-                }
-            }
-            Stage::Closing { next, until } => {
-                let next = next.and_then(|from| self.close_some(from));
-                self.phases.stage = Stage::Closing { next, until };
-                if self.alive == 0 || now >= until {
-                    return Progress::Done;
-                }
-            }
-        }
-        Progress::Working
-    }
-
-    fn end_steps(&mut self, now: Nanos) {
-        let idle = self.connecting == 0;
-        let back = self.reconnects.is_empty();
-        let counters = self.counters();
-        for state in &mut self.phases.steps {
+    /// Ends the executors that are through. Returns their numbers.
+    pub(super) fn end_through(&mut self, now: Nanos, conditions: Conditions<'_>) -> Vec<usize> {
+        let mut ended = Vec::new();
+        for state in &mut self.steps {
             let Some(start) = state.start.filter(|_| !state.ended) else {
                 continue;
             };
-            let through = state.work.as_ref().is_none_or(|work| work.due().is_none());
-            let over = match state.work {
-                Some(Work::Arrivals(_) | Work::WithLarge(..)) => true,
-                Some(Work::Churn(_)) => back,
-                Some(Work::Storm(_)) => self.storms.is_over(state.number),
-                _ => idle,
+            let through = state.step.work.due().is_none();
+            state.waits = through && now >= start + state.step.duration;
+            let number = state.step.number;
+            let over = match state.step.work {
+                Work::Arrivals(_) | Work::WithLarge(..) => true,
+                Work::Churn(_) => conditions.none_away,
+                Work::Storm(_) => conditions.storms.is_over(number),
+                Work::Ramp(_) => conditions.none_opening,
             };
-            state.waits = through && now >= start + state.duration;
             if state.waits && over {
                 state.ended = true;
-                self.storms.end(state.number, counters);
-                if state.sends {
-                    self.sending.1 = self.sending.1.max(start + state.duration);
-                }
-                self.job.board.end(state.number, now);
+                ended.push(number);
             }
         }
-        // Where no executor is left in any thread, nothing more is sent to anybody.
-        if self.phases.steps.iter().all(|state| state.ended) {
-            self.phases.stage = Stage::Draining {
-                until: now + self.job.drain,
-                look: now,
-            };
+        if !ended.is_empty() && self.sending.has_begun() {
+            self.extend_sending();
         }
+        ended
+    }
+
+    /// Whether all executors have ended in this thread.
+    pub(super) fn all_ended(&self) -> bool {
+        self.steps.iter().all(|state| state.ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::storms::Storms;
+    use crate::schedule::{Churn, ChurnShape, Ramp};
+
+    const START: Nanos = 3 * SECOND;
+
+    /// Opens two connections within a second, from [`START`] on.
+    fn ramp(number: usize) -> Step {
+        Step {
+            number,
+            after: None,
+            delay: START,
+            duration: SECOND,
+            work: Work::Ramp(Ramp::new(&[(SECOND, 1.0)], 2)),
+        }
+    }
+
+    fn churn(number: usize, after: usize) -> Step {
+        let shape = ChurnShape {
+            rate: 10.0,
+            duration: SECOND,
+            away: 0,
+            abrupt: 0.0,
+        };
+        Step {
+            number,
+            after: Some(after),
+            delay: SECOND,
+            duration: SECOND,
+            work: Work::Churn(Churn::new(shape, 2, 1)),
+        }
+    }
+
+    fn conditions(storms: &Storms, none_opening: bool, none_away: bool) -> Conditions<'_> {
+        Conditions {
+            none_opening,
+            none_away,
+            storms,
+        }
+    }
+
+    /// The times of all actions that are due by `now`.
+    fn actions(phases: &mut Phases, board: &Board, now: Nanos) -> Vec<Nanos> {
+        std::iter::from_fn(|| phases.take(now, board, false).map(|(at, _)| at)).collect()
+    }
+
+    #[test]
+    fn an_executor_waits_for_the_one_before_in_all_threads() {
+        let board = Board::new(2, 2, false);
+        let storms = Storms::default();
+        let mut phases = Phases::new(vec![ramp(0), churn(1, 0)]);
+        assert_eq!(actions(&mut phases, &board, START - 1), [0; 0]);
+        assert_eq!(phases.due(&board, true), None, "no connection may be begun");
+        let opened = actions(&mut phases, &board, START + SECOND);
+        assert_eq!(opened.len(), 2);
+        let opening = conditions(&storms, false, true);
+        assert_eq!(phases.end_through(START + SECOND, opening), [0; 0]);
+        let open = conditions(&storms, true, true);
+        let ended = START + 2 * SECOND;
+        assert_eq!(phases.end_through(ended, open), [0]);
+        board.end(0, ended);
+        assert_eq!(phases.due(&board, false), None, "another thread goes on");
+        board.end(0, ended + 7);
+        let start = ended + 7 + HANDOVER + SECOND;
+        let cuts = actions(&mut phases, &board, start + SECOND);
+        assert!(!cuts.is_empty() && cuts[0] >= start);
+        assert_eq!(board.reports.began(1), Some(start));
+        let away = conditions(&storms, true, false);
+        assert_eq!(phases.end_through(start + SECOND, away), [0; 0]);
+        assert!(!phases.all_ended());
+        assert_eq!(phases.end_through(start + SECOND, open), [1]);
+        assert!(phases.all_ended());
+    }
+
+    #[test]
+    fn a_thread_that_is_too_far_behind_gives_up() {
+        let board = Board::new(2, 1, false);
+        let mut phases = Phases::new(vec![ramp(0), churn(1, 0)]);
+        actions(&mut phases, &board, START + SECOND);
+        board.end(0, START + SECOND);
+        let start = START + SECOND + HANDOVER + SECOND;
+        phases.take(start, &board, false);
+        let limit = start + 11 * SECOND;
+        phases.give_up(limit, 10 * SECOND);
+        assert!(phases.take(limit, &board, false).is_some());
+        phases.give_up(limit + 1, 10 * SECOND);
+        let left = actions(&mut phases, &board, start + 20 * SECOND);
+        assert_eq!(left, [0; 0]);
+    }
+
+    #[test]
+    fn windows_add_up() {
+        let window = |from, until| SendWindow { from, until };
+        assert!(!SendWindow::NONE.has_begun());
+        let both = SendWindow::NONE.with(window(3, 9)).with(window(5, 12));
+        assert_eq!((both, both.length()), (window(3, 12), 9));
+        assert_eq!(SendWindow::NONE.length(), 0);
     }
 }

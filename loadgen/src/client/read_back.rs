@@ -1,161 +1,162 @@
-//! Reading conversations back, page by page, through whoever of their members is connected.
+//! Reading conversations back, page by page, each through the session of one of its members.
 
-use trunkline_proto::ErrorCode;
-use trunkline_proto::message::{CommandBody, ErrorReply, History, HistoryReply};
-
-use super::Client;
 use crate::check::Reading;
-use crate::clock::Nanos;
 use crate::random::mix;
 
 /// The command id of history pages: beyond the ids of sends.
-pub(super) const HISTORY_ID: u32 = 0x00ff_fffe;
+const HISTORY_ID: u32 = 0x00ff_fffe;
 
 /// Conversations read back at a time.
 const READINGS: usize = 16;
 
-/// The state of reading back.
-#[derive(Debug, Default)]
+/// Messages asked for at a time: the most that the protocol has in a page.
+pub(super) const PAGE: u32 = 500;
+
+/// A conversation that is being read back.
+#[derive(Debug)]
+pub(super) struct OpenReading {
+    pub(super) reading: Reading,
+    /// The device that asks for the pages.
+    pub(super) device: u32,
+}
+
+/// The conversations of a thread that are read back.
+#[derive(Debug)]
 pub(super) struct ReadBack {
+    /// One conversation in so many is read back; 0: none.
+    every: u64,
+    seed: u64,
+    /// The next conversation to be looked at.
     next: u32,
-    /// By place in the command id.
-    pub(super) open: Vec<Option<(Reading, u32)>>,
+    /// By place in the command id; at most [`READINGS`].
+    open: Vec<Option<OpenReading>>,
 }
 
-impl Client {
-    /// Begins to read conversations back until so many are under way.
-    pub(super) fn read_more(&mut self) {
-        let every = self.job.read_back_every;
-        let conversations = self.job.checker.conversations();
-        while every != 0 && self.read_back.next < conversations {
-            let Some(place) = self.reading_place() else {
-                return;
-            };
-            let conversation = self.read_back.next;
-            self.read_back.next += 1;
-            let chosen = mix(self.job.seed ^ u64::from(conversation)).is_multiple_of(every);
-            if !chosen || !self.job.checker.has_messages(conversation) {
-                continue;
-            }
-            let reading = Reading::new(conversation);
-            match self.reader_of(conversation) {
-                Some(device) => {
-                    self.read_back.open[place] = Some((reading, device));
-                    self.ask_page(place);
-                }
-                None => self.job.checker.not_read(),
-            }
+impl ReadBack {
+    /// Nothing is read back yet. The seed chooses one conversation in `every`; 0: none.
+    pub(super) fn new(every: u64, seed: u64) -> Self {
+        Self {
+            every,
+            seed,
+            next: 0,
+            open: Vec::new(),
         }
     }
 
-    /// Hands what a session was reading when it ended to another member's.
-    pub(super) fn reassign(&mut self) {
-        for place in 0..self.read_back.open.len() {
-            let Some((reading, device)) = self.read_back.open[place] else {
-                continue;
-            };
-            if self.is_open(device) {
-                continue;
-            }
-            match self.reader_of(reading.conversation) {
-                Some(device) => {
-                    self.read_back.open[place] = Some((reading, device));
-                    self.ask_page(place);
-                }
-                None => {
-                    self.job.checker.not_read();
-                    self.read_back.open[place] = None;
-                    self.read_more();
-                }
+    /// Whether a conversation may be begun now.
+    pub(super) fn has_room(&self) -> bool {
+        self.open.len() < READINGS || self.open.iter().any(Option::is_none)
+    }
+
+    /// Takes the next of `conversations` that is chosen by the seed.
+    pub(super) fn next(&mut self, conversations: u32) -> Option<u32> {
+        while self.every != 0 && self.next < conversations {
+            let conversation = self.next;
+            self.next += 1;
+            if mix(self.seed ^ u64::from(conversation)).is_multiple_of(self.every) {
+                return Some(conversation);
             }
         }
+        None
     }
 
-    fn reading_place(&mut self) -> Option<usize> {
-        let free = self.read_back.open.iter().position(Option::is_none);
-        free.or_else(|| {
-            (self.read_back.open.len() < READINGS).then(|| {
-                self.read_back.open.push(None);
-                self.read_back.open.len() - 1
-            })
-        })
-    }
-
-    /// A device of a conversation's members with an open session.
-    fn reader_of(&self, conversation: u32) -> Option<u32> {
-        let part = &self.job.checker.part;
-        if let Some(group) = self.job.checker.group_of(conversation) {
-            let members = self.job.checker.members();
-            return (0..members.size(group)).find_map(|nth| {
-                let user = members.member(group, nth);
-                let first = part.first_device(user);
-                (first..first + part.device_count(user)).find(|&device| self.is_open(device))
-            });
-        }
-        let streams = part.conversation_streams(conversation);
-        streams.iter().find_map(|&stream| {
-            let (user, _) = part.stream_parts(stream);
-            let first = part.first_device(user);
-            (first..first + part.device_count(user)).find(|&device| self.is_open(device))
-        })
-    }
-
-    fn ask_page(&mut self, place: usize) {
-        let Some((reading, device)) = self.read_back.open[place] else {
-            return;
-        };
-        let mut name = std::mem::take(&mut self.name);
-        name.clear();
-        let checker = &self.job.checker;
-        checker.write_conversation(reading.conversation, &mut name);
-        let history = History {
-            conversation: (&*name).into(),
-            before: None,
-            after: Some(reading.after),
-            limit: Some(500),
-        };
-        self.command(
+    /// Begins to read a conversation through a device. Returns the reading's place.
+    pub(super) fn begin(&mut self, conversation: u32, device: u32) -> usize {
+        let free = self.open.iter().position(Option::is_none);
+        let place = free.unwrap_or_else(|| {
+            self.open.push(None);
+            self.open.len() - 1
+        });
+        self.open[place] = Some(OpenReading {
+            reading: Reading::new(conversation),
             device,
-            HISTORY_ID - place as u32,
-            CommandBody::History(history),
-        );
-        self.name = name;
+        });
+        place
     }
 
-    /// A page of history came, or why it did not.
-    pub(super) fn page(
-        &mut self,
-        now: Nanos,
-        id: u32,
-        page: Result<&HistoryReply<'_>, (&ErrorReply<'_>, &str)>,
-    ) {
-        let place = (HISTORY_ID - id) as usize;
-        let Some(Some((reading, _))) = self.read_back.open.get_mut(place) else {
-            return;
-        };
-        let checker = &mut self.job.checker;
-        let more = match page {
-            Ok(page) => checker.read_back(now, reading, page),
-            Err((error, why)) => {
-                match error.code == ErrorCode::Unknown.code() {
-                    true => checker.not_known(now, reading, why),
-                    false => checker.not_readable(now, reading, why),
-                }
-                false
-            }
-        };
-        if more {
-            return self.ask_page(place);
+    /// The reading at a place.
+    pub(super) fn at(&mut self, place: usize) -> Option<&mut OpenReading> {
+        self.open.get_mut(place)?.as_mut()
+    }
+
+    /// The places at which a conversation is being read.
+    pub(super) fn places(&self) -> Vec<usize> {
+        let open = self.open.iter().enumerate();
+        open.filter_map(|(place, it)| it.as_ref().map(|_| place))
+            .collect()
+    }
+
+    /// Ends the reading at a place.
+    pub(super) fn end(&mut self, place: usize) {
+        if let Some(open) = self.open.get_mut(place) {
+            *open = None;
         }
-        if page.is_ok() {
-            checker.read_whole(now, reading);
-        }
-        self.read_back.open[place] = None;
-        self.read_more();
+    }
+
+    /// Ends all readings. Returns how many there were.
+    pub(super) fn end_all(&mut self) -> usize {
+        std::mem::take(&mut self.open).into_iter().flatten().count()
+    }
+
+    /// Whether nothing is being read.
+    pub(super) fn is_idle(&self) -> bool {
+        self.open.iter().all(Option::is_none)
     }
 }
 
-/// Whether an id is that of a history page.
-pub(super) fn is_history(id: u32) -> bool {
-    (HISTORY_ID - READINGS as u32 + 1..=HISTORY_ID).contains(&id)
+/// The command id of the reading at a place.
+pub(super) fn history_id(place: usize) -> u32 {
+    HISTORY_ID - place as u32
+}
+
+/// The place of the reading that a command id is of; none for ids of other commands.
+pub(super) fn place_of(id: u32) -> Option<usize> {
+    (HISTORY_ID - READINGS as u32 + 1..=HISTORY_ID)
+        .contains(&id)
+        .then(|| (HISTORY_ID - id) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_conversation_in_so_many_is_chosen() {
+        let all: Vec<_> = {
+            let mut read_back = ReadBack::new(1, 7);
+            std::iter::from_fn(|| read_back.next(1_000)).collect()
+        };
+        assert_eq!(all, (0..1_000).collect::<Vec<_>>());
+        let mut tenth = ReadBack::new(10, 7);
+        let some = std::iter::from_fn(|| tenth.next(1_000)).count();
+        assert!((50..150).contains(&some), "{some}");
+        assert_eq!(ReadBack::new(0, 7).next(1_000), None);
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_and_places_are_taken_again() {
+        let mut read_back = ReadBack::new(1, 7);
+        for place in 0..READINGS {
+            assert!(read_back.has_room());
+            assert_eq!(read_back.begin(place as u32, 3), place);
+        }
+        assert!(!read_back.has_room());
+        read_back.end(5);
+        assert!(read_back.has_room() && !read_back.is_idle());
+        assert_eq!(read_back.begin(99, 4), 5);
+        assert_eq!(read_back.at(5).map(|it| it.device), Some(4));
+        assert_eq!(read_back.places().len(), READINGS);
+        assert_eq!(read_back.end_all(), READINGS);
+        assert!(read_back.is_idle());
+    }
+
+    #[test]
+    fn command_ids_and_places_are_the_same() {
+        for place in [0, 1, READINGS - 1] {
+            assert_eq!(place_of(history_id(place)), Some(place));
+        }
+        for id in [0, 1, HISTORY_ID + 1, HISTORY_ID - READINGS as u32] {
+            assert_eq!(place_of(id), None, "{id}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::about::Span;
-use crate::client::{After, Board};
+use crate::client::{Board, RunStage};
 use crate::clock::{Nanos, seconds};
 use crate::health::{Cpu, CpuTimes, Process};
 use crate::stats::{Counters, Metric, Tallied};
@@ -21,7 +21,7 @@ pub(crate) struct Look {
     /// Longest time that an event loop was away from its sockets.
     pub(crate) stall: Nanos,
     /// How far the last thread is behind the executors.
-    pub(crate) after: After,
+    pub(crate) after: RunStage,
     /// By executor.
     pub(crate) spans: Vec<Span>,
     /// Broken promises by kind.
@@ -34,21 +34,21 @@ impl Look {
         let mut look = Self {
             now,
             counters: board.total(),
-            spans: (0..board.told.executors())
+            spans: (0..board.reports.executors())
                 .map(|executor| Span {
-                    began: board.told.began(executor),
+                    began: board.reports.began(executor),
                     ended: board.ended(executor),
                 })
                 .collect(),
             ..Self::default()
         };
         let (mut threads, mut after) = (0, None);
-        for report in board.told.reports() {
+        for report in board.reports.reports() {
             threads += 1;
             look.told_at += seconds(report.at);
             look.connecting += report.connecting;
             look.stall = look.stall.max(report.stall);
-            after = Some(after.map_or(report.after, |after: After| after.min(report.after)));
+            after = Some(after.map_or(report.stage, |stage: RunStage| stage.min(report.stage)));
             for (kind, count) in report.violations {
                 *look.violations.entry(kind).or_default() += count;
             }
@@ -63,7 +63,7 @@ impl Look {
 pub(crate) fn latencies(board: &Board) -> Vec<Tallied> {
     let metrics = Metric::ALL.iter();
     metrics
-        .map(|metric| Tallied::look(board.told.tallies(), *metric))
+        .map(|metric| Tallied::look(board.reports.tallies(), *metric))
         .collect()
 }
 

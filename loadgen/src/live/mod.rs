@@ -271,7 +271,7 @@ impl Drop for Live {
 
 impl Running {
     fn observe(&mut self, now: Nanos, board: &Board) {
-        let troubles = board.told.take_troubles();
+        let troubles = board.reports.take_troubles();
         self.model.note(Look::take(now, board), troubles);
         if now >= self.next_second {
             self.next_second = (now / SECOND + 1) * SECOND;

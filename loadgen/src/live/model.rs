@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::about::About;
 use super::history::{History, Point};
 use super::look::{Look, Used};
-use crate::client::After;
+use crate::client::RunStage;
 use crate::clock::{Nanos, seconds};
 use crate::health::{Cpu, Health, Process};
 use crate::stats::{Counters, Metric, Percentiles, Tallied};
@@ -367,7 +367,7 @@ impl Model {
     /// is what every run does.
     pub(crate) fn away(&self) -> u64 {
         match self.look.after {
-            After::Closing(_) => 0,
+            RunStage::Closing(_) => 0,
             _ => self
                 .most_open
                 .saturating_sub(self.look.counters.sessions + self.look.connecting),
@@ -410,10 +410,10 @@ impl Model {
     fn ending(&self) -> [Bar; 3] {
         let (now, after) = (self.look.now, self.look.after);
         let running = match after {
-            After::Executing => None,
-            After::Draining(until) => Some((0, until)),
-            After::Reading(until) => Some((1, until)),
-            After::Closing(until) => Some((2, until)),
+            RunStage::Executing => None,
+            RunStage::Draining(until) => Some((0, until)),
+            RunStage::Reading(until) => Some((1, until)),
+            RunStage::Closing(until) => Some((2, until)),
         };
         let mut number = 0;
         ["drain", "read back", "close"].map(|name| {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Exposed;
-use crate::client::After;
+use crate::client::RunStage;
 use crate::clock::seconds;
 use crate::health::{Cpu, Health, Process};
 use crate::live::look::{Look, latencies};
@@ -130,10 +130,10 @@ fn course(page: &mut Page, run: &Exposed, look: &Look) {
         page,
         match (run.ended, look.after) {
             (Some(_), _) => "ended",
-            (None, After::Executing) => "executing",
-            (None, After::Draining(_)) => "draining",
-            (None, After::Reading(_)) => "reading-back",
-            (None, After::Closing(_)) => "closing",
+            (None, RunStage::Executing) => "executing",
+            (None, RunStage::Draining(_)) => "draining",
+            (None, RunStage::Reading(_)) => "reading-back",
+            (None, RunStage::Closing(_)) => "closing",
         },
     );
     page.family(

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::args::CheckArgs;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::foreign::{heard, quoted};
+use crate::foreign::{quoted, safe_line};
 use crate::output::say;
 use crate::scenario::load::{self, Loaded};
 use crate::units::grouped;
@@ -136,7 +136,7 @@ fn show(finding: &Finding) -> Vec<String> {
         String::new(),
         format!(
             "{} at {} µs in {of}: {again}",
-            heard(&finding.kind),
+            safe_line(&finding.kind),
             grouped(finding.at_us)
         ),
         format!("  {}", quoted(&finding.detail)),
@@ -154,7 +154,7 @@ fn show(finding: &Finding) -> Vec<String> {
             "  {:>14} µs  {:<12} {} message {:<6} {seq:<14} {device}",
             grouped(event.at_us),
             event.what.name(),
-            heard(&event.from),
+            safe_line(&event.from),
             event.message
         );
         lines.push(line.trim_end().to_owned());

@@ -8,7 +8,7 @@ mod thresholds;
 use std::collections::BTreeMap;
 
 use crate::check::{Checker, Kind};
-use crate::client::{Measured, Storm};
+use crate::client::{Measured, SendWindow, Storm};
 use crate::clock::{Nanos, seconds};
 use crate::course::{Course, Intervals};
 use crate::exit::{Exit, Failure};
@@ -81,7 +81,7 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     let mut latencies = Latencies::new();
     let mut violations: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut notes = Vec::new();
-    let (mut stall, mut sending): (Nanos, (Nanos, Nanos)) = (0, (Nanos::MAX, 0));
+    let (mut stall, mut sending): (Nanos, SendWindow) = (0, SendWindow::NONE);
     let mut checkers = Vec::new();
     let mut storms: Vec<Storm> = Vec::new();
     let making = measured.iter().map(|part| part.making).max();
@@ -92,7 +92,7 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
             *violations.entry(kind.name()).or_default() += count;
         }
         stall = stall.max(part.stall);
-        sending = (sending.0.min(part.sending.0), sending.1.max(part.sending.1));
+        sending = sending.with(part.sending);
         notes.extend(part.trouble);
         merge(&mut storms, part.storms);
         checkers.push(part.checker);
@@ -123,12 +123,7 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     }
     notes.extend(other_ways(&counters));
     let unusable = aborted || gone || counters.sessions_opened == 0;
-    let missed = thresholds::missed(
-        run,
-        &counters,
-        &latencies,
-        seconds(sending.1.saturating_sub(sending.0)),
-    );
+    let missed = thresholds::missed(run, &counters, &latencies, seconds(sending.length()));
     let evidence = Evidence::of(run.sizing.offered_rate, &counters);
     let doubts = doubts(run, evidence, &latencies, &sides);
     let exit = if !violations.is_empty() {
@@ -146,7 +141,7 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
         counters,
         intervals: Intervals::new(&course, latencies.timeline()),
         latencies,
-        sending: seconds(sending.1.saturating_sub(sending.0)),
+        sending: seconds(sending.length()),
         making: seconds(making.unwrap_or(0)),
         health,
         violations,

@@ -92,7 +92,7 @@ fn stages_follow_each_other() {
         model.note(look, Vec::new());
         model.bars()
     };
-    let drain = after(After::Draining(75 * SECOND), 50);
+    let drain = after(RunStage::Draining(75 * SECOND), 50);
     let bar = named(&drain, "drain");
     assert_eq!(
         (bar.state, bar.passed, bar.lasts, bar.at_most),
@@ -100,7 +100,7 @@ fn stages_follow_each_other() {
     );
     assert_eq!(named(&drain, "day").state, State::Ended);
     assert_eq!(named(&drain, "day").passed, 35.0);
-    let closing = after(After::Closing(80 * SECOND), 60);
+    let closing = after(RunStage::Closing(80 * SECOND), 60);
     assert_eq!(named(&closing, "read back").state, State::Ended);
     assert_eq!(named(&closing, "close").state, State::Running);
 }
@@ -136,7 +136,7 @@ fn who_was_there_and_is_not_is_away() {
     (look.counters.sessions, look.connecting) = (1_500, 40);
     model.note(look.clone(), Vec::new());
     assert_eq!(model.away(), 450);
-    look.after = After::Closing(30 * SECOND);
+    look.after = RunStage::Closing(30 * SECOND);
     model.note(look, Vec::new());
     assert_eq!(model.away(), 0, "a run's end is no absence");
 }

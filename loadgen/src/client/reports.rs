@@ -1,59 +1,59 @@
-//! What a thread tells those who look on while it works, a few times a second.
+//! What the threads report while they work, a few times a second, to those who look on.
 //!
-//! Nothing of it is on the way of a message: latencies are in a [`Tally`] that is read from outside,
-//! all else is copied at a report.
+//! Nothing of this is on the path of a message. Latencies are counted in a [`Tally`] that is read from
+//! outside, and everything else is copied when a thread reports.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::Client;
 use crate::clock::Nanos;
-use crate::foreign::heard;
 use crate::stats::Tally;
 
 /// Most troubles of a thread that wait to be read; the oldest make room.
 const TROUBLES: usize = 16;
 
-/// How far a thread is behind the executors, in this order.
+/// How far a thread is in its run. The stages follow each other in this order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum After {
-    /// Not yet there.
+pub(crate) enum RunStage {
+    /// The executors work.
     #[default]
     Executing,
-    /// Waits for what is under way, until then at most.
+    /// The thread waits for messages under way, until that time at most.
     Draining(Nanos),
-    /// Reads history back, until then at most.
+    /// The thread reads history back, until that time at most.
     Reading(Nanos),
-    /// Closes its sessions, until then at most.
+    /// The thread closes its sessions, until that time at most.
     Closing(Nanos),
 }
 
-/// What a thread says beside its counters.
+/// The report of a thread, beside its counters.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Report {
-    /// When.
+pub(crate) struct ThreadReport {
+    /// When the report was made.
     pub(crate) at: Nanos,
     /// Connections whose session is not open yet.
     pub(crate) connecting: u64,
-    /// Longest time it was away from its sockets.
+    /// The longest time that the thread was away from its sockets.
     pub(crate) stall: Nanos,
-    pub(crate) after: After,
-    /// Broken promises by kind.
+    /// How far it is behind the executors.
+    pub(crate) stage: RunStage,
+    /// The violations, by kind.
     pub(crate) violations: BTreeMap<&'static str, u64>,
-    /// What went wrong since these were taken last, with the time of the report that brought it.
-    troubles: Vec<(Nanos, String)>,
+    /// Failures since they were taken last, each with the time of its report.
+    pub(super) troubles: Vec<(Nanos, String)>,
 }
 
-/// The reports of all threads.
+/// The last reports of all threads, and when the executors began.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct Reports {
     /// By executor: when the first thread began it, plus one; 0 before.
     began: Vec<AtomicU64>,
-    threads: Vec<(Arc<Tally>, Mutex<Report>)>,
+    /// By thread.
+    threads: Vec<(Arc<Tally>, Mutex<ThreadReport>)>,
 }
 
-impl Told {
+impl Reports {
     pub(super) fn new(executors: usize, threads: u32) -> Self {
         Self {
             began: (0..executors).map(|_| AtomicU64::new(0)).collect(),
@@ -63,40 +63,40 @@ impl Told {
         }
     }
 
-    /// Where a thread counts its latencies.
+    /// The tally in which a thread counts its latencies.
     pub(super) fn tally(&self, thread: u32) -> Arc<Tally> {
         Arc::clone(&self.threads[thread as usize].0)
     }
 
-    /// Everybody's latencies.
+    /// The latencies of all threads.
     pub(crate) fn tallies(&self) -> impl Iterator<Item = &Tally> {
         self.threads.iter().map(|(tally, _)| &**tally)
     }
 
-    /// An executor begins, or has begun, at that time.
+    /// Notes when an executor begins; the first thread to say so is right.
     pub(super) fn begin(&self, executor: usize, at: Nanos) {
         let began = &self.began[executor];
         // Others may have entered it: threads agree on the time but for how fast they are.
         let _ = began.compare_exchange(0, at + 1, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// How many executors there are.
+    /// The number of executors.
     pub(crate) fn executors(&self) -> usize {
         self.began.len()
     }
 
-    /// When an executor began.
+    /// When an executor began; none before.
     pub(crate) fn began(&self, executor: usize) -> Option<Nanos> {
         self.began[executor].load(Ordering::Relaxed).checked_sub(1)
     }
 
-    /// Each thread's last report.
-    pub(crate) fn reports(&self) -> impl Iterator<Item = Report> {
+    /// The last report of each thread.
+    pub(crate) fn reports(&self) -> impl Iterator<Item = ThreadReport> {
         let reports = self.threads.iter();
         reports.filter_map(|(_, report)| report.lock().ok().map(|report| report.clone()))
     }
 
-    /// What went wrong since they were taken last, the oldest first.
+    /// Takes the failures since they were taken last, the oldest first.
     pub(crate) fn take_troubles(&self) -> Vec<(Nanos, String)> {
         let reports = self.threads.iter();
         let reports = reports.filter_map(|(_, report)| report.lock().ok());
@@ -107,45 +107,15 @@ impl Told {
         all
     }
 
-    fn tell(&self, thread: u32, mut report: Report) {
+    /// Puts the report of a thread in the place of its last, and keeps the troubles that nobody has
+    /// taken.
+    pub(super) fn put(&self, thread: u32, mut report: ThreadReport) {
         if let Ok(mut last) = self.threads[thread as usize].1.lock() {
             let mut troubles = std::mem::take(&mut last.troubles);
             troubles.append(&mut report.troubles);
             troubles.drain(..troubles.len().saturating_sub(TROUBLES));
-            *last = Report { troubles, ..report };
+            *last = ThreadReport { troubles, ..report };
         }
-    }
-}
-
-impl Client {
-    /// Notes the first thing that went wrong since the last report; a peer may have worded it.
-    pub(super) fn note_trouble(&mut self, why: &str) {
-        self.trouble.get_or_insert_with(|| heard(why));
-    }
-
-    /// Tells how far this thread is.
-    pub(super) fn tell(&mut self, now: Nanos) {
-        let mut troubles: Vec<_> = self
-            .job
-            .checker
-            .new_findings(&mut self.findings_told)
-            .map(|finding| (now, finding))
-            .collect();
-        if let Some(trouble) = self.trouble.take() {
-            self.first_trouble.get_or_insert_with(|| trouble.clone());
-            troubles.push((now, trouble));
-        }
-        let violations = self.job.checker.violations().iter();
-        let report = Report {
-            at: now,
-            connecting: self.connecting as u64,
-            stall: self.stall,
-            after: self.phases.after(),
-            violations: violations.map(|(kind, n)| (kind.name(), *n)).collect(),
-            troubles,
-        };
-        self.job.board.report(self.job.thread, self.counters());
-        self.job.board.told.tell(self.job.thread, report);
     }
 }
 
@@ -157,17 +127,17 @@ impl super::Board {
         counters: crate::stats::Counters,
         timed: &[(crate::stats::Metric, u64)],
     ) {
-        let mut latencies = crate::stats::Latencies::watched(self.told.tally(0));
+        let mut latencies = crate::stats::Latencies::watched(self.reports.tally(0));
         for (metric, us) in timed {
             latencies.record(*metric, 0, us * 1_000);
         }
         self.report(0, counters);
         let violations = [("lost", counters.lost)].into();
-        let report = Report {
+        let report = ThreadReport {
             violations,
-            ..Report::default()
+            ..ThreadReport::default()
         };
-        self.told.tell(0, report);
+        self.reports.put(0, report);
     }
 }
 
@@ -177,43 +147,43 @@ mod tests {
 
     #[test]
     fn troubles_are_bounded_and_read_once() {
-        let told = Told::new(1, 2);
+        let reports = Reports::new(1, 2);
         for at in 0..100 {
             let troubles = vec![(at, format!("trouble {at}"))];
-            told.tell(
+            reports.put(
                 (at % 2) as u32,
-                Report {
+                ThreadReport {
                     at,
                     troubles,
-                    ..Report::default()
+                    ..ThreadReport::default()
                 },
             );
         }
-        let troubles = told.take_troubles();
+        let troubles = reports.take_troubles();
         assert_eq!(troubles.len(), 2 * TROUBLES);
         assert_eq!(troubles[0].1, "trouble 68");
         assert_eq!(troubles.last().map(|it| it.0), Some(99));
-        assert!(told.take_troubles().is_empty());
-        assert_eq!(told.reports().map(|it| it.at).max(), Some(99));
+        assert!(reports.take_troubles().is_empty());
+        assert_eq!(reports.reports().map(|it| it.at).max(), Some(99));
     }
 
     #[test]
     fn an_executor_begins_once() {
-        let told = Told::new(2, 1);
-        told.begin(1, 5);
-        told.begin(1, 7);
-        assert_eq!((told.began(0), told.began(1)), (None, Some(5)));
+        let reports = Reports::new(2, 1);
+        reports.begin(1, 5);
+        reports.begin(1, 7);
+        assert_eq!((reports.began(0), reports.began(1)), (None, Some(5)));
     }
 
     #[test]
     fn the_last_thread_says_how_far_all_are() {
         let least = [
-            After::Closing(1),
-            After::Draining(9),
-            After::Draining(3),
-            After::Reading(2),
+            RunStage::Closing(1),
+            RunStage::Draining(9),
+            RunStage::Draining(3),
+            RunStage::Reading(2),
         ];
-        assert_eq!(least.into_iter().min(), Some(After::Draining(3)));
-        assert!(After::Executing < After::Draining(0));
+        assert_eq!(least.into_iter().min(), Some(RunStage::Draining(3)));
+        assert!(RunStage::Executing < RunStage::Draining(0));
     }
 }

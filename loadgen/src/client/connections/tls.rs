@@ -5,8 +5,9 @@ use std::io::{self, Read, Write};
 use mio::net::TcpStream;
 use trunkline_proto::tls::{ClientTls, TlsError};
 
-use super::{Client, READ};
-use crate::clock::Nanos;
+use super::socket::{CLOSED, Received};
+use super::{Connections, READ};
+use crate::stats::Counters;
 use crate::tls::Trust;
 
 /// Plaintext that is encrypted before the socket is tried again.
@@ -17,7 +18,7 @@ pub(super) struct Sealing {
     trust: Trust,
     /// By device.
     conns: Vec<Option<Box<Sealed>>>,
-    /// What was read, behind what the connection held.
+    /// Bytes as the gateway sent them: first those that the connection held, then those just read.
     buffer: Vec<u8>,
 }
 
@@ -37,7 +38,7 @@ impl Sealing {
         }
     }
 
-    /// Begins a connection: what it says first waits for the socket.
+    /// Begins a connection. Its first record waits for the socket.
     pub(super) fn begin(&mut self, device: u32) -> Result<(), TlsError> {
         let mut tls = self.trust.begin()?;
         let mut out = Vec::new();
@@ -52,10 +53,17 @@ impl Sealing {
     }
 }
 
+/// What a socket took.
+struct Flushed {
+    /// Encrypted bytes.
+    sent: usize,
+    /// Nothing is left to write.
+    whole: bool,
+}
+
 impl Sealed {
-    /// Encrypts what waits, once there are keys, and gives the socket what it takes: the bytes, and
-    /// whether that was all.
-    fn flush(&mut self, stream: &mut TcpStream, plain: &mut Vec<u8>) -> io::Result<(usize, bool)> {
+    /// Encrypts what waits, once there are keys, and gives the socket what it takes.
+    fn flush(&mut self, stream: &mut TcpStream, plain: &mut Vec<u8>) -> io::Result<Flushed> {
         let (mut sent, mut sealed) = (0, 0);
         loop {
             let mut taken = 0;
@@ -66,7 +74,10 @@ impl Sealed {
                     Err(why) if why.kind() == io::ErrorKind::WouldBlock => {
                         self.out.drain(..taken);
                         plain.drain(..sealed);
-                        return Ok((sent + taken, false));
+                        return Ok(Flushed {
+                            sent: sent + taken,
+                            whole: false,
+                        });
                     }
                     Err(why) => return Err(why),
                 }
@@ -88,29 +99,35 @@ impl Sealed {
         if plain.is_empty() {
             *plain = Vec::new();
         }
-        Ok((sent, true))
+        Ok(Flushed { sent, whole: true })
     }
 }
 
-impl Client {
-    /// Reads once and decrypts.
-    pub(super) fn read_sealed(&mut self, now: Nanos, device: u32, buffer: &mut [u8]) {
+impl Connections {
+    /// Reads a connection once and decrypts.
+    pub(super) fn read_sealed(
+        &mut self,
+        device: u32,
+        buffer: &mut [u8],
+        counters: &mut Counters,
+    ) -> Received {
         let (Some(conn), Some(sealing)) = (&mut self.conns[device as usize], &mut self.sealing)
         else {
-            return;
+            return Received::default();
         };
         let Some(sealed) = &mut sealing.conns[device as usize] else {
-            return;
+            return Received::default();
         };
         let held = sealed.tls.resume(&mut sealing.buffer);
         let read = match conn.stream.read(&mut sealing.buffer[held..]) {
-            Ok(0) => return self.failed(now, device, "the gateway closed the connection"),
+            Ok(0) => return Received::ended(CLOSED),
             Ok(read) => read,
-            Err(why) if why.kind() == io::ErrorKind::WouldBlock => return,
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Received::default(),
             Err(why) if why.kind() == io::ErrorKind::Interrupted => {
-                return self.unread.push(device);
+                self.unread.push(device);
+                return Received::default();
             }
-            Err(why) => return self.failed(now, device, &why.to_string()),
+            Err(why) => return Received::ended(why.to_string()),
         };
         let end = held + read;
         if end == READ || conn.ended {
@@ -121,41 +138,39 @@ impl Client {
         let received = sealed.tls.receive(input, buffer, &mut sealed.out);
         // With the keys, what waited for them may go.
         let more = !sealed.out.is_empty() || (shaking && !sealed.tls.is_handshaking());
-        self.count().bytes_in += read as u64;
+        counters.bytes_in += read as u64;
         let received = match received {
             Ok(received) => received,
             Err(why) => {
-                // The gateway is told, where it takes that at once.
-                self.flush(now, device);
-                return self.failed(now, device, &format!("TLS: {why}"));
+                // The gateway is told, where its socket takes that at once.
+                let _ = self.flush(device, counters);
+                return Received::ended(format!("TLS: {why}"));
             }
         };
         if more {
             self.mark_dirty(device);
         }
-        if received.plain > 0 {
-            self.heard(now, device, &mut buffer[..received.plain]);
-        }
-        if received.ended {
-            self.failed(now, device, "the gateway closed the connection");
+        Received {
+            plain: received.plain,
+            ended: received.ended.then(|| CLOSED.to_owned()),
         }
     }
 
     /// Gives the socket what waits, encrypted.
-    pub(super) fn flush_sealed(&mut self, now: Nanos, device: u32) {
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub(super) fn flush_sealed(&mut self, device: u32, counters: &mut Counters) -> io::Result<()> {
         let (Some(conn), Some(sealing)) = (&mut self.conns[device as usize], &mut self.sealing)
         else {
-            return;
+            return Ok(());
         };
         let Some(sealed) = &mut sealing.conns[device as usize] else {
-            return;
+            return Ok(());
         };
-        match sealed.flush(&mut conn.stream, &mut conn.out) {
-            Ok((sent, all)) => {
-                conn.blocked = !all;
-                self.count().bytes_out += sent as u64;
-            }
-            Err(why) => self.failed(now, device, &why.to_string()),
-        }
+        let flushed = sealed.flush(&mut conn.stream, &mut conn.out)?;
+        conn.blocked = !flushed.whole;
+        counters.bytes_out += flushed.sent as u64;
+        Ok(())
     }
 }

@@ -1,8 +1,7 @@
-//! What a storm came to in one thread.
+//! Storms of reconnects, as one thread sees them.
 
 use hdrhistogram::Histogram;
 
-use super::Client;
 use crate::clock::Nanos;
 use crate::schedule::Chosen;
 use crate::stats::{Counters, LATENCY_MAX_US};
@@ -11,24 +10,27 @@ use crate::stats::{Counters, LATENCY_MAX_US};
 #[derive(Debug, Clone)]
 pub(crate) struct Storm {
     chosen: Chosen,
-    /// When it was due.
+    /// When the storm was due.
     pub(crate) at: Nanos,
-    /// Sessions that were cut.
+    /// Sessions that the storm cut.
     pub(crate) cut: u64,
-    /// Those that did not come back.
+    /// Sessions that were cut and did not come back.
     pub(crate) gone: u64,
     /// From the storm's start until a session was back, microseconds.
     pub(crate) back: Histogram<u64>,
-    /// Latencies of those who stayed in, while it lasted.
+    /// From the intended time of a send to its answer, of devices that stayed connected while the
+    /// storm lasted, microseconds.
     pub(crate) ack: Histogram<u64>,
+    /// The same to the push.
     pub(crate) e2e: Histogram<u64>,
-    /// What everything had come to at its start, and at its end.
+    /// The thread's counters when the storm began.
     pub(crate) before: Counters,
+    /// The thread's counters when the storm was over.
     pub(crate) after: Option<Counters>,
 }
 
 impl Storm {
-    /// The executor's number.
+    /// The number of the storm's executor.
     pub(crate) fn number(&self) -> usize {
         self.chosen.number
     }
@@ -66,12 +68,21 @@ impl Storm {
     }
 }
 
+/// Which latency of a device that stays connected is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StormLatency {
+    /// From the intended time of a send to its answer.
+    Ack,
+    /// From the intended time of a send to its push.
+    E2e,
+}
+
 /// The storms of a thread, in the order in which they began: few.
 #[derive(Debug, Default)]
-pub(super) struct Storms(pub(super) Vec<Storm>);
+pub(super) struct Storms(Vec<Storm>);
 
 impl Storms {
-    /// A session is cut by a storm: the storm's place.
+    /// Counts a session that a storm cuts. Returns the storm's place.
     pub(super) fn cut(&mut self, at: Nanos, chosen: Chosen, counters: Counters) -> u8 {
         let known = self.0.iter().position(|it| it.chosen == chosen);
         let place = known.unwrap_or_else(|| {
@@ -82,7 +93,7 @@ impl Storms {
         place as u8
     }
 
-    /// A session that a storm had cut is back: for how long it was on its way.
+    /// Counts a session that a storm had cut and that is back. Returns the time since the storm's start.
     pub(super) fn back(&mut self, place: u8, now: Nanos) -> Nanos {
         let storm = &mut self.0[place as usize];
         let took = now.saturating_sub(storm.at);
@@ -90,34 +101,39 @@ impl Storms {
         took
     }
 
-    /// A session that a storm had cut does not come back.
+    /// Counts a session that a storm had cut and that does not come back.
     pub(super) fn gone(&mut self, place: u8) {
         self.0[place as usize].gone += 1;
     }
 
-    /// Whether all whom an executor's storm has cut so far are back, or given up.
+    /// Whether all sessions that the storm of an executor has cut so far are back or given up.
     pub(super) fn is_over(&self, number: usize) -> bool {
         let mut storms = self.0.iter().filter(|it| it.chosen.number == number);
         storms.all(|it| it.back.len() + it.gone == it.cut)
     }
 
-    /// The storm of an executor is over.
+    /// Records a latency of a device that stays connected while a storm lasts.
+    pub(super) fn record(&mut self, device: u32, latency: StormLatency, took: Nanos) {
+        for storm in &mut self.0 {
+            if storm.after.is_none() && !storm.chosen.has(device) {
+                let histogram = match latency {
+                    StormLatency::Ack => &mut storm.ack,
+                    StormLatency::E2e => &mut storm.e2e,
+                };
+                histogram.saturating_record(took.div_ceil(1_000));
+            }
+        }
+    }
+
+    /// All storms, in the order in which they began.
+    pub(super) fn into_all(self) -> Vec<Storm> {
+        self.0
+    }
+
+    /// Notes that the storm of an executor is over.
     pub(super) fn end(&mut self, number: usize, counters: Counters) {
         let storms = self.0.iter_mut().filter(|it| it.chosen.number == number);
         storms.for_each(|it| it.after = Some(counters));
-    }
-}
-
-impl Client {
-    /// Records a latency of a device that stayed in while a storm lasts.
-    pub(super) fn record_in_storm(&mut self, device: u32, intended: Nanos, now: Nanos, ack: bool) {
-        for storm in &mut self.storms.0 {
-            if storm.after.is_none() && !storm.chosen.has(device) {
-                let us = now.saturating_sub(intended).div_ceil(1_000);
-                let histogram = if ack { &mut storm.ack } else { &mut storm.e2e };
-                histogram.saturating_record(us);
-            }
-        }
     }
 }
 

@@ -1,0 +1,251 @@
+//! What the loop sends: connections that are due, messages, acknowledgements, cuts.
+
+use super::acknowledgements::Reader;
+use super::commands::{CONNECT_ID, Login};
+use super::sends::HeldSend;
+use super::{ACTIONS, Client};
+use crate::check::{GroupDeparture, group_sender, sender};
+use crate::clock::Nanos;
+use crate::schedule::text::Origin;
+use crate::schedule::{Action, Arrival, Cut};
+use crate::stats::Metric;
+
+/// Devices that are looked at for one that can be cut, from the chosen one on.
+const NEAR: u32 = 32;
+
+impl Client {
+    /// Carries out what is due.
+    pub(super) fn act(&mut self, now: Nanos) {
+        let left = self.phases.give_up(now, self.limits.drain);
+        if left > 0 {
+            let count = self.count();
+            count.scheduled += left;
+            count.skipped += left;
+            count.given_up += left;
+        }
+        for _ in 0..ACTIONS {
+            let full = self.connections.is_full();
+            match self.phases.take(now, &self.board, full) {
+                None => return,
+                Some((at, Action::Connect { device })) => {
+                    self.latencies.record(Metric::ConnectLag, at, now);
+                    self.connect(now, device);
+                }
+                Some((at, Action::Send(arrival))) => self.send(at, arrival),
+                Some((at, Action::Cut(cut))) => self.cut(at, now, cut),
+            }
+        }
+    }
+
+    /// Begins a device's connection.
+    pub(super) fn connect(&mut self, now: Nanos, device: u32) {
+        match self.reconnects.is_away(device) {
+            true => self.count().reconnects += 1,
+            false => self.count().connects += 1,
+        }
+        if let Err(why) = self.connections.begin(now, device)
+            && !self.try_again(now, device)
+        {
+            self.count().connect_failures += 1;
+            self.reporter
+                .note_trouble(&format!("cannot connect: {why}"));
+        }
+    }
+
+    /// Gives up connections that take too long: a silent gateway must not hold a run for ever.
+    pub(super) fn give_up_overdue(&mut self, now: Nanos) {
+        let timeout = self.limits.connect_timeout;
+        while let Some(device) = self.connections.overdue(now, timeout) {
+            self.count().timed_out += 1;
+            self.failed(now, device, "the gateway did not open the session in time");
+        }
+    }
+
+    /// Asks for the session of a device, from where the device was if it was there before.
+    pub(super) fn ask_for_session(&mut self, device: u32) {
+        let since = self.reconnects.since(device);
+        let part = &self.checker.part;
+        let (mut user, mut name) = (String::new(), String::new());
+        if device == self.maker.device() {
+            user = self.maker.user(part);
+            name.push_str("d0");
+        } else {
+            part.write_user(part.user_of(device), &mut user);
+            part.write_device(device, &mut name);
+        }
+        // Without a token the gateway says what is missing.
+        let token = self.signer.as_ref().and_then(|it| it.token(&user).ok());
+        let login = Login {
+            user: &user,
+            device: &name,
+            token,
+            since: since.as_deref(),
+        };
+        self.connections
+            .command(device, CONNECT_ID, login.command());
+    }
+
+    /// Sends a message whose time has come, or keeps it until its session is back.
+    fn send(&mut self, intended: Nanos, arrival: Arrival) {
+        self.count().scheduled += 1;
+        let device = self.sender_of(arrival);
+        let now = self.clock.now();
+        if self.connections.is_open(device) {
+            if self.hand_over(now, intended, arrival, device) {
+                self.sends.departs(intended);
+            }
+        } else if self.reconnects.is_away(device)
+            && self.sends.hold(device, HeldSend { intended, arrival })
+        {
+            // This side was late by that much; the rest is waiting for the session.
+            self.latencies.record(Metric::SendLag, intended, now);
+            self.count().held += 1;
+        } else {
+            self.count().skipped += 1;
+        }
+    }
+
+    /// The membership of a stream; none for a stream between two users.
+    pub(super) fn membership(&self, stream: u32) -> Option<u32> {
+        stream.checked_sub(self.streams)
+    }
+
+    /// The device that sends an arrival.
+    fn sender_of(&self, arrival: Arrival) -> u32 {
+        let checker = &self.checker;
+        match self.membership(arrival.stream) {
+            Some(membership) => group_sender(&checker.part, checker.members(), membership),
+            None => sender(&checker.part, arrival.stream),
+        }
+    }
+
+    /// Hands a message to its open session. Returns whether there was room among those under way.
+    pub(super) fn hand_over(
+        &mut self,
+        now: Nanos,
+        intended: Nanos,
+        arrival: Arrival,
+        device: u32,
+    ) -> bool {
+        let keyed = arrival.keyed;
+        let handed = match self.membership(arrival.stream) {
+            None => {
+                let departure = self.checker.depart(now, arrival, intended, device);
+                departure.map(|it| self.write_send(device, it.id, it.origin, keyed))
+            }
+            Some(membership) => {
+                let send = (membership, keyed);
+                let departure = self.checker.depart_in_group(now, send, intended, device);
+                departure.map(|it| self.write_group_send(device, &it, keyed))
+            }
+        };
+        self.count().skipped += u64::from(handed.is_none());
+        handed.is_some()
+    }
+
+    /// Writes the command of a send between two users.
+    pub(super) fn write_send(&mut self, device: u32, id: u32, origin: Origin, keyed: bool) {
+        let connections = &mut self.connections;
+        self.commands.send(&self.checker, origin, keyed, |body| {
+            connections.command(device, id, body);
+        });
+    }
+
+    /// Writes the command of a send in a group.
+    pub(super) fn write_group_send(
+        &mut self,
+        device: u32,
+        departure: &GroupDeparture,
+        keyed: bool,
+    ) {
+        let connections = &mut self.connections;
+        self.commands
+            .send_in_group(&self.checker, departure, keyed, |body| {
+                connections.command(device, departure.id, body);
+            });
+    }
+
+    /// Acknowledges what has arrived, and what was read meanwhile.
+    pub(super) fn acknowledge(&mut self, now: Nanos) {
+        while let Some(reader) = self.acknowledgements.next_read(now) {
+            self.acknowledge_one(reader, true);
+        }
+        while let Some(reader) = self.acknowledgements.next_delivered(now) {
+            self.acknowledge_one(reader, false);
+        }
+    }
+
+    fn acknowledge_one(&mut self, reader: Reader, read: bool) {
+        if !self.connections.is_open(reader.device) {
+            return;
+        }
+        let marks = match self.membership(reader.stream) {
+            None => self.checker.acknowledge(reader.stream, read),
+            Some(membership) => {
+                let now = self.clock.now();
+                self.checker.acknowledge_in_group(now, membership, read)
+            }
+        };
+        if let Some(marks) = marks {
+            self.write_ack(reader, marks, read);
+        }
+    }
+
+    /// Writes an acknowledgement, without an id: the gateway answers only to refuse it.
+    pub(super) fn write_ack(&mut self, reader: Reader, marks: crate::check::Marks, read: bool) {
+        let connections = &mut self.connections;
+        let write = |body: trunkline_proto::message::CommandBody<'_>| {
+            connections.command(reader.device, 0, body);
+        };
+        let (checker, stream) = (&self.checker, reader.stream);
+        match stream.checked_sub(self.streams) {
+            None => self.commands.ack(checker, stream, marks, read, write),
+            Some(membership) => {
+                if let Some(group) = checker.members().group(membership) {
+                    self.commands
+                        .ack_in_group(checker, group, marks, read, write);
+                }
+            }
+        }
+    }
+
+    /// Ends a session to open it again: in order, or as a device does that loses its network. Where
+    /// the chosen device is not open another nearby is taken.
+    fn cut(&mut self, at: Nanos, now: Nanos, cut: Cut) {
+        let devices = self.connections.devices();
+        let near = match cut.storm {
+            Some(_) => 1,
+            None => NEAR.min(devices),
+        };
+        let mut open = (0..near).map(|step| (cut.device + step) % devices);
+        let Some(device) = open.find(|&device| self.connections.is_open(device)) else {
+            return;
+        };
+        let counters = self.checker.counters;
+        let storm = cut.storm.map(|storm| self.storms.cut(at, storm, counters));
+        self.count().cuts += 1;
+        self.count().sessions -= 1;
+        self.reconnects.cut(now, device, now + cut.away, storm);
+        if cut.abrupt {
+            self.connections.reset(device);
+            self.leave(device);
+        } else {
+            self.connections.leave(device);
+        }
+    }
+
+    /// Writes what the turn has for its connections.
+    pub(super) fn flush_all(&mut self, now: Nanos) {
+        for device in self.connections.take_dirty() {
+            self.flush(now, device);
+        }
+    }
+
+    /// Gives a socket what waits for it.
+    pub(super) fn flush(&mut self, now: Nanos, device: u32) {
+        let counters = &mut self.checker.counters;
+        if let Err(why) = self.connections.flush(device, counters) {
+            self.failed(now, device, &why.to_string());
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Sessions that end, and those of them that come back.
+
+use super::Client;
+use super::acknowledgements::Reader;
+use super::connections::{ConnectionState, Ended};
+use super::reconnects::{Cause, NextAttempt, Return};
+use crate::clock::Nanos;
+use crate::stats::Metric;
+
+/// Attempts begun per turn, so that reading never starves.
+const ATTEMPTS: usize = 256;
+
+impl Client {
+    /// A connection is gone.
+    pub(super) fn failed(&mut self, now: Nanos, device: u32, why: &str) {
+        let Some(ended) = self.connections.take(device) else {
+            return;
+        };
+        match ended.state {
+            ConnectionState::Closing => {}
+            _ if device == self.maker.device() => self.not_made(why),
+            ConnectionState::Leaving => self.left(device, ended),
+            ConnectionState::Open => {
+                self.count().disconnects += 1;
+                self.count().sessions -= 1;
+                let chaos = self.board.is_chaos(now);
+                if !self.broke(now, device, ended) {
+                    self.count().gone += 1;
+                    self.checker.gone(device);
+                }
+                if !chaos {
+                    self.reporter.note_trouble(why);
+                }
+            }
+            ConnectionState::Connecting
+            | ConnectionState::Upgrading
+            | ConnectionState::Authenticating => {
+                if !self.try_again(now, device) {
+                    self.count().connect_failures += 1;
+                    self.reporter.note_trouble(why);
+                }
+            }
+        }
+    }
+
+    /// The socket of a session that this side ended is done with. The session goes on from what has
+    /// come until now.
+    pub(super) fn leave(&mut self, device: u32) {
+        if let Some(ended) = self.connections.take(device) {
+            self.left(device, ended);
+        }
+    }
+
+    /// A session that is away gets nothing more from its last connection.
+    fn left(&mut self, device: u32, ended: Ended) {
+        let excused = self.reconnects.ended(device, ended.position);
+        self.checker.away(device, excused);
+    }
+
+    /// An open session ended, and not by this side. Returns whether the session comes back.
+    fn broke(&mut self, now: Nanos, device: u32, ended: Ended) -> bool {
+        let excused = self.board.is_chaos(now);
+        self.count().disconnects_excused += u64::from(excused);
+        let always = self.limits.chaos;
+        if self.phases.is_judging() || !self.reconnects.broke(now, device, excused, always) {
+            return false;
+        }
+        if excused {
+            self.board.one_away();
+        }
+        self.left(device, ended);
+        true
+    }
+
+    /// An attempt to open a session failed. Returns whether there will be another, or the session is
+    /// given up. While the gateway is broken, a first attempt is followed by others too.
+    pub(super) fn try_again(&mut self, now: Nanos, device: u32) -> bool {
+        if self.phases.is_judging() {
+            return false;
+        }
+        if !self.reconnects.is_away(device) && self.board.is_chaos(now) {
+            self.reconnects.first_failed(now, device);
+            self.board.one_away();
+        }
+        match self.reconnects.failed(now, device) {
+            NextAttempt::At(_) => true,
+            NextAttempt::GiveUp => {
+                self.give_up_on(device);
+                true
+            }
+            NextAttempt::None => false,
+        }
+    }
+
+    /// A session does not come back.
+    fn give_up_on(&mut self, device: u32) {
+        let Some(given_up) = self.reconnects.give_up(device) else {
+            return;
+        };
+        if given_up.cause == Cause::Chaos {
+            self.board.one_settled(self.clock.now());
+        }
+        self.count().skipped += self.sends.forget(device);
+        if let Some(storm) = given_up.storm {
+            self.storms.gone(storm);
+        }
+        if given_up.first {
+            self.count().connect_failures += 1;
+            return;
+        }
+        self.count().gone += 1;
+        self.count().not_back += u64::from(given_up.cause != Cause::Told);
+        self.checker.gone(device);
+    }
+
+    /// Begins the attempts that are due.
+    pub(super) fn come_back(&mut self, now: Nanos) {
+        for _ in 0..ATTEMPTS {
+            if self.connections.is_full() {
+                return;
+            }
+            let Some(device) = self.reconnects.take_due(now) else {
+                return;
+            };
+            // A gateway that does not answer a Close frame is not waited for.
+            self.leave(device);
+            self.connect(now, device);
+        }
+    }
+
+    /// A device's session is open. Returns how it returned, if it was away.
+    pub(super) fn returned(&mut self, now: Nanos, device: u32) -> Option<Return> {
+        let returned = self.reconnects.returned(device)?;
+        if returned.cause == Cause::Chaos {
+            self.board.one_settled(now);
+        }
+        Some(returned)
+    }
+
+    /// A session is there again: says what it could not say meanwhile.
+    pub(super) fn make_up(&mut self, now: Nanos, device: u32, returned: Return) {
+        if let Some(storm) = returned.storm {
+            let took = self.storms.back(storm, now);
+            self.latencies
+                .record(Metric::StormRecovery, now - took, now);
+        }
+        while let Some(again) = self.checker.send_again(device) {
+            self.write_send(device, again.id, again.origin, true);
+        }
+        while let Some(again) = self.checker.send_again_in_group(device) {
+            self.write_group_send(device, &again, true);
+        }
+        while let Some(held) = self.sends.next_held(device) {
+            self.latencies.record(Metric::Held, held.intended, now);
+            self.hand_over(now, held.intended, held.arrival, device);
+        }
+        if self.acknowledgements.is_wanted() {
+            self.acknowledge_again(now, device);
+        }
+    }
+
+    /// Acknowledges again what the user had acknowledged: the last acknowledgements may not have
+    /// arrived. What has been read is said when the time for that has passed again.
+    fn acknowledge_again(&mut self, now: Nanos, device: u32) {
+        let user = self.checker.part.user_of(device);
+        let members = std::sync::Arc::clone(self.checker.members());
+        for round in 0..members.rounds() {
+            let Some(membership) = members.in_round(round, user) else {
+                continue;
+            };
+            if let Some(marks) = self.checker.acknowledged_in_group_so_far(membership) {
+                let stream = self.streams + membership;
+                let reader = Reader { stream, device };
+                self.write_ack(reader, marks, marks.read > 0);
+                self.acknowledgements.read_later(now, reader);
+            }
+        }
+        let part = &self.checker.part;
+        for stream in part.stream(user, 0)..part.stream(user + 1, 0) {
+            if let Some(marks) = self.checker.acknowledged_so_far(stream) {
+                let reader = Reader { stream, device };
+                self.write_ack(reader, marks, marks.read > 0);
+                self.acknowledgements.read_later(now, reader);
+            }
+        }
+    }
+
+    /// The time for coming back is over.
+    pub(super) fn nobody_comes_back(&mut self) {
+        for device in self.reconnects.end() {
+            self.connections.take(device);
+            self.give_up_on(device);
+        }
+    }
+}
