@@ -1,4 +1,4 @@
-//! The command line as typed: pure parsing, nothing looked up. `run` resolves it.
+//! The command line as typed: pure parsing, nothing looked up. `settings` resolves it.
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -10,7 +10,8 @@ use crate::local_gateway::durability;
 use crate::scenario::chaos::Fault;
 use crate::units::{Compress, Rate, Share, Span};
 
-/// Replay scenarios of a messaging service against a gateway, and believe the figures.
+/// The Trunkline load lab: replay scenarios of a messaging service against a gateway, check every
+/// message, and print figures that are right or refused
 #[derive(Debug, Parser)]
 #[command(name = "loadgen", version, about, after_help = EXIT_CODES)]
 pub(crate) struct Args {
@@ -19,28 +20,39 @@ pub(crate) struct Args {
     pub(crate) verb: Verb,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 ok; 90 run invalid (generator not healthy); 91 integrity \
-violation; 92 worse beyond noise; 93 inconclusive; 94 the machine cannot carry the run; 99 threshold missed; 104 bad scenario or command \
-line; 105 aborted. 91 goes before 90, 90 before 99.";
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  ok: every check passed
+   90  run invalid: the generator was not healthy, so the figures may not be used
+   91  integrity violation: a message was lost, repeated, reordered, changed or made up
+   92  worse beyond noise (compare)
+   93  inconclusive: the figures do not decide
+   94  the machine cannot carry the run; nothing was started
+   99  a threshold of the scenario was missed
+  104  the scenario or the command line is wrong; nothing was started
+  105  aborted
+If several apply, 91 goes before 90, and 90 before 99.";
 
-/// Shards that a gateway may have.
+/// Parses the number of shards of a gateway.
 fn shards() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=MAX_SHARDS as i64)
 }
 
-/// A time between pings, as the gateway takes it.
+/// Parses the time between pings that a gateway takes.
 fn ping(text: &str) -> Result<Span, String> {
     let span: Span = text.parse()?;
     match (100..=86_400_000).contains(&span.0.as_millis()) {
         true => Ok(span),
-        false => Err(format!("`{text}`: from 100ms to 24h")),
+        false => Err(format!(
+            "`{text}` is out of range: write a time from 100ms to 24h"
+        )),
     }
 }
 
-/// An address to listen on: `HOST:PORT`, or a port alone, which is one of loopback.
+/// Parses an address to listen on: `HOST:PORT`, or a port alone, which is on loopback.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The text is no address, or its host is not known.
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let port = text.strip_prefix(':').unwrap_or(text);
     if let Ok(port) = port.parse::<u16>() {
@@ -49,45 +61,45 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let found = text.to_socket_addrs().map(|mut found| found.next());
     match found {
         Ok(Some(address)) => Ok(address),
-        _ => Err("write HOST:PORT, or a port of loopback".into()),
+        _ => Err("write HOST:PORT, or a port alone for loopback".into()),
     }
 }
 
-/// The verbs.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Run a scenario: a preset's name or a TOML file
+    /// Run a scenario and check every message
     Run(Box<RunArgs>),
-    /// Find the highest rate that holds the thresholds of a scenario
+    /// Find the highest message rate that holds the thresholds of a scenario
     FindMax(Box<FindMaxArgs>),
-    /// Open many sessions, hold them with light traffic, and measure what each takes
+    /// Open many sessions, hold them with light traffic, and measure memory and CPU per session
     Hold(Box<HoldArgs>),
-    /// Compare two runs, or two builds by pairs of runs, and say what is more than noise
+    /// Compare two runs, or two builds by pairs of runs, and tell differences from noise
     Compare(CompareArgs),
-    /// Judge the results of a run again
+    /// Judge the results of a finished run again
     Check(CheckArgs),
-    /// Write the plots and tables of a run, or of several over each other, as one HTML file
+    /// Write plots and tables of one run, or of up to six runs together, as one HTML file
     Report(ReportArgs),
-    /// Say what this machine can carry, limit by limit, and which commands lift them
+    /// Show what this machine can carry, limit by limit, with the commands that raise each limit
     Doctor(DoctorArgs),
-    /// Plan the machines of a whole service: every input, formula and result on one page
+    /// Compute the machines of a whole service: every input, formula and result on one page
     Plan(PlanArgs),
-    /// List the presets with their arithmetic
+    /// List the presets, each with the load that it makes
     Presets,
-    /// Write a scenario to start from, with a word on every key
+    /// Write a scenario to start from, with a comment on every key
     Init {
-        /// Where to; a file that is there stays as it is, and - is standard output
+        /// The file to write; an existing file is never replaced, and - is standard output
         #[arg(default_value = "scenario.toml")]
         file: PathBuf,
     },
-    /// Say whether a scenario file is right, and what it stands for
+    /// Check a scenario file, and show the load that it makes
     Validate {
-        /// A preset's name or a TOML file
+        /// The name of a preset, a TOML file, or - for standard input
         scenario: String,
     },
 }
 
-/// How messages are encoded on the wire.
+/// The encoding of messages on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EncodingArg {
     /// Text frames, JSON
@@ -96,145 +108,149 @@ pub(crate) enum EncodingArg {
     Proto,
 }
 
-/// The flags of TLS, and of tokens: how a gateway is connected to.
+/// The options of TLS and of tokens.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct TlsArgs {
-    /// Connect to the local gateway with TLS, with a certificate that is made for this run
+    /// Connect to the local gateway with TLS; a certificate is made for this run
     #[arg(long, conflicts_with = "target")]
     pub(crate) tls: bool,
-    /// Authorities that a wss:// target is trusted by, as PEM; otherwise the system's
+    /// A PEM file with the certificate authorities to trust for a wss:// target [default: those of
+    /// the system]
     #[arg(long, value_name = "FILE", requires = "target")]
     pub(crate) tls_ca: Option<PathBuf>,
-    /// Key that the target takes tokens of, and that each user's is signed with: a private key as PEM,
-    /// or the bytes of a secret (HS256)
+    /// A file with the key that signs a token for each user, for a target that asks for tokens: a
+    /// private key as PEM, or the bytes of a secret (HS256)
     #[arg(long, value_name = "FILE", requires = "target")]
     pub(crate) token_key: Option<PathBuf>,
 }
 
-/// The flags of `run`; each overrides what the scenario says.
+/// The options of `run`; each overrides the scenario.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct RunArgs {
-    /// A preset's name (see `loadgen presets`) or a TOML file
+    /// The name of a preset (see `loadgen presets`), a TOML file, or - for standard input
     pub(crate) scenario: String,
-    /// The gateway to drive, ws://HOST:PORT/v1/ws or wss://...; without it a local one is started and
-    /// stopped
+    /// The gateway to drive, ws://HOST:PORT/v1/ws or wss://...; without this option, a local gateway
+    /// is started for the run and stopped after it
     #[arg(long, value_name = "URL")]
     pub(crate) target: Option<String>,
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
-    /// The target's control port, http://HOST:PORT, to compare figures with its /metrics
+    /// The control port of the target, http://HOST:PORT: its /metrics are compared with the counts of
+    /// this program
     #[arg(long, value_name = "URL", requires = "target")]
     pub(crate) control: Option<String>,
-    /// Sessions; the share of the population follows from it
+    /// The number of sessions; the share of the population follows from it
     #[arg(long, value_name = "N", conflicts_with = "share")]
     pub(crate) connections: Option<u64>,
-    /// Messages per second, "2000/s"; otherwise derived from the population
+    /// Messages per second, such as 2000/s [default: derived from the population]
     #[arg(long, value_name = "R")]
     pub(crate) rate: Option<Rate>,
-    /// The part of the population that this run stands for, 1/10000
+    /// The part of the population that this run plays, such as 1/10000
     #[arg(long, value_name = "PART/WHOLE")]
     pub(crate) share: Option<Share>,
-    /// How long messages are sent, "20s"
+    /// How long messages are sent, such as 20s
     #[arg(long, value_name = "TIME")]
     pub(crate) duration: Option<Span>,
-    /// How much faster than life the day is replayed, "24h=10m": rates that follow from the
-    /// population rise with it, and a day's curve lasts that long
+    /// How much faster than real time the day is replayed, such as 24h=10m: rates that are derived
+    /// from the population rise by that factor, and the curve of a day lasts that long
     #[arg(long, value_name = "LONG=SHORT", conflicts_with = "rate")]
     pub(crate) compress: Option<Compress>,
-    /// The source of everything random
+    /// The seed of all random numbers: the same seed gives the same schedule
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// How messages are encoded on the wire
+    /// The encoding of messages on the wire
     #[arg(long, value_enum)]
     pub(crate) encoding: Option<EncodingArg>,
-    /// Source addresses of the connections, 127.0.0.0/28
+    /// The network of the source addresses, such as 127.0.0.0/28: one address has ports for about
+    /// 28,000 connections to a target
     #[arg(long, value_name = "NETWORK")]
     pub(crate) source: Option<String>,
-    /// Generator threads; one per core otherwise
+    /// The number of generator threads [default: one per core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<u32>,
-    /// Shards of the local gateway, 1 to 128; one per core otherwise
+    /// The number of shards of the local gateway, 1 to 128 [default: one per core]
     #[arg(long, value_name = "N", conflicts_with = "target", value_parser = shards())]
     pub(crate) shards: Option<u32>,
-    /// Durability of the local gateway: sync, interval:MS or os
+    /// The durability of the local gateway: sync, interval:MS or os [default: that of the gateway]
     #[arg(long, value_name = "LEVEL", conflicts_with = "target", value_parser = durability)]
     pub(crate) durability: Option<String>,
-    /// Do this to the local gateway, counted from the start of sending: kill-gateway@30s,
+    /// Break the local gateway at a time after the start of sending: kill-gateway@30s,
     /// restart-gateway@30s or pause-gateway@30s+2s; may be given several times
     #[arg(long, value_name = "WHAT@TIME")]
     pub(crate) chaos: Vec<Fault>,
-    /// Where the results go; otherwise a new folder under target/loadgen or the temporary folder
+    /// The folder of the results [default: a new folder under target/loadgen if there is a target
+    /// folder, otherwise under the temporary folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) view: ViewArgs,
 }
 
-/// When there are colours.
+/// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ColorArg {
     /// On a terminal, unless NO_COLOR is set or TERM is dumb
     #[default]
     Auto,
-    /// Whatever this is written to
+    /// Always, into files and pipes too
     Always,
-    /// Nowhere
+    /// Never
     Never,
 }
 
-/// The flags of how a run is shown while it goes on.
+/// The options of how a run is shown while it goes on.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct ViewArgs {
-    /// Plain progress lines, also on a terminal
+    /// Print plain progress lines, on a terminal too
     #[arg(long)]
     pub(crate) no_tui: bool,
-    /// When there are colours; NO_COLOR is heeded otherwise
+    /// When to use colours
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub(crate) color: ColorArg,
-    /// Tell Prometheus how far it is: http://ADDR/metrics; a port alone is one of loopback
+    /// Serve the metrics of the run to Prometheus at http://ADDR/metrics; a port alone is on loopback
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     pub(crate) prometheus: Option<SocketAddr>,
 }
 
-/// The flags of `find-max`, beside those of `run`: its population, connections and thresholds are the
-/// scenario's, `--duration` is how long a rate is tried.
+/// The options of `find-max`, beside those of `run`. Population, connections and thresholds are those
+/// of the scenario; `--duration` is how long each rate is tried.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FindMaxArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
-    /// The first rate that is tried; otherwise 1000/s, or with --compress the rate that follows from it
+    /// The first rate to try [default: 1000/s, or with --compress the rate that follows from it]
     #[arg(long, value_name = "R")]
     pub(crate) from: Option<Rate>,
-    /// The highest rate that is tried
+    /// The highest rate to try [default: no limit]
     #[arg(long, value_name = "R")]
     pub(crate) to: Option<Rate>,
-    /// How close to the limit it gets, as a part of the rate
+    /// How exact the result is, as a part of the rate, 0.001 to 0.5
     #[arg(long, value_name = "PART", default_value_t = 0.05)]
     pub(crate) precision: f64,
-    /// How often what is found must hold again, 0 to 100
+    /// How many further trials the found rate must pass, 0 to 100
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) confirm: u32,
 }
 
-/// The flags of `hold`.
+/// The options of `hold`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct HoldArgs {
-    /// Sessions to open and hold, each of another user
+    /// The number of sessions to open and hold, each of another user
     #[arg(long, value_name = "N")]
     pub(crate) connections: u64,
-    /// The gateway to drive, ws://HOST:PORT/v1/ws or wss://...; without it a local one is started and
-    /// stopped
+    /// The gateway to drive, ws://HOST:PORT/v1/ws or wss://...; without this option, a local gateway
+    /// is started for the run and stopped after it
     #[arg(long, value_name = "URL")]
     pub(crate) target: Option<String>,
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
-    /// The target's control port, http://HOST:PORT: its memory and counters are read there
+    /// The control port of the target, http://HOST:PORT: its memory and counters are read there
     #[arg(long, value_name = "URL", requires = "target")]
     pub(crate) control: Option<String>,
-    /// Messages per second among them; otherwise 40 a day and user, as in service-500m
+    /// Messages per second among the sessions [default: 40 per user and day, as in service-500m]
     #[arg(long, value_name = "R")]
     pub(crate) rate: Option<Rate>,
-    /// How long they are held with messages flowing
+    /// How long the sessions are held while messages flow
     #[arg(
         long = "for",
         alias = "duration",
@@ -242,19 +258,21 @@ pub(crate) struct HoldArgs {
         default_value = "10m"
     )]
     pub(crate) duration: Span,
-    /// How long to wait for messages still on their way after that
+    /// How long to wait for messages under way after the last send
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub(crate) drain: Span,
-    /// Sessions opened per second, "20000/s"; otherwise as fast as it goes
+    /// Sessions opened per second, such as 20000/s [default: as fast as possible]
     #[arg(long, value_name = "R")]
     pub(crate) ramp: Option<Rate>,
-    /// Generator threads; otherwise one per core, or as many as the descriptor limit asks for
+    /// The number of generator threads [default: one per core, or more if the descriptor limit asks
+    /// for it]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<u32>,
-    /// Shards of the local gateway, 1 to 128; otherwise one per core, or as many as the limit asks for
+    /// The number of shards of the local gateway, 1 to 128 [default: one per core, or more if the
+    /// descriptor limit asks for it]
     #[arg(long, value_name = "N", conflicts_with = "target", value_parser = shards())]
     pub(crate) shards: Option<u32>,
-    /// Silence after which the local gateway pings, 100ms to 24h
+    /// How long a session may be silent before the local gateway pings it, 100ms to 24h
     #[arg(
         long,
         value_name = "TIME",
@@ -263,89 +281,93 @@ pub(crate) struct HoldArgs {
         conflicts_with = "target"
     )]
     pub(crate) ping: Span,
-    /// Source addresses of the connections, 127.0.0.0/8
+    /// The network of the source addresses, such as 127.0.0.0/8 [default: chosen by the number of
+    /// sessions]
     #[arg(long, value_name = "NETWORK")]
     pub(crate) source: Option<String>,
-    /// How messages are encoded on the wire
+    /// The encoding of messages on the wire
     #[arg(long, value_enum)]
     pub(crate) encoding: Option<EncodingArg>,
-    /// The source of everything random
+    /// The seed of all random numbers: the same seed gives the same schedule
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Print the results as JSON, the same as in hold.json
+    /// Print the results as JSON, with the content of hold.json
     #[arg(long)]
     pub(crate) json: bool,
-    /// Where the results go; otherwise a new folder under target/loadgen or the temporary folder
+    /// The folder of the results [default: a new folder under target/loadgen if there is a target
+    /// folder, otherwise under the temporary folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) view: ViewArgs,
 }
 
-/// The flags of `check`.
+/// The options of `check`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
-    /// The folder of the run's results
+    /// The folder with the results of the run
     pub(crate) dir: PathBuf,
-    /// Judge by the thresholds of another scenario, a preset's name or a TOML file
+    /// Judge by the thresholds of another scenario: the name of a preset or a TOML file
     #[arg(long, value_name = "SCENARIO")]
     pub(crate) by: Option<String>,
 }
 
-/// The flags of `compare`.
+/// The options of `compare`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CompareArgs {
-    /// A and B: folders of a run each, or folders that hold several runs. With --with, all are of A
+    /// The runs of A and B: two folders, each with one run or with several. With --with, all are runs
+    /// of A
     #[arg(required = true, num_args = 1.., value_name = "DIR")]
     pub(crate) runs: Vec<PathBuf>,
-    /// The runs of B, as many as of A
+    /// The folders with the runs of B, as many as those of A
     #[arg(long, num_args = 1.., value_name = "DIR")]
     pub(crate) with: Vec<PathBuf>,
-    /// The least difference that matters, as a part: less is no regression, however certain
+    /// The least difference that matters, as a part: 0.01 is 1 %. A smaller one is never a regression
     #[arg(long, value_name = "PART", default_value_t = 0.01)]
     pub(crate) floor: f64,
-    /// What differs on purpose, by its name in the scenario (client.encoding) or as env.NAME
+    /// A setting that differs on purpose: its name in the scenario (client.encoding), or env.NAME
     #[arg(long, value_delimiter = ',', value_name = "KEY")]
     pub(crate) vary: Vec<String>,
-    /// Print it as JSON
+    /// Print the comparison as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// The flags of `report`.
+/// The options of `report`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReportArgs {
-    /// Folders of runs' results, six at most; the first is what the others are seen against
+    /// The folders with the results of up to six runs; the first is the baseline of the others
     #[arg(required = true, num_args = 1..)]
     pub(crate) dirs: Vec<PathBuf>,
-    /// The file to write; otherwise report.html in the first folder, for several compared.html
+    /// The file to write [default: report.html in the folder, or compared.html in the first folder if
+    /// there are several]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 }
 
-/// The flags of `plan`.
+/// The options of `plan`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PlanArgs {
-    /// A preset's name (see `loadgen presets`) or a TOML file
+    /// The name of a preset (see `loadgen presets`), a TOML file, or - for standard input
     #[arg(required_unless_present = "explain")]
     scenario: Option<String>,
-    /// Take what a machine carries from results instead of the scenario's [plan]: messages from
-    /// those of `run` or `find-max`, connections from those of `hold`; may be given for each
+    /// Take the capacity of a machine from results instead of the scenario's [plan]: messages from
+    /// those of `run` or `find-max`, connections from those of `hold`; may be given several times
     #[arg(long, value_name = "DIR")]
     pub(crate) measured: Vec<PathBuf>,
-    /// How much faster than life a run of it replays the day, "24h=10m"
+    /// How much faster than real time a run of the scenario replays the day, such as 24h=10m
     #[arg(long, value_name = "LONG=SHORT")]
     pub(crate) compress: Option<Compress>,
-    /// Print it as JSON
+    /// Print the plan as JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Compare the plan of a preset with the estimate that was published for it
+    /// Compare the plan of a preset with a published estimate
     #[arg(long, value_name = "PRESET", conflicts_with_all = ["scenario", "json", "measured", "compress"])]
     pub(crate) explain: Option<String>,
 }
 
 impl PlanArgs {
-    /// What is planned.
+    /// The scenario to plan for.
     pub(crate) fn scenario(&self) -> &str {
         let one = self.explain.as_ref().or(self.scenario.as_ref());
         one.map_or("", String::as_str)

@@ -1,4 +1,4 @@
-//! From a command line to an exit code.
+//! The commands: from the arguments of the process to its exit code.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -23,7 +23,7 @@ use crate::scenario::sizing::Sizing;
 use crate::scenario::{load, presets};
 use crate::settings;
 
-/// Runs the program with these arguments, the first being its name.
+/// Runs the program. The first argument is the name of the program.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     if let Some(code) = local_gateway::is_one(&args) {
@@ -57,7 +57,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     ended(done)
 }
 
-/// The exit code of what was done. Results that could not be printed turn success into a failure.
+/// Returns the exit code of a command. Results that could not be printed turn success into a
+/// failure (105).
 fn ended(done: Outcome<Exit>) -> ExitCode {
     let exit = match done {
         Ok(exit) => exit,
@@ -76,7 +77,8 @@ fn ended(done: Outcome<Exit>) -> ExitCode {
     })
 }
 
-/// What this machine can carry with both ends on it, as for a run without a target.
+/// Prints what this machine can carry with the generator and the gateway on it, as for a run
+/// without a target.
 fn examine(args: DoctorArgs) -> Outcome<Exit> {
     let both_ends = true;
     output::note(local_gateway::doctor::run(&DoctorArgs {
@@ -99,7 +101,7 @@ fn list_presets() -> Outcome<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Writes a scenario to start from; `-` is standard output.
+/// Writes a scenario to start from into a new file, or to standard output for `-`.
 fn init(file: &Path) -> Outcome<Exit> {
     if file == Path::new("-") {
         say(&[presets::INIT.trim_end().to_owned()]);

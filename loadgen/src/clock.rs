@@ -15,25 +15,25 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// A clock whose zero is now.
+    /// Starts a clock at zero.
     pub(crate) fn start() -> Self {
         Self {
             start: Instant::now(),
         }
     }
 
-    /// Nanoseconds since the start; wraps never (584 years).
+    /// Returns the nanoseconds since the start. They do not overflow for 584 years.
     pub(crate) fn now(&self) -> Nanos {
         to_nanos(self.start.elapsed())
     }
 }
 
-/// A duration in [`Nanos`], saturating.
+/// Converts a duration to [`Nanos`]; the largest value stands for all longer ones.
 pub(crate) fn to_nanos(duration: Duration) -> Nanos {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// [`Nanos`] in seconds.
+/// Converts [`Nanos`] to seconds.
 pub(crate) fn seconds(nanos: Nanos) -> f64 {
     nanos as f64 / SECOND as f64
 }

@@ -1,4 +1,4 @@
-//! The gateway's own figures: `GET /metrics` on its control port.
+//! The metrics of a gateway: `GET /metrics` on its control port.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -11,20 +11,20 @@ use crate::foreign::safe_line;
 /// How long the control port may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Longest answer that is read.
+/// The longest answer that is read, in bytes.
 const LONGEST: u64 = 4 << 20;
 
-/// A gateway's counters and gauges, by name with labels.
+/// The counters and gauges of a gateway, by name with labels.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Metrics(FnvHashMap<String, f64>);
 
 impl Metrics {
-    /// A metric by its name, with labels where it has some: `a_total` or `a_total{b="c"}`.
+    /// Returns a metric by its name with its labels: `a_total` or `a_total{b="c"}`.
     pub(crate) fn get(&self, name: &str) -> Option<f64> {
         self.0.get(name).copied()
     }
 
-    /// Whether a counter has fallen since `before`: the process is another one then.
+    /// Whether a counter has fallen since `before`: then the gateway has been started again.
     pub(crate) fn began_again(&self, before: &Self) -> bool {
         let counters = before.0.iter().filter(|(name, _)| {
             let family = name.split('{').next().unwrap_or_default();
@@ -45,10 +45,10 @@ impl Metrics {
     }
 }
 
-/// The address of `http://HOST:PORT`.
+/// Parses `http://HOST:PORT` into an address.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The text has another form, or its host is not found.
 pub(crate) fn address(url: &str) -> Result<SocketAddr, String> {
     let host = url
         .strip_prefix("http://")
@@ -66,7 +66,7 @@ pub(crate) fn address(url: &str) -> Result<SocketAddr, String> {
 /// Asks a control port for its metrics.
 ///
 /// # Errors
-/// Why there is no answer.
+/// The control port cannot be reached, or its answer is not as expected.
 pub(crate) fn metrics(control: SocketAddr) -> Result<Metrics, String> {
     let get = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&control, PATIENCE)?;
@@ -96,7 +96,8 @@ pub(crate) fn metrics(control: SocketAddr) -> Result<Metrics, String> {
     }
 }
 
-/// Why there is no answer, in words: a timeout has the name of another thing.
+/// Returns why there is no answer, in words. The operating system reports a timeout as "would
+/// block".
 fn in_words(why: &std::io::Error) -> String {
     use std::io::ErrorKind::{InvalidData, TimedOut, WouldBlock};
     match why.kind() {

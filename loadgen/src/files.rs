@@ -1,4 +1,4 @@
-//! Files that are whole on the disk, or are not there.
+//! Writing files so that each is whole on the disk or not there.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use crate::exit::Failure;
 
-/// Writes a file: beside its place first, then into it, and all of it on the disk. What was there
-/// stays until then. What is no regular file, such as a device or a pipe, is written to as it is.
+/// Writes a file under a temporary name, makes it durable, and renames it. An earlier file of the
+/// name stays until then. A device or a pipe is written to directly.
 ///
 /// # Errors
-/// It could not be written whole; nothing of it is left.
+/// The file cannot be written whole; no part of it is left.
 pub(crate) fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // A link stays a link.
     let place = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -28,13 +28,13 @@ pub(crate) fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_folder(folder.unwrap_or(Path::new(".")))
 }
 
-/// Most bytes of a key or of certificates.
+/// The largest file of keys or certificates that is read, in bytes.
 const SECRETS_MAX: u64 = 4 << 20;
 
 /// Reads a file of keys or certificates.
 ///
 /// # Errors
-/// It cannot be read, or is longer than any such file.
+/// The file cannot be read, or is longer than any such file.
 pub(crate) fn secrets(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = File::open(path)?;
@@ -45,7 +45,7 @@ pub(crate) fn secrets(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The file of that name with `.part` behind it.
+/// Returns the temporary name of a file: the name with `.part` behind it.
 fn beside(place: &Path) -> PathBuf {
     let mut name = place.as_os_str().to_owned();
     name.push(".part");
@@ -58,7 +58,7 @@ fn write_through(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Makes new names in a folder last.
+/// Makes new names in a folder durable.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     match File::open(folder)?.sync_all() {
         // Some file systems have no such thing (fsync(2)).
@@ -67,7 +67,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// A file of results cannot be written: exit 105.
+/// Returns the failure of a file of results that cannot be written (exit 105).
 pub(crate) fn unwritten(path: &Path, why: &io::Error) -> Failure {
     let path = path.display();
     Failure::aborted(format!(

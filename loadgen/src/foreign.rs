@@ -1,15 +1,17 @@
-//! Text that others wrote, made safe to show.
+//! Text from other programs, made safe to show.
 //!
-//! A gateway, a control port and a file of results may hold anything. What comes from them is a name
-//! or a sentence at best, and at worst an escape sequence that moves the cursor and forges a verdict.
+//! A gateway, a control port or a file of results can contain anything, such as an escape sequence
+//! that moves the cursor and forges a verdict.
 
 use std::fmt::Write;
 
-/// Most characters that are kept of a text that a peer sent, and of a sentence that quotes some.
+/// The most characters of a line from another program.
 pub(crate) const LINE_MAX: usize = 200;
+/// The most characters of a sentence of this program that quotes other programs.
 const QUOTED_MAX: usize = 600;
 
-/// Whether a character acts on a terminal or on the order of the text around it instead of being seen.
+/// Whether a character controls a terminal or the order of the text around it, instead of being
+/// visible.
 fn acts(c: char) -> bool {
     // Line and paragraph separators, invisible marks, embeddings, overrides and isolates (UAX #9),
     // tags, and variation of what is shown by characters that have no width.
@@ -20,7 +22,7 @@ fn acts(c: char) -> bool {
             | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The text with every character that would act written as an escape: `\u{1b}`.
+/// Returns the text with every controlling character as an escape, such as `\u{1b}`.
 fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -34,13 +36,14 @@ fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
     safe
 }
 
-/// What a peer said, in one line of at most [`LINE_MAX`] characters and the word that says that it
-/// was cut.
+/// Returns a text of another program in one line of at most [`LINE_MAX`] characters. A longer text
+/// ends with `… (cut)`.
 pub(crate) fn safe_line(text: &str) -> String {
     in_one_line(text, LINE_MAX)
 }
 
-/// A sentence of this program that quotes what peers said: the same with more room.
+/// Returns a sentence of this program that quotes other programs, in one line of at most
+/// [`QUOTED_MAX`] characters.
 pub(crate) fn quoted(text: &str) -> String {
     in_one_line(text, QUOTED_MAX)
 }
@@ -57,13 +60,14 @@ fn in_one_line(text: &str, most: usize) -> String {
     safe
 }
 
-/// A text of several lines as a terminal or a page may show it: line ends and tabs stay.
+/// Returns a text of several lines in a form that is safe on a terminal and on a page. Line ends
+/// and tabs stay.
 pub(crate) fn shown(text: &str) -> String {
     escaped(text, |c| matches!(c, '\n' | '\t'))
 }
 
-/// A JSON value over several lines with everything that acts as an escape of JSON, so that it is the
-/// same value to programs and harmless in a terminal.
+/// Returns a JSON value over several lines, with controlling characters as JSON escapes: the same
+/// value to programs, and harmless on a terminal.
 pub(crate) fn json(value: &serde_json::Value) -> String {
     let text = format!("{value:#}");
     let mut safe = String::with_capacity(text.len());

@@ -1,7 +1,7 @@
-//! A gateway of this run's own: a child process with a temporary folder.
+//! The local gateway of a run: a child process with a temporary folder.
 //!
-//! The only file that knows the engine: the child is this program again, and runs the gateway's
-//! entry point. What the gateway knows of this machine's limits is had from here too.
+//! This is the only file that knows the engine. The child is this program again, and runs the entry
+//! point of the gateway. The machine's limits, as the gateway knows them, come from here too.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -24,54 +24,55 @@ use crate::health::Process;
 use crate::tls::{ThrowAway, Trust, throw_away};
 use crate::units::Span;
 
-/// The hidden verb under which this program is a gateway.
+/// The hidden command that makes this program a gateway.
 const VERB: &str = "__gateway";
 
 /// How long the gateway may take to be ready, and to stop.
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(30);
 
-/// How a local gateway is started; what is missing is the gateway's own choice.
+/// The settings of a local gateway. Settings without a value are left to the gateway.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Setup {
-    /// Event loops.
+    /// The number of shards (event loops).
     pub(crate) shards: Option<u32>,
-    /// When a message counts as stored.
+    /// The durability: when a message counts as stored.
     pub(crate) durability: Option<String>,
-    /// Silence after which a client is pinged.
+    /// How long a client may be silent before it is pinged.
     pub(crate) ping: Option<Span>,
-    /// With TLS.
+    /// The gateway takes TLS connections.
     pub(crate) tls: bool,
 }
 
-/// A running child. Dropping it ends it and removes its folder.
+/// A running gateway. Dropping it ends the process and removes its folder.
 #[derive(Debug)]
 pub(crate) struct LocalGateway {
     child: Option<Child>,
-    /// Where the process says that it is ready, and until when it has to.
+    /// Where the process reports that it is ready, and until when it has to.
     ready: Option<(mpsc::Receiver<String>, Instant)>,
     folder: PathBuf,
     log: PathBuf,
     setup: Setup,
     connections: u64,
-    /// Where its WebSockets are.
+    /// The URL of its WebSockets.
     pub(crate) url: String,
-    /// The certificate that it is trusted by, where it speaks TLS.
+    /// The certificate that connections trust, if the gateway takes TLS connections.
     certificate: Option<ThrowAway>,
-    /// Its control port; another one after each start.
+    /// The address of its control port; each start has another.
     pub(crate) control: SocketAddr,
-    /// Its port, kept while no process has it.
+    /// The port of the gateway, kept while no process listens on it.
     port: Option<Port>,
-    /// What processes that ended have used.
+    /// What its processes that have ended used.
     spent: Process,
 }
 
-/// A port that nobody else gets while the gateway is down.
+/// A port that no other program gets while the gateway is down.
 #[derive(Debug)]
 struct Port {
     number: u16,
-    /// Bound, not listening: connections are refused, but the kernel gives the port to nobody as
-    /// the near end of a connection. The gateway's own sockets have SO_REUSEPORT and may join.
+    /// A socket that is bound and does not listen. Connections are refused, but the kernel gives
+    /// the port to no outgoing connection. The sockets of the gateway have SO_REUSEPORT and may
+    /// join.
     _kept: Socket,
 }
 
@@ -92,10 +93,10 @@ pub(crate) fn is_one(args: &[OsString]) -> Option<ExitCode> {
     ))
 }
 
-/// A level of durability, as the gateway takes it.
+/// Parses a level of durability as the gateway does.
 ///
 /// # Errors
-/// The gateway's words for a text that is none.
+/// The text is no level of durability, in the words of the gateway.
 pub(crate) fn durability(text: &str) -> Result<String, String> {
     let level = text.parse::<trunkline::config::Durability>();
     level
@@ -107,7 +108,7 @@ impl LocalGateway {
     /// Starts a gateway for `connections` connections and waits until it is ready.
     ///
     /// # Errors
-    /// It does not start; the message has the end of its log.
+    /// The gateway does not start; the message has the end of its log.
     pub(crate) fn start(connections: u64, setup: &Setup) -> Outcome<Self> {
         let folder = fresh_folder().map_err(failed)?;
         let own = setup.tls.then(|| throw_away(&folder)).transpose();
@@ -129,10 +130,10 @@ impl LocalGateway {
         Ok(gateway)
     }
 
-    /// Starts the process; [`is_ready`](Self::is_ready) tells when it is.
+    /// Starts the process. [`is_ready`](Self::is_ready) waits until the gateway is ready.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// The process cannot be started.
     pub(crate) fn spawn(&mut self) -> Outcome<()> {
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
         let listen = self.port.as_ref().map_or(0, |port| port.number);
@@ -186,10 +187,10 @@ impl LocalGateway {
         Ok(())
     }
 
-    /// Waits so long for the process to be ready; whether it is.
+    /// Waits for the process to be ready, as long as `patience` at most. Returns whether it is.
     ///
     /// # Errors
-    /// It ended, or has taken too long; the message has the end of its log.
+    /// The process ended or took too long; the message has the end of its log.
     pub(crate) fn is_ready(&mut self, patience: Duration) -> Outcome<bool> {
         let Some((told, until)) = &self.ready else {
             return Ok(true);
@@ -214,22 +215,23 @@ impl LocalGateway {
         Ok(true)
     }
 
-    /// How to connect to it with TLS, where it speaks that.
+    /// Returns whom to trust in connections to the gateway, if it takes TLS connections.
     ///
     /// # Errors
-    /// Its certificate cannot be used.
+    /// The certificate of the gateway cannot be used.
     pub(crate) fn trust(&self) -> Outcome<Option<Trust>> {
         let trust = |own: &ThrowAway| Trust::new(Some(&own.cert), "127.0.0.1");
         let trust = self.certificate.as_ref().map(trust).transpose();
         trust.map_err(Failure::aborted)
     }
 
-    /// Its process id; 0 while there is none.
+    /// Returns the process id; 0 while there is no process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().map_or(0, Child::id)
     }
 
-    /// What it has used, all its processes together; of memory, what the largest had at its end.
+    /// Returns the CPU time of all its processes together, and the largest resident memory among
+    /// them.
     pub(crate) fn used(&self) -> Process {
         let now = self.child.as_ref().map(|child| Process::look(child.id()));
         let now = now.unwrap_or_default();
@@ -239,12 +241,12 @@ impl LocalGateway {
         }
     }
 
-    /// CPU seconds of its processes that have ended.
+    /// Returns the CPU seconds of its processes that have ended.
     pub(crate) fn spent(&self) -> f64 {
         self.spent.cpu_seconds
     }
 
-    /// Keeps its port for it from now on, so that it can be started again there.
+    /// Keeps the port for the gateway from now on, so that it can be started again there.
     ///
     /// # Errors
     /// The port cannot be kept.
@@ -271,10 +273,10 @@ impl LocalGateway {
         Ok(())
     }
 
-    /// Sends its process a signal.
+    /// Sends a signal to the process.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no process.
     pub(crate) fn signal(&self, signal: Signal) -> Outcome<()> {
         // 0 would be this program's whole process group (kill(2)).
         let Some(child) = &self.child else {
@@ -288,10 +290,10 @@ impl LocalGateway {
             .map_err(|why| Failure::aborted(format!("cannot signal the gateway: {why}")))
     }
 
-    /// Whether its process has ended; what it used is kept.
+    /// Whether the process has ended. What the process used is kept.
     ///
     /// # Errors
-    /// It cannot be waited for.
+    /// The process cannot be waited for.
     pub(crate) fn has_ended(&mut self) -> Outcome<bool> {
         let Some(child) = &mut self.child else {
             return Ok(true);
@@ -308,14 +310,14 @@ impl LocalGateway {
         Ok(ended)
     }
 
-    /// The last lines of its log.
+    /// Returns the last lines of its log.
     pub(crate) fn log_tail(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
-    /// Asks it to stop and waits; its exit status in words where it is not 0.
+    /// Asks the gateway to stop, and waits for that. An exit status other than 0 is an error.
     pub(crate) fn stop(&mut self) -> Result<(), String> {
         self.signal(Signal::SIGTERM).map_err(|why| why.message)?;
         let deadline = Instant::now() + STOP;
@@ -354,14 +356,14 @@ fn failed(why: std::io::Error) -> Failure {
     Failure::aborted(format!("cannot start a local gateway: {why}"))
 }
 
-/// Whether a process has ended and was not waited for (proc(5), state Z).
+/// Whether a process has ended and nobody has waited for it yet (proc(5), state Z).
 fn is_zombie(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit(')').next().map_or("", str::trim_start);
     state.starts_with('Z')
 }
 
-/// A folder of this process's own in the temporary folder.
+/// Makes a folder for this process in the temporary folder.
 fn fresh_folder() -> std::io::Result<PathBuf> {
     let nanos = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

@@ -1,8 +1,8 @@
-//! What the program says: results on standard output, everything else on standard error.
+//! The output of the program: results on standard output, everything else on standard error.
 //!
-//! Results that cannot be written are an error of the program, kept here until the program ends. A
-//! reader that has gone wants no more, and that is none. Standard error is a side channel: it never
-//! holds anything up, and what does not fit is dropped.
+//! Results that cannot be written are an error of the program, which is kept here until the program
+//! ends. A reader that closed its end is no error. Standard error never holds the program up: what
+//! does not fit is dropped.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,29 +15,29 @@ use rustix::io::Errno;
 
 use crate::foreign::shown;
 
-/// How long the last words on standard error may wait for a reader.
+/// How long the last lines on standard error wait for a reader.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Bytes that are written at a time where a descriptor may block: a pipe takes as many at once when
-/// it takes any (pipe(7), PIPE_BUF).
+/// Bytes that are written at a time to a descriptor that may block. A pipe that takes any byte
+/// takes this many at once (pipe(7), PIPE_BUF).
 const PIECE: usize = 4_096;
 
-/// What became of standard output.
+/// The state of standard output.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Fate {
-    /// All that was said has been written.
+    /// Everything has been written.
     #[default]
     Written,
-    /// Nobody reads it any more.
+    /// The reader has closed its end.
     Closed,
-    /// It could not be written, and why.
+    /// Something could not be written: why.
     Failed(String),
 }
 
-/// The fate of standard output, of which a process has one.
+/// The state of the standard output of this process.
 static FATE: Mutex<Fate> = Mutex::new(Fate::Written);
 
-/// Writes lines to standard output. Whether that failed is asked at the end, with [`failure`].
+/// Writes lines to standard output. A failure is kept for [`failure`].
 pub(crate) fn say(lines: &[String]) {
     let mut text = String::new();
     for line in lines {
@@ -50,7 +50,7 @@ pub(crate) fn say(lines: &[String]) {
     }
 }
 
-/// Notes how something else went that was written to standard output.
+/// Notes the result of another write to standard output.
 pub(crate) fn note(written: io::Result<()>) {
     let written = written.and_then(|()| io::stdout().flush());
     let mut fate = FATE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,7 +67,7 @@ fn fate_of(written: io::Result<()>) -> Fate {
     }
 }
 
-/// Why standard output does not have all that was said; none where its reader wanted no more.
+/// Returns why standard output is not complete; none if it is, or if its reader closed its end.
 pub(crate) fn failure() -> Option<String> {
     match &*FATE.lock().unwrap_or_else(PoisonError::into_inner) {
         Fate::Failed(why) => Some(format!(
@@ -77,14 +77,14 @@ pub(crate) fn failure() -> Option<String> {
     }
 }
 
-/// Says something on standard error, and waits a moment for a reader that is slow.
+/// Writes a line to standard error, and waits a moment for a slow reader.
 pub(crate) fn complain(text: &str) {
     let mut aside = Aside::stderr();
     let _ = writeln!(aside, "{}", shown(text));
     aside.insist();
 }
 
-/// Writes all of it, at the pace of the reader.
+/// Writes all bytes, at the pace of the reader.
 fn write_whole(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         // Not through std: that takes a descriptor that is not open for writing for success.
@@ -101,7 +101,7 @@ fn write_whole(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until a descriptor takes more; whether it does, or says why it does not.
+/// Waits until a descriptor takes more bytes or fails. Returns whether it did so in time.
 fn ready(fd: BorrowedFd<'_>, patience: Duration) -> io::Result<bool> {
     let timeout = Timespec::try_from(patience).map_err(io::Error::other)?;
     match poll(
@@ -114,23 +114,23 @@ fn ready(fd: BorrowedFd<'_>, patience: Duration) -> io::Result<bool> {
     }
 }
 
-/// A way to say something that never holds the program up.
+/// An output that never holds the program up.
 #[derive(Debug)]
 pub(crate) struct Aside {
-    /// None where the descriptor cannot be had: nothing is said then.
+    /// None if the descriptor cannot be opened: then nothing is written.
     out: Option<OwnedFd>,
-    /// What has been said and not been taken yet: what one caller says before it asks
-    /// [`is_clear`](Self::is_clear) again.
+    /// Bytes that the descriptor has not taken yet. Callers keep them few by asking
+    /// [`is_clear`](Self::is_clear) first.
     rest: Vec<u8>,
 }
 
 impl Aside {
-    /// Standard error.
+    /// Returns the output to standard error.
     pub(crate) fn stderr() -> Self {
         Self::to(io::stderr().as_fd())
     }
 
-    /// Whatever a descriptor leads to.
+    /// Returns the output to a descriptor.
     pub(crate) fn to(fd: BorrowedFd<'_>) -> Self {
         Self {
             out: unblocked(fd).or_else(|| fd.try_clone_to_owned().ok()),
@@ -138,7 +138,7 @@ impl Aside {
         }
     }
 
-    /// Waits a moment for a reader that is slow.
+    /// Waits a moment for a slow reader.
     pub(crate) fn insist(&mut self) {
         let began = Instant::now();
         while !self.is_clear() && began.elapsed() < LAST_WORDS {
@@ -148,14 +148,14 @@ impl Aside {
         }
     }
 
-    /// Whether all that was said has been taken, or never will be. What is said while it has not
-    /// would be kept: ask before.
+    /// Whether all bytes have been taken, or never will be. Bytes that are written while this is
+    /// false are kept in memory.
     pub(crate) fn is_clear(&mut self) -> bool {
         self.push();
         self.rest.is_empty()
     }
 
-    /// Writes as much as is taken at once; what fails is dropped.
+    /// Writes as many bytes as the descriptor takes at once. Bytes that fail are dropped.
     fn push(&mut self) {
         while let (Some(out), false) = (&self.out, self.rest.is_empty()) {
             if !matches!(ready(out.as_fd(), Duration::ZERO), Ok(true)) {
@@ -193,9 +193,9 @@ impl Drop for Aside {
     }
 }
 
-/// The same pipe or terminal, opened anew so that nothing written to it waits: the flag would be set
-/// for everybody who has the descriptor otherwise. None for all else: files and devices take what they
-/// are given at once.
+/// Opens the pipe or terminal behind a descriptor again, so that writes to it never wait. The flag
+/// for that is shared by all processes that have the descriptor, and must not be set on it. None
+/// for files and devices, which take everything at once.
 fn unblocked(fd: BorrowedFd<'_>) -> Option<OwnedFd> {
     use std::os::fd::AsRawFd;
     let kind = FileType::from_raw_mode(rustix::fs::fstat(fd).ok()?.st_mode);

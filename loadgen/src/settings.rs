@@ -1,4 +1,4 @@
-//! The command line over the scenario, and both against the environment.
+//! The settings of a run: the command line over the scenario, checked against this machine.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -16,41 +16,41 @@ use crate::tls::Trust;
 use crate::tokens::Signer;
 use crate::units::Share;
 
-/// Everything a run needs to know.
+/// The settings of a run.
 #[derive(Debug)]
 pub(crate) struct RunSettings {
     pub(crate) name: String,
     pub(crate) scenario: Scenario,
     pub(crate) sizing: Sizing,
     pub(crate) gateway: Gateway,
-    /// Connect with tokens.
+    /// What signs the tokens of users; without it, users connect without tokens.
     pub(crate) signer: Option<Arc<Signer>>,
     pub(crate) source: Option<Network>,
     pub(crate) threads: u32,
     pub(crate) out: PathBuf,
-    /// How it is shown.
+    /// How the run is shown.
     pub(crate) view: ViewArgs,
 }
 
-/// Which gateway is driven.
+/// The gateway that a run drives.
 #[derive(Debug)]
 pub(crate) enum Gateway {
-    /// One that runs already.
+    /// A gateway that runs already.
     Target {
         url: String,
         control: Option<SocketAddr>,
-        /// Connect with TLS.
+        /// Whom to trust; with it, connections use TLS.
         tls: Option<Trust>,
     },
-    /// One of this run's own.
+    /// A gateway that is started for the run.
     Local(Setup),
 }
 
 impl Gateway {
-    /// Where it is, or will be as far as is known before it is started.
+    /// Returns the address of the gateway. The port of a gateway that is not started yet is 0.
     ///
     /// # Errors
-    /// The target cannot be found any more.
+    /// The host of the target is not found any more.
     pub(crate) fn address(&self) -> Outcome<SocketAddr> {
         match self {
             Self::Target { url, .. } => Ok(parse_target(url).map_err(Failure::scenario)?.address),
@@ -58,7 +58,7 @@ impl Gateway {
         }
     }
 
-    /// Whether it is connected to with TLS.
+    /// Whether connections to the gateway use TLS.
     pub(crate) const fn has_tls(&self) -> bool {
         match self {
             Self::Target { tls, .. } => tls.is_some(),
@@ -67,36 +67,36 @@ impl Gateway {
     }
 }
 
-/// A WebSocket URL, taken apart.
+/// The parts of a WebSocket URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     pub(crate) host: String,
     pub(crate) path: String,
-    /// By wss://.
+    /// The URL begins with wss://.
     pub(crate) tls: bool,
 }
 
 impl Target {
-    /// The host without its port, as certificates name it.
+    /// Returns the host without its port, as certificates name it.
     pub(crate) fn name(&self) -> &str {
         let name = self.host.rsplit_once(':').map_or(&*self.host, |it| it.0);
         name.trim_start_matches('[').trim_end_matches(']')
     }
 }
 
-/// Resolves a command line.
+/// Reads the scenario of a command line and applies its options.
 ///
 /// # Errors
-/// Exit 104, with what to mend.
+/// The scenario or an option is wrong (exit 104): what to change.
 pub(crate) fn resolve(args: RunArgs) -> Outcome<RunSettings> {
     resolve_loaded(load::load(&args.scenario)?, args)
 }
 
-/// Resolves a command line over a scenario that was read.
+/// Applies the options of a command line to a scenario that was read.
 ///
 /// # Errors
-/// Exit 104, with what to mend.
+/// The scenario or an option is wrong (exit 104): what to change.
 pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<RunSettings> {
     overrule(&mut loaded, &args)?;
     loaded.validate()?;
@@ -138,7 +138,7 @@ pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<RunSe
     })
 }
 
-/// The gateway that the flags name, or one of the run's own.
+/// Returns the gateway that the options name, or one that is to be started.
 pub(crate) fn gateway(
     (target, tls): (Option<&str>, &TlsArgs),
     control: Option<&str>,
@@ -162,13 +162,13 @@ pub(crate) fn gateway(
     })
 }
 
-/// What signs the users' tokens, where the flags name it.
+/// Reads what signs the tokens of users, if the options name it.
 pub(crate) fn signer(args: &TlsArgs) -> Outcome<Option<Arc<Signer>>> {
     let signer = args.token_key.as_deref().map(Signer::read).transpose();
     Ok(signer.map_err(Failure::scenario)?.map(Arc::new))
 }
 
-/// Lets the flags overrule the scenario.
+/// Applies the options of the command line to the scenario.
 fn overrule(loaded: &mut Loaded, args: &RunArgs) -> Outcome<()> {
     // A trial of find-max has a rate all the same.
     if let (Some(compress), None) = (args.compress, args.rate) {
@@ -223,10 +223,10 @@ fn overrule(loaded: &mut Loaded, args: &RunArgs) -> Outcome<()> {
     Ok(())
 }
 
-/// Takes `ws://HOST:PORT/PATH`, or the same with `wss`, apart.
+/// Parses `ws://HOST:PORT/PATH` or `wss://HOST:PORT/PATH`. The default path is `/v1/ws`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The URL has another form, or its host is not found.
 pub(crate) fn parse_target(url: &str) -> Result<Target, String> {
     let form = || format!("`{url}` is not a gateway: write ws://HOST:PORT/v1/ws, or wss://");
     let plain = url.strip_prefix("ws://");
@@ -245,7 +245,8 @@ pub(crate) fn parse_target(url: &str) -> Result<Target, String> {
     })
 }
 
-/// Where results go if nobody says: beside the build, or in the temporary folder.
+/// Returns the default folder of results: under `target/loadgen` if there is a `target` folder,
+/// otherwise under the temporary folder.
 pub(crate) fn default_folder(name: &str) -> PathBuf {
     let seconds = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

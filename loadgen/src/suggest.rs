@@ -1,9 +1,9 @@
-//! "Did you mean": the known name that is most like one that is not known.
+//! "Did you mean": the known name that is most similar to an unknown one.
 
-/// Least likeness (Jaro-Winkler, 0 to 1) of a name that is suggested.
+/// The least similarity (Jaro-Winkler, 0 to 1) of a name that is suggested.
 const ALIKE: f64 = 0.75;
 
-/// The most similar of the known names, if one is similar enough.
+/// Returns the most similar of the known names, if one is similar enough.
 pub(crate) fn similar<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase().replace('-', "_");
     let alike = known.into_iter().map(|known| {
@@ -15,7 +15,7 @@ pub(crate) fn similar<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, known)| known)
 }
 
-/// "; did you mean `x`?", or else "; there are a, b, c".
+/// Returns a hint: "; did you mean `x`?", or "; there are a, b, c" without a similar name.
 pub(crate) fn hint(name: &str, known: &[&str]) -> String {
     match similar(name, known.iter().copied()) {
         Some(known) => format!("; did you mean `{known}`?"),
@@ -23,8 +23,9 @@ pub(crate) fn hint(name: &str, known: &[&str]) -> String {
     }
 }
 
-/// A message of the deserializer in plain words: with such a hint in the place of a list ("unknown field
-/// `a`, expected one of `b`, `c`"), and without the names of types. Other messages as they are.
+/// Returns a message of the deserializer in plain words: a hint takes the place of the list in
+/// "unknown field `a`, expected one of `b`, `c`", and names of Rust types become words. Other
+/// messages stay as they are.
 pub(crate) fn with_hint(message: &str) -> String {
     let message = message.trim();
     let Some((what, known)) = message.rsplit_once(", expected ") else {
@@ -55,7 +56,7 @@ pub(crate) fn with_hint(message: &str) -> String {
     }
 }
 
-/// What is there, as the deserializer calls it.
+/// Translates the deserializer's name for the value that it found.
 fn given(found: &str) -> String {
     let (kind, value) = found.split_once(' ').unwrap_or((found, ""));
     let kind = match kind {
@@ -70,7 +71,7 @@ fn given(found: &str) -> String {
     format!("{kind} {value}").trim_end().to_owned()
 }
 
-/// What is needed, as the deserializer calls it.
+/// Translates the deserializer's name for the value that it expected.
 fn needed(expected: &str) -> &str {
     match expected {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",

@@ -1,4 +1,4 @@
-//! TLS towards a gateway: whom it is trusted by, and the certificate of one that is started here.
+//! TLS to a gateway: whom connections trust, and the certificate of a gateway that is started here.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -16,14 +16,14 @@ use trunkline_proto::tls::{ClientTls, Tls, TlsError};
 
 use crate::files;
 
-/// Where systems keep the authorities that they trust, as one file.
+/// The files in which systems keep the certificate authorities that they trust.
 const BUNDLES: [&str; 3] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/cert.pem",
 ];
 
-/// How connections to a gateway begin TLS.
+/// What connections to a gateway need to begin TLS.
 #[derive(Debug, Clone)]
 pub(crate) struct Trust {
     config: Arc<ClientConfig>,
@@ -31,10 +31,11 @@ pub(crate) struct Trust {
 }
 
 impl Trust {
-    /// Trusts a gateway of this host if these certificates do, or else those of the system.
+    /// Trusts a gateway of this host if the authorities in a PEM file do, or without a file those
+    /// of the system.
     ///
     /// # Errors
-    /// What is wrong with the file or the host, and what would mend it.
+    /// The file or the host cannot be used: why, and what to do.
     pub(crate) fn new(ca: Option<&Path>, host: &str) -> Result<Self, String> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| format!("{host}: no name that a certificate could be for"))?;
@@ -82,15 +83,15 @@ impl Trust {
     }
 }
 
-/// Certificate and key of a gateway that is started for one run.
+/// The certificate and the key of a gateway that is started for one run.
 #[derive(Debug)]
 pub(crate) struct ThrowAway {
     pub(crate) cert: PathBuf,
     pub(crate) key: PathBuf,
 }
 
-/// Makes them in a folder, for 127.0.0.1, signed by nobody else: whoever is to trust it takes the
-/// certificate itself. rcgen makes the certificate with the cryptography that rustls uses.
+/// Makes a self-signed certificate for 127.0.0.1 and its key in a folder. Connections trust the
+/// certificate itself. rcgen signs with the same cryptography as rustls.
 ///
 /// # Errors
 /// A file cannot be written.

@@ -1,4 +1,4 @@
-//! Tokens for the users of a run, towards a gateway that asks for them.
+//! Tokens for the users of a run, for a gateway that asks for them.
 
 use crate::files;
 use std::path::Path;
@@ -21,9 +21,9 @@ const LIFE: u64 = 90 * 86_400;
 #[derive(Debug)]
 pub(crate) struct Signer {
     key: Key,
-    /// The first part of each token, with its dot.
+    /// The first part of each token (its header), with the dot behind it.
     head: String,
-    /// When they expire, in seconds since 1970.
+    /// When the tokens expire, in seconds since 1970.
     expires: u64,
 }
 
@@ -36,10 +36,11 @@ enum Key {
 }
 
 impl Signer {
-    /// With the key in a file: a private key as PEM (PKCS#8), or any other bytes as a secret.
+    /// Reads the key from a file: a private key as PEM (PKCS#8), or any other bytes as a secret
+    /// (HS256).
     ///
     /// # Errors
-    /// What is wrong with the file, and what would mend it.
+    /// The file cannot be used: why, and what to do.
     pub(crate) fn read(file: &Path) -> Result<Self, String> {
         let wrong = |why: &str| format!("--token-key {}: {why}", file.display());
         let bytes = files::secrets(file).map_err(|why| wrong(&why.to_string()))?;
@@ -69,7 +70,7 @@ impl Signer {
         })
     }
 
-    /// A token for a user.
+    /// Signs a token for a user.
     ///
     /// # Errors
     /// The system has no random numbers.
@@ -94,7 +95,7 @@ impl Signer {
     }
 }
 
-/// The key of any kind that this is.
+/// Returns the key in a PEM file, of whichever supported kind it is.
 fn private(der: &[u8]) -> Option<Key> {
     let ecdsa = || EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der);
     if let Ok(key) = RsaKeyPair::from_pkcs8(der) {

@@ -1,4 +1,4 @@
-//! Which groups each thread of a run has.
+//! The groups of each thread of a run.
 
 use std::sync::Arc;
 
@@ -9,24 +9,24 @@ use crate::scenario::groups::GroupSize;
 use crate::schedule::{Arrivals, Large, ToGroups, Work};
 use crate::settings::RunSettings;
 
-/// The groups of one thread, and what is sent in them.
+/// The groups of one thread, and the traffic in them.
 #[derive(Debug)]
 pub(crate) struct ThreadGroups {
     pub(crate) members: Arc<Memberships>,
     share: f64,
-    /// By large group, messages per second.
+    /// By large group: messages per second.
     rates: Vec<f64>,
     key_every: u32,
 }
 
-/// The threads of a run that can be used: each part has to have room for the largest group.
+/// Returns how many threads a run can use: the users of each thread have to fill the largest group.
 pub(crate) fn usable_threads(run: &RunSettings, population: &Population) -> u32 {
     let threads = population.usable_threads(run.threads);
     let most = most_threads(run);
     most.map_or(threads, |most| threads.min(most))
 }
 
-/// The most threads that leave room for the largest group in each part, where there is one.
+/// Returns the most threads whose users still fill the largest group; none without a largest group.
 pub(crate) fn most_threads(run: &RunSettings) -> Option<u32> {
     let users = run.sizing.users;
     let largest = run.scenario.traffic.groups.as_ref()?.largest(users);
@@ -35,7 +35,8 @@ pub(crate) fn most_threads(run: &RunSettings) -> Option<u32> {
 }
 
 impl ThreadGroups {
-    /// The groups of a thread: ordinary ones of its part, and every so many-th large one.
+    /// Makes the groups of a thread: ordinary groups of its users, and its share of the large
+    /// groups.
     pub(crate) fn new(run: &RunSettings, part: &Part) -> Self {
         let traffic = &run.scenario.traffic;
         let (thread, threads) = part.of();
@@ -65,7 +66,7 @@ impl ThreadGroups {
         }
     }
 
-    /// An executor's work, with what it sends in groups.
+    /// Adds messages in groups to the arrivals of an executor.
     pub(crate) fn work(&self, arrivals: Arrivals, part: &Part, duration: Nanos, seed: u64) -> Work {
         let members = || Arc::clone(&self.members);
         let arrivals = match self.share > 0.0 {

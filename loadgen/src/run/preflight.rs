@@ -1,4 +1,4 @@
-//! Whether this machine can carry the run, before anything is started.
+//! The preflight check: whether this machine can carry a run, before anything is started.
 
 use std::net::SocketAddr;
 
@@ -8,54 +8,55 @@ use crate::local_gateway::doctor::{self, Limits};
 use crate::scenario::network::Network;
 use crate::units::grouped;
 
-/// Descriptors of a table that are neither connections nor event loops.
+/// Descriptors of a table that are kept for other things than connections and event loops.
 const RESERVED: u64 = 128;
 
-/// Descriptors of an event loop. Those of all threads are in every table: they are made before
-/// the tables part.
+/// Descriptors of an event loop. The loops of all threads are in every table, as they are made
+/// before each thread gets a table of its own.
 const PER_THREAD: u64 = 2;
 
-/// Memory of a connection per end, kernel and user: measured 3.0 KB of kernel memory, and room
-/// for the program.
+/// Memory of one end of a connection in bytes: 3.0 KB of kernel memory were measured, and the rest
+/// is room for the program.
 const BYTES_PER_END: u64 = 4 << 10;
 
-/// What TLS takes besides.
+/// Additional memory of one end of a TLS connection in bytes.
 const TLS_BYTES_PER_END: u64 = 4 << 10;
 
-/// Open files and threads that everything else on the machine may come to need meanwhile.
+/// Open files and threads that are left to the rest of the machine.
 const OTHERS: u64 = 4_096;
 
-/// Most threads of a generator.
+/// The most threads of a generator.
 pub(crate) const MAX_THREADS: u32 = 256;
 
-/// What a run asks of the machine.
+/// What a run needs of the machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Need {
     pub(crate) connections: u64,
     pub(crate) threads: u32,
-    /// More threads cannot be used, where something says so.
+    /// The most threads that the run can use; none without a limit.
     pub(crate) most_threads: Option<u32>,
     pub(crate) source: Option<Network>,
     pub(crate) target: SocketAddr,
-    /// They connect with TLS.
+    /// Connections use TLS.
     pub(crate) tls: bool,
-    /// A gateway is started here too, with so many shards, where that is said.
+    /// The gateway that is started on this machine, with its number of shards if that is set.
     pub(crate) gateway: Option<Option<u32>>,
 }
 
-/// How the connections fit.
+/// How the connections of a run fit on the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fit {
     /// Each thread needs a descriptor table of its own.
     pub(crate) private_tables: bool,
-    /// Where connections come from; `None` leaves it to the kernel.
+    /// The addresses to connect from; the kernel chooses without.
     pub(crate) source: Option<Network>,
 }
 
-/// Checks the limits.
+/// Checks the limits of the machine.
 ///
 /// # Errors
-/// Exit 94, with everything that is missing and the exact fixes.
+/// The machine cannot carry the run (exit 94): everything that is missing, each with the command
+/// that helps.
 pub(crate) fn check(need: &Need) -> Outcome<Fit> {
     let limits = Limits {
         descriptors_hard: descriptor_limit(),
@@ -64,19 +65,19 @@ pub(crate) fn check(need: &Need) -> Outcome<Fit> {
     fit(&limits, need).map_err(|missing| Failure::preflight(missing.join("\n")))
 }
 
-/// The generator threads for so many connections: one per core, or as many as need be for their
-/// descriptor tables.
+/// Returns the number of generator threads for so many connections: one per core, or as many as
+/// their descriptor tables ask for.
 pub(crate) fn threads_for(connections: u64, limit: u64, cores: u32) -> u32 {
     let most = (cores..MAX_THREADS).find(|&threads| connections <= room(limit, threads));
     most.unwrap_or(MAX_THREADS)
 }
 
-/// Connections of one table.
+/// Returns how many connections one descriptor table has room for.
 fn usable(limit: u64, threads: u32) -> u64 {
     limit.saturating_sub(RESERVED + PER_THREAD * u64::from(threads))
 }
 
-/// Connections of as many tables as there are threads.
+/// Returns how many connections the descriptor tables of all threads have room for.
 fn room(limit: u64, threads: u32) -> u64 {
     usable(limit, threads) * u64::from(threads)
 }
@@ -107,7 +108,8 @@ fn fit(limits: &Limits, need: &Need) -> Result<Fit, Vec<String>> {
     })
 }
 
-/// The shell's command for a descriptor limit; above fs.nr_open the kernel's comes first.
+/// Returns the shell command that raises the descriptor limit. Above fs.nr_open, that limit of the
+/// kernel is raised first.
 fn raise_descriptors(limits: &Limits, to: u64) -> String {
     match limits.nr_open {
         Some(most) if to > most => format!("sysctl -w fs.nr_open={to} && ulimit -n {to}"),
@@ -159,7 +161,8 @@ fn gateway_descriptors(limits: &Limits, need: &Need) -> Option<String> {
     ))
 }
 
-/// GatewayAccess of connections on this machine.
+/// Returns how many ends of connections are on this machine: both with a gateway here, otherwise
+/// one.
 fn ends(need: &Need) -> u64 {
     need.connections * if need.gateway.is_some() { 2 } else { 1 }
 }

@@ -7,11 +7,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::exit::{Failure, Outcome};
 
-/// Sets `stop` at an interrupt, a request to end, and when the terminal goes away; the latter not
-/// where it was arranged that this does not matter (nohup(1)).
+/// Sets `stop` at SIGINT, at SIGTERM, and at SIGHUP unless the process was started to ignore that
+/// (nohup(1)).
 ///
 /// # Errors
-/// Signals cannot be watched.
+/// The signal handlers cannot be installed.
 pub(super) fn end_in_order(stop: &Arc<AtomicBool>) -> Outcome<()> {
     let hangs_up = (!is_ignored(SIGHUP)).then_some(SIGHUP);
     for signal in [SIGINT, SIGTERM].into_iter().chain(hangs_up) {
