@@ -5,7 +5,7 @@ use std::fmt;
 /// How a run ended, as the process reports it. The numbers are part of the interface for CI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Everything measured, every check passed.
+    /// Everything was measured, and every check passed.
     Ok,
     /// The generator was not healthy: the figures may not be used.
     Invalid,
@@ -13,7 +13,7 @@ pub(crate) enum Exit {
     Violation,
     /// The figures are worse than those they were compared with, beyond noise.
     Regression,
-    /// The figures do not say one thing.
+    /// The figures do not decide.
     Inconclusive,
     /// The machine cannot carry this run; nothing was started.
     Preflight,
@@ -26,7 +26,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// The process exit code.
+    /// Returns the exit code of the process.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Ok => 0,
@@ -41,7 +41,7 @@ impl Exit {
         }
     }
 
-    /// The word of `summary.json`'s `verdict`.
+    /// Returns the verdict in `summary.json`.
     pub(crate) fn verdict(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -62,12 +62,12 @@ impl Exit {
 pub(crate) struct Failure {
     /// The exit code this failure means.
     pub(crate) exit: Exit,
-    /// What is wrong and how to mend it; may have several lines.
+    /// What is wrong and what to do; may have several lines.
     pub(crate) message: String,
 }
 
 impl Failure {
-    /// The scenario or the command line is wrong.
+    /// The scenario or the command line is wrong (exit 104).
     pub(crate) fn scenario(message: impl Into<String>) -> Self {
         Self {
             exit: Exit::BadScenario,
@@ -75,7 +75,7 @@ impl Failure {
         }
     }
 
-    /// The machine cannot carry the run.
+    /// The machine cannot carry the run (exit 94).
     pub(crate) fn preflight(message: impl Into<String>) -> Self {
         Self {
             exit: Exit::Preflight,
@@ -83,7 +83,7 @@ impl Failure {
         }
     }
 
-    /// The run cannot go on.
+    /// The run cannot go on (exit 105).
     pub(crate) fn aborted(message: impl Into<String>) -> Self {
         Self {
             exit: Exit::Aborted,
@@ -100,5 +100,5 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// What a step of a run returns.
+/// The result of a step of a run.
 pub(crate) type Outcome<T> = Result<T, Failure>;

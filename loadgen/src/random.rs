@@ -1,6 +1,7 @@
 //! Numbers that look random and follow from a seed.
 
-/// Spreads the bits of `x` over the whole result: equal in, equal out, otherwise unrelated.
+/// Spreads the bits of `x` over the whole result. Equal numbers have equal results; the results of
+/// different numbers look unrelated.
 pub(crate) fn mix(x: u64) -> u64 {
     // The finalizer of MurmurHash3 with Stafford's constants (variant 13).
     let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -9,7 +10,7 @@ pub(crate) fn mix(x: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Six letters and digits from a number: names a run in user names.
+/// Returns six letters and digits that follow from a number: the name of a run in user names.
 pub(crate) fn short_name(number: u64) -> String {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mixed = mix(number);

@@ -221,7 +221,7 @@ impl Flights {
         &mut self.table[place as usize]
     }
 
-    /// GatewayAccess a flight.
+    /// Ends a flight.
     pub(super) fn remove(&mut self, place: u32) {
         let Flight { stream, next, .. } = self.table[place as usize];
         let line = &mut self.streams[stream as usize];

@@ -319,7 +319,7 @@ impl Checker {
         }
     }
 
-    /// GatewayAccess a flight that is known to be stored, by its answer or without one to come, and has
+    /// Ends a flight that is known to be stored, by its answer or without one to come, and has
     /// reached everybody.
     fn land(&mut self, place: u32) {
         let flight = *self.flights.at(place);

@@ -1,4 +1,4 @@
-//! `intervals.csv`: what happened in each interval of a run, a row each.
+//! The intervals of a run, and `intervals.csv`, which has a row for each.
 
 use serde_json::Value;
 
@@ -7,8 +7,9 @@ use crate::clock::{Nanos, seconds};
 use crate::health::{Cpu, Process};
 use crate::stats::{Counters, INTERVALS_MAX, Metric, OVER_TIME, Timeline};
 
-/// The columns; new ones are added at the end. Counts are of the interval, not since the start;
-/// `sessions` and memory are as of its end; empty: not known.
+/// The columns of `intervals.csv`; new ones are added at the end. Counts are of the interval, not
+/// since the start. `sessions` and memory are as of the end of the interval. An empty cell is not
+/// known.
 pub(crate) const COLUMNS: [&str; 33] = [
     "from_s",
     "to_s",
@@ -45,16 +46,16 @@ pub(crate) const COLUMNS: [&str; 33] = [
     "idle",
 ];
 
-/// The intervals of a run: counters and latencies in step.
+/// The intervals of a run, each with its counters and its latencies.
 #[derive(Debug)]
 pub(crate) struct Intervals {
     width: Nanos,
-    /// By interval: what everything had come to at its end; the first is the state at the start.
+    /// The state at the start of the run, and then at the end of each interval.
     states: Vec<Sample>,
     timeline: Timeline,
 }
 
-/// One interval.
+/// One interval of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Interval<'a> {
     number: usize,
@@ -66,7 +67,7 @@ pub(crate) struct Interval<'a> {
 }
 
 impl Intervals {
-    /// Brings both to the wider of the two widths.
+    /// Joins the samples and the latencies of a run, in intervals of the wider of their widths.
     pub(crate) fn new(course: &Course, timeline: &Timeline) -> Self {
         let mut timeline = timeline.clone();
         timeline.widen_to(course.width());
@@ -100,7 +101,7 @@ impl Intervals {
         }
     }
 
-    /// Each interval.
+    /// Iterates over the intervals.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Interval<'_>> {
         self.states.windows(2).enumerate().map(|(number, pair)| {
             let from = number as u64 * self.width;
@@ -121,7 +122,7 @@ impl Intervals {
         })
     }
 
-    /// All as text, the columns' names first.
+    /// Returns `intervals.csv`: the names of the columns, and then a line for each interval.
     pub(crate) fn csv(&self) -> String {
         let mut text = COLUMNS.join(",") + "\n";
         for interval in self.iter() {
@@ -133,12 +134,12 @@ impl Intervals {
 }
 
 impl Interval<'_> {
-    /// A metric's latencies in it.
+    /// Returns the latencies of a metric in the interval.
     pub(crate) fn latencies(&self, metric: Metric) -> hdrhistogram::Histogram<u64> {
         self.timeline.of(self.number, metric)
     }
 
-    /// How the machine's processors were used in it.
+    /// Returns how the processors of the machine were used in the interval.
     pub(crate) fn cpu(&self) -> Cpu {
         Cpu::between(self.before.cpu, self.after.cpu)
     }
@@ -193,7 +194,7 @@ fn used(before: Option<Process>, after: Option<Process>) -> [String; 2] {
     }
 }
 
-/// A table read back.
+/// An `intervals.csv` that was read.
 #[derive(Debug)]
 pub(crate) struct Table {
     columns: Vec<String>,
@@ -201,10 +202,10 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Reads what [`Intervals::csv`] wrote, also with columns added by later versions.
+    /// Parses the text of [`Intervals::csv`], also with columns of later versions.
     ///
     /// # Errors
-    /// What is wrong, with its line.
+    /// The text is damaged: what is wrong, with its line.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut lines = text.lines();
         let columns = lines.next().unwrap_or_default().split(',');
@@ -242,7 +243,7 @@ impl Table {
         }
     }
 
-    /// A column; not-a-number where it is empty.
+    /// Returns a column; an empty cell is not-a-number.
     pub(crate) fn column(&self, name: &str) -> Vec<f64> {
         let at = self.columns.iter().position(|it| it == name);
         let cell = |row: &Vec<f64>| at.map_or(f64::NAN, |at| row[at]);
@@ -250,7 +251,7 @@ impl Table {
     }
 }
 
-/// The figures of a summary as a short text, for tables.
+/// Returns a figure of a summary by its path, such as `latency_us.e2e.p99`.
 pub(crate) fn figure(summary: &Value, path: &str) -> Option<f64> {
     path.split('.')
         .fold(summary, |value, key| &value[key])
@@ -268,7 +269,7 @@ pub(crate) mod tests {
         cells.filter(|cell| cell.is_finite()).sum()
     }
 
-    /// A run of so many seconds with a message each 500 ms.
+    /// The intervals of a run that lasts `length` seconds, with a message each 500 ms.
     pub(crate) fn intervals(length: u64) -> Intervals {
         let (mut course, mut one) = (Course::begin(None), Latencies::new());
         let mut counters = Counters::default();

@@ -1,4 +1,4 @@
-//! How a run went over time: counters and both processes, sampled while it runs.
+//! The course of a run: its counters and both processes, sampled while it runs.
 
 mod intervals;
 
@@ -11,29 +11,31 @@ use crate::health::{Cpu, CpuTimes, Process};
 use crate::local_gateway::LocalGateway;
 use crate::stats::{Counters, INTERVALS_MAX, WIDTH};
 
-/// What everything had come to at one time since the run's start.
+/// The state of a run at one time since its start.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
     pub(crate) at: Nanos,
     pub(crate) counters: Counters,
     pub(crate) generator: Process,
-    /// A gateway of the run's own.
+    /// The process of a gateway that was started for the run.
     pub(crate) gateway: Option<Process>,
     pub(crate) cpu: CpuTimes,
 }
 
-/// Samples at equal distances; beyond so many, every second one is forgotten.
+/// Samples at equal distances. Beyond [`INTERVALS_MAX`] samples the distance doubles, and every
+/// second one is forgotten.
 #[derive(Debug)]
 pub(crate) struct Course {
     width: Nanos,
     gateway: Option<u32>,
-    /// CPU seconds of the gateway's processes before this one.
+    /// CPU seconds of the gateway's earlier processes.
     spent: f64,
     pub(crate) samples: Vec<Sample>,
 }
 
 impl Course {
-    /// Begins a course with a first sample; `gateway`: the process of one that is the run's own.
+    /// Begins a course with a first sample. `gateway` is the process of a gateway that was started
+    /// for the run.
     pub(crate) fn begin(gateway: Option<u32>) -> Self {
         let mut course = Self {
             width: WIDTH,
@@ -45,7 +47,7 @@ impl Course {
         course
     }
 
-    /// The gateway is another process now.
+    /// Notes that the gateway is another process now.
     pub(crate) fn gateway_is(&mut self, gateway: &LocalGateway) {
         self.gateway = Some(gateway.pid());
         self.spent = gateway.spent();
@@ -64,12 +66,12 @@ impl Course {
         self.take(now, counters);
     }
 
-    /// The process of a gateway that is the run's own, as it is now.
+    /// Returns the present process of a gateway that was started for the run.
     pub(crate) fn gateway(&self) -> Option<u32> {
         self.gateway
     }
 
-    /// The distance of the samples.
+    /// Returns the distance of the samples.
     pub(crate) fn width(&self) -> Nanos {
         self.width
     }

@@ -1,8 +1,7 @@
-//! `loadgen find-max`: the highest rate that holds the thresholds.
+//! `loadgen find-max`: searches for the highest rate that holds the thresholds.
 //!
-//! Each rate is a run of its own, like any other, with a gateway of its own where no target is
-//! given. The population and its connections are the scenario's; its arrivals are replaced by a
-//! constant rate.
+//! Each trial of a rate is a run of its own, with a gateway of its own unless there is a target.
+//! Population and connections are those of the scenario. A constant rate replaces its arrivals.
 
 mod report;
 mod search;
@@ -32,32 +31,32 @@ use crate::verdict::JudgedRun;
 
 use search::{Next, Range, Search};
 
-/// What the arrivals of a trial are called.
+/// The name of the executor that sends in a trial.
 const ARRIVALS: &str = "find-max";
-/// How long a rate is tried where nobody says.
+/// How long a rate is tried by default.
 const TRIAL: Duration = Duration::from_secs(10);
-/// Messages without which a percentile says nothing: of fewer, none is beyond the 99th.
+/// The fewest messages of a trial. With fewer, none is beyond the 99th percentile.
 const ENOUGH: f64 = 100.0;
-/// The rate that is tried first where nothing else says.
+/// The first rate by default, in messages per second.
 const FIRST: f64 = 1_000.0;
-/// The threshold of scenarios that have none of a latency.
+/// The threshold for scenarios that have none of a latency.
 const DEFAULT: (&str, &str) = ("e2e", "p(99)<250ms");
 
-/// One rate, tried.
+/// The trial of a rate.
 #[derive(Debug)]
 struct Trial {
     number: usize,
     rate: f64,
-    /// It had held before.
+    /// The rate had held before: this trial confirms it.
     again: bool,
     exit: Exit,
     achieved: f64,
-    /// Microseconds from the intended time to the push.
+    /// The latency from the intended time to the push, in microseconds.
     e2e_p50: Option<u64>,
     e2e_p99: Option<u64>,
-    /// Part of the processors that was idle.
+    /// The part of the processors that was idle, 0 to 1.
     idle: f64,
-    /// Why it did not hold.
+    /// Why the rate did not hold.
     why: Vec<String>,
 }
 
@@ -84,7 +83,7 @@ impl Trial {
     }
 }
 
-/// Says nothing on standard output: the table does.
+/// A watcher that prints nothing: the table of trials is printed instead.
 struct Silent {
     title: String,
 }
@@ -97,10 +96,10 @@ impl Watch for Silent {
     fn look(&mut self, _now: Nanos, _board: &Board) {}
 }
 
-/// Finds it.
+/// Searches for the highest rate and prints the trials.
 ///
 /// # Errors
-/// Exit 104 for a bad scenario or command line, and what ends a run.
+/// The scenario or the command line is wrong (exit 104), or a run cannot start or go on.
 pub(crate) fn run(args: &FindMaxArgs) -> Outcome<Exit> {
     let Prepared {
         loaded,
@@ -176,8 +175,8 @@ fn write_table(
     written.map_err(|why| files::unwritten(&path, &why))
 }
 
-/// Removes what an earlier search left in the folder of this one: its table and its trials, of which
-/// there may have been more. Where something there is somebody else's, nothing is removed.
+/// Removes the table and the trials of an earlier search from the folder of this one. If a file
+/// there is not of loadgen, nothing is removed.
 fn make_room(folder: &Path) -> Outcome<()> {
     let fail = |why: std::io::Error| {
         let folder = folder.display();
@@ -220,12 +219,13 @@ fn is_table(file: &Path) -> bool {
     is_summary(&table) && table["trials"].is_array()
 }
 
-/// How long a rate is tried.
+/// Returns how long a rate is tried.
 fn trial(args: &FindMaxArgs) -> Span {
     args.run.duration.unwrap_or(Span(TRIAL))
 }
 
-/// The rate to begin with: that of the share at the compression asked for, where one is.
+/// Returns the first rate: that of the options, or that of the share with `--compress`, or the
+/// default.
 fn first(args: &FindMaxArgs, loaded: &Loaded) -> Outcome<f64> {
     if let Some(from) = args.from {
         return Ok(from.0);
@@ -238,7 +238,7 @@ fn first(args: &FindMaxArgs, loaded: &Loaded) -> Outcome<f64> {
         .derived_rate)
 }
 
-/// The lowest rate that a trial can judge.
+/// Returns the lowest rate that a trial can judge.
 fn lowest(args: &FindMaxArgs) -> f64 {
     ENOUGH / trial(args).0.as_secs_f64().max(f64::MIN_POSITIVE)
 }
@@ -331,7 +331,7 @@ fn trial_args(args: &FindMaxArgs, rate: f64, out: std::path::PathBuf) -> RunArgs
     }
 }
 
-/// Leaves the results of a trial like those of any run.
+/// Publishes the results of a trial like those of any run.
 fn keep(run: &RunSettings, judged: &JudgedRun) -> Outcome<()> {
     let (text, summary) = (
         crate::report::text(run, judged),

@@ -1,4 +1,4 @@
-//! What was found, and how.
+//! The results of a search.
 
 use std::path::Path;
 
@@ -13,10 +13,10 @@ use crate::units::{micros, readable};
 
 /// The version of the JSON form; fields are added under the same number, never renamed.
 const SCHEMA: u32 = 1;
-/// With less than this part of them idle, the processors of the machine are used up.
+/// With less than this part of them idle, the processors of the machine count as used up.
 const USED_UP: f64 = 0.05;
 
-/// What is looked for.
+/// Returns the lines before a search: what is searched for.
 pub(super) fn header(loaded: &Loaded, args: &FindMaxArgs, assumed: bool) -> Vec<String> {
     let thresholds = &loaded.scenario.thresholds;
     let each = thresholds.iter().flat_map(|(metric, conditions)| {
@@ -42,7 +42,7 @@ pub(super) fn header(loaded: &Loaded, args: &FindMaxArgs, assumed: bool) -> Vec<
     ]
 }
 
-/// A trial in a line.
+/// Returns the line of a trial.
 pub(super) fn row(trial: &Trial) -> String {
     let verdict = match trial.exit {
         Exit::Ok if trial.again => "holds again".to_owned(),
@@ -64,14 +64,14 @@ pub(super) fn row(trial: &Trial) -> String {
     )
 }
 
-/// The trials that hold at a rate.
+/// Returns the trials of a rate that held.
 fn at(trials: &[Trial], rate: f64) -> impl Iterator<Item = &Trial> {
     let holds = move |trial: &&Trial| trial.exit == Exit::Ok && trial.rate == rate;
     trials.iter().filter(holds)
 }
 
-/// Between which rates the highest lies that holds, as far as the trials say: the highest that held
-/// each time it was tried, and the lowest that did not hold once.
+/// Returns the rates between which the limit lies, by the trials: the highest that held each time
+/// it was tried, and the lowest that did not hold once.
 pub(super) fn bracket(trials: &[Trial]) -> (Option<f64>, Option<f64>) {
     let failed = trials.iter().filter(|trial| trial.exit != Exit::Ok);
     let failed = failed.map(|trial| trial.rate).reduce(f64::min);
@@ -90,7 +90,7 @@ fn bracket_text((held, failed): (Option<f64>, Option<f64>)) -> String {
     format!("bracket       {held}, {failed}")
 }
 
-/// The lowest rate that did not hold.
+/// Returns the lowest rate that did not hold.
 fn limit(trials: &[Trial], above: f64) -> Option<&Trial> {
     let failed = trials
         .iter()
@@ -98,7 +98,7 @@ fn limit(trials: &[Trial], above: f64) -> Option<&Trial> {
     failed.min_by(|a, b| a.rate.total_cmp(&b.rate))
 }
 
-/// Which side was the limit.
+/// Returns a sentence on which side was the limit.
 fn side(trial: &Trial) -> &'static str {
     match trial.exit {
         _ if trial.idle < USED_UP => "machine",
@@ -120,7 +120,7 @@ fn because(trial: &Trial) -> String {
     format!("limit         {side}; at {}/s: {why}", readable(trial.rate))
 }
 
-/// What it comes to.
+/// Returns the exit code and the lines after a search.
 pub(super) fn verdict(end: Next, trials: &[Trial]) -> (Exit, Vec<String>) {
     let mut lines = vec![String::new()];
     let exit = match end {
@@ -164,7 +164,7 @@ pub(super) fn verdict(end: Next, trials: &[Trial]) -> (Exit, Vec<String>) {
     (exit, lines)
 }
 
-/// A trial ended the search.
+/// Returns the lines after a search that a trial ended.
 pub(super) fn broken(trials: &[Trial], folder: &Path) -> Vec<String> {
     let Some(last) = trials.last() else {
         return Vec::new();
@@ -182,7 +182,7 @@ pub(super) fn broken(trials: &[Trial], folder: &Path) -> Vec<String> {
     ]
 }
 
-/// The same for programs.
+/// Returns the table of the trials for programs.
 pub(super) fn json(name: &str, end: Next, exit: Exit, trials: &[Trial]) -> Value {
     let found = match end {
         Next::Found { rate, .. } => Some(rate),

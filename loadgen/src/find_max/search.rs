@@ -1,13 +1,13 @@
-//! Which rate to try next. Pure.
+//! The search for a rate: which one to try next. Pure.
 
-/// A rate that is tried again that often and never confirmed is not known.
+/// After this many confirmations that failed, the limit counts as unknown.
 const RETREATS: u32 = 8;
-/// What to do next.
+/// Returns what to do next.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Next {
     /// Try this rate.
     Try(f64),
-    /// This is the highest rate that holds; and whether nothing above it was refused.
+    /// The highest rate that holds. `true`: no higher rate was refused.
     Found { rate: f64, at_the_top: bool },
     /// No rate holds.
     Nothing,
@@ -15,34 +15,35 @@ pub(super) enum Next {
     Inconclusive,
 }
 
-/// Where to look.
+/// The range of a search.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Range {
-    /// The first rate that is tried.
+    /// The first rate to try.
     pub(super) first: f64,
-    /// The lowest and the highest that are worth trying.
+    /// The lowest rate that is worth trying.
     pub(super) lowest: f64,
     pub(super) top: f64,
 }
 
-/// Climbs by doubling until a rate does not hold, closes in between, and then tries what it found
-/// again until it held as often as asked; when it does not, a bit below.
+/// A search. It doubles the rate until one does not hold, halves the gap between, and then tries
+/// the found rate again until it has held as often as asked. If it does not hold again, a lower
+/// rate is tried.
 #[derive(Debug)]
 pub(super) struct Search {
     range: Range,
     precision: f64,
     confirm: u32,
-    /// The highest rate that held, and the lowest that did not.
+    /// The highest rate that held.
     low: Option<f64>,
     high: Option<f64>,
-    /// The rate that is being tried again, and how often it held.
+    /// The rate that is being confirmed, and how often it held.
     candidate: Option<(f64, u32)>,
     retreats: u32,
 }
 
 impl Search {
-    /// Looks in `range` until what holds and what does not are `precision` apart (a part of the
-    /// rate); what is found has held `confirm` times more.
+    /// A search in `range`. It ends when the highest rate that held and the lowest that did not are
+    /// `precision` apart (a part of the rate), and the found rate has held `confirm` more times.
     pub(super) fn new(range: Range, precision: f64, confirm: u32) -> Self {
         Self {
             range,
@@ -81,7 +82,7 @@ impl Search {
         self.candidate.is_some()
     }
 
-    /// Notes whether the rate that was to be tried held.
+    /// Notes whether a rate that was tried held.
     pub(super) fn note(&mut self, rate: f64, held: bool) {
         if let Some((candidate, count)) = &mut self.candidate {
             if held {
@@ -112,7 +113,7 @@ impl Search {
 mod tests {
     use super::*;
 
-    /// Searches where every rate up to `capacity` holds; how many rates were tried.
+    /// Searches where every rate up to `capacity` holds. Returns how many rates were tried.
     fn search(first: f64, top: f64, capacity: impl Fn(u32) -> f64) -> (Next, u32) {
         let range = Range {
             first,

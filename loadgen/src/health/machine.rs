@@ -1,13 +1,13 @@
-//! What the kernel says of this machine and its processes (proc(5)).
+//! Figures of the kernel about this machine and its processes (proc(5)).
 
 use serde::Serialize;
 
-/// How the CPU time between two looks was spent, as parts of all of it.
+/// How the CPU time between two looks was spent, in parts of all CPU time.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Cpu {
-    /// Taken by the hypervisor.
+    /// The part that the hypervisor took, 0 to 1.
     pub(crate) steal: f64,
-    /// Not used.
+    /// The part that was idle, 0 to 1.
     pub(crate) idle: f64,
 }
 
@@ -20,7 +20,7 @@ pub(crate) struct CpuTimes {
 }
 
 impl Cpu {
-    /// Looks at the counters.
+    /// Reads the counters now.
     pub(crate) fn look() -> CpuTimes {
         let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
         let line = stat.lines().next().unwrap_or_default();
@@ -37,7 +37,7 @@ impl Cpu {
         }
     }
 
-    /// How the time between two looks was spent.
+    /// Returns how the time between two looks was spent.
     pub(crate) fn between(before: CpuTimes, after: CpuTimes) -> Self {
         // The time waited for I/O, which is part of these, may fall (proc(5)).
         let part = |before: u64, after: u64| after.saturating_sub(before) as f64;
@@ -49,17 +49,17 @@ impl Cpu {
     }
 }
 
-/// What a process has used.
+/// The CPU time and the memory of a process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub(crate) struct Process {
-    /// User and system time.
+    /// User and system time, in seconds.
     pub(crate) cpu_seconds: f64,
-    /// Resident memory now.
+    /// Resident memory, in bytes.
     pub(crate) rss_bytes: u64,
 }
 
 impl Process {
-    /// Looks at a process.
+    /// Reads the figures of a process now; zeros without such a process.
     pub(crate) fn look(pid: u32) -> Self {
         let read =
             |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
@@ -88,7 +88,7 @@ impl Process {
     }
 }
 
-/// Raises the soft descriptor limit to the hard one, and answers that.
+/// Raises the soft descriptor limit to the hard one, and returns that.
 pub(crate) fn descriptor_limit() -> u64 {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {

@@ -1,4 +1,4 @@
-//! Whether the generator was fit to measure: a verdict, not a footnote.
+//! The health of the generator: whether it was fit to measure. It decides the verdict.
 
 mod machine;
 
@@ -11,27 +11,27 @@ use crate::units::{grouped, micros};
 
 pub(crate) use machine::{Cpu, CpuTimes, Process, descriptor_limit};
 
-/// What the generator did, beside what it had to hold.
+/// The health of the generator, with the figures that it follows from.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Health {
-    /// Whether all of it holds.
+    /// Whether all limits hold.
     pub(crate) healthy: bool,
-    /// 99 % of the sends were at most so late, in microseconds.
+    /// The 99th percentile of the lateness of sends, in microseconds.
     pub(crate) send_lag_p99_us: u64,
-    /// Part of the scheduled sends that were sent.
+    /// The part of the scheduled sends that were sent, 0 to 1.
     pub(crate) achieved: f64,
-    /// Longest time an event loop was away from its sockets, in microseconds.
+    /// The longest time that an event loop was away from its sockets, in microseconds.
     pub(crate) loop_stall_us: u64,
-    /// Part of the CPU time that the hypervisor took.
+    /// The part of the CPU time that the hypervisor took, 0 to 1.
     pub(crate) steal: f64,
-    /// Part of the CPU time that was idle.
+    /// The part of the CPU time that was idle, 0 to 1.
     pub(crate) idle: f64,
-    /// What does not hold, in sentences.
+    /// The limits that do not hold, in sentences.
     pub(crate) faults: Vec<String>,
 }
 
 impl Health {
-    /// Judges.
+    /// Judges the figures by the limits of a scenario.
     pub(crate) fn judge(
         limits: &Limits,
         counters: &Counters,

@@ -1,8 +1,8 @@
-//! `loadgen hold`: how many sessions are held, and what each takes.
+//! `loadgen hold`: opens many sessions and measures memory and CPU for each.
 //!
-//! A run like any other (the same client, schedule, checks and verdict) that is looked at from
-//! outside: memory of both ends and of the kernel before, with all sessions idle, with messages
-//! flowing, and after all have gone.
+//! A hold is a run like any other, with the same client, schedule, checks and verdict. The memory
+//! of both sides and of the kernel is read before, with all sessions idle, with messages flowing,
+//! and after all sessions have ended.
 
 mod plan;
 mod probe;
@@ -23,7 +23,7 @@ use watch::Watcher;
 /// Conducts a hold and reports it.
 ///
 /// # Errors
-/// It could not start or go on.
+/// The run cannot start or go on.
 pub(crate) fn run(args: &HoldArgs) -> Outcome<Exit> {
     let (run, times) = plan::resolve(args)?;
     let mut watcher = Watcher::new(times, run.sizing.sessions, args.json);

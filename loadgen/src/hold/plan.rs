@@ -15,25 +15,25 @@ use crate::scenario::validate::bounds;
 use crate::settings::{RunSettings, default_folder, gateway, signer};
 use crate::units::{Share, Span};
 
-/// The scenario that the flags fill in.
+/// The scenario that the options fill in.
 const SCENARIO: &str = include_str!("hold.toml");
 
-/// Longest time that idle sessions are measured.
+/// The longest time that idle sessions are measured.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
-/// When what is measured, from the last session's opening on.
+/// When idle sessions are measured, from the opening of the last session on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
-    /// Until both ends are quiet.
+    /// The time until both sides are quiet.
     pub(super) settle: Duration,
-    /// For how long idle sessions are measured then.
+    /// How long idle sessions are measured then.
     pub(super) idle: Duration,
 }
 
-/// Resolves the command line.
+/// Turns the options of `hold` into the settings of a run.
 ///
 /// # Errors
-/// Exit 104, with what to mend.
+/// An option is wrong (exit 104): what to change.
 pub(super) fn resolve(args: &HoldArgs) -> Outcome<(RunSettings, Times)> {
     let mut loaded = load::parse("hold".into(), "loadgen hold".into(), SCENARIO.to_owned())?;
     let scenario = &mut loaded.scenario;

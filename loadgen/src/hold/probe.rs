@@ -1,4 +1,4 @@
-//! What both ends and the kernel use at one time.
+//! What both sides and the kernel use at one time.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use crate::control_port;
 use crate::health::Process;
 use crate::run::conduct::GatewayAccess;
 
-/// One look.
+/// What both sides and the kernel use at one time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sample {
     pub(super) at: Instant,
@@ -15,17 +15,18 @@ pub(super) struct Sample {
     pub(super) kernel: Kernel,
 }
 
-/// What the kernel uses, for the whole machine.
+/// The memory that the kernel uses, for the whole machine, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Kernel {
-    /// Its own objects: sockets, descriptors, entries of event loops (Slab in proc(5) meminfo).
+    /// Objects of the kernel: sockets, descriptors, entries of event loops (Slab in proc(5)
+    /// meminfo).
     pub(super) slab: u64,
     /// Data in TCP buffers (/proc/net/sockstat).
     pub(super) buffers: u64,
 }
 
 impl Kernel {
-    /// Both together.
+    /// Returns the sum of both.
     pub(super) fn bytes(self) -> u64 {
         self.slab + self.buffers
     }
@@ -49,7 +50,7 @@ impl Kernel {
 }
 
 impl Sample {
-    /// Looks at everything.
+    /// Reads all figures now.
     pub(super) fn look(ends: GatewayAccess) -> Self {
         Self {
             at: Instant::now(),
@@ -60,7 +61,8 @@ impl Sample {
     }
 }
 
-/// The gateway as the kernel sees it, or, on another machine, as it sees itself.
+/// Returns the figures of the gateway: from the kernel, or from the metrics of a gateway on another
+/// machine.
 fn gateway(ends: GatewayAccess) -> Option<Process> {
     if let Some(pid) = ends.pid {
         return Some(Process::look(pid));
@@ -72,7 +74,7 @@ fn gateway(ends: GatewayAccess) -> Option<Process> {
     })
 }
 
-/// Sessions that the gateway says are open.
+/// Returns the number of open sessions, by the metrics of the gateway.
 pub(super) fn sessions(ends: GatewayAccess) -> Option<u64> {
     let metrics = control_port::metrics(ends.control?).ok()?;
     metrics.get("trunkline_sessions").map(|n| n as u64)

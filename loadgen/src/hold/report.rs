@@ -1,4 +1,4 @@
-//! What came of a hold, for people and for programs.
+//! The results of a hold, for people and for programs.
 
 use serde_json::{Value, json};
 
@@ -11,17 +11,17 @@ use crate::settings::{Gateway, RunSettings};
 use crate::units::{each_bytes, grouped, memory as memory_of, readable};
 use crate::verdict::JudgedRun;
 
-/// What each session takes, in bytes; what could not be measured is missing.
+/// The memory of each session in bytes; none where it could not be measured.
 #[derive(Debug, Clone, Copy, Default)]
 struct Each {
     gateway: Option<f64>,
     generator: Option<f64>,
-    /// Of this machine: of both ends where both are on it.
+    /// Memory of the kernel of this machine: for both sides if both are on it.
     kernel: Option<f64>,
 }
 
 impl Each {
-    /// From the difference between two looks, with so many sessions between them.
+    /// Returns the memory per session by the difference between two looks.
     fn of(before: Option<Sample>, with: Option<Sample>, sessions: u64) -> Self {
         let (Some(before), Some(with)) = (before, with) else {
             return Self::default();
@@ -41,13 +41,13 @@ impl Each {
     }
 }
 
-/// The part of a core that a process used between two looks.
+/// Returns the part of a core that a process used between two looks.
 fn cores((from, to): (&Sample, &Sample), of: impl Fn(&Sample) -> Option<Process>) -> Option<f64> {
     let used = of(to)?.cpu_seconds - of(from)?.cpu_seconds;
     Some(used / (to.at - from.at).as_secs_f64())
 }
 
-/// A time between two looks.
+/// Returns the time between two looks.
 #[derive(Debug, Clone, Copy)]
 struct While {
     seconds: f64,
@@ -66,13 +66,13 @@ impl While {
         }
     }
 
-    /// With all sessions idle.
+    /// Returns the figures with all sessions idle.
     fn idle(seen: &Seen) -> Option<Self> {
         let (from, to) = seen.idle.as_ref()?;
         Some(Self::of(from, to, seen.pings))
     }
 
-    /// With messages flowing.
+    /// Returns the figures with messages flowing.
     fn busy(seen: &Seen) -> Option<Self> {
         Some(Self::of(
             &seen.idle.as_ref()?.1,
@@ -104,18 +104,18 @@ impl While {
     }
 }
 
-/// Sessions that were opened, per second.
+/// Returns the sessions that were opened per second.
 fn opening_rate(judged: &JudgedRun, seen: &Seen) -> Option<f64> {
     let took = seconds(seen.opening?).max(f64::MIN_POSITIVE);
     Some(judged.counters.sessions_opened as f64 / took)
 }
 
-/// The gateway's resident memory at a look.
+/// Returns the resident memory of the gateway at a look.
 fn resident(sample: Option<Sample>) -> Option<u64> {
     Some(sample?.gateway?.rss_bytes)
 }
 
-/// The summary for programs: that of a run, and `hold`.
+/// Returns the summary for programs: that of a run with the field `hold`.
 pub(super) fn json(run: &RunSettings, judged: &JudgedRun, seen: &Seen) -> Value {
     let sessions = judged.counters.sessions_opened;
     let idle = seen.idle.as_ref();
@@ -146,7 +146,7 @@ pub(super) fn json(run: &RunSettings, judged: &JudgedRun, seen: &Seen) -> Value 
     summary
 }
 
-/// The same for people.
+/// Returns the summary for people.
 pub(super) fn text(run: &RunSettings, judged: &JudgedRun, seen: &Seen) -> Vec<String> {
     let mut lines = vec![String::new()];
     lines.push(format!(

@@ -1,4 +1,4 @@
-//! Looking at a hold from outside, each thing in its time.
+//! Reads the figures of a hold from outside, each at its time.
 
 use std::time::{Duration, Instant};
 
@@ -10,39 +10,39 @@ use crate::output::say;
 use crate::run::conduct::{GatewayAccess, Watch};
 use crate::settings::RunSettings;
 
-/// The executors, in the order of their names.
+/// The number of the executor that connects: executors are in the order of their names.
 const CONNECT: usize = 0;
 const DAY: usize = 1;
 
-/// How long the gateway may take to notice that everybody has gone.
+/// How long the gateway may take to notice that all sessions have ended.
 const GONE: Duration = Duration::from_secs(30);
 
-/// What was seen.
+/// What was read at each time.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// The gateway stands, nothing is connected.
+    /// The gateway is ready, and nothing is connected.
     pub(super) before: Option<Sample>,
-    /// From the run's start to the last session's opening.
+    /// The time from the run's start to the opening of the last session.
     pub(super) opening: Option<Nanos>,
-    /// All sessions are open and idle, for some time.
+    /// The beginning and the end of the time with all sessions open and idle.
     pub(super) idle: Option<(Sample, Sample)>,
-    /// Sessions that the gateway counts then.
+    /// The sessions that the gateway counts then.
     pub(super) sessions: Option<u64>,
-    /// Pings that came meanwhile.
+    /// The pings that came while sessions were idle.
     pub(super) pings: u64,
-    /// Pings that had come when messages began.
+    /// The pings that had come when messages began.
     pings_before: u64,
-    /// Pings that came while messages flowed.
+    /// The pings that came while messages flowed.
     pub(super) busy_pings: u64,
-    /// The last messages were sent.
+    /// The end of the time with messages flowing.
     pub(super) busy: Option<Sample>,
-    /// Everybody has gone, and the gateway says so.
+    /// All sessions have ended, and the gateway says so.
     pub(super) after: Option<Sample>,
-    /// From the last message to the last session's end.
+    /// The time from the last message to the end of the last session.
     pub(super) closing: Option<Duration>,
 }
 
-/// Looks.
+/// Reads the figures of a hold.
 #[derive(Debug)]
 pub(super) struct Watcher {
     times: Times,
@@ -54,7 +54,7 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// Looks at a hold of so many sessions; `quiet`: says nothing of its own on standard output.
+    /// A watcher of a hold with this many sessions. `quiet`: nothing is printed on standard output.
     pub(super) fn new(times: Times, connections: u64, quiet: bool) -> Self {
         Self {
             times,

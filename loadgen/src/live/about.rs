@@ -1,4 +1,4 @@
-//! What is known of a run before it begins.
+//! The facts of a run that are known before it begins.
 
 use std::collections::BTreeMap;
 
@@ -8,40 +8,40 @@ use crate::scenario::Health as Limits;
 use crate::scenario::threshold::Threshold;
 use crate::settings::{Gateway, RunSettings};
 
-/// A run as those who look on are told of it.
+/// A run as the live view and Prometheus see it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct About {
-    /// `run smoke`, `hold`.
+    /// The title of the run: `run smoke`, `hold`.
     pub(crate) title: String,
-    /// The gateway's URL.
+    /// The URL of the gateway.
     pub(crate) gateway: String,
-    /// Sessions that there will be.
+    /// The number of sessions that the run opens.
     pub(crate) sessions: u64,
     pub(crate) stages: Vec<Stage>,
-    /// How long the run waits for what is under way at its end, at most.
+    /// How long the run waits at its end for messages under way, at most.
     pub(crate) drain: Nanos,
-    /// What the generator has to hold.
+    /// The health limits of the generator.
     pub(crate) health: Limits,
     pub(crate) thresholds: BTreeMap<String, Vec<Threshold>>,
 }
 
-/// An executor.
+/// An executor of the run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stage {
-    /// As the scenario calls it.
+    /// The name of the executor in the scenario.
     pub(crate) name: String,
-    /// Its kind.
+    /// The kind of the executor.
     pub(crate) kind: &'static str,
     /// The executor that it waits for.
     pub(crate) after: Option<usize>,
-    /// And so long after that.
+    /// The time from the end of that executor, or from the run's start, to the start of this one.
     pub(crate) delay: Nanos,
-    /// How long it lasts, at least.
+    /// How long the executor lasts, at least.
     pub(crate) duration: Nanos,
 }
 
 impl About {
-    /// A run whose executors are these `steps`, in the order of the scenario.
+    /// Returns the facts of a run whose executors are these `steps`, in the order of the scenario.
     pub(crate) fn of(run: &RunSettings, title: String, url: &str, steps: &[Step]) -> Self {
         let executors = run.scenario.scenarios.iter();
         let stages = executors.zip(steps).map(|((name, executor), step)| Stage {
@@ -65,7 +65,7 @@ impl About {
         }
     }
 
-    /// When an executor begins and ends, as far as was planned; what has happened replaces that.
+    /// Returns when an executor begins and ends, as planned or as it happened.
     pub(crate) fn span(&self, stage: usize, seen: &[Span]) -> (Nanos, Nanos) {
         self.span_of(stage, seen, self.stages.len())
     }
@@ -84,14 +84,14 @@ impl About {
         (start, seen_here.ended.unwrap_or(start + plan.duration))
     }
 
-    /// When the last executor ends, as far as is known.
+    /// Returns when the last executor ends, as far as is known.
     pub(crate) fn end(&self, seen: &[Span]) -> Nanos {
         let ends = (0..self.stages.len()).map(|stage| self.span(stage, seen).1);
         ends.max().unwrap_or(0)
     }
 }
 
-/// When an executor began and ended, if it has.
+/// When an executor began and ended; none before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) began: Option<Nanos>,

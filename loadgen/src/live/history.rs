@@ -1,33 +1,33 @@
-//! What is remembered of each second, bounded.
+//! The history of a run: figures of each second, in bounded memory.
 
 use std::collections::VecDeque;
 
-/// One second, or more of them taken together.
+/// The figures of one second, or of several together.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Point {
-    /// When it ended, in seconds since the run's start.
+    /// The end of the second, in seconds since the run's start.
     pub(crate) at: f64,
-    /// Sends per second whose time came.
+    /// Sends per second that became due.
     pub(crate) offered: f64,
     /// Sends per second that were acknowledged.
     pub(crate) achieved: f64,
-    /// Sessions open at its end.
+    /// Sessions open at the end.
     pub(crate) open: f64,
-    /// Microseconds; of several seconds, those of the worst.
+    /// Latencies in microseconds; of several seconds, those of the worst.
     pub(crate) ack_p99: f64,
     pub(crate) e2e_p50: f64,
     pub(crate) e2e_p99: f64,
     pub(crate) lag_p99: f64,
     pub(crate) connect_p99: f64,
-    /// Processors kept busy.
+    /// The number of processors kept busy.
     pub(crate) generator_cpu: f64,
     pub(crate) gateway_cpu: f64,
-    /// Resident bytes at its end.
+    /// Resident bytes at the end.
     pub(crate) gateway_rss: f64,
 }
 
 impl Point {
-    /// So many of the same width, taken together, and one later as one.
+    /// Joins this point, which stands for `count` points, with a later one.
     fn with(self, many: u32, later: Self) -> Self {
         let many = f64::from(many);
         let mean = |one: f64, other: f64| one.mul_add(many, other) / (many + 1.0);
@@ -48,17 +48,17 @@ impl Point {
     }
 }
 
-/// Most points of each of the two.
+/// The most points of each of the two series.
 const MOST: usize = 240;
 
-/// The last seconds one by one, and the whole run in as many points as there is room for.
+/// The last seconds one by one, and the whole run in a bounded number of points.
 #[derive(Debug, Clone)]
 pub(crate) struct History {
     pub(crate) last: VecDeque<Point>,
     pub(crate) whole: Vec<Point>,
-    /// Seconds of a point of the whole run.
+    /// How many seconds a point of the whole run stands for.
     pub(crate) width: u32,
-    /// Seconds that are not a whole point yet, as one, and how many they are.
+    /// The seconds that do not fill a point yet, joined into one, and their number.
     pending: Option<(Point, u32)>,
 }
 
@@ -74,7 +74,7 @@ impl Default for History {
 }
 
 impl History {
-    /// Remembers a second.
+    /// Adds a second.
     pub(crate) fn push(&mut self, point: Point) {
         if self.last.len() == MOST {
             self.last.pop_front();

@@ -1,38 +1,38 @@
-//! How far a run is as plain lines: for logs, for small terminals, and for whoever wants no more.
+//! The progress of a run as plain lines: for logs, for small terminals, and for `--no-tui`.
 
 use std::io::Write;
 
-use super::model::{Model, RECENT, State, clock};
+use super::model::{Model, RECENT, StageState, clock};
 use crate::clock::seconds;
 use crate::stats::{Counters, Metric};
 use crate::units::{grouped, micros};
 
-/// Troubles that are told with their words; the counts tell of all.
+/// The most troubles that are printed in words; the counters show all.
 const TOLD: usize = 5;
 
-/// How lines are written.
+/// The style of lines.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Style {
     /// Seconds from line to line.
     pub(crate) every: f64,
-    /// Each line takes the place of the one before, in so many columns.
+    /// Each line replaces the one before, on a terminal of this many columns.
     pub(crate) in_place: Option<usize>,
     pub(crate) colour: bool,
 }
 
-/// The lines of a run.
+/// The progress lines of a run.
 #[derive(Debug)]
 pub(crate) struct Lines {
     next: f64,
-    /// What was running at the last line.
-    states: Vec<State>,
+    /// The stages that were running at the last line.
+    states: Vec<StageState>,
     wrong: bool,
-    /// At the last line: the time that the counters were of, and they.
+    /// The counters at the last line, and their time.
     last: (f64, Counters),
-    /// The end of those troubles that were told: when, and how many.
+    /// The time of the last trouble that was printed.
     told: usize,
     told_until: u64,
-    /// A line stands that the next one takes the place of.
+    /// A line stands that the next one replaces.
     standing: bool,
 }
 
@@ -49,11 +49,11 @@ impl Lines {
         }
     }
 
-    /// Writes a line if one is due, by time or since something has changed; `last`: in any case.
+    /// Writes a line if one is due, by time or because something has changed; `last`: in any case.
     pub(crate) fn show(&mut self, model: &Model, style: Style, last: bool, out: &mut dyn Write) {
         let states: Vec<_> = model.bars().iter().map(|bar| bar.state).collect();
         // That everything waits at first is no news.
-        let changed = states != self.states && states.iter().any(|it| *it != State::Waiting);
+        let changed = states != self.states && states.iter().any(|it| *it != StageState::Waiting);
         let wrong = model.wrong_total() > 0;
         let due = model.now() >= self.next || changed || (wrong && !self.wrong) || last;
         if !due {
@@ -85,7 +85,7 @@ impl Lines {
         out.flush()
     }
 
-    /// Leaves the line that stands.
+    /// Ends the line that stands, so that it is not replaced.
     pub(crate) fn leave(&mut self, out: &mut dyn Write) {
         if std::mem::take(&mut self.standing) {
             let _ = writeln!(out);
@@ -172,12 +172,12 @@ impl Lines {
     }
 }
 
-/// What goes on, with its time.
+/// Returns the stages that are running, each with its time.
 fn stage(model: &Model) -> String {
     let bars = model.bars();
     let running: Vec<_> = bars
         .iter()
-        .filter(|bar| bar.state == State::Running)
+        .filter(|bar| bar.state == StageState::Running)
         .map(|bar| match bar.at_most {
             true => bar.name.clone(),
             false => format!("{} {}/{}", bar.name, clock(bar.passed), clock(bar.lasts)),
@@ -185,7 +185,7 @@ fn stage(model: &Model) -> String {
         .collect();
     match (
         running.is_empty(),
-        bars.iter().find(|bar| bar.state == State::Waiting),
+        bars.iter().find(|bar| bar.state == StageState::Waiting),
     ) {
         (false, _) => running.join(" + "),
         (true, Some(next)) => format!("before {}", next.name),
@@ -193,7 +193,7 @@ fn stage(model: &Model) -> String {
     }
 }
 
-/// The beginning of a line; colours take no room.
+/// Returns the beginning of a line that fits the columns; colours take no room.
 fn clip(line: &str, width: usize) -> String {
     let (mut out, mut taken, mut escape) = (String::new(), 0, false);
     for letter in line.chars() {

@@ -1,4 +1,4 @@
-//! One look at a run, from outside: what everything that is shown comes from.
+//! One look at a run from outside. Everything that is shown comes from such looks.
 
 use std::collections::BTreeMap;
 
@@ -8,28 +8,28 @@ use crate::clock::{Nanos, seconds};
 use crate::health::{Cpu, CpuTimes, Process};
 use crate::stats::{Counters, Metric, Tallied};
 
-/// What everything has come to.
+/// The state of a run at one time.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Look {
     pub(crate) now: Nanos,
-    /// The time that the counters are of, in seconds: threads report a few times a second, each in
-    /// its own time, and this is the mean of them.
+    /// The time of the counters, in seconds. Threads report a few times a second, each at its own
+    /// time; this is the mean of these times.
     pub(crate) told_at: f64,
     pub(crate) counters: Counters,
     /// Connections whose sessions are not open yet.
     pub(crate) connecting: u64,
-    /// Longest time that an event loop was away from its sockets.
+    /// The longest time that an event loop was away from its sockets.
     pub(crate) stall: Nanos,
-    /// How far the last thread is behind the executors.
+    /// The stage of the thread that is furthest behind.
     pub(crate) after: RunStage,
-    /// By executor.
+    /// When each executor began and ended.
     pub(crate) spans: Vec<Span>,
-    /// Broken promises by kind.
+    /// The violations, by kind.
     pub(crate) violations: BTreeMap<&'static str, u64>,
 }
 
 impl Look {
-    /// Looks at a board.
+    /// Reads a board.
     pub(crate) fn take(now: Nanos, board: &Board) -> Self {
         let mut look = Self {
             now,
@@ -59,7 +59,7 @@ impl Look {
     }
 }
 
-/// Everybody's latencies so far, by [`Metric::ALL`].
+/// Returns the latencies of all threads so far, in the order of [`Metric::ALL`].
 pub(crate) fn latencies(board: &Board) -> Vec<Tallied> {
     let metrics = Metric::ALL.iter();
     metrics
@@ -67,17 +67,17 @@ pub(crate) fn latencies(board: &Board) -> Vec<Tallied> {
         .collect()
 }
 
-/// What both ends have used so far.
+/// The CPU time and the memory of both sides so far.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Used {
     pub(crate) generator: Process,
-    /// A gateway of the run's own.
+    /// The process of a gateway that was started for the run.
     pub(crate) gateway: Option<Process>,
     pub(crate) cpu: CpuTimes,
 }
 
 impl Used {
-    /// Looks; `gateway`: its process.
+    /// Reads both; `gateway` is the process of a gateway that was started for the run.
     pub(crate) fn look(gateway: Option<u32>) -> Self {
         Self {
             generator: Process::look(std::process::id()),

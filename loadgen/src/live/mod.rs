@@ -1,8 +1,8 @@
-//! How far a run is, while it runs.
+//! The live view: how far a run is, while it runs.
 //!
-//! Data goes one way: threads report to their board, [`look`] reads it a few times a second,
-//! [`model`] makes of that what is to be seen, and [`draw`] or [`lines`] show it. [`screen`] owns
-//! the terminal and knows nothing of runs. Nothing here is on the way of a message.
+//! Data goes one way. Threads report to their board; [`look`] reads it a few times a second;
+//! [`model`] computes what is shown; [`draw`] or [`lines`] show it. [`screen`] owns the terminal
+//! and knows nothing of runs. Nothing here is on the path of a message.
 
 pub(crate) mod about;
 mod draw;
@@ -29,25 +29,26 @@ use look::{Look, Used};
 use model::Model;
 use screen::{Key, Screen};
 
-/// How often is looked and drawn.
+/// How often the board is read and the view is drawn.
 const EVERY: Nanos = SECOND / 4;
-/// Seconds from line to line: for people, and for logs.
+/// Seconds from line to line on a terminal.
 const LINE: f64 = 1.0;
+/// Seconds from line to line in a log.
 const LOG_LINE: f64 = 10.0;
 
-/// What is known of where a run is shown.
+/// What is known of the output that a run is shown on.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Output {
     /// Standard error is a terminal.
     terminal: bool,
-    /// Standard input too, and the screen is wanted and possible.
+    /// Standard input is a terminal too, and the screen is wanted and possible.
     screen: bool,
-    /// A line may take the place of the one before.
+    /// A line may replace the one before.
     in_place: bool,
     colour: bool,
 }
 
-impl Place {
+impl Output {
     fn find(no_tui: bool, colour: ColorArg) -> Self {
         let variable = |name| std::env::var(name).unwrap_or_default();
         let dumb = matches!(&*variable("TERM"), "" | "dumb");
@@ -62,7 +63,7 @@ impl Place {
     }
 }
 
-/// Whether there are colours, where `able` says that this is a terminal that knows them.
+/// Whether to use colours; `able`: the output is a terminal that has them.
 fn coloured(asked: ColorArg, no_color: &str, able: bool) -> bool {
     match asked {
         ColorArg::Always => true,
@@ -75,17 +76,17 @@ fn coloured(asked: ColorArg, no_color: &str, able: bool) -> bool {
 /// Shows a run, or several one after another.
 #[derive(Debug)]
 pub(crate) struct Live {
-    place: Place,
+    output: Output,
     screen: Option<Screen>,
     lines: Lines,
-    /// Where lines go.
+    /// The output of lines.
     aside: Aside,
     run: Option<Running>,
-    /// The screen stays from run to run.
+    /// The screen stays open between runs.
     stay: bool,
     quit: Arc<AtomicBool>,
     help: bool,
-    /// What was said while the screen was there, for when it is gone.
+    /// Lines that were printed while the screen was open, for when it is closed.
     kept: Vec<String>,
 }
 
@@ -101,10 +102,10 @@ struct Running {
 }
 
 impl Live {
-    /// Nothing is shown yet. `no_tui`: lines, also on a terminal.
+    /// A view that shows nothing yet. `no_tui`: lines, on a terminal too.
     pub(crate) fn new(no_tui: bool, colour: ColorArg) -> Self {
         Self {
-            place: Place::find(no_tui, colour),
+            output: Output::find(no_tui, colour),
             screen: None,
             lines: Lines::new(),
             aside: Aside::stderr(),
@@ -116,13 +117,13 @@ impl Live {
         }
     }
 
-    /// Shows several runs one after another on one screen.
+    /// Keeps one screen for several runs one after another.
     pub(crate) fn staying(mut self) -> Self {
         self.stay = true;
         self
     }
 
-    /// A run begins.
+    /// Begins to show a run.
     pub(crate) fn begin(&mut self, about: About) {
         let mut model = Model::new(about);
         model.notes.clone_from(&self.kept);
@@ -137,8 +138,8 @@ impl Live {
         });
     }
 
-    /// Shows how far the run is, if it is time to; whether it shall end. `gateway`: the process of
-    /// the run's own one.
+    /// Shows how far the run is, if it is time to. Returns whether the user wants the run to end.
+    /// `gateway` is the process of a gateway that was started for the run.
     pub(crate) fn look(&mut self, now: Nanos, board: &Board, gateway: Option<u32>) -> bool {
         let Some(run) = &mut self.run else {
             return false;
@@ -172,7 +173,7 @@ impl Live {
         quit
     }
 
-    /// The run has ended.
+    /// Shows the end of the run.
     pub(crate) fn end(&mut self, now: Nanos, board: &Board) {
         if let Some(run) = &mut self.run {
             run.observe(now, board);
@@ -187,7 +188,7 @@ impl Live {
         }
     }
 
-    /// Says something to people: at once, or when the screen is gone.
+    /// Prints lines: at once, or when the screen is closed.
     pub(crate) fn say(&mut self, lines: &[String]) {
         match self.screen {
             Some(_) => self.kept.extend_from_slice(lines),
@@ -202,11 +203,11 @@ impl Live {
         say(&std::mem::take(&mut self.kept));
     }
 
-    /// On the screen where there is one and it is large enough, in lines elsewhere.
+    /// Shows the run on the screen if the terminal is large enough, otherwise in lines.
     fn show(&mut self, last: bool) {
         let size = screen::size_of(std::io::stderr().as_fd()).unwrap_or((0, 0));
         let large = size.0 >= LEAST.0 && size.1 >= LEAST.1;
-        if self.place.screen && large && self.screen.is_none() && !last {
+        if self.output.screen && large && self.screen.is_none() && !last {
             self.take_screen();
         } else if !large && self.screen.take().is_some() {
             say(&std::mem::take(&mut self.kept));
@@ -217,7 +218,7 @@ impl Live {
         if let Some(screen) = &mut self.screen {
             let look = draw::Look {
                 paint: Paint {
-                    colour: self.place.colour,
+                    colour: self.output.colour,
                 },
                 frozen: run.frozen.is_some(),
                 help: self.help,
@@ -233,13 +234,13 @@ impl Live {
             return;
         }
         let style = Style {
-            every: if self.place.terminal { LINE } else { LOG_LINE },
+            every: if self.output.terminal { LINE } else { LOG_LINE },
             // A terminal that does not know its size is taken for a usual one.
-            in_place: self.place.in_place.then_some(match size.0 {
+            in_place: self.output.in_place.then_some(match size.0 {
                 0 => 80,
                 width => usize::from(width),
             }),
-            colour: self.place.colour,
+            colour: self.output.colour,
         };
         // What nobody reads is not said twice: the next line has the newer figures.
         if self.aside.is_clear() {
@@ -255,10 +256,10 @@ impl Live {
         }
         self.lines.leave(&mut self.aside);
         // The library looks at NO_COLOR by itself otherwise, and knows of no flag.
-        ratatui::crossterm::style::force_color_output(self.place.colour);
+        ratatui::crossterm::style::force_color_output(self.output.colour);
         match Screen::take(input.as_fd(), output.as_fd(), &self.quit) {
             Ok(screen) => self.screen = Some(screen),
-            Err(_) => self.place.screen = false,
+            Err(_) => self.output.screen = false,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is shown of a run: arithmetic over looks, without a clock, a terminal or a thread.
+//! The model of the live view: arithmetic over looks, without a clock, a terminal or a thread.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,17 +11,17 @@ use crate::health::{Cpu, Health, Process};
 use crate::stats::{Counters, Metric, Percentiles, Tallied};
 use crate::units::grouped;
 
-/// Over how long a rate of now is taken.
+/// The time over which a present rate is taken.
 const RATE_WINDOW: f64 = 3.0;
-/// Over how many seconds percentiles of now are taken.
+/// The seconds over which present percentiles are taken.
 pub(crate) const RECENT: usize = 5;
-/// Most troubles that are remembered.
+/// The most troubles that are kept.
 const TROUBLES: usize = 50;
 
-/// What was promised of each message, in the words of the counters.
+/// The counters of broken promises that are always shown.
 const PROMISES: [&str; 4] = ["lost", "duplicated", "reordered", "unexpected"];
 
-/// What need not be wrong but is worth a look: shown where it is not zero.
+/// The counters that need not be wrong but deserve a look: shown if they are not zero.
 const ODD: [&str; 10] = [
     "rejected",
     "unknown",
@@ -35,10 +35,10 @@ const ODD: [&str; 10] = [
     "conversations_unread",
 ];
 
-/// Rates of now, per second.
+/// The present rates, per second.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Rates {
-    /// Sends whose time came.
+    /// Sends that became due.
     pub(crate) offered: f64,
     /// Sends that were made.
     pub(crate) sent: f64,
@@ -48,12 +48,12 @@ pub(crate) struct Rates {
     pub(crate) pushed: f64,
     /// Sessions that were opened.
     pub(crate) opened: f64,
-    /// Bytes.
+    /// Bytes received and sent.
     pub(crate) bytes_in: f64,
     pub(crate) bytes_out: f64,
 }
 
-/// A latency of now and of the run so far.
+/// A latency of the last seconds and of the run so far.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Latency {
     pub(crate) metric: Metric,
@@ -61,23 +61,23 @@ pub(crate) struct Latency {
     pub(crate) run: Percentiles,
 }
 
-/// What both ends use.
+/// The CPU and the memory of both sides.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Usage {
-    /// Processors kept busy in the last second.
+    /// The number of processors kept busy in the last second.
     pub(crate) generator_cpu: f64,
     pub(crate) gateway_cpu: f64,
     pub(crate) generator: Process,
-    /// A gateway of the run's own.
+    /// The process of a gateway that was started for the run.
     pub(crate) gateway: Option<Process>,
-    /// What the gateway had before the run.
+    /// The memory of the gateway before the run.
     pub(crate) gateway_before: u64,
-    /// Of the machine, in the last second.
+    /// The use of the machine's processors in the last second.
     pub(crate) idle: f64,
     pub(crate) steal: f64,
 }
 
-/// Everything that is shown.
+/// Everything that is shown of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Model {
     pub(crate) about: About,
@@ -85,20 +85,20 @@ pub(crate) struct Model {
     pub(crate) rates: Rates,
     pub(crate) latencies: Vec<Latency>,
     pub(crate) usage: Usage,
-    /// As it would be judged now; none before there is something to judge.
+    /// The health as it would be judged now; none before there is something to judge.
     pub(crate) health: Option<Health>,
     pub(crate) history: History,
-    /// What went wrong, the latest last.
+    /// The troubles, the latest last.
     pub(crate) troubles: VecDeque<(Nanos, String)>,
-    /// Troubles that were forgotten.
+    /// The number of troubles that are not kept.
     pub(crate) forgotten: u64,
-    /// What is said about the run from outside, such as earlier trials.
+    /// Lines about the run from outside, such as earlier trials.
     pub(crate) notes: Vec<String>,
-    /// Most sessions that were open at one time.
+    /// The most sessions that were open at one time.
     most_open: u64,
     counters: VecDeque<(f64, Counters)>,
     tallied: VecDeque<Vec<Tallied>>,
-    /// At the last second: the time that the counters were of, and they.
+    /// The counters at the last second, and their time.
     second: (f64, Counters),
     first: Option<Used>,
     last: Option<(f64, Used)>,
@@ -109,24 +109,24 @@ pub(crate) struct Model {
 pub(crate) struct Bar {
     pub(crate) name: String,
     pub(crate) kind: &'static str,
-    pub(crate) state: State,
-    /// Seconds.
+    pub(crate) state: StageState,
+    /// The start of the stage, in seconds.
     pub(crate) passed: f64,
-    /// How long it lasts, where that is known; `at_most`: it may end before.
+    /// How long the stage lasts, if that is known.
     pub(crate) lasts: f64,
     pub(crate) at_most: bool,
 }
 
-/// How far a stage is.
+/// How far a stage of a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum StageState {
     Waiting,
     Running,
     Ended,
 }
 
 impl Model {
-    /// Nothing has happened.
+    /// A model of a run that has not begun.
     pub(crate) fn new(about: About) -> Self {
         Self {
             about,
@@ -148,7 +148,7 @@ impl Model {
         }
     }
 
-    /// Notes a look, and what went wrong since the last one.
+    /// Adds a look, and the troubles since the last one.
     pub(crate) fn note(&mut self, look: Look, troubles: Vec<(Nanos, String)>) {
         for trouble in troubles {
             // The same again says nothing new.
@@ -190,7 +190,8 @@ impl Model {
         self.look = look;
     }
 
-    /// Notes what is looked at once a second: latencies, by [`Metric::ALL`], and what was used.
+    /// Adds what is read once a second: latencies, in the order of [`Metric::ALL`], and the use of
+    /// both sides.
     pub(crate) fn note_second(&mut self, tallied: Vec<Tallied>, used: Used) {
         // Before there were so many seconds, all of the run is recent.
         let full = self.tallied.len() == RECENT;
@@ -268,7 +269,7 @@ impl Model {
         self.last = Some((at, used));
     }
 
-    /// Judges the generator as the verdict will, from the run's start to now.
+    /// Judges the generator as the verdict does, from the run's start to now.
     fn judge(&mut self) {
         let (Some(first), Some((_, last))) = (self.first, self.last) else {
             return;
@@ -284,12 +285,12 @@ impl Model {
         }
     }
 
-    /// A metric's latencies, once there was a second.
+    /// Returns the latencies of a metric; none in the first second.
     pub(crate) fn latency(&self, metric: Metric) -> Option<&Latency> {
         self.latencies.iter().find(|it| it.metric == metric)
     }
 
-    /// Part of the schedule that was kept.
+    /// Returns the part of the schedule that was kept, 0 to 1.
     pub(crate) fn kept(&self) -> f64 {
         let counters = &self.look.counters;
         match counters.scheduled {
@@ -298,8 +299,8 @@ impl Model {
         }
     }
 
-    /// Every promise with how often it was broken: the four of messages always, others where they
-    /// were.
+    /// Returns the broken promises with their counts: the four about messages always, others if
+    /// they are not zero.
     pub(crate) fn wrong(&self) -> Vec<(&'static str, u64)> {
         let mut wrong: BTreeMap<_, _> = self.look.violations.clone();
         for name in PROMISES {
@@ -311,12 +312,12 @@ impl Model {
         first.into_iter().chain(wrong).collect()
     }
 
-    /// Broken promises altogether.
+    /// Returns the number of broken promises.
     pub(crate) fn wrong_total(&self) -> u64 {
         self.wrong().iter().map(|(_, count)| count).sum()
     }
 
-    /// How a run is where no promise is broken, in words that say no more than is so.
+    /// Returns the state of a run without broken promises, in words that say no more than is known.
     pub(crate) fn calm(&self) -> &'static str {
         let healthy = self.health.as_ref().is_none_or(|it| it.healthy);
         match healthy && self.away() == 0 && self.odd().is_empty() {
@@ -325,7 +326,8 @@ impl Model {
         }
     }
 
-    /// What is so now and no trouble has told: sessions that are away or ended, in sentences.
+    /// Returns sentences on present states that no trouble has named: sessions that are away or
+    /// ended.
     pub(crate) fn standing(&self) -> Vec<String> {
         let counters = &self.look.counters;
         let mut lines = Vec::new();
@@ -346,7 +348,7 @@ impl Model {
         lines
     }
 
-    /// What is worth a look, by the counter's name.
+    /// Returns the counters that deserve a look, by name.
     pub(crate) fn odd(&self) -> Vec<(&'static str, u64)> {
         let counters = ODD
             .iter()
@@ -354,7 +356,7 @@ impl Model {
         counters.filter(|(_, count)| *count > 0).collect()
     }
 
-    /// Counters of connections' states that are neither open nor being opened, by name.
+    /// Returns the counters of connections that are neither open nor being opened, by name.
     pub(crate) fn other_states(&self) -> Vec<(&'static str, u64)> {
         let named = self.look.counters.named().filter(|it| it.is_state());
         named
@@ -363,8 +365,8 @@ impl Model {
             .collect()
     }
 
-    /// Sessions that were open and are neither that nor being opened again. Closing them at the end
-    /// is what every run does.
+    /// Returns how many sessions were open and are neither open nor being opened again. At the end
+    /// of a run, which closes all sessions, this is 0.
     pub(crate) fn away(&self) -> u64 {
         match self.look.after {
             RunStage::Closing(_) => 0,
@@ -374,7 +376,7 @@ impl Model {
         }
     }
 
-    /// The run's stages, in the order in which they begin.
+    /// Returns the stages of the run, in the order in which they begin.
     pub(crate) fn bars(&self) -> Vec<Bar> {
         let now = self.look.now;
         let spans = &self.look.spans;
@@ -388,9 +390,9 @@ impl Model {
                 let (stage, span) = (&self.about.stages[i], spans.get(i));
                 let span = span.copied().unwrap_or_default();
                 let (state, passed) = match (span.began, span.ended) {
-                    (_, Some(_)) => (State::Ended, end - start),
-                    (Some(began), None) if began <= now => (State::Running, now - began),
-                    _ => (State::Waiting, 0),
+                    (_, Some(_)) => (StageState::Ended, end - start),
+                    (Some(began), None) if began <= now => (StageState::Running, now - began),
+                    _ => (StageState::Waiting, 0),
                 };
                 Bar {
                     name: stage.name.clone(),
@@ -406,7 +408,7 @@ impl Model {
         bars
     }
 
-    /// What comes after the executors.
+    /// Returns the stages after the executors.
     fn ending(&self) -> [Bar; 3] {
         let (now, after) = (self.look.now, self.look.after);
         let running = match after {
@@ -418,12 +420,12 @@ impl Model {
         let mut number = 0;
         ["drain", "read back", "close"].map(|name| {
             let (state, left) = match running {
-                None => (State::Waiting, 0.0),
+                None => (StageState::Waiting, 0.0),
                 Some((at, until)) if at == number => {
-                    (State::Running, seconds(until.saturating_sub(now)))
+                    (StageState::Running, seconds(until.saturating_sub(now)))
                 }
-                Some((at, _)) if at > number => (State::Ended, 0.0),
-                Some(_) => (State::Waiting, 0.0),
+                Some((at, _)) if at > number => (StageState::Ended, 0.0),
+                Some(_) => (StageState::Waiting, 0.0),
             };
             let planned = if number == 0 {
                 seconds(self.about.drain)
@@ -435,7 +437,7 @@ impl Model {
                 name: name.into(),
                 kind: "",
                 state,
-                passed: if state == State::Running {
+                passed: if state == StageState::Running {
                     (planned - left).max(0.0)
                 } else {
                     0.0
@@ -446,12 +448,12 @@ impl Model {
         })
     }
 
-    /// When the last executor ends, in seconds, as far as is known.
+    /// Returns when the last executor ends, in seconds, as far as is known.
     pub(crate) fn end(&self) -> f64 {
         seconds(self.about.end(&self.look.spans))
     }
 
-    /// The run's time, in seconds.
+    /// Returns the time of the run, in seconds.
     pub(crate) fn now(&self) -> f64 {
         seconds(self.look.now)
     }
@@ -464,7 +466,7 @@ fn per_second(more: u64, seconds: f64) -> f64 {
     }
 }
 
-/// A time as a clock shows it: `0:07`, `12:05`, `1:02:03`.
+/// Formats seconds as a clock does: `0:07`, `12:05`, `1:02:03`.
 pub(crate) fn clock(seconds: f64) -> String {
     let all = seconds.max(0.0) as u64;
     let (hours, minutes, seconds) = (all / 3600, all / 60 % 60, all % 60);

@@ -1,8 +1,8 @@
-//! The terminal: taken over while a run is shown, given back on every way out.
+//! The terminal: taken over while a run is shown, and given back on every way out.
 //!
-//! Keys are read from standard input and the screen is written to standard error, so that standard
-//! output stays the results'. Signals from the keyboard stay on: Ctrl-C is SIGINT as ever. Only
-//! Ctrl-Z is off: a stopped generator measures nothing.
+//! Keys are read from standard input, and the screen is written to standard error, so that standard
+//! output has the results only. Ctrl-C still sends SIGINT. Ctrl-Z does nothing: a stopped generator
+//! measures nothing.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -25,17 +25,17 @@ use rustix::termios::{
 
 use crate::output::Aside;
 
-/// What is needed to give the terminal back, wherever that happens.
+/// What is needed to give the terminal back.
 struct Taken {
     input: OwnedFd,
     output: File,
     modes: Termios,
 }
 
-/// The terminal that is taken over; there is one at a time.
+/// The terminal that is taken over; there is at most one.
 static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
 
-/// Gives the terminal back, if it is taken. Whoever comes second finds nothing to do.
+/// Gives the terminal back, if it is taken over. A second call does nothing.
 fn give_back() {
     let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(taken) = taken {
@@ -52,7 +52,7 @@ fn is_taken() -> bool {
     taken.is_some()
 }
 
-/// Lets a panic be read: it is told in the terminal as it was.
+/// Makes panics give the terminal back first, so that their message can be read.
 fn give_back_on_panic() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -64,12 +64,12 @@ fn give_back_on_panic() {
     });
 }
 
-/// A key that means something.
+/// A key that was pressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Key {
     /// End the run.
     Quit,
-    /// Stand still, or go on.
+    /// Freeze the view, or go on.
     Freeze,
     /// Explain the keys.
     Help,
@@ -78,7 +78,7 @@ pub(crate) enum Key {
 }
 
 impl Key {
-    /// Keys out of what came in one piece: what begins with an escape is one key.
+    /// Parses the keys in one piece of input. A sequence that begins with an escape is one key.
     fn of(bytes: &[u8]) -> Vec<Self> {
         let key = |byte: &u8| match byte {
             b'q' | b'Q' | 0x03 => Self::Quit,
@@ -93,10 +93,10 @@ impl Key {
     }
 }
 
-/// What draws only what has changed.
+/// The backend, which writes only cells that have changed.
 type Drawn = Terminal<CrosstermBackend<Canvas>>;
 
-/// What is drawn on: shared, since the backend keeps its writer to itself.
+/// The writer of the backend, shared because the backend does not give it back.
 #[derive(Debug, Clone)]
 struct Canvas(Arc<Mutex<Aside>>);
 
@@ -120,14 +120,15 @@ impl Write for Canvas {
     }
 }
 
-/// A terminal to draw on.
+/// A terminal that is taken over.
 #[derive(Debug)]
 pub(crate) struct Screen {
     input: OwnedFd,
     output: File,
     canvas: Canvas,
     terminal: Drawn,
-    /// The process was stopped and goes on: whoever had the terminal meanwhile changed it.
+    /// The process was stopped and goes on: another program may have changed the terminal
+    /// meanwhile.
     continued: Arc<AtomicBool>,
     size: (u16, u16),
 }
@@ -137,7 +138,7 @@ impl Screen {
     /// would end the process with the terminal taken set `quit` instead.
     ///
     /// # Errors
-    /// It is no terminal, or does not let itself be taken.
+    /// The input or the output is no terminal, or its mode cannot be changed.
     pub(crate) fn take(
         input: BorrowedFd<'_>,
         output: BorrowedFd<'_>,
@@ -185,14 +186,14 @@ impl Screen {
         self.begin_anew()
     }
 
-    /// Empties the screen, whatever stood there and however large it is now.
+    /// Clears the screen at its present size.
     fn begin_anew(&mut self) -> io::Result<()> {
         self.terminal = empty(&self.canvas, self.size)?;
         execute!(self.canvas, Clear(ClearType::All))?;
         Ok(())
     }
 
-    /// Draws, if the terminal is this program's to draw on.
+    /// Draws, unless this process is in the background.
     ///
     /// # Errors
     /// The terminal is gone.
@@ -218,7 +219,7 @@ impl Screen {
         Ok(())
     }
 
-    /// Keys that were pressed since the last time.
+    /// Returns the keys that were pressed since the last call.
     pub(crate) fn keys(&mut self) -> Vec<Key> {
         let mut bytes = [0; 64];
         let at_once = Timespec::default();
@@ -237,8 +238,8 @@ impl Screen {
     }
 }
 
-/// An empty screen of that size, drawn on without asking the terminal anything: a terminal's answer
-/// would come among the keys, and one that does not answer would be waited for.
+/// Returns an empty screen of a size. The terminal is asked nothing: its answer would come among
+/// the keys, and a terminal that does not answer would be waited for.
 fn empty(canvas: &Canvas, size: (u16, u16)) -> io::Result<Drawn> {
     let backend = CrosstermBackend::new(canvas.clone());
     let viewport = Viewport::Fixed(Rect::new(0, 0, size.0, size.1));
@@ -252,17 +253,17 @@ impl Drop for Screen {
     }
 }
 
-/// Columns and rows of a terminal.
+/// Returns the columns and rows of a terminal.
 ///
 /// # Errors
-/// It is none.
+/// The descriptor is no terminal.
 pub(crate) fn size_of(terminal: BorrowedFd<'_>) -> io::Result<(u16, u16)> {
     let size = tcgetwinsize(terminal)?;
     Ok((size.ws_col, size.ws_row))
 }
 
-/// Whether this process may use its terminal: a shell may have put it into the background. Of a
-/// terminal that does not control it, a process may always.
+/// Whether this process may use its terminal: it is not in the background. A terminal that is not
+/// the controlling one may always be used.
 pub(crate) fn in_foreground(terminal: BorrowedFd<'_>) -> bool {
     tcgetpgrp(terminal).map_or(true, |group| group == rustix::process::getpgrp())
 }

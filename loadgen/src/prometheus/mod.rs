@@ -1,8 +1,7 @@
-//! The generator's own figures for Prometheus: `--prometheus ADDR`.
+//! The metrics of a run for Prometheus: `--prometheus ADDR`.
 //!
-//! A listener of its own, in a thread of its own, that looks at the board like anybody else who looks
-//! on. A scraper holds up nobody: a few connections at a time, each with a deadline, and none of them
-//! is waited for.
+//! A thread of its own listens and reads the board. Scrapers never hold up a run: a few connections
+//! are answered at a time, each with a deadline, and the run waits for none.
 
 mod page;
 mod serve;
@@ -21,13 +20,13 @@ use crate::exit::{Failure, Outcome};
 use crate::health::{Cpu, CpuTimes};
 use crate::live::about::About;
 
-/// The run that is told of.
+/// The run whose metrics are served.
 #[derive(Debug)]
 struct Exposed {
     about: About,
     board: Arc<Board>,
     clock: Clock,
-    /// The process of a gateway of the run's own.
+    /// The process of a gateway that was started for the run.
     gateway: Option<u32>,
     /// When the run began.
     cpu: CpuTimes,
@@ -35,10 +34,10 @@ struct Exposed {
     ended: Option<Nanos>,
 }
 
-/// What the listener's threads share.
+/// The state that the threads of the listener share.
 #[derive(Debug, Default)]
 struct Shared {
-    /// None before the threads begin.
+    /// The run; none before its threads begin.
     run: Mutex<Option<Exposed>>,
     over: AtomicBool,
 }
@@ -49,7 +48,7 @@ impl Shared {
     }
 }
 
-/// A listener for scrapers. Dropping it ends it.
+/// A listener for scrapers. Dropping it ends the listener.
 #[derive(Debug)]
 pub(crate) struct Exporter {
     shared: Arc<Shared>,
@@ -58,10 +57,10 @@ pub(crate) struct Exporter {
 }
 
 impl Exporter {
-    /// Listens.
+    /// Begins to listen.
     ///
     /// # Errors
-    /// Exit 94: the address cannot be had.
+    /// The address cannot be listened on (exit 94).
     pub(crate) fn start(address: SocketAddr) -> Outcome<Self> {
         let fail = |why: std::io::Error| {
             let more = match why.kind() {
@@ -87,12 +86,12 @@ impl Exporter {
         })
     }
 
-    /// Where it is scraped.
+    /// Returns the URL to scrape.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/metrics", self.address)
     }
 
-    /// Tells of a run from now on.
+    /// Serves the metrics of a run from now on.
     pub(crate) fn show(&self, about: About, board: Arc<Board>, clock: Clock, gateway: Option<u32>) {
         *self.shared.run() = Some(Exposed {
             about,
@@ -104,14 +103,14 @@ impl Exporter {
         });
     }
 
-    /// The run's own gateway is this process now.
+    /// Notes the process of the gateway that was started for the run.
     pub(crate) fn gateway_is(&self, gateway: Option<u32>) {
         if let Some(run) = &mut *self.shared.run() {
             run.gateway = gateway;
         }
     }
 
-    /// The run has ended; what it came to stays to be scraped.
+    /// Notes that the run has ended. Its last figures can still be scraped.
     pub(crate) fn end(&self) {
         if let Some(run) = &mut *self.shared.run() {
             run.ended = Some(run.clock.now());

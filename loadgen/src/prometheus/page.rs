@@ -1,4 +1,4 @@
-//! What is told, as Prometheus reads it (text exposition format 0.0.4).
+//! The metrics of a run in the text exposition format 0.0.4 of Prometheus.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use crate::health::{Cpu, Health, Process};
 use crate::live::look::{Look, latencies};
 use crate::stats::{Counters, Metric, Tallied};
 
-/// Upper bounds of a histogram's buckets, in microseconds.
+/// The upper bounds of the buckets of a histogram, in microseconds.
 const BOUNDS_US: [u64; 19] = [
     100,
     250,
@@ -36,7 +36,7 @@ const BOUNDS_US: [u64; 19] = [
 struct Page(String);
 
 impl Page {
-    /// Begins a family. What belongs to it follows.
+    /// Begins a family; its samples follow.
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         let help = help.trim().replace('\\', "\\\\").replace('\n', "\\n");
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -56,14 +56,14 @@ impl Page {
         let _ = writeln!(self.0, "{end} {value}");
     }
 
-    /// A family of one.
+    /// Adds a family of one sample.
     fn gauge(&mut self, name: &str, help: &str, value: f64) {
         self.family(name, "gauge", help);
         self.sample(name, &[], value);
     }
 }
 
-/// The page of a run; before there is one, of the program alone.
+/// Returns the page of a run; without a run, that of the program alone.
 pub(super) fn page(run: Option<&Exposed>) -> String {
     let mut page = Page(String::new());
     page.family("loadgen_build_info", "gauge", "Which program this is.");
@@ -168,7 +168,7 @@ fn course(page: &mut Page, run: &Exposed, look: &Look) {
     );
 }
 
-/// Every counter there is, by its name.
+/// Adds all counters, by name.
 fn counters(page: &mut Page, counters: &Counters) {
     for counter in counters.named() {
         let (kind, end) = match counter.may_fall() {
@@ -203,7 +203,7 @@ fn histograms(page: &mut Page, tallied: &[Tallied]) {
     }
 }
 
-/// The generator as the verdict will judge it.
+/// Adds the health of the generator, as the verdict judges it.
 fn health(page: &mut Page, run: &Exposed, look: &Look, tallied: &[Tallied]) {
     let health = Health::judge(
         &run.about.health,

@@ -1,4 +1,4 @@
-//! As much of HTTP as a scraper needs.
+//! The part of HTTP that a scraper needs.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use super::{Shared, page};
 
-/// Connections that are answered at one time; more are turned away.
+/// The connections that are answered at a time; further ones are turned away.
 pub(super) const CONNECTIONS: usize = 4;
-/// How long one may take, from its first byte to our last.
+/// How long a connection may take, from its first byte to the last byte of the answer.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Longest request that is read.
+/// The longest request that is read, in bytes.
 const LONGEST: usize = 8 << 10;
 
-/// Accepts until it is over.
+/// Accepts connections until the listener ends.
 pub(super) fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     let open = Arc::new(AtomicUsize::new(0));
     loop {
@@ -47,7 +47,7 @@ pub(super) fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// What is too much gets a word, as far as its socket takes it at once.
+/// Turns a connection away with an answer, as far as its socket takes it at once.
 fn turn_away(mut stream: TcpStream) {
     let _ = stream.set_nonblocking(true);
     let text = "too many scrapers at one time\n";
@@ -88,7 +88,7 @@ fn answer(mut stream: TcpStream, shared: &Shared, deadline: Instant) -> std::io:
     stream.shutdown(Shutdown::Write)
 }
 
-/// The time that is left.
+/// Returns the time that is left.
 fn left(deadline: Instant) -> std::io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     match left.is_zero() {

@@ -1,4 +1,4 @@
-//! What a run was: when, where, with what, and what was asked of it.
+//! The facts of a run: when and where it took place, with which build, and its scenario.
 
 use std::path::Path;
 
@@ -8,11 +8,11 @@ use super::results::{self, AGAIN};
 use crate::exit::Outcome;
 use crate::units::grouped;
 
-/// What stands where nothing is known.
+/// The text in the place of an unknown fact.
 const UNKNOWN: &str = "–";
 
-/// A run's environment and scenario, as they were written down beside its figures; results of an older
-/// loadgen may lack them.
+/// The environment and the scenario of a run, as its folder has them. Results of an older loadgen
+/// may lack them.
 #[derive(Debug, Default)]
 pub(super) struct About {
     env: Value,
@@ -35,7 +35,7 @@ pub(super) const FACTS: [&str; 11] = [
 ];
 
 impl About {
-    /// Reads what there is of a run's folder.
+    /// Reads what the folder of a run has.
     ///
     /// # Errors
     /// Exit 104: a file is damaged.
@@ -58,7 +58,7 @@ impl About {
         })
     }
 
-    /// What is known of the run with this summary, by [`FACTS`].
+    /// Returns the facts of the run with this summary, in the order of [`FACTS`].
     pub(super) fn facts(&self, summary: &Value) -> [String; FACTS.len()] {
         let env = |name: &str| shown(&self.env[name]);
         let ended = self.env["ended_unix_s"].as_u64();
@@ -121,7 +121,7 @@ impl About {
         gateway + &more.collect::<String>()
     }
 
-    /// The executors, one after another.
+    /// Returns the executors, one after another.
     fn schedule(&self) -> String {
         let executors = self.lock.get("scenarios").and_then(toml::Value::as_table);
         let each = executors.into_iter().flatten().map(|(name, executor)| {
@@ -132,7 +132,7 @@ impl About {
     }
 }
 
-/// A value without quotation marks.
+/// Returns a value without quotation marks.
 fn shown(value: &Value) -> String {
     match value {
         Value::Null => UNKNOWN.to_owned(),
@@ -141,7 +141,7 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// The keys of a table with their values, in a line.
+/// Returns the keys of a table with their values in a line.
 fn keys(table: &toml::Table) -> String {
     let each = table.iter().map(|(key, value)| match value {
         toml::Value::String(text) => format!("{key} {text}"),
@@ -160,7 +160,7 @@ fn keys(table: &toml::Table) -> String {
     each.collect::<Vec<_>>().join("; ")
 }
 
-/// What each storm came to, a sentence each.
+/// Returns a sentence on each storm.
 fn storms(summary: &Value) -> String {
     let storms = summary["storms"].as_array().into_iter().flatten();
     let each = storms.map(|storm| {
@@ -179,7 +179,7 @@ fn storms(summary: &Value) -> String {
     each.collect::<Vec<_>>().join("; ")
 }
 
-/// What was done to the gateway, a sentence each.
+/// Returns a sentence on each fault.
 fn chaos(summary: &Value) -> String {
     let blows = summary["chaos"].as_array().into_iter().flatten();
     let each = blows.map(|blow| {
@@ -206,7 +206,7 @@ fn seconds(value: &Value) -> String {
         .map_or("never".to_owned(), |s| format!("{s:.2} s"))
 }
 
-/// Seconds since 1970 as a date and a time of day.
+/// Formats seconds since 1970 as a date and a time of day.
 fn date(unix: u64) -> String {
     let (days, rest) = (unix / 86_400, unix % 86_400);
     // Days since 0000-03-01 in the Gregorian calendar repeat every 400 years, which are 146,097 days.

@@ -1,4 +1,4 @@
-//! When a run broke: the first interval in which a limit was not kept.
+//! When a run broke: the first interval that missed a threshold or a health rule.
 
 use serde_json::{Value, json};
 
@@ -9,9 +9,9 @@ use crate::scenario::threshold::{Statistic, Threshold};
 use crate::stats::{Counters, Metric, OVER_TIME};
 use crate::units::micros;
 
-/// The first interval in which a threshold or a health rule of the scenario did not hold, taken for
-/// itself: `at_s`, `rule` and `what`; null if there is none. A run as a whole may hold all the same.
-/// Rates are left out, for what was slow in one interval may come in the next.
+/// Returns the first interval that missed a threshold or a health rule of the scenario: `at_s`,
+/// `rule` and `what`; null if there is none. Each interval is judged alone, so a run as a whole may
+/// hold all the same. Rates are left out: what is slow in one interval may come in the next.
 pub(super) fn first(scenario: &Scenario, intervals: &Intervals) -> Value {
     let found = intervals.iter().find_map(|interval| {
         let (rule, what) = broken(scenario, &interval)?;
@@ -61,8 +61,8 @@ fn broken(scenario: &Scenario, interval: &Interval<'_>) -> Option<(String, Strin
     })
 }
 
-/// What a threshold is about, in an interval: a latency there, or a count up to its end. None where
-/// nothing can be said yet.
+/// Returns the value that a threshold judges in an interval: a latency of the interval, or a count
+/// up to its end. None if that is not known yet.
 fn value(metric: &str, threshold: &Threshold, interval: &Interval<'_>) -> Option<f64> {
     if let Some(metric) = OVER_TIME.iter().find(|it| it.name() == metric) {
         let latencies = interval.latencies(*metric);

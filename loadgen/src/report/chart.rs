@@ -1,30 +1,31 @@
 //! One plot as SVG.
 //!
-//! The colours written here are names, not colours: style sheet rules of the page match them and say
-//! what they are in the light and in the dark.
+//! The colours here are only names. Style sheet rules of the page match them and set the real
+//! colours for light and dark.
 
 use plotters::prelude::*;
 use plotters::style::RGBColor;
 
 use super::scale::Powers;
 
-/// Width and height in units of the picture; it scales with the page.
+/// The width and the height in units of the picture, which scales with the page.
 const SIZE: (u32, u32) = (720, 300);
-/// Lines, axes and text.
+/// The colours of lines, axes and text.
 const INK: RGBColor = RGBColor(1, 1, 1);
 const GRID: RGBColor = RGBColor(2, 2, 2);
-/// Where the one run broke; with the number of its run in the last place where there are several.
+/// The colour of the mark where a run broke. With several runs, the last digit is the number of the
+/// run.
 const MARK: RGBColor = RGBColor(3, 3, 3);
 
-/// Colours of lines, and so the most runs that lie over each other.
+/// The colours of lines. Their number is the most runs in a plot.
 pub(super) const COLOURS: usize = 6;
 
-/// A line of a plot; points that are not numbers leave it open there.
+/// A line of a plot. A point that is not a number leaves a gap.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) name: String,
     pub(super) colour: usize,
-    /// Drawn thin: the second figure of a run.
+    /// The line is thin: the second figure of a run.
     pub(super) thin: bool,
     pub(super) points: Vec<(f64, f64)>,
 }
@@ -33,25 +34,25 @@ pub(super) struct Line {
 #[derive(Debug)]
 pub(super) struct Chart {
     pub(super) lines: Vec<Line>,
-    /// Where something broke, on the x axis, with the colour of its run.
+    /// Where runs broke on the x axis, each with the colour of the run.
     pub(super) marks: Vec<(f64, Option<usize>)>,
     pub(super) axes: Axes,
     pub(super) unit: fn(f64) -> String,
 }
 
-/// What the axes are.
+/// The axes of a plot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Axes {
-    /// Seconds, and figures from 0.
+    /// Seconds by figures from 0.
     Time,
-    /// Seconds, and figures by powers of ten.
+    /// Seconds by figures on a logarithmic scale.
     TimeLog,
-    /// Percentiles, each tenth of what is left as wide as the one before, and powers of ten.
+    /// Percentiles by figures, both logarithmic: 90 %, 99 % and 99.9 % are equally far apart.
     Spectrum,
 }
 
 impl Chart {
-    /// Draws it; nothing where there is not one point.
+    /// Draws the plot as SVG; none without a point.
     pub(super) fn svg(&self) -> Option<String> {
         let points = || self.lines.iter().flat_map(|line| &line.points);
         let known = |n: &f64| n.is_finite();
@@ -98,8 +99,7 @@ impl Chart {
         Some(text)
     }
 
-    /// Draws on axes that fit; nothing comes of it only where plotters says so, which for text in
-    /// memory it does not.
+    /// Draws on axes that fit; none if plotters fails, which it does not for text in memory.
     fn draw<'a, X, Y, E>(
         &self,
         built: Result<ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>, E>,
@@ -148,7 +148,7 @@ fn duration(seconds: &f64) -> String {
     format!("{seconds:.0} s")
 }
 
-/// A percentile from the reciprocal of what is left: 100 is the 99th.
+/// Returns a percentile by the reciprocal of the part above it: 100 is the 99th.
 fn percentile(left: &f64) -> String {
     match 100.0 - 100.0 / left {
         below if below < 99.95 => format!("{below:.1} %").replace(".0 ", " "),

@@ -1,4 +1,4 @@
-//! What a run leaves behind beside its summary, for other programs.
+//! The files of a run beside its summary, for other programs.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::settings::{Gateway, RunSettings};
 use crate::stats::OVER_TIME;
 use crate::verdict::JudgedRun;
 
-/// What a run writes into its folder, beside a `.hgrm` for each latency.
+/// The files that a run writes into its folder, beside a `.hgrm` for each latency.
 const RESULTS: [&str; 10] = [
     "summary.json",
     "summary.txt",
@@ -28,12 +28,12 @@ const RESULTS: [&str; 10] = [
     "report.html",
 ];
 
-/// Makes the folder of a run, and removes what an earlier run wrote there and nothing else: half of
-/// it would stay beside the new results otherwise. Whether there was something.
+/// Makes the folder of a run and removes the files of an earlier run from it, and nothing else.
+/// Returns whether there were any.
 ///
 /// # Errors
-/// Exit 104: the folder cannot be made, or not be written to, or has a file of such a name that no run
-/// wrote.
+/// The folder cannot be made or written to, or has a file of such a name that no run wrote (exit
+/// 104).
 pub(crate) fn make_room(folder: &Path) -> Outcome<bool> {
     let fail = |why: io::Error| {
         let folder = folder.display();
@@ -52,10 +52,10 @@ pub(crate) fn make_room(folder: &Path) -> Outcome<bool> {
     Ok(!there.is_empty())
 }
 
-/// The files of an earlier run in a folder, which may be removed.
+/// Returns the files of an earlier run in a folder, which may be removed.
 ///
 /// # Errors
-/// Exit 104: one of them has such a name and is not of a run.
+/// A file has such a name and no run wrote it (exit 104).
 pub(crate) fn may_make_room(folder: &Path) -> Outcome<Vec<PathBuf>> {
     let spectra = OVER_TIME.iter().map(|it| format!("{}.hgrm", it.name()));
     let names = RESULTS.iter().map(ToString::to_string).chain(spectra);
@@ -77,7 +77,7 @@ pub(crate) fn may_make_room(folder: &Path) -> Outcome<Vec<PathBuf>> {
 /// Writes `intervals.csv`, `latency.hlog`, a `.hgrm` for each latency, and `env.json`.
 ///
 /// # Errors
-/// Exit 105: a file could not be written whole.
+/// A file cannot be written whole (exit 105).
 pub(crate) fn keep(run: &RunSettings, judged: &JudgedRun) -> Outcome<()> {
     let put = |name: &str, bytes: &[u8]| {
         let path = run.out.join(name);
@@ -97,7 +97,7 @@ pub(crate) fn keep(run: &RunSettings, judged: &JudgedRun) -> Outcome<()> {
     )
 }
 
-/// Where the run took place, as far as that bears on its figures.
+/// Returns the environment of the run, as far as it matters for the figures.
 fn environment(run: &RunSettings) -> Value {
     let line = |file: &str, key: &str| {
         let text = std::fs::read_to_string(file).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The page around plots and tables: one file, nothing from elsewhere, no scripts.
+//! The page around plots and tables: one file without scripts and without anything from elsewhere.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::foreign::shown;
 
-/// Light and dark, narrow and wide. Plots name their colours `#0000NN` and the like; here is what
-/// those are.
+/// The style sheet, for light and dark, narrow and wide. It sets the real colours of the names in
+/// plots, such as `#0000NN`.
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1c2024; --dim: #60666d; --grid: #d9dce0; --page: #fff;
   --bad: #c62828; --good: #23793a;
@@ -38,7 +38,7 @@ pre { font-size: .85rem; } details { margin: .5rem 0; } summary { cursor: pointe
 @media (max-width: 40rem) { body { padding: .6rem; } figure { overflow-x: auto; } svg { min-width: 36rem; } }
 ";
 
-/// A text so that nothing in it is markup, or acts on the text around it.
+/// Escapes a text so that nothing in it is markup or controls the text around it.
 pub(super) fn escape(text: &str) -> String {
     let text = shown(text);
     let mut safe = String::with_capacity(text.len());
@@ -55,19 +55,19 @@ pub(super) fn escape(text: &str) -> String {
     safe
 }
 
-/// How a page of ours begins.
+/// The beginning of every report page.
 const HEAD: &str = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
     <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
     <title>loadgen: ";
 
-/// Whether a file is a page of ours.
+/// Whether a file is a report page of loadgen.
 pub(super) fn is_ours(file: &Path) -> bool {
     let mut head = vec![0; HEAD.len()];
     let read = File::open(file).and_then(|mut file| file.read_exact(&mut head));
     read.is_ok() && head == HEAD.as_bytes()
 }
 
-/// The whole page of these runs; `names` is text, `body` is markup.
+/// Returns the whole page of some runs; `names` is text, `body` is markup.
 pub(super) fn page(names: &str, body: &str) -> String {
     let names = escape(names);
     let mut colours = String::new();
@@ -83,7 +83,7 @@ pub(super) fn page(names: &str, body: &str) -> String {
     )
 }
 
-/// A table; the first row is its head. All is text.
+/// Returns a table of texts; the first row is its head.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
     let mut html = String::from("<div class=\"wide\"><table>\n");
     for (number, row) in rows.iter().enumerate() {

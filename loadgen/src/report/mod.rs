@@ -1,4 +1,4 @@
-//! What people and programs are told.
+//! The results of a run: summaries for people and programs, and the files beside them.
 
 mod about;
 mod broke;

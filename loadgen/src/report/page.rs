@@ -1,4 +1,4 @@
-//! `loadgen report`: the plots and tables of a run, or of several over each other.
+//! `loadgen report`: plots and tables of one run, or of several together.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,23 +18,24 @@ use crate::output::say;
 use crate::stats::OVER_TIME;
 use crate::units::{counted, each_bytes, memory, micros, readable};
 
-/// A run's folder, read.
+/// The content of a run's folder.
 #[derive(Debug)]
 struct Run {
     name: String,
     summary: Value,
     about: About,
-    /// The summary for people, where it is there.
+    /// The summary for people, if the folder has it.
     text: Option<String>,
     table: Table,
-    /// By [`OVER_TIME`].
+    /// The percentiles of each latency, in the order of [`OVER_TIME`].
     spectra: Vec<Vec<(f64, f64)>>,
 }
 
 /// Writes the report that a command line asks for.
 ///
 /// # Errors
-/// Exit 104: a folder is not that of a run, or cannot be read; 105: the file cannot be written.
+/// A folder is not that of a run or cannot be read (exit 104), or the file cannot be written (exit
+/// 105).
 pub(crate) fn run(args: &ReportArgs) -> Outcome<Exit> {
     if args.dirs.len() > COLOURS {
         return Err(Failure::scenario(format!(
@@ -87,7 +88,7 @@ fn write(file: &Path, runs: &[Run], fail: impl Fn(&io::Error) -> Failure) -> Out
     files::put(file, html(runs).as_bytes()).map_err(|why| fail(&why))
 }
 
-/// Reads what stands beside a summary.
+/// Reads the files beside a summary.
 fn read(folder: &Path, summary: Value) -> Outcome<Run> {
     let bad = |name: &str, why: &str, mend: &str| results::bad(folder, name, why, mend);
     let text = |name: &str| std::fs::read_to_string(folder.join(name));
@@ -113,7 +114,8 @@ fn read(folder: &Path, summary: Value) -> Outcome<Run> {
 }
 
 impl Run {
-    /// A column over time: at the middle of each interval, or, of what is as it was at its end, there.
+    /// Returns a column over time. Counts stand at the middle of each interval, and states at its
+    /// end.
     fn over_time(&self, column: &str, source: Source) -> Vec<(f64, f64)> {
         let (from, to) = (self.table.column("from_s"), self.table.column("to_s"));
         let spans = from.into_iter().zip(to);
@@ -126,7 +128,7 @@ impl Run {
         points.map(point).collect()
     }
 
-    /// A latency's percentiles, by the reciprocal of what is left.
+    /// Returns the percentiles of a latency, each by the reciprocal of the part above it.
     fn spectrum(&self, metric: &str) -> Vec<(f64, f64)> {
         let at = OVER_TIME.iter().position(|it| it.name() == metric);
         let points = at.map_or(&[][..], |at| &self.spectra[at]);
@@ -134,7 +136,7 @@ impl Run {
         points.map(|(part, us)| (1.0 / (1.0 - part), *us)).collect()
     }
 
-    /// What the verdict rests on, in sentences.
+    /// Returns the reasons of the verdict, in sentences.
     fn why(&self) -> Vec<String> {
         let violations = self.summary["violations"].as_object().into_iter().flatten();
         let violations = violations.map(|(kind, count)| format!("broken promise: {kind} {count}"));
@@ -149,7 +151,7 @@ impl Run {
         violations.chain(sentences).collect()
     }
 
-    /// When it broke first, and what.
+    /// Returns when the run broke first, and which rule.
     fn first_break(&self) -> Option<(f64, String)> {
         let found = &self.summary["first_break"];
         let what = [&found["rule"], &found["what"]].map(|it| it.as_str().unwrap_or_default());
@@ -160,10 +162,11 @@ impl Run {
     }
 }
 
-/// What a plot is of: two figures at most, the first drawn thick, the second thin.
+/// The question that a plot answers, with two figures at most: the first is drawn thick, the second
+/// thin.
 struct Question {
     title: &'static str,
-    /// What is to be seen in it.
+    /// What the plot shows.
     about: &'static str,
     figures: &'static [(&'static str, &'static str)],
     source: Source,
@@ -251,7 +254,7 @@ fn html(runs: &[Run]) -> String {
     page(&names.join(", "), &body)
 }
 
-/// Each run's summary as it was printed: every figure of it, as people saw it.
+/// Returns the summary of each run as it was printed.
 fn texts(runs: &[Run]) -> String {
     let texts = runs
         .iter()
@@ -263,7 +266,7 @@ fn texts(runs: &[Run]) -> String {
     each.collect()
 }
 
-/// When, where and with what each run took place, and what was asked of it.
+/// Returns the facts of each run.
 fn facts(runs: &[Run]) -> String {
     let facts: Vec<_> = runs
         .iter()
@@ -278,7 +281,7 @@ fn facts(runs: &[Run]) -> String {
     format!("<div class=\"about\">{}</div>\n", table(&rows))
 }
 
-/// A sentence or two on each run.
+/// Returns a sentence or two on each run.
 fn verdicts(runs: &[Run]) -> String {
     let mut html = String::new();
     for run in runs {
@@ -309,7 +312,7 @@ fn verdicts(runs: &[Run]) -> String {
     html
 }
 
-/// The figures of the runs beside each other: counts and use, and latencies.
+/// Returns the figures of the runs side by side: counts, use and latencies.
 fn figures(runs: &[Run]) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
     let row = |name: &str, path: &str, unit: fn(f64) -> String| {
         let values = runs.iter().map(|run| figure(&run.summary, path));

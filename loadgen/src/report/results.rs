@@ -1,4 +1,4 @@
-//! Reading what a run left behind.
+//! Reading the files that a run left behind.
 
 use std::path::{Path, PathBuf};
 
@@ -6,37 +6,38 @@ use serde_json::Value;
 
 use crate::exit::{Failure, Outcome};
 
-/// The version of a summary that this reads.
+/// The version of summaries that this program reads.
 const SCHEMA: u64 = 1;
 
-/// How a damaged file is mended.
+/// What to do about a damaged file.
 pub(crate) const AGAIN: &str =
     "the file is damaged: run the scenario again (scenario.lock.toml has it)";
-/// How the damaged table of a search is.
+/// What to do about the damaged table of a search.
 const RETRY: &str = "the file is damaged: search again, or name the folders of trials (trial-01)";
-/// How one that is missing is.
+/// What to do about a missing file.
 pub(crate) const OLD: &str =
     "the results are of an older loadgen: run the scenario again (scenario.lock.toml has it)";
-/// How results of two runs in one folder are.
+/// What to do about files of two runs in one folder.
 pub(crate) const MIXED: &str =
     "the results of two runs are mixed: run it again with an --out of its own";
 
-/// The scenario as it was run.
+/// The file with the scenario as it was run.
 const LOCK: &str = "scenario.lock.toml";
 
-/// The summaries of a run and of `hold`.
+/// The files with the summaries of `run` and of `hold`.
 const SUMMARIES: [&str; 2] = ["summary.json", "hold.json"];
 
-/// The table of a search: its folder has those of the trials in it.
+/// The file with the table of a search. Its folder has the folders of the trials.
 pub(crate) const SEARCH: &str = "find-max.json";
 
-/// A file of a run's folder is not right: exit 104.
+/// Returns the failure of a damaged file in a run's folder (exit 104).
 pub(crate) fn bad(folder: &Path, name: &str, why: &str, mend: &str) -> Failure {
     Failure::scenario(format!("{}: {why}; {mend}", folder.join(name).display()))
 }
 
-/// The first of these files in a folder that no run of ours wrote, as far as can be told: with a
-/// summary or a scenario of ours beside it, a file is of that run; without, it is somebody else's.
+/// Returns the first of these files that no run wrote, as far as is known. With a summary or a
+/// scenario of loadgen beside it, a file counts as part of that run; without, it belongs to
+/// somebody else.
 pub(crate) fn foreign<'a>(folder: &Path, files: &'a [PathBuf]) -> Option<&'a PathBuf> {
     let ours = |name: &&str| {
         let text = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
@@ -55,21 +56,21 @@ pub(crate) fn foreign<'a>(folder: &Path, files: &'a [PathBuf]) -> Option<&'a Pat
     files.iter().find(|file| !known || !file.is_file())
 }
 
-/// Whether a JSON file has the form of a summary of ours, of whatever version.
+/// Whether a JSON file has the form of a summary of loadgen, of any version.
 pub(crate) fn is_summary(summary: &Value) -> bool {
     summary["schema"].is_u64() && summary["scenario"].is_string() && summary["verdict"].is_string()
 }
 
-/// Whether a folder is that of a search, whose trials are the runs.
+/// Whether a folder is that of a search, with a run for each trial.
 pub(crate) fn is_search(folder: &Path) -> bool {
     folder.join(SEARCH).is_file() && !is_run(folder)
 }
 
-/// The folders of a search's trials, as many as `most`: those next to the limit on both sides, in the
-/// order of their rates.
+/// Returns the folders of up to `most` trials of a search, in the order of their rates: those next
+/// to the limit on both sides.
 ///
 /// # Errors
-/// Exit 104: the table is damaged, or has no trial.
+/// The table is damaged or has no trial (exit 104).
 pub(crate) fn trials_of(folder: &Path, most: usize) -> Outcome<Vec<PathBuf>> {
     let text = std::fs::read_to_string(folder.join(SEARCH)).unwrap_or_default();
     let table: Value =
@@ -105,7 +106,7 @@ pub(crate) fn is_run(folder: &Path) -> bool {
     SUMMARIES.iter().any(|name| folder.join(name).is_file())
 }
 
-/// The summary for people of the run in a folder, if it is there: of `run` or of `hold`.
+/// Returns the summary for people of the run in a folder, if it is there: of `run` or of `hold`.
 pub(crate) fn text_of(folder: &Path) -> Option<String> {
     let names = ["summary.txt", "hold.txt"];
     names
@@ -113,10 +114,10 @@ pub(crate) fn text_of(folder: &Path) -> Option<String> {
         .find_map(|name| std::fs::read_to_string(folder.join(name)).ok())
 }
 
-/// The summary of a run in its folder.
+/// Returns the summary of the run in a folder.
 ///
 /// # Errors
-/// Exit 104: there is none, or it cannot be read.
+/// There is no summary, or it cannot be read (exit 104).
 pub(crate) fn summary_of(folder: &Path) -> Outcome<Value> {
     let text = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
     let (name, summary) = match SUMMARIES.map(text) {

@@ -1,13 +1,13 @@
-//! An axis of powers of ten, with 2 and 5 between them where there are few.
+//! A logarithmic axis: powers of ten, with 2 and 5 between them where there is room.
 
 use std::ops::Range;
 
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 
-/// Up to so many powers of ten the steps between them have names too.
+/// Up to this many powers of ten, the steps 2 and 5 between them are labelled too.
 const FEW: f64 = 2.5;
 
-/// From a round number to a round number, both above 0.
+/// An axis from a round number to a round number, both above 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Powers {
     from: f64,
@@ -15,7 +15,7 @@ pub(super) struct Powers {
 }
 
 impl Powers {
-    /// An axis that has room for these, with round ends.
+    /// Returns an axis with round ends that has room for these values.
     pub(super) fn around(low: f64, high: f64) -> Self {
         let low = if low.is_finite() && low > 0.0 {
             low
@@ -32,13 +32,13 @@ impl Powers {
         }
     }
 
-    /// Its ends.
+    /// Returns the ends of the axis.
     pub(super) fn ends(&self) -> (f64, f64) {
         (self.from, self.to)
     }
 }
 
-/// 1, 2, 5, 10, 20, …, from the power of ten at or below `low` on.
+/// Returns 1, 2, 5, 10, 20, … from the power of ten at or below `low` on.
 fn steps(low: f64) -> impl Iterator<Item = f64> {
     let first = low.log10().floor() as i32;
     (first..first + 40).flat_map(|power| [1.0, 2.0, 5.0].map(|step| step * 10f64.powi(power)))

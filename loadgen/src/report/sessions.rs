@@ -1,4 +1,4 @@
-//! Sessions that ended and came back: storms, churn and chaos, for programs and for people.
+//! Sessions that ended and came back in the results: storms, churn and chaos.
 
 use serde_json::{Value, json};
 
@@ -11,11 +11,11 @@ use crate::units::{grouped, micros};
 use crate::verdict::FaultRecord;
 use crate::verdict::JudgedRun;
 
-/// The parts of the sessions of a storm whose return is timed.
+/// The parts of a storm's sessions whose return is timed, such as 0.5 for half of them.
 const PARTS: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("all", 1.0)];
 
-/// Seconds from a storm's start until a part of the sessions that it cut was back; none if so many
-/// did not come back.
+/// Returns the seconds from a storm's start until a part of the sessions that it cut was back; none
+/// if that part did not come back.
 fn until_back(storm: &Storm, part: f64) -> Option<f64> {
     let wanted = (storm.cut as f64 * part).ceil();
     let back = storm.back.len() as f64;
@@ -23,13 +23,13 @@ fn until_back(storm: &Storm, part: f64) -> Option<f64> {
     (storm.cut > 0 && wanted <= back).then_some(us as f64 / 1e6)
 }
 
-/// Sessions that were back per second, until the last was.
+/// Returns how many sessions came back per second, until the last was back.
 fn per_second(storm: &Storm) -> Option<f64> {
     let last = storm.back.max() as f64 / 1e6;
     (last > 0.0).then(|| storm.back.len() as f64 / last)
 }
 
-/// How often sessions were turned away while a storm lasted, by what turned them away.
+/// Returns how often sessions were turned away while a storm lasted, by what turned them away.
 fn turned_away(storm: &Storm) -> [(&'static str, u64); 5] {
     let after = storm.after.unwrap_or(storm.before);
     let grown = |count: fn(&Counters) -> u64| count(&after) - count(&storm.before);
@@ -47,7 +47,7 @@ fn name(run: &RunSettings, storm: &Storm) -> String {
     names.nth(storm.number()).cloned().unwrap_or_default()
 }
 
-/// What `counts` of a summary has of sessions that come back.
+/// Returns the fields in `counts` of a summary for sessions that come back.
 pub(super) fn count(c: &Counters, counts: &mut Value) {
     let more = [
         ("disconnects_excused", c.disconnects_excused),
@@ -68,7 +68,7 @@ pub(super) fn count(c: &Counters, counts: &mut Value) {
     }
 }
 
-/// `storms` of a summary.
+/// Returns the field `storms` of a summary.
 pub(super) fn storms(run: &RunSettings, judged: &JudgedRun) -> Value {
     let all = judged.storms.iter().map(|storm| {
         let times = PARTS.map(|(name, part)| (name.to_owned(), json!(until_back(storm, part))));
@@ -97,7 +97,7 @@ pub(super) fn storms(run: &RunSettings, judged: &JudgedRun) -> Value {
     Value::Array(all.collect())
 }
 
-/// `chaos` of a summary.
+/// Returns the field `chaos` of a summary.
 pub(super) fn chaos(judged: &JudgedRun) -> Value {
     let time = |at: Option<Nanos>| at.map(seconds);
     let all = judged.faults.iter().map(|it| {
@@ -113,7 +113,7 @@ pub(super) fn chaos(judged: &JudgedRun) -> Value {
     Value::Array(all.collect())
 }
 
-/// All that in lines; none where no session ended to come back.
+/// Returns the lines on storms, churn and chaos; none where no session ended to come back.
 pub(super) fn lines(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
     let c = &judged.counters;
     let mut lines = Vec::new();
@@ -188,7 +188,7 @@ fn chaos_line(it: &FaultRecord) -> String {
     )
 }
 
-/// The latencies that only sessions that come back have, where there are any.
+/// Returns the latencies that only sessions which come back have, if there were any.
 pub(super) fn latencies(judged: &JudgedRun) -> impl Iterator<Item = Metric> {
     let all = [Metric::Resume, Metric::StormRecovery, Metric::Held];
     all.into_iter()

@@ -1,5 +1,5 @@
-//! Percentile files: `.hgrm`, a distribution as text, and `latency.hlog`, the intervals with all
-//! their values, both as tools for HdrHistogram read them.
+//! Percentile files in the formats of HdrHistogram: `.hgrm`, a distribution as text, and
+//! `latency.hlog`, the histograms of all intervals.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use crate::course::Intervals;
 use crate::stats::OVER_TIME;
 
-/// Steps for each halving of what is left up to 100 %.
+/// The number of lines in a `.hgrm` for each halving of the distance to 100 %.
 const STEPS: u32 = 5;
 
-/// A distribution: value in microseconds, part of the values at most that, how many those are, and
-/// the reciprocal of what is left.
+/// Returns a distribution as text. Each line has a value in microseconds, the part of the values up
+/// to it, their number, and the reciprocal of the part above it.
 pub(crate) fn hgrm(histogram: &Histogram<u64>) -> String {
     let mut text = String::from("       Value     Percentile TotalCount 1/(1-Percentile)\n\n");
     let mut total = 0;
@@ -37,10 +37,10 @@ pub(crate) fn hgrm(histogram: &Histogram<u64>) -> String {
     text
 }
 
-/// The points of a `.hgrm`: (part of the values, value in microseconds).
+/// Parses the points of a `.hgrm`: the part of the values, and the value in microseconds.
 ///
 /// # Errors
-/// A line that is none of such a file.
+/// A line does not belong to such a file.
 pub(crate) fn parse(text: &str) -> Result<Vec<(f64, f64)>, String> {
     let lines = (1..).zip(text.lines()).skip(1);
     let told = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
@@ -54,10 +54,11 @@ pub(crate) fn parse(text: &str) -> Result<Vec<(f64, f64)>, String> {
     points.collect()
 }
 
-/// The interval log: a histogram per interval and metric, tagged with its name; microseconds.
+/// Returns the interval log: a histogram in microseconds for each interval and metric, tagged with
+/// the name of the metric.
 ///
 /// # Errors
-/// In words; none is known, for it goes to memory.
+/// The writer fails, which it does not for memory.
 pub(crate) fn hlog(intervals: &Intervals) -> Result<Vec<u8>, String> {
     let (mut bytes, mut serializer) = (Vec::new(), V2DeflateSerializer::new());
     let mut builder = IntervalLogWriterBuilder::new();

@@ -8,10 +8,10 @@ use crate::settings::{Gateway, RunSettings};
 use crate::stats::{Counters, Metric, Percentiles};
 use crate::verdict::{JudgedRun, Sides};
 
-/// The version of the summary's form; fields are added under the same number, never renamed.
+/// The version of the summary. Under one version fields are added, and never renamed.
 const SCHEMA: u32 = 1;
 
-/// The groups that were made for a run.
+/// Returns the field `groups` of a summary.
 fn groups(judged: &JudgedRun) -> Value {
     json!({
         "made": judged.counters.groups_made,
@@ -20,7 +20,7 @@ fn groups(judged: &JudgedRun) -> Value {
     })
 }
 
-/// What was counted.
+/// Returns the field `counts` of a summary.
 fn counts(c: &Counters) -> Value {
     json!({
         "attempted": c.attempted,
@@ -57,7 +57,7 @@ fn counts(c: &Counters) -> Value {
     })
 }
 
-/// A latency's percentiles in microseconds; of one that never happened they are unknown, not 0.
+/// Returns the percentiles of a latency in microseconds. A latency without values has null, not 0.
 fn latency(percentiles: &Percentiles) -> Value {
     match percentiles.count {
         0 => {
@@ -67,7 +67,7 @@ fn latency(percentiles: &Percentiles) -> Value {
     }
 }
 
-/// The summary of a run.
+/// Returns the summary of a run.
 pub(crate) fn summary(run: &RunSettings, judged: &JudgedRun) -> Value {
     let c = &judged.counters;
     let latencies: Map<String, Value> = Metric::ALL

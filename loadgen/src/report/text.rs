@@ -8,7 +8,7 @@ use crate::stats::Metric;
 use crate::units::{each_bytes, grouped, memory, micros, readable};
 use crate::verdict::{JudgedRun, Sides};
 
-/// What is about to be run, with its arithmetic.
+/// Returns the lines before a run: its scenario with the arithmetic.
 pub(crate) fn header(run: &RunSettings) -> Vec<String> {
     let mut lines = vec![format!(
         "loadgen run {} (seed {})",
@@ -19,7 +19,7 @@ pub(crate) fn header(run: &RunSettings) -> Vec<String> {
     lines
 }
 
-/// What came of it.
+/// Returns the lines after a run: its figures and its verdict.
 pub(crate) fn text(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
     let c = &judged.counters;
     let mut lines = traffic(run, judged);
@@ -68,7 +68,7 @@ pub(crate) fn text(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
     lines
 }
 
-/// Sessions and messages.
+/// Returns the lines on sessions and messages.
 fn traffic(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
     let c = &judged.counters;
     let offered = run.sizing.offered_rate;
@@ -124,10 +124,10 @@ fn traffic(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
     ]
 }
 
-/// What stands where there is no figure.
+/// The text in the place of a figure that does not exist.
 const NONE: &str = "–";
 
-/// A latency in microseconds, if there were any.
+/// Formats a latency in microseconds, if there were any.
 fn known(count: u64, us: u64) -> String {
     match count {
         0 => NONE.to_owned(),

@@ -5,11 +5,11 @@ use serde_json::Value;
 use crate::course::{Table, figure};
 use crate::stats::OVER_TIME;
 
-/// Compares the intervals and the percentile files, by [`OVER_TIME`], with the summary's figures:
-/// those of another run of the same scenario have others.
+/// Compares the intervals and the percentile files, in the order of [`OVER_TIME`], with the figures
+/// of the summary. The files of another run of the same scenario have other figures.
 ///
 /// # Errors
-/// The file that is of another run, and how that shows.
+/// A file is of another run: its name, and what differs.
 pub(super) fn one_run(
     summary: &Value,
     table: &Table,

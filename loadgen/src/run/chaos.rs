@@ -186,7 +186,7 @@ impl ChaosRunner {
         self.stage = Stage::Whole;
     }
 
-    /// GatewayAccess what is under way: a gateway that was ended is started again, one that is paused is
+    /// Ends what is under way: a gateway that was ended is started again, one that is paused is
     /// continued.
     ///
     /// # Errors

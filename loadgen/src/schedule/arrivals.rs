@@ -98,7 +98,7 @@ impl Arrivals {
         self.next = (at < self.duration).then_some((at, arrival));
     }
 
-    /// GatewayAccess it before all of it was taken; how many messages were left, by its curve.
+    /// Ends the arrivals before all are taken. Returns how many messages were left, by the curve.
     pub(super) fn give_up(&mut self) -> u64 {
         let left = (self.curve.events() - self.expected).max(0.0);
         self.next.take().map_or(0, |_| 1 + left as u64)

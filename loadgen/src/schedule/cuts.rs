@@ -142,7 +142,7 @@ impl Churn {
         self.next = due.then_some((at, cut));
     }
 
-    /// GatewayAccess it before all of it was taken.
+    /// Ends the churn before all cuts are taken.
     pub(super) fn give_up(&mut self) {
         self.next = None;
     }

@@ -129,7 +129,7 @@ impl Large {
         self.next = (at < self.duration).then_some((at, arrival));
     }
 
-    /// GatewayAccess it before all of it was taken; how many messages were left, by its rate.
+    /// Ends the messages before all are taken. Returns how many were left, by the rate.
     pub(super) fn give_up(&mut self) -> u64 {
         let rate = self.rates.last().map_or(0.0, |(sum, _)| *sum);
         let left = |at: Nanos| seconds(self.duration - at) * rate;

@@ -40,9 +40,9 @@ pub(crate) enum Work {
     Arrivals(Arrivals),
     /// The same, and those in large groups besides.
     WithLarge(Arrivals, Large),
-    /// GatewayAccess sessions all the time.
+    /// Ends sessions all the time.
     Churn(Churn),
-    /// GatewayAccess many at once.
+    /// Ends many sessions at once.
     Storm(Storm),
 }
 
@@ -58,7 +58,7 @@ impl Work {
         }
     }
 
-    /// GatewayAccess what is taken at a rate before all of it was; how many messages were left, by the rate.
+    /// Ends the work before all actions are taken. Returns how many messages were left, by the rate.
     pub(crate) fn give_up(&mut self) -> u64 {
         match self {
             Self::Arrivals(arrivals) => arrivals.give_up(),

@@ -1,47 +1,47 @@
-//! What is counted during a run.
+//! The counters of a run.
 
-/// A counter with its name, for those who show whatever there is.
+/// A counter with its name, for programs that show all counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Named {
     pub(crate) name: &'static str,
-    /// What it counts.
+    /// What is counted, in a sentence.
     pub(crate) about: &'static str,
     pub(crate) value: u64,
 }
 
 impl Named {
-    /// Whether it says how many connections are in some state now.
+    /// Whether the counter is a state: the number of connections in some state now.
     pub(crate) fn is_state(&self) -> bool {
         STATES.contains(&self.name)
     }
 
-    /// Whether it can fall: a state, or a count that is taken back.
+    /// Whether the counter can fall: a state, or a count that can be taken back.
     pub(crate) fn may_fall(&self) -> bool {
         self.is_state() || TAKEN_BACK.contains(&self.name)
     }
 }
 
-/// Counters of what is so now.
+/// The counters that are states.
 const STATES: [&str; 1] = ["sessions"];
 
-/// Counts that can be taken back: what is answered late is not unknown any more.
+/// The counts that can be taken back: a send that is answered late is not unknown any more.
 const TAKEN_BACK: [&str; 1] = ["unknown"];
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
-        /// Everything a thread counts; threads' counters are added.
+        /// The counters of a thread; those of all threads are added.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
         pub(crate) struct Counters {
             $($(#[doc = $doc])* pub(crate) $name: u64,)*
         }
 
         impl Counters {
-            /// Adds another thread's counters.
+            /// Adds the counters of another thread.
             pub(crate) fn add(&mut self, other: &Self) {
                 $(self.$name += other.$name;)*
             }
 
-            /// Each by its name, in this order.
+            /// Iterates over the counters in this order, each with its name.
             pub(crate) fn named(&self) -> impl Iterator<Item = Named> {
                 [$(Named {
                     name: stringify!($name),
@@ -54,30 +54,33 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Sends whose time came.
+    /// Sends that became due.
     scheduled,
     /// Sends handed to a connection.
     attempted,
-    /// Scheduled sends that could not be handed over: no session, or no room.
+    /// Scheduled sends that could not be handed over: the session was not open, or too many sends
+    /// were under way.
     skipped,
-    /// Those of them that were still due when the schedule had been over for as long as the drain: a
-    /// number by the rate.
+    /// Skipped sends that were still due when the schedule had been over for as long as the drain;
+    /// an estimate by the rate.
     given_up,
     /// Sends answered with a sequence.
     acknowledged,
-    /// Those of them that were answered before the schedule's end: what a rate is made of.
+    /// Acknowledged sends whose answer came before the end of the schedule: the achieved rate
+    /// counts these.
     acknowledged_in_time,
     /// Sends answered with an error.
     rejected,
-    /// Sends never answered, and, where their session broke, seen nowhere else either.
+    /// Sends that were never answered; if their session broke, no push or history shows them
+    /// either.
     unknown,
-    /// Those of them whose session the run itself broke: they may have got no further than that.
+    /// Unknown sends whose session the run itself broke: they may never have reached the gateway.
     unknown_excused,
-    /// Sends whose session broke before the answer, and that turned out to be stored.
+    /// Sends whose session broke before the answer, and that a push or history shows to be stored.
     unknown_then_delivered,
     /// Sends made again with their idempotency key when the session was back.
     resent,
-    /// Those of them that were answered as known.
+    /// Sends made again that the gateway answered as duplicates.
     duplicates_answered,
     /// Messages that were pushed to every device they should reach.
     delivered,
@@ -85,11 +88,11 @@ counters! {
     to_offline,
     /// Acknowledged messages that a connected device never got.
     lost,
-    /// Pushes of a message that the device had.
+    /// Pushes of a message that the device already had.
     duplicated,
-    /// Pushes behind a later message.
+    /// Pushes that came behind a later message of the same sender or conversation.
     reordered,
-    /// Pushes nobody can explain, changed texts included.
+    /// Pushes of messages that nobody sent to that device, changed texts included.
     unexpected,
     /// Messages that some device got only through sync or history.
     recovered,
@@ -97,17 +100,18 @@ counters! {
     send_replies,
     /// Message pushes received.
     message_pushes,
-    /// Those of them that came before the schedule's end: what a rate is made of.
+    /// Message pushes that came before the end of the schedule: the rate of deliveries counts
+    /// these.
     pushes_in_time,
-    /// Messages among the attempted that went to groups.
+    /// Attempted messages that went to groups.
     group_messages,
-    /// Message pushes among those received that were of groups.
+    /// Message pushes received in groups.
     group_pushes,
-    /// `group` pushes received: somebody made or changed a group.
+    /// `group` pushes received: a group was made or changed.
     group_changes,
     /// Groups made for the run.
     groups_made,
-    /// Memberships in them.
+    /// Memberships in the groups made for the run.
     group_members,
     /// Receipt pushes received.
     receipt_pushes,
@@ -127,7 +131,7 @@ counters! {
     connect_failures,
     /// Open sessions that ended before they should.
     disconnects,
-    /// Those of them that the run itself brought about.
+    /// Disconnects that the run itself caused.
     disconnects_excused,
     /// Sessions that this side ended to open them again.
     cuts,
@@ -135,21 +139,21 @@ counters! {
     reconnects,
     /// Sessions opened again with what they had missed.
     resumed,
-    /// Sessions opened again without: their position was not taken.
+    /// Sessions opened again without what they had missed: the gateway did not take their position.
     not_recovered,
     /// Sessions that ended early and did not come back.
     gone,
-    /// Those of them that the run itself had ended.
+    /// Sessions that the run itself ended and that did not come back.
     not_back,
-    /// Connections that were refused by the kernel, or closed before they said anything.
+    /// Connections that were refused, or that ended before the TCP handshake was done.
     refused,
     /// Upgrades answered with HTTP 503, or another status.
     refused_http,
-    /// Sessions that were closed as one too many (3013).
+    /// Sessions that the gateway closed because it was overloaded (3013).
     overloaded,
-    /// Sessions that were closed for not answering a ping (3012).
+    /// Sessions that the gateway closed because a ping had no answer (3012).
     no_pong,
-    /// Connections that took too long.
+    /// Connections whose session did not open within the connect timeout.
     timed_out,
     /// Sends that waited for their session to be back.
     held,
@@ -157,9 +161,9 @@ counters! {
     sessions,
     /// Conversations read back.
     conversations_read,
-    /// Conversations that nobody was left to read back.
+    /// Conversations that could not be read back: no session of a member was left.
     conversations_unread,
-    /// Acknowledged messages of which nobody was left to say whether they arrived.
+    /// Acknowledged messages that could not be traced: no session of a recipient was left.
     unproven,
     /// Messages read back.
     messages_read,
@@ -170,7 +174,7 @@ counters! {
 }
 
 impl Counters {
-    /// A counter by its name, where there is one of that name.
+    /// Returns a counter by its name; none without such a counter.
     pub(crate) fn get(&self, name: &str) -> Option<u64> {
         self.named().find(|it| it.name == name).map(|it| it.value)
     }

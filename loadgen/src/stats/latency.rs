@@ -8,19 +8,19 @@ use serde::Serialize;
 use super::{Tally, Timeline};
 use crate::clock::Nanos;
 
-/// Longest latency that is told apart: an hour, in microseconds.
+/// The longest latency that is told apart from longer ones: an hour, in microseconds.
 pub(crate) const MAX_US: u64 = 3_600_000_000;
 
-/// What is timed, in microseconds.
+/// A latency, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metric {
     /// From the start of a connection to its open session: tcp, upgrade and auth.
     Connect,
-    /// TCP handshake.
+    /// The TCP handshake.
     Tcp,
-    /// HTTP upgrade.
+    /// The HTTP upgrade.
     Upgrade,
-    /// `connect` command.
+    /// The `connect` command.
     Auth,
     /// From the start of a connection that opens a session again to the session: tcp, upgrade and
     /// `connect`.
@@ -33,16 +33,16 @@ pub(crate) enum Metric {
     Ack,
     /// From the intended time of a send to its push on a device.
     E2e,
-    /// The same of messages in groups alone.
+    /// From the intended time of a send to its push on a device, of messages in groups.
     E2eGroup,
-    /// From the intended time of a send to its write, or that of others in the same turn.
+    /// From the intended time of a send to the last write of its turn of the loop.
     SendLag,
     /// From the intended start of a connection to its real start.
     ConnectLag,
 }
 
 impl Metric {
-    /// All, in the order of reports.
+    /// All metrics, in the order of reports.
     pub(crate) const ALL: [Self; 12] = [
         Self::Connect,
         Self::Tcp,
@@ -58,7 +58,7 @@ impl Metric {
         Self::ConnectLag,
     ];
 
-    /// The metric's name in scenarios and reports.
+    /// Returns the name of the metric in scenarios and reports.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
@@ -77,12 +77,13 @@ impl Metric {
     }
 }
 
-/// One histogram per [`Metric`], three significant digits, and the same over time; bounded memory.
+/// A histogram for each [`Metric`] with three significant digits, and the same over time, in
+/// bounded memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Latencies {
     histograms: Vec<Histogram<u64>>,
     timeline: Timeline,
-    /// The same for those who look on.
+    /// The tally that is read while the run goes on.
     tally: Option<Arc<Tally>>,
 }
 
@@ -118,7 +119,7 @@ impl Latencies {
         }
     }
 
-    /// Adds another thread's histograms.
+    /// Adds the histograms of another thread.
     pub(crate) fn add(&mut self, other: &Self) {
         for (mine, theirs) in self.histograms.iter_mut().zip(&other.histograms) {
             // All histograms have the same bounds, so adding cannot fail.
@@ -127,17 +128,17 @@ impl Latencies {
         self.timeline.add(&other.timeline);
     }
 
-    /// Latencies of each interval, once threads were added.
+    /// Returns the latencies of each interval, once all threads are added.
     pub(crate) fn timeline(&self) -> &Timeline {
         &self.timeline
     }
 
-    /// One metric's histogram.
+    /// Returns the histogram of a metric.
     pub(crate) fn of(&self, metric: Metric) -> &Histogram<u64> {
         &self.histograms[metric as usize]
     }
 
-    /// One metric's percentiles.
+    /// Returns the percentiles of a metric.
     pub(crate) fn percentiles(&self, metric: Metric) -> Percentiles {
         let h = self.of(metric);
         let at = |quantile: f64| h.value_at_quantile(quantile);
@@ -152,20 +153,20 @@ impl Latencies {
     }
 }
 
-/// A latency in figures, microseconds.
+/// The percentiles of a latency in microseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Percentiles {
-    /// Values recorded.
+    /// The number of values.
     pub(crate) count: u64,
-    /// Half are at most this.
+    /// The median: half of the values are at most this.
     pub(crate) p50: u64,
-    /// 90 %.
+    /// The 90th percentile.
     pub(crate) p90: u64,
-    /// 99 %.
+    /// The 99th percentile.
     pub(crate) p99: u64,
-    /// 99.9 %.
+    /// The 99.9th percentile.
     pub(crate) p999: u64,
-    /// All.
+    /// The largest value.
     pub(crate) max: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Counting and timing.
+//! Counters and latencies.
 
 mod counters;
 mod latency;

@@ -1,17 +1,17 @@
-//! Latencies as they come, for whoever looks on while a run goes.
+//! Latencies that can be read while a run goes on.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Metric, Percentiles};
 
-/// A power of two is cut into so many parts, so a value is known to 1.6 %.
+/// The parts that a power of two is cut into: a value is known to 1.6 %.
 const PARTS: usize = 64;
-/// Longest latency that is told apart, in microseconds: an hour.
+/// The longest latency that is told apart from longer ones, in microseconds: an hour.
 const MAX_US: u64 = 3_600_000_000;
-/// As many as `place(MAX_US)` needs.
+/// The number of places, as `place(MAX_US)` needs.
 const PLACES: usize = place(MAX_US) + 1;
 
-/// Where a value is counted. The first `2 * PARTS` values have a place each.
+/// Returns the place at which a value is counted. The first `2 * PARTS` values have a place each.
 const fn place(us: u64) -> usize {
     let us = if us > MAX_US { MAX_US } else { us };
     let bits = (u64::BITS - us.leading_zeros()) as usize;
@@ -19,7 +19,7 @@ const fn place(us: u64) -> usize {
     shift * PARTS + (us >> shift) as usize
 }
 
-/// The largest value that is counted at a place.
+/// Returns the largest value that is counted at a place.
 const fn largest(place: usize) -> u64 {
     if place < 2 * PARTS {
         return place as u64;
@@ -28,11 +28,11 @@ const fn largest(place: usize) -> u64 {
     (((place - shift * PARTS + 1) as u64) << shift) - 1
 }
 
-/// What one thread has timed so far, by [`Metric`].
+/// The latencies that one thread has recorded so far, by [`Metric`].
 ///
-/// One thread records and any may look, at any time and without a lock: the one writer makes its
-/// additions of plain loads and stores. Counts only grow, so the last seconds are the difference of
-/// two looks.
+/// One thread records, and any thread may read at any time without a lock: the one writer adds by
+/// plain loads and stores. Counts only grow, so the last seconds are the difference of two
+/// readings.
 #[derive(Debug)]
 pub(crate) struct Tally(Vec<Timed>);
 
@@ -43,7 +43,7 @@ struct Timed {
 }
 
 impl Tally {
-    /// Nothing yet.
+    /// A tally without values.
     pub(crate) fn new() -> Self {
         let timed = Metric::ALL.iter().map(|_| Timed {
             counts: (0..PLACES).map(|_| AtomicU64::new(0)).collect(),
@@ -52,7 +52,7 @@ impl Tally {
         Self(timed.collect())
     }
 
-    /// Counts a latency. For the one thread that this is of.
+    /// Counts a latency. Only the thread that owns the tally may call this.
     pub(super) fn record(&self, metric: Metric, us: u64) {
         let timed = &self.0[metric as usize];
         add(&timed.counts[place(us)], 1);
@@ -60,7 +60,7 @@ impl Tally {
     }
 }
 
-/// Adds where nobody else does.
+/// Adds to a count that only this thread writes.
 fn add(to: &AtomicU64, more: u64) {
     to.store(
         to.load(Ordering::Relaxed).wrapping_add(more),
@@ -68,7 +68,7 @@ fn add(to: &AtomicU64, more: u64) {
     );
 }
 
-/// A look at what came of one metric, threads added.
+/// The latencies of one metric at one time, all threads together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tallied {
     counts: Vec<u64>,
@@ -76,7 +76,7 @@ pub(crate) struct Tallied {
 }
 
 impl Tallied {
-    /// What threads have timed of a metric so far.
+    /// Reads the latencies of a metric from the tallies of all threads.
     pub(crate) fn look<'a>(threads: impl Iterator<Item = &'a Tally>, metric: Metric) -> Self {
         let mut all = Self {
             counts: vec![0; PLACES],
@@ -93,7 +93,7 @@ impl Tallied {
         all
     }
 
-    /// What came after an earlier look.
+    /// Returns the latencies that came after an earlier reading.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         let pairs = self.counts.iter().zip(&earlier.counts);
         Self {
@@ -102,18 +102,18 @@ impl Tallied {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of values.
     pub(crate) fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// All of them together, in seconds.
+    /// Returns the sum of the values, in seconds.
     pub(crate) fn sum_seconds(&self) -> f64 {
         self.sum_us as f64 / 1e6
     }
 
-    /// How many took at most each of these times, which rise; what is within 1.6 % of one may count
-    /// as longer.
+    /// Returns how many values are at most each of these rising limits. A value within 1.6 % of a
+    /// limit may count as longer.
     pub(crate) fn at_most(&self, bounds_us: &[u64]) -> Vec<u64> {
         let mut places = self.counts.iter().enumerate().peekable();
         let mut total = 0;
@@ -126,7 +126,7 @@ impl Tallied {
         bounds_us.iter().map(|bound| up_to(*bound)).collect()
     }
 
-    /// In figures, each to 1.6 % and never too small.
+    /// Returns the percentiles, each exact to 1.6 % and never too small.
     pub(crate) fn percentiles(&self) -> Percentiles {
         let count = self.count();
         let at = |quantile: f64| {

@@ -1,32 +1,34 @@
-//! Latencies over time, in memory that does not grow with the run.
+//! Latencies over time, in bounded memory.
 
 use hdrhistogram::Histogram;
 
 use super::Metric;
 use crate::clock::{Nanos, SECOND};
 
-/// Most intervals that are kept: one more, and neighbours are merged.
+/// The most intervals that are kept. With one more, each two neighbours are merged.
 pub(crate) const INTERVALS_MAX: usize = 300;
-/// The width of an interval until then.
+/// The width of an interval at first.
 pub(crate) const WIDTH: Nanos = SECOND;
-/// What is kept over time.
+/// The metrics that are kept over time.
 pub(crate) const OVER_TIME: [Metric; 4] =
     [Metric::Connect, Metric::Ack, Metric::E2e, Metric::SendLag];
 
-/// Longest latency that is told apart: an hour, in microseconds.
+/// The longest latency that is told apart from longer ones: an hour, in microseconds.
 const MAX_US: u64 = 3_600_000_000;
 
-/// Values and how often they came, in order: a histogram without its empty parts.
+/// Values in order, each with its count: a histogram without its empty parts.
 type Sparse = Vec<(u64, u64)>;
 
-/// One interval's latencies, by [`OVER_TIME`].
+/// The latencies of an interval, in the order of [`OVER_TIME`].
 #[derive(Clone, Debug, Default)]
 struct Interval([Sparse; OVER_TIME.len()]);
 
-/// Latencies of intervals of one width, the first from the run's start; two significant digits.
+/// The latencies of intervals of one width, from the start of the run on, with two significant
+/// digits.
 ///
-/// The interval under way is a histogram per metric; those before it hold only what came, a few
-/// hundred values. Beyond [`INTERVALS_MAX`] each two neighbours become one, of twice the width.
+/// The interval under way is a histogram for each metric. Earlier intervals hold only the values
+/// that came, a few hundred. Beyond [`INTERVALS_MAX`] intervals each two neighbours become one of
+/// twice the width.
 #[derive(Clone, Debug)]
 pub(crate) struct Timeline {
     width: Nanos,
@@ -34,13 +36,13 @@ pub(crate) struct Timeline {
     current: Vec<Histogram<u32>>,
 }
 
-/// An empty histogram of intervals.
+/// Returns an empty histogram of an interval.
 fn empty<T: hdrhistogram::Counter>() -> Histogram<T> {
     Histogram::new_with_bounds(1, MAX_US, 2).expect("constant bounds that the crate accepts")
 }
 
 impl Timeline {
-    /// Nothing yet.
+    /// A timeline without values.
     pub(crate) fn new() -> Self {
         Self {
             width: WIDTH,
@@ -49,7 +51,8 @@ impl Timeline {
         }
     }
 
-    /// Records a latency that ended at `at`. What is late by an interval counts in the one under way.
+    /// Records a latency that ended at `at`. One that is late by an interval counts in the interval
+    /// under way.
     pub(super) fn record(&mut self, metric: Metric, at: Nanos, us: u64) {
         let Some(i) = OVER_TIME.iter().position(|it| *it == metric) else {
             return;
@@ -65,20 +68,20 @@ impl Timeline {
         self.current[i].saturating_record(us);
     }
 
-    /// The width of the intervals.
+    /// Returns the width of the intervals.
     pub(crate) fn width(&self) -> Nanos {
         self.width
     }
 
-    /// Makes each two neighbours one until the intervals are `width` wide, which is theirs doubled
-    /// some times.
+    /// Merges each two neighbours until the intervals are `width` wide: their width times a power
+    /// of two.
     pub(crate) fn widen_to(&mut self, width: Nanos) {
         while self.width < width {
             self.widen();
         }
     }
 
-    /// Adds another thread's intervals of the same run. Both have none under way after it.
+    /// Adds the intervals of another thread of the run. No interval is under way after that.
     pub(super) fn add(&mut self, other: &Self) {
         let mut other = other.clone();
         self.finish();
@@ -92,12 +95,12 @@ impl Timeline {
         }
     }
 
-    /// Intervals that something came in, and those before them.
+    /// Returns the number of intervals up to the last with a value.
     pub(crate) fn len(&self) -> usize {
         self.finished.len()
     }
 
-    /// A metric's histogram of an interval; empty where nothing came.
+    /// Returns the histogram of a metric in an interval; empty without values.
     pub(crate) fn of(&self, interval: usize, metric: Metric) -> Histogram<u64> {
         let mut histogram = empty();
         let metric = OVER_TIME.iter().position(|it| *it == metric);

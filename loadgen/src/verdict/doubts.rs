@@ -1,4 +1,4 @@
-//! What the figures of a run do not say: a run that measured nothing passed no check.
+//! Doubts: what the figures of a run do not show. A run that measured nothing passed no check.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::scenario::threshold::{LATENCIES, Threshold};
 use crate::stats::{Counters, Latencies, Metric};
 use crate::units::grouped;
 
-/// What has to be known for that, as far as it is.
+/// The figures that doubts follow from, as far as they are known.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Evidence {
     /// Messages per second that the schedule offered.
@@ -15,14 +15,14 @@ pub(crate) struct Evidence {
     pub(crate) attempted: Option<u64>,
     pub(crate) acknowledged: Option<u64>,
     pub(crate) rejected: Option<u64>,
-    /// Messages that arrived in whatever way.
+    /// Messages that arrived, by a push or otherwise.
     pub(crate) arrived: Option<u64>,
-    /// Messages that were due and not sent.
+    /// Messages that were due and were not sent.
     pub(crate) skipped: Option<u64>,
 }
 
 impl Evidence {
-    /// From a run's counters.
+    /// Returns the evidence in the counters of a run.
     pub(crate) fn of(offered: f64, counters: &Counters) -> Self {
         Self {
             offered,
@@ -34,12 +34,13 @@ impl Evidence {
         }
     }
 
-    /// Whether messages were asked for and none was sent: then nothing can be missed either.
+    /// Whether messages were asked for and none was sent. Such a run cannot miss a threshold
+    /// either.
     pub(crate) fn is_nothing(&self) -> bool {
         self.offered > 0.0 && self.attempted == Some(0)
     }
 
-    /// What was asked for and not measured, in sentences.
+    /// Returns what was asked for and not measured, in sentences.
     pub(crate) fn doubts(&self) -> Vec<String> {
         let more = "raise --rate or --duration";
         let doubt = match self {
@@ -76,10 +77,11 @@ impl Evidence {
     }
 }
 
-/// A latency of which there is none where all went well.
+/// The latency that has no values where all goes well.
 const MAY_BE_NONE: &str = "held";
 
-/// The thresholds of latencies of which there is none, in sentences. `count`: how many there are.
+/// Returns the thresholds of latencies without values, in sentences. `count` returns how many
+/// values a latency has.
 pub(crate) fn unmeasured(
     thresholds: &BTreeMap<String, Vec<Threshold>>,
     count: impl Fn(&str) -> Option<u64>,
@@ -100,13 +102,14 @@ pub(crate) fn unmeasured(
         .collect()
 }
 
-/// How many values a latency has; none where a metric is no latency.
+/// Returns how many values a latency has; none where the metric is no latency.
 pub(crate) fn count(latencies: &Latencies, metric: &str) -> Option<u64> {
     let metric = Metric::ALL.iter().find(|it| it.name() == metric)?;
     Some(latencies.of(*metric).len())
 }
 
-/// What counters of a gateway that others may use say beyond this run's, in a sentence.
+/// Returns a sentence on the first counter that is higher at the gateway than in this run, as if
+/// others used the gateway.
 pub(crate) fn more_there(agreement: &[Agreement]) -> Option<String> {
     let Agreement {
         what,

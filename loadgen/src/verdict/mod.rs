@@ -37,7 +37,7 @@ pub(crate) struct RunRecord {
     pub(crate) aborted: bool,
 }
 
-/// A run with its verdict.
+/// A run with its figures and its verdict.
 #[derive(Debug)]
 pub(crate) struct JudgedRun {
     pub(crate) exit: Exit,
@@ -51,19 +51,19 @@ pub(crate) struct JudgedRun {
     pub(crate) violations: BTreeMap<&'static str, u64>,
     /// Thresholds that were missed, in words.
     pub(crate) missed: Vec<String>,
-    /// What was asked for and not measured, and what does not fit together.
+    /// What was asked for and not measured, and figures that do not fit together, in sentences.
     pub(crate) doubts: Vec<String>,
-    /// What else has to be said.
+    /// Other remarks, in sentences.
     pub(crate) notes: Vec<String>,
     /// The files of the results could not be written whole.
     pub(crate) unwritten: bool,
     pub(crate) sides: Sides,
-    /// What each storm came to.
+    /// The storms, all threads together.
     pub(crate) storms: Vec<Storm>,
     /// What was done to the gateway.
     pub(crate) faults: Vec<FaultRecord>,
     pub(crate) checkers: Vec<Checker>,
-    /// What went on in each interval.
+    /// The intervals of the run.
     pub(crate) intervals: Intervals,
 }
 
@@ -155,7 +155,7 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     }
 }
 
-/// What the figures of a run do not say.
+/// Returns what the figures of a run do not show, in sentences.
 fn doubts(
     run: &RunSettings,
     evidence: Evidence,
@@ -171,7 +171,7 @@ fn doubts(
     doubts
 }
 
-/// The verdict of figures that are right as far as they go.
+/// Returns the verdict on figures that are right as far as they go.
 fn of_figures(evidence: Evidence, missed: &[String], doubts: &[String]) -> Exit {
     match (missed.is_empty(), doubts.is_empty()) {
         _ if evidence.is_nothing() => Exit::Inconclusive,
@@ -181,7 +181,7 @@ fn of_figures(evidence: Evidence, missed: &[String], doubts: &[String]) -> Exit 
     }
 }
 
-/// Adds the faults of a generator that could not do what it was asked to.
+/// Adds the faults of a generator that could not play the scenario.
 fn unfit(health: &mut Health, counters: &Counters) {
     if counters.sessions_opened < counters.connects {
         health.healthy = false;
@@ -201,8 +201,8 @@ fn unfit(health: &mut Health, counters: &Counters) {
 }
 
 impl JudgedRun {
-    /// Takes the verdict back where the results could not be written: a broken promise stays one, and
-    /// nothing else counts without its files.
+    /// Takes the verdict back because the results could not be written. A violation stays one; no
+    /// other verdict counts without its files.
     pub(crate) fn without_results(&mut self, why: &Failure) {
         self.unwritten = true;
         self.notes.push(why.message.clone());
@@ -211,25 +211,25 @@ impl JudgedRun {
         }
     }
 
-    /// Sends answered per second while messages were sent. What was answered only after the
-    /// schedule's end does not count: otherwise any backlog would be a rate.
+    /// Returns the sends answered per second while messages were sent. Answers after the end of the
+    /// schedule do not count: otherwise a backlog would raise the rate.
     pub(crate) fn achieved(&self) -> f64 {
         rate(&self.counters, self.sending)
     }
 
-    /// Messages pushed to devices per second, counted the same way.
+    /// Returns the messages pushed to devices per second while messages were sent.
     pub(crate) fn deliveries(&self) -> f64 {
         self.counters.pushes_in_time as f64 / self.sending.max(f64::MIN_POSITIVE)
     }
 
-    /// Devices that a message was pushed to, on average.
+    /// Returns the number of devices that a message was pushed to, on average.
     pub(crate) fn fan_out(&self) -> f64 {
         let acknowledged = self.counters.acknowledged.max(1);
         self.counters.message_pushes as f64 / acknowledged as f64
     }
 }
 
-/// What came by other ways than by pushes, in words.
+/// Returns sentences on messages that came by other ways than pushes.
 fn other_ways(counters: &Counters) -> Vec<String> {
     let mut notes = Vec::new();
     if counters.gaps > 0 {
@@ -249,7 +249,7 @@ fn other_ways(counters: &Counters) -> Vec<String> {
     notes
 }
 
-/// Adds what one thread saw of each storm.
+/// Adds the storms of one thread to those of the others.
 fn merge(all: &mut Vec<Storm>, of_thread: Vec<Storm>) {
     for storm in of_thread {
         match all.iter_mut().find(|it| it.number() == storm.number()) {
@@ -259,7 +259,7 @@ fn merge(all: &mut Vec<Storm>, of_thread: Vec<Storm>) {
     }
 }
 
-/// How many of the counters can be compared, and why not all.
+/// Returns how many of the counters can be compared with the gateway's, and why not all.
 fn comparison(counters: &Counters, faults: &[FaultRecord]) -> (usize, Option<&'static str>) {
     if faults.iter().any(|it| it.fault.action.starts_again()) {
         let why =

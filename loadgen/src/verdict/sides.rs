@@ -42,13 +42,13 @@ impl Baseline {
 pub(crate) struct Sides {
     pub(crate) gateway: Option<Process>,
     pub(crate) generator: Process,
-    /// Resident memory of both before the first session.
+    /// Resident memory of the gateway before the first session, in bytes.
     pub(crate) gateway_before: Option<u64>,
     pub(crate) generator_before: Option<u64>,
     /// The counters that were compared.
     pub(crate) agreement: Vec<Agreement>,
     counted: Option<[u64; 4]>,
-    /// Connections that the gateway accepted, as it says.
+    /// Connections that the gateway accepted, by its own count.
     pub(crate) accepted: Option<u64>,
     /// The gateway was started for the run: nobody else uses it.
     pub(super) own: bool,
@@ -56,7 +56,7 @@ pub(crate) struct Sides {
     pub(super) began_again: bool,
 }
 
-/// The gateway's counters that ours must agree with.
+/// The counters of the gateway that must agree with those of this program.
 pub(super) const COUNTED: [(&str, &str); 4] = [
     ("messages stored", "trunkline_messages_total"),
     ("send replies", "trunkline_acks_total"),
@@ -71,7 +71,7 @@ pub(super) const COUNTED: [(&str, &str); 4] = [
 ];
 
 impl Sides {
-    /// Looks at both ends after the run.
+    /// Looks at both sides after the run.
     pub(crate) fn look(
         local: Option<&LocalGateway>,
         baseline: &Baseline,
@@ -124,7 +124,7 @@ impl Sides {
         }
     }
 
-    /// Bytes that each of `sessions` has added to a side; none where that is not known.
+    /// Returns the bytes that each session added to a side; none where that is not known.
     pub(crate) fn per_session(side: &Process, before: Option<u64>, sessions: u64) -> Option<u64> {
         let grown = side.rss_bytes.saturating_sub(before?);
         grown.checked_div(sessions)

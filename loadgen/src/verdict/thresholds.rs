@@ -5,7 +5,7 @@ use crate::scenario::threshold::{Statistic, Threshold};
 use crate::settings::RunSettings;
 use crate::stats::{Counters, Latencies, Metric};
 
-/// What must not happen unless the scenario has a threshold for it: a gateway that refuses,
+/// Counts that must be 0 unless the scenario has a threshold for them. A gateway that refuses,
 /// ignores or leaves its users has not carried the load, however right the rest is.
 const IMPLIED: [&str; 4] = ["rejected", "unknown", "disconnects", "not_back"];
 
@@ -49,7 +49,7 @@ pub(super) fn missed(
     missed
 }
 
-/// How often the run itself brought something about, which nobody need allow.
+/// Returns how often the run itself caused something, which needs no threshold.
 fn excused(metric: &str, counters: &Counters) -> f64 {
     match metric {
         "unknown" => counters.unknown_excused as f64,
@@ -58,7 +58,7 @@ fn excused(metric: &str, counters: &Counters) -> f64 {
     }
 }
 
-/// The value of a metric that a threshold is about; validation has matched the two.
+/// Returns the value of a metric that a threshold judges. Validation has matched the two.
 fn value(
     metric: &str,
     threshold: &Threshold,

@@ -135,7 +135,7 @@ impl Checker {
         }
     }
 
-    /// GatewayAccess a flight that is known to be stored, by its answer or without one to come, and has
+    /// Ends a flight that is known to be stored, by its answer or without one to come, and has
     /// reached everybody.
     pub(super) fn land_in_group(&mut self, place: u32) {
         let flight = *self.groups.flights.at(place);

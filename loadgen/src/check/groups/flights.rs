@@ -212,7 +212,7 @@ impl Flights {
         (flight.awaiting, flight.lapsed) = (0, false);
     }
 
-    /// GatewayAccess a flight.
+    /// Ends a flight.
     pub(super) fn remove(&mut self, place: u32) {
         let flight = &mut self.table[place as usize];
         flight.live = false;

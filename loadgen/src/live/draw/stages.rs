@@ -6,7 +6,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Widget;
 
 use super::Paint;
-use crate::live::model::{Bar, Model, State, clock};
+use crate::live::model::{Bar, Model, StageState, clock};
 
 /// No bar is longer, however wide the terminal: its figures stand behind it.
 const LONGEST: usize = 60;
@@ -26,8 +26,11 @@ pub(super) fn strip(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer
     let row = Rect { height: 1, ..area };
     Line::from_iter(spans).render(row, buffer);
     // Of several at once, the one that began last.
-    let running = bars.iter().rev().find(|bar| bar.state == State::Running);
-    let waiting = bars.iter().find(|bar| bar.state == State::Waiting);
+    let running = bars
+        .iter()
+        .rev()
+        .find(|bar| bar.state == StageState::Running);
+    let waiting = bars.iter().find(|bar| bar.state == StageState::Waiting);
     let shown = running.or(waiting).or(bars.last());
     if let (Some(bar), true) = (shown, area.height > 1) {
         let row = Rect {
@@ -43,7 +46,10 @@ pub(super) fn strip(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer
 pub(super) fn bars(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer) {
     let bars = model.bars();
     let over = bars.len().saturating_sub(usize::from(area.height));
-    let ended = bars.iter().filter(|bar| bar.state == State::Ended).count();
+    let ended = bars
+        .iter()
+        .filter(|bar| bar.state == StageState::Ended)
+        .count();
     let rows = bars.iter().skip(over.min(ended));
     for (y, bar) in (area.y..area.y + area.height).zip(rows) {
         let row = Rect {
@@ -57,9 +63,9 @@ pub(super) fn bars(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer)
 
 fn mark(bar: &Bar, paint: Paint) -> (&'static str, ratatui::style::Style) {
     match bar.state {
-        State::Ended => ("✓", paint.good()),
-        State::Running => ("▶", paint.strong()),
-        State::Waiting => ("·", paint.label()),
+        StageState::Ended => ("✓", paint.good()),
+        StageState::Running => ("▶", paint.strong()),
+        StageState::Waiting => ("·", paint.label()),
     }
 }
 
@@ -73,25 +79,25 @@ fn one(bar: &Bar, paint: Paint, area: Rect, buffer: &mut Buffer) {
     // Seconds passed and left make up the whole.
     let left = (bar.lasts.round() - bar.passed.floor()).max(0.0);
     let times = match (bar.state, bar.at_most) {
-        (State::Ended, true) => "done ".into(),
-        (State::Ended, false) => format!("{} ", clock(bar.passed)),
-        (State::Running, false) if bar.passed > bar.lasts => {
+        (StageState::Ended, true) => "done ".into(),
+        (StageState::Ended, false) => format!("{} ", clock(bar.passed)),
+        (StageState::Running, false) if bar.passed > bar.lasts => {
             format!(
                 "{} over its {} ",
                 clock(bar.passed - bar.lasts),
                 clock(bar.lasts)
             )
         }
-        (State::Running, false) => format!(
+        (StageState::Running, false) => format!(
             "{} of {}, {} left ",
             clock(bar.passed),
             clock(bar.lasts),
             clock(left)
         ),
-        (State::Running, true) => format!("{} left at most ", clock(left)),
-        (State::Waiting, true) if bar.lasts > 0.0 => format!("{} at most ", clock(bar.lasts)),
-        (State::Waiting, true) => String::new(),
-        (State::Waiting, false) => format!("{} ", clock(bar.lasts)),
+        (StageState::Running, true) => format!("{} left at most ", clock(left)),
+        (StageState::Waiting, true) if bar.lasts > 0.0 => format!("{} at most ", clock(bar.lasts)),
+        (StageState::Waiting, true) => String::new(),
+        (StageState::Waiting, false) => format!("{} ", clock(bar.lasts)),
     };
     let width = usize::from(area.width);
     let name_width = 40.min(width / 2);
@@ -101,16 +107,16 @@ fn one(bar: &Bar, paint: Paint, area: Rect, buffer: &mut Buffer) {
         .saturating_sub(name_width + times_width + 2)
         .min(LONGEST);
     let part = match bar.state {
-        State::Ended => 1.0,
-        State::Waiting => 0.0,
-        State::Running => (bar.passed / bar.lasts.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0),
+        StageState::Ended => 1.0,
+        StageState::Waiting => 0.0,
+        StageState::Running => (bar.passed / bar.lasts.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0),
     };
     let full = (room as f64 * part) as usize;
     let x = area.x + name_width as u16 + 1;
     let style = match bar.state {
-        State::Running => paint.achieved(),
-        State::Ended => paint.good(),
-        State::Waiting => paint.label(),
+        StageState::Running => paint.achieved(),
+        StageState::Ended => paint.good(),
+        StageState::Waiting => paint.label(),
     };
     buffer.set_stringn(x, area.y, "█".repeat(full), room, style);
     let rest = "░".repeat(room - full);

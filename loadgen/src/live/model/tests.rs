@@ -79,9 +79,9 @@ fn stages_follow_each_other() {
     let connect = named(&bars, "connect");
     assert_eq!(
         (connect.state, connect.passed, connect.lasts),
-        (State::Running, 5.0, 10.0)
+        (StageState::Running, 5.0, 10.0)
     );
-    assert_eq!(named(&bars, "day").state, State::Waiting);
+    assert_eq!(named(&bars, "day").state, StageState::Waiting);
     assert_eq!(model.end(), 45.0);
 
     let after = |after, now: u64| {
@@ -96,13 +96,13 @@ fn stages_follow_each_other() {
     let bar = named(&drain, "drain");
     assert_eq!(
         (bar.state, bar.passed, bar.lasts, bar.at_most),
-        (State::Running, 5.0, 30.0, true)
+        (StageState::Running, 5.0, 30.0, true)
     );
-    assert_eq!(named(&drain, "day").state, State::Ended);
+    assert_eq!(named(&drain, "day").state, StageState::Ended);
     assert_eq!(named(&drain, "day").passed, 35.0);
     let closing = after(RunStage::Closing(80 * SECOND), 60);
-    assert_eq!(named(&closing, "read back").state, State::Ended);
-    assert_eq!(named(&closing, "close").state, State::Running);
+    assert_eq!(named(&closing, "read back").state, StageState::Ended);
+    assert_eq!(named(&closing, "close").state, StageState::Running);
 }
 
 #[test]
