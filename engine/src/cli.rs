@@ -1,4 +1,4 @@
-//! The command line: `trunkline serve`, `check-config`, `doctor`, `store`.
+//! The command line: `trunkline serve`, `check-config`, `doctor`, `store`, `completions`, `man`.
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
@@ -13,6 +13,7 @@ use crate::config::{Config, ConfigError, Settings};
 use crate::doctor::{self, DoctorArgs};
 use crate::file_sizes;
 use crate::gateway::Gateway;
+use crate::manual::{CompletionsArgs, ManArgs};
 use crate::reload::Reloader;
 use crate::signals::{Request, Requests};
 use crate::store_command::StoreCommand;
@@ -27,7 +28,7 @@ const LAST_SYNC: std::time::Duration = std::time::Duration::from_secs(10);
     version,
     about = "A connection gateway for instant messaging"
 )]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -43,6 +44,10 @@ enum Command {
     /// Look at, check or mend the store of a gateway that is not running
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Print the script that completes this command line in a shell
+    Completions(CompletionsArgs),
+    /// Write a manual page for each command into a folder
+    Man(ManArgs),
 }
 
 /// Every setting is also an environment variable (TRUNKLINE_...) and a key of the file; a flag
@@ -87,11 +92,18 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Err(error) => report(&error, 1),
         },
         Command::CheckConfig(source) => start(&source, None),
-        Command::Doctor(args) => {
-            let examined = doctor::run(&args).map(|()| ExitCode::SUCCESS);
-            examined.unwrap_or_else(|error| report(&error.into(), 1))
-        }
+        Command::Doctor(args) => done(doctor::run(&args).map_err(Into::into)),
         Command::Store(command) => command.run().unwrap_or_else(|error| report(&error, 1)),
+        Command::Completions(args) => done(args.run::<Cli>().map_err(Into::into)),
+        Command::Man(args) => done(args.run::<Cli>()),
+    }
+}
+
+/// The exit code of a command that is done or has failed. Says why it failed.
+fn done(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error, 1),
     }
 }
 
@@ -114,10 +126,7 @@ fn start(source: &Source, requests: Option<&Requests>) -> ExitCode {
         let printed = print::text(&config.to_toml()).map(|()| ExitCode::SUCCESS);
         return printed.unwrap_or_else(|error| report(&error.into(), 1));
     };
-    match serve(source, config, requests) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => report(&error, 1),
-    }
+    done(serve(source, config, requests))
 }
 
 /// Whether the files that a configuration names can be used, and what is odd about them.

@@ -12,6 +12,7 @@ pub mod doctor;
 mod file_sizes;
 pub mod gateway;
 mod log;
+mod manual;
 mod metrics;
 mod print;
 mod reload;

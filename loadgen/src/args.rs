@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::local_gateway::doctor::{DoctorArgs, MAX_SHARDS};
 use crate::local_gateway::durability;
+use crate::manual::{CompletionsArgs, ManArgs};
 use crate::scenario::chaos::Fault;
 use crate::units::{Compress, Rate, Share, Span};
 
@@ -97,6 +98,10 @@ pub(crate) enum Verb {
         /// The name of a preset, a TOML file, or - for standard input
         scenario: String,
     },
+    /// Print the script that completes this command line in a shell
+    Completions(CompletionsArgs),
+    /// Write a manual page for each command into a folder
+    Man(ManArgs),
 }
 
 /// The encoding of messages on the wire.

@@ -53,6 +53,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Presets => list_presets(),
         Verb::Init { file } => init(&file),
         Verb::Validate { scenario } => validate(&scenario),
+        Verb::Completions(args) => {
+            args.run::<Args>();
+            Ok(Exit::Ok)
+        }
+        Verb::Man(args) => args.run::<Args>().map(|()| Exit::Ok),
     };
     ended(done)
 }

@@ -35,6 +35,7 @@ mod health;
 mod hold;
 mod live;
 mod local_gateway;
+mod manual;
 mod membership;
 mod output;
 mod plan;

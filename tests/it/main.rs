@@ -43,6 +43,7 @@ mod left_groups;
 mod limits_page;
 mod load;
 mod log_lines;
+mod manual;
 mod messages;
 mod metrics_page;
 mod model;

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
@@ -55,7 +55,22 @@ impl Process {
         stdout: impl Into<Stdio>,
         stderr: impl Into<Stdio>,
     ) -> Self {
-        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        Self::spawn(command.stdin(Stdio::null()).stdout(stdout).stderr(stderr))
+    }
+
+    /// Starts a program as [`Process::start`] does, and returns the pipe to its standard input too.
+    /// Dropping the pipe tells the program that nothing more comes.
+    ///
+    /// # Panics
+    /// The program cannot be started.
+    pub fn start_with_input(command: &mut Command) -> (Self, ChildStdin) {
+        command.stdin(Stdio::piped());
+        let mut process = Self::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+        let stdin = process.child.stdin.take();
+        (process, stdin.expect("standard input is a pipe"))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
         let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
@@ -219,38 +234,47 @@ pub fn workspace() -> PathBuf {
     package.parent().unwrap_or(package).to_owned()
 }
 
-/// The `trunkline` program of the sources as they are, built once per test process.
+/// The `trunkline` program, built from the sources as they are, once per test process.
 ///
-/// Cargo builds a package's own programs for its tests, not those of other packages.
+/// Cargo builds the programs of a package for the tests of that package only.
 ///
 /// # Panics
-/// It does not build.
+/// The program does not build.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "trunkline", "--bins"]);
-        cargo.current_dir(workspace()).stdin(Stdio::null());
-        let profile = if cfg!(debug_assertions) {
-            "debug"
-        } else {
-            cargo.arg("--release");
-            "release"
-        };
-        let built = cargo.output().expect("cargo can be started");
-        assert!(
-            built.status.success(),
-            "{cargo:?}: {}",
-            String::from_utf8_lossy(&built.stderr)
-        );
-        // This program is target/<profile>/deps/it-<hash>.
-        let own = std::env::current_exe().expect("a program has a path");
-        let program = own
-            .ancestors()
-            .nth(2)
-            .map(|folder| folder.join("trunkline"));
-        let program = program.expect("test programs stand two folders deep");
-        assert!(program.is_file(), "{}: {profile}", program.display());
-        program
-    })
+    PROGRAM.get_or_init(|| built(&["--package", "trunkline", "--bins"], "trunkline"))
+}
+
+/// An example in Rust of the folder `examples/`, built from the sources as they are.
+///
+/// # Panics
+/// The example does not build.
+pub fn example(name: &str) -> PathBuf {
+    let target = ["--package", "trunkline-examples", "--example", name];
+    built(&target, &format!("examples/{name}"))
+}
+
+/// Builds `target` in the profile of this test and returns its path, which is `file` in the folder
+/// of the profile.
+fn built(target: &[&str], file: &str) -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet"]).args(target);
+    cargo.current_dir(workspace()).stdin(Stdio::null());
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let output = cargo.output().expect("cargo can be started");
+    assert!(
+        output.status.success(),
+        "{cargo:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // This program is target/<profile>/deps/it-<hash>.
+    let own = std::env::current_exe().expect("a program has a path");
+    let folder = own.ancestors().nth(2);
+    let file = folder
+        .expect("test programs stand two folders deep")
+        .join(file);
+    assert!(file.is_file(), "{cargo:?} did not make {}", file.display());
+    file
 }
