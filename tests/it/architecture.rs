@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use trunkline_tests::process::workspace;
 
 /// Which of our packages a package may use; those that are not named here, any.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     (
         "trunkline",
         &[
@@ -23,6 +23,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("trunkline-storage", &[]),
     ("trunkline-loadgen", &["trunkline-proto", "trunkline"]),
     ("trunkline-contender", &[]),
+    ("trunkline-examples", &["trunkline-storage"]),
 ];
 
 /// Packages that may use any other, and that none of the others may use.

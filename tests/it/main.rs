@@ -21,6 +21,7 @@ mod crash;
 mod descriptors;
 mod drain;
 mod envelope;
+mod examples;
 mod failing_disk;
 mod file_sizes;
 mod frame_sizes;

@@ -1,22 +1,16 @@
-//! Clients that are not ours.
+//! Clients of other projects chat through a gateway.
 
 use std::process::Command;
 
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::process::{Process, workspace};
+use trunkline_tests::scripts;
 use trunkline_tests::tls::Authority;
 
-/// The command that chats with Python's `websockets`, without the address.
-#[allow(clippy::print_stdout, reason = "says why a test does nothing")]
+/// The command that chats with Python's `websockets`, without the address. `None` where Python is
+/// missing.
 fn chat() -> Option<Command> {
-    let Ok(python) = std::env::var("TRUNKLINE_TEST_PYTHON") else {
-        println!(
-            "skipped: TRUNKLINE_TEST_PYTHON names no Python with the packages of \
-             tests/clients/requirements.txt; tests/run makes one and sets it"
-        );
-        return None;
-    };
-    let mut chat = Command::new(python);
+    let mut chat = scripts::python()?;
     chat.arg(workspace().join("tests/clients/chat.py"));
     Some(chat)
 }
@@ -30,7 +24,7 @@ fn websockets_from_pypi() {
     assert!(exit.status.success() && exit.stdout == "ok\n", "{exit:#?}");
 }
 
-/// The same through another TLS, that of OpenSSL.
+/// Python chats over TLS, with OpenSSL on its side.
 #[test]
 fn websockets_from_pypi_with_tls() {
     let Some(mut chat) = chat() else { return };

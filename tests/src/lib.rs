@@ -20,6 +20,7 @@ pub mod neighbours;
 pub mod port;
 pub mod process;
 pub mod random;
+pub mod scripts;
 pub mod service;
 pub mod tls;
 pub mod tokens;
