@@ -28,34 +28,35 @@ const READY: Duration = Duration::from_secs(30);
 /// [`Plan::others`] that jumps about.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The server.
+    /// The address of the server.
     pub server: SocketAddr,
-    /// The request path.
+    /// The path of the upgrade request.
     pub path: String,
-    /// Sent once after the upgrade, and answered with a frame; empty: nothing to send.
+    /// The first message after the upgrade, which the server answers with a frame. Empty: no
+    /// message.
     pub hello: String,
-    /// Sent again and again.
+    /// The message that is sent again and again.
     pub message: String,
-    /// What a message's end is, so that the next one is sent.
+    /// How the end of a message is recognised, so that the next one is sent.
     pub counts: Counts,
-    /// Connections; an even number.
+    /// The number of connections; even, since they chat in pairs.
     pub connections: usize,
-    /// Messages in flight per connection.
+    /// The number of messages in flight on each connection.
     pub window: usize,
-    /// How many there are for `{any}` to name, at least 1.
+    /// The numbers that `{any}` stands for are 0 to this, exclusive. At least 1.
     pub others: u64,
-    /// How long to count, after a tenth of it to warm up.
+    /// The time for which messages are counted, after a tenth of it to warm up.
     pub duration: Duration,
 }
 
-/// How it is known what came of a message.
+/// How acknowledgements and pushes are recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counts {
-    /// Frames of text.
+    /// By a substring of a text frame.
     Frames {
-        /// In a frame that acknowledges a message: the next one is sent.
+        /// The substring of a frame that acknowledges a message, after which the next one is sent.
         ack: &'static str,
-        /// In a frame that brings one.
+        /// The substring of a frame that pushes a message.
         push: &'static str,
     },
     /// NATS, which acknowledges nothing: whoever gets a message sends the next one, and a message
@@ -63,18 +64,18 @@ pub enum Counts {
     Nats,
 }
 
-/// What our protocol answers, and others with the same JSON.
+/// How Trunkline answers, and servers with the same JSON.
 pub const CHAT: Counts = Counts::Frames {
     ack: r#""send""#,
     push: r#""push""#,
 };
 
-/// What was counted.
+/// The rates that were measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Counted {
     /// Acknowledged messages per second.
     pub acks: f64,
-    /// Messages brought per second.
+    /// Pushed messages per second.
     pub pushes: f64,
 }
 
@@ -116,7 +117,7 @@ impl std::fmt::Debug for Blast<'_> {
     }
 }
 
-/// Runs a plan.
+/// Opens the connections of a plan, warms up, and counts.
 ///
 /// # Errors
 /// The server does not take the connections, closes one, or answers none in time.
@@ -168,7 +169,7 @@ impl<'p> Blast<'p> {
 }
 
 impl Blast<'_> {
-    /// Goes on without counting.
+    /// Continues for a while without counting.
     ///
     /// # Errors
     /// The server closes a connection.
@@ -180,7 +181,7 @@ impl Blast<'_> {
         Ok(())
     }
 
-    /// Goes on, and counts.
+    /// Continues for a while and counts.
     ///
     /// # Errors
     /// The server closes a connection, or acknowledges nothing.
@@ -226,7 +227,7 @@ impl Blast<'_> {
         self.flush(id)
     }
 
-    /// A template with its variables filled in.
+    /// Fills in the variables of a template.
     fn fill(&mut self, template: &str, id: usize, n: u64) -> &str {
         self.scratch.clear();
         let mut rest = template;
@@ -265,7 +266,7 @@ impl Blast<'_> {
         self.frame(id);
     }
 
-    /// Frames what was filled in.
+    /// Puts the filled-in template into a frame.
     fn frame(&mut self, id: usize) {
         let opcode = match self.plan.counts {
             Counts::Frames { .. } => Opcode::Text,

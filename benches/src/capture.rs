@@ -1,6 +1,6 @@
 //! The packets of loopback with the times that the kernel gave them (packet(7)).
 //!
-//! A clock that belongs to neither end: what a client says of latency is compared with it.
+//! They are a clock that belongs to neither end, to compare a client's latencies with.
 
 use std::io::IoSliceMut;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -17,10 +17,10 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeSpec, TimeVal};
 
-/// Room for packets that nobody has read yet, in bytes.
+/// The size of the socket's buffer for packets that are not read yet, in bytes.
 const ROOM: usize = 256 << 20;
 
-/// Longest packet of IPv4.
+/// The most bytes of an IPv4 packet.
 const PACKET: usize = 64 << 10;
 
 /// A TCP packet with a payload.
@@ -28,17 +28,17 @@ const PACKET: usize = 64 << 10;
 pub struct Packet {
     /// Nanoseconds since 1970 at which the kernel passed it on.
     pub at: u64,
-    /// Who sent it.
+    /// The address of the sender.
     pub from: SocketAddrV4,
-    /// And to whom.
+    /// The address of the receiver.
     pub to: SocketAddrV4,
-    /// The number of its first byte in the stream, modulo 2^32.
+    /// The sequence number of the first byte of the payload, modulo 2^32.
     pub sequence: u32,
-    /// The bytes.
+    /// The payload.
     pub payload: Vec<u8>,
 }
 
-/// A capture that goes on in a thread of its own.
+/// A running capture, in a thread of its own.
 #[derive(Debug)]
 pub struct Capture {
     stop: Arc<AtomicBool>,
@@ -46,10 +46,10 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Begins to capture the TCP packets from and to a port.
+    /// Starts to capture the TCP packets from and to a port.
     ///
     /// # Errors
-    /// The kernel does not allow it: that takes root, or CAP_NET_RAW.
+    /// The kernel refuses. A capture needs root or CAP_NET_RAW.
     pub fn start(port: u16) -> anyhow::Result<Self> {
         // Of a protocol, not of all: then each packet comes once, as it is received.
         let socket = socket(
@@ -71,7 +71,7 @@ impl Capture {
         Ok(Self { stop, thread })
     }
 
-    /// Ends it: what there was, in the order of time.
+    /// Stops the capture and returns the packets, oldest first.
     ///
     /// # Errors
     /// Reading failed.
@@ -115,7 +115,7 @@ fn read(socket: &OwnedFd, port: u16, stop: &AtomicBool) -> anyhow::Result<Vec<Pa
     }
 }
 
-/// A TCP packet over IPv4 with a payload (RFC 791, RFC 9293).
+/// Parses a TCP packet over IPv4 (RFC 791, RFC 9293); `None` if it has no payload.
 fn parse(bytes: &[u8], at: u64) -> Option<Packet> {
     const TCP: u8 = 6;
     let word = |from: usize| {

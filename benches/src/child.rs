@@ -1,4 +1,4 @@
-//! A contender that runs in a process of its own, seen from the one that compares.
+//! Contenders in processes of their own, as the comparing process sees them.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, ExitCode, Stdio};
@@ -9,14 +9,14 @@ use trunkline_contender::{Command, Reply, Setup, serve};
 
 use crate::ours::{Bare, Trunkline};
 
-/// First argument of this program as a contender of its own.
+/// The first argument that makes this program a contender.
 const CONTENDER: &str = "__contender";
-/// The name of our store.
+/// The name of Trunkline's store.
 pub const TRUNKLINE: &str = "trunkline";
 /// The name of the bare file.
 pub const BARE: &str = "bare";
 
-/// Runs a contender where this process was started as one by [`ours`].
+/// Runs a contender if [`ours`] has started this process as one.
 #[must_use]
 pub fn contender_main() -> Option<ExitCode> {
     let mut args = std::env::args().skip(1);
@@ -44,11 +44,11 @@ pub fn ours(name: &str) -> anyhow::Result<Vec<String>> {
 #[derive(Debug)]
 pub struct Seat {
     child: Child,
-    /// None: closed, so that it ends.
+    /// The pipe for commands; `None` once it is closed, which ends the contender.
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
     pausing: bool,
-    /// How long the opening took, in seconds.
+    /// The time that opening the store took, in seconds.
     pub opening: f64,
 }
 
@@ -79,10 +79,10 @@ impl Seat {
         Ok(seat)
     }
 
-    /// Has the contender do something, and waits for it.
+    /// Lets the contender do a piece of work and waits for the result.
     ///
     /// # Errors
-    /// It failed, and has ended.
+    /// The work failed, and the contender has ended.
     pub fn tell(&mut self, command: Command) -> anyhow::Result<Reply> {
         self.signal(Signal::CONT)?;
         let input = self.input.as_mut().context("it was told to end")?;
@@ -95,17 +95,17 @@ impl Seat {
     /// Kills the contender as `kill -9` does, and waits until it is gone.
     ///
     /// # Errors
-    /// It had ended before.
+    /// The contender had ended before.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    /// Lets the contender end by itself.
+    /// Closes the pipe and waits until the contender ends by itself.
     ///
     /// # Errors
-    /// It fails.
+    /// The contender fails.
     pub fn finish(mut self) -> anyhow::Result<()> {
         self.signal(Signal::CONT)?;
         self.input = None;

@@ -1,7 +1,8 @@
-//! Very many connections on one thread, opened as fast as a server takes them.
+//! Very many connections on one thread, opened as fast as the server takes them.
 //!
-//! Sessions of our gateway, or bare TCP connections to the server of [`crate::raw`]: the same code
-//! opens both, so that what they take can be compared.
+//! They are sessions of the gateway, or bare TCP connections to the server of [`crate::raw`]. The
+//! same code
+//! opens both, so that their costs can be compared.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -23,19 +24,19 @@ use crate::frames::Frames;
 /// The masking key: the work is the same for any.
 pub(crate) const MASK: Option<[u8; 4]> = Some([0x12, 0x34, 0x56, 0x78]);
 
-/// Source addresses: each has some 28,000 ports.
+/// The number of source addresses. Each has some 28,000 ports.
 const SOURCES: usize = 16;
 
-/// After how long who was turned away comes again.
+/// The pause after which a member that was turned away tries again.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// How long opening may take.
+/// The most time that opening may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What every member says first.
+/// The first message of every member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Nothing: a TCP connection is all.
+    /// No message: a member is a TCP connection.
     Raw,
     /// The upgrade, and `connect` as a user of this name and the member's number, from the
     /// position it had when it was connected before.
@@ -68,11 +69,11 @@ pub struct Crowd {
     kind: Kind,
     pub(crate) poll: Poll,
     pub(crate) members: Vec<Option<Member>>,
-    /// Where each is, as the server called it.
+    /// The position of each member, as the server reported it.
     positions: Vec<String>,
     events: Events,
     buffer: Vec<u8>,
-    /// Begun and not in.
+    /// The number of members that have begun to connect and are not in yet.
     opening: usize,
     inside: usize,
     again: VecDeque<(Instant, usize)>,
@@ -80,7 +81,7 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// A crowd of `size`, none of them connected.
+    /// Makes a crowd of `size` members, none of them connected.
     ///
     /// # Errors
     /// The kernel gives no event loop.
@@ -100,19 +101,19 @@ impl Crowd {
         })
     }
 
-    /// How many were turned away so far, to come again a little later.
+    /// Returns how many times members were turned away so far. Each tries again a little later.
     #[must_use]
     pub fn turned_away(&self) -> u64 {
         self.turned_away
     }
 
-    /// Whether nobody is in.
+    /// Whether no member is in.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.inside == 0
     }
 
-    /// Connects all, `at_once` of them at a time; how long that took.
+    /// Connects all members, `at_once` of them at a time. Returns the time that it took.
     ///
     /// # Errors
     /// The server refuses, says something else, or takes longer than a minute.
@@ -139,7 +140,7 @@ impl Crowd {
         Ok(start.elapsed())
     }
 
-    /// Ends all connections the hard way, as where a network goes.
+    /// Resets all connections without a Close frame, as if the network were gone.
     ///
     /// # Errors
     /// The kernel does not forget one.
@@ -154,10 +155,10 @@ impl Crowd {
         Ok(())
     }
 
-    /// Has every member who is in say this.
+    /// Sends a message on every member that is in.
     ///
     /// # Errors
-    /// A connection does not take it.
+    /// A connection does not take the message.
     pub fn say(&mut self, command: &str) -> io::Result<()> {
         let mut frame = Vec::new();
         write_frame(&mut frame, Opcode::Text, command.as_bytes(), MASK);
@@ -167,8 +168,8 @@ impl Crowd {
         Ok(())
     }
 
-    /// Waits for something to read, and reads it; how many frames of messages began. Pings are
-    /// answered.
+    /// Waits for input and reads it. Returns how many frames of messages began. Answers
+    /// pings.
     ///
     /// # Errors
     /// The server ends a connection that is in, or says something else than was expected.
@@ -345,7 +346,7 @@ impl Crowd {
         }
     }
 
-    /// The `connect` command of a member, framed.
+    /// Returns the `connect` command of a member as a frame.
     fn hello(&self, at: usize) -> Vec<u8> {
         let Kind::Sessions(name) = self.kind else {
             return Vec::new();

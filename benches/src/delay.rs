@@ -1,7 +1,7 @@
-//! A line of a fixed length between a client and a server: what comes in goes out so much later.
+//! A line between a client and a server that delays every byte by the same time.
 //!
-//! Latencies across it are of milliseconds, and what a client's own waking up takes is a small part of
-//! them: so they can be compared with those of a capture.
+//! With latencies of milliseconds, the time that a client needs to wake up is a small part of
+//! them, so they can be compared with the latencies of a capture.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -18,23 +18,23 @@ use mio::{Events, Interest, Poll, Token};
 /// The token of the listener; of the ends of connection n, 2 n and 2 n + 1.
 const LISTENER: Token = Token(usize::MAX);
 
-/// How often it looks whether it should end.
+/// The time between two looks at whether the line should end.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A running line; dropping it cuts it.
 #[derive(Debug)]
 pub struct Delay {
-    /// Where clients connect to.
+    /// The address for clients.
     pub address: SocketAddr,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Delay {
-    /// A line to a server that takes `time` each way.
+    /// Starts a line to a server, with a delay of `time` each way.
     ///
     /// # Errors
-    /// It cannot listen.
+    /// No port to listen on can be had.
     pub fn start(server: SocketAddr, time: Duration) -> anyhow::Result<Self> {
         let mut listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let address = listener.local_addr()?;
@@ -148,7 +148,7 @@ impl Line {
         }
     }
 
-    /// Hands on what has been under way for long enough.
+    /// Passes on the bytes whose delay is over.
     fn hand_on(&mut self) -> anyhow::Result<()> {
         while let Some((due, end, bytes)) = self.under_way.front() {
             if *due > Instant::now() {

@@ -1,13 +1,13 @@
-//! Figures and tables of them.
+//! Medians, shares, and numbers and tables as text.
 
-/// The middle of some values; NaN if there are none.
+/// Returns the median; NaN without values.
 #[must_use]
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The value that this part of all values does not exceed; NaN if there are none.
+/// Returns the value that a share of all values does not exceed; NaN without values.
 #[must_use]
 pub fn percentile(values: &mut [f64], part: f64) -> f64 {
     values.sort_by(f64::total_cmp);
@@ -15,7 +15,8 @@ pub fn percentile(values: &mut [f64], part: f64) -> f64 {
     values.get(at).copied().unwrap_or(f64::NAN)
 }
 
-/// A number with three significant digits or, from 100 on, as a whole one with separators.
+/// Writes a number with three significant digits, and from 100 on as a whole number with
+/// separators.
 #[must_use]
 pub fn short(value: f64) -> String {
     match value {
@@ -27,7 +28,7 @@ pub fn short(value: f64) -> String {
     }
 }
 
-/// A whole number with separators.
+/// Writes a whole number with separators.
 #[must_use]
 pub fn grouped(value: u64) -> String {
     let digits = value.to_string();
@@ -41,13 +42,14 @@ pub fn grouped(value: u64) -> String {
     out
 }
 
-/// Lines of text in columns: the first to the left, all others, which are numbers, to the right.
+/// Lays out lines in columns: the first column to the left, all others, which are numbers, to the
+/// right.
 #[must_use]
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     columns(head, rows, 1)
 }
 
-/// Lines of text in columns, so many of which are to the left.
+/// Lays out lines in columns: the first `left` columns to the left, all others to the right.
 #[must_use]
 pub fn columns(head: &[&str], rows: &[Vec<String>], left: usize) -> String {
     let cell = |row: &[String], column| row.get(column).map_or(0, |cell: &String| width(cell));

@@ -1,11 +1,11 @@
-//! Counting the frames of a server without looking at what is in them.
+//! Counts the frames of a server without looking at their payloads.
 
 use trunkline_proto::frame::{Opcode, parse_header};
 
-/// Frames that began in a piece of a stream.
+/// The number of frames that began in a piece of a stream.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Counted {
-    /// Text and binary.
+    /// Text and binary frames.
     pub messages: u64,
     /// Pings.
     pub pings: u64,
@@ -14,14 +14,14 @@ pub struct Counted {
 /// A stream of frames, seen piece by piece.
 #[derive(Debug, Default)]
 pub struct Frames {
-    /// Bytes of payload still to come.
+    /// The bytes of the current payload that are still to come.
     payload: u64,
-    /// A header that is not complete.
+    /// The bytes of a header that is not complete.
     header: Vec<u8>,
 }
 
 impl Frames {
-    /// Takes the next piece. What is no frame counts as nothing, to its end.
+    /// Counts the frames of the next piece. After bytes that are no frame, nothing more counts.
     pub fn take(&mut self, piece: &[u8]) -> Counted {
         if self.header.is_empty() {
             return self.scan(piece);

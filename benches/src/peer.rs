@@ -1,4 +1,4 @@
-//! Servers to be measured, each a child process of the benchmark.
+//! Starts the servers to measure, each as a child process.
 
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Read};
@@ -11,10 +11,10 @@ use anyhow::{Context, bail};
 
 use crate::{machine, prototype, raw, scrape};
 
-/// How long a server may take to listen.
+/// The most time that a server may take until it listens.
 const START: Duration = Duration::from_secs(30);
 
-/// First argument of this program as one of the servers in it.
+/// The first argument that makes this program the gateway.
 const GATEWAY: &str = "__gateway";
 const PROTOTYPE: &str = "__prototype";
 const RAW: &str = "__raw";
@@ -23,26 +23,27 @@ const RAW: &str = "__raw";
 #[derive(Debug)]
 pub struct Peer {
     child: Child,
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
-    /// Where our gateway serves HTTP.
+    /// The address of the control port, if the server is the gateway.
     control: Option<SocketAddr>,
 }
 
 impl Peer {
-    /// Starts our gateway with a store in `data`.
+    /// Starts the gateway with a store in `data`.
     ///
     /// # Errors
-    /// It does not start.
+    /// The server does not start.
     pub fn gateway(data: &Path, shards: usize, durability: &str) -> anyhow::Result<Self> {
         let none: [(&str, &str); 0] = [];
         Self::gateway_with(data, shards, durability, &none)
     }
 
-    /// The same with more settings: flags without their dashes, and their values.
+    /// Starts the gateway with a store in `data` and further settings: flags without dashes, and
+    /// values.
     ///
     /// # Errors
-    /// It does not start.
+    /// The server does not start.
     pub fn gateway_with(
         data: &Path,
         shards: usize,
@@ -67,7 +68,7 @@ impl Peer {
     /// Starts the [`prototype`] with its log in `folder`.
     ///
     /// # Errors
-    /// It does not start.
+    /// The server does not start.
     pub fn prototype(folder: &Path) -> anyhow::Result<Self> {
         Self::ready(Self::this(PROTOTYPE)?.arg(folder))
     }
@@ -75,12 +76,12 @@ impl Peer {
     /// Starts the server of [`raw`].
     ///
     /// # Errors
-    /// It does not start.
+    /// The server does not start.
     pub fn raw() -> anyhow::Result<Self> {
         Self::ready(&mut Self::this(RAW)?)
     }
 
-    /// This program again, as one of the servers that [`child_main`] runs.
+    /// Returns the command that starts this program as one of the servers of [`child_main`].
     fn this(role: &str) -> anyhow::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(role);
@@ -115,7 +116,7 @@ impl Peer {
     /// Starts another server that will listen at `address`.
     ///
     /// # Errors
-    /// It does not start, or not listen in time.
+    /// The server does not start, or does not listen in time.
     pub fn other(command: &mut Command, address: SocketAddr) -> anyhow::Result<Self> {
         let child = command
             .stdout(Stdio::null())
@@ -144,29 +145,29 @@ impl Peer {
         Ok(peer)
     }
 
-    /// Our gateway's `/metrics`.
+    /// Reads the gateway's `/metrics`.
     ///
     /// # Errors
-    /// It is not our gateway, or does not answer.
+    /// The server is not the gateway, or does not answer.
     pub fn metrics(&self) -> anyhow::Result<String> {
         let control = self.control.context("only our gateway has metrics")?;
         scrape::text(control)
     }
 
-    /// A number of our gateway's `/metrics`.
+    /// Reads one number of the gateway's `/metrics`.
     ///
     /// # Errors
-    /// It is not our gateway, does not answer, or has no such number.
+    /// The server is not the gateway, does not answer, or has no such number.
     pub fn metric(&self, name: &str) -> anyhow::Result<f64> {
         scrape::number(&self.metrics()?, name)
     }
 
-    /// User and system CPU seconds so far.
+    /// Returns the CPU time so far in seconds, user and system.
     pub fn cpu_seconds(&self) -> f64 {
         machine::cpu_seconds(&self.child.id().to_string())
     }
 
-    /// Bytes of memory that it has.
+    /// Returns the resident memory in bytes.
     ///
     /// # Errors
     /// It cannot be read.
@@ -182,15 +183,15 @@ impl Drop for Peer {
     }
 }
 
-/// An address of this machine on which nobody listens.
+/// Returns a loopback address with a port on which nobody listens.
 ///
 /// # Errors
-/// There is none.
+/// No port is free.
 pub fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Runs one of our servers where this process was started as one by [`Peer`].
+/// Runs one of the servers in this program if [`Peer`] has started this process as one.
 pub fn child_main() -> Option<ExitCode> {
     let mut args = std::env::args_os();
     let program = args.next()?;

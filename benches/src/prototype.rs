@@ -1,4 +1,4 @@
-//! The gateway's shape and nothing else, as a yardstick for what the shape costs.
+//! A server with the gateway's shape and nothing else: a yardstick for what the shape costs.
 //!
 //! One event loop, one thread that writes: a message is written to a log and synced before it is
 //! acknowledged and pushed. JSON in and out. The state is a counter: no conversations, no index, no
@@ -34,7 +34,7 @@ const HEADER: [u8; 36] = [0; 36];
 const LISTENER: Token = Token(usize::MAX);
 const WAKE: Token = Token(usize::MAX - 1);
 
-/// A message, with what its bytes are in the batch.
+/// A message and the place of its bytes in the batch.
 struct Message {
     conn: usize,
     id: u64,
@@ -51,7 +51,7 @@ struct Batch {
     texts: Vec<u8>,
 }
 
-/// What is on disk, for the loop.
+/// A batch that is on disk, for the loop to acknowledge.
 struct Done {
     batches: Mutex<Vec<Batch>>,
     awake: AtomicBool,
@@ -80,7 +80,8 @@ struct Conn {
     out: Vec<u8>,
 }
 
-/// Serves until it is killed, with its log in `folder`; says on its first line where.
+/// Serves until the process is killed, with the log in `folder`. The first line that it prints has
+/// the address.
 pub fn run(folder: &Path) -> ExitCode {
     match serve(folder) {
         Ok(()) => ExitCode::SUCCESS,
@@ -121,7 +122,7 @@ fn serve(folder: &Path) -> io::Result<()> {
     shard.run(&to, &done)
 }
 
-/// Writes what comes, syncs it, and passes it on.
+/// Writes each batch, syncs it, and passes it to the loop.
 fn sequence(log: &File, commands: &Receiver<Batch>, done: &Done) -> io::Result<()> {
     let (mut seq, mut at, mut bytes) = (0, 0, Vec::new());
     while let Ok(first) = commands.recv() {
@@ -298,7 +299,7 @@ impl Shard {
         }
     }
 
-    /// Takes what is complete; how much that was.
+    /// Takes the complete frames of the input. Returns how many bytes they have.
     fn input(&mut self, at: usize, input: &mut [u8]) -> usize {
         let conn = &mut self.conns[at];
         if !conn.upgraded {

@@ -1,4 +1,4 @@
-//! What the kernel alone can do: a TCP server without a protocol, and an echo client for it.
+//! The most that the kernel can do: a TCP server without a protocol, and an echo client for it.
 //!
 //! One thread, one epoll (mio), one `recv` and one `send` for what arrives. It accepts as fast as it
 //! can, echoes what it gets, and where the first byte is [`FAN_OUT`] sends one frame to all others.
@@ -24,10 +24,10 @@ const BACKLOG: i32 = 4_096;
 
 const LISTENER: Token = Token(usize::MAX);
 
-/// A listener on a free port.
+/// Opens a listener on a free port.
 ///
 /// # Errors
-/// There is none.
+/// No port is free.
 pub fn listen() -> io::Result<TcpListener> {
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
@@ -37,10 +37,10 @@ pub fn listen() -> io::Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into()))
 }
 
-/// A connection that waits; `None` where there is none.
+/// Accepts a waiting connection; `None` if none waits.
 ///
 /// # Errors
-/// The kernel refuses, as where descriptors run out.
+/// The kernel refuses, for example for want of descriptors.
 pub fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
     match listener.accept() {
         Ok((stream, _)) => {
@@ -52,23 +52,23 @@ pub fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
     }
 }
 
-/// Says where a server listens, as the gateway does.
+/// Prints the address that a server listens on, in the form of the gateway's `ready` line.
 ///
 /// # Errors
-/// Nobody wants to know.
+/// Standard output is closed.
 pub fn say_ready(address: SocketAddr) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "ready ws=ws://{address}/")?;
     out.flush()
 }
 
-/// Says why a server ends.
+/// Prints why a server ends.
 pub fn fail(name: &str, error: &io::Error) -> ExitCode {
     let _ = writeln!(io::stderr(), "{name}: {error}");
     ExitCode::FAILURE
 }
 
-/// Serves until it is killed; says on its first line where.
+/// Serves until the process is killed. The first line that it prints has the address.
 pub fn run() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
@@ -106,7 +106,7 @@ fn serve() -> io::Result<()> {
     }
 }
 
-/// Does what a connection asks for; whether it is still there.
+/// Serves the input of one connection. Returns whether the connection is still open.
 fn serve_one(conns: &mut Slab<TcpStream>, at: usize, buffer: &mut [u8]) -> bool {
     loop {
         let Some(conn) = conns.get_mut(at) else {
@@ -131,7 +131,7 @@ fn serve_one(conns: &mut Slab<TcpStream>, at: usize, buffer: &mut [u8]) -> bool 
     }
 }
 
-/// One frame to all but `from`: one `send` each.
+/// Sends one frame to all connections but `from`, with one `send` each.
 fn fan_out(conns: &mut Slab<TcpStream>, from: usize, bytes: usize) {
     let mut frame = Vec::new();
     write_frame(&mut frame, Opcode::Text, &vec![b'x'; bytes], None);
@@ -143,7 +143,7 @@ fn fan_out(conns: &mut Slab<TcpStream>, from: usize, bytes: usize) {
     }
 }
 
-/// Echoes of `bytes` per second, each of `connections` having `window` of them on their way.
+/// Measures echoes of `bytes` per second, with `window` of them in flight on each of `connections`.
 ///
 /// # Errors
 /// The server closes a connection or cannot be reached.

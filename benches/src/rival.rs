@@ -1,20 +1,20 @@
-//! Other stores: programs of a package that is not in the workspace, built when they are needed.
+//! Other stores. Each is a program of the package `benches/rivals`, which is not in the workspace.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
 
-/// A store that ours is compared with.
+/// A store that Trunkline's is compared with.
 #[derive(Debug, Clone, Copy)]
 pub struct Rival {
-    /// Its name: that of its package, its feature and its program.
+    /// The name of its package, of its feature and of its program.
     pub name: &'static str,
-    /// What it takes to build it, besides Rust.
+    /// The tools beside Rust that building it needs.
     needs: &'static str,
 }
 
-/// All of them.
+/// All rivals.
 pub const RIVALS: [Rival; 4] = [
     Rival {
         name: "raft-engine",
@@ -39,7 +39,7 @@ impl Rival {
     /// is. For RocksDB that takes long the first time.
     ///
     /// # Errors
-    /// It does not build; the error says what that takes.
+    /// The program does not build. The error names the tools that it needs.
     pub fn build(&self, target: Option<&Path>) -> anyhow::Result<PathBuf> {
         let folder = folder();
         let target = target.map_or_else(|| folder.join("target"), Path::to_path_buf);
@@ -62,10 +62,10 @@ impl Rival {
         Ok(target.join("release").join(self.name))
     }
 
-    /// Its version, from the lock file.
+    /// Returns its version, from the lock file.
     ///
     /// # Errors
-    /// It is not there.
+    /// The lock file does not have it.
     pub fn version(&self) -> anyhow::Result<String> {
         let lock = std::fs::read_to_string(folder().join("Cargo.lock"))?;
         let entry = format!("name = \"{}\"\nversion = \"", self.name);

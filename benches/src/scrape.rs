@@ -1,11 +1,11 @@
-//! The gateway's `/metrics`, read by a client of a few lines.
+//! Reads a gateway's `/metrics` with an HTTP client of a few lines.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use anyhow::Context;
 
-/// The text.
+/// Reads the text of `/metrics`.
 ///
 /// # Errors
 /// Nothing answers there.
@@ -18,10 +18,10 @@ pub fn text(control: SocketAddr) -> anyhow::Result<String> {
     Ok(answer)
 }
 
-/// One number of it, by the name and labels of its line.
+/// Finds one number in the text of `/metrics`, by the name and labels of its line.
 ///
 /// # Errors
-/// There is no such number.
+/// The text has no such number.
 pub fn number(text: &str, name: &str) -> anyhow::Result<f64> {
     let mut lines = text.lines();
     let number = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

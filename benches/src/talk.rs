@@ -1,4 +1,4 @@
-//! A client that says one thing after another and waits for each answer.
+//! A client that sends one command after another and waits for each answer.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,19 +12,19 @@ use trunkline_proto::frame::{Opcode, write_frame};
 
 use crate::crowd::MASK;
 
-/// How long an answer may take.
+/// The most time that an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Members that a command may add.
+/// The most members that one command adds.
 const PORTION: usize = 1_000;
 
-/// A session of our gateway.
+/// A session of the gateway.
 #[derive(Debug)]
 pub struct Talk {
     stream: TcpStream,
     framing: Connection,
     buffer: Vec<u8>,
-    /// Where in the buffer is what was read and not yet looked at.
+    /// The part of the buffer that was read and is not parsed yet.
     unread: std::ops::Range<usize>,
     id: u32,
     pos: String,
@@ -67,16 +67,16 @@ impl Talk {
         Ok(talk)
     }
 
-    /// Where the user was when it connected.
+    /// Returns the position in the reply to `connect`.
     #[must_use]
     pub fn pos(&self) -> &str {
         &self.pos
     }
 
-    /// Makes a group of the user and others.
+    /// Creates a group of the user and others.
     ///
     /// # Errors
-    /// The gateway makes none.
+    /// The gateway refuses the group.
     pub fn make_group(&mut self, group: &str, others: &[String]) -> anyhow::Result<()> {
         let named = json!({"group": group, "name": "All", "members": [], "history": "all"});
         self.ask("group_create", &named)?;
@@ -86,7 +86,7 @@ impl Talk {
         Ok(())
     }
 
-    /// Says something that nobody is to answer.
+    /// Sends a command without an id, which has no reply.
     ///
     /// # Errors
     /// The connection is gone.
@@ -94,7 +94,7 @@ impl Talk {
         self.write(&json!({command: request}))
     }
 
-    /// Says something; its number.
+    /// Sends a command and returns its id.
     ///
     /// # Errors
     /// The connection is gone.
@@ -115,7 +115,7 @@ impl Talk {
         Ok(self.stream.write_all(&frame)?)
     }
 
-    /// Says something and waits for its answer; pushes in between are passed over.
+    /// Sends a command, waits for its reply and returns the reply. Skips pushes in between.
     ///
     /// # Errors
     /// The answer is an error, or none comes in time.
@@ -133,10 +133,10 @@ impl Talk {
         }
     }
 
-    /// Passes over what the gateway says, until it says nothing for so long.
+    /// Skips messages of the gateway until none comes for this time.
     ///
     /// # Errors
-    /// It ends the session.
+    /// The gateway ends the session.
     pub fn pass_over(&mut self, quiet: Duration) -> anyhow::Result<()> {
         self.stream.set_read_timeout(Some(quiet))?;
         let over = loop {
@@ -153,10 +153,10 @@ impl Talk {
         over
     }
 
-    /// The next thing that the gateway says.
+    /// Waits for the next message of the gateway and returns it.
     ///
     /// # Errors
-    /// It says nothing in time, or ends the session.
+    /// No message comes in time, or the gateway ends the session.
     pub fn hear(&mut self) -> anyhow::Result<Value> {
         let start = Instant::now();
         loop {

@@ -1,4 +1,4 @@
-//! Counting the syncs of a contender in what strace wrote.
+//! Counts the syncs of a contender in the output of strace.
 
 use std::collections::BTreeMap;
 
@@ -9,25 +9,25 @@ use trunkline_contender::{BEGIN, DONE};
 pub const CALLS: &str = "trace=fsync,fdatasync,sync,syncfs,sync_file_range,msync,pwritev2,\
                          open,openat,io_uring_setup,write";
 
-/// Syncs between the marks.
+/// The number of syncs between the two marks.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Syncs {
     /// Calls that returned with everything durable, by name.
     pub calls: BTreeMap<String, u64>,
     /// Ways to make something durable that do not show as such a call.
     pub blind: Vec<String>,
-    /// Both marks were there.
+    /// Whether both marks were found.
     pub complete: bool,
 }
 
 impl Syncs {
-    /// All of them.
+    /// Returns the number of all syncs.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.calls.values().sum()
     }
 
-    /// From the lines that `strace -f` wrote.
+    /// Counts the syncs in the lines of `strace -f`.
     pub fn parse(lines: impl Iterator<Item = String>) -> Self {
         let mut syncs = Syncs::default();
         let mut counting = false;
@@ -57,7 +57,7 @@ impl Syncs {
         syncs
     }
 
-    /// A whole call with its result.
+    /// A whole system call with its result.
     fn see(&mut self, call: &str, counting: bool) {
         let Some((name, _)) = call.split_once('(') else {
             return;

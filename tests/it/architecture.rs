@@ -1,4 +1,4 @@
-//! The workspace keeps its shape.
+//! Packages, lints and files keep the shape that docs/architecture.md describes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 use trunkline_tests::process::workspace;
 
-/// Which of our packages a package may use; those that are not named here, any.
+/// The packages of the workspace that each package may use.
 const ARROWS: [(&str, &[&str]); 8] = [
     (
         "trunkline",
@@ -26,7 +26,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("trunkline-examples", &["trunkline-storage"]),
 ];
 
-/// Packages that may use any other, and that none of the others may use.
+/// Packages that may use any other package, and that no other package may use.
 const OUTSIDE: [&str; 2] = ["trunkline-benches", "trunkline-tests"];
 
 /// The only file of the load generator that may know the gateway's crate.
@@ -80,7 +80,7 @@ fn dependencies(manifest: &Table) -> Vec<String> {
     found
 }
 
-/// Every Rust file of the workspace.
+/// Reads every Rust file of the workspace: its path and its text.
 fn sources() -> Vec<(String, String)> {
     let mut folders = members();
     let mut files = Vec::new();

@@ -230,7 +230,7 @@ fn tokens_that_are_none() {
     assert_eq!(service.failures("missing"), 1.0);
 }
 
-/// Who could choose the algorithm could sign without a key.
+/// A token does not choose the algorithm: otherwise anybody could sign without a key.
 #[test]
 fn the_key_says_which_algorithm_and_not_the_token() {
     let service = Service::new(Signer::rsa(), |setup| setup);
@@ -274,7 +274,8 @@ fn the_key_says_which_algorithm_and_not_the_token() {
     }
 }
 
-/// A frame may hold a thousand of them, which would keep all others of a shard waiting.
+/// One turn checks a bounded number of tokens: a frame with a thousand would delay all others of
+/// its shard.
 #[test]
 fn one_token_at_a_time() {
     let service = Service::start();

@@ -1,4 +1,4 @@
-//! Keys for tokens as they may come, and what is said of settings that cannot be used.
+//! Keys of tokens in every accepted form, and the errors for settings that cannot be used.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ fn folder() -> TempDir {
     TempDir::with_prefix("trunkline-keys-").expect("a folder can be made")
 }
 
-/// `check-config` and `serve` refuse it for this reason, and say nothing of a secret.
+/// `check-config` and `serve` refuse a setup with `words` in the error, and print no secret.
 #[track_caller]
 fn refused(setup: &Setup, start: &str, words: &[&str]) {
     for command in ["check-config", "serve"] {
@@ -70,7 +70,8 @@ fn one_way_to_say_who_clients_are() {
     );
 }
 
-/// In whichever way they are said, and printed they resolve to the same.
+/// Settings of tokens resolve to the same by flag, environment, file, and from what `check-config`
+/// prints.
 #[test]
 fn settings_of_tokens() {
     let folder = folder();
@@ -109,7 +110,7 @@ fn settings_of_tokens() {
     assert!(printed.stdout.contains("dev_auth = false"), "{printed:?}");
 }
 
-/// Whoever has tokens may be reached from anywhere, and rates are limited there.
+/// A gateway with tokens listens on any address, and has rate limits by default.
 #[test]
 fn tokens_may_come_from_anywhere() {
     let folder = folder();
@@ -270,7 +271,7 @@ fn sets_that_cannot_be_used() {
     check(&json!({"keys": many}).to_string(), &["more than 1000 keys"]);
 }
 
-/// Keys as `openssl` writes them, and tokens that need nothing of ours.
+/// Keys and tokens that `openssl` makes are taken.
 #[test]
 fn keys_of_openssl() {
     let folder = folder();

@@ -1,4 +1,4 @@
-//! How long a token lasts, and what another one changes.
+//! Sessions end with their token, and go on with another one.
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use trunkline_tests::service::{EXPIRED, INVALID, Service, ms};
 use trunkline_tests::tokens::{Signer, claims, claims_with, now};
 use trunkline_tests::wait::until;
 
-/// Rights belong to the session: whoever gets its place in the tables has none of them.
+/// Rights belong to a session: the next session in its slot of the table has none of them.
 #[test]
 fn rights_end_with_their_session() {
     let service = Service::new(Signer::hmac(), |setup| setup.flag("shards", 1));

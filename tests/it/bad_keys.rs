@@ -1,4 +1,4 @@
-//! Keys that look like keys and cannot be right: refused when they are read, and not by every token.
+//! Keys that look like keys and cannot be right are refused when they are read.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ fn write(file: &Path, bytes: &[u8]) {
     std::fs::write(file, bytes).expect("a file can be written");
 }
 
-/// `check-config` and `serve` refuse it for this reason.
+/// `check-config` and `serve` refuse a setup, with `words` in the error.
 #[track_caller]
 fn refused(setup: &Setup, file: &Path, word: &str) {
     for command in ["check-config", "serve"] {
@@ -36,7 +36,7 @@ fn refused(setup: &Setup, file: &Path, word: &str) {
     }
 }
 
-/// `check-config` takes it, and warns.
+/// `check-config` takes a setup and prints a warning.
 #[track_caller]
 fn warned(setup: &Setup, file: &Path, word: &str) {
     let exit: Exit = setup.run("check-config");
@@ -46,7 +46,7 @@ fn warned(setup: &Setup, file: &Path, word: &str) {
     assert!(exit.stderr.contains(word), "{word}: {}", exit.stderr);
 }
 
-/// The DER inside PEM, changed, as PEM again.
+/// Changes the DER inside a PEM text, and returns it as PEM.
 fn changed(pem: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> String {
     let text = std::str::from_utf8(pem).expect("PEM is text");
     let inside: String = text.lines().filter(|line| !line.starts_with('-')).collect();

@@ -1,11 +1,11 @@
-//! The end of a recovery is told: behind all that was missed, before what is live.
+//! `caught_up` ends a recovery: it comes after everything that was missed and before live events.
 
 use serde_json::{Value, json};
 use trunkline_proto::Encoding::{Json, Proto};
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::wait::until;
 
-/// More than a page of recovery holds.
+/// More messages than one page of a recovery holds.
 const MISSED: usize = 1_203;
 
 fn texts(pushes: &[Value]) -> Vec<&str> {
@@ -38,7 +38,7 @@ fn behind_all_that_was_missed() {
     }
 }
 
-/// What is live comes behind it, also where much is said meanwhile.
+/// Live events come after `caught_up`, even if many are sent during the recovery.
 #[test]
 fn before_what_is_live() {
     let gateway = Gateway::start();
@@ -53,7 +53,7 @@ fn before_what_is_live() {
     assert_eq!(bob.push_of("message")["text"], "live");
 }
 
-/// A device of which the server keeps the position is told too, and one without `since` is not.
+/// A device with `resume` gets `caught_up`; a session without `since` does not.
 #[test]
 fn with_resume_and_without_either() {
     let gateway = Setup::default().start();

@@ -1,4 +1,4 @@
-//! Certificates that clients refuse, and what is odd about their files: said, and not refused here.
+//! Certificates that clients would refuse: the gateway warns and serves with them.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use trunkline_tests::wait::until;
 
 const EXPIRY: &str = "trunkline_tls_certificate_expiry_seconds";
 
-/// `check-config` takes the files and says nothing, or one thing.
+/// `check-config` takes the files and prints no warning, or this one.
 #[track_caller]
 fn said(setup: &Setup, file: &Path, words: &[&str]) {
     let exit = setup.run("check-config");
@@ -78,7 +78,7 @@ fn out_of_their_time() {
     gateway.stop();
 }
 
-/// A certificate that comes to its end while the gateway runs is told of then, once.
+/// A certificate that expires while the gateway runs is logged once, at that time.
 #[test]
 fn its_end_while_the_gateway_runs() {
     let authority = Authority::new();

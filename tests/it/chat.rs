@@ -1,4 +1,4 @@
-//! People talking: who gets what, and who does not.
+//! Users chat: each device gets what it should, and nothing else.
 
 use serde_json::{Value, json};
 use trunkline_proto::Encoding::{Json, Proto};

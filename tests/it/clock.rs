@@ -12,10 +12,10 @@ use trunkline_tests::wait::until;
 
 const MESSAGES: u64 = 300;
 const CONVERSATION: &str = "u:alice:bob";
-/// What a test may take in real time, and the gateway's time may be off.
+/// The most real time that a test may take, and that the gateway's time may be off.
 const NEAR: u64 = 15 * 60 * 1_000;
 
-/// Where packages of distributions put it.
+/// The paths where distributions install libfaketime.
 fn library() -> Option<PathBuf> {
     let folders = [
         "/usr/lib/x86_64-linux-gnu",
@@ -44,14 +44,15 @@ impl Clock {
         self.folder.path().join("offset")
     }
 
-    /// Says how far it is from the right time. Whole at any moment: the gateway may be reading.
+    /// Writes the offset of the gateway's clock. The write is atomic, since the gateway may be
+    /// reading.
     fn set(&self, offset: &str) {
         let new = self.folder.path().join("new");
         std::fs::write(&new, offset).expect("a file");
         std::fs::rename(new, self.file()).expect("in its place");
     }
 
-    /// Moves it and waits until the gateway has seen that.
+    /// Moves the clock and waits until the gateway has noticed.
     fn leap(&self, gateway: &Gateway, offset: &str) {
         let leaps = || gateway.metric("trunkline_clock_leaps_total");
         let before = leaps();
@@ -85,7 +86,7 @@ fn send(client: &mut Client, number: u64) -> bool {
     client.done("send", &send)["duplicate"] == true
 }
 
-/// All messages, keys and positions are there, and times are near the right one.
+/// All messages, keys and positions exist, and times are close to the right time.
 fn all_is_there(gateway: &Gateway, messages: u64) {
     let mut alice = gateway.dial().connect("alice", "phone");
     for number in [1, messages / 2, messages] {

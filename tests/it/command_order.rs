@@ -5,7 +5,7 @@ use trunkline_proto::Encoding::{Json, Proto};
 use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
 
-/// Sends commands in one frame; their replies in the same order.
+/// Sends commands in one frame, and returns the replies in the order of the commands.
 fn together(client: &mut Client, commands: &[(&str, Value)]) -> Vec<Value> {
     let ids = 70_000..;
     let frame: Vec<_> = ids
@@ -92,7 +92,7 @@ fn what_is_read_knows_of_what_was_written() {
     }
 }
 
-/// The same in frames of their own that are not waited for, and with much going on besides.
+/// Commands in separate frames take effect in order, without waiting for replies and under load.
 #[test]
 fn frames_that_are_not_waited_for() {
     let gateway = Gateway::start();

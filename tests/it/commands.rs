@@ -8,7 +8,7 @@ use trunkline_tests::client::{Client, End, error_code};
 use trunkline_tests::gateway::Gateway;
 use trunkline_tests::neighbours::Neighbours;
 
-/// Longest text by default.
+/// The default limit of a text, in bytes.
 const TEXT: usize = 64 << 10;
 
 /// A session, and neighbours who must not notice.
@@ -27,14 +27,14 @@ impl Scene {
         Self { client, neighbours }
     }
 
-    /// The command must fail with `code`, under its id, and nothing else must happen.
+    /// A command must fail with `code` under its id, and nothing else must happen.
     fn check(&mut self, command: &str, request: &Value, code: u64) {
         let reply = self.client.ask(command, request);
         assert_eq!(error_code(&reply), code, "{command} {request}: {reply}");
         self.undisturbed();
     }
 
-    /// A frame's payload must bring one error with `code` and this id, or none.
+    /// A frame must be answered by one error with `code`, under this id or without one.
     fn check_frame(&mut self, opcode: Opcode, payload: &[u8], id: Option<u32>, code: u64) {
         self.client.write_frame(opcode, payload);
         let reply = match id {
@@ -57,7 +57,7 @@ impl Scene {
     }
 }
 
-/// Requests in the right form, with what is wrong with them.
+/// Requests in the right form that cannot be carried out, with the code of each error.
 fn bad_requests() -> Vec<(&'static str, Value, u64)> {
     let url = |bytes| "u".repeat(bytes);
     vec![

@@ -1,4 +1,4 @@
-//! Flags, environment, file, defaults.
+//! Settings come from flags, environment, file and defaults, in this order.
 
 use std::path::Path;
 

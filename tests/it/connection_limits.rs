@@ -1,4 +1,4 @@
-//! How many may connect, and how many at a time: who is in stays in.
+//! Limits of connections and of connecting at a time. An open session stays open.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 
@@ -138,7 +138,7 @@ fn without_a_session() {
     gateway.dial().connect("bob", "phone").ping();
 }
 
-/// Connections that all say the same while the gateway looks away.
+/// Opens connections and sends the same on each while the gateway is paused.
 fn at_once(gateway: &Gateway, clients: &mut [Client], command: &serde_json::Value) {
     gateway.process().pause();
     for client in clients {
@@ -147,7 +147,7 @@ fn at_once(gateway: &Gateway, clients: &mut [Client], command: &serde_json::Valu
     gateway.process().resume();
 }
 
-/// Of many in the queue of the kernel a turn takes some.
+/// A turn accepts a bounded number of the connections in the kernel's queue.
 #[test]
 fn accepted_a_few_at_a_time() {
     const STORM: usize = 100;
@@ -172,7 +172,7 @@ fn accepted_a_few_at_a_time() {
     drop(storm);
 }
 
-/// Of many that connect at once a turn serves some; sessions are not in that queue.
+/// A turn serves a bounded number of hand-shakes; open sessions do not wait behind them.
 #[test]
 fn a_storm_waits_its_turn() {
     let gateway = Setup::default().flag("shards", 1).start();

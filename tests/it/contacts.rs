@@ -1,4 +1,4 @@
-//! Whom a user has chosen, and how they are.
+//! Contact lists, with the presence of each contact.
 
 use serde_json::{Value, json};
 use trunkline_proto::Encoding::{Json, Proto};

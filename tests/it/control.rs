@@ -1,4 +1,4 @@
-//! The control port: health, and numbers that agree with what clients saw.
+//! The control port: health, and metrics that agree with what clients saw.
 
 use std::fs::File;
 use std::io::Write;
@@ -16,7 +16,7 @@ fn check(gateway: &Gateway, name: &str, value: u64) {
     assert_eq!(gateway.metric(name), value as f64, "{name}");
 }
 
-/// The metric must come to this value.
+/// Waits until a metric has this value.
 fn check_becomes(gateway: &Gateway, name: &str, value: u64) {
     wait::until(&format!("{name} to be {value}"), || {
         (gateway.metric(name) == value as f64).then_some(())
@@ -106,7 +106,7 @@ fn metrics_come_in_the_form_that_is_asked_for() {
     }
 }
 
-/// What Prometheus' own tool finds wrong with the metrics: nothing.
+/// `promtool` finds nothing wrong with the metrics.
 #[test]
 fn promtool_is_content() {
     let gateway = Gateway::start();
@@ -275,7 +275,7 @@ fn histograms_add_up() {
     }
 }
 
-/// Without new runs messages are taken all the same: who watches must be told before the disk is
+/// Messages are taken even if no runs can be made: monitoring must learn of it before the disk is
 /// full.
 #[test]
 fn runs_that_cannot_be_made_are_named() {

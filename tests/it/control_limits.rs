@@ -1,4 +1,4 @@
-//! The control port: nobody keeps an operator's probe out.
+//! The control port has limits, and no client keeps an operator's probe out.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,7 +19,7 @@ fn say(control: SocketAddr, words: &str) -> TcpStream {
     stream
 }
 
-/// Reads to the connection's end; what came.
+/// Reads to the end of the connection and returns the bytes.
 fn end_of(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     // Dropped with something unread, it ends with a reset.
@@ -54,7 +54,7 @@ fn half_requests_end_and_keep_nobody_out() {
     assert!(gateway.metric(CROWDED) >= 1_000.0 - 64.0);
 }
 
-/// The oldest that asks for nothing gives way: not who talks.
+/// The oldest silent connection is closed for a new one; a connection with a request is not.
 #[test]
 fn where_there_are_too_many_the_oldest_silent_one_goes() {
     let gateway = Setup::default()

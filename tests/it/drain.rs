@@ -1,4 +1,4 @@
-//! SIGTERM: everybody is told, nothing acknowledged is lost.
+//! SIGTERM: every client is told to reconnect, and nothing that was acknowledged is lost.
 
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -60,7 +60,7 @@ fn everybody_is_told() {
     }
 }
 
-/// Who says nothing and reads nothing does not hold up the end for ever.
+/// A silent client that reads nothing does not delay the end beyond `drain_timeout`.
 #[test]
 fn a_client_that_does_not_answer() {
     let mut gateway = Gateway::start();
@@ -85,14 +85,14 @@ fn under_load_nothing_acknowledged_is_lost() {
     }
 }
 
-/// Clients in the order in which they are told: that of their connecting, on one shard.
+/// Opens clients on one shard, in the order in which they will be told: that of connecting.
 fn crowd(gateway: &Gateway, size: usize) -> Vec<Client> {
     (0..size)
         .map(|i| gateway.dial().connect(&format!("user{i}"), "phone"))
         .collect()
 }
 
-/// Not all come back at once: those whose turn has not come are served meanwhile.
+/// Clients are told one after another; the gateway serves the others until their turn.
 #[test]
 fn goodbyes_are_spread() {
     let setup = Setup::default().flag("shards", 1);
@@ -148,8 +148,8 @@ fn a_second_signal_ends_it_at_once() {
     }
 }
 
-/// All come back as fast as the gateway takes them in: the range that they are told is that long, and
-/// whoever comes before the gateway is there again tries again.
+/// Sessions come back as fast as the gateway takes them in: the range of delays is that long, and
+/// a client that comes before the gateway is back tries again.
 #[test]
 fn a_planned_restart_of_many_sessions() {
     const SESSIONS: usize = 500;

@@ -1,4 +1,4 @@
-//! What stands around commands and messages: ids, several per frame, fields of later versions.
+//! The envelope of commands: ids, several commands per frame, fields of later versions.
 
 use serde_json::{Value, json};
 use trunkline_proto::Encoding::{Json, Proto};

@@ -1,4 +1,4 @@
-//! The file size limit of the process: a full disk, and not the end of it.
+//! The file size limit of the process counts as a full disk and does not end the process.
 
 use serde_json::json;
 use trunkline_tests::client::error_code;

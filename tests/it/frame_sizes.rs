@@ -9,7 +9,7 @@ use trunkline_tests::client::{Client, error_code};
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::wait::until;
 
-/// Longest text by default.
+/// The default limit of a text, in bytes.
 const TEXT: usize = 64 << 10;
 
 const DIRECT: &str = "u:alice:bob";
@@ -26,7 +26,7 @@ fn hard_texts() -> Vec<String> {
     texts
 }
 
-/// Everything that a device hears or asks for, page by page: the texts' lengths.
+/// Returns the lengths of all texts that a device gets by push or reads page by page.
 struct Reader<'g>(&'g Gateway, trunkline_proto::Encoding, bool);
 
 impl Reader<'_> {
@@ -174,7 +174,7 @@ fn pages_of_conversations() {
     }
 }
 
-/// By how many bytes something is too large.
+/// Returns by how many bytes something is too large.
 fn over(reply: &Value) -> usize {
     assert_eq!(error_code(reply), 106, "{reply}");
     let message = reply["error"]["message"].as_str().expect("a text");
@@ -269,7 +269,7 @@ fn names(count: usize) -> Vec<String> {
         .collect()
 }
 
-/// All that a list has, page by page.
+/// Reads all pages of a list.
 fn paged(client: &mut Client, command: &str, mut request: Value, list: &str) -> Vec<String> {
     let mut found = Vec::new();
     loop {
@@ -406,7 +406,7 @@ fn reactions_come_in_counts() {
     }
 }
 
-/// A client that asks for much and does not read is not answered beyond what it takes.
+/// A client that asks for much and does not read gets no more answers than its buffer takes.
 #[test]
 fn answers_that_nobody_takes_are_not_made() {
     const ASKED: u32 = 32;

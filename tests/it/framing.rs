@@ -146,7 +146,7 @@ fn what_is_too_long() {
     assert!(client.reply(1_001)["ping"].is_object());
 }
 
-/// The ways in which the same bytes may arrive.
+/// How the same bytes are cut into writes.
 fn arrive(client: &mut Client, bytes: &[u8], piece: usize) {
     for part in bytes.chunks(piece) {
         client.write(part);

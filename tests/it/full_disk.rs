@@ -1,4 +1,4 @@
-//! A disk without room: writing is refused, reading goes on, and room heals it.
+//! A full disk: writes are refused, reads go on, and writes are taken again once there is room.
 
 use std::path::Path;
 
@@ -96,7 +96,7 @@ fn fill_without_reserve(folder: &Path) {
     });
 }
 
-/// Does something in a folder with a small disk of its own, or says why that cannot be made.
+/// Runs a test in a folder on a small disk of its own, or prints why there is none.
 fn on_a_small_disk(test: fn(&Path)) -> Result<(), Errno> {
     // The mount must not reach the other tests' threads.
     let thread = std::thread::spawn(move || {
@@ -112,7 +112,7 @@ fn on_a_small_disk(test: fn(&Path)) -> Result<(), Errno> {
     }
 }
 
-/// Sends large messages until one is refused; how many were not.
+/// Sends large messages until one is refused, and returns how many were taken.
 fn fill(alice: &mut Client, media: &Value) -> u64 {
     // A hundred are more than a segment holds.
     for stored in 0..100 {

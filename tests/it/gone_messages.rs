@@ -1,4 +1,4 @@
-//! What can be done to a message that is no longer there, or never was: the same for all commands.
+//! Commands about a message that does not exist or is gone: all fail alike.
 
 use serde_json::{Value, json};
 use trunkline_tests::client::Client;
@@ -26,7 +26,7 @@ fn commands(conversation: &str, seq: u64) -> [(&'static str, Value); 6] {
     ]
 }
 
-/// All of them are answered with 102, and nobody is told.
+/// Every command is answered with 102, and no push goes out.
 fn unknown(client: &mut Client, conversation: &str, seq: u64) {
     for (command, request) in commands(conversation, seq) {
         let code = client.refused(command, &request);
@@ -117,7 +117,7 @@ fn what_never_was_and_what_came_before_joining_is_unknown_too() {
     }
 }
 
-/// The reactions to a message, as `history` and `get` have them.
+/// Returns the reactions to a message, which must be the same in `history` and `get`.
 fn reactions(client: &mut Client, conversation: &str) -> Value {
     let page = client.done("history", &json!({"conversation": conversation}));
     let shown = page["messages"][0].clone();
@@ -177,7 +177,7 @@ fn a_recall_takes_the_reactions_with_it() {
     }
 }
 
-/// Decided for one commit, in the order in which they were sent.
+/// Commands that share a commit are decided in the order in which they were sent.
 #[test]
 fn a_recall_and_reactions_in_one_frame() {
     let gateway = Gateway::start();

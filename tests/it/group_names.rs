@@ -1,4 +1,4 @@
-//! Names of groups: taken, created once however often that is asked for, and free again.
+//! Names of groups: taken once, created once per key, and free again when all have left.
 
 use serde_json::{Value, json};
 use trunkline_proto::Encoding::{Json, Proto};
@@ -92,7 +92,7 @@ fn alice_again(gateway: &Gateway) -> Client {
     gateway.dial().connect("alice", "pc")
 }
 
-/// Two creations of one commit: the second is the same as the first, or comes too late.
+/// Two creations in one commit: the second is a repetition of the first, or is refused.
 #[test]
 fn creations_of_one_frame() {
     let gateway = Gateway::start();

@@ -1,4 +1,4 @@
-//! Groups: who is in them, who reads what, and that nobody can tell how large one is.
+//! Groups: members, what each of them may read, and the same behaviour at every size.
 
 use serde_json::{Value, json};
 use trunkline_tests::client::{Client, error_code};
@@ -26,7 +26,7 @@ fn texts(answer: &Value) -> Vec<&str> {
     messages.iter().filter_map(|m| m["text"].as_str()).collect()
 }
 
-/// What is left of events without positions and times, for comparing.
+/// Removes positions and times from events, to compare them.
 fn essence(events: &[Value]) -> Vec<Value> {
     let mut events = events.to_vec();
     for event in &mut events {

@@ -1,4 +1,4 @@
-//! The HTTP upgrade.
+//! The HTTP upgrade: right requests are taken, wrong ones refused with a reason.
 
 use trunkline_tests::gateway::Gateway;
 use trunkline_tests::http::{Answer, exchange};

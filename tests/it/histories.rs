@@ -1,4 +1,4 @@
-//! Positions of another history: of a backup that was restored, of a store that lost something.
+//! Positions of another history are refused: of a restored backup, of a store that lost something.
 
 use std::fs;
 use std::path::Path;
@@ -31,7 +31,7 @@ fn pos(event: &Value) -> String {
     event["pos"].as_str().expect("a position").to_owned()
 }
 
-/// Sends so many messages to Bob; returns the positions.
+/// Sends `count` messages to Bob and returns the positions.
 fn send(gateway: &Gateway, texts: impl Iterator<Item = String>) -> Vec<String> {
     let mut alice = gateway.dial().connect("alice", "phone");
     alice.send_all("bob", texts).iter().map(pos).collect()
@@ -46,7 +46,7 @@ fn both(gateway: &Gateway) -> [Dial; 2] {
     [Encoding::Json, Encoding::Proto].map(|encoding| gateway.dial().encoding(encoding))
 }
 
-/// It is refused wherever a position goes in.
+/// A position must be refused in every command that takes one.
 fn refused(gateway: &Gateway, since: &str, code: u64) {
     for dial in both(gateway) {
         let mut bob = dial.open();
@@ -63,7 +63,7 @@ fn refused(gateway: &Gateway, since: &str, code: u64) {
     }
 }
 
-/// The texts behind a position, by both ways.
+/// Returns the texts after a position, which `sync` and `connect` must agree on.
 fn read_on(gateway: &Gateway, since: &str, count: usize) -> Vec<Value> {
     let text = |event: &Value| event["message"]["text"].clone();
     let mut all: Vec<Vec<Value>> = Vec::new();
@@ -267,7 +267,7 @@ fn a_device_resumes_in_its_own_history() {
     }
 }
 
-/// Runs `store repair`; what it says.
+/// Runs `store repair` and returns its output.
 fn repair(data: &Path) -> String {
     let mut command = std::process::Command::new(program());
     command.args(["store", "repair", "--data"]).arg(data);
@@ -342,7 +342,7 @@ fn a_repair_that_gave_something_up_begins_a_new_history() {
     assert_eq!(read_on(&gateway, &new[0], 2), expected[1..]);
 }
 
-/// How many messages of a conversation can be read.
+/// Returns how many messages of a conversation can be read.
 fn there(client: &mut Client, conversation: &str) -> usize {
     let (mut count, mut after) = (0, 0);
     loop {

@@ -1,4 +1,4 @@
-//! Reading a conversation.
+//! `history`: pages of a conversation in both directions.
 
 use std::ops::RangeInclusive;
 

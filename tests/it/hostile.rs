@@ -1,4 +1,4 @@
-//! Clients that mean harm: each is stopped by a limit, counted, and noticed by nobody else.
+//! Hostile clients: a limit stops each of them, a metric counts it, and other users do not notice.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -16,7 +16,7 @@ fn limited(gateway: &Gateway, limit: &str) -> f64 {
     gateway.metric(&format!("trunkline_limited_total{{limit=\"{limit}\"}}"))
 }
 
-/// Frames, all in one piece.
+/// Writes frames as one piece.
 fn frames(opcode: Opcode, payload: &[u8], count: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..count {
@@ -214,7 +214,7 @@ fn too_many_pages_at_a_time() {
     }
 }
 
-/// What is neither HTTP nor WebSocket, whatever it is.
+/// Bytes that are neither HTTP nor WebSocket.
 #[test]
 fn garbage() {
     let gateway = Gateway::start();
@@ -241,7 +241,7 @@ fn garbage() {
     neighbours.chat();
 }
 
-/// Sends until the other end has enough; all that came back.
+/// Sends until the gateway closes the connection, and returns everything that came back.
 fn until_closed(gateway: &Gateway, first: &[u8], then: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(gateway.ws()).expect("the gateway listens");
     stream

@@ -1,4 +1,4 @@
-//! Users who want what is not theirs: to read, receipt, recall, react, list, join.
+//! Users who try to read, acknowledge, recall, react, list or join what is not theirs.
 
 use serde_json::{Value, json};
 use trunkline_tests::client::Client;
@@ -48,7 +48,7 @@ fn attempts(conversation: &str) -> Vec<(&'static str, Value)> {
     attempts
 }
 
-/// All that a user can see.
+/// Returns everything that a user can see.
 fn view(client: &mut Client, conversations: &[&str], since: &str) -> Vec<Value> {
     let mut all = vec![
         client.done("conversations", &json!({"limit": 500})),
@@ -66,7 +66,7 @@ fn view(client: &mut Client, conversations: &[&str], since: &str) -> Vec<Value> 
     all
 }
 
-/// Neither by a key of somebody else, nor by a position of somebody else.
+/// Keys and positions of other users give access to nothing.
 fn other_ways(alice: &mut Client, mallory: &mut Client, begin: &str) {
     alice.done("send", &json!({"user": "bob", "text": "keyed", "key": "k"}));
     let own = mallory.done(

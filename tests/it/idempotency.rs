@@ -8,7 +8,7 @@ fn request(key: &str, text: &str) -> Value {
     json!({"user": "bob", "key": key, "text": text})
 }
 
-/// Sends again what `first` answered: the same answer must come, marked as a duplicate.
+/// Sends the request of the reply `first` again. The same reply must come, marked as a duplicate.
 fn check(client: &mut Client, (key, text): (&str, &str), first: &Value) {
     let again = client.done("send", &request(key, text));
     let mut expected = first.clone();

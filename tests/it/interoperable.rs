@@ -1,4 +1,4 @@
-//! JSON that not every reader understands alike is let in nowhere.
+//! JSON that readers understand differently is refused everywhere.
 
 use serde_json::json;
 use trunkline_proto::Encoding::{Json, Proto};

@@ -8,9 +8,9 @@ use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::wait;
 
 const MEMBERS: usize = 10_000;
-/// What one command may add.
+/// The most members that one command may add.
 const PORTION: usize = 1_000;
-/// Members with a session; on three shards.
+/// The number of members with a session. They are on three shards.
 const ONLINE: usize = 200;
 const SHARDS: usize = 3;
 
@@ -33,7 +33,7 @@ fn say(client: &mut Client, text: &str) -> Value {
     client.done("send", &json!({"group": "all", "text": text}))
 }
 
-/// Everything after a position, page by page.
+/// Reads everything after a position, page by page.
 fn sync(client: &mut Client, mut since: String) -> Vec<Value> {
     let mut events = Vec::new();
     loop {
@@ -101,7 +101,7 @@ fn open(gateway: &Gateway, others: usize) -> Vec<Client> {
         .collect()
 }
 
-/// From whatever position.
+/// Pages are the same from every position.
 fn whoever_was_away_finds_the_same(gateway: &Gateway, begin: &str) {
     for number in [ONLINE, MEMBERS / 2] {
         let mut late = gateway.dial().connect(&name(number), "phone");
@@ -121,7 +121,7 @@ fn whoever_was_away_finds_the_same(gateway: &Gateway, begin: &str) {
     }
 }
 
-/// One leaves and one is removed: both are told that, and nothing after it.
+/// A member who leaves and a member who is removed are told of that, and of nothing after it.
 fn whoever_is_gone_hears_no_more(alice: &mut Client, online: &mut [Client], begin: &str) {
     let (leaver, removed) = (name(0), name(MEMBERS - 2));
     assert_eq!(

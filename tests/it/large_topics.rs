@@ -21,9 +21,9 @@ const MASK: Option<[u8; 4]> = Some([1, 2, 3, 4]);
 struct Subscriber {
     stream: TcpStream,
     framing: Connection,
-    /// What the gateway answered to the upgrade; empty once that is read.
+    /// The bytes of the gateway's answer to the upgrade; empty once it is read.
     upgrade: Option<Vec<u8>>,
-    /// What it said: messages that nobody has looked at, the last first.
+    /// Messages of the gateway that no call has returned yet, newest first.
     said: Vec<Value>,
 }
 
@@ -50,7 +50,7 @@ impl Subscriber {
         }
     }
 
-    /// The next thing that the gateway says.
+    /// Waits for the next message of the gateway and returns it.
     fn hear(&mut self) -> Value {
         let key = key_from(*b"not very random.");
         let mut piece = [0; 4 << 10];
@@ -87,7 +87,7 @@ impl Subscriber {
     }
 }
 
-/// All of them are told everything, and who exchanges messages does not notice.
+/// Every subscriber gets every publication, and users who exchange messages do not notice.
 #[test]
 fn ten_thousand_subscribers() {
     const SUBSCRIBERS: usize = 10_000;

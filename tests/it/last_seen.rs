@@ -1,4 +1,4 @@
-//! When users were last seen: long ago, and before the gateway was started.
+//! `last_seen` of users who left long ago, and before the gateway was started.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,7 +20,7 @@ fn now() -> u64 {
     u64::try_from(now.expect("after 1970").as_millis()).expect("not that late")
 }
 
-/// Comes and goes; between when and when that was over.
+/// Opens and closes a session. Returns the times between which the session ended.
 fn visit(gateway: &Gateway, user: &str) -> (u64, u64) {
     let client = gateway.dial().connect(user, "phone");
     let before = now();
@@ -28,7 +28,7 @@ fn visit(gateway: &Gateway, user: &str) -> (u64, u64) {
     (before, now())
 }
 
-/// Waits until the store knows of so many departures, in this process.
+/// Waits until this process has stored `count` departures.
 fn stored(gateway: &Gateway, users: usize) {
     until("the store to know who left", || {
         let stored = gateway.metric("trunkline_last_seen_stored_total");

@@ -1,4 +1,4 @@
-//! docs/limits.md says what is so.
+//! docs/limits.md has the settings and defaults of the program.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -57,13 +57,13 @@ fn settings(page: &str) -> BTreeMap<&str, Vec<&str>> {
     found
 }
 
-/// What `check-config` prints without any flag.
+/// Returns the settings that `check-config` prints without a flag.
 fn defaults() -> Table {
     let printed = Setup::bare().flag("dev-auth", "true").run("check-config");
     printed.stdout.parse().expect("TOML")
 }
 
-/// What `serve --help` says behind `[default: `, by setting.
+/// Returns the defaults in `serve --help`, by setting.
 fn documented() -> BTreeMap<String, String> {
     let mut command = Setup::bare().command("serve");
     let help = Process::start(command.arg("--help")).ended().stdout;

@@ -1,4 +1,4 @@
-//! Several senders at once, and what must be left of their messages after an end.
+//! Several senders at once, and which of their messages must exist after the gateway ends.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -9,14 +9,14 @@ use trunkline_tests::gateway::Gateway;
 use trunkline_tests::wait;
 
 const SENDERS: usize = 4;
-/// Commands that a sender has under way.
+/// The number of commands that a sender has in flight.
 const WINDOW: usize = 32;
 
-/// What one sender knows of its messages, by text.
+/// The messages of one sender, by text.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
     acknowledged: BTreeMap<String, Value>,
-    /// Sent, and never answered.
+    /// Messages that were sent and never answered.
     unknown: Vec<String>,
     /// How the connection ended.
     pub(crate) end: Option<End>,
@@ -63,7 +63,7 @@ fn send_until_the_end(
     sent
 }
 
-/// All of a conversation, in pages.
+/// Reads a whole conversation, page by page.
 fn all_of(client: &mut Client, conversation: &str) -> Vec<Value> {
     let mut all: Vec<Value> = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! What the log says of single connections, and what it never says.
+//! Lines of the log about single connections, and what no line ever contains.
 
 use std::io::{Read, pipe};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! What becomes of a message: recalled, deleted, reacted to, read, counted.
+//! Recalls, deletions, reactions, receipts and counts of messages.
 
 use serde_json::{Value, json};
 use trunkline_tests::client::Client;
@@ -317,7 +317,7 @@ fn what_cannot_be_done_to_a_message() {
     assert_eq!(history(&mut alice, DIRECT)[0]["text"], "hello");
 }
 
-/// Who is listed, and the counts.
+/// Returns the listed users and the counts of a reply.
 fn receipts(client: &mut Client, conversation: &str, state: &str) -> (Vec<String>, Value) {
     let (mut users, mut after, mut counts) = (Vec::<String>::new(), None, None);
     loop {

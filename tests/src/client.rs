@@ -1,4 +1,4 @@
-//! A blocking client that shows everything it was told.
+//! A blocking client that keeps every message of the gateway until the test asks for it.
 //!
 //! Commands and answers are JSON values as docs/protocol.md writes them, in both encodings. What is
 //! sent and read in JSON passes through no code of ours; in protobuf it is converted by the
@@ -24,12 +24,12 @@ use crate::wait::LIMIT;
 /// The masking key: any will do, zero would hide a server that does not unmask.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// How the connection ended.
+/// The end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// With a Close frame.
+    /// The gateway sent a Close frame with this code and reason.
     Close(u16, String),
-    /// Without.
+    /// The stream ended without a Close frame.
     Dropped,
 }
 
@@ -41,25 +41,25 @@ pub struct Client {
     encoding: Encoding,
     next_id: u32,
     replies: HashMap<u32, Value>,
-    /// Errors without an id.
+    /// Error replies without an id that no test has asked for yet.
     strays: VecDeque<Value>,
     pushes: VecDeque<Value>,
-    /// Ends of recoveries, which stand in no test's way that does not ask for them.
+    /// `caught_up` pushes. They are kept apart, so that tests of other pushes need not skip them.
     caught_up: VecDeque<Value>,
     end: Option<End>,
-    /// Whether pings are answered.
+    /// Whether the client answers pings of the gateway.
     pub answers_pings: bool,
-    /// Pings that came.
+    /// The number of pings that the gateway has sent.
     pub pings: usize,
-    /// The payloads of pongs that came.
+    /// The payloads of the pongs that the gateway has sent, oldest first.
     pub pongs: VecDeque<Vec<u8>>,
-    /// How many messages each frame brought, in order.
+    /// The number of messages in each frame, oldest frame first.
     pub frames: Vec<usize>,
     pub(crate) opening: Value,
 }
 
 impl Client {
-    /// A WebSocket without `connect`.
+    /// Opens a WebSocket and does not send `connect`.
     ///
     /// # Panics
     /// The upgrade fails.
@@ -106,17 +106,17 @@ impl Client {
         }
     }
 
-    /// The reply to `connect`.
+    /// Returns the reply to `connect`.
     pub fn opening(&self) -> &Value {
         &self.opening
     }
 
-    /// The session's name.
+    /// Returns the name of the session, from the reply to `connect`.
     pub fn session(&self) -> &str {
         self.opening["session"].as_str().unwrap_or_default()
     }
 
-    /// The position in the reply to `connect`.
+    /// Returns the position in the reply to `connect`.
     pub fn pos(&self) -> String {
         self.opening["pos"]
             .as_str()
@@ -124,7 +124,7 @@ impl Client {
             .to_owned()
     }
 
-    /// Sends a command without waiting; its id.
+    /// Sends a command and returns its id. Does not wait for the reply.
     pub fn post(&mut self, command: &str, request: &Value) -> u32 {
         self.next_id += 1;
         let id = self.next_id;
@@ -132,20 +132,20 @@ impl Client {
         id
     }
 
-    /// Sends commands as they are, ids and all, in one frame.
+    /// Sends whole commands, with the ids that they have, in one frame.
     pub fn post_raw(&mut self, commands: &[Value]) {
         let frame = self.framed(commands);
         self.write(&frame);
     }
 
-    /// Sends a frame of any payload.
+    /// Sends a frame with any payload.
     pub fn write_frame(&mut self, opcode: Opcode, payload: &[u8]) {
         let mut frame = Vec::new();
         write_frame(&mut frame, opcode, payload, Some(MASK));
         self.write(&frame);
     }
 
-    /// Sends bytes.
+    /// Sends bytes that need not be a frame.
     ///
     /// # Panics
     /// The gateway does not take them.
@@ -155,31 +155,31 @@ impl Client {
             .expect("the gateway takes what is sent");
     }
 
-    /// What its bytes go through.
+    /// Returns the stream below the WebSocket: TCP or TLS.
     pub fn stream(&mut self) -> &mut Stream {
         &mut self.stream
     }
 
-    /// Sends a command and waits for its reply, good or bad.
+    /// Sends a command, waits for its reply and returns the reply, which may be an error.
     pub fn ask(&mut self, command: &str, request: &Value) -> Value {
         let id = self.post(command, request);
         self.reply(id)
     }
 
-    /// Sends a command that must succeed; what the reply holds.
+    /// Sends a command that must succeed, and returns the content of the reply.
     ///
     /// # Panics
-    /// It fails.
+    /// The reply is an error.
     pub fn done(&mut self, command: &str, request: &Value) -> Value {
         let mut reply = self.ask(command, request);
         assert!(reply[command].is_object(), "{command} {request}: {reply}");
         reply[command].take()
     }
 
-    /// Sends a command that must fail; the error's code.
+    /// Sends a command that must fail, and returns the code of the error.
     ///
     /// # Panics
-    /// It succeeds.
+    /// The command succeeds.
     pub fn refused(&mut self, command: &str, request: &Value) -> u64 {
         let reply = self.ask(command, request);
         error_code(&reply)
@@ -198,20 +198,20 @@ impl Client {
         }
     }
 
-    /// Waits for the reply with this id.
+    /// Waits for the reply with an id and returns it.
     ///
     /// # Panics
-    /// The connection ends before.
+    /// The connection ends before the reply.
     pub fn reply(&mut self, id: u32) -> Value {
         self.wait("a reply", |client| client.replies.remove(&id))
     }
 
-    /// Waits for an error without an id.
+    /// Waits for an error without an id and returns it.
     pub fn stray(&mut self) -> Value {
         self.wait("an error without an id", |client| client.strays.pop_front())
     }
 
-    /// Waits for an error, with an id or without.
+    /// Waits for an error, with or without an id, and returns it.
     pub fn error(&mut self) -> Value {
         self.wait("an error", |client| {
             let id = client
@@ -223,15 +223,15 @@ impl Client {
         })
     }
 
-    /// Replies that have come and that nobody has asked for.
+    /// Takes the replies that have come and that no call has returned yet.
     pub fn replies_now(&mut self) -> Vec<Value> {
         self.replies.drain().map(|(_, reply)| reply).collect()
     }
 
-    /// Sends bytes up to so many times; whether the gateway stopped taking them.
+    /// Sends bytes up to `times` times. Returns whether the gateway stopped taking them.
     ///
     /// # Panics
-    /// It takes them for longer than [`LIMIT`].
+    /// The gateway takes bytes for longer than [`LIMIT`].
     pub fn write_until_refused(&mut self, bytes: &[u8], times: usize) -> bool {
         let began = Instant::now();
         (0..times).any(|_| {
@@ -240,15 +240,16 @@ impl Client {
         })
     }
 
-    /// Sends a text to a user.
+    /// Sends a text to a user and returns the content of the reply.
     pub fn send(&mut self, user: &str, text: &str) -> Value {
         self.done("send", &json!({"user": user, "text": text}))
     }
 
-    /// Sends many texts to a user, several per frame; the replies in the order of the texts.
+    /// Sends many texts to a user, several per frame. Returns the replies in the order of the
+    /// texts.
     ///
     /// # Panics
-    /// One of them fails.
+    /// The reply to one of the texts is an error.
     pub fn send_all(&mut self, user: &str, texts: impl IntoIterator<Item = String>) -> Vec<Value> {
         // Well below what a message may hold by default.
         const FRAME_BYTES: usize = 256 << 10;
@@ -272,58 +273,58 @@ impl Client {
         replies
     }
 
-    /// Moves own watermarks.
+    /// Moves the user's own marks (`delivered`, `read`) in a conversation.
     pub fn ack(&mut self, conversation: &str, marks: &Value) {
         let mut request = marks.clone();
         request["conversation"] = conversation.into();
         self.done("ack", &request);
     }
 
-    /// A round trip: everything pushed before it has arrived.
+    /// Sends `ping` and waits for the reply. Everything that was pushed before has then arrived.
     pub fn ping(&mut self) {
         self.done("ping", &json!({}));
     }
 
-    /// The next push.
+    /// Waits for the next push and returns it.
     pub fn push(&mut self) -> Value {
         self.wait("a push", |client| client.pushes.pop_front())
     }
 
-    /// The next push, which must be of this kind.
+    /// Waits for the next push, which must be an `event`, and returns its content.
     ///
     /// # Panics
-    /// It is of another.
+    /// The push is another event.
     pub fn push_of(&mut self, event: &str) -> Value {
         let mut push = self.push();
         assert!(push[event].is_object(), "not a {event}: {push}");
         push[event].take()
     }
 
-    /// Waits until everything missed has come: the pushes up to there, and what says so.
+    /// Waits for `caught_up`. Returns the pushes before it, and its content.
     pub fn caught_up(&mut self) -> (Vec<Value>, Value) {
         let end = self.wait("a caught_up push", |client| client.caught_up.pop_front());
         (self.waiting(), end)
     }
 
-    /// Pushes that have come and that nobody has asked for.
+    /// Takes the pushes that have come and that no call has returned yet.
     pub fn waiting(&mut self) -> Vec<Value> {
         self.pushes.drain(..).collect()
     }
 
-    /// Waits for the pong to a ping of ours.
+    /// Waits for a pong of the gateway and returns its payload.
     pub fn pong(&mut self) -> Vec<u8> {
         self.wait("a pong", |client| client.pongs.pop_front())
     }
 
-    /// Waits until the gateway has pinged so often.
+    /// Waits until the gateway has pinged `times` times.
     pub fn pinged(&mut self, times: usize) {
         self.wait("pings", |client| (client.pings >= times).then_some(()));
     }
 
-    /// Waits for the end of the connection, reading what comes before it.
+    /// Waits for the end of the connection and returns it. Messages that come first are kept.
     ///
     /// # Panics
-    /// It does not end.
+    /// The connection does not end.
     pub fn end(&mut self) -> End {
         self.wait("the end", |client| client.end.clone())
     }
@@ -331,7 +332,7 @@ impl Client {
     /// Waits for the end of the stream behind the gateway's Close frame.
     ///
     /// # Panics
-    /// Anything comes before it, or it does not come.
+    /// Anything comes first, or the stream does not end.
     pub fn ended(&mut self) {
         let mut rest = Vec::new();
         let read = self
@@ -346,10 +347,10 @@ impl Client {
         assert_eq!(rest, b"", "frames behind the Close frame");
     }
 
-    /// Closes as RFC 6455 asks and waits for the gateway to do so too.
+    /// Sends a Close frame and waits for the gateway's own, as RFC 6455 asks.
     ///
     /// # Panics
-    /// It does not answer with our code.
+    /// The gateway does not answer with the same code.
     pub fn close(mut self) {
         let mut frame = Vec::new();
         write_close(&mut frame, CloseCode::NORMAL, "", Some(MASK));
@@ -357,7 +358,8 @@ impl Client {
         assert_eq!(self.end(), End::Close(1000, String::new()));
     }
 
-    /// Sends a command without waiting; its id, or nothing where the connection is gone.
+    /// Sends a command and returns its id; `None` if the connection has ended. Does not wait for
+    /// the reply.
     pub fn try_post(&mut self, command: &str, request: &Value) -> Option<u32> {
         self.next_id += 1;
         let frame = self.framed(&[json!({"id": self.next_id, command: request})]);
@@ -367,12 +369,12 @@ impl Client {
             .then_some(self.next_id)
     }
 
-    /// Whether the end has not been heard of.
+    /// Whether the client has not seen the end of the connection yet.
     pub fn is_open(&self) -> bool {
         self.end.is_none()
     }
 
-    /// The replies that have come, after waiting for at least one or for the end.
+    /// Waits for a reply or for the end of the connection. Takes all replies that have come, by id.
     pub fn replies(&mut self) -> HashMap<u32, Value> {
         self.wait("a reply or the end", |client| {
             (!client.replies.is_empty() || client.end.is_some()).then_some(())
@@ -381,10 +383,10 @@ impl Client {
     }
 }
 
-/// The code of an error reply, whose other fields must fit it.
+/// Returns the code of an error reply, after checking that the other fields fit the code.
 ///
 /// # Panics
-/// It is no error reply.
+/// The reply is not an error, or a field does not fit the code.
 pub fn error_code(reply: &Value) -> u64 {
     let error = &reply["error"];
     let code = error["code"]

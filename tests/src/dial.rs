@@ -1,4 +1,4 @@
-//! How a client connects.
+//! The address, encoding, TLS and `connect` fields of a client that is about to connect.
 
 use std::net::{SocketAddr, TcpStream};
 
@@ -13,7 +13,7 @@ use crate::wait::LIMIT;
 /// fails once in 2^100 times.
 const TRIES: usize = 100;
 
-/// A client that is about to connect.
+/// How a client will connect: address, encoding, shard, TLS, fields of `connect`.
 #[derive(Debug, Clone)]
 pub struct Dial {
     pub(crate) address: SocketAddr,
@@ -25,7 +25,7 @@ pub struct Dial {
 }
 
 impl Dial {
-    /// To this address, in JSON, on any shard.
+    /// A client of this address, in JSON, without TLS, on any shard.
     pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
@@ -37,41 +37,41 @@ impl Dial {
         }
     }
 
-    /// In this encoding.
+    /// Sets the encoding.
     #[must_use]
     pub fn encoding(mut self, encoding: Encoding) -> Self {
         self.encoding = encoding;
         self
     }
 
-    /// With TLS.
+    /// Connects with TLS and trusts these certificates.
     #[must_use]
     pub fn tls(mut self, trust: &Trust) -> Self {
         self.trust = Some(trust.clone());
         self
     }
 
-    /// To another path.
+    /// Asks for another path than `/v1/ws`.
     #[must_use]
     pub fn path(mut self, path: &'static str) -> Self {
         self.path = path;
         self
     }
 
-    /// In protobuf.
+    /// Sets the encoding to protobuf.
     #[must_use]
     pub fn proto(self) -> Self {
         self.encoding(Encoding::Proto)
     }
 
-    /// On this shard.
+    /// Repeats connecting until the connection is on this shard.
     #[must_use]
     pub fn shard(mut self, shard: usize) -> Self {
         self.shard = Some(shard);
         self
     }
 
-    /// Two devices of a user, on two shards, in both encodings.
+    /// Connects two devices of a user: one on each of two shards, one in each encoding.
     pub fn devices(&self, user: &str) -> [Client; 2] {
         [
             self.clone().shard(0).connect(user, "phone"),
@@ -79,25 +79,25 @@ impl Dial {
         ]
     }
 
-    /// With another field of `connect`.
+    /// Adds a field to `connect`.
     #[must_use]
     pub fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
         self.extra.insert(field.to_owned(), value.into());
         self
     }
 
-    /// Going on from a position.
+    /// Sets `since`: the session goes on from this position.
     #[must_use]
     pub fn since(self, pos: &str) -> Self {
         self.with("since", pos)
     }
 
-    /// A WebSocket without `connect`.
+    /// Opens a WebSocket and does not send `connect`.
     pub fn open(&self) -> Client {
         Client::open(self)
     }
 
-    /// A connection, in TLS before the hand-shake.
+    /// Opens the stream below a WebSocket. With TLS, the hand-shake has not begun.
     pub(crate) fn stream(&self) -> Stream {
         if let Some(trust) = &self.trust {
             return Stream::Tls(Box::new(trust.connect(self.address)));
@@ -109,7 +109,7 @@ impl Dial {
         Stream::Plain(stream)
     }
 
-    /// A session.
+    /// Opens a session of this user and device.
     ///
     /// # Panics
     /// `connect` fails, or never lands on the wanted shard.

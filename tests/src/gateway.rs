@@ -1,4 +1,4 @@
-//! A real gateway process.
+//! Starts, stops and kills real gateway processes.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,14 +15,14 @@ use crate::tls::{Files, Trust};
 use crate::tokens::Signer;
 use crate::wait;
 
-/// How a gateway is to be started.
+/// How a gateway will be started: flags, environment, limits of the process.
 #[derive(Debug, Clone)]
 pub struct Setup {
     flags: BTreeMap<String, String>,
     environment: Vec<(String, String)>,
-    /// What a shell does before it becomes the program.
+    /// Shell commands that run first, in the process that becomes the gateway.
     shell: Vec<String>,
-    /// Who clients trust, where they connect with TLS.
+    /// The certificates that clients trust; `None` without TLS.
     trust: Option<Trust>,
 }
 
@@ -48,7 +48,7 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// Without any flag.
+    /// A gateway without any flag.
     pub fn bare() -> Self {
         Self {
             flags: BTreeMap::new(),
@@ -58,21 +58,21 @@ impl Setup {
         }
     }
 
-    /// With a flag, in place of an earlier one of this name.
+    /// Sets a flag. It replaces an earlier flag of the same name.
     #[must_use]
     pub fn flag(mut self, name: &str, value: impl ToString) -> Self {
         self.flags.insert(name.to_owned(), value.to_string());
         self
     }
 
-    /// Without a flag.
+    /// Removes a flag.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         self.flags.remove(name);
         self
     }
 
-    /// With TLS, and clients that connect with it.
+    /// Sets certificate and key, and lets clients connect with TLS.
     #[must_use]
     pub fn tls(mut self, files: &Files, trust: &Trust) -> Self {
         self.trust = Some(trust.clone());
@@ -80,7 +80,7 @@ impl Setup {
             .flag("tls-key", files.key.display())
     }
 
-    /// With tokens of this signer instead of users who name themselves.
+    /// Replaces development mode by tokens of this signer.
     #[must_use]
     pub fn tokens(self, signer: &Signer, key: &Path) -> Self {
         let setup = self.without("dev-auth").flag("jwt-key", key.display());
@@ -90,28 +90,28 @@ impl Setup {
         }
     }
 
-    /// With an environment variable.
+    /// Sets an environment variable.
     #[must_use]
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// With a descriptor limit, soft and hard.
+    /// Sets the descriptor limit of the process, soft and hard.
     #[must_use]
     pub fn descriptors(mut self, limit: u64) -> Self {
         self.shell.push(format!("ulimit -n {limit}"));
         self
     }
 
-    /// With a limit of file sizes, in blocks of 512 bytes, soft and hard.
+    /// Sets the file size limit of the process, soft and hard, in blocks of 512 bytes.
     #[must_use]
     pub fn file_blocks(mut self, blocks: u64) -> Self {
         self.shell.push(format!("ulimit -f {blocks}"));
         self
     }
 
-    /// The command line of a subcommand with these flags.
+    /// Returns the command that runs a subcommand with these flags.
     pub fn command(&self, subcommand: &str) -> Command {
         let mut command = if self.shell.is_empty() {
             Command::new(program())
@@ -136,15 +136,15 @@ impl Setup {
         command
     }
 
-    /// Runs a subcommand that ends by itself.
+    /// Runs a subcommand and waits until it ends.
     pub fn run(&self, subcommand: &str) -> Exit {
         Process::start(&mut self.command(subcommand)).ended()
     }
 
-    /// Starts a gateway with a data folder of its own, which outlives its processes.
+    /// Starts a gateway with a new data folder, which is removed when the [`Gateway`] is dropped.
     ///
     /// # Panics
-    /// It does not get ready.
+    /// The gateway does not get ready.
     pub fn start(self) -> Gateway {
         let folder = TempDir::with_prefix("trunkline-test-").expect("a folder can be made");
         let data = folder.path().join("data");
@@ -153,10 +153,10 @@ impl Setup {
         gateway
     }
 
-    /// Starts a gateway on a data folder of the caller's.
+    /// Starts a gateway on an existing data folder.
     ///
     /// # Panics
-    /// It does not get ready.
+    /// The gateway does not get ready.
     pub fn start_on(self, data: &Path) -> Gateway {
         let setup = self.flag("data", data.display());
         let (process, ready) = launch(&setup);
@@ -170,7 +170,7 @@ impl Setup {
     }
 }
 
-/// The line that a gateway prints once clients can connect, taken apart.
+/// The fields of the `ready` line, which a gateway prints once clients can connect.
 #[derive(Debug, Clone)]
 struct Ready {
     line: String,
@@ -212,25 +212,25 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway as [`Setup::default`] says.
+    /// Starts a gateway with [`Setup::default`].
     pub fn start() -> Self {
         Setup::default().start()
     }
 
-    /// Where WebSockets connect.
+    /// Returns the address for WebSockets.
     pub fn ws(&self) -> SocketAddr {
         self.ready.ws
     }
 
-    /// Where HTTP is served.
+    /// Returns the address of the control port.
     pub fn control(&self) -> SocketAddr {
         self.ready.control
     }
 
-    /// Waits until its log has words, and returns the line.
+    /// Waits for a line of the gateway's log that contains `words`, and returns it.
     ///
     /// # Panics
-    /// They do not come.
+    /// No such line comes.
     pub fn logged(&self, words: &str) -> String {
         wait::until(words, || {
             let log = self.process.stderr();
@@ -239,22 +239,22 @@ impl Gateway {
         })
     }
 
-    /// The line it printed when it was ready.
+    /// Returns the `ready` line.
     pub fn ready_line(&self) -> &str {
         &self.ready.line
     }
 
-    /// Its data folder.
+    /// Returns the data folder.
     pub fn data(&self) -> &Path {
         &self.data
     }
 
-    /// Its process.
+    /// Returns the process.
     pub fn process(&self) -> &Process {
         &self.process
     }
 
-    /// A client that is about to connect.
+    /// Returns a client that will connect to this gateway, with TLS if the gateway has it.
     pub fn dial(&self) -> Dial {
         let dial = Dial::new(self.ready.ws);
         match &self.setup.trust {
@@ -263,25 +263,25 @@ impl Gateway {
         }
     }
 
-    /// A number of /metrics by its name with labels, such as `trunkline_acks_total`.
+    /// Reads one number of `/metrics` by its name and labels, such as `trunkline_acks_total`.
     pub fn metric(&self, name: &str) -> f64 {
         http::metric(self.ready.control, name)
     }
 
-    /// Asks it to stop (SIGTERM) without waiting.
+    /// Sends SIGTERM and does not wait.
     pub fn ask_to_stop(&self) {
         self.process.signal(Signal::SIGTERM);
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the process ends by itself.
     pub fn ended(&mut self) -> Exit {
         self.process.ended()
     }
 
-    /// Stops it with SIGTERM.
+    /// Sends SIGTERM and waits for the end.
     ///
     /// # Panics
-    /// It does not end, or not with status 0.
+    /// The process does not end, or ends with another status than 0.
     pub fn stop(&mut self) -> Exit {
         self.ask_to_stop();
         let exit = self.ended();
@@ -289,15 +289,15 @@ impl Gateway {
         exit
     }
 
-    /// Ends it the hard way (SIGKILL).
+    /// Kills the process with SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Starts it again on the same folder, after [`Gateway::stop`] or [`Gateway::kill`].
+    /// Starts a new process on the same data folder, after [`Gateway::stop`] or [`Gateway::kill`].
     ///
     /// # Panics
-    /// It does not get ready.
+    /// The gateway does not get ready.
     pub fn start_again(&mut self) {
         (self.process, self.ready) = launch(&self.setup);
     }

@@ -1,22 +1,22 @@
-//! The control port.
+//! Speaks HTTP with a gateway's control port.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use crate::wait::LIMIT;
 
-/// An answer.
+/// An HTTP answer.
 #[derive(Debug)]
 pub struct Answer {
-    /// Its status.
+    /// The status code.
     pub status: u16,
     /// Status line and headers.
     pub head: String,
-    /// What stands below them.
+    /// The body.
     pub body: String,
 }
 
-/// Sends bytes and reads all that comes back.
+/// Connects, sends a request as bytes, and reads the whole answer.
 ///
 /// # Panics
 /// No HTTP answer comes.
@@ -27,7 +27,7 @@ pub fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
     )
 }
 
-/// The same on a connection of the caller's.
+/// Sends a request as bytes on an open connection, and reads the whole answer.
 ///
 /// # Panics
 /// No HTTP answer comes.
@@ -56,10 +56,10 @@ pub fn exchange_on(mut stream: TcpStream, request: &[u8]) -> Answer {
     parsed.unwrap_or_else(|| panic!("no HTTP: {answer:?}"))
 }
 
-/// Sends an upgrade request; the head of the answer.
+/// Sends an upgrade request and returns the head of the answer.
 ///
 /// # Panics
-/// None comes.
+/// No answer comes.
 pub fn upgrade(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).expect("the port is open");
     stream.set_read_timeout(Some(LIMIT)).expect("not zero");
@@ -72,16 +72,16 @@ pub fn upgrade(address: SocketAddr, request: &[u8]) -> String {
     String::from_utf8(answer).expect("the head is text")
 }
 
-/// GET of a path.
+/// Gets a path.
 pub fn get(address: SocketAddr, path: &str) -> Answer {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     exchange(address, request.as_bytes())
 }
 
-/// A number of /metrics by its name with labels.
+/// Reads one number of `/metrics` by its name and labels.
 ///
 /// # Panics
-/// There is no such number.
+/// `/metrics` has no such number.
 pub fn metric(control: SocketAddr, name: &str) -> f64 {
     let Answer { status, body, .. } = get(control, "/metrics");
     assert_eq!(status, 200, "{body}");

@@ -1,16 +1,17 @@
 //! Tests of the whole of Trunkline, and their helpers.
 //!
 //! - [`gateway`]: a real `trunkline serve`, started, stopped, killed and started again;
-//! - [`client`]: a blocking client that shows everything it was told;
+//! - [`client`]: a blocking client that keeps every message until the test asks for it;
 //! - [`http`]: the control port;
 //! - [`service`]: a gateway with tokens;
 //! - [`tls`]: certificates, and clients that trust them;
 //! - [`tokens`]: tokens, and keys to sign them with;
 //! - [`wait`]: conditions, with a limit;
 //! - [`port`]: ports that are chosen before they are used;
-//! - [`neighbours`]: two users whom nothing may disturb.
+//! - [`neighbours`]: two users who chat and must not notice what the rest of a test does;
+//! - [`scripts`]: Python and Node.js for clients in other languages.
 //!
-//! Helpers panic with what they saw: they are only used by tests.
+//! Helpers are for tests only: they panic, with what they saw, where a test would fail.
 
 pub mod client;
 pub mod dial;

@@ -1,11 +1,11 @@
-//! Two users whom nothing may disturb.
+//! Two users who chat and must not notice what the rest of a test does.
 
 use serde_json::json;
 
 use crate::client::Client;
 use crate::gateway::Gateway;
 
-/// Two connections on two shards that chat, and notice whatever goes wrong with it.
+/// Two users on two shards. [`Neighbours::chat`] fails if anything disturbs them.
 #[derive(Debug)]
 pub struct Neighbours {
     ann: Client,
@@ -15,7 +15,7 @@ pub struct Neighbours {
 }
 
 impl Neighbours {
-    /// Lets them connect, under names of their own.
+    /// Connects two users whose names begin with `name`.
     pub fn of(gateway: &Gateway, name: &str) -> Self {
         let names = ["ann", "ben"].map(|who| format!("{name}.{who}"));
         Self {
@@ -26,10 +26,10 @@ impl Neighbours {
         }
     }
 
-    /// A word each way, on the connections they began with.
+    /// Sends one message each way, on the connections that [`Neighbours::of`] opened.
     ///
     /// # Panics
-    /// Anything is not as if they were alone.
+    /// A connection has ended, or something else arrived than the message and its reply.
     pub fn chat(&mut self) {
         for to_ben in [true, false] {
             self.said += 1;

@@ -1,4 +1,4 @@
-//! A port that nobody else gets while no gateway has it.
+//! Ports that are chosen before a gateway listens on them.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketType, bind, socket};
 /// nobody who asks for a free one, and a gateway may listen there.
 #[derive(Debug)]
 pub struct Kept {
-    /// Where it is.
+    /// The address, with the port.
     pub address: SocketAddr,
     _socket: OwnedFd,
 }
@@ -18,7 +18,7 @@ pub struct Kept {
 /// Keeps a port of 127.0.0.1 that a gateway has at the moment, or with 0 one that nobody has.
 ///
 /// # Panics
-/// Somebody else has it.
+/// Another process has the port.
 pub fn keep(port: u16) -> Kept {
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
     // With the first it joins a gateway's listeners, with the second a gateway finds it free.

@@ -1,4 +1,5 @@
-//! Child processes of a test: bounded, heard, and gone when the test is.
+//! Child processes of a test. Waiting for them is bounded, their output is read, and they end with
+//! the test.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use rustix::process::{Resource, Rlimit, prlimit};
 
 use crate::wait::{self, LIMIT};
 
-/// What is kept of a process's standard error.
+/// The most bytes of a process's standard error that are kept.
 const KEPT: usize = 1 << 20;
 
 /// A running child. Dropping it kills it.
@@ -28,19 +29,19 @@ pub struct Process {
 /// A process that has ended.
 #[derive(Debug)]
 pub struct Exit {
-    /// How.
+    /// The exit status.
     pub status: ExitStatus,
-    /// What it printed that nobody had read.
+    /// The lines of standard output that [`Process::line`] had not returned.
     pub stdout: String,
-    /// What it said on standard error.
+    /// Standard error, at most its first MiB.
     pub stderr: String,
 }
 
 impl Process {
-    /// Starts a program that reads nothing and whose output is heard.
+    /// Starts a program with empty standard input, and reads its output.
     ///
     /// # Panics
-    /// It cannot be started.
+    /// The program cannot be started.
     pub fn start(command: &mut Command) -> Self {
         Self::start_with(command, Stdio::piped(), Stdio::piped())
     }
@@ -49,7 +50,7 @@ impl Process {
     /// not heard.
     ///
     /// # Panics
-    /// It cannot be started.
+    /// The program cannot be started.
     pub fn start_with(
         command: &mut Command,
         stdout: impl Into<Stdio>,
@@ -109,7 +110,7 @@ impl Process {
         }
     }
 
-    /// The next line of its output; `None` once it has closed that.
+    /// Waits for the next line of standard output; `None` once the program has closed it.
     ///
     /// # Panics
     /// No line comes within [`LIMIT`].
@@ -121,7 +122,7 @@ impl Process {
         }
     }
 
-    /// What it has said on standard error so far.
+    /// Returns standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr
             .lock()
@@ -129,24 +130,24 @@ impl Process {
             .clone()
     }
 
-    /// Its id.
+    /// Returns the id of the process.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     ///
     /// # Panics
-    /// It is not there.
+    /// The process does not exist any more.
     pub fn signal(&self, signal: Signal) {
         let id = Pid::from_raw(self.child.id().cast_signed());
         kill(id, signal).expect("the process is there");
     }
 
-    /// Stops it, and waits until none of its threads runs: a signal only begins that.
+    /// Stops the process (SIGSTOP) and waits until none of its threads runs.
     ///
     /// # Panics
-    /// It is not there.
+    /// The process does not exist any more.
     pub fn pause(&self) {
         self.signal(Signal::SIGSTOP);
         let tasks = format!("/proc/{}/task", self.id());
@@ -161,18 +162,19 @@ impl Process {
         });
     }
 
-    /// Lets it run again after [`Process::pause`].
+    /// Lets the process run again after [`Process::pause`].
     ///
     /// # Panics
-    /// It is not there.
+    /// The process does not exist any more.
     pub fn resume(&self) {
         self.signal(Signal::SIGCONT);
     }
 
-    /// Makes every write of it behind `bytes` of a file fail; `None` ends that.
+    /// Sets the file size limit of the process, in bytes: writes beyond it fail. `None` removes the
+    /// limit.
     ///
     /// # Panics
-    /// It is not there.
+    /// The process does not exist any more.
     pub fn limit_files(&self, bytes: Option<u64>) {
         let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed());
         let hard = rustix::process::getrlimit(Resource::Fsize).maximum;
@@ -183,10 +185,10 @@ impl Process {
         prlimit(pid, Resource::Fsize, limit).expect("the process is there");
     }
 
-    /// Waits until it ends.
+    /// Waits until the process ends.
     ///
     /// # Panics
-    /// It does not end within [`LIMIT`].
+    /// The process does not end within [`LIMIT`].
     pub fn ended(&mut self) -> Exit {
         let child = &mut self.child;
         let status = wait::until("a process to end", || {
@@ -205,7 +207,7 @@ impl Process {
         }
     }
 
-    /// Ends it the hard way (SIGKILL).
+    /// Kills the process with SIGKILL, and waits until it has ended.
     pub fn kill(&mut self) -> Exit {
         // It may be dead already.
         let _ = self.child.kill();
@@ -228,7 +230,7 @@ impl Drop for Process {
     }
 }
 
-/// The root of the workspace.
+/// Returns the root folder of the workspace.
 pub fn workspace() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.parent().unwrap_or(package).to_owned()

@@ -1,4 +1,4 @@
-//! Random numbers that can be had again.
+//! Random numbers from a seed, so that a failure can be repeated.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Random(u64);
 
 impl Random {
-    /// Numbers from the seed in TRUNKLINE_TEST_SEED, or from the clock, and a line to print
-    /// that says which.
+    /// Returns a generator and a line to print that names its seed: TRUNKLINE_TEST_SEED, or the
+    /// clock where that is not set.
     ///
     /// # Panics
     /// TRUNKLINE_TEST_SEED is not a number.
@@ -23,7 +23,7 @@ impl Random {
         (Self(seed), note)
     }
 
-    /// The next number.
+    /// Returns the next number, any `u64`.
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -32,7 +32,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from `low` to `high`, both included.
+    /// Returns a number from `low` to `high`, both included.
     pub fn within(&mut self, low: u64, high: u64) -> u64 {
         low + self.number() % (high - low + 1)
     }

@@ -10,39 +10,39 @@ use crate::client::{Client, End, error_code};
 use crate::gateway::{Gateway, Setup};
 use crate::tokens::{Signer, claims_with};
 
-/// When a token with these claims expires, in milliseconds.
+/// Returns when a token with these claims expires, in milliseconds since 1970.
 ///
 /// # Panics
-/// They do not say.
+/// The claims have no `exp`.
 pub fn ms(claims: &Value) -> u64 {
     claims["exp"].as_u64().expect("a number") * 1_000
 }
 
-/// The codes of a token that is not good.
+/// The error code and the close code of a token that is not good.
 pub const INVALID: (u64, u16) = (101, 3500);
-/// The codes of one that was.
+/// The error code and the close code of a token that has expired.
 pub const EXPIRED: (u64, u16) = (109, 3505);
 
-/// A gateway with tokens, who signs them, and a folder with the key.
+/// A gateway that takes tokens, and the signer of these tokens.
 #[derive(Debug)]
 pub struct Service {
     /// The gateway.
     pub gateway: Gateway,
-    /// Whose tokens it takes.
+    /// Signs the tokens that the gateway takes.
     pub signer: Signer,
-    /// The file of the key.
+    /// The file with the key that the gateway checks tokens with.
     pub key: PathBuf,
-    /// Where that is.
+    /// The folder of the key file.
     pub folder: TempDir,
 }
 
-/// A folder for keys.
+/// Makes a folder for key files.
 pub fn folder() -> TempDir {
     TempDir::with_prefix("trunkline-auth-").expect("a folder can be made")
 }
 
 impl Service {
-    /// With tokens of this signer, and what else is to be changed.
+    /// Starts a gateway that takes tokens of this signer, with further changes to its setup.
     pub fn new(signer: Signer, change: impl FnOnce(Setup) -> Setup) -> Self {
         let folder = folder();
         let key = signer.write(folder.path(), "key");
@@ -56,24 +56,24 @@ impl Service {
         }
     }
 
-    /// With tokens of any signer.
+    /// Starts a gateway that takes tokens of a new signer.
     pub fn start() -> Self {
         Self::new(Signer::edwards(), |setup| setup)
     }
 
-    /// A session of a user with these claims too.
+    /// Opens a session of a user, with a token that has further claims.
     pub fn connect(&self, user: &str, others: Value) -> Client {
         self.connect_in(Json, user, others)
     }
 
-    /// The same in an encoding.
+    /// Opens a session of a user in this encoding, with a token that has further claims.
     pub fn connect_in(&self, encoding: Encoding, user: &str, others: Value) -> Client {
         let token = self.signer.sign(&claims_with(user, others));
         let dial = self.gateway.dial().encoding(encoding);
         dial.with("token", token).connect(user, "phone")
     }
 
-    /// How many tokens were refused for a reason.
+    /// Returns how many tokens the gateway has refused for this reason.
     pub fn failures(&self, reason: &str) -> f64 {
         let name = format!("trunkline_token_failures_total{{reason={reason:?}}}");
         self.gateway.metric(&name)
@@ -83,7 +83,7 @@ impl Service {
     /// what was said.
     ///
     /// # Panics
-    /// It does not.
+    /// The token is taken, or refused in another way.
     #[track_caller]
     pub fn refuses(&self, token: &str, (code, close): (u64, u16), reason: &str) -> String {
         let mut said = String::new();

@@ -1,4 +1,4 @@
-//! Certificates of a test's own, and TLS clients that trust them.
+//! Issues certificates for a test, and TLS clients that trust them.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,29 +16,29 @@ use tempfile::TempDir;
 
 use crate::wait::LIMIT;
 
-/// The name that certificates are for unless a test says otherwise.
+/// The name in certificates, unless a test asks for another.
 pub const NAME: &str = "gateway.test";
 
 /// A TLS stream of a client.
 pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
-/// Certificate and key as a gateway reads them.
+/// The files of a certificate and its key, as a gateway reads them.
 #[derive(Debug, Clone)]
 pub struct Files {
-    /// The chain.
+    /// The file with the certificate chain, as PEM.
     pub cert: PathBuf,
-    /// The key.
+    /// The file with the private key, as PEM.
     pub key: PathBuf,
 }
 
-/// An authority, and a folder for what it signs.
+/// A certificate authority, with a folder for what it signs.
 #[derive(Debug)]
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
 }
 
-/// How a client connects with TLS.
+/// How a client connects with TLS: trusted authorities, versions, expected name.
 #[derive(Debug, Clone)]
 pub struct Trust {
     config: Arc<ClientConfig>,
@@ -46,7 +46,7 @@ pub struct Trust {
 }
 
 impl Authority {
-    /// Another one.
+    /// Makes a new authority.
     pub fn new() -> Self {
         let mut params = CertificateParams::new([]).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -62,7 +62,7 @@ impl Authority {
         }
     }
 
-    /// Its own certificate, as PEM.
+    /// Returns the file with the authority's own certificate, as PEM.
     pub fn root(&self) -> PathBuf {
         self.write("root.crt", &self.issuer.pem())
     }
@@ -73,12 +73,13 @@ impl Authority {
         self.issue_for(file, &KeyPair::generate().expect("a key"))
     }
 
-    /// The same for a key of the caller's.
+    /// Signs a certificate for [`NAME`] with the caller's key, and writes both to files.
     pub fn issue_for(&self, file: &str, key: &KeyPair) -> Files {
         self.issue_with(file, key, |_| ())
     }
 
-    /// The same, valid from the beginning of one year up to that of another.
+    /// Issues a certificate that is valid from the beginning of one year to the beginning of
+    /// another.
     pub fn issue_between(&self, file: &str, years: [i32; 2]) -> Files {
         let [from, to] = years.map(|year| rcgen::date_time_ymd(year, 1, 1));
         self.issue_with(file, &KeyPair::generate().expect("a key"), |params| {
@@ -86,7 +87,7 @@ impl Authority {
         })
     }
 
-    /// The same, valid for so long from now on, in whole seconds.
+    /// Issues a certificate that is valid from now on for this time, in whole seconds.
     pub fn issue_until(&self, file: &str, life: std::time::Duration) -> Files {
         self.issue_with(file, &KeyPair::generate().expect("a key"), |params| {
             params.not_after = (std::time::SystemTime::now() + life).into();
@@ -111,19 +112,19 @@ impl Authority {
         }
     }
 
-    /// Writes a file.
+    /// Writes a file into the authority's folder and returns its path.
     pub fn write(&self, file: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(file);
         std::fs::write(&path, text).expect("a file can be written");
         path
     }
 
-    /// Trusts it, with any version of TLS.
+    /// Returns clients that trust this authority, with any version of TLS.
     pub fn trust(&self) -> Trust {
         self.trust_with(rustls::ALL_VERSIONS)
     }
 
-    /// Trusts it, with these versions only.
+    /// Returns clients that trust this authority, with these versions of TLS only.
     pub fn trust_with(&self, versions: &[&'static SupportedProtocolVersion]) -> Trust {
         let mut roots = RootCertStore::empty();
         let own = roots.add(self.issuer.der().clone());
@@ -149,14 +150,14 @@ impl Default for Authority {
 }
 
 impl Trust {
-    /// Expecting a server of another name.
+    /// Expects a certificate for another name than [`NAME`].
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.name = name.to_owned();
         self
     }
 
-    /// Speaking these protocols above TLS.
+    /// Offers these application protocols (ALPN).
     #[must_use]
     pub fn protocols(mut self, protocols: &[&str]) -> Self {
         let mut config = (*self.config).clone();
@@ -165,10 +166,10 @@ impl Trust {
         self
     }
 
-    /// Connects, without a hand-shake yet.
+    /// Connects and does not begin the hand-shake.
     ///
     /// # Panics
-    /// Nobody listens.
+    /// The server does not listen.
     pub fn connect(&self, address: SocketAddr) -> TlsStream {
         let stream = TcpStream::connect(address).expect("the gateway listens");
         stream.set_read_timeout(Some(LIMIT)).expect("not zero");
@@ -179,10 +180,10 @@ impl Trust {
         StreamOwned::new(client, stream)
     }
 
-    /// Connects and shakes hands.
+    /// Connects and completes the hand-shake.
     ///
     /// # Errors
-    /// That fails.
+    /// The hand-shake fails.
     pub fn shake(&self, address: SocketAddr) -> io::Result<TlsStream> {
         let mut stream = self.connect(address);
         while stream.conn.is_handshaking() {
@@ -192,10 +193,10 @@ impl Trust {
     }
 }
 
-/// What TLS failed with.
+/// Returns the TLS error in an error of input or output.
 ///
 /// # Panics
-/// It was something else.
+/// The error is not from TLS.
 pub fn failure(error: &io::Error) -> rustls::Error {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     inner
@@ -203,35 +204,35 @@ pub fn failure(error: &io::Error) -> rustls::Error {
         .unwrap_or_else(|| panic!("no error of TLS: {error:?}"))
 }
 
-/// The certificate that a server showed.
+/// Returns the certificate that the server showed.
 ///
 /// # Panics
-/// It showed none.
+/// The server showed no certificate.
 pub fn shown(stream: &TlsStream) -> CertificateDer<'static> {
     let chain = stream.conn.peer_certificates().expect("a certificate");
     chain[0].clone().into_owned()
 }
 
-/// The first certificate of a file.
+/// Reads the first certificate of a PEM file.
 ///
 /// # Panics
-/// There is none.
+/// The file has no certificate.
 pub fn first_of(cert: &Path) -> CertificateDer<'static> {
     use rustls::pki_types::pem::PemObject;
     CertificateDer::from_pem_file(cert).expect("a certificate")
 }
 
-/// What a client's bytes go through.
+/// The stream below a WebSocket.
 #[derive(Debug)]
 pub enum Stream {
-    /// Nothing.
+    /// TCP.
     Plain(TcpStream),
-    /// TLS.
+    /// TLS over TCP.
     Tls(Box<TlsStream>),
 }
 
 impl Stream {
-    /// The socket below.
+    /// Returns the TCP socket.
     pub fn tcp(&mut self) -> &mut TcpStream {
         match self {
             Self::Plain(stream) => stream,
@@ -239,10 +240,10 @@ impl Stream {
         }
     }
 
-    /// Says that nothing follows, in TLS.
+    /// Sends `close_notify`.
     ///
     /// # Panics
-    /// There is no TLS, or the gateway does not take it.
+    /// The stream has no TLS, or the gateway does not take the alert.
     pub fn close_notify(&mut self) {
         let Self::Tls(stream) = self else {
             panic!("a plain connection");

@@ -1,4 +1,4 @@
-//! Tokens, and keys to sign them with.
+//! Makes tokens and the keys that sign them.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,7 +15,7 @@ use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-/// What makes tokens.
+/// Signs tokens with one key.
 #[derive(Debug)]
 pub struct Signer(Key);
 
@@ -27,18 +27,18 @@ enum Key {
     Edwards(Ed25519KeyPair),
 }
 
-/// The time, in seconds since 1970.
+/// Returns the time in seconds since 1970.
 pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.expect("it is later than 1970").as_secs()
 }
 
-/// What a good token for this user says: it lasts an hour.
+/// Returns the claims of a good token for this user. The token lasts an hour.
 pub fn claims(user: &str) -> Value {
     json!({"sub": user, "exp": now() + 3_600})
 }
 
-/// The same with other claims, or in place of these.
+/// Returns the claims of a good token for this user, with `others` added or in their place.
 pub fn claims_with(user: &str, others: Value) -> Value {
     let mut claims = claims(user);
     let Value::Object(others) = others else {
@@ -60,7 +60,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 }
 
 impl Signer {
-    /// With a secret.
+    /// A signer with a random secret (HS256).
     pub fn hmac() -> Self {
         let mut secret = vec![0; 32];
         rand::fill(&mut secret).expect("random bytes");
@@ -69,35 +69,35 @@ impl Signer {
         Self(Key::Hmac(secret))
     }
 
-    /// With these bytes as the secret.
+    /// A signer with these bytes as the secret (HS256).
     pub fn hmac_with(secret: &[u8]) -> Self {
         Self(Key::Hmac(secret.to_vec()))
     }
 
-    /// With an RSA key of 2,048 bits.
+    /// A signer with an RSA key of 2,048 bits (RS256).
     pub fn rsa() -> Self {
         Self(Key::Rsa(
             RsaKeyPair::generate(KeySize::Rsa2048).expect("a key"),
         ))
     }
 
-    /// With a key on P-256.
+    /// A signer with a key on P-256 (ES256).
     pub fn ecdsa() -> Self {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING);
         Self(Key::Ecdsa(key.expect("a key")))
     }
 
-    /// With a key on Curve25519.
+    /// A signer with a key on Curve25519 (EdDSA).
     pub fn edwards() -> Self {
         Self(Key::Edwards(Ed25519KeyPair::generate().expect("a key")))
     }
 
-    /// One of each kind.
+    /// Returns one signer for each algorithm.
     pub fn all() -> [Self; 4] {
         [Self::hmac(), Self::rsa(), Self::ecdsa(), Self::edwards()]
     }
 
-    /// Its algorithm's name in tokens.
+    /// Returns the name of the algorithm in tokens, such as `ES256`.
     pub const fn algorithm(&self) -> &'static str {
         match self.0 {
             Key::Hmac(_) => "HS256",
@@ -107,17 +107,17 @@ impl Signer {
         }
     }
 
-    /// A token that says this.
+    /// Returns a token with these claims.
     pub fn sign(&self, claims: &Value) -> String {
         self.sign_as(&json!({"alg": self.algorithm(), "typ": "JWT"}), claims)
     }
 
-    /// A token that names its key.
+    /// Returns a token with these claims, whose head names the key (`kid`).
     pub fn sign_by(&self, kid: &str, claims: &Value) -> String {
         self.sign_as(&json!({"alg": self.algorithm(), "kid": kid}), claims)
     }
 
-    /// A token with this head.
+    /// Returns a token with this head and these claims.
     pub fn sign_as(&self, head: &Value, claims: &Value) -> String {
         let message = format!(
             "{}.{}",
@@ -149,7 +149,7 @@ impl Signer {
         }
     }
 
-    /// What a gateway is given: the public key as PEM, or the secret.
+    /// Returns what a gateway checks tokens with: the public key as PEM, or the secret.
     pub fn public(&self) -> Vec<u8> {
         let der: Result<PublicKeyX509Der<'_>, _> = match &self.0 {
             Key::Hmac(secret) => return secret.clone(),
@@ -160,14 +160,14 @@ impl Signer {
         pem("PUBLIC KEY", der.expect("a public key").as_ref()).into()
     }
 
-    /// The same in a file of this folder.
+    /// Writes what a gateway checks tokens with into a file in this folder, and returns its path.
     pub fn write(&self, folder: &Path, name: &str) -> PathBuf {
         let file = folder.join(name);
         std::fs::write(&file, self.public()).expect("a file can be written");
         file
     }
 
-    /// The same as a member of a set, under a name.
+    /// Returns what a gateway checks tokens with as a member of a JWKS, under a name (`kid`).
     pub fn jwk(&self, kid: &str) -> Value {
         match &self.0 {
             Key::Hmac(secret) => json!({"kid": kid, "kty": "oct", "k": base64(secret)}),

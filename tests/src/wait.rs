@@ -1,4 +1,4 @@
-//! Waiting for a condition, never for a time.
+//! Waits for conditions, never for a fixed time.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 /// How long to sleep between two looks at a condition that nobody signals.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Looks until `condition` gives something.
+/// Asks `condition` again and again until it returns something, and returns that.
 ///
 /// # Panics
-/// It gives nothing within [`LIMIT`].
+/// The condition returns nothing within [`LIMIT`].
 pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     while began.elapsed() < LIMIT {

@@ -1,4 +1,4 @@
-//! From bytes to what the gateway said, and from commands to bytes.
+//! Turns bytes into messages of the gateway, and commands into bytes.
 
 use std::io::{ErrorKind, Read};
 
@@ -9,16 +9,16 @@ use trunkline_proto::frame::{Opcode, write_frame};
 
 use super::{Client, End, MASK};
 
-/// More than any gateway of these tests is set to.
+/// The most bytes of a message; more than any gateway of these tests sends.
 const MAX_MESSAGE: usize = 64 << 20;
 
-/// An end that nothing announced: of TCP, or of TLS without `close_notify`.
+/// Whether an error is an end without notice: of TCP, or of TLS without `close_notify`.
 fn is_end(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof)
 }
 
 impl Client {
-    /// Commands as one frame.
+    /// Writes commands as one frame.
     pub(super) fn framed(&self, commands: &[Value]) -> Vec<u8> {
         let mut payload = Vec::new();
         for command in commands {
@@ -45,7 +45,7 @@ impl Client {
         frame
     }
 
-    /// Reads once.
+    /// Reads from the stream once.
     pub(super) fn listen(&mut self, awaited: &str) {
         if let Some(end) = &self.end {
             panic!("waiting for {awaited}, but the connection has ended: {end:?}");
@@ -61,7 +61,7 @@ impl Client {
         }
     }
 
-    /// Takes bytes that came.
+    /// Takes bytes that were read, and keeps the messages in them.
     pub(super) fn take(&mut self, mut input: &mut [u8]) {
         let mut framing = std::mem::replace(&mut self.framing, Connection::new(Role::Client));
         while let Some(event) = framing
