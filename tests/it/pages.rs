@@ -206,6 +206,37 @@ fn every_code_can_be_looked_up() {
     );
 }
 
+/// The paths that one in braces stands for: `a/{b,c}.rs` is `a/b.rs` and `a/c.rs`.
+fn expanded(path: &str) -> Vec<String> {
+    let Some((before, rest)) = path.split_once('{') else {
+        return vec![path.to_owned()];
+    };
+    let (parts, after) = rest.split_once('}').expect("a brace that closes");
+    let parts = parts.split(',');
+    parts.map(|part| format!("{before}{part}{after}")).collect()
+}
+
+#[test]
+fn every_place_of_the_code_map_exists() {
+    let page = read("docs/architecture.md");
+    let (_, behind) = page.split_once("\n## Code map\n").expect("a code map");
+    let map = behind.split("\n## ").next().unwrap_or_default();
+    let mut checked = 0;
+    for row in map.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let cell = row.split(" | ").next().unwrap_or_default();
+        for place in cell.split('`').filter(|place| place.contains('/')) {
+            for path in expanded(place) {
+                // A module may be a file or a folder.
+                let file = workspace().join(format!("{path}.rs"));
+                let there = workspace().join(&path).exists() || file.exists();
+                assert!(there, "{path} is not there");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 30, "only {checked} places were found");
+}
+
 /// The command lines of a program on a page: in blocks of code, and between backquotes.
 fn command_lines(page: &str, name: &str) -> Vec<Vec<String>> {
     let code = blocks(page, "sh");
