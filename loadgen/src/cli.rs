@@ -114,10 +114,12 @@ fn init(file: &Path) -> Outcome<Exit> {
     }
     let fail = |why: std::io::Error| {
         let why = match why.kind() {
-            ErrorKind::AlreadyExists => "it is there, and stays as it is; name another file".into(),
+            ErrorKind::AlreadyExists => {
+                "the file exists and is never replaced; name another file".into()
+            }
             _ => why.to_string(),
         };
-        Failure::scenario(format!("{} cannot be made: {why}", file.display()))
+        Failure::scenario(format!("cannot create {}: {why}", file.display()))
     };
     // Taken first, so that a file that is there stays as it is.
     std::fs::File::create_new(file).map_err(fail)?;
@@ -127,7 +129,7 @@ fn init(file: &Path) -> Outcome<Exit> {
     })?;
     let file = file.display();
     say(&[
-        format!("{file} is made: edit it, then"),
+        format!("created {file}: edit it, then"),
         format!("    loadgen validate {file}"),
         format!("    loadgen plan {file}"),
         format!("    loadgen run {file}"),
@@ -137,10 +139,12 @@ fn init(file: &Path) -> Outcome<Exit> {
 
 fn validate(scenario: &str) -> Outcome<Exit> {
     let loaded = load::load(scenario)?;
-    say(&[format!("{} is a right scenario", loaded.origin)]);
+    say(&[format!("{}: the scenario is valid", loaded.origin)]);
     say(&Sizing::of(&loaded.scenario).explain(&loaded.scenario));
     if let Err(why) = loaded.runnable() {
-        say(&[format!("to plan with, not to run: {why}")]);
+        say(&[format!(
+            "loadgen can plan this scenario and cannot run it: {why}"
+        )]);
     }
     Ok(Exit::Ok)
 }

@@ -11,7 +11,7 @@ use crate::local_gateway::Setup;
 use crate::scenario::load::{self, Loaded};
 use crate::scenario::network::Network;
 use crate::scenario::sizing::Sizing;
-use crate::scenario::{Kind, Scenario, WireEncoding};
+use crate::scenario::{ExecutorKind, Scenario, WireEncoding};
 use crate::tls::Trust;
 use crate::tokens::Signer;
 use crate::units::Share;
@@ -113,8 +113,7 @@ pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<RunSe
     let gateway = gateway(target, args.control.as_deref(), setup)?;
     if let (Gateway::Target { .. }, Some(fault)) = (&gateway, scenario.chaos.actions.first()) {
         return Err(Failure::scenario(format!(
-            "{fault}: only a gateway that loadgen started itself can be broken: leave --target out, \
-             or the chaos"
+            "{fault}: loadgen can break only a gateway that it started: leave --target out, or the chaos"
         )));
     }
     let signer = signer(&args.tls)?;
@@ -149,7 +148,9 @@ pub(crate) fn gateway(
     };
     let target = parse_target(url).map_err(Failure::scenario)?;
     if tls.tls_ca.is_some() && !target.tls {
-        let why = format!("--tls-ca: {url} is plain, only wss:// is TLS");
+        let why = format!(
+            "--tls-ca: {url} is not TLS, only wss:// is TLS: write wss://, or leave --tls-ca out"
+        );
         return Err(Failure::scenario(why));
     }
     let trust = || Trust::new(tls.tls_ca.as_deref(), target.name());
@@ -182,7 +183,7 @@ fn overrule(loaded: &mut Loaded, args: &RunArgs) -> Outcome<()> {
     if let Some(connections) = args.connections {
         if connections == 0 || connections > population.users {
             return Err(Failure::scenario(format!(
-                "--connections {connections}: from 1 to the {} users of the scenario",
+                "--connections {connections} is out of range: write 1 to {}, the users of the scenario",
                 population.users
             )));
         }
@@ -195,7 +196,9 @@ fn overrule(loaded: &mut Loaded, args: &RunArgs) -> Outcome<()> {
     }
     let mut overruled = false;
     for executor in scenario.scenarios.values_mut() {
-        if let Kind::ConstantArrivalRate | Kind::DiurnalArrivalRate = executor.executor {
+        if let ExecutorKind::ConstantArrivalRate | ExecutorKind::DiurnalArrivalRate =
+            executor.executor
+        {
             executor.duration = args.duration.or(executor.duration);
             executor.rate = args.rate.or(executor.rate);
             overruled = true;
@@ -203,8 +206,7 @@ fn overrule(loaded: &mut Loaded, args: &RunArgs) -> Outcome<()> {
     }
     if !overruled && (args.rate.is_some() || args.duration.is_some()) {
         return Err(Failure::scenario(
-            "--rate and --duration are of constant and diurnal arrival rates, and the scenario has \
-             none: edit its stages or steps",
+            "--rate and --duration need an executor with a constant or diurnal arrival rate, and the scenario has none: edit its stages or steps",
         ));
     }
     scenario.seed = args.seed.unwrap_or(scenario.seed);
@@ -301,7 +303,7 @@ mod tests {
         };
         let seconds = |run: &RunSettings| {
             let day = run.scenario.scenarios.values();
-            let day = day.filter(|it| it.executor != Kind::RampingConnections);
+            let day = day.filter(|it| it.executor != ExecutorKind::RampingConnections);
             day.map(|it| it.duration.unwrap().0.as_secs()).sum::<u64>()
         };
         // 72 times as fast as life, for as long as the scenario says.

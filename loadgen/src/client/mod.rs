@@ -64,7 +64,7 @@ use reconnects::Reconnects;
 use reporter::Reporter;
 pub(crate) use reports::RunStage;
 use sends::Sends;
-use stages::Course;
+use stages::NextTurn;
 pub(crate) use storms::Storm;
 use storms::Storms;
 use timer::Timer;
@@ -300,7 +300,7 @@ impl Client {
             self.give_up_overdue(now);
             self.come_back(now);
             self.act(now);
-            if self.advance(now) == Course::Done {
+            if self.advance(now) == NextTurn::Done {
                 return Ok(());
             }
             self.acknowledge(now);

@@ -14,9 +14,9 @@ use trunkline_proto::message::{ErrorReply, HistoryReply, ReplyBody};
 /// for this time.
 const GROUP_QUIET: Nanos = SECOND / 2;
 
-/// Whether a thread goes on.
+/// Whether the loop takes another turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Course {
+pub(super) enum NextTurn {
     Working,
     Done,
 }
@@ -85,7 +85,7 @@ impl Client {
     }
 
     /// Ends executors that are through, and goes on to what comes after them.
-    pub(super) fn advance(&mut self, now: Nanos) -> Course {
+    pub(super) fn advance(&mut self, now: Nanos) -> NextTurn {
         match self.phases.stage() {
             Stage::Executing => self.end_executors(now),
             Stage::Draining { until, look } if now >= look => self.drain(now, until),
@@ -108,11 +108,11 @@ impl Client {
                 let next = turn.and_then(|turn| turn.next);
                 self.phases.enter(Stage::Closing { next, until });
                 if self.connections.alive() == 0 || now >= until {
-                    return Course::Done;
+                    return NextTurn::Done;
                 }
             }
         }
-        Course::Working
+        NextTurn::Working
     }
 
     fn end_executors(&mut self, now: Nanos) {

@@ -78,13 +78,12 @@ fn sides(args: &CompareArgs) -> Outcome<Sides> {
     let (a, b) = (sides.a.len(), sides.b.len());
     if a != b {
         return Err(Failure::scenario(format!(
-            "A has {a} runs and B has {b}: a run of one is compared with a run of the other, so give \
-             as many of each"
+            "A has {a} runs and B has {b}: runs are compared in pairs, so give as many of each"
         )));
     }
     if a > DIFFERENCES_MAX {
         return Err(Failure::scenario(format!(
-            "{a} pairs: {DIFFERENCES_MAX} at most, leave some out"
+            "{a} pairs are too many: {DIFFERENCES_MAX} at most; leave some out"
         )));
     }
     let mut seen = std::collections::BTreeSet::new();

@@ -49,7 +49,7 @@ fn runs_in(folder: &Path) -> Outcome<Vec<PathBuf>> {
     let mut found: Vec<_> = inside.filter(|path| results::is_run(path)).collect();
     if found.is_empty() {
         return Err(Failure::scenario(format!(
-            "{}: there are no results of a run, neither in it nor in the folders in it",
+            "{}: there are no results of a run in this folder or its subfolders",
             folder.display()
         )));
     }

@@ -23,7 +23,7 @@ use crate::run::publish::publish;
 use crate::scenario::load::{self, Loaded};
 use crate::scenario::threshold::{LATENCIES, OF_RETURNS};
 use crate::scenario::validate::bounds;
-use crate::scenario::{Executor, Kind};
+use crate::scenario::{Executor, ExecutorKind};
 use crate::settings::{RunSettings, default_folder, resolve_loaded};
 use crate::stats::Metric;
 use crate::units::{Rate, Span, readable};
@@ -185,8 +185,7 @@ fn make_room(folder: &Path) -> Outcome<()> {
     let table = folder.join(TABLE);
     if table.symlink_metadata().is_ok() && !is_table(&table) {
         return Err(Failure::scenario(format!(
-            "--out {}: {TABLE} there is not of loadgen, and would be lost: name a folder that is new or \
-             empty, or move that file",
+            "--out {}: the file {TABLE} there was not written by loadgen and would be lost: name a new or empty folder, or move the file",
             folder.display()
         )));
     }
@@ -260,12 +259,12 @@ struct Prepared {
 fn prepare(args: &FindMaxArgs) -> Outcome<Prepared> {
     if args.run.rate.is_some() {
         return Err(Failure::scenario(
-            "--rate: find-max looks for it; say where to begin with --from and where to end with --to",
+            "--rate: find-max searches for the rate; set the first rate with --from and the highest with --to",
         ));
     }
     if !(0.001..=0.5).contains(&args.precision) {
         return Err(Failure::scenario(format!(
-            "--precision {}: a part of the rate, 0.001 to 0.5",
+            "--precision {} is out of range: write a part of the rate, 0.001 to 0.5",
             args.precision
         )));
     }
@@ -275,7 +274,7 @@ fn prepare(args: &FindMaxArgs) -> Outcome<Prepared> {
     }
     if !args.run.chaos.is_empty() {
         return Err(Failure::scenario(
-            "--chaos: what a gateway carries is found while it is whole; break it with `run`",
+            "--chaos: find-max needs a gateway that is not broken; use --chaos with `run`",
         ));
     }
     let mut loaded = load::load(&args.run.scenario)?;
@@ -283,7 +282,7 @@ fn prepare(args: &FindMaxArgs) -> Outcome<Prepared> {
     let scenario = &mut loaded.scenario;
     scenario
         .scenarios
-        .retain(|_, executor| executor.executor == Kind::RampingConnections);
+        .retain(|_, executor| executor.executor == ExecutorKind::RampingConnections);
     // Nobody is cut off while the highest rate is looked for.
     scenario.chaos.actions.clear();
     scenario
@@ -294,7 +293,7 @@ fn prepare(args: &FindMaxArgs) -> Outcome<Prepared> {
     let arrivals = Executor {
         start_after: connect,
         duration: Some(trial(args)),
-        ..Executor::new(Kind::ConstantArrivalRate)
+        ..Executor::new(ExecutorKind::ConstantArrivalRate)
     };
     scenario.scenarios.insert(ARRIVALS.into(), arrivals);
     let mut metrics = scenario.thresholds.keys();
@@ -310,7 +309,7 @@ fn prepare(args: &FindMaxArgs) -> Outcome<Prepared> {
     let least = args.to.map_or(first, |to| to.0.min(first));
     if least < lowest(args) {
         return Err(Failure::scenario(format!(
-            "{}/s for {} are too few messages to judge: {ENOUGH} at least (--from, --to, --duration)",
+            "{}/s for {} are too few messages to judge, {ENOUGH} at least: raise --from, --to or --duration",
             readable(least),
             trial(args)
         )));

@@ -1,4 +1,4 @@
-//! What a small history shows by itself: judged from its events alone, by rules of its own.
+//! EventKind a small history shows by itself: judged from its events alone, by rules of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Event {
     pub(super) at_us: u64,
-    pub(super) what: What,
+    pub(super) what: EventKind,
     pub(super) from: String,
     /// The message's number among those of its sender to this recipient.
     pub(super) message: u32,
@@ -17,10 +17,10 @@ pub(super) struct Event {
     pub(super) device: Option<u32>,
 }
 
-/// What happened to a message.
+/// EventKind happened to a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum What {
+pub(super) enum EventKind {
     Sent,
     Acknowledged,
     Refused,
@@ -28,7 +28,7 @@ pub(super) enum What {
     History,
 }
 
-impl What {
+impl EventKind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Sent => "sent",
@@ -80,14 +80,14 @@ pub(super) fn shown(events: &[Event], in_group: bool) -> BTreeSet<&'static str> 
             message.seqs.insert(event.seq);
         }
         match event.what {
-            What::Sent => {
+            EventKind::Sent => {
                 message.sent = true;
                 message.sender = event.device;
             }
-            What::Acknowledged => message.acknowledged = true,
-            What::Refused => message.refused = true,
-            What::History => message.read = true,
-            What::Pushed => {
+            EventKind::Acknowledged => message.acknowledged = true,
+            EventKind::Refused => message.refused = true,
+            EventKind::History => message.read = true,
+            EventKind::Pushed => {
                 let Some(device) = event.device else {
                     continue;
                 };
@@ -113,7 +113,7 @@ pub(super) fn shown(events: &[Event], in_group: bool) -> BTreeSet<&'static str> 
     kinds
 }
 
-/// What only all messages together show.
+/// EventKind only all messages together show.
 fn of_all(messages: &BTreeMap<(&str, u32), Message>) -> BTreeSet<&'static str> {
     let mut kinds = BTreeSet::new();
     let mut owners: BTreeMap<u32, u32> = BTreeMap::new();
@@ -157,10 +157,10 @@ fn of_all(messages: &BTreeMap<(&str, u32), Message>) -> BTreeSet<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use What::{Acknowledged, History, Pushed, Refused, Sent};
+    use EventKind::{Acknowledged, History, Pushed, Refused, Sent};
 
     /// An event: what happened, the sender, the message, its sequence and the device (0: none).
-    type Row = (What, &'static str, u32, u32, u32);
+    type Row = (EventKind, &'static str, u32, u32, u32);
 
     fn check(events: &[Row], expected: &[&str]) {
         check_in(events, false, expected);

@@ -13,7 +13,7 @@ pub(super) struct Verdict {
     pub(super) exit: Exit,
     /// Why, in sentences.
     pub(super) why: Vec<String>,
-    /// What a summary does not tell.
+    /// EventKind a summary does not tell.
     pub(super) untold: Vec<String>,
 }
 
@@ -38,10 +38,10 @@ pub(super) fn judge(summary: &Value, scenario: &Scenario) -> Verdict {
             }
         }
     }
-    // What a scenario does not mention must not happen.
+    // EventKind a scenario does not mention must not happen.
     for metric in ["rejected", "unknown", "disconnects", "not_back"] {
         let count = |name: &str| summary["counts"][name].as_u64().unwrap_or(0);
-        // What the run itself brought about nobody need allow.
+        // EventKind the run itself brought about nobody need allow.
         let count = count(metric) - count(&format!("{metric}_excused")).min(count(metric));
         if count > 0 && !scenario.thresholds.contains_key(metric) {
             missed.push(format!("{metric}: {count}, and the scenario allows none"));
@@ -78,7 +78,7 @@ pub(super) fn judge(summary: &Value, scenario: &Scenario) -> Verdict {
     Verdict { exit, why, untold }
 }
 
-/// What was measured, as far as a summary has it.
+/// EventKind was measured, as far as a summary has it.
 fn evidence(summary: &Value) -> Evidence {
     let count = |name: &str| summary["counts"][name].as_u64();
     let arrived = count("message_pushes").zip(count("recovered"));

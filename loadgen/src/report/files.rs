@@ -66,8 +66,7 @@ pub(crate) fn may_make_room(folder: &Path) -> Outcome<Vec<PathBuf>> {
     match results::foreign(folder, &there) {
         None => Ok(there),
         Some(foreign) => Err(Failure::scenario(format!(
-            "--out {}: {} there is not of a run of loadgen, and would be lost: name a folder that is new \
-             or empty, or move that file",
+            "--out {}: the file {} there was not written by loadgen and would be lost: name a new or empty folder, or move the file",
             folder.display(),
             foreign.file_name().unwrap_or_default().display()
         ))),

@@ -39,7 +39,7 @@ struct Run {
 pub(crate) fn run(args: &ReportArgs) -> Outcome<Exit> {
     if args.dirs.len() > COLOURS {
         return Err(Failure::scenario(format!(
-            "{} folders: {COLOURS} at most can be told apart in a plot, leave some out",
+            "{} folders are too many: {COLOURS} at most fit into a plot; leave some out",
             args.dirs.len()
         )));
     }
@@ -81,7 +81,7 @@ pub(crate) fn page_of(folder: &Path, summary: &Value) -> Outcome<()> {
 fn write(file: &Path, runs: &[Run], fail: impl Fn(&io::Error) -> Failure) -> Outcome<()> {
     if file.is_file() && !html::is_ours(file) {
         return Err(Failure::scenario(format!(
-            "{} is there and no report of loadgen: name another file with --out, or move that one",
+            "{} exists and is not a report of loadgen: name another file with --out, or move that file",
             file.display()
         )));
     }

@@ -127,6 +127,9 @@ fn traffic(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
 /// The text in the place of a figure that does not exist.
 const NONE: &str = "–";
 
+/// Explains the CPU per message, the first figure that looks large.
+const ABOUT_CPU: &str = "              CPU of the whole run; at low rates each message pays for its own wake-ups and syncs";
+
 /// Formats a latency in microseconds, if there were any.
 fn known(count: u64, us: u64) -> String {
     match count {
@@ -161,6 +164,7 @@ fn sides(judged: &JudgedRun) -> Vec<String> {
         .map(|gateway| side("gateway", gateway, sides.gateway_before))
         .collect();
     lines.push(side("generator", &sides.generator, sides.generator_before));
+    lines.push(ABOUT_CPU.into());
     lines.push(format!(
         "health        send lag p99 {}, {:.2} % of the schedule sent, longest stall {}, steal {:.1} %, idle {:.1} %",
         known(judged.latencies.of(Metric::SendLag).len(), health.send_lag_p99_us),

@@ -220,8 +220,7 @@ impl DrivenGateway {
             .map(drop)
             .map_err(|why| {
                 Failure::preflight(format!(
-                    "nothing answers at {url}: {why}; start the gateway, or leave --target out to \
-                     have one started"
+                    "nothing answers at {url}: {why}; start the gateway, or leave --target out to start a local one"
                 ))
             })
     }
@@ -345,7 +344,7 @@ fn drive(
     let loops = (0..crew.threads())
         .map(|_| Loop::new())
         .collect::<std::io::Result<Vec<_>>>();
-    let loops = loops.map_err(|why| Failure::preflight(format!("cannot make an epoll: {why}")))?;
+    let loops = loops.map_err(|why| Failure::preflight(format!("cannot create an event loop (epoll_create1): {why}; raise the descriptor limit (ulimit -n)")))?;
     let board = Arc::new(crew.board());
     let clock = Clock::start();
     let surroundings = Surroundings {

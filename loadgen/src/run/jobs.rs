@@ -17,7 +17,7 @@ use crate::clock::{Clock, Nanos, to_nanos};
 use crate::curve::Curve;
 use crate::population::{Part, Population};
 use crate::random::{mix, short_name};
-use crate::scenario::{ABRUPT, AWAY, Executor, Kind, WireEncoding};
+use crate::scenario::{ABRUPT, AWAY, Executor, ExecutorKind, WireEncoding};
 use crate::schedule::text::Texts;
 use crate::schedule::{Arrivals, Churn, ChurnShape, Ramp, Senders, Storm, Work};
 use crate::settings::{RunSettings, Target};
@@ -181,17 +181,17 @@ impl Share<'_> {
     /// How long the executor lasts at least, and the thread's work in it.
     fn of(&self, executor: &Executor, number: usize) -> (Nanos, Work) {
         match executor.executor {
-            Kind::Churn => self.churn(executor),
-            Kind::ReconnectStorm => {
+            ExecutorKind::Churn => self.churn(executor),
+            ExecutorKind::ReconnectStorm => {
                 let fraction = executor.fraction.unwrap_or(1.0);
                 let storm = Storm::new(number, fraction, self.part.devices(), self.seed);
                 (0, Work::Storm(storm))
             }
-            Kind::RampingConnections => self.ramp(executor),
-            Kind::ConstantArrivalRate
-            | Kind::RampingArrivalRate
-            | Kind::DiurnalArrivalRate
-            | Kind::Staircase => self.arrivals(executor),
+            ExecutorKind::RampingConnections => self.ramp(executor),
+            ExecutorKind::ConstantArrivalRate
+            | ExecutorKind::RampingArrivalRate
+            | ExecutorKind::DiurnalArrivalRate
+            | ExecutorKind::Staircase => self.arrivals(executor),
         }
     }
 

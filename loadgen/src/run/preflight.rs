@@ -135,7 +135,7 @@ fn descriptors(limits: &Limits, need: &Need) -> Option<String> {
         false => String::new(),
     };
     Some(format!(
-        "{} connections need as many descriptors, and {} threads have {}: raise the limit as root \
+        "{} connections need a descriptor each, and {} threads have {} together: raise the limit as root \
          ({command}){or}",
         grouped(connections),
         need.threads,
@@ -195,7 +195,7 @@ fn ports(limits: &Limits, connections: u64, source: Option<Network>) -> Option<S
     let ports = limits.ports() * source.map_or(1, |network| u64::from(network.len()));
     (connections > ports).then(|| {
         format!(
-            "{} connections need as many source ports, and there are {}: add source addresses \
+            "{} connections need a source port each, and there are {}: add source addresses \
              (--source 127.0.0.0/8), or sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"",
             grouped(connections),
             grouped(ports)

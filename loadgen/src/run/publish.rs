@@ -42,7 +42,7 @@ fn write(
     };
     // The scenario tells whose folder it is, and the summary that the results are whole: first and last.
     let lock = toml::to_string(&run.scenario)
-        .map_err(|why| Failure::aborted(format!("cannot write the scenario down: {why}")))?;
+        .map_err(|why| Failure::aborted(format!("cannot write scenario.lock.toml: {why}")))?;
     put("scenario.lock.toml", lock.as_bytes())?;
     report::keep(run, judged)?;
     if !judged.violations.is_empty() {

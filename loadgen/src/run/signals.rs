@@ -15,8 +15,11 @@ use crate::exit::{Failure, Outcome};
 pub(super) fn end_in_order(stop: &Arc<AtomicBool>) -> Outcome<()> {
     let hangs_up = (!is_ignored(SIGHUP)).then_some(SIGHUP);
     for signal in [SIGINT, SIGTERM].into_iter().chain(hangs_up) {
-        signal_hook::flag::register(signal, Arc::clone(stop))
-            .map_err(|why| Failure::aborted(format!("cannot watch signals: {why}")))?;
+        signal_hook::flag::register(signal, Arc::clone(stop)).map_err(|why| {
+            Failure::aborted(format!(
+                "cannot install the handlers of SIGINT, SIGTERM and SIGHUP: {why}"
+            ))
+        })?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is done to a gateway while it works: `kill-gateway@30s`, `pause-gateway@30s+2s`.
+//! Faults that a run brings on its own gateway: `kill-gateway@30s`, `pause-gateway@30s+2s`.
 
 use std::fmt;
 use std::str::FromStr;

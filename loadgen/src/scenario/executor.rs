@@ -1,4 +1,4 @@
-//! The things that happen in a run.
+//! Executors: the things that happen in a run.
 
 use std::fmt;
 
@@ -9,38 +9,38 @@ use super::sizing::Sizing;
 use crate::curve::{Curve, Shape};
 use crate::units::{Rate, Span};
 
-/// One thing that happens. Which keys it takes depends on `executor`.
+/// An executor: one thing that happens in a run. Its keys depend on its kind.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Executor {
-    /// What it does.
-    pub(crate) executor: Kind,
-    /// Begin when the scenario of this name has ended.
+    /// The kind of the executor.
+    pub(crate) executor: ExecutorKind,
+    /// The name of the executor that must have ended before this one begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) start_after: Option<String>,
-    /// Begin so long after the run's start, or after the end of `start_after`.
+    /// The time from the run's start, or from the end of `start_after`, to the start of this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) start_time: Option<Span>,
-    /// For how long.
+    /// How long the executor lasts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) duration: Option<Span>,
-    /// Messages per second, of a day on average; derived from the population where missing. Of a
-    /// churn, connections that are closed and opened again per second.
+    /// Messages per second; of a day, on average. By default derived from the population. Of a
+    /// churn: connections that are closed and opened again per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rate: Option<Rate>,
-    /// Messages per second at the beginning.
+    /// Messages per second at the beginning of a ramp or of a staircase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) start_rate: Option<Rate>,
-    /// The course of a ramp: connections, or messages per second.
+    /// The stages of a ramp of connections or of messages per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) stages: Option<Vec<Stage>>,
-    /// By how much each step of a staircase is above the one before,
+    /// The rise from step to step of a staircase, in messages per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) step: Option<Rate>,
-    /// how many there are,
+    /// The number of steps of a staircase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) steps: Option<u32>,
-    /// and for how long each is held.
+    /// How long each step of a staircase is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hold: Option<Span>,
     /// The shape of a day.
@@ -49,41 +49,43 @@ pub(crate) struct Executor {
     /// The part of the sessions that reconnect in a storm, above 0 and up to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fraction: Option<f64>,
-    /// How long sessions of a churn stay away on average; each half to one and a half of it.
+    /// How long sessions of a churn stay away on average. Each stays away for half to one and a
+    /// half of this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) away: Option<Span>,
-    /// The part of them that ends without a word, as a network does that fails; 0 to 1.
+    /// The part of a churn's sessions that end without a Close frame, as with a failing network; 0
+    /// to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) abrupt: Option<f64>,
 }
 
-/// How long sessions of a churn stay away, where nobody says.
+/// The default time that sessions of a churn stay away.
 pub(crate) const AWAY: Span = Span(std::time::Duration::from_secs(1));
-/// The part of them that ends without a word.
+/// The default part of a churn's sessions that end without a Close frame.
 pub(crate) const ABRUPT: f64 = 0.25;
 
-/// What an executor does.
+/// The kind of an executor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Kind {
+pub(crate) enum ExecutorKind {
     /// Opens connections along straight stages.
     RampingConnections,
     /// Sends at the same mean rate throughout.
     ConstantArrivalRate,
     /// Sends at a rate that goes straight from stage to stage.
     RampingArrivalRate,
-    /// Sends as people do over a day.
+    /// Sends at a rate that follows the curve of a day.
     DiurnalArrivalRate,
     /// Sends at a rate that goes up in steps.
     Staircase,
-    /// Closes connections and opens them again.
+    /// Closes connections and opens them again, a few per second.
     Churn,
-    /// Closes many connections at once, and all come back.
+    /// Closes many connections at once, which all come back.
     ReconnectStorm,
 }
 
-impl Kind {
-    /// What it is called in a scenario.
+impl ExecutorKind {
+    /// Returns the name of the kind in scenarios.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::RampingConnections => "ramping-connections",
@@ -96,7 +98,7 @@ impl Kind {
         }
     }
 
-    /// The keys that it needs, each with an example, and those that it may have.
+    /// Returns the keys of the kind.
     pub(super) fn keys(
         self,
     ) -> (
@@ -138,31 +140,31 @@ impl Kind {
         }
     }
 
-    /// Whether it ends sessions to open them again.
+    /// Whether the kind ends sessions to open them again.
     pub(crate) fn cuts(self) -> bool {
         matches!(self, Self::Churn | Self::ReconnectStorm)
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ExecutorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-/// A straight piece of a ramp.
+/// A stage of a ramp: a straight piece.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Stage {
-    /// How long it takes.
+    /// How long the stage takes.
     pub(crate) duration: Span,
-    /// Connections, or messages per second, at its end.
+    /// Connections, or messages per second, at the end of the stage.
     pub(crate) target: Target,
 }
 
 impl Executor {
-    /// One with no keys.
-    pub(crate) fn new(executor: Kind) -> Self {
+    /// Returns an executor of a kind without keys.
+    pub(crate) fn new(executor: ExecutorKind) -> Self {
         Self {
             executor,
             start_after: None,
@@ -181,19 +183,19 @@ impl Executor {
         }
     }
 
-    /// For how many seconds it works.
+    /// Returns how many seconds the executor lasts.
     pub(crate) fn seconds(&self, sizing: &Sizing, peak: f64) -> f64 {
         let stages = self.stages.iter().flatten();
         match self.curve(sizing, peak) {
             Some(curve) => curve.seconds(),
-            None if self.executor == Kind::RampingConnections => {
+            None if self.executor == ExecutorKind::RampingConnections => {
                 stages.map(|stage| stage.duration.0.as_secs_f64()).sum()
             }
             None => self.duration.map_or(0.0, |span| span.0.as_secs_f64()),
         }
     }
 
-    /// The keys that are given, of those that not all executors take.
+    /// Returns the given keys, of those that not all kinds take.
     pub(super) fn given(&self) -> Vec<&'static str> {
         let keys = [
             ("duration", self.duration.is_some()),
@@ -212,22 +214,22 @@ impl Executor {
         given.map(|(key, _)| *key).collect()
     }
 
-    /// The messages that it sends over time, all threads together; `None` if it sends none, or has
-    /// not what it needs. `peak` is the peak of a day beside its mean.
+    /// Returns the rate of messages over time, all threads together. None if the executor sends no
+    /// messages or lacks a key. `peak` is the peak of a day as a multiple of its mean.
     pub(crate) fn curve(&self, sizing: &Sizing, peak: f64) -> Option<Curve> {
         let seconds = |span: Option<Span>| span.map(|span| span.0.as_secs_f64());
         let rate = |rate: Option<Rate>| rate.map(|rate| rate.0);
         match self.executor {
-            Kind::ConstantArrivalRate => {
+            ExecutorKind::ConstantArrivalRate => {
                 let rate = rate(self.rate).unwrap_or(sizing.derived_rate);
                 Some(Curve::constant(rate, seconds(self.duration)?))
             }
-            Kind::DiurnalArrivalRate => {
+            ExecutorKind::DiurnalArrivalRate => {
                 let mean = rate(self.rate).unwrap_or(sizing.derived_rate / peak);
                 let shape = self.curve.unwrap_or_default();
                 shape.day(mean, peak, seconds(self.duration)?)
             }
-            Kind::RampingArrivalRate => {
+            ExecutorKind::RampingArrivalRate => {
                 let mut at = (0.0, rate(self.start_rate).unwrap_or(0.0));
                 let mut corners = vec![at];
                 for stage in self.stages.as_deref()? {
@@ -239,7 +241,7 @@ impl Executor {
                 }
                 Some(Curve::through(&corners))
             }
-            Kind::Staircase => {
+            ExecutorKind::Staircase => {
                 let (first, step) = (rate(self.start_rate)?, rate(self.step)?);
                 let hold = seconds(self.hold)?;
                 let steps = (0..self.steps?).map(f64::from);
@@ -249,7 +251,9 @@ impl Executor {
                 });
                 Some(Curve::through(&corners.collect::<Vec<_>>()))
             }
-            Kind::RampingConnections | Kind::Churn | Kind::ReconnectStorm => None,
+            ExecutorKind::RampingConnections
+            | ExecutorKind::Churn
+            | ExecutorKind::ReconnectStorm => None,
         }
     }
 }
@@ -337,13 +341,13 @@ mod tests {
     #[test]
     fn kinds_are_called_what_their_names_say() {
         for kind in [
-            Kind::RampingConnections,
-            Kind::ConstantArrivalRate,
-            Kind::RampingArrivalRate,
-            Kind::DiurnalArrivalRate,
-            Kind::Staircase,
-            Kind::Churn,
-            Kind::ReconnectStorm,
+            ExecutorKind::RampingConnections,
+            ExecutorKind::ConstantArrivalRate,
+            ExecutorKind::RampingArrivalRate,
+            ExecutorKind::DiurnalArrivalRate,
+            ExecutorKind::Staircase,
+            ExecutorKind::Churn,
+            ExecutorKind::ReconnectStorm,
         ] {
             let text = format!("executor = \"{kind}\"");
             let executor: Executor = toml::from_str(&text).unwrap();

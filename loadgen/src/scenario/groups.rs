@@ -1,4 +1,4 @@
-//! What goes to groups, and how unevenly users send.
+//! Traffic in groups, and how unevenly users send.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,54 +8,55 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::units::{Rate, grouped, readable};
 
-/// What goes to groups.
+/// The traffic in groups.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Groups {
     /// The part of the messages that goes to ordinary groups, 0 to 1.
     #[serde(default)]
     pub(crate) share: f64,
-    /// How many members these have.
+    /// The sizes of ordinary groups.
     #[serde(default = "ten")]
     pub(crate) size: GroupSize,
-    /// In how many ordinary groups a user is on average.
+    /// The number of ordinary groups that a user is in, on average.
     #[serde(default = "two")]
     pub(crate) per_user: f64,
-    /// Large groups, with messages of their own besides.
+    /// Large groups, with additional messages of their own.
     #[serde(default)]
     pub(crate) large: Vec<Large>,
 }
 
-/// Groups of one size.
+/// Large groups of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Large {
-    /// Members.
+    /// The number of members of each group.
     pub(crate) size: u64,
-    /// How many such groups there are.
+    /// The number of such groups.
     pub(crate) count: u64,
-    /// Messages per second in each.
+    /// Messages per second in each group.
     #[serde(default = "one_a_second")]
     pub(crate) rate: Rate,
-    /// A run with fewer users than members goes without, instead of being refused.
+    /// A run with fewer users than members has no such group, instead of being refused.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) optional: bool,
 }
 
 impl Groups {
-    /// The large groups of a run with so many users.
+    /// Returns the large groups of a run with this many users.
     pub(crate) fn large_of(&self, users: u64) -> impl Iterator<Item = &Large> {
         let has = move |large: &&Large| !large.optional || large.size <= users;
         self.large.iter().filter(has)
     }
 
-    /// Messages per second in all large groups of such a run.
+    /// Returns the messages per second in all large groups of a run with this many users.
     pub(crate) fn large_rate(&self, users: u64) -> f64 {
         let rates = self.large_of(users);
         rates.map(|large| large.count as f64 * large.rate.0).sum()
     }
 
-    /// Members of the largest group of such a run; 0 where none is large.
+    /// Returns the members of the largest group of a run with this many users; 0 without large
+    /// groups.
     pub(crate) fn largest(&self, users: u64) -> u64 {
         self.large_of(users)
             .map(|large| large.size)
@@ -63,7 +64,7 @@ impl Groups {
             .unwrap_or(0)
     }
 
-    /// What such a run has of groups, in words.
+    /// Describes the groups of a run with this many users.
     pub(crate) fn explain(&self, users: u64) -> Vec<String> {
         let mut lines = Vec::new();
         if self.share > 0.0 {
@@ -102,25 +103,26 @@ fn is_false(it: &bool) -> bool {
     !it
 }
 
-/// Members of ordinary groups: `exp(10)` is exponential with that mean, `const(10)` always that.
+/// The size of ordinary groups: `exp(10)` is exponential with the mean 10, `const(10)` is always
+/// 10.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum GroupSize {
-    /// All the same.
+    /// All groups have this size.
     Const(f64),
-    /// Exponential around this mean: many small ones, few large ones.
+    /// Sizes are exponential around this mean: many small groups and few large ones.
     Exponential(f64),
 }
 
 impl GroupSize {
-    /// The mean.
+    /// Returns the mean.
     pub(crate) fn mean(self) -> f64 {
         match self {
             Self::Const(mean) | Self::Exponential(mean) => mean,
         }
     }
 
-    /// Of the members of a group's mean, those in groups with up to `limit` members: the integral
-    /// of size × density from 0 to the limit.
+    /// Returns the part of the mean size that comes from groups with up to `limit` members: the
+    /// integral of size × density from 0 to the limit.
     pub(crate) fn mean_up_to(self, limit: f64) -> f64 {
         match self {
             Self::Const(mean) if mean <= limit => mean,
@@ -153,7 +155,7 @@ impl FromStr for GroupSize {
     }
 }
 
-/// Rank *k* of the senders sends in proportion to 1 / *k*ˢ: `zipf(1.0)`.
+/// A Zipf distribution of senders, `zipf(s)`: the sender of rank *k* sends in proportion to 1 / *k*ˢ.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Zipf(pub(crate) f64);
 
@@ -173,7 +175,7 @@ impl FromStr for Zipf {
     }
 }
 
-/// The number of `name(number)`.
+/// Parses `name(number)` and returns the number.
 fn inner(text: &str, name: &str) -> Option<f64> {
     let rest = text.trim().strip_prefix(name)?.trim();
     let number: f64 = rest

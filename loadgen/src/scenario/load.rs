@@ -4,31 +4,31 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::{Kind, Scenario, locate, presets, strict, validate};
+use super::{ExecutorKind, Scenario, locate, presets, strict, validate};
 use crate::exit::{Failure, Outcome};
 use crate::suggest::similar;
 use crate::units::Compress;
 
-/// A scenario as read, with what its errors need.
+/// A scenario as read, with the text that its errors quote.
 #[derive(Clone, Debug)]
 pub(crate) struct Loaded {
-    /// A preset's name or the file's stem: names the run.
+    /// The name of the run: that of the preset, or the stem of the file.
     pub(crate) name: String,
-    /// What to call the text in messages: the file's path, or `preset NAME`.
+    /// The name of the text in messages: the path of the file, or `preset NAME`.
     pub(crate) origin: String,
     /// The text.
     pub(crate) text: String,
-    /// What it says.
+    /// The scenario.
     pub(crate) scenario: Scenario,
 }
 
-/// Most bytes of a scenario.
+/// The longest text of a scenario, in bytes.
 const TEXT_MAX: u64 = 1 << 20;
 
 /// Reads a preset by name, standard input for `-`, or else a file.
 ///
 /// # Errors
-/// Exit 104, with file, line and how to mend it.
+/// The scenario is wrong (exit 104): file, line and what to change.
 pub(crate) fn load(what: &str) -> Outcome<Loaded> {
     if let Some(preset) = presets::find(what) {
         return parse(
@@ -76,7 +76,7 @@ pub(crate) fn parse(name: String, origin: String, text: String) -> Outcome<Loade
     parse_in(Path::new(""), name, origin, text)
 }
 
-/// The same for a text from a folder, with the files that it names.
+/// Parses and validates a text from a folder, with the files that it names.
 fn parse_in(folder: &Path, name: String, origin: String, text: String) -> Outcome<Loaded> {
     let fail = |offset: Option<usize>, message: &str| {
         Failure::scenario(locate::describe(&origin, &text, offset, message))
@@ -102,14 +102,15 @@ fn parse_in(folder: &Path, name: String, origin: String, text: String) -> Outcom
     Ok(loaded)
 }
 
-/// Where in a text a fault shows.
+/// Returns where in a text a mistake shows.
 fn place_of(text: &str, fault: &validate::Fault) -> Option<usize> {
     let path: Vec<_> = fault.path.iter().map(String::as_str).collect();
     locate::offset_of(text, &path)
 }
 
 impl Loaded {
-    /// Checks what the types cannot: ranges and contradictions. Again after overrides.
+    /// Checks ranges and contradictions, which the types cannot. Options of the command line need
+    /// another check.
     pub(crate) fn validate(&self) -> Outcome<()> {
         let faults = validate::validate(&self.scenario);
         if faults.is_empty() {
@@ -122,22 +123,22 @@ impl Loaded {
         Err(Failure::scenario(all.join("\n")))
     }
 
-    /// Checks that this version can carry it out, and not only plan it.
+    /// Checks that this version can run the scenario, and not only plan it.
     pub(crate) fn runnable(&self) -> Outcome<()> {
         validate::runnable(&self.scenario).map_err(|fault| self.refuse(&fault))
     }
 
-    /// Replays the day faster than life, as a command line asks: a day's curve lasts as long, unless
-    /// something else was asked of it.
+    /// Replays the day faster than real time, as the command line asks. The curve of a day lasts
+    /// that long, unless a duration is given too.
     ///
     /// # Errors
-    /// Exit 104: no rate would change.
+    /// No rate would change (exit 104).
     pub(crate) fn compress(&mut self, compress: Compress, keeps_duration: bool) -> Outcome<()> {
         let executors = self.scenario.scenarios.values_mut();
         let mut derived = false;
         for executor in executors.filter(|it| it.rate.is_none()) {
-            derived |= executor.executor == Kind::ConstantArrivalRate;
-            if executor.executor == Kind::DiurnalArrivalRate {
+            derived |= executor.executor == ExecutorKind::ConstantArrivalRate;
+            if executor.executor == ExecutorKind::DiurnalArrivalRate {
                 derived = true;
                 executor.duration = executor.duration.filter(|_| keeps_duration);
                 executor.duration = executor.duration.or(Some(compress.to));
@@ -154,7 +155,7 @@ impl Loaded {
         Ok(())
     }
 
-    /// What is wrong, with its line.
+    /// Returns the failure of a mistake, with its line.
     fn refuse(&self, fault: &validate::Fault) -> Failure {
         let offset = place_of(&self.text, fault);
         Failure::scenario(locate::describe(

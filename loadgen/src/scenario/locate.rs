@@ -1,8 +1,8 @@
-//! Lines for errors: where in a TOML text a key stands, or a byte offset.
+//! Places for errors: the line of a key or of a byte offset in a TOML text.
 
 use toml::de::{DeTable, DeValue};
 
-/// The byte offset of the value at `path`, or of the deepest part of the path that exists.
+/// Returns the byte offset of the value at `path`, or of the deepest part of the path that exists.
 pub(super) fn offset_of(text: &str, path: &[&str]) -> Option<usize> {
     let document = DeTable::parse(text).ok()?;
     let mut table = document.get_ref();
@@ -20,7 +20,7 @@ pub(super) fn offset_of(text: &str, path: &[&str]) -> Option<usize> {
     found
 }
 
-/// `name:line:column: message`, with the line itself below it.
+/// Formats `name:line:column: message`, with the line itself below.
 pub(super) fn describe(name: &str, text: &str, offset: Option<usize>, message: &str) -> String {
     let Some(offset) = offset.map(|at| at.min(text.len())) else {
         return format!("{name}: {message}");

@@ -1,7 +1,7 @@
-//! Scenarios: what a run stands for and what it must hold, as a TOML file says it.
+//! Scenarios: the load of a run and what it must hold, as a TOML file.
 //!
-//! The types are the file's, strict: an unknown key, a missing unit or a contradiction is an error
-//! with its line. [`load`](load::load) reads and checks; [`sizing`] does the arithmetic.
+//! The types are those of the file and strict: an unknown key, a missing unit or a contradiction is
+//! an error with its line. [`load`](load::load) reads and checks; [`sizing`] does the arithmetic.
 
 pub(crate) mod chaos;
 mod executor;
@@ -24,7 +24,7 @@ use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::units::{Compress, Rate, Share, Span};
-pub(crate) use executor::{ABRUPT, AWAY, Executor, Kind};
+pub(crate) use executor::{ABRUPT, AWAY, Executor, ExecutorKind};
 use groups::{Groups, Zipf};
 pub(crate) use payload::Payload;
 use threshold::Threshold;
@@ -36,94 +36,94 @@ pub(crate) const SCHEMA: u32 = 1;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scenario {
-    /// The language's version, [`SCHEMA`].
+    /// The version of the scenario language, [`SCHEMA`].
     pub(crate) schema: u32,
-    /// The source of everything random.
+    /// The seed of all random numbers.
     pub(crate) seed: u64,
-    /// Who takes part.
+    /// The users that take part.
     pub(crate) population: Population,
-    /// What they send.
+    /// The messages that they send.
     pub(crate) traffic: Traffic,
-    /// What a plan assumes of machines and storage; a run does not look at it.
+    /// The assumptions of a plan about machines and storage; a run ignores them.
     #[serde(default)]
     pub(crate) plan: plan::Assumptions,
-    /// How the generator connects.
+    /// The connections of the generator.
     #[serde(default)]
     pub(crate) client: Client,
-    /// What happens, by name.
+    /// The executors, by name.
     pub(crate) scenarios: BTreeMap<String, Executor>,
-    /// What is done to a gateway of the run's own.
+    /// The faults that the run brings on its own gateway.
     #[serde(default, skip_serializing_if = "chaos::Chaos::is_empty")]
     pub(crate) chaos: chaos::Chaos,
-    /// What is checked.
+    /// The checks of the run.
     #[serde(default)]
     pub(crate) checks: Checks,
-    /// What the figures must hold, by metric.
+    /// The thresholds of the figures, by metric.
     #[serde(default)]
     pub(crate) thresholds: BTreeMap<String, Vec<Threshold>>,
-    /// What the generator must hold for its figures to count.
+    /// The limits that the generator must hold for its figures to count.
     #[serde(default)]
     pub(crate) health: Health,
 }
 
 impl Scenario {
-    /// Whether sessions end in it to come back.
+    /// Whether sessions end in this scenario to come back.
     pub(crate) fn has_returns(&self) -> bool {
         let mut kinds = self.scenarios.values().map(|it| it.executor);
-        kinds.any(Kind::cuts) || !self.chaos.is_empty()
+        kinds.any(ExecutorKind::cuts) || !self.chaos.is_empty()
     }
 }
 
-/// Who takes part.
+/// The users of the service, and the part of them that a run plays.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Population {
-    /// Users of the service.
+    /// The number of users of the service.
     pub(crate) users: u64,
-    /// The part of them that this run stands for.
+    /// The part of the users that a run plays.
     pub(crate) share: Share,
     /// The part of the share that is connected, 0 to 1.
     #[serde(default = "one")]
     pub(crate) online: f64,
-    /// Mean devices of a connected user, 1 to 8.
+    /// The mean number of devices of a connected user, 1 to 8.
     #[serde(default = "one")]
     pub(crate) devices: f64,
     /// Messages that a user sends in 24 hours.
     pub(crate) msgs_per_user_day: f64,
-    /// The stretch of the day in which they send them: the base of the mean.
+    /// The part of the day in which users send: the mean rate is taken over it.
     pub(crate) window: Span,
-    /// The busiest moment as a multiple of the mean.
+    /// The highest rate of the day as a multiple of the mean.
     #[serde(default = "one")]
     pub(crate) peak_factor: f64,
-    /// How much faster than life the day is replayed.
+    /// How much faster than real time the day is replayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) compress: Option<Compress>,
 }
 
-/// What they send.
+/// The messages that users send.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Traffic {
-    /// How arrivals are spaced.
+    /// The spacing of arrivals.
     pub(crate) arrival: Arrival,
     /// How long the texts are.
     pub(crate) payload: Payload,
-    /// What goes to groups.
+    /// The traffic in groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) groups: Option<Groups>,
     /// How unevenly users send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sender_skew: Option<Zipf>,
-    /// To how many others a user writes; even.
+    /// The number of contacts that a user writes to; even.
     #[serde(default = "eight")]
     pub(crate) contacts: u32,
-    /// Recipients acknowledge what arrived, and that it was read.
+    /// Whether recipients acknowledge that messages arrived and were read.
     #[serde(default)]
     pub(crate) receipts: bool,
-    /// From arrival to reading.
+    /// The time from the arrival of a message to its reading.
     #[serde(default = "half_a_second")]
     pub(crate) read_after: Span,
-    /// One message in so many carries an idempotency key; 0: none.
+    /// One message in this many carries an idempotency key; 0: none.
     #[serde(default)]
     pub(crate) key_every: u32,
 }
@@ -140,24 +140,24 @@ pub(crate) enum Arrival {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Client {
-    /// `json` or `proto`.
+    /// The encoding of messages: `json` or `proto`.
     pub(crate) encoding: WireEncoding,
-    /// Source addresses; chosen by the number of connections where missing.
+    /// The network of the source addresses; by default chosen by the number of connections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<String>,
-    /// Generator threads; one per core where missing.
+    /// The number of generator threads; by default one per core.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) threads: Option<u32>,
-    /// Connections being opened at one time, all threads together.
+    /// Connections being opened at one time at most, all threads together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connecting_max: Option<u32>,
-    /// A session that is not open after so long counts as failed.
+    /// A session that is not open after this time counts as failed.
     pub(crate) connect_timeout: ConnectTimeout,
-    /// A session that is not open again after so long does not come back.
+    /// A session that is not open again after this time does not come back.
     pub(crate) reconnect_timeout: ReconnectTimeout,
 }
 
-/// How long a session may take to come back.
+/// The time that a session may take to come back; 300 s by default.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(transparent)]
 pub(crate) struct ReconnectTimeout(pub(crate) Span);
@@ -168,7 +168,7 @@ impl Default for ReconnectTimeout {
     }
 }
 
-/// How long a session may take to open.
+/// The time that a session may take to open; 30 s by default.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(transparent)]
 pub(crate) struct ConnectTimeout(pub(crate) Span);
@@ -179,7 +179,7 @@ impl Default for ConnectTimeout {
     }
 }
 
-/// How messages are encoded on the wire.
+/// The encoding of messages on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum WireEncoding {
@@ -190,19 +190,19 @@ pub(crate) enum WireEncoding {
     Proto,
 }
 
-/// Where a stage leads.
+/// The target of a stage.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Target {
-    /// So many.
+    /// A number of connections.
     Count(u64),
-    /// So many percent of all sessions of the share.
+    /// A percentage of all sessions of the run.
     Percent(f64),
-    /// So many messages per second.
+    /// Messages per second.
     Rate(Rate),
 }
 
 impl Target {
-    /// The number of connections, where all are `sessions`; none for a rate, which validation
+    /// Returns the number of connections, where all are `sessions`; 0 for a rate, which validation
     /// refuses there.
     pub(crate) fn of(self, sessions: u64) -> u64 {
         match self {
@@ -262,7 +262,7 @@ impl<'de> Deserialize<'de> for Target {
     }
 }
 
-/// What is checked.
+/// The checks of a run.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Checks {
@@ -303,19 +303,19 @@ impl Default for Checks {
     }
 }
 
-/// What the generator must hold for its figures to count.
+/// The limits that the generator must hold for its figures to count.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Health {
-    /// 99 % of the sends at most so late.
+    /// The highest 99th percentile of the lateness of sends.
     pub(crate) send_lag_p99: Span,
-    /// Part of the scheduled sends that were really sent.
+    /// The lowest part of the scheduled sends that must be sent, 0 to 1.
     pub(crate) achieved_min: f64,
-    /// Longest time an event loop may be away.
+    /// The longest time that an event loop may be away from its sockets.
     pub(crate) loop_stall_max: Span,
-    /// Part of the CPU time that the hypervisor took.
+    /// The highest part of the CPU time that the hypervisor may take, 0 to 1.
     pub(crate) steal_max: f64,
-    /// Part of the CPU time that must have been idle.
+    /// The lowest part of the CPU time that must be idle, 0 to 1.
     pub(crate) cpu_idle_min: f64,
 }
 

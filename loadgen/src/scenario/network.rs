@@ -1,4 +1,4 @@
-//! IPv4 networks that connections come from.
+//! IPv4 networks for source addresses.
 
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -17,8 +17,8 @@ impl Network {
         prefix: 8,
     };
 
-    /// How many addresses a connection may come from: network and broadcast address excluded
-    /// where the network has them.
+    /// Returns the number of usable addresses. The network and the broadcast address are not
+    /// usable.
     pub(crate) fn len(self) -> u32 {
         match self.prefix {
             32 => 1,
@@ -29,7 +29,7 @@ impl Network {
         }
     }
 
-    /// The `n`th usable address.
+    /// Returns the `n`th usable address, beginning again behind the last.
     pub(crate) fn address(self, n: u32) -> Ipv4Addr {
         let first = if self.prefix >= 31 { 0 } else { 1 };
         Ipv4Addr::from(self.base + first + n % self.len())

@@ -1,4 +1,4 @@
-//! How long the texts are.
+//! The lengths of message texts.
 
 use std::path::Path;
 
@@ -11,23 +11,23 @@ pub(crate) const MIN_TEXT: usize = 64;
 /// The longest message text in bytes.
 pub(crate) const MAX_TEXT: usize = 64 * 1024;
 
-/// How long the texts are; every length is cut to 64 B … 64 KiB of text.
+/// The lengths of message texts. Each length is brought into the range from 64 B to 64 KiB.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(tag = "dist", rename_all = "lowercase", deny_unknown_fields)]
 pub(crate) enum Payload {
-    /// All the same.
+    /// All texts have one length.
     Const {
         /// The length.
         bytes: Bytes,
     },
-    /// Log-normal around a median.
+    /// Lengths are log-normal around a median.
     Lognormal {
-        /// Half of the texts are shorter.
+        /// The median: half of the texts are shorter.
         median: Bytes,
-        /// Standard deviation of the logarithm.
+        /// The standard deviation of the logarithm.
         sigma: f64,
     },
-    /// As counted somewhere.
+    /// Lengths are drawn from counted ones.
     Empirical {
         /// A CSV file of lines `bytes,weight`, beside the scenario unless its path is absolute;
         /// read once, so that the scenario written with the results stands alone.
@@ -40,7 +40,7 @@ pub(crate) enum Payload {
 }
 
 impl Payload {
-    /// The mean length in bytes, before lengths are cut.
+    /// Returns the mean length in bytes, before lengths are brought into the range.
     pub(crate) fn mean(&self) -> f64 {
         match self {
             Self::Const { bytes } => bytes.0 as f64,
@@ -53,7 +53,7 @@ impl Payload {
         }
     }
 
-    /// In words.
+    /// Describes the lengths in words.
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Const { bytes } => format!("{bytes} of text each"),
@@ -69,10 +69,10 @@ impl Payload {
         }
     }
 
-    /// Reads the file of an empirical one, if it has one, from beside the scenario.
+    /// Reads the file of counted lengths, if one is named, from beside the scenario.
     ///
     /// # Errors
-    /// What is wrong with it, with its line.
+    /// The file is wrong: what is wrong, with its line.
     pub(super) fn read_file(&mut self, folder: &Path) -> Result<(), String> {
         let Self::Empirical { file, sizes } = self else {
             return Ok(());
@@ -91,7 +91,8 @@ impl Payload {
     }
 }
 
-/// Lines of `bytes,weight`; a first line of words, empty lines and those with `#` are passed over.
+/// Parses lines of `bytes,weight`. A first line of words, empty lines and lines with `#` are
+/// skipped.
 fn parse(text: &str) -> Result<Vec<(u64, f64)>, String> {
     let mut sizes = Vec::new();
     for (number, line) in (1..).zip(text.lines().map(str::trim)) {

@@ -1,49 +1,51 @@
-//! What a plan assumes where nothing was measured.
+//! The assumptions of a plan where nothing was measured.
 
 use serde::{Deserialize, Serialize};
 
 use crate::units::{Bandwidth, Bytes, Rate};
 
-/// What `loadgen plan` assumes of machines and storage. A run does not look at it.
+/// The assumptions of `loadgen plan` about machines and storage. A run ignores them.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Assumptions {
-    /// Connections that a gateway machine holds.
+    /// The connections that a gateway machine holds.
     pub(crate) connections_per_server: u64,
-    /// Messages that it takes per second.
+    /// The messages that a gateway machine takes per second.
     pub(crate) messages_per_server: Rate,
-    /// Pushes that it sends per second.
+    /// The pushes that a gateway machine sends per second.
     pub(crate) deliveries_per_server: Rate,
-    /// Sessions that it opens per second after everybody was cut off.
+    /// The sessions that a gateway machine opens per second after all were cut off.
     pub(crate) sessions_per_server: Rate,
-    /// Its network, in each direction.
+    /// The network of a gateway machine, in each direction.
     pub(crate) network_per_server: Bandwidth,
-    /// Its memory for connections.
+    /// The memory of a gateway machine for connections.
     pub(crate) memory_per_server: Bytes,
-    /// Memory of a connection: the gateway's own and the kernel's.
+    /// The memory of a connection: in the gateway and in the kernel.
     pub(crate) memory_per_connection: Bytes,
-    /// Timeline writes that a storage node takes per second, and reads.
+    /// The timeline writes that a storage node takes per second.
     pub(crate) writes_per_node: Rate,
+    /// The timeline reads that a storage node takes per second.
     pub(crate) reads_per_node: Rate,
-    /// Disk of a storage node.
+    /// The disk of a storage node.
     pub(crate) disk_per_node: Bytes,
-    /// Copies of everything stored.
+    /// The number of copies of everything stored.
     pub(crate) replication: u32,
     /// The part of every machine that is kept free, 0 up to 0.9.
     pub(crate) headroom: f64,
-    /// What the wire adds to a text: TCP/IP, frame, names.
+    /// The bytes that the wire adds to a text: TCP/IP, frame, names.
     pub(crate) wire_overhead: Bytes,
-    /// What storing a message adds to its text, and each timeline that refers to it.
+    /// The bytes that storing a message adds to its text.
     pub(crate) record_overhead: Bytes,
+    /// The bytes of each timeline entry that refers to a message.
     pub(crate) reference_bytes: Bytes,
-    /// Timeline writes of a message; one and one per member where missing.
+    /// The timeline writes of a message; by default one, and one for each member.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) writes_per_message: Option<f64>,
-    /// Timeline reads for each timeline write.
+    /// The timeline reads for each timeline write.
     pub(crate) reads_per_write: f64,
-    /// Members up to which a group message is written to each member's timeline.
+    /// The largest group whose messages are written to the timeline of each member.
     pub(crate) fanout_limit: u64,
-    /// For how long messages are kept.
+    /// How long messages are kept, in years.
     pub(crate) years: f64,
 }
 

@@ -1,17 +1,17 @@
-//! The scenarios that come with the program.
+//! The presets: scenarios that come with the program.
 
-/// A scenario that comes with the program.
+/// A preset: a scenario that comes with the program.
 #[derive(Debug)]
 pub(crate) struct Preset {
-    /// What it is called on the command line.
+    /// The name on the command line.
     pub(crate) name: &'static str,
-    /// What it is for, in one line.
+    /// The purpose, in one line.
     pub(crate) about: &'static str,
-    /// Its TOML text.
+    /// The TOML text.
     pub(crate) text: &'static str,
 }
 
-/// A preset from its file.
+/// Makes a preset from its file.
 macro_rules! preset {
     ($name:literal, $about:literal) => {
         Preset {
@@ -52,10 +52,10 @@ pub(crate) const PRESETS: &[Preset] = &[
     preset!("million", "1,000,000 connections held, with light traffic"),
 ];
 
-/// What `loadgen init` writes: a right scenario with a word on every key.
+/// The text that `loadgen init` writes: a valid scenario with a comment on every key.
 pub(crate) const INIT: &str = include_str!("init.toml");
 
-/// The preset of this name.
+/// Returns the preset of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|preset| preset.name == name)
 }

@@ -1,35 +1,35 @@
-//! The arithmetic from a whole service to one run, and the same in words.
+//! The arithmetic from a whole service to one run, as numbers and in words.
 
 use super::{Executor, Scenario};
 use crate::units::{grouped, readable};
 
-/// What a scenario comes to.
+/// The size of a run and of the service that it stands for.
 #[derive(Clone, Debug)]
 pub(crate) struct Sizing {
-    /// Messages of the whole service in 24 hours.
+    /// The messages of the whole service in 24 hours.
     pub(crate) messages_day: f64,
-    /// Its mean rate within the window.
+    /// The mean rate of the service within the window, in messages per second.
     pub(crate) mean_rate: f64,
-    /// Its rate at the peak.
+    /// The rate of the service at the peak, in messages per second.
     pub(crate) peak_rate: f64,
-    /// Users that the run stands for.
+    /// The users that the run plays.
     pub(crate) users: u64,
-    /// Those of them that connect.
+    /// The users of the run that connect.
     pub(crate) online_users: u64,
-    /// Their sessions, all devices together.
+    /// The sessions of the run, all devices together.
     pub(crate) sessions: u64,
-    /// The share's rate at the peak, in real time.
+    /// The rate of the share at the peak, in real time.
     pub(crate) natural_rate: f64,
-    /// How much faster than life the share's day is replayed.
+    /// How much faster than real time the day is replayed.
     pub(crate) compression: f64,
-    /// The rate that follows: share, peak and compression.
+    /// The derived rate of the run: share × peak × compression.
     pub(crate) derived_rate: f64,
     /// The mean rate of the schedule while messages are sent.
     pub(crate) offered_rate: f64,
 }
 
 impl Sizing {
-    /// Does the arithmetic.
+    /// Computes the sizes of a scenario.
     pub(crate) fn of(scenario: &Scenario) -> Self {
         let p = &scenario.population;
         let messages_day = p.users as f64 * p.msgs_per_user_day;
@@ -57,20 +57,20 @@ impl Sizing {
         sizing
     }
 
-    /// All messages of the schedule, over the time from the first executor's start to the last
-    /// one's end.
+    /// Returns the mean rate of the schedule: all messages over the time from the first executor's
+    /// start to the last one's end.
     fn offered(&self, scenario: &Scenario) -> f64 {
         let (events, seconds) = self.schedule(scenario);
         if seconds > 0.0 { events / seconds } else { 0.0 }
     }
 
-    /// Seconds from the first message's time to the last one's, as far as that is known before.
+    /// Returns the seconds from the first message to the last, as far as that is known before the
+    /// run.
     pub(crate) fn sending(&self, scenario: &Scenario) -> f64 {
         self.schedule(scenario).1
     }
 
-    /// The highest rate of the schedule at one time, in messages per second: that of the executor that
-    /// goes up to the most.
+    /// Returns the highest rate of any executor, in messages per second.
     pub(crate) fn highest(&self, scenario: &Scenario) -> f64 {
         let peak = scenario.population.peak_factor;
         let groups = scenario.traffic.groups.as_ref();
@@ -82,7 +82,7 @@ impl Sizing {
             .fold(0.0, f64::max)
     }
 
-    /// All messages of the schedule, and the seconds that it takes.
+    /// Returns all messages of the schedule, and the seconds that it takes.
     fn schedule(&self, scenario: &Scenario) -> (f64, f64) {
         let peak = scenario.population.peak_factor;
         let (mut events, mut from, mut to) = (0.0, f64::INFINITY, 0.0_f64);
@@ -99,8 +99,8 @@ impl Sizing {
         (events, (to - from).max(0.0))
     }
 
-    /// The second of a run at which an executor starts, behind a chain of at most `depth` others:
-    /// one that never ends is refused, but not here.
+    /// Returns the second of the run at which an executor starts, behind a chain of at most `depth`
+    /// others. Validation refuses a chain that never ends.
     fn start(&self, scenario: &Scenario, executor: &Executor, depth: usize) -> f64 {
         let delay = executor.start_time.map_or(0.0, |time| time.0.as_secs_f64());
         let before = executor.start_after.as_ref();
@@ -112,7 +112,7 @@ impl Sizing {
         delay + before.filter(|_| depth > 0).map_or(0.0, end)
     }
 
-    /// The arithmetic in lines, each checkable with a pocket calculator.
+    /// Returns the arithmetic in lines that can be checked with a pocket calculator.
     pub(crate) fn explain(&self, scenario: &Scenario) -> Vec<String> {
         let p = &scenario.population;
         let mut lines = vec![format!(

@@ -1,7 +1,7 @@
 //! Reading the types of a scenario strictly, with every mistake of the text at once.
 //!
-//! The deserializer stops at its first error. So what it stopped at is taken out of the document, or
-//! replaced by what is surely right, and the document is read again, until nothing is left to say.
+//! The deserializer stops at its first error. The offending part is then removed from the document,
+//! or replaced by a valid value, and the document is read again until there are no more errors.
 
 use std::ops::Range;
 
@@ -12,14 +12,14 @@ use toml::de::{DeArray, DeTable, DeValue, Deserializer, Error};
 use super::{Scenario, validate};
 use crate::suggest::with_hint;
 
-/// Most mistakes that are told of one text.
+/// The most mistakes that are reported for one text.
 const MISTAKES_MAX: usize = 30;
 
-/// Most times that a text is read: each mistake takes a reading, and a key without which there is no
-/// scenario another.
+/// The most times that a text is read. Each mistake takes one reading, and each missing key
+/// another.
 const READINGS_MAX: usize = 4 * MISTAKES_MAX;
 
-/// Keys that must be there, each with a value that is right, as TOML.
+/// The keys that a scenario must have, each with a valid value, as TOML.
 const NEEDED: &[(&str, &str)] = &[
     ("schema", "1"),
     ("seed", "1"),
@@ -45,17 +45,17 @@ const NEEDED: &[(&str, &str)] = &[
     ("count", "1"),
 ];
 
-/// Where what was put in for something else stands: nowhere in the text.
+/// The place of a value that was put in: nowhere in the text.
 const NOWHERE: Range<usize> = 0..0;
 
-/// A mistake: its place in the text, where it has one, and what is wrong.
+/// A mistake: its place in the text, if it has one, and what is wrong.
 #[derive(Debug)]
 pub(super) struct Mistake {
     pub(super) offset: Option<usize>,
     pub(super) message: String,
 }
 
-/// Reads a text.
+/// Reads the text of a scenario.
 ///
 /// # Errors
 /// Every mistake in its types, and those that [`validate`] finds in tables without one.
@@ -95,12 +95,13 @@ impl Mistake {
 struct Reader<'a> {
     document: Spanned<DeTable<'a>>,
     mistakes: Vec<Mistake>,
-    /// Keys that are known to lack, by the place of their table: no mistake of their own.
+    /// The keys that are known to be missing, by the place of their table. They are not reported
+    /// again.
     missed: Vec<(usize, String)>,
 }
 
 impl Reader<'_> {
-    /// Notes what the deserializer stopped at, and changes that; whether reading on makes sense.
+    /// Notes an error of the deserializer and removes its cause. Returns whether to read again.
     fn note(&mut self, why: &Error) -> bool {
         let root = self.document.span();
         let at = why.span().unwrap_or(root.clone());
@@ -124,7 +125,7 @@ impl Reader<'_> {
         changed && self.mistakes.len() < MISTAKES_MAX
     }
 
-    /// Gives the table at a place a key that it lacks.
+    /// Adds a missing key to the table at a place.
     fn complete(&mut self, key: &str, at: &Range<usize>) -> bool {
         let root = self.document.span();
         match *at == root {
@@ -133,7 +134,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Takes out the key or the value at a place.
+    /// Removes the key or the value at a place.
     fn remove(&mut self, at: &Range<usize>) -> bool {
         let root = self.document.span().start;
         let found = remove(self.document.get_mut(), root, at);
@@ -142,7 +143,7 @@ impl Reader<'_> {
         changed
     }
 
-    /// All mistakes, in the order of the text.
+    /// Returns all mistakes, in the order of the text.
     fn all(
         mut self,
         text: &str,
@@ -172,7 +173,7 @@ impl Reader<'_> {
     }
 }
 
-/// The value at a path.
+/// Returns the value at a path.
 fn within<'a, 'b>(table: &'a DeTable<'b>, path: &[String]) -> Option<&'a DeValue<'b>> {
     let (first, rest) = path.split_first()?;
     let (_, value) = table.iter().find(|(key, _)| **first == **key.get_ref())?;
@@ -182,12 +183,12 @@ fn within<'a, 'b>(table: &'a DeTable<'b>, path: &[String]) -> Option<&'a DeValue
     }
 }
 
-/// The word in backticks behind the beginning of a message.
+/// Returns the word in backticks behind the beginning of a message.
 fn quoted<'a>(message: &'a str, beginning: &str) -> Option<&'a str> {
     message.strip_prefix(beginning)?.split('`').next()
 }
 
-/// Gives a table a key that it lacks.
+/// Adds a missing key to a table.
 fn insert(table: &mut DeTable<'_>, key: &str) -> bool {
     let needed = NEEDED.iter().find(|(known, _)| *known == key);
     let Some(Ok(value)) = needed.map(|(_, value)| DeValue::parse(value)) else {
@@ -198,7 +199,7 @@ fn insert(table: &mut DeTable<'_>, key: &str) -> bool {
     table.insert(key, value).is_none()
 }
 
-/// The same for the table at a place in the text, or else one that was put in.
+/// Adds a missing key to the table at a place in the text, or to one that was put in.
 fn complete(table: &mut DeTable<'_>, key: &str, at: &Range<usize>) -> bool {
     table
         .iter_mut()
@@ -214,7 +215,8 @@ fn complete_value(value: &mut Spanned<DeValue<'_>>, key: &str, at: &Range<usize>
     }
 }
 
-/// Takes out the key or the value at a place in the text; the place of its table, and the key.
+/// Removes the key or the value at a place in the text. Returns the place of its table, and the
+/// key.
 fn remove(table: &mut DeTable<'_>, place: usize, at: &Range<usize>) -> Option<(usize, String)> {
     let key = table.keys().find(|key| key.span() == *at).cloned();
     if let Some(key) = key {

@@ -8,18 +8,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use crate::suggest::hint;
 use crate::units::{Rate, Span};
 
-/// One condition on one metric.
+/// A threshold: one condition on one metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Threshold {
-    /// What of the metric is compared.
+    /// The statistic of the metric that is compared.
     pub(crate) statistic: Statistic,
-    /// How.
+    /// The comparison.
     pub(crate) comparison: Comparison,
-    /// With what: microseconds, a count, or a rate per second.
+    /// The limit: microseconds, a count, or a rate per second.
     pub(crate) limit: f64,
 }
 
-/// What of a metric is compared.
+/// The statistic of a metric that is compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Statistic {
     /// A percentile of a latency, 0 to 100.
@@ -28,24 +28,24 @@ pub(crate) enum Statistic {
     Mean,
     /// The largest value of a latency.
     Max,
-    /// How often something happened.
+    /// The count.
     Count,
-    /// How often per second.
+    /// The rate per second.
     Rate,
 }
 
-/// How a value is compared with the limit.
+/// The comparison of a value with the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Comparison {
-    /// Below.
+    /// Below the limit: `<`.
     Less,
-    /// Not above.
+    /// Not above the limit: `<=`.
     LessOrEqual,
-    /// Equal.
+    /// Equal to the limit: `==`.
     Equal,
-    /// Not below.
+    /// Not below the limit: `>=`.
     GreaterOrEqual,
-    /// Above.
+    /// Above the limit: `>`.
     Greater,
 }
 
@@ -58,7 +58,7 @@ const COMPARISONS: &[(&str, Comparison)] = &[
     (">", Comparison::Greater),
 ];
 
-/// Metrics measured in time.
+/// The metrics that are latencies.
 pub(crate) const LATENCIES: &[&str] = &[
     "connect",
     "tcp",
@@ -72,7 +72,7 @@ pub(crate) const LATENCIES: &[&str] = &[
     "e2e_group",
     "send_lag",
 ];
-/// Metrics that are counted.
+/// The metrics that are counts.
 pub(crate) const COUNTS: &[&str] = &[
     "lost",
     "duplicated",
@@ -86,7 +86,7 @@ pub(crate) const COUNTS: &[&str] = &[
     "not_recovered",
     "unknown_then_delivered",
 ];
-/// Metrics that have values only where sessions end to come back.
+/// The metrics that have values only where sessions end to come back.
 pub(crate) const OF_RETURNS: [&str; 6] = [
     "storm_recovery",
     "resume",
@@ -95,13 +95,13 @@ pub(crate) const OF_RETURNS: [&str; 6] = [
     "not_recovered",
     "unknown_then_delivered",
 ];
-/// Metrics per second.
+/// The metrics that are rates.
 pub(crate) const RATES: &[&str] = &["achieved"];
 
 /// Whether `threshold` makes sense for `metric`.
 ///
 /// # Errors
-/// A sentence that says what would.
+/// The two do not fit: a sentence on what fits.
 pub(crate) fn check(metric: &str, threshold: &Threshold) -> Result<(), String> {
     let fits = match threshold.statistic {
         Statistic::Count => COUNTS.contains(&metric),
@@ -124,7 +124,7 @@ pub(crate) fn check(metric: &str, threshold: &Threshold) -> Result<(), String> {
 }
 
 impl Threshold {
-    /// It never happens.
+    /// The threshold "it never happens": `count==0`.
     pub(crate) const NONE: Self = Self {
         statistic: Statistic::Count,
         comparison: Comparison::Equal,

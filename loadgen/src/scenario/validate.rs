@@ -1,4 +1,4 @@
-//! What the types of a scenario cannot say: ranges, and keys that contradict each other.
+//! Checks that the types of a scenario cannot make: ranges, and keys that contradict each other.
 
 pub(crate) mod bounds;
 mod executors;
@@ -11,7 +11,7 @@ use super::{Payload, SCHEMA, Scenario, network, threshold};
 use crate::population::{MAX_DEVICES, MIN_USERS};
 use crate::units::Bytes;
 
-/// What is wrong, and the key where it shows.
+/// A mistake: what is wrong, and the key at which it shows.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) path: Vec<String>,
@@ -35,14 +35,14 @@ fn must(holds: bool, path: &str, message: impl Into<String>) -> Check {
     }
 }
 
-/// Checks that this version can carry a right scenario out, and not only plan it.
+/// Checks that this version can run a valid scenario, and not only plan it.
 pub(super) fn runnable(scenario: &Scenario) -> Check {
     bounds::runnable(scenario, &Sizing::of(scenario))?;
     groups::runnable(scenario)
 }
 
-/// Checks a whole scenario: the first fault of each of its parts. What follows from several parts is
-/// judged once each of them is right by itself.
+/// Checks a whole scenario, and returns the first mistake of each of its parts. Rules about several
+/// parts are checked when each part is valid by itself.
 pub(super) fn validate(scenario: &Scenario) -> Vec<Fault> {
     let schema = must(
         scenario.schema == SCHEMA,

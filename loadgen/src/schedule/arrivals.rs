@@ -24,8 +24,8 @@ pub(crate) struct Arrival {
 pub(crate) struct Senders {
     /// One message in so many carries an idempotency key; 0: none.
     pub(crate) key_every: u32,
-    /// The user of rank *k*, which is the user's number, sends in proportion to 1 / *k* to this
-    /// power; all the same where missing.
+    /// The exponent of the Zipf distribution of senders: user *k* sends in proportion to 1 / *k* to
+    /// this power. Without it, all users send equally.
     pub(crate) skew: Option<f64>,
 }
 

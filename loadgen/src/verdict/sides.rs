@@ -44,6 +44,7 @@ pub(crate) struct Sides {
     pub(crate) generator: Process,
     /// Resident memory of the gateway before the first session, in bytes.
     pub(crate) gateway_before: Option<u64>,
+    /// Resident memory of this program before the first session, in bytes.
     pub(crate) generator_before: Option<u64>,
     /// The counters that were compared.
     pub(crate) agreement: Vec<Agreement>,

@@ -116,7 +116,7 @@ fn bad_command_lines_say_what_would_be_right() {
         ),
         (&["doctor", "--connections", "many"], &["--connections"]),
         (&["validate", "nowhere.toml"], &["nowhere.toml", "smoke"]),
-        (&["init", "test.toml"], &["test.toml cannot be made"]),
+        (&["init", "test.toml"], &["cannot create test.toml"]),
         (&["check"], &["<DIR>"]),
         (
             &["check", "nowhere"],
@@ -275,9 +275,12 @@ fn what_only_informs_succeeds() {
         (&["presets"][..], &["smoke", "231,481/s"][..]),
         (
             &["validate", "smoke"],
-            &["right scenario", "2,000 messages/s"],
+            &["the scenario is valid", "2,000 messages/s"],
         ),
-        (&["validate", "SCENARIO"], &["right scenario", "12 users"]),
+        (
+            &["validate", "SCENARIO"],
+            &["the scenario is valid", "12 users"],
+        ),
         (&["--help"], &["run", "presets", "validate", "91"]),
         (&["run", "--help"], &["--target", "--out"]),
         (&["hold", "--help"], &["--connections", "--ramp"]),
@@ -303,7 +306,7 @@ fn what_only_informs_succeeds() {
             &["3,334", "350", "× 9.53"],
         ),
         (&["init"], &["scenario.toml", "loadgen plan"]),
-        (&["validate", "storm"], &["right scenario"]),
+        (&["validate", "storm"], &["the scenario is valid"]),
         (
             &["validate", "large-group"],
             &["left out: the group of 100,000 members"],

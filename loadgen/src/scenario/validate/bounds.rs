@@ -1,32 +1,32 @@
-//! The greatest values: what is beyond them is a slip of the pen, or could not be counted.
+//! The largest values of a scenario: beyond them is a typing error, or a number that overflows.
 
 use super::{Check, must};
 use crate::scenario::sizing::Sizing;
 use crate::scenario::{Executor, Scenario, Target};
 use crate::units::{Rate, Span, counted, grouped, readable};
 
-/// Users of a service: more than there are people, and exact in every product.
+/// The most users of a service: more than there are people, and exact in every product.
 const USERS_MAX: u64 = 1_000_000_000_000;
-/// Messages of a user and day.
+/// The most messages of a user and day.
 const MESSAGES_MAX: f64 = 1e6;
-/// The busiest moment as a multiple of the mean.
+/// The largest peak factor.
 const PEAK_MAX: f64 = 1e4;
-/// Timeline writes of a message, and reads for each of them.
+/// The most timeline writes of a message, and reads for each write.
 const WRITES_MAX: f64 = 1e6;
-/// Years that messages are kept.
+/// The most years that messages are kept.
 const YEARS_MAX: f64 = 1e3;
-/// Copies of everything stored.
+/// The most copies of everything stored.
 const COPIES_MAX: u32 = 1_000;
-/// Members of a large group, and such groups.
+/// The most members of a large group, and the most such groups.
 const GROUPS_MAX: u64 = 1_000_000_000;
-/// Messages, or cut sessions, per second that a run may ask for: ten times what one machine sends.
+/// The most messages, or cut sessions, per second of a run: ten times what one machine sends.
 pub(crate) const RATE_MAX: f64 = 1e7;
-/// Seconds that a run may take.
+/// The most seconds that a run may take.
 const RUN_MAX: f64 = 366.0 * 86_400.0;
-/// Users of a run times their contacts: each such pair has a number.
+/// The most users of a run times their contacts: each such pair has a number.
 const STREAMS_MAX: u64 = u32::MAX as u64;
 
-/// Checks what a scenario says by itself.
+/// Checks the values of a scenario by themselves.
 pub(super) fn check(scenario: &Scenario) -> Check {
     let p = &scenario.population;
     let most = |path: &str, value: f64, most: f64| {
@@ -79,7 +79,7 @@ pub(super) fn check(scenario: &Scenario) -> Check {
     Ok(())
 }
 
-/// The rates of an executor that says its own.
+/// Returns the rates that an executor gives.
 fn rates(name: &str, executor: &Executor) -> Check {
     let stages = executor.stages.iter().flatten();
     let stages = stages.filter_map(|stage| match stage.target {
@@ -110,7 +110,7 @@ fn rates(name: &str, executor: &Executor) -> Check {
     Ok(())
 }
 
-/// Checks that a run of the share can be counted: what follows from it.
+/// Checks the values that follow from the share of a run.
 pub(super) fn runnable(scenario: &Scenario, sizing: &Sizing) -> Check {
     let contacts = u64::from(scenario.traffic.contacts);
     must(
@@ -130,11 +130,11 @@ pub(super) fn runnable(scenario: &Scenario, sizing: &Sizing) -> Check {
     )
 }
 
-/// Checks that the rate that follows from the share can be sent at all. A run asks once the machine
-/// is known to carry its sessions.
+/// Checks that the derived rate can be sent at all. A run checks this once the machine is known to
+/// carry its sessions.
 ///
 /// # Errors
-/// A sentence with the greatest.
+/// The rate is too high: a sentence with the limit.
 pub(crate) fn sendable(scenario: &Scenario, sizing: &Sizing) -> Result<(), String> {
     let highest = sizing.highest(scenario);
     match highest <= RATE_MAX {
@@ -155,7 +155,7 @@ fn days(seconds: f64) -> String {
 /// Checks a rate that a command line names.
 ///
 /// # Errors
-/// A sentence with the greatest.
+/// The rate is too high: a sentence with the limit.
 pub(crate) fn rate(flag: &str, Rate(rate): Rate) -> Result<(), String> {
     match rate <= RATE_MAX {
         true => Ok(()),
@@ -167,10 +167,10 @@ pub(crate) fn rate(flag: &str, Rate(rate): Rate) -> Result<(), String> {
     }
 }
 
-/// So many seconds as a time, if that is not beyond all measure.
+/// Converts seconds to a time.
 ///
 /// # Errors
-/// A sentence with the longest.
+/// The time is too long: a sentence with the limit.
 pub(crate) fn span(flag: &str, seconds: f64) -> Result<Span, String> {
     match seconds <= RUN_MAX {
         true => Ok(Span(std::time::Duration::from_secs_f64(seconds.max(0.0)))),

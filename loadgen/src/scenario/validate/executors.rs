@@ -1,11 +1,11 @@
-//! Which keys an executor takes, and what they must be.
+//! The rules for the keys of an executor.
 
 use super::{Check, fault, must};
 use crate::scenario::sizing::Sizing;
-use crate::scenario::{Executor, Kind, Scenario, Target};
+use crate::scenario::{Executor, ExecutorKind, Scenario, Target};
 use crate::units::grouped;
 
-/// Most steps of a staircase.
+/// The most steps of a staircase.
 const MAX_STEPS: u32 = 1_000;
 
 pub(super) fn check(scenario: &Scenario, sizing: &Sizing) -> Check {
@@ -19,21 +19,21 @@ pub(super) fn check(scenario: &Scenario, sizing: &Sizing) -> Check {
         let at = |key: &str| format!("scenarios.{name}.{key}");
         keys(executor, &at)?;
         match executor.executor {
-            Kind::RampingConnections => connections(executor, sizing, &at)?,
-            Kind::RampingArrivalRate => rates(executor, &at)?,
-            Kind::DiurnalArrivalRate => day(executor, peak, &at)?,
-            Kind::Staircase => must(
+            ExecutorKind::RampingConnections => connections(executor, sizing, &at)?,
+            ExecutorKind::RampingArrivalRate => rates(executor, &at)?,
+            ExecutorKind::DiurnalArrivalRate => day(executor, peak, &at)?,
+            ExecutorKind::Staircase => must(
                 executor.steps.is_some_and(|n| (1..=MAX_STEPS).contains(&n)),
                 &at("steps"),
                 format!("a staircase has 1 to {MAX_STEPS} steps"),
             )?,
-            Kind::ReconnectStorm => must(
+            ExecutorKind::ReconnectStorm => must(
                 executor.fraction.is_some_and(|it| it > 0.0 && it <= 1.0),
                 &at("fraction"),
                 "fraction is the part of the sessions that reconnect: above 0, up to 1",
             )?,
-            Kind::Churn => churn(executor, &at)?,
-            Kind::ConstantArrivalRate => {}
+            ExecutorKind::Churn => churn(executor, &at)?,
+            ExecutorKind::ConstantArrivalRate => {}
         }
         for (key, span) in [("duration", executor.duration), ("hold", executor.hold)] {
             must(
@@ -46,16 +46,16 @@ pub(super) fn check(scenario: &Scenario, sizing: &Sizing) -> Check {
     }
     let mut executors = scenario.scenarios.values();
     must(
-        executors.any(|e| e.executor == Kind::RampingConnections),
+        executors.any(|e| e.executor == ExecutorKind::RampingConnections),
         "scenarios",
         format!(
             "nobody connects: add a scenario with executor = \"{}\"",
-            Kind::RampingConnections
+            ExecutorKind::RampingConnections
         ),
     )
 }
 
-/// An executor has what it needs, and nothing that it would ignore.
+/// Checks that an executor has all keys that it needs, and none that it would ignore.
 fn keys(executor: &Executor, at: &dyn Fn(&str) -> String) -> Check {
     let kind = executor.executor;
     let (needed, possible) = kind.keys();
@@ -79,7 +79,7 @@ fn keys(executor: &Executor, at: &dyn Fn(&str) -> String) -> Check {
     Ok(())
 }
 
-/// The chain of `start_after` must exist and end.
+/// Checks that the chain of `start_after` exists and ends.
 fn follow(scenario: &Scenario, name: &str, at: &dyn Fn(&str) -> String) -> Check {
     let mut current = name;
     for _ in 0..=scenario.scenarios.len() {

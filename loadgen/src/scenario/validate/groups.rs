@@ -1,11 +1,11 @@
-//! What groups must be, and what a run needs of its users to have them.
+//! The rules for groups, and for the users that a run needs for them.
 
 use super::{Check, must};
 use crate::scenario::sizing::Sizing;
 use crate::scenario::{Scenario, Traffic};
 use crate::units::grouped;
 
-/// Most groups of one kind that a user is in on average: what a run keeps for each is bounded.
+/// The most groups of one kind that a user is in on average: this bounds the memory of a run.
 const MAX_PER_USER: f64 = 64.0;
 
 pub(super) fn check(traffic: &Traffic) -> Check {
@@ -30,7 +30,7 @@ pub(super) fn check(traffic: &Traffic) -> Check {
     )
 }
 
-/// Whether the share has the users that its groups need.
+/// Checks that the share has the users that its groups need.
 pub(super) fn runnable(scenario: &Scenario) -> Check {
     let Some(groups) = &scenario.traffic.groups else {
         return Ok(());

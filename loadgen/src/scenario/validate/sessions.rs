@@ -1,16 +1,18 @@
-//! Sessions that end and come back: what is measured of them has to happen.
+//! The rules for sessions that end and come back: what is measured of them has to happen.
 
 use super::{Check, must};
 use crate::scenario::sizing::Sizing;
 use crate::scenario::threshold::OF_RETURNS;
-use crate::scenario::{Kind, Scenario};
+use crate::scenario::{ExecutorKind, Scenario};
 
-/// Most storms of a run.
+/// The most storms of a run.
 const MAX_STORMS: usize = 100;
 
 pub(super) fn check(scenario: &Scenario, sizing: &Sizing) -> Check {
     let kinds = scenario.scenarios.values().map(|it| it.executor);
-    let storms = kinds.filter(|it| *it == Kind::ReconnectStorm).count();
+    let storms = kinds
+        .filter(|it| *it == ExecutorKind::ReconnectStorm)
+        .count();
     must(
         storms <= MAX_STORMS,
         "scenarios",
@@ -34,7 +36,7 @@ pub(super) fn check(scenario: &Scenario, sizing: &Sizing) -> Check {
     chaos(scenario, sizing)
 }
 
-/// Chaos hits while messages are sent, in the order in which it is written.
+/// Checks that faults happen while messages are sent, in the order in which they are written.
 fn chaos(scenario: &Scenario, sizing: &Sizing) -> Check {
     let sending = sizing.sending(scenario);
     let mut last = None;
