@@ -1,10 +1,10 @@
-//! Who takes part, as seen by one generator thread.
+//! The users of a run, and the part of them that one generator thread plays.
 //!
-//! Users are dealt to threads like cards; a thread's users write only to each other, so that a
-//! message's two ends meet in one checker without a lock. (The gateway still sees every pair of
-//! its own shards: which shard holds a connection is its choice.) Within a thread user `u` writes
-//! to `u ± d` for a few seeded distances `d`: contacts are mutual, evenly spread, bounded in
-//! number, and take no memory.
+//! Users are dealt to threads like cards. The users of a thread write only to each other, so that
+//! both ends of a message meet in one checker without a lock. (The gateway still sees messages
+//! between any two of its shards, as it chooses the shard of each connection.) Within a thread,
+//! user `u` writes to `u ± d` for a few seeded distances `d`: contacts are mutual, evenly spread,
+//! bounded in number, and take no memory.
 
 use std::fmt::Write as _;
 
@@ -12,27 +12,27 @@ use rand::RngExt as _;
 use rand::SeedableRng as _;
 use rand::rngs::Xoshiro256PlusPlus;
 
-/// Most devices of a user.
+/// The most devices of a user.
 pub(crate) const MAX_DEVICES: u32 = 8;
-/// Fewest users of a run: each needs two distinct contacts.
+/// The fewest users of a run: each needs two distinct contacts.
 pub(crate) const MIN_USERS: u64 = 3;
-/// Digits of a user's number in its name: fixed, so that names sort as numbers do.
+/// The digits of a user's number in its name: fixed, so that names sort like numbers.
 const DIGITS: usize = 9;
 
-/// What the whole run's population is made of.
+/// The population of a whole run.
 #[derive(Clone, Debug)]
 pub(crate) struct Population {
-    /// Names the run in user names: no two runs against one gateway share a user.
+    /// The name of the run in user names: no two runs against one gateway share a user.
     pub(crate) run: String,
-    /// Users, online or not.
+    /// The number of users, online or not.
     pub(crate) users: u32,
-    /// Those who connect: the lower numbers.
+    /// The number of users who connect: those with the lower numbers.
     pub(crate) online: u32,
-    /// Thousandths of devices per online user.
+    /// The mean number of devices of a connected user, in thousandths.
     pub(crate) devices_milli: u32,
-    /// To how many others each writes; even.
+    /// The number of contacts of a user; even.
     pub(crate) contacts: u32,
-    /// The source of everything random.
+    /// The seed of all random numbers.
     pub(crate) seed: u64,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Part {
 }
 
 impl Population {
-    /// The part of thread `thread` of `threads`.
+    /// Returns the part of thread `thread` of `threads`.
     pub(crate) fn part(&self, thread: u32, threads: u32) -> Part {
         let deal = |count: u32| count / threads + u32::from(thread < count % threads);
         let users = deal(self.users);
@@ -80,7 +80,8 @@ impl Population {
         }
     }
 
-    /// Threads that can be used: each needs [`MIN_USERS`] users, at least one of them online.
+    /// Returns how many threads can be used: each needs [`MIN_USERS`] users, at least one of them
+    /// online.
     pub(crate) fn usable_threads(&self, wanted: u32) -> u32 {
         let most = (u64::from(self.users) / MIN_USERS)
             .min(u64::from(self.online))
@@ -90,57 +91,57 @@ impl Population {
 }
 
 impl Part {
-    /// What names the run in names of users.
+    /// Returns the name of the run in user names.
     pub(crate) fn run(&self) -> &str {
         &self.run
     }
 
-    /// Which part it is, of how many.
+    /// Returns the number of the part, and the number of parts.
     pub(crate) fn of(&self) -> (u32, u32) {
         (self.thread, self.threads)
     }
 
-    /// Users, online or not.
+    /// Returns the number of users, online or not.
     pub(crate) fn users(&self) -> u32 {
         self.users
     }
 
-    /// The most devices that a user has.
+    /// Returns the most devices that a user has.
     pub(crate) fn most_devices(&self) -> u32 {
         self.devices_milli.div_ceil(1000) as u32
     }
 
-    /// Those who connect: users `0..online`.
+    /// Returns the number of users who connect: users `0..online`.
     pub(crate) fn online(&self) -> u32 {
         self.online
     }
 
-    /// Contacts per user.
+    /// Returns the number of contacts per user.
     pub(crate) fn slots(&self) -> u32 {
         self.distances.len() as u32 * 2
     }
 
-    /// Streams: one per user and contact.
+    /// Returns the number of streams: one per user and contact.
     pub(crate) fn streams(&self) -> usize {
         self.users as usize * self.slots() as usize
     }
 
-    /// Conversations: one per pair of contacts.
+    /// Returns the number of conversations: one per pair of contacts.
     pub(crate) fn conversations(&self) -> usize {
         self.streams() / 2
     }
 
-    /// Devices of all online users.
+    /// Returns the number of devices of all online users.
     pub(crate) fn devices(&self) -> u32 {
         self.first_device(self.online)
     }
 
-    /// The number of a user's first device; its others follow.
+    /// Returns the number of a user's first device; its other devices follow.
     pub(crate) fn first_device(&self, user: u32) -> u32 {
         (u64::from(user.min(self.online)) * self.devices_milli / 1000) as u32
     }
 
-    /// How many devices a user has; none if offline.
+    /// Returns how many devices a user has; 0 if offline.
     pub(crate) fn device_count(&self, user: u32) -> u32 {
         if user >= self.online {
             return 0;
@@ -148,7 +149,7 @@ impl Part {
         self.first_device(user + 1) - self.first_device(user)
     }
 
-    /// The user of a device.
+    /// Returns the user of a device.
     pub(crate) fn user_of(&self, device: u32) -> u32 {
         let mut user = (u64::from(device) * 1000 / self.devices_milli) as u32;
         while self.first_device(user + 1) <= device {
@@ -160,12 +161,12 @@ impl Part {
         user
     }
 
-    /// Which of its user's devices a device is, from zero.
+    /// Returns which of its user's devices a device is, from zero.
     pub(crate) fn device_index(&self, device: u32) -> u32 {
         device - self.first_device(self.user_of(device))
     }
 
-    /// The contact of `user` in `slot`; the contact has `user` in slot `slot ^ 1`.
+    /// Returns the contact of `user` in `slot`; the contact has `user` in slot `slot ^ 1`.
     pub(crate) fn contact(&self, user: u32, slot: u32) -> u32 {
         let distance = self.distances[(slot / 2) as usize];
         let n = u64::from(self.users);
@@ -177,22 +178,22 @@ impl Part {
         ((u64::from(user) + step) % n) as u32
     }
 
-    /// The slot in which `user` has `other`.
+    /// Returns the slot in which `user` has `other`.
     pub(crate) fn slot_of(&self, user: u32, other: u32) -> Option<u32> {
         (0..self.slots()).find(|slot| self.contact(user, *slot) == other)
     }
 
-    /// The number of what `user` writes to the contact in `slot`.
+    /// Returns the stream of what `user` writes to the contact in `slot`.
     pub(crate) fn stream(&self, user: u32, slot: u32) -> u32 {
         user * self.slots() + slot
     }
 
-    /// Sender and slot of a stream.
+    /// Returns the sender and the slot of a stream.
     pub(crate) fn stream_parts(&self, stream: u32) -> (u32, u32) {
         (stream / self.slots(), stream % self.slots())
     }
 
-    /// The conversation that a stream belongs to.
+    /// Returns the conversation that a stream belongs to.
     pub(crate) fn conversation(&self, stream: u32) -> u32 {
         let (user, slot) = self.stream_parts(stream);
         let owner = if slot.is_multiple_of(2) {
@@ -203,7 +204,7 @@ impl Part {
         owner * (self.slots() / 2) + slot / 2
     }
 
-    /// The two streams of a conversation.
+    /// Returns the two streams of a conversation.
     pub(crate) fn conversation_streams(&self, conversation: u32) -> [u32; 2] {
         let half = self.slots() / 2;
         let (owner, slot) = (conversation / half, conversation % half * 2);
@@ -213,18 +214,18 @@ impl Part {
         ]
     }
 
-    /// The user's number in the whole run.
+    /// Returns the number of a user in the whole run.
     pub(crate) fn global(&self, user: u32) -> u32 {
         user * self.threads + self.thread
     }
 
-    /// The user with this number in the whole run, if it is of this part.
+    /// Returns the user with this number in the whole run, if it is in this part.
     pub(crate) fn local(&self, global: u32) -> Option<u32> {
         let user = global / self.threads;
         (global % self.threads == self.thread && user < self.users).then_some(user)
     }
 
-    /// Appends the user's name.
+    /// Appends the name of a user.
     pub(crate) fn write_user(&self, user: u32, out: &mut String) {
         out.push_str(&self.run);
         out.push('.');
@@ -238,7 +239,7 @@ impl Part {
         out.push_str(std::str::from_utf8(&digits).unwrap_or_default());
     }
 
-    /// The user of a name, if it is one of this part.
+    /// Returns the user of a name, if the user is in this part.
     pub(crate) fn parse_user(&self, name: &str) -> Option<u32> {
         let digits = name.strip_prefix(self.run.as_str())?.strip_prefix('.')?;
         if digits.len() != DIGITS || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -247,7 +248,7 @@ impl Part {
         self.local(digits.parse().ok()?)
     }
 
-    /// Appends the device's name.
+    /// Appends the name of a device.
     pub(crate) fn write_device(&self, device: u32, out: &mut String) {
         // Writing to a String cannot fail.
         let _ = write!(out, "d{}", self.device_index(device));

@@ -1,17 +1,17 @@
-//! The figures that matter.
+//! The figures that are compared.
 
 use serde_json::Value;
 
 use crate::course::figure;
 use crate::units::{each_bytes, memory, micros, readable};
 
-/// One figure of a run.
+/// A figure of a run.
 #[derive(Debug)]
 pub(super) struct Figure {
     pub(super) name: &'static str,
-    /// Of its value in JSON.
+    /// The path of the value in the summary.
     pub(super) unit: &'static str,
-    /// More of it is better, as of a rate.
+    /// Whether a larger value is better, as for a rate.
     pub(super) more_is_better: bool,
     /// A worse one is a regression of the gateway. The generator's own figures say nothing of the
     /// gateway, and tails of few messages too little.
@@ -34,7 +34,7 @@ macro_rules! latency {
     };
 }
 
-/// All of them, in the order of the page.
+/// All figures, in the order of the page.
 pub(super) const FIGURES: [Figure; 24] = [
     Figure {
         name: "achieved messages/s",

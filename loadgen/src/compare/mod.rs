@@ -1,8 +1,8 @@
-//! `loadgen compare`: two runs beside each other, or two builds by many pairs of runs.
+//! `loadgen compare`: compares two runs, or two builds by many pairs of runs.
 //!
-//! A figure is right or refused, and so is what is said of two: runs of another scenario or machine,
-//! and runs that do not count, are not compared. What is more than noise is said only of ten pairs or
-//! more, taken in turns; see [`verdict`] for how. `docs/comparing.md` has the formulas.
+//! Runs of different scenarios or machines are not compared, and neither are runs whose figures do
+//! not count. Differences are told from noise only with ten pairs or more, taken in turns: see
+//! [`verdict`]. `docs/comparing.md` has the formulas.
 
 mod alike;
 mod figures;
@@ -26,20 +26,20 @@ struct Sides {
     b: Vec<Run>,
 }
 
-/// What became of a comparison.
+/// The result of a comparison.
 #[derive(Debug)]
 struct Compared {
     exit: Exit,
     /// Why the runs cannot be compared; then there are no figures.
     refused: Vec<String>,
-    /// What differs and does not matter, and what else has to be said.
+    /// Remarks: differences that do not matter, and others.
     notes: Vec<String>,
     figures: Vec<verdict::Row>,
-    /// How sure each interval is, where there are any.
+    /// The confidence of the intervals, if there are any.
     confidence: Option<f64>,
 }
 
-/// Compares, and prints it.
+/// Compares and prints the result.
 ///
 /// # Errors
 /// Exit 104: the sides are not as many, or results cannot be read.

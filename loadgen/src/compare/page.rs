@@ -1,4 +1,4 @@
-//! A comparison for people and for programs.
+//! The page of a comparison for people, and its JSON for programs.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Runs as they were left in their folders.
+//! Reading the runs of both sides from their folders.
 
 use std::path::{Path, PathBuf};
 
@@ -7,14 +7,14 @@ use serde_json::Value;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::report::results::{self, AGAIN, OLD, bad};
 
-/// A run's folder, read.
+/// The content of a run's folder.
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) folder: PathBuf,
     pub(super) summary: Value,
-    /// Where it took place.
+    /// The environment of the run.
     pub(super) env: Value,
-    /// The scenario as it was run.
+    /// The scenario of the run.
     pub(super) lock: toml::Table,
 }
 
@@ -78,17 +78,17 @@ fn read_one(folder: PathBuf) -> Outcome<Run> {
 }
 
 impl Run {
-    /// What the run came to, in a word.
+    /// Returns the verdict of the run, in a word.
     pub(super) fn verdict(&self) -> &str {
         self.summary["verdict"].as_str().unwrap_or("unknown")
     }
 
-    /// When it ended, in seconds since 1970.
+    /// Returns when the run ended, in seconds since 1970.
     pub(super) fn ended(&self) -> u64 {
         self.env["ended_unix_s"].as_u64().unwrap_or(0)
     }
 
-    /// Which promises it saw broken.
+    /// Returns the kinds of violations in the run.
     pub(super) fn breach(&self) -> String {
         let kinds = self.summary["violations"].as_object().into_iter().flatten();
         let kinds: Vec<_> = kinds

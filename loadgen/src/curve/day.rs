@@ -1,10 +1,10 @@
-//! How a day goes.
+//! The rate of messages over a day.
 
 use serde::{Deserialize, Serialize};
 
 use super::Curve;
 
-/// The shape of a day: when people write.
+/// The shape of a day: when users write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Shape {
@@ -15,15 +15,15 @@ pub(crate) enum Shape {
     OneHump,
 }
 
-/// Pieces of a day: a quarter of an hour each.
+/// The pieces of a day: a quarter of an hour each.
 const PIECES: u32 = 96;
-/// What is left of the busiest moment at night.
+/// The rate at night as a part of the highest rate.
 const NIGHT: f64 = 0.08;
-/// Sharpening beyond this leaves one piece of the day.
+/// The largest exponent of the shape: beyond it, one piece of the day has all messages.
 const SHARPEST: f64 = 256.0;
 
 impl Shape {
-    /// How busy an hour of the day is, from 0 to 24, beside the busiest.
+    /// Returns the rate at an hour of the day, from 0 to 24, as a part of the highest rate.
     fn at(self, hour: f64) -> f64 {
         let hump = |noon: f64, width: f64| {
             // The day before and the day after reach in.
@@ -37,8 +37,8 @@ impl Shape {
             }
     }
 
-    /// The day as corners from 0 to 1, with a mean of 1 and a peak of `peak`: the shape raised to
-    /// the power that has it. `None` if no power has.
+    /// Returns the day as corners from 0 to 1, with a mean of 1 and a peak of `peak`: the shape
+    /// raised to the power that has this peak. None if no power has it.
     fn corners(self, peak: f64) -> Option<Vec<(f64, f64)>> {
         let shape: Vec<f64> = (0..=PIECES)
             .map(|i| self.at(f64::from(i) * 24.0 / f64::from(PIECES)))
@@ -74,8 +74,8 @@ impl Shape {
         Some(corners.collect())
     }
 
-    /// A day of `seconds` seconds with this mean rate, whose busiest moment has `peak` times that.
-    /// `None` if this shape cannot be as steep as that.
+    /// Returns a day of `seconds` seconds with this mean rate, and `peak` times that rate at the
+    /// highest. None if the shape cannot be that steep.
     pub(crate) fn day(self, mean: f64, peak: f64, seconds: f64) -> Option<Curve> {
         let corners = self.corners(peak)?.into_iter();
         let corners: Vec<_> = corners.map(|(at, y)| (at * seconds, y * mean)).collect();
@@ -103,7 +103,7 @@ mod tests {
         }
     }
 
-    /// The part of a day's events up to an hour.
+    /// Returns the part of a day's events up to an hour.
     fn up_to(day: &Curve, hour: f64) -> f64 {
         let events = day.mean() * day.seconds();
         let count = (0..1000).take_while(|i| day.time_of(f64::from(*i) / 1000.0 * events) < hour);

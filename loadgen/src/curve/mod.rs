@@ -1,4 +1,4 @@
-//! How a rate runs over time.
+//! Rates over time.
 
 mod day;
 
@@ -23,13 +23,13 @@ struct Piece {
 }
 
 impl Curve {
-    /// The same rate throughout, in events per second.
+    /// Returns the curve of a constant rate, in events per second.
     pub(crate) fn constant(rate: f64, seconds: f64) -> Self {
         Self::through(&[(0.0, rate), (seconds, rate)])
     }
 
-    /// Straight from corner to corner, each a second and the events per second there. The seconds
-    /// must not fall; two corners at one second are a step.
+    /// Returns the curve that is straight from corner to corner. A corner is a second and the
+    /// events per second there. The seconds must not fall; two corners at one second are a step.
     pub(crate) fn through(corners: &[(f64, f64)]) -> Self {
         let mut pieces = Vec::with_capacity(corners.len());
         let mut events = 0.0;
@@ -53,7 +53,7 @@ impl Curve {
         }
     }
 
-    /// The same course at `factor` times the rate.
+    /// Returns the curve with `factor` times the rate.
     pub(crate) fn scaled(&self, factor: f64) -> Self {
         let pieces = self.pieces.iter().map(|piece| Piece {
             before: piece.before * factor,
@@ -68,12 +68,12 @@ impl Curve {
         }
     }
 
-    /// How long it lasts.
+    /// Returns how long the curve lasts, in seconds.
     pub(crate) fn seconds(&self) -> f64 {
         self.seconds
     }
 
-    /// The highest rate at one time.
+    /// Returns the highest rate.
     pub(crate) fn highest(&self) -> f64 {
         let ends = self.pieces.iter().skip(1).map(|piece| piece.start);
         let ends = ends.chain([self.seconds]);
@@ -82,19 +82,20 @@ impl Curve {
         rates.fold(0.0, f64::max)
     }
 
-    /// All events.
+    /// Returns the number of all events.
     pub(crate) fn events(&self) -> f64 {
         self.events
     }
 
-    /// The mean rate.
+    /// Returns the mean rate.
     pub(crate) fn mean(&self) -> f64 {
         self.events / self.seconds
     }
 
-    /// The second at which `events` events are expected to have happened; infinite behind the end.
+    /// Returns the second at which `events` events are expected to have happened; infinity behind
+    /// the end.
     ///
-    /// Feeding it the running sum of unit exponentials yields a Poisson process of this rate.
+    /// The running sum of unit exponentials as `events` yields a Poisson process of this rate.
     pub(crate) fn time_of(&self, events: f64) -> f64 {
         if events >= self.events {
             return f64::INFINITY;

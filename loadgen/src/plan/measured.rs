@@ -1,4 +1,4 @@
-//! What a machine carries, from results instead of assumptions.
+//! The capacity of a machine, from results instead of assumptions.
 //!
 //! Each kind of results tells what it was made for: a run how many messages and pushes, a search the
 //! same of the highest rate that held, a hold how many connections, their memory and their opening.
@@ -11,12 +11,12 @@ use crate::exit::{Failure, Outcome};
 use crate::scenario::plan::Assumptions;
 use crate::units::{Bytes, Rate, readable};
 
-/// Where results are.
+/// The files with results.
 const RUN: &str = "summary.json";
 const HOLD: &str = "hold.json";
 const FIND_MAX: &str = "find-max.json";
 
-/// Puts what the results in `folder` showed into the place of assumptions, and says what.
+/// Replaces assumptions by the results in `folder`. Returns a sentence on what was replaced.
 ///
 /// # Errors
 /// Exit 104: no results are there, or they do not count.
@@ -76,7 +76,7 @@ fn counts(results: &Value) -> Result<(), String> {
     ))
 }
 
-/// What one machine did in a run, it can do: no less, and nothing is added.
+/// Takes the rates of a run as the capacity of a machine.
 fn messages(results: &Value, assumed: &mut Assumptions) -> Result<String, String> {
     counts(results)?;
     let achieved = number(results, "rates.achieved")?;
@@ -93,7 +93,7 @@ fn messages(results: &Value, assumed: &mut Assumptions) -> Result<String, String
     ))
 }
 
-/// What one machine held, and what each connection took there.
+/// Takes the connections of a hold, and the memory of each, as the capacity of a machine.
 fn connections(results: &Value, assumed: &mut Assumptions) -> Result<String, String> {
     counts(results)?;
     let held = number(results, "hold.opened")?;

@@ -1,4 +1,5 @@
-//! `loadgen plan`: what the whole service of a scenario takes, with every input, formula and result.
+//! `loadgen plan`: the machines for the whole service of a scenario, with every input, formula and
+//! result.
 
 mod figures;
 mod measured;
@@ -14,7 +15,7 @@ use crate::foreign;
 use crate::output::say;
 use crate::scenario::load;
 
-/// Plans, and prints it.
+/// Computes a plan and prints it.
 ///
 /// # Errors
 /// Exit 104: the scenario is wrong, the results of `--measured` do not count, or there is nothing

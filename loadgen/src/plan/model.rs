@@ -1,4 +1,4 @@
-//! The arithmetic of a plan: from what people do to what machines must carry. Pure.
+//! The arithmetic of a plan: from the behaviour of users to the load of machines. Pure.
 
 use super::page::Unit;
 use crate::scenario::Scenario;
@@ -10,7 +10,7 @@ pub(super) const DAY: f64 = 86_400.0;
 pub(super) const YEAR: f64 = 365.25;
 /// Ports of a source address towards one target: Linux's range, 32768 to 60999.
 pub(super) const PORTS: f64 = 28_232.0;
-/// Descriptors of a process that are no connections.
+/// The descriptors of a process that are not connections.
 pub(super) const OTHER_DESCRIPTORS: f64 = 128.0;
 
 /// Messages of a kind, and what one of them causes.
@@ -32,7 +32,7 @@ pub(super) struct Stream {
     pub(super) receipts: f64,
 }
 
-/// What all of it comes to.
+/// The figures of a plan.
 #[derive(Clone, Debug)]
 pub(super) struct Model {
     pub(super) streams: Vec<Stream>,
@@ -44,7 +44,7 @@ pub(super) struct Model {
     /// Mean bytes of text.
     pub(super) text: f64,
     pub(super) connections: f64,
-    /// At the peak, per second.
+    /// Pushes per second at the peak.
     pub(super) pushes_peak: f64,
     pub(super) writes_peak: f64,
     pub(super) reads_peak: f64,
@@ -73,7 +73,7 @@ pub(super) struct Tier {
     pub(super) resources: Vec<Resource>,
 }
 
-/// What is needed of something, and what one machine has of it.
+/// A resource: how much is needed, and how much one machine has.
 #[derive(Clone, Debug)]
 pub(super) struct Resource {
     pub(super) name: &'static str,
@@ -93,7 +93,7 @@ impl Resource {
         }
     }
 
-    /// Machines for it.
+    /// Returns the machines that the resource asks for.
     pub(super) fn machines(&self) -> f64 {
         // What comes out even must not become one more by rounding.
         (self.need / self.each * (1.0 - 1e-12)).ceil()
@@ -101,7 +101,7 @@ impl Resource {
 }
 
 impl Tier {
-    /// The resource that asks for the most machines.
+    /// Returns the resource that asks for the most machines.
     pub(super) fn binding(&self) -> &Resource {
         let first = &self.resources[0];
         self.resources.iter().fold(first, |most, resource| {
@@ -113,14 +113,14 @@ impl Tier {
         })
     }
 
-    /// Machines that are enough for all resources; at least one.
+    /// Returns the machines that are enough for all resources; at least one.
     pub(super) fn machines(&self) -> f64 {
         self.binding().machines().max(1.0)
     }
 }
 
 impl Model {
-    /// Does the arithmetic for the whole service.
+    /// Computes the plan of a whole service.
     pub(super) fn of(scenario: &Scenario, assumed: &Assumptions) -> Self {
         let p = &scenario.population;
         let streams = streams(scenario, assumed);

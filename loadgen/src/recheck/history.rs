@@ -1,4 +1,4 @@
-//! EventKind a small history shows by itself: judged from its events alone, by rules of its own.
+//! Judges the small history of a violation from its events alone, by rules of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,14 +10,14 @@ pub(super) struct Event {
     pub(super) at_us: u64,
     pub(super) what: EventKind,
     pub(super) from: String,
-    /// The message's number among those of its sender to this recipient.
+    /// The number of the message among those of its sender to this recipient.
     pub(super) message: u32,
-    /// 0 where none was given yet.
+    /// The sequence of the message; 0 if it had none yet.
     pub(super) seq: u32,
     pub(super) device: Option<u32>,
 }
 
-/// EventKind happened to a message.
+/// The kind of an event: what happened to a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum EventKind {
@@ -55,7 +55,7 @@ struct Message {
 }
 
 impl Message {
-    /// Whether one of these devices never got it.
+    /// Whether one of these devices never got the message.
     fn is_left_out(&self, devices: &BTreeMap<u32, u32>) -> bool {
         let due = |device: &&u32| self.sender != Some(**device);
         // Sent before the history begins, it may have been pushed before, too.
@@ -66,10 +66,10 @@ impl Message {
     }
 }
 
-/// The violations that these events show, in the order in which they happened. A kind that is not
-/// in it may have happened all the same: a history is cut to a few events, and some kinds (a changed
-/// text, a wrong receipt) are about what events do not have. In a group everybody who is told anything
-/// is to be told everything, but for the device that sent it.
+/// Returns the violations that these events show, which are in the order of time. Other violations
+/// may have happened: a history is cut to a few events, and events do not show every kind (a
+/// changed text, a wrong receipt). In a group, every device that gets one message has to get all
+/// others but its own.
 pub(super) fn shown(events: &[Event], in_group: bool) -> BTreeSet<&'static str> {
     let mut messages: BTreeMap<(&str, u32), Message> = BTreeMap::new();
     let mut last: BTreeMap<u32, u32> = BTreeMap::new();
@@ -113,7 +113,7 @@ pub(super) fn shown(events: &[Event], in_group: bool) -> BTreeSet<&'static str> 
     kinds
 }
 
-/// EventKind only all messages together show.
+/// Returns the violations that only all messages together show.
 fn of_all(messages: &BTreeMap<(&str, u32), Message>) -> BTreeSet<&'static str> {
     let mut kinds = BTreeSet::new();
     let mut owners: BTreeMap<u32, u32> = BTreeMap::new();

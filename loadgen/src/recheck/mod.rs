@@ -1,8 +1,8 @@
-//! `loadgen check`: the results of a run judged again.
+//! `loadgen check`: judges the results of a finished run again.
 //!
-//! The verdict comes from the summary and the scenario beside it, by the thresholds there or by
-//! others. Of each violation that was kept with its small history, the events are judged anew, by
-//! rules that share nothing with those of the run.
+//! The verdict follows from the summary, by the thresholds of the scenario beside it or of another
+//! one. The events of each violation that was kept are judged by rules that share no code with
+//! those of the run.
 
 mod history;
 mod verdict;
@@ -22,12 +22,12 @@ use crate::units::grouped;
 
 use history::Event;
 
-/// Events of a history that are printed.
+/// The most events of a history that are printed.
 const PRINTED: usize = 12;
-/// Violations of a kind that are printed with their history.
+/// The most violations of a kind that are printed with their history.
 const DETAILED: usize = 3;
 
-/// A violation as it was kept.
+/// A violation that was kept.
 #[derive(Debug, Deserialize)]
 struct Finding {
     at_us: u64,
@@ -37,10 +37,10 @@ struct Finding {
     events: Vec<Event>,
 }
 
-/// Judges.
+/// Judges the results in a folder, and prints the verdict.
 ///
 /// # Errors
-/// Exit 104: no results are there, or they cannot be read.
+/// There are no results, or they cannot be read (exit 104).
 pub(crate) fn run(args: &CheckArgs) -> Outcome<Exit> {
     let folder = &args.dir;
     let fail = |name: &str, why: String| {
@@ -102,7 +102,7 @@ pub(crate) fn run(args: &CheckArgs) -> Outcome<Exit> {
     Ok(exit)
 }
 
-/// The scenario that judges: the one given, or the run's own.
+/// Returns the scenario whose thresholds judge: the given one, or that of the run.
 fn scenario(args: &CheckArgs) -> Outcome<Loaded> {
     match &args.by {
         Some(scenario) => load::load(scenario),
@@ -110,7 +110,7 @@ fn scenario(args: &CheckArgs) -> Outcome<Loaded> {
     }
 }
 
-/// The violations that were kept; none where there is no file.
+/// Reads the violations that were kept; none without a file.
 fn findings(folder: &Path) -> Result<Vec<Finding>, String> {
     let Ok(text) = std::fs::read_to_string(folder.join("violations.jsonl")) else {
         return Ok(Vec::new());
@@ -123,7 +123,7 @@ fn findings(folder: &Path) -> Result<Vec<Finding>, String> {
         .collect()
 }
 
-/// A violation with the end of its history.
+/// Returns the lines of a violation, with the end of its history.
 fn show(finding: &Finding) -> Vec<String> {
     let of = quoted(finding.conversation.as_deref().unwrap_or("no conversation"));
     let shown = history::shown(&finding.events, of.starts_with("g:"));

@@ -1,4 +1,4 @@
-//! The verdict of a run, from its summary again.
+//! The verdict on a run, from its summary alone.
 
 use serde_json::Value;
 
@@ -13,12 +13,12 @@ pub(super) struct Verdict {
     pub(super) exit: Exit,
     /// Why, in sentences.
     pub(super) why: Vec<String>,
-    /// EventKind a summary does not tell.
+    /// Thresholds that a summary cannot judge.
     pub(super) untold: Vec<String>,
 }
 
-/// Judges a summary by the thresholds of `scenario`. Health is as the run found it: what it rests on
-/// is gone.
+/// Judges a summary by the thresholds of `scenario`. The health is as the run found it: a summary
+/// lacks the figures behind it.
 pub(super) fn judge(summary: &Value, scenario: &Scenario) -> Verdict {
     let mut why = Vec::new();
     for (kind, count) in summary["violations"].as_object().into_iter().flatten() {
@@ -38,10 +38,10 @@ pub(super) fn judge(summary: &Value, scenario: &Scenario) -> Verdict {
             }
         }
     }
-    // EventKind a scenario does not mention must not happen.
+    // What a scenario does not mention must not happen.
     for metric in ["rejected", "unknown", "disconnects", "not_back"] {
         let count = |name: &str| summary["counts"][name].as_u64().unwrap_or(0);
-        // EventKind the run itself brought about nobody need allow.
+        // What the run itself brought about nobody need allow.
         let count = count(metric) - count(&format!("{metric}_excused")).min(count(metric));
         if count > 0 && !scenario.thresholds.contains_key(metric) {
             missed.push(format!("{metric}: {count}, and the scenario allows none"));
@@ -78,7 +78,7 @@ pub(super) fn judge(summary: &Value, scenario: &Scenario) -> Verdict {
     Verdict { exit, why, untold }
 }
 
-/// EventKind was measured, as far as a summary has it.
+/// Returns the evidence in a summary.
 fn evidence(summary: &Value) -> Evidence {
     let count = |name: &str| summary["counts"][name].as_u64();
     let arrived = count("message_pushes").zip(count("recovered"));
@@ -92,8 +92,8 @@ fn evidence(summary: &Value) -> Evidence {
     }
 }
 
-/// Counters of the gateway that are not the run's, in a sentence each. Those of a gateway of the run's
-/// own, and those that are less, are violations by themselves.
+/// Returns a sentence on each counter of the gateway that is above that of the run. For a gateway
+/// that was started for the run, and for lower counters, that is a violation by itself.
 fn disagreement(summary: &Value) -> Vec<String> {
     let compared = summary["metrics"].as_object().into_iter().flatten();
     let differ = compared.filter(|(_, both)| both["gateway"] != both["generator"]);
@@ -109,7 +109,7 @@ fn disagreement(summary: &Value) -> Vec<String> {
         .collect()
 }
 
-/// The value that a threshold is about, as far as a summary has it.
+/// Returns the value that a threshold judges, if a summary has it.
 fn value(summary: &Value, metric: &str, threshold: &Threshold) -> Option<f64> {
     let latency = |statistic: &str| summary["latency_us"][metric][statistic].as_f64();
     match threshold.statistic {

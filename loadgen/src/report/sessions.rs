@@ -119,8 +119,8 @@ pub(super) fn lines(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
     let mut lines = Vec::new();
     if c.reconnects + c.cuts + c.resumed + c.not_recovered > 0 {
         lines.push(format!(
-            "sessions      {} ended by this side, {} opened again with what they had missed, {} \
-             without, {} did not come back; {} attempts",
+            "sessions      {} cut by this side; {} opened again with what they had missed, {} without it, \
+             {} did not come back; {} attempts",
             grouped(c.cuts),
             grouped(c.resumed),
             grouped(c.not_recovered),
@@ -128,8 +128,8 @@ pub(super) fn lines(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
             grouped(c.reconnects),
         ));
         lines.push(format!(
-            "              {} sends waited for their session, {} for nothing; {} made again with \
-             their key, {} of them known; {} unanswered and stored",
+            "              {} sends waited for their session, {} were skipped; {} sent again with their key, {} of \
+             these answered as duplicates; {} unanswered but stored",
             grouped(c.held),
             grouped(c.skipped),
             grouped(c.resent),
@@ -162,7 +162,7 @@ fn storm_lines(name: &str, storm: &Storm) -> [String; 3] {
         ),
         format!("              turned away: {}", away.join(", ")),
         format!(
-            "              those who stayed in meanwhile: ack {}, e2e {}",
+            "              sessions that stayed open meanwhile: ack {}, e2e {}",
             p99(&storm.ack),
             p99(&storm.e2e)
         ),

@@ -12,17 +12,17 @@ use crate::population::Part;
 /// A message to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Arrival {
-    /// The stream: who writes to whom. From the number of streams on it is a membership: who writes
+    /// The stream: who writes to whom. Numbers behind those of streams are memberships: who writes
     /// in which group.
     pub(crate) stream: u32,
-    /// Whether it carries an idempotency key.
+    /// Whether the message carries an idempotency key.
     pub(crate) keyed: bool,
 }
 
-/// Who sends how.
+/// How often users send, and with which keys.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Senders {
-    /// One message in so many carries an idempotency key; 0: none.
+    /// One message in this many carries an idempotency key; 0: none.
     pub(crate) key_every: u32,
     /// The exponent of the Zipf distribution of senders: user *k* sends in proportion to 1 / *k* to
     /// this power. Without it, all users send equally.
@@ -46,8 +46,8 @@ pub(crate) struct Arrivals {
 }
 
 impl Arrivals {
-    /// Arrivals along `curve`; recipients are drawn evenly from `part`, senders as `senders` says.
-    /// The same seed makes the same arrivals.
+    /// Arrivals at the rate of `curve`. Recipients are drawn evenly from `part`, and senders by
+    /// `senders`. The same seed makes the same arrivals.
     pub(crate) fn new(curve: Curve, part: &Part, senders: Senders, seed: u64) -> Self {
         let users = f64::from(part.online());
         let ranks = senders.skew.map(|skew| Zipf::new(users, skew));
@@ -69,7 +69,7 @@ impl Arrivals {
         arrivals
     }
 
-    /// Lets a part of them go to groups.
+    /// Sends a part of the messages to groups.
     pub(crate) fn with_groups(mut self, mut groups: ToGroups) -> Self {
         self.next = self.next.map(|(at, arrival)| (at, groups.turn(arrival)));
         self.groups = Some(groups);
@@ -104,7 +104,7 @@ impl Arrivals {
         self.next.take().map_or(0, |_| 1 + left as u64)
     }
 
-    /// When the next message is due, from the start of the arrivals.
+    /// Returns when the next message is due, from the start of the arrivals.
     pub(super) fn due(&self) -> Option<Nanos> {
         self.next.map(|(at, _)| at)
     }

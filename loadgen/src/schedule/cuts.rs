@@ -10,28 +10,28 @@ use crate::clock::{Nanos, SECOND};
 /// A session to be ended and opened again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Cut {
-    /// Whose.
+    /// The device of the session.
     pub(crate) device: u32,
-    /// For how long it stays away.
+    /// How long the session stays away.
     pub(crate) away: Nanos,
-    /// Without a word, as a network does that fails; otherwise with a Close frame.
+    /// The session ends without a Close frame, as with a failing network.
     pub(crate) abrupt: bool,
-    /// The storm that it is a part of.
+    /// The storm that the cut is a part of.
     pub(crate) storm: Option<Chosen>,
 }
 
-/// Which of a thread's devices a storm cuts: a part of them, by the seed.
+/// The devices of a thread that a storm cuts, chosen by the seed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Chosen {
-    /// The executor's number.
+    /// The number of the executor.
     pub(crate) number: usize,
-    /// The part of all.
+    /// The part of all devices, 0 to 1.
     pub(crate) fraction: f64,
     seed: u64,
 }
 
 impl Chosen {
-    /// Whether a device is one of them.
+    /// Whether a device is chosen.
     pub(crate) fn has(&self, device: u32) -> bool {
         // 53 bits: as many as are exact.
         let drawn = mix(self.seed ^ u64::from(device)) >> 11;
@@ -48,7 +48,7 @@ pub(crate) struct Storm {
 }
 
 impl Storm {
-    /// The storm of executor `number` over `devices` devices.
+    /// Makes the storm of executor `number` over `devices` devices.
     pub(crate) fn new(number: usize, fraction: f64, devices: u32, seed: u64) -> Self {
         let chosen = Chosen {
             number,
@@ -70,7 +70,7 @@ impl Storm {
         }
     }
 
-    /// When the next is cut, from the storm's start: at once.
+    /// Returns when the next session is cut, from the storm's start: at once.
     pub(super) fn due(&self) -> Option<Nanos> {
         (self.next < self.devices).then_some(0)
     }
@@ -90,16 +90,16 @@ impl Storm {
     }
 }
 
-/// How sessions churn.
+/// The figures of a churn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChurnShape {
     /// Sessions cut per second, of one thread.
     pub(crate) rate: f64,
-    /// For how long.
+    /// How long the churn lasts.
     pub(crate) duration: Nanos,
     /// How long they stay away on average: half to one and a half of it.
     pub(crate) away: Nanos,
-    /// The part of them that ends without a word.
+    /// The part of the sessions that end without a Close frame.
     pub(crate) abrupt: f64,
 }
 
@@ -114,7 +114,7 @@ pub(crate) struct Churn {
 }
 
 impl Churn {
-    /// A churn over `devices` devices.
+    /// Makes a churn over `devices` devices.
     pub(crate) fn new(shape: ChurnShape, devices: u32, seed: u64) -> Self {
         let mut churn = Self {
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
@@ -147,7 +147,7 @@ impl Churn {
         self.next = None;
     }
 
-    /// When the next is cut, from the churn's start.
+    /// Returns when the next session is cut, from the churn's start.
     pub(super) fn due(&self) -> Option<Nanos> {
         self.next.map(|(at, _)| at)
     }

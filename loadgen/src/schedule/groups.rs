@@ -1,5 +1,5 @@
-//! Which messages go to groups: a part of everybody's to ordinary ones, and a rate of its own to each
-//! large one.
+//! Messages in groups: a part of all messages goes to ordinary groups, and each large group has a
+//! rate of its own.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::clock::{Nanos, SECOND, seconds};
 use crate::membership::Memberships;
 use crate::population::Part;
 
-/// Turns a part of the messages between two into messages to a group of their sender's. It has a
-/// source of its own: what remains between two is as it would be without groups.
+/// Turns a part of the messages between two users into messages to a group of their sender. It has
+/// random numbers of its own, so the other messages are the same as without groups.
 #[derive(Debug)]
 pub(crate) struct ToGroups {
     members: Arc<Memberships>,
@@ -24,7 +24,7 @@ pub(crate) struct ToGroups {
 }
 
 impl ToGroups {
-    /// `share` of the messages, 0 to 1, of the users of `part`.
+    /// Sends a `share` of the messages to groups, 0 to 1, for the users of `part`.
     pub(crate) fn new(part: &Part, members: Arc<Memberships>, share: f64, seed: u64) -> Self {
         Self {
             members,
@@ -35,7 +35,8 @@ impl ToGroups {
         }
     }
 
-    /// Where a message goes. Who is in no group writes between two all the same.
+    /// Returns the stream or the membership of a message. A user in no group writes to another
+    /// user.
     pub(super) fn turn(&mut self, arrival: Arrival) -> Arrival {
         let rounds = self.members.ordinary_rounds();
         if rounds == 0 || self.rng.random::<f64>() >= self.share {
@@ -57,7 +58,7 @@ impl ToGroups {
 #[derive(Debug)]
 pub(crate) struct Large {
     members: Arc<Memberships>,
-    /// Groups, each with the messages per second of all up to it.
+    /// The groups, each with the sum of the rates up to it.
     rates: Vec<(f64, u32)>,
     online: u32,
     streams: u32,
@@ -70,8 +71,8 @@ pub(crate) struct Large {
 }
 
 impl Large {
-    /// Messages for so long, with these rates per second in the large groups of `part`, in their
-    /// order. Nobody writes in a group of which nobody connects.
+    /// Makes the messages in the large groups of `part`, with these rates per second, in the order
+    /// of the groups. Nobody writes in a group without a connected member.
     pub(crate) fn new(
         part: &Part,
         members: Arc<Memberships>,
@@ -136,7 +137,7 @@ impl Large {
         self.next.take().map_or(0, |(at, _)| 1 + left(at) as u64)
     }
 
-    /// When the next message is due, from the start of the arrivals.
+    /// Returns when the next message is due, from the start of the arrivals.
     pub(super) fn due(&self) -> Option<Nanos> {
         self.next.map(|(at, _)| at)
     }

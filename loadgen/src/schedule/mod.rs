@@ -1,7 +1,8 @@
-//! What happens when: deterministic generators of intended times. Pure: no clock, no socket.
+//! The schedule: what happens when. Generators of intended times, deterministic and pure: no clock,
+//! no socket.
 //!
-//! A schedule is fixed by the scenario and its seed before anything is sent, and is never moved
-//! to suit a slow gateway: whoever carries it out late is late.
+//! The scenario and its seed fix the schedule before anything is sent. It never moves to suit a
+//! slow gateway: an action that is carried out late counts as late.
 
 mod arrivals;
 mod cuts;
@@ -17,12 +18,12 @@ pub(crate) use ramp::Ramp;
 
 use crate::clock::Nanos;
 
-/// One thing to do.
+/// An action of the schedule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Action {
-    /// Open the connection of this device of the part.
+    /// Open the connection of a device.
     Connect {
-        /// The device.
+        /// The number of the device in the thread.
         device: u32,
     },
     /// Send a message.
@@ -31,14 +32,15 @@ pub(crate) enum Action {
     Cut(Cut),
 }
 
-/// An executor of one thread: actions at intended times, counted from the executor's start.
+/// The work of an executor in one thread: actions at intended times, counted from the executor's
+/// start.
 #[derive(Debug)]
 pub(crate) enum Work {
     /// Opens connections along a ramp.
     Ramp(Ramp),
     /// Sends messages as they arrive.
     Arrivals(Arrivals),
-    /// The same, and those in large groups besides.
+    /// Sends messages as they arrive, and messages in large groups besides.
     WithLarge(Arrivals, Large),
     /// Ends sessions all the time.
     Churn(Churn),
@@ -47,7 +49,7 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    /// When the next action is due; `None` when there are no more.
+    /// Returns when the next action is due; none when all are taken.
     pub(crate) fn due(&self) -> Option<Nanos> {
         match self {
             Self::Ramp(ramp) => ramp.due(),

@@ -1,19 +1,19 @@
-//! Connections along straight stages.
+//! A ramp of connections along straight stages.
 
 use crate::clock::Nanos;
 
-/// The connections of one thread, each at its time.
+/// The ramp of one thread: each connection at its time.
 #[derive(Debug)]
 pub(crate) struct Ramp {
-    /// (end of the stage, part of all connections by then).
+    /// For each stage its end, and the part of all connections by then.
     corners: Vec<(Nanos, f64)>,
     devices: u32,
     next: u32,
 }
 
 impl Ramp {
-    /// A ramp over `devices` devices. Each stage is (duration, part of all by its end, 0 to 1);
-    /// parts must not fall.
+    /// Makes a ramp over `devices` devices. Each stage has a duration and the part of all devices
+    /// by its end, 0 to 1. Parts must not fall.
     pub(crate) fn new(stages: &[(Nanos, f64)], devices: u32) -> Self {
         let mut end = 0;
         let corners = stages.iter().map(|(duration, part)| {
@@ -27,13 +27,13 @@ impl Ramp {
         }
     }
 
-    /// When the next connection is due, from the start of the ramp.
+    /// Returns when the next connection is due, from the start of the ramp.
     pub(super) fn due(&self) -> Option<Nanos> {
         let part = f64::from(self.next) / f64::from(self.devices);
         (self.next < self.devices).then(|| self.time_of(part))?
     }
 
-    /// When so large a part of the connections is reached; `None` if the ramp ends below it.
+    /// Returns when a part of the connections is reached; none if the ramp ends below it.
     fn time_of(&self, part: f64) -> Option<Nanos> {
         let mut from = (0, 0.0);
         for corner in &self.corners {

@@ -9,7 +9,7 @@ use crate::sessions::{CHURN, STORM, each_has_a_fate};
 use crate::verdicts;
 
 /// All messages go to groups of four, each user being in two.
-const SMALL: (&str, &str) = (
+pub(crate) const SMALL: (&str, &str) = (
     "contacts = 4",
     "contacts = 4\ngroups = { share = 1.0, size = \"const(4)\", per_user = 2.0 }",
 );

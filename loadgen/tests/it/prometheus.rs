@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 
 use nix::sys::signal::Signal;
 
+use crate::groups::SMALL;
 use crate::harness::{Loadgen, scenario, until};
 
 /// The page, once it is served.
@@ -59,6 +60,14 @@ fn check(run: &Loadgen, title: &str) {
 #[test]
 fn a_run_is_scraped_while_it_goes_on() {
     let long = scenario(&[("duration = \"1s\"", "duration = \"1h\"")]);
+    let run = Loadgen::run(&long, &["--prometheus", "0"]);
+    check(&run, "run test");
+    run.done().expect(105, "aborted");
+}
+
+#[test]
+fn latencies_of_a_run_with_groups_are_scraped_too() {
+    let long = scenario(&[("duration = \"1s\"", "duration = \"1h\""), SMALL]);
     let run = Loadgen::run(&long, &["--prometheus", "0"]);
     check(&run, "run test");
     run.done().expect(105, "aborted");
