@@ -8,7 +8,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use trunkline::config::Settings;
+use trunkline::config::Config;
 use trunkline_gateway::auth::{Authority, Reason, TokenAlgorithm};
 
 /// When all tokens are checked, in milliseconds.
@@ -59,12 +59,8 @@ fn tokens(c: &mut Criterion) {
         let name = issuer.algorithm.name();
         let file = folder.path().join(name);
         std::fs::write(&file, issuer.key).unwrap();
-        let settings = Settings {
-            jwt_key: Some(file),
-            jwt_algorithm: Some(issuer.algorithm),
-            ..Settings::default()
-        };
-        let config = settings.resolve(Settings::default()).unwrap();
+        let text = format!("jwt_key = {file:?}\njwt_algorithm = {name:?}\n");
+        let config = Config::of_text(&text).unwrap();
         let authority = Authority::load(config.auth.tokens().unwrap(), &config.limits).unwrap();
         let token = format!("{}.{CLAIMS}.{}", issuer.head, issuer.signature);
         group.bench_function(format!("good/{name}"), |b| {

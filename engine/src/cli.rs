@@ -1,4 +1,4 @@
-//! The command line: `trunkline serve`, `check-config`, `doctor`, `store`, `completions`, `man`.
+//! The command line: `trunkline serve`, `check-config`, `settings`, `doctor`, `store`, `completions`, `man`.
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use trunkline_gateway::{auth, tls};
 
-use crate::config::{Config, ConfigError, Settings};
+use crate::config::{self, Config, ConfigError, Given};
 use crate::doctor::{self, DoctorArgs};
 use crate::file_sizes;
 use crate::gateway::Gateway;
@@ -39,6 +39,12 @@ enum Command {
     Serve(Source),
     /// Print the resolved configuration, or say what is wrong with it and where
     CheckConfig(Source),
+    /// Print every setting with its forms, default, range and meaning, as JSON
+    Settings {
+        /// Print the page docs/settings.md instead
+        #[arg(long)]
+        markdown: bool,
+    },
     /// Say what this machine can carry, limit by limit, and which commands lift them
     Doctor(DoctorArgs),
     /// Look at, check or mend the store of a gateway that is not running
@@ -58,16 +64,12 @@ struct Source {
     #[arg(long, env = "TRUNKLINE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
-    settings: Settings,
+    settings: Given,
 }
 
 impl Source {
     fn resolve(&self) -> Result<Config, ConfigError> {
-        let file = match &self.config {
-            Some(file) => Settings::from_file(file)?,
-            None => Settings::default(),
-        };
-        self.settings.clone().resolve(file)
+        self.settings.resolve(self.config.as_deref())
     }
 }
 
@@ -92,6 +94,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Err(error) => report(&error, 1),
         },
         Command::CheckConfig(source) => start(&source, None),
+        Command::Settings { markdown } => done(print_settings(markdown).map_err(Into::into)),
         Command::Doctor(args) => done(doctor::run(&args).map_err(Into::into)),
         Command::Store(command) => command.run().unwrap_or_else(|error| report(&error, 1)),
         Command::Completions(args) => done(args.run::<Cli>().map_err(Into::into)),
@@ -127,6 +130,15 @@ fn start(source: &Source, requests: Option<&Requests>) -> ExitCode {
         return printed.unwrap_or_else(|error| report(&error.into(), 1));
     };
     done(serve(source, config, requests))
+}
+
+/// Prints the table of settings.
+fn print_settings(markdown: bool) -> std::io::Result<()> {
+    if markdown {
+        print::text(&config::as_markdown())
+    } else {
+        print::text(&format!("{:#}\n", config::as_json()))
+    }
 }
 
 /// Whether the files that a configuration names can be used, and what is odd about them.

@@ -2,22 +2,9 @@
 
 use trunkline_gateway::auth::Auth;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::gateway::Gateway;
 use crate::log::Log;
-
-/// Settings that take effect when they are read again. All others take effect at the next start.
-const AT_ONCE: [&str; 9] = [
-    "tls_cert",
-    "tls_key",
-    "jwt_key",
-    "jwt_algorithm",
-    "jwks",
-    "jwt_audience",
-    "jwt_issuer",
-    "jwt_leeway",
-    "log",
-];
 
 /// A setting that differs between two configurations.
 #[derive(Debug, PartialEq, Eq)]
@@ -126,7 +113,7 @@ impl<R: Fn() -> Result<Config, ConfigError>> Reloader<R> {
 
 /// Whether a setting takes effect when it is read again.
 fn is_reloaded(setting: &str, in_force: &Config, wanted: &Config) -> bool {
-    AT_ONCE.contains(&setting)
+    config::is_reloaded(setting)
         && (!setting.starts_with("tls") || in_force.tls.is_some() == wanted.tls.is_some())
         && (!setting.starts_with("jw")
             || in_force.auth.is_development() == wanted.auth.is_development())
@@ -134,8 +121,12 @@ fn is_reloaded(setting: &str, in_force: &Config, wanted: &Config) -> bool {
 
 /// The settings in which two configurations differ, by name.
 fn changes(old: &Config, new: &Config) -> Vec<Change> {
-    // What is printed resolves to itself, so it can be read.
-    let table = |config: &Config| config.to_toml().parse::<toml::Table>().unwrap_or_default();
+    let table = |config: &Config| -> toml::Table {
+        let values = config.values();
+        values
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    };
     let (old, new) = (table(old), table(new));
     let mut names: Vec<_> = old.keys().chain(new.keys()).collect();
     names.sort_unstable();
@@ -156,11 +147,9 @@ fn changes(old: &Config, new: &Config) -> Vec<Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
 
     fn config(text: &str) -> Config {
-        let file = toml::from_str(text).unwrap();
-        Settings::default().resolve(file).unwrap()
+        Config::of_text(text).unwrap()
     }
 
     #[test]
@@ -191,22 +180,19 @@ mod tests {
             ["text_bytes \"1KiB\" \"2KiB\""]
         );
         assert_eq!(
-            names("", "tls_cert = \"c\"\ntls_key = \"k\""),
-            ["tls_cert not set \"c\"", "tls_key not set \"k\""]
+            names("", "tls_cert = \"/c\"\ntls_key = \"/k\""),
+            ["tls_cert not set \"/c\"", "tls_key not set \"/k\""]
         );
     }
 
     #[test]
-    fn what_takes_effect_at_once_is_a_setting() {
-        let known = toml::Table::try_from(Settings::default()).unwrap();
-        assert!(known.is_empty());
-        for setting in AT_ONCE {
-            let text = match setting {
-                "jwt_algorithm" => format!("{setting} = \"HS256\""),
-                "jwt_leeway" => format!("{setting} = \"1s\""),
-                _ => format!("{setting} = \"x\""),
-            };
-            toml::from_str::<Settings>(&text).unwrap();
+    fn the_settings_that_take_effect_at_once_are_those_that_are_reloaded() {
+        let config = config("dev_auth = true");
+        for setting in ["tls_cert", "jwt_key", "jwks", "jwt_leeway", "log"] {
+            assert!(is_reloaded(setting, &config, &config), "{setting}");
+        }
+        for setting in ["shards", "listen", "log_format", "data"] {
+            assert!(!is_reloaded(setting, &config, &config), "{setting}");
         }
     }
 }

@@ -122,7 +122,10 @@ fn what_is_wrong_and_where() {
             "dev_auth = true\ndurability = \"fast\"\n",
             vec!["line 2", "interval:"],
         ),
-        ("dev_auth = true\nlisten = \"localhost\"\n", vec!["line 2"]),
+        (
+            "dev_auth = true\nlisten = \"localhost\"\n",
+            vec!["line 2", "localhost:7700"],
+        ),
         ("dev_auth = true\n[shards\n", vec!["line 2"]),
     ];
     for (text, mut words) in in_file {
@@ -172,4 +175,132 @@ fn what_is_wrong_and_where() {
         &base.environment("TRUNKLINE_SHARDS", "x"),
         &["shards", "'x'"],
     );
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    let file = file("dev_auth = true\nshard = 4\nping_interval = 25\n[nonsense]\n");
+    let path = file.path().display().to_string();
+    let setup = with_file(file.path())
+        .flag("max-pages", "many")
+        .environment("TRUNKLINE_OUTBOX_BYTES", "64kb")
+        .environment("TRUNKLINE_SHARDZ", "4");
+    check_refused(
+        &setup,
+        &[
+            "6 settings cannot be used",
+            "shard: there is no setting of this name; did you mean shards?",
+            &format!("(set by {path}, line 2)"),
+            "ping_interval: '25' is not a time with its unit, such as 10s, in quotes",
+            &format!("(set by {path}, line 3)"),
+            "nonsense: there is no setting of this name",
+            &format!("(set by {path}, line 4)"),
+            "max_pages: 'many' is not a whole number, such as 4 (set by --max-pages)",
+            "outbox_bytes: '64kb' needs a unit, one of B, KB, KiB",
+            "(set by the environment variable TRUNKLINE_OUTBOX_BYTES)",
+            "TRUNKLINE_SHARDZ: this environment variable is no setting of the gateway; did you mean TRUNKLINE_SHARDS?",
+        ],
+    );
+}
+
+#[test]
+fn words_are_no_names_of_types() {
+    let base = Setup::bare().flag("dev-auth", "true");
+    for setup in [
+        base.clone().flag("shards", "-1"),
+        base.clone().flag("max-pages", "300"),
+        base.clone().flag("rate-messages", "1.5"),
+        base.clone().environment("TRUNKLINE_MEMBERS_ADD", "yes"),
+        base.environment("TRUNKLINE_CONTROL_FRAMES", "x"),
+    ] {
+        let stderr = setup.run("check-config").stderr;
+        for word in ["u8", "u16", "u32", "usize", "invalid digit", "parse"] {
+            assert!(!stderr.contains(word), "{word} in {stderr}");
+        }
+    }
+}
+
+/// Variables that a container platform makes for a service called `trunkline` are no mistakes.
+#[test]
+fn variables_of_a_container_platform_are_left_alone() {
+    let setup = Setup::bare()
+        .flag("dev-auth", "true")
+        .environment("TRUNKLINE_SERVICE_HOST", "10.0.0.1")
+        .environment("TRUNKLINE_SERVICE_PORT_WS", "7700")
+        .environment("TRUNKLINE_PORT", "tcp://10.0.0.1:7700")
+        .environment("TRUNKLINE_PORT_7700_TCP_ADDR", "10.0.0.1");
+    check(&setup, "dev_auth = true");
+}
+
+#[test]
+fn paths_of_a_file_begin_at_the_file() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let file = folder.path().join("gateway.toml");
+    let text =
+        "dev_auth = true\ndata = \"store\"\ntls_cert = \"chain.pem\"\ntls_key = \"key.pem\"\n";
+    std::fs::write(&file, text).expect("a file can be written");
+    // The error for a certificate that is missing says where it was looked for.
+    let missing = folder.path().join("chain.pem").display().to_string();
+    check_refused(&with_file(&file), &[&missing]);
+    std::fs::write(&file, "dev_auth = true\ndata = \"store\"\n").expect("a file can be written");
+    let store = folder.path().join("store").display().to_string();
+    check(&with_file(&file), &format!("data = \"{store}\""));
+    // That of a flag begins at the working directory.
+    let here = std::env::current_dir().expect("a working directory");
+    let data = here.join("store").display().to_string();
+    check(
+        &with_file(&file).flag("data", "store"),
+        &format!("data = \"{data}\""),
+    );
+}
+
+#[test]
+fn names_can_be_listened_on() {
+    let gateway = Setup::bare()
+        .flag("dev-auth", "true")
+        .flag("listen", "localhost:0")
+        .flag("control", "localhost:0")
+        .start();
+    assert!(gateway.control().ip().is_loopback());
+    let unresolved = Setup::bare()
+        .flag("dev-auth", "true")
+        .flag("listen", "no.such.name.invalid:7700");
+    check_refused(
+        &unresolved,
+        &[
+            "listen: cannot resolve 'no.such.name.invalid:7700'",
+            "--listen",
+        ],
+    );
+}
+
+#[test]
+fn empty_values_are_refused() {
+    let base = Setup::bare().flag("dev-auth", "true");
+    for name in [
+        "listen",
+        "data",
+        "tls_cert",
+        "jwt_issuer",
+        "log",
+        "shards",
+        "log_format",
+        "sync_life",
+    ] {
+        let by_flag = base.clone().flag(&name.replace('_', "-"), "");
+        check_refused(&by_flag, &[&format!("{name}: the value is empty")]);
+        let variable = format!("TRUNKLINE_{}", name.to_uppercase());
+        let by_variable = base.clone().environment(&variable, "");
+        check_refused(
+            &by_variable,
+            &[&format!("{name}: the value is empty"), &variable],
+        );
+        if name != "shards" {
+            let file = file(&format!("dev_auth = true\n{name} = \"\"\n"));
+            check_refused(
+                &with_file(file.path()),
+                &[&format!("{name}: the value is empty"), "line 2"],
+            );
+        }
+    }
 }

@@ -163,3 +163,31 @@ fn every_metric_and_test() {
         }
     }
 }
+
+/// The table of settings is where the page's first cells come from.
+#[test]
+fn the_rows_are_those_of_the_table_of_settings() {
+    let mut command = Setup::bare().command("settings");
+    let printed = Process::start(&mut command).ended().stdout;
+    let table: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+    let page = page();
+    let rows = settings(&page);
+    let limits: Vec<_> = table
+        .as_array()
+        .expect("an array")
+        .iter()
+        .filter(|setting| !setting["limit"].is_null())
+        .collect();
+    assert_eq!(limits.len(), rows.len());
+    for setting in limits {
+        let name = setting["name"].as_str().expect("a name");
+        let limit = &setting["limit"];
+        let row = rows
+            .get(name)
+            .unwrap_or_else(|| panic!("no row for {name}"));
+        let said = [&setting["default"], &limit["what"], &limit["beyond"]];
+        for (cell, said) in row[1..4].iter().zip(said) {
+            assert_eq!(Some(*cell), said.as_str(), "{name}");
+        }
+    }
+}

@@ -6,11 +6,12 @@ use toml::Table;
 use trunkline_tests::gateway::Setup;
 use trunkline_tests::process::{Process, workspace};
 
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 14] = [
     "README.md",
     "docs/getting-started.md",
     "docs/operating.md",
     "docs/security.md",
+    "docs/settings.md",
     "docs/limits.md",
     "docs/metrics.md",
     "docs/troubleshooting.md",

@@ -1,113 +1,87 @@
-//! Who clients are: as they say, or as tokens say.
-
-use std::time::Duration;
+//! How the gateway knows who its clients are: by the names that they choose, or by tokens.
 
 use trunkline_gateway::auth::{Auth, KeyFile, Tokens};
 
-use super::ConfigError;
-use super::settings::{Settings, time, value};
+use super::layers::Layers;
+use super::resolve::time;
 
-/// Clocks that differ more are wrong.
-const MOST_LEEWAY: Duration = Duration::from_secs(600);
-
-/// # Errors
-/// The settings do not go together.
-pub(super) fn resolve(flags: &Settings, file: &Settings) -> Result<Auth, ConfigError> {
-    let dev_auth = flags.dev_auth.or(file.dev_auth).unwrap_or(false);
-    let jwt_key = flags.jwt_key.as_ref().or(file.jwt_key.as_ref());
-    let jwks = flags.jwks.as_ref().or(file.jwks.as_ref());
-    let algorithm = flags.jwt_algorithm.or(file.jwt_algorithm);
-    let audience = flags.jwt_audience.as_ref().or(file.jwt_audience.as_ref());
-    let issuer = flags.jwt_issuer.as_ref().or(file.jwt_issuer.as_ref());
-    let keys = match (dev_auth, jwt_key, jwks) {
-        (false, None, None) => {
-            return Err(value(
-                "dev_auth",
-                "who clients are is not said: give --jwt-key FILE (or --jwks FILE) with what \
-                     their tokens are signed with, or --dev-auth to let them name themselves, on \
-                     a loopback address",
-            ));
-        }
-        (true, None, None) => None,
-        (true, ..) => {
-            return Err(value(
-                "dev_auth",
-                "not with jwt_key or jwks: clients name themselves, or tokens do",
-            ));
-        }
-        (false, Some(_), Some(_)) => {
-            return Err(value("jwks", "not with jwt_key: one of them has the keys"));
-        }
-        (false, Some(file), None) => Some(KeyFile::Key {
-            file: file.clone(),
-            algorithm,
-        }),
-        (false, None, Some(file)) => Some(KeyFile::Jwks(file.clone())),
+/// The rule that the settings come to. `None` where they do not go together, which is then among the
+/// problems.
+pub(super) fn resolve(layers: &mut Layers) -> Option<Auth> {
+    let settings = layers.settings.clone();
+    let dev_auth = settings.dev_auth.unwrap_or(false);
+    let has = |name| layers.is_given(name);
+    let (has_key, has_set) = (has("jwt_key"), has("jwks"));
+    let refused = match (dev_auth, has_key, has_set) {
+        (false, false, false) => Some((
+            "dev_auth",
+            "who clients are is not said: give --jwt-key FILE (or --jwks FILE) with what \
+             their tokens are signed with, or --dev-auth to let them name themselves, on \
+             a loopback address",
+        )),
+        (true, true, _) | (true, _, true) => Some((
+            "dev_auth",
+            "not with jwt_key or jwks: clients name themselves, or tokens do",
+        )),
+        (false, true, true) => Some(("jwks", "not with jwt_key: one of them has the keys")),
+        _ => None,
     };
-    let one = matches!(keys, Some(KeyFile::Key { .. }));
-    for (setting, given, fits) in [
-        ("jwt_algorithm", algorithm.is_some(), one),
-        ("jwt_audience", audience.is_some(), keys.is_some()),
-        ("jwt_issuer", issuer.is_some(), keys.is_some()),
-    ] {
-        if given && !fits {
-            let other = if setting == "jwt_algorithm" {
-                "only with jwt_key: each key of jwks says its own"
-            } else {
-                "only with jwt_key or jwks"
-            };
-            return Err(value(setting, other));
-        }
+    let has_tokens = !dev_auth && (has_key || has_set);
+    let others = [
+        (
+            "jwt_algorithm",
+            !dev_auth && has_key,
+            "only with jwt_key: each key of jwks says its own",
+        ),
+        ("jwt_audience", has_tokens, "only with jwt_key or jwks"),
+        ("jwt_issuer", has_tokens, "only with jwt_key or jwks"),
+    ];
+    let others = others.map(|(name, fits, text)| (has(name) && !fits).then_some((name, text)));
+    let mut is_good = true;
+    for (name, text) in refused.into_iter().chain(others.into_iter().flatten()) {
+        is_good = false;
+        layers.refuse(name, text);
     }
-    for (setting, text) in [("jwt_audience", audience), ("jwt_issuer", issuer)] {
-        if text.is_some_and(String::is_empty) {
-            return Err(value(setting, "not empty"));
-        }
+    if !is_good {
+        return None;
     }
-    let leeway = time(flags.jwt_leeway, file.jwt_leeway, 5);
-    if leeway > MOST_LEEWAY {
-        return Err(value("jwt_leeway", "at most 10m"));
+    if dev_auth {
+        return Some(Auth::Development);
     }
-    Ok(keys.map_or(Auth::Development, |keys| {
-        Auth::Tokens(Tokens {
-            keys,
-            audience: audience.cloned(),
-            issuer: issuer.cloned(),
-            leeway,
-        })
+    let key = settings.jwt_key.map(|file| KeyFile::Key {
+        file: file.0,
+        algorithm: settings.jwt_algorithm,
+    });
+    let keys = key.or(settings.jwks.map(|file| KeyFile::Jwks(file.0)))?;
+    Some(Auth::Tokens(Tokens {
+        keys,
+        audience: settings.jwt_audience.map(|text| text.0),
+        issuer: settings.jwt_issuer.map(|text| text.0),
+        leeway: settings
+            .jwt_leeway
+            .map_or(LEEWAY, |leeway| time(Some(leeway))),
     }))
 }
 
-/// The settings that resolve to this.
-pub(super) fn put(auth: &Auth, settings: &mut Settings) {
-    settings.dev_auth = Some(auth.is_development());
-    let Some(tokens) = auth.tokens() else {
-        return;
-    };
-    match &tokens.keys {
-        KeyFile::Key { file, algorithm } => {
-            settings.jwt_key = Some(file.clone());
-            settings.jwt_algorithm = *algorithm;
-        }
-        KeyFile::Jwks(file) => settings.jwks = Some(file.clone()),
-    }
-    settings.jwt_audience.clone_from(&tokens.audience);
-    settings.jwt_issuer.clone_from(&tokens.issuer);
-    settings.jwt_leeway = Some(super::Duration(tokens.leeway));
-}
+/// How much clocks may differ by default, as the table of settings says.
+const LEEWAY: std::time::Duration = std::time::Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
+    use super::super::Config;
     use super::*;
 
-    fn resolve(text: &str) -> Result<Auth, ConfigError> {
-        super::resolve(&Settings::default(), &toml::from_str(text).unwrap())
+    fn resolve(text: &str) -> Result<Auth, String> {
+        let config = Config::of_text(text);
+        config
+            .map(|config| config.auth)
+            .map_err(|error| error.to_string())
     }
 
     #[test]
     fn what_goes_together() {
         let check = |text: &str, start: &str, word: &str| {
-            let error = resolve(text).unwrap_err().to_string();
+            let error = resolve(text).unwrap_err();
             assert!(error.starts_with(start) && error.contains(word), "{error}");
         };
         check("", "dev_auth: ", "--jwt-key FILE (or --jwks FILE)");
@@ -131,25 +105,34 @@ mod tests {
     }
 
     #[test]
+    fn the_leeway_is_that_of_the_table() {
+        let Ok(Auth::Tokens(tokens)) = resolve("jwks = \"k\"") else {
+            panic!("tokens");
+        };
+        let printed = Config::of_text("jwks = \"k\"").unwrap().to_toml();
+        assert!(printed.contains("jwt_leeway = \"5s\""), "{printed}");
+        assert_eq!(tokens.leeway, LEEWAY);
+    }
+
+    #[test]
     fn what_is_printed_resolves_to_itself() {
         let texts = [
             "dev_auth = true",
-            "jwt_key = \"k\"",
-            "jwt_key = \"k\"\njwt_algorithm = \"EdDSA\"\njwt_leeway = \"0s\"",
-            "jwks = \"k\"\njwt_audience = \"a\"\njwt_issuer = \"https://issuer\"",
+            "jwt_key = \"/k\"",
+            "jwt_key = \"/k\"\njwt_algorithm = \"EdDSA\"\njwt_leeway = \"0s\"",
+            "jwks = \"/k\"\njwt_audience = \"a\"\njwt_issuer = \"https://issuer\"",
         ];
         let resolved: Vec<_> = texts
             .into_iter()
-            .map(|text| resolve(text).unwrap())
+            .map(|text| Config::of_text(text).unwrap())
             .collect();
-        for auth in &resolved {
-            let mut settings = Settings::default();
-            put(auth, &mut settings);
-            let again = super::resolve(&Settings::default(), &settings).unwrap();
-            assert_eq!(&again, auth);
+        for config in &resolved {
+            let again = Config::of_text(&config.to_toml()).unwrap();
+            assert_eq!(again.auth, config.auth);
         }
-        for (i, auth) in resolved.iter().enumerate() {
-            assert_eq!(resolved.iter().position(|other| other == auth), Some(i));
+        for (i, config) in resolved.iter().enumerate() {
+            let first = resolved.iter().position(|other| other.auth == config.auth);
+            assert_eq!(first, Some(i));
         }
     }
 }

@@ -1,11 +1,24 @@
 //! The gateway's settings: flags, environment, file, defaults, in this order of precedence.
+//!
+//! `table` declares each setting once, `row` is what is declared, `form` reads and writes values.
+//! `given` and `layers` collect the values of all sources, `resolve` makes a [`Config`] of them, with
+//! the rules between settings in `rules` and `auth`. Every problem is kept until the end, so that one
+//! run names all of them. `page` prints the reference.
 
 mod auth;
-mod limits;
-mod messaging;
+mod form;
+mod given;
+mod layers;
 mod origins;
-mod settings;
+mod page;
+mod problem;
+mod resolve;
+mod row;
+mod rules;
+mod suggest;
+mod table;
 mod units;
+mod written;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,23 +29,15 @@ use trunkline_gateway::auth::Auth;
 use trunkline_gateway::limits::Limits;
 use trunkline_gateway::tls::TlsFiles;
 
+pub use given::Given;
 pub use origins::{AllowedOrigin, AllowedOrigins};
-pub use settings::Settings;
+pub use page::{as_json, as_markdown};
+pub use problem::{ConfigError, Origin, Problem};
+pub use table::Settings;
 pub use units::{ByteSize, Durability, Duration, Life};
 
 /// How log lines look.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Default,
-    clap::ValueEnum,
-    serde::Deserialize,
-    serde::Serialize,
-)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
     /// For people.
     #[default]
@@ -86,6 +91,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Which log lines are written (the syntax of `tracing_subscriber`'s `EnvFilter`).
     pub log: String,
+    /// Every setting with its value, which the fields above come from.
+    pub(crate) settings: Settings,
 }
 
 /// Limits of the control port.
@@ -97,57 +104,51 @@ pub struct ControlLimits {
     pub timeout: std::time::Duration,
 }
 
-/// Settings that cannot work.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("{}: {source}", file.display())]
-    Unreadable {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is no TOML, has an unknown key or a value out of range; the text says where.
-    #[error("{}: {error}", file.display())]
-    File {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong, with line and column.
-        error: Box<toml::de::Error>,
-    },
-    /// The file is text of another form.
-    #[error("{}: {problem}", file.display())]
-    NotText {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong and how to mend it.
-        problem: String,
-    },
-    /// A setting has a value that cannot work.
-    #[error("{setting}: {problem}")]
-    Value {
-        /// The setting, as it is named in the file.
-        setting: &'static str,
-        /// What is wrong and how to mend it.
-        problem: String,
-    },
+impl Config {
+    /// The longest record: a message with everything around it, or what a thousand new members
+    /// of a group change.
+    pub(crate) fn max_record_bytes(&self) -> usize {
+        /// Each member's inbox, full of long names and windows.
+        const GROUP_CHANGE: usize = 8 << 20;
+        let room = self.segment_bytes.saturating_sub(64 << 10);
+        let message = self.limits.content.message_bytes + (64 << 10);
+        message.max(room.min(GROUP_CHANGE))
+    }
+
+    /// The configuration as a file of settings that resolves to it. Its paths are absolute.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        for (name, value) in self.values() {
+            text.push_str(&format!("{name} = {value}\n"));
+        }
+        text
+    }
+
+    /// Every setting that has a value, with the value as a file has it.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&'static str, toml::Value)> {
+        let value = |row: &row::Row| self.settings.value(row.name).map(|value| (row.name, value));
+        // An empty list says what no list says.
+        let is_said = |(name, _): &(&str, toml::Value)| {
+            let origins = self.settings.allowed_origins.as_ref();
+            *name != "allowed_origins" || origins.is_some_and(|list| !list.is_empty())
+        };
+        table::ROWS.iter().filter_map(value).filter(is_said)
+    }
+
+    /// The configuration of a file of settings with this text, without flags and environment. Relative
+    /// paths begin at the working directory.
+    ///
+    /// # Errors
+    /// Settings cannot work: the error names all that are wrong.
+    pub fn of_text(text: &str) -> Result<Self, ConfigError> {
+        let mut layers = layers::Layers::default();
+        layers.add_text(text, "the settings".as_ref(), "".as_ref());
+        resolve::resolve(layers)
+    }
 }
 
-impl ConfigError {
-    /// The error in one line, as the log has it.
-    pub(crate) fn one_line(&self) -> String {
-        match self {
-            Self::File { file, error } => {
-                let shown = error.to_string();
-                let place = shown.lines().next().unwrap_or_default();
-                let message = error.message().replace('\n', "; ");
-                // The line that it is about, as the error shows it under its number.
-                let line = shown.lines().nth(2).and_then(|line| line.split_once("| "));
-                let line = line.map_or("", |(_, line)| line.trim());
-                format!("{}: {place}: {message}: {line}", file.display())
-            }
-            other => other.to_string(),
-        }
-    }
+/// Whether SIGHUP puts a new value of a setting into effect.
+pub(crate) fn is_reloaded(setting: &str) -> bool {
+    let row = table::ROWS.iter().find(|row| row.name == setting);
+    row.is_some_and(|row| row.is_reloaded)
 }

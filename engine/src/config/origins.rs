@@ -2,17 +2,13 @@
 
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
 use trunkline_proto::origin::{Allowed, Origin};
-
-use super::Settings;
 
 /// Most entries of the list.
 const MOST: usize = 1_000;
 
 /// Pages that may connect: a list of origins, or `*`. In the file a string of them, or an array.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Written", into = "Vec<String>")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedOrigins(Vec<AllowedOrigin>);
 
 /// One entry of the list.
@@ -24,31 +20,12 @@ pub enum AllowedOrigin {
     One(Origin),
 }
 
-/// As the file has it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Written {
-    Text(String),
-    List(Vec<String>),
-}
-
 impl FromStr for AllowedOrigins {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let entries = text.split(',').map(str::trim);
         Self::of(entries.filter(|entry| !entry.is_empty()))
-    }
-}
-
-impl TryFrom<Written> for AllowedOrigins {
-    type Error = String;
-
-    fn try_from(written: Written) -> Result<Self, String> {
-        match written {
-            Written::Text(text) => text.parse(),
-            Written::List(list) => Self::of(list.iter().map(String::as_str)),
-        }
     }
 }
 
@@ -63,7 +40,11 @@ impl From<AllowedOrigins> for Vec<String> {
 }
 
 impl AllowedOrigins {
-    fn of<'e>(entries: impl Iterator<Item = &'e str>) -> Result<Self, String> {
+    /// The list of these entries.
+    ///
+    /// # Errors
+    /// An entry is no origin, or there are too many.
+    pub(super) fn of<'e>(entries: impl Iterator<Item = &'e str>) -> Result<Self, String> {
         let read = |entry: &str| match entry {
             "*" => Ok(AllowedOrigin::Any),
             entry if entry.contains('*') => Err(format!(
@@ -78,13 +59,9 @@ impl AllowedOrigins {
         Ok(Self(list))
     }
 
-    /// What the flags say before the file. In development mode pages of this machine may connect
-    /// too, and only for this machine.
-    pub(super) fn resolve(flags: &Settings, file: &Settings, dev_auth: bool) -> Allowed {
-        let given = flags
-            .allowed_origins
-            .as_ref()
-            .or(file.allowed_origins.as_ref());
+    /// The pages that may connect with this setting. In development mode pages of this machine may
+    /// connect too, and only to this machine.
+    pub(super) fn resolve(given: Option<&Self>, dev_auth: bool) -> Allowed {
         let mut allowed = Allowed {
             loopback: dev_auth,
             ..Allowed::default()
@@ -98,12 +75,9 @@ impl AllowedOrigins {
         allowed
     }
 
-    /// The setting that comes to this; `None` where nothing was set.
-    pub(super) fn shown(allowed: &Allowed) -> Option<Self> {
-        let any = allowed.any.then_some(AllowedOrigin::Any);
-        let list = allowed.list.iter().cloned().map(AllowedOrigin::One);
-        let entries: Vec<_> = any.into_iter().chain(list).collect();
-        (!entries.is_empty()).then_some(Self(entries))
+    /// Whether the list names no page.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -138,16 +112,17 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_text_or_an_array() {
-        for file in [
-            "allowed_origins = \"https://a.example, https://b.example\"",
-            "allowed_origins = [\"https://a.example\", \"https://b.example\"]",
-        ] {
-            let settings: Settings = toml::from_str(file).unwrap();
-            let allowed = AllowedOrigins::resolve(&Settings::default(), &settings, false);
-            assert_eq!((allowed.list.len(), allowed.any), (2, false), "{file}");
-        }
-        let error = toml::from_str::<Settings>("allowed_origins = [\"a\"]").unwrap_err();
-        assert!(error.to_string().contains("\"a\" is no origin"), "{error}");
+    fn any_page_and_some_pages_are_different_settings() {
+        let list: AllowedOrigins = "https://a.example, *".parse().unwrap();
+        let allowed = AllowedOrigins::resolve(Some(&list), false);
+        assert_eq!(
+            (allowed.list.len(), allowed.any, allowed.loopback),
+            (1, true, false)
+        );
+        let allowed = AllowedOrigins::resolve(None, true);
+        assert_eq!(
+            (allowed.list.len(), allowed.any, allowed.loopback),
+            (0, false, true)
+        );
     }
 }

@@ -56,18 +56,18 @@ fn parse(text: &str, units: &[(&str, u64)], example: &str) -> Result<u64, String
     let (number, unit) = text.split_at(split);
     let number: u64 =
         number.trim().replace('_', "").parse().map_err(|_| {
-            format!("{text:?} is not a whole number with a unit, such as {example}")
+            format!("'{text}' is not a whole number with a unit, such as {example}")
         })?;
     let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit.trim()) else {
         let known: Vec<_> = units.iter().map(|(name, _)| *name).collect();
         return Err(format!(
-            "{text:?} needs a unit, one of {}: {example}",
+            "'{text}' needs a unit, one of {}: {example}",
             known.join(", ")
         ));
     };
     number
         .checked_mul(*factor)
-        .ok_or_else(|| format!("{text:?} is too large"))
+        .ok_or_else(|| format!("'{text}' is too large"))
 }
 
 /// The largest unit that shows the number whole.
@@ -129,7 +129,7 @@ impl fmt::Display for ByteSize {
 impl FromStr for Durability {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let problem = || format!("{text:?} is not sync, os or interval:<ms> (such as interval:50)");
+        let problem = || format!("'{text}' is not sync, os or interval:<ms> (such as interval:50)");
         match text {
             "sync" => Ok(Self::Sync),
             "os" => Ok(Self::Os),
@@ -141,7 +141,7 @@ impl FromStr for Durability {
                     .parse()
                     .map_err(|_| problem())?;
                 if !(1..=60_000).contains(&ms) {
-                    return Err(format!("{text:?}: the interval is 1 to 60000 milliseconds"));
+                    return Err(format!("'{text}': the interval is 1 to 60000 milliseconds"));
                 }
                 Ok(Self::Interval(time::Duration::from_millis(ms)))
             }
@@ -158,24 +158,6 @@ impl fmt::Display for Durability {
         }
     }
 }
-
-/// Written in files as the text that flags take.
-macro_rules! as_text {
-    ($($name:ty),*) => {$(
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(from)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.collect_str(self)
-            }
-        }
-    )*};
-}
-as_text!(Duration, Life, ByteSize, Durability);
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use trunkline::config::Settings;
+use trunkline::config::Config;
 use trunkline::gateway::Gateway;
 use trunkline_benches::blast::{Blast, CHAT, Plan};
 use trunkline_benches::scrape;
@@ -70,16 +70,13 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
-    let any = "127.0.0.1:0".parse()?;
-    let settings = Settings {
-        listen: Some(any),
-        control: Some(any),
-        dev_auth: Some(true),
-        data: Some(data.path().into()),
-        shards: Some(args.shards),
-        ..Settings::default()
-    };
-    let gateway = Gateway::start(&settings.resolve(Settings::default())?)?;
+    let settings = format!(
+        "listen = \"127.0.0.1:0\"\ncontrol = \"127.0.0.1:0\"\ndev_auth = true\n\
+         data = {:?}\nshards = {}\n",
+        data.path(),
+        args.shards
+    );
+    let gateway = Gateway::start(&Config::of_text(&settings)?)?;
     println!(
         "{} connections, {} B of text, JSON{}, {} shard(s); allocations in {} s of counting, after {} s",
         args.connections,

@@ -1,0 +1,281 @@
+//! The sources of settings, put over one another: flags, environment, file.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+use trunkline_gateway::files;
+
+use super::problem::{ConfigError, Origin, Problem};
+use super::row::{NAMES, PREFIX};
+use super::suggest;
+use super::table::{ROWS, Settings};
+use super::written::Written;
+
+/// Variables that are no settings: the file of settings, and what the project's own tests read.
+const NO_SETTINGS: [&str; 3] = ["TRUNKLINE_CONFIG", "TRUNKLINE_GENERATE", "TRUNKLINE_TEST_"];
+
+/// Settings of all sources, each with its origin, and what is wrong with them.
+///
+/// The sources are added in the order of precedence: a setting that has a value keeps it, and the
+/// values of later sources are only checked.
+#[derive(Debug, Default)]
+pub(super) struct Layers {
+    pub(super) settings: Settings,
+    origins: BTreeMap<&'static str, Origin>,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Layers {
+    /// Adds the value that a flag or an environment variable has for the setting `ROWS[index]`.
+    pub(super) fn add_given(&mut self, index: usize, value: &OsString, origin: Origin) {
+        self.add(index, &Written::Word(value.clone()), Path::new(""), origin);
+    }
+
+    fn add(&mut self, index: usize, written: &Written, folder: &Path, origin: Origin) {
+        let name = ROWS[index].name;
+        let mut apart = Settings::default();
+        let is_first = !self.origins.contains_key(name);
+        let into = if is_first {
+            &mut self.settings
+        } else {
+            &mut apart
+        };
+        let read = into.read(name, written, folder);
+        if let Err(text) = read {
+            self.problems.push(Problem {
+                setting: name.to_owned(),
+                text,
+                origin: Some(origin.clone()),
+            });
+        }
+        if is_first {
+            self.origins.insert(name, origin);
+        }
+    }
+
+    /// Notes the variables that begin like those of settings and are none.
+    ///
+    /// Container platforms add variables of their own for a service that is called `trunkline`
+    /// (`TRUNKLINE_PORT_7700_TCP_ADDR`, `TRUNKLINE_SERVICE_HOST`): these are left alone.
+    pub(super) fn check_variables(&mut self, names: impl Iterator<Item = OsString>) {
+        for name in names {
+            let name = name.to_string_lossy().into_owned();
+            let is_known = !name.starts_with(PREFIX)
+                || NAMES.iter().any(|names| names.variable == name)
+                || NO_SETTINGS.iter().any(|other| name.starts_with(other))
+                || is_of_a_service(&name);
+            if is_known {
+                continue;
+            }
+            let known: Vec<_> = NAMES.iter().map(|names| names.variable.as_str()).collect();
+            let hint = suggest::hint(&name, &known);
+            self.problems.push(Problem {
+                text: format!(
+                    "this environment variable is no setting of the gateway{hint}: correct or unset it"
+                ),
+                setting: name,
+                origin: None,
+            });
+        }
+    }
+
+    /// Adds the settings of a file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not text.
+    pub(super) fn add_file(&mut self, file: &Path) -> Result<(), ConfigError> {
+        let text = read(file)?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        self.add_text(&text, file, folder);
+        Ok(())
+    }
+
+    /// Adds the settings of a text in TOML, as that of `file`.
+    pub(super) fn add_text(&mut self, text: &str, file: &Path, folder: &Path) {
+        let line = |at: usize| text.as_bytes()[..at].split(|byte| *byte == b'\n').count();
+        let origin = |at: usize| Origin::Line {
+            file: file.to_owned(),
+            line: line(at),
+        };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            let at = error.span().map_or(0, |span| span.start.min(text.len()));
+            let shown = text.lines().nth(line(at) - 1).unwrap_or_default().trim();
+            let setting = shown.split(['=', ' ']).next().unwrap_or_default();
+            self.problems.push(Problem {
+                setting: if setting.is_empty() {
+                    "the file".to_owned()
+                } else {
+                    setting.to_owned()
+                },
+                text: format!("this is not TOML: {}", error.message().replace('\n', "; ")),
+                origin: Some(origin(at)),
+            });
+        }
+        let mut keys: Vec<_> = table.get_ref().iter().collect();
+        keys.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in keys {
+            let at = key.span().start;
+            let name: &str = key.get_ref();
+            match ROWS.iter().position(|row| row.name == name) {
+                Some(index) => {
+                    let written = Written::of_file(value.get_ref());
+                    self.add(index, &written, folder, origin(at));
+                }
+                None => {
+                    let known: Vec<_> = ROWS.iter().map(|row| row.name).collect();
+                    let hint = suggest::hint(name, &known);
+                    self.problems.push(Problem {
+                        setting: name.to_owned(),
+                        text: format!("there is no setting of this name{hint}"),
+                        origin: Some(origin(at)),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Notes that a setting cannot work, unless something is known to be wrong with it already.
+    pub(super) fn refuse(&mut self, setting: &'static str, text: impl Into<String>) {
+        if !self.is_refused(setting) {
+            self.problems.push(Problem {
+                setting: setting.to_owned(),
+                text: text.into(),
+                origin: self.origins.get(setting).cloned(),
+            });
+        }
+    }
+
+    /// Whether something is known to be wrong with a setting.
+    pub(super) fn is_refused(&self, setting: &str) -> bool {
+        self.problems
+            .iter()
+            .any(|problem| problem.setting == setting)
+    }
+
+    /// Whether a source has a value for the setting.
+    pub(super) fn is_given(&self, setting: &str) -> bool {
+        self.origins.contains_key(setting)
+    }
+}
+
+/// Whether a platform for containers makes a variable of this name for a service.
+fn is_of_a_service(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(PREFIX) else {
+        return false;
+    };
+    let is_port = |rest: &str| {
+        let protocol = rest.split('_').nth(1);
+        matches!(protocol, Some("TCP" | "UDP" | "SCTP"))
+    };
+    rest == "PORT"
+        || rest == "NAME"
+        || rest == "SERVICE_HOST"
+        || rest == "SERVICE_PORT"
+        || rest.starts_with("SERVICE_PORT_")
+        || rest.starts_with("ENV_")
+        || rest.strip_prefix("PORT_").is_some_and(is_port)
+}
+
+/// Reads a file of settings as text.
+fn read(file: &Path) -> Result<String, ConfigError> {
+    let refused = |problem: String| ConfigError::File {
+        file: PathBuf::from(file),
+        problem,
+    };
+    let bytes = files::read(file).map_err(|error| refused(error.to_string()))?;
+    if bytes.len() > files::LONGEST {
+        return Err(refused("1 MiB or longer: no file of settings".to_owned()));
+    }
+    if let Some(problem) = files::byte_order_mark(&bytes) {
+        return Err(refused(problem));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..good]
+            .split(|byte| *byte == b'\n')
+            .count();
+        refused(format!("line {line} is not UTF-8: save the file as UTF-8"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(layers: &Layers) -> Vec<&str> {
+        let problems = layers.problems.iter();
+        problems.map(|problem| &*problem.setting).collect()
+    }
+
+    #[test]
+    fn variables_that_are_no_settings_are_named() {
+        let mut layers = Layers::default();
+        let variables = [
+            "HOME",
+            "TRUNKLINE_SHARDS",
+            "TRUNKLINE_CONFIG",
+            "TRUNKLINE_TEST_SEED",
+            "TRUNKLINE_PORT",
+            "TRUNKLINE_PORT_7700_TCP",
+            "TRUNKLINE_PORT_7700_TCP_ADDR",
+            "TRUNKLINE_SERVICE_HOST",
+            "TRUNKLINE_SERVICE_PORT_WS",
+        ];
+        layers.check_variables(variables.into_iter().map(OsString::from));
+        assert_eq!(names(&layers), <[&str; 0]>::default());
+        let variables = [
+            "TRUNKLINE_SHARD",
+            "TRUNKLINE_PORTS",
+            "TRUNKLINE_PING_INTERVALL",
+        ];
+        layers.check_variables(variables.into_iter().map(OsString::from));
+        assert_eq!(names(&layers), variables);
+        let said = layers.problems[0].to_string();
+        assert!(said.contains("did you mean TRUNKLINE_SHARDS?"), "{said}");
+    }
+
+    #[test]
+    fn every_wrong_line_of_a_file_is_named() {
+        let mut layers = Layers::default();
+        let text = "shard = 3\nshards = \"3\"\n# fine\nping_interval = \"3s\"\npong_timeout = 4\n";
+        layers.add_text(text, Path::new("gateway.toml"), Path::new(""));
+        let said: Vec<_> = layers.problems.iter().map(Problem::to_string).collect();
+        assert_eq!(
+            said,
+            [
+                "shard: there is no setting of this name; did you mean shards? (set by gateway.toml, line 1)",
+                "shards: '3' is not a whole number without quotes, such as 4 (set by gateway.toml, line 2)",
+                "pong_timeout: '4' is not a time with its unit, such as 10s, in quotes (set by gateway.toml, line 5)",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_no_toml_is_named_beside_what_is_wrong_elsewhere() {
+        let mut layers = Layers::default();
+        layers.add_text("shard = 1\nlisten\n", Path::new("g.toml"), Path::new(""));
+        let said: Vec<_> = layers.problems.iter().map(Problem::to_string).collect();
+        assert!(
+            said.iter()
+                .any(|line| line.contains("not TOML") && line.contains("line 2")),
+            "{said:?}"
+        );
+        assert!(
+            said.iter().any(|line| line.starts_with("shard:")),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn a_later_source_is_checked_and_changes_nothing() {
+        let mut layers = Layers::default();
+        let shards = ROWS.iter().position(|row| row.name == "shards").unwrap();
+        layers.add_given(shards, &"2".into(), Origin::Flag("--shards".to_owned()));
+        layers.add_text("shards = 3\n", Path::new("g.toml"), Path::new(""));
+        assert_eq!(layers.settings.shards, Some(2));
+        assert!(layers.problems.is_empty());
+    }
+}

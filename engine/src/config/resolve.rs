@@ -1,0 +1,258 @@
+//! From settings to a configuration: defaults, ranges, and the rules between settings.
+
+use std::path::Path;
+
+use trunkline_core::hub::HubLimits;
+use trunkline_core::messaging::Messaging;
+use trunkline_core::request::ContentLimits;
+use trunkline_gateway::limits::{Limits, Rates};
+use trunkline_gateway::tls::TlsFiles;
+
+use super::form::Form;
+use super::layers::Layers;
+use super::problem::ConfigError;
+use super::row::Row;
+use super::table::{ROWS, Settings};
+use super::units::{ByteSize, Duration, Life};
+use super::written::Written;
+use super::{AllowedOrigins, Config, ControlLimits, auth, rules};
+
+/// A receipt that says only that a message was delivered waits this many times as long as others: most
+/// of those who are there when a message comes read it within two seconds, and one receipt does for
+/// both.
+const DELIVERED_LATER: u32 = 8;
+
+/// The longest text of a message by default, in bytes.
+const TEXT_BYTES: u64 = 64 << 10;
+
+/// The configuration of these settings before the defaults.
+///
+/// # Errors
+/// Settings cannot work, alone or beside others: the error names all of them.
+pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
+    let auth = auth::resolve(&mut layers);
+    let is_development = layers.settings.dev_auth == Some(true);
+    fill(&mut layers, is_development);
+    check_ranges(&mut layers);
+    rules::check(&mut layers, is_development);
+    let Layers {
+        mut settings,
+        problems,
+        ..
+    } = layers;
+    let (Some(auth), []) = (auth, &*problems) else {
+        return Err(ConfigError::Settings(problems));
+    };
+    if is_development {
+        // No tokens, no leeway.
+        settings.jwt_leeway = None;
+    }
+    let files = settings.tls_cert.clone().zip(settings.tls_key.clone());
+    Ok(Config {
+        listen: of(&settings.listen, |address| address.0, unspecified()),
+        tls: files.map(|(cert, key)| TlsFiles {
+            cert: cert.0,
+            key: key.0,
+        }),
+        auth,
+        control: of(&settings.control, |address| address.0, unspecified()),
+        control_limits: ControlLimits {
+            connections: number(settings.control_connections),
+            timeout: time(settings.control_timeout),
+        },
+        data: of(
+            &settings.data,
+            |path| path.0.clone(),
+            "trunkline-data".into(),
+        ),
+        shards: number(settings.shards),
+        durability: settings.durability.unwrap_or_default(),
+        max_connections: number(settings.max_connections),
+        limits: limits(&settings, is_development),
+        hub: hub(&settings),
+        messaging: messaging(&settings),
+        idempotency_window: time(settings.idempotency_window),
+        sync_life: life(settings.sync_life),
+        message_life: life(settings.message_life),
+        store_cache: size(settings.store_cache),
+        segment_bytes: size(settings.segment_bytes),
+        store_reserve: size(settings.store_reserve),
+        conversation_cache: number(settings.conversation_cache),
+        log_format: settings.log_format.unwrap_or_default(),
+        log: of(&settings.log, |filter| filter.0.clone(), "info".into()),
+        settings,
+    })
+}
+
+/// Gives every setting its default that has one and no value.
+fn fill(layers: &mut Layers, is_development: bool) {
+    for row in ROWS {
+        let Some(text) = row.fixed_default(is_development) else {
+            continue;
+        };
+        if layers.is_given(row.name) {
+            continue;
+        }
+        let default = Written::Word(text.into());
+        let read = layers.settings.read(row.name, &default, Path::new(""));
+        if let Err(text) = read {
+            layers.refuse(row.name, text);
+        }
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let settings = &mut layers.settings;
+    let longest = settings.message_bytes.map_or(TEXT_BYTES, |size| size.0);
+    settings
+        .text_bytes
+        .get_or_insert(ByteSize(longest.min(TEXT_BYTES)));
+    settings.shards.get_or_insert(cores);
+    let twice = |rate: Option<u32>| number(rate).saturating_mul(2);
+    let messages = twice(settings.rate_messages);
+    settings.user_rate_messages.get_or_insert(messages);
+    let commands = twice(settings.rate_commands);
+    settings.user_rate_commands.get_or_insert(commands);
+    let bytes = u64::from(rate_of(settings.rate_bytes).saturating_mul(2));
+    settings.user_rate_bytes.get_or_insert(ByteSize(bytes));
+    let receipts = time(settings.receipt_delay).saturating_mul(DELIVERED_LATER);
+    settings.delivered_delay.get_or_insert(Duration(receipts));
+}
+
+/// Refuses values out of their ranges.
+fn check_ranges(layers: &mut Layers) {
+    for row in ROWS {
+        let Some(range) = row.range_text() else {
+            continue;
+        };
+        let Some(value) = layers.settings.measure(row.name) else {
+            continue;
+        };
+        let bound = |text: Option<&'static str>| text.and_then(|text| bound(row, text));
+        let is_less = bound(row.least).is_some_and(|least| value < least);
+        let is_more = bound(row.most).is_some_and(|most| value > most);
+        if is_less || is_more {
+            let shown = layers.settings.value(row.name);
+            let shown = shown.map_or_else(String::new, |value| {
+                value.as_str().map_or(value.to_string(), str::to_owned)
+            });
+            let side = if is_less { "small" } else { "large" };
+            layers.refuse(row.name, format!("{shown} is too {side}: {range}"));
+        }
+    }
+}
+
+/// A bound of a setting's range, which has the setting's form.
+fn bound(row: &Row, text: &str) -> Option<u128> {
+    let mut apart = Settings::default();
+    let written = Written::Word(text.into());
+    apart.read(row.name, &written, Path::new("")).ok()?;
+    apart.measure(row.name)
+}
+
+fn unspecified() -> std::net::SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}
+
+fn of<F: Form, T>(value: &Option<F>, inner: impl Fn(&F) -> T, otherwise: T) -> T {
+    value.as_ref().map_or(otherwise, inner)
+}
+
+pub(super) fn number<T: Default>(value: Option<T>) -> T {
+    value.unwrap_or_default()
+}
+
+pub(super) fn time(value: Option<Duration>) -> std::time::Duration {
+    value.map_or(std::time::Duration::ZERO, |time| time.0)
+}
+
+pub(super) fn size(value: Option<ByteSize>) -> usize {
+    value.map_or(0, |size| usize::try_from(size.0).unwrap_or(usize::MAX))
+}
+
+pub(super) fn life(value: Option<Life>) -> Option<std::time::Duration> {
+    value.and_then(|life| life.0)
+}
+
+/// A rate in bytes: what is more than a `u32` holds is no limit to speak of.
+fn rate_of(value: Option<ByteSize>) -> u32 {
+    u32::try_from(size(value)).unwrap_or(u32::MAX)
+}
+
+fn limits(settings: &Settings, is_development: bool) -> Limits {
+    Limits {
+        connections_per_address: number(settings.connections_per_address),
+        connections_per_user: number(settings.connections_per_user),
+        opening: number(settings.max_opening),
+        newcomers_per_turn: number(settings.newcomers_per_turn),
+        recovering: number(settings.max_recovering),
+        shard_buffer_bytes: size(settings.shard_buffer_bytes),
+        header_bytes: size(settings.header_bytes),
+        frame_commands: number(settings.frame_commands),
+        pages: number(settings.max_pages),
+        content: ContentLimits {
+            message_bytes: size(settings.message_bytes),
+            text_bytes: size(settings.text_bytes),
+            key_bytes: size(settings.key_bytes),
+            page: 500,
+        },
+        control_frames: number(settings.control_frames),
+        message_timeout: time(settings.message_timeout),
+        token_bytes: size(settings.token_bytes),
+        token_topics: number(settings.token_topics),
+        outbox_bytes: size(settings.outbox_bytes),
+        answer_bytes: size(settings.answer_bytes),
+        connection_rates: Rates {
+            messages: number(settings.rate_messages),
+            bytes: rate_of(settings.rate_bytes),
+            commands: number(settings.rate_commands),
+        },
+        user_rates: Rates {
+            messages: number(settings.user_rate_messages),
+            bytes: rate_of(settings.user_rate_bytes),
+            commands: number(settings.user_rate_commands),
+        },
+        rate_burst: time(settings.rate_burst),
+        handshake_timeout: time(settings.handshake_timeout),
+        connect_timeout: time(settings.connect_timeout),
+        ping_interval: time(settings.ping_interval),
+        pong_timeout: time(settings.pong_timeout),
+        write_timeout: time(settings.write_timeout),
+        origins: AllowedOrigins::resolve(settings.allowed_origins.as_ref(), is_development),
+        reconnect_rate: number(settings.reconnect_rate),
+        echo: is_development,
+        reconnect_delay_ms: time(settings.reconnect_delay).as_millis() as u64,
+        drain_timeout: time(settings.drain_timeout),
+        drain_window: time(settings.drain_window),
+        watches: number(settings.max_watches),
+        subscriptions: number(settings.max_subscriptions),
+        listenings: number(settings.max_listenings),
+    }
+}
+
+fn hub(settings: &Settings) -> HubLimits {
+    HubLimits {
+        presence_grace: time(settings.presence_grace),
+        last_seen_cache: number(settings.last_seen_cache),
+        last_seen_interval: time(settings.last_seen_interval),
+        last_seen_rate: number(settings.last_seen_rate),
+        topics: number(settings.max_topics),
+        topic_history: number(settings.topic_history),
+        topic_bytes: size(settings.topic_bytes),
+        topics_bytes: size(settings.topics_bytes),
+    }
+}
+
+fn messaging(settings: &Settings) -> Messaging {
+    Messaging {
+        fanout_limit: number(settings.fanout_limit),
+        receipt_fanout: number(settings.receipt_fanout),
+        receipt_delay: time(settings.receipt_delay),
+        delivered_delay: time(settings.delivered_delay),
+        group_members: number(settings.group_members),
+        members_add: number(settings.members_add),
+        recall_window: time(settings.recall_window),
+        group_cache: number(settings.group_cache),
+    }
+}
+
+#[cfg(test)]
+mod tests;
