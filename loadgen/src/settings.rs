@@ -183,7 +183,7 @@ fn overrule(loaded: &mut Loaded, args: &RunArgs) -> Outcome<()> {
     if let Some(connections) = args.connections {
         if connections == 0 || connections > population.users {
             return Err(Failure::scenario(format!(
-                "--connections {connections} is out of range: write 1 to {}, the users of the scenario",
+                "--connections {connections}: the scenario has {} users, write a number from 1 to that",
                 population.users
             )));
         }
