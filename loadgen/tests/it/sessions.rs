@@ -99,7 +99,7 @@ fn whoever_churns_misses_nothing() {
         assert_eq!(count(&summary, "disconnects"), 0.0);
         each_has_a_fate(&summary);
         assert!(
-            done.stdout.contains("ended by this side"),
+            done.stdout.contains("cut by this side"),
             "{}",
             done.stdout
         );
