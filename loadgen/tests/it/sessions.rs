@@ -98,11 +98,7 @@ fn whoever_churns_misses_nothing() {
         );
         assert_eq!(count(&summary, "disconnects"), 0.0);
         each_has_a_fate(&summary);
-        assert!(
-            done.stdout.contains("cut by this side"),
-            "{}",
-            done.stdout
-        );
+        assert!(done.stdout.contains("cut by this side"), "{}", done.stdout);
     }
 }
 
