@@ -3,6 +3,7 @@
 //! A body is a row of fields, each a tag byte, the length of its value as a varint (LEB128) and
 //! the value. Readers pass over tags that they do not know, so a later version can add fields.
 
+mod names;
 mod receipt;
 
 use std::borrow::Cow;
@@ -18,6 +19,7 @@ use crate::ids::Side;
 use crate::position::Tokens;
 use receipt::Parts;
 
+pub use names::BodyNames;
 pub use receipt::{MOST_PARTS, MOST_TOLD, Part};
 
 /// What kind of event a record is: the store's `kind`.
@@ -343,21 +345,8 @@ pub fn conversation(body: &[u8]) -> Option<&str> {
     simdutf8::basic::from_utf8(rest.get(..len)?).ok()
 }
 
-/// The namespace of a body that names one.
-pub fn namespace(body: &[u8]) -> Option<&str> {
-    // Behind the conversation, or not at all.
-    let (len, rest) = varint(body.get(1..)?)?;
-    let rest = rest.get(len..)?;
-    let (&tag, rest) = rest.split_first()?;
-    let (len, rest) = varint(rest)?;
-    match tag {
-        tag::NAMESPACE => simdutf8::basic::from_utf8(rest.get(..len)?).ok(),
-        _ => Some(""),
-    }
-}
-
 /// The two users of a 1:1 conversation.
-pub fn both(conversation: &str) -> Option<(&str, &str)> {
+pub(crate) fn both(conversation: &str) -> Option<(&str, &str)> {
     match Conversation::parse(conversation)? {
         Conversation::Direct(one, other) => Some((one, other)),
         Conversation::Group(_) => None,

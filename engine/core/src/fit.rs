@@ -56,6 +56,27 @@ pub fn write_fitting(
     fits
 }
 
+/// Returns a reply whose JSON has at most `limit` bytes; `None` where not even one entry of it fits.
+pub(crate) fn fitted<'p>(body: ReplyBody<'p>, limit: usize, cut: &Cut) -> Option<ReplyBody<'p>> {
+    let mut scratch = Vec::new();
+    let mut fits = |body| {
+        let message = ServerMessage::Reply(Reply { id: 0, body });
+        scratch.clear();
+        Encoding::Json.encode_server(&message, &mut scratch);
+        let fits = scratch.len() <= limit;
+        match message {
+            ServerMessage::Reply(Reply { body, .. }) => (fits, Some(body)),
+            ServerMessage::Push(_) => (fits, None),
+        }
+    };
+    let (whole, body) = fits(body);
+    if whole {
+        return body;
+    }
+    let (fits, body) = fits(shorten((Encoding::Json, 0, limit), body?, cut));
+    body.filter(|_| fits)
+}
+
 /// Takes out of a message, or of a change of a group, what makes it large; a stored one may be
 /// larger than what this gateway is set to.
 pub fn strip_push(push: &mut Push<'_>) {

@@ -13,6 +13,7 @@
 //! - [`sequencer`] is the single writer of durable state; [`reader`] answers what needs the disk.
 //! - [`hub`] holds what is not stored: presence, topics and what is told at once.
 
+pub mod call;
 pub mod clock;
 pub mod directory;
 pub mod event;
@@ -23,6 +24,7 @@ pub mod hub;
 pub mod ids;
 pub mod messaging;
 pub mod metrics;
+mod owned;
 pub mod per_user;
 pub mod position;
 pub mod reader;

@@ -3,9 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use trunkline_proto::ErrorCode;
-use trunkline_storage::{Batch, Position, RecordRef, TimelineId};
+use trunkline_storage::{Batch, Position, TimelineId};
 
+use super::{Outcome, ReplyTo};
+use crate::event::BodyNames;
 use crate::ids::{Side, UserId};
 
 /// Names a connection of a shard, also after it is gone: slots are used again, generations not.
@@ -17,11 +18,10 @@ pub struct ConnRef {
     pub generation: u32,
 }
 
-/// The commands of one turn of a shard's loop, in the order they arrived.
+/// The commands of one turn of a shard's loop, or one command of another caller, in the order they
+/// arrived.
 #[derive(Debug, Default)]
 pub struct CommandBatch {
-    /// The shard that asks.
-    pub shard: usize,
     /// The commands.
     pub commands: Vec<Command>,
     /// The record bodies of the commands, one behind another.
@@ -33,10 +33,8 @@ pub struct CommandBatch {
 /// A command that changes what is stored.
 #[derive(Debug)]
 pub struct Command {
-    /// The connection that asks.
-    pub conn: ConnRef,
-    /// The client's id for the command.
-    pub id: u32,
+    /// To whom the answer goes.
+    pub reply_to: ReplyTo,
     /// Who asks.
     pub user: UserId,
     /// The conversation that it is about; for contacts, the list of them.
@@ -45,6 +43,8 @@ pub struct Command {
     pub members: Members,
     /// The record's body, in [`CommandBatch::bodies`]; the sequencer adds what it decides.
     pub body: Range<usize>,
+    /// Where in the body the names are that the command is decided by.
+    pub names: BodyNames,
     /// What is to be done.
     pub action: Action,
 }
@@ -137,13 +137,6 @@ pub struct Committed {
     pub ahead: u64,
 }
 
-impl Committed {
-    /// The time that clients are told, of a record of the batch.
-    pub fn wire_time(&self, stamped: u64) -> u64 {
-        stamped.wrapping_add(self.ahead)
-    }
-}
-
 /// What a shard has to do about a batch.
 #[derive(Debug, Default)]
 pub struct Items {
@@ -233,81 +226,4 @@ pub enum Item {
         /// The record's position.
         position: Position,
     },
-}
-
-/// What became of a command.
-#[derive(Debug, Clone, Copy)]
-pub enum Outcome {
-    /// The message is the record at this position of the batch.
-    Sent(Position),
-    /// The message is an earlier record.
-    Duplicate(RecordRef),
-    /// What was asked for is the record at this position, or was so already.
-    Done(Done, Option<Position>),
-    /// The group was created before, under this key: a reader knows what the answer was.
-    Made(TimelineId),
-    /// The contacts are as was asked; the shard reads and shows them, and may watch them.
-    Contacts {
-        /// Watches them from now on.
-        watch: bool,
-    },
-    /// It failed, for this reason.
-    Failed(ErrorCode, &'static str),
-    /// An acknowledgement failed, for this reason.
-    NotAcked(ErrorCode, &'static str),
-}
-
-/// Which command was carried out, with what its reply says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Done {
-    /// The marks are at least there.
-    Ack,
-    /// The message is taken back.
-    Recall,
-    /// The message is out of the caller's view.
-    Delete,
-    /// The reaction is as was asked.
-    React,
-    /// The group is made.
-    GroupCreate {
-        /// The number of its members.
-        members: u64,
-    },
-    /// The users are members.
-    GroupAdd {
-        /// The number of members.
-        members: u64,
-    },
-    /// The users are no members.
-    GroupRemove {
-        /// The number of members.
-        members: u64,
-    },
-    /// The caller is no member.
-    GroupLeave,
-    /// The group has the name.
-    GroupRename,
-}
-
-impl Outcome {
-    /// That of an acknowledgement that failed.
-    pub fn of_ack(self) -> Self {
-        match self {
-            Self::Failed(code, message) => Self::NotAcked(code, message),
-            other => other,
-        }
-    }
-
-    /// Whether it is of an acknowledgement.
-    pub const fn is_of_ack(self) -> bool {
-        matches!(self, Self::Done(Done::Ack, _) | Self::NotAcked(..))
-    }
-
-    /// The record that it is, if it is one.
-    pub fn position(self) -> Option<Position> {
-        match self {
-            Self::Sent(position) | Self::Done(_, Some(position)) => Some(position),
-            _ => None,
-        }
-    }
 }

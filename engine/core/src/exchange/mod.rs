@@ -5,30 +5,35 @@
 //!   [`ToSequencer`]; what became of them comes back as [`Committed`].
 //! - A [`Query`] reads what is stored. It goes to the readers in a [`Job`] and comes back as an
 //!   [`Answer`].
-//! - Whatever comes back lies in a [`Mailbox`] as [`Mail`].
+//! - Each names the asker as [`ReplyTo`]. The answer for a connection lies as [`Mail`] in the
+//!   [`Mailbox`] of its shard, the answer for a caller in this process is the value of a [`Call`].
 //!
 //! Every queue here is bounded and says what happens when it is full. The sequencer, the readers, the
 //! hub and whoever asks them use this module; it uses none of them.
 
 mod command;
 mod mailbox;
+mod outcome;
 mod query;
 mod queue;
+mod reply;
 mod wanted;
 
 use trunkline_proto::ErrorCode;
 
 pub use command::{
-    Action, Change, Command, CommandBatch, Committed, ConnRef, Done, Item, Items, Members, Outcome,
+    Action, Change, Command, CommandBatch, Committed, ConnRef, Item, Items, Members,
 };
 #[cfg(test)]
 pub(crate) use mailbox::NoSleeper;
 pub use mailbox::{Mail, Mailbox, Wake};
+pub use outcome::{Done, Next, Outcome};
 pub use query::{
     Access, Answer, AnswerKind, Asked, AskedUser, Cursor, Finding, Job, Listing, Opening, Part,
     QUEUE, Query, Range,
 };
 pub use queue::{Commands, ToSequencer, queue};
+pub use reply::{Call, CallAnswer, Lost, Pending, ReplyConn, ReplyTo};
 pub use wanted::Wanted;
 
 /// An error reply: its code, and its text for people.

@@ -1,28 +1,22 @@
 //! What is asked of the readers, and what they answer.
 
 use compact_str::CompactString;
+use trunkline_proto::ErrorCode;
 use trunkline_proto::message::ReceiptState;
-use trunkline_proto::{Encoding, ErrorCode};
 use trunkline_storage::{BadToken, Epochs, Position, RecordRef, TimelineId};
 
-use super::{ConnRef, Wanted};
+use super::{ConnRef, ReplyTo, Wanted};
 use crate::event::Kind;
 use crate::ids::UserId;
 
 /// Jobs that may wait; a client that asks for more gets a temporary error.
 pub const QUEUE: usize = 4_096;
 
-/// A question of a connection to the store.
+/// A question to the store.
 #[derive(Debug)]
 pub struct Job {
-    /// The shard of the connection.
-    pub shard: usize,
-    /// The connection that asks.
-    pub conn: ConnRef,
-    /// The client's id for the command; 0 for [`Query::CatchUp`].
-    pub id: u32,
-    /// The encoding of the connection.
-    pub encoding: Encoding,
+    /// To whom the answer goes.
+    pub reply_to: ReplyTo,
     /// Nothing after this position is answered: the connection gets that live.
     pub until: Position,
     /// Falls when nobody waits for the answer any more.

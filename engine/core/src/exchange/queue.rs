@@ -30,7 +30,7 @@ struct Spent {
     bytes: AtomicUsize,
 }
 
-/// Where a shard puts its commands.
+/// Where callers put their commands.
 #[derive(Debug, Clone)]
 pub struct ToSequencer {
     batches: Sender<Box<CommandBatch>>,
@@ -100,18 +100,16 @@ impl Spent {
 }
 
 impl ToSequencer {
-    /// An empty batch for a shard, with the memory of an earlier one if one came back.
-    pub fn spare(&self, shard: usize) -> Box<CommandBatch> {
-        let mut batch = self.spent.take().unwrap_or_default();
-        batch.shard = shard;
-        batch
+    /// An empty batch, with the memory of an earlier one if one came back.
+    pub fn spare(&self) -> Box<CommandBatch> {
+        self.spent.take().unwrap_or_default()
     }
 
     /// Asks that from now on nothing waits for others to come: the gateway stops.
-    pub fn hurry(&self, shard: usize) {
+    pub fn hurry(&self) {
         self.hurry.store(true, Ordering::Relaxed);
         // Where there is no room nobody sleeps.
-        let _ = self.try_send(self.spare(shard));
+        let _ = self.try_send(self.spare());
     }
 
     /// Puts a batch in. Without a sequencer, which is when the gateway ends, it is dropped.
@@ -174,7 +172,6 @@ mod tests {
 
     fn batch(bytes: usize) -> Box<CommandBatch> {
         Box::new(CommandBatch {
-            shard: 0,
             commands: Vec::new(),
             bodies: vec![0; bytes],
             positions: Vec::new(),
@@ -211,18 +208,18 @@ mod tests {
         for size in [1_000, SPENT_BYTES + 1] {
             commands.give_back(batch(size));
         }
-        let again = to.spare(7);
-        assert_eq!((again.shard, again.bodies.len()), (7, 0));
+        let again = to.spare();
+        assert_eq!(again.bodies.len(), 0);
         assert_eq!(again.bodies.capacity(), 1_000);
-        assert_eq!(to.spare(7).bodies.capacity(), 0, "too large to be kept");
+        assert_eq!(to.spare().bodies.capacity(), 0, "too large to be kept");
         for _ in 0..2 * SPENT {
             commands.give_back(batch(1));
         }
         for left in (0..SPENT).rev() {
-            assert_eq!(to.spare(0).bodies.capacity(), 1);
+            assert_eq!(to.spare().bodies.capacity(), 1);
             assert_eq!(to.spent.bytes.load(Ordering::Relaxed), left);
         }
-        assert_eq!(to.spare(0).bodies.capacity(), 0);
+        assert_eq!(to.spare().bodies.capacity(), 0);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
+use trunkline_proto::message::UserPresence;
 use trunkline_storage::IdBuildHasher;
 
 use super::{STRIPES, stripe_of};
@@ -51,6 +52,18 @@ impl UserState {
             1
         } else {
             self.devices
+        }
+    }
+
+    /// The state as clients are shown it, of a user of this name.
+    pub fn shown_as(self, name: &str, now: u64) -> UserPresence<'static> {
+        let devices = self.shown();
+        let online = devices > 0;
+        UserPresence {
+            user: name.to_owned().into(),
+            online,
+            devices,
+            last_seen: if online { Some(now) } else { self.left },
         }
     }
 

@@ -1,8 +1,8 @@
 //! What the store says to one job.
 
 use trunkline_proto::message::{
-    ConnectReply, ErrorReply, Event, GetReply, GroupCreateReply, HistoryReply, Media, Message,
-    MessageReaction, Push, Reply, ReplyBody, SendReply, ServerMessage, SyncReply,
+    ConnectReply, ErrorReply, Event, GetReply, GroupCreateReply, HistoryReply, Message, Push,
+    Reply, ReplyBody, SendReply, ServerMessage, SyncReply,
 };
 use trunkline_proto::{Encoding, ErrorCode, Str};
 use trunkline_storage::{
@@ -13,7 +13,7 @@ use super::access::{NO_MESSAGE, View};
 use super::feed::Feed;
 use super::{Room, ephemeral, lists, reactions};
 use crate::event::{self, Body, Kind};
-use crate::exchange::{Access, Answer, AnswerKind, Finding, Job, Opening, Query, Range};
+use crate::exchange::{Access, Answer, AnswerKind, Finding, Job, Opening, Query, Range, ReplyConn};
 use crate::fit::{Cut, reaction_bytes, strip_push, write_fitting};
 use crate::frames::write;
 use crate::ids::{Ids, UserId};
@@ -26,26 +26,30 @@ const CATCH_UP_PAGE: usize = 500;
 /// A refusal, as an error reply says it.
 pub(super) type Failure = (ErrorCode, &'static str);
 
-const TOO_LARGE: Failure = (
+pub(super) const TOO_LARGE: Failure = (
     ErrorCode::LimitExceeded,
     "the answer does not fit into limits.message_bytes",
 );
 
 pub(super) const UNKNOWN: Failure = (ErrorCode::Unknown, "no such conversation");
 
-pub(super) fn answer(store: &Reader, job: &Job, room: &mut Room) -> Answer {
+pub(super) fn answer(store: &Reader, job: &Job, to: &ReplyConn, room: &mut Room) -> Answer {
     let most = room.most;
     room.page.clear();
     match &job.query {
-        Query::CatchUp { .. } => return recovery(store, job, room),
+        Query::CatchUp { .. } => return recovery(store, job, to, room),
         Query::Typing { access, listing } => {
-            return found(job, ephemeral::typing((store, &room.ids), *access, listing));
+            return found(
+                job,
+                to,
+                ephemeral::typing((store, &room.ids), *access, listing),
+            );
         }
         Query::Contacts { user, watch, part } => {
             let contacts = ephemeral::contacts((store, &room.ids), *user, (*watch, part));
-            return found(job, contacts);
+            return found(job, to, contacts);
         }
-        Query::LastSeen { asked } => return found(job, ephemeral::last_seen(store, asked)),
+        Query::LastSeen { asked } => return found(job, to, ephemeral::last_seen(store, asked)),
         _ => {}
     }
     let (mut frames, mut error) = (Vec::new(), None);
@@ -56,19 +60,19 @@ pub(super) fn answer(store: &Reader, job: &Job, room: &mut Room) -> Answer {
             if matches!(body, ReplyBody::Send(_)) {
                 kind = AnswerKind::SendReply;
             }
-            let to = (job.encoding, job.id, most);
-            if job.id != 0 && !write_fitting(&mut frames, to, body, &cut) {
+            let fitting = (to.encoding, to.id, most);
+            if to.id != 0 && !write_fitting(&mut frames, fitting, body, &cut) {
                 error = Some(TOO_LARGE.0);
-                write_error(job, TOO_LARGE, &mut frames);
+                write_error(to, TOO_LARGE, &mut frames);
             }
         }
         Err(failure) => {
             error = Some(failure.0);
-            write_error(job, failure, &mut frames);
+            write_error(to, failure, &mut frames);
         }
     }
     Answer {
-        conn: job.conn,
+        conn: to.conn,
         frames,
         error,
         kind,
@@ -76,7 +80,7 @@ pub(super) fn answer(store: &Reader, job: &Job, room: &mut Room) -> Answer {
 }
 
 /// The next page of what a session missed.
-fn recovery(store: &Reader, job: &Job, room: &mut Room) -> Answer {
+fn recovery(store: &Reader, job: &Job, to: &ReplyConn, room: &mut Room) -> Answer {
     let (mut frames, mut error) = (Vec::new(), None);
     let mut kind = AnswerKind::Expired;
     if let Query::CatchUp {
@@ -88,18 +92,18 @@ fn recovery(store: &Reader, job: &Job, room: &mut Room) -> Answer {
         let connect = connect.as_deref();
         let books = (store, &room.ids);
         let feed = (&mut room.feed, room.most);
-        match catch_up(books, job, (user, since), connect, feed, &mut frames) {
+        match catch_up(books, (job, to), (user, since), connect, feed, &mut frames) {
             Ok(caught_up) => kind = caught_up,
             Err(failure) => {
                 error = Some(failure.0);
                 if connect.is_some() {
-                    write_error(job, failure, &mut frames);
+                    write_error(to, failure, &mut frames);
                 }
             }
         }
     }
     Answer {
-        conn: job.conn,
+        conn: to.conn,
         frames,
         error,
         kind,
@@ -107,7 +111,7 @@ fn recovery(store: &Reader, job: &Job, room: &mut Room) -> Answer {
 }
 
 /// The reply to a question, and how it becomes shorter where it does not fit.
-fn looked_up<'r>(
+pub(super) fn looked_up<'r>(
     store: &Reader,
     job: &Job,
     room: &'r mut Room,
@@ -179,34 +183,34 @@ fn looked_up<'r>(
 }
 
 /// What the shard goes on with, or the error reply.
-fn found(job: &Job, finding: Result<Finding, Failure>) -> Answer {
+fn found(job: &Job, to: &ReplyConn, finding: Result<Finding, Failure>) -> Answer {
     let (mut frames, paged) = (Vec::new(), job.query.is_paged());
     let (kind, error) = match finding {
         Ok(finding) => {
             let found = AnswerKind::Found {
-                id: job.id,
+                id: to.id,
                 finding: Box::new(finding),
                 paged,
             };
             (found, None)
         }
         Err(failure) => {
-            write_error(job, failure, &mut frames);
+            write_error(to, failure, &mut frames);
             (AnswerKind::Reply { paged }, Some(failure.0))
         }
     };
     Answer {
-        conn: job.conn,
+        conn: to.conn,
         frames,
         error,
         kind,
     }
 }
 
-fn write_error(job: &Job, (code, message): Failure, frames: &mut Vec<u8>) {
+fn write_error(to: &ReplyConn, (code, message): Failure, frames: &mut Vec<u8>) {
     let body = ReplyBody::Error(ErrorReply::new(code, message));
-    let reply = ServerMessage::Reply(Reply { id: job.id, body });
-    write(frames, job.encoding, &reply);
+    let reply = ServerMessage::Reply(Reply { id: to.id, body });
+    write(frames, to.encoding, &reply);
 }
 
 pub(super) fn failure(error: &ReadError) -> Failure {
@@ -233,7 +237,7 @@ fn is_gone(error: &ReadError) -> bool {
 
 fn catch_up(
     books: (&Reader, &Ids),
-    job: &Job,
+    (job, to): (&Job, &ReplyConn),
     (user, since): (UserId, Position),
     connect: Option<&Opening>,
     (feed, most): (&mut Feed, usize),
@@ -253,12 +257,12 @@ fn catch_up(
             }
         }
     };
-    if let (Some(opening), true) = (connect, job.id != 0) {
+    if let (Some(opening), true) = (connect, to.id != 0) {
         let body = ReplyBody::Connect(opening.reply(books.0.epochs().token(since), recovered));
         write(
             frames,
-            job.encoding,
-            &ServerMessage::Reply(Reply { id: job.id, body }),
+            to.encoding,
+            &ServerMessage::Reply(Reply { id: to.id, body }),
         );
     }
     let mut tokens = Tokens::new(books.0.epochs());
@@ -277,7 +281,7 @@ fn catch_up(
         let mut pos = Token::default();
         if let Some(mut push) = event::push(&record, part, &mut tokens, &mut pos) {
             conceal(&mut view, &record, &mut push.event)?;
-            if !write_push(frames, job.encoding, push, (most, last.is_some())) {
+            if !write_push(frames, to.encoding, push, (most, last.is_some())) {
                 more = true;
                 break;
             }
@@ -406,40 +410,6 @@ fn conceal(
         }
     }
     Ok(())
-}
-
-/// A message that outlives the page it was read into.
-pub(super) fn owned(message: Message<'_>) -> Message<'static> {
-    let own = |text: Option<Str<'_>>| text.map(Str::into_owned);
-    Message {
-        conversation: message.conversation.into_owned(),
-        from: message.from.into_owned(),
-        device: message.device.into_owned(),
-        key: own(message.key),
-        text: own(message.text),
-        media: message.media.map(|media| Media {
-            mime: media.mime.into_owned(),
-            data: media.data.map(|data| data.into_owned().into()),
-            url: own(media.url),
-            size: media.size,
-        }),
-        reactions: message
-            .reactions
-            .into_iter()
-            .map(|one| MessageReaction {
-                reaction: one.reaction.into_owned(),
-                users: one.users.into_iter().map(Str::into_owned).collect(),
-                count: one.count,
-                more: one.more,
-            })
-            .collect(),
-        seq: message.seq,
-        time: message.time,
-        recalled: message.recalled,
-        deleted: message.deleted,
-        more_reactions: message.more_reactions,
-        too_large: message.too_large,
-    }
 }
 
 fn empty(message: &mut Message<'_>) {

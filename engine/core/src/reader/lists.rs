@@ -61,7 +61,7 @@ pub(super) fn conversations(
                 .get(entry.id, entry.last, page)
                 .map_err(|error| failure(&error))?;
             let found = messages((store, ids), &mut view, (page, most))?;
-            last = found.into_iter().next().map(super::answer::owned);
+            last = found.into_iter().next().map(crate::owned::message);
             bytes += page
                 .records()
                 .map(|record| record.body.len())

@@ -10,13 +10,14 @@ mod feed;
 mod lists;
 mod reactions;
 mod unread;
+mod value;
 
 use std::sync::Arc;
 
 use crossbeam::channel::Receiver;
 use trunkline_storage::{Page, Reader};
 
-use crate::exchange::{Answer, AnswerKind, Job, Mail, Mailbox, Query};
+use crate::exchange::{Answer, AnswerKind, Job, Mail, Mailbox, Query, ReplyConn, ReplyTo};
 use crate::ids::Ids;
 use feed::Feed;
 
@@ -38,22 +39,32 @@ pub fn run(store: &Reader, jobs: &Receiver<Job>, mailboxes: &[Arc<Mailbox>], mos
         most,
     };
     while let Ok(job) = jobs.recv() {
-        if mailboxes[job.shard].is_closed() {
-            continue;
+        match &job.reply_to {
+            ReplyTo::Conn(to) => {
+                let mailbox = &mailboxes[usize::from(to.shard)];
+                if mailbox.is_closed() {
+                    continue;
+                }
+                let answer = if job.wanted.is_so() {
+                    answer::answer(store, &job, to, &mut room)
+                } else {
+                    dropped(&job, to)
+                };
+                mailbox.put_waiting(Mail::Answer(answer));
+            }
+            ReplyTo::Call(call) if job.wanted.is_so() => {
+                call.answer(value::value(store, &job, &mut room));
+            }
+            // Nobody waits any more.
+            ReplyTo::Call(_) => {}
         }
-        let answer = if job.wanted.is_so() {
-            answer::answer(store, &job, &mut room)
-        } else {
-            dropped(&job)
-        };
-        mailboxes[job.shard].put_waiting(Mail::Answer(answer));
     }
 }
 
 /// The answer to a question whose connection is closed: the shard takes it off its counts.
-fn dropped(job: &Job) -> Answer {
+fn dropped(job: &Job, to: &ReplyConn) -> Answer {
     Answer {
-        conn: job.conn,
+        conn: to.conn,
         frames: Vec::new(),
         error: None,
         kind: AnswerKind::Dropped {

@@ -13,9 +13,9 @@ use trunkline_proto::message::{CommandBody, Ping, ReplyBody};
 use trunkline_proto::names::{Conversation, is_name};
 use trunkline_storage::{Epochs, TimelineId};
 
-use crate::event::Body;
+use crate::event::{Body, BodyNames};
 use crate::exchange::{
-    Action, Change, Command, CommandBatch, ConnRef, Failure, Members, NOT_A_MEMBER, Query,
+    Action, Change, Command, CommandBatch, Failure, Members, NOT_A_MEMBER, Query, ReplyTo,
 };
 use crate::ids::{Ids, Side, UserId};
 
@@ -55,10 +55,8 @@ pub struct Ask<'a> {
     pub epochs: &'a Epochs,
     /// The limits of what is asked.
     pub limits: &'a ContentLimits,
-    /// The connection that asks.
-    pub conn: ConnRef,
-    /// The client's id for the command.
-    pub id: u32,
+    /// To whom the answer goes.
+    pub reply_to: ReplyTo,
 }
 
 /// What becomes of a command.
@@ -157,12 +155,12 @@ impl Ask<'_> {
         let start = batch.bodies.len();
         body.write(&mut batch.bodies);
         batch.commands.push(Command {
-            conn: self.conn,
-            id: self.id,
+            reply_to: self.reply_to.clone(),
             user: self.caller.id,
             conversation,
             members,
             body: start..batch.bodies.len(),
+            names: BodyNames::of(body),
             action,
         });
         Asked::Queued

@@ -3,10 +3,11 @@
 use trunkline_proto::ErrorCode;
 use trunkline_storage::Draft;
 
+use super::asked::Asked;
 use super::route::Audience;
 use super::{CORRUPT, Sequencer, unreadable};
 use crate::event::{Body, CONTACTS};
-use crate::exchange::{Command, Outcome};
+use crate::exchange::Outcome;
 use crate::state::{self, Contacts, MAX_CONTACTS};
 
 const TOO_MANY: Outcome = Outcome::Failed(
@@ -18,12 +19,11 @@ impl Sequencer {
     /// Adds the first of those that the body names, and removes the others.
     pub(super) fn contacts(
         &mut self,
-        command: &Command,
-        body: &[u8],
+        command: Asked<'_>,
         now: u64,
         (added, watch): (usize, bool),
     ) -> Result<(Outcome, Audience), Outcome> {
-        let named = Body::read(body).ok_or(CORRUPT)?.members;
+        let named = Body::read(command.body).ok_or(CORRUPT)?.members;
         let (add, remove) = named.split_at_checked(added).ok_or(CORRUPT)?;
         let key = command.conversation;
         let value = self.states.get(key).map_err(|error| unreadable(&error))?;
@@ -47,7 +47,7 @@ impl Sequencer {
             kind: CONTACTS,
             time: now,
             timeline: key,
-            body,
+            body: command.body,
             ..Draft::default()
         };
         self.append(&draft, &mut vec![(key, left)])?;

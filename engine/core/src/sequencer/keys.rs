@@ -8,9 +8,10 @@ use std::collections::HashMap;
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{IdBuildHasher, Page, ReadError, Reader, Record, RecordRef, TimelineId};
 
+use super::asked::Asked;
 use super::{CORRUPT, Sequencer, unreadable};
 use crate::event::Body;
-use crate::exchange::{Command, Outcome};
+use crate::exchange::Outcome;
 
 const REUSED: Outcome = Outcome::Failed(
     ErrorCode::KeyReused,
@@ -61,8 +62,7 @@ impl Sequencer {
     /// The key belongs to another message, or the store could not be read.
     pub(super) fn repeated(
         &self,
-        command: &Command,
-        body: &[u8],
+        command: Asked<'_>,
         key: TimelineId,
     ) -> Result<Option<RecordRef>, Outcome> {
         let found = self.keys.find(key).map_err(|error| unreadable(&error))?;
@@ -70,7 +70,7 @@ impl Sequencer {
             return Ok(None);
         };
         if let Some(record) = self.writer.appended(place.position) {
-            return same(command, body, &record).map(|()| Some(place));
+            return same(command, &record).map(|()| Some(place));
         }
         let mut page = Page::default();
         self.keys
@@ -78,7 +78,7 @@ impl Sequencer {
             .get(place.timeline, place.seq, &mut page)
             .map_err(|error| unreadable(&error))?;
         match page.records().next() {
-            Some(record) => same(command, body, &record).map(|()| Some(place)),
+            Some(record) => same(command, &record).map(|()| Some(place)),
             // Keys expire in files of other windows than messages: the message went first. Only
             // the key's owner knows of it, and the promised time is over.
             None => Ok(None),
@@ -88,11 +88,11 @@ impl Sequencer {
 
 /// Whether a send is the one that a record holds. Of a recalled message the content is gone, and
 /// only the conversation is compared.
-fn same(command: &Command, body: &[u8], record: &Record<'_>) -> Result<(), Outcome> {
+fn same(command: Asked<'_>, record: &Record<'_>) -> Result<(), Outcome> {
     if record.timeline != command.conversation {
         return Err(REUSED);
     }
-    let said = Body::read(body).ok_or(CORRUPT)?;
+    let said = Body::read(command.body).ok_or(CORRUPT)?;
     let stored = Body::read(record.body).ok_or(CORRUPT)?;
     if stored.recalled || stored.has_content_of(&said) {
         Ok(())

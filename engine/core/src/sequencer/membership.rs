@@ -5,13 +5,14 @@ use std::collections::{BTreeSet, HashSet};
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{Draft, Position, TimelineId};
 
+use super::asked::Asked;
 use super::groups::{Group, Seat};
 use super::inboxes::{Turn, update_inbox};
 use super::route::Audience;
 use super::states::{Changes, States};
 use super::{CORRUPT, Sequencer, unreadable};
 use crate::event::{Body, Kind};
-use crate::exchange::{Change, Command, Done, Outcome};
+use crate::exchange::{Change, Done, Outcome};
 use crate::ids::{Ids, UserId};
 use crate::state::{self, Advance, Created, Member, Place, Role};
 
@@ -158,12 +159,11 @@ impl Delta<'_> {
 impl Sequencer {
     pub(super) fn change_group(
         &mut self,
-        command: &Command,
-        body: &[u8],
+        command: Asked<'_>,
         now: u64,
         change: Change,
     ) -> Result<(Outcome, Audience), Outcome> {
-        let said = Body::read(body).ok_or(CORRUPT)?;
+        let said = Body::read(command.body).ok_or(CORRUPT)?;
         let id = command.conversation;
         if let Change::Create { all_history } = change {
             if let Some(key) = self.created_before(&said, all_history)? {
@@ -221,7 +221,7 @@ impl Sequencer {
     /// A group with nobody in it yet, under a name that nobody uses.
     fn begin_group(
         &mut self,
-        command: &Command,
+        command: Asked<'_>,
         said: &Body<'_>,
         all_history: bool,
     ) -> Result<(), Outcome> {
@@ -240,7 +240,7 @@ impl Sequencer {
 
     fn carry_out(
         &mut self,
-        command: &Command,
+        command: Asked<'_>,
         said: &Body<'_>,
         now: u64,
         change: Change,
@@ -314,7 +314,7 @@ impl Sequencer {
 
     fn append_change(
         &mut self,
-        command: &Command,
+        command: Asked<'_>,
         said: &Body<'_>,
         now: u64,
         change: Change,
@@ -353,7 +353,7 @@ impl Sequencer {
     /// Changes the group in memory.
     fn apply<'a>(
         &mut self,
-        command: &Command,
+        command: Asked<'_>,
         said: &Body<'a>,
         (now, last_seq): (u64, u64),
         change: Change,

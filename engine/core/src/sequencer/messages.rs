@@ -3,13 +3,15 @@
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{Draft, Page, RecordRef, Redaction, TimelineId};
 
+use super::asked::Asked;
 use super::inboxes::{Turn, mark_hiding, update_inbox};
 use super::route::{Audience, Reach};
 use super::states::Changes;
 use super::subject::{NO_MESSAGE, Subject};
 use super::{CORRUPT, Sequencer, unreadable};
-use crate::event::{self, Body, Kind};
-use crate::exchange::{Command, Done, Members, Outcome};
+use crate::event::{Body, Kind};
+use crate::exchange::{Done, Members, Outcome};
+use crate::ids::Side;
 use crate::state::{self, Full, Hidden, Reactions};
 
 const RECALLED: Outcome = Outcome::Failed(
@@ -20,34 +22,33 @@ const RECALLED: Outcome = Outcome::Failed(
 impl Sequencer {
     pub(super) fn send(
         &mut self,
-        command: &Command,
-        body: &[u8],
+        command: Asked<'_>,
         now: u64,
         key: Option<TimelineId>,
     ) -> Result<(Outcome, Audience), Outcome> {
         // Before anything else: whoever sends again may no longer be a member.
         if let Some(key) = key
-            && let Some(place) = self.repeated(command, body, key)?
+            && let Some(place) = self.repeated(command, key)?
         {
             self.metrics.duplicates.one();
             return Ok((Outcome::Duplicate(place), Audience::Nobody));
         }
-        let reach = self.reach(command, body)?;
+        let reach = self.reach(command)?;
         let conversation = self.conversations.get(command.conversation);
         let conversation = conversation.map_err(|error| unreadable(&error))?;
         let (seq, is_first) = (conversation.next_seq(), conversation.last_seq() == 0);
         let mut changes = Changes::new();
-        if let (true, Members::Direct { other, .. }) = (is_first, command.members) {
-            self.begin(command, body, other, &mut changes)?;
+        if let (true, Members::Direct { other, side }) = (is_first, command.members) {
+            self.begin(command, (other, side), &mut changes)?;
         }
-        self.end_stretch(command, body, seq, &mut changes)?;
+        self.end_stretch(command, seq, &mut changes)?;
         let draft = Draft {
             kind: Kind::Message as u8,
             time: now,
             timeline: command.conversation,
             seq,
             fanout: reach.fanout(),
-            body,
+            body: command.body,
             key,
             ..Draft::default()
         };
@@ -59,7 +60,7 @@ impl Sequencer {
             }
         }
         if let Members::Group = command.members {
-            self.note_author(command, body, seq);
+            self.note_author(command, seq);
         }
         if let Some(key) = key {
             let place = RecordRef {
@@ -74,8 +75,8 @@ impl Sequencer {
     }
 
     /// Remembers who wrote to a group.
-    fn note_author(&mut self, command: &Command, body: &[u8], seq: u64) {
-        let namespace = event::namespace(body).unwrap_or_default();
+    fn note_author(&mut self, command: Asked<'_>, seq: u64) {
+        let namespace = command.namespace().unwrap_or_default();
         let group = self
             .groups
             .get(&self.states, namespace, command.conversation);
@@ -91,15 +92,11 @@ impl Sequencer {
     /// The first message of a 1:1 conversation: from here on both find it among theirs.
     fn begin(
         &mut self,
-        command: &Command,
-        body: &[u8],
-        other: TimelineId,
+        command: Asked<'_>,
+        (other, side): (TimelineId, Side),
         changes: &mut Changes,
     ) -> Result<(), Outcome> {
-        let name = event::conversation(body).ok_or(CORRUPT)?;
-        let (one, two) = event::both(name).ok_or(CORRUPT)?;
-        let sender = Body::read(body).ok_or(CORRUPT)?.user;
-        let peer = if one == sender { two } else { one };
+        let (sender, peer) = (command.user_name()?, command.peer_name(side)?);
         for (user, with) in [(command.user, peer), (other, sender)] {
             let place = Some(state::Place::Direct(with));
             update_inbox(&self.states, &self.ids, user, place, Turn::Stay, changes)?;
@@ -112,14 +109,12 @@ impl Sequencer {
 
     pub(super) fn recall(
         &mut self,
-        command: &Command,
-        body: &[u8],
+        command: Asked<'_>,
         now: u64,
         seq: u64,
     ) -> Result<(Outcome, Audience), Outcome> {
         let done = (Outcome::Done(Done::Recall, None), Audience::Nobody);
-        let reach = self.subject(command, body, seq)?.reach;
-        let said = Body::read(body).ok_or(CORRUPT)?;
+        let reach = self.subject(command, seq)?.reach;
         let mut page = Page::default();
         let store = self.states.store();
         store
@@ -127,7 +122,7 @@ impl Sequencer {
             .map_err(|error| unreadable(&error))?;
         let record = page.records().next().ok_or(NO_MESSAGE)?;
         let message = Body::read(record.body).ok_or(CORRUPT)?;
-        if message.user != said.user {
+        if message.user != command.user_name()? {
             return Err(Outcome::Failed(
                 ErrorCode::PermissionDenied,
                 "only its sender recalls a message",
@@ -158,13 +153,13 @@ impl Sequencer {
             time: now,
             timeline: command.conversation,
             fanout: reach.fanout(),
-            body,
+            body: command.body,
             redacts: Some(Redaction { seq, body: &rest }),
             ..Draft::default()
         };
         // With the message go the reactions to it.
         let key = self.ids.reactions(command.conversation, seq);
-        let mut changes = self.uncount(command, body, seq)?;
+        let mut changes = self.uncount(command, seq)?;
         if self.states.get(key).map_err(|e| unreadable(&e))?.is_some() {
             changes.push((key, Vec::new()));
         }
@@ -178,12 +173,11 @@ impl Sequencer {
 
     pub(super) fn delete(
         &mut self,
-        command: &Command,
-        body: &[u8],
+        command: Asked<'_>,
         now: u64,
         seq: u64,
     ) -> Result<(Outcome, Audience), Outcome> {
-        self.subject(command, body, seq)?;
+        self.subject(command, seq)?;
         let stretch = Hidden::stretch(seq);
         let key = self.ids.hidden(command.user, command.conversation, stretch);
         let value = self.states.get(key).map_err(|error| unreadable(&error))?;
@@ -197,7 +191,7 @@ impl Sequencer {
             time: now,
             timeline: command.conversation,
             fanout: &[command.user],
-            body,
+            body: command.body,
             ..Draft::default()
         };
         let mut changes = vec![(key, hidden.bytes().to_vec())];
@@ -211,16 +205,15 @@ impl Sequencer {
 
     pub(super) fn react(
         &mut self,
-        command: &Command,
-        body: &[u8],
+        command: Asked<'_>,
         now: u64,
         (seq, remove): (u64, bool),
     ) -> Result<(Outcome, Audience), Outcome> {
-        let Subject { reach, recalled } = self.subject(command, body, seq)?;
+        let Subject { reach, recalled } = self.subject(command, seq)?;
         if recalled {
             return Err(RECALLED);
         }
-        let said = Body::read(body).ok_or(CORRUPT)?;
+        let said = Body::read(command.body).ok_or(CORRUPT)?;
         let reaction = said.reaction.ok_or(CORRUPT)?;
         let key = self.ids.reactions(command.conversation, seq);
         let value = self.states.get(key).map_err(|error| unreadable(&error))?;
@@ -230,7 +223,7 @@ impl Sequencer {
         } else {
             state::decode(&value).ok_or(CORRUPT)?
         };
-        let set = reactions.set(said.user, reaction, remove);
+        let set = reactions.set(command.user_name()?, reaction, remove);
         if !set.map_err(no_room)? {
             return Ok((Outcome::Done(Done::React, None), Audience::Nobody));
         }
@@ -244,7 +237,7 @@ impl Sequencer {
             time: now,
             timeline: command.conversation,
             fanout: reach.fanout(),
-            body,
+            body: command.body,
             ..Draft::default()
         };
         // So that whoever reads the conversation need not look for reactions where none are.
@@ -258,11 +251,11 @@ impl Sequencer {
     }
 
     /// Who has to do with an event of the command's conversation.
-    pub(super) fn reach(&mut self, command: &Command, body: &[u8]) -> Result<Reach, Outcome> {
+    pub(super) fn reach(&mut self, command: Asked<'_>) -> Result<Reach, Outcome> {
         match command.members {
             Members::Direct { other, .. } => Ok(Reach::both(command.user, other)),
             Members::Group => {
-                let namespace = event::namespace(body).ok_or(CORRUPT)?;
+                let namespace = command.namespace()?;
                 let (id, user) = (command.conversation, command.user);
                 let group = self.groups.of_member(&self.states, namespace, id, user)?;
                 let channel = group.pull.then_some(group.channel);

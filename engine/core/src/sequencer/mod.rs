@@ -7,6 +7,7 @@
 //! commit that was refused because something lacks leaves no trace: what is in memory of it is
 //! forgotten, and read from the store again.
 
+mod asked;
 mod contacts;
 mod conversations;
 mod departures;
@@ -29,20 +30,22 @@ use crossbeam::channel::RecvTimeoutError;
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{
     AppendError, Batch, CommitError, Draft, Position, ReadError, Reader, StateEntry, TimelineId,
-    Writer,
+    Token, Writer,
 };
 
 use crate::clock::Look;
 use crate::directory::Directory;
 use crate::event;
 use crate::exchange::{
-    Action, Command, CommandBatch, Commands, Committed, ConnRef, Item, Items, Mail, Mailbox,
-    Outcome,
+    Action, Call, CallAnswer, CommandBatch, Commands, Committed, Failure, Item, Items, Mail,
+    Mailbox, NOT_A_MEMBER as NO_MEMBER, Next, Outcome, ReplyTo,
 };
 use crate::ids::{Ids, UserId};
 use crate::messaging::Messaging;
 use crate::metrics::SequencerMetrics;
-use crate::position;
+use crate::owned;
+use crate::position::{self, Tokens};
+use asked::Asked;
 use conversations::Conversations;
 use groups::Groups;
 use keys::Keys;
@@ -79,14 +82,12 @@ const STORE_SHORT: Outcome = Outcome::Failed(
 );
 
 const NO_CONVERSATION: Outcome = Outcome::Failed(ErrorCode::Unknown, "no such conversation");
-const NOT_A_MEMBER: Outcome = Outcome::Failed(
-    crate::exchange::NOT_A_MEMBER.0,
-    crate::exchange::NOT_A_MEMBER.1,
-);
-const CORRUPT: Outcome = Outcome::Failed(
+const NOT_A_MEMBER: Outcome = Outcome::Failed(NO_MEMBER.0, NO_MEMBER.1);
+const UNREADABLE: Failure = (
     ErrorCode::Internal,
     "what the store has of this is not of this version",
 );
+const CORRUPT: Outcome = Outcome::Failed(UNREADABLE.0, UNREADABLE.1);
 
 /// Decides commands one after another, stores what comes of them, and tells the shards.
 pub struct Sequencer {
@@ -129,9 +130,7 @@ pub struct Sequencer {
 
 /// A command with its outcome, waiting for the commit.
 struct Decided {
-    shard: usize,
-    conn: ConnRef,
-    id: u32,
+    reply_to: ReplyTo,
     user: UserId,
     outcome: Outcome,
     audience: Audience,
@@ -287,7 +286,7 @@ impl Sequencer {
             }
             self.touched += 1;
             let body = &batch.bodies[command.body.clone()];
-            let (outcome, audience) = match self.decide(batch.shard, command, body) {
+            let (outcome, audience) = match self.decide(Asked { command, body }) {
                 Ok(Some(decided)) => decided,
                 Ok(None) => continue,
                 Err(no) if matches!(command.action, Action::Ack { .. }) => {
@@ -295,12 +294,9 @@ impl Sequencer {
                 }
                 Err(no) => (no, Audience::Nobody),
             };
-            let &Command { conn, id, user, .. } = command;
             self.decided.push(Decided {
-                shard: batch.shard,
-                conn,
-                id,
-                user,
+                reply_to: command.reply_to.clone(),
+                user: command.user,
                 outcome,
                 audience,
             });
@@ -311,23 +307,18 @@ impl Sequencer {
     ///
     /// # Errors
     /// The outcome of a command that changes nothing because it fails.
-    fn decide(
-        &mut self,
-        shard: usize,
-        command: &Command,
-        body: &[u8],
-    ) -> Result<Option<(Outcome, Audience)>, Outcome> {
+    fn decide(&mut self, command: Asked<'_>) -> Result<Option<(Outcome, Audience)>, Outcome> {
         let now = self.now;
         let decided = match command.action {
-            Action::Send { key } => self.send(command, body, now, key),
+            Action::Send { key } => self.send(command, now, key),
             Action::Ack { delivered, read } => {
-                return self.ack(shard, command, body, (delivered, read));
+                return self.ack(command, (delivered, read));
             }
-            Action::Recall { seq } => self.recall(command, body, now, seq),
-            Action::Delete { seq } => self.delete(command, body, now, seq),
-            Action::React { seq, remove } => self.react(command, body, now, (seq, remove)),
-            Action::Group(change) => self.change_group(command, body, now, change),
-            Action::Contacts { added, watch } => self.contacts(command, body, now, (added, watch)),
+            Action::Recall { seq } => self.recall(command, now, seq),
+            Action::Delete { seq } => self.delete(command, now, seq),
+            Action::React { seq, remove } => self.react(command, now, (seq, remove)),
+            Action::Group(change) => self.change_group(command, now, change),
+            Action::Contacts { added, watch } => self.contacts(command, now, (added, watch)),
         };
         decided.map(Some)
     }
@@ -399,7 +390,7 @@ impl Sequencer {
             while let Some(told) = told.next_if(|told| told.behind <= number) {
                 route::route_part(&self.directory, &mut self.outgoing, &told);
             }
-            self.route(decided);
+            self.route(decided, &batch);
         }
         for told in told {
             route::route_part(&self.directory, &mut self.outgoing, &told);
@@ -450,21 +441,30 @@ impl Sequencer {
         }
     }
 
-    fn route(&mut self, decided: &Decided) {
+    /// Answers a command of the commit, and lists its record for the shards concerned.
+    fn route(&mut self, decided: &Decided, batch: &Batch) {
         let Decided {
-            shard,
-            conn,
-            id,
+            ref reply_to,
             user,
             outcome,
             ref audience,
         } = *decided;
-        self.outgoing[shard].list.push(Item::Reply {
-            conn,
-            id,
-            user,
-            outcome,
-        });
+        let shard = match reply_to {
+            ReplyTo::Conn(to) => {
+                let shard = usize::from(to.shard);
+                self.outgoing[shard].list.push(Item::Reply {
+                    conn: to.conn,
+                    id: to.id,
+                    user,
+                    outcome,
+                });
+                Some(shard)
+            }
+            ReplyTo::Call(call) => {
+                self.answer(call, user, outcome, batch);
+                None
+            }
+        };
         match outcome.position() {
             Some(position) => {
                 let (directory, outgoing) = (&self.directory, &mut self.outgoing);
@@ -475,6 +475,20 @@ impl Sequencer {
             }
             None => {}
         }
+    }
+
+    /// Answers a caller in this process.
+    #[cold]
+    fn answer(&self, call: &Call, user: UserId, outcome: Outcome, batch: &Batch) {
+        let mut tokens = Tokens::new(self.states.store().epochs());
+        let mut pos = Token::default();
+        let answer = match outcome.next(user, (batch, self.ahead), &mut tokens, &mut pos) {
+            Some(Next::Reply(body)) => CallAnswer::Reply(owned::reply(body)),
+            Some(Next::Ask(query)) => CallAnswer::Ask(query),
+            Some(Next::Failed(failure)) => CallAnswer::Failed(failure),
+            None => CallAnswer::Failed(UNREADABLE),
+        };
+        call.answer(answer);
     }
 }
 

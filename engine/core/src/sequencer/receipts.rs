@@ -14,6 +14,7 @@ mod hold;
 use smallvec::{SmallVec, smallvec};
 use trunkline_storage::{Draft, Order, Page, Position, TimelineId};
 
+use super::asked::Asked;
 use super::groups::Group;
 use super::membership::member;
 use super::route::{Audience, Told};
@@ -21,11 +22,11 @@ use super::states::Changes;
 use super::{COMMIT_BYTES, COMMIT_COMMANDS, CORRUPT, Decided, NO_CONVERSATION};
 use super::{Sequencer, unreadable};
 use crate::event::{self, Body, Kind, MOST_PARTS, MOST_TOLD, Part};
-use crate::exchange::{Command, Done, Members, Outcome};
+use crate::exchange::{Done, Members, Outcome};
 use crate::ids::UserId;
 use crate::state::{self, Advance, Marks, Member};
 use authors::{Found, KNOWN_AUTHORS};
-use hold::{Caller, Held, Own, Reader};
+use hold::{Held, Own, Reader, by};
 
 pub(super) use authors::Authors;
 pub(super) use hold::{Hold, Instant};
@@ -52,25 +53,19 @@ impl Sequencer {
     /// is none to store.
     pub(super) fn ack(
         &mut self,
-        shard: usize,
-        command: &Command,
-        body: &[u8],
+        command: Asked<'_>,
         marks: (u64, u64),
     ) -> Result<Option<(Outcome, Audience)>, Outcome> {
-        self.reach(command, body)?;
+        self.reach(command)?;
         let conversation = self.conversations.get(command.conversation);
         let conversation = conversation.map_err(|error| unreadable(&error))?;
         let last = conversation.last_seq();
         let at = (command.conversation, command.user);
-        let caller = Caller {
-            shard,
-            conn: command.conn,
-            id: command.id,
-        };
+        let caller = || command.reply_to.clone();
         if let Some(reader) = self.hold.reader(at) {
             let marks = reader.of.visible(last, marks);
             let moved = reader.marks.acked(last, marks, 0).unwrap_or(reader.marks);
-            self.hold.join(at, moved, caller, self.at);
+            self.hold.join(at, moved, caller(), self.at);
             return Ok(None);
         }
         let (of, before) = match command.members {
@@ -90,21 +85,20 @@ impl Sequencer {
         let Some(marks) = before.acked(last, of.visible(last, marks), 0) else {
             return Ok(Some((Outcome::Done(Done::Ack, None), Audience::Nobody)));
         };
-        let said = Body::read(body).ok_or(CORRUPT)?;
         let both = match command.members {
             Members::Direct { other, .. } => Some([command.user, other]),
             Members::Group => None,
         };
         let reader = Reader {
             user: command.user,
-            name: said.user.into(),
+            name: command.user_name()?.into(),
             of,
             before,
             marks,
-            by: Some((shard, command.conn)),
-            commands: smallvec![caller],
+            by: by(&command.reply_to),
+            commands: smallvec![caller()],
         };
-        let name = (said.namespace, said.conversation);
+        let name = (command.namespace()?, command.conversation_name()?);
         let begin = || Held::new(command.conversation, name, both);
         self.hold
             .enter(command.conversation, begin, reader, self.at);
@@ -136,15 +130,13 @@ impl Sequencer {
         for readers in held.members.chunks(MOST_PARTS) {
             let stored = self.store_receipt(held, readers);
             for reader in readers {
-                for &Caller { shard, conn, id } in &reader.commands {
+                for reply_to in &reader.commands {
                     let outcome = match stored {
                         Ok(()) => Outcome::Done(Done::Ack, None),
                         Err(no) => no.of_ack(),
                     };
                     self.decided.push(Decided {
-                        shard,
-                        conn,
-                        id,
+                        reply_to: reply_to.clone(),
                         user: reader.user,
                         outcome,
                         audience: Audience::Nobody,

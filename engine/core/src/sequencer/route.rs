@@ -91,15 +91,16 @@ pub(super) fn route_part(directory: &Directory, outgoing: &mut [Items], told: &T
 }
 
 /// Lists a record for the shards that hold connections of its audience. Those that `shard` holds
-/// of `user` get it with the reply.
+/// of `user` get it with the reply; without a shard there is none that does.
 pub(super) fn route(
     directory: &Directory,
     outgoing: &mut [Items],
-    (user, shard): (UserId, usize),
+    (user, shard): (UserId, Option<usize>),
     audience: &Audience,
     position: Position,
 ) {
-    let elsewhere = directory.shards(user) & !(1 << shard);
+    let replies = shard.map_or(0, |shard| 1 << shard);
+    let elsewhere = directory.shards(user) & !replies;
     each(elsewhere, |shard| {
         deliver(&mut outgoing[shard], user, position)
     });
@@ -173,7 +174,7 @@ mod tests {
             route(
                 &directory,
                 &mut outgoing,
-                (user(n as u128), 0),
+                (user(n as u128), Some(0)),
                 audience,
                 Position(n),
             );

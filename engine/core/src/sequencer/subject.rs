@@ -3,10 +3,11 @@
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{Page, TimelineId};
 
+use super::asked::Asked;
 use super::route::Reach;
 use super::{CORRUPT, NO_CONVERSATION, Sequencer, unreadable};
-use crate::event::{self, Body};
-use crate::exchange::{Command, Members, Outcome};
+use crate::event::Body;
+use crate::exchange::{Members, Outcome};
 
 pub(super) const NO_MESSAGE: Outcome = Outcome::Failed(
     ErrorCode::Unknown,
@@ -26,13 +27,8 @@ impl Sequencer {
     /// # Errors
     /// The caller is no member or does not see the message, it never was, or it has expired; or
     /// the store could not be read.
-    pub(super) fn subject(
-        &mut self,
-        command: &Command,
-        body: &[u8],
-        seq: u64,
-    ) -> Result<Subject, Outcome> {
-        let reach = self.reach(command, body)?;
+    pub(super) fn subject(&mut self, command: Asked<'_>, seq: u64) -> Result<Subject, Outcome> {
+        let reach = self.reach(command)?;
         let conversation = self.conversations.get(command.conversation);
         let last = conversation.map_err(|error| unreadable(&error))?.last_seq();
         if last == 0 && matches!(command.members, Members::Direct { .. }) {
@@ -43,7 +39,7 @@ impl Sequencer {
         }
         let reach = match command.members {
             Members::Direct { .. } => reach,
-            Members::Group => self.who_see(command, body, seq)?,
+            Members::Group => self.who_see(command, seq)?,
         };
         let recalled = self.is_recalled(command.conversation, seq)?;
         Ok(Subject { reach, recalled })
@@ -51,8 +47,8 @@ impl Sequencer {
 
     /// The members of a group who see a message, of whom the caller has to be one: those who joined
     /// later cannot read it, and are not told of what becomes of it.
-    fn who_see(&mut self, command: &Command, body: &[u8], seq: u64) -> Result<Reach, Outcome> {
-        let namespace = event::namespace(body).ok_or(CORRUPT)?;
+    fn who_see(&mut self, command: Asked<'_>, seq: u64) -> Result<Reach, Outcome> {
+        let namespace = command.namespace()?;
         let (id, user) = (command.conversation, command.user);
         let group = self.groups.of_member(&self.states, namespace, id, user)?;
         if !group.sees(user, seq) {

@@ -6,10 +6,11 @@
 
 use trunkline_storage::{Order, Page, TimelineId};
 
+use super::asked::Asked;
 use super::states::Changes;
 use super::{CORRUPT, Sequencer, unreadable};
-use crate::event::{self, Body};
-use crate::exchange::{Command, Members, Outcome};
+use crate::event::Body;
+use crate::exchange::{Members, Outcome};
 use crate::ids::{Side, UserId};
 use crate::state::{self, Level, STRETCH, Tally};
 
@@ -79,8 +80,7 @@ impl Sequencer {
     /// Adds the counts of the stretches that a message ends to the values of its record.
     pub(super) fn end_stretch(
         &mut self,
-        command: &Command,
-        body: &[u8],
+        command: Asked<'_>,
         seq: u64,
         changes: &mut Changes,
     ) -> Result<(), Outcome> {
@@ -89,7 +89,7 @@ impl Sequencer {
         }
         let known = match command.members {
             Members::Direct { other, side } => self.sides(command, (other, side), seq)?,
-            Members::Group => self.running(command, body, seq)?,
+            Members::Group => self.running(command, seq)?,
         };
         let mut tally = match known {
             Some(tally) => tally,
@@ -111,7 +111,7 @@ impl Sequencer {
 
     fn sides(
         &mut self,
-        command: &Command,
+        command: Asked<'_>,
         (other, side): (UserId, Side),
         seq: u64,
     ) -> Result<Option<Tally>, Outcome> {
@@ -130,13 +130,8 @@ impl Sequencer {
         Ok(Some(tally))
     }
 
-    fn running(
-        &mut self,
-        command: &Command,
-        body: &[u8],
-        seq: u64,
-    ) -> Result<Option<Tally>, Outcome> {
-        let namespace = event::namespace(body).ok_or(CORRUPT)?;
+    fn running(&mut self, command: Asked<'_>, seq: u64) -> Result<Option<Tally>, Outcome> {
+        let namespace = command.namespace()?;
         let (id, user) = (command.conversation, command.user);
         let group = self.groups.of_member(&self.states, namespace, id, user)?;
         let running = &group.running;
@@ -200,12 +195,7 @@ impl Sequencer {
     }
 
     /// Takes a message that its author recalls out of the counts.
-    pub(super) fn uncount(
-        &mut self,
-        command: &Command,
-        body: &[u8],
-        seq: u64,
-    ) -> Result<Changes, Outcome> {
+    pub(super) fn uncount(&mut self, command: Asked<'_>, seq: u64) -> Result<Changes, Outcome> {
         let mut changes = Changes::new();
         for level in Level::ALL {
             let stretch = level.stretch(seq);
@@ -223,7 +213,7 @@ impl Sequencer {
                 conversation.sides.forget();
             }
             Members::Group => {
-                let namespace = event::namespace(body).ok_or(CORRUPT)?;
+                let namespace = command.namespace()?;
                 let (id, user) = (command.conversation, command.user);
                 let group = self.groups.of_member(&self.states, namespace, id, user)?;
                 group.running.forget();

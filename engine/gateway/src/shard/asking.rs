@@ -209,7 +209,7 @@ impl Core {
         match self.parts.readers.try_send(job) {
             Ok(()) => self.asking.waiting -= 1,
             Err(back) => {
-                let Job { id, query, .. } = back.into_inner();
+                let Job { query, .. } = back.into_inner();
                 if let Some(queue) = self.asking.queues.get_mut(&slot) {
                     let writes = 0;
                     queue.questions.push_front(Question { id, query, writes });
@@ -227,10 +227,7 @@ impl Core {
             None => self.seen,
         };
         Job {
-            shard: self.parts.index,
-            conn: Self::conn_ref(slot, conn),
-            id,
-            encoding: conn.encoding,
+            reply_to: self.reply_to(slot, conn, id),
             until,
             wanted: self.questions.flag(slot),
             query,

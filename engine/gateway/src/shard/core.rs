@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use trunkline_core::exchange::{CommandBatch, ConnRef};
+use trunkline_core::exchange::{CommandBatch, ConnRef, ReplyConn, ReplyTo};
 use trunkline_core::frames::{write, write_batch};
 use trunkline_core::per_user::PerUser;
 use trunkline_core::position::Tokens;
@@ -97,7 +97,7 @@ impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
             users: PerUser::default(),
-            batch: parts.sequencer.spare(parts.index),
+            batch: parts.sequencer.spare(),
             frames: Frames::new(Tokens::new(&parts.epochs)),
             pool: Pool::default(),
             tls: parts
@@ -149,12 +149,23 @@ impl Core {
         }
     }
 
+    /// Where the answer to a command of a connection goes.
+    pub(super) fn reply_to(&self, slot: u32, conn: &Conn, id: u32) -> ReplyTo {
+        ReplyTo::Conn(ReplyConn {
+            // At most `MAX_SHARDS`.
+            shard: self.parts.index as u16,
+            encoding: conn.encoding,
+            conn: Self::conn_ref(slot, conn),
+            id,
+        })
+    }
+
     /// Hands the commands of this turn to the sequencer.
     pub(crate) fn submit(&mut self) {
         if self.batch.commands.is_empty() && self.batch.positions.is_empty() {
             return;
         }
-        let fresh = self.parts.sequencer.spare(self.parts.index);
+        let fresh = self.parts.sequencer.spare();
         let full = std::mem::replace(&mut self.batch, fresh);
         if let Err(back) = self.parts.sequencer.try_send(full) {
             self.batch = back;

@@ -60,7 +60,7 @@ impl Shard {
     pub(super) fn begin_drain(&mut self, connections: usize) {
         self.listener = None;
         // Clients wait for the answers before they go.
-        self.core.parts.sequencer.hurry(self.core.parts.index);
+        self.core.parts.sequencer.hurry();
         let cost = self.core.admission_cost();
         self.core.returns.stop(connections, cost);
         self.draining = Drain::Telling {

@@ -276,7 +276,6 @@ impl Core {
 
     fn command(&mut self, slot: u32, conn: &mut Conn, command: &Command<'_>) {
         let id = command.id;
-        let reference = Self::conn_ref(slot, conn);
         if let CommandBody::Connect(connect) = &command.body {
             return self.connect(slot, conn, id, connect);
         }
@@ -300,8 +299,7 @@ impl Core {
             ids: &self.parts.ids,
             epochs: &self.parts.epochs,
             limits: &limits.content,
-            conn: reference,
-            id,
+            reply_to: self.reply_to(slot, conn, id),
         };
         match ask(&who, &command.body, &mut self.batch) {
             Ok(Asked::Queued) => {

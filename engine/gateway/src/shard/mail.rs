@@ -2,17 +2,14 @@
 
 use slab::Slab;
 use smallvec::SmallVec;
-use trunkline_core::event::{self, Kind};
+use trunkline_core::event::Kind;
 use trunkline_core::exchange::{
-    Answer, AnswerKind, Committed, ConnRef, Done, Item, Outcome, Part, Query,
+    Answer, AnswerKind, Committed, ConnRef, Item, Next, Outcome, Query,
 };
 use trunkline_core::ids::UserId;
-use trunkline_core::store::{Batch, Position, Record};
+use trunkline_core::store::{Batch, Position, Token};
 use trunkline_proto::CloseCode;
-use trunkline_proto::message::{
-    self, AckReply, CaughtUp, Event, GroupCreateReply, GroupMembersReply, Push, ReplyBody,
-    SendReply, ServerMessage,
-};
+use trunkline_proto::message::{CaughtUp, Event, Push, ServerMessage};
 
 use super::connection::{Conn, Phase};
 use super::core::Core;
@@ -47,7 +44,7 @@ impl Core {
                     user,
                     outcome,
                 } => {
-                    self.outcome(conns, committed, (conn, id), outcome);
+                    self.outcome(conns, committed, (conn, id, user), outcome);
                     if let Some(position) = outcome.position() {
                         self.deliver(conns, batch, user, (position, 0), Some(conn));
                     }
@@ -63,7 +60,7 @@ impl Core {
         &mut self,
         conns: &mut Slab<Conn>,
         committed: &Committed,
-        (reference, id): (ConnRef, u32),
+        (reference, id, user): (ConnRef, u32, UserId),
         outcome: Outcome,
     ) {
         let Some(conn) = find(conns, reference) else {
@@ -78,41 +75,21 @@ impl Core {
             // Nothing comes behind a Close frame.
             return;
         }
-        let (slot, batch) = (reference.slot, &*committed.batch);
-        match outcome {
-            Outcome::Sent(position) => {
-                let record = batch.record_at(position);
-                let Some(conversation) = event::conversation(record.body) else {
-                    return self.leave(slot, conn);
-                };
-                self.parts.metrics.acks.one();
-                let pos = self.frames.tokens.token(position);
-                let reply = SendReply {
-                    conversation: conversation.into(),
-                    seq: record.seq,
-                    pos: pos.as_str().into(),
-                    time: committed.wire_time(record.time),
-                    duplicate: false,
-                };
-                self.reply(slot, conn, id, ReplyBody::Send(reply));
-            }
-            Outcome::Duplicate(place) => {
-                self.query(slot, conn, id, Query::Duplicate { place });
-            }
-            Outcome::Made(key) => self.query(slot, conn, id, Query::Made { key }),
-            Outcome::Contacts { watch } => {
-                if let Some(user) = conn.session().map(|session| session.id) {
-                    let part = Part::WHOLE;
-                    self.query(slot, conn, id, Query::Contacts { user, watch, part });
+        let slot = reference.slot;
+        let commit = (&*committed.batch, committed.ahead);
+        let mut pos = Token::default();
+        match outcome.next(user, commit, &mut self.frames.tokens, &mut pos) {
+            Some(Next::Reply(body)) => {
+                if matches!(outcome, Outcome::Sent(_)) {
+                    self.parts.metrics.acks.one();
                 }
-            }
-            Outcome::Done(done, position) => {
-                let body = done_reply(done, position.map(|position| batch.record_at(position)));
                 self.reply(slot, conn, id, body);
             }
-            Outcome::Failed(code, message) | Outcome::NotAcked(code, message) => {
-                self.fail(slot, conn, id, code, message);
-            }
+            // Contacts are shown to a session.
+            Some(Next::Ask(Query::Contacts { .. })) if conn.session().is_none() => {}
+            Some(Next::Ask(query)) => self.query(slot, conn, id, query),
+            Some(Next::Failed((code, message))) => self.fail(slot, conn, id, code, message),
+            None => {}
         }
         self.leave(slot, conn);
     }
@@ -218,29 +195,6 @@ impl Core {
             }
         }
         self.leave(slot, conn);
-    }
-}
-
-/// What is said of a command that was carried out, with the record that it is.
-fn done_reply(done: Done, record: Option<Record<'_>>) -> ReplyBody<'_> {
-    let nothing = message::Done {};
-    match done {
-        Done::Ack => ReplyBody::Ack(AckReply {}),
-        Done::Recall => ReplyBody::Recall(nothing),
-        Done::Delete => ReplyBody::Delete(nothing),
-        Done::React => ReplyBody::React(nothing),
-        Done::GroupCreate { members } => {
-            let conversation = record.and_then(|record| event::conversation(record.body));
-            ReplyBody::GroupCreate(GroupCreateReply {
-                conversation: conversation.unwrap_or_default().into(),
-                members,
-                duplicate: false,
-            })
-        }
-        Done::GroupAdd { members } => ReplyBody::GroupAdd(GroupMembersReply { members }),
-        Done::GroupRemove { members } => ReplyBody::GroupRemove(GroupMembersReply { members }),
-        Done::GroupLeave => ReplyBody::GroupLeave(nothing),
-        Done::GroupRename => ReplyBody::GroupRename(nothing),
     }
 }
 

@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use smallvec::SmallVec;
 use trunkline_storage::{IdBuildHasher, TimelineId};
 
-use crate::exchange::ConnRef;
+use crate::exchange::{ConnRef, ReplyTo};
 use crate::ids::{Side, UserId};
 use crate::messaging::Messaging;
 use crate::state::{Marks, Member};
@@ -53,7 +53,7 @@ pub(super) struct Reader {
     pub(super) marks: Marks,
     /// Who said all of it; nobody in particular where several devices did.
     pub(super) by: Option<(usize, ConnRef)>,
-    pub(super) commands: SmallVec<[Caller; 2]>,
+    pub(super) commands: SmallVec<[ReplyTo; 2]>,
 }
 
 /// Whose marks they are.
@@ -83,12 +83,10 @@ impl Own {
     }
 }
 
-/// Who waits for the answer to a command.
-#[derive(Clone, Copy)]
-pub(super) struct Caller {
-    pub(super) shard: usize,
-    pub(super) conn: ConnRef,
-    pub(super) id: u32,
+/// The device that asks, by its shard and connection; a call comes from no device.
+pub(super) fn by(reply_to: &ReplyTo) -> Option<(usize, ConnRef)> {
+    let conn = reply_to.conn()?;
+    Some((conn.shard.into(), conn.conn))
 }
 
 impl Hold {
@@ -141,7 +139,7 @@ impl Hold {
         &mut self,
         at: (TimelineId, UserId),
         marks: Marks,
-        caller: Caller,
+        caller: ReplyTo,
         now: Instant,
     ) {
         let place = self.places.get(&at).copied().unwrap_or(usize::MAX);
@@ -152,7 +150,7 @@ impl Hold {
             return;
         };
         reader.marks = marks;
-        if reader.by != Some((caller.shard, caller.conn)) {
+        if reader.by != by(&caller) {
             reader.by = None;
         }
         reader.commands.push(caller);

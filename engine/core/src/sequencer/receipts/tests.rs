@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use trunkline_proto::ErrorCode;
+use trunkline_proto::{Encoding, ErrorCode};
 use trunkline_storage::backend::sim::{Operation, SimDisk};
 use trunkline_storage::{Options, Page, Position, Record, Store};
 
 use super::super::{Sequencer, conversations::MIN_CONVERSATIONS, departures};
 use crate::directory::Directory;
-use crate::event::{Body, Kind, parts_for};
+use crate::event::{Body, BodyNames, Kind, parts_for};
 use crate::exchange::{
     Action, Change, Command, CommandBatch, Committed, ConnRef, Item, Mail, Mailbox, Members,
-    NoSleeper, Outcome,
+    NoSleeper, Outcome, ReplyConn, ReplyTo,
 };
 use crate::ids::{Ids, Side, UserId};
 use crate::messaging::Messaging;
@@ -125,22 +125,27 @@ impl World {
             ),
         };
         let start = self.batch.bodies.len();
-        Body {
+        let body = Body {
             conversation,
             user,
             ..body
-        }
-        .write(&mut self.batch.bodies);
+        };
+        body.write(&mut self.batch.bodies);
         self.batch.commands.push(Command {
-            conn: ConnRef {
-                slot: conn,
-                generation: 0,
-            },
-            id: self.batch.commands.len() as u32 + 1,
+            reply_to: ReplyTo::Conn(ReplyConn {
+                shard: 0,
+                encoding: Encoding::Json,
+                conn: ConnRef {
+                    slot: conn,
+                    generation: 0,
+                },
+                id: self.batch.commands.len() as u32 + 1,
+            }),
             user: self.ids.user("", user),
             conversation: id,
             members,
             body: start..self.batch.bodies.len(),
+            names: BodyNames::of(&body),
             action,
         });
     }

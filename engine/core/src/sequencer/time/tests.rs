@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
-use trunkline_proto::ErrorCode;
+use trunkline_proto::{Encoding, ErrorCode};
 use trunkline_storage::backend::sim::SimDisk;
 use trunkline_storage::{Options, Page, Position, ReadError, Reader, Store};
 
 use super::*;
 use crate::directory::Directory;
-use crate::event::{self, Body};
-use crate::exchange::{Action, Command, CommandBatch, ConnRef, Members, Outcome};
+use crate::event::{self, Body, BodyNames};
+use crate::exchange::{
+    Action, Command, CommandBatch, ConnRef, Members, Outcome, ReplyConn, ReplyTo,
+};
 use crate::ids::Side;
 use crate::messaging::Messaging;
 use crate::sequencer::MIN_CONVERSATIONS;
+use crate::sequencer::asked::Asked;
 use crate::sequencer::{Sequencer, departures};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -130,18 +133,22 @@ impl World {
         let sequencer = self.sequencer.as_mut().unwrap();
         let ids = sequencer.ids;
         let mut bodies = Vec::new();
-        Body {
+        let body = Body {
             conversation: CONVERSATION,
             user: "alice",
             ..body
-        }
-        .write(&mut bodies);
+        };
+        body.write(&mut bodies);
         let command = Command {
-            conn: ConnRef {
-                slot: 0,
-                generation: 0,
-            },
-            id: 1,
+            reply_to: ReplyTo::Conn(ReplyConn {
+                shard: 0,
+                encoding: Encoding::Json,
+                conn: ConnRef {
+                    slot: 0,
+                    generation: 0,
+                },
+                id: 1,
+            }),
             user: ids.user("", "alice"),
             conversation: ids.direct("", "alice", "bob"),
             members: Members::Direct {
@@ -149,6 +156,7 @@ impl World {
                 side: Side::Lesser,
             },
             body: 0..bodies.len(),
+            names: BodyNames::of(&body),
             action,
         };
         let batch = CommandBatch {
@@ -158,7 +166,10 @@ impl World {
         };
         // What it decides waits for the commit.
         let command = &batch.commands[0];
-        let decided = sequencer.decide(0, command, &batch.bodies);
+        let decided = sequencer.decide(Asked {
+            command,
+            body: &batch.bodies,
+        });
         sequencer.commit_batch();
         match decided {
             Ok(Some((outcome, _))) => Ok(outcome),

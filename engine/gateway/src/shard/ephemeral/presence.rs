@@ -10,7 +10,7 @@ use trunkline_core::exchange::Part;
 use trunkline_core::hub::{PushFrames, UserState};
 use trunkline_core::ids::UserId;
 use trunkline_proto::ErrorCode;
-use trunkline_proto::message::{Event, Presence, UserPresence};
+use trunkline_proto::message::{Event, Presence};
 use trunkline_proto::names::is_name;
 
 use super::super::connection::Conn;
@@ -300,22 +300,10 @@ impl Core {
             let slot = watcher.slot;
             let (name, now) = (&watched.name, self.parts.hub.clock.now());
             let frames = frames
-                .get_or_insert_with(|| PushFrames::new(Event::Presence(shown(name, state, now))));
+                .get_or_insert_with(|| PushFrames::new(Event::Presence(state.shown_as(name, now))));
             if let Some(conn) = conns.get_mut(slot as usize) {
                 self.tell(slot, conn, frames, Worth::Asked);
             }
         }
-    }
-}
-
-/// A state as clients see it now.
-pub(super) fn shown(name: &str, state: UserState, now: u64) -> UserPresence<'static> {
-    let devices = state.shown();
-    let online = devices > 0;
-    UserPresence {
-        user: name.to_owned().into(),
-        online,
-        devices,
-        last_seen: if online { Some(now) } else { state.left },
     }
 }

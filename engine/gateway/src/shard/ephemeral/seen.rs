@@ -10,7 +10,6 @@ use trunkline_proto::message::{Contact, ContactsReply, PresenceReply, ReplyBody,
 
 use super::super::connection::Conn;
 use super::super::core::Core;
-use super::presence::shown;
 
 impl Core {
     /// Replies how users are, of whom so many, the first, are watched from now on.
@@ -57,7 +56,7 @@ impl Core {
             if n < asked.watched {
                 self.note_shown(slot, user.id, state);
             }
-            shown(&user.name, state, now)
+            state.shown_as(&user.name, now)
         });
         let users: Vec<_> = users.collect();
         let body = if let Some(more) = asked.contacts {

@@ -1,0 +1,265 @@
+//! A user who calls.
+
+use compact_str::CompactString;
+use crossbeam::channel::TrySendError;
+use trunkline_proto::ErrorCode;
+use trunkline_proto::message as m;
+use trunkline_proto::message::{
+    CommandBody, Contact, ContactsReply, ErrorReply, PresenceReply, ReplyBody, UserPresence,
+};
+use trunkline_proto::names::is_name;
+
+use super::{CallError, Service, failed};
+use crate::exchange::{
+    Asked as Users, AskedUser, Call, CallAnswer, Failure, Finding, Job, Lost, Pending, Query,
+    ReplyTo,
+};
+use crate::ids::UserId;
+use crate::owned;
+use crate::request::{self, Ask, Asked, Caller, Names, too_large};
+
+/// Milliseconds after which a full queue has room again, most likely.
+const RETRY_MS: u64 = 100;
+
+const NO_ANSWER: Failure = (
+    ErrorCode::StorageUnavailable,
+    "no answer came in time: whether this was carried out is not known; send it again with the same key",
+);
+const STOPPING: Failure = (
+    ErrorCode::StorageUnavailable,
+    "the gateway stops: whether this was carried out is not known; send it again with the same key",
+);
+const NO_SESSION: Failure = (
+    ErrorCode::BadRequest,
+    "this needs a session: a call cannot watch, subscribe, type or signal",
+);
+const ODD: Failure = (
+    ErrorCode::Internal,
+    "the answer is not of the command that was sent",
+);
+
+/// A user who acts through calls. Each call waits for its answer: not for threads that must not.
+pub struct Client<'s> {
+    service: &'s Service,
+    id: UserId,
+    names: Names,
+}
+
+/// Methods for commands: each takes what the command says and returns what the reply says.
+macro_rules! commands {
+    ($($(#[doc = $doc:literal])+ $name:ident: $command:ident($body:ty) -> $reply:ty;)+) => {$(
+        $(#[doc = $doc])+
+        ///
+        /// # Errors
+        /// The error reply that a client would get.
+        pub fn $name(&self, body: $body) -> Result<$reply, CallError> {
+            match self.call(&CommandBody::$command(body))? {
+                ReplyBody::$command(reply) => Ok(reply),
+                _ => Err(failed(ODD)),
+            }
+        }
+    )+};
+}
+
+impl<'s> Client<'s> {
+    pub(super) fn new(service: &'s Service, id: UserId, names: Names) -> Self {
+        Self { service, id, names }
+    }
+
+    commands! {
+        /// Sends a message.
+        send: Send(m::Send<'_>) -> m::SendReply<'static>;
+        /// Says how far the user has got or read a conversation.
+        ack: Ack(m::Ack<'_>) -> m::AckReply;
+        /// Takes a message of the user back, for everybody.
+        recall: Recall(m::MessageRef<'_>) -> m::Done;
+        /// Takes a message out of the user's own view.
+        delete: Delete(m::MessageRef<'_>) -> m::Done;
+        /// Reacts to a message, or takes a reaction back.
+        react: React(m::React<'_>) -> m::Done;
+        /// Makes a group.
+        group_create: GroupCreate(m::GroupCreate<'_>) -> m::GroupCreateReply<'static>;
+        /// Adds members to a group.
+        group_add: GroupAdd(m::GroupMembers<'_>) -> m::GroupMembersReply;
+        /// Removes members from a group.
+        group_remove: GroupRemove(m::GroupMembers<'_>) -> m::GroupMembersReply;
+        /// Leaves a group.
+        group_leave: GroupLeave(m::GroupLeave<'_>) -> m::Done;
+        /// Gives a group another name.
+        group_rename: GroupRename(m::GroupRename<'_>) -> m::Done;
+        /// Reads the name and a page of the members of a group.
+        group_info: GroupInfo(m::GroupInfo<'_>) -> m::GroupInfoReply<'static>;
+        /// Reads the user's events after a position.
+        sync: Sync(m::Sync<'_>) -> m::SyncReply<'static>;
+        /// Reads a page of messages of a conversation.
+        history: History(m::History<'_>) -> m::HistoryReply<'static>;
+        /// Reads one message.
+        get: Get(m::Get<'_>) -> m::GetReply<'static>;
+        /// Reads which members have got or read a message.
+        receipts: Receipts(m::Receipts<'_>) -> m::ReceiptsReply<'static>;
+        /// Reads how members reacted to a message.
+        reactions: Reactions(m::Reactions<'_>) -> m::ReactionsReply<'static>;
+        /// Reads a page of the user's conversations.
+        conversations: Conversations(m::Conversations<'_>) -> m::ConversationsReply<'static>;
+        /// Changes or reads the user's contacts. `watch` must not be set: a call has no session that could be told.
+        contacts: Contacts(m::Contacts<'_>) -> ContactsReply<'static>;
+    }
+
+    /// Reads whether users are online, and when the others were last seen.
+    ///
+    /// # Errors
+    /// A name is none, or the store could not be read.
+    pub fn presence(&self, users: &[&str]) -> Result<PresenceReply<'static>, CallError> {
+        if !users.iter().all(|user| is_name(user)) {
+            let text = "a user is 1 to 64 bytes of [A-Za-z0-9._@-]";
+            return Err(failed((ErrorCode::BadRequest, text)));
+        }
+        let users = self.states(users.iter().copied())?;
+        Ok(PresenceReply { users, more: false })
+    }
+
+    /// Carries out a command of a session, as far as it needs none.
+    ///
+    /// # Errors
+    /// The error reply that a client would get.
+    pub fn call(&self, command: &CommandBody<'_>) -> Result<ReplyBody<'static>, CallError> {
+        let Service {
+            parts, ids, epochs, ..
+        } = self.service;
+        let caller = Caller {
+            id: self.id,
+            names: &self.names,
+        };
+        if let Some(text) = too_large(caller, &parts.limits, command) {
+            return Err(ErrorReply::new(ErrorCode::LimitExceeded, text));
+        }
+        if matches!(command, CommandBody::Contacts(contacts) if contacts.watch) {
+            return Err(failed(NO_SESSION));
+        }
+        let (call, pending) = Call::new();
+        let ask = Ask {
+            caller,
+            ids,
+            epochs,
+            limits: &parts.limits,
+            reply_to: ReplyTo::Call(call),
+        };
+        let mut batch = parts.sequencer.spare();
+        let asked = request::ask(&ask, command, &mut batch);
+        // The queue has the only other copy: where that is dropped, the call ends.
+        drop(ask);
+        match asked {
+            Ok(Asked::Queued) => {
+                if parts.sequencer.try_send(batch).is_err() {
+                    let text = "too many commands are waiting: try again";
+                    return Err(ErrorReply::beyond("commands", RETRY_MS, text));
+                }
+                self.answer(&pending)
+            }
+            Ok(Asked::Query(query)) => self.read(query),
+            Ok(Asked::Reply(body)) => Ok(body),
+            Err(failure) if failure.0 == ErrorCode::UnknownCommand => Err(failed(NO_SESSION)),
+            Err(failure) => Err(failed(failure)),
+        }
+    }
+
+    /// Asks the readers.
+    fn read(&self, query: Query) -> Result<ReplyBody<'static>, CallError> {
+        let pending = self.ask(query)?;
+        self.answer(&pending)
+    }
+
+    fn ask(&self, query: Query) -> Result<Pending, CallError> {
+        let parts = &self.service.parts;
+        let (call, pending) = Call::new();
+        let job = Job {
+            reply_to: ReplyTo::Call(call),
+            until: parts.directory.head(),
+            wanted: pending.wanted(),
+            query,
+        };
+        match parts.readers.try_send(job) {
+            Ok(()) => Ok(pending),
+            Err(TrySendError::Full(_)) => {
+                let text = "too many reads are waiting: try again";
+                Err(ErrorReply::beyond("reads", RETRY_MS, text))
+            }
+            Err(TrySendError::Disconnected(_)) => Err(failed(STOPPING)),
+        }
+    }
+
+    fn wait(&self, pending: &Pending) -> Result<CallAnswer, CallError> {
+        let answer = pending.wait(self.service.timeout);
+        answer.map_err(|lost| match lost {
+            Lost::Late => failed(NO_ANSWER),
+            Lost::Dropped => failed(STOPPING),
+        })
+    }
+
+    fn answer(&self, pending: &Pending) -> Result<ReplyBody<'static>, CallError> {
+        match self.wait(pending)? {
+            CallAnswer::Reply(ReplyBody::Error(error)) => Err(owned::error(error)),
+            CallAnswer::Reply(body) => Ok(body),
+            CallAnswer::Ask(query) => self.read(query),
+            CallAnswer::Failed(failure) => Err(failed(failure)),
+            CallAnswer::Found(Finding::Contacts { names, part, .. }) => {
+                let after = part.after.as_deref().unwrap_or_default();
+                let behind = names
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|name| *name > after);
+                let mut listed: Vec<_> = behind.collect();
+                let more = listed.len() > part.limit;
+                listed.truncate(part.limit);
+                let contact = |user: UserPresence<'static>| Contact {
+                    user: user.user,
+                    online: user.online,
+                    last_seen: user.last_seen,
+                };
+                let contacts = self.states(listed.into_iter())?.into_iter();
+                let contacts = contacts.map(contact).collect();
+                Ok(ReplyBody::Contacts(ContactsReply { contacts, more }))
+            }
+            CallAnswer::Found(_) => Err(failed(ODD)),
+        }
+    }
+
+    /// How users are: from memory, and of those who left long ago from the store.
+    fn states<'n>(
+        &self,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Result<Vec<UserPresence<'static>>, CallError> {
+        let Service { parts, ids, .. } = self.service;
+        let user = |name: &str| {
+            let id = ids.user(self.names.namespace(), name);
+            let state = parts.hub.state(id, None);
+            AskedUser {
+                id,
+                name: CompactString::from(name),
+                unknown: state.is_unknown(),
+                left: state.left,
+            }
+        };
+        let mut asked = Users {
+            users: names.map(user).collect(),
+            watched: 0,
+            contacts: None,
+        };
+        if asked.users.iter().any(|user| user.unknown) {
+            let pending = self.ask(Query::LastSeen { asked })?;
+            asked = match self.wait(&pending)? {
+                CallAnswer::Found(Finding::LastSeen { asked }) => asked,
+                CallAnswer::Failed(failure) => return Err(failed(failure)),
+                _ => return Err(failed(ODD)),
+            };
+        }
+        let now = parts.hub.clock.now();
+        let shown = |user: &AskedUser| {
+            parts
+                .hub
+                .state(user.id, user.left)
+                .shown_as(&user.name, now)
+        };
+        Ok(asked.users.iter().map(shown).collect())
+    }
+}

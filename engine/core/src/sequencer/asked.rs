@@ -1,0 +1,45 @@
+//! A command in hand, with its body.
+
+use std::ops::Deref;
+
+use super::CORRUPT;
+use crate::exchange::{Command, Outcome};
+use crate::ids::Side;
+
+/// A command that is being decided.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) command: &'a Command,
+    /// The body of its record, as the caller made it.
+    pub(super) body: &'a [u8],
+}
+
+impl Deref for Asked<'_> {
+    type Target = Command;
+
+    fn deref(&self) -> &Command {
+        self.command
+    }
+}
+
+impl<'a> Asked<'a> {
+    /// The namespace of all names.
+    pub(super) fn namespace(self) -> Result<&'a str, Outcome> {
+        self.command.names.namespace(self.body).ok_or(CORRUPT)
+    }
+
+    /// The name of the user who asks.
+    pub(super) fn user_name(self) -> Result<&'a str, Outcome> {
+        self.command.names.user(self.body).ok_or(CORRUPT)
+    }
+
+    /// The name of the conversation.
+    pub(super) fn conversation_name(self) -> Result<&'a str, Outcome> {
+        self.command.names.conversation(self.body).ok_or(CORRUPT)
+    }
+
+    /// The name of the other user of a 1:1 conversation.
+    pub(super) fn peer_name(self, side: Side) -> Result<&'a str, Outcome> {
+        self.command.names.peer(self.body, side).ok_or(CORRUPT)
+    }
+}
