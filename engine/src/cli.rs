@@ -17,7 +17,7 @@ use crate::manual::{CompletionsArgs, ManArgs};
 use crate::reload::Reloader;
 use crate::signals::{Request, Requests};
 use crate::store_command::StoreCommand;
-use crate::{log, print};
+use crate::{causes, log, print};
 
 /// How long the store's last sync may take, once the connections are gone.
 const LAST_SYNC: std::time::Duration = std::time::Duration::from_secs(10);
@@ -161,22 +161,8 @@ fn explain(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// An error with its causes, without those that the words before them have already: many errors
-/// name their cause themselves.
-pub(crate) fn said_once(error: &anyhow::Error) -> String {
-    let mut said = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if said.is_empty() {
-            said = cause;
-        } else if !said.contains(&cause) {
-            said = format!("{said}: {cause}");
-        }
-    }
-    said
-}
-
 fn report(error: &anyhow::Error, code: u8) -> ExitCode {
-    log::say_error(&format!("trunkline: {}\n", said_once(error)));
+    log::say_error(&format!("trunkline: {}\n", causes::said_once(error)));
     ExitCode::from(code)
 }
 
@@ -229,24 +215,4 @@ fn guard_the_end(bound: std::time::Duration) -> std::io::Result<()> {
         log::exit(1);
     })?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cause_is_said_once() {
-        let cause = || std::io::Error::other("no such file");
-        let names_it = trunkline_storage::OpenError::Io {
-            file: "data".into(),
-            action: "open the folder",
-            source: cause(),
-        };
-        let error = anyhow::Error::new(names_it).context("cannot open the store");
-        let text = "cannot open the store: data: cannot open the folder: no such file";
-        assert_eq!(said_once(&error), text);
-        let error = anyhow::Error::new(cause()).context("cannot open data");
-        assert_eq!(said_once(&error), "cannot open data: no such file");
-    }
 }

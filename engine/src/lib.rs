@@ -5,6 +5,7 @@
 //!
 //! The program is [`cli::run`]; [`gateway::Gateway`] is the same without a command line.
 
+mod causes;
 pub mod cli;
 pub mod config;
 mod control;

@@ -2,6 +2,7 @@
 
 use trunkline_gateway::auth::Auth;
 
+use crate::causes;
 use crate::config::{self, Config, ConfigError};
 use crate::gateway::Gateway;
 use crate::log::Log;
@@ -84,7 +85,7 @@ impl<R: Fn() -> Result<Config, ConfigError>> Reloader<R> {
         match log.set_filter(&wanted.log) {
             Ok(()) => self.in_force.log.clone_from(&wanted.log),
             Err(error) => {
-                let error = crate::cli::said_once(&error);
+                let error = causes::said_once(&error);
                 tracing::error!(%error, "keeping the log's filter");
             }
         }
