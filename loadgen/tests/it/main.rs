@@ -21,6 +21,7 @@ mod live;
 mod local;
 mod nothing;
 mod omission;
+mod pages;
 mod pauses;
 mod prometheus;
 mod report;
