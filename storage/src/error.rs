@@ -1,4 +1,4 @@
-//! What can go wrong, by who has to act on it.
+//! The errors of the store, by who has to act on them.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use crate::backend::Backend;
 use crate::{Position, TimelineId};
 
-/// Why a store did not open. Nothing acknowledged was changed.
+/// Why a store did not open. The opening changed nothing that was acknowledged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Another process, or another store of this one, has the folder.
+    /// Another process, or another open store of this process, uses the folder.
     #[error(
         "{} is in use by another process (or a store of this process that is still open); stop it, \
          or give this one a folder of its own", dir.display()
@@ -19,13 +19,13 @@ pub enum OpenError {
         /// The folder.
         dir: PathBuf,
     },
-    /// Nobody made a store in the folder: only asked where none is to be made.
+    /// The folder holds no store. Only tools return this; an opening creates the store.
     #[error("{}: there is no store in this folder", dir.display())]
     NoStore {
         /// The folder.
         dir: PathBuf,
     },
-    /// Data that was acknowledged, or that everything else hangs on, is damaged.
+    /// Acknowledged data is damaged, or a file that the store cannot do without.
     #[error(
         "{}: damaged at offset {offset}: {reason}; nothing was changed. Restore this folder from a \
          backup, or give up what is damaged with `trunkline store repair`, which keeps a copy",
@@ -36,60 +36,62 @@ pub enum OpenError {
         file: PathBuf,
         /// Where in the file the damage begins.
         offset: u64,
-        /// How the damage shows.
+        /// What is wrong there.
         reason: String,
     },
-    /// The folder was written by a version with another format.
+    /// Another version of the program wrote the folder, in another format.
     #[error(
         "{}: format version {found}, this program reads version {supported}; use the version that \
          wrote it", file.display()
     )]
     Version {
-        /// The file that says so.
+        /// The file with the version number.
         file: PathBuf,
-        /// Its version.
+        /// The version in that file.
         found: u32,
         /// The one version this program reads.
         supported: u32,
     },
-    /// The options contradict each other.
+    /// A setting is out of its range, or two settings contradict each other.
     #[error("storage options: {0}")]
     Options(String),
-    /// The file system failed.
+    /// A call of the file system failed.
     #[error("{}: cannot {action}: {source}{}", file.display(), hint(source))]
     Io {
         /// The file or folder.
         file: PathBuf,
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
-        /// The answer.
+        /// The error of the file system.
         source: io::Error,
     },
 }
 
-/// Why a record did not enter the batch. The batch is as it was before.
+/// Why a record did not enter the batch under construction. The batch is unchanged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
-    /// The disk's soft mark is reached: reads go on, appends are refused until space is freed.
+    /// The disk has too little free space
+    /// ([`Options::reserve_bytes`](crate::Options::reserve_bytes)). The store refuses appends until
+    /// space is free again; reads go on.
     #[error("storage full: free disk space, or lower the retention")]
     Full,
-    /// Something but space lacks for a file that the store needs, such as a descriptor. It is tried
-    /// again all the time; reads go on.
+    /// The store cannot get a resource other than space, such as a file descriptor. It keeps
+    /// trying; reads go on.
     #[error("storage short of something for now: {reason}")]
     Short {
-        /// What could not be done, and why.
+        /// What the store could not do, and why.
         reason: String,
     },
-    /// The folder, its lock or files in it were taken away. Appends are taken again once they are
-    /// back; reads go on.
+    /// Somebody removed or replaced the folder, its lock or files in it. The store takes appends
+    /// again once they are back; reads go on.
     #[error("storage taken away: {reason}")]
     Lost {
-        /// What was taken away, and the way out.
+        /// What is missing, and what to do.
         reason: String,
     },
-    /// As many full segments as [`Options::max_waiting_segments`] says wait to be turned into runs,
-    /// and that fails. It is tried again every second; reads go on.
+    /// [`Options::max_waiting_segments`] full segments wait to become runs, and making runs fails.
+    /// The store tries again every second; reads go on.
     ///
     /// [`Options::max_waiting_segments`]: crate::Options::max_waiting_segments
     #[error("storage behind: cannot turn the log into runs: {reason}")]
@@ -97,28 +99,28 @@ pub enum AppendError {
         /// Why the last attempt failed.
         reason: String,
     },
-    /// An earlier sync failed; only a restart of the process ends this.
+    /// An earlier sync failed. Only a restart of the process helps.
     #[error("storage stopped by an earlier failure: {reason}")]
     Poisoned {
         /// The first failure.
         reason: String,
     },
-    /// The record is over [`Options::max_record_bytes`](crate::Options::max_record_bytes).
+    /// The record is larger than [`Options::max_record_bytes`](crate::Options::max_record_bytes).
     #[error("a record of {bytes} bytes is over the limit of {max}")]
     TooLarge {
-        /// Size of the record.
+        /// Size of the record in bytes.
         bytes: usize,
         /// The limit.
         max: usize,
     },
-    /// The batch is at [`Options::max_batch_bytes`](crate::Options::max_batch_bytes): commit
-    /// first.
+    /// The batch has [`Options::max_batch_bytes`](crate::Options::max_batch_bytes). Commit it, then
+    /// append again.
     #[error("the batch is full: commit it first")]
     BatchFull,
-    /// The last sequence of the timeline is on disk, and could not be read.
+    /// The store could not read the last sequence of the timeline from the disk.
     #[error("cannot tell the last sequence: {0}")]
     Unreadable(ReadError),
-    /// The sequence does not go up, or is over 2⁶³ − 1.
+    /// The sequence is not greater than the last one of its timeline, or is greater than 2⁶³ − 1.
     #[error("{timeline:?}: sequence {seq} does not follow {last}")]
     Sequence {
         /// The timeline.
@@ -133,38 +135,39 @@ pub enum AppendError {
 /// Why a batch was not committed.
 ///
 /// After [`Refused`](CommitError::Refused) and [`Unclear`](CommitError::Unclear) the store goes on
-/// when what they tell of has passed, as if the batch had never been made. After the others it is
-/// stopped for good.
+/// as if the batch had never been made, once the cause has passed. After every other error the
+/// store is stopped for good.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
-    /// Nothing of the batch is stored, and nothing will be.
+    /// No part of the batch is stored, and none will be.
     #[error("nothing was stored: {reason}")]
     Refused {
-        /// It is space that lacks.
+        /// Whether the cause is missing space.
         full: bool,
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// The batch could not be written, and what was written of it could not be taken back yet.
-    /// This process will take it back; if it dies before that, some of the batch may be there.
+    /// A write of the batch failed, and the store could not take back yet what was written. This
+    /// process will take it back. If the process dies first, part of the batch may remain.
     #[error("whether anything was stored is not known: {reason}")]
     Unclear {
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// A sync failed now: the outcome of the batch is unknown, and the store is stopped for good.
+    /// The sync of this batch failed. The outcome of the batch is unknown, and the store is stopped
+    /// for good.
     #[error("{}: cannot {action}: {source}{}", file.display(), hint(source))]
     Io {
         /// The file.
         file: PathBuf,
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
-        /// The answer.
+        /// The error of the file system.
         source: io::Error,
     },
-    /// The batch has a sequence that does not go up, from a caller that said it knew
-    /// ([`Writer::append_next`](crate::Writer::append_next)). Nothing was written.
+    /// A record from [`Writer::append_next`](crate::Writer::append_next) has a sequence that is not
+    /// greater than the last one of its timeline. The commit wrote nothing.
     #[error("{timeline:?}: sequence {seq} does not follow {last}")]
     Sequence {
         /// The timeline.
@@ -174,7 +177,7 @@ pub enum CommitError {
         /// The last sequence the timeline has.
         last: u64,
     },
-    /// An earlier sync failed; nothing was tried.
+    /// An earlier sync failed. The commit tried nothing.
     #[error("storage stopped by an earlier failure: {reason}")]
     Poisoned {
         /// The first failure.
@@ -183,7 +186,7 @@ pub enum CommitError {
 }
 
 impl CommitError {
-    /// Whether the store is stopped for good.
+    /// Returns whether the store is stopped for good.
     #[must_use]
     pub fn is_final(&self) -> bool {
         !matches!(
@@ -193,57 +196,56 @@ impl CommitError {
     }
 }
 
-/// Why a page could not be read. The page holds nothing to rely on.
+/// Why a read failed. The content of the page is undefined.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// What followed the position has expired, or some of it
-    /// ([`Options::sync_life`](crate::Options::sync_life)).
+    /// Events after the position have expired ([`Options::sync_life`](crate::Options::sync_life)).
     #[error("older than the oldest kept position {}", oldest.0)]
     Expired {
-        /// The oldest position from which on everything is there.
+        /// The oldest position after which all events are still there.
         oldest: Position,
     },
-    /// The position is after the head.
+    /// The position is after the last record of the log.
     #[error("after the head of the log")]
     Future,
-    /// No record can begin at this position: it is not one the store gave out.
+    /// No record begins at this position: the store never gave it out.
     #[error("not the position of a record")]
     NoRecord,
-    /// The bytes on disk are not those that were written.
+    /// The bytes on the disk do not match their checksum.
     #[error("{}: damaged at offset {offset}", file.display())]
     Corrupt {
         /// The file.
         file: PathBuf,
-        /// Where the damaged record begins.
+        /// Offset in the file at which the damaged record begins.
         offset: u64,
     },
-    /// The file system failed.
+    /// A call of the file system failed.
     #[error("{}: cannot read: {source}", file.display())]
     Io {
         /// The file.
         file: PathBuf,
-        /// The answer.
+        /// The error of the file system.
         source: io::Error,
     },
 }
 
-/// A damaged place.
+/// A damaged place in a file of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// The file.
     pub file: PathBuf,
-    /// Where in it the damage begins.
+    /// Offset in the file at which the damage begins.
     pub offset: u64,
     /// How the damage shows.
     pub reason: String,
 }
 
 impl Fault {
-    /// What an error says is damaged.
+    /// Turns an error into the damage that it reports.
     ///
     /// # Errors
-    /// It speaks of something else.
+    /// The error itself, if it reports something other than damage.
     pub(crate) fn of(error: OpenError) -> Result<Fault, OpenError> {
         match error {
             OpenError::Corrupt {
@@ -259,7 +261,10 @@ impl Fault {
         }
     }
 
-    /// As [`of`](Self::of), for an error of reading `file`.
+    /// Turns an error of reading `file` into the damage that it reports.
+    ///
+    /// # Errors
+    /// The error of the file system.
     pub(crate) fn of_read(error: ReadError, file: PathBuf) -> Result<Fault, OpenError> {
         match error {
             ReadError::Io { file, source } => Err(OpenError::Io {
@@ -281,7 +286,7 @@ impl Fault {
     }
 }
 
-/// An I/O error with the file it happened on.
+/// Returns a function that adds the file `name` and the failed action to an I/O error.
 pub(crate) fn io_error<'a>(
     backend: &'a dyn Backend,
     name: &'a str,
@@ -294,7 +299,8 @@ pub(crate) fn io_error<'a>(
     }
 }
 
-/// Which limit an error is about, where that is not in its words.
+/// Returns the name of the limit behind an error, where the system's own text does not name it;
+/// otherwise an empty text.
 pub(crate) fn hint(error: &io::Error) -> &'static str {
     let Some(code) = error.raw_os_error() else {
         return "";

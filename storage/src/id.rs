@@ -1,15 +1,14 @@
-//! Names of timelines: keyed hashes, and the hasher for maps keyed by them.
+//! Ids of timelines: keyed hashes of their names, and a hasher for maps of ids.
 
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-/// The name of a timeline: 16 bytes, a keyed hash of whatever the caller calls it.
+/// The id of a timeline: a keyed hash of 16 bytes.
 ///
-/// Ids come from [`StoreKey::id`], so they are spread evenly and nobody without the store's key
-/// can choose one. Its `Hash` feeds only the low 64 bits, which is all that [`IdBuildHasher`]
-/// needs.
+/// [`StoreKey::id`] makes the ids, so they are spread evenly, and nobody without the store's key
+/// can choose one. `Hash` uses only the low 64 bits, which is enough for [`IdBuildHasher`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct TimelineId(pub u128);
 
@@ -25,15 +24,15 @@ impl fmt::Debug for TimelineId {
     }
 }
 
-/// The secret of a store, from which the ids of its timelines are derived.
+/// The secret key of a store, with which the ids of its timelines are made.
 ///
-/// Made when the store is created and kept in its `identity` file. Whoever has it can craft names
-/// that collide in a hash map, so `Debug` does not show it.
+/// The store draws the key at its creation and keeps it in the file `identity`. A person who knows
+/// it can craft names that collide in a hash map, so `Debug` does not show it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct StoreKey([u8; 16]);
 
 impl StoreKey {
-    /// A key of the given bytes: for tests and for stores made elsewhere.
+    /// Makes a key of the given bytes, for tests and for stores made elsewhere.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         StoreKey(bytes)
@@ -43,10 +42,12 @@ impl StoreKey {
         self.0
     }
 
-    /// The id of the timeline named by `parts` in `domain`: SipHash-1-3 with 128 bits of output.
+    /// Returns the id of the timeline with the name `parts` in `domain`: SipHash-1-3 with 128 bits
+    /// of output.
     ///
-    /// Each part is hashed behind its length, so `["ab", "c"]` and `["a", "bc"]` differ; names in
-    /// different domains differ too. The same store gives the same id for ever.
+    /// The hash covers the length of each part, so `["ab", "c"]` and `["a", "bc"]` have different
+    /// ids. Equal names in different domains have different ids too. The same store always returns
+    /// the same id.
     #[must_use]
     pub fn id(&self, domain: u8, parts: &[&[u8]]) -> TimelineId {
         let mut hasher = SipHasher13::new_with_key(&self.0);
@@ -65,13 +66,13 @@ impl fmt::Debug for StoreKey {
     }
 }
 
-/// Builds [`IdHasher`]s: the third parameter of a map keyed by [`TimelineId`].
+/// Builds [`IdHasher`]s: the third type parameter of a map with [`TimelineId`] keys.
 pub type IdBuildHasher = BuildHasherDefault<IdHasher>;
 
-/// A hasher that passes 64 bits through: its keys are keyed hashes already.
+/// A hasher that returns 64 bits of its input unchanged, because ids are keyed hashes already.
 ///
-/// Safe against chosen keys only because [`StoreKey::id`] is keyed. Do not use it for names that
-/// clients choose.
+/// It is safe against chosen keys only because [`StoreKey::id`] is keyed. Do not use it for names
+/// that clients choose.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct IdHasher(u64);
 

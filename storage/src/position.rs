@@ -1,11 +1,11 @@
-//! Positions: places in the log.
+//! Positions: addresses in the log.
 
-/// A place in the log: the byte address of a record's frame, counted from the log's beginning and
-/// never reused. Later records have greater positions.
+/// An address in the log: the offset of a record's frame in bytes, counted from the beginning of
+/// the log. The store never uses a position again, and later records have greater positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position(pub u64);
 
 impl Position {
-    /// Precedes every record.
+    /// The position before every record: the beginning of the log.
     pub const ZERO: Position = Position(0);
 }

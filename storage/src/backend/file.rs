@@ -11,27 +11,27 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use super::hold::{self, FileLock};
 use super::{Backend, BackendFile, Lock};
 
-/// Nobody but the user of the process may look at what is stored.
+/// The mode of the store's folder: only the user of the process may open it.
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
 /// A folder on a local file system, reached with `pread`, `pwrite` and `fdatasync`.
 ///
-/// Everything is done in the folder that was opened, wherever it is by then: another folder that
-/// takes its place is never written to.
+/// The backend keeps the folder open and does everything through that descriptor. If another folder
+/// takes its place at the path, the backend never writes to that other folder.
 pub struct FileBackend {
     dir: PathBuf,
     handle: Arc<File>,
-    /// How files are opened that are there.
+    /// The flags with which existing files are opened.
     access: OFlags,
 }
 
 impl FileBackend {
-    /// Opens `dir`, creating it (and its parents) if it is missing. The folder is then for the
-    /// process's user alone.
+    /// Opens the folder `dir`. Creates it and its parents if they are missing, and gives the folder
+    /// the mode 0700.
     ///
     /// # Errors
-    /// What the file system answers, for instance that `dir` is a file.
+    /// The error of the file system, for instance because `dir` is a file.
     pub fn new(dir: &Path) -> io::Result<Self> {
         if !dir.is_dir() {
             if let Some(parent) = dir.parent() {
@@ -51,11 +51,11 @@ impl FileBackend {
         })
     }
 
-    /// Opens `dir`, which must be there, only for reading: it may be on a file system that cannot
-    /// be written to, or be somebody else's. Nothing that writes succeeds.
+    /// Opens the existing folder `dir` for reading only. The folder may be on a read-only file
+    /// system or belong to another user. Every operation that writes fails.
     ///
     /// # Errors
-    /// What the file system answers.
+    /// The error of the file system.
     pub fn read_only(dir: &Path) -> io::Result<Self> {
         // A file can be opened too, but has no names.
         fs::read_dir(dir)?;

@@ -1,8 +1,8 @@
-//! The lock of a real folder, and whether it is still what it locks.
+//! The lock of a real folder, and the check that it still locks the folder at the path.
 //!
-//! Two things are locked with `flock(2)`: the open folder itself, which nobody can replace without
-//! making another folder, and the file `LOCK` in it, which older versions lock alone. Whoever
-//! holds only one of the two keeps everybody else out.
+//! The lock consists of two `flock(2)` locks: one on the open folder itself, which nobody can
+//! replace without making another folder, and one on the file `LOCK` in it, the only lock of older
+//! versions. Each of the two alone keeps other processes out.
 
 use std::fs::{File, Metadata, TryLockError};
 use std::io;
@@ -19,19 +19,20 @@ use super::{Hold, Lock};
 /// Name of the file that carries the folder's lock; its content means nothing.
 pub(super) const LOCK_NAME: &str = "LOCK";
 
-/// How often a lock that somebody has is tried again, and after how long: a tool that asks whether
-/// the folder is in use has it for some microseconds.
+/// How often a lock that another process holds is tried again. A tool that asks whether the folder
+/// is in use holds the lock for some microseconds.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Device and inode: the same as long as the file is there, whatever it is called.
+/// Device and inode of a file: they stay the same while the file exists, whatever its name is.
 type Id = (u64, u64);
 
 fn id(metadata: &Metadata) -> Id {
     (metadata.dev(), metadata.ino())
 }
 
-/// The kernel releases it when the descriptors close, also after `kill -9`.
+/// The two locks of a folder. The kernel releases them when their descriptors close, also after
+/// `kill -9`.
 pub(super) struct FileLock {
     dir: PathBuf,
     folder: Arc<File>,
@@ -40,10 +41,10 @@ pub(super) struct FileLock {
 }
 
 impl FileLock {
-    /// Locks the folder that `folder` is, which was opened as `dir`.
+    /// Locks `folder`, which was opened at the path `dir`.
     ///
     /// # Errors
-    /// `WouldBlock` when somebody else has it, or what the file system answers.
+    /// `WouldBlock` when another process holds the lock, or the error of the file system.
     pub(super) fn take(dir: &Path, folder: &Arc<File>) -> io::Result<Self> {
         for _ in 1..TRIES {
             match Self::try_take(dir, folder) {
@@ -77,7 +78,8 @@ impl FileLock {
         }
     }
 
-    /// Sees to it that the file `LOCK` is the one that is locked.
+    /// Checks that the file `LOCK` in the folder is the one that is locked. With `mend` a missing
+    /// `LOCK` is made and locked again.
     fn check_file(&self, mend: bool) -> Hold {
         let mut file = self.file.lock();
         let there = rustix::fs::statat(&*self.folder, LOCK_NAME, rustix::fs::AtFlags::empty());
@@ -107,7 +109,7 @@ impl FileLock {
     }
 }
 
-/// Opens the file `LOCK`, or makes it, and locks it.
+/// Opens or creates the file `LOCK`, and locks it.
 fn lock_file(folder: &File) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
     let file = rustix::fs::openat(folder, LOCK_NAME, flags, Mode::from(0o600))?;
@@ -119,7 +121,7 @@ fn lock_file(folder: &File) -> io::Result<File> {
     }
 }
 
-/// Whether somebody has the folder locked at this moment. Takes nothing that stays, and writes
+/// Returns whether another process holds the folder's lock at this moment. Keeps no lock and writes
 /// nothing.
 pub(super) fn is_locked(folder: &File) -> bool {
     let taken = |file: &File| match file.try_lock_shared() {

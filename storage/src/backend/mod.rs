@@ -1,7 +1,11 @@
 //! The disk as the store sees it: a flat folder of files with positioned reads and writes.
 //!
-//! The trait is small so that a simulated disk can stand in for the real one: every crash test
-//! of this crate runs on the simulated one, every program on [`FileBackend`](file::FileBackend).
+//! The trait [`Backend`] is small, so that a simulated disk can stand in for the real one. The
+//! crash tests of this crate run on the simulated disk, programs on
+//! [`FileBackend`](file::FileBackend).
+//!
+//! **Invariants:** this module uses no other module of the crate. All reads and writes of a store's
+//! files go through it.
 
 pub mod file;
 mod hold;
@@ -14,18 +18,17 @@ use std::sync::Arc;
 
 /// A folder that holds one store.
 ///
-/// File names are plain (no separators). What POSIX leaves volatile is volatile here too: a
-/// created, renamed or removed name is certain only after [`Backend::sync_dir`], written bytes
-/// only after [`BackendFile::sync_data`].
+/// File names are plain, without separators. The durability rules are those of POSIX: a created,
+/// renamed or removed name is durable only after [`Backend::sync_dir`], written bytes only after
+/// [`BackendFile::sync_data`].
 pub trait Backend: Send + Sync + 'static {
-    /// Takes the exclusive lock of the folder; it is held until the guard is dropped.
+    /// Takes the exclusive lock of the folder and holds it until the returned guard is dropped.
     ///
     /// # Errors
-    /// `WouldBlock` when another process or store holds it.
+    /// `WouldBlock` when another process or another store of this process holds the lock.
     fn lock(&self) -> io::Result<Box<dyn Lock>>;
 
-    /// Whether somebody has the folder locked at this moment. Takes no lock that stays, and writes
-    /// nothing.
+    /// Returns whether the folder is locked at this moment. Keeps no lock and writes nothing.
     fn is_locked(&self) -> bool;
 
     /// Creates a file that must not exist yet, for reading and writing.
@@ -52,10 +55,10 @@ pub trait Backend: Send + Sync + 'static {
     /// What the file system answers.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// The names in the folder, in no order.
+    /// Lists the names in the folder, in no particular order.
     ///
     /// # Errors
-    /// What the file system answers.
+    /// The error of the file system.
     fn list(&self) -> io::Result<Vec<String>>;
 
     /// Makes every earlier change of names durable.
@@ -64,28 +67,31 @@ pub trait Backend: Send + Sync + 'static {
     /// What the file system answers; the names are then uncertain.
     fn sync_dir(&self) -> io::Result<()>;
 
-    /// Bytes an unprivileged process may still allocate on this file system.
+    /// Returns how many bytes an unprivileged process may still allocate on this file system.
     ///
     /// # Errors
-    /// What the file system answers.
+    /// The error of the file system.
     fn free_bytes(&self) -> io::Result<u64>;
 
-    /// Fills `buffer` with unpredictable bytes (store id, secret key, salts, session numbers).
+    /// Fills `buffer` with unpredictable bytes, for the store id, the secret key, salts and session
+    /// numbers.
     ///
     /// # Errors
-    /// What the system's source answers.
+    /// The error of the system's random source.
     fn fill_random(&self, buffer: &mut [u8]) -> io::Result<()>;
 
-    /// The path to show to a person for `name`; the folder itself for an empty name.
+    /// Returns the path of the file `name` for messages to a person. An empty name stands for the
+    /// folder.
     fn path(&self, name: &str) -> PathBuf;
 }
 
 /// An open file of a [`Backend`].
 pub trait BackendFile: Send + Sync {
-    /// Reads at `offset`; fewer bytes than asked for only at the end of the file.
+    /// Reads bytes from `offset` on into `buffer`, and returns their number. The number is smaller
+    /// than the buffer only at the end of the file.
     ///
     /// # Errors
-    /// What the file system answers.
+    /// The error of the file system.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
     /// Writes all of `bytes` at `offset`, extending the file if needed. On an error any part may
@@ -95,55 +101,57 @@ pub trait BackendFile: Send + Sync {
     /// `StorageFull`, or what the file system answers.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Makes the written bytes and the length durable (`fdatasync`). After an error nothing is
-    /// known about the bytes written since the last success, and a second call proves nothing.
+    /// Makes the written bytes and the length of the file durable (`fdatasync`). After an error the
+    /// state of the bytes written since the last success is unknown, and a second call proves
+    /// nothing.
     ///
     /// # Errors
-    /// What the file system answers.
+    /// The error of the file system.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// The length of the file in bytes.
+    /// Returns the length of the file in bytes.
     ///
     /// # Errors
-    /// What the file system answers.
+    /// The error of the file system.
     fn len(&self) -> io::Result<u64>;
 
-    /// Whether the file has no bytes.
+    /// Returns whether the file is empty.
     ///
     /// # Errors
-    /// What the file system answers.
+    /// The error of the file system.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
 
-    /// Whether the file has no name any more: what is written to it is gone when it is closed.
+    /// Returns whether the file was removed while it is open. The file system drops such a file
+    /// with everything written to it when it is closed.
     fn is_removed(&self) -> bool {
         false
     }
 }
 
-/// What became of a lock.
+/// The state of a folder's lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hold {
-    /// It holds.
+    /// The lock holds.
     Kept,
-    /// It was damaged and holds again; what the operator should know of that.
+    /// The lock was damaged and holds again. The text tells the operator what happened.
     Mended(String),
-    /// What is locked is not what others find at its path; why, and what to do.
+    /// The locked folder or file is no longer at its path. The text says why, and what to do.
     Lost(String),
 }
 
 /// The exclusive lock of a folder, released on drop.
 pub trait Lock: Send + Sync {
-    /// Whether the folder at the path is still the one that is locked. With `mend` a lock that was
-    /// damaged is put right where that is safe.
+    /// Checks that the folder at the path is the locked one. With `mend` the check repairs a
+    /// damaged lock where that is safe.
     fn check(&self, mend: bool) -> Hold {
         let _ = mend;
         Hold::Kept
     }
 }
 
-/// Whether an error means that no space is left, by device, quota or file size limit.
+/// Returns whether an error means that no space is left, by device, quota or file size limit.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -151,12 +159,12 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// Whether the disk has lost what was to be read.
+/// Returns whether an error of a read means that the disk has lost the bytes.
 pub(crate) fn is_lost(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
-/// Reads exactly `buffer.len()` bytes.
+/// Reads exactly `buffer.len()` bytes from `offset` on.
 pub(crate) fn read_exact_at(
     file: &dyn BackendFile,
     buffer: &mut [u8],
@@ -168,7 +176,7 @@ pub(crate) fn read_exact_at(
     }
 }
 
-/// Creates a file, in place of what an attempt that failed left under its name.
+/// Creates a file. Removes a file of this name first, which a failed attempt may have left.
 pub(crate) fn create_anew(backend: &dyn Backend, name: &str) -> io::Result<Arc<dyn BackendFile>> {
     match backend.create(name) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -179,7 +187,7 @@ pub(crate) fn create_anew(backend: &dyn Backend, name: &str) -> io::Result<Arc<d
     }
 }
 
-/// Writes a small file so that after a crash it is there whole or not at all.
+/// Writes a small file so that a crash leaves either the whole new file or the old one.
 pub(crate) fn write_atomically(backend: &dyn Backend, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = format!("{name}.tmp");
     let file = create_anew(backend, &temporary)?;

@@ -1,7 +1,8 @@
-//! Where the latest value under each key is, in a map whose growth never stops the writer for long.
+//! The position of the latest value under each key, in a map that grows without long pauses.
 //!
-//! Many small maps, each of which grows on its own: one of a million entries would be copied whole,
-//! under the lock that everybody reads with, which takes tens of milliseconds.
+//! The map consists of many small maps, each of which grows on its own. A single map of a million
+//! entries would copy all of them at once, for tens of milliseconds, under the lock that readers
+//! need.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,11 @@
-//! Where the records of a timeline are: the part of the index that is in memory.
+//! The index in memory: where the entries of each timeline are, for segments that are not in runs
+//! yet.
 //!
-//! It covers the log in stretches, each with an index of its own ([`stretch::Stretch`]): a stretch cannot
-//! be longer than its 32-bit numbers reach. Only the last one changes.
+//! The index covers the log in stretches, each with an index of its own ([`stretch::Stretch`]),
+//! because a stretch cannot be longer than its 32-bit numbers reach. Only the last stretch changes.
+//!
+//! **Invariants:** the index holds positions, never records. It does no I/O. Look-ups find an entry
+//! only after [`Index::show`] has passed its position.
 
 mod arena;
 mod keys;
@@ -26,7 +30,7 @@ use stretch::{EntryRange, SPAN, TimelineKind};
 /// How many timelines are brought into the processor's cache at once.
 const PORTION: usize = 4096;
 
-/// Memory for [`Index::prepare`], from one batch to the next.
+/// Buffers that [`Index::prepare`] uses again for each batch.
 #[derive(Default)]
 pub(crate) struct Scratch {
     ids: Vec<(TimelineKind, TimelineId)>,
@@ -35,17 +39,16 @@ pub(crate) struct Scratch {
 
 /// Positions by timeline. Message timelines are ordered by sequence, sync timelines by position.
 pub(crate) struct Index {
-    /// By ascending base; never empty.
+    /// The stretches by ascending base; there is always at least one.
     stretches: Vec<Stretch>,
     /// Length of a stretch.
     span: u64,
-    /// Each segment has a stretch of its own, to be dropped with it.
+    /// Whether each segment has a stretch of its own, which is dropped with the segment.
     by_segment: bool,
-    /// Position of the last record inserted, and of the last one that look-ups find: those in
-    /// between are not durable yet.
+    /// Position of the last record inserted.
     newest: u64,
     visible: u64,
-    /// What is before the first stretch.
+    /// The run files, which hold everything before the first stretch.
     runs: Arc<Runs>,
     redactions: Redactions,
 }
@@ -64,7 +67,7 @@ impl Index {
         }
     }
 
-    /// Notes that the segment at `base` begins.
+    /// Begins a stretch for the segment at `base`, if segments have their own.
     pub(crate) fn begin(&mut self, base: u64) {
         if self.by_segment
             && self
@@ -76,19 +79,19 @@ impl Index {
         }
     }
 
-    /// Whether the oldest segment has a stretch of its own that is complete.
+    /// Returns whether the stretch of the oldest segment is complete.
     pub(crate) fn has_full_segment(&self) -> bool {
         self.by_segment && self.stretches.len() > 1
     }
 
-    /// Takes out the oldest stretch, in whose place there are `runs` with these redactions
-    /// applied.
+    /// Removes the oldest stretch and puts `runs` in its place, in which the redactions `applied`
+    /// are done.
     pub(crate) fn replace_oldest(&mut self, runs: Runs, applied: Vec<Applied>) -> Stretch {
         self.set_runs(runs, applied);
         self.stretches.remove(0)
     }
 
-    /// Puts `runs` in the place of those of before, with these redactions applied.
+    /// Replaces the runs by `runs`, in which the redactions `applied` are done.
     pub(crate) fn set_runs(&mut self, runs: Runs, applied: Vec<Applied>) {
         let old = std::mem::replace(&mut self.runs, Arc::new(runs));
         self.redactions.applied(&old, applied);
@@ -108,7 +111,7 @@ impl Index {
         &self.runs
     }
 
-    /// Stretches that wait to be turned into runs.
+    /// Returns how many stretches wait to be turned into runs.
     pub(crate) fn waiting(&self) -> usize {
         match self.by_segment {
             true => self.stretches.len() - 1,
@@ -116,8 +119,8 @@ impl Index {
         }
     }
 
-    /// Adds the entries of a record that is newer than all before it. Nobody finds them before it
-    /// is [shown](Self::show).
+    /// Adds the entries of a record that is newer than all before it. Look-ups find them only after
+    /// [`show`](Self::show).
     pub(crate) fn insert(&mut self, record: &Record<'_>) {
         self.newest = record.position.0;
         self.stretch_of(record.position.0).insert(record);
@@ -128,12 +131,12 @@ impl Index {
         self.visible = position;
     }
 
-    /// What look-ups must not go beyond, if they could.
+    /// Returns the position that look-ups must not pass, if there are entries behind it.
     fn cut(&self) -> Option<u64> {
         (self.newest > self.visible).then_some(self.visible)
     }
 
-    /// Applies what a record that is being shown does beside its entries.
+    /// Applies the states and the redaction of a record that is being shown.
     pub(crate) fn apply(&mut self, record: &Record<'_>) {
         for state in record.states {
             self.set_state(state.key, record.position.0);
@@ -141,7 +144,7 @@ impl Index {
         self.redactions.note(record);
     }
 
-    /// Notes where the latest value under a key is: behind all before it.
+    /// Sets the position of the latest value under a key.
     pub(crate) fn set_state(&mut self, key: TimelineId, position: u64) {
         let after = self
             .stretches
@@ -150,7 +153,7 @@ impl Index {
         self.stretches[after.saturating_sub(1)].set_state(key, position);
     }
 
-    /// Where the latest value under a key is.
+    /// Returns the position of the latest value under a key.
     pub(crate) fn state(&self, key: TimelineId) -> Option<u64> {
         self.stretches
             .iter()
@@ -158,7 +161,8 @@ impl Index {
             .find_map(|stretch| stretch.state(key))
     }
 
-    /// The stretch of something newer than all before it.
+    /// Returns the stretch for a position behind all entries; begins a new one if the last stretch
+    /// does not reach that far.
     fn stretch_of(&mut self, position: u64) -> &mut Stretch {
         let last = self.stretches.len() - 1;
         if position.saturating_sub(self.stretches[last].base()) <= self.span {
@@ -168,9 +172,11 @@ impl Index {
         &mut self.stretches[last + 1]
     }
 
-    /// Gets what inserting these records needs into the processor's cache, and returns one whose
-    /// sequence is not greater than the last one of its timeline in the newest stretch, with that.
-    /// The stretches before are not asked: each would be a read of memory that nothing else needs.
+    /// Loads the memory that inserting these records will need into the processor's cache. Returns
+    /// the first record whose sequence is not greater than the last one of its timeline in the
+    /// newest stretch, with that last sequence.
+    ///
+    /// Older stretches are not checked: each would cost a memory read that nothing else needs.
     pub(crate) fn prepare<'b>(
         &self,
         batch: &'b Batch,
@@ -199,13 +205,13 @@ impl Index {
             .find(|(record, last)| record.seq <= *last)
     }
 
-    /// The last sequence of a message timeline; `None` if it has no entry in memory.
+    /// Returns the last sequence of a message timeline; `None` if it has no entry in memory.
     pub(crate) fn last_seq(&self, timeline: TimelineId) -> Option<u64> {
         let mut newest_first = self.stretches.iter().rev();
         newest_first.find_map(|stretch| stretch.last_seq(timeline, self.cut()))
     }
 
-    /// The first sequence of a message timeline in memory.
+    /// Returns the first sequence of a message timeline in memory.
     pub(crate) fn first_seq(&self, timeline: TimelineId) -> Option<u64> {
         let mut oldest_first = self.stretches.iter();
         oldest_first.find_map(|stretch| stretch.first_seq(timeline, self.cut()))
@@ -218,8 +224,8 @@ impl Index {
         })
     }
 
-    /// Puts the positions of `seqs`, ascending, into `into`, at most `limit` of them, from the
-    /// end that `order` starts at. Says whether the limit cut some off.
+    /// Appends the positions of the entries `seqs` to `into` in ascending order, at most `limit`,
+    /// from the end that `order` names. Returns whether the limit cut some off.
     pub(crate) fn range(
         &self,
         timeline: TimelineId,
@@ -237,8 +243,8 @@ impl Index {
         )
     }
 
-    /// Puts the positions in `(after, until]` of a sync timeline into `into`, the oldest `limit`
-    /// of them. Says whether there are more.
+    /// Appends the positions of a sync timeline in `(after, until]` to `into`, the oldest `limit`
+    /// of them. Returns whether there are more.
     pub(crate) fn sync(
         &self,
         timeline: TimelineId,
@@ -252,14 +258,14 @@ impl Index {
         self.collect(find, limit, Order::Ascending, into)
     }
 
-    /// Where the last record with this key is.
+    /// Returns the position of the last record with this key.
     pub(crate) fn find(&self, key: TimelineId) -> Option<u64> {
         let mut newest_first = self.stretches.iter().rev();
         newest_first.find_map(|stretch| stretch.find(key, self.cut()))
     }
 
-    /// Puts at most `limit` of what `find` finds in all stretches into `into`, ascending. Says
-    /// whether there was more.
+    /// Appends the entries that `find` finds in all stretches to `into` in ascending order, at most
+    /// `limit`. Returns whether the limit cut some off.
     fn collect(
         &self,
         find: impl Fn(&Stretch) -> Option<EntryRange>,

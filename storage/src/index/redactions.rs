@@ -1,4 +1,4 @@
-//! Replaced bodies that the files still have in their old form.
+//! Redactions that no merge has applied to the run files yet: reads apply them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -11,13 +11,13 @@ use crate::run::redaction::{Applied, Replacement, Target};
 #[derive(Default)]
 pub(crate) struct Redactions {
     by_target: HashMap<Target, Replacement>,
-    /// For every change of the files the ones of before, and what was applied, by the position of
-    /// the redaction: kept for those who still read these files or older ones.
+    /// For each change of the run files: the files before it, and the redactions that the new files
+    /// have applied. A redaction stays here while somebody still reads these or older files.
     done: Vec<(Weak<Runs>, Vec<Applied>)>,
 }
 
 impl Redactions {
-    /// Notes what a record redacts.
+    /// Adds the redaction of a record, if it has one.
     pub(crate) fn note(&mut self, record: &Record<'_>) {
         let Some(redaction) = record.redacts else {
             return;
@@ -46,7 +46,7 @@ impl Redactions {
         self.by_target.get(&target)
     }
 
-    /// Those that no merge has applied yet.
+    /// Returns the redactions that no merge has applied yet.
     pub(crate) fn pending(&self) -> HashMap<Target, Replacement> {
         let mut pending = self.by_target.clone();
         for (target, position) in self.done.iter().flat_map(|(_, done)| done) {
@@ -57,13 +57,13 @@ impl Redactions {
         pending
     }
 
-    /// Notes that the files that take the place of `old` have these applied.
+    /// Records that the files that replace `old` have these redactions applied.
     pub(super) fn applied(&mut self, old: &Arc<Runs>, targets: Vec<Applied>) {
         // Also without targets: who reads still older files than `old` keeps all later ones.
         self.done.push((Arc::downgrade(old), targets));
     }
 
-    /// Forgets what nobody can read in its old form any more.
+    /// Removes applied redactions once no reader uses files without them.
     pub(super) fn sweep(&mut self) {
         let gone = |(runs, _): &(Weak<Runs>, _)| runs.strong_count() == 0;
         let swept = self.done.iter().take_while(|done| gone(done)).count();

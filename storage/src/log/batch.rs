@@ -1,4 +1,4 @@
-//! Batches: the records of one commit, as the very bytes that went to disk.
+//! Batches: the records of one commit, as the bytes that the commit writes to the disk.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,15 +8,15 @@ use crate::log::record::{self, Draft, Record, StateEntry};
 use crate::log::segment::Segment;
 use crate::{Position, TimelineId};
 
-/// What one commit wrote, shared with all who follow the log.
+/// The records of one commit, shared with everybody who follows the log.
 #[derive(Default)]
 pub struct Batch {
     bytes: Vec<u8>,
     pieces: Vec<Piece>,
     records: usize,
-    /// Of those in frames of their own: key and position.
+    /// Key and position of each state with a frame of its own.
     states: Vec<(TimelineId, u64)>,
-    /// A record has states or redacts another.
+    /// Whether a record of the batch has states or redacts another record.
     effects: bool,
     first: u64,
     last: u64,
@@ -48,7 +48,7 @@ impl SegmentWrite<'_> {
 }
 
 impl Batch {
-    /// Position of the first record; the same as [`end`](Self::end) if there is none.
+    /// Returns the position of the first record; [`end`](Self::end) if the batch has no record.
     #[must_use]
     pub fn first(&self) -> Position {
         Position(if self.records == 0 {
@@ -58,32 +58,32 @@ impl Batch {
         })
     }
 
-    /// Position of the last record: what [`Reader::head`](crate::Reader::head) is once this batch
-    /// is visible; [`Position::ZERO`] if there is none.
+    /// Returns the position of the last record, or [`Position::ZERO`] if the batch has none. It is
+    /// the [`Reader::head`](crate::Reader::head) once the batch is visible.
     #[must_use]
     pub fn last(&self) -> Position {
         Position(self.last)
     }
 
-    /// Position behind the last byte.
+    /// Returns the position behind the last byte of the batch.
     #[must_use]
     pub fn end(&self) -> Position {
         Position(self.end)
     }
 
-    /// Number of records.
+    /// Returns the number of records.
     #[must_use]
     pub fn len(&self) -> usize {
         self.records
     }
 
-    /// Whether there are no records.
+    /// Returns whether the batch has no records.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records == 0
     }
 
-    /// The records in log order.
+    /// Iterates over the records in the order of the log.
     #[must_use]
     pub fn records(&self) -> Records<'_> {
         Records {
@@ -94,7 +94,7 @@ impl Batch {
         }
     }
 
-    /// The record at `position`, without a search.
+    /// Returns the record at `position`.
     ///
     /// # Panics
     /// If no record of this batch begins at `position`.
@@ -106,7 +106,7 @@ impl Batch {
         }
     }
 
-    /// The record at `position`, where one begins there.
+    /// Returns the record at `position`; `None` if no record of this batch begins there.
     pub(crate) fn find(&self, position: u64) -> Option<Record<'_>> {
         let write = self
             .writes()
@@ -170,17 +170,17 @@ impl Batch {
         self.states.push((state.key, at.position));
     }
 
-    /// The keys of the states in frames of their own, and their positions.
+    /// Returns key and position of each state that has a frame of its own.
     pub(crate) fn states(&self) -> &[(TimelineId, u64)] {
         &self.states
     }
 
-    /// Whether a record does something beside entering timelines.
+    /// Returns whether a record of the batch has states or redacts another record.
     pub(crate) fn has_effects(&self) -> bool {
         self.effects
     }
 
-    /// Whether nothing is to be written.
+    /// Returns whether the batch has no bytes to write.
     pub(crate) fn is_blank(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -207,7 +207,7 @@ impl Batch {
         }
     }
 
-    /// Where the batch begins, if anything is in it.
+    /// Returns the segment and the position at which the batch begins; `None` if it is empty.
     pub(crate) fn origin(&self) -> Option<(Arc<Segment>, u64)> {
         self.pieces
             .first()
@@ -285,7 +285,7 @@ impl<'a> Iterator for Records<'a> {
 
 impl ExactSizeIterator for Records<'_> {}
 
-/// How many published batches the writer keeps an eye on.
+/// How many published batches the writer keeps to use their buffers again.
 const POOL: usize = 8;
 /// A larger buffer is not kept for reuse: one burst must not hold memory for ever.
 const POOL_BUFFER_BYTES: usize = 4 << 20;
@@ -294,7 +294,7 @@ const POOL_BUFFER_BYTES: usize = 4 << 20;
 #[derive(Default)]
 pub(crate) struct BatchPool {
     published: Vec<Arc<Batch>>,
-    /// What was around a batch that came back: an allocation of each commit less.
+    /// The allocation of a batch that came back, which saves one allocation for each commit.
     shell: Option<Arc<Batch>>,
 }
 

@@ -1,10 +1,12 @@
-//! A write to the end of the log that failed, and taking it back.
+//! A failed write to the end of the log, and how the store takes it back.
 //!
-//! Some of a batch may be in the segments when writing it fails. Frames of it that stayed there
-//! would follow the next batch as if they belonged to the log. So before anything else is written
-//! what is there is overwritten with zeros, as the segment was made, and that is synced: a crash
-//! must not bring it back between frames of a later batch. Then zeros are written over all that
-//! was to be written, which shows whether the disk takes it by now.
+//! A failed write may leave part of a batch in the segments. Frames that stay there would follow
+//! the next batch as if they belonged to the log. So before the store writes anything else:
+//!
+//! 1. It overwrites what is there with zeros, as the segment was made, and syncs that. A crash must
+//!    not bring the frames back between those of a later batch.
+//! 2. It writes zeros over everything that was to be written, which shows whether the disk takes
+//!    writes again.
 
 use std::io;
 use std::sync::Arc;
@@ -22,7 +24,7 @@ const CHUNK_BYTES: u64 = 64 << 10;
 pub(crate) struct FailedWrite {
     /// What was to be written, in the order of the log.
     stretches: Vec<SegmentStretch>,
-    /// Some of it may be there.
+    /// Whether part of the write may still be in the segments.
     dirty: bool,
     tried: Instant,
 }
@@ -37,13 +39,13 @@ pub(crate) struct SegmentStretch {
 /// What kept a failed write from being taken back.
 pub(crate) struct TakeBackError {
     pub(crate) segment: Arc<Segment>,
-    /// The sync of it failed, after which nothing is known.
+    /// Whether the sync failed, after which the content of the segment is unknown.
     pub(crate) synced: bool,
     pub(crate) error: io::Error,
 }
 
 impl FailedWrite {
-    /// A batch of which some may be written.
+    /// The failed write of a batch.
     pub(crate) fn of(batch: &Batch) -> Self {
         let stretches = batch.writes().map(|write| SegmentStretch {
             segment: write.segment.clone(),
@@ -53,7 +55,7 @@ impl FailedWrite {
         Self::at(stretches.collect())
     }
 
-    /// Parts of segments to which some bytes may be written.
+    /// The failed write of these parts of segments.
     pub(crate) fn at(stretches: Vec<SegmentStretch>) -> Self {
         FailedWrite {
             stretches,
@@ -62,17 +64,17 @@ impl FailedWrite {
         }
     }
 
-    /// Whether some of what is to be taken back may be there.
+    /// Returns whether part of the write may still be in the segments.
     pub(crate) fn is_dirty(&self) -> bool {
         self.dirty
     }
 
-    /// Whether an append may ask for another attempt.
+    /// Returns whether enough time has passed for an append to start another attempt.
     pub(crate) fn may_try(&self) -> bool {
         self.tried.elapsed() >= PAUSE
     }
 
-    /// Takes back what was written.
+    /// Takes the write back: overwrites it with zeros and syncs.
     pub(crate) fn clean(&mut self) -> Result<(), TakeBackError> {
         self.tried = Instant::now();
         if !self.dirty {
@@ -98,7 +100,7 @@ impl FailedWrite {
         Ok(())
     }
 
-    /// Tries whether the disk takes what it refused; call it once it is clean.
+    /// Checks that the disk takes what it refused. Call it after [`clean`](Self::clean) succeeded.
     pub(crate) fn probe(&self) -> Result<(), TakeBackError> {
         for SegmentStretch { segment, from, to } in &self.stretches {
             segment::zero(segment, *from, *to).map_err(|error| TakeBackError {
@@ -111,7 +113,8 @@ impl FailedWrite {
     }
 }
 
-/// Where the last byte of `[from, to)` ends that is not zero; `from` if all are.
+/// Returns the position behind the last byte of `[from, to)` that is not zero; `from` if all are
+/// zero.
 fn written(segment: &Segment, from: u64, to: u64) -> io::Result<u64> {
     let mut buffer = vec![0; CHUNK_BYTES.min(to - from) as usize];
     let (mut at, mut end) = (from, from);

@@ -17,16 +17,17 @@ const DISTANCE_UNKNOWN: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FrameKind {
-    /// An event with its fan-out.
+    /// A record: an event with its fan-out.
     Record,
-    /// A value of the caller under a key.
+    /// A state: a value of the caller under a key.
     State,
-    /// No content: written when the store closes, so that the last batch too is followed by a
-    /// frame that says it is durable.
+    /// No content. The store writes it when it closes: the frame says that everything before it,
+    /// including the last batch, is durable.
     Anchor,
-    /// No content: the log goes on in the next segment.
+    /// No content. The log goes on in the next segment.
     Seal,
-    /// Stands where a repair gave frames up, and reaches to the next one. Its payload is not read.
+    /// Takes the place of frames that a repair gave up, and reaches to the next frame. Readers skip
+    /// its payload.
     Hole,
 }
 
@@ -57,29 +58,30 @@ impl FrameKind {
 pub(crate) struct FrameHeader {
     pub(crate) kind: FrameKind,
     pub(crate) payload_len: u32,
-    /// Position of this frame − end of what was durable when it was written.
+    /// The distance in bytes from the end of what was durable, when this frame was written, to this
+    /// frame.
     pub(crate) distance: u32,
     pub(crate) payload_crc: u32,
-    /// Number of the writer that wrote it; drawn at random each time the store opens.
+    /// Session number of the writer. Each opening of the store draws one at random.
     pub(crate) session: u32,
 }
 
-/// Size in the log of a frame with this much payload.
+/// Returns the size in the log of a frame with this payload length, in bytes.
 pub(crate) const fn frame_len(payload: usize) -> usize {
     (HEADER + payload).next_multiple_of(ALIGN)
 }
 
-/// What the checksums of the frame at `position` start from.
+/// Returns the seed of the checksums of the frame at `position`.
 pub(crate) fn seed(salt: u32, position: u64) -> u32 {
     crc32c_append(salt, &position.to_le_bytes())
 }
 
-/// The distance to write in a frame at `position`.
+/// Returns the distance to write into a frame at `position`.
 pub(crate) fn distance(position: u64, durable: u64) -> u32 {
     u32::try_from(position - durable).unwrap_or(DISTANCE_UNKNOWN)
 }
 
-/// Whether a frame could begin with these eight bytes: the cheap test of a search.
+/// Returns whether a frame could begin with these eight bytes: a cheap test for a search.
 pub(crate) fn may_begin(word: u64) -> bool {
     word as u32 & 0x00FF_FFFF == u32::from_le_bytes([MAGIC[0], MAGIC[1], MAGIC[2], 0])
 }
@@ -98,13 +100,14 @@ impl FrameHeader {
         bytes
     }
 
-    /// The header in the first 24 of `bytes`, if it is whole.
+    /// Reads the header in the first 24 of `bytes`; `None` if its checksum does not match.
     pub(crate) fn decode(bytes: &[u8], seed: u32) -> Option<Self> {
         let header = Self::decode_trusted(bytes)?;
         (crc32c_append(seed, &bytes[..20]) == word(bytes, 20)).then_some(header)
     }
 
-    /// As [`decode`](Self::decode), for bytes that this process wrote or has checked.
+    /// Reads a header without checking its checksum, for bytes that this process wrote or has
+    /// checked.
     pub(crate) fn decode_trusted(bytes: &[u8]) -> Option<Self> {
         if bytes.len() < HEADER || bytes[..3] != MAGIC {
             return None;
@@ -122,12 +125,13 @@ impl FrameHeader {
         crc32c_append(seed, payload) == self.payload_crc
     }
 
-    /// Size of the whole frame in the log.
+    /// Returns the size of the whole frame in the log, in bytes.
     pub(crate) const fn len(&self) -> usize {
         frame_len(self.payload_len as usize)
     }
 
-    /// End of what the frame at `position` says was durable when it was written.
+    /// Returns the end of what was durable when the frame at `position` was written, as its header
+    /// says.
     pub(crate) fn durable(&self, position: u64) -> u64 {
         if self.distance == DISTANCE_UNKNOWN {
             return 0;
@@ -135,12 +139,13 @@ impl FrameHeader {
         position.saturating_sub(u64::from(self.distance))
     }
 
-    /// Whether this frame may follow one of session `current`.
+    /// Returns whether this frame may follow a frame of session `current`.
     ///
-    /// Bytes behind a cut tail can be valid frames of a dead session, even after recovery zeroed
-    /// them (a failed sync can leave the old bytes on disk). They must not be taken for the
-    /// continuation of what was written over the cut later. A frame with distance 0 says that
-    /// all before it was durable, so no cut was ever made before it: it may begin a session.
+    /// Bytes behind a cut tail can be valid frames of an earlier session, even after recovery
+    /// zeroed them, because a failed sync can leave the old bytes on the disk. Such frames must not
+    /// continue what a later session writes over the cut. A frame with distance 0 says that
+    /// everything before it was durable, so no cut was ever made before it: such a frame may begin
+    /// a session.
     pub(crate) fn continues(&self, current: Option<u32>) -> bool {
         self.distance == 0 || current == Some(self.session)
     }
@@ -155,14 +160,15 @@ pub(crate) fn push_mark(buffer: &mut Vec<u8>, kind: FrameKind, at: FrameContext)
     buffer.extend_from_slice(&bare(kind, 0, at));
 }
 
-/// The frame that says that nothing is left of the log from `at` up to `end`: to be followed by
-/// zeros.
+/// Returns the header of a frame that covers the lost part of the log from `at` up to `end`. The
+/// caller fills the rest of the part with zeros.
 pub(crate) fn hole(at: FrameContext, end: u64) -> [u8; HEADER] {
     let len = end - at.position - HEADER as u64;
     bare(FrameKind::Hole, len as u32, at)
 }
 
-/// The header of a frame without content, of which `payload_len` bytes are not to be read.
+/// Returns the header of a frame without content. Readers skip the `payload_len` bytes that follow
+/// it.
 fn bare(kind: FrameKind, payload_len: u32, at: FrameContext) -> [u8; HEADER] {
     let seed = seed(at.salt, at.position);
     let header = FrameHeader {
@@ -175,7 +181,7 @@ fn bare(kind: FrameKind, payload_len: u32, at: FrameContext) -> [u8; HEADER] {
     header.encode(seed)
 }
 
-/// Where, and by whom, a frame is written.
+/// What the header of a frame says beside its payload: where the frame is, and who writes it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FrameContext {
     pub(crate) position: u64,

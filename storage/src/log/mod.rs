@@ -1,4 +1,10 @@
-//! The log: its files, the frames and records in them, and batches on their way there.
+//! The log: segment files, the frames and records in them, and the batches that are written to
+//! them.
+//!
+//! **Invariants:** bytes of a segment are written once, in ascending order, and change only when a
+//! failed write is taken back. Every frame carries checksums that depend on its position and on its
+//! segment, so a frame is valid only where it was written. Nothing here locks, waits or starts a
+//! thread.
 
 pub(crate) mod batch;
 pub(crate) mod failed_write;

@@ -6,29 +6,29 @@ use crate::TimelineId;
 use crate::log::record::{self, Record};
 use crate::log::window::Window;
 
-/// Default of [`Page::with_bytes`].
+/// The default byte limit of a page.
 const DEFAULT_BYTES: usize = 1 << 20;
 
-/// Which end of a range a limit keeps.
+/// The end of a range that a limited read keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// The oldest entries; newer ones are cut.
+    /// Keeps the oldest entries and cuts newer ones.
     Ascending,
-    /// The newest entries; older ones are cut.
+    /// Keeps the newest entries and cuts older ones.
     Descending,
 }
 
-/// A buffer of records that a [`Reader`](crate::Reader) fills, always in ascending order.
+/// A reusable buffer of records that a [`Reader`](crate::Reader) fills, always in ascending order.
 ///
-/// Filling replaces what was there. A page holds one record of any size, or several of together
-/// at most its byte limit; what a read leaves out for the limit shows in [`Page::more`]. Its
-/// buffers grow to that size and stay, so keep pages for helper threads, not for connections.
+/// A read replaces the content. A page holds one record of any size, or several records of together
+/// at most its byte limit; [`Page::more`] says whether the last read left records out. The buffers
+/// grow to that size and stay, so keep pages for threads, not for connections.
 pub struct Page {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     limit: usize,
     more: bool,
-    /// Working space of the reader.
+    /// Positions that the reader has looked up, kept for the next read.
     pub(crate) positions: Vec<u64>,
     pub(crate) window: Window,
 }
@@ -41,13 +41,13 @@ struct Entry {
 }
 
 impl Page {
-    /// An empty page with the default limit of 1 MiB.
+    /// Makes an empty page with the default byte limit of 1 MiB.
     #[must_use]
     pub fn new() -> Self {
         Page::with_bytes(DEFAULT_BYTES)
     }
 
-    /// An empty page that holds records of together `limit` bytes, or one larger one.
+    /// Makes an empty page that holds records of together `limit` bytes, or one larger record.
     #[must_use]
     pub fn with_bytes(limit: usize) -> Self {
         Page {
@@ -60,7 +60,7 @@ impl Page {
         }
     }
 
-    /// The records, oldest first.
+    /// Iterates over the records, oldest first.
     pub fn records(&self) -> impl DoubleEndedIterator<Item = Record<'_>> + ExactSizeIterator {
         self.entries.iter().map(|entry| {
             let payload = &self.bytes[entry.start..][..entry.len];
@@ -69,26 +69,26 @@ impl Page {
         })
     }
 
-    /// Number of records.
+    /// Returns the number of records.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there are no records.
+    /// Returns whether the page has no records.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Whether the last read left out records it was asked for, for its count limit or for the
-    /// page's byte limit.
+    /// Returns whether the last read left out records, because of its count limit or the byte limit
+    /// of the page.
     #[must_use]
     pub fn more(&self) -> bool {
         self.more
     }
 
-    /// Removes all records; the buffers stay.
+    /// Removes all records and keeps the buffers.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
@@ -96,7 +96,7 @@ impl Page {
         self.more = false;
     }
 
-    /// How many records the page can hold, however short they are.
+    /// Returns how many records the page can hold at most.
     pub(crate) fn max_records(&self) -> usize {
         self.limit / record::FIELDS + 1
     }
@@ -105,7 +105,8 @@ impl Page {
         self.more = true;
     }
 
-    /// Adds a record by its payload. `false`: it would exceed the limit and stays out.
+    /// Adds a record by its payload. Returns `false`, and adds nothing, if the record exceeds the
+    /// byte limit.
     pub(crate) fn push(&mut self, position: u64, payload: &[u8]) -> bool {
         if !self.entries.is_empty() && self.bytes.len() + payload.len() > self.limit {
             return false;
@@ -120,7 +121,7 @@ impl Page {
         true
     }
 
-    /// Gives each record the body that `replacement` has for it, if any.
+    /// Replaces the body of each record for which `replacement` returns one.
     pub(crate) fn redact<'a>(&mut self, replacement: impl Fn(TimelineId, u64) -> Option<&'a [u8]>) {
         let mut redacted = Vec::new();
         for i in 0..self.entries.len() {
@@ -141,7 +142,7 @@ impl Page {
         }
     }
 
-    /// Turns the order of the records around.
+    /// Reverses the order of the records.
     pub(crate) fn reverse(&mut self) {
         self.entries.reverse();
     }

@@ -1,4 +1,4 @@
-//! Records: what a frame of the log carries, as written and as read.
+//! Records: the content of a frame, as written and as read.
 
 mod states;
 
@@ -26,45 +26,50 @@ const HAS_KEY: u32 = 1 << 21;
 const HAS_STATES: u32 = 1 << 22;
 const HAS_REDACTION: u32 = 1 << 23;
 
-/// What the writer appends: one event with its fan-out.
+/// A record to append: one event with its fan-out.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Draft<'a> {
-    /// What kind of event this is; means nothing to the store.
+    /// The kind of event. The store does not interpret it.
     pub kind: u8,
-    /// When it happened, in milliseconds since the Unix epoch; means nothing to the store.
+    /// The time of the event, in milliseconds since the Unix epoch. Lifetimes count from this time
+    /// ([`Options::sync_life`](crate::Options::sync_life)).
     pub time: u64,
-    /// The timeline the event belongs to.
+    /// The message timeline of the event.
     pub timeline: TimelineId,
-    /// Its sequence there, greater than all before and at most 2⁶³ − 1; 0 if the event is no entry of that timeline.
+    /// The sequence of the event in its message timeline: greater than all before it and at most
+    /// 2⁶³ − 1. A record with sequence 0 is no entry of the timeline.
     pub seq: u64,
-    /// The sync timelines that get a reference to the event, each at most once. Up to 2²¹ − 1.
+    /// The sync timelines that get a reference to the event: at most 2²¹ − 1, each at most once.
     pub fanout: &'a [TimelineId],
-    /// The content; means nothing to the store.
+    /// The content of the event. The store does not interpret it.
     pub body: &'a [u8],
-    /// What the record can be found by ([`Reader::find`](crate::Reader::find)), such as the key
-    /// that makes a send the same as an earlier one. In a domain of its own, as ids of timelines
-    /// are.
+    /// The key with which [`Reader::find`](crate::Reader::find) finds the record, such as the
+    /// idempotency key of a send. Make it with [`StoreKey::id`](crate::StoreKey::id) in a domain of
+    /// its own.
     pub key: Option<TimelineId>,
-    /// The [states](crate::Writer::set_state) from this record on: in the same frame, so that there
-    /// is never the one without the other. Up to 32,767; each key at most once, or else the last of
-    /// its values counts.
+    /// The [states](crate::Writer::set_state) that this record sets, at most 32,767. They are in
+    /// the same frame, so a crash never separates them from the record. If a key occurs twice, its
+    /// last value counts.
     pub states: &'a [StateEntry<'a>],
-    /// What this record does to an earlier one of its timeline.
+    /// The redaction of an earlier record of the same timeline that this record makes.
     pub redacts: Option<Redaction<'a>>,
 }
 
-/// The replacement of a record's body: reads return the new one as soon as the redaction is
-/// visible, and a merge removes the old one from the disk. The rest of the record stays.
+/// A redaction: the replacement of an earlier record's body.
+///
+/// Reads return the new body as soon as the redaction is visible, and a merge removes the old body
+/// from the disk. The rest of the redacted record stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Redaction<'a> {
-    /// The sequence of the record in the timeline of the one that redacts it.
+    /// The sequence of the redacted record. It is in the timeline of the redacting record.
     pub seq: u64,
-    /// What takes the place of its body; the latest redaction of a record counts.
+    /// The new body. Of several redactions of a record the latest counts.
     pub body: &'a [u8],
 }
 
 impl Draft<'_> {
-    /// Size in bytes that [`Options::max_record_bytes`](crate::Options::max_record_bytes) limits.
+    /// Returns the size in bytes that
+    /// [`Options::max_record_bytes`](crate::Options::max_record_bytes) limits.
     #[must_use]
     pub const fn record_bytes(&self) -> usize {
         let mut bytes = FIELDS + self.fanout.len() * ID + self.body.len();
@@ -82,47 +87,48 @@ impl Draft<'_> {
 /// A record as read, borrowed from a [`Batch`](crate::Batch) or a [`Page`](crate::Page).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Where it is in the log.
+    /// The position of the record in the log.
     pub position: Position,
-    /// As in the [`Draft`].
+    /// The kind of event, as in [`Draft::kind`].
     pub kind: u8,
-    /// As in the [`Draft`].
+    /// The time of the event, as in [`Draft::time`].
     pub time: u64,
-    /// As in the [`Draft`].
+    /// The message timeline, as in [`Draft::timeline`].
     pub timeline: TimelineId,
-    /// As in the [`Draft`].
+    /// The sequence in the message timeline, as in [`Draft::seq`].
     pub seq: u64,
-    /// As in the [`Draft`], in the same order.
+    /// The sync timelines that refer to the record, in the order of [`Draft::fanout`].
     pub fanout: Fanout<'a>,
-    /// As in the [`Draft`], or what a redaction put in its place.
+    /// The content: [`Draft::body`], or the body of the latest redaction.
     pub body: &'a [u8],
-    /// As in the [`Draft`].
+    /// The key with which the record can be found, as in [`Draft::key`].
     pub key: Option<TimelineId>,
-    /// Only as long as the record is in the log.
+    /// The states that the record sets. Runs do not keep them with the record.
     pub(crate) states: States<'a>,
-    /// Only as long as the record is in the log.
+    /// The redaction that the record makes. Runs do not keep it with the record.
     pub(crate) redacts: Option<Redaction<'a>>,
 }
 
-/// Where a record is.
+/// A reference to a record: where it is in its timeline and in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordRef {
-    /// Its message timeline.
+    /// The message timeline of the record.
     pub timeline: TimelineId,
-    /// Its sequence there; 0 if it is no entry of it.
+    /// The sequence of the record in its message timeline; 0 if the record is no entry of it.
     pub seq: u64,
-    /// Its place in the log.
+    /// The position of the record in the log.
     pub position: Position,
 }
 
-/// The sync timelines of a record: an iterator that decodes as it goes. Copy it to go twice.
+/// The sync timelines of a record: an iterator that decodes each when it is asked for. A copy of
+/// the iterator starts at the same place.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fanout<'a> {
     bytes: &'a [u8],
 }
 
 impl Fanout<'_> {
-    /// Whether no timeline is left.
+    /// Returns whether no timeline is left.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.bytes.is_empty()
@@ -168,7 +174,8 @@ pub(crate) fn decode_state(payload: &[u8]) -> Option<StateEntry<'_>> {
     Some(StateEntry { key, value })
 }
 
-/// Completes the frame that begins at `start` of `buffer` and has its payload.
+/// Completes a frame in `buffer`: writes its header at `start`, in front of the payload, and adds
+/// the padding behind the payload.
 fn finish(buffer: &mut Vec<u8>, start: usize, kind: FrameKind, at: FrameContext) {
     let payload_len = buffer.len() - start - frame::HEADER;
     let seed = frame::seed(at.salt, at.position);
@@ -222,10 +229,10 @@ fn push_part(buffer: &mut Vec<u8>, part: &[u8]) {
     buffer.extend_from_slice(part);
 }
 
-/// Decodes a payload whose checksum holds.
+/// Decodes the payload of a record whose checksum matches.
 ///
-/// `None` if its parts are longer than the payload: never written, so it is damage that the
-/// checksum missed.
+/// Returns `None` if the parts are longer than the payload. No writer makes such a payload: it is
+/// damage that the checksum missed.
 pub(crate) fn decode_payload(position: u64, payload: &[u8]) -> Option<Record<'_>> {
     let mut rest = payload;
     let time = take_u64(&mut rest)?;
@@ -263,8 +270,8 @@ pub(crate) fn decode_payload(position: u64, payload: &[u8]) -> Option<Record<'_>
     Some(record)
 }
 
-/// Appends the payload of `record` as runs have it: without what the log alone is asked for, and
-/// with `body` in the place of its own if there is one.
+/// Appends the payload of `record` as runs hold it: without states and redaction, and with `body`
+/// in place of its own body if there is one.
 pub(crate) fn push_lasting(into: &mut Vec<u8>, record: &Record<'_>, body: Option<&[u8]>) {
     into.extend_from_slice(&record.time.to_le_bytes());
     into.extend_from_slice(&record.seq.to_le_bytes());

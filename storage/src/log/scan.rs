@@ -1,4 +1,4 @@
-//! Reading the log from its beginning, and looking for frames behind its end.
+//! Reading a segment from its first frame on, and searching for frames behind the end of the log.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use crate::log::window::Window;
 /// How much of a segment is read at once.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// What the frames read so far amount to.
+/// What a scan of the log has found so far.
 #[derive(Clone)]
 pub(crate) struct Scan {
     pub(crate) records: u64,
@@ -22,23 +22,24 @@ pub(crate) struct Scan {
     pub(crate) session: Option<u32>,
 }
 
-/// What has content in the log.
+/// An entry of the log: a frame with content.
 pub(crate) enum Entry<'a> {
     Record(&'a Record<'a>),
-    /// With its position.
+    /// A state, with its position.
     State(u64, StateEntry<'a>),
 }
 
-/// Where the frames of a segment end.
+/// How the frames of a segment end.
 pub(crate) enum ScanEnd {
-    /// Behind a seal: the log goes on in the next segment.
+    /// A seal ends the segment at this position, and the log goes on in the next segment.
     Sealed(u64),
-    /// Where no valid frame follows.
+    /// No valid frame follows at this position.
     Open(u64),
 }
 
 impl Scan {
-    /// Reads the frames of `segment`, which continues what was read before.
+    /// Reads the frames of `segment`, which must follow the segment read before, and gives each
+    /// entry to `each`.
     pub(crate) fn segment(
         &mut self,
         segment: &Segment,
@@ -47,7 +48,7 @@ impl Scan {
         self.segment_from(segment, segment.first(), each)
     }
 
-    /// As [`segment`](Self::segment), from the frame at `position` on.
+    /// Reads the frames of `segment` from the one at `position` on, and gives each entry to `each`.
     pub(crate) fn segment_from(
         &mut self,
         segment: &Segment,
@@ -92,18 +93,18 @@ impl Scan {
     }
 }
 
-/// What is in a segment behind the end of the log.
+/// The bytes of a segment behind the end of the log.
 pub(crate) struct Leftover {
-    /// Behind the last byte that is not zero.
+    /// Position behind the last byte that is not zero.
     pub(crate) end: u64,
-    /// Whether that is none.
+    /// Whether all bytes are zero.
     pub(crate) is_zero: bool,
-    /// A valid frame that says that the place looked from was durable.
+    /// The position of a valid frame that says that the end of the log was durable beyond it.
     pub(crate) claim: Option<u64>,
 }
 
-/// Looks through `segment` from position `from`, at every place where a frame can begin, for
-/// frames that say that `cut` was durable.
+/// Searches `segment` from position `from` on, at every place where a frame can begin, for a frame
+/// that says that `cut` was durable.
 pub(crate) fn leftover(segment: &Segment, from: u64, cut: u64) -> io::Result<Leftover> {
     let mut claim = None;
     let end = search(segment, from, &mut |position, header| {
@@ -119,8 +120,8 @@ pub(crate) fn leftover(segment: &Segment, from: u64, cut: u64) -> io::Result<Lef
     })
 }
 
-/// Gives every frame that there is in `segment` from position `from` on to `each`, one that
-/// follows no other too, until it has enough. Returns where the last byte ends that is not zero.
+/// Gives every valid frame in `segment` from position `from` on to `each`, also one that follows no
+/// other, until `each` returns `false`. Returns the position behind the last byte that is not zero.
 pub(crate) fn search(
     segment: &Segment,
     from: u64,

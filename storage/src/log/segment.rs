@@ -13,7 +13,7 @@ use crate::log::frame;
 pub(crate) const HEADER_BYTES: u64 = 4096;
 /// Space kept free behind the last record of a segment: one anchor and the seal.
 pub(crate) const END_RESERVE: u64 = 2 * frame::HEADER as u64;
-/// Version of the log's format.
+/// The version of the storage format.
 pub(crate) const VERSION: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"TRKLOG\r\n";
@@ -27,7 +27,7 @@ pub(crate) struct Segment {
     pub(crate) base: u64,
     /// Size of the file in bytes.
     pub(crate) size: u64,
-    /// Checksum of the random salt: what the seeds of its frames start from.
+    /// The checksum of the segment's random salt, from which the seeds of its frames are made.
     pub(crate) salt: u32,
     pub(crate) name: String,
     pub(crate) file: Arc<dyn BackendFile>,
@@ -44,12 +44,12 @@ impl Segment {
         self.base + self.size
     }
 
-    /// Whether a record whose frame takes `len` bytes may begin at `position`.
+    /// Returns whether a frame of `len` bytes may begin at `position`.
     pub(crate) const fn fits(&self, position: u64, len: usize) -> bool {
         position + len as u64 + END_RESERVE <= self.end()
     }
 
-    /// Offset in the file of a position.
+    /// Returns the offset in the file of a position.
     pub(crate) const fn offset(&self, position: u64) -> u64 {
         position - self.base
     }
@@ -115,7 +115,7 @@ pub(crate) fn segment_name(base: u64) -> String {
     format!("log-{base:016x}.seg")
 }
 
-/// The base that a file name tells, if it is the name of a segment.
+/// Returns the base in a segment's file name; `None` for other names.
 pub(crate) fn segment_base(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("log-")?.strip_suffix(".seg")?;
     if digits.len() != 16 {
@@ -124,7 +124,7 @@ pub(crate) fn segment_base(name: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
-/// What the header of a segment says.
+/// The content of a segment's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
     pub(crate) base: u64,
@@ -133,7 +133,7 @@ pub(crate) struct SegmentHeader {
     pub(crate) store_id: [u8; 16],
 }
 
-/// Why bytes are no header.
+/// Why bytes are not a valid header.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum HeaderFault {
     Damaged,
@@ -195,11 +195,12 @@ pub(crate) struct SegmentFactory {
 }
 
 impl SegmentFactory {
-    /// Creates the segment at `base`: every block allocated, header and name durable.
+    /// Creates the segment at `base` with all blocks allocated, and makes its header and its name
+    /// durable.
     ///
-    /// The file gets its name only when it is complete, so a segment that recovery finds is a
-    /// whole one. Zeros are really written: space that is merely reserved would make every
-    /// commit's `fdatasync` wait for the file system's journal.
+    /// The file gets its name only when it is complete, so every segment that recovery finds is
+    /// whole. The function writes real zeros: merely reserved space would make the `fdatasync` of
+    /// every commit wait for the journal of the file system.
     pub(crate) fn create(&self, base: u64) -> io::Result<Segment> {
         let name = segment_name(base);
         let temporary = format!("{name}.tmp");

@@ -1,4 +1,4 @@
-//! A window on a segment file, so that neighbouring short frames cost one read.
+//! A buffered view of a segment file, so that one read returns several short frames.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use crate::log::segment::Segment;
 
 /// How much is read at once by default: a run of short records, or most single ones.
 const READ_BYTES: usize = 4096;
-/// A larger buffer is given back after use.
+/// A buffer larger than this is freed after use.
 const KEEP_BYTES: usize = 64 << 10;
 
 /// The part of a segment that was read last.
@@ -36,20 +36,20 @@ impl Window {
         }
     }
 
-    /// Forgets what was read: before another segment, and before a new call, which may see more
-    /// of the same bytes written.
+    /// Drops the buffered bytes. Call it before reading another segment, and before each new read
+    /// of the store, which may find more bytes written.
     pub(crate) fn forget(&mut self) {
         self.len = 0;
     }
 
-    /// Forgets what was read, and gives a large buffer back.
+    /// Drops the buffered bytes and frees a large buffer.
     pub(crate) fn release(&mut self) {
         self.forget();
         self.bytes.truncate(KEEP_BYTES);
         self.bytes.shrink_to(KEEP_BYTES);
     }
 
-    /// The `want` bytes at offset `at` of the segment's file.
+    /// Returns `want` bytes at offset `at` of the segment's file.
     pub(crate) fn load(&mut self, segment: &Segment, at: u64, want: usize) -> io::Result<&[u8]> {
         let inside = at >= self.start && at + want as u64 <= self.start + self.len as u64;
         if !inside {
@@ -68,8 +68,8 @@ impl Window {
         Ok(&self.bytes[from..from + want])
     }
 
-    /// The whole frame at `position`: its header and payload, both checked. `None` if what is
-    /// there is not a valid frame of this segment and place. A hole has no payload to be read.
+    /// Returns header and payload of the frame at `position`, both checked. Returns `None` if there
+    /// is no valid frame of this segment and position. The payload of a hole is empty.
     pub(crate) fn frame(
         &mut self,
         segment: &Segment,

@@ -1,8 +1,8 @@
 //! A simulated disk that forgets, tears, fails and fills up on request.
 //!
-//! It is as unkind as POSIX allows. What was written and not synced is kept or lost by sectors of
-//! 512 bytes, each in any of its unsynced versions; names that were not synced come and go one by
-//! one. All of its choices come from a seed, so a failure can be replayed.
+//! The disk does the worst that POSIX allows. A crash keeps or loses unsynced bytes by sectors of
+//! 512 bytes, each sector in any of its unsynced versions, and unsynced changes of names one by
+//! one. All choices come from a seed, so a failure can be replayed.
 
 mod state;
 
@@ -16,7 +16,7 @@ use super::{Backend, BackendFile, Lock};
 pub use state::Random;
 use state::{DiskState, NameChange, PlannedFailure, Verdict, crashed};
 
-/// A disk in memory with one folder. Clones are the same disk.
+/// A disk in memory with one folder. Clones share the disk.
 #[derive(Clone)]
 pub struct SimDisk {
     state: Arc<Mutex<DiskState>>,
@@ -60,19 +60,20 @@ impl SimDisk {
         self.state.lock().operations
     }
 
-    /// Operation number `operation` (the first is 0) is done in part at most, and everything from
-    /// then on fails, until [`kill`](Self::kill) or [`power_cycle`](Self::power_cycle).
+    /// Lets the disk crash in the operation with this number, counted from 0 at the disk's
+    /// creation. That operation is done at most in part, and every later one fails until
+    /// [`kill`](Self::kill) or [`power_cycle`](Self::power_cycle).
     pub fn crash_at(&self, operation: u64) {
         self.state.lock().crash_at = Some(operation);
     }
 
-    /// The `nth` operation of this kind from now (0 is the next) fails with an I/O error.
+    /// Lets the `nth` operation of this kind from now on fail with an I/O error; 0 is the next one.
     pub fn fail(&self, operation: Operation, nth: u64) {
         self.fail_times(operation, nth, 1);
     }
 
-    /// As [`fail`](Self::fail), and so do the operations of this kind that follow, until `times`
-    /// of them have failed.
+    /// Lets `times` operations of this kind fail with an I/O error, from the `nth` one on; 0 is the
+    /// next one.
     pub fn fail_times(&self, operation: Operation, nth: u64, times: u64) {
         self.state.lock().fail = (times > 0).then_some(PlannedFailure {
             operation,
@@ -81,12 +82,13 @@ impl SimDisk {
         });
     }
 
-    /// Ends the running program: its handles and lock die, nothing that it wrote is lost.
+    /// Ends the running program: its handles and its lock die. The disk keeps everything that the
+    /// program wrote.
     pub fn kill(&self) {
         self.state.lock().start();
     }
 
-    /// Cuts the power: what was not synced is kept or lost as it happens.
+    /// Cuts the power: the seed decides which unsynced bytes and names survive.
     pub fn power_cycle(&self) {
         let mut state = self.state.lock();
         state.lose_power();

@@ -13,13 +13,14 @@ const OWN: u16 = 1 << 15;
 /// The most states of a record that the format can count.
 pub(crate) const MAX_STATES: usize = OWN as usize - 1;
 
-/// A value under a key: what a program derives from its records and would not replay them for.
+/// A value under a key. A program keeps here what it derives from its records and does not want to
+/// replay them for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StateEntry<'a> {
-    /// What the value is found by ([`Reader::state`](crate::Reader::state)); made as the ids of
-    /// timelines are, and it may be one.
+    /// The key, with which [`Reader::state`](crate::Reader::state) finds the value. Make it like
+    /// the id of a timeline; it may be one.
     pub key: TimelineId,
-    /// The value from now on; an empty one removes the key.
+    /// The value from this record on. An empty value removes the key.
     pub value: &'a [u8],
 }
 
