@@ -167,7 +167,7 @@ fn failing_threads_lose_nothing_and_leave_no_files_behind() {
             commit(&mut opened, &mut log, 3);
             std::thread::sleep(Duration::from_micros(300));
         }
-        assert!(opened.reader.stats().run_failures > 1, "{act:?}");
+        wait_until("two steps fail", || opened.reader.stats().run_failures > 1);
         assert_eq!(entries(&opened), log, "{act:?}");
         failing.store(false, SeqCst);
         let waiting = |opened: &Opened| opened.reader.stats().waiting_segments;
