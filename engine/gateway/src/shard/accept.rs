@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mio::net::TcpStream;
@@ -10,8 +9,8 @@ use mio::{Interest, Token};
 use trunkline_proto::handshake::Rejection;
 
 use super::Shard;
+use super::admission::Refusal;
 use super::connection::Conn;
-use super::source::Source;
 use super::tls::{DENIED, NO_ROOM, Tls};
 use crate::metrics::Limit;
 use crate::timer::ticks;
@@ -19,20 +18,9 @@ use crate::timer::ticks;
 /// How long accepting pauses when there is no descriptor for another connection.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Why a connection is turned away.
-#[derive(Debug, Clone, Copy)]
-enum Refusal {
-    /// There are as many as there may be.
-    Full,
-    /// As many as may be under way have no session yet.
-    Opening,
-    /// Its address has as many as it may.
-    Address,
-}
-
 impl Shard {
     pub(super) fn accept_again(&mut self) {
-        if self.accept_at.is_some_and(|at| at <= self.core.now) {
+        if self.accept_at.is_some_and(|at| at <= self.core.turn.now()) {
             self.accept_at = None;
             self.accept();
         }
@@ -48,18 +36,18 @@ impl Shard {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     tracing::warn!(%error, shard = self.core.parts.index, "cannot accept: pausing");
-                    self.accept_at = Some(self.core.now + ticks(ACCEPT_PAUSE));
+                    self.accept_at = Some(self.core.turn.now() + ticks(ACCEPT_PAUSE));
                     return;
                 }
             }
         }
         // The edge is spent and there may be more.
         self.core.parts.metrics.limited(Limit::Accepts);
-        self.accept_at = Some(self.core.now);
+        self.accept_at = Some(self.core.turn.now());
     }
 
     fn admit(&mut self, mut stream: TcpStream, address: IpAddr) {
-        let source = match self.find_room(address) {
+        let source = match self.core.admission.enter(address, self.conns.len()) {
             Ok(source) => source,
             Err(refusal) => return self.refuse(&mut stream, refusal),
         };
@@ -71,7 +59,7 @@ impl Shard {
             Ok(tls) => tls.map(|session| Box::new(Tls::new(session))),
             Err(error) => {
                 tracing::warn!(%error, shard = self.core.parts.index, "cannot begin TLS");
-                return self.give_room_back(source);
+                return self.core.admission.leave(source, true);
             }
         };
         self.peak = self.peak.max(self.conns.len() + 1);
@@ -84,46 +72,14 @@ impl Shard {
             .register(&mut stream, Token(slot), both)
         {
             tracing::warn!(%error, shard = self.core.parts.index, "cannot watch a connection");
-            return self.give_room_back(source);
+            return self.core.admission.leave(source, true);
         }
         self.generation = self.generation.wrapping_add(1);
         let conn = entry.insert(Conn::new(stream, self.generation, source));
         conn.tls = tls;
-        conn.silent_since = self.core.now;
-        conn.deadline = self.core.now + ticks(self.core.parts.limits.handshake_timeout);
-        self.core.opening += 1;
+        conn.silent_since = self.core.turn.now();
+        conn.deadline = self.core.turn.now() + ticks(self.core.parts.limits.handshake_timeout);
         self.core.schedule(slot as u32, conn, conn.deadline);
-    }
-
-    /// Counts a connection in.
-    fn find_room(&self, address: IpAddr) -> Result<Source, Refusal> {
-        let parts = &self.core.parts;
-        if self.core.opening >= parts.limits.opening {
-            return Err(Refusal::Opening);
-        }
-        let total = parts.shared.total.fetch_add(1, Ordering::Relaxed);
-        if total >= parts.shared.max_total || self.conns.len() >= parts.room {
-            parts.shared.total.fetch_sub(1, Ordering::Relaxed);
-            return Err(Refusal::Full);
-        }
-        let Some(addresses) = &parts.shared.addresses else {
-            return Ok(Source::NONE);
-        };
-        let source = Source::of(address);
-        if !addresses.enter(source) {
-            parts.shared.total.fetch_sub(1, Ordering::Relaxed);
-            return Err(Refusal::Address);
-        }
-        Ok(source)
-    }
-
-    /// Takes back what [`Self::find_room`] counted.
-    pub(super) fn give_room_back(&self, source: Source) {
-        let parts = &self.core.parts;
-        parts.shared.total.fetch_sub(1, Ordering::Relaxed);
-        if let Some(addresses) = &parts.shared.addresses {
-            addresses.leave(source);
-        }
     }
 
     fn refuse(&self, stream: &mut TcpStream, refusal: Refusal) {

@@ -192,7 +192,7 @@ impl Core {
             return;
         }
         // As with pushes: while much is held, those that do not read wait for those that do.
-        let crowded = self.held > limits.shard_buffer_bytes / 2 && conn.held > 0;
+        let crowded = self.memory.is_scarce() && conn.held > 0;
         let question = if crowded {
             self.parts.metrics.limited(Limit::Answers);
             None

@@ -3,7 +3,6 @@
 //! Connections live in a table beside this, so that one of them and everything here can be in
 //! hand at the same time.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use trunkline_core::exchange::{CommandBatch, ConnRef, ReplyConn, ReplyTo};
@@ -17,9 +16,11 @@ use trunkline_proto::message::{
     Disconnect, ErrorReply, Event, Gap, Push, Reply, ReplyBody, ServerMessage,
 };
 
+use super::admission::{Admission, Room};
 use super::asking::Asking;
 use super::connection::{Conn, Phase};
 use super::ephemeral::Ephemeral;
+use super::memory::Memory;
 use super::parts::Parts;
 use super::pool::Pool;
 use super::questions::Questions;
@@ -27,9 +28,10 @@ use super::resume::Resuming;
 use super::returns::Returns;
 use super::tls::{Buffers, HANDSHAKE_COST};
 use super::tokens::{CHECK_COST, Permits};
+use super::turn::Turn;
 use crate::metrics::Limit;
 use crate::session::Frames;
-use crate::timer::{TICK, Tick, Wheel, ticks};
+use crate::timer::{TICK, Tick, ticks};
 
 /// Commands that a shard collects while the sequencer's queue is full; it reads no more sockets
 /// from there on.
@@ -50,16 +52,10 @@ pub(crate) struct Core {
     pub(crate) pool: Pool,
     /// For TLS; empty without.
     pub(super) tls: Buffers,
-    /// Connections with something to flush.
-    pub(crate) dirty: Vec<u32>,
-    /// Connections with input that was not read.
-    pub(crate) unread: Vec<u32>,
-    /// Those of them without a session: of each turn, only some are read.
-    pub(crate) waiting: VecDeque<u32>,
-    /// How many connections without a session this turn may still read.
-    pub(crate) newcomers: usize,
-    /// Connections without a session.
-    pub(crate) opening: usize,
+    /// The time, and the connections that the turn has yet to see to.
+    pub(super) turn: Turn,
+    /// New connections, up to their session.
+    pub(super) admission: Admission,
     /// Questions that readers are yet to be given.
     pub(super) asking: Asking,
     /// Sessions of which a reader looks up what they missed.
@@ -72,21 +68,11 @@ pub(crate) struct Core {
     pub(super) returns: Returns,
     /// Sessions of which the position is kept.
     pub(crate) resuming: Resuming,
-    /// Bytes that connections hold, as last counted.
-    pub(crate) held: usize,
-    /// Connections that hold any.
-    pub(crate) holders: BTreeSet<u32>,
-    /// Connections to drop at the end of the turn, so that stale events of it touch nothing.
-    pub(crate) doomed: Vec<u32>,
+    /// The bytes that connections hold.
+    pub(super) memory: Memory,
     pub(crate) ephemeral: Ephemeral,
     /// Which topics tokens allow; empty in development mode.
     pub(super) permits: Permits,
-    /// Whose token was checked last, and in which turn.
-    pub(super) checked: Option<(u32, u64)>,
-    /// Counts the times that the clock was read.
-    pub(super) turn: u64,
-    pub(crate) wheel: Wheel,
-    pub(crate) now: Tick,
     pub(crate) sessions: u64,
     /// The last record of the last batch that came to this shard. Events of this shard's users
     /// up to here have been pushed; those after it will be.
@@ -104,11 +90,15 @@ impl Core {
                 .tls
                 .as_ref()
                 .map_or_else(Buffers::default, |_| Buffers::new()),
-            dirty: Vec::new(),
-            unread: Vec::new(),
-            waiting: VecDeque::new(),
-            newcomers: 0,
-            opening: 0,
+            turn: Turn::new(parts.shared.began),
+            admission: Admission::new(
+                Room {
+                    connections: parts.room,
+                    opening: parts.limits.opening,
+                    per_turn: parts.limits.newcomers_per_turn,
+                },
+                parts.shared.clone(),
+            ),
             asking: Asking::default(),
             recovering: 0,
             questions: Questions::default(),
@@ -119,15 +109,9 @@ impl Core {
                 parts.limits.reconnect_delay_ms,
             ),
             resuming: Resuming::new(),
-            held: 0,
-            holders: BTreeSet::new(),
-            doomed: Vec::new(),
+            memory: Memory::new(parts.limits.shard_buffer_bytes),
             ephemeral: Ephemeral::default(),
             permits: Permits::default(),
-            checked: None,
-            turn: 0,
-            wheel: Wheel::new(parts.shared.began),
-            now: 0,
             sessions: 0,
             seen: parts.directory.head(),
             parts,
@@ -137,8 +121,7 @@ impl Core {
     /// Reads the clock: once per turn.
     pub(crate) fn tick(&mut self) -> Instant {
         let now = Instant::now();
-        self.turn += 1;
-        self.now = self.wheel.tick(now);
+        self.turn.begin(now);
         now
     }
 
@@ -179,24 +162,18 @@ impl Core {
 
     /// Remembers a connection whose input was not read to its end.
     pub(crate) fn read_later(&mut self, slot: u32, conn: &mut Conn) {
-        if !conn.unread {
-            conn.unread = true;
-            self.unread.push(slot);
-        }
+        self.turn.read_later(slot, &mut conn.unread);
     }
 
     /// Moves a connection on.
     pub(crate) fn set_phase(&mut self, conn: &mut Conn, phase: Phase) {
-        self.opening += usize::from(phase.is_opening());
-        self.opening -= usize::from(conn.phase.is_opening());
+        self.admission
+            .change(conn.phase.is_opening(), phase.is_opening());
         conn.phase = phase;
     }
 
     pub(super) fn mark_dirty(&mut self, slot: u32, conn: &mut Conn) {
-        if !conn.dirty {
-            conn.dirty = true;
-            self.dirty.push(slot);
-        }
+        self.turn.flush_later(slot, &mut conn.dirty);
     }
 
     /// Where to append frames for a connection; they go out at the end of the turn.
@@ -334,7 +311,7 @@ impl Core {
                 self.parts.metrics.writes.add(writes);
                 if conn.out.blocked {
                     if !was_blocked || sent > 0 {
-                        let at = self.now + ticks(self.parts.limits.write_timeout);
+                        let at = self.turn.now() + ticks(self.parts.limits.write_timeout);
                         // Others have a deadline already, which this must not put off.
                         if matches!(conn.phase, Phase::Open(_) | Phase::Echo) {
                             conn.deadline = at;
@@ -345,7 +322,7 @@ impl Core {
                     self.drained(slot, conn);
                 }
             }
-            Err(_) => self.doomed.push(slot),
+            Err(_) => self.turn.drop_later(slot),
         }
         self.account(slot, conn);
     }
@@ -367,7 +344,7 @@ impl Core {
         self.asking.drained(slot);
         if std::mem::take(&mut conn.paused) {
             // We did not read: the peer's time for its message was not running.
-            conn.begun = if conn.begun == 0 { 0 } else { self.now };
+            conn.begun = if conn.begun == 0 { 0 } else { self.turn.now() };
             self.read_later(slot, conn);
         }
     }
@@ -385,10 +362,7 @@ impl Core {
 
     /// Lets the connection's timer fire at `at`, unless it does so earlier.
     pub(crate) fn schedule(&mut self, slot: u32, conn: &mut Conn, at: Tick) {
-        if conn.due <= self.now || at < conn.due {
-            conn.due = at.max(self.now + 1);
-            self.wheel.schedule(slot, conn.due);
-        }
+        self.turn.schedule(slot, &mut conn.due, at);
     }
 
     /// Closes the way RFC 6455 §7.1 asks: our Close frame, then the peer's, then TCP. With a
@@ -418,7 +392,7 @@ impl Core {
             CloseCode::SHUTDOWN => self.returns.of_all(),
             CloseCode::OVERLOADED => {
                 let cost = self.admission_cost();
-                self.returns.of_one(self.now, cost)
+                self.returns.of_one(self.turn.now(), cost)
             }
             // It ends alone, and for a reason of its own.
             _ => self.parts.limits.reconnect_delay_ms,
@@ -452,7 +426,7 @@ impl Core {
         self.questions.end(slot);
         conn.leaving = false;
         self.set_phase(conn, Phase::Closing);
-        conn.deadline = self.now + ticks(CLOSING);
+        conn.deadline = self.turn.now() + ticks(CLOSING);
         self.schedule(slot, conn, conn.deadline);
     }
 

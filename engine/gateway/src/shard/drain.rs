@@ -91,7 +91,7 @@ impl Shard {
             tracing::warn!(left, "connections did not end in time: dropping them");
             for (slot, _) in &self.conns {
                 self.core.parts.metrics.limited(Limit::DrainTime);
-                self.core.doomed.push(slot as u32);
+                self.core.turn.drop_later(slot as u32);
             }
         }
     }
@@ -137,7 +137,7 @@ impl Core {
     /// Tells a client that the gateway stops, once its commands are answered.
     fn shut_down(&mut self, slot: u32, conn: &mut Conn) {
         match conn.phase {
-            Phase::Handshake(_) => self.doomed.push(slot),
+            Phase::Handshake(_) => self.turn.drop_later(slot),
             Phase::Upgraded | Phase::Echo | Phase::Open(_) => {
                 conn.leaving = true;
                 self.leave(slot, conn);

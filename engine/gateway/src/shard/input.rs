@@ -30,16 +30,9 @@ impl Core {
     /// Reads a connection, or leaves that to a later turn where this one has read enough of those
     /// without a session.
     pub(crate) fn read_in_turn(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
-        if conn.phase.is_opening() {
-            if self.newcomers == 0 {
-                self.parts.metrics.limited(Limit::Newcomers);
-                if !conn.unread {
-                    conn.unread = true;
-                    self.waiting.push_back(slot);
-                }
-                return;
-            }
-            self.newcomers -= 1;
+        if conn.phase.is_opening() && !self.admission.take_one() {
+            self.parts.metrics.limited(Limit::Newcomers);
+            return self.admission.wait(slot, &mut conn.unread);
         }
         self.read(slot, conn, buffer);
     }
@@ -63,13 +56,13 @@ impl Core {
             return self.read_sealed(slot, conn, buffer);
         }
         let read = match conn.stream.read(buffer) {
-            Ok(0) => return self.doomed.push(slot),
+            Ok(0) => return self.turn.drop_later(slot),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 return self.read_later(slot, conn);
             }
-            Err(_) => return self.doomed.push(slot),
+            Err(_) => return self.turn.drop_later(slot),
         };
         if read == buffer.len() || conn.ended {
             self.read_later(slot, conn);
@@ -82,7 +75,7 @@ impl Core {
     /// Something came from the peer: so many bytes.
     pub(super) fn heard(&mut self, conn: &mut Conn, read: usize) {
         self.parts.metrics.bytes_in.add(read as u64);
-        conn.silent_since = self.now;
+        conn.silent_since = self.turn.now();
         conn.pinged_at = 0;
     }
 
@@ -103,10 +96,10 @@ impl Core {
         if !timed || !conn.is_mid_message() {
             conn.begun = 0;
         } else if conn.begun == 0 {
-            conn.begun = self.now.max(1);
+            conn.begun = self.turn.now().max(1);
             let ends = self.message_ends(conn);
             self.schedule(slot, conn, ends);
-        } else if self.now >= self.message_ends(conn) {
+        } else if self.turn.now() >= self.message_ends(conn) {
             // The timer does not look at those of whom there is more to read.
             self.endless(slot, conn);
         }
@@ -119,7 +112,7 @@ impl Core {
                 .framing
                 .receive(&mut input, self.parts.limits.content.message_bytes)
             {
-                Ok(Some(Event::Close(..))) => return self.doomed.push(slot),
+                Ok(Some(Event::Close(..))) => return self.turn.drop_later(slot),
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => return,
             }
@@ -152,11 +145,11 @@ impl Core {
                     self.schedule(
                         slot,
                         conn,
-                        self.now + ticks(self.parts.limits.ping_interval),
+                        self.turn.now() + ticks(self.parts.limits.ping_interval),
                     );
                 } else {
                     self.set_phase(conn, Phase::Upgraded);
-                    conn.deadline = self.now + ticks(self.parts.limits.connect_timeout);
+                    conn.deadline = self.turn.now() + ticks(self.parts.limits.connect_timeout);
                     self.schedule(slot, conn, conn.deadline);
                 }
                 let rest = &mut input[size..];
@@ -213,7 +206,7 @@ impl Core {
                     // The peer has said its last: once ours is out, TCP may close.
                     self.flush(slot, conn);
                     if conn.out.len() == 0 {
-                        self.doomed.push(slot);
+                        self.turn.drop_later(slot);
                     }
                     return;
                 }
@@ -230,7 +223,7 @@ impl Core {
     /// Counts a control frame; whether that is one too many.
     fn floods(&self, conn: &mut Conn) -> bool {
         let most = self.parts.limits.control_frames;
-        !conn.controls.allows(self.now, most)
+        !conn.controls.allows(self.turn.now(), most)
     }
 
     fn message(&mut self, slot: u32, conn: &mut Conn, kind: Kind, payload: &[u8]) {
@@ -404,7 +397,7 @@ impl Core {
         self.set_phase(conn, Phase::Open(Box::new(session)));
         let blocked = conn.out.blocked;
         conn.deadline = if blocked {
-            self.now + ticks(self.parts.limits.write_timeout)
+            self.turn.now() + ticks(self.parts.limits.write_timeout)
         } else {
             0
         };

@@ -190,7 +190,7 @@ impl Core {
                 self.end_session(slot, conn);
                 self.drop_questions(slot, conn);
                 self.set_phase(conn, Phase::Upgraded);
-                conn.deadline = self.now + ticks(self.parts.limits.connect_timeout);
+                conn.deadline = self.turn.now() + ticks(self.parts.limits.connect_timeout);
                 self.schedule(slot, conn, conn.deadline);
             }
         }

@@ -5,6 +5,7 @@
 //! turn has to say with one write per connection.
 
 mod accept;
+mod admission;
 mod asking;
 mod connection;
 mod core;
@@ -14,6 +15,7 @@ mod ephemeral;
 mod input;
 pub mod listener;
 mod mail;
+mod memory;
 mod outbox;
 mod parts;
 mod pool;
@@ -26,6 +28,7 @@ mod source;
 mod tls;
 mod tokens;
 mod trace;
+mod turn;
 mod waker;
 mod watch;
 
@@ -63,7 +66,7 @@ const READ: usize = 64 << 10;
 /// they come. Memory that was never written to is none.
 const CONNS: usize = 32 << 10;
 
-/// A list of connections keeps its memory from turn to turn where it is for no more than so many.
+/// A table that has held more connections than this is made anew once it is empty.
 const KEPT: usize = 4_096;
 
 /// How long a stalled shard sleeps before it tries the sequencer's queue again.
@@ -115,7 +118,7 @@ impl Shard {
         loop {
             let now = self.core.tick();
             let more_mail = self.take_mail();
-            self.core.newcomers = self.core.parts.limits.newcomers_per_turn;
+            self.core.admission.begin_turn();
             self.accept_again();
             self.read_again(&mut buffer);
             self.core.submit();
@@ -144,7 +147,7 @@ impl Shard {
                 match event.token() {
                     WAKE => self.core.parts.metrics.wakes.one(),
                     // In the next turn, which begins at once: a turn accepts only once.
-                    LISTENER => self.accept_at = Some(self.core.now),
+                    LISTENER => self.accept_at = Some(self.core.turn.now()),
                     Token(slot) => self.ready(slot, event, &mut buffer),
                 }
             }
@@ -170,10 +173,10 @@ impl Shard {
 
     fn timeout(&self, now: Instant, more_mail: bool) -> Option<Duration> {
         let stalled = !self.core.batch.commands.is_empty() || !self.core.batch.positions.is_empty();
-        let unread = !self.core.unread.is_empty() || !self.core.waiting.is_empty();
+        let unread = self.core.turn.has_unread() || self.core.admission.has_waiting();
         let unread = unread && !stalled;
-        let flush = !self.core.dirty.is_empty() || !self.core.doomed.is_empty();
-        let accept = self.accept_at.is_some_and(|at| at <= self.core.now);
+        let flush = self.core.turn.has_leftovers();
+        let accept = self.accept_at.is_some_and(|at| at <= self.core.turn.now());
         if more_mail
             || unread
             || flush
@@ -184,7 +187,7 @@ impl Shard {
         {
             return Some(Duration::ZERO);
         }
-        let timer = self.core.wheel.next(now);
+        let timer = self.core.turn.next_timer(now);
         let soon = if stalled {
             Some(STALL)
         } else if self.draining != Drain::No {
@@ -218,17 +221,15 @@ impl Shard {
         if self.core.is_stalled() {
             return;
         }
-        let unread = std::mem::take(&mut self.core.unread);
+        let unread = self.core.turn.take_to_read();
         for &slot in &unread {
             if let Some(conn) = self.conns.get_mut(slot as usize) {
                 conn.unread = false;
                 self.core.read_in_turn(slot, conn, buffer);
             }
         }
-        put_back(&mut self.core.unread, unread);
-        while self.core.newcomers > 0
-            && let Some(slot) = self.core.waiting.pop_front()
-        {
+        self.core.turn.read(unread);
+        while let Some(slot) = self.core.admission.next_waiting() {
             if let Some(conn) = self.conns.get_mut(slot as usize) {
                 conn.unread = false;
                 self.core.read_in_turn(slot, conn, buffer);
@@ -238,7 +239,7 @@ impl Shard {
 
     fn flush(&mut self) {
         // A flush may give a connection something more to say: that goes out next turn.
-        let dirty = std::mem::take(&mut self.core.dirty);
+        let dirty = self.core.turn.take_to_flush();
         for &slot in &dirty {
             if let Some(conn) = self.conns.get_mut(slot as usize) {
                 conn.dirty = false;
@@ -249,11 +250,11 @@ impl Shard {
                 }
             }
         }
-        put_back(&mut self.core.dirty, dirty);
+        self.core.turn.flushed(dirty);
     }
 
     fn drop_doomed(&mut self) {
-        let doomed = std::mem::take(&mut self.core.doomed);
+        let doomed = self.core.turn.take_to_drop();
         for &slot in &doomed {
             if let Some(mut conn) = self.conns.try_remove(slot as usize) {
                 // Closing the descriptor takes it out of the epoll set; mio wants to be told.
@@ -261,11 +262,10 @@ impl Shard {
                 self.core.trace_end(&conn);
                 self.core.end_session(slot, &conn);
                 self.core.drop_questions(slot, &mut conn);
-                self.core.forget(slot, &conn);
-                self.give_room_back(conn.source);
+                self.core.forget(slot, &mut conn);
             }
         }
-        put_back(&mut self.core.doomed, doomed);
+        self.core.turn.dropped(doomed);
         if self.conns.is_empty() && self.peak > KEPT {
             // What the table of many has written to goes back to the system. A new one of the same
             // size would lie above what the sessions have left, and keep that from going back too.
@@ -274,12 +274,12 @@ impl Shard {
         }
         let metrics = &self.core.parts.metrics;
         metrics.connections.set(self.conns.len() as u64);
-        metrics.opening.set(self.core.opening as u64);
-        metrics.held_bytes.set(self.core.held as u64);
+        metrics.opening.set(self.core.admission.opening() as u64);
+        metrics.held_bytes.set(self.core.memory.held() as u64);
     }
 
     fn fire(&mut self, now: Instant, fired: &mut Vec<(u32, Tick)>, buffer: &mut [u8]) {
-        self.core.wheel.advance(now, fired);
+        self.core.turn.fire(now, fired);
         for (slot, due) in fired.drain(..) {
             if let Some(conn) = self.conns.get_mut(slot as usize)
                 && conn.due == due
@@ -287,31 +287,5 @@ impl Shard {
                 self.core.timer(slot, conn, buffer);
             }
         }
-    }
-}
-
-/// Gives a list that was taken to be gone through its memory back; what came meanwhile stays.
-fn put_back(list: &mut Vec<u32>, mut gone_through: Vec<u32>) {
-    if gone_through.capacity() <= KEPT {
-        gone_through.clear();
-        gone_through.append(list);
-        *list = gone_through;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_keep_their_memory_and_what_came_meanwhile() {
-        let mut list = Vec::with_capacity(KEPT);
-        list.push(1);
-        let taken = std::mem::take(&mut list);
-        list.push(2);
-        put_back(&mut list, taken);
-        assert_eq!((&list[..], list.capacity()), (&[2][..], KEPT));
-        put_back(&mut list, Vec::with_capacity(KEPT + 1));
-        assert_eq!((&list[..], list.capacity()), (&[2][..], KEPT));
     }
 }

@@ -47,7 +47,7 @@ impl Core {
     }
 
     fn pay(&self, conn: &mut Conn, cost: Cost) -> Result<(), Beyond> {
-        let now = self.now;
+        let now = self.turn.now();
         if let Some(rules) = &self.parts.shared.rules {
             let allowance = conn
                 .allowance

@@ -133,7 +133,7 @@ impl Core {
     }
 
     fn keep_now_and_then(&mut self, slot: u32) {
-        let now = self.now;
+        let now = self.turn.now();
         let resume = self.resuming.get(&slot);
         if resume.is_some_and(|resume| now.wrapping_sub(resume.kept_at) >= ticks(KEEP)) {
             self.keep(slot);
@@ -142,7 +142,7 @@ impl Core {
 
     /// Tells the sequencer, if there is something to tell.
     fn keep(&mut self, slot: u32) {
-        let now = self.now;
+        let now = self.turn.now();
         if let Some(resume) = self.resuming.get_mut(&slot)
             && Some(resume.confirmed) > resume.kept
         {

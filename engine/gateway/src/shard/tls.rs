@@ -114,7 +114,7 @@ impl Core {
                 // Without `close_notify` the end may be anybody's; a session is not over before
                 // its Close frame, so nothing is taken for complete here.
                 tls.left(&self.parts.metrics);
-                return self.doomed.push(slot);
+                return self.turn.drop_later(slot);
             }
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -123,7 +123,7 @@ impl Core {
             }
             Err(_) => {
                 tls.left(&self.parts.metrics);
-                return self.doomed.push(slot);
+                return self.turn.drop_later(slot);
             }
         };
         let input = &mut sealed[..held + read];
@@ -140,7 +140,7 @@ impl Core {
         }
         self.heard(conn, read);
         if shaking {
-            self.newcomers = self.newcomers.saturating_sub(HANDSHAKE_COST - 1);
+            self.admission.costs(HANDSHAKE_COST);
         }
         self.received(slot, conn, (shaking, first), received, buffer);
     }
@@ -185,7 +185,7 @@ impl Core {
             if self.end_tls(conn) {
                 self.flush(slot, conn);
             }
-            self.doomed.push(slot);
+            self.turn.drop_later(slot);
         }
     }
 

@@ -31,9 +31,17 @@ pub(crate) struct Permits {
     of: HashMap<u32, Rc<Rights>>,
     /// Each that some session has. Those of a service mostly have the same.
     known: HashSet<Rc<Rights>>,
+    /// The connection whose token was checked last, and the turn of that.
+    checked: Option<(u32, u64)>,
 }
 
 impl Permits {
+    /// Whether a turn may check a token of a connection: one of each connection, where its commands
+    /// come one behind another. Counts the check.
+    fn may_check(&mut self, slot: u32, turn: u64) -> bool {
+        self.checked.replace((slot, turn)) != Some((slot, turn))
+    }
+
     /// Sets what a session may use, in place of what it might before.
     fn set(&mut self, slot: u32, rights: Rights) {
         let known = self.known.get(&rights).map(Rc::clone);
@@ -55,7 +63,8 @@ impl Permits {
             }
         }
         if self.of.is_empty() && self.of.capacity() > KEPT {
-            *self = Self::default();
+            self.of = HashMap::new();
+            self.known = HashSet::new();
         }
     }
 
@@ -80,11 +89,11 @@ impl Core {
         };
         let token = request.token.as_deref().ok_or(Refusal::MISSING)?;
         // A frame may hold a thousand, and everybody else waits while they are checked.
-        if self.checked.replace((slot, self.turn)) == Some((slot, self.turn)) {
+        if !self.permits.may_check(slot, self.turn.number()) {
             return Err(Refusal::TOO_MANY);
         }
         if authority.takes_long() {
-            self.newcomers = self.newcomers.saturating_sub(CHECK_COST - 1);
+            self.admission.costs(CHECK_COST);
         }
         let grant = authority.check(token, system_ms())?;
         let is = |named: Option<&str>, is: &str| named.is_none_or(|named| named == is);
@@ -128,7 +137,7 @@ impl Core {
         self.permits.set(slot, grant.rights);
         // One more, since this tick began before now: never too early, and never 0.
         let left = ticks(std::time::Duration::from_millis(left)) + 1;
-        self.now.saturating_add(left)
+        self.turn.now().saturating_add(left)
     }
 
     /// Answers a `connect` of a client that has a session, of this user and with this grant: a token
@@ -205,6 +214,14 @@ mod tests {
 
     fn rights(pattern: &'static str) -> Rights {
         Rights::of_subscriber(&[pattern])
+    }
+
+    #[test]
+    fn a_turn_checks_one_token_of_a_connection() {
+        let mut permits = Permits::default();
+        assert!(permits.may_check(1, 7));
+        assert!(!permits.may_check(1, 7));
+        assert!(permits.may_check(2, 7) && permits.may_check(2, 8));
     }
 
     #[test]

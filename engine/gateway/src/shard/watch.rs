@@ -21,16 +21,16 @@ fn share_of(number: u32, whole: Tick) -> Tick {
 impl Core {
     /// A connection's timer fired: ends what took too long, pings what was silent.
     pub(super) fn timer(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
-        let overdue = conn.deadline != 0 && conn.deadline <= self.now;
+        let overdue = conn.deadline != 0 && conn.deadline <= self.turn.now();
         match &conn.phase {
             Phase::Handshake(_) if overdue => {
                 self.parts.metrics.limited(Limit::HandshakeTime);
                 if let Some(tls) = &conn.tls {
                     tls.late(&self.parts.metrics);
                 }
-                return self.doomed.push(slot);
+                return self.turn.drop_later(slot);
             }
-            Phase::Closing if overdue => return self.doomed.push(slot),
+            Phase::Closing if overdue => return self.turn.drop_later(slot),
             Phase::Handshake(_) | Phase::Closing => {}
             Phase::Upgraded => {
                 if overdue {
@@ -59,7 +59,7 @@ impl Core {
     pub(super) fn watch_new(&mut self, slot: u32, conn: &mut Conn) {
         let silent = share_of(conn.generation, self.silence(conn));
         // That may be before the first tick: ticks are counted around.
-        conn.silent_since = self.now.wrapping_sub(silent);
+        conn.silent_since = self.turn.now().wrapping_sub(silent);
         let at = self.ping_at(conn).min(Self::ends_at(conn));
         self.schedule(slot, conn, at);
     }
@@ -85,7 +85,7 @@ impl Core {
     /// Whether a ping was not answered in time: within the pong timeout, and not before the
     /// interval is over even if it went out early.
     fn is_overdue(&self, conn: &Conn) -> bool {
-        conn.pinged_at != 0 && self.now >= self.dead_at(conn)
+        conn.pinged_at != 0 && self.turn.now() >= self.dead_at(conn)
     }
 
     /// When an unanswered ping makes a connection a dead one.
@@ -102,9 +102,9 @@ impl Core {
             self.parts.metrics.close(CloseCode::SLOW_READER.0);
             let reason = "it reads nothing: dropped";
             self.trace_close(conn, "gateway", CloseCode::SLOW_READER.0, reason);
-            return self.doomed.push(slot);
+            return self.turn.drop_later(slot);
         }
-        if self.now >= Self::ends_at(conn) {
+        if self.turn.now() >= Self::ends_at(conn) {
             let reason = "the token has expired";
             return self.close(slot, conn, CloseCode::TOKEN_EXPIRED, reason);
         }
@@ -120,20 +120,20 @@ impl Core {
         }
         let heard = !conn.paused && !conn.unread;
         let message_ends = self.message_ends(conn);
-        if conn.begun != 0 && heard && self.now >= message_ends {
+        if conn.begun != 0 && heard && self.turn.now() >= message_ends {
             return self.endless(slot, conn);
         }
         let mut next = self.ping_at(conn);
         let ends = Self::ends_at(conn);
-        if self.now >= next {
+        if self.turn.now() >= next {
             if conn.pinged_at == 0 && conn.out.len() == 0 {
                 write_frame(self.frames_of(slot, conn), Opcode::Ping, b"", None);
-                conn.pinged_at = self.now.max(1);
+                conn.pinged_at = self.turn.now().max(1);
                 self.parts.metrics.pings.one();
             }
             next = self.dead_at(conn);
-            if next <= self.now {
-                next = self.now + ticks(self.parts.limits.ping_interval);
+            if next <= self.turn.now() {
+                next = self.turn.now() + ticks(self.parts.limits.ping_interval);
             }
         }
         if conn.out.blocked {

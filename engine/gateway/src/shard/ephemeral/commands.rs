@@ -56,8 +56,8 @@ impl Core {
         };
         let recipients = recipients(session.caller(), &self.parts.ids, conversation)?;
         let ears = self.ephemeral.ears.entry(slot).or_default();
-        if !ears.typings.allows(self.now, TYPINGS) {
-            let left = ears.typings.left(self.now);
+        if !ears.typings.allows(self.turn.now(), TYPINGS) {
+            let left = ears.typings.left(self.turn.now());
             self.parts.metrics.limited(Limit::Typing);
             let text = "typing is told at most ten times a second";
             self.fail_beyond(slot, conn, id, ("typing", left), text);

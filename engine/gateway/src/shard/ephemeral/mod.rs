@@ -33,9 +33,6 @@ const TELLINGS: usize = 16;
 /// Typing notices of a connection within a second.
 const TYPINGS: u16 = 10;
 
-/// The slot of the shard's own timer entries, which no connection has.
-const OWN_TIMER: u32 = u32::MAX;
-
 type Map<T> = HashMap<UserId, T, IdBuildHasher>;
 
 /// What a shard knows that is ephemeral.

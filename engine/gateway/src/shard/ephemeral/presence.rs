@@ -15,9 +15,9 @@ use trunkline_proto::names::is_name;
 
 use super::super::connection::Conn;
 use super::super::core::Core;
+use super::Map;
 use super::listeners::Listeners;
 use super::tell::Worth;
-use super::{Map, OWN_TIMER};
 use crate::metrics::Limit;
 use crate::timer::{Tick, ticks};
 
@@ -227,9 +227,9 @@ impl Core {
         };
         if !std::mem::replace(&mut watched.is_settling, true) {
             // Not before the time is over, of which this tick is a part.
-            let at = self.now + ticks(settles_in) + 1;
+            let at = self.turn.now() + ticks(settles_in) + 1;
             watching.settling.push(Reverse((at, user)));
-            self.wheel.schedule(OWN_TIMER, at);
+            self.turn.wake_at(at);
         }
     }
 
@@ -237,7 +237,7 @@ impl Core {
     pub(super) fn settle(&mut self) {
         let watching = &mut self.ephemeral.watching;
         while let Some(&Reverse((at, user))) = watching.settling.peek()
-            && at <= self.now
+            && at <= self.turn.now()
         {
             watching.settling.pop();
             if let Some(watched) = watching.users.get_mut(&user) {

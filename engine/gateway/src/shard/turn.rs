@@ -1,0 +1,212 @@
+//! The turn of a shard's event loop: its time, and the connections it has yet to see to.
+
+use std::time::{Duration, Instant};
+
+use crate::timer::{Tick, Wheel};
+
+/// The slot of the shard's own timer entries, which no connection has.
+const OWN_TIMER: u32 = u32::MAX;
+
+/// Largest capacity, in connections, that a list keeps from turn to turn.
+const KEPT: usize = 4_096;
+
+/// The time of a shard's current turn, its timers, and three lists of connections by slot: those
+/// to flush, those to read again, and those to drop.
+///
+/// The flag in a connection is true exactly while a list holds its slot; so no list of flagged
+/// connections holds a slot twice.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    /// Counts the readings of the clock.
+    number: u64,
+    now: Tick,
+    wheel: Wheel,
+    to_flush: Vec<u32>,
+    to_read: Vec<u32>,
+    to_drop: Vec<u32>,
+}
+
+impl Turn {
+    /// Makes the turn before the first one. Ticks count from `began`, the same for all shards.
+    pub(super) fn new(began: Instant) -> Self {
+        Self {
+            number: 0,
+            now: 0,
+            wheel: Wheel::new(began),
+            to_flush: Vec::new(),
+            to_read: Vec::new(),
+            to_drop: Vec::new(),
+        }
+    }
+
+    /// Sets the time of the turn. The shard reads its clock here only.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.number += 1;
+        self.now = self.wheel.tick(now);
+    }
+
+    /// The time of the turn, in ticks since the gateway began.
+    pub(super) const fn now(&self) -> Tick {
+        self.now
+    }
+
+    /// The number of clock readings until now. It differs between two turns.
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Lets a connection's timer fire at `at`, in the next tick at the earliest. Does nothing
+    /// while the timer is to fire before that. `due` is the connection's timer entry that counts.
+    pub(super) fn schedule(&mut self, slot: u32, due: &mut Tick, at: Tick) {
+        if *due <= self.now || at < *due {
+            *due = at.max(self.now + 1);
+            self.wheel.schedule(slot, *due);
+        }
+    }
+
+    /// Wakes the shard at `at` for work that belongs to no connection.
+    pub(super) fn wake_at(&mut self, at: Tick) {
+        self.wheel.schedule(OWN_TIMER, at);
+    }
+
+    /// The time from `now` until the next timer may fire; `None` without timers.
+    pub(super) fn next_timer(&self, now: Instant) -> Option<Duration> {
+        self.wheel.next(now)
+    }
+
+    /// Appends the timers that are due at `now` to `fired`, each with the tick it was set for.
+    pub(super) fn fire(&mut self, now: Instant, fired: &mut Vec<(u32, Tick)>) {
+        self.wheel.advance(now, fired);
+    }
+
+    /// Lets the end of the turn flush a connection. `dirty` is the connection's flag.
+    pub(super) fn flush_later(&mut self, slot: u32, dirty: &mut bool) {
+        if !std::mem::replace(dirty, true) {
+            self.to_flush.push(slot);
+        }
+    }
+
+    /// Lets the next turn read a connection again. `unread` is the connection's flag.
+    pub(super) fn read_later(&mut self, slot: u32, unread: &mut bool) {
+        if !std::mem::replace(unread, true) {
+            self.to_read.push(slot);
+        }
+    }
+
+    /// Lets the end of the turn drop a connection. Until then its slot stays in use, so that later
+    /// events of the turn cannot reach another connection. A slot may be given more than once.
+    pub(super) fn drop_later(&mut self, slot: u32) {
+        self.to_drop.push(slot);
+    }
+
+    /// Whether connections are to be read again.
+    pub(super) const fn has_unread(&self) -> bool {
+        !self.to_read.is_empty()
+    }
+
+    /// Whether connections are to be flushed or dropped.
+    pub(super) const fn has_leftovers(&self) -> bool {
+        !self.to_flush.is_empty() || !self.to_drop.is_empty()
+    }
+
+    /// Takes the connections to flush. Give the list back with [`Self::flushed`].
+    pub(super) fn take_to_flush(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.to_flush)
+    }
+
+    /// Takes the memory of a list back whose connections are flushed.
+    pub(super) fn flushed(&mut self, list: Vec<u32>) {
+        put_back(&mut self.to_flush, list);
+    }
+
+    /// Takes the connections to read again. Give the list back with [`Self::read`].
+    pub(super) fn take_to_read(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.to_read)
+    }
+
+    /// Takes the memory of a list back whose connections are read.
+    pub(super) fn read(&mut self, list: Vec<u32>) {
+        put_back(&mut self.to_read, list);
+    }
+
+    /// Takes the connections to drop. Give the list back with [`Self::dropped`].
+    pub(super) fn take_to_drop(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.to_drop)
+    }
+
+    /// Takes the memory of a list back whose connections are dropped.
+    pub(super) fn dropped(&mut self, list: Vec<u32>) {
+        put_back(&mut self.to_drop, list);
+    }
+}
+
+/// Moves the slots that were added meanwhile into the memory of a finished list, and keeps that
+/// memory for the next turn. Memory of more than [`KEPT`] slots is freed.
+fn put_back(list: &mut Vec<u32>, mut finished: Vec<u32>) {
+    if finished.capacity() <= KEPT {
+        finished.clear();
+        finished.append(list);
+        *list = finished;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timer::TICK;
+
+    #[test]
+    fn lists_keep_their_memory_and_what_came_meanwhile() {
+        let mut list = Vec::with_capacity(KEPT);
+        list.push(1);
+        let taken = std::mem::take(&mut list);
+        list.push(2);
+        put_back(&mut list, taken);
+        assert_eq!((&list[..], list.capacity()), (&[2][..], KEPT));
+        put_back(&mut list, Vec::with_capacity(KEPT + 1));
+        assert_eq!((&list[..], list.capacity()), (&[2][..], KEPT));
+    }
+
+    #[test]
+    fn a_flagged_connection_stands_in_its_list_once() {
+        let mut turn = Turn::new(Instant::now());
+        let (mut dirty, mut unread) = (false, false);
+        assert!(!turn.has_unread() && !turn.has_leftovers());
+        for _ in 0..2 {
+            turn.flush_later(7, &mut dirty);
+            turn.read_later(8, &mut unread);
+        }
+        assert!(dirty && unread && turn.has_unread() && turn.has_leftovers());
+        let list = turn.take_to_flush();
+        assert_eq!(list, [7]);
+        turn.flush_later(9, &mut false);
+        turn.flushed(list);
+        assert_eq!(turn.take_to_flush(), [9]);
+        assert_eq!(turn.take_to_read(), [8]);
+        assert!(!turn.has_unread() && !turn.has_leftovers());
+        turn.drop_later(3);
+        assert!(turn.has_leftovers());
+        assert_eq!(turn.take_to_drop(), [3]);
+    }
+
+    #[test]
+    fn a_timer_moves_to_an_earlier_time_only_and_never_into_the_past() {
+        let began = Instant::now();
+        let mut turn = Turn::new(began);
+        let at = |tick: Tick| began + TICK * tick;
+        turn.begin(at(5));
+        assert_eq!((turn.now(), turn.number()), (5, 1));
+        let mut due = 0;
+        for (asked, expected) in [(20, 20), (30, 20), (10, 10), (2, 6)] {
+            turn.schedule(1, &mut due, asked);
+            assert_eq!(due, expected, "asked for {asked}");
+        }
+        let mut fired = Vec::new();
+        turn.fire(at(9), &mut fired);
+        assert_eq!(fired, [(1, 6)]);
+        turn.begin(at(9));
+        // The entry that counted has fired: a later time is taken now.
+        turn.schedule(1, &mut due, 40);
+        assert_eq!((due, turn.number()), (40, 2));
+    }
+}
