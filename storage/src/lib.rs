@@ -1,21 +1,22 @@
-//! The timeline store: a durable log of events and the timelines read from it.
+//! The timeline store: a durable log of events, and the timelines read from it.
 //!
-//! One [`Writer`] appends records and commits them in batches; a batch is on disk
-//! (see [`Durability`]) before anyone sees it. A record belongs to one message timeline, where it
-//! has a sequence, and is referred to by the sync timelines in its fan-out, where it has its
-//! [`Position`] in the log. Many [`Reader`]s read ranges of both, and whoever follows the log gets
-//! each committed [`Batch`] as it was written.
+//! One [`Writer`] appends records and commits them in batches. A batch is on the disk (see
+//! [`Durability`]) before anybody sees it. A record belongs to one message timeline, where it has a
+//! sequence. The sync timelines in its fan-out refer to it by its [`Position`] in the log. Many
+//! [`Reader`]s read ranges of both kinds of timelines. Every commit returns its [`Batch`], so that
+//! a program can follow the log.
 //!
-//! With [`Options::runs`] the oldest segments of the log become sorted files in the background, and
-//! neighbouring files larger ones. Reads look there too; memory and the time of an opening then do
-//! not grow with the history, and an opening replays only the end of the log.
+//! With [`Options::runs`] the store turns the oldest segments of the log into sorted files in the
+//! background, and merges neighbouring files. Reads look there too. Memory and the time of an
+//! opening then do not grow with the history, because an opening replays only the end of the log.
 //!
-//! Nothing is kept for ever that [`Options::message_life`], [`Options::sync_life`] or
-//! [`Options::key_life`] gives a life: as the caller tells the time ([`Writer::tick`]), whole files
-//! go. Sequences go on all the same.
+//! [`Options::message_life`], [`Options::sync_life`] and [`Options::key_life`] limit how long the
+//! store keeps things. When the caller tells the time ([`Writer::tick`]), the store removes whole
+//! files. Sequences go on all the same.
 //!
-//! What a program derives from its records it can keep beside them: values under keys, durable with
-//! the record ([`Draft::states`]) or in the same batch ([`Writer::set_state`], [`Reader::state`]).
+//! A program can keep what it derives from its records in the store: values under keys, which
+//! become durable with a record ([`Draft::states`]) or with a batch ([`Writer::set_state`],
+//! [`Reader::state`]).
 //!
 //! The format on disk is described in `docs/storage-format.md`.
 //!

@@ -1,11 +1,11 @@
-//! What the operator chooses about a store.
+//! The settings of a store.
 
 use std::time::Duration;
 
 use crate::log::frame;
 use crate::log::segment;
 
-/// When a commit counts as done. What each level can lose:
+/// When a commit counts as done. Each level can lose:
 ///
 /// | level | the process dies | the machine loses power |
 /// |---|---|---|
@@ -13,15 +13,15 @@ use crate::log::segment;
 /// | `Interval(d)` | nothing acknowledged | what was committed in the last `d` and one sync |
 /// | `Os` | nothing acknowledged | what the kernel had not yet written, up to a segment or more |
 ///
-/// Whatever is lost is lost from the end: what remains is a prefix of the log.
+/// A loss always takes the end of the log: what remains is a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// `fdatasync` before a commit returns. The default.
+    /// Each commit returns after `fdatasync`. The default.
     Sync,
-    /// A thread syncs at this interval, at least 1 ms; a commit returns once it is written.
+    /// A commit returns after its write. A thread syncs at this interval, at least 1 ms.
     Interval(Duration),
-    /// The kernel decides; only full segments and [`Writer::sync`](crate::Writer::sync) are
-    /// synced.
+    /// A commit returns after its write, and the kernel decides when it is on the disk. The store
+    /// syncs only full segments, and on [`Writer::sync`](crate::Writer::sync).
     Os,
 }
 
@@ -33,50 +33,57 @@ pub struct Options {
     /// Size of a new segment file in bytes, a multiple of 4096 from 8 KiB to 1 GiB. Existing
     /// segments keep theirs. Default: 64 MiB.
     pub segment_bytes: u64,
-    /// Soft mark of the disk: no new segment is prepared unless this many bytes remain free
-    /// behind it, so that expiry and merging can still work. Default: 256 MiB.
+    /// How many bytes stay free on the disk behind a new segment, so that expiry and merging still
+    /// work. With less free space the store refuses appends that need a segment. Default: 256 MiB.
     pub reserve_bytes: u64,
     /// Largest record ([`Draft::record_bytes`](crate::Draft::record_bytes)) in bytes. It must fit into a
     /// segment. Default: 16 MiB.
     pub max_record_bytes: usize,
-    /// Largest batch under construction in bytes, up to 1 GiB; then
+    /// Largest batch under construction in bytes, up to 1 GiB. At the limit
     /// [`append`](crate::Writer::append) asks for a commit. Default: 64 MiB.
     pub max_batch_bytes: usize,
-    /// Turn full segments into sorted files, so that neither memory nor the time of an opening
-    /// grows with the history. [`Store::open`](crate::Store::open) then replays only the records
-    /// that are not yet in such a file, so the caller must keep what it derives from records as
-    /// [states](crate::Writer::set_state). Files made earlier are read in any case. Default:
-    /// false.
+    /// Whether full segments become sorted files, so that neither memory nor the time of an opening
+    /// grows with the history. Default: false.
+    ///
+    /// [`Store::open`](crate::Store::open) then replays only records that are not in such a file
+    /// yet, so the caller must keep what it derives from records as
+    /// [states](crate::Writer::set_state). The store reads existing sorted files in any case.
     pub runs: bool,
-    /// How many sorted files of a size are merged into one, 2 to 64: fewer make reads faster, more
-    /// make merging cheaper. Default: 8.
+    /// How many sorted files of a size become one, 2 to 64. A smaller number makes reads faster, a
+    /// larger one makes merging cheaper. Default: 8.
     pub merge_width: usize,
-    /// How many full segments may wait to be turned into runs, at least 1. Then the append that
-    /// needs another segment waits until one is done, or is refused if making runs fails
-    /// ([`AppendError::Behind`](crate::AppendError::Behind)): the waiting ones take memory, and
-    /// time of an opening. Default: 8.
+    /// How many full segments may wait to become sorted files, at least 1. They take memory and
+    /// make an opening longer. Default: 8.
+    ///
+    /// At the limit an append that needs another segment waits until one is done. If making the
+    /// files fails, the append is refused ([`AppendError::Behind`](crate::AppendError::Behind)).
     pub max_waiting_segments: usize,
-    /// How long entries of sync timelines are kept, by the time of their records and of
-    /// [`Writer::tick`](crate::Writer::tick); `None`: for ever. Needs [`runs`](Self::runs), as the
-    /// two below: what expires is whole files, so an entry may be there for a thirtieth longer, and
-    /// for as long as its segment of the log is not full and nothing is appended. What is before
-    /// [`ReadError::Expired`](crate::ReadError::Expired) says is gone. Default: `None`.
+    /// How long the store keeps entries of sync timelines, by the time of their records and of
+    /// [`Writer::tick`](crate::Writer::tick). `None` keeps them for ever. Needs
+    /// [`runs`](Self::runs). Default: `None`.
+    ///
+    /// The store removes whole files, so an entry may stay for a thirtieth longer, and for as long
+    /// as its segment is not full and nothing is appended.
+    /// [`ReadError::Expired`](crate::ReadError::Expired) tells readers what is gone.
     pub sync_life: Option<Duration>,
-    /// How long records can be found by their [key](crate::Draft::key), at least; at most
-    /// `sync_life`. A quarter longer if it comes so. Default: `None`.
+    /// How long [`Reader::find`](crate::Reader::find) finds a record by its
+    /// [key](crate::Draft::key), at least; it may find it for a quarter longer. At most
+    /// [`sync_life`](Self::sync_life). Needs [`runs`](Self::runs). `None` keeps keys for ever.
+    /// Default: `None`.
     pub key_life: Option<Duration>,
-    /// How long messages are kept; at least `sync_life`. Sequences go on from the last one that
-    /// expired. Default: `None`.
+    /// How long the store keeps messages; at least [`sync_life`](Self::sync_life). Sequences go on
+    /// from the last expired one. Needs [`runs`](Self::runs). `None` keeps messages for ever.
+    /// Default: `None`.
     pub message_life: Option<Duration>,
-    /// How long, by [`Writer::tick`](crate::Writer::tick), a body that was
-    /// [redacted](crate::Redaction) may stay on the disk where no merge has come by: then its file
-    /// is written anew. Default: a day.
+    /// How long the old body of a [redacted](crate::Redaction) record may stay on the disk, by
+    /// [`Writer::tick`](crate::Writer::tick). After that the store rewrites its file, if no merge
+    /// has done so. Default: a day.
     pub redact_within: Duration,
-    /// How much of the runs is kept in memory for reads, in bytes. Default: 64 MiB.
+    /// How many bytes of the sorted files the store keeps in memory for reads. Default: 64 MiB.
     pub cache_bytes: usize,
-    /// Prepare segments, sync at intervals and make runs on threads of their own. Without them the append
-    /// that needs a segment prepares it and commits do the rest: slower, but every
-    /// disk operation happens in the caller's order, as crash tests need. Default: true.
+    /// Whether the store prepares segments, syncs at intervals and makes runs on threads of its
+    /// own. Without threads appends and commits do this work: that is slower, but every disk
+    /// operation happens in the caller's order, as crash tests need. Default: true.
     pub background: bool,
 }
 
@@ -101,17 +108,18 @@ impl Default for Options {
     }
 }
 
-/// A shorter interval would be a busy loop.
+/// The shortest interval of [`Durability::Interval`]: a shorter one would be a busy loop.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Times are in milliseconds.
+/// The shortest lifetime: times are in milliseconds.
 const MIN_LIFE: Duration = Duration::from_millis(1);
 
-/// Room for the two marks that may follow the last record of a segment.
+/// The bytes of a segment that no record can use: its header, and room for the two marks that may
+/// follow the last record.
 pub(crate) const SEGMENT_OVERHEAD: u64 = segment::HEADER_BYTES + segment::END_RESERVE;
 
 impl Options {
-    /// Why these settings cannot work, if so.
+    /// Checks the settings. The error says which one cannot work, and why.
     pub(crate) fn check(&self) -> Result<(), String> {
         let segment = self.segment_bytes;
         if !segment.is_multiple_of(4096) || !(8 << 10..=1 << 30).contains(&segment) {

@@ -11,26 +11,27 @@ pub const BUCKETS: usize = 24;
 /// Whether the store takes appends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
-    /// It does.
+    /// The store takes appends.
     Ok,
-    /// There is no space, by device, quota or file size limit: appends are refused until there is.
+    /// No space is left, by device, quota or file size limit. The store refuses appends until there
+    /// is space.
     Full {
-        /// What lacks how much.
+        /// How much space is free, and how much the store needs.
         reason: String,
     },
-    /// Something else lacks, such as descriptors: appends are refused until it is there. It is
-    /// tried again all the time.
+    /// The store cannot get a resource other than space, such as a file descriptor. It refuses
+    /// appends and keeps trying.
     Short {
-        /// What could not be done, and why.
+        /// What the store could not do, and why.
         reason: String,
     },
-    /// The folder, its lock or files in it were taken away: appends are refused until they are
-    /// back.
+    /// Somebody removed or replaced the folder, its lock or files in it. The store refuses appends
+    /// until they are back.
     Lost {
-        /// What was taken away, and the way out.
+        /// What is missing, and what to do.
         reason: String,
     },
-    /// A sync failed: appends are refused until the process is restarted.
+    /// A sync failed. The store refuses appends until the process is restarted.
     Poisoned {
         /// The first failure.
         reason: String,
@@ -62,27 +63,27 @@ pub struct Stats {
     pub segment_bytes: u64,
     /// Bytes of memory that the index takes.
     pub index_bytes: usize,
-    /// Segments that are full and not yet turned into runs, if [`Options::runs`] says so.
+    /// Full segments that wait to be turned into runs ([`Options::runs`]); otherwise 0.
     ///
     /// [`Options::runs`]: crate::Options::runs
     pub waiting_segments: usize,
     /// Bytes of these segments.
     pub waiting_bytes: u64,
-    /// How often an append waited for one of them to be turned into runs.
+    /// How often an append waited until a segment was turned into runs.
     pub waits: u64,
-    /// Bytes written to make and merge runs: with [`bytes`](Self::bytes), what the disk had to
-    /// write for what was committed.
+    /// Bytes written to make and merge runs. With [`bytes`](Self::bytes) they are all bytes that
+    /// the store wrote for its records.
     pub merge_bytes: u64,
     /// Run files.
     pub runs: usize,
     /// Bytes of all run files.
     pub run_bytes: u64,
-    /// Redactions whose records are on the disk in their old form, too.
+    /// Redactions whose records are still on the disk with their old body too.
     pub pending_redactions: usize,
-    /// Failed attempts to make or merge runs, whatever came of later ones
-    /// ([`Reader::run_failure`](crate::Reader::run_failure)).
+    /// Failed attempts to make or merge runs ([`Reader::run_failure`](crate::Reader::run_failure)),
+    /// also those that succeeded later.
     pub run_failures: u64,
-    /// End of what is known to be on disk, whatever the durability level.
+    /// End of what is known to be on the disk, at every durability level.
     pub durable: Position,
     /// Position of the last visible record.
     pub head: Position,

@@ -1,10 +1,15 @@
-//! Opening the log after whatever happened to it.
+//! Recovery: finding the end of the log at an opening.
 //!
-//! The log is scanned frame by frame up to the first place X where no valid frame follows. If a
-//! valid frame anywhere behind X says that X was already durable, acknowledged data is damaged and
-//! the store does not open. Otherwise what is behind X was never acknowledged: it is copied aside
-//! and zeroed. What is before X may be in the page cache only, so it is written again and synced
-//! before anyone sees it.
+//! 1. The recovery scans the log frame by frame up to the first place X at which no valid frame
+//!    follows.
+//! 2. If a valid frame anywhere behind X says that the log was durable beyond X, acknowledged data
+//!    is damaged, and the store does not open.
+//! 3. Otherwise everything behind X was never acknowledged. The recovery copies it aside and zeroes
+//!    it.
+//! 4. The part before X may be only in the page cache. The recovery writes it again and syncs it
+//!    before anybody sees it.
+//!
+//! **Invariant:** recovery never removes acknowledged data.
 
 pub(crate) mod tail;
 
@@ -24,28 +29,28 @@ use crate::run::manifest::Manifest;
 /// An unfinished end of the log: written, but never acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TornTail {
-    /// Where the log ends now.
+    /// The position at which the log ends now.
     pub position: Position,
-    /// Bytes cut off, up to the last one that was not zero.
+    /// The number of bytes cut off, up to the last one that was not zero.
     pub bytes: u64,
-    /// The copies that were kept of them, one for each segment.
+    /// The copies of these bytes, one file for each segment.
     pub copies: Vec<PathBuf>,
-    /// Whether the disk had no space for all the copies; what is missing is gone.
+    /// Whether the disk had no space for all copies. Bytes without a copy are gone.
     pub copies_incomplete: bool,
 }
 
-/// The log, ready to be read and continued.
+/// The recovered log, ready to be read and continued.
 pub(crate) struct Recovered {
-    /// Segments with records; the last is the one to continue in.
+    /// The segments with records. The log goes on in the last one.
     pub(crate) segments: Vec<Arc<Segment>>,
     /// The segment after them, if it was prepared.
     pub(crate) next: Option<Arc<Segment>>,
     pub(crate) index: Index,
     pub(crate) head: u64,
-    /// Where the next frame goes. Everything before is durable.
+    /// The position of the next frame. Everything before it is durable.
     pub(crate) end: u64,
     pub(crate) records_end: u64,
-    /// How far a frame says that the log is durable.
+    /// The end of what a frame says was durable.
     pub(crate) covered: u64,
     /// Time of the first record in the last segment.
     pub(crate) first_time: Option<u64>,
@@ -62,8 +67,8 @@ pub(crate) struct Recovered {
     pub(crate) duration: Duration,
 }
 
-/// Recovers the log of the store `store_id` from where `manifest` says that it begins, and replays
-/// its records in order.
+/// Recovers the log of the store `store_id` from where `manifest` says that it begins, and gives
+/// its records to `replay` in order.
 pub(crate) fn recover(
     backend: &dyn Backend,
     store_id: [u8; 16],
@@ -138,8 +143,8 @@ pub(crate) fn recover(
     })
 }
 
-/// Opens all segments from `low_water` on, by ascending base. Those before are in runs; they are
-/// still here if a crash came between.
+/// Opens all segments from `low_water` on, by ascending base. Removes earlier segments: their
+/// records are in runs, and a crash kept the files.
 fn open_segments(
     backend: &dyn Backend,
     store_id: [u8; 16],

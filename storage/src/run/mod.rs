@@ -1,9 +1,11 @@
-//! Runs: what the log was turned into, sorted, in immutable files.
+//! Runs: immutable sorted files, which the log is turned into.
 //!
-//! A sealed segment of the log becomes one run file of each [`RunKind`]; several files of a kind that
-//! are neighbours become one larger file. The [`Manifest`] says which are in
-//! force. The files of a kind cover the log without overlapping, so that of two files one is
-//! older.
+//! A sealed segment of the log becomes one run file of each [`RunKind`]. Several neighbouring files
+//! of a kind become one larger file. The [`Manifest`] names the files in force.
+//!
+//! **Invariants:** a run file never changes. The files of a kind cover the log without overlapping
+//! (except marks), so that of two files one is older. Nothing here knows the index or an open
+//! store.
 
 pub(crate) mod block;
 pub(crate) mod build;

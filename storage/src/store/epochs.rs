@@ -1,9 +1,10 @@
-//! The epochs of a store: what its positions are proved with.
+//! The epochs of a store: the keys that prove its positions.
 //!
-//! Every opening begins an epoch with a key of its own, from the recovered head on. A position is
-//! given out with a keyed hash of it under the key of the epoch that covers it. A copy of the
-//! folder that is opened goes on under another key, and so does a log that lost its end: positions
-//! of what this log does not have are refused, though it grows over their addresses.
+//! Every opening begins an epoch with a new key, from the recovered head on. The store gives a
+//! position out with a keyed hash of it, under the key of the epoch that covers it. A copy of the
+//! folder goes on under another key once it is opened, and so does a log that lost its end. So the
+//! store refuses positions of records that its log does not have, also after the log has grown over
+//! their addresses.
 
 use std::io;
 use std::sync::Arc;
@@ -19,42 +20,45 @@ use crate::store::token::{self, BadToken, Token};
 use crate::{Fault, Position};
 
 pub(crate) const NAME: &str = "epochs";
-/// Epochs that are told apart. With one more the oldest two become one, and positions that were
-/// given out in the first of them are refused.
+/// How many epochs a store tells apart. One more merges the oldest two, and the store refuses
+/// positions given out in the first of them.
 pub(crate) const MAX_EPOCHS: usize = 1024;
 const MAGIC: [u8; 8] = *b"TRKEPOCH";
 const HEADER: usize = 40;
 const ENTRY: usize = 24;
-/// The file's size is a multiple of this: on a full disk a row takes the room of the one before.
+/// The size of the file is a multiple of this, so that on a full disk a new row fits into the space
+/// of the old one.
 const PAGE: usize = 4096;
 
-/// What an opening found of the epochs before it.
+/// What an opening found of earlier epochs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PositionsFound {
-    /// Positions that were given out before are good, as far as the log still has them.
+    /// The store accepts earlier positions, as far as the log still has their records.
     Kept,
-    /// There were none: the store is new, or of a version that had none, or lost something.
-    /// Positions that were given out before are refused.
+    /// There were no epochs: the store is new, was written by a version without epochs, or a repair
+    /// gave something up. The store refuses earlier positions.
     None,
-    /// The file is damaged. Positions that were given out before are refused.
+    /// The file is damaged. The store refuses earlier positions.
     Damaged,
 }
 
-/// Gives positions out as text, and checks those that come back.
+/// Turns positions into text, and checks texts that come back.
 ///
-/// Cheap to clone and safe to share; does no I/O.
+/// The type is cheap to clone and safe to share, and does no I/O.
 #[derive(Clone)]
 pub struct Epochs(Arc<Row>);
 
-/// Epochs, from the oldest to the current one: never none, and the first one begins at 0.
+/// The epochs from the oldest to the current one. There is at least one, and the first begins at
+/// position 0.
 #[derive(Debug, PartialEq, Eq)]
 struct Row {
     epochs: Vec<Epoch>,
-    /// How many repairs had given something up when it began.
+    /// The number of repairs with losses at the time the row began.
     repairs: u32,
 }
 
-/// Covers the positions behind `after`, up to and including that of the next epoch.
+/// An epoch. It covers the positions behind `after`, up to and including the `after` of the next
+/// epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Epoch {
     after: u64,
@@ -72,7 +76,7 @@ pub(crate) struct BegunEpoch {
 }
 
 impl Epochs {
-    /// The text of a position to give out.
+    /// Returns the text of a position.
     #[must_use]
     pub fn token(&self, position: Position) -> Token {
         if position == Position::ZERO {
@@ -81,11 +85,13 @@ impl Epochs {
         Token::new(self.0.tag(position, &[]), position)
     }
 
-    /// Reads a text back, if this store gave it out and its log still has what came before it.
+    /// Returns the position of a text, if this store gave it out and its log still has all records
+    /// before it.
     ///
     /// # Errors
-    /// [`BadToken::Form`] for what never is a position, [`BadToken::Foreign`] for one of another
-    /// history, of a part of the log that is lost, or that was made up.
+    /// [`BadToken::Form`] for a text that never is a position. [`BadToken::Foreign`] for a position
+    /// that the store did not give out, that belongs to another history, or that points into a lost
+    /// part of the log.
     pub fn check(&self, text: &str) -> Result<Position, BadToken> {
         match token::parse(text)? {
             (None, Position::ZERO) => Ok(Position::ZERO),
@@ -96,28 +102,29 @@ impl Epochs {
         }
     }
 
-    /// The tag of a position, to keep beside it.
+    /// Returns the tag of a position, for a caller that keeps both.
     #[must_use]
     pub fn tag(&self, position: Position) -> u32 {
         self.0.tag(position, &[])
     }
 
-    /// Whether this is the tag of a position that was given out.
+    /// Returns whether `tag` is the tag of this position.
     #[must_use]
     pub fn holds(&self, position: Position, tag: u32) -> bool {
         self.0.tag(position, &[]) == tag
     }
 
-    /// The text of a position that proves some `detail` too.
+    /// Returns the text of a position that also proves `detail`.
     #[must_use]
     pub fn token_with(&self, position: Position, detail: &[u8]) -> Token {
         Token::new(self.0.tag(position, detail), position)
     }
 
-    /// As [`check`](Self::check), for a text of [`token_with`](Self::token_with) the same detail.
+    /// Returns the position of a text that [`token_with`](Self::token_with) made with the same
+    /// `detail`.
     ///
     /// # Errors
-    /// As [`check`](Self::check).
+    /// The errors of [`check`](Self::check).
     pub fn check_with(&self, text: &str, detail: &[u8]) -> Result<Position, BadToken> {
         match token::parse(text)? {
             (Some(tag), position) if self.0.tag(position, detail) == tag => Ok(position),
@@ -152,8 +159,8 @@ impl Epochs {
         })
     }
 
-    /// How many epochs there are on disk and after how many lossy repairs they began, or what is wrong with
-    /// the file.
+    /// Returns the number of epochs on the disk and the number of lossy repairs at their beginning,
+    /// or the damage of the file.
     pub(crate) fn look(
         backend: &dyn Backend,
         store_id: [u8; 16],
@@ -189,7 +196,7 @@ impl Row {
         hash as u32
     }
 
-    /// The key of the epoch that covers a position; mostly the current one.
+    /// Returns the key of the epoch that covers a position; usually that is the current epoch.
     fn covering(&self, position: u64) -> &[u8; 16] {
         let epochs = &self.epochs;
         let is_current = epochs.last().is_some_and(|last| last.after < position);
@@ -200,7 +207,7 @@ impl Row {
         &epochs[at.saturating_sub(1)].key
     }
 
-    /// Adds an epoch behind `head`. Those that began later are of a log that lost its end.
+    /// Adds an epoch behind `head`. Removes epochs that began after it: their log lost its end.
     fn push(&mut self, head: u64, key: [u8; 16]) {
         let epochs = &mut self.epochs;
         epochs.retain(|epoch| epoch.after < head);
@@ -215,7 +222,7 @@ impl Row {
         }
     }
 
-    /// Reads the file: nothing if it is missing. The inner error says how it is damaged.
+    /// Reads the file; `None` if it is missing. The inner error is the damage of the file.
     fn read(
         backend: &dyn Backend,
         store_id: [u8; 16],
@@ -244,10 +251,10 @@ impl Row {
         }
     }
 
-    /// Puts this row in the place of the one on disk. Says whether there was room for it.
+    /// Replaces the row on the disk. Returns whether there was room for it.
     ///
-    /// Where there is none, the old row goes: it would say of positions of this epoch that they
-    /// are of the one before.
+    /// Without room the function removes the old row, because it would assign positions of this
+    /// epoch to the one before.
     fn write(&self, backend: &dyn Backend, store_id: [u8; 16]) -> io::Result<bool> {
         let mut bytes = self.encode(store_id);
         bytes.resize(bytes.len().next_multiple_of(PAGE), 0);
@@ -281,7 +288,7 @@ impl Row {
         bytes
     }
 
-    /// Reads what [`encode`](Self::encode) wrote; nothing but zeros may follow it.
+    /// Decodes a row that [`encode`](Self::encode) wrote. Only zeros may follow it.
     fn decode(bytes: &[u8], store_id: [u8; 16]) -> Option<Row> {
         let count = u32::from_le_bytes(*bytes.get(12..)?.first_chunk()?) as usize;
         let len = HEADER + ENTRY * count.min(MAX_EPOCHS + 1);

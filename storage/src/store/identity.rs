@@ -1,4 +1,4 @@
-//! The `identity` file and its copy: what makes this folder this store.
+//! The file `identity` and its copy: the id and the secret key of the store.
 
 use std::io;
 
@@ -11,15 +11,16 @@ use crate::error::io_error;
 use crate::log::segment;
 
 pub(crate) const NAME: &str = "identity";
-/// A second file of the same bytes: without the key no timeline could be found.
+/// The name of the copy. Without the key no timeline can be found.
 pub(crate) const COPY: &str = "identity.copy";
 const MAGIC: [u8; 8] = *b"TRKIDENT";
 const BYTES: usize = 64;
 
-/// Who this store is.
+/// The identity of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// Every file of the store carries it, so files of two stores cannot be mixed up.
+    /// The id of the store. Every file of the store carries it, so files of two stores cannot be
+    /// mixed up.
     pub(crate) store_id: [u8; 16],
     pub(crate) key: StoreKey,
 }
@@ -105,8 +106,8 @@ impl Identity {
         })
     }
 
-    /// Sees to it that the copy is there and whole. Called when the store was read with this
-    /// identity, so it is the right one.
+    /// Writes the copy if it is missing or damaged. Call it after the store was read with this
+    /// identity, which proves that it is the right one.
     pub(crate) fn keep_copy(&self, backend: &dyn Backend) -> Result<(), OpenError> {
         let mut bytes = [0; BYTES + 1];
         let known = backend

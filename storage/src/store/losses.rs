@@ -1,4 +1,4 @@
-//! The `losses` file and its copy: what a repair gave up, as far as later openings must know.
+//! The file `losses` and its copy: how much repairs gave up, for later openings.
 
 use std::io;
 
@@ -13,7 +13,7 @@ use crate::log::record;
 use crate::log::segment;
 
 pub(crate) const NAME: &str = "losses";
-/// A second file of the same bytes: without it sequences could be used again.
+/// The name of the copy. Without either file the store could use sequences again.
 pub(crate) const COPY: &str = "losses.copy";
 const MAGIC: [u8; 8] = *b"TRKLOSS\n";
 const BYTES: usize = 56;
@@ -22,26 +22,27 @@ const BYTES: usize = 56;
 pub(crate) const MIN_RECORD: u64 = 64;
 const _: () = assert!(frame::frame_len(record::FIELDS) == MIN_RECORD as usize);
 
-/// What is skipped when both files are lost: more than any disk held. 2⁴⁴ records are a pebibyte
-/// of log.
+/// How many sequences the store skips when both files are lost. 2⁴⁴ records need a pebibyte of log,
+/// more than any disk held.
 pub(crate) const UNKNOWN: u64 = 1 << 44;
 
-/// What repairs gave up in a store, in all: nothing in most.
+/// The sum of what repairs gave up in a store; nothing in most stores.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// How many repairs gave something up. Positions that were given out before the last of them
-    /// are refused.
+    /// The number of repairs that gave something up. The store refuses positions from before the
+    /// last of them.
     pub repairs: u32,
-    /// Where the last of what was given up ended.
+    /// The end of the last part that was given up.
     pub before: Position,
-    /// More messages than were given up in all. A timeline whose last record lies before
-    /// [`before`](Self::before), or that has none, goes on so many sequences later: those between
-    /// may have been used.
+    /// How many sequences to skip: more than the number of messages given up. A timeline whose last
+    /// record lies before [`before`](Self::before), or that has no record, goes on this many
+    /// sequences later, because the sequences between may have been used.
     pub skip: u64,
 }
 
 impl Losses {
-    /// What is to be skipped of the timeline whose last record is at `position` or later.
+    /// Returns how many sequences to skip in a timeline whose last record is at `position` or
+    /// later.
     pub(crate) fn skip_behind(&self, position: u64) -> u64 {
         match position < self.before.0 {
             true => self.skip,
@@ -49,10 +50,10 @@ impl Losses {
         }
     }
 
-    /// Reads the file, or its copy where it is missing or damaged.
+    /// Reads the file, or its copy if the file is missing or damaged.
     ///
     /// # Errors
-    /// [`OpenError::Corrupt`] if there is one of them and none is whole.
+    /// [`OpenError::Corrupt`] if at least one of the two exists and none is whole.
     pub(crate) fn read(backend: &dyn Backend, store_id: [u8; 16]) -> Result<Self, OpenError> {
         let both = [NAME, COPY].map(|name| read(backend, name, store_id));
         let [file, copy] = both;
@@ -64,7 +65,7 @@ impl Losses {
         }
     }
 
-    /// Whether both files are there and say this, or neither is and nothing was given up.
+    /// Returns whether both files hold this, or neither exists and nothing was given up.
     pub(crate) fn is_kept(
         &self,
         backend: &dyn Backend,
@@ -78,7 +79,7 @@ impl Losses {
         })
     }
 
-    /// Sees to it that both files are there and whole, as far as there is room.
+    /// Writes both files if they are missing or damaged, as far as there is room.
     pub(crate) fn keep(&self, backend: &dyn Backend, store_id: [u8; 16]) -> Result<(), OpenError> {
         for name in [NAME, COPY] {
             if self.is_kept(backend, store_id, name)? {

@@ -1,4 +1,8 @@
-//! Opening a store.
+//! An open store: its opening, and the parts that work while it is open.
+//!
+//! **Invariants:** one [`Writer`] at a time appends. A record is visible only after its batch is as
+//! durable as [`Options::durability`] says. New files are durable before the manifest names them,
+//! and old files are removed only after that. A failed sync of the log stops the store for good.
 
 pub(crate) mod compact;
 pub(crate) mod condition;
@@ -49,52 +53,54 @@ pub(crate) fn block_bytes(segment_bytes: u64) -> usize {
 
 /// The timeline store: a folder with a log of events, and the timelines read from it.
 ///
-/// Only opening goes through it; what is open is a [`Writer`] and [`Reader`]s.
+/// This type only opens stores. An open store is a [`Writer`] and any number of [`Reader`]s.
 pub struct Store;
 
-/// A store that is open. The folder stays locked until the writer and all readers are dropped.
+/// An open store. The folder stays locked until the writer and all readers are dropped.
 pub struct Opened {
     /// Appends to the log.
     pub writer: Writer,
-    /// Reads; clone it freely.
+    /// Reads the store; cheap to clone.
     pub reader: Reader,
-    /// What was found.
+    /// What the opening found.
     pub report: RecoveryReport,
 }
 
 /// What opening a store found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecoveryReport {
-    /// The store was created by this opening.
+    /// Whether this opening created the store.
     pub created: bool,
-    /// Records replayed.
+    /// How many records the opening replayed.
     pub records: u64,
-    /// Bytes of log that were scanned.
+    /// How many bytes of the log the opening scanned.
     pub bytes: u64,
-    /// The unfinished end of the log that was cut off, if there was one.
+    /// The unfinished end of the log that the opening cut off, if there was one.
     pub torn: Option<TornTail>,
-    /// What there was to prove positions with that were given out before.
+    /// What the opening found to check earlier positions with.
     pub positions: PositionsFound,
-    /// Whether positions that are given out from now on are good after the next opening: on a full
-    /// disk they are not.
+    /// Whether the next opening will accept the positions given out from now on. On a full disk it
+    /// will not.
     pub positions_stored: bool,
-    /// How long the opening took.
+    /// How long the recovery of the log took.
     pub duration: Duration,
 }
 
 impl Store {
-    /// Opens the store in the folder `dir`, creating both if they are missing.
+    /// Opens the store in the folder `dir`. Creates the folder and the store if they are missing.
     ///
-    /// Every record, or with [`Options::runs`] every one that is not yet in a run, is given to
-    /// `replay` in log order before this returns; should it then return
-    /// an error, forget what was replayed. What is replayed is durable once this has returned.
-    /// An unfinished end of the log, never acknowledged, is cut off and a copy of it kept
-    /// ([`RecoveryReport::torn`]).
+    /// The opening gives records to `replay` in the order of the log: all of them, or with
+    /// [`Options::runs`] those that are not in a run yet. If it then returns an error, discard what
+    /// was replayed. When it succeeds, every replayed record is durable.
+    ///
+    /// The opening cuts off an unfinished end of the log, which was never acknowledged, and keeps a
+    /// copy ([`RecoveryReport::torn`]).
     ///
     /// # Errors
     /// [`OpenError::Locked`] if the folder is in use, [`OpenError::Corrupt`] if acknowledged data
-    /// is damaged, [`OpenError::Version`] for another format, [`OpenError::Options`] for
-    /// contradicting options, [`OpenError::Io`] for what the file system answered.
+    /// is damaged, [`OpenError::Version`] for another format, [`OpenError::Options`] for settings
+    /// that are out of range or contradict each other, [`OpenError::Io`] for an error of the file
+    /// system.
     pub fn open(
         dir: &Path,
         options: Options,
@@ -121,10 +127,10 @@ impl Store {
         })
     }
 
-    /// As [`open`](Self::open), on any [`Backend`].
+    /// Opens a store on any [`Backend`], like [`open`](Self::open).
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// The errors of [`open`](Self::open).
     pub fn open_with(
         backend: Arc<dyn Backend>,
         options: Options,
@@ -243,7 +249,7 @@ fn start_helpers(
     })
 }
 
-/// How the runs of a store with these options are made.
+/// Returns how a store with these options makes its runs.
 fn plan_of(options: &Options, store_id: [u8; 16]) -> CompactionPlan {
     CompactionPlan {
         store_id,
@@ -256,7 +262,7 @@ fn plan_of(options: &Options, store_id: [u8; 16]) -> CompactionPlan {
     }
 }
 
-/// Starts what only a store with threads has.
+/// Starts a helper if the store has threads.
 fn in_background<T>(
     options: &Options,
     start: impl FnOnce() -> io::Result<T>,
@@ -264,7 +270,7 @@ fn in_background<T>(
     options.background.then(start).transpose()
 }
 
-/// What keeps a store from opening, of a file that is read in full.
+/// Turns an error of reading a run at the opening into the error of the opening.
 fn unreadable(error: ReadError) -> OpenError {
     match error {
         ReadError::Io { file, source } => OpenError::Io {
@@ -281,7 +287,7 @@ fn unreadable(error: ReadError) -> OpenError {
     }
 }
 
-/// Begins the epoch in which positions are given out from now on.
+/// Begins the epoch of the positions that this opening gives out.
 fn begin_epoch(
     backend: &dyn Backend,
     store_id: [u8; 16],
@@ -292,7 +298,8 @@ fn begin_epoch(
     Epochs::begin(backend, store_id, losses.repairs, head)
 }
 
-/// The manifest in force, durably: files that it does not need may be removed from now on.
+/// Reads the manifest in force and makes its name durable: from then on files that it does not name
+/// may be removed.
 fn read_manifest(backend: &dyn Backend, store_id: [u8; 16]) -> Result<Manifest, OpenError> {
     let Some(manifest) = Manifest::read(backend, store_id)? else {
         return Ok(Manifest::default());
@@ -304,7 +311,7 @@ fn read_manifest(backend: &dyn Backend, store_id: [u8; 16]) -> Result<Manifest, 
     Ok(manifest)
 }
 
-/// Removes run files that are not in force: made before a crash, or replaced before it.
+/// Removes run files that the manifest does not name: a crash left them.
 fn remove_unknown_runs(backend: &dyn Backend, manifest: &Manifest) -> Result<(), OpenError> {
     for name in backend.list().map_err(io_error(backend, "", "list"))? {
         if run::is_run_name(&name) && !manifest.runs.iter().any(|id| id.name() == name) {
@@ -316,7 +323,7 @@ fn remove_unknown_runs(backend: &dyn Backend, manifest: &Manifest) -> Result<(),
     Ok(())
 }
 
-/// Removes what an interrupted creation of a file left behind.
+/// Removes temporary files that an interrupted creation of a file left.
 pub(crate) fn remove_temporaries(backend: &dyn Backend) -> Result<(), OpenError> {
     for name in backend.list().map_err(io_error(backend, "", "list"))? {
         let ours = [
@@ -369,10 +376,11 @@ fn identify(backend: &Arc<dyn Backend>, size: u64) -> Result<(Identity, bool), O
     Ok((identity, true))
 }
 
-/// The segments in a folder without an identity: of a store whose creation was interrupted.
+/// Returns the segments in a folder without an identity: the creation of that store was
+/// interrupted.
 ///
 /// # Errors
-/// [`OpenError::Corrupt`] if there is more than that: then the identity was lost.
+/// [`OpenError::Corrupt`] if the folder holds more than that: then the identity was lost.
 fn unused_segments<'a>(
     backend: &dyn Backend,
     names: &'a [String],
@@ -400,7 +408,7 @@ fn unused_segments<'a>(
     Ok(unused)
 }
 
-/// Whether a segment file holds nothing behind its header.
+/// Returns whether a segment file holds only zeros behind its header.
 pub(crate) fn is_unused(backend: &dyn Backend, name: &str) -> io::Result<bool> {
     let file = backend.open(name)?;
     let mut buffer = vec![0; 1 << 20];
@@ -417,7 +425,7 @@ pub(crate) fn is_unused(backend: &dyn Backend, name: &str) -> io::Result<bool> {
     }
 }
 
-/// A number for this writer that the last one did not have.
+/// Draws a session number that differs from the last one.
 fn new_session(backend: &dyn Backend, last: Option<u32>) -> Result<u32, OpenError> {
     loop {
         let mut bytes = [0; 4];

@@ -1,4 +1,4 @@
-//! Readers: positioned reads of what is visible.
+//! Readers: positioned reads of visible records.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::run::Runs;
 use crate::store::shared::Shared;
 use crate::{Epochs, Health, Losses, Order, Page, Position, Stats, StoreKey, TimelineId};
 
-/// Reads what the writer has made visible: with [`Durability::Sync`](crate::Durability::Sync),
-/// what is on disk.
+/// Reads the visible records of a store. With [`Durability::Sync`](crate::Durability::Sync) every
+/// visible record is on the disk.
 ///
-/// Cheap to clone and safe to share. Reads block on the disk: keep them off threads that must not
-/// wait; [`head`](Self::head), [`last_seq`](Self::last_seq), [`health`](Self::health) and
-/// [`stats`](Self::stats) do no disk I/O.
+/// A reader is cheap to clone and safe to share. Reads block on the disk, so keep them off threads
+/// that must not wait. [`head`](Self::head), [`health`](Self::health) and [`stats`](Self::stats) do
+/// no I/O.
 #[derive(Clone)]
 pub struct Reader {
     shared: Arc<Shared>,
@@ -30,82 +30,82 @@ impl Reader {
         Reader { shared }
     }
 
-    /// The key that timeline ids are made with.
+    /// Returns the key with which the store makes timeline ids.
     #[must_use]
     pub fn key(&self) -> StoreKey {
         self.shared.key
     }
 
-    /// Gives positions out as text and checks those that come back.
+    /// Returns the epochs, which turn positions into text and check texts that come back.
     #[must_use]
     pub fn epochs(&self) -> &Epochs {
         &self.shared.epochs
     }
 
-    /// What repairs gave up in this store.
+    /// Returns what repairs have given up in this store.
     #[must_use]
     pub fn losses(&self) -> Losses {
         self.shared.losses
     }
 
-    /// Position of the last visible record, [`Position::ZERO`] when there is none.
+    /// Returns the position of the last visible record; [`Position::ZERO`] if there is none.
     #[must_use]
     pub fn head(&self) -> Position {
         Position(self.shared.head.load(Ordering::Acquire))
     }
 
-    /// The greatest time of a record that the store had when it was opened, in milliseconds since
-    /// the Unix epoch; 0 if it had none. For a caller that lets the store's time go on from there.
+    /// Returns the greatest time of a record that the opening found, in milliseconds since the Unix
+    /// epoch; 0 if there was none. A caller can let its clock go on from there.
     #[must_use]
     pub fn opened_at(&self) -> u64 {
         self.shared.opened_at
     }
 
-    /// The last visible sequence of a message timeline; 0 if it has no entry, `u64::MAX` if the
-    /// disk does not tell ([`try_last_seq`](Self::try_last_seq) does). Reads the disk for a
-    /// timeline that is only in runs.
+    /// Returns the last visible sequence of a message timeline; 0 if the timeline has no entry,
+    /// `u64::MAX` if the disk does not return it ([`try_last_seq`](Self::try_last_seq) returns the
+    /// error). Reads the disk for a timeline that is only in runs.
     #[must_use]
     pub fn last_seq(&self, timeline: TimelineId) -> u64 {
         // Not 0: whoever goes on from there must not use a sequence again.
         self.try_last_seq(timeline).unwrap_or(u64::MAX)
     }
 
-    /// The last visible sequence of a message timeline; 0 if it has no entry.
+    /// Returns the last visible sequence of a message timeline; 0 if the timeline has no entry.
     ///
     /// # Errors
-    /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] if the disk does not return what was written.
     pub fn try_last_seq(&self, timeline: TimelineId) -> Result<u64, ReadError> {
         self.shared.last_seq(timeline)
     }
 
-    /// The sequence that the next record of a message timeline takes, at least: the one behind
-    /// [`try_last_seq`](Self::try_last_seq), or a later one where a repair may have given up
+    /// Returns the smallest sequence that the next record of a message timeline may take. It
+    /// follows [`try_last_seq`](Self::try_last_seq), with a gap where a repair may have given up
     /// records of the timeline ([`Losses`](crate::Losses)).
     ///
     /// # Errors
-    /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] if the disk does not return what was written.
     pub fn next_seq(&self, timeline: TimelineId) -> Result<u64, ReadError> {
         Ok(self.shared.last_used(timeline)?.saturating_add(1))
     }
 
-    /// The first sequence of a message timeline that can be read; 0 if there is none, or none any
-    /// more.
+    /// Returns the first sequence of a message timeline that can still be read; 0 if there is none.
     ///
     /// # Errors
-    /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] if the disk does not return what was written.
     pub fn first_seq(&self, timeline: TimelineId) -> Result<u64, ReadError> {
         let (view, in_memory) = self.look_up(|index| index.first_seq(timeline));
         let in_runs = view.runs.first_seq(timeline)?;
         Ok(in_runs.or(in_memory).unwrap_or(0))
     }
 
-    /// Fills `page` with entries of a message timeline whose sequence is in `seqs`, at most
-    /// `limit` of them and at most what the page holds; those that expired are left out. `order` says which end stays when there
-    /// are more ([`Page::more`]); the page is in ascending order either way. An unknown timeline
-    /// is an empty one.
+    /// Fills `page` with the entries `seqs` of a message timeline, at most `limit` of them and at
+    /// most what the page holds. Expired entries are left out, and an unknown timeline is empty.
+    ///
+    /// `order` says which end the read keeps when there are more ([`Page::more`]). The page is in
+    /// ascending order in both cases.
     ///
     /// # Errors
-    /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] if the disk does not return what was written.
     pub fn range(
         &self,
         timeline: TimelineId,
@@ -147,10 +147,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Fills `page` with the one entry `seq` of a message timeline; `false` if there is none.
+    /// Fills `page` with the entry `seq` of a message timeline. Returns `false` if there is none.
     ///
     /// # Errors
-    /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] if the disk does not return what was written.
     pub fn get(&self, timeline: TimelineId, seq: u64, page: &mut Page) -> Result<bool, ReadError> {
         page.clear();
         let (view, position) = self.look_up(|index| index.get(timeline, seq));
@@ -166,15 +166,16 @@ impl Reader {
         Ok(!page.is_empty())
     }
 
-    /// Fills `page` with the records that name `timeline` in their fan-out, after position
-    /// `after` and up to and including `until`: the oldest `limit` of them, or fewer if the page
-    /// is full. Says whether there are more; go on from the last one's position. An `until`
+    /// Fills `page` with the oldest `limit` records after position `after`, up to and including
+    /// `until`, that name `timeline` in their fan-out; with fewer if the page is full. An `until`
     /// behind the head means the head.
     ///
+    /// Returns whether there are more. Go on from the position of the last record.
+    ///
     /// # Errors
-    /// [`ReadError::Future`] if `after` is behind the head; [`ReadError::Expired`] if there was
-    /// something behind it that has expired; [`ReadError::Corrupt`] or [`ReadError::Io`] for what
-    /// the disk returned.
+    /// [`ReadError::Future`] if `after` is behind the head, [`ReadError::Expired`] if records after
+    /// it have expired, [`ReadError::Corrupt`] or [`ReadError::Io`] if the disk does not return
+    /// what was written.
     pub fn sync(
         &self,
         timeline: TimelineId,
@@ -210,10 +211,11 @@ impl Reader {
         Ok(page.more())
     }
 
-    /// The last visible record with this [key](crate::Draft::key); `None` if there is none.
+    /// Returns where the last visible record with this [key](crate::Draft::key) is; `None` if there
+    /// is none.
     ///
     /// # Errors
-    /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] if the disk does not return what was written.
     pub fn find(&self, key: TimelineId) -> Result<Option<RecordRef>, ReadError> {
         let (view, position) = self.look_up(|index| index.find(key));
         let Some(position) = position else {
@@ -231,10 +233,10 @@ impl Reader {
         )
     }
 
-    /// The latest visible value under a key; `None` if there is none, or an empty one.
+    /// Returns the latest visible value under a key; `None` if there is none or if it is empty.
     ///
     /// # Errors
-    /// [`ReadError::Corrupt`] or [`ReadError::Io`] for what the disk returned.
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] if the disk does not return what was written.
     pub fn state(&self, key: TimelineId) -> Result<Option<Vec<u8>>, ReadError> {
         let (view, position) = self.look_up(|index| index.state(key));
         let value = match position {
@@ -252,42 +254,42 @@ impl Reader {
         Ok(value.filter(|value| !value.is_empty()))
     }
 
-    /// Whether the store takes appends.
+    /// Returns whether the store takes appends, and if not, why.
     #[must_use]
     pub fn health(&self) -> Health {
         self.shared.condition.health()
     }
 
-    /// Why the segment after the one in use cannot be made, if it cannot: once that one is full,
-    /// appends will be refused. It is tried again all the time.
+    /// Returns why the store cannot make the next segment, if so. Once the current segment is full,
+    /// the store will refuse appends. It keeps trying.
     #[must_use]
     pub fn trouble_ahead(&self) -> Option<String> {
         self.shared.condition.ahead()
     }
 
-    /// Takes messages for the operator: of what went wrong and was put right by the store. Each
-    /// is returned once; of very many only the latest.
+    /// Returns and removes the messages for the operator: problems that the store noticed and
+    /// solved. The store keeps the latest 64.
     #[must_use]
     pub fn take_notices(&self) -> Vec<String> {
         self.shared.condition.take_notices()
     }
 
-    /// Bytes that the file system still has for the store.
+    /// Returns how many bytes the file system still has for the store.
     ///
     /// # Errors
-    /// What the file system answers.
+    /// The error of the file system.
     pub fn free_bytes(&self) -> std::io::Result<u64> {
         self.shared.backend.free_bytes()
     }
 
-    /// Why the last attempt to make or merge runs failed, if it did. It is made again after a
-    /// second, and whenever a segment is full.
+    /// Returns why the last attempt to make or merge runs failed, if it did. The store tries again
+    /// after a second, and whenever a segment is full.
     #[must_use]
     pub fn run_failure(&self) -> Option<String> {
         self.shared.run_failure.lock().clone()
     }
 
-    /// A snapshot of the counters.
+    /// Returns a snapshot of the counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let index = self.shared.index.read();
@@ -309,14 +311,14 @@ impl Reader {
         }
     }
 
-    /// The files that a reader uses at this moment, as if it were in the middle of reading.
+    /// Holds the files that a reader uses at this moment, like a reader in the middle of a read.
     #[cfg(test)]
     pub(crate) fn files(&self) -> impl Sized + use<> {
         self.look_up(|_| ()).0
     }
 
-    /// Looks something up in the index, and returns the files that the answer is about: they stay
-    /// readable as long as the view is held, whatever is merged meanwhile.
+    /// Looks something up in the index. Returns the answer and a view of the files that the answer
+    /// refers to: they stay readable while the view is held, also after a merge replaces them.
     fn look_up<T>(&self, look: impl FnOnce(&Index) -> T) -> (View, T) {
         let index = self.shared.index.read();
         let found = look(&index);
@@ -380,7 +382,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The checked payload of what is at `position` of `segment`.
+    /// Returns the payload at `position` of `segment`, after checking it.
     fn read_payload<'w>(
         &self,
         segment: &Segment,
@@ -394,7 +396,7 @@ impl Reader {
         }
     }
 
-    /// The kind and the checked payload of the frame at `position` of `segment`.
+    /// Returns kind and payload of the frame at `position` of `segment`, after checking them.
     fn read_frame<'w>(
         &self,
         segment: &Segment,
@@ -421,7 +423,8 @@ impl Reader {
         }
     }
 
-    /// Applies the redactions to what was read through `view`, which must still be there.
+    /// Applies redactions to the records in `page`. The caller must still hold the view through
+    /// which it read them.
     fn redact(&self, _view: &View, page: &mut Page) {
         let index = self.shared.index.read();
         let redactions = index.redactions();
@@ -431,14 +434,14 @@ impl Reader {
     }
 }
 
-/// The files that the index spoke of at a moment.
+/// The files that the index referred to at one moment.
 struct View {
     segments: Arc<Vec<Arc<Segment>>>,
     runs: Arc<Runs>,
 }
 
 impl View {
-    /// The segment that `position` lies in.
+    /// Returns the segment that holds `position`.
     fn segment_of(&self, position: u64) -> Option<&Arc<Segment>> {
         let segments = &self.segments;
         let after = segments.partition_point(|segment| segment.base <= position);
@@ -448,7 +451,7 @@ impl View {
     }
 }
 
-/// Puts what it is given into `page`, up to `left` records.
+/// Returns a function that adds records to `page`, at most `left`.
 fn taker(page: &mut Page, left: usize) -> impl FnMut(u64, &[u8]) -> Result<bool, ReadError> {
     let mut left = left;
     move |position, payload| {
@@ -461,7 +464,7 @@ fn taker(page: &mut Page, left: usize) -> impl FnMut(u64, &[u8]) -> Result<bool,
     }
 }
 
-/// The value that a frame puts under `key`.
+/// Returns the value that a frame puts under `key`.
 fn state_in(key: TimelineId, kind: FrameKind, position: u64, payload: &[u8]) -> Option<&[u8]> {
     match kind {
         FrameKind::State => Some(record::decode_state(payload)?.value),
@@ -470,7 +473,7 @@ fn state_in(key: TimelineId, kind: FrameKind, position: u64, payload: &[u8]) -> 
     }
 }
 
-/// Whether a payload whose checksum holds is one of its kind.
+/// Returns whether a payload with a valid checksum can be decoded as its kind.
 fn decodes(kind: FrameKind, payload: &[u8]) -> bool {
     match kind {
         FrameKind::Record => record::decode_payload(0, payload).is_some(),

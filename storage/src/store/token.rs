@@ -1,35 +1,35 @@
-//! Positions as text: what a program gives out and takes back.
+//! Positions as text: the form in which a program gives them out and takes them back.
 
 use crate::Position;
 
-/// Digits of a tag.
+/// The number of digits of a tag.
 const TAG: usize = 8;
-/// The longest text: a tag, a dash and the greatest position.
+/// The length of the longest text: a tag, a dash and the greatest position.
 const MAX: usize = TAG + 1 + 20;
 const HEX: [u8; 16] = *b"0123456789abcdef";
 
-/// A position as text, with the tag that proves it: `5e884898-4096`. [`Position::ZERO`], which
-/// is the beginning of every history, is `0`.
+/// A position as text, with the tag that proves it, such as `5e884898-4096`. The text of
+/// [`Position::ZERO`], the beginning of every history, is `0`.
 ///
-/// Made by [`Epochs::token`](crate::Epochs::token) without an allocation.
+/// [`Epochs::token`](crate::Epochs::token) makes it without an allocation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Token {
     text: [u8; MAX],
     len: u8,
 }
 
-/// Why a text is not a position to go on from.
+/// Why the store refuses a text as a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadToken {
-    /// It has the form of a position, but this store did not give it out, or no longer knows that
-    /// it did.
+    /// The text has the form of a position, but the store did not give it out, or no longer knows
+    /// its epoch.
     Foreign,
-    /// It has another form.
+    /// The text does not have the form of a position.
     Form,
 }
 
 impl Token {
-    /// The beginning of every history.
+    /// The token of the beginning of every history.
     pub(crate) const ZERO: Token = {
         let mut text = [0; MAX];
         text[0] = b'0';
@@ -56,7 +56,7 @@ impl Token {
         }
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         // Only digits and a dash are ever put there.
@@ -70,10 +70,10 @@ impl std::fmt::Display for Token {
     }
 }
 
-/// Takes a text apart: tag and position, or `None` in place of the tag for a bare number.
+/// Splits a text into tag and position. A bare number has no tag.
 ///
 /// # Errors
-/// [`BadToken::Form`].
+/// [`BadToken::Form`] for every other form.
 pub(crate) fn parse(text: &str) -> Result<(Option<u32>, Position), BadToken> {
     let Some((tag, position)) = text.split_once('-') else {
         return Ok((None, decimal(text)?));
@@ -86,7 +86,7 @@ pub(crate) fn parse(text: &str) -> Result<(Option<u32>, Position), BadToken> {
     Ok((Some(tag), decimal(position)?))
 }
 
-/// A number in the one way to write it.
+/// Parses a decimal number without leading zeros or signs.
 fn decimal(text: &str) -> Result<Position, BadToken> {
     let leads = text.len() > 1 && text.starts_with('0');
     if leads || !text.bytes().all(|byte| byte.is_ascii_digit()) {

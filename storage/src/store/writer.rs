@@ -28,10 +28,9 @@ use crate::{Draft, Durability, IdBuildHasher, Options, Position, Record, StoreKe
 
 /// The one writer of a store.
 ///
-/// [`append`](Self::append) records to the batch under construction, then
-/// [`commit`](Self::commit) it. Dropping the writer discards a batch under construction and
-/// closes the log as [`sync`](Self::sync) does, without a word about errors: call `sync` first to
-/// know.
+/// [`append`](Self::append) adds records to the batch under construction, [`commit`](Self::commit)
+/// writes it. Dropping the writer discards the batch under construction and closes the log like
+/// [`sync`](Self::sync), but hides errors: call `sync` first to see them.
 pub struct Writer {
     shared: Arc<Shared>,
     options: Options,
@@ -132,35 +131,37 @@ impl Writer {
         }
     }
 
-    /// The key that timeline ids are made with.
+    /// Returns the key with which the store makes timeline ids.
     #[must_use]
     pub fn key(&self) -> StoreKey {
         self.shared.key
     }
 
-    /// Adds a record to the batch under construction and says where it will be. No I/O; but at
-    /// the end of a segment it waits for the next one if that is not ready yet, and while
-    /// [`Options::max_waiting_segments`] wait to be turned into runs.
+    /// Adds a record to the batch under construction, and returns the position that it will have.
+    ///
+    /// The call does no I/O. At the end of a segment it waits until the next segment is ready, and
+    /// while [`Options::max_waiting_segments`] segments wait to become runs.
     ///
     /// # Errors
-    /// On any error the batch is as it was before. [`AppendError::Full`] passes when there is
-    /// space again, [`AppendError::Behind`] when runs can be made again, [`AppendError::Short`] and
-    /// [`AppendError::Lost`] when what lacks is back,
-    /// [`AppendError::BatchFull`] after a commit; [`AppendError::Poisoned`] does not
-    /// pass; the others are the caller's mistakes.
+    /// An error leaves the batch unchanged. [`AppendError::BatchFull`] passes after a commit,
+    /// [`AppendError::Full`] when there is space again, [`AppendError::Behind`] when runs can be
+    /// made again, [`AppendError::Short`] and [`AppendError::Lost`] when the missing thing is back.
+    /// [`AppendError::Poisoned`] does not pass. The other errors are mistakes of the caller.
     pub fn append(&mut self, draft: &Draft<'_>) -> Result<Position, AppendError> {
         self.check_seq(draft)?;
         self.append_next(draft)
     }
 
-    /// As [`append`](Self::append), for a caller that keeps the last sequences itself: whether the
-    /// record's sequence goes up is checked when the batch is committed, together with all others,
-    /// and only against the newest part of the log. That is faster, but a mistake then stops the store
-    /// ([`CommitError::Sequence`]), or is not noticed.
+    /// Adds a record like [`append`](Self::append), for a caller that keeps the last sequences
+    /// itself.
+    ///
+    /// The commit checks the sequences of all its records together, and only against the newest
+    /// part of the log. That is faster, but a wrong sequence stops the store
+    /// ([`CommitError::Sequence`]) or goes unnoticed.
     ///
     /// # Errors
-    /// As [`append`](Self::append), but for [`AppendError::Sequence`], which is returned only for
-    /// a sequence that does not follow one in the same batch.
+    /// The errors of [`append`](Self::append). [`AppendError::Sequence`] is returned only for a
+    /// sequence that does not follow one in the same batch.
     pub fn append_next(&mut self, draft: &Draft<'_>) -> Result<Position, AppendError> {
         let len = draft.record_bytes();
         if draft.fanout.len() > MAX_FANOUT || draft.states.len() > MAX_STATES {
@@ -184,13 +185,14 @@ impl Writer {
         Ok(Position(position))
     }
 
-    /// Puts a value under a key into the batch under construction, to become durable and visible
-    /// ([`Reader::state`](crate::Reader::state)) with it. Of several values under a key the latest
-    /// counts; an empty one means that there is none. Keys are made as ids of timelines are, in a
-    /// domain of their own.
+    /// Adds a value under a key to the batch under construction. It becomes durable and visible
+    /// ([`Reader::state`](crate::Reader::state)) with the batch.
+    ///
+    /// Of several values under a key the latest counts. An empty value removes the key. Make keys
+    /// like the ids of timelines, in a domain of their own.
     ///
     /// # Errors
-    /// As [`append`](Self::append), but for [`AppendError::Sequence`].
+    /// The errors of [`append`](Self::append), without [`AppendError::Sequence`].
     pub fn set_state(&mut self, key: TimelineId, value: &[u8]) -> Result<(), AppendError> {
         let len = record::STATE_FIELDS + value.len();
         self.check_size(len)?;
@@ -201,27 +203,28 @@ impl Writer {
         Ok(())
     }
 
-    /// Bytes in the batch under construction, as they will go to disk.
+    /// Returns the size of the batch under construction in bytes, as it will be on the disk.
     #[must_use]
     pub fn batch_bytes(&self) -> usize {
         self.batch.bytes()
     }
 
-    /// Records in the batch under construction.
+    /// Returns the number of records in the batch under construction.
     #[must_use]
     pub fn batch_records(&self) -> usize {
         self.batch.len()
     }
 
-    /// The record at `position` of the batch under construction; `None` if none begins there.
+    /// Returns the record at `position` of the batch under construction; `None` if none begins
+    /// there.
     #[must_use]
     pub fn appended(&self, position: Position) -> Option<Record<'_>> {
         self.batch.find(position.0)
     }
 
-    /// Position of the last record: of the batch under construction, or else of what is committed,
-    /// as [`Reader::head`](crate::Reader::head) says; [`Position::ZERO`] if there is none. So it is
-    /// what the next record comes after.
+    /// Returns the position of the last record of the batch under construction. For an empty batch
+    /// that is the last committed record ([`Reader::head`](crate::Reader::head)), or
+    /// [`Position::ZERO`].
     #[must_use]
     pub fn last_appended(&self) -> Position {
         if self.batch.is_empty() {
@@ -231,19 +234,19 @@ impl Writer {
         }
     }
 
-    /// Writes the batch under construction, makes it as durable as
-    /// [`Options::durability`] says, and then makes it visible to readers, whole. An empty batch
-    /// is returned without I/O.
+    /// Writes the batch under construction, makes it as durable as [`Options::durability`] says,
+    /// and then makes all of it visible to readers. An empty batch causes no I/O.
     ///
     /// # Errors
-    /// [`CommitError::Sequence`]: nothing of the batch was written, and the store is poisoned:
-    /// every later append and commit fails at once, while reads go on. So it is after a failed
-    /// sync, and then the outcome of the batch is unknown: after a restart all of it may be there,
-    /// or the beginning, or nothing. It never becomes visible in this process.
+    /// [`CommitError::Refused`] and [`CommitError::Unclear`] follow a failed write. The batch is
+    /// given up, and later records take its sequences and positions: discard what you derived from
+    /// it. The store takes appends again once the disk does; [`tick`](Self::tick) tries that too.
     ///
-    /// [`CommitError::Refused`] and [`CommitError::Unclear`] after a failed write: the batch is
-    /// given up, and its sequences and positions go to others. Forget what was derived from it. The
-    /// store takes appends again once the disk does, which [`tick`](Self::tick) tries, too.
+    /// [`CommitError::Io`] follows a failed sync. The outcome of the batch is unknown: after a
+    /// restart all of it may be there, its beginning, or nothing. It never becomes visible in this
+    /// process. [`CommitError::Sequence`] is a mistake of the caller, and nothing of the batch was
+    /// written. Both stop the store: every later append and commit fails with
+    /// [`CommitError::Poisoned`] or [`AppendError::Poisoned`], while reads go on.
     pub fn commit(&mut self) -> Result<Arc<Batch>, CommitError> {
         self.check_poison()?;
         if self.batch.is_blank() {
@@ -323,12 +326,12 @@ impl Writer {
         Ok(batch)
     }
 
-    /// Forces everything committed to disk, and marks the log as durable up to there, so that
-    /// even damage to the last batch will be noticed. For a shutdown, or when there is nothing
-    /// to do. The mark is left out while a batch is under construction.
+    /// Makes everything committed durable, and marks the log as durable up to there, so that the
+    /// next opening notices damage even to the last batch. Call it before a shutdown or when there
+    /// is nothing to do. The store writes no mark while a batch is under construction.
     ///
     /// # Errors
-    /// As [`commit`](Self::commit).
+    /// The errors of [`commit`](Self::commit).
     pub fn sync(&mut self) -> Result<(), CommitError> {
         self.check_poison()?;
         self.flusher.sync()?;
@@ -367,12 +370,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Tells the store the time, in milliseconds since the Unix epoch as in the records: what is
-    /// older than its life ([`Options::sync_life`]) is removed, on the store's threads if it has
-    /// any. Nothing else makes anything expire. Call it now and then, from a clock that does not
-    /// run ahead: what is gone does not come back.
+    /// Tells the store the time, in milliseconds since the Unix epoch, on the clock of the records.
+    /// The store then removes what is older than its lifetime ([`Options::sync_life`]), on its
+    /// threads if it has any.
     ///
-    /// Tries again what a failed write left to do, so that the store goes on without an append.
+    /// Nothing expires without this call. Call it regularly, and with a clock that does not run
+    /// ahead: what has expired does not come back. The call also retries what a failed write left
+    /// to do, so that the store goes on without an append.
     pub fn tick(&mut self, now: u64) {
         self.mend();
         if let Some(compactor) = &self.compactor {
@@ -389,7 +393,7 @@ impl Writer {
         }
     }
 
-    /// Whether a payload of this size may enter the batch, and whether anything may.
+    /// Checks that the store takes appends and that a payload of this size fits into the batch.
     fn check_size(&self, bytes: usize) -> Result<(), AppendError> {
         if let Some(reason) = self.shared.poisoned() {
             return Err(AppendError::Poisoned {
@@ -408,7 +412,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Sees to it that a frame of `len` bytes fits where the next one goes.
+    /// Makes room for a frame of `len` bytes at the cursor.
     fn make_room(&mut self, len: usize) -> Result<(), AppendError> {
         if self.shared.condition.is_obstructed() {
             self.overcome()?;
@@ -420,7 +424,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether the sequence goes up from what is visible, or was given up.
+    /// Checks that the sequence is greater than the last visible or given up one.
     fn check_seq(&self, draft: &Draft<'_>) -> Result<(), AppendError> {
         let Draft { timeline, seq, .. } = *draft;
         if seq == 0 || self.pending.contains_key(&timeline) {
@@ -440,7 +444,7 @@ impl Writer {
         }
     }
 
-    /// Whether the sequence goes up from what is in the batch.
+    /// Checks that the sequence is greater than the last one in the batch.
     fn check_order(&self, draft: &Draft<'_>) -> Result<(), AppendError> {
         let Draft { timeline, seq, .. } = *draft;
         match self.pending.get(&timeline).or(Some(&0)) {
@@ -455,9 +459,9 @@ impl Writer {
         }
     }
 
-    /// Whether all sequences of a batch go up from what is visible, and the index made ready for
-    /// it. A mistake of the caller here is as bad as a failed disk: what it keeps is not what the
-    /// store has.
+    /// Checks that all sequences of a batch are greater than the visible ones, and prepares the
+    /// index for the batch. A wrong sequence poisons the store, because what the caller keeps
+    /// differs from what the store has.
     fn check_batch(&mut self, batch: &Batch) -> Result<(), CommitError> {
         let index = self.shared.index.read();
         let Some((record, last)) = index.prepare(batch, &mut self.scratch) else {
@@ -472,7 +476,7 @@ impl Writer {
         Err(error)
     }
 
-    /// Whether the segment was begun so long ago that its records would expire too late.
+    /// Returns whether the segment is so old that its records would expire too late.
     fn is_due(&self, time: u64) -> bool {
         match (self.first_time, self.segment_life) {
             (Some(first), Some(life)) => time >= first.saturating_add(life),
@@ -535,7 +539,7 @@ impl Writer {
     }
 }
 
-/// What an append is told that a obstacle stops.
+/// Turns an obstacle into the error of the append that it stops.
 fn refusal(obstacle: Obstacle) -> AppendError {
     match obstacle {
         Obstacle { full: true, .. } => AppendError::Full,

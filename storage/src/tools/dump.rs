@@ -1,4 +1,4 @@
-//! Reading everything in a store, be it open or not.
+//! Dumping a store: reading all its records and states.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -17,15 +17,15 @@ use crate::tools::snapshot::Snapshot;
 use crate::tools::walk::{self, Step};
 use crate::{Fault, Position, Record, Store, StoreKey, TimelineId};
 
-/// How much of the runs is kept in memory while references into them are followed.
+/// How many bytes of the runs stay in memory while references into them are followed.
 const CACHE_BYTES: usize = 8 << 20;
 
 /// The content of a store ([`Store::dump`]).
 ///
-/// Every method gives what it finds to a closure until that breaks off, and reads as it goes: the
-/// memory that it takes does not depend on how much there is. First comes what is in runs, from
-/// the oldest run to the newest, then what is in the log. Redacted bodies are not shown, unless
-/// damage hides that they are.
+/// Every method gives what it finds to a closure until the closure breaks off. The memory that a
+/// dump takes does not depend on the size of the store. Records in runs come first, from the oldest
+/// run to the newest, then records in the log. Redacted bodies are not shown, unless damage hides
+/// their redactions.
 pub struct Dump {
     backend: Arc<dyn Backend>,
     identity: Identity,
@@ -35,29 +35,29 @@ pub struct Dump {
     faults: Vec<Fault>,
 }
 
-/// Takes a record, and says whether it wants more.
+/// A closure that takes a record and says whether it wants more.
 pub type EachRecord<'a> = dyn FnMut(&Record<'_>) -> ControlFlow<()> + 'a;
 
 impl Store {
-    /// Opens the store in `dir`, be it open or not, only for reading all of it. Locks and changes
-    /// nothing. What somebody adds to it meanwhile may be there or not; what somebody redacts
+    /// Opens the store in `dir` for reading all of it. Takes no lock and changes nothing, so the
+    /// store may be open elsewhere: records added meanwhile may be missing, and bodies redacted
     /// meanwhile may be shown.
     ///
-    /// Damage of the log or of a run does not end it: what is not damaged is read
-    /// ([`Dump::faults`]). Behind the first damage in the log nothing is.
+    /// Damage of the log or of a run does not end the dump: it reads what is whole
+    /// ([`Dump::faults`]). It reads nothing behind the first damage in the log.
     ///
     /// # Errors
-    /// [`OpenError::NoStore`] if there is none,
-    /// [`OpenError::Corrupt`] if identity or manifest are damaged, [`OpenError::Version`] for
-    /// another format, [`OpenError::Io`] for what the file system answered.
+    /// [`OpenError::NoStore`] if there is no store, [`OpenError::Corrupt`] if identity or manifest
+    /// are damaged, [`OpenError::Version`] for another format, [`OpenError::Io`] for an error of
+    /// the file system.
     pub fn dump(dir: &Path) -> Result<Dump, OpenError> {
         Store::dump_with(Arc::new(Snapshot::at(dir)?))
     }
 
-    /// As [`dump`](Self::dump), on any [`Backend`].
+    /// Opens a store on any [`Backend`], like [`dump`](Self::dump).
     ///
     /// # Errors
-    /// As [`dump`](Self::dump).
+    /// The errors of [`dump`](Self::dump).
     pub fn dump_with(backend: Arc<dyn Backend>) -> Result<Dump, OpenError> {
         walk::check_store(&*backend)?;
         let identity = Identity::read(&*backend, identity::NAME)?;
@@ -84,38 +84,39 @@ impl Store {
 }
 
 impl Dump {
-    /// The key that timeline ids are made with.
+    /// Returns the key with which the store makes timeline ids.
     #[must_use]
     pub fn key(&self) -> StoreKey {
         self.identity.key
     }
 
-    /// Whether somebody has the store open: this is of the moment of the look.
+    /// Returns whether the store was open elsewhere: the dump then shows the moment at which it
+    /// began.
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.backend.is_locked()
     }
 
-    /// Damage found so far: what is in it was left out.
+    /// Returns the damage found so far. The dump leaves out what is damaged.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.faults
     }
 
-    /// All records after a position. Those of a run are ordered by timeline, and there by
-    /// sequence; those that are no entry of their timeline follow its entries.
+    /// Gives all records after a position to `each`. Records of a run are ordered by timeline and
+    /// then by sequence; records that are no entry of their timeline follow its entries.
     ///
     /// # Errors
-    /// [`OpenError::Io`] for what the file system answered.
+    /// [`OpenError::Io`] for an error of the file system.
     pub fn records(&mut self, after: Position, each: &mut EachRecord<'_>) -> Result<(), OpenError> {
         self.select(None, after, each)
     }
 
-    /// All records of a message timeline after a position, in the order of
+    /// Gives all records of a message timeline after a position to `each`, in the order of
     /// [`records`](Self::records).
     ///
     /// # Errors
-    /// [`OpenError::Io`] for what the file system answered.
+    /// [`OpenError::Io`] for an error of the file system.
     pub fn timeline(
         &mut self,
         timeline: TimelineId,
@@ -125,10 +126,11 @@ impl Dump {
         self.select(Some(timeline), after, each)
     }
 
-    /// All records after a position that name a timeline in their fan-out, by position.
+    /// Gives all records after a position that name a timeline in their fan-out to `each`, by
+    /// position.
     ///
     /// # Errors
-    /// [`OpenError::Io`] for what the file system answered.
+    /// [`OpenError::Io`] for an error of the file system.
     pub fn sync(
         &mut self,
         timeline: TimelineId,
@@ -161,10 +163,11 @@ impl Dump {
         })
     }
 
-    /// All keys that have a state, with its latest value. Keeps those of the log in memory.
+    /// Gives every key with a state to `each`, with its latest value. Keeps the keys of the log in
+    /// memory.
     ///
     /// # Errors
-    /// [`OpenError::Io`] for what the file system answered.
+    /// [`OpenError::Io`] for an error of the file system.
     pub fn states(
         &mut self,
         each: &mut dyn FnMut(TimelineId, &[u8]) -> ControlFlow<()>,

@@ -1,4 +1,4 @@
-//! What a store's folder holds, told without changing it.
+//! Inspecting a store: what its folder holds, told without changing it.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -21,47 +21,48 @@ use crate::{Fault, Position, Store};
 /// What [`Store::inspect`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
-    /// What all files of this store carry.
+    /// The id of the store, which all its files carry.
     pub store_id: [u8; 16],
-    /// Version of the format.
+    /// The version of the storage format.
     pub version: u32,
-    /// Where the log begins: what is before is in runs.
+    /// The position at which the log begins. Earlier records are in runs.
     pub low_water: Position,
-    /// The last record; [`Position::ZERO`] if there is none.
+    /// The position of the last record; [`Position::ZERO`] if there is none.
     pub head: Position,
-    /// Where the log ends, and the next record will be.
+    /// The position at which the log ends and the next record goes.
     pub end: Position,
-    /// Records in the log.
+    /// How many records the log holds.
     pub log_records: u64,
-    /// States in the log: what was said of a key, not how many keys there are.
+    /// How many states the log holds. Several of them may be of one key.
     pub log_states: u64,
-    /// The files of the log, in order.
+    /// The segment files of the log, in order.
     pub segments: Vec<SegmentInfo>,
-    /// The run files in force, by kind and then by what part of the log they are of.
+    /// The run files in force, by kind and then by their part of the log.
     pub runs: Vec<RunInfo>,
-    /// Kinds of runs of which something expired, and the position before which nothing is certain
-    /// to be there.
+    /// The kinds of runs of which something has expired, each with the position before which
+    /// records may be gone.
     pub expired: Vec<(&'static str, Position)>,
-    /// Openings whose positions are told apart; 0 if all positions that were given out are refused.
+    /// How many openings the store tells apart by their positions; 0 if it refuses all earlier
+    /// positions.
     pub epochs: usize,
     /// What repairs gave up.
     pub losses: Losses,
-    /// Whether something that was never acknowledged follows the end of the log: the next opening
+    /// Whether something that was never acknowledged follows the end of the log. The next opening
     /// cuts it off.
     pub torn: bool,
-    /// Copies of what was cut off or replaced.
+    /// Copies of what an opening cut off or a repair replaced.
     pub copies: Vec<FileInfo>,
-    /// Files of the store's that mean nothing any more: the next opening removes them.
+    /// Files of the store that are no longer in force. The next opening removes them.
     pub leftovers: Vec<FileInfo>,
-    /// Files in the folder, strange ones too.
+    /// How many files the folder holds, also files that are not of the store.
     pub files: usize,
-    /// Bytes of all these.
+    /// How many bytes all files in the folder have.
     pub bytes: u64,
-    /// Bytes that the file system still has for the store.
+    /// How many bytes the file system still has for the store.
     pub free_bytes: u64,
-    /// Whether somebody has the store open: the rest is of the moment of the look.
+    /// Whether the store was open elsewhere: the result then shows the moment of the look.
     pub live: bool,
-    /// Damage that was noticed; only [`Store::verify`] looks for it.
+    /// The damage that was noticed. Only [`Store::verify`] looks for all damage.
     pub faults: Vec<Fault>,
 }
 
@@ -92,13 +93,13 @@ pub struct SegmentInfo {
 pub struct RunInfo {
     /// The file.
     pub file: PathBuf,
-    /// What it has, by the name in docs/storage-format.md.
+    /// The kind of its entries, by its name in docs/storage-format.md.
     pub kind: &'static str,
     /// How often its entries were merged.
     pub level: u8,
-    /// The part of the log that it was made of: from here,
+    /// The beginning of the part of the log that the run was made of.
     pub from: Position,
-    /// up to here.
+    /// The end of the part of the log that the run was made of.
     pub to: Position,
     /// The greatest time of a record in that part, in milliseconds since the Unix epoch.
     pub last_time: u64,
@@ -109,23 +110,23 @@ pub struct RunInfo {
 }
 
 impl Store {
-    /// Looks at the store in `dir`, be it open or not. Reads what an opening reads: the log and the
-    /// ends of the runs. Locks and changes nothing.
+    /// Reports what the store in `dir` holds. Reads what an opening reads: the log and the ends of
+    /// the runs. Takes no lock and changes nothing, so the store may be open elsewhere.
     ///
     /// Damage of the log or of a run does not end it ([`Inspection::faults`]).
     ///
     /// # Errors
-    /// [`OpenError::NoStore`] if there is none,
-    /// [`OpenError::Corrupt`] if identity or manifest are damaged, [`OpenError::Version`] for
-    /// another format, [`OpenError::Io`] for what the file system answered.
+    /// [`OpenError::NoStore`] if there is no store, [`OpenError::Corrupt`] if identity or manifest
+    /// are damaged, [`OpenError::Version`] for another format, [`OpenError::Io`] for an error of
+    /// the file system.
     pub fn inspect(dir: &Path) -> Result<Inspection, OpenError> {
         Store::inspect_with(&Snapshot::at(dir)?)
     }
 
-    /// As [`inspect`](Self::inspect), on any [`Backend`].
+    /// Reports what a store on any [`Backend`] holds, like [`inspect`](Self::inspect).
     ///
     /// # Errors
-    /// As [`inspect`](Self::inspect).
+    /// The errors of [`inspect`](Self::inspect).
     pub fn inspect_with(backend: &dyn Backend) -> Result<Inspection, OpenError> {
         walk::check_store(backend)?;
         let store_id = Identity::read(backend, identity::NAME)?.store_id;

@@ -1,4 +1,8 @@
-//! Tools for a store that is not open here: what its files hold, and how to mend them.
+//! Tools for a store that may be open elsewhere: what its files hold, whether they are whole, and
+//! repairs.
+//!
+//! **Invariant:** all tools but the repair only read. They take no lock and write nothing, so they
+//! also work beside the process that has the store open.
 
 pub(crate) mod dump;
 pub(crate) mod inspect;

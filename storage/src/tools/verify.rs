@@ -1,4 +1,4 @@
-//! Checking a whole store without changing it.
+//! Verifying a store: checking all its checksums without changing it.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -18,42 +18,44 @@ use crate::{Position, Store};
 /// What [`Store::verify`] found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verified {
-    /// Files in force that were read.
+    /// How many files in force were read.
     pub files: usize,
-    /// Their bytes.
+    /// How many bytes these files have.
     pub bytes: u64,
-    /// Whole records, in the log and in runs.
+    /// How many whole records the log and the runs hold.
     pub records: u64,
-    /// Where the log ends, if something follows that was never acknowledged: the next opening cuts
-    /// it off. No fault.
+    /// The end of the log, if something follows that was never acknowledged. That is no damage: the
+    /// next opening cuts it off.
     pub torn: Option<Position>,
-    /// Whether somebody has the store open: the rest is of the moment of the look.
+    /// Whether the store was open elsewhere: the result then shows the moment at which the check
+    /// began.
     pub live: bool,
-    /// What is damaged; nothing if the store is whole.
+    /// The damage; empty if the store is whole.
     pub faults: Vec<Fault>,
 }
 
-/// Told how many bytes are read, of how many.
+/// A closure that is told how many bytes are done, and of how many.
 type Progress<'a> = dyn FnMut(u64, u64) + 'a;
 
 impl Store {
-    /// Reads all of the store in `dir`, be it open or not, and checks every checksum. Locks and
-    /// changes nothing. `progress` is told now and then how many bytes are done, of how many.
+    /// Reads all of the store in `dir` and checks every checksum. Takes no lock and changes
+    /// nothing, so the store may be open elsewhere. The check calls `progress` now and then with
+    /// the bytes done and the bytes in all.
     ///
-    /// Damage does not end it: all that can be told is in [`Verified::faults`]. Behind the first
-    /// damage in the log only the end of the log is looked at.
+    /// Damage does not end the check: [`Verified::faults`] lists all that was found. Behind the
+    /// first damage in the log the check looks only at the end of the log.
     ///
     /// # Errors
-    /// [`OpenError::NoStore`] if there is none, [`OpenError::Version`] for another format,
-    /// [`OpenError::Io`] for what the file system answered.
+    /// [`OpenError::NoStore`] if there is no store, [`OpenError::Version`] for another format,
+    /// [`OpenError::Io`] for an error of the file system.
     pub fn verify(dir: &Path, progress: &mut Progress<'_>) -> Result<Verified, OpenError> {
         Store::verify_with(&Snapshot::at(dir)?, progress)
     }
 
-    /// As [`verify`](Self::verify), on any [`Backend`].
+    /// Checks a store on any [`Backend`], like [`verify`](Self::verify).
     ///
     /// # Errors
-    /// As [`verify`](Self::verify).
+    /// The errors of [`verify`](Self::verify).
     pub fn verify_with(
         backend: &dyn Backend,
         progress: &mut Progress<'_>,

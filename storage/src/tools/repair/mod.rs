@@ -1,10 +1,10 @@
-//! Repairing a store: what is damaged is given up, so that the rest opens again.
+//! Repairing a store: giving up what is damaged, so that the rest opens again.
 //!
-//! Nothing is lost that is there now: a file is renamed to a copy before another one takes its
-//! place, which is written whole and renamed into it. So a repair that is interrupted finds the
-//! copy and goes on from it. Until it is done the store does not open: something is missing.
-//! Segments are mended from the first to the last one, because the later ones are the proof that
-//! what is damaged in the earlier ones had been acknowledged.
+//! A repair loses nothing that is there now. It renames a file to a copy, writes the new file
+//! whole, and renames that into its place. An interrupted repair finds the copy and goes on from
+//! it; until it is done the store does not open, because a file is missing. The repair mends
+//! segments from the first to the last one, because later segments prove what was acknowledged in
+//! earlier ones.
 
 mod files;
 mod identity;
@@ -29,12 +29,12 @@ use crate::tools::snapshot::Snapshot;
 use crate::tools::walk;
 use lost::Lost;
 
-/// How a store is repaired.
+/// The settings of a repair.
 #[derive(Debug, Clone)]
 pub struct RepairOptions {
-    /// Only say what would be done. Default: false.
+    /// Whether the repair only reports what it would do. Default: false.
     pub dry_run: bool,
-    /// Size of a segment that has to be made where no other tells it, as
+    /// The size of a new segment where no other segment tells it, like
     /// [`Options::segment_bytes`](crate::Options::segment_bytes). Default: 64 MiB.
     pub segment_bytes: u64,
 }
@@ -48,33 +48,34 @@ impl Default for RepairOptions {
     }
 }
 
-/// What [`Store::repair`] did, or would do.
+/// What [`Store::repair`] did, or would do in a dry run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repair {
-    /// By file, in the order in which it was done; nothing for a store that is whole.
+    /// The repaired places in the order of the repair; empty for a whole store.
     pub steps: Vec<Mended>,
-    /// Something was given up. Positions that were given out before are refused from now on.
+    /// Whether the repair gave something up. The store then refuses positions that it gave out
+    /// before.
     pub lossy: bool,
-    /// What repairs gave up in this store, this one and those before: how sequences go on.
+    /// The sum of what this and earlier repairs gave up: it decides how sequences go on.
     pub losses: Losses,
 }
 
-/// One thing that was damaged, and what became of it.
+/// A damaged place, and what the repair did about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mended {
     /// The damaged file.
     pub file: PathBuf,
-    /// Where in it the damage begins.
+    /// Offset in the file at which the damage begins.
     pub offset: u64,
-    /// How the damage shows.
+    /// What is wrong there.
     pub fault: String,
-    /// What was done about it, and what that means.
+    /// What the repair did, and what that means.
     pub action: String,
-    /// Records or entries given up, if that can be told.
+    /// How many records or entries the repair gave up, if that is known.
     pub records: Option<u64>,
-    /// Bytes of the file that were given up.
+    /// How many bytes of the file the repair gave up.
     pub bytes: u64,
-    /// The copy that was kept, with the bytes as they were found.
+    /// The copy that the repair kept, with the bytes as it found them.
     pub copy: Option<PathBuf>,
 }
 
@@ -82,23 +83,25 @@ pub struct Mended {
 type Progress<'a> = dyn FnMut(u64, u64) + 'a;
 
 impl Store {
-    /// Makes the store in `dir`, which nobody may have open but in a dry run, one that opens again, by giving up
-    /// what is damaged, and only that. Changes nothing of a store that is whole.
+    /// Repairs the store in `dir` so that it opens again: gives up what is damaged, and only that.
+    /// A whole store stays unchanged. Nobody may have the store open, except in a dry run.
     ///
-    /// What is given up is in the report, and a copy of every file that is changed stays in the
-    /// folder, under a name that begins with `damaged-`: remove them when nothing in them is
-    /// missed, for text that is recalled later stays in them. `progress` is told now and then how many bytes are read, of how many.
+    /// The report lists what is given up. A copy of each changed file stays in the folder under a
+    /// name that begins with `damaged-`. Remove the copies once nothing in them is missed, because
+    /// text that is recalled later stays in them. The repair calls `progress` now and then with the
+    /// bytes read and the bytes in all.
     ///
-    /// Sequences are not used again: where the last records of a timeline may be among what is
-    /// given up, [`Reader::next_seq`](crate::Reader::next_seq) leaves a gap that is larger than
-    /// what is gone ([`Losses::skip`]). That holds for callers who use each sequence.
+    /// The repair never lets a sequence be used again. Where the last records of a timeline may be
+    /// lost, [`Reader::next_seq`](crate::Reader::next_seq) leaves a gap larger than the loss
+    /// ([`Losses::skip`]). This holds for callers that use each sequence.
     ///
-    /// A store that is damaged is read twice: what is given up is noted before anything is mended.
+    /// The repair reads a damaged store twice: it notes what is given up before it mends anything.
     ///
     /// # Errors
-    /// [`OpenError::NoStore`] if there is none, [`OpenError::Locked`] if it is open,
-    /// [`OpenError::Version`] for another format, [`OpenError::Corrupt`] if neither the identity nor its copy is left, [`OpenError::Io`] for
-    /// what the file system answered: run it again, it goes on where it stopped.
+    /// [`OpenError::NoStore`] if there is no store, [`OpenError::Locked`] if it is open,
+    /// [`OpenError::Version`] for another format, [`OpenError::Corrupt`] if neither the identity
+    /// nor its copy is left, [`OpenError::Io`] for an error of the file system. After an I/O error
+    /// run the repair again: it goes on where it stopped.
     pub fn repair(
         dir: &Path,
         options: &RepairOptions,
@@ -112,10 +115,10 @@ impl Store {
         Store::repair_with(backend, options, progress)
     }
 
-    /// As [`repair`](Self::repair), on any [`Backend`].
+    /// Repairs a store on any [`Backend`], like [`repair`](Self::repair).
     ///
     /// # Errors
-    /// As [`repair`](Self::repair).
+    /// The errors of [`repair`](Self::repair).
     pub fn repair_with(
         backend: Arc<dyn Backend>,
         options: &RepairOptions,
