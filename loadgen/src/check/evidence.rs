@@ -1,35 +1,37 @@
-//! What went wrong, with the events around it, bounded.
+//! What went wrong, with the events around it, in bounded memory.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde::Serialize;
 
+use super::roster::Roster;
+use super::scene::NOBODY;
 use crate::clock::Nanos;
 use crate::foreign::quoted;
-use crate::population::Part;
 
 /// A way in which a gateway broke its promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Kind {
-    /// Acknowledged and never pushed to a device that was there.
+pub(crate) enum Violation {
+    /// A stored message was not pushed to a device that was there.
     Lost,
-    /// Pushed twice to one device.
+    /// A message was pushed twice to one device.
     Duplicated,
-    /// Pushed after a later message of the conversation.
+    /// A message was pushed after a later message of its conversation.
     Reordered,
-    /// Nobody sent it, or not to this user, or it had been refused.
+    /// A message was pushed that nobody sent, that was refused, or that another user was due.
     Unexpected,
-    /// Pushed with another text than it was sent with.
+    /// A message was pushed with another text than it was sent with.
     TextChanged,
-    /// The acknowledgement and the push name different sequences.
+    /// Acknowledgement and pushes of one message name different sequences.
     SequenceDiffers,
     /// One sequence was given to two messages.
     SequenceReused,
     /// A sequence was given to no message.
     SequenceMissing,
-    /// A push names the wrong conversation or sender.
+    /// A push or an answer names the wrong conversation or sender.
     WrongConversation,
-    /// A receipt's watermark went back, or beyond the conversation.
+    /// A receipt went back, or tells of more than was acknowledged.
     ReceiptWrong,
     /// The last receipt never arrived.
     ReceiptMissing,
@@ -37,14 +39,14 @@ pub(crate) enum Kind {
     HistoryMissing,
     /// History has another message than was acknowledged.
     HistoryDiffers,
-    /// An answer that was not asked for, or says what cannot be.
+    /// An answer was not asked for, or says what cannot be.
     ReplyUnexpected,
-    /// The gateway's own counters say something else.
+    /// The gateway's own counters say something else than this side counted.
     MetricsDisagree,
 }
 
-impl Kind {
-    /// The kind's name in reports.
+impl Violation {
+    /// The violation's name in reports.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Lost => "lost",
@@ -73,19 +75,19 @@ const REMEMBERED: usize = 1 << 14;
 /// Most events kept for one violation.
 const AROUND: usize = 50;
 
-/// What happened to a message, as far as evidence needs it.
+/// What happened to a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum What {
-    /// The client sent it.
+pub(super) enum EventKind {
+    /// The client sent the message.
     Sent,
-    /// The gateway acknowledged it.
+    /// The gateway acknowledged the message.
     Acknowledged,
-    /// The gateway refused it.
+    /// The gateway refused the message.
     Refused,
-    /// The gateway pushed it.
+    /// The gateway pushed the message.
     Pushed,
-    /// It was read from history.
+    /// A page of history had the message.
     History,
 }
 
@@ -93,50 +95,47 @@ pub(super) enum What {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Event {
     pub(super) at: Nanos,
-    pub(super) what: What,
+    pub(super) kind: EventKind,
     pub(super) conversation: u32,
-    /// Who wrote to whom; in a group, who wrote.
+    /// The stream of the member that wrote the message.
     pub(super) stream: u32,
+    /// The message's number in the conversation.
     pub(super) counter: u32,
+    /// The sequence that the gateway named; 0 where it named none.
     pub(super) seq: u32,
-    /// The device concerned; `u32::MAX` where none is.
+    /// The device concerned; [`NOBODY`] where none is.
     pub(super) device: u32,
 }
 
 impl Event {
-    fn line(&self, part: &Part) -> serde_json::Value {
+    fn line(&self, roster: &Roster) -> serde_json::Value {
         let mut from = String::new();
-        let in_group = self.conversation as usize >= part.conversations();
-        let user = match in_group {
-            true => self.stream,
-            false => part.stream_parts(self.stream).0,
-        };
-        part.write_user(user, &mut from);
+        { roster.part() }.write_user(roster.user(self.stream), &mut from);
         serde_json::json!({
             "at_us": self.at / 1_000,
-            "what": self.what,
+            "what": self.kind,
             "from": from,
             "message": self.counter,
             "seq": self.seq,
-            "device": (self.device != u32::MAX).then_some(self.device),
+            "device": (self.device != NOBODY).then_some(self.device),
         })
     }
 }
 
 /// A violation with what was seen of its conversation before it.
 #[derive(Debug)]
-pub(super) struct Finding {
-    pub(super) at: Nanos,
-    pub(super) kind: Kind,
-    pub(super) conversation: Option<u32>,
-    pub(super) detail: String,
-    pub(super) events: Vec<Event>,
+struct Finding {
+    at: Nanos,
+    violation: Violation,
+    conversation: Option<u32>,
+    detail: String,
+    events: Vec<Event>,
 }
 
 /// Counts violations, keeps the first of each kind, and remembers the latest events.
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
-    counts: std::collections::BTreeMap<Kind, u64>,
+    counts: BTreeMap<Violation, u64>,
     findings: Vec<Finding>,
     ring: Vec<Event>,
     next: usize,
@@ -153,27 +152,17 @@ impl Evidence {
         self.next = (self.next + 1) % REMEMBERED;
     }
 
-    /// Counts a violation; `detail` is made only for those that are kept.
+    /// Counts a violation. Of the remembered events of its conversation, those that it is `about`
+    /// are kept with it. `detail` is made only for violations that are kept.
     pub(super) fn violation(
         &mut self,
         at: Nanos,
-        kind: Kind,
-        conversation: Option<u32>,
-        detail: impl FnOnce() -> String,
-    ) {
-        self.violation_of(at, kind, conversation, |_| true, detail);
-    }
-
-    /// The same, with those events of the conversation that it is `about`.
-    pub(super) fn violation_of(
-        &mut self,
-        at: Nanos,
-        kind: Kind,
+        violation: Violation,
         conversation: Option<u32>,
         about: impl Fn(&Event) -> bool,
         detail: impl FnOnce() -> String,
     ) {
-        let count = self.counts.entry(kind).or_default();
+        let count = self.counts.entry(violation).or_default();
         *count += 1;
         if *count as usize > DETAILED {
             return;
@@ -188,44 +177,45 @@ impl Evidence {
         events.drain(..events.len().saturating_sub(AROUND));
         self.findings.push(Finding {
             at,
-            kind,
+            violation,
             conversation,
             detail: quoted(&detail()),
             events,
         });
     }
 
-    /// How often each kind happened.
-    pub(super) fn counts(&self) -> &std::collections::BTreeMap<Kind, u64> {
+    /// How often each violation happened.
+    pub(super) fn counts(&self) -> &BTreeMap<Violation, u64> {
         &self.counts
     }
 
-    /// The violations kept behind the first `told`, a sentence each.
+    /// The violations kept after the first `told`, a sentence each; raises `told` to all of them.
     pub(super) fn sentences(&self, told: &mut usize) -> impl Iterator<Item = String> {
         let new = self.findings.get(*told..).unwrap_or_default();
         *told = self.findings.len();
         new.iter()
-            .map(|finding| format!("{}: {}", finding.kind.name(), finding.detail))
+            .map(|finding| format!("{}: {}", finding.violation.name(), finding.detail))
     }
 
-    /// Writes the violations kept as JSON lines, each with the events around it; `name` appends a
-    /// conversation's id.
-    pub(super) fn write(
-        &self,
-        part: &Part,
-        name: impl Fn(u32, &mut String),
-        out: &mut dyn Write,
-    ) -> std::io::Result<()> {
+    /// Writes the violations kept as JSON lines, each with the events around it.
+    ///
+    /// # Errors
+    /// The writer fails.
+    pub(super) fn write(&self, roster: &Roster, out: &mut dyn Write) -> std::io::Result<()> {
         for finding in &self.findings {
             let name = finding.conversation.map(|conversation| {
                 let mut id = String::new();
-                name(conversation, &mut id);
+                roster.write_conversation(conversation, &mut id);
                 id
             });
-            let events: Vec<_> = finding.events.iter().map(|e| e.line(part)).collect();
+            let events: Vec<_> = finding
+                .events
+                .iter()
+                .map(|event| event.line(roster))
+                .collect();
             let line = serde_json::json!({
                 "at_us": finding.at / 1_000,
-                "kind": finding.kind.name(),
+                "kind": finding.violation.name(),
                 "conversation": name,
                 "detail": finding.detail,
                 "events": events,
@@ -246,7 +236,7 @@ mod tests {
         for i in 0..REMEMBERED as u32 + 7 {
             evidence.remember(Event {
                 at: u64::from(i),
-                what: What::Sent,
+                kind: EventKind::Sent,
                 conversation: i % 2,
                 stream: 0,
                 counter: i,
@@ -255,9 +245,9 @@ mod tests {
             });
         }
         for _ in 0..1000 {
-            evidence.violation(1, Kind::Lost, Some(1), || "gone".into());
+            evidence.violation(1, Violation::Lost, Some(1), |_| true, || "gone".into());
         }
-        assert_eq!(evidence.counts()[&Kind::Lost], 1000);
+        assert_eq!(evidence.counts()[&Violation::Lost], 1000);
         assert_eq!(evidence.findings.len(), DETAILED);
         let mut told = DETAILED - 1;
         assert_eq!(

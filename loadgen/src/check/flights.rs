@@ -1,199 +1,216 @@
-//! Messages whose story is not over: sent, and not yet both answered and delivered everywhere.
+//! Messages under way: sent, and not yet both answered and delivered everywhere.
 //!
-//! The table is bounded; what a stream has in it is a list in the order of sending, so that the
-//! next expected message is found at once.
+//! The table is bounded. A message is found by the id of its command, by its conversation and
+//! number, and in the order of sending by the device that sent it.
 
+use fnv::FnvHashMap;
+
+use super::origin::Origin;
+use super::seats::{SeatSet, SeatSets};
 use crate::clock::Nanos;
 
 /// No flight.
 const NONE: u32 = u32::MAX;
 
-/// Most flights of one thread at a time. An id has 24 bits for the place in the table, and the
-/// highest of them are left for the client's other commands.
-pub(crate) const MAX_FLIGHTS: u32 = (1 << 20) - 1;
-const _: () = assert!(MAX_FLIGHTS < (1 << 24) - 256);
+/// Most messages of one thread under way. A command's id has 24 bits for the place in the table,
+/// and the highest of these ids are left for the client's other commands.
+const MAX_FLIGHTS: u32 = (1 << 21) - 1;
+const _: () = assert!(MAX_FLIGHTS < (1 << 24) - 4096);
+
+/// Most words of seats that all messages under way may use: half a gigabyte of bits.
+const MAX_WORDS: usize = 1 << 26;
 
 /// One message under way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flight {
-    /// When it should have been sent.
+    /// When the message should have been sent.
     pub(super) intended: Nanos,
-    /// Who wrote to whom.
+    /// The seats whose devices have not got the message yet.
+    awaiting: SeatSet,
+    pub(super) conversation: u32,
     pub(super) stream: u32,
-    /// Its number in the stream.
+    /// The message's number in its conversation.
     pub(super) counter: u32,
-    /// The sequence of its acknowledgement; 0 before that.
+    /// The sequence in the acknowledgement; 0 before the acknowledgement.
     pub(super) ack_seq: u32,
-    /// The sequence of its first push; 0 before that.
+    /// The sequence in the first push; 0 before the first push.
     pub(super) push_seq: u32,
-    /// Devices that should get it.
-    pub(super) expected: u16,
-    /// Those that have not got it yet.
-    pub(super) awaiting: u16,
-    /// Those whose session began anew meanwhile: they are owed it no more.
-    pub(super) lapsed: u16,
-    /// It counts as unknown or lost already; what still comes of it breaks no promise.
+    /// The flight that the same device sent before this one.
+    earlier: u32,
+    /// The flight that the same device sent after this one; for a free place the next free one.
+    later: u32,
+    /// No device of another member was owed the message when it was sent.
+    pub(super) to_offline: bool,
+    /// The message counts as unknown or lost already: nothing that still comes of it breaks a
+    /// promise.
     pub(super) judged: bool,
-    /// A device got it only by asking.
+    /// A device got the message only by asking.
     pub(super) synced: bool,
-    /// It carries an idempotency key: it can be sent again.
+    /// A device that was owed the message began anew: the message is looked for in history.
+    pub(super) lapsed: bool,
+    /// The message has an idempotency key: the client can send it again.
     pub(super) keyed: bool,
-    /// It was.
+    /// The client sent the message again.
     pub(super) resent: bool,
-    /// Its session broke before it was answered,
-    pub(super) adrift: bool,
-    /// and that was the run's own doing.
-    pub(super) excused: bool,
-    /// What is known of its sequence is in the conversation's digest.
+    /// The sender's session broke before the answer: no answer comes to what was sent on it.
+    pub(super) orphaned: bool,
+    /// The run itself broke the session of an orphaned message.
+    pub(super) by_run: bool,
+    /// The message's sequence is in the digest of its conversation.
     pub(super) digested: bool,
     /// Tells this flight from earlier ones in the same place of the table.
     generation: u8,
     live: bool,
-    next: u32,
 }
 
-/// What a thread has under way, and how far each stream is.
+impl Flight {
+    fn new(sent: Sent, awaiting: SeatSet) -> Self {
+        Self {
+            intended: sent.intended,
+            awaiting,
+            conversation: sent.conversation,
+            stream: sent.stream,
+            counter: sent.counter,
+            ack_seq: 0,
+            push_seq: 0,
+            earlier: NONE,
+            later: NONE,
+            to_offline: false,
+            judged: false,
+            synced: false,
+            lapsed: false,
+            keyed: sent.keyed,
+            resent: false,
+            orphaned: false,
+            by_run: false,
+            digested: false,
+            generation: 0,
+            live: true,
+        }
+    }
+
+    /// Which message it is.
+    pub(super) fn origin(&self) -> Origin {
+        Origin {
+            conversation: self.conversation,
+            stream: self.stream,
+            counter: self.counter,
+            intended_us: self.intended / 1000,
+        }
+    }
+
+    /// Devices that have not got the message yet.
+    pub(super) fn awaiting(&self) -> u32 {
+        self.awaiting.len()
+    }
+
+    /// Whether a device, there or not, still has to get the message or find it in history.
+    pub(super) fn is_owed(&self) -> bool {
+        self.awaiting() != 0 || self.lapsed
+    }
+
+    /// Whether the message is known to be stored.
+    pub(super) fn is_stored(&self) -> bool {
+        self.ack_seq != 0 || (self.orphaned && self.push_seq != 0)
+    }
+
+    /// Whether nothing is known of an orphaned message: it may be stored or not.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.orphaned && self.ack_seq == 0 && self.push_seq == 0
+    }
+
+    /// Whether the message was answered, and no device waits for it any more.
+    pub(super) fn waits_for_history(&self) -> bool {
+        self.ack_seq != 0 && self.awaiting() == 0
+    }
+}
+
+/// A message that is sent now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    pub(super) intended: Nanos,
+    pub(super) conversation: u32,
+    pub(super) stream: u32,
+    pub(super) counter: u32,
+    pub(super) keyed: bool,
+}
+
+/// The messages of one thread that are under way.
 #[derive(Debug)]
 pub(super) struct Flights {
     table: Vec<Flight>,
     free: u32,
-    live: u32,
-    streams: Vec<Stream>,
+    /// By conversation and number, the place in the table.
+    places: FnvHashMap<(u32, u32), u32>,
+    /// By device, the flights that it sent.
+    sent_by: Vec<Line>,
+    seats: SeatSets,
 }
 
-/// One sender's messages to one contact.
+/// The flights of one device, linked in the order of sending.
 #[derive(Clone, Copy, Debug)]
-struct Stream {
-    sent: u32,
-    refused: u32,
-    head: u32,
-    tail: u32,
+struct Line {
+    first: u32,
+    last: u32,
 }
 
 impl Flights {
-    /// An empty table for `streams` streams.
-    pub(super) fn new(streams: usize) -> Self {
-        let stream = Stream {
-            sent: 0,
-            refused: 0,
-            head: NONE,
-            tail: NONE,
+    /// An empty table for messages of `devices` devices.
+    pub(super) fn new(devices: usize) -> Self {
+        let line = Line {
+            first: NONE,
+            last: NONE,
         };
         Self {
             table: Vec::new(),
             free: NONE,
-            live: 0,
-            streams: vec![stream; streams],
+            places: FnvHashMap::default(),
+            sent_by: vec![line; devices],
+            seats: SeatSets::default(),
         }
     }
 
-    /// Flights now.
+    /// Messages under way.
     pub(super) fn len(&self) -> usize {
-        self.live as usize
+        self.places.len()
     }
 
-    /// Messages sent in a stream.
-    pub(super) fn sent(&self, stream: u32) -> u32 {
-        self.streams[stream as usize].sent
+    /// Whether there is room for one more message that this many words of seats are owed.
+    pub(super) fn has_room(&self, words: usize) -> bool {
+        self.len() < MAX_FLIGHTS as usize && self.seats.used() + words <= MAX_WORDS
     }
 
-    /// Messages of a stream that were refused.
-    pub(super) fn refused(&self, stream: u32) -> u32 {
-        self.streams[stream as usize].refused
-    }
-
-    /// Notes that a message of a stream was refused.
-    pub(super) fn note_refused(&mut self, stream: u32) {
-        self.streams[stream as usize].refused += 1;
-    }
-
-    /// Adds the next message of a stream; `None` when the table is full. Returns its command id
-    /// and its number in the stream.
-    pub(super) fn push(
-        &mut self,
-        stream: u32,
-        intended: Nanos,
-        expected: u16,
-        keyed: bool,
-    ) -> Option<(u32, u32)> {
-        if self.live >= MAX_FLIGHTS {
-            return None;
-        }
+    /// Adds a message that the device `sender` sends and that is owed to the seats of `owed`, a bit
+    /// each. Returns its place.
+    pub(super) fn push(&mut self, sent: Sent, sender: u32, owed: &[u64]) -> u32 {
+        let mut flight = Flight::new(sent, self.seats.add(owed));
+        let line = &mut self.sent_by[sender as usize];
+        flight.earlier = line.last;
         let place = match self.free {
             NONE => {
-                self.table.push(Flight {
-                    intended: 0,
-                    stream: 0,
-                    counter: 0,
-                    ack_seq: 0,
-                    push_seq: 0,
-                    expected: 0,
-                    awaiting: 0,
-                    lapsed: 0,
-                    judged: false,
-                    synced: false,
-                    keyed: false,
-                    resent: false,
-                    adrift: false,
-                    excused: false,
-                    digested: false,
-                    generation: 0,
-                    live: false,
-                    next: NONE,
-                });
+                self.table.push(flight);
                 self.table.len() as u32 - 1
             }
             place => {
-                self.free = self.table[place as usize].next;
+                let before = &mut self.table[place as usize];
+                self.free = before.later;
+                flight.generation = before.generation.wrapping_add(1);
+                *before = flight;
                 place
             }
         };
-        let line = &mut self.streams[stream as usize];
-        line.sent += 1;
-        let generation = self.table[place as usize].generation.wrapping_add(1);
-        self.table[place as usize] = Flight {
-            intended,
-            stream,
-            counter: line.sent,
-            ack_seq: 0,
-            push_seq: 0,
-            expected,
-            awaiting: expected,
-            lapsed: 0,
-            judged: false,
-            synced: false,
-            keyed,
-            resent: false,
-            adrift: false,
-            excused: false,
-            digested: false,
-            generation,
-            live: true,
-            next: NONE,
-        };
-        match line.tail {
-            NONE => line.head = place,
-            tail => self.table[tail as usize].next = place,
+        match line.last {
+            NONE => line.first = place,
+            last => self.table[last as usize].later = place,
         }
-        line.tail = place;
-        let counter = line.sent;
-        self.live += 1;
-        Some((self.id(place), counter))
+        line.last = place;
+        self.places.insert((sent.conversation, sent.counter), place);
+        place
     }
 
     /// The command id of the flight at a place.
     pub(super) fn id(&self, place: u32) -> u32 {
-        u32::from(self.table[place as usize].generation) << 24 | (place + 1)
-    }
-
-    /// The place of the first flight of a stream.
-    pub(super) fn first(&self, stream: u32) -> Option<u32> {
-        Some(self.streams[stream as usize].head).filter(|place| *place != NONE)
-    }
-
-    /// The place of the flight behind another of the same stream.
-    pub(super) fn behind(&self, place: u32) -> Option<u32> {
-        Some(self.table[place as usize].next).filter(|place| *place != NONE)
+        u32::from(self.get(place).generation) << 24 | (place + 1)
     }
 
     /// The place of the flight with this command id, if it is still under way.
@@ -203,55 +220,86 @@ impl Flights {
         (flight.live && u32::from(flight.generation) == id >> 24).then_some(place)
     }
 
-    /// The place of message `counter` of a stream, if it is still under way.
-    pub(super) fn find(&self, stream: u32, counter: u32) -> Option<u32> {
-        let mut place = self.streams[stream as usize].head;
-        while place != NONE {
-            let flight = &self.table[place as usize];
-            if flight.counter == counter {
-                return Some(place);
-            }
-            place = flight.next;
-        }
-        None
+    /// The place of a message, if it is still under way.
+    pub(super) fn find(&self, origin: Origin) -> Option<u32> {
+        let place = *self.places.get(&(origin.conversation, origin.counter))?;
+        (self.get(place).stream == origin.stream).then_some(place)
     }
 
-    /// The flight at a place that `by_id`, `find` or `places` gave.
+    /// The place of the first flight that a device sent.
+    pub(super) fn first_of(&self, sender: u32) -> Option<u32> {
+        Some(self.sent_by[sender as usize].first).filter(|place| *place != NONE)
+    }
+
+    /// The place of the flight that the same device sent next.
+    pub(super) fn after(&self, place: u32) -> Option<u32> {
+        Some(self.get(place).later).filter(|place| *place != NONE)
+    }
+
+    /// The flight at a place that `push`, `by_id`, `find` or `places` gave, to change.
     pub(super) fn at(&mut self, place: u32) -> &mut Flight {
         &mut self.table[place as usize]
     }
 
-    /// Ends a flight.
-    pub(super) fn remove(&mut self, place: u32) {
-        let Flight { stream, next, .. } = self.table[place as usize];
-        let line = &mut self.streams[stream as usize];
-        if line.head == place {
-            line.head = next;
-            if next == NONE {
-                line.tail = NONE;
-            }
-        } else {
-            let mut before = line.head;
-            while self.table[before as usize].next != place {
-                before = self.table[before as usize].next;
-            }
-            self.table[before as usize].next = next;
-            if line.tail == place {
-                line.tail = before;
-            }
+    /// The flight at a place that `push`, `by_id`, `find` or `places` gave.
+    pub(super) fn get(&self, place: u32) -> &Flight {
+        &self.table[place as usize]
+    }
+
+    /// Whether a flight is still owed to a seat.
+    pub(super) fn awaits(&self, place: u32, seat: u32) -> bool {
+        self.seats.has(&self.get(place).awaiting, seat)
+    }
+
+    /// Notes that a flight has come to a seat that awaits it, or is owed to that seat no more.
+    pub(super) fn settle(&mut self, place: u32, seat: u32) {
+        let flight = &mut self.table[place as usize];
+        self.seats.take(&mut flight.awaiting, seat);
+    }
+
+    /// Notes that a flight is owed to no device any more.
+    pub(super) fn settle_all(&mut self, place: u32) {
+        let flight = &mut self.table[place as usize];
+        self.seats.clear(&mut flight.awaiting);
+        flight.lapsed = false;
+    }
+
+    /// The seats that await a flight.
+    pub(super) fn seats(&self, place: u32) -> impl Iterator<Item = u32> {
+        self.seats.seats(&self.get(place).awaiting)
+    }
+
+    /// Ends a flight of the device `sender`.
+    pub(super) fn remove(&mut self, place: u32, sender: u32) {
+        let Flight { earlier, later, .. } = *self.get(place);
+        let line = &mut self.sent_by[sender as usize];
+        match earlier {
+            NONE => line.first = later,
+            earlier => self.table[earlier as usize].later = later,
+        }
+        match later {
+            NONE => line.last = earlier,
+            later => self.table[later as usize].earlier = earlier,
         }
         let flight = &mut self.table[place as usize];
         flight.live = false;
-        flight.next = self.free;
+        flight.later = self.free;
         self.free = place;
-        self.live -= 1;
+        self.places.remove(&(flight.conversation, flight.counter));
+        self.seats.free(flight.awaiting);
+    }
+
+    /// All flights.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Flight> {
+        let none = self.places.is_empty();
+        let table = if none { &[] } else { &self.table[..] };
+        table.iter().filter(|flight| flight.live)
     }
 
     /// The places of all flights.
     pub(super) fn places(&self) -> Vec<u32> {
         let all = 0..self.table.len() as u32;
-        all.filter(|place| self.table[*place as usize].live)
-            .collect()
+        all.filter(|place| self.get(*place).live).collect()
     }
 }
 
@@ -259,25 +307,52 @@ impl Flights {
 mod tests {
     use super::*;
 
+    /// Message `counter` of conversation 3, sent by device 1 and owed to three seats.
+    fn sent(counter: u32) -> Sent {
+        Sent {
+            intended: 5_000,
+            conversation: 3,
+            stream: 6,
+            counter,
+            keyed: false,
+        }
+    }
+
+    const SENDER: u32 = 1;
+
+    fn push(flights: &mut Flights, counter: u32) -> u32 {
+        flights.push(sent(counter), SENDER, &[0b111])
+    }
+
+    fn sent_by(flights: &Flights, device: u32) -> Vec<u32> {
+        let places = std::iter::successors(flights.first_of(device), |it| flights.after(*it));
+        places.map(|place| flights.get(place).counter).collect()
+    }
+
     #[test]
     fn ids_find_their_flight_and_no_later_one() {
         let mut flights = Flights::new(2);
-        let (id, counter) = flights.push(1, 5, 1, false).unwrap();
-        assert_eq!(counter, 1);
-        let place = flights.by_id(id).unwrap();
-        assert_eq!(flights.find(1, 1), Some(place));
-        flights.remove(place);
+        let place = push(&mut flights, 1);
+        let (id, origin) = (flights.id(place), flights.get(place).origin());
         assert_eq!(
-            (flights.by_id(id), flights.find(1, 1), flights.len()),
-            (None, None, 0)
+            (flights.by_id(id), flights.find(origin)),
+            (Some(place), Some(place))
         );
-        let (later, _) = flights.push(0, 6, 1, false).unwrap();
-        assert_ne!(later, id);
+        let other = Origin {
+            stream: 7,
+            ..origin
+        };
+        assert_eq!(flights.find(other), None);
+        flights.remove(place, SENDER);
+        assert_eq!((flights.by_id(id), flights.find(origin)), (None, None));
+        let again = push(&mut flights, 2);
+        assert_eq!((again, flights.len()), (place, 1));
+        assert_ne!(flights.id(again), id);
         assert_eq!(flights.by_id(id), None);
     }
 
     #[test]
-    fn lists_survive_removal_anywhere() {
+    fn the_order_of_sending_survives_removal_anywhere() {
         for order in [
             [0, 1, 2],
             [2, 1, 0],
@@ -286,18 +361,43 @@ mod tests {
             [0, 2, 1],
             [2, 0, 1],
         ] {
-            let mut flights = Flights::new(1);
-            let ids: Vec<_> = (0..3)
-                .map(|i| flights.push(0, i, 1, false).unwrap().0)
-                .collect();
-            for i in order {
-                let place = flights.by_id(ids[i]).unwrap();
-                flights.remove(place);
-                assert_eq!(flights.find(0, i as u32 + 1), None);
+            let mut flights = Flights::new(2);
+            let places: Vec<_> = (1..=3).map(|it| push(&mut flights, it)).collect();
+            let mut left = vec![1, 2, 3];
+            for which in order {
+                assert_eq!(sent_by(&flights, SENDER), left);
+                flights.remove(places[which], SENDER);
+                left.retain(|counter| *counter != which as u32 + 1);
             }
-            let (_, counter) = flights.push(0, 9, 1, false).unwrap();
-            assert!(flights.find(0, counter).is_some());
-            assert_eq!(flights.len(), 1);
+            assert!(sent_by(&flights, SENDER).is_empty());
+            push(&mut flights, 9);
+            flights.push(sent(10), 0, &[1]);
+            push(&mut flights, 11);
+            assert_eq!(sent_by(&flights, SENDER), [9, 11]);
+            assert_eq!(sent_by(&flights, 0), [10]);
+            assert_eq!((flights.iter().count(), flights.places().len()), (3, 3));
         }
+    }
+
+    #[test]
+    fn a_flight_waits_for_each_seat_once() {
+        for owed in [&[0b111][..], &[0b111, 0]] {
+            let mut flights = Flights::new(2);
+            let place = flights.push(sent(1), SENDER, owed);
+            for left in (0..3).rev() {
+                assert!(flights.awaits(place, left));
+                flights.settle(place, left);
+                assert!(!flights.awaits(place, left));
+                assert_eq!(flights.get(place).awaiting(), left);
+            }
+            assert!(!flights.has_room(MAX_WORDS + 1));
+            flights.remove(place, SENDER);
+            assert!(flights.has_room(MAX_WORDS));
+        }
+    }
+
+    #[test]
+    fn a_flight_fits_into_a_cache_line() {
+        assert_eq!(size_of::<Flight>(), 64);
     }
 }

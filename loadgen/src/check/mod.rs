@@ -1,17 +1,33 @@
 //! The judge of one thread: every message's story, from sending to the last device and history.
 //!
-//! Pure: what happened goes in, violations are counted. Memory is bounded by the population
-//! (a few words per stream, conversation and device) and by the messages under way, not by the
-//! length of the run.
+//! The checker does no I/O: what happened goes in, violations are counted. A pair of contacts is a
+//! group of two, and is judged by the same rules. Each part owns what it knows:
+//!
+//! | part | what it knows |
+//! |---|---|
+//! | `roster` | who takes part in which conversation |
+//! | `sessions` | which devices are there, away or gone |
+//! | `ledger` | the fate of each message: `flights` under way, owed to sets of `seats`, and what is known of each conversation (`conversations`, `sequences`) |
+//! | `origin` | which message a text is, and how it must look |
+//! | `pushes` | how far each device has come in each conversation |
+//! | `receipts` | what was acknowledged, and what the others were told of it |
+//! | `history` | conversations that are being read back |
+//! | `evidence` | violations, with the events before them |
+//!
+//! Memory is bounded by the population (a few words per conversation, and per device in each of its
+//! conversations) and by the messages under way, not by the length of the run.
 
-mod adrift;
-mod closing;
+mod conversations;
 mod evidence;
 mod flights;
-mod groups;
 mod history;
+mod ledger;
+mod origin;
 mod pushes;
 mod receipts;
+mod roster;
+mod scene;
+mod seats;
 mod sequences;
 mod sessions;
 #[cfg(test)]
@@ -21,162 +37,159 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
-use fnv::{FnvHashMap, FnvHashSet};
-use trunkline_proto::message::SendReply;
+use trunkline_proto::message::{HistoryReply, Message, Receipt, SendReply};
 
 use crate::clock::Nanos;
 use crate::membership::Memberships;
-use crate::population::{MAX_DEVICES, Part};
+use crate::population::Part;
 use crate::schedule::Arrival;
-use crate::schedule::text::{Origin, Texts};
+use crate::schedule::text::Texts;
 use crate::stats::Counters;
 
-use evidence::{Event, Evidence, What};
-use flights::Flights;
-use groups::Groups;
+use evidence::Evidence;
+use history::History;
+use ledger::Ledger;
+use origin::Recognizer;
+use pushes::Inboxes;
 use receipts::Receipts;
-use sequences::Sequences;
+use scene::Scene;
 use sessions::Sessions;
 
-pub(crate) use evidence::Kind;
-pub(crate) use groups::{GroupDeparture, group_sender};
+pub(crate) use evidence::Violation;
 pub(crate) use history::Reading;
-pub(crate) use pushes::Via;
+pub(crate) use ledger::Departure;
+pub(crate) use origin::Origin;
+pub(crate) use pushes::{Landing, Via};
 pub(crate) use receipts::Marks;
-pub(crate) use sessions::sender;
+pub(crate) use roster::Roster;
 
-/// No device.
-const NOBODY: u32 = u32::MAX;
+/// Members of each conversation whose pushes are remembered as evidence. In a large group all of
+/// them would be more than is remembered.
+const WITNESSES: u32 = 16;
 
 /// Checks what one thread's users send and get.
 #[derive(Debug)]
 pub(crate) struct Checker {
-    pub(crate) part: Part,
-    pub(crate) texts: Texts,
-    flights: Flights,
-    /// By conversation, what has a sequence.
-    sequences: Vec<Sequences>,
-    /// By conversation, a digest of which message has which sequence, over acknowledged ones.
-    digests: Vec<u64>,
-    /// By device and slot, the last sequence pushed.
-    last_pushed: Vec<u32>,
-    /// By device and slot, the last sequence fetched with `sync`, where something was.
-    synced: FnvHashMap<usize, u32>,
+    roster: Roster,
     sessions: Sessions,
-    /// By conversation: history has been read to its end.
-    read: Vec<bool>,
-    /// Conversations with sends that had no answer when the time for answers was over.
-    uncertain: FnvHashSet<u32>,
+    ledger: Ledger,
+    recognizer: Recognizer,
+    inboxes: Inboxes,
     receipts: Receipts,
-    groups: Groups,
+    history: History,
     evidence: Evidence,
-    pub(crate) counters: Counters,
-    text: String,
-    name: String,
+    counters: Counters,
 }
 
-/// A send to be made.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Departure {
-    /// The command's id.
-    pub(crate) id: u32,
-    /// Which message it is.
-    pub(crate) origin: Origin,
-}
-
-/// What a push means for the client that got it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Landing {
-    /// The recipient's own stream of the conversation: where to acknowledge.
-    pub(crate) reader: u32,
-    /// When the message should have been sent; `None` for one that was not expected.
-    pub(crate) intended: Option<Nanos>,
-    /// It is a group's: the reader is a membership, counted on from the streams.
-    pub(crate) in_group: bool,
+/// Makes the [`Scene`] of an event from a checker's fields, and leaves its other parts free to act
+/// in it.
+macro_rules! scene {
+    ($checker:ident, $now:expr) => {
+        Scene {
+            now: $now,
+            roster: &$checker.roster,
+            sessions: &$checker.sessions,
+            evidence: &mut $checker.evidence,
+            counters: &mut $checker.counters,
+        }
+    };
 }
 
 impl Checker {
-    /// A checker for a thread's part, with these groups.
+    /// A checker for a thread's part of the population, with these groups and texts.
     pub(crate) fn new(part: Part, members: Arc<Memberships>, texts: Texts) -> Self {
-        let devices = part.devices() as usize;
+        let roster = Roster::new(part, members);
         Self {
-            flights: Flights::new(part.streams()),
-            sequences: (0..part.conversations())
-                .map(|_| Sequences::default())
-                .collect(),
-            digests: vec![0; part.conversations()],
-            last_pushed: vec![0; devices * part.slots() as usize],
-            synced: FnvHashMap::default(),
-            sessions: Sessions::new(devices),
-            read: vec![false; part.conversations()],
-            uncertain: FnvHashSet::default(),
-            receipts: Receipts::new(&part),
-            groups: Groups::new(&part, members),
+            sessions: Sessions::new(roster.part().devices() as usize),
+            ledger: Ledger::new(&roster),
+            recognizer: Recognizer::new(texts),
+            inboxes: Inboxes::new(&roster),
+            receipts: Receipts::new(&roster),
+            history: History::default(),
             evidence: Evidence::default(),
             counters: Counters::default(),
-            text: String::new(),
-            name: String::new(),
-            part,
-            texts,
+            roster,
         }
     }
 
-    /// Notes the next message of a stream; `None` where too many are under way.
+    /// Who takes part in which conversation.
+    pub(crate) fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// What was counted so far.
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The counters, for what the client itself counts.
+    pub(crate) fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.counters
+    }
+
+    /// Replaces `out` by the text of a message.
+    pub(crate) fn write_text(&self, origin: Origin, out: &mut String) {
+        self.recognizer.write_text(&self.roster, origin, out);
+    }
+
+    /// Replaces `out` by the idempotency key of a message.
+    pub(crate) fn write_key(&self, origin: Origin, out: &mut String) {
+        self.recognizer.write_key(&self.roster, origin, out);
+    }
+
+    /// Opens a device's session, live from here on: the device is owed what is sent from now on. If
+    /// it was away, what it was owed before is looked for in history.
+    pub(crate) fn opened(&mut self, now: Nanos, device: u32) {
+        if self.sessions.is_away(device) {
+            self.ledger.lapse(&self.roster, device);
+        }
+        self.ledger.attend(&self.roster, device, true);
+        self.sessions.open(now, device);
+        self.receipts.opened(&self.roster, device);
+    }
+
+    /// Notes that a device's session ended and is to be opened again: the device is still owed
+    /// everything. `by_run`: the run itself ended the session.
+    pub(crate) fn away(&mut self, now: Nanos, device: u32, by_run: bool) {
+        self.sessions.leave(device);
+        self.ledger
+            .orphan(&mut scene!(self, now), device, by_run, true);
+    }
+
+    /// Notes that a device's session is open again, and that what the device missed comes next.
+    pub(crate) fn back(&mut self, now: Nanos, device: u32) {
+        self.sessions.come_back(now, device);
+    }
+
+    /// Notes that a device's session ended before it should and will not come back, or was away and
+    /// does not come back.
+    pub(crate) fn gone(&mut self, now: Nanos, device: u32) {
+        self.ledger.attend(&self.roster, device, false);
+        self.sessions.end(device);
+        self.ledger
+            .orphan(&mut scene!(self, now), device, false, false);
+    }
+
+    /// Notes the next message of a stream. Returns the send to make; `None` where too many messages
+    /// are under way.
     pub(crate) fn depart(
         &mut self,
         now: Nanos,
         arrival: Arrival,
         intended: Nanos,
-        from: u32,
     ) -> Option<Departure> {
-        let (user, slot) = self.part.stream_parts(arrival.stream);
-        let contact = self.part.contact(user, slot);
-        let expected = self.owed_of(contact, NOBODY) | self.owed_of(user, from) << MAX_DEVICES;
-        let (id, counter) = self
-            .flights
-            .push(arrival.stream, intended, expected, arrival.keyed)?;
-        self.counters.attempted += 1;
-        self.remember(now, What::Sent, arrival.stream, counter, 0, from);
-        Some(Departure {
-            id,
-            origin: Origin::new(arrival.stream, counter, intended),
-        })
+        self.ledger
+            .depart(&mut scene!(self, now), arrival, intended)
     }
 
-    fn remember(
-        &mut self,
-        at: Nanos,
-        what: What,
-        stream: u32,
-        counter: u32,
-        seq: u32,
-        device: u32,
-    ) {
-        let conversation = self.part.conversation(stream);
-        self.evidence.remember(Event {
-            at,
-            what,
-            conversation,
-            stream,
-            counter,
-            seq,
-            device,
-        });
+    /// The first send of a device that is to be made again, now that its session is open again, in
+    /// the order of sending. Each send is given once for each time that the session broke.
+    pub(crate) fn send_again(&mut self, now: Nanos, device: u32) -> Option<Departure> {
+        self.ledger.send_again(&mut scene!(self, now), device)
     }
 
-    /// Counts a violation.
-    fn violation(
-        &mut self,
-        at: Nanos,
-        kind: Kind,
-        stream: Option<u32>,
-        detail: impl FnOnce() -> String,
-    ) {
-        let conversation = stream.map(|stream| self.part.conversation(stream));
-        self.evidence.violation(at, kind, conversation, detail);
-    }
-
-    /// The gateway acknowledged a send; the intended time of it, where it is one of ours.
+    /// The gateway acknowledged a send. Returns when the message should have been sent, where the
+    /// answer is one that was due.
     pub(crate) fn acknowledged(
         &mut self,
         now: Nanos,
@@ -184,187 +197,148 @@ impl Checker {
         reply: &SendReply<'_>,
     ) -> Option<Nanos> {
         self.counters.send_replies += 1;
-        if groups::is_in_group(id) {
-            return self.acknowledged_in_group(now, id, reply);
-        }
-        let Some(place) = self.flights.by_id(id) else {
-            self.violation(now, Kind::ReplyUnexpected, None, || {
-                format!("a reply to send {id}, which is not under way")
-            });
-            return None;
-        };
-        let flight = *self.flights.at(place);
-        let seq = u32::try_from(reply.seq).ok().filter(|seq| *seq != 0);
-        let Some(seq) = seq else {
-            self.violation(now, Kind::SequenceDiffers, Some(flight.stream), || {
-                format!("sequence {} is none that a run can have", reply.seq)
-            });
-            return None;
-        };
-        if flight.ack_seq != 0 {
-            self.violation(now, Kind::ReplyUnexpected, Some(flight.stream), || {
-                format!("send {id} was answered twice")
-            });
-            return None;
-        }
-        if reply.duplicate && flight.resent {
-            self.counters.duplicates_answered += 1;
-        } else if reply.duplicate {
-            self.violation(now, Kind::ReplyUnexpected, Some(flight.stream), || {
-                format!("send {id} was answered as a duplicate, and was sent once")
-            });
-        }
-        self.expect_conversation(now, flight.stream, &reply.conversation);
-        self.sequence(now, place, seq);
-        let flight = self.flights.at(place);
-        flight.ack_seq = seq;
-        let flight = *flight;
-        if flight.judged {
-            // Too late for a verdict on it, but answered after all.
-            self.counters.unknown -= 1;
-        }
-        self.counters.acknowledged += 1;
-        self.note_digest(place, seq);
-        self.remember(
-            now,
-            What::Acknowledged,
-            flight.stream,
-            flight.counter,
-            seq,
-            NOBODY,
-        );
-        self.land(place);
-        Some(flight.intended)
+        self.ledger.acknowledged(&mut scene!(self, now), id, reply)
     }
 
-    /// The gateway refused a send, or a send of ours could not reach it.
+    /// The gateway refused a send.
     pub(crate) fn refused(&mut self, now: Nanos, id: u32) {
-        if groups::is_in_group(id) {
-            return self.refused_in_group(now, id);
-        }
-        let Some(place) = self.flights.by_id(id) else {
-            return self.violation(now, Kind::ReplyUnexpected, None, || {
-                format!("an error for send {id}, which is not under way")
-            });
-        };
-        let flight = *self.flights.at(place);
-        if flight.ack_seq != 0 {
-            return self.violation(now, Kind::ReplyUnexpected, Some(flight.stream), || {
-                format!("send {id} was acknowledged and then refused")
-            });
-        }
-        if flight.resent {
-            // Its first sending may have been stored: what tells is the same as for one without
-            // a key.
-            let flight = self.flights.at(place);
-            (flight.adrift, flight.keyed) = (true, false);
-            self.counters.command_errors += 1;
-            return self.land(place);
-        }
-        if flight.judged {
-            self.counters.unknown -= 1;
-        }
-        self.counters.rejected += 1;
-        self.flights.note_refused(flight.stream);
-        self.remember(now, What::Refused, flight.stream, flight.counter, 0, NOBODY);
-        if flight.push_seq != 0 {
-            self.counters.unexpected += 1;
-            self.violation(now, Kind::Unexpected, Some(flight.stream), || {
-                "a refused message was pushed".into()
-            });
-        }
-        self.flights.remove(place);
+        self.ledger.refused(&mut scene!(self, now), id);
     }
 
-    /// Notes the sequence of a message, from its acknowledgement or a push.
-    fn sequence(&mut self, now: Nanos, place: u32, seq: u32) {
-        let flight = *self.flights.at(place);
-        let known = flight.ack_seq.max(flight.push_seq);
-        if known == seq && seq != 0 {
-            return;
-        }
-        if known != 0 {
-            return self.violation(now, Kind::SequenceDiffers, Some(flight.stream), || {
-                format!("sequence {seq} here, {known} before")
-            });
-        }
-        let conversation = self.part.conversation(flight.stream) as usize;
-        if !self.sequences[conversation].insert(seq) {
-            self.violation(now, Kind::SequenceReused, Some(flight.stream), || {
-                format!("sequence {seq} is another message's, or 0")
-            });
-        }
+    /// A message came to a device. Returns what that means for the client; `None` where the device
+    /// should not have got it at all.
+    pub(crate) fn pushed(
+        &mut self,
+        now: Nanos,
+        device: u32,
+        message: &Message<'_>,
+        via: Via,
+    ) -> Option<Landing> {
+        let (ledger, recognizer) = (&mut self.ledger, &mut self.recognizer);
+        let message = (message, via);
+        { &mut self.inboxes }.arrive(&mut scene!(self, now), ledger, recognizer, device, message)
     }
 
-    /// Notes in its conversation's digest which sequence a message has, once.
-    fn note_digest(&mut self, place: u32, seq: u32) {
-        let flight = self.flights.at(place);
-        if !std::mem::replace(&mut flight.digested, true) {
-            let digest = history::digest(flight.stream, flight.counter, seq);
-            let stream = flight.stream;
-            self.digests[self.part.conversation(stream) as usize] ^= digest;
-        }
+    /// Returns what to acknowledge for a stream's member, who got everything that came and, if
+    /// `read`, read it; `None` where that has been said.
+    pub(crate) fn acknowledge(&mut self, now: Nanos, stream: u32, read: bool) -> Option<Marks> {
+        let inboxes = &self.inboxes;
+        { &mut self.receipts }.acknowledge(&mut scene!(self, now), inboxes, stream, read)
     }
 
-    fn expect_conversation(&mut self, now: Nanos, stream: u32, said: &str) {
-        let (user, slot) = self.part.stream_parts(stream);
-        self.name.clear();
-        self.part
-            .write_conversation(user, self.part.contact(user, slot), &mut self.name);
-        if self.name != said {
-            let expected = self.name.clone();
-            self.violation(now, Kind::WrongConversation, Some(stream), || {
-                format!("conversation {said:?} instead of {expected:?}")
-            });
+    /// What has been acknowledged for a stream's member, to be said again; `None` where nothing was.
+    pub(crate) fn acknowledge_again(&mut self, now: Nanos, stream: u32) -> Option<Marks> {
+        self.receipts
+            .acknowledge_again(&mut scene!(self, now), stream)
+    }
+
+    /// A receipt came to a device.
+    pub(crate) fn receipt(&mut self, now: Nanos, device: u32, receipt: &Receipt<'_>, via: Via) {
+        let receipts = &mut self.receipts;
+        receipts.arrive(&mut scene!(self, now), device, receipt, via);
+    }
+
+    /// When receipts in groups were last sent or told of; 0 where none were.
+    pub(crate) fn last_group_receipt(&self) -> Nanos {
+        self.receipts.last_in_group()
+    }
+
+    /// Whether everything that was sent is answered and delivered, receipts included, but for what
+    /// only history can settle.
+    pub(crate) fn settled(&mut self, now: Nanos) -> bool {
+        self.ledger.is_settled()
+            && !self.sessions.some_away()
+            && self.receipts.is_settled(&scene!(self, now))
+    }
+
+    /// Whether nothing more is waited for but the fate of sends whose session broke before their
+    /// answer, and the time for that is over.
+    pub(crate) fn only_doubts(&mut self, now: Nanos) -> bool {
+        let scene = scene!(self, now);
+        self.ledger.only_doubts(&scene) && self.receipts.is_settled(&scene)
+    }
+
+    /// Judges what is still under way once nothing more is waited for. Nothing that comes later
+    /// breaks a promise.
+    pub(crate) fn close(&mut self, now: Nanos) {
+        self.sessions.give_up();
+        let scene = &mut scene!(self, now);
+        self.ledger.close(scene);
+        self.receipts.close(scene);
+        if !self.sessions.some_gone() {
+            self.ledger.expect_no_missing_sequences(scene);
         }
     }
 
-    /// Ends a flight that is known to be stored, by its answer or without one to come, and has
-    /// reached everybody.
-    fn land(&mut self, place: u32) {
-        let flight = *self.flights.at(place);
-        let without_answer = flight.adrift && !flight.keyed && flight.push_seq != 0;
-        if (flight.ack_seq == 0 && !without_answer) || flight.awaiting != 0 {
-            return;
-        }
-        if flight.ack_seq == 0 && !flight.judged {
-            self.counters.unknown_then_delivered += 1;
-            self.note_digest(place, flight.push_seq);
-        }
-        self.flights.remove(place);
-        if flight.judged {
-            return;
-        }
-        if flight.expected & 0xff == 0 {
-            self.counters.to_offline += 1;
-        }
-        match flight.synced {
-            true => self.counters.recovered += 1,
-            false => self.counters.delivered += 1,
-        }
+    /// Whether history has shown messages that devices are still owed.
+    pub(crate) fn still_owed(&mut self, now: Nanos) -> bool {
+        self.ledger.still_owed(&scene!(self, now))
     }
 
-    /// How often each kind of violation happened.
-    pub(crate) fn violations(&self) -> &BTreeMap<Kind, u64> {
+    /// Judges what is left after history was read: messages that were not found anywhere.
+    pub(crate) fn finish(&mut self, now: Nanos) {
+        self.ledger.finish(&mut scene!(self, now));
+    }
+
+    /// Whether anything was sent in a conversation and not refused.
+    pub(crate) fn has_messages(&self, conversation: u32) -> bool {
+        self.ledger.conversations().has_messages(conversation)
+    }
+
+    /// Compares a page of history. Returns whether there are more.
+    pub(crate) fn read_back(
+        &mut self,
+        now: Nanos,
+        reading: &mut Reading,
+        page: &HistoryReply<'_>,
+    ) -> bool {
+        let (ledger, recognizer) = (&mut self.ledger, &mut self.recognizer);
+        { &mut self.history }.compare(&mut scene!(self, now), ledger, recognizer, reading, page)
+    }
+
+    /// Judges a conversation that has been read to its end.
+    pub(crate) fn read_whole(&mut self, now: Nanos, reading: &Reading) {
+        let ledger = &mut self.ledger;
+        { &mut self.history }.finish(&mut scene!(self, now), ledger, reading);
+    }
+
+    /// Counts a conversation that no session was there to read, or whose pages never came.
+    pub(crate) fn not_read(&mut self) {
+        self.counters.conversations_unread += 1;
+    }
+
+    /// Judges that the gateway does not know a conversation.
+    pub(crate) fn not_known(&mut self, now: Nanos, reading: &Reading, why: &str) {
+        let ledger = &mut self.ledger;
+        { &mut self.history }.unknown(&mut scene!(self, now), ledger, reading, why);
+    }
+
+    /// Judges that the gateway refused to show a conversation.
+    pub(crate) fn not_readable(&mut self, now: Nanos, reading: &Reading, why: &str) {
+        self.history
+            .unreadable(&mut scene!(self, now), reading, why);
+    }
+
+    /// How often each violation happened.
+    pub(crate) fn violations(&self) -> &BTreeMap<Violation, u64> {
         self.evidence.counts()
     }
 
-    /// What is known of the violations kept since `told` of them were, in words.
+    /// The violations kept after the first `told`, a sentence each; raises `told` to all of them.
     pub(crate) fn new_findings(&self, told: &mut usize) -> impl Iterator<Item = String> {
         self.evidence.sentences(told)
     }
 
-    /// Writes the kept violations as JSON lines.
+    /// Writes the kept violations as JSON lines, each with the events before it.
     ///
     /// # Errors
     /// The writer fails.
     pub(crate) fn write_evidence(&self, out: &mut dyn Write) -> std::io::Result<()> {
-        let name = |conversation, id: &mut String| self.write_conversation(conversation, id);
-        self.evidence.write(&self.part, name, out)
+        self.evidence.write(&self.roster, out)
     }
 }
 
-/// The beginning of a text, for messages.
+/// The first 80 characters of a text, for messages.
 fn clip(text: &str) -> String {
     text.chars().take(80).collect()
 }

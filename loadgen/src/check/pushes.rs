@@ -1,12 +1,15 @@
 //! Pushes of messages: are they due here, now, with this text?
 
+use fnv::FnvHashMap;
 use trunkline_proto::message::Message;
 
-use super::evidence::{Kind, What};
-use super::{Checker, Landing, clip};
+use super::WITNESSES;
+use super::evidence::{EventKind, Violation};
+use super::ledger::Ledger;
+use super::origin::{Origin, Recognizer};
+use super::roster::{Roster, Seat};
+use super::scene::Scene;
 use crate::clock::Nanos;
-use crate::population::MAX_DEVICES;
-use crate::schedule::text::Origin;
 
 /// How an event reached a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,178 +17,235 @@ pub(crate) enum Via {
     /// Pushed, in the order of the log.
     Push,
     /// Fetched with `sync` after a `gap`. The answer may hold what was pushed before, and what is
-    /// still to be pushed behind it: the two ways are not ordered against each other.
+    /// still to be pushed after it: pushes and fetched pages are not ordered against each other.
     Sync,
 }
 
-impl Checker {
-    /// A message came to a device.
-    pub(crate) fn pushed(
-        &mut self,
-        now: Nanos,
-        device: u32,
-        message: &Message<'_>,
-        via: Via,
-    ) -> Option<Landing> {
-        self.counters.message_pushes += u64::from(via == Via::Push);
-        let text = message.text.as_deref().unwrap_or_default();
-        let Some(origin) = self.texts.origin(&self.part, text) else {
-            if let Some(origin) = self.origin_in_group(text) {
-                return self.pushed_in_group(now, device, (message, origin), via);
+/// What a push means for the client that got it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Landing {
+    /// The stream of the recipient in the conversation: where to acknowledge.
+    pub(crate) reader: u32,
+    /// When the message should have been sent; `None` for a message that was not expected.
+    pub(crate) intended: Option<Nanos>,
+    /// Whether the message is a group's.
+    pub(crate) in_group: bool,
+}
+
+/// How far each device has come in each of its conversations.
+#[derive(Debug)]
+pub(super) struct Inboxes {
+    /// By inbox, the highest sequence pushed.
+    pushed: Vec<u32>,
+    /// By inbox, the highest sequence fetched with `sync`, where any was.
+    synced: FnvHashMap<usize, u32>,
+}
+
+/// A message that came to a device.
+#[derive(Clone, Copy, Debug)]
+struct Arrived {
+    device: u32,
+    seat: Seat,
+    origin: Origin,
+    seq: u32,
+    via: Via,
+    /// The highest sequence pushed to the device before.
+    last: u32,
+}
+
+impl Inboxes {
+    /// Empty inboxes for all devices and conversations.
+    pub(super) fn new(roster: &Roster) -> Self {
+        Self {
+            pushed: vec![0; roster.inboxes()],
+            synced: FnvHashMap::default(),
+        }
+    }
+
+    /// The highest sequence that came into an inbox, pushed or fetched; 0 where none did.
+    pub(super) fn highest(&self, inbox: usize) -> u32 {
+        self.pushed[inbox].max(self.synced(inbox))
+    }
+
+    fn synced(&self, inbox: usize) -> u32 {
+        self.synced.get(&inbox).copied().unwrap_or(0)
+    }
+
+    /// Notes a sequence that came. Returns the highest one pushed before.
+    fn note(&mut self, inbox: usize, seq: u32, via: Via) -> u32 {
+        let last = self.pushed[inbox];
+        match via {
+            Via::Push => self.pushed[inbox] = last.max(seq),
+            Via::Sync => {
+                let synced = self.synced.entry(inbox).or_default();
+                *synced = (*synced).max(seq);
             }
-            self.counters.unexpected += 1;
-            self.violation(now, Kind::Unexpected, None, || {
+        }
+        last
+    }
+
+    /// Judges a message that came to a device. Returns what it means there; `None` where the
+    /// device should not have got it at all.
+    pub(super) fn arrive(
+        &mut self,
+        scene: &mut Scene<'_>,
+        ledger: &mut Ledger,
+        recognizer: &mut Recognizer,
+        device: u32,
+        (message, via): (&Message<'_>, Via),
+    ) -> Option<Landing> {
+        scene.counters.message_pushes += u64::from(via == Via::Push);
+        let text = message.text.as_deref().unwrap_or_default();
+        let Some(origin) = recognizer.recognize(scene.roster, text) else {
+            scene.counters.unexpected += 1;
+            scene.violation(Violation::Unexpected, None, || {
                 format!(
                     "a message nobody sent: {:?} from {:?}",
-                    clip(text),
+                    super::clip(text),
                     message.from
                 )
             });
             return None;
         };
+        let conversation = origin.conversation;
+        let in_group = !scene.roster.is_pair(conversation);
+        scene.counters.group_pushes += u64::from(in_group && via == Via::Push);
         let seq = u32::try_from(message.seq).unwrap_or(0);
-        self.remember(
-            now,
-            What::Pushed,
-            origin.stream,
-            origin.counter,
-            seq,
-            device,
-        );
-        let Some((reader, bit)) = self.seat(device, origin.stream) else {
-            self.counters.unexpected += 1;
-            self.violation(now, Kind::Unexpected, Some(origin.stream), || {
-                format!("device {device} got a message between two others")
+        let Some(seat) = scene.roster.seat(conversation, device) else {
+            scene.counters.unexpected += 1;
+            scene.remember(EventKind::Pushed, origin, seq, device);
+            let roster = scene.roster;
+            scene.violation_at(Violation::Unexpected, conversation, device, || {
+                let name = roster.device_name(device);
+                format!("{name} got message {}, and is no member", origin.counter)
             });
             return None;
         };
-        self.expect_conversation(now, origin.stream, &message.conversation);
-        if !self.is_as_sent(now, origin, message, Kind::TextChanged) {
-            self.counters.unexpected += 1;
+        if seat.nth < WITNESSES {
+            scene.remember(EventKind::Pushed, origin, seq, device);
         }
-        let intended = self.arrived(now, device, reader, (origin, seq), bit, via);
+        if !recognizer.compare(scene, message, Violation::TextChanged) {
+            scene.counters.unexpected += 1;
+        }
+        let arrived = Arrived {
+            device,
+            seat,
+            origin,
+            seq,
+            via,
+            last: self.note(seat.inbox, seq, via),
+        };
         Some(Landing {
-            reader,
-            intended,
-            in_group: false,
+            reader: scene.roster.stream(conversation, seat.nth),
+            intended: self.take(scene, ledger, arrived),
+            in_group,
         })
     }
 
-    /// The stream of a device's user in the conversation of `stream`, and the device's bit.
-    pub(super) fn seat(&self, device: u32, stream: u32) -> Option<(u32, u16)> {
-        let (user, slot) = self.part.stream_parts(stream);
-        let contact = self.part.contact(user, slot);
-        let own = self.part.user_of(device);
-        let index = self.part.device_index(device);
-        if own == contact {
-            Some((self.part.stream(contact, slot ^ 1), 1 << index))
-        } else if own == user {
-            Some((stream, 1 << (index + MAX_DEVICES)))
-        } else {
-            None
-        }
-    }
-
-    /// Whether a message has the text it was sent with; its sender is judged too. `kind` is what
-    /// a wrong text is called.
-    pub(super) fn is_as_sent(
-        &mut self,
-        now: Nanos,
-        origin: Origin,
-        message: &Message<'_>,
-        kind: Kind,
-    ) -> bool {
-        let mut expected = std::mem::take(&mut self.text);
-        self.texts.write(&self.part, origin, &mut expected);
-        let (user, _) = self.part.stream_parts(origin.stream);
-        let same = message.text.as_deref() == Some(&*expected);
-        if !same {
-            self.violation(now, kind, Some(origin.stream), || {
-                format!(
-                    "message {} has another text than it was sent with",
-                    origin.counter
-                )
-            });
-        }
-        if self.part.parse_user(&message.from) != Some(user) {
-            self.violation(now, Kind::WrongConversation, Some(origin.stream), || {
-                format!("the sender is called {:?}", message.from)
-            });
-        }
-        self.text = expected;
-        same
-    }
-
-    /// Order and number of an arrival; the intended time where it was awaited.
-    fn arrived(
-        &mut self,
-        now: Nanos,
-        device: u32,
-        reader: u32,
-        (origin, seq): (Origin, u32),
-        bit: u16,
-        via: Via,
-    ) -> Option<Nanos> {
-        let (_, slot) = self.part.stream_parts(reader);
-        let at = (device * self.part.slots() + slot) as usize;
-        let last = self.last_pushed[at];
-        match via {
-            Via::Push => self.last_pushed[at] = last.max(seq),
-            Via::Sync => {
-                let synced = self.synced.entry(at).or_default();
-                *synced = (*synced).max(seq);
-            }
-        }
-        let awaited = self
-            .flights
-            .find(origin.stream, origin.counter)
-            .filter(|&place| self.flights.at(place).awaiting & bit != 0);
-        let Some(place) = awaited else {
-            // A device whose session was being opened when the message was sent may get it or
-            // not: only the gateway knows which came first.
-            let sent = origin.counter <= self.flights.sent(origin.stream);
-            let before = origin.intended_us * 1000 < self.sessions.owed_since(device);
-            if sent && before && seq > last {
-                return None;
-            }
-            if via == Via::Push && seq > last && self.is_echo(now, device, origin, seq) {
-                return None;
-            }
-            let synced = || self.synced.get(&at).is_some_and(|synced| seq <= *synced);
-            if sent && (via == Via::Sync || (seq > last && synced())) {
-                // Fetched and pushed: a client tells by the sequence that it is the same.
-                return None;
-            }
-            // Never sent, to a device that was not there, or once too often.
-            if !sent || seq > last {
-                self.counters.unexpected += 1;
-                // Its sequence is taken all the same: no second violation follows from this one.
-                let conversation = self.part.conversation(origin.stream);
-                self.sequences[conversation as usize].insert(seq);
-                self.violation(now, Kind::Unexpected, Some(origin.stream), || {
-                    format!("message {} was not due at device {device}", origin.counter)
-                });
-            } else {
-                self.counters.duplicated += 1;
-                self.violation(now, Kind::Duplicated, Some(origin.stream), || {
-                    format!("message {} (sequence {seq}) came twice", origin.counter)
-                });
-            }
+    /// Judges order and number of a message that came. Returns when it should have been sent, where
+    /// the device waited for it.
+    fn take(&self, scene: &mut Scene<'_>, ledger: &mut Ledger, arrived: Arrived) -> Option<Nanos> {
+        let Arrived {
+            device,
+            seat,
+            origin,
+            seq,
+            via,
+            last,
+        } = arrived;
+        let Some(place) = ledger.awaited(origin, seat) else {
+            self.judge_unawaited(scene, ledger, arrived);
             return None;
         };
         if via == Via::Push && seq <= last {
-            self.counters.reordered += 1;
-            self.violation(now, Kind::Reordered, Some(origin.stream), || {
-                format!("sequence {seq} came behind sequence {last}")
+            scene.counters.reordered += 1;
+            witness(scene, arrived);
+            let roster = scene.roster;
+            scene.violation_at(Violation::Reordered, origin.conversation, device, || {
+                let name = roster.device_name(device);
+                format!("sequence {seq} came to {name} behind sequence {last}")
             });
         }
-        self.sequence(now, place, seq);
-        let flight = self.flights.at(place);
-        flight.push_seq = seq;
-        flight.awaiting &= !bit;
-        flight.synced |= via == Via::Sync;
-        let intended = flight.intended;
-        self.land(place);
-        Some(intended)
+        Some(ledger.reached(scene, place, seat, (seq, via)))
+    }
+
+    /// Judges a message that came to a device that did not wait for it.
+    fn judge_unawaited(&self, scene: &mut Scene<'_>, ledger: &mut Ledger, arrived: Arrived) {
+        let Arrived {
+            device,
+            seat,
+            origin,
+            seq,
+            via,
+            last,
+        } = arrived;
+        let sent = ledger.conversations().was_sent(origin);
+        // A device whose session was being opened when the message was sent may get it or not: only
+        // the gateway knows which came first.
+        let before = origin.intended() < scene.sessions.owed_since(device);
+        if sent && before && seq > last {
+            return;
+        }
+        if via == Via::Push && seq > last && ledger.is_echo(scene, device, origin, seq) {
+            return;
+        }
+        if sent && (via == Via::Sync || (seq > last && seq <= self.synced(seat.inbox))) {
+            // Fetched and pushed: a client tells by the sequence that it is the same.
+            return;
+        }
+        witness(scene, arrived);
+        let roster = scene.roster;
+        let (conversation, counter) = (origin.conversation, origin.counter);
+        if !sent || seq > last {
+            scene.counters.unexpected += 1;
+            // The sequence is taken all the same: no second violation follows from this one.
+            ledger.conversations_mut().take(conversation, seq);
+            scene.violation_at(Violation::Unexpected, conversation, device, || {
+                let name = roster.device_name(device);
+                format!("message {counter} was not due at {name}")
+            });
+        } else {
+            scene.counters.duplicated += 1;
+            scene.violation_at(Violation::Duplicated, conversation, device, || {
+                let name = roster.device_name(device);
+                format!("message {counter} (sequence {seq}) came to {name} twice")
+            });
+        }
+    }
+}
+
+/// Remembers a push that is evidence, where pushes to that member are not remembered anyway.
+fn witness(scene: &mut Scene<'_>, arrived: Arrived) {
+    let Arrived {
+        device,
+        seat,
+        origin,
+        seq,
+        ..
+    } = arrived;
+    if seat.nth >= WITNESSES {
+        scene.remember(EventKind::Pushed, origin, seq, device);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::membership::tests::none;
+    use crate::population::tests::population;
+
+    #[test]
+    fn an_inbox_is_as_far_as_pushes_and_fetched_pages_together() {
+        let part = population(5, 2000, 2).part(0, 1);
+        let roster = Roster::new(part.clone(), none(&part).into());
+        let mut inboxes = Inboxes::new(&roster);
+        assert_eq!(inboxes.pushed.len(), 20);
+        assert_eq!(inboxes.note(3, 5, Via::Push), 0);
+        assert_eq!(inboxes.note(3, 9, Via::Sync), 5);
+        assert_eq!(inboxes.note(3, 7, Via::Push), 5);
+        // A push that comes too late does not move it back.
+        assert_eq!(inboxes.note(3, 6, Via::Push), 7);
+        assert_eq!((inboxes.note(3, 8, Via::Sync), inboxes.synced(3)), (7, 9));
+        assert_eq!((inboxes.highest(3), inboxes.highest(4)), (9, 0));
     }
 }

@@ -1,15 +1,25 @@
-//! Watermarks: what clients acknowledged, and what the others were told of it.
+//! Receipts: what clients acknowledged, and what the other members were told of it.
+//!
+//! A receipt must be true, and must not go back. In a pair the last receipt is owed, too. In a
+//! group it is not: a gateway tells members in small groups only, and may tell of several
+//! acknowledgements at once.
 
 use fnv::FnvHashMap;
 use trunkline_proto::message::Receipt;
 
-use super::evidence::{Evidence, Kind};
-use super::sessions::Sessions;
-use super::{Checker, Via, clip};
+use super::clip;
+use super::evidence::Violation;
+use super::pushes::{Inboxes, Via};
+use super::roster::{Roster, Seat};
+use super::scene::Scene;
 use crate::clock::Nanos;
-use crate::population::Part;
 
-/// Two cumulative watermarks.
+/// Members of a group up to which it is kept what each device was told of each other member: two
+/// words for each such pair. In a larger group receipts are compared with what was acknowledged,
+/// and with nothing else.
+const KEPT: u32 = 16;
+
+/// Two cumulative watermarks: up to which sequence a user has got and read a conversation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Marks {
     pub(crate) delivered: u32,
@@ -17,16 +27,16 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// The higher of each.
-    pub(super) fn max(self, other: Self) -> Self {
+    /// The higher one of each watermark.
+    fn max(self, other: Self) -> Self {
         Self {
             delivered: self.delivered.max(other.delivered),
             read: self.read.max(other.read),
         }
     }
 
-    /// Whether neither is below the other's.
-    pub(super) fn covers(self, other: Self) -> bool {
+    /// Whether no watermark is below the other's.
+    fn covers(self, other: Self) -> bool {
         self.delivered >= other.delivered && self.read >= other.read
     }
 }
@@ -34,116 +44,95 @@ impl Marks {
 /// The watermarks of one thread's conversations.
 #[derive(Debug)]
 pub(super) struct Receipts {
-    /// By stream, what its user acknowledged.
+    /// By stream, what the member acknowledged. Streams of groups are added when the first member
+    /// of a group acknowledges.
     acknowledged: Vec<Marks>,
-    /// By device and slot, what its user's contact is known to have.
-    seen: Vec<Marks>,
-    /// By device and slot, what had been acknowledged when the device's session opened: it is
-    /// not told of that again.
+    /// By inbox of a pair, what the device was told of the contact.
+    told_in_pairs: Vec<Marks>,
+    /// By inbox of a pair, what the contact had acknowledged when the device's session opened: the
+    /// device is not told of that again.
     waived: Vec<Marks>,
-    /// By device and slot, what `sync` told before the pushes of it came, if they do.
-    synced: FnvHashMap<usize, Marks>,
+    /// By conversation, from the first receipt in a small group on: by seat and member, what the
+    /// device was told of the member.
+    told_in_groups: FnvHashMap<u32, Vec<Marks>>,
+    /// What `sync` told before the pushes of it came, if they do.
+    synced: FnvHashMap<Told, Marks>,
+    /// When a receipt last came in a group, or an acknowledgement went.
+    last_in_group: Nanos,
+}
+
+/// What a device was told of one member of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Told {
+    /// The inbox of the device for the conversation.
+    inbox: usize,
+    /// The place of the member that acknowledged.
+    nth: u32,
+}
+
+/// A pair's receipt that did not come.
+#[derive(Debug)]
+struct Missing {
+    conversation: u32,
+    expected: Marks,
+    told: Marks,
 }
 
 impl Receipts {
-    pub(super) fn new(part: &Part) -> Self {
+    /// Receipts of which none was sent.
+    pub(super) fn new(roster: &Roster) -> Self {
+        let none = vec![Marks::default(); roster.pair_inboxes()];
         Self {
-            acknowledged: vec![Marks::default(); part.streams()],
-            seen: vec![Marks::default(); (part.devices() * part.slots()) as usize],
-            waived: vec![Marks::default(); (part.devices() * part.slots()) as usize],
+            acknowledged: vec![Marks::default(); roster.pair_streams() as usize],
+            told_in_pairs: none.clone(),
+            waived: none,
+            told_in_groups: FnvHashMap::default(),
             synced: FnvHashMap::default(),
+            last_in_group: 0,
         }
     }
 
-    /// A device's session opened: it is owed the receipts from now on.
-    pub(super) fn opened(&mut self, part: &Part, device: u32) {
+    fn acknowledged(&self, stream: u32) -> Marks {
+        let marks = self.acknowledged.get(stream as usize);
+        marks.copied().unwrap_or_default()
+    }
+
+    /// When receipts in groups were last sent or told of; 0 where none were.
+    pub(super) fn last_in_group(&self) -> Nanos {
+        self.last_in_group
+    }
+
+    /// Notes that a device's session opened: the receipts of pairs are owed to it from now on.
+    pub(super) fn opened(&mut self, roster: &Roster, device: u32) {
+        let part = roster.part();
         let user = part.user_of(device);
         for slot in 0..part.slots() {
             let theirs = part.stream(part.contact(user, slot), slot ^ 1);
-            self.waived[(device * part.slots() + slot) as usize] =
-                self.acknowledged[theirs as usize];
+            let inbox = device * part.slots() + slot;
+            self.waived[inbox as usize] = self.acknowledged[theirs as usize];
         }
     }
 
-    /// The first device that was not told of a contact's last watermarks.
-    fn missing(&self, part: &Part, sessions: &Sessions) -> Option<(u32, Marks, Marks)> {
-        for device in (0..part.devices()).filter(|device| sessions.is_open(*device)) {
-            let user = part.user_of(device);
-            for slot in 0..part.slots() {
-                let contact = part.contact(user, slot);
-                let first = part.first_device(contact);
-                let mut theirs = first..first + part.device_count(contact);
-                if theirs.any(|device| sessions.is_gone(device)) {
-                    // What a session that ended had said last may not have left this machine.
-                    continue;
-                }
-                let at = (device * part.slots() + slot) as usize;
-                let expected = self.acknowledged[part.stream(contact, slot ^ 1) as usize];
-                let seen = self.seen[at];
-                if seen != expected && self.waived[at] != expected {
-                    return Some((part.stream(user, slot), expected, seen));
-                }
-            }
+    /// Returns what to acknowledge for a stream's member, who got what is in the inboxes and, if
+    /// `read`, read it; `None` where that has been said, or where the stream is nobody's.
+    pub(super) fn acknowledge(
+        &mut self,
+        scene: &mut Scene<'_>,
+        inboxes: &Inboxes,
+        stream: u32,
+        read: bool,
+    ) -> Option<Marks> {
+        let roster = scene.roster;
+        let reader = roster.writer(stream)?;
+        let seats = { roster.devices(reader.user) }
+            .filter_map(|device| roster.seat(reader.conversation, device));
+        let got = seats.map(|seat| inboxes.highest(seat.inbox)).max();
+        let got = got.unwrap_or(0);
+        if stream as usize >= self.acknowledged.len() {
+            let all = roster.streams();
+            self.acknowledged.resize(all, Marks::default());
         }
-        None
-    }
-
-    pub(super) fn settled(&self, part: &Part, sessions: &Sessions) -> bool {
-        self.missing(part, sessions).is_none()
-    }
-
-    /// Takes note of marks; whether they are where these may be: pushed ones never behind what
-    /// was there, unless it was `sync` that told of them first.
-    fn moved(&mut self, at: usize, marks: Marks, via: Via) -> bool {
-        let before = self.seen[at];
-        if via == Via::Sync {
-            self.seen[at] = before.max(marks);
-            let synced = self.synced.entry(at).or_default();
-            *synced = synced.max(marks);
-            return true;
-        }
-        let forward = marks.covers(before);
-        if !forward && self.synced.get(&at).is_some_and(|s| s.covers(marks)) {
-            return true;
-        }
-        if forward {
-            self.synced.remove(&at);
-        }
-        self.seen[at] = marks;
-        forward
-    }
-
-    pub(super) fn close(
-        &self,
-        now: Nanos,
-        part: &Part,
-        sessions: &Sessions,
-        evidence: &mut Evidence,
-    ) {
-        if let Some((stream, expected, seen)) = self.missing(part, sessions) {
-            let conversation = Some(part.conversation(stream));
-            evidence.violation(now, Kind::ReceiptMissing, conversation, || {
-                format!("the contact acknowledged {expected:?}, the last receipt said {seen:?}")
-            });
-        }
-    }
-}
-
-impl Checker {
-    /// What to acknowledge in the reader's conversation, having got everything up to `delivered`
-    /// and read up to `read`; `None` where it has been said.
-    pub(crate) fn acknowledge(&mut self, reader: u32, read: bool) -> Option<Marks> {
-        let (user, slot) = self.part.stream_parts(reader);
-        let first = self.part.first_device(user);
-        let got = (0..self.part.device_count(user))
-            .map(|i| {
-                let at = ((first + i) * self.part.slots() + slot) as usize;
-                let synced = self.synced.get(&at).copied().unwrap_or(0);
-                self.last_pushed[at].max(synced)
-            })
-            .max()
-            .unwrap_or(0);
-        let said = &mut self.receipts.acknowledged[reader as usize];
+        let said = &mut self.acknowledged[stream as usize];
         let next = Marks {
             delivered: got.max(said.delivered),
             read: if read { got.max(said.read) } else { said.read },
@@ -152,56 +141,198 @@ impl Checker {
             return None;
         }
         *said = next;
-        self.counters.receipts_sent += 1;
+        if !roster.is_pair(reader.conversation) {
+            self.last_in_group = scene.now;
+        }
+        scene.counters.receipts_sent += 1;
         Some(next)
     }
 
-    /// What has been acknowledged in the reader's conversation, to be said again.
-    pub(crate) fn acknowledged_so_far(&mut self, reader: u32) -> Option<Marks> {
-        let said = self.receipts.acknowledged[reader as usize];
+    /// What has been acknowledged for a stream's member, to be said again; `None` where nothing was.
+    pub(super) fn acknowledge_again(&self, scene: &mut Scene<'_>, stream: u32) -> Option<Marks> {
+        let said = self.acknowledged(stream);
         if said == Marks::default() {
             return None;
         }
-        self.counters.receipts_sent += 1;
+        scene.counters.receipts_sent += 1;
         Some(said)
     }
 
-    /// A receipt came to a device.
-    pub(crate) fn receipt(&mut self, now: Nanos, device: u32, receipt: &Receipt<'_>, via: Via) {
-        self.counters.receipt_pushes += u64::from(via == Via::Push);
+    /// Judges a receipt that came to a device.
+    pub(super) fn arrive(
+        &mut self,
+        scene: &mut Scene<'_>,
+        device: u32,
+        receipt: &Receipt<'_>,
+        via: Via,
+    ) {
+        scene.counters.receipt_pushes += u64::from(via == Via::Push);
         if receipt.conversation.starts_with("g:") {
-            return self.receipt_in_group(now, device, receipt, via);
+            self.last_in_group = scene.now;
         }
-        let own = self.part.user_of(device);
-        let reader = self.part.parse_user(&receipt.user);
-        if reader == Some(own) {
-            // The user's own other device said so; this one is only kept in step.
-            return;
-        }
-        let Some((reader, slot)) =
-            reader.and_then(|user| Some((user, self.part.slot_of(own, user)?)))
-        else {
-            return self.violation(now, Kind::ReceiptWrong, None, || {
-                format!("a receipt of {:?}, who is no contact", clip(&receipt.user))
+        let roster = scene.roster;
+        let conversation = roster.parse_conversation(&receipt.conversation);
+        let reader = roster.part().parse_user(&receipt.user);
+        let places = conversation.zip(reader).and_then(|(conversation, reader)| {
+            let nth = roster.nth(conversation, reader)?;
+            Some((conversation, nth)).zip(roster.seat(conversation, device))
+        });
+        let Some(((conversation, nth), seat)) = places else {
+            return scene.violation(Violation::ReceiptWrong, None, || {
+                format!(
+                    "a receipt of {:?} in {:?}, where not both are members",
+                    clip(&receipt.user),
+                    clip(&receipt.conversation)
+                )
             });
         };
-        self.name.clear();
-        self.part.write_conversation(own, reader, &mut self.name);
-        let stream = self.part.stream(own, slot);
-        let theirs = self.part.stream(reader, slot ^ 1) as usize;
-        let said = self.receipts.acknowledged[theirs];
-        let at = (device * self.part.slots() + slot) as usize;
-        let before = self.receipts.seen[at];
+        if nth == seat.nth && roster.is_pair(conversation) {
+            // Another device of the same user said so: this one is only kept in step.
+            return;
+        }
         let marks = Marks {
             delivered: u32::try_from(receipt.delivered).unwrap_or(u32::MAX),
             read: u32::try_from(receipt.read).unwrap_or(u32::MAX),
         };
-        let forward = self.receipts.moved(at, marks, via);
-        let true_so_far = marks.delivered <= said.delivered && marks.read <= said.read;
-        if !forward || !true_so_far || *self.name != *receipt.conversation {
-            self.violation(now, Kind::ReceiptWrong, Some(stream), || {
-                format!("{marks:?} behind {before:?}, while {said:?} was acknowledged")
+        let said = self.acknowledged(roster.stream(conversation, nth));
+        let told = Told {
+            inbox: seat.inbox,
+            nth,
+        };
+        let (mut before, mut forward) = (Marks::default(), true);
+        if let Some(kept) = self.told(roster, conversation, seat, nth) {
+            before = *kept;
+            let moved = self.moved(told, before, marks, via);
+            forward = moved.forward;
+            if let Some(kept) = self.told(roster, conversation, seat, nth) {
+                *kept = moved.now;
+            }
+        }
+        if !forward || !said.covers(marks) {
+            scene.violation_at(Violation::ReceiptWrong, conversation, device, || {
+                format!(
+                    "{} was told {marks:?} of {:?} behind {before:?}, while {said:?} was \
+                     acknowledged",
+                    roster.device_name(device),
+                    clip(&receipt.user)
+                )
             });
         }
+    }
+
+    /// What the device in a seat was told of the `nth` member; `None` where that is not kept.
+    fn told(
+        &mut self,
+        roster: &Roster,
+        conversation: u32,
+        seat: Seat,
+        nth: u32,
+    ) -> Option<&mut Marks> {
+        if roster.is_pair(conversation) {
+            return Some(&mut self.told_in_pairs[seat.inbox]);
+        }
+        let size = roster.size(conversation);
+        if size > KEPT {
+            return None;
+        }
+        let all = (size * roster.seats(conversation)) as usize;
+        let none = || vec![Marks::default(); all];
+        let told = self.told_in_groups.entry(conversation).or_insert_with(none);
+        Some(&mut told[(seat.number * size + nth) as usize])
+    }
+
+    /// Judges marks against those told `before`: pushed ones never go back, unless `sync` told of
+    /// them first.
+    fn moved(&mut self, told: Told, before: Marks, marks: Marks, via: Via) -> Moved {
+        if via == Via::Sync {
+            let synced = self.synced.entry(told).or_default();
+            *synced = synced.max(marks);
+            return Moved {
+                forward: true,
+                now: before.max(marks),
+            };
+        }
+        let forward = marks.covers(before);
+        if !forward && self.synced.get(&told).is_some_and(|it| it.covers(marks)) {
+            return Moved {
+                forward: true,
+                now: before,
+            };
+        }
+        if forward {
+            self.synced.remove(&told);
+        }
+        Moved {
+            forward,
+            now: marks,
+        }
+    }
+
+    /// The first device of a pair that was not told of the contact's last watermarks.
+    fn missing(&self, scene: &Scene<'_>) -> Option<Missing> {
+        let (part, sessions) = (scene.roster.part(), scene.sessions);
+        for device in (0..part.devices()).filter(|device| sessions.is_open(*device)) {
+            let user = part.user_of(device);
+            for slot in 0..part.slots() {
+                let contact = part.contact(user, slot);
+                let mut theirs = scene.roster.devices(contact);
+                if theirs.any(|device| sessions.is_gone(device)) {
+                    // The last words of a session that ended may not have left this machine.
+                    continue;
+                }
+                let inbox = (device * part.slots() + slot) as usize;
+                let expected = self.acknowledged(part.stream(contact, slot ^ 1));
+                let told = self.told_in_pairs[inbox];
+                if told != expected && self.waived[inbox] != expected {
+                    return Some(Missing {
+                        conversation: part.conversation(part.stream(user, slot)),
+                        expected,
+                        told,
+                    });
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether every receipt that is owed has come.
+    pub(super) fn is_settled(&self, scene: &Scene<'_>) -> bool {
+        self.missing(scene).is_none()
+    }
+
+    /// Counts the first receipt that is owed and did not come as a violation.
+    pub(super) fn close(&self, scene: &mut Scene<'_>) {
+        if let Some(missing) = self.missing(scene) {
+            let Missing {
+                conversation,
+                expected,
+                told,
+            } = missing;
+            scene.violation(Violation::ReceiptMissing, Some(conversation), || {
+                format!("the contact acknowledged {expected:?}, the last receipt said {told:?}")
+            });
+        }
+    }
+}
+
+/// What a receipt changes.
+#[derive(Debug)]
+struct Moved {
+    /// Whether the receipt may come now.
+    forward: bool,
+    /// The watermarks told from now on.
+    now: Marks,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_compared_one_by_one() {
+        let marks = |delivered, read| Marks { delivered, read };
+        assert_eq!(marks(3, 1).max(marks(2, 2)), marks(3, 2));
+        assert!(marks(3, 2).covers(marks(3, 2)) && marks(3, 2).covers(marks(0, 2)));
+        assert!(!marks(3, 1).covers(marks(2, 2)) && !marks(1, 1).covers(marks(2, 0)));
     }
 }

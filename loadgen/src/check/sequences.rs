@@ -1,21 +1,26 @@
-//! Which sequences of one conversation have been seen, in a few words of memory.
+//! Which sequences of one conversation are taken, in a few words of memory.
 
 use std::collections::BTreeSet;
 
-/// The sequences seen of one conversation. Sequences come almost in order, so all that is kept
-/// is the end of the unbroken run, 64 bits beyond it, and, rarely, a set of what lies further.
+/// The sequences of one conversation that messages have. Sequences come almost in order, so all
+/// that is kept is the end of the unbroken run, 64 bits beyond it, and, rarely, a set of what lies
+/// further.
 #[derive(Debug, Default)]
 pub(super) struct Sequences {
-    /// 1 … `low` were all seen.
+    /// The end of the unbroken run: 1 … `low` are all taken.
     low: u32,
-    /// Bit `i`: `low + 1 + i` was seen. Bit 0 is never set for long.
+    /// Bit `i`: `low + 1 + i` is taken. Bit 0 is never set for long.
     ahead: u64,
-    /// Seen beyond the bits.
-    beyond: Option<BTreeSet<u32>>,
+    /// Sequences taken beyond the bits.
+    #[expect(
+        clippy::box_collection,
+        reason = "one word instead of three in each conversation, for a set that is rare"
+    )]
+    beyond: Option<Box<BTreeSet<u32>>>,
 }
 
 impl Sequences {
-    /// Notes `seq`; false if it was seen before, or is zero, which no message has.
+    /// Takes `seq`. Returns false if it was taken before, or is 0, which no message has.
     pub(super) fn insert(&mut self, seq: u32) -> bool {
         if seq <= self.low {
             return false;
@@ -38,7 +43,7 @@ impl Sequences {
         true
     }
 
-    /// Moves what has come within reach of the bits out of the set.
+    /// Moves sequences that have come within reach of the bits out of the set.
     fn pull(&mut self) {
         let Some(beyond) = self.beyond.as_mut() else {
             return;
@@ -55,13 +60,13 @@ impl Sequences {
         }
     }
 
-    /// The highest sequence seen; 0 if none.
+    /// The highest sequence taken; 0 if none is.
     pub(super) fn max(&self) -> u32 {
         let beyond = self.beyond.as_ref().and_then(|set| set.last().copied());
         beyond.unwrap_or(self.low + (64 - self.ahead.leading_zeros()))
     }
 
-    /// The lowest sequence that is missing below the highest.
+    /// The lowest sequence that is free below the highest.
     pub(super) fn gap(&self) -> Option<u32> {
         (self.max() > self.low).then_some(self.low + 1)
     }

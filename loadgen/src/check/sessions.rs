@@ -1,24 +1,22 @@
 //! Where each device's session is, and what the device is owed for it.
 //!
 //! A device is owed every message from the first opening of its session on, also while it is away:
-//! it comes back with the position of the last push, and everything missed has to come behind the
-//! answer, once and in order. One whose position is not taken begins anew: what it missed is looked
-//! for in history, like what a device misses that never comes back.
+//! it comes back with the position of its last push, and everything that it missed has to come after
+//! the answer, once and in order. A device whose position the gateway does not take begins anew:
+//! what it missed is looked for in history. So is what a device misses that never comes back.
 
-use super::Checker;
 use crate::clock::Nanos;
-use crate::population::{MAX_DEVICES, Part};
 
 /// Where a device's session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Session {
-    /// It has not been open yet: nothing is owed.
+enum Session {
+    /// The session has not been open yet: nothing is owed.
     Never,
-    /// It is open: everything is owed, now.
+    /// The session is open: everything is owed, now.
     Open,
-    /// It ended and is to be opened again: everything is owed, behind the answer to that.
+    /// The session ended and is to be opened again: everything is owed, after the answer to that.
     Away,
-    /// It ended for good: what was owed is looked for in history.
+    /// The session ended for good: what was owed is looked for in history.
     Gone,
 }
 
@@ -26,9 +24,9 @@ pub(crate) enum Session {
 #[derive(Debug)]
 pub(super) struct Sessions {
     states: Vec<Session>,
-    /// By device: from when on it is owed what is sent; never so far: the end of time.
+    /// By device, from when on it is owed what is sent; [`Nanos::MAX`] where it never was so far.
     owed_since: Vec<Nanos>,
-    /// By device: when its session last came back; empty until one does.
+    /// By device, when its session last came back; 0 where it never did. Empty until one does.
     back_at: Vec<Nanos>,
     last_back: Nanos,
     away: u32,
@@ -36,6 +34,7 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
+    /// Sessions of `devices` devices that have not been open yet.
     pub(super) fn new(devices: usize) -> Self {
         Self {
             states: vec![Session::Never; devices],
@@ -47,25 +46,31 @@ impl Sessions {
         }
     }
 
-    /// Where a device's session is.
-    pub(super) fn of(&self, device: u32) -> Session {
+    fn of(&self, device: u32) -> Session {
         self.states[device as usize]
     }
 
+    /// Whether a device's session is open.
     pub(super) fn is_open(&self, device: u32) -> bool {
         self.of(device) == Session::Open
     }
 
+    /// Whether a device's session ended and is to be opened again.
+    pub(super) fn is_away(&self, device: u32) -> bool {
+        self.of(device) == Session::Away
+    }
+
+    /// Whether a device's session ended for good.
     pub(super) fn is_gone(&self, device: u32) -> bool {
         self.of(device) == Session::Gone
     }
 
-    /// Whether a message sent now is owed to a device.
-    pub(super) fn owed(&self, device: u32) -> bool {
+    /// Whether a message sent now is owed to a device, be it there or away.
+    pub(super) fn is_owed(&self, device: u32) -> bool {
         matches!(self.of(device), Session::Open | Session::Away)
     }
 
-    /// From when on a device is owed what is sent.
+    /// From when on a device is owed what is sent; the end of time where it never was.
     pub(super) fn owed_since(&self, device: u32) -> Nanos {
         self.owed_since[device as usize]
     }
@@ -81,14 +86,49 @@ impl Sessions {
         self.last_back
     }
 
-    /// Whether a session is to be opened again.
+    /// Whether any session is to be opened again.
     pub(super) fn some_away(&self) -> bool {
         self.away > 0
     }
 
-    /// Whether a session ended for good.
+    /// Whether any session ended for good.
     pub(super) fn some_gone(&self) -> bool {
         self.gone > 0
+    }
+
+    /// Opens a device's session: the device is owed what is sent from now on.
+    pub(super) fn open(&mut self, now: Nanos, device: u32) {
+        self.set(device, Session::Open);
+        self.owed_since[device as usize] = now;
+        self.last_back = now;
+    }
+
+    /// Notes that a device's session ended and is to be opened again.
+    pub(super) fn leave(&mut self, device: u32) {
+        self.set(device, Session::Away);
+    }
+
+    /// Opens a device's session again, with what the device missed to come.
+    pub(super) fn come_back(&mut self, now: Nanos, device: u32) {
+        self.set(device, Session::Open);
+        self.last_back = now;
+        self.back_at.resize(self.states.len(), 0);
+        self.back_at[device as usize] = now.max(1);
+    }
+
+    /// Notes that a device's session ended for good.
+    pub(super) fn end(&mut self, device: u32) {
+        self.set(device, Session::Gone);
+    }
+
+    /// Notes that no session comes back any more: those that are away are gone.
+    pub(super) fn give_up(&mut self) {
+        for state in &mut self.states {
+            if *state == Session::Away {
+                *state = Session::Gone;
+            }
+        }
+        self.gone += std::mem::take(&mut self.away);
     }
 
     fn set(&mut self, device: u32, state: Session) {
@@ -98,98 +138,42 @@ impl Sessions {
         self.away += u32::from(state == Session::Away);
         self.gone += u32::from(state == Session::Gone);
     }
-
-    /// Whoever is away now is gone.
-    fn give_up(&mut self) {
-        for state in &mut self.states {
-            if *state == Session::Away {
-                *state = Session::Gone;
-                self.gone += 1;
-            }
-        }
-        self.away = 0;
-    }
 }
 
-impl Checker {
-    /// A device's session is open, and live from here on: it is owed what is sent from now on.
-    /// What it was owed before, where it was away, is looked for in history.
-    pub(crate) fn opened(&mut self, now: Nanos, device: u32) {
-        if self.sessions.of(device) == Session::Away {
-            for place in self.flights.places() {
-                let stream = self.flights.at(place).stream;
-                let bit = self.bit_of(stream, device);
-                self.flights.at(place).lapsed |= bit;
-            }
-            self.lapse_in_groups(device);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_owed_from_its_opening_until_it_is_gone() {
+        let mut sessions = Sessions::new(2);
+        assert!(!sessions.is_owed(0) && sessions.owed_since(0) == Nanos::MAX);
+        sessions.open(5, 0);
+        assert!(sessions.is_owed(0) && sessions.is_open(0) && !sessions.is_owed(1));
+        sessions.leave(0);
+        assert!(sessions.is_owed(0) && sessions.is_away(0) && sessions.some_away());
+        assert_eq!(sessions.back_at(0), None);
+        sessions.come_back(9, 0);
+        assert_eq!((sessions.owed_since(0), sessions.back_at(0)), (5, Some(9)));
+        assert_eq!((sessions.last_back(), sessions.back_at(1)), (9, None));
+        assert!(!sessions.some_away() && !sessions.some_gone());
+        sessions.end(0);
+        assert!(!sessions.is_owed(0) && sessions.is_gone(0) && sessions.some_gone());
+    }
+
+    #[test]
+    fn sessions_that_are_away_are_gone_at_the_end() {
+        let mut sessions = Sessions::new(3);
+        for device in 0..3 {
+            sessions.open(1, device);
         }
-        self.seat_in_groups(device, true);
-        self.sessions.set(device, Session::Open);
-        self.sessions.owed_since[device as usize] = now;
-        self.sessions.last_back = now;
-        self.receipts.opened(&self.part, device);
+        sessions.leave(0);
+        sessions.end(1);
+        sessions.give_up();
+        assert!(sessions.is_gone(0) && sessions.is_gone(1) && sessions.is_open(2));
+        assert!(!sessions.some_away());
+        sessions.open(2, 0);
+        sessions.open(2, 1);
+        assert!(!sessions.some_gone());
     }
-
-    /// A device's session ended and is to be opened again: it is still owed everything. `excused`:
-    /// the run itself ended it.
-    pub(crate) fn away(&mut self, device: u32, excused: bool) {
-        self.sessions.set(device, Session::Away);
-        self.set_adrift(device, excused, true);
-    }
-
-    /// A device's session is open again, and what it missed comes behind this.
-    pub(crate) fn back(&mut self, now: Nanos, device: u32) {
-        self.sessions.set(device, Session::Open);
-        self.sessions.last_back = now;
-        let all = self.sessions.states.len();
-        self.sessions.back_at.resize(all, 0);
-        self.sessions.back_at[device as usize] = now.max(1);
-    }
-
-    /// A device's session ended before it should, and will not come back; so does one that was
-    /// away and does not.
-    pub(crate) fn gone(&mut self, device: u32) {
-        self.seat_in_groups(device, false);
-        self.sessions.set(device, Session::Gone);
-        self.set_adrift(device, false, false);
-    }
-
-    /// Whether a device is owed a message that is sent now, be it there or away.
-    pub(crate) fn owed(&self, device: u32) -> bool {
-        self.sessions.owed(device)
-    }
-
-    /// Nobody is waited for any more.
-    pub(super) fn nobody_comes_back(&mut self) {
-        self.sessions.give_up();
-    }
-
-    /// Bits of a user's devices that are owed a message now.
-    pub(super) fn owed_of(&self, user: u32, except: u32) -> u16 {
-        let first = self.part.first_device(user);
-        (0..self.part.device_count(user))
-            .filter(|i| first + i != except && self.owed(first + i))
-            .fold(0, |bits, i| bits | 1 << i)
-    }
-
-    /// The bit of a device in flights of a stream; none where it has no part in it.
-    pub(super) fn bit_of(&self, stream: u32, device: u32) -> u16 {
-        self.seat(device, stream).map_or(0, |(_, bit)| bit)
-    }
-
-    /// The devices that bits of a flight stand for.
-    pub(super) fn devices_of(&self, stream: u32, bits: u16) -> impl Iterator<Item = u32> + use<> {
-        let (user, slot) = self.part.stream_parts(stream);
-        let part: &Part = &self.part;
-        let firsts = [part.contact(user, slot), user].map(|user| part.first_device(user));
-        (0..MAX_DEVICES * 2)
-            .filter(move |bit| bits & 1 << bit != 0)
-            .map(move |bit| firsts[(bit / MAX_DEVICES) as usize] + bit % MAX_DEVICES)
-    }
-}
-
-/// The device that a stream's messages are sent from.
-pub(crate) fn sender(part: &Part, stream: u32) -> u32 {
-    let (user, _) = part.stream_parts(stream);
-    part.first_device(user) + stream % part.device_count(user).max(1)
 }

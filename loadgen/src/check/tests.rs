@@ -1,86 +1,190 @@
 //! The checker fed directly: what real sockets bring about by chance is made here on purpose.
+//!
+//! Almost every test runs in a pair and in a group.
 
-mod adrift;
 mod content;
+mod devices;
 mod gaps;
+mod orphans;
 mod receipts;
 mod sessions;
 
 use trunkline_proto::message::{HistoryReply, Message, SendReply};
 
-use super::{Checker, Departure, Kind, NOBODY, Via};
-use crate::membership::tests::none;
+use super::{Checker, Departure, Reading, Via, Violation};
+use crate::membership::Memberships;
+use crate::membership::tests::wanted;
 use crate::population::tests::population;
 use crate::scenario::Payload;
 use crate::schedule::Arrival;
 use crate::schedule::text::Texts;
+use crate::stats::Counters;
 use crate::units::Bytes;
 
-/// A checker whose users all have two devices; messages go from user 0 to its first contact.
+/// In which conversation a test's messages are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// In that of user 0 and its first contact.
+    Pair,
+    /// In the first of two groups with this many members each.
+    Group(u32),
+}
+
+const SHAPES: [Shape; 2] = [Shape::Pair, Shape::Group(5)];
+
+/// Users with two devices each, some of them in the conversation of a test.
 struct Bench {
     checker: Checker,
     now: u64,
-    /// The recipient.
-    contact: u32,
+    shape: Shape,
+    conversation: u32,
+    /// Whether messages carry an idempotency key.
+    keyed: bool,
 }
 
-/// The stream that messages are sent in.
-const STREAM: u32 = 0;
-
 impl Bench {
-    /// Five users, all connected but those named.
-    fn new(offline: &[u32]) -> Self {
-        let part = population(5, 2000, 2).part(0, 1);
-        let members = none(&part).into();
-        let texts = Texts::new("t1", 1, &Payload::Const { bytes: Bytes(120) });
-        let mut bench = Self {
-            contact: part.contact(0, 0),
-            checker: Checker::new(part, members, texts),
-            now: 1_000_000,
+    /// All devices are connected but those named.
+    fn new(shape: Shape, offline: &[u32]) -> Self {
+        let size = match shape {
+            Shape::Pair => 5,
+            Shape::Group(size) => size,
         };
-        for device in (0..10).filter(|device| !offline.contains(&(device / 2))) {
+        let part = population(2 * size, 2000, 2).part(0, 1);
+        let wanted = wanted(1.0, &format!("const({size})"), &[]);
+        let members = Memberships::new(&part, &wanted, 1);
+        let texts = Texts::new("t1", 1, &Payload::Const { bytes: Bytes(120) });
+        let checker = Checker::new(part, members.into(), texts);
+        let mut bench = Self {
+            conversation: match shape {
+                Shape::Pair => checker.roster().part().conversation(0),
+                Shape::Group(_) => checker.roster().conversation_of(0),
+            },
+            checker,
+            now: 1_000_000,
+            shape,
+            keyed: false,
+        };
+        for device in (0..4 * size).filter(|device| !offline.contains(device)) {
             bench.checker.opened(0, device);
         }
         bench
     }
 
-    /// User 0 sends from its first device.
-    fn send(&mut self) -> Departure {
+    fn size(&self) -> u32 {
+        self.checker.roster().size(self.conversation)
+    }
+
+    fn stream(&self, nth: u32) -> u32 {
+        self.checker.roster().stream(self.conversation, nth)
+    }
+
+    /// The devices of the nth member.
+    fn devices(&self, nth: u32) -> [u32; 2] {
+        let user = self.checker.roster().member(self.conversation, nth);
+        [user * 2, user * 2 + 1]
+    }
+
+    /// The device that the nth member sends from.
+    fn sender(&self, nth: u32) -> u32 {
+        self.checker.roster().sender(self.stream(nth))
+    }
+
+    /// The nth member's device that it does not send from.
+    fn other(&self, nth: u32) -> u32 {
+        self.sender(nth) ^ 1
+    }
+
+    /// The devices that a message of the nth member is owed to.
+    fn owed(&self, nth: u32) -> Vec<u32> {
+        let all = (0..self.size()).flat_map(|nth| self.devices(nth));
+        all.filter(|device| *device != self.sender(nth)).collect()
+    }
+
+    /// The devices of all members but the first.
+    fn others(&self) -> Vec<u32> {
+        (1..self.size()).flat_map(|nth| self.devices(nth)).collect()
+    }
+
+    /// A device of a user that is no member.
+    fn outsider(&self) -> u32 {
+        let roster = self.checker.roster();
+        let mut users = 0..roster.part().users();
+        let user = users.find(|user| roster.nth(self.conversation, *user).is_none());
+        user.expect("not all are members") * 2 + 1
+    }
+
+    /// The nth member sends.
+    fn send_from(&mut self, nth: u32) -> Departure {
         self.now += 1_000_000;
         let arrival = Arrival {
-            stream: STREAM,
-            keyed: false,
+            stream: self.stream(nth),
+            keyed: self.keyed,
         };
-        let sent = self.checker.depart(self.now, arrival, self.now, 0);
+        let sent = self.checker.depart(self.now, arrival, self.now);
         sent.expect("there is room")
     }
 
-    fn conversation(&self) -> String {
+    /// The first member sends.
+    fn send(&mut self) -> Departure {
+        self.send_from(0)
+    }
+
+    /// The first member sends with an idempotency key.
+    fn send_keyed(&mut self) -> Departure {
+        let keyed = std::mem::replace(&mut self.keyed, true);
+        let sent = self.send();
+        self.keyed = keyed;
+        sent
+    }
+
+    fn id(&self) -> String {
         let mut name = String::new();
-        self.checker
-            .part
-            .write_conversation(0, self.contact, &mut name);
+        { self.checker.roster() }.write_conversation(self.conversation, &mut name);
         name
     }
 
-    fn ack(&mut self, sent: Departure, seq: u64) {
-        let reply = SendReply {
-            conversation: self.conversation().into(),
+    fn user_name(&self, nth: u32) -> String {
+        let mut name = String::new();
+        let roster = self.checker.roster();
+        let user = roster.member(self.conversation, nth);
+        roster.part().write_user(user, &mut name);
+        name
+    }
+
+    fn reply(&self, seq: u64) -> SendReply<'static> {
+        SendReply {
+            conversation: self.id().into(),
             seq,
             pos: "p".into(),
             time: 1,
             duplicate: false,
+        }
+    }
+
+    fn ack_as(&mut self, sent: Departure, seq: u64, duplicate: bool) {
+        let reply = SendReply {
+            duplicate,
+            ..self.reply(seq)
         };
         self.checker.acknowledged(self.now, sent.id, &reply);
     }
 
+    fn ack(&mut self, sent: Departure, seq: u64) {
+        self.ack_as(sent, seq, false);
+    }
+
+    fn refuse(&mut self, sent: Departure) {
+        self.checker.refused(self.now, sent.id);
+    }
+
     fn message(&self, sent: Departure, seq: u64) -> Message<'static> {
-        let part = &self.checker.part;
+        let roster = self.checker.roster();
         let (mut text, mut from) = (String::new(), String::new());
-        self.checker.texts.write(part, sent.origin, &mut text);
-        part.write_user(0, &mut from);
+        self.checker.write_text(sent.origin, &mut text);
+        let user = roster.user(sent.origin.stream);
+        roster.part().write_user(user, &mut from);
         Message {
-            conversation: self.conversation().into(),
+            conversation: self.id().into(),
             seq,
             from: from.into(),
             device: "d0".into(),
@@ -90,24 +194,58 @@ impl Bench {
         }
     }
 
-    fn push(&mut self, device: u32, sent: Departure, seq: u64) {
+    fn come(&mut self, via: Via, device: u32, sent: Departure, seq: u64) {
         let message = self.message(sent, seq);
-        self.checker.pushed(self.now, device, &message, Via::Push);
+        self.checker.pushed(self.now, device, &message, via);
     }
 
-    /// Pushes to everybody who is owed it: the contact's devices and the sender's other one.
-    fn push_all(&mut self, sent: Departure, seq: u64) {
-        for device in [self.contact * 2, self.contact * 2 + 1, 1] {
-            self.push(device, sent, seq);
+    fn push(&mut self, device: u32, sent: Departure, seq: u64) {
+        self.come(Via::Push, device, sent, seq);
+    }
+
+    /// Pushes to all devices that are owed the message but some.
+    fn push_all(&mut self, sent: Departure, seq: u64, but: &[u32]) {
+        let writer = self.checker.roster().writer(sent.origin.stream);
+        for device in self.owed(writer.expect("a member").nth) {
+            if !but.contains(&device) {
+                self.push(device, sent, seq);
+            }
         }
     }
 
+    /// Acknowledges a message and pushes it to all but some.
+    fn deliver(&mut self, sent: Departure, seq: u64, but: &[u32]) {
+        self.ack(sent, seq);
+        self.push_all(sent, seq, but);
+    }
+
+    fn away(&mut self, device: u32, by_run: bool) {
+        self.checker.away(self.now, device, by_run);
+    }
+
+    fn back(&mut self, device: u32) {
+        self.now += 1_000_000;
+        self.checker.back(self.now, device);
+    }
+
+    fn gone(&mut self, device: u32) {
+        self.checker.gone(self.now, device);
+    }
+
+    fn settled(&mut self) -> bool {
+        self.checker.settled(self.now)
+    }
+
+    fn only_doubts(&mut self, at: u64) -> bool {
+        self.checker.only_doubts(at)
+    }
+
     fn history(&mut self, messages: &[(Departure, u64)]) {
-        let mut reading = super::Reading::new(self.checker.part.conversation(STREAM));
+        let mut reading = Reading::new(self.conversation);
+        let messages_read = messages.iter();
         let page = HistoryReply {
-            messages: messages
-                .iter()
-                .map(|(m, seq)| self.message(*m, *seq))
+            messages: messages_read
+                .map(|(sent, seq)| self.message(*sent, *seq))
                 .collect(),
             first: 1,
             last: messages.last().map_or(0, |(_, seq)| *seq),
@@ -117,122 +255,88 @@ impl Bench {
         self.checker.read_whole(self.now, &reading);
     }
 
+    fn close(&mut self) {
+        self.checker.close(self.now);
+    }
+
+    fn found(&self) -> Vec<(Violation, u64)> {
+        let found = self.checker.violations().iter();
+        found
+            .map(|(violation, count)| (*violation, *count))
+            .collect()
+    }
+
+    fn kinds(&self) -> Vec<Violation> {
+        self.checker.violations().keys().copied().collect()
+    }
+
     /// Everything ends; what was found.
     #[track_caller]
-    fn check(mut self, violations: &[(Kind, u64)]) -> crate::stats::Counters {
+    fn check(&mut self, violations: &[(Violation, u64)]) -> Counters {
         self.checker.finish(self.now);
-        let found: Vec<_> = self
-            .checker
-            .violations()
-            .iter()
-            .map(|(k, n)| (*k, *n))
-            .collect();
-        assert_eq!(found, violations);
-        let c = self.checker.counters;
+        assert_eq!(self.found(), violations, "{:?}", self.shape);
+        let c = *self.checker.counters();
         let fates = c.delivered + c.recovered + c.lost + c.unknown + c.rejected + c.unproven;
         assert_eq!(c.attempted, fates, "every message has one fate: {c:?}");
-        assert_eq!(self.checker.flights.len(), 0);
+        let in_group = self.shape != Shape::Pair;
+        assert_eq!(c.group_messages, c.attempted * u64::from(in_group));
+        assert_eq!(self.checker.ledger.under_way(), 0);
         c
     }
 
-    fn close(&mut self) {
-        self.checker.close(self.now);
+    /// What was kept of violations, a line each.
+    fn evidence(&self) -> Vec<serde_json::Value> {
+        let mut out = Vec::new();
+        self.checker.write_evidence(&mut out).expect("memory");
+        let text = String::from_utf8(out).expect("text");
+        let lines = text.lines().map(serde_json::from_str);
+        lines.collect::<Result<_, _>>().expect("JSON")
+    }
+
+    fn device_name(&self, device: u32) -> String {
+        self.checker.roster().device_name(device)
     }
 }
 
 #[test]
 fn answers_and_pushes_come_in_any_order() {
-    let mut bench = Bench::new(&[]);
-    let (one, two) = (bench.send(), bench.send());
-    bench.push_all(one, 1);
-    bench.ack(two, 2);
-    assert!(!bench.checker.settled());
-    bench.ack(one, 1);
-    bench.push_all(two, 2);
-    assert!(bench.checker.settled());
-    bench.close();
-    bench.history(&[(one, 1), (two, 2)]);
-    let counters = bench.check(&[]);
-    assert_eq!((counters.delivered, counters.messages_read), (2, 2));
-}
-
-#[test]
-fn each_device_is_owed_each_message() {
-    for missing in 0..3 {
-        let mut bench = Bench::new(&[]);
-        let sent = bench.send();
-        bench.ack(sent, 1);
-        let devices = [bench.contact * 2, bench.contact * 2 + 1, 1];
-        for (_, device) in devices
-            .into_iter()
-            .enumerate()
-            .filter(|(i, _)| *i != missing)
-        {
-            bench.push(device, sent, 1);
-        }
-        assert!(!bench.checker.settled());
+    for shape in SHAPES {
+        let mut bench = Bench::new(shape, &[]);
+        let (one, two, three) = (bench.send(), bench.send_from(1), bench.send());
+        bench.push_all(one, 1, &[]);
+        bench.ack(two, 2);
+        assert!(!bench.settled());
+        bench.ack(one, 1);
+        bench.ack(three, 3);
+        bench.push_all(two, 2, &[]);
+        bench.push_all(three, 3, &[]);
+        assert!(bench.settled());
         bench.close();
-        bench.history(&[(sent, 1)]);
-        // History does not make up for a session that was there.
-        let counters = bench.check(&[(Kind::Lost, 1)]);
-        assert_eq!((counters.lost, counters.recovered), (1, 0));
+        bench.history(&[(one, 1), (two, 2), (three, 3)]);
+        let counters = bench.check(&[]);
+        assert_eq!((counters.delivered, counters.messages_read), (3, 3));
+        let pushes = 3 * bench.owed(0).len() as u64;
+        let in_group = u64::from(shape != Shape::Pair);
+        assert_eq!(counters.message_pushes, pushes);
+        assert_eq!(counters.group_pushes, pushes * in_group);
     }
 }
 
 #[test]
-fn who_is_offline_is_owed_nothing() {
-    let contact = Bench::new(&[]).contact;
-    let mut bench = Bench::new(&[contact]);
-    let sent = bench.send();
-    bench.push(1, sent, 1);
-    bench.ack(sent, 1);
-    bench.close();
-    let counters = bench.check(&[]);
-    assert_eq!((counters.to_offline, counters.delivered), (1, 1));
-}
-
-#[test]
-fn order_is_kept_per_device() {
-    let mut bench = Bench::new(&[]);
-    let (one, two) = (bench.send(), bench.send());
-    bench.ack(one, 1);
-    bench.ack(two, 2);
-    bench.push(1, one, 1);
-    for device in [bench.contact * 2, bench.contact * 2 + 1, 1] {
-        bench.push(device, two, 2);
-    }
-    // Too late for both of the contact's devices, and twice for one.
-    bench.push(bench.contact * 2, one, 1);
-    bench.push(bench.contact * 2 + 1, one, 1);
-    bench.push(bench.contact * 2, one, 1);
-    let counters = bench.check(&[(Kind::Duplicated, 1), (Kind::Reordered, 2)]);
-    assert_eq!((counters.reordered, counters.duplicated), (2, 1));
-}
-
-#[test]
-fn a_message_of_a_session_that_ended_is_looked_for_in_history() {
-    for (read, in_history, violations) in [
-        (true, true, &[][..]),
-        (true, false, &[(Kind::Lost, 1), (Kind::HistoryMissing, 1)]),
-        // Nobody could look: nobody is accused.
-        (false, false, &[]),
-    ] {
-        let mut bench = Bench::new(&[]);
-        let sent = bench.send();
-        let first = bench.contact * 2;
-        bench.ack(sent, 1);
-        bench.push(first, sent, 1);
-        bench.push(1, sent, 1);
-        bench.checker.gone(first + 1);
-        bench.close();
-        if read {
-            let page = [(sent, 1)];
-            bench.history(&page[..usize::from(in_history)]);
-        }
-        let counters = bench.check(violations);
-        assert_eq!(counters.recovered, u64::from(in_history));
-        assert_eq!(counters.unproven, u64::from(!read));
-        assert_eq!(counters.delivered, 0);
+fn departures_know_their_message() {
+    for shape in SHAPES {
+        let mut bench = Bench::new(shape, &[]);
+        let conversation = bench.conversation;
+        assert!(!bench.checker.has_messages(conversation));
+        let (sent, other) = (bench.send(), bench.send_from(1));
+        assert_ne!(sent.id, other.id);
+        assert_eq!((sent.origin.counter, other.origin.counter), (1, 2));
+        assert_eq!(sent.origin.conversation, conversation);
+        bench.refuse(sent);
+        assert!(bench.checker.has_messages(conversation));
+        bench.refuse(other);
+        assert!(!bench.checker.has_messages(conversation));
+        assert_eq!(bench.check(&[]).rejected, 2);
     }
 }
 
@@ -242,71 +346,38 @@ fn an_answer_that_never_came_is_no_violation_whatever_comes_later() {
     type Late = fn(&mut Bench, Departure);
     let cases: [(Late, u64, u64); 5] = [
         (|_, _| {}, 1, 0),
-        (|bench, sent| bench.history(&[(sent, 1)]), 1, 1),
-        (|bench, sent| bench.push_all(sent, 1), 1, 0),
         (
             |bench, sent| {
-                bench.push_all(sent, 1);
+                bench.history(&[(sent, 1)]);
+                // Nobody waits for it after that, and it may come all the same.
+                assert_eq!(bench.checker.ledger.under_way(), 1);
+            },
+            1,
+            1,
+        ),
+        (|bench, sent| bench.push_all(sent, 1, &[]), 1, 0),
+        (
+            |bench, sent| {
+                bench.push_all(sent, 1, &[]);
                 bench.ack(sent, 1);
             },
             0,
             0,
         ),
-        (
-            |bench, sent| bench.checker.refused(bench.now, sent.id),
-            0,
-            0,
-        ),
+        (|bench, sent| bench.refuse(sent), 0, 0),
     ];
-    for (late, unknown, recovered) in cases {
-        let mut bench = Bench::new(&[]);
-        let sent = bench.send();
-        bench.close();
-        assert_eq!(bench.checker.counters.unknown, 1);
-        late(&mut bench, sent);
-        bench.checker.finish(bench.now);
-        assert_eq!(bench.checker.violations().len(), 0);
-        let counters = bench.checker.counters;
-        assert_eq!((counters.unknown, counters.recovered), (unknown, recovered));
-        assert_eq!(counters.lost + counters.unexpected + counters.duplicated, 0);
-    }
-}
-
-#[test]
-fn a_session_that_was_being_opened_may_get_a_message_or_not() {
-    for gets in [0, 1, 2] {
-        let contact = Bench::new(&[]).contact;
-        let mut bench = Bench::new(&[contact]);
-        let sent = bench.send();
-        bench.checker.opened(bench.now + 1, contact * 2);
-        for _ in 0..gets {
-            bench.push(contact * 2, sent, 1);
+    for shape in SHAPES {
+        for (late, unknown, recovered) in cases {
+            let mut bench = Bench::new(shape, &[]);
+            let sent = bench.send();
+            bench.close();
+            assert_eq!(bench.checker.counters().unknown, 1);
+            late(&mut bench, sent);
+            bench.checker.finish(bench.now);
+            assert_eq!(bench.checker.violations().len(), 0);
+            let counters = bench.checker.counters();
+            assert_eq!((counters.unknown, counters.recovered), (unknown, recovered));
+            assert_eq!(counters.lost + counters.unexpected + counters.duplicated, 0);
         }
-        bench.push(1, sent, 1);
-        bench.ack(sent, 1);
-        bench.close();
-        // Twice is too much for anybody.
-        let twice = [(Kind::Duplicated, 1)];
-        bench.check(if gets == 2 { &twice } else { &[] });
     }
-}
-
-#[test]
-fn departures_know_their_device() {
-    let mut bench = Bench::new(&[]);
-    let sent = bench.send();
-    assert_ne!(sent.id, NOBODY);
-    assert!(
-        bench
-            .checker
-            .has_messages(bench.checker.part.conversation(STREAM))
-    );
-    assert_eq!(sent.origin.counter, 1);
-    bench.checker.refused(bench.now, sent.id);
-    assert!(
-        !bench
-            .checker
-            .has_messages(bench.checker.part.conversation(STREAM))
-    );
-    assert_eq!(bench.check(&[]).rejected, 1);
 }

@@ -7,7 +7,7 @@ use crate::clock::Nanos;
 /// A recipient's own side of a conversation, and the device that acknowledges there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reader {
-    /// The stream of the recipient, or, behind all streams, the membership.
+    /// The stream of the recipient in the conversation.
     pub(super) stream: u32,
     pub(super) device: u32,
 }

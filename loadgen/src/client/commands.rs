@@ -3,8 +3,7 @@
 use trunkline_proto::message::{Ack, CommandBody, Connect, History, Send};
 
 use super::read_back::PAGE;
-use crate::check::{Checker, GroupDeparture, Marks, Reading};
-use crate::schedule::text::Origin;
+use crate::check::{Checker, Marks, Origin, Reading};
 
 /// The command id of `connect`: beyond the ids of sends.
 pub(super) const CONNECT_ID: u32 = 0x00ff_ffff;
@@ -41,7 +40,7 @@ pub(super) struct Commands {
 }
 
 impl Commands {
-    /// A message between two users; `keyed`: with an idempotency key.
+    /// A message to a contact or a group; `keyed`: with an idempotency key.
     pub(super) fn send(
         &mut self,
         checker: &Checker,
@@ -49,40 +48,17 @@ impl Commands {
         keyed: bool,
         write: impl FnOnce(CommandBody<'_>),
     ) {
-        let (part, texts) = (&checker.part, &checker.texts);
-        let (user, slot) = part.stream_parts(origin.stream);
+        let roster = checker.roster();
         self.name.clear();
-        part.write_user(part.contact(user, slot), &mut self.name);
-        texts.write(part, origin, &mut self.text);
+        roster.write_recipient(origin.conversation, origin.stream, &mut self.name);
+        checker.write_text(origin, &mut self.text);
         if keyed {
-            texts.write_key(part, origin.stream, origin.counter, &mut self.key);
+            checker.write_key(origin, &mut self.key);
         }
+        let to_pair = roster.is_pair(origin.conversation);
         write(CommandBody::Send(Send {
-            user: Some((&*self.name).into()),
-            key: keyed.then_some((&*self.key).into()),
-            text: Some((&*self.text).into()),
-            ..Send::default()
-        }));
-    }
-
-    /// A message in a group; `keyed`: with an idempotency key.
-    pub(super) fn send_in_group(
-        &mut self,
-        checker: &Checker,
-        departure: &GroupDeparture,
-        keyed: bool,
-        write: impl FnOnce(CommandBody<'_>),
-    ) {
-        let (members, origin) = (checker.members(), departure.origin);
-        self.name.clear();
-        members.write_name(origin.group, &mut self.name);
-        let texts = &checker.texts;
-        texts.write_in_group(&checker.part, members, origin, &mut self.text);
-        if keyed {
-            texts.write_group_key(members, origin.group, origin.counter, &mut self.key);
-        }
-        write(CommandBody::Send(Send {
-            group: Some((&*self.name).into()),
+            user: to_pair.then_some((&*self.name).into()),
+            group: (!to_pair).then_some((&*self.name).into()),
             key: keyed.then_some((&*self.key).into()),
             text: Some((&*self.text).into()),
             ..Send::default()
@@ -98,29 +74,11 @@ impl Commands {
         read: bool,
         write: impl FnOnce(CommandBody<'_>),
     ) {
-        let part = &checker.part;
-        let (user, slot) = part.stream_parts(stream);
+        let Some(reader) = checker.roster().writer(stream) else {
+            return;
+        };
         self.name.clear();
-        part.write_conversation(user, part.contact(user, slot), &mut self.name);
-        self.write_ack(marks, read, write);
-    }
-
-    /// An acknowledgement in a group.
-    pub(super) fn ack_in_group(
-        &mut self,
-        checker: &Checker,
-        group: u32,
-        marks: Marks,
-        read: bool,
-        write: impl FnOnce(CommandBody<'_>),
-    ) {
-        self.name.clear();
-        self.name.push_str("g:");
-        checker.members().write_name(group, &mut self.name);
-        self.write_ack(marks, read, write);
-    }
-
-    fn write_ack(&self, marks: Marks, read: bool, write: impl FnOnce(CommandBody<'_>)) {
+        { checker.roster() }.write_conversation(reader.conversation, &mut self.name);
         write(CommandBody::Ack(Ack {
             conversation: (&*self.name).into(),
             delivered: Some(u64::from(marks.delivered)),
@@ -136,7 +94,7 @@ impl Commands {
         write: impl FnOnce(CommandBody<'_>),
     ) {
         self.name.clear();
-        checker.write_conversation(reading.conversation, &mut self.name);
+        { checker.roster() }.write_conversation(reading.conversation, &mut self.name);
         write(CommandBody::History(History {
             conversation: (&*self.name).into(),
             before: None,
@@ -151,38 +109,59 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::membership::tests::none;
+    use crate::membership::Memberships;
+    use crate::membership::tests::wanted;
+    use crate::population::Part;
     use crate::population::tests::population;
     use crate::scenario::Payload;
     use crate::schedule::text::Texts;
     use crate::units::Bytes;
 
+    fn texts(part: &Part) -> Texts {
+        Texts::new(part.run(), 1, &Payload::Const { bytes: Bytes(80) })
+    }
+
     fn checker() -> Checker {
         let part = population(100, 1_000, 8).part(0, 1);
-        let payload = Payload::Const { bytes: Bytes(80) };
-        let texts = Texts::new(part.run(), 1, &payload);
-        let members = Arc::new(none(&part));
-        Checker::new(part, members, texts)
+        let members = Memberships::new(&part, &wanted(1.0, "const(10)", &[]), 1);
+        let texts = texts(&part);
+        Checker::new(part, Arc::new(members), texts)
     }
 
     #[test]
     fn a_send_names_its_recipient_and_proves_its_text() {
         let (checker, mut commands) = (checker(), Commands::default());
-        let stream = checker.part.stream(5, 2);
-        let origin = Origin::new(stream, 9, 1_000_000);
-        for keyed in [true, false] {
-            let mut written = None;
+        let roster = checker.roster();
+        let (part, members) = (roster.part(), roster.members());
+        let of_pair = part.stream(5, 2);
+        let in_group = roster.stream(roster.conversation_of(3), 4);
+        for (stream, keyed) in [(of_pair, true), (of_pair, false), (in_group, true)] {
+            let origin = Origin {
+                conversation: roster.writer(stream).unwrap().conversation,
+                stream,
+                counter: 9,
+                intended_us: 1_000,
+            };
             commands.send(&checker, origin, keyed, |body| {
                 let CommandBody::Send(send) = body else {
                     panic!("not a send")
                 };
                 assert_eq!(send.key.is_some(), keyed);
-                let text = send.text.as_deref().unwrap_or_default();
-                assert_eq!(checker.texts.origin(&checker.part, text), Some(origin));
-                written = send.user.map(|user| user.to_string());
+                let (texts, text) = (texts(part), send.text.unwrap());
+                if stream == of_pair {
+                    let named = texts.origin(part, &text).unwrap();
+                    assert_eq!((named.stream, named.counter), (stream, 9));
+                    let recipient = part.parse_user(&send.user.unwrap());
+                    assert_eq!((recipient, send.group), (Some(part.contact(5, 2)), None));
+                } else {
+                    let named = texts.origin_in_group(part, members, &text).unwrap();
+                    assert_eq!((named.group, named.counter), (3, 9));
+                    assert_eq!(named.user, roster.user(stream));
+                    let mut group = String::new();
+                    members.write_name(3, &mut group);
+                    assert_eq!((send.group.as_deref(), send.user), (Some(&*group), None));
+                }
             });
-            let recipient = checker.part.parse_user(&written.unwrap());
-            assert_eq!(recipient, Some(checker.part.contact(5, 2)));
         }
     }
 

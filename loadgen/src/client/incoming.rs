@@ -58,7 +58,7 @@ impl Client {
     /// Reads a connection once; one with more to read comes again next turn.
     pub(super) fn readable(&mut self, device: u32, buffer: &mut [u8]) {
         let now = self.clock.now();
-        let counters = &mut self.checker.counters;
+        let counters = self.checker.counters_mut();
         let received = self.connections.read(device, buffer, counters);
         if received.plain > 0 {
             self.received(now, device, &mut buffer[..received.plain]);

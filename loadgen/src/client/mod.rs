@@ -170,8 +170,6 @@ pub(crate) struct Client {
     commands: Commands,
     reporter: Reporter,
     latencies: Latencies,
-    /// Streams between two users: behind them, streams of readers are memberships.
-    streams: u32,
 }
 
 /// How long a thread waits, and for whom.
@@ -240,9 +238,8 @@ impl Client {
         let registry = event_loop.poll.registry().try_clone();
         let registry = registry.map_err(|why| Failure::aborted(format!("epoll: {why}")))?;
         // The last device is the one that makes groups.
-        let maker = job.checker.part.devices();
-        let streams = job.checker.part.streams();
-        let readers = streams + job.checker.members().count();
+        let roster = job.checker.roster();
+        let (maker, readers) = (roster.part().devices(), roster.streams());
         let route = Route {
             target: job.target,
             host: job.host,
@@ -276,7 +273,6 @@ impl Client {
             commands: Commands::default(),
             reporter: Reporter::default(),
             latencies: Latencies::watched(job.board.reports.tally(job.thread)),
-            streams: streams as u32,
             board: job.board,
             checker: job.checker,
         })
@@ -365,6 +361,6 @@ impl Client {
     }
 
     fn count(&mut self) -> &mut Counters {
-        &mut self.checker.counters
+        self.checker.counters_mut()
     }
 }

@@ -4,9 +4,8 @@ use super::acknowledgements::Reader;
 use super::commands::{CONNECT_ID, Login};
 use super::sends::HeldSend;
 use super::{ACTIONS, Client};
-use crate::check::{GroupDeparture, group_sender, sender};
+use crate::check::{Departure, Marks};
 use crate::clock::Nanos;
-use crate::schedule::text::Origin;
 use crate::schedule::{Action, Arrival, Cut};
 use crate::stats::Metric;
 
@@ -64,7 +63,7 @@ impl Client {
     /// Asks for the session of a device, from where the device was if it was there before.
     pub(super) fn ask_for_session(&mut self, device: u32) {
         let since = self.reconnects.since(device);
-        let part = &self.checker.part;
+        let part = self.checker.roster().part();
         let (mut user, mut name) = (String::new(), String::new());
         if device == self.maker.device() {
             user = self.maker.user(part);
@@ -88,7 +87,7 @@ impl Client {
     /// Sends a message whose time has come, or keeps it until its session is back.
     fn send(&mut self, intended: Nanos, arrival: Arrival) {
         self.count().scheduled += 1;
-        let device = self.sender_of(arrival);
+        let device = self.checker.roster().sender(arrival.stream);
         let now = self.clock.now();
         if self.connections.is_open(device) {
             if self.hand_over(now, intended, arrival, device) {
@@ -105,20 +104,6 @@ impl Client {
         }
     }
 
-    /// The membership of a stream; none for a stream between two users.
-    pub(super) fn membership(&self, stream: u32) -> Option<u32> {
-        stream.checked_sub(self.streams)
-    }
-
-    /// The device that sends an arrival.
-    fn sender_of(&self, arrival: Arrival) -> u32 {
-        let checker = &self.checker;
-        match self.membership(arrival.stream) {
-            Some(membership) => group_sender(&checker.part, checker.members(), membership),
-            None => sender(&checker.part, arrival.stream),
-        }
-    }
-
     /// Hands a message to its open session. Returns whether there was room among those under way.
     pub(super) fn hand_over(
         &mut self,
@@ -127,42 +112,21 @@ impl Client {
         arrival: Arrival,
         device: u32,
     ) -> bool {
-        let keyed = arrival.keyed;
-        let handed = match self.membership(arrival.stream) {
-            None => {
-                let departure = self.checker.depart(now, arrival, intended, device);
-                departure.map(|it| self.write_send(device, it.id, it.origin, keyed))
-            }
-            Some(membership) => {
-                let send = (membership, keyed);
-                let departure = self.checker.depart_in_group(now, send, intended, device);
-                departure.map(|it| self.write_group_send(device, &it, keyed))
-            }
-        };
-        self.count().skipped += u64::from(handed.is_none());
-        handed.is_some()
+        let departure = self.checker.depart(now, arrival, intended);
+        match departure {
+            Some(departure) => self.write_send(device, departure, arrival.keyed),
+            None => self.count().skipped += 1,
+        }
+        departure.is_some()
     }
 
-    /// Writes the command of a send between two users.
-    pub(super) fn write_send(&mut self, device: u32, id: u32, origin: Origin, keyed: bool) {
+    /// Writes the command of a send.
+    pub(super) fn write_send(&mut self, device: u32, departure: Departure, keyed: bool) {
+        let Departure { id, origin } = departure;
         let connections = &mut self.connections;
         self.commands.send(&self.checker, origin, keyed, |body| {
             connections.command(device, id, body);
         });
-    }
-
-    /// Writes the command of a send in a group.
-    pub(super) fn write_group_send(
-        &mut self,
-        device: u32,
-        departure: &GroupDeparture,
-        keyed: bool,
-    ) {
-        let connections = &mut self.connections;
-        self.commands
-            .send_in_group(&self.checker, departure, keyed, |body| {
-                connections.command(device, departure.id, body);
-            });
     }
 
     /// Acknowledges what has arrived, and what was read meanwhile.
@@ -179,34 +143,20 @@ impl Client {
         if !self.connections.is_open(reader.device) {
             return;
         }
-        let marks = match self.membership(reader.stream) {
-            None => self.checker.acknowledge(reader.stream, read),
-            Some(membership) => {
-                let now = self.clock.now();
-                self.checker.acknowledge_in_group(now, membership, read)
-            }
-        };
+        let now = self.clock.now();
+        let marks = self.checker.acknowledge(now, reader.stream, read);
         if let Some(marks) = marks {
             self.write_ack(reader, marks, read);
         }
     }
 
     /// Writes an acknowledgement, without an id: the gateway answers only to refuse it.
-    pub(super) fn write_ack(&mut self, reader: Reader, marks: crate::check::Marks, read: bool) {
+    pub(super) fn write_ack(&mut self, reader: Reader, marks: Marks, read: bool) {
         let connections = &mut self.connections;
-        let write = |body: trunkline_proto::message::CommandBody<'_>| {
-            connections.command(reader.device, 0, body);
-        };
         let (checker, stream) = (&self.checker, reader.stream);
-        match stream.checked_sub(self.streams) {
-            None => self.commands.ack(checker, stream, marks, read, write),
-            Some(membership) => {
-                if let Some(group) = checker.members().group(membership) {
-                    self.commands
-                        .ack_in_group(checker, group, marks, read, write);
-                }
-            }
-        }
+        self.commands.ack(checker, stream, marks, read, |body| {
+            connections.command(reader.device, 0, body);
+        });
     }
 
     /// Ends a session to open it again: in order, or as a device does that loses its network. Where
@@ -221,14 +171,14 @@ impl Client {
         let Some(device) = open.find(|&device| self.connections.is_open(device)) else {
             return;
         };
-        let counters = self.checker.counters;
+        let counters = *self.checker.counters();
         let storm = cut.storm.map(|storm| self.storms.cut(at, storm, counters));
         self.count().cuts += 1;
         self.count().sessions -= 1;
         self.reconnects.cut(now, device, now + cut.away, storm);
         if cut.abrupt {
             self.connections.reset(device);
-            self.leave(device);
+            self.leave(now, device);
         } else {
             self.connections.leave(device);
         }
@@ -243,7 +193,7 @@ impl Client {
 
     /// Gives a socket what waits for it.
     pub(super) fn flush(&mut self, now: Nanos, device: u32) {
-        let counters = &mut self.checker.counters;
+        let counters = self.checker.counters_mut();
         if let Err(why) = self.connections.flush(device, counters) {
             self.failed(now, device, &why.to_string());
         }

@@ -77,7 +77,7 @@ impl Reporter {
             violations: violations.map(|(kind, n)| (kind.name(), *n)).collect(),
             troubles,
         };
-        board.report(thread, checker.counters);
+        board.report(thread, *checker.counters());
         board.reports.put(thread, report);
     }
 }

@@ -19,14 +19,14 @@ impl Client {
         match ended.state {
             ConnectionState::Closing => {}
             _ if device == self.maker.device() => self.not_made(why),
-            ConnectionState::Leaving => self.left(device, ended),
+            ConnectionState::Leaving => self.left(now, device, ended),
             ConnectionState::Open => {
                 self.count().disconnects += 1;
                 self.count().sessions -= 1;
                 let chaos = self.board.is_chaos(now);
                 if !self.broke(now, device, ended) {
                     self.count().gone += 1;
-                    self.checker.gone(device);
+                    self.checker.gone(now, device);
                 }
                 if !chaos {
                     self.reporter.note_trouble(why);
@@ -45,16 +45,16 @@ impl Client {
 
     /// The socket of a session that this side ended is done with. The session goes on from what has
     /// come until now.
-    pub(super) fn leave(&mut self, device: u32) {
+    pub(super) fn leave(&mut self, now: Nanos, device: u32) {
         if let Some(ended) = self.connections.take(device) {
-            self.left(device, ended);
+            self.left(now, device, ended);
         }
     }
 
     /// A session that is away gets nothing more from its last connection.
-    fn left(&mut self, device: u32, ended: Ended) {
+    fn left(&mut self, now: Nanos, device: u32, ended: Ended) {
         let excused = self.reconnects.ended(device, ended.position);
-        self.checker.away(device, excused);
+        self.checker.away(now, device, excused);
     }
 
     /// An open session ended, and not by this side. Returns whether the session comes back.
@@ -68,7 +68,7 @@ impl Client {
         if excused {
             self.board.one_away();
         }
-        self.left(device, ended);
+        self.left(now, device, ended);
         true
     }
 
@@ -85,7 +85,7 @@ impl Client {
         match self.reconnects.failed(now, device) {
             NextAttempt::At(_) => true,
             NextAttempt::GiveUp => {
-                self.give_up_on(device);
+                self.give_up_on(now, device);
                 true
             }
             NextAttempt::None => false,
@@ -93,7 +93,7 @@ impl Client {
     }
 
     /// A session does not come back.
-    fn give_up_on(&mut self, device: u32) {
+    fn give_up_on(&mut self, now: Nanos, device: u32) {
         let Some(given_up) = self.reconnects.give_up(device) else {
             return;
         };
@@ -110,7 +110,7 @@ impl Client {
         }
         self.count().gone += 1;
         self.count().not_back += u64::from(given_up.cause != Cause::Told);
-        self.checker.gone(device);
+        self.checker.gone(now, device);
     }
 
     /// Begins the attempts that are due.
@@ -123,7 +123,7 @@ impl Client {
                 return;
             };
             // A gateway that does not answer a Close frame is not waited for.
-            self.leave(device);
+            self.leave(now, device);
             self.connect(now, device);
         }
     }
@@ -144,11 +144,8 @@ impl Client {
             self.latencies
                 .record(Metric::StormRecovery, now - took, now);
         }
-        while let Some(again) = self.checker.send_again(device) {
-            self.write_send(device, again.id, again.origin, true);
-        }
-        while let Some(again) = self.checker.send_again_in_group(device) {
-            self.write_group_send(device, &again, true);
+        while let Some(again) = self.checker.send_again(now, device) {
+            self.write_send(device, again, true);
         }
         while let Some(held) = self.sends.next_held(device) {
             self.latencies.record(Metric::Held, held.intended, now);
@@ -162,22 +159,9 @@ impl Client {
     /// Acknowledges again what the user had acknowledged: the last acknowledgements may not have
     /// arrived. What has been read is said when the time for that has passed again.
     fn acknowledge_again(&mut self, now: Nanos, device: u32) {
-        let user = self.checker.part.user_of(device);
-        let members = std::sync::Arc::clone(self.checker.members());
-        for round in 0..members.rounds() {
-            let Some(membership) = members.in_round(round, user) else {
-                continue;
-            };
-            if let Some(marks) = self.checker.acknowledged_in_group_so_far(membership) {
-                let stream = self.streams + membership;
-                let reader = Reader { stream, device };
-                self.write_ack(reader, marks, marks.read > 0);
-                self.acknowledgements.read_later(now, reader);
-            }
-        }
-        let part = &self.checker.part;
-        for stream in part.stream(user, 0)..part.stream(user + 1, 0) {
-            if let Some(marks) = self.checker.acknowledged_so_far(stream) {
+        let roster = self.checker.roster();
+        for stream in roster.streams_of(roster.part().user_of(device)) {
+            if let Some(marks) = self.checker.acknowledge_again(now, stream) {
                 let reader = Reader { stream, device };
                 self.write_ack(reader, marks, marks.read > 0);
                 self.acknowledgements.read_later(now, reader);
@@ -186,10 +170,10 @@ impl Client {
     }
 
     /// The time for coming back is over.
-    pub(super) fn nobody_comes_back(&mut self) {
+    pub(super) fn nobody_comes_back(&mut self, now: Nanos) {
         for device in self.reconnects.end() {
             self.connections.take(device);
-            self.give_up_on(device);
+            self.give_up_on(now, device);
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) enum NextTurn {
 impl Client {
     /// Begins to make groups, or sees to it that this goes on.
     pub(super) fn make_groups(&mut self, now: Nanos) {
-        let groups = self.checker.members().groups();
+        let groups = self.checker.roster().members().groups();
         match self.maker.turn(now, self.board.has_groups(), groups) {
             MakerTurn::Wait => {}
             MakerTurn::Connect => self.connect(now, self.maker.device()),
@@ -43,8 +43,8 @@ impl Client {
     /// The session that makes groups is open.
     pub(super) fn maker_opened(&mut self, now: Nanos) {
         let cast = Cast {
-            part: &self.checker.part,
-            members: self.checker.members(),
+            part: self.checker.roster().part(),
+            members: self.checker.roster().members(),
         };
         let device = self.maker.device();
         let connections = &mut self.connections;
@@ -56,8 +56,8 @@ impl Client {
     /// The session that makes groups got an answer.
     pub(super) fn maker_answered(&mut self, now: Nanos, id: u32, body: &ReplyBody<'_>) {
         let cast = Cast {
-            part: &self.checker.part,
-            members: self.checker.members(),
+            part: self.checker.roster().part(),
+            members: self.checker.roster().members(),
         };
         let device = self.maker.device();
         let connections = &mut self.connections;
@@ -74,7 +74,7 @@ impl Client {
     /// All groups of this thread are made: the figures of the run begin.
     fn groups_made(&mut self, now: Nanos) {
         self.connections.close(self.maker.device());
-        let members = self.checker.members();
+        let members = self.checker.roster().members();
         let (groups_made, group_members) = (u64::from(members.groups()), members.members());
         *self.count() = Counters {
             groups_made,
@@ -92,7 +92,7 @@ impl Client {
             Stage::Draining { .. } => {}
             Stage::Reading { until, owed } => {
                 self.reassign();
-                let owed = now < owed && self.checker.still_owed();
+                let owed = now < owed && self.checker.still_owed(now);
                 if (self.read_back.is_idle() && !owed) || now >= until {
                     for _ in 0..self.read_back.end_all() {
                         self.checker.not_read();
@@ -122,7 +122,7 @@ impl Client {
             storms: &self.storms,
         };
         for number in self.phases.end_through(now, conditions) {
-            self.storms.end(number, self.checker.counters);
+            self.storms.end(number, *self.checker.counters());
             self.board.end(number, now);
         }
         // Where no executor is left in any thread, nothing more is sent to anybody.
@@ -140,7 +140,7 @@ impl Client {
         let quiet = last == 0 || now >= last + GROUP_QUIET;
         let settled = quiet
             && self.acknowledgements.is_empty()
-            && (self.checker.settled() || self.checker.only_doubts(now));
+            && (self.checker.settled(now) || self.checker.only_doubts(now));
         if !settled && now < until {
             self.phases.enter(Stage::Draining {
                 until,
@@ -152,7 +152,7 @@ impl Client {
             until: now + READ_BACK,
             owed: until.max(now + SETTLE),
         });
-        self.nobody_comes_back();
+        self.nobody_comes_back(now);
         self.checker.close(now);
         self.read_more();
     }
@@ -160,7 +160,7 @@ impl Client {
     /// Begins to read conversations back until enough are under way.
     fn read_more(&mut self) {
         while self.read_back.has_room() {
-            let conversations = self.checker.conversations();
+            let conversations = self.checker.roster().conversations();
             let Some(conversation) = self.read_back.next(conversations) else {
                 return;
             };
@@ -201,19 +201,11 @@ impl Client {
 
     /// A device of a conversation's members with an open session.
     fn member_of(&self, conversation: u32) -> Option<u32> {
-        let part = &self.checker.part;
-        let open = |user: u32| {
-            let first = part.first_device(user);
-            (first..first + part.device_count(user))
-                .find(|&device| self.connections.is_open(device))
-        };
-        if let Some(group) = self.checker.group_of(conversation) {
-            let members = self.checker.members();
-            return (0..members.size(group)).find_map(|nth| open(members.member(group, nth)));
-        }
-        let streams = part.conversation_streams(conversation);
-        let mut users = streams.iter().map(|&stream| part.stream_parts(stream).0);
-        users.find_map(open)
+        let roster = self.checker.roster();
+        (0..roster.size(conversation)).find_map(|nth| {
+            let user = roster.member(conversation, nth);
+            { roster.devices(user) }.find(|&device| self.connections.is_open(device))
+        })
     }
 
     fn ask_page(&mut self, place: usize) {

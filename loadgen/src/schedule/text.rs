@@ -1,7 +1,7 @@
 //! Message texts that prove themselves.
 //!
-//! A text names its run, sender, slot, number in its stream and intended time, then a checksum of
-//! these, then padding that follows from stream and number. So a receiver can rebuild the whole
+//! A text names its run, sender, slot, number in its conversation and intended time, then a checksum
+//! of these, then padding that follows from stream and number. So a receiver can rebuild the whole
 //! text and compare it byte by byte, and a text read back from history proves where it belongs,
 //! without anybody keeping what was sent.
 
@@ -14,32 +14,20 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_distr::{Distribution as _, LogNormal};
 
 use super::mix;
-use crate::clock::Nanos;
 use crate::population::Part;
 use crate::scenario::Payload;
 use crate::scenario::payload::{MAX_TEXT, MIN_TEXT};
 pub(crate) use groups::GroupOrigin;
 
-/// Which message a text is.
+/// Which message between two contacts a text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Origin {
+pub(crate) struct PairOrigin {
     /// Who wrote to whom.
     pub(crate) stream: u32,
-    /// The message's number in the stream, from 1.
+    /// The message's number in the conversation, from 1.
     pub(crate) counter: u32,
     /// When it should have been sent, microseconds since the run's start.
     pub(crate) intended_us: u64,
-}
-
-impl Origin {
-    /// The message with this number, intended at `intended`.
-    pub(crate) fn new(stream: u32, counter: u32, intended: Nanos) -> Self {
-        Self {
-            stream,
-            counter,
-            intended_us: intended / 1000,
-        }
-    }
 }
 
 /// Writes and reads the texts of one thread.
@@ -120,7 +108,7 @@ impl Texts {
     }
 
     /// Replaces `out` by the text of `origin`, whose sender is of `part`.
-    pub(crate) fn write(&self, part: &Part, origin: Origin, out: &mut String) {
+    pub(crate) fn write(&self, part: &Part, origin: PairOrigin, out: &mut String) {
         let (user, slot) = part.stream_parts(origin.stream);
         let identity = self.identity(origin.stream, origin.counter);
         out.clear();
@@ -142,7 +130,7 @@ impl Texts {
     }
 
     /// Which message `text` is, judged by its header and the header's checksum alone.
-    pub(crate) fn origin(&self, part: &Part, text: &str) -> Option<Origin> {
+    pub(crate) fn origin(&self, part: &Part, text: &str) -> Option<PairOrigin> {
         let rest = text.strip_prefix(self.run.as_str())?.strip_prefix('.')?;
         let (header, _) = rest.split_once(':')?;
         let mut numbers = header.split('.').map(|n| u64::from_str_radix(n, 16).ok());
@@ -154,7 +142,7 @@ impl Texts {
             .ok()
             .filter(|slot| *slot < part.slots())?;
         let stream = part.stream(user, slot);
-        let origin = Origin {
+        let origin = PairOrigin {
             stream,
             counter: u32::try_from(counter).ok()?,
             intended_us,
@@ -177,7 +165,7 @@ impl Texts {
 }
 
 /// 32 bits: a changed header passes once in 4 G.
-fn checksum(identity: u64, origin: Origin) -> u64 {
+fn checksum(identity: u64, origin: PairOrigin) -> u64 {
     mix(identity ^ origin.intended_us) >> 32
 }
 
@@ -205,6 +193,14 @@ mod tests {
     use crate::population::tests::population;
     use crate::units::Bytes;
 
+    fn origin(stream: u32, counter: u32, intended: crate::clock::Nanos) -> PairOrigin {
+        PairOrigin {
+            stream,
+            counter,
+            intended_us: intended / 1000,
+        }
+    }
+
     fn texts(payload: Payload) -> (Part, Texts) {
         (
             population(1000, 1000, 8).part(0, 1),
@@ -217,7 +213,7 @@ mod tests {
         let (part, texts) = texts(Payload::Const { bytes: Bytes(120) });
         let mut text = String::new();
         for (stream, counter) in [(0, 1), (7999, u32::MAX), (77, 16)] {
-            let origin = Origin::new(stream, counter, u64::MAX / 2);
+            let origin = origin(stream, counter, u64::MAX / 2);
             texts.write(&part, origin, &mut text);
             assert_eq!(text.len(), 120);
             assert_eq!(texts.origin(&part, &text), Some(origin));
@@ -244,7 +240,7 @@ mod tests {
         );
         let mut text = String::new();
         // A hundred days into the run.
-        let origin = Origin::new(u32::MAX, u32::MAX, 8_640_000_000_000_000);
+        let origin = origin(u32::MAX, u32::MAX, 8_640_000_000_000_000);
         texts.write(&part, origin, &mut text);
         assert_eq!(text.len(), MIN_TEXT);
     }
@@ -253,7 +249,7 @@ mod tests {
     fn a_changed_header_is_noticed() {
         let (part, texts) = texts(Payload::Const { bytes: Bytes(120) });
         let mut text = String::new();
-        texts.write(&part, Origin::new(5, 6, 7_000), &mut text);
+        texts.write(&part, origin(5, 6, 7_000), &mut text);
         let header = text.find(':').unwrap();
         for at in 0..header {
             let mut bytes = text.clone().into_bytes();
@@ -273,7 +269,7 @@ mod tests {
         let mut text = String::new();
         let mut lengths: Vec<_> = (1..2001)
             .map(|counter| {
-                texts.write(&part, Origin::new(3, counter, 0), &mut text);
+                texts.write(&part, origin(3, counter, 0), &mut text);
                 text.len()
             })
             .collect();
@@ -289,7 +285,7 @@ mod tests {
         let mut text = String::new();
         let mut seen = std::collections::BTreeMap::new();
         for counter in 1..=10_000 {
-            texts.write(&part, Origin::new(3, counter, 0), &mut text);
+            texts.write(&part, origin(3, counter, 0), &mut text);
             *seen.entry(text.len()).or_insert(0) += 1;
         }
         let lengths: Vec<_> = seen.keys().copied().collect();

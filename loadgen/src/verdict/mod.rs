@@ -7,7 +7,7 @@ mod thresholds;
 
 use std::collections::BTreeMap;
 
-use crate::check::{Checker, Kind};
+use crate::check::{Checker, Violation};
 use crate::client::{Measured, SendWindow, Storm};
 use crate::clock::{Nanos, seconds};
 use crate::course::{Course, Intervals};
@@ -86,7 +86,7 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     let mut storms: Vec<Storm> = Vec::new();
     let making = measured.iter().map(|part| part.making).max();
     for part in measured {
-        counters.add(&part.checker.counters);
+        counters.add(part.checker.counters());
         latencies.add(&part.latencies);
         for (kind, count) in part.checker.violations() {
             *violations.entry(kind.name()).or_default() += count;
@@ -100,7 +100,7 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     notes.truncate(4);
     let (compared, why) = comparison(&counters, &faults);
     if !aborted && sides.compare(&counters, compared) {
-        violations.insert(Kind::MetricsDisagree.name(), 1);
+        violations.insert(Violation::MetricsDisagree.name(), 1);
     }
     if sides.began_again {
         notes.push(

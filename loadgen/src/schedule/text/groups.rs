@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use super::{MAX_TEXT, Texts, push_hex};
-use crate::clock::Nanos;
 use crate::membership::Memberships;
 use crate::population::Part;
 use crate::random::mix;
@@ -25,18 +24,6 @@ pub(crate) struct GroupOrigin {
     pub(crate) counter: u32,
     /// When it should have been sent, microseconds since the run's start.
     pub(crate) intended_us: u64,
-}
-
-impl GroupOrigin {
-    /// The message with this number, intended at `intended`.
-    pub(crate) fn new(group: u32, user: u32, counter: u32, intended: Nanos) -> Self {
-        Self {
-            group,
-            user,
-            counter,
-            intended_us: intended / 1000,
-        }
-    }
 }
 
 impl Texts {
@@ -127,6 +114,15 @@ mod tests {
     use crate::schedule::text::MIN_TEXT;
     use crate::units::Bytes;
 
+    fn origin(group: u32, user: u32, counter: u32, intended: crate::clock::Nanos) -> GroupOrigin {
+        GroupOrigin {
+            group,
+            user,
+            counter,
+            intended_us: intended / 1000,
+        }
+    }
+
     /// A thread's users, their groups and their texts.
     struct Scene {
         part: Part,
@@ -160,13 +156,17 @@ mod tests {
         } = scene("t1", 1000, 120);
         let mut text = String::new();
         for (group, user, counter) in [(0, 0, 1), (members.groups() - 1, 999, u32::MAX)] {
-            let origin = GroupOrigin::new(group, user, counter, u64::MAX / 2);
+            let origin = origin(group, user, counter, u64::MAX / 2);
             texts.write_in_group(&part, &members, origin, &mut text);
             assert_eq!(text.len(), 120);
             assert_eq!(texts.origin_in_group(&part, &members, &text), Some(origin));
             // Nobody takes it for a message between two, nor one of those for it.
             assert_eq!(texts.origin(&part, &text), None);
-            let direct = super::super::Origin::new(group, counter, 0);
+            let direct = super::super::PairOrigin {
+                stream: group,
+                counter,
+                intended_us: 0,
+            };
             texts.write(&part, direct, &mut text);
             assert_eq!(texts.origin_in_group(&part, &members, &text), None);
         }
@@ -181,7 +181,7 @@ mod tests {
         } = scene("zzzzzz", 100_000, MIN_TEXT as u64);
         let mut text = String::new();
         // A hundred days into the run.
-        let origin = GroupOrigin::new(0, 99_999, u32::MAX, 8_640_000_000_000_000);
+        let origin = origin(0, 99_999, u32::MAX, 8_640_000_000_000_000);
         texts.write_in_group(&part, &members, origin, &mut text);
         let digits = part.global(99_999).ilog2() / 4 + 1;
         // Group and sender might have eight digits each.
@@ -198,7 +198,7 @@ mod tests {
             texts,
         } = scene("t1", 1000, 120);
         let mut text = String::new();
-        let origin = GroupOrigin::new(5, 6, 7, 8_000);
+        let origin = origin(5, 6, 7, 8_000);
         texts.write_in_group(&part, &members, origin, &mut text);
         for at in 0..text.find(':').unwrap() {
             let mut bytes = text.clone().into_bytes();
