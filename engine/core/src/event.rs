@@ -25,7 +25,7 @@ pub use receipt::{MOST_PARTS, MOST_TOLD, Part};
 /// What kind of event a record is: the store's `kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Kind {
+pub enum RecordKind {
     /// A message.
     Message = 1,
     /// A receipt: how far members have got a conversation, or read it.
@@ -46,7 +46,7 @@ pub const CONTACTS: u8 = 7;
 /// The kind of a record that only says when users were last seen, in the states that it carries.
 pub const LAST_SEEN: u8 = 9;
 
-impl Kind {
+impl RecordKind {
     /// Every kind.
     pub const ALL: [Self; 6] = [
         Self::Message,
@@ -357,7 +357,7 @@ pub(crate) fn both(conversation: &str) -> Option<(&str, &str)> {
 /// All but receipts have one.
 pub fn parts_for(record: &Record<'_>, user: TimelineId, after: Position) -> PartsFor {
     let one = PartsFor { told: 1, parts: 1 };
-    if Kind::of(record) != Some(Kind::Receipt) {
+    if RecordKind::of(record) != Some(RecordKind::Receipt) {
         return one;
     }
     let Some(body) = Body::read(record.body) else {
@@ -431,24 +431,24 @@ pub fn owned_push<'a>(record: &Record<'a>, part: usize, tokens: &mut Tokens) -> 
 fn event<'a>(record: &Record<'a>, part: usize) -> Option<(Event<'a>, Position)> {
     let body = Body::read(record.body)?;
     let (mut position, time) = (record.position, body.happened(record));
-    let event = match Kind::of(record)? {
-        Kind::Message => Event::Message(body.message(record)),
-        Kind::Receipt => {
+    let event = match RecordKind::of(record)? {
+        RecordKind::Message => Event::Message(body.message(record)),
+        RecordKind::Receipt => {
             position = receipt::position(position, (part, body.parts().count()));
             Event::Receipt(body.receipt(record, part)?)
         }
-        Kind::Recall => Event::Recall(Recalled {
+        RecordKind::Recall => Event::Recall(Recalled {
             conversation: body.conversation.into(),
             seq: body.seq,
             by: body.user.into(),
             time,
         }),
-        Kind::Delete => Event::Delete(Deleted {
+        RecordKind::Delete => Event::Delete(Deleted {
             conversation: body.conversation.into(),
             seq: body.seq,
             time,
         }),
-        Kind::Reaction => Event::Reaction(Reacted {
+        RecordKind::Reaction => Event::Reaction(Reacted {
             conversation: body.conversation.into(),
             seq: body.seq,
             user: body.user.into(),
@@ -456,7 +456,7 @@ fn event<'a>(record: &Record<'a>, part: usize) -> Option<(Event<'a>, Position)> 
             removed: body.removed,
             time,
         }),
-        Kind::Group => Event::Group(body.group(record)?),
+        RecordKind::Group => Event::Group(body.group(record)?),
     };
     Some((event, position))
 }

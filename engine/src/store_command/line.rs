@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use trunkline_core::event::{Body, CONTACTS, Kind, LAST_SEEN};
+use trunkline_core::event::{Body, CONTACTS, LAST_SEEN, RecordKind};
 use trunkline_storage::{Record, TimelineId};
 
 /// What a record says, as far as this version can read it.
@@ -103,7 +103,7 @@ impl<'a> Line<'a> {
     pub(super) fn of(record: &Record<'a>) -> Self {
         let line = Line {
             position: record.position.0,
-            kind: match (Kind::of(record), record.kind) {
+            kind: match (RecordKind::of(record), record.kind) {
                 (Some(kind), _) => Name::Known(kind.name()),
                 (None, CONTACTS) => Name::Known("contacts"),
                 (None, LAST_SEEN) => Name::Known("last_seen"),
@@ -117,8 +117,8 @@ impl<'a> Line<'a> {
             key_id: record.key.map(hex_id),
             ..Line::default()
         };
-        match (Kind::of(record), Body::read(record.body)) {
-            (Some(Kind::Receipt), Some(body)) => line.receipt(&body),
+        match (RecordKind::of(record), Body::read(record.body)) {
+            (Some(RecordKind::Receipt), Some(body)) => line.receipt(&body),
             (Some(kind), Some(body)) => line.with(kind, body),
             _ => Line {
                 body: Some(hex(record.body)),
@@ -147,9 +147,9 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn with(mut self, kind: Kind, body: Body<'a>) -> Self {
+    fn with(mut self, kind: RecordKind, body: Body<'a>) -> Self {
         match kind {
-            Kind::Message => self.from = body.user,
+            RecordKind::Message => self.from = body.user,
             _ => self.user = body.user,
         }
         Line {

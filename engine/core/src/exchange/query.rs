@@ -6,7 +6,7 @@ use trunkline_proto::message::ReceiptState;
 use trunkline_storage::{BadToken, Epochs, Position, RecordRef, TimelineId};
 
 use super::{ConnRef, ReplyTo, Wanted};
-use crate::event::Kind;
+use crate::event::RecordKind;
 use crate::ids::UserId;
 
 /// Jobs that may wait; a client that asks for more gets a temporary error.
@@ -274,7 +274,7 @@ pub enum AnswerKind {
         /// Whether it is a page, of which a connection may ask for few at a time.
         paged: bool,
     },
-    /// Pushes up to `reached`, so many of each [`Kind`].
+    /// Pushes up to `reached`, so many of each [`RecordKind`].
     CaughtUp {
         /// Where the session goes on from.
         began: Position,
@@ -283,7 +283,7 @@ pub enum AnswerKind {
         /// Whether there are more events.
         more: bool,
         /// How many events of each kind are pushed.
-        pushed: [u32; Kind::ROOM],
+        pushed: [u32; RecordKind::ROOM],
     },
     /// The position to catch up from is gone; the frames say so.
     Expired,

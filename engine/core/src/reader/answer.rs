@@ -12,7 +12,7 @@ use trunkline_storage::{
 use super::access::{NO_MESSAGE, View};
 use super::feed::Feed;
 use super::{Room, ephemeral, lists, reactions};
-use crate::event::{self, Body, Kind};
+use crate::event::{self, Body, RecordKind};
 use crate::exchange::{Access, Answer, AnswerKind, Finding, Job, Opening, Query, Range, ReplyConn};
 use crate::fit::{Cut, reaction_bytes, strip_push, write_fitting};
 use crate::frames::write;
@@ -90,9 +90,16 @@ fn recovery(store: &Reader, job: &Job, to: &ReplyConn, room: &mut Room) -> Answe
     } = job.query
     {
         let connect = connect.as_deref();
-        let books = (store, &room.ids);
+        let sources = (store, &room.ids);
         let feed = (&mut room.feed, room.most);
-        match catch_up(books, (job, to), (user, since), connect, feed, &mut frames) {
+        match catch_up(
+            sources,
+            (job, to),
+            (user, since),
+            connect,
+            feed,
+            &mut frames,
+        ) {
             Ok(caught_up) => kind = caught_up,
             Err(failure) => {
                 error = Some(failure.0);
@@ -122,22 +129,22 @@ pub(super) fn looked_up<'r>(
         feed,
         most,
     } = room;
-    let (books, most) = ((store, &*ids), *most);
+    let (sources, most) = ((store, &*ids), *most);
     let body = match job.query {
-        Query::Sync { user, since, limit } => sync(books, job, (user, since), limit, feed)?,
+        Query::Sync { user, since, limit } => sync(sources, job, (user, since), limit, feed)?,
         Query::History {
             access,
             range,
             limit,
         } => {
-            let body = history(books, access, range, limit, (page, most))?;
+            let body = history(sources, access, range, limit, (page, most))?;
             let cut = match range {
                 Range::After(_) => Cut::Back,
                 Range::Newest | Range::Before(_) => Cut::Front,
             };
             return Ok((body, cut));
         }
-        Query::Get { access, seq } => get(books, access, seq, (page, most))?,
+        Query::Get { access, seq } => get(sources, access, seq, (page, most))?,
         Query::Reactions {
             access,
             seq,
@@ -146,7 +153,7 @@ pub(super) fn looked_up<'r>(
             limit,
         } => {
             let wanted = (seq, reaction.as_deref());
-            reactions::reactions(books, access, wanted, listing, limit, page)?
+            reactions::reactions(sources, access, wanted, listing, limit, page)?
         }
         Query::Receipts {
             access,
@@ -154,7 +161,7 @@ pub(super) fn looked_up<'r>(
             state,
             ref listing,
             limit,
-        } => lists::receipts(books, access, (seq, state), listing, limit, page)?,
+        } => lists::receipts(sources, access, (seq, state), listing, limit, page)?,
         Query::Conversations {
             user,
             ref listing,
@@ -163,14 +170,14 @@ pub(super) fn looked_up<'r>(
         } => {
             let paging = (before, limit);
             let (body, cursors) =
-                lists::conversations(books, (user, job.until), listing, paging, (page, most))?;
+                lists::conversations(sources, (user, job.until), listing, paging, (page, most))?;
             return Ok((body, Cut::Cursors(cursors)));
         }
         Query::GroupInfo {
             access,
             ref listing,
             limit,
-        } => lists::group_info(books, access, listing, limit)?,
+        } => lists::group_info(sources, access, listing, limit)?,
         Query::Duplicate { place } => duplicate(store, place, page)?,
         Query::Made { key } => made(store, key)?,
         // Answered elsewhere.
@@ -236,20 +243,21 @@ fn is_gone(error: &ReadError) -> bool {
 }
 
 fn catch_up(
-    books: (&Reader, &Ids),
+    sources: (&Reader, &Ids),
     (job, to): (&Job, &ReplyConn),
     (user, since): (UserId, Position),
     connect: Option<&Opening>,
     (feed, most): (&mut Feed, usize),
     frames: &mut Vec<u8>,
 ) -> Result<AnswerKind, Failure> {
-    let mut read = |since| feed.read(books, user, (since, job.until), CATCH_UP_PAGE);
+    let mut read = |since| feed.read(sources, user, (since, job.until), CATCH_UP_PAGE);
     let fail = |error| failure(&error);
     let (since, recovered, more) = match connect.and_then(|opening| opening.resumes) {
         None => (since, true, read(since).map_err(fail)?),
         Some(key) => {
-            let kept = books.0.state(key).map_err(fail)?;
-            match position::kept(books.0.epochs(), kept.as_deref()).map(|kept| (kept, read(kept))) {
+            let kept = sources.0.state(key).map_err(fail)?;
+            match position::kept(sources.0.epochs(), kept.as_deref()).map(|kept| (kept, read(kept)))
+            {
                 Some((kept, Ok(more))) => (kept, true, more),
                 Some((_, Err(error))) if !is_gone(&error) => return Err(fail(error)),
                 // Nothing is kept for this device, or nothing from there on.
@@ -258,16 +266,16 @@ fn catch_up(
         }
     };
     if let (Some(opening), true) = (connect, to.id != 0) {
-        let body = ReplyBody::Connect(opening.reply(books.0.epochs().token(since), recovered));
+        let body = ReplyBody::Connect(opening.reply(sources.0.epochs().token(since), recovered));
         write(
             frames,
             to.encoding,
             &ServerMessage::Reply(Reply { id: to.id, body }),
         );
     }
-    let mut tokens = Tokens::new(books.0.epochs());
-    let (mut pushed, mut last, mut more) = ([0; Kind::ROOM], None, more);
-    let (mut view, mut left) = (feed.hides.then(|| View::new(books, user)), CATCH_UP_PAGE);
+    let mut tokens = Tokens::new(sources.0.epochs());
+    let (mut pushed, mut last, mut more) = ([0; RecordKind::ROOM], None, more);
+    let (mut view, mut left) = (feed.hides.then(|| View::new(sources, user)), CATCH_UP_PAGE);
     for (record, part, position) in parts(feed, user, since) {
         let Some(part) = part else {
             last = Some(position);
@@ -285,7 +293,7 @@ fn catch_up(
                 more = true;
                 break;
             }
-            if let Some(kind) = Kind::of(&record) {
+            if let Some(kind) = RecordKind::of(&record) {
                 pushed[kind as usize] += 1;
             }
         }
@@ -360,7 +368,7 @@ impl Opening {
 }
 
 fn sync<'p>(
-    books: (&Reader, &Ids),
+    sources: (&Reader, &Ids),
     job: &Job,
     (user, since): (UserId, Position),
     limit: usize,
@@ -369,10 +377,10 @@ fn sync<'p>(
     // A client may know more than this shard has pushed, never more than the log holds.
     let until = job.until.max(since);
     let more = feed
-        .read(books, user, (since, until), limit)
+        .read(sources, user, (since, until), limit)
         .map_err(|error| failure(&error))?;
-    let mut view = feed.hides.then(|| View::new(books, user));
-    let mut tokens = Tokens::new(books.0.epochs());
+    let mut view = feed.hides.then(|| View::new(sources, user));
+    let mut tokens = Tokens::new(sources.0.epochs());
     let (mut events, mut last, mut more, mut left) = (Vec::new(), None, more, limit);
     for (record, part, position) in parts(feed, user, since) {
         let Some(part) = part else {
@@ -419,13 +427,13 @@ fn empty(message: &mut Message<'_>) {
 }
 
 fn history<'p>(
-    books: (&Reader, &Ids),
+    sources: (&Reader, &Ids),
     access: Access,
     range: Range,
     limit: usize,
     (page, most): (&'p mut Page, usize),
 ) -> Result<ReplyBody<'p>, Failure> {
-    let (store, ids) = books;
+    let (store, ids) = sources;
     let sight = access.check(store, ids)?;
     let (first, last) = (sight.first, sight.last);
     let (seqs, order) = match range {
@@ -441,7 +449,7 @@ fn history<'p>(
             .range(access.conversation, seqs, limit, order, page)
             .map_err(|error| failure(&error))?;
     }
-    let messages = messages(books, &mut View::new(books, access.user), (page, most))?;
+    let messages = messages(sources, &mut View::new(sources, access.user), (page, most))?;
     let more = page.more();
     let oldest = match store.first_seq(access.conversation) {
         // All of them expired.
@@ -458,19 +466,19 @@ fn history<'p>(
 }
 
 fn get<'p>(
-    books: (&Reader, &Ids),
+    sources: (&Reader, &Ids),
     access: Access,
     seq: u64,
     (page, most): (&'p mut Page, usize),
 ) -> Result<ReplyBody<'p>, Failure> {
-    let (store, ids) = books;
+    let (store, ids) = sources;
     let sight = access.check(store, ids)?;
     if seq >= sight.first {
         store
             .get(access.conversation, seq, page)
             .map_err(|error| failure(&error))?;
     }
-    let messages = messages(books, &mut View::new(books, access.user), (page, most))?;
+    let messages = messages(sources, &mut View::new(sources, access.user), (page, most))?;
     match messages.into_iter().next() {
         Some(message) => Ok(ReplyBody::Get(GetReply { message })),
         None => Err(NO_MESSAGE),
@@ -486,7 +494,7 @@ pub(super) fn messages<'p>(
     let mut messages = Vec::new();
     let mut reacted = None;
     for record in page.records() {
-        if Kind::of(&record) != Some(Kind::Message) {
+        if RecordKind::of(&record) != Some(RecordKind::Message) {
             continue;
         }
         let Some(body) = Body::read(record.body) else {

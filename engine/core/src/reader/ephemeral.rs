@@ -14,18 +14,18 @@ const TYPING_MEMBERS: u64 = 500;
 
 /// The other members of a group that the caller is in; nobody, where there are too many to tell.
 pub(super) fn typing(
-    books: (&Reader, &Ids),
+    sources: (&Reader, &Ids),
     access: Access,
     listing: &Listing,
 ) -> Result<Finding, Failure> {
-    let (store, ids) = books;
+    let (store, ids) = sources;
     access.check(store, ids)?;
     let (members, chunks) = access::with_head((store, ids), access.conversation, |head| {
         (head.members, head.chunks)
     })?;
     let mut users = Vec::new();
     if members <= TYPING_MEMBERS {
-        let roster = access::roster(books, access.conversation, chunks)?;
+        let roster = access::roster(sources, access.conversation, chunks)?;
         let ids = roster
             .iter()
             .map(|(name, ..)| ids.user(&listing.namespace, name));

@@ -2,7 +2,7 @@
 
 use trunkline_storage::{Page, Position, ReadError, Reader, Record};
 
-use crate::event::{Body, Kind};
+use crate::event::{Body, RecordKind};
 use crate::ids::{Ids, UserId};
 use crate::state::{self, Inbox};
 
@@ -116,7 +116,12 @@ impl Feed {
 
 /// Whether an event is no more than about messages from `first` on.
 fn is_seen(record: &Record<'_>, first: u64) -> bool {
-    if first <= 1 || !matches!(Kind::of(record), Some(Kind::Recall | Kind::Reaction)) {
+    if first <= 1
+        || !matches!(
+            RecordKind::of(record),
+            Some(RecordKind::Recall | RecordKind::Reaction)
+        )
+    {
         return true;
     }
     Body::read(record.body).is_none_or(|body| body.seq >= first)

@@ -14,7 +14,7 @@ use super::unread::Unread;
 use crate::event::Body;
 use crate::exchange::{Access, Cursor, Listing};
 use crate::ids::{Ids, UserId};
-use crate::state::{self, Inbox, InboxChunk, Marks, Member, Place, Role};
+use crate::state::{self, Inbox, InboxChunk, InboxEntry, Marks, Member, Role};
 
 /// A conversation of a user.
 struct Entry {
@@ -89,9 +89,9 @@ pub(super) fn conversations(
 /// view.
 fn places((store, ids): (&Reader, &Ids), user: UserId) -> Result<(Vec<String>, bool), Failure> {
     let read = |key| store.state(key).map_err(|error| failure(&error));
-    let name = |place: &Place<'_>| match place {
-        Place::Direct(other) => format!("u:{other}"),
-        Place::Group(group) => format!("g:{group}"),
+    let name = |place: &InboxEntry<'_>| match place {
+        InboxEntry::Direct(other) => format!("u:{other}"),
+        InboxEntry::Group(group) => format!("g:{group}"),
     };
     let Some(value) = read(ids.inbox(user))? else {
         return Ok((Vec::new(), false));

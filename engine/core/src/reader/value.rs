@@ -19,14 +19,14 @@ const NO_SESSION: Failure = (
 /// it would for a client.
 pub(super) fn value(store: &Reader, job: &Job, room: &mut Room) -> CallAnswer {
     room.page.clear();
-    let books = (store, &room.ids);
+    let sources = (store, &room.ids);
     match &job.query {
         Query::CatchUp { .. } => return CallAnswer::Failed(NO_SESSION),
         Query::Typing { access, listing } => {
-            return found(ephemeral::typing(books, *access, listing));
+            return found(ephemeral::typing(sources, *access, listing));
         }
         Query::Contacts { user, watch, part } => {
-            return found(ephemeral::contacts(books, *user, (*watch, part)));
+            return found(ephemeral::contacts(sources, *user, (*watch, part)));
         }
         Query::LastSeen { asked } => return found(ephemeral::last_seen(store, asked)),
         _ => {}

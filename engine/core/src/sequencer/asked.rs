@@ -3,7 +3,8 @@
 use std::ops::Deref;
 
 use super::CORRUPT;
-use crate::exchange::{Command, Outcome};
+use super::refused::Refused;
+use crate::exchange::Command;
 use crate::ids::Side;
 
 /// A command that is being decided.
@@ -24,22 +25,22 @@ impl Deref for Asked<'_> {
 
 impl<'a> Asked<'a> {
     /// The namespace of all names.
-    pub(super) fn namespace(self) -> Result<&'a str, Outcome> {
+    pub(super) fn namespace(self) -> Result<&'a str, Refused> {
         self.command.names.namespace(self.body).ok_or(CORRUPT)
     }
 
     /// The name of the user who asks.
-    pub(super) fn user_name(self) -> Result<&'a str, Outcome> {
+    pub(super) fn user_name(self) -> Result<&'a str, Refused> {
         self.command.names.user(self.body).ok_or(CORRUPT)
     }
 
     /// The name of the conversation.
-    pub(super) fn conversation_name(self) -> Result<&'a str, Outcome> {
+    pub(super) fn conversation_name(self) -> Result<&'a str, Refused> {
         self.command.names.conversation(self.body).ok_or(CORRUPT)
     }
 
     /// The name of the other user of a 1:1 conversation.
-    pub(super) fn peer_name(self, side: Side) -> Result<&'a str, Outcome> {
+    pub(super) fn peer_name(self, side: Side) -> Result<&'a str, Refused> {
         self.command.names.peer(self.body, side).ok_or(CORRUPT)
     }
 }

@@ -4,13 +4,14 @@ use trunkline_proto::ErrorCode;
 use trunkline_storage::Draft;
 
 use super::asked::Asked;
+use super::refused::Refused;
 use super::route::Audience;
 use super::{CORRUPT, Sequencer, unreadable};
 use crate::event::{Body, CONTACTS};
 use crate::exchange::Outcome;
 use crate::state::{self, Contacts, MAX_CONTACTS};
 
-const TOO_MANY: Outcome = Outcome::Failed(
+const TOO_MANY: Refused = Refused::new(
     ErrorCode::LimitExceeded,
     "a user has at most 1,000 contacts: none was changed",
 );
@@ -22,7 +23,7 @@ impl Sequencer {
         command: Asked<'_>,
         now: u64,
         (added, watch): (usize, bool),
-    ) -> Result<(Outcome, Audience), Outcome> {
+    ) -> Result<(Outcome, Audience), Refused> {
         let named = Body::read(command.body).ok_or(CORRUPT)?.members;
         let (add, remove) = named.split_at_checked(added).ok_or(CORRUPT)?;
         let key = command.conversation;

@@ -7,11 +7,11 @@ use compact_str::CompactString;
 use trunkline_storage::{IdBuildHasher, TimelineId};
 
 use super::receipts::Authors;
+use super::refused::Refused;
 use super::states::{Changes, States};
 use super::tallies::Running;
 use super::{CORRUPT, NOT_A_MEMBER, unreadable};
 use crate::directory::Directory;
-use crate::exchange::Outcome;
 use crate::ids::{Ids, UserId};
 use crate::state::{self, Entry, Head, ROSTER_CHUNK, Role, Roster};
 
@@ -89,7 +89,7 @@ impl Groups {
         states: &States,
         namespace: &str,
         id: TimelineId,
-    ) -> Result<Option<&mut Group>, Outcome> {
+    ) -> Result<Option<&mut Group>, Refused> {
         if !self.young.contains_key(&id) {
             let group = match self.old.remove(&id) {
                 Some(group) => group,
@@ -116,7 +116,7 @@ impl Groups {
         namespace: &str,
         id: TimelineId,
         user: UserId,
-    ) -> Result<&mut Group, Outcome> {
+    ) -> Result<&mut Group, Refused> {
         let held = self.young.get(&id).or_else(|| self.old.get(&id));
         if !held.is_some_and(|group| group.has(user)) {
             let key = self.ids.member(id, user);
@@ -160,7 +160,7 @@ fn load(
     ids: &Ids,
     namespace: &str,
     id: TimelineId,
-) -> Result<Option<Group>, Outcome> {
+) -> Result<Option<Group>, Refused> {
     let read = |key| states.get(key).map_err(|error| unreadable(&error));
     let Some(value) = read(ids.head(id))? else {
         return Ok(None);

@@ -2,11 +2,11 @@
 
 use trunkline_storage::TimelineId;
 
+use super::refused::Refused;
 use super::states::{Changes, States};
 use super::{CORRUPT, unreadable};
-use crate::exchange::Outcome;
 use crate::ids::{Ids, UserId};
-use crate::state::{self, Inbox, Place};
+use crate::state::{self, Inbox, InboxEntry};
 
 /// What becomes of a group timeline in a user's events.
 #[derive(Debug, Clone, Copy)]
@@ -27,10 +27,10 @@ pub(super) fn update_inbox(
     states: &States,
     ids: &Ids,
     user: UserId,
-    place: Option<Place<'_>>,
+    place: Option<InboxEntry<'_>>,
     turn: Turn,
     changes: &mut Changes,
-) -> Result<(), Outcome> {
+) -> Result<(), Refused> {
     let key = ids.inbox(user);
     let value = read(states, changes, key)?;
     let mut inbox = inbox(&value)?;
@@ -58,7 +58,7 @@ pub(super) fn mark_hiding(
     ids: &Ids,
     user: UserId,
     changes: &mut Changes,
-) -> Result<(), Outcome> {
+) -> Result<(), Refused> {
     let key = ids.inbox(user);
     let value = read(states, changes, key)?;
     let mut inbox = inbox(&value)?;
@@ -70,7 +70,7 @@ pub(super) fn mark_hiding(
 }
 
 /// An inbox that cannot be read must not be written over with an empty one.
-fn inbox(value: &[u8]) -> Result<Inbox<'_>, Outcome> {
+fn inbox(value: &[u8]) -> Result<Inbox<'_>, Refused> {
     if value.is_empty() {
         return Ok(Inbox::default());
     }
@@ -81,7 +81,7 @@ fn read(
     states: &States,
     changes: &[(TimelineId, Vec<u8>)],
     key: TimelineId,
-) -> Result<Vec<u8>, Outcome> {
+) -> Result<Vec<u8>, Refused> {
     debug_assert!(
         changes.iter().all(|(changed, _)| *changed != key),
         "twice in one record"

@@ -9,11 +9,11 @@ use trunkline_proto::ErrorCode;
 use trunkline_storage::{IdBuildHasher, Page, ReadError, Reader, Record, RecordRef, TimelineId};
 
 use super::asked::Asked;
+use super::refused::Refused;
 use super::{CORRUPT, Sequencer, unreadable};
 use crate::event::Body;
-use crate::exchange::Outcome;
 
-const REUSED: Outcome = Outcome::Failed(
+const REUSED: Refused = Refused::new(
     ErrorCode::KeyReused,
     "this key was used for another message: nothing was stored; send with a new key",
 );
@@ -64,7 +64,7 @@ impl Sequencer {
         &self,
         command: Asked<'_>,
         key: TimelineId,
-    ) -> Result<Option<RecordRef>, Outcome> {
+    ) -> Result<Option<RecordRef>, Refused> {
         let found = self.keys.find(key).map_err(|error| unreadable(&error))?;
         let Some(place) = found else {
             return Ok(None);
@@ -88,7 +88,7 @@ impl Sequencer {
 
 /// Whether a send is the one that a record holds. Of a recalled message the content is gone, and
 /// only the conversation is compared.
-fn same(command: Asked<'_>, record: &Record<'_>) -> Result<(), Outcome> {
+fn same(command: Asked<'_>, record: &Record<'_>) -> Result<(), Refused> {
     if record.timeline != command.conversation {
         return Err(REUSED);
     }

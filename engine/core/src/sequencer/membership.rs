@@ -8,25 +8,26 @@ use trunkline_storage::{Draft, Position, TimelineId};
 use super::asked::Asked;
 use super::groups::{Group, Seat};
 use super::inboxes::{Turn, update_inbox};
+use super::refused::Refused;
 use super::route::Audience;
 use super::states::{Changes, States};
 use super::{CORRUPT, Sequencer, unreadable};
-use crate::event::{Body, Kind};
+use crate::event::{Body, RecordKind};
 use crate::exchange::{Change, Done, Outcome};
 use crate::ids::{Ids, UserId};
-use crate::state::{self, Advance, Created, Member, Place, Role};
+use crate::state::{self, Advance, Created, InboxEntry, Member, Role};
 
-const NOT_AN_OWNER: Outcome = Outcome::Failed(
+const NOT_AN_OWNER: Refused = Refused::new(
     ErrorCode::PermissionDenied,
     "only owners of the group may do this",
 );
 
-const NAME_TAKEN: Outcome = Outcome::Failed(
+const NAME_TAKEN: Refused = Refused::new(
     ErrorCode::NameTaken,
     "a group of this name exists: choose another name",
 );
 
-const KEY_REUSED: Outcome = Outcome::Failed(
+const KEY_REUSED: Refused = Refused::new(
     ErrorCode::KeyReused,
     "this key was used to create another group, or the same in another way: use a new key",
 );
@@ -54,12 +55,12 @@ impl Delta<'_> {
         group: &Group,
         was_pull: bool,
         before: u64,
-    ) -> Result<(), Outcome> {
+    ) -> Result<(), Refused> {
         let channel = group.channel.0;
         let open = |user| Turn::Open(channel, before, group.first_of(user).unwrap_or_default());
         let close = Turn::Close(channel, before);
         for &(user, _) in &self.named {
-            let place = self.added.then_some(Place::Group(self.group));
+            let place = self.added.then_some(InboxEntry::Group(self.group));
             let turn = match (self.added, was_pull, group.pull) {
                 (true, _, true) => open(user),
                 (false, true, _) => close,
@@ -86,7 +87,7 @@ impl Delta<'_> {
         group: &mut Group,
         last_seq: u64,
         advance: &Advance,
-    ) -> Result<(), Outcome> {
+    ) -> Result<(), Refused> {
         let nobody_was = group.joined == 0;
         for &(user, _) in &self.named {
             let key = ids.member(group.id, user);
@@ -124,7 +125,7 @@ impl Delta<'_> {
         (states, ids): (&States, &Ids),
         group: TimelineId,
         mut advance: Advance,
-    ) -> Result<(), Outcome> {
+    ) -> Result<(), Refused> {
         let mut known = false;
         for &(user, _) in self.named.iter().filter(|_| !self.added) {
             known |= advance.remove(member(states, ids.member(group, user))?.number);
@@ -162,7 +163,7 @@ impl Sequencer {
         command: Asked<'_>,
         now: u64,
         change: Change,
-    ) -> Result<(Outcome, Audience), Outcome> {
+    ) -> Result<(Outcome, Audience), Refused> {
         let said = Body::read(command.body).ok_or(CORRUPT)?;
         let id = command.conversation;
         if let Change::Create { all_history } = change {
@@ -194,7 +195,7 @@ impl Sequencer {
         &self,
         said: &Body<'_>,
         all_history: bool,
-    ) -> Result<Option<TimelineId>, Outcome> {
+    ) -> Result<Option<TimelineId>, Refused> {
         let Some((key, content)) = self.creation(said, all_history) else {
             return Ok(None);
         };
@@ -224,7 +225,7 @@ impl Sequencer {
         command: Asked<'_>,
         said: &Body<'_>,
         all_history: bool,
-    ) -> Result<(), Outcome> {
+    ) -> Result<(), Refused> {
         let id = command.conversation;
         let conversation = self.conversations.get(id);
         let last = conversation.map_err(|error| unreadable(&error))?.last_seq();
@@ -244,7 +245,7 @@ impl Sequencer {
         said: &Body<'_>,
         now: u64,
         change: Change,
-    ) -> Result<(Outcome, Audience), Outcome> {
+    ) -> Result<(Outcome, Audience), Refused> {
         let mut delta = Delta {
             group: said.conversation.strip_prefix("g:").ok_or(CORRUPT)?,
             named: Vec::new(),
@@ -277,7 +278,7 @@ impl Sequencer {
             return Ok((Outcome::Done(done, None), Audience::Nobody));
         }
         if delta.added && group.len() > self.rules.group_members {
-            return Err(Outcome::Failed(
+            return Err(Refused::new(
                 ErrorCode::LimitExceeded,
                 "the group would have more members than group_members",
             ));
@@ -320,7 +321,7 @@ impl Sequencer {
         change: Change,
         fanout: &[TimelineId],
         delta: &mut Delta<'_>,
-    ) -> Result<Position, Outcome> {
+    ) -> Result<Position, Refused> {
         let mut body = Vec::new();
         Body {
             change: Some(match change {
@@ -340,7 +341,7 @@ impl Sequencer {
         }
         .write(&mut body);
         let draft = Draft {
-            kind: Kind::Group as u8,
+            kind: RecordKind::Group as u8,
             time: now,
             timeline: command.conversation,
             fanout,
@@ -358,7 +359,7 @@ impl Sequencer {
         (now, last_seq): (u64, u64),
         change: Change,
         delta: &mut Delta<'a>,
-    ) -> Result<(), Outcome> {
+    ) -> Result<(), Refused> {
         let ids = self.ids;
         let group = self
             .groups
@@ -399,7 +400,7 @@ impl Sequencer {
                 };
                 for (user, name) in gone {
                     if change == Change::Remove && user == command.user {
-                        return Err(Outcome::Failed(
+                        return Err(Refused::new(
                             ErrorCode::BadRequest,
                             "to leave a group yourself use group_leave",
                         ));
@@ -424,7 +425,7 @@ impl Sequencer {
 }
 
 /// What a user is to a group.
-pub(super) fn member(states: &States, key: TimelineId) -> Result<Member, Outcome> {
+pub(super) fn member(states: &States, key: TimelineId) -> Result<Member, Refused> {
     let value = states.get(key).map_err(|error| unreadable(&error))?;
     match value {
         None => Ok(Member::default()),

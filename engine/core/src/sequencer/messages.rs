@@ -5,16 +5,17 @@ use trunkline_storage::{Draft, Page, RecordRef, Redaction, TimelineId};
 
 use super::asked::Asked;
 use super::inboxes::{Turn, mark_hiding, update_inbox};
+use super::refused::Refused;
 use super::route::{Audience, Reach};
 use super::states::Changes;
 use super::subject::{NO_MESSAGE, Subject};
 use super::{CORRUPT, Sequencer, unreadable};
-use crate::event::{Body, Kind};
+use crate::event::{Body, RecordKind};
 use crate::exchange::{Done, Members, Outcome};
 use crate::ids::Side;
 use crate::state::{self, Full, Hidden, Reactions};
 
-const RECALLED: Outcome = Outcome::Failed(
+const RECALLED: Refused = Refused::new(
     ErrorCode::Unknown,
     "the message was recalled: it takes no reactions",
 );
@@ -25,7 +26,7 @@ impl Sequencer {
         command: Asked<'_>,
         now: u64,
         key: Option<TimelineId>,
-    ) -> Result<(Outcome, Audience), Outcome> {
+    ) -> Result<(Outcome, Audience), Refused> {
         // Before anything else: whoever sends again may no longer be a member.
         if let Some(key) = key
             && let Some(place) = self.repeated(command, key)?
@@ -43,7 +44,7 @@ impl Sequencer {
         }
         self.end_stretch(command, seq, &mut changes)?;
         let draft = Draft {
-            kind: Kind::Message as u8,
+            kind: RecordKind::Message as u8,
             time: now,
             timeline: command.conversation,
             seq,
@@ -95,10 +96,10 @@ impl Sequencer {
         command: Asked<'_>,
         (other, side): (TimelineId, Side),
         changes: &mut Changes,
-    ) -> Result<(), Outcome> {
+    ) -> Result<(), Refused> {
         let (sender, peer) = (command.user_name()?, command.peer_name(side)?);
         for (user, with) in [(command.user, peer), (other, sender)] {
-            let place = Some(state::Place::Direct(with));
+            let place = Some(state::InboxEntry::Direct(with));
             update_inbox(&self.states, &self.ids, user, place, Turn::Stay, changes)?;
             if other == command.user {
                 break;
@@ -112,7 +113,7 @@ impl Sequencer {
         command: Asked<'_>,
         now: u64,
         seq: u64,
-    ) -> Result<(Outcome, Audience), Outcome> {
+    ) -> Result<(Outcome, Audience), Refused> {
         let done = (Outcome::Done(Done::Recall, None), Audience::Nobody);
         let reach = self.subject(command, seq)?.reach;
         let mut page = Page::default();
@@ -123,7 +124,7 @@ impl Sequencer {
         let record = page.records().next().ok_or(NO_MESSAGE)?;
         let message = Body::read(record.body).ok_or(CORRUPT)?;
         if message.user != command.user_name()? {
-            return Err(Outcome::Failed(
+            return Err(Refused::new(
                 ErrorCode::PermissionDenied,
                 "only its sender recalls a message",
             ));
@@ -132,7 +133,7 @@ impl Sequencer {
             return Ok(done);
         }
         if self.stamp().saturating_sub(record.time) > self.rules.recall_window.as_millis() as u64 {
-            return Err(Outcome::Failed(
+            return Err(Refused::new(
                 ErrorCode::RecallWindowPassed,
                 "the message is older than recall_window",
             ));
@@ -149,7 +150,7 @@ impl Sequencer {
         }
         .write(&mut rest);
         let draft = Draft {
-            kind: Kind::Recall as u8,
+            kind: RecordKind::Recall as u8,
             time: now,
             timeline: command.conversation,
             fanout: reach.fanout(),
@@ -176,7 +177,7 @@ impl Sequencer {
         command: Asked<'_>,
         now: u64,
         seq: u64,
-    ) -> Result<(Outcome, Audience), Outcome> {
+    ) -> Result<(Outcome, Audience), Refused> {
         self.subject(command, seq)?;
         let stretch = Hidden::stretch(seq);
         let key = self.ids.hidden(command.user, command.conversation, stretch);
@@ -187,7 +188,7 @@ impl Sequencer {
         }
         hidden.hide(seq);
         let draft = Draft {
-            kind: Kind::Delete as u8,
+            kind: RecordKind::Delete as u8,
             time: now,
             timeline: command.conversation,
             fanout: &[command.user],
@@ -208,7 +209,7 @@ impl Sequencer {
         command: Asked<'_>,
         now: u64,
         (seq, remove): (u64, bool),
-    ) -> Result<(Outcome, Audience), Outcome> {
+    ) -> Result<(Outcome, Audience), Refused> {
         let Subject { reach, recalled } = self.subject(command, seq)?;
         if recalled {
             return Err(RECALLED);
@@ -233,7 +234,7 @@ impl Sequencer {
             state::encode(&reactions)
         };
         let draft = Draft {
-            kind: Kind::Reaction as u8,
+            kind: RecordKind::Reaction as u8,
             time: now,
             timeline: command.conversation,
             fanout: reach.fanout(),
@@ -251,7 +252,7 @@ impl Sequencer {
     }
 
     /// Who has to do with an event of the command's conversation.
-    pub(super) fn reach(&mut self, command: Asked<'_>) -> Result<Reach, Outcome> {
+    pub(super) fn reach(&mut self, command: Asked<'_>) -> Result<Reach, Refused> {
         match command.members {
             Members::Direct { other, .. } => Ok(Reach::both(command.user, other)),
             Members::Group => {
@@ -266,7 +267,7 @@ impl Sequencer {
 }
 
 /// There is no room for one more reaction to a message.
-fn no_room(full: Full) -> Outcome {
+fn no_room(full: Full) -> Refused {
     let text = match full {
         Full::OfUser => "you have 20 reactions to this message: take one back first",
         Full::Different => {
@@ -276,5 +277,5 @@ fn no_room(full: Full) -> Outcome {
             "a message has at most 2,000 reactions, and from 1,000 on one more of each user who has none"
         }
     };
-    Outcome::Failed(ErrorCode::LimitExceeded, text)
+    Refused::new(ErrorCode::LimitExceeded, text)
 }

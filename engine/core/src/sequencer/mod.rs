@@ -17,6 +17,7 @@ mod keys;
 mod membership;
 mod messages;
 mod receipts;
+mod refused;
 mod route;
 mod states;
 mod subject;
@@ -50,7 +51,8 @@ use conversations::Conversations;
 use groups::Groups;
 use keys::Keys;
 use receipts::{Hold, Instant};
-use route::{Audience, Told};
+use refused::Refused;
+use route::{Audience, PartRecipients};
 use states::{Changes, States};
 use time::Time;
 
@@ -66,28 +68,28 @@ const COMMIT_COMMANDS: usize = 16_384;
 /// How often the store is told the time.
 const TICK: Duration = Duration::from_secs(1);
 
-const OUTCOME_UNKNOWN: Outcome = Outcome::Failed(
+const OUTCOME_UNKNOWN: Refused = Refused::new(
     ErrorCode::StorageUnavailable,
     "the store failed: whether this was stored is not known; send it again with the same key",
 );
 
-const DISK_FULL: Outcome = Outcome::Failed(
+const DISK_FULL: Refused = Refused::new(
     ErrorCode::StorageFull,
     "the disk is full: nothing is stored until there is room",
 );
 
-const STORE_SHORT: Outcome = Outcome::Failed(
+const STORE_SHORT: Refused = Refused::new(
     ErrorCode::StorageUnavailable,
     "the store lacks something for now: nothing was stored; see /readyz",
 );
 
-const NO_CONVERSATION: Outcome = Outcome::Failed(ErrorCode::Unknown, "no such conversation");
-const NOT_A_MEMBER: Outcome = Outcome::Failed(NO_MEMBER.0, NO_MEMBER.1);
+const NO_CONVERSATION: Refused = Refused::new(ErrorCode::Unknown, "no such conversation");
+const NOT_A_MEMBER: Refused = Refused::new(NO_MEMBER.0, NO_MEMBER.1);
 const UNREADABLE: Failure = (
     ErrorCode::Internal,
     "what the store has of this is not of this version",
 );
-const CORRUPT: Outcome = Outcome::Failed(UNREADABLE.0, UNREADABLE.1);
+const CORRUPT: Refused = Refused::new(UNREADABLE.0, UNREADABLE.1);
 
 /// Decides commands one after another, stores what comes of them, and tells the shards.
 pub struct Sequencer {
@@ -108,7 +110,7 @@ pub struct Sequencer {
     /// ends the batch before it.
     recalling: Option<(TimelineId, u64)>,
     /// Who is told of the receipts in it.
-    told: Vec<Told>,
+    told: Vec<PartRecipients>,
     /// What is acknowledged and in no receipt yet.
     hold: Hold,
     /// Commands of the commit under construction, and conversations that receipts of it are about:
@@ -289,10 +291,10 @@ impl Sequencer {
             let (outcome, audience) = match self.decide(Asked { command, body }) {
                 Ok(Some(decided)) => decided,
                 Ok(None) => continue,
-                Err(no) if matches!(command.action, Action::Ack { .. }) => {
-                    (no.of_ack(), Audience::Nobody)
+                Err(refused) if matches!(command.action, Action::Ack { .. }) => {
+                    (refused.outcome().of_ack(), Audience::Nobody)
                 }
-                Err(no) => (no, Audience::Nobody),
+                Err(refused) => (refused.outcome(), Audience::Nobody),
             };
             self.decided.push(Decided {
                 reply_to: command.reply_to.clone(),
@@ -306,8 +308,8 @@ impl Sequencer {
     /// What becomes of a command, and who has to know; nothing yet for what waits for others.
     ///
     /// # Errors
-    /// The outcome of a command that changes nothing because it fails.
-    fn decide(&mut self, command: Asked<'_>) -> Result<Option<(Outcome, Audience)>, Outcome> {
+    /// The command changes nothing because it fails.
+    fn decide(&mut self, command: Asked<'_>) -> Result<Option<(Outcome, Audience)>, Refused> {
         let now = self.now;
         let decided = match command.action {
             Action::Send { key } => self.send(command, now, key),
@@ -324,7 +326,7 @@ impl Sequencer {
     }
 
     /// Appends a record with the values that it changes.
-    fn append(&mut self, draft: &Draft<'_>, changes: &mut Changes) -> Result<Position, Outcome> {
+    fn append(&mut self, draft: &Draft<'_>, changes: &mut Changes) -> Result<Position, Refused> {
         let states: Vec<_> = changes
             .iter()
             .map(|(key, value)| StateEntry { key: *key, value })
@@ -417,11 +419,12 @@ impl Sequencer {
     /// Answers what was decided with what became of its commit, and forgets what is in memory of
     /// it.
     fn give_up(&mut self, error: &CommitError) {
-        let answer = match error {
+        let refused = match error {
             CommitError::Refused { full: true, .. } => DISK_FULL,
             CommitError::Refused { full: false, .. } => STORE_SHORT,
             _ => OUTCOME_UNKNOWN,
         };
+        let answer = refused.outcome();
         for decided in &mut self.decided {
             // What was so already may be so because of a record of this very batch.
             if let Outcome::Sent(_) | Outcome::Done(..) | Outcome::Contacts { .. } = decided.outcome
@@ -493,37 +496,37 @@ impl Sequencer {
 }
 
 /// The store does not tell what a command is to be decided against.
-fn unreadable(error: &ReadError) -> Outcome {
+fn unreadable(error: &ReadError) -> Refused {
     tracing::error!(%error, "a conversation could not be loaded");
-    Outcome::Failed(
+    Refused::new(
         ErrorCode::StorageUnavailable,
         "the conversation could not be read from the store: nothing was stored",
     )
 }
 
-fn failed(error: &AppendError) -> Outcome {
+fn failed(error: &AppendError) -> Refused {
     match error {
         AppendError::Full => DISK_FULL,
         AppendError::Short { .. } => STORE_SHORT,
-        AppendError::Lost { .. } => Outcome::Failed(
+        AppendError::Lost { .. } => Refused::new(
             ErrorCode::StorageUnavailable,
             "the store's folder was taken away: nothing is stored until it is back; see /readyz",
         ),
-        AppendError::Behind { .. } => Outcome::Failed(
+        AppendError::Behind { .. } => Refused::new(
             ErrorCode::StorageUnavailable,
             "the store cannot tidy up its log and takes nothing until it can: see /healthz",
         ),
-        AppendError::TooLarge { .. } => Outcome::Failed(
+        AppendError::TooLarge { .. } => Refused::new(
             ErrorCode::LimitExceeded,
             "the message is larger than a record may be",
         ),
-        AppendError::Poisoned { .. } => Outcome::Failed(
+        AppendError::Poisoned { .. } => Refused::new(
             ErrorCode::StorageUnavailable,
             "the store failed and takes nothing more until the gateway is restarted",
         ),
         error => {
             tracing::error!(%error, "an append failed");
-            Outcome::Failed(ErrorCode::Internal, "the message could not be stored")
+            Refused::new(ErrorCode::Internal, "the message could not be stored")
         }
     }
 }

@@ -17,11 +17,12 @@ use trunkline_storage::{Draft, Order, Page, Position, TimelineId};
 use super::asked::Asked;
 use super::groups::Group;
 use super::membership::member;
-use super::route::{Audience, Told};
+use super::refused::Refused;
+use super::route::{Audience, PartRecipients};
 use super::states::Changes;
 use super::{COMMIT_BYTES, COMMIT_COMMANDS, CORRUPT, Decided, NO_CONVERSATION};
 use super::{Sequencer, unreadable};
-use crate::event::{self, Body, Kind, MOST_PARTS, MOST_TOLD, Part};
+use crate::event::{self, Body, MOST_PARTS, MOST_TOLD, Part, RecordKind};
 use crate::exchange::{Done, Members, Outcome};
 use crate::ids::UserId;
 use crate::state::{self, Advance, Marks, Member};
@@ -55,7 +56,7 @@ impl Sequencer {
         &mut self,
         command: Asked<'_>,
         marks: (u64, u64),
-    ) -> Result<Option<(Outcome, Audience)>, Outcome> {
+    ) -> Result<Option<(Outcome, Audience)>, Refused> {
         self.reach(command)?;
         let conversation = self.conversations.get(command.conversation);
         let conversation = conversation.map_err(|error| unreadable(&error))?;
@@ -133,7 +134,7 @@ impl Sequencer {
                 for reply_to in &reader.commands {
                     let outcome = match stored {
                         Ok(()) => Outcome::Done(Done::Ack, None),
-                        Err(no) => no.of_ack(),
+                        Err(refused) => refused.outcome().of_ack(),
                     };
                     self.decided.push(Decided {
                         reply_to: reply_to.clone(),
@@ -146,7 +147,7 @@ impl Sequencer {
         }
     }
 
-    fn store_receipt(&mut self, held: &Held, readers: &[Reader]) -> Result<(), Outcome> {
+    fn store_receipt(&mut self, held: &Held, readers: &[Reader]) -> Result<(), Refused> {
         let reached = self.reached(held, readers)?;
         let now = self.now;
         let marks = |reader: &Reader| {
@@ -168,7 +169,7 @@ impl Sequencer {
         body.clear();
         event::write_receipt(&mut body, (&held.namespace, &held.name), parts);
         let draft = Draft {
-            kind: Kind::Receipt as u8,
+            kind: RecordKind::Receipt as u8,
             time: now,
             timeline: held.conversation,
             fanout: &reached.fanout,
@@ -199,7 +200,7 @@ impl Sequencer {
         held: &Held,
         readers: &[Reader],
         marks: &[Marks],
-    ) -> Result<Changes, Outcome> {
+    ) -> Result<Changes, Refused> {
         let conversation = self.conversations.get(held.conversation);
         let mut direct = conversation.map_err(|error| unreadable(&error))?.direct;
         let mut changes = Changes::new();
@@ -233,7 +234,7 @@ impl Sequencer {
     }
 
     /// How far members of a group have come, as the batch leaves it.
-    pub(super) fn advance(&self, group: TimelineId) -> Result<Advance, Outcome> {
+    pub(super) fn advance(&self, group: TimelineId) -> Result<Advance, Refused> {
         let value = self.states.get(group).map_err(|error| unreadable(&error))?;
         match value {
             None => Ok(Advance::default()),
@@ -241,7 +242,7 @@ impl Sequencer {
         }
     }
 
-    fn group(&mut self, held: &Held) -> Result<&mut Group, Outcome> {
+    fn group(&mut self, held: &Held) -> Result<&mut Group, Refused> {
         let group = self
             .groups
             .get(&self.states, &held.namespace, held.conversation)?;
@@ -250,7 +251,7 @@ impl Sequencer {
 
     /// Whose timelines a receipt enters, and who is told of which part. The readers come first, in
     /// the order of their parts.
-    fn reached(&mut self, held: &Held, readers: &[Reader]) -> Result<Reached, Outcome> {
+    fn reached(&mut self, held: &Held, readers: &[Reader]) -> Result<Reached, Refused> {
         let mut fanout: SmallVec<[UserId; 10]> = readers.iter().map(|one| one.user).collect();
         let own = |part: usize| 1_u64 << part;
         if let Some(both) = held.both {
@@ -286,7 +287,7 @@ impl Sequencer {
 
     /// The members of a small group who wrote what a reader's marks newly cover. All, where that
     /// goes back further than authors are known.
-    fn concerned(&mut self, held: &Held, reader: &Reader) -> Result<Found, Outcome> {
+    fn concerned(&mut self, held: &Held, reader: &Reader) -> Result<Found, Refused> {
         let conversation = self.conversations.get(held.conversation);
         let last = conversation.map_err(|error| unreadable(&error))?.last_seq();
         let (before, after) = (reader.before, reader.marks);
@@ -315,7 +316,7 @@ impl Sequencer {
 
     /// Sees to it that the authors of messages from `from` on are known: nearly always they are,
     /// but for groups that were not in memory when the messages were sent.
-    fn know_authors(&mut self, held: &Held, from: u64, last: u64) -> Result<(), Outcome> {
+    fn know_authors(&mut self, held: &Held, from: u64, last: u64) -> Result<(), Refused> {
         let group = self.group(held)?;
         group.authors.begin(last);
         if group.authors.first() <= from {
@@ -369,7 +370,7 @@ impl Sequencer {
             let others = reached.fanout.iter().enumerate();
             let others = others.filter(|(place, _)| told >> place & 1 == 1);
             let others = others.map(|(_, user)| *user);
-            self.told.push(Told {
+            self.told.push(PartRecipients {
                 behind: self.decided.len(),
                 position,
                 part,

@@ -59,7 +59,7 @@ impl Reach {
 }
 
 /// Who gets a part of a receipt pushed.
-pub(super) struct Told {
+pub(super) struct PartRecipients {
     /// How many of the commit's outcomes come before it in the order of the log.
     pub(super) behind: usize,
     pub(super) position: Position,
@@ -72,7 +72,7 @@ pub(super) struct Told {
 }
 
 /// Lists a part of a receipt for the shards that hold connections of those who are told.
-pub(super) fn route_part(directory: &Directory, outgoing: &mut [Items], told: &Told) {
+pub(super) fn route_part(directory: &Directory, outgoing: &mut [Items], told: &PartRecipients) {
     let part = |user, except| Item::Part {
         user,
         position: told.position,

@@ -4,12 +4,13 @@ use trunkline_proto::ErrorCode;
 use trunkline_storage::{Page, TimelineId};
 
 use super::asked::Asked;
+use super::refused::Refused;
 use super::route::Reach;
 use super::{CORRUPT, NO_CONVERSATION, Sequencer, unreadable};
 use crate::event::Body;
-use crate::exchange::{Members, Outcome};
+use crate::exchange::Members;
 
-pub(super) const NO_MESSAGE: Outcome = Outcome::Failed(
+pub(super) const NO_MESSAGE: Refused = Refused::new(
     ErrorCode::Unknown,
     "the conversation has no message with this sequence",
 );
@@ -27,7 +28,7 @@ impl Sequencer {
     /// # Errors
     /// The caller is no member or does not see the message, it never was, or it has expired; or
     /// the store could not be read.
-    pub(super) fn subject(&mut self, command: Asked<'_>, seq: u64) -> Result<Subject, Outcome> {
+    pub(super) fn subject(&mut self, command: Asked<'_>, seq: u64) -> Result<Subject, Refused> {
         let reach = self.reach(command)?;
         let conversation = self.conversations.get(command.conversation);
         let last = conversation.map_err(|error| unreadable(&error))?.last_seq();
@@ -47,7 +48,7 @@ impl Sequencer {
 
     /// The members of a group who see a message, of whom the caller has to be one: those who joined
     /// later cannot read it, and are not told of what becomes of it.
-    fn who_see(&mut self, command: Asked<'_>, seq: u64) -> Result<Reach, Outcome> {
+    fn who_see(&mut self, command: Asked<'_>, seq: u64) -> Result<Reach, Refused> {
         let namespace = command.namespace()?;
         let (id, user) = (command.conversation, command.user);
         let group = self.groups.of_member(&self.states, namespace, id, user)?;
@@ -62,7 +63,7 @@ impl Sequencer {
     ///
     /// # Errors
     /// The message is no longer kept, or the store could not be read.
-    fn is_recalled(&self, conversation: TimelineId, seq: u64) -> Result<bool, Outcome> {
+    fn is_recalled(&self, conversation: TimelineId, seq: u64) -> Result<bool, Refused> {
         if self.recalling == Some((conversation, seq)) {
             return Ok(true);
         }

@@ -7,10 +7,11 @@
 use trunkline_storage::{Order, Page, TimelineId};
 
 use super::asked::Asked;
+use super::refused::Refused;
 use super::states::Changes;
 use super::{CORRUPT, Sequencer, unreadable};
 use crate::event::Body;
-use crate::exchange::{Members, Outcome};
+use crate::exchange::Members;
 use crate::ids::{Side, UserId};
 use crate::state::{self, Level, STRETCH, Tally};
 
@@ -83,7 +84,7 @@ impl Sequencer {
         command: Asked<'_>,
         seq: u64,
         changes: &mut Changes,
-    ) -> Result<(), Outcome> {
+    ) -> Result<(), Refused> {
         if !Level::Short.ends_with(seq) {
             return Ok(());
         }
@@ -114,7 +115,7 @@ impl Sequencer {
         command: Asked<'_>,
         (other, side): (UserId, Side),
         seq: u64,
-    ) -> Result<Option<Tally>, Outcome> {
+    ) -> Result<Option<Tally>, Refused> {
         let conversation = self.conversations.get(command.conversation);
         let sides = conversation.map_err(|error| unreadable(&error))?.sides;
         if !sides.knows(seq) {
@@ -130,7 +131,7 @@ impl Sequencer {
         Ok(Some(tally))
     }
 
-    fn running(&mut self, command: Asked<'_>, seq: u64) -> Result<Option<Tally>, Outcome> {
+    fn running(&mut self, command: Asked<'_>, seq: u64) -> Result<Option<Tally>, Refused> {
         let namespace = command.namespace()?;
         let (id, user) = (command.conversation, command.user);
         let group = self.groups.of_member(&self.states, namespace, id, user)?;
@@ -139,7 +140,7 @@ impl Sequencer {
     }
 
     /// Counts the messages of a stretch before its last one, which is `end`.
-    fn count(&mut self, conversation: TimelineId, end: u64) -> Result<Tally, Outcome> {
+    fn count(&mut self, conversation: TimelineId, end: u64) -> Result<Tally, Refused> {
         if self.writer.batch_bytes() > 0 {
             // They may be in the batch, where the store does not show them yet.
             self.commit_batch();
@@ -179,7 +180,7 @@ impl Sequencer {
         conversation: TimelineId,
         end: u64,
         tally: Tally,
-    ) -> Result<Option<Tally>, Outcome> {
+    ) -> Result<Option<Tally>, Refused> {
         let first = end + 1 - Level::Long.messages();
         let stretches = Level::Short.stretch(first)..Level::Short.stretch(end);
         let mut all = Some(tally);
@@ -195,7 +196,7 @@ impl Sequencer {
     }
 
     /// Takes a message that its author recalls out of the counts.
-    pub(super) fn uncount(&mut self, command: Asked<'_>, seq: u64) -> Result<Changes, Outcome> {
+    pub(super) fn uncount(&mut self, command: Asked<'_>, seq: u64) -> Result<Changes, Refused> {
         let mut changes = Changes::new();
         for level in Level::ALL {
             let stretch = level.stretch(seq);
@@ -222,7 +223,7 @@ impl Sequencer {
         Ok(changes)
     }
 
-    fn tally(&self, key: TimelineId) -> Result<Option<Tally>, Outcome> {
+    fn tally(&self, key: TimelineId) -> Result<Option<Tally>, Refused> {
         let value = self.states.get(key).map_err(|error| unreadable(&error))?;
         match value {
             None => Ok(None),

@@ -20,7 +20,7 @@ pub(crate) struct Inbox<'a> {
     pub(crate) chunks: u32,
     /// The newest conversations, in the order they began.
     #[serde(borrow)]
-    pub(crate) places: Vec<Place<'a>>,
+    pub(crate) places: Vec<InboxEntry<'a>>,
     /// Group timelines that belong to the user's events.
     pub(crate) windows: Vec<Window>,
     /// Windows that end up to here are forgotten: nothing can be caught up from before.
@@ -33,12 +33,12 @@ pub(crate) struct Inbox<'a> {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InboxChunk<'a> {
     #[serde(borrow)]
-    pub(crate) places: Vec<Place<'a>>,
+    pub(crate) places: Vec<InboxEntry<'a>>,
 }
 
 /// A conversation as its members tell it apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) enum Place<'a> {
+pub(crate) enum InboxEntry<'a> {
     /// With this user.
     Direct(&'a str),
     /// The group of this name.
@@ -62,7 +62,7 @@ pub(crate) struct Window {
 struct Before<'a> {
     chunks: u32,
     #[serde(borrow)]
-    places: Vec<Place<'a>>,
+    places: Vec<InboxEntry<'a>>,
     windows: Vec<WindowBefore>,
     floor: u64,
     hides: bool,
@@ -101,7 +101,7 @@ impl<'a> Form<'a> for Inbox<'a> {
 impl<'a> Inbox<'a> {
     /// Adds a conversation, unless it is among the newest. Those that are to become the chunk
     /// with the number of before are answered.
-    pub(crate) fn enter(&mut self, place: Place<'a>) -> Option<InboxChunk<'a>> {
+    pub(crate) fn enter(&mut self, place: InboxEntry<'a>) -> Option<InboxChunk<'a>> {
         if self.places.contains(&place) {
             return None;
         }
@@ -165,16 +165,16 @@ mod tests {
         let (mut inbox, mut chunks) = (Inbox::default(), Vec::new());
         for name in &names {
             let before = inbox.chunks;
-            if let Some(chunk) = inbox.enter(Place::Direct(name)) {
+            if let Some(chunk) = inbox.enter(InboxEntry::Direct(name)) {
                 assert_eq!((before as usize, before + 1), (chunks.len(), inbox.chunks));
                 chunks.push(chunk);
             }
-            assert_eq!(inbox.enter(Place::Direct(name)), None, "already there");
+            assert_eq!(inbox.enter(InboxEntry::Direct(name)), None, "already there");
             assert!(inbox.places.len() <= OPEN_PLACES);
         }
         let old = chunks.iter().flat_map(|chunk| &chunk.places);
         let all: Vec<_> = old.chain(&inbox.places).copied().collect();
-        let expect: Vec<_> = names.iter().map(|name| Place::Direct(name)).collect();
+        let expect: Vec<_> = names.iter().map(|name| InboxEntry::Direct(name)).collect();
         assert_eq!(all, expect);
         let bytes = encode(&inbox);
         assert_eq!(decode(&bytes), Some(inbox));
@@ -212,7 +212,7 @@ mod tests {
         let windows = [(7_u128, 100_u64, 0_u64)];
         let before = (
             2_u32,
-            [Place::Group("eng")].as_slice(),
+            [InboxEntry::Group("eng")].as_slice(),
             &windows[..],
             9_u64,
             true,
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!((inbox.chunks, inbox.floor, inbox.hides), (2, 9, true));
         assert_eq!(
             (inbox.windows, inbox.places),
-            (vec![window], vec![Place::Group("eng")])
+            (vec![window], vec![InboxEntry::Group("eng")])
         );
     }
 }

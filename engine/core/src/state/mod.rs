@@ -24,7 +24,7 @@ pub(crate) use created::Created;
 pub(crate) use direct::{Direct, Marks};
 pub(crate) use group::{Entry, Head, Member, ROSTER_CHUNK, Role, Roster};
 pub(crate) use hidden::Hidden;
-pub(crate) use inbox::{Inbox, InboxChunk, Place};
+pub(crate) use inbox::{Inbox, InboxChunk, InboxEntry};
 pub(crate) use last_seen::LastSeen;
 pub(crate) use reactions::{Full, Reactions};
 pub(crate) use tally::{Level, STRETCH, Tally};

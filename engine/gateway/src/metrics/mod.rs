@@ -4,7 +4,7 @@ mod limit;
 mod tls;
 mod tokens;
 
-use trunkline_core::event::Kind;
+use trunkline_core::event::RecordKind;
 use trunkline_core::metrics::Counter;
 use trunkline_proto::ErrorCode;
 
@@ -85,10 +85,10 @@ impl ShardMetrics {
     }
 
     /// The counter of pushes of this kind.
-    pub fn pushed(&self, kind: Kind) -> &Counter {
+    pub fn pushed(&self, kind: RecordKind) -> &Counter {
         match kind {
-            Kind::Message => &self.pushed_messages,
-            Kind::Receipt => &self.pushed_receipts,
+            RecordKind::Message => &self.pushed_messages,
+            RecordKind::Receipt => &self.pushed_receipts,
             _ => &self.pushed_others,
         }
     }

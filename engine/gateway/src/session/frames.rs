@@ -1,6 +1,6 @@
 //! The frames of stored events, each written once.
 
-use trunkline_core::event::{self, Kind};
+use trunkline_core::event::{self, RecordKind};
 use trunkline_core::frames::opcode;
 use trunkline_core::position::Tokens;
 use trunkline_core::store::{Batch, Position, Token};
@@ -28,7 +28,7 @@ pub(crate) struct PushFrame {
     /// How many bytes of it are the header.
     pub(crate) header: usize,
     /// What it is.
-    pub(crate) kind: Kind,
+    pub(crate) kind: RecordKind,
 }
 
 impl Frames {
@@ -63,7 +63,7 @@ impl Frames {
         if slot.is_none() {
             let mut pos = Token::default();
             let record = batch.record_at(position);
-            let kind = Kind::of(&record)?;
+            let kind = RecordKind::of(&record)?;
             let push = event::push(&record, part, &mut self.tokens, &mut pos)?;
             let mut frame = self.spare.pop().unwrap_or_default();
             frame.clear();

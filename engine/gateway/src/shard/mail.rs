@@ -2,7 +2,7 @@
 
 use slab::Slab;
 use smallvec::SmallVec;
-use trunkline_core::event::Kind;
+use trunkline_core::event::RecordKind;
 use trunkline_core::exchange::{
     Answer, AnswerKind, Committed, ConnRef, Item, Next, Outcome, Query,
 };
@@ -153,7 +153,7 @@ impl Core {
                 more,
                 pushed,
             } => {
-                for kind in Kind::ALL {
+                for kind in RecordKind::ALL {
                     let count = pushed[kind as usize];
                     self.parts.metrics.pushed(kind).add(count.into());
                 }

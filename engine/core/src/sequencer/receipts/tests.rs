@@ -8,7 +8,7 @@ use trunkline_storage::{Options, Page, Position, Record, Store};
 
 use super::super::{Sequencer, conversations::MIN_CONVERSATIONS, departures};
 use crate::directory::Directory;
-use crate::event::{Body, BodyNames, Kind, parts_for};
+use crate::event::{Body, BodyNames, RecordKind, parts_for};
 use crate::exchange::{
     Action, Change, Command, CommandBatch, Committed, ConnRef, Item, Mail, Mailbox, Members,
     NoSleeper, Outcome, ReplyConn, ReplyTo,
@@ -38,7 +38,7 @@ struct World {
 
 /// What a commit told the shard: answers, and whose connections get which record.
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+enum Seen {
     Answer(u32, Option<ErrorCode>),
     Push(&'static str, String),
 }
@@ -165,7 +165,7 @@ impl World {
     }
 
     /// Decides what was asked in one commit; what the shard is told of it.
-    fn commit(&mut self) -> Vec<Told> {
+    fn commit(&mut self) -> Vec<Seen> {
         let batch = std::mem::take(&mut self.batch);
         self.sequencer.now = NOW + self.sequencer.at;
         self.sequencer.decide_all(&batch);
@@ -178,7 +178,7 @@ impl World {
             for item in &items.list {
                 let (users, position, part) = match *item {
                     Item::Reply { id, outcome, .. } => {
-                        told.push(Told::Answer(id, refusal(outcome)));
+                        told.push(Seen::Answer(id, refusal(outcome)));
                         continue;
                     }
                     Item::Deliver { user, position } => (vec![user], position, 0),
@@ -222,7 +222,7 @@ impl World {
         let more = store.sync(user, since, store.head(), 500, &mut page);
         assert!(!more.unwrap());
         for record in page.records() {
-            if Kind::of(&record) == Some(Kind::Receipt) {
+            if RecordKind::of(&record) == Some(RecordKind::Receipt) {
                 let parts = parts_for(&record, user, since);
                 let places = parts.clone();
                 found.extend(
@@ -249,9 +249,9 @@ fn refusal(outcome: Outcome) -> Option<ErrorCode> {
 
 fn says(record: &Record<'_>, part: usize) -> String {
     let body = Body::read(record.body).unwrap();
-    match Kind::of(record).unwrap() {
-        Kind::Message => format!("message {}", record.seq),
-        Kind::Receipt => {
+    match RecordKind::of(record).unwrap() {
+        RecordKind::Message => format!("message {}", record.seq),
+        RecordKind::Receipt => {
             let part = body.parts().nth(part).unwrap();
             format!("{} {} {}", part.user, part.delivered, part.read)
         }
@@ -259,12 +259,12 @@ fn says(record: &Record<'_>, part: usize) -> String {
     }
 }
 
-fn answer(id: u32) -> Told {
-    Told::Answer(id, None)
+fn answer(id: u32) -> Seen {
+    Seen::Answer(id, None)
 }
 
-fn push(user: &'static str, says: &str) -> Told {
-    Told::Push(user, says.to_owned())
+fn push(user: &'static str, says: &str) -> Seen {
+    Seen::Push(user, says.to_owned())
 }
 
 const AB: &str = "u:alice:bob";
@@ -377,7 +377,7 @@ fn whoever_is_removed_was_a_member_when_it_acknowledged() {
         answer(1),
         answer(2),
         push("bob", "group"),
-        Told::Answer(3, Some(ErrorCode::PermissionDenied)),
+        Seen::Answer(3, Some(ErrorCode::PermissionDenied)),
     ];
     assert_eq!(world.commit(), expected);
     // Back again, with what was acknowledged before, and nothing more.
@@ -401,15 +401,15 @@ fn a_failed_commit_answers_all_of_them() {
     world.ack(("bob", 3), AB, 2, 0);
     let mut unknown = world.commit();
     unknown.sort_by_key(|told| match told {
-        Told::Answer(id, _) => *id,
-        Told::Push(..) => 0,
+        Seen::Answer(id, _) => *id,
+        Seen::Push(..) => 0,
     });
     let storage = Some(ErrorCode::StorageUnavailable);
-    let expected = [1, 2, 3, 4].map(|id| Told::Answer(id, storage));
+    let expected = [1, 2, 3, 4].map(|id| Seen::Answer(id, storage));
     assert_eq!(unknown, expected);
     world.ack(("bob", 2), AB, 2, 0);
     assert!(
-        matches!(world.commit()[..], [Told::Answer(1, code)] if code == storage),
+        matches!(world.commit()[..], [Seen::Answer(1, code)] if code == storage),
         "the store takes nothing any more"
     );
 }

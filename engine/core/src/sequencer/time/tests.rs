@@ -174,8 +174,10 @@ impl World {
         match decided {
             Ok(Some((outcome, _))) => Ok(outcome),
             Ok(None) => panic!("nothing waits here"),
-            Err(Outcome::Failed(code, _)) => Err(code),
-            Err(other) => panic!("{other:?}"),
+            Err(refused) => match refused.outcome() {
+                Outcome::Failed(code, _) => Err(code),
+                other => panic!("{other:?}"),
+            },
         }
     }
 

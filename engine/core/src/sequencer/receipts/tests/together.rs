@@ -5,7 +5,7 @@ use trunkline_storage::Position;
 use super::super::super::groups::Groups;
 use super::super::super::membership::member;
 use super::super::{authors, hold};
-use super::{AB, DELIVERED, NAMES, READ, Told, World, answer, push};
+use super::{AB, DELIVERED, NAMES, READ, Seen, World, answer, push};
 use crate::event::{Body, MOST_PARTS};
 use crate::exchange::{Action, Change};
 
@@ -126,7 +126,7 @@ fn receipts_wait_for_each_other_and_reading_does_not_wait_for_long() {
         world.send(("alice", 1), AB);
     }
     world.commit();
-    let nothing: [Told; 0] = [];
+    let nothing: [Seen; 0] = [];
     world.ack(("bob", 2), AB, 1, 0);
     assert_eq!(world.commit(), nothing);
     world.sequencer.at += DELIVERED - 1;
@@ -216,8 +216,8 @@ fn authors_are_known_behind_a_restart_and_everybody_is_told_where_they_are_not()
             let mut users: Vec<_> = told
                 .iter()
                 .filter_map(|told| match told {
-                    Told::Push(user, _) => Some(*user),
-                    Told::Answer(..) => None,
+                    Seen::Push(user, _) => Some(*user),
+                    Seen::Answer(..) => None,
                 })
                 .collect();
             users.sort_unstable();
