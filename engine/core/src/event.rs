@@ -1,7 +1,7 @@
-//! The bodies of stored records: what an event says, as tagged fields.
+//! The bodies of stored records: the content of an event as tagged fields.
 //!
-//! A body is a row of fields, each a tag byte, the length of its value as a varint (LEB128) and
-//! the value. Readers pass over tags that they do not know, so a later version can add fields.
+//! A body is a list of fields. Each has a tag byte, the length of its value as a varint (LEB128)
+//! and the value. Readers skip unknown tags, so a later version can add fields.
 
 mod names;
 mod receipt;
@@ -22,32 +22,34 @@ use receipt::Parts;
 pub use names::BodyNames;
 pub use receipt::{MOST_PARTS, MOST_TOLD, Part};
 
-/// What kind of event a record is: the store's `kind`.
+/// The kind of event in a record: the store's `kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum RecordKind {
     /// A message.
     Message = 1,
-    /// A receipt: how far members have got a conversation, or read it.
+    /// A receipt: new marks of members of a conversation.
     Receipt = 2,
-    /// A message that its sender took back.
+    /// A recall: a sender takes a message back.
     Recall = 3,
-    /// A message that a user deleted in the own view.
+    /// A deletion: a user removes a message from the own view.
     Delete = 4,
-    /// A reaction to a message, or one that was taken back.
+    /// A reaction to a message, or its removal.
     Reaction = 5,
     /// A change of a group.
     Group = 6,
 }
 
-/// The kind of a change of contacts: stored, and no event, for nobody is told of it.
+/// The kind of a record that changes a user's contacts. The gateway stores it and pushes it to no
+/// client.
 pub const CONTACTS: u8 = 7;
 
-/// The kind of a record that only says when users were last seen, in the states that it carries.
+/// The kind of a record with last-seen times in the values that it carries. The gateway pushes it
+/// to no client.
 pub const LAST_SEEN: u8 = 9;
 
 impl RecordKind {
-    /// Every kind.
+    /// All kinds of events.
     pub const ALL: [Self; 6] = [
         Self::Message,
         Self::Receipt,
@@ -57,10 +59,10 @@ impl RecordKind {
         Self::Group,
     ];
 
-    /// Places of a table that is indexed by kind.
+    /// The length of a table indexed by kind.
     pub const ROOM: usize = Self::ALL.len() + 1;
 
-    /// As the protocol names it.
+    /// Returns the name of the kind in the protocol.
     pub fn name(self) -> &'static str {
         match self {
             Self::Message => "message",
@@ -72,7 +74,7 @@ impl RecordKind {
         }
     }
 
-    /// Returns the kind of a record; `None` for one that later versions write.
+    /// Returns the kind of a record; `None` for a kind of a later version.
     pub fn of(record: &Record<'_>) -> Option<Self> {
         Self::ALL
             .into_iter()
@@ -80,16 +82,18 @@ impl RecordKind {
     }
 }
 
-/// The fields of all kinds. Tags are part of the disk format: never reuse one.
+/// The fields of a body, for all kinds of records. Tags are part of the disk format: never reuse
+/// one.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Body<'a> {
     /// The name of the conversation.
     pub conversation: &'a str,
-    /// The organisation; empty for the only one of a gateway without namespaces.
+    /// The namespace; empty in a gateway without namespaces.
     pub namespace: &'a str,
-    /// The sender, or who did it; of earlier receipts, whose watermarks these are.
+    /// The name of the user who caused the event. In a receipt of an earlier version: the user
+    /// whose marks it holds.
     pub user: &'a str,
-    /// The name of the sender's device; empty where it does not matter.
+    /// The name of the sender's device; empty where the event does not depend on it.
     pub device: &'a str,
     /// The client's idempotency key.
     pub key: Option<&'a str>,
@@ -97,33 +101,34 @@ pub struct Body<'a> {
     pub text: Option<&'a str>,
     /// The media type of the attachment.
     pub mime: Option<&'a str>,
-    /// The bytes of the attachment, where it is inline.
+    /// The bytes of an inline attachment.
     pub data: Option<&'a [u8]>,
-    /// The address of the attachment, where it is elsewhere.
+    /// The URL of an attachment that is stored elsewhere.
     pub url: Option<&'a str>,
-    /// The size of the attachment in bytes, as the sender says.
+    /// The size of the attachment in bytes, as the sender gave it.
     pub size: Option<u64>,
-    /// The last message that was delivered; 0 in what is no receipt.
+    /// The sequence of the last delivered message; 0 in other kinds than receipts.
     pub delivered: u64,
-    /// The last message that was read; 0 in what is no receipt.
+    /// The sequence of the last read message; 0 in other kinds than receipts.
     pub read: u64,
-    /// The message that this is about.
+    /// The sequence of the message that the event is about.
     pub seq: u64,
-    /// What somebody reacted with.
+    /// The reaction, such as an emoji.
     pub reaction: Option<&'a str>,
-    /// The reaction was taken back.
+    /// Whether the user removed the reaction.
     pub removed: bool,
-    /// The message was taken back: nothing of its content is left.
+    /// Whether the sender recalled the message. Its content is gone then.
     pub recalled: bool,
-    /// What happened to a group.
+    /// The change of a group, by its name in the protocol.
     pub change: Option<&'a str>,
-    /// What people call the group.
+    /// The display name of the group.
     pub name: Option<&'a str>,
-    /// Those whose membership changed.
+    /// The names of the users whose membership changed.
     pub members: Vec<&'a str>,
-    /// When it happened, where that is not the time of its record.
+    /// The time of the event in milliseconds since 1970 UTC, if it differs from the time of the
+    /// record.
     pub time: Option<u64>,
-    /// Whose watermarks moved, and who is told of which; see [`Body::parts`].
+    /// The marks of a receipt with their recipients, in stored form: see [`Body::parts`].
     pub marks: Option<&'a [u8]>,
 }
 
@@ -147,7 +152,7 @@ mod tag {
     pub(super) const CHANGE: u8 = 17;
     pub(super) const NAME: u8 = 18;
     pub(super) const MEMBER: u8 = 19;
-    /// Of receipts of earlier versions.
+    /// The member of a receipt in earlier versions.
     pub(super) const SIDE: u8 = 20;
     pub(super) const MARKS: u8 = 21;
     pub(super) const TIME: u8 = 40;
@@ -204,7 +209,7 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// Reads a body; `None` where it is not one.
+    /// Reads a body; `None` if the bytes are not a body.
     pub fn read(mut bytes: &'a [u8]) -> Option<Self> {
         let mut body = Self::default();
         while let Some((&tag, rest)) = bytes.split_first() {
@@ -254,12 +259,12 @@ impl<'a> Body<'a> {
         Some(body)
     }
 
-    /// When it happened, as clients are told.
+    /// Returns the time of the event in milliseconds since 1970 UTC, as clients see it.
     pub fn happened(&self, record: &Record<'_>) -> u64 {
         self.time.unwrap_or(record.time)
     }
 
-    /// Whether both messages have the same text and media.
+    /// Returns whether both messages have the same text and media.
     pub fn has_content_of(&self, other: &Self) -> bool {
         self.text == other.text
             && self.mime == other.mime
@@ -268,7 +273,7 @@ impl<'a> Body<'a> {
             && self.size == other.size
     }
 
-    /// The message that a record holds.
+    /// Returns the message in a record.
     pub fn message(self, record: &Record<'_>) -> Message<'a> {
         Message {
             conversation: self.conversation.into(),
@@ -307,7 +312,8 @@ impl<'a> Body<'a> {
         })
     }
 
-    /// The watermarks that a receipt tells of, in the order of their places.
+    /// Returns the parts of a receipt, each with the marks of one member, in the order of their
+    /// places.
     pub fn parts(&self) -> impl Iterator<Item = Part<'a>> + use<'a> {
         let parts = match self.marks {
             Some(bytes) => Parts::new(self.conversation, bytes),
@@ -335,7 +341,7 @@ impl<'a> Body<'a> {
     }
 }
 
-/// The conversation of a body, without reading the rest: it is the first field.
+/// Returns the name of the conversation in a body. It is the first field, so the rest is not read.
 pub fn conversation(body: &[u8]) -> Option<&str> {
     let (&tag, rest) = body.split_first()?;
     let (len, rest) = varint(rest)?;
@@ -345,7 +351,7 @@ pub fn conversation(body: &[u8]) -> Option<&str> {
     simdutf8::basic::from_utf8(rest.get(..len)?).ok()
 }
 
-/// The two users of a 1:1 conversation.
+/// Returns the names of the two users of a 1:1 conversation.
 pub(crate) fn both(conversation: &str) -> Option<(&str, &str)> {
     match Conversation::parse(conversation)? {
         Conversation::Direct(one, other) => Some((one, other)),
@@ -353,8 +359,9 @@ pub(crate) fn both(conversation: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// The parts of a record that a user is told after a position: events of their own, in this order.
-/// All but receipts have one.
+/// Returns the numbers of the parts of a record that `user` receives and that come after a
+/// position. Each part is an event of its own, in this order. Only receipts have more than one
+/// part.
 pub fn parts_for(record: &Record<'_>, user: TimelineId, after: Position) -> PartsFor {
     let one = PartsFor { told: 1, parts: 1 };
     if RecordKind::of(record) != Some(RecordKind::Receipt) {
@@ -377,7 +384,7 @@ pub fn parts_for(record: &Record<'_>, user: TimelineId, after: Position) -> Part
     PartsFor { told, parts }
 }
 
-/// Numbers of parts.
+/// An iterator over the numbers of the parts that a user receives.
 #[derive(Debug, Clone)]
 pub struct PartsFor {
     told: u64,
@@ -385,7 +392,8 @@ pub struct PartsFor {
 }
 
 impl PartsFor {
-    /// Where a part of the record at this position is in the order of events.
+    /// Returns the position of a part in the order of events. `record` is the position of its
+    /// record.
     pub fn position(&self, record: Position, part: usize) -> Position {
         receipt::position(record, (part, self.parts))
     }
@@ -403,8 +411,8 @@ impl Iterator for PartsFor {
     }
 }
 
-/// The push of a part of a stored event, its position written into `pos`; `None` for a kind or
-/// body of a later version.
+/// Returns the push of one part of a stored event, and writes its position into `pos`. `None` for a
+/// kind or body of a later version.
 pub fn push<'a>(
     record: &Record<'a>,
     part: usize,
@@ -419,7 +427,8 @@ pub fn push<'a>(
     })
 }
 
-/// The same, owning its position.
+/// Returns the push of one part of a stored event, which owns its position. `None` for a kind or
+/// body of a later version.
 pub fn owned_push<'a>(record: &Record<'a>, part: usize, tokens: &mut Tokens) -> Option<Push<'a>> {
     let (event, position) = event(record, part)?;
     Some(Push {
@@ -461,7 +470,7 @@ fn event<'a>(record: &Record<'a>, part: usize) -> Option<(Event<'a>, Position)> 
     Some((event, position))
 }
 
-/// Appends the body of a receipt, of at most [`MOST_PARTS`].
+/// Appends the body of a receipt with [`MOST_PARTS`] parts at most.
 pub fn write_receipt<'a>(
     out: &mut Vec<u8>,
     (namespace, conversation): (&str, &str),
@@ -476,7 +485,7 @@ pub fn write_receipt<'a>(
     field(out, tag::MARKS, &marks);
 }
 
-/// A body with the time added, for a record that is stamped with another.
+/// Returns a copy of a body with the time of the event added, for a record with another time.
 pub fn with_time(body: &[u8], time: u64) -> Vec<u8> {
     let mut with = Vec::with_capacity(body.len() + 10);
     with.extend_from_slice(body);
@@ -484,7 +493,7 @@ pub fn with_time(body: &[u8], time: u64) -> Vec<u8> {
     with
 }
 
-/// Appends the watermark fields, those that are not 0.
+/// Appends those of the two mark fields that are not 0.
 fn write_marks(out: &mut Vec<u8>, delivered: u64, read: u64) {
     for (tag, mark) in [(tag::DELIVERED, delivered), (tag::READ, read)] {
         if mark != 0 {
@@ -493,7 +502,7 @@ fn write_marks(out: &mut Vec<u8>, delivered: u64, read: u64) {
     }
 }
 
-/// Appends a number: little-endian, without the zeros at its end.
+/// Appends a number field: little-endian, without trailing zero bytes.
 fn number(out: &mut Vec<u8>, tag: u8, value: u64) {
     let bytes = value.to_le_bytes();
     field(out, tag, &bytes[..8 - value.leading_zeros() as usize / 8]);

@@ -1,10 +1,10 @@
-//! The names of a body, found without reading it.
+//! The names in a body, found without reading all of it.
 
 use super::Body;
 use crate::ids::Side;
 
-/// Where in a body the names are that commands are decided by, so that nobody reads the body again
-/// for them. They come first, in this order: conversation, namespace, user.
+/// The places of the names in a body, with which the sequencer decides a command without reading
+/// the body again. The names come first, in this order: conversation, namespace, user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BodyNames {
     conversation: u16,
@@ -13,7 +13,7 @@ pub struct BodyNames {
 }
 
 impl BodyNames {
-    /// The names of this body, whose length the protocol limits.
+    /// Returns the places of the names in `body`. The protocol limits the length of names.
     pub fn of(body: &Body<'_>) -> Self {
         Self {
             conversation: body.conversation.len() as u16,
@@ -57,7 +57,7 @@ impl BodyNames {
         }
     }
 
-    /// Behind the tag and the length.
+    /// Returns the offset of the conversation's name, after its tag and length.
     fn conversation_start(self) -> usize {
         2 + usize::from(self.conversation >= 128)
     }

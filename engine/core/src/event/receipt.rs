@@ -1,5 +1,5 @@
-//! Receipts as stored: one record tells of several members of a conversation, each of them a part
-//! that some of the record's users are told.
+//! The stored form of receipts. One record holds the marks of several members of a conversation.
+//! Each member is a part, and each part has its own recipients among the users of the record.
 //!
 //! | part | |
 //! |---|---|
@@ -8,38 +8,38 @@
 //! | unread | delivered and not read, times two; one more if the next field is there |
 //! | told | a bit for each place of the record's fan-out, if they are not those of the part before |
 //!
-//! Numbers are varints (LEB128). Whose marks they are stands in the fan-out at the part's own place
-//! and is always told.
+//! Numbers are varints (LEB128). The fan-out of the record names the member of each part at the
+//! part's own place. That member is always a recipient.
 
 use trunkline_storage::{Position, Record, TimelineId};
 
 use super::both;
 
-/// Members of whom one record tells at most. Parts have positions of their own, which must lie
-/// behind those of the record before: no record takes less than 64 bytes of log.
+/// The maximum number of parts in one record. Parts have positions of their own, which must come
+/// after the position of the record before: a record takes at least 64 bytes of log.
 pub const MOST_PARTS: usize = 32;
 const _: () = assert!(MOST_PARTS <= 64);
 
-/// Users that a record of receipts names in its fan-out at most: each has a bit.
+/// The maximum number of users in the fan-out of a receipt's record. Each has one bit.
 pub const MOST_TOLD: usize = 64;
 
-/// What stands for the greater of two names: no name is as long.
+/// The value that stands for the greater of two names. No name is that long.
 const GREATER: u64 = 65;
 
-/// How far one member has come.
+/// The marks of one member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part<'a> {
     /// The name of the member.
     pub user: &'a str,
-    /// The last message that was delivered to the member.
+    /// The sequence of the last message that was delivered to the member.
     pub delivered: u64,
-    /// The last message that the member has read.
+    /// The sequence of the last message that the member has read.
     pub read: u64,
-    /// Who is told, by their places in the record's fan-out.
+    /// The recipients as bits: bit N is the user at place N of the record's fan-out.
     pub told: u64,
 }
 
-/// Appends the parts of a conversation's receipt, at most [`MOST_PARTS`].
+/// Appends the parts of a receipt, [`MOST_PARTS`] at most.
 pub(super) fn write<'a>(
     out: &mut Vec<u8>,
     conversation: &str,
@@ -72,7 +72,7 @@ pub(super) fn write<'a>(
     }
 }
 
-/// The parts of a receipt, as [`write`] wrote them; ends at what it did not write.
+/// An iterator over the parts that [`write`] wrote. It ends at the first bytes of another form.
 #[derive(Debug, Clone)]
 pub(crate) struct Parts<'a> {
     sides: Option<(&'a str, &'a str)>,
@@ -136,13 +136,14 @@ impl<'a> Iterator for Parts<'a> {
     }
 }
 
-/// Where a part is in the order of events: the last at the record's position, those before it
-/// right before. Whoever has seen some of a record goes on with the others.
+/// Returns the position of a part in the order of events. The last part has the position of the
+/// record; the others come directly before it. A client that has seen some parts continues with the
+/// next one.
 pub(crate) fn position(record: Position, (part, parts): (usize, usize)) -> Position {
     Position(record.0 - parts.saturating_sub(part + 1) as u64)
 }
 
-/// Which parts of a record of so many a user is told.
+/// Returns as bits the parts that `user` receives: bit N is part N.
 pub(super) fn told(record: &Record<'_>, parts: Parts<'_>, user: TimelineId) -> u64 {
     let Some(place) = record.fanout.take(MOST_TOLD).position(|id| id == user) else {
         return 0;

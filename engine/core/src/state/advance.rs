@@ -1,23 +1,26 @@
-//! How far the members of a small group have come, under the id of its timeline.
+//! The marks of several members of a small group as one value, under the id of the group's
+//! timeline.
 //!
-//! What several members acknowledge at the same time is one value with a few bytes for each,
-//! instead of one under a key of 16 bytes for each.
+//! One value with a few bytes for each member replaces one value under a key of 16 bytes for each
+//! member.
 
 use serde::{Deserialize, Serialize};
 
 use super::Marks;
 
-/// Marks of members, by the numbers of their memberships. Members without a row, and those whose
-/// own value says more, have come as far as that says.
+/// The marks of several members of a group, by the numbers of their memberships. A member without a
+/// row has the marks of the member's own value. Where both exist, the further mark of the two
+/// counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Stored", into = "Stored")]
 pub(crate) struct Advance {
-    /// Ascending.
+    /// The membership numbers with their marks, in ascending order of the numbers.
     rows: Vec<(u64, Marks)>,
 }
 
 impl Advance {
-    /// The marks of a member, of whom another value says `marks`.
+    /// Returns the marks of the member with this number. `marks` are those of the member's own
+    /// value.
     pub(crate) fn of(&self, number: u64, marks: Marks) -> Marks {
         match self.place(number) {
             Ok(row) => self.rows[row].1.further(marks),
@@ -25,7 +28,7 @@ impl Advance {
         }
     }
 
-    /// Sets the marks of a member.
+    /// Sets the marks of the member with this number.
     pub(crate) fn set(&mut self, number: u64, marks: Marks) {
         match self.place(number) {
             Ok(row) => self.rows[row].1 = marks,
@@ -33,7 +36,7 @@ impl Advance {
         }
     }
 
-    /// Forgets a member; whether there was one.
+    /// Removes the row of the member with this number. Returns whether there was one.
     pub(crate) fn remove(&mut self, number: u64) -> bool {
         let place = self.place(number);
         if let Ok(row) = place {
@@ -42,7 +45,7 @@ impl Advance {
         place.is_ok()
     }
 
-    /// Whether nobody is left.
+    /// Returns whether there is no row.
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
@@ -52,8 +55,8 @@ impl Advance {
     }
 }
 
-/// The same in few bytes: members of a group are about equally far at about the same time, so each
-/// row says how it differs from the one before.
+/// The stored form of [`Advance`]. Members of a group have similar marks at similar times, so each
+/// row holds only the difference from the row before.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     rows: Vec<Row>,
@@ -65,7 +68,8 @@ struct Row {
     delivered: i64,
     unread: u64,
     delivered_time: i64,
-    /// How much later `read` moved; 0 where nothing was read.
+    /// The milliseconds from the time of `delivered` to the time of `read`; 0 if the member has
+    /// read nothing.
     later: i64,
 }
 

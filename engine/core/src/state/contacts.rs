@@ -1,22 +1,22 @@
-//! Whom a user has chosen as contacts.
+//! The contacts that a user has chosen.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-/// Most contacts of a user.
+/// The maximum number of contacts of one user.
 pub(crate) const MAX_CONTACTS: usize = 1_000;
 
 /// A user's contacts, under an id of the user.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Contacts<'a> {
-    /// By name, ordered bytewise.
+    /// The names of the contacts, in bytewise order.
     #[serde(borrow)]
     pub(crate) users: BTreeSet<&'a str>,
 }
 
 impl<'a> Contacts<'a> {
-    /// Adds some and then removes others; whether that changed anything.
+    /// Adds the names in `add`, then removes those in `remove`. Returns whether the set changed.
     pub(crate) fn change(&mut self, add: &[&'a str], remove: &[&'a str]) -> bool {
         let before = self.users.clone();
         self.users.extend(add);

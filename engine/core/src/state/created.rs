@@ -1,13 +1,14 @@
-//! A group that was created with a key, under an id of the creator and the key.
+//! The record of a group's creation with an idempotency key, under an id of the creator and the
+//! key.
 
 use serde::{Deserialize, Serialize};
 
 use super::Form;
 
-/// What the creation of a group was answered with.
+/// The reply to the creation of a group, kept to answer a repetition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Created<'a> {
-    /// The group's conversation.
+    /// The name of the group's conversation.
     pub(crate) conversation: &'a str,
     /// How many members it had.
     pub(crate) members: u64,

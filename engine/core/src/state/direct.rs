@@ -1,30 +1,32 @@
-//! The state of a 1:1 conversation, under the id of its timeline.
+//! The stored state of a 1:1 conversation, under the id of its timeline.
 
 use serde::{Deserialize, Serialize};
 
-/// How far a member has come. `read` is never beyond `delivered`, and neither goes back.
+/// The watermarks of one member of a conversation. `read` is never beyond `delivered`, and neither
+/// mark goes back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Stored", into = "Stored")]
 pub(crate) struct Marks {
-    /// Everything up to here has arrived on a device.
+    /// The sequence up to which all messages have arrived on one of the member's devices.
     pub(crate) delivered: u64,
-    /// Everything up to here has been read.
+    /// The sequence up to which the member has read all messages.
     pub(crate) read: u64,
     /// When `delivered` moved last, in milliseconds since 1970 UTC.
     pub(crate) delivered_time: u64,
-    /// When `read` moved last.
+    /// When `read` moved last, in milliseconds since 1970 UTC.
     pub(crate) read_time: u64,
 }
 
-/// The same in few bytes: every receipt has it. The numbers are close to each other, and so are
-/// the times; the form writes small numbers short.
+/// The stored form of [`Marks`], which every receipt carries. The two sequences are close to each
+/// other, and so are the two times: the form holds differences, which take few bytes.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     delivered: u64,
-    /// How many are delivered and not read.
+    /// The number of messages that are delivered and not read.
     unread: u64,
     delivered_time: u64,
-    /// How much later `read` moved; 0 where nothing was read.
+    /// The milliseconds from the time of `delivered` to the time of `read`; 0 if the member has
+    /// read nothing.
     later: i64,
 }
 
@@ -54,7 +56,7 @@ impl From<Stored> for Marks {
 }
 
 impl Marks {
-    /// Of two values of one member, the further of each mark, with its time.
+    /// Returns, for each mark, the further of two values of one member, with its time.
     pub(crate) fn further(self, other: Self) -> Self {
         let delivered = (self.delivered, self.delivered_time);
         let read = (self.read, self.read_time);
@@ -68,8 +70,8 @@ impl Marks {
         }
     }
 
-    /// What of it was acknowledged: earlier versions began with marks that nobody set, which have
-    /// no time.
+    /// Returns only the marks that a member acknowledged. Earlier versions started with marks that
+    /// no member set; those have no time.
     pub(crate) fn acknowledged(self) -> Self {
         let since = |mark, time| if time == 0 { 0 } else { mark };
         Self {
@@ -79,8 +81,9 @@ impl Marks {
         }
     }
 
-    /// Where an acknowledgement moves the marks in a conversation with `last` messages: never
-    /// back, never beyond the last. `None` where they are there already.
+    /// Returns the marks after an acknowledgement in a conversation with `last` messages. Marks
+    /// never move back and never beyond the last message. `None` if the acknowledgement moves
+    /// neither mark.
     pub(crate) fn acked(self, last: u64, (delivered, read): (u64, u64), now: u64) -> Option<Self> {
         let read = read.min(last).max(self.read);
         let delivered = delivered.min(last).max(self.delivered).max(read);
@@ -102,10 +105,10 @@ impl Marks {
     }
 }
 
-/// A 1:1 conversation.
+/// The marks of both members of a 1:1 conversation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Direct {
-    /// Of the lesser name's user, and of the greater's.
+    /// The marks of the member with the lesser name, then those of the other member.
     pub(crate) marks: [Marks; 2],
 }
 

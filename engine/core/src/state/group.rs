@@ -1,44 +1,44 @@
-//! The state of a group: its head, its roster in chunks, and each member's own.
+//! The stored state of a group: its head, its roster in chunks, and one value for each member.
 //!
-//! A chunk keeps its members while they stay, so that a list in pages neither misses nor repeats
-//! anybody; a newcomer takes the first chunk with room.
+//! A member stays in the same chunk until the membership ends, so a list read in pages neither
+//! misses nor repeats a member. A new member enters the first chunk with room.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Form, Marks};
 
-/// Members of one chunk of a roster: what one change of membership rewrites.
+/// The maximum number of members in a chunk of a roster. A change of membership rewrites one chunk.
 pub(crate) const ROSTER_CHUNK: usize = 128;
 
-/// What somebody may do in a group.
+/// The role of a user in a group, which decides what the user may do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Role {
-    /// No longer a member.
+    /// The user was a member and is no longer one.
     #[default]
     Left,
     Member,
-    /// Adds, removes and renames.
+    /// A member who may add and remove members and rename the group.
     Owner,
 }
 
-/// A group, under an id of its own: what is under that of its timeline are the [`Marks`] of its
-/// members, which change far more often.
+/// The name, rules and size of a group, under an id of its own. The [`Marks`] of members change far
+/// more often and are under the id of the group's timeline.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head<'a> {
-    /// What people call it.
+    /// The group's display name.
     pub(crate) name: &'a str,
-    /// New members see messages from before they came.
+    /// Whether new members see messages from before they joined.
     pub(crate) all_history: bool,
-    /// Members catch up from the group's own timeline instead of from theirs.
+    /// Whether members catch up from the group's channel instead of from their own sync timelines.
     pub(crate) pull: bool,
-    /// Members.
+    /// The number of members.
     pub(crate) members: u64,
-    /// Chunks of the roster, some of them perhaps empty.
+    /// The number of chunks in the roster. Some may be empty.
     pub(crate) chunks: u32,
-    /// How often somebody became a member: the number of the next one.
+    /// The number of memberships that ever began. The next member gets this number.
     pub(crate) joined: u64,
-    /// The first message that any member sees: those before it were said in an earlier group of
-    /// the same name, which everybody left.
+    /// The sequence of the first message that any member sees. Earlier messages belong to a group
+    /// of the same name that all members left.
     pub(crate) first: u64,
 }
 
@@ -73,23 +73,23 @@ fn earlier<'a, T: Deserialize<'a>>(is_it: bool, rest: &'a [u8]) -> Option<T> {
     is_it.then(|| postcard::from_bytes(rest).ok()).flatten()
 }
 
-/// A chunk of a roster.
+/// One chunk of a group's roster.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Roster<'a> {
-    /// In the order they came.
+    /// The members of the chunk, in the order in which they joined.
     #[serde(borrow)]
     pub(crate) members: Vec<Entry<'a>>,
 }
 
-/// A member in a roster.
+/// The entry of one member in a roster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry<'a> {
     pub(crate) user: &'a str,
     pub(crate) role: Role,
     /// When the user became a member, in milliseconds since 1970 UTC.
     pub(crate) since: u64,
-    /// The first message that the member sees; 0 where an earlier version wrote the roster, and
-    /// the value of the member says it.
+    /// The sequence of the first message that the member sees. It is 0 in a roster of an earlier
+    /// version; the member's own value has it then.
     pub(crate) first: u64,
 }
 
@@ -123,18 +123,19 @@ impl<'a> Form<'a> for Roster<'a> {
     }
 }
 
-/// What one user is to a group, under an id of both.
+/// One user's membership of a group, under an id of both.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Member {
     pub(crate) role: Role,
-    /// The first message that the member sees.
+    /// The sequence of the first message that the member sees.
     pub(crate) first_seq: u64,
-    /// The number of this membership: whoever comes back has another.
+    /// The number of this membership. A user who joins again gets a new number.
     pub(crate) number: u64,
-    /// The last message when the user became a member: what came before is not unread.
+    /// The sequence of the group's last message when the user joined. Messages up to it never count
+    /// as unread.
     pub(crate) joined_at: u64,
-    /// How far the member has acknowledged, unless the group's [`Advance`](super::Advance) knows
-    /// more. It outlives the membership: what was read once stays read.
+    /// The member's marks. Where the group's [`Advance`](super::Advance) has further marks, those
+    /// count. The marks stay when the membership ends: read messages stay read.
     pub(crate) marks: Marks,
 }
 
@@ -149,7 +150,8 @@ struct MemberBefore {
 impl Form<'_> for Member {
     const TAG: u8 = 15;
 
-    /// An earlier version began the marks at the last message of then, without a time.
+    /// Reads the form of an earlier version. That version started the marks at the last message of
+    /// the time, without a time of their own.
     fn earlier(tag: u8, rest: &[u8]) -> Option<Self> {
         let member: MemberBefore = earlier(tag == 13, rest)?;
         let marks = member.marks;
@@ -164,12 +166,12 @@ impl Form<'_> for Member {
 }
 
 impl Member {
-    /// Whether the user is a member now.
+    /// Returns whether the user is a member now.
     pub(crate) fn is_in(&self) -> bool {
         self.role != Role::Left
     }
 
-    /// The last message that is not unread, for a member whose marks are these.
+    /// Returns the sequence of the last message that is not unread, for a member with these marks.
     pub(crate) fn read_up_to(&self, marks: Marks) -> u64 {
         marks.read.max(self.joined_at)
     }

@@ -1,9 +1,11 @@
-//! The messages that a user deleted in the own view: a bit each, by stretches of a conversation.
+//! The messages that a user deleted from the own view: one bit for each, in stretches of a
+//! conversation.
 
-/// Sequences of one value.
+/// The number of sequences in one value.
 const STRETCH: u64 = 1024;
 
-/// The deleted of one stretch, under an id of user, conversation and stretch.
+/// The deleted messages of one stretch, one bit each, under an id of user, conversation and
+/// stretch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hidden([u8; (STRETCH / 8) as usize]);
 
@@ -14,18 +16,18 @@ impl Default for Hidden {
 }
 
 impl Hidden {
-    /// The stretch that a sequence lies in.
+    /// Returns the number of the stretch that holds `seq`.
     pub(crate) fn stretch(seq: u64) -> u64 {
         seq / STRETCH
     }
 
-    /// Reads a value; nothing is deleted where there is none.
+    /// Reads a stored value. Without a value no message of the stretch is deleted.
     pub(crate) fn read(value: Option<&[u8]>) -> Self {
         let bits = value.and_then(|value| value.try_into().ok());
         bits.map_or_else(Self::default, Self)
     }
 
-    /// The value.
+    /// Returns the bytes to store.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }

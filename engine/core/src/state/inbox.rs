@@ -1,60 +1,62 @@
-//! Where a user takes part: the conversations, and the group timelines to catch up from.
+//! A user's inbox: the user's conversations, and the channels from which the user catches up.
 //!
-//! The newest conversations are in the inbox itself, older ones in chunks that never change. So a
-//! new conversation rewrites a few hundred bytes, however many a user has.
+//! The inbox itself holds the newest conversations; older ones are in chunks that never change. So
+//! a new conversation rewrites a few hundred bytes, however many conversations a user has.
 
 use serde::{Deserialize, Serialize};
 
 use super::Form;
 
-/// Conversations that the inbox itself holds before they become a chunk.
+/// The number of conversations that the inbox itself holds. One more turns them into a chunk.
 pub(crate) const OPEN_PLACES: usize = 16;
 
-/// Stretches of group timelines that a user left and may still catch up from.
+/// The maximum number of closed windows: channels of groups that the user left and may still catch
+/// up from.
 const MAX_CLOSED: usize = 64;
 
-/// A user's inbox, under an id of the user.
+/// The inbox of a user, under an id of the user.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Inbox<'a> {
-    /// Chunks behind it, the oldest numbered 0.
+    /// The number of chunks with older conversations. The oldest has number 0.
     pub(crate) chunks: u32,
-    /// The newest conversations, in the order they began.
+    /// The newest conversations, in the order in which they began.
     #[serde(borrow)]
     pub(crate) places: Vec<InboxEntry<'a>>,
-    /// Group timelines that belong to the user's events.
+    /// The parts of channels that belong to the user's events.
     pub(crate) windows: Vec<Window>,
-    /// Windows that end up to here are forgotten: nothing can be caught up from before.
+    /// The position up to which closed windows are forgotten. Catching up cannot start before it.
     pub(crate) floor: u64,
-    /// The user has deleted messages in the own view.
+    /// Whether the user has deleted messages from the own view.
     pub(crate) hides: bool,
 }
 
-/// Earlier conversations of a user, under an id of user and number.
+/// Older conversations of a user, under an id of user and number.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InboxChunk<'a> {
     #[serde(borrow)]
     pub(crate) places: Vec<InboxEntry<'a>>,
 }
 
-/// A conversation as its members tell it apart.
+/// A conversation in the inbox of one of its members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum InboxEntry<'a> {
-    /// With this user.
+    /// The 1:1 conversation with the user of this name.
     Direct(&'a str),
     /// The group of this name.
     Group(&'a str),
 }
 
-/// The events of a group timeline after one position, up to another.
+/// A range of a channel's positions. The events in it belong to a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Window {
-    /// The timeline.
+    /// The id of the channel.
     pub(crate) channel: u128,
-    /// Only events after this position.
+    /// The position after which the range begins.
     pub(crate) after: u64,
-    /// And up to this one; 0 while the user is in.
+    /// The position of the last event in the range; 0 while the user is a member.
     pub(crate) until: u64,
-    /// Nothing that is about a message before this one: the user does not see it.
+    /// The sequence of the first message that the user sees. Events about earlier messages do not
+    /// belong to the user.
     pub(crate) first: u64,
 }
 
@@ -99,8 +101,8 @@ impl<'a> Form<'a> for Inbox<'a> {
 }
 
 impl<'a> Inbox<'a> {
-    /// Adds a conversation, unless it is among the newest. Those that are to become the chunk
-    /// with the number of before are answered.
+    /// Adds a conversation, unless it is among the newest. If the inbox is full, returns its
+    /// conversations as the chunk to store, with the number that `chunks` had before the call.
     pub(crate) fn enter(&mut self, place: InboxEntry<'a>) -> Option<InboxChunk<'a>> {
         if self.places.contains(&place) {
             return None;
@@ -115,8 +117,8 @@ impl<'a> Inbox<'a> {
         full
     }
 
-    /// From `after` on the user's events are also in `channel`, as far as they are not about
-    /// messages before `first`.
+    /// Opens a window: events in `channel` after the position `after` belong to the user, unless
+    /// they are about messages before `first`.
     pub(crate) fn open(&mut self, channel: u128, after: u64, first: u64) {
         if !self
             .windows
@@ -132,7 +134,8 @@ impl<'a> Inbox<'a> {
         }
     }
 
-    /// After `until` they no longer are.
+    /// Closes the window of `channel`: events after the position `until` no longer belong to the
+    /// user.
     pub(crate) fn close(&mut self, channel: u128, until: u64) {
         self.windows.retain_mut(|window| {
             if window.channel == channel && window.until == 0 {

@@ -1,11 +1,11 @@
-//! When users were last seen.
+//! The last-seen time of a user.
 
 use serde::{Deserialize, Serialize};
 
-/// When a user's last connection ended, under the user's own id.
+/// The time when a user's last connection ended, under the user's own id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LastSeen {
-    /// In milliseconds since 1970.
+    /// The time in milliseconds since 1970 UTC.
     pub(crate) time: u64,
 }
 

@@ -1,9 +1,9 @@
-//! What the store keeps under a key beside messages: who is in a group, how far a member has
-//! read, where a user takes part.
+//! The values that the store keeps under keys, beside messages: the members of a group, the marks
+//! of a member, the conversations of a user.
 //!
-//! The sequencer writes these values, each in the very record that causes it; readers decode them.
-//! A value is a byte that says which of them it is, and a struct in postcard's form; an empty value
-//! is none.
+//! The sequencer writes each value in the record that causes the change; readers decode it. A value
+//! is one byte that says its type, followed by a struct in postcard's form. An empty value means
+//! that there is none.
 
 mod advance;
 mod contacts;
@@ -29,12 +29,13 @@ pub(crate) use last_seen::LastSeen;
 pub(crate) use reactions::{Full, Reactions};
 pub(crate) use tally::{Level, STRETCH, Tally};
 
-/// A value of the store.
+/// A type of value that the store keeps under a key.
 pub(crate) trait Form<'a>: Sized {
-    /// Its first byte. Part of the disk format: a struct of another shape gets another.
+    /// The first byte of the value. It is part of the disk format: a struct of another shape gets
+    /// another byte.
     const TAG: u8;
 
-    /// Reads a value of an earlier shape: its first byte, and the rest.
+    /// Reads a value of an earlier shape. `_tag` is its first byte, `_rest` what follows.
     fn earlier(_tag: u8, _rest: &'a [u8]) -> Option<Self> {
         None
     }
@@ -59,7 +60,7 @@ impl Form<'_> for LastSeen {
     const TAG: u8 = 14;
 }
 
-/// A value's bytes.
+/// Returns the bytes of a value, its tag first.
 pub(crate) fn encode<'a, T: Form<'a> + Serialize>(value: &T) -> Vec<u8> {
     // A vector takes everything, and none of the values holds a type that cannot be written.
     postcard::to_extend(value, vec![T::TAG]).unwrap_or_default()

@@ -2,45 +2,46 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Reactions of one user to one message.
+/// The maximum number of reactions of one user to one message.
 pub(crate) const MAX_OF_USER: usize = 20;
 
-/// Different reactions to one message.
+/// The maximum number of different reactions to one message.
 pub(crate) const MAX_DIFFERENT: usize = 100;
 
-/// Reactions to one message, each user's counted.
+/// The maximum number of reactions to one message. Each pair of user and reaction counts.
 pub(crate) const MAX_REACTIONS: usize = 2_000;
 
-/// The last of them are for users who have not reacted to the message: nobody else can take the
-/// room in which they join.
+/// The number of reactions to one message from which on only users without a reaction to it may add
+/// one. This keeps room for users who have not reacted yet.
 pub(crate) const MAX_BEFORE_NEWCOMERS: usize = 1_000;
 
 const _: () = assert!(MAX_OF_USER < MAX_DIFFERENT && MAX_BEFORE_NEWCOMERS < MAX_REACTIONS);
 
-/// Who reacted with what, in the order they did.
+/// The reactions to one message, in the order in which users added them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reactions<'a> {
-    /// User and reaction, each pair once.
+    /// The pairs of user name and reaction, each pair once.
     #[serde(borrow)]
     pub(crate) list: Vec<(&'a str, &'a str)>,
 }
 
-/// Why a reaction is not taken.
+/// The limit that prevents one more reaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// The user has as many reactions to the message as one may have.
+    /// The user already has [`MAX_OF_USER`] reactions to the message.
     OfUser,
-    /// There are as many different ones.
+    /// The message already has [`MAX_DIFFERENT`] different reactions.
     Different,
-    /// There are as many in all.
+    /// The message has no room for more reactions: see [`MAX_REACTIONS`] and
+    /// [`MAX_BEFORE_NEWCOMERS`].
     All,
 }
 
 impl<'a> Reactions<'a> {
-    /// Adds or removes one; whether that changed anything.
+    /// Adds or removes one reaction. Returns whether the list changed.
     ///
     /// # Errors
-    /// There is no room for one more.
+    /// A limit prevents one more reaction.
     pub(crate) fn set(
         &mut self,
         user: &'a str,

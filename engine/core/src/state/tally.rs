@@ -1,8 +1,10 @@
-//! Who wrote the messages of a stretch of a conversation, under an id of conversation and stretch.
+//! The number of messages of each author in a stretch of a conversation, under an id of
+//! conversation and stretch.
 //!
-//! So the unread messages of a user are counted without reading them: those of a stretch, less the
-//! user's own. A stretch is counted when its last message is stored, and again when one of its
-//! messages is recalled. Where there is no count, the messages are read.
+//! With tallies the gateway counts unread messages without reading them: the messages of a stretch,
+//! less the user's own. The sequencer counts a stretch when it stores the last message of the
+//! stretch, and again when a sender recalls one of its messages. Readers read the messages
+//! themselves where no tally exists.
 
 use serde::{Deserialize, Serialize};
 use trunkline_storage::TimelineId;
@@ -10,25 +12,27 @@ use trunkline_storage::TimelineId;
 use super::Form;
 use crate::ids::{Ids, UserId};
 
-/// How long the stretches are that are counted.
+/// The two lengths of counted stretches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
     Short,
-    /// The counts of many short ones together.
+    /// A stretch made of many short stretches. Its tally is the sum of theirs.
     Long,
 }
 
-/// Messages of a short stretch, and of a long one.
+/// The number of messages in a short stretch, and of short stretches in a long one.
 pub(crate) const STRETCH: u64 = 256;
 const LONG: u64 = 64 * STRETCH;
 
-/// Authors of a long stretch; where there are more, its short ones are asked.
+/// The maximum number of authors in the tally of a long stretch. With more authors only the short
+/// stretches have tallies.
 const MOST_AUTHORS: usize = 1_024;
 
-/// A part of a user's id, which is a keyed hash: enough to tell the authors of a conversation apart.
+/// The first bytes of a user's id, which is a keyed hash. They suffice to distinguish the authors
+/// of a conversation.
 type Author = [u8; 6];
 
-/// For each author, how many of the messages are not recalled.
+/// The number of messages of each author in one stretch, without the recalled ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tally {
     rows: Vec<(Author, u32)>,
@@ -41,7 +45,7 @@ impl Form<'_> for Tally {
 impl Level {
     pub(crate) const ALL: [Self; 2] = [Self::Short, Self::Long];
 
-    /// Messages of a stretch.
+    /// Returns the number of messages in a stretch of this level.
     pub(crate) const fn messages(self) -> u64 {
         match self {
             Self::Short => STRETCH,
@@ -49,24 +53,24 @@ impl Level {
         }
     }
 
-    /// The number of the stretch that a message is in.
+    /// Returns the number of the stretch that holds the message `seq`.
     pub(crate) const fn stretch(self, seq: u64) -> u64 {
         seq.saturating_sub(1) / self.messages()
     }
 
-    /// The key under which the store keeps the tally of a stretch.
+    /// Returns the key under which the store keeps the tally of a stretch.
     pub(crate) fn key(self, ids: &Ids, conversation: TimelineId, stretch: u64) -> TimelineId {
         ids.tally(conversation, stretch << 1 | self as u64)
     }
 
-    /// Whether a message is the last of its stretch.
+    /// Returns whether the message `seq` is the last of its stretch.
     pub(crate) const fn ends_with(self, seq: u64) -> bool {
         seq.is_multiple_of(self.messages())
     }
 }
 
 impl Tally {
-    /// Counts messages of an author.
+    /// Adds `messages` messages of an author.
     pub(crate) fn add(&mut self, user: UserId, messages: u32) {
         if messages > 0 {
             self.add_row(author(user), messages);
@@ -80,7 +84,7 @@ impl Tally {
         }
     }
 
-    /// Takes a message of an author back; whether one was counted.
+    /// Subtracts one message of an author. Returns whether the tally had one.
     pub(crate) fn take(&mut self, user: UserId) -> bool {
         let author = author(user);
         let row = self.rows.iter_mut().find(|row| row.0 == author);
@@ -91,14 +95,14 @@ impl Tally {
         })
     }
 
-    /// The messages of everybody but one user.
+    /// Returns the number of messages by all authors except `user`.
     pub(crate) fn of_others(&self, user: UserId) -> u64 {
         let author = author(user);
         let others = self.rows.iter().filter(|row| row.0 != author);
         others.map(|row| u64::from(row.1)).sum()
     }
 
-    /// Adds the messages of another stretch; `None` where there are too many authors.
+    /// Returns the sum of two tallies; `None` if it has too many authors.
     pub(crate) fn with(mut self, other: &Self) -> Option<Self> {
         for &(author, messages) in &other.rows {
             self.add_row(author, messages);
