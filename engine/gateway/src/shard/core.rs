@@ -19,12 +19,13 @@ use trunkline_proto::message::{
 use super::admission::{Admission, Room};
 use super::asking::Asking;
 use super::connection::{Conn, Phase};
+use super::departing::Departing;
 use super::ephemeral::Ephemeral;
 use super::memory::Memory;
 use super::parts::Parts;
 use super::pool::Pool;
 use super::questions::Questions;
-use super::resume::Resuming;
+use super::resuming::Resuming;
 use super::returns::Returns;
 use super::tls::{Buffers, HANDSHAKE_COST};
 use super::tokens::{CHECK_COST, Permits};
@@ -62,10 +63,8 @@ pub(crate) struct Core {
     pub(crate) recovering: usize,
     /// What readers are asked for.
     pub(super) questions: Questions,
-    /// Stopping does not wait for those questions any more.
-    pub(super) reads_over: bool,
-    /// When those come again who are sent away.
-    pub(super) returns: Returns,
+    /// The stop of the shard, and the delays of clients that it sends away.
+    pub(super) departing: Departing,
     /// Sessions of which the position is kept.
     pub(crate) resuming: Resuming,
     /// The bytes that connections hold.
@@ -102,13 +101,16 @@ impl Core {
             asking: Asking::default(),
             recovering: 0,
             questions: Questions::default(),
-            reads_over: false,
-            returns: Returns::new(
-                parts.limits.reconnect_rate,
-                parts.shards,
-                parts.limits.reconnect_delay_ms,
+            departing: Departing::new(
+                parts.limits.drain_window,
+                parts.limits.drain_timeout,
+                Returns::new(
+                    parts.limits.reconnect_rate,
+                    parts.shards,
+                    parts.limits.reconnect_delay_ms,
+                ),
             ),
-            resuming: Resuming::new(),
+            resuming: Resuming::default(),
             memory: Memory::new(parts.limits.shard_buffer_bytes),
             ephemeral: Ephemeral::default(),
             permits: Permits::default(),
@@ -269,9 +271,7 @@ impl Core {
             return;
         };
         self.parts.metrics.pushed(push.kind).one();
-        if let Some(resume) = self.resuming.get_mut(&slot) {
-            resume.pushed();
-        }
+        self.resuming.pushed(slot);
         if conn.batch {
             let to = (conn.encoding, self.parts.limits.content.message_bytes);
             conn.out.add_to_batch(&mut self.pool, to, |out| {
@@ -389,10 +389,10 @@ impl Core {
     fn delay_after(&mut self, code: CloseCode) -> u64 {
         match code {
             _ if !code.reconnect() => 0,
-            CloseCode::SHUTDOWN => self.returns.of_all(),
+            CloseCode::SHUTDOWN => self.departing.delay_at_stop(),
             CloseCode::OVERLOADED => {
                 let cost = self.admission_cost();
-                self.returns.of_one(self.turn.now(), cost)
+                self.departing.delay_without_room(self.turn.now(), cost)
             }
             // It ends alone, and for a reason of its own.
             _ => self.parts.limits.reconnect_delay_ms,

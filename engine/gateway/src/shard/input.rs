@@ -381,7 +381,7 @@ impl Core {
         session.expires = self.permit(slot, grant);
         let device = session::device_key(request, &self.parts.ids, &session);
         if let Some(key) = device {
-            self.resume(slot, key);
+            self.resuming.begin(slot, key);
         }
         self.parts.metrics.sessions.one();
         let opening = match since {

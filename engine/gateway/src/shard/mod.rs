@@ -9,6 +9,7 @@ mod admission;
 mod asking;
 mod connection;
 mod core;
+mod departing;
 pub mod descriptors;
 mod drain;
 mod ephemeral;
@@ -23,6 +24,7 @@ mod questions;
 mod rate;
 mod relief;
 mod resume;
+mod resuming;
 mod returns;
 mod source;
 mod tls;
@@ -43,7 +45,6 @@ use trunkline_core::exchange::Mail;
 use self::accept::ACCEPT_PAUSE;
 use self::connection::Conn;
 use self::core::Core;
-use self::drain::Drain;
 use crate::timer::Tick;
 
 pub use self::parts::{Parts, Shared};
@@ -83,7 +84,6 @@ pub struct Shard {
     /// The most connections since the table was made.
     peak: usize,
     core: Core,
-    draining: Drain,
 }
 
 impl Shard {
@@ -103,7 +103,6 @@ impl Shard {
             conns: Slab::with_capacity(parts.room.min(CONNS)),
             peak: 0,
             core: Core::new(parts),
-            draining: Drain::No,
         })
     }
 
@@ -131,7 +130,7 @@ impl Shard {
             self.drop_doomed();
             // How far the dropped have come.
             self.core.submit();
-            if matches!(self.draining, Drain::Closing { .. }) && self.conns.is_empty() {
+            if self.core.departing.is_closing() && self.conns.is_empty() {
                 self.core.parts.mailbox.close();
                 return Ok(());
             }
@@ -190,7 +189,7 @@ impl Shard {
         let timer = self.core.turn.next_timer(now);
         let soon = if stalled {
             Some(STALL)
-        } else if self.draining != Drain::No {
+        } else if self.core.departing.has_begun() {
             Some(drain::STEP)
         } else if self.accept_at.is_some() {
             Some(ACCEPT_PAUSE)
