@@ -147,6 +147,19 @@ fn sequences_are_without_gaps_and_unique() {
 }
 
 #[test]
+fn a_send_without_an_answer_may_have_the_missing_sequence() {
+    for shape in SHAPES {
+        let mut bench = Bench::new(shape, &[]);
+        let [one, _, three] = [bench.send(), bench.send(), bench.send()];
+        bench.deliver(one, 1, &[]);
+        bench.deliver(three, 3, &[]);
+        bench.close();
+        let counters = bench.check(&[]);
+        assert_eq!((counters.delivered, counters.unknown), (2, 1));
+    }
+}
+
+#[test]
 fn sequences_belong_to_one_message_each() {
     for shape in SHAPES {
         let all = Bench::new(shape, &[]).owed(0).len() as u64;

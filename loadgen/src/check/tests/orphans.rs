@@ -328,6 +328,21 @@ fn own_messages_come_in_order_and_once() {
 }
 
 #[test]
+fn messages_of_others_are_no_own_messages_behind_a_reconnect() {
+    for shape in SHAPES {
+        let mut bench = Bench::new(shape, &[]);
+        let [device, _] = bench.devices(1);
+        bench.away(device, true);
+        bench.back(device);
+        let sent = bench.send();
+        bench.deliver(sent, 1, &[]);
+        // Once more, as if it were a later one.
+        bench.push(device, sent, 2);
+        bench.check(&[(Violation::Unexpected, 1)]);
+    }
+}
+
+#[test]
 fn other_sequences_behind_a_reconnect_are_seen() {
     for shape in SHAPES {
         let mut bench = Bench::new(shape, &[]);
