@@ -54,6 +54,31 @@ pub fn pem_labels(text: &[u8]) -> Vec<String> {
     lines.filter_map(label).collect()
 }
 
+/// The contents of the element of DER (X.690) with this tag at the front of the bytes, and the bytes
+/// behind it. Elements of 16 MiB and more are not read: no file is that long.
+pub(crate) fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (&[found, first], rest) = der.split_first_chunk()?;
+    let (len, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81 => rest.split_first().map(|(&len, rest)| (len.into(), rest))?,
+        0x82 => {
+            let (len, rest) = rest.split_first_chunk()?;
+            (u16::from_be_bytes(*len).into(), rest)
+        }
+        0x83 => {
+            let (&[high, middle, low], rest) = rest.split_first_chunk()?;
+            let len = u32::from_be_bytes([0, high, middle, low]);
+            (usize::try_from(len).ok()?, rest)
+        }
+        _ => return None,
+    };
+    if found == tag {
+        rest.split_at_checked(len)
+    } else {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -235,7 +235,7 @@ fn secret(bytes: &[u8]) -> Result<Key, Problem> {
     }
     let trimmed = bytes.trim_ascii();
     let is_json = trimmed.first() == Some(&b'{') && trimmed.last() == Some(&b'}');
-    let is_der = pem::element(bytes, 0x30).is_some_and(|(_, behind)| behind.is_empty());
+    let is_der = files::element(bytes, 0x30).is_some_and(|(_, behind)| behind.is_empty());
     if is_json || is_der || bytes.starts_with(b"ssh-") {
         return Err(
             "this looks like a public key, which anybody may know, and not like a secret: a set \

@@ -4,6 +4,7 @@
 //! new ones get, and ends none. What a connection does with it is in `trunkline_proto::tls`, and
 //! where its bytes go in `shard::tls`.
 
+mod der;
 mod files;
 mod validity;
 mod watch;

@@ -2,7 +2,8 @@
 
 use rustls::pki_types::CertificateDer;
 use trunkline_core::clock::utc;
-use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::der::{self, Period};
 
 /// A certificate that expires within this time, in seconds, is warned of.
 const SOON: i64 = 14 * DAY;
@@ -66,13 +67,11 @@ pub(super) fn examine(chain: &[CertificateDer<'_>], now: i64) -> Validity {
             0 => "the certificate".to_owned(),
             i => format!("certificate {} of the chain", i + 1),
         };
-        let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
+        let Some(Period { from, to }) = der::period(certificate) else {
             let warning = format!("when {name} is valid cannot be read");
             found.warnings.push(warning);
             continue;
         };
-        let validity = parsed.validity();
-        let [from, to] = [validity.not_before, validity.not_after].map(|time| time.timestamp());
         if i == 0 {
             found.expires = Some(to);
         }

@@ -4,7 +4,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{SubjectPublicKeyInfoDer, alg_id};
 
 use super::{Key, Problem, numbers};
-use crate::files;
+use crate::files::{self, element};
 
 /// The public key of a PEM file, and what else is in the file.
 ///
@@ -75,23 +75,4 @@ fn key(info: &[u8]) -> Result<Key, Problem> {
 
 fn is_negative(number: &[u8]) -> bool {
     number.first().is_some_and(|first| first & 0x80 != 0)
-}
-
-/// The contents of an element of DER with this tag at the front, and what stands behind it.
-pub(super) fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&[found, first], rest) = der.split_first_chunk()?;
-    let (len, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81 => rest.split_first().map(|(&len, rest)| (len.into(), rest))?,
-        0x82 => {
-            let (len, rest) = rest.split_first_chunk()?;
-            (u16::from_be_bytes(*len).into(), rest)
-        }
-        _ => return None,
-    };
-    if found == tag {
-        rest.split_at_checked(len)
-    } else {
-        None
-    }
 }
