@@ -236,3 +236,36 @@ fn modules_know_each_other_in_one_direction() {
         assert!(found.contains(circle), "no longer a circle: {circle:?}");
     }
 }
+
+/// A program without tests is not built for tests (`test = false`), so a test in it would never run.
+#[test]
+fn programs_that_are_not_built_for_tests_have_none() {
+    let mark = concat!("#[", "test]");
+    let sources = sources();
+    let mut untested = 0;
+    for folder in members() {
+        let manifest = manifest(&folder);
+        let Some(programs) = manifest.get("bin").and_then(Value::as_array) else {
+            continue;
+        };
+        let is_untested =
+            |program: &&Value| program.get("test").and_then(Value::as_bool) == Some(false);
+        for program in programs.iter().filter(is_untested) {
+            untested += 1;
+            let file = folder.join(program["path"].as_str().expect("a path"));
+            // The modules of src/main.rs are the library's; those of src/bin/NAME/main.rs stand
+            // beside it.
+            let is_own_folder = file.ends_with("main.rs") && !file.ends_with("src/main.rs");
+            for (name, text) in &sources {
+                let path = workspace().join(name);
+                let is_of_program = path == file
+                    || is_own_folder && path.starts_with(file.parent().expect("a folder"));
+                assert!(
+                    !(is_of_program && text.contains(mark)),
+                    "{name} has a test, and its program has test = false"
+                );
+            }
+        }
+    }
+    assert!(untested > 0, "no program has test = false");
+}
