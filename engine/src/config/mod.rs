@@ -89,7 +89,8 @@ pub struct Config {
     pub conversation_cache: usize,
     /// How log lines look.
     pub log_format: LogFormat,
-    /// Which log lines are written (the syntax of `tracing_subscriber`'s `EnvFilter`).
+    /// Which log lines are written: levels and targets, such as `info` or `warn,trunkline=debug` (the
+    /// syntax of `tracing_subscriber`'s `EnvFilter`).
     pub log: String,
     /// Every setting with its value, which the fields above come from.
     pub(crate) settings: Settings,

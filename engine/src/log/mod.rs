@@ -4,6 +4,7 @@
 //! standard error takes nothing (a full disk, a reader that is gone or stopped), lines are lost and
 //! counted, and a line says how many once lines can be written again.
 
+pub(crate) mod filter;
 mod queue;
 
 use std::io::{IsTerminal, stderr};
@@ -11,7 +12,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Context;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, fmt, registry, reload};
 
 use self::queue::Queue;
 use crate::config::{Config, LogFormat};
@@ -22,13 +26,10 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// The queue of this process's log.
 static QUEUE: OnceLock<Queue> = OnceLock::new();
 
-/// Replaces the filter of lines.
-type Refilter = Box<dyn Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send>;
-
 /// The running log. Dropping it writes the last lines.
 pub(crate) struct Log {
-    /// `None`: the log is the embedding program's.
-    refilter: Option<Refilter>,
+    /// Replaces the filter of lines. `None`: the log is the embedding program's.
+    filter: Option<reload::Handle<Targets, Registry>>,
 }
 
 /// Starts the log of a process that serves. A panic is a line of it.
@@ -37,31 +38,23 @@ pub(crate) struct Log {
 /// The filter is none, or the thread cannot be started.
 pub(crate) fn start(config: &Config) -> anyhow::Result<Log> {
     let (queue, outlet) = queue::queue();
-    let filter = EnvFilter::try_new(&config.log).context("log")?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let filter = filter::parse(&config.log).context("log")?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let filtered = registry().with(filter);
+    let lines = fmt::layer()
         // What cannot be written is counted, and nothing else can be said of it.
         .log_internal_errors(false)
         .with_writer(queue.clone());
-    // A log that is there already is the embedding program's.
-    let refilter: Option<Refilter> = match config.log_format {
+    let started = match config.log_format {
         LogFormat::Text => {
-            let log = builder.with_ansi(stderr().is_terminal());
-            let log = log.with_filter_reloading();
-            let handle = log.reload_handle();
-            log.try_init()
-                .ok()
-                .map(|()| Box::new(move |filter| handle.reload(filter)) as Refilter)
+            let lines = lines.with_ansi(stderr().is_terminal());
+            filtered.with(lines).try_init()
         }
-        LogFormat::Json => {
-            let log = builder.json().with_filter_reloading();
-            let handle = log.reload_handle();
-            log.try_init()
-                .ok()
-                .map(|()| Box::new(move |filter| handle.reload(filter)) as Refilter)
-        }
+        LogFormat::Json => filtered.with(lines.json()).try_init(),
     };
-    if refilter.is_some() && QUEUE.set(queue).is_ok() {
+    // A log that is there already is the embedding program's.
+    let filter = started.ok().map(|()| handle);
+    if filter.is_some() && QUEUE.set(queue).is_ok() {
         let tell = |lost, why: &str| {
             tracing::warn!(
                 lines = lost,
@@ -75,7 +68,7 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<Log> {
             .context("cannot start the thread log")?;
         std::panic::set_hook(Box::new(panicked));
     }
-    Ok(Log { refilter })
+    Ok(Log { filter })
 }
 
 impl Log {
@@ -84,9 +77,9 @@ impl Log {
     /// # Errors
     /// It is no filter.
     pub(crate) fn set_filter(&self, filter: &str) -> anyhow::Result<()> {
-        let filter = EnvFilter::try_new(filter).context("log")?;
-        match &self.refilter {
-            Some(refilter) => refilter(filter).context("log"),
+        let filter = filter::parse(filter).context("log")?;
+        match &self.filter {
+            Some(handle) => handle.reload(filter).context("log"),
             None => Ok(()),
         }
     }
