@@ -1,4 +1,4 @@
-//! Which shards hold connections of which user.
+//! The directory: which shards hold sessions of which user.
 //!
 //! Shards write their own bit, the sequencer reads. The order of steps makes the seam between
 //! what a connecting client reads from the store and what is pushed to it live:
@@ -24,15 +24,15 @@ use crate::per_user::{PerUser, Thing};
 /// A set of shards: bit N for shard N.
 pub type ShardSet = u128;
 
-/// Most shards of one gateway: the bits of a set of them.
+/// The maximum number of shards of one gateway: the bits of a [`ShardSet`].
 pub const MAX_SHARDS: usize = ShardSet::BITS as usize;
 
 const STRIPES: usize = 64;
 
-/// Users that are looked up before others may have the lock of their stripe.
+/// The number of users looked up before other threads may take the lock of the stripe.
 const AT_ONCE: usize = 64;
 
-/// Where a session of a user is, and which device it is of.
+/// One session of a user: its shard and its device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seat {
     shard: u8,
@@ -46,12 +46,12 @@ impl Thing for Seat {
     };
 }
 
-/// Part of the users, under a lock of its own: for each, their sessions.
+/// The sessions of some of the users, under one lock.
 type Stripe = Mutex<PerUser<Seat>>;
 // No shard has the number that stands for several, and a session takes few bytes.
 const _: () = assert!(MAX_SHARDS <= u8::MAX as usize && size_of::<Seat>() == 5);
 
-/// Which shards hold sessions of which user.
+/// The sessions of all users, by the shards that hold them.
 pub struct Directory {
     head: AtomicU64,
     stripes: Box<[CachePadded<Stripe>]>,
@@ -66,7 +66,7 @@ impl Directory {
         }
     }
 
-    /// The number of the stripe that a user is in.
+    /// Returns the number of the stripe that holds a user.
     pub fn place(user: UserId) -> usize {
         // The maps use the low half of the id.
         (user.0 >> 64) as usize % STRIPES
@@ -76,15 +76,15 @@ impl Directory {
         &self.stripes[Self::place(user)]
     }
 
-    /// Enters that `shard` holds one more session of `user`, on a device. The answer is the position
-    /// that a session made now is live from.
+    /// Adds a session of `user` on a device, held by `shard`. Returns the position after which the
+    /// session receives events live.
     pub fn enter(&self, user: UserId, shard: usize, device: DeviceMark) -> Position {
         let shard = shard as u8;
         self.stripe(user).lock().add(user, Seat { shard, device });
         Position(self.head.load(Ordering::SeqCst))
     }
 
-    /// Takes back one [`Directory::enter`].
+    /// Removes the session that one [`Directory::enter`] added.
     pub fn leave(&self, user: UserId, shard: usize, device: DeviceMark) {
         let shard = shard as u8;
         self.stripe(user)
@@ -92,18 +92,19 @@ impl Directory {
             .remove(user, Seat { shard, device });
     }
 
-    /// Announces that records up to `position` are being published. The sequencer calls this
-    /// before it looks up the first recipient of a batch.
+    /// Raises the head to `position`: records up to it are being published. The sequencer calls
+    /// this before it looks up the first recipient of a batch.
     pub fn raise_head(&self, position: Position) {
         self.head.store(position.0, Ordering::SeqCst);
     }
 
-    /// The last position published.
+    /// Returns the last published position.
     pub fn head(&self) -> Position {
         Position(self.head.load(Ordering::SeqCst))
     }
 
-    /// How many devices of `user` have a session: several sessions of one device count once.
+    /// Returns the number of devices of `user` with a session. Several sessions of one device count
+    /// once.
     pub fn devices(&self, user: UserId) -> u32 {
         let stripe = self.stripe(user).lock();
         let seats = stripe.get(user);
@@ -118,13 +119,13 @@ impl Directory {
         devices.len() as u32
     }
 
-    /// The shards that hold connections of `user`.
+    /// Returns the shards that hold connections of `user`.
     pub fn shards(&self, user: UserId) -> ShardSet {
         set(self.stripe(user).lock().get(user))
     }
 
-    /// The same of many, of whom those without a connection are left out. Users of one
-    /// [`place`](Self::place) behind each other take its lock once, and not for long.
+    /// Calls `found` with the shards of each user that has a connection. Neighbours in `users` with
+    /// the same [`place`](Self::place) take its lock once, and hold it for a short time.
     pub fn shards_of(&self, users: &[UserId], mut found: impl FnMut(UserId, ShardSet)) {
         for users in users.chunk_by(|one, next| Self::place(*one) == Self::place(*next)) {
             for users in users.chunks(AT_ONCE) {

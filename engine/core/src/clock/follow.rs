@@ -1,40 +1,42 @@
-//! One time that follows the system clock.
+//! A time that follows the system clock and smooths its leaps.
 
 use std::time::Duration;
 
-/// A difference to the system clock that is no leap: it is made up for at once.
+/// The largest difference from the system clock that is no leap. The follower makes up for it at
+/// once.
 pub(super) const TOLERANCE: Duration = Duration::from_secs(2);
 
-/// How long a leap must last before it counts.
+/// The time that a leap must last before the follower reacts to it.
 pub(super) const HOLD: Duration = Duration::from_mins(1);
 
-/// What passed between two looks counts up to this for following a leap.
+/// The most time between two looks that counts towards following a leap.
 const STEP: Duration = Duration::from_secs(1);
 
-/// What a follower does about a leap ahead that lasts.
+/// The reaction of a follower to a lasting leap ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ahead {
-    /// Goes there at once.
+    /// The follower goes to the new time at once.
     Step,
-    /// Goes this many times faster than time passes, until it is there.
+    /// The follower runs faster by this factor until it reaches the new time.
     Hurry(u32),
 }
 
-/// What a follower does about a leap back that lasts: up to this it goes at half its speed until
-/// the system clock has caught up; beyond this it steps, where it may go back at all.
+/// The reaction of a follower to a lasting leap back. With `Wait` it runs at half speed until the
+/// system clock has caught up. With `StepBeyond` it does the same for leaps up to the given length,
+/// and steps back at once for longer ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Back {
     Wait,
     StepBeyond(Duration),
 }
 
-/// A time that goes on with the monotonic clock, and after the system clock.
+/// A time that advances with the monotonic clock and follows the system clock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Follower {
     now: Duration,
     ahead: Ahead,
     back: Back,
-    /// How long the system clock has been elsewhere.
+    /// How long the system clock has differed from this time by more than the tolerance.
     elsewhere: Duration,
 }
 
@@ -52,12 +54,12 @@ impl Follower {
         self.now
     }
 
-    /// The system clock has just leapt: how long it stays there counts from now on.
+    /// Notes that the system clock has just leapt, and restarts the wait of [`HOLD`].
     pub(super) fn leapt(&mut self) {
         self.elsewhere = Duration::ZERO;
     }
 
-    /// So much has passed, and the system clock says `system`.
+    /// Advances by `passed`, and towards `system`, the time of the system clock.
     pub(super) fn go_on(&mut self, passed: Duration, system: Duration) {
         let expected = self.now + passed;
         let difference = system.abs_diff(expected);

@@ -1,11 +1,11 @@
-//! What the store keeps of the time, so that a restart goes on from there.
+//! The mark of time in the store, from which a restart continues.
 
 use std::time::Duration;
 
-/// How much steady time passes before a mark is stored anew.
+/// The steady time between two stored marks.
 pub(crate) const EVERY: Duration = Duration::from_mins(1);
 
-/// Both times when it was stored, in milliseconds.
+/// The steady time and the wire time when the mark was stored, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) steady: u64,
@@ -13,7 +13,7 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    /// As it is stored: two numbers of 8 bytes, little-endian.
+    /// Returns the stored form: two numbers of 8 bytes, little-endian.
     pub(crate) fn bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&self.steady.to_le_bytes());
@@ -21,7 +21,7 @@ impl Mark {
         bytes
     }
 
-    /// Reads it back; `None` for what is none.
+    /// Reads a stored mark; `None` if the bytes are not a mark.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let (steady, wire) = bytes.split_first_chunk::<8>()?;
         Some(Self {
@@ -30,7 +30,7 @@ impl Mark {
         })
     }
 
-    /// Whether the store should be given `newer` in its place.
+    /// Returns whether it is time to store `newer` in place of this mark.
     pub(crate) fn is_due(self, newer: Self) -> bool {
         let passed = |older: u64, newer: u64| newer.abs_diff(older) >= EVERY.as_millis() as u64;
         passed(self.steady, newer.steady) || passed(self.wire, newer.wire)

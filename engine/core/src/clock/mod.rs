@@ -1,4 +1,4 @@
-//! What time it is, where the system clock may leap.
+//! The time of the gateway, robust against leaps of the system clock.
 //!
 //! The sequencer looks at the system clock and at the monotonic one, and [`Steady`] makes two
 //! times of them, both in milliseconds since 1970:
@@ -25,25 +25,25 @@ pub use utc::utc;
 /// One look at both clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Look {
-    /// Since some moment before.
+    /// The monotonic time since a fixed moment in the past.
     pub passed: Duration,
-    /// Since 1970, by the system clock.
+    /// The time since 1970 UTC by the system clock.
     pub system: Duration,
 }
 
 /// The wire time for all threads.
 ///
-/// Between two looks of the sequencer it goes on by the monotonic clock.
+/// Between two looks of the sequencer the wire time advances with the monotonic clock.
 #[derive(Debug)]
 pub struct Clock {
     began: Instant,
-    /// The wire time less what has passed since `began`, in nanoseconds, modulo 2^64. Finer than
-    /// what it tells, so that nobody is told a millisecond that has not begun.
+    /// The wire time minus the time since `began`, in nanoseconds, modulo 2^64. It is finer than
+    /// the milliseconds that clients see, so that no client sees a millisecond that has not begun.
     offset: AtomicU64,
 }
 
 impl Clock {
-    /// A clock that begins with this wire time.
+    /// Returns a clock that starts at this wire time.
     pub fn new(wire: Duration) -> Self {
         let clock = Self {
             began: Instant::now(),
@@ -53,14 +53,14 @@ impl Clock {
         clock
     }
 
-    /// The wire time, in milliseconds since 1970.
+    /// Returns the wire time in milliseconds since 1970 UTC.
     pub fn now(&self) -> u64 {
         let passed = self.began.elapsed().as_nanos() as u64;
         let offset = self.offset.load(Ordering::Relaxed);
         offset.wrapping_add(passed) / 1_000_000
     }
 
-    /// Looks at the system's clocks.
+    /// Reads both clocks of the system.
     pub fn look(&self) -> Look {
         Look {
             passed: self.began.elapsed(),
@@ -68,7 +68,7 @@ impl Clock {
         }
     }
 
-    /// The wire time at a look.
+    /// Sets the wire time as of a look. `passed` is the monotonic time of the look.
     pub fn set(&self, wire: Duration, passed: Duration) {
         let offset = (wire.as_nanos() as u64).wrapping_sub(passed.as_nanos() as u64);
         // Written only when it changes: shards have it in their caches.
@@ -78,15 +78,15 @@ impl Clock {
     }
 }
 
-/// Since 1970 by the system clock; nothing where that is before.
+/// Returns the time since 1970 UTC by the system clock; zero if the clock is before 1970.
 pub fn system() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
 }
 
-/// Milliseconds since 1970 by the system clock. For what others stamp by theirs (tokens); all else
-/// asks a [`Clock`].
+/// Returns the milliseconds since 1970 UTC by the system clock. Use it only to compare with times
+/// that other systems stamped, such as those of tokens. All other code asks a [`Clock`].
 pub fn system_ms() -> u64 {
     system().as_millis() as u64
 }

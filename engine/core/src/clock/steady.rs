@@ -1,34 +1,36 @@
-//! The steady time and the wire time, made of looks at the system's clocks.
+//! The steady time and the wire time, computed from looks at the system's clocks.
 
 use std::time::Duration;
 
 use super::follow::{Ahead, Back, Follower, TOLERANCE};
 use super::{Look, Mark};
 
-/// How many times faster than time passes the steady time goes after a leap ahead: what was
-/// stopped for a week has caught up in half a day.
+/// The factor by which the steady time runs faster after a leap ahead. After a week without the
+/// gateway it catches up in half a day.
 const HURRY: u32 = 20;
 
-/// What a start takes at once for the time that the store was closed; more is followed as a leap.
+/// The part of the time without the gateway that a start adds at once. It follows the rest as a
+/// leap.
 const CLOSED: Duration = Duration::from_mins(5);
 
-/// What passes at once between two looks; more is followed as a leap. Looks are a second apart, so
-/// either the process stood still, or the monotonic clock is not to be trusted.
+/// The longest time between two looks that passes at once; the rest is followed as a leap. Looks
+/// are a second apart, so after a longer time either the process stood still or the monotonic clock
+/// is wrong.
 const PAUSE: Duration = Duration::from_mins(1);
 
-/// A leap back by less is waited for: the wire time never goes back by so little.
+/// The longest leap back for which the wire time waits instead of stepping back.
 const BACK: Duration = Duration::from_hours(1);
 
 /// A leap of the system clock between two looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Leap {
-    /// What it should have said, in milliseconds since 1970.
+    /// The expected time, in milliseconds since 1970 UTC.
     pub(crate) expected: u64,
-    /// What it said.
+    /// The time of the system clock, in milliseconds since 1970 UTC.
     pub(crate) found: u64,
 }
 
-/// The two times. It has no clock: the caller looks.
+/// The steady time and the wire time. It reads no clock itself: the caller passes looks.
 #[derive(Debug)]
 pub(crate) struct Steady {
     steady: Follower,
@@ -37,8 +39,8 @@ pub(crate) struct Steady {
 }
 
 impl Steady {
-    /// Goes on from what a store knows of the time: its mark, or else the time of its last record
-    /// (0: it has none).
+    /// Continues from the time in a store: its mark, or else the time of its last record (0 if the
+    /// store has none).
     pub(crate) fn start(look: Look, mark: Option<Mark>, last_record: u64) -> Self {
         let system = look.system;
         let known = match mark {
@@ -63,7 +65,8 @@ impl Steady {
         }
     }
 
-    /// Takes a look; the leap that it shows.
+    /// Advances both times to a look. Returns the leap of the system clock since the last look, if
+    /// there was one.
     pub(crate) fn look(&mut self, look: Look) -> Option<Leap> {
         let passed = look.passed.saturating_sub(self.last.passed);
         let expected = self.last.system + passed;
@@ -81,17 +84,17 @@ impl Steady {
         leap
     }
 
-    /// The steady time, in milliseconds.
+    /// Returns the steady time in milliseconds since 1970 UTC.
     pub(crate) fn steady(&self) -> u64 {
         self.steady.now().as_millis() as u64
     }
 
-    /// The wire time.
+    /// Returns the wire time since 1970 UTC.
     pub(crate) fn wire(&self) -> Duration {
         self.wire.now()
     }
 
-    /// What the store is to know of the time.
+    /// Returns the mark to store.
     pub(crate) fn mark(&self) -> Mark {
         Mark {
             steady: self.steady(),
@@ -99,7 +102,7 @@ impl Steady {
         }
     }
 
-    /// How far the steady time is behind the system clock, as of the last look.
+    /// Returns how far the steady time was behind the system clock at the last look.
     pub(crate) fn behind(&self) -> Duration {
         self.last.system.saturating_sub(self.steady.now())
     }

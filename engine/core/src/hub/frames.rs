@@ -1,4 +1,4 @@
-//! A push that is stored nowhere, written once for all who get it.
+//! The frames of an ephemeral push, encoded once for all recipients.
 
 use trunkline_proto::Encoding;
 use trunkline_proto::frame::write_with;
@@ -16,12 +16,12 @@ pub struct PushFrames {
 #[derive(Debug)]
 struct Frame {
     bytes: Vec<u8>,
-    /// How many of them are the header.
+    /// The length of the frame's header in bytes.
     header: usize,
 }
 
 impl PushFrames {
-    /// The frames of an ephemeral event.
+    /// Returns the frames of an ephemeral event.
     pub fn new(event: Event<'_>) -> Self {
         let message = ServerMessage::Push(Push { pos: None, event });
         let frame = |encoding: Encoding| {
@@ -50,18 +50,18 @@ impl PushFrames {
         }
     }
 
-    /// The frame.
+    /// Returns the whole frame in one encoding.
     pub fn frame(&self, encoding: Encoding) -> &[u8] {
         &self.get(encoding).bytes
     }
 
-    /// The message in it, to be framed together with others.
+    /// Returns the message without its frame, to be put into one frame with others.
     pub fn message(&self, encoding: Encoding) -> &[u8] {
         let frame = self.get(encoding);
         &frame.bytes[frame.header..]
     }
 
-    /// What it takes of memory.
+    /// Returns the memory that the frames take, in bytes.
     pub fn size(&self) -> usize {
         self.json.bytes.len() + self.proto.bytes.len()
     }

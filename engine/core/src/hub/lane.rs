@@ -1,9 +1,9 @@
-//! What a shard is to be told that is stored nowhere: beside its mailbox, so that it takes no
-//! room from what is.
+//! Lanes: the queues of ephemeral events for each shard. They are beside the mailboxes, so that
+//! they take no room from stored events.
 //!
-//! A lane is bounded. Publications, signals and the like are refused when it is full; changed
-//! users are a set, of those that the shard watches, and so are topics of which a publication was
-//! refused, of those that it has subscribers to.
+//! A lane is bounded. A full lane refuses publications, signals and similar events. Two sets are
+//! bounded by what the shard uses: the changed users that it watches, and the topics with refused
+//! publications that it subscribes to.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -18,23 +18,23 @@ use crate::directory::ShardSet;
 use crate::exchange::Mailbox;
 use crate::ids::UserId;
 
-/// Most things in a lane, and most bytes of them.
+/// The maximum number of events in a lane, and of their bytes.
 const ITEMS: usize = 4_096;
 const BYTES: usize = 16 << 20;
 
-/// Something to be told to connections of a shard.
+/// An ephemeral event for connections of a shard.
 #[derive(Debug, Clone)]
 pub enum Passed {
-    /// To all connections of these users.
+    /// An event for all connections of some users.
     ToUsers {
         /// The ids of the users.
         users: Arc<[UserId]>,
         /// The push, as frames of each encoding.
         frames: Arc<PushFrames>,
-        /// Not worth any room: dropped for whoever has more to read.
+        /// Whether to drop the event for a connection that has other data waiting.
         trifle: bool,
     },
-    /// To those who have subscribed to its topic.
+    /// A publication for the subscribers of its topic.
     Publication(Arc<Publication>),
 }
 
@@ -47,12 +47,13 @@ impl Passed {
     }
 }
 
-/// What a shard takes out of its lane.
+/// The content of a lane, which a shard takes as a whole.
 #[derive(Debug, Default)]
 pub struct Taken {
-    /// What is to be told, in its order.
+    /// The events, in order.
     pub passed: VecDeque<Passed>,
-    /// Topics of which publications found no room behind these, and the number of the last.
+    /// The topics whose publications found no room after the events above, each with the number of
+    /// the last lost one.
     pub lost: HashMap<TopicId, u64, IdBuildHasher>,
     /// Users whose state may have changed.
     pub changed: HashSet<UserId, IdBuildHasher>,
@@ -60,7 +61,7 @@ pub struct Taken {
 
 #[derive(Default)]
 struct Lane {
-    /// There may be something.
+    /// Whether the lane may have content.
     filled: AtomicBool,
     content: Mutex<Content>,
 }
@@ -85,7 +86,8 @@ impl Lanes {
         }
     }
 
-    /// Puts something into the lanes of these shards, without waking them; how many had no room.
+    /// Puts an event into the lanes of some shards, without waking them. Returns the number of
+    /// lanes without room.
     pub(super) fn put(&self, shards: ShardSet, passed: &Passed) -> u64 {
         let mut refused = 0;
         for shard in each(shards) {
@@ -108,21 +110,22 @@ impl Lanes {
         refused
     }
 
-    /// Wakes these shards.
+    /// Wakes some shards.
     pub(super) fn wake(&self, shards: ShardSet) {
         for shard in each(shards) {
             self.mailboxes[shard].wake();
         }
     }
 
-    /// Tells something to these shards; how many had no room for it.
+    /// Puts an event into the lanes of some shards and wakes them. Returns the number of lanes
+    /// without room.
     pub fn pass(&self, shards: ShardSet, passed: &Passed) -> u64 {
         let refused = self.put(shards, passed);
         self.wake(shards);
         refused
     }
 
-    /// Tells these shards that a user's state may have changed.
+    /// Tells some shards that a user's state may have changed.
     pub(super) fn changed(&self, shards: ShardSet, user: UserId) {
         for shard in each(shards) {
             let lane = &self.lanes[shard];
@@ -134,13 +137,13 @@ impl Lanes {
         }
     }
 
-    /// Whether there may be something in a shard's lane. A shard asks before it sleeps, after it
-    /// has told its mailbox so: whoever fills the lane then wakes it.
+    /// Returns whether a shard's lane may have content. A shard asks before it sleeps, after it
+    /// marked its mailbox as sleeping: a thread that fills the lane later wakes the shard.
     pub fn is_filled(&self, shard: usize) -> bool {
         self.lanes[shard].filled.load(Ordering::SeqCst)
     }
 
-    /// Takes all that is in a shard's lane, in exchange for `empty`.
+    /// Takes the whole content of a shard's lane, and leaves `empty` in its place.
     pub fn take(&self, shard: usize, empty: &mut Taken) {
         let lane = &self.lanes[shard];
         if !lane.filled.swap(false, Ordering::SeqCst) {

@@ -1,9 +1,8 @@
-//! What shards tell each other without the store: who is online, what is published, typed and
-//! signalled.
+//! The state that shards share without the store: presence, topics, typing and signals.
 //!
-//! Nothing here is durable and nobody waits for it. What it knows is spread over stripes with a
-//! lock each, held for a few steps; what is to be told goes to the lanes of the shards concerned,
-//! which take from them what a turn has time for.
+//! Nothing here is durable, and no shard waits for it. The data is spread over stripes, each with a
+//! lock that is held for a few steps. Ephemeral events go into the lanes of the shards concerned.
+//! Each turn a shard takes as many as it has time for.
 
 mod frames;
 mod lane;
@@ -28,23 +27,23 @@ pub use presence::UserState;
 pub use topics::{Publication, Since, TopicId, Topics};
 pub use unsaved::Unsaved;
 
-/// Stripes of each map.
+/// The number of stripes in each map.
 pub const STRIPES: usize = 64;
 
-/// The stripe of an id; the maps use its low half.
+/// Returns the stripe of an id. The maps themselves use the low half of the id.
 const fn stripe_of(id: trunkline_storage::TimelineId) -> usize {
     (id.0 >> 64) as usize % STRIPES
 }
 
-/// What sessions tell each other without the store.
+/// The ephemeral state of a gateway: presence, topics and the lanes to the shards.
 pub struct Hub {
-    /// The ways to the shards.
+    /// The queues of ephemeral events, one for each shard.
     pub lanes: Lanes,
-    /// The topics.
+    /// The topics of all namespaces.
     pub topics: Topics,
     /// The time that clients are told.
     pub clock: Clock,
-    /// Who has left, until the store knows it.
+    /// The last-seen times that the store does not have yet.
     pub unsaved: Unsaved,
     presence: Presence,
     directory: Arc<Directory>,
@@ -52,7 +51,8 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// For the shards that these mailboxes belong to, with so many connections at most.
+    /// Returns the hub of the shards with these mailboxes. `connections` is the maximum number of
+    /// connections.
     pub fn new(
         (limits, connections): (&HubLimits, usize),
         directory: Arc<Directory>,
@@ -74,13 +74,13 @@ impl Hub {
         }
     }
 
-    /// A session of a user has entered the directory.
+    /// Tells the watching shards that a session of a user has entered the directory.
     pub fn arrived(&self, user: UserId) {
         self.lanes.changed(self.presence.watchers(user), user);
     }
 
-    /// A session of a user ends: takes it out of the directory. Whether there was room for it
-    /// among those of whom the store is to know it.
+    /// Removes an ending session of a user from the directory. Returns `false` if there was no room
+    /// to note the last-seen time for the store.
     pub fn leave(&self, user: UserId, shard: usize, device: DeviceMark) -> bool {
         let now = self.clock.now();
         // Before it is gone: whoever sees that must also see since when.
@@ -91,23 +91,24 @@ impl Hub {
         noted
     }
 
-    /// Whether a user has no connection.
+    /// Returns whether a user has no connection.
     pub fn is_gone(&self, user: UserId) -> bool {
         self.directory.shards(user) == 0
     }
 
-    /// From now on `shard` is told when the user's state may have changed. The state has to be
-    /// read after this: what changes behind it is told.
+    /// Tells `shard` from now on when the user's state may have changed. Read the state after this
+    /// call: the shard learns of all later changes.
     pub fn watch(&self, user: UserId, shard: usize) {
         self.presence.watch(user, shard);
     }
 
-    /// Takes back [`Hub::watch`].
+    /// Ends one [`Hub::watch`].
     pub fn unwatch(&self, user: UserId, shard: usize) {
         self.presence.unwatch(user, shard);
     }
 
-    /// How a user is now, of whom it may be known from elsewhere when they left.
+    /// Returns the state of a user. `known` is a last-seen time from another source, such as the
+    /// store.
     pub fn state(&self, user: UserId, known: Option<u64>) -> UserState {
         // In the reverse order of `leave`.
         let devices = self.directory.devices(user);

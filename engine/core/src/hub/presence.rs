@@ -1,4 +1,4 @@
-//! Who is watched from where, and who was online until when.
+//! The shards that watch each user, and the time when each user left.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,15 +15,15 @@ use crate::ids::UserId;
 
 type Map<T> = HashMap<UserId, T, IdBuildHasher>;
 
-/// How a user is.
+/// The presence of one user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UserState {
-    /// Devices that are connected now.
+    /// The number of devices that are connected now.
     pub devices: u32,
     /// When a connection last ended, in milliseconds since 1970.
     pub left: Option<u64>,
-    /// That was so short a time ago that it may come back before anybody has to know: for so
-    /// much longer.
+    /// The rest of the grace time after the last session ended. Others see the user online until it
+    /// is over. `None` if no grace time is running.
     pub settles_in: Option<Duration>,
 }
 
@@ -41,12 +41,14 @@ impl UserState {
         }
     }
 
-    /// Nothing is remembered of this user: the store may know.
+    /// Returns whether the hub knows nothing of this user. The store may have a last-seen time
+    /// then.
     pub const fn is_unknown(&self) -> bool {
         self.devices == 0 && self.left.is_none()
     }
 
-    /// The number of devices to show: one that has just left is not gone yet.
+    /// Returns the number of devices to show to others: at least one while the grace time is
+    /// running.
     pub const fn shown(&self) -> u32 {
         if self.devices == 0 && self.settles_in.is_some() {
             1
@@ -55,7 +57,7 @@ impl UserState {
         }
     }
 
-    /// The state as clients are shown it, of a user of this name.
+    /// Returns the state as clients see it, with the name of the user.
     pub fn shown_as(self, name: &str, now: u64) -> UserPresence<'static> {
         let devices = self.shown();
         let online = devices > 0;
@@ -67,7 +69,7 @@ impl UserState {
         }
     }
 
-    /// Whether somebody who was told of `told` devices is to be told anew.
+    /// Returns whether a client that last saw `told` devices needs an update.
     pub const fn is_news(&self, told: u32) -> bool {
         self.devices > told || (self.devices < told && self.settles_in.is_none())
     }
@@ -75,23 +77,24 @@ impl UserState {
 
 pub(super) struct Presence {
     stripes: Box<[CachePadded<Mutex<Stripe>>]>,
-    /// Users that anybody watches: where there are none, nobody has to be looked up.
+    /// The number of watched users. If it is 0, no look-up is needed.
     watched: AtomicUsize,
-    /// Of a stripe, for the younger half.
+    /// The number of users that the younger half of a stripe remembers.
     remembered: usize,
 }
 
 #[derive(Default)]
 struct Stripe {
     watchers: Map<ShardSet>,
-    /// When a connection of a user last ended: those of late, and those of before. When there are
-    /// enough of late, those of before are forgotten.
+    /// The time when a user's last connection ended, in two halves. When the younger half is full,
+    /// it replaces the older one.
     left: Map<u64>,
     left_before: Map<u64>,
 }
 
 impl Presence {
-    /// Remembers so many users who have left, or a few more.
+    /// Returns an empty collection that remembers the times of `remembered` users, or slightly
+    /// more.
     pub(super) fn new(remembered: usize) -> Self {
         Self {
             stripes: (0..STRIPES).map(|_| CachePadded::default()).collect(),
@@ -104,7 +107,7 @@ impl Presence {
         &self.stripes[stripe_of(user)]
     }
 
-    /// The shards with connections that watch a user.
+    /// Returns the shards that watch a user.
     pub(super) fn watchers(&self, user: UserId) -> ShardSet {
         if self.watched.load(Ordering::SeqCst) == 0 {
             return 0;
@@ -142,7 +145,7 @@ impl Presence {
         stripe.left.insert(user, now);
     }
 
-    /// When a connection of a user last ended, if that is remembered.
+    /// Returns when a user's last connection ended, if the hub remembers it.
     pub(super) fn left(&self, user: UserId) -> Option<u64> {
         let stripe = self.stripe(user).lock();
         let found = stripe.left.get(&user);

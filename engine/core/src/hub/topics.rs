@@ -1,7 +1,7 @@
-//! Topics: their positions, what was published of late, which shards hold subscribers.
+//! Topics: their positions, their latest publications, and the shards with subscribers.
 //!
-//! Publications of a topic get their number, and go into the lanes of shards, under the lock of
-//! the topic's stripe: every shard has them in the order of their numbers.
+//! A publication gets its number, and enters the lanes of shards, under the lock of the topic's
+//! stripe. So every shard has the publications in the order of their numbers.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -16,15 +16,16 @@ use trunkline_storage::{IdBuildHasher, TimelineId};
 use super::{HubLimits, Lanes, Passed, PushFrames, STRIPES, stripe_of};
 use crate::directory::ShardSet;
 
-/// A topic of a namespace.
+/// The id of a topic in a namespace.
 pub type TopicId = TimelineId;
 
-/// Epoch and number as clients see them: sixteen hexadecimal digits each, and a dash.
+/// The length of a topic's position as clients see it: epoch and number as sixteen hexadecimal
+/// digits each, and a dash.
 const POS: usize = 33;
 const BLANK: &[u8; POS] = &[b'0'; POS];
 
-/// A position of a topic: the number of its last publication, and the life of the topic that
-/// counts them. A topic that was forgotten, also by a restart, begins another life.
+/// A position in a topic: the number of a publication, and the epoch that counts it. A topic that
+/// was forgotten, also by a restart, begins a new epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Since {
     epoch: u64,
@@ -52,46 +53,48 @@ impl Since {
     }
 }
 
-/// Something that was published.
+/// One publication in a topic.
 #[derive(Debug)]
 pub struct Publication {
-    /// The topic.
+    /// The topic of the publication.
     pub topic: TopicId,
-    /// Its number in the topic.
+    /// The number of the publication in its topic, from 1.
     pub seq: u64,
     /// The push, as frames of each encoding.
     pub frames: PushFrames,
 }
 
-/// There are as many topics as there may be, and subscribers to all of them in this part.
+/// The error for a new topic when the limit of topics is reached, and no topic without subscribers
+/// could be removed.
 #[derive(Debug)]
 pub struct TooManyTopics;
 
-/// What a subscription begins with.
+/// The start of a subscription.
 #[derive(Debug)]
 pub struct Begun {
-    /// Publications behind it will be told.
+    /// The position after which the subscriber receives all publications.
     pub pos: Since,
-    /// What was missed, where all of that is known.
+    /// The publications that the subscriber missed; `None` if some of them are no longer kept.
     pub missed: Option<Vec<Arc<Publication>>>,
 }
 
-/// All topics.
+/// All topics of all namespaces.
 pub struct Topics {
     stripes: Box<[CachePadded<Mutex<Map>>]>,
     count: AtomicUsize,
-    /// Those of them that nobody is subscribed to.
+    /// The number of topics without subscribers.
     idle: AtomicUsize,
     most: usize,
-    /// Publications kept of a topic, their bytes, and those of all topics.
+    /// The limits of what is kept: publications of one topic, bytes of one topic, and bytes of all
+    /// topics.
     history: usize,
     topic_bytes: usize,
     all_bytes: usize,
     bytes: AtomicUsize,
-    /// The next topic's epoch. The first is random, so that another process has others, whatever
-    /// its clock says.
+    /// The epoch of the next topic. The first one is random, so that another process has other
+    /// epochs, whatever its clock says.
     epochs: AtomicU64,
-    /// Counts publications and subscriptions, to know the topic that was not used for longest.
+    /// The count of publications and subscriptions. It tells which topic was unused for longest.
     uses: AtomicU64,
 }
 
@@ -99,7 +102,7 @@ type Map = HashMap<TopicId, Topic, IdBuildHasher>;
 
 struct Topic {
     pos: Since,
-    /// The last publications: without a hole, up to `pos`.
+    /// The latest publications, without a gap, up to `pos`.
     kept: VecDeque<Arc<Publication>>,
     bytes: usize,
     shards: ShardSet,
@@ -126,7 +129,7 @@ impl Topics {
         &self.stripes[stripe_of(topic)]
     }
 
-    /// The topic, which begins to exist where it did not.
+    /// Returns a topic. Makes it if it does not exist.
     fn topic<'m>(&self, map: &'m mut Map, id: TopicId) -> Result<&'m mut Topic, TooManyTopics> {
         if !map.contains_key(&id) {
             if self.count.fetch_add(1, Ordering::Relaxed) >= self.most && !self.make_room(map) {
@@ -152,8 +155,8 @@ impl Topics {
         Ok(topic)
     }
 
-    /// Forgets a topic without subscribers: of this stripe, whose lock is held, or of another one
-    /// whose lock nobody holds.
+    /// Forgets a topic without subscribers, from this stripe, whose lock the caller holds, or from
+    /// another stripe whose lock is free. Returns whether there was one.
     fn make_room(&self, map: &mut Map) -> bool {
         let other = |stripe: &Mutex<Map>| {
             let map = stripe.try_lock();
@@ -163,7 +166,8 @@ impl Topics {
             && (self.forget_oldest(map) || self.stripes.iter().any(|stripe| other(stripe)))
     }
 
-    /// Forgets the topic of a stripe that was not used for longest, of those without subscribers.
+    /// Forgets the topic without subscribers that was unused for longest in a stripe. Returns
+    /// whether there was one.
     fn forget_oldest(&self, map: &mut Map) -> bool {
         let idle = map.iter().filter(|(_, topic)| topic.shards == 0);
         let Some(id) = idle.min_by_key(|(_, topic)| topic.used).map(|(id, _)| *id) else {
@@ -182,10 +186,10 @@ impl Topics {
         }
     }
 
-    /// Begins to tell a shard of a topic.
+    /// Subscribes a shard to a topic.
     ///
     /// # Errors
-    /// There are too many topics.
+    /// The limit of topics is reached.
     pub fn subscribe(
         &self,
         id: TopicId,
@@ -204,7 +208,7 @@ impl Topics {
         })
     }
 
-    /// A shard has no subscriber to a topic any more.
+    /// Ends the subscription of a shard to a topic.
     pub fn unsubscribe(&self, id: TopicId, shard: usize) {
         let mut map = self.stripe(id).lock();
         let Some(topic) = map.get_mut(&id).filter(|topic| topic.shards != 0) else {
@@ -220,15 +224,16 @@ impl Topics {
         }
     }
 
-    /// Where a topic is that is subscribed to.
+    /// Returns the position of a topic that has subscribers.
     pub fn pos(&self, id: TopicId) -> Option<Since> {
         self.stripe(id).lock().get(&id).map(|topic| topic.pos)
     }
 
-    /// Publishes; the position, and how many shards had no room for it.
+    /// Publishes to a topic. Returns the position, and the number of shards without room for the
+    /// publication.
     ///
     /// # Errors
-    /// There are too many topics.
+    /// The limit of topics is reached.
     pub fn publish(
         &self,
         id: TopicId,
@@ -282,7 +287,7 @@ impl Topics {
 }
 
 impl Topic {
-    /// Forgets all but the last so many publications.
+    /// Forgets all but the latest `most` publications.
     fn keep_only(&mut self, most: usize, all: &AtomicUsize) {
         while self.kept.len() > most
             && let Some(oldest) = self.kept.pop_front()
@@ -292,7 +297,7 @@ impl Topic {
         }
     }
 
-    /// What was published behind a position, where all of that is kept.
+    /// Returns the publications after a position; `None` if some of them are no longer kept.
     fn behind(&self, since: Since) -> Option<Vec<Arc<Publication>>> {
         let missed = self.pos.seq.checked_sub(since.seq)?;
         let missed = usize::try_from(missed).ok()?;

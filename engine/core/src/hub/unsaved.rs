@@ -1,7 +1,7 @@
-//! Who has left and when, until the store knows it.
+//! The last-seen times that wait to be stored.
 //!
-//! Gathered in one generation while the other is being stored: nobody waits for the store, and
-//! who comes and goes often is stored once in a while.
+//! One generation collects new times while the sequencer stores the other, so no session waits for
+//! the store. A user who comes and goes often is stored once per round.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::ids::UserId;
 /// When users left, in milliseconds since 1970.
 type Times = HashMap<UserId, u64, IdBuildHasher>;
 
-/// Who has left and when, of those of whom the store does not know it yet.
+/// The last-seen times that the store does not have yet, by user.
 pub struct Unsaved {
     stripes: Box<[CachePadded<Mutex<Stripe>>]>,
-    /// Users in all of them; who is in both generations counts twice.
+    /// The number of users in all stripes. A user in both generations counts twice.
     users: AtomicUsize,
     most: usize,
 }
@@ -32,7 +32,7 @@ struct Stripe {
 }
 
 impl Unsaved {
-    /// Room for so many users.
+    /// Returns an empty collection with room for `most` users.
     pub(super) fn new(most: usize) -> Self {
         Self {
             stripes: (0..STRIPES).map(|_| CachePadded::default()).collect(),
@@ -41,8 +41,9 @@ impl Unsaved {
         }
     }
 
-    /// Notes that a user has left. `false` if there is no room: then nothing is noted, and the
-    /// store keeps what it knows. Without any room to begin with that is no loss, and `true`.
+    /// Notes that a user left at `now`. Returns `false` without noting it if there is no room; the
+    /// store then keeps the earlier time. A collection that was made with room for 0 users notes
+    /// nothing and returns `true`.
     pub(super) fn note(&self, user: UserId, now: u64) -> bool {
         let mut stripe = self.stripes[stripe_of(user)].lock();
         if let Some(time) = stripe.gathered.get_mut(&user) {
@@ -57,7 +58,7 @@ impl Unsaved {
         true
     }
 
-    /// When a user left, if that waits to be stored.
+    /// Returns when a user left, if that time waits to be stored.
     pub fn left(&self, user: UserId) -> Option<u64> {
         if self.is_empty() {
             return None;
@@ -72,8 +73,9 @@ impl Unsaved {
         self.users.load(Ordering::Relaxed) == 0
     }
 
-    /// Those of one of the [`STRIPES`] who are to be stored now. They are found here until
-    /// [`stored`](Self::stored), before which there are no others.
+    /// Returns the users of one of the [`STRIPES`] to store now, with their times.
+    /// [`left`](Self::left) finds them until [`stored`](Self::stored); a new call before that
+    /// returns the same ones.
     pub fn begin(&self, stripe: usize) -> Vec<(UserId, u64)> {
         let storing = {
             let stripe = &mut *self.stripes[stripe].lock();
