@@ -18,7 +18,7 @@ pub(crate) use control::ControlMetrics;
 pub(crate) use form::Form;
 pub(crate) use text::Exporter;
 
-/// Everything counted.
+/// All counters of the gateway.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(crate) shards: Vec<CachePadded<Arc<ShardMetrics>>>,
@@ -33,14 +33,15 @@ pub(crate) struct Metrics {
 /// Readings of the configuration file while the gateway runs: by the thread that reads it.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigMetrics {
-    /// Times that it could be used.
+    /// The number of readings with a usable file.
     pub(crate) reloaded: Counter,
-    /// Times that it could not.
+    /// The number of readings with a file that could not be used.
     pub(crate) reload_failed: Counter,
 }
 
 impl Metrics {
-    /// Of so many shards; `acceptor` is what knows the certificate, where there is one.
+    /// Returns the counters of a gateway with `shards` shards. `acceptor` knows the certificate;
+    /// `None` without TLS.
     pub(crate) fn new(shards: usize, acceptor: Option<Arc<Acceptor>>) -> Self {
         Self {
             acceptor,
@@ -53,7 +54,7 @@ impl Metrics {
         }
     }
 
-    /// Open connections of all shards.
+    /// Returns the number of open connections of all shards.
     pub(crate) fn connections(&self) -> usize {
         usize::try_from(self.sum(|shard| &shard.connections)).unwrap_or(usize::MAX)
     }

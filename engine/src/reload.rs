@@ -1,4 +1,5 @@
-//! SIGHUP: what is read again while the gateway runs, and what has to wait for the next start.
+//! Reloading on SIGHUP: which settings take effect while the gateway runs, and which at the next
+//! start.
 
 use trunkline_gateway::auth::Auth;
 
@@ -11,14 +12,14 @@ use crate::log::Log;
 #[derive(Debug, PartialEq, Eq)]
 struct Change {
     setting: String,
-    /// As in a file; "not set" without one.
+    /// The old value as a file has it; "not set" without one.
     old: String,
     new: String,
 }
 
-/// Where the configuration comes from, and the one that is in force.
+/// The source of the configuration, and the configuration in force.
 pub(crate) struct Reloader<R> {
-    /// Resolves flags, environment and file again; `None` where there is no file.
+    /// A function that resolves flags, environment and file again; `None` if there is no file.
     resolve: Option<R>,
     in_force: Config,
 }
@@ -28,8 +29,8 @@ impl<R: Fn() -> Result<Config, ConfigError>> Reloader<R> {
         Self { resolve, in_force }
     }
 
-    /// Reads the configuration file, the certificate and the keys again. A file that cannot be used
-    /// changes nothing. Says in the log what came of each.
+    /// Reads the configuration file, the certificate and the keys again, and logs the result of
+    /// each. A file that cannot be used changes nothing.
     pub(crate) fn reload(&mut self, gateway: &Gateway, log: &Log) {
         let mut wanted = self.in_force.clone();
         let read = self.resolve.as_ref().map(|resolve| resolve());
@@ -91,7 +92,7 @@ impl<R: Fn() -> Result<Config, ConfigError>> Reloader<R> {
         }
     }
 
-    /// Says what a configuration file changes, now or at the next start.
+    /// Logs each changed setting, and whether it takes effect now or at the next start.
     fn report(&self, changes: &[Change], wanted: &Config) {
         if changes.is_empty() {
             tracing::info!("configuration read again: no setting has changed");
@@ -112,7 +113,7 @@ impl<R: Fn() -> Result<Config, ConfigError>> Reloader<R> {
     }
 }
 
-/// Whether a setting takes effect when it is read again.
+/// Returns whether a setting takes effect when the file is read again.
 fn is_reloaded(setting: &str, in_force: &Config, wanted: &Config) -> bool {
     config::is_reloaded(setting)
         && (!setting.starts_with("tls") || in_force.tls.is_some() == wanted.tls.is_some())
@@ -120,7 +121,7 @@ fn is_reloaded(setting: &str, in_force: &Config, wanted: &Config) -> bool {
             || in_force.auth.is_development() == wanted.auth.is_development())
 }
 
-/// The settings in which two configurations differ, by name.
+/// Returns the settings that differ between two configurations, by name.
 fn changes(old: &Config, new: &Config) -> Vec<Change> {
     let table = |config: &Config| -> toml::Table {
         let values = config.values();

@@ -1,7 +1,8 @@
 //! The signals of a gateway: what each of them asks for, at each step of the process's life.
 //!
-//! One thread takes them all, from before the configuration is read on. So the process can be ended
-//! however long its start takes, and a second signal ends it whatever the first one waits for.
+//! One thread receives all signals, from before the configuration is read. So a signal can end the
+//! process however long its start takes, and a second signal ends it whatever the first one waits
+//! for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,27 +13,27 @@ use signal_hook::iterator::Signals;
 
 use crate::log;
 
-/// Requests that may wait while another one is worked on. Reading the configuration again is no
-/// better for being done more often than that.
+/// The maximum number of requests that wait while another one is carried out. More readings of the
+/// configuration in that time would change nothing.
 const WAITING: usize = 4;
 
-/// What a signal asks of a gateway that serves.
+/// The request of a signal to a gateway that serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// To read its configuration again.
+    /// Read the configuration again.
     Reload,
-    /// To stop.
+    /// Stop in order.
     Stop,
 }
 
-/// The requests of the signals.
+/// The queue of requests from signals.
 pub(crate) struct Requests {
     ready: Arc<AtomicBool>,
     requests: Receiver<Request>,
 }
 
 impl Requests {
-    /// Takes the signals from now on. SIGTERM and SIGINT end the process at once until
+    /// Receives the signals from now on. SIGTERM and SIGINT end the process at once until
     /// [`Requests::serve`] is called.
     ///
     /// # Errors
@@ -47,7 +48,7 @@ impl Requests {
         Ok(Self { ready, requests })
     }
 
-    /// The gateway serves: from now on SIGTERM and SIGINT are requests to stop in order.
+    /// Notes that the gateway serves: from now on SIGTERM and SIGINT are requests to stop in order.
     pub(crate) fn serve(&self) {
         self.ready.store(true, Ordering::SeqCst);
     }

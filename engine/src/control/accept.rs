@@ -1,11 +1,11 @@
-//! What a client asks for with `Accept` (RFC 9110 §12.5.1): which text form of the metrics.
+//! The choice of the metrics' text form by a client's `Accept` header (RFC 9110 §12.5.1).
 
 use axum::http::{HeaderMap, header};
 
 use crate::metrics::Form;
 
-/// The form that the client prefers: OpenMetrics only where it is named with a weight no less than
-/// that of plain text. Whatever else is asked for gets plain text, as scrapers expect.
+/// Returns the form that the client prefers: OpenMetrics if the header names it with a weight no
+/// less than that of plain text. Any other header selects plain text, as scrapers expect.
 pub(super) fn form(headers: &HeaderMap) -> Form {
     let lines = headers.get_all(header::ACCEPT).into_iter();
     let ranges = lines
@@ -44,7 +44,7 @@ pub(super) fn form(headers: &HeaderMap) -> Form {
     }
 }
 
-/// A weight in thousandths; 1 where there is none, 0 where it cannot be read.
+/// Returns a weight in thousandths: 1000 without a `q`, 0 if `q` cannot be read.
 fn weight(q: Option<&str>) -> u32 {
     let Some(q) = q else { return 1_000 };
     let value: f64 = q.parse().unwrap_or(0.0);

@@ -1,8 +1,9 @@
-//! The control port's connections: how many there may be, and how long each may take.
+//! The control port's connections: their maximum number and their time limits.
 //!
-//! Nobody needs a password here, so nobody may keep others out: what sends no request, or half of
-//! one, or does not take its answer, is dropped when its time is over, and before that where there
-//! are too many. A new connection always gets in.
+//! The port asks for no password, so no client may lock others out. The port drops a connection
+//! that sends no complete request, or does not take its answer, when its time is over. At the
+//! maximum number of connections it drops the one that was idle for longest. A new connection
+//! always gets in.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -25,16 +26,17 @@ use super::guard::Guard;
 use crate::config::ControlLimits;
 use crate::metrics::ControlMetrics;
 
-/// Most bytes of a request's head, and the memory for it; beyond it 431.
+/// The maximum size of a request's head in bytes, and of the memory for it. A longer head gets the
+/// status 431.
 const HEAD: usize = 8 << 10;
 
-/// Most headers of a request; beyond it 431.
+/// The maximum number of headers in a request. More get the status 431.
 const HEADERS: usize = 64;
 
-/// How long accepting pauses when there is no descriptor for another connection.
+/// The pause in accepting connections after the process has run out of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What every connection is served with.
+/// The server of the control port, shared by all its connections.
 pub(super) struct Server {
     pub(super) app: Router,
     pub(super) guard: Guard,
@@ -42,19 +44,19 @@ pub(super) struct Server {
     pub(super) metrics: Arc<ControlMetrics>,
 }
 
-/// When a connection was last of use: when it began, or its last request was complete.
+/// The time of a connection's last activity: its start, or its last complete request.
 struct Activity {
     began: Instant,
-    /// Microseconds behind `began`.
+    /// The last activity in microseconds since `began`.
     last: AtomicU64,
 }
 
-/// The open connections, by their tasks.
+/// The open connections, by the ids of their tasks.
 #[derive(Default)]
 struct Open(BTreeMap<Id, (AbortHandle, Arc<Activity>)>);
 
 impl Server {
-    /// Serves until it is dropped, and with it all connections.
+    /// Accepts and serves connections. Dropping the future ends all of them.
     pub(super) async fn run(self, listener: TcpListener) -> Infallible {
         let server = Arc::new(self);
         let began = Instant::now();
@@ -89,7 +91,7 @@ impl Server {
         }
     }
 
-    /// The life of one connection.
+    /// Serves one connection until it ends.
     async fn talk(self: Arc<Self>, stream: TcpStream, activity: Arc<Activity>) {
         let app = TowerToHyperService::new(self.app.clone());
         let (server, asked) = (Arc::clone(&self), Arc::clone(&activity));
@@ -144,7 +146,7 @@ impl Activity {
 }
 
 impl Open {
-    /// Drops the connection that was of use least recently.
+    /// Drops the connection that was idle for longest.
     fn drop_oldest(&mut self) {
         let oldest = self
             .0

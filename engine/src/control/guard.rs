@@ -1,8 +1,8 @@
-//! Who may ask the control port: nobody through a web page of somebody else's.
+//! The guard of the control port against requests from foreign web pages.
 //!
-//! The port has no passwords. On a loopback address it is this machine's alone, and a page that has
-//! its own name resolve to this machine would read it through a browser here; so `Host` has to name
-//! this machine. No answer allows another origin to read it (there are no CORS headers).
+//! The port has no passwords. A loopback address is reachable from this machine only. A web page
+//! whose name resolves to this machine could still read the port through a browser here, so `Host`
+//! has to name this machine. No answer allows another origin to read it: there are no CORS headers.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -10,11 +10,11 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Request, StatusCode, Version};
 use trunkline_proto::origin::{Allowed, Caller, Host, Page};
 
-/// Judges requests by where they come from.
+/// Judges requests by their host and origin.
 pub(super) struct Guard(pub(super) Allowed);
 
 impl Guard {
-    /// The answer to a request that is not served.
+    /// Returns the answer to a request that is refused; `None` if the request may be served.
     pub(super) fn refusal<B>(&self, request: &Request<B>) -> Option<Response> {
         let host = match named_host(request) {
             Ok(host) => host,
@@ -28,8 +28,8 @@ impl Guard {
     }
 }
 
-/// The host that a request is for: of its target where that is a whole URL, else of its `Host`.
-/// HTTP/1.0 may leave it out; no browser speaks that.
+/// Returns the host of a request: from its target if that is a whole URL, else from its `Host`
+/// header. HTTP/1.0 may leave it out; no browser uses HTTP/1.0.
 fn named_host<B>(request: &Request<B>) -> Result<Option<Host>, &'static str> {
     const NO_HOST: &str = "the Host header is not a host, or host:port";
     let mut lines = request.headers().get_all(header::HOST).iter();

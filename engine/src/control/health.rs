@@ -1,15 +1,15 @@
-//! What /healthz and /readyz say.
+//! The answers of /healthz and /readyz.
 
 use axum::http::StatusCode;
 use trunkline_storage::{Health, Reader};
 
-/// How the store is.
+/// The condition of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Condition {
     pub(crate) health: Health,
-    /// Why runs cannot be made or merged.
+    /// The reason why the store cannot make or merge runs; `None` if it can.
     pub(crate) run_failure: Option<String>,
-    /// Why the segment after the one in use cannot be made.
+    /// The reason why the store cannot make its next segment; `None` if it can.
     pub(crate) ahead: Option<String>,
 }
 
@@ -23,7 +23,7 @@ impl Condition {
     }
 }
 
-/// Whether the process works: 503 once the store has failed, or while its folder is taken away.
+/// Answers /healthz: 503 after the store has failed, and while its folder is missing.
 pub(super) fn healthz(store: &Condition) -> (StatusCode, String) {
     match &store.health {
         Health::Poisoned { reason } => (
@@ -46,8 +46,8 @@ pub(super) fn healthz(store: &Condition) -> (StatusCode, String) {
     }
 }
 
-/// Whether clients should be sent here: 503 while starting or stopping (not `open`), and without
-/// a store that takes messages.
+/// Answers /readyz: 503 while the gateway starts or stops (not `open`), and while the store takes
+/// no messages.
 pub(super) fn readyz(open: bool, store: &Condition) -> (StatusCode, String) {
     const NO: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
     match &store.health {
@@ -63,8 +63,8 @@ pub(super) fn readyz(open: bool, store: &Condition) -> (StatusCode, String) {
     }
 }
 
-/// All goes on for a while without new runs, while the log and the memory for its index grow; and
-/// without another segment, until the one in use is full.
+/// Adds warnings about the store. Without new runs the gateway works, while the log and the memory
+/// for its index grow. Without the next segment it works until the current one is full.
 fn with_warnings(state: &str, store: &Condition) -> String {
     let mut text = format!("{state}\n");
     if let Some(reason) = &store.run_failure {

@@ -1,6 +1,6 @@
 //! The control port: health and metrics over HTTP.
 //!
-//! One thread with a runtime of its own, away from the message path.
+//! One thread with its own runtime serves it, apart from the message path.
 
 mod accept;
 mod connections;
@@ -27,10 +27,10 @@ pub(crate) use self::health::Condition;
 use crate::config::Config;
 use crate::metrics::{Exporter, Metrics};
 
-/// What the control port shows.
+/// The sources of what the control port shows.
 #[derive(Clone)]
 pub(crate) struct Shown {
-    /// Clients can connect.
+    /// Whether clients can connect.
     pub(crate) ready: Arc<AtomicBool>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Reader,

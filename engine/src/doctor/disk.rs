@@ -1,26 +1,26 @@
-//! How long the disk takes to make a write durable.
+//! The measurement of the time that the disk takes to make a write durable.
 
 use std::io::{Result, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Writes that are timed.
+/// The number of timed writes.
 const WRITES: usize = 100;
 
-/// Bytes of each: one page.
+/// The size of each write in bytes: one page.
 const BYTES: usize = 4_096;
 
-/// Longest time for all of them: a slow disk is one, however few were timed.
+/// The time limit for all writes together. The measurement of a slow disk ends early.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What was measured.
+/// The measured times of a disk.
 #[derive(Debug, Clone)]
 pub(super) struct Sync {
-    /// Where.
+    /// The folder on the disk.
     pub(super) folder: PathBuf,
-    /// Half of the syncs took at most this.
+    /// The median: half of the syncs took at most this long.
     pub(super) half: Duration,
-    /// 99 % of them.
+    /// The 99th percentile: 99 % of the syncs took at most this long.
     pub(super) most: Duration,
 }
 

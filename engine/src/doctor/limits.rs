@@ -4,7 +4,7 @@ use std::fs::read_to_string;
 
 use nix::sys::resource::{Resource, getrlimit};
 
-/// What the kernel says. A figure that it does not have here is `None`.
+/// The limits of this machine. A figure that the kernel does not report is `None`.
 #[derive(Debug, Clone, Default)]
 pub struct Limits {
     /// Descriptors of one table, the limit in force (RLIMIT_NOFILE, soft).
@@ -13,7 +13,7 @@ pub struct Limits {
     pub descriptors_hard: u64,
     /// Open files of the whole machine (fs.file-max).
     pub file_max: Option<u64>,
-    /// Those in use.
+    /// The number of files in use on the whole machine.
     pub files_used: u64,
     /// How far root may raise the hard descriptor limit (fs.nr_open).
     pub nr_open: Option<u64>,
@@ -51,7 +51,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Looks.
+    /// Reads the limits from the kernel.
     pub fn read() -> Self {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or_default();
         let memory = read_to_string("/proc/meminfo").unwrap_or_default();
@@ -88,14 +88,14 @@ impl Limits {
         }
     }
 
-    /// Ports that outgoing connections of one source address to one target can have.
+    /// Returns the number of ports for outgoing connections from one source address to one target.
     pub fn ports(&self) -> u64 {
         // The kernel's own default.
         let (first, last) = self.port_range.unwrap_or((32_768, 60_999));
         last - first + 1
     }
 
-    /// Files that can still be opened on this machine.
+    /// Returns the number of files that can still be opened on this machine.
     pub fn files_left(&self) -> u64 {
         self.file_max
             .map_or(u64::MAX, |max| max.saturating_sub(self.files_used))
@@ -124,7 +124,7 @@ fn three(name: &str) -> Option<[u64; 3]> {
     numbers(name).try_into().ok()
 }
 
-/// The word in brackets: `always [madvise] never`.
+/// Returns the word in brackets, as in `always [madvise] never`.
 fn chosen(text: &str) -> String {
     let word = text
         .split_once('[')

@@ -46,7 +46,7 @@ fn wanted() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(1..=WANTED_MAX)
 }
 
-/// What the machine is to carry.
+/// The load that the machine is to carry.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wish {
     connections: u64,
@@ -54,7 +54,7 @@ pub(crate) struct Wish {
 }
 
 impl Wish {
-    /// Ends of a connection on this machine.
+    /// Returns the number of ends of a connection on this machine: 1 or 2.
     fn ends(&self) -> u64 {
         if self.both_ends { 2 } else { 1 }
     }
@@ -89,7 +89,7 @@ pub fn run(args: &DoctorArgs) -> io::Result<()> {
     print::text(&text)
 }
 
-/// The limit that allows the fewest connections.
+/// Returns the limit that allows the fewest connections, and their number.
 fn lowest(rows: &[Row]) -> Option<(&Row, u64)> {
     let limiting = rows.iter().filter_map(|row| Some((row, row.connections?)));
     limiting.min_by_key(|(_, connections)| *connections)
@@ -150,13 +150,14 @@ fn text(wish: &Wish, rows: &[Row]) -> String {
     out
 }
 
-/// Connections of one shard, where one table has `limit` descriptors and there are several.
+/// Returns the number of connections of one shard, if a table has `limit` descriptors and there are
+/// several shards.
 fn per_shard(limit: u64) -> u64 {
     (limit.saturating_sub(descriptors::RESERVED) as f64 * SPREAD) as u64
 }
 
-/// The shards that a gateway needs so that so many connections fit into their descriptor tables,
-/// where one table has `limit` descriptors; `None` where no number of shards is enough.
+/// Returns the number of shards that a gateway needs to hold `connections` connections, if one
+/// descriptor table has `limit` descriptors. `None` if no number of shards is enough.
 pub fn shards_for(connections: u64, limit: u64) -> Option<u64> {
     if connections <= limit.saturating_sub(descriptors::RESERVED) {
         return Some(1);
@@ -164,8 +165,8 @@ pub fn shards_for(connections: u64, limit: u64) -> Option<u64> {
     (1..=MAX_SHARDS as u64).find(|shards| connections <= shards * per_shard(limit))
 }
 
-/// The descriptor limit with which a gateway of so many shards, one at least, holds so many
-/// connections.
+/// Returns the descriptor limit with which a gateway of `shards` shards (at least one) holds
+/// `connections` connections.
 pub fn limit_for(connections: u64, shards: u64) -> u64 {
     if shards <= 1 {
         return connections + descriptors::RESERVED;

@@ -23,30 +23,30 @@ const OTHERS: u64 = 4_096;
 /// A sync of the disk that takes longer holds up small installations noticeably.
 const SYNC_SLOW: Duration = Duration::from_millis(5);
 
-/// Whether a limit is in the way.
+/// The verdict on a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Verdict {
-    /// It is not.
+    /// The limit is high enough.
     Ok,
-    /// It is: see the fix.
+    /// The limit is too low: see the fix.
     Low,
 }
 
-/// One limit.
+/// One limit of the machine, as a row of the output.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
-    /// What it is called.
+    /// The name of the limit.
     pub name: &'static str,
-    /// What it is now.
+    /// The present value.
     pub now: String,
-    /// What that allows, in words.
+    /// What the present value allows, in words.
     pub allows: String,
-    /// The same in connections, where it limits them.
+    /// The number of connections that the value allows, if it limits connections.
     pub connections: Option<u64>,
-    /// Whether that is enough.
+    /// Whether the value is enough.
     pub verdict: Verdict,
-    /// The command that lifts it, or what else to do, where it is not.
+    /// The command that raises the limit, or other advice. `None` if the limit is high enough.
     pub fix: Option<String>,
 }
 
@@ -62,7 +62,8 @@ impl Row {
         }
     }
 
-    /// It limits connections to so many; `fix` where fewer than asked for.
+    /// Sets the number of connections that the limit allows, and adds `fix` if it is less than
+    /// wanted.
     fn limits(self, connections: u64, wish: &Wish, fix: impl FnOnce() -> String) -> Self {
         let row = Self {
             connections: Some(connections),
@@ -71,7 +72,7 @@ impl Row {
         row.holds(connections >= wish.connections, fix)
     }
 
-    /// Whether it is as it should be; `fix` where not.
+    /// Sets the verdict, and adds `fix` if `holds` is false.
     fn holds(self, holds: bool, fix: impl FnOnce() -> String) -> Self {
         match holds {
             true => self,
@@ -84,7 +85,7 @@ impl Row {
     }
 }
 
-/// The rows, in the order they are shown.
+/// Returns the rows in the order in which they are shown.
 pub(super) fn rows(limits: &Limits, wish: &Wish, sync: Option<&super::disk::Sync>) -> Vec<Row> {
     let mut rows = descriptors(limits, wish);
     rows.extend(network(limits, wish));
@@ -323,7 +324,8 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// Whether a kernel's release is at least this version; one that cannot be read is.
+/// Returns whether a kernel's release is at least this version. A release that cannot be read
+/// counts as new enough.
 fn at_least(release: &str, version: (u32, u32)) -> bool {
     let mut parts = release.split(['.', '-']).map(str::parse::<u32>);
     match (parts.next(), parts.next()) {

@@ -1,4 +1,4 @@
-//! The log: which lines, how they look, and a thread that writes them to standard error.
+//! The log: its filter, its format, and the thread that writes its lines to standard error.
 //!
 //! Logging never waits and never fails. Lines go into a bounded queue; one thread writes them. Where
 //! standard error takes nothing (a full disk, a reader that is gone or stopped), lines are lost and
@@ -28,14 +28,14 @@ static QUEUE: OnceLock<Queue> = OnceLock::new();
 
 /// The running log. Dropping it writes the last lines.
 pub(crate) struct Log {
-    /// Replaces the filter of lines. `None`: the log is the embedding program's.
+    /// The handle that replaces the filter. `None` if the embedding program owns the log.
     filter: Option<reload::Handle<Targets, Registry>>,
 }
 
 /// Starts the log of a process that serves. A panic is a line of it.
 ///
 /// # Errors
-/// The filter is none, or the thread cannot be started.
+/// The filter is not valid, or the thread cannot be started.
 pub(crate) fn start(config: &Config) -> anyhow::Result<Log> {
     let (queue, outlet) = queue::queue();
     let filter = filter::parse(&config.log).context("log")?;
@@ -72,10 +72,10 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<Log> {
 }
 
 impl Log {
-    /// Writes other lines from now on: `filter` has the syntax of the setting `log`.
+    /// Replaces the filter of the log. `filter` has the syntax of the setting `log`.
     ///
     /// # Errors
-    /// It is no filter.
+    /// The filter is not valid.
     pub(crate) fn set_filter(&self, filter: &str) -> anyhow::Result<()> {
         let filter = filter::parse(filter).context("log")?;
         match &self.filter {
@@ -91,31 +91,32 @@ impl Drop for Log {
     }
 }
 
-/// Lines that standard error did not take, since the process began.
+/// Returns the number of lines that standard error did not take since the process began.
 pub(crate) fn lost() -> u64 {
     QUEUE.get().map_or(0, Queue::lost)
 }
 
-/// Waits until the lines so far are written; not long where nobody reads them.
+/// Waits until the lines so far are written, or until a short time limit if standard error takes
+/// none.
 pub(crate) fn flush() {
     if let Some(queue) = QUEUE.get() {
         queue.flush(LAST_LINES);
     }
 }
 
-/// Ends the process behind its last line.
+/// Writes the last lines and ends the process with an exit code.
 pub(crate) fn exit(code: i32) -> ! {
     flush();
     std::process::exit(code)
 }
 
-/// Ends the process as a crash behind its last line.
+/// Writes the last lines and aborts the process.
 pub(crate) fn abort() -> ! {
     flush();
     std::process::abort()
 }
 
-/// Says on standard error why the program ends: a line for people, whatever the log's format.
+/// Writes to standard error why the program ends: a line for people, whatever the log's format.
 pub(crate) fn say_error(line: &str) {
     match QUEUE.get() {
         Some(queue) => {

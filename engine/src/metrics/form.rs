@@ -12,7 +12,7 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// The value of `Content-Type`.
+    /// Returns the value of the `Content-Type` header.
     pub(crate) const fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -20,7 +20,7 @@ impl Form {
         }
     }
 
-    /// Puts OpenMetrics text into this form.
+    /// Converts OpenMetrics text into this form.
     pub(crate) fn of(self, open_metrics: String) -> String {
         match self {
             Self::OpenMetrics => open_metrics,

@@ -4,7 +4,7 @@ use trunkline_storage::{BUCKETS, Health, Reader};
 
 use super::text::{Families, Written};
 
-/// Writes what the store counts.
+/// Writes the store's counters.
 pub(super) fn write(store: &Reader, to: &mut Families<'_, '_>) -> Written {
     let stats = store.stats();
     let counters = [
@@ -99,7 +99,8 @@ pub(super) fn write(store: &Reader, to: &mut Families<'_, '_>) -> Written {
     )
 }
 
-/// The store's buckets, of which each counts what is below a power of two, with their bounds.
+/// Returns the store's buckets with their upper bounds. Each bucket counts the values below a power
+/// of two.
 fn buckets(counts: &[u64; BUCKETS], bound: impl Fn(f64) -> f64) -> Vec<(f64, u64)> {
     let bounds = (0..BUCKETS).map(|i| match i + 1 {
         BUCKETS => f64::INFINITY,

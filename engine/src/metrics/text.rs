@@ -28,7 +28,7 @@ impl std::fmt::Debug for Exporter {
 }
 
 impl Exporter {
-    /// All metrics in one of the text forms.
+    /// Returns all metrics in one text form.
     pub(crate) fn text(self, form: Form) -> String {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self));
@@ -174,7 +174,7 @@ impl Exporter {
         self.outcomes(to)
     }
 
-    /// What came of what clients asked for, by kind.
+    /// Writes the results of what clients asked for, by kind.
     fn outcomes(&self, to: &mut Families<'_, '_>) -> Written {
         let pushes = [
             ("message", self.metrics.sum(|m| &m.pushed_messages)),
@@ -216,7 +216,7 @@ impl Exporter {
         )
     }
 
-    /// What the shards ask of the kernel, beside accepting and closing.
+    /// Writes the system calls of the shards, except accepting and closing.
     fn system_calls(&self, to: &mut Families<'_, '_>) -> Written {
         let sum = |of: fn(&ShardMetrics) -> &Counter| self.metrics.sum(of);
         to.counter("trunkline_polls", "Waits for events", sum(|m| &m.polls))?;
@@ -391,7 +391,7 @@ impl Exporter {
     }
 }
 
-/// What the kernel says of this process (proc(5)).
+/// Writes the kernel's figures about this process (proc(5)).
 fn process(to: &mut Families<'_, '_>) -> Written {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The second field, in parentheses, may hold spaces.
