@@ -1,4 +1,4 @@
-//! A map from each user to a few things, nearly always to one.
+//! A map from each user to a few values, nearly always to one.
 //!
 //! There is an entry for each session in two such maps, so what it takes is counted: 16 bytes of
 //! the user's id, unaligned, and the thing itself. Those who have more are in a second map.
@@ -11,29 +11,29 @@ use trunkline_storage::{IdBuildHasher, TimelineId};
 
 use crate::ids::UserId;
 
-/// Entries for which there is always room.
+/// The number of entries for which the map always keeps room.
 const ROOM: usize = 1 << 10;
 
-/// Things of each user, in the order they were added.
+/// The values of each user, in the order in which they were added.
 #[derive(Debug, Default)]
 pub struct PerUser<T> {
-    /// The only thing of a user, or [`Thing::SEVERAL`].
+    /// The only value of a user, or [`Thing::SEVERAL`].
     one: HashMap<Key, T, IdBuildHasher>,
     several: HashMap<UserId, SmallVec<[T; 8]>, IdBuildHasher>,
 }
 
-/// What there may be several of.
+/// A value of which a user may have several.
 pub trait Thing: Copy + Eq {
-    /// Stands for several, and is none itself.
+    /// A marker that means several values, and is no value itself.
     const SEVERAL: Self;
 }
 
-/// A slot of a shard: there are never so many.
+/// The slot of a connection in a shard. No shard has so many slots that one equals the marker.
 impl Thing for u32 {
     const SEVERAL: Self = Self::MAX;
 }
 
-/// The bytes of an id, which unlike the number need no alignment.
+/// The bytes of an id. Unlike a number they need no alignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key([u8; 16]);
 
@@ -50,7 +50,7 @@ impl Hash for Key {
 }
 
 impl<T: Thing> PerUser<T> {
-    /// What a user has.
+    /// Returns the values of a user.
     pub fn get(&self, user: UserId) -> &[T] {
         match self.one.get(&Key::of(user)) {
             None => &[],
@@ -61,7 +61,7 @@ impl<T: Thing> PerUser<T> {
         }
     }
 
-    /// Gives a user one thing more.
+    /// Adds a value to a user.
     pub fn add(&mut self, user: UserId, thing: T) {
         let one = self.one.entry(Key::of(user));
         one.and_modify(|one| {
@@ -75,7 +75,7 @@ impl<T: Thing> PerUser<T> {
         .or_insert(thing);
     }
 
-    /// Keeps no room for many where few are left.
+    /// Frees memory when few entries are left.
     fn give_back(&mut self) {
         let (left, room) = (self.one.len(), self.one.capacity());
         if room > ROOM && left < room / 8 {
@@ -87,7 +87,7 @@ impl<T: Thing> PerUser<T> {
         }
     }
 
-    /// Takes a thing from a user, once where it was given several times; whether any is left.
+    /// Removes one occurrence of a value from a user. Returns whether any value is left.
     pub fn remove(&mut self, user: UserId, thing: T) -> bool {
         let key = Key::of(user);
         match self.one.get(&key) {

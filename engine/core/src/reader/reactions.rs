@@ -1,4 +1,4 @@
-//! Who reacted to a message: counts with some of the users, and pages of all of them.
+//! The reactions to a message: counts with some of the users, and pages of all users.
 
 use trunkline_proto::Str;
 use trunkline_proto::message::{Message, MessageReaction, ReactionsReply, ReplyBody};
@@ -10,17 +10,17 @@ use crate::exchange::{Access, Listing};
 use crate::ids::Ids;
 use crate::state::{self, Reactions};
 
-/// Users that a message shows of each reaction.
+/// The number of users that a message shows for each reaction.
 const SHOWN_USERS: usize = 10;
 
-/// JSON around a reaction of a message, and around one of its users.
+/// The bytes of JSON around a reaction of a message, and around one of its users.
 const AROUND_REACTION: usize = 80;
 const AROUND_USER: usize = 3;
 
-/// A reaction and who has it, in the order in which they came.
+/// A reaction with its users, in the order in which they added it.
 type Group<'a> = (&'a str, Vec<&'a str>);
 
-/// By reaction, in the order in which each came first.
+/// Returns the reactions with their users, in the order in which each first appeared.
 fn groups(value: &[u8]) -> Vec<Group<'_>> {
     let state: Reactions<'_> = state::decode(value).unwrap_or_default();
     let mut all = Vec::<Group<'_>>::new();
@@ -33,7 +33,7 @@ fn groups(value: &[u8]) -> Vec<Group<'_>> {
     all
 }
 
-/// Shows in a message who reacted, in at most `bytes` of either encoding: as many reactions as fit
+/// Adds reactions to a message, in at most `bytes` of either encoding: as many reactions as fit
 /// with their counts, then the first users of each.
 pub(super) fn show(message: &mut Message<'_>, value: &[u8], bytes: usize) {
     let all = groups(value);
@@ -65,7 +65,7 @@ pub(super) fn show(message: &mut Message<'_>, value: &[u8], bytes: usize) {
     }
 }
 
-/// A page of who has a reaction, or of the reactions that a message has.
+/// Returns a page of the users of a reaction, or of the reactions to a message.
 pub(super) fn reactions(
     (store, ids): (&Reader, &Ids),
     access: Access,

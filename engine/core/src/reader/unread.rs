@@ -1,4 +1,4 @@
-//! How many messages of a conversation somebody has not read.
+//! The number of messages in a conversation that a user has not read.
 
 use trunkline_storage::{Order, Page, Reader, TimelineId};
 
@@ -8,19 +8,19 @@ use crate::event::Body;
 use crate::ids::{Ids, UserId};
 use crate::state::{self, Level, Tally};
 
-/// Who counts, and what.
+/// The user and the messages of one count.
 pub(super) struct Unread<'a> {
     pub(super) user: UserId,
     /// The user's name.
     pub(super) name: &'a str,
-    /// The user has deleted messages in the own view.
+    /// Whether the user has deleted messages from the own view.
     pub(super) hides: bool,
     pub(super) conversation: TimelineId,
 }
 
 impl Unread<'_> {
-    /// The messages of others after `read` up to `last` that are still there to be read: neither
-    /// recalled, nor deleted by the user, nor expired.
+    /// Counts the messages of others after `read` up to `last` that can still be read: those
+    /// neither recalled, nor deleted by the user, nor expired.
     ///
     /// Whole stretches are counted by what the store knows of them. So this reads at most two
     /// stretches of messages, one at each end, and the counts between; more only where the user has
@@ -70,7 +70,7 @@ impl Unread<'_> {
         Ok(count)
     }
 
-    /// What the longest counted stretch that begins at `next` has, and where it ends.
+    /// Returns the count of the longest counted stretch that begins at `next`, and where it ends.
     fn counted(
         &self,
         (store, ids): (&Reader, &Ids),
@@ -91,7 +91,7 @@ impl Unread<'_> {
         Ok(None)
     }
 
-    /// Whether the user has deleted one of these messages.
+    /// Returns whether the user has deleted one of these messages.
     fn deleted(&self, view: &mut View<'_>, next: u64, end: u64) -> Result<bool, Failure> {
         if self.hides {
             for seq in next..=end {
@@ -106,7 +106,7 @@ impl Unread<'_> {
         Ok(false)
     }
 
-    /// The first message behind `end`, up to the `last`.
+    /// Returns the first message after `end`, up to `last`.
     fn behind(
         &self,
         store: &Reader,
@@ -122,7 +122,7 @@ impl Unread<'_> {
         Ok(page.records().next().map(|record| record.seq))
     }
 
-    /// Looks at each of these messages; `None` where there is none.
+    /// Counts these messages one by one; `None` if there are none.
     fn looked_at(
         &self,
         store: &Reader,

@@ -1,9 +1,9 @@
-//! The conversations that the sequencer works on: those of late in memory, all in the store.
+//! The conversations that the sequencer holds in memory. The store has all of them.
 //!
-//! A command is decided against the state of its conversation, and the record that it becomes
-//! carries what it changes: the sequence of a message is in the index of its timeline, watermarks
-//! are a state of the store in the very frame of the receipt. So nothing is replayed at start, and
-//! a conversation that fell out of memory is loaded again when somebody says something in it.
+//! The sequencer decides a command against the state of its conversation. The record of the command
+//! carries the changes of that state: the index of the timeline has the sequence of a message, and
+//! the record of a receipt has the marks. So a start replays nothing, and a conversation that is no
+//! longer in memory is loaded again for its next command.
 
 use std::collections::HashMap;
 
@@ -13,37 +13,40 @@ use super::COMMIT_COMMANDS;
 use super::tallies::Sides;
 use crate::state::{self, Direct};
 
-/// The cache must hold at least what one commit can touch, in either of its halves.
+/// The minimum number of conversations in memory: each half must hold all that one commit can
+/// touch.
 pub const MIN_CONVERSATIONS: usize = 2 * COMMIT_COMMANDS;
 
 type Half = HashMap<TimelineId, Conversation, IdBuildHasher>;
 
 pub(super) struct Conversations {
     store: Reader,
-    /// Of each half.
+    /// The maximum number of conversations in each half.
     capacity: usize,
     young: Half,
-    /// What was used before the younger half was begun; dropped when that is full.
+    /// The conversations used before the younger half began. They are dropped when the younger half
+    /// is full.
     old: Half,
 }
 
-/// A conversation.
+/// The state of one conversation.
 ///
-/// What a command would change is asked first and changed once its record is in the batch: a
-/// record that the store refuses must leave no trace here.
+/// The sequencer first asks what a command would change, and applies the change when the record is
+/// in the batch. A record that the store refuses leaves no trace here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Conversation {
     last_seq: u64,
-    /// Sequences behind it that may have been used by messages which a repair gave up.
+    /// The number of sequences after the last message to skip: a repair may have given up messages
+    /// with them.
     skip: u64,
-    /// How far the members of a 1:1 conversation have come; nothing in a group.
+    /// The marks of both members of a 1:1 conversation; empty in a group.
     pub(super) direct: Direct,
-    /// Who wrote the last messages of a 1:1 conversation.
+    /// The number of messages of each side of a 1:1 conversation in the current stretch.
     pub(super) sides: Sides,
 }
 
 impl Conversations {
-    /// The conversations of a store, at most `most` of them in memory.
+    /// Returns the conversations of a store, with at most `most` of them in memory.
     pub(super) fn new(store: Reader, most: usize) -> Self {
         let capacity = most.max(MIN_CONVERSATIONS) / 2;
         // Room for all of them now: growing later would stop everybody's messages meanwhile. The
@@ -57,18 +60,18 @@ impl Conversations {
         }
     }
 
-    /// How many are in memory.
+    /// Returns the number of conversations in memory.
     pub(super) fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
 
-    /// Forgets all of them: some are as a batch would have left them that was given up.
+    /// Drops all conversations from memory. Some have changes of a batch that was given up.
     pub(super) fn forget_all(&mut self) {
         self.young.clear();
         self.old.clear();
     }
 
-    /// A conversation as the batch under construction leaves it; an empty one if it is new.
+    /// Returns a conversation as the batch under construction leaves it; an empty one if it is new.
     ///
     /// # Errors
     /// The store could not be read.
@@ -111,17 +114,17 @@ fn load(store: &Reader, id: TimelineId) -> Result<Conversation, ReadError> {
 }
 
 impl Conversation {
-    /// The sequence of the last message; 0 before the first.
+    /// Returns the sequence of the last message; 0 before the first.
     pub(super) fn last_seq(&self) -> u64 {
         self.last_seq
     }
 
-    /// The sequence of the next message.
+    /// Returns the sequence of the next message.
     pub(super) fn next_seq(&self) -> u64 {
         self.last_seq + self.skip + 1
     }
 
-    /// The message with this sequence is in the log or on its way there.
+    /// Notes that the message with this sequence is in the batch or in the log.
     pub(super) fn stored(&mut self, seq: u64) {
         self.last_seq = self.last_seq.max(seq);
         self.skip = 0;

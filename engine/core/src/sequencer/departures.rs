@@ -1,8 +1,8 @@
-//! Who has left and when, for the store: a few at a time, so that messages do not wait for it.
+//! Storing of last-seen times: a few in each turn, so that messages do not wait for it.
 //!
-//! Every [`HubLimits::last_seen_interval`] whoever has left since is stored; so many of them in a
-//! second at most, and at the end all. Users who are back by then are left out: they will leave
-//! again.
+//! A round starts every [`HubLimits::last_seen_interval`] and stores the users who left since the
+//! last one, at a limited rate per second. The end of the process stores all. A round leaves out
+//! users who are back: they will leave again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,34 +16,35 @@ use crate::hub::{Hub, HubLimits, STRIPES};
 use crate::ids::UserId;
 use crate::state::{self, LastSeen};
 
-/// Users of one record. Whoever looks a user up in the log reads one of these.
+/// The number of users in one record. A look-up of one user in the log reads one record.
 const RECORD: usize = 128;
 
-/// Users that a turn looks at.
+/// The number of users that one turn looks at.
 const TURN: usize = 4 * RECORD;
 
-/// How long those wait whom the store did not take.
+/// The pause before another attempt after the store refused a record.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What is being stored of the hub's [`Unsaved`](crate::hub::Unsaved).
+/// The state of storing the hub's [`Unsaved`](crate::hub::Unsaved) last-seen times.
 pub struct Departures {
     hub: Arc<Hub>,
     every: Duration,
-    /// Users in a second; 0: none, ever.
+    /// The maximum number of users stored per second; 0 stores none.
     rate: u32,
-    /// Those of a stripe who are left, and the stripe; past the last one between two rounds.
+    /// The remaining users of the current stripe, and the number of that stripe. Between two rounds
+    /// it is past the last stripe.
     list: Vec<(UserId, u64)>,
     stripe: usize,
-    /// Stripes of which all are in records that are not committed yet.
+    /// The stripes whose users are all in records that are not committed yet.
     in_records: Vec<usize>,
-    /// The store did not take the last of them.
+    /// Whether the store refused the latest record.
     refused: bool,
     round_began: Instant,
     next: Instant,
 }
 
 impl Departures {
-    /// What is stored of the departures that the hub has.
+    /// Returns the state for storing the last-seen times of a hub.
     pub fn new(hub: Arc<Hub>, limits: &HubLimits) -> Self {
         let now = Instant::now();
         Self {
@@ -59,12 +60,12 @@ impl Departures {
         }
     }
 
-    /// The clock of those who leave.
+    /// Returns the clock that stamps the last-seen times.
     pub(super) fn clock(&self) -> &Clock {
         &self.hub.clock
     }
 
-    /// How long there is nothing to do.
+    /// Returns how long there is nothing to do.
     pub(super) fn rest(&self) -> Duration {
         if self.rate == 0 {
             return Duration::MAX;
@@ -72,7 +73,7 @@ impl Departures {
         self.next.saturating_duration_since(Instant::now())
     }
 
-    /// The next of this round; none when it is over.
+    /// Returns the next user of this round; `None` when the round is over.
     fn next_user(&mut self) -> Option<(UserId, u64)> {
         loop {
             if let Some(next) = self.list.pop() {
@@ -97,7 +98,7 @@ impl Departures {
         }
     }
 
-    /// What was put into records was given up: all of the round are stored in another one.
+    /// Notes that the batch was given up. Another round stores all users of this one.
     pub(super) fn given_up(&mut self) {
         self.in_records.clear();
         self.list.clear();
@@ -105,7 +106,7 @@ impl Departures {
         self.next = Instant::now() + RETRY;
     }
 
-    /// What was put into records is committed, or never will be.
+    /// Notes that the batch is committed or given up.
     pub(super) fn committed(&mut self) {
         if self.refused {
             // Some of a stripe may have to be put into others.
@@ -118,7 +119,7 @@ impl Departures {
 }
 
 impl Sequencer {
-    /// Puts those who have left into records, if it is time for some of them.
+    /// Puts last-seen times into records, if some are due.
     pub(super) fn store_departures(&mut self) {
         let now = Instant::now();
         let departures = &mut self.departures;
@@ -139,7 +140,7 @@ impl Sequencer {
         };
     }
 
-    /// Stores all who have left, however many they are: nobody waits any more.
+    /// Stores all remaining last-seen times, at the end of the process.
     pub(super) fn store_all_departures(&mut self) {
         // Another round for those who came behind the one that is under way.
         for _ in 0..2 {
@@ -162,8 +163,8 @@ impl Sequencer {
         }
     }
 
-    /// Puts the next of the round into records; how many it looked at, and whether the store took
-    /// them. Those it did not take are the next again.
+    /// Puts the next users of the round into records. Returns how many users it looked at, and
+    /// whether the store took them. Refused users come first in the next call.
     fn store_some(&mut self) -> (usize, bool) {
         let mut looked_at = 0;
         while looked_at < TURN {
@@ -188,7 +189,7 @@ impl Sequencer {
         (looked_at, true)
     }
 
-    /// Appends a record that these users were last seen then; whether the store took it.
+    /// Appends a record with the last-seen times of these users. Returns whether the store took it.
     fn store_last_seen(&mut self, gone: &[(UserId, u64)]) -> bool {
         let value = |&(_, time): &(UserId, u64)| state::encode(&LastSeen { time });
         let values: Vec<_> = gone.iter().map(value).collect();

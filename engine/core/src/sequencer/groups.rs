@@ -1,4 +1,4 @@
-//! The groups that the sequencer works on: those of late in memory, with everybody in them.
+//! The groups that the sequencer holds in memory, each with all its members.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,10 +17,12 @@ use crate::state::{self, Entry, Head, ROSTER_CHUNK, Role, Roster};
 
 type ById<T> = HashMap<TimelineId, T, IdBuildHasher>;
 
-/// Groups in two halves, of which the older is dropped when the younger is full.
+/// The groups in memory, in two halves. When the younger half is full, the sequencer drops the
+/// older one.
 pub(super) struct Groups {
     ids: Ids,
-    /// Members of each half's groups together; one larger group fills a half by itself.
+    /// The maximum number of members of all groups in one half. One larger group fills a half
+    /// alone.
     capacity: usize,
     held: usize,
     young: ById<Group>,
@@ -30,26 +32,26 @@ pub(super) struct Groups {
 /// A group as the batch under construction leaves it.
 pub(super) struct Group {
     pub(super) id: TimelineId,
-    /// The timeline that members of a large group catch up from.
+    /// The id of the channel from which members of a large group catch up.
     pub(super) channel: UserId,
     pub(super) name: CompactString,
     pub(super) all_history: bool,
     pub(super) pull: bool,
     chunks: Vec<Vec<Seat>>,
-    /// Where each member is.
+    /// The place of each member in the chunks of the roster.
     places: ById<Seated>,
     everybody: Option<Arc<[UserId]>>,
-    /// How often somebody became a member.
+    /// The number of memberships that ever began.
     pub(super) joined: u64,
-    /// The first message that any member sees.
+    /// The sequence of the first message that any member sees.
     pub(super) first: u64,
-    /// Who wrote its last messages, while it is small.
+    /// The authors of the latest messages, while the group is small.
     pub(super) authors: Authors,
-    /// Who wrote how many of its last messages.
+    /// The number of messages of each author in the current stretch.
     pub(super) running: Running,
 }
 
-/// A member.
+/// A member of a group, with its name and role.
 #[derive(Debug, Clone)]
 pub(super) struct Seat {
     pub(super) user: UserId,
@@ -60,8 +62,8 @@ pub(super) struct Seat {
     pub(super) first: u64,
 }
 
-/// Where a member is in the chunks, and the first message that the member sees. It takes no room
-/// beside the chunk: the key is aligned to 16 bytes.
+/// The place of a member in the chunks, and the first message that the member sees. The second
+/// takes no extra memory: the key is aligned to 16 bytes.
 #[derive(Debug, Clone, Copy)]
 struct Seated {
     chunk: u32,
@@ -69,7 +71,7 @@ struct Seated {
 }
 
 impl Groups {
-    /// Groups of at most so many members in memory.
+    /// Returns an empty collection for groups with at most `most` members together.
     pub(super) fn new(ids: Ids, most: usize) -> Self {
         Self {
             ids,
@@ -80,7 +82,7 @@ impl Groups {
         }
     }
 
-    /// A group; `None` where there is none.
+    /// Returns a group; `None` if it does not exist.
     ///
     /// # Errors
     /// The store could not be read.
@@ -103,10 +105,11 @@ impl Groups {
         Ok(self.young.get_mut(&id))
     }
 
-    /// A group of which a user is a member.
+    /// Returns a group of which a user is a member.
     ///
-    /// A stranger costs the same look-up of a membership, whether the group is in memory, in the
-    /// store only, or nowhere: neither the answer nor its time tells of a group.
+    /// For a user who is not a member, the cost is one look-up of a membership, whether the group
+    /// is in memory, in the store only, or does not exist. So neither the answer nor its time
+    /// reveals a group.
     ///
     /// # Errors
     /// The user is not a member, or the store could not be read.
@@ -131,7 +134,7 @@ impl Groups {
         Ok(group)
     }
 
-    /// Holds a group from now on.
+    /// Adds a group.
     pub(super) fn enter(&mut self, group: Group) {
         if self.held > 0 && self.held + group.len() > self.capacity {
             self.old = std::mem::take(&mut self.young);
@@ -141,14 +144,14 @@ impl Groups {
         self.young.insert(group.id, group);
     }
 
-    /// Drops all of them: some are as a batch would have left them that was given up.
+    /// Drops all groups. Some have changes of a batch that was given up.
     pub(super) fn forget_all(&mut self) {
         self.young.clear();
         self.old.clear();
         self.held = 0;
     }
 
-    /// Drops a group that is not what the store was told of it.
+    /// Drops a group whose state in memory differs from the store's.
     pub(super) fn forget(&mut self, id: TimelineId) {
         self.young.remove(&id);
         self.old.remove(&id);
@@ -205,7 +208,7 @@ impl Seat {
 }
 
 impl Group {
-    /// A group with nobody in it.
+    /// Returns a new group without members.
     pub(super) fn new(ids: &Ids, id: TimelineId, name: &str, all_history: bool) -> Self {
         Self {
             id,
@@ -223,8 +226,9 @@ impl Group {
         }
     }
 
-    /// A group of this one's name behind the message `last`, now that everybody has left: nobody
-    /// sees what was said before, and its sequences and members are numbered on.
+    /// Returns a new group with the name of this one, after all members have left. `last` is the
+    /// last message of this group. Nobody sees messages up to it. Sequences and numbers of
+    /// memberships continue.
     pub(super) fn renewed(&self, ids: &Ids, name: &str, all_history: bool, last: u64) -> Self {
         Self {
             chunks: vec![Vec::new(); self.chunks.len()],
@@ -234,7 +238,8 @@ impl Group {
         }
     }
 
-    /// The first message that a new member sees, where `last` is the last.
+    /// Returns the sequence of the first message that a new member sees. `last` is the group's last
+    /// message.
     pub(super) fn first_for_new(&self, last: u64) -> u64 {
         if self.all_history {
             self.first
@@ -243,17 +248,18 @@ impl Group {
         }
     }
 
-    /// The first message that a member sees.
+    /// Returns the sequence of the first message that a member sees; `None` if the user is not a
+    /// member.
     pub(super) fn first_of(&self, user: UserId) -> Option<u64> {
         self.places.get(&user).map(|seated| seated.first)
     }
 
-    /// Whether a user is a member and sees a message.
+    /// Returns whether a user is a member and sees a message.
     pub(super) fn sees(&self, user: UserId, seq: u64) -> bool {
         self.first_of(user).is_some_and(|first| first <= seq)
     }
 
-    /// The members who see a message, in the order of [`everybody`](Self::everybody).
+    /// Returns the members who see a message, in the order of [`everybody`](Self::everybody).
     pub(super) fn who_see(&mut self, seq: u64) -> Arc<[UserId]> {
         let everybody = Arc::clone(self.everybody());
         if everybody.iter().all(|user| self.sees(*user, seq)) {
@@ -263,7 +269,7 @@ impl Group {
         users.filter(|user| self.sees(*user, seq)).collect()
     }
 
-    /// Members.
+    /// Returns the number of members.
     pub(super) fn len(&self) -> usize {
         self.places.len()
     }
@@ -283,7 +289,7 @@ impl Group {
             .find(|seat| seat.user == user)
     }
 
-    /// All members, in the order in which the directory finds them soonest.
+    /// Returns all members, in the order that is fastest for look-ups in the directory.
     pub(super) fn everybody(&mut self) -> &Arc<[UserId]> {
         self.everybody.get_or_insert_with(|| {
             let mut all: Vec<_> = self.chunks.iter().flatten().map(|seat| seat.user).collect();
@@ -292,12 +298,12 @@ impl Group {
         })
     }
 
-    /// Members with their names.
+    /// Returns the members with their names.
     pub(super) fn seats(&self) -> impl Iterator<Item = &Seat> {
         self.chunks.iter().flatten()
     }
 
-    /// Adds somebody who is no member; into which chunk.
+    /// Adds a user who is not a member. Returns the number of the chunk that the user enters.
     pub(super) fn add(&mut self, seat: Seat) -> u32 {
         self.everybody = None;
         let free = self
@@ -313,7 +319,7 @@ impl Group {
         chunk as u32
     }
 
-    /// Removes a member; from which chunk.
+    /// Removes a member. Returns the number of the chunk that the member was in.
     pub(super) fn remove(&mut self, user: UserId) -> Option<u32> {
         let chunk = self.places.remove(&user)?.chunk;
         self.everybody = None;
@@ -321,7 +327,8 @@ impl Group {
         Some(chunk)
     }
 
-    /// Makes the longest member an owner where there is none: who, and in which chunk.
+    /// Makes the member of longest standing an owner if the group has none. Returns that member and
+    /// the number of its chunk.
     pub(super) fn crown(&mut self) -> Option<(UserId, u32)> {
         if self.seats().any(|seat| seat.role == Role::Owner) {
             return None;
@@ -334,7 +341,7 @@ impl Group {
         Some((heir, chunk))
     }
 
-    /// What the store is to know of the group, beside its chunks.
+    /// Adds the stored head of the group to `changes`.
     pub(super) fn write_head(&self, ids: &Ids, changes: &mut Changes) {
         let head = Head {
             name: &self.name,
@@ -348,7 +355,7 @@ impl Group {
         changes.push((ids.head(self.id), state::encode(&head)));
     }
 
-    /// What the store is to know of a chunk.
+    /// Adds the stored form of a chunk to `changes`.
     pub(super) fn write_chunk(&self, ids: &Ids, number: u32, changes: &mut Changes) {
         let seats = &self.chunks[number as usize];
         let value = if seats.is_empty() {

@@ -1,4 +1,4 @@
-//! The sequencer's time: looked at once a turn, and kept in the store.
+//! The sequencer's time: read from the clocks once a turn, and kept in the store.
 
 use std::time::Duration;
 
@@ -8,25 +8,25 @@ use crate::clock::{Clock, Leap, Look, Mark, Steady};
 use crate::ids::Ids;
 use crate::metrics::SequencerMetrics;
 
-/// Leaps that the log tells of in an hour. All are counted.
+/// The maximum number of leaps that the log reports per hour. The metrics count all.
 const TOLD: u32 = 10;
 
-/// From here on the log says at the start that the store's time is behind.
+/// The lag of the store's time from which on the log reports it at the start.
 const WORTH_TELLING: Duration = Duration::from_mins(5);
 
-/// What the sequencer knows of the time.
+/// The sequencer's steady time and wire time, and what the store knows of them.
 pub(super) struct Time {
     steady: Steady,
-    /// The key of the store's mark, and what it holds.
+    /// The key of the mark in the store, and the mark it holds.
     key: TimelineId,
     marked: Mark,
-    /// When the hour of leaps told began, and how many there were.
+    /// The start of the present hour, and the number of leaps reported in it.
     hour: Duration,
     told: u32,
 }
 
 impl Time {
-    /// Goes on from what the store knows, and sets the clock of the other threads.
+    /// Continues from the time in the store, and sets the clock of the other threads.
     pub(super) fn start(store: &Reader, ids: &Ids, clock: &Clock) -> Self {
         let look = clock.look();
         let mut time = Self {
@@ -41,7 +41,7 @@ impl Time {
         time
     }
 
-    /// Goes on from what the store knows, as of a look.
+    /// Continues from the time in the store, as of a look.
     fn begin(&mut self, store: &Reader, look: Look) {
         let mark = store.state(self.key).unwrap_or_else(|error| {
             tracing::error!(%error, "the store's time could not be read: going on from the last record");
@@ -62,7 +62,7 @@ impl Time {
         self.hour = look.passed;
     }
 
-    /// Takes a look at the time.
+    /// Advances the time to a look, and reports a leap of the system clock.
     pub(super) fn look(&mut self, look: Look, metrics: &SequencerMetrics) {
         if let Some(leap) = self.steady.look(look) {
             metrics.clock_leaps.one();
@@ -86,17 +86,17 @@ impl Time {
         }
     }
 
-    /// What records are stamped with, in milliseconds.
+    /// Returns the steady time, which records are stamped with, in milliseconds since 1970 UTC.
     pub(super) fn steady(&self) -> u64 {
         self.steady.steady()
     }
 
-    /// What clients are told.
+    /// Returns the wire time, which clients see.
     pub(super) fn wire(&self) -> Duration {
         self.steady.wire()
     }
 
-    /// Puts the time into the batch under construction, if the store's mark is old.
+    /// Adds the time to the batch under construction, if the mark in the store is old.
     pub(super) fn mark(&mut self, writer: &mut Writer) {
         let mark = self.steady.mark();
         // Without room in the store a later one will do.

@@ -1,4 +1,5 @@
-//! Who wrote the last messages of a small group: they are told who has read them.
+//! The authors of the latest messages of a small group. They receive the receipts of those who read
+//! them.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -7,26 +8,26 @@ use smallvec::SmallVec;
 
 use crate::ids::UserId;
 
-/// Of so many messages of a group it is known who wrote them. Whoever acknowledges older ones tells
-/// everybody: the sequencer does not read further back for that.
+/// The number of latest messages of a group whose authors the sequencer knows. A receipt for an
+/// older message goes to all members: the sequencer does not read further back.
 pub(in crate::sequencer) const KNOWN_AUTHORS: u64 = 64;
 
-/// The authors of a group's last messages, without a gap.
+/// The authors of a group's latest messages, without a gap.
 #[derive(Debug, Default)]
 pub(in crate::sequencer) struct Authors {
-    /// Each once; those who wrote nothing of late may be among them.
+    /// The authors, each once. Some may have written none of the latest messages.
     users: Vec<UserId>,
-    /// By message, the oldest first, where among the users its author is.
+    /// For each message, the oldest first, the index of its author in `users`.
     written: VecDeque<u8>,
-    /// The sequence of the last.
+    /// The sequence of the last message.
     last: u64,
 }
 
-/// Authors, each once.
+/// A list of authors, each once.
 pub(super) type Found = SmallVec<[UserId; 4]>;
 
 impl Authors {
-    /// A message was stored.
+    /// Notes the author of a stored message.
     pub(in crate::sequencer) fn wrote(&mut self, seq: u64, user: UserId) {
         if seq != self.last + 1 {
             // What was between is not known: only what follows is without a gap.
@@ -40,13 +41,13 @@ impl Authors {
         }
     }
 
-    /// Who wrote the message before the first that is known.
+    /// Notes the author of the message before the first known one.
     pub(super) fn wrote_before(&mut self, user: UserId) {
         let user = self.number(user);
         self.written.push_front(user);
     }
 
-    /// Begins anew behind a message.
+    /// Forgets all authors, unless `last` is the last known message, and continues after it.
     pub(super) fn begin(&mut self, last: u64) {
         if self.last != last {
             self.written.clear();
@@ -54,12 +55,13 @@ impl Authors {
         }
     }
 
-    /// The first message whose author is known, or the next one to be written.
+    /// Returns the sequence of the first message with a known author, or of the next message if
+    /// there is none.
     pub(super) fn first(&self) -> u64 {
         self.last + 1 - self.written.len() as u64
     }
 
-    /// The authors of messages that are known.
+    /// Adds the authors of these messages to `found`. Their authors must be known.
     pub(super) fn of(&self, seqs: RangeInclusive<u64>, found: &mut Found) {
         let first = self.first();
         for seq in seqs {
@@ -87,7 +89,7 @@ impl Authors {
         (self.users.len() - 1) as u8
     }
 
-    /// Keeps only who wrote one of the messages: fewer than a byte can count.
+    /// Removes users who wrote none of the known messages. Fewer than 256 remain.
     fn forget_others(&mut self) {
         let mut users = Vec::new();
         for written in &mut self.written {
