@@ -1,13 +1,13 @@
-//! Who is in which group, as seen by one generator thread.
+//! The groups of one generator thread's users.
 //!
-//! Each round puts the part's users into a seeded order and cuts it into groups, so a user is in at
-//! most one group of a round. The order of a round is `x → a·x + b` modulo the number of users, with
-//! an `a` that has an inverse: which user stands where, and where a user stands, is arithmetic, and
-//! all that takes memory is where each group begins. A group is whole within one part, like a pair of
-//! contacts, so that a message's ends meet in one checker.
+//! Each round puts the part's users into a seeded order and cuts that order into groups. So a user
+//! is in at most one group of a round. The order of a round is `x → a·x + b` modulo the number of
+//! users, with an `a` that has an inverse. Arithmetic therefore gives the user at a place and the
+//! place of a user; only the start of each group takes memory. All members of a group are in one
+//! part, like both users of a pair, so one checker sees both ends of every message.
 //!
-//! Ordinary groups fill some rounds, as many as a user is in groups on average; large ones stand in
-//! rounds of their own behind them, as many in each as fit.
+//! Ordinary groups fill as many rounds as a user has groups on average. Large groups follow in
+//! rounds of their own, as many in each round as fit.
 
 use std::fmt::Write as _;
 
@@ -19,35 +19,38 @@ use crate::population::Part;
 use crate::random::mix;
 use crate::scenario::groups::GroupSize;
 
-/// Fewest members of a group.
+/// The fewest members of a group.
 const FEWEST: u32 = 2;
 
-/// Which groups one thread's part has.
+/// The groups that one thread's part is to have.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
-    /// In how many ordinary groups a user is on average; 0: there are none.
+    /// The average number of ordinary groups of a user; 0 for no ordinary groups.
     pub(crate) per_user: f64,
-    /// How many members these have.
+    /// The number of members of an ordinary group.
     pub(crate) size: GroupSize,
-    /// Members of each large group of this part, none more than the part has users.
+    /// The number of members of each large group of this part, at most the number of the part's
+    /// users.
     pub(crate) large: Vec<u32>,
 }
 
-/// The groups of one part. Groups are dense numbers from zero, ordinary ones first. A membership is
-/// a number too: `round × users + place`, where the places of a group follow each other.
+/// The groups of one part.
+///
+/// A group is a number from zero, without gaps, ordinary groups first. A membership is the number
+/// `round × users + place`. The members of a group have consecutive places.
 #[derive(Clone, Debug)]
 pub(crate) struct Memberships {
     run: String,
     thread: u32,
     threads: u32,
     users: u32,
-    /// Rounds of ordinary groups.
+    /// The number of rounds of ordinary groups.
     ordinary: u32,
     rounds: Vec<Round>,
     groups: Vec<Group>,
 }
 
-/// An order of the users.
+/// A round: one order of the users.
 #[derive(Clone, Copy, Debug)]
 struct Round {
     step: u64,
@@ -55,16 +58,16 @@ struct Round {
     shift: u64,
 }
 
-/// Where a group stands.
+/// The place of a group.
 #[derive(Clone, Copy, Debug)]
 struct Group {
-    /// The membership of its first member.
+    /// The membership of the group's first member.
     first: u32,
     size: u32,
 }
 
 impl Memberships {
-    /// The groups of `part`.
+    /// Makes the groups of `part`.
     pub(crate) fn new(part: &Part, wanted: &Wanted, seed: u64) -> Self {
         let users = part.users();
         let (thread, threads) = part.of();
@@ -98,7 +101,7 @@ impl Memberships {
         all
     }
 
-    /// A round whose first `places` places are ordinary groups.
+    /// Adds a round whose first `places` places hold ordinary groups.
     fn deal(&mut self, places: u32, size: GroupSize, rng: &mut Xoshiro256PlusPlus) {
         self.begin(rng);
         let mut place = 0;
@@ -141,72 +144,73 @@ impl Memberships {
         self.groups.push(Group { first, size });
     }
 
-    /// How many groups there are.
+    /// Returns the number of groups.
     pub(crate) fn groups(&self) -> u32 {
         self.groups.len() as u32
     }
 
-    /// Rounds, those of large groups included.
+    /// Returns the number of rounds, of ordinary and of large groups.
     pub(crate) fn rounds(&self) -> u32 {
         self.rounds.len() as u32
     }
 
-    /// Rounds of ordinary groups.
+    /// Returns the number of rounds of ordinary groups.
     pub(crate) fn ordinary_rounds(&self) -> u32 {
         self.ordinary
     }
 
-    /// The first group that is not an ordinary one.
+    /// Returns the first large group.
     pub(crate) fn first_large(&self) -> u32 {
         let behind = self.ordinary * self.users;
         self.groups.partition_point(|group| group.first < behind) as u32
     }
 
-    /// Numbers of memberships: some of them may be nobody's.
+    /// Returns the number of possible memberships, including those that belong to no group.
     pub(crate) fn count(&self) -> usize {
         self.rounds.len() * self.users as usize
     }
 
-    /// Memberships that there are.
+    /// Returns the number of memberships that belong to a group.
     pub(crate) fn members(&self) -> u64 {
         self.groups.iter().map(|group| u64::from(group.size)).sum()
     }
 
-    /// How many members a group has.
+    /// Returns the number of members of a group.
     pub(crate) fn size(&self, group: u32) -> u32 {
         self.groups[group as usize].size
     }
 
-    /// The membership of a group's `nth` member.
+    /// Returns the membership of a group's `nth` member, from 0.
     pub(crate) fn membership(&self, group: u32, nth: u32) -> u32 {
         self.groups[group as usize].first + nth
     }
 
-    /// The round of a group.
+    /// Returns the round of a group.
     pub(crate) fn round(&self, group: u32) -> u32 {
         self.groups[group as usize].first / self.users
     }
 
-    /// The user of a membership.
+    /// Returns the user of a membership.
     pub(crate) fn user(&self, membership: u32) -> u32 {
         let round = &self.rounds[(membership / self.users) as usize];
         let place = u64::from(membership % self.users);
         ((place * round.step + round.shift) % u64::from(self.users)) as u32
     }
 
-    /// A group's `nth` member.
+    /// Returns the user that is a group's `nth` member, from 0.
     pub(crate) fn member(&self, group: u32, nth: u32) -> u32 {
         self.user(self.membership(group, nth))
     }
 
-    /// Which member of a group a user is.
+    /// Returns the place of a user among a group's members, from 0; `None` if the user is no
+    /// member.
     pub(crate) fn nth(&self, group: u32, user: u32) -> Option<u32> {
         let Group { first, size } = self.groups[group as usize];
         let nth = self.standing(first / self.users, user).wrapping_sub(first);
         (nth < size).then_some(nth)
     }
 
-    /// The number that a membership of a user in a round has, if there is one.
+    /// Returns the number of a user's membership in a round, even if it belongs to no group.
     fn standing(&self, round: u32, user: u32) -> u32 {
         let Round { inverse, shift, .. } = self.rounds[round as usize];
         let users = u64::from(self.users);
@@ -214,13 +218,13 @@ impl Memberships {
         round * self.users + place as u32
     }
 
-    /// A user's membership in a round.
+    /// Returns a user's membership in a round; `None` if the user is in no group of that round.
     pub(crate) fn in_round(&self, round: u32, user: u32) -> Option<u32> {
         let membership = self.standing(round, user);
         self.group(membership).map(|_| membership)
     }
 
-    /// The group of a membership; `None` where it is nobody's.
+    /// Returns the group of a membership; `None` if it belongs to no group.
     pub(crate) fn group(&self, membership: u32) -> Option<u32> {
         let behind = self.groups.partition_point(|it| it.first <= membership);
         let group = behind.checked_sub(1)?;
@@ -228,24 +232,26 @@ impl Memberships {
         (membership - first < size).then_some(group as u32)
     }
 
-    /// The group's number in the whole run.
+    /// Returns the group's number in the whole run.
     pub(crate) fn global(&self, group: u32) -> u32 {
         group * self.threads + self.thread
     }
 
-    /// The group with this number in the whole run, if it is of this part.
+    /// Returns the group with this number in the whole run; `None` if it belongs to another part.
     pub(crate) fn local(&self, global: u32) -> Option<u32> {
         let group = global / self.threads;
         (global % self.threads == self.thread && group < self.groups()).then_some(group)
     }
 
-    /// Appends a group's name: it has the run's, so that no two runs against one gateway share one.
+    /// Appends a group's name. The name contains the run's name, so two runs against one gateway
+    /// never share a group.
     pub(crate) fn write_name(&self, group: u32, out: &mut String) {
         // Writing to a String cannot fail.
         let _ = write!(out, "{}.g{}", self.run, self.global(group));
     }
 
-    /// The group of a conversation's id, if it is one of this part.
+    /// Returns the group of a conversation's id; `None` if it belongs to another part or is no
+    /// group.
     pub(crate) fn parse_conversation(&self, id: &str) -> Option<u32> {
         let name = id.strip_prefix("g:")?.strip_prefix(self.run.as_str())?;
         let digits = name.strip_prefix(".g")?;
@@ -256,7 +262,7 @@ impl Memberships {
     }
 }
 
-/// What `step` is to be multiplied with to make 1 modulo `modulus`; `None` where nothing does.
+/// Returns the inverse of `step` modulo `modulus`; `None` if it has none.
 fn inverse(step: u64, modulus: u64) -> Option<u64> {
     // Euclid's algorithm, with the factor of `step` beside each remainder.
     let (mut last, mut next) = (modulus, step % modulus);
@@ -284,7 +290,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// No groups.
+    /// Makes the memberships of a part without groups.
     pub(crate) fn none(part: &Part) -> Memberships {
         Memberships::new(part, &wanted(0.0, "const(2)", &[]), 0)
     }

@@ -1,4 +1,4 @@
-//! Quantities with units, as people write them, and numbers as people read them.
+//! Quantities with units as people write them, and numbers formatted for people.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,37 +7,37 @@ use std::time::Duration;
 use serde::de::{Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A length of time: a number and one of `us`, `ms`, `s`, `m`, `h`, `d`.
+/// A duration: a number and one of `us`, `ms`, `s`, `m`, `h`, `d`. At most 366 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span(pub(crate) Duration);
 
-/// A number of bytes: `B`, `KB` (1,000), `KiB` (1,024), and so on to `PB` and `PiB`.
+/// A number of bytes, with a unit: `B`, `KB` (1,000), `KiB` (1,024), and so on to `PB` and `PiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Bytes(pub(crate) u64);
 
-/// A part of a whole as a fraction, `1/10000`; never zero, never above one.
+/// A fraction of a whole, `1/10000`; more than zero and at most one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Share {
-    /// The part.
+    /// The numerator.
     pub(crate) part: u64,
-    /// The whole; not zero.
+    /// The denominator; not zero.
     pub(crate) whole: u64,
 }
 
-/// Events per second, `2000/s`; more than zero.
+/// Events per second, `2000/s`. More than zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rate(pub(crate) f64);
 
-/// Bits per second of a network, `10Gbit/s`; more than zero.
+/// The bandwidth of a network in bits per second, `10Gbit/s`. More than zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Bandwidth(pub(crate) f64);
 
-/// A stretch of the real day replayed in a shorter one: `24h=40s`.
+/// A replay of a period of real time in a shorter one: `24h=40s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Compress {
-    /// The stretch that is replayed.
+    /// The period that is replayed.
     pub(crate) from: Span,
-    /// The time it is replayed in.
+    /// The duration of the replay.
     pub(crate) to: Span,
 }
 
@@ -64,7 +64,8 @@ const BYTE_UNITS: &[(&str, f64)] = &[
 ];
 const BIT_UNITS: &[(&str, f64)] = &[("Mbit/s", 1e6), ("Gbit/s", 1e9), ("Tbit/s", 1e12)];
 
-/// Splits `12.5ms` into its number and its unit and multiplies; the number may have `_` in it.
+/// Splits `12.5ms` into number and unit, and multiplies them. The number may contain `_`. The error
+/// names the expected form, with `example`.
 fn scaled(text: &str, units: &[(&str, f64)], example: &str) -> Result<f64, String> {
     let digits = text
         .find(|c: char| !matches!(c, '0'..='9' | '.' | '_'))
@@ -99,10 +100,10 @@ fn scaled(text: &str, units: &[(&str, f64)], example: &str) -> Result<f64, Strin
     }
 }
 
-/// Longest time that is taken, so that sums of several stay exact: a year.
+/// The longest duration that is accepted: 366 days. Sums of several such durations stay exact.
 const SPAN_MAX: Span = Span(Duration::from_secs(366 * 86_400));
 
-/// Highest rate that is taken, and lowest. What a run can send is much less.
+/// The highest rate that is accepted, per second. A run sends much less.
 const RATE_MAX: f64 = 1e12;
 const RATE_MIN: f64 = 1e-6;
 
@@ -135,7 +136,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// Most bytes that are taken.
+/// The most bytes that are accepted.
 const BYTES_MAX: u64 = 8_000 * (1 << 50);
 
 impl FromStr for Bytes {
@@ -186,13 +187,13 @@ impl FromStr for Share {
 }
 
 impl Share {
-    /// This share of `count`, rounded to the nearest.
+    /// Returns this share of `count`, rounded to the nearest number.
     pub(crate) fn of(self, count: u64) -> u64 {
         let exact = u128::from(count) * u128::from(self.part);
         ((exact + u128::from(self.whole) / 2) / u128::from(self.whole)) as u64
     }
 
-    /// The share as a number.
+    /// Returns the share as a number, 0 to 1.
     pub(crate) fn as_f64(self) -> f64 {
         self.part as f64 / self.whole as f64
     }
@@ -232,7 +233,7 @@ impl fmt::Display for Rate {
     }
 }
 
-/// Most bits per second that are taken.
+/// The highest bandwidth that is accepted, in bits per second.
 const BITS_MAX: f64 = 1e18;
 
 impl FromStr for Bandwidth {
@@ -274,7 +275,7 @@ impl FromStr for Compress {
 }
 
 impl Compress {
-    /// How many times faster than life: 2,160 for `24h=40s`.
+    /// Returns how many times faster than real time the replay is: 2,160 for `24h=40s`.
     pub(crate) fn factor(self) -> f64 {
         self.from.0.as_secs_f64() / self.to.0.as_secs_f64()
     }
@@ -286,7 +287,7 @@ impl fmt::Display for Compress {
     }
 }
 
-/// Accepts a string only; a bare number gets the sentence that names the missing unit.
+/// Deserializes from a string only. The error for a bare number names the missing unit.
 struct Text<T>(std::marker::PhantomData<T>);
 
 impl<T: FromStr<Err = String>> Visitor<'_> for Text<T> {
@@ -328,7 +329,7 @@ macro_rules! as_text {
 }
 as_text!(Span, Bytes, Share, Rate, Bandwidth, Compress);
 
-/// `1234567` as `1,234,567`.
+/// Formats `1234567` as `1,234,567`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -341,10 +342,10 @@ pub(crate) fn grouped(number: u64) -> String {
     out
 }
 
-/// Up to here a number is shown with all its digits: beyond, a float has not got them.
+/// The largest number that is shown with all its digits. A larger float does not hold all of them.
 const WHOLE_MAX: f64 = 9e15;
 
-/// A count that was calculated, with all its digits as far as a float has them.
+/// Formats a calculated count, with all the digits that a float holds.
 pub(crate) fn counted(number: f64) -> String {
     match number {
         n if n >= WHOLE_MAX => format!("{n:.3e}"),
@@ -352,7 +353,7 @@ pub(crate) fn counted(number: f64) -> String {
     }
 }
 
-/// A rate with as many decimals as it needs to mean something: `231,481`, `93.4`, `0.926`.
+/// Formats a rate with as many decimals as it needs: `231,481`, `93.4`, `0.926`.
 pub(crate) fn readable(number: f64) -> String {
     match number {
         n if n >= WHOLE_MAX => format!("{n:.3e}"),
@@ -362,7 +363,7 @@ pub(crate) fn readable(number: f64) -> String {
     }
 }
 
-/// An amount of bytes with three digits or more: `120 B`, `27.8 MB`, `8.77 PB` (thousands).
+/// Formats a number of bytes with at least three digits, in powers of 1,000: `27.8 MB`, `8.77 PB`.
 pub(crate) fn readable_bytes(bytes: f64) -> String {
     let names = ["B", "KB", "MB", "GB", "TB", "PB", "EB"];
     let mut unit = 0;
@@ -379,17 +380,17 @@ pub(crate) fn readable_bytes(bytes: f64) -> String {
     }
 }
 
-/// Resident memory of a process: whole MiB, to the nearest.
+/// Formats a process's resident memory in whole MiB, rounded to the nearest.
 pub(crate) fn memory(bytes: u64) -> String {
     format!("{} MiB", grouped((bytes + (1 << 19)) >> 20))
 }
 
-/// Bytes that each of many takes, all of them shown.
+/// Formats a number of bytes with all its digits.
 pub(crate) fn each_bytes(bytes: u64) -> String {
     format!("{} B", grouped(bytes))
 }
 
-/// Microseconds as `312 µs`, `4.21 ms` or `1.30 s`.
+/// Formats microseconds as `312 µs`, `4.21 ms` or `1.30 s`.
 pub(crate) fn micros(us: u64) -> String {
     match us {
         0..=999 => format!("{us} µs"),

@@ -1,4 +1,4 @@
-//! A plan as a page for people and as JSON for programs, from the same figures.
+//! A plan as a page of text and as JSON, both from the same figures.
 
 use serde_json::{Map, Value, json};
 
@@ -9,15 +9,15 @@ use crate::scenario::plan::Assumptions;
 use crate::scenario::sizing::Sizing;
 use crate::units::{counted, readable, readable_bytes};
 
-/// The version of the JSON form; fields are added under the same number, never renamed.
+/// The version of the JSON form. New fields keep the version; fields are never renamed.
 const SCHEMA: u32 = 1;
 
-/// What a figure counts.
+/// The unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
-    /// Things.
+    /// A number of things.
     Count,
-    /// Things per second.
+    /// A number of things per second.
     PerSecond,
     /// Bytes.
     Bytes,
@@ -28,7 +28,7 @@ pub(super) enum Unit {
 }
 
 impl Unit {
-    /// The figure for people.
+    /// Formats a figure in this unit for people.
     pub(super) fn show(self, value: f64) -> String {
         match self {
             Self::Count => plain(value),
@@ -50,7 +50,7 @@ impl Unit {
     }
 }
 
-/// A number without decimals that say nothing: `5`, `7.25`, `23.1`.
+/// Formats a number without needless decimals: `5`, `7.25`, `23.1`.
 fn plain(value: f64) -> String {
     let text = readable(value);
     match text.split_once('.') {
@@ -59,39 +59,39 @@ fn plain(value: f64) -> String {
     }
 }
 
-/// A figure with where it comes from.
+/// A figure with its formula.
 #[derive(Clone, Debug)]
 pub(super) struct Figure {
-    /// Its name in JSON; unique in a plan.
+    /// The figure's name in JSON, unique in a plan.
     pub(super) key: String,
     pub(super) label: String,
     pub(super) value: f64,
     pub(super) unit: Unit,
-    /// The formula with its numbers, or the key of the scenario that says it.
+    /// The formula with its numbers, or the scenario key that sets the figure.
     pub(super) how: String,
 }
 
-/// Some figures under a heading.
+/// A heading with its figures.
 #[derive(Clone, Debug)]
 pub(super) struct Section {
     pub(super) title: &'static str,
     pub(super) figures: Vec<Figure>,
 }
 
-/// A plan, ready to be shown.
+/// The page of a plan.
 #[derive(Debug)]
 pub(super) struct Page {
     pub(super) name: String,
     pub(super) sections: Vec<Section>,
     pub(super) model: Model,
-    /// Where the capacities come from, in sentences.
+    /// Sentences that say where the capacities come from.
     basis: Vec<String>,
-    /// What a run of the scenario is, in lines.
+    /// Lines that describe a run of the scenario.
     run: Vec<String>,
 }
 
 impl Page {
-    /// The plan of a scenario; `basis` says where `assumed` comes from.
+    /// Makes the plan of a scenario. `basis` says where `assumed` comes from.
     pub(super) fn new(
         name: String,
         scenario: &Scenario,
@@ -109,7 +109,7 @@ impl Page {
         }
     }
 
-    /// The figure of this key.
+    /// Returns the value of the figure `key`, if the plan has it.
     pub(super) fn figure(&self, key: &str) -> Option<f64> {
         let mut figures = self.sections.iter().flat_map(|section| &section.figures);
         let figure = figures.find(|figure| figure.key == key).map(|it| it.value);
@@ -120,7 +120,7 @@ impl Page {
         })
     }
 
-    /// One page for people.
+    /// Returns the plan as lines of text for people.
     pub(super) fn text(&self) -> Vec<String> {
         let mut lines = vec![format!("loadgen plan {}: the whole service", self.name)];
         for section in &self.sections {
@@ -175,7 +175,7 @@ impl Page {
         ]
     }
 
-    /// The same for programs.
+    /// Returns the plan as JSON for programs.
     pub(super) fn json(&self) -> Value {
         let figures = self.sections.iter().flat_map(|section| {
             section.figures.iter().map(|figure| {

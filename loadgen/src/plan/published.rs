@@ -1,20 +1,20 @@
-//! Estimates that others have published, to be compared with ours line by line.
+//! Published estimates, compared with a plan line by line.
 
 use super::page::{Page, Unit};
 
-/// A figure as published.
+/// A published figure.
 #[derive(Debug)]
 struct Published {
-    /// Our figure for the same.
+    /// The key of our figure for the same quantity.
     key: &'static str,
     label: &'static str,
     value: f64,
     unit: Unit,
-    /// Why ours is another, where it is.
+    /// Why our figure differs; empty if it does not.
     why: &'static str,
 }
 
-/// How far two figures may be apart that are the same, rounded.
+/// The largest relative difference between two figures that count as equal after rounding.
 const ROUNDED: f64 = 0.01;
 
 const fn published(key: &'static str, label: &'static str, value: f64, unit: Unit) -> Published {
@@ -27,7 +27,7 @@ const fn published(key: &'static str, label: &'static str, value: f64, unit: Uni
     }
 }
 
-/// What is published for a preset, and what the estimate is for.
+/// Returns the published figures for a preset, and what the estimate is for.
 fn of(preset: &str) -> Option<(&'static str, Vec<Published>)> {
     use Unit::{Bytes, BytesPerSecond, Count, PerSecond};
     Some(match preset {
@@ -83,7 +83,7 @@ fn of(preset: &str) -> Option<(&'static str, Vec<Published>)> {
     })
 }
 
-/// The comparison in lines; `None` if nothing is published for the preset.
+/// Returns the comparison in lines; `None` if nothing is published for the preset.
 pub(super) fn explain(page: &Page) -> Option<Vec<String>> {
     let (basis, figures) = of(&page.name)?;
     let mut lines = vec![format!(
@@ -123,7 +123,7 @@ pub(super) fn explain(page: &Page) -> Option<Vec<String>> {
     Some(lines)
 }
 
-/// A text in lines that a terminal has room for.
+/// Wraps a text into lines that fit a terminal.
 fn wrapped(text: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
@@ -140,7 +140,7 @@ fn wrapped(text: &str) -> Vec<String> {
     lines
 }
 
-/// The presets that there are estimates for.
+/// Returns the presets with published estimates.
 pub(super) fn names() -> Vec<&'static str> {
     let presets = crate::scenario::presets::PRESETS.iter();
     presets

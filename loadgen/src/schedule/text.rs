@@ -1,9 +1,9 @@
-//! Message texts that prove themselves.
+//! Message texts that a receiver can verify.
 //!
-//! A text names its run, sender, slot, number in its conversation and intended time, then a checksum
-//! of these, then padding that follows from stream and number. So a receiver can rebuild the whole
-//! text and compare it byte by byte, and a text read back from history proves where it belongs,
-//! without anybody keeping what was sent.
+//! A text holds its run, sender, slot, number in the conversation and intended time, then a
+//! checksum of these, then padding that follows from stream and number. So a receiver can rebuild
+//! the whole text and compare it byte by byte. A text read back from history proves where it
+//! belongs, and nobody has to keep the sent texts.
 
 mod groups;
 
@@ -19,14 +19,14 @@ use crate::scenario::Payload;
 use crate::scenario::payload::{MAX_TEXT, MIN_TEXT};
 pub(crate) use groups::GroupOrigin;
 
-/// Which message between two contacts a text is.
+/// Identifies a message between two contacts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PairOrigin {
-    /// Who wrote to whom.
+    /// The stream: the sender and the contact that the sender writes to.
     pub(crate) stream: u32,
     /// The message's number in the conversation, from 1.
     pub(crate) counter: u32,
-    /// When it should have been sent, microseconds since the run's start.
+    /// When the message should have been sent, in microseconds since the run's start.
     pub(crate) intended_us: u64,
 }
 
@@ -43,7 +43,8 @@ pub(crate) struct Texts {
 enum Length {
     Const(usize),
     Lognormal(LogNormal<f64>),
-    /// Lengths, each with the part of all up to it.
+    /// The possible lengths in bytes, ascending, each with the part of all texts up to that length,
+    /// 0 to 1.
     Counted(Vec<(usize, f64)>),
 }
 
@@ -58,7 +59,7 @@ impl Length {
         Self::Counted(lengths.collect())
     }
 
-    /// The length of the text with this identity.
+    /// Returns the length of the text with this identity, in bytes.
     fn of(&self, identity: u64) -> usize {
         let rng = || Xoshiro256PlusPlus::seed_from_u64(identity);
         match self {
@@ -76,7 +77,7 @@ impl Length {
 }
 
 impl Texts {
-    /// Texts of the run `run` with lengths of `payload`.
+    /// Makes the texts of the run `run`, with the lengths of `payload`.
     pub(crate) fn new(run: &str, seed: u64, payload: &Payload) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(mix(seed));
         const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .";
@@ -102,12 +103,12 @@ impl Texts {
         }
     }
 
-    /// A number that only this message has, in this run.
+    /// Returns a number that no other message of this run has.
     fn identity(&self, stream: u32, counter: u32) -> u64 {
         mix(self.seed ^ (u64::from(stream) << 32 | u64::from(counter)))
     }
 
-    /// Replaces `out` by the text of `origin`, whose sender is of `part`.
+    /// Replaces `out` by the text of `origin`. Its sender is a user of `part`.
     pub(crate) fn write(&self, part: &Part, origin: PairOrigin, out: &mut String) {
         let (user, slot) = part.stream_parts(origin.stream);
         let identity = self.identity(origin.stream, origin.counter);
@@ -129,7 +130,8 @@ impl Texts {
         out.push_str(&self.padding[start..start + missing]);
     }
 
-    /// Which message `text` is, judged by its header and the header's checksum alone.
+    /// Returns which message `text` is; `None` if it is none of `part`. Checks only the header and
+    /// its checksum.
     pub(crate) fn origin(&self, part: &Part, text: &str) -> Option<PairOrigin> {
         let rest = text.strip_prefix(self.run.as_str())?.strip_prefix('.')?;
         let (header, _) = rest.split_once(':')?;
@@ -164,7 +166,7 @@ impl Texts {
     }
 }
 
-/// 32 bits: a changed header passes once in 4 G.
+/// Returns a checksum of 32 bits. One of 2^32 changed headers passes.
 fn checksum(identity: u64, origin: PairOrigin) -> u64 {
     mix(identity ^ origin.intended_us) >> 32
 }
@@ -173,7 +175,7 @@ fn clamp(length: f64) -> usize {
     (length.round().max(0.0) as usize).clamp(MIN_TEXT, MAX_TEXT)
 }
 
-/// Appends `separator` and `number` in hexadecimal; several times faster than `write!`.
+/// Appends `separator` and `number` in hexadecimal, several times faster than `write!`.
 fn push_hex(out: &mut String, number: u64, separator: u8) {
     out.push(char::from(separator));
     let nibbles = (16 - number.leading_zeros() / 4).max(1);

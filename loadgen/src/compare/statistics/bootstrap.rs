@@ -1,26 +1,26 @@
-//! How far the centre of a sample could lie elsewhere.
+//! The bootstrap: how far from its estimate the centre of a sample may lie.
 //!
-//! The percentile interval of B. Efron ("Bootstrap Methods: Another Look at the Jackknife", Annals of
-//! Statistics 7 (1979) 1-26): draw as many values from the sample, with repetition, very often; the
-//! interval holds the middle part of their centres.
+//! This is the percentile interval of B. Efron ("Bootstrap Methods: Another Look at the Jackknife",
+//! Annals of Statistics 7 (1979) 1-26). It draws many samples of the same size from the sample,
+//! with repetition. The interval holds the middle part of their centres.
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::centre::hodges_lehmann_in;
 
-/// How often a sample is drawn.
+/// The number of samples that an interval draws.
 pub(in crate::compare) const RESAMPLES: usize = 4_000;
 
-/// From where to where.
+/// An interval, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::compare) struct Interval {
     pub(in crate::compare) low: f64,
     pub(in crate::compare) high: f64,
 }
 
-/// The interval of a sample's Hodges-Lehmann estimate at a confidence of 0 to 1. The same seed gives
-/// the same interval. None of nothing.
+/// Returns the interval of a sample's Hodges-Lehmann estimate at a confidence of 0 to 1. The same
+/// seed gives the same interval. Returns `None` for an empty sample.
 pub(in crate::compare) fn interval(
     values: &[f64],
     confidence: f64,
@@ -46,7 +46,7 @@ pub(in crate::compare) fn interval(
     })
 }
 
-/// The centres of many samples of `size` values from a source.
+/// Returns the centres of `resamples` samples of `size` values each. `draw` gives one value.
 pub(super) fn centres(resamples: usize, mut draw: impl FnMut() -> f64, size: usize) -> Vec<f64> {
     let (mut sample, mut means) = (vec![0.0; size], Vec::new());
     let centre = |_| {
@@ -56,7 +56,7 @@ pub(super) fn centres(resamples: usize, mut draw: impl FnMut() -> f64, size: usi
     (0..resamples).filter_map(centre).collect()
 }
 
-/// The value that a part of the others, 0 to 1, is below.
+/// Returns the quantile of `values` at `part`, 0 to 1. Returns `None` for no values.
 pub(super) fn quantile(values: &mut [f64], part: f64) -> Option<f64> {
     let last = values.len().checked_sub(1)?;
     let at = (part * last as f64).round() as usize;
@@ -79,8 +79,9 @@ mod tests {
         assert_ne!(of(1), of(2));
     }
 
-    /// The exact interval that belongs to the test, at 96.1 %, is -0.010 to 0.786 (Hollander and
-    /// Wolfe, chapter 3.3); the bootstrap's comes near that and is narrower, as it is of few values.
+    /// The exact interval that belongs to the test is -0.010 to 0.786 at 96.1 % (Hollander and
+    /// Wolfe, chapter 3.3). The bootstrap's interval is near it, and narrower, because the sample
+    /// is small.
     #[test]
     fn it_comes_near_the_exact_one() {
         let found = interval(&SAMPLE, 0.961, 7, RESAMPLES).unwrap();

@@ -1,19 +1,23 @@
-//! Where a sample lies.
+//! Estimates of the centre of a sample.
 
-/// The median: the middle value, or the mean of the two in the middle. None of nothing.
+/// Returns the median: the middle value, or the mean of the two middle values. Returns `None` for
+/// no values.
 pub(in crate::compare) fn median(values: &[f64]) -> Option<f64> {
     let mut values = values.to_vec();
     middle(&mut values)
 }
 
-/// The estimator of J. Hodges and E. Lehmann ("Estimates of Location Based on Rank Tests", Annals of
-/// Mathematical Statistics 34 (1963) 598-611) that belongs to the signed-rank test: the median of the
-/// means of all pairs of values, each value with itself included. None of nothing.
+/// Returns the Hodges-Lehmann estimate: the median of the means of all pairs of values, where each
+/// value also forms a pair with itself. Returns `None` for no values.
+///
+/// It belongs to the signed-rank test: J. Hodges and E. Lehmann, "Estimates of Location Based on
+/// Rank Tests", Annals of Mathematical Statistics 34 (1963) 598-611.
 pub(in crate::compare) fn hodges_lehmann(values: &[f64]) -> Option<f64> {
     hodges_lehmann_in(values, &mut Vec::new())
 }
 
-/// The same with memory that is used again.
+/// Returns the Hodges-Lehmann estimate, like `hodges_lehmann`, and keeps the means in `means`, so
+/// that repeated calls do not allocate.
 pub(super) fn hodges_lehmann_in(values: &[f64], means: &mut Vec<f64>) -> Option<f64> {
     means.clear();
     for (i, one) in values.iter().enumerate() {
@@ -48,7 +52,7 @@ mod tests {
         assert_eq!(median(&[5.0, 1.0, 3.0, 4.0]), Some(3.5));
     }
 
-    /// Hollander and Wolfe (1973), chapter 3.2, on their table 3.1: 0.46.
+    /// Hollander and Wolfe (1973), chapter 3.2, give 0.46 for their table 3.1.
     #[test]
     fn the_example_of_hollander_and_wolfe() {
         let differences = [

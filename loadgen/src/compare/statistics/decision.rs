@@ -1,54 +1,54 @@
-//! What may be said of a sample of differences.
+//! The decision on a sample of differences: worse, better, or no difference.
 
 use super::bootstrap::{Interval, interval};
 use super::centre::hodges_lehmann;
 use super::noise::floor;
 use super::signed_rank::signed_rank;
 
-/// By what is decided.
+/// The rule that a decision follows.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::compare) struct Rule {
-    /// How often chance alone may come to a difference, of either sign: 0 to 1.
+    /// The probability, 0 to 1, at which chance alone may cause a decision, in either direction.
     pub(in crate::compare) level: f64,
-    /// The least difference that matters.
+    /// The smallest difference that matters, in the unit of the differences.
     pub(in crate::compare) least: f64,
     pub(in crate::compare) resamples: usize,
     pub(in crate::compare) seed: u64,
 }
 
-/// What differences come to.
+/// The decision on a sample of differences, with the figures that it follows from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::compare) struct Decision {
     pub(in crate::compare) says: Says,
-    /// Where the centre of the differences is.
+    /// The estimated centre of the differences.
     pub(in crate::compare) centre: f64,
-    /// Where it could be as well.
+    /// The interval that the true centre probably lies in.
     pub(in crate::compare) interval: Interval,
-    /// How often chance alone comes to as much.
+    /// The probability, 0 to 1, that chance alone causes differences at least this large.
     pub(in crate::compare) p: f64,
-    /// What is no more than noise, or does not matter.
+    /// The floor: a smaller difference is noise, or does not matter.
     pub(in crate::compare) floor: f64,
 }
 
-/// In words.
+/// The decision in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::compare) enum Says {
-    /// Chance alone explains it, or it is less than noise and what matters.
+    /// No difference: chance alone explains the sample, or the difference is below the floor.
     Nothing,
-    /// Below zero beyond doubt and noise.
+    /// The differences are below zero, and larger than the floor.
     Below,
-    /// Above zero beyond doubt, and perhaps no more than noise.
+    /// The differences are above zero, but perhaps not larger than the floor.
     PerhapsAbove,
-    /// Above zero beyond doubt and noise.
+    /// The differences are above zero, and larger than the floor.
     Above,
 }
 
-/// Decides on differences (all of one unit, zero for none) by differences between `equal` runs. None
-/// of nothing.
+/// Decides on `differences` by the differences `equal` between equal runs. All have one unit, and
+/// zero means no difference. Returns `None` for no differences.
 ///
-/// Above or below is what the signed-rank test says at the rule's level, if the whole interval lies
-/// beyond the floor as well: so chance alone comes to either at most as often as the level says,
-/// whatever the noise looks like, as long as it is as likely to point one way as the other.
+/// The answer is above or below zero if the signed-rank test says so at the rule's level and the
+/// whole interval lies beyond the floor. So chance alone causes such an answer at most as often as
+/// the level says. This holds for noise of any shape that is equally likely in both directions.
 pub(in crate::compare) fn decide(
     differences: &[f64],
     equal: &[f64],
@@ -90,7 +90,7 @@ mod tests {
         seed: 1,
     };
 
-    /// Ten differences around a centre, and differences of equal runs of that size.
+    /// Decides on ten differences around `centre`, where equal runs differ by `equal`.
     fn said(centre: f64, spread: f64, equal: f64) -> Says {
         let differences: Vec<f64> = (0..10)
             .map(|i| centre + spread * (f64::from(i * 7 % 10) - 4.5) / 4.5)

@@ -1,7 +1,7 @@
-//! The statistics of comparing: pure functions of numbers, each with its source.
+//! The statistics of `compare`: pure functions of numbers, each with its source.
 //!
-//! All of it works on logarithms of ratios: a run twice as slow and one twice as fast are equally far
-//! from no difference, and figures of every unit can be judged by one rule.
+//! All functions work on logarithms of ratios. A run that is twice as slow and a run that is twice
+//! as fast are then equally far from zero, and one rule can judge figures of every unit.
 
 mod bootstrap;
 mod centre;

@@ -1,16 +1,19 @@
-//! How large a difference comes of nothing.
+//! The noise floor: how large a difference between equal builds can be.
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::bootstrap::{centres, quantile};
 
-/// What part of comparisons of a build with itself comes to less than the floor.
+/// The part of the comparisons of a build with itself whose difference stays below the floor.
 const PART: f64 = 0.95;
 
-/// The noise floor of a comparison of `pairs` pairs: what the centre of so many differences between
-/// equal runs stays below, either way, 19 times in 20. `equal` are differences between runs of one
-/// build; which of two runs came first is chance, so each is drawn with either sign. 0 of nothing.
+/// Returns the noise floor of a comparison of `pairs` pairs: in 19 of 20 comparisons of a build
+/// with itself, the centre of the differences stays below it, in either direction. Returns 0 if
+/// `equal` is empty.
+///
+/// `equal` holds the differences between runs of one build. The order of two equal runs is chance,
+/// so each difference is drawn with a random sign.
 pub(in crate::compare) fn floor(equal: &[f64], pairs: usize, seed: u64, resamples: usize) -> f64 {
     if equal.is_empty() || pairs == 0 {
         return 0.0;
@@ -35,8 +38,9 @@ pub(in crate::compare) fn floor(equal: &[f64], pairs: usize, seed: u64, resample
 mod tests {
     use super::*;
 
-    /// Of normal differences with deviation 1, the centre of n deviates by about 1/√n, and 95 % of it
-    /// lie within 1.96 of that; the estimator needs 1.047 times the values that a mean needs.
+    /// For normal differences with deviation 1, the centre of n differences deviates by about 1/√n.
+    /// 95 % of the centres lie within 1.96 times that. The estimator needs 1.047 times as many
+    /// values as a mean.
     #[test]
     fn it_is_what_chance_alone_comes_to() {
         use rand_distr::Distribution as _;

@@ -1,27 +1,27 @@
 //! Wilcoxon's signed-rank test, exact.
 //!
-//! F. Wilcoxon, "Individual Comparisons by Ranking Methods", Biometrics Bulletin 1 (1945) 80-83; with
-//! ties as in M. Hollander, D. Wolfe, "Nonparametric Statistical Methods" (1973), chapter 3.1: equal
-//! sizes share the mean of their ranks, and differences of zero are left out. Libraries of statistics
-//! for Rust have the test for unpaired samples (Mann-Whitney) and not this one.
+//! Source: F. Wilcoxon, "Individual Comparisons by Ranking Methods", Biometrics Bulletin 1 (1945)
+//! 80-83. Ties follow M. Hollander, D. Wolfe, "Nonparametric Statistical Methods" (1973), chapter
+//! 3.1: equal sizes share the mean of their ranks, and differences of zero are left out. Rust's
+//! statistics libraries have only the test for unpaired samples (Mann-Whitney).
 
-/// The most differences: the distribution is counted, not approximated, in time that grows with
-/// their third power.
+/// The most differences that the test takes. The test counts the distribution exactly, in time that
+/// grows with the third power of this number.
 pub(in crate::compare) const DIFFERENCES_MAX: usize = 100;
 
-/// What the test says of a sample.
+/// The result of the signed-rank test of a sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::compare) struct SignedRank {
-    /// Differences other than zero.
+    /// The number of differences other than zero.
     pub(in crate::compare) n: usize,
-    /// The smaller of the sums of ranks, of the differences above zero and of those below.
+    /// The smaller of two sums of ranks: of the differences above zero, and of those below.
     pub(in crate::compare) w: f64,
-    /// How often signs thrown by a coin come to this or less, on either side: 0 to 1.
+    /// The probability, 0 to 1, that random signs give this sum or a smaller one, on either side.
     pub(in crate::compare) p: f64,
 }
 
-/// Tests whether differences lie symmetrically around zero; two-sided. Of more than
-/// [`DIFFERENCES_MAX`] only the first are looked at, which callers refuse before.
+/// Tests, two-sided, whether differences lie symmetrically around zero. Looks at the first
+/// [`DIFFERENCES_MAX`] only; callers refuse longer samples.
 pub(in crate::compare) fn signed_rank(differences: &[f64]) -> SignedRank {
     let some = differences.iter().take(DIFFERENCES_MAX);
     let mut sizes: Vec<f64> = some.copied().filter(|it| *it != 0.0).collect();
@@ -50,8 +50,8 @@ pub(in crate::compare) fn signed_rank(differences: &[f64]) -> SignedRank {
     }
 }
 
-/// The part of all choices of signs whose positive ranks sum up to `most` at most: by counting, rank
-/// after rank, how many choices come to each sum.
+/// Returns the part of all choices of signs whose sum of positive ranks is at most `most`. Counts,
+/// rank after rank, how many choices give each sum.
 fn at_most(ranks: &[usize], most: usize) -> f64 {
     let mut part = vec![0.0; most + 1];
     part[0] = 1.0;
@@ -68,7 +68,7 @@ fn at_most(ranks: &[usize], most: usize) -> f64 {
 mod tests {
     use super::*;
 
-    /// Differences of sizes 1 to `n` whose smaller sum of ranks is `w`.
+    /// Returns differences of sizes 1 to `n` whose smaller sum of ranks is `w`.
     fn sample(n: usize, w: usize) -> Vec<f64> {
         let mut left = w;
         let mut values = Vec::new();
@@ -81,8 +81,8 @@ mod tests {
         values
     }
 
-    /// Critical values of S. Siegel, "Nonparametric Statistics for the Behavioral Sciences" (1956),
-    /// table G, two-sided, from n = 10 on where published tables agree with each other.
+    /// Two-sided critical values of S. Siegel, "Nonparametric Statistics for the Behavioral
+    /// Sciences" (1956), table G, from n = 10. From there published tables agree with each other.
     #[test]
     fn critical_values_are_those_of_published_tables() {
         const FIVE: [usize; 16] = [
@@ -100,7 +100,7 @@ mod tests {
     }
 
     /// Depression scores of nine patients before and after a tranquillizer: Hollander and Wolfe
-    /// (1973), table 3.1; R prints the same in `example(wilcox.test)`.
+    /// (1973), table 3.1. R's `example(wilcox.test)` prints the same result.
     #[test]
     fn the_example_of_hollander_and_wolfe() {
         let differences = [
@@ -111,8 +111,9 @@ mod tests {
         assert_eq!(test.p, 20.0 / 512.0);
     }
 
-    /// C. Darwin, "The Effects of Cross and Self Fertilisation in the Vegetable Kingdom" (1876): maize,
-    /// in eighths of an inch; the exact probability is 1,352 of 32,768 choices of signs.
+    /// Maize heights in eighths of an inch, of C. Darwin, "The Effects of Cross and Self
+    /// Fertilisation in the Vegetable Kingdom" (1876). The exact probability is 1,352 of 32,768
+    /// choices of signs.
     #[test]
     fn the_maize_of_darwin() {
         let eighths = [

@@ -1,4 +1,4 @@
-//! Comparisons of builds that differ by nothing, and by something: how often the answer is wrong.
+//! Simulated comparisons of equal and of different builds: how often the decision is wrong.
 
 use rand::SeedableRng as _;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -6,23 +6,23 @@ use rand_distr::{Distribution as _, Normal};
 
 use super::decision::{Rule, Says, decide};
 
-/// Pairs, as few as may be judged.
+/// Pairs of runs in a comparison: the fewest that a comparison accepts.
 const PAIRS: usize = 10;
-/// Figures that decide in one comparison, each with noise of its own.
+/// The figures that decide in one comparison, each with its own noise.
 const FIGURES: usize = 8;
-/// Of all figures together.
+/// The level of all figures together, 0 to 1.
 const LEVEL: f64 = 0.05;
 
-/// Logarithms of a figure in successive runs.
+/// A source of the logarithms of one figure in successive runs.
 trait Noise {
     fn next(&mut self, random: &mut Xoshiro256PlusPlus) -> f64;
 }
 
-/// Like most: percents, normal.
+/// Normal noise of a few percent, as most figures have.
 struct Steady(Normal<f64>);
-/// Like tails: now and then something else happened.
+/// Normal noise with rare outliers, as tail latencies have.
 struct Outliers(Normal<f64>);
-/// A machine that gets slower and faster.
+/// Normal noise on a machine that slowly gets slower and faster.
 struct Drift(Normal<f64>, f64);
 
 impl Noise for Steady {
@@ -44,8 +44,8 @@ impl Noise for Drift {
     }
 }
 
-/// In how many of `times` comparisons some figure is said to be worse, where B's are more by
-/// `effect`.
+/// Returns in how many of `times` comparisons some figure counts as worse. The figures of build B
+/// are larger by `effect`.
 fn worse(times: usize, seed: u64, noise: fn() -> Box<dyn Noise>, effect: f64, least: f64) -> usize {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     let rule = Rule {

@@ -12,7 +12,7 @@ use crate::live::history::Point;
 use crate::live::model::{Model, clock};
 use crate::units::{micros, readable};
 
-/// A line of a chart.
+/// One line of a chart.
 struct Course {
     name: &'static str,
     style: Style,
@@ -20,7 +20,7 @@ struct Course {
     of: fn(&Point) -> f64,
 }
 
-/// Offered against achieved.
+/// Draws the chart of the offered and the achieved rate over the whole run.
 pub(super) fn rates(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer) {
     let lines = [
         Course {
@@ -47,7 +47,7 @@ pub(super) fn rates(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer
     );
 }
 
-/// How long messages took.
+/// Draws the chart of message latencies over the whole run.
 pub(super) fn latencies(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer) {
     let lines = [
         Course {
@@ -135,7 +135,7 @@ fn chart(
         .render(area, buffer);
 }
 
-/// The next round number that is not below.
+/// Returns the smallest round number that is at least `value`.
 fn round_up(value: f64) -> f64 {
     let value = value.max(1.0);
     let power = 10f64.powf(value.log10().floor());

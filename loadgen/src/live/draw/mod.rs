@@ -1,4 +1,4 @@
-//! The screen of a run, drawn into a buffer: pure.
+//! Draws the screen of a run into a buffer, without I/O.
 
 mod chart;
 mod paint;
@@ -16,24 +16,24 @@ use super::model::{Model, clock};
 use crate::units::grouped;
 pub(crate) use paint::Paint;
 
-/// The least that the screen needs, in columns and rows.
+/// The smallest terminal that the screen fits, in columns and rows.
 pub(crate) const LEAST: (u16, u16) = (80, 24);
-/// From here on there is room for charts.
+/// The smallest terminal that gets charts, in columns and rows.
 const WIDE: (u16, u16) = (160, 48);
 
-/// How the screen is looked at.
+/// The state of the screen that the user's keys set.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Look {
     pub(crate) paint: Paint,
-    /// It stands still.
+    /// Whether the screen is frozen.
     pub(crate) frozen: bool,
-    /// The keys are explained.
+    /// Whether the screen shows the list of keys.
     pub(crate) help: bool,
-    /// The run was asked to end.
+    /// Whether the user asked the run to end.
     pub(crate) ending: bool,
 }
 
-/// Draws a screen of at least [`LEAST`].
+/// Draws a screen. `area` is at least [`LEAST`].
 pub(crate) fn draw(model: &Model, look: Look, area: Rect, buffer: &mut Buffer) {
     if area.width >= WIDE.0 && area.height >= WIDE.1 {
         wide(model, look, area, buffer);
@@ -45,7 +45,7 @@ pub(crate) fn draw(model: &Model, look: Look, area: Rect, buffer: &mut Buffer) {
     }
 }
 
-/// 80 by 24, and what is more goes to troubles and counters.
+/// Draws the compact screen for 80 by 24. Troubles and counters take any room beyond that.
 fn compact(model: &Model, look: Look, area: Rect, buffer: &mut Buffer) {
     let paint = look.paint;
     let rows = [
@@ -85,7 +85,7 @@ fn compact(model: &Model, look: Look, area: Rect, buffer: &mut Buffer) {
     keys(look, keys_row, buffer);
 }
 
-/// More of everything, and charts.
+/// Draws the wide screen: larger panels, and charts.
 fn wide(model: &Model, look: Look, area: Rect, buffer: &mut Buffer) {
     let paint = look.paint;
     let bars = stages::height(model).min(7);
@@ -127,7 +127,7 @@ fn wide(model: &Model, look: Look, area: Rect, buffer: &mut Buffer) {
     keys(look, keys_row, buffer);
 }
 
-/// Two side by side, the left of this width.
+/// Splits an area into two side by side; the left one is `left` columns wide.
 fn halves(area: Rect, left: u16) -> [Rect; 2] {
     Layout::horizontal([Constraint::Length(left), Constraint::Min(0)]).areas(area)
 }

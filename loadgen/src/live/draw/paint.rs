@@ -1,11 +1,11 @@
-//! Colours, and what stands for them where there are none.
+//! Styles of the screen: colours, or bold and reversed text on a terminal without colours.
 
 use ratatui::style::{Color, Modifier, Style};
 
-/// How things are marked.
+/// Chooses the styles of the screen.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Paint {
-    /// With colours; otherwise bold and reversed only.
+    /// Whether to use colours. Without colours, bold and reversed text replace them.
     pub(crate) colour: bool,
 }
 
@@ -14,7 +14,7 @@ impl Paint {
         if self.colour { colour } else { plain }
     }
 
-    /// Something is wrong: cannot be overlooked.
+    /// Returns the style of an error that the user must not overlook.
     pub(crate) fn alarm(self) -> Style {
         let bold = Style::new().add_modifier(Modifier::BOLD);
         self.either(
@@ -23,24 +23,24 @@ impl Paint {
         )
     }
 
-    /// Wrong.
+    /// Returns the style of a wrong value.
     pub(crate) fn bad(self) -> Style {
         let bold = Style::new().add_modifier(Modifier::BOLD);
         self.either(bold.fg(Color::Red), bold.add_modifier(Modifier::REVERSED))
     }
 
-    /// Worth a look.
+    /// Returns the style of a value that deserves a look.
     pub(crate) fn warn(self) -> Style {
         let bold = Style::new().add_modifier(Modifier::BOLD);
         self.either(Style::new().fg(Color::Yellow), bold)
     }
 
-    /// As it should be.
+    /// Returns the style of a value that is as it should be.
     pub(crate) fn good(self) -> Style {
         self.either(Style::new().fg(Color::Green), Style::new())
     }
 
-    /// What a figure is; the figure itself has the terminal's own colour.
+    /// Returns the style of a figure's name. The figure itself has the terminal's own colour.
     pub(crate) fn label(self) -> Style {
         self.either(
             Style::new().fg(Color::Gray).add_modifier(Modifier::DIM),
@@ -48,27 +48,27 @@ impl Paint {
         )
     }
 
-    /// A figure that matters most.
+    /// Returns the style of the most important figures.
     pub(crate) fn strong(self) -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
-    /// What was asked for.
+    /// Returns the style of the offered load.
     pub(crate) fn offered(self) -> Style {
         self.either(Style::new().fg(Color::Yellow), Style::new())
     }
 
-    /// What came of it.
+    /// Returns the style of the achieved load.
     pub(crate) fn achieved(self) -> Style {
         self.either(Style::new().fg(Color::Cyan), Style::new())
     }
 
-    /// Lines around panels.
+    /// Returns the style of the borders of panels.
     pub(crate) fn border(self) -> Style {
         self.either(Style::new().fg(Color::DarkGray), Style::new())
     }
 
-    /// The first line.
+    /// Returns the style of the title line.
     pub(crate) fn title(self) -> Style {
         let bold = Style::new().add_modifier(Modifier::BOLD);
         self.either(

@@ -1,4 +1,4 @@
-//! The panels, each a few lines of figures.
+//! The panels of the screen, each a few lines of figures.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -12,10 +12,11 @@ use crate::live::model::{Latency, Model, RECENT, clock};
 use crate::stats::Metric;
 use crate::units::{counted, each_bytes, grouped, memory, micros, readable_bytes};
 
-/// A figure of a second.
+/// Reads a figure from the point of one second.
 type Of = fn(&Point) -> f64;
 
-/// What is timed, with the name that it has here; the order is that of the rows.
+/// The latencies on the screen, in the order of the rows: the metric, its name on the screen, and
+/// its figure in the point of a second.
 const SHOWN: [(Metric, &str, Of); 4] = [
     (Metric::E2e, "e2e", |it| it.e2e_p99),
     (Metric::Ack, "ack", |it| it.ack_p99),
@@ -30,7 +31,7 @@ fn panel(title: &str, lines: Vec<Line<'_>>, paint: Paint, area: Rect, buffer: &m
     Paragraph::new(lines).block(block).render(area, buffer);
 }
 
-/// A rate with no more digits than can be read while it changes.
+/// Formats a rate with few enough digits to read while it changes.
 fn rate(rate: f64) -> String {
     match rate {
         rate if rate >= 100.0 => counted(rate.round()),
@@ -39,7 +40,8 @@ fn rate(rate: f64) -> String {
     }
 }
 
-/// The last values as bars of eight heights, the latest at the right; the highest is full.
+/// Draws the last values as bars of eight heights. The latest value is at the right; the highest
+/// one has a full bar.
 fn sparkline(values: impl DoubleEndedIterator<Item = f64>, width: usize) -> String {
     const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let mut last: Vec<f64> = values.rev().take(width).collect();
@@ -57,7 +59,7 @@ fn inner(area: Rect) -> usize {
     usize::from(area.width.saturating_sub(2))
 }
 
-/// Offered, achieved, pushed.
+/// Draws the panel of the offered, achieved and pushed rates.
 pub(super) fn rates(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer) {
     let rates = &model.rates;
     let room = inner(area).saturating_sub(24);
@@ -97,7 +99,7 @@ pub(super) fn rates(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer
     panel("messages a second", lines, paint, area, buffer);
 }
 
-/// Sessions by state.
+/// Draws the panel of sessions by state.
 pub(super) fn connections(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer) {
     let counters = &model.look.counters;
     let all = model.about.sessions;
@@ -145,7 +147,7 @@ pub(super) fn connections(model: &Model, paint: Paint, area: Rect, buffer: &mut 
     panel("connections", lines, paint, area, buffer);
 }
 
-/// Percentiles of now and of the run.
+/// Draws the panel of latency percentiles, of the present and of the whole run.
 pub(super) fn latencies(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer) {
     let width = inner(area);
     // What is left of the columns of figures is the course.
@@ -205,7 +207,7 @@ fn lag_over(model: &Model, latency: Option<&Latency>) -> bool {
     latency.is_some_and(|it| it.run.p99 > limit)
 }
 
-/// What the scenario asks for, as it was written.
+/// Returns the lines that show the scenario's thresholds, as the scenario writes them.
 fn thresholds(model: &Model, paint: Paint) -> Vec<Line<'static>> {
     let thresholds = model.about.thresholds.iter();
     let texts: Vec<_> = thresholds
@@ -220,7 +222,7 @@ fn thresholds(model: &Model, paint: Paint) -> Vec<Line<'static>> {
     }
 }
 
-/// Broken promises, and what is odd.
+/// Draws the panel of violations and of other oddities.
 pub(super) fn integrity(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer) {
     let wrong = model.wrong();
     let total = model.wrong_total();
@@ -265,7 +267,7 @@ pub(super) fn integrity(model: &Model, paint: Paint, area: Rect, buffer: &mut Bu
     Paragraph::new(lines).block(block).render(area, buffer);
 }
 
-/// Cells one after another, in as many lines as they need.
+/// Sets cells one after another, in as many lines of `width` columns as they need.
 fn flow(cells: Vec<(String, Style)>, width: usize) -> Vec<Line<'static>> {
     let mut lines: Vec<Line<'static>> = Vec::new();
     let mut left = 0;
@@ -284,7 +286,7 @@ fn flow(cells: Vec<(String, Style)>, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// Whether the generator can be believed, and what both ends use.
+/// Draws the panel of the generator's health and of the resources that both ends use.
 pub(super) fn health(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer) {
     let (limits, usage) = (&model.about.health, &model.usage);
     let style = |over: bool| if over { paint.bad() } else { Style::new() };
@@ -367,7 +369,8 @@ pub(super) fn health(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffe
     panel("generator and gateway", lines, paint, area, buffer);
 }
 
-/// A sentence in at most so many lines of a width, broken between words; what is still left ends in `…`.
+/// Wraps a sentence between words into at most `most` lines of `width` columns. A cut sentence ends
+/// in `…`.
 fn wrapped(text: &str, width: usize, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
@@ -390,13 +393,13 @@ fn wrapped(text: &str, width: usize, most: usize) -> Vec<String> {
     lines
 }
 
-/// What went wrong last, without a box.
+/// Draws the latest troubles, without a box.
 pub(super) fn troubles(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer) {
     let lines = trouble_lines(model, paint, usize::from(area.height));
     Paragraph::new(lines).render(area, buffer);
 }
 
-/// The same in a box.
+/// Draws the latest troubles, in a box.
 pub(super) fn boxed_troubles(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer) {
     let lines = trouble_lines(model, paint, usize::from(area.height.saturating_sub(2)));
     panel("last troubles", lines, paint, area, buffer);
@@ -436,9 +439,10 @@ fn trouble_lines(model: &Model, paint: Paint, room: usize) -> Vec<Line<'static>>
     lines
 }
 
-/// Every counter there is, or as many as there is room for of those that have counted something.
+/// Draws all counters. If there is not enough room, it draws only counters above zero, as many as
+/// fit.
 pub(super) fn counters(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer) {
-    /// The longest name, and six letters of a count.
+    /// The width of a cell in columns: the longest name, and six letters of a count.
     const CELL: usize = 29;
     let rows = usize::from(area.height.saturating_sub(2)).max(1);
     let room = (inner(area) / CELL).max(1) * rows;
@@ -467,7 +471,7 @@ pub(super) fn counters(model: &Model, paint: Paint, area: Rect, buffer: &mut Buf
     panel(title, lines.collect(), paint, area, buffer);
 }
 
-/// A count in at most six letters.
+/// Formats a count in at most six letters.
 fn short(count: u64) -> String {
     match count {
         0..=99_999 => count.to_string(),

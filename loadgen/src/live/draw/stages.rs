@@ -1,4 +1,4 @@
-//! Which executor is at work, and what comes after it.
+//! The stages of a run: which executor runs now, and which follow.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -8,15 +8,16 @@ use ratatui::widgets::Widget;
 use super::Paint;
 use crate::live::model::{Bar, Model, StageState, clock};
 
-/// No bar is longer, however wide the terminal: its figures stand behind it.
+/// The longest bar, in columns. The figures of a stage stand behind its bar, so a longer bar would
+/// move them away from it.
 const LONGEST: usize = 60;
 
-/// How many rows bars take: one each.
+/// Returns how many rows the bars take: one for each stage.
 pub(super) fn height(model: &Model) -> u16 {
     model.bars().len() as u16
 }
 
-/// All stages in one row, and below it how far the present one is.
+/// Draws all stages in one row, and the progress of the present stage below it.
 pub(super) fn strip(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer) {
     let bars = model.bars();
     let spans = bars.iter().map(|bar| {
@@ -42,7 +43,7 @@ pub(super) fn strip(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer
     }
 }
 
-/// A bar each, as far as there is room; those that have ended give way first.
+/// Draws one bar for each stage. Without room for all, ended stages are left out first.
 pub(super) fn bars(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer) {
     let bars = model.bars();
     let over = bars.len().saturating_sub(usize::from(area.height));

@@ -1,4 +1,4 @@
-//! What can be read off the screen, at several sizes.
+//! Tests of the text on the screen, at several sizes.
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -34,7 +34,7 @@ fn rows(buffer: &Buffer) -> Vec<String> {
     symbols.chunks(width).map(<[&str]>::concat).collect()
 }
 
-/// Where a text stands, in columns and rows.
+/// Returns where a text stands, in columns and rows.
 #[track_caller]
 fn find(buffer: &Buffer, text: &str) -> (u16, u16) {
     let rows = rows(buffer);
@@ -45,7 +45,7 @@ fn find(buffer: &Buffer, text: &str) -> (u16, u16) {
     found.unwrap_or_else(|| panic!("no {text:?} in\n{}", rows.join("\n")))
 }
 
-/// The row that a text is in has these words too.
+/// Asserts that the row with `text` also holds each of `words`.
 #[track_caller]
 fn row_has(buffer: &Buffer, text: &str, words: &[&str]) {
     let (_, y) = find(buffer, text);

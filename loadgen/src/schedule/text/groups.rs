@@ -1,4 +1,5 @@
-//! Texts of messages in groups: like those between two, with another mark behind the run's name.
+//! Texts of messages in groups. They differ from texts between two contacts by the mark behind the
+//! run's name.
 
 use std::fmt::Write as _;
 
@@ -7,32 +8,33 @@ use crate::membership::Memberships;
 use crate::population::Part;
 use crate::random::mix;
 
-/// What stands behind the run's name, where texts between two have a `.`.
+/// The mark behind the run's name; texts between two contacts have a `.` there.
 const MARK: u8 = b'@';
 
-/// Keeps messages in groups apart from those between two, whose streams have the same numbers.
+/// Keeps identities in groups apart from those between two contacts, whose streams have the same
+/// numbers.
 const APART: u64 = 0x6772_6f75_7000_0000;
 
-/// Which message in a group a text is.
+/// Identifies a message in a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GroupOrigin {
-    /// Where it was written.
+    /// The group.
     pub(crate) group: u32,
-    /// Who wrote it.
+    /// The user that wrote the message.
     pub(crate) user: u32,
     /// The message's number in the group, from 1.
     pub(crate) counter: u32,
-    /// When it should have been sent, microseconds since the run's start.
+    /// When the message should have been sent, in microseconds since the run's start.
     pub(crate) intended_us: u64,
 }
 
 impl Texts {
-    /// A number that only this message has, in this run.
+    /// Returns a number that no other message of this run has.
     fn identity_in_group(&self, global: u32, counter: u32) -> u64 {
         mix(self.seed ^ mix(APART ^ (u64::from(global) << 32 | u64::from(counter))))
     }
 
-    /// Replaces `out` by the text of `origin`, whose group and sender are of `part`.
+    /// Replaces `out` by the text of `origin`. Its group and sender belong to `part`.
     pub(crate) fn write_in_group(
         &self,
         part: &Part,
@@ -60,7 +62,8 @@ impl Texts {
         out.push_str(&self.padding[start..start + missing]);
     }
 
-    /// Which message in a group `text` is, judged by its header and the header's checksum alone.
+    /// Returns which message in a group `text` is; `None` if it is none of `part`. Checks only the
+    /// header and its checksum.
     pub(crate) fn origin_in_group(
         &self,
         part: &Part,
@@ -100,7 +103,7 @@ impl Texts {
     }
 }
 
-/// 32 bits: a changed header passes once in 4 G.
+/// Returns a checksum of 32 bits. One of 2^32 changed headers passes.
 fn checksum(identity: u64, sender: u32, intended_us: u64) -> u64 {
     mix(identity ^ mix(u64::from(sender)) ^ intended_us) >> 32
 }
@@ -123,7 +126,7 @@ mod tests {
         }
     }
 
-    /// A thread's users, their groups and their texts.
+    /// The users, groups and texts of one thread.
     struct Scene {
         part: Part,
         members: Memberships,
