@@ -1,9 +1,9 @@
 //! RFC 6455 framing of one connection: bytes in, messages and control frames out.
 //!
-//! The state is two words while nothing is incomplete: an idle connection owns no buffer. A frame
-//! that is whole in the input is unmasked in place and lent to the caller; only what is cut off
-//! at the end of the input, or fragmented, is copied, into a buffer that grows with what arrived
-//! and never by what a header announces.
+//! The state takes two words while nothing is incomplete, so an idle connection owns no buffer. The
+//! connection unmasks a frame that is whole in the input in place and lends it to the caller. It
+//! copies only frames that are cut off at the end of the input, and fragments. The buffer grows
+//! with the bytes that arrive, never by the length that a header announces.
 
 use std::borrow::Cow;
 
@@ -14,23 +14,23 @@ use crate::mask;
 /// Which end of the connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Requires masked frames.
+    /// The server's end; it requires masked frames.
     Server,
-    /// Requires unmasked frames.
+    /// The client's end; it requires unmasked frames.
     Client,
 }
 
 /// The kind of a data message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// UTF-8.
+    /// A text message, in UTF-8.
     Text,
-    /// Any bytes.
+    /// A binary message of any bytes.
     Binary,
 }
 
 impl Kind {
-    /// The opcode of this kind's first frame.
+    /// Returns the opcode of the first frame of a message of this kind.
     pub const fn opcode(self) -> Opcode {
         match self {
             Self::Text => Opcode::Text,
@@ -39,23 +39,24 @@ impl Kind {
     }
 }
 
-/// What a peer said.
+/// A message or control frame of the peer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'b> {
-    /// A whole message; text is valid UTF-8.
+    /// A whole message. Text is valid UTF-8.
     Message(Kind, Cow<'b, [u8]>),
-    /// To be answered with a Pong of the same payload.
+    /// A ping. The caller answers it with a pong of the same payload.
     Ping(Cow<'b, [u8]>),
-    /// The answer to a Ping, or a heartbeat.
+    /// A pong: the answer to a ping, or a heartbeat.
     Pong(Cow<'b, [u8]>),
-    /// The peer closes; nothing after it is read. `None`: without a code.
+    /// A close frame with its code and reason. The code is `None` if the frame has none. Nothing
+    /// after it is read.
     Close(Option<CloseCode>, String),
 }
 
 /// The reading half of one connection.
 ///
-/// Call [`Connection::receive`] with each piece of input until it answers `None`, then drop that
-/// input. After an error or a Close, input is discarded.
+/// Call [`Connection::receive`] with each piece of input until it returns `None`, then drop that
+/// input. The connection discards all input after an error or a close frame.
 #[derive(Debug)]
 pub struct Connection {
     role: Role,
@@ -63,7 +64,7 @@ pub struct Connection {
     partial: Option<Box<Partial>>,
 }
 
-/// What is incomplete.
+/// A frame or message that is incomplete.
 #[derive(Debug, Default)]
 struct Partial {
     header: [u8; MAX_HEADER],
@@ -80,19 +81,19 @@ struct Incoming {
     received: usize,
 }
 
-/// A message of which some payload was copied.
+/// A message with some copied payload.
 #[derive(Debug)]
 struct Message {
     kind: Kind,
     payload: Vec<u8>,
-    /// So much of a text is known to be UTF-8.
+    /// The number of bytes of a text that are known to be valid UTF-8.
     valid: usize,
-    /// The final frame is the one being received.
+    /// Whether the frame that is being received is the last one of the message.
     last: bool,
 }
 
 impl Connection {
-    /// A connection after its handshake.
+    /// Makes a connection whose handshake is complete.
     pub const fn new(role: Role) -> Self {
         Self {
             role,
@@ -101,18 +102,18 @@ impl Connection {
         }
     }
 
-    /// Whether nothing is incomplete: this connection owns no buffer.
+    /// Returns whether nothing is incomplete. The connection then owns no buffer.
     pub const fn is_idle(&self) -> bool {
         self.partial.is_none()
     }
 
-    /// Drops what is incomplete and discards whatever follows.
+    /// Drops what is incomplete, and discards all further input.
     pub fn abandon(&mut self) {
         self.done = true;
         self.partial = None;
     }
 
-    /// Bytes held for what is incomplete.
+    /// Returns how many bytes the connection holds for what is incomplete.
     pub fn buffered(&self) -> usize {
         self.partial.as_ref().map_or(0, |p| {
             size_of::<Partial>()
@@ -121,11 +122,11 @@ impl Connection {
         })
     }
 
-    /// Reads the next event from `input` and moves `input` past it; `None` when the input is
-    /// used up. `max` limits the bytes of one message, all fragments together.
+    /// Reads the next event from `input` and moves `input` past it. Returns `None` when the input
+    /// is used up. `max` limits the bytes of one message, all fragments together.
     ///
     /// # Errors
-    /// The peer broke RFC 6455 or the limit: close with [`FrameError::close_code`].
+    /// The peer broke RFC 6455 or the limit. Close with [`FrameError::close_code`].
     pub fn receive<'b>(
         &mut self,
         input: &mut &'b mut [u8],
@@ -172,7 +173,7 @@ impl Connection {
         }
     }
 
-    /// The next header, taken from the input and what an earlier input left of it.
+    /// Reads the next header, from the input and from what an earlier input left of the header.
     fn next_header(&mut self, input: &mut &mut [u8]) -> Result<Option<Header>, FrameError> {
         let held = self.partial.as_ref().map_or(0, |p| p.header_len);
         if held == 0
@@ -194,7 +195,7 @@ impl Connection {
         Ok(None)
     }
 
-    /// What the header says against what came before it.
+    /// Checks a header against the frames before it and against the limit.
     fn check(&self, header: &Header, max: usize) -> Result<(), FrameError> {
         match (self.role, header.mask) {
             (Role::Server, None) => return Err(FrameError::NotMasked),
@@ -219,7 +220,7 @@ impl Connection {
         Ok(())
     }
 
-    /// The fast path: the payload is whole in the input and needs no copy.
+    /// Takes a payload that is whole in the input, without a copy: the fast path.
     fn take_whole<'b>(
         &mut self,
         header: &Header,
@@ -276,7 +277,8 @@ impl Connection {
         });
     }
 
-    /// Copies what the input has of the frame being received; an event once that completes one.
+    /// Copies the input's part of the frame that is being received. Returns an event if the frame
+    /// completes one.
     fn continue_frame<'b>(
         &mut self,
         input: &mut &'b mut [u8],
@@ -331,7 +333,8 @@ impl Partial {
 }
 
 impl Message {
-    /// Fails at the first byte that cannot be UTF-8, not only at the end of the message.
+    /// Checks that the copied text is UTF-8. Fails at the first invalid byte, before the message is
+    /// whole.
     fn check_text(&mut self, whole: bool) -> Result<(), FrameError> {
         if self.kind == Kind::Binary {
             return Ok(());

@@ -4,7 +4,7 @@ use crate::error::ErrorCode;
 use crate::message::{Command, ServerMessage};
 use crate::{json, protobuf};
 
-/// How messages are written into frames; chosen by WebSocket sub-protocol.
+/// The encoding of messages in frames. The client chooses it by the WebSocket sub-protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Encoding {
     /// `trunkline.v1.json`: text frames, one message per line.
@@ -14,24 +14,24 @@ pub enum Encoding {
     Proto,
 }
 
-/// A command that could not be read.
+/// Reports a command that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadCommand {
-    /// Its id where one could be read, else 0.
+    /// The command's id; 0 if it could not be read.
     pub id: u32,
-    /// [`ErrorCode::BadRequest`] or [`ErrorCode::UnknownCommand`].
+    /// The error: [`ErrorCode::BadRequest`] or [`ErrorCode::UnknownCommand`].
     pub code: ErrorCode,
     /// What is wrong, for people.
     pub message: String,
 }
 
-/// A server message that could not be read.
+/// Reports a server message that could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("not a server message of this protocol version: {0}")]
 pub struct DecodeError(pub(crate) String);
 
 impl Encoding {
-    /// The WebSocket sub-protocol that chooses this encoding.
+    /// Returns the WebSocket sub-protocol that chooses this encoding.
     pub const fn subprotocol(self) -> &'static str {
         match self {
             Self::Json => "trunkline.v1.json",
@@ -39,16 +39,16 @@ impl Encoding {
         }
     }
 
-    /// The encoding that a sub-protocol chooses.
+    /// Returns the encoding that a sub-protocol chooses; `None` for an unknown one.
     pub fn from_subprotocol(name: &str) -> Option<Self> {
         [Self::Json, Self::Proto]
             .into_iter()
             .find(|e| e.subprotocol() == name)
     }
 
-    /// Reads the commands of one frame in order, handing each to `each`.
+    /// Reads the commands of one frame in order, and passes each to `each`.
     ///
-    /// In JSON a bad line does not hide the lines after it; in protobuf nothing after a broken
+    /// In JSON, the lines after a bad line are still read. In protobuf, nothing after a broken
     /// length can be found.
     pub fn decode_commands<'a>(
         self,
@@ -61,10 +61,10 @@ impl Encoding {
         }
     }
 
-    /// Reads the server messages of one frame in order, handing each to `each`.
+    /// Reads the server messages of one frame in order, and passes each to `each`.
     ///
     /// # Errors
-    /// At the first message that is not one of this protocol version.
+    /// Fails at the first message that does not belong to this protocol version.
     pub fn decode_server<'a>(
         self,
         payload: &'a [u8],
@@ -76,7 +76,7 @@ impl Encoding {
         }
     }
 
-    /// Appends a command to the payload under construction.
+    /// Appends a command to a payload.
     pub fn encode_command(self, command: &Command<'_>, out: &mut Vec<u8>) {
         match self {
             Self::Json => json::encode_command(command, out),
@@ -84,7 +84,7 @@ impl Encoding {
         }
     }
 
-    /// Appends a server message to the payload under construction.
+    /// Appends a server message to a payload.
     pub fn encode_server(self, message: &ServerMessage<'_>, out: &mut Vec<u8>) {
         match self {
             Self::Json => json::encode_server(message, out),
@@ -92,7 +92,7 @@ impl Encoding {
         }
     }
 
-    /// What must stand between two messages of one payload.
+    /// Returns the bytes that separate two messages of one payload.
     pub const fn separator(self) -> &'static [u8] {
         match self {
             Self::Json => b"\n",

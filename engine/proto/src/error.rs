@@ -1,6 +1,6 @@
 //! Error codes of replies and close codes of connections.
 
-/// Why a command failed: the `code` of an error reply.
+/// The reason why a command failed: the `code` of an error reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
 #[allow(
@@ -26,7 +26,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// Every code, in ascending order.
+    /// All codes, in ascending order.
     pub const ALL: [Self; 15] = [
         Self::Internal,
         Self::Unauthorized,
@@ -45,12 +45,12 @@ impl ErrorCode {
         Self::NameTaken,
     ];
 
-    /// The number on the wire.
+    /// Returns the code's number on the wire.
     pub const fn code(self) -> u16 {
         self as u16
     }
 
-    /// The `name` on the wire.
+    /// Returns the code's `name` on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Internal => "internal",
@@ -71,7 +71,7 @@ impl ErrorCode {
         }
     }
 
-    /// Whether the same command may succeed later.
+    /// Returns whether the same command may succeed later.
     pub const fn temporary(self) -> bool {
         matches!(
             self,
@@ -85,47 +85,47 @@ impl ErrorCode {
 pub struct CloseCode(pub u16);
 
 impl CloseCode {
-    /// Done as asked.
+    /// The connection ended normally.
     pub const NORMAL: Self = Self(1000);
-    /// A frame broke RFC 6455.
+    /// The peer sent a frame that breaks RFC 6455.
     pub const PROTOCOL: Self = Self(1002);
-    /// The wrong kind of frame for the chosen encoding.
+    /// The peer sent the wrong kind of frame for the chosen encoding.
     pub const UNSUPPORTED: Self = Self(1003);
-    /// Text that is not UTF-8.
+    /// The peer sent text that is not UTF-8.
     pub const INVALID_PAYLOAD: Self = Self(1007);
-    /// Too many control frames, or a message that does not come to its end.
+    /// The peer sent too many control frames, or did not complete a message.
     pub const POLICY: Self = Self(1008);
-    /// A message larger than the limit.
+    /// The peer sent a message larger than the limit.
     pub const TOO_BIG: Self = Self(1009);
-    /// The server shuts down; reconnect.
+    /// The server shuts down. The client should reconnect.
     pub const SHUTDOWN: Self = Self(3001);
-    /// The server failed; reconnect.
+    /// The server failed. The client should reconnect.
     pub const SERVER_ERROR: Self = Self(3004);
-    /// The client does not read; reconnect.
+    /// The client does not read fast enough. The client should reconnect.
     pub const SLOW_READER: Self = Self(3008);
-    /// No pong in time; reconnect.
+    /// The client sent no pong in time. The client should reconnect.
     pub const NO_PONG: Self = Self(3012);
-    /// The server has no room now; reconnect later.
+    /// The server is overloaded. The client should reconnect later.
     pub const OVERLOADED: Self = Self(3013);
-    /// The token is not valid; do not reconnect with it.
+    /// The token is not valid. The client must not reconnect with it.
     pub const INVALID_TOKEN: Self = Self(3500);
-    /// The client broke the protocol; do not reconnect.
+    /// The client broke the protocol. The client must not reconnect.
     pub const BAD_REQUEST: Self = Self(3501);
-    /// No `connect` within the deadline.
+    /// The client sent no `connect` before the deadline.
     pub const NO_CONNECT: Self = Self(3502);
     /// An administrator replaced this session.
     pub const REPLACED: Self = Self(3503);
-    /// Too many connections.
+    /// There are too many connections.
     pub const CONNECTION_LIMIT: Self = Self(3504);
-    /// The token ran out.
+    /// The token expired.
     pub const TOKEN_EXPIRED: Self = Self(3505);
 
-    /// Whether a peer may send this code in a Close frame (RFC 6455 §7.4, IANA registry).
+    /// Returns whether a peer may send this code in a close frame (RFC 6455 §7.4, IANA registry).
     pub const fn is_valid_on_wire(self) -> bool {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
 
-    /// Whether the protocol tells the client to connect again.
+    /// Returns whether the protocol tells the client to reconnect.
     pub const fn reconnect(self) -> bool {
         !matches!(self.0, 3500..=3999)
     }

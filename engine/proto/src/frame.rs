@@ -1,15 +1,15 @@
-//! Frame headers (RFC 6455 §5.2): reading one, and writing frames into a buffer.
+//! Frame headers (RFC 6455 §5.2): parses headers, and writes frames into a buffer.
 
 use crate::error::CloseCode;
 use crate::mask;
 
-/// The longest header: two bytes, eight of length, four of masking key.
+/// The longest header in bytes: two bytes, eight of length, four of masking key.
 pub const MAX_HEADER: usize = 14;
 
-/// The longest payload of a control frame (RFC 6455 §5.5).
+/// The longest payload of a control frame in bytes (RFC 6455 §5.5).
 pub const MAX_CONTROL: usize = 125;
 
-/// What a frame is (RFC 6455 §11.8).
+/// The opcode of a frame (RFC 6455 §11.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names are the RFC's")]
 pub enum Opcode {
@@ -34,7 +34,8 @@ impl Opcode {
         })
     }
 
-    /// Whether this is a control frame, which may stand between the fragments of a message.
+    /// Returns whether this is a control frame. A control frame may stand between the fragments of
+    /// a message.
     pub const fn is_control(self) -> bool {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
@@ -43,17 +44,17 @@ impl Opcode {
 /// A frame header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// The last fragment of its message.
+    /// Whether this is the last fragment of its message.
     pub fin: bool,
-    /// What the frame is.
+    /// The opcode of the frame.
     pub opcode: Opcode,
-    /// The masking key, on frames of a client.
+    /// The masking key; frames of a client have one.
     pub mask: Option<[u8; 4]>,
-    /// Bytes of payload behind the header.
+    /// The number of payload bytes behind the header.
     pub len: u64,
 }
 
-/// How a peer broke RFC 6455, or one of our limits.
+/// How a peer broke RFC 6455, or one of the server's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages are the documentation")]
 pub enum FrameError {
@@ -88,7 +89,7 @@ pub enum FrameError {
 }
 
 impl FrameError {
-    /// Every kind, for metrics and tests.
+    /// All kinds of errors, for metrics and tests.
     pub const ALL: [Self; 14] = [
         Self::ReservedBit,
         Self::ReservedOpcode,
@@ -106,7 +107,7 @@ impl FrameError {
         Self::TooBig,
     ];
 
-    /// The code to close the connection with (RFC 6455 §7.4.1).
+    /// Returns the code to close the connection with (RFC 6455 §7.4.1).
     pub const fn close_code(self) -> CloseCode {
         match self {
             Self::Utf8 => CloseCode::INVALID_PAYLOAD,
@@ -116,12 +117,12 @@ impl FrameError {
     }
 }
 
-/// Reads the header at the start of `bytes`: the header and how many bytes it takes, or `None`
-/// where more bytes are needed.
+/// Parses the header at the start of `bytes`. Returns the header and its length in bytes, or `None`
+/// if more bytes are needed.
 ///
 /// # Errors
-/// As soon as the bytes at hand show one: a reserved bit or opcode, a control frame that is
-/// fragmented or too long, a length not in its shortest form or above 2^63-1.
+/// Fails as soon as the bytes show one of these: a reserved bit or opcode, a control frame that is
+/// fragmented or too long, a length that is not in its shortest form or is above 2^63-1.
 pub fn parse_header(bytes: &[u8]) -> Result<Option<(Header, usize)>, FrameError> {
     let Some((&first, rest)) = bytes.split_first() else {
         return Ok(None);
@@ -187,7 +188,7 @@ pub fn parse_header(bytes: &[u8]) -> Result<Option<(Header, usize)>, FrameError>
     )))
 }
 
-/// Appends the header of a whole (unfragmented) frame.
+/// Appends the header of an unfragmented frame.
 pub fn write_header(out: &mut Vec<u8>, opcode: Opcode, len: usize, mask: Option<[u8; 4]>) {
     let masked = if mask.is_some() { 0x80 } else { 0 };
     out.push(0x80 | opcode as u8);
@@ -205,7 +206,7 @@ pub fn write_header(out: &mut Vec<u8>, opcode: Opcode, len: usize, mask: Option<
     out.extend_from_slice(mask.as_ref().map_or(&[], |key| key));
 }
 
-/// Appends a whole frame.
+/// Appends an unfragmented frame.
 pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>) {
     write_header(out, opcode, payload.len(), mask);
     let start = out.len();
@@ -215,11 +216,11 @@ pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: Opti
     }
 }
 
-/// Appends a frame whose payload `fill` writes in place, so that its length need not be known
+/// Appends a frame whose payload `fill` writes in place, so the caller need not know its length
 /// beforehand.
 ///
-/// Room is left for the header of a medium frame (126 to 65,535 bytes of payload), the common
-/// case here; others move their payload by a few bytes.
+/// The function leaves room for the header of a medium frame (126 to 65,535 bytes of payload), the
+/// common case. For other lengths it moves the payload by a few bytes.
 pub fn write_with(
     out: &mut Vec<u8>,
     opcode: Opcode,
@@ -268,7 +269,7 @@ pub fn write_with(
     }
 }
 
-/// Appends a Close frame; the reason is cut to what a control frame holds.
+/// Appends a close frame. A reason that is too long for a control frame is cut.
 pub fn write_close(out: &mut Vec<u8>, code: CloseCode, reason: &str, mask: Option<[u8; 4]>) {
     let mut end = reason.len().min(MAX_CONTROL - 2);
     while !reason.is_char_boundary(end) {

@@ -1,4 +1,4 @@
-//! The HTTP upgrade (RFC 6455 §4), both sides.
+//! The HTTP upgrade (RFC 6455 §4), for server and client.
 
 use tungstenite::error::{CapacityError, ProtocolError};
 use tungstenite::handshake::derive_accept_key;
@@ -10,52 +10,53 @@ use crate::origin::{Caller, Foreign, Page};
 
 mod strict;
 
-/// An accepted upgrade request.
+/// An upgrade request that the server accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upgrade {
     /// The path of the request, without the query.
     pub path: String,
-    /// The encoding that the client's sub-protocols chose.
+    /// The encoding that the client's sub-protocols choose.
     pub encoding: Encoding,
-    /// The page that the client is, where it is one, and the host that it asks for.
+    /// The web page that sends the request, if a page does, and the host that the request names.
     pub caller: Caller,
-    /// Whether the client named a sub-protocol, so that the answer must.
+    /// Whether the client names a sub-protocol. The answer must then name it too.
     named: bool,
     accept: String,
 }
 
-/// A request that is not the upgrade we serve: the HTTP answer to give before closing.
+/// The HTTP answer to a request that is not a valid upgrade. The connection closes after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// The HTTP status.
+    /// The HTTP status of the answer.
     pub status: u16,
-    /// What is wrong and how to mend it.
+    /// What is wrong and how to correct it.
     pub message: &'static str,
 }
 
-/// Why a server's answer is not the upgrade that was asked for.
+/// The reason why a server's answer does not complete the upgrade.
 #[derive(Debug, thiserror::Error)]
 pub enum ResponseError {
-    /// Not HTTP.
+    /// The answer is not HTTP.
     #[error("the server does not answer with HTTP: {0}")]
     NotHttp(String),
-    /// Another status than 101.
+    /// The answer has this status instead of 101.
     #[error("the server answers {0} to the upgrade")]
     Status(u16),
-    /// A header is missing or wrong.
+    /// This header is missing or wrong.
     #[error("the server's upgrade lacks a right {0} header")]
     Header(&'static str),
 }
 
-/// Reads an upgrade request: `None` while its end has not arrived, else the request and how many
-/// bytes it takes. `max` limits those bytes.
+/// Parses an upgrade request. Returns the request and its length in bytes, or `None` while its end
+/// has not arrived. `max` limits its length.
 ///
-/// What follows the request are frames, also where they arrive before the answer is out: a server
-/// cannot tell when they were sent, and a request that announces a body is refused, so everybody on
-/// the way agrees on where it ends. A second request behind the first is no masked frame.
+/// All bytes behind the request are frames, even if they arrive before the answer is sent, because
+/// a server cannot tell when they were sent. A request that announces a body is refused, so every
+/// party on the way agrees on where the request ends. A second request behind the first is not a
+/// masked frame and fails as one.
 ///
 /// # Errors
-/// What to answer to a request that is none of ours: [`Rejection::response`].
+/// The request is not a valid upgrade. [`Rejection::response`] writes the answer.
 pub fn parse_request(bytes: &[u8], max: usize) -> Result<Option<(Upgrade, usize)>, Rejection> {
     let Some((size, request)) = Request::try_parse(bytes).map_err(unreadable)? else {
         if bytes.len() >= max {
@@ -122,40 +123,40 @@ impl Upgrade {
 }
 
 impl Rejection {
-    /// The answer for a path that serves nothing.
+    /// The answer for a path that the server does not serve.
     pub const NOT_FOUND: Self = Self {
         status: 404,
         message: "nothing is here: the WebSocket path is /v1/ws",
     };
-    /// The answer where there is no room for another connection.
+    /// The answer if there is no room for another connection.
     pub const UNAVAILABLE: Self = Self {
         status: 503,
         message: "no room for another connection now: try again later",
     };
 
-    /// The answer where an address has as many connections as it may.
+    /// The answer if an address has reached its limit of connections.
     pub const TOO_MANY: Self = Self {
         status: 429,
         message: "your address has too many connections: close some of them",
     };
 
-    /// The answer to HTTP where TLS is spoken.
+    /// The answer to plain HTTP on a TLS address.
     pub const TLS_ONLY: Self = Self {
         status: 400,
         message: "this port speaks TLS: connect with wss://",
     };
 
-    /// The answer to a page, or for a host, that is not allowed.
+    /// Returns the answer to a page or a host that is not allowed.
     pub const fn foreign(why: Foreign) -> Self {
         reject(403, why.message())
     }
 
-    /// Appends the HTTP answer; the connection closes behind it.
+    /// Appends the HTTP answer. The connection closes after it.
     pub fn response(&self, out: &mut Vec<u8>) {
         self.response_after(out, None);
     }
 
-    /// Appends the HTTP answer, with the seconds after which to try again.
+    /// Appends the HTTP answer, with the number of seconds after which to try again, if any.
     pub fn response_after(&self, out: &mut Vec<u8>, seconds: Option<u64>) {
         let retry = seconds.map_or_else(String::new, |s| format!("Retry-After: {s}\r\n"));
         let (reason, extra) = match self.status {
@@ -191,7 +192,8 @@ impl Rejection {
     }
 }
 
-/// The answer to what tungstenite's parser refuses; the method and the version are among that.
+/// Returns the answer to a request that tungstenite's parser refuses. The parser also checks the
+/// method and the version.
 fn unreadable(error: tungstenite::Error) -> Rejection {
     match error {
         tungstenite::Error::Protocol(ProtocolError::WrongHttpMethod) => {
@@ -208,7 +210,7 @@ const fn reject(status: u16, message: &'static str) -> Rejection {
     Rejection { status, message }
 }
 
-/// Whether the comma-separated list that a header's lines make holds `token`, in any case.
+/// Returns whether the comma-separated list in a header's lines contains `token`, in any case.
 fn lists(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
     tokens(headers, name).any(|t| t.eq_ignore_ascii_case(token))
 }
@@ -235,7 +237,8 @@ fn is_key(key: &[u8]) -> bool {
     key.len() == 24 && STANDARD.decode_slice(key, &mut bytes) == Ok(16)
 }
 
-/// The first sub-protocol of the client's list that is ours.
+/// Returns the first sub-protocol of the client's list that the server knows, and whether the
+/// client named any.
 fn choose(headers: &HeaderMap) -> Result<(Encoding, bool), Rejection> {
     let mut offered = tokens(headers, header::SEC_WEBSOCKET_PROTOCOL).peekable();
     if offered.peek().is_none() {
@@ -252,8 +255,8 @@ fn choose(headers: &HeaderMap) -> Result<(Encoding, bool), Rejection> {
         })
 }
 
-/// Appends a client's upgrade request. `key` is the Sec-WebSocket-Key; `encoding` is offered as
-/// the only sub-protocol.
+/// Appends a client's upgrade request. `key` is the Sec-WebSocket-Key. The request offers the
+/// sub-protocol of `encoding` only.
 pub fn write_request(out: &mut Vec<u8>, host: &str, path: &str, key: &str, encoding: Encoding) {
     for part in [
         "GET ",
@@ -270,14 +273,14 @@ pub fn write_request(out: &mut Vec<u8>, host: &str, path: &str, key: &str, encod
     }
 }
 
-/// A Sec-WebSocket-Key of 16 random bytes.
+/// Makes a Sec-WebSocket-Key from 16 random bytes.
 pub fn key_from(random: [u8; 16]) -> String {
     use base64::{Engine, engine::general_purpose::STANDARD};
     STANDARD.encode(random)
 }
 
-/// Reads the server's answer to an upgrade with this key and encoding: `None` while its end has
-/// not arrived, else how many bytes it takes; frames may follow behind it.
+/// Parses the server's answer to an upgrade with this key and encoding. Returns its length in
+/// bytes, or `None` while its end has not arrived. Frames may follow the answer.
 ///
 /// # Errors
 /// The server did not upgrade.

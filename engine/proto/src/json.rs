@@ -1,4 +1,4 @@
-//! The JSON form: one object per message, the command or event named by its key.
+//! The JSON form: one object per message. The command or event is the name of one of its keys.
 
 use serde::Serialize;
 
@@ -14,12 +14,13 @@ pub(crate) mod strict;
 mod text;
 mod usual;
 
-/// How many bytes a text takes in JSON, without the quotes around it: never fewer than in protobuf.
+/// Returns how many bytes a text takes in JSON, without the quotes. It never takes fewer bytes than
+/// in protobuf.
 pub fn text_bytes(text: &str) -> usize {
     text::escaped_len(text)
 }
 
-/// Reads the commands of a text frame, one per line; empty lines are passed over.
+/// Reads the commands of a text frame, one per line. Skips empty lines.
 pub(crate) fn decode_commands<'a>(
     payload: &'a [u8],
     each: &mut dyn FnMut(Result<Command<'a>, BadCommand>),

@@ -1,14 +1,14 @@
 //! The Trunkline client protocol and WebSocket framing, without I/O.
 //!
-//! Bytes go in, events and bytes come out; nothing here opens a socket or reads a clock. The
-//! gateway, the load generator and the tests drive the same code:
+//! Bytes go in, events and bytes come out. Nothing here opens a socket or reads a clock. The
+//! gateway, the load generator and the tests use the same code:
 //!
-//! - [`handshake`]: the HTTP upgrade, both sides;
-//! - [`origin`]: which web pages may ask for it;
-//! - [`connection`]: RFC 6455 framing of one connection, both roles;
-//! - [`message`]: what client and server say to each other;
-//! - `tls`: records of TLS, both roles, with the feature of that name;
-//! - [`Encoding`]: those messages as JSON or protobuf, chosen by sub-protocol.
+//! - [`handshake`]: the HTTP upgrade, for server and client;
+//! - [`origin`]: which web pages may ask for the upgrade;
+//! - [`connection`]: RFC 6455 framing of one connection, for server and client;
+//! - [`message`]: the messages between client and server;
+//! - `tls`: TLS records, for server and client, with the feature of that name;
+//! - [`Encoding`]: messages as JSON or protobuf, chosen by sub-protocol.
 
 pub mod connection;
 pub mod encoding;

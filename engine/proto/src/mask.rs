@@ -2,8 +2,8 @@
 
 /// XORs `data` with the masking key, the first byte with `key[offset % 4]`.
 ///
-/// Masking and unmasking are the same operation. `offset` is how much of the payload went before,
-/// for payloads that arrive in pieces.
+/// Masking and unmasking are the same operation. `offset` is the number of payload bytes before
+/// `data`, for payloads that arrive in pieces.
 pub fn apply(data: &mut [u8], mut key: [u8; 4], offset: usize) {
     key.rotate_left(offset % 4);
     let word = u32::from_ne_bytes(key);

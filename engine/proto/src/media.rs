@@ -1,4 +1,4 @@
-//! Media of a message: bytes inline or a place to fetch them from.
+//! Media of a message: inline bytes, or a URL.
 
 use std::borrow::Cow;
 
@@ -6,13 +6,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::text::Str;
 
-/// A picture, video or file: inline (`data`) or elsewhere (`url`).
+/// A picture, video or file: inline in `data`, or at `url`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Media<'a> {
-    /// MIME type.
+    /// The MIME type.
     #[serde(rename = "type", borrow)]
     pub mime: Str<'a>,
-    /// The bytes themselves; base64 in JSON.
+    /// The inline bytes; base64 in JSON.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -20,10 +20,10 @@ pub struct Media<'a> {
         deserialize_with = "from_base64"
     )]
     pub data: Option<Cow<'a, [u8]>>,
-    /// Where the bytes are.
+    /// The URL of the bytes.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub url: Option<Str<'a>>,
-    /// How many bytes are behind `url`.
+    /// The number of bytes at `url`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
 }

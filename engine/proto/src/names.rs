@@ -2,13 +2,14 @@
 
 use std::cmp::Ordering;
 
-/// Longest user, group, topic or device name, in bytes.
+/// The longest name of a user, group, topic or device, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
 
-/// Longest conversation id, in bytes: `u:` and two names with a colon between them.
+/// The longest conversation id, in bytes: `u:` and two names with a colon between them.
 pub const MAX_CONVERSATION_BYTES: usize = 2 + MAX_NAME_BYTES + 1 + MAX_NAME_BYTES;
 
-/// Whether `name` may name a user, group, topic or device: 1 to 64 bytes of `[A-Za-z0-9._@-]`.
+/// Returns whether `name` is valid for a user, group, topic or device: 1 to 64 bytes of
+/// `[A-Za-z0-9._@-]`.
 pub fn is_name(name: &str) -> bool {
     let bytes = name.as_bytes();
     !bytes.is_empty()
@@ -21,14 +22,15 @@ pub fn is_name(name: &str) -> bool {
 /// A parsed conversation id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conversation<'a> {
-    /// Two users, the lesser name first; both the same for notes to oneself.
+    /// A conversation of two users, the lesser name first. Both names are equal for notes to
+    /// oneself.
     Direct(&'a str, &'a str),
-    /// A group by its name.
+    /// A group, by its name.
     Group(&'a str),
 }
 
 impl<'a> Conversation<'a> {
-    /// Parses `u:alice:bob` (sorted) or `g:eng`; anything else is `None`.
+    /// Parses `u:alice:bob` (sorted) or `g:eng`. Returns `None` for any other text.
     pub fn parse(id: &'a str) -> Option<Self> {
         let (kind, rest) = id.split_once(':')?;
         match kind {
@@ -41,7 +43,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// The conversation between two users, in either order.
+    /// Returns the conversation between two users, in either order.
     pub fn between(one: &'a str, other: &'a str) -> Self {
         match one.cmp(other) {
             Ordering::Greater => Self::Direct(other, one),
@@ -49,7 +51,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Writes the id into `buffer` and answers it.
+    /// Writes the id into `buffer` and returns it.
     pub fn write_into<'b>(&self, buffer: &'b mut [u8; MAX_CONVERSATION_BYTES]) -> &'b str {
         let parts: [&str; 4] = match self {
             Self::Direct(a, b) => ["u:", a, ":", b],

@@ -1,13 +1,13 @@
-//! Structs are objects and nothing else.
+//! Reads structs from objects only.
 //!
-//! The readers that serde derives also take an array of the fields in their order. The protocol
-//! has no such form, and a client that came to rely on it would break with the next field.
+//! The readers that serde derives also accept an array of the fields in order. The protocol has no
+//! such form. A client that relied on it would break with the next field.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-/// A struct read from an object only.
+/// A struct that is read from an object only.
 #[derive(Debug)]
 pub struct Object<T>(pub T);
 
@@ -17,7 +17,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// For `deserialize_with`: an object, or null.
+/// Reads an object or null, for `deserialize_with`.
 pub(crate) fn optional<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
 where
     T: Deserialize<'de>,

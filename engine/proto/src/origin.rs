@@ -1,75 +1,76 @@
-//! Which web pages may use a server: `Origin` and `Host` of a request, judged.
+//! Decides which web pages may use a server, by the `Origin` and `Host` of a request.
 //!
-//! A browser lets any page open a WebSocket to any address, and sends along where the page comes
-//! from (`Origin`, RFC 6454). A page cannot forge that. It can have its own name resolve to this
-//! machine (DNS rebinding); then `Host` still says that name.
+//! A browser lets any page open a WebSocket to any address, and sends the page's origin along
+//! (`Origin`, RFC 6454). A page cannot forge its origin. It can make its own name resolve to this
+//! machine (DNS rebinding), but then `Host` holds that name.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// A host as a URL names it: comparable whatever its case, and whichever way an address is written.
+/// The host of a URL. Equal hosts compare equal in any case and in any notation of an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
-    /// A name, in lower case, without a dot at its end.
+    /// A host name, in lower case, without a dot at its end.
     Name(String),
-    /// An address; an IPv6 address that stands for an IPv4 one is that.
+    /// An IP address. An IPv6 address that stands for an IPv4 address is stored as the IPv4
+    /// address.
     Ip(IpAddr),
 }
 
-/// Where a page comes from.
+/// The origin of a web page: scheme, host and port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// In lower case.
+    /// The scheme, in lower case.
     scheme: String,
     host: Host,
-    /// That of the scheme where none is named.
+    /// The port. If the origin names none, it is the default port of the scheme.
     port: Option<u16>,
 }
 
-/// What a request says of the page that it comes from.
+/// The web page that sends a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Page {
-    /// No page: there is no `Origin`.
+    /// The request comes from no page: it has no `Origin`.
     None,
-    /// A page with this origin.
+    /// The request comes from a page with this origin.
     At(Origin),
-    /// `null`, several origins, or what cannot be read as one.
+    /// The origin is `null`, is not readable, or is not a single one.
     Unknown,
 }
 
-/// What a request says of where it comes from and where it goes.
+/// The source and the destination of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The host that the client thinks it talks to; `None` where it does not say so.
+    /// The host that the request names; `None` if it names none.
     pub host: Option<Host>,
-    /// The page it comes from.
+    /// The page that sends the request.
     pub page: Page,
 }
 
-/// The pages that may use a server, beside those of its own host.
+/// The pages that may use a server, in addition to pages of the server's own host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Allowed {
-    /// Any page, and any host.
+    /// Whether any page and any host may.
     pub any: bool,
-    /// Pages of these origins.
+    /// The origins whose pages may.
     pub list: Vec<Origin>,
-    /// Pages of this machine, and no host but loopback and those of `list`: for a server that
-    /// takes clients at their word because only this machine reaches it.
+    /// Whether pages of this machine may, while no host may except loopback and those of `list`.
+    /// This suits a server that trusts its clients because only this machine reaches it.
     pub loopback: bool,
 }
 
-/// Why a request is refused.
+/// The reason to refuse a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Foreign {
-    /// Its page is not allowed.
+    /// The page is not allowed.
     Page,
-    /// It is for another host.
+    /// The request names a host that is not allowed.
     Host,
 }
 
 impl Host {
-    /// Reads `host` or `host:port`, as the `Host` header has it; `None` where it is neither.
+    /// Reads `host` or `host:port`, as in the `Host` header. Returns `None` for any other text.
     pub fn parse(text: &str) -> Option<(Self, Option<u16>)> {
         if let Some(rest) = text.strip_prefix('[') {
             let (address, rest) = rest.split_once(']')?;
@@ -97,7 +98,7 @@ impl Host {
         Some((host, port))
     }
 
-    /// Whether it is this machine, whatever a name server says.
+    /// Returns whether the host always is this machine, independent of name resolution.
     pub fn is_loopback(&self) -> bool {
         match self {
             Self::Name(name) => name == "localhost",
@@ -106,7 +107,8 @@ impl Host {
     }
 }
 
-/// The port of `:port`; a colon alone, and nothing at all, name none.
+/// Reads the port of `:port`. The inner `None` stands for no port: the text is empty or a single
+/// colon.
 #[allow(clippy::option_option)] // The outer one: it cannot be read.
 fn port_behind(text: &str) -> Option<Option<u16>> {
     if text.is_empty() {
@@ -168,14 +170,14 @@ impl fmt::Display for Origin {
 }
 
 impl Origin {
-    /// Whether a server on this machine gave the page out.
+    /// Returns whether a server on this machine delivered the page.
     fn is_loopback(&self) -> bool {
         matches!(&*self.scheme, "http" | "https") && self.host.is_loopback()
     }
 }
 
 impl Page {
-    /// What the `Origin` lines of a request say.
+    /// Reads the page from the `Origin` lines of a request.
     pub fn of<'v>(mut lines: impl Iterator<Item = &'v [u8]>) -> Self {
         let Some(first) = lines.next() else {
             return Self::None;
@@ -191,10 +193,10 @@ impl Page {
 }
 
 impl Allowed {
-    /// Judges a request.
+    /// Decides whether a request is allowed.
     ///
     /// # Errors
-    /// Its page, or its host, is not allowed.
+    /// The request's page or its host is not allowed.
     pub fn admit(&self, caller: &Caller) -> Result<(), Foreign> {
         if self.any {
             return Ok(());
@@ -221,7 +223,7 @@ impl Allowed {
 }
 
 impl Foreign {
-    /// What is wrong and how to mend it.
+    /// Returns what is wrong and how to correct it.
     pub const fn message(self) -> &'static str {
         match self {
             Self::Page => {

@@ -1,4 +1,5 @@
-//! The protobuf form: read through the types generated from `trunkline.proto`, written without.
+//! The protobuf form. The reader uses the types generated from `trunkline.proto`; the writer does
+//! not.
 
 use std::borrow::Cow;
 
@@ -55,7 +56,7 @@ pub(crate) fn decode_commands<'a>(
     }
 }
 
-/// The bytes of the next length-delimited message.
+/// Returns the bytes of the next length-delimited message, and moves `payload` past it.
 fn split_message<'a>(payload: &mut &'a [u8]) -> Option<&'a [u8]> {
     let len = prost::decode_length_delimiter(&mut *payload).ok()?;
     let (bytes, rest) = payload.split_at_checked(len)?;
@@ -63,7 +64,8 @@ fn split_message<'a>(payload: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(bytes)
 }
 
-/// The id of a command that cannot be read as a whole, where it stands before what is broken.
+/// Returns the id of a command that cannot be read as a whole; 0 if the id does not stand before
+/// the broken part.
 fn readable_id(mut bytes: &[u8]) -> u32 {
     use prost::encoding::{self, DecodeContext, WireType};
     const ID: u32 = 1;

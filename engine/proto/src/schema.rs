@@ -1,24 +1,25 @@
-//! The fields of commands: what each must be, and how both encodings call it.
+//! A table of the fields of commands, with their kinds and their names in both encodings.
 //!
-//! The readers of the two encodings have types of their own. This table says in words what those
-//! ask for: errors are worded with it, and docs/protocol.md is checked against it.
+//! The readers of the two encodings have types of their own. This table describes the requirements
+//! of these types in words. Error texts use the table, and a test compares docs/protocol.md with
+//! it.
 
-/// What a field has to be.
+/// The kind of value that a field holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A text.
     Text,
-    /// A whole number from 0 to this one.
+    /// A whole number from 0 to this limit.
     Whole(u64),
-    /// True or false.
+    /// A boolean.
     Flag,
     /// A list of texts.
     Texts,
-    /// One of these words; in protobuf a value of an enum.
+    /// One of these words; an enum value in protobuf.
     Word(&'static [&'static str]),
-    /// Any JSON value; in protobuf its text.
+    /// Any JSON value; its text in protobuf.
     Value,
-    /// Bytes; in JSON as base64.
+    /// Bytes; base64 in JSON.
     Bytes,
     /// An object with these fields.
     Object(&'static [Field]),
@@ -27,29 +28,29 @@ pub enum Kind {
 /// A field of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field {
-    /// Its name.
+    /// The name of the field.
     pub name: &'static str,
-    /// Its number in protobuf.
+    /// The field's number in protobuf.
     pub tag: u32,
-    /// What it has to be.
+    /// The kind of value that the field holds.
     pub kind: Kind,
-    /// What holds where it is missing; `None`: it must not be.
+    /// What applies if the field is absent; `None` for a required field.
     pub default: Option<&'static str>,
 }
 
-/// A command.
+/// A command, with its fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Schema {
-    /// Its name.
+    /// The name of the command.
     pub name: &'static str,
-    /// Its number in protobuf.
+    /// The command's number in protobuf.
     pub tag: u32,
-    /// Its fields.
+    /// The fields of the command.
     pub fields: &'static [Field],
 }
 
 impl Kind {
-    /// In words, behind "is needed": `a text`.
+    /// Returns the kind in words, to follow "is needed": `a text`.
     pub fn words(self) -> String {
         match self {
             Self::Text => "a text".into(),
@@ -67,12 +68,12 @@ impl Kind {
     }
 }
 
-/// The command of this name.
+/// Returns the command with this name.
 pub fn command(name: &str) -> Option<&'static Schema> {
     COMMANDS.iter().find(|schema| schema.name == name)
 }
 
-/// That something is not what a field has to be.
+/// Returns the error text for a value of the wrong kind.
 pub(crate) fn mismatch(path: &str, kind: Kind, found: &str) -> String {
     format!("{path}: {} is needed, found {found}", kind.words())
 }
@@ -116,7 +117,7 @@ const fn schema(name: &'static str, tag: u32, fields: &'static [Field]) -> Schem
     Schema { name, tag, fields }
 }
 
-/// Every command.
+/// All commands.
 pub const COMMANDS: &[Schema] = &[
     schema(
         "connect",

@@ -1,4 +1,4 @@
-//! Text borrowed from a frame where it can be.
+//! Text that borrows from a frame where possible.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,14 +6,15 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A string that borrows from the decoded frame unless it held escapes.
+/// A string that borrows from the decoded frame. It owns its text only if the frame's text has
+/// escapes.
 ///
-/// `Cow<str>` itself cannot be used: behind an `Option`, serde always copies it.
+/// `Cow<str>` itself is not suitable: serde always copies it inside an `Option`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Str<'a>(pub Cow<'a, str>);
 
 impl Str<'_> {
-    /// A copy that borrows nothing.
+    /// Returns a copy that borrows nothing.
     pub fn into_owned(self) -> Str<'static> {
         Str(Cow::Owned(self.0.into_owned()))
     }

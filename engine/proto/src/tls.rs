@@ -1,11 +1,12 @@
-//! TLS of one connection: records in, plaintext out, and the other way round.
+//! TLS of one connection: records in, plaintext out, and the reverse.
 //!
-//! Like [`connection`](crate::connection) it owns no buffer while nothing is incomplete: rustls's
-//! unbuffered interface leaves all buffers to its caller. What came of a record that is not
-//! complete is held until the rest comes, at most [`MAX_HELD`] bytes of it.
+//! Like [`connection`](crate::connection), it owns no buffer while nothing is incomplete, because
+//! rustls's unbuffered interface leaves all buffers to its caller. It holds the bytes of an
+//! incomplete record until the rest arrives, at most [`MAX_HELD`] bytes.
 //!
-//! The order of calls for what comes from the peer: [`Tls::resume`] puts what is held in front of a
-//! buffer, the caller reads its socket behind that, and [`Tls::receive`] takes all of it.
+//! To handle bytes from the peer, [`Tls::resume`] first puts the held bytes at the start of a
+//! buffer. Then the caller reads its socket into the buffer behind them. Then [`Tls::receive`]
+//! takes all of it.
 
 use std::sync::Arc;
 
@@ -17,25 +18,26 @@ use rustls::unbuffered::{
 };
 use rustls::{ClientConfig, CommonState, ServerConfig};
 
-/// The longest record with its header, of TLS 1.2, and 2 KiB of the hand-shake messages before it:
-/// these are held too until they are complete.
+/// The most bytes that are held: the longest TLS 1.2 record with its header, and 2 KiB of handshake
+/// messages before it, which are also held until they are complete.
 pub const MAX_HELD: usize = (16 << 10) + 2_048 + 5 + 2_048;
 
-/// Plaintext of a record.
+/// The most bytes of plaintext in a record.
 const RECORD: usize = 16 << 10;
 
-/// What a record takes besides: header, number, tag, kind. Where more is needed rustls says so.
+/// The bytes of a record beside its plaintext: header, number, tag, kind. If a record needs more,
+/// rustls reports it.
 const OVERHEAD: usize = 40;
 
-/// Which end of the connection this is.
+/// One end of a TLS connection: server or client.
 pub trait Side {
-    /// What rustls knows of this end only.
+    /// The data that rustls keeps for this end only.
     type Data;
 
-    /// See [`UnbufferedStatus`].
+    /// Processes records; see [`UnbufferedStatus`].
     fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
 
-    /// What both ends have in common.
+    /// Returns the state that both ends have in common.
     fn common(&self) -> &CommonState;
 }
 
@@ -63,31 +65,32 @@ impl Side for UnbufferedClientConnection {
     }
 }
 
-/// A server's end.
+/// The server's end of a TLS connection.
 pub type ServerTls = Tls<UnbufferedServerConnection>;
 
-/// A client's end.
+/// The client's end of a TLS connection.
 pub type ClientTls = Tls<UnbufferedClientConnection>;
 
-/// What [`Tls::receive`] brought.
+/// The result of [`Tls::receive`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Received {
-    /// Bytes of plaintext.
+    /// The number of bytes of plaintext.
     pub plain: usize,
-    /// The peer has said that nothing follows (`close_notify`).
+    /// Whether the peer announced the end of its data (`close_notify`).
     pub ended: bool,
 }
 
-/// Why a connection cannot go on.
+/// The reason why a connection cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The peer broke the protocol, shares nothing with us, or said that it does not go on.
+    /// The peer broke the protocol, has no algorithm in common with this end, or sent a fatal
+    /// alert.
     #[error(transparent)]
     Tls(#[from] rustls::Error),
-    /// A hand-shake message is longer than any of an honest peer.
+    /// A handshake message is longer than any valid one.
     #[error("a TLS hand-shake message is longer than {MAX_HELD} bytes")]
     TooLong,
-    /// There are no keys yet, or they may not be used any more.
+    /// There are no keys yet, or they are no longer usable.
     #[error("nothing can be encrypted on this TLS connection")]
     NoKeys,
 }
@@ -95,9 +98,9 @@ pub enum TlsError {
 /// One end of a TLS connection.
 pub struct Tls<S> {
     session: S,
-    /// What came of a record or hand-shake message that is not complete.
+    /// The bytes of an incomplete record or handshake message.
     held: Vec<u8>,
-    /// An error ended it: rustls is not asked again.
+    /// Whether an error ended the connection. Rustls is then not called again.
     failed: bool,
 }
 
@@ -110,21 +113,21 @@ impl<S> std::fmt::Debug for Tls<S> {
 }
 
 impl ServerTls {
-    /// Waits for a client.
+    /// Makes the server's end, which waits for a client.
     ///
     /// # Errors
-    /// The configuration cannot work.
+    /// The configuration is not usable.
     pub fn server(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
         Ok(Self::new(UnbufferedServerConnection::new(config)?))
     }
 }
 
 impl ClientTls {
-    /// Connects to a server of this name. [`Tls::receive`] without input gives the first bytes to
-    /// send.
+    /// Makes the client's end of a connection to the server `name`. [`Tls::receive`] without input
+    /// gives the first bytes to send.
     ///
     /// # Errors
-    /// The configuration cannot work.
+    /// The configuration is not usable.
     pub fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, TlsError> {
         Ok(Self::new(UnbufferedClientConnection::new(config, name)?))
     }
@@ -139,48 +142,51 @@ impl<S: Side> Tls<S> {
         }
     }
 
-    /// Whether an error ended it, or [`Self::abandon`]: what comes is thrown away.
+    /// Returns whether an error or [`Self::abandon`] ended the connection. All further input is
+    /// discarded.
     pub const fn has_failed(&self) -> bool {
         self.failed
     }
 
-    /// Ends it without a word: what comes is thrown away.
+    /// Ends the connection without an alert. All further input is discarded.
     pub fn abandon(&mut self) {
         self.failed = true;
         self.held = Vec::new();
     }
 
-    /// Whether there are no keys yet.
+    /// Returns whether there are no keys yet.
     pub fn is_handshaking(&self) -> bool {
         self.session.common().is_handshaking()
     }
 
-    /// What was agreed on.
+    /// Returns what both ends have agreed on.
     pub fn common(&self) -> &CommonState {
         self.session.common()
     }
 
-    /// Memory of what is incomplete, at most twice [`MAX_HELD`]; an idle connection has none.
+    /// Returns the bytes of memory for what is incomplete, at most twice [`MAX_HELD`]; 0 for an
+    /// idle connection.
     pub const fn held(&self) -> usize {
         self.held.capacity()
     }
 
-    /// Puts what is held in front of `buffer`; how much that is. What is read behind it and given
-    /// to [`Self::receive`] together with it goes on where the last input ended.
+    /// Puts the held bytes at the start of `buffer`, and returns their number. The caller reads
+    /// more bytes behind them and passes all to [`Self::receive`], which continues where the last
+    /// input ended.
     ///
     /// # Panics
-    /// The buffer is not longer than [`MAX_HELD`].
+    /// Panics if the buffer is not longer than [`MAX_HELD`].
     pub fn resume(&self, buffer: &mut [u8]) -> usize {
         assert!(buffer.len() > MAX_HELD, "no room behind what is held");
         buffer[..self.held.len()].copy_from_slice(&self.held);
         self.held.len()
     }
 
-    /// Takes records. Their plaintext goes to `plain`, which must be as long as the input; what the
-    /// peer is to be told goes to the end of `out`, also where this fails.
+    /// Receives records. Writes their plaintext to `plain`, which must be as long as the input.
+    /// Appends the bytes for the peer to `out`, even on an error.
     ///
     /// # Errors
-    /// The connection cannot go on: send what is in `out` and close.
+    /// The connection cannot continue. Send the bytes in `out` and close.
     pub fn receive(
         &mut self,
         input: &mut [u8],
@@ -259,8 +265,8 @@ impl<S: Side> Tls<S> {
         Ok(())
     }
 
-    /// The alert behind an error. The input is what the error left of it: rustls looks at the place
-    /// where it stopped.
+    /// Appends the alert for an error. `input` is what the error left of the input, because rustls
+    /// looks at the place where it stopped.
     fn tell(&mut self, input: &mut [u8], out: &mut Vec<u8>) {
         while self.session.common().wants_write() {
             match self.session.process(input).state {
@@ -270,20 +276,20 @@ impl<S: Side> Tls<S> {
         }
     }
 
-    /// Encrypts, to the end of `out`.
+    /// Encrypts `plain` and appends the records to `out`.
     ///
     /// # Errors
-    /// The hand-shake is not complete, or the connection has ended.
+    /// The handshake is not complete, or the connection has ended.
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
         let room = plain.len() + plain.len().div_ceil(RECORD) * OVERHEAD;
         self.write(out, room, |traffic, room| traffic.encrypt(plain, room))
     }
 
-    /// Says that nothing follows (`close_notify`), to the end of `out`. Nothing can be encrypted
-    /// from then on.
+    /// Appends the end of this side's data (`close_notify`) to `out`. Nothing can be encrypted
+    /// after it.
     ///
     /// # Errors
-    /// The hand-shake is not complete, or the connection has ended.
+    /// The handshake is not complete, or the connection has ended.
     pub fn close(&mut self, out: &mut Vec<u8>) -> Result<(), TlsError> {
         self.write(out, 2 * OVERHEAD, |traffic, room| {
             traffic.queue_close_notify(room)
@@ -323,7 +329,7 @@ impl<S: Side> Tls<S> {
     }
 }
 
-/// Appends what rustls has to say.
+/// Appends the bytes that rustls wants to send.
 fn encode<Data>(data: &mut EncodeTlsData<'_, Data>, out: &mut Vec<u8>) {
     let start = out.len();
     let written = match data.encode(&mut []) {

@@ -1,15 +1,16 @@
-//! What must not be left to taste in a request's head (RFC 9112): where two readers of the same
-//! bytes could see different requests, or a body, the request is refused.
+//! Strict checks of a request's head (RFC 9112). If two readers of the same bytes could see
+//! different requests, or a body, the request is refused.
 
 use tungstenite::http::{HeaderMap, Request, header};
 
 use super::{Rejection, reject};
 use crate::origin::Host;
 
-/// Checks how a request is framed: its lines, and that nothing but frames can follow it.
+/// Checks the framing of a request: its lines, and that only frames can follow it.
 ///
 /// # Errors
-/// 400, or 417 where the client waits for an interim answer that does not come.
+/// Status 400. Status 417 if the client waits for an interim answer, which the server does not
+/// send.
 pub(super) fn check(head: &[u8], headers: &HeaderMap) -> Result<(), Rejection> {
     if !lines_end_in_crlf(head) {
         // RFC 9112 §2.2: a line feed alone may be taken for an end, which readers differ in.
@@ -37,11 +38,11 @@ pub(super) fn check(head: &[u8], headers: &HeaderMap) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// The host that a request is for: of its target where that is a whole URL (RFC 9112 §3.2.2), else
-/// of its one `Host` header.
+/// Returns the host that a request names: the host of its target if the target is a whole URL (RFC
+/// 9112 §3.2.2), or else of its only `Host` header.
 ///
 /// # Errors
-/// 400.
+/// Status 400.
 pub(super) fn host(request: &Request<()>) -> Result<Host, Rejection> {
     let mut lines = request.headers().get_all(header::HOST).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else {
@@ -56,7 +57,7 @@ pub(super) fn host(request: &Request<()>) -> Result<Host, Rejection> {
     read(authority.as_str()).ok_or_else(|| reject(400, "the request's target has no host"))
 }
 
-/// Whether each CR stands before an LF, and each LF behind a CR.
+/// Returns whether each CR stands before an LF, and each LF behind a CR.
 fn lines_end_in_crlf(head: &[u8]) -> bool {
     let mut before = 0;
     for &byte in head {
@@ -68,14 +69,14 @@ fn lines_end_in_crlf(head: &[u8]) -> bool {
     true
 }
 
-/// The second word of the request line.
+/// Returns the second word of the request line.
 fn target(head: &[u8]) -> Option<&[u8]> {
     // The parser passes over empty lines before it.
     let start = head.iter().position(|&b| b != b'\r' && b != b'\n')?;
     head[start..].split(|&b| b == b' ').nth(1)
 }
 
-/// A path, or the URL of one: without a fragment (RFC 6455 §3), and in ASCII.
+/// Returns whether the target is a path or a URL, in ASCII, and without a fragment (RFC 6455 §3).
 fn is_plain(target: &[u8]) -> bool {
     let path = target.starts_with(b"/");
     let url = || {
@@ -88,8 +89,8 @@ fn is_plain(target: &[u8]) -> bool {
     plain && (path || url())
 }
 
-/// Whether no body is announced: no `Content-Length`, or one that is a number and 0. Of several
-/// lines or a list none counts, as RFC 9112 §6.3 allows.
+/// Returns whether the request announces no body: it has no `Content-Length`, or one that is the
+/// number 0. Several lines or a list count as a body, as RFC 9112 §6.3 allows.
 fn has_no_length(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(line) = lines.next() else {

@@ -14,7 +14,7 @@ use crate::message::{Command, CommandBody};
 use crate::object::Object;
 use crate::text::Str;
 
-/// Reads the command that is a line.
+/// Reads the command on a line.
 pub(super) fn read(line: &[u8]) -> Result<Command<'_>, BadCommand> {
     if let Err(flaw) = strict::check(line) {
         return Err(bad(readable_id(line), flaw.to_string()));
@@ -38,7 +38,8 @@ pub(super) fn read(line: &[u8]) -> Result<Command<'_>, BadCommand> {
     }
 }
 
-/// The id of a line that is no command: 0 without one that can be read, or with several.
+/// Returns the id on a line that is not a valid command. Returns 0 if the line has no readable id,
+/// or several.
 fn readable_id(line: &[u8]) -> u32 {
     struct Ids<'s>(&'s Cell<(u32, bool)>);
     impl<'de> de::Visitor<'de> for Ids<'_> {

@@ -1,8 +1,8 @@
-//! The frequent server messages, written without serde.
+//! Writes the frequent server messages without serde.
 //!
-//! Byte for byte what the `Serialize` implementations give; the property tests hold the two
-//! together. A message push is written for every message and every receiving encoding, so it is
-//! what the server's encoding time consists of.
+//! The output is byte for byte that of the `Serialize` implementations; property tests compare
+//! both. The server writes a message push for every message and every encoding of its receivers, so
+//! these pushes take most of its encoding time.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -13,7 +13,7 @@ use crate::message::{
 };
 use crate::text::Str;
 
-/// Appends `message` if it is one of the frequent ones.
+/// Appends `message` if it is a frequent one. Returns whether it is.
 pub(super) fn encode(message: &ServerMessage<'_>, out: &mut Vec<u8>) -> bool {
     match message {
         ServerMessage::Push(Push { pos, event }) => match event {
@@ -43,7 +43,7 @@ fn push(out: &mut Vec<u8>, pos: Option<&Str<'_>>, event: impl FnOnce(&mut Vec<u8
     out.extend_from_slice(b"}}}");
 }
 
-/// The event without its closing brace.
+/// Appends a message event, without its closing brace.
 fn message_event(out: &mut Vec<u8>, event: &Message<'_>) {
     string(out, br#""message":{"conversation":"#, &event.conversation);
     number(out, br#","seq":"#, event.seq);
@@ -122,7 +122,7 @@ fn media_field(out: &mut Vec<u8>, media: &Media<'_>) {
     out.push(b'}');
 }
 
-/// The event without its closing brace.
+/// Appends a receipt event, without its closing brace.
 fn receipt_event(out: &mut Vec<u8>, event: &Receipt<'_>) {
     string(out, br#""receipt":{"conversation":"#, &event.conversation);
     string(out, br#","user":"#, &event.user);

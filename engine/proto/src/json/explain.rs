@@ -1,6 +1,6 @@
-//! Why a command in JSON could not be read, in words and with the field's path.
+//! Explains in words, with the field's path, why a command in JSON could not be read.
 //!
-//! Only commands that failed come here, so it is no matter that they are read once more.
+//! Only failed commands come here, so reading them a second time costs little.
 
 use serde::Deserialize;
 use serde::de::{self, MapAccess};
@@ -13,7 +13,7 @@ use crate::text::Str;
 
 const ID: Kind = Kind::Whole(u32::MAX as u64);
 
-/// What is wrong with a command that is interoperable JSON.
+/// Returns what is wrong with a command that is interoperable JSON.
 pub(super) fn explain(line: &[u8]) -> String {
     let Ok(Members(members)) = serde_json::from_slice(line) else {
         let line = String::from_utf8_lossy(line);
@@ -44,7 +44,7 @@ pub(super) fn explain(line: &[u8]) -> String {
     })
 }
 
-/// What is wrong with a value that has to be of this kind.
+/// Returns what is wrong with a value that must be of this kind; `None` if it is right.
 fn problem(path: &str, kind: Kind, json: &str) -> Option<String> {
     let is_right = match kind {
         Kind::Text => serde_json::from_str::<Str<'_>>(json).is_ok(),
@@ -115,7 +115,7 @@ fn object_problem(
     })
 }
 
-/// What a JSON value is.
+/// Returns the kind of a JSON value, in words.
 fn found(json: &str) -> &'static str {
     match json.trim_start().as_bytes().first() {
         Some(b'{') => "an object",
@@ -128,7 +128,7 @@ fn found(json: &str) -> &'static str {
     }
 }
 
-/// The members of an object, their values unread.
+/// The members of an object, whose values are not parsed.
 struct Members<'a>(Vec<(Str<'a>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {

@@ -1,29 +1,30 @@
-//! Interoperable JSON: what RFC 8259 §8 and RFC 7493 let every reader understand alike.
+//! Checks for interoperable JSON: what every reader understands alike by RFC 8259 §8 and RFC 7493.
 //!
-//! Clients hand each other values that the gateway does not look into. One that only some readers
-//! can read would break the others, so it is refused where it comes in: text that is not UTF-8,
-//! half of a surrogate pair, a number beyond the range of binary64, a name twice in one object.
-//! Whole numbers beyond 2^53 pass: they are read everywhere, if not exactly.
+//! Clients exchange values that the gateway does not interpret. A value that only some readers can
+//! read would break the other clients, so the gateway refuses it on arrival. It refuses text that
+//! is not UTF-8, half of a surrogate pair, a number beyond the range of binary64, and a name that
+//! occurs twice in one object. It accepts whole numbers beyond 2^53, because every reader reads
+//! them, if not exactly.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use super::text::plain_prefix;
 
-/// Levels, and bytes of each name, that a path shows.
+/// The most levels that the path of a flaw shows.
 const SHOWN_LEVELS: usize = 6;
 const SHOWN_NAME: usize = 24;
 
-/// Why a text is not interoperable JSON, and where.
+/// The flaw that makes a text not interoperable JSON, and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Flaw {
-    /// The fields and indices on the way there; empty at the top.
+    /// The fields and indices on the way to the flaw; empty at the top.
     path: String,
     what: String,
 }
 
 impl Flaw {
-    /// A flaw of the value at a path.
+    /// Makes a flaw of the value at `path`.
     pub(crate) fn at(path: &str, what: impl Into<String>) -> Self {
         Self {
             path: path.to_owned(),
@@ -31,7 +32,7 @@ impl Flaw {
         }
     }
 
-    /// The same in a value that is itself a field.
+    /// Returns the same flaw in a value that is itself the field `field`.
     pub(crate) fn under(mut self, field: &str) -> Self {
         let dot = if self.path.is_empty() || self.path.starts_with('[') {
             ""
@@ -55,7 +56,7 @@ impl fmt::Display for Flaw {
 /// Checks that `json` is one value that every reader understands alike.
 ///
 /// # Errors
-/// The first flaw that is found.
+/// Returns the first flaw.
 pub(crate) fn check(json: &[u8]) -> Result<(), Flaw> {
     let (text, broken) = match simdutf8::compat::from_utf8(json) {
         Ok(text) => (text, false),
@@ -81,23 +82,24 @@ pub(crate) fn check(json: &[u8]) -> Result<(), Flaw> {
 
 /// An object or a list that is not complete.
 struct Level {
-    /// Where the object's names begin; `None` for a list.
+    /// The index of the object's first name in the walk's names; `None` for a list.
     names: Option<usize>,
-    /// The list's element in hand.
+    /// The index of the list's present element.
     index: usize,
 }
 
-/// A way through the text, without recursion: nesting costs a level each and no stack.
+/// A walk through the text, without recursion. Each level of nesting takes one entry of a list, and
+/// no stack.
 struct Walk<'a> {
     text: &'a str,
     at: usize,
     levels: Vec<Level>,
-    /// The names of all objects that are not complete, those of the inner ones behind.
+    /// The names of all incomplete objects, outer objects first.
     names: Vec<Cow<'a, str>>,
 }
 
 impl<'a> Walk<'a> {
-    /// Reads the only value.
+    /// Reads the only value of the text.
     fn value(&mut self) -> Result<(), Flaw> {
         loop {
             self.space();
@@ -140,7 +142,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Goes on to the next value; `true` where there is none.
+    /// Moves to the next value. Returns `true` if there is none.
     fn behind_value(&mut self) -> Result<bool, Flaw> {
         loop {
             self.space();
@@ -189,7 +191,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The name of a member and the colon behind it.
+    /// Reads the name of a member and the colon after it.
     fn name(&mut self) -> Result<(), Flaw> {
         if self.peek() != Some(b'"') {
             return Err(self.syntax("a name in quotes"));
@@ -212,7 +214,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// An object is complete: each of its names stands there once.
+    /// Ends an object. Checks that each of its names occurs once.
     fn end_object(&mut self) -> Result<(), Flaw> {
         let Some(Level {
             names: Some(start), ..
@@ -235,7 +237,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A text with its quotes; whether it has escapes.
+    /// Reads a string with its quotes. Returns whether it has escapes.
     fn string(&mut self) -> Result<bool, Flaw> {
         self.at += 1;
         let mut escaped = false;
@@ -286,7 +288,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// `u` and four hexadecimal digits.
+    /// Reads `u` and four hexadecimal digits.
     fn hex(&mut self) -> Result<u16, Flaw> {
         let digits = self.text.as_bytes().get(self.at + 1..self.at + 5);
         let value = digits
@@ -352,7 +354,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Where the walk is.
+    /// Returns the path of the present value.
     fn path(&self) -> String {
         let (mut steps, mut end) = (Vec::new(), self.names.len());
         for level in self.levels.iter().rev() {
@@ -382,7 +384,7 @@ impl<'a> Walk<'a> {
         Flaw::at(&self.path(), what)
     }
 
-    /// Something else than what is needed.
+    /// Returns the flaw of text that is not what the syntax needs.
     fn syntax(&self, needed: &str) -> Flaw {
         let found = match self.text[self.at.min(self.text.len())..].chars().next() {
             None => "the end".to_owned(),

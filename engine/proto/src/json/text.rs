@@ -1,7 +1,7 @@
-//! JSON string contents, a word at a time.
+//! Scans and writes the contents of JSON strings, a word at a time.
 
-/// How many bytes at the start of `bytes` stand for themselves inside a JSON string: all before
-/// the first quote, backslash or control character.
+/// Returns how many bytes at the start of `bytes` stand for themselves inside a JSON string: all
+/// before the first quote, backslash or control character.
 pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
     let mut words = bytes.chunks_exact(8);
     let mut at = 0;
@@ -24,8 +24,8 @@ const fn is_special(byte: u8) -> bool {
     byte < b' ' || byte == b'"' || byte == b'\\'
 }
 
-/// The highest bit of every special byte of `word`. A byte above a special one may be marked
-/// wrongly, for the subtractions borrow upwards: only the lowest mark counts.
+/// Returns a mask with the highest bit of every special byte of `word`. Only the lowest mark is
+/// reliable: subtractions borrow upwards, so a byte above a special one may be marked wrongly.
 const fn specials(word: u64) -> u64 {
     const ONES: u64 = u64::MAX / 0xff;
     const HIGH: u64 = ONES << 7;
@@ -36,7 +36,7 @@ const fn specials(word: u64) -> u64 {
     (control | zero) & HIGH
 }
 
-/// How many bytes `text` takes between quotes.
+/// Returns how many bytes `text` takes between quotes.
 pub(super) fn escaped_len(text: &str) -> usize {
     let (mut rest, mut len) = (text.as_bytes(), 0);
     loop {

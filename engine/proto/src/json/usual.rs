@@ -1,14 +1,14 @@
-//! The frequent commands in their usual form, read without serde.
+//! Reads the frequent commands in their usual form, without serde.
 //!
-//! That form is what `JSON.stringify` gives: no white space, no escapes, the id first. Anything
-//! else, right or wrong, is left to the general reader, so this one can only be quicker.
+//! The usual form is the output of `JSON.stringify`: no white space, no escapes, the id first. The
+//! general reader handles everything else, valid or not, so this reader affects only the speed.
 
 use super::text::plain_prefix;
 use crate::message::{Ack, Command, CommandBody, Send};
 use crate::text::Str;
 
-/// Reads a command in its usual form from the first line of `payload`: the command and the lines
-/// behind it.
+/// Reads a command in its usual form from the first line of `payload`. Returns the command and the
+/// lines after it; `None` for another form.
 pub(super) fn read(payload: &[u8]) -> Option<(Command<'_>, &[u8])> {
     let mut cursor = Cursor(payload);
     cursor.eat(b"{")?;
@@ -33,7 +33,8 @@ pub(super) fn read(payload: &[u8]) -> Option<(Command<'_>, &[u8])> {
 struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
-    /// Generic in the length, so that comparing is a few instructions instead of a call.
+    /// Consumes `expected`; `None` if the text differs. Generic in the length, so that the
+    /// comparison is a few instructions instead of a call.
     fn eat<const N: usize>(&mut self, expected: &[u8; N]) -> Option<()> {
         let (start, rest) = self.0.split_first_chunk()?;
         (start == expected).then(|| self.0 = rest)
@@ -59,7 +60,7 @@ impl<'a> Cursor<'a> {
         Some(value)
     }
 
-    /// The fields of a send behind its opening brace, the closing one included.
+    /// Reads the fields of a send after its opening brace, including the closing one.
     fn send(&mut self) -> Option<Send<'a>> {
         let mut send = Send::default();
         loop {
@@ -85,7 +86,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The fields of an ack behind the conversation's name, the closing brace included.
+    /// Reads the fields of an ack after the conversation's name, including the closing brace.
     fn ack(&mut self) -> Option<Ack<'a>> {
         let mut ack = Ack {
             conversation: self.string()?,

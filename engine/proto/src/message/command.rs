@@ -1,4 +1,4 @@
-//! What a client asks for.
+//! Commands: the messages that a client sends.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,13 +9,14 @@ use crate::text::Str;
 /// A command of a client.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Command<'a> {
-    /// Chosen by the client, 1 to 2^32-1; 0: no reply wanted, errors excepted.
+    /// The id that the client chooses for the reply, 1 to 2^32-1. With id 0 the server replies only
+    /// to report an error.
     pub id: u32,
-    /// What it asks for.
+    /// The command itself.
     pub body: CommandBody<'a>,
 }
 
-/// The commands of this version.
+/// The commands of this protocol version.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "each carries a documented request")]
 pub enum CommandBody<'a> {
@@ -48,7 +49,7 @@ pub enum CommandBody<'a> {
 }
 
 impl CommandBody<'_> {
-    /// The command's name.
+    /// Returns the command's name.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Connect(_) => "connect",
@@ -81,50 +82,51 @@ impl CommandBody<'_> {
     }
 }
 
-/// Opens the session; the first command of a connection.
+/// Opens the session. It is the first command of a connection.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Connect<'a> {
-    /// Who the client is, where the server asks for tokens.
+    /// The client's token, if the server requires tokens.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub token: Option<Str<'a>>,
-    /// Who the client is, in development mode.
+    /// The user's name, in development mode.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub user: Option<Str<'a>>,
-    /// The organisation, in development mode.
+    /// The name of the user's organisation, in development mode.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Str<'a>>,
-    /// Which of the user's devices; the server's choice where it is missing.
+    /// The name of the user's device. The server chooses one if this is absent.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub device: Option<Str<'a>>,
-    /// The last position seen: what came after it is pushed before anything live.
+    /// The last position that the client has seen. The server pushes the events after it before
+    /// anything live.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub since: Option<Str<'a>>,
-    /// Continue from the position that the server kept for this device.
+    /// Whether to continue from the position that the server kept for this device.
     #[serde(skip_serializing_if = "is_false")]
     pub resume: bool,
-    /// The client reads several server messages per frame.
+    /// Whether the client accepts several server messages in one frame.
     #[serde(skip_serializing_if = "is_false")]
     pub batch: bool,
 }
 
-/// Sends a message.
+/// Sends a message to a user or a group.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Send<'a> {
-    /// The recipient; exactly one of `user` and `group`.
+    /// The recipient. A command has either `user` or `group`.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub user: Option<Str<'a>>,
-    /// The recipients' group.
+    /// The group that receives the message. A command has either `user` or `group`.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub group: Option<Str<'a>>,
-    /// Idempotency key: the same key of the same sender is stored once.
+    /// The idempotency key. The server stores the messages of one sender with one key only once.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub key: Option<Str<'a>>,
-    /// The text; one of `text` and `media` at least.
+    /// The text. A message has `text`, `media` or both.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub text: Option<Str<'a>>,
-    /// A picture, video or file.
+    /// A picture, video or file. A message has `text`, `media` or both.
     #[serde(
         borrow,
         skip_serializing_if = "Option::is_none",
@@ -133,229 +135,231 @@ pub struct Send<'a> {
     pub media: Option<Media<'a>>,
 }
 
-/// Moves the caller's watermarks in a conversation; both are cumulative.
+/// Moves the caller's watermarks in a conversation. Both watermarks are cumulative.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ack<'a> {
-    /// The conversation.
+    /// The id of the conversation.
     #[serde(borrow)]
     pub conversation: Str<'a>,
-    /// Everything up to this sequence has arrived.
+    /// The sequence up to which every message has arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered: Option<u64>,
-    /// Everything up to this sequence has been read.
+    /// The sequence up to which the user has read every message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read: Option<u64>,
 }
 
-/// Asks for the events after a position.
+/// Asks for the events after a position, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sync<'a> {
-    /// The position.
+    /// The position that the events follow.
     #[serde(borrow)]
     pub since: Str<'a>,
-    /// Most events in the answer.
+    /// The most events in the reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
 
-/// Asks for messages of a conversation: those before or after a sequence, or the newest.
+/// Asks for messages of a conversation: those before a sequence, those after one, or the newest.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct History<'a> {
-    /// The conversation.
+    /// The id of the conversation.
     #[serde(borrow)]
     pub conversation: Str<'a>,
-    /// Only smaller sequences, the nearest.
+    /// Asks for the messages with the greatest sequences below this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<u64>,
-    /// Only greater sequences, the nearest.
+    /// Asks for the messages with the smallest sequences above this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
-    /// Most messages in the answer.
+    /// The most messages in the reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
 
-/// Asks for one message.
+/// Asks for one message of a conversation.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Get<'a> {
-    /// The conversation.
+    /// The id of the conversation.
     #[serde(borrow)]
     pub conversation: Str<'a>,
-    /// The message's sequence.
+    /// The sequence of the message.
     pub seq: u64,
 }
 
-/// Asks who has read a message, or not yet.
+/// Asks which members a message has reached, which have read it, or which have not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Receipts<'a> {
-    /// The conversation.
+    /// The id of the conversation.
     #[serde(borrow)]
     pub conversation: Str<'a>,
-    /// The message's sequence.
+    /// The sequence of the message.
     pub seq: u64,
-    /// Which members to list.
+    /// The state of the members to list.
     pub state: ReceiptState,
-    /// Only users behind this one, bytewise.
+    /// The name that the listed users follow, in bytewise order.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Str<'a>>,
-    /// Most users in the answer.
+    /// The most users in the reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
 
-/// Asks for the caller's conversations, that with the newest message first.
+/// Asks for the caller's conversations, ordered by their newest message, latest first.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Conversations<'a> {
     /// The `cursor` of the page before.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub after: Option<Str<'a>>,
-    /// Most conversations in the answer.
+    /// The most conversations in the reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
 
-/// Creates a group, with the caller as its owner.
+/// Creates a group. The caller becomes its owner.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct GroupCreate<'a> {
-    /// The group.
+    /// The name of the group.
     #[serde(borrow)]
     pub group: Str<'a>,
-    /// What people call it.
+    /// The group's display name.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Str<'a>>,
-    /// Its members beside the caller.
+    /// The members beside the caller.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<Str<'a>>,
-    /// What members see of the time before they joined.
+    /// How much of the time before they joined members see.
     #[serde(default)]
     pub history: Visibility,
-    /// Makes the command safe to send again.
+    /// The idempotency key: a repeated command with the same key creates no second group.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Str<'a>>,
 }
 
-/// Adds members to a group, or removes them.
+/// Names users to add to a group, or to remove from it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct GroupMembers<'a> {
-    /// The group.
+    /// The name of the group.
     #[serde(borrow)]
     pub group: Str<'a>,
-    /// Whom.
+    /// The users to add or remove.
     #[serde(borrow)]
     pub members: Vec<Str<'a>>,
 }
 
-/// Leaves a group.
+/// Removes the caller from a group.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct GroupLeave<'a> {
-    /// The group.
+    /// The name of the group.
     #[serde(borrow)]
     pub group: Str<'a>,
 }
 
-/// Gives a group another name for people.
+/// Changes the display name of a group.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct GroupRename<'a> {
-    /// The group.
+    /// The name of the group.
     #[serde(borrow)]
     pub group: Str<'a>,
-    /// What people call it from now on.
+    /// The new display name.
     #[serde(borrow)]
     pub name: Str<'a>,
 }
 
-/// Asks for a group's name and members.
+/// Asks for a group's display name and members.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct GroupInfo<'a> {
-    /// The group.
+    /// The name of the group.
     #[serde(borrow)]
     pub group: Str<'a>,
-    /// Only members behind this one, bytewise.
+    /// The name that the listed members follow, in bytewise order.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Str<'a>>,
-    /// Most members in the answer.
+    /// The most members in the reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
 
-/// The message to recall for everybody, or to delete in the caller's own view.
+/// Names the message to recall for everybody, or to delete in the caller's own view.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MessageRef<'a> {
-    /// The conversation.
+    /// The id of the conversation.
     #[serde(borrow)]
     pub conversation: Str<'a>,
-    /// The message's sequence.
+    /// The sequence of the message.
     pub seq: u64,
 }
 
-/// Adds a reaction of the caller to a message, or takes it back.
+/// Adds the caller's reaction to a message, or removes it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct React<'a> {
-    /// The conversation.
+    /// The id of the conversation.
     #[serde(borrow)]
     pub conversation: Str<'a>,
-    /// The message's sequence.
+    /// The sequence of the message.
     pub seq: u64,
-    /// Which reaction: a word or an emoji.
+    /// The reaction: a word or an emoji.
     #[serde(borrow)]
     pub reaction: Str<'a>,
-    /// Take it back.
+    /// Whether to remove the reaction instead of adding it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub remove: bool,
 }
 
-/// Asks who reacted to a message.
+/// Asks which reactions a message has, or which users have one reaction.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reactions<'a> {
-    /// The conversation.
+    /// The id of the conversation.
     #[serde(borrow)]
     pub conversation: Str<'a>,
-    /// The message's sequence.
+    /// The sequence of the message.
     pub seq: u64,
-    /// Who has this one; without it, which reactions there are.
+    /// The reaction whose users the reply lists. If this is absent, the reply lists the reactions.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub reaction: Option<Str<'a>>,
-    /// Only users, or without `reaction` reactions, behind this one, bytewise.
+    /// The entry that the listed users follow, in bytewise order. Without `reaction`, an entry is a
+    /// reaction.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Str<'a>>,
-    /// Most users or reactions in the answer.
+    /// The most users or reactions in the reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
 
-/// Changes the caller's contacts and asks for all of them.
+/// Changes the caller's contacts, and asks for the list of contacts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Contacts<'a> {
-    /// New ones.
+    /// The users to add to the contacts.
     #[serde(borrow, skip_serializing_if = "Vec::is_empty")]
     pub add: Vec<Str<'a>>,
-    /// Those that are none any more.
+    /// The users to remove from the contacts.
     #[serde(borrow, skip_serializing_if = "Vec::is_empty")]
     pub remove: Vec<Str<'a>>,
-    /// Watch the presence of all contacts on this connection.
+    /// Whether this connection is told when the presence of a contact changes.
     #[serde(skip_serializing_if = "is_false")]
     pub watch: bool,
-    /// Only contacts behind this one, bytewise.
+    /// The name that the listed contacts follow, in bytewise order.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub after: Option<Str<'a>>,
-    /// Most contacts in the answer.
+    /// The most contacts in the reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
 
-/// Asks who is online, and to be told when that changes.
+/// Asks which users are online, and chooses whose presence this connection watches.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Presence<'a> {
-    /// Tell this connection about these from now on; the answer says how they are.
+    /// The users whose presence this connection watches from now on. The reply holds their
+    /// presence.
     #[serde(borrow, skip_serializing_if = "Vec::is_empty")]
     pub watch: Vec<Str<'a>>,
-    /// Do not tell about these any more.
+    /// The users whose presence this connection no longer watches.
     #[serde(borrow, skip_serializing_if = "Vec::is_empty")]
     pub unwatch: Vec<Str<'a>>,
-    /// Only answer how these are.
+    /// The users whose presence the reply holds, without watching them.
     #[serde(borrow, skip_serializing_if = "Vec::is_empty")]
     pub query: Vec<Str<'a>>,
 }
@@ -363,52 +367,53 @@ pub struct Presence<'a> {
 /// Tells the other members of a conversation that the caller is writing.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Typing<'a> {
-    /// The conversation.
+    /// The id of the conversation.
     #[serde(borrow)]
     pub conversation: Str<'a>,
 }
 
-/// Hands something to a user's devices that are online; never stored.
+/// Sends a value to the online devices of a user. The server never stores it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Signal<'a> {
-    /// Whom.
+    /// The name of the user that receives the value.
     #[serde(borrow)]
     pub user: Str<'a>,
-    /// What.
+    /// The value.
     #[serde(borrow)]
     pub data: Json<'a>,
 }
 
-/// Asks for what is published to a topic.
+/// Subscribes to a topic.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Subscribe<'a> {
-    /// The topic.
+    /// The name of the topic.
     #[serde(borrow)]
     pub topic: Str<'a>,
-    /// The last position of this topic that was seen: what came after it is pushed first.
+    /// The last position of this topic that the client has seen. The server pushes the publications
+    /// after it first.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Str<'a>>,
 }
 
-/// Ends a subscription.
+/// Ends the subscription to a topic.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Unsubscribe<'a> {
-    /// The topic.
+    /// The name of the topic.
     #[serde(borrow)]
     pub topic: Str<'a>,
 }
 
-/// Hands something to all subscribers of a topic.
+/// Sends a value to all subscribers of a topic.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Publish<'a> {
-    /// The topic.
+    /// The name of the topic.
     #[serde(borrow)]
     pub topic: Str<'a>,
-    /// What.
+    /// The value.
     #[serde(borrow)]
     pub data: Json<'a>,
 }
 
-/// Asks for an answer and nothing else.
+/// Asks for an empty reply.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ping {}

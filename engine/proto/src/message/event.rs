@@ -1,4 +1,4 @@
-//! What the server tells without being asked.
+//! Events: the messages that the server sends without a command.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,13 +8,13 @@ use crate::text::Str;
 /// An event with its position.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Push<'a> {
-    /// The position in the user's event order; ephemeral events have none.
+    /// The position in the user's event order; `None` for an ephemeral event.
     pub pos: Option<Str<'a>>,
-    /// The event.
+    /// The event itself.
     pub event: Event<'a>,
 }
 
-/// The events of this version.
+/// The events of this protocol version.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "each carries a documented event")]
 pub enum Event<'a> {
@@ -33,205 +33,209 @@ pub enum Event<'a> {
     Disconnect(Disconnect<'a>),
 }
 
-/// A stored message.
+/// A stored message of a conversation.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Message<'a> {
-    /// Where it is.
+    /// The id of the conversation.
     #[serde(borrow)]
     pub conversation: Str<'a>,
-    /// Its sequence there.
+    /// The sequence of the message in its conversation.
     pub seq: u64,
-    /// Who sent it.
+    /// The name of the sender.
     #[serde(borrow)]
     pub from: Str<'a>,
-    /// With which device.
+    /// The name of the sender's device.
     #[serde(borrow)]
     pub device: Str<'a>,
-    /// When it was stored.
+    /// The time at which the server stored the message, in milliseconds since 1970 UTC.
     pub time: u64,
     /// The sender's idempotency key.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Str<'a>>,
-    /// The text.
+    /// The text of the message.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub text: Option<Str<'a>>,
-    /// The picture, video or file.
+    /// The picture, video or file of the message.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub media: Option<Media<'a>>,
-    /// The sender took it back: there is neither text nor media.
+    /// Whether the sender recalled the message. It then has neither text nor media.
     #[serde(default, skip_serializing_if = "is_false")]
     pub recalled: bool,
-    /// The reader deleted it in their own view: there is neither text nor media.
+    /// Whether the reader deleted the message in their own view. It then has neither text nor
+    /// media.
     #[serde(default, skip_serializing_if = "is_false")]
     pub deleted: bool,
-    /// How people reacted to it; never on a live push.
+    /// The reactions to the message; empty on a live push.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub reactions: Vec<MessageReaction<'a>>,
-    /// There are reactions that `reactions` does not list.
+    /// Whether the message has reactions that `reactions` does not list.
     #[serde(default, skip_serializing_if = "is_false")]
     pub more_reactions: bool,
-    /// Text and media do not fit into a message of this gateway any more, and are left out.
+    /// Whether text and media are left out because they exceed the gateway's present limit.
     #[serde(default, skip_serializing_if = "is_false")]
     pub too_large: bool,
 }
 
-/// A reaction to a message and who has it.
+/// A reaction to a message, with users that chose it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MessageReaction<'a> {
-    /// Which.
+    /// The reaction: a word or an emoji.
     #[serde(borrow)]
     pub reaction: Str<'a>,
-    /// Some of those who have it.
+    /// Some of the users that chose the reaction.
     #[serde(borrow)]
     pub users: Vec<Str<'a>>,
-    /// How many have it.
+    /// The number of users that chose the reaction.
     #[serde(default)]
     pub count: u64,
-    /// There are others than `users`.
+    /// Whether more users than those in `users` chose the reaction.
     #[serde(default)]
     pub more: bool,
 }
 
-/// Somebody's watermarks moved.
+/// The new watermarks of a member of a conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Receipt<'a> {
-    /// Where.
+    /// The id of the conversation.
     #[serde(borrow)]
     pub conversation: Str<'a>,
-    /// Whose.
+    /// The name of the member.
     #[serde(borrow)]
     pub user: Str<'a>,
-    /// Everything up to here has arrived.
+    /// The sequence up to which every message has reached the member.
     pub delivered: u64,
-    /// Everything up to here has been read.
+    /// The sequence up to which the member has read every message.
     pub read: u64,
-    /// When.
+    /// The time of the change, in milliseconds since 1970 UTC.
     pub time: u64,
 }
 
-/// A message was taken back by its sender.
+/// Tells that the sender recalled a message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recalled<'a> {
-    /// Where.
+    /// The id of the conversation.
     #[serde(borrow)]
     pub conversation: Str<'a>,
-    /// Which message.
+    /// The sequence of the message.
     pub seq: u64,
-    /// By whom.
+    /// The name of the user that recalled the message.
     #[serde(borrow)]
     pub by: Str<'a>,
-    /// When.
+    /// The time of the change, in milliseconds since 1970 UTC.
     pub time: u64,
 }
 
-/// The user deleted a message in their own view.
+/// Tells that the user deleted a message in their own view.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Deleted<'a> {
-    /// Where.
+    /// The id of the conversation.
     #[serde(borrow)]
     pub conversation: Str<'a>,
-    /// Which message.
+    /// The sequence of the message.
     pub seq: u64,
-    /// When.
+    /// The time of the change, in milliseconds since 1970 UTC.
     pub time: u64,
 }
 
-/// Somebody reacted to a message, or took that back.
+/// Tells that a user added a reaction to a message, or removed one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reacted<'a> {
-    /// Where.
+    /// The id of the conversation.
     #[serde(borrow)]
     pub conversation: Str<'a>,
-    /// To which message.
+    /// The sequence of the message.
     pub seq: u64,
-    /// Who.
+    /// The name of the user.
     #[serde(borrow)]
     pub user: Str<'a>,
-    /// Which reaction.
+    /// The reaction: a word or an emoji.
     #[serde(borrow)]
     pub reaction: Str<'a>,
-    /// It was taken back.
+    /// Whether the user removed the reaction.
     pub removed: bool,
-    /// When.
+    /// The time of the change, in milliseconds since 1970 UTC.
     pub time: u64,
 }
 
-/// A group has changed.
+/// Tells that a group changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GroupChanged<'a> {
-    /// The group's conversation.
+    /// The id of the group's conversation.
     #[serde(borrow)]
     pub conversation: Str<'a>,
-    /// What happened.
+    /// The kind of the change.
     pub change: ChangeKind,
-    /// By whom.
+    /// The name of the user that made the change.
     #[serde(borrow)]
     pub by: Str<'a>,
-    /// To whom; empty where it concerns the group as a whole.
+    /// The members that the change concerns; empty if it concerns the whole group.
     #[serde(borrow)]
     pub members: Vec<Str<'a>>,
-    /// The group's name for people, where it was created with one or renamed.
+    /// The group's display name, if the change sets it.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Str<'a>>,
-    /// When.
+    /// The time of the change, in milliseconds since 1970 UTC.
     pub time: u64,
 }
 
-/// Whether a user is online.
+/// The presence of a user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UserPresence<'a> {
-    /// Who.
+    /// The name of the user.
     #[serde(borrow)]
     pub user: Str<'a>,
-    /// Whether they have a device connected.
+    /// Whether the user has a connected device.
     pub online: bool,
-    /// How many.
+    /// The number of the user's connected devices.
     pub devices: u32,
-    /// When they last had, if that is known: now, while they are online.
+    /// The time at which the user last had a connected device, in milliseconds since 1970 UTC. It
+    /// is the present time for a user that is online, and `None` if it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<u64>,
 }
 
-/// Somebody is writing.
+/// Tells that a member of a conversation is writing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TypingUser<'a> {
-    /// Where.
+    /// The id of the conversation.
     #[serde(borrow)]
     pub conversation: Str<'a>,
-    /// Who.
+    /// The name of the member.
     #[serde(borrow)]
     pub user: Str<'a>,
 }
 
-/// Somebody hands something over.
+/// A value that another user sent with `signal`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Signalled<'a> {
-    /// Who.
+    /// The name of the sender.
     #[serde(borrow)]
     pub user: Str<'a>,
-    /// What.
+    /// The value.
     #[serde(borrow)]
     pub data: Json<'a>,
 }
 
-/// Something was published to a topic.
+/// A value that a user published to a topic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Publication<'a> {
-    /// The topic.
+    /// The name of the topic.
     #[serde(borrow)]
     pub topic: Str<'a>,
-    /// What.
+    /// The value.
     #[serde(borrow)]
     pub data: Json<'a>,
-    /// By whom.
+    /// The name of the publisher.
     #[serde(borrow)]
     pub from: Str<'a>,
-    /// Its position in the topic: what `since` in `subscribe` takes. No position of the user's.
+    /// The position in the topic, for `since` in `subscribe`. It is not a position in the user's
+    /// event order.
     #[serde(borrow)]
     pub pos: Str<'a>,
 }
 
-/// Live pushes were dropped up to `pos`: this reader was too slow and should `sync`.
+/// Tells that the server dropped live pushes up to `pos` because the client read too slowly. The
+/// client should send `sync`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Gap<'a> {
     /// The position up to which pushes may be missing.
@@ -239,7 +243,7 @@ pub struct Gap<'a> {
     pub pos: Str<'a>,
 }
 
-/// Everything missed has been pushed: what comes now is live.
+/// Tells that the server has pushed every missed event. All later pushes are live.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CaughtUp<'a> {
     /// The position up to which the missed events reach.
@@ -247,16 +251,17 @@ pub struct CaughtUp<'a> {
     pub pos: Str<'a>,
 }
 
-/// The server is about to close the connection.
+/// Tells that the server is about to close the connection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Disconnect<'a> {
-    /// The close code that follows.
+    /// The code of the close frame that follows.
     pub code: u16,
-    /// Why.
+    /// The reason, for people.
     #[serde(borrow)]
     pub reason: Str<'a>,
-    /// Whether to connect again.
+    /// Whether the client should connect again.
     pub reconnect: bool,
-    /// Wait a random time between these before connecting again, in milliseconds.
+    /// The least and the greatest wait before connecting again, in milliseconds. The client chooses
+    /// a random time between them.
     pub delay_ms: [u64; 2],
 }

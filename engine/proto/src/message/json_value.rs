@@ -1,4 +1,4 @@
-//! A JSON value that is passed on as it is.
+//! A JSON value that the server passes on unchanged.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,35 +10,36 @@ use crate::json::strict::{self, Flaw};
 
 const NO_VALUE: &str = "a JSON value is needed";
 
-/// Any JSON value as its text: what clients say to each other and the server does not look into.
+/// The text of any JSON value that clients exchange and that the server does not interpret.
 ///
-/// It is checked to be one JSON value when it is read and never parsed again. It holds no line
-/// break (those that stand between tokens become spaces), so it fits into a frame of several
-/// messages, one per line.
+/// Reading checks that the text is one JSON value; nothing parses it again. The text holds no line
+/// break, because reading replaces line breaks between tokens by spaces. So the value fits into a
+/// frame of several messages, one per line.
 #[derive(Clone)]
 pub struct Json<'a>(Cow<'a, RawValue>);
 
-/// The text is not one interoperable JSON value, or nested deeper than [`Json::MAX_DEPTH`].
+/// Reports that a text is not one interoperable JSON value, or is nested deeper than
+/// [`Json::MAX_DEPTH`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotJson(Flaw);
 
 impl NotJson {
-    /// What is wrong with the field at `path` that should be the value.
+    /// Returns what is wrong with the value of the field at `path`.
     pub(crate) fn under(self, path: &str) -> String {
         self.0.under(path).to_string()
     }
 }
 
 impl<'a> Json<'a> {
-    /// Most arrays and objects within each other. Receivers read values with readers of their own,
-    /// and those that recurse are easily made to run out of stack.
+    /// The most arrays and objects within each other. Deeper nesting can exhaust the stack of a
+    /// client whose reader is recursive.
     pub const MAX_DEPTH: usize = 64;
 
     /// Checks that `text` is one JSON value that every reader understands alike (RFC 8259 §8).
     ///
     /// # Errors
-    /// Where it is not, or is nested too deep.
+    /// The text is not such a value, or is nested too deep.
     pub fn parse(text: &'a str) -> Result<Self, NotJson> {
         strict::check(text.as_bytes()).map_err(NotJson)?;
         match serde_json::from_str::<&RawValue>(text) {
@@ -47,17 +48,17 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// A copy that borrows nothing.
+    /// Returns a copy that borrows nothing.
     pub fn into_owned(self) -> Json<'static> {
         Json(Cow::Owned(self.0.into_owned()))
     }
 
-    /// The same value, borrowing from this one.
+    /// Returns the same value, borrowed from this one.
     pub fn borrow(&self) -> Json<'_> {
         Json(Cow::Borrowed(&self.0))
     }
 
-    /// The value's text.
+    /// Returns the value's text.
     pub fn as_str(&self) -> &str {
         self.0.get()
     }
@@ -80,7 +81,7 @@ impl<'a> Json<'a> {
     }
 }
 
-/// How many arrays and objects stand within each other in valid JSON.
+/// Returns how many arrays and objects stand within each other in valid JSON.
 fn depth(json: &str) -> usize {
     let (mut depth, mut deepest, mut in_string) = (0_usize, 0, false);
     let mut bytes = json.bytes();
@@ -100,14 +101,14 @@ fn depth(json: &str) -> usize {
 }
 
 impl Default for Json<'_> {
-    /// `null`.
+    /// Returns `null`.
     fn default() -> Self {
         Self(Cow::Borrowed(RawValue::NULL))
     }
 }
 
 impl PartialEq for Json<'_> {
-    /// Compares texts, not meanings.
+    /// Compares the texts, not their meaning.
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()
     }

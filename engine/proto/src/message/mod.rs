@@ -1,7 +1,7 @@
-//! What client and server say to each other, whatever the encoding.
+//! The messages between client and server, independent of the encoding.
 //!
-//! Every type borrows from the frame it was decoded from. The field names are those of the JSON
-//! form; times are milliseconds since 1970 UTC.
+//! Every type borrows from the frame that it is decoded from. The field names are those of the JSON
+//! form. Times are milliseconds since 1970 UTC.
 
 mod command;
 mod event;
@@ -16,7 +16,7 @@ pub use json_value::{Json, NotJson};
 pub use reply::*;
 pub use terms::{ChangeKind, ReceiptState, Role, Visibility};
 
-/// For `skip_serializing_if`.
+/// Tells `skip_serializing_if` to leave out a flag that is not set.
 #[allow(
     clippy::trivially_copy_pass_by_ref,
     reason = "the signature is serde's"

@@ -1,4 +1,4 @@
-//! What the server answers.
+//! Replies: the server's answers to commands.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use super::{Message, MessageReaction, Ping, Push, Role, UserPresence, Visibility
 use crate::error::ErrorCode;
 use crate::text::Str;
 
-/// What the server says.
+/// A message of the server: a reply or a push.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ServerMessage<'a> {
     /// The answer to a command.
@@ -15,16 +15,16 @@ pub enum ServerMessage<'a> {
     Push(Push<'a>),
 }
 
-/// The answer to a command.
+/// The answer to one command.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply<'a> {
-    /// The command's id; 0 on an error of a command whose id is not known.
+    /// The command's id; 0 in the error reply to a command whose id is not known.
     pub id: u32,
-    /// The answer.
+    /// The answer itself.
     pub body: ReplyBody<'a>,
 }
 
-/// The answers, one per command, or an error.
+/// The answers of this protocol version: one per command, and an error.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "each carries a documented reply")]
 pub enum ReplyBody<'a> {
@@ -57,29 +57,29 @@ pub enum ReplyBody<'a> {
     Reactions(ReactionsReply<'a>),
 }
 
-/// Why a command failed.
+/// Reports why a command failed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ErrorReply<'a> {
-    /// See [`ErrorCode`].
+    /// The number of the error, one of [`ErrorCode`].
     pub code: u16,
-    /// The code's name.
+    /// The name of the error.
     #[serde(borrow)]
     pub name: Str<'a>,
-    /// What is wrong and how to mend it, for people.
+    /// What is wrong and how to correct it, for people.
     #[serde(borrow)]
     pub message: Str<'a>,
-    /// Trying again later may succeed.
+    /// Whether the same command may succeed later.
     pub temporary: bool,
-    /// The limit that was reached, by its setting's name.
+    /// The setting whose limit the command exceeds.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Str<'a>>,
-    /// After so many milliseconds the same command is within that limit again.
+    /// The milliseconds after which the same command is within the limit again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_ms: Option<u64>,
 }
 
 impl<'a> ErrorReply<'a> {
-    /// The error `code` with a text for people.
+    /// Makes the error `code` with a text for people.
     pub fn new(code: ErrorCode, message: impl Into<Str<'a>>) -> Self {
         Self {
             code: code.code(),
@@ -91,7 +91,7 @@ impl<'a> ErrorReply<'a> {
         }
     }
 
-    /// The error of a client that went beyond a limit, named by its setting.
+    /// Makes the error of a client that exceeds a limit. `limit` is the name of the setting.
     pub fn beyond(limit: &'static str, retry_ms: u64, message: impl Into<Str<'a>>) -> Self {
         Self {
             limit: Some(limit.into()),
@@ -101,68 +101,70 @@ impl<'a> ErrorReply<'a> {
     }
 }
 
-/// The session is open.
+/// Reports that the session is open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConnectReply<'a> {
-    /// Names this session in logs and admin calls.
+    /// The name of this session in logs and admin calls.
     #[serde(borrow)]
     pub session: Str<'a>,
-    /// Who the server takes the client for.
+    /// The name of the session's user.
     #[serde(borrow)]
     pub user: Str<'a>,
-    /// Which device.
+    /// The name of the session's device.
     #[serde(borrow)]
     pub device: Str<'a>,
     /// The position that the pushes of this session follow.
     #[serde(borrow)]
     pub pos: Str<'a>,
-    /// `since` was honoured: the missed events follow as pushes.
+    /// Whether the server accepted `since`. The missed events then follow as pushes.
     pub recovered: bool,
-    /// The server's clock.
+    /// The server's time, in milliseconds since 1970 UTC.
     pub time: u64,
-    /// The server's WebSocket pings come at least this often.
+    /// The longest time between two WebSocket pings of the server, in milliseconds.
     pub ping_ms: u32,
-    /// What this session may do.
+    /// The limits of this session.
     pub limits: ConnectLimits,
-    /// When the session ends unless its token is renewed; `None` without tokens.
+    /// The time at which the session ends unless the client renews its token, in milliseconds since
+    /// 1970 UTC; `None` without tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<u64>,
-    /// Topics whose subscriptions ended, because the new token does not allow them.
+    /// The topics whose subscriptions ended because the new token does not allow them.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub unsubscribed: Vec<Str<'a>>,
 }
 
-/// What a session may do.
+/// The limits of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectLimits {
-    /// Bytes of one WebSocket message, all fragments together.
+    /// The most bytes of one WebSocket message, all fragments together.
     pub message_bytes: u64,
-    /// Bytes of `text`.
+    /// The most bytes of `text`.
     pub text_bytes: u64,
-    /// Bytes of an idempotency key.
+    /// The most bytes of an idempotency key.
     pub key_bytes: u64,
-    /// Entries of a `sync` or `history` page.
+    /// The most entries of a `sync` or `history` page.
     pub page: u32,
 }
 
-/// The message is stored.
+/// Reports that the message is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SendReply<'a> {
-    /// Where it is.
+    /// The id of the conversation.
     #[serde(borrow)]
     pub conversation: Str<'a>,
-    /// Its sequence there.
+    /// The sequence of the message in its conversation.
     pub seq: u64,
-    /// Its position in the sender's own event order.
+    /// The position of the message in the sender's own event order.
     #[serde(borrow)]
     pub pos: Str<'a>,
-    /// When it was stored.
+    /// The time at which the server stored the message, in milliseconds since 1970 UTC.
     pub time: u64,
-    /// The idempotency key was known: this is the first message's answer.
+    /// Whether the idempotency key was known. The reply then describes the message that was stored
+    /// first.
     pub duplicate: bool,
 }
 
-/// The watermarks are stored.
+/// Reports that the watermarks are stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct AckReply {}
 
@@ -172,225 +174,229 @@ pub struct SyncReply<'a> {
     /// The events, oldest first.
     #[serde(borrow)]
     pub events: Vec<Push<'a>>,
-    /// The position to go on from.
+    /// The position that the next page follows.
     #[serde(borrow)]
     pub pos: Str<'a>,
-    /// There are more behind it.
+    /// Whether there are more events after `pos`.
     pub more: bool,
 }
 
 /// A page of messages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HistoryReply<'a> {
-    /// In ascending order of sequence.
+    /// The messages, in ascending order of sequence.
     #[serde(borrow)]
     pub messages: Vec<Message<'a>>,
-    /// The lowest sequence of the conversation that can be read.
+    /// The lowest sequence of the conversation that the caller can read.
     pub first: u64,
-    /// The highest.
+    /// The highest sequence of the conversation that the caller can read.
     pub last: u64,
-    /// There are more in the direction that was asked for.
+    /// Whether there are more messages in the direction of the command.
     #[serde(default)]
     pub more: bool,
 }
 
-/// One message.
+/// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GetReply<'a> {
-    /// The message.
+    /// The message itself.
     #[serde(borrow)]
     pub message: Message<'a>,
 }
 
-/// What was asked for is done; there is nothing to say about it.
+/// Reports that the command succeeded, without further data.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {}
 
-/// Who has read a message, or not yet.
+/// The members that a message has reached, that have read it, or that have not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReceiptsReply<'a> {
-    /// How many there are of each.
+    /// The number of members in each state.
     pub counts: ReceiptCounts,
-    /// Those in the state that was asked for, ordered bytewise.
+    /// Members in the state that the command names, in bytewise order.
     #[serde(borrow)]
     pub users: Vec<ReceiptUser<'a>>,
-    /// There are more behind the last of them.
+    /// Whether there are more members after the last of `users`.
     pub more: bool,
 }
 
-/// How far a message has come.
+/// The number of members that a message has reached, and that have read it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptCounts {
-    /// Members of the conversation beside the sender.
+    /// The number of the conversation's members, without the sender.
     pub members: u64,
-    /// Those whom it has reached.
+    /// The number of members that the message has reached.
     pub delivered: u64,
-    /// Those who have read it.
+    /// The number of members that have read the message.
     pub read: u64,
 }
 
-/// A member's watermark.
+/// The watermark of a member.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReceiptUser<'a> {
-    /// Whose.
+    /// The name of the member.
     #[serde(borrow)]
     pub user: Str<'a>,
-    /// Up to where they have read, or up to where it has reached them, as was asked.
+    /// The sequence of the watermark: of what the member has read, or of what has reached the
+    /// member, as the command asks.
     pub seq: u64,
-    /// When the mark came there; 0 where it never moved.
+    /// The time at which the watermark moved there, in milliseconds since 1970 UTC; 0 if it never
+    /// moved.
     pub time: u64,
 }
 
 /// A page of the caller's conversations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConversationsReply<'a> {
-    /// That with the newest message first.
+    /// The conversations, ordered by their newest message, latest first.
     #[serde(borrow)]
     pub conversations: Vec<ConversationEntry<'a>>,
-    /// Unread messages of all the caller's conversations.
+    /// The number of unread messages in all of the caller's conversations.
     pub unread: u64,
-    /// Where the next page goes on; empty where there was nothing.
+    /// The `after` of the command for the next page; empty if this page is empty.
     #[serde(borrow)]
     pub cursor: Str<'a>,
-    /// There are more behind it.
+    /// Whether there are more conversations after this page.
     pub more: bool,
 }
 
 /// A conversation of the caller.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConversationEntry<'a> {
-    /// Which.
+    /// The id of the conversation.
     #[serde(borrow)]
     pub conversation: Str<'a>,
-    /// Its newest message, where there is one.
+    /// The newest message, if the conversation has one.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Message<'a>>,
-    /// Up to where the caller has read.
+    /// The sequence up to which the caller has read.
     pub read: u64,
-    /// How many messages of others came after that.
+    /// The number of messages from other members after `read`.
     pub unread: u64,
-    /// How many members it has.
+    /// The number of the conversation's members.
     pub members: u64,
 }
 
-/// The group exists.
+/// Reports that the group exists.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GroupCreateReply<'a> {
-    /// Its conversation.
+    /// The id of the group's conversation.
     #[serde(borrow)]
     pub conversation: Str<'a>,
-    /// How many members it has.
+    /// The number of the group's members.
     pub members: u64,
-    /// It was created before, with the same key.
+    /// Whether an earlier command with the same key created the group.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub duplicate: bool,
 }
 
-/// The group's members have changed.
+/// Reports that the members of the group have changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupMembersReply {
-    /// How many there are now.
+    /// The number of members after the change.
     pub members: u64,
 }
 
-/// A group and a page of its members.
+/// A group, with a page of its members.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GroupInfoReply<'a> {
-    /// The group.
+    /// The name of the group.
     #[serde(borrow)]
     pub group: Str<'a>,
-    /// What people call it.
+    /// The group's display name.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Str<'a>>,
-    /// What members see of the time before they joined.
+    /// How much of the time before they joined members see.
     pub history: Visibility,
-    /// How many members it has.
+    /// The number of the group's members.
     pub count: u64,
-    /// Some of them, ordered bytewise.
+    /// Members of the group, in bytewise order.
     #[serde(borrow)]
     pub members: Vec<GroupMember<'a>>,
-    /// There are more behind the last of them.
+    /// Whether there are more members after the last of `members`.
     pub more: bool,
 }
 
 /// A member of a group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GroupMember<'a> {
-    /// Who.
+    /// The name of the user.
     #[serde(borrow)]
     pub user: Str<'a>,
-    /// What they may do.
+    /// The role of the member, which decides what they may do.
     pub role: Role,
-    /// When they joined.
+    /// The time at which the member joined, in milliseconds since 1970 UTC.
     pub since: u64,
 }
 
-/// The caller's contacts.
+/// A page of the caller's contacts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContactsReply<'a> {
-    /// Some of them, ordered bytewise.
+    /// Contacts of the caller, in bytewise order.
     #[serde(borrow)]
     pub contacts: Vec<Contact<'a>>,
-    /// There are more behind the last of them.
+    /// Whether there are more contacts after the last of `contacts`.
     #[serde(default)]
     pub more: bool,
 }
 
-/// A contact and how they are.
+/// A contact, with the contact's presence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Contact<'a> {
-    /// Who.
+    /// The name of the contact.
     #[serde(borrow)]
     pub user: Str<'a>,
-    /// Whether they have a device connected.
+    /// Whether the contact has a connected device.
     pub online: bool,
-    /// When they last had, if that is known.
+    /// The time at which the contact last had a connected device, in milliseconds since 1970 UTC;
+    /// `None` if it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<u64>,
 }
 
-/// How the users are that were asked about.
+/// The presence of the users that the command names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PresenceReply<'a> {
-    /// Those of `watch`, then those of `query`.
+    /// The users of the command's `watch`, followed by those of `query`.
     #[serde(borrow)]
     pub users: Vec<UserPresence<'a>>,
-    /// The last of them did not fit into the reply.
+    /// Whether users at the end are left out because they do not fit into the reply.
     #[serde(default)]
     pub more: bool,
 }
 
-/// How people reacted to a message.
+/// The reactions to a message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReactionsReply<'a> {
-    /// One reaction with a page of who has it, or a page of all, ordered bytewise, without who.
+    /// One reaction with a page of its users, or a page of all reactions without users. Both are in
+    /// bytewise order.
     #[serde(borrow)]
     pub reactions: Vec<MessageReaction<'a>>,
-    /// There are more behind the last of them.
+    /// Whether there are more entries after this page.
     pub more: bool,
 }
 
-/// The signal is on its way, or there is nobody to hear it.
+/// Reports that the server has passed a signal on, or that no device receives it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignalReply {
-    /// The user has a device connected.
+    /// Whether the user has a connected device.
     pub online: bool,
 }
 
-/// The subscription has begun or ended.
+/// Reports that a subscription has begun or ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SubscribeReply<'a> {
-    /// The topic's position.
+    /// The present position of the topic.
     #[serde(borrow)]
     pub pos: Str<'a>,
-    /// `since` was honoured: what was missed follows as pushes, and nothing is missing.
+    /// Whether the server accepted `since`. All missed publications then follow as pushes.
     pub recovered: bool,
 }
 
-/// The publication is on its way.
+/// Reports that the server has passed a publication on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PublishReply<'a> {
-    /// Its position in the topic.
+    /// The position of the publication in the topic.
     #[serde(borrow)]
     pub pos: Str<'a>,
 }

@@ -1,4 +1,4 @@
-//! The words that some fields are limited to.
+//! Fields whose values are a fixed set of words.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,48 +6,48 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Visibility {
-    /// All of it.
+    /// Members see all messages.
     #[default]
     All,
-    /// What was said since they joined.
+    /// Members see the messages since they joined.
     Joined,
 }
 
-/// What a member may do in a group.
+/// The role of a member in a group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Send, read and leave.
+    /// A member may send, read and leave.
     #[default]
     Member,
-    /// Also add, remove and rename.
+    /// An owner may also add members, remove them and rename the group.
     Owner,
 }
 
-/// Which of a conversation's members `receipts` lists.
+/// The state of the members that `receipts` lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReceiptState {
-    /// Those who have read the message.
+    /// The members that have read the message.
     Read,
-    /// Those whom it has reached.
+    /// The members that the message has reached.
     Delivered,
-    /// Those who have not read it.
+    /// The members that have not read the message.
     Unread,
 }
 
-/// What happened to a group.
+/// The kind of a change of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeKind {
-    /// It exists, with these members.
+    /// A user created the group, with the named members.
     Created,
-    /// These were added.
+    /// A member added the named members.
     Added,
-    /// These were removed.
+    /// A member removed the named members.
     Removed,
-    /// This one left.
+    /// The named member left.
     Left,
-    /// It has a new name.
+    /// The group has a new display name.
     Renamed,
 }

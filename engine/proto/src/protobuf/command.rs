@@ -1,4 +1,4 @@
-//! Commands out of the generated types.
+//! Converts commands from the generated types.
 
 use super::{bad, explain, json, media_from_wire, text, texts, wire};
 use crate::encoding::BadCommand;
@@ -6,7 +6,7 @@ use crate::error::ErrorCode;
 use crate::message as m;
 use crate::text::Str;
 
-/// Takes a command over.
+/// Converts a command.
 pub(super) fn from_wire<'a>(command: wire::Command) -> Result<m::Command<'a>, BadCommand> {
     let id = command.id;
     let Some(body) = command.command else {
@@ -99,7 +99,7 @@ fn body_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>
     })
 }
 
-/// Commands about groups.
+/// Converts a command about groups.
 fn group_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>, String> {
     use wire::command::Command as C;
     Ok(match body {
@@ -129,7 +129,7 @@ fn group_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a
     })
 }
 
-/// Commands about what is not stored.
+/// Converts a command whose effect is not stored.
 fn passing_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>, String> {
     use wire::command::Command as C;
     Ok(match body {
@@ -167,7 +167,7 @@ fn passing_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<
     })
 }
 
-/// That a number is none of an enum's.
+/// Returns the error text for a number that its enum does not have.
 fn unknown_word(path: &str, number: i32) -> String {
     match number {
         0 => explain::missing(path),
@@ -189,10 +189,10 @@ fn group_members<'a>(c: wire::GroupMembers) -> m::GroupMembers<'a> {
     }
 }
 
-/// The first required field that is absent.
+/// Returns the path of the first required field that is absent.
 ///
-/// proto3 writes an absent field and its zero value alike; none of the required fields may be
-/// empty or zero, so here that means missing.
+/// proto3 writes an absent field like a zero value. No required field may be empty or zero, so an
+/// empty or zero field is missing.
 fn missing_field(body: &m::CommandBody<'_>) -> Option<String> {
     use m::CommandBody as C;
     let place = |conversation: &Str<'_>, seq: u64| {

@@ -1,11 +1,11 @@
-//! Pushes out of the generated types.
+//! Converts pushes from the generated types.
 
 use super::server::missing;
 use super::{json, media_from_wire, text, texts, wire};
 use crate::encoding::DecodeError;
 use crate::message as m;
 
-/// Takes a push over.
+/// Converts a push.
 pub(super) fn push<'a>(push: wire::Push) -> Result<m::Push<'a>, DecodeError> {
     use wire::push::Event as E;
     let event = match push.event.ok_or_else(|| missing("event"))? {
@@ -74,7 +74,7 @@ pub(super) fn push<'a>(push: wire::Push) -> Result<m::Push<'a>, DecodeError> {
     })
 }
 
-/// Takes a message over.
+/// Converts a message.
 pub(super) fn message<'a>(e: wire::Message) -> m::Message<'a> {
     m::Message {
         conversation: e.conversation.into(),
@@ -93,7 +93,7 @@ pub(super) fn message<'a>(e: wire::Message) -> m::Message<'a> {
     }
 }
 
-/// Takes a reaction over.
+/// Converts a reaction.
 pub(super) fn reaction<'a>(r: wire::MessageReaction) -> m::MessageReaction<'a> {
     m::MessageReaction {
         reaction: r.reaction.into(),
@@ -103,7 +103,7 @@ pub(super) fn reaction<'a>(r: wire::MessageReaction) -> m::MessageReaction<'a> {
     }
 }
 
-/// Takes over how a user is.
+/// Converts the presence of a user.
 pub(super) fn presence<'a>(p: wire::UserPresence) -> m::UserPresence<'a> {
     m::UserPresence {
         user: p.user.into(),

@@ -1,4 +1,4 @@
-//! Why a command in protobuf could not be read, in words and with the field's path.
+//! Explains in words, with the field's path, why a command in protobuf could not be read.
 
 use prost::encoding::{WireType, decode_key, decode_varint};
 
@@ -6,7 +6,7 @@ use crate::schema::{COMMANDS, Field, Kind, mismatch};
 
 const OTHERWISE: &str = "the command is not of the form that trunkline.proto gives it";
 
-/// What is wrong with a command that the generated types do not read.
+/// Returns what is wrong with a command that the generated types cannot read.
 pub(super) fn explain(mut bytes: &[u8]) -> String {
     const ID: Field = Field {
         name: "id",
@@ -27,7 +27,7 @@ pub(super) fn explain(mut bytes: &[u8]) -> String {
     problem("", &commands, &mut bytes).unwrap_or_else(|| OTHERWISE.into())
 }
 
-/// That a required field is missing: `ack.conversation`.
+/// Returns the error text for a missing required field, such as `ack.conversation`.
 pub(super) fn missing(path: &str) -> String {
     let mut fields = path.split('.');
     let schema = fields.next().and_then(crate::schema::command);
@@ -47,7 +47,7 @@ pub(super) fn missing(path: &str) -> String {
     }
 }
 
-/// The first field that is not what it has to be.
+/// Returns what is wrong with the first field of the wrong kind; `None` if every field is right.
 fn problem(path: &str, fields: &[Field], bytes: &mut &[u8]) -> Option<String> {
     while !bytes.is_empty() {
         let Ok((tag, wire)) = decode_key(bytes) else {

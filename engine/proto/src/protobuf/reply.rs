@@ -1,11 +1,11 @@
-//! Replies out of the generated types.
+//! Converts replies from the generated types.
 
 use super::server::missing;
 use super::{event, text, wire};
 use crate::encoding::DecodeError;
 use crate::message as m;
 
-/// Takes a reply over.
+/// Converts a reply.
 pub(super) fn read<'a>(reply: wire::Reply) -> Result<m::Reply<'a>, DecodeError> {
     use wire::reply::Reply as R;
     let body = match reply.reply.ok_or_else(|| missing("reply"))? {
@@ -78,7 +78,7 @@ pub(super) fn read<'a>(reply: wire::Reply) -> Result<m::Reply<'a>, DecodeError> 
     Ok(m::Reply { id: reply.id, body })
 }
 
-/// Replies of the commands about groups, conversations and who is online.
+/// Converts a reply about groups, conversations or presence.
 fn listing<'a>(reply: wire::reply::Reply) -> Result<m::ReplyBody<'a>, DecodeError> {
     use wire::reply::Reply as R;
     let members = |r: wire::GroupMembersReply| m::GroupMembersReply { members: r.members };

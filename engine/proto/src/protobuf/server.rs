@@ -1,4 +1,4 @@
-//! What the server says, out of the generated types.
+//! Reads server messages through the generated types.
 
 use prost::Message as _;
 

@@ -1,10 +1,10 @@
-//! Words of the protocol as protobuf enums, and back.
+//! Converts the words of the protocol to protobuf enums, and back.
 
 use super::wire;
 use crate::message as m;
 
-/// The same variants on both sides. Where protobuf has a zero that means "not said", or a number
-/// of a later version, there is no word.
+/// Implements both conversions between enums with the same variants. The zero of protobuf, which
+/// means "not set", and the numbers of later versions have no word.
 macro_rules! same {
     ($name:ident: $($variant:ident),+) => {
         impl From<m::$name> for wire::$name {

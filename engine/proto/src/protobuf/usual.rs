@@ -1,14 +1,14 @@
-//! The frequent command, a send of text, read without the generated types.
+//! Reads the frequent command, a send of text, without the generated types.
 //!
-//! Those own their strings; here nothing is copied. Any field but the few below and any mistake
-//! are left to the general reader, so this one can only be quicker.
+//! The generated types own their strings; this reader copies nothing. The general reader handles
+//! all other fields and all mistakes, so this reader affects only the speed.
 
 use prost::encoding::{decode_varint, wire_type::WireType};
 
 use crate::message::{Command, CommandBody, Send};
 use crate::text::Str;
 
-/// Reads a command that is a send of text.
+/// Reads a command that is a send of text; `None` for anything else.
 pub(super) fn read(mut bytes: &[u8]) -> Option<Command<'_>> {
     const ID: u8 = key(1, WireType::Varint);
     const SEND: u8 = key(3, WireType::LengthDelimited);
@@ -49,7 +49,7 @@ fn read_send(mut bytes: &[u8]) -> Option<Send<'_>> {
     Some(send)
 }
 
-/// The bytes behind a length.
+/// Returns the bytes after a length, and moves `bytes` past them.
 fn delimited<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let len = usize::try_from(decode_varint(bytes).ok()?).ok()?;
     let (value, rest) = bytes.split_at_checked(len)?;
@@ -57,7 +57,7 @@ fn delimited<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(value)
 }
 
-/// A field's key, for numbers below 16: one byte.
+/// Returns the key of a field with a number below 16, in one byte.
 const fn key(number: u8, wire_type: WireType) -> u8 {
     number << 3 | wire_type as u8
 }

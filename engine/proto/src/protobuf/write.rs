@@ -1,8 +1,8 @@
-//! Writing protobuf fields straight from borrowed values.
+//! Writes protobuf fields directly from borrowed values.
 //!
-//! The generated types own their strings: building one only to write it copies every string
-//! twice. Here each message says its fields once ([`Fields`]), and the same code counts their
-//! bytes and writes them, so a length prefix cannot disagree with what follows it.
+//! The generated types own their strings, so building one only to write it would copy every string
+//! twice. Here each message lists its fields once ([`Fields`]). The same code counts and writes
+//! their bytes, so a length prefix always agrees with the bytes after it.
 
 use crate::text::Str;
 
@@ -30,7 +30,7 @@ const MAX_VARINT: usize = 10;
 const VARINT: u32 = 0;
 const LENGTH_DELIMITED: u32 = 2;
 
-/// Takes fields: a buffer, or a mere count.
+/// Receives fields: a buffer, or a counter of bytes.
 pub(super) trait Sink: Sized {
     fn varint(&mut self, value: u64);
     fn raw(&mut self, bytes: &[u8]);
@@ -39,7 +39,7 @@ pub(super) trait Sink: Sized {
         self.varint(u64::from(tag << 3 | wire_type));
     }
 
-    /// A field that is left out where it is zero.
+    /// Puts a number; a zero is left out.
     fn number(&mut self, tag: u32, value: impl Into<u64>) {
         let value = value.into();
         if value != 0 {
@@ -47,7 +47,7 @@ pub(super) trait Sink: Sized {
         }
     }
 
-    /// A field that tells zero from absent.
+    /// Puts a number; only an absent one is left out, so zero and absent differ.
     fn optional_number(&mut self, tag: u32, value: Option<impl Into<u64>>) {
         if let Some(value) = value {
             self.key(tag, VARINT);
@@ -59,14 +59,14 @@ pub(super) trait Sink: Sized {
         self.number(tag, value);
     }
 
-    /// A field that is left out where it is empty.
+    /// Puts a text; an empty one is left out.
     fn text(&mut self, tag: u32, value: &Str<'_>) {
         if !value.is_empty() {
             self.bytes(tag, value.as_bytes());
         }
     }
 
-    /// A field that tells empty from absent.
+    /// Puts a text; only an absent one is left out, so empty and absent differ.
     fn optional_text(&mut self, tag: u32, value: Option<&Str<'_>>) {
         if let Some(value) = value {
             self.bytes(tag, value.as_bytes());
@@ -95,7 +95,8 @@ pub(super) trait Sink: Sized {
 }
 
 impl Sink for Vec<u8> {
-    /// Keys, most lengths and booleans are one byte; inlined, that byte is a constant or nearly.
+    /// Appends a varint. Keys, most lengths and booleans take one byte. Inlined code often knows
+    /// that byte at compile time.
     #[inline]
     fn varint(&mut self, value: u64) {
         if value < 0x80 {
@@ -139,7 +140,8 @@ impl Sink for Count {
         self.0 += bytes.len();
     }
 
-    /// Each level is counted once here; `put` after `count` would double the work per level.
+    /// Appends a message with its length. Counts each level once here; a `put` after a `count`
+    /// would double the work for each level.
     fn message(&mut self, tag: u32, message: &impl Fields) {
         let len = count(message);
         self.key(tag, LENGTH_DELIMITED);
