@@ -1,38 +1,39 @@
-//! What is known of each conversation: its messages counted, their sequences, a digest of both.
+//! The state of each conversation: its messages counted, their sequences, and a digest of both.
 
 use super::origin::Origin;
 use super::sequences::Sequences;
 use crate::random::mix;
 
-/// What is known of the conversations of one thread.
+/// The state of the conversations of one thread.
 #[derive(Debug)]
 pub(super) struct Conversations {
     states: Vec<State>,
 }
 
-/// One conversation so far.
+/// The state of one conversation.
 #[derive(Debug, Default)]
 struct State {
     sequences: Sequences,
-    /// A digest of which message has which sequence, over all messages known to be stored.
+    /// A digest of the sequences of all messages known to be stored.
     digest: u64,
     sent: u32,
     refused: u32,
-    /// History has been read to its end.
+    /// Whether history has been read to its end.
     read: bool,
-    /// A send had no answer when the time for answers was over.
+    /// Whether a send had no answer when the time for answers was over.
     uncertain: bool,
 }
 
-/// A number for "this message has this sequence". XORed over a conversation, it says which message
-/// is where, in whatever order that was learned.
+/// Returns a number for "this message has this sequence". The XOR of these numbers over a
+/// conversation tells which message has which sequence, independent of the order in which the
+/// checker learns it.
 pub(super) fn digest(origin: Origin, seq: u32) -> u64 {
     let message = u64::from(origin.conversation) << 32 | u64::from(origin.counter);
     mix(mix(message) ^ u64::from(seq))
 }
 
 impl Conversations {
-    /// `count` conversations without messages.
+    /// Makes `count` conversations without messages.
     pub(super) fn new(count: u32) -> Self {
         Self {
             states: (0..count).map(|_| State::default()).collect(),
@@ -47,7 +48,7 @@ impl Conversations {
         &mut self.states[conversation as usize]
     }
 
-    /// How many conversations there are.
+    /// Returns the number of conversations.
     pub(super) fn len(&self) -> u32 {
         self.states.len() as u32
     }
@@ -75,8 +76,7 @@ impl Conversations {
         state.sent > state.refused
     }
 
-    /// Takes a sequence for a message. Returns false where another message has it, or where it
-    /// is 0.
+    /// Takes a sequence for a message. Returns false if another message has it, or if it is 0.
     pub(super) fn take(&mut self, conversation: u32, seq: u32) -> bool {
         self.at(conversation).sequences.insert(seq)
     }
@@ -86,8 +86,8 @@ impl Conversations {
         self.of(conversation).sequences.max() != 0
     }
 
-    /// The lowest sequence below the highest that no message has. `None` as well where a send has
-    /// no answer: its message may have the missing sequence.
+    /// Returns the lowest sequence below the highest that no message has. Returns `None` if there
+    /// is none, or if a send has no answer, because its message may have the missing sequence.
     pub(super) fn missing(&self, conversation: u32) -> Option<u32> {
         let state = self.of(conversation);
         state.sequences.gap().filter(|_| !state.uncertain)
@@ -103,8 +103,8 @@ impl Conversations {
         self.at(origin.conversation).digest ^= digest(origin, seq);
     }
 
-    /// Notes that history was read to its end. Returns whether `read`, the digest of what it held,
-    /// is that of the messages known to be stored.
+    /// Notes that history was read to its end. `read` is the digest of its messages. Returns
+    /// whether it equals the digest of the messages known to be stored.
     pub(super) fn finish_reading(&mut self, conversation: u32, read: u64) -> bool {
         let state = self.at(conversation);
         state.read = true;

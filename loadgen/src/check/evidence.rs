@@ -1,4 +1,4 @@
-//! What went wrong, with the events around it, in bounded memory.
+//! The violations, with the events around them, in bounded memory.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -19,7 +19,7 @@ pub(crate) enum Violation {
     Duplicated,
     /// A message was pushed after a later message of its conversation.
     Reordered,
-    /// A message was pushed that nobody sent, that was refused, or that another user was due.
+    /// A message was pushed that was never sent, was refused, or belongs to another user.
     Unexpected,
     /// A message was pushed with another text than it was sent with.
     TextChanged,
@@ -31,7 +31,7 @@ pub(crate) enum Violation {
     SequenceMissing,
     /// A push or an answer names the wrong conversation or sender.
     WrongConversation,
-    /// A receipt went back, or tells of more than was acknowledged.
+    /// A receipt went back, or reports more than was acknowledged.
     ReceiptWrong,
     /// The last receipt never arrived.
     ReceiptMissing,
@@ -39,9 +39,9 @@ pub(crate) enum Violation {
     HistoryMissing,
     /// History has another message than was acknowledged.
     HistoryDiffers,
-    /// An answer was not asked for, or says what cannot be.
+    /// An answer was not asked for, or its content is impossible.
     ReplyUnexpected,
-    /// The gateway's own counters say something else than this side counted.
+    /// The gateway's own counters differ from the counts of the load generator.
     MetricsDisagree,
 }
 
@@ -68,14 +68,14 @@ impl Violation {
     }
 }
 
-/// Most violations of one kind and thread that are kept with their details; all are counted.
+/// The most violations of one kind and thread whose details are kept. All violations are counted.
 const DETAILED: usize = 20;
-/// Events that a thread remembers.
+/// The number of events that a thread remembers.
 const REMEMBERED: usize = 1 << 14;
-/// Most events kept for one violation.
+/// The most events that are kept for one violation.
 const AROUND: usize = 50;
 
-/// What happened to a message.
+/// The kind of an event of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum EventKind {
@@ -103,7 +103,7 @@ pub(super) struct Event {
     pub(super) counter: u32,
     /// The sequence that the gateway named; 0 where it named none.
     pub(super) seq: u32,
-    /// The device concerned; [`NOBODY`] where none is.
+    /// The device concerned; [`NOBODY`] if there is none.
     pub(super) device: u32,
 }
 
@@ -122,7 +122,7 @@ impl Event {
     }
 }
 
-/// A violation with what was seen of its conversation before it.
+/// A violation, with the remembered events of its conversation.
 #[derive(Debug)]
 struct Finding {
     at: Nanos,
@@ -142,7 +142,7 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
-    /// Remembers an event; the oldest makes room.
+    /// Remembers an event, in the place of the oldest one.
     pub(super) fn remember(&mut self, event: Event) {
         if self.ring.len() < REMEMBERED {
             self.ring.push(event);
@@ -152,8 +152,8 @@ impl Evidence {
         self.next = (self.next + 1) % REMEMBERED;
     }
 
-    /// Counts a violation. Of the remembered events of its conversation, those that it is `about`
-    /// are kept with it. `detail` is made only for violations that are kept.
+    /// Counts a violation. The remembered events of its conversation that `about` selects are kept
+    /// with it. `detail` is called only for violations that are kept.
     pub(super) fn violation(
         &mut self,
         at: Nanos,
@@ -184,12 +184,13 @@ impl Evidence {
         });
     }
 
-    /// How often each violation happened.
+    /// Returns how often each violation happened.
     pub(super) fn counts(&self) -> &BTreeMap<Violation, u64> {
         &self.counts
     }
 
-    /// The violations kept after the first `told`, a sentence each; raises `told` to all of them.
+    /// Returns one sentence for each violation kept after the first `told`, and raises `told` to
+    /// the number of all.
     pub(super) fn sentences(&self, told: &mut usize) -> impl Iterator<Item = String> {
         let new = self.findings.get(*told..).unwrap_or_default();
         *told = self.findings.len();

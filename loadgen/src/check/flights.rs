@@ -1,7 +1,7 @@
-//! Messages under way: sent, and not yet both answered and delivered everywhere.
+//! Messages under way: sent, and not yet both answered and delivered to all devices.
 //!
-//! The table is bounded. A message is found by the id of its command, by its conversation and
-//! number, and in the order of sending by the device that sent it.
+//! The table is bounded. It finds a message by the id of its command, by its conversation and
+//! number, and by its sender in the order of sending.
 
 use fnv::FnvHashMap;
 
@@ -9,15 +9,15 @@ use super::origin::Origin;
 use super::seats::{SeatSet, SeatSets};
 use crate::clock::Nanos;
 
-/// No flight.
+/// Stands for no flight.
 const NONE: u32 = u32::MAX;
 
-/// Most messages of one thread under way. A command's id has 24 bits for the place in the table,
-/// and the highest of these ids are left for the client's other commands.
+/// The most messages of one thread under way. A command's id has 24 bits for the place in the
+/// table. The highest of these ids are for the client's other commands.
 const MAX_FLIGHTS: u32 = (1 << 21) - 1;
 const _: () = assert!(MAX_FLIGHTS < (1 << 24) - 4096);
 
-/// Most words of seats that all messages under way may use: half a gigabyte of bits.
+/// The most words of seats that all messages under way may use: half a gigabyte.
 const MAX_WORDS: usize = 1 << 26;
 
 /// One message under way.
@@ -25,7 +25,7 @@ const MAX_WORDS: usize = 1 << 26;
 pub(super) struct Flight {
     /// When the message should have been sent.
     pub(super) intended: Nanos,
-    /// The seats whose devices have not got the message yet.
+    /// The seats whose devices have not received the message yet.
     awaiting: SeatSet,
     pub(super) conversation: u32,
     pub(super) stream: u32,
@@ -39,26 +39,27 @@ pub(super) struct Flight {
     earlier: u32,
     /// The flight that the same device sent after this one; for a free place the next free one.
     later: u32,
-    /// No device of another member was owed the message when it was sent.
+    /// Whether no device of another member was owed the message when it was sent.
     pub(super) to_offline: bool,
-    /// The message counts as unknown or lost already: nothing that still comes of it breaks a
-    /// promise.
+    /// Whether the message already counts as unknown or lost. Later events of the message are then
+    /// no violations.
     pub(super) judged: bool,
-    /// A device got the message only by asking.
+    /// Whether a device received the message only by asking for it.
     pub(super) synced: bool,
-    /// A device that was owed the message began anew: the message is looked for in history.
+    /// Whether a device that was owed the message began anew. History must then hold the message.
     pub(super) lapsed: bool,
-    /// The message has an idempotency key: the client can send it again.
+    /// Whether the message has an idempotency key. The client can then send it again.
     pub(super) keyed: bool,
-    /// The client sent the message again.
+    /// Whether the client sent the message again.
     pub(super) resent: bool,
-    /// The sender's session broke before the answer: no answer comes to what was sent on it.
+    /// Whether the sender's session broke before the answer. No answer then comes to a message sent
+    /// on it.
     pub(super) orphaned: bool,
-    /// The run itself broke the session of an orphaned message.
+    /// Whether the run itself broke the session of an orphaned message.
     pub(super) by_run: bool,
-    /// The message's sequence is in the digest of its conversation.
+    /// Whether the message's sequence is in the digest of its conversation.
     pub(super) digested: bool,
-    /// Tells this flight from earlier ones in the same place of the table.
+    /// Distinguishes this flight from earlier ones in the same place of the table.
     generation: u8,
     live: bool,
 }
@@ -89,7 +90,7 @@ impl Flight {
         }
     }
 
-    /// Which message it is.
+    /// Returns which message the flight is.
     pub(super) fn origin(&self) -> Origin {
         Origin {
             conversation: self.conversation,
@@ -99,12 +100,12 @@ impl Flight {
         }
     }
 
-    /// Devices that have not got the message yet.
+    /// Returns the number of devices that have not received the message yet.
     pub(super) fn awaiting(&self) -> u32 {
         self.awaiting.len()
     }
 
-    /// Whether a device, there or not, still has to get the message or find it in history.
+    /// Whether a device, connected or not, still has to receive the message or find it in history.
     pub(super) fn is_owed(&self) -> bool {
         self.awaiting() != 0 || self.lapsed
     }
@@ -114,7 +115,7 @@ impl Flight {
         self.ack_seq != 0 || (self.orphaned && self.push_seq != 0)
     }
 
-    /// Whether nothing is known of an orphaned message: it may be stored or not.
+    /// Whether an orphaned message has an unknown fate: it may be stored or not.
     pub(super) fn is_in_doubt(&self) -> bool {
         self.orphaned && self.ack_seq == 0 && self.push_seq == 0
     }
@@ -125,7 +126,7 @@ impl Flight {
     }
 }
 
-/// A message that is sent now.
+/// A message to add to the table when it is sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sent {
     pub(super) intended: Nanos,
@@ -140,9 +141,9 @@ pub(super) struct Sent {
 pub(super) struct Flights {
     table: Vec<Flight>,
     free: u32,
-    /// By conversation and number, the place in the table.
+    /// The place in the table, by conversation and number.
     places: FnvHashMap<(u32, u32), u32>,
-    /// By device, the flights that it sent.
+    /// The flights that each device sent.
     sent_by: Vec<Line>,
     seats: SeatSets,
 }
@@ -170,18 +171,18 @@ impl Flights {
         }
     }
 
-    /// Messages under way.
+    /// Returns the number of messages under way.
     pub(super) fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// Whether there is room for one more message that this many words of seats are owed.
+    /// Returns whether there is room for one more message whose owed seats take `words` words.
     pub(super) fn has_room(&self, words: usize) -> bool {
         self.len() < MAX_FLIGHTS as usize && self.seats.used() + words <= MAX_WORDS
     }
 
-    /// Adds a message that the device `sender` sends and that is owed to the seats of `owed`, a bit
-    /// each. Returns its place.
+    /// Adds a message that the device `sender` sends and that is owed to the seats of `owed`, one
+    /// bit per seat. Returns its place.
     pub(super) fn push(&mut self, sent: Sent, sender: u32, owed: &[u64]) -> u32 {
         let mut flight = Flight::new(sent, self.seats.add(owed));
         let line = &mut self.sent_by[sender as usize];

@@ -34,12 +34,13 @@ impl Reading {
 /// The order of messages in the conversations that are being read back.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    /// By conversation, while it is read: by stream, the number of the last message read.
+    /// The number of the last message read, by conversation that is being read, and by stream.
     last_read: FnvHashMap<u32, FnvHashMap<u32, u32>>,
 }
 
 impl History {
-    /// Compares a page. Returns whether there are more.
+    /// Compares a page of history with the acknowledged messages. Returns whether there are more
+    /// pages.
     pub(super) fn compare(
         &mut self,
         scene: &mut Scene<'_>,
@@ -122,8 +123,8 @@ impl History {
         }
     }
 
-    /// Judges a refusal to show a conversation that is unknown to the gateway. In a pair of which no
-    /// message is known to be stored, that is as good as an empty page. A group was made before.
+    /// Judges the answer that the gateway does not know a conversation. For a pair without a
+    /// message known to be stored, this equals an empty page. A group always exists.
     pub(super) fn unknown(
         &mut self,
         scene: &mut Scene<'_>,

@@ -63,11 +63,11 @@ pub(crate) use pushes::{Landing, Via};
 pub(crate) use receipts::Marks;
 pub(crate) use roster::Roster;
 
-/// Members of each conversation whose pushes are remembered as evidence. In a large group all of
-/// them would be more than is remembered.
+/// The most members of a conversation whose pushes are remembered as evidence. The pushes to all
+/// members of a large group would exceed the memory for events.
 const WITNESSES: u32 = 16;
 
-/// Checks what one thread's users send and get.
+/// Checks the messages that one thread's users send and receive.
 #[derive(Debug)]
 pub(crate) struct Checker {
     roster: Roster,
@@ -96,7 +96,7 @@ macro_rules! scene {
 }
 
 impl Checker {
-    /// A checker for a thread's part of the population, with these groups and texts.
+    /// Makes a checker for a thread's part of the population, with these groups and texts.
     pub(crate) fn new(part: Part, members: Arc<Memberships>, texts: Texts) -> Self {
         let roster = Roster::new(part, members);
         Self {
@@ -188,8 +188,8 @@ impl Checker {
         self.ledger.send_again(&mut scene!(self, now), device)
     }
 
-    /// The gateway acknowledged a send. Returns when the message should have been sent, where the
-    /// answer is one that was due.
+    /// Handles the acknowledgement of a send. Returns when the message should have been sent;
+    /// `None` if no such answer was due.
     pub(crate) fn acknowledged(
         &mut self,
         now: Nanos,
@@ -200,13 +200,13 @@ impl Checker {
         self.ledger.acknowledged(&mut scene!(self, now), id, reply)
     }
 
-    /// The gateway refused a send.
+    /// Handles the refusal of a send.
     pub(crate) fn refused(&mut self, now: Nanos, id: u32) {
         self.ledger.refused(&mut scene!(self, now), id);
     }
 
-    /// A message came to a device. Returns what that means for the client; `None` where the device
-    /// should not have got it at all.
+    /// Handles a message that reached a device. Returns what it means for the client; `None` if the
+    /// device should not have received it at all.
     pub(crate) fn pushed(
         &mut self,
         now: Nanos,
@@ -219,31 +219,32 @@ impl Checker {
         { &mut self.inboxes }.arrive(&mut scene!(self, now), ledger, recognizer, device, message)
     }
 
-    /// Returns what to acknowledge for a stream's member, who got everything that came and, if
-    /// `read`, read it; `None` where that has been said.
+    /// Returns what to acknowledge for a stream's member, who received everything that came and, if
+    /// `read`, read it. Returns `None` if it is already acknowledged.
     pub(crate) fn acknowledge(&mut self, now: Nanos, stream: u32, read: bool) -> Option<Marks> {
         let inboxes = &self.inboxes;
         { &mut self.receipts }.acknowledge(&mut scene!(self, now), inboxes, stream, read)
     }
 
-    /// What has been acknowledged for a stream's member, to be said again; `None` where nothing was.
+    /// Returns the last acknowledgement of a stream's member, to be sent again; `None` if there was
+    /// none.
     pub(crate) fn acknowledge_again(&mut self, now: Nanos, stream: u32) -> Option<Marks> {
         self.receipts
             .acknowledge_again(&mut scene!(self, now), stream)
     }
 
-    /// A receipt came to a device.
+    /// Handles a receipt that reached a device.
     pub(crate) fn receipt(&mut self, now: Nanos, device: u32, receipt: &Receipt<'_>, via: Via) {
         let receipts = &mut self.receipts;
         receipts.arrive(&mut scene!(self, now), device, receipt, via);
     }
 
-    /// When receipts in groups were last sent or told of; 0 where none were.
+    /// Returns the time of the last receipt or acknowledgement in a group; 0 if there was none.
     pub(crate) fn last_group_receipt(&self) -> Nanos {
         self.receipts.last_in_group()
     }
 
-    /// Whether everything that was sent is answered and delivered, receipts included, but for what
+    /// Whether everything that was sent is answered and delivered, receipts included, except what
     /// only history can settle.
     pub(crate) fn settled(&mut self, now: Nanos) -> bool {
         self.ledger.is_settled()
@@ -251,15 +252,15 @@ impl Checker {
             && self.receipts.is_settled(&scene!(self, now))
     }
 
-    /// Whether nothing more is waited for but the fate of sends whose session broke before their
+    /// Whether the checker waits only for the fate of sends whose session broke before their
     /// answer, and the time for that is over.
     pub(crate) fn only_doubts(&mut self, now: Nanos) -> bool {
         let scene = scene!(self, now);
         self.ledger.only_doubts(&scene) && self.receipts.is_settled(&scene)
     }
 
-    /// Judges what is still under way once nothing more is waited for. Nothing that comes later
-    /// breaks a promise.
+    /// Judges the messages under way when the wait is over. Nothing that comes later is a
+    /// violation.
     pub(crate) fn close(&mut self, now: Nanos) {
         self.sessions.give_up();
         let scene = &mut scene!(self, now);
@@ -275,7 +276,7 @@ impl Checker {
         self.ledger.still_owed(&scene!(self, now))
     }
 
-    /// Judges what is left after history was read: messages that were not found anywhere.
+    /// Judges the remaining messages after history was read: those that were not found anywhere.
     pub(crate) fn finish(&mut self, now: Nanos) {
         self.ledger.finish(&mut scene!(self, now));
     }
@@ -285,7 +286,8 @@ impl Checker {
         self.ledger.conversations().has_messages(conversation)
     }
 
-    /// Compares a page of history. Returns whether there are more.
+    /// Compares a page of history with the acknowledged messages. Returns whether there are more
+    /// pages.
     pub(crate) fn read_back(
         &mut self,
         now: Nanos,
@@ -302,18 +304,18 @@ impl Checker {
         { &mut self.history }.finish(&mut scene!(self, now), ledger, reading);
     }
 
-    /// Counts a conversation that no session was there to read, or whose pages never came.
+    /// Counts a conversation that no session could read, or whose pages never came.
     pub(crate) fn not_read(&mut self) {
         self.counters.conversations_unread += 1;
     }
 
-    /// Judges that the gateway does not know a conversation.
+    /// Judges the answer that the gateway does not know a conversation.
     pub(crate) fn not_known(&mut self, now: Nanos, reading: &Reading, why: &str) {
         let ledger = &mut self.ledger;
         { &mut self.history }.unknown(&mut scene!(self, now), ledger, reading, why);
     }
 
-    /// Judges that the gateway refused to show a conversation.
+    /// Judges the gateway's refusal to show a conversation.
     pub(crate) fn not_readable(&mut self, now: Nanos, reading: &Reading, why: &str) {
         self.history
             .unreadable(&mut scene!(self, now), reading, why);

@@ -1,4 +1,4 @@
-//! Pushes of messages: are they due here, now, with this text?
+//! Checks pushes of messages: whether each is due at its device, in order, and with the right text.
 
 use fnv::FnvHashMap;
 use trunkline_proto::message::Message;
@@ -14,17 +14,18 @@ use crate::clock::Nanos;
 /// How an event reached a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Via {
-    /// Pushed, in the order of the log.
+    /// The gateway pushed the event, in the order of the log.
     Push,
-    /// Fetched with `sync` after a `gap`. The answer may hold what was pushed before, and what is
-    /// still to be pushed after it: pushes and fetched pages are not ordered against each other.
+    /// The client fetched the event with `sync` after a `gap`. The answer may hold events that were
+    /// pushed before, and events that are pushed later: pushes and fetched pages have no common
+    /// order.
     Sync,
 }
 
-/// What a push means for the client that got it.
+/// The meaning of a push for the client that received it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Landing {
-    /// The stream of the recipient in the conversation: where to acknowledge.
+    /// The recipient's stream in the conversation, which the client uses to acknowledge.
     pub(crate) reader: u32,
     /// When the message should have been sent; `None` for a message that was not expected.
     pub(crate) intended: Option<Nanos>,
@@ -32,12 +33,12 @@ pub(crate) struct Landing {
     pub(crate) in_group: bool,
 }
 
-/// How far each device has come in each of its conversations.
+/// The highest sequences of each device in each of its conversations.
 #[derive(Debug)]
 pub(super) struct Inboxes {
-    /// By inbox, the highest sequence pushed.
+    /// The highest sequence pushed, by inbox.
     pushed: Vec<u32>,
-    /// By inbox, the highest sequence fetched with `sync`, where any was.
+    /// The highest sequence fetched with `sync`, by inbox; only inboxes with such a fetch.
     synced: FnvHashMap<usize, u32>,
 }
 
@@ -54,7 +55,7 @@ struct Arrived {
 }
 
 impl Inboxes {
-    /// Empty inboxes for all devices and conversations.
+    /// Makes empty inboxes for all devices and conversations.
     pub(super) fn new(roster: &Roster) -> Self {
         Self {
             pushed: vec![0; roster.inboxes()],
@@ -62,7 +63,7 @@ impl Inboxes {
         }
     }
 
-    /// The highest sequence that came into an inbox, pushed or fetched; 0 where none did.
+    /// Returns the highest sequence that an inbox received, pushed or fetched; 0 if there is none.
     pub(super) fn highest(&self, inbox: usize) -> u32 {
         self.pushed[inbox].max(self.synced(inbox))
     }

@@ -1,7 +1,7 @@
-//! Receipts: what clients acknowledged, and what the other members were told of it.
+//! Receipts: what clients acknowledged, and what the gateway told the other members of it.
 //!
 //! A receipt must be true, and must not go back. In a pair the last receipt is owed, too. In a
-//! group it is not: a gateway tells members in small groups only, and may tell of several
+//! group it is not, because a gateway tells only members of small groups, and may report several
 //! acknowledgements at once.
 
 use fnv::FnvHashMap;
@@ -14,12 +14,13 @@ use super::roster::{Roster, Seat};
 use super::scene::Scene;
 use crate::clock::Nanos;
 
-/// Members of a group up to which it is kept what each device was told of each other member: two
-/// words for each such pair. In a larger group receipts are compared with what was acknowledged,
-/// and with nothing else.
+/// The most members of a group for which the checker keeps what each device was told of each other
+/// member: two words for each such pair. In a larger group it only compares receipts with the
+/// acknowledgements.
 const KEPT: u32 = 16;
 
-/// Two cumulative watermarks: up to which sequence a user has got and read a conversation.
+/// Two cumulative watermarks: the sequences up to which a user has received and read a
+/// conversation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Marks {
     pub(crate) delivered: u32,
@@ -27,7 +28,7 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// The higher one of each watermark.
+    /// Returns the higher one of each watermark.
     fn max(self, other: Self) -> Self {
         Self {
             delivered: self.delivered.max(other.delivered),
@@ -44,24 +45,24 @@ impl Marks {
 /// The watermarks of one thread's conversations.
 #[derive(Debug)]
 pub(super) struct Receipts {
-    /// By stream, what the member acknowledged. Streams of groups are added when the first member
-    /// of a group acknowledges.
+    /// The acknowledgement of the member, by stream. Streams of groups are added when the first
+    /// member of a group acknowledges.
     acknowledged: Vec<Marks>,
-    /// By inbox of a pair, what the device was told of the contact.
+    /// The contact's watermarks that the device was told, by inbox of a pair.
     told_in_pairs: Vec<Marks>,
-    /// By inbox of a pair, what the contact had acknowledged when the device's session opened: the
-    /// device is not told of that again.
+    /// The contact's watermarks when the device's session opened, by inbox of a pair. The device is
+    /// not told of these again.
     waived: Vec<Marks>,
-    /// By conversation, from the first receipt in a small group on: by seat and member, what the
-    /// device was told of the member.
+    /// The member's watermarks that the device was told, by conversation, then by seat and member.
+    /// A small group has an entry from its first receipt on.
     told_in_groups: FnvHashMap<u32, Vec<Marks>>,
-    /// What `sync` told before the pushes of it came, if they do.
+    /// The watermarks that `sync` told before their pushes, which may still come.
     synced: FnvHashMap<Told, Marks>,
-    /// When a receipt last came in a group, or an acknowledgement went.
+    /// The time of the last receipt or acknowledgement in a group.
     last_in_group: Nanos,
 }
 
-/// What a device was told of one member of a conversation.
+/// Identifies what a device was told: the device's inbox, and the member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Told {
     /// The inbox of the device for the conversation.
@@ -79,7 +80,7 @@ struct Missing {
 }
 
 impl Receipts {
-    /// Receipts of which none was sent.
+    /// Makes the watermarks of a run without receipts so far.
     pub(super) fn new(roster: &Roster) -> Self {
         let none = vec![Marks::default(); roster.pair_inboxes()];
         Self {
@@ -97,7 +98,7 @@ impl Receipts {
         marks.copied().unwrap_or_default()
     }
 
-    /// When receipts in groups were last sent or told of; 0 where none were.
+    /// Returns the time of the last receipt or acknowledgement in a group; 0 if there was none.
     pub(super) fn last_in_group(&self) -> Nanos {
         self.last_in_group
     }

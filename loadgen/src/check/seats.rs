@@ -3,13 +3,13 @@
 
 use super::roster::Roster;
 
-/// Seats in a word.
+/// The number of seats in a word.
 const WORD: u32 = u64::BITS;
 
-/// Which devices of each group are owed what is sent in it now.
+/// The devices of each group that are owed a message sent now.
 ///
-/// A group keeps a bit for each seat, so that a send copies a few words. For a pair nothing is
-/// kept: two users have few devices, and their sessions are looked at instead.
+/// A group keeps one bit for each seat, so that a send copies a few words. A pair keeps nothing:
+/// two users have few devices, and the checker looks at their sessions instead.
 #[derive(Debug)]
 pub(super) struct Attendance {
     /// By group, the first of its words; one more at the end.
@@ -56,15 +56,15 @@ impl Attendance {
         }
     }
 
-    /// The seats of a group that are owed what is sent now, a bit each.
+    /// Returns the seats of a group that are owed a message sent now, one bit per seat.
     pub(super) fn words(&self, group: u32) -> &[u64] {
         let group = group as usize;
         &self.words[self.first[group] as usize..self.first[group + 1] as usize]
     }
 }
 
-/// A set of one conversation's seats: a word of its own for up to 64 seats, else words in
-/// [`SeatSets`].
+/// A set of one conversation's seats. Up to 64 seats fit into its own word; larger sets use words
+/// in [`SeatSets`].
 #[derive(Clone, Copy, Debug)]
 pub(super) enum SeatSet {
     /// A bit for each seat.
@@ -74,17 +74,17 @@ pub(super) enum SeatSet {
         class: u8,
         place: u32,
         words: u32,
-        /// Seats in the set.
+        /// The number of seats in the set.
         left: u32,
     },
 }
 
-/// The words of large [`SeatSet`]s, in memory that is used again: by class, sets of up to 1, 2,
+/// The words of large [`SeatSet`]s, in memory that is reused. The classes hold sets of up to 1, 2,
 /// 4 … words.
 #[derive(Debug, Default)]
 pub(super) struct SeatSets {
     classes: Vec<Class>,
-    /// Words of all sets that are in use.
+    /// The number of words of all sets in use.
     used: usize,
 }
 
@@ -120,12 +120,12 @@ impl SeatSets {
         set
     }
 
-    /// Words of all large sets that are in use.
+    /// Returns the number of words of all large sets in use.
     pub(super) fn used(&self) -> usize {
         self.used
     }
 
-    /// Gives the memory of a set back; the set must not be used after that.
+    /// Returns the memory of a set for reuse. The set must not be used after that.
     pub(super) fn free(&mut self, set: SeatSet) {
         if let SeatSet::Many {
             class,

@@ -1,10 +1,11 @@
-//! Which sequences of one conversation are taken, in a few words of memory.
+//! The set of taken sequences of one conversation, in a few words of memory.
 
 use std::collections::BTreeSet;
 
-/// The sequences of one conversation that messages have. Sequences come almost in order, so all
-/// that is kept is the end of the unbroken run, 64 bits beyond it, and, rarely, a set of what lies
-/// further.
+/// The sequences of one conversation that messages have.
+///
+/// Sequences come almost in order. So the set keeps only the end of the unbroken run, 64 bits
+/// beyond it, and, rarely, a set of sequences further on.
 #[derive(Debug, Default)]
 pub(super) struct Sequences {
     /// The end of the unbroken run: 1 … `low` are all taken.
@@ -20,7 +21,7 @@ pub(super) struct Sequences {
 }
 
 impl Sequences {
-    /// Takes `seq`. Returns false if it was taken before, or is 0, which no message has.
+    /// Takes `seq`. Returns false if it is already taken, or is 0, which no message has.
     pub(super) fn insert(&mut self, seq: u32) -> bool {
         if seq <= self.low {
             return false;

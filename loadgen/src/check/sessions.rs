@@ -1,22 +1,23 @@
-//! Where each device's session is, and what the device is owed for it.
+//! The state of each device's session, and what the device is owed because of it.
 //!
-//! A device is owed every message from the first opening of its session on, also while it is away:
-//! it comes back with the position of its last push, and everything that it missed has to come after
-//! the answer, once and in order. A device whose position the gateway does not take begins anew:
-//! what it missed is looked for in history. So is what a device misses that never comes back.
+//! A device is owed every message from the first opening of its session on, also while it is away.
+//! It comes back with the position of its last push. The gateway then sends, after the answer,
+//! everything that the device missed, once and in order. If the gateway does not accept the
+//! position, the device begins anew, and history must hold what it missed. The same applies to a
+//! device that never comes back.
 
 use crate::clock::Nanos;
 
-/// Where a device's session is.
+/// The state of a device's session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Session {
-    /// The session has not been open yet: nothing is owed.
+    /// The session has not been open yet. Nothing is owed.
     Never,
-    /// The session is open: everything is owed, now.
+    /// The session is open. Everything is owed now.
     Open,
-    /// The session ended and is to be opened again: everything is owed, after the answer to that.
+    /// The session ended and will be opened again. Everything is owed after the answer to that.
     Away,
-    /// The session ended for good: what was owed is looked for in history.
+    /// The session ended for good. History must hold what was owed.
     Gone,
 }
 
@@ -24,9 +25,11 @@ enum Session {
 #[derive(Debug)]
 pub(super) struct Sessions {
     states: Vec<Session>,
-    /// By device, from when on it is owed what is sent; [`Nanos::MAX`] where it never was so far.
+    /// The time from which each device is owed messages; [`Nanos::MAX`] for a device that never
+    /// was.
     owed_since: Vec<Nanos>,
-    /// By device, when its session last came back; 0 where it never did. Empty until one does.
+    /// The time at which each device's session last came back; 0 if it never did. Empty until one
+    /// does.
     back_at: Vec<Nanos>,
     last_back: Nanos,
     away: u32,

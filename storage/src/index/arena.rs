@@ -1,38 +1,40 @@
-//! Lists of numbers for very many owners, most of them short: chunks in large pages.
+//! Lists of numbers for very many owners, most of them short. Chunks in large pages hold the
+//! numbers.
 //!
-//! A list's first number lies in its owner's [`List`]. From the second on they are in chunks, each
-//! linked to the one before. The size of a chunk follows from how long the list was when it was
-//! made: about a quarter more each time, so that little is unused and a long list still has few
-//! chunks. Pages never move, so growing costs the same however much there is.
+//! The owner's [`List`] holds the first number of a list. From the second number on, the list is in
+//! chunks, each linked to the one before. The length of a list decides the size of its next chunk,
+//! about a quarter larger each time. So little memory is unused, and a long list still has few
+//! chunks. Pages never move, so the cost of growing does not depend on the amount of memory.
 
-/// Words of a page.
+/// The size of a page in words.
 const PAGE: usize = 1 << 16;
-/// Chunks begin at multiples of this many words, and are that large at least.
+/// The smallest chunk in words. Chunks begin at multiples of this many words.
 const UNIT: usize = 4;
-/// Words of the largest chunk.
+/// The largest chunk in words.
 const LARGEST: u32 = 1024;
-/// Number of chunks of a list before all further ones are of the largest size.
+/// The number of chunks of a list before all further ones have the largest size.
 const GROWING: usize = count_growing();
-/// Index in the list of the first number of each of them, and of the one after.
+/// The index in the list of the first number of each growing chunk, and of the first number after
+/// them.
 const STARTS: [u32; GROWING + 1] = starts();
 
 /// A list, without its chunks.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct List {
     pub(super) len: u32,
-    /// The one number, or the newest chunk of more.
+    /// The only number of a list of one, or else the place of the newest chunk.
     tail: u32,
 }
 
-/// Where the chunks are.
+/// The pages with the chunks of all lists.
 #[derive(Default)]
 pub(super) struct Arena {
     pages: Vec<Box<[u32]>>,
-    /// Words used of the last page.
+    /// The number of used words in the last page.
     used: usize,
 }
 
-/// The size in words of a chunk whose first number has this index.
+/// Returns the size in words of a chunk whose first number has the index `start`.
 const fn words(start: u32) -> u32 {
     let quarter = (start / 4).next_power_of_two();
     if quarter < UNIT as u32 {
@@ -62,7 +64,7 @@ const fn starts() -> [u32; GROWING + 1] {
     starts
 }
 
-/// Index of the first number of the chunk that number `index` is in.
+/// Returns the index of the first number of the chunk that holds the number `index`.
 fn chunk_start(index: u32) -> u32 {
     let last = STARTS[GROWING];
     if index >= last {
@@ -92,7 +94,7 @@ impl Arena {
         self.chunk_mut(list.tail)[(index - start + 1) as usize] = number;
     }
 
-    /// Reads a word of where the next number goes, so that it is in the cache by then.
+    /// Reads a word at the place of the next number, so that the place is in the cache for `push`.
     pub(super) fn touch(&self, list: List) -> u32 {
         match list.len {
             0 | 1 => 0,
@@ -100,7 +102,7 @@ impl Arena {
         }
     }
 
-    /// Appends the numbers with indexes `from..to` to `into`, each as `map` says.
+    /// Appends the numbers with indexes `from..to` to `into`, each converted by `map`.
     pub(super) fn copy(
         &self,
         list: List,
@@ -134,7 +136,7 @@ impl Arena {
         }
     }
 
-    /// Number `index` of a list, which has it.
+    /// Returns the number at `index`. The list must have it.
     pub(super) fn get(&self, list: List, index: u32) -> u32 {
         if list.len == 1 {
             return list.tail;
@@ -146,7 +148,7 @@ impl Arena {
         self.chunk(chunk)[(index - start + 1) as usize]
     }
 
-    /// How many numbers of an ascending list are at most `limit`.
+    /// Returns how many numbers of an ascending list are at most `limit`.
     pub(super) fn count_up_to(&self, list: List, limit: u32) -> u32 {
         match list.len {
             0 => return 0,
@@ -163,7 +165,7 @@ impl Arena {
         }
     }
 
-    /// Bytes of memory taken.
+    /// Returns the memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.pages.len() * PAGE * size_of::<u32>()
     }
@@ -181,7 +183,7 @@ impl Arena {
         chunk
     }
 
-    /// The words of a chunk, and whatever follows in its page.
+    /// Returns the words of a chunk, followed by the rest of its page.
     fn chunk(&self, chunk: u32) -> &[u32] {
         let at = chunk as usize * UNIT;
         &self.pages[at / PAGE][at % PAGE..]

@@ -1,4 +1,4 @@
-//! The index of a stretch of the log.
+//! The index of one stretch of the log.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -10,21 +10,22 @@ use crate::log::frame;
 use crate::log::record::Record;
 use crate::{IdBuildHasher, TimelineId};
 
-/// Where the records of a stretch of the log are, by timeline.
+/// The places of the records of a stretch of the log, by timeline.
 ///
-/// Positions are kept as 32-bit numbers of 8-byte steps from the stretch's beginning.
+/// A position is stored in 32 bits: its distance from the beginning of the stretch, in steps of 8
+/// bytes.
 pub(crate) struct Stretch {
     base: u64,
     messages: Table,
     syncs: Table,
     positions: Arena,
-    /// The timelines whose sequences are not consecutive, which takes a failed commit.
+    /// The timelines whose sequences are not consecutive. Only a failed commit causes a gap.
     gaps: HashMap<TimelineId, Vec<Gap>, IdBuildHasher>,
-    /// Where the latest value under a key is.
+    /// The place of the latest value of each key.
     states: Keys,
 }
 
-/// From entry `index` on, sequences count up from `seq`.
+/// A gap in a timeline's sequences: from the entry `index` on, sequences count up from `seq`.
 #[derive(Clone, Copy)]
 struct Gap {
     index: u32,
@@ -38,7 +39,7 @@ pub(super) enum TimelineKind {
     Sync,
 }
 
-/// Some consecutive entries of a timeline.
+/// A range of consecutive entries of a timeline.
 #[derive(Clone, Copy)]
 pub(super) struct EntryRange {
     list: List,
@@ -52,7 +53,7 @@ impl EntryRange {
     }
 }
 
-/// How far behind its base a stretch may reach.
+/// The most bytes that a stretch may reach behind its base.
 pub(super) const SPAN: u64 = (u32::MAX as u64) * frame::ALIGN as u64;
 
 impl Stretch {
@@ -71,7 +72,8 @@ impl Stretch {
         self.base
     }
 
-    /// Adds a record that is newer than all before it, and at most [`SPAN`] behind the base.
+    /// Adds a record that is newer than all records before it, and at most [`SPAN`] behind the
+    /// base.
     pub(super) fn insert(&mut self, record: &Record<'_>) {
         let position = record.position.0;
         let step = self.step(position);
@@ -111,11 +113,11 @@ impl Stretch {
         self.states.get(key)
     }
 
-    /// Reads what inserting entries of these timelines will change, so that it is in the
-    /// processor's cache by then. Returns something made of it, which the compiler must not drop.
+    /// Reads the memory that `insert` will change for these timelines, so that it is in the
+    /// processor's cache. Returns a value made from it, which the compiler must not drop.
     ///
-    /// The two tight loops without a decision let the reads of many timelines wait for memory
-    /// together; those of `insert` would wait for each other. `lists` lends its memory.
+    /// Two tight loops without decisions let the reads of many timelines wait for memory together.
+    /// The reads of `insert` would wait one after another. `lists` is scratch memory.
     pub(super) fn touch(&self, ids: &[(TimelineKind, TimelineId)], lists: &mut Vec<List>) -> u64 {
         let slots = ids
             .iter()
@@ -138,7 +140,7 @@ impl Stretch {
         }
     }
 
-    /// The last sequence of a message timeline, of its entries up to the position `cut`.
+    /// Returns the last sequence of a message timeline, among its entries up to the position `cut`.
     pub(super) fn last_seq(&self, timeline: TimelineId, cut: Option<u64>) -> Option<u64> {
         let slot = self.messages.find(timeline)?;
         let len = self.len_up_to(slot.list, cut);
@@ -154,7 +156,8 @@ impl Stretch {
         })
     }
 
-    /// The first sequence of a message timeline, if an entry of it is at or before `cut`.
+    /// Returns the first sequence of a message timeline; `None` if it has no entry at or before the
+    /// position `cut`.
     pub(super) fn first_seq(&self, timeline: TimelineId, cut: Option<u64>) -> Option<u64> {
         let slot = self.messages.find(timeline)?;
         if self.len_up_to(slot.list, cut) == 0 {
@@ -165,7 +168,7 @@ impl Stretch {
         Some(gaps.map_or(consecutive, |gap| gap.seq))
     }
 
-    /// How many entries of a list are at or before the position `cut`.
+    /// Returns how many entries of a list are at or before the position `cut`.
     fn len_up_to(&self, list: List, cut: Option<u64>) -> u32 {
         let Some(cut) = cut else { return list.len };
         let Some(distance) = cut.checked_sub(self.base) else {
@@ -175,7 +178,7 @@ impl Stretch {
         self.positions.count_up_to(list, step)
     }
 
-    /// The entries of a message timeline with these sequences, up to the position `cut`.
+    /// Returns the entries of a message timeline with these sequences, up to the position `cut`.
     pub(super) fn range(
         &self,
         timeline: TimelineId,
@@ -206,7 +209,7 @@ impl Stretch {
         })
     }
 
-    /// The entries of a sync timeline in `(after, until]`.
+    /// Returns the entries of a sync timeline in `(after, until]`.
     pub(super) fn sync(&self, timeline: TimelineId, after: u64, until: u64) -> Option<EntryRange> {
         let slot = self.syncs.find(timeline)?;
         if until < self.base {
@@ -226,7 +229,7 @@ impl Stretch {
         })
     }
 
-    /// The last position of a record with this key, up to `cut`.
+    /// Returns the position of the last record with this key, up to the position `cut`.
     pub(super) fn find(&self, key: TimelineId, cut: Option<u64>) -> Option<u64> {
         let slot = self.syncs.find(key)?;
         if cut.is_none_or(|cut| slot.last <= cut) {
@@ -244,13 +247,13 @@ impl Stretch {
         self.positions.copy(found.list, range, position, into);
     }
 
-    /// The position of the first of `found`, which is not empty.
+    /// Returns the position of the first entry of `found`, which is not empty.
     pub(super) fn first(&self, found: EntryRange) -> u64 {
         let step = self.positions.get(found.list, found.from);
         self.base + u64::from(step) * frame::ALIGN as u64
     }
 
-    /// Bytes of memory taken.
+    /// Returns the memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         let tables = self.messages.bytes() + self.syncs.bytes() + self.states.bytes();
         tables + self.positions.bytes()
@@ -261,7 +264,7 @@ impl Stretch {
     }
 }
 
-/// Index of the first entry, of `len`, whose sequence is at least `seq`.
+/// Returns the index of the first of `len` entries whose sequence is at least `seq`.
 fn lower_bound(gaps: &[Gap], len: u32, last: u64, seq: u64) -> u32 {
     if seq > last {
         return len;

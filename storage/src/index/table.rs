@@ -1,29 +1,29 @@
-//! A hash table of timelines whose growth never stops the writer for long.
+//! A hash table of timelines. Its growth never stops the writer for long.
 //!
-//! Many small open-addressed tables, each of which grows on its own: the longest pause is the
-//! copying of one of them. Nothing is ever removed.
+//! The table consists of many small open-addressed tables, and each grows on its own. So the
+//! longest pause is the copying of one small table. Nothing is ever removed.
 
 use super::arena::List;
 use crate::TimelineId;
 
-/// Number of small tables, as a power of two.
+/// The number of small tables, as a power of two.
 const SHARD_BITS: u32 = 11;
-/// First capacity of a small table.
+/// The first capacity of a small table, in slots.
 const FIRST: usize = 8;
 
-/// What is known of a timeline.
+/// The index's data of a timeline.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct TimelineSlot {
     id: u128,
-    /// Last sequence of a message timeline, last position of a sync timeline.
+    /// The last sequence of a message timeline, or the last position of a sync timeline.
     pub(super) last: u64,
-    /// Positions, empty only in a slot that is free.
+    /// The positions of the entries; empty only in a free slot.
     pub(super) list: List,
 }
 
 #[derive(Default)]
 pub(super) struct Table {
-    /// None before the first timeline.
+    /// The small tables; empty before the first timeline.
     shards: Vec<Shard>,
 }
 
@@ -33,15 +33,16 @@ struct Shard {
     used: usize,
 }
 
-/// Ids are keyed hashes already; this only keeps hand-made ones, as in tests, from clustering.
+/// Returns the hash of an id. Ids are already keyed hashes; this only prevents clusters of
+/// hand-made ids, as in tests.
 fn hash(id: TimelineId) -> u64 {
     let folded = id.0 as u64 ^ ((id.0 >> 64) as u64).rotate_left(32);
     folded.wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 impl Table {
-    /// Reads where a timeline probably is, and decides nothing by it: the processor then reads on
-    /// for the next timeline while it waits for this one.
+    /// Reads the slot where a timeline probably is, without a decision on it. So the processor
+    /// continues with the next timeline while it waits for memory.
     pub(super) fn touch(&self, id: TimelineId) -> u64 {
         let hash = hash(id);
         let shard = self.shards.get((hash >> (u64::BITS - SHARD_BITS)) as usize);
@@ -61,7 +62,8 @@ impl Table {
         (slot.list.len > 0).then_some(slot)
     }
 
-    /// The slot of a timeline; a free one, which the caller fills, if there is none yet.
+    /// Returns the slot of a timeline. If there is none, returns a free slot, which the caller must
+    /// fill.
     pub(super) fn slot(&mut self, id: TimelineId) -> &mut TimelineSlot {
         if self.shards.is_empty() {
             self.shards.resize_with(1 << SHARD_BITS, Shard::default);
@@ -80,7 +82,7 @@ impl Table {
         slot
     }
 
-    /// Bytes of memory taken.
+    /// Returns the memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         let slots: usize = self.shards.iter().map(|shard| shard.slots.len()).sum();
         slots * size_of::<TimelineSlot>() + self.shards.len() * size_of::<Shard>()
@@ -88,12 +90,13 @@ impl Table {
 }
 
 impl Shard {
-    /// Where a timeline is if no other is in the way.
+    /// Returns the slot of a timeline if no other timeline is in its way.
     fn home(&self, hash: u64) -> usize {
         ((u128::from(hash << SHARD_BITS) * self.slots.len() as u128) >> u64::BITS) as usize
     }
 
-    /// Where a timeline is, or belongs. There is always a free slot to end at.
+    /// Returns the slot where a timeline is, or where it belongs. A table always has a free slot,
+    /// so the search ends.
     fn place(&self, hash: u64, id: TimelineId) -> usize {
         let len = self.slots.len();
         let mut at = self.home(hash);
@@ -103,7 +106,7 @@ impl Shard {
         at
     }
 
-    /// Makes half as much room again.
+    /// Grows the table by half.
     fn grow(&mut self) {
         let capacity = (self.slots.len() * 3 / 2).max(FIRST);
         let old = std::mem::replace(&mut self.slots, vec![TimelineSlot::default(); capacity]);

@@ -1,28 +1,28 @@
-//! Blocks: sorted entries with a checksum, what run files are made of.
+//! Blocks: sorted entries with a checksum. Run files consist of blocks.
 
 use crc32c::crc32c_append;
 
-/// What the entries of a run are sorted by: a timeline or key, and a number within it.
+/// The sort key of an entry: a timeline or key, and a number within it.
 pub(crate) type Key = (u128, u64);
 
-/// Bytes of an entry before its value.
+/// The bytes of an entry before its value.
 const ENTRY_FIELDS: usize = 24;
 
-/// What the checksum of the block at `offset` starts from.
+/// Returns the seed of the checksum of the block at `offset`.
 pub(crate) fn seed(salt: u64, offset: u64) -> u32 {
     crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), &offset.to_le_bytes())
 }
 
-/// A block that was read and checked.
+/// A block that was read and whose checksum is valid.
 pub(crate) struct Block {
     bytes: Vec<u8>,
-    /// Where the list of the entries' offsets begins.
+    /// The offset at which the list of the entries' offsets begins.
     list: usize,
     count: usize,
 }
 
 impl Block {
-    /// The block in `bytes`; `None` if it is not whole.
+    /// Decodes the block in `bytes`. Returns `None` if the block is damaged.
     pub(crate) fn decode(mut bytes: Vec<u8>, seed: u32) -> Option<Block> {
         let crc = bytes.split_off(bytes.len().checked_sub(4)?);
         if crc32c_append(seed, &bytes).to_le_bytes() != crc[..] {
@@ -38,7 +38,7 @@ impl Block {
         (count > 0 && (0..count).all(whole)).then_some(block)
     }
 
-    /// Bytes of memory taken.
+    /// Returns the memory in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.capacity() + size_of::<Block>()
     }
@@ -60,7 +60,7 @@ impl Block {
         &self.bytes[from + ENTRY_FIELDS..to]
     }
 
-    /// Index of the first entry that is not before `key`.
+    /// Returns the index of the first entry that is not before `key`.
     pub(crate) fn lower_bound(&self, key: Key) -> usize {
         let (mut low, mut high) = (0, self.count);
         while low < high {
@@ -90,7 +90,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*bytes))
 }
 
-/// A block being made.
+/// Builds a block from sorted entries.
 #[derive(Default)]
 pub(crate) struct BlockBuilder {
     bytes: Vec<u8>,
@@ -99,7 +99,7 @@ pub(crate) struct BlockBuilder {
 }
 
 impl BlockBuilder {
-    /// Adds an entry whose key is after all before it.
+    /// Adds an entry. Its key must follow all keys before it.
     pub(crate) fn add(&mut self, key: Key, value: &[u8]) {
         self.offsets.push(self.bytes.len() as u32);
         self.bytes.extend_from_slice(&key.0.to_le_bytes());
@@ -112,17 +112,17 @@ impl BlockBuilder {
         self.offsets.is_empty()
     }
 
-    /// Size of the block with one more entry of this value.
+    /// Returns the size of the block in bytes if an entry with a value of `value` bytes is added.
     pub(crate) fn size_with(&self, value: usize) -> usize {
         self.bytes.len() + ENTRY_FIELDS + value + 4 * self.offsets.len() + 12
     }
 
-    /// Key of the last entry.
+    /// Returns the key of the last entry.
     pub(crate) fn last(&self) -> Key {
         self.last
     }
 
-    /// Appends the finished block to `into`, and begins another one.
+    /// Appends the finished block to `into`, and begins another block.
     pub(crate) fn finish(&mut self, seed: u32, into: &mut Vec<u8>) {
         for offset in &self.offsets {
             self.bytes.extend_from_slice(&offset.to_le_bytes());

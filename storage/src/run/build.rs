@@ -1,4 +1,4 @@
-//! Making run files: from a segment of the log, and from other run files.
+//! Makes run files: from a segment of the log, and from other run files.
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -20,55 +20,57 @@ use crate::log::scan::{Entry, Scan, ScanEnd};
 use crate::log::segment::Segment;
 use crate::stats::Counters;
 
-/// The redactions that no merge has applied yet.
+/// The redactions that no merge has applied yet, by the record that they redact.
 pub(crate) type Pending = HashMap<Target, Replacement>;
 
-/// What making run files came to.
+/// The run files that a step made, and the redactions that are done with them.
 #[derive(Default)]
 pub(crate) struct MadeRuns {
     pub(crate) runs: Vec<RunId>,
     pub(crate) applied: Vec<Applied>,
 }
 
-/// What making run files needs to know of the store.
+/// Makes run files.
 pub(crate) struct RunMaker<'a> {
     pub(crate) backend: &'a dyn Backend,
     pub(crate) store_id: [u8; 16],
-    /// Size of a block in bytes.
+    /// The size of a block in bytes.
     pub(crate) block: usize,
     pub(crate) counters: &'a Counters,
-    /// Set when the store closes.
+    /// Set when the store closes. The maker then stops early.
     pub(crate) stopping: &'a AtomicBool,
-    /// What else is to be done before the next entry.
+    /// Other work that runs before each next entry.
     pub(crate) between_entries: &'a dyn Fn() -> io::Result<()>,
     /// The files made so far.
     pub(crate) made: RefCell<Vec<RunId>>,
 }
 
-/// The content of a segment, to be sorted. Keeps the payloads in memory: a segment is small.
+/// The content of a segment, to be sorted. It holds the payloads in memory, because a segment is
+/// small.
 #[derive(Default)]
 struct Content {
     payloads: Vec<u8>,
-    /// Records by message timeline and number.
+    /// The records by message timeline and number.
     messages: Vec<Payload>,
-    /// Reference.
+    /// The references to records, by sync timeline or key.
     syncs: Vec<(Key, Key)>,
     keys: Vec<(Key, Key)>,
-    /// Values by key; the number in the key is 0.
+    /// The values by key. The number in the key is 0.
     states: Vec<Payload>,
-    /// What the segment redacts, here or elsewhere.
+    /// The redactions in the segment, of records in any segment.
     redactions: Vec<(Target, Replacement)>,
     last_time: u64,
 }
 
-/// A value in the payloads of a [`Content`], under its key.
+/// A value inside the payloads of a [`Content`], with its key.
 struct Payload {
     key: Key,
     range: Range<usize>,
 }
 
 impl Content {
-    /// Adds what is in the log, with the bodies that `redactions` has for it.
+    /// Adds an entry of the log. If `redactions` has a new body for the entry, the body replaces
+    /// the old one.
     fn add(&mut self, entry: Entry<'_>, redactions: &Pending) {
         match entry {
             Entry::Record(record) => {
@@ -144,8 +146,9 @@ impl Content {
         found.is_ok()
     }
 
-    /// Takes out the redactions that need not be kept: those applied to this segment, which are
-    /// returned, those applied elsewhere before, and those of records that are not there.
+    /// Removes the redactions that need not be kept: those applied to this segment, those applied
+    /// elsewhere before, and those whose record does not exist. Returns the redactions that are now
+    /// done.
     fn settle(&mut self, pending: &Pending, older: &Runs) -> Result<Vec<Applied>, ReadError> {
         let mut applied = Vec::new();
         let mut left = Vec::new();
@@ -174,9 +177,9 @@ impl Content {
 }
 
 impl RunMaker<'_> {
-    /// Turns a sealed segment into run files, one for each kind that it has. `scan` has what was
-    /// read of the log before it, `older` is what became of that. Says also which of the `pending`
-    /// redactions are done with this.
+    /// Turns a sealed segment into run files, one for each kind of its content. `scan` is the state
+    /// of the log before the segment, and `older` holds the runs made from that part. Also returns
+    /// which of the `pending` redactions are now done.
     pub(crate) fn sort(
         &self,
         segment: &Segment,
@@ -213,7 +216,7 @@ impl RunMaker<'_> {
         Ok(MadeRuns { runs, applied })
     }
 
-    /// Adds what `content` has of a kind.
+    /// Adds the content of one kind to a run file.
     fn fill(&self, writer: &mut RunWriter<'_>, kind: RunKind, content: &Content) -> io::Result<()> {
         let values = match kind {
             RunKind::Messages => content.messages.as_slice(),
@@ -241,9 +244,9 @@ impl RunMaker<'_> {
         Ok(())
     }
 
-    /// Merges neighbouring run files of a kind, from the oldest to the newest, into one; or makes
-    /// a single one anew. With `oldest` there are none before them. Says also which of the
-    /// `pending` redactions are done with this.
+    /// Merges neighbouring run files of a kind, from the oldest to the newest, into one, or makes a
+    /// single file anew. `oldest` tells that there are no files before them. Also returns which of
+    /// the `pending` redactions are now done.
     pub(crate) fn merge(
         &self,
         runs: &[Arc<RunFile>],
@@ -308,8 +311,8 @@ impl RunMaker<'_> {
         Ok(made)
     }
 
-    /// Makes marks of a run of messages that is to be removed. Says also which of the `pending`
-    /// redactions have nothing to redact then.
+    /// Makes marks of a run of messages before its removal. Also returns which of the `pending`
+    /// redactions have nothing left to redact.
     pub(crate) fn mark(
         &self,
         run: &RunFile,
@@ -350,7 +353,7 @@ impl RunMaker<'_> {
         Ok(made)
     }
 
-    /// Writes a run file, unless `fill` adds nothing; says whether it did.
+    /// Writes a run file, unless `fill` adds nothing. Returns whether it wrote one.
     fn write(
         &self,
         id: RunId,
@@ -371,7 +374,8 @@ impl RunMaker<'_> {
         Ok(bytes > 0)
     }
 
-    /// The error with the file that was written when it came: an operator is shown it.
+    /// Adds the name of the file to an error that came while the file was written, for the
+    /// operator.
     fn named(&self, id: RunId, error: io::Error) -> io::Error {
         let file = self.backend.path(&id.name());
         io::Error::new(error.kind(), format!("{}: {error}", file.display()))
@@ -385,13 +389,13 @@ impl RunMaker<'_> {
     }
 }
 
-/// Several runs of a kind, from the oldest to the newest, read as one.
+/// Reads several runs of a kind, from the oldest to the newest, as one.
 struct Merge<'a> {
     kind: RunKind,
     cursors: Vec<Cursor<'a>>,
-    /// The key that each cursor is at; `None` at its end.
+    /// The key at each cursor; `None` at a cursor's end.
     heads: Vec<Option<Key>>,
-    /// The value that was returned last.
+    /// The value of the last entry that was returned.
     value: Vec<u8>,
 }
 
@@ -412,8 +416,8 @@ impl<'a> Merge<'a> {
         })
     }
 
-    /// The next entry. Of several with one key it is that of the newest run; of marks the greatest,
-    /// for messages may expire in another order.
+    /// Returns the next entry. If several runs have its key, the newest run's entry counts. For
+    /// marks the greatest value counts, because messages may expire in another order.
     fn next(&mut self) -> Result<Option<(Key, &[u8])>, ReadError> {
         let Some(least) = self.heads.iter().copied().flatten().min() else {
             return Ok(None);
@@ -437,7 +441,7 @@ impl<'a> Merge<'a> {
     }
 }
 
-/// The value of a message's entry with another body.
+/// Returns the value of a message's entry with `body` in place of its body.
 fn redact(value: &[u8], body: &[u8]) -> Option<Vec<u8>> {
     let (position, payload) = value.split_at_checked(8)?;
     let record = record::decode_payload(u64_at(position, 0), payload)?;

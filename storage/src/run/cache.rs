@@ -1,4 +1,4 @@
-//! A cache of blocks that were read and checked, bounded by bytes.
+//! A cache of blocks that were read and checked, limited by bytes.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,26 +8,26 @@ use parking_lot::Mutex;
 
 use super::block::Block;
 
-/// Number of the run, offset in its file.
+/// The place of a block: the number of its run, and its offset in the file.
 type Place = (u64, u64);
 
-/// Blocks of all runs of a store. A block that was used again since it was last in line for
-/// removal gets another round. Those of runs that are gone are not used again, and go.
+/// Caches the blocks of all runs of a store. A block that was used since its last turn for removal
+/// gets another round. Blocks of removed runs are not used again, so they leave the cache.
 pub(crate) struct BlockCache {
     limit: usize,
-    /// Bytes lent for what is read all the time, by [`Share`].
+    /// The bytes lent for data that is read all the time, by [`Share`].
     lent: [AtomicUsize; 3],
     kept: Mutex<Kept>,
 }
 
-/// What memory of the cache is lent for.
+/// The purposes for which the cache lends memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Share {
-    /// Filters that every send with a key asks: half of the cache.
+    /// Filters that every send with a key reads: half of the cache.
     Keys,
-    /// Filters that whatever loads a conversation asks: a quarter.
+    /// Filters that are read when a conversation is loaded: a quarter of the cache.
     Messages,
-    /// Indexes: an eighth.
+    /// Indexes: an eighth of the cache.
     Index,
 }
 
@@ -44,7 +44,7 @@ struct CacheSlot {
 }
 
 impl BlockCache {
-    /// A cache of at most `limit` bytes of blocks.
+    /// Makes a cache of at most `limit` bytes of blocks.
     pub(crate) fn new(limit: usize) -> Self {
         BlockCache {
             limit,
@@ -53,7 +53,8 @@ impl BlockCache {
         }
     }
 
-    /// Lends `bytes` to what must not come and go as blocks do; `None` if its share is lent out.
+    /// Lends `bytes` for data that must not come and go like blocks. Returns `None` if the share
+    /// has too little left.
     pub(super) fn lend(self: &Arc<Self>, bytes: usize, share: Share) -> Option<Loan> {
         let most = match share {
             Share::Keys => self.limit / 2,
@@ -69,7 +70,7 @@ impl BlockCache {
         })
     }
 
-    /// Bytes that blocks may take.
+    /// Returns how many bytes the blocks may take.
     fn room(&self) -> usize {
         let lent: usize = self.lent.iter().map(|lent| lent.load(Relaxed)).sum();
         self.limit.saturating_sub(lent)
@@ -105,7 +106,7 @@ impl BlockCache {
     }
 }
 
-/// Memory of the cache that somebody else has; given back when this is dropped.
+/// Memory lent by the cache. Dropping the loan returns it.
 pub(super) struct Loan {
     cache: Arc<BlockCache>,
     bytes: usize,
@@ -119,7 +120,7 @@ impl Drop for Loan {
 }
 
 impl Kept {
-    /// Removes the block that is first in line, or sends it to the end.
+    /// Removes the block that is first in line, or moves it to the end if it was used.
     fn shrink(&mut self) {
         let Some(place) = self.line.pop_front() else {
             return;

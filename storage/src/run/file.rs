@@ -15,24 +15,25 @@ use crate::error::{OpenError, ReadError};
 use crate::log::segment;
 
 pub(crate) const MAGIC: [u8; 8] = *b"TRKRUN\r\n";
-/// Bytes of the footer; the last four are the checksum of the rest.
+/// The bytes of the footer. Its last four bytes are the checksum of the others.
 pub(crate) const FOOTER: usize = 104;
-/// Bytes that say where a block is.
+/// The bytes of a reference to a block.
 pub(crate) const BLOCK_REFERENCE: usize = 12;
-/// What a run file has, by its number in the file.
+/// The kind of a run file's content, with its number in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RunKind {
-    /// Records by message timeline and sequence.
+    /// Records, by message timeline and sequence.
     Messages = 0,
-    /// References to records by sync timeline and position.
+    /// References to records, by sync timeline and position.
     Syncs = 1,
-    /// References to records by key and position.
+    /// References to records, by key and position.
     Keys = 2,
-    /// Values by key.
+    /// Values, by key.
     States = 3,
-    /// Replaced bodies that no merge has applied yet, by message timeline and sequence.
+    /// New bodies of redacted records that no merge has applied yet, by message timeline and
+    /// sequence.
     Redactions = 4,
-    /// Last sequences by message timeline, of messages that expired.
+    /// The last sequences of expired messages, by message timeline.
     Marks = 5,
 }
 
@@ -47,14 +48,14 @@ impl RunKind {
     ];
 }
 
-/// What the manifest says of a run file.
+/// The manifest's description of a run file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RunId {
     pub(crate) kind: RunKind,
-    /// How often its entries were merged.
+    /// How often the entries were merged.
     pub(crate) level: u8,
     pub(crate) number: u64,
-    /// The part of the log that its entries are from.
+    /// The position at which the run's part of the log begins.
     pub(crate) from: u64,
     pub(crate) to: u64,
     /// The greatest time of a record of that part, in milliseconds.
@@ -67,7 +68,7 @@ impl RunId {
     }
 }
 
-/// What the end of a run file says.
+/// The content of a run file's footer.
 pub(crate) struct Footer {
     kind: RunKind,
     level: u8,
@@ -83,7 +84,8 @@ pub(crate) struct Footer {
 }
 
 impl Footer {
-    /// The footer of a file of this size; `None` if it is not what a run of this store has.
+    /// Reads the footer of a file of this size. Returns `None` if it is not the footer of a run of
+    /// this store.
     pub(crate) fn read(
         file: &dyn BackendFile,
         size: u64,
@@ -115,7 +117,7 @@ impl Footer {
         }))
     }
 
-    /// The run that it was written for, if that has this number.
+    /// Returns the description of the run, under this number.
     pub(crate) fn id(&self, number: u64) -> RunId {
         RunId {
             kind: self.kind,
@@ -132,7 +134,7 @@ impl Footer {
     }
 }
 
-/// A run file, open.
+/// An open run file.
 pub(crate) struct RunFile {
     pub(crate) id: RunId,
     pub(crate) bytes: u64,
@@ -149,12 +151,12 @@ pub(crate) struct RunFile {
 }
 
 impl RunFile {
-    /// Whether somebody removed the file.
+    /// Returns whether the file was removed from its folder.
     pub(crate) fn is_removed(&self) -> bool {
         self.file.is_removed()
     }
 
-    /// Opens a run file: reads its footer and the root of its index.
+    /// Opens a run file. Reads its footer and the root of its index.
     pub(crate) fn open(
         backend: &dyn Backend,
         id: RunId,
@@ -212,8 +214,8 @@ impl RunFile {
         Ok(run)
     }
 
-    /// The run that a file of this size says it is, if it has this number; `None` if it does not
-    /// say.
+    /// Returns the run that a file of this size describes, under this number. Returns `None` if its
+    /// footer is not readable.
     pub(crate) fn identify(
         file: &dyn BackendFile,
         size: u64,
@@ -224,7 +226,7 @@ impl RunFile {
         Ok(footer.map(|footer| footer.id(number)))
     }
 
-    /// Of a run of messages, the position of the last record.
+    /// Returns the position of the last record in a run of messages.
     pub(crate) fn last_position(&self) -> Result<u64, ReadError> {
         let mut last = 0;
         let mut cursor = self.scan()?;
@@ -237,17 +239,17 @@ impl RunFile {
         Ok(last)
     }
 
-    /// Number of its entries.
+    /// Returns the number of entries.
     pub(crate) fn entries(&self) -> u64 {
         self.entries
     }
 
-    /// A cursor on the first entry that is not before `key`.
+    /// Returns a cursor at the first entry that is not before `key`.
     pub(crate) fn seek(&self, key: Key) -> Result<Cursor<'_>, ReadError> {
         self.seek_with(key, true)
     }
 
-    /// A cursor on the first entry, for reading all of them: past the cache.
+    /// Returns a cursor at the first entry, to read all entries without filling the cache.
     pub(crate) fn scan(&self) -> Result<Cursor<'_>, ReadError> {
         self.seek_with((0, 0), false)
     }
@@ -266,7 +268,7 @@ impl RunFile {
         })
     }
 
-    /// The value of an entry.
+    /// Returns the value of the entry with this key; `None` if there is none.
     pub(crate) fn get(&self, key: Key) -> Result<Option<Vec<u8>>, ReadError> {
         let mut cursor = self.seek(key)?;
         Ok(match cursor.entry()? {
@@ -275,8 +277,8 @@ impl RunFile {
         })
     }
 
-    /// Reads all of the file, telling now and then how many bytes, and checks that every entry is
-    /// whole, in its order, and admitted by the filter. Returns their number.
+    /// Reads the whole file, and reports the bytes read to `progress` now and then. Checks that
+    /// every entry is whole, in order, and admitted by the filter. Returns the number of entries.
     pub(crate) fn check(&self, progress: &mut dyn FnMut(u64)) -> Result<u64, ReadError> {
         let (mut entries, mut last) = (0, None::<Key>);
         let mut cursor = self.scan()?;
@@ -303,7 +305,7 @@ impl RunFile {
         Ok(entries)
     }
 
-    /// The error that says that this file is damaged.
+    /// Returns the error that reports damage of this file at `offset`.
     pub(crate) fn corrupt(&self, offset: u64) -> ReadError {
         ReadError::Corrupt {
             file: self.path.clone(),
@@ -318,7 +320,8 @@ impl RunFile {
         }
     }
 
-    /// The block that entry `i` of an index block names; kept in the cache if `keep`.
+    /// Returns the block that entry `i` of an index block names. Keeps it in the cache if `keep` is
+    /// set.
     pub(crate) fn block(
         &self,
         index: &Block,
@@ -350,7 +353,7 @@ impl RunFile {
 /// A place between the entries of a run.
 pub(crate) struct Cursor<'a> {
     run: &'a RunFile,
-    /// Entry of the root, entry of the index block, entry of the data block.
+    /// The index of the entry in the root, in the index block, and in the data block.
     at: [usize; 3],
     /// Whether blocks go into the cache.
     keep: bool,
@@ -359,7 +362,7 @@ pub(crate) struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
-    /// The entry behind the cursor; `None` at the end.
+    /// Returns the entry after the cursor; `None` at the end.
     pub(crate) fn entry(&mut self) -> Result<Option<(Key, &[u8])>, ReadError> {
         if self.at[2] == self.data.len() {
             if self.at[1] + 1 < self.index.len() {
@@ -378,12 +381,12 @@ impl Cursor<'_> {
         Ok(Some((self.data.key(i), self.data.value(i))))
     }
 
-    /// Moves over the entry that [`entry`](Self::entry) returned.
+    /// Moves past the entry that [`entry`](Self::entry) returned.
     pub(crate) fn advance(&mut self) {
         self.at[2] += 1;
     }
 
-    /// Moves back over the entry before the cursor, and returns it; `None` at the beginning.
+    /// Moves back past the entry before the cursor, and returns it; `None` at the beginning.
     pub(crate) fn back(&mut self) -> Result<Option<(Key, &[u8])>, ReadError> {
         if self.at[2] == 0 {
             if self.at[1] > 0 {
@@ -427,7 +430,7 @@ mod tests {
         last_time: 5,
     };
 
-    /// Key `i`; every tenth id has many entries, and every third is left out.
+    /// Returns key `i`. Every tenth id has many entries, and every third number is left out.
     fn keys() -> Vec<Key> {
         (0..900u64)
             .filter(|i| i % 3 != 2)

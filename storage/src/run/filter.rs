@@ -1,31 +1,32 @@
-//! Filters: which timelines a run does not have, without looking for them.
+//! Filters: they tell which timelines a run does not have, without a search in the run.
 //!
-//! A Bloom filter in lines of 64 bytes, each with its checksum: a look-up reads one line.
+//! A filter is a Bloom filter in lines of 64 bytes, each with its own checksum. A look-up reads one
+//! line.
 
 use crc32c::crc32c_append;
 
-/// Bytes of a line: bits, and their checksum.
+/// The bytes of a line: bits and their checksum.
 pub(super) const LINE: usize = 64;
 const BITS: u64 = (LINE as u64 - 4) * 8;
-/// Timelines for each line: sixteen bits for each. A look-up asks every run, so that with fewer
-/// bits many end in a block that does not have what they look for.
+/// The timelines per line, sixteen bits for each. A look-up asks every run. With fewer bits, many
+/// look-ups would read a block in vain.
 const PER_LINE: usize = 30;
-/// Bits set for a timeline.
+/// The number of bits set for a timeline.
 const PROBES: u32 = 8;
 
-/// Spreads an id evenly, also a hand-made one.
+/// Returns an evenly distributed hash of an id, also of a hand-made one.
 pub(super) fn hash(id: u128) -> u64 {
     let folded = id as u64 ^ ((id >> 64) as u64).rotate_left(32);
     let mixed = (folded ^ (folded >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9)
 }
 
-/// How many lines a filter of this many timelines has.
+/// Returns the number of lines of a filter for this many timelines.
 pub(super) fn lines(timelines: usize) -> usize {
     timelines.div_ceil(PER_LINE).max(1)
 }
 
-/// The line of a hash.
+/// Returns the line of a hash.
 pub(super) fn line_of(hash: u64, lines: usize) -> usize {
     ((u128::from(hash) * lines as u128) >> u64::BITS) as usize
 }
@@ -52,19 +53,19 @@ pub(super) fn build(hashes: &[u64], seed: u32) -> Vec<u8> {
     bytes
 }
 
-/// A line as it is in a file.
+/// A line as stored in a file.
 #[derive(Clone, Copy)]
 #[repr(align(64))] // So that a look-up waits for one line of the processor's cache.
 pub(super) struct Line(pub(super) [u8; LINE]);
 
 impl Line {
-    /// Whether it is as it was written.
+    /// Returns whether the line's checksum is valid.
     pub(super) fn is_whole(&self, seed: u32) -> bool {
         let (set, crc) = self.0.split_at(LINE - 4);
         crc32c_append(seed, set).to_le_bytes() == crc
     }
 
-    /// Whether it has `hash`, whose line it is.
+    /// Returns whether the line may have `hash`. The hash must belong to this line.
     pub(super) fn admits(&self, hash: u64) -> bool {
         bits(hash).all(|bit| self.0[bit / 8] >> (bit % 8) & 1 == 1)
     }

@@ -15,27 +15,27 @@ const MAGIC: [u8; 8] = *b"TRKMANIF";
 const HEADER: usize = 104;
 const ENTRY: usize = 40;
 
-/// What is in force, and what the log would tell of its part that is gone.
+/// The run files in force, and the state of the log at its first segment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Manifest {
-    /// Base of the first segment of the log: what is before it is in runs.
+    /// The base of the first segment of the log. Runs hold everything before it.
     pub(crate) low_water: u64,
-    /// Position of the last record before it.
+    /// The position of the last record before `low_water`.
     pub(crate) head: u64,
-    /// End of the last record or state before it.
+    /// The end of the last record or state before `low_water`.
     pub(crate) records_end: u64,
-    /// How far a frame before it says that the log is durable.
+    /// The position up to which a frame before `low_water` says that the log is durable.
     pub(crate) covered: u64,
-    /// Session of the last frame before it.
+    /// The session of the last frame before `low_water`.
     pub(crate) session: u32,
-    /// Number of the next run file.
+    /// The number of the next run file.
     pub(crate) next: u64,
     pub(crate) floors: Floors,
-    /// By kind, and then by place in the log.
+    /// The runs in force, ordered by kind, and then by place in the log.
     pub(crate) runs: Vec<RunId>,
 }
 
-/// What expired, by kind: nothing before a floor is certain to be there.
+/// The floors of what expired, by kind. Entries before a floor may be missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Floors {
     pub(crate) messages: u64,
@@ -44,7 +44,7 @@ pub(crate) struct Floors {
 }
 
 impl Manifest {
-    /// Takes a run out whose life is over.
+    /// Removes an expired run from the manifest.
     pub(crate) fn expire(&mut self, run: &RunId) {
         self.runs.retain(|kept| kept != run);
         let floor = match run.kind {
@@ -56,7 +56,7 @@ impl Manifest {
         *floor = run.to.max(*floor);
     }
 
-    /// What was read of the log before its first segment.
+    /// Returns the state of the log before its first segment, as if it was read.
     pub(crate) fn scan(&self) -> Scan {
         Scan {
             records: 0,
@@ -67,7 +67,7 @@ impl Manifest {
         }
     }
 
-    /// Notes what [`scan`](Self::scan) needs to go on behind what `scan` has read.
+    /// Stores the fields of `scan` that [`scan`](Self::scan) needs to continue there.
     pub(crate) fn note(&mut self, scan: &Scan) {
         self.head = scan.head;
         self.records_end = scan.records_end;
@@ -75,7 +75,7 @@ impl Manifest {
         self.session = scan.session.unwrap_or_default();
     }
 
-    /// Reads the manifest; `None` if there is none.
+    /// Reads the manifest. Returns `None` if there is none.
     pub(crate) fn read(
         backend: &dyn Backend,
         store_id: [u8; 16],

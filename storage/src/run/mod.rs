@@ -33,19 +33,19 @@ pub(crate) use file::{RunFile, RunId, RunKind};
 use manifest::{Floors, Manifest};
 use redaction::{Replacement, Target};
 
-/// The greatest sequence: greater numbers stand for records that are no entries of a timeline.
+/// The greatest sequence. Greater numbers stand for records that are no entries of a timeline.
 pub(crate) const MAX_SEQ: u64 = (1 << 63) - 1;
-/// Bytes of a reference: timeline, and number within it.
+/// The bytes of a reference: a timeline, and a number within it.
 const REFERENCE: usize = 24;
-/// Bytes of a position, before a record's payload.
+/// The bytes of the position before a record's payload.
 const POSITION: usize = 8;
 
-/// Name of a run file, or of one being written.
+/// Returns whether `name` is the name of a run file, or of one that is being written.
 pub(crate) fn is_run_name(name: &str) -> bool {
     name.starts_with("run-")
 }
 
-/// The number of a record within its message timeline, in a run.
+/// Returns the number of a record within its message timeline in a run.
 fn minor(seq: u64, position: u64) -> u64 {
     if seq == 0 {
         MAX_SEQ + 1 + position
@@ -85,13 +85,13 @@ fn decode_replacement(bytes: &[u8]) -> Option<Replacement> {
     })
 }
 
-/// Takes a record by position and payload; says whether it wants more.
+/// Receives a record's position and payload. Returns whether it wants more records.
 pub(crate) type TakeRecord<'a> = dyn FnMut(u64, &[u8]) -> Result<bool, ReadError> + 'a;
 
 /// The run files in force.
 pub(crate) struct Runs {
     cache: Arc<BlockCache>,
-    /// By kind; each from the oldest to the newest.
+    /// The files by kind, each kind from the oldest to the newest.
     files: [Vec<Arc<RunFile>>; RunKind::ALL.len()],
     floors: Floors,
 }
@@ -120,7 +120,7 @@ impl Runs {
         Runs::none(Arc::new(BlockCache::new(cache_bytes))).with(backend, manifest, store_id)
     }
 
-    /// As [`open`](Self::open), without damaged files: these are noted.
+    /// Opens the runs like [`open`](Self::open), but notes damaged files and leaves them out.
     pub(crate) fn open_whole(
         backend: &dyn Backend,
         manifest: &Manifest,
@@ -139,7 +139,7 @@ impl Runs {
         Ok(runs)
     }
 
-    /// The runs of `manifest`; those that are open already are shared.
+    /// Returns the runs of `manifest`. Files that are already open are shared.
     pub(crate) fn with(
         &self,
         backend: &dyn Backend,
@@ -163,7 +163,8 @@ impl Runs {
         &self.files[kind as usize]
     }
 
-    /// As [`of`](Self::of), for a look-up that asks the filters of all of them.
+    /// Returns the runs of a kind, like [`of`](Self::of), for a look-up that asks the filters of
+    /// all of them.
     pub(crate) fn touched(&self, kind: RunKind, id: TimelineId) -> &[Arc<RunFile>] {
         let (runs, hash) = (self.of(kind), filter::hash(id.0));
         black_box(runs.iter().fold(0, |sum, run| sum ^ run.touch(hash)));
@@ -174,25 +175,25 @@ impl Runs {
         self.of(kind).iter().map(|run| run.id).collect()
     }
 
-    /// The first file that somebody removed, if one was.
+    /// Returns the first file that was removed from the folder, if any.
     pub(crate) fn removed(&self) -> Option<RunId> {
         let mut files = self.files.iter().flatten();
         files.find(|file| file.is_removed()).map(|file| file.id)
     }
 
-    /// Number of files, and their bytes.
+    /// Returns the number of files and their size in bytes.
     pub(crate) fn size(&self) -> (usize, u64) {
         let files = self.files.iter().flatten();
         (files.clone().count(), files.map(|file| file.bytes).sum())
     }
 
-    /// Everything that sync timelines have from this position on is here.
+    /// Returns the position from which all entries of sync timelines are here.
     pub(crate) fn sync_floor(&self) -> u64 {
         self.floors.syncs
     }
 
-    /// The last sequence of a message timeline, be it of a message that expired, and a position at
-    /// or before that of its record; `None` if it has none here.
+    /// Returns the last sequence of a message timeline, and a position at or before its record. The
+    /// message itself may have expired. Returns `None` if the timeline has no entry here.
     pub(crate) fn last(&self, timeline: TimelineId) -> Result<Option<(u64, u64)>, ReadError> {
         for run in self.touched(RunKind::Messages, timeline).iter().rev() {
             if !run.may_have(timeline.0)? {
@@ -215,7 +216,7 @@ impl Runs {
         self.mark(timeline)
     }
 
-    /// As [`last`](Self::last), of a message that expired.
+    /// Returns the last sequence of the timeline's expired messages, like [`last`](Self::last).
     fn mark(&self, timeline: TimelineId) -> Result<Option<(u64, u64)>, ReadError> {
         let mut last = None;
         for run in self.of(RunKind::Marks) {
@@ -229,7 +230,8 @@ impl Runs {
         Ok(last)
     }
 
-    /// The first sequence of a message timeline that has not expired; `None` if it has none here.
+    /// Returns the first sequence of a message timeline that has not expired; `None` if the
+    /// timeline has none here.
     pub(crate) fn first_seq(&self, timeline: TimelineId) -> Result<Option<u64>, ReadError> {
         for run in self.of(RunKind::Messages) {
             if !run.may_have(timeline.0)? {
@@ -246,8 +248,8 @@ impl Runs {
         Ok(None)
     }
 
-    /// Gives the entries of a message timeline to `take`, from the end that `order` starts at,
-    /// until it has enough. Whether it had.
+    /// Passes the entries of a message timeline to `take`, from the end that `order` names, until
+    /// `take` has enough. Returns whether it had enough.
     pub(crate) fn range(
         &self,
         timeline: TimelineId,
@@ -295,8 +297,8 @@ impl Runs {
         Ok(false)
     }
 
-    /// Gives the records that a sync timeline refers to from positions in `(after, until]` to
-    /// `take`, oldest first, until it has enough. Whether it had.
+    /// Passes the records that a sync timeline refers to from positions in `(after, until]` to
+    /// `take`, oldest first, until `take` has enough. Returns whether it had enough.
     pub(crate) fn sync(
         &self,
         timeline: TimelineId,
@@ -326,7 +328,7 @@ impl Runs {
         Ok(false)
     }
 
-    /// The last record with a key.
+    /// Returns the last record with a key.
     pub(crate) fn find(&self, key: TimelineId) -> Result<Option<RecordRef>, ReadError> {
         for run in self.touched(RunKind::Keys, key).iter().rev() {
             if !run.may_have(key.0)? {
@@ -347,7 +349,7 @@ impl Runs {
         Ok(None)
     }
 
-    /// Which run of messages has this entry of a message timeline.
+    /// Returns the index of the run of messages that has this entry of a message timeline.
     pub(crate) fn run_of(&self, (timeline, seq): Target) -> Result<Option<usize>, ReadError> {
         for (i, run) in self.of(RunKind::Messages).iter().enumerate().rev() {
             if run.may_have(timeline.0)? && run.get((timeline.0, seq))?.is_some() {
@@ -357,7 +359,7 @@ impl Runs {
         Ok(None)
     }
 
-    /// The redactions that no merge had applied when these files were made.
+    /// Returns the redactions that no merge had applied when these files were made.
     pub(crate) fn redactions(&self) -> Result<Vec<(Target, Replacement)>, ReadError> {
         let mut found = Vec::new();
         for run in self.of(RunKind::Redactions) {
@@ -371,7 +373,7 @@ impl Runs {
         Ok(found)
     }
 
-    /// The latest value under a key, be it empty; `None` if there is none here.
+    /// Returns the latest value under a key, which may be empty; `None` if there is none here.
     pub(crate) fn state(&self, key: TimelineId) -> Result<Option<Vec<u8>>, ReadError> {
         for run in self.of(RunKind::States).iter().rev() {
             if run.may_have(key.0)?
@@ -383,7 +385,8 @@ impl Runs {
         Ok(None)
     }
 
-    /// The payload of the record that a reference names; `None` if it has expired or was given up.
+    /// Returns the payload of the record that a reference names; `None` if the record expired or a
+    /// repair gave it up.
     fn resolve(&self, position: u64, reference: Key) -> Result<Option<Vec<u8>>, ReadError> {
         let Some(run) = covering(self.of(RunKind::Messages), position) else {
             return match position < self.floors.messages {
@@ -400,15 +403,15 @@ impl Runs {
     }
 }
 
-/// The file that the log at `position` went into.
+/// Returns the file made from the part of the log at `position`.
 fn covering(runs: &[Arc<RunFile>], position: u64) -> Option<&RunFile> {
     let after = runs.partition_point(|run| run.id.from <= position);
     let run = &runs[after.checked_sub(1)?];
     (position < run.id.to).then_some(run)
 }
 
-/// Position and payload of a record, as the value of an entry has them; `None` if a repair gave the
-/// record up.
+/// Reads position and payload of a record from the value of its entry. Returns `None` if a repair
+/// gave the record up.
 pub(crate) fn record<'a>(
     run: &RunFile,
     value: &'a [u8],
@@ -424,7 +427,7 @@ pub(crate) fn record<'a>(
     }
 }
 
-/// Whether an entry only says that there was a record: a repair gave it up.
+/// Returns whether an entry is only the stub of a record that a repair gave up.
 fn is_stub(value: &[u8]) -> bool {
     value.len() == POSITION
 }

@@ -1,21 +1,21 @@
-//! Redactions as run files have them, and as a merge applies them.
+//! Redactions in run files, and how a merge applies them.
 
 use std::sync::Arc;
 
 use crate::TimelineId;
 
-/// Timeline and sequence of a redacted record.
+/// The timeline and the sequence of a redacted record.
 pub(crate) type Target = (TimelineId, u64);
 
-/// A redaction that a merge has applied: what it redacts, and its position.
+/// A redaction that a merge has applied: the redacted record, and the position of the redaction.
 pub(crate) type Applied = (Target, u64);
 
-/// What takes the place of a record's body.
+/// The replacement of a record's body.
 #[derive(Debug, Clone)]
 pub(crate) struct Replacement {
-    /// Of the redacting record; of several the latest counts.
+    /// The position of the redacting record. The latest of several replacements counts.
     pub(crate) position: u64,
-    /// Of the redacting record, in milliseconds.
+    /// The time of the redacting record, in milliseconds.
     pub(crate) time: u64,
     pub(crate) body: Arc<[u8]>,
 }

@@ -1,6 +1,6 @@
-//! What of a run is kept in memory while it is in force, if the cache lends the memory.
+//! The parts of a run that stay in memory while it is in force, if the cache lends the memory.
 //!
-//! The filter answers most look-ups; the index leaves one read to the others.
+//! The filter answers most look-ups. The index saves the other look-ups all reads but one.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -12,16 +12,16 @@ use super::filter::{self, LINE, Line};
 use crate::backend;
 use crate::error::ReadError;
 
-/// After how many look-ups without it something asks for memory again.
+/// The number of look-ups after which a part that is not in memory asks for memory again.
 const PATIENCE: u32 = 1024;
-/// Lines of a filter that are read at once.
+/// The number of lines of a filter that are read at once.
 const PORTION: usize = 4096;
 
-/// Something of a run that is in memory once there is memory for it. What others gave back is
-/// noticed after a while: a run is opened when those that it was merged from still have theirs.
+/// A part of a run that is in memory once the cache lends the memory. It asks again after a while,
+/// because a merged run opens while the runs that it replaces still hold their memory.
 pub(super) struct Resident<T> {
     kept: OnceLock<(T, Loan)>,
-    /// Times that it was wanted and not there.
+    /// The number of look-ups that did not find the part in memory.
     asked: AtomicU32,
 }
 
@@ -48,7 +48,7 @@ impl<T> Resident<T> {
 }
 
 impl RunFile {
-    /// Gets into memory what there is memory for.
+    /// Loads the parts for which the cache lends memory.
     pub(super) fn settle_in(&self) {
         self.resident_filter();
         self.resident_index();
@@ -67,7 +67,8 @@ impl RunFile {
         self.filter.get(fetch).map(Vec::as_slice)
     }
 
-    /// Reads the filter; `None` if it is damaged: that is said when somebody needs the line.
+    /// Reads the filter. Returns `None` if it is damaged; the look-up that needs the damaged line
+    /// reports that.
     fn read_filter(&self) -> Option<Vec<Line>> {
         let seed = block::seed(self.salt, self.filter_at);
         let mut filter = Vec::with_capacity(self.lines);
@@ -85,7 +86,7 @@ impl RunFile {
             .then_some(filter)
     }
 
-    /// Whether the run may have entries of a timeline or key.
+    /// Returns whether the run may have entries of a timeline or key.
     pub(crate) fn may_have(&self, id: u128) -> Result<bool, ReadError> {
         let hash = filter::hash(id);
         let line = filter::line_of(hash, self.lines);
@@ -106,9 +107,9 @@ impl RunFile {
         }
     }
 
-    /// Reads what [`may_have`](Self::may_have) will, so that it is in the processor's cache by
-    /// then: asked of many runs in a row, they wait for memory together. Returns something made of
-    /// it.
+    /// Reads the memory that [`may_have`](Self::may_have) will read, so that it is in the
+    /// processor's cache. Calls for many runs in a row wait for memory together. Returns a value
+    /// made from it.
     pub(super) fn touch(&self, hash: u64) -> u8 {
         let line = filter::line_of(hash, self.lines);
         let kept = self.filter.kept.get();
@@ -133,7 +134,7 @@ impl RunFile {
         self.index.get(fetch).map(Vec::as_slice)
     }
 
-    /// Block `i` of the index; kept in the cache if `keep`.
+    /// Returns block `i` of the index. Keeps it in the cache if `keep` is set.
     pub(super) fn index_block(&self, i: usize, keep: bool) -> Result<Arc<Block>, ReadError> {
         match self.resident_index() {
             Some(index) => Ok(index[i].clone()),
@@ -168,7 +169,7 @@ mod tests {
         RunFile::open(disk, id, [1; 16], cache.clone()).unwrap()
     }
 
-    /// The filter and the index of a run are overwritten: what is in memory does not need them.
+    /// Overwrites the filter and the index of a run on the disk. Copies in memory stay valid.
     fn damage(disk: &SimDisk, run: &RunFile) {
         let file = disk.open(&run.id.name()).unwrap();
         let zeros = vec![0; run.lines * LINE];

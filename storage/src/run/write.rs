@@ -1,4 +1,4 @@
-//! Writing run files.
+//! Writes run files.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::filter::{self, LINE};
 use crate::backend::{Backend, BackendFile};
 use crate::log::segment;
 
-/// How much is written at once.
+/// The bytes that are written at once.
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Writes a run file.
@@ -22,12 +22,12 @@ pub(crate) struct RunWriter<'a> {
     store_id: [u8; 16],
     file: Arc<dyn BackendFile>,
     salt: u64,
-    /// Size of a block.
+    /// The size of a block in bytes.
     block: usize,
     data: BlockBuilder,
     index: BlockBuilder,
     root: BlockBuilder,
-    /// Hashes of the timelines or keys.
+    /// The hashes of the timelines or keys.
     hashes: Vec<u64>,
     last: Option<u128>,
     entries: u64,
@@ -62,7 +62,7 @@ impl<'a> RunWriter<'a> {
         })
     }
 
-    /// Adds an entry whose key is after all before it.
+    /// Adds an entry. Its key must follow all keys before it.
     pub(crate) fn add(&mut self, key: Key, value: &[u8]) -> io::Result<()> {
         if !self.data.is_empty() && self.data.size_with(value.len()) > self.block {
             self.end_block()?;
@@ -102,8 +102,8 @@ impl<'a> RunWriter<'a> {
         Ok(())
     }
 
-    /// Completes the file and makes its content durable; its name is not yet. Returns its size, or
-    /// 0 if there is no entry, and no file.
+    /// Completes the file and makes its content durable, but not its name. Returns its size in
+    /// bytes. Returns 0, and leaves no file, if there is no entry.
     pub(crate) fn finish(mut self) -> io::Result<u64> {
         if self.entries == 0 {
             return Ok(0);
@@ -138,12 +138,13 @@ impl<'a> RunWriter<'a> {
     }
 }
 
-/// Name of a run file that is being written.
+/// Returns the name of a run file that is being written.
 pub(crate) fn temporary(id: &RunId) -> String {
     format!("{}.tmp", id.name())
 }
 
-/// Appends a finished block to `pending`, which goes to offset `written`, and says where it is.
+/// Appends a finished block to `pending`, which goes to the offset `written`. Returns where the
+/// block is.
 fn finish(
     block: &mut BlockBuilder,
     salt: u64,

@@ -42,9 +42,9 @@ pub enum ReceiptState {
 pub enum ChangeKind {
     /// A user created the group, with the named members.
     Created,
-    /// A member added the named members.
+    /// An owner added the named members.
     Added,
-    /// A member removed the named members.
+    /// An owner removed the named members.
     Removed,
     /// The named member left.
     Left,

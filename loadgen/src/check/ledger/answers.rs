@@ -1,4 +1,4 @@
-//! What an answer to a send says of a message: its sequence, or that it was refused.
+//! The effect of an answer to a send: the message has a sequence, or it was refused.
 
 use trunkline_proto::message::SendReply;
 
@@ -8,8 +8,8 @@ use super::Ledger;
 use crate::clock::Nanos;
 
 impl Ledger {
-    /// The gateway acknowledged a send. Returns when the message should have been sent, where the
-    /// answer is one that was due.
+    /// Handles the acknowledgement of a send. Returns when the message should have been sent;
+    /// `None` if no such answer was due.
     pub(in crate::check) fn acknowledged(
         &mut self,
         scene: &mut Scene<'_>,
@@ -58,7 +58,7 @@ impl Ledger {
         Some(flight.intended)
     }
 
-    /// The gateway refused a send.
+    /// Handles the refusal of a send.
     pub(in crate::check) fn refused(&mut self, scene: &mut Scene<'_>, id: u32) {
         let Some(place) = self.flights.by_id(id) else {
             return scene.violation(Violation::ReplyUnexpected, None, || {

@@ -5,20 +5,20 @@ use super::super::evidence::{Event, EventKind, Violation};
 use super::super::scene::Scene;
 use super::Ledger;
 
-/// Most devices that the violation of a lost message names.
+/// The most devices that the violation of a lost message names.
 const NAMED: usize = 8;
 
-/// Messages before and after a lost one whose events are kept with it, in a group.
+/// The number of messages before and after a lost one, in a group, whose events are kept with it.
 const NEIGHBOURS: u32 = 2;
 
 impl Ledger {
-    /// Whether every message is answered and delivered, but for those that only history can settle.
+    /// Whether every message is answered and delivered, except those that only history can settle.
     pub(in crate::check) fn is_settled(&self) -> bool {
         self.flights.iter().all(|flight| flight.waits_for_history())
     }
 
-    /// Judges what is still under way once nothing more is waited for. Judged messages stay in the
-    /// table until [`finish`](Self::finish), so that a late answer or push finds them.
+    /// Judges the messages under way when the wait is over. Judged messages stay in the table until
+    /// [`finish`](Self::finish), so that a late answer or push finds them.
     pub(in crate::check) fn close(&mut self, scene: &mut Scene<'_>) {
         self.give_up_sending_again(scene);
         for place in self.flights.places() {
@@ -94,7 +94,7 @@ impl Ledger {
         }
     }
 
-    /// Judges what is left after history was read: messages that were not found anywhere.
+    /// Judges the remaining messages after history was read: those that were not found anywhere.
     pub(in crate::check) fn finish(&mut self, scene: &mut Scene<'_>) {
         for place in self.flights.places() {
             let flight = *self.flights.get(place);

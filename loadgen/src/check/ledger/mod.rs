@@ -30,7 +30,7 @@ pub(super) struct Ledger {
     conversations: Conversations,
 }
 
-/// A send to be made.
+/// A send that the client is to make.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Departure {
     /// The command's id.
@@ -49,22 +49,22 @@ impl Ledger {
         }
     }
 
-    /// What is known of each conversation.
+    /// Returns the state of each conversation.
     pub(super) fn conversations(&self) -> &Conversations {
         &self.conversations
     }
 
-    /// What is known of each conversation, to add to.
+    /// Returns the state of each conversation, to change it.
     pub(super) fn conversations_mut(&mut self) -> &mut Conversations {
         &mut self.conversations
     }
 
-    /// Notes whether a device is owed what is sent from now on.
+    /// Notes whether a device is owed the messages sent from now on.
     pub(super) fn attend(&mut self, roster: &Roster, device: u32, owed: bool) {
         self.attendance.set(roster, device, owed);
     }
 
-    /// Notes that a device begins anew: what it was owed is looked for in history instead.
+    /// Notes that a device begins anew: history must hold the messages that it was owed.
     pub(super) fn lapse(&mut self, roster: &Roster, device: u32) {
         for place in self.flights.places() {
             let conversation = self.flights.get(place).conversation;
@@ -78,8 +78,8 @@ impl Ledger {
         }
     }
 
-    /// Notes the next message of a stream. Returns `None` where too many are under way, or where
-    /// the stream is nobody's.
+    /// Notes the next message of a stream. Returns the send to make; `None` if too many messages
+    /// are under way, or if the stream belongs to nobody.
     pub(super) fn depart(
         &mut self,
         scene: &mut Scene<'_>,
@@ -131,13 +131,13 @@ impl Ledger {
         })
     }
 
-    /// The place of a message that is owed to a seat; `None` where it is not.
+    /// Returns the place of a message that is owed to a seat; `None` if it is not.
     pub(super) fn awaited(&self, origin: Origin, seat: Seat) -> Option<u32> {
         let place = self.flights.find(origin)?;
         self.flights.awaits(place, seat.number).then_some(place)
     }
 
-    /// Notes that a message came to a seat that awaited it, with this sequence. Returns when the
+    /// Notes that a message reached a seat that awaited it, with this sequence. Returns when the
     /// message should have been sent.
     pub(super) fn reached(
         &mut self,
@@ -188,8 +188,8 @@ impl Ledger {
         }
     }
 
-    /// Ends a flight that is known to be stored, by its answer or without one to come, and has
-    /// reached everybody.
+    /// Ends a flight that is known to be stored and has reached all devices. Its answer came, or
+    /// cannot come.
     fn land(&mut self, scene: &mut Scene<'_>, place: u32) {
         let flight = *self.flights.get(place);
         let no_answer_comes = flight.orphaned && !flight.keyed;
@@ -229,14 +229,14 @@ impl Ledger {
         self.waiting(scene, place).next().is_some()
     }
 
-    /// Messages under way.
+    /// Returns the number of messages under way.
     #[cfg(test)]
     pub(super) fn under_way(&self) -> usize {
         self.flights.len()
     }
 }
 
-/// The seats of a pair that are owed what is sent now, a bit each.
+/// Returns the seats of a pair that are owed a message sent now, one bit per seat.
 fn owed_in_pair(scene: &Scene<'_>, conversation: u32) -> u64 {
     let mut owed = 0;
     for nth in 0..scene.roster.size(conversation) {

@@ -11,14 +11,14 @@ use super::super::scene::Scene;
 use super::{Departure, Ledger};
 use crate::clock::{Nanos, SECOND};
 
-/// How long to wait, after the last session came back, for what tells the fate of orphans. No
-/// violation follows from the end of this time: history is asked next.
+/// The wait, after the last session came back, for events that tell the fate of orphans. The end of
+/// the wait is no violation, because history is asked next.
 const QUIET: Nanos = 2 * SECOND;
 
 impl Ledger {
-    /// Notes that a device's session ended: no answer comes to what it sent on it. `by_run`: the
-    /// run itself broke the session. `again`: the session will be back, and what has a key is sent
-    /// again.
+    /// Notes that a device's session ended, so that no answer comes to the messages sent on it.
+    /// `by_run`: the run itself broke the session. `again`: the session will be back, and messages
+    /// with a key are sent again.
     pub(in crate::check) fn orphan(
         &mut self,
         scene: &mut Scene<'_>,
@@ -96,7 +96,7 @@ impl Ledger {
         may_be
     }
 
-    /// Notes that a message is stored, whatever became of its answer.
+    /// Notes that a message is stored, with or without its answer.
     fn prove(&mut self, scene: &mut Scene<'_>, place: u32, seq: u32) {
         self.set_sequence(scene, place, seq);
         let flight = self.flights.at(place);

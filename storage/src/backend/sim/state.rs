@@ -1,4 +1,4 @@
-//! What is on the simulated disk, and what may become of it.
+//! The state of the simulated disk, and what a crash does to it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,34 +6,34 @@ use std::io;
 use super::Operation;
 
 const SECTOR: usize = 512;
-/// How many unsynced versions of a sector are remembered.
+/// The most unsynced versions of a sector that the disk remembers.
 const VERSIONS: usize = 4;
 
 pub(super) struct DiskState {
     pub(super) random: Random,
     pub(super) inodes: Vec<Inode>,
-    /// The folder as running programs see it, and as it is on the disk.
+    /// The folder as running programs see it: the number of the file for each name.
     pub(super) names: BTreeMap<String, usize>,
     pub(super) durable_names: BTreeMap<String, usize>,
     pub(super) unsynced_names: Vec<NameChange>,
-    /// Counts starts; handles and locks of an earlier one are dead.
+    /// Counts starts of the machine. Handles and locks of earlier starts are dead.
     pub(super) boot: u64,
     pub(super) locked: bool,
     pub(super) down: bool,
     pub(super) operations: u64,
     pub(super) crash_at: Option<u64>,
-    /// The failure that a test has planned.
+    /// The failure that a test planned, if any.
     pub(super) fail: Option<PlannedFailure>,
     pub(super) capacity: u64,
 }
 
-/// A failure of the simulated disk that a test has planned.
+/// A planned failure of the simulated disk.
 #[derive(Clone)]
 pub(super) struct PlannedFailure {
     pub(super) operation: Operation,
-    /// How many operations of this kind succeed before the first one fails.
+    /// The number of operations of this kind that succeed before the first one fails.
     pub(super) left: u64,
-    /// How many fail from then on.
+    /// The number of operations that fail from then on.
     pub(super) times: u64,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct PlannedFailure {
 pub(super) struct Inode {
     pub(super) cache: Vec<u8>,
     pub(super) durable: Vec<u8>,
-    /// The unsynced versions of sectors, oldest first.
+    /// The unsynced versions of each sector, oldest first.
     pub(super) dirty: BTreeMap<usize, Vec<Vec<u8>>>,
 }
 
@@ -56,7 +56,7 @@ pub(super) enum NameChange {
 #[derive(PartialEq, Eq)]
 pub(super) enum Verdict {
     Do,
-    /// Do it in part, and then be down.
+    /// The disk does part of the operation, and then the machine is down.
     Crash,
 }
 
@@ -86,8 +86,8 @@ impl Inode {
         }
     }
 
-    /// Writes all that is unsynced to the disk, and only that: pages that a failed sync left
-    /// clean stay as they are there.
+    /// Writes all unsynced sectors to the disk. Pages that a failed sync left clean keep their old
+    /// content on the disk.
     pub(super) fn sync(&mut self) {
         self.durable.resize(self.cache.len(), 0);
         for (sector, versions) in std::mem::take(&mut self.dirty) {
@@ -97,7 +97,7 @@ impl Inode {
         }
     }
 
-    /// Writes some of what is unsynced to the disk, and forgets the rest.
+    /// Writes some of the unsynced sectors to the disk, and forgets the others.
     pub(super) fn write_back(&mut self, random: &mut Random) {
         let mode = random.below(4);
         if self.cache.len() > self.durable.len() && random.below(2) == 0 {
@@ -167,7 +167,7 @@ impl DiskState {
         self.fail = None;
     }
 
-    /// Counts an operation and says what becomes of it.
+    /// Counts an operation and decides what the disk does with it.
     pub(super) fn judge(&mut self, operation: Option<Operation>) -> io::Result<Verdict> {
         let number = self.operations;
         self.operations += 1;
@@ -254,12 +254,12 @@ pub(super) fn crashed() -> io::Error {
     io::Error::other("simulated crash")
 }
 
-/// SplitMix64: enough to make choices, and the same everywhere.
+/// A SplitMix64 generator: good enough for choices, and the same on every machine.
 #[derive(Debug, Clone)]
 pub struct Random(pub u64);
 
 impl Random {
-    /// The next 64 bits.
+    /// Returns the next 64 bits.
     #[expect(
         clippy::should_implement_trait,
         reason = "not an iterator: it never ends"
@@ -272,7 +272,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`, which is not 0.
+    /// Returns a number below `bound`. `bound` is not 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
