@@ -1,4 +1,5 @@
-//! What keeps a store from taking appends: for good, or until it passes.
+//! The conditions that keep a store from taking appends: permanent failures and temporary
+//! obstacles.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,51 +12,51 @@ use crate::backend;
 use crate::error::hint;
 use crate::stats::Health;
 
-/// Messages for the operator that are kept until they are taken; the oldest goes first.
+/// The most messages that wait for the operator. Beyond that the oldest message is dropped.
 const MOST_NOTICES: usize = 64;
 
-/// A mebibyte, in which sizes are told to people.
+/// The bytes of a mebibyte, the unit of sizes in messages.
 const MIB: f64 = (1 << 20) as f64;
 
-/// A part of the store that can stand in the way of appends.
+/// A part of the store that can obstruct appends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subsystem {
-    /// The folder and its lock: somebody took them away.
+    /// The folder and its lock, if they were removed or replaced.
     Folder,
-    /// The end of the log, where a write failed.
+    /// The end of the log, if a write failed there.
     Tail,
-    /// The next segment, which cannot be made.
+    /// The next segment, if it cannot be made.
     Segment,
-    /// The runs, which cannot be made while too many segments wait for them.
+    /// The runs, if they cannot be made and too many segments wait for them.
     Runs,
 }
 
 const SUBSYSTEMS: usize = 4;
 
-/// Why appends are refused for now.
+/// The reason why appends are refused for now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Obstacle {
-    /// It is space that lacks, by device, quota or file size limit.
+    /// Whether the cause is a lack of space: on the device, by a quota, or by a file size limit.
     pub(crate) full: bool,
     pub(crate) reason: String,
 }
 
-/// What stands in the way of appends at this moment.
+/// The present obstacles and failures of a store.
 #[derive(Default)]
 pub(crate) struct Condition {
-    /// The first failure that is final; set once and never cleared.
+    /// The first permanent failure; set once and never cleared.
     poison: OnceLock<String>,
-    /// Whether `obstacles` has any: what an append looks at.
+    /// Whether `obstacles` holds any. Each append reads this.
     obstructed: AtomicBool,
-    /// By part.
+    /// The obstacle of each part.
     obstacles: Mutex<[Option<Obstacle>; SUBSYSTEMS]>,
-    /// Why the segment after the one in use cannot be made, be it needed already or not.
+    /// Why the segment after the present one cannot be made, even if it is not needed yet.
     ahead: Mutex<Option<Obstacle>>,
     notices: Mutex<VecDeque<String>>,
 }
 
 impl Obstacle {
-    /// The obstacle that an error makes.
+    /// Returns the obstacle for an error of the file system.
     pub(crate) fn of(what: &str, error: &io::Error) -> Self {
         Obstacle {
             full: backend::is_full(error),
@@ -64,7 +65,7 @@ impl Obstacle {
     }
 }
 
-/// A size as people read it.
+/// Formats a size for people, in MiB.
 pub(crate) fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / MIB)
 }
@@ -80,17 +81,18 @@ impl Condition {
         let _ = self.poison.set(reason);
     }
 
-    /// Whether something stands in the way that may pass. One load.
+    /// Returns whether a temporary obstacle exists. Costs one load.
     pub(crate) fn is_obstructed(&self) -> bool {
         self.obstructed.load(Ordering::Acquire)
     }
 
-    /// What stands in the way in one part.
+    /// Returns the obstacle in one part, if any.
     pub(crate) fn obstacle(&self, part: Subsystem) -> Option<Obstacle> {
         self.obstacles.lock()[part as usize].clone()
     }
 
-    /// As [`obstacle`](Self::obstacle), without a lock where nothing stands in the way at all.
+    /// Returns the obstacle in one part, like [`obstacle`](Self::obstacle), but takes no lock if
+    /// there is no obstacle in any part.
     pub(crate) fn obstacle_now(&self, part: Subsystem) -> Option<Obstacle> {
         if self.is_obstructed() {
             self.obstacle(part)
@@ -99,7 +101,7 @@ impl Condition {
         }
     }
 
-    /// Says what stands in the way in one part, or that nothing does.
+    /// Sets or clears the obstacle in one part.
     pub(crate) fn set(&self, part: Subsystem, obstacle: Option<Obstacle>) {
         let mut obstacles = self.obstacles.lock();
         obstacles[part as usize] = obstacle;
@@ -107,18 +109,18 @@ impl Condition {
         self.obstructed.store(any, Ordering::Release);
     }
 
-    /// Says why the segment after the one in use cannot be made, or that it can.
+    /// Sets or clears the reason why the segment after the present one cannot be made.
     pub(crate) fn set_ahead(&self, obstacle: Option<Obstacle>) {
         *self.ahead.lock() = obstacle;
     }
 
-    /// Why the segment after the one in use cannot be made.
+    /// Returns why the segment after the present one cannot be made, if it cannot.
     pub(crate) fn ahead(&self) -> Option<String> {
         let ahead = self.ahead.lock();
         ahead.as_ref().map(|obstacle| obstacle.reason.clone())
     }
 
-    /// Leaves a message for the operator.
+    /// Adds a message for the operator.
     pub(crate) fn notice(&self, text: String) {
         let mut notices = self.notices.lock();
         if notices.len() == MOST_NOTICES {
@@ -127,12 +129,12 @@ impl Condition {
         notices.push_back(text);
     }
 
-    /// Takes the messages for the operator.
+    /// Takes all messages for the operator.
     pub(crate) fn take_notices(&self) -> Vec<String> {
         self.notices.lock().drain(..).collect()
     }
 
-    /// All of it in one word, with the reason that matters most.
+    /// Returns the overall health, with the most important reason.
     pub(crate) fn health(&self) -> Health {
         if let Some(reason) = self.poisoned() {
             return Health::Poisoned {

@@ -1,4 +1,4 @@
-//! Syncing what was written: by commits, by calls of `sync`, and at intervals.
+//! Syncs written data: by commits, by calls of `sync`, and at intervals.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::error::CommitError;
 use crate::log::segment::Segment;
 use crate::store::shared::Shared;
 
-/// What is written and not yet synced.
+/// The data that is written and not yet synced.
 pub(crate) struct Flusher {
     work: Arc<FlushWork>,
     thread: Option<JoinHandle<()>>,
@@ -23,8 +23,8 @@ struct FlushWork {
     unsynced: Mutex<Unsynced>,
     wake: Condvar,
     stopping: AtomicBool,
-    /// Held from taking what is unsynced until it is synced, so that nobody takes an empty list
-    /// for "all on disk" while another thread's sync runs.
+    /// Held from taking the unsynced list until its data is synced. So no thread takes an empty
+    /// list for "all on disk" while another thread's sync runs.
     syncing: Mutex<()>,
 }
 
@@ -32,7 +32,7 @@ struct FlushWork {
 struct Unsynced {
     segments: Vec<Arc<Segment>>,
     end: u64,
-    /// A whole segment waits: do not leave it to the interval, or to nobody.
+    /// Whether a full segment waits to be synced. It must not wait for the interval.
     due: bool,
 }
 
@@ -48,7 +48,8 @@ impl Flusher {
         Flusher { work, thread: None }
     }
 
-    /// Starts the thread that syncs every `interval`, or only full segments if there is none.
+    /// Starts the thread that syncs every `interval`. Without an interval the thread syncs only
+    /// full segments.
     pub(crate) fn start(&mut self, interval: Option<Duration>) -> io::Result<()> {
         let work = self.work.clone();
         let thread = std::thread::Builder::new().name("storage-flush".into());
@@ -56,7 +57,7 @@ impl Flusher {
         Ok(())
     }
 
-    /// Notes that `segment` was written, up to position `end`.
+    /// Notes that `segment` has unsynced data up to the position `end`.
     pub(crate) fn wrote(&self, segment: &Arc<Segment>, end: u64) {
         let mut unsynced = self.work.unsynced.lock();
         if unsynced
@@ -73,12 +74,12 @@ impl Flusher {
         unsynced.end = end;
     }
 
-    /// Whether a full segment waits to be synced.
+    /// Returns whether a full segment waits to be synced.
     pub(crate) fn due(&self) -> bool {
         self.work.unsynced.lock().due
     }
 
-    /// Syncs all that was noted. On a failure the store is poisoned.
+    /// Syncs all noted data. A failure stops all appends for good.
     pub(crate) fn sync(&self) -> Result<(), CommitError> {
         self.work.sync()
     }

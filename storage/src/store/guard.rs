@@ -1,9 +1,8 @@
-//! The guard: notices that the folder, its lock or files in force were taken away.
+//! The guard: notices when the store's folder, lock or files in force are removed or replaced.
 //!
-//! A file that was removed can be written to as long as it is open, and nobody ever reads what was
-//! written. So the store looks once a second, and before each new segment and manifest, whether
-//! its folder is at its path, locked, and with the files that are in force; while it is not,
-//! nothing is acknowledged.
+//! A removed file stays writable while it is open, but nobody can read the data later. So the store
+//! checks, once a second and before each new segment and manifest, that its folder is at its path,
+//! is locked, and holds the files in force. While a check fails, the store acknowledges nothing.
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use crate::store::condition::{Obstacle, Subsystem};
 use crate::store::identity;
 use crate::store::shared::Shared;
 
-/// How often the guard looks.
+/// The time between two checks of the guard's thread.
 const PERIOD: Duration = Duration::from_secs(1);
 
 pub(crate) struct FolderGuard {
@@ -76,11 +75,11 @@ impl GuardWork {
 }
 
 impl Shared {
-    /// Looks whether the folder is the store's still. While it is not, appends and commits are
+    /// Checks that the folder is still the store's. While the check fails, appends and commits are
     /// refused.
     ///
     /// # Errors
-    /// Why it is not.
+    /// The reason why the folder is not the store's any more.
     pub(crate) fn check_folder(&self) -> io::Result<()> {
         // Somebody who removes everything is not to find a new lock file at the end.
         let missing = self.missing();
@@ -105,7 +104,7 @@ impl Shared {
         }
     }
 
-    /// The first file in force that was removed, if one was, in words.
+    /// Returns a sentence about the first file in force that was removed, if any.
     fn missing(&self) -> Option<String> {
         let told = |name: &str| {
             format!(

@@ -1,8 +1,8 @@
-//! Indexing a large batch while the disk syncs it.
+//! Indexes a large batch while the disk syncs it.
 //!
-//! The entries are hidden until the batch is published, so it does not matter which is done first.
-//! The writer syncs by itself and offers the indexing to a thread: if that was not given the
-//! processor in time, the writer takes the work back.
+//! The entries are hidden until the batch is published, so the order of indexing and syncing does
+//! not matter. The writer syncs itself and offers the indexing to a thread. If the thread has not
+//! started in time, the writer indexes the batch itself.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::log::batch::Batch;
 use crate::store::shared::Shared;
 
-/// From how many records on another thread is worth the two wakes.
+/// The number of records from which indexing on another thread is worth its two wake-ups.
 pub(crate) const LARGE: usize = 256;
 
 pub(crate) struct IndexThread {
@@ -53,7 +53,7 @@ impl IndexThread {
         })
     }
 
-    /// Has `batch` indexed while `sync` does its work; both are done when this returns.
+    /// Runs `sync` and indexes `batch` at the same time. Both are complete when this returns.
     pub(crate) fn index_during<T>(&self, batch: &Arc<Batch>, sync: impl FnOnce() -> T) -> T {
         *self.shared_work.work.lock() = IndexJob::Offered(batch.clone());
         self.shared_work.changed.notify_one();

@@ -1,7 +1,7 @@
-//! The preparer: has the next segment ready before the writer needs it.
+//! The preparer: makes the next segment ready before the writer needs it.
 //!
-//! At most one segment is prepared ahead. The writer asks for it when it begins to use the one
-//! before, so preparing 64 MiB has as long as filling 64 MiB takes.
+//! It prepares at most one segment ahead. The writer orders the segment when it begins to use the
+//! one before. So there is as much time to prepare 64 MiB as the writer needs to fill 64 MiB.
 
 use std::io;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use crate::log::segment::{Segment, SegmentFactory};
 use crate::store::condition::{Obstacle, Subsystem, mib};
 use crate::store::shared::Shared;
 
-/// When what failed is tried again: at first, and at last, for each time takes twice as long. A
-/// disk that says that it has no room is only asked, so it is asked as often as an append wants.
+/// The first pause before a failed attempt is repeated. Each further pause is twice as long. A disk
+/// that reports no room costs nothing to ask, so each refused append asks again.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(4);
 
@@ -35,26 +35,27 @@ struct PrepareWork {
 }
 
 enum NextSegment {
-    /// Nothing to do.
+    /// There is nothing to do.
     Idle,
-    /// The segment at this base is to be prepared.
+    /// The segment at this base must be prepared.
     Wanted(u64),
-    /// It could not be prepared for now.
+    /// The segment at this base cannot be prepared for now.
     Obstructed(u64, Setback),
     Ready(Arc<Segment>),
 }
 
-/// A failed attempt.
+/// A failed attempt to prepare a segment.
 struct Setback {
     obstacle: Obstacle,
-    /// Nothing was written: another attempt costs nothing.
+    /// Whether nothing was written, so that another attempt costs nothing.
     cheap: bool,
-    /// How long to wait before the next one.
+    /// The pause before the next attempt.
     pause: Duration,
 }
 
 impl Preparer {
-    /// A preparer with `ready` in stock, if there is one, on a thread of its own if `background`.
+    /// Makes a preparer with the prepared segment `ready`, if there is one. With `background` it
+    /// runs on its own thread.
     pub(crate) fn new(
         factory: SegmentFactory,
         shared: Arc<Shared>,
@@ -84,7 +85,7 @@ impl Preparer {
         Ok(Preparer { work, thread })
     }
 
-    /// Orders the segment at `base`, unless it is in stock.
+    /// Orders the segment at `base`, unless it is already prepared.
     pub(crate) fn order(&self, base: u64) {
         let mut slot = self.work.slot.lock();
         if matches!(*slot, NextSegment::Idle) {
@@ -93,8 +94,8 @@ impl Preparer {
         }
     }
 
-    /// Hands over the segment ordered last; waits for it if it is still being prepared. The error
-    /// says why there is none for now: a later call may succeed.
+    /// Returns the segment that was ordered last. Waits while it is being prepared. The error says
+    /// why there is none for now; a later call may succeed.
     pub(crate) fn take(&self) -> Result<Arc<Segment>, Obstacle> {
         let mut slot = self.work.slot.lock();
         loop {
@@ -125,7 +126,7 @@ impl Preparer {
         }
     }
 
-    /// Looks again whether the segment can be prepared; asked for by each refused append.
+    /// Tries again to prepare the segment. Each refused append calls this.
     pub(crate) fn retry(&self) -> Result<(), Obstacle> {
         let mut slot = self.work.slot.lock();
         if let NextSegment::Obstructed(base, setback) = &*slot {
@@ -186,8 +187,8 @@ impl PrepareWork {
         }
     }
 
-    /// Stores the outcome of an attempt. What hinders appends changes only under the slot's lock,
-    /// so that it agrees with the slot.
+    /// Stores the result of an attempt. The obstacle changes only under the slot's lock, so both
+    /// agree.
     fn settle(
         &self,
         slot: &mut NextSegment,
@@ -221,8 +222,8 @@ impl PrepareWork {
         *slot = next;
     }
 
-    /// Prepares the segment at `base`, if the disk has room for it and the reserve. The error says
-    /// also whether nothing was written.
+    /// Prepares the segment at `base`, if the disk has room for it and for the reserve. The error
+    /// also says whether nothing was written.
     fn attempt(&self, base: u64) -> Result<Segment, (Obstacle, bool)> {
         let lost = |error: io::Error| {
             let reason = error.to_string();

@@ -1,4 +1,4 @@
-//! What the writer, its helper threads and all readers of a store share.
+//! The state that the writer, its helper threads and all readers of a store share.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,30 +24,31 @@ pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) key: StoreKey,
     pub(crate) epochs: Epochs,
-    /// What repairs gave up.
+    /// The records that repairs gave up.
     pub(crate) losses: Losses,
-    /// Segments with visible records, by ascending base.
-    /// Changed under the index's lock where one is taken out.
+    /// The segments with visible records, by ascending base. A segment is removed only under the
+    /// index's lock.
     pub(crate) segments: RwLock<Arc<Vec<Arc<Segment>>>>,
-    /// Locked for writing once per commit; readers copy positions out and let go before they
-    /// touch a file.
+    /// The index. Each commit locks it for writing once. Readers copy positions and release the
+    /// lock before they read a file.
     pub(crate) index: RwLock<Index>,
-    /// Position of the last visible record.
+    /// The position of the last visible record.
     pub(crate) head: AtomicU64,
-    /// The greatest time of a record that was there at the opening; 0 if there was none.
+    /// The greatest time of the records at the opening, in milliseconds; 0 if there was none.
     pub(crate) opened_at: u64,
-    /// End of what is on disk.
+    /// The end of the data on disk.
     durable: AtomicU64,
-    /// What keeps appends from being taken.
+    /// The conditions that keep the store from taking appends.
     pub(crate) condition: Condition,
     pub(crate) counters: Counters,
     /// Why the last attempt to make or merge runs failed.
     pub(crate) run_failure: Mutex<Option<String>>,
-    /// Held until the last reader is gone: a new opening may cut and remove files.
+    /// The folder's lock. The last reader holds it too, because a new opening may cut and remove
+    /// files.
     pub(crate) lock: Box<dyn Lock>,
 }
 
-/// A folder that was opened: its lock, and what its small files say.
+/// An opened folder: its lock, and the content of its small files.
 pub(crate) struct OpenFolder {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) lock: Box<dyn Lock>,
@@ -56,13 +57,13 @@ pub(crate) struct OpenFolder {
     pub(crate) losses: Losses,
 }
 
-/// The log and the runs of a store, as its opening recovered them.
+/// The log and the runs of a store, as an opening recovers them.
 pub(crate) struct OpenLog {
     pub(crate) segments: Vec<Arc<Segment>>,
     pub(crate) index: Index,
-    /// Position of the last record.
+    /// The position of the last record.
     pub(crate) head: u64,
-    /// End of what is on disk.
+    /// The end of the data on disk.
     pub(crate) durable: u64,
     /// The greatest time of a record, in milliseconds; 0 if there is none.
     pub(crate) last_time: u64,
@@ -91,7 +92,7 @@ impl Shared {
         self.durable.load(Ordering::Acquire)
     }
 
-    /// Notes that everything before `end` is on disk.
+    /// Notes that all data before `end` is on disk.
     pub(crate) fn raise_durable(&self, end: u64) {
         self.durable.fetch_max(end, Ordering::AcqRel);
     }
@@ -105,7 +106,7 @@ impl Shared {
         self.condition.poison(reason);
     }
 
-    /// Stops all appends for good, and makes the error that says so.
+    /// Stops all appends for good. Returns the error that reports it.
     pub(crate) fn fail(&self, name: &str, action: &'static str, source: io::Error) -> CommitError {
         let error = CommitError::Io {
             file: self.backend.path(name),
@@ -116,8 +117,7 @@ impl Shared {
         error
     }
 
-    /// Puts the entries of a batch into the index, where they are hidden until the batch is
-    /// published.
+    /// Adds the entries of a batch to the index. They stay hidden until the batch is published.
     pub(crate) fn insert(&self, batch: &Batch) {
         let mut index = self.index.write();
         let mut bases = batch.writes().map(|write| write.segment.base).peekable();
@@ -131,7 +131,7 @@ impl Shared {
         bases.for_each(|base| index.begin(base));
     }
 
-    /// Makes a written batch visible, whose entries are in the index: all of it at once.
+    /// Makes a written batch visible, all at once. Its entries must be in the index.
     pub(crate) fn publish(&self, batch: &Batch) {
         {
             let mut segments = self.segments.write();
@@ -163,7 +163,7 @@ impl Shared {
         }
     }
 
-    /// The oldest segment, if all that it will ever have is visible.
+    /// Returns the oldest segment, if it is full and all its records are visible.
     pub(crate) fn oldest_full_segment(&self) -> Option<Arc<Segment>> {
         let index = self.index.read();
         let segments = self.segments.read();
@@ -171,12 +171,13 @@ impl Shared {
         full.then(|| segments[0].clone())
     }
 
-    /// How many full segments wait to be turned into runs.
+    /// Returns the number of full segments that wait to become runs.
     pub(crate) fn waiting_segments(&self) -> usize {
         self.index.read().waiting()
     }
 
-    /// Puts `runs` in the place of the oldest segment: a reader sees the one or the other.
+    /// Puts `runs` in the place of the oldest segment. A reader sees either the segment or the
+    /// runs.
     pub(crate) fn replace_segment(&self, segment: &Segment, runs: Runs, applied: Vec<Applied>) {
         let mut index = self.index.write();
         let old = index.replace_oldest(runs, applied);
@@ -187,12 +188,12 @@ impl Shared {
         drop(old);
     }
 
-    /// Puts merged runs in the place of those they were made of.
+    /// Puts merged runs in the place of the runs that they are made from.
     pub(crate) fn replace_runs(&self, runs: Runs, applied: Vec<Applied>) {
         self.index.write().set_runs(runs, applied);
     }
 
-    /// The redactions that no merge has applied yet.
+    /// Returns the redactions that no merge has applied yet.
     pub(crate) fn pending_redactions(&self) -> HashMap<Target, Replacement> {
         self.index.read().redactions().pending()
     }
@@ -207,12 +208,12 @@ impl Shared {
         *self.run_failure.lock() = Some(reason);
     }
 
-    /// Notes that all the runs are made and merged that there are to be.
+    /// Notes that no runs are left to make or merge.
     pub(crate) fn runs_settled(&self) {
         *self.run_failure.lock() = None;
     }
 
-    /// The last visible sequence of a message timeline; 0 if it has no entry.
+    /// Returns the last visible sequence of a message timeline; 0 if it has no entry.
     pub(crate) fn last_seq(&self, timeline: TimelineId) -> Result<u64, ReadError> {
         let runs = {
             let index = self.index.read();
@@ -224,8 +225,8 @@ impl Shared {
         Ok(runs.last(timeline)?.map_or(0, |(seq, _)| seq))
     }
 
-    /// The last sequence of a message timeline that can have been used: behind the visible one if
-    /// a repair may have given up later ones.
+    /// Returns the last sequence of a message timeline that can have been used. It is greater than
+    /// the visible one if a repair may have given up later records.
     pub(crate) fn last_used(&self, timeline: TimelineId) -> Result<u64, ReadError> {
         if self.losses.skip == 0 {
             return self.last_seq(timeline);

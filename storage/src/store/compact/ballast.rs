@@ -1,4 +1,5 @@
-//! The ballast: a file that is thrown off when a full disk has no room for what expiry writes.
+//! The ballast: a file that is removed when a full disk has no room for the files that expiry
+//! writes.
 
 use std::io;
 
@@ -8,13 +9,14 @@ use crate::backend::{self, Backend};
 
 pub(crate) const NAME: &str = "ballast";
 
-/// Largest size; a sixteenth of a segment if that is less, but room for a manifest in any case.
+/// The largest size in bytes. The ballast is a sixteenth of a segment if that is less, but always
+/// has room for a manifest.
 const MAX_BYTES: u64 = 4 << 20;
 const MIN_BYTES: u64 = 8 << 10;
 
 pub(super) struct Ballast {
     bytes: u64,
-    /// Whether the file is there, once that is known.
+    /// Whether the file exists; `None` until that is known.
     there: Mutex<Option<bool>>,
 }
 
@@ -26,7 +28,7 @@ impl Ballast {
         }
     }
 
-    /// Does `step`, without the ballast if the disk is too full for it.
+    /// Runs `step`. If the disk is too full for it, removes the ballast and runs the step again.
     pub(super) fn lift(
         &self,
         backend: &dyn Backend,
@@ -38,7 +40,7 @@ impl Ballast {
         }
     }
 
-    /// Removes the file, and says whether it was there.
+    /// Removes the file. Returns whether it existed.
     fn drop_it(&self, backend: &dyn Backend) -> bool {
         let mut there = self.there.lock();
         let dropped = *there != Some(false) && backend.remove(NAME).is_ok();
@@ -46,7 +48,7 @@ impl Ballast {
         dropped
     }
 
-    /// Makes the file if it is not there and the disk has room for it twice.
+    /// Makes the file if it does not exist and the disk has room for twice its size.
     pub(super) fn restore(&self, backend: &dyn Backend) {
         let mut there = self.there.lock();
         let found = match *there {

@@ -1,8 +1,8 @@
-//! Expiry: removing runs whose life is over.
+//! Expiry: removes runs whose lifetime is over.
 //!
-//! A run goes as a whole when the life of its last record is over. First a manifest without it is
-//! put in force, then its file is removed. Before messages go, the last sequences of their
-//! timelines are kept as marks, so that sequences never go back.
+//! A run is removed as a whole when the lifetime of its last record is over. First a manifest
+//! without the run comes into force, then the file is removed. Before messages are removed, marks
+//! keep the last sequences of their timelines, so that sequences never go back.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -10,11 +10,12 @@ use std::sync::atomic::Ordering;
 use super::steps::Steps;
 use crate::run::{RunId, RunKind};
 
-/// What can expire: first what leaves nothing behind, and so frees space on a full disk.
+/// The kinds that can expire. Kinds without marks come first, because their removal frees space
+/// even on a full disk.
 const KINDS: [RunKind; 3] = [RunKind::Syncs, RunKind::Keys, RunKind::Messages];
 
 impl Steps {
-    /// Removes runs whose life was over when the store was last told the time, if there are any.
+    /// Removes the runs whose lifetime was over at the last `tick`. Returns whether there were any.
     pub(super) fn expire(&self) -> io::Result<bool> {
         let now = self.now.load(Ordering::Acquire);
         if now == 0 || !self.plan.lifetimes.any() {
@@ -45,7 +46,7 @@ impl Steps {
         Ok(false)
     }
 
-    /// Removes runs that leave nothing behind.
+    /// Removes runs that leave no marks.
     fn expire_all(&self, over: &[RunId]) -> io::Result<()> {
         self.settle()?;
         self.put_in_force(
@@ -56,7 +57,7 @@ impl Steps {
         Ok(())
     }
 
-    /// Removes a run of messages, and keeps marks of it.
+    /// Removes a run of messages, and keeps marks of its timelines.
     fn expire_messages(&self, over: RunId) -> io::Result<()> {
         self.settle()?;
         let busy = [over];

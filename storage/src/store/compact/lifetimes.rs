@@ -1,16 +1,17 @@
-//! How long runs are kept.
+//! The lifetimes of runs.
 
 use std::time::Duration;
 
 use crate::Options;
 use crate::run::RunKind;
 
-/// A life is this many windows: so little longer than its life is a record kept, at most.
+/// The number of windows in a lifetime. A record is kept at most one window longer than its
+/// lifetime.
 const WINDOWS: u64 = 30;
-/// The same for keys.
+/// The number of windows in the lifetime of keys.
 const KEY_WINDOWS: u64 = 4;
 
-/// How long runs of a kind are kept, in milliseconds; `None`: for ever.
+/// The lifetimes of runs by kind, in milliseconds. `None` keeps a kind for ever.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Lifetimes {
     messages: Option<u64>,
@@ -39,8 +40,8 @@ impl Lifetimes {
         }
     }
 
-    /// The length of a kind's windows in milliseconds: runs of different ones are not merged, so
-    /// that each goes when its window is over.
+    /// Returns the length of a kind's windows in milliseconds. Runs of different windows are not
+    /// merged, so each run can be removed when its window is over.
     pub(super) fn window(&self, kind: RunKind) -> Option<u64> {
         // A few for keys: every send with a key asks each of their files.
         match kind {
@@ -49,15 +50,15 @@ impl Lifetimes {
         }
     }
 
-    /// How long, in milliseconds, a segment is written to at most. Keys alone do not shorten it,
-    /// for their life may be minutes, and a segment is large; nothing is wrong with a key that is
-    /// known for longer.
+    /// Returns how long a segment is written to at most, in milliseconds. Keys alone do not shorten
+    /// this: their lifetime may be minutes, a segment is large, and a key that is known for longer
+    /// does no harm.
     pub(crate) fn segment(&self) -> Option<u64> {
         let lives = [self.messages, self.syncs].into_iter().flatten();
         lives.min().or(self.keys).map(window)
     }
 
-    /// Whether anything is removed.
+    /// Returns whether any kind expires.
     pub(super) fn any(&self) -> bool {
         self.segment().is_some()
     }

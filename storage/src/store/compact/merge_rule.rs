@@ -1,36 +1,36 @@
-//! Which runs are merged, and when there are so many that making more must wait.
+//! Decides which runs to merge, and when merging is so far behind that no more runs may be made.
 
 use std::ops::Range;
 
 use crate::run::RunId;
 
-/// How runs of a kind are merged.
+/// The rule for merging the runs of a kind.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MergeRule {
-    /// How many of a level become one of the next.
+    /// The number of runs of one level that become one run of the next level.
     pub(super) width: usize,
-    /// Runs of different windows of this length, in milliseconds, are not merged.
+    /// The length of a window in milliseconds. Runs of different windows are not merged.
     pub(super) window: Option<u64>,
-    /// What the time is, in milliseconds; 0 if nobody has told.
+    /// The present time in milliseconds; 0 if it is not known.
     pub(super) now: u64,
 }
 
 /// Neighbouring runs of a kind that may become one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MergeCandidate {
-    /// Where they are among the runs of their kind.
+    /// The indexes of the runs among the runs of their kind.
     pub(super) at: Range<usize>,
-    /// The level of the newest of them; none has a higher one.
+    /// The level of the newest run. No other run of the candidate has a higher level.
     pub(super) level: u8,
 }
 
 impl MergeRule {
-    /// The window that a run belongs to.
+    /// Returns the window that a run belongs to.
     fn window_of(&self, run: &RunId) -> Option<u64> {
         self.window.map(|window| run.last_time / window)
     }
 
-    /// Whether no more runs of this one's window are to be expected.
+    /// Returns whether the window of this run gets no more runs.
     fn is_complete(&self, run: &RunId) -> bool {
         self.window
             .is_some_and(|window| run.last_time / window < self.now / window)
@@ -56,13 +56,14 @@ impl MergeRule {
         })
     }
 
-    /// Runs of one size.
+    /// Returns the candidates of runs of one level.
     fn levels(&self, runs: &[RunId]) -> impl Iterator<Item = MergeCandidate> {
         self.candidates(runs, |newest, run| run.level <= newest.level)
     }
 
-    /// What to merge of a kind's runs: the newest candidate of enough of one level; or all of a
-    /// window that is complete, so that there are not many files however many windows there are.
+    /// Returns the runs of a kind to merge next: the newest candidate with enough runs of one
+    /// level, or all runs of a complete window. The latter limits the number of files when there
+    /// are many windows.
     pub(super) fn mergeable(&self, runs: &[RunId]) -> Option<MergeCandidate> {
         let wide = self.levels(runs).find(|candidate| {
             candidate.at.len() >= self.width && !self.is_complete(&runs[candidate.at.start])
@@ -75,8 +76,8 @@ impl MergeRule {
         })
     }
 
-    /// Whether merging is so far behind that making more runs must wait for it: every read looks
-    /// into each of them.
+    /// Returns whether merging is so far behind that no more runs may be made. Every read looks
+    /// into each run, so their number must stay low.
     pub(super) fn in_debt(&self, runs: &[RunId]) -> bool {
         self.levels(runs)
             .any(|candidate| candidate.at.len() >= 2 * self.width)
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
     use crate::run::RunKind;
 
-    /// Runs with these levels and times.
+    /// Makes runs with these levels and times.
     fn runs(levels: &[(u8, u64)]) -> Vec<RunId> {
         let run = |(i, &(level, last_time))| RunId {
             kind: RunKind::Messages,

@@ -1,9 +1,9 @@
-//! The compactor: its two threads, and what they tell each other.
+//! The compactor: its two threads, and the signals between them.
 //!
-//! One thread turns the log's oldest segments into runs, the other merges runs. Neither waits for
-//! the other but to put a manifest in force; only when there are too many runs to merge
-//! ([`MergeRule::in_debt`](merge_rule::MergeRule::in_debt)) no more are made. A step that fails is tried
-//! again by time, with new files.
+//! One thread turns the log's oldest segments into runs, the other merges runs. They wait for each
+//! other only to put a manifest in force. If there are too many runs to merge
+//! ([`MergeRule::in_debt`](merge_rule::MergeRule::in_debt)), no more runs are made. A failed step
+//! is tried again after a pause, with new files.
 
 mod ballast;
 mod expire;
@@ -26,24 +26,24 @@ pub(crate) use ballast::NAME as BALLAST;
 pub(crate) use lifetimes::Lifetimes;
 use steps::Steps;
 
-/// When a step that failed is tried again.
+/// The pause before a failed step is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How runs are made.
+/// The settings for making and merging runs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CompactionPlan {
     pub(crate) store_id: [u8; 16],
-    /// Size of a block in bytes.
+    /// The size of a block in bytes.
     pub(crate) block: usize,
-    /// How many files of a level are merged into one of the next.
+    /// The number of files of a level that are merged into one file of the next level.
     pub(crate) width: usize,
-    /// After how many milliseconds a redaction is applied where no merge has come by.
+    /// The time in milliseconds after which a redaction is applied even without a regular merge.
     pub(crate) redact_within: u64,
-    /// Size of a segment in bytes.
+    /// The size of a segment in bytes.
     pub(crate) segment: u64,
-    /// How many full segments may wait to become runs before appends wait for them.
+    /// The number of full segments that may wait to become runs before appends wait for them.
     pub(crate) max_waiting: usize,
-    /// How long they are kept.
+    /// The lifetimes of the runs.
     pub(crate) lifetimes: Lifetimes,
 }
 
@@ -58,24 +58,25 @@ struct CompactorWork {
     changed: Condvar,
 }
 
-/// What the threads have to do.
+/// A task of the compactor's threads.
 #[derive(Debug, Clone, Copy)]
 enum Task {
     Sort,
     Merge,
 }
 
-/// Entries are by task.
+/// The signals between the threads. Entries are by task.
 #[derive(Default)]
 struct Signals {
-    /// There may be something to do since the thread looked.
+    /// Whether there may be work since the thread last looked.
     due: [bool; 2],
-    /// Why the last step failed.
+    /// Why the last step failed; `None` if it succeeded.
     failure: [Option<Obstacle>; 2],
 }
 
 impl Compactor {
-    /// A compactor that goes on from `manifest`, on threads of its own if `background`.
+    /// Makes a compactor that continues from `manifest`. With `background` it runs on its own
+    /// threads.
     pub(crate) fn new(
         shared: Arc<Shared>,
         plan: CompactionPlan,
@@ -114,7 +115,7 @@ impl Compactor {
         Ok(compactor)
     }
 
-    /// Notes that a segment was filled.
+    /// Notes that a segment is full.
     pub(crate) fn wake(&self) {
         if self.threads.is_empty() {
             self.work.work_off();
@@ -123,7 +124,7 @@ impl Compactor {
         }
     }
 
-    /// Tells the time in milliseconds: what is older than its life goes.
+    /// Sets the present time in milliseconds. Runs whose lifetime is over are then removed.
     pub(crate) fn tick(&self, now: u64) {
         self.work.steps.now.store(now, Ordering::Release);
         if self.threads.is_empty() {
@@ -133,8 +134,8 @@ impl Compactor {
         }
     }
 
-    /// Waits until fewer than `max` full segments wait to become runs. The error says why that is
-    /// not to be expected.
+    /// Waits until fewer than `max` full segments wait to become runs. The error says why no
+    /// segment will become runs for now.
     pub(crate) fn admit(&self, max: usize) -> Result<(), Obstacle> {
         let work = &*self.work;
         let behind = || work.steps.shared.waiting_segments() >= max;
@@ -170,7 +171,8 @@ impl Drop for Compactor {
     }
 }
 
-/// Lowers the priority of this thread, if the system lets it: on Linux it is the thread's own.
+/// Lowers the priority of this thread by `steps`, if the system allows it. On Linux each thread has
+/// its own priority.
 fn yield_to_others(steps: i32) {
     #[cfg(target_os = "linux")]
     {
@@ -190,7 +192,7 @@ impl CompactorWork {
         }
     }
 
-    /// Waits until there may be something to do; `false` when the store closes.
+    /// Waits until there may be work. Returns `false` when the store closes.
     fn next(&self, task: Task) -> bool {
         let mut signals = self.signals.lock();
         let retry = Instant::now() + RETRY;
@@ -214,7 +216,7 @@ impl CompactorWork {
         self.changed.notify_all();
     }
 
-    /// Why no segment will become runs for now.
+    /// Returns why no segment will become runs for now.
     fn obstacle(&self, signals: &Signals) -> Option<Obstacle> {
         let [sort, merge] = &signals.failure;
         let poison = || {
@@ -227,7 +229,7 @@ impl CompactorWork {
         sort.clone().or_else(poison).or_else(held_up)
     }
 
-    /// Does one step of a task, and says whether there may be another.
+    /// Does one step of a task. Returns whether there may be another step.
     fn step(&self, task: Task) -> bool {
         if self.steps.is_over() {
             return false;
@@ -274,7 +276,7 @@ impl CompactorWork {
         again
     }
 
-    /// Does all there is to do, or as much as goes, in an order that depends on nothing else.
+    /// Does all work that is possible, in a fixed order.
     fn work_off(&self) {
         while self.step(Task::Sort) || self.step(Task::Merge) {}
     }

@@ -1,8 +1,8 @@
-//! The steps of the compactor: what is in force before and after each.
+//! The steps of the compactor, and what is in force before and after each.
 //!
-//! Every step makes new files, puts them in force with a new manifest, and only then removes what
-//! they replace. A crash in between leaves files that no manifest names; the next opening removes
-//! them.
+//! Every step makes new files, puts them in force with a new manifest, and only then removes the
+//! files that they replace. A crash in between leaves files that no manifest names. The next
+//! opening removes them.
 
 use std::cell::Cell;
 use std::io;
@@ -20,18 +20,18 @@ use crate::run::{RunFile, RunId, RunKind, Runs};
 use crate::store::condition::mib;
 use crate::store::shared::Shared;
 
-/// After how many entries a long merge lets others go first.
+/// The number of entries after which a long merge lets other work run.
 const ENTRIES_BETWEEN_YIELDS: u32 = if cfg!(test) { 4 } else { 1024 };
 
 pub(super) struct Steps {
     pub(super) shared: Arc<Shared>,
     pub(super) plan: CompactionPlan,
     pub(super) ballast: Ballast,
-    /// The time in milliseconds, as the store was last told; 0: never.
+    /// The present time in milliseconds, as last set by `tick`; 0 if it was never set.
     pub(super) now: AtomicU64,
-    /// What is in force. Locked only while a new one is put in force.
+    /// The manifest in force. Locked only while a new one is put in force.
     manifest: Mutex<Manifest>,
-    /// Number of the next run; none is used twice, whatever became of its file.
+    /// The number of the next run. No number is used twice, even if the file is gone.
     pub(super) numbers: AtomicU64,
     /// Files of steps that failed so late that the manifest on the disk may name them.
     doubtful: Mutex<Vec<RunId>>,
@@ -53,13 +53,13 @@ impl Steps {
         }
     }
 
-    /// Whether nothing is to be done any more.
+    /// Returns whether the compactor must stop.
     pub(super) fn is_over(&self) -> bool {
         self.stopping.load(Ordering::Acquire) || self.shared.poisoned().is_some()
     }
 
-    /// Turns the oldest segment into runs, if the log has gone on behind it, and if merging keeps
-    /// up.
+    /// Turns the oldest segment into runs, if it is full and if merging keeps up. Returns whether
+    /// it did.
     pub(super) fn sort(&self) -> io::Result<bool> {
         let Some(segment) = self.shared.oldest_full_segment() else {
             return Ok(false);
@@ -89,14 +89,15 @@ impl Steps {
         Ok(true)
     }
 
-    /// Whether no more runs are to be made before some were merged.
+    /// Returns whether merging must catch up before more runs are made.
     pub(super) fn in_debt(&self) -> bool {
         let runs = self.shared.runs();
         let mut kinds = RunKind::ALL.into_iter();
         kinds.any(|kind| self.rule(kind).in_debt(&runs.ids(kind)))
     }
 
-    /// Removes runs that are too old, or merges runs of a level, if there are enough.
+    /// Removes runs whose lifetime is over, or merges runs of a level if there are enough. Returns
+    /// whether it did anything.
     pub(super) fn merge(&self) -> io::Result<bool> {
         let expired = self.expire();
         match expired {
@@ -109,7 +110,8 @@ impl Steps {
         }
     }
 
-    /// Writes a run anew that has a body which was redacted too long ago.
+    /// Makes a run anew if one of its bodies was redacted too long ago. Returns whether there was
+    /// such a run.
     fn redact(&self) -> io::Result<bool> {
         let now = self.now.load(Ordering::Acquire);
         let (runs, pending) = (self.shared.runs(), self.shared.pending_redactions());
@@ -138,7 +140,8 @@ impl Steps {
         }
     }
 
-    /// Merges the smallest runs that `admits` says may be merged, if there are enough of them.
+    /// Merges the smallest runs that `admits` allows, if there are enough of them. Returns whether
+    /// there were.
     fn merge_least(&self, admits: &dyn Fn(&RunId, u8) -> bool) -> io::Result<bool> {
         let runs = self.shared.runs();
         let found = RunKind::ALL.into_iter().filter_map(|kind| {
@@ -157,7 +160,8 @@ impl Steps {
         Ok(true)
     }
 
-    /// Makes the runs of redactions anew, if half of what they have is applied.
+    /// Makes the runs of redactions anew if half of their redactions are applied. Returns whether
+    /// it did.
     fn merge_redactions(&self) -> io::Result<bool> {
         let old = self.shared.runs().of(RunKind::Redactions).to_vec();
         let pending = self.shared.pending_redactions();
@@ -210,9 +214,10 @@ impl Steps {
         Ok(())
     }
 
-    /// What is to be done now and then while `busy` runs of a kind, the greatest `level` of which
-    /// this is, are read: segments go on becoming runs, and small merges must not wait for a large
-    /// one. Those are of a lower level, so this does not go deep; and of other runs.
+    /// Returns the work to run now and then while a long merge reads `busy` runs of a kind, whose
+    /// greatest level is `level`. The work is merges of other runs, of lower levels, so they need
+    /// not wait for the large merge and the recursion is not deep. Segments continue to become runs
+    /// meanwhile.
     pub(super) fn others_first<'a>(
         &'a self,
         busy: &'a [RunId],
@@ -233,7 +238,7 @@ impl Steps {
         }
     }
 
-    /// Makes marks of a run of messages and puts them in its place.
+    /// Makes marks of a run of messages, and puts them in its place.
     pub(super) fn mark(&self, maker: &RunMaker<'_>, over: RunId) -> io::Result<()> {
         let runs = self.shared.runs();
         let Some(run) = runs.of(over.kind).iter().find(|run| run.id == over) else {
@@ -253,8 +258,8 @@ impl Steps {
         self.put_in_force(change, |runs| self.shared.replace_runs(runs, applied))
     }
 
-    /// Removes the files of runs that no manifest names. What cannot be removed now goes at the
-    /// next opening.
+    /// Removes the files of runs that no manifest names. The next opening removes those that cannot
+    /// be removed now.
     pub(super) fn remove(&self, runs: &[RunId]) {
         for run in runs {
             let _ = self.shared.backend.remove(&run.name());
@@ -276,7 +281,7 @@ impl Steps {
         }
     }
 
-    /// Puts a changed manifest in force, and lets readers see its runs with `show`.
+    /// Puts a changed manifest in force, and lets `show` make its runs visible to readers.
     pub(super) fn put_in_force(
         &self,
         change: impl FnOnce(&mut Manifest),
@@ -299,7 +304,8 @@ impl Steps {
         Ok(())
     }
 
-    /// Ends a step: if it failed, its files go, so that no number of failures fills the disk.
+    /// Ends a step. If it failed, removes its files, so that repeated failures do not fill the
+    /// disk.
     pub(super) fn conclude(&self, done: io::Result<()>, maker: RunMaker<'_>) -> io::Result<()> {
         if done.is_err() {
             let backend = &*self.shared.backend;
@@ -319,7 +325,7 @@ impl Steps {
         done
     }
 
-    /// Makes it certain which manifest is on the disk, and removes files that it does not name.
+    /// Makes sure which manifest is on the disk, and removes the files that it does not name.
     pub(super) fn settle(&self) -> io::Result<()> {
         let mut doubtful = self.doubtful.lock();
         if doubtful.is_empty() {
