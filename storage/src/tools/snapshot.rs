@@ -1,8 +1,8 @@
-//! A look at a folder that a store may be working in, which neither locks nor writes anything.
+//! A view of a folder that a store may be using. It neither locks nor writes anything.
 //!
-//! Files that are open stay readable when they are removed. So a look opens all files of a store
-//! at once, again if some vanish meanwhile, and everything that is read later comes from them:
-//! it is the store of one moment, but for the end of its log, which may go on to grow.
+//! An open file stays readable when it is removed. So a snapshot opens all files of a store at
+//! once, and repeats this if some vanish meanwhile. All later reads use these files. They show the
+//! store at one moment, except that the end of its log may continue to grow.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,7 +18,7 @@ use crate::run::manifest::{self, Manifest};
 use crate::store::identity::{self, Identity};
 use crate::tools::walk::{self, is_ours};
 
-/// How often the files are opened anew when some are missing. Each time takes milliseconds, and a
+/// The most attempts to open the files when some are missing. An attempt takes milliseconds, and a
 /// store changes its files a few times a second at most.
 const TRIES: usize = 100;
 
@@ -26,15 +26,16 @@ const TRIES: usize = 100;
 pub(crate) struct Snapshot {
     backend: Arc<dyn Backend>,
     files: BTreeMap<String, Arc<dyn BackendFile>>,
-    /// Whether somebody had the store open then.
+    /// Whether the store was open at that moment.
     live: bool,
 }
 
 impl Snapshot {
-    /// Looks at the folder `dir`.
+    /// Opens the files of the folder `dir`.
     ///
     /// # Errors
-    /// [`OpenError::NoStore`] if there is none, [`OpenError::Io`] for what the file system answered.
+    /// [`OpenError::NoStore`] if there is no store, [`OpenError::Io`] for an error of the file
+    /// system.
     pub(crate) fn at(dir: &Path) -> Result<Snapshot, OpenError> {
         let backend = FileBackend::read_only(dir).map_err(|source| OpenError::Io {
             file: dir.to_path_buf(),
@@ -44,10 +45,10 @@ impl Snapshot {
         Snapshot::on(Arc::new(backend))
     }
 
-    /// As [`at`](Self::at), on any [`Backend`].
+    /// Opens the files of any [`Backend`], like [`at`](Self::at).
     ///
     /// # Errors
-    /// As [`at`](Self::at).
+    /// The errors of [`at`](Self::at).
     pub(crate) fn on(backend: Arc<dyn Backend>) -> Result<Snapshot, OpenError> {
         let mut snapshot = Snapshot {
             live: backend.is_locked(),
@@ -66,7 +67,7 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// Opens all files that there are.
+    /// Opens all files that exist.
     fn take(&mut self) -> Result<(), OpenError> {
         let backend = &*self.backend;
         let names = backend.list().map_err(io_error(backend, "", "list"))?;
@@ -93,8 +94,8 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Whether all is there that the manifest says is in force. What is damaged is for others to
-    /// tell.
+    /// Returns whether all files in force by the manifest are open. Does not report damage; later
+    /// reads do.
     fn is_whole(&self) -> bool {
         let Ok(identity) = Identity::read(self, identity::NAME) else {
             return true;

@@ -1,4 +1,4 @@
-//! Going through a store without changing it, be it open or not.
+//! Reads through a store without changing it, while it is open or closed.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -16,7 +16,7 @@ use crate::run::manifest::{self, Manifest};
 use crate::store::identity;
 use crate::{Fault, Store, run};
 
-/// The folder `dir`, which the real backend would make if it were missing.
+/// Opens the folder `dir`. Fails if the folder is missing; the real backend alone would make it.
 pub(crate) fn folder(dir: &Path) -> Result<FileBackend, OpenError> {
     let backend = std::fs::read_dir(dir).and_then(|_| FileBackend::new(dir));
     backend.map_err(|source| OpenError::Io {
@@ -26,7 +26,7 @@ pub(crate) fn folder(dir: &Path) -> Result<FileBackend, OpenError> {
     })
 }
 
-/// Whether a file is part of a store, be it not in force.
+/// Returns whether a file belongs to a store, in force or not.
 pub(crate) fn is_ours(name: &str) -> bool {
     name.starts_with(identity::NAME)
         || name == manifest::NAME
@@ -34,7 +34,7 @@ pub(crate) fn is_ours(name: &str) -> bool {
         || segment::segment_base(name).is_some()
 }
 
-/// Sees to it that a folder has a store, or what is left of one.
+/// Checks that a folder has a store, or what is left of one.
 pub(crate) fn check_store(backend: &dyn Backend) -> Result<(), OpenError> {
     let names = backend.list().map_err(io_error(backend, "", "list"))?;
     if names.iter().any(|name| is_ours(name)) {
@@ -52,7 +52,7 @@ pub(crate) fn claim(backend: &dyn Backend) -> Result<Box<dyn Lock>, OpenError> {
     Store::lock(backend)
 }
 
-/// Bytes of all run files and segments.
+/// Returns the bytes of all run files and segments.
 pub(crate) fn total(backend: &dyn Backend) -> Result<u64, OpenError> {
     let mut total = 0;
     for name in backend.list().map_err(io_error(backend, "", "list"))? {
@@ -64,35 +64,35 @@ pub(crate) fn total(backend: &dyn Backend) -> Result<u64, OpenError> {
     Ok(total)
 }
 
-/// What a walk comes across.
+/// What a walk finds.
 pub(crate) enum Step<'a> {
     Entry(Entry<'a>),
     /// The end of a segment.
     Segment(&'a Segment),
 }
 
-/// A log that was walked through.
+/// The result of a walk through a log.
 pub(crate) struct Walked {
-    /// Its segments, each with the end of its frames.
+    /// The segments, each with the end of its frames.
     pub(crate) segments: Vec<(Arc<Segment>, u64)>,
-    /// Segments behind the end of the log.
+    /// The segments behind the end of the log.
     pub(crate) later: Vec<Arc<Segment>>,
     pub(crate) scan: Scan,
-    /// The end of the log, if something follows that was never acknowledged.
+    /// The end of the log, if unacknowledged data follows it.
     pub(crate) torn: Option<u64>,
-    /// The first damage; what is behind it was not looked at.
+    /// The first damage. The walk does not read what is behind it.
     pub(crate) fault: Option<Fault>,
 }
 
-/// How often the end of a log that may grow is looked at before what follows it counts as damage.
+/// The number of looks at the end of a growing log before the data after it counts as damage.
 const LOOKS: usize = 4;
 
-/// Reads the log from where `manifest` says that it begins, and gives each step to `each` until
-/// that says that it has enough: it then gets no more, and what is behind that segment is not
-/// looked at. The log of a store that is open ends for this where its end is at that moment.
+/// Reads the log from the position where `manifest` says that it begins, and passes each step to
+/// `each` until `each` has enough. The walk then ends after the present segment. The log of an open
+/// store ends, for the walk, at its present end.
 ///
 /// # Errors
-/// Damage is none; another version is, and what the file system answers.
+/// Another version, or an error of the file system. Damage is not an error.
 pub(crate) fn walk(
     backend: &dyn Backend,
     store_id: [u8; 16],
@@ -167,8 +167,8 @@ impl Walked {
 }
 
 impl Walked {
-    /// Looks for damage behind the end of a log that may grow: what follows an end that is still
-    /// the end afterwards. `before` is what was read before the last segment.
+    /// Looks for damage behind the end of a growing log. Data behind the end is damage if the end
+    /// stays the same afterwards. `before` is the state of the log before the last segment.
     fn check_live_end(
         &self,
         backend: &dyn Backend,
@@ -197,13 +197,13 @@ impl Walked {
     }
 }
 
-/// Whether the segment at `base` was there when the store was looked at.
+/// Returns whether the segment at `base` existed when the store was looked at.
 fn is_there(backend: &dyn Backend, base: u64) -> Result<bool, OpenError> {
     let names = backend.list().map_err(io_error(backend, "", "list"))?;
     Ok(names.contains(&segment::segment_name(base)))
 }
 
-/// Opens the segment at `base`; that it is missing is damage.
+/// Opens the segment at `base`. A missing segment is damage.
 fn open(backend: &dyn Backend, base: u64, store_id: [u8; 16]) -> Result<Arc<Segment>, OpenError> {
     let name = segment::segment_name(base);
     match Segment::open(backend, &name, store_id) {

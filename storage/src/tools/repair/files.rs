@@ -1,4 +1,4 @@
-//! Files of a damaged store: read as far as they can be read, and set aside under other names.
+//! The files of a damaged store: reads them as far as possible, and renames them to copies.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,7 +12,7 @@ use crate::backend::{self, Backend, BackendFile};
 use crate::error::OpenError;
 use crate::error::io_error;
 
-/// A disk does not return less than this.
+/// The bytes of a sector: the smallest unit that a disk can fail to return.
 const SECTOR: u64 = 4096;
 
 impl RepairWork<'_> {
@@ -22,8 +22,8 @@ impl RepairWork<'_> {
             .map_err(io_error(self.backend, "", "list"))
     }
 
-    /// Renames a file that is damaged, so that another one can take its place. Returns the name
-    /// of the copy that it now is. In a dry run it only says it.
+    /// Renames a damaged file to a copy, so that another file can take its place. Returns the name
+    /// of the copy. A dry run only returns that name.
     pub(super) fn set_aside(&mut self, name: &str, what: &str) -> Result<String, OpenError> {
         let copy = copy_name(&self.names()?, what);
         if !self.dry_run {
@@ -35,7 +35,7 @@ impl RepairWork<'_> {
         Ok(copy)
     }
 
-    /// Copies a small file that is to be replaced in one step. Returns the name of the copy.
+    /// Copies a small file that will be replaced in one step. Returns the name of the copy.
     pub(super) fn keep_copy(&mut self, name: &str, what: &str) -> Result<String, OpenError> {
         let copy = copy_name(&self.names()?, what);
         if !self.dry_run {
@@ -49,7 +49,7 @@ impl RepairWork<'_> {
     }
 }
 
-/// A name for a copy of `what` that no copy has yet.
+/// Returns an unused name for a copy of `what`.
 fn copy_name(names: &[String], what: &str) -> String {
     (1..)
         .map(|n| numbered(what, n))
@@ -57,7 +57,8 @@ fn copy_name(names: &[String], what: &str) -> String {
         .unwrap_or_default()
 }
 
-/// The newest copy of `what`: that of a repair that was interrupted, if the file itself is missing.
+/// Returns the newest copy of `what`. If the file itself is missing, an interrupted repair made
+/// this copy.
 pub(super) fn newest_copy(names: &[String], what: &str) -> Option<String> {
     (1..)
         .map(|n| numbered(what, n))
@@ -72,13 +73,13 @@ fn numbered(what: &str, n: u64) -> String {
     }
 }
 
-/// A file that is only read, and never fails to be: zeros stand for sectors that the disk does not
-/// return, and for what is behind the end of the file, up to the size that it should have.
+/// A read-only file whose reads never fail. Zeros replace the sectors that the disk does not
+/// return, and the bytes behind the file's end up to its nominal size.
 pub(super) struct Readable {
     file: Arc<dyn BackendFile>,
-    /// The size that the file has.
+    /// The actual size of the file in bytes.
     pub(super) size: u64,
-    /// Offsets of the sectors that the disk did not return.
+    /// The offsets of the sectors that the disk did not return.
     unreadable: Mutex<BTreeSet<u64>>,
 }
 
@@ -95,12 +96,13 @@ impl Readable {
         })
     }
 
-    /// Whether the disk did not return some of what was read.
+    /// Returns whether the disk did not return some of the bytes that were read.
     pub(super) fn is_unreadable(&self) -> bool {
         !self.unreadable.lock().is_empty()
     }
 
-    /// Whether `[from, to)`, which was read, is there and was returned.
+    /// Returns whether the file has the bytes `[from, to)`, and the disk returned them. They must
+    /// have been read.
     pub(super) fn is_known(&self, from: u64, to: u64) -> bool {
         let first = from / SECTOR * SECTOR;
         to <= self.size && self.unreadable.lock().range(first..to).next().is_none()

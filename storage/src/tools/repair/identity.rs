@@ -1,4 +1,4 @@
-//! The identity of a damaged store: restored from its copy.
+//! Restores the identity of a damaged store from its copy.
 
 use super::RepairWork;
 use super::files::is_lost;
@@ -6,7 +6,8 @@ use crate::error::OpenError;
 use crate::error::io_error;
 use crate::store::identity::{COPY, Identity, NAME};
 
-/// The identity of the store, restored from the copy if need be; `None` if there is no store yet.
+/// Returns the identity of the store, restored from the copy if needed. Returns `None` if there is
+/// no store yet.
 pub(super) fn mend(work: &mut RepairWork<'_>) -> Result<Option<Identity>, OpenError> {
     let names = work.names()?;
     let has = |name: &str| names.iter().any(|known| known == name);
@@ -66,7 +67,7 @@ fn restore(
     Ok(())
 }
 
-/// Whether there is only the first segment, and nothing in it.
+/// Returns whether the folder has only the first segment, and the segment is empty.
 fn is_new(work: &RepairWork<'_>, names: &[String]) -> Result<bool, OpenError> {
     for name in names {
         if name == "manifest" || name.ends_with(".tbl") {

@@ -1,4 +1,4 @@
-//! The log of a damaged store: what is left of it, and mending its segments.
+//! The log of a damaged store: finds what is left of it, and mends its segments.
 
 use super::RepairWork;
 use super::files::newest_copy;
@@ -10,7 +10,7 @@ use crate::log::scan::{self, Scan, ScanEnd};
 use crate::log::segment::{self, SegmentFactory, segment_base, segment_name};
 use crate::run::manifest::Manifest;
 
-/// Mends the log that begins where `manifest` says.
+/// Mends the log from the position where `manifest` says that it begins.
 pub(super) fn mend(
     work: &mut RepairWork<'_>,
     factory: &SegmentFactory,
@@ -33,14 +33,14 @@ pub(super) fn mend(
     log.carry_out(&plan)
 }
 
-/// What becomes of a part.
+/// What the repair does with a part of the log.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
-    /// Nothing, or what is wrong with its file is put right: with these patches.
+    /// The part stays. These patches correct its file; there may be none.
     Stays(Vec<Patch>),
-    /// It begins anew, with nothing in it.
+    /// The part begins anew, empty.
     Blank,
-    /// It is behind the end of the log, and of no use.
+    /// The part is behind the end of the log, and is removed.
     Goes,
 }
 
@@ -48,15 +48,15 @@ struct Log<'a, 'b> {
     work: &'a mut RepairWork<'b>,
     factory: &'a SegmentFactory,
     names: Vec<String>,
-    /// Bases that file names tell, ascending.
+    /// The bases in file names, ascending.
     bases: Vec<u64>,
     parts: Vec<LogPart>,
-    /// Segments of another place or store.
+    /// The segments that belong to another place or store.
     foreign: Vec<u64>,
 }
 
 impl Log<'_, '_> {
-    /// Reads all there is, from `low_water` on.
+    /// Reads all segments from `low_water` on.
     fn read(&mut self, low_water: u64) -> Result<(), OpenError> {
         let mut expected = low_water;
         loop {
@@ -72,8 +72,8 @@ impl Log<'_, '_> {
         }
     }
 
-    /// The part that begins at `base`: from its file, or else from the copy that a repair made of
-    /// it before it was interrupted.
+    /// Returns the part that begins at `base`: from its file, or else from the copy that an
+    /// interrupted repair made.
     fn part_at(&mut self, base: u64) -> Result<LogPart, OpenError> {
         let later = self.bases.iter().copied();
         let next = later.clone().find(|&later| later > base);
@@ -99,8 +99,8 @@ impl Log<'_, '_> {
         Ok(LogPart::missing(base, size))
     }
 
-    /// Decides what becomes of each part, going from frame to frame as an opening does, and past
-    /// damage that a later frame proves to be damage.
+    /// Decides the fate of each part. Goes from frame to frame like an opening, and also past
+    /// damage, if a later frame proves that it is damage.
     fn plan(&mut self, mut scan: Scan) -> Result<Vec<Fate>, OpenError> {
         let mut plan = Vec::new();
         let mut durable = None;
@@ -173,8 +173,9 @@ impl Log<'_, '_> {
         Ok(plan)
     }
 
-    /// The greatest end of what a frame behind `from`, in part `at` or later, says was durable. A
-    /// part with content that cannot be checked says it of itself: the log went on in it.
+    /// Returns the greatest end of the log that a frame behind `from`, in part `at` or later,
+    /// reports as durable. A part whose content cannot be checked proves by itself that the log
+    /// continued in it.
     fn durable(&self, at: usize, from: u64) -> Result<u64, OpenError> {
         let mut durable = 0;
         for part in &self.parts[at..] {
@@ -192,12 +193,12 @@ impl Log<'_, '_> {
         Ok(durable)
     }
 
-    /// The first frame of part `at` behind the damaged one at `damaged` that belongs to the log,
-    /// and its session. `durable` is what later frames say of the log, `current` the session of
-    /// the frame before.
+    /// Returns the first frame of part `at` that belongs to the log behind the damaged one at
+    /// `damaged`, and its session. `durable` is the end that later frames report as durable.
+    /// `current` is the session of the frame before.
     ///
-    /// A frame of a dead writer, behind a tail that was cut off, does not belong to it: it says
-    /// nothing of what was written over that tail, and is of another session.
+    /// A frame of a dead writer, behind a tail that was cut off, does not belong to the log. It
+    /// reports nothing about the frames written over that tail, and has another session.
     fn next_frame(
         &self,
         at: usize,
@@ -224,7 +225,8 @@ impl Log<'_, '_> {
         Ok(found)
     }
 
-    /// The session of the first frame behind part `at`, so that it continues what is put there.
+    /// Returns the session of the first frame behind part `at`, so that the frame continues the
+    /// frames put before it.
     fn session_behind(&self, at: usize, scan: &Scan) -> Result<u32, OpenError> {
         let session = match self.parts.get(at + 1) {
             Some(next) => next.first_session().map_err(io_error(
@@ -237,7 +239,7 @@ impl Log<'_, '_> {
         Ok(session.or(scan.session).unwrap_or_default())
     }
 
-    /// Does what `plan` says, from the first part to the last.
+    /// Carries out `plan`, from the first part to the last.
     fn carry_out(&mut self, plan: &[Fate]) -> Result<(), OpenError> {
         let known = |base| self.parts.iter().any(|part| part.base == base);
         let strays = self.bases.iter().copied().filter(|&base| !known(base));
@@ -262,7 +264,7 @@ impl Log<'_, '_> {
         Ok(())
     }
 
-    /// Sets the file of a part aside. Returns the name of the copy, which may be there already.
+    /// Renames the file of a part to a copy. Returns the name of the copy, which may already exist.
     fn set_aside(&mut self, at: usize) -> Result<Option<String>, OpenError> {
         let part = &self.parts[at];
         let name = segment_name(part.base);
@@ -274,7 +276,7 @@ impl Log<'_, '_> {
         }
     }
 
-    /// Writes a part anew, without what is given up.
+    /// Writes a part anew, without what the repair gives up.
     fn rewrite(&mut self, at: usize, patches: &[Patch]) -> Result<(), OpenError> {
         let copy = self.set_aside(at)?;
         let part = &self.parts[at];
@@ -316,7 +318,7 @@ impl Log<'_, '_> {
         Ok(())
     }
 
-    /// Puts a new segment in the place of one that had nothing in it, or behind one that is lost.
+    /// Puts a new segment in the place of one that was empty, or behind one that is lost.
     fn begin_anew(&mut self, at: usize) -> Result<(), OpenError> {
         let copy = self.set_aside(at)?;
         let part = &self.parts[at];
@@ -347,7 +349,7 @@ impl Log<'_, '_> {
         Ok(())
     }
 
-    /// Sets a segment aside that is behind the end of the log.
+    /// Renames a segment behind the end of the log to a copy.
     fn give_up_unused(&mut self, at: usize) -> Result<(), OpenError> {
         let part = &self.parts[at];
         let name = segment_name(part.base);
@@ -364,7 +366,7 @@ impl Log<'_, '_> {
     }
 }
 
-/// What patches cover: a seal and the hole before it are one stretch.
+/// Returns the stretches that patches cover. A seal and the hole before it are one stretch.
 fn stretches(patches: &[Patch], end: u64) -> Vec<(u64, u64)> {
     let mut stretches: Vec<(u64, u64)> = Vec::new();
     for patch in patches {
@@ -377,7 +379,7 @@ fn stretches(patches: &[Patch], end: u64) -> Vec<(u64, u64)> {
     stretches
 }
 
-/// What the copy of the segment at `base` is named after.
+/// Returns the digits in the name of the segment at `base`, for the name of its copy.
 fn digits(base: u64) -> String {
     format!("{base:016x}")
 }

@@ -1,4 +1,4 @@
-//! What a repair gives up, in all: noted before anything is mended.
+//! The sum of what a repair gives up. The repair notes it before it mends anything.
 
 use super::RepairWork;
 use crate::Position;
@@ -12,42 +12,42 @@ use crate::store::losses::{COPY, Losses, MIN_RECORD, NAME, UNKNOWN};
 /// than may wait to be turned into runs by default, the one in use and the one in stock.
 const MISSING_SEGMENTS: u64 = 16;
 
-/// What is given up.
+/// The sum of what a repair gives up.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Lost {
-    /// Anything at all.
+    /// Whether the repair gives anything up.
     pub(super) any: bool,
-    /// Where the last of it ended in the log,
+    /// The end in the log of the last loss.
     before: u64,
-    /// and how many messages it can have been.
+    /// The most messages that can be lost.
     messages: u64,
 }
 
 impl Lost {
-    /// Something that was no message.
+    /// Notes a loss that is no message.
     pub(super) fn other(&mut self) {
         self.any = true;
     }
 
-    /// At most so many messages, before the position `end`.
+    /// Notes the loss of at most `messages` messages, before the position `end`.
     pub(super) fn messages(&mut self, end: u64, messages: u64) {
         self.any = true;
         self.before = self.before.max(end);
         self.messages = self.messages.saturating_add(messages);
     }
 
-    /// All messages of a part of the log.
+    /// Notes the loss of all messages in a stretch of the log.
     pub(super) fn stretch(&mut self, from: u64, to: u64) {
         self.messages(to, to.saturating_sub(from).div_ceil(MIN_RECORD));
     }
 
-    /// The end of the log, which was at `end` or later: nothing tells how much it was.
+    /// Notes the loss of the end of the log, which was at `end` or later. Nothing tells its size.
     pub(super) fn end_of_log(&mut self, end: u64, segment: u64) {
         self.messages(end, MISSING_SEGMENTS * segment / MIN_RECORD);
     }
 
-    /// What a manifest that was made from the files may lack: the first of its runs, and those
-    /// between others.
+    /// Notes the losses that a manifest made from the files may hide: runs before the first one,
+    /// and runs between others.
     pub(super) fn unlisted(&mut self, manifest: &Manifest) {
         let mut at = 0;
         let known = |kind| matches!(kind, RunKind::Messages | RunKind::Marks);
@@ -73,8 +73,8 @@ impl Lost {
         }
     }
 
-    /// What later openings must know, with what they knew `before`, which may be lost: then at
-    /// most so many `repairs` are known, and the log ends at `end`.
+    /// Returns the losses that later openings must know. They include the losses `before`. If
+    /// `before` is lost, at most `repairs` repairs are known, and the log ends at `end`.
     pub(super) fn added_to(self, before: Option<Losses>, end: u64, repairs: u32) -> Losses {
         match before {
             None => Losses {
@@ -92,8 +92,8 @@ impl Lost {
     }
 }
 
-/// What repairs before this one gave up; `None` if nothing tells it any more. Sets the files aside
-/// that do not say it, and has both say what is `known` now, if it is.
+/// Returns what earlier repairs gave up; `None` if no file tells it any more. Renames the files
+/// that do not tell it to copies. If `known` is given, writes it to both files.
 pub(super) fn mend(
     work: &mut RepairWork<'_>,
     store_id: [u8; 16],

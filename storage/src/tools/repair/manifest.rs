@@ -1,4 +1,4 @@
-//! The manifest of a damaged store: what it says, or what run files and segments say of it.
+//! The manifest of a damaged store: read from its file, or made from run files and segments.
 
 use super::RepairWork;
 use super::files::{self, Readable};
@@ -10,7 +10,7 @@ use crate::log::segment::{self, SegmentFactory, segment_name};
 use crate::run::manifest::{Floors, Manifest, NAME};
 use crate::run::{self, BlockCache, RunFile, RunId, RunKind};
 
-/// Mends manifest and runs, and returns what is in force then.
+/// Mends the manifest and the runs. Returns the manifest that is then in force.
 pub(super) fn mend(
     work: &mut RepairWork<'_>,
     factory: &SegmentFactory,
@@ -54,8 +54,8 @@ pub(super) fn mend(
     Ok(manifest)
 }
 
-/// Makes a manifest from the runs and segments that there are, and puts it in force before
-/// anything is done about these.
+/// Makes a manifest from the existing runs and segments. Puts it in force before the repair changes
+/// these files.
 fn make_again(
     work: &mut RepairWork<'_>,
     factory: &SegmentFactory,
@@ -105,7 +105,8 @@ fn write(work: &RepairWork<'_>, store_id: [u8; 16], manifest: &Manifest) -> Resu
         .map_err(io_error(work.backend, NAME, "write"))
 }
 
-/// Parts before the log of which there is no run of messages: there were none, or they are lost.
+/// Returns the parts before the log that no run of messages covers. Such runs never existed, or
+/// they are lost.
 fn gaps(manifest: &Manifest) -> Vec<RunId> {
     let end = RunId {
         kind: RunKind::Messages,
@@ -133,20 +134,21 @@ fn gaps(manifest: &Manifest) -> Vec<RunId> {
     gaps
 }
 
-/// Whether a store without a manifest had one: it begins with runs.
+/// Returns whether a store without a manifest once had one: its first segment is gone, and it has
+/// run files.
 fn had_one(names: &[String]) -> bool {
     let has_first = names.contains(&segment_name(0));
     !has_first && names.iter().any(|name| run_number(name).is_some())
 }
 
-/// The number in the name of a run file, or of a copy of one.
+/// Returns the number in the name of a run file, or of a copy of one.
 fn run_number(name: &str) -> Option<u64> {
     let name = name.strip_prefix("damaged-").unwrap_or(name);
     let digits = name.strip_prefix("run-")?.get(..16)?;
     u64::from_str_radix(digits, 16).ok()
 }
 
-/// Position of the last record in runs; greater if it cannot be told.
+/// Returns the position of the last record in runs, or a greater one if it is not known.
 fn last_record(
     work: &RepairWork<'_>,
     store_id: [u8; 16],
@@ -164,15 +166,15 @@ fn last_record(
     }
 }
 
-/// What there is to make a manifest from.
+/// The files from which a manifest can be made.
 struct Found {
-    /// Run files with the runs that they say they are.
+    /// The run files with readable descriptions.
     runs: Vec<RunId>,
-    /// Names of run files that do not say it.
+    /// The names of run files without readable descriptions.
     unknown: Vec<String>,
-    /// Base and size of the segments, ascending.
+    /// The base and the size of each segment, ascending.
     segments: Vec<(u64, u64)>,
-    /// Session of the first frame of each, if there is one.
+    /// The session of each segment's first frame, if there is one.
     sessions: Vec<Option<u32>>,
 }
 
@@ -216,7 +218,7 @@ impl Found {
         Ok(found)
     }
 
-    /// The manifest that fits what there is.
+    /// Returns the manifest that fits the files.
     fn manifest(&self) -> Manifest {
         let low_water = self.low_water();
         let mut runs = Vec::new();
@@ -280,8 +282,8 @@ impl Found {
         low_water
     }
 
-    /// The runs of a kind that were in force: of those that overlap, the one that was made of the
-    /// others.
+    /// Returns the runs of a kind that were in force. Of overlapping runs, it is the one that was
+    /// made from the others.
     fn in_force(&self, kind: RunKind, low_water: u64) -> Vec<RunId> {
         let of_kind = |run: &&RunId| run.kind == kind && run.to <= low_water;
         let mut candidates: Vec<RunId> = self.runs.iter().filter(of_kind).copied().collect();
@@ -296,7 +298,7 @@ impl Found {
         chosen
     }
 
-    /// Sets aside what is not in force, before an opening would remove it.
+    /// Renames the files that are not in force to copies, before an opening would remove them.
     fn set_aside(&self, work: &mut RepairWork<'_>, manifest: &Manifest) -> Result<(), OpenError> {
         for name in &self.unknown {
             let copy = work.set_aside(name, name.trim_end_matches(".tbl"))?;

@@ -79,7 +79,7 @@ pub struct Mended {
     pub copy: Option<PathBuf>,
 }
 
-/// Told how many bytes are read, of how many.
+/// Receives the bytes read so far, and the bytes in all.
 type Progress<'a> = dyn FnMut(u64, u64) + 'a;
 
 impl Store {
@@ -161,7 +161,7 @@ impl Store {
     }
 }
 
-/// Going through all files once.
+/// One pass through all files.
 struct Pass<'a, 'b> {
     backend: &'a Arc<dyn Backend>,
     segment_bytes: u64,
@@ -169,20 +169,20 @@ struct Pass<'a, 'b> {
     progress: &'a mut Progress<'b>,
 }
 
-/// What a pass did or would do.
+/// What a pass did, or would do in a dry run.
 #[derive(Default)]
 struct Passed {
     steps: Vec<Mended>,
     lost: Lost,
-    /// What repairs before gave up, if it is known.
+    /// What earlier repairs gave up, if it is known.
     before: Option<Losses>,
     log_end: u64,
-    /// Repairs that gave something up, as far as the epochs tell.
+    /// The number of repairs that gave something up, as far as the epochs tell.
     repairs: u32,
 }
 
 impl Pass<'_, '_> {
-    /// Mends everything, and notes what was `known` to be given up by then; or only says what it
+    /// Mends everything, and stores `known` as what is given up. A dry run only reports what it
     /// would do.
     fn go(&mut self, dry_run: bool, known: Option<Losses>) -> Result<Passed, OpenError> {
         let mut work = RepairWork {
@@ -222,13 +222,13 @@ impl Pass<'_, '_> {
     }
 }
 
-/// A repair under way.
+/// The state of a running repair.
 struct RepairWork<'a> {
     backend: &'a dyn Backend,
     dry_run: bool,
     steps: Vec<Mended>,
     lost: Lost,
-    /// Where the log ends.
+    /// The position at which the log ends.
     log_end: u64,
     /// Bytes read, of how many.
     done: u64,
@@ -237,14 +237,13 @@ struct RepairWork<'a> {
 }
 
 impl RepairWork<'_> {
-    /// Notes that so many bytes were read.
+    /// Notes that `bytes` more bytes were read.
     fn advance(&mut self, bytes: u64) {
         self.done = (self.done + bytes).min(self.total);
         (self.progress)(self.done, self.total);
     }
 
-    /// Notes that something is damaged in the file `name`. The rest of the step is filled in by
-    /// whoever mends it.
+    /// Notes damage in the file `name`. The caller that mends it fills in the rest of the step.
     fn damaged(&mut self, name: &str, offset: u64, fault: impl Into<String>) -> &mut Mended {
         let at = self.steps.len();
         self.steps.push(Mended {
@@ -259,7 +258,7 @@ impl RepairWork<'_> {
         &mut self.steps[at]
     }
 
-    /// Notes what copy there is of what was damaged last.
+    /// Notes the copy, if any, of the file that was noted last as damaged.
     fn kept(&mut self, copy: Option<&str>) {
         if let Some(step) = self.steps.last_mut() {
             step.copy = copy.map(|copy| self.backend.path(copy));

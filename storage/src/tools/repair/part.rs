@@ -1,4 +1,4 @@
-//! A segment of a damaged log: what its file still tells, and writing it anew.
+//! A segment of a damaged log: reads what is left of its file, and writes it anew.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,22 +14,22 @@ use crate::log::scan;
 use crate::log::segment::{self, HEADER_BYTES, HeaderFault, Segment, SegmentHeader};
 use crate::log::window::Window;
 
-/// How much is copied at once.
+/// The bytes that are copied at once.
 const CHUNK_BYTES: u64 = 1 << 20;
-/// The smallest segment: a header, and as much again.
+/// The smallest segment in bytes: a header, and as much again.
 const MIN_BYTES: u64 = 2 * HEADER_BYTES;
 
-/// The stretch of the log that one segment has, or should have.
+/// The stretch of the log that one segment holds, or should hold.
 pub(super) struct LogPart {
     pub(super) base: u64,
     pub(super) size: u64,
-    /// The file with what there is of it.
+    /// The file with what is left of the segment.
     pub(super) source: Option<String>,
-    /// Its frames, if there is a salt to check them with.
+    /// The frames, if a salt to check them is known.
     pub(super) frames: Option<Frames>,
     /// What is wrong with the file as a whole.
     pub(super) fault: Option<String>,
-    /// Whether there is nothing but zeros behind the header, and all of them.
+    /// Whether the whole segment behind the header is there and holds only zeros.
     pub(super) is_zero: bool,
 }
 
@@ -40,10 +40,10 @@ pub(super) struct Frames {
     file: Arc<Readable>,
 }
 
-/// What is put in the place of frames that were given up.
+/// A replacement for frames that were given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patch {
-    /// A hole, for the session of the frame behind it.
+    /// A hole. It has the session of the frame behind it.
     Hole { from: u64, to: u64, session: u32 },
     /// The end of the segment's frames.
     Seal { at: u64, session: u32 },
@@ -58,7 +58,7 @@ impl LogPart {
         self.base + HEADER_BYTES
     }
 
-    /// A part of which no file is left.
+    /// Makes a part without any file.
     pub(super) fn missing(base: u64, size: u64) -> LogPart {
         LogPart {
             base,
@@ -70,8 +70,8 @@ impl LogPart {
         }
     }
 
-    /// What the file `source` tells of the part at `base`; `None` if it is not a file of it. The
-    /// next file of the log begins at `next`.
+    /// Reads the part at `base` from the file `source`. Returns `None` if the file does not belong
+    /// to the part. The next file of the log begins at `next`.
     pub(super) fn read(
         backend: &dyn Backend,
         store_id: [u8; 16],
@@ -143,7 +143,7 @@ impl LogPart {
         }))
     }
 
-    /// The session of the first frame, if there is one.
+    /// Returns the session of the first frame, if there is one.
     pub(super) fn first_session(&self) -> io::Result<Option<u32>> {
         let Some(Frames { segment, .. }) = &self.frames else {
             return Ok(None);
@@ -153,9 +153,9 @@ impl LogPart {
         Ok(frame.map(|(header, _)| header.session))
     }
 
-    /// Whether a frame at `position`, where no valid one is, can have been there: its place is
-    /// behind the end of the file, or not returned by the disk. Else it is there, and was not
-    /// written completely.
+    /// Returns whether a frame may have been lost at `position`, where no valid frame is: that
+    /// place is behind the end of the file, or the disk did not return it. Otherwise the frame was
+    /// not written completely.
     pub(super) fn is_unknown(&self, position: u64) -> io::Result<bool> {
         let Some(Frames { segment, file, .. }) = &self.frames else {
             return Ok(true);
@@ -168,7 +168,8 @@ impl LogPart {
         Ok(!file.is_known(offset, offset + len as u64))
     }
 
-    /// What ends this part at `from`: a hole up to its end, if there is room for one, and a seal.
+    /// Returns the patches that end this part at `from`: a hole up to its end, if there is room for
+    /// one, and a seal.
     pub(super) fn close(&self, from: u64, session: u32) -> Vec<Patch> {
         let seal = self.end() - frame::HEADER as u64;
         if from + frame::HEADER as u64 > seal {
@@ -184,7 +185,7 @@ impl LogPart {
         ]
     }
 
-    /// Writes the segment, with what there is of it and `patches`, under its name.
+    /// Writes the segment under its name, with what is left of it and with `patches`.
     pub(super) fn write(
         &self,
         backend: &dyn Backend,
@@ -226,7 +227,7 @@ impl LogPart {
 }
 
 impl Patch {
-    /// Where it is put, and where what was given up ends.
+    /// Returns the position of the patch, and the position at which the given-up stretch ends.
     pub(super) const fn bounds(&self, end: u64) -> (u64, u64) {
         match *self {
             Patch::Hole { from, to, .. } => (from, to),
@@ -254,7 +255,7 @@ impl Patch {
     }
 }
 
-/// Copies what is behind the header.
+/// Copies everything behind the header.
 fn copy(from: &Readable, to: &dyn BackendFile, size: u64) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK_BYTES.min(size) as usize];
     let mut at = HEADER_BYTES;
@@ -267,8 +268,8 @@ fn copy(from: &Readable, to: &dyn BackendFile, size: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The size of a segment whose header does not tell, from that of its file and from where the next
-/// one begins.
+/// Returns the likely size of a segment without a readable header, from the size of its file and
+/// from the distance to the next segment.
 fn likely_size(file: u64, distance: Option<u64>) -> u64 {
     let whole = file.is_multiple_of(HEADER_BYTES) && file >= MIN_BYTES;
     match distance {

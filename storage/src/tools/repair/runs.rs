@@ -1,4 +1,4 @@
-//! The run files of a damaged store: what is whole of them is written anew.
+//! The run files of a damaged store: writes anew what is left of them.
 
 use std::io;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::run::{BlockCache, RunFile, RunId, RunKind, decode_reference};
 /// A run that is damaged or missing.
 struct Damaged {
     id: RunId,
-    /// The file with what is left of it: its own, or the copy of a repair that was interrupted.
+    /// The file with what is left of the run: its own, or the copy made by an interrupted repair.
     source: Option<String>,
     fault: String,
     offset: u64,
@@ -25,14 +25,14 @@ struct Damaged {
 pub(super) struct Mender<'a, 'b> {
     pub(super) work: &'a mut RepairWork<'b>,
     pub(super) store_id: [u8; 16],
-    /// Size of a block.
+    /// The size of a block in bytes.
     pub(super) block: usize,
 }
 
 impl Mender<'_, '_> {
-    /// Mends the runs that `manifest` names, and changes it to name them. `gaps` are parts of the
-    /// log of which there is no run of messages, though there may have been one. Says whether it
-    /// changed.
+    /// Mends the runs that `manifest` names, and updates their entries in it. `gaps` are the parts
+    /// of the log that no run of messages covers, though one may have existed. Returns whether the
+    /// manifest changed.
     pub(super) fn mend(
         &mut self,
         manifest: &mut Manifest,
@@ -74,7 +74,7 @@ impl Mender<'_, '_> {
         Ok(changed)
     }
 
-    /// Reads a run; the inner error says what is wrong with it, and where.
+    /// Reads a run. The inner error holds the offset of the damage and says what is wrong.
     fn check(&self, id: RunId) -> Result<Result<RunFile, (u64, String)>, OpenError> {
         let cache = Arc::new(BlockCache::new(0));
         let run = match RunFile::open(self.work.backend, id, self.store_id, cache) {
@@ -132,7 +132,7 @@ impl Mender<'_, '_> {
         })
     }
 
-    /// Adds to `stubs` what runs that refer to records say of those that are lost.
+    /// Adds lost records to `stubs`, as the runs that refer to records name them.
     fn find_references(
         &self,
         whole: &[RunFile],
@@ -180,7 +180,7 @@ impl Mender<'_, '_> {
         Ok(())
     }
 
-    /// Sets a damaged run aside, and puts one in its place that has what is left.
+    /// Renames a damaged run to a copy, and writes a run of what is left in its place.
     fn replace(
         &mut self,
         manifest: &mut Manifest,
@@ -242,7 +242,7 @@ impl Mender<'_, '_> {
     }
 }
 
-/// What it means that entries of a kind are given up.
+/// Returns a sentence about what the loss of entries of a kind means.
 const fn meaning(kind: RunKind) -> &'static str {
     match kind {
         RunKind::Messages => "messages given up",
@@ -256,12 +256,12 @@ const fn meaning(kind: RunKind) -> &'static str {
     }
 }
 
-/// What the copy of a run is named after.
+/// Returns the part of a copy's name that identifies the run.
 fn copy_of(id: RunId) -> String {
     format!("run-{:016x}", id.number)
 }
 
-/// Records that the index of a run of messages tells, though their blocks are lost.
+/// Returns the records that the index of a run of messages names, though their blocks are lost.
 fn known_stubs(damaged: &Damaged) -> Stubs {
     let keys = damaged.left.known_keys();
     keys.filter(|_| damaged.id.kind == RunKind::Messages)
@@ -269,7 +269,7 @@ fn known_stubs(damaged: &Damaged) -> Stubs {
         .collect()
 }
 
-/// Whether an error of the file system says that the file is damaged.
+/// Returns whether an error of the file system means that the file is damaged.
 fn is_damage(error: &io::Error) -> bool {
     is_lost(error) || error.kind() == io::ErrorKind::UnexpectedEof
 }

@@ -1,9 +1,9 @@
-//! What can still be read of a damaged run file.
+//! Finds what can still be read of a damaged run file.
 //!
-//! Its blocks are found by the index, and where that does not read, by what they look like: the
-//! end of a block says how long it is, and its checksum proves it. That needs the salt, which is
-//! in the footer; without the footer, the first block's checksum tells it, and the next block
-//! proves it.
+//! The index gives the places of the blocks. Where the index is not readable, the search goes by
+//! the form of a block: its end tells its length, and its checksum proves it. The checksum needs
+//! the salt, which is in the footer. Without the footer, the checksum of the first block reveals
+//! the salt, and the next block proves it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,38 +16,39 @@ use crate::run::file::{BLOCK_REFERENCE, Footer, u32_at, u64_at};
 use crate::run::write::{RunWriter, temporary};
 use crate::run::{RunId, RunKind};
 
-/// A block is looked for in this many bytes at first, and in this many at most.
+/// The bytes in which the search for a block begins. The search ends after `FAR` bytes.
 const NEAR: u64 = 64 << 10;
 const FAR: u64 = 64 << 20;
 /// The smallest block: an entry without a value, its offset, their number and the checksum.
 const MIN_BLOCK: usize = 36;
 
-/// Records that are known to have been there: their positions, or 0 where those are not known.
+/// Records that are known to have existed, with their positions; 0 stands for an unknown position.
 pub(crate) type Stubs = BTreeMap<Key, u64>;
 
 /// What is left of a run file.
 pub(crate) struct Salvage {
     file: Option<Arc<dyn BackendFile>>,
     salt: u64,
-    /// Offsets and sizes of the data blocks that are whole.
+    /// The offsets and sizes of the whole data blocks.
     blocks: Vec<(u64, u32)>,
     lost: Vec<Lost>,
-    /// Entries of these blocks.
+    /// The number of entries in the whole blocks.
     pub(crate) entries: u64,
-    /// Entries that the file had, if that can be told.
+    /// The number of entries that the file had, if it is known.
     pub(crate) had: Option<u64>,
-    /// Bytes of blocks that are not whole.
+    /// The bytes of damaged blocks.
     pub(crate) lost_bytes: u64,
-    /// Where the first of them is.
+    /// The offset of the first damaged block.
     pub(crate) first_lost: Option<u64>,
 }
 
-/// Blocks that are lost: what is known of their entries.
+/// Consecutive lost blocks, with what is known of their entries.
 struct Lost {
-    /// The last entry before them, and the first one behind.
+    /// The key of the last entry before the lost blocks. `until` is the key of the first entry
+    /// after them.
     after: Option<Key>,
     until: Option<Key>,
-    /// The last of them, if the index says it.
+    /// The key of the last lost entry, if the index names it.
     last: Option<Key>,
 }
 
@@ -56,7 +57,7 @@ struct Lost {
 type BlockPlaces = BTreeMap<u64, (u32, Option<Key>)>;
 
 impl Salvage {
-    /// Of a file that is missing: nothing.
+    /// Returns the salvage of a missing file: nothing.
     pub(crate) fn nothing() -> Salvage {
         Salvage {
             file: None,
@@ -74,7 +75,7 @@ impl Salvage {
         }
     }
 
-    /// Looks through a run file of this size.
+    /// Searches a run file of this size for whole blocks.
     pub(crate) fn read(
         file: Arc<dyn BackendFile>,
         size: u64,
@@ -106,24 +107,24 @@ impl Salvage {
         Ok(found)
     }
 
-    /// Whether an entry with this key can be among those that are lost.
+    /// Returns whether an entry with this key may be among the lost ones.
     pub(crate) fn lacks(&self, key: Key) -> bool {
         self.lost.iter().any(|lost| {
             lost.after.is_none_or(|after| after < key) && lost.until.is_none_or(|until| key < until)
         })
     }
 
-    /// Whether nothing is lost but what is made anew.
+    /// Returns whether no entry is lost. The repair makes all other content of a run anew.
     pub(crate) fn is_complete(&self) -> bool {
         self.lost.is_empty()
     }
 
-    /// Keys of lost entries that the index tells.
+    /// Returns the keys of lost entries that the index names.
     pub(crate) fn known_keys(&self) -> impl Iterator<Item = Key> {
         self.lost.iter().filter_map(|lost| lost.last)
     }
 
-    /// Gives every entry that is left to `each`, in order.
+    /// Passes every entry that is left to `each`, in order.
     pub(crate) fn each(
         &self,
         each: &mut dyn FnMut(Key, &[u8]) -> io::Result<()>,
@@ -139,8 +140,8 @@ impl Salvage {
         Ok(())
     }
 
-    /// Writes the run `id` with what is left, and `stubs` in their places. Says whether there is
-    /// anything; if not, there is no file.
+    /// Writes the run `id` from what is left, with `stubs` in their places. Returns whether there
+    /// is any entry. Without one, there is no file.
     pub(crate) fn write(
         &self,
         backend: &dyn Backend,
@@ -169,7 +170,7 @@ impl Salvage {
         Ok(any)
     }
 
-    /// What the index says, as far as it reads.
+    /// Returns the content of the index, as far as it is readable.
     fn places(&self, footer: &Footer) -> io::Result<BlockPlaces> {
         let mut places = BlockPlaces::new();
         let place = |value: &[u8]| match value.len() {
@@ -261,7 +262,7 @@ impl Salvage {
         Ok(bytes)
     }
 
-    /// The block there, if it is whole.
+    /// Returns the block at `offset`, if it is whole.
     fn block(&self, offset: u64, size: u32) -> io::Result<Option<Block>> {
         let bytes = self.bytes(offset, u64::from(size))?;
         Ok(Block::decode(bytes, block::seed(self.salt, offset)))
@@ -285,7 +286,8 @@ impl Salvage {
         }
     }
 
-    /// The salt that the checksum of the first block tells, and that of the next one proves.
+    /// Returns the salt that the checksum of the first block reveals and the checksum of the next
+    /// block proves.
     fn derive_salt(&mut self, size: u64) -> io::Result<Option<u64>> {
         let bytes = self.bytes(0, FAR.min(size))?;
         for end in ends(&bytes) {
@@ -313,7 +315,7 @@ fn ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Whether the entries of a kind refer to records.
+/// Returns whether the entries of a kind refer to records.
 pub(crate) const fn has_references(kind: RunKind) -> bool {
     matches!(kind, RunKind::Syncs | RunKind::Keys)
 }
