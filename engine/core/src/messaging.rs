@@ -1,27 +1,29 @@
-//! The rules of conversations.
+//! The rules of conversations and groups.
 
 use std::time::Duration;
 
-/// What holds for all conversations.
+/// The rules for all conversations of a gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Messaging {
-    /// Members of a group up to which each event enters every member's timeline; those of larger
-    /// groups catch up from the group's. Clients see no difference.
+    /// The maximum number of members of a group whose events enter every member's sync timeline.
+    /// Members of larger groups catch up from the group's channel. Clients see no difference.
     pub fanout_limit: usize,
-    /// Members of a group up to which whoever wrote a message is told of the others' receipts; in
-    /// larger ones only the reader's own devices are, and `receipts` answers who asks.
+    /// The maximum number of members of a group in which authors receive the receipts of other
+    /// members. In larger groups only the reader's own devices receive them, and clients use
+    /// `receipts` to ask.
     pub receipt_fanout: usize,
-    /// How long a receipt waits for others of its conversation, to be stored with them.
+    /// The time that a receipt with a read mark waits for others of its conversation, to be stored
+    /// with them.
     pub receipt_delay: Duration,
-    /// The same of one that says of nothing that it was read: it may wait longer for that.
+    /// The time that a receipt with delivered marks only waits for others of its conversation.
     pub delivered_delay: Duration,
-    /// Members of one group; beyond it 106.
+    /// The maximum number of members of a group. One more fails with 106.
     pub group_members: usize,
-    /// Members may add members, not only owners.
+    /// Whether all members may add members, not only owners.
     pub members_add: bool,
-    /// How long a sender can recall a message; after it 114.
+    /// The time in which a sender can recall a message. A later recall fails with 114.
     pub recall_window: Duration,
-    /// Members of groups that the sequencer keeps in memory.
+    /// The number of members, of all groups together, that the sequencer keeps in memory.
     pub group_cache: usize,
 }
 

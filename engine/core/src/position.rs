@@ -1,16 +1,16 @@
-//! Positions at the edge: text outside, numbers within.
+//! Positions as clients see them: text outside the gateway, numbers inside.
 //!
-//! The store's [`Epochs`] prove that a position is of this store's history and was given out. Here
-//! is what refuses the others, and what writes each event's position once.
+//! The store's [`Epochs`] prove that the gateway gave out a position in the history of this store.
+//! This module refuses all other positions, and writes each event's position once.
 
 use trunkline_proto::{ErrorCode, Str};
 use trunkline_storage::{BadToken, Epochs, Position, Token};
 
-/// A refusal, as an error reply says it.
+/// The code and text of an error reply.
 type Failure = (ErrorCode, &'static str);
 
-/// Writes positions as text, and remembers the last: an event has one in its reply and its push,
-/// in each encoding.
+/// Writes positions as text and remembers the last one: the reply and the push of an event have the
+/// same position, in each encoding.
 #[derive(Debug)]
 pub struct Tokens {
     epochs: Epochs,
@@ -19,7 +19,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Positions of the history that `epochs` proves.
+    /// Returns a writer for the positions of the history that `epochs` proves.
     pub fn new(epochs: &Epochs) -> Self {
         Self {
             epochs: epochs.clone(),
@@ -28,7 +28,7 @@ impl Tokens {
         }
     }
 
-    /// What clients are given for this position.
+    /// Returns the token of a position for clients.
     pub fn token(&mut self, position: Position) -> Token {
         if self.of != position {
             (self.of, self.token) = (position, self.epochs.token(position));
@@ -36,21 +36,21 @@ impl Tokens {
         self.token
     }
 
-    /// The same, owning its text.
+    /// Returns the token of a position as owned text.
     pub fn text(&mut self, position: Position) -> Str<'static> {
         text(self.token(position))
     }
 }
 
-/// A position as a reply owns it.
+/// Returns a token as owned text.
 pub fn text(token: Token) -> Str<'static> {
     token.to_string().into()
 }
 
-/// Reads back what a client kept as `since`.
+/// Reads a position that a client passes as `since`.
 ///
 /// # Errors
-/// It has no position's form, or is not of this history.
+/// The text does not have the form of a position, or is not of this store's history.
 pub fn since(epochs: &Epochs, text: &str) -> Result<Position, Failure> {
     epochs.check(text).map_err(|bad| match bad {
         BadToken::Form => (
@@ -64,10 +64,10 @@ pub fn since(epochs: &Epochs, text: &str) -> Result<Position, Failure> {
     })
 }
 
-/// Bytes of a kept position: the position, and what proves it.
+/// The length of a kept position in bytes: the position and its proof.
 const KEPT: usize = 12;
 
-/// A position as the store keeps it for a device.
+/// Returns the form in which the store keeps a device's position.
 pub fn keep(epochs: &Epochs, position: Position) -> [u8; KEPT] {
     let mut value = [0; KEPT];
     value[..8].copy_from_slice(&position.0.to_le_bytes());
@@ -75,7 +75,7 @@ pub fn keep(epochs: &Epochs, position: Position) -> [u8; KEPT] {
     value
 }
 
-/// The position that a value keeps for a device; `None` if it keeps none of this history.
+/// Returns the position in a device's stored value; `None` if it is not of this store's history.
 pub fn kept(epochs: &Epochs, value: Option<&[u8]>) -> Option<Position> {
     let value: &[u8; KEPT] = value?.try_into().ok()?;
     let position = Position(u64::from_le_bytes(*value.first_chunk()?));

@@ -1,4 +1,5 @@
-//! The events of a user: those of the own timeline and of the large groups', in one order.
+//! The events of a user: those of the own sync timeline and of the channels of large groups, in one
+//! order.
 
 use trunkline_storage::{Page, Position, ReadError, Reader, Record};
 
@@ -6,24 +7,25 @@ use crate::event::{Body, RecordKind};
 use crate::ids::{Ids, UserId};
 use crate::state::{self, Inbox};
 
-/// Pages of the timelines that a user's events are in, kept from one read to the next.
+/// The pages of all timelines with events of a user. The memory is reused by the next read.
 #[derive(Default)]
 pub(crate) struct Feed {
-    /// The user's own first.
+    /// The pages, the one of the user's own timeline first.
     pages: Vec<Page>,
-    /// Of each page, the first message that the user sees: events about others are not the user's.
+    /// For each page, the sequence of the first message that the user sees. Events about earlier
+    /// messages are not the user's.
     firsts: Vec<u64>,
     used: usize,
-    /// Nothing after it is known of every timeline.
+    /// The position up to which all timelines have been read.
     until: Position,
     limit: usize,
-    /// The user has deleted messages in the own view.
+    /// Whether the user has deleted messages from the own view.
     pub(super) hides: bool,
 }
 
 impl Feed {
-    /// Reads the events after `since` up to `until`, at most `limit` of them: whether there are
-    /// more. Several timelines may hold one event; it comes once.
+    /// Reads at most `limit` events after `since` up to `until`. Returns whether there are more. An
+    /// event that is in several timelines comes once.
     ///
     /// # Errors
     /// The store could not be read, or no longer holds what came after `since`.
@@ -85,8 +87,8 @@ impl Feed {
         Ok(more)
     }
 
-    /// The events, oldest first, and of each whether the user is told: not of what happens to
-    /// messages of a large group that the user cannot read.
+    /// Returns the events, oldest first, each with whether the user may see it. A user does not see
+    /// events about messages of a large group from before the user joined.
     pub(super) fn records(&self) -> impl Iterator<Item = (Record<'_>, bool)> {
         self.merged().take(self.limit)
     }
@@ -114,7 +116,7 @@ impl Feed {
     }
 }
 
-/// Whether an event is no more than about messages from `first` on.
+/// Returns whether an event is only about messages from `first` on.
 fn is_seen(record: &Record<'_>, first: u64) -> bool {
     if first <= 1
         || !matches!(

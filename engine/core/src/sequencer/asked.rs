@@ -11,7 +11,7 @@ use crate::ids::Side;
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) command: &'a Command,
-    /// The body of its record, as the caller made it.
+    /// The body of the command's record, as the caller made it.
     pub(super) body: &'a [u8],
 }
 
@@ -24,22 +24,22 @@ impl Deref for Asked<'_> {
 }
 
 impl<'a> Asked<'a> {
-    /// The namespace of all names.
+    /// Returns the namespace of all names in the command.
     pub(super) fn namespace(self) -> Result<&'a str, Refused> {
         self.command.names.namespace(self.body).ok_or(CORRUPT)
     }
 
-    /// The name of the user who asks.
+    /// Returns the name of the calling user.
     pub(super) fn user_name(self) -> Result<&'a str, Refused> {
         self.command.names.user(self.body).ok_or(CORRUPT)
     }
 
-    /// The name of the conversation.
+    /// Returns the name of the conversation.
     pub(super) fn conversation_name(self) -> Result<&'a str, Refused> {
         self.command.names.conversation(self.body).ok_or(CORRUPT)
     }
 
-    /// The name of the other user of a 1:1 conversation.
+    /// Returns the name of the other user of a 1:1 conversation. `side` is the caller's side.
     pub(super) fn peer_name(self, side: Side) -> Result<&'a str, Refused> {
         self.command.names.peer(self.body, side).ok_or(CORRUPT)
     }

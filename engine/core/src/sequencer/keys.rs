@@ -1,4 +1,4 @@
-//! Idempotency keys: which sends were stored already.
+//! Idempotency keys: the sends that are stored already.
 //!
 //! A message's key is in its record, and the store finds it for as long as the window says. Here
 //! are only those that the store does not show yet.
@@ -20,7 +20,7 @@ const REUSED: Refused = Refused::new(
 
 pub(super) struct Keys {
     store: Reader,
-    /// Of the batch under construction.
+    /// The keys of the batch under construction, with the places of their records.
     pending: HashMap<TimelineId, RecordRef, IdBuildHasher>,
 }
 
@@ -32,7 +32,8 @@ impl Keys {
         }
     }
 
-    /// Where the send with this key is stored, or is about to be.
+    /// Returns the place of the record with this key, in the store or in the batch under
+    /// construction.
     ///
     /// # Errors
     /// The store could not be read.
@@ -43,20 +44,20 @@ impl Keys {
         }
     }
 
-    /// Remembers a send of the batch under construction.
+    /// Adds a send of the batch under construction.
     pub(super) fn insert(&mut self, key: TimelineId, place: RecordRef) {
         self.pending.insert(key, place);
     }
 
-    /// The batch is committed, or never will be.
+    /// Forgets the keys of the batch after it was committed or given up.
     pub(super) fn clear(&mut self) {
         self.pending.clear();
     }
 }
 
 impl Sequencer {
-    /// The message that a send with this key is a repetition of; `None` for the first one, and
-    /// where the message is no longer kept.
+    /// Returns the stored message that a send with this key repeats; `None` for a first send, and
+    /// if the message is no longer kept.
     ///
     /// # Errors
     /// The key belongs to another message, or the store could not be read.
@@ -86,8 +87,8 @@ impl Sequencer {
     }
 }
 
-/// Whether a send is the one that a record holds. Of a recalled message the content is gone, and
-/// only the conversation is compared.
+/// Checks that a send repeats the send of a record. The content of a recalled message is gone: only
+/// its conversation is compared.
 fn same(command: Asked<'_>, record: &Record<'_>) -> Result<(), Refused> {
     if record.timeline != command.conversation {
         return Err(REUSED);

@@ -1,11 +1,12 @@
 //! The single writer of durable state.
 //!
-//! It takes the shards' commands in the order they come, decides each against [`conversations`],
-//! [`groups`] and the other [`states`] of the store, appends the records, makes everything queued durable with one commit, and only then tells the
-//! shards. A failed sync is final: the store refuses everything after it, commands are
-//! answered with "outcome unknown" and later ones with "storage unavailable"; reads go on. A
-//! commit that was refused because something lacks leaves no trace: what is in memory of it is
-//! forgotten, and read from the store again.
+//! It takes the shards' commands in order and decides each against [`conversations`], [`groups`]
+//! and the other [`states`] of the store. It appends their records, makes all of them durable with
+//! one commit, and only then tells the shards. A failed sync is final: the store refuses all later
+//! commands. The sequencer answers the commands of that commit with "outcome unknown" and later
+//! ones with "storage unavailable"; reads continue. A commit that the store refuses for lack of a
+//! resource leaves no trace: the sequencer drops its changes from memory and reads the states from
+//! the store again.
 
 mod asked;
 mod contacts;
@@ -59,13 +60,13 @@ use time::Time;
 pub use conversations::MIN_CONVERSATIONS;
 pub use departures::Departures;
 
-/// A commit takes what is queued until it holds so many bytes.
+/// The number of bytes at which a commit takes no more commands.
 const COMMIT_BYTES: usize = 1 << 20;
 
-/// Or so many commands: some add no bytes.
+/// The number of commands at which a commit takes no more. Some commands add no bytes.
 const COMMIT_COMMANDS: usize = 16_384;
 
-/// How often the store is told the time.
+/// The interval at which the sequencer passes the time to the store.
 const TICK: Duration = Duration::from_secs(1);
 
 const OUTCOME_UNKNOWN: Refused = Refused::new(
@@ -104,29 +105,30 @@ pub struct Sequencer {
     directory: Arc<Directory>,
     mailboxes: Vec<Arc<Mailbox>>,
     metrics: Arc<SequencerMetrics>,
-    /// Commands that wait for the commit.
+    /// The decided commands of the batch under construction.
     decided: Vec<Decided>,
-    /// The message that the batch under construction takes back. There is one at most: a recall
-    /// ends the batch before it.
+    /// The message that the batch under construction recalls. There is at most one: a recall starts
+    /// a new batch.
     recalling: Option<(TimelineId, u64)>,
     /// Who is told of the receipts in it.
     told: Vec<PartRecipients>,
-    /// What is acknowledged and in no receipt yet.
+    /// The acknowledgements that are in no receipt yet.
     hold: Hold,
-    /// Commands of the commit under construction, and conversations that receipts of it are about:
-    /// so many conversations it has touched at most.
+    /// The number of commands in the commit under construction, plus the conversations of its
+    /// receipts. The commit touches at most this many conversations.
     touched: usize,
     time: Time,
-    /// The time that clients are told, in milliseconds since 1970.
+    /// The wire time, which clients see, in milliseconds since 1970 UTC.
     now: u64,
-    /// How far that is ahead of the time that records are stamped with, modulo 2^64.
+    /// How far `now` is ahead of the time that records are stamped with, in milliseconds, modulo
+    /// 2^64.
     ahead: u64,
-    /// What has passed, in milliseconds.
+    /// The monotonic time in milliseconds.
     at: Instant,
-    /// By shard, what the commit has for it.
+    /// The items of the commit for each shard.
     outgoing: Vec<Items>,
     scratch: Vec<u8>,
-    /// When the store was last told the time, in milliseconds.
+    /// The time that the sequencer last passed to the store, in milliseconds.
     ticked: u64,
 }
 
@@ -177,7 +179,7 @@ impl Sequencer {
         }
     }
 
-    /// Works until the last sender of `commands` is gone, then syncs the store.
+    /// Decides commands until the last sender of `commands` is gone, then syncs the store.
     ///
     /// # Errors
     /// The store failed, now or earlier.
@@ -216,7 +218,7 @@ impl Sequencer {
         self.writer.sync()
     }
 
-    /// Looks at the time.
+    /// Reads the clocks.
     fn look(&mut self) {
         let look = self.departures.clock().look();
         self.take(look);
@@ -230,12 +232,12 @@ impl Sequencer {
         self.at = look.passed.as_millis() as Instant;
     }
 
-    /// What records are stamped with now.
+    /// Returns the time to stamp records with, in milliseconds since 1970 UTC.
     fn stamp(&self) -> u64 {
         self.now.wrapping_sub(self.ahead)
     }
 
-    /// How long nothing is to be done if no command comes.
+    /// Returns how long the sequencer may wait for a command before other work is due.
     fn rest(&self) -> Duration {
         let rest = TICK.min(self.departures.rest());
         let due = self.hold.next_due();
@@ -244,7 +246,7 @@ impl Sequencer {
         })
     }
 
-    /// Tells the store the time now and then, so that what is too old goes.
+    /// Passes the time to the store at intervals, so that expired records are removed.
     fn tick(&mut self, now: u64) {
         if now.saturating_sub(self.ticked) >= TICK.as_millis() as u64 {
             self.ticked = now;
@@ -252,14 +254,14 @@ impl Sequencer {
         }
     }
 
-    /// Whether the commit under construction takes no more.
+    /// Returns whether the commit under construction takes no more commands.
     fn is_full(&self) -> bool {
         self.writer.batch_bytes() >= COMMIT_BYTES
             || self.touched >= COMMIT_COMMANDS
             || self.hold.is_full()
     }
 
-    /// Keeps how far devices have come.
+    /// Stores the positions that devices have reached.
     fn keep(&mut self, positions: &[(TimelineId, Position)]) {
         for &(key, reached) in positions {
             // Two connections of a device may tell it in any order. Without the store, or room
@@ -325,7 +327,7 @@ impl Sequencer {
         decided.map(Some)
     }
 
-    /// Appends a record with the values that it changes.
+    /// Appends a record, with the values that it changes, to the batch.
     fn append(&mut self, draft: &Draft<'_>, changes: &mut Changes) -> Result<Position, Refused> {
         let states: Vec<_> = changes
             .iter()
@@ -349,7 +351,7 @@ impl Sequencer {
         Ok(position)
     }
 
-    /// Makes the decided durable with the receipts that are due, and tells the shards.
+    /// Commits the batch and the receipts that are due, and tells the shards.
     fn commit(&mut self) {
         loop {
             let more = self.store_due();
@@ -364,7 +366,7 @@ impl Sequencer {
         self.metrics.receipts_held.set(self.hold.len() as u64);
     }
 
-    /// Makes the decided durable and tells the shards.
+    /// Commits the batch and tells the shards.
     fn commit_batch(&mut self) {
         self.touched = 0;
         if self.decided.is_empty() && self.writer.batch_bytes() == 0 {
@@ -444,7 +446,7 @@ impl Sequencer {
         }
     }
 
-    /// Answers a command of the commit, and lists its record for the shards concerned.
+    /// Answers a committed command, and lists its record for the shards concerned.
     fn route(&mut self, decided: &Decided, batch: &Batch) {
         let Decided {
             ref reply_to,

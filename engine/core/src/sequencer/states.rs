@@ -1,4 +1,4 @@
-//! Values of the store as the batch under construction leaves them.
+//! The values of the store as the batch under construction leaves them.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,8 @@ pub(super) type Changes = Vec<(TimelineId, Vec<u8>)>;
 
 pub(super) struct States {
     store: Reader,
-    /// What records of the batch under construction set; the store does not show it yet.
+    /// The values that records of the batch under construction set. The store does not show them
+    /// yet.
     pending: HashMap<TimelineId, Vec<u8>, IdBuildHasher>,
 }
 
@@ -21,7 +22,7 @@ impl States {
         }
     }
 
-    /// The value under a key, `None` where there is none.
+    /// Returns the value under a key; `None` if there is none.
     ///
     /// # Errors
     /// The store could not be read.
@@ -32,17 +33,17 @@ impl States {
         }
     }
 
-    /// What is in the store already.
+    /// Returns the reader of the store, without the batch under construction.
     pub(super) fn store(&self) -> &Reader {
         &self.store
     }
 
-    /// Takes over what a record in the batch changes.
+    /// Takes over the values that a record in the batch changes.
     pub(super) fn enter(&mut self, changes: &mut Changes) {
         self.pending.extend(changes.drain(..));
     }
 
-    /// The batch is committed, or never will be.
+    /// Forgets the values of the batch after it was committed or given up.
     pub(super) fn clear(&mut self) {
         // A large batch must not keep its room for ever.
         if self.pending.capacity() > 1 << 16 {
