@@ -138,26 +138,76 @@ fn crates_depend_in_one_direction() {
             "{name} is not in the workspace"
         );
     }
-    for (name, uses) in &packages {
-        let ours: Vec<_> = uses
-            .iter()
-            .filter(|used| packages.contains_key(*used))
-            .collect();
-        let allowed = ARROWS.iter().find(|(package, _)| package == name);
-        match allowed {
-            Some((_, allowed)) => {
-                let other: Vec<_> = ours
-                    .iter()
-                    .filter(|used| !allowed.contains(&used.as_str()))
-                    .collect();
-                assert!(other.is_empty(), "{name} must not depend on {other:?}");
+    let wrong: Vec<_> = packages
+        .iter()
+        .filter_map(|(name, uses)| upward(name, uses, |used| packages.contains_key(used)))
+        .collect();
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// What is wrong with a package that uses these others, if something is.
+fn upward(name: &str, uses: &[String], is_ours: impl Fn(&str) -> bool) -> Option<String> {
+    let Some((_, allowed)) = ARROWS.iter().find(|(package, _)| *package == name) else {
+        let is_known = OUTSIDE.contains(&name);
+        return (!is_known).then(|| format!("{name} is new: which may it use?"));
+    };
+    let mut ours = uses.iter().filter(|used| is_ours(used));
+    let other = ours.find(|used| !allowed.contains(&used.as_str()))?;
+    Some(format!("{name} must not depend on {other}"))
+}
+
+#[test]
+fn an_upward_arrow_between_packages_is_found() {
+    let check = |text: &str, wrong: Option<&str>| {
+        let manifest: Table = text.parse().expect("TOML");
+        let name = manifest["package"]["name"].as_str().expect("a name");
+        let is_ours = |used: &str| used.starts_with("trunkline");
+        let found = upward(name, &dependencies(&manifest), is_ours);
+        assert_eq!(found.as_deref(), wrong, "{text}");
+    };
+    let core = "package.name = \"trunkline-core\"\n";
+    check(
+        &format!("{core}[dependencies]\nbytes = \"1\"\ntrunkline-proto.workspace = true\n"),
+        None,
+    );
+    for table in [
+        "dependencies",
+        "dev-dependencies",
+        "build-dependencies",
+        "target.'cfg(unix)'.dependencies",
+    ] {
+        check(
+            &format!("{core}[{table}]\ntrunkline-gateway.workspace = true\n"),
+            Some("trunkline-core must not depend on trunkline-gateway"),
+        );
+    }
+    check(
+        &format!("{core}[dependencies]\nother = {{ package = \"trunkline\", path = \"..\" }}\n"),
+        Some("trunkline-core must not depend on trunkline"),
+    );
+    check(
+        "package.name = \"trunkline-new\"\n",
+        Some("trunkline-new is new: which may it use?"),
+    );
+}
+
+/// The core has no socket, no HTTP and no command line: neither by a library nor by the standard one.
+#[test]
+fn the_core_has_no_socket() {
+    let core = dependencies(&manifest(&workspace().join("engine/core")));
+    for library in ["mio", "axum", "hyper", "tokio", "rustls", "socket2", "clap"] {
+        assert!(!core.iter().any(|used| used == library), "{library}");
+    }
+    let mut files = 0;
+    for (name, text) in sources() {
+        if name.starts_with("engine/core/src/") {
+            files += 1;
+            for path in ["std::net", "std::os::unix::net", "std::env", "std::process"] {
+                assert!(!text.contains(path), "{name} uses {path}");
             }
-            None => assert!(
-                OUTSIDE.contains(&name.as_str()),
-                "{name} is new: which may it use?"
-            ),
         }
     }
+    assert!(files > 30, "only {files} files of the core found");
 }
 
 #[test]

@@ -13,13 +13,16 @@ use super::suggest;
 use super::table::{ROWS, Settings};
 use super::written::Written;
 
-/// Variables that are no settings: the file of settings, and what the project's own tests read.
-const NO_SETTINGS: [&str; 3] = ["TRUNKLINE_CONFIG", "TRUNKLINE_GENERATE", "TRUNKLINE_TEST_"];
+/// The variable that names the file of settings.
+const FILE: &str = "TRUNKLINE_CONFIG";
+
+/// What variables begin with that the project's own tests read.
+const OF_TESTS: [&str; 2] = ["TRUNKLINE_GENERATE", "TRUNKLINE_TEST_"];
 
 /// Settings of all sources, each with its origin, and what is wrong with them.
 ///
-/// The sources are added in the order of precedence: a setting that has a value keeps it, and the
-/// values of later sources are only checked.
+/// The sources are added in the order of precedence: flags and environment before the file. A setting
+/// that has a value keeps it, and its value in the file is only checked.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     pub(super) settings: Settings,
@@ -64,13 +67,13 @@ impl Layers {
             let name = name.to_string_lossy().into_owned();
             let is_known = !name.starts_with(PREFIX)
                 || NAMES.iter().any(|names| names.variable == name)
-                || NO_SETTINGS.iter().any(|other| name.starts_with(other))
+                || name == FILE
+                || OF_TESTS.iter().any(|other| name.starts_with(other))
                 || is_of_a_service(&name);
             if is_known {
                 continue;
             }
-            let known: Vec<_> = NAMES.iter().map(|names| names.variable.as_str()).collect();
-            let hint = suggest::hint(&name, &known);
+            let hint = variable_like(&name);
             self.problems.push(Problem {
                 text: format!(
                     "this environment variable is no setting of the gateway{hint}: correct or unset it"
@@ -161,6 +164,19 @@ impl Layers {
     }
 }
 
+/// The text `; did you mean VARIABLE?`, or an empty text where no variable is like the name.
+fn variable_like(name: &str) -> String {
+    // The beginning that all share would make any two of them alike.
+    let rest = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
+    let known: Vec<_> = NAMES.iter().map(|names| rest(&names.variable)).collect();
+    let mut known: Vec<_> = known.iter().map(String::as_str).collect();
+    let file = rest(FILE);
+    known.push(&file);
+    suggest::similar(&rest(name), &known).map_or_else(String::new, |like| {
+        format!("; did you mean {PREFIX}{like}?")
+    })
+}
+
 /// Whether a platform for containers makes a variable of this name for a service.
 fn is_of_a_service(name: &str) -> bool {
     let Some(rest) = name.strip_prefix(PREFIX) else {
@@ -235,6 +251,16 @@ mod tests {
         assert_eq!(names(&layers), variables);
         let said = layers.problems[0].to_string();
         assert!(said.contains("did you mean TRUNKLINE_SHARDS?"), "{said}");
+        for (name, like) in [
+            ("TRUNKLINE_CONFG", "; did you mean TRUNKLINE_CONFIG?"),
+            ("TRUNKLINE_CONFIG_FILE", "; did you mean TRUNKLINE_CONFIG?"),
+            ("TRUNKLINE_QQQQQQ", ""),
+        ] {
+            let mut layers = Layers::default();
+            layers.check_variables([OsString::from(name)].into_iter());
+            assert_eq!(names(&layers), [name]);
+            assert_eq!(variable_like(name), like);
+        }
     }
 
     #[test]

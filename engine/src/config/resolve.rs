@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use trunkline_core::directory::MAX_SHARDS;
 use trunkline_core::hub::HubLimits;
 use trunkline_core::messaging::Messaging;
 use trunkline_core::request::ContentLimits;
@@ -21,6 +22,9 @@ use super::{AllowedOrigins, Config, ControlLimits, auth, rules};
 /// of those who are there when a message comes read it within two seconds, and one receipt does for
 /// both.
 const DELIVERED_LATER: u32 = 8;
+
+/// The longest time that the table lets a receipt wait.
+const MOST_DELAY: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The longest text of a message by default, in bytes.
 const TEXT_BYTES: u64 = 64 << 10;
@@ -105,7 +109,7 @@ fn fill(layers: &mut Layers, is_development: bool) {
     settings
         .text_bytes
         .get_or_insert(ByteSize(longest.min(TEXT_BYTES)));
-    settings.shards.get_or_insert(cores);
+    settings.shards.get_or_insert(cores.min(MAX_SHARDS));
     let twice = |rate: Option<u32>| number(rate).saturating_mul(2);
     let messages = twice(settings.rate_messages);
     settings.user_rate_messages.get_or_insert(messages);
@@ -113,7 +117,10 @@ fn fill(layers: &mut Layers, is_development: bool) {
     settings.user_rate_commands.get_or_insert(commands);
     let bytes = u64::from(rate_of(settings.rate_bytes).saturating_mul(2));
     settings.user_rate_bytes.get_or_insert(ByteSize(bytes));
-    let receipts = time(settings.receipt_delay).saturating_mul(DELIVERED_LATER);
+    let receipts = time(settings.receipt_delay);
+    let later = receipts.saturating_mul(DELIVERED_LATER);
+    // Not beyond what may be set, and not before other receipts.
+    let receipts = later.min(MOST_DELAY).max(receipts);
     settings.delivered_delay.get_or_insert(Duration(receipts));
 }
 

@@ -70,14 +70,14 @@ fn check_sizes(layers: &mut Layers) {
             layers.refuse(setting, "too large: from 1B to message_bytes");
         }
     }
-    if has_message && !layers.is_refused("outbox_bytes") && shard < outbox + message {
+    if has_message && !layers.is_refused("outbox_bytes") && shard < outbox.saturating_add(message) {
         let problem = "too small: at least outbox_bytes and message_bytes together";
         layers.refuse("shard_buffer_bytes", problem);
     }
     if !segment.is_multiple_of(4_096) {
         layers.refuse("segment_bytes", "not a multiple of 4KiB");
     }
-    let least = message + 2 * AROUND_A_MESSAGE;
+    let least = message.saturating_add(2 * AROUND_A_MESSAGE);
     if has_message && segment < least {
         let problem = format!("too small: at least {least}B, which is message_bytes and 128KiB");
         layers.refuse("segment_bytes", problem);

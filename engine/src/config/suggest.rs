@@ -4,17 +4,21 @@
 const ALIKE: f64 = 0.75;
 
 /// The text `; did you mean NAME?` for the known name that is most like `name`, or an empty text where
-/// none is like it. Capitals, `-` and `_` make no difference.
+/// none is like it.
 pub(super) fn hint(name: &str, known: &[&str]) -> String {
+    similar(name, known).map_or_else(String::new, |known| format!("; did you mean {known}?"))
+}
+
+/// The known name that is most like `name`, if one is like it. Capitals, `-` and `_` make no difference.
+pub(super) fn similar<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
     let wanted = plain(name);
     let alike = known
         .iter()
-        .map(|known| (strsim::jaro_winkler(&wanted, &plain(known)), known));
-    match alike.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((alike, known)) if alike >= ALIKE => format!("; did you mean {known}?"),
-        _ => String::new(),
-    }
+        .map(|known| (strsim::jaro_winkler(&wanted, &plain(known)), *known));
+    let most = alike.max_by(|a, b| a.0.total_cmp(&b.0));
+    most.filter(|(alike, _)| *alike >= ALIKE)
+        .map(|(_, known)| known)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The table of settings: each is declared here once.
 //!
 //! Flag, environment variable, key of the file, the check of its form and range, the texts of
-//! `--help`, of `docs/settings.md` and of `docs/limits.md` come from here. A setting that depends on
-//! others has its rule in `resolve.rs`.
+//! `--help`, of `docs/settings.md` and of `docs/limits.md` come from here. Rules between settings are
+//! in `rules.rs` and `auth.rs`, computed defaults in `resolve.rs`.
 
 use std::path::Path;
 
@@ -183,7 +183,7 @@ settings! {
     /// The sessions that this gateway takes in per second. Clients that are told to reconnect
     /// spread over the time that this takes.
     reconnect_rate: u32 { default("10000"), least("1"), limits("sessions that the gateway takes in per second; a session with TLS counts as 8, and one whose token needs a public key as 3 more", "the delays that clients are told (3001, 3013) spread over the time to take all of them in, at least 100 ms and at most `reconnect_delay`") }
-    /// The longest delay before they reconnect that clients are told.
+    /// The longest delay that the gateway tells clients to wait before they reconnect.
     reconnect_delay: Duration { default("30s"), limits("the longest delay that clients are told; each waits a random time up to it, or up to the result of `reconnect_rate`", "") }
     /// The time for stopping. Connections that remain after it are dropped.
     drain_timeout: Duration { default("20s"), range("100ms", "24h"), limits("time for the stop", "connections are dropped; 10 s later the process ends, whatever the disk does") }
@@ -199,7 +199,7 @@ settings! {
     receipt_delay: Duration { default("250ms"), most("10s"), limits("how long a receipt waits for others of its conversation, to share one record; 0s: not at all; at most 10s", "it is stored, pushed and answered") }
     /// How long a receipt that says only that a message was delivered waits for others of its
     /// conversation.
-    delivered_delay: Duration { computed("2s, or 8 times receipt-delay if that is given"), most("10s"), limits("the same for a receipt that says only \"delivered\"", "it is stored, pushed and answered") }
+    delivered_delay: Duration { computed("2s, or 8 times receipt-delay if that is given"), most("10s"), limits("how long a receipt that says only \"delivered\" waits for others of its conversation; at most 10s", "it is stored, pushed and answered") }
     /// The most members of one group.
     group_members: usize { default("200000"), range("2", "1000000"), limits("members of a group", "error 106, nobody is added") }
     /// Lets every member of a group add members, not only its owners.
@@ -209,7 +209,7 @@ settings! {
     /// The members of groups that are kept in memory.
     group_cache: usize { default("2000000"), range("2", "100000000"), limits("group members kept in memory", "the groups that were unused for longest leave memory, and are loaded again on use") }
     /// How long a user may be away before watchers are told.
-    presence_grace: Duration { default("10s"), most("1h"), limits("how long a user may be away before watchers are told; the same for fewer devices", "") }
+    presence_grace: Duration { default("10s"), most("1h"), limits("how long a user may be away, or have fewer devices, before watchers are told", "") }
     /// The most users whose presence a connection watches.
     max_watches: usize { default("1000"), least("1"), limits("users that a connection watches", "error 106; none of the command's users is watched") }
     /// The most users whose last-seen time is kept in memory, about 60 bytes each.
@@ -227,9 +227,9 @@ settings! {
     /// The most publications of a topic that are kept for `since`. 0: none.
     topic_history: usize { default("100"), limits("publications of a topic that `since` in `subscribe` can bring back", "older ones are forgotten: `\"recovered\":false`") }
     /// The bytes that are kept of the publications of one topic, in both encodings.
-    topic_bytes: ByteSize { default("1MiB"), limits("bytes of these publications of a topic, in both encodings", "older ones are forgotten") }
+    topic_bytes: ByteSize { default("1MiB"), limits("bytes of the publications that the gateway keeps of a topic, in both encodings", "older ones are forgotten") }
     /// The bytes that are kept of the publications of all topics.
-    topics_bytes: ByteSize { default("64MiB"), limits("bytes of these publications of all topics", "older ones of the topic published to are forgotten") }
+    topics_bytes: ByteSize { default("64MiB"), limits("bytes of the publications that the gateway keeps of all topics", "older ones of the topic published to are forgotten") }
     /// How long an idempotency key is known.
     idempotency_window: Duration { default("24h"), range("1s", "365d") }
     /// How long the events of a user can be synced; at least idempotency-window. Older positions

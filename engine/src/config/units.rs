@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time;
 
+use super::written::quoted;
+
 /// A duration with its unit: `250ms`, `25s`, `5m`, `24h`, `30d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Duration(pub time::Duration);
@@ -50,24 +52,26 @@ const SIZES: [(&str, u64); 9] = [
 
 /// A whole number with one of the units; underscores may group its digits.
 fn parse(text: &str, units: &[(&str, u64)], example: &str) -> Result<u64, String> {
+    let shown = quoted(text);
     let split = text
         .find(|c: char| c.is_ascii_alphabetic())
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
-    let number: u64 =
-        number.trim().replace('_', "").parse().map_err(|_| {
-            format!("'{text}' is not a whole number with a unit, such as {example}")
-        })?;
+    let number: u64 = number
+        .trim()
+        .replace('_', "")
+        .parse()
+        .map_err(|_| format!("{shown} is not a whole number with a unit, such as {example}"))?;
     let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit.trim()) else {
         let known: Vec<_> = units.iter().map(|(name, _)| *name).collect();
         return Err(format!(
-            "'{text}' needs a unit, one of {}: {example}",
+            "{shown} needs a unit, one of {}: {example}",
             known.join(", ")
         ));
     };
     number
         .checked_mul(*factor)
-        .ok_or_else(|| format!("'{text}' is too large"))
+        .ok_or_else(|| format!("{shown} is too large"))
 }
 
 /// The largest unit that shows the number whole.
@@ -129,7 +133,8 @@ impl fmt::Display for ByteSize {
 impl FromStr for Durability {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let problem = || format!("'{text}' is not sync, os or interval:<ms> (such as interval:50)");
+        let shown = quoted(text);
+        let problem = || format!("{shown} is not sync, os or interval:<ms> (such as interval:50)");
         match text {
             "sync" => Ok(Self::Sync),
             "os" => Ok(Self::Os),
@@ -141,7 +146,7 @@ impl FromStr for Durability {
                     .parse()
                     .map_err(|_| problem())?;
                 if !(1..=60_000).contains(&ms) {
-                    return Err(format!("'{text}': the interval is 1 to 60000 milliseconds"));
+                    return Err(format!("{shown}: the interval is 1 to 60000 milliseconds"));
                 }
                 Ok(Self::Interval(time::Duration::from_millis(ms)))
             }

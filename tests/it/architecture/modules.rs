@@ -106,9 +106,18 @@ fn child<'p>(folder: &[String], path: &'p [String]) -> Option<&'p str> {
     path.strip_prefix(folder)?.first().map(String::as_str)
 }
 
-/// A file's code without comments, and without the module of tests at its end.
+/// A file's code without comments, and without the module of tests at its end. A declaration of such a
+/// module (`mod tests;`) ends nothing.
 fn code(text: &str) -> String {
-    let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let tests = "#[cfg(test)]\nmod ";
+    let is_block = |at: &usize| {
+        text[at + tests.len()..]
+            .split(['{', ';'])
+            .next()
+            .is_some_and(|name| text[at + tests.len() + name.len()..].starts_with('{'))
+    };
+    let end = text.match_indices(tests).map(|(at, _)| at).find(is_block);
+    let text = &text[..end.unwrap_or(text.len())];
     let lines = text.lines();
     let code = lines.map(|line| line.split("//").next().unwrap_or_default());
     code.collect::<Vec<_>>().join("\n")
@@ -223,6 +232,7 @@ mod tests {
             "use super::shard;",
             "fn f() -> u8 { crate::shard::mail::f() }",
             "use crate::{\n    ids::{Id, Other},\n    shard,\n};",
+            "#[cfg(test)]\nmod tests;\n\nuse crate::shard;",
         ] {
             let found = circles(&[("store.rs", planted), above, part]);
             assert_eq!(found, circle("", &["shard", "store"]), "{planted}");

@@ -106,7 +106,7 @@ fn bounds_and_defaults_are_values() {
     }
     let row = |name: &str| ROWS.iter().find(|row| row.name == name).unwrap();
     let most = |name: &str| row(name).most.unwrap().parse::<usize>().unwrap();
-    assert_eq!(most("shards"), trunkline_core::directory::MAX_SHARDS);
+    assert_eq!(most("shards"), MAX_SHARDS);
     assert_eq!(most("receipt_fanout"), trunkline_core::event::MOST_TOLD);
     let least = row("conversation_cache").least.unwrap();
     assert_eq!(
