@@ -13,6 +13,7 @@ pub mod doctor;
 mod file_sizes;
 pub mod gateway;
 mod log;
+mod log_filter;
 mod manual;
 mod metrics;
 mod print;

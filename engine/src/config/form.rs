@@ -270,7 +270,7 @@ impl Form for LogFilter {
     const IN_FILE: &'static str = "a filter in quotes, such as info or trunkline=debug,info";
 
     fn parse(text: &str) -> Result<Self, String> {
-        if crate::log::filter::parse(text).is_err() {
+        if crate::log_filter::parse(text).is_err() {
             return Err(format!("{} is not {}", quoted(text), Self::WORDS));
         }
         Ok(Self(text.to_owned()))

@@ -4,7 +4,6 @@
 //! standard error takes nothing (a full disk, a reader that is gone or stopped), lines are lost and
 //! counted, and a line says how many once lines can be written again.
 
-pub(crate) mod filter;
 mod queue;
 
 use std::io::{IsTerminal, stderr};
@@ -19,6 +18,7 @@ use tracing_subscriber::{Registry, fmt, registry, reload};
 
 use self::queue::Queue;
 use crate::config::{Config, LogFormat};
+use crate::log_filter;
 
 /// How long the end of the process waits for the last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ pub(crate) struct Log {
 /// The filter is not valid, or the thread cannot be started.
 pub(crate) fn start(config: &Config) -> anyhow::Result<Log> {
     let (queue, outlet) = queue::queue();
-    let filter = filter::parse(&config.log).context("log")?;
+    let filter = log_filter::parse(&config.log).context("log")?;
     let (filter, handle) = reload::Layer::new(filter);
     let filtered = registry().with(filter);
     let lines = fmt::layer()
@@ -77,7 +77,7 @@ impl Log {
     /// # Errors
     /// The filter is not valid.
     pub(crate) fn set_filter(&self, filter: &str) -> anyhow::Result<()> {
-        let filter = filter::parse(filter).context("log")?;
+        let filter = log_filter::parse(filter).context("log")?;
         match &self.filter {
             Some(handle) => handle.reload(filter).context("log"),
             None => Ok(()),
