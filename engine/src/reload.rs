@@ -67,7 +67,7 @@ impl<R: Fn() -> Result<Config, ConfigError>> Reloader<R> {
         if let (Some(_), Some(files)) = (&self.in_force.tls, &wanted.tls)
             && gateway.reload_certificate(files)
         {
-            self.in_force.tls = Some(files.clone());
+            self.in_force.take_tls(wanted);
         }
     }
 
@@ -75,7 +75,7 @@ impl<R: Fn() -> Result<Config, ConfigError>> Reloader<R> {
         if let (Auth::Tokens(_), Auth::Tokens(tokens)) = (&self.in_force.auth, &wanted.auth)
             && gateway.reload_keys(tokens)
         {
-            self.in_force.auth = wanted.auth.clone();
+            self.in_force.take_auth(wanted);
         }
     }
 
@@ -84,7 +84,7 @@ impl<R: Fn() -> Result<Config, ConfigError>> Reloader<R> {
             return;
         }
         match log.set_filter(&wanted.log) {
-            Ok(()) => self.in_force.log.clone_from(&wanted.log),
+            Ok(()) => self.in_force.take_log(wanted),
             Err(error) => {
                 let error = causes::said_once(&error);
                 tracing::error!(%error, "keeping the log's filter");

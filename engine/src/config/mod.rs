@@ -136,6 +136,32 @@ impl Config {
         table::ROWS.iter().filter_map(value).filter(is_said)
     }
 
+    /// Takes the TLS files of another configuration.
+    pub(crate) fn take_tls(&mut self, other: &Self) {
+        self.tls.clone_from(&other.tls);
+        let (own, other) = (&mut self.settings, &other.settings);
+        own.tls_cert.clone_from(&other.tls_cert);
+        own.tls_key.clone_from(&other.tls_key);
+    }
+
+    /// Takes the keys of another configuration, and its rules for tokens.
+    pub(crate) fn take_auth(&mut self, other: &Self) {
+        self.auth.clone_from(&other.auth);
+        let (own, other) = (&mut self.settings, &other.settings);
+        own.jwt_key.clone_from(&other.jwt_key);
+        own.jwt_algorithm.clone_from(&other.jwt_algorithm);
+        own.jwks.clone_from(&other.jwks);
+        own.jwt_audience.clone_from(&other.jwt_audience);
+        own.jwt_issuer.clone_from(&other.jwt_issuer);
+        own.jwt_leeway.clone_from(&other.jwt_leeway);
+    }
+
+    /// Takes the filter of the log of another configuration.
+    pub(crate) fn take_log(&mut self, other: &Self) {
+        self.log.clone_from(&other.log);
+        self.settings.log.clone_from(&other.settings.log);
+    }
+
     /// The configuration of a file of settings with this text, without flags and environment. Relative
     /// paths begin at the working directory.
     ///
