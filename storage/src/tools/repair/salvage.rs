@@ -173,9 +173,14 @@ impl Salvage {
     /// Returns the content of the index, as far as it is readable.
     fn places(&self, footer: &Footer) -> io::Result<BlockPlaces> {
         let mut places = BlockPlaces::new();
-        let place = |value: &[u8]| match value.len() {
-            BLOCK_REFERENCE => Some((u64_at(value, 0), u32_at(value, 8))),
-            _ => None,
+        let length = self.length()?;
+        // No block is empty or ends behind the file, whatever an index says.
+        let fits =
+            |offset: u64, size: u32| size > 0 && offset.saturating_add(u64::from(size)) <= length;
+        let place = |value: &[u8]| {
+            let named = value.len() == BLOCK_REFERENCE;
+            let named = named.then(|| (u64_at(value, 0), u32_at(value, 8)));
+            named.filter(|&(offset, size)| fits(offset, size))
         };
         let Some(root) = self.block(footer.root_at, footer.root_len)? else {
             return Ok(places);
@@ -199,7 +204,7 @@ impl Salvage {
 
     /// Goes from block to block, up to the root at `end`, or to where that must be.
     fn walk(&mut self, end: Option<u64>, size: u64, places: &BlockPlaces) -> io::Result<()> {
-        let limit = end.unwrap_or(size);
+        let limit = end.unwrap_or(size).min(size);
         let (mut at, mut last, mut index_blocks) = (0, None::<Key>, 0);
         while at < limit {
             if let Some(&(size, named)) = places.get(&at) {
@@ -262,8 +267,17 @@ impl Salvage {
         Ok(bytes)
     }
 
-    /// Returns the block at `offset`, if it is whole.
+    /// Returns the length of the file in bytes.
+    fn length(&self) -> io::Result<u64> {
+        self.file.as_ref().map_or(Ok(0), |file| file.len())
+    }
+
+    /// Returns the block at `offset`, if it is whole. A block that ends behind the file is not whole,
+    /// and is not read: its size may say gigabytes.
     fn block(&self, offset: u64, size: u32) -> io::Result<Option<Block>> {
+        if offset.saturating_add(u64::from(size)) > self.length()? {
+            return Ok(None);
+        }
         let bytes = self.bytes(offset, u64::from(size))?;
         Ok(Block::decode(bytes, block::seed(self.salt, offset)))
     }
