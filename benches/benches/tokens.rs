@@ -61,7 +61,8 @@ fn tokens(c: &mut Criterion) {
         std::fs::write(&file, issuer.key).unwrap();
         let text = format!("jwt_key = {file:?}\njwt_algorithm = {name:?}\n");
         let config = Config::of_text(&text).unwrap();
-        let authority = Authority::load(config.auth.tokens().unwrap(), &config.limits).unwrap();
+        let limits = config.limits.of_a_token();
+        let authority = Authority::load(config.auth.tokens().unwrap(), limits).unwrap();
         let token = format!("{}.{CLAIMS}.{}", issuer.head, issuer.signature);
         group.bench_function(format!("good/{name}"), |b| {
             b.iter(|| authority.check(black_box(&token), NOW).unwrap());

@@ -360,7 +360,7 @@ impl Seed {
 /// Reads the keys of tokens, where tokens say who clients are.
 fn authority(config: &Config) -> anyhow::Result<Option<Arc<Authority>>> {
     let tokens = config.auth.tokens();
-    let authority = tokens.map(|tokens| Authority::load(tokens, &config.limits));
+    let authority = tokens.map(|tokens| Authority::load(tokens, config.limits.of_a_token()));
     Ok(authority.transpose()?.map(Arc::new))
 }
 

@@ -1,8 +1,8 @@
 //! The Trunkline load lab: replays scenarios of a messaging service against a gateway over real
 //! WebSockets, checks every message, and prints figures that are either right or refused.
 //!
-//! The crate is a program. Its only entry point is [`run`]. Modules know each other in one
-//! direction only, from the top of this table to its end:
+//! The crate is a program. Its entry point is [`run`]; [`check_scenario`] is for fuzzing. Modules
+//! know each other in one direction only, from the top of this table to its end:
 //!
 //! | modules | what they do |
 //! |---|---|
@@ -56,3 +56,4 @@ mod units;
 mod verdict;
 
 pub use cli::run;
+pub use scenario::check_scenario;

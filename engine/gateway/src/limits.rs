@@ -27,6 +27,25 @@ impl Rates {
     }
 }
 
+/// Limits of one token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenLimits {
+    /// The most bytes of a token.
+    pub bytes: usize,
+    /// The most topic patterns of a token.
+    pub topics: usize,
+}
+
+impl Limits {
+    /// The limits of one token.
+    pub const fn of_a_token(&self) -> TokenLimits {
+        TokenLimits {
+            bytes: self.token_bytes,
+            topics: self.token_topics,
+        }
+    }
+}
+
 /// Limits of connections and users.
 #[derive(Debug, Clone)]
 pub struct Limits {

@@ -29,6 +29,22 @@ use groups::{Groups, Zipf};
 pub(crate) use payload::Payload;
 use threshold::Threshold;
 
+/// Checks the text of a scenario as `loadgen validate` does, and does its arithmetic. Prints nothing.
+///
+/// Files that the scenario names are looked for in the working folder.
+///
+/// # Errors
+/// The scenario is wrong. The text says where and why, and how to mend it.
+pub fn check_scenario(text: &str) -> Result<(), String> {
+    let loaded = load::parse("scenario".into(), "scenario".into(), text.into());
+    let loaded = loaded.map_err(|failure| failure.message)?;
+    let explained = sizing::Sizing::of(&loaded.scenario).explain(&loaded.scenario);
+    debug_assert!(!explained.is_empty());
+    // A scenario to plan with is right, too.
+    let _ = loaded.runnable();
+    Ok(())
+}
+
 /// The version of the scenario language that this program reads.
 pub(crate) const SCHEMA: u32 = 1;
 

@@ -20,7 +20,7 @@ use parking_lot::RwLock;
 
 use self::claims::Expected;
 use self::keys::Keys;
-use crate::limits::Limits;
+use crate::limits::TokenLimits;
 
 pub use self::claims::Grant;
 pub use self::keys::KeyError;
@@ -70,12 +70,12 @@ impl Authority {
     ///
     /// # Errors
     /// A file cannot be used; the text names it and says what would mend it.
-    pub fn load(tokens: &Tokens, limits: &Limits) -> Result<Self, KeyError> {
-        let patterns = limits.token_topics;
+    pub fn load(tokens: &Tokens, limits: TokenLimits) -> Result<Self, KeyError> {
+        let patterns = limits.topics;
         Ok(Self {
             in_force: RwLock::new(Arc::new(InForce::read(tokens, patterns)?)),
             patterns,
-            longest: limits.token_bytes,
+            longest: limits.bytes,
         })
     }
 
