@@ -82,3 +82,4 @@ mod tls_limits;
 mod topics;
 mod typing;
 mod unread;
+mod versions;

@@ -251,7 +251,8 @@ fn command_lines(page: &str, name: &str) -> Vec<Vec<String>> {
                 let words = text.trim_start().strip_prefix(&*own)?;
                 Some(("", words))
             })?;
-            let words = words.split(" #").next().unwrap_or_default();
+            // A comment, or where the output goes.
+            let words = words.split(['#', '>']).next().unwrap_or_default();
             Some(words.split_whitespace().map(str::to_owned).collect())
         })
         .collect()
