@@ -84,13 +84,13 @@ struct Conn {
     framing: Connection,
     nats: nats::Stream,
     head: Vec<u8>,
-    state: State,
+    state: ConnectionState,
     sent: u64,
     out: Vec<u8>,
 }
 
 #[derive(PartialEq, Eq, Clone, Copy)]
-enum State {
+enum ConnectionState {
     Upgrading,
     Greeting,
     Ready,
@@ -220,7 +220,7 @@ impl Blast<'_> {
             framing: Connection::new(Role::Client),
             nats: nats::Stream::default(),
             head: Vec::new(),
-            state: State::Upgrading,
+            state: ConnectionState::Upgrading,
             sent: 0,
             out: request.into_bytes(),
         });
@@ -318,7 +318,7 @@ impl Blast<'_> {
     }
 
     fn input(&mut self, id: usize, input: &mut [u8]) -> anyhow::Result<()> {
-        if self.conns[id].state != State::Upgrading {
+        if self.conns[id].state != ConnectionState::Upgrading {
             return self.frames(id, input);
         }
         let conn = &mut self.conns[id];
@@ -331,10 +331,10 @@ impl Blast<'_> {
         }
         let mut rest = conn.head.split_off(end + 4);
         if self.plan.hello.is_empty() {
-            conn.state = State::Ready;
+            conn.state = ConnectionState::Ready;
             self.ready += 1;
         } else {
-            conn.state = State::Greeting;
+            conn.state = ConnectionState::Greeting;
             let plan = self.plan;
             self.fill(&plan.hello, id, 0);
             self.frame(id);
@@ -357,8 +357,8 @@ impl Blast<'_> {
                         let said = conn.nats.take(&payload)?;
                         self.nats(id, &said);
                     }
-                    Counts::Frames { .. } if conn.state == State::Greeting => {
-                        conn.state = State::Ready;
+                    Counts::Frames { .. } if conn.state == ConnectionState::Greeting => {
+                        conn.state = ConnectionState::Ready;
                         self.ready += 1;
                     }
                     Counts::Frames { ack, push } => {
@@ -376,8 +376,8 @@ impl Blast<'_> {
 
     fn nats(&mut self, id: usize, said: &nats::Said) {
         let conn = &mut self.conns[id];
-        if said.pongs > 0 && conn.state == State::Greeting {
-            conn.state = State::Ready;
+        if said.pongs > 0 && conn.state == ConnectionState::Greeting {
+            conn.state = ConnectionState::Ready;
             self.ready += 1;
         }
         for _ in 0..said.pings {

@@ -33,9 +33,9 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// The most time that opening may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The first message of every member.
+/// What every member of a crowd is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MemberKind {
     /// No message: a member is a TCP connection.
     Raw,
     /// The upgrade, and `connect` as a user of this name and the member's number, from the
@@ -49,13 +49,13 @@ pub(crate) struct Member {
     pub(crate) stream: TcpStream,
     pub(crate) framing: Connection,
     pub(crate) out: Vec<u8>,
-    state: State,
+    state: MemberState,
     head: Vec<u8>,
     frames: Frames,
 }
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
-enum State {
+enum MemberState {
     Connecting,
     Upgrading,
     Greeting,
@@ -66,7 +66,7 @@ enum State {
 #[derive(Debug)]
 pub struct Crowd {
     server: SocketAddr,
-    kind: Kind,
+    kind: MemberKind,
     pub(crate) poll: Poll,
     pub(crate) members: Vec<Option<Member>>,
     /// The position of each member, as the server reported it.
@@ -85,7 +85,7 @@ impl Crowd {
     ///
     /// # Errors
     /// The kernel gives no event loop.
-    pub fn new(server: SocketAddr, kind: Kind, size: usize) -> io::Result<Self> {
+    pub fn new(server: SocketAddr, kind: MemberKind, size: usize) -> io::Result<Self> {
         Ok(Self {
             server,
             kind,
@@ -209,7 +209,7 @@ impl Crowd {
             stream,
             framing: Connection::new(Role::Client),
             out: Vec::new(),
-            state: State::Connecting,
+            state: MemberState::Connecting,
             head: Vec::new(),
             frames: Frames::default(),
         });
@@ -221,7 +221,7 @@ impl Crowd {
         let Some(Some(member)) = self.members.get_mut(at) else {
             return Ok(0);
         };
-        if member.state == State::Connecting && event.is_writable() {
+        if member.state == MemberState::Connecting && event.is_writable() {
             self.connected(at)?;
         }
         let mut frames = 0;
@@ -232,7 +232,7 @@ impl Crowd {
             let read = match member.stream.read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Ok(read) if read > 0 => read,
-                _ if member.state == State::In => bail!("the server ended a connection"),
+                _ if member.state == MemberState::In => bail!("the server ended a connection"),
                 _ => {
                     self.turn_away(at)?;
                     break;
@@ -253,11 +253,11 @@ impl Crowd {
         if let Some(error) = member.stream.take_error()? {
             return Err(error).context("a connection was refused");
         }
-        if self.kind == Kind::Raw {
+        if self.kind == MemberKind::Raw {
             self.enter(at);
             return Ok(());
         }
-        member.state = State::Upgrading;
+        member.state = MemberState::Upgrading;
         let request = format!(
             "GET /v1/ws HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: dHJ1bmtsaW5lIGJlbmNoIQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
@@ -268,7 +268,7 @@ impl Crowd {
 
     fn enter(&mut self, at: usize) {
         if let Some(member) = &mut self.members[at] {
-            member.state = State::In;
+            member.state = MemberState::In;
             member.head = Vec::new();
             (self.opening, self.inside) = (self.opening - 1, self.inside + 1);
         }
@@ -289,7 +289,7 @@ impl Crowd {
             return Ok(0);
         };
         match member.state {
-            State::Connecting | State::Upgrading => {
+            MemberState::Connecting | MemberState::Upgrading => {
                 member.head.extend_from_slice(input);
                 let Some(end) = memmem::find(&member.head, b"\r\n\r\n") else {
                     return Ok(0);
@@ -301,14 +301,14 @@ impl Crowd {
                 if !member.head.starts_with(b"HTTP/1.1 101") || member.head.len() > end + 4 {
                     bail!("no upgrade: {}", String::from_utf8_lossy(&member.head));
                 }
-                member.state = State::Greeting;
+                member.state = MemberState::Greeting;
                 let hello = self.hello(at);
                 if let Some(member) = &mut self.members[at] {
                     member.stream.write_all(&hello)?;
                 }
                 Ok(0)
             }
-            State::Greeting => {
+            MemberState::Greeting => {
                 match member.framing.receive(&mut input, 1 << 20)? {
                     None => return Ok(0),
                     Some(Event::Message(_, payload)) => {
@@ -334,7 +334,7 @@ impl Crowd {
                 self.enter(at);
                 self.input(at, input)
             }
-            State::In => {
+            MemberState::In => {
                 let counted = member.frames.take(input);
                 if counted.pings > 0 {
                     let mut pong = Vec::new();
@@ -348,7 +348,7 @@ impl Crowd {
 
     /// Returns the `connect` command of a member as a frame.
     fn hello(&self, at: usize) -> Vec<u8> {
-        let Kind::Sessions(name) = self.kind else {
+        let MemberKind::Sessions(name) = self.kind else {
             return Vec::new();
         };
         let since = match self.positions[at].as_str() {

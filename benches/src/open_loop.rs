@@ -75,9 +75,9 @@ pub struct Latencies {
     pub lag: Histogram<u64>,
     /// The number of messages that were sent, counted or not.
     pub sent: u64,
-    /// See above.
+    /// The number of messages that were acknowledged.
     pub acked: u64,
-    /// See above.
+    /// The number of messages that were pushed.
     pub pushed: u64,
 }
 

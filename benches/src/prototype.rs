@@ -51,7 +51,7 @@ struct Batch {
     texts: Vec<u8>,
 }
 
-/// A batch that is on disk, for the loop to acknowledge.
+/// The batches that are on disk, for the loop to acknowledge.
 struct Done {
     batches: Mutex<Vec<Batch>>,
     awake: AtomicBool,

@@ -11,7 +11,8 @@ fn folder() -> TempDir {
     TempDir::with_prefix("trunkline-keys-").expect("a folder can be made")
 }
 
-/// `check-config` and `serve` refuse a setup with `words` in the error, and print no secret.
+/// `check-config` and `serve` must refuse a setup, with an error that begins with `start`, contains
+/// `words` and shows no secret.
 #[track_caller]
 fn refused(setup: &Setup, start: &str, words: &[&str]) {
     for command in ["check-config", "serve"] {

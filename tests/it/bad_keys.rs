@@ -24,7 +24,8 @@ fn write(file: &Path, bytes: &[u8]) {
     std::fs::write(file, bytes).expect("a file can be written");
 }
 
-/// `check-config` and `serve` refuse a setup, with `words` in the error.
+/// `check-config` and `serve` must refuse a setup, with an error that names the file and contains
+/// `word`.
 #[track_caller]
 fn refused(setup: &Setup, file: &Path, word: &str) {
     for command in ["check-config", "serve"] {
@@ -36,7 +37,7 @@ fn refused(setup: &Setup, file: &Path, word: &str) {
     }
 }
 
-/// `check-config` takes a setup and prints a warning.
+/// `check-config` must take a setup, with a warning that names the file and contains `word`.
 #[track_caller]
 fn warned(setup: &Setup, file: &Path, word: &str) {
     let exit: Exit = setup.run("check-config");

@@ -138,7 +138,7 @@ fn without_a_session() {
     gateway.dial().connect("bob", "phone").ping();
 }
 
-/// Opens connections and sends the same on each while the gateway is paused.
+/// Sends `connect` on each of these connections while the gateway is paused.
 fn at_once(gateway: &Gateway, clients: &mut [Client], command: &serde_json::Value) {
     gateway.process().pause();
     for client in clients {

@@ -26,7 +26,7 @@ fn hard_texts() -> Vec<String> {
     texts
 }
 
-/// Returns the lengths of all texts that a device gets by push or reads page by page.
+/// Reads the lengths of all texts that a device gets by push or page by page.
 struct Reader<'g>(&'g Gateway, trunkline_proto::Encoding, bool);
 
 impl Reader<'_> {

@@ -101,7 +101,7 @@ fn open(gateway: &Gateway, others: usize) -> Vec<Client> {
         .collect()
 }
 
-/// Pages are the same from every position.
+/// Members who were away read the same from every position.
 fn whoever_was_away_finds_the_same(gateway: &Gateway, begin: &str) {
     for number in [ONLINE, MEMBERS / 2] {
         let mut late = gateway.dial().connect(&name(number), "phone");

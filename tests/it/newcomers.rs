@@ -1,4 +1,4 @@
-//! Members who join later: what they have read, and what they are told.
+//! Members who join later: which messages count as theirs to read, and what they are told.
 
 use serde_json::{Value, json};
 use trunkline_tests::client::Client;
@@ -6,7 +6,8 @@ use trunkline_tests::gateway::{Gateway, Setup};
 
 const ENG: &str = "g:eng";
 
-/// Groups that members are told everything of, and those that they catch up from.
+/// Values of `fanout_limit`: with the first, events of the groups are pushed to members; with the
+/// second, members pull them.
 const MODES: [usize; 2] = [500, 2];
 
 fn gateway(fanout_limit: usize) -> Gateway {
@@ -170,7 +171,7 @@ fn who_cannot_see_a_message_is_not_asked() {
     }
 }
 
-/// What an event is about, in a word.
+/// Returns the name of an event and what it is about, as a short text.
 fn word(event: &Value) -> String {
     let kinds = ["message", "reaction", "recall", "receipt"];
     let kind = kinds.into_iter().find(|kind| event[*kind].is_object());

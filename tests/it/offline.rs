@@ -1,4 +1,4 @@
-//! Whoever was away learns what happened, all of it, once.
+//! A user who was away gets everything that happened, exactly once.
 
 use std::ops::RangeInclusive;
 use std::sync::mpsc::{TryRecvError, channel};
@@ -16,7 +16,8 @@ fn texts(count: usize) -> impl Iterator<Item = String> {
     (1..=count).map(|number| format!("number {number}"))
 }
 
-/// One page, whose events must be the messages with these sequences; its position.
+/// Reads one page of `sync`, whose events must be the messages with these sequences. Returns the
+/// position of the page.
 fn page(client: &mut Client, request: &Value, seqs: RangeInclusive<u64>, more: bool) -> String {
     let page = client.done("sync", request);
     let events = page["events"].as_array().expect("events");
@@ -135,7 +136,7 @@ fn connect_with_since_pushes_what_was_missed_then_goes_on() {
     assert_eq!(fresh.opening()["recovered"], false);
 }
 
-/// One client keeps sending, the other keeps losing its connection.
+/// One client keeps sending while the other loses its connection again and again.
 #[test]
 fn reconnecting_under_load_misses_nothing_and_repeats_nothing() {
     const MESSAGES: u64 = 3_000;
@@ -175,7 +176,7 @@ fn reconnecting_under_load_misses_nothing_and_repeats_nothing() {
     assert!(connections >= 20, "{connections}");
 }
 
-/// Live pushes begin right behind the position that `connect` gave, whatever is under way then.
+/// Live pushes begin right after the position in the reply to `connect`, even under load.
 fn connect_under_load(residents: &mut [Client], gateway: &Gateway) {
     const CONNECTIONS: usize = 200;
     let mut alice = gateway.dial().shard(0).connect("alice", "phone");
@@ -214,13 +215,13 @@ fn a_further_device_begins_at_its_position() {
     connect_under_load(&mut residents, &gateway);
 }
 
-/// Without one, the sequencer learns of him while he connects.
+/// Without a device on the shard, the sequencer learns of Bob while he connects.
 #[test]
 fn the_only_device_begins_at_its_position() {
     connect_under_load(&mut [], &Gateway::start());
 }
 
-/// A `since` that cannot be honoured fails with `code`, and the connection can connect without.
+/// A `since` that cannot be used fails with `code`, and the connection can connect without it.
 fn check_since(gateway: &Gateway, encoding: Encoding, since: &str, code: u64) {
     let mut client = gateway.dial().encoding(encoding).open();
     let refused = client.refused(

@@ -1,4 +1,4 @@
-//! Everybody sees what happened in the order in which it happened.
+//! All devices see events in the same order.
 
 use serde_json::{Value, json};
 use trunkline_tests::client::Client;

@@ -1,4 +1,5 @@
-//! Web pages: those of other origins, and of names that were made to lead to this machine.
+//! Web pages of other origins are refused, and so are names that lead to this machine (DNS
+//! rebinding).
 
 use std::net::SocketAddr;
 
@@ -6,7 +7,7 @@ use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::http::{exchange, upgrade};
 use trunkline_tests::tokens::Signer;
 
-/// The status of an upgrade at this path, with these lines.
+/// Returns the HTTP status of an upgrade at a path with further header lines.
 fn status(ws: SocketAddr, path: &str, lines: &str) -> u16 {
     let request = format!(
         "GET {path} HTTP/1.1\r\n{lines}Upgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -131,7 +132,7 @@ fn with_tokens_pages_of_the_same_host() {
     }
 }
 
-/// The control port has no passwords: nobody reads it through a browser.
+/// No page in a browser can read the control port, which has no passwords.
 #[test]
 fn the_control_port_is_read_by_no_page() {
     let gateway = Gateway::start();

@@ -1,4 +1,4 @@
-//! Who is online, and who is told when that changes.
+//! Presence: who is online, and which watchers are told of changes.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -25,7 +25,7 @@ fn now() -> u64 {
     u64::try_from(now.expect("after 1970").as_millis()).expect("not that late")
 }
 
-/// One on each shard, in both encodings, one of them batching.
+/// Connects a watcher on each shard: both encodings, and one with batches.
 fn watchers(gateway: &Gateway, watched: &[&str]) -> Vec<Client> {
     let connect = |shard: usize| {
         let encoding = if shard == 1 { Proto } else { Json };
@@ -43,7 +43,7 @@ fn watchers(gateway: &Gateway, watched: &[&str]) -> Vec<Client> {
     (0..SHARDS).map(connect).collect()
 }
 
-/// Everybody is told next that a user is online with so many devices, or not at all.
+/// The next push of each watcher must say that a user is online with `devices` devices, or offline.
 fn told(watchers: &mut [Client], user: &str, devices: u64) {
     for watcher in watchers {
         let push = watcher.push();

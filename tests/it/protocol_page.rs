@@ -15,7 +15,7 @@ struct Section {
     pushes: Vec<Value>,
 }
 
-/// The sections by their headings.
+/// Returns the sections of the page by their headings.
 fn sections() -> BTreeMap<String, Section> {
     let page = std::fs::read_to_string(workspace().join("docs/protocol.md"));
     let page = page.expect("a page");
@@ -67,7 +67,7 @@ struct Play {
     gateway: Gateway,
     sections: BTreeMap<String, Section>,
     alice: Client,
-    /// What stands in examples for what only this gateway knows.
+    /// Values of the examples, such as positions, and those of this gateway in their place.
     stand_ins: Vec<(&'static str, String)>,
     played: Vec<String>,
 }
@@ -108,7 +108,7 @@ impl Play {
         self.played.push(heading.to_owned());
     }
 
-    /// Learns what later examples refer to.
+    /// Remembers values of a reply that later examples refer to.
     fn remember(&mut self, answer: &Value) {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         if let Some(cursor) = text(&answer["conversations"]["cursor"]) {
@@ -146,7 +146,7 @@ fn open() -> Play {
     }
 }
 
-/// Sends until the message with this sequence is there.
+/// Sends messages until one has this sequence.
 fn fill(alice: &mut Client, to: &Value, last: u64) {
     loop {
         let mut request = to.clone();

@@ -1,4 +1,4 @@
-//! What a client may send per second: beyond it 111, and the connection lives.
+//! Rates of a client: a command beyond its rate is refused with 111, and the connection lives on.
 
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,14 @@ use trunkline_tests::client::{Client, error_code};
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::wait;
 
-/// One per second, of which ten seconds' worth can be saved up.
+/// The burst of a rate of one per second: ten seconds' worth.
 const BURST: u64 = 10;
 
 fn limited(gateway: &Gateway, limit: &str) -> f64 {
     gateway.metric(&format!("trunkline_limited_total{{limit=\"{limit}\"}}"))
 }
 
-/// Sends a command many times at once; how many of the replies were no refusals.
+/// Sends a command many times at once, and returns how many were not refused.
 fn burst(client: &mut Client, command: &str, request: &Value, count: u32) -> u64 {
     let commands: Vec<_> = (1..=count)
         .map(|id| json!({"id": 100_000 + id, command: request}))
@@ -34,13 +34,13 @@ fn burst(client: &mut Client, command: &str, request: &Value, count: u32) -> u64
     passed
 }
 
-/// What passed must be what a rate of one per second promises, no less and no more.
+/// The number that passed must be what a rate of one per second allows, no less and no more.
 fn check(passed: u64, began: Instant) {
     let most = BURST + began.elapsed().as_secs() + 2;
     assert!((BURST..=most).contains(&passed), "{passed} of {most}");
 }
 
-/// It passes again, once time has gone by.
+/// A command passes again after some time.
 fn passes_again(client: &mut Client, command: &str, request: &Value) {
     wait::until("another token", || {
         client.ask(command, request)[command]
@@ -71,7 +71,7 @@ fn commands_of_a_connection() {
     assert_eq!(limited(&gateway, "user_commands"), 0.0);
 }
 
-/// docs/protocol.md: what is no JSON counts too, before `connect` as well.
+/// Frames that are not JSON count too, even before `connect`, as docs/protocol.md says.
 #[test]
 fn what_cannot_be_read_counts() {
     let gateway = Setup::default().flag("rate-commands", 1).start();
@@ -137,7 +137,7 @@ fn bytes_of_a_connection() {
     assert!(limited(&gateway, "connection_bytes") > 0.0);
 }
 
-/// Connections of one user share, on whichever shards they are; those of others do not.
+/// Connections of one user share a rate across shards; other users have their own.
 #[test]
 fn a_user_is_one_wherever_connected() {
     for (flag, value, command, limit) in [
@@ -177,7 +177,7 @@ fn a_user_is_one_wherever_connected() {
     assert_eq!(limited(&gateway, "connection_bytes"), 0.0);
 }
 
-/// In development mode, where load generators run, nothing is limited.
+/// Development mode has no rate limits by default.
 #[test]
 fn off_by_default_in_development() {
     let gateway = Gateway::start();

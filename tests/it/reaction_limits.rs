@@ -1,4 +1,4 @@
-//! How many reactions a message has, and that nobody keeps others from joining one.
+//! Limits of reactions: users cannot keep others from joining a reaction.
 
 use serde_json::json;
 use trunkline_proto::Encoding::{Json, Proto};
@@ -7,7 +7,7 @@ use trunkline_tests::gateway::Gateway;
 
 const ENG: &str = "g:eng";
 
-/// Reacts with words of these numbers; the codes of the errors, 0 where there is none.
+/// Reacts with words made of these numbers. Returns the error codes, 0 for success.
 fn react(client: &mut Client, words: std::ops::Range<u32>) -> Vec<u64> {
     let asked = |n: u32| json!({"id": 1000 + n, "react": {"conversation": ENG, "seq": 1, "reaction": format!("word{n}")}});
     let commands: Vec<_> = words.clone().map(asked).collect();

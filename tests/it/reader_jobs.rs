@@ -1,4 +1,4 @@
-//! More questions to the store than its readers answer.
+//! More queries than the readers can answer.
 
 use serde_json::{Value, json};
 use trunkline_tests::client::{End, error_code};

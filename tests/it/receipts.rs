@@ -1,4 +1,4 @@
-//! How far somebody has come, and who is told.
+//! Receipts: marks of a user, and who is told of them.
 
 use serde_json::{Value, json};
 use trunkline_tests::client::{Client, error_code};
@@ -6,7 +6,7 @@ use trunkline_tests::gateway::Gateway;
 
 const CONVERSATION: &str = "u:alice:bob";
 
-/// Two devices each, on two shards, in both encodings.
+/// Alice and Bob with two devices each, on two shards, in both encodings.
 struct Talk {
     alice: [Client; 2],
     bob: [Client; 2],

@@ -1,4 +1,4 @@
-//! Receipts that wait for each other: what becomes of them, and that everybody is told the same.
+//! Receipts that share a record: what is stored, and that every device is told the same.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use trunkline_tests::wait;
 
 const CONVERSATION: &str = "u:alice:bob";
 
-/// Two who have a message each that the other has not acknowledged.
+/// Connects two users, each with one message that the other has not acknowledged.
 fn pair(gateway: &Gateway) -> (Client, Client) {
     let mut alice = gateway.dial().shard(0).connect("alice", "phone");
     let mut bob = gateway.dial().shard(1).connect("bob", "phone");
@@ -100,7 +100,7 @@ fn stopping_answers_what_waits() {
 
 const NAMES: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
 
-/// The receipts among events, each with its position.
+/// Returns the receipts among events, each with its position.
 fn receipts_of(events: &[Value]) -> Vec<(String, Value)> {
     let events = events.iter().filter(|event| event["receipt"].is_object());
     let pos = |event: &Value| event["pos"].as_str().expect("a position").to_owned();

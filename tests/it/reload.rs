@@ -1,4 +1,4 @@
-//! SIGHUP and other signals: what is read again, what waits for the next start, and what is said.
+//! SIGHUP and other signals: what is read again, what waits for the next start, and what is logged.
 
 use std::path::PathBuf;
 
@@ -12,12 +12,12 @@ use trunkline_tests::tls::Authority;
 use trunkline_tests::tokens::{Signer, claims, claims_with};
 use trunkline_tests::wait::until;
 
-/// A gateway with a configuration file, and what its log says.
+/// A gateway with a configuration file, and a reader of its log.
 struct Configured {
     gateway: Gateway,
     file: PathBuf,
     folder: TempDir,
-    /// How much of the log was looked at.
+    /// The bytes of the log that were read.
     seen: usize,
 }
 
@@ -43,7 +43,7 @@ impl Configured {
         self.gateway.metric(&name)
     }
 
-    /// Has the files read again; what the log says of it.
+    /// Sends SIGHUP and returns what the gateway logs about it.
     fn reload(&mut self, result: &str) -> String {
         let before = self.reloads(result);
         self.gateway.process().signal(Signal::SIGHUP);
@@ -64,7 +64,7 @@ impl Configured {
     }
 }
 
-/// A line of the log with all these words.
+/// Returns a line of the log that contains all these words.
 #[track_caller]
 fn has_line(log: &str, words: &[&str]) {
     let found = log
@@ -145,7 +145,7 @@ fn the_filter_of_the_log() {
     it.gateway.stop();
 }
 
-/// Files that other settings name: another path, another issuer.
+/// A configuration file that changes names other files and another issuer.
 #[test]
 fn keys_and_certificates_of_other_files() {
     let folder = TempDir::with_prefix("trunkline-reload-").expect("a folder can be made");
@@ -264,7 +264,7 @@ fn signals_while_it_stops() {
     assert!(exit.status.success(), "{exit:?}");
 }
 
-/// From the moment on that the program knows of signals.
+/// Signals are handled from the moment on that the program has set its handlers.
 #[test]
 fn signals_while_it_starts() {
     let folder = TempDir::with_prefix("trunkline-reload-").expect("a folder can be made");

@@ -1,4 +1,4 @@
-//! Positions that the gateway keeps for devices.
+//! `resume`: positions that the gateway keeps for devices.
 
 use serde_json::{Value, json};
 use trunkline_tests::client::Client;
@@ -16,7 +16,7 @@ fn texts(client: &mut Client, count: usize) -> Vec<Value> {
         .collect()
 }
 
-/// Nothing but what is sent now comes next.
+/// The next push is the message that is sent now.
 fn nothing_waits(client: &mut Client, sender: &mut Client) {
     sender.send("bob", "marker");
     assert_eq!(client.push_of("message")["text"], "marker");

@@ -6,7 +6,7 @@ use trunkline_tests::gateway::Gateway;
 
 const REUSED: u64 = 117;
 
-/// What was sent first under the key `k`, by its kind.
+/// Messages of each sort that are sent first under the key `k`.
 fn firsts() -> [Value; 4] {
     [
         json!({"user": "ben", "key": "k", "text": "one"}),
@@ -16,7 +16,7 @@ fn firsts() -> [Value; 4] {
     ]
 }
 
-/// Sends that are none of these, though their key is.
+/// Other messages under the same key.
 fn others(first: &Value) -> Vec<Value> {
     let targets = [
         json!({"user": "cat"}),
@@ -66,7 +66,7 @@ fn groups(client: &mut Client) {
     }
 }
 
-/// Refused is everything but the same send, which is a duplicate.
+/// The same send is a duplicate; every other send with its key is refused.
 fn check(client: &mut Client, first: &Value, answer: &Value) {
     for other in others(first) {
         assert_eq!(client.refused("send", &other), REUSED, "{other}");
@@ -147,7 +147,7 @@ fn within_one_frame_too() {
     }
 }
 
-/// What is left of a recalled message is its conversation: with that the key goes on to be known.
+/// The key of a recalled message stays known, with its conversation.
 #[test]
 fn of_a_recalled_message_the_conversation_counts() {
     let mut gateway = Gateway::start();

@@ -1,5 +1,6 @@
-//! What all connections of a shard hold together is bounded: pushes are dropped first, then those
-//! who hold most are.
+//! All connections of a shard share a limit of memory: pushes are dropped first, then the
+//! connections
+//! that hold most are closed.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -61,7 +62,7 @@ fn pushes_to_slow_readers() {
     });
 }
 
-/// Answers cannot be dropped: those who ask for much and do not read it are.
+/// Replies are not dropped: connections that ask for much and do not read are closed.
 #[test]
 fn replies_to_those_who_do_not_read() {
     const CLIENTS: usize = 4;
@@ -99,7 +100,7 @@ fn replies_to_those_who_do_not_read() {
     });
 }
 
-/// Nor can what has arrived of a message.
+/// Unfinished messages are not dropped: connections that hold most of them are closed.
 #[test]
 fn unfinished_messages() {
     const CLIENTS: usize = 8;
@@ -135,7 +136,7 @@ fn unfinished_messages() {
     assert_eq!(limited(&gateway, "shard_buffers"), closed as f64);
 }
 
-/// A first fragment of text.
+/// Returns the first fragment of a text message.
 fn unfinished(payload: &[u8]) -> Vec<u8> {
     masked(0x01, payload)
 }
@@ -155,7 +156,7 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Nor of an upgrade.
+/// Unfinished upgrades are not dropped: connections that hold most of them are closed.
 #[test]
 fn unfinished_requests() {
     const CLIENTS: usize = 12;

@@ -1,4 +1,4 @@
-//! Descriptors that run out and are there again.
+//! Descriptors run out and come back.
 
 use std::net::TcpStream;
 
@@ -30,7 +30,7 @@ fn fill(alice: &mut Client, most: usize) -> (usize, Option<u64>) {
     (most, None)
 }
 
-/// How many descriptors it may have from now on.
+/// Sets the descriptor limit of the running gateway.
 fn limit(gateway: &Gateway, limit: u64) {
     let pid = Pid::from_raw(gateway.process().id().cast_signed());
     let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;

@@ -1,4 +1,5 @@
-//! Standard output and standard error that take nothing: the gateway goes on, and tools say so.
+//! Standard output or standard error is full or closed: the gateway goes on, and tools fail with a
+//! text.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, pipe};
@@ -15,13 +16,13 @@ use trunkline_tests::wait;
 
 const LOST: &str = "trunkline_log_lines_lost_total";
 
-/// What takes nothing: a full disk.
+/// Opens a file that refuses every write, as a full disk does.
 fn full() -> Stdio {
     let file = OpenOptions::new().write(true).open("/dev/full");
     file.expect("Linux has /dev/full").into()
 }
 
-/// A gateway whose output goes where a test wants.
+/// A gateway with standard output and standard error of the test's choice.
 struct Serving {
     process: Process,
     control: SocketAddr,
@@ -29,7 +30,7 @@ struct Serving {
 }
 
 impl Serving {
-    /// With standard error of the caller's.
+    /// Starts a gateway with this standard error.
     fn start(setup: Setup, stderr: impl Into<Stdio>) -> Self {
         let folder = TempDir::with_prefix("trunkline-side-").expect("a folder can be made");
         let setup = setup.flag("data", folder.path().join("data").display());
@@ -47,7 +48,7 @@ impl Serving {
         http::metric(self.control, name)
     }
 
-    /// It serves, and ends as it should.
+    /// The gateway must serve a client, and end with status 0.
     fn serves_and_stops(mut self) {
         assert_eq!(http::get(self.control, "/readyz").status, 200);
         self.process.signal(Signal::SIGTERM);
@@ -88,7 +89,7 @@ fn a_reader_of_the_log_that_leaves() {
     gateway.serves_and_stops();
 }
 
-/// Two gateways on one address: the second cannot start, and says so to nobody.
+/// The second gateway on an address fails, even if its standard error takes nothing.
 #[test]
 fn a_start_that_fails_keeps_its_exit_code() {
     let gateway = Setup::default().start();
@@ -102,7 +103,7 @@ fn a_start_that_fails_keeps_its_exit_code() {
     }
 }
 
-/// The line that says "ready" is for whoever started the gateway, and not for its clients.
+/// The gateway serves clients even if nobody reads its `ready` line.
 #[test]
 fn nobody_takes_the_line_that_says_ready() {
     let closed = || {
@@ -127,7 +128,7 @@ fn nobody_takes_the_line_that_says_ready() {
     }
 }
 
-/// Every command that prints results, on a store that is there.
+/// Returns every command that prints results, for an existing store.
 fn commands(data: &Path) -> Vec<Vec<String>> {
     let data = format!("--data={}", data.display());
     let all: [&[&str]; 13] = [
@@ -161,7 +162,7 @@ fn a_store() -> (TempDir, std::path::PathBuf) {
     (folder, data)
 }
 
-/// What a tool says beside how far it is.
+/// Returns standard error of a tool without its lines of progress.
 fn without_progress(said: &str) -> String {
     let lines = said.lines().filter(|line| !line.starts_with("checked "));
     lines.map(|line| line.to_owned() + "\n").collect()

@@ -1,4 +1,4 @@
-//! Something is handed to whoever is online.
+//! `signal`: data for the devices of a user that are online.
 
 use serde_json::{Value, json};
 use trunkline_proto::Encoding::{Json, Proto};
@@ -94,7 +94,7 @@ fn requests_that_cannot_work() {
     }
 }
 
-/// What is nested so deep that a reader who recurses could run out of stack is not passed on.
+/// Data is refused if it is nested so deeply that a recursive reader could run out of stack.
 #[test]
 fn data_is_not_nested_too_deep() {
     let gateway = gateway();

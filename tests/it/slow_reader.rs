@@ -1,4 +1,4 @@
-//! A client that does not read: it is told of one gap, the store has the rest.
+//! A client that does not read gets one `gap`, and finds the rest in the store.
 
 use serde_json::{Value, json};
 use trunkline_proto::Encoding::{self, Json, Proto};
@@ -7,11 +7,11 @@ use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::neighbours::Neighbours;
 use trunkline_tests::wait;
 
-/// More than the sockets of both ends hold (net.ipv4.tcp_rmem and tcp_wmem, 6 and 4 MiB).
+/// More bytes than the sockets of both ends hold (net.ipv4.tcp_rmem and tcp_wmem, 6 and 4 MiB).
 const MESSAGES: u64 = 400;
 const BYTES: usize = 60_000;
 
-/// Everything after `pos`, page by page.
+/// Reads everything after `pos`, page by page.
 fn sync(client: &mut Client, mut pos: String) -> Vec<Value> {
     let mut events: Vec<Value> = Vec::new();
     loop {
@@ -94,7 +94,7 @@ fn one_gap_and_sync_brings_everything() {
     check(&gateway, Proto, 2.0);
 }
 
-/// Recovery goes on at the client's own pace, whatever it missed.
+/// A recovery goes at the client's own pace, however much it missed.
 #[test]
 fn a_slow_reader_that_recovers() {
     let gateway = Setup::default().flag("outbox-bytes", "64KiB").start();

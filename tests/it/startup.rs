@@ -1,4 +1,4 @@
-//! What a gateway refuses to start with, and how it says so.
+//! Starts that are refused, with an error that says why.
 
 use nix::sys::signal::Signal;
 use trunkline_tests::gateway::{Gateway, Setup};
@@ -6,7 +6,7 @@ use trunkline_tests::port;
 use trunkline_tests::process::{Exit, Process};
 use trunkline_tests::wait::until;
 
-/// It must end with `code` and say each of `words`.
+/// A process must have ended with `code`, and its standard error must contain each of `words`.
 fn check(exit: &Exit, code: i32, words: &[&str]) {
     assert_eq!(exit.status.code(), Some(code), "{exit:?}");
     assert_eq!(exit.stdout, "", "nothing is ready: {exit:?}");
@@ -115,7 +115,7 @@ fn a_fixed_port_is_free_again_after_a_restart() {
     second.dial().connect("alice", "phone").ping();
 }
 
-/// Nobody waits for the end of a start that takes long: one that reads its configuration from a pipe
+/// A signal ends a start that takes long at once. Here the configuration comes from a pipe
 /// that nobody writes takes for ever.
 #[test]
 fn a_start_is_ended_by_a_signal() {

@@ -1,4 +1,4 @@
-//! `trunkline store`: the tools for a store that no gateway has open.
+//! `trunkline store`: tools for a store that no gateway has open.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader};
@@ -24,7 +24,7 @@ fn store(tool: &str, data: &Path, flags: &[&str]) -> Exit {
     Process::start(command.args(flags).env_remove("TRUNKLINE_DATA")).ended()
 }
 
-/// It must end with `code` and say each of `words`.
+/// A tool must have ended with `code`, and its standard error must contain each of `words`.
 fn check(exit: &Exit, code: i32, words: &[&str]) {
     assert_eq!(exit.status.code(), Some(code), "{exit:?}");
     for word in words {
@@ -33,7 +33,7 @@ fn check(exit: &Exit, code: i32, words: &[&str]) {
     }
 }
 
-/// What `dump` prints.
+/// Returns the records that `dump` prints.
 fn dump(data: &Path, flags: &[&str]) -> Vec<Value> {
     let exit = store("dump", data, flags);
     check(&exit, 0, &[]);
@@ -44,12 +44,12 @@ fn dump(data: &Path, flags: &[&str]) -> Vec<Value> {
         .collect()
 }
 
-/// A gateway that does not store on its own when users were last seen.
+/// Starts a gateway that does not store `last_seen` until it stops.
 fn start() -> Gateway {
     Setup::default().flag("last-seen-rate", 0).start()
 }
 
-/// Three messages and a receipt, in a store that was closed.
+/// Makes a store with three messages and a receipt, which no gateway has open.
 fn stored() -> Gateway {
     let mut gateway = start();
     let mut alice = gateway.dial().connect("alice", "phone");
@@ -63,15 +63,26 @@ fn stored() -> Gateway {
     gateway
 }
 
-/// Every file with its size and the time of its last change.
-fn files(data: &Path) -> Vec<(PathBuf, u64, SystemTime)> {
+/// A file as the file system knows it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct FileState {
+    path: PathBuf,
+    bytes: u64,
+    changed: SystemTime,
+}
+
+/// Returns the state of every file in a folder, by path.
+fn files(data: &Path) -> Vec<FileState> {
     let entries = std::fs::read_dir(data).expect("the folder is there");
     let mut files: Vec<_> = entries
         .map(|entry| {
             let path = entry.expect("the folder can be read").path();
             let meta = path.metadata().expect("the file is there");
-            let changed = meta.modified().expect("this system keeps it");
-            (path, meta.len(), changed)
+            FileState {
+                path,
+                bytes: meta.len(),
+                changed: meta.modified().expect("this system keeps it"),
+            }
         })
         .collect();
     files.sort();
@@ -84,7 +95,7 @@ fn inspect(data: &Path) -> Value {
     serde_json::from_str(&exit.stdout).expect("it is JSON")
 }
 
-/// The log's first segment.
+/// Returns the path of the first segment of the log.
 fn log(data: &Path) -> (PathBuf, File) {
     let path = data.join("log-0000000000000000.seg");
     let file = OpenOptions::new().read(true).write(true).open(&path);
@@ -101,7 +112,7 @@ fn what_a_gateway_wrote_is_told_and_checked_and_not_changed() {
     assert_eq!(found["log"]["torn"], false, "{found}");
     assert_eq!(found["faults"], json!([]), "{found}");
     assert_eq!(found["files"], before.len());
-    let bytes: u64 = before.iter().map(|file| file.1).sum();
+    let bytes: u64 = before.iter().map(|file| file.bytes).sum();
     assert_eq!(found["bytes"], bytes);
     // The one that is written, and the one that is ready.
     let segments = found["segments"].as_array().expect("a list");

@@ -1,11 +1,11 @@
-//! What a stranger is told of others: nothing, not even whether there is anything.
+//! A stranger learns nothing about conversations, not even whether they exist.
 
 use serde_json::{Value, json};
 use trunkline_proto::Encoding::{Json, Proto};
 use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
 
-/// Every command that names a conversation or a group, about this one.
+/// Returns every command that names a conversation or a group, about this one.
 fn commands(conversation: &str) -> Vec<(&'static str, Value)> {
     let about = |more: Value| {
         let mut request = json!({"conversation": conversation});
@@ -44,7 +44,7 @@ fn commands(conversation: &str) -> Vec<(&'static str, Value)> {
     all
 }
 
-/// What is answered, but for the id.
+/// Returns the reply without its id.
 fn answers(client: &mut Client, conversation: &str) -> Vec<Value> {
     let commands = commands(conversation);
     let answers = commands.iter().map(|(command, request)| {

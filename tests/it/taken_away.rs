@@ -1,4 +1,4 @@
-//! A data folder that is taken away from a running gateway.
+//! A data folder is moved or removed while a gateway runs.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +8,7 @@ use trunkline_tests::client::{Client, error_code};
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::{http, wait};
 
-/// Sends until it is refused with 115; how many were stored.
+/// Sends messages until one is refused with 115. Returns how many were stored.
 fn until_refused(alice: &mut Client) -> u64 {
     let mut stored = 0;
     wait::until("messages to be refused", || {

@@ -1,4 +1,4 @@
-//! Connections that take too long.
+//! Connections that take too long are closed.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::neighbours::Neighbours;
 use trunkline_tests::wait;
 
-/// The next push must announce this end, and it must follow.
+/// The next push must be `disconnect` with this end, and the end must follow.
 fn check(client: &mut Client, code: u16, reconnect: bool) {
     let push = client.push();
     let told = &push["disconnect"];

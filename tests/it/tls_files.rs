@@ -1,4 +1,4 @@
-//! Certificate and key as they may come, and what is said of those that cannot be used.
+//! Certificates and keys in every accepted form, and the errors for files that cannot be used.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use rcgen::KeyPair;
 use trunkline_tests::gateway::Setup;
 use trunkline_tests::tls::{Authority, Files, first_of, shown};
 
-/// The key inside a key of PKCS#8, which is one of SEC1 or PKCS#1.
+/// Returns the SEC1 or PKCS#1 key inside a PKCS#8 key.
 fn inner(der: &[u8]) -> &[u8] {
     // The contents of the element at the front, and what stands behind it.
     fn open(der: &[u8]) -> (&[u8], &[u8]) {

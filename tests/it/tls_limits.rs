@@ -1,4 +1,4 @@
-//! What clients can do to a gateway before, in and behind TLS.
+//! Limits of what clients can do before, during and after a TLS hand-shake.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -27,7 +27,7 @@ fn failed(gateway: &Gateway, reason: &str, times: f64) {
     });
 }
 
-/// Sends bytes and reads up to the end.
+/// Sends bytes and reads to the end of the connection.
 fn told(gateway: &Gateway, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(gateway.ws()).expect("the gateway listens");
     stream.set_read_timeout(Some(LIMIT)).expect("not zero");
@@ -43,7 +43,7 @@ fn told(gateway: &Gateway, bytes: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// A chat over TLS, on both shards.
+/// Two users chat over TLS, one on each shard.
 fn works(gateway: &Gateway) {
     let mut alice = gateway.dial().shard(0).connect("alice", "phone");
     let mut bob = gateway.dial().shard(1).connect("bob", "phone");
@@ -147,7 +147,7 @@ fn hand_shakes_without_end() {
     assert_eq!(gateway.metric(limited), 3.0);
 }
 
-/// Signing takes long: of as many as a turn would read, those wait that come to shake hands.
+/// A turn makes a bounded number of signatures, which take long; further hand-shakes wait.
 #[test]
 fn hand_shakes_take_turns() {
     const CLIENTS: usize = 8;
@@ -246,7 +246,7 @@ fn a_broken_record() {
     works(&gateway);
 }
 
-/// Whoever sends a record byte by byte is not silent, and must come to its end all the same.
+/// A client that sends a TLS record byte by byte is not silent, and runs into `message_timeout`.
 #[test]
 fn a_record_without_end() {
     let authority = Authority::new();
@@ -264,7 +264,7 @@ fn a_record_without_end() {
     assert!(matches!(client.end(), End::Close(1008, _)));
 }
 
-/// Clients that do not read are as much of a burden as without TLS, and no more.
+/// A client that does not read holds no more memory with TLS than without.
 #[test]
 fn a_client_that_never_reads() {
     let authority = Authority::new();

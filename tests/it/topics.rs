@@ -1,4 +1,4 @@
-//! What is published is told to all who have subscribed.
+//! Publications reach all subscribers of a topic.
 
 use serde_json::{Value, json};
 use trunkline_proto::Encoding::{Json, Proto};
@@ -14,7 +14,7 @@ fn setup() -> Setup {
     Setup::default().flag("shards", SHARDS)
 }
 
-/// One on each shard, in both encodings, one of them batching.
+/// Connects a subscriber on each shard: both encodings, and one with batches.
 fn clients(gateway: &Gateway, name: &str) -> Vec<Client> {
     let connect = |shard: usize| {
         let encoding = if shard == 1 { Proto } else { Json };
@@ -80,7 +80,7 @@ fn every_subscriber_is_told_the_publisher_too() {
     silent(subscribers.iter_mut().chain(&mut others));
 }
 
-/// Publishers on all shards at the same time: all subscribers are told in one order.
+/// With publishers on all shards, all subscribers get publications in one order.
 #[test]
 fn one_order_for_all() {
     const EACH: usize = 200;
@@ -183,7 +183,7 @@ fn coming_back_in_the_midst_of_it() {
     );
 }
 
-/// What is kept is bounded by bytes too: of a topic, and of all together.
+/// The bytes of kept publications are limited for each topic and in all.
 #[test]
 fn what_is_kept_is_bounded_by_bytes() {
     let gateway = setup()
@@ -292,7 +292,7 @@ fn so_many_topics_and_subscriptions() {
     assert_eq!(ben.push_of("publication")["topic"], "a");
 }
 
-/// All connections of a shard together watch and are subscribed to so much.
+/// The watches and subscriptions of all connections of a shard have a limit.
 #[test]
 fn so_many_listen_on_a_shard() {
     let gateway = Setup::default().flag("shards", 2);

@@ -1,4 +1,4 @@
-//! Somebody is writing.
+//! `typing`: others in a conversation are told that a user is writing.
 
 use serde_json::{Value, json};
 use trunkline_proto::Encoding::{Json, Proto};
@@ -14,7 +14,7 @@ fn typing(conversation: &str) -> Value {
     json!({"conversation": conversation})
 }
 
-/// Nothing more comes.
+/// No further push comes.
 fn silent<'c>(clients: impl IntoIterator<Item = &'c mut Client>) {
     for client in clients {
         client.ping();
@@ -58,7 +58,7 @@ fn the_other_is_told_on_all_devices() {
     assert_eq!(alices[0].refused("history", &typing("u:alice:bob")), 102);
 }
 
-/// In a group all others are told, whichever way its messages take.
+/// In a group all other members are told, whether its messages are pushed or pulled.
 #[test]
 fn the_other_members_of_a_group_are_told() {
     let gateway = Setup::default()
@@ -98,7 +98,7 @@ fn the_other_members_of_a_group_are_told() {
     assert!(!own.waiting().contains(&told));
 }
 
-/// Not in a large one: there somebody writes all the time.
+/// In a large group nobody is told, since somebody is always writing.
 #[test]
 fn nobody_is_told_in_a_large_group() {
     let gateway = gateway();
@@ -193,7 +193,7 @@ fn so_often_in_a_second() {
     });
 }
 
-/// Whoever has other things to read is not told of it.
+/// A connection with a full outbox is not told.
 #[test]
 fn it_is_the_first_thing_to_go() {
     let gateway = Setup::default().flag("shards", 3).start();

@@ -1,4 +1,4 @@
-//! Unread messages are counted exactly, however many there are.
+//! The count of unread messages is exact at every size.
 
 use serde_json::{Value, json};
 use trunkline_tests::client::Client;
@@ -23,7 +23,7 @@ fn unread(client: &mut Client, conversation: &str) -> u64 {
     number(entry.expect("the conversation"))
 }
 
-/// Sends so many messages, many in a frame.
+/// Sends `count` messages, many in a frame.
 fn send(client: &mut Client, to: &Value, count: usize) {
     let mut left = count;
     while left > 0 {
@@ -101,7 +101,7 @@ fn two_who_have_read_nothing() {
     }
 }
 
-/// More than the longest stretch that is counted at once.
+/// More messages than the longest stretch that is counted at once.
 #[test]
 fn very_many() {
     let mut gateway = gateway(500);

@@ -64,7 +64,7 @@ impl Dial {
         self.encoding(Encoding::Proto)
     }
 
-    /// Repeats connecting until the connection is on this shard.
+    /// Connects to this shard: the client tries again until the kernel picks it.
     #[must_use]
     pub fn shard(mut self, shard: usize) -> Self {
         self.shard = Some(shard);

@@ -1,4 +1,4 @@
-//! What a contender is told, and what it answers: a line each.
+//! The commands of a contender and its answers, one line each.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, bail};
 
-/// What a contender's process is started with.
+/// The arguments of a contender's process.
 #[derive(Debug, Clone)]
 pub struct Setup {
     /// The folder of its store.

@@ -39,7 +39,7 @@ struct Args {
     seconds: u64,
 }
 
-/// Connections, each with so many messages in flight.
+/// The number of connections, and of messages in flight on each.
 const CONNECTIONS: usize = 64;
 const WINDOW: usize = 16;
 

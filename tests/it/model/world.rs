@@ -21,7 +21,7 @@ pub(super) struct World {
 
 /// An event, and whom it concerns.
 pub(super) struct Entry {
-    what: What,
+    content: Content,
     to: BTreeSet<String>,
     /// User and device that caused it: the device gets the reply instead.
     pub(super) by: (String, String),
@@ -29,7 +29,7 @@ pub(super) struct Entry {
     pub(super) live: Option<Value>,
 }
 
-enum What {
+enum Content {
     Message(String, usize),
     Other(Value),
 }
@@ -113,9 +113,9 @@ impl World {
         }
     }
 
-    fn enter(&mut self, by: (&str, &str), to: impl IntoIterator<Item = String>, what: What) {
+    fn enter(&mut self, by: (&str, &str), to: impl IntoIterator<Item = String>, content: Content) {
         self.log.push(Entry {
-            what,
+            content,
             to: to.into_iter().collect(),
             by: (by.0.to_owned(), by.1.to_owned()),
             live: None,
@@ -199,7 +199,7 @@ impl World {
         if let Some(key) = key {
             self.keys.insert((user.to_owned(), key), (id.clone(), seq));
         }
-        self.enter((user, device), to, What::Message(id.clone(), seq));
+        self.enter((user, device), to, Content::Message(id.clone(), seq));
         Ok(json!({"conversation": id, "seq": seq, "duplicate": false}))
     }
 
@@ -234,7 +234,7 @@ impl World {
             let event = json!({"receipt": {
                 "conversation": id, "user": by.0, "delivered": delivered, "read": read,
             }});
-            self.enter(by, to, What::Other(event));
+            self.enter(by, to, Content::Other(event));
         }
         Ok(json!({}))
     }
@@ -249,7 +249,7 @@ impl World {
         message.reactions.clear();
         if !std::mem::replace(&mut message.recalled, true) {
             let event = json!({"recall": {"conversation": id, "seq": seq, "by": by.0}});
-            self.enter(by, names, What::Other(event));
+            self.enter(by, names, Content::Other(event));
         }
         Ok(json!({}))
     }
@@ -261,7 +261,7 @@ impl World {
             .insert(by.0.to_owned())
         {
             let event = json!({"delete": {"conversation": id, "seq": seq}});
-            self.enter(by, [by.0.to_owned()], What::Other(event));
+            self.enter(by, [by.0.to_owned()], Content::Other(event));
         }
         Ok(json!({}))
     }
@@ -288,7 +288,7 @@ impl World {
         let event = json!({"reaction": {
             "conversation": id, "seq": seq, "user": by.0, "reaction": reaction, "removed": remove,
         }});
-        self.enter(by, names, What::Other(event));
+        self.enter(by, names, Content::Other(event));
         Ok(json!({}))
     }
 
@@ -366,7 +366,7 @@ impl World {
         if let Some(name) = name {
             event["name"] = json!(name);
         }
-        self.enter(by, to, What::Other(json!({"group": event})));
+        self.enter(by, to, Content::Other(json!({"group": event})));
     }
 
     fn owned(&mut self, user: &str, id: &str) -> Result<&mut Conversation, u64> {
@@ -532,11 +532,11 @@ impl World {
         if !entry.to.contains(user) {
             return None;
         }
-        Some(match &entry.what {
-            What::Message(id, seq) => {
+        Some(match &entry.content {
+            Content::Message(id, seq) => {
                 json!({"message": self.conversations[id].render(id, *seq, user, false)})
             }
-            What::Other(event) => event.clone(),
+            Content::Other(event) => event.clone(),
         })
     }
 }

@@ -29,7 +29,7 @@ static COUNTING: dhat::Alloc = dhat::Alloc;
 /// Runs a gateway in this very process, has clients send messages through it, and prints how many
 /// allocations it makes per message and per commit.
 ///
-/// Counting is slow: the rates are not those of a gateway, the allocations are.
+/// Counting is slow: the allocations are those of a gateway, the rates are not.
 #[derive(Debug, Parser)]
 struct Args {
     /// Messages in flight per connection, one line for each
@@ -44,7 +44,7 @@ struct Args {
     /// Bytes of text per message
     #[arg(long, default_value_t = 120)]
     bytes: usize,
-    /// Seconds before counting, so that what is kept for reuse is there
+    /// Seconds before counting, in which buffers that are reused are made
     #[arg(long, default_value_t = 3)]
     warm: u64,
     /// Seconds counted
@@ -53,7 +53,7 @@ struct Args {
     /// Messages have idempotency keys
     #[arg(long)]
     keys: bool,
-    /// Places printed, those with the most allocations first
+    /// Number of places to print, those with the most allocations first
     #[arg(long, default_value_t = 5)]
     sites: usize,
 }

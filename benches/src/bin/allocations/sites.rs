@@ -1,4 +1,4 @@
-//! What dhat counted: by the thread that allocated, and by the place in our code.
+//! The allocations that dhat counted, by thread and by place in the project's code.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ const MARKS: [(&str, usize); 5] = [
     ("begin_short_backtrace<trunkline_storage::", 3),
 ];
 
-/// Where what is not ours, or our allocator, lies: a frame of it does not name a place.
+/// Paths of foreign code and of the counting allocator: their frames do not name a place.
 const FOREIGN: [&str; 11] = [
     "dhat-",
     "allocations/main.rs",
@@ -55,7 +55,7 @@ struct Stack {
 /// A place that allocates.
 #[derive(Debug, Default)]
 pub(crate) struct Site {
-    /// Of [`ROLES`].
+    /// The index in [`ROLES`].
     pub(crate) role: usize,
     pub(crate) blocks: u64,
     pub(crate) bytes: u64,

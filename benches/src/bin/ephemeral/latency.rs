@@ -1,10 +1,10 @@
-//! Messages between two users, beside what passes.
+//! Measures messages between two users, alone and beside ephemeral events.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use trunkline_benches::crowd::{Crowd, Kind};
+use trunkline_benches::crowd::{Crowd, MemberKind};
 use trunkline_benches::figures::{self, median};
 use trunkline_benches::open_loop::{self, Control, Latencies, Traffic, millis};
 use trunkline_benches::talk::Talk;
@@ -24,7 +24,7 @@ const AT_ONCE: usize = 1_000;
 
 const WATCH: &str = r#"{"id":2,"presence":{"watch":["flapping"]}}"#;
 
-/// What there is beside the messages.
+/// The ephemeral events beside the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Beside {
     name: &'static str,
@@ -34,7 +34,7 @@ struct Beside {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Publishing {
-    /// So many a second as was asked for.
+    /// Publications at the rate that the command line asks for.
     Steadily,
     /// The next once all have the one before.
     WithoutPause,
@@ -73,17 +73,17 @@ const QUIET: Beside = Beside {
 /// One measurement.
 struct Measured {
     latencies: Latencies,
-    /// Pushes of what passes per second, and what was dropped of them.
+    /// The ephemeral pushes per second, and how many of them were dropped.
     pushes: f64,
     dropped: f64,
-    /// Of the gateway.
+    /// The cores that the gateway used.
     cores: f64,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let gateway = Gateway::start(args).context("the gateway")?;
     let address = gateway.peer.address;
-    let mut crowd = Crowd::new(address, Kind::Sessions("l"), args.sessions)?;
+    let mut crowd = Crowd::new(address, MemberKind::Sessions("l"), args.sessions)?;
     crowd.open(AT_ONCE)?;
     let mut watchers = listening::open(address, ("w", args.watchers), WATCH)?;
     let mut subscribers = listening::open(address, ("s", args.subscribers), SUBSCRIBE)?;

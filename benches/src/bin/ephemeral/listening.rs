@@ -1,35 +1,35 @@
-//! A crowd that listens, and counts what it is told.
+//! A crowd of listeners that counts the events it gets.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use trunkline_benches::crowd::{Crowd, Kind};
+use trunkline_benches::crowd::{Crowd, MemberKind};
 
 /// Connections begun at a time.
 const AT_ONCE: usize = 1_000;
 
-/// How long all may take to be told something.
+/// The most time until all listeners have an event.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How much less those who listen are worth to the scheduler (nice(2)).
+/// The niceness of the listeners (nice(2)).
 const NICE: i32 = 10;
 
-/// What a crowd was told so far, and whether it may go.
+/// The number of events that a crowd got so far, and whether it should end.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     messages: AtomicU64,
     over: AtomicBool,
 }
 
-/// Connects so many users, each of whom says this once and is answered.
+/// Connects users, each of whom sends one command and gets its reply.
 pub(crate) fn open(
     server: SocketAddr,
     (name, size): (&'static str, usize),
     command: &str,
 ) -> anyhow::Result<Crowd> {
-    let mut crowd = Crowd::new(server, Kind::Sessions(name), size)?;
+    let mut crowd = Crowd::new(server, MemberKind::Sessions(name), size)?;
     crowd.open(AT_ONCE)?;
     crowd.say(command)?;
     let (began, mut answers) = (Instant::now(), 0);
@@ -61,7 +61,7 @@ impl Heard {
         self.over.store(true, SeqCst);
     }
 
-    /// Waits until so much was heard, or nothing more for so long; how much it was.
+    /// Waits for a number of events, or for a silence of this length. Returns the number of events.
     pub(crate) fn settle(&self, most: u64, quiet: Duration) -> u64 {
         let mut last = (Instant::now(), self.messages());
         while last.1 < most && last.0.elapsed() < quiet {

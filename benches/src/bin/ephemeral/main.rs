@@ -30,7 +30,7 @@ struct Args {
     /// Only these sections
     #[arg(long, value_delimiter = ',', value_name = "SECTION")]
     only: Vec<Section>,
-    /// Rounds, in each of which everything is measured in turn
+    /// Number of rounds; each measures everything in turn
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Seconds counted per measurement
@@ -42,13 +42,13 @@ struct Args {
     /// Users who exchange them
     #[arg(long, default_value_t = 1_000)]
     sessions: usize,
-    /// Those who watch one user
+    /// Number of watchers of one user
     #[arg(long, default_value_t = 5_000)]
     watchers: usize,
     /// Times per second that this user comes or goes
     #[arg(long, default_value_t = 4.0)]
     changes: f64,
-    /// Those who are subscribed to one topic
+    /// Number of subscribers of one topic
     #[arg(long, default_value_t = 10_000)]
     subscribers: usize,
     /// Publications to it per second
@@ -62,12 +62,12 @@ struct Args {
     shards: usize,
 }
 
-/// What is measured.
+/// The parts that can be measured alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Section {
     /// Publications one behind another, and too many of them
     Topic,
-    /// Messages beside what passes
+    /// Messages beside ephemeral events
     Latency,
 }
 

@@ -1,4 +1,4 @@
-//! Publications to many subscribers: how many are delivered, and what becomes of many at once.
+//! Measures publications to many subscribers: the rate of deliveries, and a burst.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::{Args, Gateway};
 /// Publications at once, each of which is a delivery to every subscriber.
 const FLOOD: usize = 100;
 
-/// Nothing more comes after so much silence.
+/// The silence after which nothing more is expected.
 const QUIET: Duration = Duration::from_secs(3);
 
 /// Counters of the gateway: told, told to nobody for want of room, and gaps.
@@ -30,7 +30,7 @@ pub(crate) fn publication(args: &Args) -> Value {
 
 pub(crate) const SUBSCRIBE: &str = r#"{"id":2,"subscribe":{"topic":"live"}}"#;
 
-/// The gateway's counters of what passes.
+/// Reads the gateway's counters of ephemeral events.
 pub(crate) fn counted(gateway: &Gateway) -> anyhow::Result<[f64; 3]> {
     let text = gateway.peer.metrics()?;
     let mut numbers = [0.0; 3];
@@ -105,7 +105,7 @@ fn one_by_one(
     Ok((rate, (gateway.peer.cpu_seconds() - cpu) / told * 1e6))
 }
 
-/// Many publications at once: what is said of them.
+/// Sends a burst of publications and reports what was delivered.
 fn at_once(
     args: &Args,
     gateway: &Gateway,

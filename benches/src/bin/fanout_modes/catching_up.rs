@@ -15,7 +15,7 @@ use crate::Args;
 const CPU: f64 = 0.1;
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// What catching up takes, in milliseconds.
+/// The time that catching up takes, in milliseconds.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Caught {
     /// One page.
@@ -28,7 +28,7 @@ pub(crate) struct Caught {
     pub(crate) nothing: f64,
 }
 
-/// Measures it for messages spread over so many groups of this size.
+/// Measures catching up on messages that are spread over a number of groups of this size.
 pub(crate) fn run(
     args: &Args,
     peer: &Peer,

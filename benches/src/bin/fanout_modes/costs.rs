@@ -1,4 +1,4 @@
-//! Both modes side by side, and which is cheaper for groups of which size.
+//! Compares both modes and finds the group size at which the cheaper one changes.
 
 use std::time::Instant;
 
@@ -9,17 +9,17 @@ use crate::catching_up::{self, Caught};
 use crate::sending::{self, Sent};
 use crate::{Args, Gateway};
 
-/// Groups over which what somebody missed is spread.
+/// The numbers of groups that missed messages are spread over.
 const SPREADS: [usize; 2] = [1, 20];
 
 /// Shares of a group's members who are online, for which the cheaper mode is worked out.
 const SHARES: [f64; 4] = [0.01, 0.1, 0.5, 1.0];
 
-/// What one mode costs at one size.
+/// The costs of one mode at one group size.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cost {
     size: usize,
-    /// With few online, and with all.
+    /// The costs with few members online, and with all.
     sent: [Sent; 2],
     caught: [Caught; 2],
     /// Milliseconds to make the group.

@@ -11,10 +11,10 @@ use trunkline_benches::talk::Talk;
 use crate::sending::{self, members};
 use crate::{Args, Gateway};
 
-/// Of the members.
+/// The number of members that are online.
 const ONLINE: usize = 1_000;
 
-/// Messages, one after another, of which the time is taken.
+/// The number of messages that are timed, one after another.
 const MESSAGES: usize = 50;
 
 const PATIENCE: Duration = Duration::from_secs(20);

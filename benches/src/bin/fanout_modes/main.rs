@@ -75,12 +75,12 @@ struct Args {
     shards: usize,
 }
 
-/// What is measured.
+/// The parts that can be measured alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Section {
     /// Sending to groups and catching up on them, in both modes
     Modes,
-    /// What receipts add to messages
+    /// The cost that receipts add to messages
     Receipts,
     /// A very large group
     Large,

@@ -1,4 +1,4 @@
-//! What receipts add: every reader of every message says that it has it and that it was read.
+//! Measures the cost of receipts: every reader acknowledges every message as delivered and as read.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use trunkline_benches::talk::Talk;
 
 use crate::{Args, Gateway};
 
-/// How messages come and are read.
+/// The pace at which messages are sent and read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pace {
     /// As fast as they go; each is acknowledged twice at once.
@@ -31,16 +31,16 @@ const PACES: [Pace; 4] = [
 /// Messages of a measurement that are streamed, to all members together.
 const STREAMED: u64 = 6_000;
 
-/// How long messages come one by one, and how many at least and at most.
+/// The time for which messages come one by one, and their least and greatest number.
 const ONE_BY_ONE: Duration = Duration::from_secs(10);
 const MESSAGES: (u64, u64) = (10, 200);
 
-/// Messages on their way of which not everybody has said that it was read.
+/// The most messages that are not acknowledged by every reader.
 const WINDOW: u64 = 64;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What was stored and pushed per message.
+/// The records and pushes per message.
 #[derive(Debug, Clone, Copy)]
 struct Load {
     bytes: f64,

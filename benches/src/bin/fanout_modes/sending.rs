@@ -1,10 +1,10 @@
-//! Messages to a group of which some are online.
+//! Measures messages to a group with some members online.
 
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use serde_json::json;
-use trunkline_benches::crowd::{Crowd, Kind};
+use trunkline_benches::crowd::{Crowd, MemberKind};
 use trunkline_benches::peer::Peer;
 use trunkline_benches::talk::Talk;
 
@@ -20,10 +20,10 @@ const MESSAGES: usize = 64;
 /// Bytes of log that one measurement may write.
 const LOG: f64 = 400e6;
 
-/// How long the members may take to get a message.
+/// The most time until all members have a message.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What messages cost.
+/// The costs of a message.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Sent {
     pub(crate) log_bytes: f64,
@@ -35,9 +35,9 @@ pub(crate) struct Sent {
     pub(crate) online: usize,
 }
 
-/// Members `m0` to as many as are online.
+/// Connects the members that are online: `m0` and so on.
 pub(crate) fn members(peer: &Peer, online: usize) -> anyhow::Result<Crowd> {
-    let mut members = Crowd::new(peer.address, Kind::Sessions("m"), online)?;
+    let mut members = Crowd::new(peer.address, MemberKind::Sessions("m"), online)?;
     members.open(AT_ONCE)?;
     Ok(members)
 }

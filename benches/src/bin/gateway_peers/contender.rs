@@ -32,12 +32,12 @@ impl Name {
 /// A server that runs.
 pub(crate) struct Contender {
     pub(crate) name: String,
-    /// What it does with a message.
+    /// What the server does with a message, in a sentence.
     pub(crate) does: String,
     pub(crate) server: Peer,
     /// None: our gateway.
     pub(crate) kind: Option<Name>,
-    /// Its files.
+    /// The folder of its files.
     _folder: TempDir,
 }
 

@@ -1,4 +1,5 @@
-//! A message to a group of which all members are online, beside one `send` to as many sockets.
+//! Measures a message to a group with all members online, beside one `send` to each of as many
+//! sockets.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::json;
-use trunkline_benches::crowd::{Crowd, Kind};
+use trunkline_benches::crowd::{Crowd, MemberKind};
 use trunkline_benches::figures::{self, median};
 use trunkline_benches::peer::Peer;
 use trunkline_benches::raw::FAN_OUT;
@@ -21,7 +22,7 @@ use crate::targets::Targets;
 /// Connections begun at a time.
 const AT_ONCE: usize = 1_000;
 
-/// How long the members may take to get a message.
+/// The most time until all members have a message.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
@@ -30,7 +31,7 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
     let mut owner = Talk::start(address, "owner")?;
     let names: Vec<String> = (0..args.sessions).map(|i| format!("m{i}")).collect();
     owner.make_group("all", &names)?;
-    let kind = Kind::Sessions("m");
+    let kind = MemberKind::Sessions("m");
     let mut members = Crowd::new(address, kind, args.sessions)?;
     members.open(AT_ONCE)?;
     let text = "x".repeat(args.bytes);
@@ -102,10 +103,10 @@ impl Row {
     }
 }
 
-/// The same from a server that does nothing but send.
+/// Measures the fan-out of a server that only sends.
 fn raw(args: &Args, bytes: usize) -> anyhow::Result<Measured> {
     let server = Peer::raw()?;
-    let mut members = Crowd::new(server.address, Kind::Raw, args.sessions)?;
+    let mut members = Crowd::new(server.address, MemberKind::Raw, args.sessions)?;
     members.open(AT_ONCE)?;
     let mut asking = connect(server.address)?;
     let mut request = vec![FAN_OUT];
@@ -122,7 +123,7 @@ fn connect(server: SocketAddr) -> anyhow::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends, and counts what arrives at the members per second.
+/// Sends messages and returns the deliveries to members per second.
 fn deliveries(
     args: &Args,
     members: &mut Crowd,

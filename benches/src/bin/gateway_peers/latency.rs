@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use trunkline_benches::crowd::{Crowd, Kind};
+use trunkline_benches::crowd::{Crowd, MemberKind};
 use trunkline_benches::open_loop::{self, Control, Traffic, millis};
 use trunkline_benches::{figures, machine};
 
@@ -22,7 +22,7 @@ const AT_ONCE: usize = 1_000;
 
 pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
     let gateway = Contender::gateway(args, args.shards).context("the gateway")?;
-    let kind = Kind::Sessions("l");
+    let kind = MemberKind::Sessions("l");
     let mut crowd = Crowd::new(gateway.server.address, kind, args.sessions)?;
     crowd.open(AT_ONCE)?;
     let traffic = Traffic {

@@ -59,7 +59,7 @@ struct Args {
     durability: String,
 }
 
-/// What is measured.
+/// The parts that can be measured alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Section {
     /// Messages per second, CPU and system calls per message, beside all peers
@@ -70,7 +70,7 @@ enum Section {
     Latency,
     /// Everybody reconnects at once
     Storm,
-    /// A group of which everybody is online
+    /// A group with all members online
     Fanout,
 }
 

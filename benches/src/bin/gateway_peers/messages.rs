@@ -1,4 +1,4 @@
-//! Messages per second, and what they take, beside all peers.
+//! Measures messages per second and CPU per message, beside all peers.
 
 use anyhow::Context;
 use trunkline_benches::figures::{self, median};
@@ -8,7 +8,7 @@ use crate::Args;
 use crate::contender::{Contender, Name};
 use crate::targets::Targets;
 
-/// In flight per connection, and what the targets ask for.
+/// The messages in flight on each connection, and the targets for them.
 const WANTED: [Wanted; 2] = [
     Wanted {
         window: 1,
@@ -38,7 +38,7 @@ struct Row {
     micros: Vec<f64>,
 }
 
-/// What of `/metrics` is given per message: its name there, and here.
+/// The counters of `/metrics` that are printed per message: the name there, and the heading.
 pub(crate) const WORK: [(&str, &str); 6] = [
     ("trunkline_store_commits_total", "commits"),
     ("trunkline_store_syncs_total", "fdatasyncs"),
@@ -55,7 +55,7 @@ pub(crate) fn work(gateway: &Contender) -> anyhow::Result<Vec<f64>> {
     names.map(|name| scrape::number(&text, name)).collect()
 }
 
-/// What was done per message between two looks at the counters.
+/// Returns the counters per message, between two reads of `/metrics`.
 pub(crate) fn per_message(before: &[f64], after: &[f64]) -> Vec<String> {
     let deltas: Vec<f64> = before.iter().zip(after).map(|(b, a)| a - b).collect();
     deltas[1..]

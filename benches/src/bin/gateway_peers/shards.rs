@@ -1,4 +1,4 @@
-//! The same load on one shard and on many.
+//! Measures the same load on one shard and on many.
 
 use anyhow::Context;
 use trunkline_benches::figures::{self, median};

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use trunkline_benches::crowd::{Crowd, Kind};
+use trunkline_benches::crowd::{Crowd, MemberKind};
 use trunkline_benches::figures::{self, median};
 use trunkline_benches::machine;
 use trunkline_benches::open_loop::{self, Control, Traffic, millis};
@@ -17,10 +17,11 @@ use crate::targets::Targets;
 const SURVIVORS: usize = 1_000;
 const RATE: f64 = 1_000.0;
 
-/// Connections begun and not yet in, as many as a listener's queue takes without a loss.
+/// The number of connections that are opened at a time: as many as a listener's queue takes without
+/// a loss.
 const AT_ONCE: usize = 1_000;
 
-/// How long the gateway may take to see that connections are gone.
+/// The most time until the gateway has noticed that connections are gone.
 const GONE: Duration = Duration::from_secs(20);
 
 /// Rates of the rounds, and the CPU time of storms.
@@ -36,16 +37,16 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
     let gateway = Contender::gateway(args, args.shards).context("the gateway")?;
     let bare = Peer::raw()?;
     let address = gateway.server.address;
-    let mut survivors = Crowd::new(address, Kind::Sessions("s"), SURVIVORS)?;
+    let mut survivors = Crowd::new(address, MemberKind::Sessions("s"), SURVIVORS)?;
     survivors.open(AT_ONCE)?;
     let traffic = Traffic {
         name: "s",
         rate: RATE,
         bytes: args.bytes,
     };
-    let mut crowd = Crowd::new(address, Kind::Sessions("c"), args.sessions)?;
+    let mut crowd = Crowd::new(address, MemberKind::Sessions("c"), args.sessions)?;
     crowd.open(AT_ONCE)?;
-    let mut raw = Crowd::new(bare.address, Kind::Raw, args.sessions)?;
+    let mut raw = Crowd::new(bare.address, MemberKind::Raw, args.sessions)?;
     let control = Control::default();
     let mut rates = Rates::default();
     let latencies = std::thread::scope(|scope| {
@@ -116,7 +117,7 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until the gateway has seen that all but those who stay are gone.
+/// Waits until the gateway has noticed that all connections but the survivors are gone.
 fn emptied(gateway: &Peer) -> anyhow::Result<()> {
     let start = Instant::now();
     while gateway.metric("trunkline_connections")? > SURVIVORS as f64 {

@@ -2,7 +2,7 @@
 
 use trunkline_benches::figures;
 
-/// What was measured of what is wanted.
+/// A target and the measured value.
 #[derive(Debug, Default)]
 pub(crate) struct Targets(Vec<[String; 4]>);
 

@@ -1,4 +1,4 @@
-//! The two clients, each with what it says of latency.
+//! Runs the two clients and returns the latencies that each reports.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -6,15 +6,15 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
-use trunkline_benches::crowd::{Crowd, Kind};
+use trunkline_benches::crowd::{Crowd, MemberKind};
 use trunkline_benches::open_loop::{self, Control, Traffic};
 
 use crate::Args;
 
-/// What of a latency is compared.
+/// The percentiles that are compared.
 pub(crate) const QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)];
 
-/// What a client says, in microseconds, by [`QUANTILES`].
+/// The latencies that a client reports, in microseconds, by [`QUANTILES`].
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Said {
     pub(crate) ack: [f64; 3],
@@ -27,7 +27,7 @@ pub(crate) struct Said {
 /// Connections begun at a time.
 const AT_ONCE: usize = 500;
 
-/// What the users of the other client are called.
+/// The beginning of the names of the other client's users.
 const NAME: &str = "agreement";
 
 /// The client of these benchmarks: it shares the framing with the load generator, and neither the
@@ -52,7 +52,7 @@ pub(crate) fn independent(args: &Args, server: SocketAddr) -> anyhow::Result<Sai
 /// # Errors
 /// The server does not take it.
 pub(crate) fn as_independent(args: &Args, server: SocketAddr) -> anyhow::Result<Said> {
-    let mut crowd = Crowd::new(server, Kind::Sessions(NAME), args.sessions)?;
+    let mut crowd = Crowd::new(server, MemberKind::Sessions(NAME), args.sessions)?;
     crowd.open(AT_ONCE)?;
     let traffic = Traffic {
         name: NAME,
@@ -94,7 +94,7 @@ pub(crate) fn loadgen_program(args: &Args) -> anyhow::Result<PathBuf> {
     Ok(beside)
 }
 
-/// The same load as a scenario.
+/// Returns the load as a scenario of `loadgen`.
 fn scenario(args: &Args) -> String {
     let Args {
         sessions,

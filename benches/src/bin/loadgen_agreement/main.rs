@@ -1,4 +1,5 @@
-//! Whether the load generator's latencies are those of an independent client, and of the wire.
+//! Compares the latencies of the load generator with those of an independent client and of the
+//! wire.
 //!
 //! `cargo build --release --bin loadgen && cargo run --release -p trunkline-benches --bin
 //! loadgen-agreement`, as root
@@ -61,7 +62,7 @@ pub(crate) struct Args {
     /// Length of the line, in milliseconds each way
     #[arg(long, default_value_t = 5)]
     line: u64,
-    /// How far from 1 a ratio may be
+    /// Greatest distance of a ratio from 1
     #[arg(long, default_value_t = 0.05)]
     within: f64,
     /// The load generator; otherwise the one built beside this program
@@ -86,7 +87,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What one client came to in one round: as it says, and as the wire does.
+/// The latencies of one client in one round, by its own clock and by the wire.
 #[derive(Debug, Clone, Copy)]
 struct Round {
     said: Said,
@@ -94,7 +95,7 @@ struct Round {
     wire_e2e: [f64; 3],
 }
 
-/// How often a measurement is tried.
+/// The most attempts at a measurement.
 const TRIES: usize = 4;
 
 const NAMES: [&str; 2] = ["loadgen", "independent"];

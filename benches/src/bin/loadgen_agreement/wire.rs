@@ -1,4 +1,4 @@
-//! What a capture says of latency: when each message, its answer and its push were on the wire.
+//! Latencies from a capture: when each message, its reply and its push were on the wire.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddrV4;

@@ -10,7 +10,7 @@ use trunkline_contender::{Command, Reply, Setup};
 use crate::Args;
 use crate::report::{Measured, Section, Size};
 
-/// Who takes part.
+/// A store that takes part.
 pub(crate) struct Entrant {
     pub(crate) name: String,
     pub(crate) program: Vec<String>,
@@ -47,7 +47,7 @@ impl Player<'_> {
     }
 }
 
-/// Measures all with so many index entries per message.
+/// Measures all stores with this number of index entries per message.
 pub(crate) fn run(
     args: &Args,
     entrants: &[Entrant],

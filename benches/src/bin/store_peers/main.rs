@@ -118,7 +118,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Who takes part, and who cannot.
+/// Returns the stores that take part, and those that cannot be built.
 fn entrants(args: &Args) -> anyhow::Result<(Vec<Entrant>, Vec<Missing>)> {
     let only = &args.only;
     let ours = [child::BARE, child::TRUNKLINE];

@@ -1,4 +1,4 @@
-//! What was measured, as medians with ratios.
+//! Prints the results as medians with ratios.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -23,21 +23,21 @@ pub(crate) struct Report {
     pub(crate) sections: Vec<Section>,
 }
 
-/// Who took part.
+/// Prints the stores that took part.
 #[derive(Serialize)]
 struct Contender {
     name: String,
     version: String,
 }
 
-/// Who could not.
+/// Prints the stores that could not be built.
 #[derive(Serialize)]
 pub(crate) struct Missing {
     pub(crate) contender: String,
     pub(crate) reason: String,
 }
 
-/// The figures with so many index entries per message.
+/// Prints the figures for this number of index entries per message.
 #[derive(Serialize)]
 pub(crate) struct Section {
     fanout: usize,
@@ -60,11 +60,11 @@ struct Ranked {
     contender: String,
     median: f64,
     to_bare: Option<f64>,
-    /// To the best of the others that are stores.
+    /// The ratio to the best of the other stores.
     to_best_other: Option<f64>,
 }
 
-/// What a contender takes with all messages in it, before the appends.
+/// The disk and memory of a contender with all messages in it, before the appends.
 #[derive(Clone, Serialize)]
 pub(crate) struct Size {
     pub(crate) contender: String,

@@ -18,26 +18,26 @@ const START: u64 = 1_700_000_000_000;
 /// The domain of keys: conversations have 1, users 2.
 const KEYS: u8 = 3;
 
-/// How often the store is opened to see how long that takes.
+/// The number of openings whose time is measured.
 const OPENINGS: u32 = 3;
 
 /// The store, and how far it has got.
 pub(crate) struct Ingest {
     dir: PathBuf,
     options: Options,
-    /// None while it is opened again.
+    /// The open store; `None` while it is opened again.
     store: Option<Opened>,
     work: Work,
     rate: u64,
     group: u64,
     messages: u64,
     hours: u64,
-    /// What the device and the store say was written until the last hour's end.
+    /// The bytes that device and store had written at the end of the last hour.
     written: Option<u64>,
     counted: u64,
 }
 
-/// What there is after a simulated hour.
+/// The state of the store after a simulated hour.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Hour {
     pub(crate) hour: u64,
@@ -52,7 +52,7 @@ pub(crate) struct Hour {
     /// the zeros in new segments, and says the device, which has other work as well.
     pub(crate) counted: f64,
     pub(crate) written: Option<f64>,
-    /// Milliseconds that opening the store took, where it was opened again.
+    /// The milliseconds that opening the store took; `None` if it was not opened again.
     pub(crate) opening: Option<f64>,
 }
 
@@ -166,7 +166,7 @@ impl Ingest {
 }
 
 impl Hour {
-    /// What is above the lines.
+    /// Returns the heading of the lines.
     pub(crate) fn head() -> String {
         format!(
             "{:>5} {:>13} {:>9} {:>6} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}",

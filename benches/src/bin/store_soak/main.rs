@@ -36,7 +36,7 @@ struct Args {
     /// Messages per simulated second, 120 B each with two readers and a key
     #[arg(long, default_value_t = 100)]
     rate: u64,
-    /// Conversations, and as many users
+    /// Number of conversations, and of users
     #[arg(long, default_value_t = 1_000_000)]
     timelines: u64,
     /// Messages in a group, durable by a sync
@@ -45,7 +45,7 @@ struct Args {
     /// Life of messages in hours
     #[arg(long, default_value_t = 24)]
     message_life: u64,
-    /// Life of what users sync in hours
+    /// Life of sync timelines, in hours
     #[arg(long, default_value_t = 24)]
     sync_life: u64,
     /// Life of idempotency keys in hours
@@ -55,7 +55,7 @@ struct Args {
     /// each thirtieth of a life
     #[arg(long, default_value_t = 64)]
     segment: u64,
-    /// Open the store again after so many hours
+    /// Open the store again every this many hours
     #[arg(long, default_value_t = 6)]
     reopen: u64,
     /// Folder on the disk to use; something below the build if not given
@@ -86,7 +86,7 @@ impl Args {
         Ok(())
     }
 
-    /// Bytes of disk at most: what lives, once more for merging, and the log.
+    /// The most bytes of disk: the live data, the same again for merging, and the log.
     fn disk(&self) -> u64 {
         let living = self.rate * 3600 * self.message_life.max(self.sync_life) * 11 / 10;
         2 * 400 * living + (2 << 30)

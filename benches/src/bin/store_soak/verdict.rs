@@ -1,4 +1,4 @@
-//! Whether the store stayed as it was.
+//! Judges whether files, disk, memory and opening time stayed flat.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use trunkline_benches::figures::{median, short};
 
 use crate::ingest::Hour;
 
-/// What must stay flat, from the middle third of the hours to the last.
+/// The figures that must stay flat from the middle third of the hours to the last third.
 #[derive(Debug, Serialize)]
 pub(crate) struct Verdict {
     checks: Vec<Check>,
@@ -31,7 +31,8 @@ impl Check {
     }
 }
 
-/// How much of each is noise: merging comes in waves, and the machine has other work.
+/// The change of a figure that counts as noise: merging comes in waves, and the machine has other
+/// work.
 const SHARE: f64 = 1.2;
 
 /// Looks at all hours.

@@ -16,7 +16,7 @@ pub(crate) struct Reads {
 }
 
 impl Reads {
-    /// Of runs and of the log, since the last time.
+    /// Returns the bytes written to runs, and those written to the log, since the last call.
     pub(crate) fn take(&self) -> (u64, u64) {
         (self.runs.swap(0, Relaxed), self.log.swap(0, Relaxed))
     }

@@ -1,4 +1,4 @@
-//! The store's targets, each with what this machine gives: pass or miss.
+//! Measures each target of the store on this machine: pass or miss.
 //!
 //! `cargo run --release -p trunkline-benches --bin store-targets`
 //!
@@ -43,7 +43,7 @@ struct Args {
     /// Reads of each kind
     #[arg(long, default_value_t = 20_000)]
     reads: usize,
-    /// Cold reads, before each of which the store is opened again
+    /// Number of cold reads; the store is opened again before each
     #[arg(long, default_value_t = 20)]
     cold: usize,
     /// Rounds of appends beside a bare write
@@ -60,7 +60,7 @@ struct Args {
     json: bool,
 }
 
-/// A target, and what came out.
+/// A target and the measured value.
 #[derive(Debug, Serialize)]
 struct Row {
     what: String,
@@ -106,7 +106,7 @@ fn number(value: f64) -> String {
     }
 }
 
-/// What the store must open after `kill -9`.
+/// The number of messages in the store that must open after `kill -9`.
 const TARGET_MESSAGES: u64 = 50_000_000;
 
 fn main() -> ExitCode {
