@@ -1,6 +1,6 @@
 //! The time of the gateway, robust against leaps of the system clock.
 //!
-//! The sequencer looks at the system clock and at the monotonic one, and [`Steady`] makes two
+//! The sequencer looks at the system clock and at the monotonic one, and `Steady` makes two
 //! times of them, both in milliseconds since 1970:
 //!
 //! - the **steady** time counts what passes. Records are stamped with it, and whatever expires

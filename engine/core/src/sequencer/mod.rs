@@ -1,7 +1,7 @@
 //! The single writer of durable state.
 //!
-//! It takes the shards' commands in order and decides each against [`conversations`], [`groups`]
-//! and the other [`states`] of the store. It appends their records, makes all of them durable with
+//! It takes the shards' commands in order and decides each against `conversations`, `groups`
+//! and the other `states` of the store. It appends their records, makes all of them durable with
 //! one commit, and only then tells the shards. A failed sync is final: the store refuses all later
 //! commands. The sequencer answers the commands of that commit with "outcome unknown" and later
 //! ones with "storage unavailable"; reads continue. A commit that the store refuses for lack of a
