@@ -124,8 +124,10 @@ fn a_folder_that_is_moved_stops_appends_until_it_is_back() {
     fs::remove_dir(&dir).unwrap();
     fs::rename(&away, &dir).unwrap();
     wait_until("it is back", || opened.reader.health() == Health::Ok);
-    commit_when_taken(&mut opened, &mut log);
-    commit(&mut opened, &mut log, 30);
+    // A look that began before the folder was back may end later and refuse appends once more.
+    for _ in 0..31 {
+        commit_when_taken(&mut opened, &mut log);
+    }
     assert_eq!(entries(&opened), log);
     drop(opened);
     assert_eq!(entries(&open_at(&dir).unwrap()), log);
@@ -194,15 +196,19 @@ fn a_run_that_is_removed_stops_appends() {
     wait_until("all is sorted", || {
         opened.reader.stats().waiting_segments == 0
     });
-    let names = fs::read_dir(dir.path()).unwrap();
-    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let run = names
-        .into_iter()
-        .find(|name| name.ends_with(".tbl"))
-        .unwrap();
-    fs::remove_file(dir.path().join(&run)).unwrap();
+    // A merge may have given up the run that is removed first: then its successor is, too.
+    let mut removed = Vec::new();
+    wait_until("the guard notices a run that is gone", || {
+        for entry in fs::read_dir(dir.path()).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name.ends_with(".tbl") && fs::remove_file(dir.path().join(&name)).is_ok() {
+                removed.push(name);
+            }
+        }
+        matches!(opened.reader.health(), Health::Lost { .. })
+    });
     let reason = lost(&mut opened);
-    assert!(reason.contains(&run), "{reason}");
+    assert!(removed.iter().any(|run| reason.contains(run)), "{reason}");
 }
 
 #[test]
