@@ -365,7 +365,7 @@ fn tenants_never_meet() {
         alice.done("send", &json!({"group": "eng", "text": "all"}));
         alice.done("publish", &json!({"topic": "live", "data": i}));
         alice.done("signal", &json!({"user": "bob", "data": i}));
-        // What is stored and what passes stand in no order with each other.
+        // Stored and ephemeral events stand in no order with each other.
         let mut told = Vec::new();
         for _ in 0..4 {
             let push = bob.push();

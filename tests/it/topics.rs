@@ -437,7 +437,7 @@ fn more_than_can_be_told() {
         publish(&mut alice, &json!(published));
         published += 1;
         subscribers[0].ping();
-        // Perhaps one of the rounds before: what passes comes behind what is answered.
+        // Perhaps one of the rounds before: ephemeral events come behind answers.
         let pushes = subscribers[0].waiting();
         let mut numbers = pushes
             .iter()

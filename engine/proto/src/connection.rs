@@ -22,14 +22,14 @@ pub enum Role {
 
 /// The kind of a data message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MessageKind {
     /// A text message, in UTF-8.
     Text,
     /// A binary message of any bytes.
     Binary,
 }
 
-impl Kind {
+impl MessageKind {
     /// Returns the opcode of the first frame of a message of this kind.
     pub const fn opcode(self) -> Opcode {
         match self {
@@ -43,7 +43,7 @@ impl Kind {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'b> {
     /// A whole message. Text is valid UTF-8.
-    Message(Kind, Cow<'b, [u8]>),
+    Message(MessageKind, Cow<'b, [u8]>),
     /// A ping. The caller answers it with a pong of the same payload.
     Ping(Cow<'b, [u8]>),
     /// A pong: the answer to a ping, or a heartbeat.
@@ -84,7 +84,7 @@ struct Incoming {
 /// A message with some copied payload.
 #[derive(Debug)]
 struct Message {
-    kind: Kind,
+    kind: MessageKind,
     payload: Vec<u8>,
     /// The number of bytes of a text that are known to be valid UTF-8.
     valid: usize,
@@ -227,8 +227,8 @@ impl Connection {
         input: &mut &'b mut [u8],
     ) -> Result<Option<Event<'b>>, FrameError> {
         let kind = match header.opcode {
-            Opcode::Text if header.fin => Some(Kind::Text),
-            Opcode::Binary if header.fin => Some(Kind::Binary),
+            Opcode::Text if header.fin => Some(MessageKind::Text),
+            Opcode::Binary if header.fin => Some(MessageKind::Binary),
             opcode if opcode.is_control() => None,
             _ => return Ok(None),
         };
@@ -246,7 +246,7 @@ impl Connection {
         let Some(kind) = kind else {
             return control_event(header.opcode, Cow::Borrowed(payload)).map(Some);
         };
-        if kind == Kind::Text && simdutf8::basic::from_utf8(payload).is_err() {
+        if kind == MessageKind::Text && simdutf8::basic::from_utf8(payload).is_err() {
             return Err(FrameError::Utf8);
         }
         Ok(Some(Event::Message(kind, Cow::Borrowed(payload))))
@@ -255,8 +255,8 @@ impl Connection {
     fn begin(&mut self, header: Header) {
         let partial = self.partial.get_or_insert_default();
         let kind = match header.opcode {
-            Opcode::Text => Some(Kind::Text),
-            Opcode::Binary => Some(Kind::Binary),
+            Opcode::Text => Some(MessageKind::Text),
+            Opcode::Binary => Some(MessageKind::Binary),
             _ => None,
         };
         if let Some(kind) = kind {
@@ -336,7 +336,7 @@ impl Message {
     /// Checks that the copied text is UTF-8. Fails at the first invalid byte, before the message is
     /// whole.
     fn check_text(&mut self, whole: bool) -> Result<(), FrameError> {
-        if self.kind == Kind::Binary {
+        if self.kind == MessageKind::Binary {
             return Ok(());
         }
         match simdutf8::compat::from_utf8(&self.payload[self.valid..]) {

@@ -6,7 +6,7 @@
 
 /// The kind of value that a field holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FieldKind {
     /// A text.
     Text,
     /// A whole number from 0 to this limit.
@@ -33,7 +33,7 @@ pub struct Field {
     /// The field's number in protobuf.
     pub tag: u32,
     /// The kind of value that the field holds.
-    pub kind: Kind,
+    pub kind: FieldKind,
     /// What applies if the field is absent; `None` for a required field.
     pub default: Option<&'static str>,
 }
@@ -49,7 +49,7 @@ pub struct Schema {
     pub fields: &'static [Field],
 }
 
-impl Kind {
+impl FieldKind {
     /// Returns the kind in words, to follow "is needed": `a text`.
     pub fn words(self) -> String {
         match self {
@@ -74,11 +74,11 @@ pub fn command(name: &str) -> Option<&'static Schema> {
 }
 
 /// Returns the error text for a value of the wrong kind.
-pub(crate) fn mismatch(path: &str, kind: Kind, found: &str) -> String {
+pub(crate) fn mismatch(path: &str, kind: FieldKind, found: &str) -> String {
     format!("{path}: {} is needed, found {found}", kind.words())
 }
 
-const fn required(name: &'static str, tag: u32, kind: Kind) -> Field {
+const fn required(name: &'static str, tag: u32, kind: FieldKind) -> Field {
     Field {
         name,
         tag,
@@ -87,7 +87,7 @@ const fn required(name: &'static str, tag: u32, kind: Kind) -> Field {
     }
 }
 
-const fn optional(name: &'static str, tag: u32, kind: Kind, default: &'static str) -> Field {
+const fn optional(name: &'static str, tag: u32, kind: FieldKind, default: &'static str) -> Field {
     Field {
         name,
         tag,
@@ -96,21 +96,21 @@ const fn optional(name: &'static str, tag: u32, kind: Kind, default: &'static st
     }
 }
 
-const U32: Kind = Kind::Whole(u32::MAX as u64);
-const U64: Kind = Kind::Whole(u64::MAX);
+const U32: FieldKind = FieldKind::Whole(u32::MAX as u64);
+const U64: FieldKind = FieldKind::Whole(u64::MAX);
 
-const CONVERSATION: Field = required("conversation", 1, Kind::Text);
-const GROUP: Field = required("group", 1, Kind::Text);
+const CONVERSATION: Field = required("conversation", 1, FieldKind::Text);
+const GROUP: Field = required("group", 1, FieldKind::Text);
 const SEQ: Field = required("seq", 2, U64);
 
 const MEDIA: &[Field] = &[
-    required("type", 1, Kind::Text),
-    optional("data", 2, Kind::Bytes, "none"),
-    optional("url", 3, Kind::Text, "none"),
+    required("type", 1, FieldKind::Text),
+    optional("data", 2, FieldKind::Bytes, "none"),
+    optional("url", 3, FieldKind::Text, "none"),
     optional("size", 4, U64, "not known"),
 ];
 
-const GROUP_MEMBERS: &[Field] = &[GROUP, required("members", 2, Kind::Texts)];
+const GROUP_MEMBERS: &[Field] = &[GROUP, required("members", 2, FieldKind::Texts)];
 const MESSAGE_REF: &[Field] = &[CONVERSATION, SEQ];
 
 const fn schema(name: &'static str, tag: u32, fields: &'static [Field]) -> Schema {
@@ -123,24 +123,24 @@ pub const COMMANDS: &[Schema] = &[
         "connect",
         2,
         &[
-            optional("token", 1, Kind::Text, "none"),
-            optional("user", 2, Kind::Text, "the token's"),
-            optional("namespace", 3, Kind::Text, "the token's, or none"),
-            optional("device", 4, Kind::Text, "the gateway picks one"),
-            optional("since", 5, Kind::Text, "live from now on"),
-            optional("resume", 6, Kind::Flag, "false"),
-            optional("batch", 7, Kind::Flag, "false"),
+            optional("token", 1, FieldKind::Text, "none"),
+            optional("user", 2, FieldKind::Text, "the token's"),
+            optional("namespace", 3, FieldKind::Text, "the token's, or none"),
+            optional("device", 4, FieldKind::Text, "the gateway picks one"),
+            optional("since", 5, FieldKind::Text, "live from now on"),
+            optional("resume", 6, FieldKind::Flag, "false"),
+            optional("batch", 7, FieldKind::Flag, "false"),
         ],
     ),
     schema(
         "send",
         3,
         &[
-            optional("user", 1, Kind::Text, "none"),
-            optional("group", 2, Kind::Text, "none"),
-            optional("key", 3, Kind::Text, "none"),
-            optional("text", 4, Kind::Text, "none"),
-            optional("media", 5, Kind::Object(MEDIA), "none"),
+            optional("user", 1, FieldKind::Text, "none"),
+            optional("group", 2, FieldKind::Text, "none"),
+            optional("key", 3, FieldKind::Text, "none"),
+            optional("text", 4, FieldKind::Text, "none"),
+            optional("media", 5, FieldKind::Object(MEDIA), "none"),
         ],
     ),
     schema(
@@ -156,7 +156,7 @@ pub const COMMANDS: &[Schema] = &[
         "sync",
         5,
         &[
-            required("since", 1, Kind::Text),
+            required("since", 1, FieldKind::Text),
             optional("limit", 2, U32, "500"),
         ],
     ),
@@ -178,8 +178,12 @@ pub const COMMANDS: &[Schema] = &[
         &[
             CONVERSATION,
             SEQ,
-            required("state", 3, Kind::Word(&["read", "delivered", "unread"])),
-            optional("after", 4, Kind::Text, "from the first"),
+            required(
+                "state",
+                3,
+                FieldKind::Word(&["read", "delivered", "unread"]),
+            ),
+            optional("after", 4, FieldKind::Text, "from the first"),
             optional("limit", 5, U32, "100"),
         ],
     ),
@@ -187,7 +191,7 @@ pub const COMMANDS: &[Schema] = &[
         "conversations",
         10,
         &[
-            optional("after", 1, Kind::Text, "from the first"),
+            optional("after", 1, FieldKind::Text, "from the first"),
             optional("limit", 2, U32, "100"),
         ],
     ),
@@ -196,10 +200,10 @@ pub const COMMANDS: &[Schema] = &[
         11,
         &[
             GROUP,
-            optional("name", 2, Kind::Text, "none"),
-            optional("members", 3, Kind::Texts, "nobody"),
-            optional("history", 4, Kind::Word(&["all", "joined"]), "all"),
-            optional("key", 5, Kind::Text, "none"),
+            optional("name", 2, FieldKind::Text, "none"),
+            optional("members", 3, FieldKind::Texts, "nobody"),
+            optional("history", 4, FieldKind::Word(&["all", "joined"]), "all"),
+            optional("key", 5, FieldKind::Text, "none"),
         ],
     ),
     schema("group_add", 12, GROUP_MEMBERS),
@@ -208,14 +212,14 @@ pub const COMMANDS: &[Schema] = &[
     schema(
         "group_rename",
         15,
-        &[GROUP, required("name", 2, Kind::Text)],
+        &[GROUP, required("name", 2, FieldKind::Text)],
     ),
     schema(
         "group_info",
         16,
         &[
             GROUP,
-            optional("after", 2, Kind::Text, "from the first"),
+            optional("after", 2, FieldKind::Text, "from the first"),
             optional("limit", 3, U32, "100"),
         ],
     ),
@@ -227,18 +231,18 @@ pub const COMMANDS: &[Schema] = &[
         &[
             CONVERSATION,
             SEQ,
-            required("reaction", 3, Kind::Text),
-            optional("remove", 4, Kind::Flag, "false"),
+            required("reaction", 3, FieldKind::Text),
+            optional("remove", 4, FieldKind::Flag, "false"),
         ],
     ),
     schema(
         "contacts",
         20,
         &[
-            optional("add", 1, Kind::Texts, "nobody"),
-            optional("remove", 2, Kind::Texts, "nobody"),
-            optional("watch", 3, Kind::Flag, "false"),
-            optional("after", 4, Kind::Text, "from the first"),
+            optional("add", 1, FieldKind::Texts, "nobody"),
+            optional("remove", 2, FieldKind::Texts, "nobody"),
+            optional("watch", 3, FieldKind::Flag, "false"),
+            optional("after", 4, FieldKind::Text, "from the first"),
             optional("limit", 5, U32, "all that fit"),
         ],
     ),
@@ -246,9 +250,9 @@ pub const COMMANDS: &[Schema] = &[
         "presence",
         21,
         &[
-            optional("watch", 1, Kind::Texts, "nobody"),
-            optional("unwatch", 2, Kind::Texts, "nobody"),
-            optional("query", 3, Kind::Texts, "nobody"),
+            optional("watch", 1, FieldKind::Texts, "nobody"),
+            optional("unwatch", 2, FieldKind::Texts, "nobody"),
+            optional("query", 3, FieldKind::Texts, "nobody"),
         ],
     ),
     schema("typing", 22, &[CONVERSATION]),
@@ -256,25 +260,25 @@ pub const COMMANDS: &[Schema] = &[
         "signal",
         23,
         &[
-            required("user", 1, Kind::Text),
-            required("data", 2, Kind::Value),
+            required("user", 1, FieldKind::Text),
+            required("data", 2, FieldKind::Value),
         ],
     ),
     schema(
         "subscribe",
         24,
         &[
-            required("topic", 1, Kind::Text),
-            optional("since", 2, Kind::Text, "live from now on"),
+            required("topic", 1, FieldKind::Text),
+            optional("since", 2, FieldKind::Text, "live from now on"),
         ],
     ),
-    schema("unsubscribe", 25, &[required("topic", 1, Kind::Text)]),
+    schema("unsubscribe", 25, &[required("topic", 1, FieldKind::Text)]),
     schema(
         "publish",
         26,
         &[
-            required("topic", 1, Kind::Text),
-            required("data", 2, Kind::Value),
+            required("topic", 1, FieldKind::Text),
+            required("data", 2, FieldKind::Value),
         ],
     ),
     schema(
@@ -283,8 +287,8 @@ pub const COMMANDS: &[Schema] = &[
         &[
             CONVERSATION,
             SEQ,
-            optional("reaction", 3, Kind::Text, "which there are"),
-            optional("after", 4, Kind::Text, "from the first"),
+            optional("reaction", 3, FieldKind::Text, "which there are"),
+            optional("after", 4, FieldKind::Text, "from the first"),
             optional("limit", 5, U32, "100"),
         ],
     ),

@@ -20,7 +20,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     folder: Folder,
     #[command(flatten)]
-    what: What,
+    selection: Selection,
     /// Only records after this position: the number of a line, or what a client was given (its tag
     /// is not checked)
     #[arg(
@@ -39,7 +39,7 @@ pub(crate) struct Args {
 /// All records, unless one of these is given.
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
-struct What {
+struct Selection {
     /// Only records of this conversation, such as u:alice:bob or g:team
     #[arg(long, value_name = "ID", value_parser = conversation)]
     conversation: Option<String>,
@@ -140,24 +140,24 @@ impl Args {
         if lines.left == 0 {
             return Ok(());
         }
-        if self.what.states {
+        if self.selection.states {
             return dump.states(&mut |key, value| {
                 lines.put(&json!({"key": hex_id(key), "value": hex(value)}))
             });
         }
         let (key, after) = (dump.key(), Position(self.after));
         let mut each = |record: &Record<'_>| lines.put(&Line::of(record));
-        if let Some(user) = &self.what.user {
+        if let Some(user) = &self.selection.user {
             return dump.sync(Ids(key).user("", user), after, &mut each);
         }
-        match self.what.timeline_id(key) {
+        match self.selection.timeline_id(key) {
             Some(id) => dump.timeline(id, after, &mut each),
             None => dump.records(after, &mut each),
         }
     }
 }
 
-impl What {
+impl Selection {
     /// The message timeline that is asked for.
     fn timeline_id(&self, key: StoreKey) -> Option<TimelineId> {
         let ids = Ids(key);

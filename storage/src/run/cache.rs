@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::block::Block;
 
 /// The place of a block: the number of its run, and its offset in the file.
-type Place = (u64, u64);
+type BlockKey = (u64, u64);
 
 /// Caches the blocks of all runs of a store. A block that was used since its last turn for removal
 /// gets another round. Blocks of removed runs are not used again, so they leave the cache.
@@ -33,8 +33,8 @@ pub(super) enum Share {
 
 #[derive(Default)]
 struct Kept {
-    blocks: HashMap<Place, CacheSlot>,
-    line: VecDeque<Place>,
+    blocks: HashMap<BlockKey, CacheSlot>,
+    line: VecDeque<BlockKey>,
     bytes: usize,
 }
 
@@ -76,14 +76,14 @@ impl BlockCache {
         self.limit.saturating_sub(lent)
     }
 
-    pub(super) fn get(&self, place: Place) -> Option<Arc<Block>> {
+    pub(super) fn get(&self, place: BlockKey) -> Option<Arc<Block>> {
         let mut kept = self.kept.lock();
         let slot = kept.blocks.get_mut(&place)?;
         slot.used = true;
         Some(slot.block.clone())
     }
 
-    pub(super) fn put(&self, place: Place, block: &Arc<Block>) {
+    pub(super) fn put(&self, place: BlockKey, block: &Arc<Block>) {
         // One large record must not drive out all others.
         if block.bytes() > self.limit / 4 {
             return;

@@ -24,7 +24,7 @@ const BYTES: usize = 16 << 20;
 
 /// An ephemeral event for connections of a shard.
 #[derive(Debug, Clone)]
-pub enum Passed {
+pub enum EphemeralEvent {
     /// An event for all connections of some users.
     ToUsers {
         /// The ids of the users.
@@ -38,7 +38,7 @@ pub enum Passed {
     Publication(Arc<Publication>),
 }
 
-impl Passed {
+impl EphemeralEvent {
     fn bytes(&self) -> usize {
         match self {
             Self::ToUsers { users, frames, .. } => size_of_val(&**users) + frames.size(),
@@ -49,9 +49,9 @@ impl Passed {
 
 /// The content of a lane, which a shard takes as a whole.
 #[derive(Debug, Default)]
-pub struct Taken {
+pub struct LaneContent {
     /// The events, in order.
-    pub passed: VecDeque<Passed>,
+    pub events: VecDeque<EphemeralEvent>,
     /// The topics whose publications found no room after the events above, each with the number of
     /// the last lost one.
     pub lost: HashMap<TopicId, u64, IdBuildHasher>,
@@ -68,7 +68,7 @@ struct Lane {
 
 #[derive(Default)]
 struct Content {
-    taken: Taken,
+    taken: LaneContent,
     bytes: usize,
 }
 
@@ -88,22 +88,22 @@ impl Lanes {
 
     /// Puts an event into the lanes of some shards, without waking them. Returns the number of
     /// lanes without room.
-    pub(super) fn put(&self, shards: ShardSet, passed: &Passed) -> u64 {
+    pub(super) fn put(&self, shards: ShardSet, event: &EphemeralEvent) -> u64 {
         let mut refused = 0;
         for shard in each(shards) {
             let lane = &self.lanes[shard];
             let mut content = lane.content.lock();
-            if content.taken.passed.len() >= ITEMS || content.bytes >= BYTES {
+            if content.taken.events.len() >= ITEMS || content.bytes >= BYTES {
                 refused += 1;
                 // There may be no other that would show what is missing.
-                if let Passed::Publication(publication) = passed {
+                if let EphemeralEvent::Publication(publication) = event {
                     let (topic, seq) = (publication.topic, publication.seq);
                     content.taken.lost.insert(topic, seq);
                 }
                 continue;
             }
-            content.bytes += passed.bytes();
-            content.taken.passed.push_back(passed.clone());
+            content.bytes += event.bytes();
+            content.taken.events.push_back(event.clone());
             drop(content);
             lane.filled.store(true, Ordering::SeqCst);
         }
@@ -119,8 +119,8 @@ impl Lanes {
 
     /// Puts an event into the lanes of some shards and wakes them. Returns the number of lanes
     /// without room.
-    pub fn pass(&self, shards: ShardSet, passed: &Passed) -> u64 {
-        let refused = self.put(shards, passed);
+    pub fn pass(&self, shards: ShardSet, event: &EphemeralEvent) -> u64 {
+        let refused = self.put(shards, event);
         self.wake(shards);
         refused
     }
@@ -144,7 +144,7 @@ impl Lanes {
     }
 
     /// Takes the whole content of a shard's lane, and leaves `empty` in its place.
-    pub fn take(&self, shard: usize, empty: &mut Taken) {
+    pub fn take(&self, shard: usize, empty: &mut LaneContent) {
         let lane = &self.lanes[shard];
         if !lane.filled.swap(false, Ordering::SeqCst) {
             return;
@@ -179,12 +179,12 @@ mod tests {
 
     use super::*;
 
-    fn typing(text: &str) -> Passed {
+    fn typing(text: &str) -> EphemeralEvent {
         let event = Event::Typing(TypingUser {
             conversation: text.into(),
             user: "alice".into(),
         });
-        Passed::ToUsers {
+        EphemeralEvent::ToUsers {
             users: [TimelineId(1)].into(),
             frames: Arc::new(PushFrames::new(event)),
             trifle: true,
@@ -199,10 +199,10 @@ mod tests {
         lanes.changed(0b100, TimelineId(7));
         let counts = [0, 1, 2].map(|shard| {
             let filled = lanes.is_filled(shard);
-            let mut taken = Taken::default();
+            let mut taken = LaneContent::default();
             lanes.take(shard, &mut taken);
             assert!(!lanes.is_filled(shard));
-            (filled, taken.passed.len(), taken.changed.len())
+            (filled, taken.events.len(), taken.changed.len())
         });
         assert_eq!(counts, [(true, 1, 0), (true, 0, 1), (true, 1, 1)]);
     }
@@ -211,17 +211,17 @@ mod tests {
     fn what_subscribers_miss_is_known_though_nothing_follows() {
         let lanes = Lanes::of_nobody(2);
         let publication = |topic, seq| {
-            let Passed::ToUsers { frames, .. } = typing("u:a:b") else {
+            let EphemeralEvent::ToUsers { frames, .. } = typing("u:a:b") else {
                 panic!("it is for users");
             };
             let frames = Arc::into_inner(frames).unwrap();
             let topic = TimelineId(topic);
-            Passed::Publication(Arc::new(Publication { topic, seq, frames }))
+            EphemeralEvent::Publication(Arc::new(Publication { topic, seq, frames }))
         };
         for seq in 1..=ITEMS as u64 {
             assert_eq!(lanes.pass(1, &publication(7, seq)), 0);
         }
-        let mut taken = Taken::default();
+        let mut taken = LaneContent::default();
         for (topic, seq) in [(7, 5_000), (8, 1), (7, 5_001)] {
             assert_eq!(lanes.pass(0b11, &publication(topic, seq)), 1);
         }
@@ -245,13 +245,13 @@ mod tests {
             assert_eq!(lanes.pass(1, &small), 0);
         }
         assert_eq!(lanes.pass(0b11, &small), 1);
-        let mut taken = Taken::default();
+        let mut taken = LaneContent::default();
         lanes.take(0, &mut taken);
-        assert_eq!(taken.passed.len(), ITEMS);
+        assert_eq!(taken.events.len(), ITEMS);
         assert_eq!(lanes.pass(1, &small), 0);
         // Two encodings of each.
         let large = typing(&"x".repeat(BYTES / 4));
-        let passed = (0..9).filter(|_| lanes.pass(0b10, &large) == 0).count();
-        assert_eq!(passed, 2);
+        let event = (0..9).filter(|_| lanes.pass(0b10, &large) == 0).count();
+        assert_eq!(event, 2);
     }
 }

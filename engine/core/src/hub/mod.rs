@@ -21,7 +21,7 @@ use crate::ids::{DeviceMark, UserId};
 use presence::Presence;
 
 pub use frames::PushFrames;
-pub use lane::{Lanes, Passed, Taken};
+pub use lane::{EphemeralEvent, LaneContent, Lanes};
 pub use limits::HubLimits;
 pub use presence::UserState;
 pub use topics::{Publication, Since, TopicId, Topics};

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use trunkline_proto::message::{self as m, Event};
 use trunkline_storage::{IdBuildHasher, TimelineId};
 
-use super::{HubLimits, Lanes, Passed, PushFrames, STRIPES, stripe_of};
+use super::{EphemeralEvent, HubLimits, Lanes, PushFrames, STRIPES, stripe_of};
 use crate::directory::ShardSet;
 
 /// The id of a topic in a namespace.
@@ -259,7 +259,7 @@ impl Topics {
             frames,
         });
         self.keep(topic, &publication);
-        let refused = lanes.put(shards, &Passed::Publication(publication));
+        let refused = lanes.put(shards, &EphemeralEvent::Publication(publication));
         if shards == 0 && self.history == 0 {
             self.forget(&mut map, id);
         }

@@ -290,10 +290,10 @@ impl Sequencer {
             group.len() > self.rules.fanout_limit
         };
         delta.turn_inboxes((&self.states, &self.ids), group, was_pull, before)?;
-        let books = (&self.states, &self.ids);
-        delta.write_members(books, group, last_seq, &advance)?;
+        let stored = (&self.states, &self.ids);
+        delta.write_members(stored, group, last_seq, &advance)?;
         if !advance.is_empty() {
-            delta.forget_marks(books, command.conversation, advance)?;
+            delta.forget_marks(stored, command.conversation, advance)?;
         }
         if let Some((key, content)) = creation {
             let created = Created {

@@ -6,7 +6,7 @@ use trunkline_core::exchange::{Opening, Query};
 use trunkline_core::position;
 use trunkline_core::request::{Ask, Asked, ask, too_large};
 use trunkline_core::store::{Position, TimelineId};
-use trunkline_proto::connection::{Event, Kind};
+use trunkline_proto::connection::{Event, MessageKind};
 use trunkline_proto::frame::{write_close, write_frame};
 use trunkline_proto::handshake::{self, Rejection};
 use trunkline_proto::message::{
@@ -67,13 +67,13 @@ impl Core {
         if read == buffer.len() || conn.ended {
             self.read_later(slot, conn);
         }
-        self.heard(conn, read);
+        self.note_received(conn, read);
         self.input(slot, conn, &mut buffer[..read]);
         self.after_input(slot, conn);
     }
 
     /// Something came from the peer: so many bytes.
-    pub(super) fn heard(&mut self, conn: &mut Conn, read: usize) {
+    pub(super) fn note_received(&mut self, conn: &mut Conn, read: usize) {
         self.parts.metrics.bytes_in.add(read as u64);
         conn.silent_since = self.turn.now();
         conn.pinged_at = 0;
@@ -226,10 +226,10 @@ impl Core {
         !conn.controls.allows(self.turn.now(), most)
     }
 
-    fn message(&mut self, slot: u32, conn: &mut Conn, kind: Kind, payload: &[u8]) {
+    fn message(&mut self, slot: u32, conn: &mut Conn, kind: MessageKind, payload: &[u8]) {
         let expected = match conn.encoding {
-            Encoding::Json => Kind::Text,
-            Encoding::Proto => Kind::Binary,
+            Encoding::Json => MessageKind::Text,
+            Encoding::Proto => MessageKind::Binary,
         };
         if kind != expected {
             let reason = "JSON goes in text frames, protobuf in binary ones";

@@ -36,7 +36,7 @@ pub(super) const DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
 pub(crate) struct Tls {
     session: ServerTls,
     /// Something came.
-    heard: bool,
+    has_received: bool,
     /// It was said that nothing follows.
     ending: bool,
 }
@@ -45,7 +45,7 @@ impl Tls {
     pub(super) const fn new(session: ServerTls) -> Self {
         Self {
             session,
-            heard: false,
+            has_received: false,
             ending: false,
         }
     }
@@ -58,7 +58,7 @@ impl Tls {
     /// Counts that the peer left, where that was in the middle of the hand-shake. Whoever only
     /// looks whether the port is open is none of them.
     pub(super) fn left(&self, metrics: &ShardMetrics) {
-        if self.heard && self.is_shaking() {
+        if self.has_received && self.is_shaking() {
             metrics.tls_failed(TlsFailure::Left);
         }
     }
@@ -128,7 +128,7 @@ impl Core {
         };
         let input = &mut sealed[..held + read];
         let full = held + read == READ;
-        let first = !std::mem::replace(&mut tls.heard, true);
+        let first = !std::mem::replace(&mut tls.has_received, true);
         if first && input[0].is_ascii_uppercase() {
             self.parts.metrics.bytes_in.add(read as u64);
             return self.no_tls(slot, conn);
@@ -138,7 +138,7 @@ impl Core {
         if full || conn.ended {
             self.read_later(slot, conn);
         }
-        self.heard(conn, read);
+        self.note_received(conn, read);
         if shaking {
             self.admission.costs(HANDSHAKE_COST);
         }

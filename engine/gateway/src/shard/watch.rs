@@ -77,7 +77,7 @@ impl Core {
         interval - share_of(conn.generation, interval / EARLY)
     }
 
-    /// When to ping, if nothing is heard until then.
+    /// The time of the next ping, if the client sends nothing until then.
     fn ping_at(&self, conn: &Conn) -> Tick {
         conn.silent_since.wrapping_add(self.silence(conn))
     }
@@ -118,9 +118,9 @@ impl Core {
                 return self.close(slot, conn, CloseCode::NO_PONG, "no pong in time");
             }
         }
-        let heard = !conn.paused && !conn.unread;
+        let is_reading = !conn.paused && !conn.unread;
         let message_ends = self.message_ends(conn);
-        if conn.begun != 0 && heard && self.turn.now() >= message_ends {
+        if conn.begun != 0 && is_reading && self.turn.now() >= message_ends {
             return self.endless(slot, conn);
         }
         let mut next = self.ping_at(conn);
@@ -139,7 +139,7 @@ impl Core {
         if conn.out.blocked {
             next = next.min(conn.deadline);
         }
-        if conn.begun != 0 && heard {
+        if conn.begun != 0 && is_reading {
             next = next.min(message_ends);
         }
         self.schedule(slot, conn, next.min(ends));

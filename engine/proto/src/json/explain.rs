@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 use std::fmt;
 
 use crate::message::Json;
-use crate::schema::{self, Field, Kind, Schema, mismatch};
+use crate::schema::{self, Field, FieldKind, Schema, mismatch};
 use crate::text::Str;
 
-const ID: Kind = Kind::Whole(u32::MAX as u64);
+const ID: FieldKind = FieldKind::Whole(u32::MAX as u64);
 
 /// Returns what is wrong with a command that is interoperable JSON.
 pub(super) fn explain(line: &[u8]) -> String {
@@ -36,7 +36,7 @@ pub(super) fn explain(line: &[u8]) -> String {
     let Some((schema, body)) = command else {
         return "the object names no command".into();
     };
-    problem(schema.name, Kind::Object(schema.fields), body.get()).unwrap_or_else(|| {
+    problem(schema.name, FieldKind::Object(schema.fields), body.get()).unwrap_or_else(|| {
         format!(
             "{}: the command has not the form it should have",
             schema.name
@@ -45,11 +45,11 @@ pub(super) fn explain(line: &[u8]) -> String {
 }
 
 /// Returns what is wrong with a value that must be of this kind; `None` if it is right.
-fn problem(path: &str, kind: Kind, json: &str) -> Option<String> {
+fn problem(path: &str, kind: FieldKind, json: &str) -> Option<String> {
     let is_right = match kind {
-        Kind::Text => serde_json::from_str::<Str<'_>>(json).is_ok(),
-        Kind::Flag => serde_json::from_str::<bool>(json).is_ok(),
-        Kind::Whole(most) => {
+        FieldKind::Text => serde_json::from_str::<Str<'_>>(json).is_ok(),
+        FieldKind::Flag => serde_json::from_str::<bool>(json).is_ok(),
+        FieldKind::Whole(most) => {
             let number = serde_json::from_str::<u64>(json);
             if matches!(found(json), "a number") && !number.as_ref().is_ok_and(|n| *n <= most) {
                 // The number itself says most.
@@ -57,26 +57,26 @@ fn problem(path: &str, kind: Kind, json: &str) -> Option<String> {
             }
             number.is_ok()
         }
-        Kind::Word(words) => match serde_json::from_str::<Str<'_>>(json) {
+        FieldKind::Word(words) => match serde_json::from_str::<Str<'_>>(json) {
             Ok(word) if words.contains(&&*word) => true,
             Ok(_) => return Some(mismatch(path, kind, "another text")),
             Err(_) => false,
         },
-        Kind::Texts => match serde_json::from_str::<Vec<&RawValue>>(json) {
+        FieldKind::Texts => match serde_json::from_str::<Vec<&RawValue>>(json) {
             Ok(texts) => {
                 let place = |n| format!("{path}[{n}]");
                 return texts
                     .iter()
                     .enumerate()
-                    .find_map(|(n, text)| problem(&place(n), Kind::Text, text.get()));
+                    .find_map(|(n, text)| problem(&place(n), FieldKind::Text, text.get()));
             }
             Err(_) => false,
         },
-        Kind::Value => match Json::parse(json) {
+        FieldKind::Value => match Json::parse(json) {
             Ok(_) => true,
             Err(error) => return Some(error.under(path)),
         },
-        Kind::Bytes => {
+        FieldKind::Bytes => {
             use base64::{Engine, engine::general_purpose::STANDARD};
             match serde_json::from_str::<Str<'_>>(json) {
                 Ok(text) if STANDARD.decode(text.as_bytes()).is_ok() => true,
@@ -84,7 +84,7 @@ fn problem(path: &str, kind: Kind, json: &str) -> Option<String> {
                 Err(_) => false,
             }
         }
-        Kind::Object(fields) => match serde_json::from_str::<Members<'_>>(json) {
+        FieldKind::Object(fields) => match serde_json::from_str::<Members<'_>>(json) {
             Ok(Members(members)) => return object_problem(path, fields, &members),
             Err(_) => false,
         },
@@ -104,7 +104,10 @@ fn object_problem(
             Some((_, value))
                 if value.get() == "null"
                     && field.default.is_some()
-                    && !matches!(field.kind, Kind::Flag | Kind::Texts | Kind::Word(_)) =>
+                    && !matches!(
+                        field.kind,
+                        FieldKind::Flag | FieldKind::Texts | FieldKind::Word(_)
+                    ) =>
             {
                 None
             }

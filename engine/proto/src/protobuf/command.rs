@@ -95,7 +95,7 @@ fn body_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>
         | C::GroupLeave(_)
         | C::GroupRename(_)
         | C::GroupInfo(_)) => return group_from_wire(group),
-        other => return passing_from_wire(other),
+        other => return ephemeral_from_wire(other),
     })
 }
 
@@ -130,7 +130,7 @@ fn group_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a
 }
 
 /// Converts a command whose effect is not stored.
-fn passing_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>, String> {
+fn ephemeral_from_wire<'a>(body: wire::command::Command) -> Result<m::CommandBody<'a>, String> {
     use wire::command::Command as C;
     Ok(match body {
         C::Contacts(c) => m::CommandBody::Contacts(m::Contacts {

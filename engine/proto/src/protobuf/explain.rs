@@ -2,7 +2,7 @@
 
 use prost::encoding::{WireType, decode_key, decode_varint};
 
-use crate::schema::{COMMANDS, Field, Kind, mismatch};
+use crate::schema::{COMMANDS, Field, FieldKind, mismatch};
 
 const OTHERWISE: &str = "the command is not of the form that trunkline.proto gives it";
 
@@ -11,7 +11,7 @@ pub(super) fn explain(mut bytes: &[u8]) -> String {
     const ID: Field = Field {
         name: "id",
         tag: 1,
-        kind: Kind::Whole(u32::MAX as u64),
+        kind: FieldKind::Whole(u32::MAX as u64),
         default: Some("none"),
     };
     let commands: Vec<_> = COMMANDS
@@ -19,7 +19,7 @@ pub(super) fn explain(mut bytes: &[u8]) -> String {
         .map(|schema| Field {
             name: schema.name,
             tag: schema.tag,
-            kind: Kind::Object(schema.fields),
+            kind: FieldKind::Object(schema.fields),
             default: Some("none"),
         })
         .chain([ID])
@@ -31,10 +31,10 @@ pub(super) fn explain(mut bytes: &[u8]) -> String {
 pub(super) fn missing(path: &str) -> String {
     let mut fields = path.split('.');
     let schema = fields.next().and_then(crate::schema::command);
-    let mut kind = schema.map(|schema| Kind::Object(schema.fields));
+    let mut kind = schema.map(|schema| FieldKind::Object(schema.fields));
     for name in fields {
         kind = match kind {
-            Some(Kind::Object(fields)) => fields
+            Some(FieldKind::Object(fields)) => fields
                 .iter()
                 .find(|field| field.name == name)
                 .map(|field| field.kind),
@@ -95,15 +95,15 @@ fn problem(path: &str, fields: &[Field], bytes: &mut &[u8]) -> Option<String> {
             _ => "a number of fixed length",
         };
         let is_right = match field.kind {
-            Kind::Whole(_) | Kind::Flag | Kind::Word(_) => wire == WireType::Varint,
-            Kind::Text | Kind::Texts | Kind::Value => {
+            FieldKind::Whole(_) | FieldKind::Flag | FieldKind::Word(_) => wire == WireType::Varint,
+            FieldKind::Text | FieldKind::Texts | FieldKind::Value => {
                 if wire == WireType::LengthDelimited && std::str::from_utf8(value).is_err() {
                     return Some(format!("{here}: not UTF-8"));
                 }
                 wire == WireType::LengthDelimited
             }
-            Kind::Bytes => wire == WireType::LengthDelimited,
-            Kind::Object(fields) => {
+            FieldKind::Bytes => wire == WireType::LengthDelimited,
+            FieldKind::Object(fields) => {
                 if wire == WireType::LengthDelimited
                     && let Some(problem) = problem(&here, fields, &mut value)
                 {
@@ -114,11 +114,11 @@ fn problem(path: &str, fields: &[Field], bytes: &mut &[u8]) -> Option<String> {
         };
         if !is_right {
             let kind = match field.kind {
-                Kind::Texts => Kind::Text,
+                FieldKind::Texts => FieldKind::Text,
                 other => other,
             };
             return Some(match kind {
-                Kind::Bytes => format!("{here}: bytes are needed, found {found}"),
+                FieldKind::Bytes => format!("{here}: bytes are needed, found {found}"),
                 kind => mismatch(&here, kind, found),
             });
         }

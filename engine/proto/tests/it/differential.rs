@@ -14,7 +14,7 @@
 use std::io::{self, Read, Write};
 
 use proptest::prelude::*;
-use trunkline_proto::connection::{Connection, Kind, Role};
+use trunkline_proto::connection::{Connection, MessageKind, Role};
 use trunkline_proto::frame::FrameError;
 use tungstenite::protocol::{self, WebSocketConfig};
 use tungstenite::{Message, WebSocket};
@@ -73,7 +73,7 @@ fn oracle(role: Role, stream: Vec<u8>) -> (Vec<Heard>, Verdict) {
     loop {
         heard.push(match socket.read() {
             Ok(Message::Text(payload)) => text(&payload),
-            Ok(Message::Binary(payload)) => Heard::Message(Kind::Binary, payload.into()),
+            Ok(Message::Binary(payload)) => Heard::Message(MessageKind::Binary, payload.into()),
             Ok(Message::Ping(payload)) => Heard::Ping(payload.into()),
             Ok(Message::Pong(payload)) => Heard::Pong(payload.into()),
             Ok(Message::Close(None)) => {

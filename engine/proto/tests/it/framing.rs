@@ -1,6 +1,6 @@
 //! What a well-behaved peer sends, however it is cut.
 
-use trunkline_proto::connection::{Connection, Kind, Role};
+use trunkline_proto::connection::{Connection, MessageKind, Role};
 use trunkline_proto::error::CloseCode;
 use trunkline_proto::frame::{self, Opcode};
 
@@ -17,7 +17,7 @@ fn every_length_class() {
         for len in [0, 1, 124, 125, 126, 127, 300] {
             let payload: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
             let stream = frame(FIN | BINARY, &payload, key(role));
-            let expected = [Heard::Message(Kind::Binary, payload)];
+            let expected = [Heard::Message(MessageKind::Binary, payload)];
             check(role, MAX, &stream, &expected, "a frame");
         }
         for len in [65_535_usize, 65_536, 65_537, 300_000] {
@@ -92,7 +92,7 @@ fn every_split_of_short_streams() {
     ];
     every_split(Role::Server, &stream.concat(), &[text("é")]);
     let stream = [frame(FIN | BINARY, b"", key), frame(CLOSE, &[3, 0xe8], key)];
-    let expected = [Heard::Message(Kind::Binary, Vec::new()), close];
+    let expected = [Heard::Message(MessageKind::Binary, Vec::new()), close];
     every_split(Role::Server, &stream.concat(), &expected);
 }
 
@@ -115,7 +115,7 @@ fn control_frames() {
             Heard::Pong(longest.into()),
             Heard::Ping(longest.into()),
             Heard::Pong(b"heartbeat".into()),
-            Heard::Message(Kind::Binary, b"one two".into()),
+            Heard::Message(MessageKind::Binary, b"one two".into()),
             text("three"),
         ];
         check(role, 7, &stream.concat(), &expected, "controls");
@@ -225,8 +225,8 @@ fn what_is_written_is_heard() {
         let mut expected = Vec::new();
         for len in [0, 2, 124, 126, 65_534, 65_536, 80_000] {
             let bytes = &payload.as_bytes()[..len];
-            expected.push(Heard::Message(Kind::Text, bytes.into()));
-            expected.push(Heard::Message(Kind::Binary, bytes.into()));
+            expected.push(Heard::Message(MessageKind::Text, bytes.into()));
+            expected.push(Heard::Message(MessageKind::Binary, bytes.into()));
         }
         expected.push(Heard::Ping(b"p".into()));
         expected.push(Heard::Close(Some(3001), "shutdown".into()));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trunkline_proto::Encoding;
-use trunkline_proto::schema::{COMMANDS, Field, Kind};
+use trunkline_proto::schema::{COMMANDS, Field, FieldKind};
 
 use crate::encodings::decode;
 
@@ -82,19 +82,19 @@ fn replies_and_pushes() {
 }
 
 /// What the page calls the kind of a field.
-fn word(kind: Kind) -> String {
+fn word(kind: FieldKind) -> String {
     match kind {
-        Kind::Text => "text".into(),
-        Kind::Whole(_) => "whole number".into(),
-        Kind::Flag => "true or false".into(),
-        Kind::Texts => "list of texts".into(),
-        Kind::Word(words) => {
+        FieldKind::Text => "text".into(),
+        FieldKind::Whole(_) => "whole number".into(),
+        FieldKind::Flag => "true or false".into(),
+        FieldKind::Texts => "list of texts".into(),
+        FieldKind::Word(words) => {
             let words: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
             format!("one of {}", words.join(", "))
         }
-        Kind::Value => "JSON value".into(),
-        Kind::Bytes => "bytes, in JSON as base64".into(),
-        Kind::Object(_) => "object".into(),
+        FieldKind::Value => "JSON value".into(),
+        FieldKind::Bytes => "bytes, in JSON as base64".into(),
+        FieldKind::Object(_) => "object".into(),
     }
 }
 
@@ -105,7 +105,7 @@ fn rows(prefix: &str, fields: &[Field]) -> Vec<[String; 3]> {
         let name = format!("{prefix}{}", field.name);
         let default = field.default.unwrap_or("required");
         rows.push([format!("`{name}`"), word(field.kind), default.to_owned()]);
-        if let Kind::Object(inner) = field.kind {
+        if let FieldKind::Object(inner) = field.kind {
             rows.extend(self::rows(&format!("{name}."), inner));
         }
     }
@@ -181,7 +181,7 @@ fn the_table_of_commands_is_that_of_protobuf() {
             check(message, command.fields);
         }
         for field in command.fields {
-            if let Kind::Object(fields) = field.kind {
+            if let FieldKind::Object(fields) = field.kind {
                 check("Media", fields);
             }
         }

@@ -3,7 +3,7 @@
 //! The frames are built here and not with `trunkline_proto::frame`, so that reader and writer are
 //! not tested against each other's mistakes.
 
-use trunkline_proto::connection::{Connection, Event, Kind, Role};
+use trunkline_proto::connection::{Connection, Event, MessageKind, Role};
 use trunkline_proto::frame::FrameError;
 
 pub(crate) const FIN: u8 = 0x80;
@@ -68,7 +68,7 @@ pub(crate) fn header(first: u8, len: u64, key: Option<[u8; 4]>, form: Length) ->
 /// An event that borrows nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Heard {
-    Message(Kind, Vec<u8>),
+    Message(MessageKind, Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<u16>, String),
@@ -76,7 +76,7 @@ pub(crate) enum Heard {
 }
 
 pub(crate) fn text(text: &str) -> Heard {
-    Heard::Message(Kind::Text, text.into())
+    Heard::Message(MessageKind::Text, text.into())
 }
 
 /// Everything that a connection hears in one piece of input.

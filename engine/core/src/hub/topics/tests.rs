@@ -1,6 +1,6 @@
 use trunkline_proto::Encoding;
 
-use super::super::Taken;
+use super::super::LaneContent;
 use super::*;
 
 struct Scene {
@@ -87,11 +87,11 @@ fn each_shard_gets_what_it_asked_for_in_order() {
     scene.topics.unsubscribe(TOPIC, 0);
     scene.publish(TOPIC, "c");
     for (shard, expected) in [(0, vec![1, 2]), (1, vec![]), (2, vec![1, 2, 3])] {
-        let mut taken = Taken::default();
+        let mut taken = LaneContent::default();
         scene.lanes.take(shard, &mut taken);
-        let seqs = taken.passed.iter().map(|passed| match passed {
-            Passed::Publication(publication) => publication.seq,
-            Passed::ToUsers { .. } => panic!("nobody typed"),
+        let seqs = taken.events.iter().map(|event| match event {
+            EphemeralEvent::Publication(publication) => publication.seq,
+            EphemeralEvent::ToUsers { .. } => panic!("nobody typed"),
         });
         assert_eq!(seqs.collect::<Vec<_>>(), expected, "shard {shard}");
     }

@@ -1,10 +1,10 @@
-//! Commands about what passes.
+//! Commands about ephemeral events.
 
 use std::sync::Arc;
 
 use trunkline_core::directory::ShardSet;
 use trunkline_core::exchange::{Access, Finding, Listing, Query};
-use trunkline_core::hub::{Passed, PushFrames};
+use trunkline_core::hub::{EphemeralEvent, PushFrames};
 use trunkline_core::ids::UserId;
 use trunkline_core::request::{Recipients, recipients};
 use trunkline_proto::ErrorCode;
@@ -21,7 +21,7 @@ use crate::metrics::Limit;
 type Failure = (ErrorCode, &'static str);
 
 impl Core {
-    /// Carries out a command of an open session about what passes; whether it is one.
+    /// Carries out a command of an open session about ephemeral events. Returns whether it is such a command.
     pub(crate) fn ephemeral_command(
         &mut self,
         slot: u32,
@@ -55,9 +55,9 @@ impl Core {
             return Ok(());
         };
         let recipients = recipients(session.caller(), &self.parts.ids, conversation)?;
-        let ears = self.ephemeral.ears.entry(slot).or_default();
-        if !ears.typings.allows(self.turn.now(), TYPINGS) {
-            let left = ears.typings.left(self.turn.now());
+        let listening = self.ephemeral.listening.entry(slot).or_default();
+        if !listening.typings.allows(self.turn.now(), TYPINGS) {
+            let left = listening.typings.left(self.turn.now());
             self.parts.metrics.limited(Limit::Typing);
             let text = "typing is told at most ten times a second";
             self.fail_beyond(slot, conn, id, ("typing", left), text);
@@ -155,12 +155,12 @@ impl Core {
             .iter()
             .fold(0, |all: ShardSet, user| all | directory.shards(*user));
         if shards != 0 {
-            let passed = Passed::ToUsers {
+            let event = EphemeralEvent::ToUsers {
                 users: users.into(),
                 frames: Arc::new(PushFrames::new(event)),
                 trifle,
             };
-            self.refused(self.parts.hub.lanes.pass(shards, &passed));
+            self.refused(self.parts.hub.lanes.pass(shards, &event));
         }
         shards != 0
     }

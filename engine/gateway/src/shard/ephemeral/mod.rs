@@ -14,7 +14,7 @@ mod topics;
 
 use std::collections::HashMap;
 
-use trunkline_core::hub::{Passed, Taken, TopicId};
+use trunkline_core::hub::{EphemeralEvent, LaneContent, TopicId};
 use trunkline_core::ids::UserId;
 use trunkline_core::store::IdBuildHasher;
 
@@ -23,7 +23,7 @@ use super::connection::Conn;
 use super::core::Core;
 use crate::rate::PerSecond;
 use presence::Watching;
-use topics::{Subscribers, Told};
+use topics::{Subscribers, TopicNews};
 
 /// Pushes of a turn, and listeners looked at that need none. Each may be a system call of some
 /// microseconds, and messages wait for a turn's end more than once: few more would be seen in their
@@ -35,28 +35,31 @@ const TYPINGS: u16 = 10;
 
 type Map<T> = HashMap<UserId, T, IdBuildHasher>;
 
-/// What a shard knows that is ephemeral.
+/// The ephemeral state of a shard: what its connections watch and subscribe to, and events that they
+/// have not been told yet.
 #[derive(Default)]
 pub(crate) struct Ephemeral {
-    /// What was taken out of the lane and not told yet.
-    taken: Taken,
-    /// Topics of which the lane had no room for all, behind that.
+    /// Events that the shard took out of its lane and has not told yet.
+    taken: LaneContent,
+    /// Topics of which the lane lost publications, each with the number of the last one lost. Told
+    /// behind the events above.
     lost: Vec<(TopicId, u64)>,
-    /// What subscribers are being told, and the key of the one who is next.
-    telling: Option<(Told, u32)>,
-    /// What each connection listens to, of those that do.
-    ears: HashMap<u32, Box<Ears>>,
-    /// Watches and subscriptions of all of them.
+    /// The news that subscribers are being told, and the key of the next subscriber.
+    telling: Option<(TopicNews, u32)>,
+    /// What each connection listens to, by slot. Connections that listen to nothing have no entry.
+    listening: HashMap<u32, Box<Listening>>,
+    /// The number of watches and subscriptions of all connections.
     listenings: usize,
     watching: Watching,
     topics: HashMap<TopicId, Subscribers, IdBuildHasher>,
-    /// What these topics are called, where tokens say who may subscribe to which.
+    /// The names of the topics, if tokens decide who may subscribe to which.
     names: HashMap<TopicId, Box<str>, IdBuildHasher>,
 }
 
-/// What a connection listens to, with its keys there.
+/// What one connection listens to: users and topics, each with the connection's key in its list of
+/// listeners, and how many typing events it may still send.
 #[derive(Debug, Default)]
-struct Ears {
+struct Listening {
     watches: Map<u32>,
     topics: Map<u32>,
     typings: PerSecond,
@@ -65,7 +68,7 @@ struct Ears {
 impl Ephemeral {
     /// Something is left for the next turn.
     pub(super) fn has_more(&self) -> bool {
-        let taken = !self.taken.passed.is_empty() || !self.lost.is_empty();
+        let taken = !self.taken.events.is_empty() || !self.lost.is_empty();
         taken || self.telling.is_some() || self.watching.has_more()
     }
 
@@ -74,14 +77,14 @@ impl Ephemeral {
         self.listenings + more <= most
     }
 
-    fn next_passed(&mut self) -> Option<Passed> {
-        self.taken.passed.pop_front()
+    fn next_event(&mut self) -> Option<EphemeralEvent> {
+        self.taken.events.pop_front()
     }
 
-    /// The next topic of which something was lost behind all that was passed.
-    fn next_lost(&mut self) -> Option<Told> {
+    /// The next topic of which something was lost behind all that was event.
+    fn next_lost(&mut self) -> Option<TopicNews> {
         let (topic, seq) = self.lost.pop()?;
-        Some(Told::Lost(topic, seq))
+        Some(TopicNews::Lost(topic, seq))
     }
 }
 
@@ -93,13 +96,13 @@ impl Core {
 
     /// A connection listens to nothing any more.
     pub(super) fn stop_listening(&mut self, slot: u32) {
-        let Some(ears) = self.ephemeral.ears.remove(&slot) else {
+        let Some(listening) = self.ephemeral.listening.remove(&slot) else {
             return;
         };
-        for (user, key) in ears.watches {
+        for (user, key) in listening.watches {
             self.unlisten_user(user, key);
         }
-        for (topic, key) in ears.topics {
+        for (topic, key) in listening.topics {
             self.unlisten_topic(topic, key);
         }
     }

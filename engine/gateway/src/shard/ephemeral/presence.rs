@@ -107,8 +107,8 @@ impl Core {
         let of = |name: &str| ids.user(session.names.namespace(), name);
         for name in unwatch {
             let user = of(name);
-            let ears = self.ephemeral.ears.get_mut(&slot);
-            if let Some(key) = ears.and_then(|ears| ears.watches.remove(&user)) {
+            let listening = self.ephemeral.listening.get_mut(&slot);
+            if let Some(key) = listening.and_then(|listening| listening.watches.remove(&user)) {
                 self.unlisten_user(user, key);
             }
         }
@@ -157,10 +157,11 @@ impl Core {
 
     /// Whether a connection may watch these users too.
     fn check_watches(&self, slot: u32, users: impl Iterator<Item = UserId>) -> Result<(), Failure> {
-        let ears = self.ephemeral.ears.get(&slot);
-        let known = |user: &UserId| ears.is_some_and(|ears| ears.watches.contains_key(user));
+        let listening = self.ephemeral.listening.get(&slot);
+        let known =
+            |user: &UserId| listening.is_some_and(|listening| listening.watches.contains_key(user));
         let fresh = users.filter(|user| !known(user)).count();
-        let count = ears.map_or(0, |ears| ears.watches.len());
+        let count = listening.map_or(0, |listening| listening.watches.len());
         let limits = &self.parts.limits;
         let room = self.ephemeral.has_room(fresh, limits.listenings);
         let room = room && count + fresh <= limits.watches;
@@ -175,8 +176,10 @@ impl Core {
     }
 
     pub(super) fn watch_user(&mut self, slot: u32, user: UserId, name: &str) -> UserState {
-        let ears = self.ephemeral.ears.get(&slot);
-        let known = ears.and_then(|ears| ears.watches.get(&user)).copied();
+        let listening = self.ephemeral.listening.get(&slot);
+        let known = listening
+            .and_then(|listening| listening.watches.get(&user))
+            .copied();
         let watching = &mut self.ephemeral.watching;
         let watched = watching.users.entry(user).or_insert_with(|| {
             self.parts.hub.watch(user, self.parts.index);
@@ -195,8 +198,8 @@ impl Core {
             Some(watcher) => watcher.note = told,
             None => {
                 let key = watched.watchers.add(slot, told);
-                let ears = self.ephemeral.ears.entry(slot).or_default();
-                ears.watches.insert(user, key);
+                let listening = self.ephemeral.listening.entry(slot).or_default();
+                listening.watches.insert(user, key);
                 self.ephemeral.listenings += 1;
             }
         }

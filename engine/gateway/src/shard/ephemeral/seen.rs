@@ -105,8 +105,10 @@ impl Core {
     /// A connection is being shown this state of a user, whom it watches unless it has changed its
     /// mind since it asked.
     fn note_shown(&mut self, slot: u32, user: UserId, state: UserState) {
-        let ears = self.ephemeral.ears.get(&slot);
-        let key = ears.and_then(|ears| ears.watches.get(&user)).copied();
+        let listening = self.ephemeral.listening.get(&slot);
+        let key = listening
+            .and_then(|listening| listening.watches.get(&user))
+            .copied();
         let watched = self.ephemeral.watching.users.get_mut(&user);
         if let (Some(key), Some(watched)) = (key, watched) {
             watched.left = state.left;

@@ -1,13 +1,13 @@
-//! Telling connections what passes.
+//! Tells connections ephemeral events.
 
 use slab::Slab;
 use smallvec::SmallVec;
-use trunkline_core::hub::{Passed, PushFrames};
+use trunkline_core::hub::{EphemeralEvent, PushFrames};
 use trunkline_core::ids::UserId;
 
 use super::super::connection::Conn;
 use super::super::core::Core;
-use super::topics::Told;
+use super::topics::TopicNews;
 use crate::metrics::Limit;
 
 /// Trifles are not told to whom so large a part of an outbox waits for.
@@ -32,15 +32,15 @@ impl Core {
                 self.tell_subscribers(conns, told, next, left);
                 continue;
             }
-            match self.ephemeral.next_passed() {
+            match self.ephemeral.next_event() {
                 None => match self.ephemeral.next_lost() {
                     None => return,
                     Some(lost) => self.ephemeral.telling = Some((lost, 0)),
                 },
-                Some(Passed::Publication(publication)) => {
-                    self.ephemeral.telling = Some((Told::Publication(publication), 0));
+                Some(EphemeralEvent::Publication(publication)) => {
+                    self.ephemeral.telling = Some((TopicNews::Publication(publication), 0));
                 }
-                Some(Passed::ToUsers {
+                Some(EphemeralEvent::ToUsers {
                     users,
                     frames,
                     trifle,

@@ -19,16 +19,16 @@ use crate::metrics::Limit;
 /// it has been told or must not be.
 pub(super) type Subscribers = Listeners<u64>;
 
-/// What subscribers are told.
+/// News of a topic for its subscribers.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(super) enum TopicNews {
     Publication(Arc<Publication>),
-    /// What was published up to this number is lost.
+    /// Publications up to this number are lost.
     Lost(TopicId, u64),
 }
 
-impl Told {
-    /// Of which topic, up to which number, and what to write.
+impl TopicNews {
+    /// Returns the topic, the number of the last publication, and the frames to write, if any.
     fn parts(&self) -> (TopicId, u64, Option<&PushFrames>) {
         match self {
             Self::Publication(publication) => (
@@ -85,9 +85,11 @@ impl Core {
                 "\"since\" is no position of a topic that this gateway gave out",
             ))?),
         };
-        let ears = self.ephemeral.ears.get(&slot);
-        let known = ears.and_then(|ears| ears.topics.get(&topic)).copied();
-        let count = ears.map_or(0, |ears| ears.topics.len());
+        let listening = self.ephemeral.listening.get(&slot);
+        let known = listening
+            .and_then(|listening| listening.topics.get(&topic))
+            .copied();
+        let count = listening.map_or(0, |listening| listening.topics.len());
         let limits = &self.parts.limits;
         let room = self.ephemeral.has_room(1, limits.listenings);
         let full = count >= limits.subscriptions || !room;
@@ -107,8 +109,8 @@ impl Core {
         match known.and_then(|key| subscribers.get_mut(key)) {
             None => {
                 let key = subscribers.add(slot, begun.pos.seq);
-                let ears = self.ephemeral.ears.entry(slot).or_default();
-                ears.topics.insert(topic, key);
+                let listening = self.ephemeral.listening.entry(slot).or_default();
+                listening.topics.insert(topic, key);
                 if self.parts.authority.is_some() {
                     let name = || (*request.topic).into();
                     self.ephemeral.names.entry(topic).or_insert_with(name);
@@ -138,8 +140,8 @@ impl Core {
         topic: &str,
     ) -> Result<(), Failure> {
         let topic = self.topic_id(conn, topic)?;
-        let ears = self.ephemeral.ears.get_mut(&slot);
-        let key = ears.and_then(|ears| ears.topics.remove(&topic));
+        let listening = self.ephemeral.listening.get_mut(&slot);
+        let key = listening.and_then(|listening| listening.topics.remove(&topic));
         let key = key.ok_or((ErrorCode::Unknown, "no subscription to this topic"))?;
         let pos = self.parts.hub.topics.pos(topic);
         self.unlisten_topic(topic, key);
@@ -194,7 +196,11 @@ impl Core {
 
     /// Ends those subscriptions of a session that its token does not allow; their topics, ordered.
     pub(crate) fn end_subscriptions(&mut self, slot: u32) -> Vec<String> {
-        let topics = self.ephemeral.ears.get(&slot).map(|ears| &ears.topics);
+        let topics = self
+            .ephemeral
+            .listening
+            .get(&slot)
+            .map(|listening| &listening.topics);
         let names = &self.ephemeral.names;
         let name = |topic: &TopicId| names.get(topic).map_or("", |name| name);
         let mut ended: Vec<_> = topics
@@ -205,8 +211,8 @@ impl Core {
             .collect();
         ended.sort_unstable();
         for (_, topic, key) in &ended {
-            if let Some(ears) = self.ephemeral.ears.get_mut(&slot) {
-                ears.topics.remove(topic);
+            if let Some(listening) = self.ephemeral.listening.get_mut(&slot) {
+                listening.topics.remove(topic);
             }
             self.unlisten_topic(*topic, *key);
         }
@@ -217,7 +223,7 @@ impl Core {
     pub(super) fn tell_subscribers(
         &mut self,
         conns: &mut Slab<Conn>,
-        told: Told,
+        told: TopicNews,
         mut next: u32,
         left: &mut usize,
     ) {
