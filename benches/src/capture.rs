@@ -1,6 +1,7 @@
 //! The packets of loopback with the times that the kernel gave them (packet(7)).
 //!
-//! They are a clock that belongs to neither end, to compare a client's latencies with.
+//! The time stamps of packets come from the kernel, not from either end. They check the latencies that a
+//! client reports.
 
 use std::io::IoSliceMut;
 use std::net::{Ipv4Addr, SocketAddrV4};

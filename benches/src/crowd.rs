@@ -1,8 +1,7 @@
 //! Very many connections on one thread, opened as fast as the server takes them.
 //!
-//! They are sessions of the gateway, or bare TCP connections to the server of [`crate::raw`]. The
-//! same code
-//! opens both, so that their costs can be compared.
+//! A connection is a session of the gateway, or a bare TCP connection to the server of [`crate::raw`].
+//! The same code opens both, so that their costs can be compared.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};

@@ -183,7 +183,7 @@ impl Drop for Peer {
     }
 }
 
-/// Returns a loopback address with a port on which nobody listens.
+/// Returns a loopback address with a port that no process listens on.
 ///
 /// # Errors
 /// No port is free.

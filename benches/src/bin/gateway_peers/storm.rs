@@ -113,7 +113,7 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
     );
     targets.at_least("storm: sessions ÷ raw connections", ratio, 0.4, "");
     targets.at_least("storm: sessions a second", sessions, 20_000.0, "/s");
-    targets.at_most("storm: p99 of those who stayed", p99, 20.0, " ms");
+    targets.at_most("storm: p99 of other sessions", p99, 20.0, " ms");
     Ok(())
 }
 
