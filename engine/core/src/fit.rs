@@ -28,14 +28,25 @@ pub enum Cut {
     Cursors(Vec<String>),
 }
 
-/// Appends a reply as a frame of at most `limit` bytes; `false` where not even one entry of it
-/// fits, and nothing is appended.
-pub fn write_fitting(
-    out: &mut Vec<u8>,
-    (encoding, id, limit): (Encoding, u32, usize),
-    body: ReplyBody<'_>,
-    cut: &Cut,
-) -> bool {
+/// The frame that a reply has to fit into.
+#[derive(Debug, Clone, Copy)]
+pub struct ReplyFrame {
+    /// The encoding of the client.
+    pub encoding: Encoding,
+    /// The client's id for the command.
+    pub id: u32,
+    /// The most bytes of the frame's payload.
+    pub limit: usize,
+}
+
+/// Appends a reply as a frame of at most `limit` bytes. Returns `false`, and appends nothing, if not
+/// even one entry of the reply fits.
+pub fn write_fitting(out: &mut Vec<u8>, frame: ReplyFrame, body: ReplyBody<'_>, cut: &Cut) -> bool {
+    let ReplyFrame {
+        encoding,
+        id,
+        limit,
+    } = frame;
     let start = out.len();
     let reply = Reply { id, body };
     let message = ServerMessage::Reply(reply);
@@ -47,7 +58,7 @@ pub fn write_fitting(
     let ServerMessage::Reply(Reply { body, .. }) = message else {
         return false;
     };
-    let body = shorten((encoding, id, limit), body, cut);
+    let body = shorten(frame, body, cut);
     write(out, encoding, &ServerMessage::Reply(Reply { id, body }));
     let fits = out.len() - start <= limit;
     if !fits {
@@ -73,7 +84,12 @@ pub(crate) fn fitted<'p>(body: ReplyBody<'p>, limit: usize, cut: &Cut) -> Option
     if whole {
         return body;
     }
-    let (fits, body) = fits(shorten((Encoding::Json, 0, limit), body?, cut));
+    let frame = ReplyFrame {
+        encoding: Encoding::Json,
+        id: 0,
+        limit,
+    };
+    let (fits, body) = fits(shorten(frame, body?, cut));
     body.filter(|_| fits)
 }
 
@@ -94,7 +110,7 @@ fn strip(message: &mut Message<'_>) {
 }
 
 /// The same reply with as many entries as fit, one at least.
-fn shorten<'p>(to: (Encoding, u32, usize), body: ReplyBody<'p>, cut: &Cut) -> ReplyBody<'p> {
+fn shorten<'p>(to: ReplyFrame, body: ReplyBody<'p>, cut: &Cut) -> ReplyBody<'p> {
     match body {
         ReplyBody::Sync(page) => {
             let with = |events| {
@@ -156,7 +172,7 @@ fn shorten<'p>(to: (Encoding, u32, usize), body: ReplyBody<'p>, cut: &Cut) -> Re
 }
 
 /// Lists of users and reactions, whose entries are short.
-fn shorten_list<'p>(to: (Encoding, u32, usize), body: ReplyBody<'p>, cut: &Cut) -> ReplyBody<'p> {
+fn shorten_list<'p>(to: ReplyFrame, body: ReplyBody<'p>, cut: &Cut) -> ReplyBody<'p> {
     match body {
         ReplyBody::Receipts(page) => {
             let with = |users| {
@@ -228,12 +244,17 @@ fn shorten_list<'p>(to: (Encoding, u32, usize), body: ReplyBody<'p>, cut: &Cut) 
 
 /// The entries that fit, and one at least, without what makes it large if it alone does not.
 fn keep<'p, T: Clone>(
-    (encoding, id, limit): (Encoding, u32, usize),
+    frame: ReplyFrame,
     mut entries: Vec<T>,
     cut: &Cut,
     with: impl Fn(Vec<T>) -> ReplyBody<'p>,
     strip: impl Fn(&mut T),
 ) -> Vec<T> {
+    let ReplyFrame {
+        encoding,
+        id,
+        limit,
+    } = frame;
     let mut scratch = Vec::new();
     let mut size = |entries: Vec<T>| {
         scratch.clear();
@@ -283,7 +304,11 @@ mod tests {
         let mut out = Vec::new();
         assert!(write_fitting(
             &mut out,
-            (encoding, 7, LIMIT),
+            ReplyFrame {
+                encoding,
+                id: 7,
+                limit: LIMIT,
+            },
             body.clone(),
             cut
         ));

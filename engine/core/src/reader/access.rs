@@ -1,7 +1,7 @@
 //! Who may read a conversation, and what of it.
 
 use trunkline_proto::ErrorCode;
-use trunkline_storage::{ReadError, Reader, TimelineId};
+use trunkline_storage::{Page, ReadError, Reader, TimelineId};
 
 use super::answer::{Failure, UNKNOWN, failure};
 use crate::exchange::{Access, NOT_A_MEMBER};
@@ -27,6 +27,29 @@ pub(super) const CORRUPT: Failure = (
 );
 
 impl Access {
+    /// Puts the record of a message into `page`, if the user may see the message.
+    ///
+    /// # Errors
+    /// Those of [`Access::check`], or the conversation has no such message that the user sees.
+    pub(super) fn find_message(
+        &self,
+        (store, ids): (&Reader, &Ids),
+        seq: u64,
+        page: &mut Page,
+    ) -> Result<(), Failure> {
+        let sight = self.check(store, ids)?;
+        if seq < sight.first.max(1) || seq > sight.last {
+            return Err(NO_MESSAGE);
+        }
+        store
+            .get(self.conversation, seq, page)
+            .map_err(|error| failure(&error))?;
+        if page.is_empty() {
+            return Err(NO_MESSAGE);
+        }
+        Ok(())
+    }
+
     /// A stranger gets one answer after the same look-ups, whether the group exists or not.
     ///
     /// # Errors
@@ -65,12 +88,23 @@ pub(super) fn with_head<T>(
     Ok(use_it(&head))
 }
 
-/// The members of a group: name, role and time, ordered bytewise by name.
+/// A member of a group, as the group's roster has it.
+pub(super) struct RosterMember {
+    pub(super) name: String,
+    pub(super) role: state::Role,
+    /// When the member joined, in milliseconds since 1970 UTC.
+    pub(super) since: u64,
+}
+
+/// Returns the members of a group, ordered bytewise by name.
+///
+/// # Errors
+/// The store cannot be read, or has a roster of another version.
 pub(super) fn roster(
     (store, ids): (&Reader, &Ids),
     group: TimelineId,
     chunks: u32,
-) -> Result<Vec<(String, state::Role, u64)>, Failure> {
+) -> Result<Vec<RosterMember>, Failure> {
     let mut members = Vec::new();
     for number in 0..chunks {
         let key = ids.roster(group, number);
@@ -79,9 +113,13 @@ pub(super) fn roster(
         };
         let roster: state::Roster<'_> = state::decode(&value).ok_or(CORRUPT)?;
         let chunk = roster.members.iter();
-        members.extend(chunk.map(|member| (member.user.to_owned(), member.role, member.since)));
+        members.extend(chunk.map(|member| RosterMember {
+            name: member.user.to_owned(),
+            role: member.role,
+            since: member.since,
+        }));
     }
-    members.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    members.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     Ok(members)
 }
 

@@ -14,7 +14,7 @@ use super::feed::Feed;
 use super::{Room, ephemeral, lists, reactions};
 use crate::event::{self, Body, RecordKind};
 use crate::exchange::{Access, Answer, AnswerKind, Finding, Job, Opening, Query, Range, ReplyConn};
-use crate::fit::{Cut, reaction_bytes, strip_push, write_fitting};
+use crate::fit::{Cut, ReplyFrame, reaction_bytes, strip_push, write_fitting};
 use crate::frames::write;
 use crate::ids::{Ids, UserId};
 use crate::position::{self, Tokens};
@@ -60,8 +60,12 @@ pub(super) fn answer(store: &Reader, job: &Job, to: &ReplyConn, room: &mut Room)
             if matches!(body, ReplyBody::Send(_)) {
                 kind = AnswerKind::SendReply;
             }
-            let fitting = (to.encoding, to.id, most);
-            if to.id != 0 && !write_fitting(&mut frames, fitting, body, &cut) {
+            let frame = ReplyFrame {
+                encoding: to.encoding,
+                id: to.id,
+                limit: most,
+            };
+            if to.id != 0 && !write_fitting(&mut frames, frame, body, &cut) {
                 error = Some(TOO_LARGE.0);
                 write_error(to, TOO_LARGE, &mut frames);
             }

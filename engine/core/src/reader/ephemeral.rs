@@ -28,7 +28,7 @@ pub(super) fn typing(
         let roster = access::roster(sources, access.conversation, chunks)?;
         let ids = roster
             .iter()
-            .map(|(name, ..)| ids.user(&listing.namespace, name));
+            .map(|member| ids.user(&listing.namespace, &member.name));
         users.extend(ids.filter(|user| *user != access.user));
     }
     Ok(Finding::Typing {

@@ -8,7 +8,9 @@ use trunkline_proto::message::{
 use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES};
 use trunkline_storage::{Page, Position, Reader, TimelineId};
 
-use super::access::{CORRUPT, NO_MESSAGE, View, advance, direct, member, roster, with_head};
+use super::access::{
+    CORRUPT, NO_MESSAGE, RosterMember, View, advance, direct, member, roster, with_head,
+};
 use super::answer::{Failure, failure, messages};
 use super::unread::Unread;
 use crate::event::Body;
@@ -36,9 +38,14 @@ pub(super) fn conversations(
 ) -> Result<(ReplyBody<'static>, Vec<String>), Failure> {
     let mut entries = Vec::new();
     let (places, hides) = places((store, ids), user)?;
+    let owner = Owner {
+        user,
+        hides,
+        listing,
+    };
     for (number, place) in places.iter().enumerate() {
         let place = (&**place, number as u64);
-        let found = entry((store, ids), (user, hides, listing), place, page)?;
+        let found = entry((store, ids), owner, place, page)?;
         entries.extend(found);
     }
     let unread = entries.iter().map(|entry| entry.unread).sum();
@@ -110,10 +117,23 @@ fn places((store, ids): (&Reader, &Ids), user: UserId) -> Result<(Vec<String>, b
     Ok((places, inbox.hides))
 }
 
-/// One conversation; `None` for a group that the user is no longer in.
+/// The user whose conversations are listed.
+#[derive(Clone, Copy)]
+struct Owner<'a> {
+    user: UserId,
+    /// The user has deleted messages in the own view.
+    hides: bool,
+    listing: &'a Listing,
+}
+
+/// Returns one conversation, or `None` for a group that the user is no longer in.
 fn entry(
     (store, ids): (&Reader, &Ids),
-    (user, hides, listing): (UserId, bool, &Listing),
+    Owner {
+        user,
+        hides,
+        listing,
+    }: Owner<'_>,
     (place, number): (&str, u64),
     page: &mut Page,
 ) -> Result<Option<Entry>, Failure> {
@@ -188,16 +208,16 @@ pub(super) fn group_info(
     let after = listing.after.as_deref().unwrap_or_default();
     let mut rest = members
         .into_iter()
-        .filter(|(user, ..)| user.as_str() > after);
+        .filter(|member| member.name.as_str() > after);
     let page = rest.by_ref().take(limit);
     let members = page
-        .map(|(user, role, since)| GroupMember {
-            user: user.into(),
-            role: match role {
+        .map(|member| GroupMember {
+            user: member.name.into(),
+            role: match member.role {
                 Role::Owner => Word::Owner,
                 Role::Member | Role::Left => Word::Member,
             },
-            since,
+            since: member.since,
         })
         .collect();
     Ok(ReplyBody::GroupInfo(GroupInfoReply {
@@ -222,18 +242,12 @@ pub(super) fn receipts(
     limit: usize,
     page: &mut Page,
 ) -> Result<ReplyBody<'static>, Failure> {
-    let sight = access.check(store, ids)?;
-    if seq < sight.first.max(1) || seq > sight.last {
-        return Err(NO_MESSAGE);
-    }
-    store
-        .get(access.conversation, seq, page)
-        .map_err(|error| failure(&error))?;
+    access.find_message((store, ids), seq, page)?;
     let record = page.records().next().ok_or(NO_MESSAGE)?;
     let sender = Body::read(record.body).ok_or(NO_MESSAGE)?.user.to_owned();
     let mut counts = ReceiptCounts::default();
     let (mut users, mut more) = (Vec::new(), false);
-    for (user, first, marks) in marks((store, ids), access, listing)? {
+    for MemberMarks { user, first, marks } in marks((store, ids), access, listing)? {
         if user == sender || seq < first {
             continue;
         }
@@ -266,13 +280,20 @@ pub(super) fn receipts(
     }))
 }
 
-/// Each member, ordered bytewise by name: the first message that the member sees, and how far the
-/// member has acknowledged.
+/// How far a member of a conversation has acknowledged.
+struct MemberMarks {
+    user: String,
+    /// The first message that the member sees.
+    first: u64,
+    marks: Marks,
+}
+
+/// Returns the marks of each member, ordered bytewise by name.
 fn marks(
     (store, ids): (&Reader, &Ids),
     access: Access,
     listing: &Listing,
-) -> Result<Vec<(String, u64, Marks)>, Failure> {
+) -> Result<Vec<MemberMarks>, Failure> {
     let id = access.conversation;
     if !access.group {
         let Some(Conversation::Direct(lesser, greater)) = Conversation::parse(&listing.name) else {
@@ -283,19 +304,24 @@ fn marks(
         let members = 1 + usize::from(lesser != greater);
         return Ok(both
             .take(members)
-            .map(|(name, marks)| (name.to_owned(), 1, marks))
+            .map(|(name, marks)| MemberMarks {
+                user: name.to_owned(),
+                first: 1,
+                marks,
+            })
             .collect());
     }
     let chunks = with_head((store, ids), id, |head| head.chunks)?;
     let mut all = Vec::new();
-    for (name, ..) in roster((store, ids), id, chunks)? {
+    for RosterMember { name, .. } in roster((store, ids), id, chunks)? {
         let key = ids.member(id, ids.user(&listing.namespace, &name));
         all.push((name, member(store, key)?));
     }
     let advance = advance(store, id)?;
-    let marks = |(name, member): (String, Member)| {
-        let marks = advance.of(member.number, member.marks);
-        (name, member.first_seq, marks)
+    let marks = |(user, member): (String, Member)| MemberMarks {
+        user,
+        first: member.first_seq,
+        marks: advance.of(member.number, member.marks),
     };
     Ok(all.into_iter().map(marks).collect())
 }

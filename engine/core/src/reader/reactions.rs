@@ -4,7 +4,6 @@ use trunkline_proto::Str;
 use trunkline_proto::message::{Message, MessageReaction, ReactionsReply, ReplyBody};
 use trunkline_storage::{Page, Reader};
 
-use super::access::NO_MESSAGE;
 use super::answer::{Failure, failure};
 use crate::exchange::{Access, Listing};
 use crate::ids::Ids;
@@ -74,16 +73,7 @@ pub(super) fn reactions(
     limit: usize,
     page: &mut Page,
 ) -> Result<ReplyBody<'static>, Failure> {
-    let sight = access.check(store, ids)?;
-    if seq < sight.first.max(1) || seq > sight.last {
-        return Err(NO_MESSAGE);
-    }
-    store
-        .get(access.conversation, seq, page)
-        .map_err(|error| failure(&error))?;
-    if page.is_empty() {
-        return Err(NO_MESSAGE);
-    }
+    access.find_message((store, ids), seq, page)?;
     let key = ids.reactions(access.conversation, seq);
     let value = store.state(key).map_err(|error| failure(&error))?;
     let value = value.unwrap_or_default();

@@ -3,7 +3,7 @@
 
 use compact_str::CompactString;
 use trunkline_core::exchange::{Asked, AskedUser, Query};
-use trunkline_core::fit::{Cut, write_fitting};
+use trunkline_core::fit::{Cut, ReplyFrame, write_fitting};
 use trunkline_core::hub::UserState;
 use trunkline_core::ids::UserId;
 use trunkline_proto::message::{Contact, ContactsReply, PresenceReply, ReplyBody, UserPresence};
@@ -89,8 +89,12 @@ impl Core {
             return self.reply(slot, conn, id, body);
         }
         if id != 0 {
-            let to = (conn.encoding, id, most);
-            write_fitting(self.frames_of(slot, conn), to, body, &Cut::Back);
+            let frame = ReplyFrame {
+                encoding: conn.encoding,
+                id,
+                limit: most,
+            };
+            write_fitting(self.frames_of(slot, conn), frame, body, &Cut::Back);
         }
     }
 
