@@ -57,14 +57,9 @@ pub(super) fn resolve(layers: &mut Layers) -> Option<Auth> {
         keys,
         audience: settings.jwt_audience.map(|text| text.0),
         issuer: settings.jwt_issuer.map(|text| text.0),
-        leeway: settings
-            .jwt_leeway
-            .map_or(LEEWAY, |leeway| time(Some(leeway))),
+        leeway: time(settings.jwt_leeway),
     }))
 }
-
-/// How much clocks may differ by default, as the table of settings says.
-const LEEWAY: std::time::Duration = std::time::Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -111,7 +106,7 @@ mod tests {
         };
         let printed = Config::of_text("jwks = \"k\"").unwrap().to_toml();
         assert!(printed.contains("jwt_leeway = \"5s\""), "{printed}");
-        assert_eq!(tokens.leeway, LEEWAY);
+        assert_eq!(tokens.leeway.as_secs(), 5);
     }
 
     #[test]

@@ -172,6 +172,13 @@ texts! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Address(pub(crate) SocketAddr);
 
+impl Default for Address {
+    /// Loopback, and any free port.
+    fn default() -> Self {
+        Self(([127, 0, 0, 1], 0).into())
+    }
+}
+
 impl Form for Address {
     const VALUE: &'static str = "ADDR";
     const WORDS: &'static str = "an address with a port, such as 127.0.0.1:7700 or localhost:7700";
@@ -213,7 +220,7 @@ impl Form for Address {
 
 /// The path of a file or a folder. A relative one in a file of settings begins at that file's folder,
 /// one of a flag or of the environment at the working directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct FilePath(pub(crate) PathBuf);
 
 impl Form for FilePath {
@@ -261,7 +268,7 @@ impl Form for Text {
 }
 
 /// Which lines of the log are written, in the syntax of `tracing_subscriber`'s `EnvFilter`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct LogFilter(pub(crate) String);
 
 impl Form for LogFilter {

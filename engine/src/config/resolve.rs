@@ -9,7 +9,6 @@ use trunkline_core::request::ContentLimits;
 use trunkline_gateway::limits::{Limits, Rates};
 use trunkline_gateway::tls::TlsFiles;
 
-use super::form::Form;
 use super::layers::Layers;
 use super::problem::ConfigError;
 use super::row::Row;
@@ -34,9 +33,9 @@ const TEXT_BYTES: u64 = 64 << 10;
 /// # Errors
 /// Settings cannot work, alone or beside others: the error names all of them.
 pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
-    let auth = auth::resolve(&mut layers);
     let is_development = layers.settings.dev_auth == Some(true);
     fill(&mut layers, is_development);
+    let auth = auth::resolve(&mut layers);
     check_ranges(&mut layers);
     rules::check(&mut layers, is_development);
     let Layers {
@@ -53,22 +52,18 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
     }
     let files = settings.tls_cert.clone().zip(settings.tls_key.clone());
     Ok(Config {
-        listen: of(&settings.listen, |address| address.0, unspecified()),
+        listen: of(&settings.listen).0,
         tls: files.map(|(cert, key)| TlsFiles {
             cert: cert.0,
             key: key.0,
         }),
         auth,
-        control: of(&settings.control, |address| address.0, unspecified()),
+        control: of(&settings.control).0,
         control_limits: ControlLimits {
             connections: number(settings.control_connections),
             timeout: time(settings.control_timeout),
         },
-        data: of(
-            &settings.data,
-            |path| path.0.clone(),
-            "trunkline-data".into(),
-        ),
+        data: of(&settings.data).0,
         shards: number(settings.shards),
         durability: settings.durability.unwrap_or_default(),
         max_connections: number(settings.max_connections),
@@ -83,7 +78,7 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
         store_reserve: size(settings.store_reserve),
         conversation_cache: number(settings.conversation_cache),
         log_format: settings.log_format.unwrap_or_default(),
-        log: of(&settings.log, |filter| filter.0.clone(), "info".into()),
+        log: of(&settings.log).0,
         settings,
     })
 }
@@ -155,12 +150,9 @@ fn bound(row: &Row, text: &str) -> Option<u128> {
     apart.measure(row.name)
 }
 
-fn unspecified() -> std::net::SocketAddr {
-    ([127, 0, 0, 1], 0).into()
-}
-
-fn of<F: Form, T>(value: &Option<F>, inner: impl Fn(&F) -> T, otherwise: T) -> T {
-    value.as_ref().map_or(otherwise, inner)
+/// The value of a setting that the table has a default for, so that it has one by now.
+fn of<T: Default + Clone>(value: &Option<T>) -> T {
+    value.clone().unwrap_or_default()
 }
 
 pub(super) fn number<T: Default>(value: Option<T>) -> T {
