@@ -15,9 +15,9 @@ use trunkline_core::request::ContentLimits;
 use trunkline_core::sequencer::{Departures, MIN_CONVERSATIONS, Sequencer};
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{
-    Ack, ChangeKind, Contacts, Conversations, Event, Get, GroupCreate, GroupInfo, GroupLeave,
-    GroupMembers, GroupRename, History, MessageRef, React, Reactions, ReceiptState, Receipts, Send,
-    SendReply, Sync, Visibility,
+    Ack, ChangeKind, CommandBody, Contacts, Conversations, Event, Get, GroupCreate, GroupInfo,
+    GroupLeave, GroupMembers, GroupRename, History, MessageRef, Presence, React, Reactions,
+    ReceiptState, Receipts, ReplyBody, Send, SendReply, Sync, Visibility,
 };
 use trunkline_storage::backend::sim::SimDisk;
 use trunkline_storage::{CommitError, Options, Reader, Store};
@@ -375,6 +375,26 @@ fn contacts_and_presence_need_no_session() {
     assert_eq!(code(alice.contacts(watch)), refused(ErrorCode::BadRequest));
     assert_eq!(
         code(alice.presence(&["b b"])),
+        refused(ErrorCode::BadRequest)
+    );
+    assert_eq!(alice.presence(&["bob"; 1_000]).unwrap().users.len(), 1_000);
+    assert_eq!(
+        code(alice.presence(&["bob"; 1_001])),
+        refused(ErrorCode::LimitExceeded)
+    );
+    // As a command, too, as far as it needs no session.
+    let query = Presence {
+        query: vec!["bob".into()],
+        ..Presence::default()
+    };
+    let shown = alice.call(&CommandBody::Presence(query)).unwrap();
+    assert!(matches!(shown, ReplyBody::Presence(shown) if shown.users.len() == 1));
+    let watch = Presence {
+        watch: vec!["bob".into()],
+        ..Presence::default()
+    };
+    assert_eq!(
+        code(alice.call(&CommandBody::Presence(watch))),
         refused(ErrorCode::BadRequest)
     );
     world.end();

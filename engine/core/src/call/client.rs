@@ -7,7 +7,6 @@ use trunkline_proto::message as m;
 use trunkline_proto::message::{
     CommandBody, Contact, ContactsReply, ErrorReply, PresenceReply, ReplyBody, UserPresence,
 };
-use trunkline_proto::names::is_name;
 
 use super::{CallError, Service, failed};
 use crate::exchange::{
@@ -16,22 +15,22 @@ use crate::exchange::{
 };
 use crate::ids::UserId;
 use crate::owned;
-use crate::request::{self, Ask, Asked, Caller, Names, too_large};
+use crate::request::{self, Ask, Asked, Caller, Names, check_presence, too_large};
 
 /// Milliseconds after which a full queue has room again, most likely.
 const RETRY_MS: u64 = 100;
 
 const NO_ANSWER: Failure = (
     ErrorCode::StorageUnavailable,
-    "no answer came in time: whether this was carried out is not known; send it again with the same key",
+    "no answer came in time: a change may have been carried out or not; ask again, with the same key if there is one",
 );
 const STOPPING: Failure = (
     ErrorCode::StorageUnavailable,
-    "the gateway stops: whether this was carried out is not known; send it again with the same key",
+    "the gateway stops: a change may have been carried out or not; ask again later, with the same key if there is one",
 );
 const NO_SESSION: Failure = (
     ErrorCode::BadRequest,
-    "this needs a session: a call cannot watch, subscribe, type or signal",
+    "this needs a session: a call cannot watch, subscribe, publish, type or signal",
 );
 const ODD: Failure = (
     ErrorCode::Internal,
@@ -108,12 +107,9 @@ impl<'s> Client<'s> {
     /// Reads whether users are online, and when the others were last seen.
     ///
     /// # Errors
-    /// A name is none, or the store could not be read.
+    /// More than 1,000 users are named, a name is none, or the store could not be read.
     pub fn presence(&self, users: &[&str]) -> Result<PresenceReply<'static>, CallError> {
-        if !users.iter().all(|user| is_name(user)) {
-            let text = "a user is 1 to 64 bytes of [A-Za-z0-9._@-]";
-            return Err(failed((ErrorCode::BadRequest, text)));
-        }
+        check_presence(users.iter().copied()).map_err(failed)?;
         let users = self.states(users.iter().copied())?;
         Ok(PresenceReply { users, more: false })
     }
@@ -133,8 +129,13 @@ impl<'s> Client<'s> {
         if let Some(text) = too_large(caller, &parts.limits, command) {
             return Err(ErrorReply::new(ErrorCode::LimitExceeded, text));
         }
-        if matches!(command, CommandBody::Contacts(contacts) if contacts.watch) {
-            return Err(failed(NO_SESSION));
+        match command {
+            CommandBody::Contacts(contacts) if contacts.watch => return Err(failed(NO_SESSION)),
+            CommandBody::Presence(asked) if asked.watch.is_empty() && asked.unwatch.is_empty() => {
+                let users: Vec<_> = asked.query.iter().map(|user| &**user).collect();
+                return self.presence(&users).map(ReplyBody::Presence);
+            }
+            _ => {}
         }
         let (call, pending) = Call::new();
         let ask = Ask {

@@ -4,6 +4,7 @@ mod contacts;
 mod group;
 mod message;
 mod names;
+mod presence;
 mod query;
 mod recipients;
 mod size;
@@ -20,6 +21,7 @@ use crate::exchange::{
 use crate::ids::{Ids, Side, UserId};
 
 pub use names::Names;
+pub use presence::check_presence;
 pub use recipients::{Recipients, recipients};
 pub use size::too_large;
 

@@ -9,9 +9,9 @@ use slab::Slab;
 use trunkline_core::exchange::Part;
 use trunkline_core::hub::{PushFrames, UserState};
 use trunkline_core::ids::UserId;
+use trunkline_core::request::check_presence;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{Event, Presence};
-use trunkline_proto::names::is_name;
 
 use super::super::connection::Conn;
 use super::super::core::Core;
@@ -20,9 +20,6 @@ use super::listeners::Listeners;
 use super::tell::Worth;
 use crate::metrics::Limit;
 use crate::timer::{Tick, ticks};
-
-/// Users that one command may name.
-const NAMES: usize = 1_000;
 
 type Failure = (ErrorCode, &'static str);
 
@@ -92,14 +89,7 @@ impl Core {
             query,
         } = request;
         let names = watch.iter().chain(unwatch).chain(query);
-        if names.clone().count() > NAMES {
-            let text = "presence names at most 1,000 users at a time";
-            return Err((ErrorCode::LimitExceeded, text));
-        }
-        if !names.clone().all(|name| is_name(name)) {
-            let text = "a user is 1 to 64 bytes of [A-Za-z0-9._@-]";
-            return Err((ErrorCode::BadRequest, text));
-        }
+        check_presence(names.map(|name| &**name))?;
         let Some(session) = conn.session() else {
             return Ok(());
         };
