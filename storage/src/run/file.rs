@@ -130,7 +130,7 @@ impl Footer {
     }
 
     fn filter_end(&self) -> u64 {
-        self.filter_at + (self.lines * LINE) as u64
+        self.filter_at.saturating_add((self.lines * LINE) as u64)
     }
 }
 
@@ -192,6 +192,10 @@ impl RunFile {
             ));
         }
         let (salt, root_at) = (footer.salt, footer.root_at);
+        let root_end = root_at.saturating_add(footer.root_len.into());
+        if root_end > footer.filter_at {
+            return Err(corrupt(root_at, "the index is longer than its place"));
+        }
         let mut root = vec![0; footer.root_len as usize];
         backend::read_exact_at(&*file, &mut root, root_at).map_err(io)?;
         let root = Block::decode(root, block::seed(salt, root_at))
@@ -332,12 +336,16 @@ impl RunFile {
         if place.len() != BLOCK_REFERENCE {
             return Err(self.corrupt(0));
         }
-        let offset = u64_at(place, 0);
+        let (offset, len) = (u64_at(place, 0), u32_at(place, 8));
+        // Before any memory is taken for it.
+        if offset.saturating_add(len.into()) > self.filter_at {
+            return Err(self.corrupt(offset));
+        }
         let known = keep.then(|| self.cache.get((self.id.number, offset)));
         if let Some(block) = known.flatten() {
             return Ok(block);
         }
-        let mut bytes = vec![0; u32_at(place, 8) as usize];
+        let mut bytes = vec![0; len as usize];
         backend::read_exact_at(&*self.file, &mut bytes, offset)
             .map_err(|source| self.io(source))?;
         let seed = block::seed(self.salt, offset);
@@ -503,6 +511,27 @@ mod tests {
                 matches!(opened, Err(OpenError::Corrupt { .. })),
                 "{other:?}"
             );
+        }
+    }
+
+    /// A footer whose checksum is right may be forged: no length in it takes memory beyond the file.
+    #[test]
+    fn lengths_beyond_the_file_are_refused() {
+        let disk = SimDisk::new(1);
+        let size = run(&disk).bytes;
+        // The length of the index, its offset, and the offset of the filter.
+        for (at, value) in [(64, &[0xff; 4][..]), (56, &[0xff; 8]), (72, &[0xff; 8])] {
+            let disk = disk.fork(0);
+            let file = disk.open(&ID.name()).unwrap();
+            let mut footer = [0; FOOTER];
+            let footer_at = size - FOOTER as u64;
+            backend::read_exact_at(&*file, &mut footer, footer_at).unwrap();
+            footer[at..at + value.len()].copy_from_slice(value);
+            let crc = crc32c(&footer[..FOOTER - 4]).to_le_bytes();
+            footer[FOOTER - 4..].copy_from_slice(&crc);
+            file.write_all_at(&footer, footer_at).unwrap();
+            let opened = RunFile::open(&disk, ID, [1; 16], cache());
+            assert!(matches!(opened, Err(OpenError::Corrupt { .. })), "{at}");
         }
     }
 
