@@ -1,86 +1,11 @@
-//! The bodies of stored records: the content of an event as tagged fields.
-//!
-//! A body is a list of fields. Each has a tag byte, the length of its value as a varint (LEB128)
-//! and the value. Readers skip unknown tags, so a later version can add fields.
+//! The body of a record, read from and written as tagged fields.
 
-mod names;
-mod receipt;
+use trunkline_storage::Record;
 
-use std::borrow::Cow;
-
-use trunkline_proto::Str;
-use trunkline_proto::message::{
-    ChangeKind, Deleted, Event, GroupChanged, Media, Message, Push, Reacted, Recalled, Receipt,
-};
-use trunkline_proto::names::Conversation;
-use trunkline_storage::{Position, Record, TimelineId, Token};
-
+use super::both;
+use super::fields::{field, number, varint};
+use super::receipt::{self, Part, Parts};
 use crate::ids::Side;
-use crate::position::Tokens;
-use receipt::Parts;
-
-pub use names::BodyNames;
-pub use receipt::{MOST_PARTS, MOST_TOLD, Part};
-
-/// The kind of event in a record: the store's `kind`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum RecordKind {
-    /// A message.
-    Message = 1,
-    /// A receipt: new marks of members of a conversation.
-    Receipt = 2,
-    /// A recall: a sender takes a message back.
-    Recall = 3,
-    /// A deletion: a user removes a message from the own view.
-    Delete = 4,
-    /// A reaction to a message, or its removal.
-    Reaction = 5,
-    /// A change of a group.
-    Group = 6,
-}
-
-/// The kind of a record that changes a user's contacts. The gateway stores it and pushes it to no
-/// client.
-pub const CONTACTS: u8 = 7;
-
-/// The kind of a record with last-seen times in the values that it carries. The gateway pushes it
-/// to no client.
-pub const LAST_SEEN: u8 = 9;
-
-impl RecordKind {
-    /// All kinds of events.
-    pub const ALL: [Self; 6] = [
-        Self::Message,
-        Self::Receipt,
-        Self::Recall,
-        Self::Delete,
-        Self::Reaction,
-        Self::Group,
-    ];
-
-    /// The length of a table indexed by kind.
-    pub const ROOM: usize = Self::ALL.len() + 1;
-
-    /// Returns the name of the kind in the protocol.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Message => "message",
-            Self::Receipt => "receipt",
-            Self::Recall => "recall",
-            Self::Delete => "delete",
-            Self::Reaction => "reaction",
-            Self::Group => "group",
-        }
-    }
-
-    /// Returns the kind of a record; `None` for a kind of a later version.
-    pub fn of(record: &Record<'_>) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| *kind as u8 == record.kind)
-    }
-}
 
 /// The fields of a body, for all kinds of records. Tags are part of the disk format: never reuse
 /// one.
@@ -273,45 +198,6 @@ impl<'a> Body<'a> {
             && self.size == other.size
     }
 
-    /// Returns the message in a record.
-    pub fn message(self, record: &Record<'_>) -> Message<'a> {
-        Message {
-            conversation: self.conversation.into(),
-            seq: record.seq,
-            from: self.user.into(),
-            device: self.device.into(),
-            time: self.happened(record),
-            key: self.key.map(Str::from),
-            text: self.text.map(Str::from),
-            media: self.mime.map(|mime| Media {
-                mime: mime.into(),
-                data: self.data.map(Cow::Borrowed),
-                url: self.url.map(Str::from),
-                size: self.size,
-            }),
-            recalled: self.recalled,
-            ..Message::default()
-        }
-    }
-
-    fn group(self, record: &Record<'_>) -> Option<GroupChanged<'a>> {
-        Some(GroupChanged {
-            conversation: self.conversation.into(),
-            change: match self.change? {
-                "created" => ChangeKind::Created,
-                "added" => ChangeKind::Added,
-                "removed" => ChangeKind::Removed,
-                "left" => ChangeKind::Left,
-                "renamed" => ChangeKind::Renamed,
-                _ => return None,
-            },
-            by: self.user.into(),
-            members: self.members.into_iter().map(Str::from).collect(),
-            name: self.name.map(Str::from),
-            time: self.time.unwrap_or(record.time),
-        })
-    }
-
     /// Returns the parts of a receipt, each with the marks of one member, in the order of their
     /// places.
     pub fn parts(&self) -> impl Iterator<Item = Part<'a>> + use<'a> {
@@ -328,17 +214,6 @@ impl<'a> Body<'a> {
         });
         only.into_iter().chain(parts)
     }
-
-    fn receipt(&self, record: &Record<'_>, part: usize) -> Option<Receipt<'a>> {
-        let part = self.parts().nth(part)?;
-        Some(Receipt {
-            conversation: self.conversation.into(),
-            user: part.user.into(),
-            delivered: part.delivered,
-            read: part.read,
-            time: self.happened(record),
-        })
-    }
 }
 
 /// Returns the name of the conversation in a body. It is the first field, so the rest is not read.
@@ -349,125 +224,6 @@ pub fn conversation(body: &[u8]) -> Option<&str> {
         return Body::read(body).map(|body| body.conversation);
     }
     simdutf8::basic::from_utf8(rest.get(..len)?).ok()
-}
-
-/// Returns the names of the two users of a 1:1 conversation.
-pub(crate) fn both(conversation: &str) -> Option<(&str, &str)> {
-    match Conversation::parse(conversation)? {
-        Conversation::Direct(one, other) => Some((one, other)),
-        Conversation::Group(_) => None,
-    }
-}
-
-/// Returns the numbers of the parts of a record that `user` receives and that come after a
-/// position. Each part is an event of its own, in this order. Only receipts have more than one
-/// part.
-pub fn parts_for(record: &Record<'_>, user: TimelineId, after: Position) -> PartsFor {
-    let one = PartsFor { told: 1, parts: 1 };
-    if RecordKind::of(record) != Some(RecordKind::Receipt) {
-        return one;
-    }
-    let Some(body) = Body::read(record.body) else {
-        return one;
-    };
-    let Some(marks) = body.marks else {
-        return one;
-    };
-    let parts = Parts::new(body.conversation, marks);
-    let mut told = receipt::told(record, parts.clone(), user);
-    let parts = parts.count().max(1);
-    for part in 0..parts {
-        if receipt::position(record.position, (part, parts)) <= after {
-            told &= !(1 << part);
-        }
-    }
-    PartsFor { told, parts }
-}
-
-/// An iterator over the numbers of the parts that a user receives.
-#[derive(Debug, Clone)]
-pub struct PartsFor {
-    told: u64,
-    parts: usize,
-}
-
-impl PartsFor {
-    /// Returns the position of a part in the order of events. `record` is the position of its
-    /// record.
-    pub fn position(&self, record: Position, part: usize) -> Position {
-        receipt::position(record, (part, self.parts))
-    }
-}
-
-impl Iterator for PartsFor {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        let part = self.told.trailing_zeros();
-        (part < 64).then(|| {
-            self.told &= self.told - 1;
-            part as usize
-        })
-    }
-}
-
-/// Returns the push of one part of a stored event, and writes its position into `pos`. `None` for a
-/// kind or body of a later version.
-pub fn push<'a>(
-    record: &Record<'a>,
-    part: usize,
-    tokens: &mut Tokens,
-    pos: &'a mut Token,
-) -> Option<Push<'a>> {
-    let (event, position) = event(record, part)?;
-    *pos = tokens.token(position);
-    Some(Push {
-        pos: Some(pos.as_str().into()),
-        event,
-    })
-}
-
-/// Returns the push of one part of a stored event, which owns its position. `None` for a kind or
-/// body of a later version.
-pub fn owned_push<'a>(record: &Record<'a>, part: usize, tokens: &mut Tokens) -> Option<Push<'a>> {
-    let (event, position) = event(record, part)?;
-    Some(Push {
-        pos: Some(tokens.text(position)),
-        event,
-    })
-}
-
-fn event<'a>(record: &Record<'a>, part: usize) -> Option<(Event<'a>, Position)> {
-    let body = Body::read(record.body)?;
-    let (mut position, time) = (record.position, body.happened(record));
-    let event = match RecordKind::of(record)? {
-        RecordKind::Message => Event::Message(body.message(record)),
-        RecordKind::Receipt => {
-            position = receipt::position(position, (part, body.parts().count()));
-            Event::Receipt(body.receipt(record, part)?)
-        }
-        RecordKind::Recall => Event::Recall(Recalled {
-            conversation: body.conversation.into(),
-            seq: body.seq,
-            by: body.user.into(),
-            time,
-        }),
-        RecordKind::Delete => Event::Delete(Deleted {
-            conversation: body.conversation.into(),
-            seq: body.seq,
-            time,
-        }),
-        RecordKind::Reaction => Event::Reaction(Reacted {
-            conversation: body.conversation.into(),
-            seq: body.seq,
-            user: body.user.into(),
-            reaction: body.reaction?.into(),
-            removed: body.removed,
-            time,
-        }),
-        RecordKind::Group => Event::Group(body.group(record)?),
-    };
-    Some((event, position))
 }
 
 /// Appends the body of a receipt with [`MOST_PARTS`] parts at most.
@@ -500,34 +256,6 @@ fn write_marks(out: &mut Vec<u8>, delivered: u64, read: u64) {
             number(out, tag, mark);
         }
     }
-}
-
-/// Appends a number field: little-endian, without trailing zero bytes.
-fn number(out: &mut Vec<u8>, tag: u8, value: u64) {
-    let bytes = value.to_le_bytes();
-    field(out, tag, &bytes[..8 - value.leading_zeros() as usize / 8]);
-}
-
-fn field(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
-    out.push(tag);
-    let mut len = value.len();
-    while len >= 0x80 {
-        out.push(len as u8 | 0x80);
-        len >>= 7;
-    }
-    out.push(len as u8);
-    out.extend_from_slice(value);
-}
-
-fn varint(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let mut value = 0;
-    for (i, &byte) in bytes.iter().enumerate().take(5) {
-        value |= usize::from(byte & 0x7f) << (7 * i);
-        if byte < 0x80 {
-            return Some((value, &bytes[i + 1..]));
-        }
-    }
-    None
 }
 
 #[cfg(test)]

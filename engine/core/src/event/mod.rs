@@ -1,0 +1,27 @@
+//! The bodies of stored records: the content of an event as tagged fields.
+//!
+//! A body is a list of fields. Each has a tag byte, the length of its value as a varint (LEB128)
+//! and the value. Readers skip unknown tags, so a later version can add fields.
+
+mod body;
+mod fields;
+mod kind;
+mod names;
+mod push;
+mod receipt;
+
+use trunkline_proto::names::Conversation;
+
+pub use body::{Body, conversation, with_time, write_receipt};
+pub use kind::{CONTACTS, LAST_SEEN, RecordKind};
+pub use names::BodyNames;
+pub use push::{PartsFor, owned_push, parts_for, push};
+pub use receipt::{MOST_PARTS, MOST_TOLD, Part};
+
+/// Returns the names of the two users of a 1:1 conversation.
+pub(crate) fn both(conversation: &str) -> Option<(&str, &str)> {
+    match Conversation::parse(conversation)? {
+        Conversation::Direct(one, other) => Some((one, other)),
+        Conversation::Group(_) => None,
+    }
+}

@@ -1,0 +1,176 @@
+//! What clients receive of a stored record: its events, one for each part.
+
+use std::borrow::Cow;
+
+use trunkline_proto::Str;
+use trunkline_proto::message::{
+    ChangeKind, Deleted, Event, GroupChanged, Media, Message, Push, Reacted, Recalled, Receipt,
+};
+use trunkline_storage::{Position, Record, TimelineId, Token};
+
+use super::receipt::{self, Parts};
+use super::{Body, RecordKind};
+use crate::position::Tokens;
+
+impl<'a> Body<'a> {
+    /// Returns the message in a record.
+    pub fn message(self, record: &Record<'_>) -> Message<'a> {
+        Message {
+            conversation: self.conversation.into(),
+            seq: record.seq,
+            from: self.user.into(),
+            device: self.device.into(),
+            time: self.happened(record),
+            key: self.key.map(Str::from),
+            text: self.text.map(Str::from),
+            media: self.mime.map(|mime| Media {
+                mime: mime.into(),
+                data: self.data.map(Cow::Borrowed),
+                url: self.url.map(Str::from),
+                size: self.size,
+            }),
+            recalled: self.recalled,
+            ..Message::default()
+        }
+    }
+
+    fn group(self, record: &Record<'_>) -> Option<GroupChanged<'a>> {
+        Some(GroupChanged {
+            conversation: self.conversation.into(),
+            change: match self.change? {
+                "created" => ChangeKind::Created,
+                "added" => ChangeKind::Added,
+                "removed" => ChangeKind::Removed,
+                "left" => ChangeKind::Left,
+                "renamed" => ChangeKind::Renamed,
+                _ => return None,
+            },
+            by: self.user.into(),
+            members: self.members.into_iter().map(Str::from).collect(),
+            name: self.name.map(Str::from),
+            time: self.time.unwrap_or(record.time),
+        })
+    }
+
+    fn receipt(&self, record: &Record<'_>, part: usize) -> Option<Receipt<'a>> {
+        let part = self.parts().nth(part)?;
+        Some(Receipt {
+            conversation: self.conversation.into(),
+            user: part.user.into(),
+            delivered: part.delivered,
+            read: part.read,
+            time: self.happened(record),
+        })
+    }
+}
+
+/// Returns the numbers of the parts of a record that `user` receives and that come after a
+/// position. Each part is an event of its own, in this order. Only receipts have more than one
+/// part.
+pub fn parts_for(record: &Record<'_>, user: TimelineId, after: Position) -> PartsFor {
+    let one = PartsFor { told: 1, parts: 1 };
+    if RecordKind::of(record) != Some(RecordKind::Receipt) {
+        return one;
+    }
+    let Some(body) = Body::read(record.body) else {
+        return one;
+    };
+    let Some(marks) = body.marks else {
+        return one;
+    };
+    let parts = Parts::new(body.conversation, marks);
+    let mut told = receipt::told(record, parts.clone(), user);
+    let parts = parts.count().max(1);
+    for part in 0..parts {
+        if receipt::position(record.position, (part, parts)) <= after {
+            told &= !(1 << part);
+        }
+    }
+    PartsFor { told, parts }
+}
+
+/// An iterator over the numbers of the parts that a user receives.
+#[derive(Debug, Clone)]
+pub struct PartsFor {
+    told: u64,
+    parts: usize,
+}
+
+impl PartsFor {
+    /// Returns the position of a part in the order of events. `record` is the position of its
+    /// record.
+    pub fn position(&self, record: Position, part: usize) -> Position {
+        receipt::position(record, (part, self.parts))
+    }
+}
+
+impl Iterator for PartsFor {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let part = self.told.trailing_zeros();
+        (part < 64).then(|| {
+            self.told &= self.told - 1;
+            part as usize
+        })
+    }
+}
+
+/// Returns the push of one part of a stored event, and writes its position into `pos`. `None` for a
+/// kind or body of a later version.
+pub fn push<'a>(
+    record: &Record<'a>,
+    part: usize,
+    tokens: &mut Tokens,
+    pos: &'a mut Token,
+) -> Option<Push<'a>> {
+    let (event, position) = event(record, part)?;
+    *pos = tokens.token(position);
+    Some(Push {
+        pos: Some(pos.as_str().into()),
+        event,
+    })
+}
+
+/// Returns the push of one part of a stored event, which owns its position. `None` for a kind or
+/// body of a later version.
+pub fn owned_push<'a>(record: &Record<'a>, part: usize, tokens: &mut Tokens) -> Option<Push<'a>> {
+    let (event, position) = event(record, part)?;
+    Some(Push {
+        pos: Some(tokens.text(position)),
+        event,
+    })
+}
+
+fn event<'a>(record: &Record<'a>, part: usize) -> Option<(Event<'a>, Position)> {
+    let body = Body::read(record.body)?;
+    let (mut position, time) = (record.position, body.happened(record));
+    let event = match RecordKind::of(record)? {
+        RecordKind::Message => Event::Message(body.message(record)),
+        RecordKind::Receipt => {
+            position = receipt::position(position, (part, body.parts().count()));
+            Event::Receipt(body.receipt(record, part)?)
+        }
+        RecordKind::Recall => Event::Recall(Recalled {
+            conversation: body.conversation.into(),
+            seq: body.seq,
+            by: body.user.into(),
+            time,
+        }),
+        RecordKind::Delete => Event::Delete(Deleted {
+            conversation: body.conversation.into(),
+            seq: body.seq,
+            time,
+        }),
+        RecordKind::Reaction => Event::Reaction(Reacted {
+            conversation: body.conversation.into(),
+            seq: body.seq,
+            user: body.user.into(),
+            reaction: body.reaction?.into(),
+            removed: body.removed,
+            time,
+        }),
+        RecordKind::Group => Event::Group(body.group(record)?),
+    };
+    Some((event, position))
+}
