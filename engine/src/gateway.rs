@@ -16,7 +16,7 @@ use trunkline_core::exchange::{Job, Mail, Mailbox, QUEUE, queue};
 use trunkline_core::hub::Hub;
 use trunkline_core::ids::Ids;
 use trunkline_core::reader;
-use trunkline_core::sequencer::{Departures, Sequencer};
+use trunkline_core::sequencer::{Departures, Sequencer, SequencerParts};
 use trunkline_gateway::auth::{Authority, Tokens};
 use trunkline_gateway::shard::{Parts, Shard, ShardWaker, Shared, descriptors, listener};
 use trunkline_gateway::tls::{Acceptor, TlsFiles, TlsWatch};
@@ -92,16 +92,20 @@ impl Gateway {
         let limits = Arc::new(config.limits.clone());
         let most = (&config.hub, config.max_connections);
         let hub = Arc::new(Hub::new(most, Arc::clone(&directory), mailboxes.clone()));
-        let departures = Departures::new(Arc::clone(&hub), &config.hub);
+        let counters = Arc::clone(&metrics.sequencer);
+        let departures = Departures::new(Arc::clone(&hub), &config.hub, Arc::clone(&counters));
         let (to_sequencer, commands) = queue();
         let (to_readers, jobs) = channel::bounded(QUEUE);
-        let sequencer = Sequencer::new(
-            (writer, &store),
-            (config.conversation_cache, config.messaging),
-            (Arc::clone(&directory), departures),
-            mailboxes.clone(),
-            Arc::clone(&metrics.sequencer),
-        );
+        let sequencer = Sequencer::new(SequencerParts {
+            writer,
+            store: store.clone(),
+            conversation_cache: config.conversation_cache,
+            rules: config.messaging,
+            directory: Arc::clone(&directory),
+            departures,
+            mailboxes: mailboxes.clone(),
+            metrics: counters,
+        });
         let sequencer = spawn("sequencer", move || sequencer.run(&commands))?;
         let readers = spawn_readers(
             &store,

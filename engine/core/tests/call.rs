@@ -10,9 +10,10 @@ use trunkline_core::directory::Directory;
 use trunkline_core::exchange::{Commands, Job, queue};
 use trunkline_core::hub::{Hub, HubLimits};
 use trunkline_core::messaging::Messaging;
+use trunkline_core::metrics::SequencerMetrics;
 use trunkline_core::reader;
 use trunkline_core::request::ContentLimits;
-use trunkline_core::sequencer::{Departures, MIN_CONVERSATIONS, Sequencer};
+use trunkline_core::sequencer::{Departures, MIN_CONVERSATIONS, Sequencer, SequencerParts};
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{
     Ack, ChangeKind, CommandBody, Contacts, Conversations, Event, Get, GroupCreate, GroupInfo,
@@ -80,16 +81,17 @@ fn still(jobs: usize) -> Still {
     let store = opened.reader;
     let directory = Arc::new(Directory::new(store.head()));
     let hub = Arc::new(Hub::new((&HUB, 100), Arc::clone(&directory), Vec::new()));
-    let sequencer = Sequencer::new(
-        (opened.writer, &store),
-        (MIN_CONVERSATIONS, RULES),
-        (
-            Arc::clone(&directory),
-            Departures::new(Arc::clone(&hub), &HUB),
-        ),
-        Vec::new(),
-        Arc::default(),
-    );
+    let metrics = Arc::<SequencerMetrics>::default();
+    let sequencer = Sequencer::new(SequencerParts {
+        writer: opened.writer,
+        store: store.clone(),
+        conversation_cache: MIN_CONVERSATIONS,
+        rules: RULES,
+        directory: Arc::clone(&directory),
+        departures: Departures::new(Arc::clone(&hub), &HUB, Arc::clone(&metrics)),
+        mailboxes: Vec::new(),
+        metrics,
+    });
     let (to_sequencer, commands) = queue();
     let (to_readers, jobs) = channel::bounded(jobs);
     let parts = Parts {

@@ -2,9 +2,9 @@
 
 use trunkline_storage::Record;
 
-use super::both;
 use super::fields::{field, number, varint};
 use super::receipt::{self, Part, Parts};
+use super::{ConversationName, both};
 use crate::ids::Side;
 
 /// The fields of a body, for all kinds of records. Tags are part of the disk format: never reuse
@@ -229,15 +229,16 @@ pub fn conversation(body: &[u8]) -> Option<&str> {
 /// Appends the body of a receipt with [`MOST_PARTS`] parts at most.
 pub fn write_receipt<'a>(
     out: &mut Vec<u8>,
-    (namespace, conversation): (&str, &str),
+    conversation: ConversationName<'_>,
     parts: impl IntoIterator<Item = Part<'a>>,
 ) {
-    field(out, tag::CONVERSATION, conversation.as_bytes());
+    let ConversationName { namespace, name } = conversation;
+    field(out, tag::CONVERSATION, name.as_bytes());
     if !namespace.is_empty() {
         field(out, tag::NAMESPACE, namespace.as_bytes());
     }
     let mut marks = Vec::new();
-    receipt::write(&mut marks, conversation, parts);
+    receipt::write(&mut marks, name, parts);
     field(out, tag::MARKS, &marks);
 }
 

@@ -14,7 +14,7 @@ use trunkline_proto::names::Conversation;
 
 pub use body::{Body, conversation, with_time, write_receipt};
 pub use kind::{CONTACTS, LAST_SEEN, RecordKind};
-pub use names::BodyNames;
+pub use names::{BodyNames, ConversationName};
 pub use push::{PartsFor, owned_push, parts_for, push};
 pub use receipt::{MOST_PARTS, MOST_TOLD, Part};
 

@@ -3,6 +3,15 @@
 use super::Body;
 use crate::ids::Side;
 
+/// The name of a conversation, with its namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConversationName<'a> {
+    /// The namespace; empty in a gateway without namespaces.
+    pub namespace: &'a str,
+    /// The name in the protocol, such as `g:eng`.
+    pub name: &'a str,
+}
+
 /// The places of the names in a body, with which the sequencer decides a command without reading
 /// the body again. The names come first, in this order: conversation, namespace, user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

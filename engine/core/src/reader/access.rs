@@ -4,7 +4,7 @@ use trunkline_proto::ErrorCode;
 use trunkline_storage::{Page, ReadError, Reader, TimelineId};
 
 use super::answer::{Failure, UNKNOWN, failure};
-use crate::exchange::{Access, NOT_A_MEMBER};
+use crate::exchange::{Access, NOT_A_MEMBER, UNREADABLE};
 use crate::ids::{Ids, UserId};
 use crate::state::{self, Advance, Direct, Form, Head, Hidden, Member};
 
@@ -21,10 +21,7 @@ pub(super) const NO_MESSAGE: Failure = (
     ErrorCode::Unknown,
     "the conversation has no message with this sequence",
 );
-pub(super) const CORRUPT: Failure = (
-    ErrorCode::Internal,
-    "what the store has of this is not of this version",
-);
+pub(super) const CORRUPT: Failure = UNREADABLE;
 
 impl Access {
     /// Puts the record of a message into `page`, if the user may see the message.

@@ -1,9 +1,9 @@
-//! A command in hand, with its body.
+//! A command that is being decided, with its body.
 
 use std::ops::Deref;
 
-use super::CORRUPT;
-use super::refused::Refused;
+use super::refused::{CORRUPT, Refused};
+use crate::event::ConversationName;
 use crate::exchange::Command;
 use crate::ids::Side;
 
@@ -34,9 +34,13 @@ impl<'a> Asked<'a> {
         self.command.names.user(self.body).ok_or(CORRUPT)
     }
 
-    /// Returns the name of the conversation.
-    pub(super) fn conversation_name(self) -> Result<&'a str, Refused> {
-        self.command.names.conversation(self.body).ok_or(CORRUPT)
+    /// Returns the name of the conversation, with its namespace.
+    pub(super) fn conversation_name(self) -> Result<ConversationName<'a>, Refused> {
+        let name = self.command.names.conversation(self.body);
+        Ok(ConversationName {
+            namespace: self.namespace()?,
+            name: name.ok_or(CORRUPT)?,
+        })
     }
 
     /// Returns the name of the other user of a 1:1 conversation. `side` is the caller's side.

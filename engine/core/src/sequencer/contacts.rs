@@ -1,12 +1,12 @@
-//! Contacts: whom a user has chosen. Nobody is told of them, those chosen least of all.
+//! The contacts that a user has chosen. Only the user learns of them: a contact is not told.
 
 use trunkline_proto::ErrorCode;
 use trunkline_storage::Draft;
 
 use super::asked::Asked;
-use super::refused::Refused;
-use super::route::Audience;
-use super::{CORRUPT, Sequencer, unreadable};
+use super::batch::OpenBatch;
+use super::decision::Decision;
+use super::refused::{CORRUPT, Refused};
 use crate::event::{Body, CONTACTS};
 use crate::exchange::Outcome;
 use crate::state::{self, Contacts, MAX_CONTACTS};
@@ -16,42 +16,52 @@ const TOO_MANY: Refused = Refused::new(
     "a user has at most 1,000 contacts: none was changed",
 );
 
-impl Sequencer {
-    /// Adds the first of those that the body names, and removes the others.
-    pub(super) fn contacts(
-        &mut self,
-        command: Asked<'_>,
-        now: u64,
-        (added, watch): (usize, bool),
-    ) -> Result<(Outcome, Audience), Refused> {
-        let named = Body::read(command.body).ok_or(CORRUPT)?.members;
-        let (add, remove) = named.split_at_checked(added).ok_or(CORRUPT)?;
-        let key = command.conversation;
-        let value = self.states.get(key).map_err(|error| unreadable(&error))?;
-        let mut contacts = match value.as_deref() {
-            Some(value) => state::decode(value).ok_or(CORRUPT)?,
-            None => Contacts::default(),
-        };
-        let done = (Outcome::Contacts { watch }, Audience::Nobody);
-        if !contacts.change(add, remove) {
-            return Ok(done);
-        }
-        if contacts.users.len() > MAX_CONTACTS {
-            return Err(TOO_MANY);
-        }
-        let left = if contacts.users.is_empty() {
-            Vec::new()
-        } else {
-            state::encode(&contacts)
-        };
-        let draft = Draft {
-            kind: CONTACTS,
-            time: now,
-            timeline: key,
-            body: command.body,
-            ..Draft::default()
-        };
-        self.append(&draft, &mut vec![(key, left)])?;
-        Ok(done)
+/// What a command changes in the caller's contacts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ContactChange {
+    /// The number of users to add. They come first in the command's body, and users to remove
+    /// follow.
+    pub(super) added: usize,
+    /// Whether the caller watches the contacts from now on.
+    pub(super) watch: bool,
+}
+
+/// Changes the caller's contacts.
+///
+/// # Errors
+/// The caller would have too many contacts, the store could not be read, or it took no record.
+pub(super) fn change(
+    batch: &mut OpenBatch,
+    command: Asked<'_>,
+    change: ContactChange,
+) -> Result<Decision, Refused> {
+    let named = Body::read(command.body).ok_or(CORRUPT)?.members;
+    let (add, remove) = named.split_at_checked(change.added).ok_or(CORRUPT)?;
+    let key = command.conversation;
+    let value = batch.value(key)?;
+    let mut contacts = match value.as_deref() {
+        Some(value) => state::decode(value).ok_or(CORRUPT)?,
+        None => Contacts::default(),
+    };
+    let watch = change.watch;
+    let done = Decision::private(Outcome::Contacts { watch });
+    if !contacts.change(add, remove) {
+        return Ok(done);
     }
+    if contacts.users.len() > MAX_CONTACTS {
+        return Err(TOO_MANY);
+    }
+    let left = if contacts.users.is_empty() {
+        Vec::new()
+    } else {
+        state::encode(&contacts)
+    };
+    let draft = Draft {
+        kind: CONTACTS,
+        timeline: key,
+        body: command.body,
+        ..Draft::default()
+    };
+    batch.append(&draft, &mut vec![(key, left)])?;
+    Ok(done)
 }

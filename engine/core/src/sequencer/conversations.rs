@@ -9,9 +9,10 @@ use std::collections::HashMap;
 
 use trunkline_storage::{IdBuildHasher, ReadError, Reader, TimelineId};
 
-use super::COMMIT_COMMANDS;
-use super::tallies::Sides;
-use crate::state::{self, Direct};
+use super::batch::COMMIT_COMMANDS;
+use super::counts::Sides;
+use crate::ids::Side;
+use crate::state::{self, Direct, Marks};
 
 /// The minimum number of conversations in memory: each half must hold all that one commit can
 /// touch.
@@ -19,6 +20,8 @@ pub const MIN_CONVERSATIONS: usize = 2 * COMMIT_COMMANDS;
 
 type Half = HashMap<TimelineId, Conversation, IdBuildHasher>;
 
+/// The recently used conversations, in two halves. When the younger half is full, it replaces the
+/// older one, which is dropped.
 pub(super) struct Conversations {
     store: Reader,
     /// The maximum number of conversations in each half.
@@ -36,21 +39,21 @@ pub(super) struct Conversations {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Conversation {
     last_seq: u64,
-    /// The number of sequences after the last message to skip: a repair may have given up messages
-    /// with them.
+    /// The number of sequences to skip after the last message. A repair may have given up messages
+    /// with these sequences.
     skip: u64,
     /// The marks of both members of a 1:1 conversation; empty in a group.
-    pub(super) direct: Direct,
+    direct: Direct,
     /// The number of messages of each side of a 1:1 conversation in the current stretch.
-    pub(super) sides: Sides,
+    sides: Sides,
 }
 
 impl Conversations {
     /// Returns the conversations of a store, with at most `most` of them in memory.
     pub(super) fn new(store: Reader, most: usize) -> Self {
         let capacity = most.max(MIN_CONVERSATIONS) / 2;
-        // Room for all of them now: growing later would stop everybody's messages meanwhile. The
-        // kernel gives memory only for what is used.
+        // Both halves get their full room now, because a map that grows later stops all messages
+        // meanwhile. The kernel gives memory only for the part in use.
         let half = || HashMap::with_capacity_and_hasher(capacity, IdBuildHasher::default());
         Self {
             store,
@@ -65,7 +68,7 @@ impl Conversations {
         self.young.len() + self.old.len()
     }
 
-    /// Drops all conversations from memory. Some have changes of a batch that was given up.
+    /// Drops all conversations from memory, because some have changes of a batch that was given up.
     pub(super) fn forget_all(&mut self) {
         self.young.clear();
         self.old.clear();
@@ -91,6 +94,7 @@ impl Conversations {
     }
 }
 
+/// Loads a conversation; an empty one if it is new.
 fn load(store: &Reader, id: TimelineId) -> Result<Conversation, ReadError> {
     let last_seq = store.try_last_seq(id)?;
     let skip = match store.losses().skip {
@@ -103,7 +107,7 @@ fn load(store: &Reader, id: TimelineId) -> Result<Conversation, ReadError> {
             ..Conversation::default()
         });
     }
-    // A group's value is of another form, and nothing here.
+    // The value of a group has another form, and this decodes to nothing.
     let direct = store.state(id)?.and_then(|value| state::decode(&value));
     Ok(Conversation {
         last_seq,
@@ -128,6 +132,37 @@ impl Conversation {
     pub(super) fn stored(&mut self, seq: u64) {
         self.last_seq = self.last_seq.max(seq);
         self.skip = 0;
+    }
+
+    /// Returns the marks of both members of a 1:1 conversation.
+    pub(super) fn direct(&self) -> Direct {
+        self.direct
+    }
+
+    /// Returns the marks of one member of a 1:1 conversation.
+    pub(super) fn marks(&self, side: Side) -> Marks {
+        self.direct.marks[side as usize]
+    }
+
+    /// Sets the marks of one member of a 1:1 conversation.
+    pub(super) fn set_marks(&mut self, side: Side, marks: Marks) {
+        self.direct.marks[side as usize] = marks;
+    }
+
+    /// Counts a stored message of a 1:1 conversation.
+    pub(super) fn wrote(&mut self, seq: u64, side: Side) {
+        self.sides.wrote(seq, side);
+    }
+
+    /// Returns the number of messages of the stretch before `seq` that `side` wrote, and then that
+    /// of the other side; `None` if memory has not counted all of them.
+    pub(super) fn counted(&self, seq: u64, side: Side) -> Option<[u16; 2]> {
+        self.sides.counted(seq, side)
+    }
+
+    /// Drops the counts of the current stretch, because a message of it was recalled.
+    pub(super) fn forget_counts(&mut self) {
+        self.sides.forget();
     }
 }
 

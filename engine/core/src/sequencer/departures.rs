@@ -1,19 +1,21 @@
-//! Storing of last-seen times: a few in each turn, so that messages do not wait for it.
+//! The last-seen times on their way into the store: a few in each turn, so that messages do not
+//! wait for them.
 //!
-//! A round starts every [`HubLimits::last_seen_interval`] and stores the users who left since the
-//! last one, at a limited rate per second. The end of the process stores all. A round leaves out
-//! users who are back: they will leave again.
+//! A round starts every [`HubLimits::last_seen_interval`]. It stores the users who left since the
+//! last round, at a limited rate per second. A stop of the gateway stores all remaining users. A
+//! round leaves out users who are back, because they will leave again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use trunkline_storage::{Draft, StateEntry};
+use trunkline_storage::StateEntry;
 
-use super::Sequencer;
+use super::batch::OpenBatch;
 use crate::clock::Clock;
 use crate::event::LAST_SEEN;
 use crate::hub::{Hub, HubLimits, STRIPES};
 use crate::ids::UserId;
+use crate::metrics::SequencerMetrics;
 use crate::state::{self, LastSeen};
 
 /// The number of users in one record. A look-up of one user in the log reads one record.
@@ -25,30 +27,43 @@ const TURN: usize = 4 * RECORD;
 /// The pause before another attempt after the store refused a record.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The state of storing the hub's [`Unsaved`](crate::hub::Unsaved) last-seen times.
+/// Stores the hub's [`Unsaved`](crate::hub::Unsaved) last-seen times.
 pub struct Departures {
     hub: Arc<Hub>,
+    metrics: Arc<SequencerMetrics>,
+    /// The interval between the starts of two rounds.
     every: Duration,
     /// The maximum number of users stored per second; 0 stores none.
     rate: u32,
-    /// The remaining users of the current stripe, and the number of that stripe. Between two rounds
-    /// it is past the last stripe.
+    /// The remaining users of the current stripe, with the times at which they left.
     list: Vec<(UserId, u64)>,
+    /// The number of the current stripe; [`STRIPES`] between two rounds.
     stripe: usize,
     /// The stripes whose users are all in records that are not committed yet.
     in_records: Vec<usize>,
     /// Whether the store refused the latest record.
     refused: bool,
     round_began: Instant,
+    /// The time of the next turn with something to do.
     next: Instant,
 }
 
+/// What one turn did.
+struct Turn {
+    /// The number of users that it looked at.
+    looked_at: usize,
+    /// Whether the store took all records.
+    taken: bool,
+}
+
 impl Departures {
-    /// Returns the state for storing the last-seen times of a hub.
-    pub fn new(hub: Arc<Hub>, limits: &HubLimits) -> Self {
+    /// Returns the part that stores the last-seen times of a hub. It counts the stored times in
+    /// `metrics`.
+    pub fn new(hub: Arc<Hub>, limits: &HubLimits, metrics: Arc<SequencerMetrics>) -> Self {
         let now = Instant::now();
         Self {
             hub,
+            metrics,
             every: limits.last_seen_interval,
             rate: limits.last_seen_rate,
             list: Vec::new(),
@@ -65,7 +80,7 @@ impl Departures {
         &self.hub.clock
     }
 
-    /// Returns how long there is nothing to do.
+    /// Returns the time until the next turn has something to do.
     pub(super) fn rest(&self) -> Duration {
         if self.rate == 0 {
             return Duration::MAX;
@@ -90,7 +105,8 @@ impl Departures {
         }
     }
 
-    fn begin_round(&mut self, now: Instant) {
+    /// Begins a round, unless one is under way.
+    pub(super) fn begin_round(&mut self, now: Instant) {
         if self.stripe == STRIPES {
             self.round_began = now;
             self.stripe = 0;
@@ -109,101 +125,87 @@ impl Departures {
     /// Notes that the batch is committed or given up.
     pub(super) fn committed(&mut self) {
         if self.refused {
-            // Some of a stripe may have to be put into others.
+            // Some users of a stripe are back in the list, so no stripe is complete.
             return;
         }
         for stripe in self.in_records.drain(..) {
             self.hub.unsaved.stored(stripe);
         }
     }
-}
 
-impl Sequencer {
-    /// Puts last-seen times into records, if some are due.
-    pub(super) fn store_departures(&mut self) {
+    /// Puts last-seen times into records of the batch, if some are due.
+    pub(super) fn store(&mut self, batch: &mut OpenBatch) {
         let now = Instant::now();
-        let departures = &mut self.departures;
-        if departures.rate == 0 || now < departures.next {
+        if self.rate == 0 || now < self.next {
             return;
         }
-        departures.begin_round(now);
-        let (looked_at, taken) = self.store_some();
-        let departures = &mut self.departures;
-        departures.refused = !taken;
-        let pace = now + Duration::from_secs(1) * looked_at as u32 / departures.rate;
-        departures.next = if !taken {
+        self.begin_round(now);
+        let Turn { looked_at, taken } = self.turn(batch);
+        let pace = now + Duration::from_secs(1) * looked_at as u32 / self.rate;
+        self.next = if !taken {
             now + RETRY
         } else if looked_at < TURN {
-            pace.max(departures.round_began + departures.every)
+            pace.max(self.round_began + self.every)
         } else {
             pace
         };
     }
 
-    /// Stores all remaining last-seen times, at the end of the process.
-    pub(super) fn store_all_departures(&mut self) {
-        // Another round for those who came behind the one that is under way.
-        for _ in 0..2 {
-            self.departures.begin_round(Instant::now());
-            loop {
-                let (looked_at, taken) = self.store_some();
-                self.departures.refused = !taken;
-                let over = looked_at < TURN || !taken;
-                if self.is_full() || over {
-                    self.commit();
-                }
-                if over {
-                    break;
-                }
-            }
-        }
-        let left = &self.departures.hub.unsaved;
-        if self.departures.rate > 0 && !left.is_empty() {
-            tracing::warn!("the store does not know of all when they were last seen");
+    /// Puts the next last-seen times of the round into records, due or not. Returns whether the
+    /// round is over: no user is left, or the store refused a record.
+    pub(super) fn store_more(&mut self, batch: &mut OpenBatch) -> bool {
+        let Turn { looked_at, taken } = self.turn(batch);
+        looked_at < TURN || !taken
+    }
+
+    /// Logs a warning if the store does not have all last-seen times, at the end of the process.
+    pub(super) fn warn_of_rest(&self) {
+        if self.rate > 0 && !self.hub.unsaved.is_empty() {
+            tracing::warn!(
+                "the store did not take all last-seen times: some users keep an earlier one"
+            );
         }
     }
 
-    /// Puts the next users of the round into records. Returns how many users it looked at, and
-    /// whether the store took them. Refused users come first in the next call.
-    fn store_some(&mut self) -> (usize, bool) {
+    /// Puts the next users of the round into records. Refused users come first in the next turn.
+    fn turn(&mut self, batch: &mut OpenBatch) -> Turn {
         let mut looked_at = 0;
+        self.refused = false;
         while looked_at < TURN {
             let mut gone = Vec::with_capacity(RECORD);
             let before = looked_at;
             while looked_at - before < RECORD
-                && let Some((user, time)) = self.departures.next_user()
+                && let Some((user, time)) = self.next_user()
             {
                 looked_at += 1;
-                if self.departures.hub.is_gone(user) {
+                if self.hub.is_gone(user) {
                     gone.push((user, time));
                 }
             }
-            if !gone.is_empty() && !self.store_last_seen(&gone) {
-                self.departures.list.append(&mut gone);
-                return (looked_at, false);
+            if !gone.is_empty() && !self.append(batch, &gone) {
+                self.list.append(&mut gone);
+                self.refused = true;
+                break;
             }
             if looked_at - before < RECORD {
                 break;
             }
         }
-        (looked_at, true)
+        Turn {
+            looked_at,
+            taken: !self.refused,
+        }
     }
 
     /// Appends a record with the last-seen times of these users. Returns whether the store took it.
-    fn store_last_seen(&mut self, gone: &[(UserId, u64)]) -> bool {
+    fn append(&self, batch: &mut OpenBatch, gone: &[(UserId, u64)]) -> bool {
         let value = |&(_, time): &(UserId, u64)| state::encode(&LastSeen { time });
         let values: Vec<_> = gone.iter().map(value).collect();
         let states = gone.iter().zip(&values);
         let states: Vec<_> = states
             .map(|(&(key, _), value)| StateEntry { key, value })
             .collect();
-        let draft = Draft {
-            kind: LAST_SEEN,
-            time: self.stamp(),
-            states: &states,
-            ..Draft::default()
-        };
-        let taken = self.writer.append_next(&draft).is_ok();
+        let taken = batch.append_values(LAST_SEEN, &states).is_ok();
         if taken {
             self.metrics.last_seen.add(gone.len() as u64);
         }

@@ -6,24 +6,26 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use trunkline_storage::{IdBuildHasher, TimelineId};
 
-use super::receipts::Authors;
-use super::refused::Refused;
-use super::states::{Changes, States};
-use super::tallies::Running;
-use super::{CORRUPT, NOT_A_MEMBER, unreadable};
+use super::authors::Authors;
+use super::batch::{Changes, OpenBatch};
+use super::counts::Running;
+use super::refused::{CORRUPT, NOT_A_MEMBER, Refused};
 use crate::directory::Directory;
 use crate::ids::{Ids, UserId};
-use crate::state::{self, Entry, Head, ROSTER_CHUNK, Role, Roster};
+use crate::state::{self, Entry, Head, ROSTER_CHUNK, Role, Roster, Tally};
 
 type ById<T> = HashMap<TimelineId, T, IdBuildHasher>;
+
+/// The percentage of the limit below which members catch up from their own sync timelines again.
+const BACK_TO_PUSH: usize = 80;
 
 /// The groups in memory, in two halves. When the younger half is full, the sequencer drops the
 /// older one.
 pub(super) struct Groups {
-    ids: Ids,
     /// The maximum number of members of all groups in one half. One larger group fills a half
     /// alone.
     capacity: usize,
+    /// The number of members of the groups in the younger half.
     held: usize,
     young: ById<Group>,
     old: ById<Group>,
@@ -31,24 +33,29 @@ pub(super) struct Groups {
 
 /// A group as the batch under construction leaves it.
 pub(super) struct Group {
-    pub(super) id: TimelineId,
+    id: TimelineId,
     /// The id of the channel from which members of a large group catch up.
-    pub(super) channel: UserId,
-    pub(super) name: CompactString,
-    pub(super) all_history: bool,
-    pub(super) pull: bool,
+    channel: UserId,
+    /// The display name.
+    name: CompactString,
+    /// Whether new members see messages from before they joined.
+    all_history: bool,
+    /// Whether members catch up from the channel instead of from their own sync timelines.
+    pull: bool,
+    /// The roster, in chunks as it is stored.
     chunks: Vec<Vec<Seat>>,
     /// The place of each member in the chunks of the roster.
     places: ById<Seated>,
+    /// The members in the order for look-ups, made at the first use after a change.
     everybody: Option<Arc<[UserId]>>,
     /// The number of memberships that ever began.
-    pub(super) joined: u64,
+    joined: u64,
     /// The sequence of the first message that any member sees.
-    pub(super) first: u64,
+    first: u64,
     /// The authors of the latest messages, while the group is small.
-    pub(super) authors: Authors,
+    authors: Authors,
     /// The number of messages of each author in the current stretch.
-    pub(super) running: Running,
+    running: Running,
 }
 
 /// A member of a group, with its name and role.
@@ -57,9 +64,18 @@ pub(super) struct Seat {
     pub(super) user: UserId,
     pub(super) name: CompactString,
     pub(super) role: Role,
+    /// When the user became a member, in milliseconds since 1970 UTC.
     pub(super) since: u64,
-    /// The first message that the member sees.
+    /// The sequence of the first message that the member sees.
     pub(super) first: u64,
+}
+
+/// A member who became an owner because the group had none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Heir {
+    pub(super) user: UserId,
+    /// The number of the chunk with the member's seat.
+    pub(super) chunk: u32,
 }
 
 /// The place of a member in the chunks, and the first message that the member sees. The second
@@ -72,9 +88,8 @@ struct Seated {
 
 impl Groups {
     /// Returns an empty collection for groups with at most `most` members together.
-    pub(super) fn new(ids: Ids, most: usize) -> Self {
+    pub(super) fn new(most: usize) -> Self {
         Self {
-            ids,
             capacity: most / 2,
             held: 0,
             young: ById::default(),
@@ -82,20 +97,20 @@ impl Groups {
         }
     }
 
-    /// Returns a group; `None` if it does not exist.
+    /// Returns a group as the batch leaves it; `None` if it does not exist.
     ///
     /// # Errors
     /// The store could not be read.
     pub(super) fn get(
         &mut self,
-        states: &States,
+        batch: &OpenBatch,
         namespace: &str,
         id: TimelineId,
     ) -> Result<Option<&mut Group>, Refused> {
         if !self.young.contains_key(&id) {
             let group = match self.old.remove(&id) {
                 Some(group) => group,
-                None => match load(states, &self.ids, namespace, id)? {
+                None => match load(batch, namespace, id)? {
                     Some(group) => group,
                     None => return Ok(None),
                 },
@@ -105,7 +120,7 @@ impl Groups {
         Ok(self.young.get_mut(&id))
     }
 
-    /// Returns a group of which a user is a member.
+    /// Returns a group if a user is a member of it.
     ///
     /// For a user who is not a member, the cost is one look-up of a membership, whether the group
     /// is in memory, in the store only, or does not exist. So neither the answer nor its time
@@ -115,19 +130,19 @@ impl Groups {
     /// The user is not a member, or the store could not be read.
     pub(super) fn of_member(
         &mut self,
-        states: &States,
+        batch: &OpenBatch,
         namespace: &str,
         id: TimelineId,
         user: UserId,
     ) -> Result<&mut Group, Refused> {
         let held = self.young.get(&id).or_else(|| self.old.get(&id));
         if !held.is_some_and(|group| group.has(user)) {
-            let key = self.ids.member(id, user);
-            if !super::membership::member(states, key)?.is_in() {
+            let key = batch.ids().member(id, user);
+            if !batch.member(key)?.is_in() {
                 return Err(NOT_A_MEMBER);
             }
         }
-        let group = self.get(states, namespace, id)?.ok_or(CORRUPT)?;
+        let group = self.get(batch, namespace, id)?.ok_or(CORRUPT)?;
         if !group.has(user) {
             return Err(CORRUPT);
         }
@@ -144,42 +159,38 @@ impl Groups {
         self.young.insert(group.id, group);
     }
 
-    /// Drops all groups. Some have changes of a batch that was given up.
+    /// Drops all groups from memory, because some have changes of a batch that was given up.
     pub(super) fn forget_all(&mut self) {
         self.young.clear();
         self.old.clear();
         self.held = 0;
     }
 
-    /// Drops a group whose state in memory differs from the store's.
+    /// Drops a group from memory, because its state differs from the store's.
     pub(super) fn forget(&mut self, id: TimelineId) {
         self.young.remove(&id);
         self.old.remove(&id);
     }
 }
 
-fn load(
-    states: &States,
-    ids: &Ids,
-    namespace: &str,
-    id: TimelineId,
-) -> Result<Option<Group>, Refused> {
-    let read = |key| states.get(key).map_err(|error| unreadable(&error));
-    let Some(value) = read(ids.head(id))? else {
+/// Loads a group; `None` if it does not exist.
+fn load(batch: &OpenBatch, namespace: &str, id: TimelineId) -> Result<Option<Group>, Refused> {
+    let ids = batch.ids();
+    let Some(value) = batch.value(ids.head(id))? else {
         return Ok(None);
     };
     let head: Head<'_> = state::decode(&value).ok_or(CORRUPT)?;
     let mut group = Group::new(ids, id, head.name, head.all_history);
     (group.pull, group.joined, group.first) = (head.pull, head.joined, head.first);
     for number in 0..head.chunks {
-        let value = read(ids.roster(id, number))?.unwrap_or_default();
+        let value = batch.value(ids.roster(id, number))?.unwrap_or_default();
         let mut seats = Vec::new();
         if !value.is_empty() {
             let roster: Roster<'_> = state::decode(&value).ok_or(CORRUPT)?;
             for member in &roster.members {
                 let user = ids.user(namespace, member.user);
                 let first = match member.first {
-                    0 => super::membership::member(states, ids.member(id, user))?.first_seq,
+                    0 => batch.member(ids.member(id, user))?.first_seq,
                     first => first,
                 };
                 seats.push(Seat {
@@ -254,6 +265,80 @@ impl Group {
         self.places.get(&user).map(|seated| seated.first)
     }
 
+    /// Returns the id of the group's timeline.
+    pub(super) fn id(&self) -> TimelineId {
+        self.id
+    }
+
+    /// Returns the id of the channel from which members of a large group catch up.
+    pub(super) fn channel(&self) -> UserId {
+        self.channel
+    }
+
+    /// Returns whether members catch up from the channel.
+    pub(super) fn is_pull(&self) -> bool {
+        self.pull
+    }
+
+    /// Returns the channel if members catch up from it; `None` if they catch up from their own
+    /// sync timelines.
+    pub(super) fn pull_channel(&self) -> Option<UserId> {
+        self.pull.then_some(self.channel)
+    }
+
+    /// Chooses from where members catch up: from the channel if the group has more than `most`
+    /// members. A group that uses the channel goes back only below [`BACK_TO_PUSH`] percent of
+    /// `most`, so that single members who join and leave do not change it each time.
+    pub(super) fn choose_pull(&mut self, most: usize) {
+        let most = if self.pull {
+            most * BACK_TO_PUSH / 100
+        } else {
+            most
+        };
+        self.pull = self.len() > most;
+    }
+
+    /// Changes the display name.
+    pub(super) fn rename(&mut self, name: &str) {
+        self.name = name.into();
+    }
+
+    /// Returns whether the group ever had a member.
+    pub(super) fn had_members(&self) -> bool {
+        self.joined > 0
+    }
+
+    /// Returns the number of the next membership, and counts it.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.joined += 1;
+        self.joined - 1
+    }
+
+    /// Notes a stored message of a member, and its author if `authors` says so. Groups in which
+    /// authors receive no receipts do not keep them.
+    pub(super) fn wrote(&mut self, seq: u64, user: UserId, authors: bool) {
+        self.running.wrote(seq, user);
+        if authors {
+            self.authors.wrote(seq, user);
+        }
+    }
+
+    /// Returns the tally of the messages of the stretch before `seq`; `None` if memory has not
+    /// counted all of them.
+    pub(super) fn counted(&self, seq: u64) -> Option<Tally> {
+        self.running.counted(seq)
+    }
+
+    /// Drops the counts of the current stretch, because a message of it was recalled.
+    pub(super) fn forget_counts(&mut self) {
+        self.running.forget();
+    }
+
+    /// Returns the authors of the latest messages.
+    pub(super) fn authors(&mut self) -> &mut Authors {
+        &mut self.authors
+    }
+
     /// Returns whether a user is a member and sees a message.
     pub(super) fn sees(&self, user: UserId, seq: u64) -> bool {
         self.first_of(user).is_some_and(|first| first <= seq)
@@ -274,10 +359,12 @@ impl Group {
         self.places.len()
     }
 
+    /// Returns whether a user is a member.
     pub(super) fn has(&self, user: UserId) -> bool {
         self.places.contains_key(&user)
     }
 
+    /// Returns the role of a user; [`Role::Left`] if the user is not a member.
     pub(super) fn role(&self, user: UserId) -> Role {
         self.seat(user).map_or(Role::Left, |seat| seat.role)
     }
@@ -327,18 +414,18 @@ impl Group {
         Some(chunk)
     }
 
-    /// Makes the member of longest standing an owner if the group has none. Returns that member and
-    /// the number of its chunk.
-    pub(super) fn crown(&mut self) -> Option<(UserId, u32)> {
+    /// Makes the member who joined first an owner if the group has none. Returns that member; `None`
+    /// if the group has an owner or no members.
+    pub(super) fn crown(&mut self) -> Option<Heir> {
         if self.seats().any(|seat| seat.role == Role::Owner) {
             return None;
         }
-        // The first of those who came at the same time.
-        let heir = self.seats().min_by_key(|seat| seat.since)?.user;
-        let chunk = self.places.get(&heir)?.chunk;
+        // Of members who joined at the same time, the first one in the roster.
+        let user = self.seats().min_by_key(|seat| seat.since)?.user;
+        let chunk = self.places.get(&user)?.chunk;
         let seats = &mut self.chunks[chunk as usize];
-        seats.iter_mut().find(|seat| seat.user == heir)?.role = Role::Owner;
-        Some((heir, chunk))
+        seats.iter_mut().find(|seat| seat.user == user)?.role = Role::Owner;
+        Some(Heir { user, chunk })
     }
 
     /// Adds the stored head of the group to `changes`.

@@ -1,67 +1,91 @@
-//! Where users take part: kept up to date by the records that change it.
+//! The inboxes of users: records that change a user's conversations change the inbox too.
 
+use super::batch::{Changes, OpenBatch};
+use super::refused::{CORRUPT, Refused};
+use crate::ids::UserId;
+use crate::state::{self, Inbox, InboxEntry};
 use trunkline_storage::TimelineId;
 
-use super::refused::Refused;
-use super::states::{Changes, States};
-use super::{CORRUPT, unreadable};
-use crate::ids::{Ids, UserId};
-use crate::state::{self, Inbox, InboxEntry};
-
-/// What becomes of a group timeline in a user's events.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Turn {
-    Stay,
-    /// Its events after a position are the user's as well, but for those about messages before the
-    /// first that the user sees.
-    Open(u128, u64, u64),
-    /// Those after a position no longer are.
-    Close(u128, u64),
+/// What a record changes in the inbox of one user.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct InboxChange<'a> {
+    /// The conversation that the record adds to the inbox.
+    pub(super) entry: Option<InboxEntry<'a>>,
+    /// The change of the windows through which the user sees channels.
+    pub(super) window: WindowChange,
 }
 
-/// Enters a conversation into a user's inbox, or changes what the user catches up from.
+/// What becomes of a channel in a user's events.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum WindowChange {
+    /// Nothing changes.
+    #[default]
+    None,
+    /// The events of the channel become the user's as well.
+    Open {
+        /// The id of the channel.
+        channel: u128,
+        /// The position after which the events are the user's.
+        after: u64,
+        /// The sequence of the first message that the user sees. Events about earlier messages are
+        /// not the user's.
+        first: u64,
+    },
+    /// The events of the channel are no longer the user's.
+    Close {
+        /// The id of the channel.
+        channel: u128,
+        /// The position of the last event that is the user's.
+        until: u64,
+    },
+}
+
+/// Adds the changed inbox of a user to `changes`. One record changes an inbox once.
 ///
 /// # Errors
 /// The store could not be read.
-pub(super) fn update_inbox(
-    states: &States,
-    ids: &Ids,
+pub(super) fn update(
+    batch: &OpenBatch,
     user: UserId,
-    place: Option<InboxEntry<'_>>,
-    turn: Turn,
+    change: InboxChange<'_>,
     changes: &mut Changes,
 ) -> Result<(), Refused> {
-    let key = ids.inbox(user);
-    let value = read(states, changes, key)?;
-    let mut inbox = inbox(&value)?;
-    if let Some(place) = place {
+    let key = batch.ids().inbox(user);
+    let value = read(batch, changes, key)?;
+    let mut inbox = decode(&value)?;
+    if let Some(entry) = change.entry {
         let number = inbox.chunks;
-        if let Some(chunk) = inbox.enter(place) {
-            changes.push((ids.inbox_chunk(user, number), state::encode(&chunk)));
+        if let Some(chunk) = inbox.enter(entry) {
+            let key = batch.ids().inbox_chunk(user, number);
+            changes.push((key, state::encode(&chunk)));
         }
     }
-    match turn {
-        Turn::Stay => {}
-        Turn::Open(channel, after, first) => inbox.open(channel, after, first),
-        Turn::Close(channel, until) => inbox.close(channel, until),
+    match change.window {
+        WindowChange::None => {}
+        WindowChange::Open {
+            channel,
+            after,
+            first,
+        } => inbox.open(channel, after, first),
+        WindowChange::Close { channel, until } => inbox.close(channel, until),
     }
     changes.push((key, state::encode(&inbox)));
     Ok(())
 }
 
-/// Notes that a user deletes messages in the own view: only then is it worth a look.
+/// Notes in the inbox that a user deletes messages from the own view, and adds the inbox to
+/// `changes` if that is new. Readers look for deleted messages only if an inbox says so.
 ///
 /// # Errors
 /// The store could not be read.
 pub(super) fn mark_hiding(
-    states: &States,
-    ids: &Ids,
+    batch: &OpenBatch,
     user: UserId,
     changes: &mut Changes,
 ) -> Result<(), Refused> {
-    let key = ids.inbox(user);
-    let value = read(states, changes, key)?;
-    let mut inbox = inbox(&value)?;
+    let key = batch.ids().inbox(user);
+    let value = read(batch, changes, key)?;
+    let mut inbox = decode(&value)?;
     if !inbox.hides {
         inbox.hides = true;
         changes.push((key, state::encode(&inbox)));
@@ -69,23 +93,18 @@ pub(super) fn mark_hiding(
     Ok(())
 }
 
-/// An inbox that cannot be read must not be written over with an empty one.
-fn inbox(value: &[u8]) -> Result<Inbox<'_>, Refused> {
+/// Decodes an inbox. A damaged inbox is an error: an empty one must not replace it.
+fn decode(value: &[u8]) -> Result<Inbox<'_>, Refused> {
     if value.is_empty() {
         return Ok(Inbox::default());
     }
     state::decode(value).ok_or(CORRUPT)
 }
 
-fn read(
-    states: &States,
-    changes: &[(TimelineId, Vec<u8>)],
-    key: TimelineId,
-) -> Result<Vec<u8>, Refused> {
+fn read(batch: &OpenBatch, changes: &Changes, key: TimelineId) -> Result<Vec<u8>, Refused> {
     debug_assert!(
         changes.iter().all(|(changed, _)| *changed != key),
-        "twice in one record"
+        "one record changes an inbox twice"
     );
-    let value = states.get(key).map_err(|error| unreadable(&error))?;
-    Ok(value.unwrap_or_default())
+    Ok(batch.value(key)?.unwrap_or_default())
 }

@@ -1,16 +1,17 @@
-//! Idempotency keys: the sends that are stored already.
+//! Idempotency keys: sends that repeat a stored send.
 //!
-//! A message's key is in its record, and the store finds it for as long as the window says. Here
-//! are only those that the store does not show yet.
+//! The record of a message has its key, and the store finds the record as long as the key is kept.
+//! The sequencer itself keeps only the keys of the batch under construction, which the store does
+//! not show yet.
 
 use std::collections::HashMap;
 
 use trunkline_proto::ErrorCode;
-use trunkline_storage::{IdBuildHasher, Page, ReadError, Reader, Record, RecordRef, TimelineId};
+use trunkline_storage::{IdBuildHasher, Page, Record, RecordRef, TimelineId};
 
 use super::asked::Asked;
-use super::refused::Refused;
-use super::{CORRUPT, Sequencer, unreadable};
+use super::batch::OpenBatch;
+use super::refused::{CORRUPT, Refused, unreadable};
 use crate::event::Body;
 
 const REUSED: Refused = Refused::new(
@@ -18,32 +19,14 @@ const REUSED: Refused = Refused::new(
     "this key was used for another message: nothing was stored; send with a new key",
 );
 
+/// The idempotency keys of the batch under construction.
+#[derive(Default)]
 pub(super) struct Keys {
-    store: Reader,
-    /// The keys of the batch under construction, with the places of their records.
+    /// The keys, with the places of their records.
     pending: HashMap<TimelineId, RecordRef, IdBuildHasher>,
 }
 
 impl Keys {
-    pub(super) fn new(store: Reader) -> Self {
-        Self {
-            store,
-            pending: HashMap::default(),
-        }
-    }
-
-    /// Returns the place of the record with this key, in the store or in the batch under
-    /// construction.
-    ///
-    /// # Errors
-    /// The store could not be read.
-    fn find(&self, key: TimelineId) -> Result<Option<RecordRef>, ReadError> {
-        match self.pending.get(&key) {
-            Some(place) => Ok(Some(*place)),
-            None => self.store.find(key),
-        }
-    }
-
     /// Adds a send of the batch under construction.
     pub(super) fn insert(&mut self, key: TimelineId, place: RecordRef) {
         self.pending.insert(key, place);
@@ -53,9 +36,7 @@ impl Keys {
     pub(super) fn clear(&mut self) {
         self.pending.clear();
     }
-}
 
-impl Sequencer {
     /// Returns the stored message that a send with this key repeats; `None` for a first send, and
     /// if the message is no longer kept.
     ///
@@ -63,25 +44,29 @@ impl Sequencer {
     /// The key belongs to another message, or the store could not be read.
     pub(super) fn repeated(
         &self,
+        batch: &OpenBatch,
         command: Asked<'_>,
         key: TimelineId,
     ) -> Result<Option<RecordRef>, Refused> {
-        let found = self.keys.find(key).map_err(|error| unreadable(&error))?;
+        let found = match self.pending.get(&key) {
+            Some(place) => Some(*place),
+            None => batch
+                .store()
+                .find(key)
+                .map_err(|error| unreadable(&error))?,
+        };
         let Some(place) = found else {
             return Ok(None);
         };
-        if let Some(record) = self.writer.appended(place.position) {
-            return same(command, &record).map(|()| Some(place));
+        if let Some(record) = batch.record(place.position) {
+            return check_same(command, &record).map(|()| Some(place));
         }
         let mut page = Page::default();
-        self.keys
-            .store
-            .get(place.timeline, place.seq, &mut page)
-            .map_err(|error| unreadable(&error))?;
+        batch.read_message(place.timeline, place.seq, &mut page)?;
         match page.records().next() {
-            Some(record) => same(command, &record).map(|()| Some(place)),
-            // Keys expire in files of other windows than messages: the message went first. Only
-            // the key's owner knows of it, and the promised time is over.
+            Some(record) => check_same(command, &record).map(|()| Some(place)),
+            // Keys and messages expire in files of different windows, and the message expired
+            // first. Only the owner of the key can ask, and the promised time is over.
             None => Ok(None),
         }
     }
@@ -89,13 +74,13 @@ impl Sequencer {
 
 /// Checks that a send repeats the send of a record. The content of a recalled message is gone: only
 /// its conversation is compared.
-fn same(command: Asked<'_>, record: &Record<'_>) -> Result<(), Refused> {
+fn check_same(command: Asked<'_>, record: &Record<'_>) -> Result<(), Refused> {
     if record.timeline != command.conversation {
         return Err(REUSED);
     }
-    let said = Body::read(command.body).ok_or(CORRUPT)?;
+    let sent = Body::read(command.body).ok_or(CORRUPT)?;
     let stored = Body::read(record.body).ok_or(CORRUPT)?;
-    if stored.recalled || stored.has_content_of(&said) {
+    if stored.recalled || stored.has_content_of(&sent) {
         Ok(())
     } else {
         Err(REUSED)

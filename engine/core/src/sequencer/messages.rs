@@ -1,51 +1,99 @@
-//! Messages: sent, taken back, hidden, reacted to.
+//! Messages: sends, recalls, deletions and reactions.
+
+use std::sync::Arc;
 
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{Draft, Page, RecordRef, Redaction, TimelineId};
 
 use super::asked::Asked;
-use super::inboxes::{Turn, mark_hiding, update_inbox};
-use super::refused::Refused;
-use super::route::{Audience, Reach};
-use super::states::Changes;
-use super::subject::{NO_MESSAGE, Subject};
-use super::{CORRUPT, Sequencer, unreadable};
+use super::batch::{Changes, OpenBatch};
+use super::decision::Decision;
+use super::inboxes::{self, InboxChange, mark_hiding};
+use super::keys::Keys;
+use super::recent::Recent;
+use super::refused::{CORRUPT, NO_MESSAGE, Refused, Stop};
+use super::subject::{Subject, Subjects};
+use super::tallies;
 use crate::event::{Body, RecordKind};
 use crate::exchange::{Done, Members, Outcome};
-use crate::ids::Side;
-use crate::state::{self, Full, Hidden, Reactions};
+use crate::ids::{Side, UserId};
+use crate::messaging::Messaging;
+use crate::metrics::SequencerMetrics;
+use crate::state::{self, Full, Hidden, InboxEntry, Reactions};
 
 const RECALLED: Refused = Refused::new(
     ErrorCode::Unknown,
     "the message was recalled: it takes no reactions",
 );
 
-impl Sequencer {
+/// Decides the commands about messages.
+pub(super) struct Messages {
+    /// The time in which a sender can recall a message, in milliseconds.
+    recall_window: u64,
+    /// The maximum number of members of a group in which authors receive receipts.
+    receipt_fanout: usize,
+    keys: Keys,
+    subjects: Subjects,
+    metrics: Arc<SequencerMetrics>,
+}
+
+/// A reaction that a command sets or removes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReactionChange {
+    /// The sequence of the message.
+    pub(super) seq: u64,
+    /// Whether the command removes the reaction.
+    pub(super) remove: bool,
+}
+
+impl Messages {
+    /// Returns the part under these rules. It counts messages and repeated sends in `metrics`.
+    pub(super) fn new(rules: &Messaging, metrics: Arc<SequencerMetrics>) -> Self {
+        Self {
+            recall_window: rules.recall_window.as_millis() as u64,
+            receipt_fanout: rules.receipt_fanout,
+            keys: Keys::default(),
+            subjects: Subjects::default(),
+            metrics,
+        }
+    }
+
+    /// Forgets what it knows of the batch, after the batch was committed or given up.
+    pub(super) fn clear(&mut self) {
+        self.keys.clear();
+        self.subjects.clear();
+    }
+
+    /// Stores a message. A send with a known key changes nothing: its outcome is the message that
+    /// was stored first.
+    ///
+    /// # Errors
+    /// The caller is not a member, the key belongs to another message, the store could not be read
+    /// or took no record, or the batch must be committed first.
     pub(super) fn send(
         &mut self,
+        batch: &mut OpenBatch,
+        recent: &mut Recent,
         command: Asked<'_>,
-        now: u64,
         key: Option<TimelineId>,
-    ) -> Result<(Outcome, Audience), Refused> {
-        // Before anything else: whoever sends again may no longer be a member.
+    ) -> Result<Decision, Stop> {
+        // The key comes first: a caller who repeats a send may no longer be a member.
         if let Some(key) = key
-            && let Some(place) = self.repeated(command, key)?
+            && let Some(place) = self.keys.repeated(batch, command, key)?
         {
             self.metrics.duplicates.one();
-            return Ok((Outcome::Duplicate(place), Audience::Nobody));
+            return Ok(Decision::private(Outcome::Duplicate(place)));
         }
-        let reach = self.reach(command)?;
-        let conversation = self.conversations.get(command.conversation);
-        let conversation = conversation.map_err(|error| unreadable(&error))?;
+        let reach = recent.reach(batch, command)?;
+        let conversation = recent.conversation(command.conversation)?;
         let (seq, is_first) = (conversation.next_seq(), conversation.last_seq() == 0);
         let mut changes = Changes::new();
         if let (true, Members::Direct { other, side }) = (is_first, command.members) {
-            self.begin(command, (other, side), &mut changes)?;
+            begin(batch, command, Peer { user: other, side }, &mut changes)?;
         }
-        self.end_stretch(command, seq, &mut changes)?;
+        tallies::end_stretch(batch, recent, command, seq, &mut changes)?;
         let draft = Draft {
             kind: RecordKind::Message as u8,
-            time: now,
             timeline: command.conversation,
             seq,
             fanout: reach.fanout(),
@@ -53,16 +101,8 @@ impl Sequencer {
             key,
             ..Draft::default()
         };
-        let position = self.append(&draft, &mut changes)?;
-        if let Ok(conversation) = self.conversations.get(command.conversation) {
-            conversation.stored(seq);
-            if let Members::Direct { side, .. } = command.members {
-                conversation.sides.wrote(seq, side);
-            }
-        }
-        if let Members::Group = command.members {
-            self.note_author(command, seq);
-        }
+        let position = batch.append(&draft, &mut changes)?;
+        self.note(batch, recent, command, seq);
         if let Some(key) = key {
             let place = RecordRef {
                 timeline: command.conversation,
@@ -72,55 +112,46 @@ impl Sequencer {
             self.keys.insert(key, place);
         }
         self.metrics.messages.one();
-        Ok((Outcome::Sent(position), reach.audience()))
+        Ok(Decision {
+            outcome: Outcome::Sent(position),
+            audience: reach.audience(),
+        })
     }
 
-    /// Remembers who wrote to a group.
-    fn note_author(&mut self, command: Asked<'_>, seq: u64) {
-        let namespace = command.namespace().unwrap_or_default();
-        let group = self
-            .groups
-            .get(&self.states, namespace, command.conversation);
-        // It is in memory: the message has just been sent to its members.
-        if let Ok(Some(group)) = group {
-            group.running.wrote(seq, command.user);
-            if group.len() <= self.rules.receipt_fanout {
-                group.authors.wrote(seq, command.user);
+    /// Notes in memory that the command's message is in the batch. The conversation and the group
+    /// are in memory, because the send has just looked them up.
+    fn note(&self, batch: &OpenBatch, recent: &mut Recent, command: Asked<'_>, seq: u64) {
+        if let Ok(conversation) = recent.conversation(command.conversation) {
+            conversation.stored(seq);
+            if let Members::Direct { side, .. } = command.members {
+                conversation.wrote(seq, side);
+            }
+        }
+        if let Members::Group = command.members {
+            let namespace = command.namespace().unwrap_or_default();
+            if let Ok(group) = recent.group(batch, namespace, command.conversation) {
+                let authors = group.len() <= self.receipt_fanout;
+                group.wrote(seq, command.user, authors);
             }
         }
     }
 
-    /// The first message of a 1:1 conversation: from here on both find it among theirs.
-    fn begin(
-        &mut self,
-        command: Asked<'_>,
-        (other, side): (TimelineId, Side),
-        changes: &mut Changes,
-    ) -> Result<(), Refused> {
-        let (sender, peer) = (command.user_name()?, command.peer_name(side)?);
-        for (user, with) in [(command.user, peer), (other, sender)] {
-            let place = Some(state::InboxEntry::Direct(with));
-            update_inbox(&self.states, &self.ids, user, place, Turn::Stay, changes)?;
-            if other == command.user {
-                break;
-            }
-        }
-        Ok(())
-    }
-
+    /// Recalls a message of the caller: its content is gone for all members. A repeated recall
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// The caller does not see the message or did not send it, the message is too old, the store
+    /// could not be read, or it took no record.
     pub(super) fn recall(
         &mut self,
+        batch: &mut OpenBatch,
+        recent: &mut Recent,
         command: Asked<'_>,
-        now: u64,
         seq: u64,
-    ) -> Result<(Outcome, Audience), Refused> {
-        let done = (Outcome::Done(Done::Recall, None), Audience::Nobody);
-        let reach = self.subject(command, seq)?.reach;
+    ) -> Result<Decision, Refused> {
+        let reach = self.subjects.find(batch, recent, command, seq)?.reach;
         let mut page = Page::default();
-        let store = self.states.store();
-        store
-            .get(command.conversation, seq, &mut page)
-            .map_err(|error| unreadable(&error))?;
+        batch.read_message(command.conversation, seq, &mut page)?;
         let record = page.records().next().ok_or(NO_MESSAGE)?;
         let message = Body::read(record.body).ok_or(CORRUPT)?;
         if message.user != command.user_name()? {
@@ -130,9 +161,10 @@ impl Sequencer {
             ));
         }
         if message.recalled {
-            return Ok(done);
+            return Ok(Decision::unchanged(Done::Recall));
         }
-        if self.stamp().saturating_sub(record.time) > self.rules.recall_window.as_millis() as u64 {
+        let age = batch.moment().steady.saturating_sub(record.time);
+        if age > self.recall_window {
             return Err(Refused::new(
                 ErrorCode::RecallWindowPassed,
                 "the message is older than recall_window",
@@ -151,74 +183,80 @@ impl Sequencer {
         .write(&mut rest);
         let draft = Draft {
             kind: RecordKind::Recall as u8,
-            time: now,
             timeline: command.conversation,
             fanout: reach.fanout(),
             body: command.body,
             redacts: Some(Redaction { seq, body: &rest }),
             ..Draft::default()
         };
-        // With the message go the reactions to it.
-        let key = self.ids.reactions(command.conversation, seq);
-        let mut changes = self.uncount(command, seq)?;
-        if self.states.get(key).map_err(|e| unreadable(&e))?.is_some() {
+        // A recall removes the reactions to the message too.
+        let key = batch.ids().reactions(command.conversation, seq);
+        let mut changes = tallies::uncount(batch, recent, command, seq)?;
+        if batch.value(key)?.is_some() {
             changes.push((key, Vec::new()));
         }
-        let position = self.append(&draft, &mut changes)?;
-        self.recalling = Some((command.conversation, seq));
-        Ok((
-            Outcome::Done(Done::Recall, Some(position)),
-            reach.audience(),
-        ))
+        let position = batch.append(&draft, &mut changes)?;
+        self.subjects.recall(command.conversation, seq);
+        Ok(Decision::done(Done::Recall, position, reach.audience()))
     }
 
+    /// Deletes a message from the caller's own view. A repeated deletion changes nothing.
+    ///
+    /// # Errors
+    /// The caller does not see the message, the store could not be read, or it took no record.
     pub(super) fn delete(
         &mut self,
+        batch: &mut OpenBatch,
+        recent: &mut Recent,
         command: Asked<'_>,
-        now: u64,
         seq: u64,
-    ) -> Result<(Outcome, Audience), Refused> {
-        self.subject(command, seq)?;
+    ) -> Result<Decision, Refused> {
+        self.subjects.find(batch, recent, command, seq)?;
         let stretch = Hidden::stretch(seq);
-        let key = self.ids.hidden(command.user, command.conversation, stretch);
-        let value = self.states.get(key).map_err(|error| unreadable(&error))?;
+        let ids = batch.ids();
+        let key = ids.hidden(command.user, command.conversation, stretch);
+        let value = batch.value(key)?;
         let mut hidden = Hidden::read(value.as_deref());
         if hidden.has(seq) {
-            return Ok((Outcome::Done(Done::Delete, None), Audience::Nobody));
+            return Ok(Decision::unchanged(Done::Delete));
         }
         hidden.hide(seq);
         let draft = Draft {
             kind: RecordKind::Delete as u8,
-            time: now,
             timeline: command.conversation,
             fanout: &[command.user],
             body: command.body,
             ..Draft::default()
         };
         let mut changes = vec![(key, hidden.bytes().to_vec())];
-        mark_hiding(&self.states, &self.ids, command.user, &mut changes)?;
-        let position = self.append(&draft, &mut changes)?;
-        Ok((
-            Outcome::Done(Done::Delete, Some(position)),
-            Audience::Nobody,
-        ))
+        mark_hiding(batch, command.user, &mut changes)?;
+        let position = batch.append(&draft, &mut changes)?;
+        let outcome = Outcome::Done(Done::Delete, Some(position));
+        Ok(Decision::private(outcome))
     }
 
+    /// Sets or removes the caller's reaction to a message. The body of the command has the
+    /// reaction. A repetition changes nothing.
+    ///
+    /// # Errors
+    /// The caller does not see the message, the message is recalled, it has too many reactions, the
+    /// store could not be read, or it took no record.
     pub(super) fn react(
         &mut self,
+        batch: &mut OpenBatch,
+        recent: &mut Recent,
         command: Asked<'_>,
-        now: u64,
-        (seq, remove): (u64, bool),
-    ) -> Result<(Outcome, Audience), Refused> {
-        let Subject { reach, recalled } = self.subject(command, seq)?;
-        if recalled {
+        change: ReactionChange,
+    ) -> Result<Decision, Refused> {
+        let ReactionChange { seq, remove } = change;
+        let Subject { reach, is_recalled } = self.subjects.find(batch, recent, command, seq)?;
+        if is_recalled {
             return Err(RECALLED);
         }
-        let said = Body::read(command.body).ok_or(CORRUPT)?;
-        let reaction = said.reaction.ok_or(CORRUPT)?;
-        let key = self.ids.reactions(command.conversation, seq);
-        let value = self.states.get(key).map_err(|error| unreadable(&error))?;
-        let value = value.unwrap_or_default();
+        let body = Body::read(command.body).ok_or(CORRUPT)?;
+        let reaction = body.reaction.ok_or(CORRUPT)?;
+        let key = batch.ids().reactions(command.conversation, seq);
+        let value = batch.value(key)?.unwrap_or_default();
         let mut reactions = if value.is_empty() {
             Reactions::default()
         } else {
@@ -226,7 +264,7 @@ impl Sequencer {
         };
         let set = reactions.set(command.user_name()?, reaction, remove);
         if !set.map_err(no_room)? {
-            return Ok((Outcome::Done(Done::React, None), Audience::Nobody));
+            return Ok(Decision::unchanged(Done::React));
         }
         let left = if reactions.list.is_empty() {
             Vec::new()
@@ -235,38 +273,55 @@ impl Sequencer {
         };
         let draft = Draft {
             kind: RecordKind::Reaction as u8,
-            time: now,
             timeline: command.conversation,
             fanout: reach.fanout(),
             body: command.body,
             ..Draft::default()
         };
-        // So that whoever reads the conversation need not look for reactions where none are.
-        let any = self.ids.reactions(command.conversation, 0);
+        // The value under sequence 0 tells readers that the conversation has reactions at all.
+        let any = batch.ids().reactions(command.conversation, 0);
         let mut changes = vec![(key, left)];
-        if self.states.get(any).map_err(|e| unreadable(&e))?.is_none() {
+        if batch.value(any)?.is_none() {
             changes.push((any, vec![1]));
         }
-        let position = self.append(&draft, &mut changes)?;
-        Ok((Outcome::Done(Done::React, Some(position)), reach.audience()))
-    }
-
-    /// Who has to do with an event of the command's conversation.
-    pub(super) fn reach(&mut self, command: Asked<'_>) -> Result<Reach, Refused> {
-        match command.members {
-            Members::Direct { other, .. } => Ok(Reach::both(command.user, other)),
-            Members::Group => {
-                let namespace = command.namespace()?;
-                let (id, user) = (command.conversation, command.user);
-                let group = self.groups.of_member(&self.states, namespace, id, user)?;
-                let channel = group.pull.then_some(group.channel);
-                Ok(Reach::members(group.everybody(), channel))
-            }
-        }
+        let position = batch.append(&draft, &mut changes)?;
+        Ok(Decision::done(Done::React, position, reach.audience()))
     }
 }
 
-/// There is no room for one more reaction to a message.
+/// The other user of a 1:1 conversation, and the caller's own side.
+#[derive(Clone, Copy)]
+struct Peer {
+    user: UserId,
+    side: Side,
+}
+
+/// Adds a new 1:1 conversation to the inboxes of both users.
+///
+/// # Errors
+/// The store could not be read.
+fn begin(
+    batch: &OpenBatch,
+    command: Asked<'_>,
+    peer: Peer,
+    changes: &mut Changes,
+) -> Result<(), Refused> {
+    let (own_name, peer_name) = (command.user_name()?, command.peer_name(peer.side)?);
+    for (user, with) in [(command.user, peer_name), (peer.user, own_name)] {
+        let change = InboxChange {
+            entry: Some(InboxEntry::Direct(with)),
+            ..InboxChange::default()
+        };
+        inboxes::update(batch, user, change, changes)?;
+        // A user who writes notes to the own account is on both sides.
+        if peer.user == command.user {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the refusal of a reaction that finds no room at its message.
 fn no_room(full: Full) -> Refused {
     let text = match full {
         Full::OfUser => "you have 20 reactions to this message: take one back first",

@@ -1,4 +1,4 @@
-//! To whom the events of a commit go.
+//! The recipients of the events of a commit.
 
 use std::sync::Arc;
 
@@ -6,32 +6,39 @@ use smallvec::SmallVec;
 use trunkline_storage::Position;
 
 use crate::directory::{Directory, ShardSet};
-use crate::exchange::{ConnRef, Item, Items};
+use crate::exchange::{ConnRef, Item, Items, ReplyTo};
 use crate::ids::UserId;
 
-/// Who gets an event pushed, beside the devices of whoever caused it.
+/// The users who receive an event live, besides the user who caused it.
 #[derive(Debug, Clone)]
 pub(super) enum Audience {
+    /// No other user.
     Nobody,
+    /// The other user of a 1:1 conversation.
     One(UserId),
+    /// The members of a group.
     Members(Arc<[UserId]>),
 }
 
-/// Whom an event reaches: whose timelines it enters, and who gets it pushed.
+/// The recipients of an event: the timelines that its record enters, and the users who receive it
+/// live.
 pub(super) enum Reach {
+    /// The users of a 1:1 conversation, and how many of them are different users: 1 or 2.
     Both([UserId; 2], usize),
+    /// The members of a group, each with the own timeline.
     Members(Arc<[UserId]>),
-    /// A large group: the event enters the timeline of the group alone.
+    /// The channel of a large group, which is the only timeline, and the members.
     Channel([UserId; 1], Arc<[UserId]>),
 }
 
 impl Reach {
-    /// The caller and another user, who may be the same.
+    /// Returns the recipients in a 1:1 conversation. `other` may be the caller itself.
     pub(super) fn both(user: UserId, other: UserId) -> Self {
         Self::Both([user, other], 1 + usize::from(user != other))
     }
 
-    /// The members of a group, and the timeline that they catch up from if it is not theirs.
+    /// Returns the recipients in a group. `channel` is the timeline from which the members catch up,
+    /// if that is not their own.
     pub(super) fn members(members: &Arc<[UserId]>, channel: Option<UserId>) -> Self {
         match channel {
             Some(channel) => Self::Channel([channel], Arc::clone(members)),
@@ -39,7 +46,7 @@ impl Reach {
         }
     }
 
-    /// The timelines.
+    /// Returns the timelines that the record enters.
     pub(super) fn fanout(&self) -> &[UserId] {
         match self {
             Self::Both(users, len) => &users[..*len],
@@ -48,7 +55,7 @@ impl Reach {
         }
     }
 
-    /// Who gets it pushed.
+    /// Returns the users who receive the event live.
     pub(super) fn audience(self) -> Audience {
         match self {
             Self::Both([_, other], 2) => Audience::One(other),
@@ -58,20 +65,46 @@ impl Reach {
     }
 }
 
-/// Who gets a part of a receipt pushed.
-pub(super) struct PartRecipients {
-    /// How many of the commit's outcomes come before it in the order of the log.
-    pub(super) behind: usize,
-    pub(super) position: Position,
-    pub(super) part: usize,
-    /// Whose marks they are: all devices but the one that said so, if it was one.
+/// The caller of a command, and the shard of its connection. A call in this process has no shard.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller {
     pub(super) user: UserId,
-    pub(super) by: Option<(usize, ConnRef)>,
-    /// All their devices.
+    pub(super) shard: Option<usize>,
+}
+
+/// The connection of a device, and its shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Device {
+    pub(super) shard: usize,
+    pub(super) conn: ConnRef,
+}
+
+impl Device {
+    /// Returns the device that waits for an answer; `None` for a call, which comes from no device.
+    pub(super) fn of(reply_to: &ReplyTo) -> Option<Self> {
+        let to = reply_to.conn()?;
+        Some(Self {
+            shard: to.shard.into(),
+            conn: to.conn,
+        })
+    }
+}
+
+/// A part of a receipt, and the users who receive it live.
+pub(super) struct PartRecipients {
+    /// The position of the receipt's record.
+    pub(super) position: Position,
+    /// The number of the part, from 0.
+    pub(super) part: usize,
+    /// The user whose marks the part has. All devices of the user receive it, except `device`.
+    pub(super) user: UserId,
+    /// The only device that acknowledged; `None` if several devices or a call did.
+    pub(super) device: Option<Device>,
+    /// Other users. All their devices receive the part.
     pub(super) others: SmallVec<[UserId; 2]>,
 }
 
-/// Lists a part of a receipt for the shards that hold connections of those who are told.
+/// Lists a part of a receipt for the shards that hold connections of its recipients.
 pub(super) fn route_part(directory: &Directory, outgoing: &mut [Items], told: &PartRecipients) {
     let part = |user, except| Item::Part {
         user,
@@ -80,7 +113,8 @@ pub(super) fn route_part(directory: &Directory, outgoing: &mut [Items], told: &P
         except,
     };
     each(directory.shards(told.user), |shard| {
-        let except = told.by.filter(|by| by.0 == shard).map(|by| by.1);
+        let except = told.device.filter(|device| device.shard == shard);
+        let except = except.map(|device| device.conn);
         outgoing[shard].list.push(part(told.user, except));
     });
     for &user in &told.others {
@@ -90,15 +124,16 @@ pub(super) fn route_part(directory: &Directory, outgoing: &mut [Items], told: &P
     }
 }
 
-/// Lists a record for the shards that hold connections of its audience. Those that `shard` holds
-/// of `user` get it with the reply; without a shard there is none that does.
+/// Lists a record for the shards that hold connections of its audience or of the caller. The
+/// caller's shard is not listed for the caller: it pushes the record when it answers the command.
 pub(super) fn route(
     directory: &Directory,
     outgoing: &mut [Items],
-    (user, shard): (UserId, Option<usize>),
+    caller: Caller,
     audience: &Audience,
     position: Position,
 ) {
+    let Caller { user, shard } = caller;
     let replies = shard.map_or(0, |shard| 1 << shard);
     let elsewhere = directory.shards(user) & !replies;
     each(elsewhere, |shard| {
@@ -137,7 +172,7 @@ mod tests {
 
     use super::*;
 
-    /// What each of three shards is to push: whose connections, and the positions.
+    /// Returns what each shard pushes: users and positions.
     fn told(outgoing: &[Items]) -> Vec<Vec<(u128, u64)>> {
         let one = |items: &Items| {
             let mut told = Vec::new();
@@ -174,13 +209,16 @@ mod tests {
             route(
                 &directory,
                 &mut outgoing,
-                (user(n as u128), Some(0)),
+                Caller {
+                    user: user(n as u128),
+                    shard: Some(0),
+                },
                 audience,
                 Position(n),
             );
         }
         let expected: [&[_]; 3] = [
-            // Users 1 to 3 have it with their replies; user 4 is not on the shard that asks.
+            // Users 1 to 3 receive their records with the replies. User 4 is on another shard.
             &[(3, 1), (2, 1), (3, 2), (1, 2)],
             &[(3, 1), (3, 2), (3, 3)],
             &[(1, 1), (4, 1), (4, 2), (1, 2), (4, 3), (4, 4)],

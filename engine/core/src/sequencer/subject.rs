@@ -1,37 +1,63 @@
-//! The message that a command is about: whether it exists, and what is left of it.
+//! The message that a command is about.
 
-use trunkline_proto::ErrorCode;
 use trunkline_storage::{Page, TimelineId};
 
 use super::asked::Asked;
-use super::refused::Refused;
+use super::batch::OpenBatch;
+use super::recent::Recent;
+use super::refused::{CORRUPT, NO_CONVERSATION, NO_MESSAGE, Refused, unreadable};
 use super::route::Reach;
-use super::{CORRUPT, NO_CONVERSATION, Sequencer, unreadable};
 use crate::event::Body;
 use crate::exchange::Members;
 
-pub(super) const NO_MESSAGE: Refused = Refused::new(
-    ErrorCode::Unknown,
-    "the conversation has no message with this sequence",
-);
-
 /// A message that the caller can see.
 pub(super) struct Subject {
-    /// Who has to do with what becomes of it.
+    /// The recipients of an event about the message.
     pub(super) reach: Reach,
-    pub(super) recalled: bool,
+    /// Whether its sender recalled the message.
+    pub(super) is_recalled: bool,
 }
 
-impl Sequencer {
-    /// The message with this sequence in the command's conversation.
+/// Finds the messages that commands are about.
+#[derive(Default)]
+pub(super) struct Subjects {
+    /// The message that the batch under construction recalls. There is at most one, because a
+    /// recall starts a new batch.
+    recalling: Option<Recalling>,
+}
+
+/// A message that the batch under construction recalls.
+#[derive(PartialEq, Eq)]
+struct Recalling {
+    conversation: TimelineId,
+    seq: u64,
+}
+
+impl Subjects {
+    /// Notes that a record of the batch recalls a message.
+    pub(super) fn recall(&mut self, conversation: TimelineId, seq: u64) {
+        self.recalling = Some(Recalling { conversation, seq });
+    }
+
+    /// Forgets the recall of the batch, after the batch was committed or given up.
+    pub(super) fn clear(&mut self) {
+        self.recalling = None;
+    }
+
+    /// Returns the message with sequence `seq` in the command's conversation.
     ///
     /// # Errors
-    /// The caller is no member or does not see the message, it never was, or it has expired; or
-    /// the store could not be read.
-    pub(super) fn subject(&mut self, command: Asked<'_>, seq: u64) -> Result<Subject, Refused> {
-        let reach = self.reach(command)?;
-        let conversation = self.conversations.get(command.conversation);
-        let last = conversation.map_err(|error| unreadable(&error))?.last_seq();
+    /// The caller is not a member or does not see the message, the message never existed or has
+    /// expired, or the store could not be read.
+    pub(super) fn find(
+        &self,
+        batch: &OpenBatch,
+        recent: &mut Recent,
+        command: Asked<'_>,
+        seq: u64,
+    ) -> Result<Subject, Refused> {
+        let reach = recent.reach(batch, command)?;
+        let last = recent.conversation(command.conversation)?.last_seq();
         if last == 0 && matches!(command.members, Members::Direct { .. }) {
             return Err(NO_CONVERSATION);
         }
@@ -40,46 +66,54 @@ impl Sequencer {
         }
         let reach = match command.members {
             Members::Direct { .. } => reach,
-            Members::Group => self.who_see(command, seq)?,
+            Members::Group => who_see(batch, recent, command, seq)?,
         };
-        let recalled = self.is_recalled(command.conversation, seq)?;
-        Ok(Subject { reach, recalled })
+        let is_recalled = self.is_recalled(batch, command.conversation, seq)?;
+        Ok(Subject { reach, is_recalled })
     }
 
-    /// The members of a group who see a message, of whom the caller has to be one: those who joined
-    /// later cannot read it, and are not told of what becomes of it.
-    fn who_see(&mut self, command: Asked<'_>, seq: u64) -> Result<Reach, Refused> {
-        let namespace = command.namespace()?;
-        let (id, user) = (command.conversation, command.user);
-        let group = self.groups.of_member(&self.states, namespace, id, user)?;
-        if !group.sees(user, seq) {
-            return Err(NO_MESSAGE);
-        }
-        let channel = group.pull.then_some(group.channel);
-        Ok(Reach::members(&group.who_see(seq), channel))
-    }
-
-    /// Whether a message was taken back, as the batch under construction leaves it.
+    /// Returns whether a message is recalled, as the batch under construction leaves it.
     ///
     /// # Errors
     /// The message is no longer kept, or the store could not be read.
-    fn is_recalled(&self, conversation: TimelineId, seq: u64) -> Result<bool, Refused> {
-        if self.recalling == Some((conversation, seq)) {
+    fn is_recalled(
+        &self,
+        batch: &OpenBatch,
+        conversation: TimelineId,
+        seq: u64,
+    ) -> Result<bool, Refused> {
+        if self.recalling == Some(Recalling { conversation, seq }) {
             return Ok(true);
         }
-        let store = self.states.store();
         let mut page = Page::default();
-        store
-            .get(conversation, seq, &mut page)
-            .map_err(|error| unreadable(&error))?;
+        batch.read_message(conversation, seq, &mut page)?;
         if let Some(record) = page.records().next() {
             return Ok(Body::read(record.body).ok_or(CORRUPT)?.recalled);
         }
-        let visible = store.try_last_seq(conversation);
-        if seq > visible.map_err(|error| unreadable(&error))? {
-            // It is in the batch under construction.
+        let stored = batch.store().try_last_seq(conversation);
+        if seq > stored.map_err(|error| unreadable(&error))? {
+            // The message is in the batch under construction.
             return Ok(false);
         }
         Err(NO_MESSAGE)
     }
+}
+
+/// Returns the members of a group who see a message. Members who joined later cannot read it, and
+/// receive no events about it.
+///
+/// # Errors
+/// The caller does not see the message, or the store could not be read.
+fn who_see(
+    batch: &OpenBatch,
+    recent: &mut Recent,
+    command: Asked<'_>,
+    seq: u64,
+) -> Result<Reach, Refused> {
+    let group = recent.group_of(batch, command)?;
+    if !group.sees(command.user, seq) {
+        return Err(NO_MESSAGE);
+    }
+    let channel = group.pull_channel();
+    Ok(Reach::members(&group.who_see(seq), channel))
 }

@@ -1,9 +1,11 @@
-//! The sequencer's time: read from the clocks once a turn, and kept in the store.
+//! The sequencer's time. The sequencer reads the clocks once a turn, and the store keeps a mark of
+//! the time.
 
 use std::time::Duration;
 
-use trunkline_storage::{Reader, TimelineId, Writer};
+use trunkline_storage::{Reader, TimelineId};
 
+use super::batch::{Moment, OpenBatch};
 use crate::clock::{Clock, Leap, Look, Mark, Steady};
 use crate::ids::Ids;
 use crate::metrics::SequencerMetrics;
@@ -62,13 +64,19 @@ impl Time {
         self.hour = look.passed;
     }
 
-    /// Advances the time to a look, and reports a leap of the system clock.
-    pub(super) fn look(&mut self, look: Look, metrics: &SequencerMetrics) {
+    /// Advances the time to a look, and reports a leap of the system clock. Returns the time for the
+    /// batch.
+    pub(super) fn look(&mut self, look: Look, metrics: &SequencerMetrics) -> Moment {
         if let Some(leap) = self.steady.look(look) {
             metrics.clock_leaps.one();
             self.tell(leap, look);
         }
         metrics.clock_behind.set(self.steady.behind().as_secs());
+        Moment {
+            wire: self.wire().as_millis() as u64,
+            steady: self.steady.steady(),
+            passed: look.passed.as_millis() as u64,
+        }
     }
 
     fn tell(&mut self, leap: Leap, look: Look) {
@@ -86,21 +94,16 @@ impl Time {
         }
     }
 
-    /// Returns the steady time, which records are stamped with, in milliseconds since 1970 UTC.
-    pub(super) fn steady(&self) -> u64 {
-        self.steady.steady()
-    }
-
     /// Returns the wire time, which clients see.
     pub(super) fn wire(&self) -> Duration {
         self.steady.wire()
     }
 
-    /// Adds the time to the batch under construction, if the mark in the store is old.
-    pub(super) fn mark(&mut self, writer: &mut Writer) {
+    /// Adds a mark of the time to the batch, if the mark in the store is old. If the store has no
+    /// room, a later batch gets the mark.
+    pub(super) fn mark(&mut self, batch: &mut OpenBatch) {
         let mark = self.steady.mark();
-        // Without room in the store a later one will do.
-        if self.marked.is_due(mark) && writer.set_state(self.key, &mark.bytes()).is_ok() {
+        if self.marked.is_due(mark) && batch.set(self.key, &mark.bytes()).is_ok() {
             self.marked = mark;
         }
     }

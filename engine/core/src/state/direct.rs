@@ -55,6 +55,15 @@ impl From<Stored> for Marks {
     }
 }
 
+/// The marks that a member acknowledges. 0 says nothing about a mark.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Acked {
+    /// The sequence of the last delivered message.
+    pub(crate) delivered: u64,
+    /// The sequence of the last read message.
+    pub(crate) read: u64,
+}
+
 impl Marks {
     /// Returns, for each mark, the further of two values of one member, with its time.
     pub(crate) fn further(self, other: Self) -> Self {
@@ -81,10 +90,11 @@ impl Marks {
         }
     }
 
-    /// Returns the marks after an acknowledgement in a conversation with `last` messages. Marks
-    /// never move back and never beyond the last message. `None` if the acknowledgement moves
-    /// neither mark.
-    pub(crate) fn acked(self, last: u64, (delivered, read): (u64, u64), now: u64) -> Option<Self> {
+    /// Returns the marks after an acknowledgement in a conversation with `last` messages. A mark that
+    /// moves gets the time `now`, in milliseconds since 1970 UTC. Marks never move back and never
+    /// beyond the last message. `None` if the acknowledgement moves neither mark.
+    pub(crate) fn acked(self, last: u64, acked: Acked, now: u64) -> Option<Self> {
+        let Acked { delivered, read } = acked;
         let read = read.min(last).max(self.read);
         let delivered = delivered.min(last).max(self.delivered).max(read);
         let mut moved = Self {
@@ -130,7 +140,7 @@ mod tests {
             ((0, 0), None),
         ] {
             now += 1;
-            let moved = marks.acked(5, (delivered, read), now);
+            let moved = marks.acked(5, Acked { delivered, read }, now);
             assert_eq!(moved.map(|m| (m.delivered, m.read)), expect);
             let Some(moved) = moved else { continue };
             let time = |same: bool, old| if same { old } else { now };

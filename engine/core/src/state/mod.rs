@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use advance::Advance;
 pub(crate) use contacts::{Contacts, MAX_CONTACTS};
 pub(crate) use created::Created;
-pub(crate) use direct::{Direct, Marks};
+pub(crate) use direct::{Acked, Direct, Marks};
 pub(crate) use group::{Entry, Head, Member, ROSTER_CHUNK, Role, Roster};
 pub(crate) use hidden::Hidden;
 pub(crate) use inbox::{Inbox, InboxChunk, InboxEntry};

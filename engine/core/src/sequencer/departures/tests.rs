@@ -5,25 +5,23 @@ use super::*;
 use crate::directory::Directory;
 use crate::messaging::Messaging;
 use crate::metrics::SequencerMetrics;
-use crate::sequencer::MIN_CONVERSATIONS;
+use crate::sequencer::{MIN_CONVERSATIONS, Sequencer, SequencerParts};
 
 /// The device of every session.
 const DEVICE: crate::ids::DeviceMark = crate::ids::DeviceMark([0; 4]);
 
-/// Departures that come from nobody's hub, and its directory.
-pub(in crate::sequencer) fn nobody(directory: Arc<Directory>) -> (Arc<Directory>, Departures) {
-    let (_, departures) = departures(&directory, 0);
-    (directory, departures)
+/// Returns departures of a hub that stores no last-seen times.
+pub(in crate::sequencer) fn nobody(directory: &Arc<Directory>) -> Departures {
+    departures(directory, 0, Arc::default())
 }
 
-fn departures(directory: &Arc<Directory>, rate: u32) -> (Arc<Hub>, Departures) {
+fn departures(directory: &Arc<Directory>, rate: u32, metrics: Arc<SequencerMetrics>) -> Departures {
     let limits = HubLimits {
         last_seen_rate: rate,
         ..HubLimits::of_tests()
     };
     let hub = Hub::new((&limits, MOST), Arc::clone(directory), Vec::new());
-    let hub = Arc::new(hub);
-    (Arc::clone(&hub), Departures::new(hub, &limits))
+    Departures::new(Arc::new(hub), &limits, metrics)
 }
 
 /// Users of whom a hub notes that they have left.
@@ -49,14 +47,19 @@ impl World {
         };
         let opened = Store::open_with(Arc::new(disk.clone()), options, &mut |_| ()).unwrap();
         let directory = Arc::new(Directory::new(Position::ZERO));
-        let (hub, departures) = departures(&directory, rate);
-        let sequencer = Sequencer::new(
-            (opened.writer, &opened.reader),
-            (MIN_CONVERSATIONS, Messaging::of_tests()),
-            (Arc::clone(&directory), departures),
-            Vec::new(),
-            Arc::new(SequencerMetrics::default()),
-        );
+        let metrics = Arc::<SequencerMetrics>::default();
+        let departures = departures(&directory, rate, Arc::clone(&metrics));
+        let hub = Arc::clone(&departures.hub);
+        let sequencer = Sequencer::new(SequencerParts {
+            writer: opened.writer,
+            store: opened.reader.clone(),
+            conversation_cache: MIN_CONVERSATIONS,
+            rules: Messaging::of_tests(),
+            directory: Arc::clone(&directory),
+            departures,
+            mailboxes: Vec::new(),
+            metrics,
+        });
         Self {
             disk,
             sequencer,
@@ -78,9 +81,14 @@ impl World {
     fn turn(&mut self) -> Duration {
         let now = Instant::now();
         self.sequencer.departures.next = now;
-        self.sequencer.store_departures();
+        self.store_due();
         self.sequencer.commit();
         self.sequencer.departures.next - now
+    }
+
+    fn store_due(&mut self) {
+        let sequencer = &mut self.sequencer;
+        sequencer.departures.store(&mut sequencer.batch);
     }
 
     fn stored(&self, users: impl Iterator<Item = u128>) -> usize {
@@ -133,10 +141,10 @@ fn so_many_in_a_turn_and_so_long_a_rest() {
         let rest = world.turn();
         assert_eq!(world.stored(users()), turn * TURN);
         assert!(rest >= Duration::from_millis(500), "{rest:?}");
-        ends.push(world.sequencer.writer.last_appended().0);
+        ends.push(world.sequencer.batch.last_position().0);
         // And not before.
         world.sequencer.departures.next = Instant::now() + RETRY;
-        world.sequencer.store_departures();
+        world.store_due();
         world.sequencer.commit();
         assert_eq!(world.stored(users()), turn * TURN);
         assert!(!world.hub.unsaved.is_empty());
@@ -196,11 +204,11 @@ fn whoever_the_store_does_not_take_is_the_next_again() {
     assert!(rest > RETRY / 2, "not at once: {rest:?}");
     assert_eq!(world.sequencer.metrics.last_seen.get(), counted);
     world.disk.set_capacity(1 << 30);
-    let before = world.sequencer.writer.last_appended();
+    let before = world.sequencer.batch.last_position();
     while !world.hub.unsaved.is_empty() {
         world.turn();
     }
-    assert!(world.sequencer.writer.last_appended() > before);
+    assert!(world.sequencer.batch.last_position() > before);
     // Each was counted in each round that it was in, and in none twice.
     assert_eq!(world.sequencer.metrics.last_seen.get() % MOST as u64, 0);
 }

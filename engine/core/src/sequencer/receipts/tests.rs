@@ -1,12 +1,14 @@
 //! What becomes of several acknowledgements in one commit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use trunkline_proto::{Encoding, ErrorCode};
 use trunkline_storage::backend::sim::{Operation, SimDisk};
 use trunkline_storage::{Options, Page, Position, Record, Store};
 
-use super::super::{Sequencer, conversations::MIN_CONVERSATIONS, departures};
+use super::super::batch::Moment;
+use super::super::{Sequencer, SequencerParts, conversations::MIN_CONVERSATIONS, departures};
 use crate::directory::Directory;
 use crate::event::{Body, BodyNames, RecordKind, parts_for};
 use crate::exchange::{
@@ -21,15 +23,36 @@ mod together;
 
 const NOW: u64 = 1_767_225_600_000;
 
-/// How long receipts wait where they do.
+/// The milliseconds that read marks and delivered marks wait in a [`World::waiting`].
 const READ: u64 = 100;
 const DELIVERED: u64 = 1_000;
+
+/// The rules of a [`World::new`].
+const RULES: Messaging = Messaging {
+    fanout_limit: 500,
+    receipt_fanout: 4,
+    receipt_delay: Duration::ZERO,
+    delivered_delay: Duration::ZERO,
+    group_members: 100,
+    members_add: false,
+    recall_window: Duration::from_secs(60),
+    group_cache: 1_000,
+};
+
+/// The rules of a [`World::waiting`].
+const WAITING: Messaging = Messaging {
+    receipt_delay: Duration::from_millis(READ),
+    delivered_delay: Duration::from_millis(DELIVERED),
+    ..RULES
+};
 
 /// A sequencer without its thread, and its only shard's mailbox.
 struct World {
     disk: SimDisk,
     sequencer: Sequencer,
     mailbox: Arc<Mailbox>,
+    /// The monotonic time in milliseconds.
+    passed: u64,
     ids: Ids,
     batch: CommandBatch,
     /// Users with another device than the one that acknowledges.
@@ -44,18 +67,17 @@ enum Seen {
 }
 
 impl World {
-    /// One in which nothing waits.
+    /// Returns a world in which receipts do not wait.
     fn new() -> Self {
-        Self::with([0, 0])
+        Self::with(RULES)
     }
 
-    /// One in which receipts wait for each other.
+    /// Returns a world in which receipts wait for each other.
     fn waiting() -> Self {
-        Self::with([READ, DELIVERED])
+        Self::with(WAITING)
     }
 
-    fn with(delays: [u64; 2]) -> Self {
-        let [receipt_delay, delivered_delay] = delays.map(std::time::Duration::from_millis);
+    fn with(rules: Messaging) -> Self {
         let disk = SimDisk::new(1);
         let options = Options {
             segment_bytes: 1 << 20,
@@ -72,27 +94,21 @@ impl World {
             let device = ids.device_mark(ids.user("", user), "phone");
             directory.enter(ids.user("", user), 0, device);
         }
-        let rules = Messaging {
-            fanout_limit: 500,
-            receipt_fanout: 4,
-            receipt_delay,
-            delivered_delay,
-            group_members: 100,
-            members_add: false,
-            recall_window: std::time::Duration::from_secs(60),
-            group_cache: 1_000,
-        };
-        let sequencer = Sequencer::new(
-            (opened.writer, &opened.reader),
-            (MIN_CONVERSATIONS, rules),
-            departures::tests::nobody(directory),
-            vec![Arc::clone(&mailbox)],
-            Arc::new(SequencerMetrics::default()),
-        );
+        let sequencer = Sequencer::new(SequencerParts {
+            writer: opened.writer,
+            store: opened.reader,
+            conversation_cache: MIN_CONVERSATIONS,
+            rules,
+            departures: departures::tests::nobody(&directory),
+            directory,
+            mailboxes: vec![Arc::clone(&mailbox)],
+            metrics: Arc::new(SequencerMetrics::default()),
+        });
         Self {
             disk,
             sequencer,
             mailbox,
+            passed: 0,
             ids,
             batch: CommandBatch::default(),
             others: Vec::new(),
@@ -167,7 +183,11 @@ impl World {
     /// Decides what was asked in one commit; what the shard is told of it.
     fn commit(&mut self) -> Vec<Seen> {
         let batch = std::mem::take(&mut self.batch);
-        self.sequencer.now = NOW + self.sequencer.at;
+        self.sequencer.batch.set_moment(Moment {
+            wire: NOW + self.passed,
+            steady: NOW + self.passed,
+            passed: self.passed,
+        });
         self.sequencer.decide_all(&batch);
         self.sequencer.commit();
         let mut told = Vec::new();
@@ -217,7 +237,7 @@ impl World {
 
     /// What a user catches up on of receipts, and where it is.
     fn synced(&self, user: &str, since: Position) -> Vec<(Position, String)> {
-        let (store, user) = (self.sequencer.states.store(), self.ids.user("", user));
+        let (store, user) = (self.sequencer.batch.store(), self.ids.user("", user));
         let (mut page, mut found) = (Page::default(), Vec::new());
         let more = store.sync(user, since, store.head(), 500, &mut page);
         assert!(!more.unwrap());

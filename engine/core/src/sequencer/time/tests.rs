@@ -16,7 +16,7 @@ use crate::ids::Side;
 use crate::messaging::Messaging;
 use crate::sequencer::MIN_CONVERSATIONS;
 use crate::sequencer::asked::Asked;
-use crate::sequencer::{Sequencer, departures};
+use crate::sequencer::{Sequencer, SequencerParts, departures};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -77,13 +77,16 @@ impl World {
             group_cache: 1_000,
         };
         let directory = Arc::new(Directory::new(Position::ZERO));
-        let mut sequencer = Sequencer::new(
-            (opened.writer, &opened.reader),
-            (MIN_CONVERSATIONS, rules),
-            departures::tests::nobody(directory),
-            Vec::new(),
-            Arc::default(),
-        );
+        let mut sequencer = Sequencer::new(SequencerParts {
+            writer: opened.writer,
+            store: opened.reader.clone(),
+            conversation_cache: MIN_CONVERSATIONS,
+            rules,
+            departures: departures::tests::nobody(&directory),
+            directory,
+            mailboxes: Vec::new(),
+            metrics: Arc::default(),
+        });
         let look = Look {
             passed: self.passed,
             system: self.system,
@@ -103,7 +106,7 @@ impl World {
     /// Ends in order.
     fn stop(&mut self) {
         let sequencer = self.sequencer.as_mut().unwrap();
-        sequencer.time.mark(&mut sequencer.writer);
+        sequencer.time.mark(&mut sequencer.batch);
         sequencer.commit_batch();
         self.kill();
     }
@@ -119,19 +122,17 @@ impl World {
         while self.passed < end {
             self.passed += every;
             self.system += every;
-            sequencer.take(Look {
+            sequencer.look(Look {
                 passed: self.passed,
                 system: self.system,
             });
-            let stamp = sequencer.stamp();
-            sequencer.tick(stamp);
             sequencer.commit();
         }
     }
 
     fn ask(&mut self, action: Action, body: Body<'_>) -> Result<Outcome, ErrorCode> {
         let sequencer = self.sequencer.as_mut().unwrap();
-        let ids = sequencer.ids;
+        let ids = *sequencer.batch.ids();
         let mut bodies = Vec::new();
         let body = Body {
             conversation: CONVERSATION,
@@ -172,7 +173,7 @@ impl World {
         });
         sequencer.commit_batch();
         match decided {
-            Ok(Some((outcome, _))) => Ok(outcome),
+            Ok(Some(decision)) => Ok(decision.outcome),
             Ok(None) => panic!("nothing waits here"),
             Err(refused) => match refused.outcome() {
                 Outcome::Failed(code, _) => Err(code),
@@ -378,7 +379,7 @@ fn a_mark_is_stored_each_minute_with_what_is_stored_anyway() {
     let stored = |world: &World| mark(world).map(|mark| mark.steady);
     assert_eq!(stored(&world), None, "the commit was before");
     let sequencer = world.sequencer.as_mut().unwrap();
-    sequencer.time.mark(&mut sequencer.writer);
+    sequencer.time.mark(&mut sequencer.batch);
     sequencer.commit_batch();
     assert_eq!(stored(&world), Some(millis(world.system)));
     assert_eq!(event::with_time(b"", 1).len(), 3);

@@ -2,12 +2,13 @@
 
 use trunkline_storage::Position;
 
+use super::super::super::authors;
 use super::super::super::groups::Groups;
-use super::super::super::membership::member;
-use super::super::{authors, hold};
-use super::{AB, DELIVERED, NAMES, READ, Seen, World, answer, push};
+use super::super::{advance, hold};
+use super::{AB, DELIVERED, NAMES, READ, Seen, WAITING, World, answer, push};
 use crate::event::{Body, MOST_PARTS};
 use crate::exchange::{Action, Change};
+use crate::messaging::Messaging;
 
 /// A group of the first so many of [`NAMES`], the first its owner, with a message of hers.
 fn group(world: &mut World, members: usize) {
@@ -85,7 +86,7 @@ fn several_members_are_one_record_and_each_is_told_what_concerns_them() {
     world.ack(("dave", 4), ENG, 2, 0);
     world.ack(("dave", 4), ENG, 2, 1);
     assert_eq!(world.commit(), []);
-    world.sequencer.at += READ;
+    world.passed += READ;
     let expected = [
         push("alice", "carol 1 0"),
         push("bob", "bob 2 2"),
@@ -129,40 +130,40 @@ fn receipts_wait_for_each_other_and_reading_does_not_wait_for_long() {
     let nothing: [Seen; 0] = [];
     world.ack(("bob", 2), AB, 1, 0);
     assert_eq!(world.commit(), nothing);
-    world.sequencer.at += DELIVERED - 1;
+    world.passed += DELIVERED - 1;
     world.ack(("bob", 2), AB, 2, 0);
     assert_eq!(world.commit(), nothing, "not yet");
-    world.sequencer.at += 1;
+    world.passed += 1;
     let one = [push("alice", "bob 2 0"), answer(1), answer(1)];
     assert_eq!(world.commit(), one, "each the first of its batch");
     // Reading makes it sooner, and begins with the first.
     world.ack(("bob", 2), AB, 3, 0);
-    world.sequencer.at += 10;
+    world.passed += 10;
     world.ack(("bob", 2), AB, 3, 1);
     assert_eq!(world.commit(), nothing);
-    world.sequencer.at += READ - 1;
+    world.passed += READ - 1;
     world.ack(("bob", 2), AB, 3, 2);
     assert_eq!(world.commit(), nothing);
     assert_eq!(
-        world.sequencer.hold.next_due(),
-        Some(world.sequencer.at + 1)
+        world.sequencer.receipts.hold.next_due(),
+        Some(world.passed + 1)
     );
-    world.sequencer.at += 1;
+    world.passed += 1;
     let told = world.commit();
     assert_eq!(told[0], push("alice", "bob 3 2"));
     assert_eq!(told.len(), 4);
     // What was due then is no reason to tell early what comes later.
     world.send(("alice", 1), AB);
     world.commit();
-    world.sequencer.at += DELIVERED;
+    world.passed += DELIVERED;
     world.ack(("bob", 2), AB, 4, 2);
     assert_eq!(world.commit(), nothing);
-    world.sequencer.at += DELIVERED;
+    world.passed += DELIVERED;
     assert_eq!(world.commit().len(), 2);
     // Nothing waits any more once the gateway stops.
     world.ack(("bob", 2), AB, 4, 3);
     assert_eq!(world.commit(), nothing);
-    world.sequencer.hold.hurry();
+    world.sequencer.receipts.hold.hurry();
     assert_eq!(world.commit().len(), 2);
 }
 
@@ -176,7 +177,7 @@ fn a_mark_that_waits_is_answered_with_its_receipt_whoever_repeats_it() {
     // It would be nothing new, but nothing is stored yet.
     world.ack(("bob", 3), AB, 1, 0);
     assert_eq!(world.commit(), []);
-    world.sequencer.at += DELIVERED;
+    world.passed += DELIVERED;
     let expected = [
         push("bob", "bob 1 0"),
         push("alice", "bob 1 0"),
@@ -201,7 +202,7 @@ fn authors_are_known_behind_a_restart_and_everybody_is_told_where_they_are_not()
         (true, "bob", &["carol"]),
     ] {
         if restarted {
-            world.sequencer.groups = Groups::new(world.ids, 1_000);
+            world.sequencer.recent.replace_groups(Groups::new(1_000));
         }
         let everybody: Vec<_> = NAMES[..4].iter().filter(|name| **name != reader).collect();
         for (marks, expected) in [
@@ -244,7 +245,7 @@ fn authors_of_messages_of_the_same_commit_are_found_without_the_group() {
     }
     world.commit();
     // They do not fit: what is said in the others makes the first be forgotten.
-    world.sequencer.groups = Groups::new(world.ids, 2);
+    world.sequencer.recent.replace_groups(Groups::new(2));
     for conversation in [ENG, ENG].into_iter().chain(others) {
         world.send(("bob", 2), conversation);
     }
@@ -264,7 +265,7 @@ fn members_of_larger_groups_tell_nobody_else_and_share_a_record() {
         world.ack((user, number), ENG, 1, 1);
     }
     assert_eq!(world.commit(), []);
-    world.sequencer.at += READ;
+    world.passed += READ;
     let told = world.commit();
     for user in &NAMES[1..] {
         assert!(told.contains(&push(user, &format!("{user} 1 1"))));
@@ -276,10 +277,9 @@ fn members_of_larger_groups_tell_nobody_else_and_share_a_record() {
 /// Marks that the store has, however they are kept.
 fn marks(world: &World, user: &str) -> (u64, u64) {
     let (group, user) = (world.ids.group("", "eng"), world.ids.user("", user));
-    let own = member(&world.sequencer.states, world.ids.member(group, user))
-        .ok()
-        .unwrap();
-    let advance = world.sequencer.advance(group).ok().unwrap();
+    let batch = &world.sequencer.batch;
+    let own = batch.member(world.ids.member(group, user)).unwrap();
+    let advance = advance(batch, group).unwrap();
     let marks = advance.of(own.number, own.marks);
     (marks.delivered, marks.read)
 }
@@ -302,9 +302,9 @@ fn marks_are_the_same_however_they_are_kept_while_a_group_grows_and_shrinks() {
             world.ack((user, 9), ENG, last, 0);
             world.ack((user, 9), ENG, last, last - 1);
         }
-        world.sequencer.at += READ;
+        world.passed += READ;
         world.commit();
-        world.sequencer.at += READ;
+        world.passed += READ;
         world.commit();
         for (_, marks) in expected.iter_mut().filter(|one| users.contains(&one.0)) {
             *marks = (last, last - 1);
@@ -317,7 +317,7 @@ fn marks_are_the_same_however_they_are_kept_while_a_group_grows_and_shrinks() {
     for user in all {
         world.ack((user, 9), ENG, 1, 1);
     }
-    world.sequencer.at += READ;
+    world.passed += READ;
     world.commit();
     // Together, one alone, and together again.
     read(&mut world, &all, &mut expected);
@@ -346,10 +346,10 @@ fn marks_are_the_same_however_they_are_kept_while_a_group_grows_and_shrinks() {
     assert_eq!(marks(&world, "dave"), dave);
     let group = world.ids.group("", "eng");
     let key = world.ids.member(group, world.ids.user("", "dave"));
-    let number = member(&world.sequencer.states, key).ok().unwrap().number;
+    let number = world.sequencer.batch.member(key).unwrap().number;
     assert_eq!(number, 5, "of six memberships the last");
     // Nothing is kept of whoever is gone.
-    let rows = |world: &World| world.sequencer.states.get(group).unwrap();
+    let rows = |world: &World| world.sequencer.batch.value(group).unwrap();
     assert!(rows(&world).is_some());
     for gone in ["bob", "carol"] {
         world.ask(
@@ -372,18 +372,20 @@ fn only_so_many_wait() {
         world.ack(("bob", 2), AB, 1, 0);
     }
     assert_eq!(world.commit(), []);
-    assert_eq!(world.sequencer.hold.len(), hold::MOST_HELD - 1);
+    assert_eq!(world.sequencer.receipts.hold.len(), hold::MOST_HELD - 1);
     world.ack(("bob", 2), AB, 1, 0);
     let told = world.commit();
     assert_eq!((told.len(), world.receipts()), (hold::MOST_HELD + 1, 1));
-    assert_eq!(world.sequencer.hold.len(), 0);
+    assert_eq!(world.sequencer.receipts.hold.len(), 0);
 }
 
 #[test]
 fn a_record_tells_of_so_many_members_and_the_next_of_the_others() {
     let names: Vec<_> = (0..2 * MOST_PARTS).map(|i| format!("m{i:02}")).collect();
-    let mut world = World::waiting();
-    world.sequencer.rules.receipt_fanout = 64;
+    let mut world = World::with(Messaging {
+        receipt_fanout: 64,
+        ..WAITING
+    });
     let named = Body {
         members: names[1..].iter().map(String::as_str).collect(),
         ..Body::default()
@@ -398,7 +400,7 @@ fn a_record_tells_of_so_many_members_and_the_next_of_the_others() {
         world.ack((name, 1), ENG, 2, 2);
     }
     world.commit();
-    world.sequencer.at += READ;
+    world.passed += READ;
     world.commit();
     assert_eq!(
         (

@@ -5,16 +5,23 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
 use smallvec::SmallVec;
+use trunkline_storage::{Order, Page, TimelineId};
 
+use super::batch::OpenBatch;
+use super::refused::{CORRUPT, Stop, unreadable};
+use crate::event::Body;
 use crate::ids::UserId;
 
 /// The number of latest messages of a group whose authors the sequencer knows. A receipt for an
 /// older message goes to all members: the sequencer does not read further back.
-pub(in crate::sequencer) const KNOWN_AUTHORS: u64 = 64;
+pub(super) const KNOWN_AUTHORS: u64 = 64;
+
+/// The number of messages to read at a time for their authors.
+const PAGE: usize = 8;
 
 /// The authors of a group's latest messages, without a gap.
 #[derive(Debug, Default)]
-pub(in crate::sequencer) struct Authors {
+pub(super) struct Authors {
     /// The authors, each once. Some may have written none of the latest messages.
     users: Vec<UserId>,
     /// For each message, the oldest first, the index of its author in `users`.
@@ -28,9 +35,9 @@ pub(super) type Found = SmallVec<[UserId; 4]>;
 
 impl Authors {
     /// Notes the author of a stored message.
-    pub(in crate::sequencer) fn wrote(&mut self, seq: u64, user: UserId) {
+    pub(super) fn wrote(&mut self, seq: u64, user: UserId) {
         if seq != self.last + 1 {
-            // What was between is not known: only what follows is without a gap.
+            // The authors between are unknown, and the list must not have a gap.
             self.written.clear();
         }
         self.last = seq;
@@ -41,14 +48,55 @@ impl Authors {
         }
     }
 
+    /// Makes the authors of the messages from `from` to `last` known. `last` is the group's last
+    /// message. Reads authors from the store if the group was not in memory when the messages were
+    /// sent. Authors of messages that are no longer kept stay unknown.
+    ///
+    /// # Errors
+    /// The store could not be read, or the batch must be committed first.
+    pub(super) fn know(
+        &mut self,
+        batch: &OpenBatch,
+        group: TimelineId,
+        from: u64,
+        last: u64,
+    ) -> Result<(), Stop> {
+        self.begin(last);
+        if self.first() <= from {
+            return Ok(());
+        }
+        batch.check_committed()?;
+        let mut page = Page::default();
+        while self.first() > from {
+            let first = self.first();
+            page.clear();
+            let store = batch.store();
+            store
+                .range(group, from..=first - 1, PAGE, Order::Descending, &mut page)
+                .map_err(|error| unreadable(&error))?;
+            let records: Vec<_> = page.records().collect();
+            for record in records.iter().rev() {
+                if record.seq + 1 != self.first() {
+                    break;
+                }
+                let body = Body::read(record.body).ok_or(CORRUPT)?;
+                self.wrote_before(batch.ids().user(body.namespace, body.user));
+            }
+            if self.first() == first {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Notes the author of the message before the first known one.
-    pub(super) fn wrote_before(&mut self, user: UserId) {
+    fn wrote_before(&mut self, user: UserId) {
         let user = self.number(user);
         self.written.push_front(user);
     }
 
     /// Forgets all authors, unless `last` is the last known message, and continues after it.
-    pub(super) fn begin(&mut self, last: u64) {
+    fn begin(&mut self, last: u64) {
         if self.last != last {
             self.written.clear();
             self.last = last;
@@ -57,7 +105,7 @@ impl Authors {
 
     /// Returns the sequence of the first message with a known author, or of the next message if
     /// there is none.
-    pub(super) fn first(&self) -> u64 {
+    fn first(&self) -> u64 {
         self.last + 1 - self.written.len() as u64
     }
 

@@ -1,0 +1,291 @@
+//! The batch under construction, and the stored values as the batch leaves them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use trunkline_storage::{
+    AppendError, Batch, CommitError, Draft, IdBuildHasher, Page, Position, Reader, Record,
+    StateEntry, TimelineId, Writer,
+};
+
+use super::refused::{CORRUPT, CommitFirst, Refused, not_appended, unreadable};
+use crate::event;
+use crate::ids::Ids;
+use crate::state::{self, Form, Member};
+
+/// The number of bytes at which a commit takes no more commands.
+const COMMIT_BYTES: usize = 1 << 20;
+
+/// The number of commands at which a commit takes no more. Some commands add no bytes.
+pub(super) const COMMIT_COMMANDS: usize = 16_384;
+
+/// The interval at which the sequencer passes the time to the store.
+pub(super) const TICK: Duration = Duration::from_secs(1);
+
+/// The capacity of the map of pending values above which the map is given back after a commit.
+const KEPT_VALUES: usize = 1 << 16;
+
+/// The values that a record changes, by key. An empty value removes the key.
+pub(super) type Changes = Vec<(TimelineId, Vec<u8>)>;
+
+/// The sequencer's times at its latest look at the clocks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Moment {
+    /// The wire time, which clients see, in milliseconds since 1970 UTC.
+    pub(super) wire: u64,
+    /// The steady time, which records are stamped with, in milliseconds since 1970 UTC.
+    pub(super) steady: u64,
+    /// The monotonic time in milliseconds.
+    pub(super) passed: u64,
+}
+
+impl Moment {
+    /// Returns how far the wire time is ahead of the steady time, in milliseconds, modulo 2^64.
+    pub(super) const fn ahead(self) -> u64 {
+        self.wire.wrapping_sub(self.steady)
+    }
+}
+
+/// The writer of the store, with the batch under construction.
+///
+/// The store shows a record and its values only after the commit. So the batch keeps the values
+/// that its records set, and [`value`](Self::value) looks there first.
+pub(super) struct OpenBatch {
+    writer: Writer,
+    store: Reader,
+    ids: Ids,
+    moment: Moment,
+    /// The values that records of the batch set.
+    pending: HashMap<TimelineId, Vec<u8>, IdBuildHasher>,
+    /// The number of commands in the batch, plus the members in its receipts. The batch touches at
+    /// most this many conversations.
+    touched: usize,
+    /// The time that the store got last, in milliseconds since 1970 UTC.
+    ticked: u64,
+    /// Whether the store takes nothing more until a restart.
+    is_over: bool,
+}
+
+impl OpenBatch {
+    /// Returns an empty batch of a store.
+    pub(super) fn new(writer: Writer, store: Reader) -> Self {
+        Self {
+            writer,
+            ids: Ids(store.key()),
+            store,
+            moment: Moment::default(),
+            pending: HashMap::default(),
+            touched: 0,
+            ticked: 0,
+            is_over: false,
+        }
+    }
+
+    /// Returns the ids of the store's names.
+    pub(super) fn ids(&self) -> &Ids {
+        &self.ids
+    }
+
+    /// Returns the reader of the store, which does not see the batch.
+    pub(super) fn store(&self) -> &Reader {
+        &self.store
+    }
+
+    /// Returns the time of the batch.
+    pub(super) fn moment(&self) -> Moment {
+        self.moment
+    }
+
+    /// Sets the time of the batch, and passes it to the store once per [`TICK`], so that the store
+    /// removes expired records.
+    pub(super) fn set_moment(&mut self, moment: Moment) {
+        self.moment = moment;
+        if moment.steady.saturating_sub(self.ticked) >= TICK.as_millis() as u64 {
+            self.ticked = moment.steady;
+            self.writer.tick(moment.steady);
+        }
+    }
+
+    /// Counts commands or members of receipts towards the limit of the batch.
+    pub(super) fn touch(&mut self, more: usize) {
+        self.touched += more;
+    }
+
+    /// Returns whether the batch takes no more commands.
+    pub(super) fn is_full(&self) -> bool {
+        self.writer.batch_bytes() >= COMMIT_BYTES || self.touched >= COMMIT_COMMANDS
+    }
+
+    /// Returns whether a commit would write nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.writer.batch_bytes() == 0
+    }
+
+    /// Returns whether the batch has records. A batch without records may have values.
+    pub(super) fn has_records(&self) -> bool {
+        self.writer.batch_records() > 0
+    }
+
+    /// Checks that the store shows all records, so that a search in it finds them.
+    ///
+    /// # Errors
+    /// The batch may hold records. Commit it first.
+    pub(super) fn check_committed(&self) -> Result<(), CommitFirst> {
+        // After a final failure no commit empties the batch, and its records are lost.
+        if self.is_empty() || self.is_over {
+            Ok(())
+        } else {
+            Err(CommitFirst)
+        }
+    }
+
+    /// Returns the record at `position` in the batch; `None` if it is not in the batch.
+    pub(super) fn record(&self, position: Position) -> Option<Record<'_>> {
+        self.writer.appended(position)
+    }
+
+    /// Returns the position of the last record of the batch, or of the store if the batch is empty.
+    pub(super) fn last_position(&self) -> Position {
+        self.writer.last_appended()
+    }
+
+    /// Returns the value under a key as the batch leaves it; `None` if there is none.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub(super) fn value(&self, key: TimelineId) -> Result<Option<Vec<u8>>, Refused> {
+        match self.pending.get(&key) {
+            Some(value) => Ok((!value.is_empty()).then(|| value.clone())),
+            None => self.store.state(key).map_err(|error| unreadable(&error)),
+        }
+    }
+
+    /// Returns the decoded value under a key as the batch leaves it; `None` if there is none.
+    ///
+    /// # Errors
+    /// The store could not be read, or the value has another form.
+    pub(super) fn decoded<T>(&self, key: TimelineId) -> Result<Option<T>, Refused>
+    where
+        T: for<'a> Form<'a> + for<'a> Deserialize<'a>,
+    {
+        match self.value(key)? {
+            None => Ok(None),
+            Some(value) => state::decode(&value).map(Some).ok_or(CORRUPT),
+        }
+    }
+
+    /// Returns a membership by its key. A user who never joined has the default.
+    ///
+    /// # Errors
+    /// The store could not be read, or the value has another form.
+    pub(super) fn member(&self, key: TimelineId) -> Result<Member, Refused> {
+        Ok(self.decoded(key)?.unwrap_or_default())
+    }
+
+    /// Reads a message that the store shows. `page` then holds its record, or nothing.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub(super) fn read_message(
+        &self,
+        timeline: TimelineId,
+        seq: u64,
+        page: &mut Page,
+    ) -> Result<(), Refused> {
+        let read = self.store.get(timeline, seq, page);
+        read.map(|_| ()).map_err(|error| unreadable(&error))
+    }
+
+    /// Appends a record with the values that it changes. Sets the record's time, and adds the wire
+    /// time to its body if that differs. Empties `changes`.
+    ///
+    /// # Errors
+    /// The store did not take the record. The batch is as before.
+    pub(super) fn append(
+        &mut self,
+        draft: &Draft<'_>,
+        changes: &mut Changes,
+    ) -> Result<Position, Refused> {
+        let states: Vec<_> = changes
+            .iter()
+            .map(|(key, value)| StateEntry { key: *key, value })
+            .collect();
+        let stamped;
+        let body = if self.moment.ahead() == 0 {
+            draft.body
+        } else {
+            stamped = event::with_time(draft.body, self.moment.wire);
+            &stamped
+        };
+        let draft = Draft {
+            time: self.moment.steady,
+            body,
+            states: &states,
+            ..*draft
+        };
+        let position = self.writer.append_next(&draft);
+        let position = position.map_err(|error| not_appended(&error))?;
+        self.pending.extend(changes.drain(..));
+        Ok(position)
+    }
+
+    /// Appends a record without a body that only sets values. Nothing reads these values from the
+    /// batch.
+    ///
+    /// # Errors
+    /// The store did not take the record. The batch is as before.
+    pub(super) fn append_values(
+        &mut self,
+        kind: u8,
+        values: &[StateEntry<'_>],
+    ) -> Result<(), AppendError> {
+        let draft = Draft {
+            kind,
+            time: self.moment.steady,
+            states: values,
+            ..Draft::default()
+        };
+        self.writer.append_next(&draft).map(|_| ())
+    }
+
+    /// Sets one value without a record.
+    ///
+    /// # Errors
+    /// The store did not take the value. The batch is as before.
+    pub(super) fn set(&mut self, key: TimelineId, value: &[u8]) -> Result<(), AppendError> {
+        self.writer.set_state(key, value)?;
+        self.pending.insert(key, value.to_vec());
+        Ok(())
+    }
+
+    /// Commits the batch and begins an empty one, also if the commit fails.
+    ///
+    /// # Errors
+    /// The store refused the batch, or failed.
+    pub(super) fn commit(&mut self) -> Result<Arc<Batch>, CommitError> {
+        let committed = self.writer.commit();
+        self.is_over = committed.as_ref().is_err_and(CommitError::is_final);
+        self.touched = 0;
+        // A large batch must not keep its room for ever.
+        if self.pending.capacity() > KEPT_VALUES {
+            self.pending = HashMap::default();
+        }
+        self.pending.clear();
+        committed
+    }
+
+    /// Begins a batch that has nothing to commit.
+    pub(super) fn restart(&mut self) {
+        self.touched = 0;
+    }
+
+    /// Makes all commits durable.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub(super) fn sync(&mut self) -> Result<(), CommitError> {
+        self.writer.sync()
+    }
+}

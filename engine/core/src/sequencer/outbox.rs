@@ -1,0 +1,203 @@
+//! What the sequencer tells the shards and callers after a commit.
+
+use std::sync::Arc;
+
+use trunkline_storage::{Batch, Epochs, Token};
+
+use super::decision::Decision;
+use super::refused::Refused;
+use super::route::{self, Caller, PartRecipients};
+use crate::directory::Directory;
+use crate::exchange::{
+    Call, CallAnswer, Committed, Item, Items, Mail, Mailbox, Next, Outcome, ReplyTo, UNREADABLE,
+};
+use crate::ids::UserId;
+use crate::metrics::SequencerMetrics;
+use crate::owned;
+use crate::position::Tokens;
+
+/// The answers and events of the batch under construction. They leave when the batch is committed.
+pub(super) struct Outbox {
+    directory: Arc<Directory>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    /// The decided commands, in the order of their records.
+    decided: Vec<Decided>,
+    /// The parts of receipts, in the order of their records.
+    parts: Vec<QueuedPart>,
+    /// The items for each shard, filled after the commit.
+    outgoing: Vec<Items>,
+    metrics: Arc<SequencerMetrics>,
+}
+
+/// A decided command.
+struct Decided {
+    reply_to: ReplyTo,
+    user: UserId,
+    decision: Decision,
+}
+
+/// A part of a receipt with its recipients.
+struct QueuedPart {
+    /// The number of decided commands that come before the part in the order of the log.
+    after: usize,
+    recipients: PartRecipients,
+}
+
+/// A committed batch, with what readers of its records need.
+#[derive(Clone, Copy)]
+pub(super) struct Published<'a> {
+    pub(super) batch: &'a Arc<Batch>,
+    /// How far the wire time is ahead of the time in the records, in milliseconds, modulo 2^64.
+    pub(super) ahead: u64,
+    /// The epochs that prove the positions in answers.
+    pub(super) epochs: &'a Epochs,
+}
+
+impl Outbox {
+    /// Returns an empty outbox for the shards that own these mailboxes.
+    pub(super) fn new(
+        directory: Arc<Directory>,
+        mailboxes: Vec<Arc<Mailbox>>,
+        metrics: Arc<SequencerMetrics>,
+    ) -> Self {
+        Self {
+            directory,
+            outgoing: mailboxes.iter().map(|_| Items::default()).collect(),
+            mailboxes,
+            decided: Vec::new(),
+            parts: Vec::new(),
+            metrics,
+        }
+    }
+
+    /// Returns whether no command waits for the commit.
+    pub(super) fn is_empty(&self) -> bool {
+        self.decided.is_empty()
+    }
+
+    /// Adds the answer to a command of `user`.
+    pub(super) fn answer(&mut self, reply_to: ReplyTo, user: UserId, decision: Decision) {
+        self.decided.push(Decided {
+            reply_to,
+            user,
+            decision,
+        });
+    }
+
+    /// Adds a part of a receipt, which follows the answers added so far.
+    pub(super) fn tell(&mut self, recipients: PartRecipients) {
+        self.parts.push(QueuedPart {
+            after: self.decided.len(),
+            recipients,
+        });
+    }
+
+    /// Replaces the answers with a refusal and drops the receipts, because the commit failed.
+    pub(super) fn refuse(&mut self, refused: Refused) {
+        let refusal = refused.outcome();
+        for Decided { decision, .. } in &mut self.decided {
+            let outcome = &mut decision.outcome;
+            // An outcome without a record fails too: it may follow from a record of this batch.
+            if let Outcome::Sent(_) | Outcome::Done(..) | Outcome::Contacts { .. } = *outcome {
+                *outcome = if outcome.is_of_ack() {
+                    refusal.of_ack()
+                } else {
+                    refusal
+                };
+            }
+        }
+        self.parts.clear();
+    }
+
+    /// Sends all answers and events of a committed batch, and empties the outbox.
+    pub(super) fn publish(&mut self, published: Published<'_>) {
+        if !published.batch.is_empty() {
+            // The head rises before the first look-up of a user: see `Directory`.
+            self.directory.raise_head(published.batch.last());
+        }
+        let mut decided = std::mem::take(&mut self.decided);
+        let mut parts = std::mem::take(&mut self.parts).into_iter().peekable();
+        for (number, decided) in decided.iter().enumerate() {
+            while let Some(part) = parts.next_if(|part| part.after <= number) {
+                self.route_part(&part);
+            }
+            self.route(decided, published);
+        }
+        for part in parts {
+            self.route_part(&part);
+        }
+        decided.clear();
+        self.decided = decided;
+        for (items, mailbox) in self.outgoing.iter_mut().zip(&self.mailboxes) {
+            if !items.is_empty() {
+                let items = std::mem::replace(items, mailbox.spare_items());
+                let mail = Mail::Committed(Committed {
+                    batch: Arc::clone(published.batch),
+                    items,
+                    ahead: published.ahead,
+                });
+                let waits = mailbox.put_waiting(mail);
+                self.metrics.mailbox_waits.add(waits);
+            }
+        }
+    }
+
+    fn route_part(&mut self, part: &QueuedPart) {
+        route::route_part(&self.directory, &mut self.outgoing, &part.recipients);
+    }
+
+    /// Answers a command, and lists its record for the shards of its recipients.
+    fn route(&mut self, decided: &Decided, published: Published<'_>) {
+        let Decided {
+            ref reply_to,
+            user,
+            decision:
+                Decision {
+                    outcome,
+                    ref audience,
+                },
+        } = *decided;
+        let shard = match reply_to {
+            ReplyTo::Conn(to) => {
+                let shard = usize::from(to.shard);
+                self.outgoing[shard].list.push(Item::Reply {
+                    conn: to.conn,
+                    id: to.id,
+                    user,
+                    outcome,
+                });
+                Some(shard)
+            }
+            ReplyTo::Call(call) => {
+                answer(call, user, outcome, published);
+                None
+            }
+        };
+        match outcome.position() {
+            Some(position) => {
+                let caller = Caller { user, shard };
+                let (directory, outgoing) = (&self.directory, &mut self.outgoing);
+                route::route(directory, outgoing, caller, audience, position);
+            }
+            None if matches!(outcome, Outcome::Failed(..) | Outcome::NotAcked(..)) => {
+                self.metrics.failed.one();
+            }
+            None => {}
+        }
+    }
+}
+
+/// Answers a caller in this process.
+#[cold]
+fn answer(call: &Call, user: UserId, outcome: Outcome, published: Published<'_>) {
+    let mut tokens = Tokens::new(published.epochs);
+    let mut pos = Token::default();
+    let batch = (&**published.batch, published.ahead);
+    let answer = match outcome.next(user, batch, &mut tokens, &mut pos) {
+        Some(Next::Reply(body)) => CallAnswer::Reply(owned::reply(body)),
+        Some(Next::Ask(query)) => CallAnswer::Ask(query),
+        Some(Next::Failed(failure)) => CallAnswer::Failed(failure),
+        None => CallAnswer::Failed(UNREADABLE),
+    };
+    call.answer(answer);
+}
