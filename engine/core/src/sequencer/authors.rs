@@ -156,6 +156,7 @@ impl Authors {
 mod tests {
     use trunkline_storage::TimelineId;
 
+    use super::super::fixture::{ENG, Fixture};
     use super::*;
 
     fn of(authors: &Authors, seqs: RangeInclusive<u64>) -> Vec<u128> {
@@ -191,5 +192,30 @@ mod tests {
         assert_eq!(authors.first(), 6, "there is no gap");
         authors.wrote(10, TimelineId(10));
         assert_eq!((authors.first(), of(&authors, 1..=10)), (10, vec![10]));
+    }
+
+    #[test]
+    fn unknown_authors_are_read_from_the_store() {
+        let mut fixture = Fixture::new();
+        fixture.create_group(&["alice", "bob"]);
+        for user in ["alice", "bob", "bob"] {
+            fixture.send(user, ENG).unwrap();
+        }
+        let group = fixture.ids().group("", "eng");
+        let mut authors = Authors::default();
+        let stop = authors.know(&fixture.batch, group, 2, 3);
+        assert_eq!(stop, Err(Stop::CommitFirst), "the store does not show them");
+        fixture.commit();
+        authors.know(&fixture.batch, group, 2, 3).unwrap();
+        assert_eq!(authors.first(), 2);
+        assert_eq!(of(&authors, 2..=3), [fixture.user("bob").0]);
+        authors.know(&fixture.batch, group, 1, 3).unwrap();
+        let both = ["bob", "alice"].map(|name| fixture.user(name).0);
+        assert_eq!(of(&authors, 1..=3), [both[1], both[0]]);
+        // A message that the store no longer has stays unknown.
+        authors
+            .know(&fixture.batch, fixture.ids().group("", "none"), 1, 9)
+            .unwrap();
+        assert_eq!(authors.first(), 10);
     }
 }

@@ -65,3 +65,47 @@ pub(super) fn change(
     batch.append(&draft, &mut vec![(key, left)])?;
     Ok(done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Fixture;
+    use super::*;
+    use crate::exchange::Action;
+
+    fn apply(fixture: &mut Fixture, add: &[String], remove: &[&str]) -> Result<(), Refused> {
+        let added = add.len();
+        let action = Action::Contacts {
+            added,
+            watch: false,
+        };
+        let add = add.iter().map(String::as_str);
+        let body = Body {
+            members: add.chain(remove.iter().copied()).collect(),
+            ..Body::default()
+        };
+        let request = fixture.request("alice", "", action, body);
+        let change = ContactChange {
+            added,
+            watch: false,
+        };
+        super::change(&mut fixture.batch, request.asked(), change).map(|_| ())
+    }
+
+    #[test]
+    fn contacts_change_within_their_limit_and_leave_no_empty_value() {
+        let mut fixture = Fixture::new();
+        let key = fixture.request("alice", "", Action::Recall { seq: 0 }, Body::default());
+        let key = key.asked().conversation;
+        apply(&mut fixture, &[], &["bob"]).unwrap();
+        assert!(fixture.batch.is_empty(), "nothing changed");
+        let most: Vec<_> = (0..MAX_CONTACTS).map(|n| format!("u{n}")).collect();
+        apply(&mut fixture, &most, &[]).unwrap();
+        let full = fixture.batch.value(key).unwrap();
+        let more = ["one-more".to_owned()];
+        assert_eq!(apply(&mut fixture, &more, &[]), Err(TOO_MANY));
+        assert_eq!(fixture.batch.value(key).unwrap(), full, "none was changed");
+        let all: Vec<_> = most.iter().map(String::as_str).collect();
+        apply(&mut fixture, &[], &all).unwrap();
+        assert_eq!(fixture.batch.value(key), Ok(None));
+    }
+}

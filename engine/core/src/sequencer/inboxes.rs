@@ -108,3 +108,78 @@ fn read(batch: &OpenBatch, changes: &Changes, key: TimelineId) -> Result<Vec<u8>
     );
     Ok(batch.value(key)?.unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use trunkline_storage::Draft;
+
+    use super::super::fixture::Fixture;
+    use super::*;
+
+    /// Changes the inbox of Alice with a record of its own.
+    fn apply(fixture: &mut Fixture, change: InboxChange<'_>) {
+        let mut changes = Changes::new();
+        let alice = fixture.user("alice");
+        update(&fixture.batch, alice, change, &mut changes).unwrap();
+        let draft = Draft::default();
+        fixture.batch.append(&draft, &mut changes).unwrap();
+    }
+
+    #[test]
+    fn records_add_conversations_and_windows() {
+        let mut fixture = Fixture::new();
+        let key = fixture.ids().inbox(fixture.user("alice"));
+        for entry in [InboxEntry::Direct("bob"), InboxEntry::Group("eng")] {
+            let entry = Some(entry);
+            apply(
+                &mut fixture,
+                InboxChange {
+                    entry,
+                    ..InboxChange::default()
+                },
+            );
+        }
+        let window = |window| InboxChange {
+            entry: None,
+            window,
+        };
+        let open = WindowChange::Open {
+            channel: 5,
+            after: 10,
+            first: 3,
+        };
+        apply(&mut fixture, window(open));
+        let value = fixture.batch.value(key).unwrap().unwrap();
+        let inbox = decode(&value).unwrap();
+        assert_eq!(
+            inbox.places,
+            [InboxEntry::Direct("bob"), InboxEntry::Group("eng")]
+        );
+        let [opened] = inbox.windows[..] else {
+            panic!("{inbox:?}");
+        };
+        assert_eq!((opened.after, opened.until, opened.first), (10, 0, 3));
+        let close = WindowChange::Close {
+            channel: 5,
+            until: 20,
+        };
+        apply(&mut fixture, window(close));
+        let value = fixture.batch.value(key).unwrap().unwrap();
+        assert_eq!(decode(&value).unwrap().windows[0].until, 20);
+        assert_eq!(decode(b"\xff"), Err(CORRUPT), "a damaged inbox stays");
+    }
+
+    #[test]
+    fn hiding_is_marked_once() {
+        let mut fixture = Fixture::new();
+        for expected in [1, 0] {
+            let mut changes = Changes::new();
+            mark_hiding(&fixture.batch, fixture.user("alice"), &mut changes).unwrap();
+            assert_eq!(changes.len(), expected);
+            fixture
+                .batch
+                .append(&Draft::default(), &mut changes)
+                .unwrap();
+        }
+    }
+}

@@ -86,3 +86,57 @@ fn check_same(command: Asked<'_>, record: &Record<'_>) -> Result<(), Refused> {
         Err(REUSED)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{AB, Fixture, Request};
+    use super::*;
+    use crate::exchange::{Action, Outcome};
+
+    const KEY: TimelineId = TimelineId(77);
+
+    fn request(fixture: &Fixture, conversation: &str, text: &str) -> Request {
+        let body = Body {
+            text: Some(text),
+            ..Body::default()
+        };
+        fixture.request("alice", conversation, Action::Send { key: Some(KEY) }, body)
+    }
+
+    #[test]
+    fn a_key_finds_its_message_in_the_batch_and_in_the_store() {
+        let mut fixture = Fixture::new();
+        let first = request(&fixture, AB, "hi");
+        let (batch, recent) = (&mut fixture.batch, &mut fixture.recent);
+        let mut keys = Keys::default();
+        assert_eq!(keys.repeated(batch, first.asked(), KEY), Ok(None));
+        let sent = fixture
+            .messages
+            .send(batch, recent, first.asked(), Some(KEY));
+        let Outcome::Sent(position) = sent.unwrap().outcome else {
+            panic!("it is the first");
+        };
+        let place = RecordRef {
+            timeline: first.asked().conversation,
+            seq: 1,
+            position,
+        };
+        keys.insert(KEY, place);
+        for committed in [false, true] {
+            if committed {
+                fixture.commit();
+                keys.clear();
+            }
+            for (conversation, text, expected) in [
+                (AB, "hi", Ok(Some(position))),
+                (AB, "hello", Err(REUSED)),
+                ("u:alice:carol", "hi", Err(REUSED)),
+            ] {
+                let again = request(&fixture, conversation, text);
+                let found = keys.repeated(&fixture.batch, again.asked(), KEY);
+                let found = found.map(|found| found.map(|place| place.position));
+                assert_eq!(found, expected, "{conversation} {text} {committed}");
+            }
+        }
+    }
+}

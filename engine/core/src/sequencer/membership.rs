@@ -1,23 +1,22 @@
 //! Changes of groups: creation, members and names.
 
-use std::collections::{BTreeSet, HashSet};
+mod delta;
 
 use trunkline_proto::ErrorCode;
-use trunkline_storage::{Draft, Position, TimelineId};
+use trunkline_storage::TimelineId;
 
 use super::asked::Asked;
-use super::batch::{Changes, OpenBatch};
+use super::batch::OpenBatch;
 use super::decision::Decision;
-use super::groups::{Group, Seat};
-use super::inboxes::{self, InboxChange, WindowChange};
+use super::groups::Group;
 use super::recent::Recent;
 use super::refused::{CORRUPT, Refused};
 use super::route::Audience;
-use crate::event::{Body, RecordKind};
+use crate::event::Body;
 use crate::exchange::{Change, Done, Outcome};
-use crate::ids::UserId;
 use crate::messaging::Messaging;
-use crate::state::{self, Advance, Created, InboxEntry, Member, Role};
+use crate::state::{self, Advance, Created, Role};
+use delta::Delta;
 
 const NOT_AN_OWNER: Refused = Refused::new(
     ErrorCode::PermissionDenied,
@@ -39,11 +38,6 @@ const TOO_MANY: Refused = Refused::new(
     "the group would have more members than group_members",
 );
 
-const NOT_ONESELF: Refused = Refused::new(
-    ErrorCode::BadRequest,
-    "to leave a group yourself use group_leave",
-);
-
 /// Decides the commands that change groups.
 pub(super) struct Membership {
     rules: Messaging,
@@ -62,21 +56,6 @@ struct CreationKey {
     key: TimelineId,
     /// A hash of what the creation asks for.
     content: u128,
-}
-
-/// A user whose membership a command changes.
-#[derive(Clone, Copy)]
-struct Named<'a> {
-    user: UserId,
-    name: &'a str,
-}
-
-/// The recipients of the record of a change.
-struct Recipients {
-    /// The timelines that the record enters.
-    fanout: Vec<TimelineId>,
-    /// The users who receive the record live.
-    audience: Vec<UserId>,
 }
 
 impl<'a> GroupCommand<'a> {
@@ -190,7 +169,7 @@ impl Membership {
             Change::Leave => Done::GroupLeave,
             Change::Rename => Done::GroupRename,
         };
-        if delta.named.is_empty() && asked.change != Change::Rename {
+        if delta.is_empty() {
             return Ok(Decision::unchanged(done));
         }
         if delta.adds() && group.len() > self.rules.group_members {
@@ -204,18 +183,8 @@ impl Membership {
         if !advance.is_empty() {
             delta.forget_marks(batch, advance)?;
         }
-        if let Some(CreationKey { key, content }) = asked.creation_key(batch) {
-            let created = Created {
-                conversation: asked.body.conversation,
-                members,
-                content,
-            };
-            delta.changes.push((key, state::encode(&created)));
-        }
-        group.write_head(batch.ids(), &mut delta.changes);
-        for &chunk in &delta.chunks {
-            group.write_chunk(batch.ids(), chunk, &mut delta.changes);
-        }
+        delta.write_creation(batch, members);
+        delta.write_group(batch, group);
         let recipients = delta.recipients(group, was_pull);
         let position = delta.append(batch, &recipients.fanout)?;
         let audience = Audience::Members(recipients.audience.into());
@@ -246,287 +215,111 @@ fn begin_group(
     Ok(())
 }
 
-/// What a command changes in a group, collected for its record.
-struct Delta<'a> {
-    asked: GroupCommand<'a>,
-    /// The name of the group, without the prefix of a conversation.
-    group: &'a str,
-    /// The users whose membership changes.
-    named: Vec<Named<'a>>,
-    /// The chunks of the roster that change.
-    chunks: BTreeSet<u32>,
-    /// The values that change.
-    changes: Changes,
-}
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{ENG, Fixture, RULES};
+    use super::delta::NOT_ONESELF;
+    use super::*;
 
-impl<'a> Delta<'a> {
-    fn new(asked: GroupCommand<'a>) -> Result<Self, Refused> {
-        let group = asked.body.conversation.strip_prefix("g:");
-        Ok(Self {
-            asked,
-            group: group.ok_or(CORRUPT)?,
-            named: Vec::new(),
-            chunks: BTreeSet::new(),
-            changes: Changes::new(),
-        })
+    const CREATE: Change = Change::Create { all_history: false };
+
+    /// Returns the number of members in the stored head of the group.
+    fn stored_members(fixture: &Fixture) -> u64 {
+        let key = fixture.ids().head(fixture.ids().group("", "eng"));
+        let value = fixture.batch.value(key).unwrap().unwrap();
+        state::decode::<state::Head<'_>>(&value).unwrap().members
     }
 
-    /// Returns whether the command adds the named users. Otherwise it removes them.
-    fn adds(&self) -> bool {
-        matches!(self.asked.change, Change::Create { .. } | Change::Add)
+    #[test]
+    fn only_owners_change_a_group_and_only_others() {
+        let mut fixture = Fixture::new();
+        fixture.create_group(&["alice", "bob"]);
+        for (user, change, members, expected) in [
+            (
+                "zoe",
+                Change::Add,
+                &["carol"][..],
+                super::super::refused::NOT_A_MEMBER,
+            ),
+            ("bob", Change::Add, &["carol"], NOT_AN_OWNER),
+            ("bob", Change::Remove, &["alice"], NOT_AN_OWNER),
+            ("alice", Change::Remove, &["alice"], NOT_ONESELF),
+            ("bob", CREATE, &[], NAME_TAKEN),
+        ] {
+            let refused = fixture.change_group(user, change, members).err();
+            assert_eq!(refused, Some(expected), "{user} {change:?}");
+        }
+        assert_eq!(stored_members(&fixture), 2);
+        let again = fixture
+            .change_group("alice", Change::Add, &["bob"])
+            .unwrap();
+        let unchanged = Outcome::Done(Done::GroupAdd { members: 2 }, None);
+        assert_eq!(format!("{:?}", again.outcome), format!("{unchanged:?}"));
     }
 
-    /// Changes the group in memory. `last_seq` is its last message.
-    ///
-    /// # Errors
-    /// The caller removes the own account, or the store could not be read.
-    fn apply(
-        &mut self,
-        batch: &OpenBatch,
-        group: &mut Group,
-        last_seq: u64,
-    ) -> Result<(), Refused> {
-        let GroupCommand {
-            command,
-            body,
-            change,
-        } = self.asked;
-        let caller = Named {
-            user: command.user,
-            name: body.user,
+    #[test]
+    fn a_refused_change_leaves_the_group_as_it_is_stored() {
+        let mut fixture = Fixture::new();
+        fixture.create_group(&["alice"]);
+        let names: Vec<_> = (0..RULES.group_members).map(|n| format!("u{n}")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let refused = fixture.change_group("alice", Change::Add, &names).err();
+        assert_eq!(refused, Some(TOO_MANY));
+        let id = fixture.ids().group("", "eng");
+        let group = fixture.recent.group(&fixture.batch, "", id).unwrap();
+        assert_eq!(group.len(), 1);
+        fixture
+            .change_group("alice", Change::Add, &names[1..])
+            .unwrap();
+        assert_eq!(stored_members(&fixture), RULES.group_members as u64);
+    }
+
+    #[test]
+    fn a_group_without_an_owner_gets_one_and_an_empty_group_begins_again() {
+        let mut fixture = Fixture::new();
+        fixture.create_group(&["alice", "bob"]);
+        fixture.change_group("alice", Change::Leave, &[]).unwrap();
+        fixture
+            .change_group("bob", Change::Add, &["carol"])
+            .unwrap();
+        fixture
+            .change_group("bob", Change::Remove, &["carol"])
+            .unwrap();
+        fixture.send("bob", ENG).unwrap();
+        fixture.change_group("bob", Change::Leave, &[]).unwrap();
+        assert_eq!(stored_members(&fixture), 0);
+        // The new group shows none of the messages of the old one.
+        fixture.create_group(&["dave"]);
+        let (ids, dave) = (fixture.ids(), fixture.user("dave"));
+        let key = ids.member(ids.group("", "eng"), dave);
+        let member = fixture.batch.member(key).unwrap();
+        assert_eq!((member.first_seq, member.number), (2, 3));
+    }
+
+    #[test]
+    fn a_channel_serves_a_group_until_it_is_well_below_the_limit() {
+        let mut fixture = Fixture::new();
+        fixture.create_group(&["alice"]);
+        let id = fixture.ids().group("", "eng");
+        let is_pull = |fixture: &mut Fixture| {
+            let group = fixture.recent.group(&fixture.batch, "", id);
+            group.unwrap().is_pull()
         };
-        let named = body.members.iter().map(|&name| Named {
-            user: batch.ids().user(body.namespace, name),
-            name,
-        });
-        match change {
-            Change::Create { .. } => {
-                self.add(batch, group, caller, Role::Owner, last_seq);
-                for named in named {
-                    self.add(batch, group, named, Role::Member, last_seq);
-                }
-            }
-            Change::Add => {
-                for named in named {
-                    self.add(batch, group, named, Role::Member, last_seq);
-                }
-            }
-            Change::Remove => {
-                for named in named {
-                    if named.user == caller.user {
-                        return Err(NOT_ONESELF);
-                    }
-                    self.remove(group, named);
-                }
-                self.crown(batch, group)?;
-            }
-            Change::Leave => {
-                self.remove(group, caller);
-                self.crown(batch, group)?;
-            }
-            Change::Rename => group.rename(body.name.unwrap_or_default()),
-        }
-        Ok(())
-    }
-
-    /// Adds a user to the group, unless the user is a member.
-    fn add(
-        &mut self,
-        batch: &OpenBatch,
-        group: &mut Group,
-        named: Named<'a>,
-        role: Role,
-        last_seq: u64,
-    ) {
-        if group.has(named.user) {
-            return;
-        }
-        let seat = Seat {
-            user: named.user,
-            name: named.name.into(),
-            role,
-            since: batch.moment().wire,
-            first: group.first_for_new(last_seq),
-        };
-        self.chunks.insert(group.add(seat));
-        self.named.push(named);
-    }
-
-    /// Removes a user from the group, if the user is a member.
-    fn remove(&mut self, group: &mut Group, named: Named<'a>) {
-        if let Some(chunk) = group.remove(named.user) {
-            self.chunks.insert(chunk);
-            self.named.push(named);
-        }
-    }
-
-    /// Makes a member an owner if the group has none.
-    fn crown(&mut self, batch: &OpenBatch, group: &mut Group) -> Result<(), Refused> {
-        if let Some(heir) = group.crown() {
-            let key = batch.ids().member(group.id(), heir.user);
-            let mut member = batch.member(key)?;
-            member.role = Role::Owner;
-            self.changes.push((key, state::encode(&member)));
-            self.chunks.insert(heir.chunk);
-        }
-        Ok(())
-    }
-
-    /// Adds the group to the inboxes of new members, and changes from where members catch up.
-    fn change_inboxes(
-        &mut self,
-        batch: &OpenBatch,
-        group: &Group,
-        was_pull: bool,
-    ) -> Result<(), Refused> {
-        let channel = group.channel().0;
-        let before = batch.last_position().0;
-        let open = |user| WindowChange::Open {
-            channel,
-            after: before,
-            first: group.first_of(user).unwrap_or_default(),
-        };
-        let close = WindowChange::Close {
-            channel,
-            until: before,
-        };
-        let added = self.adds();
-        for &Named { user, .. } in &self.named {
-            let change = InboxChange {
-                entry: added.then_some(InboxEntry::Group(self.group)),
-                window: match (added, was_pull, group.is_pull()) {
-                    (true, _, true) => open(user),
-                    (false, true, _) => close,
-                    _ => WindowChange::None,
-                },
-            };
-            inboxes::update(batch, user, change, &mut self.changes)?;
-        }
-        if was_pull == group.is_pull() {
-            return Ok(());
-        }
-        let named: HashSet<_> = self.named.iter().map(|named| named.user).collect();
-        let others = group.seats().filter(|seat| !named.contains(&seat.user));
-        for seat in others {
-            let change = InboxChange {
-                entry: None,
-                window: if group.is_pull() {
-                    open(seat.user)
-                } else {
-                    close
-                },
-            };
-            inboxes::update(batch, seat.user, change, &mut self.changes)?;
-        }
-        Ok(())
-    }
-
-    /// Adds the memberships of the named users to the changes. Their marks stay as they are: what a
-    /// user has acknowledged stays acknowledged, and joining acknowledges nothing.
-    fn write_members(
-        &mut self,
-        batch: &OpenBatch,
-        group: &mut Group,
-        last_seq: u64,
-        advance: &Advance,
-    ) -> Result<(), Refused> {
-        let had_members = group.had_members();
-        for &Named { user, .. } in &self.named {
-            let key = batch.ids().member(group.id(), user);
-            let known = if had_members {
-                batch.member(key)?
+        let names = ["b", "c", "d", "e", "f"];
+        for (change, number, expected) in [
+            (Change::Add, 4, false),
+            (Change::Add, 5, true),
+            (Change::Remove, 5, true),
+            (Change::Remove, 4, false),
+        ] {
+            let name = [names[number - 1]];
+            let named = if number == 4 && change == Change::Add {
+                &names[..4]
             } else {
-                Member::default()
+                &name[..]
             };
-            let marks = advance.of(known.number, known.marks);
-            let member = if self.adds() {
-                Member {
-                    role: group.role(user),
-                    first_seq: group.first_of(user).ok_or(CORRUPT)?,
-                    number: group.next_number(),
-                    joined_at: last_seq,
-                    marks: known.marks,
-                }
-            } else {
-                Member {
-                    marks,
-                    ..Member::default()
-                }
-            };
-            self.changes.push((key, state::encode(&member)));
+            fixture.change_group("alice", change, named).unwrap();
+            assert_eq!(is_pull(&mut fixture), expected, "{change:?} {number}");
         }
-        Ok(())
-    }
-
-    /// Removes the marks of users who leave from the value that holds the marks of several members.
-    fn forget_marks(&mut self, batch: &OpenBatch, mut advance: Advance) -> Result<(), Refused> {
-        if self.adds() {
-            return Ok(());
-        }
-        let group = self.asked.id();
-        let mut known = false;
-        for &Named { user, .. } in &self.named {
-            let member = batch.member(batch.ids().member(group, user))?;
-            known |= advance.remove(member.number);
-        }
-        if known {
-            let left = if advance.is_empty() {
-                Vec::new()
-            } else {
-                state::encode(&advance)
-            };
-            self.changes.push((group, left));
-        }
-        Ok(())
-    }
-
-    /// Returns the recipients of the record. Users who leave receive it too. If the group changes
-    /// between channel and timelines, the record enters the timelines of all members, so that they
-    /// find it either way.
-    fn recipients(&self, group: &mut Group, was_pull: bool) -> Recipients {
-        let named = self.named.iter().map(|named| named.user);
-        let everybody = group.everybody().iter().copied();
-        let gone = named.clone().filter(|_| !self.adds());
-        let audience: Vec<_> = everybody.chain(gone).collect();
-        let fanout = match group.pull_channel() {
-            Some(channel) if was_pull => named.chain([channel]).collect(),
-            _ => audience.clone(),
-        };
-        Recipients { fanout, audience }
-    }
-
-    /// Appends the record. Its body names the users whose membership changed.
-    fn append(
-        &mut self,
-        batch: &mut OpenBatch,
-        fanout: &[TimelineId],
-    ) -> Result<Position, Refused> {
-        let GroupCommand { body, change, .. } = self.asked;
-        let mut bytes = Vec::new();
-        Body {
-            change: Some(match change {
-                Change::Create { .. } => "created",
-                Change::Add => "added",
-                Change::Remove => "removed",
-                Change::Leave => "left",
-                Change::Rename => "renamed",
-            }),
-            members: self.named.iter().map(|named| named.name).collect(),
-            name: match change {
-                Change::Create { .. } | Change::Rename => body.name,
-                _ => None,
-            },
-            key: None,
-            ..body.clone()
-        }
-        .write(&mut bytes);
-        let draft = Draft {
-            kind: RecordKind::Group as u8,
-            timeline: self.asked.id(),
-            fanout,
-            body: &bytes,
-            ..Draft::default()
-        };
-        batch.append(&draft, &mut self.changes)
     }
 }

@@ -21,6 +21,8 @@ mod conversations;
 mod counts;
 mod decision;
 mod departures;
+#[cfg(test)]
+mod fixture;
 mod groups;
 mod inboxes;
 mod keys;

@@ -201,3 +201,120 @@ fn answer(call: &Call, user: UserId, outcome: Outcome, published: Published<'_>)
     };
     call.answer(answer);
 }
+
+#[cfg(test)]
+mod tests {
+    use trunkline_proto::{Encoding, ErrorCode};
+    use trunkline_storage::{Draft, Position, TimelineId};
+
+    use super::super::fixture::Fixture;
+    use super::super::route::Audience;
+    use super::*;
+    use crate::exchange::{ConnRef, Done, NoSleeper, ReplyConn};
+    use crate::ids::DeviceMark;
+
+    const ALICE: UserId = TimelineId(1);
+    const BOB: UserId = TimelineId(2);
+    const REFUSED: Refused = Refused::new(ErrorCode::StorageFull, "full");
+
+    fn conn(id: u32) -> ReplyTo {
+        ReplyTo::Conn(ReplyConn {
+            shard: 0,
+            encoding: Encoding::Json,
+            conn: ConnRef {
+                slot: id,
+                generation: 0,
+            },
+            id,
+        })
+    }
+
+    /// Returns an outbox with a message, a receipt and an acknowledgement, and its only mailbox.
+    fn outbox(position: Position) -> (Outbox, Arc<Mailbox>) {
+        let directory = Arc::new(Directory::new(Position::ZERO));
+        directory.enter(BOB, 0, DeviceMark([0; 4]));
+        let mailbox = Arc::new(Mailbox::new(Box::new(NoSleeper)));
+        let mut outbox = Outbox::new(directory, vec![Arc::clone(&mailbox)], Arc::default());
+        assert!(outbox.is_empty());
+        let sent = Decision {
+            outcome: Outcome::Sent(position),
+            audience: Audience::One(BOB),
+        };
+        outbox.answer(conn(1), ALICE, sent);
+        outbox.tell(PartRecipients {
+            position,
+            part: 0,
+            user: BOB,
+            device: None,
+            others: [ALICE].into_iter().collect(),
+        });
+        outbox.answer(conn(2), BOB, Decision::unchanged(Done::Ack));
+        (outbox, mailbox)
+    }
+
+    /// Publishes a batch and returns what the shard gets, in order.
+    fn published(outbox: &mut Outbox, batch: &Arc<Batch>, mailbox: &Mailbox) -> Vec<String> {
+        let store = Fixture::new().batch;
+        outbox.publish(Published {
+            batch,
+            ahead: 0,
+            epochs: store.store().epochs(),
+        });
+        assert!(outbox.is_empty());
+        let Some(Mail::Committed(committed)) = mailbox.take() else {
+            panic!("there is mail");
+        };
+        let told = |item: &Item| match item {
+            Item::Reply { id, outcome, .. } => match outcome {
+                Outcome::Failed(..) | Outcome::NotAcked(..) => format!("failed {id}"),
+                _ => format!("reply {id}"),
+            },
+            Item::Deliver { user, .. } => format!("record to {}", user.0),
+            Item::Part { user, .. } => format!("part to {}", user.0),
+            Item::Spread { .. } => "spread".to_owned(),
+        };
+        committed.items.list.iter().map(told).collect()
+    }
+
+    #[test]
+    fn answers_and_events_leave_in_the_order_of_the_log() {
+        let mut store = Fixture::new().batch;
+        let draft = Draft {
+            timeline: TimelineId(9),
+            ..Draft::default()
+        };
+        let position = store.append(&draft, &mut Vec::new()).unwrap();
+        let batch = store.commit().unwrap();
+        let (mut outbox, mailbox) = outbox(position);
+        let told = published(&mut outbox, &batch, &mailbox);
+        // Alice has no session, so the part goes to Bob only.
+        assert_eq!(told, ["reply 1", "record to 2", "part to 2", "reply 2"]);
+        assert_eq!(outbox.directory.head(), position);
+    }
+
+    #[test]
+    fn a_failed_commit_refuses_all_answers_and_tells_nobody() {
+        let (mut outbox, mailbox) = outbox(Position(64));
+        outbox.refuse(REFUSED);
+        let told = published(&mut outbox, &Arc::default(), &mailbox);
+        assert_eq!(told, ["failed 1", "failed 2"]);
+        assert_eq!(outbox.metrics.failed.get(), 2);
+        assert_eq!(outbox.directory.head(), Position::ZERO);
+    }
+
+    #[test]
+    fn a_call_gets_its_answer_as_a_value() {
+        let (mut outbox, _mailbox) = outbox(Position(64));
+        outbox.refuse(REFUSED);
+        let (call, pending) = Call::new();
+        outbox.answer(ReplyTo::Call(call), ALICE, Decision::unchanged(Done::Ack));
+        let store = Fixture::new().batch;
+        outbox.publish(Published {
+            batch: &Arc::default(),
+            ahead: 0,
+            epochs: store.store().epochs(),
+        });
+        let answer = pending.wait(std::time::Duration::ZERO);
+        assert!(matches!(answer, Ok(CallAnswer::Reply(_))), "{answer:?}");
+    }
+}

@@ -22,3 +22,24 @@ pub(super) fn keep(batch: &mut OpenBatch, positions: &[(TimelineId, Position)]) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Fixture;
+    use super::*;
+
+    #[test]
+    fn the_furthest_position_counts() {
+        let mut batch = Fixture::new().batch;
+        let key = TimelineId(5);
+        for (reached, kept) in [(100, 100), (90, 100), (100, 100), (120, 120)] {
+            keep(&mut batch, &[(key, Position(reached))]);
+            let value = batch.value(key).unwrap();
+            let found = position::kept(batch.store().epochs(), value.as_deref());
+            assert_eq!(found, Some(Position(kept)), "after {reached}");
+        }
+        batch.commit().unwrap();
+        keep(&mut batch, &[(key, Position(110))]);
+        assert!(batch.is_empty(), "an earlier position stores nothing");
+    }
+}

@@ -101,3 +101,55 @@ impl Recent {
         self.groups = groups;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{AB, ENG, Fixture, RULES};
+    use super::*;
+    use crate::event::Body;
+    use crate::exchange::{Action, Change};
+
+    fn reach(fixture: &mut Fixture, user: &str, conversation: &str) -> Result<Reach, Refused> {
+        let request = fixture.request(
+            user,
+            conversation,
+            Action::Recall { seq: 1 },
+            Body::default(),
+        );
+        fixture.recent.reach(&fixture.batch, request.asked())
+    }
+
+    #[test]
+    fn an_event_reaches_timelines_and_in_large_groups_the_channel() {
+        let mut fixture = Fixture::new();
+        let reached = reach(&mut fixture, "bob", AB).unwrap();
+        let both = ["bob", "alice"].map(|name| fixture.user(name));
+        assert_eq!(reached.fanout(), both);
+        let notes = reach(&mut fixture, "bob", "u:bob:bob").unwrap();
+        assert_eq!(notes.fanout(), [fixture.user("bob")]);
+        fixture.create_group(&["alice", "bob"]);
+        assert_eq!(reach(&mut fixture, "bob", ENG).unwrap().fanout().len(), 2);
+        let stranger = reach(&mut fixture, "zoe", ENG).err();
+        assert_eq!(stranger, Some(super::super::refused::NOT_A_MEMBER));
+        let more = ["c", "d", "e", "f"];
+        fixture.change_group("alice", Change::Add, &more).unwrap();
+        assert!(2 + more.len() > RULES.fanout_limit);
+        let channel = fixture.ids().channel(fixture.ids().group("", "eng"));
+        let reached = reach(&mut fixture, "bob", ENG).unwrap();
+        assert_eq!(reached.fanout(), [channel]);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_as_the_store_has_it() {
+        let mut fixture = Fixture::new();
+        fixture.send("alice", AB).unwrap();
+        fixture.commit();
+        fixture.send("bob", AB).unwrap();
+        let id = fixture.ids().direct("", "alice", "bob");
+        let last = |fixture: &mut Fixture| fixture.recent.conversation(id).unwrap().last_seq();
+        assert_eq!((last(&mut fixture), fixture.recent.conversations()), (2, 1));
+        fixture.recent.forget_all();
+        assert_eq!(fixture.recent.conversations(), 0);
+        assert_eq!(last(&mut fixture), 1, "the batch is not in the store");
+    }
+}

@@ -117,3 +117,70 @@ fn who_see(
     let channel = group.pull_channel();
     Ok(Reach::members(&group.who_see(seq), channel))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{AB, ENG, Fixture};
+    use super::super::refused::NOT_A_MEMBER;
+    use super::*;
+    use crate::exchange::{Action, Change};
+
+    fn find(
+        fixture: &mut Fixture,
+        subjects: &Subjects,
+        user: &str,
+        conversation: &str,
+        seq: u64,
+    ) -> Result<bool, Refused> {
+        let request = fixture.request(user, conversation, Action::Recall { seq }, Body::default());
+        let (batch, recent) = (&fixture.batch, &mut fixture.recent);
+        let found = subjects.find(batch, recent, request.asked(), seq);
+        found.map(|subject| subject.is_recalled)
+    }
+
+    #[test]
+    fn only_a_message_that_the_caller_sees_is_found() {
+        let mut fixture = Fixture::new();
+        let subjects = Subjects::default();
+        assert_eq!(
+            find(&mut fixture, &subjects, "bob", AB, 1),
+            Err(NO_CONVERSATION)
+        );
+        fixture.send("alice", AB).unwrap();
+        for (seq, expected) in [(0, Err(NO_MESSAGE)), (1, Ok(false)), (2, Err(NO_MESSAGE))] {
+            assert_eq!(
+                find(&mut fixture, &subjects, "bob", AB, seq),
+                expected,
+                "{seq}"
+            );
+        }
+        // A new member does not see what was sent before.
+        fixture.create_group(&["alice", "bob"]);
+        fixture.send("alice", ENG).unwrap();
+        fixture
+            .change_group("alice", Change::Add, &["carol"])
+            .unwrap();
+        for (user, expected) in [
+            ("bob", Ok(false)),
+            ("carol", Err(NO_MESSAGE)),
+            ("zoe", Err(NOT_A_MEMBER)),
+        ] {
+            assert_eq!(
+                find(&mut fixture, &subjects, user, ENG, 1),
+                expected,
+                "{user}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_recall_of_the_batch_is_known_until_it_is_cleared() {
+        let mut fixture = Fixture::new();
+        fixture.send("alice", AB).unwrap();
+        let mut subjects = Subjects::default();
+        subjects.recall(fixture.ids().direct("", "alice", "bob"), 1);
+        assert_eq!(find(&mut fixture, &subjects, "bob", AB, 1), Ok(true));
+        subjects.clear();
+        assert_eq!(find(&mut fixture, &subjects, "bob", AB, 1), Ok(false));
+    }
+}

@@ -3,25 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use trunkline_proto::{Encoding, ErrorCode};
+use trunkline_proto::ErrorCode;
 use trunkline_storage::backend::sim::{Operation, SimDisk};
 use trunkline_storage::{Options, Page, Position, Record, Store};
 
 use super::super::batch::Moment;
+use super::super::fixture::{AB, Caller, NOW, push_command};
 use super::super::{Sequencer, SequencerParts, conversations::MIN_CONVERSATIONS, departures};
 use crate::directory::Directory;
-use crate::event::{Body, BodyNames, RecordKind, parts_for};
+use crate::event::{Body, RecordKind, parts_for};
 use crate::exchange::{
-    Action, Change, Command, CommandBatch, Committed, ConnRef, Item, Mail, Mailbox, Members,
-    NoSleeper, Outcome, ReplyConn, ReplyTo,
+    Action, Change, CommandBatch, Committed, Item, Mail, Mailbox, NoSleeper, Outcome,
 };
-use crate::ids::{Ids, Side, UserId};
+use crate::ids::{Ids, UserId};
 use crate::messaging::Messaging;
 use crate::metrics::SequencerMetrics;
 
 mod together;
-
-const NOW: u64 = 1_767_225_600_000;
 
 /// The milliseconds that read marks and delivered marks wait in a [`World::waiting`].
 const READ: u64 = 100;
@@ -115,8 +113,7 @@ impl World {
         }
     }
 
-    /// A command of a user, on a connection of this number, about the conversation with another
-    /// or the group.
+    /// Adds a command of a user on a connection to the batch.
     fn ask(
         &mut self,
         (user, conn): (&str, u32),
@@ -124,46 +121,15 @@ impl World {
         action: Action,
         body: Body<'_>,
     ) {
-        let (id, members) = match crate::event::both(conversation) {
-            Some((lesser, greater)) => {
-                let (side, other) = if user == lesser {
-                    (Side::Lesser, greater)
-                } else {
-                    (Side::Greater, lesser)
-                };
-                let other = self.ids.user("", other);
-                let id = self.ids.direct("", lesser, greater);
-                (id, Members::Direct { other, side })
-            }
-            None => (
-                self.ids.group("", conversation.trim_start_matches("g:")),
-                Members::Group,
-            ),
-        };
-        let start = self.batch.bodies.len();
-        let body = Body {
+        let caller = Caller { user, conn };
+        push_command(
+            &self.ids,
+            &mut self.batch,
+            caller,
             conversation,
-            user,
-            ..body
-        };
-        body.write(&mut self.batch.bodies);
-        self.batch.commands.push(Command {
-            reply_to: ReplyTo::Conn(ReplyConn {
-                shard: 0,
-                encoding: Encoding::Json,
-                conn: ConnRef {
-                    slot: conn,
-                    generation: 0,
-                },
-                id: self.batch.commands.len() as u32 + 1,
-            }),
-            user: self.ids.user("", user),
-            conversation: id,
-            members,
-            body: start..self.batch.bodies.len(),
-            names: BodyNames::of(&body),
             action,
-        });
+            body,
+        );
     }
 
     fn send(&mut self, who: (&str, u32), conversation: &str) {
@@ -286,8 +252,6 @@ fn answer(id: u32) -> Seen {
 fn push(user: &'static str, says: &str) -> Seen {
     Seen::Push(user, says.to_owned())
 }
-
-const AB: &str = "u:alice:bob";
 
 #[test]
 fn acks_of_one_connection_become_one_receipt_behind_the_messages() {

@@ -1,0 +1,354 @@
+//! What one command changes in a group, collected for the record of the change.
+
+use std::collections::{BTreeSet, HashSet};
+
+use trunkline_proto::ErrorCode;
+use trunkline_storage::{Draft, Position, TimelineId};
+
+use super::super::batch::{Changes, OpenBatch};
+use super::super::groups::{Group, Seat};
+use super::super::inboxes::{self, InboxChange, WindowChange};
+use super::super::refused::{CORRUPT, Refused};
+use super::{CreationKey, GroupCommand};
+use crate::event::{Body, RecordKind};
+use crate::exchange::Change;
+use crate::ids::UserId;
+use crate::state::{self, Advance, Created, InboxEntry, Member, Role};
+
+pub(super) const NOT_ONESELF: Refused = Refused::new(
+    ErrorCode::BadRequest,
+    "to leave a group yourself use group_leave",
+);
+
+/// A user whose membership a command changes.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    user: UserId,
+    name: &'a str,
+}
+
+/// The recipients of the record of a change.
+pub(super) struct Recipients {
+    /// The timelines that the record enters.
+    pub(super) fanout: Vec<TimelineId>,
+    /// The users who receive the record live.
+    pub(super) audience: Vec<UserId>,
+}
+
+/// What a command changes in a group, collected for its record.
+pub(super) struct Delta<'a> {
+    asked: GroupCommand<'a>,
+    /// The name of the group, without the prefix of a conversation.
+    group: &'a str,
+    /// The users whose membership changes.
+    named: Vec<Named<'a>>,
+    /// The chunks of the roster that change.
+    chunks: BTreeSet<u32>,
+    /// The values that change.
+    changes: Changes,
+}
+
+impl<'a> Delta<'a> {
+    /// Returns an empty collection for a command.
+    ///
+    /// # Errors
+    /// The command names no group.
+    pub(super) fn new(asked: GroupCommand<'a>) -> Result<Self, Refused> {
+        let group = asked.body.conversation.strip_prefix("g:");
+        Ok(Self {
+            asked,
+            group: group.ok_or(CORRUPT)?,
+            named: Vec::new(),
+            chunks: BTreeSet::new(),
+            changes: Changes::new(),
+        })
+    }
+
+    /// Returns whether the record would change nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.named.is_empty() && self.asked.change != Change::Rename
+    }
+
+    /// Adds the answer to a creation with an idempotency key, for repetitions.
+    pub(super) fn write_creation(&mut self, batch: &OpenBatch, members: u64) {
+        if let Some(CreationKey { key, content }) = self.asked.creation_key(batch) {
+            let created = Created {
+                conversation: self.asked.body.conversation,
+                members,
+                content,
+            };
+            self.changes.push((key, state::encode(&created)));
+        }
+    }
+
+    /// Adds the head of the group and the changed chunks of its roster.
+    pub(super) fn write_group(&mut self, batch: &OpenBatch, group: &Group) {
+        group.write_head(batch.ids(), &mut self.changes);
+        for &chunk in &self.chunks {
+            group.write_chunk(batch.ids(), chunk, &mut self.changes);
+        }
+    }
+
+    /// Returns whether the command adds the named users. Otherwise it removes them.
+    pub(super) fn adds(&self) -> bool {
+        matches!(self.asked.change, Change::Create { .. } | Change::Add)
+    }
+
+    /// Changes the group in memory. `last_seq` is its last message.
+    ///
+    /// # Errors
+    /// The caller removes the own account, or the store could not be read.
+    pub(super) fn apply(
+        &mut self,
+        batch: &OpenBatch,
+        group: &mut Group,
+        last_seq: u64,
+    ) -> Result<(), Refused> {
+        let GroupCommand {
+            command,
+            body,
+            change,
+        } = self.asked;
+        let caller = Named {
+            user: command.user,
+            name: body.user,
+        };
+        let named = body.members.iter().map(|&name| Named {
+            user: batch.ids().user(body.namespace, name),
+            name,
+        });
+        match change {
+            Change::Create { .. } => {
+                self.add(batch, group, caller, Role::Owner, last_seq);
+                for named in named {
+                    self.add(batch, group, named, Role::Member, last_seq);
+                }
+            }
+            Change::Add => {
+                for named in named {
+                    self.add(batch, group, named, Role::Member, last_seq);
+                }
+            }
+            Change::Remove => {
+                for named in named {
+                    if named.user == caller.user {
+                        return Err(NOT_ONESELF);
+                    }
+                    self.remove(group, named);
+                }
+                self.crown(batch, group)?;
+            }
+            Change::Leave => {
+                self.remove(group, caller);
+                self.crown(batch, group)?;
+            }
+            Change::Rename => group.rename(body.name.unwrap_or_default()),
+        }
+        Ok(())
+    }
+
+    /// Adds a user to the group, unless the user is a member.
+    fn add(
+        &mut self,
+        batch: &OpenBatch,
+        group: &mut Group,
+        named: Named<'a>,
+        role: Role,
+        last_seq: u64,
+    ) {
+        if group.has(named.user) {
+            return;
+        }
+        let seat = Seat {
+            user: named.user,
+            name: named.name.into(),
+            role,
+            since: batch.moment().wire,
+            first: group.first_for_new(last_seq),
+        };
+        self.chunks.insert(group.add(seat));
+        self.named.push(named);
+    }
+
+    /// Removes a user from the group, if the user is a member.
+    fn remove(&mut self, group: &mut Group, named: Named<'a>) {
+        if let Some(chunk) = group.remove(named.user) {
+            self.chunks.insert(chunk);
+            self.named.push(named);
+        }
+    }
+
+    /// Makes a member an owner if the group has none.
+    fn crown(&mut self, batch: &OpenBatch, group: &mut Group) -> Result<(), Refused> {
+        if let Some(heir) = group.crown() {
+            let key = batch.ids().member(group.id(), heir.user);
+            let mut member = batch.member(key)?;
+            member.role = Role::Owner;
+            self.changes.push((key, state::encode(&member)));
+            self.chunks.insert(heir.chunk);
+        }
+        Ok(())
+    }
+
+    /// Adds the group to the inboxes of new members, and changes from where members catch up.
+    pub(super) fn change_inboxes(
+        &mut self,
+        batch: &OpenBatch,
+        group: &Group,
+        was_pull: bool,
+    ) -> Result<(), Refused> {
+        let channel = group.channel().0;
+        let before = batch.last_position().0;
+        let open = |user| WindowChange::Open {
+            channel,
+            after: before,
+            first: group.first_of(user).unwrap_or_default(),
+        };
+        let close = WindowChange::Close {
+            channel,
+            until: before,
+        };
+        let added = self.adds();
+        for &Named { user, .. } in &self.named {
+            let change = InboxChange {
+                entry: added.then_some(InboxEntry::Group(self.group)),
+                window: match (added, was_pull, group.is_pull()) {
+                    (true, _, true) => open(user),
+                    (false, true, _) => close,
+                    _ => WindowChange::None,
+                },
+            };
+            inboxes::update(batch, user, change, &mut self.changes)?;
+        }
+        if was_pull == group.is_pull() {
+            return Ok(());
+        }
+        let named: HashSet<_> = self.named.iter().map(|named| named.user).collect();
+        let others = group.seats().filter(|seat| !named.contains(&seat.user));
+        for seat in others {
+            let change = InboxChange {
+                entry: None,
+                window: if group.is_pull() {
+                    open(seat.user)
+                } else {
+                    close
+                },
+            };
+            inboxes::update(batch, seat.user, change, &mut self.changes)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the memberships of the named users to the changes. Their marks stay as they are: what a
+    /// user has acknowledged stays acknowledged, and joining acknowledges nothing.
+    pub(super) fn write_members(
+        &mut self,
+        batch: &OpenBatch,
+        group: &mut Group,
+        last_seq: u64,
+        advance: &Advance,
+    ) -> Result<(), Refused> {
+        let had_members = group.had_members();
+        for &Named { user, .. } in &self.named {
+            let key = batch.ids().member(group.id(), user);
+            let known = if had_members {
+                batch.member(key)?
+            } else {
+                Member::default()
+            };
+            let marks = advance.of(known.number, known.marks);
+            let member = if self.adds() {
+                Member {
+                    role: group.role(user),
+                    first_seq: group.first_of(user).ok_or(CORRUPT)?,
+                    number: group.next_number(),
+                    joined_at: last_seq,
+                    marks: known.marks,
+                }
+            } else {
+                Member {
+                    marks,
+                    ..Member::default()
+                }
+            };
+            self.changes.push((key, state::encode(&member)));
+        }
+        Ok(())
+    }
+
+    /// Removes the marks of users who leave from the value that holds the marks of several members.
+    pub(super) fn forget_marks(
+        &mut self,
+        batch: &OpenBatch,
+        mut advance: Advance,
+    ) -> Result<(), Refused> {
+        if self.adds() {
+            return Ok(());
+        }
+        let group = self.asked.id();
+        let mut known = false;
+        for &Named { user, .. } in &self.named {
+            let member = batch.member(batch.ids().member(group, user))?;
+            known |= advance.remove(member.number);
+        }
+        if known {
+            let left = if advance.is_empty() {
+                Vec::new()
+            } else {
+                state::encode(&advance)
+            };
+            self.changes.push((group, left));
+        }
+        Ok(())
+    }
+
+    /// Returns the recipients of the record. Users who leave receive it too. If the group changes
+    /// between channel and timelines, the record enters the timelines of all members, so that they
+    /// find it either way.
+    pub(super) fn recipients(&self, group: &mut Group, was_pull: bool) -> Recipients {
+        let named = self.named.iter().map(|named| named.user);
+        let everybody = group.everybody().iter().copied();
+        let gone = named.clone().filter(|_| !self.adds());
+        let audience: Vec<_> = everybody.chain(gone).collect();
+        let fanout = match group.pull_channel() {
+            Some(channel) if was_pull => named.chain([channel]).collect(),
+            _ => audience.clone(),
+        };
+        Recipients { fanout, audience }
+    }
+
+    /// Appends the record. Its body names the users whose membership changed.
+    pub(super) fn append(
+        &mut self,
+        batch: &mut OpenBatch,
+        fanout: &[TimelineId],
+    ) -> Result<Position, Refused> {
+        let GroupCommand { body, change, .. } = self.asked;
+        let mut bytes = Vec::new();
+        Body {
+            change: Some(match change {
+                Change::Create { .. } => "created",
+                Change::Add => "added",
+                Change::Remove => "removed",
+                Change::Leave => "left",
+                Change::Rename => "renamed",
+            }),
+            members: self.named.iter().map(|named| named.name).collect(),
+            name: match change {
+                Change::Create { .. } | Change::Rename => body.name,
+                _ => None,
+            },
+            key: None,
+            ..body.clone()
+        }
+        .write(&mut bytes);
+        let draft = Draft {
+            kind: RecordKind::Group as u8,
+            timeline: self.asked.id(),
+            fanout,
+            body: &bytes,
+            ..Draft::default()
+        };
+        batch.append(&draft, &mut self.changes)
+    }
+}
