@@ -90,8 +90,7 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new(config.shards, tls.clone()));
         let directory = Arc::new(Directory::new(store.head()));
         let limits = Arc::new(config.limits.clone());
-        let most = (&config.hub, config.max_connections);
-        let hub = Arc::new(Hub::new(most, Arc::clone(&directory), mailboxes.clone()));
+        let hub = make_hub(config, &directory, &mailboxes);
         let counters = Arc::clone(&metrics.sequencer);
         let departures = Departures::new(Arc::clone(&hub), &config.hub, Arc::clone(&counters));
         let (to_sequencer, commands) = queue();
@@ -417,6 +416,18 @@ fn report(config: &Config, tables: &descriptors::Tables) {
             "descriptors run out first: raise the limit (ulimit -Hn) or the shards"
         );
     }
+}
+
+/// Returns the hub of the shards that own these mailboxes.
+fn make_hub(config: &Config, directory: &Arc<Directory>, mailboxes: &[Arc<Mailbox>]) -> Arc<Hub> {
+    let directory = Arc::clone(directory);
+    let mailboxes = mailboxes.to_vec();
+    Arc::new(Hub::new(
+        &config.hub,
+        config.max_connections,
+        directory,
+        mailboxes,
+    ))
 }
 
 fn spawn_readers(

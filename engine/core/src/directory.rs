@@ -1,15 +1,18 @@
-//! The directory: which shards hold sessions of which user.
+//! The directory: the shards that hold sessions of each user.
 //!
-//! Shards write their own bit, the sequencer reads. The order of steps makes the seam between
-//! what a connecting client reads from the store and what is pushed to it live:
+//! Shards write, and the sequencer reads. The order of their steps makes sure that a client that
+//! connects misses no event and gets none twice:
 //!
-//! - the sequencer raises `head` to the last position of a batch, *then* looks users up;
-//! - a shard enters its bit, *then* reads `head` as the position the connection is live from.
+//! - The sequencer raises `head` to the last position of a batch, and *then* looks users up.
+//! - A shard enters a session, and *then* reads `head` as the position from which the session is
+//!   live.
 //!
-//! If a look-up for batch B misses the new bit, it held the stripe's lock before the shard did, so
-//! the shard's later read of `head` sees B: the connection catches B up from the store. If it
-//! finds the bit, B is delivered live, and the shard drops it for connections live from B or
-//! later. Nothing is missed, nothing comes twice.
+//! There are two cases for a batch B and a new session:
+//!
+//! 1. The look-up misses the session. It held the lock before the shard did, so the shard reads a
+//!    `head` at B or later. The session catches up on B from the store.
+//! 2. The look-up finds the session, and B goes to its shard. The shard drops B if the session is
+//!    live from B or later.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,9 +30,10 @@ pub type ShardSet = u128;
 /// The maximum number of shards of one gateway: the bits of a [`ShardSet`].
 pub const MAX_SHARDS: usize = ShardSet::BITS as usize;
 
+/// The number of stripes, each with a lock of its own.
 const STRIPES: usize = 64;
 
-/// The number of users looked up before other threads may take the lock of the stripe.
+/// The maximum number of users to look up before other threads get the lock of the stripe.
 const AT_ONCE: usize = 64;
 
 /// One session of a user: its shard and its device.
@@ -48,7 +52,7 @@ impl Thing for Seat {
 
 /// The sessions of some of the users, under one lock.
 type Stripe = Mutex<PerUser<Seat>>;
-// No shard has the number that stands for several, and a session takes few bytes.
+// No shard has the number of the marker, and a session takes 5 bytes.
 const _: () = assert!(MAX_SHARDS <= u8::MAX as usize && size_of::<Seat>() == 5);
 
 /// The sessions of all users, by the shards that hold them.
@@ -58,7 +62,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// An empty directory over a store whose last record is at `head`.
+    /// Returns an empty directory over a store whose last record is at `head`.
     pub fn new(head: Position) -> Self {
         Self {
             head: AtomicU64::new(head.0),
@@ -72,6 +76,7 @@ impl Directory {
         (user.0 >> 64) as usize % STRIPES
     }
 
+    /// Returns the stripe that holds a user.
     fn stripe(&self, user: UserId) -> &Stripe {
         &self.stripes[Self::place(user)]
     }
@@ -141,6 +146,7 @@ impl Directory {
     }
 }
 
+/// Returns the shards of some sessions.
 fn set(seats: &[Seat]) -> ShardSet {
     seats.iter().fold(0, |set, seat| set | 1 << seat.shard)
 }

@@ -4,7 +4,7 @@ use trunkline_proto::Encoding;
 use trunkline_proto::frame::{Opcode, write_frame, write_with};
 use trunkline_proto::message::ServerMessage;
 
-/// The frames that an encoding goes in.
+/// Returns the type of frame that carries an encoding.
 pub const fn opcode(encoding: Encoding) -> Opcode {
     match encoding {
         Encoding::Json => Opcode::Text,
@@ -19,7 +19,7 @@ pub fn write(out: &mut Vec<u8>, encoding: Encoding, message: &ServerMessage<'_>)
     });
 }
 
-/// Appends messages that were collected for one frame.
+/// Appends one frame with several encoded messages as its payload.
 pub fn write_batch(out: &mut Vec<u8>, encoding: Encoding, payload: &[u8]) {
     write_frame(out, opcode(encoding), payload, None);
 }

@@ -1,4 +1,4 @@
-//! The core of the Trunkline gateway: durable state, what is decided and what is read.
+//! The core of the Trunkline gateway: durable state, and the threads that change and read it.
 //!
 //! It knows no socket, no HTTP and no command line. Data flows one way:
 //!
@@ -8,10 +8,10 @@
 //!   └──────────────────────┘◀────────── readers ◀───────────┘
 //! ```
 //!
-//! - [`exchange`] is where threads meet: commands, queries, queues, mailboxes, answers.
-//! - [`request`] checks a client's command and makes it ready for the sequencer or the readers.
-//! - [`sequencer`] is the single writer of durable state; [`reader`] answers what needs the disk.
-//! - [`hub`] holds what is not stored: presence, topics and what is told at once.
+//! - [`exchange`] is the place where threads meet: commands, queries, queues, mailboxes, answers.
+//! - [`request`] checks a client's command and turns it into one for the sequencer or the readers.
+//! - [`sequencer`] is the single writer of durable state; [`reader`] answers queries from the disk.
+//! - [`hub`] holds ephemeral state: presence, topics, typing and signals.
 
 pub mod call;
 pub mod clock;

@@ -1,15 +1,15 @@
-//! Counters, each written by one thread and read by any.
+//! Counters. One thread writes each counter, and any thread reads it.
 //!
-//! As each counter has one writing thread, counting is a plain load and store.
+//! A counter with one writer needs no atomic addition: counting is a load and a store.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// A number that one thread changes and any thread reads.
+/// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds a number.
+    /// Adds `n`.
     pub fn add(&self, n: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
@@ -19,7 +19,7 @@ impl Counter {
         self.add(1);
     }
 
-    /// Replaces the number.
+    /// Sets the number.
     pub fn set(&self, n: u64) {
         self.0.store(n, Relaxed);
     }
@@ -30,31 +30,31 @@ impl Counter {
     }
 }
 
-/// What the sequencer counts.
+/// The counters of the sequencer.
 #[derive(Debug, Default)]
 pub struct SequencerMetrics {
-    /// Messages stored.
+    /// The number of stored messages.
     pub messages: Counter,
-    /// Receipts stored.
+    /// The number of stored receipts.
     pub receipts: Counter,
-    /// Members whose marks they moved.
+    /// The number of members whose marks receipts moved. A member counts once in each receipt.
     pub receipt_marks: Counter,
-    /// Acknowledgements that they are made of.
+    /// The number of acknowledgements that became receipts.
     pub receipt_acks: Counter,
-    /// Acknowledgements that wait to become receipts.
+    /// The number of acknowledgements that wait to become receipts.
     pub receipts_held: Counter,
-    /// Sends answered from an earlier one with the same idempotency key.
+    /// The number of sends that repeated an earlier send with the same idempotency key.
     pub duplicates: Counter,
-    /// Commands answered with an error.
+    /// The number of commands that failed.
     pub failed: Counter,
-    /// Conversations held in memory.
+    /// The number of conversations in memory.
     pub conversations: Counter,
-    /// Users of whom was stored when they were last seen.
+    /// The number of stored last-seen times.
     pub last_seen: Counter,
-    /// Leaps of the system clock.
+    /// The number of leaps of the system clock.
     pub clock_leaps: Counter,
-    /// Seconds that the store's time is behind the system clock.
+    /// How far the store's time is behind the system clock, in seconds.
     pub clock_behind: Counter,
-    /// Times a shard's mailbox was full and the sequencer waited.
+    /// How often the sequencer waited for room in a shard's mailbox.
     pub mailbox_waits: Counter,
 }

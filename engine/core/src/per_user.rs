@@ -1,7 +1,7 @@
 //! A map from each user to a few values, nearly always to one.
 //!
-//! There is an entry for each session in two such maps, so what it takes is counted: 16 bytes of
-//! the user's id, unaligned, and the thing itself. Those who have more are in a second map.
+//! Two such maps have an entry for each session, so an entry is small: the 16 bytes of the user's id
+//! without alignment, and the value. A second map holds the values of users with several.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -19,21 +19,22 @@ const ROOM: usize = 1 << 10;
 pub struct PerUser<T> {
     /// The only value of a user, or [`Thing::SEVERAL`].
     one: HashMap<Key, T, IdBuildHasher>,
+    /// The values of users with several.
     several: HashMap<UserId, SmallVec<[T; 8]>, IdBuildHasher>,
 }
 
-/// A value of which a user may have several.
+/// A value of a [`PerUser`] map.
 pub trait Thing: Copy + Eq {
-    /// A marker that means several values, and is no value itself.
+    /// A marker for several values, which is never a value itself.
     const SEVERAL: Self;
 }
 
-/// The slot of a connection in a shard. No shard has so many slots that one equals the marker.
+/// The slot of a connection in a shard. A shard has fewer slots than the marker.
 impl Thing for u32 {
     const SEVERAL: Self = Self::MAX;
 }
 
-/// The bytes of an id. Unlike a number they need no alignment.
+/// The bytes of an id. They need no alignment, unlike a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key([u8; 16]);
 

@@ -80,7 +80,7 @@ fn still(jobs: usize) -> Still {
         Store::open_with(Arc::new(SimDisk::new(1)), options, &mut |_| ()).expect("a store opens");
     let store = opened.reader;
     let directory = Arc::new(Directory::new(store.head()));
-    let hub = Arc::new(Hub::new((&HUB, 100), Arc::clone(&directory), Vec::new()));
+    let hub = Arc::new(Hub::new(&HUB, 100, Arc::clone(&directory), Vec::new()));
     let metrics = Arc::<SequencerMetrics>::default();
     let sequencer = Sequencer::new(SequencerParts {
         writer: opened.writer,

@@ -41,6 +41,7 @@ pub(super) struct Follower {
 }
 
 impl Follower {
+    /// Returns a time that starts at `now`.
     pub(super) fn new(now: Duration, ahead: Ahead, back: Back) -> Self {
         Self {
             now,
@@ -50,6 +51,7 @@ impl Follower {
         }
     }
 
+    /// Returns the present time.
     pub(super) fn now(&self) -> Duration {
         self.now
     }

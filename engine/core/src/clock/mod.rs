@@ -1,14 +1,14 @@
 //! The time of the gateway, robust against leaps of the system clock.
 //!
-//! The sequencer looks at the system clock and at the monotonic one, and `Steady` makes two
-//! times of them, both in milliseconds since 1970:
+//! The sequencer looks at the system clock and at the monotonic clock. `Steady` computes two times
+//! from these looks, both in milliseconds since 1970 UTC:
 //!
-//! - the **steady** time counts what passes. Records are stamped with it, and whatever expires
-//!   does so by it. A leap ahead reaches it slowly, so that nothing is deleted because of one look
-//!   at a clock;
-//! - the **wire** time is what clients see. It is the system's, but for a leap that has not lasted.
+//! - The **steady** time advances with the monotonic clock. Records are stamped with it, and records
+//!   expire by it. It follows a leap ahead slowly, so no single look at a clock deletes anything.
+//! - The **wire** time is the time that clients see. It follows the system clock, but ignores a leap
+//!   that does not last.
 //!
-//! While the system clock is right, all three are the same.
+//! While the system clock is right, all three times are the same.
 
 mod follow;
 mod mark;
@@ -36,6 +36,7 @@ pub struct Look {
 /// Between two looks of the sequencer the wire time advances with the monotonic clock.
 #[derive(Debug)]
 pub struct Clock {
+    /// The moment from which the monotonic time counts.
     began: Instant,
     /// The wire time minus the time since `began`, in nanoseconds, modulo 2^64. It is finer than
     /// the milliseconds that clients see, so that no client sees a millisecond that has not begun.
@@ -71,7 +72,7 @@ impl Clock {
     /// Sets the wire time as of a look. `passed` is the monotonic time of the look.
     pub fn set(&self, wire: Duration, passed: Duration) {
         let offset = (wire.as_nanos() as u64).wrapping_sub(passed.as_nanos() as u64);
-        // Written only when it changes: shards have it in their caches.
+        // A store without a change would take the value out of the caches of all shards.
         if self.offset.load(Ordering::Relaxed) != offset {
             self.offset.store(offset, Ordering::Relaxed);
         }

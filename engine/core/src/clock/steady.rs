@@ -45,14 +45,14 @@ impl Steady {
         let system = look.system;
         let known = match mark {
             Some(mark) => Some(Duration::from_millis(mark.steady)),
-            // An earlier version stamped with the system clock: a record from ahead of it proves
-            // nothing.
+            // An earlier version stamped records with the system clock. A record that is ahead of
+            // the clock proves nothing.
             None if last_record > 0 => Some(Duration::from_millis(last_record).min(system)),
             None => None,
         };
         let steady = known.map_or(system, |known| known.max(system.min(known + CLOSED)));
         let wire = mark.map_or(Duration::ZERO, |mark| Duration::from_millis(mark.wire));
-        // One that is far ahead was wrong.
+        // A stored wire time that is far ahead of the system clock was wrong.
         let wire = if wire > system + BACK {
             system
         } else {

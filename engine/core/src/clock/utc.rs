@@ -1,18 +1,30 @@
-//! A time as people read it.
+//! Dates and times of day for people.
 
-/// Milliseconds since the Unix epoch as date and time of day, UTC.
+/// Returns a time as date and time of day in UTC, such as `2024-02-29 00:00:00`. `millis` are
+/// milliseconds since 1970 UTC.
 pub fn utc(millis: u64) -> String {
     let seconds = millis / 1_000;
-    let (year, month, day) = date(seconds / 86_400);
+    let Date { year, month, day } = date(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
 }
 
-/// The date of a day, counted from 1970-01-01: in years that begin in March, so that the day
-/// that only some of them have is their last one.
-fn date(day: u64) -> (u64, u64, u64) {
+/// A date of the Gregorian calendar.
+struct Date {
+    year: u64,
+    /// The month, from 1 to 12.
+    month: u64,
+    /// The day of the month, from 1 to 31.
+    day: u64,
+}
+
+/// Returns the date of a day. `day` counts the days since 1970-01-01.
+///
+/// The computation uses years that begin in March. The 29th of February, which only some years
+/// have, is then the last day of a year.
+fn date(day: u64) -> Date {
     const DAYS_OF_400_YEARS: u64 = 146_097;
-    // From 0000-03-01.
+    // The days since 0000-03-01.
     let day = day + 719_468;
     let (era, day) = (day / DAYS_OF_400_YEARS, day % DAYS_OF_400_YEARS);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
@@ -20,10 +32,12 @@ fn date(day: u64) -> (u64, u64, u64) {
     let month = (5 * day + 2) / 153;
     let day = day - (153 * month + 2) / 5 + 1;
     let year = year + 400 * era;
-    match month {
-        0..10 => (year, month + 3, day),
-        _ => (year + 1, month - 9, day),
-    }
+    // Month 0 is March, month 10 is January of the next year.
+    let (year, month) = match month {
+        0..10 => (year, month + 3),
+        _ => (year + 1, month - 9),
+    };
+    Date { year, month, day }
 }
 
 #[cfg(test)]

@@ -169,7 +169,7 @@ impl<'a> Body<'a> {
                 tag::MEMBER => body.members.push(text()?),
                 tag::MARKS => body.marks = Some(value),
                 tag::TIME => body.time = Some(number()?),
-                // The conversation comes first.
+                // The conversation comes first, so it is known here.
                 tag::SIDE => {
                     let (lesser, greater) = both(body.conversation)?;
                     body.user = if number()? == Side::Lesser as u64 {
@@ -205,7 +205,7 @@ impl<'a> Body<'a> {
             Some(bytes) => Parts::new(self.conversation, bytes),
             None => Parts::new("", &[]),
         };
-        // An earlier version had one member's in a record, and told everybody.
+        // A receipt of an earlier version has the marks of one member, and all members receive it.
         let only = self.marks.is_none().then_some(Part {
             user: self.user,
             delivered: self.delivered,
@@ -250,7 +250,7 @@ pub fn with_time(body: &[u8], time: u64) -> Vec<u8> {
     with
 }
 
-/// Appends those of the two mark fields that are not 0.
+/// Appends the fields of the marks. A mark of 0 has no field.
 fn write_marks(out: &mut Vec<u8>, delivered: u64, read: u64) {
     for (tag, mark) in [(tag::DELIVERED, delivered), (tag::READ, read)] {
         if mark != 0 {

@@ -18,7 +18,8 @@ pub use names::{BodyNames, ConversationName};
 pub use push::{PartsFor, owned_push, parts_for, push};
 pub use receipt::{MOST_PARTS, MOST_TOLD, Part};
 
-/// Returns the names of the two users of a 1:1 conversation.
+/// Returns the names of the two users of a 1:1 conversation, the lesser name first; `None` for a
+/// group, or a name that is not valid.
 pub(crate) fn both(conversation: &str) -> Option<(&str, &str)> {
     match Conversation::parse(conversation)? {
         Conversation::Direct(one, other) => Some((one, other)),

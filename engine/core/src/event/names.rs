@@ -12,8 +12,8 @@ pub struct ConversationName<'a> {
     pub name: &'a str,
 }
 
-/// The places of the names in a body, with which the sequencer decides a command without reading
-/// the body again. The names come first, in this order: conversation, namespace, user.
+/// The lengths of the names in a body. With them the sequencer finds the names without reading the
+/// whole body. The names come first, in this order: conversation, namespace, user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BodyNames {
     conversation: u16,
@@ -31,17 +31,17 @@ impl BodyNames {
         }
     }
 
-    /// Returns the name of the conversation; `None` where this is another body.
+    /// Returns the name of the conversation; `None` if `body` is another body.
     pub fn conversation(self, body: &[u8]) -> Option<&str> {
         text(body, self.conversation_start(), self.conversation.into())
     }
 
-    /// Returns the namespace, which is empty without one; `None` where this is another body.
+    /// Returns the namespace, which is empty without one; `None` if `body` is another body.
     pub fn namespace(self, body: &[u8]) -> Option<&str> {
         text(body, self.conversation_end() + 2, self.namespace.into())
     }
 
-    /// Returns the name of the user; `None` where this is another body.
+    /// Returns the name of the user; `None` if `body` is another body.
     pub fn user(self, body: &[u8]) -> Option<&str> {
         let namespace = match self.namespace {
             0 => 0,
@@ -54,8 +54,8 @@ impl BodyNames {
         )
     }
 
-    /// Returns the name of the other user of a 1:1 conversation, of which the user is this side;
-    /// `None` where this is another body.
+    /// Returns the name of the other user of a 1:1 conversation. `side` is the side of the user.
+    /// `None` if `body` is another body.
     pub fn peer(self, body: &[u8], side: Side) -> Option<&str> {
         // u:<lesser>:<greater>
         let (start, own) = (self.conversation_start(), usize::from(self.user));

@@ -34,6 +34,7 @@ impl<'a> Body<'a> {
         }
     }
 
+    /// Returns the change of a group in a record; `None` for a change of a later version.
     fn group(self, record: &Record<'_>) -> Option<GroupChanged<'a>> {
         Some(GroupChanged {
             conversation: self.conversation.into(),
@@ -52,6 +53,7 @@ impl<'a> Body<'a> {
         })
     }
 
+    /// Returns one part of a receipt; `None` if the receipt has no such part.
     fn receipt(&self, record: &Record<'_>, part: usize) -> Option<Receipt<'a>> {
         let part = self.parts().nth(part)?;
         Some(Receipt {
@@ -82,7 +84,7 @@ pub fn parts_for(record: &Record<'_>, user: TimelineId, after: Position) -> Part
     let mut told = receipt::told(record, parts.clone(), user);
     let parts = parts.count().max(1);
     for part in 0..parts {
-        if receipt::position(record.position, (part, parts)) <= after {
+        if receipt::position(record.position, part, parts) <= after {
             told &= !(1 << part);
         }
     }
@@ -92,7 +94,9 @@ pub fn parts_for(record: &Record<'_>, user: TimelineId, after: Position) -> Part
 /// An iterator over the numbers of the parts that a user receives.
 #[derive(Debug, Clone)]
 pub struct PartsFor {
+    /// The remaining parts as bits: bit N is part N.
     told: u64,
+    /// The number of all parts of the record.
     parts: usize,
 }
 
@@ -100,7 +104,7 @@ impl PartsFor {
     /// Returns the position of a part in the order of events. `record` is the position of its
     /// record.
     pub fn position(&self, record: Position, part: usize) -> Position {
-        receipt::position(record, (part, self.parts))
+        receipt::position(record, part, self.parts)
     }
 }
 
@@ -124,7 +128,7 @@ pub fn push<'a>(
     tokens: &mut Tokens,
     pos: &'a mut Token,
 ) -> Option<Push<'a>> {
-    let (event, position) = event(record, part)?;
+    let Placed { event, position } = event(record, part)?;
     *pos = tokens.token(position);
     Some(Push {
         pos: Some(pos.as_str().into()),
@@ -135,20 +139,27 @@ pub fn push<'a>(
 /// Returns the push of one part of a stored event, which owns its position. `None` for a kind or
 /// body of a later version.
 pub fn owned_push<'a>(record: &Record<'a>, part: usize, tokens: &mut Tokens) -> Option<Push<'a>> {
-    let (event, position) = event(record, part)?;
+    let Placed { event, position } = event(record, part)?;
     Some(Push {
         pos: Some(tokens.text(position)),
         event,
     })
 }
 
-fn event<'a>(record: &Record<'a>, part: usize) -> Option<(Event<'a>, Position)> {
+/// One part of a stored event, at its position in the order of events.
+struct Placed<'a> {
+    event: Event<'a>,
+    position: Position,
+}
+
+/// Returns one part of a stored event. `None` for a kind or body of a later version.
+fn event<'a>(record: &Record<'a>, part: usize) -> Option<Placed<'a>> {
     let body = Body::read(record.body)?;
     let (mut position, time) = (record.position, body.happened(record));
     let event = match RecordKind::of(record)? {
         RecordKind::Message => Event::Message(body.message(record)),
         RecordKind::Receipt => {
-            position = receipt::position(position, (part, body.parts().count()));
+            position = receipt::position(position, part, body.parts().count());
             Event::Receipt(body.receipt(record, part)?)
         }
         RecordKind::Recall => Event::Recall(Recalled {
@@ -172,5 +183,5 @@ fn event<'a>(record: &Record<'a>, part: usize) -> Option<(Event<'a>, Position)> 
         }),
         RecordKind::Group => Event::Group(body.group(record)?),
     };
-    Some((event, position))
+    Some(Placed { event, position })
 }

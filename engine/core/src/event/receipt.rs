@@ -65,7 +65,7 @@ pub(super) fn write<'a>(
             number(out, unread << 1);
         } else {
             number(out, unread << 1 | 1);
-            // Without the own place, which is not one of the next part.
+            // The own place is not stored: the next part has another one.
             told = part.told & !own;
             number(out, told);
         }
@@ -83,6 +83,7 @@ pub(crate) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
+    /// Returns an iterator over the stored parts of a conversation.
     pub(super) fn new(conversation: &'a str, bytes: &'a [u8]) -> Self {
         Self {
             sides: both(conversation),
@@ -93,6 +94,7 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// Reads the next part; `None` at the end, or if the bytes have another form.
     fn part(&mut self) -> Option<Part<'a>> {
         let who = take(&mut self.bytes)?;
         let user = match (self.sides, who) {
@@ -136,10 +138,10 @@ impl<'a> Iterator for Parts<'a> {
     }
 }
 
-/// Returns the position of a part in the order of events. The last part has the position of the
-/// record; the others come directly before it. A client that has seen some parts continues with the
-/// next one.
-pub(crate) fn position(record: Position, (part, parts): (usize, usize)) -> Position {
+/// Returns the position of a part in the order of events. `part` is its number, from 0, and `parts`
+/// the number of parts of the record. The last part has the position of the record; the others come
+/// directly before it. A client that has seen some parts continues with the next one.
+pub(crate) fn position(record: Position, part: usize, parts: usize) -> Position {
     Position(record.0 - parts.saturating_sub(part + 1) as u64)
 }
 
@@ -154,6 +156,7 @@ pub(super) fn told(record: &Record<'_>, parts: Parts<'_>, user: TimelineId) -> u
         .fold(0, |bits, (number, _)| bits | 1 << number)
 }
 
+/// Appends a varint.
 fn number(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -162,6 +165,7 @@ fn number(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// Takes a varint from the front of `bytes`; `None` if they do not begin with one.
 fn take(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
@@ -204,7 +208,7 @@ mod tests {
             ),
             ("u:alice:alice", vec![part("alice", 7, 7, 1)], 3),
             ("g:eng", vec![part("bob", 5_000, 1, 1)], 8),
-            // Each of them is told, and a tenth who wrote what they got.
+            // Each member receives the own part, and a tenth user who wrote the message all parts.
             ("g:eng", crowd, 9 * 5 + 1 + 2),
             (
                 "g:eng",
@@ -245,8 +249,8 @@ mod tests {
 
     #[test]
     fn parts_are_one_behind_another_up_to_the_record() {
-        let at = |part| position(Position(4_096), (part, 3)).0;
+        let at = |part| position(Position(4_096), part, 3).0;
         assert_eq!([at(0), at(1), at(2)], [4_094, 4_095, 4_096]);
-        assert_eq!(position(Position(4_096), (0, 1)).0, 4_096);
+        assert_eq!(position(Position(4_096), 0, 1).0, 4_096);
     }
 }

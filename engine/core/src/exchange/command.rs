@@ -1,4 +1,4 @@
-//! What is asked of the sequencer, and what becomes of it.
+//! The commands to the sequencer, and the committed batches that it returns.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,12 +9,13 @@ use super::{Outcome, ReplyTo};
 use crate::event::BodyNames;
 use crate::ids::{Side, UserId};
 
-/// Names a connection of a shard, also after it is gone: slots are used again, generations not.
+/// A connection of a shard. A slot is used again after its connection ends, with another
+/// generation, so a reference never names a later connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnRef {
     /// The connection's place in the shard's table.
     pub slot: u32,
-    /// How often the shard had given a place away before.
+    /// The number of earlier connections that the shard had given a place to.
     pub generation: u32,
 }
 
@@ -24,42 +25,43 @@ pub struct ConnRef {
 pub struct CommandBatch {
     /// The commands.
     pub commands: Vec<Command>,
-    /// The record bodies of the commands, one behind another.
+    /// The record bodies of the commands, one after another.
     pub bodies: Vec<u8>,
-    /// How far devices have come, by the keys that is kept under.
+    /// The positions that devices have reached, each with the key under which the store keeps it.
     pub positions: Vec<(TimelineId, Position)>,
 }
 
-/// A command that changes what is stored.
+/// A command that changes the store.
 #[derive(Debug)]
 pub struct Command {
-    /// To whom the answer goes.
+    /// The receiver of the answer.
     pub reply_to: ReplyTo,
-    /// Who asks.
+    /// The user who sends the command.
     pub user: UserId,
-    /// The conversation that it is about; for contacts, the list of them.
+    /// The conversation that the command is about; for contacts, the id of the list.
     pub conversation: TimelineId,
-    /// Who takes part in the conversation.
+    /// The members of the conversation.
     pub members: Members,
-    /// The record's body, in [`CommandBatch::bodies`]; the sequencer adds what it decides.
+    /// The range of the record's body in [`CommandBatch::bodies`]. The sequencer adds what it
+    /// decides.
     pub body: Range<usize>,
-    /// Where in the body the names are that the command is decided by.
+    /// The places of the names in the body.
     pub names: BodyNames,
-    /// What is to be done.
+    /// What the command does.
     pub action: Action,
 }
 
-/// Who takes part in the conversation of a command.
+/// The members of the conversation of a command.
 #[derive(Debug, Clone, Copy)]
 pub enum Members {
-    /// The caller and another user, the same for notes to oneself.
+    /// The caller and another user. Both are the same user for notes to oneself.
     Direct {
         /// The other user.
         other: UserId,
-        /// Which of the two the caller is.
+        /// The side of the caller.
         side: Side,
     },
-    /// Those of a group: the sequencer knows them.
+    /// The members of a group. The sequencer looks them up.
     Group,
 }
 
@@ -68,88 +70,88 @@ pub enum Members {
 pub enum Action {
     /// Adds a message to the conversation.
     Send {
-        /// What makes this the same as an earlier send.
+        /// The id of the idempotency key. A later send with the same key changes nothing.
         key: Option<TimelineId>,
     },
-    /// Moves the caller's marks. The body lacks the marks: the sequencer adds those that come into
-    /// force.
+    /// Moves the caller's marks. The body has no marks; the sequencer adds the resulting ones.
     Ack {
-        /// The last message that was delivered; 0: says nothing of that.
+        /// The sequence of the last delivered message; 0 leaves that mark as it is.
         delivered: u64,
-        /// The last message that was read; 0: says nothing of that.
+        /// The sequence of the last read message; 0 leaves that mark as it is.
         read: u64,
     },
-    /// Takes a message back, for everybody.
+    /// Recalls a message: its content is gone for all members.
     Recall {
         /// The sequence of the message.
         seq: u64,
     },
-    /// Takes a message out of the caller's own view.
+    /// Deletes a message from the caller's own view.
     Delete {
         /// The sequence of the message.
         seq: u64,
     },
-    /// Reacts to a message with what the body says.
+    /// Sets or removes a reaction to a message. The body has the reaction.
     React {
         /// The sequence of the message.
         seq: u64,
-        /// Takes the reaction back.
+        /// Whether to remove the reaction.
         remove: bool,
     },
-    /// Changes a group. The body names the users, and the group.
+    /// Changes a group. The body names the group and the users.
     Group(Change),
     /// Changes the caller's contacts. The body names the users: first those to add, then those to
     /// remove.
     Contacts {
         /// The number of users to add.
         added: usize,
-        /// Watches the contacts from now on.
+        /// Whether the caller watches the contacts from now on.
         watch: bool,
     },
 }
 
-/// What becomes of a group.
+/// A change of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// It is made.
+    /// Creates the group.
     Create {
-        /// New members can read what was said before they came.
+        /// Whether new members see messages from before they joined.
         all_history: bool,
     },
-    /// Members are added.
+    /// Adds members.
     Add,
-    /// Members are removed.
+    /// Removes members.
     Remove,
-    /// The caller leaves.
+    /// Ends the membership of the caller.
     Leave,
-    /// It gets another name.
+    /// Changes the display name.
     Rename,
 }
 
-/// A committed batch as one shard sees it.
+/// A committed batch, for one shard.
 #[derive(Debug)]
 pub struct Committed {
-    /// The records.
+    /// The records of the batch.
     pub batch: Arc<Batch>,
-    /// What the shard has to do about them.
+    /// The work of the shard for this batch.
     pub items: Items,
-    /// How far clients' time was ahead of that of the records, modulo 2^64.
+    /// How far the time that clients see is ahead of the time in the records, in milliseconds, modulo
+    /// 2^64.
     pub ahead: u64,
 }
 
-/// What a shard has to do about a batch.
+/// The work of a shard for one batch.
 #[derive(Debug, Default)]
 pub struct Items {
-    /// In the order of the log.
+    /// The items, in the order of the log.
     pub list: Vec<Item>,
-    /// The users of all [`Item::Spread`], those of one event behind those of another.
+    /// The users of all [`Item::Spread`] items, in the order of the items.
     pub users: Vec<UserId>,
 }
 
 impl Items {
-    /// Most items of which the memory is kept to be filled again.
+    /// The maximum capacity of a list of items that is used again. Larger ones are freed.
     pub const KEPT: usize = 4_096;
-    /// Most users of which the memory is kept to be filled again.
+    /// The maximum capacity of a list of users that is used again. Larger ones are freed.
     pub const KEPT_USERS: usize = 16_384;
 
     /// Returns whether there is nothing to do.
@@ -157,7 +159,7 @@ impl Items {
         self.list.is_empty()
     }
 
-    /// Adds a user to those who get the record of a group at `position`.
+    /// Adds a user who receives the record of a group at `position`.
     pub fn spread(&mut self, user: UserId, position: Position) {
         let end = self.users.len() + 1;
         self.users.push(user);
@@ -173,12 +175,12 @@ impl Items {
         }
     }
 
-    /// The memory in use.
+    /// Returns the memory in use, in bytes.
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.list) + size_of_val(&*self.users)
     }
 
-    /// Empties the lists; whether their memory is worth keeping.
+    /// Empties the lists. Returns whether their memory is worth keeping.
     pub fn recycle(&mut self) -> bool {
         self.list.clear();
         self.users.clear();
@@ -186,19 +188,19 @@ impl Items {
     }
 }
 
-/// One thing that a shard has to do about a batch.
+/// One step of the work of a shard for a batch.
 #[derive(Debug)]
 pub enum Item {
-    /// Answer a command of this shard; other connections of its user that this shard holds get
-    /// the push.
+    /// Answer a command of this shard, and push its record to the other connections of the user in
+    /// this shard.
     Reply {
-        /// The connection that asked.
+        /// The connection that sent the command.
         conn: ConnRef,
         /// The client's id for the command.
         id: u32,
-        /// The user who asked.
+        /// The user who sent the command.
         user: UserId,
-        /// What became of the command.
+        /// The outcome of the command.
         outcome: Outcome,
     },
     /// Push a record to the connections of a user.
@@ -208,7 +210,7 @@ pub enum Item {
         /// The record's position.
         position: Position,
     },
-    /// Push a part of a record to the connections of a user, but for the one that said so.
+    /// Push a part of a receipt to the connections of a user, except the one that acknowledged.
     Part {
         /// The user.
         user: UserId,
@@ -216,12 +218,12 @@ pub enum Item {
         position: Position,
         /// The number of the part, from 0.
         part: usize,
-        /// The connection that is not told.
+        /// The connection that does not receive the part.
         except: Option<ConnRef>,
     },
-    /// Push a record to the connections of many users: an id takes a sixth of an item.
+    /// Push a record to the connections of many users. An id takes a sixth of the bytes of an item.
     Spread {
-        /// The users, as a part of [`Items::users`].
+        /// The range of the users in [`Items::users`].
         users: Range<usize>,
         /// The record's position.
         position: Position,

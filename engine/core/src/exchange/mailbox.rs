@@ -1,8 +1,12 @@
-//! A shard's mailbox: bounded by items and by bytes, and one wake-up per batch of mail at most.
+//! The mailbox of a shard. It is bounded by items and by bytes, and wakes the shard at most once per
+//! batch of mail.
 //!
-//! The wake is a system call, so it is left out while the shard is awake: the shard says that it
-//! is about to sleep, then looks at the queue once more; a sender first puts the mail in, then
-//! asks whether the shard sleeps. Whichever order the two run in, one of them sees the other.
+//! A wake-up is a system call, so a sender omits it while the shard is awake:
+//!
+//! 1. The shard notes that it is about to sleep, and then looks at the queue once more.
+//! 2. A sender puts the mail in, and then looks whether the shard sleeps.
+//!
+//! In any order of these steps, one of the two sees the other.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,41 +15,43 @@ use crossbeam::queue::ArrayQueue;
 
 use super::{Answer, Committed, Items};
 
-/// Mail that may wait; a sender of more waits for the shard, whose turns are bounded.
+/// The maximum number of waiting mails. A sender of more waits for the shard, whose turns are
+/// bounded.
 const CAPACITY: usize = 4_096;
 
-/// Bytes that mail may hold, and whatever was put in last: batches stay in memory as long as one
-/// shard has not seen them. A sender of more waits.
+/// The number of bytes of waiting mail from which on a sender waits. A batch stays in memory until
+/// all shards have seen it.
 const BYTES: usize = 64 << 20;
 
-/// Lists of items that are kept to be filled again; large ones are freed.
+/// The maximum number of empty lists of items that wait to be used again. Large ones are freed.
 const SPENT: usize = 3;
 
-/// How long a sender waits before it looks again whether a full mailbox has room.
+/// The time after which a sender tries a full mailbox again.
 const FULL_WAIT: Duration = Duration::from_micros(50);
 
 /// Wakes the thread that owns a mailbox.
 pub trait Wake: std::fmt::Debug + Send + Sync {
-    /// Lets the owner's wait end, or its next one if it does not wait now.
+    /// Ends the wait of the owner, or its next wait if it is not waiting.
     fn wake(&self);
 }
 
-/// Everything that reaches a shard from another thread.
+/// A mail to a shard from another thread.
 #[derive(Debug)]
 pub enum Mail {
-    /// What became of commands, and the events that came of them.
+    /// A committed batch: outcomes of commands, and events.
     Committed(Committed),
-    /// What a reader found.
+    /// The answer of a reader.
     Answer(Answer),
-    /// Stop accepting, finish what is in flight, tell the clients, end.
+    /// The order to stop: accept no more connections, finish the commands in flight, tell the
+    /// clients, and end.
     Drain {
-        /// Connections of all shards.
+        /// The number of connections of all shards.
         connections: usize,
     },
 }
 
 impl Mail {
-    /// The memory that it keeps.
+    /// Returns the memory that the mail keeps, in bytes.
     fn bytes(&self) -> usize {
         match self {
             Self::Committed(Committed { batch, items, .. }) => {
@@ -57,22 +63,22 @@ impl Mail {
     }
 }
 
-/// What waits for one thread. Bounded by items and by bytes.
+/// The waiting mail of one thread, its owner. Bounded by items and by bytes.
 #[derive(Debug)]
 pub struct Mailbox {
     queue: ArrayQueue<Mail>,
-    /// Empty lists on their way back to the sequencer.
+    /// The empty lists on their way back to the sequencer.
     spent: ArrayQueue<Items>,
-    /// What the mail in the queue holds.
+    /// The memory of the mail in the queue, in bytes.
     bytes: AtomicUsize,
     waker: Box<dyn Wake>,
     awake: AtomicBool,
-    /// The owner is gone.
+    /// Whether the owner has ended.
     closed: AtomicBool,
 }
 
 impl Mailbox {
-    /// A mailbox whose owner is woken by `waker`.
+    /// Returns an empty mailbox. `waker` wakes its owner.
     pub fn new(waker: Box<dyn Wake>) -> Self {
         Self {
             queue: ArrayQueue::new(CAPACITY),
@@ -84,8 +90,8 @@ impl Mailbox {
         }
     }
 
-    /// Puts mail in, waiting while the box is full; answers how often it had to wait. Mail to an
-    /// owner that is gone is dropped.
+    /// Puts mail in, and waits while the mailbox is full. Returns how often it waited. Drops mail to an
+    /// owner that has ended.
     pub fn put_waiting(&self, mut mail: Mail) -> u64 {
         let mut waits = 0;
         while let Err(back) = self.put(mail) {
@@ -101,57 +107,57 @@ impl Mailbox {
         waits
     }
 
-    /// Puts mail in, or gives it back where the box is full.
+    /// Puts mail in. Returns it as the error if the mailbox is full.
     fn put(&self, mail: Mail) -> Result<(), Mail> {
         if self.bytes.load(Ordering::Relaxed) >= BYTES {
             return Err(mail);
         }
         let bytes = mail.bytes();
-        // Before the owner can take it out again.
+        // The bytes count before the owner can take the mail.
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.queue.push(mail).inspect_err(|_| {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         })
     }
 
-    /// Wakes the owner, if it sleeps.
+    /// Wakes the owner if it sleeps.
     pub fn wake(&self) {
         if !self.awake.swap(true, Ordering::SeqCst) {
             self.waker.wake();
         }
     }
 
-    /// The owner ends: nobody is to wait for it.
+    /// Notes that the owner ends: senders no longer wait for room.
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the owner has ended.
+    /// Returns whether the owner has ended.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// Takes the next mail out.
+    /// Takes the next mail; `None` if there is none.
     pub fn take(&self) -> Option<Mail> {
         let mail = self.queue.pop()?;
         self.bytes.fetch_sub(mail.bytes(), Ordering::Relaxed);
         Some(mail)
     }
 
-    /// The owner has done what a list says.
+    /// Returns a list to the sequencer after the owner has done its work.
     pub fn give_back(&self, mut items: Items) {
         if items.recycle() {
-            // Where enough are there it is freed.
+            // A list without room in the queue is freed.
             let _ = self.spent.push(items);
         }
     }
 
-    /// An empty list, with the memory of an earlier one if one came back.
+    /// Returns an empty list, with the memory of an earlier list if one came back.
     pub fn spare_items(&self) -> Items {
         self.spent.pop().unwrap_or_default()
     }
 
-    /// The owner is about to sleep: whether it may, or has mail.
+    /// Notes that the owner is about to sleep. Returns whether it may; `false` if it has mail.
     pub fn may_sleep(&self) -> bool {
         self.awake.store(false, Ordering::SeqCst);
         if self.queue.is_empty() {
@@ -161,13 +167,13 @@ impl Mailbox {
         false
     }
 
-    /// The owner is up.
+    /// Notes that the owner is awake.
     pub fn woke(&self) {
         self.awake.store(true, Ordering::SeqCst);
     }
 }
 
-/// The waker of an owner that never sleeps.
+/// A waker for an owner that never sleeps.
 #[cfg(test)]
 #[derive(Debug)]
 pub(crate) struct NoSleeper;

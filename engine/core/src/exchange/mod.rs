@@ -1,15 +1,15 @@
-//! The floor on which threads meet: what can be asked, how it gets there, and how the answer comes
-//! back.
+//! The place where threads meet: requests, the queues that carry them, and the answers.
 //!
-//! - A [`Command`] changes what is stored. Commands go to the sequencer in a [`CommandBatch`] through
-//!   [`ToSequencer`]; what became of them comes back as [`Committed`].
-//! - A [`Query`] reads what is stored. It goes to the readers in a [`Job`] and comes back as an
+//! - A [`Command`] changes the store. Commands go to the sequencer in a [`CommandBatch`] through
+//!   [`ToSequencer`]. Their outcomes come back as [`Committed`].
+//! - A [`Query`] reads the store. It goes to the readers in a [`Job`] and comes back as an
 //!   [`Answer`].
-//! - Each names the asker as [`ReplyTo`]. The answer for a connection lies as [`Mail`] in the
-//!   [`Mailbox`] of its shard, the answer for a caller in this process is the value of a [`Call`].
+//! - Each request names the receiver of its answer as [`ReplyTo`]. The answer to a connection is
+//!   [`Mail`] in the [`Mailbox`] of its shard. The answer to a caller in this process is the value
+//!   of a [`Call`].
 //!
-//! Every queue here is bounded and says what happens when it is full. The sequencer, the readers, the
-//! hub and whoever asks them use this module; it uses none of them.
+//! Every queue here is bounded and documents what happens when it is full. The sequencer, the
+//! readers, the hub and their callers use this module; it uses none of them.
 
 mod command;
 mod mailbox;
@@ -36,7 +36,7 @@ pub use queue::{Commands, ToSequencer, queue};
 pub use reply::{Call, CallAnswer, Lost, Pending, ReplyConn, ReplyTo};
 pub use wanted::Wanted;
 
-/// An error reply: its code, and its text for people.
+/// An error reply: its code and its text for people.
 pub type Failure = (ErrorCode, &'static str);
 
 /// The error reply where the gateway cannot decode a stored value or record.

@@ -1,4 +1,4 @@
-//! What became of a command, and what is answered.
+//! The outcomes of commands, and the answers to them.
 
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{
@@ -11,40 +11,42 @@ use crate::event;
 use crate::ids::UserId;
 use crate::position::Tokens;
 
-/// What became of a command.
+/// The outcome of a command.
 #[derive(Debug, Clone, Copy)]
 pub enum Outcome {
     /// The message is the record at this position of the batch.
     Sent(Position),
     /// The message is an earlier record.
     Duplicate(RecordRef),
-    /// What was asked for is the record at this position, or was so already.
+    /// The command was carried out: its record is at this position of the batch. `None` if everything
+    /// was already as the command asks.
     Done(Done, Option<Position>),
-    /// The group was created before, under this key: a reader knows what the answer was.
+    /// An earlier command with the same idempotency key created the group. A reader finds the first
+    /// answer under this key.
     Made(TimelineId),
-    /// The contacts are as was asked; the shard reads and shows them, and may watch them.
+    /// The contacts are as the command asks. The shard reads and shows them, and may watch them.
     Contacts {
-        /// Watches them from now on.
+        /// Whether the caller watches the contacts from now on.
         watch: bool,
     },
-    /// It failed, for this reason.
+    /// The command failed, with the code and text of the error reply.
     Failed(ErrorCode, &'static str),
-    /// An acknowledgement failed, for this reason.
+    /// An acknowledgement failed, with the code and text of the error reply.
     NotAcked(ErrorCode, &'static str),
 }
 
-/// Which command was carried out, with what its reply says.
+/// The command that was carried out, with the content of its reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Done {
-    /// The marks are at least there.
+    /// The marks have at least reached the acknowledged messages.
     Ack,
-    /// The message is taken back.
+    /// The message is recalled.
     Recall,
-    /// The message is out of the caller's view.
+    /// The message is deleted from the caller's view.
     Delete,
-    /// The reaction is as was asked.
+    /// The reaction is set or removed.
     React,
-    /// The group is made.
+    /// The group exists.
     GroupCreate {
         /// The number of its members.
         members: u64,
@@ -54,19 +56,19 @@ pub enum Done {
         /// The number of members.
         members: u64,
     },
-    /// The users are no members.
+    /// The users are not members.
     GroupRemove {
         /// The number of members.
         members: u64,
     },
-    /// The caller is no member.
+    /// The caller is not a member.
     GroupLeave,
-    /// The group has the name.
+    /// The group has the new display name.
     GroupRename,
 }
 
 impl Outcome {
-    /// That of an acknowledgement that failed.
+    /// Returns the outcome of an acknowledgement, which counts its failures apart.
     pub fn of_ack(self) -> Self {
         match self {
             Self::Failed(code, message) => Self::NotAcked(code, message),
@@ -74,12 +76,13 @@ impl Outcome {
         }
     }
 
-    /// Whether it is of an acknowledgement.
+    /// Returns whether this is the outcome of an acknowledgement.
     pub const fn is_of_ack(self) -> bool {
         matches!(self, Self::Done(Done::Ack, _) | Self::NotAcked(..))
     }
 
-    /// The record that it is, if it is one.
+    /// Returns the position of the record of the command; `None` if the command has no record of its
+    /// own in the batch.
     pub fn position(self) -> Option<Position> {
         match self {
             Self::Sent(position) | Self::Done(_, Some(position)) => Some(position),
@@ -87,9 +90,9 @@ impl Outcome {
         }
     }
 
-    /// Returns what is to be answered, of a command of `user` whose commit is `batch`; `None` where
-    /// the record cannot be read. `ahead`: see [`Committed`](super::Committed). The position of a
-    /// message is written into `pos`.
+    /// Returns the answer to a command of `user`, or the query that finds it. `batch` is the commit
+    /// with the record, and `ahead` the difference of times in [`Committed`](super::Committed).
+    /// Writes the position of a message into `pos`. `None` if the record cannot be decoded.
     pub fn next<'b>(
         self,
         user: UserId,
@@ -127,19 +130,19 @@ impl Outcome {
     }
 }
 
-/// What is answered to a command, or asked before it can be answered.
+/// The answer to a command, or the query that finds the answer.
 #[derive(Debug)]
 pub enum Next<'b> {
-    /// The answer.
+    /// The reply.
     Reply(ReplyBody<'b>),
-    /// A reader knows the answer.
+    /// The query to the readers that finds the answer.
     Ask(Query),
     /// The error reply.
     Failed(Failure),
 }
 
 impl Done {
-    /// What is said of a command that was carried out, with the record that it is.
+    /// Returns the reply to the command. `record` is the record of the command, if it has one.
     fn reply(self, record: Option<Record<'_>>) -> ReplyBody<'_> {
         let nothing = Nothing {};
         match self {

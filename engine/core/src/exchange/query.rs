@@ -1,4 +1,4 @@
-//! What is asked of the readers, and what they answer.
+//! The queries to the readers, and their answers.
 
 use compact_str::CompactString;
 use trunkline_proto::ErrorCode;
@@ -9,26 +9,27 @@ use super::{ConnRef, ReplyTo, Wanted};
 use crate::event::RecordKind;
 use crate::ids::UserId;
 
-/// Jobs that may wait; a client that asks for more gets a temporary error.
+/// The maximum number of waiting jobs. A client that asks for more gets a temporary error.
 pub const QUEUE: usize = 4_096;
 
-/// A question to the store.
+/// A query with the receiver of its answer.
 #[derive(Debug)]
 pub struct Job {
-    /// To whom the answer goes.
+    /// The receiver of the answer.
     pub reply_to: ReplyTo,
-    /// Nothing after this position is answered: the connection gets that live.
+    /// The position up to which events are part of the answer. The connection receives later ones
+    /// live.
     pub until: Position,
-    /// Falls when nobody waits for the answer any more.
+    /// Says whether somebody still waits for the answer.
     pub wanted: Wanted,
-    /// What is asked.
+    /// The query.
     pub query: Query,
 }
 
-/// What can be asked of the store.
+/// A request that reads the store.
 #[derive(Debug)]
 pub enum Query {
-    /// The next page of what a session missed, as pushes.
+    /// The next page of the events that a session missed, as pushes.
     CatchUp {
         /// The user who catches up.
         user: UserId,
@@ -43,74 +44,74 @@ pub enum Query {
         user: UserId,
         /// The position to read from.
         since: Position,
-        /// The number of events at most.
+        /// The maximum number of events.
         limit: usize,
     },
     /// Messages of a conversation.
     History {
-        /// The conversation, and who asks.
+        /// The conversation, and the user who asks.
         access: Access,
-        /// Which messages.
+        /// The range of the messages.
         range: Range,
-        /// The number of messages at most.
+        /// The maximum number of messages.
         limit: usize,
     },
     /// One message.
     Get {
-        /// The conversation, and who asks.
+        /// The conversation, and the user who asks.
         access: Access,
         /// The sequence of the message.
         seq: u64,
     },
-    /// Who has read a message.
+    /// The members who have received or read a message.
     Receipts {
-        /// The conversation, and who asks.
+        /// The conversation, and the user who asks.
         access: Access,
         /// The sequence of the message.
         seq: u64,
-        /// Which members are listed.
+        /// The state of the members to list.
         state: ReceiptState,
         /// The names for the answer.
         listing: Box<Listing>,
-        /// The number of members at most.
+        /// The maximum number of members.
         limit: usize,
     },
-    /// Who reacted to a message: with this reaction, or which reactions there are.
+    /// The reactions to a message, or the users who set one of them.
     Reactions {
-        /// The conversation, and who asks.
+        /// The conversation, and the user who asks.
         access: Access,
         /// The sequence of the message.
         seq: u64,
-        /// The reaction whose users are listed; `None`: all reactions with their counts.
+        /// The reaction whose users to list; `None` lists all reactions with their counts.
         reaction: Option<Box<str>>,
         /// The names for the answer.
         listing: Box<Listing>,
-        /// The number of entries at most.
+        /// The maximum number of entries.
         limit: usize,
     },
-    /// Where a user takes part.
+    /// The conversations of a user.
     Conversations {
         /// The user who asks.
         user: UserId,
         /// The names for the answer.
         listing: Box<Listing>,
-        /// Where the page before this one ended.
+        /// The end of the page before; `None` for the first page.
         before: Option<Cursor>,
-        /// The number of conversations at most.
+        /// The maximum number of conversations.
         limit: usize,
     },
     /// The name and the members of a group.
     GroupInfo {
-        /// The group, and who asks.
+        /// The group, and the user who asks.
         access: Access,
         /// The names for the answer.
         listing: Box<Listing>,
-        /// The number of members at most.
+        /// The maximum number of members.
         limit: usize,
     },
-    /// Who hears that somebody writes in a group.
+    /// The members of a group who learn that a user is typing.
     Typing {
-        /// The group, and who asks.
+        /// The group, and the user who asks.
         access: Access,
         /// The names for the answer.
         listing: Box<Listing>,
@@ -121,28 +122,28 @@ pub enum Query {
         user: UserId,
         /// Whether the contacts are watched from now on.
         watch: bool,
-        /// Which part of the list.
+        /// The part of the list.
         part: Part,
     },
-    /// How users are whom memory does not know.
+    /// The last-seen times of users that memory does not have.
     LastSeen {
-        /// The users, and what is known of them.
+        /// The users, with the known times.
         asked: Asked,
     },
-    /// The first answer to a creation of a group that came again.
+    /// The first answer to a repeated creation of a group.
     Made {
         /// The key under which the store keeps the answer.
         key: TimelineId,
     },
-    /// The first answer to a send that came again.
+    /// The first answer to a repeated send.
     Duplicate {
-        /// Where the first message is stored.
+        /// The place of the first message.
         place: RecordRef,
     },
 }
 
 impl Query {
-    /// Whether a connection may have only few of these at a time.
+    /// Returns whether the query is a page. A connection may have only a few pages in flight.
     pub fn is_paged(&self) -> bool {
         !matches!(
             self,
@@ -150,88 +151,89 @@ impl Query {
         )
     }
 
-    /// Whether it is about what a session missed.
+    /// Returns whether the query reads the events that a session missed.
     pub fn recovers(&self) -> bool {
         matches!(self, Self::CatchUp { .. })
     }
 }
 
-/// Which part of a list.
+/// A part of a list.
 #[derive(Debug, Clone)]
 pub struct Part {
-    /// What is behind this one.
+    /// The entry after which the part begins; `None` for the beginning of the list.
     pub after: Option<CompactString>,
-    /// So many at most.
+    /// The maximum number of entries.
     pub limit: usize,
 }
 
 impl Part {
-    /// A list from its beginning.
+    /// The whole list.
     pub const WHOLE: Self = Self {
         after: None,
         limit: usize::MAX,
     };
 }
 
-/// The reply to a `connect` with `since`, sent once the position proves good.
+/// The reply to a `connect` with `since`. A reader sends it after it has checked the position.
 #[derive(Debug)]
 pub struct Opening {
-    /// The position is the one kept under this key.
+    /// The key under which the store keeps the position; `None` if the client gave the position.
     pub resumes: Option<TimelineId>,
-    /// The session's name.
+    /// The name of the session.
     pub session: String,
-    /// The user's name.
+    /// The name of the user.
     pub user: String,
-    /// The device's name.
+    /// The name of the device.
     pub device: String,
-    /// What the time was when it asked.
+    /// The time of the `connect` in milliseconds since 1970 UTC.
     pub time: u64,
     /// The silence after which the gateway pings, in milliseconds.
     pub ping_ms: u32,
-    /// The limits that the client is told.
+    /// The limits in the reply.
     pub limits: trunkline_proto::message::ConnectLimits,
-    /// When its token ends the session.
+    /// When the token ends the session, in milliseconds since 1970 UTC; `None` without an end.
     pub expires: Option<u64>,
 }
 
-/// Users whose presence was asked for.
+/// The users of a request for presence.
 #[derive(Debug, Clone)]
 pub struct Asked {
     /// The users.
     pub users: Vec<AskedUser>,
-    /// So many of them, the first, are watched.
+    /// The number of users to watch, from the first.
     pub watched: usize,
-    /// As contacts, and whether there are more.
+    /// Whether the list of contacts has more users; `None` if the users are not contacts.
     pub contacts: Option<bool>,
 }
 
-/// A user whose presence was asked for.
+/// One user of a request for presence.
 #[derive(Debug, Clone)]
 pub struct AskedUser {
     /// The user's id.
     pub id: UserId,
     /// The user's name.
     pub name: CompactString,
-    /// They are not online, and only the store may know since when.
+    /// Whether the user is offline, and only the store may have the last-seen time.
     pub unknown: bool,
-    /// When they left, as far as that was found; memory may forget it at any time.
+    /// The last-seen time in milliseconds since 1970 UTC, if it was found. It is kept here because
+    /// memory may forget it at any time.
     pub left: Option<u64>,
 }
 
-/// What a list is made of: names, since the store knows only their ids.
+/// The names for an answer. The store has only their ids.
 #[derive(Debug)]
 pub struct Listing {
     /// The namespace of all names.
     pub namespace: String,
-    /// Who asks.
+    /// The name of the user who asks.
     pub user: String,
-    /// The conversation, or the group.
+    /// The name of the conversation or the group.
     pub name: String,
-    /// Only what comes after it.
+    /// The entry after which the page begins; `None` for the first page.
     pub after: Option<String>,
 }
 
-/// Which messages of a conversation.
+/// A range of messages of a conversation.
 #[derive(Debug, Clone, Copy)]
 pub enum Range {
     /// The newest messages.
@@ -242,62 +244,62 @@ pub enum Range {
     After(u64),
 }
 
-/// What a reader found.
+/// The answer of a reader.
 #[derive(Debug)]
 pub struct Answer {
     /// The connection that asked.
     pub conn: ConnRef,
     /// Frames for the connection.
     pub frames: Vec<u8>,
-    /// The error in them, to be counted.
+    /// The code of the error in the frames, for the metrics.
     pub error: Option<ErrorCode>,
-    /// What the answer is.
+    /// The kind of the answer.
     pub kind: AnswerKind,
 }
 
-/// What an answer is.
+/// The kind of an answer.
 #[derive(Debug)]
 pub enum AnswerKind {
     /// A reply.
     Reply {
-        /// Whether it is a page, of which a connection may ask for few at a time.
+        /// Whether the answer is a page. A connection may have only a few pages in flight.
         paged: bool,
     },
-    /// The send reply of an earlier message.
+    /// The reply to a repeated send, about the first message.
     SendReply,
-    /// What the shard needs to carry out the command with this id.
+    /// The data that the shard needs to carry out the command with this id.
     Found {
         /// The client's id for the command.
         id: u32,
-        /// What was found.
+        /// The data.
         finding: Box<Finding>,
-        /// Whether it is a page, of which a connection may ask for few at a time.
+        /// Whether the answer is a page. A connection may have only a few pages in flight.
         paged: bool,
     },
-    /// Pushes up to `reached`, so many of each [`RecordKind`].
+    /// The pushes of the events up to `reached`.
     CaughtUp {
-        /// Where the session goes on from.
+        /// The position from which the session continued.
         began: Position,
-        /// The position up to which events are pushed.
+        /// The position up to which the frames have all events.
         reached: Position,
         /// Whether there are more events.
         more: bool,
-        /// How many events of each kind are pushed.
+        /// The number of pushed events of each [`RecordKind`].
         pushed: [u32; RecordKind::ROOM],
     },
-    /// The position to catch up from is gone; the frames say so.
+    /// The position to catch up from has expired. The frames say so.
     Expired,
-    /// Nobody waited any more, and nothing was looked up.
+    /// No look-up, because nobody waited for the answer any more.
     Dropped {
-        /// It counted as a command in flight.
+        /// Whether the query counted as a command in flight.
         counted: bool,
     },
 }
 
-/// What a reader finds for a command that the shard carries out.
+/// The data of the store for a command that a shard carries out.
 #[derive(Debug)]
 pub enum Finding {
-    /// Who is to be told.
+    /// The users who learn that a user is typing.
     Typing {
         /// The name of the conversation.
         conversation: String,
@@ -306,43 +308,48 @@ pub enum Finding {
     },
     /// A user's contacts.
     Contacts {
-        /// Their names.
+        /// The names of the contacts.
         names: Vec<String>,
-        /// Whether they are watched from now on.
+        /// Whether the user watches the contacts from now on.
         watch: bool,
-        /// Which part of the list is wanted.
+        /// The part of the list to show.
         part: Part,
     },
-    /// When users were last seen.
+    /// The last-seen times of users.
     LastSeen {
         /// The users.
         asked: Asked,
     },
 }
 
-/// A conversation that somebody wants to read.
+/// A conversation that a user reads.
 #[derive(Debug, Clone, Copy)]
 pub struct Access {
-    /// The user who wants to read it.
+    /// The user who reads.
     pub user: UserId,
     /// The conversation's id.
     pub conversation: TimelineId,
-    /// Whether the user is in it is to be found out; otherwise the user is one of two.
+    /// Whether the conversation is a group. The reader then checks that the user is a member.
     pub group: bool,
 }
 
-/// Where a page of conversations ends: those with messages come first, by the newest; then groups
-/// in which nothing was said yet, the newest first.
+/// The end of a page of conversations.
+///
+/// Conversations with messages come first, by their newest message. Groups without messages follow.
+/// The newest comes first in both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
     /// Whether the conversation has a message.
     pub(crate) has_message: bool,
-    /// The position of the newest message, or of what made the user a member.
+    /// The position of the newest message, or of the record that made the user a member.
     pub(crate) at: u64,
 }
 
 impl Cursor {
-    /// Reads back a cursor that a client was given.
+    /// Reads a cursor from a client.
+    ///
+    /// # Errors
+    /// The text is not a cursor, or not one of this history.
     pub fn parse(epochs: &Epochs, text: &str) -> Result<Self, BadToken> {
         let (detail, token) = text.split_once('-').ok_or(BadToken::Form)?;
         let (kind, at) = detail.split_at_checked(1).ok_or(BadToken::Form)?;
@@ -356,8 +363,8 @@ impl Cursor {
         Ok(Self { has_message, at })
     }
 
-    /// What a client is given who has read the page up to here. What proves it is the `head` of
-    /// the log at that time: the rest of the list is of the same history.
+    /// Returns the cursor as clients get it. `head` is the head of the log at the time of the page. It
+    /// proves that the next page is of the same history.
     pub(crate) fn text(self, epochs: &Epochs, head: Position) -> String {
         let kind = if self.has_message { 'm' } else { 'g' };
         let detail = format!("{kind}{}", self.at);

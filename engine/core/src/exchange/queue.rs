@@ -1,7 +1,7 @@
-//! Commands on their way to the sequencer: bounded by batches and by bytes.
+//! The queue of commands to the sequencer. It is bounded by batches and by bytes.
 //!
-//! Shards never wait for room: what does not fit they keep, and read less. Batches that were decided
-//! go back to whichever shard needs one next, so that their memory is asked for only once.
+//! Shards never wait for room. A shard keeps a batch that does not fit, and reads less from its
+//! clients. Decided batches go back to the shards, so that their memory is allocated only once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,24 +13,26 @@ use trunkline_storage::{Position, TimelineId};
 
 use super::{Command, CommandBatch};
 
-/// Batches that may wait.
+/// The maximum number of waiting batches.
 const BATCHES: usize = 1_024;
 
-/// Bytes that they may hold, and whatever was put in last.
+/// The number of bytes of waiting batches at which the queue takes no more.
 const BYTES: usize = 32 << 20;
 
-/// Empty batches kept to be filled again, and the bytes of their memory.
+/// The maximum number of empty batches that wait to be used again.
 const SPENT: usize = 64;
+
+/// The maximum memory of the empty batches in bytes.
 const SPENT_BYTES: usize = 8 << 20;
 
-/// Batches on their way back.
+/// The empty batches on their way back to the shards.
 #[derive(Debug)]
 struct Spent {
     batches: ArrayQueue<Box<CommandBatch>>,
     bytes: AtomicUsize,
 }
 
-/// Where callers put their commands.
+/// The end of the queue that callers put their commands in.
 #[derive(Debug, Clone)]
 pub struct ToSequencer {
     batches: Sender<Box<CommandBatch>>,
@@ -39,7 +41,7 @@ pub struct ToSequencer {
     hurry: Arc<AtomicBool>,
 }
 
-/// Where the sequencer finds them.
+/// The end of the queue that the sequencer takes commands from.
 #[derive(Debug)]
 pub struct Commands {
     batches: Receiver<Box<CommandBatch>>,
@@ -48,7 +50,7 @@ pub struct Commands {
     hurry: Arc<AtomicBool>,
 }
 
-/// Makes the sequencer's queue: the end that callers use, and the sequencer's own.
+/// Returns both ends of a new queue.
 pub fn queue() -> (ToSequencer, Commands) {
     let (sender, receiver) = bounded(BATCHES);
     let bytes = Arc::new(AtomicUsize::new(0));
@@ -72,7 +74,7 @@ pub fn queue() -> (ToSequencer, Commands) {
     (to, commands)
 }
 
-/// The memory that a batch keeps.
+/// Returns the memory that a batch keeps, in bytes.
 const fn bytes(batch: &CommandBatch) -> usize {
     batch.bodies.capacity()
         + batch.positions.capacity() * size_of::<(TimelineId, Position)>()
@@ -88,7 +90,7 @@ impl Spent {
 
     fn put(&self, mut batch: Box<CommandBatch>) {
         let bytes = bytes(&batch);
-        // Before a shard can take it out again.
+        // The bytes count before a shard can take the batch.
         let held = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         batch.commands.clear();
         batch.bodies.clear();
@@ -100,28 +102,28 @@ impl Spent {
 }
 
 impl ToSequencer {
-    /// An empty batch, with the memory of an earlier one if one came back.
+    /// Returns an empty batch, with the memory of an earlier batch if one came back.
     pub fn spare(&self) -> Box<CommandBatch> {
         self.spent.take().unwrap_or_default()
     }
 
-    /// Asks that from now on nothing waits for others to come: the gateway stops.
+    /// Asks the sequencer to end all delays, because the gateway stops.
     pub fn hurry(&self) {
         self.hurry.store(true, Ordering::Relaxed);
-        // Where there is no room nobody sleeps.
+        // In a full queue the sequencer does not sleep, and needs no batch to wake it.
         let _ = self.try_send(self.spare());
     }
 
-    /// Puts a batch in. Without a sequencer, which is when the gateway ends, it is dropped.
+    /// Puts a batch in. Drops the batch if the sequencer has ended.
     ///
     /// # Errors
-    /// The queue is full: the batch comes back.
+    /// The queue is full. The error is the batch.
     pub fn try_send(&self, batch: Box<CommandBatch>) -> Result<(), Box<CommandBatch>> {
         if self.bytes.load(Ordering::Relaxed) >= BYTES {
             return Err(batch);
         }
         let bytes = bytes(&batch);
-        // Before the sequencer can take it out again.
+        // The bytes count before the sequencer can take the batch.
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         match self.batches.try_send(batch) {
             Err(TrySendError::Full(back)) => {
@@ -134,29 +136,29 @@ impl ToSequencer {
 }
 
 impl Commands {
-    /// Waits for a batch.
+    /// Waits at most `time` for a batch.
     ///
     /// # Errors
-    /// None came in time, or no shard is left to send one.
+    /// No batch came in time, or all senders are gone.
     pub fn next(&self, time: Duration) -> Result<Box<CommandBatch>, RecvTimeoutError> {
         self.batches
             .recv_timeout(time)
             .inspect(|batch| self.taken(batch))
     }
 
-    /// Whether nothing is to wait for others to come.
+    /// Returns whether all delays have ended, because the gateway stops.
     pub fn hurries(&self) -> bool {
         self.hurry.load(Ordering::Relaxed)
     }
 
-    /// A batch that waits already.
+    /// Returns the next batch without waiting; `None` if there is none.
     pub fn waiting(&self) -> Option<Box<CommandBatch>> {
         let batch = self.batches.try_recv().ok()?;
         self.taken(&batch);
         Some(batch)
     }
 
-    /// Takes a batch back that was decided, to be filled again.
+    /// Returns a decided batch to the shards.
     pub fn give_back(&self, batch: Box<CommandBatch>) {
         self.spent.put(batch);
     }
@@ -178,7 +180,7 @@ mod tests {
         })
     }
 
-    /// Puts batches in until one comes back; how many fitted.
+    /// Puts batches in until the queue is full. Returns how many fitted.
     fn fill(to: &ToSequencer, bytes: usize) -> usize {
         let mut fitted = 0;
         while to.try_send(batch(bytes)).is_ok() {

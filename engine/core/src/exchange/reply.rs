@@ -1,4 +1,4 @@
-//! To whom an answer goes, and in which form.
+//! The receivers of answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use trunkline_proto::message::ReplyBody;
 
 use super::{ConnRef, Failure, Finding, Query, Wanted};
 
-/// To whom the answer to a command or a query goes, and in which form.
+/// The receiver of the answer to a command or a query.
 #[derive(Debug, Clone)]
 pub enum ReplyTo {
-    /// Frames in an encoding, to a connection of a shard.
+    /// A connection of a shard, which receives frames.
     Conn(ReplyConn),
-    /// A value, to a caller in this process.
+    /// A caller in this process, which receives a value.
     Call(Call),
 }
 
@@ -27,15 +27,15 @@ pub struct ReplyConn {
     pub encoding: Encoding,
     /// The connection.
     pub conn: ConnRef,
-    /// The client's id for the command; 0 where nothing asked.
+    /// The client's id for the command; 0 for a query without a command.
     pub id: u32,
 }
 
-// A batch holds thousands of them.
+// A batch holds thousands of these.
 const _: () = assert!(size_of::<ReplyTo>() == 16);
 
 impl ReplyTo {
-    /// Returns the connection that waits, if one does.
+    /// Returns the connection that waits; `None` for a call.
     pub fn conn(&self) -> Option<&ReplyConn> {
         match self {
             Self::Conn(conn) => Some(conn),
@@ -44,65 +44,66 @@ impl ReplyTo {
     }
 }
 
-/// The answer to a call.
+/// The answer to a call in this process.
 #[derive(Debug)]
 pub enum CallAnswer {
-    /// The answer itself.
+    /// The reply.
     Reply(ReplyBody<'static>),
-    /// A reader knows the answer: this is to be asked next.
+    /// The query to ask next: a reader finds the answer.
     Ask(Query),
-    /// What the caller needs to make the answer.
+    /// The data from which the caller makes the answer.
     Found(Finding),
     /// The error reply.
     Failed(Failure),
 }
 
-/// A caller in this process that waits for one answer. The first answer counts, later ones are
-/// dropped; where the last copy goes without an answer the caller gets [`Lost::Dropped`].
+/// The answering end of a call: a caller in this process waits for one answer. The first answer
+/// counts; later ones are dropped. If all copies are dropped without an answer, the caller gets
+/// [`Lost::Dropped`].
 #[derive(Debug, Clone)]
 pub struct Call(Arc<Sender<CallAnswer>>);
 
-/// The other end of a [`Call`]. Dropping it says that nobody waits any more.
+/// The waiting end of a [`Call`]. When it is dropped, nobody waits any more.
 #[derive(Debug)]
 pub struct Pending {
     answer: Receiver<CallAnswer>,
     wanted: Wanted,
 }
 
-/// Why a call has no answer.
+/// The reason why a call has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
-    /// It did not come in time.
+    /// The answer did not come in time.
     Late,
-    /// Nobody is left to give it: the gateway stops.
+    /// All answering ends are gone, because the gateway stops.
     Dropped,
 }
 
 impl Call {
-    /// Makes a call: the end that is answered, and the end that waits.
+    /// Returns both ends of a new call.
     pub fn new() -> (Self, Pending) {
         let (sender, answer) = bounded(1);
         let wanted = Wanted::default();
         (Self(Arc::new(sender)), Pending { answer, wanted })
     }
 
-    /// Gives the answer. Never waits.
+    /// Gives the answer, without waiting. Drops it if there is one already, or nobody waits.
     pub fn answer(&self, answer: CallAnswer) {
-        // Full: it has one. Disconnected: nobody waits.
+        // A full channel has an answer already. A disconnected one has no receiver.
         let _ = self.0.try_send(answer);
     }
 }
 
 impl Pending {
-    /// Returns the flag that a query of this call is to carry.
+    /// Returns the flag for queries of this call. It falls when this end is dropped.
     pub fn wanted(&self) -> Wanted {
         self.wanted.clone()
     }
 
-    /// Waits for the answer.
+    /// Waits at most `time` for the answer.
     ///
     /// # Errors
-    /// There is none, see [`Lost`].
+    /// There is no answer; [`Lost`] says why.
     pub fn wait(&self, time: Duration) -> Result<CallAnswer, Lost> {
         self.answer.recv_timeout(time).map_err(|error| match error {
             RecvTimeoutError::Timeout => Lost::Late,

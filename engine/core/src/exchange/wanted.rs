@@ -1,9 +1,10 @@
-//! Whether somebody still waits for an answer.
+//! The flag that says whether somebody still waits for an answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A flag that a question carries: a reader does not look up what nobody waits for any more.
+/// The flag of a query that says whether somebody still waits for the answer. A reader looks nothing
+/// up if nobody waits.
 #[derive(Debug, Clone)]
 pub struct Wanted(Arc<AtomicBool>);
 
@@ -19,7 +20,7 @@ impl Wanted {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Says that nobody waits any more.
+    /// Notes that nobody waits any more.
     pub fn end(&self) {
         self.0.store(false, Ordering::Relaxed);
     }

@@ -6,13 +6,14 @@ use trunkline_proto::message::{Event, Push, ServerMessage};
 
 use crate::frames::opcode;
 
-/// A push as frames of both encodings.
+/// A push as a frame of each encoding.
 #[derive(Debug)]
 pub struct PushFrames {
     json: Frame,
     proto: Frame,
 }
 
+/// A frame of one encoding.
 #[derive(Debug)]
 struct Frame {
     bytes: Vec<u8>,
@@ -43,6 +44,7 @@ impl PushFrames {
         }
     }
 
+    /// Returns the frame of one encoding.
     fn get(&self, encoding: Encoding) -> &Frame {
         match encoding {
             Encoding::Json => &self.json,
@@ -55,7 +57,7 @@ impl PushFrames {
         &self.get(encoding).bytes
     }
 
-    /// Returns the message without its frame, to be put into one frame with others.
+    /// Returns the encoded message without its frame, for a frame with several messages.
     pub fn message(&self, encoding: Encoding) -> &[u8] {
         let frame = self.get(encoding);
         &frame.bytes[frame.header..]
@@ -66,7 +68,7 @@ impl PushFrames {
         self.json.bytes.len() + self.proto.bytes.len()
     }
 
-    /// Puts `text` where `blank`, which is as long, stands last in both frames.
+    /// Replaces the last occurrence of `blank` in both frames with `text`, which has the same length.
     pub(super) fn fill_in(&mut self, blank: &[u8], text: &[u8]) {
         for frame in [&mut self.json, &mut self.proto] {
             let windows = frame.bytes.windows(blank.len());

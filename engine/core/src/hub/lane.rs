@@ -18,8 +18,10 @@ use crate::directory::ShardSet;
 use crate::exchange::Mailbox;
 use crate::ids::UserId;
 
-/// The maximum number of events in a lane, and of their bytes.
+/// The maximum number of events in a lane.
 const ITEMS: usize = 4_096;
+
+/// The number of bytes of events at which a lane takes no more.
 const BYTES: usize = 16 << 20;
 
 /// An ephemeral event for connections of a shard.
@@ -39,6 +41,7 @@ pub enum EphemeralEvent {
 }
 
 impl EphemeralEvent {
+    /// Returns the memory that the event keeps, in bytes.
     fn bytes(&self) -> usize {
         match self {
             Self::ToUsers { users, frames, .. } => size_of_val(&**users) + frames.size(),
@@ -79,6 +82,7 @@ pub struct Lanes {
 }
 
 impl Lanes {
+    /// Returns empty lanes of the shards that own these mailboxes.
     pub(super) fn new(mailboxes: Vec<Arc<Mailbox>>) -> Self {
         Self {
             lanes: mailboxes.iter().map(|_| CachePadded::default()).collect(),
@@ -95,7 +99,7 @@ impl Lanes {
             let mut content = lane.content.lock();
             if content.taken.events.len() >= ITEMS || content.bytes >= BYTES {
                 refused += 1;
-                // There may be no other that would show what is missing.
+                // No later publication may come that would show the gap to subscribers.
                 if let EphemeralEvent::Publication(publication) = event {
                     let (topic, seq) = (publication.topic, publication.seq);
                     content.taken.lost.insert(topic, seq);
@@ -155,6 +159,7 @@ impl Lanes {
     }
 }
 
+/// Returns the numbers of the shards in a set.
 fn each(mut shards: ShardSet) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let shard = (shards != 0).then(|| shards.trailing_zeros() as usize)?;
@@ -165,7 +170,7 @@ fn each(mut shards: ShardSet) -> impl Iterator<Item = usize> {
 
 #[cfg(test)]
 impl Lanes {
-    /// Lanes of shards that never sleep.
+    /// Returns lanes of shards that never sleep.
     pub(super) fn of_nobody(shards: usize) -> Self {
         let mailbox = |_| Arc::new(Mailbox::new(Box::new(crate::exchange::NoSleeper)));
         Self::new((0..shards).map(mailbox).collect())

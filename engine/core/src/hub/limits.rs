@@ -1,27 +1,28 @@
-//! Limits of what is not stored.
+//! The limits of ephemeral state.
 
 use std::time::Duration;
 
-/// Limits of presence, last-seen times and topics.
+/// The limits of presence, last-seen times and topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HubLimits {
-    /// How long a user stays online for others after the last session ended. A user who comes back
-    /// within this time was never gone.
+    /// The time that a user stays online for others after the last session ended. Others do not see
+    /// the absence of a user who comes back within this time.
     pub presence_grace: Duration,
-    /// The number of users whose last-seen time is kept in memory.
+    /// The maximum number of users whose last-seen time is in memory.
     pub last_seen_cache: usize,
-    /// How often last-seen times are stored.
+    /// The interval at which last-seen times are stored.
     pub last_seen_interval: Duration,
-    /// The number of last-seen times that are stored per second at most; 0: none is stored.
+    /// The maximum number of last-seen times to store per second; 0 stores none.
     pub last_seen_rate: u32,
-    /// The number of topics. One more takes the place of a topic without subscribers; where every
-    /// topic has some, the command fails with 106.
+    /// The maximum number of topics. One more replaces a topic without subscribers. If every topic
+    /// has subscribers, the command fails with 106.
     pub topics: usize,
-    /// The number of publications of a topic that are kept for later subscribers. The oldest go first.
+    /// The maximum number of publications that a topic keeps for later subscribers. The oldest go
+    /// first.
     pub topic_history: usize,
-    /// The bytes of the publications that are kept of a topic.
+    /// The maximum bytes of the publications that one topic keeps.
     pub topic_bytes: usize,
-    /// The bytes of the publications that are kept of all topics together.
+    /// The maximum bytes of the publications that all topics keep together.
     pub topics_bytes: usize,
 }
 

@@ -24,7 +24,7 @@ pub use frames::PushFrames;
 pub use lane::{EphemeralEvent, LaneContent, Lanes};
 pub use limits::HubLimits;
 pub use presence::UserState;
-pub use topics::{Publication, Since, TopicId, Topics};
+pub use topics::{NewPublication, Publication, Published, Since, TopicId, Topics};
 pub use unsaved::Unsaved;
 
 /// The number of stripes in each map.
@@ -54,7 +54,8 @@ impl Hub {
     /// Returns the hub of the shards with these mailboxes. `connections` is the maximum number of
     /// connections.
     pub fn new(
-        (limits, connections): (&HubLimits, usize),
+        limits: &HubLimits,
+        connections: usize,
         directory: Arc<Directory>,
         mailboxes: Vec<Arc<Mailbox>>,
     ) -> Self {
@@ -62,7 +63,7 @@ impl Hub {
             lanes: Lanes::new(mailboxes),
             topics: Topics::new(limits),
             clock: Clock::new(clock::system()),
-            // As many as can leave at once; none, where the store is not to know.
+            // All connected users can leave at once. Without storing, there is nothing to note.
             unsaved: Unsaved::new(if limits.last_seen_rate > 0 {
                 connections
             } else {
@@ -83,7 +84,7 @@ impl Hub {
     /// to note the last-seen time for the store.
     pub fn leave(&self, user: UserId, shard: usize, device: DeviceMark) -> bool {
         let now = self.clock.now();
-        // Before it is gone: whoever sees that must also see since when.
+        // The time comes first: a thread that finds the user gone must find the time too.
         self.presence.note_left(user, now);
         let noted = self.unsaved.note(user, now);
         self.directory.leave(user, shard, device);
@@ -110,7 +111,7 @@ impl Hub {
     /// Returns the state of a user. `known` is a last-seen time from another source, such as the
     /// store.
     pub fn state(&self, user: UserId, known: Option<u64>) -> UserState {
-        // In the reverse order of `leave`.
+        // The reverse order of `leave`.
         let devices = self.directory.devices(user);
         let left = self.presence.left(user);
         let left = left.or_else(|| self.unsaved.left(user)).max(known);

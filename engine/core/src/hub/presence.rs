@@ -28,8 +28,10 @@ pub struct UserState {
 }
 
 impl UserState {
+    /// Returns the state of a user with `devices` connected devices. `left` and `now` are in
+    /// milliseconds since 1970 UTC.
     pub(super) fn new(devices: u32, left: Option<u64>, now: u64, grace: Duration) -> Self {
-        // A clock that was set back ends the grace.
+        // A clock that was set back ends the grace time.
         let since = left.and_then(|left| now.checked_sub(left));
         let left_for = since.map(Duration::from_millis);
         Self {
@@ -75,6 +77,7 @@ impl UserState {
     }
 }
 
+/// The shards that watch each user, and the times when users left.
 pub(super) struct Presence {
     stripes: Box<[CachePadded<Mutex<Stripe>>]>,
     /// The number of watched users. If it is 0, no look-up is needed.
@@ -83,8 +86,10 @@ pub(super) struct Presence {
     remembered: usize,
 }
 
+/// The presence of some users, under one lock.
 #[derive(Default)]
 struct Stripe {
+    /// The shards that watch each user.
     watchers: Map<ShardSet>,
     /// The time when a user's last connection ended, in two halves. When the younger half is full,
     /// it replaces the older one.
@@ -116,6 +121,7 @@ impl Presence {
         stripe.watchers.get(&user).copied().unwrap_or_default()
     }
 
+    /// Adds a shard to those that watch a user.
     pub(super) fn watch(&self, user: UserId, shard: usize) {
         let mut stripe = self.stripe(user).lock();
         let shards = stripe.watchers.entry(user).or_default();
@@ -125,6 +131,7 @@ impl Presence {
         *shards |= 1 << shard;
     }
 
+    /// Removes a shard from those that watch a user.
     pub(super) fn unwatch(&self, user: UserId, shard: usize) {
         let mut stripe = self.stripe(user).lock();
         let Some(shards) = stripe.watchers.get_mut(&user) else {
@@ -137,6 +144,7 @@ impl Presence {
         }
     }
 
+    /// Notes that the last connection of a user ended at `now`, in milliseconds since 1970 UTC.
     pub(super) fn note_left(&self, user: UserId, now: u64) {
         let mut stripe = self.stripe(user).lock();
         if stripe.left.len() >= self.remembered && !stripe.left.contains_key(&user) {

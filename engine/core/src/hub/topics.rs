@@ -22,6 +22,8 @@ pub type TopicId = TimelineId;
 /// The length of a topic's position as clients see it: epoch and number as sixteen hexadecimal
 /// digits each, and a dash.
 const POS: usize = 33;
+
+/// The text that stands in new frames for the position.
 const BLANK: &[u8; POS] = &[b'0'; POS];
 
 /// A position in a topic: the number of a publication, and the epoch that counts it. A topic that
@@ -64,6 +66,26 @@ pub struct Publication {
     pub frames: PushFrames,
 }
 
+/// The content of a new publication.
+#[derive(Debug, Clone, Copy)]
+pub struct NewPublication<'a> {
+    /// The name of the topic.
+    pub topic: &'a str,
+    /// The name of the user who publishes.
+    pub from: &'a str,
+    /// The data for the subscribers.
+    pub data: &'a m::Json<'a>,
+}
+
+/// The result of a publication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// The position of the publication in its topic.
+    pub pos: Since,
+    /// The number of shards without room for the publication.
+    pub refused: u64,
+}
+
 /// The error for a new topic when the limit of topics is reached, and no topic without subscribers
 /// could be removed.
 #[derive(Debug)]
@@ -84,12 +106,15 @@ pub struct Topics {
     count: AtomicUsize,
     /// The number of topics without subscribers.
     idle: AtomicUsize,
+    /// The maximum number of topics.
     most: usize,
-    /// The limits of what is kept: publications of one topic, bytes of one topic, and bytes of all
-    /// topics.
+    /// The maximum number of publications that one topic keeps.
     history: usize,
+    /// The maximum bytes of publications that one topic keeps.
     topic_bytes: usize,
+    /// The maximum bytes of publications that all topics keep.
     all_bytes: usize,
+    /// The bytes of the publications that all topics keep now.
     bytes: AtomicUsize,
     /// The epoch of the next topic. The first one is random, so that another process has other
     /// epochs, whatever its clock says.
@@ -100,12 +125,17 @@ pub struct Topics {
 
 type Map = HashMap<TopicId, Topic, IdBuildHasher>;
 
+/// One topic.
 struct Topic {
+    /// The position of the last publication.
     pos: Since,
     /// The latest publications, without a gap, up to `pos`.
     kept: VecDeque<Arc<Publication>>,
+    /// The bytes of the kept publications.
     bytes: usize,
+    /// The shards with subscribers.
     shards: ShardSet,
+    /// The count of uses at the last one.
     used: u64,
 }
 
@@ -217,7 +247,7 @@ impl Topics {
         topic.shards &= !(1 << shard);
         if topic.shards == 0 {
             self.idle.fetch_add(1, Ordering::Relaxed);
-            // Without publications that are kept, nothing of it is worth keeping.
+            // A topic that keeps no publications is worth nothing without subscribers.
             if self.history == 0 {
                 self.forget(&mut map, id);
             }
@@ -229,23 +259,21 @@ impl Topics {
         self.stripe(id).lock().get(&id).map(|topic| topic.pos)
     }
 
-    /// Publishes to a topic. Returns the position, and the number of shards without room for the
-    /// publication.
+    /// Publishes to a topic.
     ///
     /// # Errors
     /// The limit of topics is reached.
     pub fn publish(
         &self,
         id: TopicId,
-        (name, from): (&str, &str),
-        data: &m::Json<'_>,
+        new: NewPublication<'_>,
         lanes: &Lanes,
-    ) -> Result<(Since, u64), TooManyTopics> {
-        // Written before the lock is taken, but for the number.
+    ) -> Result<Published, TooManyTopics> {
+        // The frames are ready before the lock is taken. Only the number is filled in later.
         let mut frames = PushFrames::new(Event::Publication(m::Publication {
-            topic: name.into(),
-            data: data.borrow(),
-            from: from.into(),
+            topic: new.topic.into(),
+            data: new.data.borrow(),
+            from: new.from.into(),
             pos: std::str::from_utf8(BLANK).unwrap_or_default().into(),
         }));
         let mut map = self.stripe(id).lock();
@@ -265,9 +293,10 @@ impl Topics {
         }
         drop(map);
         lanes.wake(shards);
-        Ok((pos, refused))
+        Ok(Published { pos, refused })
     }
 
+    /// Keeps a publication for later subscribers, and forgets older ones that have no room.
     fn keep(&self, topic: &mut Topic, publication: &Arc<Publication>) {
         let size = publication.frames.size();
         let fits = |topic: &Topic| {

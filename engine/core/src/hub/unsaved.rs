@@ -14,7 +14,7 @@ use trunkline_storage::IdBuildHasher;
 use super::{STRIPES, stripe_of};
 use crate::ids::UserId;
 
-/// When users left, in milliseconds since 1970.
+/// The times when users left, in milliseconds since 1970 UTC.
 type Times = HashMap<UserId, u64, IdBuildHasher>;
 
 /// The last-seen times that the store does not have yet, by user.
@@ -22,12 +22,16 @@ pub struct Unsaved {
     stripes: Box<[CachePadded<Mutex<Stripe>>]>,
     /// The number of users in all stripes. A user in both generations counts twice.
     users: AtomicUsize,
+    /// The maximum number of users.
     most: usize,
 }
 
+/// The times of some users, in two generations.
 #[derive(Default)]
 struct Stripe {
+    /// The times that came since the last [`Unsaved::begin`].
     gathered: Times,
+    /// The times that the sequencer is storing.
     storing: Arc<Times>,
 }
 
@@ -87,7 +91,7 @@ impl Unsaved {
         storing.iter().map(|(&user, &time)| (user, time)).collect()
     }
 
-    /// The store knows of all that [`begin`](Self::begin) gave.
+    /// Notes that the store has all times that [`begin`](Self::begin) returned for this stripe.
     pub fn stored(&self, stripe: usize) {
         let storing = std::mem::take(&mut self.stripes[stripe].lock().storing);
         self.users.fetch_sub(storing.len(), Ordering::Relaxed);

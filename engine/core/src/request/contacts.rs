@@ -1,15 +1,16 @@
-//! The `contacts` command.
+//! Checks the `contacts` command.
 
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::Contacts;
 
-use super::{Ask, Asked, Failure, check_user};
+use super::{Ask, Asked, Failure, Target, check_user};
 use crate::event::Body;
 use crate::exchange::{Action, CommandBatch, Members, Part, Query};
 use crate::ids::Side;
 use crate::state::MAX_CONTACTS;
 
 impl Ask<'_> {
+    /// Checks a change of the caller's contacts, or a request for the list.
     pub(super) fn contacts(
         &self,
         contacts: &Contacts<'_>,
@@ -43,15 +44,18 @@ impl Ask<'_> {
             members: named.map(|name| &**name).collect(),
             ..self.body("")
         };
-        // They are nobody's conversation, but the user's alone.
-        let own = Members::Direct {
-            other: user,
-            side: Side::Lesser,
+        // The list of contacts belongs to the caller alone, like a conversation with oneself.
+        let own = Target {
+            conversation: self.ids.contacts(user),
+            members: Members::Direct {
+                other: user,
+                side: Side::Lesser,
+            },
         };
         let action = Action::Contacts {
             added: add.len(),
             watch,
         };
-        Ok(self.queue((self.ids.contacts(user), own), action, &body, batch))
+        Ok(self.queue(own, action, &body, batch))
     }
 }

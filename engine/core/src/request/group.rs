@@ -1,20 +1,32 @@
-//! Commands that change a group.
+//! Checks the commands that change a group.
 
 use trunkline_proto::message::{GroupCreate, GroupLeave, GroupMembers, GroupRename, Visibility};
 use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES, is_name};
 use trunkline_proto::{ErrorCode, Str};
 
-use super::{Ask, Asked, BAD_GROUP, Failure, check_user};
+use super::{Ask, Asked, BAD_GROUP, Failure, Target, check_user};
 use crate::event::Body;
 use crate::exchange::{Action, Change, CommandBatch, Members};
 
-/// Users that one command may name.
+/// The maximum number of users that one command names.
 const MAX_NAMED: usize = 1_000;
 
-/// Bytes of what people call a group.
+/// The maximum length of a group's display name in bytes.
 const MAX_NAME_BYTES: usize = 256;
 
+/// The content of a change of a group. What a change does not have is empty.
+#[derive(Default)]
+struct ChangeContent<'a> {
+    /// The display name.
+    name: Option<&'a str>,
+    /// The idempotency key.
+    key: Option<&'a str>,
+    /// The users whose membership changes.
+    members: &'a [Str<'a>],
+}
+
 impl Ask<'_> {
+    /// Checks the creation of a group.
     pub(super) fn group_create(
         &self,
         create: &GroupCreate<'_>,
@@ -27,10 +39,15 @@ impl Ask<'_> {
         check_name(name.unwrap_or_default())?;
         let key = create.key.as_deref();
         self.check_key(key)?;
-        self.change(&create.group, change, (name, key, &create.members), batch)
+        let content = ChangeContent {
+            name,
+            key,
+            members: &create.members,
+        };
+        self.change(&create.group, change, content, batch)
     }
 
-    /// Adds or removes.
+    /// Checks a change that adds or removes members.
     pub(super) fn group_members(
         &self,
         members: &GroupMembers<'_>,
@@ -40,22 +57,24 @@ impl Ask<'_> {
         if members.members.is_empty() {
             return Err((ErrorCode::BadRequest, "\"members\" names nobody"));
         }
-        self.change(
-            &members.group,
-            change,
-            (None, None, &members.members),
-            batch,
-        )
+        let content = ChangeContent {
+            members: &members.members,
+            ..ChangeContent::default()
+        };
+        self.change(&members.group, change, content, batch)
     }
 
+    /// Checks the end of the caller's own membership.
     pub(super) fn group_leave(
         &self,
         leave: &GroupLeave<'_>,
         batch: &mut CommandBatch,
     ) -> Result<Asked, Failure> {
-        self.change(&leave.group, Change::Leave, (None, None, &[]), batch)
+        let content = ChangeContent::default();
+        self.change(&leave.group, Change::Leave, content, batch)
     }
 
+    /// Checks a new display name of a group.
     pub(super) fn group_rename(
         &self,
         rename: &GroupRename<'_>,
@@ -65,17 +84,22 @@ impl Ask<'_> {
             return Err((ErrorCode::BadRequest, "a group's new name is not empty"));
         }
         check_name(&rename.name)?;
-        let name = Some(&*rename.name);
-        self.change(&rename.group, Change::Rename, (name, None, &[]), batch)
+        let content = ChangeContent {
+            name: Some(&*rename.name),
+            ..ChangeContent::default()
+        };
+        self.change(&rename.group, Change::Rename, content, batch)
     }
 
+    /// Puts a change into the batch, with its content.
     fn change(
         &self,
         group: &str,
         change: Change,
-        (name, key, members): (Option<&str>, Option<&str>, &[Str<'_>]),
+        content: ChangeContent<'_>,
         batch: &mut CommandBatch,
     ) -> Result<Asked, Failure> {
+        let ChangeContent { name, key, members } = content;
         if !is_name(group) {
             return Err(BAD_GROUP);
         }
@@ -94,11 +118,15 @@ impl Ask<'_> {
             ..self.body(Conversation::Group(group).write_into(&mut id))
         };
         let namespace = self.caller.names.namespace();
-        let reach = (self.ids.group(namespace, group), Members::Group);
-        Ok(self.queue(reach, Action::Group(change), &body, batch))
+        let target = Target {
+            conversation: self.ids.group(namespace, group),
+            members: Members::Group,
+        };
+        Ok(self.queue(target, Action::Group(change), &body, batch))
     }
 }
 
+/// Checks the display name of a group.
 fn check_name(name: &str) -> Result<(), Failure> {
     if name.len() > MAX_NAME_BYTES {
         return Err((

@@ -1,18 +1,19 @@
-//! Commands about messages: sent, acknowledged, recalled, deleted, reacted to.
+//! Checks the commands about messages: sends, acknowledgements, recalls, deletions and reactions.
 
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message;
 use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES, is_name};
 
-use super::{Ask, Asked, BAD_CONVERSATION, BAD_GROUP, BAD_USER, Failure};
+use super::{Ask, Asked, BAD_CONVERSATION, BAD_GROUP, BAD_USER, Failure, Target};
 use crate::event::Body;
 use crate::exchange::{Action, CommandBatch, Members};
 use crate::ids::Side;
 
-/// Bytes of a reaction: a word, or an emoji of several code points.
+/// The maximum length of a reaction in bytes: a word, or an emoji of several code points.
 pub(super) const MAX_REACTION_BYTES: usize = 64;
 
 impl Ask<'_> {
+    /// Checks a message.
     pub(super) fn send(
         &self,
         send: &message::Send<'_>,
@@ -33,7 +34,7 @@ impl Ask<'_> {
             }
         };
         self.check_content(send)?;
-        let reach = match to {
+        let target = match to {
             Conversation::Direct(lesser, greater) => {
                 let (side, other) = if lesser == own {
                     (Side::Lesser, greater)
@@ -41,10 +42,15 @@ impl Ask<'_> {
                     (Side::Greater, lesser)
                 };
                 let other = self.user(other);
-                let id = self.ids.direct(names.namespace(), lesser, greater);
-                (id, Members::Direct { other, side })
+                Target {
+                    conversation: self.ids.direct(names.namespace(), lesser, greater),
+                    members: Members::Direct { other, side },
+                }
             }
-            Conversation::Group(name) => (self.ids.group(names.namespace(), name), Members::Group),
+            Conversation::Group(name) => Target {
+                conversation: self.ids.group(names.namespace(), name),
+                members: Members::Group,
+            },
         };
         let mut id = [0; MAX_CONVERSATION_BYTES];
         let media = send.media.as_ref();
@@ -60,9 +66,10 @@ impl Ask<'_> {
         };
         let key = send.key.as_deref();
         let key = key.map(|key| self.ids.key(names.namespace(), own, key));
-        Ok(self.queue(reach, Action::Send { key }, &body, batch))
+        Ok(self.queue(target, Action::Send { key }, &body, batch))
     }
 
+    /// Checks the text, the media and the key of a message.
     fn check_content(&self, send: &message::Send<'_>) -> Result<(), Failure> {
         if send.text.is_none() && send.media.is_none() {
             return Err((ErrorCode::BadRequest, "send needs a \"text\" or \"media\""));
@@ -98,7 +105,7 @@ impl Ask<'_> {
         Ok(())
     }
 
-    /// Checks what makes a command the same as an earlier one.
+    /// Checks an idempotency key.
     pub(super) fn check_key(&self, key: Option<&str>) -> Result<(), Failure> {
         match key.map(str::len) {
             Some(0) => Err((ErrorCode::BadRequest, "an idempotency key is not empty")),
@@ -110,6 +117,7 @@ impl Ask<'_> {
         }
     }
 
+    /// Checks an acknowledgement.
     pub(super) fn ack(
         &self,
         ack: &message::Ack<'_>,
@@ -126,7 +134,7 @@ impl Ask<'_> {
         self.about(&ack.conversation, action, &body, batch)
     }
 
-    /// A command about one message that carries nothing else.
+    /// Checks a command that names one message and has no other content.
     pub(super) fn about_message(
         &self,
         conversation: &str,
@@ -141,6 +149,7 @@ impl Ask<'_> {
         self.about(conversation, action, &body, batch)
     }
 
+    /// Checks a reaction, or its removal.
     pub(super) fn react(
         &self,
         react: &message::React<'_>,
@@ -166,6 +175,7 @@ impl Ask<'_> {
         self.about(&react.conversation, action, &body, batch)
     }
 
+    /// Puts a command about a conversation into the batch.
     fn about(
         &self,
         conversation: &str,
@@ -176,7 +186,7 @@ impl Ask<'_> {
         if conversation.len() > MAX_CONVERSATION_BYTES {
             return Err(BAD_CONVERSATION);
         }
-        let reach = self.own(conversation)?;
-        Ok(self.queue(reach, action, body, batch))
+        let target = self.own(conversation)?;
+        Ok(self.queue(target, action, body, batch))
     }
 }

@@ -1,4 +1,5 @@
-//! Commands of an open session: checked and made ready for whoever carries them out.
+//! Checks the commands of an open session, and turns each into a command for the sequencer, a query
+//! for the readers, or a reply.
 
 mod contacts;
 mod group;
@@ -25,20 +26,21 @@ pub use presence::check_presence;
 pub use recipients::{Recipients, recipients};
 pub use size::too_large;
 
-/// Limits of what a command may hold.
+/// The limits of the content of commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ContentLimits {
-    /// The bytes of one WebSocket message, all fragments together; beyond it 1009.
+    /// The maximum size of a WebSocket message in bytes, all fragments together. A larger message
+    /// closes the connection with 1009.
     pub message_bytes: usize,
-    /// The bytes of a message's text; beyond it 106.
+    /// The maximum length of a message's text in bytes. A longer text fails with 106.
     pub text_bytes: usize,
-    /// The bytes of an idempotency key; beyond it 106.
+    /// The maximum length of an idempotency key in bytes. A longer key fails with 106.
     pub key_bytes: usize,
-    /// The entries of a page; a larger `limit` is lowered.
+    /// The maximum number of entries in a page. The gateway lowers a larger `limit` to it.
     pub page: u32,
 }
 
-/// The user who asks.
+/// The user who sends a command.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller<'a> {
     /// The user's id.
@@ -47,27 +49,27 @@ pub struct Caller<'a> {
     pub names: &'a Names,
 }
 
-/// Who asks, and what is needed to answer.
+/// The caller of a command, and everything needed to check it.
 pub struct Ask<'a> {
-    /// Who asks.
+    /// The user who sends the command.
     pub caller: Caller<'a>,
-    /// The ids of names.
+    /// Computes the ids of names.
     pub ids: &'a Ids,
-    /// What proves positions.
+    /// The epochs that prove the positions in commands.
     pub epochs: &'a Epochs,
-    /// The limits of what is asked.
+    /// The limits of the content of commands.
     pub limits: &'a ContentLimits,
-    /// To whom the answer goes.
+    /// The receiver of the answer.
     pub reply_to: ReplyTo,
 }
 
-/// What becomes of a command.
+/// The next step for a checked command.
 pub enum Asked {
-    /// It stands in the batch for the sequencer.
+    /// The command is in the batch for the sequencer.
     Queued,
-    /// A reader has to answer it.
+    /// The readers answer this query.
     Query(Query),
-    /// The answer is known at once.
+    /// The answer to the command.
     Reply(ReplyBody<'static>),
 }
 
@@ -84,10 +86,10 @@ const BAD_GROUP: Failure = (
     "a group is 1 to 64 bytes of [A-Za-z0-9._@-]",
 );
 
-/// Checks a command and hands it on.
+/// Checks a command. Puts it into `batch` if the sequencer decides it, and returns the next step.
 ///
 /// # Errors
-/// The code and text of the error reply.
+/// The command is not valid. The error is the code and text of the reply.
 pub fn ask(
     ask: &Ask<'_>,
     command: &CommandBody<'_>,
@@ -119,7 +121,7 @@ pub fn ask(
         CommandBody::Conversations(conversations) => ask.conversations(conversations),
         CommandBody::Ping(_) => Ok(Asked::Reply(ReplyBody::Ping(Ping {}))),
         CommandBody::Contacts(contacts) => ask.contacts(contacts, batch),
-        // The shard takes these out before.
+        // The shard carries these out itself, and does not pass them on.
         CommandBody::Connect(_) => Err((ErrorCode::BadRequest, "already connected")),
         CommandBody::Presence(_)
         | CommandBody::Typing(_)
@@ -135,21 +137,27 @@ pub fn ask(
 
 /// A conversation that the caller named.
 enum Named<'a> {
-    /// The caller is one of two.
+    /// A 1:1 conversation of the caller.
     Direct {
         id: TimelineId,
         side: Side,
         other: &'a str,
     },
-    /// A group: whether the caller is in it, and whether it exists, is not known here.
+    /// A group. It may not exist, and the caller may not be a member.
     Group(TimelineId),
 }
 
+/// The conversation that a command is about, and its members.
+struct Target {
+    conversation: TimelineId,
+    members: Members,
+}
+
 impl Ask<'_> {
-    /// Puts a command about a conversation into the batch, with what `body` says.
+    /// Puts a command about a conversation into the batch, with `body` as the body of its record.
     fn queue(
         &self,
-        (conversation, members): (TimelineId, Members),
+        target: Target,
         action: Action,
         body: &Body<'_>,
         batch: &mut CommandBatch,
@@ -159,8 +167,8 @@ impl Ask<'_> {
         batch.commands.push(Command {
             reply_to: self.reply_to.clone(),
             user: self.caller.id,
-            conversation,
-            members,
+            conversation: target.conversation,
+            members: target.members,
             body: start..batch.bodies.len(),
             names: BodyNames::of(body),
             action,
@@ -168,7 +176,7 @@ impl Ask<'_> {
         Asked::Queued
     }
 
-    /// What every body of the caller begins with.
+    /// Returns a body with the names that every body of the caller has.
     fn body<'b>(&'b self, conversation: &'b str) -> Body<'b> {
         let names = self.caller.names;
         Body {
@@ -179,22 +187,35 @@ impl Ask<'_> {
         }
     }
 
+    /// Returns the id of a user in the caller's namespace.
     fn user(&self, name: &str) -> TimelineId {
         self.ids.user(self.caller.names.namespace(), name)
     }
 
-    /// The conversation and its members, where the caller may be one of them.
-    fn own(&self, conversation: &str) -> Result<(TimelineId, Members), Failure> {
+    /// Returns a conversation of which the caller may be a member, by its name.
+    ///
+    /// # Errors
+    /// The name is not valid, or the caller is not one of the two users.
+    fn own(&self, conversation: &str) -> Result<Target, Failure> {
         Ok(match self.named(conversation)? {
-            Named::Direct { id, side, other } => {
-                let other = self.user(other);
-                (id, Members::Direct { other, side })
-            }
-            Named::Group(id) => (id, Members::Group),
+            Named::Direct { id, side, other } => Target {
+                conversation: id,
+                members: Members::Direct {
+                    other: self.user(other),
+                    side,
+                },
+            },
+            Named::Group(id) => Target {
+                conversation: id,
+                members: Members::Group,
+            },
         })
     }
 
-    /// A page's length: what was asked for, at most the limit.
+    /// Returns the length of a page: `asked`, or `otherwise` without it, and at most the limit.
+    ///
+    /// # Errors
+    /// `asked` is 0.
     fn page(&self, asked: Option<u32>, otherwise: u32) -> Result<usize, Failure> {
         match asked {
             Some(0) => Err((ErrorCode::BadRequest, "a page's \"limit\" is at least 1")),
@@ -202,8 +223,11 @@ impl Ask<'_> {
         }
     }
 
-    /// What the caller may be a member of, by the name alone: nothing is looked up, so that the
-    /// answer tells a stranger nothing.
+    /// Returns the conversation of this name. It decides by the name alone and looks nothing up, so
+    /// that the answer tells a stranger nothing.
+    ///
+    /// # Errors
+    /// The name is not valid, or the caller is not one of the two users.
     fn named<'n>(&self, conversation: &'n str) -> Result<Named<'n>, Failure> {
         let namespace = self.caller.names.namespace();
         let own = self.caller.names.user();
@@ -224,6 +248,7 @@ impl Ask<'_> {
     }
 }
 
+/// Checks the name of a user.
 fn check_user(name: &str) -> Result<(), Failure> {
     if is_name(name) { Ok(()) } else { Err(BAD_USER) }
 }

@@ -1,18 +1,26 @@
-//! The names of a session, in one place: there are as many as there are connections.
+//! The names of a session in one small value, because each connection has one.
 
 use compact_str::CompactString;
 use trunkline_proto::names::MAX_NAME_BYTES;
 
-/// The lengths of user and device, then user, device and namespace. Up to 24 bytes in all need no
-/// allocation.
+/// The names of the user, the device and the namespace of a session.
+///
+/// The text holds the lengths of the first two names as one byte each, and then all names. Up to 24
+/// bytes need no allocation.
 #[derive(Debug, Clone)]
 pub struct Names(CompactString);
 
-// So that a length is one character of one byte.
+// A length below 128 is one character of one byte.
 const _: () = assert!(MAX_NAME_BYTES < 128);
 
+/// The ends of the first two names in the text, in bytes.
+struct Ends {
+    user: usize,
+    device: usize,
+}
+
 impl Names {
-    /// Of names as the protocol has them: at most 64 bytes each.
+    /// Returns the names of a session. Each has at most 64 bytes, as the protocol says.
     pub fn new(user: &str, device: &str, namespace: &str) -> Self {
         let length = 2 + user.len() + device.len() + namespace.len();
         let mut all = CompactString::with_capacity(length);
@@ -24,26 +32,29 @@ impl Names {
         Self(all)
     }
 
-    /// Where the device's name begins, and the namespace.
-    fn ends(&self) -> (usize, usize) {
+    /// Returns where the name of the user ends, and where the name of the device ends.
+    fn ends(&self) -> Ends {
         let [user, device] = [0, 1].map(|at| usize::from(self.0.as_bytes()[at]));
-        (2 + user, 2 + user + device)
+        Ends {
+            user: 2 + user,
+            device: 2 + user + device,
+        }
     }
 
     /// Returns the user's name.
     pub fn user(&self) -> &str {
-        &self.0[2..self.ends().0]
+        &self.0[2..self.ends().user]
     }
 
     /// Returns the device's name.
     pub fn device(&self) -> &str {
-        let (device, namespace) = self.ends();
-        &self.0[device..namespace]
+        let Ends { user, device } = self.ends();
+        &self.0[user..device]
     }
 
-    /// The organisation; empty without one.
+    /// Returns the namespace; empty in a gateway without namespaces.
     pub fn namespace(&self) -> &str {
-        &self.0[self.ends().1..]
+        &self.0[self.ends().device..]
     }
 }
 

@@ -1,4 +1,4 @@
-//! Commands that only read.
+//! Checks the commands that only read.
 
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{self, Conversations, GroupInfo, Reactions, Receipts};
@@ -11,6 +11,7 @@ use crate::exchange::{Access, Cursor, Listing, Query, Range};
 use crate::position;
 
 impl Ask<'_> {
+    /// Checks a request for the events after a position.
     pub(super) fn sync(&self, sync: &message::Sync<'_>) -> Result<Asked, Failure> {
         let since = position::since(self.epochs, &sync.since)?;
         let limit = self.page(sync.limit, self.limits.page)?;
@@ -21,6 +22,7 @@ impl Ask<'_> {
         }))
     }
 
+    /// Checks a request for a page of messages.
     pub(super) fn history(&self, history: &message::History<'_>) -> Result<Asked, Failure> {
         let limit = self.page(history.limit, 50)?;
         let range = match (history.before, history.after) {
@@ -41,6 +43,7 @@ impl Ask<'_> {
         }))
     }
 
+    /// Checks a request for one message.
     pub(super) fn get(&self, get: &message::Get<'_>) -> Result<Asked, Failure> {
         Ok(Asked::Query(Query::Get {
             access: self.access(&get.conversation)?,
@@ -48,6 +51,7 @@ impl Ask<'_> {
         }))
     }
 
+    /// Checks a request for the members who have received or read a message.
     pub(super) fn receipts(&self, receipts: &Receipts<'_>) -> Result<Asked, Failure> {
         let limit = self.page(receipts.limit, 100)?;
         let access = self.access(&receipts.conversation)?;
@@ -61,6 +65,7 @@ impl Ask<'_> {
         }))
     }
 
+    /// Checks a request for the reactions to a message.
     pub(super) fn reactions(&self, asked: &Reactions<'_>) -> Result<Asked, Failure> {
         let limit = self.page(asked.limit, 100)?;
         let access = self.access(&asked.conversation)?;
@@ -79,6 +84,7 @@ impl Ask<'_> {
         }))
     }
 
+    /// Checks a request for a page of the caller's conversations.
     pub(super) fn conversations(&self, asked: &Conversations<'_>) -> Result<Asked, Failure> {
         let limit = self.page(asked.limit, 100)?;
         let after = asked.after.as_deref().filter(|after| !after.is_empty());
@@ -107,6 +113,7 @@ impl Ask<'_> {
         }))
     }
 
+    /// Checks a request for the name and members of a group.
     pub(super) fn group_info(&self, info: &GroupInfo<'_>) -> Result<Asked, Failure> {
         if !is_name(&info.group) {
             return Err(BAD_GROUP);
@@ -124,6 +131,8 @@ impl Ask<'_> {
         }))
     }
 
+    /// Returns the names for the answer to a request for a list. `after` is the last user of the page
+    /// before.
     fn listing(&self, name: &str, after: Option<&str>) -> Result<Box<Listing>, Failure> {
         if let Some(after) = after {
             check_user(after)?;
@@ -137,7 +146,7 @@ impl Ask<'_> {
         }))
     }
 
-    /// What the caller wants to read.
+    /// Returns the conversation of this name, for the readers to check that the caller is a member.
     fn access(&self, conversation: &str) -> Result<Access, Failure> {
         let (conversation, group) = match self.named(conversation)? {
             Named::Direct { id, .. } => (id, false),

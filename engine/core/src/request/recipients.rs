@@ -1,4 +1,4 @@
-//! Who hears that somebody is writing.
+//! The users who learn that a user is typing.
 
 use smallvec::{SmallVec, smallvec};
 use trunkline_proto::names::Conversation;
@@ -8,19 +8,19 @@ use super::{BAD_CONVERSATION, Caller};
 use crate::exchange::{Failure, NOT_A_MEMBER};
 use crate::ids::{Ids, UserId};
 
-/// The other members of a conversation.
+/// The members of a conversation other than the caller.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Recipients {
-    /// These; nobody, where it is one of a user with oneself.
+    /// The other user of a 1:1 conversation; empty for notes to oneself.
     Users(SmallVec<[UserId; 1]>),
-    /// Those of a group: a reader knows them, and whether the caller is one.
+    /// The members of this group. A reader looks them up, and checks that the caller is one.
     Group(TimelineId),
 }
 
-/// The members of a conversation beside the caller.
+/// Returns the members of a conversation other than the caller.
 ///
 /// # Errors
-/// It is no name of a conversation, or the caller is not one of the two.
+/// The name of the conversation is not valid, or the caller is not one of its two users.
 pub fn recipients(
     caller: Caller<'_>,
     ids: &Ids,

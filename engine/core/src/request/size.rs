@@ -1,5 +1,7 @@
-//! Whether what a command asks for can be told to everybody: no message of the gateway is longer
-//! than `message_bytes`, and what is stored or handed on is longer there than in the command.
+//! Checks that the content of a command fits into every message that will carry it.
+//!
+//! No message of the gateway is longer than `message_bytes`. Stored or passed on, the content of a
+//! command is in a longer message than the command itself.
 
 use trunkline_proto::Str;
 use trunkline_proto::json::text_bytes;
@@ -8,24 +10,27 @@ use trunkline_proto::message::{CommandBody, Media, Send};
 use super::{Caller, ContentLimits};
 use crate::fit::reaction_bytes;
 
-/// JSON around a message where there is most of it, in a page of `conversations`, but for its names
-/// and its content.
+/// The bytes of JSON around a message without its names and content. A page of `conversations` has
+/// the most.
 const AROUND_MESSAGE: usize = 700;
 
-/// The same of a change of a group, in a page of `sync`.
+/// The bytes of JSON around a change of a group in a page of `sync`, without its names.
 const AROUND_CHANGE: usize = 700;
 
-/// The same of a signal or a publication, with the names.
+/// The bytes of JSON around a signal or a publication, with its names.
 const AROUND_DATA: usize = 320;
 
-/// JSON around each name of a list.
+/// The bytes of JSON around each name of a list.
 const AROUND_NAME: usize = 3;
 
-/// Bytes of the longest name of a conversation, and of a user or device.
+/// The length of the longest name of a conversation in bytes.
 const CONVERSATION: usize = trunkline_proto::names::MAX_CONVERSATION_BYTES;
+
+/// The length of the longest name of a user or device in bytes.
 const NAME: usize = trunkline_proto::names::MAX_NAME_BYTES;
 
-/// Why a command's content cannot be told, where it is too long for that.
+/// Returns the text of the error reply to a command whose content is too long for the messages that
+/// would carry it; `None` if it fits.
 pub fn too_large(
     caller: Caller<'_>,
     limits: &ContentLimits,
@@ -48,14 +53,14 @@ pub fn too_large(
     };
     let over = bytes.checked_sub(most).filter(|over| *over > 0)?;
     Some(format!(
-        "{what} is too large: with all that is told with it it takes {bytes} bytes, and \
-         limits.message_bytes is {most}: make it {over} bytes shorter"
+        "{what} is too large: a message with it takes {bytes} bytes, and limits.message_bytes is \
+         {most}: make it {over} bytes shorter"
     ))
 }
 
-/// What a message takes where it is read; `None` where that is few bytes whatever is in it.
+/// Returns the bytes that a message takes in JSON; `None` if it fits whatever characters it has.
 fn message(caller: Caller<'_>, most: usize, send: &Send<'_>) -> Option<usize> {
-    /// A control character in JSON.
+    /// The bytes of a control character in JSON.
     const WORST: usize = 6;
     const NAMES: usize = 2 * CONVERSATION + 2 * NAME;
     let len = |text: &Option<Str<'_>>| text.as_ref().map_or(0, |text| text.len());
@@ -78,7 +83,7 @@ fn message(caller: Caller<'_>, most: usize, send: &Send<'_>) -> Option<usize> {
     Some(around + 2 * conversation + names.user().len() + names.device().len() + texts)
 }
 
-/// Inline bytes in base64.
+/// Returns the length of an inline attachment in base64.
 fn data_bytes(media: &Media<'_>) -> usize {
     media
         .data

@@ -1,5 +1,5 @@
-//! The authors of the latest messages of a small group. They receive the receipts of those who read
-//! them.
+//! The authors of the latest messages of a small group. They receive the receipts of the members who
+//! read these messages.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;

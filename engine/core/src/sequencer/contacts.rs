@@ -16,7 +16,7 @@ const TOO_MANY: Refused = Refused::new(
     "a user has at most 1,000 contacts: none was changed",
 );
 
-/// What a command changes in the caller's contacts.
+/// The changes of a command in the caller's contacts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ContactChange {
     /// The number of users to add. They come first in the command's body, and users to remove

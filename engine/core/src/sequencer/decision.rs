@@ -1,4 +1,4 @@
-//! What the sequencer decides about a command.
+//! The decision of the sequencer about a command.
 
 use super::route::Audience;
 use crate::exchange::{Done, Outcome};

@@ -48,7 +48,7 @@ pub struct Departures {
     next: Instant,
 }
 
-/// What one turn did.
+/// The result of one turn.
 struct Turn {
     /// The number of users that it looked at.
     looked_at: usize,

@@ -6,7 +6,7 @@ use crate::ids::UserId;
 use crate::state::{self, Inbox, InboxEntry};
 use trunkline_storage::TimelineId;
 
-/// What a record changes in the inbox of one user.
+/// The changes of a record in the inbox of one user.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct InboxChange<'a> {
     /// The conversation that the record adds to the inbox.
@@ -15,7 +15,7 @@ pub(super) struct InboxChange<'a> {
     pub(super) window: WindowChange,
 }
 
-/// What becomes of a channel in a user's events.
+/// The change of the window through which a user sees a channel.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) enum WindowChange {
     /// Nothing changes.

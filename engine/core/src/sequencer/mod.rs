@@ -81,7 +81,7 @@ pub struct Sequencer {
     metrics: Arc<SequencerMetrics>,
 }
 
-/// What a sequencer is made of.
+/// Everything that a new sequencer needs.
 pub struct SequencerParts {
     /// The writer of the store.
     pub writer: Writer,

@@ -1,4 +1,4 @@
-//! What the sequencer tells the shards and callers after a commit.
+//! The answers and events that shards and callers receive after a commit.
 
 use std::sync::Arc;
 

@@ -10,9 +10,9 @@ use super::Form;
 pub(crate) struct Created<'a> {
     /// The name of the group's conversation.
     pub(crate) conversation: &'a str,
-    /// How many members it had.
+    /// The number of members that the group had.
     pub(crate) members: u64,
-    /// A hash of what was asked for.
+    /// A hash of the content of the command.
     pub(crate) content: u128,
 }
 

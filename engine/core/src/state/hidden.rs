@@ -32,16 +32,19 @@ impl Hidden {
         &self.0
     }
 
+    /// Returns whether the user deleted the message `seq` of this stretch.
     pub(crate) fn has(&self, seq: u64) -> bool {
         let (byte, bit) = Self::place(seq);
         self.0[byte] & bit != 0
     }
 
+    /// Notes that the user deleted the message `seq` of this stretch.
     pub(crate) fn hide(&mut self, seq: u64) {
         let (byte, bit) = Self::place(seq);
         self.0[byte] |= bit;
     }
 
+    /// Returns the index of the byte and the bit in it that stand for `seq`.
     fn place(seq: u64) -> (usize, u8) {
         let at = seq % STRETCH;
         ((at / 8) as usize, 1 << (at % 8))

@@ -117,7 +117,7 @@ mod tests {
         }
         let more = reactions.set("mallory", &words[MAX_OF_USER], false);
         assert_eq!(more, Err(Full::OfUser));
-        // Several who work together use up what is different, and all can still join them.
+        // Several users exhaust the different reactions. All users can still join one of these.
         for (user, words) in users.iter().zip(words[MAX_OF_USER..].chunks(MAX_OF_USER)) {
             for word in words {
                 assert_eq!(reactions.set(user, word, false), Ok(true));
@@ -128,7 +128,7 @@ mod tests {
             Err(Full::Different)
         );
         assert_eq!(reactions.set("bob", "word 99", false), Ok(true));
-        // Those who have reacted leave room for those who have not.
+        // Users who have reacted leave room for users who have not.
         let (first, last) = users.split_at(100);
         'full: for word in &words {
             for user in first {
@@ -148,7 +148,7 @@ mod tests {
             }
         }
         assert_eq!(joined, MAX_REACTIONS - MAX_BEFORE_NEWCOMERS);
-        // What goes makes room, and what is there is never too much.
+        // A removed reaction makes room, and setting an existing one changes nothing.
         assert_eq!(reactions.set("bob", "word 99", false), Ok(false));
         assert_eq!(reactions.set("bob", "word 99", true), Ok(true));
         assert_eq!(reactions.set("bob", "word 99", false), Ok(true));

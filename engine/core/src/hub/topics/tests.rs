@@ -28,10 +28,12 @@ impl Scene {
     fn publish(&self, topic: TopicId, text: &str) -> Since {
         let text = serde_json::to_string(text).unwrap();
         let data = m::Json::parse(&text).unwrap();
-        let published = self
-            .topics
-            .publish(topic, ("live", "alice"), &data, &self.lanes);
-        published.unwrap().0
+        let new = NewPublication {
+            topic: "live",
+            from: "alice",
+            data: &data,
+        };
+        self.topics.publish(topic, new, &self.lanes).unwrap().pos
     }
 
     /// The numbers that a subscriber has missed.

@@ -20,11 +20,11 @@ fn departures(directory: &Arc<Directory>, rate: u32, metrics: Arc<SequencerMetri
         last_seen_rate: rate,
         ..HubLimits::of_tests()
     };
-    let hub = Hub::new((&limits, MOST), Arc::clone(directory), Vec::new());
+    let hub = Hub::new(&limits, MOST, Arc::clone(directory), Vec::new());
     Departures::new(Arc::new(hub), &limits, metrics)
 }
 
-/// Users of whom a hub notes that they have left.
+/// The number of users for whom the hub of these tests has room.
 const MOST: usize = 10_000;
 
 struct World {
@@ -77,7 +77,7 @@ impl World {
         self.hub.leave(id(user), 0, DEVICE);
     }
 
-    /// A turn, at a time when it is to do something; how long there is nothing to do from then on.
+    /// Takes a turn that is due. Returns the time until the next one.
     fn turn(&mut self) -> Duration {
         let now = Instant::now();
         self.sequencer.departures.next = now;
@@ -95,7 +95,7 @@ impl World {
         users.filter(|user| self.seen(*user).is_some()).count()
     }
 
-    /// When the store has that a user was last seen.
+    /// Returns the last-seen time of a user in the store.
     fn seen(&self, user: u128) -> Option<u64> {
         let value = self.store.state(id(user)).unwrap()?;
         Some(state::decode::<LastSeen>(&value).unwrap().time)
@@ -120,7 +120,7 @@ fn stored_once_they_are_gone() {
     assert!(left.is_some() && world.hub.unsaved.left(id(1)) == left);
     world.turn();
     assert_eq!(world.seen(1), left);
-    // Who is back will leave again.
+    // A user who is back is not stored: the user will leave again.
     assert_eq!(world.stored(1..=3), 2);
     assert_eq!(world.sequencer.metrics.last_seen.get(), 2);
     assert!(world.hub.unsaved.is_empty());
@@ -130,7 +130,7 @@ fn stored_once_they_are_gone() {
 }
 
 #[test]
-fn so_many_in_a_turn_and_so_long_a_rest() {
+fn a_turn_stores_a_limited_number_and_the_next_one_waits() {
     let mut world = World::new(1_024);
     let users = || 1..=2 * TURN as u128 + 1;
     let mut ends = Vec::new();
@@ -142,7 +142,7 @@ fn so_many_in_a_turn_and_so_long_a_rest() {
         assert_eq!(world.stored(users()), turn * TURN);
         assert!(rest >= Duration::from_millis(500), "{rest:?}");
         ends.push(world.sequencer.batch.last_position().0);
-        // And not before.
+        // Before the next turn is due, nothing is stored.
         world.sequencer.departures.next = Instant::now() + RETRY;
         world.store_due();
         world.sequencer.commit();
@@ -153,25 +153,25 @@ fn so_many_in_a_turn_and_so_long_a_rest() {
             assert!(waits || world.seen(user).is_some(), "{user} is lost");
         }
     }
-    // Records of many each.
+    // Each record has many users.
     let each = (ends[1] - ends[0]) / TURN as u64;
     assert!(each < 28, "{each} bytes");
     let rest = world.turn();
     let round = world.sequencer.departures.every;
     assert!(world.hub.unsaved.is_empty() && rest < round, "{rest:?}");
-    // A round of few takes its time, too.
+    // The rate limits a round of few users too.
     users().take(100).for_each(|user| world.leave(user));
     world.sequencer.departures.every = Duration::ZERO;
     assert!(world.turn() >= Duration::from_secs(1) * 100 / 1_024);
 }
 
 #[test]
-fn at_the_end_all_of_them() {
+fn the_end_stores_all_users() {
     let mut world = World::new(1);
     for user in 1..=MOST as u128 + 5 {
         world.leave(user);
     }
-    // In the middle of a round, with some behind it.
+    // These users leave in the middle of a round.
     world.turn();
     for user in 1..=10 {
         world.leave(user);
@@ -183,11 +183,11 @@ fn at_the_end_all_of_them() {
 }
 
 #[test]
-fn whoever_the_store_does_not_take_is_the_next_again() {
+fn users_that_the_store_refuses_come_first_in_the_next_turn() {
     let mut world = World::new(20_000);
     let users = || 1..=MOST as u128;
     world.disk.set_capacity(0);
-    // There is room left in the segments that are there.
+    // The existing segments have room left.
     while !world.sequencer.departures.refused {
         if world.hub.unsaved.is_empty() {
             users().for_each(|user| world.leave(user));
@@ -209,12 +209,12 @@ fn whoever_the_store_does_not_take_is_the_next_again() {
         world.turn();
     }
     assert!(world.sequencer.batch.last_position() > before);
-    // Each was counted in each round that it was in, and in none twice.
+    // Each round counts each of its users once.
     assert_eq!(world.sequencer.metrics.last_seen.get() % MOST as u64, 0);
 }
 
 #[test]
-fn where_the_store_is_not_to_know_it_does_not() {
+fn a_rate_of_zero_stores_nothing() {
     let mut world = World::new(0);
     world.leave(1);
     world.turn();

@@ -1,4 +1,4 @@
-//! What one command changes in a group, collected for the record of the change.
+//! The changes of one command in a group, collected for its record.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -35,7 +35,7 @@ pub(super) struct Recipients {
     pub(super) audience: Vec<UserId>,
 }
 
-/// What a command changes in a group, collected for its record.
+/// The changes of a command in a group, collected for its record.
 pub(super) struct Delta<'a> {
     asked: GroupCommand<'a>,
     /// The name of the group, without the prefix of a conversation.

@@ -1,4 +1,4 @@
-//! What becomes of several acknowledgements in one commit.
+//! Tests of acknowledgements that share a commit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +57,7 @@ struct World {
     others: Vec<UserId>,
 }
 
-/// What a commit told the shard: answers, and whose connections get which record.
+/// One step of the shard for a commit: an answer, or a push to the connections of a user.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
     Answer(u32, Option<ErrorCode>),
@@ -146,7 +146,7 @@ impl World {
         self.ask(who, conversation, action, Body::default());
     }
 
-    /// Decides what was asked in one commit; what the shard is told of it.
+    /// Decides the waiting commands in one commit. Returns the steps of the shard.
     fn commit(&mut self) -> Vec<Seen> {
         let batch = std::mem::take(&mut self.batch);
         self.sequencer.batch.set_moment(Moment {
@@ -175,7 +175,7 @@ impl World {
                         except,
                     } => {
                         if except.is_some() && !self.others.contains(&user) {
-                            // The only device is the one that said so.
+                            // The only device of the user is the one that acknowledged.
                             continue;
                         }
                         (vec![user], position, part)
@@ -201,7 +201,7 @@ impl World {
         told
     }
 
-    /// What a user catches up on of receipts, and where it is.
+    /// Returns the receipts that a user gets when catching up, with their positions.
     fn synced(&self, user: &str, since: Position) -> Vec<(Position, String)> {
         let (store, user) = (self.sequencer.batch.store(), self.ids.user("", user));
         let (mut page, mut found) = (Page::default(), Vec::new());
@@ -260,7 +260,7 @@ fn acks_of_one_connection_become_one_receipt_behind_the_messages() {
     world.ack(("bob", 2), AB, 1, 0);
     world.send(("alice", 1), AB);
     world.ack(("bob", 2), AB, 2, 0);
-    // Not more than there was when it was said.
+    // An acknowledgement covers only the messages that exist at its time.
     world.ack(("bob", 2), AB, 99, 1);
     world.send(("alice", 1), AB);
     world.ack(("bob", 2), AB, 0, 0);
@@ -279,7 +279,7 @@ fn acks_of_one_connection_become_one_receipt_behind_the_messages() {
     ];
     assert_eq!(world.commit(), expected);
     assert_eq!(world.receipts(), 1);
-    // The next commit goes on from there.
+    // The next commit continues from these marks.
     world.ack(("bob", 2), AB, 2, 1);
     world.ack(("bob", 2), AB, 3, 0);
     assert_eq!(
@@ -291,7 +291,7 @@ fn acks_of_one_connection_become_one_receipt_behind_the_messages() {
 }
 
 #[test]
-fn what_two_devices_say_is_one_receipt_that_both_are_told() {
+fn acks_of_two_devices_are_one_receipt_for_both() {
     let mut world = World::new();
     world.send(("alice", 1), AB);
     world.send(("alice", 1), AB);
@@ -313,7 +313,7 @@ fn what_two_devices_say_is_one_receipt_that_both_are_told() {
 }
 
 #[test]
-fn both_sides_of_a_conversation_keep_what_is_theirs() {
+fn each_side_of_a_conversation_keeps_its_own_marks() {
     let mut world = World::new();
     for user in ["alice", "bob"] {
         world.send((user, 1), AB);
@@ -334,7 +334,7 @@ fn both_sides_of_a_conversation_keep_what_is_theirs() {
     ];
     assert_eq!(world.commit(), expected);
     assert_eq!(world.receipts(), 1);
-    // What is known already is no receipt.
+    // An acknowledgement that moves no mark makes no receipt.
     world.ack(("alice", 1), AB, 2, 1);
     world.ack(("bob", 2), AB, 2, 2);
     assert_eq!(world.commit(), [answer(1), answer(2)]);
@@ -342,7 +342,7 @@ fn both_sides_of_a_conversation_keep_what_is_theirs() {
 }
 
 #[test]
-fn whoever_is_removed_was_a_member_when_it_acknowledged() {
+fn a_removed_member_was_a_member_at_the_acknowledgement() {
     let mut world = World::new();
     let create = Action::Group(Change::Create { all_history: true });
     let members = || Body {
@@ -364,7 +364,7 @@ fn whoever_is_removed_was_a_member_when_it_acknowledged() {
         Seen::Answer(3, Some(ErrorCode::PermissionDenied)),
     ];
     assert_eq!(world.commit(), expected);
-    // Back again, with what was acknowledged before, and nothing more.
+    // A member who comes back has the marks from before, and no others.
     world.ask(("alice", 1), "g:eng", Action::Group(Change::Add), members());
     world.send(("alice", 1), "g:eng");
     world.ack(("bob", 2), "g:eng", 2, 0);

@@ -1,4 +1,4 @@
-//! The real writer under clocks that leap: what expires, what is known, and what clients see.
+//! Tests of the sequencer with leaping clocks: expiry, idempotency and the times that clients see.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ impl World {
         world
     }
 
-    /// Starts, also after an end, and goes on by this world's clocks.
+    /// Starts a sequencer, also after an end, with the clocks of this world.
     fn start(&mut self) {
         let days = |days: u32| Some(DAY * days);
         let options = Options {
@@ -97,13 +97,13 @@ impl World {
         self.run(SECOND, SECOND);
     }
 
-    /// Ends as after SIGKILL.
+    /// Ends the sequencer as SIGKILL does.
     fn kill(&mut self) {
         self.sequencer = None;
         self.store = None;
     }
 
-    /// Ends in order.
+    /// Ends the sequencer in order.
     fn stop(&mut self) {
         let sequencer = self.sequencer.as_mut().unwrap();
         sequencer.time.mark(&mut sequencer.batch);
@@ -206,7 +206,7 @@ impl World {
         Ids(self.store().key()).direct("", "alice", "bob")
     }
 
-    /// No message, key or position is gone, and a recall is in time.
+    /// Checks that no message, key or position has expired, and that a recall is in time.
     fn all_is_there(&mut self) {
         assert_eq!(self.store().first_seq(self.conversation()).unwrap(), 1);
         for number in 1..=self.sent {
@@ -223,7 +223,10 @@ impl World {
         assert!(matches!(recalled, Ok(Outcome::Done(..))), "{recalled:?}");
     }
 
-    /// Whether Bob can catch up from the beginning.
+    /// Catches up as Bob from the beginning.
+    ///
+    /// # Errors
+    /// The beginning has expired.
     fn synced(&self) -> Result<(), ReadError> {
         let mut page = Page::default();
         let bob = Ids(self.store().key()).user("", "bob");
@@ -234,7 +237,7 @@ impl World {
         read.map(|_| ())
     }
 
-    /// What clients see as the times of the messages, in order.
+    /// Returns the times of all messages as clients see them, in order.
     fn times(&self) -> Vec<u64> {
         let mut times = Vec::new();
         for seq in 1..=self.sent {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use slab::Slab;
-use trunkline_core::hub::{Publication, PushFrames, Since, TopicId};
+use trunkline_core::hub::{NewPublication, Publication, Published, PushFrames, Since, TopicId};
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{Publish, PublishReply, ReplyBody, Subscribe, SubscribeReply};
 use trunkline_proto::names::is_name;
@@ -166,9 +166,13 @@ impl Core {
             return Err(BAD_TOPIC);
         };
         let hub = &self.parts.hub;
-        let names = (&*request.topic, session.names.user());
-        let published = hub.topics.publish(topic, names, &request.data, &hub.lanes);
-        let (pos, refused) = published.map_err(|_| {
+        let new = NewPublication {
+            topic: &request.topic,
+            from: session.names.user(),
+            data: &request.data,
+        };
+        let published = hub.topics.publish(topic, new, &hub.lanes);
+        let Published { pos, refused } = published.map_err(|_| {
             self.parts.metrics.limited(Limit::Topics);
             TOO_MANY_TOPICS
         })?;

@@ -1,4 +1,4 @@
-//! Receipts that wait for each other, and who is told in groups.
+//! Tests of receipts that wait for each other, and of their recipients in groups.
 
 use trunkline_storage::Position;
 
@@ -10,7 +10,8 @@ use crate::event::{Body, MOST_PARTS};
 use crate::exchange::{Action, Change};
 use crate::messaging::Messaging;
 
-/// A group of the first so many of [`NAMES`], the first its owner, with a message of hers.
+/// Creates a group of the first `members` of [`NAMES`]. The first one is the owner and sends a
+/// message.
 fn group(world: &mut World, members: usize) {
     let named = Body {
         members: NAMES[1..members].to_vec(),
@@ -25,19 +26,19 @@ fn group(world: &mut World, members: usize) {
 const ENG: &str = "g:eng";
 
 #[test]
-fn whoever_wrote_what_is_newly_covered_is_told_and_nobody_else() {
+fn authors_of_newly_covered_messages_receive_the_receipt_and_nobody_else() {
     let mut world = World::new();
     group(&mut world, 4);
     world.send(("bob", 2), ENG);
     world.send(("carol", 3), ENG);
     world.commit();
-    // Own messages concern nobody else.
+    // A receipt for own messages has no other recipient.
     world.ack(("alice", 1), ENG, 1, 1);
     assert_eq!(world.commit(), [answer(1)]);
     for (marks, told) in [
         ((1, 0), &["alice"][..]),
         ((2, 0), &["bob"]),
-        // Read what was delivered before, and delivered what comes then.
+        // Messages that were delivered before are read, and the next ones delivered.
         ((3, 1), &["alice", "carol"]),
         ((3, 3), &["bob", "carol"]),
     ] {
@@ -49,7 +50,7 @@ fn whoever_wrote_what_is_newly_covered_is_told_and_nobody_else() {
         found.sort_by_key(|told| format!("{told:?}").replace("Answer", "Z"));
         assert_eq!(found, expected, "{marks:?}");
     }
-    // What only moved in between is covered from where it was.
+    // A mark that moved before covers messages from its own place.
     world.send(("alice", 1), ENG);
     world.send(("dave", 4), ENG);
     world.commit();
@@ -59,7 +60,7 @@ fn whoever_wrote_what_is_newly_covered_is_told_and_nobody_else() {
         assert!(found.contains(&push(user, "bob 5 0")), "{user}: {found:?}");
     }
     assert_eq!(found.len(), 4);
-    // Whoever is gone is not told.
+    // An author who left the group does not receive the receipt.
     let gone = Body {
         members: vec!["dave"],
         ..Body::default()
@@ -101,7 +102,7 @@ fn several_members_are_one_record_and_each_is_told_what_concerns_them() {
     ];
     assert_eq!(world.commit(), expected);
     assert_eq!(world.receipts(), 1);
-    // Catching up tells each the same, in the same order, and goes on behind any of it.
+    // Catching up gives each user the same, in the same order, and continues after any part.
     for (user, told) in [
         ("alice", &["carol 1 0", "bob 2 2", "dave 2 1"][..]),
         ("bob", &["bob 2 2", "dave 2 1"]),
@@ -121,7 +122,7 @@ fn several_members_are_one_record_and_each_is_told_what_concerns_them() {
 }
 
 #[test]
-fn receipts_wait_for_each_other_and_reading_does_not_wait_for_long() {
+fn receipts_wait_for_each_other_and_read_marks_wait_less() {
     let mut world = World::waiting();
     for _ in 0..3 {
         world.send(("alice", 1), AB);
@@ -136,7 +137,7 @@ fn receipts_wait_for_each_other_and_reading_does_not_wait_for_long() {
     world.passed += 1;
     let one = [push("alice", "bob 2 0"), answer(1), answer(1)];
     assert_eq!(world.commit(), one, "each the first of its batch");
-    // Reading makes it sooner, and begins with the first.
+    // A read mark makes the receipt due earlier, counted from the first read mark.
     world.ack(("bob", 2), AB, 3, 0);
     world.passed += 10;
     world.ack(("bob", 2), AB, 3, 1);
@@ -152,7 +153,7 @@ fn receipts_wait_for_each_other_and_reading_does_not_wait_for_long() {
     let told = world.commit();
     assert_eq!(told[0], push("alice", "bob 3 2"));
     assert_eq!(told.len(), 4);
-    // What was due then is no reason to tell early what comes later.
+    // An old entry in the queue makes no later receipt due early.
     world.send(("alice", 1), AB);
     world.commit();
     world.passed += DELIVERED;
@@ -160,7 +161,7 @@ fn receipts_wait_for_each_other_and_reading_does_not_wait_for_long() {
     assert_eq!(world.commit(), nothing);
     world.passed += DELIVERED;
     assert_eq!(world.commit().len(), 2);
-    // Nothing waits any more once the gateway stops.
+    // When the gateway stops, delays end.
     world.ack(("bob", 2), AB, 4, 3);
     assert_eq!(world.commit(), nothing);
     world.sequencer.receipts.hold.hurry();
@@ -168,13 +169,13 @@ fn receipts_wait_for_each_other_and_reading_does_not_wait_for_long() {
 }
 
 #[test]
-fn a_mark_that_waits_is_answered_with_its_receipt_whoever_repeats_it() {
+fn a_repeated_waiting_mark_is_answered_with_its_receipt() {
     let mut world = World::waiting();
     world.send(("alice", 1), AB);
     world.commit();
     world.ack(("bob", 2), AB, 1, 0);
     world.commit();
-    // It would be nothing new, but nothing is stored yet.
+    // The mark is not new, but it is not stored yet.
     world.ack(("bob", 3), AB, 1, 0);
     assert_eq!(world.commit(), []);
     world.passed += DELIVERED;
@@ -191,7 +192,7 @@ fn a_mark_that_waits_is_answered_with_its_receipt_whoever_repeats_it() {
 fn authors_are_known_behind_a_restart_and_everybody_is_told_where_they_are_not() {
     let mut world = World::new();
     group(&mut world, 4);
-    // The owner wrote the first, and the only other one that is far back.
+    // Alice wrote the first message and Bob the second. Carol wrote all others.
     for seq in 2..=authors::KNOWN_AUTHORS + 1 {
         world.send((if seq == 2 { "bob" } else { "carol" }, 2), ENG);
     }
@@ -244,7 +245,7 @@ fn authors_of_messages_of_the_same_commit_are_found_without_the_group() {
         world.ask(("alice", 1), other, create, named);
     }
     world.commit();
-    // They do not fit: what is said in the others makes the first be forgotten.
+    // Only one group fits: a message to the others drops the first from memory.
     world.sequencer.recent.replace_groups(Groups::new(2));
     for conversation in [ENG, ENG].into_iter().chain(others) {
         world.send(("bob", 2), conversation);
@@ -274,7 +275,7 @@ fn members_of_larger_groups_tell_nobody_else_and_share_a_record() {
     assert_eq!(world.synced("alice", Position::ZERO), []);
 }
 
-/// Marks that the store has, however they are kept.
+/// Returns the stored marks of a user, from either form.
 fn marks(world: &World, user: &str) -> (u64, u64) {
     let (group, user) = (world.ids.group("", "eng"), world.ids.user("", user));
     let batch = &world.sequencer.batch;
@@ -319,15 +320,15 @@ fn marks_are_the_same_however_they_are_kept_while_a_group_grows_and_shrinks() {
     }
     world.passed += READ;
     world.commit();
-    // Together, one alone, and together again.
+    // All members together, one alone, and all together again.
     read(&mut world, &all, &mut expected);
     read(&mut world, &["carol"], &mut expected);
     read(&mut world, &all, &mut expected);
-    // One too many: each under the own key.
+    // The group grows beyond the members among whom authors receive receipts.
     world.ask(("alice", 1), ENG, Action::Group(Change::Add), named("erin"));
     world.commit();
     read(&mut world, &["bob", "carol"], &mut expected);
-    // And back, without one of whom something is kept.
+    // The group shrinks again, and one of the leaving members has a row of marks.
     for gone in ["erin", "dave"] {
         world.ask(
             ("alice", 1),
@@ -340,7 +341,7 @@ fn marks_are_the_same_however_they_are_kept_while_a_group_grows_and_shrinks() {
     let dave = expected[2].1;
     let (rest, _) = expected.split_at_mut(2);
     read(&mut world, &["bob", "carol"], rest);
-    // Whoever comes back has what was acknowledged before, and nothing more.
+    // A member who comes back has the marks from before, and no others.
     world.ask(("alice", 1), ENG, Action::Group(Change::Add), named("dave"));
     world.commit();
     assert_eq!(marks(&world, "dave"), dave);
@@ -348,7 +349,7 @@ fn marks_are_the_same_however_they_are_kept_while_a_group_grows_and_shrinks() {
     let key = world.ids.member(group, world.ids.user("", "dave"));
     let number = world.sequencer.batch.member(key).unwrap().number;
     assert_eq!(number, 5, "of six memberships the last");
-    // Nothing is kept of whoever is gone.
+    // The rows of members who left are removed.
     let rows = |world: &World| world.sequencer.batch.value(group).unwrap();
     assert!(rows(&world).is_some());
     for gone in ["bob", "carol"] {
@@ -364,7 +365,7 @@ fn marks_are_the_same_however_they_are_kept_while_a_group_grows_and_shrinks() {
 }
 
 #[test]
-fn only_so_many_wait() {
+fn a_limited_number_of_acknowledgements_waits() {
     let mut world = World::waiting();
     world.send(("alice", 1), AB);
     world.commit();
@@ -380,7 +381,7 @@ fn only_so_many_wait() {
 }
 
 #[test]
-fn a_record_tells_of_so_many_members_and_the_next_of_the_others() {
+fn a_record_has_a_limited_number_of_members_and_the_next_has_the_others() {
     let names: Vec<_> = (0..2 * MOST_PARTS).map(|i| format!("m{i:02}")).collect();
     let mut world = World::with(Messaging {
         receipt_fanout: 64,
