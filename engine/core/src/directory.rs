@@ -125,6 +125,7 @@ impl Directory {
     }
 
     /// Returns the shards that hold connections of `user`.
+    #[inline]
     pub fn shards(&self, user: UserId) -> ShardSet {
         set(self.stripe(user).lock().get(user))
     }

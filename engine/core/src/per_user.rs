@@ -52,6 +52,7 @@ impl Hash for Key {
 
 impl<T: Thing> PerUser<T> {
     /// Returns the values of a user.
+    #[inline]
     pub fn get(&self, user: UserId) -> &[T] {
         match self.one.get(&Key::of(user)) {
             None => &[],

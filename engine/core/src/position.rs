@@ -29,6 +29,7 @@ impl Tokens {
     }
 
     /// Returns the token of a position for clients.
+    #[inline]
     pub fn token(&mut self, position: Position) -> Token {
         if self.of != position {
             (self.of, self.token) = (position, self.epochs.token(position));

@@ -114,6 +114,7 @@ impl Connection {
     }
 
     /// Returns how many bytes the connection holds for what is incomplete.
+    #[inline]
     pub fn buffered(&self) -> usize {
         self.partial.as_ref().map_or(0, |p| {
             size_of::<Partial>()

@@ -221,6 +221,7 @@ pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: Opti
 ///
 /// The function leaves room for the header of a medium frame (126 to 65,535 bytes of payload), the
 /// common case. For other lengths it moves the payload by a few bytes.
+#[inline]
 pub fn write_with(
     out: &mut Vec<u8>,
     opcode: Opcode,

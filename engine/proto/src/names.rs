@@ -10,6 +10,7 @@ pub const MAX_CONVERSATION_BYTES: usize = 2 + MAX_NAME_BYTES + 1 + MAX_NAME_BYTE
 
 /// Returns whether `name` is valid for a user, group, topic or device: 1 to 64 bytes of
 /// `[A-Za-z0-9._@-]`.
+#[inline]
 pub fn is_name(name: &str) -> bool {
     let bytes = name.as_bytes();
     !bytes.is_empty()

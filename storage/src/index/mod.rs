@@ -259,6 +259,7 @@ impl Index {
     }
 
     /// Returns the position of the last record with this key.
+    #[inline]
     pub(crate) fn find(&self, key: TimelineId) -> Option<u64> {
         let mut newest_first = self.stretches.iter().rev();
         newest_first.find_map(|stretch| stretch.find(key, self.cut()))

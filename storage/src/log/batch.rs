@@ -50,6 +50,7 @@ impl SegmentWrite<'_> {
 impl Batch {
     /// Returns the position of the first record; [`end`](Self::end) if the batch has no record.
     #[must_use]
+    #[inline]
     pub fn first(&self) -> Position {
         Position(if self.records == 0 {
             self.end
@@ -61,6 +62,7 @@ impl Batch {
     /// Returns the position of the last record, or [`Position::ZERO`] if the batch has none. It is
     /// the [`Reader::head`](crate::Reader::head) once the batch is visible.
     #[must_use]
+    #[inline]
     pub fn last(&self) -> Position {
         Position(self.last)
     }
@@ -73,12 +75,14 @@ impl Batch {
 
     /// Returns the number of records.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.records
     }
 
     /// Returns whether the batch has no records.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.records == 0
     }
@@ -99,6 +103,7 @@ impl Batch {
     /// # Panics
     /// If no record of this batch begins at `position`.
     #[must_use]
+    #[inline]
     pub fn record_at(&self, position: Position) -> Record<'_> {
         match self.find(position.0) {
             Some(record) => record,
@@ -107,6 +112,7 @@ impl Batch {
     }
 
     /// Returns the record at `position`; `None` if no record of this batch begins there.
+    #[inline]
     pub(crate) fn find(&self, position: u64) -> Option<Record<'_>> {
         let write = self
             .writes()

@@ -108,6 +108,7 @@ impl FrameHeader {
 
     /// Reads a header without checking its checksum, for bytes that this process wrote or has
     /// checked.
+    #[inline]
     pub(crate) fn decode_trusted(bytes: &[u8]) -> Option<Self> {
         if bytes.len() < HEADER || bytes[..3] != MAGIC {
             return None;

@@ -329,6 +329,7 @@ impl Runs {
     }
 
     /// Returns the last record with a key.
+    #[inline]
     pub(crate) fn find(&self, key: TimelineId) -> Result<Option<RecordRef>, ReadError> {
         for run in self.touched(RunKind::Keys, key).iter().rev() {
             if !run.may_have(key.0)? {

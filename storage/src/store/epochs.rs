@@ -78,6 +78,7 @@ pub(crate) struct BegunEpoch {
 impl Epochs {
     /// Returns the text of a position.
     #[must_use]
+    #[inline]
     pub fn token(&self, position: Position) -> Token {
         if position == Position::ZERO {
             return Token::ZERO;

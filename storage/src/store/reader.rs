@@ -216,6 +216,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`ReadError::Corrupt`] or [`ReadError::Io`] if the disk does not return what was written.
+    #[inline]
     pub fn find(&self, key: TimelineId) -> Result<Option<RecordRef>, ReadError> {
         let (view, position) = self.look_up(|index| index.find(key));
         let Some(position) = position else {

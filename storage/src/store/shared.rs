@@ -132,6 +132,7 @@ impl Shared {
     }
 
     /// Makes a written batch visible, all at once. Its entries must be in the index.
+    #[inline]
     pub(crate) fn publish(&self, batch: &Batch) {
         {
             let mut segments = self.segments.write();

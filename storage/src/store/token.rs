@@ -36,6 +36,7 @@ impl Token {
         Token { text, len: 1 }
     };
 
+    #[inline]
     pub(crate) fn new(tag: u32, position: Position) -> Token {
         let mut text = [0; MAX];
         for (i, place) in text[..TAG].iter_mut().enumerate() {
@@ -58,6 +59,7 @@ impl Token {
 
     /// Returns the text.
     #[must_use]
+    #[inline]
     pub fn as_str(&self) -> &str {
         // Only digits and a dash are ever put there.
         std::str::from_utf8(&self.text[..usize::from(self.len)]).unwrap_or_default()

@@ -85,6 +85,7 @@ mod tag {
 
 impl<'a> Body<'a> {
     /// Appends the fields that are set.
+    #[inline]
     pub fn write(&self, out: &mut Vec<u8>) {
         field(out, tag::CONVERSATION, self.conversation.as_bytes());
         if !self.namespace.is_empty() {
@@ -135,6 +136,7 @@ impl<'a> Body<'a> {
     }
 
     /// Reads a body; `None` if the bytes are not a body.
+    #[inline]
     pub fn read(mut bytes: &'a [u8]) -> Option<Self> {
         let mut body = Self::default();
         while let Some((&tag, rest)) = bytes.split_first() {
@@ -185,6 +187,7 @@ impl<'a> Body<'a> {
     }
 
     /// Returns the time of the event in milliseconds since 1970 UTC, as clients see it.
+    #[inline]
     pub fn happened(&self, record: &Record<'_>) -> u64 {
         self.time.unwrap_or(record.time)
     }
@@ -217,6 +220,7 @@ impl<'a> Body<'a> {
 }
 
 /// Returns the name of the conversation in a body. It is the first field, so the rest is not read.
+#[inline]
 pub fn conversation(body: &[u8]) -> Option<&str> {
     let (&tag, rest) = body.split_first()?;
     let (len, rest) = varint(rest)?;

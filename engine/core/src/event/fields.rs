@@ -2,12 +2,14 @@
 //! the value.
 
 /// Appends a number field. The value is little-endian, without trailing zero bytes.
+#[inline]
 pub(super) fn number(out: &mut Vec<u8>, tag: u8, value: u64) {
     let bytes = value.to_le_bytes();
     field(out, tag, &bytes[..8 - value.leading_zeros() as usize / 8]);
 }
 
 /// Appends a field with this value.
+#[inline]
 pub(super) fn field(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
     out.push(tag);
     let mut len = value.len();
@@ -21,6 +23,7 @@ pub(super) fn field(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
 
 /// Reads the length of a value. Returns it with the bytes that follow; `None` if the bytes end
 /// within it, or it is longer than 5 bytes.
+#[inline]
 pub(super) fn varint(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let mut value = 0;
     for (i, &byte) in bytes.iter().enumerate().take(5) {

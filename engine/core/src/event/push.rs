@@ -14,6 +14,7 @@ use crate::position::Tokens;
 
 impl<'a> Body<'a> {
     /// Returns the message in a record.
+    #[inline]
     pub fn message(self, record: &Record<'_>) -> Message<'a> {
         Message {
             conversation: self.conversation.into(),
@@ -103,6 +104,7 @@ pub struct PartsFor {
 impl PartsFor {
     /// Returns the position of a part in the order of events. `record` is the position of its
     /// record.
+    #[inline]
     pub fn position(&self, record: Position, part: usize) -> Position {
         receipt::position(record, part, self.parts)
     }
@@ -122,6 +124,7 @@ impl Iterator for PartsFor {
 
 /// Returns the push of one part of a stored event, and writes its position into `pos`. `None` for a
 /// kind or body of a later version.
+#[inline]
 pub fn push<'a>(
     record: &Record<'a>,
     part: usize,
@@ -153,6 +156,7 @@ struct Placed<'a> {
 }
 
 /// Returns one part of a stored event. `None` for a kind or body of a later version.
+#[inline]
 fn event<'a>(record: &Record<'a>, part: usize) -> Option<Placed<'a>> {
     let body = Body::read(record.body)?;
     let (mut position, time) = (record.position, body.happened(record));

@@ -32,6 +32,7 @@ const FULL_WAIT: Duration = Duration::from_micros(50);
 /// Wakes the thread that owns a mailbox.
 pub trait Wake: std::fmt::Debug + Send + Sync {
     /// Ends the wait of the owner, or its next wait if it is not waiting.
+    #[inline]
     fn wake(&self);
 }
 
@@ -121,6 +122,7 @@ impl Mailbox {
     }
 
     /// Wakes the owner if it sleeps.
+    #[inline]
     pub fn wake(&self) {
         if !self.awake.swap(true, Ordering::SeqCst) {
             self.waker.wake();
@@ -133,11 +135,13 @@ impl Mailbox {
     }
 
     /// Returns whether the owner has ended.
+    #[inline]
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
     }
 
     /// Takes the next mail; `None` if there is none.
+    #[inline]
     pub fn take(&self) -> Option<Mail> {
         let mail = self.queue.pop()?;
         self.bytes.fetch_sub(mail.bytes(), Ordering::Relaxed);
@@ -145,6 +149,7 @@ impl Mailbox {
     }
 
     /// Returns a list to the sequencer after the owner has done its work.
+    #[inline]
     pub fn give_back(&self, mut items: Items) {
         if items.recycle() {
             // A list without room in the queue is freed.
@@ -153,11 +158,13 @@ impl Mailbox {
     }
 
     /// Returns an empty list, with the memory of an earlier list if one came back.
+    #[inline]
     pub fn spare_items(&self) -> Items {
         self.spent.pop().unwrap_or_default()
     }
 
     /// Notes that the owner is about to sleep. Returns whether it may; `false` if it has mail.
+    #[inline]
     pub fn may_sleep(&self) -> bool {
         self.awake.store(false, Ordering::SeqCst);
         if self.queue.is_empty() {
@@ -168,6 +175,7 @@ impl Mailbox {
     }
 
     /// Notes that the owner is awake.
+    #[inline]
     pub fn woke(&self) {
         self.awake.store(true, Ordering::SeqCst);
     }

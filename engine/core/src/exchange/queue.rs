@@ -88,6 +88,7 @@ impl Spent {
         Some(batch)
     }
 
+    #[inline]
     fn put(&self, mut batch: Box<CommandBatch>) {
         let bytes = bytes(&batch);
         // The bytes count before a shard can take the batch.
@@ -103,6 +104,7 @@ impl Spent {
 
 impl ToSequencer {
     /// Returns an empty batch, with the memory of an earlier batch if one came back.
+    #[inline]
     pub fn spare(&self) -> Box<CommandBatch> {
         self.spent.take().unwrap_or_default()
     }
@@ -118,6 +120,7 @@ impl ToSequencer {
     ///
     /// # Errors
     /// The queue is full. The error is the batch.
+    #[inline]
     pub fn try_send(&self, batch: Box<CommandBatch>) -> Result<(), Box<CommandBatch>> {
         if self.bytes.load(Ordering::Relaxed) >= BYTES {
             return Err(batch);
@@ -140,6 +143,7 @@ impl Commands {
     ///
     /// # Errors
     /// No batch came in time, or all senders are gone.
+    #[inline]
     pub fn next(&self, time: Duration) -> Result<Box<CommandBatch>, RecvTimeoutError> {
         self.batches
             .recv_timeout(time)
@@ -147,11 +151,13 @@ impl Commands {
     }
 
     /// Returns whether all delays have ended, because the gateway stops.
+    #[inline]
     pub fn hurries(&self) -> bool {
         self.hurry.load(Ordering::Relaxed)
     }
 
     /// Returns the next batch without waiting; `None` if there is none.
+    #[inline]
     pub fn waiting(&self) -> Option<Box<CommandBatch>> {
         let batch = self.batches.try_recv().ok()?;
         self.taken(&batch);
@@ -159,10 +165,12 @@ impl Commands {
     }
 
     /// Returns a decided batch to the shards.
+    #[inline]
     pub fn give_back(&self, batch: Box<CommandBatch>) {
         self.spent.put(batch);
     }
 
+    #[inline]
     fn taken(&self, batch: &CommandBatch) {
         self.bytes.fetch_sub(bytes(batch), Ordering::Relaxed);
     }

@@ -143,11 +143,13 @@ impl Lanes {
 
     /// Returns whether a shard's lane may have content. A shard asks before it sleeps, after it
     /// marked its mailbox as sleeping: a thread that fills the lane later wakes the shard.
+    #[inline]
     pub fn is_filled(&self, shard: usize) -> bool {
         self.lanes[shard].filled.load(Ordering::SeqCst)
     }
 
     /// Takes the whole content of a shard's lane, and leaves `empty` in its place.
+    #[inline]
     pub fn take(&self, shard: usize, empty: &mut LaneContent) {
         let lane = &self.lanes[shard];
         if !lane.filled.swap(false, Ordering::SeqCst) {

@@ -14,6 +14,7 @@ pub(super) const MAX_REACTION_BYTES: usize = 64;
 
 impl Ask<'_> {
     /// Checks a message.
+    #[inline]
     pub(super) fn send(
         &self,
         send: &message::Send<'_>,

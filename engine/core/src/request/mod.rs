@@ -90,6 +90,7 @@ const BAD_GROUP: Failure = (
 ///
 /// # Errors
 /// The command is not valid. The error is the code and text of the reply.
+#[inline]
 pub fn ask(
     ask: &Ask<'_>,
     command: &CommandBody<'_>,

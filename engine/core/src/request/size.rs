@@ -31,6 +31,7 @@ const NAME: usize = trunkline_proto::names::MAX_NAME_BYTES;
 
 /// Returns the text of the error reply to a command whose content is too long for the messages that
 /// would carry it; `None` if it fits.
+#[inline]
 pub fn too_large(
     caller: Caller<'_>,
     limits: &ContentLimits,
@@ -59,6 +60,7 @@ pub fn too_large(
 }
 
 /// Returns the bytes that a message takes in JSON; `None` if it fits whatever characters it has.
+#[inline]
 fn message(caller: Caller<'_>, most: usize, send: &Send<'_>) -> Option<usize> {
     /// The bytes of a control character in JSON.
     const WORST: usize = 6;

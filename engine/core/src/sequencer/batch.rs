@@ -203,6 +203,7 @@ impl OpenBatch {
     ///
     /// # Errors
     /// The store did not take the record. The batch is as before.
+    #[inline]
     pub(super) fn append(
         &mut self,
         draft: &Draft<'_>,

@@ -34,6 +34,7 @@ impl Recent {
     ///
     /// # Errors
     /// The store could not be read.
+    #[inline]
     pub(super) fn conversation(&mut self, id: TimelineId) -> Result<&mut Conversation, Refused> {
         let conversation = self.conversations.get(id);
         conversation.map_err(|error| unreadable(&error))
@@ -74,6 +75,7 @@ impl Recent {
     ///
     /// # Errors
     /// The caller is not a member, or the store could not be read.
+    #[inline]
     pub(super) fn reach(
         &mut self,
         batch: &OpenBatch,
