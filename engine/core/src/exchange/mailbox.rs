@@ -32,7 +32,6 @@ const FULL_WAIT: Duration = Duration::from_micros(50);
 /// Wakes the thread that owns a mailbox.
 pub trait Wake: std::fmt::Debug + Send + Sync {
     /// Ends the wait of the owner, or its next wait if it is not waiting.
-    #[inline]
     fn wake(&self);
 }
 
