@@ -21,7 +21,7 @@ use trunkline_proto::frame::{Opcode, write_frame};
 use crate::frames::Frames;
 
 /// The masking key: the work is the same for any.
-pub(crate) const MASK: Option<[u8; 4]> = Some([0x12, 0x34, 0x56, 0x78]);
+pub const MASK: Option<[u8; 4]> = Some([0x12, 0x34, 0x56, 0x78]);
 
 /// The number of source addresses. Each has some 28,000 ports.
 const SOURCES: usize = 16;

@@ -18,4 +18,5 @@ pub mod raw;
 pub mod rival;
 pub mod scrape;
 pub mod talk;
+pub mod tokens;
 pub mod trace;

@@ -1,5 +1,6 @@
 //! Starts the servers to measure, each as a child process.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -50,10 +51,42 @@ impl Peer {
         durability: &str,
         flags: &[(&str, impl Display)],
     ) -> anyhow::Result<Self> {
+        Self::serve(&["--dev-auth".into()], data, shards, durability, flags)
+    }
+
+    /// Starts the gateway with a store in `data`. It takes tokens signed with the secret in the file
+    /// `secret` (HS256), and limits rates as it does by default.
+    ///
+    /// # Errors
+    /// The server does not start.
+    pub fn gateway_with_tokens(
+        data: &Path,
+        shards: usize,
+        durability: &str,
+        secret: &Path,
+    ) -> anyhow::Result<Self> {
+        let auth = [
+            "--jwt-algorithm=HS256".into(),
+            "--jwt-key".into(),
+            secret.into(),
+        ];
+        let none: [(&str, &str); 0] = [];
+        Self::serve(&auth, data, shards, durability, &none)
+    }
+
+    fn serve(
+        auth: &[OsString],
+        data: &Path,
+        shards: usize,
+        durability: &str,
+        flags: &[(&str, impl Display)],
+    ) -> anyhow::Result<Self> {
         let any = "127.0.0.1:0";
         let mut command = Self::this(GATEWAY)?;
         command
-            .args(["serve", "--dev-auth", "--listen", any, "--control", any])
+            .arg("serve")
+            .args(auth)
+            .args(["--listen", any, "--control", any])
             .args(["--durability", durability, "--log", "error"])
             .args(["--shards", &shards.to_string(), "--data"])
             .arg(data)

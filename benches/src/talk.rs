@@ -1,12 +1,13 @@
 //! A client that sends one command after another and waits for each answer.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use memchr::memmem;
 use serde_json::{Value, json};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use trunkline_proto::connection::{Connection, Event, Role};
 use trunkline_proto::frame::{Opcode, write_frame};
 
@@ -36,7 +37,19 @@ impl Talk {
     /// # Errors
     /// The gateway does not take the session.
     pub fn start(server: SocketAddr, user: &str) -> anyhow::Result<Self> {
-        let mut stream = TcpStream::connect(server)?;
+        let hello = json!({"user": user, "device": "d"});
+        Self::greet(server, Ipv4Addr::LOCALHOST, &hello)
+    }
+
+    /// Connects from an address of this machine with these fields of `connect`.
+    ///
+    /// # Errors
+    /// The gateway does not take the session.
+    pub fn greet(server: SocketAddr, source: Ipv4Addr, hello: &Value) -> anyhow::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        socket.bind(&SockAddr::from(SocketAddrV4::new(source, 0)))?;
+        socket.connect(&server.into())?;
+        let mut stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let request = format!(
@@ -62,7 +75,7 @@ impl Talk {
             id: 0,
             pos: String::new(),
         };
-        let reply = talk.ask("connect", &json!({"user": user, "device": "d"}))?;
+        let reply = talk.ask("connect", hello)?;
         talk.pos = reply["connect"]["pos"].as_str().unwrap_or_default().into();
         Ok(talk)
     }
@@ -120,17 +133,32 @@ impl Talk {
     /// # Errors
     /// The answer is an error, or none comes in time.
     pub fn ask(&mut self, command: &str, request: &Value) -> anyhow::Result<Value> {
+        let said = self.answer(command, request)?;
+        if let Some(error) = said.get("error") {
+            bail!("{command}: {} ({})", error["message"], error["code"]);
+        }
+        Ok(said)
+    }
+
+    /// Sends a command, waits for its answer and returns the answer, which may be an error of the
+    /// gateway. Skips pushes in between.
+    ///
+    /// # Errors
+    /// No answer comes in time, or the gateway ends the session.
+    pub fn answer(&mut self, command: &str, request: &Value) -> anyhow::Result<Value> {
         let id = self.say(command, request)?;
         loop {
             let said = self.hear()?;
-            if said["id"] != id {
-                continue;
+            if said["id"] == id {
+                return Ok(said);
             }
-            if let Some(error) = said.get("error") {
-                bail!("{command}: {} ({})", error["message"], error["code"]);
-            }
-            return Ok(said);
         }
+    }
+
+    /// Returns the connection of the session. Drops what was read and is not parsed yet.
+    #[must_use]
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
     }
 
     /// Skips messages of the gateway until none comes for this time.
