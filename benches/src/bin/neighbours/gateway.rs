@@ -1,0 +1,70 @@
+//! The gateway of a measurement, in a process of its own.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use trunkline_benches::peer::Peer;
+use trunkline_benches::tokens::Signer;
+
+use crate::Args;
+
+/// Between two looks at the memory.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Bytes of a mebibyte.
+const MIB: f64 = 1_048_576.0;
+
+/// A gateway with an empty store, and the key of its tokens.
+pub(crate) struct Gateway {
+    pub(crate) peer: Peer,
+    pub(crate) signer: Option<Signer>,
+    _folder: TempDir,
+}
+
+impl Gateway {
+    /// Starts a gateway as the command line says.
+    ///
+    /// # Errors
+    /// The gateway does not start.
+    pub(crate) fn start(args: &Args) -> anyhow::Result<Self> {
+        let folder = match &args.dir {
+            Some(dir) => tempfile::tempdir_in(dir)?,
+            None => tempfile::tempdir()?,
+        };
+        let data = folder.path().join("data");
+        let signer = match args.tokens {
+            true => Some(Signer::new(&folder.path().join("key"))?),
+            false => None,
+        };
+        let peer = match signer {
+            Some(_) => with_tokens(&data, args.shards, folder.path())?,
+            None => Peer::gateway(&data, args.shards, "sync")?,
+        };
+        Ok(Self {
+            peer,
+            signer,
+            _folder: folder,
+        })
+    }
+
+    /// Returns the resident memory in MiB; 0 once the gateway is gone.
+    pub(crate) fn memory(&self) -> f64 {
+        self.peer.resident().unwrap_or_default() as f64 / MIB
+    }
+
+    /// Waits until `is_met` or for at most `limit`, and returns the most memory meanwhile, in MiB.
+    pub(crate) fn watch(&self, limit: Duration, mut is_met: impl FnMut() -> bool) -> f64 {
+        let start = Instant::now();
+        let mut peak = self.memory();
+        while start.elapsed() < limit && !is_met() {
+            std::thread::sleep(LOOK.min(limit.saturating_sub(start.elapsed())));
+            peak = peak.max(self.memory());
+        }
+        peak
+    }
+}
+
+fn with_tokens(data: &Path, shards: usize, folder: &Path) -> anyhow::Result<Peer> {
+    Peer::gateway_with_tokens(data, shards, "sync", &folder.join("key"))
+}

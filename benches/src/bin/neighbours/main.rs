@@ -1,0 +1,203 @@
+//! What one attacker who uses ordinary, allowed commands does to the latency of honest users.
+//!
+//! `cargo run --release -p trunkline-benches --bin neighbours`
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the output of a program"
+)]
+
+mod attack;
+mod attacks;
+mod crew;
+mod gateway;
+mod honest;
+mod latencies;
+mod measure;
+mod pen;
+mod protobuf;
+mod report;
+mod stage;
+mod turns;
+mod verdict;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use trunkline_benches::peer;
+
+use crate::attack::Listed;
+use crate::verdict::{Bounds, Figures};
+
+/// Measures the latency of honest users alone, beside an attacker, and alone again, for one attack
+/// after the other.
+///
+/// Each attack has a gateway of its own with an empty store. Both ends run on this machine. The
+/// program fails if the gateway does not keep the honest users whole.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Only these attacks
+    #[arg(long, value_delimiter = ',', num_args = 1.., value_name = "NAME")]
+    only: Vec<String>,
+    /// Print the names of the attacks, and what each attacker does
+    #[arg(long)]
+    list: bool,
+    /// Seconds of each turn: control, attack, control
+    #[arg(long, default_value_t = 4.0)]
+    seconds: f64,
+    /// Pairs of honest users
+    #[arg(long, default_value_t = 200)]
+    pairs: usize,
+    /// Messages per second of all honest users together
+    #[arg(long, default_value_t = 500.0)]
+    rate: f64,
+    /// How often an attack is measured until the gateway keeps the honest users whole. The other
+    /// programs of a busy machine make single measurements miss
+    #[arg(long, default_value_t = 1)]
+    tries: usize,
+    /// Attackers, each with an address of its own. Beside several, honest users have to get their
+    /// share; beside one, they must notice nothing
+    #[arg(long, default_value_t = 1)]
+    attackers: usize,
+    /// Shards of the gateway
+    #[arg(long, default_value_t = 1)]
+    shards: usize,
+    /// Users have tokens, and the gateway limits rates as it does by default. Without this it is
+    /// in development mode
+    #[arg(long)]
+    tokens: bool,
+    /// The most memory in MiB that an attack may add
+    #[arg(long, default_value_t = 512.0, value_name = "MIB")]
+    memory: f64,
+    /// Folder for the stores, instead of the one for temporary files
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// File for the figures, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl Args {
+    /// Returns the attacks that are asked for.
+    ///
+    /// # Errors
+    /// A name is no attack.
+    fn attacks(&self) -> anyhow::Result<Vec<&'static Listed>> {
+        if self.only.is_empty() {
+            return Ok(attacks::ALL.iter().collect());
+        }
+        let find = |name: &String| {
+            let found = attacks::ALL.iter().find(|listed| listed.name == name);
+            found.with_context(|| format!("{name} is no attack: --list names them all"))
+        };
+        self.only.iter().map(find).collect()
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            attackers: self.attackers,
+            memory_mib: self.memory,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = peer::child_main() {
+        return code;
+    }
+    match run(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("neighbours: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns whether honest users were kept whole beside each attack.
+fn run(args: &Args) -> anyhow::Result<bool> {
+    if args.list {
+        for Listed { name, about, .. } in attacks::ALL {
+            println!("{name:<18}{about}");
+        }
+        return Ok(true);
+    }
+    if args.attackers == 0 || args.pairs == 0 || args.shards == 0 {
+        bail!("--attackers, --pairs and --shards take numbers from 1 on");
+    }
+    raise_descriptors()?;
+    let (mut all, bounds): (Vec<Figures>, _) = (Vec::new(), args.bounds());
+    let mut failed = 0;
+    for listed in args.attacks()? {
+        match best(args, listed) {
+            Ok(figures) => all.push(figures),
+            Err(error) => {
+                failed += 1;
+                println!("{:<16} not measured: {error:#}", listed.name);
+            }
+        }
+    }
+    println!("\n{}", report::table(&all, bounds));
+    if let Some(file) = &args.json {
+        report::write(file, args, &all, bounds)?;
+    }
+    let missed = all.iter().filter(|one| !one.misses(bounds).is_empty());
+    let missed = missed.count();
+    println!(
+        "{} attacks: {} whole, {missed} missed, {failed} not measured",
+        all.len() + failed,
+        all.len() - missed
+    );
+    Ok(missed + failed == 0)
+}
+
+/// Measures an attack until nothing is missed, as often as the command line says. Returns the figures
+/// with the fewest misses.
+fn best(args: &Args, listed: &Listed) -> anyhow::Result<Figures> {
+    let bounds = args.bounds();
+    let mut best: Option<Figures> = None;
+    for _ in 0..args.tries.max(1) {
+        let figures = measure::measure(args, listed)?;
+        println!("{}", report::line(&figures, bounds));
+        let misses = figures.misses(bounds).len();
+        if best
+            .as_ref()
+            .is_none_or(|best| misses < best.misses(bounds).len())
+        {
+            best = Some(figures);
+        }
+        if misses == 0 {
+            break;
+        }
+    }
+    best.context("nothing was measured")
+}
+
+/// Lets this process and the gateway have as many connections as the machine allows.
+fn raise_descriptors() -> anyhow::Result<()> {
+    let limits = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limits.maximum,
+        maximum: limits.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).context("cannot raise the number of open files")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attacks_are_chosen_by_name() {
+        let args = Args::parse_from(["neighbours", "--only", "sync,history", "--shards", "2"]);
+        let names: Vec<_> = args.attacks().unwrap().iter().map(|one| one.name).collect();
+        assert_eq!(names, ["sync", "history"]);
+        let args = Args::parse_from(["neighbours", "--only", "peace"]);
+        assert!(args.attacks().is_err());
+    }
+}

@@ -1,0 +1,136 @@
+//! Measures the honest users beside one attack.
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread::{Scope, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use crate::Args;
+use crate::attack::Listed;
+use crate::crew::{Crew, Tally};
+use crate::gateway::Gateway;
+use crate::honest::{Honest, Ledger};
+use crate::stage::Stage;
+use crate::turns::{Board, Turn};
+use crate::verdict::{Figures, Memory, Percentiles, RETURNED};
+
+/// Before the first control counts.
+const WARM: Duration = Duration::from_secs(1);
+
+/// The most time until the messages of the attack's turn have arrived.
+const ARRIVE: Duration = Duration::from_secs(60);
+
+/// The most time until memory has returned.
+const RETURN: Duration = Duration::from_secs(30);
+
+/// Measures one attack beside a gateway of its own.
+///
+/// # Errors
+/// The gateway does not start, or refuses what the attack needs.
+pub(crate) fn measure(args: &Args, listed: &Listed) -> anyhow::Result<Figures> {
+    let gateway = Gateway::start(args)?;
+    let (server, signer) = (gateway.peer.address, gateway.signer.as_ref());
+    let honest = Honest::connect(server, signer, args.pairs, args.rate)?;
+    let stages: Vec<_> = (0..args.attackers)
+        .map(|number| stage(&gateway, number))
+        .collect();
+    let mut crew = Crew::new(listed, &stages).context("the attack cannot be prepared")?;
+    crew.open()?;
+    let board = Board::default();
+    std::thread::scope(|scope| {
+        let honest = scope.spawn(|| honest.run(&board));
+        let seen = take_turns(scope, args, &gateway, &board, crew);
+        board.end();
+        let ledger = joined(honest)?;
+        Ok(figures(listed, &ledger, seen?))
+    })
+}
+
+/// Returns where an attacker stands: each has a name and an address.
+fn stage(gateway: &Gateway, number: usize) -> Stage<'_> {
+    let [high, low] = (number as u16 + 1).to_be_bytes();
+    Stage {
+        server: gateway.peer.address,
+        signer: gateway.signer.as_ref(),
+        me: format!("mal{number}"),
+        source: Ipv4Addr::new(127, 1, high, low),
+    }
+}
+
+/// What the measuring thread sees.
+struct Seen {
+    tally: Tally,
+    memory: Memory,
+    cores: f64,
+    attack: Duration,
+}
+
+/// Control, attack, control.
+fn take_turns<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    args: &Args,
+    gateway: &Gateway,
+    board: &Board,
+    mut crew: Crew,
+) -> anyhow::Result<Seen> {
+    let time = Duration::from_secs_f64(args.seconds);
+    std::thread::sleep(WARM);
+    board.begin(Turn::Before);
+    std::thread::sleep(time);
+    let before = gateway.memory();
+
+    let over = std::sync::Arc::new(AtomicBool::new(false));
+    let told = over.clone();
+    let (cpu, start) = (gateway.peer.cpu_seconds(), Instant::now());
+    board.begin(Turn::Attack);
+    // The crew goes with its thread, which closes its connections.
+    let attacking = scope.spawn(move || crew.attack(&told));
+    let mut peak = gateway.watch(time, || false);
+    board.begin(Turn::Between);
+    let (cpu, attack) = (gateway.peer.cpu_seconds() - cpu, start.elapsed());
+    over.store(true, SeqCst);
+    let tally = joined(attacking)?;
+
+    peak = peak.max(gateway.watch(ARRIVE, || board.waiting() == 0));
+    let is_returned = || gateway.memory() <= before * RETURNED;
+    peak = peak.max(gateway.watch(RETURN, is_returned));
+    let after = gateway.memory();
+    board.begin(Turn::After);
+    std::thread::sleep(time);
+    Ok(Seen {
+        tally,
+        memory: Memory {
+            before,
+            peak,
+            after,
+        },
+        cores: cpu / attack.as_secs_f64(),
+        attack,
+    })
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<T> {
+    let ended = thread.join();
+    ended.map_err(|_| anyhow::anyhow!("a thread panicked"))?
+}
+
+fn figures(listed: &Listed, ledger: &Ledger, seen: Seen) -> Figures {
+    let [before, attack, after] = &ledger.turns;
+    Figures {
+        attack: listed.name,
+        about: listed.about,
+        before: Percentiles::of(before),
+        after: Percentiles::of(after),
+        beside: Percentiles::of(attack),
+        worst_second_ms: attack.worst_second(),
+        in_time: attack.share_in_time(),
+        harm: ledger.harm,
+        memory: seen.memory,
+        cores: seen.cores,
+        attack_seconds: seen.attack.as_secs_f64(),
+        refused: seen.tally.refused(),
+        attacker: seen.tally,
+    }
+}

@@ -1,0 +1,168 @@
+//! What the bench prints, and the file for other programs.
+
+use std::path::Path;
+
+use serde::Serialize;
+use trunkline_benches::figures::{columns, grouped, short};
+
+use crate::Args;
+use crate::verdict::{Bounds, Figures};
+
+/// The columns of the tables.
+const HEAD: [&str; 12] = [
+    "attack",
+    "control p50",
+    "p99",
+    "beside it p50",
+    "p99",
+    "worst second",
+    "×",
+    "in 1 s",
+    "refused",
+    "MiB",
+    "cores",
+    "verdict",
+];
+
+/// What stands in the file for other programs.
+#[derive(Serialize)]
+struct File<'a> {
+    shards: usize,
+    tokens: bool,
+    attackers: usize,
+    seconds: f64,
+    pairs: usize,
+    rate: f64,
+    attacks: Vec<Judged<'a>>,
+}
+
+#[derive(Serialize)]
+struct Judged<'a> {
+    misses: Vec<&'static str>,
+    #[serde(flatten)]
+    figures: &'a Figures,
+}
+
+/// Returns one line about an attack: all figures with their names.
+pub(crate) fn line(figures: &Figures, bounds: Bounds) -> String {
+    let Figures {
+        beside,
+        harm,
+        memory,
+        attacker,
+        ..
+    } = figures;
+    let control = figures.control();
+    format!(
+        "{:<16} control p50 {} p99 {} ms | beside p50 {} p99 {} ms, worst second {} ms, × {}, \
+         {:.1} % in 1 s | attacker {} steps, {} answers, {} refused (retry {} ms), {} ended | \
+         honest {} lost, {} disordered, {} unanswered, {} refused, {} closed | \
+         memory {:.0} → {:.0} → {:.0} MiB | {:.2} cores | {}",
+        figures.attack,
+        short(control.p50_ms),
+        short(control.p99_ms),
+        short(beside.p50_ms),
+        short(beside.p99_ms),
+        short(figures.worst_second_ms),
+        short(figures.factor()),
+        figures.in_time * 100.0,
+        grouped(attacker.steps),
+        grouped(attacker.answers),
+        grouped(figures.refused),
+        attacker.retry_ms,
+        attacker.ended,
+        harm.lost,
+        harm.disordered,
+        harm.unanswered,
+        harm.refused,
+        harm.closed,
+        memory.before,
+        memory.peak,
+        memory.after,
+        figures.cores,
+        verdict(figures, bounds),
+    )
+}
+
+fn verdict(figures: &Figures, bounds: Bounds) -> String {
+    let misses = figures.misses(bounds);
+    match misses.is_empty() {
+        true => "whole".to_owned(),
+        false => format!("missed: {}", misses.join(", ")),
+    }
+}
+
+/// Returns the table of all attacks, with latencies in milliseconds.
+pub(crate) fn table(all: &[Figures], bounds: Bounds) -> String {
+    let rows: Vec<_> = all.iter().map(|figures| row(figures, bounds)).collect();
+    columns(&HEAD, &rows, 1)
+}
+
+fn row(figures: &Figures, bounds: Bounds) -> Vec<String> {
+    let Figures { beside, memory, .. } = figures;
+    let control = figures.control();
+    vec![
+        figures.attack.to_owned(),
+        short(control.p50_ms),
+        short(control.p99_ms),
+        short(beside.p50_ms),
+        short(beside.p99_ms),
+        short(figures.worst_second_ms),
+        short(figures.factor()),
+        format!("{:.1} %", figures.in_time * 100.0),
+        grouped(figures.refused),
+        format!(
+            "{:.0}, {:.0}, {:.0}",
+            memory.before, memory.peak, memory.after
+        ),
+        format!("{:.2}", figures.cores),
+        verdict(figures, bounds),
+    ]
+}
+
+/// Writes the figures into a file, as JSON.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn write(
+    file: &Path,
+    args: &Args,
+    all: &[Figures],
+    bounds: Bounds,
+) -> anyhow::Result<()> {
+    let judged = |figures| Judged {
+        misses: Figures::misses(figures, bounds),
+        figures,
+    };
+    let content = File {
+        shards: args.shards,
+        tokens: args.tokens,
+        attackers: args.attackers,
+        seconds: args.seconds,
+        pairs: args.pairs,
+        rate: args.rate,
+        attacks: all.iter().map(judged).collect(),
+    };
+    std::fs::write(file, serde_json::to_string_pretty(&content)?)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::tests::{ALONE, whole};
+
+    #[test]
+    fn a_row_has_a_cell_for_each_column() {
+        assert_eq!(row(&whole(), ALONE).len(), HEAD.len());
+    }
+
+    #[test]
+    fn misses_are_named() {
+        let mut figures = whole();
+        assert!(line(&figures, ALONE).ends_with("| whole"));
+        figures.harm.closed = 2;
+        figures.harm.lost = 1;
+        assert!(line(&figures, ALONE).ends_with("| missed: lost, closed"));
+    }
+}

@@ -1,0 +1,242 @@
+//! Whether the honest users were kept whole.
+
+use serde::Serialize;
+
+use crate::crew::Tally;
+use crate::honest::Harm;
+use crate::latencies::Latencies;
+
+/// How much higher than the control the 99th percentile may be.
+const FACTOR: f64 = 1.1;
+
+/// How many milliseconds the 99th percentile may be higher than the control, if that is more.
+const MORE_MS: f64 = 0.3;
+
+/// How much slower the control after the attack may be than the one before it. Both take turns with
+/// the rest of the machine, so less than that is noise.
+const LINGERING: f64 = 2.0;
+
+/// How much more memory than before is returned memory.
+pub(crate) const RETURNED: f64 = 1.2;
+
+/// The least part of messages that arrive within a second beside many attackers.
+const SHARE: f64 = 0.99;
+
+/// The percentiles of a turn, in milliseconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Percentiles {
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) longest_ms: f64,
+    pub(crate) messages: u64,
+}
+
+impl Percentiles {
+    /// Returns the percentiles of latencies.
+    pub(crate) fn of(latencies: &Latencies) -> Self {
+        Self {
+            p50_ms: latencies.millis(0.5),
+            p99_ms: latencies.millis(0.99),
+            longest_ms: latencies.millis(1.0),
+            messages: latencies.count(),
+        }
+    }
+}
+
+/// The memory of the gateway, in MiB.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Memory {
+    /// Before the attack, after its preparation.
+    pub(crate) before: f64,
+    /// The most, from the attack on.
+    pub(crate) peak: f64,
+    /// After the attacker has left.
+    pub(crate) after: f64,
+}
+
+/// All that was measured about one attack.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Figures {
+    pub(crate) attack: &'static str,
+    pub(crate) about: &'static str,
+    /// The control before the attack.
+    pub(crate) before: Percentiles,
+    /// The control after the attack.
+    pub(crate) after: Percentiles,
+    pub(crate) beside: Percentiles,
+    /// The largest 99th percentile of a second beside the attack.
+    pub(crate) worst_second_ms: f64,
+    /// The part of the messages beside the attack that arrived within a second.
+    pub(crate) in_time: f64,
+    pub(crate) harm: Harm,
+    pub(crate) memory: Memory,
+    /// The cores that the gateway used beside the attack.
+    pub(crate) cores: f64,
+    pub(crate) attack_seconds: f64,
+    /// How many of the attacker's commands were refused for the time being (error 111).
+    pub(crate) refused: u64,
+    pub(crate) attacker: Tally,
+}
+
+/// What the gateway has to keep.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// The number of attackers. Beside several, the honest users get their share: nearly all
+    /// messages arrive within a second. Beside one, they notice nothing.
+    pub(crate) attackers: usize,
+    /// The most memory in MiB that an attack may add.
+    pub(crate) memory_mib: f64,
+}
+
+impl Figures {
+    /// Returns the quieter of the two controls. The other one has more of the machine's noise, or the
+    /// attack can still be felt in it.
+    pub(crate) fn control(&self) -> Percentiles {
+        match self.before.p99_ms <= self.after.p99_ms {
+            true => self.before,
+            false => self.after,
+        }
+    }
+
+    /// Returns how many times higher the 99th percentile is beside the attack.
+    pub(crate) fn factor(&self) -> f64 {
+        self.beside.p99_ms / self.control().p99_ms
+    }
+
+    fn lingers(&self) -> bool {
+        let quiet = self.before.p99_ms;
+        self.after.p99_ms > (quiet * LINGERING).max(quiet + MORE_MS)
+    }
+
+    /// Returns what the gateway did not keep, in words; nothing if the honest users were whole.
+    pub(crate) fn misses(&self, bounds: Bounds) -> Vec<&'static str> {
+        let (
+            Harm {
+                lost, disordered, ..
+            },
+            memory,
+        ) = (self.harm, self.memory);
+        let quiet = self.control().p99_ms;
+        let slow = self.beside.p99_ms > (quiet * FACTOR).max(quiet + MORE_MS);
+        let is_alone = bounds.attackers == 1;
+        let checks = [
+            (is_alone && slow, "p99"),
+            (!is_alone && self.in_time < SHARE, "share"),
+            (is_alone && self.lingers(), "lingers"),
+            (lost > 0, "lost"),
+            (disordered > 0, "order"),
+            (self.harm.unanswered > 0, "unanswered"),
+            (self.harm.refused > 0, "refused"),
+            (self.harm.closed > 0, "closed"),
+            (memory.peak > memory.before + bounds.memory_mib, "memory"),
+            (memory.after > memory.before * RETURNED, "memory kept"),
+        ];
+        let missed = checks.into_iter().filter(|(missed, _)| *missed);
+        missed.map(|(_, name)| name).collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) const ALONE: Bounds = Bounds {
+        attackers: 1,
+        memory_mib: 512.0,
+    };
+
+    fn percentiles(p99_ms: f64) -> Percentiles {
+        Percentiles {
+            p50_ms: p99_ms / 3.0,
+            p99_ms,
+            longest_ms: 2.0 * p99_ms,
+            messages: 1_000,
+        }
+    }
+
+    /// Figures of a gateway that kept everybody whole.
+    pub(crate) fn whole() -> Figures {
+        Figures {
+            attack: "test",
+            about: "nothing",
+            before: percentiles(1.0),
+            after: percentiles(1.0),
+            beside: percentiles(1.2),
+            worst_second_ms: 1.4,
+            in_time: 1.0,
+            harm: Harm::default(),
+            memory: Memory {
+                before: 12.0,
+                peak: 80.0,
+                after: 14.0,
+            },
+            cores: 0.5,
+            attack_seconds: 4.0,
+            refused: 0,
+            attacker: Tally::default(),
+        }
+    }
+
+    #[test]
+    fn a_little_slower_is_whole() {
+        assert_eq!(whole().misses(ALONE), [""; 0]);
+    }
+
+    #[test]
+    fn more_than_a_tenth_and_a_third_of_a_millisecond() {
+        let mut figures = whole();
+        figures.beside = percentiles(1.31);
+        assert_eq!(figures.misses(ALONE), ["p99"]);
+        // A tenth of this control is more than 0.3 ms.
+        figures.before = percentiles(10.0);
+        figures.after = percentiles(12.0);
+        figures.beside = percentiles(10.9);
+        assert_eq!(figures.misses(ALONE), [""; 0]);
+        figures.beside = percentiles(11.1);
+        assert_eq!(figures.misses(ALONE), ["p99"]);
+    }
+
+    #[test]
+    fn an_attack_that_is_felt_later_is_no_control() {
+        let mut figures = whole();
+        figures.after = percentiles(500.0);
+        figures.beside = percentiles(300.0);
+        assert_eq!(figures.misses(ALONE), ["p99", "lingers"]);
+        assert!((figures.factor() - 300.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn many_attackers_leave_the_honest_their_share() {
+        let many = Bounds {
+            attackers: 50,
+            ..ALONE
+        };
+        let mut figures = whole();
+        figures.beside = percentiles(100.0);
+        assert_eq!(figures.misses(many), [""; 0]);
+        figures.in_time = 0.98;
+        assert_eq!(figures.misses(many), ["share"]);
+    }
+
+    #[test]
+    fn harm_of_any_kind_is_a_miss() {
+        let one = |harm| Figures { harm, ..whole() }.misses(ALONE);
+        let none = Harm::default();
+        assert_eq!(one(Harm { lost: 1, ..none }), ["lost"]);
+        let disordered = 1;
+        assert_eq!(one(Harm { disordered, ..none }), ["order"]);
+        let unanswered = 1;
+        assert_eq!(one(Harm { unanswered, ..none }), ["unanswered"]);
+        assert_eq!(one(Harm { refused: 1, ..none }), ["refused"]);
+        assert_eq!(one(Harm { closed: 1, ..none }), ["closed"]);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_returns() {
+        let mut figures = whole();
+        figures.memory.peak = 525.0;
+        assert_eq!(figures.misses(ALONE), ["memory"]);
+        figures.memory.after = 14.5;
+        assert_eq!(figures.misses(ALONE), ["memory", "memory kept"]);
+    }
+}
