@@ -293,6 +293,7 @@ impl OpenBatch {
 
 #[cfg(test)]
 mod tests {
+    use trunkline_storage::Durability;
     use trunkline_storage::backend::sim::Operation;
 
     use super::super::fixture::{Fixture, NOW};
@@ -377,11 +378,16 @@ mod tests {
 
     #[test]
     fn after_a_final_failure_nothing_waits_for_a_commit() {
-        let mut fixture = Fixture::new();
+        let mut fixture = Fixture::with(Durability::Os);
         append(&mut fixture.batch, 1, b"one");
+        fixture.batch.commit().unwrap();
+        append(&mut fixture.batch, 2, b"two");
         fixture.disk.fail(Operation::Sync, 0);
+        assert!(fixture.batch.sync().is_err());
+        assert!(fixture.batch.check_committed().is_err());
         assert!(fixture.batch.commit().is_err());
+        assert!(!fixture.batch.is_empty(), "no commit empties it");
         assert!(fixture.batch.check_committed().is_ok());
-        assert_eq!(fixture.batch.value(TimelineId(1)), Ok(None));
+        assert_eq!(fixture.batch.value(TimelineId(2)), Ok(None));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use trunkline_proto::Encoding;
 use trunkline_storage::backend::sim::SimDisk;
-use trunkline_storage::{Options, Store, TimelineId};
+use trunkline_storage::{Durability, Options, Store, TimelineId};
 
 use super::asked::Asked;
 use super::batch::{Moment, OpenBatch};
@@ -146,13 +146,20 @@ pub(super) fn push_command(
 }
 
 impl Fixture {
+    /// Returns the parts over a store that syncs each commit.
     pub(super) fn new() -> Self {
+        Self::with(Durability::Sync)
+    }
+
+    /// Returns the parts over a store with this durability.
+    pub(super) fn with(durability: Durability) -> Self {
         let disk = SimDisk::new(1);
         let options = Options {
             segment_bytes: 1 << 20,
             max_record_bytes: 1 << 16,
             reserve_bytes: 0,
             background: false,
+            durability,
             ..Options::default()
         };
         let opened = Store::open_with(Arc::new(disk.clone()), options, &mut |_| ()).unwrap();

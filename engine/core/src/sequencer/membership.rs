@@ -289,7 +289,8 @@ mod tests {
         fixture.change_group("bob", Change::Leave, &[]).unwrap();
         assert_eq!(stored_members(&fixture), 0);
         // The new group shows none of the messages of the old one.
-        fixture.create_group(&["dave"]);
+        let create = Change::Create { all_history: true };
+        fixture.change_group("dave", create, &[]).unwrap();
         let (ids, dave) = (fixture.ids(), fixture.user("dave"));
         let key = ids.member(ids.group("", "eng"), dave);
         let member = fixture.batch.member(key).unwrap();
