@@ -60,7 +60,8 @@ fn told(watchers: &mut [Client], user: &str, devices: u64) {
     }
 }
 
-/// Two connections of one device are one device, and each without a name is a device of its own.
+/// Two connections of one device count as one device. Each connection without a device name counts
+/// as a separate device.
 #[test]
 fn devices_are_counted_and_not_connections() {
     let gateway = gateway("0s");
@@ -88,7 +89,7 @@ fn devices_are_counted_and_not_connections() {
     told(&mut watchers, "bob", 1);
     let mut unnamed = Vec::new();
     for devices in 2..4 {
-        let mut client = Client::open(&gateway.dial());
+        let mut client = gateway.dial().open();
         client.done("connect", &json!({"user": "bob"}));
         unnamed.push(client);
         told(&mut watchers, "bob", devices);
@@ -298,8 +299,8 @@ fn requests_that_cannot_work() {
     assert_eq!(client.done("presence", &json!({}))["users"], json!([]));
 }
 
-/// More watchers than a turn tells, and a user who comes and goes: each is told how it ends, and
-/// others do not notice.
+/// A user with more watchers than one turn tells comes and goes. Each watcher gets the final state,
+/// and other users do not notice.
 #[test]
 fn a_user_with_many_watchers() {
     const WATCHERS: usize = 900;

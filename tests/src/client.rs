@@ -8,6 +8,7 @@ mod wire;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -17,7 +18,6 @@ use trunkline_proto::connection::{Connection, Role};
 use trunkline_proto::frame::{Opcode, write_close, write_frame};
 use trunkline_proto::handshake::{key_from, parse_response, write_request};
 
-use crate::dial::Dial;
 use crate::tls::Stream;
 use crate::wait::LIMIT;
 
@@ -31,6 +31,17 @@ pub enum End {
     Close(u16, String),
     /// The stream ended without a Close frame.
     Dropped,
+}
+
+/// What a client asks for when it upgrades a stream to a WebSocket.
+#[derive(Debug, Clone)]
+pub(crate) struct Upgrade {
+    /// The address of the gateway, for the `Host` header.
+    pub(crate) address: SocketAddr,
+    /// The path of the request.
+    pub(crate) path: &'static str,
+    /// The encoding of the messages.
+    pub(crate) encoding: Encoding,
 }
 
 /// One WebSocket connection.
@@ -55,21 +66,21 @@ pub struct Client {
     pub pongs: VecDeque<Vec<u8>>,
     /// The number of messages in each frame, oldest frame first.
     pub frames: Vec<usize>,
+    /// The content of the reply to `connect`; null before that.
     pub(crate) opening: Value,
 }
 
 impl Client {
-    /// Opens a WebSocket and does not send `connect`.
+    /// Upgrades a stream to a WebSocket and does not send `connect`.
     ///
     /// # Panics
     /// The upgrade fails.
-    pub fn open(dial: &Dial) -> Self {
-        let mut stream = dial.stream();
-        let encoding = dial.encoding;
+    pub(crate) fn upgrade(mut stream: Stream, upgrade: &Upgrade) -> Self {
+        let encoding = upgrade.encoding;
         let key = key_from(*b"not very random.");
         let mut request = Vec::new();
-        let host = dial.address.to_string();
-        write_request(&mut request, &host, dial.path, &key, encoding);
+        let host = upgrade.address.to_string();
+        write_request(&mut request, &host, upgrade.path, &key, encoding);
         stream.write_all(&request).expect("the gateway reads");
         let mut client = Self {
             stream,
@@ -369,7 +380,7 @@ impl Client {
             .then_some(self.next_id)
     }
 
-    /// Whether the client has not seen the end of the connection yet.
+    /// Returns whether the client has not seen the end of the connection yet.
     pub fn is_open(&self) -> bool {
         self.end.is_none()
     }

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use serde_json::{Map, Value, json};
 use trunkline_proto::Encoding;
 
-use crate::client::Client;
+use crate::client::{Client, Upgrade};
 use crate::tls::{Stream, Trust};
 use crate::wait::LIMIT;
 
@@ -16,21 +16,21 @@ const TRIES: usize = 100;
 /// How a client will connect: address, encoding, shard, TLS, fields of `connect`.
 #[derive(Debug, Clone)]
 pub struct Dial {
-    pub(crate) address: SocketAddr,
-    pub(crate) encoding: Encoding,
-    pub(crate) path: &'static str,
+    upgrade: Upgrade,
     trust: Option<Trust>,
     shard: Option<usize>,
     extra: Map<String, Value>,
 }
 
 impl Dial {
-    /// A client of this address, in JSON, without TLS, on any shard.
+    /// Makes a client of this address, in JSON, without TLS, on any shard.
     pub fn new(address: SocketAddr) -> Self {
         Self {
-            address,
-            encoding: Encoding::Json,
-            path: "/v1/ws",
+            upgrade: Upgrade {
+                address,
+                path: "/v1/ws",
+                encoding: Encoding::Json,
+            },
             trust: None,
             shard: None,
             extra: Map::new(),
@@ -40,7 +40,7 @@ impl Dial {
     /// Sets the encoding.
     #[must_use]
     pub fn encoding(mut self, encoding: Encoding) -> Self {
-        self.encoding = encoding;
+        self.upgrade.encoding = encoding;
         self
     }
 
@@ -54,7 +54,7 @@ impl Dial {
     /// Asks for another path than `/v1/ws`.
     #[must_use]
     pub fn path(mut self, path: &'static str) -> Self {
-        self.path = path;
+        self.upgrade.path = path;
         self
     }
 
@@ -93,16 +93,19 @@ impl Dial {
     }
 
     /// Opens a WebSocket and does not send `connect`.
+    ///
+    /// # Panics
+    /// The connection or the upgrade fails.
     pub fn open(&self) -> Client {
-        Client::open(self)
+        Client::upgrade(self.stream(), &self.upgrade)
     }
 
     /// Opens the stream below a WebSocket. With TLS, the hand-shake has not begun.
-    pub(crate) fn stream(&self) -> Stream {
+    fn stream(&self) -> Stream {
         if let Some(trust) = &self.trust {
-            return Stream::Tls(Box::new(trust.connect(self.address)));
+            return Stream::Tls(Box::new(trust.connect(self.upgrade.address)));
         }
-        let stream = TcpStream::connect(self.address).expect("the gateway listens");
+        let stream = TcpStream::connect(self.upgrade.address).expect("the gateway listens");
         stream.set_read_timeout(Some(LIMIT)).expect("not zero");
         stream.set_write_timeout(Some(LIMIT)).expect("not zero");
         stream.set_nodelay(true).expect("a TCP option");

@@ -1,6 +1,6 @@
-//! The two encodings behind one interface.
+//! The choice between the two encodings of messages: JSON and protobuf.
 
-use crate::error::ErrorCode;
+use crate::error::{BadCommand, DecodeError};
 use crate::message::{Command, ServerMessage};
 use crate::{json, protobuf};
 
@@ -13,22 +13,6 @@ pub enum Encoding {
     /// `trunkline.v1.proto`: binary frames, length-delimited protobuf.
     Proto,
 }
-
-/// Reports a command that could not be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadCommand {
-    /// The command's id; 0 if it could not be read.
-    pub id: u32,
-    /// The error: [`ErrorCode::BadRequest`] or [`ErrorCode::UnknownCommand`].
-    pub code: ErrorCode,
-    /// What is wrong, for people.
-    pub message: String,
-}
-
-/// Reports a server message that could not be read.
-#[derive(Debug, thiserror::Error)]
-#[error("not a server message of this protocol version: {0}")]
-pub struct DecodeError(pub(crate) String);
 
 impl Encoding {
     /// Returns the WebSocket sub-protocol that chooses this encoding.

@@ -1,4 +1,4 @@
-//! Error codes of replies and close codes of connections.
+//! Error codes of replies, close codes of connections, and reports of messages that cannot be read.
 
 /// The reason why a command failed: the `code` of an error reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -130,6 +130,22 @@ impl CloseCode {
         !matches!(self.0, 3500..=3999)
     }
 }
+
+/// Reports a command that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadCommand {
+    /// The command's id; 0 if it could not be read.
+    pub id: u32,
+    /// The error: [`ErrorCode::BadRequest`] or [`ErrorCode::UnknownCommand`].
+    pub code: ErrorCode,
+    /// What is wrong, for people.
+    pub message: String,
+}
+
+/// Reports a server message that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("not a server message of this protocol version: {0}")]
+pub struct DecodeError(pub(crate) String);
 
 #[cfg(test)]
 mod tests {

@@ -2,22 +2,20 @@
 
 use serde::Serialize;
 
-use crate::encoding::{BadCommand, DecodeError};
-use crate::error::ErrorCode;
+use crate::error::{BadCommand, DecodeError, ErrorCode};
+use crate::json_text::string;
 use crate::message::{Command, ServerMessage};
 
 mod command;
 mod direct;
 mod explain;
 mod server;
-pub(crate) mod strict;
-mod text;
 mod usual;
 
 /// Returns how many bytes a text takes in JSON, without the quotes. It never takes fewer bytes than
 /// in protobuf.
 pub fn text_bytes(text: &str) -> usize {
-    text::escaped_len(text)
+    string::escaped_len(text)
 }
 
 /// Reads the commands of a text frame, one per line. Skips empty lines.

@@ -16,6 +16,7 @@ pub mod error;
 pub mod frame;
 pub mod handshake;
 pub mod json;
+mod json_text;
 pub mod mask;
 mod media;
 pub mod message;
@@ -28,6 +29,6 @@ mod text;
 #[cfg(feature = "tls")]
 pub mod tls;
 
-pub use encoding::{BadCommand, DecodeError, Encoding};
-pub use error::{CloseCode, ErrorCode};
+pub use encoding::Encoding;
+pub use error::{BadCommand, CloseCode, DecodeError, ErrorCode};
 pub use text::Str;

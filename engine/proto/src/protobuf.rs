@@ -5,8 +5,7 @@ use std::borrow::Cow;
 
 use prost::Message as _;
 
-use crate::encoding::BadCommand;
-use crate::error::ErrorCode;
+use crate::error::{BadCommand, ErrorCode};
 use crate::message as m;
 use crate::text::Str;
 

@@ -7,9 +7,9 @@ use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess};
 use serde::ser::SerializeMap;
 use serde::{Deserializer, Serialize, Serializer};
 
-use super::{bad, explain, strict};
-use crate::encoding::BadCommand;
-use crate::error::ErrorCode;
+use super::{bad, explain};
+use crate::error::{BadCommand, ErrorCode};
+use crate::json_text::strict;
 use crate::message::{Command, CommandBody};
 use crate::object::Object;
 use crate::text::Str;

@@ -6,7 +6,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::text::write_string;
+use crate::json_text::string::write_string;
 use crate::message::{
     AckReply, Event, Media, Message, MessageReaction, Push, Receipt, Reply, ReplyBody, SendReply,
     ServerMessage,

@@ -3,7 +3,7 @@
 //! The usual form is the output of `JSON.stringify`: no white space, no escapes, the id first. The
 //! general reader handles everything else, valid or not, so this reader affects only the speed.
 
-use super::text::plain_prefix;
+use crate::json_text::string::plain_prefix;
 use crate::message::{Ack, Command, CommandBody, Send};
 use crate::text::Str;
 

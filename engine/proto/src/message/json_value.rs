@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::value::RawValue;
 
-use crate::json::strict::{self, Flaw};
+use crate::json_text::{Flaw, strict};
 
 const NO_VALUE: &str = "a JSON value is needed";
 

@@ -1,8 +1,7 @@
 //! Converts commands from the generated types.
 
 use super::{bad, explain, json, media_from_wire, text, texts, wire};
-use crate::encoding::BadCommand;
-use crate::error::ErrorCode;
+use crate::error::{BadCommand, ErrorCode};
 use crate::message as m;
 use crate::text::Str;
 

@@ -2,7 +2,7 @@
 
 use super::server::missing;
 use super::{json, media_from_wire, text, texts, wire};
-use crate::encoding::DecodeError;
+use crate::error::DecodeError;
 use crate::message as m;
 
 /// Converts a push.

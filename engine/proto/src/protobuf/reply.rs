@@ -2,7 +2,7 @@
 
 use super::server::missing;
 use super::{event, text, wire};
-use crate::encoding::DecodeError;
+use crate::error::DecodeError;
 use crate::message as m;
 
 /// Converts a reply.

@@ -3,7 +3,7 @@
 use prost::Message as _;
 
 use super::{event, reply, wire};
-use crate::encoding::DecodeError;
+use crate::error::DecodeError;
 use crate::message as m;
 
 /// Reads the length-delimited server messages of a binary frame.

@@ -2,7 +2,7 @@
 
 /// Returns how many bytes at the start of `bytes` stand for themselves inside a JSON string: all
 /// before the first quote, backslash or control character.
-pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
+pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
     let mut words = bytes.chunks_exact(8);
     let mut at = 0;
     for word in &mut words {
@@ -37,7 +37,7 @@ const fn specials(word: u64) -> u64 {
 }
 
 /// Returns how many bytes `text` takes between quotes.
-pub(super) fn escaped_len(text: &str) -> usize {
+pub(crate) fn escaped_len(text: &str) -> usize {
     let (mut rest, mut len) = (text.as_bytes(), 0);
     loop {
         let plain = plain_prefix(rest);
@@ -54,7 +54,7 @@ pub(super) fn escaped_len(text: &str) -> usize {
 }
 
 /// Appends `text` in quotes, with the escapes that serde_json writes.
-pub(super) fn write_string(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
     let mut rest = text.as_bytes();
