@@ -97,12 +97,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Settings { markdown } => done(print_settings(markdown).map_err(Into::into)),
         Command::Doctor(args) => done(doctor::run(&args).map_err(Into::into)),
         Command::Store(command) => command.run().unwrap_or_else(|error| report(&error, 1)),
-        Command::Completions(args) => done(args.run::<Cli>().map_err(Into::into)),
-        Command::Man(args) => done(args.run::<Cli>()),
+        Command::Completions(args) => {
+            let script = args.script::<Cli>();
+            done(print::results(|out| out.write_all(&script)).map_err(Into::into))
+        }
+        Command::Man(args) => done(args.write::<Cli>()),
     }
 }
 
-/// The exit code of a command that is done or has failed. Says why it failed.
+/// Returns the exit code of a command that is done or has failed. Says why it failed.
 fn done(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -141,7 +144,7 @@ fn print_settings(markdown: bool) -> std::io::Result<()> {
     }
 }
 
-/// Whether the files that a configuration names can be used, and what is odd about them.
+/// Returns whether the files that a configuration names can be used, and what is odd about them.
 fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
     let certificate = config.tls.as_ref().map(tls::check).transpose()?;
     let keys = config.auth.tokens().map(auth::check).transpose()?;

@@ -14,7 +14,7 @@ mod file_sizes;
 pub mod gateway;
 mod log;
 mod log_filter;
-mod manual;
+pub mod manual;
 mod metrics;
 mod print;
 mod reload;

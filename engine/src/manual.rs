@@ -1,35 +1,33 @@
-//! Completions for shells and manual pages, both made from the declarations of the command line.
+//! Completions for shells and manual pages, both made from the declarations of a command line.
+//!
+//! The gateway and the load generator share this module: each command is generic over the command
+//! line that it describes.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::print;
-
-/// `trunkline completions`: prints the script that completes the command line in a shell.
+/// The command `completions`: makes the script that completes a command line in a shell.
 #[derive(Debug, clap::Args)]
-pub(crate) struct CompletionsArgs {
+pub struct CompletionsArgs {
     /// The shell that the script is for
     #[arg(value_enum)]
     shell: Shell,
 }
 
 impl CompletionsArgs {
-    /// Prints the script for the command line `C`.
-    ///
-    /// # Errors
-    /// Standard output does not take the script.
-    pub(crate) fn run<C: CommandFactory>(&self) -> io::Result<()> {
-        let script = completions(C::command(), self.shell);
-        print::results(|out| out.write_all(&script))
+    /// Returns the script for the command line `C`.
+    pub fn script<C: CommandFactory>(&self) -> Vec<u8> {
+        completions(C::command(), self.shell)
     }
 }
 
-/// `trunkline man`: writes the manual pages into a folder.
+/// The command `man`: writes the manual pages into a folder.
 #[derive(Debug, clap::Args)]
-pub(crate) struct ManArgs {
+pub struct ManArgs {
     /// The folder for the pages; a missing folder is made
     #[arg(value_name = "DIR")]
     folder: PathBuf,
@@ -40,11 +38,10 @@ impl ManArgs {
     ///
     /// # Errors
     /// The folder or a page cannot be written. The text names the folder.
-    pub(crate) fn run<C: CommandFactory>(&self) -> anyhow::Result<()> {
-        pages(C::command(), &self.folder).map_err(|error| {
-            let folder = self.folder.display();
-            anyhow::Error::new(error).context(format!("cannot write manual pages to {folder}"))
-        })
+    pub fn write<C: CommandFactory>(&self) -> anyhow::Result<()> {
+        let folder = self.folder.display();
+        pages(C::command(), &self.folder)
+            .with_context(|| format!("cannot write manual pages to {folder}"))
     }
 }
 
@@ -65,13 +62,14 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
-    /// The longest name of every visible flag of a command, without its dashes.
+    /// Returns the longest name of every visible flag of a command, without its dashes.
     fn flags(command: &clap::Command) -> Vec<&str> {
         let visible = command.get_arguments().filter(|flag| !flag.is_hide_set());
         visible.filter_map(clap::Arg::get_long).collect()
     }
 
-    /// The command itself and all commands below it, each with its full name: `trunkline-store-dump`.
+    /// Returns the command itself and all commands below it, each with its full name:
+    /// `trunkline-store-dump`.
     fn with_all_below(command: &clap::Command, above: &str) -> Vec<(String, clap::Command)> {
         let name = format!("{above}{}", command.get_name());
         let below = command.get_subcommands();

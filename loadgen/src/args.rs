@@ -1,4 +1,4 @@
-//! The command line as typed: pure parsing, nothing looked up. `settings` resolves it.
+//! The command line as typed. This module only parses; `settings` resolves the result.
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::local_gateway::doctor::{DoctorArgs, MAX_SHARDS};
 use crate::local_gateway::durability;
-use crate::manual::{CompletionsArgs, ManArgs};
+use crate::local_gateway::manual::{CompletionsArgs, ManArgs};
 use crate::scenario::chaos::Fault;
 use crate::units::{Compress, Rate, Share, Span};
 
@@ -16,7 +16,7 @@ use crate::units::{Compress, Rate, Share, Span};
 #[derive(Debug, Parser)]
 #[command(name = "loadgen", version, about, after_help = EXIT_CODES)]
 pub(crate) struct Args {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
@@ -53,7 +53,7 @@ fn ping(text: &str) -> Result<Span, String> {
 /// Parses an address to listen on: `HOST:PORT`, or a port alone, which is on loopback.
 ///
 /// # Errors
-/// The text is no address, or its host is not known.
+/// The text is not an address, or its host is unknown.
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let port = text.strip_prefix(':').unwrap_or(text);
     if let Ok(port) = port.parse::<u16>() {
@@ -153,7 +153,7 @@ pub(crate) struct RunArgs {
     /// The part of the population that this run plays, such as 1/10000
     #[arg(long, value_name = "PART/WHOLE")]
     pub(crate) share: Option<Share>,
-    /// How long messages are sent, such as 20s
+    /// The time for which messages are sent, such as 20s
     #[arg(long, value_name = "TIME")]
     pub(crate) duration: Option<Span>,
     /// How much faster than real time the day is replayed, such as 24h=10m: rates that are derived
@@ -203,7 +203,7 @@ pub(crate) enum ColorArg {
     Never,
 }
 
-/// The options of how a run is shown while it goes on.
+/// The options for showing a run while it lasts.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct ViewArgs {
     /// Print plain progress lines, on a terminal too
@@ -229,10 +229,10 @@ pub(crate) struct FindMaxArgs {
     /// The highest rate to try [default: no limit]
     #[arg(long, value_name = "R")]
     pub(crate) to: Option<Rate>,
-    /// How exact the result is, as a part of the rate, 0.001 to 0.5
+    /// The precision of the result, as a part of the rate, 0.001 to 0.5
     #[arg(long, value_name = "PART", default_value_t = 0.05)]
     pub(crate) precision: f64,
-    /// How many further trials the found rate must pass, 0 to 100
+    /// The number of further trials that the found rate must pass, 0 to 100
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) confirm: u32,
 }
@@ -249,13 +249,14 @@ pub(crate) struct HoldArgs {
     pub(crate) target: Option<String>,
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
-    /// The control port of the target, http://HOST:PORT: its memory and counters are read there
+    /// The control port of the target, http://HOST:PORT: the memory and counters of the target are
+    /// read there
     #[arg(long, value_name = "URL", requires = "target")]
     pub(crate) control: Option<String>,
     /// Messages per second among the sessions [default: 40 per user and day, as in service-500m]
     #[arg(long, value_name = "R")]
     pub(crate) rate: Option<Rate>,
-    /// How long the sessions are held while messages flow
+    /// The time for which the sessions are held while messages flow
     #[arg(
         long = "for",
         alias = "duration",
@@ -263,7 +264,7 @@ pub(crate) struct HoldArgs {
         default_value = "10m"
     )]
     pub(crate) duration: Span,
-    /// How long to wait for messages under way after the last send
+    /// The time to wait for messages under way after the last send
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub(crate) drain: Span,
     /// Sessions opened per second, such as 20000/s [default: as fast as possible]
@@ -277,7 +278,7 @@ pub(crate) struct HoldArgs {
     /// descriptor limit asks for it]
     #[arg(long, value_name = "N", conflicts_with = "target", value_parser = shards())]
     pub(crate) shards: Option<u32>,
-    /// How long a session may be silent before the local gateway pings it, 100ms to 24h
+    /// The time for which a session may be silent before the local gateway pings it, 100ms to 24h
     #[arg(
         long,
         value_name = "TIME",
@@ -372,7 +373,7 @@ pub(crate) struct PlanArgs {
 }
 
 impl PlanArgs {
-    /// The scenario to plan for.
+    /// Returns the scenario to plan for.
     pub(crate) fn scenario(&self) -> &str {
         let one = self.explain.as_ref().or(self.scenario.as_ref());
         one.map_or("", String::as_str)
@@ -391,6 +392,34 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn completions_and_pages_have_every_command_and_flag() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("man");
+        let line = format!("loadgen man {}", folder.display());
+        let Verb::Man(args) = parse(&line).unwrap().verb else {
+            panic!("not man")
+        };
+        args.write::<Args>().unwrap();
+        let Verb::Completions(args) = parse("loadgen completions bash").unwrap().verb else {
+            panic!("not completions")
+        };
+        let script = String::from_utf8(args.script::<Args>()).unwrap();
+        for verb in Args::command().get_subcommands() {
+            let name = verb.get_name();
+            assert_eq!(verb.get_subcommands().count(), 0, "{name}");
+            assert!(script.contains(name), "{name}");
+            let page = std::fs::read_to_string(folder.join(format!("loadgen-{name}.1"))).unwrap();
+            let page = page.replace('\\', "");
+            let visible = verb.get_arguments().filter(|flag| !flag.is_hide_set());
+            for flag in visible.filter_map(clap::Arg::get_long) {
+                let flag = format!("--{flag}");
+                assert!(page.contains(&flag), "{name} {flag}");
+                assert!(script.contains(&flag), "{name} {flag}");
+            }
+        }
     }
 
     #[test]

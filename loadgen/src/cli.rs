@@ -1,7 +1,7 @@
 //! The commands: from the arguments of the process to its exit code.
 
 use std::ffi::OsString;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -54,10 +54,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Init { file } => init(&file),
         Verb::Validate { scenario } => validate(&scenario),
         Verb::Completions(args) => {
-            args.run::<Args>();
+            output::note(std::io::stdout().write_all(&args.script::<Args>()));
             Ok(Exit::Ok)
         }
-        Verb::Man(args) => args.run::<Args>().map(|()| Exit::Ok),
+        Verb::Man(args) => match args.write::<Args>() {
+            Ok(()) => Ok(Exit::Ok),
+            Err(why) => Err(Failure::aborted(format!("{why:#}"))),
+        },
     };
     ended(done)
 }
@@ -121,7 +124,7 @@ fn init(file: &Path) -> Outcome<Exit> {
         };
         Failure::scenario(format!("cannot create {}: {why}", file.display()))
     };
-    // Taken first, so that a file that is there stays as it is.
+    // Creates the file first, so that an existing file stays as it is.
     std::fs::File::create_new(file).map_err(fail)?;
     files::put(file, presets::INIT.as_bytes()).map_err(|why| {
         let _ = std::fs::remove_file(file);

@@ -2,20 +2,20 @@
 //! WebSockets, checks every message, and prints figures that are either right or refused.
 //!
 //! The crate is a program. Its entry point is [`run`]; [`check_scenario`] is for fuzzing. Modules
-//! know each other in one direction only, from the top of this table to its end:
+//! use only modules below them in this table:
 //!
 //! | modules | what they do |
 //! |---|---|
 //! | `cli` | picks the command and turns its outcome into an exit code |
-//! | `find_max`, `hold`, `recheck`, `compare`, `plan` | commands of their own: a search by many runs, idle sessions with their memory, results judged again, results compared, arithmetic without a run |
+//! | `find_max`, `hold`, `recheck`, `compare`, `plan` | are separate commands: search for a rate by many runs, hold idle sessions, judge results again, compare results, compute a plan without a run |
 //! | `run` | conducts one run: limits of the machine, gateway, threads, chaos, published results |
 //! | `live`, `prometheus`, `report` | show a run: on the terminal, to scrapers, as files |
 //! | `verdict` | judges what the threads measured |
-//! | `settings` | the command line over the scenario, checked against this machine |
+//! | `settings` | merges command line and scenario, and checks them against this machine |
 //! | `client` | plays the users of one thread over sockets: one thread, one epoll |
 //! | `check` | checks every message and receipt; pure |
-//! | `schedule` | decides what happens when; pure |
-//! | `scenario`, `args`, `membership`, `population`, `curve` | what is wanted, and arithmetic on it |
+//! | `schedule` | decides which action happens at which time; pure |
+//! | `scenario`, `args`, `membership`, `population`, `curve` | describe the wanted load, and compute its figures |
 //! | `course`, `stats`, `health` | measure |
 
 mod args;
@@ -35,7 +35,6 @@ mod health;
 mod hold;
 mod live;
 mod local_gateway;
-mod manual;
 mod membership;
 mod output;
 mod plan;

@@ -1,7 +1,8 @@
 //! The local gateway of a run: a child process with a temporary folder.
 //!
-//! This is the only file that knows the engine. The child is this program again, and runs the entry
-//! point of the gateway. The machine's limits, as the gateway knows them, come from here too.
+//! This is the only file that knows the engine. The child is another process of this program, and
+//! runs the entry point of the gateway. The report about the machine's limits, and the commands for
+//! completions and manual pages, come from the engine too.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -17,7 +18,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use socket2::{Domain, Socket, Type};
 
-pub(crate) use trunkline::doctor;
+pub(crate) use trunkline::{doctor, manual};
 
 use crate::exit::{Failure, Outcome};
 use crate::health::Process;
@@ -27,8 +28,9 @@ use crate::units::Span;
 /// The hidden command that makes this program a gateway.
 const VERB: &str = "__gateway";
 
-/// How long the gateway may take to be ready, and to stop.
+/// The time in which the gateway must become ready.
 const START: Duration = Duration::from_secs(60);
+/// The time in which the gateway must stop.
 const STOP: Duration = Duration::from_secs(30);
 
 /// The settings of a local gateway. Settings without a value are left to the gateway.
@@ -36,9 +38,9 @@ const STOP: Duration = Duration::from_secs(30);
 pub(crate) struct Setup {
     /// The number of shards (event loops).
     pub(crate) shards: Option<u32>,
-    /// The durability: when a message counts as stored.
+    /// The level of durability, which decides when a message counts as stored.
     pub(crate) durability: Option<String>,
-    /// How long a client may be silent before it is pinged.
+    /// The time for which a client may be silent before the gateway pings it.
     pub(crate) ping: Option<Span>,
     /// The gateway takes TLS connections.
     pub(crate) tls: bool,
@@ -48,7 +50,7 @@ pub(crate) struct Setup {
 #[derive(Debug)]
 pub(crate) struct LocalGateway {
     child: Option<Child>,
-    /// Where the process reports that it is ready, and until when it has to.
+    /// The channel on which the process reports that it is ready, and the time limit for that.
     ready: Option<(mpsc::Receiver<String>, Instant)>,
     folder: PathBuf,
     log: PathBuf,
@@ -62,7 +64,7 @@ pub(crate) struct LocalGateway {
     pub(crate) control: SocketAddr,
     /// The port of the gateway, kept while no process listens on it.
     port: Option<Port>,
-    /// What its processes that have ended used.
+    /// The resources that its ended processes used.
     spent: Process,
 }
 
@@ -81,7 +83,8 @@ pub(crate) fn is_one(args: &[OsString]) -> Option<ExitCode> {
     if args.get(1).is_none_or(|verb| verb != VERB) {
         return None;
     }
-    // A generator that is killed takes its gateway with it. If it is gone by now, so are we.
+    // The kernel ends this process with its parent, so that a killed generator leaves no gateway.
+    // If the parent has ended already, this process ends too.
     let parent = args.get(2).and_then(|pid| pid.to_str()?.parse().ok());
     let tied = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
     if tied.is_err() || parent != Some(nix::unistd::getppid().as_raw()) {
@@ -159,7 +162,7 @@ impl LocalGateway {
             command.arg("--tls-cert").arg(cert);
             command.arg("--tls-key").arg(key);
         }
-        // The run is what its flags say, not what the user's environment adds to it.
+        // The user's environment must not change the settings of the run.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("TRUNKLINE_") {
                 command.env_remove(name);
@@ -170,7 +173,7 @@ impl LocalGateway {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log.map_err(failed)?)
-            // Ctrl-C of a terminal is for the generator, which ends its gateway itself.
+            // Ctrl-C in a terminal goes to the generator, which ends its gateway itself.
             .process_group(0)
             .spawn()
             .map_err(failed)?;
@@ -215,7 +218,8 @@ impl LocalGateway {
         Ok(true)
     }
 
-    /// Returns whom to trust in connections to the gateway, if it takes TLS connections.
+    /// Returns the trusted certificate of the gateway; `None` if the gateway takes no TLS
+    /// connections.
     ///
     /// # Errors
     /// The certificate of the gateway cannot be used.
@@ -278,7 +282,7 @@ impl LocalGateway {
     /// # Errors
     /// There is no process.
     pub(crate) fn signal(&self, signal: Signal) -> Outcome<()> {
-        // 0 would be this program's whole process group (kill(2)).
+        // The process id 0 would stand for this program's whole process group (kill(2)).
         let Some(child) = &self.child else {
             return Err(Failure::aborted(format!(
                 "the gateway has ended by itself; the end of its log:\n{}",
@@ -290,7 +294,7 @@ impl LocalGateway {
             .map_err(|why| Failure::aborted(format!("cannot signal the gateway: {why}")))
     }
 
-    /// Whether the process has ended. What the process used is kept.
+    /// Returns whether the process has ended. Keeps the resources that it used.
     ///
     /// # Errors
     /// The process cannot be waited for.
@@ -299,7 +303,8 @@ impl LocalGateway {
             return Ok(true);
         };
         let last = Process::look(child.id());
-        // Its figures are there until it is waited for (proc(5)), its memory only while it lives.
+        // The kernel keeps the CPU time of an ended process until the parent waits for it
+        // (proc(5)), but not its memory.
         self.spent.rss_bytes = self.spent.rss_bytes.max(last.rss_bytes);
         let ended = is_zombie(child.id());
         if ended {
@@ -356,7 +361,7 @@ fn failed(why: std::io::Error) -> Failure {
     Failure::aborted(format!("cannot start a local gateway: {why}"))
 }
 
-/// Whether a process has ended and nobody has waited for it yet (proc(5), state Z).
+/// Returns whether a process has ended and its parent has not waited for it yet (proc(5), state Z).
 fn is_zombie(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit(')').next().map_or("", str::trim_start);
