@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::backend::Backend;
 use crate::{Position, TimelineId};
 
-/// Why a store did not open. The opening changed nothing that was acknowledged.
+/// The error of opening a store. The opening changed no acknowledged data.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -25,24 +25,22 @@ pub enum OpenError {
         /// The folder.
         dir: PathBuf,
     },
-    /// Acknowledged data is damaged, or a file that the store cannot do without.
+    /// Acknowledged data is damaged, or a file that the store needs.
     #[error(
-        "{}: damaged at offset {offset}: {reason}; nothing was changed. Restore this folder from a \
-         backup, or give up what is damaged with `trunkline store repair`, which keeps a copy",
+        "{}: damaged at offset {offset}: {reason}; nothing was changed. Restore this folder from a backup, or remove the damaged parts with `trunkline store repair`, which keeps copies",
         file.display()
     )]
     Corrupt {
         /// The damaged file.
         file: PathBuf,
-        /// Where in the file the damage begins.
+        /// The offset in the file at which the damage begins.
         offset: u64,
-        /// What is wrong there.
+        /// The kind of damage, in words.
         reason: String,
     },
     /// Another version of the program wrote the folder, in another format.
     #[error(
-        "{}: format version {found}, this program reads version {supported}; use the version that \
-         wrote it", file.display()
+        "{}: the store has format version {found}, and this program reads version {supported}; use the program version that wrote the store", file.display()
     )]
     Version {
         /// The file with the version number.
@@ -67,40 +65,40 @@ pub enum OpenError {
     },
 }
 
-/// Why a record did not enter the batch under construction. The batch is unchanged.
+/// The error of an append to the batch under construction. The batch is unchanged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
     /// The disk has too little free space
     /// ([`Options::reserve_bytes`](crate::Options::reserve_bytes)). The store refuses appends until
     /// space is free again; reads go on.
-    #[error("storage full: free disk space, or lower the retention")]
+    #[error("the disk of the store is full: free disk space, or lower the retention")]
     Full,
     /// The store cannot get a resource other than space, such as a file descriptor. It keeps
     /// trying; reads go on.
-    #[error("storage short of something for now: {reason}")]
+    #[error("the store cannot write for now: {reason}")]
     Short {
-        /// What the store could not do, and why.
+        /// The failed action and its cause.
         reason: String,
     },
     /// Somebody removed or replaced the folder, its lock or files in it. The store takes appends
     /// again once they are back; reads go on.
-    #[error("storage taken away: {reason}")]
+    #[error("the store's folder is missing: {reason}")]
     Lost {
-        /// What is missing, and what to do.
+        /// The missing thing, and what to do.
         reason: String,
     },
     /// [`Options::max_waiting_segments`] full segments wait to become runs, and making runs fails.
     /// The store tries again every second; reads go on.
     ///
     /// [`Options::max_waiting_segments`]: crate::Options::max_waiting_segments
-    #[error("storage behind: cannot turn the log into runs: {reason}")]
+    #[error("the store cannot make runs of the log: {reason}")]
     Behind {
-        /// Why the last attempt failed.
+        /// The reason of the last failed attempt.
         reason: String,
     },
     /// An earlier sync failed. Only a restart of the process helps.
-    #[error("storage stopped by an earlier failure: {reason}")]
+    #[error("the store stopped after an earlier failure: {reason}")]
     Poisoned {
         /// The first failure.
         reason: String,
@@ -108,9 +106,9 @@ pub enum AppendError {
     /// The record is larger than [`Options::max_record_bytes`](crate::Options::max_record_bytes).
     #[error("a record of {bytes} bytes is over the limit of {max}")]
     TooLarge {
-        /// Size of the record in bytes.
+        /// The size of the record in bytes.
         bytes: usize,
-        /// The limit.
+        /// The limit in bytes.
         max: usize,
     },
     /// The batch has [`Options::max_batch_bytes`](crate::Options::max_batch_bytes). Commit it, then
@@ -118,10 +116,10 @@ pub enum AppendError {
     #[error("the batch is full: commit it first")]
     BatchFull,
     /// The store could not read the last sequence of the timeline from the disk.
-    #[error("cannot tell the last sequence: {0}")]
+    #[error("cannot read the last sequence of the timeline: {0}")]
     Unreadable(ReadError),
     /// The sequence is not greater than the last one of its timeline, or is greater than 2⁶³ − 1.
-    #[error("{timeline:?}: sequence {seq} does not follow {last}")]
+    #[error("{timeline:?}: sequence {seq} is not greater than the last one, {last}")]
     Sequence {
         /// The timeline.
         timeline: TimelineId,
@@ -132,7 +130,7 @@ pub enum AppendError {
     },
 }
 
-/// Why a batch was not committed.
+/// The error of a commit.
 ///
 /// After [`Refused`](CommitError::Refused) and [`Unclear`](CommitError::Unclear) the store goes on
 /// as if the batch had never been made, once the cause has passed. After every other error the
@@ -150,7 +148,7 @@ pub enum CommitError {
     },
     /// A write of the batch failed, and the store could not take back yet what was written. This
     /// process will take it back. If the process dies first, part of the batch may remain.
-    #[error("whether anything was stored is not known: {reason}")]
+    #[error("it is unknown whether the messages were stored: {reason}")]
     Unclear {
         /// The cause.
         reason: String,
@@ -168,7 +166,7 @@ pub enum CommitError {
     },
     /// A record from [`Writer::append_next`](crate::Writer::append_next) has a sequence that is not
     /// greater than the last one of its timeline. The commit wrote nothing.
-    #[error("{timeline:?}: sequence {seq} does not follow {last}")]
+    #[error("{timeline:?}: sequence {seq} is not greater than the last one, {last}")]
     Sequence {
         /// The timeline.
         timeline: TimelineId,
@@ -178,7 +176,7 @@ pub enum CommitError {
         last: u64,
     },
     /// An earlier sync failed. The commit tried nothing.
-    #[error("storage stopped by an earlier failure: {reason}")]
+    #[error("the store stopped after an earlier failure: {reason}")]
     Poisoned {
         /// The first failure.
         reason: String,
@@ -196,28 +194,28 @@ impl CommitError {
     }
 }
 
-/// Why a read failed. The content of the page is undefined.
+/// The error of a read. The content of the page is undefined.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
     /// Events after the position have expired ([`Options::sync_life`](crate::Options::sync_life)).
-    #[error("older than the oldest kept position {}", oldest.0)]
+    #[error("the position is too old: events before position {} have expired", oldest.0)]
     Expired {
         /// The oldest position after which all events are still there.
         oldest: Position,
     },
     /// The position is after the last record of the log.
-    #[error("after the head of the log")]
+    #[error("the position is after the last record of the log")]
     Future,
     /// No record begins at this position: the store never gave it out.
-    #[error("not the position of a record")]
+    #[error("no record begins at the position")]
     NoRecord,
-    /// The bytes on the disk do not match their checksum.
+    /// Bytes on the disk do not match their checksum.
     #[error("{}: damaged at offset {offset}", file.display())]
     Corrupt {
         /// The file.
         file: PathBuf,
-        /// Offset in the file at which the damaged record begins.
+        /// The offset in the file at which the damaged record begins.
         offset: u64,
     },
     /// A call of the file system failed.
@@ -235,9 +233,9 @@ pub enum ReadError {
 pub struct Fault {
     /// The file.
     pub file: PathBuf,
-    /// Offset in the file at which the damage begins.
+    /// The offset in the file at which the damage begins.
     pub offset: u64,
-    /// How the damage shows.
+    /// The kind of damage, in words.
     pub reason: String,
 }
 

@@ -48,7 +48,7 @@
 //! let key = opened.reader.key();
 //! let (lunch, ann, bob) = (key.id(1, &[b"lunch"]), key.id(2, &[b"ann"]), key.id(2, &[b"bob"]));
 //!
-//! // One record holds the message and those who shall hear of it.
+//! // One record holds the message and the timelines of its receivers.
 //! let position = opened.writer.append(&Draft {
 //!     kind: 1,
 //!     time: 1_700_000_000_000,
@@ -64,7 +64,7 @@
 //! assert_eq!(batch.record_at(position).body, b"noon?");
 //! assert_eq!(opened.reader.head(), position);
 //!
-//! // The conversation by sequence, and what is new for Bob since a position.
+//! // Read the conversation by sequence, and the events for Bob after a position.
 //! let mut page = Page::new();
 //! opened.reader.range(lunch, 1..=u64::MAX, 100, Order::Descending, &mut page)?;
 //! assert_eq!(page.records().map(|record| record.seq).collect::<Vec<_>>(), [1]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::log::frame;
 use crate::log::segment;
 
-/// When a commit counts as done. Each level can lose:
+/// The time at which a commit counts as done. Each level can lose:
 ///
 /// | level | the process dies | the machine loses power |
 /// |---|---|---|
@@ -25,21 +25,22 @@ pub enum Durability {
     Os,
 }
 
-/// Settings of a store. They may differ from one opening to the next.
+/// The settings of a store. They may differ from one opening to the next.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// When a commit counts as done. Default: [`Durability::Sync`].
+    /// The time at which a commit counts as done. Default: [`Durability::Sync`].
     pub durability: Durability,
-    /// Size of a new segment file in bytes, a multiple of 4096 from 8 KiB to 1 GiB. Existing
-    /// segments keep theirs. Default: 64 MiB.
+    /// The size of a new segment file in bytes, a multiple of 4096 from 8 KiB to 1 GiB. Existing
+    /// segments keep their size. Default: 64 MiB.
     pub segment_bytes: u64,
-    /// How many bytes stay free on the disk behind a new segment, so that expiry and merging still
-    /// work. With less free space the store refuses appends that need a segment. Default: 256 MiB.
+    /// The bytes that stay free on the disk after a new segment is made, so that expiry and merging
+    /// still work. With less free space the store refuses appends that need a segment. Default: 256
+    /// MiB.
     pub reserve_bytes: u64,
-    /// Largest record ([`Draft::record_bytes`](crate::Draft::record_bytes)) in bytes. It must fit into a
-    /// segment. Default: 16 MiB.
+    /// The largest record ([`Draft::record_bytes`](crate::Draft::record_bytes)) in bytes. It must
+    /// fit into a segment. Default: 16 MiB.
     pub max_record_bytes: usize,
-    /// Largest batch under construction in bytes, up to 1 GiB. At the limit
+    /// The largest batch under construction in bytes, up to 1 GiB. At the limit
     /// [`append`](crate::Writer::append) asks for a commit. Default: 64 MiB.
     pub max_batch_bytes: usize,
     /// Whether full segments become sorted files, so that neither memory nor the time of an opening
@@ -49,37 +50,37 @@ pub struct Options {
     /// yet, so the caller must keep what it derives from records as
     /// [states](crate::Writer::set_state). The store reads existing sorted files in any case.
     pub runs: bool,
-    /// How many sorted files of a size become one, 2 to 64. A smaller number makes reads faster, a
-    /// larger one makes merging cheaper. Default: 8.
+    /// The number of sorted files of a size that become one, 2 to 64. A smaller number makes reads
+    /// faster, a larger one makes merging cheaper. Default: 8.
     pub merge_width: usize,
-    /// How many full segments may wait to become sorted files, at least 1. They take memory and
-    /// make an opening longer. Default: 8.
+    /// The number of full segments that may wait to become sorted files, at least 1. They take
+    /// memory and make an opening longer. Default: 8.
     ///
     /// At the limit an append that needs another segment waits until one is done. If making the
     /// files fails, the append is refused ([`AppendError::Behind`](crate::AppendError::Behind)).
     pub max_waiting_segments: usize,
-    /// How long the store keeps entries of sync timelines, by the time of their records and of
-    /// [`Writer::tick`](crate::Writer::tick). `None` keeps them for ever. Needs
-    /// [`runs`](Self::runs). Default: `None`.
+    /// The time for which the store keeps entries of sync timelines. It counts from the time of
+    /// their records, on the clock of [`Writer::tick`](crate::Writer::tick). `None` keeps them for
+    /// ever. Needs [`runs`](Self::runs). Default: `None`.
     ///
-    /// The store removes whole files, so an entry may stay for a thirtieth longer, and for as long
-    /// as its segment is not full and nothing is appended.
-    /// [`ReadError::Expired`](crate::ReadError::Expired) tells readers what is gone.
+    /// The store removes whole files, so an entry may stay for a thirtieth longer. It also stays
+    /// while its segment is not full and nothing is appended. A read from a position that is too
+    /// old fails with [`ReadError::Expired`](crate::ReadError::Expired).
     pub sync_life: Option<Duration>,
-    /// How long [`Reader::find`](crate::Reader::find) finds a record by its
-    /// [key](crate::Draft::key), at least; it may find it for a quarter longer. At most
+    /// The least time for which [`Reader::find`](crate::Reader::find) finds a record by its
+    /// [key](crate::Draft::key); it may find the record for a quarter longer. At most
     /// [`sync_life`](Self::sync_life). Needs [`runs`](Self::runs). `None` keeps keys for ever.
     /// Default: `None`.
     pub key_life: Option<Duration>,
-    /// How long the store keeps messages; at least [`sync_life`](Self::sync_life). Sequences go on
-    /// from the last expired one. Needs [`runs`](Self::runs). `None` keeps messages for ever.
-    /// Default: `None`.
+    /// The time for which the store keeps messages; at least [`sync_life`](Self::sync_life).
+    /// Sequences continue after the last expired one. Needs [`runs`](Self::runs). `None` keeps
+    /// messages for ever. Default: `None`.
     pub message_life: Option<Duration>,
-    /// How long the old body of a [redacted](crate::Redaction) record may stay on the disk, by
-    /// [`Writer::tick`](crate::Writer::tick). After that the store rewrites its file, if no merge
-    /// has done so. Default: a day.
+    /// The time for which the old body of a [redacted](crate::Redaction) record may stay on the
+    /// disk, on the clock of [`Writer::tick`](crate::Writer::tick). After that the store rewrites
+    /// its file, if no merge has done so. Default: a day.
     pub redact_within: Duration,
-    /// How many bytes of the sorted files the store keeps in memory for reads. Default: 64 MiB.
+    /// The memory in bytes for parts of the sorted files that reads need. Default: 64 MiB.
     pub cache_bytes: usize,
     /// Whether the store prepares segments, syncs at intervals and makes runs on threads of its
     /// own. Without threads appends and commits do this work: that is slower, but every disk
@@ -111,7 +112,7 @@ impl Default for Options {
 /// The shortest interval of [`Durability::Interval`]: a shorter one would be a busy loop.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
-/// The shortest lifetime: times are in milliseconds.
+/// The shortest lifetime, because times are in milliseconds.
 const MIN_LIFE: Duration = Duration::from_millis(1);
 
 /// The bytes of a segment that no record can use: its header, and room for the two marks that may
@@ -119,7 +120,7 @@ const MIN_LIFE: Duration = Duration::from_millis(1);
 pub(crate) const SEGMENT_OVERHEAD: u64 = segment::HEADER_BYTES + segment::END_RESERVE;
 
 impl Options {
-    /// Checks the settings. The error says which one cannot work, and why.
+    /// Checks the settings. The error names the wrong setting and the reason.
     pub(crate) fn check(&self) -> Result<(), String> {
         let segment = self.segment_bytes;
         if !segment.is_multiple_of(4096) || !(8 << 10..=1 << 30).contains(&segment) {
@@ -170,13 +171,15 @@ impl Options {
         ];
         for (name, life) in [message, sync, key] {
             if life.is_some() && !self.runs {
-                return Err(format!("{name} needs runs: what expires is their files"));
+                return Err(format!(
+                    "{name} needs the option runs, because the store removes whole run files"
+                ));
             }
             if life.is_some_and(|life| life < MIN_LIFE) {
                 return Err(format!("{name} is under 1 ms"));
             }
         }
-        // What refers to messages must not outlive them.
+        // References to messages must not outlive the messages.
         for ((name, life), (shorter_name, shorter)) in [(message, sync), (sync, key)] {
             if let (Some(life), Some(shorter)) = (life, shorter)
                 && life < shorter

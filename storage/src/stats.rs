@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::Position;
 
-/// Number of buckets in a [`Stats`] histogram.
+/// The number of buckets in a [`Stats`] histogram.
 pub const BUCKETS: usize = 24;
 
-/// Whether the store takes appends.
+/// The health of a store: whether it takes appends, and if not, why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     /// The store takes appends.
@@ -16,19 +16,19 @@ pub enum Health {
     /// No space is left, by device, quota or file size limit. The store refuses appends until there
     /// is space.
     Full {
-        /// How much space is free, and how much the store needs.
+        /// The free space, and the space that the store needs.
         reason: String,
     },
     /// The store cannot get a resource other than space, such as a file descriptor. It refuses
     /// appends and keeps trying.
     Short {
-        /// What the store could not do, and why.
+        /// The failed action and its cause.
         reason: String,
     },
     /// Somebody removed or replaced the folder, its lock or files in it. The store refuses appends
     /// until they are back.
     Lost {
-        /// What is missing, and what to do.
+        /// The missing thing, and what to do.
         reason: String,
     },
     /// A sync failed. The store refuses appends until the process is restarted.
@@ -41,51 +41,52 @@ pub enum Health {
 /// A snapshot of a store's counters, each counted since it was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stats {
-    /// Batches committed.
+    /// The number of committed batches.
     pub commits: u64,
-    /// Records committed.
+    /// The number of committed records.
     pub records: u64,
-    /// Bytes written to the log, frames and marks included.
+    /// The bytes written to the log, including frames and marks.
     pub bytes: u64,
-    /// Calls of `fdatasync` for the log.
+    /// The number of calls of `fdatasync` for the log.
     pub syncs: u64,
-    /// Commits by number of records: bucket `i` counts those below 2^`i` and in no lower bucket;
-    /// the last counts all others.
+    /// The commits by their number of records. Bucket `i` counts commits of fewer than 2^`i`
+    /// records that no lower bucket counts; the last bucket counts all others.
     pub batch_records: [u64; BUCKETS],
-    /// Commits by duration, from [`commit`](crate::Writer::commit)'s call to its return: bucket
-    /// `i` counts those below 2^`i` µs and in no lower bucket; the last counts all others.
+    /// The commits by the duration of the call of [`commit`](crate::Writer::commit). Bucket `i`
+    /// counts commits shorter than 2^`i` µs that no lower bucket counts; the last bucket counts all
+    /// others.
     pub commit_micros: [u64; BUCKETS],
-    /// How long all commits took together, in µs.
+    /// The total duration of all commits in µs.
     pub commit_micros_sum: u64,
-    /// Segment files of the log that hold records.
+    /// The number of segment files of the log that hold records.
     pub segments: usize,
-    /// Bytes of these files.
+    /// The size of the segment files that hold records, in bytes.
     pub segment_bytes: u64,
-    /// Bytes of memory that the index takes.
+    /// The memory of the index in bytes.
     pub index_bytes: usize,
-    /// Full segments that wait to be turned into runs ([`Options::runs`]); otherwise 0.
+    /// The number of full segments that wait to become runs; 0 without [`Options::runs`].
     ///
     /// [`Options::runs`]: crate::Options::runs
     pub waiting_segments: usize,
-    /// Bytes of these segments.
+    /// The size of the full segments that wait to become runs, in bytes.
     pub waiting_bytes: u64,
-    /// How often an append waited until a segment was turned into runs.
+    /// The number of appends that waited until a segment became runs.
     pub waits: u64,
-    /// Bytes written to make and merge runs. With [`bytes`](Self::bytes) they are all bytes that
+    /// The bytes written to make and merge runs. The sum with [`bytes`](Self::bytes) is all that
     /// the store wrote for its records.
     pub merge_bytes: u64,
-    /// Run files.
+    /// The number of run files.
     pub runs: usize,
-    /// Bytes of all run files.
+    /// The size of all run files in bytes.
     pub run_bytes: u64,
-    /// Redactions whose records are still on the disk with their old body too.
+    /// The number of redactions whose old bodies are still on the disk.
     pub pending_redactions: usize,
-    /// Failed attempts to make or merge runs ([`Reader::run_failure`](crate::Reader::run_failure)),
-    /// also those that succeeded later.
+    /// The number of failed attempts to make or merge runs
+    /// ([`Reader::run_failure`](crate::Reader::run_failure)). Each attempt is repeated.
     pub run_failures: u64,
-    /// End of what is known to be on the disk, at every durability level.
+    /// The position before which all data is on the disk, at every durability level.
     pub durable: Position,
-    /// Position of the last visible record.
+    /// The position of the last visible record.
     pub head: Position,
 }
 
@@ -133,7 +134,7 @@ impl Counters {
         self.syncs.fetch_add(1, Relaxed);
     }
 
-    /// The counts, with 0 for all that is not counted but measured.
+    /// Returns the counts. Fields that are measured at a moment are 0.
     pub(crate) fn counted(&self) -> Stats {
         let load =
             |buckets: &[AtomicU64; BUCKETS]| std::array::from_fn(|i| buckets[i].load(Relaxed));
@@ -162,7 +163,7 @@ impl Counters {
     }
 }
 
-/// The bucket whose upper bound is the first power of two above `value`.
+/// Returns the bucket whose upper bound is the first power of two above `value`.
 fn bucket(value: u64) -> usize {
     ((u64::BITS - value.leading_zeros()) as usize).min(BUCKETS - 1)
 }

@@ -38,8 +38,8 @@ impl FileBackend {
                 fs::create_dir_all(parent)?;
             }
             DirBuilder::new().mode(FOLDER_MODE).create(dir)?;
-            // Only the parent's entry of the new folder: folders further up that were missing
-            // too are the administrator's to make durable.
+            // Syncs only the direct parent. If folders further up were missing too, the
+            // administrator makes them durable.
             if let Some(parent) = dir.canonicalize()?.parent() {
                 File::open(parent)?.sync_all()?;
             }
@@ -57,7 +57,7 @@ impl FileBackend {
     /// # Errors
     /// The error of the file system.
     pub fn read_only(dir: &Path) -> io::Result<Self> {
-        // A file can be opened too, but has no names.
+        // A plain file can be opened too, but it holds no names.
         fs::read_dir(dir)?;
         Ok(FileBackend {
             dir: dir.to_path_buf(),
@@ -118,7 +118,7 @@ impl Backend for FileBackend {
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&*self.handle)? {
-            // A name that is not UTF-8 is none of ours.
+            // The store has no file whose name is not UTF-8.
             match entry?.file_name().to_str() {
                 Ok("." | "..") | Err(_) => {}
                 Ok(name) => names.push(name.to_owned()),

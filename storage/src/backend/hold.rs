@@ -16,11 +16,11 @@ use rustix::fs::{Mode, OFlags};
 
 use super::{Hold, Lock};
 
-/// Name of the file that carries the folder's lock; its content means nothing.
+/// The name of the file that carries the folder's lock. The content of the file has no meaning.
 pub(super) const LOCK_NAME: &str = "LOCK";
 
-/// How often a lock that another process holds is tried again. A tool that asks whether the folder
-/// is in use holds the lock for some microseconds.
+/// The number of attempts to take a lock that another process holds. A tool that checks whether the
+/// folder is in use holds the lock for some microseconds.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -59,7 +59,7 @@ impl FileLock {
 
     fn try_take(dir: &Path, folder: &Arc<File>) -> io::Result<Self> {
         match folder.try_lock() {
-            // Some network file systems lock no folders: there the file has to do.
+            // Some network file systems cannot lock a folder: the lock of the file is enough there.
             Ok(()) | Err(TryLockError::Error(_)) => {}
             Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
         }
@@ -91,8 +91,7 @@ impl FileLock {
                 Ok(new) => {
                     *file = new;
                     Hold::Mended(format!(
-                        "{}: somebody removed the lock file while the store was open: made and \
-                         locked again; leave it alone",
+                        "{}: somebody removed the lock file while the store was open; it has been made and locked again: do not remove it",
                         self.dir.join(LOCK_NAME).display()
                     ))
                 }
@@ -100,10 +99,10 @@ impl FileLock {
                     "{}: another process has replaced and locked this file: stop one of the two",
                     self.dir.join(LOCK_NAME).display()
                 )),
-                // The lock of the folder holds; the file is tried again with the next look.
+                // The lock of the folder holds. The next check tries the file again.
                 Err(_) => Hold::Kept,
             },
-            // It cannot be told, which is no sign that it is gone.
+            // The check failed, which does not mean that the file is gone.
             Err(_) => Hold::Kept,
         }
     }
@@ -130,7 +129,7 @@ pub(super) fn is_locked(folder: &File) -> bool {
             false
         }
         Err(TryLockError::WouldBlock) => true,
-        // It cannot be locked at all here: nobody has it.
+        // The folder cannot be locked on this file system, so no process has locked it.
         Err(TryLockError::Error(_)) => false,
     };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -158,7 +157,7 @@ impl Lock for FileLock {
                     self.dir.display()
                 ))
             }
-            // It cannot be told, which is no sign that it is gone.
+            // The check failed, which does not mean that the file is gone.
             Err(_) => self.check_file(mend),
         }
     }
@@ -166,7 +165,7 @@ impl Lock for FileLock {
 
 impl Drop for FileLock {
     fn drop(&mut self) {
-        // Others may have the folder open still.
+        // Other processes may still have the folder open.
         let _ = self.folder.unlock();
     }
 }

@@ -34,25 +34,25 @@ pub trait Backend: Send + Sync + 'static {
     /// Creates a file that must not exist yet, for reading and writing.
     ///
     /// # Errors
-    /// `AlreadyExists`, or what the file system answers.
+    /// `AlreadyExists`, or another error of the file system.
     fn create(&self, name: &str) -> io::Result<Arc<dyn BackendFile>>;
 
     /// Opens an existing file for reading and writing.
     ///
     /// # Errors
-    /// `NotFound`, or what the file system answers.
+    /// `NotFound`, or another error of the file system.
     fn open(&self, name: &str) -> io::Result<Arc<dyn BackendFile>>;
 
     /// Renames a file, replacing the target if it exists.
     ///
     /// # Errors
-    /// What the file system answers.
+    /// The error of the file system.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     /// Removes a file.
     ///
     /// # Errors
-    /// What the file system answers.
+    /// The error of the file system.
     fn remove(&self, name: &str) -> io::Result<()>;
 
     /// Lists the names in the folder, in no particular order.
@@ -64,7 +64,7 @@ pub trait Backend: Send + Sync + 'static {
     /// Makes every earlier change of names durable.
     ///
     /// # Errors
-    /// What the file system answers; the names are then uncertain.
+    /// The error of the file system. After it, any of the changed names may be lost.
     fn sync_dir(&self) -> io::Result<()>;
 
     /// Returns how many bytes an unprivileged process may still allocate on this file system.
@@ -98,7 +98,7 @@ pub trait BackendFile: Send + Sync {
     /// have been written.
     ///
     /// # Errors
-    /// `StorageFull`, or what the file system answers.
+    /// `StorageFull`, or another error of the file system.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Makes the written bytes and the length of the file durable (`fdatasync`). After an error the

@@ -8,12 +8,13 @@ use std::collections::HashMap;
 
 use crate::{IdBuildHasher, TimelineId};
 
-/// Small maps, as a power of two. They use the low half of an id, this the upper bits.
+/// The number of small maps, as a power of two. The upper bits of an id choose the map; the maps
+/// use its low half.
 const SHARD_BITS: u32 = 10;
 
 #[derive(Default)]
 pub(super) struct Keys {
-    /// None before the first key.
+    /// The small maps; empty before the first key.
     shards: Vec<HashMap<TimelineId, u64, IdBuildHasher>>,
 }
 
@@ -33,7 +34,7 @@ impl Keys {
         self.shards.get(shard(key))?.get(&key).copied()
     }
 
-    /// Bytes of memory taken.
+    /// Returns the memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         let entries: usize = self.shards.iter().map(HashMap::capacity).sum();
         entries * size_of::<(TimelineId, u64)>() + size_of_val(&*self.shards)
@@ -53,7 +54,7 @@ mod tests {
         for n in 0..200_000 {
             keys.set(id(n), n);
         }
-        // What is copied when one of them grows.
+        // The number of entries that the growth of one map copies.
         let largest = keys.shards.iter().map(HashMap::capacity).max().unwrap();
         assert!(largest < 1_000, "{largest} at once");
         for n in (0..200_000).step_by(7) {

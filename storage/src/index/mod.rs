@@ -27,7 +27,7 @@ use redactions::Redactions;
 pub(crate) use stretch::Stretch;
 use stretch::{EntryRange, SPAN, TimelineKind};
 
-/// How many timelines are brought into the processor's cache at once.
+/// The number of timelines that are loaded into the processor's cache at once.
 const PORTION: usize = 4096;
 
 /// Buffers that [`Index::prepare`] uses again for each batch.
@@ -41,11 +41,11 @@ pub(crate) struct Scratch {
 pub(crate) struct Index {
     /// The stretches by ascending base; there is always at least one.
     stretches: Vec<Stretch>,
-    /// Length of a stretch.
+    /// The length of a stretch in bytes of log.
     span: u64,
     /// Whether each segment has a stretch of its own, which is dropped with the segment.
     by_segment: bool,
-    /// Position of the last record inserted.
+    /// The position of the last inserted record.
     newest: u64,
     visible: u64,
     /// The run files, which hold everything before the first stretch.
@@ -54,7 +54,7 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// The index of a log that begins at `base`.
+    /// Makes the index of a log that begins at `base`.
     pub(crate) fn new(base: u64, by_segment: bool) -> Self {
         Index {
             stretches: vec![Stretch::new(base)],
@@ -84,14 +84,14 @@ impl Index {
         self.by_segment && self.stretches.len() > 1
     }
 
-    /// Removes the oldest stretch and puts `runs` in its place, in which the redactions `applied`
-    /// are done.
+    /// Removes the oldest stretch and puts `runs` in its place. The runs have the redactions
+    /// `applied` applied.
     pub(crate) fn replace_oldest(&mut self, runs: Runs, applied: Vec<Applied>) -> Stretch {
         self.set_runs(runs, applied);
         self.stretches.remove(0)
     }
 
-    /// Replaces the runs by `runs`, in which the redactions `applied` are done.
+    /// Replaces the runs by `runs`, which have the redactions `applied` applied.
     pub(crate) fn set_runs(&mut self, runs: Runs, applied: Vec<Applied>) {
         let old = std::mem::replace(&mut self.runs, Arc::new(runs));
         self.redactions.applied(&old, applied);
@@ -149,7 +149,8 @@ impl Index {
         let after = self
             .stretches
             .partition_point(|stretch| stretch.base() <= position);
-        // Below the first only in a log without stretches of its segments.
+        // A position before the first stretch occurs only in a log whose segments have no stretches
+        // of their own.
         self.stretches[after.saturating_sub(1)].set_state(key, position);
     }
 
@@ -191,12 +192,12 @@ impl Index {
             let others = record.fanout.chain(record.key);
             ids.extend(others.map(|id| (TimelineKind::Sync, id)));
         }
-        // In portions that the cache can hold: a group may have a list of thousands.
+        // Works in portions that the cache can hold, because a group may have a list of thousands.
         for portion in ids.chunks(PORTION) {
             black_box(stretch.touch(portion, lists));
         }
         ids.clear();
-        // A batch of groups may have had very many.
+        // Frees the memory that an unusually large batch needed.
         ids.shrink_to(4 * PORTION);
         batch
             .records()
@@ -299,7 +300,7 @@ impl Index {
         limit < total
     }
 
-    /// Bytes of memory taken.
+    /// Returns the memory in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let stretches: usize = self.stretches.iter().map(Stretch::bytes).sum();
         stretches + self.redactions.bytes()
@@ -310,7 +311,7 @@ impl Index {
 mod tests {
     use super::*;
 
-    /// A record of timeline 1, in the fan-out of `users`.
+    /// Returns a record of timeline 1, in the fan-out of `users`.
     fn payload(seq: u64, users: &[u128]) -> Vec<u8> {
         let mut payload = vec![0; 8];
         payload.extend_from_slice(&seq.to_le_bytes());
@@ -328,7 +329,8 @@ mod tests {
         index.show(position);
     }
 
-    /// A timeline whose entry `seq` is at `(i + 1) * 8`; in stretches of one entry, or in one.
+    /// Returns a timeline whose entry `seq` is at `(i + 1) * 8`; in stretches of one entry, or in
+    /// one.
     fn timeline(seqs: &[u64], span: u64) -> Index {
         let mut index = Index {
             span,

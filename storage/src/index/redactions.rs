@@ -59,7 +59,8 @@ impl Redactions {
 
     /// Records that the files that replace `old` have these redactions applied.
     pub(super) fn applied(&mut self, old: &Arc<Runs>, targets: Vec<Applied>) {
-        // Also without targets: who reads still older files than `old` keeps all later ones.
+        // Also notes a change without targets, because a reader of files older than `old` needs all
+        // later changes.
         self.done.push((Arc::downgrade(old), targets));
     }
 
@@ -75,7 +76,7 @@ impl Redactions {
         }
     }
 
-    /// Bytes of memory taken, about.
+    /// Returns the approximate memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         let entry = size_of::<(Target, Replacement)>();
         let bodies: usize = self.by_target.values().map(|r| r.body.len() + 16).sum();

@@ -14,7 +14,7 @@ pub struct Batch {
     bytes: Vec<u8>,
     pieces: Vec<Piece>,
     records: usize,
-    /// Key and position of each state with a frame of its own.
+    /// The key and the position of each state that has a frame of its own.
     states: Vec<(TimelineId, u64)>,
     /// Whether a record of the batch has states or redacts another record.
     effects: bool,
@@ -28,20 +28,20 @@ pub struct Batch {
 struct Piece {
     segment: Arc<Segment>,
     position: u64,
-    /// Where the piece begins in the batch's bytes.
+    /// The offset in the batch's bytes at which the piece begins.
     start: usize,
 }
 
 /// The bytes that a batch writes to one segment.
 pub(crate) struct SegmentWrite<'a> {
     pub(crate) segment: &'a Arc<Segment>,
-    /// Position in the log of the first byte.
+    /// The position of the first byte in the log.
     pub(crate) position: u64,
     pub(crate) bytes: &'a [u8],
 }
 
 impl SegmentWrite<'_> {
-    /// Position in the log behind the last byte.
+    /// Returns the position behind the last byte.
     pub(crate) fn end(&self) -> u64 {
         self.position + self.bytes.len() as u64
     }
@@ -220,7 +220,8 @@ impl Batch {
             .map(|piece| (piece.segment.clone(), piece.position))
     }
 
-    /// The writes that put this batch on the disk, in the order of the log: one for each segment.
+    /// Returns the writes that put this batch on the disk, in the order of the log: one for each
+    /// segment.
     pub(crate) fn writes(&self) -> impl Iterator<Item = SegmentWrite<'_>> {
         self.pieces.iter().enumerate().map(|(i, piece)| {
             let end = self
@@ -250,9 +251,9 @@ impl fmt::Debug for Batch {
 #[derive(Debug, Clone)]
 pub struct Records<'a> {
     batch: &'a Batch,
-    /// The piece that `at` is in.
+    /// The index of the piece that holds `at`.
     piece: usize,
-    /// Offset of the next frame in the batch's bytes.
+    /// The offset of the next frame in the batch's bytes.
     at: usize,
     left: usize,
 }
@@ -291,9 +292,9 @@ impl<'a> Iterator for Records<'a> {
 
 impl ExactSizeIterator for Records<'_> {}
 
-/// How many published batches the writer keeps to use their buffers again.
+/// The number of published batches that the writer keeps, to use their buffers again.
 const POOL: usize = 8;
-/// A larger buffer is not kept for reuse: one burst must not hold memory for ever.
+/// The largest buffer in bytes that is kept for reuse. So one burst does not hold memory for ever.
 const POOL_BUFFER_BYTES: usize = 4 << 20;
 
 /// Published batches whose buffers return to the writer when nobody reads them any more.
@@ -305,7 +306,7 @@ pub(crate) struct BatchPool {
 }
 
 impl BatchPool {
-    /// An empty batch for the log at `end`, in a used buffer if one is free.
+    /// Returns an empty batch for the log at `end`, in a used buffer if one is free.
     pub(crate) fn take(&mut self, end: u64) -> Batch {
         let mut batch = Batch::default();
         for (i, shared) in self.published.iter_mut().enumerate() {
@@ -327,13 +328,13 @@ impl BatchPool {
                 *inside = batch;
                 shell
             }
-            // Cannot be: it is put aside when nobody else has it.
+            // Unreachable: a batch is put aside only when the pool alone holds it.
             None => Arc::new(batch),
         };
         if batch.capacity() <= POOL_BUFFER_BYTES {
             if self.published.len() == POOL {
-                // All are still read: the oldest reader's batch is the least likely to come back
-                // soon, and it is freed by its last reader.
+                // All batches are still being read. The oldest one is the least likely to come back
+                // soon; its last reader frees it.
                 self.published.remove(0);
             }
             self.published.push(batch.clone());

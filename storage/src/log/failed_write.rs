@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 use crate::log::batch::Batch;
 use crate::log::segment::{self, Segment};
 
-/// How often an append may ask for another attempt.
+/// The least time between two attempts that appends start.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How much is read at once.
+/// The bytes that are read at once.
 const CHUNK_BYTES: u64 = 64 << 10;
 
 pub(crate) struct FailedWrite {
-    /// What was to be written, in the order of the log.
+    /// The parts of segments that the write was for, in the order of the log.
     stretches: Vec<SegmentStretch>,
     /// Whether part of the write may still be in the segments.
     dirty: bool,
@@ -36,7 +36,7 @@ pub(crate) struct SegmentStretch {
     pub(crate) to: u64,
 }
 
-/// What kept a failed write from being taken back.
+/// The error of taking a failed write back.
 pub(crate) struct TakeBackError {
     pub(crate) segment: Arc<Segment>,
     /// Whether the sync failed, after which the content of the segment is unknown.
@@ -45,7 +45,7 @@ pub(crate) struct TakeBackError {
 }
 
 impl FailedWrite {
-    /// The failed write of a batch.
+    /// Makes the failed write of a batch.
     pub(crate) fn of(batch: &Batch) -> Self {
         let stretches = batch.writes().map(|write| SegmentStretch {
             segment: write.segment.clone(),
@@ -55,7 +55,7 @@ impl FailedWrite {
         Self::at(stretches.collect())
     }
 
-    /// The failed write of these parts of segments.
+    /// Makes the failed write of these parts of segments.
     pub(crate) fn at(stretches: Vec<SegmentStretch>) -> Self {
         FailedWrite {
             stretches,
@@ -80,7 +80,8 @@ impl FailedWrite {
         if !self.dirty {
             return Ok(());
         }
-        // From the end, so that what is left of it is never without what is before it.
+        // From the end towards the beginning, so that what remains is always a beginning of the
+        // write.
         for SegmentStretch { segment, from, to } in self.stretches.iter().rev() {
             let failed = |synced| {
                 let segment = segment.clone();

@@ -1,18 +1,19 @@
-//! Frames: what the log is made of. docs/storage-format.md has the layout as tables.
+//! Frames: the units of the log. docs/storage-format.md has their layout as tables.
 //!
-//! Both checksums of a frame are seeded with the segment's salt and the frame's position, so
-//! bytes that were valid elsewhere, or in an earlier use of the file, never validate here.
+//! Both checksums of a frame are seeded with the segment's salt and the frame's position, so bytes
+//! that were valid elsewhere, or in an earlier use of the file, never validate here.
 
 use crc32c::crc32c_append;
 
-/// Size of a frame's header.
+/// The size of a frame's header in bytes.
 pub(crate) const HEADER: usize = 24;
-/// Frames begin at multiples of this.
+/// The alignment of frames in bytes.
 pub(crate) const ALIGN: usize = 8;
-/// First three bytes of every frame; the fourth is its kind. Not zero, so that zero-filled space
-/// never looks like a frame.
+/// The first three bytes of every frame; the fourth byte is its kind. They are not zero, so
+/// zero-filled space never looks like a frame.
 const MAGIC: [u8; 3] = *b"TRK";
-/// Stands for a distance too long to write: the frame claims nothing.
+/// The value for a distance that is too long to write. Such a frame makes no claim about durable
+/// data.
 const DISTANCE_UNKNOWN: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,13 +22,13 @@ pub(crate) enum FrameKind {
     Record,
     /// A state: a value of the caller under a key.
     State,
-    /// No content. The store writes it when it closes: the frame says that everything before it,
-    /// including the last batch, is durable.
+    /// A mark without content, written when the store closes. Everything before it is durable,
+    /// including the last batch.
     Anchor,
-    /// No content. The log goes on in the next segment.
+    /// A mark without content at the end of a segment. The log continues in the next segment.
     Seal,
-    /// Takes the place of frames that a repair gave up, and reaches to the next frame. Readers skip
-    /// its payload.
+    /// A hole in place of frames that a repair removed. It reaches to the next frame, and readers
+    /// skip its payload.
     Hole,
 }
 
@@ -62,7 +63,7 @@ pub(crate) struct FrameHeader {
     /// frame.
     pub(crate) distance: u32,
     pub(crate) payload_crc: u32,
-    /// Session number of the writer. Each opening of the store draws one at random.
+    /// The session number of the writer. Each opening of the store draws one at random.
     pub(crate) session: u32,
 }
 
@@ -182,7 +183,8 @@ fn bare(kind: FrameKind, payload_len: u32, at: FrameContext) -> [u8; HEADER] {
     header.encode(seed)
 }
 
-/// What the header of a frame says beside its payload: where the frame is, and who writes it.
+/// The fields of a frame's header that do not depend on its payload: the frame's place and its
+/// writer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FrameContext {
     pub(crate) position: u64,

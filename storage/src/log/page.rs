@@ -135,7 +135,7 @@ impl Page {
             };
             redacted.clear();
             record::push_lasting(&mut redacted, &record, Some(body));
-            // The limit is about what is read: a longer replacement may go beyond.
+            // The byte limit counts the bodies as read. A longer replacement may exceed it.
             self.entries[i].start = self.bytes.len();
             self.entries[i].len = redacted.len();
             self.bytes.extend_from_slice(&redacted);

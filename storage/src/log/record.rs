@@ -11,19 +11,23 @@ use crate::{Position, TimelineId};
 pub use states::StateEntry;
 pub(crate) use states::{MAX_STATES, States};
 
-/// Bytes of a payload before its fan-out list.
+/// The bytes of a payload before its fan-out list.
 pub(crate) const FIELDS: usize = 36;
-/// Bytes of a state's payload before its value.
+/// The bytes of a state's payload before its value.
 pub(crate) const STATE_FIELDS: usize = ID;
-/// Bytes of a timeline id, of a sequence, and of the length of a part.
+/// The bytes of a timeline id.
 const ID: usize = 16;
+/// The bytes of a sequence.
 const SEQ: usize = 8;
+/// The bytes of the length of a part.
 const LEN: usize = 4;
 /// The longest fan-out list the format can count.
 pub(crate) const MAX_FANOUT: usize = (1 << 21) - 1;
-/// Flags beside the fan-out's count: which parts follow the fields.
+/// A flag in the word of the fan-out's count: a key follows the fields.
 const HAS_KEY: u32 = 1 << 21;
+/// A flag in the word of the fan-out's count: states follow the fields.
 const HAS_STATES: u32 = 1 << 22;
+/// A flag in the word of the fan-out's count: a redaction follows the fields.
 const HAS_REDACTION: u32 = 1 << 23;
 
 /// A record to append: one event with its fan-out.
@@ -311,7 +315,7 @@ fn take_part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(part)
 }
 
-/// The payload of a record's frame.
+/// Returns the payload of a record's frame.
 #[cfg(test)]
 fn payload_of(draft: &Draft<'_>) -> Vec<u8> {
     let mut frame = Vec::new();

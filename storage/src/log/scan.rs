@@ -7,17 +7,17 @@ use crate::log::record::{self, Record, StateEntry};
 use crate::log::segment::Segment;
 use crate::log::window::Window;
 
-/// How much of a segment is read at once.
+/// The bytes of a segment that are read at once.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// What a scan of the log has found so far.
+/// The findings of a scan of the log so far.
 #[derive(Clone)]
 pub(crate) struct Scan {
     pub(crate) records: u64,
-    /// Position of the last record.
+    /// The position of the last record.
     pub(crate) head: u64,
     pub(crate) records_end: u64,
-    /// End of what a frame says was durable.
+    /// The end of the data that a frame reports as durable.
     pub(crate) covered: u64,
     pub(crate) session: Option<u32>,
 }
@@ -29,7 +29,7 @@ pub(crate) enum Entry<'a> {
     State(u64, StateEntry<'a>),
 }
 
-/// How the frames of a segment end.
+/// The end of a segment's frames.
 pub(crate) enum ScanEnd {
     /// A seal ends the segment at this position, and the log goes on in the next segment.
     Sealed(u64),
@@ -95,16 +95,16 @@ impl Scan {
 
 /// The bytes of a segment behind the end of the log.
 pub(crate) struct Leftover {
-    /// Position behind the last byte that is not zero.
+    /// The position behind the last byte that is not zero.
     pub(crate) end: u64,
     /// Whether all bytes are zero.
     pub(crate) is_zero: bool,
-    /// The position of a valid frame that says that the end of the log was durable beyond it.
+    /// The position of a valid frame that reports data behind the end of the log as durable.
     pub(crate) claim: Option<u64>,
 }
 
 /// Searches `segment` from position `from` on, at every place where a frame can begin, for a frame
-/// that says that `cut` was durable.
+/// that reports `cut` as durable.
 pub(crate) fn leftover(segment: &Segment, from: u64, cut: u64) -> io::Result<Leftover> {
     let mut claim = None;
     let end = search(segment, from, &mut |position, header| {
@@ -120,8 +120,9 @@ pub(crate) fn leftover(segment: &Segment, from: u64, cut: u64) -> io::Result<Lef
     })
 }
 
-/// Gives every valid frame in `segment` from position `from` on to `each`, also one that follows no
-/// other, until `each` returns `false`. Returns the position behind the last byte that is not zero.
+/// Gives every valid frame in `segment` from position `from` on to `each`, until `each` returns
+/// `false`. Frames need not follow each other. Returns the position behind the last byte that is
+/// not zero.
 pub(crate) fn search(
     segment: &Segment,
     from: u64,

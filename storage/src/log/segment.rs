@@ -9,23 +9,24 @@ use crate::backend::{self, Backend, BackendFile};
 use crate::error::OpenError;
 use crate::log::frame;
 
-/// Space for a segment's header: a block of its own, so that no frame shares its sectors.
+/// The space for a segment's header in bytes: a whole block, so that no frame shares its sectors.
 pub(crate) const HEADER_BYTES: u64 = 4096;
-/// Space kept free behind the last record of a segment: one anchor and the seal.
+/// The space that stays free behind the last record of a segment in bytes: for one anchor and the
+/// seal.
 pub(crate) const END_RESERVE: u64 = 2 * frame::HEADER as u64;
 /// The version of the storage format.
 pub(crate) const VERSION: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"TRKLOG\r\n";
-/// Bytes of the header that mean something; the last four are the checksum of the rest.
+/// The used bytes of the header. The last four are the checksum of the others.
 pub(crate) const HEADER_USED: usize = 64;
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
-/// A segment file, open.
+/// An open segment file.
 pub(crate) struct Segment {
-    /// Position of the file's first byte.
+    /// The position of the file's first byte.
     pub(crate) base: u64,
-    /// Size of the file in bytes.
+    /// The size of the file in bytes.
     pub(crate) size: u64,
     /// The checksum of the segment's random salt, from which the seeds of its frames are made.
     pub(crate) salt: u32,
@@ -34,12 +35,12 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// Position of the first frame.
+    /// Returns the position of the first frame.
     pub(crate) const fn first(&self) -> u64 {
         self.base + HEADER_BYTES
     }
 
-    /// Position behind the last byte: the base of the next segment.
+    /// Returns the position behind the last byte: the base of the next segment.
     pub(crate) const fn end(&self) -> u64 {
         self.base + self.size
     }
@@ -110,7 +111,7 @@ impl Segment {
     }
 }
 
-/// Name of the segment that begins at `base`.
+/// Returns the name of the segment that begins at `base`.
 pub(crate) fn segment_name(base: u64) -> String {
     format!("log-{base:016x}.seg")
 }
@@ -133,7 +134,7 @@ pub(crate) struct SegmentHeader {
     pub(crate) store_id: [u8; 16],
 }
 
-/// Why bytes are not a valid header.
+/// The reason why bytes are not a valid header.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum HeaderFault {
     Damaged,
@@ -209,7 +210,7 @@ impl SegmentFactory {
         let header = match created {
             Ok(header) => header,
             Err(error) => {
-                // Gives the space back; what cannot be removed now goes at the next opening.
+                // Frees the space. The next opening removes files that cannot be removed now.
                 drop(file);
                 let _ = self.backend.remove(&temporary);
                 return Err(error);

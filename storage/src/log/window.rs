@@ -5,9 +5,10 @@ use std::io;
 use crate::log::frame::{self, FrameHeader, FrameKind};
 use crate::log::segment::Segment;
 
-/// How much is read at once by default: a run of short records, or most single ones.
+/// The bytes that are read at once by default: enough for several short records, or for most single
+/// ones.
 const READ_BYTES: usize = 4096;
-/// A buffer larger than this is freed after use.
+/// The largest buffer in bytes that is kept after use.
 const KEEP_BYTES: usize = 64 << 10;
 
 /// The part of a segment that was read last.
@@ -15,7 +16,7 @@ pub(crate) struct Window {
     bytes: Vec<u8>,
     start: u64,
     len: usize,
-    /// How much to read at once.
+    /// The bytes to read at once.
     ask: usize,
 }
 
@@ -26,7 +27,7 @@ impl Default for Window {
 }
 
 impl Window {
-    /// A window that reads `len` bytes at once, or more if asked for more.
+    /// Makes a window that reads `len` bytes at once, or more if more are asked for.
     pub(crate) fn with_len(len: usize) -> Self {
         Window {
             bytes: Vec::new(),

@@ -2,8 +2,8 @@
 //!
 //! 1. The recovery scans the log frame by frame up to the first place X at which no valid frame
 //!    follows.
-//! 2. If a valid frame anywhere behind X says that the log was durable beyond X, acknowledged data
-//!    is damaged, and the store does not open.
+//! 2. If a valid frame anywhere behind X reports data behind X as durable, acknowledged data is
+//!    damaged, and the store does not open.
 //! 3. Otherwise everything behind X was never acknowledged. The recovery copies it aside and zeroes
 //!    it.
 //! 4. The part before X may be only in the page cache. The recovery writes it again and syncs it
@@ -26,7 +26,7 @@ use crate::log::scan::{Entry, ScanEnd};
 use crate::log::segment::{self, Segment};
 use crate::run::manifest::Manifest;
 
-/// An unfinished end of the log: written, but never acknowledged.
+/// An unfinished end of the log, which was written but never acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TornTail {
     /// The position at which the log ends now.
@@ -50,25 +50,25 @@ pub(crate) struct Recovered {
     /// The position of the next frame. Everything before it is durable.
     pub(crate) end: u64,
     pub(crate) records_end: u64,
-    /// The end of what a frame says was durable.
+    /// The end of the data that a frame reports as durable.
     pub(crate) covered: u64,
-    /// Time of the first record in the last segment.
+    /// The time of the first record in the last segment, in milliseconds; `None` if it has none.
     pub(crate) first_time: Option<u64>,
     /// The greatest time of a record; 0 if there is none.
     pub(crate) last_time: u64,
     pub(crate) last_session: Option<u32>,
-    /// Records replayed.
+    /// The number of replayed records.
     pub(crate) records: u64,
-    /// Bytes of log that were scanned.
+    /// The number of scanned bytes of the log.
     pub(crate) bytes: u64,
     /// The unfinished end of the log that was cut off, if there was one.
     pub(crate) torn: Option<TornTail>,
-    /// How long all this took.
+    /// The duration of the recovery.
     pub(crate) duration: Duration,
 }
 
-/// Recovers the log of the store `store_id` from where `manifest` says that it begins, and gives
-/// its records to `replay` in order.
+/// Recovers the log of the store `store_id`, from the position at which it begins by `manifest`.
+/// Gives the log's records to `replay` in order.
 pub(crate) fn recover(
     backend: &dyn Backend,
     store_id: [u8; 16],
@@ -143,8 +143,8 @@ pub(crate) fn recover(
     })
 }
 
-/// Opens all segments from `low_water` on, by ascending base. Removes earlier segments: their
-/// records are in runs, and a crash kept the files.
+/// Opens all segments from `low_water` on, by ascending base. Removes earlier segments, which a
+/// crash left: their records are in runs.
 fn open_segments(
     backend: &dyn Backend,
     store_id: [u8; 16],

@@ -10,25 +10,26 @@ use crate::error::{OpenError, io_error};
 use crate::log::scan::{self, Leftover};
 use crate::log::segment::{self, Segment};
 
-/// How much is copied at once.
+/// The bytes that are copied at once.
 const CHUNK_BYTES: u64 = 1 << 20;
 
-/// What is behind the end of the log, by segment: the one that the log ends in, then later ones.
+/// The data behind the end of the log, by segment: first in the segment in which the log ends, then
+/// in later ones.
 pub(crate) struct Survey {
     leftovers: Vec<Leftover>,
 }
 
 impl Survey {
-    /// Whether anything but zeros is behind the end.
+    /// Returns whether anything but zeros is behind the end.
     pub(crate) fn finds_anything(&self) -> bool {
         self.leftovers.iter().any(|leftover| !leftover.is_zero)
     }
 }
 
-/// Looks at everything behind `end`, where no valid frame follows.
+/// Reads everything behind `end`, where no valid frame follows.
 ///
 /// # Errors
-/// [`OpenError::Corrupt`] if a later frame says that `end` was durable.
+/// [`OpenError::Corrupt`] if a later frame reports `end` as durable.
 pub(crate) fn survey(
     backend: &dyn Backend,
     segments: &[Arc<Segment>],
@@ -58,8 +59,8 @@ pub(crate) fn survey(
     Ok(Survey { leftovers })
 }
 
-/// Copies aside and removes what is behind `end`. Returns what was cut, and the next segment if
-/// it is there and unused.
+/// Copies the data behind `end` aside, and removes it. Returns a report of what was cut, and the
+/// next segment if it exists and is unused.
 pub(crate) fn cut(
     backend: &dyn Backend,
     segments: &[Arc<Segment>],
@@ -73,7 +74,7 @@ pub(crate) fn cut(
         copies: Vec::new(),
         copies_incomplete: false,
     };
-    // All copies are safe before the first byte is overwritten.
+    // All copies are durable before the first byte is overwritten.
     for (segment, leftover) in segments
         .last()
         .into_iter()
@@ -160,11 +161,11 @@ fn copy(
     backend.sync_dir()
 }
 
-/// Makes durable what no frame says is durable: `[covered, end)` of the log, where `written` has
-/// its segments and the end of their frames.
+/// Makes the part `[covered, end)` of the log durable, which no frame reports as durable. `written`
+/// has the segments of that part and the end of their frames.
 ///
-/// It is written again, not only synced: a sync that failed in the last process can have left
-/// pages that look clean and never reached the disk.
+/// Writes the part again before the sync. A failed sync in the last process may have left pages
+/// that look clean and never reached the disk.
 pub(crate) fn settle(
     backend: &dyn Backend,
     written: &[(&Arc<Segment>, u64)],

@@ -1,5 +1,7 @@
 //! Blocks: sorted entries with a checksum. Run files consist of blocks.
 
+use std::ops::Range;
+
 use crc32c::crc32c_append;
 
 /// The sort key of an entry: a timeline or key, and a number within it.
@@ -32,8 +34,8 @@ impl Block {
         let list = bytes.len().checked_sub(count.checked_mul(4)? + 4)?;
         let block = Block { bytes, list, count };
         let whole = |i| {
-            let (from, to) = block.bounds(i);
-            from + ENTRY_FIELDS <= to && to <= list
+            let entry = block.entry(i);
+            entry.start + ENTRY_FIELDS <= entry.end && entry.end <= list
         };
         (count > 0 && (0..count).all(whole)).then_some(block)
     }
@@ -48,7 +50,7 @@ impl Block {
     }
 
     pub(crate) fn key(&self, i: usize) -> Key {
-        let (from, _) = self.bounds(i);
+        let from = self.entry(i).start;
         let (mut id, mut minor) = ([0; 16], [0; 8]);
         id.copy_from_slice(&self.bytes[from..from + 16]);
         minor.copy_from_slice(&self.bytes[from + 16..from + 24]);
@@ -56,8 +58,8 @@ impl Block {
     }
 
     pub(crate) fn value(&self, i: usize) -> &[u8] {
-        let (from, to) = self.bounds(i);
-        &self.bytes[from + ENTRY_FIELDS..to]
+        let entry = self.entry(i);
+        &self.bytes[entry.start + ENTRY_FIELDS..entry.end]
     }
 
     /// Returns the index of the first entry that is not before `key`.
@@ -74,14 +76,15 @@ impl Block {
         low
     }
 
-    fn bounds(&self, i: usize) -> (usize, usize) {
+    /// Returns the place of entry `i` in the block's bytes.
+    fn entry(&self, i: usize) -> Range<usize> {
         let offset = |i: usize| word(&self.bytes, self.list + 4 * i).unwrap_or(u32::MAX) as usize;
         let end = if i + 1 < self.count {
             offset(i + 1)
         } else {
             self.list
         };
-        (offset(i), end)
+        offset(i)..end
     }
 }
 

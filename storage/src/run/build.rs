@@ -121,9 +121,9 @@ impl Content {
         self.messages.sort_unstable_by_key(|payload| payload.key);
         self.keys.sort_unstable();
         self.syncs.sort_unstable();
-        // A fan-out that names a timeline twice still makes one entry.
+        // A fan-out that names a timeline twice makes one entry.
         self.syncs.dedup_by_key(|entry| entry.0);
-        // Of several values under a key the latest counts; payloads are in the order of the log.
+        // The latest of several values under a key counts. Payloads are in the order of the log.
         self.states.sort_unstable_by_key(|value| {
             (
                 value.key,
@@ -132,7 +132,7 @@ impl Content {
             )
         });
         self.states.dedup_by_key(|value| value.key);
-        // As of redactions of one record.
+        // The latest of several redactions of a record counts too.
         let latest_first = |(target, r): &(Target, Replacement)| (*target, Reverse(r.position));
         self.redactions.sort_unstable_by_key(latest_first);
         self.redactions.dedup_by_key(|entry| entry.0);
@@ -163,7 +163,7 @@ impl Content {
                 left.push((target, replacement));
             }
         }
-        // Of later segments, to records of this one.
+        // Redactions in later segments of records in this one.
         let later = pending
             .iter()
             .filter(|(target, _)| self.has(**target))
@@ -296,7 +296,7 @@ impl RunMaker<'_> {
                         applied.push((target, replacement.position));
                     }
                     (RunKind::Redactions, replacement) => {
-                        // What is done, or replaced by a later one, goes.
+                        // Drops redactions that are applied, or that a later one replaces.
                         let position = decode_replacement(value).map(|r| r.position);
                         if replacement.map(|r| r.position) == position {
                             writer.add(key, value)?;
@@ -338,7 +338,7 @@ impl RunMaker<'_> {
                 if let Some(last) = last.filter(|last| last.0 != key.0) {
                     writer.add((last.0, 0), &last.1.to_le_bytes())?;
                 }
-                // Others are no entries of a timeline.
+                // Other records are not entries of a timeline.
                 last = (key.1 <= MAX_SEQ)
                     .then_some(key)
                     .or(last.filter(|last| last.0 == key.0));
@@ -363,7 +363,7 @@ impl RunMaker<'_> {
         let mut writer = writer.map_err(|error| self.named(id, error))?;
         let written = fill(&mut writer).and_then(|()| writer.finish());
         if matches!(written, Ok(0) | Err(_)) {
-            // Gives the space back; what cannot be removed now goes at the next opening.
+            // Frees the space. The next opening removes files that cannot be removed now.
             let _ = self.backend.remove(&temporary(&id));
         }
         let bytes = written.map_err(|error| self.named(id, error))?;

@@ -4,7 +4,7 @@ use std::io;
 
 use crc32c::crc32c;
 
-use super::file::{RunId, RunKind, u32_at, u64_at};
+use super::footer::{RunId, RunKind, u32_at, u64_at};
 use crate::backend::{self, Backend};
 use crate::error::OpenError;
 use crate::log::scan::Scan;
@@ -103,7 +103,7 @@ impl Manifest {
 
     /// Puts this manifest in force, durably.
     pub(crate) fn write(&self, backend: &dyn Backend, store_id: [u8; 16]) -> io::Result<()> {
-        // Left behind by an attempt that failed.
+        // A failed attempt may have left this file.
         let temporary = format!("{NAME}.tmp");
         if backend.list()?.contains(&temporary) {
             backend.remove(&temporary)?;

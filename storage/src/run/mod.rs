@@ -1,4 +1,4 @@
-//! Runs: immutable sorted files, which the log is turned into.
+//! Runs: immutable sorted files, which the store makes of the log.
 //!
 //! A sealed segment of the log becomes one run file of each [`RunKind`]. Several neighbouring files
 //! of a kind become one larger file. The [`Manifest`] names the files in force.
@@ -10,8 +10,10 @@
 pub(crate) mod block;
 pub(crate) mod build;
 mod cache;
-pub(crate) mod file;
+mod cursor;
+mod file;
 mod filter;
+pub(crate) mod footer;
 pub(crate) mod manifest;
 pub(crate) mod redaction;
 mod resident;
@@ -28,8 +30,10 @@ use crate::log::record::RecordRef;
 use crate::{Position, TimelineId};
 pub(crate) use block::Key;
 pub(crate) use cache::BlockCache;
-use file::{Cursor, u64_at};
-pub(crate) use file::{RunFile, RunId, RunKind};
+use cursor::Cursor;
+pub(crate) use file::RunFile;
+use footer::u64_at;
+pub(crate) use footer::{RunId, RunKind};
 use manifest::{Floors, Manifest};
 use redaction::{Replacement, Target};
 
@@ -87,6 +91,14 @@ fn decode_replacement(bytes: &[u8]) -> Option<Replacement> {
 
 /// Receives a record's position and payload. Returns whether it wants more records.
 pub(crate) type TakeRecord<'a> = dyn FnMut(u64, &[u8]) -> Result<bool, ReadError> + 'a;
+
+/// The last sequence of a message timeline in runs. Entries are ordered by sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LastEntry {
+    pub(crate) seq: u64,
+    /// The position of its record, or one before it.
+    pub(crate) position: u64,
+}
 
 /// The run files in force.
 pub(crate) struct Runs {
@@ -192,9 +204,9 @@ impl Runs {
         self.floors.syncs
     }
 
-    /// Returns the last sequence of a message timeline, and a position at or before its record. The
-    /// message itself may have expired. Returns `None` if the timeline has no entry here.
-    pub(crate) fn last(&self, timeline: TimelineId) -> Result<Option<(u64, u64)>, ReadError> {
+    /// Returns the last entry of a message timeline. The message itself may have expired. Returns
+    /// `None` if the timeline has no entry here.
+    pub(crate) fn last(&self, timeline: TimelineId) -> Result<Option<LastEntry>, ReadError> {
         for run in self.touched(RunKind::Messages, timeline).iter().rev() {
             if !run.may_have(timeline.0)? {
                 continue;
@@ -203,10 +215,13 @@ impl Runs {
             if let Some((key, value)) = cursor.back()?
                 && key.0 == timeline.0
             {
-                // Of a record that was given up the position may not be known.
+                // The position of a record that a repair removed may be unknown.
                 let position = value.first_chunk().map_or(0, |at| u64::from_le_bytes(*at));
-                let found = Some((key.1, position.max(run.id.from)));
-                // A run that is newer may have expired, if time went back.
+                let found = Some(LastEntry {
+                    seq: key.1,
+                    position: position.max(run.id.from),
+                });
+                // A newer run may have expired, if the time went back.
                 return match run.id.to > self.floors.messages {
                     true => Ok(found),
                     false => Ok(self.mark(timeline)?.max(found)),
@@ -216,15 +231,18 @@ impl Runs {
         self.mark(timeline)
     }
 
-    /// Returns the last sequence of the timeline's expired messages, like [`last`](Self::last).
-    fn mark(&self, timeline: TimelineId) -> Result<Option<(u64, u64)>, ReadError> {
+    /// Returns the last entry among the timeline's expired messages, like [`last`](Self::last).
+    fn mark(&self, timeline: TimelineId) -> Result<Option<LastEntry>, ReadError> {
         let mut last = None;
         for run in self.of(RunKind::Marks) {
             if run.may_have(timeline.0)?
                 && let Some(value) = run.get((timeline.0, 0))?
             {
                 let seq = value.first_chunk().ok_or_else(|| run.corrupt(0))?;
-                last = last.max(Some((u64::from_le_bytes(*seq), run.id.from)));
+                last = last.max(Some(LastEntry {
+                    seq: u64::from_le_bytes(*seq),
+                    position: run.id.from,
+                }));
             }
         }
         Ok(last)

@@ -7,8 +7,9 @@ use std::sync::{Arc, OnceLock};
 
 use super::block::{self, Block};
 use super::cache::{Loan, Share};
-use super::file::{BLOCK_REFERENCE, RunFile, RunKind, u32_at};
+use super::file::RunFile;
 use super::filter::{self, LINE, Line};
+use super::footer::{BLOCK_REFERENCE, RunKind, u32_at};
 use crate::backend;
 use crate::error::ReadError;
 
@@ -117,18 +118,18 @@ impl RunFile {
     }
 
     fn resident_index(&self) -> Option<&[Arc<Block>]> {
-        // Of those that histories and catching up are read from.
+        // The index is kept for the kinds that histories and syncs read.
         if !matches!(self.id.kind, RunKind::Messages | RunKind::Syncs) {
             return None;
         }
         let fetch = || {
             let places = (0..self.root.len()).map(|i| self.root.value(i));
-            // One of another size is damage, which reading the block says.
+            // Another size is damage, which the read of the block reports.
             let sizes = places.filter(|place| place.len() == BLOCK_REFERENCE);
             let bytes = sizes.map(|place| u32_at(place, 8) as usize).sum();
             let loan = self.cache.lend(bytes, Share::Index)?;
             let blocks = (0..self.root.len()).map(|i| self.block(&self.root, i, false));
-            // What is damaged is said when somebody needs it.
+            // A look-up that needs the damaged part reports the damage.
             Some((blocks.collect::<Result<_, _>>().ok()?, loan))
         };
         self.index.get(fetch).map(Vec::as_slice)
@@ -146,7 +147,7 @@ impl RunFile {
 #[cfg(test)]
 mod tests {
     use super::super::cache::BlockCache;
-    use super::super::file::RunId;
+    use super::super::footer::RunId;
     use super::super::write::RunWriter;
     use super::*;
     use crate::backend::Backend;
@@ -176,7 +177,7 @@ mod tests {
         file.write_all_at(&zeros, run.filter_at).unwrap();
         for i in 0..run.root.len() {
             let place = run.root.value(i);
-            let at = super::super::file::u64_at(place, 0);
+            let at = super::super::footer::u64_at(place, 0);
             file.write_all_at(&vec![0; u32_at(place, 8) as usize], at)
                 .unwrap();
         }

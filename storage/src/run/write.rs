@@ -7,8 +7,8 @@ use crc32c::crc32c;
 
 use super::RunId;
 use super::block::{self, BlockBuilder, Key};
-use super::file::{BLOCK_REFERENCE, FOOTER, MAGIC};
 use super::filter::{self, LINE};
+use super::footer::{BLOCK_REFERENCE, FOOTER, MAGIC};
 use crate::backend::{Backend, BackendFile};
 use crate::log::segment;
 

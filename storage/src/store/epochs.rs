@@ -20,8 +20,8 @@ use crate::store::token::{self, BadToken, Token};
 use crate::{Fault, Position};
 
 pub(crate) const NAME: &str = "epochs";
-/// How many epochs a store tells apart. One more merges the oldest two, and the store refuses
-/// positions given out in the first of them.
+/// The maximum number of epochs of a store. A further epoch merges the two oldest ones, and the
+/// store then refuses positions given out in the first of them.
 pub(crate) const MAX_EPOCHS: usize = 1024;
 const MAGIC: [u8; 8] = *b"TRKEPOCH";
 const HEADER: usize = 40;
@@ -173,7 +173,7 @@ impl Epochs {
 
 impl std::fmt::Debug for Epochs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Not the keys: whoever has them can make positions up.
+        // Does not return the keys, because their holder can forge positions.
         write!(f, "Epochs({})", self.0.epochs.len())
     }
 }
@@ -268,7 +268,7 @@ impl Row {
             Err(error) => return Err(error),
         }
         backend.sync_dir()?;
-        // What the old one took may be room enough.
+        // The space of the old file may be enough.
         store(backend, &bytes)
     }
 

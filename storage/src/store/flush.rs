@@ -93,7 +93,7 @@ impl Drop for Flusher {
             self.work.wake.notify_all();
         }
         if let Some(thread) = self.thread.take() {
-            // A panic there has been printed already.
+            // The panic of that thread has been printed already.
             let _ = thread.join();
         }
     }
@@ -112,7 +112,7 @@ impl FlushWork {
                 }
             }
             drop(unsynced);
-            // A failure poisons the store, and everyone sees it there.
+            // A failure stops the store, whose state reports it.
             if self.stopping.load(Ordering::Acquire) || self.sync().is_err() {
                 return;
             }
@@ -122,7 +122,8 @@ impl FlushWork {
     fn sync(&self) -> Result<(), CommitError> {
         let _syncing = self.syncing.lock();
         if let Some(reason) = self.shared.poisoned() {
-            // A sync after a failed one can succeed without having written what failed.
+            // A sync after a failed one can succeed although the data of the failed one never
+            // reached the disk.
             return Err(CommitError::Poisoned {
                 reason: reason.into(),
             });
@@ -136,7 +137,8 @@ impl FlushWork {
                 .map_err(|source| self.shared.fail(&segment.name, "sync", source))?;
         }
         self.shared.raise_durable(unsynced.end);
-        // The list's memory serves the next commit too, unless that has begun one already.
+        // Keeps the memory of the list for the next commit, unless that commit has begun a list
+        // already.
         unsynced.segments.clear();
         let mut next = self.unsynced.lock();
         if next.segments.capacity() == 0 {

@@ -56,7 +56,7 @@ impl Drop for FolderGuard {
         *self.work.over.lock() = true;
         self.work.changed.notify_all();
         if let Some(thread) = self.thread.take() {
-            // A panic there has been printed already.
+            // The panic of that thread has been printed already.
             let _ = thread.join();
         }
     }
@@ -81,7 +81,7 @@ impl Shared {
     /// # Errors
     /// The reason why the folder is not the store's any more.
     pub(crate) fn check_folder(&self) -> io::Result<()> {
-        // Somebody who removes everything is not to find a new lock file at the end.
+        // While somebody removes the whole folder, the check must not make a new lock file.
         let missing = self.missing();
         let lost = match self.lock.check(missing.is_none()) {
             Hold::Lost(reason) => Some(reason),
@@ -108,14 +108,13 @@ impl Shared {
     fn missing(&self) -> Option<String> {
         let told = |name: &str| {
             format!(
-                "{}: somebody removed this file while the store was open: what it holds is lost \
-                 with the end of this process; copy what is needed, then restore the folder",
+                "{}: somebody removed this file while the store was open: its content is lost when this process ends; copy what you need, then restore the folder",
                 self.backend.path(name).display()
             )
         };
         let segments = self.segments.read().clone();
         let gone = segments.iter().find(|segment| segment.file.is_removed());
-        // One that was turned into runs meanwhile is none.
+        // A segment that became runs meanwhile is not missing.
         if let Some(gone) = gone
             && self.segments.read().iter().any(|s| s.base == gone.base)
         {

@@ -116,13 +116,13 @@ impl Identity {
         if matches!(known, Ok(BYTES)) && bytes[..BYTES] == self.encode() {
             return Ok(());
         }
-        // The process that renamed the identity can have died before its name was on the disk, and
-        // a copy without it looks like a loss.
+        // The process that renamed the identity may have died before the name was on the disk. A
+        // copy without the identity would look like a loss.
         backend
             .sync_dir()
             .map_err(io_error(backend, NAME, "make durable"))?;
         match self.write(backend, COPY) {
-            // Opening must work with no byte free; a later one will find room.
+            // Opening must work on a full disk. A later opening writes the copy.
             Err(OpenError::Io { source, .. }) if backend::is_full(&source) => {
                 let _ = backend.remove(&format!("{COPY}.tmp"));
                 Ok(())

@@ -77,7 +77,7 @@ impl Drop for IndexThread {
         *self.shared_work.work.lock() = IndexJob::Over;
         self.shared_work.changed.notify_one();
         if let Some(thread) = self.thread.take() {
-            // A panic there has been printed already.
+            // The panic of that thread has been printed already.
             let _ = thread.join();
         }
     }

@@ -1,4 +1,4 @@
-//! The file `losses` and its copy: how much repairs gave up, for later openings.
+//! The file `losses` and its copy: the number of records that repairs removed, for later openings.
 
 use std::io;
 
@@ -22,8 +22,8 @@ const BYTES: usize = 56;
 pub(crate) const MIN_RECORD: u64 = 64;
 const _: () = assert!(frame::frame_len(record::FIELDS) == MIN_RECORD as usize);
 
-/// How many sequences the store skips when both files are lost. 2⁴⁴ records need a pebibyte of log,
-/// more than any disk held.
+/// The number of sequences that the store skips if both files are lost. 2⁴⁴ records need a pebibyte
+/// of log, more than any disk holds.
 pub(crate) const UNKNOWN: u64 = 1 << 44;
 
 /// The sum of what repairs gave up in a store; nothing in most stores.
@@ -34,8 +34,8 @@ pub struct Losses {
     pub repairs: u32,
     /// The end of the last part that was given up.
     pub before: Position,
-    /// How many sequences to skip: more than the number of messages given up. A timeline whose last
-    /// record lies before [`before`](Self::before), or that has no record, goes on this many
+    /// The number of sequences to skip: more than the number of removed messages. A timeline whose
+    /// last record lies before [`before`](Self::before), or that has no record, goes on this many
     /// sequences later, because the sequences between may have been used.
     pub skip: u64,
 }
@@ -86,7 +86,7 @@ impl Losses {
                 continue;
             }
             match self.write(backend, store_id, name) {
-                // Opening must work with no byte free; a later one will find room.
+                // Opening must work on a full disk. A later opening writes the files.
                 Err(OpenError::Io { source, .. }) if backend::is_full(&source) => {
                     let _ = backend.remove(&format!("{name}.tmp"));
                 }

@@ -43,10 +43,11 @@ use crate::store::shared::{OpenFolder, OpenLog, Shared};
 use crate::store::writer::{HelperThreads, Writer, WriterStart};
 use crate::{Durability, Options, PositionsFound, Reader};
 
-/// Size of a block of a run file; less in stores with tiny segments.
+/// The size of a block of a run file in bytes; stores with tiny segments have smaller blocks.
 const BLOCK_BYTES: usize = 16 << 10;
 
-/// Size of a block of a run file, in a store with segments of this size.
+/// Returns the size of a block of a run file, in a store with segments of this size. Both are in
+/// bytes.
 pub(crate) fn block_bytes(segment_bytes: u64) -> usize {
     BLOCK_BYTES.min(segment_bytes as usize / 16)
 }
@@ -58,31 +59,31 @@ pub struct Store;
 
 /// An open store. The folder stays locked until the writer and all readers are dropped.
 pub struct Opened {
-    /// Appends to the log.
+    /// The writer, which appends to the log.
     pub writer: Writer,
-    /// Reads the store; cheap to clone.
+    /// A reader, which is cheap to clone.
     pub reader: Reader,
-    /// What the opening found.
+    /// The report about the opening.
     pub report: RecoveryReport,
 }
 
-/// What opening a store found.
+/// A report about the opening of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecoveryReport {
     /// Whether this opening created the store.
     pub created: bool,
-    /// How many records the opening replayed.
+    /// The number of records that the opening replayed.
     pub records: u64,
-    /// How many bytes of the log the opening scanned.
+    /// The number of bytes of the log that the opening scanned.
     pub bytes: u64,
     /// The unfinished end of the log that the opening cut off, if there was one.
     pub torn: Option<TornTail>,
-    /// What the opening found to check earlier positions with.
+    /// Whether the store accepts positions from before this opening.
     pub positions: PositionsFound,
     /// Whether the next opening will accept the positions given out from now on. On a full disk it
     /// will not.
     pub positions_stored: bool,
-    /// How long the recovery of the log took.
+    /// The duration of the log's recovery.
     pub duration: Duration,
 }
 
@@ -147,8 +148,8 @@ impl Store {
         let last_time = last_time.unwrap_or(0);
         let runs = Runs::open(&*backend, &manifest, store_id, options.cache_bytes)?;
         let mut log = recovery::recover(&*backend, store_id, &manifest, options.runs, replay)?;
-        // Only now: a log that lacks its beginning means that the manifest is lost, and then these
-        // files are all that is left of it.
+        // Not before the recovery: a log without its beginning means that the manifest is lost, and
+        // then only these files are left of it.
         remove_unknown_runs(&*backend, &manifest)?;
         identity.keep_copy(&*backend)?;
         let redactions = runs.redactions().map_err(unreadable)?;
@@ -203,7 +204,7 @@ impl Store {
     }
 }
 
-/// Starts the threads that work beside the writer; without [`Options::background`] none.
+/// Starts the threads that work beside the writer; none without [`Options::background`].
 fn start_helpers(
     shared: &Arc<Shared>,
     options: &Options,
@@ -304,7 +305,7 @@ fn read_manifest(backend: &dyn Backend, store_id: [u8; 16]) -> Result<Manifest, 
     let Some(manifest) = Manifest::read(backend, store_id)? else {
         return Ok(Manifest::default());
     };
-    // The process that renamed it can have died before its name was on the disk.
+    // The process that renamed the manifest may have died before the name was on the disk.
     backend
         .sync_dir()
         .map_err(io_error(backend, manifest::NAME, "make durable"))?;

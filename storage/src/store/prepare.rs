@@ -35,7 +35,7 @@ struct PrepareWork {
 }
 
 enum NextSegment {
-    /// There is nothing to do.
+    /// No segment is ordered.
     Idle,
     /// The segment at this base must be prepared.
     Wanted(u64),
@@ -94,8 +94,8 @@ impl Preparer {
         }
     }
 
-    /// Returns the segment that was ordered last. Waits while it is being prepared. The error says
-    /// why there is none for now; a later call may succeed.
+    /// Returns the segment that was ordered last. Waits while it is being prepared. The error has
+    /// the reason why there is none for now; a later call may succeed.
     pub(crate) fn take(&self) -> Result<Arc<Segment>, Obstacle> {
         let mut slot = self.work.slot.lock();
         loop {
@@ -105,7 +105,7 @@ impl Preparer {
                     *slot = NextSegment::Idle;
                     return Ok(segment);
                 }
-                // It is ordered with the segment before it.
+                // The writer orders it when it takes the segment before it.
                 NextSegment::Idle => {
                     return Err(Obstacle {
                         full: false,
@@ -154,7 +154,7 @@ impl Drop for Preparer {
             self.work.changed.notify_all();
         }
         if let Some(thread) = self.thread.take() {
-            // A panic there has been printed already.
+            // The panic of that thread has been printed already.
             let _ = thread.join();
         }
     }

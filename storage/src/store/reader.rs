@@ -66,7 +66,7 @@ impl Reader {
     /// error). Reads the disk for a timeline that is only in runs.
     #[must_use]
     pub fn last_seq(&self, timeline: TimelineId) -> u64 {
-        // Not 0: whoever goes on from there must not use a sequence again.
+        // Not 0, because a caller that counts on from there would use sequences again.
         self.try_last_seq(timeline).unwrap_or(u64::MAX)
     }
 
@@ -129,7 +129,7 @@ impl Reader {
                 false => self.fill_up(&view, &positions, memory_cut, limit, page),
             }),
             Order::Descending => {
-                // The page's byte limit, too, must cut the older end.
+                // The byte limit of the page must cut the older end too.
                 positions.reverse();
                 self.fill_up(&view, &positions, memory_cut, limit, page)
                     .and_then(|()| match page.more() {
@@ -192,7 +192,7 @@ impl Reader {
         let mut positions = std::mem::take(&mut page.positions);
         let (view, memory_cut) =
             self.look_up(|index| index.sync(timeline, after, until, limit, &mut positions));
-        // The head can be before the floor: then all has expired, and nothing came since.
+        // The head is before the floor if all records have expired and none came since.
         let oldest = Position(view.runs.sync_floor()).min(self.head());
         if after < oldest {
             page.positions = positions;

@@ -12,8 +12,8 @@ use crate::error::{CommitError, ReadError};
 use crate::index::Index;
 use crate::log::batch::Batch;
 use crate::log::segment::Segment;
-use crate::run::Runs;
 use crate::run::redaction::{Applied, Replacement, Target};
+use crate::run::{LastEntry, Runs};
 use crate::stats::Counters;
 use crate::store::condition::Condition;
 use crate::store::epochs::Epochs;
@@ -127,7 +127,7 @@ impl Shared {
             }
             index.insert(&record);
         }
-        // Segments with states alone.
+        // A segment may hold only states.
         bases.for_each(|base| index.begin(base));
     }
 
@@ -156,8 +156,8 @@ impl Shared {
         for (key, position) in states {
             index.set_state(key, position);
         }
-        // Under the index's lock: a reader that finds an entry there also finds it at or before
-        // the head.
+        // Set under the index's lock, so that every entry that a reader finds is at or before the
+        // head.
         if !batch.is_empty() {
             index.show(batch.last().0);
             self.head.store(batch.last().0, Ordering::Release);
@@ -185,7 +185,7 @@ impl Shared {
         let mut segments = self.segments.write();
         Arc::make_mut(&mut segments).retain(|kept| kept.base != segment.base);
         drop((segments, index));
-        // Giving its memory back takes a while: not under the locks.
+        // Freeing the memory takes a while, so it happens outside the locks.
         drop(old);
     }
 
@@ -223,7 +223,7 @@ impl Shared {
                 None => index.runs().clone(),
             }
         };
-        Ok(runs.last(timeline)?.map_or(0, |(seq, _)| seq))
+        Ok(runs.last(timeline)?.map_or(0, |last| last.seq))
     }
 
     /// Returns the last sequence of a message timeline that can have been used. It is greater than
@@ -235,14 +235,22 @@ impl Shared {
         let (found, runs) = {
             let index = self.index.read();
             let last = index.last_seq(timeline);
-            let found = last.map(|seq| (seq, index.get(timeline, seq).unwrap_or(0)));
+            let found = last.map(|seq| LastEntry {
+                seq,
+                position: index.get(timeline, seq).unwrap_or(0),
+            });
             (found, index.runs().clone())
         };
         let found = match found {
             Some(found) => Some(found),
             None => runs.last(timeline)?,
         };
-        let (seq, position) = found.unwrap_or((0, 0));
-        Ok(seq.saturating_add(self.losses.skip_behind(position)))
+        let last = found.unwrap_or(LastEntry {
+            seq: 0,
+            position: 0,
+        });
+        Ok(last
+            .seq
+            .saturating_add(self.losses.skip_behind(last.position)))
     }
 }

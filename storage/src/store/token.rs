@@ -18,7 +18,7 @@ pub struct Token {
     len: u8,
 }
 
-/// Why the store refuses a text as a position.
+/// The reason why the store refuses a text as a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadToken {
     /// The text has the form of a position, but the store did not give it out, or no longer knows
@@ -29,7 +29,7 @@ pub enum BadToken {
 }
 
 impl Token {
-    /// The token of the beginning of every history.
+    /// The token of [`Position::ZERO`], the beginning of every history.
     pub(crate) const ZERO: Token = {
         let mut text = [0; MAX];
         text[0] = b'0';
@@ -61,7 +61,7 @@ impl Token {
     #[must_use]
     #[inline]
     pub fn as_str(&self) -> &str {
-        // Only digits and a dash are ever put there.
+        // The bytes are only digits and a dash.
         std::str::from_utf8(&self.text[..usize::from(self.len)]).unwrap_or_default()
     }
 }

@@ -1,5 +1,6 @@
 //! The writer: batches under construction, and their commit.
 
+mod admission;
 mod refused;
 
 use std::cell::Cell;
@@ -16,9 +17,8 @@ use crate::log::failed_write::{FailedWrite, SegmentStretch};
 use crate::log::frame::{self, FrameContext, FrameKind};
 use crate::log::record::{self, MAX_FANOUT, MAX_STATES, StateEntry};
 use crate::log::segment::Segment;
-use crate::run::MAX_SEQ;
 use crate::store::compact::{Compactor, Lifetimes};
-use crate::store::condition::{Obstacle, Subsystem};
+use crate::store::condition::Subsystem;
 use crate::store::flush::Flusher;
 use crate::store::guard::FolderGuard;
 use crate::store::index_thread::{IndexThread, LARGE};
@@ -34,42 +34,45 @@ use crate::{Draft, Durability, IdBuildHasher, Options, Position, Record, StoreKe
 pub struct Writer {
     shared: Arc<Shared>,
     options: Options,
-    /// The segment the next frame goes to, and that frame's position.
+    /// The segment for the next frame.
     segment: Arc<Segment>,
+    /// The position of the next frame.
     cursor: u64,
-    /// This writer's number in the frames.
+    /// The session number of this writer in its frames.
     session: u32,
     batch: Batch,
-    /// Last sequences of the timelines in the batch.
+    /// The last sequence of each timeline in the batch.
     pending: HashMap<TimelineId, u64, IdBuildHasher>,
     pool: BatchPool,
     scratch: Scratch,
     preparer: Preparer,
     flusher: Flusher,
-    /// A write that failed and is not made good yet.
+    /// A failed write that the store still has to take back.
     failed_write: Option<FailedWrite>,
-    /// Segments that were taken for a batch which was given up: the next ones, in order.
+    /// The next segments, in order, if a batch that was given up had taken them.
     spare: VecDeque<Arc<Segment>>,
-    /// Only with threads.
+    /// The thread that indexes large batches; `None` without threads.
     index_thread: Option<IndexThread>,
-    /// Only with threads.
+    /// The thread that watches the folder; `None` without threads.
     _guard: Option<FolderGuard>,
-    /// Dropped before the lock of the folder, with the rest.
+    /// Dropped with the other fields, before the lock of the folder.
     compactor: Option<Compactor>,
     last_sync: Instant,
-    /// End of the records written, and how far a frame on disk says that they are durable.
+    /// The end of the written records.
     records_end: u64,
+    /// The end of the data that a frame on the disk reports as durable.
     covered: u64,
-    /// Time of the first record in the segment, and how long it may be written to.
+    /// The time of the first record in the segment, in milliseconds.
     first_time: Option<u64>,
-    /// The same when the batch under construction was begun.
+    /// The value of `first_time` when the batch under construction began.
     began_time: Option<u64>,
+    /// The longest time for which a segment is written to, in milliseconds; `None` sets no limit.
     segment_life: Option<u64>,
     /// `Send`, but not `Sync`.
     _one: PhantomData<Cell<()>>,
 }
 
-/// What works for the writer beside it.
+/// The helpers that work beside the writer.
 pub(crate) struct HelperThreads {
     pub(crate) preparer: Preparer,
     pub(crate) flusher: Flusher,
@@ -78,7 +81,7 @@ pub(crate) struct HelperThreads {
     pub(crate) guard: Option<FolderGuard>,
 }
 
-/// Where the writer goes on.
+/// The place in the log at which a new writer continues.
 pub(crate) struct WriterStart {
     pub(crate) segment: Arc<Segment>,
     pub(crate) cursor: u64,
@@ -276,7 +279,8 @@ impl Writer {
                 return Err(self.take_back(FailedWrite::of(&batch), obstacle));
             }
         }
-        // Only when all of it is written: what is taken back must not count as durable.
+        // Counted only after all writes have succeeded, because a write that is taken back must not
+        // count as durable.
         for write in batch.writes() {
             self.flusher.wrote(write.segment, write.end());
             self.shared.counters.wrote(write.bytes.len());
@@ -308,7 +312,7 @@ impl Writer {
                     self.flusher.sync()?;
                 }
             }
-            // The flusher's thread does it.
+            // The flusher's thread syncs.
             Durability::Interval(_) | Durability::Os => {}
         }
         self.records_end = batch.end().0;
@@ -345,7 +349,8 @@ impl Writer {
         if self.batch.bytes() > 0 || covered || self.failed_write.is_some() {
             return Ok(());
         }
-        // There is always room: records end before `END_RESERVE`, and only one mark follows.
+        // There is always room for the mark: records end before `END_RESERVE`, and only one mark
+        // follows.
         let mut bytes = Vec::with_capacity(frame::HEADER);
         let place = self.place();
         frame::push_mark(&mut bytes, FrameKind::Anchor, place);
@@ -374,9 +379,11 @@ impl Writer {
     /// The store then removes what is older than its lifetime ([`Options::sync_life`]), on its
     /// threads if it has any.
     ///
-    /// Nothing expires without this call. Call it regularly, and with a clock that does not run
-    /// ahead: what has expired does not come back. The call also retries what a failed write left
-    /// to do, so that the store goes on without an append.
+    /// Nothing expires without this call. Call it regularly, with a clock that does not run ahead,
+    /// because expired data does not come back.
+    ///
+    /// After a failed write the call also tries again to take it back, so that the store recovers
+    /// without an append.
     pub fn tick(&mut self, now: u64) {
         self.mend();
         if let Some(compactor) = &self.compactor {
@@ -393,142 +400,6 @@ impl Writer {
         }
     }
 
-    /// Checks that the store takes appends and that a payload of this size fits into the batch.
-    fn check_size(&self, bytes: usize) -> Result<(), AppendError> {
-        if let Some(reason) = self.shared.poisoned() {
-            return Err(AppendError::Poisoned {
-                reason: reason.into(),
-            });
-        }
-        let max = self.options.max_record_bytes;
-        if bytes > max {
-            return Err(AppendError::TooLarge { bytes, max });
-        }
-        // A seal may have to go in front.
-        let more = frame::frame_len(bytes) + frame::HEADER;
-        if self.batch.bytes() + more > self.options.max_batch_bytes {
-            return Err(AppendError::BatchFull);
-        }
-        Ok(())
-    }
-
-    /// Makes room for a frame of `len` bytes at the cursor.
-    fn make_room(&mut self, len: usize) -> Result<(), AppendError> {
-        if self.shared.condition.is_obstructed() {
-            self.overcome()?;
-        }
-        // Twice if the segment in stock was prepared under a smaller `segment_bytes`.
-        while !self.segment.fits(self.cursor, len) {
-            self.roll()?;
-        }
-        Ok(())
-    }
-
-    /// Checks that the sequence is greater than the last visible or given up one.
-    fn check_seq(&self, draft: &Draft<'_>) -> Result<(), AppendError> {
-        let Draft { timeline, seq, .. } = *draft;
-        if seq == 0 || self.pending.contains_key(&timeline) {
-            return Ok(());
-        }
-        match self
-            .shared
-            .last_used(timeline)
-            .map_err(AppendError::Unreadable)?
-        {
-            last if seq <= last => Err(AppendError::Sequence {
-                timeline,
-                seq,
-                last,
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Checks that the sequence is greater than the last one in the batch.
-    fn check_order(&self, draft: &Draft<'_>) -> Result<(), AppendError> {
-        let Draft { timeline, seq, .. } = *draft;
-        match self.pending.get(&timeline).or(Some(&0)) {
-            Some(&last) if seq != 0 && (seq <= last || seq > MAX_SEQ) => {
-                Err(AppendError::Sequence {
-                    timeline,
-                    seq,
-                    last,
-                })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Checks that all sequences of a batch are greater than the visible ones, and prepares the
-    /// index for the batch. A wrong sequence poisons the store, because what the caller keeps
-    /// differs from what the store has.
-    fn check_batch(&mut self, batch: &Batch) -> Result<(), CommitError> {
-        let index = self.shared.index.read();
-        let Some((record, last)) = index.prepare(batch, &mut self.scratch) else {
-            return Ok(());
-        };
-        let error = CommitError::Sequence {
-            timeline: record.timeline,
-            seq: record.seq,
-            last,
-        };
-        self.shared.poison(error.to_string());
-        Err(error)
-    }
-
-    /// Returns whether the segment is so old that its records would expire too late.
-    fn is_due(&self, time: u64) -> bool {
-        match (self.first_time, self.segment_life) {
-            (Some(first), Some(life)) => time >= first.saturating_add(life),
-            _ => false,
-        }
-    }
-
-    /// Seals the segment and goes on in the next one.
-    fn roll(&mut self) -> Result<(), AppendError> {
-        self.keep_pace()?;
-        let next = match self.spare.pop_front() {
-            Some(next) => next,
-            None => self.preparer.take().map_err(refusal)?,
-        };
-        self.batch.push_seal(&self.segment, self.place());
-        self.segment = next;
-        self.cursor = self.segment.first();
-        self.first_time = None;
-        if self.spare.is_empty() {
-            self.preparer.order(self.segment.end());
-        }
-        Ok(())
-    }
-
-    /// Waits while too many full segments wait to be turned into runs.
-    fn keep_pace(&self) -> Result<(), AppendError> {
-        let Some(compactor) = &self.compactor else {
-            return Ok(());
-        };
-        let condition = &self.shared.condition;
-        match compactor.admit(self.options.max_waiting_segments) {
-            Ok(()) => {
-                if condition.is_obstructed() {
-                    condition.set(Subsystem::Runs, None);
-                }
-                Ok(())
-            }
-            Err(obstacle) => {
-                if let Some(reason) = self.shared.poisoned() {
-                    return Err(AppendError::Poisoned {
-                        reason: reason.into(),
-                    });
-                }
-                condition.set(Subsystem::Runs, Some(obstacle.clone()));
-                match obstacle {
-                    Obstacle { full: true, .. } => Err(AppendError::Full),
-                    Obstacle { reason, .. } => Err(AppendError::Behind { reason }),
-                }
-            }
-        }
-    }
-
     fn place(&self) -> FrameContext {
         FrameContext {
             position: self.cursor,
@@ -536,14 +407,6 @@ impl Writer {
             salt: self.segment.salt,
             session: self.session,
         }
-    }
-}
-
-/// Turns an obstacle into the error of the append that it stops.
-fn refusal(obstacle: Obstacle) -> AppendError {
-    match obstacle {
-        Obstacle { full: true, .. } => AppendError::Full,
-        Obstacle { reason, .. } => AppendError::Short { reason },
     }
 }
 

@@ -134,7 +134,7 @@ fn check_state(opened: &Opened, recovered: &[Event], certain: usize, context: &s
     );
 }
 
-/// How many of the events up to the end of a batch are among the first `certain` ones.
+/// Returns how many of the events up to the end of a batch are among the first `certain` ones.
 fn whole_batches(outcome: &Outcome, certain: usize) -> usize {
     if certain >= outcome.committed.len() {
         outcome.committed.len()

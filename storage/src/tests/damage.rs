@@ -4,7 +4,7 @@ use super::*;
 use crate::ReadError;
 use crate::backend::Backend;
 
-/// A small store with batches of these sizes, closed cleanly.
+/// Returns a small store with batches of these sizes, closed cleanly.
 fn closed(batches: &[u64]) -> (SimDisk, Vec<Event>) {
     let disk = SimDisk::new(7);
     let (mut opened, _) = open(&disk, small()).unwrap();
@@ -19,8 +19,8 @@ fn closed(batches: &[u64]) -> (SimDisk, Vec<Event>) {
 /// Batches that fill one segment and go on in a second one.
 const TWO_SEGMENTS: [u64; 3] = [2, 24, 2];
 
-/// The bits of a file worth flipping: every one where there is something, and one of each 8 bytes
-/// of the rest.
+/// Returns the bits of a file worth flipping: every one where there is something, and one of each 8
+/// bytes of the rest.
 fn bits(disk: &SimDisk, name: &str) -> Vec<usize> {
     let bytes = disk.contents(name).unwrap();
     (0..bytes.len() * 8)

@@ -8,7 +8,7 @@ use crate::{Dump, EachRecord, Redaction};
 
 const KEY: TimelineId = TimelineId(50);
 
-/// A store with runs and a log, closed. Every third event comes with a value.
+/// Returns a store with runs and a log, closed. Every third event comes with a value.
 fn closed() -> (SimDisk, Vec<Event>) {
     let disk = SimDisk::new(5);
     let (mut opened, _) = open(&disk, small_runs()).unwrap();
@@ -26,7 +26,7 @@ fn dump(disk: &SimDisk) -> Dump {
     Store::dump_with(Arc::new(disk.clone())).unwrap()
 }
 
-/// What `read` gives.
+/// Returns what `read` gives.
 fn take(read: impl FnOnce(&mut EachRecord<'_>) -> Result<(), OpenError>) -> Vec<Event> {
     let mut events = Vec::new();
     read(&mut |record| {

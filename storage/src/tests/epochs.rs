@@ -8,7 +8,7 @@ use crate::{BadToken, PositionsFound};
 
 const FIRST: &str = "log-0000000000000000.seg";
 
-/// The text of the head.
+/// Returns the text of the head.
 fn token(opened: &Opened) -> String {
     opened
         .reader
@@ -30,8 +30,15 @@ fn grow(opened: &mut Opened, log: &mut Vec<Event>, count: u64) -> Vec<String> {
     (0..count).map(one).collect()
 }
 
-/// A store that was opened twice, with the positions of what is in it.
-fn store() -> (SimDisk, Vec<Event>, Vec<String>) {
+/// A closed store, its events, and the texts of their positions.
+struct Grown {
+    disk: SimDisk,
+    log: Vec<Event>,
+    tokens: Vec<String>,
+}
+
+/// Returns a store that was opened twice.
+fn store() -> Grown {
     let (disk, mut log) = (SimDisk::new(3), Vec::new());
     let mut tokens = Vec::new();
     for found in [PositionsFound::None, PositionsFound::Kept] {
@@ -40,12 +47,16 @@ fn store() -> (SimDisk, Vec<Event>, Vec<String>) {
         assert!(opened.report.positions_stored);
         tokens.extend(grow(&mut opened, &mut log, 10));
     }
-    (disk, log, tokens)
+    Grown { disk, log, tokens }
 }
 
 #[test]
 fn a_copy_that_is_opened_refuses_what_came_after_it() {
-    let (disk, log, before) = store();
+    let Grown {
+        disk,
+        log,
+        tokens: before,
+    } = store();
     let copies = [disk.fork(1), disk.fork(2), disk.fork(3)];
     // All go on from the copy with the same records, at the same addresses.
     let goes_on = |disk: &SimDisk| {
@@ -75,7 +86,7 @@ fn a_copy_that_is_opened_refuses_what_came_after_it() {
 
 #[test]
 fn addresses_that_were_never_given_out_are_refused() {
-    let (disk, log, tokens) = store();
+    let Grown { disk, log, tokens } = store();
     let (opened, _) = open(&disk, small()).unwrap();
     let tags = tokens.iter().map(|text| text.split_once('-').unwrap().0);
     let last = log.last().unwrap().position;
@@ -135,7 +146,7 @@ fn what_a_power_cut_took_is_refused_when_the_log_grows_over_it() {
 
 #[test]
 fn a_crash_while_an_epoch_begins_loses_no_position() {
-    let (disk, log, tokens) = store();
+    let Grown { disk, log, tokens } = store();
     let whole = disk.fork(0);
     let before = whole.operations();
     drop(open(&whole, small()).unwrap());
@@ -163,7 +174,7 @@ fn a_crash_while_an_epoch_begins_loses_no_position() {
 
 #[test]
 fn a_repair_refuses_positions_if_it_gave_something_up() {
-    let (disk, log, tokens) = store();
+    let Grown { disk, log, tokens } = store();
     // A header says nothing that is not told elsewhere.
     let harmless = disk.fork(1);
     harmless.flip(FIRST, 8 * 40);
@@ -208,7 +219,7 @@ fn grow_behind(opened: &mut Opened, log: &mut Vec<Event>) -> String {
 
 #[test]
 fn epochs_that_are_damaged_or_missing_stop_no_opening() {
-    let (disk, log, tokens) = store();
+    let Grown { disk, log, tokens } = store();
     let whole = disk.contents("epochs").unwrap();
     let foreign = {
         let other = SimDisk::new(77);
@@ -275,7 +286,7 @@ fn epochs_that_are_damaged_or_missing_stop_no_opening() {
 
 #[test]
 fn a_full_disk_has_room_for_an_epoch_in_place_of_those_before() {
-    let (disk, _, tokens) = store();
+    let Grown { disk, tokens, .. } = store();
     let fill = |disk: &SimDisk| {
         disk.set_capacity(1 << 40);
         let used = (1 << 40) - disk.free_bytes().unwrap();
@@ -306,7 +317,7 @@ fn a_full_disk_has_room_for_an_epoch_in_place_of_those_before() {
 
 #[test]
 fn openings_without_a_record_between_take_no_more_room() {
-    let (disk, _, tokens) = store();
+    let Grown { disk, tokens, .. } = store();
     drop(open(&disk, small()).unwrap());
     let epochs = Store::inspect_with(&disk).unwrap().epochs;
     for _ in 0..5 {
@@ -317,7 +328,7 @@ fn openings_without_a_record_between_take_no_more_room() {
     assert_eq!(disk.contents("epochs").unwrap().len(), 4096);
 }
 
-/// A store whose first segment is lost, with what was in it.
+/// Returns a store whose first segment is lost, with what was in it.
 fn lost_segment() -> (SimDisk, Vec<Event>) {
     let (disk, mut log) = (SimDisk::new(3), Vec::new());
     let (mut opened, _) = open(&disk, small()).unwrap();

@@ -24,7 +24,7 @@ pub(super) fn options() -> Options {
     }
 }
 
-/// The key of an event.
+/// Returns the key of an event.
 fn key(number: u64) -> TimelineId {
     TimelineId(1 << 64 | u128::from(number))
 }
@@ -179,7 +179,7 @@ fn what_is_over_goes_and_nothing_else() {
     }
 }
 
-/// The disk of a store that is closed with this.
+/// Returns the disk of a store that is closed with this.
 fn disk_of(opened: Opened, disk: &SimDisk) -> SimDisk {
     drop(opened);
     disk.clone()
@@ -436,7 +436,7 @@ fn a_redaction_of_what_expired_is_forgotten() {
     assert_eq!(opened.reader.stats().pending_redactions, 0);
 }
 
-/// The bytes on the disk; there is room for no more from now on.
+/// Returns the bytes on the disk; there is room for no more from now on.
 fn fill_up(disk: &SimDisk) -> u64 {
     disk.set_capacity(1 << 40);
     let used = (1 << 40) - disk.free_bytes().unwrap();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::StateEntry;
 
-/// The store of the example: everything random in it comes from the simulated disk's seed.
+/// Returns the store of the example: everything random in it comes from the simulated disk's seed.
 fn example() -> SimDisk {
     let disk = SimDisk::new(0);
     let (mut opened, _) = open(&disk, small()).unwrap();
@@ -33,7 +33,7 @@ fn example() -> SimDisk {
     disk
 }
 
-/// The lines of the code block that begins with "```text FILE": offset and bytes.
+/// Returns the lines of the code block that begins with "```text FILE": offset and bytes.
 fn documented(file: &str) -> Vec<(usize, Vec<u8>)> {
     let text = include_str!(concat!(
         env!("CARGO_MANIFEST_DIR"),

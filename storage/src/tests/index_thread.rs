@@ -44,7 +44,7 @@ fn append(opened: &mut Opened, from: u64, count: u64) {
     }
 }
 
-/// What a reader sees up to the head is whole: entries, keys and state alike.
+/// Checks that entries, keys and state up to the head are complete. Returns the last sequence.
 fn check(reader: &crate::Reader, page: &mut Page) -> u64 {
     let head = reader.head();
     let known = reader.last_seq(TimelineId(1));

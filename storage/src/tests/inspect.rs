@@ -3,7 +3,7 @@
 use super::*;
 use crate::backend::Backend;
 
-/// A store with runs and a log, closed, and its last position.
+/// Returns a store with runs and a log, closed, and its last position.
 fn closed() -> (SimDisk, Vec<Event>) {
     let disk = SimDisk::new(5);
     let (mut opened, _) = open(&disk, small_runs()).unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The number of the record with a key.
+/// Returns the number of the record with a key.
 fn found(opened: &Opened, key: u64) -> Option<u64> {
     let place = opened.reader.find(TimelineId(1 << 64 | u128::from(key)));
     let place = place.unwrap()?;

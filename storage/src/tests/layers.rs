@@ -49,7 +49,7 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// The module that each name in the crate's root comes from.
+/// Returns the module that each name in the crate's root comes from.
 fn exports(root: &str) -> BTreeMap<&str, &str> {
     let mut modules = BTreeMap::new();
     for statement in root.split(';') {
@@ -64,13 +64,13 @@ fn exports(root: &str) -> BTreeMap<&str, &str> {
     modules
 }
 
-/// The words of a path, be it with a list in braces.
+/// Returns the words of a path, be it with a list in braces.
 fn names(path: &str) -> impl Iterator<Item = &str> {
     path.split(|c: char| !c.is_alphanumeric() && c != '_')
         .filter(|name| !name.is_empty())
 }
 
-/// The names that follow each `crate::` of a source: one, or those of a list in braces.
+/// Returns the names that follow each `crate::` of a source: one, or those of a list in braces.
 fn used(source: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for (at, start) in source.match_indices("crate::") {
@@ -90,7 +90,7 @@ fn used(source: &str) -> Vec<&str> {
     found
 }
 
-/// A source without comments, and without the tests at its end.
+/// Returns a source without comments, and without the tests at its end.
 fn code(source: &str) -> String {
     let code = source.split("#[cfg(test)]\nmod tests").next();
     let lines = code.unwrap_or_default().lines();

@@ -96,7 +96,8 @@ impl Event {
     }
 }
 
-/// A message of user `number % 3`'s timeline with some fan-out and a body of up to `max` bytes.
+/// Returns a message of user `number % 3`'s timeline with some fan-out and a body of up to `max`
+/// bytes.
 fn event(number: u64, seq: u64, max: u64) -> Event {
     let mut random = Random(number);
     let fanout = (0..random.below(4)).map(|i| user(u128::from(i))).collect();
@@ -138,7 +139,7 @@ fn commit(opened: &mut Opened, log: &mut Vec<Event>, count: u64) {
     opened.writer.commit().unwrap();
 }
 
-/// The next sequence of the timeline that event `number` belongs to.
+/// Returns the next sequence of the timeline that event `number` belongs to.
 fn next_seq(log: &[Event], number: u64) -> u64 {
     let timeline = u128::from(number % 3);
     log.iter()
@@ -149,7 +150,7 @@ fn next_seq(log: &[Event], number: u64) -> u64 {
         + 1
 }
 
-/// All entries of the three message timelines, in log order.
+/// Returns all entries of the three message timelines, in log order.
 fn entries(opened: &Opened) -> Vec<Event> {
     let mut page = Page::new();
     let mut events = Vec::new();

@@ -82,7 +82,7 @@ fn states() -> impl Strategy<Value = Vec<(u8, u8)>> {
     ]
 }
 
-/// What the tests call a key.
+/// Returns what the tests call a key.
 fn key(number: u8) -> TimelineId {
     TimelineId(50 + u128::from(number))
 }
@@ -183,7 +183,7 @@ impl Model {
         self.opened.as_mut().unwrap()
     }
 
-    /// A value unlike any other, or an empty one.
+    /// Returns a value unlike any other, or an empty one.
     fn value(&self, bytes: u8) -> Vec<u8> {
         let unlike = (self.number << 16 | self.waiting.len() as u64).to_le_bytes();
         unlike.repeat(usize::from(bytes))

@@ -38,7 +38,7 @@ fn redact(opened: &mut Opened, log: &mut [Event], number: u64, body: &[u8]) {
     log[number as usize - 1].body = body.to_vec();
 }
 
-/// Whether any file still has the secret.
+/// Returns whether any file still has the secret.
 fn on_disk(disk: &SimDisk) -> bool {
     let files = disk.list().unwrap();
     files.iter().any(|name| {

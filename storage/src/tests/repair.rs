@@ -39,7 +39,7 @@ pub(super) fn replace(disk: &SimDisk, name: &str, bytes: &[u8]) {
     disk.sync_dir().unwrap();
 }
 
-/// A store without runs that was closed, with a log of three segments.
+/// Returns a store without runs that was closed, with a log of three segments.
 fn closed() -> (SimDisk, Vec<Event>) {
     let disk = SimDisk::new(7);
     let mut log = Vec::new();
@@ -54,7 +54,7 @@ fn closed() -> (SimDisk, Vec<Event>) {
     (disk, log)
 }
 
-/// The bytes of the log that an event takes.
+/// Returns the bytes of the log that an event takes.
 fn extent(event: &Event) -> std::ops::Range<u64> {
     let size = 60 + 16 * event.fanout.len() + event.body.len();
     event.position..event.position + size as u64

@@ -7,7 +7,7 @@ use crate::{Redaction, Repair, StateEntry};
 
 const KEY: TimelineId = TimelineId(50);
 
-/// The id that an event can be found by.
+/// Returns the id that an event can be found by.
 fn find_key(event: &Event) -> TimelineId {
     TimelineId(1000 + u128::from(event.number))
 }
@@ -43,7 +43,8 @@ fn fill(opened: &mut Opened, log: &mut Vec<Event>, batches: u64) {
     }
 }
 
-/// A store with runs of all levels and a log, closed. The last event redacts the last but one.
+/// Returns a store with runs of all levels and a log, closed. The last event redacts the last but
+/// one.
 fn closed() -> (SimDisk, Vec<Event>) {
     let disk = SimDisk::new(5);
     let (mut opened, _) = open(&disk, small_runs()).unwrap();
@@ -532,8 +533,15 @@ fn what_redacts_a_lost_record_is_done_with_it() {
 /// Name and bytes of a file.
 type Removed = (String, Vec<u8>);
 
-/// A store that was filled with so many batches and closed, and the files that it removed.
-fn with_removed(batches: u64) -> (SimDisk, Vec<Event>, Vec<Removed>) {
+/// A closed store, its events, and the files that it removed.
+struct Filled {
+    disk: SimDisk,
+    log: Vec<Event>,
+    removed: Vec<Removed>,
+}
+
+/// Returns a store that was filled with this many batches.
+fn with_removed(batches: u64) -> Filled {
     let disk = SimDisk::new(5);
     let removed = Arc::new(std::sync::Mutex::new(Vec::new()));
     let guard = {
@@ -551,13 +559,13 @@ fn with_removed(batches: u64) -> (SimDisk, Vec<Event>, Vec<Removed>) {
     fill(&mut opened, &mut log, batches);
     drop(opened);
     let removed = removed.lock().unwrap().clone();
-    (disk, log, removed)
+    Filled { disk, log, removed }
 }
 
 #[test]
 fn files_that_were_replaced_do_not_confuse_a_new_manifest() {
     for batches in [18, 24] {
-        let (disk, log, removed) = with_removed(batches);
+        let Filled { disk, log, removed } = with_removed(batches);
         assert!(removed.len() > 10);
         // None of the files that were replaced is gone; or only runs, or only segments, or one.
         let alone = removed.iter().map(|(name, _)| name.as_str());

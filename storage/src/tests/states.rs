@@ -13,8 +13,8 @@ const SELDOM: u128 = 6;
 const CROWD: u128 = 10;
 const CROWD_SIZE: u128 = 30;
 
-/// What the record of event `number` puts under which keys: nothing, some, or a crowd. Values are
-/// the number and something of any length, or empty.
+/// Returns what the record of event `number` puts under which keys: nothing, some, or a crowd.
+/// Values are the number and something of any length, or empty.
 pub(super) fn states_of(number: u64) -> Vec<(TimelineId, Vec<u8>)> {
     let mut random = Random(number ^ 0x57A7E5);
     let mut value = || match random.below(5) {
@@ -30,7 +30,7 @@ pub(super) fn states_of(number: u64) -> Vec<(TimelineId, Vec<u8>)> {
     keys.iter().map(|&key| (TimelineId(key), value())).collect()
 }
 
-/// The states as a draft wants them.
+/// Returns the states as a draft wants them.
 pub(super) fn lend(states: &[(TimelineId, Vec<u8>)]) -> Vec<StateEntry<'_>> {
     let states = states.iter();
     states
@@ -38,7 +38,7 @@ pub(super) fn lend(states: &[(TimelineId, Vec<u8>)]) -> Vec<StateEntry<'_>> {
         .collect()
 }
 
-/// What these events leave under all keys that any may set; empty if nothing.
+/// Returns what these events leave under all keys that any may set; empty if nothing.
 fn left_by(events: &[Event]) -> BTreeMap<TimelineId, Vec<u8>> {
     let all = (OFTEN..CROWD + CROWD_SIZE).map(|key| (TimelineId(key), Vec::new()));
     let set = events.iter().flat_map(|event| states_of(event.number));
@@ -242,9 +242,16 @@ fn a_record_with_too_much_is_refused_and_leaves_nothing() {
     }
 }
 
-/// A store with 19 events in one segment, closed. The 17th has a crowd of states, and those behind
-/// it say that it was durable.
-fn crowd() -> (SimDisk, Options, Vec<Event>) {
+/// A closed store, its options and its events.
+struct Crowd {
+    disk: SimDisk,
+    options: Options,
+    log: Vec<Event>,
+}
+
+/// Returns a store with 19 events in one segment, closed. The 17th has a crowd of states, and those
+/// behind it say that it was durable.
+fn crowd() -> Crowd {
     let options = Options {
         segment_bytes: 16 << 10,
         ..small()
@@ -255,14 +262,14 @@ fn crowd() -> (SimDisk, Options, Vec<Event>) {
     commit_with(&mut opened, &mut log, 17);
     commit_with(&mut opened, &mut log, 2);
     assert_eq!(opened.reader.stats().segments, 1);
-    (disk, options, log)
+    Crowd { disk, options, log }
 }
 
 const SEGMENT: &str = "log-0000000000000000.seg";
 
 #[test]
 fn any_flipped_bit_of_a_record_with_states_is_noticed() {
-    let (disk, options, log) = crowd();
+    let Crowd { disk, options, log } = crowd();
     let (opened, _) = open(&disk.fork(1), options.clone()).unwrap();
     check_states(&opened, &log, "whole");
     let offset = log[16].position as usize;
@@ -296,7 +303,7 @@ fn any_flipped_bit_of_a_record_with_states_is_noticed() {
 
 #[test]
 fn a_record_that_a_repair_gives_up_takes_all_its_states_with_it() {
-    let (disk, options, log) = crowd();
+    let Crowd { disk, options, log } = crowd();
     for lost in 0..log.len() - 2 {
         let disk = disk.fork(1);
         disk.flip(SEGMENT, (log[lost].position as usize + 40) * 8);

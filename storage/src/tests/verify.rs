@@ -13,7 +13,7 @@ fn verify(disk: &SimDisk) -> Verified {
     found.unwrap()
 }
 
-/// A store with runs and a log, closed.
+/// Returns a store with runs and a log, closed.
 fn closed() -> (SimDisk, Vec<Event>) {
     let disk = SimDisk::new(5);
     let (mut opened, _) = open(&disk, small_runs()).unwrap();

@@ -17,7 +17,7 @@ use crate::tools::snapshot::Snapshot;
 use crate::tools::walk::{self, Step};
 use crate::{Fault, Position, Record, Store, StoreKey, TimelineId};
 
-/// How many bytes of the runs stay in memory while references into them are followed.
+/// The memory in bytes for parts of runs while the dump follows references into them.
 const CACHE_BYTES: usize = 8 << 20;
 
 /// The content of a store ([`Store::dump`]).
@@ -35,7 +35,7 @@ pub struct Dump {
     faults: Vec<Fault>,
 }
 
-/// A closure that takes a record and says whether it wants more.
+/// A closure that takes a record, and returns whether it wants more.
 pub type EachRecord<'a> = dyn FnMut(&Record<'_>) -> ControlFlow<()> + 'a;
 
 impl Store {
@@ -203,7 +203,7 @@ impl Dump {
         Ok(())
     }
 
-    /// The records of one timeline or of all.
+    /// Gives the records of one timeline, or of all, to `each`.
     fn select(
         &mut self,
         timeline: Option<TimelineId>,
@@ -233,7 +233,7 @@ impl Dump {
         })
     }
 
-    /// The records of the log.
+    /// Gives the records of the log to `each`.
     fn log(&self, each: &mut EachRecord<'_>) -> Result<(), OpenError> {
         self.walk(&mut |entry| match entry {
             Entry::Record(record) => each(&shown(&self.redactions, *record)),
@@ -241,8 +241,8 @@ impl Dump {
         })
     }
 
-    /// Goes through the log once for what is wrong with it, and for redactions: they come after
-    /// what they redact.
+    /// Reads the log once to find its damage and its redactions. Redactions follow the records that
+    /// they redact, so they must be known first.
     fn survey(&mut self) -> Result<(), OpenError> {
         let redactions = &mut self.redactions;
         match self.runs.redactions() {
@@ -282,7 +282,7 @@ impl Dump {
     }
 }
 
-/// The record with the body that it has now.
+/// Returns the record with its present body.
 fn shown<'a>(redactions: &'a Redactions, record: Record<'a>) -> Record<'a> {
     match redactions.get((record.timeline, record.seq)) {
         Some(replacement) => Record {
@@ -293,7 +293,7 @@ fn shown<'a>(redactions: &'a Redactions, record: Record<'a>) -> Record<'a> {
     }
 }
 
-/// The records of a run, of one timeline or of all.
+/// Gives the records of a run to `each`: those of one timeline, or all.
 fn from_run(
     run: &RunFile,
     timeline: Option<TimelineId>,
@@ -321,7 +321,7 @@ fn from_run(
     Ok(ControlFlow::Continue(()))
 }
 
-/// The states of a run that nothing newer says otherwise of.
+/// Gives the states of a run that no newer run or log entry replaces to `each`.
 fn old_states(
     run: &RunFile,
     newer: &[Arc<RunFile>],

@@ -1,4 +1,4 @@
-//! Inspecting a store: what its folder holds, told without changing it.
+//! Inspecting a store: a report about its folder, without a change to it.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -31,9 +31,9 @@ pub struct Inspection {
     pub head: Position,
     /// The position at which the log ends and the next record goes.
     pub end: Position,
-    /// How many records the log holds.
+    /// The number of records in the log.
     pub log_records: u64,
-    /// How many states the log holds. Several of them may be of one key.
+    /// The number of states in the log. Several of them may have the same key.
     pub log_states: u64,
     /// The segment files of the log, in order.
     pub segments: Vec<SegmentInfo>,
@@ -42,10 +42,10 @@ pub struct Inspection {
     /// The kinds of runs of which something has expired, each with the position before which
     /// records may be gone.
     pub expired: Vec<(&'static str, Position)>,
-    /// How many openings the store tells apart by their positions; 0 if it refuses all earlier
+    /// The number of openings whose positions the store accepts; 0 if it refuses all earlier
     /// positions.
     pub epochs: usize,
-    /// What repairs gave up.
+    /// The sum of what repairs removed.
     pub losses: Losses,
     /// Whether something that was never acknowledged follows the end of the log. The next opening
     /// cuts it off.
@@ -54,11 +54,11 @@ pub struct Inspection {
     pub copies: Vec<FileInfo>,
     /// Files of the store that are no longer in force. The next opening removes them.
     pub leftovers: Vec<FileInfo>,
-    /// How many files the folder holds, also files that are not of the store.
+    /// The number of files in the folder, including files of other programs.
     pub files: usize,
-    /// How many bytes all files in the folder have.
+    /// The size of all files in the folder in bytes.
     pub bytes: u64,
-    /// How many bytes the file system still has for the store.
+    /// The bytes that the file system still has for the store.
     pub free_bytes: u64,
     /// Whether the store was open elsewhere: the result then shows the moment of the look.
     pub live: bool,
@@ -71,7 +71,7 @@ pub struct Inspection {
 pub struct FileInfo {
     /// The file.
     pub file: PathBuf,
-    /// Its size.
+    /// The size of the file in bytes.
     pub bytes: u64,
 }
 
@@ -80,11 +80,11 @@ pub struct FileInfo {
 pub struct SegmentInfo {
     /// The file.
     pub file: PathBuf,
-    /// Position of its first byte.
+    /// The position of its first byte.
     pub base: Position,
-    /// Its size.
+    /// The size of the file in bytes.
     pub bytes: u64,
-    /// How much of that is written; 0 for a segment that waits to be used.
+    /// The written bytes of the segment; 0 for a segment that waits to be used.
     pub used: u64,
 }
 
@@ -95,7 +95,7 @@ pub struct RunInfo {
     pub file: PathBuf,
     /// The kind of its entries, by its name in docs/storage-format.md.
     pub kind: &'static str,
-    /// How often its entries were merged.
+    /// The number of times that its entries were merged.
     pub level: u8,
     /// The beginning of the part of the log that the run was made of.
     pub from: Position,
@@ -105,7 +105,7 @@ pub struct RunInfo {
     pub last_time: u64,
     /// Its size; `None` if the file is damaged.
     pub bytes: Option<u64>,
-    /// Its entries; `None` if the file is damaged.
+    /// The number of its entries; `None` if the file is damaged.
     pub entries: Option<u64>,
 }
 
@@ -209,7 +209,7 @@ fn segments(backend: &dyn Backend, walked: &Walked) -> Vec<SegmentInfo> {
     .collect()
 }
 
-/// The name of a kind in docs/storage-format.md.
+/// Returns the name of a kind in docs/storage-format.md.
 fn kind_name(kind: RunKind) -> &'static str {
     match kind {
         RunKind::Messages => "messages",
@@ -235,7 +235,7 @@ fn run_info(backend: &dyn Backend, id: RunId, run: Option<&RunFile>) -> RunInfo 
 }
 
 impl Inspection {
-    /// What positions are proved with, and what repairs gave up.
+    /// Reads the epochs and the losses of the store into the report.
     fn count_epochs(&mut self, backend: &dyn Backend) -> Result<(), OpenError> {
         match Losses::read(backend, self.store_id) {
             Ok(losses) => self.losses = losses,
@@ -254,7 +254,7 @@ impl Inspection {
         names.sort_unstable();
         for name in names {
             let len = backend.open(&name).and_then(|file| file.len());
-            // A folder, or what is none of ours.
+            // A folder, or a file of another program.
             let Ok(bytes) = len else { continue };
             self.files += 1;
             self.bytes += bytes;

@@ -1,5 +1,4 @@
-//! Tools for a store that may be open elsewhere: what its files hold, whether they are whole, and
-//! repairs.
+//! Tools for a store that may be open elsewhere: dump, inspect, verify and repair.
 //!
 //! **Invariant:** all tools but the repair only read. They take no lock and write nothing, so they
 //! also work beside the process that has the store open.

@@ -62,7 +62,7 @@ impl Snapshot {
             snapshot.take()?;
             tries += 1;
         }
-        // Somebody may have opened it meanwhile.
+        // Another process may have opened the store meanwhile.
         snapshot.live |= snapshot.backend.is_locked();
         Ok(snapshot)
     }
@@ -72,7 +72,7 @@ impl Snapshot {
         let backend = &*self.backend;
         let names = backend.list().map_err(io_error(backend, "", "list"))?;
         self.files.clear();
-        // The manifest first: what it names is opened after it.
+        // The manifest is opened first, then the files that it names.
         let (first, rest): (Vec<_>, Vec<_>) =
             names.into_iter().partition(|name| name == manifest::NAME);
         for name in first.into_iter().chain(rest) {
@@ -80,7 +80,7 @@ impl Snapshot {
                 Ok(file) => {
                     self.files.insert(name, file);
                 }
-                // Removed since it was listed, or none of ours.
+                // The file was removed since the listing, or belongs to another program.
                 Err(error) if error.kind() == io::ErrorKind::NotFound || !is_ours(&name) => {}
                 Err(source) => {
                     return Err(OpenError::Io {

@@ -18,14 +18,14 @@ use crate::{Position, Store};
 /// What [`Store::verify`] found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verified {
-    /// How many files in force were read.
+    /// The number of files in force that the check read.
     pub files: usize,
-    /// How many bytes these files have.
+    /// The size of these files in bytes.
     pub bytes: u64,
-    /// How many whole records the log and the runs hold.
+    /// The number of undamaged records in the log and the runs.
     pub records: u64,
-    /// The end of the log, if something follows that was never acknowledged. That is no damage: the
-    /// next opening cuts it off.
+    /// The end of the log, if unacknowledged data follows it; else `None`. Such data is not damage:
+    /// the next opening cuts it off.
     pub torn: Option<Position>,
     /// Whether the store was open elsewhere: the result then shows the moment at which the check
     /// began.
@@ -107,7 +107,7 @@ impl Check<'_> {
         }
     }
 
-    /// Checks the copy of the identity. The next opening makes one that is missing.
+    /// Checks the copy of the identity. The next opening makes a missing copy.
     fn copy_of(&mut self, identity: &Identity) -> Result<(), OpenError> {
         let names = self.backend.list();
         let names = names.map_err(io_error(self.backend, "", "list"))?;
@@ -126,7 +126,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Checks what repairs noted, and the copy of it. The next opening makes one that is missing.
+    /// Checks the file `losses` and its copy. The next opening makes a missing copy.
     fn losses(&mut self, store_id: [u8; 16]) -> Result<(), OpenError> {
         let names = self.backend.list();
         let names = names.map_err(io_error(self.backend, "", "list"))?;
@@ -145,7 +145,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Checks what positions are proved with. The next opening makes a file that is missing.
+    /// Checks the file `epochs`. The next opening makes a missing file.
     fn epochs(&mut self, store_id: [u8; 16]) -> Result<(), OpenError> {
         match Epochs::look(self.backend, store_id)? {
             Ok(None) => {}

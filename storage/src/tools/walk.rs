@@ -47,7 +47,7 @@ pub(crate) fn check_store(backend: &dyn Backend) -> Result<(), OpenError> {
 
 /// Locks a folder that has a store, or what is left of one.
 pub(crate) fn claim(backend: &dyn Backend) -> Result<Box<dyn Lock>, OpenError> {
-    // Before the lock, whose file would be made.
+    // Checked before the lock, because locking makes the lock's file.
     check_store(backend)?;
     Store::lock(backend)
 }

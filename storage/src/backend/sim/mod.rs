@@ -22,7 +22,7 @@ pub struct SimDisk {
     state: Arc<Mutex<DiskState>>,
 }
 
-/// An operation that can be told to fail.
+/// An operation that a test can let fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     /// [`BackendFile::write_all_at`]: part of the bytes may be written.
@@ -37,7 +37,7 @@ pub enum Operation {
 }
 
 impl SimDisk {
-    /// An empty disk that makes its choices from `seed`.
+    /// Makes an empty disk that derives its choices from `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         SimDisk {
@@ -45,7 +45,7 @@ impl SimDisk {
         }
     }
 
-    /// A separate disk in the same state, for trying several futures.
+    /// Returns a separate disk in the same state, for tests that try several futures.
     #[must_use]
     pub fn fork(&self, seed: u64) -> Self {
         let state = self.state.lock();
@@ -54,7 +54,7 @@ impl SimDisk {
         }
     }
 
-    /// Number of operations so far that change the disk.
+    /// Returns the number of operations so far that change the disk.
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.state.lock().operations
@@ -82,8 +82,8 @@ impl SimDisk {
         });
     }
 
-    /// Ends the running program: its handles and its lock die. The disk keeps everything that the
-    /// program wrote.
+    /// Ends the running program: its handles and its lock become invalid. The disk keeps everything
+    /// that the program wrote.
     pub fn kill(&self) {
         self.state.lock().start();
     }
@@ -103,7 +103,7 @@ impl SimDisk {
     /// Inverts one bit of a file, in memory and on the disk.
     ///
     /// # Panics
-    /// If there is no such file or bit.
+    /// The disk has no such file or bit.
     pub fn flip(&self, name: &str, bit: usize) {
         let byte = self
             .contents(name)
@@ -115,14 +115,14 @@ impl SimDisk {
     /// Replaces bytes of a file, in memory and on the disk.
     ///
     /// # Panics
-    /// If there are no such bytes.
+    /// The disk has no such bytes.
     pub fn overwrite(&self, name: &str, offset: usize, bytes: &[u8]) {
         let mut state = self.state.lock();
         let inode = state.names[name];
         state.inodes[inode].overwrite(offset, bytes);
     }
 
-    /// The bytes of a file as programs see them; `None` if it does not exist.
+    /// Returns the bytes of a file as programs see them; `None` if the file does not exist.
     #[must_use]
     pub fn contents(&self, name: &str) -> Option<Vec<u8>> {
         let state = self.state.lock();

@@ -52,7 +52,7 @@ pub(super) enum NameChange {
     Remove(String),
 }
 
-/// What the disk does with an operation.
+/// The decision of the disk about an operation.
 #[derive(PartialEq, Eq)]
 pub(super) enum Verdict {
     Do,

@@ -5,16 +5,18 @@ use std::fmt;
 use super::{ID, LEN, push_part, take_id, take_part};
 use crate::TimelineId;
 
-/// Bytes of the number of states, and of a state before its value.
+/// The bytes of the number of states.
 const COUNT: usize = 2;
+/// The bytes of a state before its value.
 const HEAD: usize = ID + LEN;
-/// Beside the number: the key of the first state is the record's own timeline, and left out.
+/// A flag in the word of the number: the key of the first state is the record's own timeline, and
+/// is left out.
 const OWN: u16 = 1 << 15;
-/// The most states of a record that the format can count.
+/// The maximum number of states of a record that the format can count.
 pub(crate) const MAX_STATES: usize = OWN as usize - 1;
 
-/// A value under a key. A program keeps here what it derives from its records and does not want to
-/// replay them for.
+/// A value under a key. A program keeps data that it derives from its records in states, so that it
+/// need not replay the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StateEntry<'a> {
     /// The key, with which [`Reader::state`](crate::Reader::state) finds the value. Make it like
@@ -24,12 +26,12 @@ pub struct StateEntry<'a> {
     pub value: &'a [u8],
 }
 
-/// Whether the first of `states` is under the id of the record's own timeline.
+/// Returns whether the key of the first state is the id of the record's own timeline.
 const fn has_own(states: &[StateEntry<'_>], timeline: TimelineId) -> bool {
     matches!(states, [first, ..] if first.key.0 == timeline.0)
 }
 
-/// Bytes that `states` take in the payload of a record of `timeline`.
+/// Returns the bytes that `states` take in the payload of a record of `timeline`.
 pub(super) const fn bytes(states: &[StateEntry<'_>], timeline: TimelineId) -> usize {
     let mut bytes = if states.is_empty() { 0 } else { COUNT };
     let mut rest = states;
@@ -61,13 +63,14 @@ pub(super) fn push(buffer: &mut Vec<u8>, states: &[StateEntry<'_>], timeline: Ti
     }
 }
 
-/// The states of a record: an iterator that decodes as it goes. Copy it to go twice.
+/// The states of a record: an iterator that decodes each state when it is asked for. A copy of the
+/// iterator starts at the same place.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct States<'a> {
-    /// As many states as are left, whole.
+    /// The bytes of the states that are left. Each state is complete.
     bytes: &'a [u8],
     left: u16,
-    /// The key of the next, where it is left out.
+    /// The key of the next state, if the format leaves it out.
     own: Option<TimelineId>,
 }
 
@@ -78,8 +81,8 @@ impl<'a> States<'a> {
         own: None,
     };
 
-    /// Takes the states of a record of `timeline` from the beginning of `rest`. None that is cut
-    /// off, and no empty part, which nobody writes.
+    /// Takes the states of a record of `timeline` from the beginning of `rest`. Returns `None` if a
+    /// state is cut off, or if the part is empty: no writer makes an empty part.
     pub(super) fn take(rest: &mut &'a [u8], timeline: TimelineId) -> Option<Self> {
         let (count, bytes) = rest.split_first_chunk()?;
         let count = u16::from_le_bytes(*count);
@@ -94,7 +97,7 @@ impl<'a> States<'a> {
         (left > 0).then_some(States { bytes, left, own })
     }
 
-    /// The value that counts under `key`, if there is one.
+    /// Returns the value that counts under `key`, if there is one.
     pub(crate) fn value(self, key: TimelineId) -> Option<&'a [u8]> {
         let of_key = self.filter(|state| state.key == key);
         of_key.last().map(|state| state.value)
@@ -148,7 +151,7 @@ mod tests {
             value: &bytes[i..(i + i % 3).min(MAX_STATES)],
         };
         let counts = [0, 1, 2, 3, 255, 256, 257, MAX_STATES];
-        // The first under the record's own timeline, the second, and none.
+        // The first state is under the record's own timeline, then the second, then none.
         for (count, timeline) in counts
             .into_iter()
             .flat_map(|count| [0, 1, 1 << 100].map(|t| (count, t)))

@@ -65,8 +65,8 @@ impl Ballast {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let temporary = format!("{NAME}.tmp");
-        // Really written, and not with zeros: a hole, or what is compressed to nothing, would give
-        // nothing back.
+        // Writes real bytes other than zeros. The removal of a hole, or of bytes that the file
+        // system compressed away, would free no space.
         let mut bytes = vec![0; self.bytes as usize];
         backend.fill_random(&mut bytes)?;
         let file = backend::create_anew(backend, &temporary)?;

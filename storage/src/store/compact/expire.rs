@@ -30,7 +30,7 @@ impl Steps {
             let is_over = |run: &RunId| run.last_time.saturating_add(life) < now;
             let over = runs.of(kind).iter().filter(|run| is_over(&run.id));
             if kind == RunKind::Messages {
-                // One at a time: each frees the space for the marks of the next.
+                // One run at a time: the removal of each frees space for the marks of the next one.
                 if let Some(run) = over.clone().next() {
                     self.ballast
                         .lift(backend, || self.expire_messages(run.id))?;

@@ -43,16 +43,17 @@ impl Lifetimes {
     /// Returns the length of a kind's windows in milliseconds. Runs of different windows are not
     /// merged, so each run can be removed when its window is over.
     pub(super) fn window(&self, kind: RunKind) -> Option<u64> {
-        // A few for keys: every send with a key asks each of their files.
+        // Only a few windows for keys, because every send with a key looks into each of their
+        // files.
         match kind {
             RunKind::Keys => self.keys.map(|life| life.div_ceil(KEY_WINDOWS).max(1)),
             _ => self.life(kind).map(window),
         }
     }
 
-    /// Returns how long a segment is written to at most, in milliseconds. Keys alone do not shorten
-    /// this: their lifetime may be minutes, a segment is large, and a key that is known for longer
-    /// does no harm.
+    /// Returns the longest time in milliseconds for which a segment is written to. The lifetime of
+    /// keys does not shorten it: a lifetime of minutes would waste large segments, and a key that
+    /// stays known for longer does no harm.
     pub(crate) fn segment(&self) -> Option<u64> {
         let lives = [self.messages, self.syncs].into_iter().flatten();
         lives.min().or(self.keys).map(window)

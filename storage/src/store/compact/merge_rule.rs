@@ -124,7 +124,7 @@ mod tests {
             (&[2, 1, 0, 0, 0, 0], Some((2..6, 0))),
             (&[1, 1, 1, 0, 0], Some((0..3, 1))),
             (&[2, 1, 1, 0, 0], None),
-            // A small one between larger ones goes with them.
+            // A small run between larger ones is merged with them.
             (&[2, 0, 1, 1, 0], Some((1..4, 1))),
         ] {
             let found = rule(None, 1000).mergeable(&at_once(levels));
@@ -150,21 +150,22 @@ mod tests {
     #[test]
     fn windows_are_merged_apart_and_to_one_file_once_they_are_over() {
         for (levels, now, expected) in [
-            // Windows are of 10 ms.
+            // Each window is 10 ms long.
             (&[(0, 8), (0, 9), (0, 10)][..], 15, Some((0..2, 0))),
             (&[(0, 8), (0, 9), (0, 10)], 0, None),
             (&[(0, 9), (0, 10), (0, 11)], 15, None),
             (&[(0, 10), (0, 11), (0, 19)], 19, Some((0..3, 0))),
             (&[(2, 10), (1, 11), (0, 19)], 19, None),
             (&[(2, 10), (1, 11), (0, 19)], 20, Some((0..3, 2))),
-            // What is being written goes first.
+            // The window that is still written to is merged first.
             (
                 &[(0, 1), (0, 1), (0, 11), (0, 12), (0, 13)],
                 15,
                 Some((2..5, 0)),
             ),
             (&[(3, 1), (3, 11), (3, 21)], 99, None),
-            // Each neighbourhood of a window on its own, if time went back.
+            // If the time went back, each stretch of neighbouring runs of a window is merged on its
+            // own.
             (&[(0, 1), (0, 11), (0, 2), (0, 3)], 99, Some((2..4, 0))),
         ] {
             let found = rule(Some(10), now).mergeable(&runs(levels));

@@ -96,8 +96,8 @@ impl Compactor {
             threads: Vec::new(),
         };
         if background {
-            // Reads and commits go first: a burst of them fits into the segments that may wait.
-            // Sorting keeps these few, so it goes before merging.
+            // Reads and commits have priority: the segments that may wait can hold a burst. Sorting
+            // keeps the waiting segments few, so it has priority over merging.
             for (task, name, steps) in [
                 (Task::Sort, "storage-sort", 10),
                 (Task::Merge, "storage-merge", 19),
@@ -165,7 +165,7 @@ impl Drop for Compactor {
             self.work.changed.notify_all();
         }
         for thread in self.threads.drain(..) {
-            // A panic there has been printed already.
+            // The panic of that thread has been printed already.
             let _ = thread.join();
         }
     }
@@ -241,7 +241,7 @@ impl CompactorWork {
         let again = matches!(done, Ok(true));
         let failure = match done {
             Ok(_) => None,
-            // The store closes.
+            // The store is closing.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return false,
             Err(error) => {
                 self.steps.shared.run_failed(error.to_string());
@@ -250,7 +250,7 @@ impl CompactorWork {
         };
         let shared = &self.steps.shared;
         if shared.condition.obstacle_now(Subsystem::Runs).is_some() {
-            // An append waits for this; it does not have to come again to be let in.
+            // Wakes an append that waits for this step.
             if shared.waiting_segments() < self.steps.plan.max_waiting {
                 shared.condition.set(Subsystem::Runs, None);
             } else if let Some(obstacle) = &failure {
@@ -265,7 +265,8 @@ impl CompactorWork {
             self.steps.shared.runs_settled();
         }
         if again {
-            // More runs may be enough to merge; fewer may be few enough to make more.
+            // The other task may have work now: more runs may be enough to merge, and fewer runs
+            // may allow new ones.
             let other = match task {
                 Task::Sort => Task::Merge,
                 Task::Merge => Task::Sort,

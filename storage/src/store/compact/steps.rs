@@ -68,7 +68,7 @@ impl Steps {
             return Ok(false);
         }
         self.settle()?;
-        // Only this changes what the manifest says of the log.
+        // No other step changes the fields of the manifest about the log.
         let mut scan = self.manifest.lock().scan();
         let (pending, older) = (self.shared.pending_redactions(), self.shared.runs());
         let maker = self.maker(&|| Ok(()));
@@ -84,7 +84,8 @@ impl Steps {
             self.put_in_force(change, show)
         });
         self.conclude(done, maker)?;
-        // The manifest no longer needs it. If this fails, the next opening removes it.
+        // The manifest no longer needs the segment. If the removal fails, the next opening removes
+        // it.
         let _ = self.shared.backend.remove(&segment.name);
         Ok(true)
     }
@@ -102,7 +103,7 @@ impl Steps {
         let expired = self.expire();
         match expired {
             Ok(true) => Ok(true),
-            // A failure there must not keep merging from going on.
+            // A failed expiry must not stop merging.
             Ok(false) | Err(_) => Ok(self.merge_least(&|_, _| true)?
                 || self.merge_redactions()?
                 || self.redact()?
@@ -154,7 +155,8 @@ impl Steps {
         };
         let old = runs.of(kind)[candidate.at.clone()].to_vec();
         drop(runs);
-        // After the runs: a redaction that these have and that is not pending is applied.
+        // Read after the runs. So a redaction that the runs have and that is not pending is
+        // applied.
         let pending = self.shared.pending_redactions();
         self.merge_candidate(old, &candidate, &pending)?;
         Ok(true)
@@ -185,7 +187,7 @@ impl Steps {
     ) -> io::Result<()> {
         self.settle()?;
         let ids: Vec<RunId> = old.iter().map(|run| run.id).collect();
-        // To find out by trying would write as much as there is room for, again and again.
+        // Without this check, each attempt would fill the free space before it fails.
         let bytes: u64 = old.iter().map(|run| run.bytes).sum();
         let free = self.shared.backend.free_bytes()?;
         if free < bytes {
@@ -294,7 +296,7 @@ impl Steps {
         change(&mut next);
         next.runs.sort_by_key(|run| (run.kind as u8, run.from));
         next.next = self.numbers.load(Ordering::Relaxed);
-        // The names of the new files must be certain before the manifest has them.
+        // The names of the new files must be durable before the manifest names them.
         backend.sync_dir()?;
         let opened = self.shared.runs().with(backend, &next, self.plan.store_id);
         let runs = opened.map_err(|error| io::Error::other(error.to_string()))?;

@@ -1,6 +1,8 @@
-//! What the writer does when the disk refuses something: it tries again, takes back, or goes back.
+//! The writer's reaction to a refused write: it takes the write back, returns to the position
+//! before it, and tries again.
 
-use super::{Writer, refusal};
+use super::Writer;
+use super::admission::refusal;
 use crate::error::{AppendError, CommitError};
 use crate::log::batch::Batch;
 use crate::log::failed_write::{FailedWrite, TakeBackError};
@@ -8,7 +10,7 @@ use crate::log::segment::Segment;
 use crate::store::condition::{Obstacle, Subsystem};
 
 impl Writer {
-    /// Tries what stands in the way of an append, and refuses it if that is there still.
+    /// Tries to remove the obstacles to an append. Returns the error of the append if one remains.
     pub(super) fn overcome(&mut self) -> Result<(), AppendError> {
         if let Some(Obstacle { reason, .. }) = self.shared.condition.obstacle(Subsystem::Folder) {
             return Err(AppendError::Lost { reason });
@@ -32,12 +34,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Goes back to where a batch that is given up began.
+    /// Returns to the position at which a batch that is given up began.
     pub(super) fn rewind(&mut self, batch: &Batch) {
         let Some((segment, position)) = batch.origin() else {
             return;
         };
-        // Nobody but this batch has used those that follow.
+        // Only this batch has used the segments that follow.
         let mut taken: Vec<_> = batch.writes().map(|write| write.segment.clone()).collect();
         if taken
             .last()
@@ -55,7 +57,7 @@ impl Writer {
         self.batch.reset(position);
     }
 
-    /// The obstacle that a refused write or read of a segment is.
+    /// Returns the obstacle for a failed write or read of a segment.
     pub(super) fn refused(
         &self,
         action: &str,
@@ -66,7 +68,7 @@ impl Writer {
         Obstacle::of(&format!("{}: cannot {action}", file.display()), error)
     }
 
-    /// Takes back what a write left that failed, as far as that goes now.
+    /// Takes a failed write back, as far as the disk allows now. Returns the error of the commit.
     pub(super) fn take_back(
         &mut self,
         mut failed_write: FailedWrite,
@@ -86,7 +88,7 @@ impl Writer {
         }
     }
 
-    /// Makes good what a failed write left, if the disk lets it.
+    /// Takes back a failed write that is still pending, if the disk allows it.
     pub(super) fn mend(&mut self) {
         let Some(mut failed_write) = self.failed_write.take() else {
             return;

@@ -14,7 +14,7 @@ pub(super) fn mend(work: &mut RepairWork<'_>) -> Result<Option<Identity>, OpenEr
     if !has(NAME) && !has(COPY) {
         let part_of_a_store =
             |name: &String| name == "manifest" || name.ends_with(".seg") || name.ends_with(".tbl");
-        // An empty folder, or a creation that was interrupted: opening goes on from there.
+        // An empty folder, or an interrupted creation of a store: an opening completes it.
         if !names.iter().any(part_of_a_store) || is_new(work, &names)? {
             return Ok(None);
         }

@@ -1,5 +1,7 @@
 //! The log of a damaged store: finds what is left of it, and mends its segments.
 
+use std::ops::Range;
+
 use super::RepairWork;
 use super::files::newest_copy;
 use super::part::{LogPart, Patch};
@@ -106,7 +108,7 @@ impl Log<'_, '_> {
         let mut durable = None;
         loop {
             let at = plan.len();
-            // A damaged segment was the last one: it is not known how the log went on.
+            // The damaged segment was the last one, so the end of the log is unknown.
             if at == self.parts.len() {
                 let part = self.part_at(self.parts[at - 1].end())?;
                 self.parts.push(part);
@@ -162,8 +164,8 @@ impl Log<'_, '_> {
                 break;
             }
         }
-        // What is behind the end was never acknowledged: an opening copies it and cuts it off, if
-        // it can read it.
+        // Data behind the end was never acknowledged. An opening copies it and cuts it off, if it
+        // can read it.
         for part in &self.parts[plan.len()..] {
             plan.push(match &part.fault {
                 Some(_) => Fate::Goes,
@@ -289,11 +291,11 @@ impl Log<'_, '_> {
         if let Some(fault) = &part.fault {
             let step = self.work.damaged(&name, 0, fault);
             if is_lost {
-                step.action = "given up whole, with all records and states in it".into();
+                step.action = "removed as a whole, with all records and states in it".into();
                 step.bytes = part.size - segment::HEADER_BYTES;
                 self.work.lost.stretch(part.first(), part.end());
             } else {
-                step.action = "written anew from what it says itself".into();
+                step.action = "written again from its own content".into();
                 step.records = Some(0);
             }
             self.work.kept(copy.as_deref());
@@ -301,14 +303,18 @@ impl Log<'_, '_> {
         if is_lost {
             return Ok(());
         }
-        for (from, to) in stretches(patches, part.end()) {
+        for Range {
+            start: from,
+            end: to,
+        } in stretches(patches, part.end())
+        {
             let step = self.work.damaged(
                 &name,
                 from - part.base,
-                "no valid record there, though it had been on disk",
+                "no valid record there, although one was on the disk",
             );
             step.action = format!(
-                "the records and states up to offset {} given up",
+                "removed the records and states up to offset {}",
                 to - part.base
             );
             step.bytes = to - from;
@@ -333,12 +339,12 @@ impl Log<'_, '_> {
                 .map_err(io_error(self.work.backend, &name, "create"))?;
         }
         let (fault, action) = match (&part.source, &part.fault) {
-            (Some(_), Some(fault)) => (fault.as_str(), "made anew: nothing was in it"),
+            (Some(_), Some(fault)) => (fault.as_str(), "made again: it was empty"),
             _ => {
                 self.work.lost.end_of_log(part.base, part.size);
                 (
                     "the segment before was the last one",
-                    "made, so that the log goes on",
+                    "made, so that the log can continue",
                 )
             }
         };
@@ -359,7 +365,7 @@ impl Log<'_, '_> {
         let copy = self.set_aside(at)?;
         let fault = self.parts[at].fault.as_deref().unwrap_or_default();
         let step = self.work.damaged(&name, 0, fault);
-        step.action = "set aside: it is behind the end of the log".into();
+        step.action = "renamed to a copy: it is behind the end of the log".into();
         step.records = Some(0);
         self.work.kept(copy.as_deref());
         Ok(())
@@ -367,13 +373,13 @@ impl Log<'_, '_> {
 }
 
 /// Returns the stretches that patches cover. A seal and the hole before it are one stretch.
-fn stretches(patches: &[Patch], end: u64) -> Vec<(u64, u64)> {
-    let mut stretches: Vec<(u64, u64)> = Vec::new();
+fn stretches(patches: &[Patch], end: u64) -> Vec<Range<u64>> {
+    let mut stretches: Vec<Range<u64>> = Vec::new();
     for patch in patches {
-        let (from, to) = patch.bounds(end);
+        let next = patch.stretch(end);
         match stretches.last_mut() {
-            Some(last) if last.1 == from => last.1 = to,
-            _ => stretches.push((from, to)),
+            Some(last) if last.end == next.start => last.end = next.end,
+            _ => stretches.push(next),
         }
     }
     stretches

@@ -8,8 +8,9 @@ use crate::run::manifest::Manifest;
 use crate::store::epochs::{self, Epochs};
 use crate::store::losses::{COPY, Losses, MIN_RECORD, NAME, UNKNOWN};
 
-/// Segments that may be missing behind the last one that is known, where that one is lost: more
-/// than may wait to be turned into runs by default, the one in use and the one in stock.
+/// The number of segments that may be missing behind the last known one, if that one is lost. By
+/// default it covers all segments that may wait to become runs, the one in use and the prepared
+/// one.
 const MISSING_SEGMENTS: u64 = 16;
 
 /// The sum of what a repair gives up.
@@ -140,7 +141,7 @@ pub(super) fn mend_epochs(work: &mut RepairWork<'_>, store_id: [u8; 16]) -> Resu
     };
     let copy = work.set_aside(epochs::NAME, epochs::NAME)?;
     let step = work.damaged(epochs::NAME, 0, fault.reason);
-    step.action = "set aside; the next start makes another one".into();
+    step.action = "renamed to a copy; the next start makes another one".into();
     step.records = Some(0);
     work.kept(Some(&copy));
     Ok(0)

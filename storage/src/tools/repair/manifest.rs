@@ -33,7 +33,7 @@ pub(super) fn mend(
         }
         Err(error) => return Err(error),
     };
-    // Numbers are not used twice, and a repair that was interrupted has used some.
+    // No number is used twice, and an interrupted repair has used some.
     let used = names.iter().filter_map(|name| run_number(name)).max();
     manifest.next = manifest.next.max(used.map_or(0, |used| used + 1));
     let gaps = gaps(&manifest);
@@ -44,7 +44,7 @@ pub(super) fn mend(
     };
     if mender.mend(&mut manifest, &gaps)? {
         if made_again {
-            // It was made by this repair: no copy of it is needed, and the step is there.
+            // This repair made the manifest: it needs no copy, and its step is in the report.
             write(work, store_id, &manifest)?;
         } else {
             let fault = "it names runs that are damaged";
@@ -98,7 +98,7 @@ fn write(work: &RepairWork<'_>, store_id: [u8; 16], manifest: &Manifest) -> Resu
     if work.dry_run {
         return Ok(());
     }
-    // The names of the new files must be certain before the manifest has them.
+    // The names of the new files must be durable before the manifest names them.
     work.backend
         .sync_dir()
         .and_then(|()| manifest.write(work.backend, store_id))
@@ -226,7 +226,7 @@ impl Found {
             runs.extend(self.in_force(kind, low_water));
         }
         let of = |kind: RunKind| runs.iter().filter(move |run: &&RunId| run.kind == kind);
-        // What is before the first run of a kind may have expired.
+        // The records before the first run of a kind may have expired.
         let first = |kind| of(kind).map(|run| run.from).min().unwrap_or(low_water);
         let marked = of(RunKind::Marks).map(|run| run.to).max().unwrap_or(0);
         let floors = Floors {
@@ -242,7 +242,7 @@ impl Found {
         Manifest {
             low_water,
             head: 0,
-            // All of it is in runs, which are durable.
+            // All records before the log are in runs, which are durable.
             records_end: low_water,
             covered: low_water,
             session: session.unwrap_or_default(),
@@ -252,8 +252,9 @@ impl Found {
         }
     }
 
-    /// Where the log begins: with the first segment, unless runs have what lies between it and a
-    /// later one, or part of it; then it was to be removed.
+    /// Returns the position at which the log begins: the first segment. If runs cover all or part
+    /// of the log between that segment and a later one, the segment was about to be removed, and
+    /// the log begins with the later one.
     fn low_water(&self) -> u64 {
         let runs_end = self.runs.iter().map(|run| run.to).max().unwrap_or(0);
         let mut low_water = self.segments.first().map_or(runs_end, |first| first.0);
@@ -303,8 +304,7 @@ impl Found {
         for name in &self.unknown {
             let copy = work.set_aside(name, name.trim_end_matches(".tbl"))?;
             let step = work.damaged(name, 0, "the footer is not what was written");
-            step.action =
-                "given up whole: without the manifest it cannot be told what it had".into();
+            step.action = "removed as a whole: without the manifest its content is unknown".into();
             work.kept(Some(&copy));
             work.lost.stretch(0, manifest.low_water);
         }
@@ -312,7 +312,11 @@ impl Found {
             if !manifest.runs.contains(run) {
                 let name = run.name();
                 let copy = work.set_aside(&name, name.trim_end_matches(".tbl"))?;
-                let step = work.damaged(&name, 0, "other runs or the log have what it has");
+                let step = work.damaged(
+                    &name,
+                    0,
+                    "renamed to a copy: other runs or the log have its content",
+                );
                 step.action = "set aside".into();
                 step.records = Some(0);
                 work.kept(Some(&copy));
@@ -321,7 +325,7 @@ impl Found {
         for &(base, _) in self.segments.iter().filter(|s| s.0 < manifest.low_water) {
             let name = segment_name(base);
             let copy = work.set_aside(&name, &format!("{base:016x}"))?;
-            let step = work.damaged(&name, 0, "runs have what it has");
+            let step = work.damaged(&name, 0, "renamed to a copy: runs have its content");
             step.action = "set aside".into();
             step.records = Some(0);
             work.kept(Some(&copy));

@@ -1,4 +1,4 @@
-//! Repairing a store: giving up what is damaged, so that the rest opens again.
+//! Repairing a store: removes the damaged parts, so that the rest opens again.
 //!
 //! A repair loses nothing that is there now. It renames a file to a copy, writes the new file
 //! whole, and renames that into its place. An interrupted repair finds the copy and goes on from
@@ -34,7 +34,7 @@ use lost::Lost;
 pub struct RepairOptions {
     /// Whether the repair only reports what it would do. Default: false.
     pub dry_run: bool,
-    /// The size of a new segment where no other segment tells it, like
+    /// The size of a new segment in bytes, if no other segment has a known size; see
     /// [`Options::segment_bytes`](crate::Options::segment_bytes). Default: 64 MiB.
     pub segment_bytes: u64,
 }
@@ -48,7 +48,7 @@ impl Default for RepairOptions {
     }
 }
 
-/// What [`Store::repair`] did, or would do in a dry run.
+/// The report of [`Store::repair`]: what it did, or would do in a dry run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repair {
     /// The repaired places in the order of the repair; empty for a whole store.
@@ -67,7 +67,7 @@ pub struct Mended {
     pub file: PathBuf,
     /// Offset in the file at which the damage begins.
     pub offset: u64,
-    /// What is wrong there.
+    /// The kind of damage, in words.
     pub fault: String,
     /// What the repair did, and what that means.
     pub action: String,
@@ -127,7 +127,7 @@ impl Store {
         let _lock = if options.dry_run {
             walk::check_store(&*backend)?;
             if backend.is_locked() && Store::verify_with(&*backend, progress)?.faults.is_empty() {
-                // The end of a log that grows looks torn to what follows.
+                // While a store is open, the end of its growing log looks torn.
                 return Ok(Repair::default());
             }
             None
@@ -169,7 +169,7 @@ struct Pass<'a, 'b> {
     progress: &'a mut Progress<'b>,
 }
 
-/// What a pass did, or would do in a dry run.
+/// The result of a pass: what it did, or would do in a dry run.
 #[derive(Default)]
 struct Passed {
     steps: Vec<Mended>,
@@ -230,7 +230,7 @@ struct RepairWork<'a> {
     lost: Lost,
     /// The position at which the log ends.
     log_end: u64,
-    /// Bytes read, of how many.
+    /// The bytes read so far.
     done: u64,
     total: u64,
     progress: &'a mut Progress<'a>,

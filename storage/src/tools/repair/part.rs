@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::files::Readable;
@@ -113,7 +114,7 @@ impl LogPart {
             fault = Some("the file does not have its size");
         }
         let segment = |header: &SegmentHeader| header.into_segment(file.clone());
-        // Any header will do to look for zeros.
+        // The search for zeros works with any header.
         let any = SegmentHeader {
             base,
             size,
@@ -216,7 +217,7 @@ impl LogPart {
             patch.write(&segment)?;
         }
         file.write_all_at(&header.encode(), 0)?;
-        // The last byte decides on the length, where all before it are zeros that nobody wrote.
+        // Writing the last byte sets the length of the file, if only zeros come before it.
         if file.len()? < self.size {
             file.write_all_at(&[0], self.size - 1)?;
         }
@@ -227,20 +228,24 @@ impl LogPart {
 }
 
 impl Patch {
-    /// Returns the position of the patch, and the position at which the given-up stretch ends.
-    pub(super) const fn bounds(&self, end: u64) -> (u64, u64) {
+    /// Returns the stretch of the log that the patch replaces, in a part that ends at `end`.
+    pub(super) const fn stretch(&self, end: u64) -> Range<u64> {
         match *self {
-            Patch::Hole { from, to, .. } => (from, to),
-            Patch::Seal { at, .. } => (at, end),
+            Patch::Hole { from, to, .. } => from..to,
+            Patch::Seal { at, .. } => at..end,
         }
     }
 
     fn write(&self, segment: &Segment) -> io::Result<()> {
-        let (from, to) = self.bounds(segment.end());
+        let Range {
+            start: from,
+            end: to,
+        } = self.stretch(segment.end());
         let (Patch::Hole { session, .. } | Patch::Seal { session, .. }) = *self;
         let place = FrameContext {
             position: from,
-            // Frames behind it say that all before it was durable, and now it is.
+            // Frames behind the seal report everything before it as durable, which is true from now
+            // on.
             durable: from,
             salt: segment.salt,
             session,
@@ -278,12 +283,11 @@ fn likely_size(file: u64, distance: Option<u64>) -> u64 {
     }
 }
 
-/// The salt of a segment whose header does not tell: the one under which the most bytes are valid
-/// frames; `None` if there are no frames.
+/// Returns the salt of a segment without a readable header: the salt under which the most bytes are
+/// valid frames. `None` if there are no frames.
 ///
-/// Each frame tells the salt that its header's checksum was seeded with, and the checksum of its
-/// payload proves it. Clients may put such frames into their messages; but what is around them is
-/// more.
+/// The header's checksum of each frame reveals a salt, and the checksum of its payload proves it. A
+/// client may put such frames into its messages, but the real frames around them have more bytes.
 fn salt_of(file: &Arc<Readable>, base: u64, size: u64) -> io::Result<Option<u64>> {
     let mut bytes_by_salt: HashMap<u32, u64> = HashMap::new();
     let (end, mut buffer) = (base + size, Vec::new());

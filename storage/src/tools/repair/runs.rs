@@ -64,7 +64,7 @@ impl Mender<'_, '_> {
         self.find_references(&whole, &damaged, &mut stubs)?;
         let mut changed = false;
         for (damaged, stubs) in damaged.into_iter().zip(&stubs) {
-            // Of a gap nothing may ever have been there.
+            // A gap may never have had a run.
             if manifest.runs.contains(&damaged.id) || !stubs.is_empty() {
                 self.replace(manifest, damaged, stubs)?;
                 changed = true;
@@ -226,7 +226,7 @@ impl Mender<'_, '_> {
         }
         let step = self.work.damaged(&name, damaged.offset, damaged.fault);
         step.action = match given_up {
-            Some(0) => format!("written anew as {}; nothing is lost", new.name()),
+            Some(0) => format!("written again as {}; nothing is lost", new.name()),
             _ => {
                 let rest = match any {
                     true => format!("the rest is in {}", new.name()),
@@ -245,14 +245,16 @@ impl Mender<'_, '_> {
 /// Returns a sentence about what the loss of entries of a kind means.
 const fn meaning(kind: RunKind) -> &'static str {
     match kind {
-        RunKind::Messages => "messages given up",
-        RunKind::Syncs => "references given up: users are not told of these events by sync",
-        RunKind::Keys => "keys given up: what is sent again under one of them is a new message",
-        RunKind::States => {
-            "STATES GIVEN UP: what was kept under these keys is gone, or is what it was before"
+        RunKind::Messages => "these messages are lost",
+        RunKind::Syncs => "references are lost: sync does not deliver these events to some users",
+        RunKind::Keys => {
+            "idempotency keys are lost: a message that is sent again under one of them is stored twice"
         }
-        RunKind::Redactions => "REDACTIONS GIVEN UP: text that was recalled may be read again",
-        RunKind::Marks => "marks given up, of timelines whose messages have expired",
+        RunKind::States => {
+            "STATES ARE LOST: the values under these keys are missing, or are older ones"
+        }
+        RunKind::Redactions => "REDACTIONS ARE LOST: recalled text may be readable again",
+        RunKind::Marks => "the last sequences of timelines whose messages have expired are lost",
     }
 }
 

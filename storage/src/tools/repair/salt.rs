@@ -1,11 +1,11 @@
-//! Finding out a salt from the checksums that were seeded with it.
+//! Finds a salt from the checksums that were seeded with it.
 //!
-//! A checksum tells what it was seeded with: for the same bytes there is one seed that gives it.
-//! So the first checksum of a frame tells the salt's, and its second one proves that.
+//! A checksum reveals its seed, because for given bytes exactly one seed leads to it. So the first
+//! checksum of a frame reveals the checksum of the salt, and the second one of the frame proves it.
 
 /// CRC-32C of each byte, as the reflected algorithm shifts it in.
 const TABLE: [u32; 256] = table();
-/// Which entry of the table has this as its highest byte.
+/// The index of the entry in [`TABLE`] with a given highest byte.
 const BY_HIGHEST: [u8; 256] = by_highest();
 
 const fn table() -> [u32; 256] {
@@ -34,7 +34,7 @@ const fn by_highest() -> [u8; 256] {
     entries
 }
 
-/// The seed with which `bytes` have the checksum `crc`.
+/// Returns the seed with which `bytes` have the checksum `crc`.
 pub(crate) fn seed_of(crc: u32, bytes: &[u8]) -> u32 {
     let mut state = !crc;
     for &byte in bytes.iter().rev() {
@@ -44,9 +44,10 @@ pub(crate) fn seed_of(crc: u32, bytes: &[u8]) -> u32 {
     !state
 }
 
-/// A salt with the checksum `crc`: as good as the one that had it, for only that is ever used.
+/// Returns a salt with the checksum `crc`. It can replace the original salt, because only the
+/// checksum of a salt is used.
 pub(crate) fn with_checksum(crc: u32) -> u64 {
-    // Shifting four bytes in is the same as shifting in zeros after changing the state by them.
+    // Shifting four bytes in equals changing the state by them, and then shifting zeros in.
     let needed = !seed_of(crc, &[0; 4]);
     let before = !crc32c::crc32c(&[0; 4]);
     u64::from(needed ^ before) << 32

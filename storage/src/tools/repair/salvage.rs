@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::salt;
 use crate::backend::{Backend, BackendFile};
 use crate::run::block::{self, Block, Key};
-use crate::run::file::{BLOCK_REFERENCE, Footer, u32_at, u64_at};
+use crate::run::footer::{BLOCK_REFERENCE, Footer, u32_at, u64_at};
 use crate::run::write::{RunWriter, temporary};
 use crate::run::{RunId, RunKind};
 
@@ -174,7 +174,8 @@ impl Salvage {
     fn places(&self, footer: &Footer) -> io::Result<BlockPlaces> {
         let mut places = BlockPlaces::new();
         let length = self.length()?;
-        // No block is empty or ends behind the file, whatever an index says.
+        // Every block has entries and ends within the file. An index that says otherwise is
+        // damaged.
         let fits =
             |offset: u64, size: u32| size > 0 && offset.saturating_add(u64::from(size)) <= length;
         let place = |value: &[u8]| {
@@ -234,7 +235,7 @@ impl Salvage {
                 index_blocks += 1;
             }
             at += u64::from(size);
-            // The root follows the last index block.
+            // The root of the index follows the last index block.
             if end.is_none() && index_blocks == 2 {
                 return Ok(());
             }
@@ -254,7 +255,7 @@ impl Salvage {
     fn lose(&mut self, from: u64, to: u64, after: Option<Key>, last: Option<Key>) {
         self.lost_bytes += to - from;
         self.first_lost.get_or_insert(from);
-        // Nothing behind the last of them is lost.
+        // No data is lost behind the last block.
         let until = last.map(|last| (last.0, last.1.saturating_add(1)));
         self.lost.push(Lost { after, until, last });
     }
@@ -282,7 +283,7 @@ impl Salvage {
         Ok(Block::decode(bytes, block::seed(self.salt, offset)))
     }
 
-    /// The block that begins at `at` and ends at `end` or before.
+    /// Returns the block that begins at `at` and ends at `end` or before, with its size.
     fn find(&self, at: u64, end: u64) -> io::Result<Option<(u32, Block)>> {
         let seed = block::seed(self.salt, at);
         let mut len = NEAR.min(end - at);
@@ -317,8 +318,8 @@ impl Salvage {
     }
 }
 
-/// Where a block that begins with `bytes` can end: there is a number of entries, and before it as
-/// many offsets, the first of which is 0.
+/// Returns the places where a block that begins with `bytes` can end. A block ends with its number
+/// of entries, and before that it has that many offsets, of which the first is 0.
 fn ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
     (MIN_BLOCK..=bytes.len()).filter(|&end| {
         let count = u32_at(bytes, end - 8) as usize;
