@@ -1,7 +1,7 @@
-//! Errors and their causes, as people read them.
+//! Errors and their causes as one text for people.
 
-/// An error with its causes, without those that the words before them have already: many errors
-/// name their cause themselves.
+/// Returns an error with its causes as one text. Leaves out a cause whose words the text has
+/// already, because many errors name their cause themselves.
 pub(crate) fn said_once(error: &anyhow::Error) -> String {
     let mut said = String::new();
     for cause in error.chain().map(ToString::to_string) {

@@ -10,22 +10,22 @@ use signal_hook::consts::SIGXFSZ;
 
 use crate::config::Config;
 
-/// The name that a store's folder has once there is a store.
+/// The name of the file that every folder of a store has.
 const IDENTITY: &str = "identity";
 
-/// Makes a write over the limit an error, as on a full disk: without this the kernel ends the
+/// Makes a write over the limit an error, as on a full disk. Without this the kernel ends the
 /// process by a signal.
 ///
 /// # Errors
-/// The signal cannot be watched.
+/// The handler of the signal cannot be set.
 pub(crate) fn survive() -> io::Result<()> {
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
 }
 
-/// Says when a segment of the log does not fit under the limit.
+/// Warns if a segment of the log does not fit under the limit.
 ///
 /// # Errors
-/// It does not fit, and there is no store yet: nothing could be written.
+/// A segment does not fit, and the folder has no store yet, so nothing could be written.
 pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     let (limit, _) =
         getrlimit(Resource::RLIMIT_FSIZE).context("cannot read the file size limit")?;
@@ -37,14 +37,12 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
         tracing::warn!(
             limit,
             segment_bytes = segment,
-            "the file size limit (ulimit -f) is below the size of a segment of the log: messages \
-             are refused as on a full disk once the one in use is full; raise the limit"
+            "the file size limit (ulimit -f) is below the size of a segment of the log: once the segment in use is full, messages are refused as on a full disk; raise the limit"
         );
         return Ok(());
     }
     anyhow::bail!(
-        "the file size limit is {limit} bytes and a segment of the log takes {segment}: no store \
-         can be made in {}; raise the limit (`ulimit -f unlimited`, LimitFSIZE= in a systemd \
+        "cannot make a store in {}: the file size limit is {limit} bytes, and a segment of the log takes {segment}; raise the limit (`ulimit -f unlimited`, LimitFSIZE= in a systemd \
          unit), or lower segment_bytes",
         config.data.display()
     );

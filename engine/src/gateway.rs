@@ -1,42 +1,36 @@
 //! A running gateway: its threads, and the order in which they start and stop.
 
+mod readers;
+mod shards;
+mod store;
+mod threads;
+
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use anyhow::Context;
 use crossbeam::channel;
-use mio::Poll;
 use trunkline_core::directory::Directory;
-use trunkline_core::exchange::{Job, Mail, Mailbox, QUEUE, queue};
+use trunkline_core::exchange::{Mail, Mailbox, QUEUE, queue};
 use trunkline_core::hub::Hub;
 use trunkline_core::ids::Ids;
-use trunkline_core::reader;
 use trunkline_core::sequencer::{Departures, Sequencer, SequencerParts};
 use trunkline_gateway::auth::{Authority, Tokens};
-use trunkline_gateway::shard::{Parts, Shard, ShardWaker, Shared, descriptors, listener};
+use trunkline_gateway::shard::{Parts, Shared, descriptors, listener};
 use trunkline_gateway::tls::{Acceptor, TlsFiles, TlsWatch};
-use trunkline_storage::{
-    CommitError, Durability as StoreDurability, Opened, Options, PositionsFound, Reader,
-    RecoveryReport, Store,
-};
+use trunkline_storage::{CommitError, Opened, Reader};
 
-use crate::config::{Config, Durability};
+use self::readers::{end_readers, spawn_readers};
+use self::shards::seed_shards;
+use self::store::{open_store, watch_store};
+use self::threads::{join, spawn};
+use crate::config::Config;
 use crate::control::{self, Control};
 use crate::file_sizes;
-use crate::log;
 use crate::metrics::Metrics;
 use crate::store_watch::StoreWatch;
-
-/// Threads that read the store.
-const READERS: usize = 2;
-
-/// How long stopping waits for what a reader is in the middle of.
-const LAST_READ: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// A running gateway. Dropping it leaves its threads running: call [`Gateway::stop`].
 pub struct Gateway {
@@ -75,7 +69,7 @@ impl Gateway {
         let authority = authority(config)?;
         let tables = fit_limits(config)?;
         let (mailboxes, seeds) = seed_shards(config.shards, tables.private)?;
-        // Behind that, so that no shard's table has it too.
+        // After the tables are private, so that no shard's table has a copy of it.
         let kept = listener::keep(config.listen)
             .with_context(|| format!("cannot listen on {}", config.listen))?;
         let listen = kept.address;
@@ -163,19 +157,21 @@ impl Gateway {
         })
     }
 
-    /// Where WebSockets connect.
+    /// Returns the address that takes WebSockets.
     pub fn listen(&self) -> SocketAddr {
         self.listen
     }
 
-    /// Whether they connect with TLS.
+    /// Returns whether WebSockets connect with TLS.
     pub fn has_tls(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// Reads the keys of tokens again, for tokens that come from now on. Sessions live on. A file
-    /// that cannot be used changes nothing. Says which in the log and in /metrics, and whether the
-    /// keys are in force. A gateway that was started without tokens stays without them.
+    /// Reads the keys of tokens again, for tokens that come from now on. Sessions stay open. A file
+    /// that cannot be used changes nothing.
+    ///
+    /// Returns whether the new keys are in force. The log and /metrics report the result. A gateway
+    /// that was started without tokens stays without them.
     pub fn reload_keys(&self, tokens: &Tokens) -> bool {
         let Some(authority) = &self.authority else {
             return false;
@@ -195,8 +191,10 @@ impl Gateway {
     }
 
     /// Reads the certificate and its key again, for connections that begin from now on. Connections
-    /// live on. A file that cannot be used changes nothing. Says which in the log and in /metrics, and
-    /// whether the certificate is in force. A gateway that was started without TLS stays without it.
+    /// stay open. A file that cannot be used changes nothing.
+    ///
+    /// Returns whether the new certificate is in force. The log and /metrics report the result. A
+    /// gateway that was started without TLS stays without it.
     pub fn reload_certificate(&self, files: &TlsFiles) -> bool {
         let Some(tls) = &self.tls else {
             return false;
@@ -215,7 +213,7 @@ impl Gateway {
         }
     }
 
-    /// Counts a reading of the configuration file.
+    /// Counts an attempt to read the configuration file again.
     pub(crate) fn count_reload(&self, is_good: bool) {
         let metrics = &self.metrics.config;
         let counter = if is_good {
@@ -226,17 +224,21 @@ impl Gateway {
         counter.one();
     }
 
-    /// Where HTTP is served.
+    /// Returns the address of the control port, which serves HTTP.
     pub fn control(&self) -> SocketAddr {
         self.control.address()
     }
 
-    /// Stops: no new connections, what is in flight is answered, clients are told to reconnect
-    /// later, the store is synced.
+    /// Stops the gateway in order:
+    ///
+    /// 1. It takes no new connections.
+    /// 2. It answers all commands that it has received.
+    /// 3. It tells the clients to reconnect later.
+    /// 4. It syncs the store.
     ///
     /// # Errors
-    /// The store failed while the gateway ran or now: what was acknowledged is safe, the reason
-    /// should be looked at before the next start. Or a thread failed.
+    /// The store failed, now or while the gateway ran, or a thread failed. Acknowledged messages
+    /// are safe. Find the reason before the next start.
     pub fn stop(self) -> anyhow::Result<()> {
         self.ready.store(false, Ordering::SeqCst);
         let connections = self.metrics.connections();
@@ -246,7 +248,7 @@ impl Gateway {
         for shard in self.shards {
             join(shard)?.context("a shard's event loop failed")?;
         }
-        // With the shards went the last senders: what is queued is finished, then these end.
+        // The shards held the last senders. These threads finish what is queued, and then end.
         let synced = join(self.sequencer)?;
         end_readers(self.readers)?;
         self.control.stop();
@@ -257,7 +259,7 @@ impl Gateway {
         drop(self.store);
         synced.map_err(|error| {
             let what = if error.is_final() {
-                "the store failed; what was acknowledged before that is safe"
+                "the store failed; messages that were acknowledged before that are safe"
             } else {
                 "the store could not be closed in order"
             };
@@ -268,109 +270,17 @@ impl Gateway {
     }
 }
 
-/// A shard's thread that waits for what the shard is made of.
-struct Seed {
-    index: usize,
-    parts: channel::Sender<Parts>,
-    told: channel::Receiver<std::io::Result<()>>,
-    thread: JoinHandle<std::io::Result<()>>,
-}
-
-/// Makes the event loops, and the threads with the descriptor tables they are to have.
-fn seed_shards(
-    shards: usize,
-    private_tables: bool,
-) -> anyhow::Result<(Vec<Arc<Mailbox>>, Vec<Seed>)> {
-    // All of them before the first table is unshared: see `descriptors::unshare_table`.
-    let mut polls = Vec::new();
-    let mut mailboxes = Vec::new();
-    for _ in 0..shards {
-        let poll = Poll::new().context("cannot make an event loop")?;
-        let waker = ShardWaker::new(&poll).context("cannot make a waker")?;
-        mailboxes.push(Arc::new(Mailbox::new(Box::new(waker))));
-        polls.push(poll);
-    }
-    let mut seeds = Vec::new();
-    for (index, poll) in polls.into_iter().enumerate() {
-        let (give, parts) = channel::bounded(1);
-        let (tell, told) = channel::bounded(1);
-        let thread = spawn(&format!("shard-{index}"), move || {
-            run_shard(poll, private_tables, &parts, &tell)
-        })?;
-        seeds.push(Seed {
-            index,
-            parts: give,
-            told,
-            thread,
-        });
-    }
-    for seed in &seeds {
-        seed.hear()
-            .context("cannot give the shards descriptor tables of their own")?;
-    }
-    Ok((mailboxes, seeds))
-}
-
-/// The life of a shard's thread: its descriptor table, its listener, its loop.
-fn run_shard(
-    poll: Poll,
-    private_table: bool,
-    parts: &channel::Receiver<Parts>,
-    tell: &channel::Sender<std::io::Result<()>>,
-) -> std::io::Result<()> {
-    let table = if private_table {
-        descriptors::unshare_table()
-    } else {
-        Ok(())
-    };
-    let _ = tell.send(table);
-    // Without parts the gateway does not start after all.
-    let Ok(parts) = parts.recv() else {
-        return Ok(());
-    };
-    let shard = match Shard::open(poll, parts) {
-        Ok(shard) => shard,
-        Err(error) => {
-            let _ = tell.send(Err(error));
-            return Ok(());
-        }
-    };
-    let _ = tell.send(Ok(()));
-    shard.run().inspect_err(|error| {
-        // Its clients are lost, and nobody else can serve them.
-        tracing::error!(%error, "a shard's event loop failed: ending the process");
-        log::abort();
-    })
-}
-
-impl Seed {
-    fn hear(&self) -> anyhow::Result<()> {
-        let told = self.told.recv();
-        Ok(told.with_context(|| format!("shard {} ended while it started", self.index))??)
-    }
-
-    /// Makes the shard; once this returns it listens.
-    fn grow(self, parts: Parts) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
-        let listen = parts.listen;
-        // A thread that is gone is reported by `hear`.
-        let _ = self.parts.send(parts);
-        self.hear()
-            .with_context(|| format!("cannot listen on {listen}"))?;
-        Ok(self.thread)
-    }
-}
-
-/// Reads the keys of tokens, where tokens say who clients are.
+/// Reads the keys of tokens; `None` if clients name themselves without tokens.
 fn authority(config: &Config) -> anyhow::Result<Option<Arc<Authority>>> {
     let tokens = config.auth.tokens();
     let authority = tokens.map(|tokens| Authority::load(tokens, config.limits.of_a_token()));
     Ok(authority.transpose()?.map(Arc::new))
 }
 
-/// Sees to it that the process's limits let the gateway work, and says what they leave.
+/// Raises the limits of the process as far as the gateway needs, and logs what they allow.
 ///
 /// # Errors
-/// They do not let it work.
+/// The gateway cannot work within the limits.
 fn fit_limits(config: &Config) -> anyhow::Result<descriptors::Tables> {
     let control = config.control_limits.connections;
     let own = descriptors::own_need(config.shards, control, &config.data);
@@ -385,13 +295,7 @@ fn watch_certificate(tls: Option<&Arc<Acceptor>>) -> anyhow::Result<Option<TlsWa
     watch.context("cannot start the thread that watches the certificate")
 }
 
-fn watch_store(config: &Config, store: &Reader) -> anyhow::Result<StoreWatch> {
-    let reserve = config.store_reserve as u64;
-    StoreWatch::start(store.clone(), config.data.clone(), reserve)
-        .context("cannot start the thread that watches the store")
-}
-
-/// Says how the connections are to fit.
+/// Logs how many connections the descriptor limit allows.
 fn report(config: &Config, tables: &descriptors::Tables) {
     let room = if tables.private {
         tables.per_shard * config.shards
@@ -413,7 +317,7 @@ fn report(config: &Config, tables: &descriptors::Tables) {
             max_connections = config.max_connections,
             limit = tables.limit,
             set_aside = tables.reserved,
-            "descriptors run out first: raise the limit (ulimit -Hn) or the shards"
+            "the descriptor limit allows fewer connections than max_connections: raise the limit (ulimit -Hn) or the number of shards"
         );
     }
 }
@@ -428,136 +332,4 @@ fn make_hub(config: &Config, directory: &Arc<Directory>, mailboxes: &[Arc<Mailbo
         directory,
         mailboxes,
     ))
-}
-
-fn spawn_readers(
-    store: &Reader,
-    jobs: &channel::Receiver<Job>,
-    mailboxes: &[Arc<Mailbox>],
-    message_bytes: usize,
-) -> anyhow::Result<Vec<JoinHandle<()>>> {
-    let one = |i| {
-        let (store, jobs, mailboxes) = (store.clone(), jobs.clone(), mailboxes.to_vec());
-        spawn(&format!("reader-{i}"), move || {
-            reader::run(&store, &jobs, &mailboxes, message_bytes)
-        })
-    };
-    (0..READERS).map(one).collect()
-}
-
-/// Waits for the readers, who drop what is in their queue now that nobody waits for it. One that is
-/// in the middle of a long answer is left to the end of the process: it changes nothing.
-fn end_readers(readers: Vec<JoinHandle<()>>) -> anyhow::Result<()> {
-    let until = Instant::now() + LAST_READ;
-    for reader in readers {
-        while !reader.is_finished() && Instant::now() < until {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        if reader.is_finished() {
-            join(reader)?;
-        } else {
-            tracing::warn!("a reader is still at work for a client that is gone: not waiting");
-        }
-    }
-    Ok(())
-}
-
-fn open_store(config: &Config) -> anyhow::Result<Opened> {
-    let options = Options {
-        durability: match config.durability {
-            Durability::Sync => StoreDurability::Sync,
-            Durability::Interval(every) => StoreDurability::Interval(every),
-            Durability::Os => StoreDurability::Os,
-        },
-        runs: true,
-        sync_life: config.sync_life,
-        key_life: Some(config.idempotency_window),
-        message_life: config.message_life,
-        cache_bytes: config.store_cache,
-        segment_bytes: config.segment_bytes as u64,
-        reserve_bytes: config.store_reserve as u64,
-        max_record_bytes: config.max_record_bytes(),
-        ..Options::default()
-    };
-    // What the gateway knows is in the store: nothing has to be replayed.
-    let opened =
-        Store::open(&config.data, options, &mut |_| ()).context("cannot open the store")?;
-    report_store(&config.data, &opened.report);
-    report_positions(&config.data, &opened.report);
-    Ok(opened)
-}
-
-/// Says what opening the store found, and who may look at it.
-fn report_store(data: &Path, report: &RecoveryReport) {
-    tracing::info!(
-        created = report.created,
-        records = report.records,
-        bytes = report.bytes,
-        took_ms = report.duration.as_millis() as u64,
-        "store open"
-    );
-    if let Some(torn) = &report.torn {
-        let copies: Vec<_> = torn
-            .copies
-            .iter()
-            .map(|c| c.display().to_string())
-            .collect();
-        tracing::warn!(
-            position = torn.position.0,
-            bytes = torn.bytes,
-            copies = %copies.join(", "),
-            copies_incomplete = torn.copies_incomplete,
-            "the log had an unfinished end, which nobody was told is stored: cut off"
-        );
-    }
-    let mode = std::fs::metadata(data).map_or(0, |meta| meta.permissions().mode());
-    if mode & 0o077 != 0 {
-        tracing::warn!(
-            data = %data.display(),
-            mode = format_args!("{:04o}", mode & 0o7777),
-            "other users of this machine may look at the data folder, where messages are plain \
-             text: `chmod -R go= ` it unless that is wanted"
-        );
-    }
-}
-
-/// Says what became of positions that clients keep, where it is not what they expect.
-fn report_positions(data: &Path, report: &RecoveryReport) {
-    let file = data.join("epochs");
-    let file = file.display();
-    match report.positions {
-        PositionsFound::Kept => {}
-        PositionsFound::None if report.created => {}
-        PositionsFound::None => tracing::warn!(
-            "positions that were given out before this start are refused with 112: the store is of \
-             an earlier version, was repaired with a loss, or {file} was removed"
-        ),
-        PositionsFound::Damaged => tracing::warn!(
-            "positions that were given out before this start are refused with 112: {file} was \
-             damaged and is made again"
-        ),
-    }
-    if !report.positions_stored {
-        tracing::warn!(
-            "{file} cannot be written: the disk is full. Positions that are given out from now on \
-             are refused after the next start: free some space and restart"
-        );
-    }
-}
-
-fn spawn<T: Send + 'static>(
-    name: &str,
-    body: impl FnOnce() -> T + Send + 'static,
-) -> anyhow::Result<JoinHandle<T>> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(body)
-        .with_context(|| format!("cannot start the thread {name}"))
-}
-
-fn join<T>(thread: JoinHandle<T>) -> anyhow::Result<T> {
-    let name = thread.thread().name().unwrap_or("?").to_owned();
-    thread
-        .join()
-        .map_err(|_| anyhow::anyhow!("the thread {name} panicked"))
 }

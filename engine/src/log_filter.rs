@@ -6,9 +6,9 @@
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-/// A text that is no filter of the log.
+/// Reports a text that is not a filter of the log.
 #[derive(Debug, thiserror::Error)]
-#[error("{directive:?} is no directive, such as info or trunkline=debug")]
+#[error("{directive:?} is not a directive of the log's filter; examples: info, trunkline=debug")]
 pub(crate) struct NoFilter {
     directive: String,
 }
@@ -20,7 +20,7 @@ pub(crate) struct NoFilter {
 /// and applies to no line. A filter without directives writes errors only.
 ///
 /// # Errors
-/// Names the first part that is no directive.
+/// The text has a part that is not a directive; the error names the first one.
 pub(crate) fn parse(text: &str) -> Result<Targets, NoFilter> {
     let mut directives = Vec::new();
     let mut has_spans = false;
@@ -51,13 +51,13 @@ pub(crate) fn parse(text: &str) -> Result<Targets, NoFilter> {
 
 /// A part of a filter.
 enum Directive {
-    /// It selects lines: a directive as [`Targets`] reads it.
+    /// A directive that selects lines by level and target, in the form that [`Targets`] reads.
     OfLines(String),
-    /// It selects lines by the span that they are in.
+    /// A directive that selects lines by their span. The gateway has no spans, so it selects none.
     OfSpans,
 }
 
-/// Reads a directive; `None` if it is none.
+/// Reads a directive; `None` if the text is not one.
 fn read(part: &str) -> Option<Directive> {
     let is_first = |c: char| c.is_alphanumeric() || matches!(c, '-' | ':' | '_' | '[');
     if !part.starts_with(is_first) {
@@ -86,7 +86,7 @@ fn read(part: &str) -> Option<Directive> {
     Some(Directive::OfSpans)
 }
 
-/// Reads a level, which is the most detailed one if it is left out; `None` if it is none.
+/// Reads a level. An empty text is the most detailed level; `None` stands for an unknown level.
 fn level(text: &str) -> Option<LevelFilter> {
     if text.is_empty() {
         return Some(LevelFilter::TRACE);

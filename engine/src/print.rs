@@ -1,13 +1,14 @@
-//! Results on standard output: the one place that prints.
+//! Results on standard output. No other module prints.
 
 use std::io::{BufWriter, Error, ErrorKind, Result, Write, stdout};
 
-/// How much is printed at once.
+/// The size of the output buffer in bytes.
 const BUFFER: usize = 64 << 10;
 
 /// Prints results to standard output.
 ///
-/// A reader that leaves before the end (`| head`) is no failure: what was to be printed is left out.
+/// A reader that closes its end early (`| head`) is not an error; the rest of the results is
+/// dropped.
 ///
 /// # Errors
 /// Standard output does not take the results, as on a full disk. The text says so.
@@ -26,14 +27,14 @@ pub(crate) fn text(text: &str) -> Result<()> {
 fn results_to(to: impl Write, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let mut out = BufWriter::with_capacity(BUFFER, to);
     let printed = write(&mut out).and_then(|()| out.flush());
-    // What is left in the buffer after a failure would be tried once more when it is dropped.
+    // Dropping the buffer after a failure would try to write its rest again.
     let _ = out.into_parts();
     match printed {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(Error::new(
             error.kind(),
             format!(
-                "cannot write the results to standard output: {error}; they are not complete there"
+                "cannot write the results to standard output: {error}; the output is not complete"
             ),
         )),
         Ok(()) => Ok(()),

@@ -63,7 +63,7 @@ impl<R: Fn() -> Result<Config, ConfigError>> Reloader<R> {
     }
 
     fn reload_certificate(&mut self, gateway: &Gateway, wanted: &Config) {
-        // Whether there is TLS at all is decided at the start.
+        // A reload cannot turn TLS on or off; only a start can.
         if let (Some(_), Some(files)) = (&self.in_force.tls, &wanted.tls)
             && gateway.reload_certificate(files)
         {
@@ -98,7 +98,7 @@ impl<R: Fn() -> Result<Config, ConfigError>> Reloader<R> {
             tracing::info!("configuration read again: no setting has changed");
             return;
         }
-        // What was to take effect and did not has its own line, which says why.
+        // A setting that failed to take effect has its own line with the reason.
         let still = self::changes(&self.in_force, wanted);
         for change in changes {
             let Change { setting, old, new } = change;
@@ -168,7 +168,7 @@ mod tests {
                 .collect()
         };
         assert_eq!(names("", ""), Vec::<String>::new());
-        // The default said in words is no change.
+        // A setting that is set to its default has not changed.
         assert_eq!(
             names("", "max_pages = 32\nlog = \"info\""),
             Vec::<String>::new()

@@ -1,4 +1,4 @@
-//! The signals of a gateway: what each of them asks for, at each step of the process's life.
+//! The signals of a gateway, and what each one does at each step of the process's life.
 //!
 //! One thread receives all signals, from before the configuration is read. So a signal can end the
 //! process however long its start takes, and a second signal ends it whatever the first one waits
@@ -55,7 +55,7 @@ impl Requests {
 
     /// Waits for the next request.
     pub(crate) fn next(&self) -> Request {
-        // Without the thread nobody can ask for anything.
+        // Without the thread no request can come.
         self.requests.recv().unwrap_or(Request::Stop)
     }
 }
@@ -66,23 +66,27 @@ fn take(mut signals: Signals, ready: &AtomicBool, requests: &Sender<Request>) {
         let signal_name = name(signal);
         match signal {
             SIGHUP if stopping => {
-                tracing::info!("SIGHUP: the gateway stops, and reads nothing again");
+                tracing::info!("SIGHUP ignored: the gateway is stopping");
             }
-            // Those that wait will read all that has changed.
+            // The waiting requests read all changes.
             SIGHUP => drop(requests.try_send(Request::Reload)),
             SIGUSR1 | SIGUSR2 => {
-                // Other programs use them to open their log again or to say more. Their default
-                // would be the end of the process.
-                tracing::info!(signal = signal_name, "a signal that means nothing here");
+                // Other programs use these signals to reopen their log or to log more. The default
+                // action would end the process.
+                tracing::info!(
+                    signal = signal_name,
+                    "signal ignored: it has no meaning for the gateway"
+                );
             }
             _ if !ready.load(Ordering::SeqCst) => {
-                // Nobody is connected, and the store survives the end at any point of its opening.
+                // No client is connected, and the store survives an end at any point of its
+                // opening.
                 tracing::info!(signal = signal_name, "stopping before the gateway is ready");
                 log::exit(0);
             }
             _ if stopping => {
                 tracing::warn!(signal = signal_name, "a second signal: ending at once");
-                // As a shell tells of a program that a signal ended.
+                // The exit code by which a shell reports a program that a signal ended.
                 log::exit(128 + signal);
             }
             _ => {

@@ -1,7 +1,7 @@
-//! The log of the store: one line for each change of how it is.
+//! The log of the store: one line for each change of its condition.
 //!
-//! A thread of its own looks a few times a second, so that neither the sequencer nor a shard
-//! writes to the log because of the disk. The store's own threads do not know of logs.
+//! A separate thread looks a few times a second. So neither the sequencer nor a shard writes log
+//! lines about the disk, and the store needs no log.
 
 use std::path::PathBuf;
 use std::thread::JoinHandle;
@@ -12,17 +12,17 @@ use trunkline_storage::{Health, Reader};
 
 use crate::control::Condition;
 
-/// How often it looks. What comes and goes in less is not told.
+/// The time between two looks. A condition that comes and goes between them is not logged.
 const PERIOD: Duration = Duration::from_millis(250);
 
-/// The thread that writes the log of the store.
+/// The thread that logs the condition of the store.
 pub(crate) struct StoreWatch {
     stop: Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl StoreWatch {
-    /// Starts it, with the figures that its lines name.
+    /// Starts the thread. Its lines name the folder `data` and the setting `reserve`.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -51,7 +51,7 @@ impl StoreWatch {
         Ok(Self { stop, thread })
     }
 
-    /// Looks once more and ends.
+    /// Looks at the store once more and ends the thread.
     pub(crate) fn stop(self) {
         drop(self.stop);
         if self.thread.join().is_err() {
@@ -80,22 +80,22 @@ impl Log {
             (None, Some(reason)) => self.ahead(reason),
             (Some(_), None) => tracing::info!(
                 free_bytes = self.free(),
-                "the next segment of the log is ready: messages go on"
+                "the next segment of the log is ready: messages are taken as before"
             ),
             _ => {}
         }
         match (&self.known.run_failure, &now.run_failure) {
             (None, Some(reason)) => tracing::warn!(
                 %reason,
-                "the log cannot be made into runs and grows; tried again every second"
+                "the store cannot make runs of the log, which grows meanwhile; it tries again every second"
             ),
-            (Some(_), None) => tracing::info!("the log is made into runs again"),
+            (Some(_), None) => tracing::info!("the store makes runs of the log again"),
             _ => {}
         }
         self.known = now;
     }
 
-    /// Bytes that are free; 0 where that cannot be told.
+    /// Returns the free space of the disk in bytes; 0 if it is unknown.
     fn free(&self) -> u64 {
         self.store.free_bytes().unwrap_or(0)
     }
@@ -114,16 +114,15 @@ impl Log {
             ),
             Health::Short { reason } => tracing::error!(
                 %reason, %data, free_bytes,
-                "the store lacks something: nothing is stored until it is there; it is tried \
-                 again all the time"
+                "the store cannot write: nothing is stored until the reason is gone; it tries again all the time"
             ),
             Health::Lost { reason } => tracing::error!(
                 %reason, %data,
-                "the store was taken away: nothing is stored until it is back"
+                "the store's folder is missing: nothing is stored until it is back"
             ),
             Health::Poisoned { reason } => tracing::error!(
                 %reason, %data,
-                "the store failed: nothing is stored until a restart; look at the disk first"
+                "the store failed: nothing is stored until the gateway is restarted; check the disk first"
             ),
         }
     }
@@ -134,14 +133,13 @@ impl Log {
             data = %self.data.display(),
             free_bytes = self.free(),
             reserve_bytes = self.reserve,
-            "there is no next segment of the log: messages are refused once the one in use is \
-             full; free space, or lower store_reserve"
+            "the store cannot make the next segment of the log: messages are refused once the segment in use is full; free space, or lower store_reserve"
         );
     }
 }
 
-/// Whether it is another state, or another reason of one that needs a person. The reasons of
-/// others have figures that change all the time.
+/// Returns whether the state changed, or the reason of a state that needs a person. The reasons of
+/// other states hold figures that change all the time.
 fn changed(known: &Health, now: &Health) -> bool {
     match (known, now) {
         (Health::Lost { reason: known }, Health::Lost { reason: now }) => known != now,

@@ -52,7 +52,7 @@ fn health() {
     check(&gateway, "trunkline_store_writable", 1);
 }
 
-/// The metrics in the form that this `Accept` line asks for.
+/// Returns the metrics in the form that this `Accept` line asks for.
 fn metrics_as(gateway: &Gateway, accept: &str) -> http::Answer {
     let request = format!(
         "GET /metrics HTTP/1.1\r\nHost: {}\r\n{accept}Connection: close\r\n\r\n",
@@ -304,7 +304,7 @@ fn runs_that_cannot_be_made_are_named() {
     for (path, state) in [("/healthz", "ok, but"), ("/readyz", "ready, but")] {
         let answer = http::get(gateway.control(), path);
         assert_eq!(answer.status, 200, "{answer:?}");
-        for word in [state, "cannot be made into runs", "run-00", "exists"] {
+        for word in [state, "cannot make runs", "run-00", "exists"] {
             assert!(answer.body.contains(word), "{path}: {answer:?}");
         }
     }

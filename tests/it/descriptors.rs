@@ -6,7 +6,7 @@ use trunkline_tests::http::exchange;
 use trunkline_tests::wait;
 
 const PRIVATE: &str = "each shard has a descriptor table of its own";
-const TOO_FEW: &str = "descriptors run out first";
+const TOO_FEW: &str = "the descriptor limit allows fewer connections";
 
 /// An upgrade request, which a gateway without room answers with 503.
 const REQUEST: &[u8] = b"GET /v1/ws HTTP/1.1\r\nHost: x\r\n\r\n";

@@ -16,8 +16,8 @@ const SMALL: &str = "size=100m";
 /// Room for more segments and the reserve of 256 MiB that the store leaves.
 const LARGE: &str = "size=600m";
 
-/// Mounts a tmpfs that only this thread and its children see: it goes when they do, however they
-/// end.
+/// Mounts a tmpfs that only this thread and its children see. It vanishes when they end, for
+/// whatever reason.
 fn mount_small(folder: &Path) -> Result<(), Errno> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
@@ -49,8 +49,8 @@ fn writing_is_refused_reading_goes_on() {
     }
 }
 
-/// Runs become runs no more, segments wait for them, and then nothing is taken: for want of room,
-/// whichever of the two it lacks for.
+/// Without room no more runs are made, segments wait, and then no messages are taken. The reason is
+/// the full disk in both cases.
 #[test]
 fn without_a_reserve_a_full_disk_is_told_as_one() {
     if let Err(error) = on_a_small_disk(fill_without_reserve) {
@@ -179,7 +179,7 @@ fn fill_and_heal(folder: &Path) {
     let setup = Setup::default().flag("message-bytes", "8MiB");
     let mut gateway = setup.start_on(&folder.join("data"));
     // The reserve is taken before anything is sent: that is said while there is time.
-    let line = gateway.logged("there is no next segment");
+    let line = gateway.logged("cannot make the next segment");
     assert!(line.contains("reserve_bytes=268435456"), "{line}");
     let ready = http::get(gateway.control(), "/readyz");
     assert_eq!(ready.status, 200, "{ready:?}");

@@ -1,4 +1,5 @@
-//! SIGHUP and other signals: what is read again, what waits for the next start, and what is logged.
+//! SIGHUP and other signals: settings that are read again, settings that wait for the next start,
+//! and the log lines.
 
 use std::path::PathBuf;
 
@@ -55,7 +56,7 @@ impl Configured {
         until("the log to say so", || {
             let said = self.gateway.process().stderr();
             let new = said.get(self.seen..).unwrap_or_default().to_owned();
-            let whole = new.contains("means nothing here") && new.ends_with('\n');
+            let whole = new.contains("has no meaning for the gateway") && new.ends_with('\n');
             whole.then(|| {
                 self.seen = said.len();
                 new
@@ -250,7 +251,7 @@ fn signals_while_it_stops() {
         (http::get(gateway.control(), "/readyz").status == 503).then_some(())
     });
     for (signal, said) in [
-        (Signal::SIGHUP, "reads nothing again"),
+        (Signal::SIGHUP, "SIGHUP ignored"),
         (Signal::SIGUSR1, "SIGUSR1"),
         (Signal::SIGUSR2, "SIGUSR2"),
     ] {

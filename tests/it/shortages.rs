@@ -9,7 +9,7 @@ use trunkline_tests::client::{Client, error_code};
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::{http, wait};
 
-/// A gateway with segments of 144 KiB.
+/// Returns a gateway with segments of 144 KiB.
 fn small() -> Setup {
     let setup = Setup::default().flag("message-bytes", "16KiB");
     setup
@@ -54,7 +54,7 @@ fn a_store_without_descriptors_goes_on_when_there_are_some() {
     let (more, refused) = fill(&mut alice, 2_000);
     sent += more;
     assert_eq!(refused, Some(115));
-    let line = gateway.logged("the store lacks something");
+    let line = gateway.logged("the store cannot write");
     assert!(line.contains("ulimit -n"), "{line}");
     assert_eq!(fill(&mut alice, 1).1, Some(115));
     limit(&gateway, 1_024);
@@ -123,5 +123,8 @@ fn a_limit_that_leaves_no_room_is_refused_with_the_fix() {
     clients[0].send("user1", "there is room");
     drop(clients);
     let log = gateway.stop().stderr;
-    assert!(log.contains("descriptors run out first"), "{log}");
+    assert!(
+        log.contains("the descriptor limit allows fewer connections"),
+        "{log}"
+    );
 }

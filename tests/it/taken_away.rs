@@ -33,7 +33,7 @@ fn check_told(gateway: &Gateway, words: &str) {
             answer.body.contains(words).then_some(())
         });
     }
-    gateway.logged("the store was taken away");
+    gateway.logged("the store's folder is missing");
     gateway.logged(words);
     assert_eq!(gateway.metric("trunkline_store_writable"), 0.0);
 }

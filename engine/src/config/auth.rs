@@ -5,8 +5,8 @@ use trunkline_gateway::auth::{Auth, KeyFile, Tokens};
 use super::layers::Layers;
 use super::resolve::time;
 
-/// The rule that the settings come to. `None` where they do not go together, which is then among the
-/// problems.
+/// Returns the rule that the settings come to. `None` where they do not go together, which is then
+/// among the problems.
 pub(super) fn resolve(layers: &mut Layers) -> Option<Auth> {
     let settings = layers.settings.clone();
     let dev_auth = settings.dev_auth.unwrap_or(false);

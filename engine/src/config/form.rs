@@ -43,7 +43,7 @@ pub(super) trait Form: Sized + Clone {
         }
     }
 
-    /// The value as a file has it.
+    /// Returns the value as a file has it.
     fn to_value(&self) -> Value;
 
     /// What the range of a setting is compared by.
@@ -60,7 +60,7 @@ fn filled(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
-/// The error for a value that is of another form.
+/// Returns the error for a value that is of another form.
 fn must_be(written: &Written, words: &str) -> String {
     format!("{} is not {words}", written.shown())
 }

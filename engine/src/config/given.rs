@@ -20,7 +20,7 @@ pub struct Given {
 }
 
 impl Given {
-    /// The configuration of flags, environment and this file, in this order of precedence.
+    /// Returns the configuration of flags, environment and this file, in this order of precedence.
     ///
     /// # Errors
     /// The file cannot be read, or settings cannot work: the error names all that are wrong.

@@ -151,20 +151,21 @@ impl Layers {
         }
     }
 
-    /// Whether something is known to be wrong with a setting.
+    /// Returns whether something is known to be wrong with a setting.
     pub(super) fn is_refused(&self, setting: &str) -> bool {
         self.problems
             .iter()
             .any(|problem| problem.setting == setting)
     }
 
-    /// Whether a source has a value for the setting.
+    /// Returns whether a source has a value for the setting.
     pub(super) fn is_given(&self, setting: &str) -> bool {
         self.origins.contains_key(setting)
     }
 }
 
-/// The text `; did you mean VARIABLE?`, or an empty text where no variable is like the name.
+/// Returns the text `; did you mean VARIABLE?`, or an empty text where no variable is like the
+/// name.
 fn variable_like(name: &str) -> String {
     // The beginning that all share would make any two of them alike.
     let rest = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
@@ -177,7 +178,7 @@ fn variable_like(name: &str) -> String {
     })
 }
 
-/// Whether a platform for containers makes a variable of this name for a service.
+/// Returns whether a platform for containers makes a variable of this name for a service.
 fn is_of_a_service(name: &str) -> bool {
     let Some(rest) = name.strip_prefix(PREFIX) else {
         return false;

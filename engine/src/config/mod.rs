@@ -106,8 +106,8 @@ pub struct ControlLimits {
 }
 
 impl Config {
-    /// The longest record: a message with everything around it, or what a thousand new members
-    /// of a group change.
+    /// Returns the longest record: a message with everything around it, or what a thousand new
+    /// members of a group change.
     pub(crate) fn max_record_bytes(&self) -> usize {
         /// Each member's inbox, full of long names and windows.
         const GROUP_CHANGE: usize = 8 << 20;
@@ -116,7 +116,7 @@ impl Config {
         message.max(room.min(GROUP_CHANGE))
     }
 
-    /// The configuration as a file of settings that resolves to it. Its paths are absolute.
+    /// Returns the configuration as a file of settings that resolves to it. Its paths are absolute.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         for (name, value) in self.values() {
@@ -162,8 +162,8 @@ impl Config {
         self.settings.log.clone_from(&other.settings.log);
     }
 
-    /// The configuration of a file of settings with this text, without flags and environment. Relative
-    /// paths begin at the working directory.
+    /// Makes the configuration of a file of settings with this text, without flags and environment.
+    /// Relative paths begin at the working directory.
     ///
     /// # Errors
     /// Settings cannot work: the error names all that are wrong.
@@ -174,7 +174,7 @@ impl Config {
     }
 }
 
-/// Whether SIGHUP puts a new value of a setting into effect.
+/// Returns whether SIGHUP puts a new value of a setting into effect.
 pub(crate) fn is_reloaded(setting: &str) -> bool {
     let row = table::ROWS.iter().find(|row| row.name == setting);
     row.is_some_and(|row| row.is_reloaded)

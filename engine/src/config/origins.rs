@@ -40,7 +40,7 @@ impl From<AllowedOrigins> for Vec<String> {
 }
 
 impl AllowedOrigins {
-    /// The list of these entries.
+    /// Makes the list of these entries.
     ///
     /// # Errors
     /// An entry is no origin, or there are too many.
@@ -59,8 +59,8 @@ impl AllowedOrigins {
         Ok(Self(list))
     }
 
-    /// The pages that may connect with this setting. In development mode pages of this machine may
-    /// connect too, and only to this machine.
+    /// Returns the pages that may connect with this setting. In development mode pages of this
+    /// machine may connect too, and only to this machine.
     pub(super) fn resolve(given: Option<&Self>, dev_auth: bool) -> Allowed {
         let mut allowed = Allowed {
             loopback: dev_auth,
@@ -75,7 +75,7 @@ impl AllowedOrigins {
         allowed
     }
 
-    /// Whether the list names no page.
+    /// Returns whether the list names no page.
     pub(super) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

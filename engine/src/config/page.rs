@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::row::{NAMES, Row};
 use super::table::ROWS;
 
-/// A form's description in words.
+/// Returns a form's description in words.
 fn words(row: &Row) -> &'static str {
     match row.value {
         "N" => "a whole number",
@@ -25,8 +25,8 @@ fn words(row: &Row) -> &'static str {
     }
 }
 
-/// The settings as an array of objects: `name`, `flag`, `variable`, `form`, `default`, `range`,
-/// `limit` (`what` and `beyond`), `reloaded`, `help`. A field that does not apply is null.
+/// Returns the settings as an array of objects: `name`, `flag`, `variable`, `form`, `default`,
+/// `range`, `limit` (`what` and `beyond`), `reloaded`, `help`. A field that does not apply is null.
 pub fn as_json() -> Value {
     let each = ROWS.iter().zip(NAMES.iter()).map(|(row, names)| {
         json!({
@@ -44,7 +44,7 @@ pub fn as_json() -> Value {
     Value::Array(each.collect())
 }
 
-/// The page `docs/settings.md`.
+/// Returns the page `docs/settings.md`.
 pub fn as_markdown() -> String {
     let mut page = String::from(HEAD);
     for (row, names) in ROWS.iter().zip(NAMES.iter()) {

@@ -84,7 +84,7 @@ fn listed(problems: &[Problem]) -> String {
 }
 
 impl ConfigError {
-    /// The error in one line, as the log has it.
+    /// Returns the error in one line, as the log has it.
     pub(crate) fn one_line(&self) -> String {
         match self {
             Self::Settings(problems) => {

@@ -28,7 +28,7 @@ const MOST_DELAY: std::time::Duration = std::time::Duration::from_secs(10);
 /// The longest text of a message by default, in bytes.
 const TEXT_BYTES: u64 = 64 << 10;
 
-/// The configuration of these settings before the defaults.
+/// Returns the configuration of these settings before the defaults.
 ///
 /// # Errors
 /// Settings cannot work, alone or beside others: the error names all of them.
@@ -142,7 +142,7 @@ fn check_ranges(layers: &mut Layers) {
     }
 }
 
-/// A bound of a setting's range, which has the setting's form.
+/// Returns a bound of a setting's range, which has the setting's form.
 fn bound(row: &Row, text: &str) -> Option<u128> {
     let mut apart = Settings::default();
     let written = Written::Word(text.into());
@@ -150,7 +150,7 @@ fn bound(row: &Row, text: &str) -> Option<u128> {
     apart.measure(row.name)
 }
 
-/// The value of a setting that the table has a default for, so that it has one by now.
+/// Returns the value of a setting that the table has a default for, so that it has one by now.
 fn of<T: Default + Clone>(value: &Option<T>) -> T {
     value.clone().unwrap_or_default()
 }
@@ -171,7 +171,7 @@ pub(super) fn life(value: Option<Life>) -> Option<std::time::Duration> {
     value.and_then(|life| life.0)
 }
 
-/// A rate in bytes: what is more than a `u32` holds is no limit to speak of.
+/// Returns a rate in bytes: what is more than a `u32` holds is no limit to speak of.
 fn rate_of(value: Option<ByteSize>) -> u32 {
     u32::try_from(size(value)).unwrap_or(u32::MAX)
 }

@@ -115,7 +115,7 @@ impl Row {
         self.help.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// The default as people read it; `None` where the setting is off without a value.
+    /// Returns the default as people read it; `None` where the setting is off without a value.
     pub(super) fn default_text(&self) -> Option<String> {
         match self.default {
             Default::Off => None,
@@ -128,7 +128,7 @@ impl Row {
         }
     }
 
-    /// The range as people read it; `None` where every value of the form is good.
+    /// Returns the range as people read it; `None` where every value of the form is good.
     pub(super) fn range_text(&self) -> Option<String> {
         match (self.least, self.most) {
             (Some(least), Some(most)) => Some(format!("from {least} to {most}")),
@@ -138,7 +138,8 @@ impl Row {
         }
     }
 
-    /// The default in one of the modes, as text; `None` where it is none or follows from others.
+    /// Returns the default in one of the modes, as text; `None` where it is none or follows from
+    /// others.
     pub(super) fn fixed_default(&self, is_development: bool) -> Option<&'static str> {
         match self.default {
             Default::Value(value) => Some(value),

@@ -3,13 +3,14 @@
 /// The least likeness (Jaro-Winkler, 0 to 1) of a name that is suggested.
 const ALIKE: f64 = 0.75;
 
-/// The text `; did you mean NAME?` for the known name that is most like `name`, or an empty text where
-/// none is like it.
+/// Returns the text `; did you mean NAME?` for the known name that is most like `name`, or an empty
+/// text where none is like it.
 pub(super) fn hint(name: &str, known: &[&str]) -> String {
     similar(name, known).map_or_else(String::new, |known| format!("; did you mean {known}?"))
 }
 
-/// The known name that is most like `name`, if one is like it. Capitals, `-` and `_` make no difference.
+/// Returns the known name that is most like `name`, if one is like it. Capitals, `-` and `_` make
+/// no difference.
 pub(super) fn similar<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
     let wanted = plain(name);

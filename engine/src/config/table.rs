@@ -47,7 +47,7 @@ macro_rules! settings {
                 Ok(())
             }
 
-            /// The setting's value as a file has it, if it has one.
+            /// Returns the setting's value as a file has it, if it has one.
             pub(super) fn value(&self, name: &str) -> Option<Value> {
                 match name {
                     $( stringify!($name) => self.$name.as_ref().map(Form::to_value), )+

@@ -50,7 +50,7 @@ const SIZES: [(&str, u64); 9] = [
     ("TiB", 1 << 40),
 ];
 
-/// A whole number with one of the units; underscores may group its digits.
+/// Returns a whole number with one of the units; underscores may group its digits.
 fn parse(text: &str, units: &[(&str, u64)], example: &str) -> Result<u64, String> {
     let shown = quoted(text);
     let split = text
@@ -74,7 +74,7 @@ fn parse(text: &str, units: &[(&str, u64)], example: &str) -> Result<u64, String
         .ok_or_else(|| format!("{shown} is too large"))
 }
 
-/// The largest unit that shows the number whole.
+/// Returns the largest unit that shows the number whole.
 fn show(value: u64, units: &[(&str, u64)]) -> String {
     let fits = units
         .iter()

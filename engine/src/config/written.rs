@@ -46,7 +46,8 @@ impl Written {
         }
     }
 
-    /// The value in quotes, as an error shows it: at most 60 characters, without control characters.
+    /// Returns the value in quotes, as an error shows it: at most 60 characters, without control
+    /// characters.
     pub(super) fn shown(&self) -> String {
         match self {
             Self::Word(word) => quoted(&word.to_string_lossy()),

@@ -74,8 +74,8 @@ impl Server {
                         let talk = Arc::clone(&server).talk(stream, Arc::clone(&activity));
                         let task = tasks.spawn(talk);
                         open.0.insert(task.id(), (task, activity));
-                        // Many may wait to be accepted: each can say what it wants before those
-                        // behind it take its place.
+                        // Many connections may wait to be accepted. Each one can send its request
+                        // before the next ones take its place.
                         tokio::task::yield_now().await;
                     }
                     Err(error) => {
@@ -113,14 +113,14 @@ impl Server {
         let connection = http1::Builder::new()
             .max_buf_size(HEAD)
             .max_headers(HEADERS)
-            // The one time limit below is for this too.
+            // The one time limit below covers this step too.
             .header_read_timeout(None)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         loop {
             let until = activity.last() + self.limits.timeout;
             tokio::select! {
-                // An error is the client's, who has gone or is told with a status.
+                // The client causes these errors. It has gone, or a status tells it the reason.
                 _ = &mut connection => return,
                 () = tokio::time::sleep_until(until) => {
                     if activity.last() + self.limits.timeout <= Instant::now() {

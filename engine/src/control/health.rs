@@ -28,19 +28,25 @@ pub(super) fn healthz(store: &Condition) -> (StatusCode, String) {
     match &store.health {
         Health::Poisoned { reason } => (
             StatusCode::SERVICE_UNAVAILABLE,
-            format!("the store failed and takes nothing more until a restart: {reason}\n"),
+            format!(
+                "the store failed and takes no messages until the gateway is restarted: {reason}\n"
+            ),
         ),
         Health::Lost { reason } => (
             StatusCode::SERVICE_UNAVAILABLE,
-            format!("the store was taken away and takes nothing until it is back: {reason}\n"),
+            format!(
+                "the store's folder is missing: no messages are taken until it is back: {reason}\n"
+            ),
         ),
         Health::Full { reason } => (
             StatusCode::OK,
-            format!("the disk is full: reads only: {reason}\n"),
+            format!("the disk is full: messages can be read, but not sent: {reason}\n"),
         ),
         Health::Short { reason } => (
             StatusCode::OK,
-            format!("the store lacks something for now: reads only: {reason}\n"),
+            format!(
+                "the store cannot write for now: messages can be read, but not sent: {reason}\n"
+            ),
         ),
         Health::Ok => (StatusCode::OK, with_warnings("ok", store)),
     }
@@ -53,11 +59,11 @@ pub(super) fn readyz(open: bool, store: &Condition) -> (StatusCode, String) {
     match &store.health {
         _ if !open => (NO, "starting or stopping\n".into()),
         Health::Poisoned { reason } => (NO, format!("the store failed: {reason}\n")),
-        Health::Lost { reason } => (NO, format!("the store was taken away: {reason}\n")),
+        Health::Lost { reason } => (NO, format!("the store's folder is missing: {reason}\n")),
         Health::Full { reason } => (NO, format!("the disk is full: {reason}\n")),
         Health::Short { reason } => (
             NO,
-            format!("the store lacks something for now and tries again: {reason}\n"),
+            format!("the store cannot write for now and tries again: {reason}\n"),
         ),
         Health::Ok => (StatusCode::OK, with_warnings("ready", store)),
     }
@@ -69,8 +75,7 @@ fn with_warnings(state: &str, store: &Condition) -> String {
     let mut text = format!("{state}\n");
     if let Some(reason) = &store.run_failure {
         text = format!(
-            "{state}, but the log cannot be made into runs and grows (tried again every second): \
-             {reason}\n"
+            "{state}, but the store cannot make runs of the log, which grows meanwhile (tried again every second): {reason}\n"
         );
     }
     if let Some(reason) = &store.ahead {
@@ -101,7 +106,7 @@ mod tests {
                 condition(Health::Ok, failure, None),
                 200,
                 200,
-                ["cannot be made", "no run-1"],
+                ["cannot make runs", "no run-1"],
             ),
             (
                 condition(Health::Ok, None, Some("188.0 MiB are free")),
@@ -125,7 +130,7 @@ mod tests {
                 condition(Health::Lost { reason: reason() }, None, None),
                 503,
                 503,
-                ["taken away", "cannot do x"],
+                ["folder is missing", "cannot do x"],
             ),
             (
                 condition(Health::Poisoned { reason: reason() }, failure, None),

@@ -60,7 +60,7 @@ impl Control {
 /// Binds the port and serves it.
 ///
 /// # Errors
-/// The address cannot be bound, or the thread not be started.
+/// The address cannot be bound, or the thread cannot be started.
 pub(crate) fn start(config: &Config, shown: Shown) -> anyhow::Result<Control> {
     let address = config.control;
     let listener = std::net::TcpListener::bind(address)
@@ -113,7 +113,7 @@ async fn serve(
     stopped: oneshot::Receiver<()>,
 ) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    // Whoever still has a connection open here is not waited for.
+    // The end of the thread waits for no open connection.
     tokio::select! {
         never = server.run(listener) => match never {},
         _ = stopped => Ok(()),

@@ -1,4 +1,4 @@
-//! The limits of this machine, as its kernel tells them (proc(5), sysfs).
+//! The limits of this machine, read from its kernel (proc(5), sysfs).
 
 use std::fs::read_to_string;
 
@@ -7,46 +7,48 @@ use nix::sys::resource::{Resource, getrlimit};
 /// The limits of this machine. A figure that the kernel does not report is `None`.
 #[derive(Debug, Clone, Default)]
 pub struct Limits {
-    /// Descriptors of one table, the limit in force (RLIMIT_NOFILE, soft).
+    /// The number of descriptors that a process may open now (RLIMIT_NOFILE, soft limit).
     pub descriptors_soft: u64,
-    /// Descriptors of one table, as far as a process may raise the limit itself (hard).
+    /// The number of descriptors up to which a process may raise its own limit (RLIMIT_NOFILE, hard
+    /// limit).
     pub descriptors_hard: u64,
-    /// Open files of the whole machine (fs.file-max).
+    /// The maximum number of open files on the whole machine (fs.file-max).
     pub file_max: Option<u64>,
     /// The number of files in use on the whole machine.
     pub files_used: u64,
-    /// How far root may raise the hard descriptor limit (fs.nr_open).
+    /// The number up to which root may raise the hard descriptor limit (fs.nr_open).
     pub nr_open: Option<u64>,
-    /// Descriptors that one user may have in event loops (fs.epoll.max_user_watches).
+    /// The number of descriptors that one user may watch in event loops
+    /// (fs.epoll.max_user_watches).
     pub epoll_watches: Option<u64>,
-    /// Connections that may wait to be accepted, per listener (net.core.somaxconn).
+    /// The number of connections that may wait to be accepted, per listener (net.core.somaxconn).
     pub somaxconn: Option<u64>,
     /// The first and the last port for outgoing connections (net.ipv4.ip_local_port_range).
     pub port_range: Option<(u64, u64)>,
-    /// Pages of all TCP buffers: low, pressure, most (net.ipv4.tcp_mem).
+    /// The pages of all TCP buffers together: low, pressure, maximum (net.ipv4.tcp_mem).
     pub tcp_mem: Option<[u64; 3]>,
-    /// Bytes of one receive buffer: least, default, most (net.ipv4.tcp_rmem).
+    /// The bytes of one receive buffer: minimum, default, maximum (net.ipv4.tcp_rmem).
     pub tcp_rmem: Option<[u64; 3]>,
-    /// Bytes of one send buffer: least, default, most (net.ipv4.tcp_wmem).
+    /// The bytes of one send buffer: minimum, default, maximum (net.ipv4.tcp_wmem).
     pub tcp_wmem: Option<[u64; 3]>,
-    /// Connections that are tracked, and most of them, where the module is loaded
-    /// (net.netfilter.nf_conntrack_count and _max).
+    /// The number of tracked connections and its maximum (net.netfilter.nf_conntrack_count and
+    /// _max). `None` if the kernel module is not loaded.
     pub conntrack: Option<(u64, u64)>,
-    /// Threads of the whole machine (kernel.threads-max).
+    /// The maximum number of threads on the whole machine (kernel.threads-max).
     pub threads_max: Option<u64>,
-    /// Memory in bytes.
+    /// The size of the memory in bytes.
     pub memory_total: u64,
-    /// Memory that could be used, in bytes.
+    /// The memory that programs can still use, in bytes.
     pub memory_available: Option<u64>,
-    /// Swap space in bytes.
+    /// The size of the swap space in bytes.
     pub swap_total: u64,
-    /// Processors that this process may use.
+    /// The number of processors that this process may use.
     pub cores: u64,
-    /// The kernel's release.
+    /// The kernel's release, such as `6.1.0-13-amd64`.
     pub kernel: String,
-    /// Where the time comes from.
+    /// The kernel's clock source, such as `tsc`.
     pub clock_source: String,
-    /// When memory comes in huge pages: always, madvise or never.
+    /// The use of transparent huge pages: `always`, `madvise` or `never`.
     pub huge_pages: String,
 }
 

@@ -1,5 +1,5 @@
-//! `trunkline doctor`, and the same of `loadgen`: what this machine can carry, limit by limit, and
-//! the commands that lift them.
+//! `trunkline doctor` and `loadgen doctor`: how many connections this machine can carry. Shows each
+//! limit of the machine, and the command that raises it.
 
 mod disk;
 mod limits;
@@ -18,28 +18,30 @@ pub use limits::Limits;
 pub use rows::{Row, Verdict};
 pub use trunkline_core::directory::MAX_SHARDS;
 
-/// Connections of the mean shard beside those of a full one: the kernel spreads them by chance,
-/// and with 18,000 each the fullest of 128 shards has 2 % more than the mean.
+/// The connections of the average shard, as a part of those of the fullest one. The kernel spreads
+/// connections by chance: of 128 shards with 18,000 connections on average, the fullest has 2 %
+/// more.
 const SPREAD: f64 = 0.95;
 
-/// The flags of the command.
+/// The flags of `doctor`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DoctorArgs {
-    /// Connections that are wanted
+    /// Number of connections that the machine is to carry
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = wanted())]
     pub connections: u64,
-    /// The folder whose disk is measured: where the store is to be
+    /// Folder of the store, or one on the same disk: the disk's sync time is measured there
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub data: PathBuf,
-    /// Count both ends of each connection: the clients are on this machine too
+    /// Count both ends of each connection, because the clients run on this machine too
     #[arg(long)]
     pub both_ends: bool,
-    /// Print JSON
+    /// Print one JSON object instead of a table
     #[arg(long)]
     pub json: bool,
 }
 
-/// Most connections that can be asked about: more than any machine carries, and sums with them stay exact.
+/// The maximum number of connections that can be asked for: more than any machine carries, and
+/// small enough for exact sums.
 const WANTED_MAX: u64 = 1_000_000_000_000;
 
 fn wanted() -> clap::builder::RangedU64ValueParser {
@@ -63,7 +65,7 @@ impl Wish {
 /// Examines this machine and prints what it finds.
 ///
 /// # Errors
-/// Nothing can be printed. A disk that cannot be measured is a row.
+/// Standard output does not take the result. A disk that cannot be measured is a row of the result.
 pub fn run(args: &DoctorArgs) -> io::Result<()> {
     let wish = Wish {
         connections: args.connections.max(1),

@@ -1,4 +1,4 @@
-//! Each limit as a row: what it is now, what it allows, and the command that lifts it. Pure.
+//! Each limit as a row: its value, what the value allows, and the command that raises it. Pure.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use serde::Serialize;
 
 use super::{Limits, Wish, limit_for, shards_for};
 
-/// Kernel memory of one end of an idle connection: measured, with its descriptor and its entry in
-/// the event loop.
+/// The kernel memory of one end of an idle connection in bytes, as measured. It includes the
+/// descriptor and the entry in the event loop.
 const KERNEL_BYTES: u64 = 4_200;
 
-/// Memory of the gateway or the load generator for an idle connection.
+/// The memory of the gateway or the load generator for an idle connection, in bytes.
 const USER_BYTES: u64 = 800;
 
-/// One connection in so many has a page of data in a buffer at one time.
+/// The number of connections of which one has a page of data in a buffer at any time.
 const BUSY: u64 = 10;
 
-/// Files, threads and the like that everything else on the machine needs.
+/// The number of files, and of threads, that all other programs on the machine need.
 const OTHERS: u64 = 4_096;
 
-/// A sync of the disk that takes longer holds up small installations noticeably.
+/// The longest median time of a disk sync that counts as fast enough.
 const SYNC_SLOW: Duration = Duration::from_millis(5);
 
 /// The verdict on a limit.
@@ -113,7 +113,7 @@ fn descriptors(limits: &Limits, wish: &Wish) -> Vec<Row> {
             Row::new(
                 "RLIMIT_NOFILE soft",
                 count(limits.descriptors_soft),
-                "raised to the hard limit by the programs themselves",
+                "the programs raise it to the hard limit themselves",
             ),
             Row::new("RLIMIT_NOFILE hard", count(hard), each).limits(shards(hard), wish, || {
                 match limits.nr_open {
@@ -128,7 +128,7 @@ fn descriptors(limits: &Limits, wish: &Wish) -> Vec<Row> {
         let row = Row::new(
             "fs.nr_open",
             count(most),
-            "the hard limit can be raised to it",
+            "root can raise the hard limit up to this",
         );
         rows.push(row.limits(shards(most), wish, || {
             format!("sysctl -w fs.nr_open={needed}")
@@ -187,8 +187,7 @@ fn network(limits: &Limits, wish: &Wish) -> Vec<Row> {
             "net.ipv4.tcp_mem",
             pages.map(|n| n.to_string()).join(" "),
             format!(
-                "{} of data in all buffers; idle connections have none, one in {BUSY} is taken \
-                 to have a page",
+                "{} of data in all buffers, if one connection in {BUSY} has a page of data",
                 HumanBytes(most * 4_096)
             ),
         );
@@ -229,7 +228,10 @@ fn network(limits: &Limits, wish: &Wish) -> Vec<Row> {
         let row = Row::new(
             "net.netfilter.nf_conntrack_max",
             count(most),
-            format!("connections tracked; {} are", count(tracked)),
+            format!(
+                "connections that the firewall tracks; {} now",
+                count(tracked)
+            ),
         );
         let needed = tracked + wish.connections * 2;
         rows.push(row.limits(most.saturating_sub(tracked), wish, || {
@@ -257,7 +259,7 @@ fn machine(limits: &Limits, wish: &Wish) -> Vec<Row> {
     );
     rows.push(row.limits(free / each, wish, || {
         format!(
-            "none but fewer connections (--connections {}), or {} more",
+            "plan for fewer connections (--connections {}), or add {} of memory",
             free / each,
             HumanBytes((wish.connections * each).saturating_sub(free))
         )
@@ -270,18 +272,20 @@ fn machine(limits: &Limits, wish: &Wish) -> Vec<Row> {
     }
     let row = Row::new("cores", limits.cores, "one shard each by default");
     rows.push(row.holds(limits.cores >= 2, || {
-        "none but a larger machine: with one core the gateway waits for itself".into()
+        "use a machine with at least 2 cores: on one core the gateway's threads wait for each other".into()
     }));
     let row = Row::new(
         "kernel",
         &limits.kernel,
         "6.1 and later find source ports quickly",
     );
-    rows.push(row.holds(at_least(&limits.kernel, (6, 1)), || "a newer kernel".into()));
+    rows.push(row.holds(at_least(&limits.kernel, (6, 1)), || {
+        "install a newer kernel".into()
+    }));
     let row = Row::new(
         "clock source",
         &limits.clock_source,
-        "read in every turn of a loop",
+        "each turn of an event loop reads the clock",
     );
     let slow = ["hpet", "acpi_pm", "jiffies", "refined-jiffies"];
     rows.push(row.holds(!slow.contains(&&*limits.clock_source), || {
@@ -291,7 +295,7 @@ fn machine(limits: &Limits, wish: &Wish) -> Vec<Row> {
     let row = Row::new(
         "transparent huge pages",
         &limits.huge_pages,
-        "always makes many small tables large",
+        "`always` wastes memory: many small tables each take a large page",
     );
     rows.push(row.holds(limits.huge_pages != "always", || {
         format!("echo madvise > {huge}")
@@ -310,13 +314,13 @@ fn disk(sync: &super::disk::Sync) -> Row {
         "disk sync",
         format!("{:.2} ms, 99 % in {:.2} ms", ms(sync.half), ms(sync.most)),
         format!(
-            "{:.0} groups of messages/s in {}",
+            "{:.0} batches of messages/s in {}",
             1.0 / sync.half.as_secs_f64().max(1e-6),
             sync.folder.display()
         ),
     );
     row.holds(sync.half <= SYNC_SLOW, || {
-        "a faster disk for --data, or serve with --durability interval:10".into()
+        "use a faster disk for --data, or serve with --durability interval:10".into()
     })
 }
 
@@ -338,7 +342,7 @@ fn at_least(release: &str, version: (u32, u32)) -> bool {
 mod tests {
     use super::*;
 
-    /// A machine where nothing is in the way of a million connections with both ends on it.
+    /// Returns a machine where nothing is in the way of a million connections with both ends on it.
     fn good() -> Limits {
         Limits {
             descriptors_soft: 20_000,
@@ -371,7 +375,7 @@ mod tests {
         }
     }
 
-    /// The rows that are low, with their fixes.
+    /// Returns the rows that are low, with their fixes.
     fn low(limits: &Limits, connections: u64) -> Vec<(&'static str, String)> {
         let rows = rows(limits, &wish(connections), None);
         let low = rows.into_iter().filter(|row| row.verdict == Verdict::Low);

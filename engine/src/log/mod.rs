@@ -1,8 +1,9 @@
 //! The log: its filter, its format, and the thread that writes its lines to standard error.
 //!
-//! Logging never waits and never fails. Lines go into a bounded queue; one thread writes them. Where
-//! standard error takes nothing (a full disk, a reader that is gone or stopped), lines are lost and
-//! counted, and a line says how many once lines can be written again.
+//! Logging never waits and never fails. Lines go into a bounded queue, and one thread writes them.
+//! While standard error takes nothing (a full disk, a reader that is gone or stopped), lines are
+//! lost and counted. Once standard error takes lines again, one line states the number of lost
+//! lines.
 
 mod queue;
 
@@ -32,7 +33,7 @@ pub(crate) struct Log {
     filter: Option<reload::Handle<Targets, Registry>>,
 }
 
-/// Starts the log of a process that serves. A panic is a line of it.
+/// Starts the log of `trunkline serve`. From then on a panic becomes a line of the log.
 ///
 /// # Errors
 /// The filter is not valid, or the thread cannot be started.
@@ -42,7 +43,7 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<Log> {
     let (filter, handle) = reload::Layer::new(filter);
     let filtered = registry().with(filter);
     let lines = fmt::layer()
-        // What cannot be written is counted, and nothing else can be said of it.
+        // A line that cannot be written is counted. No other output is left to report it.
         .log_internal_errors(false)
         .with_writer(queue.clone());
     let started = match config.log_format {
@@ -52,7 +53,7 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<Log> {
         }
         LogFormat::Json => filtered.with(lines.json()).try_init(),
     };
-    // A log that is there already is the embedding program's.
+    // A log that exists already belongs to the embedding program.
     let filter = started.ok().map(|()| handle);
     if filter.is_some() && QUEUE.set(queue).is_ok() {
         let tell = |lost, why: &str| {
@@ -91,12 +92,13 @@ impl Drop for Log {
     }
 }
 
-/// Returns the number of lines that standard error did not take since the process began.
+/// Returns the number of lines lost since the process began, because standard error did not take
+/// them.
 pub(crate) fn lost() -> u64 {
     QUEUE.get().map_or(0, Queue::lost)
 }
 
-/// Waits until the lines so far are written, or until a short time limit if standard error takes
+/// Waits until all lines logged so far are written; at most one second, if standard error takes
 /// none.
 pub(crate) fn flush() {
     if let Some(queue) = QUEUE.get() {
@@ -116,7 +118,8 @@ pub(crate) fn abort() -> ! {
     std::process::abort()
 }
 
-/// Writes to standard error why the program ends: a line for people, whatever the log's format.
+/// Writes the reason why the program ends to standard error: one line of plain text in every log
+/// format.
 pub(crate) fn say_error(line: &str) {
     match QUEUE.get() {
         Some(queue) => {
@@ -124,13 +127,14 @@ pub(crate) fn say_error(line: &str) {
             flush();
         }
         None => {
-            // Nobody is left who could be told that it cannot be written.
+            // No other output is left to report a failed write.
             let _ = std::io::Write::write_all(&mut stderr(), line.as_bytes());
         }
     }
 }
 
-/// Logs a panic. The standard hook writes to standard error itself, and may wait there for ever.
+/// Logs a panic. Replaces the standard hook, which writes to standard error itself and may wait
+/// there for ever.
 fn panicked(info: &std::panic::PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("without a name");

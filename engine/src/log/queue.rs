@@ -1,4 +1,4 @@
-//! Lines of the log on their way to standard error: whoever logs never waits.
+//! The queue of log lines on their way to standard error. A thread that logs never waits.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
@@ -8,43 +8,43 @@ use std::time::Duration;
 use crossbeam::channel::{self, Receiver, Sender};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Most lines that wait to be written. A further line is lost and counted.
+/// The maximum number of lines that wait to be written. A further line is lost and counted.
 const MOST_LINES: usize = 4_096;
 
-/// Most bytes of the lines that wait to be written. A line that does not fit is lost and counted.
+/// The maximum size of all waiting lines in bytes. A line that does not fit is lost and counted.
 const MOST_BYTES: usize = 4 << 20;
 
-/// Pause before another attempt where standard error is set to not block.
+/// The pause before the next attempt to write, if standard error is non-blocking.
 const RETRY: Duration = Duration::from_millis(10);
 
 enum Item {
     Line(Box<[u8]>),
-    /// Everything before it is written: tells so.
+    /// A request to report once all lines before it are written.
     Flush(Sender<()>),
 }
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Bytes of the lines that wait.
+    /// The size of the waiting lines in bytes.
     bytes: AtomicUsize,
-    /// Lines that were not written, and never will be.
+    /// The number of lost lines.
     lost: AtomicU64,
 }
 
-/// The end of the queue where lines enter.
+/// The sending end of the queue.
 #[derive(Debug, Clone)]
 pub(super) struct Queue {
     items: Sender<Item>,
     counts: Arc<Counts>,
 }
 
-/// The end of the queue where lines leave.
+/// The receiving end of the queue, which writes the lines.
 pub(super) struct Outlet {
     items: Receiver<Item>,
     counts: Arc<Counts>,
 }
 
-/// A queue of lines.
+/// Makes an empty queue of lines.
 pub(super) fn queue() -> (Queue, Outlet) {
     let (enter, leave) = channel::bounded(MOST_LINES);
     let counts = Arc::<Counts>::default();
@@ -57,7 +57,7 @@ pub(super) fn queue() -> (Queue, Outlet) {
 }
 
 impl Queue {
-    /// Hands a line over. A line that finds no room is lost.
+    /// Puts a line into the queue. A line without room is lost and counted.
     pub(super) fn put(&self, line: &[u8]) {
         let before = self.counts.bytes.fetch_add(line.len(), Relaxed);
         let fits = before + line.len() <= MOST_BYTES;
@@ -67,7 +67,7 @@ impl Queue {
         }
     }
 
-    /// Waits until the lines so far are written, at most for `limit`.
+    /// Waits until all lines put so far are written; at most for `limit`.
     pub(super) fn flush(&self, limit: Duration) {
         let (tell, told) = channel::bounded(1);
         let began = std::time::Instant::now();
@@ -77,13 +77,13 @@ impl Queue {
         }
     }
 
-    /// How many lines were lost.
+    /// Returns the number of lost lines.
     pub(super) fn lost(&self) -> u64 {
         self.counts.lost.load(Relaxed)
     }
 }
 
-/// A line at a time, as the log's formatter hands it over.
+/// Takes whole lines, one per call, as the log's formatter writes them.
 impl Write for &Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.put(line);
@@ -104,9 +104,9 @@ impl<'a> MakeWriter<'a> for Queue {
 }
 
 impl Outlet {
-    /// Writes what comes, until the queue's other ends are gone. Lines that cannot be written are
-    /// lost. Once a line can be written again, `tell` is called with how many were lost since the
-    /// last time, and why.
+    /// Writes lines to `out` until all sending ends are dropped. Lines that cannot be written are
+    /// lost. Once a line can be written again, calls `tell` with the number of lines lost since the
+    /// previous call, and the reason.
     pub(super) fn run(self, out: impl Write, mut tell: impl FnMut(u64, &str)) {
         let mut sink = Sink { out, torn: false };
         let mut told = 0;
@@ -127,7 +127,7 @@ impl Outlet {
                 continue;
             }
             let lost = self.counts.lost.load(Relaxed);
-            // What is told is a line too, and has to find room.
+            // `tell` logs a line, which needs room in the queue too.
             if lost > told && !self.items.is_full() {
                 let why = failure.take().map(|error| error.to_string());
                 tell(lost - told, why.as_deref().unwrap_or("nobody read it"));
@@ -137,10 +137,10 @@ impl Outlet {
     }
 }
 
-/// Where lines are written.
+/// The output of the lines, and the state of the last write.
 struct Sink<W> {
     out: W,
-    /// The last line was written in part.
+    /// Whether only a part of the last line was written.
     torn: bool,
 }
 
@@ -160,7 +160,7 @@ impl<W: Write> Sink<W> {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(n) => bytes = &bytes[n..],
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // The pipe of a program that reads slowly: only this thread waits.
+                // A pipe whose reader is slow: only this thread waits.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(RETRY),
                 Err(error) => {
                     self.torn |= bytes.len() < whole;

@@ -75,7 +75,8 @@ impl Families<'_, '_> {
         Ok(())
     }
 
-    /// A histogram of buckets, each with its upper bound, and the sum of all that it counts.
+    /// Returns a histogram of buckets, each with its upper bound, and the sum of all that it
+    /// counts.
     pub(super) fn histogram(
         &mut self,
         name: &str,

@@ -21,8 +21,8 @@ pub(crate) struct Args {
     folder: Folder,
     #[command(flatten)]
     selection: Selection,
-    /// Only records after this position: the number of a line, or what a client was given (its tag
-    /// is not checked)
+    /// Only records after this position: the number in a line of this output, or a client's
+    /// position with its tag (the tag is not checked)
     #[arg(
         long,
         value_name = "POSITION",
@@ -31,25 +31,25 @@ pub(crate) struct Args {
         conflicts_with = "states"
     )]
     after: u64,
-    /// At most so many lines
+    /// Maximum number of lines
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
 }
 
-/// All records, unless one of these is given.
+/// The records to print: all of them, or those that one flag selects.
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
 struct Selection {
     /// Only records of this conversation, such as u:alice:bob or g:team
     #[arg(long, value_name = "ID", value_parser = conversation)]
     conversation: Option<String>,
-    /// Only what this user's devices get to see, by position
+    /// Only records that this user's devices receive, by position
     #[arg(long, value_name = "NAME", value_parser = user)]
     user: Option<String>,
     /// Only records of the timeline with this id: 32 hex digits, as in "timeline" of a line
     #[arg(long, value_name = "HEX", value_parser = timeline)]
     timeline: Option<TimelineId>,
-    /// The state kept under each key instead of records, both in hex
+    /// The stored value of each key instead of records; key and value in hex
     #[arg(long)]
     states: bool,
 }
@@ -65,7 +65,7 @@ fn user(name: &str) -> Result<String, String> {
     if names::is_name(name) {
         Ok(name.to_owned())
     } else {
-        Err("no user can have this name".to_owned())
+        Err("this is not a valid user name".to_owned())
     }
 }
 
@@ -77,7 +77,7 @@ fn timeline(id: &str) -> Result<TimelineId, String> {
         .ok_or_else(|| "not 32 hex digits".to_owned())
 }
 
-/// A position, with its tag or without.
+/// Reads a position, with its tag or without.
 fn position(text: &str) -> Result<u64, String> {
     let address = text.split_once('-').map_or(text, |(_, address)| address);
     address.parse().map_err(|_| {
@@ -102,7 +102,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let _ = writeln!(std::io::stderr(), "{LIVE}");
     }
     for fault in dump.faults() {
-        // What else is printed may be read by a program: not among it.
+        // A program may read standard output, so the notes go to standard error.
         let _ = writeln!(
             std::io::stderr(),
             "left out: {} is damaged at offset {}: {}",
@@ -114,7 +114,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(code(dump.faults()))
 }
 
-/// Where lines go.
+/// The output of the lines, up to the limit.
 struct Lines<'a> {
     out: &'a mut dyn Write,
     left: u64,
@@ -158,7 +158,7 @@ impl Args {
 }
 
 impl Selection {
-    /// The message timeline that is asked for.
+    /// Returns the message timeline that the flags select; `None` if they select no timeline.
     fn timeline_id(&self, key: StoreKey) -> Option<TimelineId> {
         let ids = Ids(key);
         if self.timeline.is_some() {

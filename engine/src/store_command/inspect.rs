@@ -52,15 +52,14 @@ fn text(found: &Inspection, out: &mut dyn Write) -> Result<()> {
     )?;
     writeln!(
         out,
-        "positions    those of the last {} are good",
+        "positions    clients' positions from the last {} are valid",
         count(found.epochs, "start")
     )?;
     let losses = found.losses;
     if losses.repairs > 0 {
         writeln!(
             out,
-            "losses       {} gave something up: timelines whose last record lies before position {} \
-             skip {} sequences",
+            "losses       {} removed something: timelines whose last record lies before position {} skip {} sequences",
             count(losses.repairs as usize, "repair"),
             losses.before.0,
             losses.skip
@@ -72,7 +71,7 @@ fn text(found: &Inspection, out: &mut dyn Write) -> Result<()> {
     if found.torn {
         writeln!(
             out,
-            "torn end     behind {}: never acknowledged, the next start cuts it off",
+            "torn end     after position {}: never acknowledged; the next start cuts it off",
             found.end.0
         )?;
     }
@@ -98,7 +97,7 @@ fn text(found: &Inspection, out: &mut dyn Write) -> Result<()> {
     runs(found, out)
 }
 
-/// The store's id in hex.
+/// Returns the store's id in hex.
 fn id(found: &Inspection) -> String {
     format!("{:032x}", u128::from_be_bytes(found.store_id))
 }
@@ -138,7 +137,7 @@ fn segments(found: &Inspection, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-/// The runs, one line for those of a kind and level.
+/// Prints the runs, one line for each kind and level.
 fn runs(found: &Inspection, out: &mut dyn Write) -> Result<()> {
     if found.runs.is_empty() {
         return writeln!(out, "\nno runs");
@@ -148,7 +147,7 @@ fn runs(found: &Inspection, out: &mut dyn Write) -> Result<()> {
         "\n{:<12}  {:>5}  {:>5}  {:>11}  {:>12}  {:>12}  {:>12}  {:>19}",
         "runs of", "level", "files", "size", "entries", "from", "to", "last record (UTC)"
     )?;
-    // The kinds in their order in the manifest, the levels from the oldest.
+    // Kinds in the order of the manifest, levels from the oldest.
     let mut kinds: Vec<&str> = found.runs.iter().map(|run| run.kind).collect();
     kinds.dedup();
     for kind in kinds {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use trunkline_core::event::{Body, CONTACTS, LAST_SEEN, RecordKind};
 use trunkline_storage::{Record, TimelineId};
 
-/// What a record says, as far as this version can read it.
+/// The content of a record, as far as this version can read it.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Line<'a> {
     position: u64,
@@ -19,10 +19,10 @@ pub(super) struct Line<'a> {
     conversation: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     namespace: &'a str,
-    /// Who sent a message.
+    /// The user who sent the message.
     #[serde(skip_serializing_if = "str::is_empty")]
     from: &'a str,
-    /// Who did anything else.
+    /// The user who did something other than send a message.
     #[serde(skip_serializing_if = "str::is_empty")]
     user: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -33,10 +33,10 @@ pub(super) struct Line<'a> {
     text: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     media: Option<Media<'a>>,
-    /// Whose watermarks moved.
+    /// The users whose watermarks moved.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     marks: Vec<Marks<'a>>,
-    /// The message that it is about.
+    /// The sequence of the message that the record changes.
     #[serde(skip_serializing_if = "is_zero")]
     of: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,13 +51,13 @@ pub(super) struct Line<'a> {
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     members: Vec<&'a str>,
-    /// Number of the sync timelines that have the record, and their ids.
+    /// The number of sync timelines that have the record.
     fanout: usize,
     fanout_ids: Vec<String>,
-    /// What the record is found by.
+    /// The id of the key that finds the record, in hex.
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id: Option<String>,
-    /// All of the body, in hex: of a kind or a form that this version does not know.
+    /// The whole body in hex, if this version does not know its kind or form.
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
 }
@@ -76,13 +76,13 @@ impl Default for Name {
     }
 }
 
-/// How far somebody has come.
+/// The watermarks of one user.
 #[derive(Debug, Serialize)]
 struct Marks<'a> {
     user: &'a str,
     delivered: u64,
     read: u64,
-    /// Those of `fanout_ids` who are told.
+    /// The indices in `fanout_ids` of the timelines whose devices are told.
     told: Vec<usize>,
 }
 
@@ -94,7 +94,7 @@ struct Media<'a> {
     size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<&'a str>,
-    /// In base64.
+    /// The inline data, in base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<String>,
 }
@@ -181,12 +181,12 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// An id in hex, as it is given to `--timeline`.
+/// Formats an id in hex, as `--timeline` takes it.
 pub(super) fn hex_id(id: TimelineId) -> String {
     format!("{:032x}", id.0)
 }
 
-/// Bytes in hex.
+/// Formats bytes in hex.
 pub(super) fn hex(bytes: &[u8]) -> String {
     const DIGITS: [char; 16] = [
         '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',

@@ -1,4 +1,5 @@
-//! `trunkline store`: tools for the store of a gateway. Those that only read work beside it.
+//! `trunkline store`: tools for the store of a gateway. The tools that only read also work while
+//! the gateway runs.
 
 mod dump;
 mod inspect;
@@ -14,44 +15,45 @@ use std::process::ExitCode;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use trunkline_storage::{Fault, OpenError};
 
-/// What can be done to a store.
+/// The tools for a store.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum StoreCommand {
-    /// Say what is in the folder: files, sizes, positions, room. Changes nothing
+    /// Show what the store has: files, sizes, positions, free space. Changes nothing
     ///
-    /// Reads no more than a start of the gateway. Exit code 1 if damage was noticed on the way.
+    /// Reads as much as a start of the gateway does. Exit code 1 if it finds damage.
     Inspect(inspect::Args),
-    /// Check every checksum and say what is damaged, in which file and where. Changes nothing
+    /// Check every checksum; print the file and place of each damage. Changes nothing
     ///
-    /// Exit code 1 if anything is damaged. The unfinished end that a killed gateway leaves is no
-    /// damage: nobody was told that it is stored, and the next start cuts it off.
+    /// Exit code 1 if anything is damaged. The unfinished end that a killed gateway leaves is not
+    /// damage: the gateway acknowledged none of it, and the next start cuts it off.
     Verify(verify::Args),
-    /// Print every record as a line of JSON: first what is in runs, by timeline, then the log
+    /// Print every record as a line of JSON: the records of runs by timeline, then those of the log
     ///
-    /// Messages that were recalled are printed without what they said. Damaged files are left out
-    /// as far as they are damaged, and named on standard error; exit code 1 then.
+    /// Recalled messages are printed without their content. Damaged parts of files are left out and
+    /// named on standard error; the exit code is 1 then.
     Dump(dump::Args),
-    /// Give up what is damaged, and only that, so that the gateway starts again
+    /// Remove the damaged parts of a store, and only those, so that the gateway starts again
     ///
-    /// Says what is given up, and keeps a copy of every file that it changes (damaged-….bak).
-    /// Checks the store afterwards: exit code 1 if anything is still damaged. A backup that is
-    /// whole is better.
+    /// Prints what it removes, and keeps a copy of every file that it changes (damaged-….bak).
+    /// Checks the store afterwards: exit code 1 if anything is still damaged. An undamaged backup
+    /// is better than a repair: restore it if you have one.
     Repair(repair::Args),
 }
 
-/// Which store.
+/// The folder of the store that a tool works on.
 #[derive(Debug, clap::Args)]
 struct Folder {
-    /// Folder of the store, as `trunkline serve` was given it
+    /// Folder of the store: the --data of `trunkline serve`
     #[arg(long, env = "TRUNKLINE_DATA", value_name = "DIR")]
     data: PathBuf,
 }
 
 impl StoreCommand {
-    /// Does it.
+    /// Runs the tool, and returns the exit code of the program.
     ///
     /// # Errors
-    /// It cannot be done. Damage that was looked for is no error, but an exit code.
+    /// The store cannot be opened or changed, or the result cannot be printed. Damage that the tool
+    /// finds is an exit code, not an error.
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         raise_descriptors();
         match self {
@@ -63,17 +65,18 @@ impl StoreCommand {
     }
 }
 
-/// Raises the descriptor limit as far as the process may: a look opens all files of a store at once.
+/// Raises the descriptor limit to the hard limit, because the tools open all files of a store at
+/// once.
 fn raise_descriptors() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
     {
-        // With the limit as it is the look says what it lacks.
+        // If the limit stays as it is, the tool reports what it lacks.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 
-/// The exit code of a tool that found these.
+/// Returns the exit code of a tool that found these faults: 1 if there are any.
 fn code(faults: &[Fault]) -> ExitCode {
     if faults.is_empty() {
         ExitCode::SUCCESS
@@ -82,12 +85,11 @@ fn code(faults: &[Fault]) -> ExitCode {
     }
 }
 
-/// The error in the words of who runs a tool.
+/// Turns an error of the store into an error that tells the user what to do.
 fn refused(error: OpenError) -> anyhow::Error {
     match error {
         OpenError::Locked { dir } => anyhow::anyhow!(
-            "{} is in use by a running gateway: stop it first (SIGTERM); `inspect`, `verify`, `dump` \
-             and `repair --dry-run` work beside it",
+            "{} is in use by a running gateway: stop the gateway first (SIGTERM); `inspect`, `verify`, `dump` and `repair --dry-run` work while it runs",
             dir.display()
         ),
         OpenError::NoStore { .. } => {

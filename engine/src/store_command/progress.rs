@@ -1,14 +1,14 @@
-//! How far a tool is that reads a whole store.
+//! The progress of a tool that reads a whole store.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
-/// How often a line says how far it is, where there is no terminal for a bar.
+/// The time between two lines of progress, if standard error is not a terminal.
 const LINES: Duration = Duration::from_secs(5);
 
-/// Says on standard error how far it is.
+/// Shows the progress on standard error: a bar on a terminal, else lines.
 pub(super) enum Progress {
     Bar(ProgressBar),
     Lines { last: Instant },
@@ -32,7 +32,7 @@ impl Progress {
     pub(super) fn show(&mut self, done: u64, total: u64) {
         match self {
             Self::Bar(bar) => {
-                // Each of these draws.
+                // Each call draws the bar again.
                 if bar.length() != Some(total) {
                     bar.set_length(total);
                 }
@@ -41,7 +41,7 @@ impl Progress {
             Self::Lines { last } if last.elapsed() >= LINES => {
                 *last = Instant::now();
                 let (done, total) = (HumanBytes(done), HumanBytes(total));
-                // Whoever does not listen misses nothing else.
+                // A failed write loses only this line of progress.
                 let _ = writeln!(std::io::stderr(), "checked {done} of {total}");
             }
             Self::Lines { .. } => {}

@@ -15,7 +15,7 @@ use crate::print;
 pub(crate) struct Args {
     #[command(flatten)]
     folder: Folder,
-    /// Only say what would be given up, and change nothing; exit code 1 if anything would
+    /// Print what a repair would remove, and change nothing; exit code 1 if there is any damage
     #[arg(long)]
     dry_run: bool,
 }
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     progress.end();
     let repaired = repaired.map_err(beyond)?;
     let steps = &repaired.steps;
-    // What is beyond repair must not look repaired.
+    // The check shows damage that the repair could not mend.
     let left = verify::check(data).map_err(refused)?;
     print::results(|out| {
         for step in steps {
@@ -45,11 +45,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let faults = count(steps.len(), "fault");
         match (steps.len(), args.dry_run) {
             (0, _) if left.faults.is_empty() => writeln!(out, "nothing to repair"),
-            (0, _) => writeln!(out, "nothing of this can be repaired: restore a backup"),
-            (_, true) => writeln!(out, "would repair {faults}: nothing was changed"),
+            (0, _) => writeln!(out, "none of this damage can be repaired: restore a backup"),
+            (_, true) => writeln!(out, "would repair {faults}; nothing was changed"),
             (_, false) => writeln!(
                 out,
-                "repaired {faults}; delete the copies when nothing in them is missed"
+                "repaired {faults}; delete the copies once you are sure that you need nothing from them"
             ),
         }?;
         verify::result(&left, out)
@@ -57,7 +57,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(code(&left.faults))
 }
 
-/// The error in the words of who tries the last remedy.
+/// Turns an error of a repair into an error that tells the user what to do.
 fn beyond(error: OpenError) -> anyhow::Error {
     match error {
         OpenError::Corrupt {
@@ -65,31 +65,27 @@ fn beyond(error: OpenError) -> anyhow::Error {
             offset,
             reason,
         } => anyhow::anyhow!(
-            "{}: damaged at offset {offset}: {reason}; this cannot be repaired: restore the \
-             folder from a backup",
+            "{}: damaged at offset {offset}: {reason}; this damage cannot be repaired: restore the folder from a backup",
             file.display()
         ),
         error => refused(error),
     }
 }
 
-/// What the loss means beyond the records that are gone.
+/// Writes what the repair means for clients, beyond the removed records.
 fn write_losses(losses: &Losses, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(
         out,
-        "positions that were given out before are refused (112): clients read history and connect \
-         without \"since\""
+        "the gateway refuses positions from before the repair (error 112): clients connect without \"since\" and read the history again"
     )?;
     writeln!(
         out,
-        "conversations whose last message lies before position {} skip {} sequences, which may have \
-         been used",
+        "conversations whose last message lies before position {} skip {} sequences, because removed messages may have used them",
         losses.before.0, losses.skip
     )?;
     writeln!(
         out,
-        "members, marks and reactions may be as they were before, and a message whose key is gone \
-         is stored again when it is sent again"
+        "group members, receipts and reactions may be older than they were; a message that a client sends again may be stored twice, if the repair removed its key"
     )
 }
 
@@ -109,7 +105,7 @@ fn write_step(step: &Mended, out: &mut dyn Write) -> std::io::Result<()> {
     }
     writeln!(out)?;
     match &step.copy {
-        Some(copy) => writeln!(out, "    as it was: {}", name(copy)),
+        Some(copy) => writeln!(out, "    copy of the damaged file: {}", name(copy)),
         None => Ok(()),
     }
 }

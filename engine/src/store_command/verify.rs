@@ -36,14 +36,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         writeln!(
             out,
-            "restore the folder from a backup, or give up what is damaged with `trunkline store \
-             repair`, which keeps a copy"
+            "restore the folder from a backup, or remove the damaged parts with `trunkline store repair`, which keeps copies"
         )
     })?;
     Ok(code(&found.faults))
 }
 
-/// Checks a store, showing how far it is.
+/// Checks a store, and shows the progress meanwhile.
 pub(super) fn check(data: &Path) -> Result<Verified, OpenError> {
     let mut progress = Progress::new();
     let found = Store::verify(data, &mut |done, total| progress.show(done, total));
@@ -51,7 +50,7 @@ pub(super) fn check(data: &Path) -> Result<Verified, OpenError> {
     found
 }
 
-/// Prints what is wrong.
+/// Prints the faults of a store, or that it has none.
 pub(super) fn result(found: &Verified, out: &mut dyn Write) -> std::io::Result<()> {
     if found.live {
         writeln!(out, "{LIVE}")?;
@@ -59,8 +58,7 @@ pub(super) fn result(found: &Verified, out: &mut dyn Write) -> std::io::Result<(
     if let Some(torn) = found.torn {
         writeln!(
             out,
-            "torn end: what follows position {} was never acknowledged; the next start cuts it \
-             off and keeps a copy",
+            "torn end: the gateway did not acknowledge what follows position {}; the next start cuts it off and keeps a copy",
             torn.0
         )?;
     }

@@ -1,0 +1,52 @@
+//! The threads that read the store for clients.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crossbeam::channel;
+use trunkline_core::exchange::{Job, Mailbox};
+use trunkline_core::reader;
+use trunkline_storage::Reader;
+
+use super::threads::{join, spawn};
+
+/// The number of threads that read the store.
+const READERS: usize = 2;
+
+/// The time that the readers get to complete their answers when the gateway stops.
+const LAST_READ: std::time::Duration = std::time::Duration::from_secs(2);
+
+pub(super) fn spawn_readers(
+    store: &Reader,
+    jobs: &channel::Receiver<Job>,
+    mailboxes: &[Arc<Mailbox>],
+    message_bytes: usize,
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let one = |i| {
+        let (store, jobs, mailboxes) = (store.clone(), jobs.clone(), mailboxes.to_vec());
+        spawn(&format!("reader-{i}"), move || {
+            reader::run(&store, &jobs, &mailboxes, message_bytes)
+        })
+    };
+    (0..READERS).map(one).collect()
+}
+
+/// Waits for the readers to end. They drop the queries that still wait. A reader in the middle of a
+/// long answer ends with the process; it changes nothing.
+pub(super) fn end_readers(readers: Vec<JoinHandle<()>>) -> anyhow::Result<()> {
+    let until = Instant::now() + LAST_READ;
+    for reader in readers {
+        while !reader.is_finished() && Instant::now() < until {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        if reader.is_finished() {
+            join(reader)?;
+        } else {
+            tracing::warn!(
+                "a reader is still busy with an answer that no client waits for: stopping without it"
+            );
+        }
+    }
+    Ok(())
+}

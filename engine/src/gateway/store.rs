@@ -1,0 +1,97 @@
+//! The opening of the store, and the log lines about it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::Context;
+use trunkline_storage::{
+    Durability as StoreDurability, Opened, Options, PositionsFound, Reader, RecoveryReport, Store,
+};
+
+use crate::config::{Config, Durability};
+use crate::store_watch::StoreWatch;
+
+pub(super) fn open_store(config: &Config) -> anyhow::Result<Opened> {
+    let options = Options {
+        durability: match config.durability {
+            Durability::Sync => StoreDurability::Sync,
+            Durability::Interval(every) => StoreDurability::Interval(every),
+            Durability::Os => StoreDurability::Os,
+        },
+        runs: true,
+        sync_life: config.sync_life,
+        key_life: Some(config.idempotency_window),
+        message_life: config.message_life,
+        cache_bytes: config.store_cache,
+        segment_bytes: config.segment_bytes as u64,
+        reserve_bytes: config.store_reserve as u64,
+        max_record_bytes: config.max_record_bytes(),
+        ..Options::default()
+    };
+    // The gateway keeps all its state in the store, so it replays nothing.
+    let opened =
+        Store::open(&config.data, options, &mut |_| ()).context("cannot open the store")?;
+    report_store(&config.data, &opened.report);
+    report_positions(&config.data, &opened.report);
+    Ok(opened)
+}
+
+/// Logs what opening the store found, and warns if other users can read its folder.
+fn report_store(data: &Path, report: &RecoveryReport) {
+    tracing::info!(
+        created = report.created,
+        records = report.records,
+        bytes = report.bytes,
+        took_ms = report.duration.as_millis() as u64,
+        "store open"
+    );
+    if let Some(torn) = &report.torn {
+        let copies: Vec<_> = torn
+            .copies
+            .iter()
+            .map(|c| c.display().to_string())
+            .collect();
+        tracing::warn!(
+            position = torn.position.0,
+            bytes = torn.bytes,
+            copies = %copies.join(", "),
+            copies_incomplete = torn.copies_incomplete,
+            "the log had an unfinished end, none of it acknowledged: cut off"
+        );
+    }
+    let mode = std::fs::metadata(data).map_or(0, |meta| meta.permissions().mode());
+    if mode & 0o077 != 0 {
+        tracing::warn!(
+            data = %data.display(),
+            mode = format_args!("{:04o}", mode & 0o7777),
+            "other users of this machine can read the data folder, where messages are plain text: use `chmod -R go=` on it unless you want that"
+        );
+    }
+}
+
+/// Warns if positions that clients keep are no longer valid, or will not be after the next start.
+fn report_positions(data: &Path, report: &RecoveryReport) {
+    let file = data.join("epochs");
+    let file = file.display();
+    match report.positions {
+        PositionsFound::Kept => {}
+        PositionsFound::None if report.created => {}
+        PositionsFound::None => tracing::warn!(
+            "positions from before this start are refused (error 112): the store is of an earlier version, was repaired with a loss, or {file} was removed"
+        ),
+        PositionsFound::Damaged => tracing::warn!(
+            "positions from before this start are refused (error 112): {file} was damaged and has been made again"
+        ),
+    }
+    if !report.positions_stored {
+        tracing::warn!(
+            "cannot write {file}: the disk is full. The next start will refuse the positions that clients get from now on: free some space and restart"
+        );
+    }
+}
+
+pub(super) fn watch_store(config: &Config, store: &Reader) -> anyhow::Result<StoreWatch> {
+    let reserve = config.store_reserve as u64;
+    StoreWatch::start(store.clone(), config.data.clone(), reserve)
+        .context("cannot start the thread that watches the store")
+}
