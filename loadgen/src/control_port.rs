@@ -8,7 +8,7 @@ use fnv::FnvHashMap;
 
 use crate::foreign::safe_line;
 
-/// How long the control port may take to answer.
+/// The time limit for an answer of the control port.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest answer that is read, in bytes.
@@ -24,7 +24,8 @@ impl Metrics {
         self.0.get(name).copied()
     }
 
-    /// Whether a counter has fallen since `before`: then the gateway has been started again.
+    /// Returns whether a counter has fallen since `before`, which means that the gateway was
+    /// started again.
     pub(crate) fn began_again(&self, before: &Self) -> bool {
         let counters = before.0.iter().filter(|(name, _)| {
             let family = name.split('{').next().unwrap_or_default();
@@ -84,7 +85,7 @@ pub(crate) fn metrics(control: SocketAddr) -> Result<Metrics, String> {
     let (head, body) = answer
         .split_once("\r\n\r\n")
         .filter(|(head, _)| head.starts_with("HTTP/"))
-        .ok_or_else(|| fail("what answers there does not speak HTTP"))?;
+        .ok_or_else(|| fail("the answer is not HTTP"))?;
     if head.split(' ').nth(1) != Some("200") {
         let line = safe_line(head.lines().next().unwrap_or(""));
         return Err(fail(&format!("the answer is `{line}`")));
@@ -102,7 +103,7 @@ fn in_words(why: &std::io::Error) -> String {
     use std::io::ErrorKind::{InvalidData, TimedOut, WouldBlock};
     match why.kind() {
         TimedOut | WouldBlock => format!("no answer within {} s", PATIENCE.as_secs()),
-        InvalidData => "the answer is no text".into(),
+        InvalidData => "the answer is not text".into(),
         _ => why.to_string(),
     }
 }
@@ -138,8 +139,8 @@ mod tests {
         let good = "HTTP/1.1 200 OK\r\n\r\ntrunkline_a 1\n";
         for (answer, words) in [
             (good, None),
-            ("", Some("does not speak HTTP")),
-            ("220 mail\r\n\r\n", Some("does not speak HTTP")),
+            ("", Some("answer is not HTTP")),
+            ("220 mail\r\n\r\n", Some("answer is not HTTP")),
             (
                 "HTTP/1.1 404 \x1b[2J\r\n\r\nx",
                 Some(r"`HTTP/1.1 404 \u{1b}[2J`"),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// How a run ended, as the process reports it. The numbers are part of the interface for CI.
+/// The end of a run, as the exit code of the process reports it. CI systems rely on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Everything was measured, and every check passed.
@@ -57,7 +57,7 @@ impl Exit {
     }
 }
 
-/// Why a run could not start or go on, in words for people, with the exit code it means.
+/// The error that ends a run: a text for people, and the exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
     /// The exit code this failure means.

@@ -71,7 +71,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 pub(crate) fn unwritten(path: &Path, why: &io::Error) -> Failure {
     let path = path.display();
     Failure::aborted(format!(
-        "cannot write {path}: {why}; the results in that folder are not whole: make room, or name another with --out"
+        "cannot write {path}: {why}; the results in that folder are not complete: free some space, or name another folder with --out"
     ))
 }
 
@@ -86,7 +86,7 @@ mod tests {
         put(&file, b"one").expect("it is written");
         put(&file, b"two").expect("it is written again");
         assert_eq!(std::fs::read(&file).expect("it is there"), b"two");
-        // What stands in the way of the new one is no reason to lose the old one.
+        // If the new file cannot take its place, the old one stays.
         std::fs::create_dir(beside(&file)).expect("a folder");
         put(&file, b"three").expect_err("it cannot be written");
         assert_eq!(std::fs::read(&file).expect("it is there"), b"two");

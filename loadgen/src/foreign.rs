@@ -10,8 +10,8 @@ pub(crate) const LINE_MAX: usize = 200;
 /// The most characters of a sentence of this program that quotes other programs.
 const QUOTED_MAX: usize = 600;
 
-/// Whether a character controls a terminal or the order of the text around it, instead of being
-/// visible.
+/// Returns whether a character controls a terminal or the order of the text around it, instead of
+/// being visible.
 fn acts(c: char) -> bool {
     // Line and paragraph separators, invisible marks, embeddings, overrides and isolates (UAX #9),
     // tags, and variation of what is shown by characters that have no width.

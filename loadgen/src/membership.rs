@@ -115,7 +115,7 @@ impl Memberships {
                 }
             };
             let mut size = (drawn.round() as u32).clamp(FEWEST, left.max(FEWEST));
-            // One who would be left over comes along.
+            // A single user who would be left over joins this group.
             size += u32::from(left - size == 1);
             self.add(place, size);
             place += size;
@@ -357,7 +357,7 @@ pub(crate) mod tests {
         assert!((part - (-2.05f64).exp()).abs() < 0.005, "{part}");
         let all = of(1000, &wanted(1.0, "const(7)", &[]));
         let sizes: BTreeSet<_> = (0..all.groups()).map(|group| all.size(group)).collect();
-        // 142 of 7, and one of the 6 who are left.
+        // 142 groups of 7, and one group of the other 6.
         assert_eq!(sizes, [6, 7].into());
         assert_eq!(all.groups(), 143);
     }
@@ -369,7 +369,7 @@ pub(crate) mod tests {
         assert_eq!((all.ordinary_rounds(), all.rounds()), (1, 4));
         let sizes: Vec<_> = (10..14).map(|group| all.size(group)).collect();
         assert_eq!(sizes, [60, 40, 100, 1]);
-        // The first two share a round: nobody is in both.
+        // The first two groups share a round, so no user is in both.
         let both = |user: &u32| all.nth(10, *user).is_some() && all.nth(11, *user).is_some();
         assert!(!(0..100).any(|user| both(&user)));
         let none = none(&population(9, 1000, 2).part(0, 1));

@@ -1,8 +1,8 @@
 //! The output of the program: results on standard output, everything else on standard error.
 //!
 //! Results that cannot be written are an error of the program, which is kept here until the program
-//! ends. A reader that closed its end is no error. Standard error never holds the program up: what
-//! does not fit is dropped.
+//! ends. A reader that closed its end is not an error. Standard error never holds the program up:
+//! text that does not fit is dropped.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,10 +15,10 @@ use rustix::io::Errno;
 
 use crate::foreign::shown;
 
-/// How long the last lines on standard error wait for a reader.
+/// The time for which the last lines on standard error wait for a reader.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Bytes that are written at a time to a descriptor that may block. A pipe that takes any byte
+/// The bytes that are written at a time to a descriptor that may block. A pipe that takes any byte
 /// takes this many at once (pipe(7), PIPE_BUF).
 const PIECE: usize = 4_096;
 
@@ -30,7 +30,7 @@ enum Fate {
     Written,
     /// The reader has closed its end.
     Closed,
-    /// Something could not be written: why.
+    /// A write failed. Holds the reason.
     Failed(String),
 }
 
@@ -67,11 +67,12 @@ fn fate_of(written: io::Result<()>) -> Fate {
     }
 }
 
-/// Returns why standard output is not complete; none if it is, or if its reader closed its end.
+/// Returns the reason why standard output is not complete; `None` if it is, or if its reader closed
+/// its end.
 pub(crate) fn failure() -> Option<String> {
     match &*FATE.lock().unwrap_or_else(PoisonError::into_inner) {
         Fate::Failed(why) => Some(format!(
-            "cannot write to standard output: {why}; the results there are not whole"
+            "cannot write to standard output: {why}; the results there are not complete"
         )),
         Fate::Written | Fate::Closed => None,
     }
@@ -117,7 +118,7 @@ fn ready(fd: BorrowedFd<'_>, patience: Duration) -> io::Result<bool> {
 /// An output that never holds the program up.
 #[derive(Debug)]
 pub(crate) struct Aside {
-    /// None if the descriptor cannot be opened: then nothing is written.
+    /// The descriptor; `None` if it cannot be opened, and then nothing is written.
     out: Option<OwnedFd>,
     /// Bytes that the descriptor has not taken yet. Callers keep them few by asking
     /// [`is_clear`](Self::is_clear) first.
@@ -148,8 +149,8 @@ impl Aside {
         }
     }
 
-    /// Whether all bytes have been taken, or never will be. Bytes that are written while this is
-    /// false are kept in memory.
+    /// Returns whether no bytes wait: the descriptor has taken them all, or takes none any more.
+    /// Bytes that are written while this is false stay in memory.
     pub(crate) fn is_clear(&mut self) -> bool {
         self.push();
         self.rest.is_empty()
@@ -194,7 +195,7 @@ impl Drop for Aside {
 }
 
 /// Opens the pipe or terminal behind a descriptor again, so that writes to it never wait. The flag
-/// for that is shared by all processes that have the descriptor, and must not be set on it. None
+/// for that is shared by all processes that have the descriptor, and must not be set on it. `None`
 /// for files and devices, which take everything at once.
 fn unblocked(fd: BorrowedFd<'_>) -> Option<OwnedFd> {
     use std::os::fd::AsRawFd;

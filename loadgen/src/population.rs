@@ -14,15 +14,16 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 /// The most devices of a user.
 pub(crate) const MAX_DEVICES: u32 = 8;
-/// The fewest users of a run: each needs two distinct contacts.
+/// The fewest users of a run, because each needs two distinct contacts.
 pub(crate) const MIN_USERS: u64 = 3;
-/// The digits of a user's number in its name: fixed, so that names sort like numbers.
+/// The number of digits of a user's number in its name. It is fixed, so that names sort like
+/// numbers.
 const DIGITS: usize = 9;
 
 /// The population of a whole run.
 #[derive(Clone, Debug)]
 pub(crate) struct Population {
-    /// The name of the run in user names: no two runs against one gateway share a user.
+    /// The name of the run in user names. So two runs against one gateway share no user.
     pub(crate) run: String,
     /// The number of users, online or not.
     pub(crate) users: u32,
@@ -36,8 +37,15 @@ pub(crate) struct Population {
     pub(crate) seed: u64,
 }
 
-/// One thread's part. Users, devices, streams and conversations are dense numbers from zero:
-/// stream `u * slots + slot` is what user `u` writes to the contact in `slot`.
+/// The sender of a stream, and the slot of the contact that it goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StreamParts {
+    pub(crate) user: u32,
+    pub(crate) slot: u32,
+}
+
+/// One thread's part. Users, devices, streams and conversations are dense numbers from zero. Stream
+/// `u * slots + slot` has the messages of user `u` to the contact in `slot`.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     run: String,
@@ -54,7 +62,7 @@ impl Population {
     pub(crate) fn part(&self, thread: u32, threads: u32) -> Part {
         let deal = |count: u32| count / threads + u32::from(thread < count % threads);
         let users = deal(self.users);
-        // Distances below half the circle, so that u+d and u-d are never the same user.
+        // Distances are below half the circle, so that u+d and u-d are never the same user.
         let most = users.saturating_sub(1) / 2;
         let wanted = (self.contacts / 2).min(most).max(1) as usize;
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.seed ^ 0x7472_756e_6b6c_696e);
@@ -80,8 +88,8 @@ impl Population {
         }
     }
 
-    /// Returns how many threads can be used: each needs [`MIN_USERS`] users, at least one of them
-    /// online.
+    /// Returns the number of threads that can be used. Each needs [`MIN_USERS`] users, at least one
+    /// of them online.
     pub(crate) fn usable_threads(&self, wanted: u32) -> u32 {
         let most = (u64::from(self.users) / MIN_USERS)
             .min(u64::from(self.online))
@@ -189,13 +197,16 @@ impl Part {
     }
 
     /// Returns the sender and the slot of a stream.
-    pub(crate) fn stream_parts(&self, stream: u32) -> (u32, u32) {
-        (stream / self.slots(), stream % self.slots())
+    pub(crate) fn stream_parts(&self, stream: u32) -> StreamParts {
+        StreamParts {
+            user: stream / self.slots(),
+            slot: stream % self.slots(),
+        }
     }
 
     /// Returns the conversation that a stream belongs to.
     pub(crate) fn conversation(&self, stream: u32) -> u32 {
-        let (user, slot) = self.stream_parts(stream);
+        let StreamParts { user, slot } = self.stream_parts(stream);
         let owner = if slot.is_multiple_of(2) {
             user
         } else {
@@ -301,7 +312,7 @@ pub(crate) mod tests {
     fn both_streams_of_a_pair_are_one_conversation() {
         let part = population(50, 1000, 6).part(0, 1);
         for stream in 0..part.streams() as u32 {
-            let (user, slot) = part.stream_parts(stream);
+            let StreamParts { user, slot } = part.stream_parts(stream);
             let back = part.stream(part.contact(user, slot), slot ^ 1);
             assert_eq!(part.conversation(stream), part.conversation(back));
             assert!(

@@ -23,12 +23,12 @@ pub(crate) struct RunSettings {
     pub(crate) scenario: Scenario,
     pub(crate) sizing: Sizing,
     pub(crate) gateway: Gateway,
-    /// What signs the tokens of users; without it, users connect without tokens.
+    /// The signer of the users' tokens; without it, users connect without tokens.
     pub(crate) signer: Option<Arc<Signer>>,
     pub(crate) source: Option<Network>,
     pub(crate) threads: u32,
     pub(crate) out: PathBuf,
-    /// How the run is shown.
+    /// The options for showing the run.
     pub(crate) view: ViewArgs,
 }
 
@@ -39,7 +39,7 @@ pub(crate) enum Gateway {
     Target {
         url: String,
         control: Option<SocketAddr>,
-        /// Whom to trust; with it, connections use TLS.
+        /// The trusted certificates; with them, connections use TLS.
         tls: Option<Trust>,
     },
     /// A gateway that is started for the run.
@@ -58,7 +58,7 @@ impl Gateway {
         }
     }
 
-    /// Whether connections to the gateway use TLS.
+    /// Returns whether connections to the gateway use TLS.
     pub(crate) const fn has_tls(&self) -> bool {
         match self {
             Self::Target { tls, .. } => tls.is_some(),
@@ -88,7 +88,7 @@ impl Target {
 /// Reads the scenario of a command line and applies its options.
 ///
 /// # Errors
-/// The scenario or an option is wrong (exit 104): what to change.
+/// The scenario or an option is wrong (exit 104). The message says what to change.
 pub(crate) fn resolve(args: RunArgs) -> Outcome<RunSettings> {
     resolve_loaded(load::load(&args.scenario)?, args)
 }
@@ -96,7 +96,7 @@ pub(crate) fn resolve(args: RunArgs) -> Outcome<RunSettings> {
 /// Applies the options of a command line to a scenario that was read.
 ///
 /// # Errors
-/// The scenario or an option is wrong (exit 104): what to change.
+/// The scenario or an option is wrong (exit 104). The message says what to change.
 pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<RunSettings> {
     overrule(&mut loaded, &args)?;
     loaded.validate()?;
@@ -137,7 +137,7 @@ pub(crate) fn resolve_loaded(mut loaded: Loaded, args: RunArgs) -> Outcome<RunSe
     })
 }
 
-/// Returns the gateway that the options name, or one that is to be started.
+/// Returns the gateway that the options name, or a local gateway to start.
 pub(crate) fn gateway(
     (target, tls): (Option<&str>, &TlsArgs),
     control: Option<&str>,
@@ -148,9 +148,7 @@ pub(crate) fn gateway(
     };
     let target = parse_target(url).map_err(Failure::scenario)?;
     if tls.tls_ca.is_some() && !target.tls {
-        let why = format!(
-            "--tls-ca: {url} is not TLS, only wss:// is TLS: write wss://, or leave --tls-ca out"
-        );
+        let why = format!("--tls-ca: {url} does not use TLS: write wss://, or leave --tls-ca out");
         return Err(Failure::scenario(why));
     }
     let trust = || Trust::new(tls.tls_ca.as_deref(), target.name());
@@ -171,7 +169,7 @@ pub(crate) fn signer(args: &TlsArgs) -> Outcome<Option<Arc<Signer>>> {
 
 /// Applies the options of the command line to the scenario.
 fn overrule(loaded: &mut Loaded, args: &RunArgs) -> Outcome<()> {
-    // A trial of find-max has a rate all the same.
+    // A trial of find-max has a rate in any case.
     if let (Some(compress), None) = (args.compress, args.rate) {
         loaded.compress(compress, args.duration.is_some())?;
     }
@@ -187,7 +185,7 @@ fn overrule(loaded: &mut Loaded, args: &RunArgs) -> Outcome<()> {
                 population.users
             )));
         }
-        // The share whose online users' devices are so many.
+        // The share whose online users have this many devices.
         let users = connections as f64 / population.devices / population.online;
         population.share = Share {
             part: users.round().max(1.0) as u64,
@@ -306,7 +304,7 @@ mod tests {
             let day = day.filter(|it| it.executor != ExecutorKind::RampingConnections);
             day.map(|it| it.duration.unwrap().0.as_secs()).sum::<u64>()
         };
-        // 72 times as fast as life, for as long as the scenario says.
+        // The replay is 72 times as fast as real time, for the duration of the scenario.
         let smoke = resolve(args("smoke", None)).unwrap();
         let expected = smoke.sizing.natural_rate * 72.0;
         assert!((smoke.sizing.offered_rate - expected).abs() < 1e-6);

@@ -36,7 +36,7 @@ pub(crate) fn with_hint(message: &str) -> String {
     }
     if let Some(found) = what.strip_prefix("invalid value: ") {
         return format!(
-            "{} is no possible value: it must be {}",
+            "{} is not a possible value: it must be {}",
             given(found),
             needed(known)
         );
@@ -129,7 +129,7 @@ mod tests {
             ),
             (
                 "invalid value: integer `-1`, expected u64",
-                "the number `-1` is no possible value: it must be a whole number, 0 or more",
+                "the number `-1` is not a possible value: it must be a whole number, 0 or more",
             ),
             ("missing field `window`", "missing field `window`"),
             ("a sentence of our own\n", "a sentence of our own"),

@@ -1,4 +1,4 @@
-//! TLS to a gateway: whom connections trust, and the certificate of a gateway that is started here.
+//! TLS to a gateway: the trusted certificates, and the certificate of a local gateway.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -23,7 +23,7 @@ const BUNDLES: [&str; 3] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// What connections to a gateway need to begin TLS.
+/// The settings with which connections to a gateway begin TLS.
 #[derive(Debug, Clone)]
 pub(crate) struct Trust {
     config: Arc<ClientConfig>,
@@ -31,14 +31,14 @@ pub(crate) struct Trust {
 }
 
 impl Trust {
-    /// Trusts a gateway of this host if the authorities in a PEM file do, or without a file those
-    /// of the system.
+    /// Makes the settings for a gateway of this host. They trust the authorities in a PEM file, or
+    /// without a file those of the system.
     ///
     /// # Errors
-    /// The file or the host cannot be used: why, and what to do.
+    /// The file or the host cannot be used. The text has the reason and a remedy.
     pub(crate) fn new(ca: Option<&Path>, host: &str) -> Result<Self, String> {
         let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| format!("{host}: no name that a certificate could be for"))?;
+            .map_err(|_| format!("{host}: this is not a name that a certificate can have"))?;
         let bundle = BUNDLES.iter().map(Path::new).find(|file| file.is_file());
         let file = ca
             .or(bundle)
@@ -69,7 +69,7 @@ impl Trust {
                 .with_root_certificates(roots)
                 .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // Each session stands for another client: all shake hands from the beginning.
+        // Each session stands for another client, so each makes a full handshake.
         config.resumption = Resumption::disabled();
         Ok(Self {
             config: Arc::new(config),

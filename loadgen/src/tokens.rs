@@ -14,7 +14,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 
-/// How long a token lasts, in seconds: longer than any run.
+/// The lifetime of a token in seconds: longer than any run.
 const LIFE: u64 = 90 * 86_400;
 
 /// The key that a run's tokens are signed with.
@@ -23,7 +23,7 @@ pub(crate) struct Signer {
     key: Key,
     /// The first part of each token (its header), with the dot behind it.
     head: String,
-    /// When the tokens expire, in seconds since 1970.
+    /// The time at which the tokens expire, in seconds since 1970.
     expires: u64,
 }
 
@@ -40,14 +40,14 @@ impl Signer {
     /// (HS256).
     ///
     /// # Errors
-    /// The file cannot be used: why, and what to do.
+    /// The file cannot be used. The text has the reason and a remedy.
     pub(crate) fn read(file: &Path) -> Result<Self, String> {
         let wrong = |why: &str| format!("--token-key {}: {why}", file.display());
         let bytes = files::secrets(file).map_err(|why| wrong(&why.to_string()))?;
         let is_pem = bytes.windows(11).any(|word| word == b"-----BEGIN ");
         let key = if is_pem {
             let der = PrivateKeyDer::from_pem_slice(&bytes);
-            let der = der.map_err(|_| wrong("no private key in it: it takes one as PEM"))?;
+            let der = der.map_err(|_| wrong("the file has no private key as PEM"))?;
             private(der.secret_der()).ok_or_else(|| {
                 wrong("take RSA, EC on P-256 or Ed25519, in PKCS#8 (openssl genpkey)")
             })?

@@ -1,11 +1,15 @@
 //! Quantities with units as people write them, and numbers formatted for people.
 
+mod format;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::de::{Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub(crate) use format::{counted, each_bytes, grouped, memory, micros, readable, readable_bytes};
 
 /// A duration: a number and one of `us`, `ms`, `s`, `m`, `h`, `d`. At most 366 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,7 +117,7 @@ impl FromStr for Span {
         let nanos = scaled(text, SPAN_UNITS, "\"20s\"")?;
         if nanos > SPAN_MAX.0.as_nanos() as f64 {
             return Err(format!(
-                "`{text}` is longer than {SPAN_MAX}, the longest time there is"
+                "`{text}` is longer than {SPAN_MAX}, the longest time that is accepted"
             ));
         }
         Ok(Self(Duration::from_nanos(nanos.round() as u64)))
@@ -146,7 +150,7 @@ impl FromStr for Bytes {
         if bytes > BYTES_MAX as f64 {
             let most = Self(BYTES_MAX);
             return Err(format!(
-                "`{text}` is more than {most}, the most bytes there are"
+                "`{text}` is more than {most}, the most bytes that are accepted"
             ));
         }
         Ok(Self(bytes as u64))
@@ -214,11 +218,11 @@ impl FromStr for Rate {
         match number.trim().replace('_', "").parse::<f64>() {
             Ok(rate) if (RATE_MIN..=RATE_MAX).contains(&rate) => Ok(Self(rate)),
             Ok(rate) if rate > RATE_MAX => Err(format!(
-                "`{text}` is more than {}/s, the highest rate there is",
+                "`{text}` is more than {}/s, the highest rate that is accepted",
                 grouped(RATE_MAX as u64)
             )),
             Ok(rate) if rate > 0.0 => Err(format!(
-                "`{text}` is less than {RATE_MIN}/s, the lowest rate there is"
+                "`{text}` is less than {RATE_MIN}/s, the lowest rate that is accepted"
             )),
             _ => Err(format!(
                 "`{text}` is not a rate above zero; write \"2000/s\""
@@ -242,12 +246,14 @@ impl FromStr for Bandwidth {
         let bits = scaled(text, BIT_UNITS, "\"10Gbit/s\"")?;
         if bits > BITS_MAX {
             Err(format!(
-                "`{text}` is more than 1,000,000 Tbit/s, the most there is"
+                "`{text}` is more than 1,000,000 Tbit/s, the most that is accepted"
             ))
         } else if bits > 0.0 {
             Ok(Self(bits))
         } else {
-            Err(format!("`{text}` is no bandwidth: it must be above zero"))
+            Err(format!(
+                "`{text}` is not a bandwidth: it must be above zero"
+            ))
         }
     }
 }
@@ -263,11 +269,11 @@ impl FromStr for Compress {
     fn from_str(text: &str) -> Result<Self, String> {
         let (from, to) = text
             .split_once('=')
-            .ok_or_else(|| format!("`{text}` is not a compression; write \"24h=10m\""))?;
+            .ok_or_else(|| format!("`{text}` is not a replay; write \"24h=10m\""))?;
         let (from, to): (Span, Span) = (from.trim().parse()?, to.trim().parse()?);
         if to.0.is_zero() || from < to {
             return Err(format!(
-                "`{text}` stretches time; the first span must be the longer one"
+                "`{text}` would be slower than real time; the first time must be the longer one"
             ));
         }
         Ok(Self { from, to })
@@ -328,76 +334,6 @@ macro_rules! as_text {
     )*};
 }
 as_text!(Span, Bytes, Share, Rate, Bandwidth, Compress);
-
-/// Formats `1234567` as `1,234,567`.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// The largest number that is shown with all its digits. A larger float does not hold all of them.
-const WHOLE_MAX: f64 = 9e15;
-
-/// Formats a calculated count, with all the digits that a float holds.
-pub(crate) fn counted(number: f64) -> String {
-    match number {
-        n if n >= WHOLE_MAX => format!("{n:.3e}"),
-        n => grouped(n.max(0.0) as u64),
-    }
-}
-
-/// Formats a rate with as many decimals as it needs: `231,481`, `93.4`, `0.926`.
-pub(crate) fn readable(number: f64) -> String {
-    match number {
-        n if n >= WHOLE_MAX => format!("{n:.3e}"),
-        n if n >= 1000.0 => grouped(n.round() as u64),
-        n if n >= 10.0 => format!("{n:.1}"),
-        n => format!("{n:.3}"),
-    }
-}
-
-/// Formats a number of bytes with at least three digits, in powers of 1,000: `27.8 MB`, `8.77 PB`.
-pub(crate) fn readable_bytes(bytes: f64) -> String {
-    let names = ["B", "KB", "MB", "GB", "TB", "PB", "EB"];
-    let mut unit = 0;
-    let mut number = bytes;
-    while number >= 999.5 && unit + 1 < names.len() {
-        number /= 1000.0;
-        unit += 1;
-    }
-    match number {
-        n if unit == 0 => format!("{n:.0} B"),
-        n if n >= 99.95 => format!("{n:.0} {}", names[unit]),
-        n if n >= 9.995 => format!("{n:.1} {}", names[unit]),
-        n => format!("{n:.2} {}", names[unit]),
-    }
-}
-
-/// Formats a process's resident memory in whole MiB, rounded to the nearest.
-pub(crate) fn memory(bytes: u64) -> String {
-    format!("{} MiB", grouped((bytes + (1 << 19)) >> 20))
-}
-
-/// Formats a number of bytes with all its digits.
-pub(crate) fn each_bytes(bytes: u64) -> String {
-    format!("{} B", grouped(bytes))
-}
-
-/// Formats microseconds as `312 µs`, `4.21 ms` or `1.30 s`.
-pub(crate) fn micros(us: u64) -> String {
-    match us {
-        0..=999 => format!("{us} µs"),
-        1_000..=999_999 => format!("{:.2} ms", us as f64 / 1e3),
-        _ => format!("{:.2} s", us as f64 / 1e6),
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -488,31 +424,6 @@ mod tests {
         assert_eq!(counted(3.7e20), "3.700e20");
         assert_eq!(readable(3.7e20), "3.700e20");
         assert_eq!(counted(20e9), "20,000,000,000");
-    }
-
-    #[test]
-    fn numbers_for_people() {
-        assert_eq!(grouped(20_000_000_000), "20,000,000,000");
-        assert_eq!(grouped(999), "999");
-        assert_eq!(readable(231_481.48), "231,481");
-        assert_eq!(readable(0.9259), "0.926");
-        assert_eq!(micros(4_213), "4.21 ms");
-        assert_eq!(memory((41 << 20) + (1 << 19)), "42 MiB");
-        assert_eq!(memory((41 << 20) + (1 << 19) - 1), "41 MiB");
-        assert_eq!(memory(4_096 << 20), "4,096 MiB");
-        assert_eq!(each_bytes(13_623), "13,623 B");
-        for (bytes, text) in [
-            (120.0, "120 B"),
-            (999.4, "999 B"),
-            (999.6, "1.00 KB"),
-            (27_777_778.0, "27.8 MB"),
-            (15.75e12, "15.8 TB"),
-            (8.766e15, "8.77 PB"),
-            (360e12, "360 TB"),
-            (5e21, "5000 EB"),
-        ] {
-            assert_eq!(readable_bytes(bytes), text);
-        }
     }
 
     #[test]

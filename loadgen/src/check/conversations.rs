@@ -18,9 +18,9 @@ struct State {
     digest: u64,
     sent: u32,
     refused: u32,
-    /// Whether history has been read to its end.
+    /// Whether the history has been read to its end.
     read: bool,
-    /// Whether a send had no answer when the time for answers was over.
+    /// Whether a send had no answer at the end of the time for answers.
     uncertain: bool,
 }
 
@@ -65,12 +65,12 @@ impl Conversations {
         self.at(conversation).refused += 1;
     }
 
-    /// Whether a message with this number was sent.
+    /// Returns whether a message with this number was sent.
     pub(super) fn was_sent(&self, origin: Origin) -> bool {
         origin.counter <= self.of(origin.conversation).sent
     }
 
-    /// Whether any message of a conversation was sent and not refused.
+    /// Returns whether any message of a conversation was sent and not refused.
     pub(super) fn has_messages(&self, conversation: u32) -> bool {
         let state = self.of(conversation);
         state.sent > state.refused
@@ -81,7 +81,7 @@ impl Conversations {
         self.at(conversation).sequences.insert(seq)
     }
 
-    /// Whether any message of a conversation is known to have a sequence.
+    /// Returns whether any message of a conversation is known to have a sequence.
     pub(super) fn has_sequences(&self, conversation: u32) -> bool {
         self.of(conversation).sequences.max() != 0
     }
@@ -111,7 +111,7 @@ impl Conversations {
         state.digest == read
     }
 
-    /// Whether history was read to its end.
+    /// Returns whether history was read to its end.
     pub(super) fn is_read(&self, conversation: u32) -> bool {
         self.of(conversation).read
     }

@@ -46,7 +46,7 @@ pub(crate) enum Violation {
 }
 
 impl Violation {
-    /// The violation's name in reports.
+    /// Returns the violation's name in reports.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Lost => "lost",

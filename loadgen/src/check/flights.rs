@@ -9,7 +9,7 @@ use super::origin::Origin;
 use super::seats::{SeatSet, SeatSets};
 use crate::clock::Nanos;
 
-/// Stands for no flight.
+/// The value that stands for no flight.
 const NONE: u32 = u32::MAX;
 
 /// The most messages of one thread under way. A command's id has 24 bits for the place in the
@@ -17,7 +17,7 @@ const NONE: u32 = u32::MAX;
 const MAX_FLIGHTS: u32 = (1 << 21) - 1;
 const _: () = assert!(MAX_FLIGHTS < (1 << 24) - 4096);
 
-/// The most words of seats that all messages under way may use: half a gigabyte.
+/// The maximum number of words of seats for all messages under way; they take half a gigabyte.
 const MAX_WORDS: usize = 1 << 26;
 
 /// One message under way.
@@ -37,9 +37,9 @@ pub(super) struct Flight {
     pub(super) push_seq: u32,
     /// The flight that the same device sent before this one.
     earlier: u32,
-    /// The flight that the same device sent after this one; for a free place the next free one.
+    /// The flight that the same device sent after this one. In a free place: the next free place.
     later: u32,
-    /// Whether no device of another member was owed the message when it was sent.
+    /// Whether the message was owed to no device of another member when it was sent.
     pub(super) to_offline: bool,
     /// Whether the message already counts as unknown or lost. Later events of the message are then
     /// no violations.
@@ -105,22 +105,23 @@ impl Flight {
         self.awaiting.len()
     }
 
-    /// Whether a device, connected or not, still has to receive the message or find it in history.
+    /// Returns whether a device, connected or not, still has to receive the message or find it in
+    /// history.
     pub(super) fn is_owed(&self) -> bool {
         self.awaiting() != 0 || self.lapsed
     }
 
-    /// Whether the message is known to be stored.
+    /// Returns whether the message is known to be stored.
     pub(super) fn is_stored(&self) -> bool {
         self.ack_seq != 0 || (self.orphaned && self.push_seq != 0)
     }
 
-    /// Whether an orphaned message has an unknown fate: it may be stored or not.
+    /// Returns whether an orphaned message has an unknown fate: it may be stored or not.
     pub(super) fn is_in_doubt(&self) -> bool {
         self.orphaned && self.ack_seq == 0 && self.push_seq == 0
     }
 
-    /// Whether the message was answered, and no device waits for it any more.
+    /// Returns whether the message was answered, and no device waits for it any more.
     pub(super) fn waits_for_history(&self) -> bool {
         self.ack_seq != 0 && self.awaiting() == 0
     }
@@ -156,7 +157,7 @@ struct Line {
 }
 
 impl Flights {
-    /// An empty table for messages of `devices` devices.
+    /// Makes an empty table for messages of `devices` devices.
     pub(super) fn new(devices: usize) -> Self {
         let line = Line {
             first: NONE,
@@ -209,45 +210,45 @@ impl Flights {
         place
     }
 
-    /// The command id of the flight at a place.
+    /// Returns the command id of the flight at a place.
     pub(super) fn id(&self, place: u32) -> u32 {
         u32::from(self.get(place).generation) << 24 | (place + 1)
     }
 
-    /// The place of the flight with this command id, if it is still under way.
+    /// Returns the place of the flight with this command id, if it is still under way.
     pub(super) fn by_id(&self, id: u32) -> Option<u32> {
         let place = (id & 0x00ff_ffff).checked_sub(1)?;
         let flight = self.table.get(place as usize)?;
         (flight.live && u32::from(flight.generation) == id >> 24).then_some(place)
     }
 
-    /// The place of a message, if it is still under way.
+    /// Returns the place of a message, if it is still under way.
     pub(super) fn find(&self, origin: Origin) -> Option<u32> {
         let place = *self.places.get(&(origin.conversation, origin.counter))?;
         (self.get(place).stream == origin.stream).then_some(place)
     }
 
-    /// The place of the first flight that a device sent.
+    /// Returns the place of the first flight that a device sent.
     pub(super) fn first_of(&self, sender: u32) -> Option<u32> {
         Some(self.sent_by[sender as usize].first).filter(|place| *place != NONE)
     }
 
-    /// The place of the flight that the same device sent next.
+    /// Returns the place of the flight that the same device sent next.
     pub(super) fn after(&self, place: u32) -> Option<u32> {
         Some(self.get(place).later).filter(|place| *place != NONE)
     }
 
-    /// The flight at a place that `push`, `by_id`, `find` or `places` gave, to change.
+    /// Returns the flight at a place that `push`, `by_id`, `find` or `places` gave, to change.
     pub(super) fn at(&mut self, place: u32) -> &mut Flight {
         &mut self.table[place as usize]
     }
 
-    /// The flight at a place that `push`, `by_id`, `find` or `places` gave.
+    /// Returns the flight at a place that `push`, `by_id`, `find` or `places` gave.
     pub(super) fn get(&self, place: u32) -> &Flight {
         &self.table[place as usize]
     }
 
-    /// Whether a flight is still owed to a seat.
+    /// Returns whether a flight is still owed to a seat.
     pub(super) fn awaits(&self, place: u32, seat: u32) -> bool {
         self.seats.has(&self.get(place).awaiting, seat)
     }
@@ -265,7 +266,7 @@ impl Flights {
         flight.lapsed = false;
     }
 
-    /// The seats that await a flight.
+    /// Returns the seats that await a flight.
     pub(super) fn seats(&self, place: u32) -> impl Iterator<Item = u32> {
         self.seats.seats(&self.get(place).awaiting)
     }
@@ -290,14 +291,14 @@ impl Flights {
         self.seats.free(flight.awaiting);
     }
 
-    /// All flights.
+    /// Returns all flights.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Flight> {
         let none = self.places.is_empty();
         let table = if none { &[] } else { &self.table[..] };
         table.iter().filter(|flight| flight.live)
     }
 
-    /// The places of all flights.
+    /// Returns the places of all flights.
     pub(super) fn places(&self) -> Vec<u32> {
         let all = 0..self.table.len() as u32;
         all.filter(|place| self.get(*place).live).collect()

@@ -21,7 +21,7 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// A conversation to be read from its beginning.
+    /// Makes a conversation to be read from its beginning.
     pub(crate) fn new(conversation: u32) -> Self {
         Self {
             conversation,

@@ -1,17 +1,17 @@
 //! The judge of one thread: every message's story, from sending to the last device and history.
 //!
-//! The checker does no I/O: what happened goes in, violations are counted. A pair of contacts is a
-//! group of two, and is judged by the same rules. Each part owns what it knows:
+//! The checker does no I/O: it takes the events of a run and counts violations. A pair of contacts
+//! is a group of two, and the same rules judge both. Each part owns its state:
 //!
 //! | part | what it knows |
 //! |---|---|
-//! | `roster` | who takes part in which conversation |
-//! | `sessions` | which devices are there, away or gone |
-//! | `ledger` | the fate of each message: `flights` under way, owed to sets of `seats`, and what is known of each conversation (`conversations`, `sequences`) |
-//! | `origin` | which message a text is, and how it must look |
-//! | `pushes` | how far each device has come in each conversation |
-//! | `receipts` | what was acknowledged, and what the others were told of it |
-//! | `history` | conversations that are being read back |
+//! | `roster` | the members of each conversation |
+//! | `sessions` | which devices are connected, away or gone |
+//! | `ledger` | the fate of each message: `flights` under way, owed to sets of `seats`, and the state of each conversation (`conversations`, `sequences`) |
+//! | `origin` | which message a text belongs to, and the text that it must have |
+//! | `pushes` | the last message of each device in each conversation |
+//! | `receipts` | the acknowledgements, and the receipts that other members got |
+//! | `history` | the conversations that are being read back |
 //! | `evidence` | violations, with the events before them |
 //!
 //! Memory is bounded by the population (a few words per conversation, and per device in each of its
@@ -112,17 +112,17 @@ impl Checker {
         }
     }
 
-    /// Who takes part in which conversation.
+    /// Returns the members of each conversation.
     pub(crate) fn roster(&self) -> &Roster {
         &self.roster
     }
 
-    /// What was counted so far.
+    /// Returns the counts so far.
     pub(crate) fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// The counters, for what the client itself counts.
+    /// Returns the counters, for what the client itself counts.
     pub(crate) fn counters_mut(&mut self) -> &mut Counters {
         &mut self.counters
     }
@@ -137,8 +137,8 @@ impl Checker {
         self.recognizer.write_key(&self.roster, origin, out);
     }
 
-    /// Opens a device's session, live from here on: the device is owed what is sent from now on. If
-    /// it was away, what it was owed before is looked for in history.
+    /// Opens a device's session. The device is owed the messages sent from now on. If it was away,
+    /// history must hold the messages that it was owed before.
     pub(crate) fn opened(&mut self, now: Nanos, device: u32) {
         if self.sessions.is_away(device) {
             self.ledger.lapse(&self.roster, device);
@@ -156,7 +156,7 @@ impl Checker {
             .orphan(&mut scene!(self, now), device, by_run, true);
     }
 
-    /// Notes that a device's session is open again, and that what the device missed comes next.
+    /// Notes that a device's session is open again, and that the missed messages come next.
     pub(crate) fn back(&mut self, now: Nanos, device: u32) {
         self.sessions.come_back(now, device);
     }
@@ -170,7 +170,7 @@ impl Checker {
             .orphan(&mut scene!(self, now), device, false, false);
     }
 
-    /// Notes the next message of a stream. Returns the send to make; `None` where too many messages
+    /// Notes the next message of a stream. Returns the send to make; `None` if too many messages
     /// are under way.
     pub(crate) fn depart(
         &mut self,
@@ -182,8 +182,8 @@ impl Checker {
             .depart(&mut scene!(self, now), arrival, intended)
     }
 
-    /// The first send of a device that is to be made again, now that its session is open again, in
-    /// the order of sending. Each send is given once for each time that the session broke.
+    /// Returns the first send of a device that must be repeated, now that its session is open
+    /// again, in the order of sending. Returns each send once for each break of the session.
     pub(crate) fn send_again(&mut self, now: Nanos, device: u32) -> Option<Departure> {
         self.ledger.send_again(&mut scene!(self, now), device)
     }
@@ -219,8 +219,8 @@ impl Checker {
         { &mut self.inboxes }.arrive(&mut scene!(self, now), ledger, recognizer, device, message)
     }
 
-    /// Returns what to acknowledge for a stream's member, who received everything that came and, if
-    /// `read`, read it. Returns `None` if it is already acknowledged.
+    /// Returns the acknowledgement for a stream's member that received all its messages and, if
+    /// `read`, read them. Returns `None` if it is already acknowledged.
     pub(crate) fn acknowledge(&mut self, now: Nanos, stream: u32, read: bool) -> Option<Marks> {
         let inboxes = &self.inboxes;
         { &mut self.receipts }.acknowledge(&mut scene!(self, now), inboxes, stream, read)
@@ -244,16 +244,16 @@ impl Checker {
         self.receipts.last_in_group()
     }
 
-    /// Whether everything that was sent is answered and delivered, receipts included, except what
-    /// only history can settle.
+    /// Returns whether everything that was sent is answered and delivered, receipts included,
+    /// except what only history can settle.
     pub(crate) fn settled(&mut self, now: Nanos) -> bool {
         self.ledger.is_settled()
             && !self.sessions.some_away()
             && self.receipts.is_settled(&scene!(self, now))
     }
 
-    /// Whether the checker waits only for the fate of sends whose session broke before their
-    /// answer, and the time for that is over.
+    /// Returns whether the checker waits only for the fate of sends whose session broke before
+    /// their answer, and the time for that is over.
     pub(crate) fn only_doubts(&mut self, now: Nanos) -> bool {
         let scene = scene!(self, now);
         self.ledger.only_doubts(&scene) && self.receipts.is_settled(&scene)
@@ -271,7 +271,7 @@ impl Checker {
         }
     }
 
-    /// Whether history has shown messages that devices are still owed.
+    /// Returns whether history has shown messages that devices are still owed.
     pub(crate) fn still_owed(&mut self, now: Nanos) -> bool {
         self.ledger.still_owed(&scene!(self, now))
     }
@@ -281,7 +281,7 @@ impl Checker {
         self.ledger.finish(&mut scene!(self, now));
     }
 
-    /// Whether anything was sent in a conversation and not refused.
+    /// Returns whether anything was sent in a conversation and not refused.
     pub(crate) fn has_messages(&self, conversation: u32) -> bool {
         self.ledger.conversations().has_messages(conversation)
     }
@@ -321,12 +321,13 @@ impl Checker {
             .unreadable(&mut scene!(self, now), reading, why);
     }
 
-    /// How often each violation happened.
+    /// Returns how often each violation happened.
     pub(crate) fn violations(&self) -> &BTreeMap<Violation, u64> {
         self.evidence.counts()
     }
 
-    /// The violations kept after the first `told`, a sentence each; raises `told` to all of them.
+    /// Returns the violations kept after the first `told`, a sentence each; raises `told` to all of
+    /// them.
     pub(crate) fn new_findings(&self, told: &mut usize) -> impl Iterator<Item = String> {
         self.evidence.sentences(told)
     }
@@ -340,7 +341,7 @@ impl Checker {
     }
 }
 
-/// The first 80 characters of a text, for messages.
+/// Returns the first 80 characters of a text, for messages.
 fn clip(text: &str) -> String {
     text.chars().take(80).collect()
 }

@@ -8,7 +8,7 @@ use super::scene::Scene;
 use crate::clock::Nanos;
 use crate::schedule::text::{GroupOrigin, PairOrigin, Texts};
 
-/// One message of the run: who wrote it where, and when it was due.
+/// One message of the run: its stream and number, and the time at which it was due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) conversation: u32,
@@ -16,7 +16,7 @@ pub(crate) struct Origin {
     pub(crate) stream: u32,
     /// The message's number in the conversation, from 1.
     pub(crate) counter: u32,
-    /// When the message should have been sent, in microseconds since the run's start.
+    /// The intended time of the send, in microseconds since the run's start.
     pub(crate) intended_us: u64,
 }
 
@@ -27,10 +27,10 @@ impl Origin {
     }
 }
 
-/// Recognizes messages by their texts, and knows how each must look.
+/// Recognizes messages by their texts, and knows the text that each must have.
 ///
-/// The message that was recognized last is kept in full: the same message comes to one device
-/// after another.
+/// It keeps the whole text of the last recognized message, because the same message reaches several
+/// devices one after another.
 #[derive(Debug)]
 pub(super) struct Recognizer {
     texts: Texts,
@@ -42,7 +42,7 @@ pub(super) struct Recognizer {
 }
 
 impl Recognizer {
-    /// A recognizer of these texts.
+    /// Makes a recognizer of these texts.
     pub(super) fn new(texts: Texts) -> Self {
         Self {
             texts,
@@ -84,7 +84,7 @@ impl Recognizer {
         }
     }
 
-    /// Returns which message a text is, judged by the header of the text; `None` where it is no
+    /// Returns the message that a text belongs to, by the header of the text; `None` if it is not a
     /// message of this part.
     pub(super) fn recognize(&mut self, roster: &Roster, text: &str) -> Option<Origin> {
         if self.origin.is_some() && self.text == text {
@@ -125,8 +125,8 @@ impl Recognizer {
         })
     }
 
-    /// Judges conversation, text and sender of the message that was recognized last. `wrong_text`
-    /// is what a wrong text is called. Returns whether the text is the one that was sent.
+    /// Judges conversation, text and sender of the message that was recognized last. A wrong text
+    /// counts as the violation `wrong_text`. Returns whether the text is right.
     pub(super) fn compare(
         &self,
         scene: &mut Scene<'_>,
@@ -147,7 +147,7 @@ impl Recognizer {
         let same = message.text.as_deref() == Some(&*self.text);
         if !same {
             scene.violation(wrong_text, Some(conversation), || {
-                format!("message {counter} has another text than it was sent with")
+                format!("message {counter} has another text than the one that was sent")
             });
         }
         if *self.from != *message.from {
@@ -159,7 +159,7 @@ impl Recognizer {
     }
 }
 
-/// A pair's message as its text names it.
+/// Returns a pair's message as its text names it.
 fn of_pair(origin: Origin) -> PairOrigin {
     PairOrigin {
         stream: origin.stream,

@@ -1,4 +1,4 @@
-//! Checks pushes of messages: whether each is due at its device, in order, and with the right text.
+//! Checks pushes of messages: each must be due at its device, in order, and have the right text.
 
 use fnv::FnvHashMap;
 use trunkline_proto::message::Message;
@@ -11,7 +11,7 @@ use super::roster::{Roster, Seat};
 use super::scene::Scene;
 use crate::clock::Nanos;
 
-/// How an event reached a device.
+/// The way in which an event reached a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Via {
     /// The gateway pushed the event, in the order of the log.
@@ -27,7 +27,7 @@ pub(crate) enum Via {
 pub(crate) struct Landing {
     /// The recipient's stream in the conversation, which the client uses to acknowledge.
     pub(crate) reader: u32,
-    /// When the message should have been sent; `None` for a message that was not expected.
+    /// The intended time of the send; `None` for a message that was not expected.
     pub(crate) intended: Option<Nanos>,
     /// Whether the message is a group's.
     pub(crate) in_group: bool,
@@ -72,7 +72,7 @@ impl Inboxes {
         self.synced.get(&inbox).copied().unwrap_or(0)
     }
 
-    /// Notes a sequence that came. Returns the highest one pushed before.
+    /// Notes a received sequence. Returns the highest sequence that was pushed before.
     fn note(&mut self, inbox: usize, seq: u32, via: Via) -> u32 {
         let last = self.pushed[inbox];
         match via {
@@ -85,8 +85,8 @@ impl Inboxes {
         last
     }
 
-    /// Judges a message that came to a device. Returns what it means there; `None` where the
-    /// device should not have got it at all.
+    /// Judges a message that came to a device. Returns its meaning for the client; `None` if the
+    /// device should not have received it.
     pub(super) fn arrive(
         &mut self,
         scene: &mut Scene<'_>,
@@ -191,7 +191,7 @@ impl Inboxes {
             return;
         }
         if sent && (via == Via::Sync || (seq > last && seq <= self.synced(seat.inbox))) {
-            // Fetched and pushed: a client tells by the sequence that it is the same.
+            // The message was fetched and pushed. A client recognizes it by its sequence.
             return;
         }
         witness(scene, arrived);
@@ -199,7 +199,7 @@ impl Inboxes {
         let (conversation, counter) = (origin.conversation, origin.counter);
         if !sent || seq > last {
             scene.counters.unexpected += 1;
-            // The sequence is taken all the same: no second violation follows from this one.
+            // The sequence counts as taken, so that no second violation follows from this one.
             ledger.conversations_mut().take(conversation, seq);
             scene.violation_at(Violation::Unexpected, conversation, device, || {
                 let name = roster.device_name(device);

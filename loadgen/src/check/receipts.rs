@@ -1,4 +1,4 @@
-//! Receipts: what clients acknowledged, and what the gateway told the other members of it.
+//! Receipts: the acknowledgements of clients, and what the gateway tells other members about them.
 //!
 //! A receipt must be true, and must not go back. In a pair the last receipt is owed, too. In a
 //! group it is not, because a gateway tells only members of small groups, and may report several
@@ -36,7 +36,7 @@ impl Marks {
         }
     }
 
-    /// Whether no watermark is below the other's.
+    /// Returns whether no watermark is below the other's.
     fn covers(self, other: Self) -> bool {
         self.delivered >= other.delivered && self.read >= other.read
     }
@@ -62,7 +62,7 @@ pub(super) struct Receipts {
     last_in_group: Nanos,
 }
 
-/// Identifies what a device was told: the device's inbox, and the member.
+/// The key of the receipts that a device got about a member: the device's inbox, and the member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Told {
     /// The inbox of the device for the conversation.
@@ -114,8 +114,9 @@ impl Receipts {
         }
     }
 
-    /// Returns what to acknowledge for a stream's member, who got what is in the inboxes and, if
-    /// `read`, read it; `None` where that has been said, or where the stream is nobody's.
+    /// Returns the acknowledgement for a stream's member that received the messages in its inboxes
+    /// and, if `read`, read them. `None` if that is acknowledged already, or if the stream has no
+    /// member.
     pub(super) fn acknowledge(
         &mut self,
         scene: &mut Scene<'_>,
@@ -149,7 +150,8 @@ impl Receipts {
         Some(next)
     }
 
-    /// What has been acknowledged for a stream's member, to be said again; `None` where nothing was.
+    /// Returns the last acknowledgement of a stream's member, to be sent again; `None` if there was
+    /// none.
     pub(super) fn acknowledge_again(&self, scene: &mut Scene<'_>, stream: u32) -> Option<Marks> {
         let said = self.acknowledged(stream);
         if said == Marks::default() {
@@ -188,7 +190,8 @@ impl Receipts {
             });
         };
         if nth == seat.nth && roster.is_pair(conversation) {
-            // Another device of the same user said so: this one is only kept in step.
+            // Another device of the same user sent this acknowledgement. The gateway only keeps
+            // this device in step.
             return;
         }
         let marks = Marks {
@@ -221,7 +224,8 @@ impl Receipts {
         }
     }
 
-    /// What the device in a seat was told of the `nth` member; `None` where that is not kept.
+    /// Returns the last receipt about the `nth` member that the device in a seat got; `None` if
+    /// that is not kept.
     fn told(
         &mut self,
         roster: &Roster,
@@ -242,8 +246,8 @@ impl Receipts {
         Some(&mut told[(seat.number * size + nth) as usize])
     }
 
-    /// Judges marks against those told `before`: pushed ones never go back, unless `sync` told of
-    /// them first.
+    /// Judges marks against the marks reported `before`. Pushed marks never go back, unless `sync`
+    /// reported them first.
     fn moved(&mut self, told: Told, before: Marks, marks: Marks, via: Via) -> Moved {
         if via == Via::Sync {
             let synced = self.synced.entry(told).or_default();
@@ -269,7 +273,7 @@ impl Receipts {
         }
     }
 
-    /// The first device of a pair that was not told of the contact's last watermarks.
+    /// Returns the first device of a pair that was not told of the contact's last watermarks.
     fn missing(&self, scene: &Scene<'_>) -> Option<Missing> {
         let (part, sessions) = (scene.roster.part(), scene.sessions);
         for device in (0..part.devices()).filter(|device| sessions.is_open(*device)) {
@@ -296,7 +300,7 @@ impl Receipts {
         None
     }
 
-    /// Whether every receipt that is owed has come.
+    /// Returns whether every receipt that is owed has come.
     pub(super) fn is_settled(&self, scene: &Scene<'_>) -> bool {
         self.missing(scene).is_none()
     }
@@ -316,7 +320,7 @@ impl Receipts {
     }
 }
 
-/// What a receipt changes.
+/// The effect of a receipt.
 #[derive(Debug)]
 struct Moved {
     /// Whether the receipt may come now.

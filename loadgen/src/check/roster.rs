@@ -1,4 +1,4 @@
-//! Who takes part in which conversation: pairs and groups under one numbering.
+//! The members of each conversation: pairs and groups under one numbering.
 //!
 //! A pair is a group of two. Its numbers come first, those of groups follow:
 //!
@@ -8,22 +8,22 @@
 //! | stream: one member's messages in one conversation | user × slots + slot | one per membership |
 //! | inbox: one device in one conversation | device × slots + slot | round × devices + device |
 //!
-//! Within a conversation a member has a place (`nth`), and each of its devices has a seat:
-//! place × devices that a user has at most + number of the device. Everything here is arithmetic
-//! on the population and on the groups; nothing is kept per conversation.
+//! Within a conversation a member has a place (`nth`), and each of its devices has a seat: place ×
+//! devices that a user has at most + number of the device. Everything here is arithmetic on the
+//! population and on the groups; nothing is kept per conversation.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::membership::Memberships;
-use crate::population::{MAX_DEVICES, Part};
+use crate::population::{MAX_DEVICES, Part, StreamParts};
 
 /// Members of a pair.
 const PAIR: u32 = 2;
 // The seats of a pair fit into one word.
 const _: () = assert!(PAIR * MAX_DEVICES <= u64::BITS);
 
-/// Answers who takes part in which conversation of one thread.
+/// The members of each conversation of one thread.
 #[derive(Debug)]
 pub(crate) struct Roster {
     part: Part,
@@ -57,7 +57,7 @@ pub(crate) struct Seat {
 }
 
 impl Roster {
-    /// The roster of a part of the population with these groups.
+    /// Makes the roster of a part of the population with these groups.
     pub(crate) fn new(part: Part, members: Arc<Memberships>) -> Self {
         Self {
             pairs: part.conversations() as u32,
@@ -68,50 +68,51 @@ impl Roster {
         }
     }
 
-    /// The part of the population that takes part.
+    /// Returns the part of the population that takes part.
     pub(crate) fn part(&self) -> &Part {
         &self.part
     }
 
-    /// The groups, by their own numbers.
+    /// Returns the groups, by their own numbers.
     pub(crate) fn members(&self) -> &Memberships {
         &self.members
     }
 
-    /// Conversations: pairs, then groups.
+    /// Returns the number of conversations: pairs, then groups.
     pub(crate) fn conversations(&self) -> u32 {
         self.pairs + self.members.groups()
     }
 
-    /// The group of a conversation; `None` for a pair.
+    /// Returns the group of a conversation; `None` for a pair.
     pub(crate) fn group(&self, conversation: u32) -> Option<u32> {
         conversation.checked_sub(self.pairs)
     }
 
-    /// The conversation of a group.
+    /// Returns the conversation of a group.
     pub(crate) fn conversation_of(&self, group: u32) -> u32 {
         self.pairs + group
     }
 
-    /// Whether a conversation is between two contacts.
+    /// Returns whether a conversation is between two contacts.
     pub(crate) fn is_pair(&self, conversation: u32) -> bool {
         conversation < self.pairs
     }
 
-    /// Streams of pairs: streams from this number on are of groups.
+    /// Returns the number of streams of pairs. Streams from this number on belong to groups.
     pub(crate) fn pair_streams(&self) -> u32 {
         self.pair_streams
     }
 
-    /// Streams of pairs and groups; some of groups may be nobody's.
+    /// Returns the number of streams of pairs and groups. Some streams of groups may have no
+    /// member.
     pub(crate) fn streams(&self) -> usize {
         self.pair_streams as usize + self.members.count()
     }
 
-    /// The member that writes a stream; `None` where the stream is nobody's.
+    /// Returns the member that writes a stream; `None` if the stream has no member.
     pub(crate) fn writer(&self, stream: u32) -> Option<Member> {
         let Some(membership) = stream.checked_sub(self.pair_streams) else {
-            let (user, slot) = self.part.stream_parts(stream);
+            let StreamParts { user, slot } = self.part.stream_parts(stream);
             return Some(Member {
                 conversation: self.part.conversation(stream),
                 nth: slot % PAIR,
@@ -126,15 +127,15 @@ impl Roster {
         })
     }
 
-    /// The user that writes a stream.
+    /// Returns the user that writes a stream.
     pub(crate) fn user(&self, stream: u32) -> u32 {
         match stream.checked_sub(self.pair_streams) {
             Some(membership) => self.members.user(membership),
-            None => self.part.stream_parts(stream).0,
+            None => self.part.stream_parts(stream).user,
         }
     }
 
-    /// The device that a stream's messages are sent from.
+    /// Returns the device that a stream's messages are sent from.
     pub(crate) fn sender(&self, stream: u32) -> u32 {
         let number = match stream.checked_sub(self.pair_streams) {
             Some(membership) => membership,
@@ -144,13 +145,13 @@ impl Roster {
         devices.start + number % devices.len().max(1) as u32
     }
 
-    /// The devices of a user.
+    /// Returns the devices of a user.
     pub(crate) fn devices(&self, user: u32) -> Range<u32> {
         let first = self.part.first_device(user);
         first..first + self.part.device_count(user)
     }
 
-    /// The streams that a user writes, those of groups first.
+    /// Returns the streams that a user writes, those of groups first.
     pub(crate) fn streams_of(&self, user: u32) -> Vec<u32> {
         let memberships = (0..self.members.rounds())
             .filter_map(|round| self.members.in_round(round, user))
@@ -167,14 +168,14 @@ impl Roster {
         }
     }
 
-    /// The two users of a pair, by place.
+    /// Returns the two users of a pair, by place.
     fn pair(&self, conversation: u32) -> [u32; 2] {
         let half = self.part.slots() / PAIR;
         let (owner, slot) = (conversation / half, conversation % half * PAIR);
         [owner, self.part.contact(owner, slot)]
     }
 
-    /// The user in the `nth` place of a conversation.
+    /// Returns the user in the `nth` place of a conversation.
     pub(crate) fn member(&self, conversation: u32, nth: u32) -> u32 {
         match self.group(conversation) {
             Some(group) => self.members.member(group, nth),
@@ -182,7 +183,7 @@ impl Roster {
         }
     }
 
-    /// What the member in the `nth` place of a conversation writes.
+    /// Returns the stream that the member in the `nth` place of a conversation writes.
     pub(crate) fn stream(&self, conversation: u32, nth: u32) -> u32 {
         match self.group(conversation) {
             Some(group) => self.pair_streams + self.members.membership(group, nth),
@@ -190,7 +191,7 @@ impl Roster {
         }
     }
 
-    /// The place of a user in a conversation; `None` where the user is no member.
+    /// Returns the place of a user in a conversation; `None` if the user is not a member.
     pub(crate) fn nth(&self, conversation: u32, user: u32) -> Option<u32> {
         match self.group(conversation) {
             Some(group) => self.members.nth(group, user),
@@ -203,7 +204,7 @@ impl Roster {
         }
     }
 
-    /// The seat of a device in a conversation; `None` where its user is no member.
+    /// Returns the seat of a device in a conversation; `None` if its user is not a member.
     pub(crate) fn seat(&self, conversation: u32, device: u32) -> Option<Seat> {
         let user = self.part.user_of(device);
         let nth = self.nth(conversation, user)?;
@@ -219,7 +220,7 @@ impl Roster {
         })
     }
 
-    /// The seat of the device with this number among those of the `nth` member.
+    /// Returns the seat of the device with this number among those of the `nth` member.
     pub(crate) fn seat_number(&self, nth: u32, index: u32) -> u32 {
         nth * self.seats_each + index
     }
@@ -229,7 +230,7 @@ impl Roster {
         self.size(conversation) * self.seats_each
     }
 
-    /// The device in a seat of a conversation.
+    /// Returns the device in a seat of a conversation.
     pub(crate) fn device_in(&self, conversation: u32, seat: u32) -> u32 {
         let user = self.member(conversation, seat / self.seats_each);
         self.part.first_device(user) + seat % self.seats_each
@@ -240,7 +241,7 @@ impl Roster {
         self.part.devices() as usize * (self.part.slots() + self.members.rounds()) as usize
     }
 
-    /// Inboxes of pairs: an inbox from this number on is a group's.
+    /// Returns the number of inboxes of pairs. Inboxes from this number on belong to groups.
     pub(crate) fn pair_inboxes(&self) -> usize {
         self.part.devices() as usize * self.part.slots() as usize
     }
@@ -259,18 +260,18 @@ impl Roster {
         }
     }
 
-    /// Appends the name that a message of a stream is addressed to: a group's, or the contact's.
+    /// Appends the name of a message's recipient: the group's name, or the contact's.
     pub(crate) fn write_recipient(&self, conversation: u32, stream: u32, out: &mut String) {
         match self.group(conversation) {
             Some(group) => self.members.write_name(group, out),
             None => {
-                let (user, slot) = self.part.stream_parts(stream);
+                let StreamParts { user, slot } = self.part.stream_parts(stream);
                 self.part.write_user(self.part.contact(user, slot), out);
             }
         }
     }
 
-    /// Whether `id` is the id of a conversation.
+    /// Returns whether `id` is the id of a conversation.
     pub(crate) fn is_called(&self, conversation: u32, id: &str) -> bool {
         match self.group(conversation) {
             Some(group) => self.members.parse_conversation(id) == Some(group),
@@ -281,7 +282,7 @@ impl Roster {
         }
     }
 
-    /// The conversation with this id; `None` where it is none of this part.
+    /// Returns the conversation with this id; `None` if it does not belong to this part.
     pub(crate) fn parse_conversation(&self, id: &str) -> Option<u32> {
         let Some([one, other]) = self.parse_pair(id) else {
             return Some(self.pairs + self.members.parse_conversation(id)?);
@@ -290,7 +291,7 @@ impl Roster {
         Some(self.part.conversation(self.part.stream(one, slot)))
     }
 
-    /// The users that the id of a pair names, in the order of the id.
+    /// Returns the users that the id of a pair names, in the order of the id.
     fn parse_pair(&self, id: &str) -> Option<[u32; 2]> {
         let names = id.strip_prefix("u:")?;
         let (one, rest) = names.split_at_checked(names.len() / 2)?;
@@ -298,7 +299,7 @@ impl Roster {
         Some([self.part.parse_user(one)?, self.part.parse_user(other)?])
     }
 
-    /// A device's name for people: its user's, a slash, and its own.
+    /// Returns a device's name for people: its user's, a slash, and its own.
     pub(crate) fn device_name(&self, device: u32) -> String {
         let mut name = String::new();
         self.part.write_user(self.part.user_of(device), &mut name);

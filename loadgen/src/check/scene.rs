@@ -1,4 +1,4 @@
-//! What every part of the checker sees and writes while it handles one event.
+//! The scene: the data that every part of the checker reads and writes while it handles one event.
 
 use super::evidence::{Event, EventKind, Evidence, Violation};
 use super::origin::Origin;
@@ -7,14 +7,14 @@ use super::sessions::Sessions;
 use crate::clock::Nanos;
 use crate::stats::Counters;
 
-/// No device.
+/// The value that stands for no device.
 pub(super) const NOBODY: u32 = u32::MAX;
 
-/// Members up to which all events of a conversation are evidence: those of a pair. In a larger
-/// group only the pushes to the devices concerned are kept with a violation.
+/// The most members with which all events of a conversation are evidence. In a larger group a
+/// violation keeps only the pushes to the devices concerned.
 const SMALL: u32 = 2;
 
-/// One moment of a run: when it is, who is there, and where violations are noted.
+/// One moment of a run: its time, the connected devices, and the list of violations.
 #[derive(Debug)]
 pub(super) struct Scene<'a> {
     pub(super) now: Nanos,
@@ -25,8 +25,8 @@ pub(super) struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// Remembers what happened to a message, as evidence for a later violation. `seq` is 0 and
-    /// `device` is [`NOBODY`] where there is none.
+    /// Remembers an event of a message as evidence for a later violation. `seq` is 0 if there is no
+    /// sequence, and `device` is [`NOBODY`] if there is no device.
     pub(super) fn remember(&mut self, kind: EventKind, origin: Origin, seq: u32, device: u32) {
         self.evidence.remember(Event {
             at: self.now,
@@ -39,7 +39,7 @@ impl Scene<'_> {
         });
     }
 
-    /// Counts a violation; `detail` says in words what is wrong.
+    /// Counts a violation; `detail` describes it in words.
     pub(super) fn violation(
         &mut self,
         violation: Violation,
@@ -66,8 +66,8 @@ impl Scene<'_> {
         evidence.violation(self.now, violation, Some(conversation), about, detail);
     }
 
-    /// Counts a violation that devices missed a message for: `about` tells whether an event
-    /// belongs to it. In a pair all events do.
+    /// Counts the violation that devices missed a message. `about` returns whether an event belongs
+    /// to it; in a pair all events do.
     pub(super) fn violation_about(
         &mut self,
         violation: Violation,

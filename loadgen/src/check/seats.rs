@@ -1,5 +1,5 @@
-//! Sets of a conversation's seats: which devices are owed what is sent now, and which devices have
-//! not got a message yet.
+//! Sets of a conversation's seats: the devices that are owed messages sent now, and the devices
+//! that have not received a message yet.
 
 use super::roster::Roster;
 
@@ -12,7 +12,7 @@ const WORD: u32 = u64::BITS;
 /// two users have few devices, and the checker looks at their sessions instead.
 #[derive(Debug)]
 pub(super) struct Attendance {
-    /// By group, the first of its words; one more at the end.
+    /// The index of the first word of each group, and the end of the last one.
     first: Vec<u32>,
     words: Vec<u64>,
 }
@@ -168,7 +168,7 @@ impl SeatSets {
         }
     }
 
-    /// Whether a seat is in a set.
+    /// Returns whether a seat is in a set.
     pub(super) fn has(&self, set: &SeatSet, seat: u32) -> bool {
         self.words(set)[(seat / WORD) as usize] & 1 << (seat % WORD) != 0
     }
@@ -189,7 +189,7 @@ impl SeatSets {
         }
     }
 
-    /// The seats of a set, in order.
+    /// Returns the seats of a set, in order.
     pub(super) fn seats<'a>(&'a self, set: &'a SeatSet) -> impl Iterator<Item = u32> + use<'a> {
         (0..)
             .zip(self.words(set))
@@ -202,7 +202,7 @@ impl SeatSets {
 }
 
 impl SeatSet {
-    /// How many seats are in the set.
+    /// Returns the number of seats in the set.
     pub(super) fn len(&self) -> u32 {
         match self {
             Self::Few(word) => word.count_ones(),

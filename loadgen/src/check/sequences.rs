@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 /// beyond it, and, rarely, a set of sequences further on.
 #[derive(Debug, Default)]
 pub(super) struct Sequences {
-    /// The end of the unbroken run: 1 … `low` are all taken.
+    /// The end of the unbroken range: 1 to `low` are all taken.
     low: u32,
-    /// Bit `i`: `low + 1 + i` is taken. Bit 0 is never set for long.
+    /// Bit `i` tells that `low + 1 + i` is taken. Bit 0 is set only during an update.
     ahead: u64,
     /// Sequences taken beyond the bits.
     #[expect(
@@ -61,13 +61,13 @@ impl Sequences {
         }
     }
 
-    /// The highest sequence taken; 0 if none is.
+    /// Returns the highest sequence taken; 0 if none is.
     pub(super) fn max(&self) -> u32 {
         let beyond = self.beyond.as_ref().and_then(|set| set.last().copied());
         beyond.unwrap_or(self.low + (64 - self.ahead.leading_zeros()))
     }
 
-    /// The lowest sequence that is free below the highest.
+    /// Returns the lowest sequence that is free below the highest.
     pub(super) fn gap(&self) -> Option<u32> {
         (self.max() > self.low).then_some(self.low + 1)
     }

@@ -1,10 +1,10 @@
-//! The state of each device's session, and what the device is owed because of it.
+//! The state of each device's session, and the messages that the device is owed because of it.
 //!
 //! A device is owed every message from the first opening of its session on, also while it is away.
-//! It comes back with the position of its last push. The gateway then sends, after the answer,
-//! everything that the device missed, once and in order. If the gateway does not accept the
-//! position, the device begins anew, and history must hold what it missed. The same applies to a
-//! device that never comes back.
+//! It reconnects with the position of its last push. After the answer the gateway sends all missed
+//! messages, once and in order. If the gateway does not accept the position, the device begins
+//! anew, and history must hold the missed messages. The same applies to a device that never comes
+//! back.
 
 use crate::clock::Nanos;
 
@@ -17,7 +17,7 @@ enum Session {
     Open,
     /// The session ended and will be opened again. Everything is owed after the answer to that.
     Away,
-    /// The session ended for good. History must hold what was owed.
+    /// The session ended for good. History must hold the messages that the device was owed.
     Gone,
 }
 
@@ -53,53 +53,53 @@ impl Sessions {
         self.states[device as usize]
     }
 
-    /// Whether a device's session is open.
+    /// Returns whether a device's session is open.
     pub(super) fn is_open(&self, device: u32) -> bool {
         self.of(device) == Session::Open
     }
 
-    /// Whether a device's session ended and is to be opened again.
+    /// Returns whether a device's session ended and is to be opened again.
     pub(super) fn is_away(&self, device: u32) -> bool {
         self.of(device) == Session::Away
     }
 
-    /// Whether a device's session ended for good.
+    /// Returns whether a device's session ended for good.
     pub(super) fn is_gone(&self, device: u32) -> bool {
         self.of(device) == Session::Gone
     }
 
-    /// Whether a message sent now is owed to a device, be it there or away.
+    /// Returns whether a message sent now is owed to a device, connected or away.
     pub(super) fn is_owed(&self, device: u32) -> bool {
         matches!(self.of(device), Session::Open | Session::Away)
     }
 
-    /// From when on a device is owed what is sent; the end of time where it never was.
+    /// Returns the time from which on a device is owed messages; the greatest time if it never was.
     pub(super) fn owed_since(&self, device: u32) -> Nanos {
         self.owed_since[device as usize]
     }
 
-    /// When a device's session last came back with what it had missed, if it ever did.
+    /// Returns when a device's session last came back and got its missed messages, if it ever did.
     pub(super) fn back_at(&self, device: u32) -> Option<Nanos> {
         let at = self.back_at.get(device as usize);
         at.copied().filter(|at| *at != 0)
     }
 
-    /// When the last session was opened, or came back.
+    /// Returns when the last session was opened, or came back.
     pub(super) fn last_back(&self) -> Nanos {
         self.last_back
     }
 
-    /// Whether any session is to be opened again.
+    /// Returns whether any session is to be opened again.
     pub(super) fn some_away(&self) -> bool {
         self.away > 0
     }
 
-    /// Whether any session ended for good.
+    /// Returns whether any session ended for good.
     pub(super) fn some_gone(&self) -> bool {
         self.gone > 0
     }
 
-    /// Opens a device's session: the device is owed what is sent from now on.
+    /// Opens a device's session: the device is owed all messages sent from now on.
     pub(super) fn open(&mut self, now: Nanos, device: u32) {
         self.set(device, Session::Open);
         self.owed_since[device as usize] = now;
@@ -111,7 +111,7 @@ impl Sessions {
         self.set(device, Session::Away);
     }
 
-    /// Opens a device's session again, with what the device missed to come.
+    /// Opens a device's session again, before its missed messages come.
     pub(super) fn come_back(&mut self, now: Nanos, device: u32) {
         self.set(device, Session::Open);
         self.last_back = now;
@@ -124,7 +124,7 @@ impl Sessions {
         self.set(device, Session::Gone);
     }
 
-    /// Notes that no session comes back any more: those that are away are gone.
+    /// Notes that no session comes back any more: sessions that are away count as gone.
     pub(super) fn give_up(&mut self) {
         for state in &mut self.states {
             if *state == Session::Away {

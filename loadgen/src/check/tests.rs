@@ -78,34 +78,34 @@ impl Bench {
         self.checker.roster().stream(self.conversation, nth)
     }
 
-    /// The devices of the nth member.
+    /// Returns the devices of the nth member.
     fn devices(&self, nth: u32) -> [u32; 2] {
         let user = self.checker.roster().member(self.conversation, nth);
         [user * 2, user * 2 + 1]
     }
 
-    /// The device that the nth member sends from.
+    /// Returns the device that the nth member sends from.
     fn sender(&self, nth: u32) -> u32 {
         self.checker.roster().sender(self.stream(nth))
     }
 
-    /// The nth member's device that it does not send from.
+    /// Returns the nth member's device that it does not send from.
     fn other(&self, nth: u32) -> u32 {
         self.sender(nth) ^ 1
     }
 
-    /// The devices that a message of the nth member is owed to.
+    /// Returns the devices that a message of the nth member is owed to.
     fn owed(&self, nth: u32) -> Vec<u32> {
         let all = (0..self.size()).flat_map(|nth| self.devices(nth));
         all.filter(|device| *device != self.sender(nth)).collect()
     }
 
-    /// The devices of all members but the first.
+    /// Returns the devices of all members but the first.
     fn others(&self) -> Vec<u32> {
         (1..self.size()).flat_map(|nth| self.devices(nth)).collect()
     }
 
-    /// A device of a user that is no member.
+    /// Returns a device of a user that is no member.
     fn outsider(&self) -> u32 {
         let roster = self.checker.roster();
         let mut users = 0..roster.part().users();
@@ -284,7 +284,7 @@ impl Bench {
         c
     }
 
-    /// What was kept of violations, a line each.
+    /// Returns what was kept of violations, a line each.
     fn evidence(&self) -> Vec<serde_json::Value> {
         let mut out = Vec::new();
         self.checker.write_evidence(&mut out).expect("memory");

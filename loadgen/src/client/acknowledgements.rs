@@ -1,4 +1,4 @@
-//! What recipients have to acknowledge, and when: delivered at once, read some time later.
+//! The due acknowledgements of recipients: delivered at once, read some time later.
 
 use std::collections::VecDeque;
 
@@ -15,18 +15,19 @@ pub(super) struct Reader {
 /// The acknowledgements that a thread owes.
 #[derive(Debug)]
 pub(super) struct Acknowledgements {
-    /// The time from arrival to reading; none: nothing is acknowledged.
+    /// The time from arrival to reading; `None` if nothing is acknowledged.
     read_after: Option<Nanos>,
     /// Readers with something to acknowledge as delivered, in the order of arrival.
     fresh: VecDeque<Reader>,
-    /// By stream: the stream stands in `fresh`.
+    /// Whether each stream is in `fresh`, by stream.
     is_fresh: Vec<bool>,
     /// Readers with something to acknowledge as read, in the order of time.
     to_read: VecDeque<(Nanos, Reader)>,
 }
 
 impl Acknowledgements {
-    /// Nothing is owed yet. `streams`: those of all readers, with memberships behind them.
+    /// Makes a list without due acknowledgements. `streams` is the number of all readers' streams,
+    /// including memberships.
     pub(super) fn new(read_after: Option<Nanos>, streams: usize) -> Self {
         Self {
             read_after,
@@ -36,7 +37,7 @@ impl Acknowledgements {
         }
     }
 
-    /// Whether recipients acknowledge at all.
+    /// Returns whether recipients acknowledge at all.
     pub(super) fn is_wanted(&self) -> bool {
         self.read_after.is_some()
     }
@@ -49,8 +50,8 @@ impl Acknowledgements {
         }
     }
 
-    /// Takes the next reader that has something to acknowledge as delivered. What arrived is read
-    /// some time after `now`.
+    /// Takes the next reader that has a delivery to acknowledge. The reading follows some time
+    /// after `now`.
     pub(super) fn next_delivered(&mut self, now: Nanos) -> Option<Reader> {
         let reader = self.fresh.pop_front()?;
         self.is_fresh[reader.stream as usize] = false;
@@ -64,20 +65,20 @@ impl Acknowledgements {
         Some(reader)
     }
 
-    /// A reader acknowledges again what it had acknowledged before its session broke: the time until
-    /// reading passes again.
+    /// Lets a reader repeat the acknowledgements from before its session broke. The reading time
+    /// passes again first.
     pub(super) fn read_later(&mut self, now: Nanos, reader: Reader) {
         if let Some(read_after) = self.read_after {
             self.to_read.push_back((now + read_after, reader));
         }
     }
 
-    /// When the next reader has read what arrived.
+    /// Returns when the next reader has read its messages.
     pub(super) fn due(&self) -> Option<Nanos> {
         self.to_read.front().map(|(at, _)| *at)
     }
 
-    /// Whether nothing is left to acknowledge.
+    /// Returns whether nothing is left to acknowledge.
     pub(super) fn is_empty(&self) -> bool {
         self.fresh.is_empty() && self.to_read.is_empty()
     }

@@ -1,4 +1,4 @@
-//! The board of a run: what its threads tell each other and the main thread.
+//! The board of a run, on which its threads report to each other and to the main thread.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -9,34 +9,34 @@ use super::reports::Reports;
 use crate::clock::{Nanos, SECOND};
 use crate::stats::Counters;
 
-/// The time from the end of an executor to the start of those that wait for it. Every thread learns of
-/// the end within it: an idle thread looks only as often as it reports.
+/// The time from the end of an executor to the start of the executors that wait for it. Every
+/// thread sees the end within this time, because even an idle thread looks as often as it reports.
 pub(super) const HANDOVER: Nanos = SECOND / 2;
 const _: () = assert!(HANDOVER >= 2 * REPORT);
 
-/// What the threads tell each other and the main thread.
+/// The reports of the threads to each other and to the main thread.
 #[derive(Debug)]
 pub(crate) struct Board {
-    /// By executor: the number of threads that have not ended it.
+    /// The number of threads that have not ended an executor, by executor.
     left: Vec<AtomicU32>,
-    /// By executor: when the last thread ended it, plus one; 0 before.
+    /// The time at which the last thread ended an executor, plus one, by executor; 0 before.
     ended: Vec<AtomicU64>,
-    /// By thread: its counters as of its last report.
+    /// The counters of each thread at its last report.
     counters: Vec<Mutex<Counters>>,
-    /// What the threads report to those who look on.
+    /// The reports for the live view and for scrapers.
     pub(crate) reports: Reports,
     pub(super) chaos: Chaos,
-    /// Whether threads make groups first.
+    /// Whether the threads make groups before the first executor.
     has_groups: bool,
     /// The number of threads that have not made their groups.
     making: AtomicU32,
-    /// When the last thread had made its groups.
+    /// The time at which the last thread had made its groups.
     made: AtomicU64,
 }
 
 impl Board {
-    /// A board for so many executors and threads. `has_groups`: before the first executor, each
-    /// thread makes its groups.
+    /// Makes a board for this many executors and threads. With `has_groups`, each thread makes its
+    /// groups before the first executor.
     pub(crate) fn new(executors: usize, threads: u32, has_groups: bool) -> Self {
         Self {
             left: (0..executors).map(|_| AtomicU32::new(threads)).collect(),
@@ -56,12 +56,13 @@ impl Board {
         self.making.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Whether each thread makes groups before the first executor.
+    /// Returns whether each thread makes groups before the first executor.
     pub(super) fn has_groups(&self) -> bool {
         self.has_groups
     }
 
-    /// When the run begins: once all groups are made, and every thread knows of it. None before.
+    /// Returns when the run begins: after all groups are made, and every thread knows it. `None`
+    /// before that.
     pub(super) fn begins(&self) -> Option<Nanos> {
         if !self.has_groups {
             return Some(0);
@@ -76,7 +77,7 @@ impl Board {
         self.left[executor].fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// When the last thread ended an executor; none while some have not.
+    /// Returns when the last thread ended an executor; `None` while some threads have not ended it.
     pub(crate) fn ended(&self, executor: usize) -> Option<Nanos> {
         (self.left[executor].load(Ordering::SeqCst) == 0)
             .then(|| self.ended[executor].load(Ordering::SeqCst) - 1)
@@ -89,7 +90,7 @@ impl Board {
         }
     }
 
-    /// The sum of the counters of all threads, as of their last reports.
+    /// Returns the sum of the counters of all threads, as of their last reports.
     pub(crate) fn total(&self) -> Counters {
         let mut total = Counters::default();
         for counters in &self.counters {

@@ -1,4 +1,4 @@
-//! What the threads and whoever breaks the gateway tell each other.
+//! The state that the threads share with the part of the run that breaks the gateway.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -8,17 +8,18 @@ use crate::clock::Nanos;
 /// Never, among times that only fall.
 const NEVER: u64 = u64::MAX;
 
-/// What is known of sending, of chaos, and of who is away.
+/// The times of sending and of faults, and the number of away sessions.
 #[derive(Debug)]
 pub(super) struct Chaos {
-    /// When the first executor that sends began.
+    /// The time at which the first sending executor began.
     sending: AtomicU64,
-    /// From when to when the gateway is being broken, or may show that it was.
+    /// The beginning of the time in which the gateway is broken, or may show effects of it.
     from: AtomicU64,
+    /// The end of the time in which the gateway is broken, or may show effects of it.
     until: AtomicU64,
     /// Sessions of all threads that broke with the gateway and are away.
     away: AtomicU32,
-    /// When the last of them was back, or given up.
+    /// The time at which the last away session was back, or given up.
     calm: AtomicU64,
 }
 
@@ -40,24 +41,25 @@ impl Board {
         self.chaos.sending.fetch_min(at, Ordering::SeqCst);
     }
 
-    /// When sending began.
+    /// Returns when sending began.
     pub(crate) fn sending(&self) -> Option<Nanos> {
         let at = self.chaos.sending.load(Ordering::SeqCst);
         Some(at).filter(|at| *at != NEVER)
     }
 
-    /// The gateway is broken from now on; who leaves meanwhile does so for that.
+    /// Notes that a fault begins. Sessions that end from now on do so because of the fault.
     pub(crate) fn chaos_begins(&self, now: Nanos) {
         self.chaos.until.store(NEVER, Ordering::SeqCst);
         self.chaos.from.store(now, Ordering::SeqCst);
     }
 
-    /// The gateway is whole again; what is seen of it until then counts as broken.
+    /// Notes that the gateway works again. Its effects until `until` still count as effects of the
+    /// fault.
     pub(crate) fn chaos_ends(&self, until: Nanos) {
         self.chaos.until.store(until, Ordering::SeqCst);
     }
 
-    /// Whether a session that ends now does so because the gateway was broken.
+    /// Returns whether a session that ends now does so because the gateway was broken.
     pub(super) fn is_chaos(&self, now: Nanos) -> bool {
         now >= self.chaos.from.load(Ordering::SeqCst)
             && now <= self.chaos.until.load(Ordering::SeqCst)
@@ -68,19 +70,19 @@ impl Board {
         self.chaos.away.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// One that did is back, or given up.
+    /// Notes that an away session is back, or given up.
     pub(super) fn one_settled(&self, now: Nanos) {
         if self.chaos.away.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.chaos.calm.fetch_max(now, Ordering::SeqCst);
         }
     }
 
-    /// Those that are away.
+    /// Returns the number of sessions that are away because of faults.
     pub(crate) fn away(&self) -> u32 {
         self.chaos.away.load(Ordering::SeqCst)
     }
 
-    /// When the last of them was back, or given up.
+    /// Returns when the last away session was back, or given up.
     pub(crate) fn calm_since(&self) -> Nanos {
         self.chaos.calm.load(Ordering::SeqCst)
     }

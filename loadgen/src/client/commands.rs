@@ -8,7 +8,7 @@ use crate::check::{Checker, Marks, Origin, Reading};
 /// The command id of `connect`: beyond the ids of sends.
 pub(super) const CONNECT_ID: u32 = 0x00ff_ffff;
 
-/// Who opens a session, and from where it goes on.
+/// The user and device of a session to open, and the position from which it continues.
 #[derive(Debug)]
 pub(super) struct Login<'a> {
     pub(super) user: &'a str,
@@ -19,7 +19,7 @@ pub(super) struct Login<'a> {
 }
 
 impl Login<'_> {
-    /// The command that asks for the session.
+    /// Returns the command that asks for the session.
     pub(super) fn command(&self) -> CommandBody<'_> {
         CommandBody::Connect(Connect {
             token: self.token.as_deref().map(Into::into),

@@ -1,9 +1,8 @@
 //! Making the groups of a thread, before its users connect.
 //!
-//! A session of its own makes the groups, names all members and leaves: it is a member of none. If
-//! groups were made while their members are connected, the gateway would tell each member of everybody
-//! who is added later: 100 GB for a group of 100,000. The run's figures say how long this took, and
-//! nothing else of it.
+//! A separate session makes the groups, names all members and leaves, so it is a member of none. If
+//! the members were connected, the gateway would report each later member to all earlier ones: 100
+//! GB for a group of 100,000. The run's figures only hold the duration of this step.
 
 use compact_str::CompactString;
 use trunkline_proto::message::{CommandBody, GroupCreate, GroupLeave, GroupMembers, ReplyBody};
@@ -12,7 +11,7 @@ use crate::clock::{Nanos, SECOND};
 use crate::membership::Memberships;
 use crate::population::Part;
 
-/// The first command id of making groups: beyond those of sends, below those of `sync` and history.
+/// The first command id of making groups, between the ids of sends and those of `sync` and history.
 const MAKE_ID: u32 = 0x00ff_f000;
 
 /// Groups made at a time.
@@ -21,29 +20,29 @@ const AT_A_TIME: u32 = 32;
 /// Members that a command may name.
 const NAMED: u32 = 1_000;
 
-/// How long the gateway may take for an answer.
+/// The longest time that the gateway may take for an answer.
 const PATIENCE: Nanos = 60 * SECOND;
 
 /// Makes the groups of a thread.
 #[derive(Debug)]
 pub(super) struct GroupMaker {
-    /// The place of the maker's connection: behind all devices.
+    /// The place of the maker's connection, behind all devices.
     device: u32,
-    /// When the maker began.
+    /// The time at which the maker began; `None` before.
     begun: Option<Nanos>,
     /// The next group to be begun.
     next: u32,
-    /// By place in the command id, the group that is being made.
+    /// The groups that are being made, by their place in the command id.
     under_way: Vec<Option<GroupStep>>,
-    /// When the gateway answered last.
+    /// The time of the gateway's last answer.
     answered: Nanos,
-    /// All groups are made, or cannot be made.
+    /// Whether all groups are made, or cannot be made.
     over: bool,
     failed: bool,
     took: Nanos,
 }
 
-/// What was asked last for a group.
+/// The last request for a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct GroupStep {
     group: u32,
@@ -53,13 +52,13 @@ struct GroupStep {
 /// A command of the maker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
-    /// To make the group or add to it, up to so many members.
+    /// The maker made the group or added members, up to this number of members.
     Name(u32),
-    /// To leave the group.
+    /// The maker left the group.
     Leave,
 }
 
-/// What a turn of the loop has to do for the maker.
+/// The work of a turn of the loop for the maker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MakerTurn {
     /// Nothing.
@@ -68,7 +67,7 @@ pub(super) enum MakerTurn {
     Connect,
     /// Tell the other threads that this one has no groups to make.
     NothingToMake,
-    /// End the run: the gateway does not answer.
+    /// End the run, because the gateway does not answer.
     Silent,
 }
 
@@ -80,7 +79,7 @@ pub(super) struct Cast<'a> {
 }
 
 impl GroupMaker {
-    /// A maker with its connection at this place.
+    /// Makes a maker with its connection at this place.
     pub(super) fn new(device: u32) -> Self {
         Self {
             device,
@@ -94,27 +93,27 @@ impl GroupMaker {
         }
     }
 
-    /// The place of the maker's connection.
+    /// Returns the place of the maker's connection.
     pub(super) fn device(&self) -> u32 {
         self.device
     }
 
-    /// The name of the maker's user.
+    /// Returns the name of the maker's user.
     pub(super) fn user(&self, part: &Part) -> String {
         format!("{}.maker{}", part.run(), part.of().0)
     }
 
-    /// Whether groups are being made.
+    /// Returns whether groups are being made.
     pub(super) fn is_working(&self) -> bool {
         self.begun.is_some() && !self.over
     }
 
-    /// Whether the groups cannot be made.
+    /// Returns whether the groups cannot be made.
     pub(super) fn has_failed(&self) -> bool {
         self.failed
     }
 
-    /// How long making the groups took.
+    /// Returns the duration of making the groups.
     pub(super) fn took(&self) -> Nanos {
         self.took
     }
@@ -125,7 +124,8 @@ impl GroupMaker {
         self.over = true;
     }
 
-    /// Looks what is to be done now. `wanted`: the run has groups. `groups`: those of this thread.
+    /// Returns the next work. `wanted` tells whether the run has groups, and `groups` is the number
+    /// of this thread's groups.
     pub(super) fn turn(&mut self, now: Nanos, wanted: bool, groups: u32) -> MakerTurn {
         if self.over {
             return MakerTurn::Wait;
@@ -148,7 +148,7 @@ impl GroupMaker {
         MakerTurn::Connect
     }
 
-    /// The maker's session is open: begins the first groups.
+    /// Begins the first groups, after the maker's session has opened.
     pub(super) fn opened(
         &mut self,
         now: Nanos,
@@ -231,7 +231,7 @@ impl GroupMaker {
         self.answered = now;
         let place = id.wrapping_sub(MAKE_ID) as usize;
         let Some(step) = self.under_way.get(place).copied().flatten() else {
-            return Err(format!("an answer that was not asked for: {body:?}"));
+            return Err(format!("an unexpected answer: {body:?}"));
         };
         let GroupStep { group, asked } = step;
         let mut conversation = "g:".to_owned();
@@ -263,7 +263,7 @@ impl GroupMaker {
     }
 }
 
-/// Compares an answer with what was asked.
+/// Compares an answer with its request.
 fn check(conversation: &str, asked: Asked, body: &ReplyBody<'_>) -> Result<(), String> {
     // The maker itself is one more member, until it leaves.
     let expected = |named: u32| u64::from(named) + 1;
@@ -295,7 +295,7 @@ mod tests {
     use crate::membership::tests::{none, wanted};
     use crate::population::tests::population;
 
-    /// The thread's part and its groups: some of ten members, and a large one.
+    /// Returns the thread's part and its groups: some of ten members, and a large one.
     fn cast(users: u32) -> (Part, Memberships) {
         let part = population(users, 1_000, 8).part(0, 1);
         let members = Memberships::new(&part, &wanted(0.1, "const(10)", &[2_500]), 1);
@@ -394,7 +394,7 @@ mod tests {
         let wrong = maker.answered(1, MAKE_ID, &reply, cast, |_, _| {});
         assert!(wrong.is_err_and(|why| why.contains("a wrong answer")));
         let unasked = maker.answered(1, 7, &reply, cast, |_, _| {});
-        assert!(unasked.is_err_and(|why| why.contains("not asked for")));
+        assert!(unasked.is_err_and(|why| why.contains("unexpected answer")));
         assert_eq!(maker.turn(1 + PATIENCE, true, 3), MakerTurn::Wait);
         assert_eq!(maker.turn(2 + PATIENCE, true, 3), MakerTurn::Silent);
         maker.fail();

@@ -1,4 +1,4 @@
-//! What the loop hears: sockets that are ready, answers and events of the gateway.
+//! The incoming side of the loop: ready sockets, and answers and events of the gateway.
 
 use trunkline_proto::connection::Event as Frame;
 use trunkline_proto::message::{
@@ -19,7 +19,7 @@ use crate::stats::Metric;
 /// The command id of `sync`: beyond the ids of sends, below those of history.
 const SYNC_ID: u32 = 0x00ff_ff00;
 
-/// Events asked for at a time: the most that the protocol has in a page.
+/// The number of events per request: the most that the protocol allows in a page.
 const PAGE: u32 = 500;
 
 impl Client {
@@ -156,7 +156,7 @@ impl Client {
         }
     }
 
-    /// An event that belongs to the user's order of events.
+    /// Handles an event that belongs to the user's order of events.
     fn event(&mut self, now: Nanos, device: u32, event: &Event<'_>, via: Via) {
         match event {
             Event::Message(message) => self.arrived(now, device, message, via),
@@ -167,19 +167,24 @@ impl Client {
                     self.ask_for_missed(device, &since);
                 }
             }
-            // The events behind it are live; here they are told apart by sequence.
+            // The following events are live. The checker tells them apart by their sequences.
             Event::CaughtUp(_) => {}
             Event::Group(_) => self.count().group_changes += 1,
             Event::Disconnect(why) => {
                 self.reconnects.note_disconnect(device, why);
                 // What follows from the run's own doing is no trouble.
                 if !self.reconnects.is_away(device) && !self.board.is_chaos(now) {
-                    let said = format!("told to disconnect: {} {}", why.code, why.reason);
+                    let said = format!(
+                        "the gateway asks to disconnect: {} {}",
+                        why.code, why.reason
+                    );
                     self.reporter.note_trouble(&said);
                 }
             }
             other => {
-                let why = format!("an event that no load of this program causes: {other:?}");
+                let why = format!(
+                    "an unexpected event, which this program's load does not cause: {other:?}"
+                );
                 self.reporter.note_trouble(&why);
             }
         }
@@ -238,7 +243,7 @@ impl Client {
         }
     }
 
-    /// The gateway refused a command other than for a page of history.
+    /// Handles the refusal of a command other than one for a page of history.
     fn refused(&mut self, now: Nanos, device: u32, id: u32, error: &ErrorReply<'_>) {
         let why = format!("{} {}: {}", error.code, error.name, error.message);
         match id {
@@ -250,7 +255,7 @@ impl Client {
             CONNECT_ID => {
                 let expired = error.code == ErrorCode::PositionExpired.code();
                 if expired && self.reconnects.forget_position(device) {
-                    // Without it the session is open all the same, and history has the rest.
+                    // The session stays open without the page, and history has the rest.
                     return self.ask_for_session(device);
                 }
                 self.failed(now, device, &why);
@@ -276,7 +281,7 @@ impl Client {
             .command(device, SYNC_ID, CommandBody::Sync(sync));
     }
 
-    /// A page of events that were left out.
+    /// Handles a page of events that the gateway had left out.
     fn missed(&mut self, now: Nanos, device: u32, page: &SyncReply<'_>) {
         for push in &page.events {
             self.event(now, device, &push.event, Via::Sync);
@@ -286,7 +291,7 @@ impl Client {
         }
     }
 
-    /// The session of a device is open.
+    /// Handles the opening of a device's session.
     fn opened(&mut self, now: Nanos, device: u32, recovered: bool) {
         let Some(opened) = self.connections.opened(device) else {
             return;

@@ -1,20 +1,20 @@
 //! One generator thread: the connections of its users on one event loop, driven by the schedule.
 //!
-//! [`Client`] is the loop. It owns parts that know nothing of each other, and wires them: what a part
-//! returns is handed to the next.
+//! [`Client`] is the loop. It owns parts that do not know each other, and connects them: it passes
+//! the result of one part to the next.
 //!
 //! | part | what it knows |
 //! |---|---|
 //! | [`Connections`] | sockets, TLS, the upgrade, frames, positions |
-//! | [`Phases`] | executors, and where the thread is in the run |
-//! | [`Sends`] | sends that are due and not written |
-//! | [`Acknowledgements`] | who has to acknowledge what, and when |
-//! | [`Reconnects`] | who is away, and when the next attempt is due |
-//! | [`Storms`] | what each storm of reconnects came to |
+//! | [`Phases`] | executors, and the stage of the thread |
+//! | [`Sends`] | due sends that are not written yet |
+//! | [`Acknowledgements`] | due acknowledgements |
+//! | [`Reconnects`] | away sessions, and the times of their next attempts |
+//! | [`Storms`] | the results of each storm of reconnects |
 //! | [`ReadBack`] | conversations that are being read back |
 //! | [`GroupMaker`] | groups, made before the users connect |
 //! | [`Commands`] | commands, built in buffers that are used again |
-//! | [`Reporter`] | what the thread reports while it works |
+//! | [`Reporter`] | the reports of the thread while it works |
 
 mod acknowledgements;
 mod board;
@@ -75,39 +75,39 @@ const TIMER: Token = Token(usize::MAX);
 /// Events taken from the kernel per turn.
 const EVENTS: usize = 1_024;
 
-/// Bytes read from one connection per read.
+/// The size of a read from one connection in bytes.
 const READ: usize = 64 << 10;
 
 /// Scheduled actions carried out per turn, so that reading never starves.
 const ACTIONS: usize = 256;
 
-/// Tells the seed of reconnects from other seeds of the same thread.
+/// A constant that separates the seed of reconnects from other seeds of the same thread.
 const RECONNECTS: u64 = 0x7265_636f_6e6e;
 
-/// How often a thread reports how far it is.
+/// The time between two reports of a thread.
 pub(crate) const REPORT: Nanos = SECOND / 5;
 
-/// How long reading back history may take.
+/// The longest time for reading back history.
 const READ_BACK: Nanos = 120 * SECOND;
 
-/// What a thread is to do, and with what.
+/// The job of a thread, with everything that it needs.
 pub(crate) struct Job {
     /// The number of the thread, from 0.
     pub(crate) thread: u32,
-    /// How many threads there are.
+    /// The number of threads.
     pub(crate) threads: u32,
     pub(crate) clock: Clock,
     pub(crate) checker: Checker,
     pub(crate) steps: Vec<Step>,
-    /// What the threads tell each other.
+    /// The board that all threads share.
     pub(crate) board: Arc<Board>,
     pub(crate) target: SocketAddr,
     /// The Host header and the path of the upgrade.
     pub(crate) host: String,
     pub(crate) path: String,
-    /// Whom to trust; with it, connections use TLS.
+    /// The trusted certificates; with them, connections use TLS.
     pub(crate) tls: Option<Trust>,
-    /// What signs the tokens of users; without it, users connect without tokens.
+    /// The signer of the users' tokens; without it, users connect without tokens.
     pub(crate) signer: Option<Arc<Signer>>,
     /// The addresses to connect from; the kernel chooses without.
     pub(crate) source: Option<Network>,
@@ -118,26 +118,26 @@ pub(crate) struct Job {
     pub(crate) connect_timeout: Nanos,
     /// A session that is not open again after this time does not come back.
     pub(crate) reconnect_timeout: Nanos,
-    /// The gateway is broken during this run: sessions that break come back.
+    /// Whether the run breaks the gateway. Broken sessions then come back.
     pub(crate) chaos: bool,
-    /// The time from arrival to reading; none: recipients acknowledge nothing.
+    /// The time from arrival to reading; `None` if recipients acknowledge nothing.
     pub(crate) receipts: Option<Nanos>,
-    /// How long to wait for messages under way when the executors have ended.
+    /// The time to wait for messages under way after the executors have ended.
     pub(crate) drain: Nanos,
-    /// One conversation in this many is read back; 0: none.
+    /// One conversation in this many is read back; 0 reads back none.
     pub(crate) read_back_every: u64,
     /// The thread needs a descriptor table of its own.
     pub(crate) private_table: bool,
     pub(crate) seed: u64,
 }
 
-/// What a thread measured.
+/// The measurements of a thread.
 #[derive(Debug)]
 pub(crate) struct Measured {
     pub(crate) checker: Checker,
     pub(crate) latencies: Latencies,
-    /// The longest time that the loop was away from its sockets while that could change a figure: from
-    /// the first send until sessions are closed.
+    /// The longest time that the loop was away from its sockets, from the first send until sessions
+    /// are closed. Only then can it change a figure.
     pub(crate) stall: Nanos,
     /// From the start of the first executor that sends to the end of the last.
     pub(crate) sending: SendWindow,
@@ -145,7 +145,7 @@ pub(crate) struct Measured {
     pub(crate) storms: Vec<Storm>,
     /// The first failure, for people.
     pub(crate) trouble: Option<String>,
-    /// How long making the groups took.
+    /// The duration of making the groups.
     pub(crate) making: Nanos,
 }
 
@@ -172,14 +172,14 @@ pub(crate) struct Client {
     latencies: Latencies,
 }
 
-/// How long a thread waits, and for whom.
+/// The time limits of a thread.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     /// A session that is not open after this time counts as failed.
     connect_timeout: Nanos,
-    /// How long to wait for messages under way when the executors have ended.
+    /// The time to wait for messages under way after the executors have ended.
     drain: Nanos,
-    /// The gateway is broken during this run: every session that breaks comes back.
+    /// Whether the run breaks the gateway. Every broken session then comes back.
     chaos: bool,
 }
 
@@ -204,7 +204,7 @@ impl Loop {
 /// Runs a thread to its end; `stop` ends it early.
 ///
 /// # Errors
-/// The event loop fails, or the descriptor table cannot be had.
+/// The event loop fails, or the descriptor table cannot be made.
 pub(crate) fn run(job: Job, event_loop: Loop, stop: &AtomicBool) -> Outcome<Measured> {
     if job.private_table {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES).map_err(|why| {
@@ -337,7 +337,7 @@ impl Client {
         }
     }
 
-    /// When the loop has to wake without an event.
+    /// Returns when the loop must wake without an event.
     fn next_wake(&self, now: Nanos) -> Nanos {
         let full = self.connections.is_full();
         let due = self.phases.due(&self.board, full);
@@ -348,7 +348,7 @@ impl Client {
             .max(now)
     }
 
-    /// Reports to the board how far this thread is.
+    /// Reports the progress of this thread to the board.
     fn report(&mut self, now: Nanos) {
         self.reporter.report(
             now,

@@ -1,4 +1,4 @@
-//! What the loop sends: connections that are due, messages, acknowledgements, cuts.
+//! The outgoing side of the loop: connections, messages, acknowledgements, cuts.
 
 use super::acknowledgements::Reader;
 use super::commands::{CONNECT_ID, Login};
@@ -9,7 +9,7 @@ use crate::clock::Nanos;
 use crate::schedule::{Action, Arrival, Cut};
 use crate::stats::Metric;
 
-/// Devices that are looked at for one that can be cut, from the chosen one on.
+/// The number of devices, from the chosen one on, among which one that can be cut is searched.
 const NEAR: u32 = 32;
 
 impl Client {
@@ -51,7 +51,8 @@ impl Client {
         }
     }
 
-    /// Gives up connections that take too long: a silent gateway must not hold a run for ever.
+    /// Gives up connections that take too long, so that a silent gateway does not hold up a run for
+    /// ever.
     pub(super) fn give_up_overdue(&mut self, now: Nanos) {
         let timeout = self.limits.connect_timeout;
         while let Some(device) = self.connections.overdue(now, timeout) {
@@ -72,7 +73,7 @@ impl Client {
             part.write_user(part.user_of(device), &mut user);
             part.write_device(device, &mut name);
         }
-        // Without a token the gateway says what is missing.
+        // Without a token the gateway reports what is missing.
         let token = self.signer.as_ref().and_then(|it| it.token(&user).ok());
         let login = Login {
             user: &user,
@@ -84,7 +85,7 @@ impl Client {
             .command(device, CONNECT_ID, login.command());
     }
 
-    /// Sends a message whose time has come, or keeps it until its session is back.
+    /// Sends a due message, or keeps it until its session is back.
     fn send(&mut self, intended: Nanos, arrival: Arrival) {
         self.count().scheduled += 1;
         let device = self.checker.roster().sender(arrival.stream);
@@ -129,7 +130,7 @@ impl Client {
         });
     }
 
-    /// Acknowledges what has arrived, and what was read meanwhile.
+    /// Acknowledges new messages as delivered, and older ones as read.
     pub(super) fn acknowledge(&mut self, now: Nanos) {
         while let Some(reader) = self.acknowledgements.next_read(now) {
             self.acknowledge_one(reader, true);
@@ -159,8 +160,8 @@ impl Client {
         });
     }
 
-    /// Ends a session to open it again: in order, or as a device does that loses its network. Where
-    /// the chosen device is not open another nearby is taken.
+    /// Ends a session to open it again: with a Close frame, or abruptly like a device that loses
+    /// its network. If the chosen device has no open session, takes another device nearby.
     fn cut(&mut self, at: Nanos, now: Nanos, cut: Cut) {
         let devices = self.connections.devices();
         let near = match cut.storm {
@@ -191,7 +192,7 @@ impl Client {
         }
     }
 
-    /// Gives a socket what waits for it.
+    /// Writes waiting bytes to a device's socket.
     pub(super) fn flush(&mut self, now: Nanos, device: u32) {
         let counters = self.checker.counters_mut();
         if let Err(why) = self.connections.flush(device, counters) {

@@ -7,12 +7,12 @@ use super::storms::Storms;
 use crate::clock::{Nanos, SECOND};
 use crate::schedule::{Action, Work};
 
-/// How often a thread asks itself whether everything has settled.
+/// The time between two checks whether everything has settled.
 pub(super) const SETTLE: Nanos = SECOND / 50;
 
 /// The least time that closing may take at most.
 const CLOSING: Nanos = 2 * SECOND;
-/// The time that closing may take for each session besides: the gateway answers each.
+/// The additional time for closing each session, because the gateway answers each.
 const CLOSING_EACH: Nanos = SECOND / 200;
 
 /// One executor of a thread.
@@ -24,27 +24,27 @@ pub(crate) struct Step {
     pub(crate) after: Option<usize>,
     /// The time from the end of that executor, or from the run's start, to the start of this one.
     pub(crate) delay: Nanos,
-    /// How long the executor lasts from its start, at least.
+    /// The least duration of the executor from its start.
     pub(crate) duration: Nanos,
-    /// What the thread does.
+    /// The work of the thread.
     pub(crate) work: Work,
 }
 
-/// Where a thread is in the run.
+/// The stage of a thread in the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     /// The executors work.
     Executing,
     /// Everything is sent; answers and pushes are still under way.
     Draining {
-        /// When the thread waits no longer.
+        /// The end of the waiting time.
         until: Nanos,
-        /// When it looks next whether everything has settled.
+        /// The time of the next check whether everything has settled.
         look: Nanos,
     },
     /// History is read back.
     Reading {
-        /// When the thread waits no longer.
+        /// The end of the waiting time.
         until: Nanos,
         /// Until when devices may still get what history shows.
         owed: Nanos,
@@ -53,13 +53,13 @@ pub(super) enum Stage {
     Closing {
         /// The first device whose session is still to be closed.
         next: Option<u32>,
-        /// When the thread waits no longer.
+        /// The end of the waiting time.
         until: Nanos,
     },
 }
 
 impl Stage {
-    /// Closing so many sessions, from now on.
+    /// Returns the stage of closing this many sessions, from now on.
     pub(super) fn closing(now: Nanos, sessions: usize) -> Self {
         Self::Closing {
             next: Some(0),
@@ -68,7 +68,7 @@ impl Stage {
     }
 }
 
-/// From when to when messages are sent.
+/// The time in which messages are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SendWindow {
     /// The start of the first executor that sends; [`Nanos::MAX`] before.
@@ -78,18 +78,18 @@ pub(crate) struct SendWindow {
 }
 
 impl SendWindow {
-    /// No message has been sent.
+    /// The window of a thread that has sent no message.
     pub(crate) const NONE: Self = Self {
         from: Nanos::MAX,
         until: 0,
     };
 
-    /// Whether sending has begun.
+    /// Returns whether sending has begun.
     pub(crate) fn has_begun(&self) -> bool {
         self.from != Nanos::MAX
     }
 
-    /// The window of this one and another together.
+    /// Makes the window of this one and another together.
     pub(crate) fn with(self, other: Self) -> Self {
         Self {
             from: self.from.min(other.from),
@@ -97,18 +97,18 @@ impl SendWindow {
         }
     }
 
-    /// How long the window is.
+    /// Returns the length of the window.
     pub(crate) fn length(&self) -> Nanos {
         self.until.saturating_sub(self.from)
     }
 }
 
-/// What decides whether an executor that has nothing more to do is over.
+/// The conditions under which an executor without further work is over.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Conditions<'a> {
-    /// No session is being opened.
+    /// Whether no session is being opened.
     pub(super) none_opening: bool,
-    /// No session is away.
+    /// Whether no session is away.
     pub(super) none_away: bool,
     pub(super) storms: &'a Storms,
 }
@@ -121,11 +121,11 @@ pub(super) struct Phases {
     sending: SendWindow,
 }
 
-/// An executor and how far it is.
+/// An executor and its progress.
 #[derive(Debug)]
 struct StepState {
     step: Step,
-    /// When the executor began, or begins; none while that is not known.
+    /// The time at which the executor began, or begins; `None` while that is unknown.
     start: Option<Nanos>,
     /// The executor has nothing more to do, and waits for sessions.
     waits: bool,
@@ -133,17 +133,17 @@ struct StepState {
 }
 
 impl StepState {
-    /// Whether the executor sends messages.
+    /// Returns whether the executor sends messages.
     fn sends(&self) -> bool {
         matches!(self.step.work, Work::Arrivals(_) | Work::WithLarge(..))
     }
 
-    /// Whether the executor opens connections.
+    /// Returns whether the executor opens connections.
     fn connects(&self) -> bool {
         matches!(self.step.work, Work::Ramp(_))
     }
 
-    /// When the executor starts, as far as is known.
+    /// Returns when the executor starts, as far as is known.
     fn starts(&self, board: &Board) -> Option<Nanos> {
         if self.start.is_some() {
             return self.start;
@@ -155,7 +155,7 @@ impl StepState {
         Some(free + self.step.delay)
     }
 
-    /// From when to when the executor sends, if it does and has begun.
+    /// Returns the time in which the executor sends; `None` if it does not send or has not begun.
     fn window(&self) -> Option<SendWindow> {
         let from = self.start.filter(|_| self.sends())?;
         let until = from + self.step.duration;
@@ -164,7 +164,7 @@ impl StepState {
 }
 
 impl Phases {
-    /// The course through these executors.
+    /// Makes the course through these executors.
     pub(super) fn new(steps: Vec<Step>) -> Self {
         let steps = steps.into_iter().map(|step| StepState {
             step,
@@ -179,7 +179,7 @@ impl Phases {
         }
     }
 
-    /// Takes an action that is due, with its intended time. `full`: no connection may be begun.
+    /// Takes a due action, with its intended time. With `full`, no connection may be begun.
     pub(super) fn take(
         &mut self,
         now: Nanos,
@@ -219,8 +219,8 @@ impl Phases {
         self.sending = windows.fold(self.sending, SendWindow::with);
     }
 
-    /// Gives up what is due of executors that have been over for longer than `patience`: this side
-    /// is so far behind that it would never end. Returns how many messages that are, as far as is
+    /// Gives up the due actions of executors that ended more than `patience` ago, because the load
+    /// generator is too far behind. Returns the number of messages among them, as far as it is
     /// known.
     pub(super) fn give_up(&mut self, now: Nanos, patience: Nanos) -> u64 {
         let mut left = 0;
@@ -233,17 +233,17 @@ impl Phases {
         left
     }
 
-    /// Where the thread is in the run.
+    /// Returns the stage of the thread.
     pub(super) fn stage(&self) -> Stage {
         self.stage
     }
 
-    /// Goes on to another stage.
+    /// Enters another stage.
     pub(super) fn enter(&mut self, stage: Stage) {
         self.stage = stage;
     }
 
-    /// The stage as those who look on are told of it.
+    /// Returns the stage in the form of the reports.
     pub(super) fn report(&self) -> RunStage {
         match self.stage {
             Stage::Executing => RunStage::Executing,
@@ -253,23 +253,24 @@ impl Phases {
         }
     }
 
-    /// Whether a figure can still change by a late turn of the loop: messages have been sent, and
-    /// sessions are not being closed.
+    /// Returns whether a late turn of the loop can still change a figure: after the first send, and
+    /// before sessions are closed.
     pub(super) fn is_measuring(&self) -> bool {
         self.sending.has_begun() && !matches!(self.stage, Stage::Closing { .. })
     }
 
-    /// Whether nothing more is expected of sessions that are away.
+    /// Returns whether away sessions need not come back any more.
     pub(super) fn is_judging(&self) -> bool {
         matches!(self.stage, Stage::Reading { .. } | Stage::Closing { .. })
     }
 
-    /// From when to when messages are sent.
+    /// Returns the time in which messages are sent.
     pub(super) fn sending(&self) -> SendWindow {
         self.sending
     }
 
-    /// When the next action is due, as far as is known. `full`: no connection may be begun.
+    /// Returns when the next action is due, as far as it is known. With `full`, no connection may
+    /// be begun.
     pub(super) fn due(&self, board: &Board, full: bool) -> Option<Nanos> {
         let due = self.steps.iter().filter_map(|state| {
             if state.ended || state.waits || (full && state.connects()) {
@@ -286,7 +287,7 @@ impl Phases {
         due.chain(look).min()
     }
 
-    /// Ends the executors that are through. Returns their numbers.
+    /// Ends the executors that are over. Returns their numbers.
     pub(super) fn end_through(&mut self, now: Nanos, conditions: Conditions<'_>) -> Vec<usize> {
         let mut ended = Vec::new();
         for state in &mut self.steps {
@@ -313,7 +314,7 @@ impl Phases {
         ended
     }
 
-    /// Whether all executors have ended in this thread.
+    /// Returns whether all executors have ended in this thread.
     pub(super) fn all_ended(&self) -> bool {
         self.steps.iter().all(|state| state.ended)
     }
@@ -362,7 +363,7 @@ mod tests {
         }
     }
 
-    /// The times of all actions that are due by `now`.
+    /// Returns the times of all actions that are due by `now`.
     fn actions(phases: &mut Phases, board: &Board, now: Nanos) -> Vec<Nanos> {
         std::iter::from_fn(|| phases.take(now, board, false).map(|(at, _)| at)).collect()
     }

@@ -9,7 +9,7 @@ const HISTORY_ID: u32 = 0x00ff_fffe;
 /// Conversations read back at a time.
 const READINGS: usize = 16;
 
-/// Messages asked for at a time: the most that the protocol has in a page.
+/// The number of messages per request: the most that the protocol allows in a page.
 pub(super) const PAGE: u32 = 500;
 
 /// A conversation that is being read back.
@@ -23,17 +23,17 @@ pub(super) struct OpenReading {
 /// The conversations of a thread that are read back.
 #[derive(Debug)]
 pub(super) struct ReadBack {
-    /// One conversation in so many is read back; 0: none.
+    /// One conversation in this many is read back; 0 reads back none.
     every: u64,
     seed: u64,
     /// The next conversation to be looked at.
     next: u32,
-    /// By place in the command id; at most [`READINGS`].
+    /// The open readings by their place in the command id; at most [`READINGS`].
     open: Vec<Option<OpenReading>>,
 }
 
 impl ReadBack {
-    /// Nothing is read back yet. The seed chooses one conversation in `every`; 0: none.
+    /// Makes a list without readings. The seed chooses one conversation in `every`; 0 chooses none.
     pub(super) fn new(every: u64, seed: u64) -> Self {
         Self {
             every,
@@ -43,7 +43,7 @@ impl ReadBack {
         }
     }
 
-    /// Whether a conversation may be begun now.
+    /// Returns whether a conversation may be begun now.
     pub(super) fn has_room(&self) -> bool {
         self.open.len() < READINGS || self.open.iter().any(Option::is_none)
     }
@@ -74,12 +74,12 @@ impl ReadBack {
         place
     }
 
-    /// The reading at a place.
+    /// Returns the reading at a place.
     pub(super) fn at(&mut self, place: usize) -> Option<&mut OpenReading> {
         self.open.get_mut(place)?.as_mut()
     }
 
-    /// The places at which a conversation is being read.
+    /// Returns the places at which a conversation is being read.
     pub(super) fn places(&self) -> Vec<usize> {
         let open = self.open.iter().enumerate();
         open.filter_map(|(place, it)| it.as_ref().map(|_| place))
@@ -98,18 +98,18 @@ impl ReadBack {
         std::mem::take(&mut self.open).into_iter().flatten().count()
     }
 
-    /// Whether nothing is being read.
+    /// Returns whether nothing is being read.
     pub(super) fn is_idle(&self) -> bool {
         self.open.iter().all(Option::is_none)
     }
 }
 
-/// The command id of the reading at a place.
+/// Returns the command id of the reading at a place.
 pub(super) fn history_id(place: usize) -> u32 {
     HISTORY_ID - place as u32
 }
 
-/// The place of the reading that a command id is of; none for ids of other commands.
+/// Returns the place of the reading with a command id; `None` for ids of other commands.
 pub(super) fn place_of(id: u32) -> Option<usize> {
     (HISTORY_ID - READINGS as u32 + 1..=HISTORY_ID)
         .contains(&id)

@@ -19,21 +19,21 @@ use crate::clock::{Nanos, SECOND};
 const BASE: Nanos = SECOND / 10;
 /// The longest wait between attempts where the gateway named no range of delays.
 const LONGEST: Nanos = 5 * SECOND;
-/// The shortest limit of the wait where the gateway named a range: otherwise the range's end.
+/// The least upper limit of the wait between attempts, if the gateway named a range of delays.
 const LONGEST_NAMED: Nanos = SECOND;
 
 /// The gateway asked to come again and named no delay.
 const BACK_OFF: [u64; 2] = [u64::MAX, 0];
 
-/// Entries that are kept when nobody is away: the room of a storm is given back.
+/// The capacity that is kept when no session is away. The memory of a storm is freed.
 const KEPT: usize = 1 << 10;
 
-/// Why a session is away.
+/// The reason why a session is away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// This side cut it.
+    /// The load generator cut the session.
     Cut,
-    /// It broke with the gateway that the run broke.
+    /// The session broke because the run broke the gateway.
     Chaos,
     /// The gateway asked to come again.
     Told,
@@ -42,7 +42,7 @@ pub(super) enum Cause {
 /// A session that is away.
 #[derive(Debug)]
 struct Away {
-    /// The position of the last push; empty: there is none to go on from.
+    /// The position of the last push; empty if no push came.
     since: CompactString,
     left: Nanos,
     cause: Cause,
@@ -69,7 +69,7 @@ pub(super) struct Reconnects {
     rng: Xoshiro256PlusPlus,
 }
 
-/// How a session that was away is open again.
+/// The return of a session that was away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Return {
     pub(super) cause: Cause,
@@ -81,14 +81,14 @@ pub(super) struct Return {
     pub(super) storm: Option<u8>,
 }
 
-/// What follows from an attempt that failed.
+/// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NextAttempt {
-    /// There is one, at this time.
+    /// The next attempt is due at this time.
     At(Nanos),
     /// The time for coming back is over.
     GiveUp,
-    /// The session is not one that comes back.
+    /// No attempt follows, because the session does not come back.
     None,
 }
 
@@ -103,7 +103,8 @@ pub(super) struct GivenUp {
 }
 
 impl Reconnects {
-    /// Nobody is away. A session that is not open again after `timeout` does not come back.
+    /// Makes a list without away sessions. A session that is not open again after `timeout` does
+    /// not come back.
     pub(super) fn new(seed: u64, timeout: Nanos) -> Self {
         Self {
             timeout,
@@ -114,17 +115,17 @@ impl Reconnects {
         }
     }
 
-    /// Whether nobody is away.
+    /// Returns whether no session is away.
     pub(super) fn is_empty(&self) -> bool {
         self.away.is_empty()
     }
 
-    /// Whether the session of a device is away.
+    /// Returns whether the session of a device is away.
     pub(super) fn is_away(&self, device: u32) -> bool {
         self.away.contains_key(&device)
     }
 
-    /// When the next attempt is due.
+    /// Returns when the next attempt is due.
     pub(super) fn due(&self) -> Option<Nanos> {
         self.due.peek().map(|Reverse((at, _))| *at)
     }
@@ -137,7 +138,7 @@ impl Reconnects {
         self.due.pop().map(|Reverse((_, device))| device)
     }
 
-    /// The position that a device wants to go on from.
+    /// Returns the position from which a device wants to continue.
     pub(super) fn since(&self, device: u32) -> Option<CompactString> {
         let away = self.away.get(&device)?;
         Some(away.since.clone()).filter(|since| !since.is_empty())
@@ -150,14 +151,15 @@ impl Reconnects {
         away.is_some_and(|away| !std::mem::take(&mut away.since).is_empty())
     }
 
-    /// Notes what a `disconnect` event says of coming back.
+    /// Notes the delay that a `disconnect` event names for a reconnect.
     pub(super) fn note_disconnect(&mut self, device: u32, said: &Disconnect<'_>) {
         if said.reconnect {
             self.named.insert(device, said.delay_ms);
         }
     }
 
-    /// The gateway closed with a code that asks to come again; a delay that it named before stands.
+    /// Notes that the gateway closed with a code that asks for a reconnect. A delay that it named
+    /// before stays valid.
     pub(super) fn note_close(&mut self, device: u32) {
         self.named.entry(device).or_insert(BACK_OFF);
     }
@@ -169,7 +171,8 @@ impl Reconnects {
             .insert(device, [from, from.saturating_add(1_000)]);
     }
 
-    /// The longest wait between attempts, by the range of delays that the gateway named last.
+    /// Returns the longest wait between attempts, from the range of delays that the gateway named
+    /// last.
     fn longest(&self, device: u32) -> Option<Nanos> {
         let named = self
             .named
@@ -178,7 +181,8 @@ impl Reconnects {
         Some(named[1].saturating_mul(1_000_000).max(LONGEST_NAMED))
     }
 
-    /// How long to wait: as the gateway said, or as long as attempt `number` backs off.
+    /// Returns the wait before attempt `number`: the delay that the gateway named, or else an
+    /// exponential back-off.
     fn delay(&mut self, device: u32, number: u32, longest: Nanos) -> Nanos {
         let (from, to) = match self.named.remove(&device) {
             Some([from, to]) if [from, to] != BACK_OFF => {
@@ -202,14 +206,14 @@ impl Reconnects {
         self.away.insert(device, away);
     }
 
-    /// This side cuts a session, which comes back at `back`.
+    /// Notes that the load generator cuts a session, which reconnects at `back`.
     pub(super) fn cut(&mut self, now: Nanos, device: u32, back: Nanos, storm: Option<u8>) {
         self.leaves(now, device, Cause::Cut, storm);
         self.due.push(Reverse((back, device)));
     }
 
-    /// An open session broke, with the gateway that the run broke if `excused`. Returns whether the
-    /// session comes back: `always`, or because the gateway asked it to.
+    /// Notes that an open session broke; `excused` if the run broke the gateway. Returns whether
+    /// the session reconnects: `always`, or because the gateway asked for it.
     pub(super) fn broke(&mut self, now: Nanos, device: u32, excused: bool, always: bool) -> bool {
         if !always && !self.named.contains_key(&device) {
             return false;
@@ -225,8 +229,8 @@ impl Reconnects {
         true
     }
 
-    /// The socket of a session that is away has ended: the session goes on from `position`. Returns
-    /// whether the end is excused, as it is not the gateway's own doing.
+    /// Notes that the socket of an away session has ended. The session will continue from
+    /// `position`. Returns whether the end is excused, because the gateway did not cause it.
     pub(super) fn ended(&mut self, device: u32, position: Option<CompactString>) -> bool {
         self.named.remove(&device);
         let Some(away) = self.away.get_mut(&device) else {
@@ -238,7 +242,7 @@ impl Reconnects {
         away.cause != Cause::Told
     }
 
-    /// An attempt to open a session that is away failed.
+    /// Notes that an attempt to reopen an away session failed. Returns what follows.
     pub(super) fn failed(&mut self, now: Nanos, device: u32) -> NextAttempt {
         let longest = self.longest(device);
         let Some(away) = self.away.get_mut(&device) else {
@@ -257,7 +261,8 @@ impl Reconnects {
         NextAttempt::At(at)
     }
 
-    /// The first attempt of a session failed while the gateway is broken: there will be others.
+    /// Notes that the first attempt of a session failed while the run breaks the gateway. Further
+    /// attempts follow.
     pub(super) fn first_failed(&mut self, now: Nanos, device: u32) {
         self.leaves(now, device, Cause::Chaos, None);
         if let Some(away) = self.away.get_mut(&device) {
@@ -290,7 +295,7 @@ impl Reconnects {
         })
     }
 
-    /// The time for coming back is over for everybody. Returns the devices that are away, in order.
+    /// Ends all attempts to reopen sessions. Returns the devices that are still away, in order.
     pub(super) fn end(&mut self) -> Vec<u32> {
         self.due.clear();
         let mut away: Vec<u32> = self.away.keys().copied().collect();

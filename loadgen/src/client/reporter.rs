@@ -1,4 +1,4 @@
-//! What a thread reports while it works: its counters, its longest stall, what went wrong.
+//! The reports of a thread while it works: its counters, its longest stall, its troubles.
 
 use crate::clock::Nanos;
 use crate::foreign::safe_line;
@@ -7,7 +7,7 @@ use super::reports::{RunStage, ThreadReport};
 use super::{Board, REPORT};
 use crate::check::Checker;
 
-/// What a thread reports next.
+/// The next report of a thread.
 #[derive(Debug, Default)]
 pub(super) struct Reporter {
     /// The first failure since the last report.
@@ -16,7 +16,7 @@ pub(super) struct Reporter {
     first_trouble: Option<String>,
     /// Violations whose details were reported.
     findings_told: usize,
-    /// When the last report was made.
+    /// The time of the last report.
     reported: Nanos,
     /// The longest time that the loop was away from its sockets.
     stall: Nanos,
@@ -33,23 +33,23 @@ impl Reporter {
         self.stall = self.stall.max(stall);
     }
 
-    /// When the next report is due.
+    /// Returns when the next report is due.
     pub(super) fn due(&self) -> Nanos {
         self.reported + REPORT
     }
 
-    /// The longest time that the loop was away from its sockets.
+    /// Returns the longest time that the loop was away from its sockets.
     pub(super) fn stall(&self) -> Nanos {
         self.stall
     }
 
-    /// The first failure of all, for people.
+    /// Returns the first failure of all, for people.
     pub(super) fn into_first_trouble(self) -> Option<String> {
         self.first_trouble.or(self.trouble)
     }
 
-    /// Reports to the board how far this thread is. `connecting`: connections whose sessions are not
-    /// open yet.
+    /// Reports the progress of this thread to the board. `connecting` is the number of connections
+    /// whose sessions are not open yet.
     pub(super) fn report(
         &mut self,
         now: Nanos,

@@ -1,7 +1,8 @@
-//! What the threads report while they work, a few times a second, to those who look on.
+//! The reports of the threads while they work, a few times a second, for the live view and
+//! scrapers.
 //!
-//! Nothing of this is on the path of a message. Latencies are counted in a [`Tally`] that is read from
-//! outside, and everything else is copied when a thread reports.
+//! The reports are off the path of a message. Readers look into the [`Tally`] of the latencies
+//! directly; a thread copies everything else when it reports.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +11,10 @@ use std::sync::{Arc, Mutex};
 use crate::clock::Nanos;
 use crate::stats::Tally;
 
-/// Most troubles of a thread that wait to be read; the oldest make room.
+/// The maximum number of a thread's troubles that wait to be read. Further ones replace the oldest.
 const TROUBLES: usize = 16;
 
-/// How far a thread is in its run. The stages follow each other in this order.
+/// The stage of a thread. The stages follow each other in this order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum RunStage {
     /// The executors work.
@@ -30,13 +31,13 @@ pub(crate) enum RunStage {
 /// The report of a thread, beside its counters.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ThreadReport {
-    /// When the report was made.
+    /// The time of the report.
     pub(crate) at: Nanos,
     /// Connections whose session is not open yet.
     pub(crate) connecting: u64,
     /// The longest time that the thread was away from its sockets.
     pub(crate) stall: Nanos,
-    /// How far it is behind the executors.
+    /// The stage of the thread.
     pub(crate) stage: RunStage,
     /// The violations, by kind.
     pub(crate) violations: BTreeMap<&'static str, u64>,
@@ -47,9 +48,9 @@ pub(crate) struct ThreadReport {
 /// The last reports of all threads, and when the executors began.
 #[derive(Debug)]
 pub(crate) struct Reports {
-    /// By executor: when the first thread began it, plus one; 0 before.
+    /// The time at which the first thread began an executor, plus one, by executor; 0 before.
     began: Vec<AtomicU64>,
-    /// By thread.
+    /// The tally and the last report of each thread.
     threads: Vec<(Arc<Tally>, Mutex<ThreadReport>)>,
 }
 
@@ -63,34 +64,34 @@ impl Reports {
         }
     }
 
-    /// The tally in which a thread counts its latencies.
+    /// Returns the tally in which a thread counts its latencies.
     pub(super) fn tally(&self, thread: u32) -> Arc<Tally> {
         Arc::clone(&self.threads[thread as usize].0)
     }
 
-    /// The latencies of all threads.
+    /// Returns the latencies of all threads.
     pub(crate) fn tallies(&self) -> impl Iterator<Item = &Tally> {
         self.threads.iter().map(|(tally, _)| &**tally)
     }
 
-    /// Notes when an executor begins; the first thread to say so is right.
+    /// Notes when an executor begins; the time of the first thread counts.
     pub(super) fn begin(&self, executor: usize, at: Nanos) {
         let began = &self.began[executor];
         // Others may have entered it: threads agree on the time but for how fast they are.
         let _ = began.compare_exchange(0, at + 1, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// The number of executors.
+    /// Returns the number of executors.
     pub(crate) fn executors(&self) -> usize {
         self.began.len()
     }
 
-    /// When an executor began; none before.
+    /// Returns when an executor began; `None` before.
     pub(crate) fn began(&self, executor: usize) -> Option<Nanos> {
         self.began[executor].load(Ordering::Relaxed).checked_sub(1)
     }
 
-    /// The last report of each thread.
+    /// Returns the last report of each thread.
     pub(crate) fn reports(&self) -> impl Iterator<Item = ThreadReport> {
         let reports = self.threads.iter();
         reports.filter_map(|(_, report)| report.lock().ok().map(|report| report.clone()))
@@ -107,8 +108,7 @@ impl Reports {
         all
     }
 
-    /// Puts the report of a thread in the place of its last, and keeps the troubles that nobody has
-    /// taken.
+    /// Replaces the last report of a thread, and keeps the troubles that were not read yet.
     pub(super) fn put(&self, thread: u32, mut report: ThreadReport) {
         if let Ok(mut last) = self.threads[thread as usize].1.lock() {
             let mut troubles = std::mem::take(&mut last.troubles);
@@ -121,7 +121,7 @@ impl Reports {
 
 #[cfg(test)]
 impl super::Board {
-    /// Reports as a thread does that has counted and timed this; what was lost is a violation.
+    /// Reports like a thread with these counts and latencies. Lost messages are violations.
     pub(crate) fn work_for_tests(
         &self,
         counters: crate::stats::Counters,

@@ -1,4 +1,4 @@
-//! Sessions that end, and those of them that come back.
+//! Sessions that end, and sessions that reconnect.
 
 use super::Client;
 use super::acknowledgements::Reader;
@@ -11,7 +11,7 @@ use crate::stats::Metric;
 const ATTEMPTS: usize = 256;
 
 impl Client {
-    /// A connection is gone.
+    /// Handles the end of a connection.
     pub(super) fn failed(&mut self, now: Nanos, device: u32, why: &str) {
         let Some(ended) = self.connections.take(device) else {
             return;
@@ -43,21 +43,21 @@ impl Client {
         }
     }
 
-    /// The socket of a session that this side ended is done with. The session goes on from what has
-    /// come until now.
+    /// Drops the socket of a session that the load generator ended. The session will continue from
+    /// the last position.
     pub(super) fn leave(&mut self, now: Nanos, device: u32) {
         if let Some(ended) = self.connections.take(device) {
             self.left(now, device, ended);
         }
     }
 
-    /// A session that is away gets nothing more from its last connection.
+    /// Notes that an away session gets nothing more from its last connection.
     fn left(&mut self, now: Nanos, device: u32, ended: Ended) {
         let excused = self.reconnects.ended(device, ended.position);
         self.checker.away(now, device, excused);
     }
 
-    /// An open session ended, and not by this side. Returns whether the session comes back.
+    /// Handles an open session that the other side ended. Returns whether the session reconnects.
     fn broke(&mut self, now: Nanos, device: u32, ended: Ended) -> bool {
         let excused = self.board.is_chaos(now);
         self.count().disconnects_excused += u64::from(excused);
@@ -72,8 +72,9 @@ impl Client {
         true
     }
 
-    /// An attempt to open a session failed. Returns whether there will be another, or the session is
-    /// given up. While the gateway is broken, a first attempt is followed by others too.
+    /// Handles a failed attempt to open a session. Returns whether another attempt follows; if not,
+    /// the session is given up. While the run breaks the gateway, other attempts follow a first one
+    /// too.
     pub(super) fn try_again(&mut self, now: Nanos, device: u32) -> bool {
         if self.phases.is_judging() {
             return false;
@@ -92,7 +93,7 @@ impl Client {
         }
     }
 
-    /// A session does not come back.
+    /// Gives up a session that does not come back.
     fn give_up_on(&mut self, now: Nanos, device: u32) {
         let Some(given_up) = self.reconnects.give_up(device) else {
             return;
@@ -128,7 +129,7 @@ impl Client {
         }
     }
 
-    /// A device's session is open. Returns how it returned, if it was away.
+    /// Notes that a device's session is open. Returns its return, if it was away.
     pub(super) fn returned(&mut self, now: Nanos, device: u32) -> Option<Return> {
         let returned = self.reconnects.returned(device)?;
         if returned.cause == Cause::Chaos {
@@ -137,7 +138,7 @@ impl Client {
         Some(returned)
     }
 
-    /// A session is there again: says what it could not say meanwhile.
+    /// Sends the messages and acknowledgements that a session could not send while it was away.
     pub(super) fn make_up(&mut self, now: Nanos, device: u32, returned: Return) {
         if let Some(storm) = returned.storm {
             let took = self.storms.back(storm, now);
@@ -156,8 +157,8 @@ impl Client {
         }
     }
 
-    /// Acknowledges again what the user had acknowledged: the last acknowledgements may not have
-    /// arrived. What has been read is said when the time for that has passed again.
+    /// Repeats the user's last acknowledgements, because they may not have arrived. The user
+    /// reports messages as read after the reading time has passed again.
     fn acknowledge_again(&mut self, now: Nanos, device: u32) {
         let roster = self.checker.roster();
         for stream in roster.streams_of(roster.part().user_of(device)) {

@@ -12,13 +12,13 @@ use crate::clock::Nanos;
 use crate::schedule::Arrival;
 use crate::stats::{Latencies, Metric};
 
-/// Most sends of a thread that wait for their sessions.
+/// The maximum number of a thread's sends that wait for their sessions.
 const HELD_MAX: usize = 1 << 20;
 
 /// A send that waits for its session.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct HeldSend {
-    /// When the send was due.
+    /// The intended time of the send.
     pub(super) intended: Nanos,
     pub(super) arrival: Arrival,
 }
@@ -28,7 +28,7 @@ pub(super) struct HeldSend {
 pub(super) struct Sends {
     /// Intended times of the sends that this turn has not written yet.
     departing: Vec<Nanos>,
-    /// By device, the sends that wait for its session.
+    /// The sends that wait for their session, by device.
     held: FnvHashMap<u32, VecDeque<HeldSend>>,
     /// The number of those; at most [`HELD_MAX`].
     held_count: usize,
@@ -40,8 +40,8 @@ impl Sends {
         self.departing.push(intended);
     }
 
-    /// The sends of this turn are written, the last of them now. That is how late each was, with
-    /// everything that kept the turn busy before.
+    /// Records the lag of the sends of this turn, which are all written now. The lag includes all
+    /// other work of the turn before.
     pub(super) fn written(&mut self, now: Nanos, latencies: &mut Latencies) {
         for intended in self.departing.drain(..) {
             latencies.record(Metric::SendLag, intended, now);

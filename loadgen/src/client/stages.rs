@@ -1,4 +1,4 @@
-//! What the loop does beside the schedule: making groups, draining, reading back, closing.
+//! The work of the loop beside the schedule: making groups, draining, reading back, closing.
 
 use super::Client;
 use super::READ_BACK;
@@ -10,8 +10,8 @@ use crate::stats::Counters;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{ErrorReply, HistoryReply, ReplyBody};
 
-/// No message waits for a receipt in a group. Receipts there are over when none has been sent or got
-/// for this time.
+/// The time without a sent or received receipt after which the receipts of groups count as
+/// complete. No message waits for a receipt in a group.
 const GROUP_QUIET: Nanos = SECOND / 2;
 
 /// Whether the loop takes another turn.
@@ -22,7 +22,7 @@ pub(super) enum NextTurn {
 }
 
 impl Client {
-    /// Begins to make groups, or sees to it that this goes on.
+    /// Begins to make groups, or continues.
     pub(super) fn make_groups(&mut self, now: Nanos) {
         let groups = self.checker.roster().members().groups();
         match self.maker.turn(now, self.board.has_groups(), groups) {
@@ -33,7 +33,7 @@ impl Client {
         }
     }
 
-    /// The groups cannot be made: the run ends.
+    /// Ends the run, because the groups cannot be made.
     pub(super) fn not_made(&mut self, why: &str) {
         let why = format!("the run's groups cannot be made: {why}");
         self.reporter.note_trouble(&why);
@@ -53,7 +53,7 @@ impl Client {
         });
     }
 
-    /// The session that makes groups got an answer.
+    /// Handles an answer to the session that makes groups.
     pub(super) fn maker_answered(&mut self, now: Nanos, id: u32, body: &ReplyBody<'_>) {
         let cast = Cast {
             part: self.checker.roster().part(),
@@ -71,7 +71,7 @@ impl Client {
         }
     }
 
-    /// All groups of this thread are made: the figures of the run begin.
+    /// Notes that all groups of this thread are made. The figures of the run begin.
     fn groups_made(&mut self, now: Nanos) {
         self.connections.close(self.maker.device());
         let members = self.checker.roster().members();
@@ -84,7 +84,7 @@ impl Client {
         self.board.made(now);
     }
 
-    /// Ends executors that are through, and goes on to what comes after them.
+    /// Ends executors that are over, and enters the next stage after the last one.
     pub(super) fn advance(&mut self, now: Nanos) -> NextTurn {
         match self.phases.stage() {
             Stage::Executing => self.end_executors(now),
@@ -134,7 +134,7 @@ impl Client {
         }
     }
 
-    /// Looks whether everything has settled, or the time for that is over.
+    /// Ends the draining once everything has settled, or the time for that is over.
     fn drain(&mut self, now: Nanos, until: Nanos) {
         let last = self.checker.last_group_receipt();
         let quiet = last == 0 || now >= last + GROUP_QUIET;
@@ -199,7 +199,7 @@ impl Client {
         }
     }
 
-    /// A device of a conversation's members with an open session.
+    /// Returns a device of a conversation's members with an open session.
     fn member_of(&self, conversation: u32) -> Option<u32> {
         let roster = self.checker.roster();
         (0..roster.size(conversation)).find_map(|nth| {
@@ -218,7 +218,7 @@ impl Client {
         });
     }
 
-    /// A page of history came.
+    /// Handles a page of history.
     pub(super) fn page_came(&mut self, now: Nanos, place: usize, page: &HistoryReply<'_>) {
         let Some(open) = self.read_back.at(place) else {
             return;
@@ -231,7 +231,7 @@ impl Client {
         self.read_more();
     }
 
-    /// The gateway refused a page of history.
+    /// Handles the refusal of a page of history.
     pub(super) fn page_refused(&mut self, now: Nanos, place: usize, error: &ErrorReply<'_>) {
         let Some(open) = self.read_back.at(place) else {
             return;

@@ -6,22 +6,23 @@ use crate::clock::Nanos;
 use crate::schedule::Chosen;
 use crate::stats::{Counters, LATENCY_MAX_US};
 
-/// One storm, as one thread saw it.
+/// The results of one storm in one thread.
 #[derive(Debug, Clone)]
 pub(crate) struct Storm {
     chosen: Chosen,
-    /// When the storm was due.
+    /// The intended time of the storm.
     pub(crate) at: Nanos,
     /// Sessions that the storm cut.
     pub(crate) cut: u64,
-    /// Sessions that were cut and did not come back.
+    /// The number of cut sessions that did not come back.
     pub(crate) gone: u64,
-    /// From the storm's start until a session was back, microseconds.
+    /// The times from the storm's start until a session was back, in microseconds.
     pub(crate) back: Histogram<u64>,
-    /// From the intended time of a send to its answer, of devices that stayed connected while the
-    /// storm lasted, microseconds.
+    /// The times from the intended time of a send to its answer in microseconds, for devices that
+    /// stayed connected while the storm lasted.
     pub(crate) ack: Histogram<u64>,
-    /// The same to the push.
+    /// The times from the intended time of a send to its push in microseconds, for devices that
+    /// stayed connected.
     pub(crate) e2e: Histogram<u64>,
     /// The thread's counters when the storm began.
     pub(crate) before: Counters,
@@ -30,7 +31,7 @@ pub(crate) struct Storm {
 }
 
 impl Storm {
-    /// The number of the storm's executor.
+    /// Returns the number of the storm's executor.
     pub(crate) fn number(&self) -> usize {
         self.chosen.number
     }
@@ -53,7 +54,7 @@ impl Storm {
         }
     }
 
-    /// Adds what another thread saw of the same storm.
+    /// Adds the results of another thread for the same storm.
     pub(crate) fn add(&mut self, other: &Self) {
         self.at = self.at.min(other.at);
         self.cut += other.cut;
@@ -77,7 +78,7 @@ pub(super) enum StormLatency {
     E2e,
 }
 
-/// The storms of a thread, in the order in which they began: few.
+/// The storms of a thread, in the order in which they began. There are few.
 #[derive(Debug, Default)]
 pub(super) struct Storms(Vec<Storm>);
 
@@ -106,7 +107,8 @@ impl Storms {
         self.0[place as usize].gone += 1;
     }
 
-    /// Whether all sessions that the storm of an executor has cut so far are back or given up.
+    /// Returns whether all sessions that the storm of an executor has cut so far are back or given
+    /// up.
     pub(super) fn is_over(&self, number: usize) -> bool {
         let mut storms = self.0.iter().filter(|it| it.chosen.number == number);
         storms.all(|it| it.back.len() + it.gone == it.cut)
@@ -125,7 +127,7 @@ impl Storms {
         }
     }
 
-    /// All storms, in the order in which they began.
+    /// Returns all storms, in the order in which they began.
     pub(super) fn into_all(self) -> Vec<Storm> {
         self.0
     }

@@ -29,7 +29,7 @@ impl Timer {
         Ok(Self { fd, armed: None })
     }
 
-    /// Sees to it that the loop wakes at `at`: the timeout to poll with.
+    /// Makes the loop wake at `at`. Returns the timeout for the poll.
     pub(super) fn arm(&mut self, now: Nanos, at: Nanos) -> Option<Duration> {
         let wait = at.saturating_sub(now);
         if wait == 0 {

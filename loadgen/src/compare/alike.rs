@@ -1,4 +1,4 @@
-//! Whether runs are of one scenario and one machine.
+//! The check that runs have the same scenario and the same machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +9,12 @@ use super::runs::Run;
 use crate::exit::{Failure, Outcome};
 use crate::suggest::similar;
 
-/// Keys of the scenario that do not change the load: what a run is judged by, what a plan assumes,
-/// and which of many schedules with the same properties it is.
+/// Keys of the scenario that do not change the load: thresholds and health rules, the assumptions
+/// of a plan, and the seed.
 const HARMLESS: [&str; 4] = ["seed", "thresholds.", "health.", "plan."];
 
-/// What of the environment bears on the figures. The address of a gateway does not: two builds that
-/// run beside each other have two.
+/// The properties of the environment that affect the figures. The address of a gateway does not:
+/// two builds that run beside each other have two addresses.
 const MACHINE: [&str; 10] = [
     "architecture",
     "build",
@@ -28,16 +28,16 @@ const MACHINE: [&str; 10] = [
     "tls",
 ];
 
-/// What is not the same in all runs.
+/// The properties that differ between runs.
 #[derive(Debug, Default)]
 pub(super) struct Differences {
-    /// In sentences; these runs cannot be compared.
+    /// Sentences about differences that prevent a comparison.
     pub(super) serious: Vec<String>,
-    /// What changes no figure, or is meant to be compared.
+    /// Sentences about differences that change no figure, or that are compared on purpose.
     pub(super) harmless: Vec<String>,
 }
 
-/// Looks for differences. What is named in `vary` is compared on purpose.
+/// Finds the differences. Properties named in `vary` are compared on purpose.
 pub(super) fn differences(sides: &Sides, vary: &[String]) -> Differences {
     let mut found = Differences::default();
     let mut note = |what: &str, key: String, values: String| {
@@ -48,28 +48,28 @@ pub(super) fn differences(sides: &Sides, vary: &[String]) -> Differences {
         } else if HARMLESS.iter().any(|harmless| key.starts_with(harmless)) {
             found
                 .harmless
-                .push(format!("{line}: not a matter of the load"));
+                .push(format!("{line}: it does not change the load"));
         } else {
             found.serious.push(line);
         }
     };
-    for (key, values) in unlike(sides, |run| flat(&run.lock)) {
+    for Unlike { key, values } in unlike(sides, |run| flat(&run.lock)) {
         note("another scenario", key, values);
     }
-    for (key, values) in unlike(sides, environment) {
+    for Unlike { key, values } in unlike(sides, environment) {
         note("another machine or setting", key, values);
     }
     let version = |run: &Run| BTreeMap::from([("loadgen".into(), text(&run.env["loadgen"]))]);
-    for (_, values) in unlike(sides, version) {
+    for Unlike { values, .. } in unlike(sides, version) {
         found.harmless.push(format!("loadgen is {values}"));
     }
     found
 }
 
-/// Checks that each name of `vary` is one that some run has.
+/// Checks that each name of `vary` is a property of some run.
 ///
 /// # Errors
-/// Exit 104, with the name that is most alike.
+/// Exit 104, with the most similar name.
 pub(super) fn check_names(sides: &Sides, vary: &[String]) -> Outcome<()> {
     let runs = sides.a.iter().chain(&sides.b);
     let known: BTreeSet<String> = runs
@@ -97,11 +97,15 @@ pub(super) fn check_names(sides: &Sides, vary: &[String]) -> Outcome<()> {
     }
 }
 
-/// The properties that not all runs have alike, with their values.
-fn unlike(
-    sides: &Sides,
-    properties: impl Fn(&Run) -> BTreeMap<String, String>,
-) -> Vec<(String, String)> {
+/// A property that differs between runs.
+struct Unlike {
+    key: String,
+    /// Each value, and the runs that have it, in words.
+    values: String,
+}
+
+/// Returns the properties that differ between runs.
+fn unlike(sides: &Sides, properties: impl Fn(&Run) -> BTreeMap<String, String>) -> Vec<Unlike> {
     // By key, by value: how many runs of each side have it.
     let mut all: BTreeMap<String, BTreeMap<String, [usize; 2]>> = BTreeMap::new();
     for (side, runs) in [&sides.a, &sides.b].into_iter().enumerate() {
@@ -125,12 +129,15 @@ fn unlike(
             .iter()
             .map(|(value, count)| format!("{value} in {}", who(*count, runs)))
             .collect();
-        Some((key, each.join(", ")))
+        Some(Unlike {
+            key,
+            values: each.join(", "),
+        })
     });
     unlike.collect()
 }
 
-/// Which runs: `A`, `3 runs of B`, `A and 1 run of B`.
+/// Formats which runs have a property: `A`, `3 runs of B`, `A and 1 run of B`.
 fn who(count: [usize; 2], runs: [usize; 2]) -> String {
     let sides = ["A", "B"].iter().zip(count).zip(runs);
     let each: Vec<_> = sides
@@ -144,7 +151,7 @@ fn who(count: [usize; 2], runs: [usize; 2]) -> String {
     each.join(" and ")
 }
 
-/// A scenario's keys with their values, `population.users` and so on.
+/// Returns a scenario's keys with their values, `population.users` and so on.
 fn flat(table: &toml::Table) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     flatten("", table, &mut found);

@@ -114,7 +114,7 @@ pub(super) const FIGURES: [Figure; 24] = [
         value: |it| figure(it, "generator.bytes_per_session"),
         show: of_each,
     },
-    // Of `hold` alone: what idle sessions add to an empty gateway.
+    // Only for `hold`: the use of idle sessions beyond that of an empty gateway.
     Figure {
         name: "gateway B/idle session",
         unit: "B",
@@ -143,7 +143,7 @@ fn resident(bytes: f64) -> String {
     memory(bytes as u64)
 }
 
-/// Bytes of each of many.
+/// Formats the bytes per session.
 fn of_each(bytes: f64) -> String {
     each_bytes(bytes.round() as u64)
 }

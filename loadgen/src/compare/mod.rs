@@ -1,8 +1,7 @@
 //! `loadgen compare`: compares two runs, or two builds by many pairs of runs.
 //!
-//! Runs of different scenarios or machines are not compared, and neither are runs whose figures do
-//! not count. Differences are told from noise only with ten pairs or more, taken in turns: see
-//! [`verdict`]. `docs/comparing.md` has the formulas.
+//! Only valid runs of one scenario and one machine are compared. A verdict on noise needs ten pairs
+//! or more, taken in turns: see [`verdict`]. `docs/comparing.md` has the formulas.
 
 mod alike;
 mod figures;
@@ -30,9 +29,9 @@ struct Sides {
 #[derive(Debug)]
 struct Compared {
     exit: Exit,
-    /// Why the runs cannot be compared; then there are no figures.
+    /// The reasons why the runs cannot be compared. If there are any, there are no figures.
     refused: Vec<String>,
-    /// Remarks: differences that do not matter, and others.
+    /// Remarks, such as differences that do not matter.
     notes: Vec<String>,
     figures: Vec<verdict::Row>,
     /// The confidence of the intervals, if there are any.

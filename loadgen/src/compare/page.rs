@@ -14,7 +14,7 @@ const SCHEMA: u32 = 1;
 /// Columns of the page.
 const WIDTH: usize = 100;
 
-/// The page.
+/// Returns the page.
 pub(super) fn text(sides: &Sides, compared: &Compared) -> Vec<String> {
     let pairs = sides.a.len();
     let mut lines = vec![format!(
@@ -91,7 +91,7 @@ fn table(compared: &Compared) -> Vec<String> {
     if compared.figures.iter().any(|row| row.judged.is_some()) {
         lines.push(String::new());
         lines.push(
-            "In brackets: it does not decide, being the generator's own or a tail of few.".into(),
+            "Figures in brackets do not decide: they are the generator's own, or tails of few values.".into(),
         );
     }
     lines
@@ -132,12 +132,12 @@ fn conclusion(compared: &Compared) -> String {
     };
     match compared.exit {
         Exit::Regression => format!("B is worse beyond noise: {}", of(Says::Above)),
-        Exit::Violation => "a gateway broke a promise, and no figure makes up for that".into(),
+        Exit::Violation => "a gateway broke a promise, so its figures do not matter".into(),
         Exit::Inconclusive if !compared.refused.is_empty() => {
-            "nothing is compared (--vary names what differs on purpose)".into()
+            "nothing is compared (name settings that differ on purpose with --vary)".into()
         }
         Exit::Inconclusive if compared.confidence.is_none() => {
-            "a ratio, and nothing known of noise".into()
+            "only a ratio: the noise is unknown".into()
         }
         Exit::Inconclusive => format!(
             "worse, or noise: {}; take more pairs",
@@ -172,7 +172,7 @@ fn wrapped(prefix: &str, sentences: &[String]) -> Vec<String> {
     lines
 }
 
-/// The same for programs.
+/// Returns the comparison as JSON.
 pub(super) fn json(sides: &Sides, compared: &Compared) -> Value {
     let folders = |runs: &[Run]| -> Vec<String> {
         let each = runs.iter().map(|run| run.folder.display().to_string());

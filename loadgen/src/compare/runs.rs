@@ -18,11 +18,11 @@ pub(super) struct Run {
     pub(super) lock: toml::Table,
 }
 
-/// Reads the runs of a side, in the order of time: of each folder the run in it, or the runs in the
-/// folders in it.
+/// Reads the runs of a side, in the order of time. Each folder holds one run, or folders with one
+/// run each.
 ///
 /// # Errors
-/// Exit 104: there are none, or one cannot be read.
+/// Exit 104: there are no runs, or one cannot be read.
 pub(super) fn read(folders: &[PathBuf]) -> Outcome<Vec<Run>> {
     let mut runs = Vec::new();
     for folder in folders {
@@ -34,7 +34,7 @@ pub(super) fn read(folders: &[PathBuf]) -> Outcome<Vec<Run>> {
     Ok(runs)
 }
 
-/// A run's own folder, or those of the runs in a folder.
+/// Returns the folder itself if it holds a run, else the folders of the runs in it.
 fn runs_in(folder: &Path) -> Outcome<Vec<PathBuf>> {
     if results::is_run(folder) {
         return Ok(vec![folder.to_owned()]);
@@ -53,7 +53,7 @@ fn runs_in(folder: &Path) -> Outcome<Vec<PathBuf>> {
             folder.display()
         )));
     }
-    // Those that ended within one second are in the order of their names.
+    // Runs that ended in the same second are in the order of their names.
     found.sort();
     Ok(found)
 }
@@ -97,8 +97,8 @@ impl Run {
         format!("{}: {}", self.folder.display(), kinds.join(", "))
     }
 
-    /// Why its figures do not count, if they do not. A missed threshold is no reason: the figures
-    /// are right.
+    /// Returns the reason why the figures of the run do not count; `None` if they count. A missed
+    /// threshold is no such reason, because the figures are right.
     pub(super) fn unusable(&self) -> Option<String> {
         let good = [Exit::Ok, Exit::Threshold].map(Exit::verdict);
         let verdict = self.verdict();
@@ -111,7 +111,7 @@ impl Run {
         let why = why.map_or(String::new(), |why| format!(" ({why})"));
         let folder = self.folder.display();
         Some(format!(
-            "{folder}: the run is {verdict}, its figures do not count{why}"
+            "{folder}: the verdict of the run is {verdict}, so its figures do not count{why}"
         ))
     }
 }

@@ -1,9 +1,9 @@
-//! What may be said of two sides, figure by figure.
+//! The verdict on two sides, figure by figure.
 //!
-//! Of each pair, the logarithm of B ÷ A, signed so that above zero is worse. Of at least [`PAIRS_MIN`]
-//! pairs taken in turns, [`decide`] says what is more than chance and noise; fewer, and pairs that were
-//! not taken in turns, have a ratio and no more. Equal runs are those of one side that came one after
-//! the other.
+//! Each pair contributes the logarithm of B ÷ A, signed so that above zero is worse. With at least
+//! [`PAIRS_MIN`] pairs taken in turns, [`decide`] separates differences from chance and noise.
+//! Fewer pairs, or pairs not taken in turns, give only a ratio. Consecutive runs of one side serve
+//! as equal runs.
 
 use super::Sides;
 use super::figures::{FIGURES, Figure};
@@ -11,13 +11,14 @@ use super::runs::Run;
 use super::statistics::{Interval, RESAMPLES, Rule, Says, decide, hodges_lehmann, median};
 use crate::exit::Exit;
 
-/// Pairs from which on something is said: of fewer, chance alone comes to any order too easily.
+/// The fewest pairs for a verdict. With fewer, chance alone often explains the result.
 pub(super) const PAIRS_MIN: usize = 10;
 
-/// How often a build compared with itself may differ in some figure that decides, all together.
+/// The probability that a comparison of a build with itself finds a difference in any deciding
+/// figure.
 const LEVEL: f64 = 0.05;
 
-/// What the resampling begins with: the same runs always come to the same page.
+/// The seed of the resampling. It is fixed, so that the same runs always give the same page.
 const SEED: u64 = 42;
 
 /// A figure of both sides.
@@ -27,30 +28,30 @@ pub(super) struct Row {
     /// Medians.
     pub(super) a: f64,
     pub(super) b: f64,
-    /// B ÷ A: of one pair, or the centre of those of all.
+    /// B ÷ A of the only pair, or the centre over all pairs.
     pub(super) ratio: f64,
-    /// Where there are pairs enough.
+    /// The verdict on the ratio; `None` with too few pairs.
     pub(super) judged: Option<JudgedRun>,
 }
 
-/// What is known of a ratio.
+/// The verdict on a ratio.
 #[derive(Debug)]
 pub(super) struct JudgedRun {
-    /// Where the ratio could be as well.
+    /// The interval that holds the true ratio at the stated confidence.
     pub(super) interval: Interval,
-    /// How often chance alone comes to as much.
+    /// The probability that chance alone gives such a difference.
     pub(super) p: f64,
     /// The ratio, above 1, that is no more than noise or does not matter.
     pub(super) floor: f64,
     pub(super) says: Says,
 }
 
-/// What a comparison comes to.
+/// The result of a comparison.
 #[derive(Debug)]
 pub(super) struct Verdict {
     pub(super) exit: Exit,
     pub(super) rows: Vec<Row>,
-    /// Of the intervals.
+    /// The confidence of the intervals; `None` without intervals.
     pub(super) confidence: Option<f64>,
     pub(super) notes: Vec<String>,
 }
@@ -107,7 +108,7 @@ pub(super) fn judge(sides: &Sides, least: f64) -> Verdict {
     }
 }
 
-/// Why nothing is said of noise.
+/// Returns the reason why there is no verdict on noise; `None` if there is one.
 fn unfit(sides: &Sides) -> Option<String> {
     let pairs = sides.a.len();
     if pairs == 1 {
@@ -127,7 +128,8 @@ fn unfit(sides: &Sides) -> Option<String> {
     })
 }
 
-/// A figure of all runs of a side, where each has it: above zero, since a ratio is taken.
+/// Returns a figure of all runs of a side; `None` if a run lacks it, or if a value is not above
+/// zero, because ratios need that.
 fn values(figure: &Figure, runs: &[Run]) -> Option<Vec<f64>> {
     runs.iter()
         .map(|run| (figure.value)(&run.summary).filter(|it| it.is_finite() && *it > 0.0))

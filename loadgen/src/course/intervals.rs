@@ -81,8 +81,9 @@ impl Intervals {
             let mut samples = course.samples.iter().peekable();
             let mut state = *first;
             for number in 1..=count as u64 {
-                // The state at an interval's end is the first sample from then on. Where there is
-                // none, this program was away, and what it caught up counts when it did.
+                // The first sample after an interval's end has the state at its end. Without such a
+                // sample this program was stalled, and its later counts belong to the time when it
+                // caught up.
                 while samples.next_if(|it| it.at / width < number).is_some() {}
                 if let Some(next) = samples.next_if(|it| it.at / width == number) {
                     state = *next;
@@ -224,7 +225,7 @@ impl Table {
                     .ok_or(cell),
             });
             let cells = cells.collect::<Result<Vec<_>, _>>();
-            let cells = cells.map_err(|cell| format!("line {number}: `{cell}` is no number"))?;
+            let cells = cells.map_err(|cell| format!("line {number}: `{cell}` is not a number"))?;
             if cells.len() != columns.len() {
                 return Err(format!(
                     "line {number}: {} cells, not {}",
@@ -269,7 +270,7 @@ pub(crate) mod tests {
         cells.filter(|cell| cell.is_finite()).sum()
     }
 
-    /// The intervals of a run that lasts `length` seconds, with a message each 500 ms.
+    /// Returns the intervals of a run that lasts `length` seconds, with a message each 500 ms.
     pub(crate) fn intervals(length: u64) -> Intervals {
         let (mut course, mut one) = (Course::begin(None), Latencies::new());
         let mut counters = Counters::default();

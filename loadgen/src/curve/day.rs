@@ -15,7 +15,7 @@ pub(crate) enum Shape {
     OneHump,
 }
 
-/// The pieces of a day: a quarter of an hour each.
+/// The number of pieces of a day; each is a quarter of an hour.
 const PIECES: u32 = 96;
 /// The rate at night as a part of the highest rate.
 const NIGHT: f64 = 0.08;
@@ -38,7 +38,7 @@ impl Shape {
     }
 
     /// Returns the day as corners from 0 to 1, with a mean of 1 and a peak of `peak`: the shape
-    /// raised to the power that has this peak. None if no power has it.
+    /// raised to the power that gives this peak. `None` if no power gives it.
     fn corners(self, peak: f64) -> Option<Vec<(f64, f64)>> {
         let shape: Vec<f64> = (0..=PIECES)
             .map(|i| self.at(f64::from(i) * 24.0 / f64::from(PIECES)))
@@ -74,8 +74,8 @@ impl Shape {
         Some(corners.collect())
     }
 
-    /// Returns a day of `seconds` seconds with this mean rate, and `peak` times that rate at the
-    /// highest. None if the shape cannot be that steep.
+    /// Returns a day of `seconds` seconds with this mean rate, and a peak of `peak` times that
+    /// rate. `None` if the shape cannot be that steep.
     pub(crate) fn day(self, mean: f64, peak: f64, seconds: f64) -> Option<Curve> {
         let corners = self.corners(peak)?.into_iter();
         let corners: Vec<_> = corners.map(|(at, y)| (at * seconds, y * mean)).collect();

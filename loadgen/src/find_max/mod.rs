@@ -33,7 +33,7 @@ use search::{Next, Range, Search};
 
 /// The name of the executor that sends in a trial.
 const ARRIVALS: &str = "find-max";
-/// How long a rate is tried by default.
+/// The default duration of a trial.
 const TRIAL: Duration = Duration::from_secs(10);
 /// The fewest messages of a trial. With fewer, none is beyond the 99th percentile.
 const ENOUGH: f64 = 100.0;
@@ -47,7 +47,7 @@ const DEFAULT: (&str, &str) = ("e2e", "p(99)<250ms");
 struct Trial {
     number: usize,
     rate: f64,
-    /// The rate had held before: this trial confirms it.
+    /// Whether this trial confirms a rate that held before.
     again: bool,
     exit: Exit,
     achieved: f64,
@@ -56,7 +56,7 @@ struct Trial {
     e2e_p99: Option<u64>,
     /// The part of the processors that was idle, 0 to 1.
     idle: f64,
-    /// Why the rate did not hold.
+    /// The reasons why the rate did not hold.
     why: Vec<String>,
 }
 
@@ -138,7 +138,8 @@ pub(crate) fn run(args: &FindMaxArgs) -> Outcome<Exit> {
         let exit = trial.exit;
         search.note(rate, exit == Exit::Ok);
         trials.push(trial);
-        // A broken promise is no matter of rates, and who was interrupted wants no more.
+        // A broken promise does not depend on the rate, and after an interruption no further trial
+        // is wanted.
         if let Exit::Violation | Exit::Aborted = exit {
             live.close();
             let written = write_table(&folder, &loaded, (Next::Inconclusive, exit), &trials);
@@ -211,7 +212,7 @@ fn make_room(folder: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// Whether a file is the table of a search.
+/// Returns whether a file is the table of a search.
 fn is_table(file: &Path) -> bool {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let table: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
@@ -242,7 +243,7 @@ fn lowest(args: &FindMaxArgs) -> f64 {
     ENOUGH / trial(args).0.as_secs_f64().max(f64::MIN_POSITIVE)
 }
 
-/// What a search tries.
+/// The settings of a search.
 struct Prepared {
     /// The scenario of the trials.
     loaded: Loaded,
@@ -274,7 +275,7 @@ fn prepare(args: &FindMaxArgs) -> Outcome<Prepared> {
     }
     if !args.run.chaos.is_empty() {
         return Err(Failure::scenario(
-            "--chaos: find-max needs a gateway that is not broken; use --chaos with `run`",
+            "--chaos: find-max does not break its gateway; use --chaos with `run`",
         ));
     }
     let mut loaded = load::load(&args.run.scenario)?;
@@ -283,7 +284,7 @@ fn prepare(args: &FindMaxArgs) -> Outcome<Prepared> {
     scenario
         .scenarios
         .retain(|_, executor| executor.executor == ExecutorKind::RampingConnections);
-    // Nobody is cut off while the highest rate is looked for.
+    // No session is cut during the search for the highest rate.
     scenario.chaos.actions.clear();
     scenario
         .thresholds
@@ -309,7 +310,7 @@ fn prepare(args: &FindMaxArgs) -> Outcome<Prepared> {
     let least = args.to.map_or(first, |to| to.0.min(first));
     if least < lowest(args) {
         return Err(Failure::scenario(format!(
-            "{}/s for {} are too few messages to judge, {ENOUGH} at least: raise --from, --to or --duration",
+            "{}/s for {} gives too few messages to judge; a trial needs at least {ENOUGH}: raise --from, --to or --duration",
             readable(least),
             trial(args)
         )));

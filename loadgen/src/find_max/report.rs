@@ -13,10 +13,10 @@ use crate::units::{micros, readable};
 
 /// The version of the JSON form; fields are added under the same number, never renamed.
 const SCHEMA: u32 = 1;
-/// With less than this part of them idle, the processors of the machine count as used up.
+/// The least idle part of the machine's processors. With less, they count as used up.
 const USED_UP: f64 = 0.05;
 
-/// Returns the lines before a search: what is searched for.
+/// Returns the lines before a search: its goal and its limits.
 pub(super) fn header(loaded: &Loaded, args: &FindMaxArgs, assumed: bool) -> Vec<String> {
     let thresholds = &loaded.scenario.thresholds;
     let each = thresholds.iter().flat_map(|(metric, conditions)| {
@@ -70,21 +70,34 @@ fn at(trials: &[Trial], rate: f64) -> impl Iterator<Item = &Trial> {
     trials.iter().filter(holds)
 }
 
-/// Returns the rates between which the limit lies, by the trials: the highest that held each time
-/// it was tried, and the lowest that did not hold once.
-pub(super) fn bracket(trials: &[Trial]) -> (Option<f64>, Option<f64>) {
+/// The rates between which the limit lies.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Bracket {
+    /// The highest rate that held each time it was tried; `None` if no rate did.
+    held: Option<f64>,
+    /// The lowest rate that did not hold at least once; `None` if all rates held.
+    failed: Option<f64>,
+}
+
+/// Returns the rates between which the limit lies, by the trials.
+pub(super) fn bracket(trials: &[Trial]) -> Bracket {
     let failed = trials.iter().filter(|trial| trial.exit != Exit::Ok);
     let failed = failed.map(|trial| trial.rate).reduce(f64::min);
     let held = trials.iter().filter(|trial| trial.exit == Exit::Ok);
     let held = held.filter(|trial| failed.is_none_or(|failed| trial.rate < failed));
-    (held.map(|trial| trial.rate).reduce(f64::max), failed)
+    Bracket {
+        held: held.map(|trial| trial.rate).reduce(f64::max),
+        failed,
+    }
 }
 
-fn bracket_text((held, failed): (Option<f64>, Option<f64>)) -> String {
-    let held = held.map_or("no rate held each time".into(), |held| {
-        format!("{}/s held each time", readable(held))
-    });
-    let failed = failed.map_or("none did not".into(), |failed| {
+fn bracket_text(bracket: Bracket) -> String {
+    let held = bracket
+        .held
+        .map_or("no rate held each time".into(), |held| {
+            format!("{}/s held each time", readable(held))
+        });
+    let failed = bracket.failed.map_or("none did not".into(), |failed| {
         format!("{}/s did not hold at least once", readable(failed))
     });
     format!("bracket       {held}, {failed}")
@@ -151,8 +164,7 @@ pub(super) fn verdict(end: Next, trials: &[Trial]) -> (Exit, Vec<String>) {
         }
         Next::Inconclusive | Next::Try(_) => {
             lines.push(
-                "found         nothing certain: rates hold once and not again; quieten the machine, or \
-                 use longer trials (--duration)"
+                "found         nothing certain: rates hold once and not again; stop other programs on the machine, or use longer trials (--duration)"
                     .into(),
             );
             lines.push(bracket_text(bracket(trials)));
@@ -211,7 +223,7 @@ pub(super) fn json(name: &str, end: Next, exit: Exit, trials: &[Trial]) -> Value
         "verdict": exit.verdict(),
         "exit_code": exit.code(),
         "rate": found,
-        "bracket": { "held": bracket.0, "failed": bracket.1 },
+        "bracket": { "held": bracket.held, "failed": bracket.failed },
         "limit": limit.map(|trial| json!({
             "side": side(trial),
             "rate": trial.rate,
@@ -301,11 +313,12 @@ mod tests {
         ] {
             assert!(text.contains(words), "no {words} in {text}");
         }
-        assert_eq!(bracket(&trials()), (Some(1000.0), Some(1414.0)));
+        let between = |held, failed| Bracket { held, failed };
+        assert_eq!(bracket(&trials()), between(Some(1000.0), Some(1414.0)));
         // What held once and not again did not hold.
         let mut moody = trials();
         moody[3].exit = Exit::Threshold;
-        assert_eq!(bracket(&moody), (None, Some(1000.0)));
+        assert_eq!(bracket(&moody), between(None, Some(1000.0)));
         assert!(bracket_text(bracket(&moody)).contains("no rate held each time"));
         let json = json("smoke", Next::Inconclusive, exit, &trials());
         assert_eq!(json["rate"], Value::Null);

@@ -1,13 +1,14 @@
-//! The search for a rate: which one to try next. Pure.
+//! The search for a rate: decides which rate to try next. Pure.
 
-/// After this many confirmations that failed, the limit counts as unknown.
+/// The number of failed confirmations after which the limit counts as unknown.
 const RETREATS: u32 = 8;
-/// Returns what to do next.
+/// Returns the next step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Next {
     /// Try this rate.
     Try(f64),
-    /// The highest rate that holds. `true`: no higher rate was refused.
+    /// The highest rate that holds. `at_the_top` tells that it is the
+    /// highest rate of the range, so that the limit may be higher.
     Found { rate: f64, at_the_top: bool },
     /// No rate holds.
     Nothing,
@@ -42,8 +43,9 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// A search in `range`. It ends when the highest rate that held and the lowest that did not are
-    /// `precision` apart (a part of the rate), and the found rate has held `confirm` more times.
+    /// Makes a search in `range`. It ends when the highest rate that held and the lowest that did
+    /// not are `precision` apart (a part of the rate), and the found rate has held `confirm` more
+    /// times.
     pub(super) fn new(range: Range, precision: f64, confirm: u32) -> Self {
         Self {
             range,
@@ -56,7 +58,7 @@ impl Search {
         }
     }
 
-    /// What to do next.
+    /// Returns the next step.
     pub(super) fn next(&self) -> Next {
         if let Some((rate, held)) = self.candidate {
             return match held < self.confirm {
@@ -77,7 +79,7 @@ impl Search {
         }
     }
 
-    /// Whether the rate to be tried next is one that held before.
+    /// Returns whether the next trial repeats a rate that held before.
     pub(super) fn confirming(&self) -> bool {
         self.candidate.is_some()
     }
@@ -180,7 +182,7 @@ mod tests {
             panic!("{end:?}")
         };
         assert!((7_500.0..=8_000.0).contains(&rate), "{rate}");
-        // One that never does what it did a moment ago.
+        // A gateway that never repeats its last result.
         let moody = |tried: u32| if tried < 9 { 10_000.0 } else { 0.0 };
         assert_eq!(search(1000.0, 1e9, moody).0, Next::Inconclusive);
     }

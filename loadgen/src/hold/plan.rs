@@ -21,12 +21,12 @@ const SCENARIO: &str = include_str!("hold.toml");
 /// The longest time that idle sessions are measured.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
-/// When idle sessions are measured, from the opening of the last session on.
+/// The times of measuring idle sessions, counted from the opening of the last session.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
     /// The time until both sides are quiet.
     pub(super) settle: Duration,
-    /// How long idle sessions are measured then.
+    /// The duration of measuring idle sessions.
     pub(super) idle: Duration,
 }
 
@@ -45,7 +45,7 @@ pub(super) fn resolve(args: &HoldArgs) -> Outcome<(RunSettings, Times)> {
         )));
     }
     if args.duration.0.is_zero() {
-        return Err(Failure::scenario("--for 0s: hold for some time"));
+        return Err(Failure::scenario("--for 0s: give a time above zero"));
     }
     scenario.population.share = Share {
         part: connections,
@@ -83,7 +83,7 @@ pub(super) fn resolve(args: &HoldArgs) -> Outcome<(RunSettings, Times)> {
     scenario.client.threads =
         Some(threads.unwrap_or_else(|| threads_for(connections, limit, cores)));
     loaded.validate()?;
-    // Where no number is enough preflight says so.
+    // If no number is enough, the preflight check reports it.
     let needed = doctor::shards_for(connections, limit).unwrap_or(doctor::MAX_SHARDS as u64) as u32;
     let setup = Setup {
         shards: args.shards.or(Some(needed.max(cores))),

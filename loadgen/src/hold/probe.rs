@@ -1,4 +1,4 @@
-//! What both sides and the kernel use at one time.
+//! The resources that both sides and the kernel use at one time.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use crate::control_port;
 use crate::health::Process;
 use crate::run::conduct::GatewayAccess;
 
-/// What both sides and the kernel use at one time.
+/// The resources that both sides and the kernel use at one time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sample {
     pub(super) at: Instant,
@@ -18,8 +18,8 @@ pub(super) struct Sample {
 /// The memory that the kernel uses, for the whole machine, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Kernel {
-    /// Objects of the kernel: sockets, descriptors, entries of event loops (Slab in proc(5)
-    /// meminfo).
+    /// The memory of kernel objects in bytes: sockets, descriptors, entries of event loops (Slab in
+    /// proc(5) meminfo).
     pub(super) slab: u64,
     /// Data in TCP buffers (/proc/net/sockstat).
     pub(super) buffers: u64,

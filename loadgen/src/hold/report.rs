@@ -11,12 +11,12 @@ use crate::settings::{Gateway, RunSettings};
 use crate::units::{each_bytes, grouped, memory as memory_of, readable};
 use crate::verdict::JudgedRun;
 
-/// The memory of each session in bytes; none where it could not be measured.
+/// The memory per session in bytes; `None` if it could not be measured.
 #[derive(Debug, Clone, Copy, Default)]
 struct Each {
     gateway: Option<f64>,
     generator: Option<f64>,
-    /// Memory of the kernel of this machine: for both sides if both are on it.
+    /// The memory of this machine's kernel, for both sides if both are on it.
     kernel: Option<f64>,
 }
 
@@ -42,7 +42,7 @@ impl Each {
 }
 
 /// Returns the part of a core that a process used between two looks.
-fn cores((from, to): (&Sample, &Sample), of: impl Fn(&Sample) -> Option<Process>) -> Option<f64> {
+fn cores(from: &Sample, to: &Sample, of: impl Fn(&Sample) -> Option<Process>) -> Option<f64> {
     let used = of(to)?.cpu_seconds - of(from)?.cpu_seconds;
     Some(used / (to.at - from.at).as_secs_f64())
 }
@@ -60,8 +60,8 @@ impl While {
     fn of(from: &Sample, to: &Sample, pings: u64) -> Self {
         Self {
             seconds: (to.at - from.at).as_secs_f64(),
-            gateway_cores: cores((from, to), |sample| sample.gateway),
-            generator_cores: cores((from, to), |sample| Some(sample.generator)),
+            gateway_cores: cores(from, to, |sample| sample.gateway),
+            generator_cores: cores(from, to, |sample| Some(sample.generator)),
             pings,
         }
     }
@@ -257,7 +257,7 @@ mod tests {
         let now = Instant::now();
         let later = now + Duration::from_secs(10);
         let (from, to) = (sample(now, 0, 1.0), sample(later, 0, 1.5));
-        let found = cores((&from, &to), |sample| sample.gateway).unwrap();
+        let found = cores(&from, &to, |sample| sample.gateway).unwrap();
         assert!((found - 0.05).abs() < 1e-9, "{found}");
     }
 }

@@ -10,14 +10,14 @@ use crate::output::say;
 use crate::run::conduct::{GatewayAccess, Watch};
 use crate::settings::RunSettings;
 
-/// The number of the executor that connects: executors are in the order of their names.
+/// The number of the connecting executor. Executors are in the order of their names.
 const CONNECT: usize = 0;
 const DAY: usize = 1;
 
-/// How long the gateway may take to notice that all sessions have ended.
+/// The time in which the gateway must notice that all sessions have ended.
 const GONE: Duration = Duration::from_secs(30);
 
-/// What was read at each time.
+/// The samples at each time.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     /// The gateway is ready, and nothing is connected.
@@ -36,7 +36,7 @@ pub(super) struct Seen {
     pub(super) busy_pings: u64,
     /// The end of the time with messages flowing.
     pub(super) busy: Option<Sample>,
-    /// All sessions have ended, and the gateway says so.
+    /// The sample after all sessions have ended, and the gateway has confirmed it.
     pub(super) after: Option<Sample>,
     /// The time from the last message to the end of the last session.
     pub(super) closing: Option<Duration>,
@@ -54,7 +54,8 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// A watcher of a hold with this many sessions. `quiet`: nothing is printed on standard output.
+    /// Makes a watcher of a hold with this many sessions. `quiet`: nothing is printed on standard
+    /// output.
     pub(super) fn new(times: Times, connections: u64, quiet: bool) -> Self {
         Self {
             times,

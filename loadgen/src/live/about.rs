@@ -1,6 +1,7 @@
 //! The facts of a run that are known before it begins.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::client::Step;
 use crate::clock::{Nanos, to_nanos};
@@ -18,7 +19,7 @@ pub(crate) struct About {
     /// The number of sessions that the run opens.
     pub(crate) sessions: u64,
     pub(crate) stages: Vec<Stage>,
-    /// How long the run waits at its end for messages under way, at most.
+    /// The longest time that the run waits at its end for messages under way.
     pub(crate) drain: Nanos,
     /// The health limits of the generator.
     pub(crate) health: Limits,
@@ -36,7 +37,7 @@ pub(crate) struct Stage {
     pub(crate) after: Option<usize>,
     /// The time from the end of that executor, or from the run's start, to the start of this one.
     pub(crate) delay: Nanos,
-    /// How long the executor lasts, at least.
+    /// The least duration of the executor.
     pub(crate) duration: Nanos,
 }
 
@@ -66,32 +67,32 @@ impl About {
     }
 
     /// Returns when an executor begins and ends, as planned or as it happened.
-    pub(crate) fn span(&self, stage: usize, seen: &[Span]) -> (Nanos, Nanos) {
+    pub(crate) fn span(&self, stage: usize, seen: &[Span]) -> Range<Nanos> {
         self.span_of(stage, seen, self.stages.len())
     }
 
-    fn span_of(&self, stage: usize, seen: &[Span], depth: usize) -> (Nanos, Nanos) {
+    fn span_of(&self, stage: usize, seen: &[Span], depth: usize) -> Range<Nanos> {
         let Some(plan) = self.stages.get(stage) else {
-            return (0, 0);
+            return 0..0;
         };
         let seen_here = seen.get(stage).copied().unwrap_or_default();
         let start = seen_here.began.unwrap_or_else(|| {
             // No executor waits for itself: validation saw to it, and depth ends it anyway.
             let before = plan.after.filter(|_| depth > 0);
-            let before = before.map_or(0, |before| self.span_of(before, seen, depth - 1).1);
+            let before = before.map_or(0, |before| self.span_of(before, seen, depth - 1).end);
             before + plan.delay
         });
-        (start, seen_here.ended.unwrap_or(start + plan.duration))
+        start..seen_here.ended.unwrap_or(start + plan.duration)
     }
 
     /// Returns when the last executor ends, as far as is known.
     pub(crate) fn end(&self, seen: &[Span]) -> Nanos {
-        let ends = (0..self.stages.len()).map(|stage| self.span(stage, seen).1);
+        let ends = (0..self.stages.len()).map(|stage| self.span(stage, seen).end);
         ends.max().unwrap_or(0)
     }
 }
 
-/// When an executor began and ended; none before.
+/// The times at which an executor began and ended; `None` before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) began: Option<Nanos>,
@@ -115,17 +116,17 @@ mod tests {
             ..About::default()
         };
         let none = [Span::default(); 3];
-        assert_eq!(about.span(1, &none), (15, 35));
-        assert_eq!(about.span(2, &none), (3, 7));
+        assert_eq!(about.span(1, &none), 15..35);
+        assert_eq!(about.span(2, &none), 3..7);
         assert_eq!(about.end(&none), 35);
         let mut seen = none;
         seen[0] = Span {
             began: Some(0),
             ended: Some(30),
         };
-        assert_eq!(about.span(1, &seen), (35, 55));
+        assert_eq!(about.span(1, &seen), 35..55);
         seen[1].began = Some(37);
-        assert_eq!(about.span(1, &seen), (37, 57));
+        assert_eq!(about.span(1, &seen), 37..57);
         assert_eq!(about.end(&seen), 57);
     }
 }

@@ -13,7 +13,7 @@ pub(crate) struct Point {
     pub(crate) achieved: f64,
     /// Sessions open at the end.
     pub(crate) open: f64,
-    /// Latencies in microseconds; of several seconds, those of the worst.
+    /// A latency in microseconds; for several seconds, that of the worst one.
     pub(crate) ack_p99: f64,
     pub(crate) e2e_p50: f64,
     pub(crate) e2e_p99: f64,
@@ -56,7 +56,7 @@ const MOST: usize = 240;
 pub(crate) struct History {
     pub(crate) last: VecDeque<Point>,
     pub(crate) whole: Vec<Point>,
-    /// How many seconds a point of the whole run stands for.
+    /// The number of seconds that a point of the whole run stands for.
     pub(crate) width: u32,
     /// The seconds that do not fill a point yet, joined into one, and their number.
     pending: Option<(Point, u32)>,

@@ -15,7 +15,7 @@ const TOLD: usize = 5;
 pub(crate) struct Style {
     /// Seconds from line to line.
     pub(crate) every: f64,
-    /// Each line replaces the one before, on a terminal of this many columns.
+    /// The columns of a terminal on which each line replaces the one before; `None` for a log.
     pub(crate) in_place: Option<usize>,
     pub(crate) colour: bool,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Lines {
     /// The time of the last trouble that was printed.
     told: usize,
     told_until: u64,
-    /// A line stands that the next one replaces.
+    /// Whether the next line replaces the last one.
     standing: bool,
 }
 
@@ -49,7 +49,8 @@ impl Lines {
         }
     }
 
-    /// Writes a line if one is due, by time or because something has changed; `last`: in any case.
+    /// Writes a line if one is due, by time or because of a change. With `last` it writes one in
+    /// any case.
     pub(crate) fn show(&mut self, model: &Model, style: Style, last: bool, out: &mut dyn Write) {
         let states: Vec<_> = model.bars().iter().map(|bar| bar.state).collect();
         // That everything waits at first is no news.
@@ -64,7 +65,7 @@ impl Lines {
         let mut text = Vec::new();
         self.troubles(model, &mut text);
         text.push(self.line(model, style.colour));
-        // Whoever closed standard error wants none of it.
+        // A closed standard error is not an error: its reader wants no progress.
         let _ = self.write(&text, style, out);
     }
 
@@ -85,7 +86,7 @@ impl Lines {
         out.flush()
     }
 
-    /// Ends the line that stands, so that it is not replaced.
+    /// Ends the last line, so that it is not replaced.
     pub(crate) fn leave(&mut self, out: &mut dyn Write) {
         if std::mem::take(&mut self.standing) {
             let _ = writeln!(out);
@@ -99,7 +100,7 @@ impl Lines {
                 self.told_until = *at;
                 text.push(format!("{:>7}  trouble: {trouble}", clock(seconds(*at))));
                 if self.told == TOLD {
-                    text.push("         further troubles are counted, not told".into());
+                    text.push("         further troubles are only counted".into());
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! One look at a run from outside. Everything that is shown comes from such looks.
+//! One look at a run from outside. The view shows only data of such looks.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub(crate) struct Look {
     pub(crate) stall: Nanos,
     /// The stage of the thread that is furthest behind.
     pub(crate) after: RunStage,
-    /// When each executor began and ended.
+    /// The times at which each executor began and ended.
     pub(crate) spans: Vec<Span>,
     /// The violations, by kind.
     pub(crate) violations: BTreeMap<&'static str, u64>,

@@ -1,8 +1,8 @@
-//! The live view: how far a run is, while it runs.
+//! The live view: the progress of a run, while it runs.
 //!
 //! Data goes one way. Threads report to their board; [`look`] reads it a few times a second;
-//! [`model`] computes what is shown; [`draw`] or [`lines`] show it. [`screen`] owns the terminal
-//! and knows nothing of runs. Nothing here is on the path of a message.
+//! [`model`] computes the shown figures; [`draw`] or [`lines`] show them. [`screen`] owns the
+//! terminal and knows nothing of runs. Nothing here is on the path of a message.
 
 pub(crate) mod about;
 mod draw;
@@ -29,14 +29,14 @@ use look::{Look, Used};
 use model::Model;
 use screen::{Key, Screen};
 
-/// How often the board is read and the view is drawn.
+/// The time between two looks at the board, each followed by drawing the view.
 const EVERY: Nanos = SECOND / 4;
 /// Seconds from line to line on a terminal.
 const LINE: f64 = 1.0;
 /// Seconds from line to line in a log.
 const LOG_LINE: f64 = 10.0;
 
-/// What is known of the output that a run is shown on.
+/// The properties of the output on which a run is shown.
 #[derive(Debug, Clone, Copy)]
 struct Output {
     /// Standard error is a terminal.
@@ -63,7 +63,7 @@ impl Output {
     }
 }
 
-/// Whether to use colours; `able`: the output is a terminal that has them.
+/// Returns whether to use colours. `able` tells whether the output is a terminal with colours.
 fn coloured(asked: ColorArg, no_color: &str, able: bool) -> bool {
     match asked {
         ColorArg::Always => true,
@@ -102,7 +102,7 @@ struct Running {
 }
 
 impl Live {
-    /// A view that shows nothing yet. `no_tui`: lines, on a terminal too.
+    /// Makes a view that shows nothing yet. With `no_tui` it writes lines, on a terminal too.
     pub(crate) fn new(no_tui: bool, colour: ColorArg) -> Self {
         Self {
             output: Output::find(no_tui, colour),
@@ -138,8 +138,8 @@ impl Live {
         });
     }
 
-    /// Shows how far the run is, if it is time to. Returns whether the user wants the run to end.
-    /// `gateway` is the process of a gateway that was started for the run.
+    /// Shows the progress of the run, if a look is due. Returns whether the user wants the run to
+    /// end. `gateway` is the process of a gateway that was started for the run.
     pub(crate) fn look(&mut self, now: Nanos, board: &Board, gateway: Option<u32>) -> bool {
         let Some(run) = &mut self.run else {
             return false;
@@ -188,7 +188,7 @@ impl Live {
         }
     }
 
-    /// Prints lines: at once, or when the screen is closed.
+    /// Prints lines at once, or after the screen is closed.
     pub(crate) fn say(&mut self, lines: &[String]) {
         match self.screen {
             Some(_) => self.kept.extend_from_slice(lines),
@@ -225,7 +225,7 @@ impl Live {
                 ending: run.ending,
             };
             let model = run.frozen.as_deref().unwrap_or(&run.model);
-            // A terminal that is gone is no reason to end a run.
+            // A lost terminal does not end the run.
             let _ = screen.draw(|area, buffer| {
                 if area.width >= LEAST.0 && area.height >= LEAST.1 {
                     draw::draw(model, look, area, buffer);
@@ -242,7 +242,7 @@ impl Live {
             }),
             colour: self.output.colour,
         };
-        // What nobody reads is not said twice: the next line has the newer figures.
+        // A line that the reader did not take is dropped, because the next one has newer figures.
         if self.aside.is_clear() {
             self.lines.show(&run.model, style, last, &mut self.aside);
             let _ = self.aside.flush();

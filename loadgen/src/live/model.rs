@@ -1,6 +1,7 @@
 //! The model of the live view: arithmetic over looks, without a clock, a terminal or a thread.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use super::about::About;
 use super::history::{History, Point};
@@ -21,7 +22,7 @@ const TROUBLES: usize = 50;
 /// The counters of broken promises that are always shown.
 const PROMISES: [&str; 4] = ["lost", "duplicated", "reordered", "unexpected"];
 
-/// The counters that need not be wrong but deserve a look: shown if they are not zero.
+/// The counters of oddities, which need not be faults. They are shown if they are not zero.
 const ODD: [&str; 10] = [
     "rejected",
     "unknown",
@@ -48,8 +49,9 @@ pub(crate) struct Rates {
     pub(crate) pushed: f64,
     /// Sessions that were opened.
     pub(crate) opened: f64,
-    /// Bytes received and sent.
+    /// The bytes received per second.
     pub(crate) bytes_in: f64,
+    /// The bytes sent per second.
     pub(crate) bytes_out: f64,
 }
 
@@ -85,7 +87,7 @@ pub(crate) struct Model {
     pub(crate) rates: Rates,
     pub(crate) latencies: Vec<Latency>,
     pub(crate) usage: Usage,
-    /// The health as it would be judged now; none before there is something to judge.
+    /// The health, if the run were judged now; `None` before there are figures to judge.
     pub(crate) health: Option<Health>,
     pub(crate) history: History,
     /// The troubles, the latest last.
@@ -112,12 +114,12 @@ pub(crate) struct Bar {
     pub(crate) state: StageState,
     /// The start of the stage, in seconds.
     pub(crate) passed: f64,
-    /// How long the stage lasts, if that is known.
+    /// The duration of the stage in seconds, as far as it is known.
     pub(crate) lasts: f64,
     pub(crate) at_most: bool,
 }
 
-/// How far a stage of a run is.
+/// The state of a stage of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StageState {
     Waiting,
@@ -126,7 +128,7 @@ pub(crate) enum StageState {
 }
 
 impl Model {
-    /// A model of a run that has not begun.
+    /// Makes a model of a run that has not begun.
     pub(crate) fn new(about: About) -> Self {
         Self {
             about,
@@ -151,7 +153,7 @@ impl Model {
     /// Adds a look, and the troubles since the last one.
     pub(crate) fn note(&mut self, look: Look, troubles: Vec<(Nanos, String)>) {
         for trouble in troubles {
-            // The same again says nothing new.
+            // A repeated trouble is not added again.
             if self.troubles.back().is_some_and(|last| last.1 == trouble.1) {
                 self.forgotten += 1;
                 continue;
@@ -190,10 +192,10 @@ impl Model {
         self.look = look;
     }
 
-    /// Adds what is read once a second: latencies, in the order of [`Metric::ALL`], and the use of
-    /// both sides.
+    /// Adds the figures of a second: latencies, in the order of [`Metric::ALL`], and the resources
+    /// that both sides use.
     pub(crate) fn note_second(&mut self, tallied: Vec<Tallied>, used: Used) {
-        // Before there were so many seconds, all of the run is recent.
+        // In the first seconds, the whole run counts as recent.
         let full = self.tallied.len() == RECENT;
         let before = self.tallied.front().filter(|_| full);
         let latencies = Metric::ALL.iter().zip(&tallied).enumerate();
@@ -285,7 +287,7 @@ impl Model {
         }
     }
 
-    /// Returns the latencies of a metric; none in the first second.
+    /// Returns the latencies of a metric; `None` in the first second.
     pub(crate) fn latency(&self, metric: Metric) -> Option<&Latency> {
         self.latencies.iter().find(|it| it.metric == metric)
     }
@@ -335,7 +337,7 @@ impl Model {
             lines.push(match counters.disconnects_excused {
                 0 => format!("{} sessions ended early", grouped(counters.disconnects)),
                 own => format!(
-                    "{} sessions broke, {} of them by what this run did to the gateway",
+                    "{} sessions broke, {} of them because this run broke the gateway",
                     grouped(counters.disconnects),
                     grouped(own)
                 ),
@@ -343,7 +345,7 @@ impl Model {
         }
         if self.away() > 0 {
             let away = grouped(self.away());
-            lines.push(format!("{away} sessions are away and come back"));
+            lines.push(format!("{away} sessions are away and will reconnect"));
         }
         lines
     }
@@ -383,10 +385,10 @@ impl Model {
         let mut executors: Vec<_> = (0..self.about.stages.len())
             .map(|i| (self.about.span(i, spans), i))
             .collect();
-        executors.sort_by_key(|((start, end), i)| (*start, *end, *i));
+        executors.sort_by_key(|(span, i)| (span.start, span.end, *i));
         let mut bars: Vec<_> = executors
             .into_iter()
-            .map(|((start, end), i)| {
+            .map(|(Range { start, end }, i)| {
                 let (stage, span) = (&self.about.stages[i], spans.get(i));
                 let span = span.copied().unwrap_or_default();
                 let (state, passed) = match (span.began, span.ended) {

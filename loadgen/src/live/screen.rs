@@ -1,4 +1,4 @@
-//! The terminal: taken over while a run is shown, and given back on every way out.
+//! The terminal. The view takes it over while a run is shown, and always gives it back.
 //!
 //! Keys are read from standard input, and the screen is written to standard error, so that standard
 //! output has the results only. Ctrl-C still sends SIGINT. Ctrl-Z does nothing: a stopped generator
@@ -25,7 +25,7 @@ use rustix::termios::{
 
 use crate::output::Aside;
 
-/// What is needed to give the terminal back.
+/// The state that gives the terminal back.
 struct Taken {
     input: OwnedFd,
     output: File,
@@ -39,7 +39,7 @@ static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
 fn give_back() {
     let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(taken) = taken {
-        // It may be gone: then there is nobody to give it back to.
+        // The terminal may be gone, so errors are ignored.
         let mut output = Aside::to(taken.output.as_fd());
         let _ = execute!(output, LeaveAlternateScreen, Show);
         output.insist();
@@ -127,7 +127,7 @@ pub(crate) struct Screen {
     output: File,
     canvas: Canvas,
     terminal: Drawn,
-    /// The process was stopped and goes on: another program may have changed the terminal
+    /// Set when the stopped process continues. Another program may have changed the terminal
     /// meanwhile.
     continued: Arc<AtomicBool>,
     size: (u16, u16),
@@ -138,7 +138,7 @@ impl Screen {
     /// would end the process with the terminal taken set `quit` instead.
     ///
     /// # Errors
-    /// The input or the output is no terminal, or its mode cannot be changed.
+    /// The input or the output is not a terminal, or its mode cannot be changed.
     pub(crate) fn take(
         input: BorrowedFd<'_>,
         output: BorrowedFd<'_>,
@@ -196,7 +196,7 @@ impl Screen {
     /// Draws, unless this process is in the background.
     ///
     /// # Errors
-    /// The terminal is gone.
+    /// The terminal no longer exists.
     pub(crate) fn draw(&mut self, draw: impl FnOnce(Rect, &mut Buffer)) -> io::Result<()> {
         if !is_taken() || !in_foreground(self.input.as_fd()) {
             return Ok(());
@@ -238,8 +238,8 @@ impl Screen {
     }
 }
 
-/// Returns an empty screen of a size. The terminal is asked nothing: its answer would come among
-/// the keys, and a terminal that does not answer would be waited for.
+/// Returns an empty screen of a size. It asks the terminal nothing: the answer would come among the
+/// keys, and the wait for a silent terminal would have no end.
 fn empty(canvas: &Canvas, size: (u16, u16)) -> io::Result<Drawn> {
     let backend = CrosstermBackend::new(canvas.clone());
     let viewport = Viewport::Fixed(Rect::new(0, 0, size.0, size.1));
@@ -262,8 +262,8 @@ pub(crate) fn size_of(terminal: BorrowedFd<'_>) -> io::Result<(u16, u16)> {
     Ok((size.ws_col, size.ws_row))
 }
 
-/// Whether this process may use its terminal: it is not in the background. A terminal that is not
-/// the controlling one may always be used.
+/// Returns whether this process may use its terminal: it is not in the background. A terminal that
+/// is not the controlling one may always be used.
 pub(crate) fn in_foreground(terminal: BorrowedFd<'_>) -> bool {
     tcgetpgrp(terminal).map_or(true, |group| group == rustix::process::getpgrp())
 }
@@ -276,7 +276,7 @@ mod tests {
 
     use super::*;
 
-    /// What was written to a terminal so far.
+    /// Returns the text that was written to a terminal so far.
     fn written(master: &mut File, slave: &OwnedFd) -> String {
         let mut slave = File::from(slave.try_clone().expect("a descriptor"));
         slave.write_all(b"<mark>").expect("it is written");

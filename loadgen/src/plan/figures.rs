@@ -6,7 +6,7 @@ use crate::scenario::Scenario;
 use crate::scenario::plan::Assumptions;
 use crate::units::{counted, grouped};
 
-/// All figures, in the order of the page.
+/// Returns all figures, in the order of the page.
 pub(super) fn sections(scenario: &Scenario, assumed: &Assumptions, model: &Model) -> Vec<Section> {
     let section = |title, figures| Section { title, figures };
     vec![

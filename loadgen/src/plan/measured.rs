@@ -1,7 +1,7 @@
 //! The capacity of a machine, from results instead of assumptions.
 //!
-//! Each kind of results tells what it was made for: a run how many messages and pushes, a search the
-//! same of the highest rate that held, a hold how many connections, their memory and their opening.
+//! A run gives the rates of messages and pushes, a search gives those of the highest rate that
+//! held, and a hold gives the number of connections, their memory and the rate of opening them.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ const FIND_MAX: &str = "find-max.json";
 /// Replaces assumptions by the results in `folder`. Returns a sentence on what was replaced.
 ///
 /// # Errors
-/// Exit 104: no results are there, or they do not count.
+/// Exit 104: there are no results, or they do not count.
 pub(super) fn apply(folder: &Path, assumed: &mut Assumptions) -> Outcome<String> {
     let said = [RUN, HOLD, FIND_MAX]
         .iter()
@@ -42,13 +42,14 @@ pub(super) fn apply(folder: &Path, assumed: &mut Assumptions) -> Outcome<String>
     Ok(format!("measured ({}): {said}", folder.display()))
 }
 
-/// A JSON file of a folder; `None` if it is not there.
+/// Returns a JSON file of a folder; `None` if it is missing.
 fn read(folder: &Path, name: &str) -> Option<Result<Value, String>> {
     let text = std::fs::read_to_string(folder.join(name)).ok()?;
     Some(serde_json::from_str(&text).map_err(|why| format!("{name}: {why}")))
 }
 
-/// The results of the trial that held at the highest rate of a `find-max`, the first of them.
+/// Returns the results of the trial that held at the highest rate of a `find-max`, the first of
+/// them.
 fn highest_trial(folder: &Path, found: &Value) -> Result<Value, String> {
     let rate = found["rate"].as_f64().ok_or("no rate was found to hold")?;
     let mut trials = found["trials"].as_array().into_iter().flatten();
@@ -58,14 +59,14 @@ fn highest_trial(folder: &Path, found: &Value) -> Result<Value, String> {
     read(folder, &name).unwrap_or_else(|| Err(format!("{name} is missing")))
 }
 
-/// A number of the results of a run that counts: above 0.
+/// Returns a number of the results of a run that counts: above 0.
 fn number(results: &Value, path: &str) -> Result<f64, String> {
     let value = path.split('.').fold(results, |at, key| &at[key]).as_f64();
     let value = value.filter(|value| *value > 0.0);
     value.ok_or_else(|| format!("there is no {path}"))
 }
 
-/// Whether the results of a run count.
+/// Returns whether the results of a run count.
 fn counts(results: &Value) -> Result<(), String> {
     let verdict = results["verdict"].as_str().unwrap_or("missing");
     if ["ok", "threshold"].contains(&verdict) {

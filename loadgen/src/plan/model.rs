@@ -8,7 +8,7 @@ use crate::scenario::plan::Assumptions;
 pub(super) const DAY: f64 = 86_400.0;
 /// Days of a year, the leap day shared out.
 pub(super) const YEAR: f64 = 365.25;
-/// Ports of a source address towards one target: Linux's range, 32768 to 60999.
+/// The number of ports of a source address towards one target: Linux's range, 32768 to 60999.
 pub(super) const PORTS: f64 = 28_232.0;
 /// The descriptors of a process that are not connections.
 pub(super) const OTHER_DESCRIPTORS: f64 = 128.0;
@@ -46,19 +46,27 @@ pub(super) struct Model {
     pub(super) connections: f64,
     /// Pushes per second at the peak.
     pub(super) pushes_peak: f64,
+    /// Writes to the storage per second at the peak.
     pub(super) writes_peak: f64,
+    /// Reads from the storage per second at the peak.
     pub(super) reads_peak: f64,
+    /// Receipts per second at the peak.
     pub(super) receipts_peak: f64,
-    /// Bytes per day: of text, and as stored.
+    /// The bytes of text per day.
     pub(super) text_day: f64,
+    /// The stored bytes per day.
     pub(super) stored_day: f64,
-    /// Bytes for as long as messages are kept: of text, as stored, and in all copies.
+    /// The bytes of text in all kept messages.
     pub(super) text_kept: f64,
+    /// The stored bytes of all kept messages, in one copy.
     pub(super) stored_kept: f64,
+    /// The stored bytes of all kept messages, in all copies.
     pub(super) stored_copies: f64,
-    /// Bytes of text per second, in the window, each way; bytes per second on the wire at the peak.
+    /// The bytes of text per second in each direction, on average in the window.
     pub(super) text_rate: f64,
+    /// The bytes per second on the wire from clients, at the peak.
     pub(super) in_peak: f64,
+    /// The bytes per second on the wire to clients, at the peak.
     pub(super) out_peak: f64,
     pub(super) gateway: Tier,
     /// Machines of one copy.
@@ -67,7 +75,7 @@ pub(super) struct Model {
     pub(super) storage_machines: f64,
 }
 
-/// Machines of a kind: how many each resource asks for.
+/// The machines of a kind: the number that each resource needs.
 #[derive(Clone, Debug)]
 pub(super) struct Tier {
     pub(super) resources: Vec<Resource>,
@@ -83,7 +91,7 @@ pub(super) struct Resource {
 }
 
 impl Resource {
-    /// What is needed of a machine that has `each`, some of which is kept free.
+    /// Returns the machines for `need`, if one machine has `each` and keeps a part of it free.
     fn new(assumed: &Assumptions, name: &'static str, unit: Unit, need: f64, each: f64) -> Self {
         Self {
             name,
@@ -143,7 +151,7 @@ impl Model {
         let kept = YEAR * assumed.years;
         let copies = f64::from(assumed.replication);
         let in_peak = peak_rate * (text + wire) + receipts_peak * wire;
-        // Pushes, a reply to each message, and receipts to the devices of who is told.
+        // Pushes, a reply to each message, and receipts to the devices of other members.
         let out_peak =
             pushes_peak * (text + wire) + peak_rate * wire + receipts_peak * p.devices * wire;
         let gateway = gateway(
@@ -236,20 +244,20 @@ fn streams(scenario: &Scenario, assumed: &Assumptions) -> Vec<Stream> {
     streams
 }
 
-/// What all gateway machines together have to carry at the peak.
+/// The load of all gateway machines together at the peak.
 struct GatewayLoad {
     connections: f64,
     /// Messages per second.
     messages: f64,
     /// Pushes per second.
     pushes: f64,
-    /// Bytes per second from clients.
+    /// The bytes per second from clients.
     incoming: f64,
-    /// Bytes per second to clients.
+    /// The bytes per second to clients.
     outgoing: f64,
 }
 
-/// The gateway machines for a load.
+/// Returns the gateway machines for a load.
 fn gateway(assumed: &Assumptions, load: &GatewayLoad) -> Tier {
     let resource = |name, unit, need, each| Resource::new(assumed, name, unit, need, each);
     let network = assumed.network_per_server.0 / 8.0;
@@ -286,17 +294,17 @@ fn gateway(assumed: &Assumptions, load: &GatewayLoad) -> Tier {
     }
 }
 
-/// What the machines of one copy of the storage have to carry.
+/// The load of the machines of one copy of the storage.
 struct StorageLoad {
     /// Writes per second at the peak.
     writes: f64,
     /// Reads per second at the peak.
     reads: f64,
-    /// Bytes kept.
+    /// The bytes of all kept messages.
     bytes: f64,
 }
 
-/// The machines of one copy of the storage.
+/// Returns the machines of one copy of the storage.
 fn storage(assumed: &Assumptions, load: &StorageLoad) -> Tier {
     let resource = |name, unit, need, each| Resource::new(assumed, name, unit, need, each);
     Tier {

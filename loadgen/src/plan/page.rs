@@ -19,9 +19,9 @@ pub(super) enum Unit {
     Count,
     /// A number of things per second.
     PerSecond,
-    /// Bytes.
+    /// A number of bytes.
     Bytes,
-    /// Bytes per second.
+    /// A number of bytes per second.
     BytesPerSecond,
     /// Seconds.
     Seconds,
@@ -91,7 +91,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Makes the plan of a scenario. `basis` says where `assumed` comes from.
+    /// Makes the plan of a scenario. `basis` names the source of `assumed`.
     pub(super) fn new(
         name: String,
         scenario: &Scenario,

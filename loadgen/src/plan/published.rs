@@ -10,7 +10,7 @@ struct Published {
     label: &'static str,
     value: f64,
     unit: Unit,
-    /// Why our figure differs; empty if it does not.
+    /// The reason why our figure differs; empty if it does not.
     why: &'static str,
 }
 

@@ -1,7 +1,7 @@
 //! The metrics of a run for Prometheus: `--prometheus ADDR`.
 //!
-//! A thread of its own listens and reads the board. Scrapers never hold up a run: a few connections
-//! are answered at a time, each with a deadline, and the run waits for none.
+//! A separate thread listens and reads the board. Scrapers never hold up a run: it answers a few
+//! connections at a time, each with a deadline, and the run waits for none.
 
 mod page;
 mod serve;
@@ -28,16 +28,16 @@ struct Exposed {
     clock: Clock,
     /// The process of a gateway that was started for the run.
     gateway: Option<u32>,
-    /// When the run began.
+    /// The CPU times when the run began.
     cpu: CpuTimes,
-    /// When the run ended.
+    /// The time at which the run ended; `None` before.
     ended: Option<Nanos>,
 }
 
 /// The state that the threads of the listener share.
 #[derive(Debug, Default)]
 struct Shared {
-    /// The run; none before its threads begin.
+    /// The run; `None` before its threads begin.
     run: Mutex<Option<Exposed>>,
     over: AtomicBool,
 }
@@ -121,7 +121,7 @@ impl Exporter {
 impl Drop for Exporter {
     fn drop(&mut self) {
         self.shared.over.store(true, Ordering::SeqCst);
-        // Wakes the listener. One that listens on every address is reached on loopback.
+        // Wakes the listener. A listener on all addresses is reached on loopback.
         let mut address = self.address;
         if address.ip().is_unspecified() {
             address.set_ip(match address.ip() {

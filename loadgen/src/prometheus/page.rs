@@ -66,7 +66,7 @@ impl Page {
 /// Returns the page of a run; without a run, that of the program alone.
 pub(super) fn page(run: Option<&Exposed>) -> String {
     let mut page = Page(String::new());
-    page.family("loadgen_build_info", "gauge", "Which program this is.");
+    page.family("loadgen_build_info", "gauge", "The version of the program.");
     let build = if cfg!(debug_assertions) {
         "debug"
     } else {
@@ -123,7 +123,11 @@ fn stages(page: &mut Page, present: &str) {
 
 fn course(page: &mut Page, run: &Exposed, look: &Look) {
     let about = &run.about;
-    page.family("loadgen_run_info", "gauge", "What is run, against what.");
+    page.family(
+        "loadgen_run_info",
+        "gauge",
+        "The scenario and the target of the run.",
+    );
     let labels = [("run", &*about.title), ("gateway", &*about.gateway)];
     page.sample("loadgen_run_info", &labels, 1.0);
     stages(
@@ -158,7 +162,7 @@ fn course(page: &mut Page, run: &Exposed, look: &Look) {
     );
     page.gauge(
         "loadgen_sessions_wanted",
-        "Sessions that the run is of.",
+        "Sessions of the run.",
         about.sessions as f64,
     );
     page.gauge(
@@ -186,8 +190,7 @@ fn histograms(page: &mut Page, tallied: &[Tallied]) {
     page.family(
         NAME,
         "histogram",
-        "What took how long; ack, e2e and send_lag from the intended send time. A value within \
-         1.6 % below a bound may count above it.",
+        "Durations by metric; ack, e2e and send_lag count from the intended send time. A value within 1.6 % below a bound may count above it.",
     );
     for (metric, tallied) in Metric::ALL.iter().zip(tallied) {
         let metric = ("metric", metric.name());
@@ -214,12 +217,12 @@ fn health(page: &mut Page, run: &Exposed, look: &Look, tallied: &[Tallied]) {
     );
     page.gauge(
         "loadgen_healthy",
-        "1 while the generator is fit to measure: what the verdict would be now.",
+        "1 while the generator is fit to measure, as the verdict would be now.",
         f64::from(u8::from(health.healthy)),
     );
     page.gauge(
         "loadgen_send_lag_p99_seconds",
-        "99 % of the sends so far were at most so late.",
+        "99th percentile of the lag of the sends so far.",
         health.send_lag_p99_us as f64 / 1e6,
     );
     page.gauge(
@@ -229,17 +232,17 @@ fn health(page: &mut Page, run: &Exposed, look: &Look, tallied: &[Tallied]) {
     );
     page.gauge(
         "loadgen_loop_stall_seconds",
-        "Longest time an event loop was away from its sockets.",
+        "Longest time that an event loop was away from its sockets.",
         health.loop_stall_us as f64 / 1e6,
     );
     page.gauge(
         "loadgen_cpu_steal_ratio",
-        "Part of the machine's CPU time since the run began that the hypervisor took.",
+        "Part of the machine's CPU time that the hypervisor took since the run began.",
         health.steal,
     );
     page.gauge(
         "loadgen_cpu_idle_ratio",
-        "Part of the machine's CPU time since the run began that was idle.",
+        "Part of the machine's CPU time that was idle since the run began.",
         health.idle,
     );
 }

@@ -10,7 +10,7 @@ use super::{Shared, page};
 
 /// The connections that are answered at a time; further ones are turned away.
 pub(super) const CONNECTIONS: usize = 4;
-/// How long a connection may take, from its first byte to the last byte of the answer.
+/// The time limit of a connection, from its first byte to the last byte of the answer.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// The longest request that is read, in bytes.
 const LONGEST: usize = 8 << 10;
@@ -34,7 +34,7 @@ pub(super) fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             continue;
         }
         let (own, shared) = (Arc::clone(&open), Arc::clone(shared));
-        // A thread each: one that reads slowly is in nobody's way.
+        // Each connection has its own thread, so that a slow reader does not delay the others.
         let spawned = std::thread::Builder::new()
             .name("prometheus-scrape".into())
             .spawn(move || {
@@ -47,7 +47,7 @@ pub(super) fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// Turns a connection away with an answer, as far as its socket takes it at once.
+/// Turns a connection away with an answer. Drops the part that its socket does not take at once.
 fn turn_away(mut stream: TcpStream) {
     let _ = stream.set_nonblocking(true);
     let text = "too many scrapers at one time\n";

@@ -151,7 +151,7 @@ fn connect(exporter: &Exporter) -> TcpStream {
     stream
 }
 
-/// The head and the body of an answer.
+/// Returns the head and the body of an answer.
 fn ask(exporter: &Exporter, request: &str) -> (String, String) {
     let mut stream = connect(exporter);
     stream.write_all(request.as_bytes()).expect("it is sent");

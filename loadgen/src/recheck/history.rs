@@ -17,7 +17,7 @@ pub(super) struct Event {
     pub(super) device: Option<u32>,
 }
 
-/// The kind of an event: what happened to a message.
+/// The kind of an event of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum EventKind {
@@ -55,7 +55,7 @@ struct Message {
 }
 
 impl Message {
-    /// Whether one of these devices never got the message.
+    /// Returns whether one of these devices never received the message.
     fn is_left_out(&self, devices: &BTreeMap<u32, u32>) -> bool {
         let due = |device: &&u32| self.sender != Some(**device);
         // Sent before the history begins, it may have been pushed before, too.
@@ -251,7 +251,7 @@ mod tests {
         check_in(&events[..6], true, &[]);
         check_in(&events, true, &["lost"]);
         check_in(&events, false, &[]);
-        // When the first was sent, and to whom, is not known here.
+        // The events lack the sending of the first message.
         check_in(&events[1..], true, &[]);
     }
 

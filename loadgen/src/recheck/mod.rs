@@ -1,7 +1,7 @@
 //! `loadgen check`: judges the results of a finished run again.
 //!
 //! The verdict follows from the summary, by the thresholds of the scenario beside it or of another
-//! one. The events of each violation that was kept are judged by rules that share no code with
+//! one. The events of each kept violation are judged by separate rules, which share no code with
 //! those of the run.
 
 mod history;
@@ -79,15 +79,14 @@ pub(crate) fn run(args: &CheckArgs) -> Outcome<Exit> {
         }
     }
     for (kind, count) in printed.iter().filter(|(_, count)| **count > DETAILED) {
-        lines.push(format!("{kind}: {} more were kept", count - DETAILED));
+        lines.push(format!("{kind}: {} more are in the file", count - DETAILED));
     }
     lines.push(String::new());
     lines.extend(verdict.why.iter().cloned());
     lines.extend(
-        verdict
-            .untold
-            .iter()
-            .map(|untold| format!("{untold}: not judged again, for a summary does not have it")),
+        verdict.untold.iter().map(|untold| {
+            format!("{untold}: not judged again, because a summary does not have it")
+        }),
     );
     let exit = verdict.exit;
     lines.push(match exit.verdict() == recorded {
@@ -110,7 +109,7 @@ fn scenario(args: &CheckArgs) -> Outcome<Loaded> {
     }
 }
 
-/// Reads the violations that were kept; none without a file.
+/// Reads the kept violations; an empty list without a file.
 fn findings(folder: &Path) -> Result<Vec<Finding>, String> {
     let Ok(text) = std::fs::read_to_string(folder.join("violations.jsonl")) else {
         return Ok(Vec::new());
@@ -130,7 +129,7 @@ fn show(finding: &Finding) -> Vec<String> {
     let again = if shown.contains(finding.kind.as_str()) {
         "its history shows it"
     } else {
-        "its history alone does not show it"
+        "its history alone does not prove it"
     };
     let mut lines = vec![
         String::new(),

@@ -11,14 +11,14 @@ use crate::verdict::doubts::{self, Evidence};
 #[derive(Debug)]
 pub(super) struct Verdict {
     pub(super) exit: Exit,
-    /// Why, in sentences.
+    /// The reasons, in sentences.
     pub(super) why: Vec<String>,
     /// Thresholds that a summary cannot judge.
     pub(super) untold: Vec<String>,
 }
 
-/// Judges a summary by the thresholds of `scenario`. The health is as the run found it: a summary
-/// lacks the figures behind it.
+/// Judges a summary by the thresholds of `scenario`. The health stays as the run found it, because
+/// a summary lacks the figures behind it.
 pub(super) fn judge(summary: &Value, scenario: &Scenario) -> Verdict {
     let mut why = Vec::new();
     for (kind, count) in summary["violations"].as_object().into_iter().flatten() {
@@ -41,7 +41,7 @@ pub(super) fn judge(summary: &Value, scenario: &Scenario) -> Verdict {
     // What a scenario does not mention must not happen.
     for metric in ["rejected", "unknown", "disconnects", "not_back"] {
         let count = |name: &str| summary["counts"][name].as_u64().unwrap_or(0);
-        // What the run itself brought about nobody need allow.
+        // Events that the run itself caused need no permission in the scenario.
         let count = count(metric) - count(&format!("{metric}_excused")).min(count(metric));
         if count > 0 && !scenario.thresholds.contains_key(metric) {
             missed.push(format!("{metric}: {count}, and the scenario allows none"));

@@ -10,8 +10,9 @@ use crate::stats::{Counters, Metric, OVER_TIME};
 use crate::units::micros;
 
 /// Returns the first interval that missed a threshold or a health rule of the scenario: `at_s`,
-/// `rule` and `what`; null if there is none. Each interval is judged alone, so a run as a whole may
-/// hold all the same. Rates are left out: what is slow in one interval may come in the next.
+/// `rule` and `what`; null if there is none. Each interval is judged alone, so the run as a whole
+/// may still hold. Rates are not judged, because messages that are late in one interval may come in
+/// the next.
 pub(super) fn first(scenario: &Scenario, intervals: &Intervals) -> Value {
     let found = intervals.iter().find_map(|interval| {
         let (rule, what) = broken(scenario, &interval)?;
@@ -62,7 +63,7 @@ fn broken(scenario: &Scenario, interval: &Interval<'_>) -> Option<(String, Strin
 }
 
 /// Returns the value that a threshold judges in an interval: a latency of the interval, or a count
-/// up to its end. None if that is not known yet.
+/// up to its end. `None` if that is not known yet.
 fn value(metric: &str, threshold: &Threshold, interval: &Interval<'_>) -> Option<f64> {
     if let Some(metric) = OVER_TIME.iter().find(|it| it.name() == metric) {
         let latencies = interval.latencies(*metric);

@@ -25,7 +25,7 @@ pub(super) const COLOURS: usize = 6;
 pub(super) struct Line {
     pub(super) name: String,
     pub(super) colour: usize,
-    /// The line is thin: the second figure of a run.
+    /// Whether the line is thin, as for the second figure of a run.
     pub(super) thin: bool,
     pub(super) points: Vec<(f64, f64)>,
 }
@@ -34,7 +34,7 @@ pub(super) struct Line {
 #[derive(Debug)]
 pub(super) struct Chart {
     pub(super) lines: Vec<Line>,
-    /// Where runs broke on the x axis, each with the colour of the run.
+    /// The places on the x axis at which runs broke, each with the colour of its run.
     pub(super) marks: Vec<(f64, Option<usize>)>,
     pub(super) axes: Axes,
     pub(super) unit: fn(f64) -> String,
@@ -52,7 +52,7 @@ pub(super) enum Axes {
 }
 
 impl Chart {
-    /// Draws the plot as SVG; none without a point.
+    /// Draws the plot as SVG; `None` without a point.
     pub(super) fn svg(&self) -> Option<String> {
         let points = || self.lines.iter().flat_map(|line| &line.points);
         let known = |n: &f64| n.is_finite();
@@ -99,7 +99,8 @@ impl Chart {
         Some(text)
     }
 
-    /// Draws on axes that fit; none if plotters fails, which it does not for text in memory.
+    /// Draws on axes that fit the values; `None` if plotters fails, which it does not for text in
+    /// memory.
     fn draw<'a, X, Y, E>(
         &self,
         built: Result<ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>, E>,

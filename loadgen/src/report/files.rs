@@ -96,7 +96,7 @@ pub(crate) fn keep(run: &RunSettings, judged: &JudgedRun) -> Outcome<()> {
     )
 }
 
-/// Returns the environment of the run, as far as it matters for the figures.
+/// Returns the properties of the run's environment that matter for the figures.
 fn environment(run: &RunSettings) -> Value {
     let line = |file: &str, key: &str| {
         let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -106,7 +106,7 @@ fn environment(run: &RunSettings) -> Value {
         found.map(|rest| rest.trim_start_matches([':', ' ', '\t']).trim().to_owned())
     };
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    // What the local gateway was told; its own choice where nobody said.
+    // The settings of the local gateway, given or chosen by it.
     let setup = match &run.gateway {
         Gateway::Target { .. } => None,
         Gateway::Local(setup) => Some(setup),

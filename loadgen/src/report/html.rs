@@ -1,4 +1,4 @@
-//! The page around plots and tables: one file without scripts and without anything from elsewhere.
+//! The page around plots and tables: one file without scripts and external resources.
 
 use std::fs::File;
 use std::io::Read;
@@ -60,7 +60,7 @@ const HEAD: &str = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\
     <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
     <title>loadgen: ";
 
-/// Whether a file is a report page of loadgen.
+/// Returns whether a file is a report page of loadgen.
 pub(super) fn is_ours(file: &Path) -> bool {
     let mut head = vec![0; HEAD.len()];
     let read = File::open(file).and_then(|mut file| file.read_exact(&mut head));

@@ -61,7 +61,7 @@ pub(crate) fn run(args: &ReportArgs) -> Outcome<Exit> {
     write(&out, &runs, |why| {
         let out = out.display();
         Failure::aborted(format!(
-            "cannot write {out}: {why}; make room, or name another file with --out"
+            "cannot write {out}: {why}; free some space, or name another file with --out"
         ))
     })?;
     say(&[format!("report: {}", out.display())]);
@@ -100,7 +100,8 @@ fn read(folder: &Path, summary: Value) -> Outcome<Run> {
         spectrum::parse(&text).map_err(|why| bad(&name, &why, AGAIN))
     });
     let spectra = spectra.collect::<Outcome<Vec<_>>>()?;
-    whole::one_run(&summary, &table, &spectra).map_err(|(name, why)| bad(&name, &why, MIXED))?;
+    whole::one_run(&summary, &table, &spectra)
+        .map_err(|other| bad(&other.file, &other.why, MIXED))?;
     let label = folder.file_name().unwrap_or(folder.as_os_str());
     let scenario = summary["scenario"].as_str().unwrap_or("a run");
     Ok(Run {
@@ -162,8 +163,8 @@ impl Run {
     }
 }
 
-/// The question that a plot answers, with two figures at most: the first is drawn thick, the second
-/// thin.
+/// The question that a plot answers, with at most two figures: a thick line for the first and a
+/// thin line for the second.
 struct Question {
     title: &'static str,
     /// What the plot shows.
@@ -191,16 +192,16 @@ const QUESTIONS: [Question; 9] = [
         figures: &[("p99", "e2e_p99_us"), ("p50", "e2e_p50_us")], source: Source::Column, axes: Axes::TimeLog, unit: time },
     Question { title: "Latency to the answer (ack)", about: "From the intended time of a send to its answer, in each interval.",
         figures: &[("p99", "ack_p99_us"), ("p50", "ack_p50_us")], source: Source::Column, axes: Axes::TimeLog, unit: time },
-    Question { title: "Percentiles", about: "The whole run: how late the worst 1 in 10, 100, 1,000 … were.",
+    Question { title: "Percentiles", about: "The whole run: the latency that 1 in 10, 100, 1,000 … messages exceeded.",
         figures: &[("e2e", "e2e"), ("ack", "ack")], source: Source::Spectrum, axes: Axes::Spectrum, unit: time },
-    Question { title: "Send lag", about: "How late the generator itself was.",
+    Question { title: "Send lag", about: "The lag of the generator itself.",
         figures: &[("p99", "send_lag_p99_us"), ("max", "send_lag_max_us")], source: Source::Column, axes: Axes::TimeLog, unit: time },
     Question { title: "Sessions", about: "Sessions open at the end of each interval.",
         figures: &[("open", "sessions")], source: Source::State, axes: Axes::Time, unit: amount },
     Question { title: "Opening sessions", about: "Sessions opened per second, and those that ended early.",
         figures: &[("opened", "sessions_opened"), ("ended early", "disconnects")],
         source: Source::PerSecond, axes: Axes::Time, unit: amount },
-    Question { title: "CPU", about: "Cores in use by each side; the gateway's only where it was started for the run.",
+    Question { title: "CPU", about: "Cores in use by each side; the gateway's only if the run started it.",
         figures: &[("gateway", "gateway_cpu_s"), ("generator", "generator_cpu_s")],
         source: Source::PerSecond, axes: Axes::Time, unit: cores },
     Question { title: "Memory", about: "Resident memory of each side.",
@@ -236,7 +237,7 @@ fn bytes_each(bytes: f64) -> String {
 fn html(runs: &[Run]) -> String {
     let names = runs.iter().map(|run| &*run.name).collect::<Vec<_>>();
     let mut body = verdicts(runs);
-    let (figures, latencies) = figures(runs);
+    let SideBySide { figures, latencies } = side_by_side(runs);
     body += &format!(
         "<div class=\"tables\">\n{}{}</div>\n",
         table(&figures),
@@ -312,8 +313,15 @@ fn verdicts(runs: &[Run]) -> String {
     html
 }
 
-/// Returns the figures of the runs side by side: counts, use and latencies.
-fn figures(runs: &[Run]) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
+/// The cells of two tables, row by row. The first row has the names of the runs.
+struct SideBySide {
+    /// Counts, and the use of resources.
+    figures: Vec<Vec<String>>,
+    latencies: Vec<Vec<String>>,
+}
+
+/// Returns the figures of the runs side by side.
+fn side_by_side(runs: &[Run]) -> SideBySide {
     let row = |name: &str, path: &str, unit: fn(f64) -> String| {
         let values = runs.iter().map(|run| figure(&run.summary, path));
         let values = values.map(|value| value.map_or("–".to_owned(), unit));
@@ -394,7 +402,10 @@ fn figures(runs: &[Run]) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
             bytes_each,
         ));
     }
-    (rows, latencies)
+    SideBySide {
+        figures: rows,
+        latencies,
+    }
 }
 
 fn section(runs: &[Run], question: &Question) -> String {

@@ -9,17 +9,17 @@ use crate::exit::{Failure, Outcome};
 /// The version of summaries that this program reads.
 const SCHEMA: u64 = 1;
 
-/// What to do about a damaged file.
+/// The advice about a damaged file.
 pub(crate) const AGAIN: &str =
     "the file is damaged: run the scenario again (scenario.lock.toml has it)";
-/// What to do about the damaged table of a search.
+/// The advice about the damaged table of a search.
 const RETRY: &str = "the file is damaged: search again, or name the folders of trials (trial-01)";
-/// What to do about a missing file.
+/// The advice about a missing file.
 pub(crate) const OLD: &str =
     "the results are of an older loadgen: run the scenario again (scenario.lock.toml has it)";
-/// What to do about files of two runs in one folder.
+/// The advice about files of two runs in one folder.
 pub(crate) const MIXED: &str =
-    "the results of two runs are mixed: run it again with an --out of its own";
+    "the results of two runs are mixed: run the scenario again with a separate --out";
 
 /// The file with the scenario as it was run.
 const LOCK: &str = "scenario.lock.toml";
@@ -35,9 +35,8 @@ pub(crate) fn bad(folder: &Path, name: &str, why: &str, mend: &str) -> Failure {
     Failure::scenario(format!("{}: {why}; {mend}", folder.join(name).display()))
 }
 
-/// Returns the first of these files that no run wrote, as far as is known. With a summary or a
-/// scenario of loadgen beside it, a file counts as part of that run; without, it belongs to
-/// somebody else.
+/// Returns the first of these files that no run of loadgen wrote. With a summary or a scenario of
+/// loadgen beside it, a file counts as part of that run; without them it counts as foreign.
 pub(crate) fn foreign<'a>(folder: &Path, files: &'a [PathBuf]) -> Option<&'a PathBuf> {
     let ours = |name: &&str| {
         let text = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
@@ -56,18 +55,18 @@ pub(crate) fn foreign<'a>(folder: &Path, files: &'a [PathBuf]) -> Option<&'a Pat
     files.iter().find(|file| !known || !file.is_file())
 }
 
-/// Whether a JSON file has the form of a summary of loadgen, of any version.
+/// Returns whether a JSON file has the form of a summary of loadgen, of any version.
 pub(crate) fn is_summary(summary: &Value) -> bool {
     summary["schema"].is_u64() && summary["scenario"].is_string() && summary["verdict"].is_string()
 }
 
-/// Whether a folder is that of a search, with a run for each trial.
+/// Returns whether a folder is that of a search, with a run for each trial.
 pub(crate) fn is_search(folder: &Path) -> bool {
     folder.join(SEARCH).is_file() && !is_run(folder)
 }
 
-/// Returns the folders of up to `most` trials of a search, in the order of their rates: those next
-/// to the limit on both sides.
+/// Returns the folders of up to `most` trials of a search, in the order of their rates. Chooses the
+/// trials next to the limit on both sides.
 ///
 /// # Errors
 /// The table is damaged or has no trial (exit 104).
@@ -101,12 +100,12 @@ pub(crate) fn trials_of(folder: &Path, most: usize) -> Outcome<Vec<PathBuf>> {
         .collect())
 }
 
-/// Whether a folder is that of a run.
+/// Returns whether a folder is that of a run.
 pub(crate) fn is_run(folder: &Path) -> bool {
     SUMMARIES.iter().any(|name| folder.join(name).is_file())
 }
 
-/// Returns the summary for people of the run in a folder, if it is there: of `run` or of `hold`.
+/// Returns the text summary of the `run` or `hold` in a folder; `None` if it is missing.
 pub(crate) fn text_of(folder: &Path) -> Option<String> {
     let names = ["summary.txt", "hold.txt"];
     names
@@ -130,7 +129,7 @@ pub(crate) fn summary_of(folder: &Path) -> Outcome<Value> {
         [None, None] => {
             let why = match folder.is_dir() {
                 true => "there are no results of a run: it has not ended, or was killed",
-                false => "there are no results of a run: there is no such folder",
+                false => "there are no results of a run: the folder does not exist",
             };
             let mend = "name the folder that `loadgen run --out DIR` wrote";
             return Err(bad(folder, SUMMARIES[0], why, mend));

@@ -1,4 +1,4 @@
-//! Sessions that ended and came back in the results: storms, churn and chaos.
+//! The results about sessions that ended and came back: storms, churn and chaos.
 
 use serde_json::{Value, json};
 
@@ -14,8 +14,8 @@ use crate::verdict::JudgedRun;
 /// The parts of a storm's sessions whose return is timed, such as 0.5 for half of them.
 const PARTS: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("all", 1.0)];
 
-/// Returns the seconds from a storm's start until a part of the sessions that it cut was back; none
-/// if that part did not come back.
+/// Returns the seconds from a storm's start until this part of its cut sessions was back; `None` if
+/// fewer came back.
 fn until_back(storm: &Storm, part: f64) -> Option<f64> {
     let wanted = (storm.cut as f64 * part).ceil();
     let back = storm.back.len() as f64;
@@ -113,7 +113,7 @@ pub(super) fn chaos(judged: &JudgedRun) -> Value {
     Value::Array(all.collect())
 }
 
-/// Returns the lines on storms, churn and chaos; none where no session ended to come back.
+/// Returns the lines on storms, churn and chaos; an empty list if no session ended to come back.
 pub(super) fn lines(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
     let c = &judged.counters;
     let mut lines = Vec::new();

@@ -124,11 +124,11 @@ fn traffic(run: &RunSettings, judged: &JudgedRun) -> Vec<String> {
     ]
 }
 
-/// The text in the place of a figure that does not exist.
+/// The text for a figure that does not exist.
 const NONE: &str = "–";
 
 /// Explains the CPU per message, the first figure that looks large.
-const ABOUT_CPU: &str = "              CPU of the whole run; at low rates each message pays for its own wake-ups and syncs";
+const ABOUT_CPU: &str = "              CPU of the whole run; at low rates each message causes its own wake-ups and syncs";
 
 /// Formats a latency in microseconds, if there were any.
 fn known(count: u64, us: u64) -> String {
@@ -218,22 +218,22 @@ fn verdict(judged: &JudgedRun) -> Vec<String> {
     );
     let what = match judged.exit {
         Exit::Ok if judged.counters.attempted == 0 => {
-            "sessions only: the scenario sends no messages, and none was checked"
+            "only sessions were measured: the scenario sends no messages, so none was checked"
         }
         Exit::Ok if judged.counters.acknowledged == 0 => {
             "every message was rejected, which the scenario allows; nothing else was checked"
         }
         Exit::Ok => "every check passed",
-        Exit::Inconclusive => "the figures do not say one thing",
-        Exit::Violation => "the gateway broke a promise; violations.jsonl has what was seen",
+        Exit::Inconclusive => "the figures contradict each other",
+        Exit::Violation => "the gateway broke a promise; violations.jsonl has the evidence",
         Exit::Invalid => "the generator was not healthy: do not use these figures",
         Exit::Threshold => "the figures are right and miss a threshold",
-        _ if judged.unwritten => "these results could not be written whole",
+        _ if judged.unwritten => "the results could not be written completely",
         _ if judged.counters.sessions_opened == 0 => {
             "no session could be opened: nothing was measured"
         }
         _ if judged.counters.gone == judged.counters.sessions_opened => {
-            "the gateway ended every session, and the run with them"
+            "the gateway ended every session, so the run ended"
         }
         _ => "the run was not finished",
     };

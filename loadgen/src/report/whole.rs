@@ -1,26 +1,37 @@
-//! Whether the files of a folder are of one run.
+//! The check that the files of a folder belong to one run.
 
 use serde_json::Value;
 
 use crate::course::{Table, figure};
 use crate::stats::OVER_TIME;
 
+/// A file that belongs to another run than the summary beside it.
+pub(super) struct OtherRun {
+    pub(super) file: String,
+    /// The difference, as a sentence.
+    pub(super) why: String,
+}
+
 /// Compares the intervals and the percentile files, in the order of [`OVER_TIME`], with the figures
 /// of the summary. The files of another run of the same scenario have other figures.
 ///
 /// # Errors
-/// A file is of another run: its name, and what differs.
+/// A file belongs to another run.
 pub(super) fn one_run(
     summary: &Value,
     table: &Table,
     spectra: &[Vec<(f64, f64)>],
-) -> Result<(), (String, String)> {
+) -> Result<(), OtherRun> {
     for (metric, points) in OVER_TIME.iter().zip(spectra) {
         let name = metric.name();
         let of = |what: &str| figure(summary, &format!("latency_us.{name}.{what}"));
         let differs = |file: &str, what: &str, there: f64, here: f64| {
-            let why = format!("it is of another run than the summary: {what} {there}, not {here}");
-            Err((file.to_owned(), why))
+            let why =
+                format!("it belongs to another run than the summary: {what} {there}, not {here}");
+            Err(OtherRun {
+                file: file.to_owned(),
+                why,
+            })
         };
         if let Some(count) = of("count") {
             let cells = table.column(&format!("{name}_count")).into_iter();

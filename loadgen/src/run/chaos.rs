@@ -16,14 +16,14 @@ use crate::local_gateway::LocalGateway;
 use crate::scenario::chaos::{Chaos as Plan, Fault, FaultKind};
 use crate::verdict::FaultRecord;
 
-/// How long after a fault sessions may still end because of it: clients that wait for the answer to a
-/// ping, or have not noticed yet.
+/// The time after a fault in which sessions may still end because of it: some clients wait for the
+/// answer to a ping, or have not noticed the fault yet.
 const AFTERMATH: Nanos = 30 * SECOND;
 
-/// How long a gateway may take to stop when it is asked to.
+/// The time in which a gateway must stop when it is asked to.
 const STOP: Nanos = 60 * SECOND;
 
-/// How often the gateway is looked at while a fault is under way.
+/// The time between two looks at the gateway during a fault.
 const CLOSELY: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(crate) struct ChaosRunner {
 }
 
 impl ChaosRunner {
-    /// The faults of a plan. A gateway that will be started again keeps its port.
+    /// Returns the faults of a plan. A gateway that will be started again keeps its port.
     ///
     /// # Errors
     /// The port of the gateway cannot be kept.
@@ -114,7 +114,7 @@ impl ChaosRunner {
         Ok(Some(CLOSELY))
     }
 
-    /// What was done to the gateway, in the order of time.
+    /// Returns the faults that happened, in the order of time.
     pub(crate) fn into_faults(self) -> Vec<FaultRecord> {
         self.faults
     }
@@ -186,11 +186,10 @@ impl ChaosRunner {
         self.stage = Stage::Whole;
     }
 
-    /// Ends what is under way: a gateway that was ended is started again, one that is paused is
-    /// continued.
+    /// Ends the fault that is under way: starts an ended gateway again, or continues a paused one.
     ///
     /// # Errors
-    /// As [`look`](Self::look).
+    /// The errors of [`look`](Self::look).
     pub(crate) fn finish(
         &mut self,
         clock: Clock,

@@ -29,13 +29,13 @@ use crate::settings::{Gateway, RunSettings, Target, parse_target};
 use crate::tls::Trust;
 use crate::verdict::{self, Baseline, FaultRecord, JudgedRun, RunRecord, Sides};
 
-/// How often the main thread looks at the others.
+/// The time between two looks of the main thread at the others.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How long a target may take to accept the first connection.
+/// The time in which a target must accept the first connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Which gateway a run has, for those who look at it from outside.
+/// The access to a run's gateway from outside: its process and its control port.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct GatewayAccess {
     /// The process, if it is the run's own.
@@ -46,23 +46,23 @@ pub(crate) struct GatewayAccess {
 
 /// Looks on while a run is conducted.
 pub(crate) trait Watch {
-    /// Says something about the run to people.
+    /// Prints lines about the run for people.
     fn say(&mut self, lines: &[String]) {
         say(lines);
     }
-    /// What the run is called where it is shown.
+    /// Returns the title of the run in the view.
     fn title(&self, run: &RunSettings) -> String {
         format!("run {}", run.name)
     }
-    /// The gateway stands, and nothing is connected.
+    /// Handles the moment when the gateway is ready and nothing is connected.
     fn begin(&mut self, _ends: GatewayAccess) {}
-    /// Every [`LOOK`] while the threads work.
+    /// Called every [`LOOK`] while the threads work.
     fn look(&mut self, _now: Nanos, _board: &Board) {}
     /// The threads have ended, and with them their connections.
     fn end(&mut self, _aborted: bool) {}
 }
 
-/// Nobody looks.
+/// A watch that does nothing.
 struct Unwatched;
 impl Watch for Unwatched {}
 
@@ -148,7 +148,7 @@ pub(crate) fn conduct(
     Ok(judged)
 }
 
-/// How the connections of a run fit on this machine.
+/// Returns how the connections of a run fit on this machine.
 ///
 /// # Errors
 /// The machine cannot carry the run.
@@ -201,7 +201,7 @@ impl DrivenGateway {
         })
     }
 
-    /// The line that tells people which gateway is driven.
+    /// Returns the line that names the gateway.
     fn announcement(&self) -> String {
         let how = match self.local {
             Some(_) => " (local, started for this run)",
@@ -210,7 +210,7 @@ impl DrivenGateway {
         format!("gateway: {}{how}", self.url)
     }
 
-    /// Tries whether anything listens at a target: nothing else need be tried if not.
+    /// Checks that something listens at the target, before anything else is tried.
     fn answers(&self) -> Outcome<()> {
         if self.local.is_some() {
             return Ok(());
@@ -225,7 +225,7 @@ impl DrivenGateway {
             })
     }
 
-    /// How to look at the gateway from outside. A gateway that was started again is another
+    /// Returns the access to the gateway from outside. A gateway that was started again is another
     /// process with another control port.
     fn access(&self) -> GatewayAccess {
         match &self.local {
@@ -240,7 +240,7 @@ impl DrivenGateway {
         }
     }
 
-    /// What the gateway counts now, where its control port is known.
+    /// Returns the gateway's counters now; `None` if its control port is unknown.
     fn metrics(&self) -> Outcome<Option<Metrics>> {
         let metrics = self.access().control.map(control_port::metrics);
         metrics.transpose().map_err(|why| {
@@ -251,7 +251,7 @@ impl DrivenGateway {
     }
 }
 
-/// Makes the folder of the results, without those of an earlier run.
+/// Makes the folder of the results. Removes the results of an earlier run.
 fn make_folder(run: &RunSettings, watch: &mut dyn Watch) -> Outcome<()> {
     let folder = run.out.display();
     let replaced = report::make_room(&run.out)?;
@@ -263,7 +263,7 @@ fn make_folder(run: &RunSettings, watch: &mut dyn Watch) -> Outcome<()> {
     Ok(())
 }
 
-/// A listener for Prometheus, where one is asked for.
+/// Returns a listener for Prometheus, if the options ask for one.
 fn exporter(run: &RunSettings, watch: &mut dyn Watch) -> Outcome<Option<Exporter>> {
     let exporter = run.view.prometheus.map(Exporter::start).transpose()?;
     if let Some(exporter) = &exporter {
@@ -274,7 +274,7 @@ fn exporter(run: &RunSettings, watch: &mut dyn Watch) -> Outcome<Option<Exporter
 
 /// Connections that a gateway of the run's own has room for.
 fn room(run: &RunSettings) -> u64 {
-    // Those who come back may be there before the gateway has noticed that they had left.
+    // Sessions may reconnect before the gateway has noticed their end.
     let twice = if run.scenario.has_returns() { 2 } else { 1 };
     run.sizing.sessions * twice
 }
@@ -288,7 +288,7 @@ struct Show<'a> {
 }
 
 impl Show<'_> {
-    /// The threads begin to work.
+    /// Notes that the threads begin to work.
     fn begin(&mut self, about: About, clock: Clock, board: &Arc<Board>) {
         if let Some(exporter) = &self.exporter {
             let pid = self.course.gateway();
@@ -297,7 +297,7 @@ impl Show<'_> {
         self.live.begin(about);
     }
 
-    /// Looks at the board; whether the user wants the run to end.
+    /// Looks at the board. Returns whether the user wants the run to end.
     fn look(&mut self, clock: Clock, board: &Board) -> bool {
         // A gateway that was started again is another process.
         let gateway = self.course.gateway();
@@ -310,7 +310,7 @@ impl Show<'_> {
         quit
     }
 
-    /// The threads have ended.
+    /// Notes that the threads have ended.
     fn end(&mut self, clock: Clock, board: &Board) {
         self.live.end(clock.now(), board);
         if let Some(exporter) = &self.exporter {
@@ -320,16 +320,16 @@ impl Show<'_> {
     }
 }
 
-/// What came of a run's threads.
+/// The results of a run's threads.
 struct Ended {
-    /// By thread.
+    /// The measurements of each thread.
     measured: Vec<Measured>,
-    /// What was done to the gateway meanwhile.
+    /// The faults of the gateway during the run.
     faults: Vec<FaultRecord>,
 }
 
-/// Runs the threads to their end, shows how far they are, and breaks the gateway where the scenario
-/// asks for it.
+/// Runs the threads to their end, shows their progress, and breaks the gateway if the scenario asks
+/// for it.
 fn drive(
     run: &RunSettings,
     crew: &Crew<'_>,

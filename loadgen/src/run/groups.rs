@@ -14,19 +14,21 @@ use crate::settings::RunSettings;
 pub(crate) struct ThreadGroups {
     pub(crate) members: Arc<Memberships>,
     share: f64,
-    /// By large group: messages per second.
+    /// The messages per second of each large group.
     rates: Vec<f64>,
     key_every: u32,
 }
 
-/// Returns how many threads a run can use: the users of each thread have to fill the largest group.
+/// Returns the number of threads that a run can use. The users of each thread must fill the largest
+/// group.
 pub(crate) fn usable_threads(run: &RunSettings, population: &Population) -> u32 {
     let threads = population.usable_threads(run.threads);
     let most = most_threads(run);
     most.map_or(threads, |most| threads.min(most))
 }
 
-/// Returns the most threads whose users still fill the largest group; none without a largest group.
+/// Returns the most threads whose users still fill the largest group; `None` without a largest
+/// group.
 pub(crate) fn most_threads(run: &RunSettings) -> Option<u32> {
     let users = run.sizing.users;
     let largest = run.scenario.traffic.groups.as_ref()?.largest(users);

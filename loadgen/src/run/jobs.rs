@@ -1,7 +1,7 @@
-//! Turns a scenario into the job of each generator thread: who plays which users, which executor
-//! does what, from when and at which rate.
+//! Turns a scenario into the job of each generator thread: its users, and the work, start and rate
+//! of each executor.
 //!
-//! Pure but for the name of the run, which comes from the time and the process.
+//! Pure, except for the name of the run, which comes from the time and the process.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(super) struct Crew<'a> {
     numbers: BTreeMap<&'a str, usize>,
 }
 
-/// What all jobs of a run have in common and the scenario does not say.
+/// The data that all jobs of a run share and that the scenario does not contain.
 #[derive(Debug)]
 pub(super) struct Surroundings<'a> {
     pub(super) fit: Fit,
@@ -48,7 +48,7 @@ pub(super) struct Surroundings<'a> {
 }
 
 impl<'a> Crew<'a> {
-    /// The users of a run, and as many of its threads as can be used.
+    /// Makes the users of a run, and as many of its threads as can be used.
     pub(super) fn new(run: &'a RunSettings) -> Self {
         let population = population(run);
         let names = run.scenario.scenarios.keys().enumerate();
@@ -60,18 +60,18 @@ impl<'a> Crew<'a> {
         }
     }
 
-    /// The number of threads.
+    /// Returns the number of threads.
     pub(super) fn threads(&self) -> u32 {
         self.threads
     }
 
-    /// A board for the executors and threads of the run.
+    /// Returns a board for the executors and threads of the run.
     pub(super) fn board(&self) -> Board {
         let has_groups = self.run.scenario.traffic.groups.is_some();
         Board::new(self.numbers.len(), self.threads, has_groups)
     }
 
-    /// The job of a thread.
+    /// Returns the job of a thread.
     pub(super) fn job(&self, thread: u32, surroundings: &Surroundings<'_>) -> Job {
         let run = self.run;
         let scenario = &run.scenario;
@@ -125,7 +125,7 @@ impl<'a> Crew<'a> {
         }
     }
 
-    /// What a thread does in each executor, in the order of the scenario.
+    /// Returns the work of a thread in each executor, in the order of the scenario.
     fn steps(&self, part: &Part, groups: &ThreadGroups, seed: u64) -> Vec<Step> {
         let executors = self.run.scenario.scenarios.iter();
         let steps = executors.map(|(name, executor)| {
@@ -151,7 +151,7 @@ impl<'a> Crew<'a> {
     }
 }
 
-/// The users of a run, with a name that no other run has.
+/// Returns the users of a run, with a name that no other run has.
 fn population(run: &RunSettings) -> Population {
     let p = &run.scenario.population;
     let nanos = std::time::SystemTime::now()
@@ -178,7 +178,7 @@ struct Share<'a> {
 }
 
 impl Share<'_> {
-    /// How long the executor lasts at least, and the thread's work in it.
+    /// Returns the least duration of the executor, and the thread's work in it.
     fn of(&self, executor: &Executor, number: usize) -> (Nanos, Work) {
         match executor.executor {
             ExecutorKind::Churn => self.churn(executor),
@@ -253,7 +253,7 @@ mod tests {
     use crate::schedule::Action;
     use crate::settings::resolve_loaded;
 
-    /// The settings of the smoke preset with these executors and so many threads.
+    /// Returns the settings of the smoke preset with these executors and so many threads.
     fn settings(executors: &str, threads: u32) -> RunSettings {
         let mut loaded = load::load("smoke").unwrap();
         loaded.scenario.scenarios = toml::from_str(executors).unwrap();
@@ -269,7 +269,7 @@ mod tests {
         crew.steps(&part, &ThreadGroups::new(crew.run, &part), 7)
     }
 
-    /// All actions of a step, in order.
+    /// Returns all actions of a step, in order.
     fn actions(step: &mut Step) -> Vec<Action> {
         std::iter::from_fn(|| step.work.take()).collect()
     }

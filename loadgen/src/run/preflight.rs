@@ -15,8 +15,8 @@ const RESERVED: u64 = 128;
 /// before each thread gets a table of its own.
 const PER_THREAD: u64 = 2;
 
-/// Memory of one end of a connection in bytes: 3.0 KB of kernel memory were measured, and the rest
-/// is room for the program.
+/// The memory of one end of a connection in bytes: 3.0 KB of kernel memory, as measured, and the
+/// rest for the program.
 const BYTES_PER_END: u64 = 4 << 10;
 
 /// Additional memory of one end of a TLS connection in bytes.
@@ -28,12 +28,12 @@ const OTHERS: u64 = 4_096;
 /// The most threads of a generator.
 pub(crate) const MAX_THREADS: u32 = 256;
 
-/// What a run needs of the machine.
+/// The needs of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Need {
     pub(crate) connections: u64,
     pub(crate) threads: u32,
-    /// The most threads that the run can use; none without a limit.
+    /// The most threads that the run can use; `None` without a limit.
     pub(crate) most_threads: Option<u32>,
     pub(crate) source: Option<Network>,
     pub(crate) target: SocketAddr,
@@ -43,10 +43,10 @@ pub(crate) struct Need {
     pub(crate) gateway: Option<Option<u32>>,
 }
 
-/// How the connections of a run fit on the machine.
+/// The distribution of a run's connections on the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fit {
-    /// Each thread needs a descriptor table of its own.
+    /// Whether each thread needs its own descriptor table.
     pub(crate) private_tables: bool,
     /// The addresses to connect from; the kernel chooses without.
     pub(crate) source: Option<Network>,
@@ -65,8 +65,8 @@ pub(crate) fn check(need: &Need) -> Outcome<Fit> {
     fit(&limits, need).map_err(|missing| Failure::preflight(missing.join("\n")))
 }
 
-/// Returns the number of generator threads for so many connections: one per core, or as many as
-/// their descriptor tables ask for.
+/// Returns the number of generator threads for this many connections: one per core, or more if
+/// their descriptor tables need it.
 pub(crate) fn threads_for(connections: u64, limit: u64, cores: u32) -> u32 {
     let most = (cores..MAX_THREADS).find(|&threads| connections <= room(limit, threads));
     most.unwrap_or(MAX_THREADS)
@@ -161,8 +161,7 @@ fn gateway_descriptors(limits: &Limits, need: &Need) -> Option<String> {
     ))
 }
 
-/// Returns how many ends of connections are on this machine: both with a gateway here, otherwise
-/// one.
+/// Returns the number of ends of a connection on this machine: 2 with a gateway here, otherwise 1.
 fn ends(need: &Need) -> u64 {
     need.connections * if need.gateway.is_some() { 2 } else { 1 }
 }

@@ -8,7 +8,7 @@ use crate::report;
 use crate::settings::RunSettings;
 use crate::verdict::JudgedRun;
 
-/// Writes the results into the run's folder: `name.json`, `name.txt`, and what goes with them.
+/// Writes the results into the run's folder: `name.json`, `name.txt`, and the files beside them.
 ///
 /// # Errors
 /// A file could not be written whole.
@@ -40,7 +40,8 @@ fn write(
         let path = run.out.join(name);
         files::put(&path, bytes).map_err(|why| files::unwritten(&path, &why))
     };
-    // The scenario tells whose folder it is, and the summary that the results are whole: first and last.
+    // The scenario is written first, because it marks the folder as loadgen's. The summary is
+    // written last, because it marks the results as complete.
     let lock = toml::to_string(&run.scenario)
         .map_err(|why| Failure::aborted(format!("cannot write scenario.lock.toml: {why}")))?;
     put("scenario.lock.toml", lock.as_bytes())?;
@@ -60,8 +61,8 @@ fn write(
     put(&format!("{name}.json"), (json(summary) + "\n").as_bytes())
 }
 
-/// The exit code of a run whose results were published, or were not: a broken promise is told all the
-/// same, and nothing else counts without its files.
+/// Returns the exit code of a run, given the outcome of publishing its results. A violation keeps
+/// its exit code in any case. Without the files no other verdict counts.
 pub(crate) fn published(judged: &JudgedRun, published: Outcome<()>) -> Outcome<Exit> {
     match published {
         Err(failure) if judged.exit == Exit::Violation => {

@@ -24,7 +24,7 @@ pub(super) fn end_in_order(stop: &Arc<AtomicBool>) -> Outcome<()> {
     Ok(())
 }
 
-/// Whether this process was started to ignore a signal (proc(5), SigIgn).
+/// Returns whether this process was started to ignore a signal (proc(5), SigIgn).
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

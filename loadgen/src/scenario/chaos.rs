@@ -1,4 +1,4 @@
-//! Faults that a run brings on its own gateway: `kill-gateway@30s`, `pause-gateway@30s+2s`.
+//! The faults that a run causes in its own gateway: `kill-gateway@30s`, `pause-gateway@30s+2s`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +16,7 @@ pub(crate) struct Chaos {
 }
 
 impl Chaos {
-    /// Whether the gateway is left whole.
+    /// Returns whether the run has no faults.
     pub(crate) fn is_empty(&self) -> bool {
         self.actions.is_empty()
     }
@@ -25,13 +25,13 @@ impl Chaos {
 /// A fault that a run brings on its own gateway: `kill-gateway@30s`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Fault {
-    /// What is done.
+    /// The kind of the fault.
     pub(crate) action: FaultKind,
-    /// When, counted from the start of sending.
+    /// The time of the fault, counted from the start of sending.
     pub(crate) at: Span,
 }
 
-/// What a fault does to the gateway.
+/// The effect of a fault on the gateway.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum FaultKind {
     /// The gateway is killed (SIGKILL) and started again with its data.
@@ -43,7 +43,7 @@ pub(crate) enum FaultKind {
 }
 
 impl FaultKind {
-    /// The name of the fault in scenarios and on the command line.
+    /// Returns the name of the fault in scenarios and on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kill => "kill-gateway",
@@ -52,7 +52,7 @@ impl FaultKind {
         }
     }
 
-    /// Whether the gateway is another process after the fault.
+    /// Returns whether the gateway is another process after the fault.
     pub(crate) fn starts_again(self) -> bool {
         !matches!(self, Self::Pause(_))
     }
@@ -63,7 +63,7 @@ impl FromStr for Fault {
     fn from_str(text: &str) -> Result<Self, String> {
         let form = || {
             format!(
-                "`{text}` is no chaos; write \"kill-gateway@30s\", \"restart-gateway@30s\" or \
+                "`{text}` is not a fault; write \"kill-gateway@30s\", \"restart-gateway@30s\" or \
                  \"pause-gateway@30s+2s\""
             )
         };
@@ -80,11 +80,11 @@ impl FromStr for Fault {
             }
             ("pause-gateway", _) => {
                 return Err(format!(
-                    "`{text}`: a pause says for how long: \"pause-gateway@30s+2s\""
+                    "`{text}`: a pause needs a duration: write \"pause-gateway@30s+2s\""
                 ));
             }
             ("kill-gateway" | "restart-gateway", Some(_)) => {
-                return Err(format!("`{text}`: only a pause says for how long"));
+                return Err(format!("`{text}`: only a pause takes a duration"));
             }
             _ => return Err(form()),
         };

@@ -1,4 +1,4 @@
-//! Executors: the things that happen in a run.
+//! Executors: the actions of a run, such as connecting, sending, or a storm of reconnects.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::sizing::Sizing;
 use crate::curve::{Curve, Shape};
 use crate::units::{Rate, Span};
 
-/// An executor: one thing that happens in a run. Its keys depend on its kind.
+/// An executor: one kind of action in a run. Its keys depend on its kind.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Executor {
@@ -21,7 +21,7 @@ pub(crate) struct Executor {
     /// The time from the run's start, or from the end of `start_after`, to the start of this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) start_time: Option<Span>,
-    /// How long the executor lasts.
+    /// The duration of the executor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) duration: Option<Span>,
     /// Messages per second; of a day, on average. By default derived from the population. Of a
@@ -40,7 +40,7 @@ pub(crate) struct Executor {
     /// The number of steps of a staircase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) steps: Option<u32>,
-    /// How long each step of a staircase is held.
+    /// The duration of each step of a staircase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hold: Option<Span>,
     /// The shape of a day.
@@ -49,8 +49,8 @@ pub(crate) struct Executor {
     /// The part of the sessions that reconnect in a storm, above 0 and up to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fraction: Option<f64>,
-    /// How long sessions of a churn stay away on average. Each stays away for half to one and a
-    /// half of this time.
+    /// The average time for which sessions of a churn stay away. Each stays away for 0.5 to 1.5
+    /// times this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) away: Option<Span>,
     /// The part of a churn's sessions that end without a Close frame, as with a failing network; 0
@@ -140,7 +140,7 @@ impl ExecutorKind {
         }
     }
 
-    /// Whether the kind ends sessions to open them again.
+    /// Returns whether the kind ends sessions to open them again.
     pub(crate) fn cuts(self) -> bool {
         matches!(self, Self::Churn | Self::ReconnectStorm)
     }
@@ -156,7 +156,7 @@ impl fmt::Display for ExecutorKind {
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Stage {
-    /// How long the stage takes.
+    /// The duration of the stage.
     pub(crate) duration: Span,
     /// Connections, or messages per second, at the end of the stage.
     pub(crate) target: Target,
@@ -195,7 +195,7 @@ impl Executor {
         }
     }
 
-    /// Returns the given keys, of those that not all kinds take.
+    /// Returns those of the given keys that only some kinds take.
     pub(super) fn given(&self) -> Vec<&'static str> {
         let keys = [
             ("duration", self.duration.is_some()),
@@ -214,8 +214,8 @@ impl Executor {
         given.map(|(key, _)| *key).collect()
     }
 
-    /// Returns the rate of messages over time, all threads together. None if the executor sends no
-    /// messages or lacks a key. `peak` is the peak of a day as a multiple of its mean.
+    /// Returns the rate of messages over time, all threads together. `None` if the executor sends
+    /// no messages or lacks a key. `peak` is the peak of a day as a multiple of its mean.
     pub(crate) fn curve(&self, sizing: &Sizing, peak: f64) -> Option<Curve> {
         let seconds = |span: Option<Span>| span.map(|span| span.0.as_secs_f64());
         let rate = |rate: Option<Rate>| rate.map(|rate| rate.0);
@@ -263,8 +263,9 @@ mod tests {
     use super::*;
     use crate::scenario::load;
 
-    /// The course of an executor in a scenario with a natural mean of 1,000/s and twice that at
-    /// the peak: 500 M users × 40 messages over 24 h, of which 1/250000 in 40 s come to 2,000/s.
+    /// Returns the course of an executor in a scenario with a natural mean of 1,000/s and twice
+    /// that at the peak: 500 M users × 40 messages over 24 h, of which 1/250000 in 40 s come to
+    /// 2,000/s.
     fn curve(text: &str, peak: f64) -> Curve {
         let smoke = load::load("smoke").unwrap();
         let mut scenario = smoke.scenario;

@@ -89,7 +89,7 @@ impl Groups {
             .filter(|it| it.optional && it.size > users)
         {
             lines.push(format!(
-                "left out: the group of {} members, for the share has {} users; --connections {} has it",
+                "left out: the group of {} members, because the share has {} users; --connections {} is enough for it",
                 grouped(large.size),
                 grouped(users),
                 large.size

@@ -146,8 +146,7 @@ impl Loaded {
         }
         if !derived {
             return Err(Failure::scenario(format!(
-                "--compress {compress}: no rate of {} follows from its population, each says its own: \
-                 leave their `rate` out, or --compress",
+                "--compress {compress}: no rate of {} follows from its population, because each executor has its own `rate`: leave out these rates, or --compress",
                 self.origin
             )));
         }
@@ -172,7 +171,7 @@ mod tests {
     use super::*;
     use crate::scenario::sizing::Sizing;
 
-    /// The smoke preset with one replacement: the message that refuses it.
+    /// Returns the smoke preset with one replacement: the message that refuses it.
     fn refused(from: &str, to: &str) -> String {
         let smoke = presets::find("smoke").unwrap().text;
         assert!(smoke.contains(from), "{from}");

@@ -1,4 +1,4 @@
-//! Scenarios: the load of a run and what it must hold, as a TOML file.
+//! Scenarios: the load of a run and its thresholds, as a TOML file.
 //!
 //! The types are those of the file and strict: an unknown key, a missing unit or a contradiction is
 //! an error with its line. [`load`](load::load) reads and checks; [`sizing`] does the arithmetic.
@@ -29,12 +29,13 @@ use groups::{Groups, Zipf};
 pub(crate) use payload::Payload;
 use threshold::Threshold;
 
-/// Checks the text of a scenario as `loadgen validate` does, and does its arithmetic. Prints nothing.
+/// Checks the text of a scenario as `loadgen validate` does, and does its arithmetic. Prints
+/// nothing.
 ///
 /// Files that the scenario names are looked for in the working folder.
 ///
 /// # Errors
-/// The scenario is wrong. The text says where and why, and how to mend it.
+/// The scenario is wrong. The text names the place, the reason and a remedy.
 pub fn check_scenario(text: &str) -> Result<(), String> {
     let loaded = load::parse("scenario".into(), "scenario".into(), text.into());
     let loaded = loaded.map_err(|failure| failure.message)?;
@@ -83,7 +84,7 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    /// Whether sessions end in this scenario to come back.
+    /// Returns whether sessions of this scenario end and come back.
     pub(crate) fn has_returns(&self) -> bool {
         let mut kinds = self.scenarios.values().map(|it| it.executor);
         kinds.any(ExecutorKind::cuts) || !self.chaos.is_empty()
@@ -106,12 +107,12 @@ pub(crate) struct Population {
     pub(crate) devices: f64,
     /// Messages that a user sends in 24 hours.
     pub(crate) msgs_per_user_day: f64,
-    /// The part of the day in which users send: the mean rate is taken over it.
+    /// The part of the day in which users send. The mean rate is the mean over this part.
     pub(crate) window: Span,
     /// The highest rate of the day as a multiple of the mean.
     #[serde(default = "one")]
     pub(crate) peak_factor: f64,
-    /// How much faster than real time the day is replayed.
+    /// The factor by which the day is replayed faster than real time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) compress: Option<Compress>,
 }
@@ -122,12 +123,12 @@ pub(crate) struct Population {
 pub(crate) struct Traffic {
     /// The spacing of arrivals.
     pub(crate) arrival: Arrival,
-    /// How long the texts are.
+    /// The lengths of the texts.
     pub(crate) payload: Payload,
     /// The traffic in groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) groups: Option<Groups>,
-    /// How unevenly users send.
+    /// The uneven distribution of messages over senders; even without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sender_skew: Option<Zipf>,
     /// The number of contacts that a user writes to; even.
@@ -139,20 +140,20 @@ pub(crate) struct Traffic {
     /// The time from the arrival of a message to its reading.
     #[serde(default = "half_a_second")]
     pub(crate) read_after: Span,
-    /// One message in this many carries an idempotency key; 0: none.
+    /// One message in this many carries an idempotency key; 0 gives no message a key.
     #[serde(default)]
     pub(crate) key_every: u32,
 }
 
-/// How arrivals are spaced.
+/// The distribution of the gaps between messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Arrival {
-    /// Independent of each other: exponential gaps.
+    /// Messages are independent of each other, with exponential gaps.
     Poisson,
 }
 
-/// How the generator connects.
+/// The settings of the generator's connections.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Client {
@@ -282,21 +283,21 @@ impl<'de> Deserialize<'de> for Target {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Checks {
-    /// How often each device gets each message.
+    /// The required number of deliveries of a message to each device.
     pub(crate) delivery: Delivery,
     /// Which order is kept.
     pub(crate) order: Order,
     /// The part of the conversations that is read back and compared.
     pub(crate) history: Share,
-    /// How long to wait for what is still on its way.
+    /// The time to wait for messages under way after the last send.
     pub(crate) drain: Span,
 }
 
-/// How often each device gets each message.
+/// The required number of deliveries of a message to each device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Delivery {
-    /// Once: neither lost nor twice.
+    /// Exactly once: no message is lost or delivered twice.
     ExactlyOnce,
 }
 
@@ -304,7 +305,8 @@ pub(crate) enum Delivery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Order {
-    /// Each sender's messages in each conversation, and each conversation's sequences.
+    /// The messages of each sender in each conversation are in order, and so are the sequences of
+    /// each conversation.
     PerSenderPerConversation,
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::Bytes;
 
-/// The shortest message text in bytes: the header of a text has room in it with any numbers.
+/// The shortest message text in bytes. It has room for the header of a text with any numbers.
 pub(crate) const MIN_TEXT: usize = 64;
 /// The longest message text in bytes.
 pub(crate) const MAX_TEXT: usize = 64 * 1024;
@@ -15,7 +15,7 @@ pub(crate) const MAX_TEXT: usize = 64 * 1024;
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(tag = "dist", rename_all = "lowercase", deny_unknown_fields)]
 pub(crate) enum Payload {
-    /// All texts have one length.
+    /// All texts have the same length.
     Const {
         /// The length.
         bytes: Bytes,
@@ -72,7 +72,7 @@ impl Payload {
     /// Reads the file of counted lengths, if one is named, from beside the scenario.
     ///
     /// # Errors
-    /// The file is wrong: what is wrong, with its line.
+    /// The file is wrong. The text names the mistake and its line.
     pub(super) fn read_file(&mut self, folder: &Path) -> Result<(), String> {
         let Self::Empirical { file, sizes } = self else {
             return Ok(());

@@ -20,7 +20,7 @@ pub(crate) struct Assumptions {
     pub(crate) network_per_server: Bandwidth,
     /// The memory of a gateway machine for connections.
     pub(crate) memory_per_server: Bytes,
-    /// The memory of a connection: in the gateway and in the kernel.
+    /// The memory of a connection in the gateway and in the kernel together.
     pub(crate) memory_per_connection: Bytes,
     /// The timeline writes that a storage node takes per second.
     pub(crate) writes_per_node: Rate,
@@ -32,7 +32,7 @@ pub(crate) struct Assumptions {
     pub(crate) replication: u32,
     /// The part of every machine that is kept free, 0 up to 0.9.
     pub(crate) headroom: f64,
-    /// The bytes that the wire adds to a text: TCP/IP, frame, names.
+    /// The bytes that TCP/IP, frame and names add to a text on the wire.
     pub(crate) wire_overhead: Bytes,
     /// The bytes that storing a message adds to its text.
     pub(crate) record_overhead: Bytes,
@@ -45,7 +45,7 @@ pub(crate) struct Assumptions {
     pub(crate) reads_per_write: f64,
     /// The largest group whose messages are written to the timeline of each member.
     pub(crate) fanout_limit: u64,
-    /// How long messages are kept, in years.
+    /// The time for which messages are kept, in years.
     pub(crate) years: f64,
 }
 

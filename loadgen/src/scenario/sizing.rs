@@ -20,12 +20,19 @@ pub(crate) struct Sizing {
     pub(crate) sessions: u64,
     /// The rate of the share at the peak, in real time.
     pub(crate) natural_rate: f64,
-    /// How much faster than real time the day is replayed.
+    /// The factor by which the day is replayed faster than real time.
     pub(crate) compression: f64,
     /// The derived rate of the run: share × peak × compression.
     pub(crate) derived_rate: f64,
     /// The mean rate of the schedule while messages are sent.
     pub(crate) offered_rate: f64,
+}
+
+/// The totals of a schedule.
+struct ScheduleTotals {
+    messages: f64,
+    /// The seconds from the first executor's start to the last one's end.
+    seconds: f64,
 }
 
 impl Sizing {
@@ -60,14 +67,18 @@ impl Sizing {
     /// Returns the mean rate of the schedule: all messages over the time from the first executor's
     /// start to the last one's end.
     fn offered(&self, scenario: &Scenario) -> f64 {
-        let (events, seconds) = self.schedule(scenario);
-        if seconds > 0.0 { events / seconds } else { 0.0 }
+        let ScheduleTotals { messages, seconds } = self.schedule(scenario);
+        if seconds > 0.0 {
+            messages / seconds
+        } else {
+            0.0
+        }
     }
 
-    /// Returns the seconds from the first message to the last, as far as that is known before the
+    /// Returns the seconds from the first message to the last, as far as they are known before the
     /// run.
     pub(crate) fn sending(&self, scenario: &Scenario) -> f64 {
-        self.schedule(scenario).1
+        self.schedule(scenario).seconds
     }
 
     /// Returns the highest rate of any executor, in messages per second.
@@ -82,8 +93,8 @@ impl Sizing {
             .fold(0.0, f64::max)
     }
 
-    /// Returns all messages of the schedule, and the seconds that it takes.
-    fn schedule(&self, scenario: &Scenario) -> (f64, f64) {
+    /// Returns the totals of the schedule.
+    fn schedule(&self, scenario: &Scenario) -> ScheduleTotals {
         let peak = scenario.population.peak_factor;
         let (mut events, mut from, mut to) = (0.0, f64::INFINITY, 0.0_f64);
         let groups = scenario.traffic.groups.as_ref();
@@ -96,7 +107,10 @@ impl Sizing {
                 to = to.max(start + curve.seconds());
             }
         }
-        (events, (to - from).max(0.0))
+        ScheduleTotals {
+            messages: events,
+            seconds: (to - from).max(0.0),
+        }
     }
 
     /// Returns the second of the run at which an executor starts, behind a chain of at most `depth`
@@ -154,7 +168,7 @@ impl Sizing {
         }
         let size = scenario.traffic.payload.describe();
         let highest = self.highest(scenario);
-        // A mean is compared with the mean: a peak stands beside it, where there is one.
+        // A mean rate is compared with the mean; the line also shows the peak, if there is one.
         let natural = self.natural_rate / p.peak_factor;
         lines.push(format!(
             "offered: {} messages/s{}, {} × the natural rate of the share; {size}",

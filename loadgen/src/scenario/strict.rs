@@ -45,7 +45,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("count", "1"),
 ];
 
-/// The place of a value that was put in: nowhere in the text.
+/// The place of an inserted value, which is not in the text.
 const NOWHERE: Range<usize> = 0..0;
 
 /// A mistake: its place in the text, if it has one, and what is wrong.
@@ -58,9 +58,10 @@ pub(super) struct Mistake {
 /// Reads the text of a scenario.
 ///
 /// # Errors
-/// Every mistake in its types, and those that [`validate`] finds in tables without one.
+/// All mistakes in the types, and the mistakes that [`validate`] finds in tables with right types.
 pub(super) fn read(text: &str) -> Result<Scenario, (Vec<Mistake>, Vec<validate::Fault>)> {
-    // Where the text is no TOML, what follows the first mistake is guesswork.
+    // If the text is not TOML, only the first mistake is reported, because further ones would be
+    // guesses.
     let document = DeTable::parse(text).map_err(|why| (vec![Mistake::of(&why)], Vec::new()))?;
     let mut reader = Reader {
         document,
@@ -156,7 +157,7 @@ impl Reader<'_> {
         (self.mistakes, faults)
     }
 
-    /// Whether the table that a path begins with is as it is in the text.
+    /// Returns whether the table at the beginning of a path is unchanged from the text.
     fn is_whole(&self, text: &str, path: &[String]) -> bool {
         let Ok(before) = DeTable::parse(text) else {
             return false;
@@ -199,7 +200,7 @@ fn insert(table: &mut DeTable<'_>, key: &str) -> bool {
     table.insert(key, value).is_none()
 }
 
-/// Adds a missing key to the table at a place in the text, or to one that was put in.
+/// Adds a missing key to the table at a place in the text, or to an inserted table.
 fn complete(table: &mut DeTable<'_>, key: &str, at: &Range<usize>) -> bool {
     table
         .iter_mut()
@@ -260,7 +261,7 @@ mod tests {
     use super::super::presets;
     use super::*;
 
-    /// The smoke preset with replacements: line and message of each mistake.
+    /// Returns the smoke preset with replacements: line and message of each mistake.
     fn mistakes(edits: &[(&str, &str)]) -> Vec<(usize, String)> {
         let smoke = presets::find("smoke").unwrap().text.to_owned();
         let text = edits.iter().fold(smoke, |text, (from, to)| {

@@ -1,4 +1,4 @@
-//! Thresholds: `p(99)<250ms`, `count==0`, `rate>=1990/s`, in the words of k6.
+//! Thresholds in the syntax of k6: `p(99)<250ms`, `count==0`, `rate>=1990/s`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ pub(crate) struct Threshold {
     pub(crate) statistic: Statistic,
     /// The comparison.
     pub(crate) comparison: Comparison,
-    /// The limit: microseconds, a count, or a rate per second.
+    /// The limit in microseconds, as a count, or as a rate per second.
     pub(crate) limit: f64,
 }
 
@@ -98,10 +98,10 @@ pub(crate) const OF_RETURNS: [&str; 6] = [
 /// The metrics that are rates.
 pub(crate) const RATES: &[&str] = &["achieved"];
 
-/// Whether `threshold` makes sense for `metric`.
+/// Checks that `threshold` fits `metric`.
 ///
 /// # Errors
-/// The two do not fit: a sentence on what fits.
+/// The two do not fit. The sentence names what fits.
 pub(crate) fn check(metric: &str, threshold: &Threshold) -> Result<(), String> {
     let fits = match threshold.statistic {
         Statistic::Count => COUNTS.contains(&metric),
@@ -124,14 +124,14 @@ pub(crate) fn check(metric: &str, threshold: &Threshold) -> Result<(), String> {
 }
 
 impl Threshold {
-    /// The threshold "it never happens": `count==0`.
+    /// The threshold `count==0`: the event must never happen.
     pub(crate) const NONE: Self = Self {
         statistic: Statistic::Count,
         comparison: Comparison::Equal,
         limit: 0.0,
     };
 
-    /// Whether `value` holds the condition.
+    /// Returns whether `value` meets the condition.
     pub(crate) fn holds(&self, value: f64) -> bool {
         match self.comparison {
             Comparison::Less => value < self.limit,

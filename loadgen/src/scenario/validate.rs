@@ -1,4 +1,4 @@
-//! Checks that the types of a scenario cannot make: ranges, and keys that contradict each other.
+//! Checks of a scenario beyond its types: ranges, and keys that contradict each other.
 
 pub(crate) mod bounds;
 mod executors;
@@ -11,7 +11,7 @@ use super::{Payload, SCHEMA, Scenario, network, threshold};
 use crate::population::{MAX_DEVICES, MIN_USERS};
 use crate::units::Bytes;
 
-/// A mistake: what is wrong, and the key at which it shows.
+/// A mistake and the key at which it shows.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) path: Vec<String>,
@@ -77,7 +77,7 @@ pub(super) fn validate(scenario: &Scenario) -> Vec<Fault> {
             sizing.online_users >= MIN_USERS,
             "population.share",
             format!(
-                "the share leaves {} online users; it takes at least {MIN_USERS}",
+                "the share has {} online users; a run needs at least {MIN_USERS}",
                 sizing.online_users
             ),
         );
@@ -148,7 +148,7 @@ fn traffic(scenario: &Scenario) -> Check {
         range.contains(&typical.0),
         "traffic.payload",
         format!(
-            "a text is {} to {}: the shorter has no room for what the checks need",
+            "a text is {} to {}: a shorter one has no room for the data of the checks",
             Bytes(MIN_TEXT as u64),
             Bytes(MAX_TEXT as u64)
         ),
@@ -162,7 +162,7 @@ fn traffic(scenario: &Scenario) -> Check {
     must(
         t.contacts >= 2 && t.contacts.is_multiple_of(2) && t.contacts <= 256,
         "traffic.contacts",
-        "contacts is an even number from 2 to 256: who writes to somebody is also written to",
+        "contacts is an even number from 2 to 256, because contacts write to each other",
     )
 }
 

@@ -1,4 +1,4 @@
-//! Messages as independent people send them: a Poisson process, fixed by its seed.
+//! Messages of independent users: a Poisson process, fixed by its seed.
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
@@ -12,17 +12,17 @@ use crate::population::Part;
 /// A message to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Arrival {
-    /// The stream: who writes to whom. Numbers behind those of streams are memberships: who writes
-    /// in which group.
+    /// The stream: a sender and a contact. Numbers behind those of streams are memberships: a
+    /// sender and a group.
     pub(crate) stream: u32,
     /// Whether the message carries an idempotency key.
     pub(crate) keyed: bool,
 }
 
-/// How often users send, and with which keys.
+/// The distribution of senders, and of idempotency keys.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Senders {
-    /// One message in this many carries an idempotency key; 0: none.
+    /// One message in this many carries an idempotency key; 0 gives no message a key.
     pub(crate) key_every: u32,
     /// The exponent of the Zipf distribution of senders: user *k* sends in proportion to 1 / *k* to
     /// this power. Without it, all users send equally.
@@ -46,7 +46,7 @@ pub(crate) struct Arrivals {
 }
 
 impl Arrivals {
-    /// Arrivals at the rate of `curve`. Recipients are drawn evenly from `part`, and senders by
+    /// Makes arrivals at the rate of `curve`. Draws recipients evenly from `part`, and senders by
     /// `senders`. The same seed makes the same arrivals.
     pub(crate) fn new(curve: Curve, part: &Part, senders: Senders, seed: u64) -> Self {
         let users = f64::from(part.online());
@@ -58,7 +58,7 @@ impl Arrivals {
             online: part.online(),
             slots: part.slots(),
             key_every: senders.key_every,
-            // Validation admits only skews that there are, and somebody is online.
+            // Validation admits only valid skews and at least one online user.
             ranks: ranks.and_then(Result::ok),
             groups: None,
             expected: 0.0,

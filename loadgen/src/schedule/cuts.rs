@@ -1,4 +1,4 @@
-//! Sessions that are ended on purpose: a few all the time, or many at once.
+//! Sessions that the run ends on purpose: a few all the time (churn), or many at once (a storm).
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
@@ -12,7 +12,7 @@ use crate::clock::{Nanos, SECOND};
 pub(crate) struct Cut {
     /// The device of the session.
     pub(crate) device: u32,
-    /// How long the session stays away.
+    /// The time for which the session stays away.
     pub(crate) away: Nanos,
     /// The session ends without a Close frame, as with a failing network.
     pub(crate) abrupt: bool,
@@ -31,7 +31,7 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
-    /// Whether a device is chosen.
+    /// Returns whether a device is chosen.
     pub(crate) fn has(&self, device: u32) -> bool {
         // 53 bits: as many as are exact.
         let drawn = mix(self.seed ^ u64::from(device)) >> 11;
@@ -70,7 +70,7 @@ impl Storm {
         }
     }
 
-    /// Returns when the next session is cut, from the storm's start: at once.
+    /// Returns when the next session is cut, counted from the storm's start. All are due at once.
     pub(super) fn due(&self) -> Option<Nanos> {
         (self.next < self.devices).then_some(0)
     }
@@ -95,9 +95,10 @@ impl Storm {
 pub(crate) struct ChurnShape {
     /// Sessions cut per second, of one thread.
     pub(crate) rate: f64,
-    /// How long the churn lasts.
+    /// The duration of the churn.
     pub(crate) duration: Nanos,
-    /// How long they stay away on average: half to one and a half of it.
+    /// The average time for which sessions stay away. Each stays away for 0.5 to 1.5 times this
+    /// time.
     pub(crate) away: Nanos,
     /// The part of the sessions that end without a Close frame.
     pub(crate) abrupt: f64,

@@ -1,5 +1,5 @@
-//! Messages in groups: a part of all messages goes to ordinary groups, and each large group has a
-//! rate of its own.
+//! Messages in groups. A part of all messages goes to ordinary groups, and each large group has its
+//! own rate.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::membership::Memberships;
 use crate::population::Part;
 
 /// Turns a part of the messages between two users into messages to a group of their sender. It has
-/// random numbers of its own, so the other messages are the same as without groups.
+/// its own random numbers, so that the other messages are the same as without groups.
 #[derive(Debug)]
 pub(crate) struct ToGroups {
     members: Arc<Memberships>,
@@ -24,7 +24,8 @@ pub(crate) struct ToGroups {
 }
 
 impl ToGroups {
-    /// Sends a `share` of the messages to groups, 0 to 1, for the users of `part`.
+    /// Makes a filter that sends a `share` of the messages to groups, 0 to 1, for the users of
+    /// `part`.
     pub(crate) fn new(part: &Part, members: Arc<Memberships>, share: f64, seed: u64) -> Self {
         Self {
             members,
@@ -72,7 +73,7 @@ pub(crate) struct Large {
 
 impl Large {
     /// Makes the messages in the large groups of `part`, with these rates per second, in the order
-    /// of the groups. Nobody writes in a group without a connected member.
+    /// of the groups. A group without a connected member gets no messages.
     pub(crate) fn new(
         part: &Part,
         members: Arc<Memberships>,
@@ -209,7 +210,10 @@ mod tests {
                 in_groups += 1.0;
                 let group = members.group(membership).unwrap();
                 rounds[members.round(group) as usize] += 1.0;
-                assert_eq!(members.user(membership), part.stream_parts(before.stream).0);
+                assert_eq!(
+                    members.user(membership),
+                    part.stream_parts(before.stream).user
+                );
             }
             let expected = share * f64::min(per_user, 1.0);
             let seen = in_groups / plain.len() as f64;

@@ -1,8 +1,8 @@
-//! The schedule: what happens when. Generators of intended times, deterministic and pure: no clock,
-//! no socket.
+//! The schedule: the intended time of each action. Its generators are deterministic and pure,
+//! without a clock or a socket.
 //!
-//! The scenario and its seed fix the schedule before anything is sent. It never moves to suit a
-//! slow gateway: an action that is carried out late counts as late.
+//! The scenario and its seed fix the schedule before anything is sent. It never adapts to a slow
+//! gateway: a late action counts as late.
 
 mod arrivals;
 mod cuts;
@@ -49,7 +49,7 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    /// Returns when the next action is due; none when all are taken.
+    /// Returns when the next action is due; `None` if all are taken.
     pub(crate) fn due(&self) -> Option<Nanos> {
         match self {
             Self::Ramp(ramp) => ramp.due(),

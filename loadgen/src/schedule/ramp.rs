@@ -2,10 +2,10 @@
 
 use crate::clock::Nanos;
 
-/// The ramp of one thread: each connection at its time.
+/// The ramp of one thread: the time of each connection.
 #[derive(Debug)]
 pub(crate) struct Ramp {
-    /// For each stage its end, and the part of all connections by then.
+    /// The end of each stage, and the part of all connections by then.
     corners: Vec<(Nanos, f64)>,
     devices: u32,
     next: u32,
@@ -33,7 +33,7 @@ impl Ramp {
         (self.next < self.devices).then(|| self.time_of(part))?
     }
 
-    /// Returns when a part of the connections is reached; none if the ramp ends below it.
+    /// Returns when a part of the connections is reached; `None` if the ramp ends below it.
     fn time_of(&self, part: f64) -> Option<Nanos> {
         let mut from = (0, 0.0);
         for corner in &self.corners {

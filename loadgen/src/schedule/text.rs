@@ -2,8 +2,8 @@
 //!
 //! A text holds its run, sender, slot, number in the conversation and intended time, then a
 //! checksum of these, then padding that follows from stream and number. So a receiver can rebuild
-//! the whole text and compare it byte by byte. A text read back from history proves where it
-//! belongs, and nobody has to keep the sent texts.
+//! the whole text and compare it byte by byte. A text from history proves its place by itself, so
+//! the sent texts need not be kept.
 
 mod groups;
 
@@ -14,7 +14,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_distr::{Distribution as _, LogNormal};
 
 use super::mix;
-use crate::population::Part;
+use crate::population::{Part, StreamParts};
 use crate::scenario::Payload;
 use crate::scenario::payload::{MAX_TEXT, MIN_TEXT};
 pub(crate) use groups::GroupOrigin;
@@ -26,7 +26,7 @@ pub(crate) struct PairOrigin {
     pub(crate) stream: u32,
     /// The message's number in the conversation, from 1.
     pub(crate) counter: u32,
-    /// When the message should have been sent, in microseconds since the run's start.
+    /// The intended time of the send, in microseconds since the run's start.
     pub(crate) intended_us: u64,
 }
 
@@ -110,7 +110,7 @@ impl Texts {
 
     /// Replaces `out` by the text of `origin`. Its sender is a user of `part`.
     pub(crate) fn write(&self, part: &Part, origin: PairOrigin, out: &mut String) {
-        let (user, slot) = part.stream_parts(origin.stream);
+        let StreamParts { user, slot } = part.stream_parts(origin.stream);
         let identity = self.identity(origin.stream, origin.counter);
         out.clear();
         out.push_str(&self.run);
@@ -130,8 +130,8 @@ impl Texts {
         out.push_str(&self.padding[start..start + missing]);
     }
 
-    /// Returns which message `text` is; `None` if it is none of `part`. Checks only the header and
-    /// its checksum.
+    /// Returns the message that `text` belongs to; `None` if it is not a message of `part`. Checks
+    /// only the header and its checksum.
     pub(crate) fn origin(&self, part: &Part, text: &str) -> Option<PairOrigin> {
         let rest = text.strip_prefix(self.run.as_str())?.strip_prefix('.')?;
         let (header, _) = rest.split_once(':')?;
@@ -154,7 +154,7 @@ impl Texts {
 
     /// Replaces `out` by the idempotency key of a message.
     pub(crate) fn write_key(&self, part: &Part, stream: u32, counter: u32, out: &mut String) {
-        let (user, slot) = part.stream_parts(stream);
+        let StreamParts { user, slot } = part.stream_parts(stream);
         out.clear();
         // Writing to a String cannot fail.
         let _ = write!(

@@ -4,18 +4,18 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Named {
     pub(crate) name: &'static str,
-    /// What is counted, in a sentence.
+    /// A sentence about the counted events.
     pub(crate) about: &'static str,
     pub(crate) value: u64,
 }
 
 impl Named {
-    /// Whether the counter is a state: the number of connections in some state now.
+    /// Returns whether the counter is a state: the number of connections in some state now.
     pub(crate) fn is_state(&self) -> bool {
         STATES.contains(&self.name)
     }
 
-    /// Whether the counter can fall: a state, or a count that can be taken back.
+    /// Returns whether the counter can fall: a state, or a count that can be taken back.
     pub(crate) fn may_fall(&self) -> bool {
         self.is_state() || TAKEN_BACK.contains(&self.name)
     }
@@ -24,12 +24,13 @@ impl Named {
 /// The counters that are states.
 const STATES: [&str; 1] = ["sessions"];
 
-/// The counts that can be taken back: a send that is answered late is not unknown any more.
+/// The counts that can be taken back. For example, a send that is answered late is no longer
+/// unknown.
 const TAKEN_BACK: [&str; 1] = ["unknown"];
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
-        /// The counters of a thread; those of all threads are added.
+        /// The counters of a thread. The counters of all threads can be added.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
         pub(crate) struct Counters {
             $($(#[doc = $doc])* pub(crate) $name: u64,)*
@@ -174,7 +175,7 @@ counters! {
 }
 
 impl Counters {
-    /// Returns a counter by its name; none without such a counter.
+    /// Returns a counter by its name; `None` if there is no such counter.
     pub(crate) fn get(&self, name: &str) -> Option<u64> {
         self.named().find(|it| it.name == name).map(|it| it.value)
     }

@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::{Tally, Timeline};
 use crate::clock::Nanos;
 
-/// The longest latency that is told apart from longer ones: an hour, in microseconds.
+/// The longest latency that is recorded exactly, in microseconds: an hour. Longer ones count as
+/// this one.
 pub(crate) const MAX_US: u64 = 3_600_000_000;
 
 /// A latency, in microseconds.
@@ -77,7 +78,7 @@ impl Metric {
     }
 }
 
-/// A histogram for each [`Metric`] with three significant digits, and the same over time, in
+/// A histogram for each [`Metric`] with three significant digits, and histograms over time, in
 /// bounded memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Latencies {

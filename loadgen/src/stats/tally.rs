@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Metric, Percentiles};
 
-/// The parts that a power of two is cut into: a value is known to 1.6 %.
+/// The number of parts of each power of two. A value is exact to 1.6 %.
 const PARTS: usize = 64;
-/// The longest latency that is told apart from longer ones, in microseconds: an hour.
+/// The longest latency that is recorded exactly, in microseconds: an hour. Longer ones count as
+/// this one.
 const MAX_US: u64 = 3_600_000_000;
 /// The number of places, as `place(MAX_US)` needs.
 const PLACES: usize = place(MAX_US) + 1;
@@ -43,7 +44,7 @@ struct Timed {
 }
 
 impl Tally {
-    /// A tally without values.
+    /// Makes a tally without values.
     pub(crate) fn new() -> Self {
         let timed = Metric::ALL.iter().map(|_| Timed {
             counts: (0..PLACES).map(|_| AtomicU64::new(0)).collect(),

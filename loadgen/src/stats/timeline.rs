@@ -13,7 +13,8 @@ pub(crate) const WIDTH: Nanos = SECOND;
 pub(crate) const OVER_TIME: [Metric; 4] =
     [Metric::Connect, Metric::Ack, Metric::E2e, Metric::SendLag];
 
-/// The longest latency that is told apart from longer ones: an hour, in microseconds.
+/// The longest latency that is recorded exactly, in microseconds: an hour. Longer ones count as
+/// this one.
 const MAX_US: u64 = 3_600_000_000;
 
 /// Values in order, each with its count: a histogram without its empty parts.
@@ -42,7 +43,7 @@ fn empty<T: hdrhistogram::Counter>() -> Histogram<T> {
 }
 
 impl Timeline {
-    /// A timeline without values.
+    /// Makes a timeline without values.
     pub(crate) fn new() -> Self {
         Self {
             width: WIDTH,
@@ -51,8 +52,8 @@ impl Timeline {
         }
     }
 
-    /// Records a latency that ended at `at`. One that is late by an interval counts in the interval
-    /// under way.
+    /// Records a latency that ended at `at`. If `at` is more than one interval ago, the latency
+    /// counts in the present interval.
     pub(super) fn record(&mut self, metric: Metric, at: Nanos, us: u64) {
         let Some(i) = OVER_TIME.iter().position(|it| *it == metric) else {
             return;

@@ -1,4 +1,4 @@
-//! Doubts: what the figures of a run do not show. A run that measured nothing passed no check.
+//! Doubts about the figures of a run. For example, a run that measured nothing passed no check.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::scenario::threshold::{LATENCIES, Threshold};
 use crate::stats::{Counters, Latencies, Metric};
 use crate::units::grouped;
 
-/// The figures that doubts follow from, as far as they are known.
+/// The figures from which doubts follow, as far as they are known.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Evidence {
     /// Messages per second that the schedule offered.
@@ -34,8 +34,8 @@ impl Evidence {
         }
     }
 
-    /// Whether messages were asked for and none was sent. Such a run cannot miss a threshold
-    /// either.
+    /// Returns whether messages were asked for and none was sent. Such a run cannot miss a
+    /// threshold either.
     pub(crate) fn is_nothing(&self) -> bool {
         self.offered > 0.0 && self.attempted == Some(0)
     }
@@ -59,17 +59,17 @@ impl Evidence {
             } => format!(
                 "no message was sent: the schedule had none in that time, so nothing was checked; {more}"
             ),
-            // Each was answered, and the scenario says whether that may be.
+            // Each refused send was answered, and the scenario decides whether refusals are
+            // allowed.
             _ if self.attempted.is_some() && self.rejected == self.attempted => return Vec::new(),
             Self {
                 acknowledged: Some(0),
                 ..
-            } => "no message was acknowledged: nothing was checked of any".to_owned(),
+            } => "no message was acknowledged, so none was checked".to_owned(),
             Self {
                 arrived: Some(0), ..
             } => format!(
-                "no message was pushed to anybody: nothing was checked of deliveries; {more}, or \
-                 population.online"
+                "no message was pushed, so no delivery was checked; {more}, or population.online"
             ),
             _ => return Vec::new(),
         };
@@ -94,15 +94,14 @@ pub(crate) fn unmeasured(
         .map(|(metric, all)| {
             let all: Vec<_> = all.iter().map(ToString::to_string).collect();
             format!(
-                "{metric}: {} cannot be judged, there was none: change the scenario so that it happens, \
-                 or leave the threshold out",
+                "{metric}: {} cannot be judged, because the event never happened: change the scenario so that it happens, or leave the threshold out",
                 all.join(", ")
             )
         })
         .collect()
 }
 
-/// Returns how many values a latency has; none where the metric is no latency.
+/// Returns the number of values of a latency; `None` if the metric is not a latency.
 pub(crate) fn count(latencies: &Latencies, metric: &str) -> Option<u64> {
     let metric = Metric::ALL.iter().find(|it| it.name() == metric)?;
     Some(latencies.of(*metric).len())
@@ -117,8 +116,7 @@ pub(crate) fn more_there(agreement: &[Agreement]) -> Option<String> {
         generator,
     } = agreement.iter().find(|it| it.gateway > it.generator)?;
     Some(format!(
-        "/metrics counted {} {what}, and this run {}: either others used the gateway meanwhile, or it \
-         did more than it was asked to; run again while nobody else uses it",
+        "/metrics counted {} {what}, and this run {}: either other clients used the gateway meanwhile, or it did more than this run asked for; run again while no other client uses it",
         grouped(*gateway),
         grouped(*generator)
     ))

@@ -1,4 +1,4 @@
-//! One fault of a run, as it happened.
+//! The record of one fault in a run.
 
 use crate::clock::Nanos;
 use crate::scenario::chaos::Fault;
@@ -6,19 +6,19 @@ use crate::scenario::chaos::Fault;
 /// A fault as it happened. Times are in nanoseconds.
 #[derive(Debug, Clone)]
 pub(crate) struct FaultRecord {
-    /// What was done.
+    /// The planned fault.
     pub(crate) fault: Fault,
-    /// When, since sending began.
+    /// The time of the fault, counted from the start of sending.
     pub(crate) at: Nanos,
-    /// How long until the process had ended; for a pause, until it was continued.
+    /// The time until the process had ended; for a pause, the time until it was continued.
     pub(crate) down: Option<Nanos>,
-    /// How long until the gateway was ready again.
+    /// The time until the gateway was ready again.
     pub(crate) ready: Option<Nanos>,
-    /// How long until all sessions that broke were back; none if one was not.
+    /// The time until all broken sessions were back; `None` if one did not come back.
     pub(crate) back: Option<Nanos>,
     /// The number of sessions that broke.
     pub(crate) broken: u64,
-    /// When, since the run began.
+    /// The time of the fault, counted from the beginning of the run.
     pub(crate) began: Nanos,
     /// Sessions that had broken before, by other faults.
     pub(crate) ended_before: u64,

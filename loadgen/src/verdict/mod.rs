@@ -1,4 +1,4 @@
-//! The verdict on a run: what its threads measured, judged by the scenario's rules.
+//! The verdict on a run: the measurements of its threads, judged by the scenario's rules.
 
 pub(crate) mod doubts;
 mod fault_record;
@@ -20,18 +20,18 @@ pub(crate) use fault_record::FaultRecord;
 pub(crate) use sides::{Agreement, Baseline, Sides};
 use thresholds::rate;
 
-/// What a run left behind when its threads had ended.
+/// The records of a run after its threads have ended.
 #[derive(Debug)]
 pub(crate) struct RunRecord {
-    /// By thread.
+    /// The measurements of each thread.
     pub(crate) measured: Vec<Measured>,
-    /// What was done to the gateway.
+    /// The faults of the gateway during the run.
     pub(crate) faults: Vec<FaultRecord>,
-    /// How the machine's processors were used.
+    /// The use of the machine's processors.
     pub(crate) cpu: Cpu,
-    /// How the run went over time.
+    /// The course of the run over time.
     pub(crate) course: Course,
-    /// What both sides used.
+    /// The resources that both sides used.
     pub(crate) sides: Sides,
     /// The run was ended before its time.
     pub(crate) aborted: bool,
@@ -43,15 +43,16 @@ pub(crate) struct JudgedRun {
     pub(crate) exit: Exit,
     pub(crate) counters: Counters,
     pub(crate) latencies: Latencies,
-    /// Seconds in which messages were sent.
+    /// The seconds in which messages were sent.
     pub(crate) sending: f64,
-    /// Seconds before that in which groups were made.
+    /// The seconds before sending in which groups were made.
     pub(crate) making: f64,
     pub(crate) health: Health,
     pub(crate) violations: BTreeMap<&'static str, u64>,
     /// Thresholds that were missed, in words.
     pub(crate) missed: Vec<String>,
-    /// What was asked for and not measured, and figures that do not fit together, in sentences.
+    /// Sentences about requested figures that were not measured, and about figures that contradict
+    /// each other.
     pub(crate) doubts: Vec<String>,
     /// Other remarks, in sentences.
     pub(crate) notes: Vec<String>,
@@ -60,7 +61,7 @@ pub(crate) struct JudgedRun {
     pub(crate) sides: Sides,
     /// The storms, all threads together.
     pub(crate) storms: Vec<Storm>,
-    /// What was done to the gateway.
+    /// The faults of the gateway during the run.
     pub(crate) faults: Vec<FaultRecord>,
     pub(crate) checkers: Vec<Checker>,
     /// The intervals of the run.
@@ -104,8 +105,7 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     }
     if sides.began_again {
         notes.push(
-            "the target was started again during the run: its CPU, its memory and its counters are \
-             not known"
+            "the target was started again during the run: its CPU, memory and counters are unknown"
                 .into(),
         );
     }
@@ -115,11 +115,11 @@ pub(crate) fn judge(run: &RunSettings, record: RunRecord) -> JudgedRun {
     if !aborted {
         unfit(&mut health, &counters);
     }
-    // Without one session nothing was measured, whoever is to blame; and a gateway that left
-    // everybody is none.
+    // Without a session nothing was measured, whatever the cause. The same holds if the gateway
+    // ended all sessions.
     let gone = counters.gone > 0 && counters.gone == counters.sessions_opened;
     if gone && !aborted {
-        notes.push("the gateway ended every session before the run's end".into());
+        notes.push("the gateway ended every session before the end of the run".into());
     }
     notes.extend(other_ways(&counters));
     let unusable = aborted || gone || counters.sessions_opened == 0;
@@ -171,7 +171,7 @@ fn doubts(
     doubts
 }
 
-/// Returns the verdict on figures that are right as far as they go.
+/// Returns the verdict on figures without violations.
 fn of_figures(evidence: Evidence, missed: &[String], doubts: &[String]) -> Exit {
     match (missed.is_empty(), doubts.is_empty()) {
         _ if evidence.is_nothing() => Exit::Inconclusive,
@@ -193,8 +193,7 @@ fn unfit(health: &mut Health, counters: &Counters) {
     if counters.conversations_unread + counters.unproven > 0 {
         health.healthy = false;
         health.faults.push(format!(
-            "{} conversations could not be read back and {} acknowledged messages not be traced: \
-             no session was left to ask",
+            "{} conversations could not be read back, and {} acknowledged messages could not be traced, because no session was left to ask",
             counters.conversations_unread, counters.unproven
         ));
     }
@@ -234,15 +233,13 @@ fn other_ways(counters: &Counters) -> Vec<String> {
     let mut notes = Vec::new();
     if counters.gaps > 0 {
         notes.push(format!(
-            "the gateway left out live pushes {} times, since this side read too slowly: \
-             {} messages came by sync or history instead",
+            "the gateway left out live pushes {} times, because this program read too slowly: {} messages came by sync or history instead",
             counters.gaps, counters.recovered
         ));
     }
     if counters.not_recovered > 0 {
         notes.push(format!(
-            "{} sessions were opened again without what they had missed: the gateway did not take \
-             their position, and history was asked instead",
+            "{} sessions were opened again without their missed messages: the gateway did not accept their position, so history was read instead",
             counters.not_recovered
         ));
     }
@@ -263,15 +260,14 @@ fn merge(all: &mut Vec<Storm>, of_thread: Vec<Storm>) {
 fn comparison(counters: &Counters, faults: &[FaultRecord]) -> (usize, Option<&'static str>) {
     if faults.iter().any(|it| it.fault.action.starts_again()) {
         let why =
-            "the gateway was started again and its counters with it: /metrics is not compared";
+            "the gateway was started again, so its counters began again: /metrics is not compared";
         return (0, Some(why));
     }
     if counters.cuts > 0 {
-        let why = "sessions were cut, with answers and pushes on their way: of /metrics, only what \
-                   was stored is compared";
+        let why = "sessions were cut with answers and pushes under way, so of /metrics only the stored messages are compared";
         return (1, Some(why));
     }
-    // What the gateway told those whose sessions it ended, nobody knows here.
+    // The reasons that the gateway gave for ending sessions are unknown here.
     match counters.unknown + counters.disconnects {
         0 => (sides::COUNTED.len(), None),
         _ => (0, None),

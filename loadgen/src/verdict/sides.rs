@@ -1,4 +1,4 @@
-//! What both sides of a run used, and whether their counters agree.
+//! The resources that both sides of a run used, and the check that their counters agree.
 
 use crate::control_port::Metrics;
 use crate::health::Process;
@@ -8,7 +8,7 @@ use crate::stats::Counters;
 /// A counter as both sides of a run have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Agreement {
-    /// What is counted: `send replies`.
+    /// The counted events, such as `send replies`.
     pub(crate) what: &'static str,
     /// The count in the gateway's /metrics.
     pub(crate) gateway: u64,
@@ -16,7 +16,7 @@ pub(crate) struct Agreement {
     pub(crate) generator: u64,
 }
 
-/// Both sides before the first session: what the run itself took is the difference.
+/// Both sides before the first session. The run's own use is the difference to it.
 #[derive(Debug)]
 pub(crate) struct Baseline {
     /// The process of a gateway that was started for the run.
@@ -27,7 +27,7 @@ pub(crate) struct Baseline {
 }
 
 impl Baseline {
-    /// Looks at both sides now.
+    /// Reads the use of both sides now.
     pub(crate) fn look(local: Option<&LocalGateway>, metrics: Option<Metrics>) -> Self {
         Self {
             gateway: local.map(LocalGateway::used),
@@ -37,7 +37,7 @@ impl Baseline {
     }
 }
 
-/// What both sides of a run used, and what the gateway counted.
+/// The resources that both sides of a run used, and the gateway's counters.
 #[derive(Debug, Default)]
 pub(crate) struct Sides {
     pub(crate) gateway: Option<Process>,
@@ -51,7 +51,7 @@ pub(crate) struct Sides {
     counted: Option<[u64; 4]>,
     /// Connections that the gateway accepted, by its own count.
     pub(crate) accepted: Option<u64>,
-    /// The gateway was started for the run: nobody else uses it.
+    /// Whether the gateway was started for the run, so that no other client uses it.
     pub(super) own: bool,
     /// The target is another process than before the run.
     pub(super) began_again: bool,
@@ -125,13 +125,13 @@ impl Sides {
         }
     }
 
-    /// Returns the bytes that each session added to a side; none where that is not known.
+    /// Returns the bytes that each session added to a side; `None` if they are unknown.
     pub(crate) fn per_session(side: &Process, before: Option<u64>, sessions: u64) -> Option<u64> {
         let grown = side.rss_bytes.saturating_sub(before?);
         grown.checked_div(sessions)
     }
 
-    /// Whether the gateway's counters are known.
+    /// Returns whether the gateway's counters are known.
     pub(super) fn is_counted(&self) -> bool {
         self.counted.is_some()
     }
@@ -160,7 +160,8 @@ impl Sides {
                 generator,
             })
             .collect();
-        // Others may use a running gateway at the same time: it counts more then, and never less.
+        // Other clients may use a running gateway at the same time, so it may count more, but never
+        // less.
         let mut agreement = self.agreement.iter();
         agreement.any(|it| it.gateway < it.generator || (self.own && it.gateway != it.generator))
     }

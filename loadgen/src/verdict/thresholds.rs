@@ -9,12 +9,12 @@ use crate::stats::{Counters, Latencies, Metric};
 /// ignores or leaves its users has not carried the load, however right the rest is.
 const IMPLIED: [&str; 4] = ["rejected", "unknown", "disconnects", "not_back"];
 
-/// Sends answered per second while messages were sent. `sending`: for how many seconds.
+/// Returns the answered sends per second, over the `sending` seconds in which messages were sent.
 pub(super) fn rate(counters: &Counters, sending: f64) -> f64 {
     counters.acknowledged_in_time as f64 / sending.max(f64::MIN_POSITIVE)
 }
 
-/// The thresholds that do not hold, in sentences.
+/// Returns the thresholds that do not hold, in sentences.
 pub(super) fn missed(
     run: &RunSettings,
     counters: &Counters,
@@ -36,7 +36,7 @@ pub(super) fn missed(
     }
     for (metric, thresholds) in &run.scenario.thresholds {
         for threshold in thresholds {
-            // Of a latency that never happened nothing is known, which is said elsewhere.
+            // A latency without values is unknown. The doubts report it.
             let known = doubts::count(latencies, metric) != Some(0);
             let value = value(metric, threshold, counters, latencies, sending);
             if known && !threshold.holds(value) {

@@ -108,7 +108,7 @@ fn the_real_gateway_lets_everybody_come_back() {
     assert_eq!(metrics.keys().collect::<Vec<_>>(), ["messages_stored"]);
     let notes = sentences(&summary["notes"]);
     assert!(
-        notes.contains("only what was stored is compared"),
+        notes.contains("only the stored messages are compared"),
         "{notes}"
     );
     assert_eq!(done.left_behind(), 0);

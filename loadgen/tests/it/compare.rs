@@ -106,7 +106,7 @@ fn check(done: &Done, code: i32, words: &[&str]) {
     assert_eq!(long, None);
 }
 
-/// A figure of the JSON page.
+/// Returns a figure of the JSON page.
 fn figure<'a>(page: &'a Value, name: &str) -> &'a Value {
     let figures = page["figures"].as_array().expect("figures");
     let found = figures.iter().find(|it| it["name"] == name);
@@ -294,7 +294,7 @@ fn what_changes_no_load_is_only_said() {
     made.summary["verdict"] = json!("threshold");
     runs.write("b", &made);
     let words = [
-        "seed is 7 in A, 8 in B: not a matter of the load",
+        "seed is 7 in A, 8 in B: it does not change the load",
         "thresholds.lost",
         "e2e p99",
     ];

@@ -89,14 +89,14 @@ impl Screen {
         }
     }
 
-    /// All of it, a line each row.
+    /// Returns the text of the whole screen, one line for each row.
     pub(crate) fn text(&self) -> String {
         let rows = self.cells.iter();
         let rows = rows.map(|row| row.iter().map(|cell| cell.0).collect::<String>());
         rows.collect::<Vec<_>>().join("\n")
     }
 
-    /// The background behind a text.
+    /// Returns the background behind a text.
     #[track_caller]
     pub(crate) fn behind(&self, text: &str) -> Option<u8> {
         let first = text.chars().next().expect("a text");

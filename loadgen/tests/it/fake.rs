@@ -83,7 +83,7 @@ impl Fake {
         }
     }
 
-    /// Where it listens.
+    /// Returns where it listens.
     pub(crate) fn url(&self) -> String {
         format!("ws://{}/v1/ws", self.address)
     }
@@ -105,7 +105,7 @@ impl Fake {
         self.shared.world().sends
     }
 
-    /// How often it lied.
+    /// Returns how often it lied.
     pub(crate) fn lies(&self) -> u64 {
         self.shared.world().lies
     }

@@ -40,7 +40,7 @@ impl Logged {
         }
     }
 
-    /// Whether it is a message of somebody else's.
+    /// Returns whether it is a message of somebody else's.
     fn is_news(&self, user: &str) -> bool {
         matches!(self, Self::Message(stored) if stored.from != user)
     }
@@ -57,7 +57,7 @@ impl Log {
         self.end(user)
     }
 
-    /// The position behind a user's last event.
+    /// Returns the position behind a user's last event.
     pub(crate) fn end(&self, user: &str) -> String {
         format!("e{}", self.0.get(user).map_or(0, Vec::len))
     }
@@ -71,7 +71,7 @@ pub(crate) enum Busy {
 }
 
 impl World {
-    /// Whether there is no room for the next connection.
+    /// Returns whether there is no room for the next connection.
     pub(crate) fn is_busy(&mut self) -> Option<Busy> {
         self.upgrades += 1;
         match self.upgrades {

@@ -105,7 +105,7 @@ impl Session {
         let _ = self.stream.as_ref().map(|mut s| s.write_all(&out));
     }
 
-    /// Whether it was hung up on.
+    /// Returns whether it was hung up on.
     pub(crate) fn is_over(&self) -> bool {
         self.over.get()
     }
@@ -196,7 +196,7 @@ impl Stored {
     }
 }
 
-/// The id of the conversation between two users.
+/// Returns the id of the conversation between two users.
 pub(crate) fn conversation(one: &str, other: &str) -> String {
     let mut name = Vec::new();
     Conversation::between(one, other).write(&mut name);

@@ -66,7 +66,7 @@ impl World {
         }
     }
 
-    /// An outage that begins now.
+    /// Returns an outage that begins now.
     pub(crate) fn outage(&mut self) -> Option<Conduct> {
         let now = self.sends >= TRIGGER && !self.happened;
         let outage = matches!(self.conduct, Conduct::Pause | Conduct::Die);
@@ -74,7 +74,7 @@ impl World {
         (now && outage).then_some(self.conduct)
     }
 
-    /// Whether to tell this lie now: each is told once.
+    /// Returns whether to tell this lie now: each is told once.
     pub(crate) fn tells(&mut self, lie: Lie) -> bool {
         let now = self.conduct == Conduct::Lie(lie) && self.sends >= TRIGGER && self.lies == 0;
         self.lies += u64::from(now);
@@ -168,7 +168,8 @@ impl World {
         }
     }
 
-    /// Whether to hang up instead of answering, and whether to store the message before that.
+    /// Returns whether to hang up instead of answering, and whether to store the message before
+    /// that.
     pub(crate) fn hangs_up(&mut self, send: &Send<'_>) -> Option<bool> {
         use Conduct::{HangUp, Lie as Lying};
         if self.conduct == HangUp {

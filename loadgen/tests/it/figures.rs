@@ -33,7 +33,7 @@ fn micros(us: f64) -> String {
     }
 }
 
-/// A rate with as many decimals as it needs.
+/// Returns a rate with as many decimals as it needs.
 fn rate(number: f64) -> String {
     match number {
         n if n >= 1e3 => grouped(n),
@@ -106,7 +106,7 @@ fn lines_of(summary: &Value) -> Vec<(&'static str, Vec<String>)> {
     ]
 }
 
-/// What both sides used, as JSON, the terminal and the page have it.
+/// Returns what both sides used, as JSON, the terminal and the page have it.
 fn sides(summary: &Value, line: &dyn Fn(&str) -> String, html: &str) {
     let at = |path: &str| number(summary, path);
     for side in ["gateway", "generator"] {

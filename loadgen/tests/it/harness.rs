@@ -64,7 +64,7 @@ loop_stall_max = "60s"
 steal_max = 1.0
 "#;
 
-/// The scenario with parts replaced: what is not there cannot be.
+/// Returns the scenario with parts replaced: what is not there cannot be.
 pub(crate) fn scenario(edits: &[(&str, &str)]) -> String {
     edits.iter().fold(SCENARIO.to_owned(), |text, (from, to)| {
         assert!(text.contains(from), "the scenario has no {from}");
@@ -177,7 +177,7 @@ impl Done {
         self.expect_in("out/summary.json", code, verdict)
     }
 
-    /// The same where the summary is in another file.
+    /// Checks exit code and verdict, and returns the summary in `file`.
     #[track_caller]
     pub(crate) fn expect_in(&self, file: &str, code: i32, verdict: &str) -> Value {
         let said = format!("{}\n{}", self.stdout, self.stderr);
@@ -199,7 +199,7 @@ impl Done {
         assert!(!self.dir.path().join("out/summary.json").exists());
     }
 
-    /// The violations kept with their details.
+    /// Returns the violations kept with their details.
     pub(crate) fn violations(&self) -> Vec<Value> {
         let text = read(self.dir.path(), "out/violations.jsonl");
         text.lines()
@@ -223,7 +223,7 @@ fn read(folder: &Path, name: &str) -> String {
     std::fs::read_to_string(folder.join(name)).unwrap_or_default()
 }
 
-/// A number of a summary: `counts.lost`.
+/// Returns a number of a summary: `counts.lost`.
 #[track_caller]
 pub(crate) fn number(summary: &Value, path: &str) -> f64 {
     let found = path.split('.').fold(summary, |value, key| &value[key]);
@@ -232,7 +232,7 @@ pub(crate) fn number(summary: &Value, path: &str) -> f64 {
         .unwrap_or_else(|| panic!("no number {path} in {summary}"))
 }
 
-/// A list of sentences of a summary, as one text.
+/// Returns a list of sentences of a summary, as one text.
 pub(crate) fn sentences(list: &Value) -> String {
     let list = list.as_array().into_iter().flatten();
     list.filter_map(Value::as_str)

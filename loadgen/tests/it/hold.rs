@@ -12,7 +12,8 @@ fn start(more: &[&str]) -> Loadgen {
     Loadgen::start("", &[&["hold", "--out", "out"], more].concat())
 }
 
-/// A hold that ends well. Exit 90 says that the machine was too busy for figures: again then.
+/// Returns a hold that ends well. Exit 90 says that the machine was too busy for figures: again
+/// then.
 #[track_caller]
 fn held(more: &[&str]) -> (Done, Value) {
     let mut done = start(more).done();

@@ -153,7 +153,7 @@ impl InTerminal {
         self.shown()
     }
 
-    /// What stands on the ordinary screen in the end.
+    /// Returns what stands on the ordinary screen in the end.
     fn left_on_the_screen(shown: &str) -> &str {
         shown.rsplit(LEAVE).next().unwrap_or_default()
     }

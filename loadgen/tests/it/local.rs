@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::{Loadgen, number, scenario, until};
 
-/// The children of a process.
+/// Returns the children of a process.
 fn children(pid: u32) -> Vec<u32> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     let text = text.unwrap_or_default();
@@ -26,7 +26,7 @@ fn is_there(pid: u32) -> bool {
     state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
-/// A run whose gateway has been started: the run and the gateway's process id.
+/// Returns a run whose gateway has been started: the run and the gateway's process id.
 pub(crate) fn started(text: &str, more: &[&str]) -> (Loadgen, u32) {
     let run = Loadgen::run(text, more);
     let gateway = until("a gateway", || {

@@ -82,7 +82,7 @@ fn sessions_alone_are_what_a_scenario_without_messages_is_about() {
     let done = Loadgen::run(&text, &["--target", &fake.url()]).done();
     let summary = done.expect(0, "ok");
     assert_eq!(number(&summary, "latency_us.connect.count"), 12.0);
-    assert!(done.stdout.contains("sessions only"), "{}", done.stdout);
+    assert!(done.stdout.contains("only sessions were measured"), "{}", done.stdout);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_threshold_of_what_never_happened_is_not_held() {
     );
 }
 
-/// A control port that answers each request with the next of these counters.
+/// Returns a control port that answers each request with the next of these counters.
 fn control(answers: Vec<[u64; 4]>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("it has one");
@@ -134,7 +134,7 @@ fn counters_that_differ_change_the_verdict() {
     let summary = more.expect(93, "inconclusive");
     assert!(more.stdout.contains("DIFFERS"), "{}", more.stdout);
     assert!(
-        sentences(&summary["doubts"]).contains("others used the gateway"),
+        sentences(&summary["doubts"]).contains("other clients used the gateway"),
         "{summary}"
     );
     let folder = more.results();
@@ -248,7 +248,7 @@ fn what_cannot_be_reached_is_said_before_anything_starts() {
     }
 }
 
-/// A server that answers every connection with these bytes.
+/// Returns a server that answers every connection with these bytes.
 fn answers(bytes: Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("it has one");

@@ -35,7 +35,8 @@ enum Side {
     Generator,
 }
 
-/// A run in which one side is stopped for a while: its summary, and for how many seconds at least.
+/// Returns a run in which one side is stopped for a while: its summary, and for how many seconds at
+/// least.
 fn paused(side: Side) -> (Value, f64) {
     let long = scenario(&[("duration = \"1s\"", "duration = \"8s\"")]);
     let (run, gateway) = started(&long, &[]);

@@ -7,7 +7,7 @@ use std::process::Command;
 /// What stands for the program in a command line of a page.
 const STARTS: [&str; 3] = ["loadgen ", "./loadgen-before ", "./loadgen-after "];
 
-/// The pages that show command lines, by their names.
+/// Returns the pages that show command lines, by their names.
 fn pages() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut paths = vec![root.join("README.md")];
@@ -24,7 +24,7 @@ fn pages() -> Vec<(String, String)> {
     paths.into_iter().map(read).collect()
 }
 
-/// The words of a command line behind the program's name.
+/// Returns the words of a command line behind the program's name.
 fn words(text: &str) -> Option<Vec<String>> {
     let text = text.trim_start();
     let behind = text
@@ -35,7 +35,8 @@ fn words(text: &str) -> Option<Vec<String>> {
     Some(command.split_whitespace().map(str::to_owned).collect())
 }
 
-/// The command lines of a page: lines of its shell blocks, and what stands between backquotes.
+/// Returns the command lines of a page: lines of its shell blocks, and what stands between
+/// backquotes.
 fn command_lines(page: &str) -> Vec<Vec<String>> {
     let (mut found, mut language) = (Vec::new(), None);
     for line in page.lines() {
@@ -53,7 +54,7 @@ fn command_lines(page: &str) -> Vec<Vec<String>> {
     found
 }
 
-/// What a command of the program prints for `--help`.
+/// Returns what a command of the program prints for `--help`.
 fn help(command: &str) -> String {
     let mut program = Command::new(env!("CARGO_BIN_EXE_loadgen"));
     let done = program.args([command, "--help"]).output().expect("it runs");

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use crate::groups::SMALL;
 use crate::harness::{Loadgen, scenario, until};
 
-/// The page, once it is served.
+/// Returns the page, once it is served.
 fn scrape(address: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\n\r\n").ok()?;

@@ -24,7 +24,7 @@ fn text(folder: &Path, name: &str) -> String {
     std::fs::read_to_string(&file).unwrap_or_else(|why| panic!("{}: {why}", file.display()))
 }
 
-/// A copy of a run's folder beside it.
+/// Returns a copy of a run's folder beside it.
 fn copy(from: &Path, name: &str) -> PathBuf {
     let to = from.with_file_name(name);
     std::fs::create_dir(&to).expect("a folder is made");
@@ -41,7 +41,7 @@ fn report(folders: &[&Path]) -> Done {
     Loadgen::start("", &args).done()
 }
 
-/// A column of `intervals.csv`; empty cells are left out.
+/// Returns a column of `intervals.csv`; empty cells are left out.
 fn column(csv: &str, name: &str) -> Vec<f64> {
     let mut lines = csv.lines();
     let head = lines.next().unwrap_or_default();
@@ -157,7 +157,7 @@ fn percentiles(hgrm: &str, summary: &Value, metric: &str) {
     );
 }
 
-/// Whether nothing of a page is had from elsewhere.
+/// Returns whether nothing of a page is had from elsewhere.
 #[track_caller]
 fn self_contained(html: &str) {
     // The name of SVG's vocabulary is no address that is looked up.

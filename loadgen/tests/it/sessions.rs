@@ -248,7 +248,7 @@ fn what_is_not_recovered_is_found_in_history() {
         assert_eq!(count(&summary, "resumed"), 0.0);
         assert!(count(&summary, "recovered") > 0.0, "{conduct:?}: {summary}");
         let notes = sentences(&summary["notes"]);
-        assert!(notes.contains("without what they had missed"), "{notes}");
+        assert!(notes.contains("without their missed messages"), "{notes}");
         each_has_a_fate(&summary);
     }
 }

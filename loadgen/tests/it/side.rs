@@ -26,20 +26,20 @@ fn program(folder: &Path, args: &[&str], out: Stdio, err: Stdio) -> Output {
         .expect("loadgen runs")
 }
 
-/// A device that has no room.
+/// Returns a device that has no room.
 fn full() -> Stdio {
     let full = OpenOptions::new().write(true).open("/dev/full");
     full.expect("every Linux has it").into()
 }
 
-/// The writing end of a pipe that nobody reads any more.
+/// Returns the writing end of a pipe that nobody reads any more.
 fn unread() -> Stdio {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     OwnedFd::from(writer).into()
 }
 
-/// A folder with the results of a good run in `run`, and a copy of them in `copy`.
+/// Returns a folder with the results of a good run in `run`, and a copy of them in `copy`.
 fn results() -> tempfile::TempDir {
     let fake = Fake::start(Conduct::Honest);
     let done = Loadgen::run(&scenario(&[]), &["--target", &fake.url()]).done();
@@ -194,7 +194,7 @@ fn a_file_that_is_not_whole_is_no_success() {
         "the figures are shown: {shown}"
     );
     assert!(
-        shown.contains("aborted (exit 105): these results could not be written whole")
+        shown.contains("aborted (exit 105): the results could not be written completely")
             && !shown.contains("exit 0"),
         "and nothing is promised: {shown}"
     );

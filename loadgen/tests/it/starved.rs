@@ -14,7 +14,7 @@ use crate::harness::{Loadgen, number, scenario, sentences, until};
 /// Threads that want all of the generator's processor.
 const BURNERS: usize = 20;
 
-/// The first processor that this thread may use.
+/// Returns the first processor that this thread may use.
 fn processor() -> CpuSet {
     let allowed = sched_getaffinity(Pid::from_raw(0)).expect("this thread has processors");
     let first = (0..CpuSet::count()).find(|n| allowed.is_set(*n).unwrap_or(false));

@@ -112,7 +112,7 @@ fn a_gateway_that_is_not_trusted() {
     assert!(notes.contains("connect with wss://"), "{summary}");
     let ca = target.cert();
     let done = Loadgen::run(&scenario(&[]), &["--target", &plain, "--tls-ca", &ca]).done();
-    done.expect_refused(104, &["--tls-ca", "only wss:// is TLS"]);
+    done.expect_refused(104, &["--tls-ca", "does not use TLS"]);
 }
 
 /// Memory of a session is looked at with TLS as without, and is more.

@@ -92,8 +92,8 @@ fn check(lie: Lie, kinds: &[&str]) {
     check_with(lie, kinds, &[], ("u:", &SHOWN));
 }
 
-/// The same with more edits; `conversations` begin with these letters, and of the lies in `shown` a
-/// small history tells by itself.
+/// Runs a scenario against a lying gateway, with more edits. `conversations` begin with these
+/// letters, and a small history shows the lies in `shown` by itself.
 #[track_caller]
 pub(crate) fn check_with(
     lie: Lie,

@@ -27,7 +27,7 @@ impl Ledger {
         let seq = u32::try_from(reply.seq).ok().filter(|seq| *seq != 0);
         let Some(seq) = seq else {
             scene.violation(Violation::SequenceDiffers, conversation, || {
-                format!("sequence {} is none that a run can have", reply.seq)
+                format!("sequence {} is out of range for a run", reply.seq)
             });
             return None;
         };
@@ -73,7 +73,7 @@ impl Ledger {
             });
         }
         if flight.resent {
-            // The first sending may have been stored. What tells is the same as for a message
+            // The first attempt may have been stored. Pushes and history decide, as for a message
             // without a key.
             let flight = self.flights.at(place);
             (flight.orphaned, flight.keyed) = (true, false);

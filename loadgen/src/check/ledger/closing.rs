@@ -12,7 +12,8 @@ const NAMED: usize = 8;
 const NEIGHBOURS: u32 = 2;
 
 impl Ledger {
-    /// Whether every message is answered and delivered, except those that only history can settle.
+    /// Returns whether every message is answered and delivered, except those that only history can
+    /// settle.
     pub(in crate::check) fn is_settled(&self) -> bool {
         self.flights.iter().all(|flight| flight.waits_for_history())
     }
@@ -25,7 +26,7 @@ impl Ledger {
             let flight = *self.flights.get(place);
             if !flight.is_stored() {
                 self.conversations.set_uncertain(flight.conversation);
-                // History tells what became of orphans.
+                // History decides the fate of orphans.
                 if !flight.orphaned {
                     scene.counters.unknown += 1;
                     self.flights.at(place).judged = true;
@@ -33,7 +34,7 @@ impl Ledger {
             } else if self.is_lost(scene, place) {
                 self.flights.at(place).judged = true;
             }
-            // What only devices that are gone wait for is looked for in history.
+            // History must hold the messages for which only gone devices wait.
         }
     }
 
@@ -47,7 +48,7 @@ impl Ledger {
         scene.counters.lost += 1;
         let roster = scene.roster;
         let flight = *self.flights.get(place);
-        // Beside the first device that missed it, one that did not.
+        // The evidence shows the first device that missed the message, and one that received it.
         let others = (0..roster
             .size(flight.conversation)
             .min(super::super::WITNESSES))

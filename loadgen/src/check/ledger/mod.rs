@@ -2,8 +2,8 @@
 //!
 //! | file | what it decides |
 //! |---|---|
-//! | this one | to whom a message is owed, and when it has reached everybody |
-//! | `answers` | what an acknowledgement or a refusal says of a message |
+//! | this one | which devices a message is owed to, and when it has reached all of them |
+//! | `answers` | what an acknowledgement or a refusal means for a message |
 //! | `orphans` | messages whose session broke before their answer came |
 //! | `closing` | what is still under way at the end |
 
@@ -22,7 +22,7 @@ use super::seats::Attendance;
 use crate::clock::Nanos;
 use crate::schedule::Arrival;
 
-/// The messages of one thread: those under way, and what is known of their conversations.
+/// The messages of one thread that are under way, and the state of their conversations.
 #[derive(Debug)]
 pub(super) struct Ledger {
     flights: Flights,
@@ -40,7 +40,7 @@ pub(crate) struct Departure {
 }
 
 impl Ledger {
-    /// A ledger without messages.
+    /// Makes a ledger without messages.
     pub(super) fn new(roster: &Roster) -> Self {
         Self {
             flights: Flights::new(roster.part().devices() as usize),
@@ -217,7 +217,7 @@ impl Ledger {
         self.flights.remove(place, sender);
     }
 
-    /// The devices with an open session that a flight is owed to.
+    /// Returns the devices with an open session that a flight is owed to.
     fn waiting<'a>(&'a self, scene: &'a Scene<'_>, place: u32) -> impl Iterator<Item = u32> + 'a {
         let conversation = self.flights.get(place).conversation;
         let seats = self.flights.seats(place);

@@ -1,8 +1,8 @@
-//! Messages whose session broke before their answer came: orphans, until something tells their fate.
+//! Orphans: messages whose session broke before their answer came, until their fate is known.
 //!
 //! 1. A message with an idempotency key is sent again when the session is back, and answered then.
-//! 2. A message without a key may be stored or not. A push to any device tells that it is, also one
-//!    to the sender that catches up; so does history.
+//! 2. A message without a key may be stored or not. A push to any device proves that it is stored,
+//!    also a push to the sender during catching up. History proves it too.
 //! 3. A message of which no device was told and that history does not hold was never stored. It
 //!    counts as unknown, not as lost.
 
@@ -50,8 +50,9 @@ impl Ledger {
         }
     }
 
-    /// The first message of a device that is to be sent again, now that its session is open again,
-    /// in the order of sending. Each message is given once for each time that its session broke.
+    /// Returns the first message of a device that is to be sent again, now that its session is open
+    /// again, in the order of sending. Each message is given once for each time that its session
+    /// broke.
     pub(in crate::check) fn send_again(
         &mut self,
         scene: &mut Scene<'_>,
@@ -74,11 +75,11 @@ impl Ledger {
         None
     }
 
-    /// Whether a message may have come to the device that sent it.
+    /// Returns whether a message may have come to the device that sent it.
     ///
-    /// After a reconnect, what was missed includes the user's own messages. Only the gateway knows
-    /// where that ends and live pushes begin. So a client takes its own messages in order and once,
-    /// and they are not owed. One that comes proves that its message is stored.
+    /// After a reconnect, the missed messages include the user's own ones. Only the gateway knows
+    /// where they end and live pushes begin. So a client accepts its own messages, in order and
+    /// once, but they are not owed. Each of them proves that its message is stored.
     pub(in crate::check) fn is_echo(
         &mut self,
         scene: &mut Scene<'_>,
@@ -120,7 +121,7 @@ impl Ledger {
         }
         let flight = *self.flights.get(place);
         if flight.is_owed() {
-            // A device was gone, or the answer never came: history is where to look.
+            // A device was gone, or the answer never came, so history must decide.
             self.flights.settle_all(place);
             let told = flight.judged && (flight.ack_seq != 0 || flight.orphaned);
             self.flights.at(place).judged = true;
@@ -141,7 +142,7 @@ impl Ledger {
             return false;
         }
         self.prove(scene, place, seq);
-        // Devices that are there are still owed the message, until the end.
+        // The message stays owed to connected devices until the end.
         if !self.is_waited_for(scene, place) {
             self.flights.settle_all(place);
             self.flights.at(place).synced |= flight.is_owed();
@@ -150,7 +151,8 @@ impl Ledger {
         true
     }
 
-    /// Whether nothing more is waited for but the fate of orphans, and the time for that is over.
+    /// Returns whether the checker waits only for the fate of orphans, and the time for that is
+    /// over.
     pub(in crate::check) fn only_doubts(&self, scene: &Scene<'_>) -> bool {
         let sessions = scene.sessions;
         let quiet = scene.now >= sessions.last_back() + QUIET && !sessions.some_away();
@@ -158,7 +160,7 @@ impl Ledger {
         quiet && flights.all(|flight| flight.is_in_doubt() || flight.waits_for_history())
     }
 
-    /// Whether history has shown orphans that devices are still owed.
+    /// Returns whether history has shown orphans that devices are still owed.
     pub(in crate::check) fn still_owed(&self, scene: &Scene<'_>) -> bool {
         self.flights.places().into_iter().any(|place| {
             let flight = self.flights.get(place);

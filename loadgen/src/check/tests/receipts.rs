@@ -6,7 +6,8 @@ use super::super::{Marks, Via, Violation};
 use super::{Bench, SHAPES, Shape};
 
 impl Bench {
-    /// The nth member's user acknowledges what came to it.
+    /// Lets the nth member's user acknowledge everything that came to it. Returns the
+    /// acknowledgement.
     fn acknowledge(&mut self, nth: u32, read: bool) -> Option<Marks> {
         let stream = self.stream(nth);
         self.checker.acknowledge(self.now, stream, read)

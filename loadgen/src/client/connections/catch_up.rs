@@ -4,17 +4,18 @@
 //! with `sync` for everything since the last position that it saw, page by page, while live pushes
 //! go on.
 
-/// How far the fetching of missed events has to go.
+/// The state of fetching missed events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CatchUp {
-    /// To the end of the answer.
+    /// The fetching ends with the last page of this answer.
     Once,
-    /// Beyond the end of the answer: there was another gap meanwhile.
+    /// Another gap came meanwhile, so the fetching continues after the last page.
     Again,
 }
 
 impl CatchUp {
-    /// A gap came. Returns whether a first page has to be asked for: otherwise one is under way.
+    /// Notes a gap. Returns whether the caller must ask for the first page; if not, a page is under
+    /// way.
     pub(super) fn gap(state: &mut Option<Self>) -> bool {
         let first = state.is_none();
         *state = Some(match first {
@@ -24,7 +25,8 @@ impl CatchUp {
         first
     }
 
-    /// A page came; `more`: the gateway has further ones. Returns whether to ask for the next.
+    /// Notes that a page came; `more` if the gateway has further pages. Returns whether to ask for
+    /// the next page.
     pub(super) fn page(state: &mut Option<Self>, more: bool) -> bool {
         let again = *state == Some(Self::Again);
         *state = match (more, again) {

@@ -1,4 +1,4 @@
-//! One connection and how far it is.
+//! One connection and its state.
 
 use compact_str::CompactString;
 use mio::net::TcpStream;
@@ -7,7 +7,7 @@ use trunkline_proto::connection::Connection as Framing;
 use super::catch_up::CatchUp;
 use crate::clock::Nanos;
 
-/// How far a connection is.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::client) enum ConnectionState {
     /// The TCP handshake is under way.
@@ -25,7 +25,7 @@ pub(in crate::client) enum ConnectionState {
 }
 
 impl ConnectionState {
-    /// Whether the session of the connection is not open yet.
+    /// Returns whether the session of the connection is not open yet.
     pub(super) fn is_opening(self) -> bool {
         matches!(
             self,
@@ -34,41 +34,41 @@ impl ConnectionState {
     }
 }
 
-/// One connection. A run holds up to millions: what only few need at a time is behind a pointer,
-/// and an idle connection owns no buffer.
+/// One connection. A run holds up to millions of them. Data that few connections need at a time is
+/// behind a pointer, and an idle connection owns no buffer.
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) stream: TcpStream,
     pub(super) framing: Framing,
     pub(super) state: ConnectionState,
-    /// There until the session is open.
+    /// The data for opening the session; `None` once the session is open.
     pub(super) opening: Option<Box<Opening>>,
     /// Bytes that the socket has not taken yet.
     pub(super) out: Vec<u8>,
-    /// The connection stands in the list of those to be flushed.
+    /// Whether the connection is in the list of connections to flush.
     pub(super) dirty: bool,
-    /// The socket took less than all: it says when it takes more.
+    /// Whether the socket took only a part of the bytes. An event reports when it takes more.
     pub(super) blocked: bool,
-    /// The gateway's end is closed: there is nothing behind what can be read now.
+    /// Whether the gateway closed its end. No bytes follow those that can be read now.
     pub(super) ended: bool,
     /// The position of the last push, as the gateway calls it; short ones need no allocation.
     pub(super) position: CompactString,
-    /// The fetching of missed events, while it goes on.
+    /// The fetching of missed events; `None` if there is none.
     pub(super) catching_up: Option<CatchUp>,
 }
 
 // Debug builds of mio remember the selector of each socket.
 const _: () = assert!(cfg!(debug_assertions) || size_of::<Option<Conn>>() <= 88);
 
-/// What a connection needs until its session is open.
+/// The data of a connection whose session is not open yet.
 #[derive(Debug)]
 pub(super) struct Opening {
     /// The Sec-WebSocket-Key of the upgrade.
     pub(super) key: [u8; 16],
-    /// What came of the answer to the upgrade so far.
+    /// The bytes of the answer to the upgrade so far.
     pub(super) head: Vec<u8>,
-    /// When the connection was begun.
+    /// The time at which the connection was begun.
     pub(super) begun: Nanos,
-    /// When its present state began.
+    /// The time at which the present state began.
     pub(super) since: Nanos,
 }

@@ -1,7 +1,7 @@
 //! The connections of a thread: opening, reading, writing and closing them.
 //!
-//! This module knows sockets, TLS, the upgrade and frames. It knows nothing of messages and of who
-//! comes back: each method returns what happened, and the client acts on it.
+//! This module knows sockets, TLS, the upgrade and frames. It knows neither messages nor
+//! reconnects: each method returns what happened, and the client acts on it.
 
 mod catch_up;
 mod conn;
@@ -32,13 +32,14 @@ pub(super) use open::UpgradeAnswer;
 pub(super) use socket::Progress;
 use tls::Sealing;
 
-/// Longest message that is taken from a gateway: a page of history is the longest there is.
+/// The longest message in bytes that is accepted from a gateway. The longest real message is a page
+/// of history.
 const MAX_MESSAGE: usize = 16 << 20;
 
 /// Sessions closed per turn, so that reading never starves.
 const CLOSES: u32 = 256;
 
-/// Where the connections of a thread go, from where and in which form.
+/// The target of a thread's connections, their source addresses and their encoding.
 #[derive(Debug, Clone)]
 pub(super) struct Route {
     pub(super) target: SocketAddr,
@@ -49,10 +50,11 @@ pub(super) struct Route {
     pub(super) encoding: Encoding,
     /// The addresses to connect from; the kernel chooses without.
     pub(super) source: Option<Network>,
-    /// The number of the thread, and how many there are: each has source addresses of its own.
+    /// The number of the thread. Each thread has its own source addresses.
     pub(super) thread: u32,
+    /// The number of threads.
     pub(super) threads: u32,
-    /// Connections being opened at one time, at most.
+    /// The maximum number of connections being opened at one time.
     pub(super) connecting_max: usize,
     pub(super) seed: u64,
 }
@@ -76,7 +78,7 @@ pub(super) struct Connections {
     mask: u32,
 }
 
-/// When the connection of a device was begun.
+/// An attempt to connect a device, with the time at which it began.
 #[derive(Debug, Clone, Copy)]
 struct Begun {
     at: Nanos,
@@ -86,23 +88,24 @@ struct Begun {
 /// A connection that is over.
 #[derive(Debug)]
 pub(super) struct Ended {
-    /// How far the connection was.
+    /// The last state of the connection.
     pub(super) state: ConnectionState,
-    /// The position to go on from; none while missed events are being fetched.
+    /// The position from which to continue; `None` while missed events are being fetched.
     pub(super) position: Option<CompactString>,
 }
 
-/// What a turn of closing all sessions did.
+/// The result of one turn of closing all sessions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CloseTurn {
     /// Sessions that are being closed now.
     pub(super) sessions: u64,
-    /// The device to go on with; none when all are closed or being closed.
+    /// The device with which the next turn begins; `None` if all sessions are closed or being
+    /// closed.
     pub(super) next: Option<u32>,
 }
 
 impl Connections {
-    /// No connections, with room for so many devices. `trust`: connect with TLS.
+    /// Makes a set without connections for this many devices. With `trust`, connections use TLS.
     pub(super) fn new(
         route: Route,
         registry: Registry,
@@ -123,37 +126,37 @@ impl Connections {
         }
     }
 
-    /// The number of devices, with or without a connection.
+    /// Returns the number of devices, with or without a connection.
     pub(super) fn devices(&self) -> u32 {
         self.conns.len() as u32
     }
 
-    /// How messages are encoded.
+    /// Returns the encoding of messages.
     pub(super) fn encoding(&self) -> Encoding {
         self.route.encoding
     }
 
-    /// The number of connections.
+    /// Returns the number of connections.
     pub(super) fn alive(&self) -> usize {
         self.alive
     }
 
-    /// The number of connections whose sessions are not open yet.
+    /// Returns the number of connections whose sessions are not open yet.
     pub(super) fn connecting(&self) -> usize {
         self.connecting
     }
 
-    /// Whether no further connection may be begun now.
+    /// Returns whether the limit of connections being opened is reached.
     pub(super) fn is_full(&self) -> bool {
         self.connecting >= self.route.connecting_max
     }
 
-    /// Whether a device has an open session.
+    /// Returns whether a device has an open session.
     pub(super) fn is_open(&self, device: u32) -> bool {
         self.state(device) == Some(ConnectionState::Open)
     }
 
-    /// How far the connection of a device is; none without one.
+    /// Returns the state of a device's connection; `None` without a connection.
     pub(super) fn state(&self, device: u32) -> Option<ConnectionState> {
         Some(self.conns[device as usize].as_ref()?.state)
     }
@@ -162,8 +165,8 @@ impl Connections {
         self.conns[device as usize].as_mut()
     }
 
-    /// The next masking key. RFC 6455 §5.3 asks for unpredictable ones, to protect proxies; a load
-    /// generator needs distinct ones.
+    /// Returns the next masking key. RFC 6455 §5.3 asks for unpredictable ones, to protect proxies;
+    /// a load generator needs distinct ones.
     fn next_mask(&mut self) -> Option<[u8; 4]> {
         self.mask = self
             .mask
@@ -172,7 +175,7 @@ impl Connections {
         Some(self.mask.to_be_bytes())
     }
 
-    /// Whether some connections have more to read than one turn took.
+    /// Returns whether some connections have more to read than one turn took.
     pub(super) fn has_unread(&self) -> bool {
         !self.unread.is_empty()
     }
@@ -182,7 +185,7 @@ impl Connections {
         std::mem::take(&mut self.unread)
     }
 
-    /// Takes the next event out of what was read; none where the rest is incomplete.
+    /// Takes the next event out of the bytes that were read; `None` if the rest is incomplete.
     ///
     /// # Errors
     /// The gateway broke the framing: what is wrong.
@@ -245,11 +248,12 @@ impl Connections {
         dirty
     }
 
-    /// Keeps the position of the last push, at first that of the session's opening, in the buffer
-    /// that is there.
+    /// Stores the position of the last push. The first one is the position of the session's
+    /// opening.
     ///
-    /// The positions in answers to `send` do not count. Answers are never left out, so they run
-    /// ahead of pushes that were left out, and a client that asks from there misses those.
+    /// The positions in answers to `send` do not count. The gateway may leave out pushes, but never
+    /// answers. So a client that asked from the position of an answer would miss left-out pushes
+    /// before it.
     pub(super) fn note_position(&mut self, device: u32, position: &str) {
         if let Some(conn) = self.conn(device) {
             conn.position.clear();
@@ -257,14 +261,14 @@ impl Connections {
         }
     }
 
-    /// The gateway left out live pushes. Returns the position to fetch from, unless a page is under
-    /// way.
+    /// Notes that the gateway left out live pushes. Returns the position from which to fetch them;
+    /// `None` while a page is under way.
     pub(super) fn note_gap(&mut self, device: u32) -> Option<CompactString> {
         let conn = self.conn(device)?;
         CatchUp::gap(&mut conn.catching_up).then(|| conn.position.clone())
     }
 
-    /// A page of missed events came. Returns whether to ask for the next.
+    /// Notes that a page of missed events came. Returns whether to ask for the next page.
     pub(super) fn note_page(&mut self, device: u32, more: bool) -> bool {
         let conn = self.conn(device);
         conn.is_some_and(|conn| CatchUp::page(&mut conn.catching_up, more))
@@ -294,8 +298,8 @@ impl Connections {
         })
     }
 
-    /// Makes the end of a connection abrupt: the peer gets a reset at once, and no port stays
-    /// behind (socket(7), SO_LINGER). The connection is still to be taken.
+    /// Makes the end of a connection abrupt: the peer gets a reset at once, and no port stays in
+    /// use (socket(7), SO_LINGER). The caller still has to take the connection.
     pub(super) fn reset(&mut self, device: u32) {
         if let Some(conn) = self.conn(device) {
             let socket = socket2::SockRef::from(&conn.stream);

@@ -15,14 +15,14 @@ use crate::random::mix;
 /// Longest answer to an upgrade that is taken.
 const HEAD_MAX: usize = 64 << 10;
 
-/// What came of the gateway's answer to the upgrade.
+/// The state of the gateway's answer to the upgrade.
 #[derive(Debug)]
 pub(in crate::client) enum UpgradeAnswer {
     /// The answer has no end yet.
     Incomplete,
     /// The connection is a WebSocket; the bytes behind the answer are frames.
     Accepted(Vec<u8>),
-    /// The answer is longer than any that is taken: its length.
+    /// The answer is longer than the limit. Holds its length in bytes.
     Endless(usize),
     /// The gateway refused.
     Refused {
@@ -32,7 +32,7 @@ pub(in crate::client) enum UpgradeAnswer {
     },
 }
 
-/// When the steps of a session that is open now began.
+/// The times at which the steps of an opened session began.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::client) struct Opened {
     /// The connection.
@@ -45,7 +45,7 @@ impl Connections {
     /// Begins a device's connection.
     ///
     /// # Errors
-    /// No socket can be had, or the target cannot be reached.
+    /// No socket can be made, or the target cannot be reached.
     pub(in crate::client) fn begin(&mut self, now: Nanos, device: u32) -> io::Result<()> {
         if let Some(sealing) = &mut self.sealing {
             sealing.begin(device).map_err(io::Error::other)?;
@@ -134,7 +134,7 @@ impl Connections {
         None
     }
 
-    /// The TCP handshake is done: asks for the upgrade. Returns when the handshake began.
+    /// Asks for the upgrade after the TCP handshake. Returns when the handshake began.
     pub(in crate::client) fn upgrade(&mut self, now: Nanos, device: u32) -> Option<Nanos> {
         let route = &self.route;
         let conn = self.conns[device as usize].as_mut()?;
@@ -181,7 +181,8 @@ impl Connections {
         }
     }
 
-    /// The upgrade is done, and the session is asked for now. Returns when the upgrade began.
+    /// Notes that the upgrade is done and that `connect` is sent now. Returns when the upgrade
+    /// began.
     pub(in crate::client) fn authenticate(&mut self, now: Nanos, device: u32) -> Option<Nanos> {
         let conn = self.conn(device)?;
         let opening = conn.opening.as_mut()?;
@@ -189,7 +190,8 @@ impl Connections {
         Some(std::mem::replace(&mut opening.since, now))
     }
 
-    /// The gateway says that the session of a device is open; none where it was not asked.
+    /// Notes that the gateway opened the session of a device. Returns when the steps began; `None`
+    /// if no session was asked for.
     pub(in crate::client) fn opened(&mut self, device: u32) -> Option<Opened> {
         let conn = self.conn(device)?;
         if conn.state != ConnectionState::Authenticating {
@@ -205,7 +207,7 @@ impl Connections {
     }
 }
 
-/// The seconds of a Retry-After header.
+/// Returns the seconds of a Retry-After header.
 fn retry_after(head: &str) -> Option<u64> {
     let mut lines = head.lines().filter_map(|line| line.split_once(':'));
     let (_, value) = lines.find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))?;

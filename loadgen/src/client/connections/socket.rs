@@ -7,10 +7,10 @@ use mio::event::Event as Readiness;
 use super::{ConnectionState, Connections};
 use crate::stats::Counters;
 
-/// Why a connection is over whose peer closed it.
+/// The reason for the end of a connection that the peer closed.
 pub(super) const CLOSED: &str = "the gateway closed the connection";
 
-/// What a readiness event means for a connection.
+/// The effect of a readiness event on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::client) enum Progress {
     /// The TCP handshake is done.
@@ -19,14 +19,14 @@ pub(in crate::client) enum Progress {
     Connecting,
     /// The socket takes bytes again.
     Unblocked,
-    /// Nothing has changed for what is to be written.
+    /// The event does not concern writing.
     Unchanged,
 }
 
-/// What one read of a socket brought.
+/// The result of one read of a socket.
 #[derive(Debug, Default)]
 pub(in crate::client) struct Received {
-    /// Bytes at the beginning of the caller's buffer, decrypted.
+    /// The number of decrypted bytes at the beginning of the caller's buffer.
     pub(in crate::client) plain: usize,
     /// The connection is over, and why.
     pub(in crate::client) ended: Option<String>,
@@ -70,8 +70,8 @@ impl Connections {
         }
     }
 
-    /// The gateway's end of a connection is closed. The end may come in one event with data, and
-    /// then no further event tells of it.
+    /// Notes that the gateway closed its end of a connection. The same event may report data, and
+    /// no later event reports the end again.
     pub(in crate::client) fn note_read_closed(&mut self, device: u32) {
         if let Some(conn) = self.conn(device) {
             conn.ended = true;

@@ -1,4 +1,4 @@
-//! TLS of a thread's connections. A run without TLS has none of this.
+//! TLS of a thread's connections. A run without TLS uses nothing of this module.
 
 use std::io::{self, Read, Write};
 
@@ -13,12 +13,13 @@ use crate::tls::Trust;
 /// Plaintext that is encrypted before the socket is tried again.
 const PIECE: usize = 64 << 10;
 
-/// What a thread needs for TLS.
+/// The TLS state of a thread.
 pub(super) struct Sealing {
     trust: Trust,
-    /// By device.
+    /// The TLS state of each device; `None` without a connection.
     conns: Vec<Option<Box<Sealed>>>,
-    /// Bytes as the gateway sent them: first those that the connection held, then those just read.
+    /// Encrypted bytes from the gateway: first those that the connection kept, then those just
+    /// read.
     buffer: Vec<u8>,
 }
 
@@ -53,11 +54,11 @@ impl Sealing {
     }
 }
 
-/// What a socket took.
+/// The result of writing to a socket.
 struct Flushed {
     /// Encrypted bytes.
     sent: usize,
-    /// Nothing is left to write.
+    /// Whether nothing is left to write.
     whole: bool,
 }
 
@@ -136,13 +137,13 @@ impl Connections {
         let shaking = sealed.tls.is_handshaking();
         let input = &mut sealing.buffer[..end];
         let received = sealed.tls.receive(input, buffer, &mut sealed.out);
-        // With the keys, what waited for them may go.
+        // The handshake is done, so the bytes that waited for the keys can be sent.
         let more = !sealed.out.is_empty() || (shaking && !sealed.tls.is_handshaking());
         counters.bytes_in += read as u64;
         let received = match received {
             Ok(received) => received,
             Err(why) => {
-                // The gateway is told, where its socket takes that at once.
+                // Tells the gateway, if the socket takes the bytes at once.
                 let _ = self.flush(device, counters);
                 return Received::ended(format!("TLS: {why}"));
             }

@@ -17,7 +17,7 @@ fn reconnects(seed: u64) -> Reconnects {
     Reconnects::new(seed, 20 * SECOND)
 }
 
-/// The shortest and the longest of many delays.
+/// Returns the shortest and the longest of many delays.
 fn range(mut delay: impl FnMut() -> Nanos) -> (Nanos, Nanos) {
     let all: Vec<_> = (0..2_000).map(|_| delay()).collect();
     (

@@ -244,7 +244,7 @@ pub(super) fn integrity(model: &Model, paint: Paint, area: Rect, buffer: &mut Bu
         };
         (format!(" {name} {}", grouped(*count)), style)
     });
-    // Those that happened first: there may be more than there is room for.
+    // Shows the first kinds that happened, if there is not enough room for all.
     let mut cells: Vec<_> = cells.collect();
     if total > 0 {
         cells.sort_by_key(|(text, _)| text.ends_with(" 0"));
@@ -294,7 +294,7 @@ pub(super) fn health(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffe
     let lag = model.latency(Metric::SendLag).map_or(0, |it| it.run.p99);
     let stall = model.look.stall / 1_000;
     let faults = model.health.as_ref().map(|health| &health.faults[..]);
-    // Three lines are those of both sides.
+    // Three lines show both sides.
     let room_for_faults = usize::from(area.height.saturating_sub(2 + 3)).max(1);
     let mut lines = match faults {
         None => vec![Line::styled(" nothing to judge yet", paint.label())],
@@ -354,7 +354,7 @@ pub(super) fn health(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffe
         last.push_span(label(" each"));
     }
     lines.push(last);
-    // The first fault stands above; there is room for the others in larger terminals.
+    // The line above has the first fault. Larger terminals have room for the others.
     let others = faults.unwrap_or_default().iter().skip(1);
     let room = usize::from(area.height.saturating_sub(2));
     for fault in others {
@@ -432,7 +432,7 @@ fn trouble_lines(model: &Model, paint: Paint, room: usize) -> Vec<Line<'static>>
     if lines.is_empty() {
         let words = match model.calm() {
             "nothing wrong" => " no trouble so far",
-            _ => " no trouble was told in words: see the counters",
+            _ => " no trouble has a text: see the counters",
         };
         lines.push(Line::styled(words, paint.label()));
     }

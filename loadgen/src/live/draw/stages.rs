@@ -26,7 +26,7 @@ pub(super) fn strip(model: &Model, paint: Paint, area: Rect, buffer: &mut Buffer
     });
     let row = Rect { height: 1, ..area };
     Line::from_iter(spans).render(row, buffer);
-    // Of several at once, the one that began last.
+    // If several stages run at once, the last one to begin is shown.
     let running = bars
         .iter()
         .rev()

@@ -217,7 +217,7 @@ fn a_gateway_that_is_killed_is_no_calm() {
         let buffer = screen(&broken, PLAIN, size);
         find(
             &buffer,
-            "1,990 sessions broke, 1,990 of them by what this run did",
+            "1,990 sessions broke, 1,990 of them because this run broke",
         );
         find(&buffer, "1,990 sessions are away");
     }

@@ -34,7 +34,8 @@ pub(crate) fn about() -> About {
     }
 }
 
-/// So many seconds of it, looked at every second; `edit` changes each look.
+/// Returns the model of a run of this many seconds, with one look per second. `edit` changes each
+/// look.
 pub(crate) fn run(seconds: u64, lag_us: u64, edit: impl Fn(&mut Look)) -> Model {
     let mut model = Model::new(about());
     let tally = std::sync::Arc::new(Tally::new());
@@ -103,12 +104,12 @@ pub(crate) fn run(seconds: u64, lag_us: u64, edit: impl Fn(&mut Look)) -> Model 
     model
 }
 
-/// All is well.
+/// Returns the model of a run without troubles.
 pub(crate) fn busy(seconds: u64) -> Model {
     run(seconds, 300, |_| {})
 }
 
-/// The gateway lies.
+/// Returns the model of a run whose gateway breaks its promises.
 pub(crate) fn lying(seconds: u64) -> Model {
     run(seconds, 300, |look| {
         look.counters.lost = 2;

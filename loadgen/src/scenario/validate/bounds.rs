@@ -1,11 +1,12 @@
-//! The largest values of a scenario: beyond them is a typing error, or a number that overflows.
+//! The largest values of a scenario. A larger value is a typing error, or would overflow.
 
 use super::{Check, must};
 use crate::scenario::sizing::Sizing;
 use crate::scenario::{Executor, Scenario, Target};
 use crate::units::{Rate, Span, counted, grouped, readable};
 
-/// The most users of a service: more than there are people, and exact in every product.
+/// The maximum number of users of a service: more than there are people, and small enough for exact
+/// products.
 const USERS_MAX: u64 = 1_000_000_000_000;
 /// The most messages of a user and day.
 const MESSAGES_MAX: f64 = 1e6;
@@ -19,11 +20,13 @@ const YEARS_MAX: f64 = 1e3;
 const COPIES_MAX: u32 = 1_000;
 /// The most members of a large group, and the most such groups.
 const GROUPS_MAX: u64 = 1_000_000_000;
-/// The most messages, or cut sessions, per second of a run: ten times what one machine sends.
+/// The maximum number of messages, or of cut sessions, per second of a run: ten times the rate of
+/// one machine.
 pub(crate) const RATE_MAX: f64 = 1e7;
 /// The most seconds that a run may take.
 const RUN_MAX: f64 = 366.0 * 86_400.0;
-/// The most users of a run times their contacts: each such pair has a number.
+/// The maximum product of a run's users and their contacts, because each such pair has a 32-bit
+/// number.
 const STREAMS_MAX: u64 = u32::MAX as u64;
 
 /// Checks the values of a scenario by themselves.
@@ -130,11 +133,11 @@ pub(super) fn runnable(scenario: &Scenario, sizing: &Sizing) -> Check {
     )
 }
 
-/// Checks that the derived rate can be sent at all. A run checks this once the machine is known to
-/// carry its sessions.
+/// Checks that the derived rate is within bounds. A run checks this after the preflight check of
+/// its sessions.
 ///
 /// # Errors
-/// The rate is too high: a sentence with the limit.
+/// The rate is too high. The sentence names the limit.
 pub(crate) fn sendable(scenario: &Scenario, sizing: &Sizing) -> Result<(), String> {
     let highest = sizing.highest(scenario);
     match highest <= RATE_MAX {
@@ -155,7 +158,7 @@ fn days(seconds: f64) -> String {
 /// Checks a rate that a command line names.
 ///
 /// # Errors
-/// The rate is too high: a sentence with the limit.
+/// The rate is too high. The sentence names the limit.
 pub(crate) fn rate(flag: &str, Rate(rate): Rate) -> Result<(), String> {
     match rate <= RATE_MAX {
         true => Ok(()),

@@ -113,7 +113,7 @@ fn connections(executor: &Executor, sizing: &Sizing, at: &dyn Fn(&str) -> String
     must(
         targets.is_sorted(),
         &at("stages"),
-        "targets must not fall: closing connections in a stage is not built in this version",
+        "targets must not fall: this version cannot close connections in a stage",
     )?;
     must(
         last.target.of(sizing.sessions) == sizing.sessions,
@@ -150,7 +150,7 @@ fn churn(executor: &Executor, at: &dyn Fn(&str) -> String) -> Check {
             .abrupt
             .is_none_or(|part| (0.0..=1.0).contains(&part)),
         &at("abrupt"),
-        "abrupt is the part of them that ends without a word: 0 to 1",
+        "abrupt is the part of the sessions that ends without a Close frame: 0 to 1",
     )
 }
 

@@ -5,7 +5,7 @@ use crate::scenario::sizing::Sizing;
 use crate::scenario::{Scenario, Traffic};
 use crate::units::grouped;
 
-/// The most groups of one kind that a user is in on average: this bounds the memory of a run.
+/// The maximum number of groups of one kind per user, on average. It bounds the memory of a run.
 const MAX_PER_USER: f64 = 64.0;
 
 pub(super) fn check(traffic: &Traffic) -> Check {
@@ -20,13 +20,13 @@ pub(super) fn check(traffic: &Traffic) -> Check {
     must(
         groups.per_user > 0.0 && groups.per_user <= MAX_PER_USER,
         "traffic.groups",
-        format!("per_user is in how many groups a user is: above 0, up to {MAX_PER_USER}"),
+        format!("per_user is the number of groups of a user: above 0, up to {MAX_PER_USER}"),
     )?;
     let mut large = groups.large.iter();
     must(
         large.all(|large| large.size >= 2 && large.count > 0),
         "traffic.groups",
-        "a large group has 2 members or more, and there is one or more of it",
+        "a large group has at least 2 members, and its count is at least 1",
     )
 }
 

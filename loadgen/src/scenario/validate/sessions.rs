@@ -1,4 +1,5 @@
-//! The rules for sessions that end and come back: what is measured of them has to happen.
+//! The rules for sessions that end and come back. Events that thresholds judge must happen in the
+//! run.
 
 use super::{Check, must};
 use crate::scenario::sizing::Sizing;
@@ -29,7 +30,7 @@ pub(super) fn check(scenario: &Scenario, sizing: &Sizing) -> Check {
         must(
             returns || !OF_RETURNS.contains(&&**metric),
             &path,
-            "no session ends to come back: add a scenario with executor = \"churn\" or \
+            "no session ends and comes back: add a scenario with executor = \"churn\" or \
              \"reconnect-storm\", or chaos",
         )?;
     }
@@ -45,8 +46,7 @@ fn chaos(scenario: &Scenario, sizing: &Sizing) -> Check {
             blow.at.0.as_secs_f64() < sending,
             "chaos.actions",
             format!(
-                "{blow}: messages are sent for {sending} s, and time counts from their start: choose \
-                 an earlier one"
+                "{blow}: messages are sent for {sending} s, and the time of a fault counts from their start: choose an earlier time"
             ),
         )?;
         must(
@@ -142,7 +142,7 @@ mod tests {
         );
         let loaded = load::parse("t".into(), "t.toml".into(), text).unwrap();
         loaded.runnable().unwrap();
-        // What is written with the results says the same.
+        // The scenario in the results states the same.
         let text = toml::to_string(&loaded.scenario).unwrap();
         let again = load::parse("t".into(), "t".into(), text).unwrap();
         assert_eq!(again.scenario.chaos, loaded.scenario.chaos);

@@ -11,8 +11,8 @@ use crate::random::mix;
 /// The mark behind the run's name; texts between two contacts have a `.` there.
 const MARK: u8 = b'@';
 
-/// Keeps identities in groups apart from those between two contacts, whose streams have the same
-/// numbers.
+/// A constant that separates messages in groups from those between two contacts, whose streams have
+/// the same numbers.
 const APART: u64 = 0x6772_6f75_7000_0000;
 
 /// Identifies a message in a group.
@@ -24,7 +24,7 @@ pub(crate) struct GroupOrigin {
     pub(crate) user: u32,
     /// The message's number in the group, from 1.
     pub(crate) counter: u32,
-    /// When the message should have been sent, in microseconds since the run's start.
+    /// The intended time of the send, in microseconds since the run's start.
     pub(crate) intended_us: u64,
 }
 
@@ -62,8 +62,8 @@ impl Texts {
         out.push_str(&self.padding[start..start + missing]);
     }
 
-    /// Returns which message in a group `text` is; `None` if it is none of `part`. Checks only the
-    /// header and its checksum.
+    /// Returns the message in a group that `text` belongs to; `None` if it is not a message of
+    /// `part`. Checks only the header and its checksum.
     pub(crate) fn origin_in_group(
         &self,
         part: &Part,
@@ -163,7 +163,7 @@ mod tests {
             texts.write_in_group(&part, &members, origin, &mut text);
             assert_eq!(text.len(), 120);
             assert_eq!(texts.origin_in_group(&part, &members, &text), Some(origin));
-            // Nobody takes it for a message between two, nor one of those for it.
+            // Neither kind of text is mistaken for the other.
             assert_eq!(texts.origin(&part, &text), None);
             let direct = super::super::PairOrigin {
                 stream: group,
