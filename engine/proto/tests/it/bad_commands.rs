@@ -380,7 +380,7 @@ fn json_that_is_not_utf8() {
     }
 }
 
-/// A length-delimited command of these bytes.
+/// Returns a length-delimited command of these bytes.
 fn delimited(body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     prost::encoding::encode_varint(body.len() as u64, &mut bytes);

@@ -57,7 +57,7 @@ impl Write for Memory {
     }
 }
 
-/// What tungstenite hears of a stream.
+/// Returns what tungstenite hears of a stream.
 fn oracle(role: Role, stream: Vec<u8>) -> (Vec<Heard>, Verdict) {
     let role = match role {
         Role::Server => protocol::Role::Server,
@@ -97,8 +97,15 @@ fn oracle(role: Role, stream: Vec<u8>) -> (Vec<Heard>, Verdict) {
     }
 }
 
-/// What we hear of a stream, delivered in pieces of these sizes over and over.
-fn ours(role: Role, stream: &[u8], sizes: &[usize]) -> (Vec<Heard>, Verdict, Option<FrameError>) {
+/// The result of our reader for a stream.
+struct Ours {
+    heard: Vec<Heard>,
+    verdict: Verdict,
+    error: Option<FrameError>,
+}
+
+/// Returns the result of our reader for a stream, delivered in pieces of these sizes over and over.
+fn ours(role: Role, stream: &[u8], sizes: &[usize]) -> Ours {
     let mut connection = Connection::new(role);
     let (mut heard, mut rest) = (Vec::new(), stream);
     for size in sizes.iter().cycle() {
@@ -109,18 +116,27 @@ fn ours(role: Role, stream: &[u8], sizes: &[usize]) -> (Vec<Heard>, Verdict, Opt
             break;
         }
     }
-    match heard.last() {
+    let (verdict, error) = match heard.last() {
         Some(&Heard::Failed(error)) => {
             heard.pop();
-            (heard, Verdict::Failed, Some(error))
+            (Verdict::Failed, Some(error))
         }
-        Some(Heard::Close(..)) => (heard, Verdict::Closed, None),
-        _ => (heard, Verdict::Open, None),
+        Some(Heard::Close(..)) => (Verdict::Closed, None),
+        _ => (Verdict::Open, None),
+    };
+    Ours {
+        heard,
+        verdict,
+        error,
     }
 }
 
 fn compare(role: Role, stream: &[u8], sizes: &[usize]) -> Result<(), TestCaseError> {
-    let (heard, verdict, error) = ours(role, stream, sizes);
+    let Ours {
+        heard,
+        verdict,
+        error,
+    } = ours(role, stream, sizes);
     let (mut theirs, mut their_verdict) = oracle(role, stream.to_vec());
     if (verdict, their_verdict) == (Verdict::Failed, Verdict::Open) {
         // Difference 3: enough bytes for the rest of any frame within the limit.
@@ -143,8 +159,8 @@ fn compare(role: Role, stream: &[u8], sizes: &[usize]) -> Result<(), TestCaseErr
     Ok(())
 }
 
-/// Whether we failed for the form of a length alone. A control frame has only the shortest form,
-/// so there we call every other one too long; `next` is what they made of the frame.
+/// Returns whether we failed for the form of a length alone. A control frame has only the shortest
+/// form, so there we call every other one too long; `next` is what they made of the frame.
 fn not_minimal(error: Option<FrameError>, next: Option<&Heard>) -> bool {
     use Heard::{Close, Ping, Pong};
     match error {
@@ -154,7 +170,7 @@ fn not_minimal(error: Option<FrameError>, next: Option<&Heard>) -> bool {
     }
 }
 
-/// A payload: UTF-8, or nearly, or any bytes.
+/// Returns a payload: UTF-8, or nearly, or any bytes.
 fn payload(max: usize) -> impl Strategy<Value = Vec<u8>> {
     let characters = prop::collection::vec(any::<char>(), 0..max / 4);
     prop_oneof![
@@ -164,7 +180,7 @@ fn payload(max: usize) -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// The frames of a message: fragmented anywhere, with control frames between the fragments.
+/// Returns the frames of a message: fragmented anywhere, with control frames between the fragments.
 fn message(key: Option<[u8; 4]>) -> impl Strategy<Value = Vec<Vec<u8>>> {
     let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..4);
     let opcode = prop_oneof![2 => Just(TEXT), 1 => Just(BINARY)];
@@ -202,7 +218,7 @@ fn close(key: Option<[u8; 4]>) -> impl Strategy<Value = Vec<u8>> {
     .prop_map(move |payload| frame(CLOSE, &payload, key))
 }
 
-/// A frame of any first byte, masked or not, its length in any form.
+/// Returns a frame of any first byte, masked or not, its length in any form.
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let length = prop_oneof![
         4 => Just(Length::Shortest),
@@ -296,7 +312,11 @@ fn every_close_code() {
 fn intended_differences() {
     use FrameError as E;
     let check = |role, stream: &[u8], error, verdict, theirs| {
-        let (_, our_verdict, our_error) = ours(role, stream, &[stream.len()]);
+        let Ours {
+            verdict: our_verdict,
+            error: our_error,
+            ..
+        } = ours(role, stream, &[stream.len()]);
         assert_eq!((our_verdict, our_error), (verdict, error), "{stream:?}");
         assert_eq!(oracle(role, stream.to_vec()).1, theirs, "{stream:?}");
     };

@@ -10,7 +10,7 @@ use crate::generators::{command, server_message, usual_command};
 
 const BOTH: [Encoding; 2] = [Encoding::Json, Encoding::Proto];
 
-/// The payload of these messages, as a frame carries them.
+/// Returns the payload of these messages, as a frame carries them.
 fn payload<T>(encoding: Encoding, all: &[T], encode: impl Fn(&T, &mut Vec<u8>)) -> Vec<u8> {
     let mut out = Vec::new();
     for (i, message) in all.iter().enumerate() {

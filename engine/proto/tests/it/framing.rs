@@ -34,7 +34,8 @@ fn every_length_class() {
     }
 }
 
-/// A message in one-byte fragments, its characters cut in two, a control frame in every gap.
+/// Returns a message in one-byte fragments, its characters cut in two, a control frame in every
+/// gap.
 fn fragmented(message: &str, key: Option<[u8; 4]>, control: &[u8]) -> Vec<u8> {
     let mut stream = frame(TEXT, b"", key);
     for byte in message.as_bytes().chunks(1) {

@@ -8,7 +8,7 @@ use std::path::Path;
 /// The variable of the environment that has the test write the file and not compare it.
 const GENERATE: &str = "TRUNKLINE_GENERATE";
 
-/// The types of `trunkline.proto` as Rust source.
+/// Returns the types of `trunkline.proto` as Rust source.
 fn generated(folder: &Path) -> String {
     let files = protox::compile(["trunkline.proto"], [folder]).expect("a good trunkline.proto");
     let out = tempfile::tempdir().expect("a folder");

@@ -27,7 +27,7 @@ fn head(lines: &[&str]) -> String {
         + "\r\n"
 }
 
-/// The good request with the line that starts like `replaced` replaced by these lines.
+/// Returns the good request with the line that starts like `replaced` replaced by these lines.
 fn request(replaced: &str, with: &[&str]) -> String {
     let mut lines = Vec::new();
     for line in LINES {

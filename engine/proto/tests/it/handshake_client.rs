@@ -15,7 +15,7 @@ const LINES: [&str; 5] = [
     "Sec-WebSocket-Protocol: trunkline.v1.json",
 ];
 
-/// The good answer with the line that starts like `replaced` replaced by these lines.
+/// Returns the good answer with the line that starts like `replaced` replaced by these lines.
 fn answer(replaced: &str, with: &[&str]) -> String {
     let mut lines: Vec<&str> = Vec::new();
     for line in LINES {

@@ -4,7 +4,7 @@ use trunkline_proto::handshake::parse_request;
 
 const MAX: usize = 8_192;
 
-/// An upgrade with this request line, these lines more, and each line ended like this.
+/// Returns an upgrade with this request line, these lines more, and each line ended like this.
 fn request(first: &str, more: &[&str], end: &str) -> Vec<u8> {
     let rest = [
         "Host: chat.example.com",

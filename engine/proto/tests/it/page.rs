@@ -10,14 +10,14 @@ use crate::encodings::decode;
 const PAGE: &str = include_str!("../../../../docs/protocol.md");
 const PROTO: &str = include_str!("../../trunkline.proto");
 
-/// The lines of the page's code blocks that begin with this arrow, without it.
+/// Returns the lines of the page's code blocks that begin with this arrow, without it.
 fn examples(arrow: &str) -> Vec<&'static str> {
     let blocks = PAGE.split("```").skip(1).step_by(2);
     let lines = blocks.flat_map(str::lines);
     lines.filter_map(|line| line.strip_prefix(arrow)).collect()
 }
 
-/// The names of a `oneof` of a message of the protobuf form.
+/// Returns the names of a `oneof` of a message of the protobuf form.
 fn names(message: &str, oneof: &str) -> BTreeSet<String> {
     let find = |text: &'static str, start: &str| {
         let (_, behind) = text.split_once(start).expect("it is there");
@@ -30,7 +30,7 @@ fn names(message: &str, oneof: &str) -> BTreeSet<String> {
     fields.filter_map(name).collect()
 }
 
-/// The last key that is no envelope's: what a message is called.
+/// Returns the last key that is no envelope's: what a message is called.
 fn called(json: &str) -> String {
     let value: serde_json::Value = serde_json::from_str(json).unwrap();
     let message = value.get("push").unwrap_or(&value);
@@ -81,7 +81,7 @@ fn replies_and_pushes() {
     assert_eq!(pushes, names("Push", "event"));
 }
 
-/// What the page calls the kind of a field.
+/// Returns what the page calls the kind of a field.
 fn word(kind: FieldKind) -> String {
     match kind {
         FieldKind::Text => "text".into(),
@@ -98,7 +98,7 @@ fn word(kind: FieldKind) -> String {
     }
 }
 
-/// The rows of a table of fields: name, kind and default.
+/// Returns the rows of a table of fields: name, kind and default.
 fn rows(prefix: &str, fields: &[Field]) -> Vec<[String; 3]> {
     let mut rows = Vec::new();
     for field in fields {

@@ -47,12 +47,16 @@ fn configurations(version: &'static SupportedProtocolVersion) -> (ClientConfig, 
     (client, server)
 }
 
-/// Hands `bytes` over in pieces; the plaintext that came, what is answered, and the last result.
-fn hand<S: Side>(
-    to: &mut Tls<S>,
-    bytes: &[u8],
-    piece: usize,
-) -> Result<(Vec<u8>, Vec<u8>, Received), TlsError> {
+/// The result of handing bytes over.
+#[derive(Debug)]
+struct Handed {
+    plain: Vec<u8>,
+    answer: Vec<u8>,
+    last: Received,
+}
+
+/// Hands `bytes` over in pieces.
+fn hand<S: Side>(to: &mut Tls<S>, bytes: &[u8], piece: usize) -> Result<Handed, TlsError> {
     let (mut plain, mut out, mut last) = (Vec::new(), Vec::new(), Received::default());
     let mut buffer = vec![0; MAX_HELD + (64 << 10)];
     let mut room = buffer.clone();
@@ -64,7 +68,11 @@ fn hand<S: Side>(
         plain.extend_from_slice(&room[..last.plain]);
         assert!(to.held() <= 2 * MAX_HELD);
     }
-    Ok((plain, out, last))
+    Ok(Handed {
+        plain,
+        answer: out,
+        last,
+    })
 }
 
 fn shake(client: &mut ClientTls, server: &mut ServerTls, piece: usize) {
@@ -74,8 +82,8 @@ fn shake(client: &mut ClientTls, server: &mut ServerTls, piece: usize) {
         .map(|received| assert_eq!(received, Received::default()))
         .unwrap();
     while !to_server.is_empty() {
-        let (_, to_client, _) = hand(server, &to_server, piece).unwrap();
-        to_server = hand(client, &to_client, piece).unwrap().1;
+        let to_client = hand(server, &to_server, piece).unwrap().answer;
+        to_server = hand(client, &to_client, piece).unwrap().answer;
     }
     assert!(!client.is_handshaking() && !server.is_handshaking());
 }
@@ -90,10 +98,10 @@ fn whatever_the_pieces() {
             for text in [&b"hello"[..], &long, b""] {
                 let (mut there, mut back) = (Vec::new(), Vec::new());
                 client.seal(text, &mut there).unwrap();
-                let (plain, answer, _) = hand(&mut server, &there, piece).unwrap();
+                let Handed { plain, answer, .. } = hand(&mut server, &there, piece).unwrap();
                 assert!(plain == text && answer.is_empty());
                 server.seal(text, &mut back).unwrap();
-                assert!(hand(&mut client, &back, piece).unwrap().0 == text);
+                assert!(hand(&mut client, &back, piece).unwrap().plain == text);
             }
             assert_eq!((client.held(), server.held()), (0, 0), "nothing is held");
         }
@@ -109,12 +117,16 @@ fn both_say_that_nothing_follows() {
         client.seal(b"last", &mut out).unwrap();
         client.close(&mut out).unwrap();
         out.extend_from_slice(b"is not read any more");
-        let (plain, answer, last) = hand(&mut server, &out, 64 << 10).unwrap();
+        let Handed {
+            plain,
+            answer,
+            last,
+        } = hand(&mut server, &out, 64 << 10).unwrap();
         assert!(plain == b"last" && answer.is_empty() && last.ended);
         let mut out = Vec::new();
         server.seal(b"all the same", &mut out).unwrap();
         server.close(&mut out).unwrap();
-        let (plain, _, last) = hand(&mut client, &out, 64 << 10).unwrap();
+        let Handed { plain, last, .. } = hand(&mut client, &out, 64 << 10).unwrap();
         assert!(plain == b"all the same" && last.ended);
     }
 }
@@ -152,7 +164,7 @@ fn an_error_is_told_and_is_the_end() {
             Err(TlsError::Tls(rustls::Error::AlertReceived(_)))
         ));
         assert!(server.seal(b"more", &mut alert).is_err());
-        let (plain, answer, _) = hand(&mut server, &[0x17; 99], 9).unwrap();
+        let Handed { plain, answer, .. } = hand(&mut server, &[0x17; 99], 9).unwrap();
         assert!(plain.is_empty() && answer.is_empty());
     }
 }
@@ -182,8 +194,8 @@ fn what_is_held_is_bounded() {
     assert_eq!(server.held(), 0);
 }
 
-/// A client that goes on by hand after its hand-shake: the server's end, and what makes a record of
-/// a hand-shake message's part.
+/// Returns a client that goes on by hand after its hand-shake: the server's end, and what makes a
+/// record of a hand-shake message's part.
 fn by_hand() -> (ServerTls, impl FnMut(&[u8]) -> Vec<u8>) {
     let (mut client, server) = configurations(&TLS13);
     client.enable_secret_extraction = true;
@@ -192,7 +204,7 @@ fn by_hand() -> (ServerTls, impl FnMut(&[u8]) -> Vec<u8>) {
     while client.wants_write() {
         let mut out = Vec::new();
         client.write_tls(&mut out).unwrap();
-        let (_, answer, _) = hand(&mut server, &out, 64 << 10).unwrap();
+        let Handed { answer, .. } = hand(&mut server, &out, 64 << 10).unwrap();
         let mut answer = &answer[..];
         while !answer.is_empty() {
             client.read_tls(&mut answer).unwrap();
@@ -225,7 +237,7 @@ fn a_key_update_in_two_records() {
     hand(&mut server, &record(&[24, 0]), 7).unwrap();
     assert!(server.held() > 0, "half of it has come");
     server.seal(b"meanwhile", &mut out).unwrap();
-    let (plain, _, _) = hand(&mut server, &record(&[0, 1, 1]), 7).unwrap();
+    let Handed { plain, .. } = hand(&mut server, &record(&[0, 1, 1]), 7).unwrap();
     assert!(plain.is_empty() && server.held() == 0);
     // With a new key, after a message that says so.
     let before = out.len();
@@ -266,7 +278,7 @@ proptest! {
                 }
             }
             said += there.len();
-            let Ok((plain, answer, _)) = hand(&mut server, &there, piece) else {
+            let Ok(Handed { plain, answer, .. }) = hand(&mut server, &there, piece) else {
                 prop_assert_eq!(server.held(), 0);
                 break;
             };
