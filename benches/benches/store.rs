@@ -2,8 +2,8 @@
 //!
 //! `cargo bench -p trunkline-benches --bench store [-- FILTER]`
 //!
-//! Each commit syncs, on the disk of the build. What other stores do with the same work says
-//! `store-peers`; what a growing history costs, `store-soak`.
+//! Each commit syncs, on the disk of the build. `store-peers` measures other stores with the same
+//! work, and `store-soak` measures the cost of a growing history.
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 #![allow(clippy::unwrap_used, reason = "whoever runs a benchmark sees it panic")]
@@ -27,7 +27,7 @@ const STATE: u8 = 4;
 
 /// A store with a history, partly in runs and partly in the log.
 struct Bench {
-    /// Dropped before the folder.
+    /// The open store, which is dropped before the folder.
     store: Opened,
     work: Work,
     dir: TempDir,
@@ -35,7 +35,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        // Beside the build, since a temporary folder may be in memory.
+        // Beside the build, because a temporary folder may be in memory.
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let mut bench = Bench {
             store: open(dir.path()),
@@ -76,8 +76,8 @@ fn open(dir: &Path) -> Opened {
     Store::open(dir, options, &mut |_| {}).unwrap()
 }
 
-/// Runs something `iters` times and returns how long that took: it does its own timing, so that
-/// making the messages is not in it.
+/// Calls `once` `iters` times and returns the sum of the times that it reports. So the time to make
+/// messages does not count.
 fn timed(iters: u64, mut once: impl FnMut() -> Duration) -> Duration {
     (0..iters).map(|_| once()).sum()
 }
@@ -167,7 +167,7 @@ fn opening(c: &mut Criterion) {
     group.bench_function("open", |b| {
         b.iter_custom(|iters| {
             timed(iters, || {
-                // The folder is locked until the last of it is gone.
+                // The folder stays locked until the last reader is dropped.
                 store = None;
                 let began = Instant::now();
                 store = Some(open(dir.path()));

@@ -1,4 +1,4 @@
-//! What checking a token costs the shard that reads it: all of it, from the text to what it grants.
+//! The cost of checking a token on a shard: the whole way from the text to the granted rights.
 //!
 //! `cargo bench -p trunkline-benches --bench tokens`
 
@@ -11,13 +11,14 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use trunkline::config::Config;
 use trunkline_gateway::auth::{Authority, Reason, TokenAlgorithm};
 
-/// When all tokens are checked, in milliseconds.
+/// The time at which all tokens are checked, in milliseconds.
 const NOW: u64 = 1_800_000_000_000;
 
-/// What all of them say: a user and a namespace until an hour later, an issuer, three topics.
+/// The claims of all tokens: a user and a namespace, an expiry an hour later, an issuer, three
+/// topics.
 const CLAIMS: &str = "eyJzdWIiOiJhbGljZSIsIm5zIjoiYWNtZSIsImlzcyI6Imh0dHBzOi8vaWQuZXhhbXBsZSIsImlhdCI6MTgwMDAwMDAwMCwiZXhwIjoxODAwMDAzNjAwLCJ0b3BpY3MiOnsic3Vic2NyaWJlIjpbImxpdmUuKiIsIm5ld3MiXSwicHVibGlzaCI6WyJjaGF0LjQyIl19fQ";
 
-/// A key of `openssl`, and what its token has beside the claims.
+/// A key made by `openssl`, and the parts of its token beside the claims.
 struct Issuer {
     algorithm: TokenAlgorithm,
     key: &'static str,
@@ -67,7 +68,7 @@ fn tokens(c: &mut Criterion) {
         group.bench_function(format!("good/{name}"), |b| {
             b.iter(|| authority.check(black_box(&token), NOW).unwrap());
         });
-        // What somebody without a key can make a gateway do.
+        // The work that a client without a key can cause.
         let claims = CLAIMS.replacen("hbGlj", "hbGlk", 1);
         let forged = format!("{}.{claims}.{}", issuer.head, issuer.signature);
         assert_eq!(

@@ -1,8 +1,7 @@
 //! A closed-loop WebSocket client: every connection keeps a number of messages in flight.
 //!
-//! It knows little more than RFC 6455: what to send are templates, what to count are substrings.
-//! So it drives any chat server with JSON in text frames, ours and others, with the same work, and
-//! NATS with as much.
+//! It knows little more than RFC 6455: it sends templates, and counts substrings. So it can drive
+//! any chat server with JSON in text frames with the same work, and NATS with an equal amount.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -17,15 +16,15 @@ use trunkline_proto::frame::{Opcode, write_frame};
 
 use crate::nats;
 
-/// The masking key: the work is the same for any, and randomness is not what is measured.
+/// The masking key. It is fixed, because the work is the same for any key.
 const MASK: Option<[u8; 4]> = Some([0x12, 0x34, 0x56, 0x78]);
 
-/// How long all connections may take to be ready.
+/// The time in which all connections must become ready.
 const READY: Duration = Duration::from_secs(30);
 
-/// What to do to which server. In the templates `{id}` is the connection's number, `{peer}` that
-/// of its partner, `{n}` counts the messages of the connection, `{any}` is a number below
-/// [`Plan::others`] that jumps about.
+/// The load on a server. In the templates `{id}` is the connection's number, `{peer}` that of its
+/// partner, `{n}` counts the messages of the connection, `{any}` is a number below [`Plan::others`]
+/// that jumps about.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The address of the server.
@@ -39,7 +38,7 @@ pub struct Plan {
     pub message: String,
     /// How the end of a message is recognised, so that the next one is sent.
     pub counts: Counts,
-    /// The number of connections; even, since they chat in pairs.
+    /// The number of connections. It is even, because they chat in pairs.
     pub connections: usize,
     /// The number of messages in flight on each connection.
     pub window: usize,
@@ -49,7 +48,7 @@ pub struct Plan {
     pub duration: Duration,
 }
 
-/// How acknowledgements and pushes are recognised.
+/// The way to recognise acknowledgements and pushes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counts {
     /// By a substring of a text frame.
@@ -59,12 +58,12 @@ pub enum Counts {
         /// The substring of a frame that pushes a message.
         push: &'static str,
     },
-    /// NATS, which acknowledges nothing: whoever gets a message sends the next one, and a message
-    /// that arrived counts as one that was acknowledged.
+    /// NATS, which acknowledges nothing. The receiver of a message sends the next one, and a
+    /// received message counts as acknowledged.
     Nats,
 }
 
-/// How Trunkline answers, and servers with the same JSON.
+/// The answers of Trunkline, and of servers with the same JSON.
 pub const CHAT: Counts = Counts::Frames {
     ack: r#""send""#,
     push: r#""push""#,
@@ -234,7 +233,7 @@ impl Blast<'_> {
         while let Some(at) = rest.find('{') {
             self.scratch.push_str(&rest[..at]);
             rest = &rest[at..];
-            // Weyl's sequence: each number comes as often as any other, in no order to speak of.
+            // Weyl's sequence: all numbers come equally often, in a scattered order.
             let any = (id as u64 + n).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
             let value = [
                 ("{id}", id as u64),
@@ -245,7 +244,7 @@ impl Blast<'_> {
             match value.iter().find(|(name, _)| rest.starts_with(name)) {
                 Some((name, value)) => {
                     use std::fmt::Write;
-                    // A String grows: writing to it does not fail.
+                    // Writing to a String does not fail.
                     let _ = write!(self.scratch, "{value}");
                     rest = &rest[name.len()..];
                 }
@@ -282,7 +281,8 @@ impl Blast<'_> {
         while sent < conn.out.len() {
             match conn.stream.write(&conn.out[sent..]) {
                 Ok(n) => sent += n,
-                // The window is small against a socket's buffer: the next answer finds room.
+                // The window is small compared with a socket's buffer, so the next answer finds
+                // room.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error).context("a connection failed"),
             }
@@ -294,7 +294,7 @@ impl Blast<'_> {
     fn turn(&mut self) -> anyhow::Result<()> {
         self.poll
             .poll(&mut self.events, Some(Duration::from_millis(50)))?;
-        // Out of `self`, which all below borrows.
+        // Taken out of `self`, which the calls below borrow.
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         let mut buffer = std::mem::take(&mut self.buffer);
         for event in &events {

@@ -27,7 +27,7 @@ const PACKET: usize = 64 << 10;
 /// A TCP packet with a payload.
 #[derive(Debug, Clone)]
 pub struct Packet {
-    /// Nanoseconds since 1970 at which the kernel passed it on.
+    /// The time at which the kernel passed the packet on, in nanoseconds since 1970.
     pub at: u64,
     /// The address of the sender.
     pub from: SocketAddrV4,
@@ -52,7 +52,7 @@ impl Capture {
     /// # Errors
     /// The kernel refuses. A capture needs root or CAP_NET_RAW.
     pub fn start(port: u16) -> anyhow::Result<Self> {
-        // Of a protocol, not of all: then each packet comes once, as it is received.
+        // A socket for one protocol, not for all, gets each packet once, on reception.
         let socket = socket(
             AddressFamily::Packet,
             SockType::Datagram,
@@ -95,7 +95,7 @@ fn read(socket: &OwnedFd, port: u16, stop: &AtomicBool) -> anyhow::Result<Vec<Pa
             MsgFlags::empty(),
         );
         let (bytes, at) = match received {
-            // Nothing more came for a while: what was sent before the end is all here.
+            // No packet came for a while, so all packets before the end are read.
             Err(Errno::EAGAIN) if stop.load(Ordering::Relaxed) => return Ok(packets),
             Err(Errno::EAGAIN | Errno::EINTR) => continue,
             Err(why) => return Err(why).context("a packet cannot be read"),
@@ -158,7 +158,7 @@ mod tests {
         bytes.extend([1; 12]);
         bytes.extend(b"data");
         bytes[3] = bytes.len() as u8;
-        // What pads a short packet is none of it.
+        // The padding of a short packet is not part of its payload.
         bytes.extend([0; 2]);
         let packet = parse(&bytes, 5).unwrap();
         assert_eq!((packet.sequence, &*packet.payload), (7, &b"data"[..]));

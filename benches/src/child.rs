@@ -29,18 +29,18 @@ pub fn contender_main() -> Option<ExitCode> {
     }
 }
 
-/// The program of one of our own contenders, [`TRUNKLINE`] or [`BARE`]: this one again.
+/// Returns the command of one of our own contenders, [`TRUNKLINE`] or [`BARE`]. It starts this
+/// program again.
 ///
 /// # Errors
-/// The kernel does not say what this program is.
+/// The path of this program is unknown.
 pub fn ours(name: &str) -> anyhow::Result<Vec<String>> {
     let program = std::env::current_exe()?.display().to_string();
     Ok(vec![program, CONTENDER.into(), name.into()])
 }
 
-/// A contender's process. Where it is told to pause it is stopped unless it has something to do,
-/// so that what others do in the background is not in its figures; dropping it kills it, as
-/// `kill -9` does.
+/// A contender's process. A pausing process is stopped while it has no task, so that its background
+/// work does not disturb the others. Dropping the seat kills the process, as `kill -9` does.
 #[derive(Debug)]
 pub struct Seat {
     child: Child,
@@ -56,7 +56,7 @@ impl Seat {
     /// Starts a contender: `program` takes further arguments as [`serve`] does.
     ///
     /// # Errors
-    /// It does not start, or does not open its store.
+    /// The process does not start, or does not open its store.
     pub fn start(program: &[String], setup: &Setup, pausing: bool) -> anyhow::Result<Self> {
         let (name, args) = program.split_first().context("no program")?;
         let mut child = std::process::Command::new(name)
@@ -122,7 +122,7 @@ impl Seat {
             if self.output.read_line(&mut line)? == 0 {
                 bail!("it died: {}", self.child.wait()?);
             }
-            // Anything else is a mark for a trace.
+            // Other lines are marks for a trace.
             if line.starts_with("ok") || line.starts_with("error") {
                 return line.parse();
             }
@@ -140,7 +140,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        // Whoever has ended already needs no killing.
+        // A process that has ended need not be killed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

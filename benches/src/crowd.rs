@@ -20,7 +20,7 @@ use trunkline_proto::frame::{Opcode, write_frame};
 
 use crate::frames::Frames;
 
-/// The masking key: the work is the same for any.
+/// The masking key. It is fixed, because the work is the same for any key.
 pub const MASK: Option<[u8; 4]> = Some([0x12, 0x34, 0x56, 0x78]);
 
 /// The number of source addresses. Each has some 28,000 ports.
@@ -32,13 +32,13 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// The most time that opening may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What every member of a crowd is.
+/// The kind of a crowd's members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberKind {
-    /// No message: a member is a TCP connection.
+    /// A member is a TCP connection without messages.
     Raw,
-    /// The upgrade, and `connect` as a user of this name and the member's number, from the
-    /// position it had when it was connected before.
+    /// A member is a session. It sends `connect` as the user with this name and the member's
+    /// number, from the position of its last session.
     Sessions(&'static str),
 }
 
@@ -106,7 +106,7 @@ impl Crowd {
         self.turned_away
     }
 
-    /// Whether no member is in.
+    /// Returns whether no member is in.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.inside == 0
@@ -142,7 +142,7 @@ impl Crowd {
     /// Resets all connections without a Close frame, as if the network were gone.
     ///
     /// # Errors
-    /// The kernel does not forget one.
+    /// The kernel refuses to close a connection.
     pub fn close(&mut self) -> io::Result<()> {
         for member in self.members.iter_mut().filter_map(Option::take) {
             let mut stream = member.stream;

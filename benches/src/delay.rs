@@ -34,7 +34,7 @@ impl Delay {
     /// Starts a line to a server, with a delay of `time` each way.
     ///
     /// # Errors
-    /// No port to listen on can be had.
+    /// No port is free.
     pub fn start(server: SocketAddr, time: Duration) -> anyhow::Result<Self> {
         let mut listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let address = listener.local_addr()?;
@@ -52,7 +52,7 @@ impl Delay {
             stop: Arc::clone(&stop),
         };
         let run = move || {
-            // Whoever uses the line sees that it broke.
+            // The ends of the line see that it broke.
             if let Err(why) = line.run() {
                 tell(&why);
             }
@@ -76,7 +76,7 @@ fn tell(why: &anyhow::Error) {
 impl Drop for Delay {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // It has said why it ended, if it did.
+        // The thread has printed the reason of a failure.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
@@ -87,7 +87,8 @@ struct Line {
     server: SocketAddr,
     time: Duration,
     ends: Vec<TcpStream>,
-    /// When which end gets what; nothing: that nothing more comes.
+    /// The bytes under way: when they are due, at which end. An empty piece stands for the end of
+    /// the stream.
     under_way: VecDeque<(Instant, usize, Vec<u8>)>,
     stop: Arc<AtomicBool>,
 }
@@ -137,7 +138,7 @@ impl Line {
             let bytes = match self.ends[end].read(buffer) {
                 Ok(bytes) => bytes,
                 Err(why) if why.kind() == ErrorKind::WouldBlock => return Ok(()),
-                // A connection that was cut has an end like any other.
+                // A cut connection ends like any other.
                 Err(_) => 0,
             };
             self.under_way
@@ -156,7 +157,7 @@ impl Line {
             }
             let end = &mut self.ends[*end];
             if bytes.is_empty() {
-                // It may have been cut at the other end meanwhile.
+                // The other end may have cut the connection meanwhile.
                 let _ = end.shutdown(Shutdown::Write);
             } else {
                 match end.write(bytes) {

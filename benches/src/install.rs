@@ -44,7 +44,7 @@ pub fn nats(folder: &Path) -> anyhow::Result<PathBuf> {
 }
 
 fn succeed(command: &mut Command, without: &str) -> anyhow::Result<()> {
-    // What it prints belongs to the errors: the output is the figures.
+    // The output of the program goes to standard error, because standard output has the figures.
     let status = command.stdout(std::io::stderr()).status();
     let status = status.with_context(|| without.to_owned())?;
     if !status.success() {

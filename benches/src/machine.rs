@@ -15,8 +15,8 @@ pub fn resident(process: &str) -> anyhow::Result<u64> {
     Ok(kilobytes.context("no VmRSS")?.parse::<u64>()? * 1024)
 }
 
-/// User and system CPU seconds so far of a process, by its number, or of `self` (proc(5)); 0 where
-/// there is none.
+/// Returns the user and system CPU seconds of a process so far, by its number or `self` (proc(5));
+/// 0 if there is no such process.
 #[must_use]
 pub fn cpu_seconds(process: &str) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
@@ -27,14 +27,14 @@ pub fn cpu_seconds(process: &str) -> f64 {
     fields.filter_map(|f| f.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
-/// Bytes written to the device under a folder since the machine started, by everybody: `None` where
-/// the file system is not on one device that counts.
+/// Returns the bytes that all programs wrote to the device under a folder since the machine
+/// started. `None` if the file system is not on one device that counts them.
 ///
-/// What proc(5) says of a process (`write_bytes`) is of no use here: since files are in large
-/// folios, it counts a megabyte for a page that was made dirty again after a sync.
+/// The count of a process (`write_bytes` in proc(5)) is too high: since files are in large folios,
+/// it counts a megabyte for a page that becomes dirty again after a sync.
 ///
 /// # Errors
-/// The folder cannot be seen.
+/// The folder cannot be read.
 pub fn written(dir: &Path) -> anyhow::Result<Option<u64>> {
     let device = rustix::fs::stat(dir)?.st_dev;
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
@@ -47,13 +47,22 @@ pub fn written(dir: &Path) -> anyhow::Result<Option<u64>> {
     Ok(sectors.map(|sectors| sectors * 512))
 }
 
-/// Returns the number of files below a folder and the bytes of disk that they take.
+/// The files below a folder.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FilesBelow {
+    /// The number of files.
+    pub count: u64,
+    /// The bytes of disk that they take.
+    pub bytes: u64,
+}
+
+/// Counts the files below a folder.
 ///
 /// # Errors
-/// The kernel does not let it be read.
-pub fn files(dir: &Path) -> anyhow::Result<(u64, u64)> {
+/// The folder cannot be read.
+pub fn files(dir: &Path) -> anyhow::Result<FilesBelow> {
     use std::os::unix::fs::MetadataExt;
-    let (mut count, mut bytes) = (0, 0);
+    let mut found = FilesBelow::default();
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
         // A file can be merged away meanwhile.
@@ -61,17 +70,19 @@ pub fn files(dir: &Path) -> anyhow::Result<(u64, u64)> {
             continue;
         };
         if metadata.is_dir() {
-            let (more, large) = files(&entry.path())?;
-            (count, bytes) = (count + more, bytes + large);
+            let below = files(&entry.path())?;
+            found.count += below.count;
+            found.bytes += below.bytes;
         } else {
-            (count, bytes) = (count + 1, bytes + metadata.blocks() * 512);
+            found.count += 1;
+            found.bytes += metadata.blocks() * 512;
         }
     }
-    Ok((count, bytes))
+    Ok(found)
 }
 
-/// Has the kernel forget what it keeps in memory of the files in a folder; what is not on disk yet
-/// stays.
+/// Makes the kernel drop its cached pages of the files in a folder. Pages that are not on disk yet
+/// stay.
 ///
 /// # Errors
 /// The kernel refuses.
@@ -92,7 +103,7 @@ pub fn free(dir: &Path) -> anyhow::Result<u64> {
     Ok(stat.f_bavail * stat.f_frsize)
 }
 
-/// Fails unless the disk of a folder has room for `bytes` and as much again as it keeps free.
+/// Checks that the disk of a folder has room for `bytes`, beyond a reserve.
 ///
 /// # Errors
 /// The disk has less room, or the kernel does not say.
@@ -111,7 +122,7 @@ pub fn require(dir: &Path, bytes: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a folder is on a file system in memory, where a sync does nothing.
+/// Returns whether a folder is on a file system in memory, where a sync does nothing.
 ///
 /// # Errors
 /// The kernel does not say.

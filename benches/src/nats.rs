@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::bail;
 use memchr::memmem;
 
-/// What the server may keep back of a line that it has not finished.
+/// The most bytes of an incomplete line.
 const LINE: usize = 4 << 10;
 
 /// Returns a configuration that serves WebSockets on loopback only.
@@ -17,8 +17,8 @@ pub fn config(clients: u16, websockets: u16) -> String {
     )
 }
 
-/// Says hello and subscribes; the server answers the ping after it has done both. `{id}` is the
-/// subscriber.
+/// The lines that connect and subscribe. The server answers the ping after it has done both. `{id}`
+/// is the subscriber.
 pub const HELLO: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"name\":\"bench\",\
      \"lang\":\"rust\",\"version\":\"1\"}\r\nSUB u.{id} 1\r\nPING\r\n";
 
@@ -28,14 +28,14 @@ pub fn message(text: &str) -> String {
     format!("PUB u.{{peer}} {}\r\n{text}\r\n", text.len())
 }
 
-/// The number of things of each sort that the server sent.
+/// The counts of what the server sent, by kind.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Said {
-    /// Messages.
+    /// The number of messages.
     pub messages: u64,
-    /// Answers to pings.
+    /// The number of answers to pings.
     pub pongs: u64,
-    /// Pings to be answered.
+    /// The number of pings to answer.
     pub pings: u64,
 }
 
@@ -52,7 +52,7 @@ impl Stream {
     /// Reads the next piece of the stream.
     ///
     /// # Errors
-    /// The server says that something is wrong, or something that is not NATS.
+    /// The server reports an error, or its output is not NATS.
     pub fn take(&mut self, mut piece: &[u8]) -> anyhow::Result<Said> {
         let mut said = Said::default();
         loop {

@@ -28,10 +28,10 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// The token of the timer.
 const TIMER: Token = Token(usize::MAX);
 
-/// Digits of the time in a message's text.
+/// The number of digits of the time in a message's text.
 const DIGITS: usize = 19;
 
-/// Behind the time in the text of a message whose latency counts.
+/// The byte after the time in the text of a message whose latency counts.
 const COUNTS: u8 = b'+';
 
 /// The messages that a crowd of sessions sends in pairs.
@@ -39,14 +39,14 @@ const COUNTS: u8 = b'+';
 pub struct Traffic {
     /// The beginning of the users' names.
     pub name: &'static str,
-    /// Messages per second of all together, at random times, each from a random member to the
-    /// other of its pair.
+    /// The total number of messages per second. They are sent at random times, each from a random
+    /// member to the other of its pair.
     pub rate: f64,
-    /// Bytes of text, at least 20.
+    /// The bytes of text per message, at least 20.
     pub bytes: usize,
 }
 
-/// Tells a running traffic what to do, from another thread.
+/// Controls a running traffic from another thread.
 #[derive(Debug, Default)]
 pub struct Control(AtomicU8);
 
@@ -67,11 +67,11 @@ impl Control {
 /// The measured latencies, in nanoseconds from the intended time of sending.
 #[derive(Debug)]
 pub struct Latencies {
-    /// Up to the reply that says that the message is stored.
+    /// The latencies up to the reply that the message is stored.
     pub ack: Histogram<u64>,
-    /// Up to the push at the recipient.
+    /// The latencies up to the push at the recipient.
     pub e2e: Histogram<u64>,
-    /// Up to the write of the message: the client's own part of the other latencies.
+    /// The latencies up to the write of the message, which are the client's own part of the others.
     pub lag: Histogram<u64>,
     /// The number of messages that were sent, counted or not.
     pub sent: u64,
@@ -83,7 +83,7 @@ pub struct Latencies {
 
 impl Latencies {
     fn new() -> anyhow::Result<Self> {
-        // Up to a minute, with an error of a thousandth.
+        // Holds values up to a minute, with an error of a thousandth.
         let histogram = || Histogram::new_with_max(60_000_000_000, 3);
         Ok(Self {
             ack: histogram()?,
@@ -106,15 +106,16 @@ struct Loop<'a> {
     crowd: &'a mut Crowd,
     traffic: Traffic,
     start: Instant,
-    /// By member, what it sent that was not acknowledged: the time, and whether it counts.
+    /// The unacknowledged messages of each member: the intended time, and whether the message
+    /// counts.
     waiting: Vec<VecDeque<(u64, bool)>>,
     random: u64,
     text: Vec<u8>,
     seen: Latencies,
 }
 
-/// Sends messages among the members of a crowd until it is told to end, then waits for what is on
-/// its way.
+/// Sends messages among the members of a crowd until `control` ends it, then waits for the messages
+/// under way.
 ///
 /// # Errors
 /// The server ends a connection, answers with an error, or leaves something unanswered.
@@ -174,7 +175,7 @@ impl Loop<'_> {
             self.crowd.poll.poll(&mut events, Some(longest))?;
             for event in &events {
                 if event.token() == TIMER {
-                    // Reading resets it; the count does not matter.
+                    // The read resets the timer. The count does not matter.
                     let _ = timer.wait();
                 } else {
                     self.read(event.token().0, &mut buffer)?;
@@ -236,7 +237,7 @@ impl Loop<'_> {
             let Some(Some(member)) = self.crowd.members.get_mut(at) else {
                 return Ok(());
             };
-            // Writable, or readable: both are tried.
+            // The event may be for writing or for reading, so both are tried.
             flush(member)?;
             let read = match member.stream.read(buffer) {
                 Ok(0) => bail!("the server ended a connection"),

@@ -10,10 +10,10 @@ use anyhow::bail;
 use trunkline_contender::{BODY, Contender, Message};
 use trunkline_storage::{Draft, Opened, Options, Order, Page, Store, TimelineId, Writer};
 
-/// The time in the records: what it is means nothing to the store.
+/// The time in the records, which does not matter to the store.
 const TIME: u64 = 1_700_000_000_000;
 
-/// A record of a message, as the gateway appends it.
+/// Returns a record of a message, as the gateway appends it.
 #[must_use]
 pub fn draft<'a>(
     time: u64,
@@ -33,8 +33,8 @@ pub fn draft<'a>(
     }
 }
 
-/// Appends a message that so many of its readers hear of. Its sequence is known to follow: the
-/// other stores take whatever key they are given, too.
+/// Appends a message with this many of its index entries. The store need not check the sequence,
+/// because the other stores do not check their keys either.
 ///
 /// # Errors
 /// The store refuses the record.
@@ -102,8 +102,8 @@ impl Contender for Trunkline {
     }
 }
 
-/// Bytes a store says it wrote since it was opened: its log and its runs, but not the zeros that a
-/// segment is prepared with.
+/// Returns the bytes that a store wrote since it was opened: its log and its runs, without the
+/// zeros in prepared segments.
 #[must_use]
 pub fn written(store: &Opened) -> u64 {
     let stats = store.reader.stats();
@@ -124,7 +124,7 @@ pub fn settle(store: &Opened) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `write` and `fdatasync` of as many bytes as our store writes, and nothing else.
+/// A bare file: `write` and `fdatasync` of as many bytes as our store writes.
 pub struct Bare {
     file: File,
     entries: usize,
@@ -132,7 +132,8 @@ pub struct Bare {
     bytes: Vec<u8>,
 }
 
-/// The file is written over and over, so that no sync has to make a new size durable.
+/// The size of the bare file in bytes. It is written again and again, so that no sync must make a
+/// new size durable.
 const BARE_BYTES: u64 = 64 << 20;
 
 impl Contender for Bare {
@@ -167,7 +168,7 @@ impl Contender for Bare {
     }
 }
 
-/// Bytes of a message in our log: header and record, to a multiple of 8.
+/// Returns the bytes of a message in our log: header and record, rounded up to a multiple of 8.
 fn frame_bytes(entries: usize) -> usize {
     let fanout = [TimelineId(0); 2];
     let draft = draft(TIME, TimelineId(0), 1, &fanout[..entries], &[0; BODY]);

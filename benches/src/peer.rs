@@ -20,7 +20,7 @@ const GATEWAY: &str = "__gateway";
 const PROTOTYPE: &str = "__prototype";
 const RAW: &str = "__raw";
 
-/// A server that is running; dropping it ends it.
+/// A running server. Dropping it ends the server.
 #[derive(Debug)]
 pub struct Peer {
     child: Child,
@@ -121,8 +121,8 @@ impl Peer {
         Ok(command)
     }
 
-    /// Starts a server that says on its first line where it listens: `ready ws=ws://ADDRESS/PATH`,
-    /// and where there is one `control=http://ADDRESS`.
+    /// Starts a server whose first line has its addresses: `ready ws=ws://ADDRESS/PATH`, and
+    /// `control=http://ADDRESS` if it has a control port.
     fn ready(command: &mut Command) -> anyhow::Result<Self> {
         let child = command.stdout(Stdio::piped()).spawn();
         let mut child = child.with_context(|| format!("cannot start {command:?}"))?;
@@ -203,7 +203,7 @@ impl Peer {
     /// Returns the resident memory in bytes.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The memory cannot be read.
     pub fn resident(&self) -> anyhow::Result<u64> {
         machine::resident(&self.child.id().to_string())
     }

@@ -1,9 +1,9 @@
-//! A server with the gateway's shape and nothing else: a yardstick for what the shape costs.
+//! A minimal server with the gateway's structure, to measure the cost of the structure.
 //!
-//! One event loop, one thread that writes: a message is written to a log and synced before it is
-//! acknowledged and pushed. JSON in and out. The state is a counter: no conversations, no index, no
-//! keys, no limits, nothing can be read back, and a client that sends nonsense is ignored.
-//! Clients connect to `/?u=NUMBER`, and speak as to Bun.
+//! It has one event loop and one writing thread. It writes a message to a log and syncs it before
+//! it acknowledges and pushes the message, in JSON. Its only state is a counter: it has no
+//! conversations, index, keys or limits, it reads nothing back, and it ignores invalid input.
+//! Clients connect to `/?u=NUMBER`, and use the protocol of the Bun chat.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -24,11 +24,11 @@ use trunkline_proto::{handshake, mask};
 
 use crate::raw;
 
-/// Bytes of the log, zeroed before the first message: a sync of bytes that are there already moves
-/// nothing in the file system. From its end on it is written over.
+/// The size of the log in bytes. It is zeroed before the first message, so that a sync changes no
+/// metadata of the file system. After its end, writing begins again at its start.
 const LOG: usize = 64 << 20;
 
-/// What stands before each message in the log and its checksum, in place of lengths, times and names.
+/// The bytes before each message in the log, in place of lengths, times and names.
 const HEADER: [u8; 36] = [0; 36];
 
 const LISTENER: Token = Token(usize::MAX);
@@ -75,7 +75,7 @@ struct Conn {
     stream: TcpStream,
     user: u32,
     upgraded: bool,
-    /// What came of a request or frame that is not complete.
+    /// The bytes of an incomplete request or frame.
     partial: Vec<u8>,
     out: Vec<u8>,
 }
@@ -197,7 +197,7 @@ impl Shard {
                 }
             }
             if !self.batch.messages.is_empty() {
-                // Without the other thread the process ends.
+                // If the other thread ends, the process ends.
                 let _ = to.send(std::mem::take(&mut self.batch));
             }
             self.flush()?;
@@ -242,7 +242,7 @@ impl Shard {
             };
             match conn.stream.write(&conn.out) {
                 Ok(sent) if sent == conn.out.len() => conn.out.clear(),
-                // It has fewer messages in flight than a socket holds.
+                // A client has fewer messages in flight than a socket's buffer holds.
                 Ok(_) => return Err(io::Error::other("a client does not read")),
                 Err(_) => conn.out.clear(),
             }

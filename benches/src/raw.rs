@@ -1,7 +1,8 @@
-//! The most that the kernel can do: a TCP server without a protocol, and an echo client for it.
+//! The limits of the kernel: a TCP server without a protocol, and an echo client for it.
 //!
-//! One thread, one epoll (mio), one `recv` and one `send` for what arrives. It accepts as fast as it
-//! can, echoes what it gets, and where the first byte is [`FAN_OUT`] sends one frame to all others.
+//! The server has one thread and one epoll (mio), and makes one `recv` and one `send` for each
+//! input. It accepts as fast as it can, and echoes its input. If the first byte is [`FAN_OUT`], it
+//! sends one frame to all other connections.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -15,8 +16,8 @@ use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 use trunkline_proto::frame::{Opcode, write_frame};
 
-/// Begins a request of five bytes: behind it, in four bytes with the lowest first, how many bytes of
-/// payload the frame is to have that everybody else gets.
+/// The first byte of a fan-out request. Four bytes follow, lowest first: the payload length of the
+/// frame that all other connections get.
 pub const FAN_OUT: u8 = 0xfa;
 
 /// Connections that may wait to be accepted, as many as the gateway's shards let.
@@ -137,7 +138,7 @@ fn fan_out(conns: &mut Slab<TcpStream>, from: usize, bytes: usize) {
     write_frame(&mut frame, Opcode::Text, &vec![b'x'; bytes], None);
     for (at, conn) in conns {
         if at != from {
-            // Few are on their way at a time: whoever does not take one is gone.
+            // Few frames are under way at a time, so a socket that does not take one has failed.
             let _ = conn.write(&frame);
         }
     }

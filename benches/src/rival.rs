@@ -35,8 +35,8 @@ pub const RIVALS: [Rival; 4] = [
 ];
 
 impl Rival {
-    /// Builds the program in `target`, or in the package's own folder for that, and says where it
-    /// is. For RocksDB that takes long the first time.
+    /// Builds the program in `target`, or else in the package's own target folder. Returns its
+    /// path. The first build of RocksDB takes long.
     ///
     /// # Errors
     /// The program does not build. The error names the tools that it needs.

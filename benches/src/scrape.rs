@@ -8,7 +8,7 @@ use anyhow::Context;
 /// Reads the text of `/metrics`.
 ///
 /// # Errors
-/// Nothing answers there.
+/// Nothing answers at the address.
 pub fn text(control: SocketAddr) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(control)?;
     let request = format!("GET /metrics HTTP/1.1\r\nHost: {control}\r\nConnection: close\r\n\r\n");

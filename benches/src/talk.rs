@@ -25,7 +25,7 @@ pub struct Talk {
     stream: TcpStream,
     framing: Connection,
     buffer: Vec<u8>,
-    /// The part of the buffer that was read and is not parsed yet.
+    /// The part of the buffer that is not parsed yet.
     unread: std::ops::Range<usize>,
     id: u32,
     pos: String,
@@ -102,7 +102,7 @@ impl Talk {
     /// Sends a command without an id, which has no reply.
     ///
     /// # Errors
-    /// The connection is gone.
+    /// The connection has ended.
     pub fn tell(&mut self, command: &str, request: &Value) -> anyhow::Result<()> {
         self.write(&json!({command: request}))
     }
@@ -110,7 +110,7 @@ impl Talk {
     /// Sends a command and returns its id.
     ///
     /// # Errors
-    /// The connection is gone.
+    /// The connection has ended.
     pub fn say(&mut self, command: &str, request: &Value) -> anyhow::Result<u32> {
         self.id += 1;
         self.write(&json!({"id": self.id, command: request}))?;
@@ -189,7 +189,7 @@ impl Talk {
         let start = Instant::now();
         loop {
             if start.elapsed() > PATIENCE {
-                // Nothing but pings.
+                // The input had only pings.
                 bail!("the gateway said nothing for {PATIENCE:?}");
             }
             let mut input = &mut self.buffer[self.unread.clone()];

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use trunkline_contender::{BEGIN, DONE};
 
-/// The system calls that strace has to follow: all that can make something durable, and `write`
-/// for the marks between which they count.
+/// The system calls that strace follows: all that can make data durable, and `write` for the marks
+/// between which they count.
 pub const CALLS: &str = "trace=fsync,fdatasync,sync,syncfs,sync_file_range,msync,pwritev2,\
                          open,openat,io_uring_setup,write";
 
@@ -14,7 +14,7 @@ pub const CALLS: &str = "trace=fsync,fdatasync,sync,syncfs,sync_file_range,msync
 pub struct Syncs {
     /// Calls that returned with everything durable, by name.
     pub calls: BTreeMap<String, u64>,
-    /// Ways to make something durable that do not show as such a call.
+    /// Found ways to make data durable without such a call.
     pub blind: Vec<String>,
     /// Whether both marks were found.
     pub complete: bool,
@@ -31,7 +31,7 @@ impl Syncs {
     pub fn parse(lines: impl Iterator<Item = String>) -> Self {
         let mut syncs = Syncs::default();
         let mut counting = false;
-        // Calls that another thread's line cut in two, by process.
+        // Incomplete calls, which another thread's line cut in two, by process.
         let mut begun: BTreeMap<String, String> = BTreeMap::new();
         for line in lines {
             let Some((pid, call)) = line.split_once(' ') else {
@@ -57,7 +57,7 @@ impl Syncs {
         syncs
     }
 
-    /// A whole system call with its result.
+    /// Counts a whole system call with its result.
     fn see(&mut self, call: &str, counting: bool) {
         let Some((name, _)) = call.split_once('(') else {
             return;
@@ -75,7 +75,8 @@ impl Syncs {
             "fsync" | "fdatasync" | "sync" | "syncfs" if counting => self.count(name),
             "msync" if counting && has("MS_SYNC") => self.count(name),
             "pwritev2" if counting && (has("RWF_DSYNC") || has("RWF_SYNC")) => self.count(name),
-            // sync_file_range does not: neither sizes nor the disk's cache are its business.
+            // sync_file_range does not make data durable: it syncs neither file sizes nor the
+            // disk's cache.
             _ => {}
         }
     }

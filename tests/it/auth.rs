@@ -1,4 +1,4 @@
-//! Tokens say who clients are, and which topics they may use.
+//! Tokens name the users of clients, and the topics that they may use.
 
 use serde_json::{Value, json};
 use trunkline_proto::Encoding::{Json, Proto};
@@ -274,8 +274,8 @@ fn the_key_says_which_algorithm_and_not_the_token() {
     }
 }
 
-/// One turn checks a bounded number of tokens: a frame with a thousand would delay all others of
-/// its shard.
+/// One turn checks a bounded number of tokens, because a frame with a thousand tokens would delay
+/// all other clients of its shard.
 #[test]
 fn one_token_at_a_time() {
     let service = Service::start();

@@ -238,7 +238,7 @@ fn keys_are_read_again() {
     reload("ok");
     takes(&new_token);
     service.refuses(&old_token, INVALID, "signature");
-    // A session lives as long as its token, and goes on with a new one.
+    // A session lives as long as its token, and continues with a new one.
     old.ping();
     assert_eq!(
         old.refused(

@@ -5,7 +5,7 @@ use trunkline_proto::Encoding::{Json, Proto};
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::wait::until;
 
-/// More messages than one page of a recovery holds.
+/// The number of missed messages: more than one page of a recovery holds.
 const MISSED: usize = 1_203;
 
 fn texts(pushes: &[Value]) -> Vec<&str> {

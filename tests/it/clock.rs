@@ -15,7 +15,7 @@ const CONVERSATION: &str = "u:alice:bob";
 /// The most real time that a test may take, and that the gateway's time may be off.
 const NEAR: u64 = 15 * 60 * 1_000;
 
-/// The paths where distributions install libfaketime.
+/// Returns the paths where distributions install libfaketime.
 fn library() -> Option<PathBuf> {
     let folders = [
         "/usr/lib/x86_64-linux-gnu",

@@ -1,5 +1,4 @@
-//! Commands that cannot be carried out: the answer says why, the connection and everybody else's
-//! live on.
+//! Commands that cannot be carried out. The answer has the reason, and all connections stay open.
 
 use serde_json::{Value, json};
 use trunkline_proto::Encoding::{self, Json, Proto};

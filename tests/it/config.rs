@@ -5,7 +5,7 @@ use std::path::Path;
 use trunkline_tests::gateway::Setup;
 use trunkline_tests::process::Exit;
 
-/// A configuration file with these lines.
+/// Returns a configuration file with these lines.
 fn file(text: &str) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().expect("a file can be made");
     std::fs::write(file.path(), text).expect("a file can be written");

@@ -1,4 +1,4 @@
-//! RFC 6455 as the Autobahn test suite reads it, against the echo path: the production framing.
+//! The Autobahn test suite for RFC 6455, against the echo path, which uses the production framing.
 
 use std::process::Command;
 

@@ -16,7 +16,7 @@ fn limited(gateway: &Gateway, limit: &str) -> f64 {
     gateway.metric(&format!("trunkline_limited_total{{limit=\"{limit}\"}}"))
 }
 
-/// A connection from one of the loopback addresses.
+/// Returns a connection from one of the loopback addresses.
 fn connect_from(source: [u8; 4], to: SocketAddr) -> TcpStream {
     use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");

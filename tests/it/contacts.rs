@@ -11,7 +11,7 @@ fn setup() -> Setup {
         .flag("presence-grace", "0s")
 }
 
-/// The names of the contacts that a reply lists.
+/// Returns the names of the contacts that a reply lists.
 fn names(reply: &Value) -> Vec<&str> {
     let contacts = reply["contacts"].as_array().expect("contacts");
     let name = |contact: &Value| contact["user"].as_str().map(str::len);

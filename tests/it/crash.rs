@@ -1,4 +1,4 @@
-//! `kill -9` under load: everything that was acknowledged is there, exactly once.
+//! `kill -9` under load: every acknowledged message exists exactly once.
 
 use trunkline_tests::client::End;
 use trunkline_tests::gateway::{Gateway, Setup};

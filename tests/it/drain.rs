@@ -85,7 +85,7 @@ fn under_load_nothing_acknowledged_is_lost() {
     }
 }
 
-/// Opens clients on one shard, in the order in which they will be told: that of connecting.
+/// Opens clients on one shard. The gateway tells them in the order of connecting.
 fn crowd(gateway: &Gateway, size: usize) -> Vec<Client> {
     (0..size)
         .map(|i| gateway.dial().connect(&format!("user{i}"), "phone"))

@@ -5,7 +5,7 @@ use trunkline_tests::client::error_code;
 use trunkline_tests::gateway::Setup;
 use trunkline_tests::{http, wait};
 
-/// A gateway with segments of 144 KiB.
+/// Returns a gateway with segments of 144 KiB.
 fn small() -> Setup {
     let setup = Setup::default().flag("message-bytes", "16KiB");
     setup

@@ -1,5 +1,5 @@
-//! No frame is longer than what clients are told: those with the usual limit of 1 MiB can read
-//! everything. The client of these tests checks each frame that it gets.
+//! No frame is longer than the limit that clients are told. So clients with the usual limit of 1
+//! MiB can read everything. The client of these tests checks each frame that it gets.
 
 use std::collections::BTreeSet;
 

@@ -8,7 +8,7 @@ use trunkline_tests::neighbours::Neighbours;
 
 const MASK: [u8; 4] = [1, 2, 3, 4];
 
-/// A frame with any first byte.
+/// Returns a frame with any first byte.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     write_frame(&mut bytes, Opcode::Text, payload, Some(MASK));

@@ -1,4 +1,5 @@
-//! Names of groups: taken once, created once per key, and free again when all have left.
+//! Names of groups: a name is taken once, a key creates one group, and a name is free again when
+//! all members have left.
 
 use serde_json::{Value, json};
 use trunkline_proto::Encoding::{Json, Proto};

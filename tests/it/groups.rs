@@ -6,7 +6,7 @@ use trunkline_tests::gateway::{Gateway, Setup};
 
 const ENG: &str = "g:eng";
 
-/// A gateway of several shards whose groups are large from so many members on.
+/// Returns a gateway of several shards whose groups are large from so many members on.
 fn gateway(fanout_limit: usize) -> Gateway {
     Setup::default()
         .flag("shards", 3)

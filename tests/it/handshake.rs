@@ -4,7 +4,7 @@ use trunkline_tests::gateway::Gateway;
 use trunkline_tests::http::{Answer, exchange};
 use trunkline_tests::neighbours::Neighbours;
 
-/// An upgrade that works, with `change` made to its lines.
+/// Returns an upgrade that works, with `change` made to its lines.
 fn request(change: impl Fn(&str) -> Option<String>) -> Vec<u8> {
     let lines = [
         "GET /v1/ws HTTP/1.1",
@@ -25,7 +25,7 @@ fn request(change: impl Fn(&str) -> Option<String>) -> Vec<u8> {
     [request.as_bytes(), b"\r\n\x88\x80\x01\x02\x03\x04"].concat()
 }
 
-/// The upgrade with the line that begins with `line` changed to `new`, or without it.
+/// Returns the upgrade with the line that begins with `line` changed to `new`, or without it.
 fn with(line: &str, new: &str) -> Vec<u8> {
     request(|old| match old.starts_with(line) {
         true if new.is_empty() => None,

@@ -1,4 +1,4 @@
-//! Users who try to read, acknowledge, recall, react, list or join what is not theirs.
+//! Users who try to read, acknowledge, recall, react to, list or join conversations of others.
 
 use serde_json::{Value, json};
 use trunkline_tests::client::Client;

@@ -1,4 +1,4 @@
-//! Groups of very many members, of whom most are away.
+//! Groups with very many members, most of whom are away.
 
 use std::collections::BTreeSet;
 
@@ -58,7 +58,7 @@ fn texts(events: &[Value]) -> Vec<&str> {
         .collect()
 }
 
-/// The members as `group_info` lists them, in pages of an odd size.
+/// Returns the members as `group_info` lists them, in pages of an odd size.
 fn listed(client: &mut Client) -> Vec<String> {
     let (mut names, mut after) = (Vec::new(), Value::Null);
     loop {
@@ -80,13 +80,32 @@ fn listed(client: &mut Client) -> Vec<String> {
     }
 }
 
-/// Of those who are to read a message, which its sender is not: how many there are, have it, and
-/// have read it.
-fn counts(client: &mut Client, seq: u64) -> (u64, u64, u64) {
+/// The numbers of a message's receivers: all of them, those who have it, and those who have read it.
+#[derive(Debug, PartialEq, Eq)]
+struct Counts {
+    members: u64,
+    delivered: u64,
+    read: u64,
+}
+
+/// Returns the counts of a message. Its sender does not count.
+fn counts(client: &mut Client, seq: u64) -> Counts {
     let request = json!({"conversation": "g:all", "seq": seq, "state": "read", "limit": 10});
     let counts = &client.done("receipts", &request)["counts"];
     let count = |name: &str| counts[name].as_u64().expect("a count");
-    (count("members"), count("delivered"), count("read"))
+    Counts {
+        members: count("members"),
+        delivered: count("delivered"),
+        read: count("read"),
+    }
+}
+
+fn counted(members: u64, delivered: u64, read: u64) -> Counts {
+    Counts {
+        members,
+        delivered,
+        read,
+    }
 }
 
 fn open(gateway: &Gateway, others: usize) -> Vec<Client> {
@@ -208,8 +227,8 @@ fn ten_thousand_members() {
         client.ack("g:all", &json!({mark: 2}));
     }
     let members = MEMBERS as u64;
-    assert_eq!(counts(&mut alice, 2), (members - 1, 20, 5));
-    assert_eq!(counts(&mut alice, 3), (members - 1, 0, 0));
+    assert_eq!(counts(&mut alice, 2), counted(members - 1, 20, 5));
+    assert_eq!(counts(&mut alice, 3), counted(members - 1, 0, 0));
     say(&mut alice, "four");
     for client in &mut online {
         assert_eq!(
@@ -234,11 +253,11 @@ fn ten_thousand_members() {
         ["one", "two", "three", "four", "five", "six"]
     );
     assert_eq!(listed(&mut alice).len(), MEMBERS - 2);
-    assert_eq!(counts(&mut alice, 2), (members - 3, 18, 3));
+    assert_eq!(counts(&mut alice, 2), counted(members - 3, 18, 3));
 }
 
-/// Of many who are online some do not read. The others get each message before the next is sent,
-/// and those find out once that they missed something, and what.
+/// Some of many online members do not read. The others get each message before the next one is
+/// sent. The slow members learn once that they missed messages, and get them.
 #[test]
 fn who_does_not_read_delays_nobody() {
     const READERS: usize = 200;

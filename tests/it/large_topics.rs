@@ -1,4 +1,4 @@
-//! A topic with very many subscribers, and one of which more is published than can be told.
+//! A topic with very many subscribers, and a topic with more publications than can be delivered.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,7 +17,7 @@ use trunkline_tests::wait::{LIMIT, until};
 const TOPIC: &str = "live.42";
 const MASK: Option<[u8; 4]> = Some([1, 2, 3, 4]);
 
-/// A subscriber that says all it has to say at once, so that many are there soon.
+/// A subscriber that sends all its commands at once, so that many connect quickly.
 struct Subscriber {
     stream: TcpStream,
     framing: Connection,
@@ -127,8 +127,8 @@ fn ten_thousand_subscribers() {
     println!("that took {:?}", began.elapsed());
 }
 
-/// The last of what was published finds no room and nothing follows that would show it: all
-/// learn of it nevertheless.
+/// The last publication finds no room, and no later event would show its loss. All subscribers must
+/// still learn of it.
 #[test]
 fn the_last_is_not_lost_in_silence() {
     const SUBSCRIBERS: usize = 40;

@@ -36,7 +36,7 @@ fn stored(gateway: &Gateway, users: usize) {
     });
 }
 
-/// When each of these was last seen, as every command says it; nobody of them is online.
+/// Returns when each of these users was last seen. All commands must agree, and no user is online.
 fn seen(client: &mut Client, users: &[&str]) -> Vec<Option<u64>> {
     let mut answers = Vec::new();
     for field in ["query", "watch"] {
@@ -181,7 +181,7 @@ fn those_of_whom_memory_does_not_know() {
     assert_eq!(alice.waiting(), Vec::<Value>::new());
 }
 
-/// The reply to `watch` waits for the store; what comes behind it in the same frame does not.
+/// The reply to `watch` waits for the store. Later commands in the same frame do not wait.
 #[test]
 fn an_unwatch_behind_a_watch_counts() {
     let gateway = setup().start();

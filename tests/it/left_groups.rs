@@ -3,8 +3,8 @@
 use serde_json::json;
 use trunkline_tests::gateway::Setup;
 
-/// More groups than a user catches up on after leaving them: positions from before the first ones
-/// are refused, and from there on nothing is missing.
+/// A user leaves more groups than catching up covers. Positions from before the first ones are
+/// refused, and after that nothing is missing.
 #[test]
 fn so_many_are_caught_up_from() {
     // As docs/limits.md says.

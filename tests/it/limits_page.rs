@@ -32,7 +32,7 @@ fn page() -> String {
     std::fs::read_to_string(workspace().join("docs/limits.md")).expect("a page")
 }
 
-/// The cells of each row of the tables, without their heads.
+/// Returns the cells of each row of the tables, without their heads.
 fn rows(page: &str) -> Vec<Vec<&str>> {
     let cells = |line| {
         let cells = str::trim_matches(line, '|').split('|');
@@ -44,7 +44,7 @@ fn rows(page: &str) -> Vec<Vec<&str>> {
         .collect()
 }
 
-/// The rows that begin with a setting, by its name.
+/// Returns the rows that begin with a setting, by its name.
 fn settings(page: &str) -> BTreeMap<&str, Vec<&str>> {
     let mut found = BTreeMap::new();
     for row in rows(page) {

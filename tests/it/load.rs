@@ -89,8 +89,9 @@ fn all_of(client: &mut Client, conversation: &str) -> Vec<Value> {
     }
 }
 
-/// Everything acknowledged since the test began is there, at its place; the rest at most once.
-/// How many are there that were not acknowledged.
+/// Checks that every acknowledged message since the beginning of the test is at its place, and
+/// every other message exists at most once. Returns the number of unacknowledged messages that
+/// exist.
 pub(crate) fn check(gateway: &Gateway, all_sent: &[Vec<Sent>]) -> usize {
     let mut unanswered = 0;
     for sender in 0..SENDERS {

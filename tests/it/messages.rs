@@ -22,7 +22,8 @@ fn events(client: &mut Client, since: &str) -> Vec<Value> {
     page["events"].as_array().expect("events").clone()
 }
 
-/// Alice and Bob with two devices each; what is done in one conversation, told to all but one.
+/// Alice and Bob with two devices each. Each change of their conversation goes to all devices but
+/// the one that made it.
 struct Two {
     alice: [Client; 2],
     bob: [Client; 2],
@@ -37,7 +38,7 @@ impl Two {
         }
     }
 
-    /// The next push of a kind on everything but Bob's phone.
+    /// Returns the next push of a kind on everything but Bob's phone.
     fn told(&mut self, event: &str) -> Value {
         let [a0, a1] = &mut self.alice;
         let mut pushes = [a0, a1, &mut self.bob[1]].map(|client| client.push_of(event));

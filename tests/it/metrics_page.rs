@@ -7,7 +7,7 @@ use trunkline_tests::http;
 use trunkline_tests::process::workspace;
 use trunkline_tests::tls::Authority;
 
-/// What a page or a gateway says of one metric.
+/// The data of one metric on a page or of a gateway.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Metric {
     /// `counter`, `gauge` or `histogram`.
@@ -21,12 +21,12 @@ struct Metric {
 /// Metrics by their names.
 type Metrics = BTreeMap<String, Metric>;
 
-/// The text between backquotes, if that is all there is.
+/// Returns the text between backquotes, if that is all there is.
 fn unquoted(cell: &str) -> Option<&str> {
     cell.strip_prefix('`')?.strip_suffix('`')
 }
 
-/// The metrics of the page: one for each row of six cells, and label values by headings.
+/// Returns the metrics of the page: one for each row of six cells, and label values by headings.
 fn documented() -> Metrics {
     let page = std::fs::read_to_string(workspace().join("docs/metrics.md")).expect("a page");
     let mut found = Metrics::new();
@@ -73,7 +73,7 @@ fn documented() -> Metrics {
     found
 }
 
-/// The metrics in Prometheus text.
+/// Returns the metrics in Prometheus text.
 fn printed(text: &str) -> Metrics {
     let mut found = Metrics::new();
     for line in text.lines() {

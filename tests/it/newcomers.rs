@@ -1,4 +1,4 @@
-//! Members who join later: which messages count as theirs to read, and what they are told.
+//! Members who join later: the messages that count as theirs, and the events that they get.
 
 use serde_json::{Value, json};
 use trunkline_tests::client::Client;
@@ -28,7 +28,7 @@ fn change(client: &mut Client, command: &str, members: &[&str]) {
     client.done(command, &json!({"group": "eng", "members": members}));
 }
 
-/// The counts of a message, and who has read it, who has it, who has not read it.
+/// Returns the counts of a message, and who has read it, who has it, who has not read it.
 fn receipts(client: &mut Client, seq: u64) -> (Value, [Vec<String>; 3]) {
     let mut counts = Value::Null;
     let lists = ["read", "delivered", "unread"].map(|state| {
@@ -59,7 +59,7 @@ fn check(client: &mut Client, seq: u64, expected: [&[&str]; 3]) {
     );
 }
 
-/// The read mark in the list of conversations, and how many messages are unread.
+/// Returns the read mark in the list of conversations, and how many messages are unread.
 fn unread(client: &mut Client) -> (u64, u64) {
     let list = client.done("conversations", &json!({}));
     let entry = &list["conversations"][0];

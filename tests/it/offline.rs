@@ -1,4 +1,4 @@
-//! A user who was away gets everything that happened, exactly once.
+//! A user who was away gets all missed events, exactly once.
 
 use std::ops::RangeInclusive;
 use std::sync::mpsc::{TryRecvError, channel};
@@ -206,8 +206,8 @@ fn connect_under_load(residents: &mut [Client], gateway: &Gateway) {
     });
 }
 
-/// With a device of his on each shard already, events for Bob are on their way to the shard while
-/// his next device connects there.
+/// Bob has a device on each shard already. Events for him are under way to the shard while his next
+/// device connects there.
 #[test]
 fn a_further_device_begins_at_its_position() {
     let gateway = Gateway::start();

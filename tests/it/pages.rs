@@ -1,4 +1,4 @@
-//! README.md and docs/: links lead somewhere, codes are complete, commands and flags exist.
+//! Checks of README.md and docs/: links have targets, codes are complete, commands and flags exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The Markdown files of the project, by their paths in it.
+/// Returns the Markdown files of the project, by their paths in it.
 fn pages() -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![PathBuf::new()]);
     while let Some(folder) = folders.pop() {
@@ -35,7 +35,7 @@ fn pages() -> Vec<PathBuf> {
     found
 }
 
-/// The lines of a page outside of its blocks of code.
+/// Returns the lines of a page outside of its blocks of code.
 fn prose(page: &str) -> impl Iterator<Item = &str> {
     let mut in_code = false;
     page.lines().filter(move |line| {
@@ -45,7 +45,7 @@ fn prose(page: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The blocks of code of this language, without their indentation.
+/// Returns the blocks of code of this language, without their indentation.
 fn blocks(page: &str, language: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let mut open = None;
@@ -70,7 +70,7 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
     found
 }
 
-/// Where the links and pictures of a page lead.
+/// Returns where the links and pictures of a page lead.
 fn links(page: &str) -> Vec<String> {
     let mut found = Vec::new();
     for line in prose(page) {
@@ -85,7 +85,7 @@ fn links(page: &str) -> Vec<String> {
     found
 }
 
-/// The anchors of a page's headings, as GitHub makes them.
+/// Returns the anchors of a page's headings, as GitHub makes them.
 fn anchors(page: &str) -> BTreeSet<String> {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let mut found = BTreeSet::new();
@@ -156,7 +156,8 @@ fn every_picture_is_small_and_shown() {
     }
 }
 
-/// The first cells of the rows in a section of a page, without backquotes, and the second ones.
+/// Returns the first cells of the rows in a section of a page, without backquotes, and the second
+/// ones.
 fn rows(page: &str, heading: &str) -> Vec<(String, String)> {
     let lines = page.lines().skip_while(|line| *line != heading).skip(1);
     let section = lines.take_while(|line| !line.starts_with('#'));
@@ -168,7 +169,7 @@ fn rows(page: &str, heading: &str) -> Vec<(String, String)> {
     .collect()
 }
 
-/// The same of rows that begin with a number.
+/// Returns the rows that begin with a number, by that number.
 fn codes(page: &str, heading: &str) -> Vec<(u16, String)> {
     let rows = rows(page, heading).into_iter();
     let codes = rows.filter_map(|(code, next)| Some((code.parse().ok()?, next)));
@@ -206,7 +207,7 @@ fn every_code_can_be_looked_up() {
     );
 }
 
-/// The paths that one in braces stands for: `a/{b,c}.rs` is `a/b.rs` and `a/c.rs`.
+/// Returns the paths that one in braces stands for: `a/{b,c}.rs` is `a/b.rs` and `a/c.rs`.
 fn expanded(path: &str) -> Vec<String> {
     let Some((before, rest)) = path.split_once('{') else {
         return vec![path.to_owned()];
@@ -237,7 +238,7 @@ fn every_place_of_the_code_map_exists() {
     assert!(checked > 30, "only {checked} places were found");
 }
 
-/// The command lines of a program on a page: in blocks of code, and between backquotes.
+/// Returns the command lines of a program on a page: in blocks of code, and between backquotes.
 fn command_lines(page: &str, name: &str) -> Vec<Vec<String>> {
     let code = blocks(page, "sh");
     let lines = code.iter().flat_map(|block| block.lines());

@@ -1,4 +1,5 @@
-//! The examples of docs/protocol.md, played on a gateway: what it answers and pushes has their form.
+//! The examples of docs/protocol.md, played on a gateway. Its answers and pushes must have the form
+//! of the examples.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use trunkline_tests::client::Client;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::process::workspace;
 
-/// What a section shows: commands in their order, and answers by their ids.
+/// The content of a section: commands in their order, and answers by their ids.
 #[derive(Debug, Default)]
 struct Section {
     commands: Vec<Value>,
@@ -41,8 +42,8 @@ fn sections() -> BTreeMap<String, Section> {
     sections
 }
 
-/// Whether a value has the fields of an example, no more and no fewer; of lists, whether there is
-/// one for each of the example's.
+/// Returns whether a value has the fields of an example, no more and no fewer; of lists, whether
+/// there is one for each of the example's.
 fn has_form(value: &Value, example: &Value) -> bool {
     match (value, example) {
         (Value::Object(value), Value::Object(example)) => {

@@ -1,4 +1,4 @@
-//! Rates of a client: a command beyond its rate is refused with 111, and the connection lives on.
+//! Rates of a client: a command beyond its rate is refused with 111, and the connection stays open.
 
 use std::time::{Duration, Instant};
 
@@ -188,7 +188,7 @@ fn off_by_default_in_development() {
     assert_eq!(limited(&gateway, "connection_commands"), 0.0);
 }
 
-/// What an error 111 says: the limit, by its setting's name, and after how long to come again.
+/// Returns the content of an error 111: the name of the limit's setting, and the time to wait.
 fn told(reply: &Value) -> (String, Duration) {
     let error = &reply["error"];
     assert_eq!(error["code"], 111, "{reply}");
@@ -197,7 +197,8 @@ fn told(reply: &Value) -> (String, Duration) {
     (limit.to_owned(), Duration::from_millis(retry))
 }
 
-/// Sends until it is refused; what that says. After that time, and no earlier word, it passes.
+/// Sends until the gateway refuses, and waits for the stated time. After that the gateway accepts
+/// the command.
 fn refused_and_back(client: &mut Client, command: &str, request: &Value, limit: &str) {
     let (named, retry) = wait::until("a refusal", || {
         let reply = client.ask(command, request);

@@ -5,8 +5,8 @@ use trunkline_tests::client::{End, error_code};
 use trunkline_tests::gateway::Setup;
 use trunkline_tests::wait::until;
 
-/// Beyond so many, questions are refused, and so is whoever would recover; each is answered, and
-/// once there is room again all is as before.
+/// Beyond the limit of queries, the gateway refuses further queries and recoveries. Each one gets
+/// an answer, and once there is room again everything works as before.
 #[test]
 fn more_than_may_wait() {
     const ASKERS: usize = 40;

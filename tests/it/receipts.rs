@@ -1,4 +1,4 @@
-//! Receipts: marks of a user, and who is told of them.
+//! Receipts: the marks of a user, and the users who get them.
 
 use serde_json::{Value, json};
 use trunkline_tests::client::{Client, error_code};

@@ -1,4 +1,4 @@
-//! Receipts that share a record: what is stored, and that every device is told the same.
+//! Receipts that share a record: the stored records, and equal receipts for every device.
 
 use std::collections::HashSet;
 
@@ -109,7 +109,7 @@ fn receipts_of(events: &[Value]) -> Vec<(String, Value)> {
         .collect()
 }
 
-/// All events of a device's user after a position, in pages of this size.
+/// Returns all events of a device's user after a position, in pages of this size.
 fn synced(client: &mut Client, mut since: String, limit: usize) -> Vec<Value> {
     let mut all = Vec::new();
     loop {

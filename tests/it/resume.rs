@@ -65,7 +65,7 @@ fn a_device_goes_on_where_it_closed() {
     }
 }
 
-/// RFC 6455 §7.1: whoever closes reads up to the other's Close frame.
+/// RFC 6455 §7.1: the closing side reads up to the other side's Close frame.
 #[test]
 fn who_closes_in_order_has_read_everything() {
     let gateway = Gateway::start();

@@ -36,7 +36,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(workspace().join(path)).expect("a page")
 }
 
-/// What stands between backquotes on a page, outside of its blocks of code.
+/// Returns what stands between backquotes on a page, outside of its blocks of code.
 fn quoted(page: &str) -> Vec<String> {
     let text: String = page.split("```").step_by(2).collect();
     let spans = text.split('`').skip(1).step_by(2);
@@ -75,7 +75,7 @@ fn words_of_crate(folder: &str) -> BTreeSet<String> {
     found
 }
 
-/// The settings that `check-config` knows, and those without a default that flags name.
+/// Returns the settings that `check-config` knows, and those without a default that flags name.
 fn settings() -> BTreeSet<String> {
     let printed = Setup::bare().flag("dev-auth", "true").run("check-config");
     let table: Table = printed.stdout.parse().expect("TOML");

@@ -141,7 +141,7 @@ fn unfinished(payload: &[u8]) -> Vec<u8> {
     masked(0x01, payload)
 }
 
-/// A frame whose first byte is given, masked with zero, so that it reads as it is.
+/// Returns a frame whose first byte is given, masked with zero, so that it reads as it is.
 fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {

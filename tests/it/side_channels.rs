@@ -57,7 +57,7 @@ impl Serving {
     }
 }
 
-/// The address of the control port in a line that names it.
+/// Returns the address of the control port in a line that names it.
 fn control(line: &str) -> SocketAddr {
     let word = line.split("control=").nth(1).expect("a control address");
     let word = word.split_whitespace().next().unwrap_or(word);

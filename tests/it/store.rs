@@ -8,7 +8,7 @@ use trunkline_tests::wait;
 
 use crate::load;
 
-/// A gateway whose log files are full after a few hundred messages.
+/// Returns a gateway whose log files are full after a few hundred messages.
 fn small() -> Setup {
     Setup::default()
         .flag("message-bytes", "16KiB")

@@ -7,8 +7,8 @@ use trunkline_tests::process::{Process, workspace};
 use trunkline_tests::scripts;
 use trunkline_tests::tls::Authority;
 
-/// The command that chats with Python's `websockets`, without the address. `None` where Python is
-/// missing.
+/// Returns the command that chats with Python's `websockets`, without the address. `None` where
+/// Python is missing.
 fn chat() -> Option<Command> {
     let mut chat = scripts::python()?;
     chat.arg(workspace().join("tests/clients/chat.py"));

@@ -127,7 +127,7 @@ fn clients_that_do_not_take_the_certificate() {
     assert_eq!(gateway.metric(name), 1.0);
 }
 
-/// Whether the gateway still holds this session.
+/// Returns whether the gateway still holds this session.
 fn lives(client: &mut Client) {
     client.ping();
     assert!(client.is_open());

@@ -11,7 +11,7 @@ fn gateway(fanout_limit: usize) -> Gateway {
         .start()
 }
 
-/// What the list says of a conversation; of all of them it says the sum.
+/// Returns what the list says of a conversation; of all of them it says the sum.
 fn unread(client: &mut Client, conversation: &str) -> u64 {
     let list = client.done("conversations", &json!({}));
     let entries = list["conversations"].as_array().expect("conversations");

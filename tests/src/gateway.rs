@@ -48,7 +48,7 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// A gateway without any flag.
+    /// Makes a gateway without any flag.
     pub fn bare() -> Self {
         Self {
             flags: BTreeMap::new(),

@@ -46,8 +46,8 @@ impl Process {
         Self::start_with(command, Stdio::piped(), Stdio::piped())
     }
 
-    /// The same with standard output and standard error of the caller's. What is no pipe made here is
-    /// not heard.
+    /// Makes the same with standard output and standard error of the caller's. What is no pipe made
+    /// here is not heard.
     ///
     /// # Panics
     /// The program cannot be started.
@@ -236,7 +236,7 @@ pub fn workspace() -> PathBuf {
     package.parent().unwrap_or(package).to_owned()
 }
 
-/// The `trunkline` program, built from the sources as they are, once per test process.
+/// Returns the `trunkline` program, built from the sources as they are, once per test process.
 ///
 /// Cargo builds the programs of a package for the tests of that package only.
 ///
@@ -247,7 +247,7 @@ pub fn program() -> &'static Path {
     PROGRAM.get_or_init(|| built(&["--package", "trunkline", "--bins"], "trunkline"))
 }
 
-/// An example in Rust of the folder `examples/`, built from the sources as they are.
+/// Returns an example in Rust of the folder `examples/`, built from the sources as they are.
 ///
 /// # Panics
 /// The example does not build.

@@ -2,14 +2,14 @@
 
 use std::process::Command;
 
-/// A command that starts Python with the packages of `tests/clients/requirements.txt`.
+/// Returns a command that starts Python with the packages of `tests/clients/requirements.txt`.
 ///
 /// `None`, with a line that says so, where `TRUNKLINE_TEST_PYTHON` does not name one.
 pub fn python() -> Option<Command> {
     from("TRUNKLINE_TEST_PYTHON", "tests/clients/requirements.txt")
 }
 
-/// A command that starts Node.js with the packages of `examples/package.json`.
+/// Returns a command that starts Node.js with the packages of `examples/package.json`.
 ///
 /// `None`, with a line that says so, where `TRUNKLINE_TEST_NODE` does not name one.
 pub fn node() -> Option<Command> {

@@ -79,8 +79,8 @@ impl Service {
         self.gateway.metric(&name)
     }
 
-    /// A `connect` with this token must fail with these codes of error and close, and be counted;
-    /// what was said.
+    /// Checks that a `connect` with this token fails with these codes of error and close, and is
+    /// counted. Returns the message of the error.
     ///
     /// # Panics
     /// The token is taken, or refused in another way.

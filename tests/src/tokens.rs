@@ -60,7 +60,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 }
 
 impl Signer {
-    /// A signer with a random secret (HS256).
+    /// Makes a signer with a random secret (HS256).
     pub fn hmac() -> Self {
         let mut secret = vec![0; 32];
         rand::fill(&mut secret).expect("random bytes");
@@ -69,25 +69,25 @@ impl Signer {
         Self(Key::Hmac(secret))
     }
 
-    /// A signer with these bytes as the secret (HS256).
+    /// Makes a signer with these bytes as the secret (HS256).
     pub fn hmac_with(secret: &[u8]) -> Self {
         Self(Key::Hmac(secret.to_vec()))
     }
 
-    /// A signer with an RSA key of 2,048 bits (RS256).
+    /// Makes a signer with an RSA key of 2,048 bits (RS256).
     pub fn rsa() -> Self {
         Self(Key::Rsa(
             RsaKeyPair::generate(KeySize::Rsa2048).expect("a key"),
         ))
     }
 
-    /// A signer with a key on P-256 (ES256).
+    /// Makes a signer with a key on P-256 (ES256).
     pub fn ecdsa() -> Self {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING);
         Self(Key::Ecdsa(key.expect("a key")))
     }
 
-    /// A signer with a key on Curve25519 (EdDSA).
+    /// Makes a signer with a key on Curve25519 (EdDSA).
     pub fn edwards() -> Self {
         Self(Key::Edwards(Ed25519KeyPair::generate().expect("a key")))
     }

@@ -9,20 +9,20 @@ use anyhow::{Context, bail};
 /// The arguments of a contender's process.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// The folder of its store.
+    /// The folder of the contender's store.
     pub dir: PathBuf,
-    /// Timelines.
+    /// The number of timelines.
     pub timelines: u64,
-    /// Messages that will be loaded altogether.
+    /// The number of messages that will be loaded in total.
     pub messages: u64,
     /// Index entries per message: 0 or 2.
     pub entries: usize,
-    /// Messages that are in the store already.
+    /// The number of messages that the store has already.
     pub stored: u64,
 }
 
 impl Setup {
-    /// As arguments of a process.
+    /// Returns the setup as arguments of a process.
     #[must_use]
     pub fn args(&self) -> Vec<String> {
         vec![
@@ -34,10 +34,10 @@ impl Setup {
         ]
     }
 
-    /// From the arguments of a process.
+    /// Parses the setup from the arguments of a process.
     ///
     /// # Errors
-    /// They are not what [`args`](Self::args) makes.
+    /// The arguments do not have the form of [`args`](Self::args).
     pub fn parse(mut args: impl Iterator<Item = String>) -> anyhow::Result<Self> {
         let mut next = || args.next().context("an argument is missing");
         Ok(Setup {
@@ -50,38 +50,38 @@ impl Setup {
     }
 }
 
-/// What to do next.
+/// A task of a contender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// Store the next messages of the load, in groups of 1,000.
     Load {
-        /// How many.
+        /// The number of them.
         messages: u64,
     },
-    /// Append groups for a time.
+    /// Append groups of messages for a time.
     Append {
-        /// Messages in a group.
+        /// The number of messages in a group.
         group: usize,
-        /// How long, in milliseconds, not counting the time to think of messages.
+        /// The time in milliseconds, without the time to make the messages.
         millis: u64,
     },
     /// Append a number of groups.
     Groups {
-        /// Messages in a group.
+        /// The number of messages in a group.
         group: usize,
-        /// How many groups.
+        /// The number of groups.
         count: u64,
     },
-    /// Read every deep timeline once, and see whether its end is there.
+    /// Read every deep timeline once, and check that its end is there.
     Check,
-    /// Read the end of deep timelines drawn at random.
+    /// Read the end of randomly chosen deep timelines.
     Read {
-        /// How many.
+        /// The number of them.
         count: u64,
     },
-    /// Wait for what goes on in the background.
+    /// Wait for work in the background.
     Settle,
-    /// Say how much memory the process takes, and what the store wrote if it knows.
+    /// Report the memory of the process, and the written bytes if the store counts them.
     Cost,
 }
 
@@ -127,22 +127,22 @@ impl FromStr for Command {
     }
 }
 
-/// What came out: names with figures.
+/// The result of a command: names with figures.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reply(Vec<(String, f64)>);
 
 impl Reply {
-    /// With one figure more.
+    /// Returns the reply with another figure.
     #[must_use]
     pub fn with(mut self, name: &str, value: f64) -> Self {
         self.0.push((name.into(), value));
         self
     }
 
-    /// A figure by its name.
+    /// Returns a figure by its name.
     ///
     /// # Errors
-    /// There is none.
+    /// The reply has no figure of this name.
     pub fn get(&self, name: &str) -> anyhow::Result<f64> {
         let found = self.0.iter().find(|figure| figure.0 == name);
         Ok(found.with_context(|| format!("no {name} in {self:?}"))?.1)

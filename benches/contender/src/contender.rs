@@ -1,4 +1,4 @@
-//! What a store must be able to do to be compared.
+//! The interface of stores that are compared.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -13,19 +13,19 @@ pub trait Contender: Sized {
     /// `entries` index entries, none or two.
     ///
     /// # Errors
-    /// Whatever the store says.
+    /// The error of the store.
     fn open(dir: &Path, entries: usize) -> anyhow::Result<Self>;
 
-    /// Appends a group: all of it is on disk when this returns, by a sync of its own.
+    /// Appends a group. All of it is on disk when this returns, by a separate sync.
     ///
     /// # Errors
-    /// Whatever the store says.
+    /// The error of the store.
     fn append(&mut self, group: &[Message]) -> anyhow::Result<()>;
 
     /// Gives the bodies of `seqs` of a timeline to `each`, in order.
     ///
     /// # Errors
-    /// Whatever the store says; or that it has no reads.
+    /// The error of the store, or the store cannot read.
     fn read(
         &mut self,
         timeline: u128,
@@ -36,15 +36,16 @@ pub trait Contender: Sized {
         bail!("it has no reads");
     }
 
-    /// Waits until work in the background that the store can wait for is done.
+    /// Waits for the work in the background, as far as the store can wait for it.
     ///
     /// # Errors
-    /// Whatever the store says.
+    /// The error of the store.
     fn settle(&mut self) -> anyhow::Result<()> {
         Ok(())
     }
 
-    /// Bytes the store says it wrote since it was opened, if it counts them.
+    /// Returns the bytes that the store wrote since it was opened; `None` if it does not count
+    /// them.
     fn written(&self) -> Option<u64> {
         None
     }

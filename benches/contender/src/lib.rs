@@ -1,9 +1,9 @@
-//! The work that stores are compared by, and how a store is given it.
+//! The work by which stores are compared, and the process that does it with one store.
 //!
-//! Each store, a [`Contender`], runs in a process of its own ([`serve`]) and is told by lines on
-//! its standard input what to do next ([`Command`]). So nobody's threads, memory or page cache
-//! settings get into another's figures, any of them can be killed, and those that are not at work
-//! can be stopped. The work itself ([`Work`]) is the same for all, message by message.
+//! Each store, a [`Contender`], runs in its own process ([`serve`]), which reads its tasks from
+//! standard input, one per line ([`Command`]). So the threads and the memory of one store do not
+//! affect the figures of another. Each process can be killed, and idle ones can be stopped. The
+//! work itself ([`Work`]) is the same for all stores, message by message.
 
 mod command;
 mod contender;

@@ -8,18 +8,20 @@ use anyhow::{Context, ensure};
 
 use crate::{Command, Contender, Message, READ, Reply, Setup, Work};
 
-/// Written to standard output before the groups whose syncs are to be counted.
+/// The line on standard output before the groups whose syncs are counted.
 pub const BEGIN: &str = "begin groups";
-/// Written after them, before the reply.
+/// The line on standard output after the groups whose syncs are counted, before the reply.
 pub const DONE: &str = "end groups";
 
-/// Messages per group of the load: no more than in groups that are measured, because some stores
-/// read a whole group to return one message.
+/// The number of messages per group of the load. It is not larger than that of measured groups,
+/// because some stores read a whole group to return one message.
 const LOAD_GROUP: u64 = 1_000;
 
-/// Runs a contender as told by the arguments ([`Setup`]) and standard input ([`Command`]).
+/// Runs a contender with the setup in the arguments ([`Setup`]) and the tasks on standard input
+/// ([`Command`]).
 ///
-/// The first reply says how long the opening took, with the reading of the last stored message.
+/// The first reply has the time that the opening took, including the read of the last stored
+/// message.
 pub fn serve<C: Contender>(args: impl Iterator<Item = String>) -> ExitCode {
     let mut out = std::io::stdout();
     let mut said = |text: Result<Reply, anyhow::Error>| {
@@ -27,7 +29,7 @@ pub fn serve<C: Contender>(args: impl Iterator<Item = String>) -> ExitCode {
             Ok(reply) => (reply.to_string(), true),
             Err(error) => (format!("error {error:#}").replace('\n', " "), false),
         };
-        // Whoever does not listen any more ends this process by closing its input.
+        // A parent that closed the output also closes the input, which ends this process.
         let _ = writeln!(out, "{line}").and_then(|()| out.flush());
         ok
     };
@@ -63,7 +65,7 @@ impl<C: Contender> Seat<C> {
         let began = Instant::now();
         let mut store = C::open(&setup.dir, setup.entries).context("cannot open the store")?;
         if let Some(last) = last {
-            // A store that puts its recovery off has to do it now.
+            // A store that postpones its recovery must do it now.
             expect(&mut store, last.timeline, last.seq, last.seq)?;
         }
         let took = began.elapsed().as_secs_f64();
@@ -116,7 +118,7 @@ impl<C: Contender> Seat<C> {
         Ok(Reply::default().with("seconds", spent.as_secs_f64()))
     }
 
-    /// Messages per second, without the time it takes to think of them.
+    /// Returns the messages per second, without the time to make the messages.
     fn append(&mut self, group: usize, time: Duration) -> anyhow::Result<Reply> {
         let (mut spent, mut groups) = (Duration::ZERO, 0u64);
         while spent < time {
@@ -155,12 +157,12 @@ impl<C: Contender> Seat<C> {
     }
 }
 
-/// First sequence of a read that ends with `last`.
+/// Returns the first sequence of a read that ends with `last`.
 fn first_of(last: u64) -> u64 {
     (last + 1).saturating_sub(READ).max(1)
 }
 
-/// Fails unless the messages are there, and are those that were stored.
+/// Checks that the messages are there, and equal those that were stored.
 fn expect<C: Contender>(
     store: &mut C,
     timeline: u128,
@@ -182,12 +184,12 @@ fn expect<C: Contender>(
 
 fn println(line: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    // One call of write(2), which is looked for in the trace.
+    // One call of write(2), so that the trace has the line in one piece.
     out.write_all(format!("{line}\n").as_bytes())?;
     Ok(out.flush()?)
 }
 
-/// Bytes of memory of this process (proc(5)).
+/// Returns the memory of this process in bytes (proc(5)).
 fn resident() -> anyhow::Result<f64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,32 +1,32 @@
-//! The messages: the same for all contenders, in the same order, and again after a restart.
+//! The messages. They are the same for all contenders, in the same order, also after a restart.
 
-/// Bytes of a body.
+/// The size of a body in bytes.
 pub const BODY: usize = 120;
-/// Messages per read.
+/// The number of messages per read.
 pub const READ: u64 = 100;
 
-/// One of these many loaded messages goes to a timeline that is read later.
+/// One loaded message of this many goes to a timeline that is read later.
 const DEEP_EVERY: u64 = 3;
-/// As many of those have the same two users, whose lists are then as deep as a page is long.
+/// The number of such timelines that share two users, so that the users' lists fill a page.
 const SHARING: u64 = 8;
 
 /// A message for a conversation of two.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// The timeline it belongs to: evenly spread.
+    /// The timeline of the message, an evenly distributed id.
     pub timeline: u128,
-    /// Its place there, from 1 without gaps.
+    /// The place of the message in the timeline, from 1 without gaps.
     pub seq: u64,
-    /// An entry for each of the two, where they are asked for.
+    /// The index entries for the two users, if entries are asked for.
     pub readers: [Entry; 2],
-    /// Random bytes, so that nobody gains by compressing them.
+    /// Random bytes, so that no store gains by compressing them.
     pub body: [u8; BODY],
 }
 
-/// A place in the list of what a user has to hear of.
+/// A place in the list of a user's messages.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
-    /// The list: evenly spread.
+    /// The list, an evenly distributed id.
     pub list: u128,
     /// The place in the list, from 1 without gaps.
     pub number: u64,
@@ -34,13 +34,14 @@ pub struct Entry {
 
 /// Makes the messages.
 ///
-/// Two of three loaded messages go round all timelines; the third goes to one of a few that have
-/// at least [`READ`] of them at the end, spread over the whole load. Only those are read.
+/// Two of three loaded messages go to all timelines in turn. The third goes to one of a few deep
+/// timelines, which have at least [`READ`] messages at the end, spread over the whole load. Only
+/// deep timelines are read.
 #[derive(Debug)]
 pub struct Work {
     timelines: u64,
     deep: u64,
-    /// Messages per timeline, and entries per user: as many users as timelines.
+    /// The number of messages per timeline. There are as many users as timelines.
     seqs: Vec<u32>,
     numbers: Vec<u32>,
     loaded: u64,
@@ -48,10 +49,10 @@ pub struct Work {
 }
 
 impl Work {
-    /// Work on `timelines` timelines into which `messages` will be loaded.
+    /// Makes the work on `timelines` timelines into which `messages` will be loaded.
     ///
     /// # Panics
-    /// If there are no timelines.
+    /// `timelines` is 0.
     #[must_use]
     pub fn new(timelines: u64, messages: u64) -> Self {
         assert!(timelines > 0, "no timelines");
@@ -65,10 +66,10 @@ impl Work {
         }
     }
 
-    /// Work whose load goes round all timelines and nowhere else: none is worth reading.
+    /// Makes work whose load goes to all timelines in turn, without deep timelines.
     ///
     /// # Panics
-    /// If there are no timelines.
+    /// `timelines` is 0.
     #[must_use]
     pub fn around(timelines: u64) -> Self {
         Work {
@@ -77,13 +78,13 @@ impl Work {
         }
     }
 
-    /// The next message of the load.
+    /// Returns the next message of the load.
     pub fn load(&mut self) -> Message {
         let timeline = self.load_timeline();
         self.message(timeline)
     }
 
-    /// Forgets the next `messages` of the load, and says what the last of them was.
+    /// Skips the next `messages` of the load, and returns the last of them.
     pub fn skip(&mut self, messages: u64) -> Option<Message> {
         for _ in 1..messages {
             let timeline = self.load_timeline();
@@ -92,34 +93,34 @@ impl Work {
         (messages > 0).then(|| self.load())
     }
 
-    /// A message to any timeline.
+    /// Returns a message to a random timeline.
     pub fn draw(&mut self) -> Message {
         let timeline = self.random() % self.timelines;
         self.message(timeline)
     }
 
-    /// A timeline that is worth reading, and its last sequence.
+    /// Returns a random deep timeline, and its last sequence.
     ///
     /// # Panics
-    /// If there is none.
+    /// There is no deep timeline.
     pub fn draw_read(&mut self) -> (u128, u64) {
         let timeline = self.random() % self.deep;
         self.read_of(timeline)
     }
 
-    /// All timelines that are worth reading, and their last sequences.
+    /// Returns all deep timelines, and their last sequences.
     pub fn reads(&self) -> impl Iterator<Item = (u128, u64)> + '_ {
         (0..self.deep).map(|timeline| self.read_of(timeline))
     }
 
-    /// The list of a user with many entries: eight times [`READ`] or more, where there are enough
-    /// messages.
+    /// Returns the list of a user with many entries: eight times [`READ`] or more, where there are
+    /// enough messages.
     pub fn draw_list(&mut self) -> u128 {
         let user = self.random() % (self.deep / SHARING).max(1);
         id(2, user)
     }
 
-    /// The body of a message.
+    /// Returns the body of a message.
     #[must_use]
     pub fn body(timeline: u128, seq: u64) -> [u8; BODY] {
         let mut body = [0; BODY];
@@ -169,7 +170,7 @@ impl Work {
         }
     }
 
-    /// The two of a conversation: different ones, unless there is only one user.
+    /// Returns the two users of a conversation. They differ, unless there is only one user.
     fn users(&self, timeline: u64) -> [u64; 2] {
         let first = match timeline < self.deep {
             true => timeline / SHARING,
@@ -184,13 +185,13 @@ impl Work {
     }
 }
 
-/// The name of something: 16 evenly spread bytes.
+/// Returns the id of a timeline or list: 16 evenly distributed bytes.
 fn id(kind: u64, number: u64) -> u128 {
     let high = mix(number ^ kind << 56);
     u128::from(high) << 64 | u128::from(mix(high))
 }
 
-/// SplitMix64: spreads whatever it gets, and never makes one of two.
+/// Mixes a value (SplitMix64). Different values give different results.
 fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -1,8 +1,8 @@
 //! The gateway's memory while it stores very many messages: it must not grow with them.
 //!
-//! Each round goes through the same conversations in the same order, and there are more of them than
-//! the gateway keeps in memory: from the second round on nearly every message loads one from the
-//! store.
+//! Each round goes through the same conversations in the same order. There are more of them than
+//! the gateway keeps in memory, so from the second round on nearly every message loads a
+//! conversation from the store.
 //!
 //! `cargo run --release -p trunkline-benches --bin gateway-memory`
 
@@ -20,15 +20,16 @@ use clap::Parser;
 use trunkline_benches::blast::{self, CHAT, Plan};
 use trunkline_benches::peer::{self, Peer};
 
-/// Sends messages with keys to very many users, and prints the gateway's memory as it goes.
+/// Sends messages with keys to very many users, and prints the gateway's memory meanwhile.
 ///
-/// Ends with 1 if the memory of the last quarter is more than a quarter above that of the second.
+/// The exit code is 1 if the memory in the last quarter of the run is more than 25 % above that in
+/// the second quarter.
 #[derive(Debug, Parser)]
 struct Args {
     /// Messages to store
     #[arg(long, default_value_t = 20_000_000)]
     messages: u64,
-    /// Users that they go to
+    /// Users that the messages go to
     #[arg(long, default_value_t = 1_000_000)]
     users: u64,
     /// Bytes of text per message

@@ -1,4 +1,4 @@
-//! Which modules of a package know which, and whether they do so in a circle.
+//! The modules that each module of a package uses, and the circles among them.
 //!
 //! A module is a file, or a folder with its file. What counts:
 //!
@@ -40,7 +40,7 @@ impl Modules {
         self.0.insert(path, code(text));
     }
 
-    /// The circles of the package.
+    /// Returns the circles of the package.
     pub(super) fn circles(&self) -> Vec<Circle> {
         let known: Vec<_> = self
             .0
@@ -74,7 +74,7 @@ impl Modules {
         found
     }
 
-    /// The module that a path leads to, as far as it leads to modules.
+    /// Returns the module that a path leads to, as far as it leads to modules.
     fn module(&self, from: &Path, path: &[String]) -> Path {
         let mut module = Path::new();
         let mut rest = path;
@@ -101,13 +101,13 @@ impl Modules {
     }
 }
 
-/// The part of a path behind the folder's, if it is in that folder.
+/// Returns the part of a path behind the folder's, if it is in that folder.
 fn child<'p>(folder: &[String], path: &'p [String]) -> Option<&'p str> {
     path.strip_prefix(folder)?.first().map(String::as_str)
 }
 
-/// A file's code without comments, and without the module of tests at its end. A declaration of such a
-/// module (`mod tests;`) ends nothing.
+/// Returns a file's code without comments, and without the module of tests at its end. A
+/// declaration of such a module (`mod tests;`) ends nothing.
 fn code(text: &str) -> String {
     let tests = "#[cfg(test)]\nmod ";
     let is_block = |at: &usize| {
@@ -123,7 +123,7 @@ fn code(text: &str) -> String {
     code.collect::<Vec<_>>().join("\n")
 }
 
-/// Paths that begin with `crate::` or `super::`, those of a group one by one.
+/// Returns the paths that begin with `crate::` or `super::`. Splits groups into single paths.
 fn used(code: &str) -> Vec<Path> {
     let mut found = Vec::new();
     for start in ["crate::", "super::"] {
@@ -174,7 +174,7 @@ fn read<'c>(code: &'c str, prefix: &[String], found: &mut Vec<Path>) -> &'c str 
     rest
 }
 
-/// The parts that lead back to themselves, those of one circle together.
+/// Returns the parts that lead back to themselves, those of one circle together.
 fn rings(arrows: &BTreeMap<&str, BTreeSet<&str>>) -> Vec<Vec<String>> {
     let reached = |start: &str| {
         let (mut seen, mut next) = (BTreeSet::new(), vec![start.to_owned()]);

@@ -12,7 +12,8 @@ use super::world::{Answer, World};
 const USERS: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 const GROUPS: [&str; 3] = ["one", "two", "three"];
 
-/// Groups with more members than this are large; with one more still, nobody is told who has read.
+/// The most members of a small group. In groups with more than one member more, members do not get
+/// each other's receipts.
 const FANOUT: usize = 3;
 
 pub(super) struct Driver {
@@ -21,7 +22,7 @@ pub(super) struct Driver {
     world: World,
     devices: Vec<Device>,
     keys: usize,
-    /// Of the last steps, for whoever has to find out what went wrong.
+    /// The last steps, which are printed if the histories differ.
     said: Vec<String>,
 }
 
@@ -29,9 +30,9 @@ struct Device {
     user: &'static str,
     name: &'static str,
     client: Option<Client>,
-    /// Where to go on from: a position, and how many events of the log come before it.
+    /// The position from which to continue, and the number of events of the log before it.
     since: (String, usize),
-    /// Events of the log that it has been told, or does not have to be.
+    /// The number of events of the log that the device got, or need not get.
     told: usize,
 }
 
@@ -46,7 +47,7 @@ impl Drop for Driver {
 
 impl Driver {
     pub(super) fn new(seed: u64) -> Self {
-        // In half of the histories receipts wait for each other.
+        // In half of the histories receipts share records.
         let (delay, longer) = match seed % 2 {
             0 => ("0s", "0s"),
             _ => ("15ms", "40ms"),
@@ -65,7 +66,7 @@ impl Driver {
                 user,
                 name,
                 client: None,
-                // Before everything: no record has a smaller position.
+                // The position before all records.
                 since: ("0".into(), 0),
                 told: 0,
             })
@@ -109,7 +110,7 @@ impl Driver {
         self.said.push(format!("{user}/{name}: {what}"));
     }
 
-    /// Connects a device where it is not, and hears what it missed.
+    /// Connects a device if it is not connected, and checks the missed events.
     fn connect(&mut self, number: usize) {
         let fresh = self.random.random_bool(0.2);
         let device = &mut self.devices[number];
@@ -142,7 +143,7 @@ impl Driver {
         self.note(number, "connects");
     }
 
-    /// Hears what has been pushed to a device.
+    /// Checks the events that were pushed to a device.
     fn hear(&mut self, number: usize) {
         let device = &mut self.devices[number];
         let Some(client) = &mut device.client else {
@@ -189,7 +190,8 @@ impl Driver {
         self.gateway.start_again();
     }
 
-    /// A command is on its way when the gateway dies: after the restart it is sent again.
+    /// Kills the gateway while a command is under way, and sends the command again after the
+    /// restart.
     fn kill(&mut self, number: usize) {
         self.connect(number);
         self.hear(number);
@@ -202,13 +204,13 @@ impl Driver {
         self.forget_clients();
         self.gateway.start_again();
         let Device { user, name, .. } = self.devices[number];
-        // Not with `connect`: what is heard on the way is not known yet.
+        // Without `connect`, because the events on the way are not known yet.
         let mut client = self.gateway.dial().connect(user, name);
         client.ask(command, &ask);
         let _ = self.world.decide((user, name), command, &ask);
     }
 
-    /// A device does something, sometimes several things in one frame.
+    /// Lets a device send one command, or several commands in one frame.
     fn act(&mut self, number: usize) {
         self.connect(number);
         let count = if self.random.random_bool(0.3) { 4 } else { 1 };
@@ -220,14 +222,15 @@ impl Driver {
             self.note(number, &format!("{command} {ask} is to be {expected:?}"));
             asked.push((command, ask, expected));
             if command == "ack" {
-                // Its receipt comes behind what is stored with it, and with others like it.
+                // The receipt follows the events that are stored with it, together with similar
+                // receipts.
                 break;
             }
         }
         let Some(client) = &mut self.devices[number].client else {
             return;
         };
-        // Those of a frame are decided in their order.
+        // The commands of a frame are decided in their order.
         let ids: Vec<_> = asked
             .iter()
             .map(|(command, ask, _)| client.post(command, ask))
@@ -238,8 +241,9 @@ impl Driver {
         }
     }
 
-    /// Devices of several users acknowledge something in one conversation without waiting for each
-    /// other: whatever of it becomes one receipt, the events are in the order of who did so.
+    /// Lets devices of several users acknowledge messages of one conversation without waiting for
+    /// each other. The events must be in the order of the acknowledgements, even if some share a
+    /// receipt.
     fn read_together(&mut self) {
         let conversation = self.conversation(0);
         let mut asking = Vec::new();
@@ -248,7 +252,7 @@ impl Driver {
                 asking.push(2 * pair + usize::from(self.random.random_bool(0.5)));
             }
         }
-        // Before anything is acknowledged: what waits is no event yet.
+        // Before the first acknowledgement, because waiting receipts are not events yet.
         for &number in &asking {
             self.connect(number);
         }
@@ -268,7 +272,7 @@ impl Driver {
                 continue;
             };
             let id = client.post("ack", &ask);
-            // Behind it: it is with the sequencer before the next is sent.
+            // After its reply, so that the sequencer has it before the next one is sent.
             client.ping();
             asked.push((number, id, expected));
         }
@@ -281,7 +285,7 @@ impl Driver {
         }
     }
 
-    /// A device reads all that it may, and some that it may not.
+    /// Lets a device read everything that it may read, and some data that it may not read.
     fn look(&mut self, number: usize) {
         self.connect(number);
         let conversation = self.conversation(number);
@@ -313,9 +317,9 @@ impl Driver {
         self.sync(number);
     }
 
-    /// Everything since some time, in pages.
+    /// Reads all events since a position, in pages.
     fn sync(&mut self, number: usize) {
-        // What is on its way to be pushed is in no page.
+        // Pages do not hold the events that are about to be pushed.
         self.hear(number);
         let limit = self.random.random_range(1..20);
         let device = &mut self.devices[number];
@@ -348,7 +352,7 @@ impl Driver {
         if self.random.random_bool(0.6) {
             return format!("g:{}", GROUPS.choose(&mut self.random).expect("not empty"));
         }
-        // Sometimes of two others.
+        // Sometimes a conversation of two other users.
         let one = if self.random.random_bool(0.8) {
             self.devices[number].user
         } else {
@@ -363,7 +367,7 @@ impl Driver {
         format!("u:{one}:{other}")
     }
 
-    /// A random command; `keyed`: one that can be sent again.
+    /// Returns a random command. With `keyed`, the command can be sent again.
     fn command(&mut self, number: usize, keyed: bool) -> (&'static str, Value) {
         let conversation = self.conversation(number);
         let random = &mut self.random;
@@ -382,7 +386,7 @@ impl Driver {
                     None => ask["user"] = json!(USERS.choose(random)),
                 }
                 if keyed || random.random_bool(0.3) {
-                    // Now and then one of before.
+                    // Sometimes the key of an earlier command.
                     self.keys += usize::from(keyed || random.random_bool(0.7));
                     ask["key"] = json!(format!("key-{}", self.keys));
                 }
@@ -439,7 +443,8 @@ fn position(push: &Value) -> String {
         .to_owned()
 }
 
-/// An event or answer without what no model knows: positions, times, cursors.
+/// Returns an event or answer without the fields that the model does not know: positions, times,
+/// cursors.
 fn essence(value: &Value) -> Value {
     match value {
         Value::Object(fields) => fields

@@ -1,8 +1,8 @@
-//! Random histories played on a real gateway with several shards, with disconnects, restarts and
-//! kill -9 in between: what every device is told, and what it reads, is what the model says.
+//! Random histories, played on a real gateway with several shards, with disconnects, restarts and
+//! `kill -9`. The events and the answers of every device must equal those of the model.
 //!
-//! A seed that fails is printed; `TRUNKLINE_MODEL_SEED=N` plays it again, and
-//! `TRUNKLINE_MODEL_SEEDS=200` plays so many.
+//! The test prints the seed of a failing history. `TRUNKLINE_MODEL_SEED=N` plays that history
+//! again, and `TRUNKLINE_MODEL_SEEDS=200` plays 200 histories.
 
 #![allow(
     clippy::print_stderr,
@@ -15,10 +15,10 @@ mod world;
 
 use driver::Driver;
 
-/// Histories that are played when nobody asks for more.
+/// The default number of histories.
 const SEEDS: u64 = 6;
 
-/// Steps of each.
+/// The number of steps of a history.
 const STEPS: usize = 150;
 
 fn number(variable: &str) -> Option<u64> {

@@ -1,4 +1,4 @@
-//! What messaging means, in a few hundred lines: every command decided in one place, in order.
+//! The model of messaging in a few hundred lines: it decides every command in one place, in order.
 
 mod conversation;
 
@@ -6,26 +6,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-/// A log of events and the conversations that they make.
+/// A log of events, and the conversations that follow from it.
 #[derive(Default)]
 pub(super) struct World {
     pub(super) log: Vec<Entry>,
     conversations: BTreeMap<String, Conversation>,
     /// The conversations of each user, in the order they began for them.
     inboxes: BTreeMap<String, Vec<String>>,
-    /// Sends by user and key.
+    /// The conversation and sequence of each send with a key, by user and key.
     keys: BTreeMap<(String, String), (String, usize)>,
-    /// Members of a group up to which all are told of each other's receipts.
+    /// The most members of a group whose receipts go to all members.
     receipt_fanout: usize,
 }
 
-/// An event, and whom it concerns.
+/// An event, and the users whom it concerns.
 pub(super) struct Entry {
     content: Content,
     to: BTreeSet<String>,
-    /// User and device that caused it: the device gets the reply instead.
+    /// The user and the device that caused the event. The device gets the reply instead of a push.
     pub(super) by: (String, String),
-    /// As it was pushed when it happened.
+    /// The push of the event at the time when it happened; `None` if it is not pushed.
     pub(super) live: Option<Value>,
 }
 
@@ -40,14 +40,14 @@ struct Conversation {
     members: Vec<Member>,
     group: Option<Group>,
     last_entry: usize,
-    /// How far those had acknowledged who are no members any more: delivered and read.
+    /// The watermarks of former members: delivered and read.
     former: BTreeMap<String, (usize, usize)>,
 }
 
 struct Group {
     name: Option<String>,
     all_history: bool,
-    /// The first message since the group was created, the last time.
+    /// The sequence of the first message since the last creation of the group.
     first: usize,
 }
 
@@ -55,7 +55,7 @@ struct Member {
     user: String,
     owner: bool,
     first: usize,
-    /// The last message when they joined.
+    /// The sequence of the last message when the member joined.
     joined: usize,
     delivered: usize,
     read: usize,
@@ -120,7 +120,7 @@ impl World {
             by: (by.0.to_owned(), by.1.to_owned()),
             live: None,
         });
-        // Nobody has deleted anything yet: for everybody the same.
+        // No member has deleted anything yet, so all see the same.
         let number = self.log.len() - 1;
         let any = self.log[number].to.first().cloned().unwrap_or_default();
         self.log[number].live = self.event(number, &any);
@@ -133,7 +133,8 @@ impl World {
         }
     }
 
-    /// The conversation where the user is a member of it. Nobody else is told whether it exists.
+    /// Returns the conversation where the user is a member of it. Other users do not learn whether
+    /// it exists.
     fn of(&mut self, user: &str, id: &str) -> Result<&mut Conversation, u64> {
         let named = id.strip_prefix("u:").and_then(|both| both.split_once(':'));
         let own = named.is_some_and(|(one, other)| user == one || user == other);
@@ -150,7 +151,7 @@ impl World {
         }
     }
 
-    /// The same, and a message of it that the user sees.
+    /// Returns a conversation of the user, if the user sees its message `seq`.
     fn message(&mut self, user: &str, id: &str, seq: usize) -> Result<&mut Conversation, u64> {
         let conversation = self.of(user, id)?;
         let first = conversation.member(user).first;
@@ -213,7 +214,7 @@ impl World {
         let names = conversation.names();
         let member = conversation.member(by.0);
         let before = (member.delivered, member.read);
-        // What is said of messages from before they came says nothing.
+        // Acknowledgements of messages before the member joined have no effect.
         let first = member.first;
         let visible = |mark: usize| if mark.min(last) < first { 0 } else { mark };
         let (delivered, read) = (visible(delivered), visible(read));
@@ -221,7 +222,7 @@ impl World {
         let delivered = delivered.min(last).max(member.delivered).max(read);
         if (delivered, read) != before {
             (member.delivered, member.read) = (delivered, read);
-            // The authors of what is newly covered, who are members still.
+            // The authors of the newly covered messages, as far as they are still members.
             let from = |before: usize| before.max(first - 1);
             let newly = (from(before.0)..delivered).chain(from(before.1)..read);
             let messages = &conversation.messages;
@@ -312,7 +313,7 @@ impl World {
         Ok(json!({"conversation": id, "members": members}))
     }
 
-    /// Adds those who are no members; how many there are then.
+    /// Adds users who are not members yet. Returns the number of members.
     fn admit(
         &mut self,
         by: (&str, &str),
@@ -408,7 +409,7 @@ impl World {
         let conversation = self.of(by.0, id)?;
         let to = conversation.names();
         conversation.part_with(by.0);
-        // The longest member stands first.
+        // The member of the longest standing is first.
         if !conversation.members.iter().any(|member| member.owner)
             && let Some(heir) = conversation.members.first_mut()
         {
@@ -526,7 +527,7 @@ impl World {
         Ok(info)
     }
 
-    /// An event as a user reads it now; `None` if it does not concern the user.
+    /// Returns an event as a user reads it now; `None` if it does not concern the user.
     pub(super) fn event(&self, number: usize, user: &str) -> Option<Value> {
         let entry = &self.log[number];
         if !entry.to.contains(user) {
@@ -541,7 +542,7 @@ impl World {
     }
 }
 
-/// The conversation that a send goes to.
+/// Returns the conversation that a send goes to.
 fn target(user: &str, ask: &Value) -> String {
     match ask["user"].as_str() {
         Some(other) if user < other => format!("u:{user}:{other}"),

@@ -9,7 +9,8 @@ use raft_engine::{Config, Engine, LogBatch, MessageExt, ReadableSize};
 use trunkline_contender::{Contender, Message, serve};
 use trunkline_rivals::entry;
 
-/// Entries that begin with their index: as large as Raft's own, without the code it generates.
+/// Entries that begin with their index. They are as large as Raft's own, without its generated
+/// code.
 #[derive(Clone)]
 struct Indexed;
 
@@ -34,7 +35,8 @@ impl Contender for RaftEngine {
             dir: dir.display().to_string(),
             // Bodies are random: compressing them would only cost time.
             batch_compression_threshold: ReadableSize(0),
-            // A log that is written over needs no new size on disk at each sync: as ours.
+            // Reused log files keep their size, so that a sync need not store a new one, as in our
+            // store.
             prefill_for_recycle: true,
             prefill_limit: Some(ReadableSize::gb(1)),
             ..Config::default()
@@ -88,7 +90,7 @@ fn add(batch: &mut LogBatch, list: u128, number: u64, body: &[u8]) -> anyhow::Re
     Ok(batch.add_entries::<Indexed>(region(list), &[entry])?)
 }
 
-/// The Raft group of a list: half of its name, which is random enough.
+/// Returns the Raft group of a list: half of its name, which is random enough.
 fn region(list: u128) -> u64 {
     (list >> 64) as u64
 }

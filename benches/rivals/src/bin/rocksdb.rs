@@ -37,7 +37,8 @@ impl Contender for RocksDb {
         options.create_missing_column_families(true);
         options.set_compression_type(DBCompressionType::None);
         options.set_block_based_table_factory(&table);
-        // A log that is written over needs no new size on disk at each sync: as ours.
+        // Reused log files keep their size, so that a sync need not store a new one, as in our
+        // store.
         options.set_recycle_log_file_num(4);
         let families = [MESSAGES, LISTS].map(|name| (name, options.clone()));
         let db = DB::open_cf_with_opts(&options, dir, families)?;

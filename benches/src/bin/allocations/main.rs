@@ -22,17 +22,17 @@ use trunkline_benches::scrape;
 
 use sites::{ROLES, Sites};
 
-/// Counts only while a profiler is alive.
+/// The counting allocator. It counts only while a profiler exists.
 #[global_allocator]
 static COUNTING: dhat::Alloc = dhat::Alloc;
 
-/// Runs a gateway in this very process, has clients send messages through it, and prints how many
-/// allocations it makes per message and per commit.
+/// Runs a gateway in this process, sends messages through it, and prints its allocations per
+/// message and per commit.
 ///
-/// Counting is slow: the allocations are those of a gateway, the rates are not.
+/// Counting is slow, so the rates are not those of a normal gateway.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Messages in flight per connection, one line for each
+    /// Messages in flight per connection, one result line for each number
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16])]
     windows: Vec<usize>,
     /// Connections
@@ -44,13 +44,13 @@ struct Args {
     /// Bytes of text per message
     #[arg(long, default_value_t = 120)]
     bytes: usize,
-    /// Seconds before counting, in which buffers that are reused are made
+    /// Seconds before counting, in which reusable buffers are made
     #[arg(long, default_value_t = 3)]
     warm: u64,
     /// Seconds counted
     #[arg(long, default_value_t = 4)]
     seconds: u64,
-    /// Messages have idempotency keys
+    /// Give messages idempotency keys
     #[arg(long)]
     keys: bool,
     /// Number of places to print, those with the most allocations first
@@ -97,7 +97,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     gateway.stop()
 }
 
-/// One load: its line, and the places below it.
+/// Runs one load, and prints its line and its places.
 fn count(args: &Args, window: usize, gateway: &Gateway) -> anyhow::Result<()> {
     let plan = plan(args, window, gateway);
     let mut blast = Blast::start(&plan)?;
@@ -110,12 +110,12 @@ fn count(args: &Args, window: usize, gateway: &Gateway) -> anyhow::Result<()> {
             number("trunkline_store_commits_total")?,
         ))
     };
-    // Outside of what is counted: answering takes memory.
+    // Read outside of the counted time, because the answer takes memory.
     let before = numbers()?;
     let mut counting = dhat::Profiler::builder().trim_backtraces(None).build();
     let counted = blast.count(Duration::from_secs(args.seconds));
     let sites = Sites::parse(&counting.drop_and_get_memory_output());
-    // It has ended, and panics when it is dropped after that.
+    // The profiler has ended. Dropping it now would panic.
     std::mem::forget(counting);
     counted?;
     let after = numbers()?;

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use anyhow::Context;
 use serde::Deserialize;
 
-/// Whose an allocation is; the last is the client of the measurement, which does not count.
+/// The parts of the gateway that allocate. The last one is the client of the measurement, which
+/// does not count.
 pub(crate) const ROLES: [&str; 6] = ["shards", "sequencer", "readers", "store", "other", "client"];
 const OTHER: usize = ROLES.len() - 2;
 const CLIENT: usize = ROLES.len() - 1;
 
-/// Which function in a stack says whose it is, in the order of [`ROLES`]. The store's work on the
-/// sequencer's thread is the sequencer's.
+/// The function in a stack that shows the part, as an index in [`ROLES`]. The store's work on the
+/// sequencer's thread counts for the sequencer.
 const MARKS: [(&str, usize); 5] = [
     ("blast.rs:", CLIENT),
     ("run_shard (", 0),
@@ -20,7 +21,7 @@ const MARKS: [(&str, usize); 5] = [
     ("begin_short_backtrace<trunkline_storage::", 3),
 ];
 
-/// Paths of foreign code and of the counting allocator: their frames do not name a place.
+/// The paths of foreign code and of the counting allocator, whose frames do not name a place.
 const FOREIGN: [&str; 11] = [
     "dhat-",
     "allocations/main.rs",
@@ -35,7 +36,7 @@ const FOREIGN: [&str; 11] = [
     "src/alloc/",
 ];
 
-/// dhat's output: its `pps` are places, `fs` their stacks as indices of `ftbl`.
+/// The output of dhat: `pps` are places, and `fs` their stacks as indices of `ftbl`.
 #[derive(Deserialize)]
 struct Output {
     pps: Vec<Stack>,
@@ -44,11 +45,11 @@ struct Output {
 
 #[derive(Deserialize)]
 struct Stack {
-    /// Blocks allocated; one that grew counts again.
+    /// The number of allocated blocks. A block counts again when it grows.
     tbk: u64,
-    /// Their bytes.
+    /// The bytes of the allocated blocks.
     tb: u64,
-    /// The innermost function first.
+    /// The stack, innermost function first.
     fs: Vec<usize>,
 }
 
@@ -59,7 +60,7 @@ pub(crate) struct Site {
     pub(crate) role: usize,
     pub(crate) blocks: u64,
     pub(crate) bytes: u64,
-    /// The innermost functions that are ours, with their lines.
+    /// The innermost functions of the project, with their lines.
     pub(crate) place: String,
 }
 
@@ -83,18 +84,18 @@ impl Sites {
         Ok(Self(sites.into_values().collect()))
     }
 
-    /// Allocations of a role.
+    /// Returns the number of allocations of a role.
     pub(crate) fn of_role(&self, role: usize) -> u64 {
         let of_role = self.0.iter().filter(|site| site.role == role);
         of_role.map(|site| site.blocks).sum()
     }
 
-    /// Allocations of the gateway.
+    /// Returns the number of allocations of the gateway.
     pub(crate) fn gateway(&self) -> u64 {
         (0..CLIENT).map(|role| self.of_role(role)).sum()
     }
 
-    /// The places of the gateway with the most allocations.
+    /// Returns the places of the gateway with the most allocations.
     pub(crate) fn most(&self, count: usize) -> Vec<&Site> {
         let ours = self.0.iter().filter(|site| site.role != CLIENT);
         let mut sites: Vec<_> = ours.collect();

@@ -13,10 +13,10 @@ use crate::listening::{self, Heard};
 use crate::topic::{self, SUBSCRIBE};
 use crate::{Args, Gateway};
 
-/// Before it counts.
+/// The time before counting.
 const WARM: Duration = Duration::from_millis(500);
 
-/// Nobody is told any more after so much silence.
+/// The silence after which all events count as delivered.
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// Connections begun at a time.
@@ -34,13 +34,13 @@ struct Beside {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Publishing {
-    /// Publications at the rate that the command line asks for.
+    /// Publications at the rate of the command line.
     Steadily,
-    /// The next once all have the one before.
+    /// Each publication follows once all subscribers have the one before.
     WithoutPause,
 }
 
-/// Each is measured behind a measurement of nothing but messages.
+/// Each kind is measured after a measurement of messages alone.
 const BESIDE: [Beside; 4] = [
     Beside {
         name: "a user who comes and goes",
@@ -161,7 +161,7 @@ fn measure(
     })
 }
 
-/// Comes and goes.
+/// Lets a user come and go until the end.
 fn flap(args: &Args, gateway: &Gateway, over: &AtomicBool) -> anyhow::Result<()> {
     let pause = Duration::from_secs_f64(1.0 / args.changes);
     while !over.load(SeqCst) {

@@ -1,5 +1,6 @@
-//! Ephemeral events beside messages: a topic of very many subscribers, a user of very many watchers who
-//! comes and goes, and what both do to the latency of messages between two users.
+//! Ephemeral events beside messages: a topic with very many subscribers, a user with very many
+//! watchers who comes and goes, and the effect of both on the latency of messages between two
+//! users.
 //!
 //! `cargo run --release -p trunkline-benches --bin ephemeral`
 
@@ -20,11 +21,11 @@ use clap::{Parser, ValueEnum};
 use tempfile::TempDir;
 use trunkline_benches::peer::{self, Peer};
 
-/// Measures publications to the subscribers of one topic, and the latency of messages without and
-/// with such publications, and with a user who comes and goes before many watchers.
+/// Measures publications to the subscribers of one topic. Measures the latency of messages alone,
+/// beside such publications, and beside a user with many watchers who comes and goes.
 ///
-/// Both ends run on this machine. Whoever listens does so at a lower priority than the rest: they
-/// are here only because of the measurement.
+/// Both ends run on this machine. The listeners run at a lower priority, because only the
+/// measurement needs them.
 #[derive(Debug, Parser)]
 struct Args {
     /// Only these sections
@@ -39,19 +40,19 @@ struct Args {
     /// Messages per second, from random users to their partners
     #[arg(long, default_value_t = 2_000.0)]
     rate: f64,
-    /// Users who exchange them
+    /// Number of users who exchange messages
     #[arg(long, default_value_t = 1_000)]
     sessions: usize,
     /// Number of watchers of one user
     #[arg(long, default_value_t = 5_000)]
     watchers: usize,
-    /// Times per second that this user comes or goes
+    /// Number of times per second that the watched user comes or goes
     #[arg(long, default_value_t = 4.0)]
     changes: f64,
     /// Number of subscribers of one topic
     #[arg(long, default_value_t = 10_000)]
     subscribers: usize,
-    /// Publications to it per second
+    /// Publications to the topic per second
     #[arg(long, default_value_t = 10.0)]
     publications: f64,
     /// Bytes of text of a message, and of a publication
@@ -65,7 +66,7 @@ struct Args {
 /// The parts that can be measured alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Section {
-    /// Publications one behind another, and too many of them
+    /// Publications one after another, and too many of them
     Topic,
     /// Messages beside ephemeral events
     Latency,
@@ -88,7 +89,7 @@ struct Gateway {
 }
 
 impl Gateway {
-    /// One that tells at once who is gone.
+    /// Starts a gateway that reports a user's absence at once.
     fn start(args: &Args) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let flags = [("presence-grace", "0s")];

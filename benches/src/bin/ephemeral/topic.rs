@@ -11,13 +11,14 @@ use trunkline_benches::talk::Talk;
 use crate::listening::{self, Heard};
 use crate::{Args, Gateway};
 
-/// Publications at once, each of which is a delivery to every subscriber.
+/// The number of publications in a burst. Each is delivered to every subscriber.
 const FLOOD: usize = 100;
 
 /// The silence after which nothing more is expected.
 const QUIET: Duration = Duration::from_secs(3);
 
-/// Counters of the gateway: told, told to nobody for want of room, and gaps.
+/// The counters of the gateway: delivered events, events dropped because queues were full, and
+/// gaps.
 const COUNTERS: [&str; 3] = [
     r#"trunkline_pushes_total{event="passing"}"#,
     r#"trunkline_limited_total{limit="passing"}"#,
@@ -82,7 +83,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Deliveries per second, and the gateway's CPU for each in microseconds.
+/// Returns the deliveries per second, and the gateway's CPU time for each in microseconds.
 fn one_by_one(
     args: &Args,
     gateway: &Gateway,
@@ -117,7 +118,7 @@ fn at_once(
     for _ in 0..FLOOD {
         publisher.tell("publish", &publication)?;
     }
-    // The last of them has an answer: all came in.
+    // The last publication is answered, so all have arrived.
     publisher.ask("publish", &publication)?;
     let published = start.elapsed();
     let last = heard.settle(u64::MAX, QUIET);

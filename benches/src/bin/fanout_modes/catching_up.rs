@@ -10,9 +10,10 @@ use trunkline_benches::talk::Talk;
 
 use crate::Args;
 
-/// How often to repeat it: until it took so much CPU time, which the kernel counts in hundredths of
-/// a second, or for so long.
+/// The CPU time in seconds after which the repetitions end. The kernel counts it in hundredths of a
+/// second.
 const CPU: f64 = 0.1;
+/// The time after which the repetitions end in any case.
 const LONGEST: Duration = Duration::from_secs(2);
 
 /// The time that catching up takes, in milliseconds.
@@ -24,7 +25,7 @@ pub(crate) struct Caught {
     pub(crate) whole: f64,
     /// The gateway's CPU time for everything.
     pub(crate) cpu: f64,
-    /// The gateway's CPU time to say that there is nothing, after others have sent something.
+    /// The gateway's CPU time to answer that there is nothing, after others have sent messages.
     pub(crate) nothing: f64,
 }
 
@@ -37,7 +38,7 @@ pub(crate) fn run(
     groups: usize,
 ) -> anyhow::Result<Caught> {
     let late = format!("late{size}x{groups}");
-    // Nobody of them ever connects; different groups have different members.
+    // These members never connect. Different groups have different members.
     let names = |group: usize| -> Vec<String> {
         let others = (2..size).map(|i| format!("n{}", i + group * size));
         others.chain([late.clone()]).collect()
@@ -51,7 +52,7 @@ pub(crate) fn run(
     for message in 0..args.missed {
         let to = json!({"group": named(message % groups), "text": text});
         if message + 1 == args.missed {
-            // With its answer all before it are stored.
+            // The answer shows that all messages before it are stored.
             owner.ask("send", &to)?;
         } else {
             owner.tell("send", &to)?;
@@ -74,7 +75,7 @@ pub(crate) fn run(
         wholes.push(whole.elapsed().as_secs_f64() * 1e3);
     }
     let cpu = (peer.cpu_seconds() - before) * 1e3 / wholes.len() as f64;
-    // Somebody else's message: there may be something.
+    // A message of another user, so that the gateway must look for news.
     owner.ask("send", &json!({"user": "owner", "text": "note"}))?;
     let mut asked = 0;
     let (start, before) = (Instant::now(), peer.cpu_seconds());
@@ -94,7 +95,7 @@ pub(crate) fn run(
     })
 }
 
-/// Syncs to the end: how many messages there are more, and where that is.
+/// Syncs to the end. Returns the number of messages and the last position.
 fn all(
     talk: &mut Talk,
     since: &str,

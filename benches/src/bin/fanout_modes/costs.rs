@@ -12,7 +12,7 @@ use crate::{Args, Gateway};
 /// The numbers of groups that missed messages are spread over.
 const SPREADS: [usize; 2] = [1, 20];
 
-/// Shares of a group's members who are online, for which the cheaper mode is worked out.
+/// The shares of online members for which the cheaper mode is computed.
 const SHARES: [f64; 4] = [0.01, 0.1, 0.5, 1.0];
 
 /// The costs of one mode at one group size.
@@ -22,13 +22,13 @@ struct Cost {
     /// The costs with few members online, and with all.
     sent: [Sent; 2],
     caught: [Caught; 2],
-    /// Milliseconds to make the group.
+    /// The time to make the group in milliseconds.
     made: f64,
 }
 
 impl Cost {
-    /// Microseconds of CPU per message with a share of the members online, and everybody else
-    /// catching up on it later, together with 19 other groups.
+    /// Returns the CPU time in microseconds per message, if a share of the members is online, and
+    /// all others catch up later, together with 19 other groups.
     fn total(&self, share: f64, missed: usize) -> f64 {
         let members = (self.size - 1) as f64;
         let [few, all] = self.sent;
@@ -63,7 +63,7 @@ impl Mode {
     }
 
     fn measure(&mut self, args: &Args, size: usize) -> anyhow::Result<()> {
-        // While the other mode was measured nobody answered this session's pings.
+        // This session did not answer pings while the other mode was measured.
         self.owner = Talk::start(self.gateway.peer.address, "owner")?;
         let (peer, owner) = (&self.gateway.peer, &mut self.owner);
         let group = format!("g{size}");
@@ -107,7 +107,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A row for every mode at every size, and one that divides them.
+/// Returns a row for every mode at every size, and one that divides them.
 fn rows(modes: &[Mode; 2], figures: impl Fn(&Cost) -> Vec<f64>) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for (push, pull) in modes[0].costs.iter().zip(&modes[1].costs) {

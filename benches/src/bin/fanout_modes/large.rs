@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Milliseconds until a message is stored, and until all who are online have it.
+/// Returns the milliseconds until a message is stored, and until all online members have it.
 fn one_by_one(
     args: &Args,
     peer: &Peer,

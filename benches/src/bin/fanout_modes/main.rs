@@ -1,10 +1,11 @@
-//! What a group costs whose events enter every member's timeline (push), beside one whose members
-//! catch up from the group's (pull): log, CPU, and the time to catch up, by the size of the group.
+//! The costs of two kinds of groups: one whose events enter every member's timeline (push), and one
+//! whose members catch up from the group's timeline (pull). The costs are log, CPU, and the time to
+//! catch up, by the size of the group.
 //!
 //! `cargo run --release -p trunkline-benches --bin fanout-modes`
 //!
-//! What it said on a shared machine of two cores, of the CPU time for a message until all members
-//! have it, one in ten of them online and the others catching up later, push to pull:
+//! Results on a shared machine with two cores. CPU is the ratio of push to pull, for the CPU time
+//! per message until all members have it, with one in ten online and the others catching up later:
 //!
 //! | members | log B, push | log B, pull | CPU |
 //! |---|---|---|---|
@@ -16,10 +17,10 @@
 //! | 1,000 | 16,208 | 224 | 6 |
 //! | 10,000 | 160,208 | 224 | 13 |
 //!
-//! Push costs what it writes, and what everybody who catches up reads: the fan-out is in the record.
-//! Pull costs a look at one timeline for each group: 1 ms for 1,000 messages of 20 groups, in which
-//! push reads one timeline. They meet at 200 members, whatever part of them is online; there the
-//! default of `fanout_limit` is.
+//! Push pays for the fan-out in each record, which it writes and which every catching-up member
+//! reads. Pull pays for reading one timeline per group: 1 ms for 1,000 messages of 20 groups, for
+//! which push reads one timeline. The costs are equal at 200 members, whatever part of them is
+//! online. So the default of `fanout_limit` is 200.
 
 #![allow(
     clippy::print_stdout,
@@ -39,8 +40,8 @@ use clap::{Parser, ValueEnum};
 use tempfile::TempDir;
 use trunkline_benches::peer::{self, Peer};
 
-/// Measures groups of several sizes on two gateways that differ in `--fanout-limit` alone; what
-/// receipts add to messages; and a very large group.
+/// Measures groups of several sizes on two gateways that differ only in `--fanout-limit`, the cost
+/// of receipts, and a very large group.
 ///
 /// Both ends run on this machine, and share its processors.
 #[derive(Debug, Parser)]
@@ -48,7 +49,7 @@ struct Args {
     /// Only these sections
     #[arg(long, value_delimiter = ',', value_name = "SECTION")]
     only: Vec<Section>,
-    /// Members of the groups, the sender among them
+    /// Members of the groups, including the sender
     #[arg(
         long,
         value_delimiter = ',',
@@ -61,10 +62,10 @@ struct Args {
     /// Bytes of text per message
     #[arg(long, default_value_t = 120)]
     bytes: usize,
-    /// Members of the conversations in which receipts are counted; 2: of two users, and no group
+    /// Members of the conversations in which receipts are counted; 2 is a conversation of two users
     #[arg(long, value_delimiter = ',', default_value = "2,10,16,17")]
     readers: Vec<usize>,
-    /// Messages that somebody catches up on
+    /// Messages that a member catches up on
     #[arg(long, default_value_t = 1_000)]
     missed: usize,
     /// Members of the very large group

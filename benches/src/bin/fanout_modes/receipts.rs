@@ -15,9 +15,10 @@ use crate::{Args, Gateway};
 /// The pace at which messages are sent and read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pace {
-    /// As fast as they go; each is acknowledged twice at once.
+    /// Messages are sent as fast as possible; each is acknowledged twice at once.
     Streamed,
-    /// The next when everybody has read the one before, so long after it was delivered.
+    /// Each message follows when all members have read the one before, this time after its
+    /// delivery.
     OneByOne(Duration),
 }
 
@@ -28,14 +29,14 @@ const PACES: [Pace; 4] = [
     Pace::OneByOne(Duration::from_secs(1)),
 ];
 
-/// Messages of a measurement that are streamed, to all members together.
+/// The number of deliveries of a streamed measurement, to all members together.
 const STREAMED: u64 = 6_000;
 
 /// The time for which messages come one by one, and their least and greatest number.
 const ONE_BY_ONE: Duration = Duration::from_secs(10);
 const MESSAGES: (u64, u64) = (10, 200);
 
-/// The most messages that are not acknowledged by every reader.
+/// The most messages that some reader has not acknowledged.
 const WINDOW: u64 = 64;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -65,7 +66,7 @@ impl Pace {
         (fit as u64).clamp(MESSAGES.0, MESSAGES.1)
     }
 
-    /// Messages that may be on their way.
+    /// Returns the number of messages that may be under way.
     fn window(self) -> u64 {
         if self == Self::Streamed { WINDOW } else { 1 }
     }
@@ -141,10 +142,17 @@ fn measure(args: &Args, members: usize, pace: Pace, acks: bool) -> anyhow::Resul
             .into_iter()
             .enumerate()
             .map(|(i, mut talk)| {
-                scope.spawn(move || reader(&mut talk, conversation, (last, pace, acks), &read[i]))
+                scope.spawn(move || {
+                    reader(
+                        &mut talk,
+                        conversation,
+                        Reading { last, pace, acks },
+                        &read[i],
+                    )
+                })
             })
             .collect();
-        let sent = stream(&mut owner, &message, (last, pace.window()), read);
+        let sent = stream(&mut owner, &message, last, pace.window(), read);
         for handle in handles {
             handle
                 .join()
@@ -173,11 +181,12 @@ fn counters(peer: &Peer) -> anyhow::Result<[f64; 4]> {
     ])
 }
 
-/// Sends until the last, the next when the readers are through with enough of those before.
+/// Sends the messages up to sequence `last`. At most `window` messages are unread at one time.
 fn stream(
     owner: &mut Talk,
     message: &Value,
-    (last, window): (u64, u64),
+    last: u64,
+    window: u64,
     read: &[AtomicU64],
 ) -> anyhow::Result<()> {
     let (mut sent, mut moved) = (1, (Instant::now(), 0));
@@ -200,7 +209,7 @@ fn stream(
             if window > 1 {
                 owner.tell("send", message)?;
             } else {
-                // And the receipts before it, which are passed over.
+                // The answer follows the receipts before it, which are skipped.
                 owner.ask("send", message)?;
             }
             sent += 1;
@@ -210,11 +219,22 @@ fn stream(
     }
 }
 
-/// Reads, and acknowledges, up to the last. As clients do, it waits for no answer, but for the last.
+/// The task of a reader.
+#[derive(Clone, Copy)]
+struct Reading {
+    /// The sequence of the last message.
+    last: u64,
+    pace: Pace,
+    /// Whether the reader acknowledges messages.
+    acks: bool,
+}
+
+/// Reads and acknowledges the messages. Waits only for the answer to the last acknowledgement, as
+/// clients do.
 fn reader(
     talk: &mut Talk,
     conversation: &str,
-    (last, pace, acks): (u64, Pace, bool),
+    Reading { last, pace, acks }: Reading,
     read: &AtomicU64,
 ) -> anyhow::Result<()> {
     loop {
@@ -223,7 +243,7 @@ fn reader(
             continue;
         };
         if seq == 1 {
-            // It came before anything was counted.
+            // The first message came before the counted time.
             continue;
         }
         let marks = |what: &str| json!({"conversation": conversation, what: seq});

@@ -13,11 +13,12 @@ use crate::Args;
 /// Connections begun at a time.
 const AT_ONCE: usize = 100;
 
-/// Pushes on their way at a time, and messages.
+/// The most pushes under way at one time.
 const PUSHES: usize = 20_000;
+/// The most messages under way at one time.
 const MESSAGES: usize = 64;
 
-/// Bytes of log that one measurement may write.
+/// The most bytes of log that one measurement may write.
 const LOG: f64 = 400e6;
 
 /// The most time until all members have a message.
@@ -27,9 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Sent {
     pub(crate) log_bytes: f64,
-    /// Written once more to sort the log and to merge what was sorted.
+    /// The bytes written again per message, to sort the log and to merge the runs.
     pub(crate) merged_bytes: f64,
-    /// Microseconds of the gateway's CPU time per message, all threads.
+    /// The gateway's CPU time per message in microseconds, for all threads.
     pub(crate) micros: f64,
     pub(crate) per_second: f64,
     pub(crate) online: usize,

@@ -1,4 +1,4 @@
-//! The servers that exchange messages, and the load each gets.
+//! The servers that exchange messages, and the load of each.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::Args;
 /// A server beside the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Name {
-    /// The gateway's shape and nothing else
+    /// A minimal server with the gateway's structure
     Prototype,
     /// A chat on Bun (uWebSockets), in memory
     Bun,
@@ -29,13 +29,13 @@ impl Name {
     pub(crate) const ALL: [Self; 4] = [Self::Prototype, Self::Bun, Self::Nats, Self::Raw];
 }
 
-/// A server that runs.
+/// A running server.
 pub(crate) struct Contender {
     pub(crate) name: String,
-    /// What the server does with a message, in a sentence.
+    /// A sentence on what the server does with a message.
     pub(crate) does: String,
     pub(crate) server: Peer,
-    /// None: our gateway.
+    /// The kind of the server; `None` for our gateway.
     pub(crate) kind: Option<Name>,
     /// The folder of its files.
     _folder: TempDir,
@@ -43,9 +43,9 @@ pub(crate) struct Contender {
 
 /// One measurement.
 pub(crate) struct Measured {
-    /// Messages per second.
+    /// The number of messages per second.
     pub(crate) rate: f64,
-    /// CPU time of the server per message, in microseconds.
+    /// The CPU time of the server per message, in microseconds.
     pub(crate) micros: f64,
 }
 
@@ -99,17 +99,17 @@ impl Contender {
         })
     }
 
-    /// Gives it its load.
+    /// Runs the load against the server.
     pub(crate) fn measure(&self, args: &Args, window: usize) -> anyhow::Result<Measured> {
         let cpu = || self.server.cpu_seconds();
         let address = self.server.address;
         let (rate, spent, seconds) = if self.kind == Some(Name::Raw) {
-            // What a message to the gateway takes on the wire.
+            // The bytes of a message to the gateway on the wire.
             let bytes = args.bytes + 48;
             let before = cpu();
             let time = args.time();
             let rate = raw::echo(address, (args.connections, window), bytes, time)?;
-            // The warm-up's tenth is in the CPU time as well.
+            // The CPU time includes the warm-up, which is a tenth.
             (rate, cpu() - before, args.seconds * 1.1)
         } else {
             let plan = self.plan(args, window);
@@ -152,7 +152,7 @@ impl Contender {
     }
 }
 
-/// Where servers of others are installed.
+/// Returns the folder of the installed foreign servers.
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/peers")
 }
@@ -165,7 +165,7 @@ fn bun() -> anyhow::Result<Peer> {
     Peer::other(command.arg(script).arg(address.port().to_string()), address)
 }
 
-/// The server, and its version.
+/// Starts the NATS server. Returns its version and the server.
 fn nats(scratch: &Path) -> anyhow::Result<(String, Peer)> {
     let nats = install::nats(&folder())?;
     let said = Command::new(&nats).arg("--version").output()?.stdout;

@@ -1,5 +1,5 @@
-//! Measures a message to a group with all members online, beside one `send` to each of as many
-//! sockets.
+//! Measures a message to a group with all members online, and one `send` to each of the same number
+//! of sockets.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
     members.open(AT_ONCE)?;
     let text = "x".repeat(args.bytes);
     let message = json!({"group": "all", "text": text});
-    // As many bytes as a push: the position and the sequence grow by some digits.
+    // As many bytes as a push, whose position and sequence grow by some digits.
     let pushed = json!({"push": {"pos": "123456789", "message": {"conversation": "g:all",
         "seq": 99, "from": "owner", "device": "d", "time": 1_767_225_600_000_u64, "text": text}}});
     let bytes = pushed.to_string().len();
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
             number(r#"trunkline_pushes_total{event="message"}"#)?,
         ])
     };
-    // Descriptors are few: the others are connected in turns.
+    // The servers are connected in turns, because descriptors are few.
     let (mut ours, mut theirs, mut done) = (Row::default(), Row::default(), [0.0; 2]);
     for _ in 0..args.rounds {
         if members.is_empty() {
@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Deliveries of the rounds.
+/// The deliveries per second in each round.
 #[derive(Default)]
 struct Row {
     rates: Vec<f64>,
@@ -141,7 +141,7 @@ fn deliveries(
         });
         let mut sent = 0;
         let mut send_until = |end: Option<Instant>| -> anyhow::Result<()> {
-            // Without an end: until what is on its way has arrived.
+            // Waits until all messages under way have arrived.
             let mut last = (Instant::now(), 0);
             loop {
                 let now = Instant::now();
@@ -157,7 +157,7 @@ fn deliveries(
                 if now - last.0 > PATIENCE {
                     bail!("{got} of {} messages arrived", sent * size);
                 }
-                // One at a time: two on their way could reach a member with one write.
+                // One at a time, because two messages under way could reach a member in one write.
                 if end.is_some() && got >= sent * size {
                     send()?;
                     sent += 1;

@@ -11,10 +11,10 @@ use crate::Args;
 use crate::contender::Contender;
 use crate::targets::Targets;
 
-/// Messages per second.
+/// The number of messages per second.
 const RATE: f64 = 20_000.0;
 
-/// Before it counts.
+/// The time before counting.
 const WARM: Duration = Duration::from_secs(2);
 
 /// Connections begun at a time.

@@ -1,4 +1,5 @@
-//! The gateway beside others, in turns in one run: messages, latency, a storm, a group, many shards.
+//! The gateway beside other servers, in turns in one run: messages, latency, a storm, a group, many
+//! shards.
 //!
 //! `cargo run --release -p trunkline-benches --bin gateway-peers`
 
@@ -24,10 +25,10 @@ use trunkline_benches::peer;
 
 use targets::Targets;
 
-/// Measures the gateway beside other servers, and what the kernel can do, in turns in one run, and
-/// prints the targets with what was measured.
+/// Measures the gateway, other servers and the kernel in turns in one run, and prints the targets
+/// with the measured values.
 ///
-/// Both ends run on this machine. Peers that cannot be installed are left out, with the reason.
+/// Both ends run on this machine. Servers that cannot be installed are left out, with the reason.
 #[derive(Debug, Parser)]
 struct Args {
     /// Only these sections
@@ -68,7 +69,7 @@ enum Section {
     Shards,
     /// Latency at 20,000 messages/s
     Latency,
-    /// Everybody reconnects at once
+    /// All sessions reconnect at once
     Storm,
     /// A group with all members online
     Fanout,

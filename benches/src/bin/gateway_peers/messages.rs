@@ -28,7 +28,7 @@ struct Wanted {
     micros: f64,
 }
 
-/// The part of the prototype's rate that is wanted.
+/// The required part of the prototype's rate.
 const OF_PROTOTYPE: f64 = 0.85;
 
 /// A server's measurements under one load.
@@ -48,7 +48,7 @@ pub(crate) const WORK: [(&str, &str); 6] = [
     ("trunkline_writes_total", "writes"),
 ];
 
-/// The gateway's counters: messages, and then [`WORK`].
+/// Returns the gateway's counters: messages, and then [`WORK`].
 pub(crate) fn work(gateway: &Contender) -> anyhow::Result<Vec<f64>> {
     let text = gateway.server.metrics()?;
     let names = std::iter::once("trunkline_messages_total").chain(WORK.map(|(name, _)| name));
@@ -108,7 +108,7 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One load: the lines of all servers, and the targets.
+/// Prints the lines of all servers for one load, and enters the targets.
 fn print(contenders: &[Contender], rows: &[Row], wanted: &Wanted, targets: &mut Targets) {
     let flight = format!("{} in flight", wanted.window);
     let mut lines = Vec::new();

@@ -1,4 +1,4 @@
-//! Everybody comes back at once, while some go on talking.
+//! Measures a storm: all sessions reconnect at once, while some others exchange messages.
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,9 @@ use crate::Args;
 use crate::contender::Contender;
 use crate::targets::Targets;
 
-/// Sessions that stay, and the messages per second among them.
+/// The number of sessions that stay connected.
 const SURVIVORS: usize = 1_000;
+/// The messages per second among the sessions that stay connected.
 const RATE: f64 = 1_000.0;
 
 /// The number of connections that are opened at a time: as many as a listener's queue takes without
@@ -24,7 +25,7 @@ const AT_ONCE: usize = 1_000;
 /// The most time until the gateway has noticed that connections are gone.
 const GONE: Duration = Duration::from_secs(20);
 
-/// Rates of the rounds, and the CPU time of storms.
+/// The rates of the rounds, and the CPU time of storms.
 #[derive(Default)]
 struct Rates {
     raw: Vec<f64>,
@@ -54,7 +55,7 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
         let mut storms = || -> anyhow::Result<()> {
             for _ in 0..args.rounds {
                 crowd.close()?;
-                // Only now: descriptors are few.
+                // Not earlier, because descriptors are few.
                 let took = raw.open(AT_ONCE).context("raw")?;
                 rates.raw.push(args.sessions as f64 / took.as_secs_f64());
                 raw.close()?;

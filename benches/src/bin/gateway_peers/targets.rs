@@ -7,12 +7,12 @@ use trunkline_benches::figures;
 pub(crate) struct Targets(Vec<[String; 4]>);
 
 impl Targets {
-    /// Something that is to be `least` at least.
+    /// Enters a target with a lower bound.
     pub(crate) fn at_least(&mut self, what: &str, measured: f64, least: f64, unit: &str) {
         self.add(what, measured, "≥", least, unit, measured >= least);
     }
 
-    /// Something that is to be `most` at most.
+    /// Enters a target with an upper bound.
     pub(crate) fn at_most(&mut self, what: &str, measured: f64, most: f64, unit: &str) {
         self.add(what, measured, "≤", most, unit, measured <= most);
     }
@@ -26,7 +26,7 @@ impl Targets {
         ]);
     }
 
-    /// A section that says nothing, for the reason printed in its place.
+    /// Enters a section that did not run. The reason is printed in its place.
     pub(crate) fn not_run(&mut self, section: &str) {
         let row = [section, "not run", "", ""];
         self.0.push(row.map(str::to_owned));

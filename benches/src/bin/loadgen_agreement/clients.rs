@@ -19,7 +19,7 @@ pub(crate) const QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p90", 0.9), ("p9
 pub(crate) struct Said {
     pub(crate) ack: [f64; 3],
     pub(crate) e2e: [f64; 3],
-    /// From the time a message should have been sent to its write.
+    /// The times from the intended send of a message to its write.
     pub(crate) lag: [f64; 3],
     pub(crate) messages: u64,
 }
@@ -30,8 +30,9 @@ const AT_ONCE: usize = 500;
 /// The beginning of the names of the other client's users.
 const NAME: &str = "agreement";
 
-/// The client of these benchmarks: it shares the framing with the load generator, and neither the
-/// schedule nor a clock, a histogram or an event loop. A process of its own, as the load generator is.
+/// Runs the client of these benchmarks in a separate process, like the load generator. It shares
+/// only the framing with the load generator: it has its own schedule, clock, histogram and event
+/// loop.
 pub(crate) fn independent(args: &Args, server: SocketAddr) -> anyhow::Result<Said> {
     let child = Command::new(std::env::current_exe()?)
         .args(["--client", &server.to_string()])
@@ -47,10 +48,10 @@ pub(crate) fn independent(args: &Args, server: SocketAddr) -> anyhow::Result<Sai
     Ok(serde_json::from_slice(&child.stdout)?)
 }
 
-/// The other client, in its process.
+/// Runs the other client in this process.
 ///
 /// # Errors
-/// The server does not take it.
+/// The server refuses the client.
 pub(crate) fn as_independent(args: &Args, server: SocketAddr) -> anyhow::Result<Said> {
     let mut crowd = Crowd::new(server, MemberKind::Sessions(NAME), args.sessions)?;
     crowd.open(AT_ONCE)?;
@@ -78,7 +79,7 @@ pub(crate) fn as_independent(args: &Args, server: SocketAddr) -> anyhow::Result<
     })
 }
 
-/// The load generator, built beside this program.
+/// Returns the load generator, built beside this program.
 pub(crate) fn loadgen_program(args: &Args) -> anyhow::Result<PathBuf> {
     if let Some(program) = &args.loadgen {
         return Ok(program.clone());
@@ -129,7 +130,7 @@ rate = "{rate}/s"
     )
 }
 
-/// The load generator, as anybody runs it.
+/// Runs the load generator, as a user runs it.
 pub(crate) fn loadgen(
     args: &Args,
     program: &Path,

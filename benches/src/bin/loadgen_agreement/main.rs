@@ -4,13 +4,13 @@
 //! `cargo build --release --bin loadgen && cargo run --release -p trunkline-benches --bin
 //! loadgen-agreement`, as root
 //!
-//! Both clients drive the same gateway at the same rate, in turns, and a capture of loopback runs with
-//! each: its clock belongs to neither end.
+//! Both clients drive the same gateway at the same rate, in turns. A capture of loopback, whose
+//! clock belongs to neither end, runs with each.
 //!
-//! A client's latencies are longer than those on the wire: they begin when a message should have been
-//! sent, and end when the client has woken up. On loopback that is as much as the gateway takes, and is
-//! printed for both clients. What must agree is measured across a line of some milliseconds, where it
-//! is a small part.
+//! A client's latencies are longer than those on the wire: they begin at the intended time of a
+//! send, and end when the client has woken up. On loopback this difference is as large as the time
+//! of the gateway; it is printed for both clients. The latencies that must agree are measured
+//! across a line with a delay of some milliseconds, of which the difference is a small part.
 
 #![allow(
     clippy::print_stdout,
@@ -35,10 +35,11 @@ use trunkline_benches::peer::{self, Peer};
 
 use clients::{QUANTILES, Said};
 
-/// Drives a gateway with the load generator and with another client in turns, captures what both send
-/// and get, and prints p50, p90 and p99 by each clock with their ratio.
+/// Drives a gateway with the load generator and with another client in turns, captures their
+/// packets, and prints p50, p90 and p99 by each clock with their ratio.
 ///
-/// Ends with 1 where a median ratio across the line is further from 1 than --within, and with 2 where it cannot run.
+/// The exit code is 1 if a median ratio across the line is further from 1 than --within, and 2 if
+/// the measurement cannot run.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
     /// Rounds, each with both clients; the medians of the ratios are judged
@@ -59,16 +60,16 @@ pub(crate) struct Args {
     /// Durability of the gateway
     #[arg(long, default_value = "sync")]
     durability: String,
-    /// Length of the line, in milliseconds each way
+    /// Delay of the line, in milliseconds each way
     #[arg(long, default_value_t = 5)]
     line: u64,
     /// Greatest distance of a ratio from 1
     #[arg(long, default_value_t = 0.05)]
     within: f64,
-    /// The load generator; otherwise the one built beside this program
+    /// Program of the load generator [default: the one built beside this program]
     #[arg(long, value_name = "PATH")]
     loadgen: Option<PathBuf>,
-    /// Be the other client
+    /// Run as the other client
     #[arg(long, hide = true)]
     client: Option<SocketAddr>,
 }
@@ -126,7 +127,7 @@ fn measure_all(
 ) -> anyhow::Result<[Vec<Round>; 2]> {
     let mut rounds: [Vec<Round>; 2] = Default::default();
     for round in 0..args.rounds {
-        // Who was first is second in the next round.
+        // The clients change places in the next round.
         for turn in 0..2 {
             let client = (round + turn) % 2;
             let measured = patiently(|| measure(args, program, line, client))
@@ -137,7 +138,8 @@ fn measure_all(
     Ok(rounds)
 }
 
-/// A machine that was busy for a moment makes a run that does not count: again then.
+/// Repeats a measurement that fails, because a moment of other load on the machine makes a run
+/// invalid.
 fn patiently(mut measure: impl FnMut() -> anyhow::Result<Round>) -> anyhow::Result<Round> {
     for _ in 1..TRIES {
         match measure() {
@@ -194,7 +196,7 @@ const WAYS: [(&str, Way, Way); 2] = [
     ("send → push", |it| it.said.e2e, |it| it.wire_e2e),
 ];
 
-/// Prints, and says whether the ratios that must agree do.
+/// Prints the results. Returns whether the ratios that must agree do agree.
 fn print(args: &Args, rounds: &[Vec<Round>; 2]) -> bool {
     let mut rows = Vec::new();
     let mut good = true;
@@ -213,8 +215,8 @@ fn print(args: &Args, rounds: &[Vec<Round>; 2]) -> bool {
             let pairs = rounds[0].iter().zip(&rounds[1]);
             let ratio = median(pairs.map(|(a, b)| said(a)[at] / said(b)[at]).collect());
             row.push(format!("{ratio:.3}"));
-            // The two ran at different times, and tails are of what the machine did meanwhile; against
-            // the wire each tail is that of the same messages.
+            // The two clients ran at different times, and tails depend on the machine's other work.
+            // A comparison with the wire is about the same messages.
             good &= *quantile == "p99" || (ratio - 1.0).abs() <= args.within;
             rows.push(row);
         }

@@ -1,4 +1,4 @@
-//! Latencies from a capture: when each message, its reply and its push were on the wire.
+//! Latencies from a capture: the times of each message, its reply and its push on the wire.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddrV4;
@@ -11,18 +11,18 @@ use trunkline_proto::connection::{Connection, Event, Role};
 /// Latencies by the capture, in nanoseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Wire {
-    /// From a message's last packet to that of its answer.
+    /// The times from the last packet of a message to that of its answer.
     pub(crate) ack: Vec<f64>,
-    /// From a message's last packet to that of its push.
+    /// The times from the last packet of a message to that of its push.
     pub(crate) e2e: Vec<f64>,
-    /// Messages sent.
+    /// The number of messages sent.
     pub(crate) sent: usize,
 }
 
 /// One direction of a connection.
 struct Stream {
     next: Option<u32>,
-    /// Until the HTTP head is over.
+    /// The bytes of the HTTP head; `None` after its end.
     head: Option<Vec<u8>>,
     framing: Connection,
 }
@@ -36,14 +36,14 @@ impl Stream {
         }
     }
 
-    /// Hands on the messages that a packet ends.
+    /// Passes on the messages that a packet completes.
     fn take(
         &mut self,
         packet: &mut Packet,
         mut message: impl FnMut(&[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let next = self.next.unwrap_or(packet.sequence);
-        // Sent again: not read again.
+        // A repeated packet is not read again.
         let known = next.wrapping_sub(packet.sequence) as usize;
         if known > packet.payload.len() {
             if known < 1 << 31 {
@@ -72,7 +72,7 @@ impl Stream {
     }
 }
 
-/// The text of a message, which is another one for each.
+/// Returns the text of a message, which is unique.
 fn text(payload: &[u8]) -> Option<&[u8]> {
     const KEY: &[u8] = br#""text":""#;
     let from = memmem::find(payload, KEY)? + KEY.len();
@@ -87,7 +87,7 @@ fn is(payload: &[u8], kind: &str) -> bool {
 /// Follows all connections of a capture to a server.
 ///
 /// # Errors
-/// The capture has holes, or an answer to nothing.
+/// The capture has holes, or has an answer without a message.
 pub(crate) fn follow(packets: Vec<Packet>, port: u16) -> anyhow::Result<Wire> {
     let mut streams: HashMap<(SocketAddrV4, bool), Stream> = HashMap::new();
     let mut waiting: HashMap<SocketAddrV4, VecDeque<u64>> = HashMap::new();

@@ -18,13 +18,14 @@ pub(crate) struct Entrant {
 }
 
 impl Entrant {
-    /// The bare file holds nothing that could be read, nor opened.
+    /// Returns whether the entrant is the bare file, which can neither be read nor opened.
     fn is_bare(&self) -> bool {
         self.name == BARE
     }
 }
 
-/// Appended between an opening and the next kill, so that there is something to recover.
+/// The number of messages appended between an opening and the next kill, so that there is something
+/// to recover.
 const BETWEEN: u64 = 1_000;
 
 /// A contender with its store.
@@ -88,14 +89,14 @@ pub(crate) fn run(
     Ok(measured.section(fanout, &names, sizes))
 }
 
-/// Kills each with `kill -9`, and sees how long it takes to open again.
+/// Kills each store with `kill -9`, and measures the time of its next opening.
 fn open(args: &Args, players: &mut [Player<'_>], measured: &mut Measured) -> anyhow::Result<()> {
     rounds(args.rounds, players, |player| {
         if player.entrant.is_bare() {
             return Ok(());
         }
         player.load(BETWEEN)?;
-        // Ended and waited for before the next one begins: the folder is locked until then.
+        // The process must end before the next one starts, because it locks the folder.
         player.seat.kill()?;
         player.seat = Seat::start(&player.entrant.program, &player.setup, true)
             .with_context(|| player.entrant.name.clone())?;
@@ -104,7 +105,7 @@ fn open(args: &Args, players: &mut [Player<'_>], measured: &mut Measured) -> any
     })
 }
 
-/// Reads ranges, once all that will be read is in memory.
+/// Reads ranges, after a first pass has put them into memory.
 fn read(
     args: &Args,
     players: &mut [Player<'_>],
@@ -129,7 +130,10 @@ fn read(
         .filter(|player| !player.entrant.is_bare())
         .map(|player| {
             let memory = player.tell(Command::Cost)?.get("memory")?;
-            let (files, bytes) = machine::files(&PathBuf::from(&player.setup.dir))?;
+            let machine::FilesBelow {
+                count: files,
+                bytes,
+            } = machine::files(&PathBuf::from(&player.setup.dir))?;
             Ok(Size {
                 contender: player.entrant.name.clone(),
                 memory_bytes: memory as u64,
@@ -152,7 +156,7 @@ fn append(args: &Args, players: &mut [Player<'_>], measured: &mut Measured) -> a
     Ok(())
 }
 
-/// All in turns, in each round another one first.
+/// Calls `turn` for each player in each round. Another player begins each round.
 fn rounds<'e>(
     rounds: usize,
     players: &mut [Player<'e>],

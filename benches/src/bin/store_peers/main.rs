@@ -2,9 +2,9 @@
 //!
 //! `cargo run --release -p trunkline-benches --bin store-peers`
 //!
-//! Each contender is a process of its own that appends in groups, each durable by a sync of its
-//! own, reads ranges, is killed, and opens again. `--count-syncs` is a run of its own, under
-//! strace: it fails unless each contender syncs as often as it says.
+//! Each contender runs in its own process. It appends groups, each durable by its own sync, reads
+//! ranges, is killed, and opens again. `--count-syncs` makes a separate run under strace, which
+//! fails unless each contender syncs as often as it claims.
 
 #![allow(
     clippy::print_stdout,
@@ -27,7 +27,7 @@ use trunkline_benches::{child, machine};
 use crate::contest::Entrant;
 use crate::report::{Missing, Report};
 
-/// Compares our store with others, each with real durability for every group.
+/// Compares our store with others. Each makes every group durable by a sync.
 #[derive(Debug, Parser)]
 #[command(name = "store-peers")]
 struct Args {
@@ -47,20 +47,20 @@ struct Args {
     /// Reads per contender in a round
     #[arg(long, default_value_t = 2_000)]
     reads: u64,
-    /// Messages in a group
+    /// Numbers of messages in a group
     #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 1_000])]
     groups: Vec<usize>,
-    /// Index entries per message, each a run of its own: 0, 2 or both
+    /// Index entries per message: 0, 2 or both, each in a separate run
     #[arg(long, value_delimiter = ',', default_values_t = [0, 2])]
     fanout: Vec<usize>,
-    /// Folder on the disk to measure; something below the build if not given
+    /// Folder on the disk to measure [default: a folder below the build]
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Only these: trunkline, bare, raft-engine, fjall, redb, rocksdb
+    /// Only these stores: trunkline, bare, raft-engine, fjall, redb, rocksdb
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Folder to build the other stores in, so that several checkouts share it; benches/rivals/target
-    /// if not given
+    /// Folder to build the other stores in, which several checkouts can share [default:
+    /// benches/rivals/target]
     #[arg(long)]
     rivals_target: Option<PathBuf>,
     /// Print JSON
@@ -100,7 +100,8 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.count_syncs {
         return syncs::count(dir.path(), &entrants, &args.groups);
     }
-    // Some keep a message three times for a while, and index entries; fjall its journals.
+    // Some stores keep a message three times for a while, and its index entries; fjall also keeps
+    // its journals.
     let bytes = 2_000 * args.messages + (2 << 30);
     machine::require(dir.path(), bytes * entrants.len() as u64)?;
     let mut report = Report::new(args, &entrants, missing);

@@ -11,7 +11,7 @@ use trunkline_contender::BODY;
 use crate::Args;
 use crate::contest::Entrant;
 
-/// Everything.
+/// All results.
 #[derive(Serialize)]
 pub(crate) struct Report {
     messages: u64,
@@ -125,7 +125,7 @@ fn add(rounds: &mut Rounds, contender: &str, value: f64) {
     rounds.entry(contender.into()).or_default().push(value);
 }
 
-/// Ranks the contenders in the order of `names`; `better` says which of two medians is.
+/// Ranks the contenders in the order of `names`. `better` returns the better of two medians.
 fn rank(names: &[&str], rounds: &Rounds, better: fn(f64, f64) -> f64) -> Vec<Ranked> {
     let medians: BTreeMap<&str, f64> = rounds
         .iter()
@@ -251,7 +251,7 @@ fn ranks(head: &str, unit: &str, ranked: &[Ranked], scale: f64) -> String {
         ]
     };
     let rows: Vec<_> = ranked.iter().map(row).collect();
-    // As wide for each group size.
+    // The columns have the same width for each group size.
     table(
         &[
             &format!("{head:16}"),

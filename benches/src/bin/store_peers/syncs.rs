@@ -1,4 +1,4 @@
-//! Whether each contender syncs as often as it says: counted by strace.
+//! The check that each contender syncs as often as it claims, counted by strace.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -13,7 +13,7 @@ use trunkline_contender::{Command, Setup};
 
 use crate::contest::Entrant;
 
-/// Groups of each size; more where they are small.
+/// The number of groups of each size; small groups are more.
 const GROUPS: u64 = 200;
 
 /// Runs each contender under strace, and fails if one synced fewer times than it stored groups.
@@ -67,7 +67,7 @@ pub(crate) fn count(
     Ok(ExitCode::FAILURE)
 }
 
-/// The syncs while a contender stores groups.
+/// Returns the syncs that a contender makes while it stores groups of messages.
 fn trace(dir: &Path, entrant: &Entrant, group: usize) -> anyhow::Result<Syncs> {
     let (store, trace) = (dir.join(&entrant.name), dir.join("trace"));
     let setup = Setup {
@@ -92,7 +92,7 @@ fn trace(dir: &Path, entrant: &Entrant, group: usize) -> anyhow::Result<Syncs> {
     let mut program: Vec<String> = strace.map(String::from).into();
     program.push(trace.display().to_string());
     program.extend_from_slice(&entrant.program);
-    // Stopping strace would not stop what it follows.
+    // The end of strace does not end the processes that it follows.
     let mut seat = Seat::start(&program, &setup, false)?;
     seat.tell(Command::Groups {
         group,

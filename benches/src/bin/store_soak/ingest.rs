@@ -13,7 +13,7 @@ use trunkline_storage::{Draft, Opened, Options, Store, TimelineId};
 
 use crate::{Args, hours};
 
-/// When the simulation begins: any time will do.
+/// The arbitrary time at which the simulation begins, in milliseconds.
 const START: u64 = 1_700_000_000_000;
 /// The domain of keys: conversations have 1, users 2.
 const KEYS: u8 = 3;
@@ -21,7 +21,7 @@ const KEYS: u8 = 3;
 /// The number of openings whose time is measured.
 const OPENINGS: u32 = 3;
 
-/// The store, and how far it has got.
+/// The store and the progress of the simulation.
 pub(crate) struct Ingest {
     dir: PathBuf,
     options: Options,
@@ -32,8 +32,9 @@ pub(crate) struct Ingest {
     group: u64,
     messages: u64,
     hours: u64,
-    /// The bytes that device and store had written at the end of the last hour.
+    /// The bytes that the device had written at the end of the last hour.
     written: Option<u64>,
+    /// The bytes that the store had written at the end of the last hour.
     counted: u64,
 }
 
@@ -42,15 +43,17 @@ pub(crate) struct Ingest {
 pub(crate) struct Hour {
     pub(crate) hour: u64,
     pub(crate) messages: u64,
-    /// Messages per real second in this hour.
+    /// The number of messages per real second in this hour.
     pub(crate) rate: f64,
     pub(crate) files: u64,
     pub(crate) disk_bytes: u64,
     pub(crate) memory_bytes: u64,
     pub(crate) index_bytes: u64,
-    /// Bytes written in this hour per byte of message bodies: says the store, which does not count
-    /// the zeros in new segments, and says the device, which has other work as well.
+    /// The bytes written in this hour per byte of message bodies, as the store counts them, without
+    /// the zeros in new segments.
     pub(crate) counted: f64,
+    /// The bytes written in this hour per byte of message bodies, as the device counts them, with
+    /// other work on it.
     pub(crate) written: Option<f64>,
     /// The milliseconds that opening the store took; `None` if it was not opened again.
     pub(crate) opening: Option<f64>,
@@ -73,7 +76,7 @@ impl Ingest {
             dir: dir.to_path_buf(),
             store: Some(Store::open(dir, options.clone(), &mut |_| {})?),
             options,
-            // Nothing is loaded: messages go to any conversation.
+            // The load is not used: messages go to random conversations.
             work: Work::new(args.timelines, 0),
             rate: args.rate,
             group: args.group,
@@ -84,8 +87,8 @@ impl Ingest {
         })
     }
 
-    /// Stores the messages of the next hour, and measures. At its end the store is opened again if
-    /// `reopen` says so.
+    /// Stores the messages of the next hour, and measures it. Opens the store again at its end if
+    /// `reopen` is set.
     pub(crate) fn hour(&mut self, reopen: bool) -> anyhow::Result<Hour> {
         let (mut left, began) = (self.rate * 3600, Instant::now());
         while left > 0 {
@@ -100,7 +103,10 @@ impl Ingest {
         let stats = store.reader.stats();
         let (written, counted) = (machine::written(&self.dir)?, ours::written(store));
         let bodies = (self.rate * 3600 * BODY as u64) as f64;
-        let (files, disk_bytes) = machine::files(&self.dir)?;
+        let machine::FilesBelow {
+            count: files,
+            bytes: disk_bytes,
+        } = machine::files(&self.dir)?;
         let mut hour = Hour {
             hour: self.hours,
             messages: self.messages,
@@ -149,12 +155,12 @@ impl Ingest {
         }
     }
 
-    /// Opens the store again, several times, and says how many milliseconds the fastest took: the
-    /// others had the machine's other work in them.
+    /// Opens the store again several times. Returns the milliseconds of the fastest opening,
+    /// because other work of the machine delays the others.
     fn reopen(&mut self) -> anyhow::Result<f64> {
         let mut fastest = f64::INFINITY;
         for _ in 0..OPENINGS {
-            // The folder is locked until the last of it is gone.
+            // The folder stays locked until the last reader is dropped.
             self.store = None;
             let began = Instant::now();
             self.store = Some(Store::open(&self.dir, self.options.clone(), &mut |_| {})?);

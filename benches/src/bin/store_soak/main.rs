@@ -1,10 +1,11 @@
-//! Three days of messages in fast time, and whether the store stays as it is under expiry.
+//! Simulates three days of messages, and checks that the store does not grow under expiry.
 //!
 //! `cargo run --release -p trunkline-benches --bin store-soak`
 //!
-//! Records carry simulated times and the store is told them. A line for each simulated hour says
-//! what the store takes; the last line says whether files, disk, memory and the time of an opening
-//! stayed flat, from the middle third of the hours to the last. The exit code is 1 if not.
+//! Records and the store's clock have simulated times. Each line shows the store's use of resources
+//! after a simulated hour. The last line has the verdict: whether files, disk, memory and the time
+//! of an opening stayed flat, from the middle third of the hours to the last third. The exit code
+//! is 1 if not.
 
 #![allow(
     clippy::print_stdout,
@@ -30,7 +31,7 @@ use crate::ingest::{Hour, Ingest};
 #[derive(Debug, Parser)]
 #[command(name = "store-soak")]
 struct Args {
-    /// Hours to simulate: at least three times the longest life
+    /// Hours to simulate, at least three times the longest lifetime
     #[arg(long, default_value_t = 72)]
     hours: u64,
     /// Messages per simulated second, 120 B each with two readers and a key
@@ -39,26 +40,26 @@ struct Args {
     /// Number of conversations, and of users
     #[arg(long, default_value_t = 1_000_000)]
     timelines: u64,
-    /// Messages in a group, durable by a sync
+    /// Messages in a group, which one sync makes durable
     #[arg(long, default_value_t = 1_000)]
     group: u64,
-    /// Life of messages in hours
+    /// Lifetime of messages, in hours
     #[arg(long, default_value_t = 24)]
     message_life: u64,
-    /// Life of sync timelines, in hours
+    /// Lifetime of sync timelines, in hours
     #[arg(long, default_value_t = 24)]
     sync_life: u64,
-    /// Life of idempotency keys in hours
+    /// Lifetime of idempotency keys, in hours
     #[arg(long, default_value_t = 1)]
     key_life: u64,
-    /// Size of a segment in MiB; less for short lives or low rates, since a segment is begun for
-    /// each thirtieth of a life
+    /// Size of a segment in MiB; use less for short lifetimes or low rates, because each thirtieth
+    /// of a lifetime begins a segment
     #[arg(long, default_value_t = 64)]
     segment: u64,
     /// Open the store again every this many hours
     #[arg(long, default_value_t = 6)]
     reopen: u64,
-    /// Folder on the disk to use; something below the build if not given
+    /// Folder on the disk to use [default: a folder below the build]
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Print JSON
@@ -86,7 +87,7 @@ impl Args {
         Ok(())
     }
 
-    /// The most bytes of disk: the live data, the same again for merging, and the log.
+    /// Returns the most bytes of disk: the live data, the same again for merging, and the log.
     fn disk(&self) -> u64 {
         let living = self.rate * 3600 * self.message_life.max(self.sync_life) * 11 / 10;
         2 * 400 * living + (2 << 30)
@@ -130,7 +131,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
             println!("{line}");
         }
         hours.push(line);
-        // Others need the disk as well.
+        // Leaves room on the disk for other programs.
         machine::require(dir.path(), 0)?;
     }
     let verdict = verdict::of(&hours);
@@ -150,7 +151,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// A life in the store's options.
+/// Returns a lifetime of this many hours, as the store's options take it.
 fn hours(hours: u64) -> Option<Duration> {
     Some(Duration::from_secs(hours * 3600))
 }

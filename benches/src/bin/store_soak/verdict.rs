@@ -11,7 +11,7 @@ use crate::ingest::Hour;
 #[derive(Debug, Serialize)]
 pub(crate) struct Verdict {
     checks: Vec<Check>,
-    /// Bytes written per byte of message bodies in the last two thirds.
+    /// The bytes written per byte of message bodies, in the last two thirds of the hours.
     counted: f64,
     written: Option<f64>,
 }
@@ -35,7 +35,7 @@ impl Check {
 /// work.
 const SHARE: f64 = 1.2;
 
-/// Looks at all hours.
+/// Judges all hours.
 pub(crate) fn of(hours: &[Hour]) -> Verdict {
     let third = hours.len() / 3;
     let (middle, last) = (&hours[third..2 * third], &hours[2 * third..]);
@@ -67,7 +67,7 @@ pub(crate) fn of(hours: &[Hour]) -> Verdict {
 }
 
 impl Verdict {
-    /// All of them.
+    /// Returns whether all checks are flat.
     pub(crate) fn flat(&self) -> bool {
         self.checks.iter().all(Check::flat)
     }

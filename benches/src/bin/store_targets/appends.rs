@@ -8,14 +8,14 @@ use trunkline_contender::{Command, Setup};
 
 use crate::{Args, Row};
 
-/// The targets for appends.
+/// Returns the targets for appends.
 pub(crate) fn rows(args: &Args, dir: &Path) -> anyhow::Result<Vec<Row>> {
     let mut seats = Vec::new();
     for name in [BARE, TRUNKLINE] {
         let setup = Setup {
             dir: dir.join(name),
             timelines: args.timelines,
-            // One to each timeline and half as many to the deep ones.
+            // One message to each timeline, and half as many to the deep timelines.
             messages: args.timelines * 3 / 2,
             entries: 0,
             stored: 0,

@@ -15,10 +15,19 @@ pub(crate) struct Reads {
     log: AtomicU64,
 }
 
+/// The reads since a moment, by the kind of file.
+pub(crate) struct ReadsTaken {
+    pub(crate) runs: u64,
+    pub(crate) log: u64,
+}
+
 impl Reads {
-    /// Returns the bytes written to runs, and those written to the log, since the last call.
-    pub(crate) fn take(&self) -> (u64, u64) {
-        (self.runs.swap(0, Relaxed), self.log.swap(0, Relaxed))
+    /// Returns the reads since the last call.
+    pub(crate) fn take(&self) -> ReadsTaken {
+        ReadsTaken {
+            runs: self.runs.swap(0, Relaxed),
+            log: self.log.swap(0, Relaxed),
+        }
     }
 }
 

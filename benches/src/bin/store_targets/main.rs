@@ -3,8 +3,8 @@
 //! `cargo run --release -p trunkline-benches --bin store-targets`
 //!
 //! The target for openings is for 50 million messages: `--messages 50000000` takes about 12 GB of
-//! disk, and twice that while runs are merged. What a target is, other than in `store-peers` and
-//! `store-soak`, is in the table itself.
+//! disk, and twice that while runs are merged. The table describes each target that is not one of
+//! `store-peers` or `store-soak`.
 
 #![allow(
     clippy::print_stdout,
@@ -33,7 +33,7 @@ use trunkline_contender::{BODY, Command, Setup};
 #[derive(Debug, Parser)]
 #[command(name = "store-targets")]
 struct Args {
-    /// Messages to store before it is killed, opened and read; 50000000 takes about 12 GB of
+    /// Messages to store before the store is killed, opened and read; 50000000 takes about 12 GB of
     /// disk, and twice that while runs are merged
     #[arg(long, default_value_t = 3_000_000)]
     messages: u64,
@@ -52,7 +52,7 @@ struct Args {
     /// Milliseconds of appends in a round
     #[arg(long, default_value_t = 500)]
     millis: u64,
-    /// Folder on the disk to measure; something below the build if not given
+    /// Folder on the disk to measure [default: a folder below the build]
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Print JSON
@@ -66,7 +66,7 @@ struct Row {
     what: String,
     target: String,
     measured: String,
-    /// None: it takes another program to tell.
+    /// Whether the target is met; `None` if another program measures it.
     pass: Option<bool>,
 }
 
@@ -98,7 +98,7 @@ impl Row {
     }
 }
 
-/// A number as short as it is.
+/// Formats a number without needless digits.
 fn number(value: f64) -> String {
     match value {
         v if v.fract() == 0.0 => grouped(v as u64),
@@ -123,7 +123,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    // So that each list of a user that is read has a page of entries.
+    // Enough messages that each list that is read fills a page.
     if args.messages < 3_000 || args.timelines < 1_000 {
         bail!("--messages must be at least 3000 and --timelines 1000");
     }
@@ -165,7 +165,7 @@ fn load(args: &Args, store: &Path) -> anyhow::Result<(Row, Row)> {
     std::fs::create_dir_all(store)?;
     let before = machine::written(store)?;
     let mut seat = Seat::start(&program, &setup, false)?;
-    // Not all at once, for otherwise what is killed is at rest.
+    // In several pieces, so that the process is still working when it is killed.
     let messages = args.messages - args.messages / 100;
     seat.tell(Command::Load { messages })?;
     seat.tell(Command::Settle)?;
@@ -190,7 +190,7 @@ fn load(args: &Args, store: &Path) -> anyhow::Result<(Row, Row)> {
         opening.target += &format!(" with {}", grouped(TARGET_MESSAGES));
     }
     let per_byte = |bytes: f64| bytes / (args.messages * BODY as u64) as f64;
-    // The device has other work, but it also knows the zeros that segments are prepared with.
+    // The device's count includes other work, and also the zeros in prepared segments.
     let more = device.map(|(after, before)| per_byte((after - before) as f64));
     let more = more.map_or_else(String::new, |more| {
         format!("by the store's count, {} by the device's", short(more))

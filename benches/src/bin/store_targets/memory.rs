@@ -1,4 +1,4 @@
-//! Memory for timelines that are in use.
+//! Measures the memory for timelines that are in use.
 
 use std::path::Path;
 
@@ -8,14 +8,14 @@ use trunkline_storage::{Options, Store};
 
 use crate::{Args, Row};
 
-/// The index's memory for each timeline, when each has one entry that is only in the log.
+/// Returns the index's memory for each timeline, when each has one entry that is only in the log.
 pub(crate) fn row(args: &Args, dir: &Path) -> anyhow::Result<Row> {
     let dir = dir.join("memory");
     let mut per_timeline = [0.0; 2];
     for (per_timeline, entries) in per_timeline.iter_mut().zip([0, 2]) {
         let mut store = Store::open(&dir, Options::default(), &mut |_| {})?;
         let empty = store.reader.stats().index_bytes;
-        // Nothing is read: every message goes to the next timeline, and to two users' lists.
+        // Every message goes to the next timeline and to two users' lists. Nothing is read.
         let mut work = Work::around(args.timelines);
         for left in (0..args.timelines).rev() {
             ours::append_message(&mut store.writer, &work.load(), entries)?;

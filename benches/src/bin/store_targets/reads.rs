@@ -10,7 +10,7 @@ use trunkline_benches::{machine, ours};
 use trunkline_contender::{READ, Work};
 use trunkline_storage::{Opened, Options, Order, Page, Position, Reader, Store, TimelineId};
 
-use crate::counting::{Counting, Reads};
+use crate::counting::{Counting, Reads, ReadsTaken};
 use crate::{Args, Row};
 
 /// Events in a page of a user's list.
@@ -31,7 +31,7 @@ pub(crate) fn open(store: &Path, reads: Option<&Arc<Reads>>) -> anyhow::Result<O
     })
 }
 
-/// The targets for reads.
+/// Returns the targets for reads.
 pub(crate) fn rows(args: &Args, store: &Path) -> anyhow::Result<Vec<Row>> {
     let mut work = Work::new(args.timelines, args.messages);
     work.skip(args.messages);
@@ -81,20 +81,20 @@ pub(crate) fn rows(args: &Args, store: &Path) -> anyhow::Result<Vec<Row>> {
     ])
 }
 
-/// Reads of a store that was just opened, of files that the kernel does not have in memory.
+/// Measures reads right after an opening, of files that the kernel does not have in memory.
 fn cold(args: &Args, store: &Path, work: &mut Work) -> anyhow::Result<Row> {
     let reads = Arc::new(Reads::default());
     let (mut of_runs, mut of_log, mut micros, mut files) = (0, 0, Vec::new(), 0);
     for _ in 0..args.cold {
         let opened = open(store, Some(&reads))?;
-        // What it does after an opening is not the read's.
+        // Work after an opening does not count as part of the read.
         ours::settle(&opened)?;
         machine::forget(store)?;
         files = opened.reader.stats().runs;
         let (timeline, last) = work.draw_read();
         reads.take();
         micros.push(range(&opened.reader, timeline, last, &mut Page::new())?);
-        let (runs, log) = reads.take();
+        let ReadsTaken { runs, log } = reads.take();
         (of_runs, of_log) = (of_runs.max(runs), of_log.max(log));
     }
     let more = format!(
@@ -104,13 +104,13 @@ fn cold(args: &Args, store: &Path, work: &mut Work) -> anyhow::Result<Row> {
     let what = "100 messages of a timeline, cold, block reads";
     let row = Row::at_most(what, of_runs as f64, 4.0, "", &more);
     Ok(match files {
-        // All of it is still in the log, which has no blocks.
+        // All records are still in the log, which has no blocks.
         0 => Row { pass: None, ..row },
         _ => row,
     })
 }
 
-/// Reads the last messages of a timeline, and says how many microseconds that took.
+/// Reads the last messages of a timeline. Returns the time in microseconds.
 fn range(reader: &Reader, timeline: u128, last: u64, page: &mut Page) -> anyhow::Result<f64> {
     let seqs = last + 1 - READ..=last;
     let began = Instant::now();

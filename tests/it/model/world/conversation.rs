@@ -12,20 +12,20 @@ impl Conversation {
         member.expect("a member")
     }
 
-    /// The first message that each member sees.
+    /// Returns the first message that each member sees.
     pub(super) fn firsts(&self) -> BTreeMap<String, usize> {
         let firsts = self.members.iter();
         let firsts = firsts.map(|member| (member.user.clone(), member.first));
         firsts.collect()
     }
 
-    /// The members who see a message.
+    /// Returns the members who see a message.
     pub(super) fn who_see(&self, seq: usize) -> Vec<String> {
         let seeing = self.members.iter().filter(|member| member.first <= seq);
         seeing.map(|member| member.user.clone()).collect()
     }
 
-    /// Somebody is no member any more.
+    /// Removes a member.
     pub(super) fn part_with(&mut self, user: &str) {
         let marks = |member: &Member| (member.delivered, member.read);
         if let Some(gone) = self.members.iter().find(|member| member.user == user) {
