@@ -82,7 +82,11 @@ fn sessions_alone_are_what_a_scenario_without_messages_is_about() {
     let done = Loadgen::run(&text, &["--target", &fake.url()]).done();
     let summary = done.expect(0, "ok");
     assert_eq!(number(&summary, "latency_us.connect.count"), 12.0);
-    assert!(done.stdout.contains("only sessions were measured"), "{}", done.stdout);
+    assert!(
+        done.stdout.contains("only sessions were measured"),
+        "{}",
+        done.stdout
+    );
 }
 
 #[test]
