@@ -68,7 +68,7 @@ fn a_message_without_end() {
     for (i, beginning) in beginnings.iter().enumerate() {
         let mut client = gateway.dial().connect("mallory", "pc");
         client.write(beginning);
-        let reason = "a message did not come to its end in time";
+        let reason = "a message was not complete in time";
         assert_eq!(client.end(), End::Close(1_008, reason.into()));
         assert_eq!(limited(&gateway, "message_time"), (i + 1) as f64);
         neighbours.chat();

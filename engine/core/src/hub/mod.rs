@@ -24,7 +24,9 @@ pub use frames::PushFrames;
 pub use lane::{EphemeralEvent, LaneContent, Lanes};
 pub use limits::HubLimits;
 pub use presence::UserState;
-pub use topics::{NewPublication, Publication, Published, Since, TopicId, Topics};
+pub use topics::{
+    Begun, NewPublication, Publication, Published, Since, TooManyTopics, TopicId, Topics,
+};
 pub use unsaved::Unsaved;
 
 /// The number of stripes in each map.

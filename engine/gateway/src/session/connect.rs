@@ -16,7 +16,7 @@ use crate::auth::Grant;
 pub(crate) struct ConnectError {
     pub(crate) code: ErrorCode,
     pub(crate) message: &'static str,
-    /// The connection closes behind the error.
+    /// The code with which the connection closes after the error. `None`: it stays open.
     pub(crate) close: Option<CloseCode>,
 }
 
@@ -28,7 +28,8 @@ const fn error(code: ErrorCode, message: &'static str) -> ConnectError {
     }
 }
 
-/// What the position of the device is kept under, where the client asks for that.
+/// Returns the key under which the position of a session's device is kept. Returns `None` if the client
+/// does not ask for that.
 pub(crate) fn device_key(
     request: &Connect<'_>,
     ids: &Ids,
@@ -38,18 +39,34 @@ pub(crate) fn device_key(
     request.resume.then(|| ids.device(session.id, device))
 }
 
-/// A session as a `connect` asks for it, and the position it continues from: of whom the token says,
-/// or in development mode, where there is no grant, the client itself. Its `live_from` and `expires`
-/// are set by the shard, where it becomes live.
+/// What opening a session needs to know of the gateway.
+pub(crate) struct Context<'a> {
+    /// Derives ids from names.
+    pub(crate) ids: &'a Ids,
+    /// Proves positions.
+    pub(crate) epochs: &'a Epochs,
+    /// The session's number in its shard.
+    pub(crate) number: u64,
+}
+
+/// A session that a `connect` opens.
+pub(crate) struct Opened {
+    /// The session. The shard sets its `live_from` and `expires` when the session becomes live.
+    pub(crate) session: Session,
+    /// The position from which the session continues. `None`: the client named none.
+    pub(crate) since: Option<Position>,
+}
+
+/// Opens the session that a `connect` asks for. The names come from `grant`; in development mode, where
+/// there is no grant, from the client.
 ///
 /// # Errors
-/// What the client has to mend.
+/// The client has to change its `connect`.
 pub(crate) fn open(
     request: &Connect<'_>,
     grant: Option<&Grant>,
-    (ids, epochs): (&Ids, &Epochs),
-    number: u64,
-) -> Result<(Session, Option<Position>), ConnectError> {
+    context: &Context<'_>,
+) -> Result<Opened, ConnectError> {
     const NAMES: &str = "a user, device or namespace is 1 to 64 bytes of [A-Za-z0-9._@-]";
     let granted = grant.map(|grant| &*grant.user);
     let Some(user) = granted.or(request.user.as_deref()) else {
@@ -85,20 +102,21 @@ pub(crate) fn open(
     }
     let since = match &request.since {
         None => None,
-        Some(since) => {
-            Some(position::since(epochs, since).map_err(|(code, message)| error(code, message))?)
-        }
+        Some(since) => Some(
+            position::since(context.epochs, since)
+                .map_err(|(code, message)| error(code, message))?,
+        ),
     };
     let session = Session {
-        id: ids.user(namespace, user),
+        id: context.ids.user(namespace, user),
         names: match device {
             Some(device) => Names::new(user, device, namespace),
-            None => Names::new(user, &format!("d{number:x}"), namespace),
+            None => Names::new(user, &format!("d{:x}", context.number), namespace),
         },
-        number,
+        number: context.number,
         live_from: Position::ZERO,
         catching_up: false,
         expires: 0,
     };
-    Ok((session, since))
+    Ok(Opened { session, since })
 }

@@ -1,6 +1,6 @@
-//! The frames of stored events, each written once.
+//! The frames of stored events, each encoded once.
 
-use trunkline_core::event::{self, RecordKind};
+use trunkline_core::event::{RecordKind, push};
 use trunkline_core::frames::opcode;
 use trunkline_core::position::Tokens;
 use trunkline_core::store::{Batch, Position, Token};
@@ -8,13 +8,30 @@ use trunkline_proto::Encoding;
 use trunkline_proto::frame::write_with;
 use trunkline_proto::message::ServerMessage;
 
-/// The push frames of the record in hand, each encoding written at most once however many
+/// One event of a committed batch: a record, and which part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EventRef {
+    /// The position of the record.
+    pub(crate) position: Position,
+    /// The number of the part, from 0. Most records have one part.
+    pub(crate) part: usize,
+}
+
+impl EventRef {
+    /// Returns the first part of a record.
+    pub(crate) const fn first(position: Position) -> Self {
+        Self { position, part: 0 }
+    }
+}
+
+/// The push frames of one stored event. Each encoding is written at most once, however many
 /// connections get it.
 #[derive(Debug)]
 pub(crate) struct Frames {
+    /// Writes positions as clients see them.
     pub(crate) tokens: Tokens,
-    /// The record's, and which part of it.
-    of: (Position, usize),
+    /// The event that the frames are of.
+    of: EventRef,
     json: Option<PushFrame>,
     proto: Option<PushFrame>,
     spare: Vec<Vec<u8>>,
@@ -25,33 +42,34 @@ pub(crate) struct Frames {
 pub(crate) struct PushFrame {
     /// The frame.
     pub(crate) frame: Vec<u8>,
-    /// How many bytes of it are the header.
+    /// The number of bytes of the frame's header.
     pub(crate) header: usize,
-    /// What it is.
+    /// The kind of the record.
     pub(crate) kind: RecordKind,
 }
 
 impl Frames {
+    /// Makes the frames of no event.
     pub(crate) fn new(tokens: Tokens) -> Self {
         Self {
             tokens,
-            of: (Position::ZERO, 0),
+            of: EventRef::first(Position::ZERO),
             json: None,
             proto: None,
             spare: Vec::new(),
         }
     }
 
-    /// The push of a part of the record at `position` of `batch`; `None` for a kind of a later
-    /// version.
+    /// Returns the push of an event of `batch`. Returns `None` for a kind of record that a later
+    /// version of the gateway wrote.
     pub(crate) fn push(
         &mut self,
         batch: &Batch,
-        (position, part): (Position, usize),
+        event: EventRef,
         encoding: Encoding,
     ) -> Option<&PushFrame> {
-        if self.of != (position, part) {
-            self.of = (position, part);
+        if self.of != event {
+            self.of = event;
             let old = [self.json.take(), self.proto.take()];
             self.spare
                 .extend(old.into_iter().flatten().map(|push| push.frame));
@@ -62,9 +80,9 @@ impl Frames {
         };
         if slot.is_none() {
             let mut pos = Token::default();
-            let record = batch.record_at(position);
+            let record = batch.record_at(event.position);
             let kind = RecordKind::of(&record)?;
-            let push = event::push(&record, part, &mut self.tokens, &mut pos)?;
+            let push = push(&record, event.part, &mut self.tokens, &mut pos)?;
             let mut frame = self.spare.pop().unwrap_or_default();
             frame.clear();
             let mut payload = 0;

@@ -11,8 +11,8 @@ use trunkline_core::store::Position;
 
 use crate::timer::Tick;
 
-pub(crate) use connect::{device_key, open};
-pub(crate) use frames::Frames;
+pub(crate) use connect::{Context, Opened, device_key, open};
+pub(crate) use frames::{EventRef, Frames};
 
 /// An open session.
 #[derive(Debug)]

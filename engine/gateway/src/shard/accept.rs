@@ -1,4 +1,4 @@
-//! New connections: how many a turn takes, and who is let in.
+//! New connections: accepts, admits and refuses them.
 
 use std::io;
 use std::net::IpAddr;
@@ -15,10 +15,11 @@ use super::tls::{DENIED, NO_ROOM, Tls};
 use crate::metrics::Limit;
 use crate::timer::ticks;
 
-/// How long accepting pauses when there is no descriptor for another connection.
+/// How long the shard accepts nobody when there is no descriptor for another connection.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Shard {
+    /// Accepts connections, if it is time to.
     pub(super) fn accept_again(&mut self) {
         if self.accept_at.is_some_and(|at| at <= self.core.turn.now()) {
             self.accept_at = None;
@@ -26,6 +27,7 @@ impl Shard {
         }
     }
 
+    /// Accepts the connections that wait, up to the share of a turn.
     fn accept(&mut self) {
         for _ in 0..self.core.parts.limits.newcomers_per_turn {
             let Some(listener) = &self.listener else {
@@ -46,6 +48,7 @@ impl Shard {
         self.accept_at = Some(self.core.turn.now());
     }
 
+    /// Takes an accepted connection into the table, if there is room.
     fn admit(&mut self, mut stream: TcpStream, address: IpAddr) {
         let source = match self.core.admission.enter(address, self.conns.len()) {
             Ok(source) => source,
@@ -75,13 +78,14 @@ impl Shard {
             return self.core.admission.leave(source, true);
         }
         self.generation = self.generation.wrapping_add(1);
-        let conn = entry.insert(Conn::new(stream, self.generation, source));
-        conn.tls = tls;
-        conn.silent_since = self.core.turn.now();
-        conn.deadline = self.core.turn.now() + ticks(self.core.parts.limits.handshake_timeout);
-        self.core.schedule(slot as u32, conn, conn.deadline);
+        let conn = entry.insert(Conn::new(stream, tls, self.generation, source));
+        let slot = slot as u32;
+        conn.times.heard(self.core.turn.now());
+        let timeout = self.core.timeouts.handshake;
+        conn.times.set_deadline(slot, &mut self.core.turn, timeout);
     }
 
+    /// Tells a client that it is not admitted.
     fn refuse(&self, stream: &mut TcpStream, refusal: Refusal) {
         let parts = &self.core.parts;
         parts.metrics.refused.one();
@@ -91,7 +95,7 @@ impl Shard {
             Refusal::Address => parts.metrics.limited(Limit::AddressConnections),
         }
         let (rejection, retry) = match refusal {
-            // Each is told another second: they must not all come back in the same one.
+            // Each client is told another second, so that not all of them come back at once.
             Refusal::Full | Refusal::Opening => {
                 let spread = parts.limits.reconnect_delay_ms / 1_000 + 1;
                 let seconds = 1 + parts.metrics.refused.get() % spread;
@@ -101,7 +105,7 @@ impl Shard {
         };
         let mut answer = Vec::new();
         if parts.tls.is_some() {
-            // A hand-shake, only to say no with its keys, is what there is no room for.
+            // There is no room for a hand-shake that would only encrypt the refusal.
             let alert = match refusal {
                 Refusal::Full | Refusal::Opening => NO_ROOM,
                 Refusal::Address => DENIED,

@@ -149,6 +149,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Instant;
 
+    use super::super::rate::Charges;
     use super::*;
     use crate::counts::Counts;
 
@@ -161,8 +162,7 @@ mod tests {
             max_total,
             addresses: Counts::new(per_address).map(Arc::new),
             user_sessions: None,
-            rules: None,
-            user_rates: None,
+            charges: Charges::default(),
             began: Instant::now(),
         }
     }

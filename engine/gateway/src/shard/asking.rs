@@ -1,57 +1,59 @@
-//! Questions of connections to the store, until a reader is given them.
+//! The questions of a shard's connections, until a reader is given them.
 //!
-//! A connection is answered one question after another, in their order. A question waits
+//! A connection's questions are answered one after another, in their order. A question waits
 //!
-//! - for what its connection wrote before it: what is asked behind a `send` knows of it;
-//! - for the connection to take what it was answered before: no reader makes an answer that would
-//!   only lie about.
+//! - for the writes that its connection sent before it: the answer to a question behind a `send`
+//!   contains that message;
+//! - for its connection to read earlier answers: no reader prepares an answer that would only take
+//!   up memory.
 
 use std::collections::{HashMap, VecDeque};
 
-use slab::Slab;
-use trunkline_core::exchange::{Job, QUEUE, Query};
+use trunkline_core::exchange::{QUEUE, Query};
 
-use super::connection::Conn;
-use super::core::Core;
-use crate::metrics::Limit;
-
-/// Questions of a shard's connections.
+/// The questions of a shard's connections that no reader has been given.
+///
+/// `waiting` is the number of questions in all queues. A connection stands in `ready` or `starved`
+/// at most once, exactly while its queue is `listed`.
 #[derive(Debug, Default)]
-pub(crate) struct Asking {
+pub(super) struct Asking {
     queues: HashMap<u32, Queue>,
-    /// Connections of which a question may be ready to be answered.
+    /// Connections whose next question may be ready for a reader.
     ready: VecDeque<u32>,
-    /// Those of them that wait for others: for a reader, or for room in the shard.
+    /// Connections whose next question waits for a reader, or for memory of the shard. The next
+    /// round tries them again.
     starved: VecDeque<u32>,
-    /// Questions in the queues.
     waiting: usize,
 }
 
-/// Those of one connection.
+/// The questions of one connection.
 #[derive(Debug, Default)]
 struct Queue {
     questions: VecDeque<Question>,
-    /// A reader has one.
+    /// A reader works on a question of this connection.
     asked: bool,
-    /// Stands in a list of [`Asking`].
+    /// The connection stands in a list of [`Asking`].
     listed: bool,
 }
 
+/// A question that no reader has been given.
 #[derive(Debug)]
-struct Question {
-    id: u32,
-    query: Query,
-    /// So many writes of the connection, sent before it, are not decided yet.
-    writes: u32,
+pub(super) struct Question {
+    /// The client's id for the command.
+    pub(super) id: u32,
+    /// What is asked.
+    pub(super) query: Query,
+    /// The number of the connection's earlier writes that are not decided.
+    pub(super) writes: u32,
 }
 
 impl Asking {
     /// Whether there is room for one more question.
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.waiting < QUEUE
     }
 
-    /// Whether a turn has something to do here.
+    /// Whether a connection may have a question that is ready for a reader.
     pub(super) fn is_ready(&self) -> bool {
         !self.ready.is_empty()
     }
@@ -65,9 +67,10 @@ impl Asking {
         }
     }
 
-    fn enter(&mut self, slot: u32, question: Question) {
+    /// Adds a question of a connection.
+    pub(super) fn enter(&mut self, slot: u32, question: Question) {
         let queue = self.queues.entry(slot).or_default();
-        // The answer to what is stored already goes before pages.
+        // The answer to a command that came before goes ahead of pages.
         if matches!(question.query, Query::Duplicate { .. } | Query::Made { .. }) {
             queue.questions.push_front(question);
         } else {
@@ -77,14 +80,14 @@ impl Asking {
         self.list(slot);
     }
 
-    /// Takes the questions of a connection out that nobody waits for any more.
-    fn forget(&mut self, slot: u32) -> VecDeque<Question> {
+    /// Removes the questions of a connection whose session is over, and returns them.
+    pub(super) fn forget(&mut self, slot: u32) -> VecDeque<Question> {
         let questions = self.queues.remove(&slot).unwrap_or_default().questions;
         self.waiting -= questions.len();
         questions
     }
 
-    /// A reader has answered a connection.
+    /// Notes that a reader has answered a connection: its next question may be ready.
     pub(super) fn answered(&mut self, slot: u32) {
         let Some(queue) = self.queues.get_mut(&slot) else {
             return;
@@ -97,7 +100,7 @@ impl Asking {
         }
     }
 
-    /// A write of a connection is decided.
+    /// Notes that a write of a connection is decided.
     pub(super) fn written(&mut self, slot: u32) {
         if self.waiting == 0 {
             return;
@@ -111,136 +114,71 @@ impl Asking {
         self.list(slot);
     }
 
-    /// A connection has taken all that waited for it.
+    /// Notes that a connection has taken all its output.
     pub(super) fn drained(&mut self, slot: u32) {
         if self.waiting > 0 {
             self.list(slot);
         }
     }
-}
 
-impl Core {
-    /// Lets a question wait for its turn; `false` where too many do.
-    pub(super) fn enter_question(
-        &mut self,
-        slot: u32,
-        conn: &mut Conn,
-        id: u32,
-        query: Query,
-    ) -> bool {
-        let room = self.asking.has_room();
-        if room {
-            let (paged, recovers) = (query.is_paged(), query.recovers());
-            conn.pages += u8::from(paged);
-            self.recovering += usize::from(recovers);
-            // Catching up may take long and goes on after a reconnect: stopping does not wait.
-            conn.in_flight += u32::from(!recovers);
-            let wanted = self.questions.flag(slot);
-            self.questions.asked(slot, wanted, !recovers);
-            let writes = conn.writes;
-            self.asking.enter(slot, Question { id, query, writes });
-        }
-        room
+    /// Begins a round over the connections that may have a question for a reader. Returns their
+    /// number: so often the round calls [`Self::next`].
+    pub(super) fn begin_round(&mut self) -> usize {
+        self.ready.append(&mut self.starved);
+        self.ready.len()
     }
 
-    /// The session that asked is gone.
-    pub(super) fn drop_questions(&mut self, slot: u32, conn: &mut Conn) {
-        for question in self.asking.forget(slot) {
-            let recovers = question.query.recovers();
-            conn.pages -= u8::from(question.query.is_paged());
-            self.recovering -= usize::from(recovers);
-            conn.in_flight -= u32::from(!recovers);
-        }
+    /// Returns the next connection of the round that has questions. `None`: the one in its place has
+    /// none any more.
+    pub(super) fn next(&mut self) -> Option<u32> {
+        let slot = self.ready.pop_front()?;
+        let queue = self.queues.get_mut(&slot)?;
+        queue.listed = false;
+        Some(slot)
     }
 
-    /// Gives readers what is ready to be answered.
-    pub(super) fn ask_readers(&mut self, conns: &mut Slab<Conn>) {
-        let starved = std::mem::take(&mut self.asking.starved);
-        self.asking.ready.extend(starved);
-        for _ in 0..self.asking.ready.len() {
-            let Some(slot) = self.asking.ready.pop_front() else {
-                return;
-            };
-            if let Some(queue) = self.asking.queues.get_mut(&slot) {
-                queue.listed = false;
-                if let Some(conn) = conns.get_mut(slot as usize) {
-                    if conn.session().is_some() {
-                        self.ask_next(slot, conn);
-                    } else {
-                        self.drop_questions(slot, conn);
-                    }
-                }
-            }
-        }
+    /// Whether a connection has a question that a reader may be given now.
+    pub(super) fn has_next(&self, slot: u32) -> bool {
+        self.queues.get(&slot).is_some_and(|queue| {
+            let next = queue.questions.front();
+            !queue.asked && next.is_some_and(|next| next.writes == 0)
+        })
     }
 
-    /// Gives a reader the next question of a connection, if its time has come.
-    fn ask_next(&mut self, slot: u32, conn: &Conn) {
-        let limits = &self.parts.limits;
-        let Some(queue) = self.asking.queues.get_mut(&slot) else {
-            return;
-        };
-        let Some(next) = queue.questions.front().filter(|_| !queue.asked) else {
-            return;
-        };
-        if next.writes > 0 {
-            return;
-        }
-        if conn.out.len() > limits.answer_bytes {
-            // Taken up again once it has read.
-            self.parts.metrics.limited(Limit::Answers);
-            return;
-        }
-        // As with pushes: while much is held, those that do not read wait for those that do.
-        let crowded = self.memory.is_scarce() && conn.held > 0;
-        let question = if crowded {
-            self.parts.metrics.limited(Limit::Answers);
-            None
-        } else {
-            queue.questions.pop_front()
-        };
-        let Some(Question { id, query, .. }) = question else {
-            queue.listed = true;
-            self.asking.starved.push_back(slot);
-            return;
-        };
+    /// Takes a connection's next question for a reader.
+    pub(super) fn take(&mut self, slot: u32) -> Option<Question> {
+        let queue = self.queues.get_mut(&slot)?;
+        let question = queue.questions.pop_front()?;
         queue.asked = true;
-        let job = self.job(slot, conn, (id, query));
-        match self.parts.readers.try_send(job) {
-            Ok(()) => self.asking.waiting -= 1,
-            Err(back) => {
-                let Job { query, .. } = back.into_inner();
-                if let Some(queue) = self.asking.queues.get_mut(&slot) {
-                    let writes = 0;
-                    queue.questions.push_front(Question { id, query, writes });
-                    (queue.asked, queue.listed) = (false, true);
-                    self.asking.starved.push_back(slot);
-                }
-            }
+        self.waiting -= 1;
+        Some(question)
+    }
+
+    /// Puts a question back that [`Self::take`] returned and that the readers had no room for.
+    pub(super) fn put_back(&mut self, slot: u32, question: Question) {
+        if let Some(queue) = self.queues.get_mut(&slot) {
+            queue.questions.push_front(question);
+            queue.asked = false;
+            self.waiting += 1;
+            self.starve(slot);
         }
     }
 
-    fn job(&self, slot: u32, conn: &Conn, (id, query): (u32, Query)) -> Job {
-        let until = match conn.session() {
-            Some(session) if session.catching_up => session.live_from,
-            Some(session) => session.live_from.max(self.seen),
-            None => self.seen,
-        };
-        Job {
-            reply_to: self.reply_to(slot, conn, id),
-            until,
-            wanted: self.questions.flag(slot),
-            query,
+    /// Lets a connection wait for the next round.
+    pub(super) fn starve(&mut self, slot: u32) {
+        if let Some(queue) = self.queues.get_mut(&slot) {
+            queue.listed = true;
+            self.starved.push_back(slot);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use trunkline_core::exchange::Part;
     use trunkline_core::store::{Position, RecordRef, TimelineId};
 
     use super::*;
-    use trunkline_core::exchange::Part;
 
     fn question(id: u32, writes: u32) -> Question {
         let (user, watch, part) = (TimelineId(1), false, Part::WHOLE);
@@ -276,19 +214,44 @@ mod tests {
             position: Position(1),
         };
         let query = Query::Duplicate { place };
-        asking.enter(
-            3,
-            Question {
-                id: 2,
-                query,
-                writes: 0,
-            },
-        );
+        let (id, writes) = (2, 0);
+        asking.enter(3, Question { id, query, writes });
         let ids = asking.queues[&3].questions.iter().map(|q| q.id);
         assert_eq!(ids.collect::<Vec<_>>(), [2, 1]);
         asking.queues.get_mut(&3).unwrap().questions.clear();
         asking.queues.get_mut(&3).unwrap().listed = false;
         asking.answered(3);
         assert!(asking.queues.is_empty());
+    }
+
+    #[test]
+    fn one_question_of_a_connection_is_asked_at_a_time_and_one_put_back_waits_for_a_round() {
+        let mut asking = Asking::default();
+        asking.enter(3, question(1, 0));
+        asking.enter(3, question(2, 0));
+        assert_eq!((asking.begin_round(), asking.next()), (1, Some(3)));
+        let taken = asking.take(3).unwrap();
+        assert_eq!((taken.id, asking.waiting), (1, 1));
+        assert!(!asking.has_next(3), "a reader has one");
+        asking.put_back(3, taken);
+        assert!(!asking.is_ready(), "only the next round tries again");
+        assert_eq!((asking.begin_round(), asking.next()), (1, Some(3)));
+        assert!(asking.has_next(3));
+        assert_eq!(asking.take(3).map(|question| question.id), Some(1));
+        asking.answered(3);
+        assert!(asking.is_ready() && asking.has_next(3));
+        assert_eq!((asking.begin_round(), asking.next()), (1, Some(3)));
+        asking.starve(3);
+        assert_eq!(asking.begin_round(), 1);
+        assert_eq!(asking.waiting, 1);
+    }
+
+    #[test]
+    fn a_question_behind_an_undecided_write_is_not_next() {
+        let mut asking = Asking::default();
+        asking.enter(3, question(1, 1));
+        assert!(!asking.has_next(3));
+        asking.written(3);
+        assert!(asking.has_next(3));
     }
 }

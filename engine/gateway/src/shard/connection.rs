@@ -1,20 +1,31 @@
 //! One connection of a shard.
 
-use mio::net::TcpStream;
-use trunkline_proto::Encoding;
-use trunkline_proto::connection::{Connection as Framing, Role};
+use std::io;
+use std::net::{Shutdown, SocketAddr};
 
-use super::outbox::Outbox;
+use mio::net::TcpStream;
+use trunkline_core::exchange::{ConnRef, ReplyConn, ReplyTo};
+use trunkline_core::store::Position;
+use trunkline_proto::Encoding;
+
+use super::admission::Admission;
+use super::incoming::Incoming;
+use super::memory::Memory;
+use super::outbox::{Flushed, Outbox};
+use super::pool::Pool;
+use super::rate::Payer;
 use super::source::Source;
+use super::times::Times;
 use super::tls::Tls;
-use crate::rate::{Allowance, PerSecond};
+use super::unanswered::Unanswered;
+use crate::rate::Allowance;
 use crate::session::Session;
 use crate::timer::Tick;
 
 /// How far a connection has come.
 #[derive(Debug)]
 pub(crate) enum Phase {
-    /// The HTTP upgrade; what has arrived of the request, where it came in pieces.
+    /// The HTTP upgrade. Holds the bytes of a request that arrives in pieces.
     Handshake(Vec<u8>),
     /// Upgraded, without a session.
     Upgraded,
@@ -22,123 +33,272 @@ pub(crate) enum Phase {
     Echo,
     /// With a session.
     Open(Box<Session>),
-    /// Our Close frame or last answer is out; input is thrown away until the peer closes.
+    /// The gateway has said its last, with a Close frame or an HTTP response. It throws input away
+    /// until the peer closes.
     Closing,
 }
 
-/// There may be a million: what only a few need at a time is behind a pointer.
-#[derive(Debug)]
-pub(crate) struct Conn {
-    pub(crate) stream: TcpStream,
-    /// What encrypts it, where it is encrypted.
-    pub(crate) tls: Option<Box<Tls>>,
-    /// Tells this connection from earlier ones in the same slot.
-    pub(crate) generation: u32,
-    /// What it counts as where connections of an address are limited.
-    pub(crate) source: Source,
-    /// Bytes it holds of the shard's, as last counted.
-    pub(crate) held: u32,
-    /// Commands of which the outcome has not come back.
-    pub(crate) in_flight: u32,
-    /// Of them, those that write and wait for nobody: all but acknowledgements.
-    pub(crate) writes: u32,
-    /// The gateway stops: it is told so once its commands are answered, and not read any more.
-    pub(crate) leaving: bool,
-    /// When the message began that is not complete; 0 without one.
-    pub(crate) begun: Tick,
-    /// Control frames of late.
-    pub(crate) controls: PerSecond,
-    pub(crate) phase: Phase,
-    pub(crate) framing: Framing,
-    pub(crate) encoding: Encoding,
-    pub(crate) out: Outbox,
-    /// What is left of what it may send, where that is limited and it has sent something.
-    pub(crate) allowance: Option<Box<Allowance>>,
-    /// Several messages may share a frame.
-    pub(crate) batch: bool,
-    /// Stands in the list of connections to flush.
-    pub(crate) dirty: bool,
-    /// May have input that was not read.
-    pub(crate) unread: bool,
-    /// The peer sends nothing more: read on until that end is reached.
-    pub(crate) ended: bool,
-    /// Pages that readers are asked for.
-    pub(crate) pages: u8,
-    /// Is not read until it has taken what waits for it.
-    pub(crate) paused: bool,
-    /// The timer entry that counts.
-    pub(crate) due: Tick,
-    /// When this phase, or the current blockage of the outbox, must have ended.
-    pub(crate) deadline: Tick,
-    /// Since when the peer has been silent, or is taken to have been.
-    pub(crate) silent_since: Tick,
-    /// When a ping went out that is not answered; 0 without one.
-    pub(crate) pinged_at: Tick,
-}
-
 impl Phase {
-    /// There is no session yet.
-    pub(crate) const fn is_opening(&self) -> bool {
+    /// Whether there is no session yet.
+    const fn is_opening(&self) -> bool {
         matches!(self, Self::Handshake(_) | Self::Upgraded)
     }
 }
 
-// Debug builds of mio remember the selector of each socket.
-const _: () = assert!(cfg!(debug_assertions) || size_of::<Conn>() <= 160);
+/// A connection of a shard, in parts with state of their own.
+///
+/// A gateway may have millions: what few connections need at a time is behind a pointer.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    /// What has arrived, and what is left to read.
+    pub(super) incoming: Incoming,
+    /// What waits to be sent.
+    pub(super) out: Outbox,
+    /// The timer, the deadline and the silence of the peer.
+    pub(super) times: Times,
+    /// The commands without an answer.
+    pub(super) unanswered: Unanswered,
+    stream: TcpStream,
+    /// The encryption, on a TLS connection.
+    tls: Option<Box<Tls>>,
+    /// Differs from the numbers of earlier connections in the same slot.
+    generation: u32,
+    /// The address under which connections are counted.
+    source: Source,
+    /// The bytes of the shard's memory that this connection was last counted with.
+    held: u32,
+    phase: Phase,
+    /// What is left of what the connection may send. `None` without a limit, and until it has sent
+    /// something.
+    allowance: Option<Box<Allowance>>,
+}
+
+// Every idle connection takes this much. Debug builds of mio remember the selector of each socket.
+const _: () = assert!(size_of::<Conn>() <= if cfg!(debug_assertions) { 160 } else { 144 });
 const _: () = assert!(size_of::<Session>() <= 64);
 
 impl Conn {
-    pub(crate) fn new(stream: TcpStream, generation: u32, source: Source) -> Self {
+    /// Makes a connection that has not sent anything.
+    pub(super) fn new(
+        stream: TcpStream,
+        tls: Option<Box<Tls>>,
+        generation: u32,
+        source: Source,
+    ) -> Self {
         Self {
+            incoming: Incoming::new(),
+            out: Outbox::default(),
+            times: Times::default(),
+            unanswered: Unanswered::default(),
             stream,
-            tls: None,
+            tls,
             generation,
             source,
             held: 0,
-            in_flight: 0,
-            writes: 0,
-            leaving: false,
-            begun: 0,
-            controls: PerSecond::default(),
             phase: Phase::Handshake(Vec::new()),
-            framing: Framing::new(Role::Server),
-            encoding: Encoding::default(),
-            out: Outbox::default(),
             allowance: None,
-            batch: false,
-            dirty: false,
-            unread: false,
-            ended: false,
-            pages: 0,
-            paused: false,
-            due: 0,
-            deadline: 0,
-            silent_since: 0,
-            pinged_at: 0,
         }
     }
 
-    /// Bytes held of what it has sent and not completed.
-    pub(crate) fn unfinished(&self) -> usize {
-        self.framing.buffered() + self.tls.as_ref().map_or(0, |tls| tls.held())
+    /// The number that tells this connection from others of its shard.
+    pub(super) const fn number(&self) -> u32 {
+        self.generation
     }
 
-    /// Whether it is in the middle of saying something.
-    pub(crate) fn is_mid_message(&self) -> bool {
-        !self.framing.is_idle() || self.tls.as_ref().is_some_and(|tls| tls.held() > 0)
+    /// The address under which this connection is counted.
+    pub(super) const fn source(&self) -> Source {
+        self.source
     }
 
-    pub(crate) fn session(&self) -> Option<&Session> {
+    /// Returns a reference to this connection, which no later connection in its slot has.
+    pub(super) const fn reference(&self, slot: u32) -> ConnRef {
+        ConnRef {
+            slot,
+            generation: self.generation,
+        }
+    }
+
+    /// Returns where the answer to a command of this connection goes. `id` is the client's id for
+    /// the command.
+    pub(super) fn reply_to(&self, shard: usize, slot: u32, id: u32) -> ReplyTo {
+        ReplyTo::Conn(ReplyConn {
+            // A shard's number is less than `MAX_SHARDS`.
+            shard: shard as u16,
+            encoding: self.encoding(),
+            conn: self.reference(slot),
+            id,
+        })
+    }
+
+    /// The encoding that the client chose.
+    pub(super) const fn encoding(&self) -> Encoding {
+        self.out.encoding()
+    }
+
+    /// How far this connection has come.
+    pub(super) const fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// Whether there is no session yet.
+    pub(super) const fn is_opening(&self) -> bool {
+        self.phase.is_opening()
+    }
+
+    /// Whether the gateway has said its last.
+    pub(super) const fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing)
+    }
+
+    /// Moves this connection to another phase. `admission` counts those without a session.
+    pub(super) fn enter(&mut self, phase: Phase, admission: &mut Admission) {
+        admission.change(self.phase.is_opening(), phase.is_opening());
+        self.phase = phase;
+    }
+
+    /// Takes the bytes of an incomplete upgrade request. `None`: the upgrade is over.
+    pub(super) fn take_request(&mut self) -> Option<Vec<u8>> {
+        match &mut self.phase {
+            Phase::Handshake(request) => Some(std::mem::take(request)),
+            _ => None,
+        }
+    }
+
+    /// Keeps the bytes of an upgrade request that is still incomplete.
+    pub(super) fn keep_request(&mut self, bytes: &[u8]) {
+        if let Phase::Handshake(request) = &mut self.phase {
+            *request = bytes.to_vec();
+        }
+    }
+
+    /// The session, if there is one.
+    pub(super) fn session(&self) -> Option<&Session> {
         match &self.phase {
             Phase::Open(session) => Some(session),
             _ => None,
         }
     }
 
-    pub(crate) fn session_mut(&mut self) -> Option<&mut Session> {
+    /// The session, if there is one.
+    pub(super) fn session_mut(&mut self) -> Option<&mut Session> {
         match &mut self.phase {
             Phase::Open(session) => Some(session),
             _ => None,
         }
+    }
+
+    /// The tick at which the session's token expires; [`Tick::MAX`] without a token.
+    pub(super) fn expires(&self) -> Tick {
+        let expires = self.session().map(|session| session.expires);
+        expires.filter(|at| *at != 0).unwrap_or(Tick::MAX)
+    }
+
+    /// Whether the client is still being pushed the events that it missed.
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.session().is_some_and(|session| session.catching_up)
+    }
+
+    /// Whether there is a session that gets ephemeral events.
+    pub(super) fn is_listening(&self) -> bool {
+        self.session().is_some() && !self.unanswered.is_leaving()
+    }
+
+    /// The position up to which every event has been written for the client. `seen` is the last
+    /// position that the shard has seen. `None`: events are missing.
+    pub(super) fn written(&self, seen: Position) -> Option<Position> {
+        let session = self.session()?;
+        let complete = !session.catching_up && !self.out.has_gap();
+        complete.then(|| seen.max(session.live_from))
+    }
+
+    /// Returns who pays for what this connection sends.
+    pub(super) fn payer(&mut self) -> Payer<'_> {
+        let user = self.session().map(|session| session.id);
+        Payer {
+            allowance: &mut self.allowance,
+            user,
+        }
+    }
+
+    /// The bytes held of requests, messages and TLS records that are not complete.
+    pub(super) fn unfinished(&self) -> usize {
+        let request = match &self.phase {
+            Phase::Handshake(request) => request.capacity(),
+            _ => 0,
+        };
+        request + self.incoming.buffered() + self.sealed()
+    }
+
+    /// The bytes held of an incomplete TLS record.
+    fn sealed(&self) -> usize {
+        self.tls.as_ref().map_or(0, |tls| tls.held())
+    }
+
+    /// Whether a message or TLS record is incomplete.
+    pub(super) fn is_mid_message(&self) -> bool {
+        !self.incoming.is_idle() || self.sealed() > 0
+    }
+
+    /// The bytes that this connection was last counted with.
+    pub(super) const fn held(&self) -> u32 {
+        self.held
+    }
+
+    /// Counts the memory that this connection holds now.
+    pub(super) fn account(&mut self, slot: u32, memory: &mut Memory) {
+        let held = self.out.len() + self.unfinished();
+        memory.count(slot, &mut self.held, held);
+    }
+
+    /// Counts this connection out, which is gone.
+    pub(super) fn release(&mut self, slot: u32, memory: &mut Memory) {
+        memory.count(slot, &mut self.held, 0);
+    }
+
+    /// The socket, for the event loop.
+    pub(super) const fn stream_mut(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// The address of the peer.
+    ///
+    /// # Errors
+    /// The peer is gone.
+    pub(super) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.stream.peer_addr()
+    }
+
+    /// The encryption, on a TLS connection.
+    pub(super) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_deref()
+    }
+
+    /// The socket, and the encryption on a TLS connection.
+    pub(super) fn transport(&mut self) -> (&mut TcpStream, Option<&mut Tls>) {
+        (&mut self.stream, self.tls.as_deref_mut())
+    }
+
+    /// Gives the socket the output that waits, encrypted on a TLS connection.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub(super) fn flush(&mut self, pool: &mut Pool) -> io::Result<Flushed> {
+        match &mut self.tls {
+            None => self.out.flush(&mut self.stream, pool),
+            Some(tls) => self.out.flush_sealed(&mut self.stream, tls, pool),
+        }
+    }
+
+    /// Appends the TLS alert that says that nothing follows, once. Returns whether there is
+    /// something to send now.
+    pub(super) fn end_tls(&mut self, pool: &mut Pool) -> bool {
+        let tls = self.tls.as_mut().filter(|tls| tls.has_keys());
+        tls.is_some_and(|tls| tls.close(self.out.sealed(pool)))
+    }
+
+    /// Tells the peer's kernel that nothing follows. The connection still reads, so that the peer's
+    /// Close frame does not reset it before the peer has read ours.
+    pub(super) fn end_writing(&self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 }

@@ -1,8 +1,11 @@
-//! Stopping: nobody new, everybody is told, what is in flight is answered, connections end.
+//! The stop of a shard.
 //!
-//! Clients are told one after another, over a time that the configuration says: else all of them
-//! would come back to the other gateways at once. Until its turn comes a client is served as
-//! always; then it is not read any more, its commands in flight are answered, and it is closed.
+//! 1. The shard accepts nobody any more.
+//! 2. It tells its clients one after another, over the time that the configuration says. Otherwise all
+//!    of them would reconnect to the other gateways at once. A client is served as always until its
+//!    turn comes.
+//! 3. It does not read a client that was told. It answers the client's commands and closes the
+//!    connection.
 
 use std::time::{Duration, Instant};
 
@@ -13,23 +16,24 @@ use super::connection::{Conn, Phase};
 use super::core::Core;
 use crate::metrics::Limit;
 
-/// How often a stopping shard looks what is to be done.
+/// The longest time between two steps of a stop.
 pub(super) const STEP: Duration = Duration::from_millis(10);
 
 impl Shard {
-    /// Stops accepting, and begins to tell the clients. All shards together have `connections`.
+    /// Stops accepting, and begins to tell the clients. All shards together have `connections`
+    /// connections.
     pub(super) fn begin_drain(&mut self, connections: usize) {
         self.listener = None;
         // Clients wait for the answers before they go.
-        self.core.parts.sequencer.hurry();
-        let cost = self.core.admission_cost();
+        self.core.handoff.hurry();
+        let cost = self.core.parts.admission_cost();
         let here = self.conns.len();
         self.core
             .departing
             .begin(Instant::now(), here, connections, cost);
     }
 
-    /// Tells the clients whose turn it is, and ends what does not end by itself in time.
+    /// Does what is due of a stop. Drops the connections that are left when its time is over.
     pub(super) fn drain_step(&mut self, now: Instant) {
         if !self.core.departing.has_begun() {
             return;
@@ -66,30 +70,30 @@ impl Shard {
 }
 
 impl Core {
-    /// Tells a client that the gateway stops, once its commands are answered.
+    /// Begins the end of a connection because the gateway stops.
     fn shut_down(&mut self, slot: u32, conn: &mut Conn) {
-        match conn.phase {
+        match conn.phase() {
             Phase::Handshake(_) => self.turn.drop_later(slot),
             Phase::Upgraded | Phase::Echo | Phase::Open(_) => {
-                conn.leaving = true;
+                conn.unanswered.leave();
                 self.leave(slot, conn);
             }
             Phase::Closing => {}
         }
     }
 
-    /// A command of a client was answered, or it is to leave: ends it where both hold.
+    /// Closes a connection that is to leave, once its commands are answered.
     pub(super) fn leave(&mut self, slot: u32, conn: &mut Conn) {
-        // The rest are commands, whose answers say that they are stored.
+        // The answers to commands say that they are stored: the connection always waits for them.
         let reads = if self.departing.are_reads_over() {
-            self.questions.counted(slot)
+            self.reads.counted(slot)
         } else {
             0
         };
-        if conn.leaving && conn.in_flight <= reads {
+        if conn.unanswered.has_left(reads) {
             self.close(slot, conn, CloseCode::SHUTDOWN, "shutdown");
-            // Its answer to our Close may be there already.
-            self.read_later(slot, conn);
+            // The peer's Close frame may be there already.
+            conn.incoming.read_later(slot, &mut self.turn);
         }
     }
 }

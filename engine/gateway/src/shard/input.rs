@@ -2,128 +2,118 @@
 
 use std::io::{self, Read};
 
-use trunkline_core::exchange::{Opening, Query};
-use trunkline_core::position;
-use trunkline_core::request::{Ask, Asked, ask, too_large};
-use trunkline_core::store::{Position, TimelineId};
+use trunkline_core::exchange::Query;
+use trunkline_core::request::{Ask, Asked, too_large};
+use trunkline_core::store::Position;
 use trunkline_proto::connection::{Event, MessageKind};
-use trunkline_proto::frame::{write_close, write_frame};
-use trunkline_proto::handshake::{self, Rejection};
-use trunkline_proto::message::{
-    Command, CommandBody, Connect, ConnectLimits, ConnectReply, ReplyBody,
-};
+use trunkline_proto::frame::{Opcode, write_close, write_frame};
+use trunkline_proto::handshake::{self, Rejection, Upgrade};
+use trunkline_proto::message::{Command, CommandBody, Connect, ReplyBody};
 use trunkline_proto::{BadCommand, CloseCode, Encoding, ErrorCode};
 
 use super::connection::{Conn, Phase};
 use super::core::Core;
+use super::rate::{Beyond, cost_of_command, cost_of_frame};
+use super::trace;
 use crate::metrics::Limit;
+use crate::rate::Cost;
 use crate::session::{self, Session};
-use crate::timer::{Tick, ticks};
+use crate::timer::Tick;
 
 /// The path of the client protocol.
 const PATH: &str = "/v1/ws";
 
-/// In development mode, the path where framing alone is at work: for conformance suites.
+/// In development mode, the path at which every message comes back. Conformance suites use it.
 const ECHO: &str = "/v1/echo";
 
 impl Core {
-    /// Reads a connection, or leaves that to a later turn where this one has read enough of those
-    /// without a session.
-    pub(crate) fn read_in_turn(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
-        if conn.phase.is_opening() && !self.admission.take_one() {
+    /// Reads a connection. Leaves a connection without a session to a later turn if this turn has
+    /// read its share of them.
+    pub(super) fn read_in_turn(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
+        if conn.is_opening() && !self.admission.take_one() {
             self.parts.metrics.limited(Limit::Newcomers);
-            return self.admission.wait(slot, &mut conn.unread);
+            return conn.incoming.wait(slot, &mut self.admission);
         }
         self.read(slot, conn, buffer);
     }
 
-    /// Reads a connection once and handles what came.
+    /// Reads a connection once, and handles the input.
     pub(super) fn read(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
-        if conn.leaving {
+        if conn.unanswered.is_leaving() {
             return;
         }
-        // The edge is spent: remember that there is something to read.
-        if self.is_stalled() {
-            return self.read_later(slot, conn);
+        if self.handoff.is_full() {
+            // The kernel does not report this input again.
+            return conn.incoming.read_later(slot, &mut self.turn);
         }
-        if conn.out.len() > self.parts.limits.outbox_bytes && !matches!(conn.phase, Phase::Closing)
-        {
-            conn.paused = true;
-            return;
+        if conn.out.len() > self.parts.limits.outbox_bytes && !conn.is_closing() {
+            return conn.incoming.pause();
         }
         self.parts.metrics.reads.one();
-        if conn.tls.is_some() {
+        let (stream, tls) = conn.transport();
+        if tls.is_some() {
             return self.read_sealed(slot, conn, buffer);
         }
-        let read = match conn.stream.read(buffer) {
+        let read = match stream.read(buffer) {
             Ok(0) => return self.turn.drop_later(slot),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                return self.read_later(slot, conn);
+                return conn.incoming.read_later(slot, &mut self.turn);
             }
             Err(_) => return self.turn.drop_later(slot),
         };
-        if read == buffer.len() || conn.ended {
-            self.read_later(slot, conn);
+        if read == buffer.len() || conn.incoming.has_ended() {
+            conn.incoming.read_later(slot, &mut self.turn);
         }
-        self.note_received(conn, read);
+        self.parts.metrics.bytes_in.add(read as u64);
+        conn.times.heard(self.turn.now());
         self.input(slot, conn, &mut buffer[..read]);
         self.after_input(slot, conn);
     }
 
-    /// Something came from the peer: so many bytes.
-    pub(super) fn note_received(&mut self, conn: &mut Conn, read: usize) {
-        self.parts.metrics.bytes_in.add(read as u64);
-        conn.silent_since = self.turn.now();
-        conn.pinged_at = 0;
-    }
-
-    /// Handles what came.
-    pub(super) fn input(&mut self, slot: u32, conn: &mut Conn, input: &mut [u8]) {
-        match &mut conn.phase {
-            Phase::Closing => self.discard(slot, conn, input),
+    /// Handles input, as the phase of the connection asks.
+    pub(super) fn input(&mut self, slot: u32, conn: &mut Conn, mut input: &mut [u8]) {
+        match conn.phase() {
             Phase::Handshake(_) => self.upgrade(slot, conn, input),
             Phase::Upgraded | Phase::Echo | Phase::Open(_) => self.frames_in(slot, conn, input),
-        }
-    }
-
-    /// Counts what a connection holds after its input, and watches a message that is not complete.
-    pub(super) fn after_input(&mut self, slot: u32, conn: &mut Conn) {
-        self.account(slot, conn);
-        // The hand-shake has a deadline of its own.
-        let timed = !matches!(conn.phase, Phase::Closing | Phase::Handshake(_));
-        if !timed || !conn.is_mid_message() {
-            conn.begun = 0;
-        } else if conn.begun == 0 {
-            conn.begun = self.turn.now().max(1);
-            let ends = self.message_ends(conn);
-            self.schedule(slot, conn, ends);
-        } else if self.turn.now() >= self.message_ends(conn) {
-            // The timer does not look at those of whom there is more to read.
-            self.endless(slot, conn);
-        }
-    }
-
-    /// Waits for the peer's Close; then nothing keeps the connection.
-    fn discard(&mut self, slot: u32, conn: &mut Conn, mut input: &mut [u8]) {
-        loop {
-            match conn
-                .framing
-                .receive(&mut input, self.parts.limits.content.message_bytes)
-            {
-                Ok(Some(Event::Close(..))) => return self.turn.drop_later(slot),
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => return,
+            Phase::Closing => {
+                // Only the peer's Close frame counts: then nothing keeps the connection.
+                let most = self.parts.limits.content.message_bytes;
+                while let Ok(Some(event)) = conn.incoming.receive(&mut input, most) {
+                    if matches!(event, Event::Close(..)) {
+                        return self.turn.drop_later(slot);
+                    }
+                }
             }
         }
     }
 
+    /// Counts the memory of a connection after its input, and limits the time of an incomplete
+    /// message.
+    pub(super) fn after_input(&mut self, slot: u32, conn: &mut Conn) {
+        conn.account(slot, &mut self.memory);
+        // The hand-shake has a deadline of its own.
+        let timed = !matches!(conn.phase(), Phase::Closing | Phase::Handshake(_));
+        if !timed || !conn.is_mid_message() {
+            return conn.incoming.message_ended();
+        }
+        let now = self.turn.now();
+        let began = conn.incoming.message_began(now);
+        let ends = conn.incoming.message_ends(self.timeouts.message);
+        let ends = ends.unwrap_or(Tick::MAX);
+        if began {
+            conn.times.schedule(slot, &mut self.turn, ends);
+        } else if now >= ends {
+            // The timer does not look at connections with unread input.
+            self.endless(slot, conn);
+        }
+    }
+
     fn upgrade(&mut self, slot: u32, conn: &mut Conn, input: &mut [u8]) {
-        let Phase::Handshake(head) = &mut conn.phase else {
+        let Some(mut held) = conn.take_request() else {
             return;
         };
-        let mut held = std::mem::take(head);
         let input = if held.is_empty() {
             input
         } else {
@@ -131,103 +121,137 @@ impl Core {
             &mut held[..]
         };
         match handshake::parse_request(input, self.parts.limits.header_bytes) {
-            Ok(None) => conn.phase = Phase::Handshake(input.to_vec()),
-            Ok(Some((upgrade, size))) if self.serves(&upgrade.path) => {
-                if let Err(foreign) = self.parts.limits.origins.admit(&upgrade.caller) {
-                    self.parts.metrics.limited(Limit::Origins);
-                    return self.reject(slot, conn, &Rejection::foreign(foreign));
-                }
-                upgrade.accept(self.frames_of(slot, conn));
-                conn.encoding = upgrade.encoding;
-                if upgrade.path == ECHO {
-                    self.set_phase(conn, Phase::Echo);
-                    conn.deadline = 0;
-                    self.schedule(
-                        slot,
-                        conn,
-                        self.turn.now() + ticks(self.parts.limits.ping_interval),
-                    );
-                } else {
-                    self.set_phase(conn, Phase::Upgraded);
-                    conn.deadline = self.turn.now() + ticks(self.parts.limits.connect_timeout);
-                    self.schedule(slot, conn, conn.deadline);
-                }
+            Ok(None) => conn.keep_request(input),
+            Ok(Some((upgrade, size))) => {
+                self.upgraded(slot, conn, &upgrade);
                 let rest = &mut input[size..];
-                if !rest.is_empty() {
+                if !rest.is_empty() && !conn.is_closing() {
                     self.frames_in(slot, conn, rest);
                 }
             }
-            Ok(Some(_)) => self.reject(slot, conn, &Rejection::NOT_FOUND),
             Err(rejection) => self.reject(slot, conn, &rejection),
         }
     }
 
-    fn serves(&self, path: &str) -> bool {
-        path == PATH || (path == ECHO && self.parts.limits.echo)
+    /// Answers a complete upgrade request.
+    fn upgraded(&mut self, slot: u32, conn: &mut Conn, upgrade: &Upgrade) {
+        let echo = upgrade.path == ECHO && self.parts.limits.echo;
+        if upgrade.path != PATH && !echo {
+            return self.reject(slot, conn, &Rejection::NOT_FOUND);
+        }
+        if let Err(foreign) = self.parts.limits.origins.admit(&upgrade.caller) {
+            self.parts.metrics.limited(Limit::Origins);
+            return self.reject(slot, conn, &Rejection::foreign(foreign));
+        }
+        upgrade.accept(self.frames_of(slot, conn));
+        conn.out.set_encoding(upgrade.encoding);
+        if echo {
+            conn.enter(Phase::Echo, &mut self.admission);
+            conn.times.clear_deadline();
+            let at = self.turn.now() + self.timeouts.ping;
+            conn.times.schedule(slot, &mut self.turn, at);
+        } else {
+            conn.enter(Phase::Upgraded, &mut self.admission);
+            let timeout = self.timeouts.connect;
+            conn.times.set_deadline(slot, &mut self.turn, timeout);
+        }
     }
 
+    /// Refuses an upgrade with an HTTP response.
     pub(super) fn reject(&mut self, slot: u32, conn: &mut Conn, rejection: &Rejection) {
         self.parts.metrics.rejected_handshakes.one();
         if rejection.status == 431 {
             self.parts.metrics.limited(Limit::HeaderBytes);
         }
-        self.trace_rejection(conn, rejection.status, rejection.message);
+        trace::rejected(self.parts.index, conn, rejection);
         self.last_words(slot, conn, |out| rejection.response(out));
     }
 
     fn frames_in(&mut self, slot: u32, conn: &mut Conn, mut input: &mut [u8]) {
+        let most = self.parts.limits.content.message_bytes;
         loop {
-            match conn
-                .framing
-                .receive(&mut input, self.parts.limits.content.message_bytes)
-            {
+            match conn.incoming.receive(&mut input, most) {
                 Ok(None) => return,
                 Ok(Some(Event::Message(kind, payload))) => {
-                    conn.begun = 0;
-                    if matches!(conn.phase, Phase::Echo) {
+                    conn.incoming.message_ended();
+                    if matches!(conn.phase(), Phase::Echo) {
                         write_frame(self.frames_of(slot, conn), kind.opcode(), &payload, None);
                     } else {
                         self.message(slot, conn, kind, &payload);
                     }
                 }
-                Ok(Some(Event::Ping(_) | Event::Pong(_))) if self.floods(conn) => {
-                    self.parts.metrics.limited(Limit::ControlFrames);
-                    let reason = "too many control frames within a second";
-                    return self.close(slot, conn, CloseCode::POLICY, reason);
-                }
-                Ok(Some(Event::Ping(payload))) => self.pong(slot, conn, &payload),
-                Ok(Some(Event::Pong(payload))) => self.receipt(slot, conn, &payload),
                 Ok(Some(Event::Close(code, _))) => {
                     // RFC 6455 §5.5.1: the answer names the same code.
-                    let code = code.unwrap_or(CloseCode::NORMAL);
-                    self.trace_close(conn, "client", code.0, "");
-                    self.receipt_of_all(slot, conn);
-                    self.last_words(slot, conn, |out| write_close(out, code, "", None));
-                    // The peer has said its last: once ours is out, TCP may close.
-                    self.flush(slot, conn);
-                    if conn.out.len() == 0 {
-                        self.turn.drop_later(slot);
-                    }
-                    return;
+                    return self.closed(slot, conn, code.unwrap_or(CloseCode::NORMAL));
                 }
+                Ok(Some(control)) => self.control(slot, conn, &control),
                 Err(error) => {
                     return self.close(slot, conn, error.close_code(), &error.to_string());
                 }
             }
-            if matches!(conn.phase, Phase::Closing) {
+            if conn.is_closing() {
                 return;
             }
         }
     }
 
-    /// Counts a control frame; whether that is one too many.
-    fn floods(&self, conn: &mut Conn) -> bool {
-        let most = self.parts.limits.control_frames;
-        !conn.controls.allows(self.turn.now(), most)
+    /// Handles a ping or pong.
+    fn control(&mut self, slot: u32, conn: &mut Conn, control: &Event<'_>) {
+        let limits = &self.parts.limits;
+        let now = self.turn.now();
+        if conn.incoming.floods(now, limits.control_frames) {
+            self.parts.metrics.limited(Limit::ControlFrames);
+            let reason = "too many control frames within a second";
+            return self.close(slot, conn, CloseCode::POLICY, reason);
+        }
+        match control {
+            // A peer that pings and does not read must not fill its outbox.
+            Event::Ping(payload) if conn.out.len() <= limits.outbox_bytes => {
+                write_frame(self.frames_of(slot, conn), Opcode::Pong, payload, None);
+            }
+            Event::Pong(payload) => {
+                let receipt = self.resuming.answer(slot, payload, now);
+                if receipt.ask_again {
+                    // The flush sends the next ping.
+                    conn.out.flush_later(slot, &mut self.turn);
+                }
+                self.handoff.keep(receipt.keep);
+            }
+            _ => {}
+        }
+    }
+
+    /// Handles the peer's Close frame. The peer reads up to our Close frame, and sends nothing more:
+    /// TCP may close as soon as our Close frame is sent.
+    fn closed(&mut self, slot: u32, conn: &mut Conn, code: CloseCode) {
+        trace::closed_there(self.parts.index, conn, code);
+        self.resuming.confirm(slot, conn.written(self.seen));
+        self.last_words(slot, conn, |out| write_close(out, code, "", None));
+        self.flush(slot, conn);
+        if conn.out.len() == 0 {
+            self.turn.drop_later(slot);
+        }
+    }
+
+    /// Pays for what a connection sent.
+    ///
+    /// # Errors
+    /// Nothing is left of a rate.
+    fn pay(&self, conn: &mut Conn, cost: Cost) -> Result<(), Beyond> {
+        let paid = self
+            .parts
+            .shared
+            .charges
+            .pay(conn.payer(), self.turn.now(), cost);
+        paid.map_err(|exceeded| {
+            self.parts.metrics.limited(exceeded.limit);
+            exceeded.beyond
+        })
     }
 
     fn message(&mut self, slot: u32, conn: &mut Conn, kind: MessageKind, payload: &[u8]) {
-        let expected = match conn.encoding {
+        let encoding = conn.encoding();
+        let expected = match encoding {
             Encoding::Json => MessageKind::Text,
             Encoding::Proto => MessageKind::Binary,
         };
@@ -237,16 +261,21 @@ impl Core {
         }
         let mut count = 0;
         let most = self.parts.limits.frame_commands;
-        let paid = self.pay_frame(conn, payload.len());
-        conn.encoding.decode_commands(payload, |command| {
+        let rated = self.parts.shared.charges.are_on();
+        let paid = if rated {
+            self.pay(conn, cost_of_frame(payload.len()))
+        } else {
+            Ok(())
+        };
+        encoding.decode_commands(payload, |command| {
             count += 1;
-            // A command before this one in the frame may have closed the connection.
-            if matches!(conn.phase, Phase::Closing) || count > most {
+            // An earlier command of the frame may have closed the connection.
+            if conn.is_closing() || count > most {
                 return;
             }
             self.parts.metrics.commands.one();
-            if self.is_rated()
-                && let Err(beyond) = paid.and_then(|()| self.pay_command(conn, &command))
+            if rated
+                && let Err(beyond) = paid.and_then(|()| self.pay(conn, cost_of_command(&command)))
             {
                 let id = command.map_or_else(|bad| bad.id, |command| command.id);
                 let text = "more than the limits allow was sent: wait a little";
@@ -259,7 +288,7 @@ impl Core {
                 }
             }
         });
-        if count > most && !matches!(conn.phase, Phase::Closing) {
+        if count > most && !conn.is_closing() {
             self.parts.metrics.limited(Limit::FrameCommands);
             let text =
                 format!("a frame holds at most {most} commands: the rest of this one was not read");
@@ -292,13 +321,13 @@ impl Core {
             ids: &self.parts.ids,
             epochs: &self.parts.epochs,
             limits: &limits.content,
-            reply_to: self.reply_to(slot, conn, id),
+            reply_to: conn.reply_to(self.parts.index, slot, id),
         };
-        match ask(&who, &command.body, &mut self.batch) {
+        match self.handoff.ask(&who, &command.body) {
             Ok(Asked::Queued) => {
-                conn.in_flight += 1;
-                // What is acknowledged waits for more of it: its answer says nothing of order.
-                conn.writes += u32::from(!matches!(command.body, CommandBody::Ack(_)));
+                // The answer to an acknowledgement says nothing of order.
+                let orders = !matches!(command.body, CommandBody::Ack(_));
+                conn.unanswered.queued(orders);
             }
             Ok(Asked::Reply(body)) => self.reply(slot, conn, id, body),
             Ok(Asked::Query(query)) => self.query(slot, conn, id, query),
@@ -306,38 +335,41 @@ impl Core {
         }
     }
 
-    /// Asks a reader, once it is this question's turn.
-    pub(crate) fn query(&mut self, slot: u32, conn: &mut Conn, id: u32, query: Query) {
-        /// Nobody knows when a page comes: this is as long as a few take.
+    /// Asks the readers, once it is the question's turn.
+    pub(super) fn query(&mut self, slot: u32, conn: &mut Conn, id: u32, query: Query) {
+        /// The time that a few pages take, in ticks. Nobody knows when a page comes.
         const SOON: Tick = 1;
-        if query.is_paged() && conn.pages >= self.parts.limits.pages {
+        let beyond = |limit| Beyond { limit, retry: SOON };
+        if query.is_paged() && conn.unanswered.pages() >= self.parts.limits.pages {
             self.parts.metrics.limited(Limit::Pages);
             let text = "too many pages are asked for at a time: wait for some of them";
-            return self.fail_beyond(slot, conn, id, ("max_pages", SOON), text);
+            return self.fail_beyond(slot, conn, id, beyond("max_pages"), text);
         }
         let recovers = query.recovers();
-        if self.enter_question(slot, conn, id, query) {
+        let unanswered = &mut conn.unanswered;
+        if self.reads.enter(slot, unanswered, id, query) {
             return;
         }
         if recovers {
-            // It cannot go on without: the client comes back with the position it has.
+            // The session cannot go on without the page: the client reconnects with its position.
             self.close(slot, conn, CloseCode::OVERLOADED, "too many reads");
         } else {
             let text = "too many reads are waiting: try again";
-            self.fail_beyond(slot, conn, id, ("reads", SOON), text);
+            self.fail_beyond(slot, conn, id, beyond("reads"), text);
         }
     }
 
     fn connect(&mut self, slot: u32, conn: &mut Conn, id: u32, request: &Connect<'_>) {
         let recovers = request.since.is_some() || request.resume;
-        let full = self.recovering >= self.parts.limits.recovering;
+        let full = self.reads.recovering() >= self.parts.limits.recovering;
         if conn.session().is_none() && recovers && full {
-            // Before the token: checking it takes longer than all of this.
+            // Before the token is checked, which takes longer than all of this.
             self.parts.metrics.limited(Limit::Recovering);
             let reason = "too many clients recover at a time";
             return self.close(slot, conn, CloseCode::OVERLOADED, reason);
         }
-        let grant = match self.grant(slot, request) {
+        let turn = self.turn.number();
+        let grant = match self.permits.grant(slot, turn, request, &mut self.admission) {
             Ok(grant) => grant,
             Err(refusal) => return self.refuse(slot, conn, id, refusal),
         };
@@ -345,10 +377,13 @@ impl Core {
         let opened = session::open(
             request,
             grant.as_ref(),
-            (&self.parts.ids, &self.parts.epochs),
-            self.sessions + 1,
+            &session::Context {
+                ids: &self.parts.ids,
+                epochs: &self.parts.epochs,
+                number: self.sessions + 1,
+            },
         );
-        let (mut session, since) = match opened {
+        let session::Opened { mut session, since } = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 self.fail(slot, conn, id, error.code, error.message);
@@ -359,7 +394,7 @@ impl Core {
             }
         };
         if conn.session().is_some() {
-            return self.connect_again(slot, conn, id, (session.id, grant));
+            return self.connect_again(slot, conn, id, session.id, grant);
         }
         let resumes = request.resume && since.is_none();
         if let Some(sessions) = &self.parts.shared.user_sessions
@@ -371,36 +406,42 @@ impl Core {
             return self.close(slot, conn, CloseCode::CONNECTION_LIMIT, text);
         }
         self.sessions += 1;
-        conn.batch = request.batch;
+        conn.out.set_batching(request.batch);
         self.users.add(session.id, slot);
         let device = session.device_mark(&self.parts.ids);
         let (directory, shard) = (&self.parts.directory, self.parts.index);
         session.live_from = directory.enter(session.id, shard, device);
         self.parts.hub.arrived(session.id);
         session.catching_up = since.is_some() || resumes;
-        session.expires = self.permit(slot, grant);
+        if grant.is_some() {
+            self.parts.metrics.tokens.accepted.one();
+        }
+        session.expires = self.permits.permit(slot, self.turn.now(), grant);
         let device = session::device_key(request, &self.parts.ids, &session);
         if let Some(key) = device {
             self.resuming.begin(slot, key);
         }
         self.parts.metrics.sessions.one();
         let opening = match since {
-            None if resumes => Some((Position::ZERO, self.opening(&session, device, expires))),
+            None if resumes => Some((
+                Position::ZERO,
+                self.greeting.opening(&session, device, expires),
+            )),
             None => {
-                let reply = self.connect_reply(&session, session.live_from, expires);
+                let reply = self.greeting.reply(&session, session.live_from, expires);
                 self.reply(slot, conn, id, ReplyBody::Connect(reply));
                 None
             }
-            Some(since) => Some((since, self.opening(&session, None, expires))),
+            Some(since) => Some((since, self.greeting.opening(&session, None, expires))),
         };
         let user = session.id;
-        self.set_phase(conn, Phase::Open(Box::new(session)));
-        let blocked = conn.out.blocked;
-        conn.deadline = if blocked {
-            self.turn.now() + ticks(self.parts.limits.write_timeout)
+        conn.enter(Phase::Open(Box::new(session)), &mut self.admission);
+        if conn.out.is_blocked() {
+            let timeout = self.timeouts.write;
+            conn.times.set_deadline(slot, &mut self.turn, timeout);
         } else {
-            0
-        };
+            conn.times.clear_deadline();
+        }
         self.watch_new(slot, conn);
         if let Some((since, opening)) = opening {
             let connect = Some(Box::new(opening));
@@ -414,57 +455,6 @@ impl Core {
                     connect,
                 },
             );
-        }
-    }
-
-    pub(super) fn connect_reply(
-        &self,
-        session: &Session,
-        pos: Position,
-        expires: Option<u64>,
-    ) -> ConnectReply<'static> {
-        ConnectReply {
-            session: session.name(self.parts.index).into(),
-            user: session.names.user().to_owned().into(),
-            device: session.names.device().to_owned().into(),
-            pos: position::text(self.parts.epochs.token(pos)),
-            recovered: false,
-            time: self.parts.hub.clock.now(),
-            ping_ms: self.ping_ms(),
-            limits: self.connect_limits(),
-            expires,
-            unsubscribed: Vec::new(),
-        }
-    }
-
-    fn opening(
-        &self,
-        session: &Session,
-        resumes: Option<TimelineId>,
-        expires: Option<u64>,
-    ) -> Opening {
-        Opening {
-            resumes,
-            session: session.name(self.parts.index),
-            user: session.names.user().to_owned(),
-            device: session.names.device().to_owned(),
-            time: self.parts.hub.clock.now(),
-            ping_ms: self.ping_ms(),
-            limits: self.connect_limits(),
-            expires,
-        }
-    }
-
-    fn ping_ms(&self) -> u32 {
-        u32::try_from(self.parts.limits.ping_interval.as_millis()).unwrap_or(u32::MAX)
-    }
-
-    fn connect_limits(&self) -> ConnectLimits {
-        ConnectLimits {
-            message_bytes: self.parts.limits.content.message_bytes as u64,
-            text_bytes: self.parts.limits.content.text_bytes as u64,
-            key_bytes: self.parts.limits.content.key_bytes as u64,
-            page: self.parts.limits.content.page,
         }
     }
 }

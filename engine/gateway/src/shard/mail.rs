@@ -1,4 +1,4 @@
-//! What other threads tell a shard: committed batches and readers' answers.
+//! The mail of a shard: committed batches, and the answers of readers.
 
 use slab::Slab;
 use smallvec::SmallVec;
@@ -7,35 +7,47 @@ use trunkline_core::exchange::{
     Answer, AnswerKind, Committed, ConnRef, Item, Next, Outcome, Query,
 };
 use trunkline_core::ids::UserId;
-use trunkline_core::store::{Batch, Position, Token};
+use trunkline_core::store::{Batch, Token};
 use trunkline_proto::CloseCode;
 use trunkline_proto::message::{CaughtUp, Event, Push, ServerMessage};
 
 use super::connection::{Conn, Phase};
 use super::core::Core;
-use crate::timer::ticks;
+use crate::session::EventRef;
+
+/// A command that the sequencer has decided.
+struct Decided {
+    /// The connection that sent the command.
+    conn: ConnRef,
+    /// The client's id for the command.
+    id: u32,
+    /// The user who sent the command.
+    user: UserId,
+    /// What became of the command.
+    outcome: Outcome,
+}
 
 impl Core {
     /// Answers the senders and pushes to the recipients of a batch, in the order of the log.
-    pub(crate) fn committed(&mut self, conns: &mut Slab<Conn>, committed: &Committed) {
+    pub(super) fn committed(&mut self, conns: &mut Slab<Conn>, committed: &Committed) {
         let batch = &*committed.batch;
         for item in &committed.items.list {
             match *item {
                 Item::Deliver { user, position } => {
-                    self.deliver(conns, batch, user, (position, 0), None);
+                    self.deliver(conns, batch, user, EventRef::first(position), None);
                 }
                 Item::Part {
                     user,
                     position,
                     part,
                     except,
-                } => self.deliver(conns, batch, user, (position, part), except),
+                } => self.deliver(conns, batch, user, EventRef { position, part }, except),
                 Item::Spread {
                     ref users,
                     position,
                 } => {
                     for &user in &committed.items.users[users.clone()] {
-                        self.deliver(conns, batch, user, (position, 0), None);
+                        self.deliver(conns, batch, user, EventRef::first(position), None);
                     }
                 }
                 Item::Reply {
@@ -44,9 +56,16 @@ impl Core {
                     user,
                     outcome,
                 } => {
-                    self.outcome(conns, committed, (conn, id, user), outcome);
+                    let decided = Decided {
+                        conn,
+                        id,
+                        user,
+                        outcome,
+                    };
+                    self.decided(conns, committed, &decided);
                     if let Some(position) = outcome.position() {
-                        self.deliver(conns, batch, user, (position, 0), Some(conn));
+                        let event = EventRef::first(position);
+                        self.deliver(conns, batch, user, event, Some(conn));
                     }
                 }
             }
@@ -56,26 +75,24 @@ impl Core {
         }
     }
 
-    fn outcome(
-        &mut self,
-        conns: &mut Slab<Conn>,
-        committed: &Committed,
-        (reference, id, user): (ConnRef, u32, UserId),
-        outcome: Outcome,
-    ) {
-        let Some(conn) = find(conns, reference) else {
+    /// Answers a command that the sequencer has decided.
+    fn decided(&mut self, conns: &mut Slab<Conn>, committed: &Committed, decided: &Decided) {
+        let Some(conn) = find(conns, decided.conn) else {
             return;
         };
-        conn.in_flight -= 1;
-        if !outcome.is_of_ack() {
-            conn.writes -= 1;
-            self.asking.written(reference.slot);
+        let Decided {
+            id, user, outcome, ..
+        } = *decided;
+        let slot = decided.conn.slot;
+        let ordered = !outcome.is_of_ack();
+        conn.unanswered.decided(ordered);
+        if ordered {
+            self.reads.written(slot);
         }
-        if matches!(conn.phase, Phase::Closing) {
-            // Nothing comes behind a Close frame.
+        if conn.is_closing() {
+            // Nothing comes after a Close frame.
             return;
         }
-        let slot = reference.slot;
         let commit = (&*committed.batch, committed.ahead);
         let mut pos = Token::default();
         match outcome.next(user, commit, &mut self.frames.tokens, &mut pos) {
@@ -85,7 +102,7 @@ impl Core {
                 }
                 self.reply(slot, conn, id, body);
             }
-            // Contacts are shown to a session.
+            // The session that asked for its contacts is over.
             Some(Next::Ask(Query::Contacts { .. })) if conn.session().is_none() => {}
             Some(Next::Ask(query)) => self.query(slot, conn, id, query),
             Some(Next::Failed((code, message))) => self.fail(slot, conn, id, code, message),
@@ -94,28 +111,29 @@ impl Core {
         self.leave(slot, conn);
     }
 
+    /// Pushes an event to the connections of a user, except to one of them.
     fn deliver(
         &mut self,
         conns: &mut Slab<Conn>,
         batch: &Batch,
         user: UserId,
-        place: (Position, usize),
+        event: EventRef,
         except: Option<ConnRef>,
     ) {
-        // A copy, which for most is one number: pushing borrows all of the shard.
+        // A copy, mostly of one number: pushing borrows the whole shard.
         let slots = SmallVec::<[u32; 8]>::from_slice(self.users.get(user));
         for slot in slots {
             let Some(conn) = conns.get_mut(slot as usize) else {
                 continue;
             };
-            if except != Some(Self::conn_ref(slot, conn)) {
-                self.push(slot, conn, batch, place);
+            if except != Some(conn.reference(slot)) {
+                self.push(slot, conn, batch, event);
             }
         }
     }
 
-    /// Passes on what a reader found.
-    pub(crate) fn answered(&mut self, conns: &mut Slab<Conn>, answer: Answer) {
+    /// Passes a reader's answer on to the connection that asked.
+    pub(super) fn answered(&mut self, conns: &mut Slab<Conn>, answer: Answer) {
         if let Some(code) = answer.error {
             self.parts.metrics.error(code);
         }
@@ -124,27 +142,27 @@ impl Core {
             AnswerKind::CaughtUp { .. } | AnswerKind::Expired => false,
             AnswerKind::Dropped { counted } => counted,
         };
-        self.recovering -= usize::from(!reply);
+        if !reply {
+            self.reads.recovered();
+        }
         let slot = answer.conn.slot;
         let Some(conn) = find(conns, answer.conn) else {
             return;
         };
-        conn.in_flight -= u32::from(reply);
-        self.questions.answered(slot, reply);
-        self.asking.answered(slot);
-        if !matches!(conn.phase, Phase::Open(_)) {
+        self.reads.answered(slot, &mut conn.unanswered, reply);
+        if conn.session().is_none() {
             return;
         }
         if !answer.frames.is_empty() {
             self.frames_of(slot, conn).extend_from_slice(&answer.frames);
         }
         match answer.kind {
-            AnswerKind::Reply { paged } => conn.pages -= u8::from(paged),
+            AnswerKind::Reply { paged } => conn.unanswered.page_came(paged),
             AnswerKind::SendReply => self.parts.metrics.acks.one(),
-            // Only of those whose session is over, and so not here.
+            // The session of a dropped question is over, so it does not get here.
             AnswerKind::Dropped { .. } => return,
             AnswerKind::Found { id, finding, paged } => {
-                conn.pages -= u8::from(paged);
+                conn.unanswered.page_came(paged);
                 self.found(slot, conn, id, *finding);
             }
             AnswerKind::CaughtUp {
@@ -157,7 +175,8 @@ impl Core {
                     let count = pushed[kind as usize];
                     self.parts.metrics.pushed(kind).add(count.into());
                 }
-                self.resumed(slot, began);
+                let keep = self.resuming.caught_up(slot, began, self.turn.now());
+                self.handoff.keep(keep);
                 let Some(session) = conn.session_mut() else {
                     return;
                 };
@@ -176,8 +195,7 @@ impl Core {
                     self.query(slot, conn, 0, query);
                 }
             }
-            // Without frames it was a later page that failed: the client comes back with the
-            // last position it got.
+            // Without frames, a later page failed: the client reconnects with its last position.
             AnswerKind::Expired if answer.frames.is_empty() => {
                 self.close(
                     slot,
@@ -188,19 +206,19 @@ impl Core {
             }
             AnswerKind::Expired => {
                 self.end_session(slot, conn);
-                self.drop_questions(slot, conn);
-                self.set_phase(conn, Phase::Upgraded);
-                conn.deadline = self.turn.now() + ticks(self.parts.limits.connect_timeout);
-                self.schedule(slot, conn, conn.deadline);
+                self.reads.forget(slot, &mut conn.unanswered);
+                conn.enter(Phase::Upgraded, &mut self.admission);
+                let timeout = self.timeouts.connect;
+                conn.times.set_deadline(slot, &mut self.turn, timeout);
             }
         }
         self.leave(slot, conn);
     }
 }
 
-/// The connection that is meant, if it is still there.
+/// Returns the connection of a reference, if it still exists.
 fn find(conns: &mut Slab<Conn>, reference: ConnRef) -> Option<&mut Conn> {
     conns
         .get_mut(reference.slot as usize)
-        .filter(|conn| conn.generation == reference.generation)
+        .filter(|conn| conn.reference(reference.slot) == reference)
 }

@@ -13,6 +13,9 @@ mod departing;
 pub mod descriptors;
 mod drain;
 mod ephemeral;
+mod greeting;
+mod handoff;
+mod incoming;
 mod input;
 pub mod listener;
 mod mail;
@@ -22,15 +25,17 @@ mod parts;
 mod pool;
 mod questions;
 mod rate;
+mod reads;
 mod relief;
-mod resume;
 mod resuming;
 mod returns;
 mod source;
+mod times;
 mod tls;
 mod tokens;
 mod trace;
 mod turn;
+mod unanswered;
 mod waker;
 mod watch;
 
@@ -45,6 +50,8 @@ use trunkline_core::exchange::Mail;
 use self::accept::ACCEPT_PAUSE;
 use self::connection::Conn;
 use self::core::Core;
+use self::reads::{Asker, Readiness};
+use crate::metrics::Limit;
 use crate::timer::Tick;
 
 pub use self::parts::{Parts, Shared};
@@ -115,21 +122,22 @@ impl Shard {
         let mut buffer = vec![0; READ];
         let mut fired = Vec::new();
         loop {
-            let now = self.core.tick();
+            let now = Instant::now();
+            self.core.turn.begin(now);
             let more_mail = self.take_mail();
             self.core.admission.begin_turn();
             self.accept_again();
             self.read_again(&mut buffer);
-            self.core.submit();
+            self.core.handoff.submit();
             self.fire(now, &mut fired, &mut buffer);
             self.drain_step(now);
             self.tell_ephemeral();
-            self.core.ask_readers(&mut self.conns);
+            self.ask_readers();
             self.flush();
             self.relieve();
             self.drop_doomed();
-            // How far the dropped have come.
-            self.core.submit();
+            // The positions of the sessions that were dropped.
+            self.core.handoff.submit();
             if self.core.departing.is_closing() && self.conns.is_empty() {
                 self.core.parts.mailbox.close();
                 return Ok(());
@@ -141,7 +149,7 @@ impl Shard {
             }
             self.core.parts.mailbox.woke();
             self.core.parts.metrics.polls.one();
-            self.core.tick();
+            self.core.turn.begin(Instant::now());
             for event in &events {
                 match event.token() {
                     WAKE => self.core.parts.metrics.wakes.one(),
@@ -150,7 +158,7 @@ impl Shard {
                     Token(slot) => self.ready(slot, event, &mut buffer),
                 }
             }
-            self.core.submit();
+            self.core.handoff.submit();
         }
     }
 
@@ -171,7 +179,7 @@ impl Shard {
     }
 
     fn timeout(&self, now: Instant, more_mail: bool) -> Option<Duration> {
-        let stalled = !self.core.batch.commands.is_empty() || !self.core.batch.positions.is_empty();
+        let stalled = !self.core.handoff.is_empty();
         let unread = self.core.turn.has_unread() || self.core.admission.has_waiting();
         let unread = unread && !stalled;
         let flush = self.core.turn.has_leftovers();
@@ -180,9 +188,9 @@ impl Shard {
             || unread
             || flush
             || accept
-            || self.core.asking.is_ready()
+            || self.core.reads.is_ready()
             || !self.core.parts.mailbox.may_sleep()
-            || self.core.has_ephemeral()
+            || self.core.ephemeral.has_work()
         {
             return Some(Duration::ZERO);
         }
@@ -204,12 +212,13 @@ impl Shard {
             return;
         };
         let slot = slot as u32;
-        if event.is_writable() && conn.out.blocked {
-            conn.out.blocked = false;
+        if event.is_writable() && conn.out.unblock() {
             self.core.flush(slot, conn);
         }
-        // The peer's end may come in the same edge as its last bytes, and no other tells of it.
-        conn.ended |= event.is_read_closed();
+        // The end may come in the same event as the last bytes, and no later event reports it.
+        if event.is_read_closed() {
+            conn.incoming.end();
+        }
         if event.is_readable() || event.is_error() {
             self.core.read_in_turn(slot, conn, buffer);
         }
@@ -217,33 +226,66 @@ impl Shard {
 
     /// Reads connections that had more than one turn takes.
     fn read_again(&mut self, buffer: &mut [u8]) {
-        if self.core.is_stalled() {
+        if self.core.handoff.is_full() {
             return;
         }
         let unread = self.core.turn.take_to_read();
         for &slot in &unread {
             if let Some(conn) = self.conns.get_mut(slot as usize) {
-                conn.unread = false;
+                conn.incoming.taken_up();
                 self.core.read_in_turn(slot, conn, buffer);
             }
         }
         self.core.turn.read(unread);
         while let Some(slot) = self.core.admission.next_waiting() {
             if let Some(conn) = self.conns.get_mut(slot as usize) {
-                conn.unread = false;
+                conn.incoming.taken_up();
                 self.core.read_in_turn(slot, conn, buffer);
             }
         }
     }
 
+    /// Gives the readers the questions that are ready.
+    fn ask_readers(&mut self) {
+        let Core {
+            parts,
+            reads,
+            memory,
+            seen,
+            ..
+        } = &mut self.core;
+        let readiness = |conn: &Conn| {
+            let behind = conn.out.len() > parts.limits.answer_bytes;
+            // As with pushes: while memory is scarce, clients that do not read wait for the others.
+            let crowded = memory.is_scarce() && conn.held() > 0;
+            if behind || crowded {
+                parts.metrics.limited(Limit::Answers);
+            }
+            match (behind, crowded) {
+                (true, _) => Readiness::Behind,
+                (false, true) => Readiness::Crowded,
+                (false, false) => Readiness::Ready,
+            }
+        };
+        let asker = |slot, conn: &Conn, id| Asker {
+            reply_to: conn.reply_to(parts.index, slot, id),
+            until: match conn.session() {
+                Some(session) if session.catching_up => session.live_from,
+                Some(session) => session.live_from.max(*seen),
+                None => *seen,
+            },
+        };
+        reads.ask_ready(&mut self.conns, readiness, asker);
+    }
+
     fn flush(&mut self) {
-        // A flush may give a connection something more to say: that goes out next turn.
+        // A flush may append to the output of a connection: that goes out in the next turn.
         let dirty = self.core.turn.take_to_flush();
         for &slot in &dirty {
             if let Some(conn) = self.conns.get_mut(slot as usize) {
-                conn.dirty = false;
-                if conn.out.blocked {
-                    self.core.account(slot, conn);
+                conn.out.taken_up();
+                if conn.out.is_blocked() {
+                    conn.account(slot, &mut self.core.memory);
                 } else {
                     self.core.flush(slot, conn);
                 }
@@ -257,11 +299,14 @@ impl Shard {
         for &slot in &doomed {
             if let Some(mut conn) = self.conns.try_remove(slot as usize) {
                 // Closing the descriptor takes it out of the epoll set; mio wants to be told.
-                let _ = self.poll.registry().deregister(&mut conn.stream);
-                self.core.trace_end(&conn);
-                self.core.end_session(slot, &conn);
-                self.core.drop_questions(slot, &mut conn);
-                self.core.forget(slot, &mut conn);
+                let _ = self.poll.registry().deregister(conn.stream_mut());
+                let core = &mut self.core;
+                trace::gone(core.parts.index, &conn);
+                core.end_session(slot, &conn);
+                core.reads.forget(slot, &mut conn.unanswered);
+                core.reads.end(slot);
+                core.admission.leave(conn.source(), conn.is_opening());
+                conn.release(slot, &mut core.memory);
             }
         }
         self.core.turn.dropped(doomed);
@@ -281,7 +326,7 @@ impl Shard {
         self.core.turn.fire(now, fired);
         for (slot, due) in fired.drain(..) {
             if let Some(conn) = self.conns.get_mut(slot as usize)
-                && conn.due == due
+                && conn.times.is_due(due)
             {
                 self.core.timer(slot, conn, buffer);
             }

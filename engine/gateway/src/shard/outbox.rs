@@ -1,45 +1,114 @@
-//! What one connection has yet to be told.
+//! The output of one connection.
 //!
-//! Buffers are borrowed from the shard's pool with the first byte of a turn and go back when the
-//! socket has taken it all, normally at the end of the same turn.
+//! A connection borrows a buffer from the shard's pool with the first byte of output, and gives it
+//! back when the socket has taken everything, normally at the end of the same turn.
 
 use std::io::{self, Write};
 use std::num::NonZeroU64;
 
 use mio::net::TcpStream;
-use trunkline_core::frames::write_batch;
+use trunkline_core::frames::{write, write_batch};
 use trunkline_core::store::Position;
 use trunkline_proto::Encoding;
+use trunkline_proto::message::ServerMessage;
 
 use super::pool::{Pool, Waiting};
+use super::tls::Tls;
+use super::turn::Turn;
 
+/// Plaintext that is encrypted before the socket is tried again: two TLS records.
+const PIECE: usize = 32 << 10;
+
+/// The output of one connection: what waits to be sent, and in which form.
+///
+/// `dirty` is true exactly while the connection stands in the turn's list of connections to flush.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    pub(super) waiting: Option<Box<Waiting>>,
-    /// The socket took less than there was: wait until it is writable.
-    pub(crate) blocked: bool,
-    /// Live pushes were dropped up to here: a record's position, which is never the first.
+    waiting: Option<Box<Waiting>>,
+    /// The position up to which live pushes were dropped, if the client has not been told. A
+    /// record's position is never 0.
     gap: Option<NonZeroU64>,
+    encoding: Encoding,
+    /// Several messages may share a frame.
+    batching: bool,
+    /// The socket took only a part of the output: the rest waits until the socket is writable.
+    blocked: bool,
+    dirty: bool,
+}
+
+/// One message, in the encoding of its connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Encoded<'a> {
+    /// The message in a frame of its own.
+    pub(super) frame: &'a [u8],
+    /// The message without a frame.
+    pub(super) message: &'a [u8],
+}
+
+/// What a socket took of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flushed {
+    /// The number of bytes that the socket took.
+    pub(super) bytes: usize,
+    /// The number of system calls.
+    pub(super) writes: u64,
 }
 
 impl Outbox {
-    /// Bytes that wait.
-    pub(crate) fn len(&self) -> usize {
+    /// The bytes that wait.
+    pub(super) fn len(&self) -> usize {
         self.waiting.as_ref().map_or(0, |waiting| waiting.len())
     }
 
-    /// Notes that live pushes up to `position` are dropped; whether they were not before.
-    pub(crate) fn drop_up_to(&mut self, position: Position) -> bool {
+    /// The encoding that the client chose.
+    pub(super) const fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// Sets the encoding that the client chose.
+    pub(super) const fn set_encoding(&mut self, encoding: Encoding) {
+        self.encoding = encoding;
+    }
+
+    /// Sets whether several messages may share a frame.
+    pub(super) const fn set_batching(&mut self, batching: bool) {
+        self.batching = batching;
+    }
+
+    /// Whether the socket took only a part of the output.
+    pub(super) const fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Notes that the socket is writable. Returns whether output waited for that.
+    pub(super) const fn unblock(&mut self) -> bool {
+        std::mem::replace(&mut self.blocked, false)
+    }
+
+    /// Lets the end of the turn flush this connection.
+    pub(super) fn flush_later(&mut self, slot: u32, turn: &mut Turn) {
+        turn.flush_later(slot, &mut self.dirty);
+    }
+
+    /// Notes that the turn has taken this connection out of its list, to flush it.
+    pub(super) const fn taken_up(&mut self) {
+        self.dirty = false;
+    }
+
+    /// Notes that live pushes up to `position` are dropped. Returns whether none were dropped before
+    /// that the client has not been told of.
+    pub(super) fn drop_up_to(&mut self, position: Position) -> bool {
         std::mem::replace(&mut self.gap, NonZeroU64::new(position.0)).is_none()
     }
 
-    /// Whether live pushes were dropped of which the client was not told.
-    pub(crate) const fn has_gap(&self) -> bool {
+    /// Whether live pushes were dropped and the client has not been told.
+    pub(super) const fn has_gap(&self) -> bool {
         self.gap.is_some()
     }
 
-    /// Up to where live pushes were dropped; from here on they are not.
-    pub(crate) fn end_gap(&mut self) -> Option<Position> {
+    /// Ends a gap: the next live pushes are sent. Returns the position up to which pushes were
+    /// dropped.
+    pub(super) fn end_gap(&mut self) -> Option<Position> {
         self.gap.take().map(|position| Position(position.get()))
     }
 
@@ -47,24 +116,39 @@ impl Outbox {
         self.waiting.get_or_insert_with(|| pool.take())
     }
 
-    /// Where to append frames.
-    pub(crate) fn frames(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
+    /// The buffer to append frames to.
+    pub(super) fn frames(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
         &mut self.waiting(pool).bytes
     }
 
-    /// Where to append records of TLS.
+    /// The buffer to append TLS records to.
     pub(super) fn sealed(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
         &mut self.waiting(pool).sealed
     }
 
-    /// Appends a message to those that share a frame, which holds at most `most` bytes: where they
-    /// do not fit together, the earlier ones become a frame by themselves.
-    pub(crate) fn add_to_batch(
-        &mut self,
-        pool: &mut Pool,
-        (encoding, most): (Encoding, usize),
-        write: impl FnOnce(&mut Vec<u8>),
-    ) {
+    /// Appends a message. Messages that share a frame have at most `most` bytes together.
+    pub(super) fn say(&mut self, pool: &mut Pool, most: usize, message: &ServerMessage<'_>) {
+        let encoding = self.encoding;
+        if self.batching {
+            self.add_to_batch(pool, most, |out| encoding.encode_server(message, out));
+        } else {
+            write(self.frames(pool), encoding, message);
+        }
+    }
+
+    /// Appends a message that is encoded already. `most` as in [`Self::say`].
+    pub(super) fn push(&mut self, pool: &mut Pool, most: usize, encoded: Encoded<'_>) {
+        if self.batching {
+            self.add_to_batch(pool, most, |out| out.extend_from_slice(encoded.message));
+        } else {
+            self.frames(pool).extend_from_slice(encoded.frame);
+        }
+    }
+
+    /// Appends a message to those that share a frame. Where the frame would have more than `most`
+    /// bytes, the earlier messages become a frame of their own.
+    fn add_to_batch(&mut self, pool: &mut Pool, most: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        let encoding = self.encoding;
         let Waiting { batch, bytes, .. } = self.waiting(pool);
         let before = batch.len();
         if before > 0 {
@@ -78,32 +162,22 @@ impl Outbox {
         }
     }
 
-    /// Takes the messages that share a frame, to be framed; empty without any.
-    pub(crate) fn take_batch(&mut self) -> Vec<u8> {
-        let waiting = self.waiting.as_mut();
-        match waiting.filter(|waiting| !waiting.batch.is_empty()) {
-            Some(waiting) => std::mem::take(&mut waiting.batch),
-            None => Vec::new(),
-        }
-    }
-
-    /// Gives a buffer back that [`Outbox::take_batch`] lent.
-    pub(crate) fn recycle(&mut self, mut batch: Vec<u8>) {
-        if let Some(waiting) = &mut self.waiting {
+    /// Puts the messages that share a frame into their frame.
+    pub(super) fn close_batch(&mut self) {
+        let encoding = self.encoding;
+        if let Some(Waiting { batch, bytes, .. }) = self.waiting.as_deref_mut()
+            && !batch.is_empty()
+        {
+            write_batch(bytes, encoding, batch);
             batch.clear();
-            waiting.batch = batch;
         }
     }
 
-    /// Gives the socket what waits; the bytes it took, and in how many writes.
+    /// Gives the socket the output, without encryption.
     ///
     /// # Errors
     /// The connection is gone.
-    pub(crate) fn flush(
-        &mut self,
-        stream: &mut TcpStream,
-        pool: &mut Pool,
-    ) -> io::Result<(usize, u64)> {
+    pub(super) fn flush(&mut self, stream: &mut TcpStream, pool: &mut Pool) -> io::Result<Flushed> {
         let (before, mut writes) = (self.sent(), 0);
         if let Some(waiting) = self.waiting.as_deref_mut() {
             let done = write_out(stream, &waiting.bytes, &mut waiting.sent, &mut writes)?;
@@ -111,21 +185,63 @@ impl Outbox {
                 let taken = waiting.sent - before;
                 self.blocked = true;
                 waiting.make_room();
-                return Ok((taken, writes));
+                return Ok(Flushed {
+                    bytes: taken,
+                    writes,
+                });
             }
         }
-        let taken = self.sent() - before;
+        let bytes = self.sent() - before;
         self.done(pool);
-        Ok((taken, writes))
+        Ok(Flushed { bytes, writes })
     }
 
-    /// Bytes of the frames that the socket has taken.
+    /// Gives the socket the output, encrypted. Throws away what cannot be encrypted, before the
+    /// hand-shake or after TLS failed.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub(super) fn flush_sealed(
+        &mut self,
+        stream: &mut TcpStream,
+        tls: &mut Tls,
+        pool: &mut Pool,
+    ) -> io::Result<Flushed> {
+        let (mut bytes, mut writes) = (0, 0);
+        if let Some(waiting) = self.waiting.as_deref_mut() {
+            loop {
+                let before = waiting.sealed_sent;
+                let (sealed, sent) = (&waiting.sealed, &mut waiting.sealed_sent);
+                let done = write_out(stream, sealed, sent, &mut writes)?;
+                bytes += waiting.sealed_sent - before;
+                if !done {
+                    self.blocked = true;
+                    waiting.make_room();
+                    return Ok(Flushed { bytes, writes });
+                }
+                waiting.sealed.clear();
+                waiting.sealed_sent = 0;
+                let left = waiting.bytes.len() - waiting.sent;
+                if left == 0 || !tls.has_keys() {
+                    break;
+                }
+                let end = waiting.sent + left.min(PIECE);
+                let piece = &waiting.bytes[waiting.sent..end];
+                tls.seal(piece, &mut waiting.sealed)?;
+                waiting.sent = end;
+            }
+        }
+        self.done(pool);
+        Ok(Flushed { bytes, writes })
+    }
+
+    /// The bytes of the waiting frames that the socket has taken.
     fn sent(&self) -> usize {
         self.waiting.as_ref().map_or(0, |waiting| waiting.sent)
     }
 
-    /// The socket has taken everything.
-    pub(super) fn done(&mut self, pool: &mut Pool) {
+    /// Gives the buffer back, whose content the socket has taken.
+    fn done(&mut self, pool: &mut Pool) {
         self.blocked = false;
         if let Some(waiting) = self.waiting.take() {
             pool.give(waiting);
@@ -133,11 +249,12 @@ impl Outbox {
     }
 }
 
-/// Writes `bytes` from `sent` on, counting the writes; `false` where the socket takes no more.
+/// Writes `bytes` from `sent` on, and counts the system calls in `writes`. Returns `false` if the
+/// socket takes no more now.
 ///
 /// # Errors
 /// The connection is gone.
-pub(super) fn write_out(
+fn write_out(
     stream: &mut TcpStream,
     bytes: &[u8],
     sent: &mut usize,
@@ -162,7 +279,7 @@ mod tests {
 
     use super::*;
 
-    /// A reader that always leaves something: what it has read takes no memory.
+    /// A reader always leaves something unread: the bytes that it has read take no memory.
     #[test]
     fn a_reader_that_is_never_done() {
         // More than the kernel takes at once.
@@ -189,5 +306,52 @@ mod tests {
         }
         let kept = out.frames(&mut pool).len();
         assert!(kept < 3 * LEFT, "{kept}");
+    }
+
+    #[test]
+    fn messages_share_a_frame_until_it_would_be_too_long() {
+        let (mut out, mut pool) = (Outbox::default(), Pool::default());
+        out.set_batching(true);
+        let message = |message| Encoded {
+            frame: b"unused",
+            message,
+        };
+        for text in [&b"{1}"[..], b"{2}", b"{3}"] {
+            out.push(&mut pool, 8, message(text));
+        }
+        // Two messages and their separator are a frame with a header of two bytes.
+        let separator = Encoding::Json.separator().len();
+        assert_eq!(out.frames(&mut pool).len(), 2 + 6 + separator);
+        out.close_batch();
+        assert_eq!(out.frames(&mut pool).len(), 2 + 6 + separator + 2 + 3);
+        out.close_batch();
+        assert_eq!(
+            out.len(),
+            out.frames(&mut pool).len(),
+            "nothing is written twice"
+        );
+    }
+
+    #[test]
+    fn a_gap_is_told_once_with_the_last_position() {
+        let mut out = Outbox::default();
+        assert!(out.drop_up_to(Position(3)) && !out.drop_up_to(Position(5)));
+        assert!(out.has_gap());
+        assert_eq!(out.end_gap(), Some(Position(5)));
+        assert_eq!((out.has_gap(), out.end_gap()), (false, None));
+    }
+}
+
+#[cfg(test)]
+impl Outbox {
+    /// The memory of the TLS records that wait.
+    pub(super) fn sealed_capacity(&self) -> usize {
+        let waiting = self.waiting.as_ref();
+        waiting.map_or(0, |waiting| waiting.sealed.capacity())
+    }
+
+    /// Whether no buffer is borrowed.
+    pub(super) fn is_unused(&self) -> bool {
+        self.waiting.is_none()
     }
 }

@@ -1,4 +1,4 @@
-//! What a shard is made of.
+//! The parts that a shard is made from.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,43 +12,45 @@ use trunkline_core::hub::Hub;
 use trunkline_core::ids::{Ids, UserId};
 use trunkline_core::store::Epochs;
 
+use super::rate::Charges;
 use super::source::Source;
+use super::tls::HANDSHAKE_COST;
+use super::tokens::CHECK_COST;
 use crate::auth::Authority;
 use crate::counts::Counts;
 use crate::limits::Limits;
 use crate::metrics::ShardMetrics;
-use crate::rate::{Rules, UserRates};
 use crate::tls::Acceptor;
 
-/// What a shard is made of, besides its event loop.
+/// Everything that a shard needs, besides its event loop.
 pub struct Parts {
     /// The shard's number, from 0.
     pub index: usize,
-    /// Shards that there are.
+    /// The number of shards of the gateway.
     pub shards: usize,
-    /// Where other threads leave what the shard is to know.
+    /// The mail of other threads for this shard.
     pub mailbox: Arc<Mailbox>,
     /// The address to listen on.
     pub listen: SocketAddr,
-    /// Begins TLS, where clients connect with it.
+    /// Begins TLS connections. `None`: clients connect without TLS.
     pub tls: Option<Arc<Acceptor>>,
-    /// Checks tokens, where clients do not name themselves.
+    /// Checks tokens. `None` in development mode, where clients name themselves.
     pub authority: Option<Arc<Authority>>,
-    /// Most connections of this shard.
+    /// The number of connections of this shard at most.
     pub room: usize,
-    /// What all shards share.
+    /// What the shards of the gateway share.
     pub shared: Shared,
-    /// What clients may do.
+    /// The limits of connections and users.
     pub limits: Arc<Limits>,
-    /// The ids of names.
+    /// Derives the ids of users, groups and topics from their names.
     pub ids: Ids,
-    /// Proves positions.
+    /// Proves that this store gave out a position.
     pub epochs: Epochs,
-    /// Which shards hold sessions of which user.
+    /// The shards that hold sessions of each user.
     pub directory: Arc<Directory>,
-    /// What sessions tell each other without the store.
+    /// The ephemeral state that shards share.
     pub hub: Arc<Hub>,
-    /// What the shard counts.
+    /// The counters of this shard.
     pub metrics: Arc<ShardMetrics>,
     /// The queue of the sequencer.
     pub sequencer: ToSequencer,
@@ -56,40 +58,44 @@ pub struct Parts {
     pub readers: Sender<Job>,
 }
 
+impl Parts {
+    /// The number of plain sessions that take as long to admit as one session of this gateway.
+    pub(super) fn admission_cost(&self) -> u64 {
+        let authority = self.authority.as_ref();
+        let check = authority.is_some_and(|authority| authority.takes_long());
+        let tls = self.tls.is_some();
+        let extra = usize::from(tls) * (HANDSHAKE_COST - 1) + usize::from(check) * (CHECK_COST - 1);
+        1 + extra as u64
+    }
+}
+
 /// What the shards of one gateway share: counts, rates, and where time begins.
 #[derive(Clone)]
 pub struct Shared {
     /// The number of connections of all shards.
     pub(crate) total: Arc<AtomicUsize>,
-    /// Most connections of all shards.
+    /// The number of connections of all shards at most.
     pub(crate) max_total: usize,
-    /// Connections of each address, where they are limited.
+    /// The number of connections of each address. `None`: no limit.
     pub(crate) addresses: Option<Arc<Counts<Source>>>,
-    /// Sessions of each user, where they are limited.
+    /// The number of sessions of each user. `None`: no limit.
     pub(crate) user_sessions: Option<Arc<Counts<UserId>>>,
-    /// What a connection may send; `None`: anything.
-    pub(crate) rules: Option<Arc<Rules>>,
-    /// What all connections of a user may send, on whichever shards they are; `None`: anything.
-    pub(crate) user_rates: Option<Arc<UserRates>>,
-    /// Where all shards count their ticks from.
+    /// What connections and users may send.
+    pub(super) charges: Charges,
+    /// The instant from which all shards count ticks.
     pub(crate) began: Instant,
 }
 
 impl Shared {
-    /// Nobody is connected yet; `max_total` connections may be.
+    /// Makes the shared state of a gateway without connections. `max_total` is the number of
+    /// connections at most.
     pub fn new(limits: &Limits, max_total: usize) -> Self {
-        let rules = |rates| Rules::new(rates, limits.rate_burst);
-        let user_rates = rules(&limits.user_rates).map(|rules| {
-            let frame = u32::try_from(limits.content.message_bytes).unwrap_or(u32::MAX);
-            Arc::new(UserRates::new(rules, frame))
-        });
         Self {
             total: Arc::default(),
             max_total,
             addresses: Counts::new(limits.connections_per_address).map(Arc::new),
             user_sessions: Counts::new(limits.connections_per_user).map(Arc::new),
-            rules: rules(&limits.connection_rates).map(Arc::new),
-            user_rates,
+            charges: Charges::new(limits),
             began: Instant::now(),
         }
     }

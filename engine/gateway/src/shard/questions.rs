@@ -1,36 +1,37 @@
-//! Questions to the readers that are not answered, by connection.
-//!
-//! A reader does not look up what nobody waits for any more: each question carries a flag of its
-//! connection, which falls when that is closed. There are no more entries than questions may wait.
+//! The questions of a shard's connections that are not answered.
 
 use std::collections::HashMap;
 
 use trunkline_core::exchange::Wanted;
 
+/// The open questions of one connection.
 #[derive(Debug)]
 struct Open {
     wanted: Wanted,
-    /// Questions that are not answered,
+    /// All open questions.
     all: u32,
-    /// and those of them that count as commands in flight.
+    /// The open questions that count as commands in flight.
     counted: u32,
 }
 
 /// The open questions of a shard, by slot.
+///
+/// The questions of a connection share a flag. The flag falls when the connection ends, so that
+/// readers do not look up an answer that nobody waits for.
 #[derive(Debug, Default)]
 pub(super) struct Questions(HashMap<u32, Open>);
 
 impl Questions {
-    /// The flag that a question of this connection is to carry.
+    /// Returns the flag for a question of a connection.
     pub(super) fn flag(&self, slot: u32) -> Wanted {
         let open = self.0.get(&slot).map(|open| open.wanted.clone());
         open.unwrap_or_default()
     }
 
-    /// A question with this flag is with the readers.
-    pub(super) fn asked(&mut self, slot: u32, wanted: Wanted, counted: bool) {
-        let open = self.0.entry(slot).or_insert(Open {
-            wanted,
+    /// Counts a question of a connection. `counted`: it is a command in flight.
+    pub(super) fn asked(&mut self, slot: u32, counted: bool) {
+        let open = self.0.entry(slot).or_insert_with(|| Open {
+            wanted: Wanted::default(),
             all: 0,
             counted: 0,
         });
@@ -38,7 +39,7 @@ impl Questions {
         open.counted += u32::from(counted);
     }
 
-    /// One of them is answered.
+    /// Counts an answer to a question. `counted` as in [`Self::asked`].
     pub(super) fn answered(&mut self, slot: u32, counted: bool) {
         if let Some(open) = self.0.get_mut(&slot) {
             open.all -= 1;
@@ -49,12 +50,12 @@ impl Questions {
         }
     }
 
-    /// How many are open that count as commands in flight.
+    /// Returns how many open questions of a connection count as commands in flight.
     pub(super) fn counted(&self, slot: u32) -> u32 {
         self.0.get(&slot).map_or(0, |open| open.counted)
     }
 
-    /// The connection waits for nothing any more.
+    /// Forgets the questions of a connection that waits for no answer any more.
     pub(super) fn end(&mut self, slot: u32) {
         if let Some(open) = self.0.remove(&slot) {
             open.wanted.end();
@@ -69,12 +70,12 @@ mod tests {
     #[test]
     fn a_connection_that_ends_wants_nothing() {
         let mut questions = Questions::default();
+        questions.asked(1, true);
         let first = questions.flag(1);
-        questions.asked(1, first.clone(), true);
+        questions.asked(1, false);
         let second = questions.flag(1);
-        questions.asked(1, second.clone(), false);
+        questions.asked(2, true);
         let other = questions.flag(2);
-        questions.asked(2, other.clone(), true);
         assert_eq!(questions.counted(1), 1);
         questions.answered(1, true);
         assert_eq!((questions.counted(1), second.is_so()), (0, true));
@@ -82,7 +83,7 @@ mod tests {
         assert!(!second.is_so() && !first.is_so() && other.is_so());
         questions.answered(2, true);
         assert!(questions.0.is_empty());
-        // An answer to who is gone, or to the next in that slot, changes nothing.
+        // An answer to a connection that is gone, or to the next one in its slot, changes nothing.
         questions.answered(1, true);
         assert!(questions.flag(1).is_so());
     }

@@ -1,78 +1,169 @@
-//! What clients send is paid for, where it is limited.
+//! What clients pay for what they send, where a rate limits it.
 
+use std::sync::Arc;
+
+use trunkline_core::ids::UserId;
 use trunkline_proto::BadCommand;
 use trunkline_proto::message::{Command, CommandBody};
 
-use super::connection::Conn;
-use super::core::Core;
+use crate::limits::Limits;
 use crate::metrics::Limit;
-use crate::rate::{Allowance, Cost, Rated, Short};
+use crate::rate::{Allowance, Cost, Rated, Rules, Short, UserRates};
 use crate::timer::Tick;
 
-/// The setting of what there is nothing left of, and ticks after which there is.
-pub(super) type Beyond = (&'static str, Tick);
+/// A refusal because of a limit, as a client is told it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Beyond {
+    /// The name of the limit, mostly that of its setting.
+    pub(super) limit: &'static str,
+    /// The number of ticks after which the client may try again.
+    pub(super) retry: Tick,
+}
 
-impl Core {
-    /// Whether anything is limited: all that an unlimited gateway asks on the message path.
-    pub(super) const fn is_rated(&self) -> bool {
-        self.parts.shared.rules.is_some() || self.parts.shared.user_rates.is_some()
-    }
+/// A rate of which nothing is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Exceeded {
+    /// The limit to count.
+    pub(super) limit: Limit,
+    /// What the client is told.
+    pub(super) beyond: Beyond,
+}
 
-    /// Pays for a frame.
-    ///
-    /// # Errors
-    /// There was not enough left.
-    pub(super) fn pay_frame(&self, conn: &mut Conn, bytes: usize) -> Result<(), Beyond> {
-        if !self.is_rated() {
-            return Ok(());
+/// Who pays for what a connection sends.
+pub(super) struct Payer<'a> {
+    /// What is left to the connection. `None` until it has sent something.
+    pub(super) allowance: &'a mut Option<Box<Allowance>>,
+    /// The user of the session, if there is one.
+    pub(super) user: Option<UserId>,
+}
+
+/// The rates of a gateway, the same for all its shards.
+#[derive(Clone, Default)]
+pub(crate) struct Charges {
+    /// What a connection may send. `None`: no limit.
+    connections: Option<Arc<Rules>>,
+    /// What all connections of a user may send together. `None`: no limit.
+    users: Option<Arc<UserRates>>,
+}
+
+impl Charges {
+    /// Makes the rates that these limits ask for.
+    pub(super) fn new(limits: &Limits) -> Self {
+        let rules = |rates| Rules::new(rates, limits.rate_burst);
+        let users = rules(&limits.user_rates).map(|rules| {
+            let frame = u32::try_from(limits.content.message_bytes).unwrap_or(u32::MAX);
+            Arc::new(UserRates::new(rules, frame))
+        });
+        Self {
+            connections: rules(&limits.connection_rates).map(Arc::new),
+            users,
         }
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.pay(conn, Cost::Frame(bytes))
     }
 
-    /// Pays for a command, also one that could not be read.
+    /// Whether anything is limited. A gateway without rates asks only this for each message.
+    pub(super) const fn are_on(&self) -> bool {
+        self.connections.is_some() || self.users.is_some()
+    }
+
+    /// Pays for something that a connection sent at `now`.
     ///
     /// # Errors
-    /// There was not enough left.
-    pub(super) fn pay_command(
-        &self,
-        conn: &mut Conn,
-        command: &Result<Command<'_>, BadCommand>,
-    ) -> Result<(), Beyond> {
-        let cost = match command {
-            Ok(command) if matches!(command.body, CommandBody::Send(_)) => Cost::Message,
-            _ => Cost::Command,
-        };
-        self.pay(conn, cost)
-    }
-
-    fn pay(&self, conn: &mut Conn, cost: Cost) -> Result<(), Beyond> {
-        let now = self.turn.now();
-        if let Some(rules) = &self.parts.shared.rules {
-            let allowance = conn
+    /// Nothing is left of a rate.
+    pub(super) fn pay(&self, payer: Payer<'_>, now: Tick, cost: Cost) -> Result<(), Exceeded> {
+        if let Some(rules) = &self.connections {
+            let allowance = payer
                 .allowance
                 .get_or_insert_with(|| Box::new(Allowance::new(rules, now)));
-            if let Err(Short { of, ticks }) = allowance.pay(rules, now, cost) {
-                let (limit, setting) = match of {
-                    Rated::Messages => (Limit::ConnectionMessages, "rate_messages"),
-                    Rated::Bytes => (Limit::ConnectionBytes, "rate_bytes"),
-                    Rated::Commands => (Limit::ConnectionCommands, "rate_commands"),
-                };
-                self.parts.metrics.limited(limit);
-                return Err((setting, ticks));
-            }
+            let paid = allowance.pay(rules, now, cost);
+            paid.map_err(|Short { of, ticks }| match of {
+                Rated::Messages => exceeded(Limit::ConnectionMessages, "rate_messages", ticks),
+                Rated::Bytes => exceeded(Limit::ConnectionBytes, "rate_bytes", ticks),
+                Rated::Commands => exceeded(Limit::ConnectionCommands, "rate_commands", ticks),
+            })?;
         }
-        if let (Some(users), Some(session)) = (&self.parts.shared.user_rates, conn.session())
-            && let Err(Short { of, ticks }) = users.pay(session.id, now, cost)
-        {
-            let (limit, setting) = match of {
-                Rated::Messages => (Limit::UserMessages, "user_rate_messages"),
-                Rated::Bytes => (Limit::UserBytes, "user_rate_bytes"),
-                Rated::Commands => (Limit::UserCommands, "user_rate_commands"),
-            };
-            self.parts.metrics.limited(limit);
-            return Err((setting, ticks));
+        if let (Some(users), Some(user)) = (&self.users, payer.user) {
+            let paid = users.pay(user, now, cost);
+            paid.map_err(|Short { of, ticks }| match of {
+                Rated::Messages => exceeded(Limit::UserMessages, "user_rate_messages", ticks),
+                Rated::Bytes => exceeded(Limit::UserBytes, "user_rate_bytes", ticks),
+                Rated::Commands => exceeded(Limit::UserCommands, "user_rate_commands", ticks),
+            })?;
         }
         Ok(())
+    }
+}
+
+const fn exceeded(limit: Limit, setting: &'static str, ticks: Tick) -> Exceeded {
+    let beyond = Beyond {
+        limit: setting,
+        retry: ticks,
+    };
+    Exceeded { limit, beyond }
+}
+
+/// Returns the cost of a frame with a payload of this many bytes.
+pub(super) fn cost_of_frame(bytes: usize) -> Cost {
+    Cost::Frame(u32::try_from(bytes).unwrap_or(u32::MAX))
+}
+
+/// Returns the cost of a command. A command that cannot be read costs as much as one that can.
+pub(super) const fn cost_of_command(command: &Result<Command<'_>, BadCommand>) -> Cost {
+    match command {
+        Ok(Command {
+            body: CommandBody::Send(_),
+            ..
+        }) => Cost::Message,
+        _ => Cost::Command,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use trunkline_core::store::TimelineId;
+
+    use super::*;
+    use crate::limits::Rates;
+
+    fn rules(messages: u32) -> Rules {
+        let rates = Rates {
+            messages,
+            ..Rates::default()
+        };
+        Rules::new(&rates, Duration::from_secs(1)).unwrap()
+    }
+
+    #[test]
+    fn a_connection_pays_first_and_its_user_for_all_connections() {
+        let charges = Charges {
+            connections: Some(Arc::new(rules(1))),
+            users: Some(Arc::new(UserRates::new(rules(2), 1_000))),
+        };
+        let user = Some(TimelineId(7));
+        let pay = |allowance: &mut _| {
+            let paid = charges.pay(Payer { allowance, user }, 0, Cost::Message);
+            paid.map_err(|exceeded| (exceeded.limit, exceeded.beyond.limit))
+        };
+        let (mut one, mut two, mut three) = (None, None, None);
+        assert_eq!(pay(&mut one), Ok(()));
+        let connection = Err((Limit::ConnectionMessages, "rate_messages"));
+        assert_eq!(pay(&mut one), connection);
+        assert_eq!(pay(&mut two), Ok(()));
+        let of_user = Err((Limit::UserMessages, "user_rate_messages"));
+        assert_eq!(pay(&mut three), of_user);
+    }
+
+    #[test]
+    fn without_rates_nobody_pays_and_no_memory_is_taken() {
+        let charges = Charges::default();
+        assert!(!charges.are_on());
+        let mut allowance = None;
+        let payer = Payer {
+            allowance: &mut allowance,
+            user: None,
+        };
+        assert_eq!(charges.pay(payer, 0, Cost::Frame(u32::MAX)), Ok(()));
+        assert!(allowance.is_none());
     }
 }

@@ -1,4 +1,9 @@
-//! How far each device has come that asked the gateway to keep its position.
+//! The positions that the gateway keeps for devices that ask to resume.
+//!
+//! The gateway keeps a position once it knows that the client has every event before that position:
+//! the client answered a ping that went out behind the events, or it closed its connection as RFC
+//! 6455 §7.1 asks, having read up to our Close frame. A client that vanishes otherwise may be told
+//! events again that it had read. It misses none.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,11 +12,17 @@ use trunkline_core::store::{Position, TimelineId};
 
 use crate::timer::{Tick, ticks};
 
-/// Shortest time between two positions of a session that go to the store.
+/// The shortest time between two positions of a session that go to the store.
 const KEEP: Duration = Duration::from_secs(1);
 
-/// A position to store, with the key of its device.
-pub(super) type ToKeep = (TimelineId, Position);
+/// A position to store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ToKeep {
+    /// The key of the device in the store.
+    pub(super) device: TimelineId,
+    /// The device has every event up to this position.
+    pub(super) position: Position,
+}
 
 /// The sessions of a shard whose positions the gateway keeps, by slot.
 #[derive(Debug, Default)]
@@ -28,17 +39,17 @@ struct Progress {
     key: TimelineId,
     /// The last position that was handed out to be stored.
     kept: Option<Position>,
-    /// The time of that.
+    /// The time at which the last position was handed out.
     kept_at: Tick,
     /// The client has all events up to this position.
     confirmed: Position,
-    /// The position that the unanswered ping stands behind.
+    /// The last position before the unanswered ping. `None`: no ping is unanswered.
     asked: Option<Position>,
     /// Something was pushed since the last ping.
     pushed: bool,
 }
 
-/// What follows from a pong.
+/// What a shard has to do after a pong.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Receipt {
     /// A position to store.
@@ -48,14 +59,17 @@ pub(super) struct Receipt {
 }
 
 impl Progress {
-    /// The confirmed position, if it is not kept yet; counts it as kept.
+    /// Returns the confirmed position if it is not kept yet, and counts it as kept.
     fn keep(&mut self, now: Tick) -> Option<ToKeep> {
         if Some(self.confirmed) <= self.kept {
             return None;
         }
         self.kept = Some(self.confirmed);
         self.kept_at = now;
-        Some((self.key, self.confirmed))
+        Some(ToKeep {
+            device: self.key,
+            position: self.confirmed,
+        })
     }
 }
 
@@ -97,8 +111,8 @@ impl Resuming {
         }
     }
 
-    /// The payload of a ping to send behind what is about to be sent, if its answer confirms
-    /// something new. `written`: the last position before the ping, if that can be said.
+    /// Returns the payload of a ping to send behind the waiting output, if its answer confirms
+    /// something new. `written` is the last position before the ping; `None`: events are missing.
     pub(super) fn ask(&mut self, slot: u32, written: Option<Position>) -> Option<[u8; 8]> {
         let (progress, written) = (self.sessions.get_mut(&slot)?, written?);
         if progress.asked.is_some() || !std::mem::take(&mut progress.pushed) {
@@ -132,7 +146,7 @@ impl Resuming {
         }
     }
 
-    /// Ends a session; its last position, if one of it is kept and this one is not.
+    /// Ends a session. Returns its last position, if an earlier one is kept and this one is not.
     pub(super) fn end(&mut self, slot: u32, now: Tick) -> Option<ToKeep> {
         let mut progress = self.sessions.remove(&slot)?;
         progress.kept?;
@@ -147,7 +161,10 @@ mod tests {
     const KEY: TimelineId = TimelineId(9);
 
     fn kept(position: u64) -> Option<ToKeep> {
-        Some((KEY, Position(position)))
+        Some(ToKeep {
+            device: KEY,
+            position: Position(position),
+        })
     }
 
     #[test]

@@ -1,47 +1,43 @@
-//! TLS of a shard's connections: where the bytes of a socket are decrypted and encrypted.
+//! TLS of a shard's connections: decrypts what a socket brings, and encrypts what it takes.
 //!
-//! What is read goes through [`Core::read_sealed`] into the shard's one read buffer, so that what
-//! handles input sees plaintext, whichever way it came. What is to be sent waits in the outbox as
-//! plaintext and is encrypted a piece at a time as the socket takes it. Limits, deadlines and
-//! backpressure are those of plain connections; [`Tls`] is all that a connection has besides.
+//! [`Core::read_sealed`] decrypts into the shard's one read buffer, so that all later steps see
+//! plaintext, with TLS and without. Output waits in the outbox as plaintext, and is encrypted a piece
+//! at a time as the socket takes it. Limits, deadlines and backpressure are those of plain
+//! connections. [`Tls`] is all that a TLS connection has besides.
 
 use std::io::{self, Read};
 
-use mio::net::TcpStream;
 use rustls::HandshakeKind;
 use trunkline_proto::handshake::Rejection;
 use trunkline_proto::tls::{MAX_HELD, Received, ServerTls, TlsError};
 
 use super::READ;
-use super::connection::{Conn, Phase};
+use super::connection::Conn;
 use super::core::Core;
-use super::outbox::{Outbox, write_out};
-use super::pool::Pool;
 use crate::metrics::{ShardMetrics, TlsFailure};
 
-/// What a hand-shake counts as among those without a session that a turn reads: signing takes a
-/// fraction of a millisecond, and those who are in wait for it.
+/// The number of plain connections without a session that a hand-shake counts as in a turn. Signing
+/// takes a fraction of a millisecond, and open sessions wait for it.
 pub(super) const HANDSHAKE_COST: usize = 8;
 
-/// Plaintext that is encrypted before the socket is tried again: two records.
-const PIECE: usize = 32 << 10;
-
-/// Fatal alerts, for those who are turned away before any hand-shake: `internal_error` where there
-/// is no room, `access_denied` where their address has too many connections.
+/// The fatal alert `internal_error`, for clients that there is no room for.
 pub(super) const NO_ROOM: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
+
+/// The fatal alert `access_denied`, for clients whose address has too many connections.
 pub(super) const DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
 
-/// A connection's TLS.
+/// The TLS of one connection.
 #[derive(Debug)]
 pub(crate) struct Tls {
     session: ServerTls,
-    /// Something came.
+    /// The peer has sent something.
     has_received: bool,
-    /// It was said that nothing follows.
+    /// The peer has been told that nothing follows.
     ending: bool,
 }
 
 impl Tls {
+    /// Makes the TLS of a new connection.
     pub(super) const fn new(session: ServerTls) -> Self {
         Self {
             session,
@@ -50,24 +46,44 @@ impl Tls {
         }
     }
 
-    /// Bytes held of what is not complete.
+    /// The bytes held of an incomplete record.
     pub(super) const fn held(&self) -> usize {
         self.session.held()
     }
 
-    /// Counts that the peer left, where that was in the middle of the hand-shake. Whoever only
-    /// looks whether the port is open is none of them.
+    /// Counts a peer that left during the hand-shake. A peer that sent nothing does not count: it only
+    /// looked whether the port is open.
     pub(super) fn left(&self, metrics: &ShardMetrics) {
         if self.has_received && self.is_shaking() {
             metrics.tls_failed(TlsFailure::Left);
         }
     }
 
-    /// Counts that the time for the hand-shake is over.
+    /// Counts a hand-shake that took too long.
     pub(super) fn late(&self, metrics: &ShardMetrics) {
         if self.is_shaking() {
             metrics.tls_failed(TlsFailure::Time);
         }
+    }
+
+    /// Encrypts plaintext, and appends the records to `sealed`.
+    ///
+    /// # Errors
+    /// TLS has failed.
+    pub(super) fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>) -> io::Result<()> {
+        let done = self.session.seal(plain, sealed);
+        done.map_err(io::Error::other)
+    }
+
+    /// Appends the alert that says that nothing follows. Returns whether there is an alert to send.
+    pub(super) fn close(&mut self, sealed: &mut Vec<u8>) -> bool {
+        self.ending = true;
+        self.session.close(sealed).is_ok()
+    }
+
+    /// Throws incomplete records away, and reads and encrypts nothing any more.
+    fn abandon(&mut self) {
+        self.session.abandon();
     }
 
     fn is_shaking(&self) -> bool {
@@ -75,51 +91,60 @@ impl Tls {
     }
 
     /// Whether plaintext can be encrypted.
-    fn has_keys(&self) -> bool {
+    pub(super) fn has_keys(&self) -> bool {
         !self.session.is_handshaking() && !self.session.has_failed() && !self.ending
     }
 }
 
-/// Buffers for all connections of a shard, empty between two of them.
+/// Buffers that all TLS connections of a shard share. They are empty between two connections.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
-    /// What was read, behind what the connection held.
+    /// The bytes that a read brings, after the bytes that the connection held.
     sealed: Vec<u8>,
-    /// What TLS itself has to say.
+    /// The records with which TLS itself answers.
     answer: Vec<u8>,
 }
 
 impl Buffers {
-    /// For a shard with TLS.
-    pub(super) fn new() -> Self {
+    /// Makes the buffers. A shard without TLS gets none.
+    pub(super) fn new(with_tls: bool) -> Self {
         Self {
-            sealed: vec![0; READ],
+            sealed: if with_tls { vec![0; READ] } else { Vec::new() },
             answer: Vec::new(),
         }
     }
 }
 
+/// How far the hand-shake was before a read.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    /// The hand-shake was not over.
+    shaking: bool,
+    /// The peer had sent nothing.
+    fresh: bool,
+}
+
 const _: () = assert!(READ > 2 * MAX_HELD, "a read brings more than is held");
 
 impl Core {
-    /// Reads a TLS connection once and handles what came.
+    /// Reads a TLS connection once, and handles the plaintext.
     pub(super) fn read_sealed(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
-        let Some(tls) = &mut conn.tls else {
+        let (stream, Some(tls)) = conn.transport() else {
             return;
         };
         let sealed = &mut self.tls.sealed;
         let held = tls.session.resume(sealed);
-        let read = match conn.stream.read(&mut sealed[held..]) {
+        let read = match stream.read(&mut sealed[held..]) {
             Ok(0) => {
-                // Without `close_notify` the end may be anybody's; a session is not over before
-                // its Close frame, so nothing is taken for complete here.
+                // Anybody could end the stream without `close_notify`. A session is over with its
+                // Close frame only, so nothing is taken for complete here.
                 tls.left(&self.parts.metrics);
                 return self.turn.drop_later(slot);
             }
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                return self.read_later(slot, conn);
+                return conn.incoming.read_later(slot, &mut self.turn);
             }
             Err(_) => {
                 tls.left(&self.parts.metrics);
@@ -128,47 +153,51 @@ impl Core {
         };
         let input = &mut sealed[..held + read];
         let full = held + read == READ;
-        let first = !std::mem::replace(&mut tls.has_received, true);
-        if first && input[0].is_ascii_uppercase() {
+        let before = Before {
+            fresh: !std::mem::replace(&mut tls.has_received, true),
+            shaking: tls.session.is_handshaking(),
+        };
+        if before.fresh && input[0].is_ascii_uppercase() {
             self.parts.metrics.bytes_in.add(read as u64);
             return self.no_tls(slot, conn);
         }
-        let shaking = tls.session.is_handshaking();
         let received = tls.session.receive(input, buffer, &mut self.tls.answer);
-        if full || conn.ended {
-            self.read_later(slot, conn);
+        if full || conn.incoming.has_ended() {
+            conn.incoming.read_later(slot, &mut self.turn);
         }
-        self.note_received(conn, read);
-        if shaking {
+        self.parts.metrics.bytes_in.add(read as u64);
+        conn.times.heard(self.turn.now());
+        if before.shaking {
             self.admission.costs(HANDSHAKE_COST);
         }
-        self.received(slot, conn, (shaking, first), received, buffer);
+        self.received(slot, conn, before, received, buffer);
     }
 
-    /// Passes on what rustls made of it.
+    /// Handles what rustls made of a read: the plaintext is at the front of `buffer`.
     fn received(
         &mut self,
         slot: u32,
         conn: &mut Conn,
-        (shaking, first): (bool, bool),
+        before: Before,
         received: Result<Received, TlsError>,
         buffer: &mut [u8],
     ) {
         if !self.tls.answer.is_empty() {
-            let answer = std::mem::take(&mut self.tls.answer);
-            self.sealed_of(slot, conn).extend_from_slice(&answer);
-            self.tls.answer = answer;
-            self.tls.answer.clear();
+            conn.out.flush_later(slot, &mut self.turn);
+            let sealed = conn.out.sealed(&mut self.pool);
+            sealed.append(&mut self.tls.answer);
         }
         let received = match received {
             Ok(received) => received,
             Err(error) => {
-                let failure = TlsFailure::of(&error, first);
+                let failure = TlsFailure::of(&error, before.fresh);
                 tracing::debug!(%error, shard = self.parts.index, "TLS failed");
                 return self.break_off(slot, conn, failure);
             }
         };
-        if shaking && let Some(tls) = &conn.tls {
+        if before.shaking
+            && let Some(tls) = conn.tls()
+        {
             match tls.session.common().handshake_kind() {
                 _ if tls.session.is_handshaking() => {}
                 Some(HandshakeKind::Resumed) => self.parts.metrics.tls_resumed.one(),
@@ -180,92 +209,35 @@ impl Core {
         }
         self.after_input(slot, conn);
         if received.ended {
-            // What there is to answer goes out before our own `close_notify`.
+            // The answers go out before our own `close_notify`.
             self.flush(slot, conn);
-            if self.end_tls(conn) {
+            if conn.end_tls(&mut self.pool) {
                 self.flush(slot, conn);
             }
             self.turn.drop_later(slot);
         }
     }
 
-    /// Where to append what TLS says of itself.
-    fn sealed_of<'c>(&mut self, slot: u32, conn: &'c mut Conn) -> &'c mut Vec<u8> {
-        self.mark_dirty(slot, conn);
-        conn.out.sealed(&mut self.pool)
-    }
-
-    /// Answers what is no TLS but HTTP, in its own words.
+    /// Answers plain HTTP at a TLS port with plain HTTP.
     fn no_tls(&mut self, slot: u32, conn: &mut Conn) {
-        if let Some(tls) = &mut conn.tls {
-            tls.session.abandon();
+        if let (_, Some(tls)) = conn.transport() {
+            tls.abandon();
         }
-        Rejection::TLS_ONLY.response(self.sealed_of(slot, conn));
+        conn.out.flush_later(slot, &mut self.turn);
+        Rejection::TLS_ONLY.response(conn.out.sealed(&mut self.pool));
         self.parts.metrics.rejected_handshakes.one();
         self.break_off(slot, conn, TlsFailure::Http);
     }
 
-    /// Ends a connection on which nothing can be encrypted any more: what TLS has to say of it goes
-    /// out, then the peer is given some time to read that.
+    /// Ends a connection that cannot encrypt any more. The alert of TLS goes out, and the peer gets
+    /// some time to read it.
     fn break_off(&mut self, slot: u32, conn: &mut Conn, failure: TlsFailure) {
         self.parts.metrics.tls_failed(failure);
-        if !matches!(conn.phase, Phase::Closing) {
+        if !conn.is_closing() {
             self.last_words(slot, conn, |_| ());
         }
-        conn.framing.abandon();
-        self.account(slot, conn);
-    }
-
-    /// Says to the peer that nothing follows, once; whether there is something to send now.
-    pub(super) fn end_tls(&mut self, conn: &mut Conn) -> bool {
-        let Some(tls) = conn.tls.as_mut().filter(|tls| tls.has_keys()) else {
-            return false;
-        };
-        tls.ending = true;
-        tls.session.close(conn.out.sealed(&mut self.pool)).is_ok()
-    }
-}
-
-impl Outbox {
-    /// Gives the socket what waits, encrypted; the bytes it took. What cannot be encrypted, before
-    /// the hand-shake or after TLS failed, is thrown away.
-    ///
-    /// # Errors
-    /// The connection is gone.
-    pub(super) fn flush_sealed(
-        &mut self,
-        stream: &mut TcpStream,
-        tls: &mut Tls,
-        pool: &mut Pool,
-    ) -> io::Result<(usize, u64)> {
-        let (mut taken, mut writes) = (0, 0);
-        if let Some(waiting) = self.waiting.as_deref_mut() {
-            loop {
-                let before = waiting.sealed_sent;
-                let (sealed, sent) = (&waiting.sealed, &mut waiting.sealed_sent);
-                let done = write_out(stream, sealed, sent, &mut writes)?;
-                taken += waiting.sealed_sent - before;
-                if !done {
-                    self.blocked = true;
-                    waiting.make_room();
-                    return Ok((taken, writes));
-                }
-                waiting.sealed.clear();
-                waiting.sealed_sent = 0;
-                let left = waiting.bytes.len() - waiting.sent;
-                if left == 0 || !tls.has_keys() {
-                    break;
-                }
-                let end = waiting.sent + left.min(PIECE);
-                let piece = &waiting.bytes[waiting.sent..end];
-                tls.session
-                    .seal(piece, &mut waiting.sealed)
-                    .map_err(io::Error::other)?;
-                waiting.sent = end;
-            }
-        }
-        self.done(pool);
-        Ok((taken, writes))
+        conn.incoming.abandon();
+        conn.account(slot, &mut self.memory);
     }
 }
 
@@ -273,14 +245,17 @@ impl Outbox {
 mod tests {
     use std::sync::Arc;
 
+    use mio::net::TcpStream;
     use rustls::crypto::aws_lc_rs;
     use rustls::pki_types::{PrivateKeyDer, ServerName};
     use rustls::{ClientConfig, RootCertStore, ServerConfig};
     use trunkline_proto::tls::ClientTls;
 
+    use super::super::outbox::Outbox;
+    use super::super::pool::Pool;
     use super::*;
 
-    /// Both ends, with keys.
+    /// Returns both ends of a connection after the hand-shake.
     fn shaken() -> (ClientTls, Tls) {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -313,7 +288,7 @@ mod tests {
         (client, Tls::new(server))
     }
 
-    /// What waits is plaintext but for one piece, and comes whole and in order.
+    /// Output waits as plaintext, except for one piece, and arrives whole and in order.
     #[test]
     fn a_reader_that_takes_little_at_a_time() {
         let (mut client, mut tls) = shaken();
@@ -326,8 +301,9 @@ mod tests {
         // More than the kernel takes at once.
         let text: Vec<u8> = (0..24_u32 << 20).map(|i| (i ^ (i >> 9)) as u8).collect();
         out.frames(&mut pool).extend_from_slice(&text);
-        let (sent, _) = out.flush_sealed(&mut ours, &mut tls, &mut pool).unwrap();
-        assert!(out.blocked && sent > 0 && out.len() > text.len() - sent);
+        let flushed = out.flush_sealed(&mut ours, &mut tls, &mut pool).unwrap();
+        let sent = flushed.bytes;
+        assert!(out.is_blocked() && sent > 0 && out.len() > text.len() - sent);
         let (mut buffer, mut plain) = (vec![0; READ], vec![0; READ]);
         let mut got = 0;
         while got < text.len() {
@@ -339,12 +315,10 @@ mod tests {
             assert!(plain[..received.plain] == text[got..got + received.plain]);
             got += received.plain;
             out.flush_sealed(&mut ours, &mut tls, &mut pool).unwrap();
-            assert_eq!(out.blocked, out.len() > 0);
-            if let Some(waiting) = &out.waiting {
-                assert!(waiting.sealed.capacity() <= 2 * PIECE);
-            }
+            assert_eq!(out.is_blocked(), out.len() > 0);
+            assert!(out.sealed_capacity() <= 64 << 10, "two pieces");
         }
-        assert!(out.len() == 0 && out.waiting.is_none());
+        assert!(out.len() == 0 && out.is_unused());
     }
 
     #[test]
@@ -357,9 +331,9 @@ mod tests {
         let (mut out, mut pool) = (Outbox::default(), Pool::default());
         out.frames(&mut pool).extend_from_slice(b"a secret");
         out.sealed(&mut pool).extend_from_slice(b"an alert");
-        tls.session.abandon();
-        let (sent, _) = out.flush_sealed(&mut ours, &mut tls, &mut pool).unwrap();
-        assert_eq!((sent, out.len(), out.blocked), (8, 0, false));
+        tls.abandon();
+        let flushed = out.flush_sealed(&mut ours, &mut tls, &mut pool).unwrap();
+        assert_eq!((flushed.bytes, out.len(), out.is_blocked()), (8, 0, false));
         drop(ours);
         let mut told = Vec::new();
         peer.read_to_end(&mut told).unwrap();

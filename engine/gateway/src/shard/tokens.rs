@@ -1,51 +1,152 @@
 //! What tokens allow the sessions of a shard, and for how long.
 //!
-//! In development mode there are none: nothing here takes memory or time then. When a session ends
-//! stands in its timer; which topics it may use stands beside the connections, for those that may use
-//! any, and once for all that may use the same.
+//! The rights of a session are kept beside the connections, once for all sessions with the same
+//! rights. The timer of a session knows when its token expires. In development mode there are no
+//! tokens, and nothing here takes memory or time.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use trunkline_core::clock::system_ms;
+use trunkline_core::exchange::Failure;
 use trunkline_core::ids::UserId;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{Connect, ReplyBody};
 
+use super::admission::Admission;
 use super::connection::Conn;
 use super::core::Core;
-use crate::auth::{Act, Grant, Refusal, Rights};
+use super::rate::Beyond;
+use super::trace;
+use crate::auth::{Act, Authority, Grant, Refusal, Rights};
 use crate::timer::{Tick, ticks};
 
-/// What checking a signature with a public key counts as among those without a session that a turn
-/// reads: it takes some 40 µs, where a hand-shake of TLS, which counts as 8, takes 130.
+/// The number of plain connections without a session that a check of a public-key signature counts
+/// as in a turn. A check takes some 40 µs; a TLS hand-shake, which counts as 8, takes 130 µs.
 pub(super) const CHECK_COST: usize = 4;
 
-/// A table keeps its memory where it is for no more than so many.
+/// A table that has held more sessions than this gives its memory back once it is empty.
 const KEPT: usize = 4_096;
 
-/// Which topics the sessions of a shard may use.
-#[derive(Debug, Default)]
+/// Checks the tokens of a shard's sessions, and knows which topics each session may use.
+///
+/// `known` has exactly the rights that some session in `of` has.
 pub(crate) struct Permits {
-    /// By slot; who may use none is not in it.
+    /// Checks tokens. `None` in development mode.
+    authority: Option<Arc<Authority>>,
+    /// The rights of each session, by slot. Sessions without rights are not in the map.
     of: HashMap<u32, Rc<Rights>>,
-    /// Each that some session has. Those of a service mostly have the same.
+    /// Each rights that some session has, once: most sessions of a service have the same.
     known: HashSet<Rc<Rights>>,
-    /// The connection whose token was checked last, and the turn of that.
-    checked: Option<(u32, u64)>,
+    checked: Option<Checked>,
+}
+
+/// The last check of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Checked {
+    /// The connection whose token was checked.
+    slot: u32,
+    /// The turn of the check.
+    turn: u64,
 }
 
 impl Permits {
-    /// Whether a turn may check a token of a connection: one of each connection, where its commands
-    /// come one behind another. Counts the check.
-    fn may_check(&mut self, slot: u32, turn: u64) -> bool {
-        self.checked.replace((slot, turn)) != Some((slot, turn))
+    /// Makes the permits of a shard without sessions. `authority` checks their tokens; `None` in
+    /// development mode.
+    pub(super) fn new(authority: Option<Arc<Authority>>) -> Self {
+        Self {
+            authority,
+            of: HashMap::new(),
+            known: HashSet::new(),
+            checked: None,
+        }
     }
 
-    /// Sets what a session may use, in place of what it might before.
+    /// Whether tokens decide which topics a session may use.
+    pub(super) const fn are_on(&self) -> bool {
+        self.authority.is_some()
+    }
+
+    /// Counts a check of a token. Returns `false` if this turn has checked a token of the connection
+    /// already.
+    fn may_check(&mut self, slot: u32, turn: u64) -> bool {
+        let check = Checked { slot, turn };
+        self.checked.replace(check) != Some(check)
+    }
+
+    /// Returns what the token of a `connect` grants. Returns `None` in development mode, where there
+    /// are no tokens. The check takes its share of the turn that `admission` divides up.
+    ///
+    /// # Errors
+    /// The token is not valid, or does not match the names in the `connect`.
+    pub(super) fn grant(
+        &mut self,
+        slot: u32,
+        turn: u64,
+        request: &Connect<'_>,
+        admission: &mut Admission,
+    ) -> Result<Option<Grant>, Refusal> {
+        let Some(authority) = self.authority.clone() else {
+            return Ok(None);
+        };
+        let token = request.token.as_deref().ok_or(Refusal::MISSING)?;
+        // A frame may hold a thousand tokens, and all sessions wait while they are checked.
+        if !self.may_check(slot, turn) {
+            return Err(Refusal::TOO_MANY);
+        }
+        if authority.takes_long() {
+            admission.costs(CHECK_COST);
+        }
+        let grant = authority.check(token, system_ms())?;
+        let is = |named: Option<&str>, is: &str| named.is_none_or(|named| named == is);
+        if !is(request.user.as_deref(), &grant.user)
+            || !is(request.namespace.as_deref(), &grant.namespace)
+        {
+            return Err(Refusal::OTHER_USER);
+        }
+        if let Some(device) = grant.device.as_deref()
+            && !is(request.device.as_deref(), device)
+        {
+            return Err(Refusal::OTHER_DEVICE);
+        }
+        Ok(Some(grant))
+    }
+
+    /// Gives a session the topics that its token grants. Returns the tick at which the token expires;
+    /// 0 without a token.
+    pub(super) fn permit(&mut self, slot: u32, now: Tick, grant: Option<Grant>) -> Tick {
+        let (Some(authority), Some(grant)) = (&self.authority, grant) else {
+            return 0;
+        };
+        let ends_ms = grant.expires_ms.saturating_add(authority.leeway_ms());
+        let left = ends_ms.saturating_sub(system_ms());
+        self.set(slot, grant.rights);
+        // This tick began before now: one more makes the session end never too early, and never at 0.
+        let left = ticks(Duration::from_millis(left)) + 1;
+        now.saturating_add(left)
+    }
+
+    /// Checks that a session may do this with a topic.
+    ///
+    /// # Errors
+    /// The token of the session does not allow it.
+    pub(super) fn check(&self, slot: u32, act: Act, topic: &str) -> Result<(), Failure> {
+        if !self.are_on() || self.allow(slot, act, topic) {
+            return Ok(());
+        }
+        let text = match act {
+            Act::Subscribe => "the token does not allow to subscribe to this topic",
+            Act::Publish => "the token does not allow to publish to this topic",
+        };
+        Err((ErrorCode::PermissionDenied, text))
+    }
+
+    /// Sets the rights of a session, in place of the rights that it had.
     fn set(&mut self, slot: u32, rights: Rights) {
         let known = self.known.get(&rights).map(Rc::clone);
-        // What it had may be the same, and is forgotten only then.
+        // Looked up first: the session may have had the same rights, and be the last with them.
         self.remove(slot);
         if rights.is_empty() {
             return;
@@ -55,9 +156,10 @@ impl Permits {
         self.of.insert(slot, rights);
     }
 
-    fn remove(&mut self, slot: u32) {
+    /// Forgets the rights of a session.
+    pub(super) fn remove(&mut self, slot: u32) {
         if let Some(rights) = self.of.remove(&slot) {
-            // This one, and that of the set.
+            // This reference, and that of the set.
             if Rc::strong_count(&rights) <= 2 {
                 self.known.remove(&rights);
             }
@@ -75,49 +177,16 @@ impl Permits {
 }
 
 impl Core {
-    /// What the token of a `connect` grants; `None` in development mode, where there are no tokens.
-    ///
-    /// # Errors
-    /// The token is not good, or says something else than the `connect`.
-    pub(super) fn grant(
-        &mut self,
-        slot: u32,
-        request: &Connect<'_>,
-    ) -> Result<Option<Grant>, Refusal> {
-        let Some(authority) = &self.parts.authority else {
-            return Ok(None);
-        };
-        let token = request.token.as_deref().ok_or(Refusal::MISSING)?;
-        // A frame may hold a thousand, and everybody else waits while they are checked.
-        if !self.permits.may_check(slot, self.turn.number()) {
-            return Err(Refusal::TOO_MANY);
-        }
-        if authority.takes_long() {
-            self.admission.costs(CHECK_COST);
-        }
-        let grant = authority.check(token, system_ms())?;
-        let is = |named: Option<&str>, is: &str| named.is_none_or(|named| named == is);
-        if !is(request.user.as_deref(), &grant.user)
-            || !is(request.namespace.as_deref(), &grant.namespace)
-        {
-            return Err(Refusal::OTHER_USER);
-        }
-        if let Some(device) = grant.device.as_deref()
-            && !is(request.device.as_deref(), device)
-        {
-            return Err(Refusal::OTHER_DEVICE);
-        }
-        Ok(Some(grant))
-    }
-
-    /// Says that a token is refused. A session lives on as it was; a connection without one ends,
-    /// unless the token is good and only something beside it is not.
+    /// Tells a client that its token is refused. A session stays as it was. A connection without a
+    /// session ends, unless the token is valid and only the rest of the `connect` is not.
     pub(super) fn refuse(&mut self, slot: u32, conn: &mut Conn, id: u32, refusal: Refusal) {
         self.parts.metrics.tokens.refused(refusal.reason);
-        self.trace_refusal(conn, &refusal);
+        trace::token_refused(self.parts.index, conn, &refusal);
         if refusal.code() == ErrorCode::TooManyRequests {
-            // The next turn checks another.
-            self.fail_beyond(slot, conn, id, ("tokens", 1), refusal.message);
+            // The next turn checks another token.
+            let (limit, retry) = ("tokens", 1);
+            let beyond = Beyond { limit, retry };
+            self.fail_beyond(slot, conn, id, beyond, refusal.message);
         } else {
             self.fail(slot, conn, id, refusal.code(), refusal.message);
         }
@@ -126,28 +195,15 @@ impl Core {
         }
     }
 
-    /// Gives a session what its token grants: its topics. When it ends, in ticks; 0: it does not.
-    pub(super) fn permit(&mut self, slot: u32, grant: Option<Grant>) -> Tick {
-        let (Some(authority), Some(grant)) = (&self.parts.authority, grant) else {
-            return 0;
-        };
-        let ends_ms = grant.expires_ms.saturating_add(authority.leeway_ms());
-        let left = ends_ms.saturating_sub(system_ms());
-        self.parts.metrics.tokens.accepted.one();
-        self.permits.set(slot, grant.rights);
-        // One more, since this tick began before now: never too early, and never 0.
-        let left = ticks(std::time::Duration::from_millis(left)) + 1;
-        self.turn.now().saturating_add(left)
-    }
-
-    /// Answers a `connect` of a client that has a session, of this user and with this grant: a token
+    /// Answers a `connect` on a connection that has a session already. A token for the same user
     /// renews the session.
     pub(super) fn connect_again(
         &mut self,
         slot: u32,
         conn: &mut Conn,
         id: u32,
-        (user, grant): (UserId, Option<Grant>),
+        user: UserId,
+        grant: Option<Grant>,
     ) {
         let Some(open) = conn.session() else {
             return;
@@ -156,55 +212,35 @@ impl Core {
             if grant.is_some() {
                 return self.refuse(slot, conn, id, Refusal::OTHER_USER);
             }
-            let text = "this connection is another user's: open one of its own";
+            let text = "this connection belongs to another user: open a connection for this one";
             return self.fail(slot, conn, id, ErrorCode::PermissionDenied, text);
         }
         if open.catching_up || conn.out.has_gap() {
-            // There is no position yet that everything before it has been pushed.
-            let text = "missed events are still on their way: try again behind them";
-            return self.fail_beyond(slot, conn, id, ("recovering", 1), text);
+            // There is no position yet before which every event has been pushed.
+            let text = "missed events are still being pushed: try again after them";
+            let (limit, retry) = ("recovering", 1);
+            return self.fail_beyond(slot, conn, id, Beyond { limit, retry }, text);
         }
         let device = grant.as_ref().and_then(|grant| grant.device.as_deref());
         if device.is_some_and(|device| device != open.names.device()) {
             return self.refuse(slot, conn, id, Refusal::OTHER_DEVICE);
         }
         let expires = grant.as_ref().map(|grant| grant.expires_ms);
-        let mut reply = self.connect_reply(open, open.live_from.max(self.seen), expires);
+        let pos = open.live_from.max(self.seen);
+        let mut reply = self.greeting.reply(open, pos, expires);
         if grant.is_some() {
-            let ends = self.permit(slot, grant);
+            self.parts.metrics.tokens.accepted.one();
+            let ends = self.permits.permit(slot, self.turn.now(), grant);
             if let Some(session) = conn.session_mut() {
                 session.expires = ends;
             }
-            self.schedule(slot, conn, ends);
-            let ended = self.end_subscriptions(slot);
+            conn.times.schedule(slot, &mut self.turn, ends);
+            let permits = &self.permits;
+            let may_keep = |topic: &str| permits.check(slot, Act::Subscribe, topic).is_ok();
+            let ended = self.ephemeral.end_subscriptions(slot, may_keep);
             reply.unsubscribed = ended.into_iter().map(Into::into).collect();
         }
         self.reply(slot, conn, id, ReplyBody::Connect(reply));
-    }
-
-    /// A session ends.
-    pub(super) fn end_permit(&mut self, slot: u32) {
-        self.permits.remove(slot);
-    }
-
-    /// Whether a session may do this with a topic.
-    ///
-    /// # Errors
-    /// It may not.
-    pub(super) fn may(
-        &self,
-        slot: u32,
-        act: Act,
-        topic: &str,
-    ) -> Result<(), (ErrorCode, &'static str)> {
-        if self.parts.authority.is_none() || self.permits.allow(slot, act, topic) {
-            return Ok(());
-        }
-        let text = match act {
-            Act::Subscribe => "the token does not allow to subscribe to this topic",
-            Act::Publish => "the token does not allow to publish to this topic",
-        };
-        Err((ErrorCode::PermissionDenied, text))
     }
 }
 
@@ -218,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_turn_checks_one_token_of_a_connection() {
-        let mut permits = Permits::default();
+        let mut permits = Permits::new(None);
         assert!(permits.may_check(1, 7));
         assert!(!permits.may_check(1, 7));
         assert!(permits.may_check(2, 7) && permits.may_check(2, 8));
@@ -226,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_same_rights_are_there_once_and_only_while_somebody_has_them() {
-        let mut permits = Permits::default();
+        let mut permits = Permits::new(None);
         for slot in 0..10 {
             permits.set(slot, rights("live.*"));
         }

@@ -1,103 +1,134 @@
-//! What the log says of single connections: at level debug which tokens are refused, at level trace how
-//! each connection ends. Never what a client sends: no text, no token, no signature, no reason of its own.
+//! Log lines about single connections: a refused token at level debug, the end of a connection at
+//! level trace.
+//!
+//! A line holds nothing that a client sends: no text, no token, no signature, and no close reason
+//! of the client.
 
-use std::net::SocketAddr;
+use trunkline_proto::CloseCode;
+use trunkline_proto::handshake::Rejection;
 
 use super::connection::{Conn, Phase};
-use super::core::Core;
 use crate::auth::Refusal;
 
-/// Who a connection is, as far as the gateway knows.
-struct Who<'a> {
-    address: Option<SocketAddr>,
+/// The session's names, empty without a session, and the client's address.
+struct Client<'a> {
+    address: String,
     user: &'a str,
     device: &'a str,
     namespace: &'a str,
 }
 
-impl<'a> Who<'a> {
+impl<'a> Client<'a> {
     fn of(conn: &'a Conn) -> Self {
         let names = conn.session().map(|session| &session.names);
+        // A peer that is gone has no address any more.
+        let address = conn.peer_addr().ok();
         Self {
-            // A peer that is gone has none any more.
-            address: conn.stream.peer_addr().ok(),
+            address: address.map_or_else(|| "unknown".to_owned(), |address| address.to_string()),
             user: names.map_or("", |names| names.user()),
             device: names.map_or("", |names| names.device()),
             namespace: names.map_or("", |names| names.namespace()),
         }
     }
+}
 
-    fn address(&self) -> String {
-        let address = self.address.as_ref();
-        address.map_or_else(|| "unknown".to_owned(), ToString::to_string)
+/// The fields of a line about the end of a connection. Fields without a value are left out.
+#[derive(Debug, Default)]
+struct End<'a> {
+    /// Who closed the connection: `gateway` or `client`.
+    by: Option<&'a str>,
+    /// The WebSocket close code.
+    code: Option<u16>,
+    /// The HTTP status.
+    status: Option<u16>,
+    /// The gateway's reason.
+    reason: Option<&'a str>,
+    /// How far a connection had come that ended without a close.
+    phase: Option<&'a str>,
+}
+
+impl End<'_> {
+    fn log(&self, shard: usize, conn: &Conn, what: &str) {
+        if tracing::enabled!(tracing::Level::TRACE) {
+            let client = Client::of(conn);
+            tracing::trace!(
+                shard,
+                address = client.address,
+                user = client.user,
+                device = client.device,
+                namespace = client.namespace,
+                by = self.by,
+                code = self.code,
+                status = self.status,
+                reason = self.reason,
+                phase = self.phase,
+                "{what}"
+            );
+        }
     }
 }
 
-impl Core {
-    /// A token is refused. Who the client says it is does not count: only what its session says.
-    pub(super) fn trace_refusal(&self, conn: &Conn, refusal: &Refusal) {
-        if tracing::enabled!(tracing::Level::DEBUG) {
-            let who = Who::of(conn);
-            tracing::debug!(
-                shard = self.parts.index,
-                address = who.address(),
-                user = who.user,
-                namespace = who.namespace,
-                reason = refusal.reason.name(),
-                "token refused: {}",
-                refusal.message
-            );
-        }
+/// Logs that a token is refused. The line has the names of the session: what the token says does not
+/// count.
+pub(super) fn token_refused(shard: usize, conn: &Conn, refusal: &Refusal) {
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let client = Client::of(conn);
+        tracing::debug!(
+            shard,
+            address = client.address,
+            user = client.user,
+            namespace = client.namespace,
+            reason = refusal.reason.name(),
+            "token refused: {}",
+            refusal.message
+        );
     }
+}
 
-    /// A connection is closed with a code, by the gateway or by the client. The reason is the
-    /// gateway's: what a client writes there is its own.
-    pub(super) fn trace_close(&self, conn: &Conn, by: &str, code: u16, reason: &str) {
-        if tracing::enabled!(tracing::Level::TRACE) {
-            let who = Who::of(conn);
-            tracing::trace!(
-                shard = self.parts.index,
-                address = who.address(),
-                user = who.user,
-                device = who.device,
-                namespace = who.namespace,
-                by,
-                code,
-                reason,
-                "connection closed"
-            );
-        }
-    }
+/// Logs that the gateway closes a connection, with the gateway's reason.
+pub(super) fn closed_here(shard: usize, conn: &Conn, code: CloseCode, reason: &str) {
+    let end = End {
+        by: Some("gateway"),
+        code: Some(code.0),
+        reason: Some(reason),
+        ..End::default()
+    };
+    end.log(shard, conn, "connection closed");
+}
 
-    /// An upgrade is refused with an HTTP status.
-    pub(super) fn trace_rejection(&self, conn: &Conn, status: u16, reason: &str) {
-        if tracing::enabled!(tracing::Level::TRACE) {
-            let address = Who::of(conn).address();
-            let shard = self.parts.index;
-            tracing::trace!(shard, address, status, reason, "upgrade refused");
-        }
-    }
+/// Logs that a client closes its connection. The line leaves out the client's reason.
+pub(super) fn closed_there(shard: usize, conn: &Conn, code: CloseCode) {
+    let end = End {
+        by: Some("client"),
+        code: Some(code.0),
+        reason: Some(""),
+        ..End::default()
+    };
+    end.log(shard, conn, "connection closed");
+}
 
-    /// A connection is gone. Of one that was closed the log has the close already.
-    pub(super) fn trace_end(&self, conn: &Conn) {
-        if tracing::enabled!(tracing::Level::TRACE) {
-            let phase = match conn.phase {
-                Phase::Closing => return,
-                Phase::Handshake(_) => "before the upgrade",
-                Phase::Upgraded => "before connect",
-                Phase::Echo => "echo",
-                Phase::Open(_) => "with a session",
-            };
-            let who = Who::of(conn);
-            tracing::trace!(
-                shard = self.parts.index,
-                address = who.address(),
-                user = who.user,
-                device = who.device,
-                namespace = who.namespace,
-                phase,
-                "connection ended without a close"
-            );
-        }
-    }
+/// Logs that an upgrade is refused with an HTTP response.
+pub(super) fn rejected(shard: usize, conn: &Conn, rejection: &Rejection) {
+    let end = End {
+        status: Some(rejection.status),
+        reason: Some(rejection.message),
+        ..End::default()
+    };
+    end.log(shard, conn, "upgrade refused");
+}
+
+/// Logs that a connection is gone without a close. A connection that was closed has its line already.
+pub(super) fn gone(shard: usize, conn: &Conn) {
+    let phase = match conn.phase() {
+        Phase::Closing => return,
+        Phase::Handshake(_) => "before the upgrade",
+        Phase::Upgraded => "before connect",
+        Phase::Echo => "echo",
+        Phase::Open(_) => "with a session",
+    };
+    let end = End {
+        phase: Some(phase),
+        ..End::default()
+    };
+    end.log(shard, conn, "connection ended without a close");
 }

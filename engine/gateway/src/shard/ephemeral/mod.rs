@@ -1,140 +1,269 @@
-//! What a shard passes on that is stored nowhere: who is online, what is published, typed and
-//! signalled.
+//! Ephemeral events of a shard: presence, publications, typing events and signals. The store has
+//! none of them.
 //!
-//! What connections asked for stands in tables beside them, only for those that did. What is to be
-//! told comes out of the shard's lane; a turn tells so much of it that messages do not wait, and
-//! goes on in the next.
+//! [`Ephemeral`] has tables of what connections listen to, only for the connections that listen to
+//! something. The events come out of the shard's lane. A turn tells only a part of them, so that
+//! messages do not wait; later turns tell the rest.
 
 mod commands;
 mod listeners;
+mod listening;
 mod presence;
+mod requests;
 mod seen;
 mod tell;
 mod topics;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use trunkline_core::hub::{EphemeralEvent, LaneContent, TopicId};
-use trunkline_core::ids::UserId;
+use trunkline_core::directory::Directory;
+use trunkline_core::hub::{EphemeralEvent, Hub, LaneContent, PushFrames};
+use trunkline_core::ids::{Ids, UserId};
 use trunkline_core::store::IdBuildHasher;
 
 use super::Shard;
-use super::connection::Conn;
-use super::core::Core;
-use crate::rate::PerSecond;
-use presence::Watching;
-use topics::{Subscribers, TopicNews};
+use super::parts::Parts;
+use super::turn::Turn;
+use crate::limits::Limits;
+use crate::metrics::{Limit, ShardMetrics};
+use listening::Listenings;
+use presence::{PresenceWalk, Watching};
+use topics::{Lost, Subscriptions, Told, TopicNews, TopicWalk};
 
-/// Pushes of a turn, and listeners looked at that need none. Each may be a system call of some
-/// microseconds, and messages wait for a turn's end more than once: few more would be seen in their
-/// latency, and many fewer in what a turn costs by itself.
+/// Pushes of a turn, counting listeners that need none. A push may be a system call of some
+/// microseconds, and messages wait for the end of a turn. With a few more, their latency would show
+/// it; with many fewer, the turns themselves would cost too much.
 const TELLINGS: usize = 16;
-
-/// Typing notices of a connection within a second.
-const TYPINGS: u16 = 10;
 
 type Map<T> = HashMap<UserId, T, IdBuildHasher>;
 
-/// The ephemeral state of a shard: what its connections watch and subscribe to, and events that they
-/// have not been told yet.
-#[derive(Default)]
+/// The ephemeral state of a shard: what its connections listen to, and events that they have not
+/// been told yet.
 pub(crate) struct Ephemeral {
+    hub: Arc<Hub>,
+    directory: Arc<Directory>,
+    shard: usize,
+    ids: Ids,
+    limits: Arc<Limits>,
+    metrics: Arc<ShardMetrics>,
     /// Events that the shard took out of its lane and has not told yet.
     taken: LaneContent,
-    /// Topics of which the lane lost publications, each with the number of the last one lost. Told
-    /// behind the events above.
-    lost: Vec<(TopicId, u64)>,
-    /// The news that subscribers are being told, and the key of the next subscriber.
-    telling: Option<(TopicNews, u32)>,
-    /// What each connection listens to, by slot. Connections that listen to nothing have no entry.
-    listening: HashMap<u32, Box<Listening>>,
-    /// The number of watches and subscriptions of all connections.
-    listenings: usize,
+    /// Topics of which the lane lost publications. Told after the events above.
+    lost: Vec<Lost>,
+    /// The news that subscribers are being told.
+    walk: Option<TopicWalk>,
+    listening: Listenings,
     watching: Watching,
-    topics: HashMap<TopicId, Subscribers, IdBuildHasher>,
-    /// The names of the topics, if tokens decide who may subscribe to which.
-    names: HashMap<TopicId, Box<str>, IdBuildHasher>,
+    subscriptions: Subscriptions,
 }
 
-/// What one connection listens to: users and topics, each with the connection's key in its list of
-/// listeners, and how many typing events it may still send.
-#[derive(Debug, Default)]
-struct Listening {
-    watches: Map<u32>,
-    topics: Map<u32>,
-    typings: PerSecond,
+/// The next event to tell.
+enum News {
+    /// News of a topic, for its subscribers.
+    Topic(TopicWalk),
+    /// An event for all connections of some users.
+    Users {
+        users: Arc<[UserId]>,
+        frames: Arc<PushFrames>,
+        /// A connection with other output waiting does not get the event.
+        trifle: bool,
+    },
 }
 
 impl Ephemeral {
-    /// Something is left for the next turn.
-    pub(super) fn has_more(&self) -> bool {
+    /// Makes the state of a shard whose connections listen to nothing.
+    pub(super) fn new(parts: &Parts) -> Self {
+        let (hub, shard) = (&parts.hub, parts.index);
+        Self {
+            hub: Arc::clone(hub),
+            directory: Arc::clone(&parts.directory),
+            shard,
+            ids: parts.ids,
+            limits: Arc::clone(&parts.limits),
+            metrics: Arc::clone(&parts.metrics),
+            taken: LaneContent::default(),
+            lost: Vec::new(),
+            walk: None,
+            listening: Listenings::default(),
+            watching: Watching::new(Arc::clone(hub), shard),
+            subscriptions: Subscriptions::new(Arc::clone(hub), shard),
+        }
+    }
+
+    /// Whether a turn has something to tell, or may have. The shard asks before it sleeps.
+    pub(super) fn has_work(&self) -> bool {
+        self.has_more() || self.hub.lanes.is_filled(self.shard)
+    }
+
+    /// Whether something is left of what the shard took out of its lane.
+    fn has_more(&self) -> bool {
         let taken = !self.taken.events.is_empty() || !self.lost.is_empty();
-        taken || self.telling.is_some() || self.watching.has_more()
+        taken || self.walk.is_some() || self.watching.has_more()
     }
 
-    /// Whether connections may listen to so many things more, of so many at most.
-    const fn has_room(&self, more: usize, most: usize) -> bool {
-        self.listenings + more <= most
+    /// Takes the content of the lane, once everything that was taken before is told.
+    fn take_lane(&mut self) {
+        if self.has_more() {
+            return;
+        }
+        self.hub.lanes.take(self.shard, &mut self.taken);
+        self.watching.changed(self.taken.changed.drain());
+        let lost = self.taken.lost.drain();
+        self.lost
+            .extend(lost.map(|(topic, seq)| Lost { topic, seq }));
     }
 
-    fn next_event(&mut self) -> Option<EphemeralEvent> {
-        self.taken.events.pop_front()
-    }
-
-    /// The next topic of which something was lost behind all that was event.
-    fn next_lost(&mut self) -> Option<TopicNews> {
-        let (topic, seq) = self.lost.pop()?;
-        Some(TopicNews::Lost(topic, seq))
-    }
-}
-
-impl Core {
-    /// Whether there is something to be told, or may be: asked before the shard sleeps.
-    pub(super) fn has_ephemeral(&self) -> bool {
-        self.ephemeral.has_more() || self.parts.hub.lanes.is_filled(self.parts.index)
-    }
-
-    /// A connection listens to nothing any more.
+    /// Ends everything that a connection listens to.
     pub(super) fn stop_listening(&mut self, slot: u32) {
-        let Some(listening) = self.ephemeral.listening.remove(&slot) else {
+        let Some(listening) = self.listening.remove(slot) else {
             return;
         };
-        for (user, key) in listening.watches {
-            self.unlisten_user(user, key);
+        let (watches, topics) = listening.into_keys();
+        for (user, key) in watches {
+            self.watching.unwatch(user, key);
         }
-        for (topic, key) in listening.topics {
-            self.unlisten_topic(topic, key);
+        for (topic, key) in topics {
+            self.subscriptions.unsubscribe(topic, key);
+        }
+    }
+
+    /// Returns the next event to tell.
+    fn next_news(&mut self) -> Option<News> {
+        if let Some(walk) = self.walk.take() {
+            return Some(News::Topic(walk));
+        }
+        let news = match self.taken.events.pop_front() {
+            None => TopicNews::Lost(self.lost.pop()?),
+            Some(EphemeralEvent::Publication(publication)) => TopicNews::Publication(publication),
+            Some(EphemeralEvent::ToUsers {
+                users,
+                frames,
+                trifle,
+            }) => {
+                return Some(News::Users {
+                    users,
+                    frames,
+                    trifle,
+                });
+            }
+        };
+        Some(News::Topic(TopicWalk::new(news)))
+    }
+
+    /// Returns the next subscriber that has to be told news. See [`Subscriptions::next_subscriber`].
+    fn next_subscriber(&mut self, walk: &mut TopicWalk, left: &mut usize) -> Option<Told> {
+        self.subscriptions.next_subscriber(walk, left)
+    }
+
+    /// Lets a later turn go on with news, if subscribers are left to be told.
+    fn put_off(&mut self, walk: TopicWalk) {
+        if !walk.is_done() {
+            self.walk = Some(walk);
+        }
+    }
+
+    /// Begins or continues to tell watchers of the next user who has changed.
+    fn next_presence(&mut self, turn: &mut Turn) -> Option<PresenceWalk> {
+        self.watching.next_walk(turn)
+    }
+
+    /// Returns the slot of the next watcher that has to be told. See [`Watching::next_watcher`].
+    fn next_watcher(&mut self, walk: &mut PresenceWalk, left: &mut usize) -> Option<u32> {
+        self.watching.next_watcher(walk, left)
+    }
+
+    /// Passes an event to all connections of these users. Returns whether there are any.
+    fn pass(&self, users: &[UserId], frames: PushFrames, trifle: bool) -> bool {
+        let shards = users.iter().map(|user| self.directory.shards(*user));
+        let shards = shards.fold(0, |all, some| all | some);
+        if shards != 0 {
+            let event = EphemeralEvent::ToUsers {
+                users: users.into(),
+                frames: Arc::new(frames),
+                trifle,
+            };
+            self.count_refused(self.hub.lanes.pass(shards, &event));
+        }
+        shards != 0
+    }
+
+    /// Counts the shards that had no room for an event.
+    fn count_refused(&self, shards: u64) {
+        for _ in 0..shards {
+            self.metrics.limited(Limit::Ephemeral);
         }
     }
 }
 
 impl Shard {
-    /// Tells what a turn has time for.
+    /// Tells as many ephemeral events as a turn has time for.
     pub(super) fn tell_ephemeral(&mut self) {
         let core = &mut self.core;
-        if !core.ephemeral.has_more() {
-            core.parts
-                .hub
-                .lanes
-                .take(core.parts.index, &mut core.ephemeral.taken);
-            let changed = core.ephemeral.taken.changed.drain();
-            core.ephemeral.watching.changed(changed);
-            core.ephemeral
-                .lost
-                .extend(core.ephemeral.taken.lost.drain());
-        }
-        core.settle();
-        // Both have their share, and what one leaves is the other's.
+        core.ephemeral.take_lane();
+        core.ephemeral.watching.settle(core.turn.now());
+        // Presence and the other events have half each, and presence leaves its rest to the others.
         let mut left = TELLINGS / 2;
         core.tell_presence(&mut self.conns, &mut left);
         left += TELLINGS / 2;
-        core.tell_passed(&mut self.conns, &mut left);
+        core.tell_events(&mut self.conns, &mut left);
     }
 }
 
-impl Conn {
-    /// There is a session that may be told something.
-    fn is_listening(&self) -> bool {
-        self.session().is_some() && !self.leaving
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use trunkline_core::exchange::{Mailbox, Wake};
+    use trunkline_core::hub::{HubLimits, Publication};
+    use trunkline_core::store::Position;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct NoWake;
+
+    impl Wake for NoWake {
+        fn wake(&self) {}
+    }
+
+    /// A hub with one shard.
+    pub(super) struct HubOfTests {
+        pub(super) hub: Arc<Hub>,
+        pub(super) directory: Arc<Directory>,
+    }
+
+    impl HubOfTests {
+        /// Takes the publications in the lane of the shard.
+        pub(super) fn taken(&self) -> Vec<Arc<Publication>> {
+            let mut content = LaneContent::default();
+            self.hub.lanes.take(0, &mut content);
+            let publication = |event| match event {
+                EphemeralEvent::Publication(publication) => Some(publication),
+                EphemeralEvent::ToUsers { .. } => None,
+            };
+            content.events.drain(..).filter_map(publication).collect()
+        }
+    }
+
+    /// Makes a hub with one shard. A user stays online for 10 s after the last session.
+    pub(super) fn hub() -> HubOfTests {
+        let limits = HubLimits {
+            presence_grace: Duration::from_secs(10),
+            last_seen_cache: 1_000,
+            last_seen_interval: Duration::from_secs(5),
+            last_seen_rate: 1_000,
+            topics: 100,
+            topic_history: 10,
+            topic_bytes: 1 << 20,
+            topics_bytes: 1 << 20,
+        };
+        let directory = Arc::new(Directory::new(Position::ZERO));
+        let mailbox = Arc::new(Mailbox::new(Box::new(NoWake)));
+        let hub = Hub::new(&limits, 1_000, Arc::clone(&directory), vec![mailbox]);
+        HubOfTests {
+            hub: Arc::new(hub),
+            directory,
+        }
     }
 }

@@ -1,65 +1,192 @@
-//! How users are who were asked for: of those who left long ago only the store may know since
-//! when, so the reply may have to wait for a reader.
+//! Questions for the presence of users.
+//!
+//! Only the store may know when a user left long ago. The reply to a question then waits for a
+//! reader.
 
 use compact_str::CompactString;
-use trunkline_core::exchange::{Asked, AskedUser, Query};
-use trunkline_core::fit::{Cut, ReplyFrame, write_fitting};
-use trunkline_core::hub::UserState;
+use trunkline_core::exchange::{Asked, AskedUser, Failure, Part};
 use trunkline_core::ids::UserId;
-use trunkline_proto::message::{Contact, ContactsReply, PresenceReply, ReplyBody, UserPresence};
+use trunkline_core::request::check_presence;
+use trunkline_proto::ErrorCode;
+use trunkline_proto::message::{
+    Contact, ContactsReply, Presence, PresenceReply, ReplyBody, UserPresence,
+};
 
-use super::super::connection::Conn;
-use super::super::core::Core;
+use super::super::turn::Turn;
+use super::Ephemeral;
+use super::presence::Watch;
+use super::requests::Sender;
+use crate::metrics::Limit;
 
-impl Core {
-    /// Replies how users are, of whom so many, the first, are watched from now on.
-    pub(super) fn ask(
+/// A user whom a client names.
+#[derive(Debug, Clone)]
+struct Named {
+    id: UserId,
+    name: CompactString,
+}
+
+/// Users whose presence a client asks for.
+struct Question {
+    /// The users to watch from now on, and to show.
+    watched: Vec<Named>,
+    /// The users to show only.
+    shown: Vec<Named>,
+    /// For a list of contacts: whether there are more than these.
+    more_contacts: Option<bool>,
+}
+
+impl Ephemeral {
+    fn named(&self, sender: Sender<'_>, name: &str) -> Named {
+        Named {
+            id: self.ids.user(sender.namespace(), name),
+            name: name.into(),
+        }
+    }
+
+    /// Handles `presence`. Returns the users that the client asked for.
+    ///
+    /// # Errors
+    /// A name is not valid, or the connection would watch too many users.
+    pub(super) fn presence(
         &mut self,
-        slot: u32,
-        conn: &mut Conn,
-        id: u32,
-        (users, watched, contacts): (Vec<(UserId, CompactString)>, usize, Option<bool>),
-    ) {
-        let mut ask = |(n, (id, name)): (usize, (UserId, CompactString))| {
-            let state = if n < watched {
-                self.watch_user(slot, id, &name)
-            } else {
-                self.state_of(id)
-            };
-            AskedUser {
+        sender: Sender<'_>,
+        request: &Presence<'_>,
+        turn: &mut Turn,
+    ) -> Result<Asked, Failure> {
+        let Presence {
+            watch,
+            unwatch,
+            query,
+        } = request;
+        let names = watch.iter().chain(unwatch).chain(query);
+        check_presence(names.map(|name| &**name))?;
+        for name in unwatch {
+            let user = self.ids.user(sender.namespace(), name);
+            if let Some(key) = self.listening.remove_watch(sender.slot, user) {
+                self.watching.unwatch(user, key);
+            }
+        }
+        let watched: Vec<_> = watch.iter().map(|name| self.named(sender, name)).collect();
+        self.check_watches(sender.slot, &watched)?;
+        let question = Question {
+            watched,
+            shown: query.iter().map(|name| self.named(sender, name)).collect(),
+            more_contacts: None,
+        };
+        Ok(self.asked(sender.slot, question, turn))
+    }
+
+    /// Handles `contacts` once a reader has found their names. Returns the contacts of one part of the
+    /// list. `watch`: the connection watches all contacts from now on, those outside of the part too.
+    ///
+    /// # Errors
+    /// The connection would watch too many users.
+    pub(super) fn contacts(
+        &mut self,
+        sender: Sender<'_>,
+        names: &[String],
+        watch: bool,
+        part: &Part,
+        turn: &mut Turn,
+    ) -> Result<Asked, Failure> {
+        let all: Vec<_> = names.iter().map(|name| self.named(sender, name)).collect();
+        if watch {
+            self.check_watches(sender.slot, &all)?;
+        }
+        let after = part.after.as_deref().unwrap_or_default();
+        let (mut listed, mut others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|user| user.name.as_str() > after);
+        let behind = listed.split_off(part.limit.min(listed.len()));
+        let more_contacts = Some(!behind.is_empty());
+        others.extend(behind);
+        let (watched, shown) = if watch {
+            for user in &others {
+                self.watch(sender.slot, user, turn);
+            }
+            (listed, Vec::new())
+        } else {
+            (Vec::new(), listed)
+        };
+        let question = Question {
+            watched,
+            shown,
+            more_contacts,
+        };
+        Ok(self.asked(sender.slot, question, turn))
+    }
+
+    /// Checks that a connection may watch these users too.
+    ///
+    /// # Errors
+    /// The connection, or all connections of the shard, would listen to too much.
+    fn check_watches(&self, slot: u32, users: &[Named]) -> Result<(), Failure> {
+        let known = |user: &Named| self.listening.watch(slot, user.id).is_some();
+        let fresh = users.iter().filter(|user| !known(user)).count();
+        let room = self.listening.has_room(fresh, self.limits.listenings);
+        let room = room && self.listening.watches(slot) + fresh <= self.limits.watches;
+        if fresh == 0 || room {
+            return Ok(());
+        }
+        self.metrics.limited(Limit::Watches);
+        Err((
+            ErrorCode::LimitExceeded,
+            "this connection has reached its number of watched users: max_watches",
+        ))
+    }
+
+    /// Lets a connection watch a user. Returns what a reply says of the user.
+    fn watch(&mut self, slot: u32, user: &Named, turn: &mut Turn) -> AskedUser {
+        let known = self.listening.watch(slot, user.id);
+        let Watch { state, key } = self.watching.watch(slot, known, user.id, &user.name, turn);
+        self.listening.add_watch(slot, user.id, key);
+        AskedUser {
+            id: user.id,
+            name: user.name.clone(),
+            unknown: state.is_unknown(),
+            left: state.left,
+        }
+    }
+
+    /// Watches users, and returns what memory knows of all that were asked for.
+    fn asked(&mut self, slot: u32, question: Question, turn: &mut Turn) -> Asked {
+        let watched = question.watched.len();
+        let mut users = Vec::with_capacity(watched + question.shown.len());
+        for user in &question.watched {
+            users.push(self.watch(slot, user, turn));
+        }
+        for Named { id, name } in question.shown {
+            let state = self.watching.state(id);
+            users.push(AskedUser {
                 id,
                 name,
                 unknown: state.is_unknown(),
                 left: state.left,
-            }
-        };
-        let asked = Asked {
-            users: users.into_iter().enumerate().map(&mut ask).collect(),
+            });
+        }
+        Asked {
+            users,
             watched,
-            contacts,
-        };
-        if asked.users.iter().any(|user| user.unknown) {
-            self.query(slot, conn, id, Query::LastSeen { asked });
-        } else {
-            self.answer_asked(slot, conn, id, &asked);
+            contacts: question.more_contacts,
         }
     }
 
-    /// Replies how users are, with what the store knows of them.
-    pub(super) fn answer_asked(&mut self, slot: u32, conn: &mut Conn, id: u32, asked: &Asked) {
-        let now = self.parts.hub.clock.now();
-        let users = asked.users.iter().enumerate();
-        let users = users.map(|(n, user)| {
-            // Since the reader was asked, things may have changed; that may have been told.
-            let mut state = self.state_of(user.id);
+    /// Returns the reply to a question for users, with what the store knows of them.
+    pub(super) fn answer(&mut self, slot: u32, asked: &Asked) -> ReplyBody<'static> {
+        let now = self.hub.clock.now();
+        let mut users = Vec::with_capacity(asked.users.len());
+        for (n, user) in asked.users.iter().enumerate() {
+            // Things may have changed since the reader was asked, and the client may know.
+            let mut state = self.watching.state(user.id);
             state.left = state.left.max(user.left);
-            if n < asked.watched {
-                self.note_shown(slot, user.id, state);
+            // The client may have ended the watch meanwhile.
+            if n < asked.watched
+                && let Some(key) = self.listening.watch(slot, user.id)
+            {
+                self.watching.note_shown(user.id, key, state);
             }
-            state.shown_as(&user.name, now)
-        });
-        let users: Vec<_> = users.collect();
-        let body = if let Some(more) = asked.contacts {
+            users.push(state.shown_as(&user.name, now));
+        }
+        if let Some(more) = asked.contacts {
             let contact = |user: UserPresence<'static>| Contact {
                 user: user.user,
                 online: user.online,
@@ -69,56 +196,6 @@ impl Core {
             ReplyBody::Contacts(ContactsReply { contacts, more })
         } else {
             ReplyBody::Presence(PresenceReply { users, more: false })
-        };
-        self.reply_fitting(slot, conn, id, body, asked.users.len());
-    }
-
-    /// Replies with a list of users, of which as many as fit into a message.
-    fn reply_fitting(
-        &mut self,
-        slot: u32,
-        conn: &mut Conn,
-        id: u32,
-        body: ReplyBody<'_>,
-        users: usize,
-    ) {
-        /// In JSON, the longest name in it.
-        const USER: usize = 200;
-        let most = self.parts.limits.content.message_bytes;
-        if users * USER < most {
-            return self.reply(slot, conn, id, body);
-        }
-        if id != 0 {
-            let frame = ReplyFrame {
-                encoding: conn.encoding,
-                id,
-                limit: most,
-            };
-            write_fitting(self.frames_of(slot, conn), frame, body, &Cut::Back);
-        }
-    }
-
-    /// How a user is, as far as memory knows.
-    fn state_of(&self, user: UserId) -> UserState {
-        let watched = self.ephemeral.watching.users.get(&user);
-        self.parts
-            .hub
-            .state(user, watched.and_then(|watched| watched.left))
-    }
-
-    /// A connection is being shown this state of a user, whom it watches unless it has changed its
-    /// mind since it asked.
-    fn note_shown(&mut self, slot: u32, user: UserId, state: UserState) {
-        let listening = self.ephemeral.listening.get(&slot);
-        let key = listening
-            .and_then(|listening| listening.watches.get(&user))
-            .copied();
-        let watched = self.ephemeral.watching.users.get_mut(&user);
-        if let (Some(key), Some(watched)) = (key, watched) {
-            watched.left = state.left;
-            if let Some(watcher) = watched.watchers.get_mut(key) {
-                watcher.note = state.shown();
-            }
         }
     }
 }

@@ -1,268 +1,312 @@
-//! Subscriptions of connections of a shard.
+//! The topics that connections of a shard are subscribed to.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use slab::Slab;
-use trunkline_core::hub::{NewPublication, Publication, Published, PushFrames, Since, TopicId};
-use trunkline_proto::ErrorCode;
-use trunkline_proto::message::{Publish, PublishReply, ReplyBody, Subscribe, SubscribeReply};
-use trunkline_proto::names::is_name;
+use trunkline_core::hub::{Begun, Hub, Publication, PushFrames, Since, TooManyTopics, TopicId};
+use trunkline_core::store::IdBuildHasher;
 
-use super::super::connection::Conn;
-use super::super::core::Core;
 use super::listeners::Listeners;
-use super::tell::Worth;
-use crate::auth::Act;
-use crate::metrics::Limit;
 
-/// Connections that have subscribed to a topic, each with the number of the last publication that
-/// it has been told or must not be.
-pub(super) type Subscribers = Listeners<u64>;
+/// Connections that are subscribed to a topic, each with the number of the last publication that it
+/// has been told or must not be told.
+type Subscribers = Listeners<u64>;
+
+/// The topics that connections of a shard are subscribed to.
+///
+/// The hub knows of each topic in `topics` that this shard is subscribed to it.
+pub(super) struct Subscriptions {
+    hub: Arc<Hub>,
+    shard: usize,
+    topics: HashMap<TopicId, Subscribers, IdBuildHasher>,
+    /// The name of each topic, where tokens decide who may subscribe. Empty otherwise.
+    names: HashMap<TopicId, Box<str>, IdBuildHasher>,
+}
+
+/// Publications of a topic that found no room in the shard's lane.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lost {
+    /// The topic.
+    pub(super) topic: TopicId,
+    /// The number of the last lost publication.
+    pub(super) seq: u64,
+}
 
 /// News of a topic for its subscribers.
 #[derive(Debug)]
 pub(super) enum TopicNews {
+    /// A publication.
     Publication(Arc<Publication>),
-    /// Publications up to this number are lost.
-    Lost(TopicId, u64),
+    /// Publications are lost.
+    Lost(Lost),
 }
 
-impl TopicNews {
-    /// Returns the topic, the number of the last publication, and the frames to write, if any.
-    fn parts(&self) -> (TopicId, u64, Option<&PushFrames>) {
-        match self {
-            Self::Publication(publication) => (
-                publication.topic,
-                publication.seq,
-                Some(&publication.frames),
-            ),
-            Self::Lost(topic, seq) => (*topic, *seq, None),
+/// The way through the subscribers of one topic that has news.
+#[derive(Debug)]
+pub(super) struct TopicWalk {
+    news: TopicNews,
+    /// The key of the next subscriber.
+    next: u32,
+    done: bool,
+}
+
+/// A subscriber that has to be told news.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    /// The slot of the subscriber.
+    pub(super) slot: u32,
+    /// The subscriber has missed publications.
+    pub(super) missed: bool,
+}
+
+impl TopicWalk {
+    /// Begins at the first subscriber.
+    pub(super) const fn new(news: TopicNews) -> Self {
+        Self {
+            news,
+            next: 0,
+            done: false,
+        }
+    }
+
+    /// Whether all subscribers are told.
+    pub(super) const fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// The push for the subscribers. `None` where publications are lost.
+    pub(super) fn frames(&self) -> Option<&PushFrames> {
+        match &self.news {
+            TopicNews::Publication(publication) => Some(&publication.frames),
+            TopicNews::Lost(_) => None,
+        }
+    }
+
+    fn topic(&self) -> TopicId {
+        match &self.news {
+            TopicNews::Publication(publication) => publication.topic,
+            TopicNews::Lost(lost) => lost.topic,
+        }
+    }
+
+    /// The number of the last publication that the news are about.
+    fn seq(&self) -> u64 {
+        match &self.news {
+            TopicNews::Publication(publication) => publication.seq,
+            TopicNews::Lost(lost) => lost.seq,
         }
     }
 }
 
-type Failure = (ErrorCode, &'static str);
+/// A subscription of a connection.
+#[derive(Debug)]
+pub(super) struct Subscribed {
+    /// The position and the missed publications.
+    pub(super) begun: Begun,
+    /// The key of the connection among the subscribers.
+    pub(super) key: u32,
+}
 
-const BAD_TOPIC: Failure = (
-    ErrorCode::BadRequest,
-    "a topic is 1 to 64 bytes of [A-Za-z0-9._@-]",
-);
-
-const TOO_MANY_TOPICS: Failure = (
-    ErrorCode::LimitExceeded,
-    "there are as many topics as there may be: max_topics",
-);
-
-const TOO_MANY: Failure = (
-    ErrorCode::LimitExceeded,
-    "this connection has as many subscriptions as one may have: max_subscriptions",
-);
-
-impl Core {
-    /// The topic of this name in the namespace of a connection.
-    fn topic_id(&self, conn: &Conn, name: &str) -> Result<TopicId, Failure> {
-        match conn.session() {
-            Some(session) if is_name(name) => {
-                Ok(self.parts.ids.topic(session.names.namespace(), name))
-            }
-            _ => Err(BAD_TOPIC),
+impl Subscriptions {
+    /// Makes the state of a shard without subscriptions.
+    pub(super) fn new(hub: Arc<Hub>, shard: usize) -> Self {
+        Self {
+            hub,
+            shard,
+            topics: HashMap::default(),
+            names: HashMap::default(),
         }
     }
 
+    /// Subscribes a connection to a topic, from a position on if there is one. `known` is the
+    /// connection's key if it is subscribed already.
+    ///
+    /// # Errors
+    /// The gateway has as many topics as it may have.
     pub(super) fn subscribe(
         &mut self,
         slot: u32,
-        conn: &mut Conn,
-        id: u32,
-        request: &Subscribe<'_>,
-    ) -> Result<(), Failure> {
-        let topic = self.topic_id(conn, &request.topic)?;
-        self.may(slot, Act::Subscribe, &request.topic)?;
-        let since = match &request.since {
-            None => None,
-            Some(since) => Some(Since::parse(since).ok_or((
-                ErrorCode::BadRequest,
-                "\"since\" is no position of a topic that this gateway gave out",
-            ))?),
-        };
-        let listening = self.ephemeral.listening.get(&slot);
-        let known = listening
-            .and_then(|listening| listening.topics.get(&topic))
-            .copied();
-        let count = listening.map_or(0, |listening| listening.topics.len());
-        let limits = &self.parts.limits;
-        let room = self.ephemeral.has_room(1, limits.listenings);
-        let full = count >= limits.subscriptions || !room;
-        if known.is_none() && full {
-            self.parts.metrics.limited(Limit::Subscriptions);
-            return Err(TOO_MANY);
-        }
-        let hub = Arc::clone(&self.parts.hub);
-        let begun = hub
-            .topics
-            .subscribe(topic, self.parts.index, since)
-            .map_err(|_| {
-                self.parts.metrics.limited(Limit::Topics);
-                TOO_MANY_TOPICS
-            })?;
-        let subscribers = self.ephemeral.topics.entry(topic).or_default();
-        match known.and_then(|key| subscribers.get_mut(key)) {
-            None => {
-                let key = subscribers.add(slot, begun.pos.seq);
-                let listening = self.ephemeral.listening.entry(slot).or_default();
-                listening.topics.insert(topic, key);
-                if self.parts.authority.is_some() {
-                    let name = || (*request.topic).into();
-                    self.ephemeral.names.entry(topic).or_insert_with(name);
+        known: Option<u32>,
+        topic: TopicId,
+        since: Option<Since>,
+    ) -> Result<Subscribed, TooManyTopics> {
+        let begun = self.hub.topics.subscribe(topic, self.shard, since)?;
+        let subscribers = self.topics.entry(topic).or_default();
+        let known = known.and_then(|key| Some((key, subscribers.get_mut(key)?)));
+        let key = match known {
+            None => subscribers.add(slot, begun.pos.seq),
+            Some((key, subscriber)) => {
+                if begun.missed.is_some() {
+                    // The publications on their way come with the reply, and must not come twice.
+                    subscriber.note = begun.pos.seq;
                 }
-                self.ephemeral.listenings += 1;
+                key
             }
-            // What is on its way comes now, and not again.
-            Some(subscriber) if begun.missed.is_some() => subscriber.note = begun.pos.seq,
-            Some(_) => {}
-        }
-        let reply = SubscribeReply {
-            pos: begun.pos.text().into(),
-            recovered: begun.missed.is_some(),
         };
-        self.reply(slot, conn, id, ReplyBody::Subscribe(reply));
-        for missed in begun.missed.unwrap_or_default() {
-            self.tell(slot, conn, &missed.frames, Worth::Asked);
-        }
-        Ok(())
+        Ok(Subscribed { begun, key })
     }
 
-    pub(super) fn unsubscribe(
-        &mut self,
-        slot: u32,
-        conn: &mut Conn,
-        id: u32,
-        topic: &str,
-    ) -> Result<(), Failure> {
-        let topic = self.topic_id(conn, topic)?;
-        let listening = self.ephemeral.listening.get_mut(&slot);
-        let key = listening.and_then(|listening| listening.topics.remove(&topic));
-        let key = key.ok_or((ErrorCode::Unknown, "no subscription to this topic"))?;
-        let pos = self.parts.hub.topics.pos(topic);
-        self.unlisten_topic(topic, key);
-        let reply = SubscribeReply {
-            pos: pos.map(Since::text).unwrap_or_default().into(),
-            recovered: false,
-        };
-        self.reply(slot, conn, id, ReplyBody::Unsubscribe(reply));
-        Ok(())
+    /// Keeps the name of a topic, for the check of later tokens.
+    pub(super) fn keep_name(&mut self, topic: TopicId, name: &str) {
+        self.names.entry(topic).or_insert_with(|| name.into());
     }
 
-    pub(super) fn publish(
-        &mut self,
-        slot: u32,
-        conn: &mut Conn,
-        id: u32,
-        request: &Publish<'_>,
-    ) -> Result<(), Failure> {
-        let topic = self.topic_id(conn, &request.topic)?;
-        self.may(slot, Act::Publish, &request.topic)?;
-        let Some(session) = conn.session() else {
-            return Err(BAD_TOPIC);
-        };
-        let hub = &self.parts.hub;
-        let new = NewPublication {
-            topic: &request.topic,
-            from: session.names.user(),
-            data: &request.data,
-        };
-        let published = hub.topics.publish(topic, new, &hub.lanes);
-        let Published { pos, refused } = published.map_err(|_| {
-            self.parts.metrics.limited(Limit::Topics);
-            TOO_MANY_TOPICS
-        })?;
-        self.refused(refused);
-        let reply = PublishReply {
-            pos: pos.text().into(),
-        };
-        self.reply(slot, conn, id, ReplyBody::Publish(reply));
-        Ok(())
+    /// The name of a topic, if it is kept. Otherwise an empty string.
+    pub(super) fn name(&self, topic: TopicId) -> &str {
+        self.names.get(&topic).map_or("", |name| name)
     }
 
-    /// A connection has no subscription to a topic any more.
-    pub(super) fn unlisten_topic(&mut self, topic: TopicId, key: u32) {
-        let Some(subscribers) = self.ephemeral.topics.get_mut(&topic) else {
+    /// Ends a subscription. `key` is the connection's key among the subscribers.
+    pub(super) fn unsubscribe(&mut self, topic: TopicId, key: u32) {
+        let Some(subscribers) = self.topics.get_mut(&topic) else {
             return;
         };
         subscribers.remove(key);
-        self.ephemeral.listenings -= 1;
         if subscribers.is_empty() {
-            self.ephemeral.topics.remove(&topic);
-            self.ephemeral.names.remove(&topic);
-            self.parts.hub.topics.unsubscribe(topic, self.parts.index);
+            self.topics.remove(&topic);
+            self.names.remove(&topic);
+            self.hub.topics.unsubscribe(topic, self.shard);
         }
     }
 
-    /// Ends those subscriptions of a session that its token does not allow; their topics, ordered.
-    pub(crate) fn end_subscriptions(&mut self, slot: u32) -> Vec<String> {
-        let topics = self
-            .ephemeral
-            .listening
-            .get(&slot)
-            .map(|listening| &listening.topics);
-        let names = &self.ephemeral.names;
-        let name = |topic: &TopicId| names.get(topic).map_or("", |name| name);
-        let mut ended: Vec<_> = topics
-            .into_iter()
-            .flatten()
-            .map(|(topic, key)| (name(topic).to_owned(), *topic, *key))
-            .filter(|(name, ..)| self.may(slot, Act::Subscribe, name).is_err())
-            .collect();
-        ended.sort_unstable();
-        for (_, topic, key) in &ended {
-            if let Some(listening) = self.ephemeral.listening.get_mut(&slot) {
-                listening.topics.remove(topic);
-            }
-            self.unlisten_topic(*topic, *key);
-        }
-        ended.into_iter().map(|(name, ..)| name).collect()
-    }
-
-    /// Tells something to subscribers from a key on, as far as there are tellings left.
-    pub(super) fn tell_subscribers(
+    /// Returns the next subscriber that has to be told news. Takes one off `left` for each subscriber
+    /// it looks at. Returns `None` at the end of the walk, and where nothing is left.
+    pub(super) fn next_subscriber(
         &mut self,
-        conns: &mut Slab<Conn>,
-        told: TopicNews,
-        mut next: u32,
+        walk: &mut TopicWalk,
         left: &mut usize,
-    ) {
-        let (topic, seq, frames) = told.parts();
+    ) -> Option<Told> {
+        let seq = walk.seq();
+        let subscribers = self.topics.get_mut(&walk.topic());
+        let Some(subscribers) = subscribers else {
+            walk.done = true;
+            return None;
+        };
         loop {
-            let Some(subscribers) = self.ephemeral.topics.get_mut(&topic) else {
-                return;
-            };
-            if next >= subscribers.end() {
-                return;
+            if walk.next >= subscribers.end() {
+                walk.done = true;
+                return None;
             }
             if *left == 0 {
-                self.ephemeral.telling = Some((told, next));
-                return;
+                return None;
             }
             *left -= 1;
-            let subscriber = subscribers.get_mut(next);
-            next += 1;
-            // Those who came later have it behind them, or were told it when they came.
-            let Some(subscriber) = subscriber.filter(|s| s.note < seq) else {
+            let subscriber = subscribers.get_mut(walk.next);
+            walk.next += 1;
+            // A later subscriber has the news behind it, or got them when it subscribed.
+            let Some(subscriber) = subscriber.filter(|subscriber| subscriber.note < seq) else {
                 continue;
             };
-            let slot = subscriber.slot;
-            // The lane had no room for those between.
-            let missed = subscriber.note + 1 < seq || frames.is_none();
+            // The lane had no room for the publications between.
+            let missed = subscriber.note + 1 < seq || matches!(walk.news, TopicNews::Lost(_));
             subscriber.note = seq;
-            let Some(conn) = conns.get_mut(slot as usize) else {
-                continue;
-            };
-            if missed {
-                self.tell_gap(slot, conn);
-            }
-            if let Some(frames) = frames {
-                self.tell(slot, conn, frames, Worth::Asked);
-            }
+            let slot = subscriber.slot;
+            return Some(Told { slot, missed });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_core::hub::NewPublication;
+    use trunkline_core::store::TimelineId;
+    use trunkline_proto::message::Json;
+
+    use super::super::tests::{HubOfTests, hub};
+    use super::*;
+
+    const NEWS: TopicId = TimelineId(7);
+
+    fn world() -> (HubOfTests, Subscriptions) {
+        let hub = hub();
+        let subscriptions = Subscriptions::new(Arc::clone(&hub.hub), 0);
+        (hub, subscriptions)
+    }
+
+    fn lost(seq: u64) -> TopicWalk {
+        TopicWalk::new(TopicNews::Lost(Lost { topic: NEWS, seq }))
+    }
+
+    fn told(subscriptions: &mut Subscriptions, walk: &mut TopicWalk, mut left: usize) -> Vec<u32> {
+        let next = || Some(subscriptions.next_subscriber(walk, &mut left)?.slot);
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn a_walk_goes_on_where_it_stopped_and_tells_each_subscriber_once() {
+        let (_hub, mut all) = world();
+        for slot in 0..5 {
+            all.subscribe(slot, None, NEWS, None).unwrap();
+        }
+        let mut walk = lost(3);
+        assert_eq!(told(&mut all, &mut walk, 2), [0, 1]);
+        assert!(!walk.is_done());
+        assert_eq!(told(&mut all, &mut walk, 9), [2, 3, 4]);
+        assert!(walk.is_done() && walk.frames().is_none());
+        assert_eq!(told(&mut all, &mut lost(3), 9), [0; 0], "told already");
+        let mut walk = lost(4);
+        let first = all.next_subscriber(&mut walk, &mut 1);
+        let (slot, missed) = (0, true);
+        assert_eq!(first, Some(Told { slot, missed }));
+    }
+
+    #[test]
+    fn a_subscriber_misses_nothing_that_comes_in_order() {
+        let (hub, mut all) = world();
+        all.subscribe(3, None, NEWS, None).unwrap();
+        let publish = |text: &'static str| {
+            let data = Json::parse(text).unwrap();
+            let new = NewPublication {
+                topic: "news",
+                from: "alice",
+                data: &data,
+            };
+            hub.hub.topics.publish(NEWS, new, &hub.hub.lanes)
+        };
+        publish("1").unwrap();
+        publish("2").unwrap();
+        let since = all.subscribe(4, None, NEWS, None).unwrap().begun.pos;
+        let publications = hub.taken();
+        let [first, second] = <[Arc<Publication>; 2]>::try_from(publications).unwrap();
+        let mut walk = TopicWalk::new(TopicNews::Publication(first));
+        let slot = 3;
+        let told = all.next_subscriber(&mut walk, &mut 9);
+        assert_eq!(
+            told,
+            Some(Told {
+                slot,
+                missed: false
+            })
+        );
+        assert_eq!(all.next_subscriber(&mut walk, &mut 9), None, "4 came later");
+        let mut walk = TopicWalk::new(TopicNews::Publication(second));
+        let told = all.next_subscriber(&mut walk, &mut 9);
+        assert_eq!(
+            told,
+            Some(Told {
+                slot,
+                missed: false
+            })
+        );
+        // A subscription from a position on gets what is kept with the reply, and not again.
+        publish("3").unwrap();
+        let key = all.subscribe(4, None, NEWS, None).unwrap().key;
+        let again = all.subscribe(4, Some(key), NEWS, Some(since)).unwrap();
+        assert_eq!(again.begun.missed.map(|missed| missed.len()), Some(1));
+        assert_eq!(again.key, key);
+    }
+
+    #[test]
+    fn a_topic_goes_with_its_last_subscriber() {
+        let (hub, mut all) = world();
+        let one = all.subscribe(3, None, NEWS, None).unwrap();
+        let two = all.subscribe(4, None, NEWS, None).unwrap();
+        all.keep_name(NEWS, "news");
+        all.unsubscribe(NEWS, one.key);
+        assert_eq!(all.name(NEWS), "news");
+        all.unsubscribe(NEWS, two.key);
+        assert_eq!((all.name(NEWS), all.topics.len()), ("", 0));
+        assert_eq!(told(&mut all, &mut lost(9), 9), [0; 0]);
+        drop(hub);
     }
 }

@@ -1,0 +1,260 @@
+//! What commands about ephemeral events do to the state of a shard.
+
+use std::sync::Arc;
+
+use trunkline_core::exchange::{Access, Failure, Listing, Query};
+use trunkline_core::hub::{NewPublication, Publication, Published, PushFrames, Since, TopicId};
+use trunkline_core::ids::UserId;
+use trunkline_core::request::{Recipients, recipients};
+use trunkline_proto::ErrorCode;
+use trunkline_proto::message::{
+    Event, Publish, PublishReply, Signal, Signalled, Subscribe, SubscribeReply, TypingUser,
+};
+use trunkline_proto::names::is_name;
+
+use super::super::tokens::Permits;
+use super::Ephemeral;
+use super::topics::Subscribed;
+use crate::auth::Act;
+use crate::metrics::Limit;
+use crate::session::Session;
+use crate::timer::Tick;
+
+const BAD_USER: Failure = (
+    ErrorCode::BadRequest,
+    "a user is 1 to 64 bytes of [A-Za-z0-9._@-]",
+);
+
+const BAD_TOPIC: Failure = (
+    ErrorCode::BadRequest,
+    "a topic is 1 to 64 bytes of [A-Za-z0-9._@-]",
+);
+
+const BAD_SINCE: Failure = (
+    ErrorCode::BadRequest,
+    "\"since\" is not a topic position of this gateway",
+);
+
+const TOO_MANY_TOPICS: Failure = (
+    ErrorCode::LimitExceeded,
+    "the gateway has reached its number of topics: max_topics",
+);
+
+const TOO_MANY: Failure = (
+    ErrorCode::LimitExceeded,
+    "this connection has reached its number of subscriptions: max_subscriptions",
+);
+
+/// A session that sends a command.
+#[derive(Clone, Copy)]
+pub(super) struct Sender<'a> {
+    /// The slot of its connection.
+    pub(super) slot: u32,
+    /// The session.
+    pub(super) session: &'a Session,
+}
+
+impl Sender<'_> {
+    pub(super) fn namespace(&self) -> &str {
+        self.session.names.namespace()
+    }
+}
+
+/// What becomes of a `typing` command.
+#[derive(Debug)]
+pub(super) enum Typing {
+    /// The other user of the conversation is told.
+    Told,
+    /// A reader has to look up the members of the group.
+    Ask(Query),
+    /// The connection sent too many: it may try again after this number of ticks.
+    TooOften(Tick),
+}
+
+/// What a subscription begins with.
+pub(super) struct Beginning {
+    /// The reply to the command.
+    pub(super) reply: SubscribeReply<'static>,
+    /// The missed publications, to be told after the reply.
+    pub(super) missed: Vec<Arc<Publication>>,
+}
+
+impl Ephemeral {
+    /// Returns the topic with this name in the namespace of a session.
+    fn topic(&self, sender: Sender<'_>, name: &str) -> Result<TopicId, Failure> {
+        if !is_name(name) {
+            return Err(BAD_TOPIC);
+        }
+        Ok(self.ids.topic(sender.namespace(), name))
+    }
+
+    /// Handles `typing`.
+    ///
+    /// # Errors
+    /// The conversation is not one of the sender's.
+    pub(super) fn typing(
+        &mut self,
+        sender: Sender<'_>,
+        conversation: &str,
+        now: Tick,
+    ) -> Result<Typing, Failure> {
+        let session = sender.session;
+        let recipients = recipients(session.caller(), &self.ids, conversation)?;
+        if let Err(wait) = self.listening.type_once(sender.slot, now) {
+            self.metrics.limited(Limit::Typing);
+            return Ok(Typing::TooOften(wait));
+        }
+        Ok(match recipients {
+            Recipients::Users(users) => {
+                self.tell_typing(session, conversation, &users);
+                Typing::Told
+            }
+            Recipients::Group(group) => Typing::Ask(Query::Typing {
+                access: Access {
+                    user: session.id,
+                    conversation: group,
+                    group: true,
+                },
+                listing: Box::new(Listing {
+                    namespace: session.names.namespace().to_owned(),
+                    user: session.names.user().to_owned(),
+                    name: conversation.to_owned(),
+                    after: None,
+                }),
+            }),
+        })
+    }
+
+    /// Tells users that the user of a session types in a conversation.
+    pub(super) fn tell_typing(&self, session: &Session, conversation: &str, users: &[UserId]) {
+        let event = Event::Typing(TypingUser {
+            conversation: conversation.into(),
+            user: session.names.user().into(),
+        });
+        self.pass(users, PushFrames::new(event), true);
+    }
+
+    /// Handles `signal`. Returns whether the user has a connection.
+    ///
+    /// # Errors
+    /// The name is not one of a user.
+    pub(super) fn signal(&self, sender: Sender<'_>, request: &Signal<'_>) -> Result<bool, Failure> {
+        if !is_name(&request.user) {
+            return Err(BAD_USER);
+        }
+        let user = self.ids.user(sender.namespace(), &request.user);
+        let event = Event::Signal(Signalled {
+            user: sender.session.names.user().into(),
+            data: request.data.borrow(),
+        });
+        Ok(self.pass(&[user], PushFrames::new(event), false))
+    }
+
+    /// Handles `subscribe`.
+    ///
+    /// # Errors
+    /// The token does not allow it, a limit is reached, or a name or position is not valid.
+    pub(super) fn subscribe(
+        &mut self,
+        sender: Sender<'_>,
+        request: &Subscribe<'_>,
+        permits: &Permits,
+    ) -> Result<Beginning, Failure> {
+        let slot = sender.slot;
+        let topic = self.topic(sender, &request.topic)?;
+        permits.check(slot, Act::Subscribe, &request.topic)?;
+        let since = match &request.since {
+            None => None,
+            Some(since) => Some(Since::parse(since).ok_or(BAD_SINCE)?),
+        };
+        let known = self.listening.subscription(slot, topic);
+        let full = self.listening.subscriptions(slot) >= self.limits.subscriptions
+            || !self.listening.has_room(1, self.limits.listenings);
+        if known.is_none() && full {
+            self.metrics.limited(Limit::Subscriptions);
+            return Err(TOO_MANY);
+        }
+        let subscribed = self.subscriptions.subscribe(slot, known, topic, since);
+        let Subscribed { begun, key } = subscribed.map_err(|_| {
+            self.metrics.limited(Limit::Topics);
+            TOO_MANY_TOPICS
+        })?;
+        self.listening.add_subscription(slot, topic, key);
+        if permits.are_on() {
+            self.subscriptions.keep_name(topic, &request.topic);
+        }
+        let reply = SubscribeReply {
+            pos: begun.pos.text().into(),
+            recovered: begun.missed.is_some(),
+        };
+        let missed = begun.missed.unwrap_or_default();
+        Ok(Beginning { reply, missed })
+    }
+
+    /// Handles `unsubscribe`.
+    ///
+    /// # Errors
+    /// The connection has no subscription to the topic.
+    pub(super) fn unsubscribe(
+        &mut self,
+        sender: Sender<'_>,
+        topic: &str,
+    ) -> Result<SubscribeReply<'static>, Failure> {
+        let topic = self.topic(sender, topic)?;
+        let key = self.listening.remove_subscription(sender.slot, topic);
+        let key = key.ok_or((ErrorCode::Unknown, "no subscription to this topic"))?;
+        let pos = self.hub.topics.pos(topic);
+        self.subscriptions.unsubscribe(topic, key);
+        Ok(SubscribeReply {
+            pos: pos.map(Since::text).unwrap_or_default().into(),
+            recovered: false,
+        })
+    }
+
+    /// Handles `publish`.
+    ///
+    /// # Errors
+    /// The token does not allow it, a limit is reached, or the name is not valid.
+    pub(super) fn publish(
+        &self,
+        sender: Sender<'_>,
+        request: &Publish<'_>,
+        permits: &Permits,
+    ) -> Result<PublishReply<'static>, Failure> {
+        let topic = self.topic(sender, &request.topic)?;
+        permits.check(sender.slot, Act::Publish, &request.topic)?;
+        let new = NewPublication {
+            topic: &request.topic,
+            from: sender.session.names.user(),
+            data: &request.data,
+        };
+        let published = self.hub.topics.publish(topic, new, &self.hub.lanes);
+        let Published { pos, refused } = published.map_err(|_| {
+            self.metrics.limited(Limit::Topics);
+            TOO_MANY_TOPICS
+        })?;
+        self.count_refused(refused);
+        Ok(PublishReply {
+            pos: pos.text().into(),
+        })
+    }
+
+    /// Ends the subscriptions of a connection to topics that it may not keep. Returns the names of
+    /// these topics, in order.
+    pub(in super::super) fn end_subscriptions(
+        &mut self,
+        slot: u32,
+        may_keep: impl Fn(&str) -> bool,
+    ) -> Vec<String> {
+        let topics = self.listening.topics(slot);
+        let named = topics.map(|topic| (self.subscriptions.name(topic).to_owned(), topic));
+        let mut ended: Vec<_> = named.filter(|(name, _)| !may_keep(name)).collect();
+        ended.sort_unstable();
+        for (_, topic) in &ended {
+            if let Some(key) = self.listening.remove_subscription(slot, *topic) {
+                self.subscriptions.unsubscribe(*topic, key);
+            }
+        }
+        ended.into_iter().map(|(name, _)| name).collect()
+    }
+}

@@ -1,0 +1,123 @@
+//! The commands and positions that a shard collects for the sequencer.
+
+use trunkline_core::exchange::{CommandBatch, Failure, ToSequencer};
+use trunkline_core::request::{Ask, Asked, ask};
+use trunkline_proto::message::CommandBody;
+
+use super::resuming::ToKeep;
+
+/// Commands that a shard collects while the sequencer's queue is full. A shard with this many
+/// commands reads no more sockets.
+const PENDING_COMMANDS: usize = 8_192;
+
+/// Bytes of command bodies that a shard collects while the sequencer's queue is full. A shard with
+/// this many bytes reads no more sockets.
+const PENDING_BYTES: usize = 4 << 20;
+
+/// Collects the commands of a turn and hands them to the sequencer in one batch.
+pub(crate) struct Handoff {
+    sequencer: ToSequencer,
+    batch: Box<CommandBatch>,
+}
+
+impl Handoff {
+    /// Makes an empty batch for this queue.
+    pub(super) fn new(sequencer: ToSequencer) -> Self {
+        Self {
+            batch: sequencer.spare(),
+            sequencer,
+        }
+    }
+
+    /// Checks a command of a client, and adds it to the batch if the sequencer has to decide it.
+    ///
+    /// # Errors
+    /// The client has to change the command.
+    pub(super) fn ask(
+        &mut self,
+        who: &Ask<'_>,
+        command: &CommandBody<'_>,
+    ) -> Result<Asked, Failure> {
+        ask(who, command, &mut self.batch)
+    }
+
+    /// Adds a position to store, if there is one.
+    pub(super) fn keep(&mut self, keep: Option<ToKeep>) {
+        let keep = keep.map(|ToKeep { device, position }| (device, position));
+        self.batch.positions.extend(keep);
+    }
+
+    /// Hands the batch to the sequencer. The batch stays here while the sequencer's queue is full.
+    pub(super) fn submit(&mut self) {
+        if self.is_empty() {
+            return;
+        }
+        let fresh = self.sequencer.spare();
+        let full = std::mem::replace(&mut self.batch, fresh);
+        if let Err(back) = self.sequencer.try_send(full) {
+            self.batch = back;
+        }
+    }
+
+    /// Whether nothing waits for the sequencer. After [`Self::submit`], `false` means that the
+    /// sequencer's queue is full.
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.commands.is_empty() && self.batch.positions.is_empty()
+    }
+
+    /// Whether so much waits for the sequencer that the shard is to read no more sockets.
+    pub(super) fn is_full(&self) -> bool {
+        self.batch.commands.len() >= PENDING_COMMANDS || self.batch.bodies.len() >= PENDING_BYTES
+    }
+
+    /// Asks the sequencer to answer at once from now on, because the gateway stops.
+    pub(super) fn hurry(&self) {
+        self.sequencer.hurry();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_core::exchange::queue;
+    use trunkline_core::store::{Position, TimelineId};
+
+    use super::*;
+
+    fn position(n: u64) -> Option<ToKeep> {
+        Some(ToKeep {
+            device: TimelineId(7),
+            position: Position(n),
+        })
+    }
+
+    #[test]
+    fn a_batch_stays_while_the_queue_is_full_and_goes_with_what_came_meanwhile() {
+        let (sequencer, commands) = queue();
+        let mut handoff = Handoff::new(sequencer);
+        handoff.keep(None);
+        assert!(handoff.is_empty());
+        for n in 0.. {
+            handoff.keep(position(n));
+            handoff.submit();
+            if !handoff.is_empty() {
+                break;
+            }
+        }
+        handoff.keep(position(99));
+        handoff.submit();
+        assert_eq!(handoff.batch.positions.len(), 2, "the queue is full");
+        drop(commands);
+        handoff.submit();
+        assert!(handoff.is_empty());
+    }
+
+    #[test]
+    fn a_shard_stalls_at_either_limit() {
+        let (sequencer, _commands) = queue();
+        let mut handoff = Handoff::new(sequencer);
+        handoff.batch.bodies.resize(PENDING_BYTES - 1, 0);
+        assert!(!handoff.is_full());
+        handoff.batch.bodies.push(0);
+        assert!(handoff.is_full());
+    }
+}

@@ -1,0 +1,196 @@
+//! The input of one connection: incomplete frames, and whether there is more to read.
+
+use trunkline_proto::connection::{Connection as Framing, Event, Role};
+use trunkline_proto::frame::FrameError;
+
+use super::admission::Admission;
+use super::turn::Turn;
+use crate::rate::PerSecond;
+use crate::timer::Tick;
+
+/// What has arrived from one connection, and what is left to read.
+///
+/// `unread` is true exactly while the connection stands in a list of [`Turn`] or [`Admission`].
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    framing: Framing,
+    /// Pings and pongs of the last second.
+    controls: PerSecond,
+    /// The tick in which the incomplete message began. 0: no message is incomplete.
+    begun: Tick,
+    unread: bool,
+    /// The peer sends nothing more. The shard reads on until it reaches that end.
+    ended: bool,
+    /// The shard reads nothing until the connection has taken its output.
+    paused: bool,
+}
+
+impl Incoming {
+    /// Makes the input of a new connection.
+    pub(super) fn new() -> Self {
+        Self {
+            framing: Framing::new(Role::Server),
+            controls: PerSecond::default(),
+            begun: 0,
+            unread: false,
+            ended: false,
+            paused: false,
+        }
+    }
+
+    /// Takes the next event out of `input`. Returns `None` at the end of the input. A message may
+    /// have `most` bytes.
+    ///
+    /// # Errors
+    /// The peer breaks RFC 6455, or a message is too long.
+    pub(super) fn receive<'b>(
+        &mut self,
+        input: &mut &'b mut [u8],
+        most: usize,
+    ) -> Result<Option<Event<'b>>, FrameError> {
+        self.framing.receive(input, most)
+    }
+
+    /// The bytes held of frames that are not complete.
+    pub(super) fn buffered(&self) -> usize {
+        self.framing.buffered()
+    }
+
+    /// Whether no frame is incomplete.
+    pub(super) fn is_idle(&self) -> bool {
+        self.framing.is_idle()
+    }
+
+    /// Forgets what has arrived, and reads no frame any more.
+    pub(super) fn abandon(&mut self) {
+        self.framing.abandon();
+    }
+
+    /// Counts a ping or pong. Returns whether there were more than `most` within the second.
+    pub(super) fn floods(&mut self, now: Tick, most: u16) -> bool {
+        !self.controls.allows(now, most)
+    }
+
+    /// Lets the next turn read this connection again.
+    pub(super) fn read_later(&mut self, slot: u32, turn: &mut Turn) {
+        turn.read_later(slot, &mut self.unread);
+    }
+
+    /// Lets a turn read this connection that has a share left for connections without a session.
+    pub(super) fn wait(&mut self, slot: u32, admission: &mut Admission) {
+        admission.wait(slot, &mut self.unread);
+    }
+
+    /// Notes that a turn has taken this connection out of its list, to read it.
+    pub(super) const fn taken_up(&mut self) {
+        self.unread = false;
+    }
+
+    /// Whether there is input that the shard has not read yet.
+    pub(super) const fn is_unread(&self) -> bool {
+        self.unread
+    }
+
+    /// Notes that the peer sends nothing more.
+    pub(super) const fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Whether the peer sends nothing more.
+    pub(super) const fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Stops reading until [`Self::resume`].
+    pub(super) const fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// Goes on reading. Returns whether the input was paused. The time of an incomplete message
+    /// begins anew: the shard did not read, so the peer's time was not running.
+    pub(super) fn resume(&mut self, now: Tick) -> bool {
+        let was = std::mem::take(&mut self.paused);
+        if was && self.begun != 0 {
+            self.begun = now;
+        }
+        was
+    }
+
+    /// Whether the shard reads this connection as fast as it sends.
+    pub(super) const fn keeps_up(&self) -> bool {
+        !self.paused && !self.unread
+    }
+
+    /// Begins the time of an incomplete message. Returns whether it was not running before.
+    pub(super) fn message_began(&mut self, now: Tick) -> bool {
+        let fresh = self.begun == 0;
+        if fresh {
+            self.begun = now.max(1);
+        }
+        fresh
+    }
+
+    /// Ends the time of a message.
+    pub(super) const fn message_ended(&mut self) {
+        self.begun = 0;
+    }
+
+    /// The tick by which the incomplete message must be complete, `timeout` ticks after it began.
+    /// `None`: no message is incomplete.
+    pub(super) const fn message_ends(&self, timeout: Tick) -> Option<Tick> {
+        if self.begun == 0 {
+            None
+        } else {
+            Some(self.begun + timeout)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_message_runs_from_its_first_byte_and_anew_after_a_pause() {
+        let mut incoming = Incoming::new();
+        assert_eq!(incoming.message_ends(50), None);
+        assert!(incoming.message_began(0) && !incoming.message_began(7));
+        assert_eq!(incoming.message_ends(50), Some(51));
+        assert!(!incoming.resume(30), "it was not paused");
+        assert_eq!(incoming.message_ends(50), Some(51));
+        incoming.pause();
+        assert!(!incoming.keeps_up());
+        assert!(incoming.resume(30) && !incoming.resume(40));
+        assert_eq!(incoming.message_ends(50), Some(80));
+        incoming.message_ended();
+        incoming.pause();
+        incoming.resume(60);
+        assert_eq!(incoming.message_ends(50), None);
+    }
+
+    #[test]
+    fn a_connection_that_is_to_be_read_stands_in_the_list_once() {
+        let mut turn = Turn::new(Instant::now());
+        let mut incoming = Incoming::new();
+        incoming.read_later(3, &mut turn);
+        incoming.read_later(3, &mut turn);
+        assert!(incoming.is_unread() && !incoming.keeps_up());
+        assert_eq!(turn.take_to_read(), [3]);
+        incoming.taken_up();
+        assert!(incoming.keeps_up());
+        incoming.end();
+        assert!(incoming.has_ended() && incoming.keeps_up());
+    }
+
+    #[test]
+    fn control_frames_beyond_the_limit_of_a_second_flood() {
+        let mut incoming = Incoming::new();
+        assert_eq!(
+            [1, 1, 1].map(|now| incoming.floods(now, 2)),
+            [false, false, true]
+        );
+        assert!(!incoming.floods(20, 2));
+    }
+}

@@ -1,0 +1,169 @@
+//! What a shard asks of the readers, from the command of a client to the reader's answer.
+
+use crossbeam::channel::Sender;
+use slab::Slab;
+use trunkline_core::exchange::{Job, Query, ReplyTo};
+use trunkline_core::store::Position;
+
+use super::asking::{Asking, Question};
+use super::connection::Conn;
+use super::questions::Questions;
+use super::unanswered::Unanswered;
+
+/// The questions of a shard's connections: those that wait, and those that readers work on.
+pub(crate) struct Reads {
+    readers: Sender<Job>,
+    asking: Asking,
+    open: Questions,
+    /// Sessions that wait for a page of the events that they missed.
+    recovering: usize,
+}
+
+/// Where the answer to a question goes, and how far it reaches.
+pub(super) struct Asker {
+    /// To whom the answer goes.
+    pub(super) reply_to: ReplyTo,
+    /// The last position that the answer may cover. The connection gets later events live.
+    pub(super) until: Position,
+}
+
+/// Whether a connection can take an answer of a reader now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Readiness {
+    /// The connection can take an answer.
+    Ready,
+    /// Too much output waits for this connection. Its question waits until the output is gone.
+    Behind,
+    /// The shard is short of memory, and this connection holds some. Its question waits for the
+    /// next turn.
+    Crowded,
+}
+
+impl Reads {
+    /// Makes the state of a shard that has asked nothing.
+    pub(super) fn new(readers: Sender<Job>) -> Self {
+        Self {
+            readers,
+            asking: Asking::default(),
+            open: Questions::default(),
+            recovering: 0,
+        }
+    }
+
+    /// Returns how many sessions wait for a page of the events that they missed.
+    pub(super) const fn recovering(&self) -> usize {
+        self.recovering
+    }
+
+    /// Whether a turn may have a question for the readers.
+    pub(super) fn is_ready(&self) -> bool {
+        self.asking.is_ready()
+    }
+
+    /// Lets a question of a connection wait for a reader. Returns `false`, and does nothing, where
+    /// the shard has too many questions.
+    pub(super) fn enter(
+        &mut self,
+        slot: u32,
+        unanswered: &mut Unanswered,
+        id: u32,
+        query: Query,
+    ) -> bool {
+        let room = self.asking.has_room();
+        if room {
+            let recovers = query.recovers();
+            unanswered.asked(&query);
+            self.recovering += usize::from(recovers);
+            self.open.asked(slot, !recovers);
+            let writes = unanswered.writes();
+            self.asking.enter(slot, Question { id, query, writes });
+        }
+        room
+    }
+
+    /// Forgets the questions of a session that is over, where no reader has been given them.
+    pub(super) fn forget(&mut self, slot: u32, unanswered: &mut Unanswered) {
+        for question in self.asking.forget(slot) {
+            self.recovering -= usize::from(question.query.recovers());
+            unanswered.dropped(&question.query);
+        }
+    }
+
+    /// Lets the readers drop the questions of a connection: it waits for no answer any more.
+    pub(super) fn end(&mut self, slot: u32) {
+        self.open.end(slot);
+    }
+
+    /// Counts an answer out that belongs to catching up. Call it also where the connection is gone.
+    pub(super) const fn recovered(&mut self) {
+        self.recovering -= 1;
+    }
+
+    /// Notes an answer to a connection. `counted`: the question counts as a command in flight.
+    pub(super) fn answered(&mut self, slot: u32, unanswered: &mut Unanswered, counted: bool) {
+        unanswered.answered(counted);
+        self.open.answered(slot, counted);
+        self.asking.answered(slot);
+    }
+
+    /// Notes that a write of a connection is decided.
+    pub(super) fn written(&mut self, slot: u32) {
+        self.asking.written(slot);
+    }
+
+    /// Notes that a connection has taken all its output.
+    pub(super) fn drained(&mut self, slot: u32) {
+        self.asking.drained(slot);
+    }
+
+    /// Returns how many open questions of a connection count as commands in flight.
+    pub(super) fn counted(&self, slot: u32) -> u32 {
+        self.open.counted(slot)
+    }
+
+    /// Gives the readers the questions that are ready: one of each connection at a time.
+    /// `readiness` says whether a connection can take an answer, `asker` who asks with this id.
+    pub(super) fn ask_ready(
+        &mut self,
+        conns: &mut Slab<Conn>,
+        readiness: impl Fn(&Conn) -> Readiness,
+        asker: impl Fn(u32, &Conn, u32) -> Asker,
+    ) {
+        for _ in 0..self.asking.begin_round() {
+            let Some(slot) = self.asking.next() else {
+                continue;
+            };
+            let Some(conn) = conns.get_mut(slot as usize) else {
+                continue;
+            };
+            if conn.session().is_none() {
+                self.forget(slot, &mut conn.unanswered);
+            } else if self.asking.has_next(slot) {
+                match readiness(conn) {
+                    Readiness::Ready => self.ask(slot, |id| asker(slot, conn, id)),
+                    Readiness::Crowded => self.asking.starve(slot),
+                    Readiness::Behind => {}
+                }
+            }
+        }
+    }
+
+    /// Gives a reader the next question of a connection. Without room for it the question waits for
+    /// the next round.
+    fn ask(&mut self, slot: u32, asker: impl Fn(u32) -> Asker) {
+        let Some(Question { id, query, writes }) = self.asking.take(slot) else {
+            return;
+        };
+        let Asker { reply_to, until } = asker(id);
+        let job = Job {
+            reply_to,
+            until,
+            wanted: self.open.flag(slot),
+            query,
+        };
+        if let Err(back) = self.readers.try_send(job) {
+            let Job { query, .. } = back.into_inner();
+            self.asking.put_back(slot, Question { id, query, writes });
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The commands of one connection that are not answered.
+
+use trunkline_core::exchange::Query;
+
+/// Counts the commands of one connection whose answers are still to come.
+///
+/// `writes <= in_flight`, and each page counts in `in_flight` too.
+#[derive(Debug, Default)]
+pub(crate) struct Unanswered {
+    /// Commands and questions without an answer. Catching up does not count.
+    in_flight: u32,
+    /// Commands that write and that the sequencer has not decided. Acknowledgements do not count:
+    /// their answers say nothing of order.
+    writes: u32,
+    /// Pages that readers are asked for.
+    pages: u8,
+    /// The gateway stops: the connection is not read any more, and ends once it has its answers.
+    leaving: bool,
+}
+
+impl Unanswered {
+    /// Counts a command that goes to the sequencer. `orders`: later questions wait for it.
+    pub(super) const fn queued(&mut self, orders: bool) {
+        self.in_flight += 1;
+        self.writes += orders as u32;
+    }
+
+    /// Counts a command out that the sequencer has decided. `ordered` as in [`Self::queued`].
+    pub(super) const fn decided(&mut self, ordered: bool) {
+        self.in_flight -= 1;
+        self.writes -= ordered as u32;
+    }
+
+    /// Counts a question for the readers.
+    pub(super) fn asked(&mut self, query: &Query) {
+        self.pages += u8::from(query.is_paged());
+        // Catching up may take long and goes on after a reconnect: stopping does not wait for it.
+        self.in_flight += u32::from(!query.recovers());
+    }
+
+    /// Counts a question out that no reader was given.
+    pub(super) fn dropped(&mut self, query: &Query) {
+        self.pages -= u8::from(query.is_paged());
+        self.in_flight -= u32::from(!query.recovers());
+    }
+
+    /// Counts an answer of a reader. `counted`: the question counts as a command in flight.
+    pub(super) const fn answered(&mut self, counted: bool) {
+        self.in_flight -= counted as u32;
+    }
+
+    /// Counts the answer of a page, for a session that still exists. `paged`: it is a page.
+    pub(super) const fn page_came(&mut self, paged: bool) {
+        self.pages -= paged as u8;
+    }
+
+    /// The number of writes that the sequencer has not decided.
+    pub(super) const fn writes(&self) -> u32 {
+        self.writes
+    }
+
+    /// The number of pages that readers are asked for.
+    pub(super) const fn pages(&self) -> u8 {
+        self.pages
+    }
+
+    /// Lets the connection end once it has its answers.
+    pub(super) const fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    /// Takes [`Self::leave`] back: the connection ends already.
+    pub(super) const fn stay(&mut self) {
+        self.leaving = false;
+    }
+
+    /// Whether the connection ends once it has its answers. It is not read any more.
+    pub(super) const fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    /// Whether the connection is to end now. It does not wait for the answers to `reads` of its
+    /// questions.
+    pub(super) const fn has_left(&self, reads: u32) -> bool {
+        self.leaving && self.in_flight <= reads
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_core::exchange::Part;
+    use trunkline_core::store::{Position, TimelineId};
+
+    use super::*;
+
+    fn counts(unanswered: &Unanswered) -> [u32; 3] {
+        [
+            unanswered.in_flight,
+            unanswered.writes(),
+            u32::from(unanswered.pages()),
+        ]
+    }
+
+    #[test]
+    fn each_kind_of_command_counts_where_something_waits_for_it() {
+        let user = TimelineId(1);
+        let page = Query::Contacts {
+            user,
+            watch: false,
+            part: Part::WHOLE,
+        };
+        let catch_up = Query::CatchUp {
+            user,
+            since: Position(3),
+            connect: None,
+        };
+        let mut unanswered = Unanswered::default();
+        unanswered.queued(true);
+        unanswered.queued(false);
+        assert_eq!(counts(&unanswered), [2, 1, 0]);
+        unanswered.asked(&page);
+        unanswered.asked(&page);
+        unanswered.asked(&catch_up);
+        assert_eq!(counts(&unanswered), [4, 1, 2]);
+        unanswered.decided(true);
+        unanswered.decided(false);
+        unanswered.dropped(&page);
+        unanswered.dropped(&catch_up);
+        assert_eq!(counts(&unanswered), [1, 0, 1]);
+        unanswered.answered(true);
+        unanswered.page_came(true);
+        unanswered.answered(false);
+        assert_eq!(counts(&unanswered), [0, 0, 0]);
+    }
+
+    #[test]
+    fn a_connection_that_leaves_waits_for_its_writes() {
+        let mut unanswered = Unanswered::default();
+        unanswered.queued(true);
+        unanswered.queued(false);
+        assert!(!unanswered.has_left(2), "nobody told it to leave");
+        unanswered.leave();
+        assert!(!unanswered.has_left(0) && !unanswered.has_left(1));
+        assert!(unanswered.has_left(2));
+        unanswered.decided(true);
+        unanswered.decided(false);
+        assert!(unanswered.has_left(0));
+        unanswered.stay();
+        assert!(!unanswered.has_left(0) && !unanswered.is_leaving());
+    }
+}
