@@ -164,14 +164,14 @@ fn keys_that_cannot_be_used() {
     check(&empty, hs256, &["at least 32 bytes"]);
     check(&write("short", b"hunter2"), hs256, &["at least 32 bytes"]);
     let secret = b"hunter2, hunter2 and once again hunter2";
-    check(&write("unsaid", secret), None, &["if it is a secret"]);
+    check(&write("unsaid", secret), None, &["if the file is a secret"]);
     let line = [&secret[..], b"\n"].concat();
     check(&write("line", &line), hs256, &["ends with a line break"]);
 
     let rsa = Signer::rsa();
     let public = rsa.public();
     let pem = write("rsa.pem", &public);
-    check(&pem, hs256, &["anybody may know a public key"]);
+    check(&pem, hs256, &["which anybody may know"]);
     check(
         &pem,
         Some("ES256"),
@@ -198,7 +198,7 @@ fn keys_that_cannot_be_used() {
     check(&write("two", private.as_bytes()), None, &["a private key"]);
     let p384 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).expect("a key");
     let file = write("p384", p384.public_key_pem().as_bytes());
-    check(&file, None, &["a key of another kind", "P-256"]);
+    check(&file, None, &["the key is of another kind", "P-256"]);
     for (name, text) in [
         (
             "certificate",
@@ -233,10 +233,10 @@ fn sets_that_cannot_be_used() {
         let setup = setup().flag("jwks", file.display());
         refused(&setup, &file.display().to_string(), words);
     };
-    check("", &["no set of keys", "line 1"]);
-    check("{\"keys\": 7, \"k\": \"hunter2\"}", &["no set of keys"]);
-    check("[]", &["no set of keys"]);
-    check("{\"keys\": []}", &["no key in it"]);
+    check("", &["not a set of keys", "line 1"]);
+    check("{\"keys\": 7, \"k\": \"hunter2\"}", &["not a set of keys"]);
+    check("[]", &["not a set of keys"]);
+    check("{\"keys\": []}", &["has no key that tokens"]);
     let only = |key: Value, words: &[&str]| check(&json!({"keys": [key]}).to_string(), words);
     let with = |field: &str, value: Value| {
         let mut key = Signer::rsa().jwk("1");
@@ -248,7 +248,10 @@ fn sets_that_cannot_be_used() {
     only(with("key_ops", json!(["sign"])), &["\"key_ops\""]);
     only(with("alg", json!("PS256")), &["\"alg\"", "than RS256"]);
     only(with("n", json!("AQAB")), &["2,048 to 8,192 bits"]);
-    only(with("n", json!("!")), &["its numbers cannot be read"]);
+    only(
+        with("n", json!("!")),
+        &["the numbers of the key cannot be read"],
+    );
     only(with("kty", json!("XYZ")), &["\"kty\""]);
     only(
         json!({"kid": "1", "kty": "oct", "k": "aHVudGVyMg"}),
@@ -256,17 +259,17 @@ fn sets_that_cannot_be_used() {
     );
     only(
         json!({"kid": "1", "kty": "OKP", "crv": "Ed25519", "x": "AA"}),
-        &["no good key"],
+        &["the key is not valid"],
     );
     only(
         json!({"kid": "1", "kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}),
-        &["no good key"],
+        &["the key is not valid"],
     );
     only(json!(7), &["not a key"]);
     let twice = [Signer::hmac().jwk("1"), Signer::edwards().jwk("1")];
     check(
         &json!({"keys": twice}).to_string(),
-        &["key 2 (\"kid\" \"1\"): another one has its \"kid\""],
+        &["key 2 (\"kid\" \"1\"): another key has the same \"kid\""],
     );
     let many: Vec<_> = (0..1_001).map(|i| json!({"kid": i.to_string()})).collect();
     check(&json!({"keys": many}).to_string(), &["more than 1000 keys"]);

@@ -77,7 +77,7 @@ fn one_key_as_pem() {
     };
     let mut two = [0; 32];
     two[0] = 2;
-    check(&point(two), "no point of the curve Ed25519");
+    check(&point(two), "not a point of the curve Ed25519");
     check(&point([0; 32]), "small order");
     // The exponent stands at the end: 65537, in three bytes.
     let rsa = Signer::rsa().public();
@@ -213,7 +213,7 @@ fn bad_keys_replace_no_good_ones() {
                 "x",
                 json!("AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
             ),
-            "no point",
+            "not a point",
         ),
         (with(fresh.clone(), "d", json!("AAAA")), "a private key"),
     ];

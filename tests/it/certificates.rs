@@ -133,7 +133,7 @@ fn what_else_is_in_their_files() {
     let marked = authority.write("marked.key", &format!("\u{feff}{key}"));
     refused(&good.cert, &marked, &marked, "byte order mark (UTF-8");
     let long = authority.write("long.crt", &"x".repeat(1 << 20));
-    refused(&long, &good.key, &long, "1 MiB or longer");
+    refused(&long, &good.key, &long, "shorter than 1 MiB");
 }
 
 /// Text of another form is named as that, and not as a bad setting.
@@ -157,7 +157,7 @@ fn configurations_of_another_form() {
             [text.as_bytes(), b"# \xe9\n"].concat(),
             "line 2 is not UTF-8",
         ),
-        (vec![b'#'; 1 << 20], "1 MiB or longer"),
+        (vec![b'#'; 1 << 20], "shorter than 1 MiB"),
     ] {
         std::fs::write(&file, bytes).expect("a file can be written");
         let exit = Setup::bare()

@@ -176,7 +176,7 @@ fn a_new_certificate_while_connections_live() {
     for part in [
         "keeping the certificate and key that were read before",
         "not the key of the first certificate in",
-        "no good PEM",
+        "the PEM is not valid",
         &files.cert.display().to_string(),
     ] {
         assert!(said.contains(part), "{part}: {said}");

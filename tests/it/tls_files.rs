@@ -121,7 +121,7 @@ fn what_cannot_be_used_is_named() {
         &encrypted,
         "the key is encrypted: decrypt it",
     );
-    check(&broken, key, &broken, "no good PEM");
+    check(&broken, key, &broken, "the PEM is not valid");
     check(
         &no_der,
         key,

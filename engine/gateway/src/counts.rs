@@ -1,6 +1,6 @@
-//! How many of something each key has on all shards together, and the most it may have.
+//! Counts connections of each address, or sessions of each user, over all shards.
 //!
-//! Touched when a connection begins or ends, and only where the limit is on.
+//! A count changes only when a connection or session begins or ends, and only if there is a limit.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -10,8 +10,10 @@ use parking_lot::Mutex;
 
 const STRIPES: usize = 64;
 
-/// Keys with at least one each; a key without any has no entry, so there are never more entries
-/// than connections. Clients choose some of the keys: the hash has a random key of its own.
+/// A count for each key, with a limit.
+///
+/// A key with the count 0 has no entry, so there are never more entries than connections. Clients choose
+/// some of the keys, so the hash is keyed with a random number.
 pub(crate) struct Counts<K> {
     most: u32,
     hash: RandomState,
@@ -21,7 +23,7 @@ pub(crate) struct Counts<K> {
 type Stripe<K> = Mutex<HashMap<K, u32>>;
 
 impl<K: Copy + Eq + Hash> Counts<K> {
-    /// At most so many each; `None` for 0, which is no limit.
+    /// Makes counts of at most `most` for each key. Returns `None` for 0, which means no limit.
     pub(crate) fn new(most: u32) -> Option<Self> {
         (most > 0).then(|| Self {
             most,
@@ -34,17 +36,17 @@ impl<K: Copy + Eq + Hash> Counts<K> {
         &self.stripes[self.hash.hash_one(key) as usize % STRIPES]
     }
 
-    /// One more; `false` where that would be too many, and then it is not counted.
+    /// Counts one more. Returns `false`, and counts nothing, where the limit is reached.
     pub(crate) fn enter(&self, key: K) -> bool {
         let mut stripe = self.stripe(key).lock();
         let count = stripe.entry(key).or_default();
-        // An entry that is new is below the limit, which is not 0.
+        // A new entry is below the limit, which is not 0.
         let room = *count < self.most;
         *count += u32::from(room);
         room
     }
 
-    /// Takes back an [`Counts::enter`] that found room.
+    /// Takes a successful [`Counts::enter`] back.
     pub(crate) fn leave(&self, key: K) {
         let mut stripe = self.stripe(key).lock();
         if let Some(count) = stripe.get_mut(&key) {

@@ -1,16 +1,16 @@
-//! Files that people write: configuration, keys, certificates.
+//! Reads files that people write: configuration, keys, certificates.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Longest file that is read: keys, certificates and settings are some KiB.
+/// The number of bytes of a file at most: 1 MiB less one. Keys, certificates and settings have some KiB.
 pub const LONGEST: usize = (1 << 20) - 1;
 
-/// Reads a file up to one byte behind [`LONGEST`].
+/// Reads a file, at most one byte more than [`LONGEST`].
 ///
 /// # Errors
-/// It cannot be read.
+/// The file cannot be read.
 pub fn read(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = File::open(file)?;
@@ -18,10 +18,10 @@ pub fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What is wrong with a file that has to be text in UTF-8 or ASCII and begins with a byte order mark,
-/// and how to mend it.
+/// Returns the error text for a file that begins with a byte order mark and has to be UTF-8 or ASCII.
+/// Returns `None` for a file without a mark.
 pub fn byte_order_mark(bytes: &[u8]) -> Option<String> {
-    // The longer ones first: one of them begins with another.
+    // The longer marks first: the UTF-32 mark begins with the UTF-16 mark.
     let marks: [(&[u8], &str); 5] = [
         (&[0xff, 0xfe, 0, 0], "UTF-32"),
         (&[0, 0, 0xfe, 0xff], "UTF-32"),
@@ -38,12 +38,12 @@ pub fn byte_order_mark(bytes: &[u8]) -> Option<String> {
         form => format!("iconv -f {form} -t UTF-8 FILE > NEW"),
     };
     Some(format!(
-        "it begins with a byte order mark ({form}: {}): save it as UTF-8 without one ({how})",
+        "the file begins with a byte order mark ({form}: {}): save it as UTF-8 without one ({how})",
         hex.join(" ")
     ))
 }
 
-/// The labels of the PEM blocks in a text, such as `PUBLIC KEY`, in their order.
+/// Returns the labels of the PEM blocks in a text, such as `PUBLIC KEY`, in their order.
 pub fn pem_labels(text: &[u8]) -> Vec<String> {
     let lines = text.split(|byte| matches!(byte, b'\n' | b'\r'));
     let label = |line: &[u8]| {
@@ -54,8 +54,9 @@ pub fn pem_labels(text: &[u8]) -> Vec<String> {
     lines.filter_map(label).collect()
 }
 
-/// The contents of the element of DER (X.690) with this tag at the front of the bytes, and the bytes
-/// behind it. Elements of 16 MiB and more are not read: no file is that long.
+/// Reads the DER element (X.690) with this tag at the front of the bytes. Returns its content, and the
+/// bytes after it. Returns `None` for another tag, and for elements of 16 MiB and more: no file is that
+/// long.
 pub(crate) fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&[found, first], rest) = der.split_first_chunk()?;
     let (len, rest) = match first {

@@ -1,8 +1,7 @@
 //! The event loop of the Trunkline gateway: shards, sessions, TLS, tokens, rates.
 //!
 //! A [`shard`] is one thread with the connections it accepted. It reads commands, hands them to the
-//! sequencer and the readers of `trunkline_core`, and writes what comes back. Nothing here waits for a
-//! disk.
+//! sequencer and the readers of `trunkline_core`, and writes their answers. Nothing here waits for a disk.
 
 pub mod auth;
 mod counts;

@@ -1,23 +1,23 @@
-//! What one client may do.
+//! The limits of connections and users.
 
 use std::time::Duration;
 
 use trunkline_core::request::ContentLimits;
 use trunkline_proto::origin::Allowed;
 
-/// What may be sent per second; 0 is no limit.
+/// Rates per second. 0: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rates {
     /// Messages.
     pub messages: u32,
     /// Bytes of frames.
     pub bytes: u32,
-    /// Commands, messages among them, and what cannot be read as one.
+    /// Commands. Messages count, and commands that cannot be read.
     pub commands: u32,
 }
 
 impl Rates {
-    /// Twice as much of each.
+    /// Returns rates that are twice as high.
     pub const fn twice(self) -> Self {
         Self {
             messages: self.messages.saturating_mul(2),
@@ -30,9 +30,9 @@ impl Rates {
 /// Limits of one token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenLimits {
-    /// The most bytes of a token.
+    /// The number of bytes of a token at most.
     pub bytes: usize,
-    /// The most topic patterns of a token.
+    /// The number of topic patterns of a token at most.
     pub topics: usize,
 }
 
@@ -49,74 +49,74 @@ impl Limits {
 /// Limits of connections and users.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// What a message and a page may hold.
+    /// The limits of messages and pages.
     pub content: ContentLimits,
-    /// Bytes of a token; beyond it 3500.
+    /// Bytes of a token. Beyond: close code 3500.
     pub token_bytes: usize,
-    /// Topic patterns of a token; beyond it 3500.
+    /// Topic patterns of a token. Beyond: close code 3500.
     pub token_topics: usize,
-    /// Bytes that may wait for one connection; beyond it live pushes are replaced by a `gap`.
+    /// Bytes of output that may wait for one connection. Beyond: a `gap` replaces live pushes.
     pub outbox_bytes: usize,
-    /// Bytes that may wait for a connection when a reader is asked for its next answer; beyond it
-    /// the question waits.
+    /// Bytes of output that may wait for a connection while a reader is asked for its next answer.
+    /// Beyond: the question waits.
     pub answer_bytes: usize,
-    /// Connections of one address; beyond it HTTP 429. 0: any number.
+    /// Connections of one address. Beyond: HTTP status 429. 0: no limit.
     pub connections_per_address: u32,
-    /// Sessions of one user; beyond it 3504. 0: any number.
+    /// Sessions of one user. Beyond: close code 3504. 0: no limit.
     pub connections_per_user: u32,
-    /// Connections of a shard without a session; beyond it HTTP 503.
+    /// Connections of a shard without a session. Beyond: HTTP status 503.
     pub opening: usize,
-    /// Connections that a turn of a shard's loop accepts, and those without a session that it
-    /// reads; the others wait for later turns.
+    /// Connections that a turn of a shard accepts, and connections without a session that it reads. The
+    /// others wait for later turns.
     pub newcomers_per_turn: usize,
-    /// Sessions of a shard that wait for a reader with what they missed; beyond it 3013.
+    /// Sessions of a shard that wait for a page of events that they missed. Beyond: close code 3013.
     pub recovering: usize,
-    /// Bytes that connections of a shard may hold, of what they have not read and of messages
-    /// that are not complete. Beyond half of it, live pushes to those that do not read are
-    /// replaced by a `gap`; beyond all of it those that hold most are closed, with 3008 or 3013.
+    /// Bytes that the connections of a shard may hold together: output that clients have not read, and
+    /// incomplete messages. Beyond half of it, a `gap` replaces live pushes to clients that do not read.
+    /// Beyond all of it, the connections that hold most are closed, with code 3008 or 3013.
     pub shard_buffer_bytes: usize,
-    /// Bytes of an upgrade request; beyond it HTTP 431.
+    /// Bytes of an upgrade request. Beyond: HTTP status 431.
     pub header_bytes: usize,
-    /// Commands of one frame; beyond it one 106 for the rest.
+    /// Commands of one frame. Beyond: one error 106 for the rest of the frame.
     pub frame_commands: usize,
-    /// Pages that readers look up at the same time for one connection; beyond it 111.
+    /// Pages that readers look up for one connection at the same time. Beyond: error 111.
     pub pages: u8,
-    /// What a connection may send; beyond it 111.
+    /// The rates of one connection. Beyond: error 111.
     pub connection_rates: Rates,
-    /// What all connections of a user may send together; beyond it 111.
+    /// The rates of all connections of a user together. Beyond: error 111.
     pub user_rates: Rates,
-    /// How much of a rate can be saved up.
+    /// The time in which unused rates add up.
     pub rate_burst: Duration,
-    /// Pings and pongs that a connection may send within a second; beyond it 1008.
+    /// Pings and pongs of a connection within a second. Beyond: close code 1008.
     pub control_frames: u16,
-    /// For a WebSocket message, from its first byte to its last; beyond it 1008.
+    /// The time for a WebSocket message, from the first byte to the last. Beyond: close code 1008.
     pub message_timeout: Duration,
-    /// For the HTTP upgrade.
+    /// The time for the HTTP upgrade. Beyond: the connection is dropped.
     pub handshake_timeout: Duration,
-    /// For `connect`, from the upgrade on; beyond it 3502.
+    /// The time from the upgrade to `connect`. Beyond: close code 3502.
     pub connect_timeout: Duration,
-    /// A connection that was silent for so long is pinged.
+    /// The silence after which a connection is pinged.
     pub ping_interval: Duration,
-    /// For the answer to a ping; beyond it 3012.
+    /// The time for the answer to a ping. Beyond: close code 3012.
     pub pong_timeout: Duration,
-    /// How long a client may take no byte of what waits for it; beyond it 3008.
+    /// The time in which a client must take a byte of its output. Beyond: close code 3008.
     pub write_timeout: Duration,
-    /// Web pages that may connect; beyond them HTTP 403.
+    /// The web pages that may connect. Others get HTTP status 403.
     pub origins: Allowed,
-    /// Sessions that the gateway takes in within a second.
+    /// The number of sessions that the gateway admits within a second.
     pub reconnect_rate: u32,
-    /// The echo path exists.
+    /// Whether the echo path exists.
     pub echo: bool,
     /// The longest time that clients who are told to reconnect wait, in milliseconds.
     pub reconnect_delay_ms: u64,
-    /// For stopping, as far as it depends on clients: then connections are dropped.
+    /// The time for the clients' part of a stop. Beyond: connections are dropped.
     pub drain_timeout: Duration,
-    /// Clients are told over this time that the gateway stops.
+    /// The time over which a stopping gateway tells its clients.
     pub drain_window: Duration,
-    /// Users whose presence a connection watches; beyond it 106.
+    /// Users that a connection watches. Beyond: error 106.
     pub watches: usize,
-    /// Topics that a connection is subscribed to; beyond it 106.
+    /// Topics that a connection is subscribed to. Beyond: error 106.
     pub subscriptions: usize,
-    /// Watches and subscriptions of all connections of a shard; beyond it 106.
+    /// Watches and subscriptions of all connections of a shard. Beyond: error 106.
     pub listenings: usize,
 }

@@ -1,40 +1,42 @@
-//! A hashed timer wheel: one entry per connection, coarse ticks.
+//! A hashed timer wheel with coarse ticks.
 //!
-//! Entries are hints. Whoever scheduled one keeps the tick that counts, and ignores an entry that
-//! fires at another: moving a deadline costs one push and no search.
+//! Entries are hints. A connection keeps the tick that counts, and ignores entries that fire at another
+//! tick. So moving a deadline costs one push and no search.
 
 use std::time::{Duration, Instant};
 
 /// Time since the wheel was made, in units of [`TICK`].
 pub(crate) type Tick = u32;
 
-/// The wheel's resolution; timers fire up to this much late.
+/// The resolution of the wheel. Timers fire up to this much late.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
-/// Ticks of a second.
+/// The number of ticks in a second.
 pub(crate) const TICKS_PER_SECOND: Tick = 10;
 const _: () = assert!(TICK.as_millis() as Tick * TICKS_PER_SECOND == 1_000);
 
-/// Buckets of the wheel: deadlines up to 51 s ahead fire without going around.
+/// The number of buckets. Entries up to 51 s ahead fire in the first round.
 const BUCKETS: usize = 512;
 
+/// A timer wheel: entries by the tick at which they fire.
 #[derive(Debug)]
 pub(crate) struct Wheel {
     began: Instant,
     /// Buckets up to this tick have been emptied.
     done: Tick,
     buckets: Vec<Vec<(u32, Tick)>>,
-    /// Bit N: bucket N holds entries.
+    /// Bit N is set exactly while bucket N has entries.
     filled: [u64; BUCKETS / 64],
 }
 
-/// The ticks of a duration, rounded up.
+/// Returns a duration in ticks, rounded up.
 pub(crate) fn ticks(duration: Duration) -> Tick {
     let ticks = duration.as_millis().div_ceil(TICK.as_millis());
     Tick::try_from(ticks).unwrap_or(Tick::MAX / 2)
 }
 
 impl Wheel {
+    /// Makes an empty wheel that counts ticks from `now`.
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             began: now,
@@ -44,18 +46,19 @@ impl Wheel {
         }
     }
 
+    /// Returns the tick at `now`.
     pub(crate) fn tick(&self, now: Instant) -> Tick {
         ((now - self.began).as_millis() / TICK.as_millis()) as Tick
     }
 
-    /// Lets `slot` fire at tick `at`, or at the next one where that has passed.
+    /// Lets `slot` fire at tick `at`, or at the next tick if `at` has passed.
     pub(crate) fn schedule(&mut self, slot: u32, at: Tick) {
         let bucket = at.max(self.done + 1) as usize % BUCKETS;
         self.buckets[bucket].push((slot, at));
         self.filled[bucket / 64] |= 1 << (bucket % 64);
     }
 
-    /// Moves the entries due at `now` to `fired`, each with the tick it was scheduled for.
+    /// Moves the entries that are due at `now` to `fired`, each with the tick it was scheduled for.
     pub(crate) fn advance(&mut self, now: Instant, fired: &mut Vec<(u32, Tick)>) {
         let tick = self.tick(now);
         let steps = (tick.saturating_sub(self.done) as usize).min(BUCKETS);
@@ -77,11 +80,11 @@ impl Wheel {
         }
     }
 
-    /// How long until a bucket with entries is due; `None` without entries.
+    /// Returns the time until a bucket with entries is due; `None` without entries.
     pub(crate) fn next(&self, now: Instant) -> Option<Duration> {
         let start = self.done as usize + 1;
         let mut ahead = start;
-        // Asked before every sleep: 64 buckets a step.
+        // The shard asks before every sleep: a step covers 64 buckets.
         loop {
             let bucket = ahead % BUCKETS;
             let rest = self.filled[bucket / 64] >> (bucket % 64);

@@ -15,9 +15,9 @@ pub(super) fn resolve(layers: &mut Layers) -> Option<Auth> {
     let refused = match (dev_auth, has_key, has_set) {
         (false, false, false) => Some((
             "dev_auth",
-            "who clients are is not said: give --jwt-key FILE (or --jwks FILE) with what \
-             their tokens are signed with, or --dev-auth to let them name themselves, on \
-             a loopback address",
+            "no way to know clients is set: give --jwt-key FILE or --jwks FILE with the key \
+             that checks their tokens, or --dev-auth to let clients name themselves, on a \
+             loopback address",
         )),
         (true, true, _) | (true, _, true) => Some((
             "dev_auth",

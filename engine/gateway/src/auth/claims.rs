@@ -1,4 +1,4 @@
-//! What a token says (RFC 7519 §4), once its signature is good.
+//! The claims of a token (RFC 7519 §4). The signature of the token has been checked.
 
 use std::borrow::Cow;
 
@@ -10,32 +10,35 @@ use trunkline_proto::object::Object;
 use super::refusal::Refusal;
 use super::rights::{Rights, is_pattern};
 
-/// What tokens have to say.
+/// What the claims of a token have to be.
 #[derive(Debug)]
 pub(super) struct Expected {
+    /// The audience that a token has to name. `None`: it must not name one.
     pub(super) audience: Option<String>,
+    /// The issuer that a token has to name. `None`: any issuer, or none.
     pub(super) issuer: Option<String>,
+    /// The largest difference between the clocks, in milliseconds.
     pub(super) leeway_ms: u64,
-    /// Most topic patterns.
+    /// The number of topic patterns at most.
     pub(super) patterns: usize,
 }
 
 /// What a token grants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// Who the client is.
+    /// The name of the user.
     pub user: CompactString,
-    /// Its organisation; empty without one.
+    /// The namespace of the user; empty without one.
     pub namespace: CompactString,
-    /// The only device that it may be.
+    /// The only device for which the token is. `None`: any device.
     pub device: Option<CompactString>,
     /// When the token expires, in milliseconds since 1970 UTC.
     pub expires_ms: u64,
-    /// The topics that it may use.
+    /// The topics that the session may use.
     pub rights: Rights,
 }
 
-/// The claims as they stand in the token; others are not looked at.
+/// The claims that the gateway reads. It ignores all others.
 #[derive(Deserialize)]
 struct Claims<'a> {
     #[serde(borrow)]
@@ -69,19 +72,20 @@ struct Topics<'a> {
     publish: Vec<Cow<'a, str>>,
 }
 
-/// Reads claims at a time in milliseconds since 1970 UTC.
+/// Reads claims. `now_ms` is the time in milliseconds since 1970 UTC.
 ///
 /// # Errors
-/// They are not as they should be, or not for this gateway, or not for now.
+/// A claim is missing or has another form, or the token is not for this gateway or not for this time.
 pub(super) fn read(payload: &[u8], expected: &Expected, now_ms: u64) -> Result<Grant, Refusal> {
     let Object(claims): Object<Claims<'_>> = serde_json::from_slice(payload).map_err(|_| {
         Refusal::claims(
-            "the token's claims cannot be read: one object, with \"sub\", \"ns\", \"device\" and \
-             \"iss\" text, \"exp\" and \"nbf\" numbers, \"topics\" lists of text",
+            "the token's claims cannot be read: they are one object, in which \"sub\", \"ns\", \
+             \"device\" and \"iss\" are text, \"exp\" and \"nbf\" numbers, and \"topics\" has lists of text",
         )
     })?;
     let expires_ms = expiry(claims.exp, claims.nbf, expected.leeway_ms, now_ms)?;
-    // RFC 7519 §4.1.3: who is not named must not take it, who has no name least of all.
+    // RFC 7519 §4.1.3: a gateway that the token does not name must not accept it. A gateway without an
+    // audience of its own accepts no token that names one.
     let is_for_us = match (&claims.aud, expected.audience.as_deref()) {
         (None, expected) => expected.is_none(),
         (Some(_), None) => false,
@@ -97,7 +101,7 @@ pub(super) fn read(payload: &[u8], expected: &Expected, now_ms: u64) -> Result<G
         return Err(Refusal::ISSUER);
     }
     const NAMES: Refusal = Refusal::claims(
-        "the token's \"sub\" is the user, and has to be there; it, \"ns\" and \"device\" are 1 to 64 \
+        "the token needs a \"sub\", which names the user; \"sub\", \"ns\" and \"device\" are 1 to 64 \
          bytes of [A-Za-z0-9._@-]",
     );
     let name = |name: Option<Cow<'_, str>>| match name {
@@ -113,16 +117,15 @@ pub(super) fn read(payload: &[u8], expected: &Expected, now_ms: u64) -> Result<G
     })
 }
 
-/// When a token expires, in milliseconds since 1970 UTC, at most [`LATEST_MS`].
+/// Returns when a token expires, in milliseconds since 1970 UTC, at most [`LATEST_MS`].
 ///
 /// # Errors
-/// It does not say so, or it is not valid now.
+/// The token does not say when it expires, or is not valid now.
 fn expiry(exp: Option<f64>, nbf: Option<f64>, leeway_ms: u64, now_ms: u64) -> Result<u64, Refusal> {
     const NO_EXPIRY: Refusal =
         Refusal::claims("the token does not say when it expires (\"exp\"), in seconds since 1970");
-    const NEVER_VALID: Refusal = Refusal::claims(
-        "the token is never valid: it expires (\"exp\") before it begins (\"nbf\"), or with it",
-    );
+    const NEVER_VALID: Refusal =
+        Refusal::claims("the token is never valid: \"exp\" is not later than \"nbf\"");
     let expires_ms = millis(exp.ok_or(NO_EXPIRY)?);
     if now_ms >= expires_ms.saturating_add(leeway_ms) {
         return Err(Refusal::EXPIRED);
@@ -133,7 +136,7 @@ fn expiry(exp: Option<f64>, nbf: Option<f64>, leeway_ms: u64, now_ms: u64) -> Re
     if now_ms.saturating_add(leeway_ms) < begins_ms {
         return Err(Refusal::NOT_YET);
     }
-    // The leeway of both ends must not make a time of what is none.
+    // The leeway at both ends must not make a token valid that has no time in which it is.
     if expires_ms <= begins_ms {
         return Err(NEVER_VALID);
     }
@@ -141,11 +144,11 @@ fn expiry(exp: Option<f64>, nbf: Option<f64>, leeway_ms: u64, now_ms: u64) -> Re
 }
 
 /// The latest time of a token, in milliseconds since 1970 UTC: the largest integer that every reader
-/// of JSON has exactly (RFC 7493 §2.2).
+/// of JSON reads exactly (RFC 7493 §2.2).
 pub(super) const LATEST_MS: u64 = (1 << 53) - 1;
 
-/// A time of a token in milliseconds since 1970 UTC: 0 for an earlier one, [`LATEST_MS`] for a later
-/// one. The number of seconds may have a fraction and any sign (RFC 7519 §2).
+/// Converts a time of a token into milliseconds since 1970 UTC. Returns 0 for an earlier time, and
+/// [`LATEST_MS`] for a later one. The number of seconds may have a fraction and any sign (RFC 7519 §2).
 fn millis(seconds: f64) -> u64 {
     // A cast of a float takes the nearest value of its type.
     ((seconds * 1_000.0).round() as u64).min(LATEST_MS)
@@ -157,13 +160,13 @@ fn rights(topics: Option<Topics<'_>>, most: usize) -> Result<Rights, Refusal> {
     };
     if topics.subscribe.len() + topics.publish.len() > most {
         return Err(Refusal::claims(
-            "the token has more topic patterns than this gateway takes: token_topics",
+            "the token has more topic patterns than this gateway allows: token_topics",
         ));
     }
     let mut all = topics.subscribe.iter().chain(&topics.publish);
     if !all.all(|pattern| is_pattern(pattern)) {
         return Err(Refusal::claims(
-            "the token's \"topics\" are names of topics, or their beginnings with a * behind: 1 to \
+            "the token's \"topics\" are names of topics, or the beginning of a name and a *: 1 to \
              64 bytes",
         ));
     }

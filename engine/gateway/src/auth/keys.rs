@@ -1,7 +1,7 @@
-//! Keys as files: one as PEM, a secret, or a set (RFC 7517).
+//! Files of keys: a public key as PEM, a secret, or a set of keys (RFC 7517).
 //!
-//! A key is checked when it is read, not when the first token comes: `numbers` has what a key of each
-//! kind has to be, `pem` a public key's file, `set` a set of them.
+//! The gateway checks a key when it reads the file, not when the first token comes. `numbers` checks the
+//! numbers of each kind of key, `pem` reads the file of a public key, `set` reads a set of keys.
 
 mod numbers;
 mod pem;
@@ -17,58 +17,58 @@ use super::refusal::Refusal;
 use crate::auth::{KeyFile, TokenAlgorithm};
 use crate::files;
 
-/// Why a file of keys cannot be used, and what would mend it.
+/// An error in a file of keys. Its text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{}: {source}: name a file that this process may read", file.display())]
     Unreadable {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The error of the system.
         source: io::Error,
     },
-    /// There is nothing in it that tokens could be checked with, or something that must not be there.
+    /// The file has no key for tokens, or something that must not be in it.
     #[error("{}: {problem}", file.display())]
     Unusable {
         /// The file.
         file: PathBuf,
-        /// Why, and what would mend it. Nothing of what is in the file but names of keys.
+        /// What is wrong, and what to do. Quotes nothing of the file except names of keys.
         problem: String,
     },
 }
 
-/// A key, and what signatures it is for.
+/// A key, and the algorithm of its signatures.
 #[derive(Debug)]
 pub(super) struct Key {
     pub(super) algorithm: TokenAlgorithm,
     key: DecodingKey,
 }
 
-/// The keys that tokens are checked with.
+/// The keys of a gateway, which check the signatures of tokens.
 #[derive(Debug)]
 pub(super) enum Keys {
-    /// For all tokens, whatever key they name.
+    /// One key for all tokens, whatever key they name.
     One(Box<Key>),
-    /// By the names that tokens call them.
+    /// Several keys, by the name in a token's `kid`.
     Set(HashMap<String, Key>),
 }
 
-/// Keys that were read, and what is odd about their file.
+/// The keys of a file, and warnings about it.
 #[derive(Debug)]
 pub(super) struct Read {
     pub(super) keys: Keys,
-    /// In sentences that name the file.
+    /// Warnings: sentences that name the file.
     pub(super) warnings: Vec<String>,
 }
 
 type Problem = String;
 
 impl Keys {
-    /// The key of a token that names one, or none.
+    /// Returns the key for a token. `kid` is the name of the key in the token, if there is one.
     ///
     /// # Errors
-    /// It is not there, or has to be named.
+    /// There is no key with this name, or the token has to name one.
     pub(super) fn find(&self, kid: Option<&str>) -> Result<&Key, Refusal> {
         match self {
             Self::One(key) => Ok(key),
@@ -78,7 +78,7 @@ impl Keys {
         }
     }
 
-    /// Whether one of them is a public key.
+    /// Whether there is a public key.
     pub(super) fn has_public(&self) -> bool {
         let is_public = |key: &Key| key.algorithm != TokenAlgorithm::HS256;
         match self {
@@ -87,7 +87,7 @@ impl Keys {
         }
     }
 
-    /// How many there are.
+    /// The number of keys.
     pub(super) fn count(&self) -> usize {
         match self {
             Self::One(_) => 1,
@@ -97,10 +97,10 @@ impl Keys {
 }
 
 impl Key {
-    /// Whether a signature, in base64url, is this key's for these bytes.
+    /// Whether `signature` is this key's signature of `bytes`.
     ///
     /// # Errors
-    /// It is no base64url.
+    /// The signature is not base64url.
     pub(super) fn signed(&self, bytes: &[u8], signature: &str) -> Result<bool, Refusal> {
         let algorithm = match self.algorithm {
             TokenAlgorithm::HS256 => Algorithm::HS256,
@@ -133,7 +133,7 @@ impl Key {
 /// Reads the keys of a file.
 ///
 /// # Errors
-/// It cannot be used.
+/// The file cannot be used.
 pub(super) fn read(source: &KeyFile) -> Result<Read, KeyError> {
     let (KeyFile::Key { file, .. } | KeyFile::Jwks(file)) = source;
     let bytes = files::read(file).map_err(|source| KeyError::Unreadable {
@@ -141,7 +141,7 @@ pub(super) fn read(source: &KeyFile) -> Result<Read, KeyError> {
         source,
     })?;
     let read = if bytes.len() > files::LONGEST {
-        Err("no file of keys: they are shorter than 1 MiB".into())
+        Err("the file is too long: a file of keys is shorter than 1 MiB".into())
     } else {
         match source {
             KeyFile::Key { algorithm, .. } => {
@@ -167,10 +167,10 @@ pub(super) fn read(source: &KeyFile) -> Result<Read, KeyError> {
     }
 }
 
-/// The key of a file that is one, and what is odd about the file.
+/// Reads a file with one key. Returns the key, and warnings about the file.
 fn one(bytes: &[u8], wanted: Option<TokenAlgorithm>) -> Result<(Key, Vec<Problem>), Problem> {
     let is_secret = wanted == Some(TokenAlgorithm::HS256);
-    // Bytes of a secret may be anything, those of a mark too: only text has one.
+    // A secret may have any bytes, also those of a mark. Only text begins with a mark.
     if let Some(problem) = files::byte_order_mark(bytes)
         && (!is_secret || is_marked_text(bytes))
     {
@@ -182,19 +182,19 @@ fn one(bytes: &[u8], wanted: Option<TokenAlgorithm>) -> Result<(Key, Vec<Problem
         return secret(bytes).map(|key| (key, Vec::new()));
     } else {
         return Err(
-            "no public key as PEM in it; if it is a secret that tokens are signed with, say so: \
+            "no public key as PEM in it: if the file is a secret that signs tokens, set \
              jwt_algorithm = \"HS256\""
                 .into(),
         );
     };
     match wanted {
         Some(TokenAlgorithm::HS256) => Err(
-            "this is PEM, and anybody may know a public key: jwt_algorithm = \"HS256\" takes a \
-             secret; leave it out"
+            "this is a public key as PEM, which anybody may know, and jwt_algorithm = \"HS256\" \
+             takes a secret: leave jwt_algorithm out"
                 .into(),
         ),
         Some(wanted) if wanted != key.algorithm => Err(format!(
-            "its key is for {}, and jwt_algorithm says {}",
+            "the key is for {}, and jwt_algorithm says {}",
             key.algorithm.name(),
             wanted.name()
         )),
@@ -211,11 +211,11 @@ fn is_text(bytes: &[u8]) -> bool {
     bytes.iter().all(is_text)
 }
 
-/// Whether what begins with a byte order mark goes on as the text that an editor writes behind it.
+/// Whether text follows the byte order mark that these bytes begin with.
 fn is_marked_text(bytes: &[u8]) -> bool {
     match bytes {
         [0xef, 0xbb, 0xbf, rest @ ..] => is_text(rest),
-        // Of each character of ASCII all bytes but one are zero.
+        // All bytes of an ASCII character except one are zero.
         bytes => {
             let rest = bytes.get(2..).unwrap_or_default();
             let letters: Vec<u8> = rest.iter().copied().filter(|byte| *byte != 0).collect();
@@ -224,12 +224,12 @@ fn is_marked_text(bytes: &[u8]) -> bool {
     }
 }
 
-/// A secret as it is, unless it looks like something that is none.
+/// Reads a secret. Refuses bytes that look like something else.
 fn secret(bytes: &[u8]) -> Result<Key, Problem> {
     if is_text(bytes) && bytes.ends_with(b"\n") {
         return Err(
-            "the secret ends with a line break, which what signs tokens may not count as part of \
-             it: write it without (printf %s SECRET > FILE)"
+            "the secret ends with a line break, which the signer of tokens may not count as part \
+             of it: write the secret without one (printf %s SECRET > FILE)"
                 .into(),
         );
     }
@@ -238,8 +238,8 @@ fn secret(bytes: &[u8]) -> Result<Key, Problem> {
     let is_der = files::element(bytes, 0x30).is_some_and(|(_, behind)| behind.is_empty());
     if is_json || is_der || bytes.starts_with(b"ssh-") {
         return Err(
-            "this looks like a public key, which anybody may know, and not like a secret: a set \
-             of keys (JWKS) goes into jwks, another one has to be PEM"
+            "this looks like a public key, which anybody may know, and not like a secret: name a \
+             set of keys (JWKS) with jwks, and write another key as PEM"
                 .into(),
         );
     }

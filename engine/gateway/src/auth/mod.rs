@@ -1,9 +1,9 @@
-//! Who a client is, by its token: a JSON Web Token (RFC 7519), signed with a key of the files that
-//! the configuration names.
+//! Checks tokens, which say who a client is. A token is a JSON Web Token (RFC 7519), signed with a key of
+//! the files that the configuration names.
 //!
-//! A token's signature is looked at first, with the algorithm that the key is for; nothing that it
-//! says counts before. Reading the files again changes which tokens open or renew sessions, and ends
-//! none. What a session may do with its rights is in `shard::tokens`.
+//! The gateway checks the signature first, with the algorithm of the key. It believes nothing in the
+//! token before that. When it reads the key files again, other tokens open or renew sessions, and open
+//! sessions stay. `shard::tokens` keeps the rights of open sessions.
 
 mod claims;
 mod keys;
@@ -31,15 +31,15 @@ pub use self::setup::{Auth, KeyFile, TokenAlgorithm, Tokens};
 /// Checks the tokens of all shards.
 #[derive(Debug)]
 pub struct Authority {
-    /// Longest token, in bytes.
+    /// The number of bytes of a token at most.
     longest: usize,
-    /// Most topic patterns of a token.
+    /// The number of topic patterns of a token at most.
     patterns: usize,
-    /// Locked to take or to replace the reference, never while anything is done with it.
+    /// The lock is held only to copy or to replace the reference.
     in_force: RwLock<Arc<InForce>>,
 }
 
-/// What tokens are held against.
+/// What tokens are checked with.
 #[derive(Debug)]
 struct InForce {
     keys: Keys,
@@ -47,7 +47,7 @@ struct InForce {
 }
 
 impl InForce {
-    /// Reads the keys, and logs what is odd about their file.
+    /// Reads the keys, and logs warnings about their file.
     fn read(tokens: &Tokens, patterns: usize) -> Result<Self, KeyError> {
         let keys::Read { keys, warnings } = keys::read(&tokens.keys)?;
         for warning in warnings {
@@ -69,7 +69,7 @@ impl Authority {
     /// Reads the keys.
     ///
     /// # Errors
-    /// A file cannot be used; the text names it and says what would mend it.
+    /// A file cannot be used. The text names the file and says what to do.
     pub fn load(tokens: &Tokens, limits: TokenLimits) -> Result<Self, KeyError> {
         let patterns = limits.topics;
         Ok(Self {
@@ -79,10 +79,10 @@ impl Authority {
         })
     }
 
-    /// Reads the keys again, for tokens that come from now on; how many there are.
+    /// Reads the keys again, for later tokens. Returns the number of keys.
     ///
     /// # Errors
-    /// A file cannot be used: the keys that were read before stay.
+    /// A file cannot be used. The keys from before stay in use.
     pub fn reload(&self, tokens: &Tokens) -> Result<usize, KeyError> {
         let fresh = InForce::read(tokens, self.patterns)?;
         let count = fresh.keys.count();
@@ -90,13 +90,12 @@ impl Authority {
         Ok(count)
     }
 
-    /// What a token grants at a time in milliseconds since 1970 UTC.
+    /// Checks a token, and returns what it grants. `now_ms` is the time in milliseconds since 1970 UTC.
     ///
-    /// Takes as long as checking one signature does, and as reading at most `token_bytes`: some
-    /// microseconds for a secret, tens of them for a public key.
+    /// A check takes some microseconds with a secret, and tens of microseconds with a public key.
     ///
     /// # Errors
-    /// The token is not good, or not now.
+    /// The token is not valid, or not at this time.
     pub fn check(&self, token: &str, now_ms: u64) -> Result<Grant, Refusal> {
         if token.len() > self.longest {
             return Err(Refusal::TOO_LONG);
@@ -106,22 +105,23 @@ impl Authority {
         claims::read(&payload, &in_force.expected, now_ms)
     }
 
-    /// Whether checking a token takes long, beside all else of opening a session: it may be signed
-    /// with a private key.
+    /// Whether the check of a token takes long, compared with the rest of opening a session. It does if
+    /// there is a public key.
     pub(crate) fn takes_long(&self) -> bool {
         self.in_force.read().keys.has_public()
     }
 
-    /// How much other clocks may differ: sessions end so long after their tokens.
+    /// The largest difference between the clocks, in milliseconds. A session ends this long after its
+    /// token.
     pub fn leeway_ms(&self) -> u64 {
         self.in_force.read().expected.leeway_ms
     }
 }
 
-/// Whether the files can be used, and what is odd about them: sentences that name the file.
+/// Checks the files of keys. Returns warnings: sentences that name the file.
 ///
 /// # Errors
-/// One of them cannot; the text names it and says what would mend it.
+/// A file cannot be used. The text names the file and says what to do.
 pub fn check(tokens: &Tokens) -> Result<Vec<String>, KeyError> {
     keys::read(&tokens.keys).map(|read| read.warnings)
 }

@@ -1,35 +1,35 @@
-//! Why a token opens no session.
+//! The reasons to refuse a token.
 
 use trunkline_proto::{CloseCode, ErrorCode};
 
-/// What is wrong with a token, as it is counted.
+/// A reason to refuse a token. Each has a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// There is none.
+    /// The `connect` has no token.
     Missing,
-    /// It is longer than `token_bytes`.
+    /// The token is longer than `token_bytes`.
     TooLong,
-    /// It is no token.
+    /// The text does not have the form of a token.
     Malformed,
-    /// It is signed with an algorithm that its key is not for, `none` among them.
+    /// The token names another algorithm than its key has, such as `none`.
     Algorithm,
-    /// It names no key, or one that is not there.
+    /// The token names no key, or an unknown one.
     Key,
-    /// The signature is not the key's.
+    /// The key did not make the signature.
     Signature,
-    /// It has run out.
+    /// The token has expired.
     Expired,
-    /// It is not valid yet.
+    /// The token is not valid yet.
     NotYet,
-    /// It is for somebody else.
+    /// The token is for another audience.
     Audience,
-    /// It is of somebody else.
+    /// The token is from another issuer.
     Issuer,
-    /// A claim is missing, or not as it should be.
+    /// A claim is missing, or has another form.
     Claims,
-    /// `connect` says something else than the token.
+    /// The names in the `connect` are not those in the token.
     Contradicted,
-    /// Another one of the same connection was checked in the same turn.
+    /// The turn has checked another token of the connection already.
     TooMany,
 }
 
@@ -71,23 +71,23 @@ impl Reason {
     }
 }
 
-/// A token that is refused, and what the client is told: nothing of what the gateway knows.
+/// The refusal of a token. The text for the client reveals nothing of what the gateway knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
-    /// As it is counted.
+    /// The reason, for the counters.
     pub reason: Reason,
-    /// For people.
+    /// The text for the client.
     pub message: &'static str,
 }
 
 impl Refusal {
     pub(super) const TOO_LONG: Self = Self::new(
         Reason::TooLong,
-        "the token is longer than this gateway takes: token_bytes",
+        "the token is longer than this gateway allows: token_bytes",
     );
     pub(super) const MALFORMED: Self = Self::new(
         Reason::Malformed,
-        "the token is no JSON Web Token: three parts in base64url with a dot between them",
+        "the token is not a JSON Web Token, which is three parts in base64url with dots between them",
     );
     pub(super) const ALGORITHM: Self = Self::new(
         Reason::Algorithm,
@@ -111,25 +111,27 @@ impl Refusal {
     );
     pub(super) const NOT_YET: Self =
         Self::new(Reason::NotYet, "the token is not valid yet (\"nbf\")");
-    pub(super) const AUDIENCE: Self =
-        Self::new(Reason::Audience, "the token is for somebody else (\"aud\")");
+    pub(super) const AUDIENCE: Self = Self::new(
+        Reason::Audience,
+        "the token is for another audience (\"aud\")",
+    );
     pub(super) const ISSUER: Self = Self::new(
         Reason::Issuer,
-        "the token is of an issuer that this gateway does not take (\"iss\")",
+        "the token is from an issuer that this gateway does not accept (\"iss\")",
     );
     pub(crate) const MISSING: Self = Self::new(Reason::Missing, "connect needs a \"token\"");
     pub(crate) const OTHER_USER: Self = Self::new(
         Reason::Contradicted,
-        "the token is another user's: \"user\" and \"namespace\" may be left out",
+        "the token is for another user: leave \"user\" and \"namespace\" out, or name the token's",
     );
     pub(crate) const OTHER_DEVICE: Self = Self::new(
         Reason::Contradicted,
-        "the token is for another device: \"device\" may be left out",
+        "the token is for another device: leave \"device\" out, or name the token's",
     );
 
     pub(crate) const TOO_MANY: Self = Self::new(
         Reason::TooMany,
-        "one token at a time: wait for the answer to the one before",
+        "one token at a time: wait for the answer to the last connect",
     );
 
     const fn new(reason: Reason, message: &'static str) -> Self {
@@ -150,7 +152,7 @@ impl Refusal {
         }
     }
 
-    /// What a connection without a session is closed with; `None`: it may try again.
+    /// The close code for a connection without a session. `None`: the connection may try again.
     pub const fn close(&self) -> Option<CloseCode> {
         match self.reason {
             Reason::Expired => Some(CloseCode::TOKEN_EXPIRED),

@@ -1,30 +1,31 @@
-//! Which topics a session may use.
+//! The topics that a session may use.
 
 use trunkline_proto::names::{MAX_NAME_BYTES, is_name};
 
-/// What can be done with a topic.
+/// A use of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
-    /// Being told what is published.
+    /// The session subscribes to the topic.
     Subscribe,
-    /// Publishing.
+    /// The session publishes to the topic.
     Publish,
 }
 
-/// The topics that a token allows, for each act: names, and beginnings of names with a `*` behind.
+/// The topics that a token allows, for each act. A pattern is a name, or the beginning of a name and a
+/// `*`.
 ///
-/// Two that allow the same by the same patterns are equal, in whatever order these came.
+/// Two values with the same patterns are equal. The order of the patterns does not matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Rights {
     subscribe: Patterns,
     publish: Patterns,
 }
 
-/// Patterns in one piece of memory: ordered, each once, with a space between two.
+/// Patterns in one piece of memory: sorted, each once, with spaces between them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Patterns(Box<str>);
 
-/// Whether this may stand in a token: 1 to 64 bytes, a name or its beginning with a `*` behind.
+/// Whether this is a pattern: 1 to 64 bytes, a name, or the beginning of a name and a `*`.
 pub(super) fn is_pattern(pattern: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => (start.is_empty() || is_name(start)) && pattern.len() <= MAX_NAME_BYTES,
@@ -50,7 +51,7 @@ impl Patterns {
 }
 
 impl Rights {
-    /// Of patterns that are some: see [`is_pattern`].
+    /// Makes the rights of a token. All patterns have to pass [`is_pattern`].
     pub(super) fn new<'p>(
         subscribe: impl Iterator<Item = &'p str>,
         publish: impl Iterator<Item = &'p str>,
@@ -61,18 +62,18 @@ impl Rights {
         }
     }
 
-    /// For tests beside this one: of patterns to subscribe to.
+    /// Makes rights to subscribe, for tests of other modules.
     #[cfg(test)]
     pub(crate) fn of_subscriber(patterns: &[&str]) -> Self {
         Self::new(patterns.iter().copied(), std::iter::empty())
     }
 
-    /// Nothing is allowed.
+    /// Whether nothing is allowed.
     pub fn is_empty(&self) -> bool {
         self.subscribe.0.is_empty() && self.publish.0.is_empty()
     }
 
-    /// Whether this may be done with the topic of this name.
+    /// Whether the session may use the topic in this way.
     pub fn allow(&self, act: Act, topic: &str) -> bool {
         match act {
             Act::Subscribe => self.subscribe.allow(topic),

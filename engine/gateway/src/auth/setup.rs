@@ -1,14 +1,14 @@
-//! Who clients are: as they say, or as tokens say, and which tokens are good.
+//! How the gateway knows who its clients are: by their own word, or by tokens.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The algorithms that tokens may be signed with.
+/// The algorithms of token signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 pub enum TokenAlgorithm {
-    /// HMAC with SHA-256: who can check tokens can make them.
+    /// HMAC with SHA-256. The same secret makes and checks tokens.
     HS256,
     /// RSA (PKCS#1 v1.5) with SHA-256.
     RS256,
@@ -22,7 +22,7 @@ impl TokenAlgorithm {
     /// Every algorithm.
     pub const ALL: [Self; 4] = [Self::HS256, Self::RS256, Self::ES256, Self::EdDSA];
 
-    /// Its name in tokens (RFC 7518 §3.1, RFC 8037 §3.1).
+    /// The name of the algorithm in tokens (RFC 7518 §3.1, RFC 8037 §3.1).
     pub const fn name(self) -> &'static str {
         match self {
             Self::HS256 => "HS256",
@@ -33,49 +33,49 @@ impl TokenAlgorithm {
     }
 }
 
-/// Where the keys are that tokens are checked with.
+/// The file with the keys that check tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyFile {
-    /// One key: a public one as PEM, or a secret as it is.
+    /// A file with one key: a public key as PEM, or the bytes of a secret.
     Key {
         /// The file.
         file: PathBuf,
-        /// What tokens have to be signed with; `None`: what the public key is for.
+        /// The algorithm that tokens have to be signed with. `None`: the one of the public key.
         algorithm: Option<TokenAlgorithm>,
     },
-    /// A set of keys (RFC 7517), of which tokens name one.
+    /// A set of keys (RFC 7517). A token names its key.
     Jwks(PathBuf),
 }
 
-/// Which tokens are good.
+/// What the gateway requires of tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tokens {
-    /// The keys that they are signed with.
+    /// The keys that check the signatures.
     pub keys: KeyFile,
-    /// The audience that they have to be for; `None`: they must name none.
+    /// The audience that tokens have to name. `None`: tokens must not name an audience.
     pub audience: Option<String>,
-    /// The issuer that they have to be of; `None`: any.
+    /// The issuer that tokens have to name. `None`: any issuer, or none.
     pub issuer: Option<String>,
-    /// How much other clocks may differ from this one.
+    /// The largest difference between the clock of the issuer and this one.
     pub leeway: Duration,
 }
 
-/// Who clients are.
+/// How the gateway knows who its clients are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Auth {
-    /// Whoever they say: development mode.
+    /// Development mode: clients name themselves.
     Development,
-    /// Whoever their token says.
+    /// A token names each client.
     Tokens(Tokens),
 }
 
 impl Auth {
-    /// Clients name themselves.
+    /// Whether clients name themselves.
     pub const fn is_development(&self) -> bool {
         matches!(self, Self::Development)
     }
 
-    /// Which tokens are good, where tokens say who clients are.
+    /// What the gateway requires of tokens. `None` in development mode.
     pub const fn tokens(&self) -> Option<&Tokens> {
         match self {
             Self::Development => None,

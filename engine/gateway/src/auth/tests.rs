@@ -186,7 +186,7 @@ fn for_whom_and_of_whom() {
     }
     assert_eq!(audience(json!(7)).unwrap_err().reason, Reason::Claims);
     assert_eq!(with(Some("chat"), None, &json!({})), Err(Refusal::AUDIENCE));
-    // Whoever has no name is never meant.
+    // A gateway without an audience accepts no token that names one.
     refused(&json!({"aud": "chat"}), Reason::Audience);
     refused(&json!({"aud": []}), Reason::Audience);
     let issuer = |iss: Value| with(None, Some("https://id"), &json!({"iss": iss}));
@@ -274,7 +274,7 @@ fn what_is_no_token() {
         let token = format!("{head}.{payload}.{signature}");
         assert_eq!(reason(&token), Err(Reason::Signature), "{token}");
     }
-    // What was signed is no object.
+    // The signed text is not an object.
     let token = signed(&json!({"alg": "HS256"}), &json!([1]));
     let payload = token::payload(&token, &keys()).unwrap();
     let refusal = claims::read(&payload, &expected(), 0).unwrap_err();

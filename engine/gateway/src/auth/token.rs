@@ -1,4 +1,4 @@
-//! A token's form and signature (RFC 7515).
+//! The form and the signature of a token (RFC 7515).
 
 use std::borrow::Cow;
 
@@ -11,22 +11,22 @@ use trunkline_proto::object::Object;
 use super::keys::Keys;
 use super::refusal::Refusal;
 
-/// What the head of a token says of its signature.
+/// The header of a token, which describes its signature.
 #[derive(Deserialize)]
 struct Head<'a> {
     #[serde(borrow)]
     alg: Cow<'a, str>,
     #[serde(borrow)]
     kid: Option<Cow<'a, str>>,
-    /// Extensions that whoever does not know them must not pass over (RFC 7515 §4.1.11). None is
-    /// known here.
+    /// Extensions that a reader has to understand (RFC 7515 §4.1.11). The gateway knows none, and
+    /// refuses tokens with this field.
     crit: Option<IgnoredAny>,
 }
 
-/// The claims of a token whose signature is one of these keys', as they were signed.
+/// Checks the signature of a token, and returns its claims as JSON.
 ///
 /// # Errors
-/// It is no token, or its signature is not good.
+/// The token has another form, or none of the keys made its signature.
 pub(super) fn payload(token: &str, keys: &Keys) -> Result<Vec<u8>, Refusal> {
     let (signed, signature) = token.rsplit_once('.').ok_or(Refusal::MALFORMED)?;
     let (head, payload) = signed.split_once('.').ok_or(Refusal::MALFORMED)?;
@@ -40,8 +40,8 @@ pub(super) fn payload(token: &str, keys: &Keys) -> Result<Vec<u8>, Refusal> {
         return Err(Refusal::MALFORMED);
     }
     let key = keys.find(head.kid.as_deref())?;
-    // What the key is for decides, not what the token says: who could choose would choose `none`, or
-    // take a public key for a secret.
+    // The key decides on the algorithm, not the token. An attacker would choose `none`, or use a public
+    // key as a secret.
     if head.alg != key.algorithm.name() {
         return Err(Refusal::ALGORITHM);
     }

@@ -1,6 +1,6 @@
-//! The limits whose hits are counted apart.
+//! The limits whose hits have counters of their own.
 
-/// A limit that nothing else in /metrics names: error and close codes have counters of their own.
+/// A limit whose hits are counted. Error and close codes have counters besides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     /// Messages per second of a connection.
@@ -15,7 +15,7 @@ pub enum Limit {
     UserBytes,
     /// Commands per second of a user.
     UserCommands,
-    /// Connections in all.
+    /// Connections of the gateway or of a shard.
     Connections,
     /// Connections of an address.
     AddressConnections,
@@ -29,9 +29,9 @@ pub enum Limit {
     Newcomers,
     /// Sessions that catch up at the same time.
     Recovering,
-    /// Bytes that a shard holds, where pushes are dropped.
+    /// Half of the bytes that a shard may hold: a live push was dropped.
     ShardPushes,
-    /// Bytes that a shard holds, where connections are closed.
+    /// The bytes that a shard may hold: a connection was ended.
     ShardBuffers,
     /// Bytes of an upgrade request.
     HeaderBytes,
@@ -43,9 +43,9 @@ pub enum Limit {
     HandshakeTime,
     /// Commands of one frame.
     FrameCommands,
-    /// Pages that are looked up at the same time for a connection.
+    /// Pages that readers look up for a connection at the same time.
     Pages,
-    /// Bytes that wait for a connection, where its next question waits.
+    /// Output of a connection: its next question waits until the output is smaller.
     Answers,
     /// Time for stopping.
     DrainTime,
@@ -55,9 +55,9 @@ pub enum Limit {
     LastSeen,
     /// Topics that a connection is subscribed to.
     Subscriptions,
-    /// Topics in all.
+    /// Topics of the gateway.
     Topics,
-    /// Typing notices of a connection per second.
+    /// Typing events of a connection per second.
     Typing,
     /// Ephemeral events that wait for a shard.
     Ephemeral,

@@ -1,4 +1,4 @@
-//! What shards count.
+//! The counters of shards.
 
 mod limit;
 mod tls;
@@ -12,7 +12,7 @@ pub use limit::Limit;
 pub use tls::{TlsFailure, TlsMetrics};
 pub use tokens::{KeyMetrics, TokenMetrics};
 
-/// What one shard counts.
+/// The counters of one shard.
 #[derive(Debug, Default)]
 pub struct ShardMetrics {
     /// Open TCP connections.
@@ -21,13 +21,13 @@ pub struct ShardMetrics {
     pub sessions: Counter,
     /// Connections without a session.
     pub opening: Counter,
-    /// Bytes that connections hold, of what they have not read or not finished.
+    /// Bytes that connections hold: output that clients have not read, and incomplete input.
     pub held_bytes: Counter,
     /// Connections accepted.
     pub accepted: Counter,
     /// Connections turned away because of a connection or descriptor limit.
     pub refused: Counter,
-    /// Requests that were no upgrade of ours.
+    /// Upgrade requests that were refused.
     pub rejected_handshakes: Counter,
     /// Commands received.
     pub commands: Counter,
@@ -37,9 +37,9 @@ pub struct ShardMetrics {
     pub pushed_messages: Counter,
     /// Pushes of receipts.
     pub pushed_receipts: Counter,
-    /// Recalls, reactions, changes of groups and what else is stored.
+    /// Pushes of other stored events: recalls, reactions, changes of groups.
     pub pushed_others: Counter,
-    /// Pushes of what is not stored.
+    /// Pushes of ephemeral events.
     pub pushed_ephemeral: Counter,
     /// Gaps: slow readers whose pushes were dropped.
     pub gaps: Counter,
@@ -49,42 +49,42 @@ pub struct ShardMetrics {
     pub bytes_in: Counter,
     /// Bytes written to clients.
     pub bytes_out: Counter,
-    /// System calls: waits for events, reads and writes of sockets.
+    /// System calls that wait for events.
     pub polls: Counter,
-    /// Reads of sockets.
+    /// System calls that read sockets.
     pub reads: Counter,
-    /// Writes of sockets.
+    /// System calls that write sockets.
     pub writes: Counter,
-    /// Times that mail woke the shard, a system call of the sender.
+    /// Wakes of the shard by mail. Each is a system call of the sender.
     pub wakes: Counter,
     /// Error replies, in the order of [`ErrorCode::ALL`].
     pub errors: [Counter; ErrorCode::ALL.len()],
     /// Connections closed by the gateway, in the order of [`CLOSES`].
     pub closes: [Counter; CLOSES.len()],
-    /// What went over a limit, in the order of [`Limit::ALL`].
+    /// Hits of limits, in the order of [`Limit::ALL`].
     pub limited: [Counter; Limit::ALL.len()],
-    /// TLS hand-shakes from the beginning.
+    /// Full TLS hand-shakes.
     pub tls_full: Counter,
     /// TLS hand-shakes that resumed an earlier session.
     pub tls_resumed: Counter,
     /// TLS connections that failed, in the order of [`TlsFailure::ALL`].
     pub tls_failures: [Counter; TlsFailure::ALL.len()],
-    /// What became of tokens.
+    /// Accepted and refused tokens.
     pub tokens: TokenMetrics,
 }
 
-/// The close codes that are counted apart; others count as the last, 0.
+/// The close codes with counters of their own. All other codes count as 0, the last one.
 pub const CLOSES: [u16; 16] = [
     1000, 1002, 1003, 1007, 1008, 1009, 3001, 3004, 3008, 3012, 3013, 3500, 3502, 3504, 3505, 0,
 ];
 
 impl ShardMetrics {
-    /// Counts something that went over a limit.
+    /// Counts a hit of a limit.
     pub fn limited(&self, limit: Limit) {
         self.limited[limit as usize].one();
     }
 
-    /// The counter of pushes of this kind.
+    /// The counter for pushes of this kind of record.
     pub fn pushed(&self, kind: RecordKind) -> &Counter {
         match kind {
             RecordKind::Message => &self.pushed_messages,

@@ -1,27 +1,27 @@
-//! What is counted of TLS.
+//! The counters of TLS.
 
 use rustls::{AlertDescription, Error, InvalidMessage};
 use trunkline_core::metrics::Counter;
 use trunkline_proto::tls::TlsError;
 
-/// Why a TLS connection came to nothing, or to an end.
+/// A reason for which a TLS connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsFailure {
-    /// HTTP without TLS.
+    /// The client sent HTTP without TLS.
     Http,
-    /// Something else that is no TLS.
+    /// The client sent something that is neither TLS nor HTTP.
     NotTls,
-    /// No version, cipher suite or protocol in common.
+    /// Client and gateway have no version, cipher suite or protocol in common.
     Incompatible,
-    /// The client does not take the certificate.
+    /// The client refused the certificate.
     Certificate,
     /// The client gave up for another reason.
     Alert,
-    /// A record or hand-shake message that is too long.
+    /// The client sent a record or hand-shake message that is too long.
     TooLong,
-    /// What the client sent cannot be decrypted, or breaks the protocol.
+    /// The client sent bytes that cannot be decrypted, or that break the protocol.
     Broken,
-    /// The client left in the middle of the hand-shake.
+    /// The client left during the hand-shake.
     Left,
     /// The hand-shake was not complete in time.
     Time,
@@ -56,7 +56,7 @@ impl TlsFailure {
         }
     }
 
-    /// What an error comes down to; `first`: nothing good came before it.
+    /// Returns the reason for an error. `first`: the client had sent nothing before.
     pub fn of(error: &TlsError, first: bool) -> Self {
         use AlertDescription as Alert;
         let TlsError::Tls(error) = error else {
@@ -84,12 +84,12 @@ impl TlsFailure {
     }
 }
 
-/// What is counted once for all shards: by the thread that reads the files.
+/// The counters of the thread that reads the TLS files for all shards.
 #[derive(Debug, Default)]
 pub struct TlsMetrics {
-    /// Times that the files were read again.
+    /// How often the files were read again.
     pub reloaded: Counter,
-    /// Times that they could not be used.
+    /// How often the files could not be used when they were read again.
     pub reload_failed: Counter,
 }
 

@@ -1,15 +1,15 @@
-//! What is counted of tokens.
+//! The counters of tokens.
 
 use trunkline_core::metrics::Counter;
 
 use crate::auth::Reason;
 
-/// What one shard counts.
+/// The counters of one shard.
 #[derive(Debug, Default)]
 pub struct TokenMetrics {
     /// Tokens that opened or renewed a session.
     pub accepted: Counter,
-    /// Tokens that did not, in the order of [`Reason::ALL`].
+    /// Refused tokens, in the order of [`Reason::ALL`].
     pub refused: [Counter; Reason::ALL.len()],
 }
 
@@ -20,11 +20,11 @@ impl TokenMetrics {
     }
 }
 
-/// What is counted once for all shards: by the thread that reads the files.
+/// The counters of the thread that reads the keys for all shards.
 #[derive(Debug, Default)]
 pub struct KeyMetrics {
-    /// Times that the keys were read again.
+    /// How often the keys were read again.
     pub reloaded: Counter,
-    /// Times that they could not be used.
+    /// How often the keys could not be used when they were read again.
     pub reload_failed: Counter,
 }

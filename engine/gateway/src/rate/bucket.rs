@@ -1,26 +1,27 @@
 //! A token bucket without a clock: the caller says how much time has passed.
 //!
-//! Whole numbers only, so nothing is lost to rounding however often it is asked: a level counts
-//! tokens times the ticks of a second, and so a rate of N per second is N per tick.
+//! A level counts tenths of a token, because a second has ten ticks. A rate of N tokens per second is so
+//! exactly N tenths per tick, and rounding loses nothing.
 
 use std::time::Duration;
 
 use crate::timer::{TICKS_PER_SECOND, Tick};
 
-/// Parts of a token that levels are counted in.
+/// The number of parts of a token in which levels are counted: one for each tick of a second.
 const PARTS: i64 = TICKS_PER_SECOND as i64;
 
-/// How fast a bucket fills, and how much it holds.
+/// The speed at which a bucket fills, and its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rate {
-    /// Parts per tick, which is tokens per second; 0: no limit.
+    /// Parts per tick, which is the same number as tokens per second. 0: no limit.
     per_tick: i64,
-    /// Most parts.
+    /// The size of a bucket, in parts.
     burst: i64,
 }
 
 impl Rate {
-    /// So many tokens per second, of which those of `burst` may be saved up; 0 is no limit.
+    /// Makes a rate. A bucket holds the tokens of the time `burst`, and at least one. 0 tokens per second
+    /// means no limit.
     pub(crate) fn new(per_second: u32, burst: Duration) -> Self {
         let ticks = i64::try_from(burst.as_millis() * u128::from(TICKS_PER_SECOND) / 1_000);
         let per_tick = i64::from(per_second);
@@ -33,11 +34,12 @@ impl Rate {
         }
     }
 
+    /// Whether there is no limit.
     pub(crate) const fn is_off(&self) -> bool {
         self.per_tick == 0
     }
 
-    /// Ticks after which a bucket is full, whatever debt of up to `tokens` it is in.
+    /// Returns the number of ticks after which a bucket is full that has a debt of at most `tokens`.
     pub(crate) fn ticks_to_fill(&self, tokens: u32) -> Tick {
         if self.is_off() {
             return 0;
@@ -47,25 +49,27 @@ impl Rate {
     }
 }
 
-/// A bucket of some [`Rate`], the same in every call.
+/// A token bucket. Every call has to pass the same [`Rate`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bucket {
     level: i64,
 }
 
 impl Bucket {
+    /// Makes a full bucket.
     pub(crate) const fn full(rate: &Rate) -> Self {
         Self { level: rate.burst }
     }
 
-    /// Fills for so many ticks.
+    /// Adds the tokens of this number of ticks.
     pub(crate) fn refill(&mut self, rate: &Rate, ticks: Tick) {
         let more = rate.per_tick.saturating_mul(i64::from(ticks));
         self.level = self.level.saturating_add(more).min(rate.burst);
     }
 
-    /// Takes tokens while anything is in the bucket, also more than that: the next ones wait
-    /// until the debt is paid. So what is larger than the whole bucket passes too, and pays.
+    /// Takes tokens. Returns `false`, and takes none, if the bucket is empty. A bucket with any token
+    /// gives more than it has: later takers wait until the debt is paid. So a request larger than the
+    /// whole bucket passes too.
     pub(crate) fn take(&mut self, rate: &Rate, tokens: u32) -> bool {
         if rate.is_off() {
             return true;
@@ -79,7 +83,7 @@ impl Bucket {
 }
 
 impl Bucket {
-    /// Ticks after which there is something in the bucket again.
+    /// Returns the number of ticks after which the bucket has a token again.
     pub(crate) fn ticks_to_wait(&self, rate: &Rate) -> Tick {
         if rate.is_off() || self.level > 0 {
             return 0;
@@ -94,14 +98,14 @@ mod tests {
 
     use super::*;
 
-    /// Requests: ticks since the one before, tokens.
+    /// Requests: the ticks since the last request, and the tokens.
     fn requests() -> impl Strategy<Value = Vec<(Tick, u32)>> {
         prop::collection::vec((0..40u32, 0..300u32), 1..200)
     }
 
     proptest! {
-        /// Over any stretch of the requests no more passes than the burst, the rate times that
-        /// stretch, and one request that may go into debt.
+        /// In any stretch of the requests, no more tokens pass than the burst, the rate times the stretch,
+        /// and one request that goes into debt.
         #[test]
         fn no_more_than_promised(
             rate in 1..500u32,
@@ -128,8 +132,7 @@ mod tests {
             }
         }
 
-        /// It keeps what it promises the other way around too: whoever stays below the rate is
-        /// never refused.
+        /// A client that stays below the rate is never refused.
         #[test]
         fn no_less_than_promised(rate in 1..500u32, burst in 1..20u64, ticks in prop::collection::vec(0..10u32, 1..200)) {
             let rate_of = Rate::new(rate, Duration::from_secs(burst));
@@ -137,7 +140,7 @@ mod tests {
             let mut owed = 0;
             for ticks in ticks {
                 bucket.refill(&rate_of, ticks);
-                // As many whole tokens as this time is worth.
+                // The whole tokens that the rate allows for this time.
                 owed += ticks * rate;
                 let tokens = owed / TICKS_PER_SECOND;
                 owed %= TICKS_PER_SECOND;
@@ -145,7 +148,7 @@ mod tests {
             }
         }
 
-        /// How often one asks changes nothing: time is not lost in pieces.
+        /// Refilling in pieces gives the same level as refilling at once.
         #[test]
         fn time_in_pieces(rate in 1..500u32, burst in 1..20u64, debt in 0..5_000u32, pieces in prop::collection::vec(0..9u32, 1..50)) {
             let rate_of = Rate::new(rate, Duration::from_secs(burst));
@@ -159,7 +162,7 @@ mod tests {
             prop_assert_eq!(whole, cut);
         }
 
-        /// After the time that a refusal names, and not a tick before, the next is allowed.
+        /// The next request is allowed after the time that a refusal names, and not a tick before.
         #[test]
         fn as_long_as_it_says(rate in 1..500u32, burst in 1..20u64, debt in 1..50_000u32) {
             let rate_of = Rate::new(rate, Duration::from_secs(burst));
@@ -175,7 +178,7 @@ mod tests {
             }
         }
 
-        /// A bucket that nobody used for so long is as good as a new one.
+        /// A bucket that was unused for its time to fill is as full as a new one.
         #[test]
         fn full_again(rate in 1..500u32, burst in 1..20u64, debt in 0..5_000u32) {
             let rate_of = Rate::new(rate, Duration::from_secs(burst));

@@ -1,4 +1,4 @@
-//! How much a client may send: token buckets per connection and per user.
+//! Limits what clients send per second, with token buckets for each connection and each user.
 
 mod bucket;
 mod second;
@@ -13,38 +13,38 @@ use crate::timer::Tick;
 pub(crate) use self::second::PerSecond;
 pub(crate) use self::users::UserRates;
 
-/// What is limited.
+/// A thing whose rate is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rated {
     /// Messages.
     Messages,
     /// Bytes of frames.
     Bytes,
-    /// Commands, messages among them.
+    /// Commands. Messages count too.
     Commands,
 }
 
-/// What there is nothing left of.
+/// A rate of which nothing is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Short {
-    /// What there is too little of.
+    /// The thing that is limited.
     pub(crate) of: Rated,
-    /// Ticks after which there is something again.
+    /// The number of ticks after which something is left again.
     pub(crate) ticks: Tick,
 }
 
-/// What is to be paid for.
+/// Something that a client sends and pays for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cost {
-    /// A frame of so many bytes.
+    /// A frame with this number of bytes.
     Frame(u32),
-    /// A `send`: a command and a message.
+    /// A `send` command, which counts as a command and as a message.
     Message,
-    /// Another command, or what cannot be read as one.
+    /// Another command, or one that cannot be read.
     Command,
 }
 
-/// The rates of everybody of one kind: connections, or users.
+/// The rates of all connections, or of all users.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
     messages: Rate,
@@ -53,7 +53,7 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// `None` where nothing is limited.
+    /// Makes the rates. Returns `None` if nothing is limited.
     pub(crate) fn new(rates: &Rates, burst: Duration) -> Option<Self> {
         let rules = Self {
             messages: Rate::new(rates.messages, burst),
@@ -64,8 +64,8 @@ impl Rules {
         (!off).then_some(rules)
     }
 
-    /// Ticks after which an allowance that nobody touched is as good as a new one; no frame is
-    /// longer than `frame` bytes.
+    /// Returns the number of ticks after which an unused allowance is as full as a new one. `frame` is the
+    /// number of bytes of a frame at most.
     fn ticks_to_forget(&self, frame: u32) -> Tick {
         let each = [
             self.messages.ticks_to_fill(1),
@@ -76,7 +76,7 @@ impl Rules {
     }
 }
 
-/// What is left to one connection or user.
+/// What one connection or user may still send.
 #[derive(Debug, Clone)]
 pub(crate) struct Allowance {
     at: Tick,
@@ -86,7 +86,7 @@ pub(crate) struct Allowance {
 }
 
 impl Allowance {
-    /// A full allowance.
+    /// Makes a full allowance.
     pub(crate) fn new(rules: &Rules, now: Tick) -> Self {
         Self {
             at: now,
@@ -107,10 +107,10 @@ impl Allowance {
         }
     }
 
-    /// Pays.
+    /// Pays for something that the client sent at `now`.
     ///
     /// # Errors
-    /// Nothing is left of what is named. A `send` without a message to spare counts as a command.
+    /// Nothing is left of a rate. A `send` that fails for its message has paid as a command.
     pub(crate) fn pay(&mut self, rules: &Rules, now: Tick, cost: Cost) -> Result<(), Short> {
         self.refill(rules, now);
         if let Cost::Frame(bytes) = cost {

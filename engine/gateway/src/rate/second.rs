@@ -1,11 +1,11 @@
-//! How many of something come within a second.
+//! Counts events within a second.
 
 use crate::timer::{TICKS_PER_SECOND, Tick};
 
-/// Counts within windows of a second; a window begins with what comes behind the last one.
+/// Counts events in windows of a second. A window begins with the first event after the last window.
 ///
-/// Up to twice the number may come within a second that is no window: for limits of which only the
-/// order of magnitude matters, this takes 8 bytes.
+/// Up to twice the limit may come within a second that spans two windows. That is enough where only the
+/// order of magnitude matters, and it takes 8 bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct PerSecond {
     began: Tick,
@@ -13,7 +13,7 @@ pub(crate) struct PerSecond {
 }
 
 impl PerSecond {
-    /// Counts one more; whether there are at most `most` in this window.
+    /// Counts an event. Returns whether the window has at most `most` events.
     pub(crate) fn allows(&mut self, now: Tick, most: u16) -> bool {
         if now >= self.began + TICKS_PER_SECOND {
             self.began = now;
@@ -23,7 +23,7 @@ impl PerSecond {
         self.count <= most
     }
 
-    /// Ticks until the next window begins.
+    /// Returns the number of ticks until the next window can begin.
     pub(crate) fn left(&self, now: Tick) -> Tick {
         (self.began + TICKS_PER_SECOND).saturating_sub(now)
     }

@@ -1,10 +1,11 @@
 //! The allowances of users, whose connections may be on several shards.
 //!
-//! One map for all shards, in stripes, each under a lock that is held for a few additions. It is
-//! touched only where the limit is on, and holds only users who sent something of late: an entry
-//! that nobody touched for so long that its buckets are full again is forgotten. That costs no
-//! search: each stripe has a young and an old map, what is used moves to the young one, and when
-//! that is old enough the other is dropped whole.
+//! All shards share one map in stripes. Each stripe has a lock, which is held for a few additions, and
+//! only if there is a limit.
+//!
+//! The map forgets users whose buckets are full again. That needs no search: each stripe has a young and
+//! an old map. A user who sends something moves to the young map. When the young map is old enough, it
+//! becomes the old one, and the old one is dropped.
 
 use std::collections::HashMap;
 
@@ -18,8 +19,8 @@ use crate::timer::Tick;
 
 const STRIPES: usize = 64;
 
-/// Most users of a stripe's young map. Beyond it the maps turn early, and whoever was silent
-/// meanwhile begins anew with a full allowance: never with less.
+/// The number of users of a stripe's young map at most. Beyond, the young map becomes the old one early.
+/// Users who were silent meanwhile then begin with a full allowance, never with less.
 const STRIPE_USERS: usize = 16_384;
 
 type Users = HashMap<UserId, Allowance, IdBuildHasher>;
@@ -31,16 +32,16 @@ struct Stripe {
     turned: Tick,
 }
 
-/// What the connections of each user may send together.
+/// What all connections of each user may still send together.
 pub(crate) struct UserRates {
     rules: Rules,
-    /// Ticks after which an untouched entry is as good as a new one.
+    /// The number of ticks after which an unused entry is as full as a new one.
     life: Tick,
     stripes: Box<[CachePadded<Mutex<Stripe>>]>,
 }
 
 impl UserRates {
-    /// For clients whose frames have at most `frame` bytes.
+    /// Makes the rates of users. `frame` is the number of bytes of a frame at most.
     pub(crate) fn new(rules: Rules, frame: u32) -> Self {
         Self {
             life: rules.ticks_to_forget(frame),
@@ -49,10 +50,10 @@ impl UserRates {
         }
     }
 
-    /// Pays for what a user sends, on whichever connection.
+    /// Pays for something that a user sent on any connection.
     ///
     /// # Errors
-    /// The user has nothing left of what is named.
+    /// Nothing is left of a rate.
     pub(crate) fn pay(&self, user: UserId, now: Tick, cost: Cost) -> Result<(), Short> {
         let rules = &self.rules;
         // The maps use the low half of the id.
@@ -135,7 +136,7 @@ mod tests {
             assert_eq!(rates.pay(TimelineId(user), 1, Cost::Command), Ok(()));
         }
         assert!(rates.known() <= 2 * STRIPE_USERS, "{}", rates.known());
-        // Whoever spoke last is still known.
+        // The last user is still known.
         let last = TimelineId(3 * STRIPE_USERS as u128 - 1);
         assert!(rates.pay(last, 1, Cost::Command).is_err());
     }

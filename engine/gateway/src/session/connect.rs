@@ -11,7 +11,7 @@ use trunkline_proto::{CloseCode, ErrorCode};
 use super::Session;
 use crate::auth::Grant;
 
-/// Why a `connect` fails.
+/// The error of a `connect`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ConnectError {
     pub(crate) code: ErrorCode,

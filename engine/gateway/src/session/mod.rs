@@ -1,6 +1,6 @@
-//! One client's session: how it opens, and the frames of what it is told.
+//! The session of one client: opens it, and encodes the stored events that are pushed to it.
 //!
-//! Nothing here touches a socket; the shard carries out what comes back.
+//! Nothing here touches a socket.
 
 mod connect;
 mod frames;
@@ -17,25 +17,28 @@ pub(crate) use frames::{EventRef, Frames};
 /// An open session.
 #[derive(Debug)]
 pub(crate) struct Session {
+    /// The id of the user.
     pub(crate) id: UserId,
+    /// The names of the user, the device and the namespace.
     pub(crate) names: Names,
-    /// Counts the sessions of a shard.
+    /// The number of the session in its shard.
     pub(crate) number: u64,
-    /// Events after this position are pushed live; those before it came from the store.
+    /// The session gets events after this position live, and earlier ones from the store.
     pub(crate) live_from: Position,
-    /// The client is still being told what it missed.
+    /// The session is still being pushed the events that it missed.
     pub(crate) catching_up: bool,
-    /// When the token ends it; 0 without one. Takes no room: the id is aligned to 16 bytes.
+    /// The tick at which the token expires; 0 without a token. Takes no room, because the id is aligned
+    /// to 16 bytes.
     pub(crate) expires: Tick,
 }
 
 impl Session {
-    /// The session's name on the wire: its shard and its number there.
+    /// Returns the name of the session on the wire: its shard, and its number there.
     pub(crate) fn name(&self, shard: usize) -> String {
         format!("{shard}-{:x}", self.number)
     }
 
-    /// Returns who asks in this session.
+    /// Returns the user of this session, as a caller of commands.
     pub(crate) fn caller(&self) -> Caller<'_> {
         Caller {
             id: self.id,
@@ -43,7 +46,7 @@ impl Session {
         }
     }
 
-    /// What tells its device from others of the user.
+    /// Returns the mark that tells this device from others of the user.
     pub(crate) fn device_mark(&self, ids: &Ids) -> DeviceMark {
         ids.device_mark(self.id, self.names.device())
     }

@@ -128,8 +128,8 @@ impl Asking {
         self.ready.len()
     }
 
-    /// Returns the next connection of the round that has questions. `None`: the one in its place has
-    /// none any more.
+    /// Returns the next connection of the round. Returns `None` for a connection that has no questions any
+    /// more; the round goes on.
     pub(super) fn next(&mut self) -> Option<u32> {
         let slot = self.ready.pop_front()?;
         let queue = self.queues.get_mut(&slot)?;

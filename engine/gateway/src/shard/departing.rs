@@ -1,16 +1,16 @@
-//! When the clients of a stopping shard are told to go, and how long clients that are sent away are
-//! told to wait before they reconnect.
+//! The stop of a shard: when it tells its clients to go, and how long they are to wait before they
+//! reconnect.
 
 use std::time::{Duration, Instant};
 
 use super::returns::Returns;
 use crate::timer::Tick;
 
-/// Least number of connections that a stopping shard tells in a second, however long the window is:
-/// few clients need no spreading.
+/// The number of connections that a stopping shard tells in a second at least, however long the window
+/// is. A few clients need no spreading.
 const PACE: u128 = 100;
 
-/// Time for the answers of readers after the last client was told. A client can ask again elsewhere,
+/// The time for the answers of readers after the last client was told. A client can ask again elsewhere,
 /// and readers may have much to do.
 const READS: Duration = Duration::from_secs(2);
 

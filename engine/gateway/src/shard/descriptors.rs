@@ -1,8 +1,8 @@
-//! The descriptor limit, and descriptor tables of a shard's own.
+//! The descriptor limit, and descriptor tables for single shards.
 //!
-//! The limit (RLIMIT_NOFILE, getrlimit(2)) counts per descriptor table, not per process: a thread
-//! that called `unshare(CLONE_FILES)` (unshare(2)) has a table, and so a limit, of its own. That
-//! is how one process holds more connections than the limit says.
+//! The limit (RLIMIT_NOFILE, getrlimit(2)) counts for each descriptor table, not for the process. A
+//! thread that calls `unshare(CLONE_FILES)` (unshare(2)) gets a table of its own, and with it a limit of
+//! its own. So one process can hold more connections than the limit.
 
 use std::io;
 use std::path::Path;
@@ -10,42 +10,42 @@ use std::path::Path;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Descriptors of a table that are set aside for what is no connection, where the limit leaves
-/// them: the store's files, event loops, listeners, the control port and its clients.
+/// The number of descriptors of a table that are set aside for other uses than connections, if the limit
+/// is high enough: files of the store, event loops, listeners, the control port and its clients.
 pub const RESERVED: u64 = 512;
 
-/// Connections that there must be room for, or the gateway does not start.
+/// The number of connections that a gateway needs room for to start.
 pub const LEAST_ROOM: u64 = 16;
 
-/// Standard streams, signals, the control port's runtime, and what libraries open for a moment.
+/// The descriptors of standard streams, signals, the control port's runtime, and short uses by libraries.
 const BASE: u64 = 32;
 
-/// An event loop, its waker and a listener.
+/// The descriptors of a shard: an event loop, its waker and a listener.
 const PER_SHARD: u64 = 3;
 
-/// The folder, its lock, segments that wait, are used or are made, and runs being made.
+/// The descriptors of a store without runs: the folder, its lock, segments, and runs in the making.
 const STORE: u64 = 48;
 
-/// How the connections are to fit.
+/// The descriptor tables of a gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tables {
     /// Each shard has a descriptor table of its own.
     pub private: bool,
     /// The descriptor limit of one table.
     pub limit: u64,
-    /// What of a table is set aside.
+    /// The number of descriptors of a table that are set aside.
     pub reserved: u64,
-    /// Most connections of one shard.
+    /// The number of connections of one shard at most.
     pub per_shard: usize,
 }
 
-/// Why the gateway cannot start with the descriptor limit.
+/// The error of a descriptor limit with which the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Unfit {
-    /// The kernel does not tell it.
+    /// The limit cannot be read.
     #[error("cannot read the descriptor limit: {0}")]
     Unknown(#[from] io::Error),
-    /// It leaves no room for connections.
+    /// The limit leaves no room for connections.
     #[error(
         "the descriptor limit is {limit}, and the gateway needs {need}: {own} for the store, the \
          control port and its threads, and {LEAST_ROOM} for connections; raise it (`ulimit -n \
@@ -54,24 +54,25 @@ pub enum Unfit {
     TooLow {
         /// The limit.
         limit: u64,
-        /// The least that is enough.
+        /// The least limit that is enough.
         need: u64,
-        /// Of that, what is no connection.
+        /// The descriptors in `need` that are not for connections.
         own: u64,
     },
 }
 
-/// Descriptors that are no connections of users: of so many shards, of the control port with so
-/// many connections, and of the store in this folder.
+/// Returns the number of descriptors that are not for connections of users. `control` is the number of
+/// connections of the control port, `data` the folder of the store.
 pub fn own_need(shards: usize, control: usize, data: &Path) -> u64 {
     let names = std::fs::read_dir(data).into_iter().flatten().flatten();
     let runs = names.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"run-"));
-    // A merge has the old ones and the new ones.
+    // During a merge, the old runs and the new ones are open.
     let store = STORE + 2 * runs.count() as u64;
     BASE + PER_SHARD * shards as u64 + control as u64 + store
 }
 
-/// Raises the soft limit to the hard one and chooses, where `own` descriptors are no connections.
+/// Raises the soft limit to the hard limit, and plans the tables for this number of connections. `own`
+/// is the number of descriptors that are not for connections.
 ///
 /// # Errors
 /// The limit cannot be read, or is too low.
@@ -84,7 +85,7 @@ pub fn plan(connections: usize, own: u64) -> Result<Tables, Unfit> {
 }
 
 fn choose(limit: u64, connections: usize, own: u64) -> Result<Tables, Unfit> {
-    // Of a low limit not all of the usual reserve: most of it would be nobody's.
+    // With a low limit, the usual reserve would be most of the table.
     let reserved = RESERVED.min(limit / 4 * 3).max(own);
     let need = own + LEAST_ROOM;
     if limit < need {
@@ -103,10 +104,9 @@ fn choose(limit: u64, connections: usize, own: u64) -> Result<Tables, Unfit> {
 
 /// Gives the calling thread a descriptor table of its own: a copy of what is open now.
 ///
-/// Call it before the store and the control port are open. A copy of theirs would stay open
-/// here: a file they delete would keep its blocks, a port they close would stay up. Event loops
-/// and wakers on the other hand must be there by now: a waker made later would be written to in
-/// somebody else's table, silently.
+/// Call it before the store and the control port are open. The copy of their descriptors would stay open
+/// here: a deleted file would keep its blocks, a closed port would stay open. Make event loops and wakers
+/// before this call: other threads could not write to a waker that is made later.
 ///
 /// # Errors
 /// The kernel refuses.

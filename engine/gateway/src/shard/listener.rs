@@ -1,15 +1,15 @@
-//! Listening sockets: one per shard on the same address, the kernel spreads the connections.
+//! Listening sockets. Each shard has one on the same address, and the kernel spreads the connections.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that may wait to be accepted, per shard; the kernel lowers it to
+/// The number of connections of a shard that may wait to be accepted. The kernel lowers it to
 /// net.core.somaxconn.
 const BACKLOG: i32 = 4_096;
 
-/// Binds one of several listeners of an address (SO_REUSEPORT, socket(7)).
+/// Binds a listener of an address that several listeners share (SO_REUSEPORT, socket(7)).
 ///
 /// # Errors
 /// The address cannot be bound.
@@ -22,8 +22,8 @@ pub fn bind(address: SocketAddr) -> io::Result<mio::net::TcpListener> {
     Ok(mio::net::TcpListener::from_std(socket.into()))
 }
 
-/// An address that is the gateway's until its shards listen there: bound, so that nobody else gets
-/// it, and not listening, so that no client waits here in vain.
+/// Keeps an address for the gateway until its shards listen there. The socket is bound, so that no other
+/// process gets the address. It does not listen, so that no client waits in vain.
 #[derive(Debug)]
 pub struct Kept {
     /// The address, with the port that the kernel chose.
@@ -31,17 +31,17 @@ pub struct Kept {
     _socket: Socket,
 }
 
-/// Takes the address: a free port for port 0. Fails where somebody listens there already, which the
-/// shards' shared listeners would not notice. The shards can listen as long as the result lives and
-/// nobody else can; it is dropped once they do.
+/// Takes an address, with a free port for port 0. While the result lives, the shards can listen there and
+/// no other process can. Drop the result once they listen.
 ///
 /// # Errors
-/// The address is taken, or not one of this machine.
+/// Another process listens there, which the shared listeners of the shards would not notice; or the
+/// address is not one of this machine.
 pub fn keep(address: SocketAddr) -> io::Result<Kept> {
     let (mut address, mut socket) = (address, open(address)?);
     socket.bind(&address.into())?;
     let _free = if address.port() == 0 {
-        // The end of listening frees a port that the kernel chose, and not one that was named.
+        // The end of listening frees a port that the kernel chose. It keeps a port that was named.
         address = address_of(&socket)?;
         let named = open(address)?;
         named.bind(&address.into())?;
@@ -49,13 +49,13 @@ pub fn keep(address: SocketAddr) -> io::Result<Kept> {
     } else {
         None
     };
-    // That failed where somebody listens, shared or not; not where somebody is at this very line.
-    // Of those only one can listen.
+    // The bind failed if another process listens, shared or not. It does not fail for a process that is
+    // at this very line: of the two only one can listen.
     socket.listen(1)?;
-    // From here on it fails for all who do not share the address, as the shards do (socket(7)).
+    // From here on, a bind fails for all sockets that do not share the address (socket(7)).
     socket.set_reuse_address(false)?;
     socket.set_reuse_port(true)?;
-    // The end of listening, not of being bound.
+    // Ends the listening; the socket stays bound.
     socket.shutdown(Shutdown::Read)?;
     Ok(Kept {
         address,
@@ -125,7 +125,7 @@ mod tests {
         keep(address).unwrap();
     }
 
-    /// However many take it at once, one gets it.
+    /// One of several processes that take an address at once gets it.
     #[test]
     fn an_address_that_many_take_at_once() {
         const TAKERS: usize = 4;
@@ -144,7 +144,7 @@ mod tests {
             let (kept, refused): (Vec<_>, Vec<_>) = kept.into_iter().partition(Result::is_ok);
             assert_eq!(kept.len(), 1, "{refused:?}");
             refused.into_iter().for_each(is_taken);
-            // And can use it.
+            // The one that got the address can use it.
             drop([bind(address).unwrap(), bind(address).unwrap()]);
         }
     }

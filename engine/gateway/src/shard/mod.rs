@@ -1,8 +1,8 @@
 //! A shard: one thread, one event loop, the connections it accepted.
 //!
-//! It owns everything it touches. A turn of the loop takes the mail, reads the sockets that have
-//! something, hands the commands of the turn to the sequencer in one batch, and sends what the
-//! turn has to say with one write per connection.
+//! A shard owns everything that it touches. A turn of the loop takes the mail, reads the sockets that have
+//! input, hands the commands of the turn to the sequencer in one batch, and sends the output of the turn
+//! with one write per connection.
 
 mod accept;
 mod admission;
@@ -57,47 +57,50 @@ use crate::timer::Tick;
 pub use self::parts::{Parts, Shared};
 pub use self::waker::ShardWaker;
 
-/// The token of the waker; connections have their slot as token.
+/// The token of the waker. Connections have their slot as token.
 const WAKE: Token = Token(usize::MAX);
+
+/// The token of the listener.
 const LISTENER: Token = Token(usize::MAX - 1);
 
-/// Events taken from the kernel per turn.
+/// The number of events that a turn takes from the kernel at most.
 const EVENTS: usize = 1_024;
 
-/// Mail handled per turn.
+/// The number of letters that a turn handles at most.
 const MAIL: usize = 64;
 
-/// Bytes read from one connection per turn.
+/// The number of bytes that a turn reads from one connection at most.
 const READ: usize = 64 << 10;
 
-/// Connections that the table has room for from the beginning, so that it need not be moved while
-/// they come. Memory that was never written to is none.
+/// The number of connections that the table has room for from the beginning. A growing table would have
+/// to be moved. Memory that was never written to takes no room.
 const CONNS: usize = 32 << 10;
 
-/// A table that has held more connections than this is made anew once it is empty.
+/// The number of connections beyond which a table is replaced once it is empty.
 const KEPT: usize = 4_096;
 
-/// How long a stalled shard sleeps before it tries the sequencer's queue again.
+/// The time that a shard sleeps before it tries the full queue of the sequencer again.
 const STALL: Duration = Duration::from_millis(1);
 
 /// An event loop with its connections.
 pub struct Shard {
     poll: Poll,
     listener: Option<TcpListener>,
-    /// Set while there may be connections to accept that were not.
+    /// The tick at which the shard accepts connections. `None`: no connection waits.
     accept_at: Option<Tick>,
     generation: u32,
     conns: Slab<Conn>,
-    /// The most connections since the table was made.
+    /// The largest number of connections since the table was made.
     peak: usize,
     core: Core,
 }
 
 impl Shard {
-    /// Listens, in the thread and the descriptor table that the shard is to run in.
+    /// Makes a shard that listens. Call this in the thread and with the descriptor table in which the
+    /// shard runs.
     ///
     /// # Errors
-    /// The address cannot be had.
+    /// The address cannot be bound.
     pub fn open(poll: Poll, parts: Parts) -> io::Result<Self> {
         let mut listener = listener::bind(parts.listen)?;
         poll.registry()
@@ -116,7 +119,7 @@ impl Shard {
     /// Runs the loop until the gateway stops and the connections are gone.
     ///
     /// # Errors
-    /// The kernel fails the event loop.
+    /// The event loop fails in the kernel.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let mut buffer = vec![0; READ];
@@ -153,7 +156,7 @@ impl Shard {
             for event in &events {
                 match event.token() {
                     WAKE => self.core.parts.metrics.wakes.one(),
-                    // In the next turn, which begins at once: a turn accepts only once.
+                    // The next turn accepts, and begins at once: a turn accepts only once.
                     LISTENER => self.accept_at = Some(self.core.turn.now()),
                     Token(slot) => self.ready(slot, event, &mut buffer),
                 }
@@ -162,7 +165,7 @@ impl Shard {
         }
     }
 
-    /// Handles mail; whether there may be more.
+    /// Handles mail. Returns whether there may be more.
     fn take_mail(&mut self) -> bool {
         for _ in 0..MAIL {
             match self.core.parts.mailbox.take() {
@@ -178,6 +181,7 @@ impl Shard {
         true
     }
 
+    /// Returns how long the shard may sleep. `None`: until an event comes.
     fn timeout(&self, now: Instant, more_mail: bool) -> Option<Duration> {
         let stalled = !self.core.handoff.is_empty();
         let unread = self.core.turn.has_unread() || self.core.admission.has_waiting();
@@ -224,7 +228,7 @@ impl Shard {
         }
     }
 
-    /// Reads connections that had more than one turn takes.
+    /// Reads the connections that have more input than one turn reads.
     fn read_again(&mut self, buffer: &mut [u8]) {
         if self.core.handoff.is_full() {
             return;
@@ -311,8 +315,8 @@ impl Shard {
         }
         self.core.turn.dropped(doomed);
         if self.conns.is_empty() && self.peak > KEPT {
-            // What the table of many has written to goes back to the system. A new one of the same
-            // size would lie above what the sessions have left, and keep that from going back too.
+            // The memory of the large table goes back to the system. A new table of the same size would
+            // lie above the memory that the sessions have freed, and keep it from going back.
             self.conns = Slab::new();
             self.peak = 0;
         }

@@ -1,22 +1,24 @@
-//! Buffers that connections borrow while they have something to say.
+//! The buffers that connections borrow while output waits for them.
 
-/// Buffers kept for reuse, and their bytes. Each shard may come to have so much: a gateway of a
-/// million connections has over fifty.
+/// The number of empty buffers that a shard keeps.
 const POOL: usize = 256;
+
+/// The bytes of empty buffers that a shard keeps. A gateway of a million connections has over fifty
+/// shards.
 const POOL_BYTES: usize = 4 << 20;
 
-/// Larger buffers are given back to the allocator.
+/// The size of a buffer that a shard keeps at most, in bytes. Larger ones go back to the allocator.
 const POOLED_BYTES: usize = 64 << 10;
 
-/// Room of a new buffer: a reply or two. In a storm of connections each of a turn has one; where
-/// there is more to say they grow, and are reused as large as they are.
+/// The size of a new buffer, in bytes: enough for a reply or two. In a storm of new connections each
+/// connection of a turn borrows one. Buffers with more output grow, and keep their size.
 const FRESH_BYTES: usize = 512;
 
-/// From so many sent bytes on, what is left is moved to the buffer's front once that is the
-/// lesser part: a reader that is never quite done must not make the buffer grow for ever.
+/// The number of sent bytes from which on the unsent bytes are moved to the front of the buffer, once
+/// they are the smaller part. A client that always leaves a rest must not make the buffer grow for ever.
 const MOVE: usize = 64 << 10;
 
-/// Empty buffers that keep their memory.
+/// The empty buffers of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     #[expect(clippy::vec_box, reason = "connections borrow and give back the boxes")]
@@ -25,6 +27,7 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
+    /// Lends a buffer.
     pub(super) fn take(&mut self) -> Box<Waiting> {
         let taken = self.free.pop();
         if let Some(waiting) = &taken {
@@ -33,6 +36,7 @@ impl Pool {
         taken.unwrap_or_default()
     }
 
+    /// Takes a buffer back.
     pub(super) fn give(&mut self, mut waiting: Box<Waiting>) {
         let room = waiting.room();
         if self.free.len() < POOL && room <= POOLED_BYTES && self.bytes + room <= POOL_BYTES {
@@ -43,17 +47,18 @@ impl Pool {
     }
 }
 
-/// What waits for a connection, while anything does.
+/// The output that waits for one connection.
 #[derive(Debug)]
 pub(super) struct Waiting {
+    /// Frames. Not encrypted, also on a TLS connection.
     pub(super) bytes: Vec<u8>,
-    /// Of them, those that the socket has taken.
+    /// The number of bytes of `bytes` that the socket has taken.
     pub(super) sent: usize,
-    /// Records of TLS, which go before what is not encrypted yet.
+    /// TLS records. They go out before `bytes`.
     pub(super) sealed: Vec<u8>,
-    /// Of them, bytes that the socket has taken.
+    /// The number of bytes of `sealed` that the socket has taken.
     pub(super) sealed_sent: usize,
-    /// Messages of a batching client, to be framed together at the end of the turn.
+    /// Messages that share a frame, which is written at the end of the turn.
     pub(super) batch: Vec<u8>,
 }
 
@@ -74,13 +79,13 @@ impl Waiting {
         self.bytes.capacity() + self.sealed.capacity() + self.batch.capacity()
     }
 
-    /// Bytes that the socket has not taken.
+    /// The number of bytes that the socket has not taken.
     pub(super) fn len(&self) -> usize {
         let sealed = self.sealed.len() - self.sealed_sent;
         self.bytes.len() - self.sent + sealed + self.batch.len()
     }
 
-    /// Drops what was sent, once that is the larger part.
+    /// Drops the sent bytes, once they are the larger part.
     pub(super) fn make_room(&mut self) {
         if self.sent >= MOVE && self.sent > self.bytes.len() / 2 {
             self.bytes.drain(..self.sent);

@@ -167,3 +167,87 @@ impl Reads {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crossbeam::channel::bounded;
+    use trunkline_core::exchange::{ConnRef, Part, ReplyConn};
+    use trunkline_core::store::TimelineId;
+    use trunkline_proto::Encoding;
+
+    use super::*;
+
+    const USER: TimelineId = TimelineId(1);
+
+    fn page() -> Query {
+        Query::Contacts {
+            user: USER,
+            watch: false,
+            part: Part::WHOLE,
+        }
+    }
+
+    fn catch_up() -> Query {
+        Query::CatchUp {
+            user: USER,
+            since: Position(3),
+            connect: None,
+        }
+    }
+
+    fn asker(id: u32) -> Asker {
+        let conn = ConnRef {
+            slot: 7,
+            generation: 1,
+        };
+        Asker {
+            reply_to: ReplyTo::Conn(ReplyConn {
+                shard: 0,
+                encoding: Encoding::Json,
+                conn,
+                id,
+            }),
+            until: Position(9),
+        }
+    }
+
+    #[test]
+    fn a_question_waits_while_the_readers_have_no_room() {
+        let (readers, jobs) = bounded(1);
+        let mut reads = Reads::new(readers);
+        let mut unanswered = Unanswered::default();
+        assert!(reads.enter(7, &mut unanswered, 1, page()));
+        assert!(reads.enter(8, &mut unanswered, 2, page()));
+        reads.ask(7, asker);
+        reads.ask(8, asker);
+        assert_eq!(jobs.len(), 1);
+        assert_eq!(reads.asking.begin_round(), 2);
+        assert_eq!(reads.asking.next(), Some(7));
+        assert!(!reads.asking.has_next(7), "a reader has its question");
+        assert_eq!(reads.asking.next(), Some(8));
+        assert!(reads.asking.has_next(8));
+        assert!(jobs.recv().is_ok_and(|job| job.wanted.is_so()));
+        reads.ask(8, asker);
+        reads.answered(7, &mut unanswered, true);
+        assert_eq!((jobs.len(), reads.counted(7), reads.counted(8)), (1, 0, 1));
+    }
+
+    #[test]
+    fn sessions_that_catch_up_are_counted_until_they_have_their_page_or_end() {
+        let (readers, jobs) = bounded(9);
+        let mut reads = Reads::new(readers);
+        let mut unanswered = Unanswered::default();
+        reads.enter(7, &mut unanswered, 1, catch_up());
+        reads.enter(8, &mut unanswered, 1, catch_up());
+        assert_eq!((reads.recovering(), reads.counted(7)), (2, 0));
+        reads.ask(7, asker);
+        reads.forget(8, &mut unanswered);
+        assert_eq!(reads.recovering(), 1, "no reader had the question of 8");
+        reads.forget(7, &mut unanswered);
+        reads.end(7);
+        assert!(jobs.recv().is_ok_and(|job| !job.wanted.is_so()));
+        assert_eq!(reads.recovering(), 1, "the reader answers all the same");
+        reads.recovered();
+        assert_eq!(reads.recovering(), 0);
+    }
+}

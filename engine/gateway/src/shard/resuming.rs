@@ -93,7 +93,7 @@ impl Resuming {
     }
 
     /// Notes that a page of missed events was pushed, which begins behind `position`. The first such
-    /// position is to be stored at once: a client that comes back misses nothing behind it.
+    /// position is to be stored at once: a client that reconnects gets every event after it.
     pub(super) fn caught_up(&mut self, slot: u32, position: Position, now: Tick) -> Option<ToKeep> {
         let progress = self.sessions.get_mut(&slot)?;
         progress.pushed = true;

@@ -1,32 +1,34 @@
-//! How long those who are sent away are told to wait before they come again.
+//! How long clients that are sent away are told to wait before they reconnect.
 //!
-//! A gateway takes in so many sessions a second (`reconnect_rate`). Those who are sent away together
-//! each wait a random time, within a range as long as taking all of them in takes: shorter, and most
-//! find no room; longer, and they wait for nothing.
+//! A gateway admits a number of sessions a second (`reconnect_rate`). Each client waits a random time
+//! within a range as long as admitting all of them takes. In a shorter range most clients would find no
+//! room; in a longer one they would wait for nothing.
 
 use crate::timer::{TICKS_PER_SECOND, Tick};
 
-/// The shortest range, in milliseconds: few need no spreading, but should not come in step.
+/// The shortest range, in milliseconds. It keeps even few clients from reconnecting at the same moment.
 const SHORTEST: u64 = 100;
 
 /// The range of delays, in milliseconds from 0 on.
 #[derive(Debug)]
 pub(super) struct Returns {
-    /// Sessions that the whole gateway takes in within a second, of which each counts 1.
+    /// The number of plain sessions that the whole gateway admits within a second.
     rate: u64,
-    /// Shards that share it.
+    /// The number of shards that share the rate.
     shards: u64,
+    /// The longest range, in milliseconds.
     longest: u64,
-    /// The range for all, once the gateway stops.
+    /// The range for all clients of a gateway that stops, in milliseconds.
     stopping: Option<u64>,
-    /// What those count who were sent away and have not had their turn, in parts of a tick's worth
-    /// that come out even: `rate` of them have their turn in a tick.
+    /// The sessions that were sent away and are not admitted again yet, in parts of a plain session. The
+    /// size of a part makes `rate` parts the share of this shard in one tick.
     outside: u64,
-    /// Until when those who had their turn were taken off.
+    /// The tick up to which admitted sessions are taken off `outside`.
     at: Tick,
 }
 
 impl Returns {
+    /// Makes the delays of a shard that has sent nobody away.
     pub(super) fn new(rate: u32, shards: usize, longest_ms: u64) -> Self {
         Self {
             rate: u64::from(rate).max(1),
@@ -38,20 +40,20 @@ impl Returns {
         }
     }
 
-    /// The gateway stops, and so many sessions of all its shards, each of which counts `cost`, have
-    /// to go elsewhere or come back.
+    /// Sets the range for the stop of a gateway. Its shards have `sessions` sessions together, and each
+    /// takes as long to admit as `cost` plain ones.
     pub(super) fn stop(&mut self, sessions: usize, cost: u64) {
         let all = (sessions as u64).saturating_mul(cost);
         self.stopping = Some(self.range(all.saturating_mul(1_000) / self.rate));
     }
 
-    /// The range for a session of those that go because the gateway stops.
+    /// The range for a client that goes because the gateway stops, in milliseconds.
     pub(super) fn of_all(&self) -> u64 {
         self.stopping.unwrap_or(self.longest)
     }
 
-    /// The range for one more of those that this shard has no room for now. Whoever was sent away
-    /// before has their turn first.
+    /// Returns the range for a client that this shard has no room for now, in milliseconds, and counts the
+    /// client as `cost` plain ones. Clients that were sent away earlier have their turn first.
     pub(super) fn of_one(&mut self, now: Tick, cost: u64) -> u64 {
         let scale = self.shards * u64::from(TICKS_PER_SECOND);
         let passed = u64::from(now.wrapping_sub(self.at));

@@ -1,18 +1,19 @@
-//! Where a connection comes from, as connections of an address are counted.
+//! The address under which a connection is counted.
 
 use std::net::IpAddr;
 
-/// An IPv4 address, or the /64 network of an IPv6 address, which is what one client has at least.
+/// An IPv4 address, or the /64 network of an IPv6 address: one client has at least a whole /64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Source(u64);
 
 impl Source {
-    /// Stands for connections that are not counted; nobody connects from a broadcast address.
+    /// The source of connections that are not counted. No client has a broadcast address.
     pub(crate) const NONE: Self = Self(u64::MAX);
 
+    /// Returns the source of an address.
     pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
-            // Beside every network of IPv6: ffff::/16 is multicast.
+            // No IPv6 client has this network: ffff::/16 is multicast.
             IpAddr::V4(address) => Self(0xffff_ffff_0000_0000 | u64::from(address.to_bits())),
             IpAddr::V6(address) => Self((address.to_bits() >> 64) as u64),
         }

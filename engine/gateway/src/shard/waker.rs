@@ -1,4 +1,4 @@
-//! What wakes a shard.
+//! Wakes the event loop of a shard from other threads.
 
 use mio::{Poll, Waker};
 use trunkline_core::exchange::Wake;
@@ -21,7 +21,7 @@ impl ShardWaker {
 
 impl Wake for ShardWaker {
     fn wake(&self) {
-        // Only a closed eventfd fails, and then there is nobody to wake.
+        // Only a closed eventfd fails: the shard is gone then.
         let _ = self.0.wake();
     }
 }

@@ -1,13 +1,14 @@
 //! The time in which a certificate is valid (RFC 5280 §4.1), read from its DER.
 //!
-//! Only the outline of a certificate is read: a library for all of it takes a tenth of a first build.
+//! The gateway reads the outline of a certificate only. A library for the whole would take a tenth of a
+//! first build.
 
 use crate::files::element;
 
 const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
-/// The version, which certificates of version 1 leave out.
+/// The tag of the version, which certificates of version 1 leave out.
 const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
@@ -18,7 +19,7 @@ pub(super) struct Period {
     pub(super) to: i64,
 }
 
-/// Reads the period in which a certificate is valid; `None` if these bytes are no certificate.
+/// Reads the period in which a certificate is valid. Returns `None` if the bytes are not a certificate.
 pub(super) fn period(certificate: &[u8]) -> Option<Period> {
     let (certificate, _) = element(certificate, SEQUENCE)?;
     let (signed, rest) = element(certificate, SEQUENCE)?;
@@ -38,7 +39,7 @@ pub(super) fn period(certificate: &[u8]) -> Option<Period> {
     Some(Period { from, to })
 }
 
-/// A time in seconds since 1970 UTC, and the bytes behind it.
+/// Reads a time. Returns it in seconds since 1970 UTC, with the bytes after it.
 fn time(der: &[u8]) -> Option<(i64, &[u8])> {
     let (year, text, rest) = if let Some((text, rest)) = element(der, UTC_TIME) {
         let (year, text) = digits(text, 2)?;
@@ -64,7 +65,7 @@ fn time(der: &[u8]) -> Option<(i64, &[u8])> {
     is_time.then_some((seconds, rest))
 }
 
-/// The number that so many digits at the front are, and the text behind them.
+/// Reads a number of `count` digits at the front of a text. Returns it with the text after it.
 fn digits(text: &[u8], count: usize) -> Option<(i64, &[u8])> {
     let (digits, rest) = text.split_at_checked(count)?;
     let digits = std::str::from_utf8(digits).ok()?;
@@ -72,8 +73,8 @@ fn digits(text: &[u8], count: usize) -> Option<(i64, &[u8])> {
     Some((digits.parse().ok().filter(|_| is_number)?, rest))
 }
 
-/// The days from 1970-01-01 to a date, in years that begin in March: the day that only leap years
-/// have is then their last one.
+/// Returns the number of days from 1970-01-01 to a date. The arithmetic uses years that begin in March, so
+/// that the extra day of a leap year is the last one.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month > 2 {
         (year, month - 3)

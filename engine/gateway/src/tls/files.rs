@@ -1,4 +1,4 @@
-//! Certificate and key as files.
+//! Reads the files of the certificate and its key.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,51 +13,51 @@ use super::validity::{self, Span, Validity};
 use crate::files;
 use crate::tls::TlsFiles;
 
-/// Why a file cannot be used, and what would mend it.
+/// An error in a file of TLS. Its text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{}: {source}: name a file that this process may read", file.display())]
     Unreadable {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The error behind it.
         source: io::Error,
     },
-    /// It is text of another form, or holds what it must not.
+    /// The file has another form, or something that must not be in it.
     #[error("{}: {problem}", file.display())]
     Unusable {
         /// The file.
         file: PathBuf,
-        /// Why, and what would mend it.
+        /// What is wrong, and what to do.
         problem: String,
     },
-    /// It is no PEM, or a broken one.
-    #[error("{}: no good PEM: {source}", file.display())]
+    /// The file is not valid PEM.
+    #[error("{}: the PEM is not valid: {source}", file.display())]
     Pem {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The error behind it.
         source: pem::Error,
     },
-    /// There is no certificate in it.
+    /// The file has no certificate.
     #[error(
-        "{}: no certificate in it: tls_cert takes PEM, the server's own certificate first and \
-         behind it those up to the root", file.display()
+        "{}: no certificate in it: tls_cert takes PEM, the server's own certificate first, followed \
+         by the certificates up to the root", file.display()
     )]
     NoCertificate {
         /// The file.
         file: PathBuf,
     },
-    /// The certificate is none.
+    /// The first certificate cannot be read.
     #[error("{}: the first certificate cannot be read: {source}", file.display())]
     BadCertificate {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The error behind it.
         source: Error,
     },
-    /// There is no key in it.
+    /// The file has no private key.
     #[error(
         "{}: no private key in it: tls_key takes PEM with a key in PKCS#8, SEC1 or PKCS#1",
         file.display()
@@ -75,20 +75,20 @@ pub enum FileError {
         /// The file.
         file: PathBuf,
     },
-    /// The key is of no kind that can be used.
+    /// The gateway does not support this kind of key.
     #[error(
-        "{}: the key cannot be used: {source}; take ECDSA (P-256, P-384, P-521), Ed25519, or RSA \
+        "{}: the key cannot be used: {source}; use ECDSA (P-256, P-384, P-521), Ed25519, or RSA \
          of 2,048 to 8,192 bits", file.display()
     )]
     BadKey {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The error behind it.
         source: Error,
     },
     /// The key belongs to another certificate.
     #[error(
-        "{}: not the key of the first certificate in {}: name the key that this was made with",
+        "{}: not the key of the first certificate in {}: name the key that the certificate was made for",
         key.display(), cert.display()
     )]
     Mismatch {
@@ -97,27 +97,27 @@ pub enum FileError {
         /// The certificate's file.
         cert: PathBuf,
     },
-    /// TLS cannot work with any file.
+    /// TLS cannot be set up, whatever the files are.
     #[error("TLS cannot be set up: {0}")]
     Library(#[source] Error),
 }
 
-/// A certificate with its key, and what there is to say of their files.
+/// A certificate with its key, and warnings about their files.
 #[derive(Debug)]
 pub(super) struct Certificate {
     pub(super) certified: CertifiedKey,
-    /// When it expires, in seconds since 1970 UTC, if that can be read.
+    /// When the certificate expires, in seconds since 1970 UTC. `None`: unknown.
     pub(super) expires: Option<i64>,
-    /// In sentences that name the file.
+    /// Warnings: sentences that name the file.
     pub(super) warnings: Vec<String>,
-    /// When each certificate of the chain is valid; the names have the file in them.
+    /// When each certificate of the chain is valid. The names contain the file.
     pub(super) spans: Vec<Span>,
 }
 
-/// Reads both files and holds them against each other, at a time in seconds since 1970 UTC.
+/// Reads both files, and checks that they belong together. `now` is the time in seconds since 1970 UTC.
 ///
 /// # Errors
-/// One of them cannot be used.
+/// A file cannot be used.
 pub(super) fn read(
     files: &TlsFiles,
     provider: &CryptoProvider,
@@ -138,18 +138,18 @@ pub(super) fn read(
     for span in &mut spans {
         span.name = format!("{cert}: {}", span.name);
     }
-    // One file for both is a custom of its own.
+    // Some services keep both in one file, on purpose.
     if files.cert != files.key {
         if cert_labels.iter().any(|label| is_private_key(label)) {
             warnings.push(format!(
-                "{cert}: a private key is in it, which is not used: the key of tls_key is. Take it \
-                 out, since certificates are for everybody to read"
+                "{cert}: a private key is in it, which is not used: the gateway uses the key of \
+                 tls_key. Remove it from the file, because anybody may read certificates"
             ));
         }
         if key_labels.iter().any(|label| label == "CERTIFICATE") {
             let key = files.key.display();
             warnings.push(format!(
-                "{key}: a certificate is in it, which is not used: those of tls_cert are"
+                "{key}: a certificate is in it, which is not used: the gateway uses those of tls_cert"
             ));
         }
     }
@@ -166,7 +166,7 @@ fn is_private_key(label: &str) -> bool {
     label.ends_with("PRIVATE KEY")
 }
 
-/// Holds a key against the certificate that it has to be of.
+/// Checks that a key belongs to the first certificate of a chain.
 fn certify(
     files: &TlsFiles,
     chain: Vec<CertificateDer<'static>>,
@@ -181,7 +181,7 @@ fn certify(
     })?;
     let certified = CertifiedKey::new(chain, private);
     match certified.keys_match() {
-        // A key that does not tell its public half may be the right one.
+        // A key without its public half may be the right one.
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
         Err(Error::InconsistentKeys(_)) => Err(FileError::Mismatch {
             key: key_file(),
@@ -194,7 +194,7 @@ fn certify(
     }
 }
 
-/// The certificates of a file, and the labels of all that is in it.
+/// Reads the certificates of a file. Returns them, and the labels of all PEM blocks in the file.
 fn read_chain(file: &Path) -> Result<(Vec<CertificateDer<'static>>, Vec<String>), FileError> {
     let text = read_text(file)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
@@ -206,13 +206,13 @@ fn read_chain(file: &Path) -> Result<(Vec<CertificateDer<'static>>, Vec<String>)
     }
 }
 
-/// The key of a file, and the labels of all that is in it.
+/// Reads the key of a file. Returns it, and the labels of all PEM blocks in the file.
 fn read_key(file: &Path) -> Result<(PrivateKeyDer<'static>, Vec<String>), FileError> {
     let text = read_text(file)?;
     let file = file.to_owned();
     let labels = files::pem_labels(&text);
     let keys = labels.iter().filter(|label| is_private_key(label)).count();
-    // Both forms say so in a line of their own: the header of PKCS#8, a field of older ones.
+    // Both forms have the word in a line of their own: PKCS#8 in its header, older keys in a field.
     if text.windows(9).any(|word| word == b"ENCRYPTED") {
         return Err(FileError::Encrypted { file });
     }
@@ -239,7 +239,7 @@ fn read_text(file: &Path) -> Result<Vec<u8>, FileError> {
     };
     if text.len() > files::LONGEST {
         return Err(unusable(
-            "1 MiB or longer: no file of certificates or of a key".into(),
+            "the file is too long: files of certificates and keys are shorter than 1 MiB".into(),
         ));
     }
     match files::byte_order_mark(&text) {

@@ -1,8 +1,8 @@
-//! The gateway's certificate, and the TLS connections that are begun with it.
+//! The gateway's certificate, and the configuration of TLS connections.
 //!
-//! A connection keeps the configuration that it began with: reading the files again changes what
-//! new ones get, and ends none. What a connection does with it is in `trunkline_proto::tls`, and
-//! where its bytes go in `shard::tls`.
+//! A connection keeps the configuration that it began with. When the gateway reads the files again, new
+//! connections get the new certificate, and open connections stay. `trunkline_proto::tls` encrypts and
+//! decrypts; `shard::tls` moves the bytes.
 
 mod der;
 mod files;
@@ -27,33 +27,33 @@ use self::validity::Span;
 pub use self::files::FileError;
 pub use self::watch::TlsWatch;
 
-/// Tickets that a client gets to resume with: it opens one connection at a time.
+/// The number of session tickets for a client: it opens one connection at a time.
 const TICKETS: usize = 1;
 
-/// The files of a TLS server, both PEM.
+/// The files of a TLS server, both in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The server's certificate, and behind it those up to the root.
+    /// The file with the server's certificate, followed by the certificates up to the root.
     pub cert: PathBuf,
-    /// Its private key.
+    /// The file with the private key.
     pub key: PathBuf,
 }
 
 /// Begins the TLS connections of all shards.
 #[derive(Debug)]
 pub struct Acceptor {
-    /// Locked to take or to replace the reference, never while anything is done with it.
+    /// The lock is held only to copy or to replace the reference.
     config: RwLock<Arc<ServerConfig>>,
-    /// When the certificate expires, in seconds since 1970 UTC; 0 where that cannot be read.
+    /// When the certificate expires, in seconds since 1970 UTC. 0: unknown.
     expires: AtomicU64,
-    /// When each certificate of the chain is valid; another list after each reading.
+    /// When each certificate of the chain is valid. Each reading of the files makes a new list.
     spans: RwLock<Arc<[Span]>>,
 }
 
-/// What is made of the files.
+/// The result of reading the files.
 struct Configured {
     config: Arc<ServerConfig>,
-    /// As [`Acceptor::expires`] has it.
+    /// When the certificate expires, in seconds since 1970 UTC. 0: unknown.
     expires: u64,
     spans: Arc<[Span]>,
 }
@@ -62,7 +62,7 @@ impl Acceptor {
     /// Reads the files.
     ///
     /// # Errors
-    /// One of them cannot be used; the text names it and says what would mend it.
+    /// A file cannot be used. The text names the file and says what to do.
     pub fn load(files: &TlsFiles) -> Result<Self, FileError> {
         let made = configure(files)?;
         Ok(Self {
@@ -72,10 +72,10 @@ impl Acceptor {
         })
     }
 
-    /// Reads the files again, for connections that begin from now on.
+    /// Reads the files again, for later connections.
     ///
     /// # Errors
-    /// One of them cannot be used: what was read before stays.
+    /// A file cannot be used. The certificate from before stays in use.
     pub fn reload(&self, files: &TlsFiles) -> Result<(), FileError> {
         let made = configure(files)?;
         *self.config.write() = made.config;
@@ -84,7 +84,7 @@ impl Acceptor {
         Ok(())
     }
 
-    /// When the certificate expires, in seconds since 1970 UTC, if that can be read.
+    /// When the certificate expires, in seconds since 1970 UTC. `None`: unknown.
     pub fn expires(&self) -> Option<u64> {
         Some(self.expires.load(Relaxed)).filter(|expires| *expires > 0)
     }
@@ -92,23 +92,23 @@ impl Acceptor {
     /// Begins a connection.
     ///
     /// # Errors
-    /// The configuration cannot work.
+    /// The configuration is not complete.
     pub fn begin(&self) -> Result<ServerTls, TlsError> {
         let config = Arc::clone(&self.config.read());
         Tls::server(config)
     }
 }
 
-/// Whether the files can be used, and what clients may refuse them for or what is odd about them:
-/// sentences that name the file.
+/// Checks the files. Returns warnings: sentences that name the file, such as the reason for which clients
+/// may refuse the certificate.
 ///
 /// # Errors
-/// One of them cannot; the text names it and says what would mend it.
+/// A file cannot be used. The text names the file and says what to do.
 pub fn check(files: &TlsFiles) -> Result<Vec<String>, FileError> {
     files::read(files, &provider(), now()).map(|read| read.warnings)
 }
 
-/// The time in seconds since 1970 UTC.
+/// Returns the time in seconds since 1970 UTC.
 fn now() -> i64 {
     i64::try_from(system_ms() / 1_000).unwrap_or(i64::MAX)
 }
@@ -120,7 +120,7 @@ fn provider() -> CryptoProvider {
     aws_lc_rs::default_provider()
 }
 
-/// Reads the files, and logs what there is to say of them.
+/// Reads the files, and logs warnings about them.
 fn configure(files: &TlsFiles) -> Result<Configured, FileError> {
     let provider = Arc::new(provider());
     let certificate = files::read(files, &provider, now())?;
@@ -133,11 +133,11 @@ fn configure(files: &TlsFiles) -> Result<Configured, FileError> {
         .map_err(FileError::Library)?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-    // WebSocket is begun with HTTP/1.1; who offers other protocols only is told so.
+    // WebSocket begins with HTTP/1.1. A client that offers only other protocols gets an alert.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // Clients hold what is needed to resume, encrypted with a key that is made anew every few hours
-    // and with each certificate. Nothing is kept here for those who may come back, and early data,
-    // which could be replayed, is not taken.
+    // Clients keep their session tickets, encrypted with a key that changes every few hours and with
+    // each certificate. The gateway keeps nothing for them. It does not accept early data, which could
+    // be replayed.
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(FileError::Library)?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = TICKETS;

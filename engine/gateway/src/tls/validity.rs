@@ -1,48 +1,52 @@
-//! When certificates are valid, and what there is to say of that.
+//! Checks when certificates are valid, and warns before they expire.
 
 use rustls::pki_types::CertificateDer;
 use trunkline_core::clock::utc;
 
 use super::der::{self, Period};
 
-/// A certificate that expires within this time, in seconds, is warned of.
+/// The time before the end of a certificate in which the gateway warns, in seconds: 14 days.
 const SOON: i64 = 14 * DAY;
 
 const DAY: i64 = 86_400;
 
-/// What a chain says of the time in which it can be used.
+/// When the certificates of a chain are valid.
 #[derive(Debug, Default)]
 pub(super) struct Validity {
-    /// When the server's own certificate expires, in seconds since 1970 UTC, if that can be read.
+    /// When the server's own certificate expires, in seconds since 1970 UTC. `None`: unknown.
     pub(super) expires: Option<i64>,
-    /// What clients may refuse it for, and what would mend that.
+    /// The reasons for which clients may refuse the chain, and what to do.
     pub(super) warnings: Vec<String>,
     /// When each certificate is valid.
     pub(super) spans: Vec<Span>,
 }
 
-/// A certificate and the time in which it is valid, in seconds since 1970 UTC.
+/// A certificate, and the first and last second in which it is valid, since 1970 UTC.
 #[derive(Debug)]
 pub(super) struct Span {
+    /// The name of the certificate in log lines.
     pub(super) name: String,
     from: i64,
     to: i64,
 }
 
-/// Where a time lies in that of a certificate.
+/// The stage of a certificate at some time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Before it.
+    /// The certificate is not valid yet.
     Early,
+    /// The certificate is valid for at least 14 days more.
     Valid,
-    /// Near its end.
+    /// The certificate expires within 14 days.
     Soon,
-    /// In its last day.
+    /// The certificate expires within a day.
     LastDay,
+    /// The certificate has expired.
     Expired,
 }
 
 impl Span {
+    /// Returns the stage at a time in seconds since 1970 UTC.
     pub(super) fn stage(&self, now: i64) -> Stage {
         match self.to.saturating_sub(now) {
             ..0 => Stage::Expired,
@@ -53,13 +57,39 @@ impl Span {
         }
     }
 
-    /// What is to be said of it.
+    /// Returns the warning about this certificate at a time in seconds since 1970 UTC. Returns `None` if
+    /// the certificate is valid for at least 14 days more.
     pub(super) fn warning(&self, now: i64) -> Option<String> {
-        warning(&self.name, (self.from, self.to), now)
+        let Self { name, from, to } = self;
+        let date = |seconds: i64| utc(u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000));
+        if now > *to {
+            let ago = days(now - to);
+            Some(format!(
+                "{name} expired on {} UTC, {ago} ago, and clients refuse it: renew it, and send \
+                 SIGHUP to a running gateway",
+                date(*to)
+            ))
+        } else if now < *from {
+            let ahead = days(from - now);
+            Some(format!(
+                "{name} is not valid before {} UTC, {ahead} from now, and clients refuse it until \
+                 then: use one that is valid, or set the clock of this machine",
+                date(*from)
+            ))
+        } else if to - now < SOON {
+            let left = days(to - now);
+            Some(format!(
+                "{name} expires on {} UTC, {left} from now: renew it, and send SIGHUP to a running \
+                 gateway",
+                date(*to)
+            ))
+        } else {
+            None
+        }
     }
 }
 
-/// Looks at each certificate of a chain at a time in seconds since 1970 UTC.
+/// Checks each certificate of a chain at a time in seconds since 1970 UTC.
 pub(super) fn examine(chain: &[CertificateDer<'_>], now: i64) -> Validity {
     let mut found = Validity::default();
     for (i, certificate) in chain.iter().enumerate() {
@@ -68,7 +98,7 @@ pub(super) fn examine(chain: &[CertificateDer<'_>], now: i64) -> Validity {
             i => format!("certificate {} of the chain", i + 1),
         };
         let Some(Period { from, to }) = der::period(certificate) else {
-            let warning = format!("when {name} is valid cannot be read");
+            let warning = format!("the time in which {name} is valid cannot be read");
             found.warnings.push(warning);
             continue;
         };
@@ -82,36 +112,7 @@ pub(super) fn examine(chain: &[CertificateDer<'_>], now: i64) -> Validity {
     found
 }
 
-/// What is to be said of a certificate that is valid from one time up to another.
-fn warning(name: &str, (from, to): (i64, i64), now: i64) -> Option<String> {
-    let date = |seconds: i64| utc(u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000));
-    if now > to {
-        let ago = days(now - to);
-        Some(format!(
-            "{name} expired on {} UTC, {ago} ago, and clients refuse it: renew it, and send SIGHUP \
-             to a running gateway",
-            date(to)
-        ))
-    } else if now < from {
-        let ahead = days(from - now);
-        Some(format!(
-            "{name} is not valid before {} UTC, {ahead} from now, and clients refuse it until then: \
-             use one that is valid, or set the clock of this machine",
-            date(from)
-        ))
-    } else if to - now < SOON {
-        let left = days(to - now);
-        Some(format!(
-            "{name} expires on {} UTC, {left} from now: renew it, and send SIGHUP to a running \
-             gateway",
-            date(to)
-        ))
-    } else {
-        None
-    }
-}
-
-/// A time as people say it.
+/// Returns a duration in days, or in hours below one day, as text.
 fn days(seconds: i64) -> String {
     match seconds / DAY {
         0 => format!("{} hours", seconds / 3_600),
@@ -129,8 +130,12 @@ mod tests {
 
     #[test]
     fn what_is_said_and_when() {
-        let validity = (NEW_YEAR, NEW_YEAR + 90 * DAY);
-        let said = |now: i64| warning("the certificate", validity, now).unwrap_or_default();
+        let span = Span {
+            name: "the certificate".to_owned(),
+            from: NEW_YEAR,
+            to: NEW_YEAR + 90 * DAY,
+        };
+        let said = |now: i64| span.warning(now).unwrap_or_default();
         for (now, words) in [
             (
                 NEW_YEAR - 1,
@@ -202,7 +207,7 @@ mod tests {
         assert_eq!(found.expires, Some(2_527_459_200));
         assert_eq!(
             found.warnings,
-            ["when certificate 2 of the chain is valid cannot be read"]
+            ["the time in which certificate 2 of the chain is valid cannot be read"]
         );
     }
 }

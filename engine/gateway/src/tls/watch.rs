@@ -1,4 +1,4 @@
-//! The log of certificates that come to their end, or become valid, while the gateway runs.
+//! Logs when a certificate expires, or becomes valid, while the gateway runs.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -9,23 +9,32 @@ use crossbeam::channel::{self, RecvTimeoutError, Sender};
 use super::validity::{Span, Stage};
 use super::{Acceptor, now};
 
-/// How often it looks.
+/// The time between two looks at the certificates.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The thread that looks at the time of the certificates in use.
+/// The thread that watches when the certificates in use are valid.
 pub struct TlsWatch {
     stop: Sender<()>,
     thread: JoinHandle<()>,
 }
 
-/// What was said last.
+/// The state of the certificates at the last look.
 struct Known {
     spans: Arc<[Span]>,
     stages: Vec<Stage>,
 }
 
+/// A change to log.
+#[derive(Debug, PartialEq, Eq)]
+struct News {
+    /// Clients refuse the certificate because of it.
+    refused: bool,
+    /// The sentence for the log.
+    text: String,
+}
+
 impl TlsWatch {
-    /// Starts it. What is so at the start was said when the files were read.
+    /// Starts the thread. It logs changes only: reading the files logged the state before.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -36,11 +45,11 @@ impl TlsWatch {
         let thread = thread.spawn(move || {
             while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
                 let now = now();
-                for (is_bad, words) in known.look(&acceptor, now) {
-                    if is_bad {
-                        tracing::error!("{words}");
+                for News { refused, text } in known.look(&acceptor, now) {
+                    if refused {
+                        tracing::error!("{text}");
                     } else {
-                        tracing::warn!("{words}");
+                        tracing::warn!("{text}");
                     }
                 }
             }
@@ -48,7 +57,7 @@ impl TlsWatch {
         Ok(Self { stop, thread })
     }
 
-    /// Ends it.
+    /// Ends the thread.
     pub fn stop(self) {
         drop(self.stop);
         if self.thread.join().is_err() {
@@ -64,23 +73,23 @@ impl Known {
         Self { spans, stages }
     }
 
-    /// What has come to be so since the last look, and whether clients refuse a certificate for it.
-    fn look(&mut self, acceptor: &Acceptor, now: i64) -> Vec<(bool, String)> {
+    /// Returns what has changed since the last look.
+    fn look(&mut self, acceptor: &Acceptor, now: i64) -> Vec<News> {
         let fresh = Self::of(acceptor, now);
-        let mut said = Vec::new();
-        // Of other certificates everything was said when they were read.
+        let mut news = Vec::new();
+        // Reading the files logged the state of new certificates.
         if Arc::ptr_eq(&fresh.spans, &self.spans) {
             let both = self.stages.iter().zip(&fresh.stages);
             for (span, (before, stage)) in fresh.spans.iter().zip(both) {
                 if before != stage
-                    && let Some(words) = span.warning(now)
+                    && let Some(text) = span.warning(now)
                 {
-                    let is_bad = matches!(stage, Stage::Early | Stage::Expired);
-                    said.push((is_bad, words));
+                    let refused = matches!(stage, Stage::Early | Stage::Expired);
+                    news.push(News { refused, text });
                 }
             }
         }
         *self = fresh;
-        said
+        news
     }
 }

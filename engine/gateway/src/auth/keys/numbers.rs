@@ -1,4 +1,4 @@
-//! What the numbers of a key have to be, so that a signature can be good.
+//! Checks the numbers of a key: no signature could be valid with other ones, or anybody could make one.
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use curve25519_dalek::edwards::CompressedEdwardsY;
@@ -7,28 +7,28 @@ use jsonwebtoken::DecodingKey;
 use super::{Key, Problem};
 use crate::auth::TokenAlgorithm;
 
-/// Shortest secret: as long as the hash (RFC 7518 §3.2).
+/// The least number of bytes of a secret: the length of the hash (RFC 7518 §3.2).
 const SHORTEST_SECRET: usize = 32;
 
-/// Sizes of RSA keys, in bits.
+/// The accepted sizes of RSA keys, in bits.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 
-/// Sizes of the exponent of an RSA key, in bits: 3 is the least, and what checks signatures takes no
-/// longer one.
+/// The accepted sizes of the exponent of an RSA key, in bits. The least exponent is 3; the library that
+/// checks signatures takes no longer one.
 const EXPONENT_BITS: std::ops::RangeInclusive<usize> = 2..=33;
 
-/// Bytes of a coordinate on P-256 (RFC 7518 §6.2.1.2).
+/// The number of bytes of a coordinate on P-256 (RFC 7518 §6.2.1.2).
 pub(super) const COORDINATE: usize = 32;
 
-/// A secret for HS256.
+/// Makes the key of a secret, for HS256.
 ///
 /// # Errors
-/// It is too short.
+/// The secret is too short.
 pub(super) fn secret(bytes: &[u8]) -> Result<Key, Problem> {
     if bytes.len() < SHORTEST_SECRET {
         return Err(format!(
-            "a secret has at least {SHORTEST_SECRET} bytes, none of which can be guessed: make one \
-             with openssl rand -out FILE {SHORTEST_SECRET}"
+            "a secret has at least {SHORTEST_SECRET} bytes that nobody can guess: make one with openssl \
+             rand -out FILE {SHORTEST_SECRET}"
         ));
     }
     Ok(Key {
@@ -37,10 +37,10 @@ pub(super) fn secret(bytes: &[u8]) -> Result<Key, Problem> {
     })
 }
 
-/// An RSA key for RS256: modulus and exponent, the most significant byte first.
+/// Makes an RSA key, for RS256. Modulus and exponent begin with their most significant byte.
 ///
 /// # Errors
-/// No signature could be good, or anybody could make one.
+/// No signature could be valid with these numbers, or anybody could make one.
 pub(super) fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Key, Problem> {
     let [modulus, exponent] = [modulus, exponent].map(without_zeros);
     let (size, exponent_size) = (bits(modulus), bits(exponent));
@@ -52,7 +52,7 @@ pub(super) fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Key, Problem> {
     let is_odd = |number: &[u8]| number.last().is_some_and(|byte| byte % 2 == 1);
     if !is_odd(modulus) {
         return Err(
-            "the modulus of the RSA key (\"n\") is even, and no product of two large primes is"
+            "the modulus of the RSA key (\"n\") is even: it cannot be a product of two large primes"
                 .into(),
         );
     }
@@ -69,10 +69,10 @@ pub(super) fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Key, Problem> {
     })
 }
 
-/// A key on P-256 for ES256: a point, not compressed (SEC 1 §2.3.3).
+/// Makes a key on P-256, for ES256. The point must not be compressed (SEC 1 §2.3.3).
 ///
 /// # Errors
-/// It is no point of the curve.
+/// The point is not on the curve.
 pub(super) fn ecdsa(point: &[u8]) -> Result<Key, Problem> {
     if let [2 | 3, ..] = point {
         return Err(
@@ -81,9 +81,9 @@ pub(super) fn ecdsa(point: &[u8]) -> Result<Key, Problem> {
                 .into(),
         );
     }
-    // This finds what has another length and what is not on the curve.
+    // This finds points of another length, and points that are not on the curve.
     if point.first() != Some(&4) || ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).is_err() {
-        return Err("it is no good key: the point of the EC key is not on the curve P-256".into());
+        return Err("the key is not valid: its point is not on the curve P-256".into());
     }
     Ok(Key {
         algorithm: TokenAlgorithm::ES256,
@@ -91,27 +91,28 @@ pub(super) fn ecdsa(point: &[u8]) -> Result<Key, Problem> {
     })
 }
 
-/// A key on Curve25519 for EdDSA (RFC 8032 §5.1.5).
+/// Makes a key on Curve25519, for EdDSA (RFC 8032 §5.1.5).
 ///
 /// # Errors
-/// It is no point of the curve, or one for which anybody can make signatures.
+/// The point is not on the curve, or anybody can make signatures for it.
 pub(super) fn edwards(point: &[u8]) -> Result<Key, Problem> {
-    const NOT_ON_CURVE: &str = "it is no good key: its bytes are no point of the curve Ed25519";
+    const NOT_ON_CURVE: &str =
+        "the key is not valid: its bytes are not a point of the curve Ed25519";
     let Ok(compressed) = CompressedEdwardsY::from_slice(point) else {
         return Err(format!(
-            "it is no good key: an Ed25519 key has 32 bytes, and this one has {}",
+            "the key is not valid: an Ed25519 key has 32 bytes, and this one has {}",
             point.len()
         ));
     };
     let decoded = compressed.decompress().ok_or(NOT_ON_CURVE)?;
-    // A coordinate beyond the field's order is another way to write a point, and not allowed.
+    // A coordinate beyond the order of the field is another form of the point, and not allowed.
     if decoded.compress() != compressed {
         return Err(NOT_ON_CURVE.into());
     }
     if decoded.is_small_order() {
         return Err(
-            "it is no good key: its point is one of the eight of small order, for which anybody \
-             can make signatures"
+            "the key is not valid: anybody can make signatures for its point, which is one of the \
+             eight points of small order"
                 .into(),
         );
     }
@@ -121,13 +122,13 @@ pub(super) fn edwards(point: &[u8]) -> Result<Key, Problem> {
     })
 }
 
-/// A number without the zeros in front of it.
+/// Returns a number without its leading zero bytes.
 fn without_zeros(number: &[u8]) -> &[u8] {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     &number[zeros..]
 }
 
-/// The length in bits of a number that begins with no zero byte.
+/// Returns the length in bits of a number without leading zero bytes.
 fn bits(number: &[u8]) -> usize {
     number
         .first()

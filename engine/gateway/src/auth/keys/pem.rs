@@ -6,29 +6,29 @@ use rustls::pki_types::{SubjectPublicKeyInfoDer, alg_id};
 use super::{Key, Problem, numbers};
 use crate::files::{self, element};
 
-/// The public key of a PEM file, and what else is in the file.
+/// Returns the public key of a PEM file, and warnings about the rest of the file.
 ///
 /// # Errors
-/// There is none, there are several, there is a private one, or it cannot be used.
+/// The file has no public key, several, or a private key; or the key cannot be used.
 pub(super) fn public(pem: &[u8]) -> Result<(Key, Vec<Problem>), Problem> {
     const HOW: &str = "openssl pkey -in FILE -pubout";
     let labels = files::pem_labels(pem);
     if super::contains(pem, b"PRIVATE KEY-----") {
         return Err(format!(
-            "a private key is in it: keep that where tokens are made, and give the gateway the \
-             public one ({HOW})"
+            "a private key is in it: keep the private key where tokens are made, and give the \
+             gateway the public key ({HOW})"
         ));
     }
     let keys = labels.iter().filter(|label| *label == "PUBLIC KEY").count();
     if keys > 1 {
         return Err(format!(
-            "{keys} public keys are in it, and a token does not say which one it means: leave one, \
-             or make a set of them and name it with jwks"
+            "{keys} public keys are in it, and a token cannot say which one it means: leave one, \
+             or make a set of the keys and name it with jwks"
         ));
     }
     let info = SubjectPublicKeyInfoDer::from_pem_slice(pem).map_err(|_| {
-        "no public key in it: PEM with BEGIN PUBLIC KEY; of a certificate, take openssl x509 -in \
-         FILE -noout -pubkey"
+        "no public key in it, which is PEM with BEGIN PUBLIC KEY: openssl x509 -in FILE -noout \
+         -pubkey prints the key of a certificate"
     })?;
     let others: Vec<_> = labels
         .iter()
@@ -36,19 +36,19 @@ pub(super) fn public(pem: &[u8]) -> Result<(Key, Vec<Problem>), Problem> {
         .collect();
     let warnings = others
         .first()
-        .map(|label| format!("only the public key in it is used, not what else it has ({label})"));
+        .map(|label| format!("only the public key in it is used, not the rest ({label})"));
     Ok((key(&info)?, warnings.into_iter().collect()))
 }
 
-/// The key that a SubjectPublicKeyInfo is about (RFC 5280 §4.1).
+/// Reads the key of a SubjectPublicKeyInfo (RFC 5280 §4.1).
 fn key(info: &[u8]) -> Result<Key, Problem> {
     const UNREADABLE: &str = "the public key cannot be read";
-    // A sequence of what the key is for, and its bits.
+    // A sequence of the algorithm and the bits of the key.
     let parts = element(info, 0x30).filter(|(_, behind)| behind.is_empty());
     let parts = parts.and_then(|(inside, _)| {
         let (algorithm, behind) = element(inside, 0x30)?;
         let (bits, _) = element(behind, 0x03)?;
-        // The first byte says how many bits of the last are not used.
+        // The first byte says how many bits of the last byte are not used.
         Some((algorithm, bits.strip_prefix(&[0])?))
     });
     let (algorithm, bits) = parts.ok_or(UNREADABLE)?;
@@ -69,7 +69,7 @@ fn key(info: &[u8]) -> Result<Key, Problem> {
     } else if algorithm == alg_id::ED25519.as_ref() {
         numbers::edwards(bits)
     } else {
-        Err("a key of another kind: take RSA, EC on P-256, or Ed25519".into())
+        Err("the key is of another kind: use RSA, EC on P-256, or Ed25519".into())
     }
 }
 

@@ -1,8 +1,8 @@
 //! A set of keys (JWKS, RFC 7517).
 //!
-//! Keys that are for something else are passed over, as RFC 7517 §5 asks, and named in a warning. A key
-//! that tokens would be checked with and that cannot be right is an error of the whole file: without
-//! it, the tokens of whoever made it would all be refused.
+//! Keys for other purposes are skipped, as RFC 7517 §5 asks, and a warning names them. A key for tokens
+//! that is not valid makes the whole file an error. Without that key, the gateway would refuse all tokens
+//! that are signed with it.
 
 use std::collections::HashMap;
 
@@ -15,44 +15,44 @@ use super::{Key, Problem, numbers};
 use crate::auth::TokenAlgorithm;
 use crate::files;
 
-/// Most keys of a set. Whoever makes them has a few at a time.
+/// The number of keys of a set at most. A service has a few at a time.
 const MOST_KEYS: usize = 1_000;
 
-/// Most keys that a message names. The others are counted.
+/// The number of keys that a message names at most. It counts the others.
 const MOST_NAMED: usize = 10;
 
-/// Most characters of a key's name in a message.
+/// The number of characters of a key's name in a message at most.
 const LONGEST_NAME: usize = 64;
 
-/// The members of a JWK that are private (RFC 7518 §6.2.2, §6.3.2, RFC 8037 §2).
+/// The private members of a JWK (RFC 7518 §6.2.2, §6.3.2, RFC 8037 §2).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"];
 
-/// A set as it stands in a file: each key for itself, since those of other kinds do not matter.
+/// The content of a file. Each key is read on its own, because keys of other kinds do not matter.
 #[derive(Deserialize)]
 struct Jwks {
     keys: Vec<Value>,
 }
 
-/// What a member of a set is to this gateway.
+/// The use of one member of a set for this gateway.
 enum Member {
     /// A key for tokens, with its name.
     Key(String, Key),
-    /// A key for something else, which it says.
+    /// A key for another purpose, with a text that says which.
     Other(Problem),
 }
 
-/// Reads a set: its keys by name, and what is odd about it.
+/// Reads a set. Returns its keys by name, and warnings.
 ///
 /// # Errors
-/// It is none, a key in it cannot be right, or there is no key for tokens in it.
+/// The file is not a set of keys, a key in it is not valid, or it has no key for tokens.
 pub(super) fn read(bytes: &[u8]) -> Result<(HashMap<String, Key>, Vec<Problem>), Problem> {
     if let Some(problem) = files::byte_order_mark(bytes) {
         return Err(problem);
     }
     let jwks: Jwks = serde_json::from_slice(bytes).map_err(|error| {
-        // Without the text of the error, which may hold what is in the file.
+        // Without the text of the error, which may quote the file.
         format!(
-            "no set of keys: JSON such as {{\"keys\":[{{\"kid\":\"1\",\"kty\":\"OKP\",…}}]}} \
+            "the file is not a set of keys, which is JSON such as {{\"keys\":[{{\"kid\":\"1\",\"kty\":\"OKP\",…}}]}} \
              (line {}, column {})",
             error.line(),
             error.column()
@@ -62,26 +62,26 @@ pub(super) fn read(bytes: &[u8]) -> Result<(HashMap<String, Key>, Vec<Problem>),
         return Err(format!("more than {MOST_KEYS} keys"));
     }
     let mut keys = HashMap::new();
-    let mut passed_over = Vec::new();
+    let mut skipped = Vec::new();
     for (i, value) in jwks.keys.iter().enumerate() {
         let name = || name(i, value);
         match member(value).map_err(|problem| format!("{}: {problem}", name()))? {
             Member::Key(kid, key) => {
                 if keys.insert(kid, key).is_some() {
-                    return Err(format!("{}: another one has its \"kid\"", name()));
+                    return Err(format!("{}: another key has the same \"kid\"", name()));
                 }
             }
-            Member::Other(problem) => passed_over.push(format!("{}: {problem}", name())),
+            Member::Other(problem) => skipped.push(format!("{}: {problem}", name())),
         }
     }
-    let problems = listed(&passed_over);
+    let problems = listed(&skipped);
     if keys.is_empty() {
         return Err(format!(
-            "no key in it that tokens could be checked with{problems}"
+            "the file has no key that tokens could be checked with{problems}"
         ));
     }
-    let warning = format!("keys of it are passed over{problems}");
-    let warnings = if passed_over.is_empty() {
+    let warning = format!("keys of this file are skipped{problems}");
+    let warnings = if skipped.is_empty() {
         Vec::new()
     } else {
         vec![warning]
@@ -89,7 +89,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(HashMap<String, Key>, Vec<Problem>),
     Ok((keys, warnings))
 }
 
-/// Some of the problems behind a colon, and how many more there are.
+/// Returns a colon, some of the problems, and the number of the others.
 fn listed(problems: &[Problem]) -> String {
     let named = problems.iter().take(MOST_NAMED).cloned();
     let mut list = named.collect::<Vec<_>>().join("; ");
@@ -103,7 +103,7 @@ fn listed(problems: &[Problem]) -> String {
     }
 }
 
-/// What to call a key of a set: by its place, counted from 1, and by its "kid" if it has one.
+/// Returns a name for a key of a set: its place, counted from 1, and its "kid" if it has one.
 fn name(i: usize, value: &Value) -> String {
     let place = i + 1;
     match value.get("kid").and_then(Value::as_str) {
@@ -115,7 +115,7 @@ fn name(i: usize, value: &Value) -> String {
     }
 }
 
-/// Takes a member of a set for what it is.
+/// Reads a member of a set.
 fn member(value: &Value) -> Result<Member, Problem> {
     let jwk = value.as_object().ok_or("not a key, which is an object")?;
     let kty = text(jwk, "kty")?.ok_or("no \"kty\"")?;
@@ -123,8 +123,8 @@ fn member(value: &Value) -> Result<Member, Problem> {
         && let Some(private) = PRIVATE.iter().find(|name| jwk.contains_key(**name))
     {
         return Err(format!(
-            "a private key (\"{private}\"): keep that where tokens are made, and put the public \
-             one into the set"
+            "a private key (\"{private}\"): keep it where tokens are made, and put the public key \
+             into the set"
         ));
     }
     let algorithm = match purpose(jwk, kty)? {
@@ -133,13 +133,14 @@ fn member(value: &Value) -> Result<Member, Problem> {
     };
     let Some(kid) = text(jwk, "kid")? else {
         return Ok(Member::Other(
-            "no \"kid\", by which tokens could name it".into(),
+            "no \"kid\": tokens could not name the key".into(),
         ));
     };
     Ok(Member::Key(kid.to_owned(), key(jwk, algorithm)?))
 }
 
-/// The algorithm that tokens are signed with by a key; or why it is for something else.
+/// Returns the algorithm of the tokens that a key signs, or the text that says why the key is for
+/// another purpose.
 fn purpose(
     jwk: &Map<String, Value>,
     kty: &str,
@@ -149,13 +150,17 @@ fn purpose(
         "EC" => (TokenAlgorithm::ES256, Some("P-256")),
         "OKP" => (TokenAlgorithm::EdDSA, Some("Ed25519")),
         "oct" => (TokenAlgorithm::HS256, None),
-        _ => return Ok(Err("of a kind that is not known here (\"kty\")".into())),
+        _ => {
+            return Ok(Err(
+                "a kind of key that the gateway does not know (\"kty\")".into(),
+            ));
+        }
     };
     if text(jwk, "use")?.is_some_and(|purpose| purpose != "sig") {
         return Ok(Err("not for signatures (\"use\")".into()));
     }
     if let Some(operations) = jwk.get("key_ops") {
-        let operations = operations.as_array().ok_or("\"key_ops\" is no list")?;
+        let operations = operations.as_array().ok_or("\"key_ops\" is not a list")?;
         if !operations.iter().any(|operation| operation == "verify") {
             return Ok(Err("not to verify with (\"key_ops\")".into()));
         }
@@ -167,14 +172,14 @@ fn purpose(
     }
     if text(jwk, "alg")?.is_some_and(|alg| alg != algorithm.name()) {
         return Ok(Err(format!(
-            "for another algorithm (\"alg\") than {}, which keys of its kind are used for here",
+            "for another algorithm (\"alg\") than {}, the one for keys of this kind",
             algorithm.name()
         )));
     }
     Ok(Ok(algorithm))
 }
 
-/// The key of these numbers.
+/// Makes the key of the numbers in a JWK.
 fn key(jwk: &Map<String, Value>, algorithm: TokenAlgorithm) -> Result<Key, Problem> {
     match algorithm {
         TokenAlgorithm::HS256 => numbers::secret(&number(jwk, "k")?),
@@ -186,7 +191,7 @@ fn key(jwk: &Map<String, Value>, algorithm: TokenAlgorithm) -> Result<Key, Probl
                 let coordinate = number(jwk, name)?;
                 if coordinate.len() != numbers::COORDINATE {
                     return Err(format!(
-                        "it is no good key: \"{name}\" of an EC key on P-256 has {} bytes, and \
+                        "the key is not valid: \"{name}\" of an EC key on P-256 has {} bytes, and \
                          this one has {}",
                         numbers::COORDINATE,
                         coordinate.len()
@@ -199,17 +204,21 @@ fn key(jwk: &Map<String, Value>, algorithm: TokenAlgorithm) -> Result<Key, Probl
     }
 }
 
-/// A member that is text, if it is there.
+/// Returns the text of a member, if the member is there.
 fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Problem> {
     let value = jwk.get(name).filter(|value| !value.is_null());
     value
-        .map(|value| value.as_str().ok_or(format!("\"{name}\" is no text")))
+        .map(|value| value.as_str().ok_or(format!("\"{name}\" is not text")))
         .transpose()
 }
 
-/// A member that is a number in base64url (RFC 7518 §2).
+/// Returns the number of a member, which is written in base64url (RFC 7518 §2).
 fn number(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, Problem> {
-    let text = text(jwk, name)?.ok_or(format!("its numbers cannot be read: no \"{name}\""))?;
+    let text = text(jwk, name)?.ok_or(format!(
+        "the numbers of the key cannot be read: no \"{name}\""
+    ))?;
     let decoded = BASE64_URL_SAFE_NO_PAD.decode(text);
-    decoded.map_err(|_| format!("its numbers cannot be read: \"{name}\" is no base64url without ="))
+    decoded.map_err(|_| {
+        format!("the numbers of the key cannot be read: \"{name}\" is not base64url without =")
+    })
 }

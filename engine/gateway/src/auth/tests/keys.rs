@@ -47,7 +47,7 @@ fn refused(key: &Value, word: &str) {
     assert!(error.contains(word), "{word}: {error}");
 }
 
-/// A key beside a good one: it is passed over, and a warning says so.
+/// A key for another purpose beside a valid one is skipped, and a warning says so.
 #[track_caller]
 fn passed_over(key: &Value, word: &str) {
     let other = json!({"kid": "other", "kty": "oct", "k": base64(SECRET)});
@@ -55,12 +55,12 @@ fn passed_over(key: &Value, word: &str) {
     assert_eq!(count, 1, "{key}");
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     let warning = &warnings[0];
-    assert!(warning.contains("passed over: key 1"), "{warning}");
+    assert!(warning.contains("skipped: key 1"), "{warning}");
     assert!(warning.contains(word), "{word}: {warning}");
     // Without the other, nothing is left.
     let error = read(&json!({"keys": [key]}).to_string()).unwrap_err();
     assert!(
-        error.contains("no key in it") && error.contains(word),
+        error.contains("has no key that tokens") && error.contains(word),
         "{error}"
     );
 }
@@ -194,7 +194,7 @@ fn points_of_ed25519() {
         (bytes[0], bytes[31]) = (low, high);
         bytes
     };
-    refused(&point(&number(2, 0, 0)), "no point of the curve Ed25519");
+    refused(&point(&number(2, 0, 0)), "not a point of the curve Ed25519");
     // 1 and -1 as the second coordinate, 0 and the order of the field less 1.
     refused(&point(&number(1, 0, 0)), "small order");
     refused(&point(&number(0xec, 0xff, 0x7f)), "small order");
@@ -203,11 +203,14 @@ fn points_of_ed25519() {
     // The order of the field and 1, which is 1 written in another way.
     refused(
         &point(&number(0xee, 0xff, 0x7f)),
-        "no point of the curve Ed25519",
+        "not a point of the curve Ed25519",
     );
     // 0 as the first coordinate has no sign.
-    refused(&point(&number(1, 0, 0x80)), "no point of the curve Ed25519");
-    refused(&point(&[0xff; 32]), "no point of the curve Ed25519");
+    refused(
+        &point(&number(1, 0, 0x80)),
+        "not a point of the curve Ed25519",
+    );
+    refused(&point(&[0xff; 32]), "not a point of the curve Ed25519");
     for bytes in [&[][..], &[7; 31], &[7; 33], &[7; 64]] {
         refused(&point(bytes), "has 32 bytes");
     }
@@ -242,7 +245,7 @@ fn what_must_not_be_in_a_set() {
     refused(&with(&oct, "key_ops", json!("verify")), "\"key_ops\"");
     refused(
         &with(&oct, "kid", json!("other")),
-        "another one has its \"kid\"",
+        "another key has the same \"kid\"",
     );
     let long = with(&oct, "kid", json!("x".repeat(1_000)));
     let error = read(&json!({"keys": [&long, &long]}).to_string()).unwrap_err();
