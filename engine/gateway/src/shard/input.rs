@@ -15,9 +15,10 @@ use super::connection::{Conn, Phase};
 use super::core::Core;
 use super::rate::{Beyond, cost_of_command, cost_of_frame};
 use super::trace;
+use crate::auth::Grant;
 use crate::metrics::Limit;
 use crate::rate::Cost;
-use crate::session::{self, Session};
+use crate::session::{self, Opened, Session};
 use crate::timer::Tick;
 
 /// The path of the client protocol.
@@ -373,7 +374,6 @@ impl Core {
             Ok(grant) => grant,
             Err(refusal) => return self.refuse(slot, conn, id, refusal),
         };
-        let expires = grant.as_ref().map(|grant| grant.expires_ms);
         let opened = session::open(
             request,
             grant.as_ref(),
@@ -383,7 +383,7 @@ impl Core {
                 number: self.sessions + 1,
             },
         );
-        let session::Opened { mut session, since } = match opened {
+        let opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 self.fail(slot, conn, id, error.code, error.message);
@@ -394,17 +394,32 @@ impl Core {
             }
         };
         if conn.session().is_some() {
-            return self.connect_again(slot, conn, id, session.id, grant);
+            return self.connect_again(slot, conn, id, opened.session.id, grant);
         }
-        let resumes = request.resume && since.is_none();
         if let Some(sessions) = &self.parts.shared.user_sessions
-            && !sessions.enter(session.id)
+            && !sessions.enter(opened.session.id)
         {
             self.parts.metrics.limited(Limit::UserConnections);
             let text = "this user has as many sessions as one may have: close one of them";
             self.fail(slot, conn, id, ErrorCode::LimitExceeded, text);
             return self.close(slot, conn, CloseCode::CONNECTION_LIMIT, text);
         }
+        self.begin_session(slot, conn, id, request, opened, grant);
+    }
+
+    /// Makes a session live: enters it into every part, replies, and asks for the events that it missed.
+    fn begin_session(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        id: u32,
+        request: &Connect<'_>,
+        opened: Opened,
+        grant: Option<Grant>,
+    ) {
+        let Opened { mut session, since } = opened;
+        let resumes = request.resume && since.is_none();
+        let expires = grant.as_ref().map(|grant| grant.expires_ms);
         self.sessions += 1;
         conn.out.set_batching(request.batch);
         self.users.add(session.id, slot);
@@ -445,16 +460,12 @@ impl Core {
         self.watch_new(slot, conn);
         if let Some((since, opening)) = opening {
             let connect = Some(Box::new(opening));
-            self.query(
-                slot,
-                conn,
-                id,
-                Query::CatchUp {
-                    user,
-                    since,
-                    connect,
-                },
-            );
+            let query = Query::CatchUp {
+                user,
+                since,
+                connect,
+            };
+            self.query(slot, conn, id, query);
         }
     }
 }

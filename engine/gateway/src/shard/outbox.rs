@@ -274,6 +274,20 @@ fn write_out(
 }
 
 #[cfg(test)]
+impl Outbox {
+    /// The memory of the TLS records that wait.
+    pub(super) fn sealed_capacity(&self) -> usize {
+        let waiting = self.waiting.as_ref();
+        waiting.map_or(0, |waiting| waiting.sealed.capacity())
+    }
+
+    /// Whether no buffer is borrowed.
+    pub(super) fn is_unused(&self) -> bool {
+        self.waiting.is_none()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::io::Read;
 
@@ -339,19 +353,5 @@ mod tests {
         assert!(out.has_gap());
         assert_eq!(out.end_gap(), Some(Position(5)));
         assert_eq!((out.has_gap(), out.end_gap()), (false, None));
-    }
-}
-
-#[cfg(test)]
-impl Outbox {
-    /// The memory of the TLS records that wait.
-    pub(super) fn sealed_capacity(&self) -> usize {
-        let waiting = self.waiting.as_ref();
-        waiting.map_or(0, |waiting| waiting.sealed.capacity())
-    }
-
-    /// Whether no buffer is borrowed.
-    pub(super) fn is_unused(&self) -> bool {
-        self.waiting.is_none()
     }
 }
