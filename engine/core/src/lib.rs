@@ -25,12 +25,15 @@ pub mod ids;
 pub mod messaging;
 pub mod metrics;
 mod owned;
+mod paging;
 pub mod per_user;
 pub mod position;
 pub mod reader;
 pub mod request;
 pub mod sequencer;
 mod state;
+#[cfg(test)]
+mod test_store;
 
 /// The terms of the store that callers of this package use too.
 pub mod store {

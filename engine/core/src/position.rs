@@ -6,8 +6,7 @@
 use trunkline_proto::{ErrorCode, Str};
 use trunkline_storage::{BadToken, Epochs, Position, Token};
 
-/// The code and text of an error reply.
-type Failure = (ErrorCode, &'static str);
+use crate::exchange::Failure;
 
 /// Writes positions as text and remembers the last one: the reply and the push of an event have the
 /// same position, in each encoding.
@@ -86,32 +85,20 @@ pub fn kept(epochs: &Epochs, value: Option<&[u8]>) -> Option<Position> {
 
 #[cfg(test)]
 mod tests {
-    use trunkline_storage::{Options, Store};
-
     use super::*;
-
-    fn store() -> (tempfile::TempDir, Epochs) {
-        let dir = tempfile::tempdir().unwrap();
-        let options = Options {
-            segment_bytes: 1 << 20,
-            max_record_bytes: 64 << 10,
-            ..Options::default()
-        };
-        let opened = Store::open(dir.path(), options, &mut |_| ()).unwrap();
-        let epochs = opened.reader.epochs().clone();
-        (dir, epochs)
-    }
+    use crate::test_store::open;
 
     #[test]
     fn a_position_is_good_or_refused_for_what_is_wrong() {
-        let ((_one, epochs), (_other, foreign)) = (store(), store());
-        let mut tokens = Tokens::new(&epochs);
+        let ((_one, store), (_other, foreign)) = (open(), open());
+        let (epochs, foreign) = (store.epochs(), foreign.epochs());
+        let mut tokens = Tokens::new(epochs);
         for position in [0, 1, 1, 4_096, u64::MAX, 1].map(Position) {
             let text = tokens.text(position);
-            assert_eq!(since(&epochs, &text), Ok(position));
+            assert_eq!(since(epochs, &text), Ok(position));
             assert_eq!(text, epochs.token(position).as_str());
         }
-        let code = |text: &str| since(&epochs, text).map_err(|(code, _)| code);
+        let code = |text: &str| since(epochs, text).map_err(|(code, _)| code);
         for never in [
             "1",
             "4096",
@@ -136,14 +123,15 @@ mod tests {
 
     #[test]
     fn what_is_kept_for_a_device_is_good_in_its_own_history_alone() {
-        let ((_one, epochs), (_other, foreign)) = (store(), store());
+        let ((_one, store), (_other, foreign)) = (open(), open());
+        let (epochs, foreign) = (store.epochs(), foreign.epochs());
         for position in [0, 4_096].map(Position) {
-            let value = keep(&epochs, position);
-            assert_eq!(kept(&epochs, Some(&value)), Some(position));
-            assert_eq!(kept(&foreign, Some(&value)), None);
+            let value = keep(epochs, position);
+            assert_eq!(kept(epochs, Some(&value)), Some(position));
+            assert_eq!(kept(foreign, Some(&value)), None);
         }
         // What the version before this one kept.
-        assert_eq!(kept(&epochs, Some(&4_096u64.to_le_bytes())), None);
-        assert_eq!(kept(&epochs, None), None);
+        assert_eq!(kept(epochs, Some(&4_096u64.to_le_bytes())), None);
+        assert_eq!(kept(epochs, None), None);
     }
 }

@@ -15,6 +15,7 @@ use crate::exchange::{
 };
 use crate::ids::UserId;
 use crate::owned;
+use crate::paging::ListPage;
 use crate::request::{self, Ask, Asked, Caller, Names, check_presence, too_large};
 
 /// Milliseconds after which a full queue has room again, most likely.
@@ -205,21 +206,18 @@ impl<'s> Client<'s> {
             CallAnswer::Failed(failure) => Err(failed(failure)),
             CallAnswer::Found(Finding::Contacts { names, part, .. }) => {
                 let after = part.after.as_deref().unwrap_or_default();
-                let behind = names
-                    .iter()
-                    .map(String::as_str)
-                    .filter(|name| *name > after);
-                let mut listed: Vec<_> = behind.collect();
-                let more = listed.len() > part.limit;
-                listed.truncate(part.limit);
+                let names = names.iter().map(String::as_str);
+                let page = ListPage::behind(after, part.limit, names, |name| name);
                 let contact = |user: UserPresence<'static>| Contact {
                     user: user.user,
                     online: user.online,
                     last_seen: user.last_seen,
                 };
-                let contacts = self.states(listed.into_iter())?.into_iter();
-                let contacts = contacts.map(contact).collect();
-                Ok(ReplyBody::Contacts(ContactsReply { contacts, more }))
+                let contacts = self.states(page.entries.into_iter())?.into_iter();
+                Ok(ReplyBody::Contacts(ContactsReply {
+                    contacts: contacts.map(contact).collect(),
+                    more: page.more,
+                }))
             }
             CallAnswer::Found(_) => Err(failed(ODD)),
         }

@@ -139,25 +139,15 @@ pub fn push<'a>(
     })
 }
 
-/// Returns the push of one part of a stored event, which owns its position. `None` for a kind or
-/// body of a later version.
-pub fn owned_push<'a>(record: &Record<'a>, part: usize, tokens: &mut Tokens) -> Option<Push<'a>> {
-    let Placed { event, position } = event(record, part)?;
-    Some(Push {
-        pos: Some(tokens.text(position)),
-        event,
-    })
-}
-
 /// One part of a stored event, at its position in the order of events.
-struct Placed<'a> {
-    event: Event<'a>,
-    position: Position,
+pub(crate) struct Placed<'a> {
+    pub(crate) event: Event<'a>,
+    pub(crate) position: Position,
 }
 
 /// Returns one part of a stored event. `None` for a kind or body of a later version.
 #[inline]
-fn event<'a>(record: &Record<'a>, part: usize) -> Option<Placed<'a>> {
+pub(crate) fn event<'a>(record: &Record<'a>, part: usize) -> Option<Placed<'a>> {
     let body = Body::read(record.body)?;
     let (mut position, time) = (record.position, body.happened(record));
     let event = match RecordKind::of(record)? {

@@ -375,22 +375,11 @@ impl Cursor {
 
 #[cfg(test)]
 mod tests {
-    use trunkline_storage::{Options, Store};
-
     use super::*;
+    use crate::test_store::open;
 
     #[test]
     fn cursors_are_opaque_but_checked() {
-        let open = || {
-            let dir = tempfile::tempdir().unwrap();
-            let options = Options {
-                segment_bytes: 1 << 20,
-                max_record_bytes: 64 << 10,
-                ..Options::default()
-            };
-            let opened = Store::open(dir.path(), options, &mut |_| ()).unwrap();
-            (dir, opened.reader)
-        };
         let ((_one, store), (_other, foreign)) = (open(), open());
         let epochs = store.epochs();
         let cursor = |has_message, at| Cursor { has_message, at };

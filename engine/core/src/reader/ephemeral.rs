@@ -1,34 +1,33 @@
-//! What the store knows that ephemeral commands need: contacts, when users were last seen, and
-//! who is told that a member of a group is writing.
+//! What ephemeral commands need from the store: the recipients of a typing notice, contacts, and
+//! when users were last seen.
 
-use trunkline_storage::Reader;
-
-use super::access;
-use super::answer::{Failure, failure};
-use crate::exchange::{Access, Asked, Finding, Listing, Part};
-use crate::ids::{Ids, UserId};
+use super::failure::CORRUPT;
+use super::reading::Reading;
+use crate::exchange::{Access, Asked, Failure, Finding, Listing};
+use crate::ids::UserId;
 use crate::state::{self, Contacts, LastSeen};
 
-/// Members of a group up to which they are told that somebody writes.
+/// The maximum number of members of a group that are told when somebody is typing in it.
 const TYPING_MEMBERS: u64 = 500;
 
-/// The other members of a group that the caller is in; nobody, where there are too many to tell.
+/// Returns the other members of the caller's group; nobody if the group has more than
+/// [`TYPING_MEMBERS`] members.
+///
+/// # Errors
+/// The errors of [`Reading::check`].
 pub(super) fn typing(
-    sources: (&Reader, &Ids),
+    reading: &Reading,
     access: Access,
     listing: &Listing,
 ) -> Result<Finding, Failure> {
-    let (store, ids) = sources;
-    access.check(store, ids)?;
-    let (members, chunks) = access::with_head((store, ids), access.conversation, |head| {
-        (head.members, head.chunks)
-    })?;
+    reading.check(access)?;
+    let group = reading.group(access.conversation)?;
     let mut users = Vec::new();
-    if members <= TYPING_MEMBERS {
-        let roster = access::roster(sources, access.conversation, chunks)?;
+    if group.members <= TYPING_MEMBERS {
+        let roster = reading.roster(access.conversation, group.chunks)?;
         let ids = roster
             .iter()
-            .map(|member| ids.user(&listing.namespace, &member.name));
+            .map(|member| reading.ids().user(&listing.namespace, &member.name));
         users.extend(ids.filter(|user| *user != access.user));
     }
     Ok(Finding::Typing {
@@ -37,40 +36,27 @@ pub(super) fn typing(
     })
 }
 
-/// A user's contacts.
-pub(super) fn contacts(
-    (store, ids): (&Reader, &Ids),
-    user: UserId,
-    (watch, part): (bool, &Part),
-) -> Result<Finding, Failure> {
-    let value = store
-        .state(ids.contacts(user))
-        .map_err(|error| failure(&error))?;
+/// Returns the names of a user's contacts, ordered bytewise.
+///
+/// # Errors
+/// The store could not be read, or holds contacts of another form.
+pub(super) fn contacts(reading: &Reading, user: UserId) -> Result<Vec<String>, Failure> {
+    let value = reading.bytes(reading.ids().contacts(user))?;
     let contacts = match value.as_deref() {
-        Some(value) => state::decode::<Contacts<'_>>(value).ok_or(access::CORRUPT)?,
+        Some(value) => state::decode::<Contacts<'_>>(value).ok_or(CORRUPT)?,
         None => Contacts::default(),
     };
-    let names = contacts.users.into_iter().map(str::to_owned).collect();
-    Ok(Finding::Contacts {
-        names,
-        watch,
-        part: part.clone(),
-    })
+    Ok(contacts.users.into_iter().map(str::to_owned).collect())
 }
 
-/// When users were last seen who left so long ago that only the store may know it.
-pub(super) fn last_seen(store: &Reader, asked: &Asked) -> Result<Finding, Failure> {
+/// Fills in when users were last seen who left so long ago that memory may have forgotten it.
+///
+/// # Errors
+/// The store could not be read, or holds a time of another form.
+pub(super) fn last_seen(reading: &Reading, asked: &Asked) -> Result<Finding, Failure> {
     let mut asked = asked.clone();
     for user in asked.users.iter_mut().filter(|user| user.unknown) {
-        let value = store.state(user.id).map_err(|error| failure(&error))?;
-        user.left = match value.as_deref() {
-            Some(value) => Some(
-                state::decode::<LastSeen>(value)
-                    .ok_or(access::CORRUPT)?
-                    .time,
-            ),
-            None => None,
-        };
+        user.left = reading.value::<LastSeen>(user.id)?.map(|seen| seen.time);
     }
     Ok(Finding::LastSeen { asked })
 }

@@ -1,15 +1,27 @@
-//! The events of a user: those of the own sync timeline and of the channels of large groups, in one
-//! order.
+//! The events of a user, merged from the user's sync timeline and the channels of large groups.
 
-use trunkline_storage::{Page, Position, ReadError, Reader, Record};
+use trunkline_storage::{Page, Position, ReadError, Record, TimelineId};
 
+use super::reading::Reading;
 use crate::event::{Body, RecordKind};
-use crate::ids::{Ids, UserId};
+use crate::ids::UserId;
 use crate::state::{self, Inbox};
 
-/// The pages of all timelines with events of a user. The memory is reused by the next read.
+/// Which events are read: those of a user after one position up to another, oldest first.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) user: UserId,
+    /// Only later events are read.
+    pub(super) since: Position,
+    /// The last position that is read.
+    pub(super) until: Position,
+    /// The maximum number of events.
+    pub(super) limit: usize,
+}
+
+/// The pages of all timelines with events of a user. The next read reuses their memory.
 #[derive(Default)]
-pub(crate) struct Feed {
+pub(super) struct Feed {
     /// The pages, the one of the user's own timeline first.
     pages: Vec<Page>,
     /// For each page, the sequence of the first message that the user sees. Events about earlier
@@ -19,59 +31,71 @@ pub(crate) struct Feed {
     /// The position up to which all timelines have been read.
     until: Position,
     limit: usize,
-    /// Whether the user has deleted messages from the own view.
-    pub(super) hides: bool,
+    hides: bool,
+}
+
+/// The part of one timeline that belongs to a user.
+struct Window {
+    timeline: TimelineId,
+    since: Position,
+    until: Position,
+    /// The sequence of the first message that the user sees.
+    first: u64,
 }
 
 impl Feed {
-    /// Reads at most `limit` events after `since` up to `until`. Returns whether there are more. An
-    /// event that is in several timelines comes once.
+    /// Reads the events of a span. Returns whether there are more. An event that is in several
+    /// timelines comes once.
     ///
     /// # Errors
-    /// The store could not be read, or no longer holds what came after `since`.
-    pub(super) fn read(
-        &mut self,
-        (store, ids): (&Reader, &Ids),
-        user: UserId,
-        (since, until): (Position, Position),
-        limit: usize,
-    ) -> Result<bool, ReadError> {
-        (self.used, self.until, self.limit, self.hides) = (0, until, limit, false);
+    /// The store could not be read, or no longer holds what came after `span.since`.
+    pub(super) fn read(&mut self, reading: &Reading, span: Span) -> Result<bool, ReadError> {
+        (self.used, self.until, self.limit, self.hides) = (0, span.until, span.limit, false);
         self.firsts.clear();
-        let mut more = self.page(store, user, (since, until), 0)?;
-        let Some(value) = store.state(ids.inbox(user))? else {
+        let own = Window {
+            timeline: span.user,
+            since: span.since,
+            until: span.until,
+            first: 0,
+        };
+        let mut more = self.page(reading, &own)?;
+        let store = reading.store();
+        let Some(value) = store.state(reading.ids().inbox(span.user))? else {
             return Ok(more);
         };
-        // Of another version: an error, for nobody would be told what is missing.
+        // An inbox of another version is an error: nobody would notice the missing events.
         let inbox: Inbox<'_> = state::decode(&value).ok_or(ReadError::NoRecord)?;
         self.hides = inbox.hides;
-        if since.0 < inbox.floor {
+        if span.since.0 < inbox.floor {
             return Err(ReadError::Expired {
                 oldest: Position(inbox.floor),
             });
         }
-        for window in &inbox.windows {
-            let since = since.max(Position(window.after));
-            let until = match window.until {
-                0 => until,
-                end => until.min(Position(end)),
+        for group in &inbox.windows {
+            let window = Window {
+                timeline: TimelineId(group.channel),
+                since: span.since.max(Position(group.after)),
+                until: match group.until {
+                    0 => span.until,
+                    end => span.until.min(Position(end)),
+                },
+                first: group.first,
             };
-            if since < until {
-                let channel = trunkline_storage::TimelineId(window.channel);
-                more |= self.page(store, channel, (since, until), window.first)?;
+            if window.since < window.until {
+                more |= self.page(reading, &window)?;
             }
         }
-        Ok(more | (self.used > 1 && self.merged().nth(limit).is_some()))
+        Ok(more | (self.used > 1 && self.merged().nth(span.limit).is_some()))
     }
 
-    /// Reads one timeline into the next page.
-    fn page(
-        &mut self,
-        store: &Reader,
-        timeline: UserId,
-        (since, until): (Position, Position),
-        first: u64,
-    ) -> Result<bool, ReadError> {
+    /// Reads one timeline into the next page. Returns whether it has more events.
+    fn page(&mut self, reading: &Reading, window: &Window) -> Result<bool, ReadError> {
+        let &Window {
+            timeline,
+            since,
+            until,
+            first,
+        } = window;
         self.firsts.push(first);
         if self.used == self.pages.len() {
             self.pages.push(Page::default());
@@ -79,12 +103,18 @@ impl Feed {
         let page = &mut self.pages[self.used];
         page.clear();
         self.used += 1;
+        let store = reading.store();
         let more = store.sync(timeline, since, until, self.limit, page)?;
         if more && let Some(last) = page.records().last() {
-            // Others may be read further than this one.
+            // Other timelines may be read further than this one.
             self.until = self.until.min(last.position);
         }
         Ok(more)
+    }
+
+    /// Returns whether the user has deleted messages from the own view.
+    pub(super) fn hides(&self) -> bool {
+        self.hides
     }
 
     /// Returns the events, oldest first, each with whether the user may see it. A user does not see

@@ -1,16 +1,23 @@
-//! Threads that read the store for the shards.
+//! Threads that read the store for shards and for callers in this process.
 //!
-//! A shard never waits for a disk: it queues a job and finds the answer, framed and ready for the
-//! socket, in its mailbox.
+//! A shard never waits for a disk. It queues a [`Job`] and later finds the answer in its mailbox, as
+//! frames that are ready for the socket. A caller in this process gets the answer as a value.
 
-mod access;
 mod answer;
+mod catch_up;
+mod conversations;
 mod ephemeral;
+mod events;
+mod failure;
 mod feed;
-mod lists;
+mod members;
+mod messages;
 mod reactions;
+mod reading;
+mod reply;
 mod unread;
 mod value;
+mod view;
 
 use std::sync::Arc;
 
@@ -18,25 +25,26 @@ use crossbeam::channel::Receiver;
 use trunkline_storage::{Page, Reader};
 
 use crate::exchange::{Answer, AnswerKind, Job, Mail, Mailbox, Query, ReplyConn, ReplyTo};
-use crate::ids::Ids;
 use feed::Feed;
+use reading::Reading;
 
-/// What a reading thread works with.
-struct Room {
-    ids: Ids,
+/// A reading thread: its store, and the memory that answers are read into.
+struct Worker {
+    reading: Reading,
     page: Page,
     feed: Feed,
-    /// Bytes of a message.
-    most: usize,
+    /// The maximum number of bytes of a message to a client.
+    message_bytes: usize,
 }
 
-/// Answers jobs until the last sender of `jobs` is gone, with messages of `most` bytes at most.
-pub fn run(store: &Reader, jobs: &Receiver<Job>, mailboxes: &[Arc<Mailbox>], most: usize) {
-    let mut room = Room {
-        ids: Ids(store.key()),
+/// Answers jobs until the last sender of `jobs` is gone. No answer is a message of more than
+/// `message_bytes` bytes.
+pub fn run(store: &Reader, jobs: &Receiver<Job>, mailboxes: &[Arc<Mailbox>], message_bytes: usize) {
+    let mut worker = Worker {
+        reading: Reading::new(store),
         page: Page::default(),
         feed: Feed::default(),
-        most,
+        message_bytes,
     };
     while let Ok(job) = jobs.recv() {
         match &job.reply_to {
@@ -45,23 +53,21 @@ pub fn run(store: &Reader, jobs: &Receiver<Job>, mailboxes: &[Arc<Mailbox>], mos
                 if mailbox.is_closed() {
                     continue;
                 }
-                let answer = if job.wanted.is_so() {
-                    answer::answer(store, &job, to, &mut room)
-                } else {
-                    dropped(&job, to)
+                let answer = match job.wanted.is_so() {
+                    true => worker.answer(&job, to),
+                    false => dropped(&job, to),
                 };
                 mailbox.put_waiting(Mail::Answer(answer));
             }
-            ReplyTo::Call(call) if job.wanted.is_so() => {
-                call.answer(value::value(store, &job, &mut room));
-            }
-            // Nobody waits any more.
+            ReplyTo::Call(call) if job.wanted.is_so() => call.answer(worker.value(&job)),
+            // The caller has stopped waiting.
             ReplyTo::Call(_) => {}
         }
     }
 }
 
-/// The answer to a question whose connection is closed: the shard takes it off its counts.
+/// Returns the answer to a job whose connection is closed. It tells the shard that the job no longer
+/// counts.
 fn dropped(job: &Job, to: &ReplyConn) -> Answer {
     Answer {
         conn: to.conn,

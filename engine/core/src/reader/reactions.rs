@@ -2,42 +2,51 @@
 
 use trunkline_proto::Str;
 use trunkline_proto::message::{Message, MessageReaction, ReactionsReply, ReplyBody};
-use trunkline_storage::{Page, Reader};
+use trunkline_storage::Page;
 
-use super::answer::{Failure, failure};
-use crate::exchange::{Access, Listing};
-use crate::ids::Ids;
+use super::reading::Reading;
+use crate::exchange::{Access, Failure};
+use crate::paging::ListPage;
 use crate::state::{self, Reactions};
 
 /// The number of users that a message shows for each reaction.
 const SHOWN_USERS: usize = 10;
 
-/// The bytes of JSON around a reaction of a message, and around one of its users.
+/// The bytes of JSON around one reaction of a message.
 const AROUND_REACTION: usize = 80;
+
+/// The bytes of JSON around one user of a reaction.
 const AROUND_USER: usize = 3;
 
 /// A reaction with its users, in the order in which they added it.
-type Group<'a> = (&'a str, Vec<&'a str>);
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Group<'a> {
+    reaction: &'a str,
+    users: Vec<&'a str>,
+}
 
 /// Returns the reactions with their users, in the order in which each first appeared.
 fn groups(value: &[u8]) -> Vec<Group<'_>> {
     let state: Reactions<'_> = state::decode(value).unwrap_or_default();
     let mut all = Vec::<Group<'_>>::new();
     for (user, reaction) in state.list {
-        match all.iter_mut().find(|(one, _)| *one == reaction) {
-            Some((_, users)) => users.push(user),
-            None => all.push((reaction, vec![user])),
+        match all.iter_mut().find(|group| group.reaction == reaction) {
+            Some(group) => group.users.push(user),
+            None => all.push(Group {
+                reaction,
+                users: vec![user],
+            }),
         }
     }
     all
 }
 
-/// Adds reactions to a message, in at most `bytes` of either encoding: as many reactions as fit
-/// with their counts, then the first users of each.
+/// Adds the stored reactions in `value` to a message. They take at most `bytes` bytes in either
+/// encoding: first each reaction with its count, then the first users of each.
 pub(super) fn show(message: &mut Message<'_>, value: &[u8], bytes: usize) {
     let all = groups(value);
     let mut left = bytes;
-    for (reaction, users) in &all {
+    for Group { reaction, users } in &all {
         let cost = AROUND_REACTION + trunkline_proto::json::text_bytes(reaction);
         if cost > left {
             message.more_reactions = true;
@@ -51,7 +60,7 @@ pub(super) fn show(message: &mut Message<'_>, value: &[u8], bytes: usize) {
             more: false,
         });
     }
-    for (shown, (_, users)) in message.reactions.iter_mut().zip(&all) {
+    for (shown, Group { users, .. }) in message.reactions.iter_mut().zip(&all) {
         for user in users.iter().take(SHOWN_USERS) {
             let cost = AROUND_USER + user.len();
             if cost > left {
@@ -64,55 +73,63 @@ pub(super) fn show(message: &mut Message<'_>, value: &[u8], bytes: usize) {
     }
 }
 
-/// Returns a page of the users of a reaction, or of the reactions to a message.
-pub(super) fn reactions(
-    (store, ids): (&Reader, &Ids),
-    access: Access,
-    (seq, reaction): (u64, Option<&str>),
-    listing: &Listing,
-    limit: usize,
-    page: &mut Page,
-) -> Result<ReplyBody<'static>, Failure> {
-    access.find_message((store, ids), seq, page)?;
-    let key = ids.reactions(access.conversation, seq);
-    let value = store.state(key).map_err(|error| failure(&error))?;
-    let value = value.unwrap_or_default();
-    let mut all = groups(&value);
-    let after = listing.after.as_deref().unwrap_or_default();
-    let Some(reaction) = reaction else {
+/// The reactions to one message, read from the store.
+pub(super) struct Reacted(Vec<u8>);
+
+impl Reacted {
+    /// Reads the reactions to a message, if the user may see it.
+    ///
+    /// # Errors
+    /// The errors of [`Reading::check`], or the user sees no such message.
+    pub(super) fn read(
+        reading: &Reading,
+        access: Access,
+        seq: u64,
+        page: &mut Page,
+    ) -> Result<Self, Failure> {
+        reading.visible_message(access, seq, page)?;
+        let key = reading.ids().reactions(access.conversation, seq);
+        Ok(Self(reading.bytes(key)?.unwrap_or_default()))
+    }
+
+    /// Returns a page of the different reactions, ordered bytewise, with their counts.
+    pub(super) fn reactions(&self, after: &str, limit: usize) -> ReplyBody<'static> {
+        let mut all = groups(&self.0);
         all.sort_unstable();
-        let mut rest = all.iter().filter(|(reaction, _)| *reaction > after);
-        let reactions = rest
-            .by_ref()
-            .take(limit)
-            .map(|(reaction, users)| MessageReaction {
-                reaction: Str::from((*reaction).to_owned()),
-                users: Vec::new(),
-                count: users.len() as u64,
-                more: true,
-            });
-        return Ok(ReplyBody::Reactions(ReactionsReply {
-            reactions: reactions.collect(),
-            more: rest.next().is_some(),
-        }));
-    };
-    let found = all.into_iter().find(|(one, _)| *one == reaction);
-    let reactions = found.map(|(reaction, mut users)| {
-        users.sort_unstable();
-        let count = users.len() as u64;
-        let mut rest = users.into_iter().filter(|user| *user > after);
-        let users = rest.by_ref().take(limit);
-        MessageReaction {
-            reaction: Str::from(reaction.to_owned()),
-            users: users.map(|user| Str::from(user.to_owned())).collect(),
-            count,
-            more: rest.next().is_some(),
-        }
-    });
-    Ok(ReplyBody::Reactions(ReactionsReply {
-        reactions: reactions.into_iter().collect(),
-        more: false,
-    }))
+        let page = ListPage::behind(after, limit, all, |group| group.reaction);
+        let counted = |group: Group<'_>| MessageReaction {
+            reaction: Str::from(group.reaction.to_owned()),
+            users: Vec::new(),
+            count: group.users.len() as u64,
+            more: true,
+        };
+        ReplyBody::Reactions(ReactionsReply {
+            reactions: page.entries.into_iter().map(counted).collect(),
+            more: page.more,
+        })
+    }
+
+    /// Returns a page of the users of one reaction, ordered bytewise.
+    pub(super) fn users(&self, reaction: &str, after: &str, limit: usize) -> ReplyBody<'static> {
+        let mut all = groups(&self.0).into_iter();
+        let found = all.find(|group| group.reaction == reaction);
+        let listed = found.map(|Group { mut users, .. }| {
+            users.sort_unstable();
+            let count = users.len() as u64;
+            let page = ListPage::behind(after, limit, users, |user| user);
+            let users = page.entries.into_iter();
+            MessageReaction {
+                reaction: Str::from(reaction.to_owned()),
+                users: users.map(|user| Str::from(user.to_owned())).collect(),
+                count,
+                more: page.more,
+            }
+        });
+        ReplyBody::Reactions(ReactionsReply {
+            reactions: listed.into_iter().collect(),
+            more: false,
+        })
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,158 @@
+//! A page of a user's events, for `sync` and for sessions that catch up.
+
+use trunkline_proto::message::{Event, Push, ReplyBody, SyncReply};
+use trunkline_storage::{Position, Record, Token};
+
+use super::failure::failure;
+use super::feed::{Feed, Span};
+use super::reading::Reading;
+use super::view::View;
+use crate::event::{self, RecordKind};
+use crate::exchange::Failure;
+use crate::position::{self, Tokens};
+
+/// The events of a span, read from the store.
+pub(super) struct Events<'f> {
+    feed: &'f Feed,
+    span: Span,
+    /// Whether there are events behind those that were read.
+    more: bool,
+    view: Option<View<'f>>,
+    tokens: Tokens,
+}
+
+/// One event of a page.
+pub(super) struct PageEvent<'f> {
+    pub(super) event: Event<'f>,
+    /// The position of the event.
+    pub(super) token: Token,
+    pub(super) kind: RecordKind,
+    /// Whether the page already covers earlier positions, so that it may end before this event.
+    pub(super) may_wait: bool,
+}
+
+/// Where a page of events ends.
+pub(super) struct PageEnd {
+    /// The position up to which the page has all events.
+    pub(super) reached: Position,
+    /// Whether there are more events.
+    pub(super) more: bool,
+}
+
+/// A step through the records of a page.
+struct Step<'f> {
+    record: Record<'f>,
+    /// The part of the record that is an event; `None` at the end of the record.
+    part: Option<usize>,
+    position: Position,
+}
+
+impl<'f> Events<'f> {
+    /// Wraps what [`Feed::read`] read for this span; `more` is what it returned.
+    pub(super) fn new(reading: &'f Reading, feed: &'f Feed, span: Span, more: bool) -> Self {
+        Self {
+            feed,
+            span,
+            more,
+            view: feed.hides().then(|| View::new(reading, span.user)),
+            tokens: Tokens::new(reading.epochs()),
+        }
+    }
+
+    /// Hands the events to `take`, oldest first, until the limit is reached or `take` returns
+    /// `false`. The page ends before an event that was not taken.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub(super) fn hand_out(
+        mut self,
+        mut take: impl FnMut(PageEvent<'f>) -> bool,
+    ) -> Result<PageEnd, Failure> {
+        let (mut last, mut left) = (None, self.span.limit);
+        for step in self.steps() {
+            let Step {
+                record,
+                part,
+                position,
+            } = step;
+            let Some(part) = part else {
+                last = Some(position);
+                continue;
+            };
+            if left == 0 {
+                // The page has only some events of this record.
+                self.more = true;
+                break;
+            }
+            if let Some(kind) = RecordKind::of(&record)
+                && let Some(placed) = event::event(&record, part)
+            {
+                let mut event = placed.event;
+                if let Some(view) = &mut self.view {
+                    view.conceal_event(record.timeline, &mut event)?;
+                }
+                let taken = take(PageEvent {
+                    event,
+                    token: self.tokens.token(placed.position),
+                    kind,
+                    may_wait: last.is_some(),
+                });
+                if !taken {
+                    self.more = true;
+                    break;
+                }
+            }
+            (last, left) = (Some(position), left - 1);
+        }
+        Ok(PageEnd {
+            reached: last.filter(|_| self.more).unwrap_or(self.span.until),
+            more: self.more,
+        })
+    }
+
+    /// Returns the events of all records that the user may see, and the end of each record.
+    fn steps(&self) -> impl Iterator<Item = Step<'f>> + use<'f> {
+        let Span { user, since, .. } = self.span;
+        self.feed.records().flat_map(move |(record, seen)| {
+            let parts = event::parts_for(&record, user, since);
+            let places = parts.clone();
+            parts
+                .filter(move |_| seen)
+                .map(move |part| Step {
+                    record,
+                    part: Some(part),
+                    position: places.position(record.position, part),
+                })
+                .chain([Step {
+                    record,
+                    part: None,
+                    position: record.position,
+                }])
+        })
+    }
+}
+
+/// Returns the reply to `sync`.
+///
+/// # Errors
+/// The store could not be read, or no longer holds what came after the position.
+pub(super) fn sync<'f>(
+    reading: &'f Reading,
+    feed: &'f mut Feed,
+    span: Span,
+) -> Result<ReplyBody<'f>, Failure> {
+    let more = feed.read(reading, span).map_err(|error| failure(&error))?;
+    let mut events = Vec::new();
+    let end = Events::new(reading, feed, span, more).hand_out(|found| {
+        events.push(Push {
+            pos: Some(position::text(found.token)),
+            event: found.event,
+        });
+        true
+    })?;
+    Ok(ReplyBody::Sync(SyncReply {
+        events,
+        pos: position::text(reading.epochs().token(end.reached)),
+        more: end.more,
+    }))
+}

@@ -1,0 +1,252 @@
+//! Look-ups in the store, with errors as error replies say them.
+
+use std::ops::RangeInclusive;
+
+use trunkline_storage::{Epochs, Order, Page, Reader, TimelineId};
+
+use super::failure::{CORRUPT, NO_MESSAGE, UNKNOWN, failure};
+use crate::exchange::{Access, Failure, NOT_A_MEMBER};
+use crate::ids::{Ids, UserId};
+use crate::state::{self, Advance, Direct, Form, Head, Member, Role, Roster};
+
+/// A store and the ids of its names: what a reading thread looks things up in.
+pub(super) struct Reading {
+    store: Reader,
+    ids: Ids,
+}
+
+/// The messages of a conversation that a user may read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sight {
+    /// The sequence of the first message that the user sees.
+    pub(super) first: u64,
+    /// The sequence of the last message; 0 if there is no message yet.
+    pub(super) last: u64,
+}
+
+/// A group, as its head in the store describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Group {
+    /// The display name; empty if the group has none.
+    pub(super) name: String,
+    /// Whether new members see messages from before they joined.
+    pub(super) all_history: bool,
+    /// The number of members.
+    pub(super) members: u64,
+    /// The number of chunks of the roster.
+    pub(super) chunks: u32,
+}
+
+/// A member of a group, as the group's roster describes it.
+pub(super) struct RosterMember {
+    pub(super) name: String,
+    pub(super) role: Role,
+    /// When the member joined, in milliseconds since 1970 UTC.
+    pub(super) since: u64,
+}
+
+impl Reading {
+    /// Returns a reading of this store.
+    pub(super) fn new(store: &Reader) -> Self {
+        Self {
+            store: store.clone(),
+            ids: Ids(store.key()),
+        }
+    }
+
+    /// Returns the store itself, for reads whose errors the caller tells apart.
+    pub(super) fn store(&self) -> &Reader {
+        &self.store
+    }
+
+    pub(super) fn ids(&self) -> &Ids {
+        &self.ids
+    }
+
+    /// Returns the store's epochs, which turn positions into text.
+    pub(super) fn epochs(&self) -> &Epochs {
+        self.store.epochs()
+    }
+
+    /// Returns the bytes of the value under a key, if there is one.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub(super) fn bytes(&self, key: TimelineId) -> Result<Option<Vec<u8>>, Failure> {
+        self.store.state(key).map_err(|error| failure(&error))
+    }
+
+    /// Returns the value under a key, if there is one.
+    ///
+    /// # Errors
+    /// The store could not be read, or holds a value of another form.
+    pub(super) fn value<T>(&self, key: TimelineId) -> Result<Option<T>, Failure>
+    where
+        T: for<'a> Form<'a> + serde::de::DeserializeOwned,
+    {
+        match self.bytes(key)? {
+            None => Ok(None),
+            Some(value) => state::decode(&value).map(Some).ok_or(CORRUPT),
+        }
+    }
+
+    /// Reads one message into `page`, which stays empty if there is no such message.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub(super) fn message(
+        &self,
+        conversation: TimelineId,
+        seq: u64,
+        page: &mut Page,
+    ) -> Result<(), Failure> {
+        let found = self.store.get(conversation, seq, page);
+        found.map(drop).map_err(|error| failure(&error))
+    }
+
+    /// Reads at most `limit` messages of a conversation into `page`.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub(super) fn messages(
+        &self,
+        conversation: TimelineId,
+        seqs: RangeInclusive<u64>,
+        limit: usize,
+        order: Order,
+        page: &mut Page,
+    ) -> Result<(), Failure> {
+        let read = self.store.range(conversation, seqs, limit, order, page);
+        read.map_err(|error| failure(&error))
+    }
+
+    /// Returns the sequence of the first message that has not expired; 0 if there is none.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub(super) fn first_seq(&self, conversation: TimelineId) -> Result<u64, Failure> {
+        let first = self.store.first_seq(conversation);
+        first.map_err(|error| failure(&error))
+    }
+
+    /// Returns the sequence of the last message; 0 if there is none yet.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub(super) fn last_seq(&self, conversation: TimelineId) -> Result<u64, Failure> {
+        let last = self.store.try_last_seq(conversation);
+        last.map_err(|error| failure(&error))
+    }
+
+    /// Returns which messages of a conversation the user may read.
+    ///
+    /// A stranger gets the same answer after the same look-ups, whether the group exists or not.
+    ///
+    /// # Errors
+    /// The user is not a member, the two users have no messages yet, or the store could not be read.
+    pub(super) fn check(&self, access: Access) -> Result<Sight, Failure> {
+        let conversation = access.conversation;
+        let first = if access.group {
+            let key = self.ids.member(conversation, access.user);
+            let member = self.value::<Member>(key)?.filter(Member::is_in);
+            member.ok_or(NOT_A_MEMBER)?.first_seq
+        } else {
+            1
+        };
+        let last = self.last_seq(conversation)?;
+        if last == 0 && !access.group {
+            return Err(UNKNOWN);
+        }
+        Ok(Sight { first, last })
+    }
+
+    /// Reads a message into `page`, if the user may see it.
+    ///
+    /// # Errors
+    /// The errors of [`check`](Self::check), or the user sees no such message.
+    pub(super) fn visible_message(
+        &self,
+        access: Access,
+        seq: u64,
+        page: &mut Page,
+    ) -> Result<(), Failure> {
+        let sight = self.check(access)?;
+        if seq < sight.first.max(1) || seq > sight.last {
+            return Err(NO_MESSAGE);
+        }
+        self.message(access.conversation, seq, page)?;
+        if page.is_empty() {
+            return Err(NO_MESSAGE);
+        }
+        Ok(())
+    }
+
+    /// Returns the description of a group. The caller has checked that the user is a member.
+    ///
+    /// # Errors
+    /// The store could not be read, has no such group, or has one of another form.
+    pub(super) fn group(&self, group: TimelineId) -> Result<Group, Failure> {
+        let value = self.bytes(self.ids.head(group))?.ok_or(CORRUPT)?;
+        let head: Head<'_> = state::decode(&value).ok_or(CORRUPT)?;
+        Ok(Group {
+            name: head.name.to_owned(),
+            all_history: head.all_history,
+            members: head.members,
+            chunks: head.chunks,
+        })
+    }
+
+    /// Returns the members of a group with `chunks` chunks, ordered bytewise by name.
+    ///
+    /// # Errors
+    /// The store could not be read, or has a roster of another form.
+    pub(super) fn roster(
+        &self,
+        group: TimelineId,
+        chunks: u32,
+    ) -> Result<Vec<RosterMember>, Failure> {
+        let mut members = Vec::new();
+        for number in 0..chunks {
+            let Some(value) = self.bytes(self.ids.roster(group, number))? else {
+                continue;
+            };
+            let roster: Roster<'_> = state::decode(&value).ok_or(CORRUPT)?;
+            let chunk = roster.members.iter();
+            members.extend(chunk.map(|member| RosterMember {
+                name: member.user.to_owned(),
+                role: member.role,
+                since: member.since,
+            }));
+        }
+        members.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        Ok(members)
+    }
+
+    /// Returns the marks of both members of a 1:1 conversation.
+    ///
+    /// # Errors
+    /// The store could not be read, or holds a value of another form.
+    pub(super) fn direct(&self, conversation: TimelineId) -> Result<Direct, Failure> {
+        Ok(self.value(conversation)?.unwrap_or_default())
+    }
+
+    /// Returns the state of a user in a group. A stranger has the default state.
+    ///
+    /// # Errors
+    /// The store could not be read, or holds a value of another form.
+    pub(super) fn member(&self, group: TimelineId, user: UserId) -> Result<Member, Failure> {
+        let key = self.ids.member(group, user);
+        Ok(self.value(key)?.unwrap_or_default())
+    }
+
+    /// Returns the marks that a group keeps for its members together.
+    ///
+    /// Read the members' own states before this one: marks enter it at any time, and leave it only
+    /// when their member leaves the group.
+    ///
+    /// # Errors
+    /// The store could not be read, or holds a value of another form.
+    pub(super) fn advance(&self, group: TimelineId) -> Result<Advance, Failure> {
+        Ok(self.value(group)?.unwrap_or_default())
+    }
+}

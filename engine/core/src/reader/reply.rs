@@ -1,0 +1,138 @@
+//! Which look-up answers which query.
+
+use trunkline_proto::message::ReplyBody;
+use trunkline_storage::Page;
+
+use super::conversations::ConversationList;
+use super::failure::NO_SESSION;
+use super::feed::Span;
+use super::members::About;
+use super::messages::Messages;
+use super::reactions::Reacted;
+use super::reading::Reading;
+use super::{Worker, ephemeral, events, messages};
+use crate::exchange::{Failure, Finding, Job, Query, Range};
+use crate::fit::Cut;
+
+/// What a reader found for a query.
+pub(super) enum LookedUp<'r> {
+    /// The reply, and how to shorten it if it does not fit into a message.
+    Reply(Box<ReplyBody<'r>>, Cut),
+    /// What the asker needs to carry out the command itself.
+    Finding(Finding),
+}
+
+impl Worker {
+    /// Looks up what a query asks for.
+    ///
+    /// # Errors
+    /// The code and text of the error reply. To catch up is an error: only connections do.
+    pub(super) fn look_up(&mut self, job: &Job) -> Result<LookedUp<'_>, Failure> {
+        let Self {
+            reading,
+            page,
+            feed,
+            message_bytes,
+        } = self;
+        let (reading, message_bytes) = (&*reading, *message_bytes);
+        page.clear();
+        let (body, cut) = match job.query {
+            Query::CatchUp { .. } => return Err(NO_SESSION),
+            Query::Typing { .. } | Query::Contacts { .. } | Query::LastSeen { .. } => {
+                return find(reading, &job.query).map(LookedUp::Finding);
+            }
+            Query::Sync { user, since, limit } => {
+                let span = Span {
+                    user,
+                    since,
+                    // A client may know more than its shard has pushed, never more than the log holds.
+                    until: job.until.max(since),
+                    limit,
+                };
+                (events::sync(reading, feed, span)?, Cut::Back)
+            }
+            Query::History {
+                access,
+                range,
+                limit,
+            } => {
+                let messages = Messages::new(reading, access.user, message_bytes);
+                let cut = match range {
+                    Range::After(_) => Cut::Back,
+                    Range::Newest | Range::Before(_) => Cut::Front,
+                };
+                (messages.history(access, range, limit, page)?, cut)
+            }
+            Query::Get { access, seq } => {
+                let messages = Messages::new(reading, access.user, message_bytes);
+                (messages.get(access, seq, page)?, Cut::Back)
+            }
+            Query::Conversations {
+                user,
+                ref listing,
+                before,
+                limit,
+            } => {
+                let list = ConversationList::read(reading, user, listing, page)?;
+                let messages = Messages::new(reading, user, message_bytes);
+                let (body, cursors) = list.page(messages, (before, limit), job.until, page)?;
+                (body, Cut::Cursors(cursors))
+            }
+            Query::Receipts { .. } | Query::Reactions { .. } | Query::GroupInfo { .. } => {
+                (list(reading, &job.query, page)?, Cut::Back)
+            }
+            Query::Duplicate { place } => (messages::duplicate(reading, place, page)?, Cut::Back),
+            Query::Made { key } => (messages::made(reading, key)?, Cut::Back),
+        };
+        Ok(LookedUp::Reply(Box::new(body), cut))
+    }
+}
+
+/// Looks up what the asker needs to carry out a command itself.
+fn find(reading: &Reading, query: &Query) -> Result<Finding, Failure> {
+    match query {
+        Query::Typing { access, listing } => ephemeral::typing(reading, *access, listing),
+        Query::Contacts { user, watch, part } => Ok(Finding::Contacts {
+            names: ephemeral::contacts(reading, *user)?,
+            watch: *watch,
+            part: part.clone(),
+        }),
+        Query::LastSeen { asked } => ephemeral::last_seen(reading, asked),
+        // Only the three above come here.
+        _ => Err(NO_SESSION),
+    }
+}
+
+/// Looks up a list of members or of reactions.
+fn list(reading: &Reading, query: &Query, page: &mut Page) -> Result<ReplyBody<'static>, Failure> {
+    match *query {
+        Query::GroupInfo {
+            access,
+            ref listing,
+            limit,
+        } => About { access, listing }.group_info(reading, limit),
+        Query::Receipts {
+            access,
+            seq,
+            state,
+            ref listing,
+            limit,
+        } => About { access, listing }.receipts(reading, (seq, state), limit, page),
+        Query::Reactions {
+            access,
+            seq,
+            ref reaction,
+            ref listing,
+            limit,
+        } => {
+            let after = listing.after.as_deref().unwrap_or_default();
+            let reacted = Reacted::read(reading, access, seq, page)?;
+            Ok(match reaction {
+                None => reacted.reactions(after, limit),
+                Some(reaction) => reacted.users(reaction, after, limit),
+            })
+        }
+        // Only the three above come here.
+        _ => Err(NO_SESSION),
+    }
+}
