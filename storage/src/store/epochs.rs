@@ -81,7 +81,7 @@ impl Epochs {
     #[inline]
     pub fn token(&self, position: Position) -> Token {
         if position == Position::ZERO {
-            return Token::ZERO;
+            return Token::zero();
         }
         Token::new(self.0.tag(position, &[]), position)
     }

@@ -1,5 +1,7 @@
 //! Positions as text: the form in which a program gives them out and takes them back.
 
+use arrayvec::ArrayString;
+
 use crate::Position;
 
 /// The number of digits of a tag.
@@ -7,16 +9,18 @@ const TAG: usize = 8;
 /// The length of the longest text: a tag, a dash and the greatest position.
 const MAX: usize = TAG + 1 + 20;
 const HEX: [u8; 16] = *b"0123456789abcdef";
+/// The hexadecimal digits of each byte, one pair behind the other.
+const PAIRS: &str = match std::str::from_utf8(&pairs()) {
+    Ok(pairs) => pairs,
+    Err(_) => unreachable!(),
+};
 
 /// A position as text, with the tag that proves it, such as `5e884898-4096`. The text of
 /// [`Position::ZERO`], the beginning of every history, is `0`.
 ///
 /// [`Epochs::token`](crate::Epochs::token) makes it without an allocation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Token {
-    text: [u8; MAX],
-    len: u8,
-}
+pub struct Token(ArrayString<MAX>);
 
 /// The reason why the store refuses a text as a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,41 +33,43 @@ pub enum BadToken {
 }
 
 impl Token {
-    /// The token of [`Position::ZERO`], the beginning of every history.
-    pub(crate) const ZERO: Token = {
-        let mut text = [0; MAX];
-        text[0] = b'0';
-        Token { text, len: 1 }
-    };
+    /// Returns the token of [`Position::ZERO`], the beginning of every history.
+    pub(crate) fn zero() -> Token {
+        let mut text = ArrayString::new();
+        text.push('0');
+        Token(text)
+    }
 
     #[inline]
     pub(crate) fn new(tag: u32, position: Position) -> Token {
-        let mut text = [0; MAX];
-        for (i, place) in text[..TAG].iter_mut().enumerate() {
-            let shift = 4 * (TAG - 1 - i);
-            *place = HEX[(tag >> shift) as usize & 15];
+        let mut text = ArrayString::new();
+        for byte in tag.to_be_bytes() {
+            let at = 2 * usize::from(byte);
+            text.push_str(&PAIRS[at..at + 2]);
         }
-        text[TAG] = b'-';
-        let digits = position.0.checked_ilog10().unwrap_or(0) as usize + 1;
-        let len = TAG + 1 + digits;
-        let mut rest = position.0;
-        for place in text[TAG + 1..len].iter_mut().rev() {
-            *place = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        Token {
-            text,
-            len: len as u8,
-        }
+        text.push('-');
+        text.push_str(itoa::Buffer::new().format(position.0));
+        Token(text)
     }
 
     /// Returns the text.
     #[must_use]
     #[inline]
     pub fn as_str(&self) -> &str {
-        // The bytes are only digits and a dash.
-        std::str::from_utf8(&self.text[..usize::from(self.len)]).unwrap_or_default()
+        &self.0
     }
+}
+
+/// Returns the pairs of digits of all bytes.
+const fn pairs() -> [u8; 512] {
+    let mut pairs = [0; 512];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[2 * byte] = HEX[byte >> 4];
+        pairs[2 * byte + 1] = HEX[byte & 15];
+        byte += 1;
+    }
+    pairs
 }
 
 impl std::fmt::Display for Token {
@@ -112,7 +118,7 @@ mod tests {
                 assert_eq!(parse(token.as_str()), Ok((Some(tag), position)));
             }
         }
-        assert_eq!(Token::ZERO.as_str(), "0");
+        assert_eq!(Token::zero().as_str(), "0");
         assert_eq!(parse("0"), Ok((None, Position::ZERO)));
         assert_eq!(parse("4096"), Ok((None, Position(4096))));
     }
