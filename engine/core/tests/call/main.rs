@@ -1,146 +1,18 @@
 //! A caller in this process: commands and queries without a socket and without an event loop.
 
-use std::sync::Arc;
-use std::thread::JoinHandle;
+mod world;
+
 use std::time::Duration;
 
-use crossbeam::channel;
-use trunkline_core::call::{CallError, Client, Parts, Service};
-use trunkline_core::directory::Directory;
-use trunkline_core::exchange::{Commands, Job, queue};
-use trunkline_core::hub::{Hub, HubLimits};
-use trunkline_core::messaging::Messaging;
-use trunkline_core::metrics::SequencerMetrics;
-use trunkline_core::reader;
-use trunkline_core::request::ContentLimits;
-use trunkline_core::sequencer::{Departures, MIN_CONVERSATIONS, Sequencer, SequencerParts};
+use trunkline_core::call::{CallError, Client};
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{
     Ack, ChangeKind, CommandBody, Contacts, Conversations, Event, Get, GroupCreate, GroupInfo,
     GroupLeave, GroupMembers, GroupRename, History, MessageRef, Presence, React, Reactions,
     ReceiptState, Receipts, ReplyBody, Send, SendReply, Sync, Visibility,
 };
-use trunkline_storage::backend::sim::SimDisk;
-use trunkline_storage::{CommitError, Options, Reader, Store};
 
-const CONTENT: ContentLimits = ContentLimits {
-    message_bytes: 4_096,
-    text_bytes: 1_024,
-    key_bytes: 128,
-    page: 100,
-};
-
-const HUB: HubLimits = HubLimits {
-    presence_grace: Duration::ZERO,
-    last_seen_cache: 100,
-    last_seen_interval: Duration::from_secs(5),
-    last_seen_rate: 100,
-    topics: 1,
-    topic_history: 1,
-    topic_bytes: 1,
-    topics_bytes: 1,
-};
-
-const RULES: Messaging = Messaging {
-    fanout_limit: 200,
-    receipt_fanout: 16,
-    receipt_delay: Duration::ZERO,
-    delivered_delay: Duration::ZERO,
-    group_members: 100,
-    members_add: false,
-    recall_window: Duration::from_hours(1),
-    group_cache: 1_000,
-};
-
-/// A core with its threads, on a simulated disk.
-struct World {
-    service: Service,
-    sequencer: JoinHandle<Result<(), CommitError>>,
-    reader: JoinHandle<()>,
-}
-
-/// A core of which no thread runs yet.
-struct Still {
-    service: Service,
-    store: Reader,
-    sequencer: Sequencer,
-    commands: Commands,
-    jobs: channel::Receiver<Job>,
-}
-
-fn still(jobs: usize) -> Still {
-    let options = Options {
-        segment_bytes: 1 << 20,
-        max_record_bytes: 1 << 16,
-        reserve_bytes: 0,
-        background: false,
-        ..Options::default()
-    };
-    let opened =
-        Store::open_with(Arc::new(SimDisk::new(1)), options, &mut |_| ()).expect("a store opens");
-    let store = opened.reader;
-    let directory = Arc::new(Directory::new(store.head()));
-    let hub = Arc::new(Hub::new(&HUB, 100, Arc::clone(&directory), Vec::new()));
-    let metrics = Arc::<SequencerMetrics>::default();
-    let sequencer = Sequencer::new(SequencerParts {
-        writer: opened.writer,
-        store: store.clone(),
-        conversation_cache: MIN_CONVERSATIONS,
-        rules: RULES,
-        directory: Arc::clone(&directory),
-        departures: Departures::new(Arc::clone(&hub), &HUB, Arc::clone(&metrics)),
-        mailboxes: Vec::new(),
-        metrics,
-    });
-    let (to_sequencer, commands) = queue();
-    let (to_readers, jobs) = channel::bounded(jobs);
-    let parts = Parts {
-        limits: CONTENT,
-        directory,
-        hub,
-        sequencer: to_sequencer,
-        readers: to_readers,
-    };
-    Still {
-        service: Service::new(&store, parts),
-        store,
-        sequencer,
-        commands,
-        jobs,
-    }
-}
-
-impl World {
-    fn start() -> Self {
-        let Still {
-            service,
-            store,
-            sequencer,
-            commands,
-            jobs,
-        } = still(16);
-        Self {
-            service,
-            sequencer: std::thread::spawn(move || sequencer.run(&commands)),
-            reader: std::thread::spawn(move || {
-                reader::run(&store, &jobs, &[], CONTENT.message_bytes);
-            }),
-        }
-    }
-
-    fn user(&self, name: &str) -> Client<'_> {
-        let client = self.service.client("org", name, "api");
-        client.expect("a user")
-    }
-
-    /// Ends the threads, which end with the last service.
-    fn end(self) {
-        drop(self.service);
-        let synced = self.sequencer.join().expect("the sequencer ends");
-        synced.expect("the store is synced");
-        self.reader.join().expect("the reader ends");
-    }
-}
+use world::{CONTENT, Still, World, still};
 
 fn say(client: &Client<'_>, to: &str, text: &str, key: Option<&str>) -> SendReply<'static> {
     let (user, group) = match to.strip_prefix("g:") {
@@ -510,5 +382,48 @@ fn a_change_of_a_group_is_an_event_of_its_members() {
         panic!("{push:?}");
     };
     assert_eq!((change.change, &*change.by), (ChangeKind::Created, "alice"));
+    world.end();
+}
+
+#[test]
+fn what_a_call_stores_is_pushed_to_sessions() {
+    let mut world = World::start();
+    // Bob and another session of Alice are connected, Eve is not.
+    let users = ["alice", "bob"];
+    for user in users {
+        world.shard.opens(user);
+    }
+    let sent = say(&world.user("alice"), "bob", "hello", None);
+    let pushes = world.shard.pushes(&users);
+    let [(_, to_alice), (_, to_bob)] = &pushes[..] else {
+        panic!("{pushes:?}");
+    };
+    assert_eq!(to_alice, to_bob);
+    for part in [
+        "\"text\":\"hello\"",
+        "\"conversation\":\"u:alice:bob\"",
+        &format!("\"pos\":\"{}\"", &*sent.pos),
+    ] {
+        assert!(to_bob.contains(part), "{part} in {to_bob}");
+    }
+    // A change of a group, too, and a message of a member.
+    let create = GroupCreate {
+        group: "crew".into(),
+        members: vec!["bob".into(), "eve".into()],
+        ..GroupCreate::default()
+    };
+    world.user("alice").group_create(create).unwrap();
+    let pushes = world.shard.pushes(&users);
+    assert_eq!(pushes.len(), 2);
+    assert!(pushes.iter().all(|(_, push)| push.contains("\"created\"")));
+    // Nobody but Bob is connected now.
+    world.shard.closes("alice");
+    say(&world.user("eve"), "g:crew", "ahoy", None);
+    let pushes = world.shard.pushes(&users);
+    let [(user, push)] = &pushes[..] else {
+        panic!("{pushes:?}");
+    };
+    assert_eq!(user, "bob");
+    assert!(push.contains("\"text\":\"ahoy\""), "{push}");
     world.end();
 }

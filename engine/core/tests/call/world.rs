@@ -1,0 +1,238 @@
+//! A core with its threads on a simulated disk, and a shard without sockets.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel;
+use trunkline_core::call::{Client, Parts, Service};
+use trunkline_core::directory::Directory;
+use trunkline_core::event;
+use trunkline_core::exchange::{Commands, Committed, Item, Job, Mail, Mailbox, Wake, queue};
+use trunkline_core::frames;
+use trunkline_core::hub::{Hub, HubLimits};
+use trunkline_core::ids::{DeviceMark, Ids};
+use trunkline_core::messaging::Messaging;
+use trunkline_core::metrics::SequencerMetrics;
+use trunkline_core::position::Tokens;
+use trunkline_core::reader;
+use trunkline_core::request::ContentLimits;
+use trunkline_core::sequencer::{Departures, MIN_CONVERSATIONS, Sequencer, SequencerParts};
+use trunkline_core::store::Token;
+use trunkline_proto::Encoding;
+use trunkline_proto::message::ServerMessage;
+use trunkline_storage::backend::sim::SimDisk;
+use trunkline_storage::{CommitError, Options, Reader, Store};
+
+pub(crate) const CONTENT: ContentLimits = ContentLimits {
+    message_bytes: 4_096,
+    text_bytes: 1_024,
+    key_bytes: 128,
+    page: 100,
+};
+
+const HUB: HubLimits = HubLimits {
+    presence_grace: Duration::ZERO,
+    last_seen_cache: 100,
+    last_seen_interval: Duration::from_secs(5),
+    last_seen_rate: 100,
+    topics: 1,
+    topic_history: 1,
+    topic_bytes: 1,
+    topics_bytes: 1,
+};
+
+const RULES: Messaging = Messaging {
+    fanout_limit: 200,
+    receipt_fanout: 16,
+    receipt_delay: Duration::ZERO,
+    delivered_delay: Duration::ZERO,
+    group_members: 100,
+    members_add: false,
+    recall_window: Duration::from_hours(1),
+    group_cache: 1_000,
+};
+
+/// A core with its threads, on a simulated disk.
+pub(crate) struct World {
+    pub(crate) service: Service,
+    pub(crate) shard: Shard,
+    sequencer: JoinHandle<Result<(), CommitError>>,
+    reader: JoinHandle<()>,
+}
+
+/// A shard without sockets: its sessions are entries of the directory.
+pub(crate) struct Shard {
+    ids: Ids,
+    directory: Arc<Directory>,
+    mailbox: Arc<Mailbox>,
+    wakes: channel::Receiver<()>,
+    tokens: Tokens,
+}
+
+/// Wakes a [`Shard`] that waits for mail.
+#[derive(Debug)]
+struct Waker(channel::Sender<()>);
+
+impl Wake for Waker {
+    fn wake(&self) {
+        self.0.send(()).expect("the shard is there");
+    }
+}
+
+/// The number of the only shard, and the device of all its sessions.
+const SHARD: usize = 0;
+const DEVICE: DeviceMark = DeviceMark([1; 4]);
+
+impl Shard {
+    pub(crate) fn opens(&self, user: &str) {
+        let id = self.ids.user("org", user);
+        self.directory.enter(id, SHARD, DEVICE);
+    }
+
+    pub(crate) fn closes(&self, user: &str) {
+        let id = self.ids.user("org", user);
+        self.directory.leave(id, SHARD, DEVICE);
+    }
+
+    /// Waits for the next mail.
+    fn mail(&self) -> Mail {
+        loop {
+            if let Some(mail) = self.mailbox.take() {
+                return mail;
+            }
+            if self.mailbox.may_sleep() {
+                let woken = self.wakes.recv_timeout(Duration::from_secs(60));
+                woken.expect("mail comes");
+                self.mailbox.woke();
+            }
+        }
+    }
+
+    /// Returns the pushes of the next commit: for each session's user the frame in JSON.
+    pub(crate) fn pushes(&mut self, users: &[&str]) -> Vec<(String, String)> {
+        let Mail::Committed(Committed { batch, items, .. }) = self.mail() else {
+            panic!("a commit");
+        };
+        let mut pushes = Vec::new();
+        let mut push = |to, position| {
+            let user = users.iter().find(|name| self.ids.user("org", name) == to);
+            let (mut pos, mut frame) = (Token::default(), Vec::new());
+            let record = batch.record_at(position);
+            let push = event::push(&record, 0, &mut self.tokens, &mut pos).expect("an event");
+            let message = ServerMessage::Push(push);
+            frames::write(&mut frame, Encoding::Json, &message);
+            let json = String::from_utf8_lossy(&frame).into_owned();
+            pushes.push((user.expect("a known user").to_string(), json));
+        };
+        for item in items.list {
+            match item {
+                Item::Deliver { user, position } => push(user, position),
+                Item::Spread { users, position } => {
+                    items.users[users]
+                        .iter()
+                        .for_each(|&user| push(user, position));
+                }
+                item => panic!("{item:?}"),
+            }
+        }
+        pushes.sort();
+        pushes
+    }
+}
+
+/// A core of which no thread runs yet.
+pub(crate) struct Still {
+    pub(crate) service: Service,
+    shard: Shard,
+    store: Reader,
+    pub(crate) sequencer: Sequencer,
+    pub(crate) commands: Commands,
+    pub(crate) jobs: channel::Receiver<Job>,
+}
+
+/// Makes a core whose readers' queue has room for this many jobs.
+pub(crate) fn still(jobs: usize) -> Still {
+    let options = Options {
+        segment_bytes: 1 << 20,
+        max_record_bytes: 1 << 16,
+        reserve_bytes: 0,
+        background: false,
+        ..Options::default()
+    };
+    let opened =
+        Store::open_with(Arc::new(SimDisk::new(1)), options, &mut |_| ()).expect("a store opens");
+    let store = opened.reader;
+    let directory = Arc::new(Directory::new(store.head()));
+    let hub = Arc::new(Hub::new(&HUB, 100, Arc::clone(&directory), Vec::new()));
+    let (waker, wakes) = channel::unbounded();
+    let shard = Shard {
+        ids: Ids(store.key()),
+        directory: Arc::clone(&directory),
+        mailbox: Arc::new(Mailbox::new(Box::new(Waker(waker)))),
+        wakes,
+        tokens: Tokens::new(store.epochs()),
+    };
+    let metrics = Arc::<SequencerMetrics>::default();
+    let sequencer = Sequencer::new(SequencerParts {
+        writer: opened.writer,
+        store: store.clone(),
+        conversation_cache: MIN_CONVERSATIONS,
+        rules: RULES,
+        directory: Arc::clone(&directory),
+        departures: Departures::new(Arc::clone(&hub), &HUB, Arc::clone(&metrics)),
+        mailboxes: vec![Arc::clone(&shard.mailbox)],
+        metrics,
+    });
+    let (to_sequencer, commands) = queue();
+    let (to_readers, jobs) = channel::bounded(jobs);
+    let parts = Parts {
+        limits: CONTENT,
+        directory,
+        hub,
+        sequencer: to_sequencer,
+        readers: to_readers,
+    };
+    Still {
+        service: Service::new(&store, parts),
+        shard,
+        store,
+        sequencer,
+        commands,
+        jobs,
+    }
+}
+
+impl World {
+    pub(crate) fn start() -> Self {
+        let Still {
+            service,
+            shard,
+            store,
+            sequencer,
+            commands,
+            jobs,
+        } = still(16);
+        Self {
+            service,
+            shard,
+            sequencer: std::thread::spawn(move || sequencer.run(&commands)),
+            reader: std::thread::spawn(move || {
+                reader::run(&store, &jobs, &[], CONTENT.message_bytes);
+            }),
+        }
+    }
+
+    pub(crate) fn user(&self, name: &str) -> Client<'_> {
+        let client = self.service.client("org", name, "api");
+        client.expect("a user")
+    }
+
+    /// Ends the threads, which end with the last service.
+    pub(crate) fn end(self) {
+        drop(self.service);
+        let synced = self.sequencer.join().expect("the sequencer ends");
+        synced.expect("the store is synced");
+        self.reader.join().expect("the reader ends");
+    }
+}
