@@ -1,4 +1,5 @@
-//! Replies that fit into a message: a page that would be longer ends earlier.
+//! Replies that fit into one message to the client. A page that would be longer ends at an earlier
+//! entry.
 
 use trunkline_proto::message::{
     ContactsReply, ConversationsReply, Event, GroupInfoReply, HistoryReply, Message, PresenceReply,
@@ -8,23 +9,25 @@ use trunkline_proto::{Encoding, Str};
 
 use crate::frames::write;
 
-/// Bytes of headers and lengths that come with a page, whatever is in it.
+/// The bytes reserved in each page for headers and lengths.
 const SLACK: usize = 64;
 
-/// What the reactions of a message take of a page, at most.
+/// Returns the maximum number of bytes that the reactions to one message take in a page: an eighth
+/// of `message_bytes`, and at most 4 KiB.
 pub fn reaction_bytes(message_bytes: usize) -> usize {
-    const MOST: usize = 4 << 10;
-    (message_bytes / 8).min(MOST)
+    const MAX: usize = 4 << 10;
+    (message_bytes / 8).min(MAX)
 }
 
-/// How a page becomes shorter.
+/// Which entries a page loses when it does not fit. The client asks for them with the next page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cut {
-    /// Its last entries go to the next page.
+    /// The page loses its last entries.
     Back,
-    /// Its first entries do: it is read backwards.
+    /// The page loses its first entries, because the client reads backwards.
     Front,
-    /// Its last entries do, and behind each of them the page can go on from here.
+    /// The page loses its last entries. For each entry there is the cursor from which the next page
+    /// goes on behind it.
     Cursors(Vec<String>),
 }
 
@@ -35,7 +38,7 @@ pub struct ReplyFrame {
     pub encoding: Encoding,
     /// The client's id for the command.
     pub id: u32,
-    /// The most bytes of the frame's payload.
+    /// The maximum number of bytes of the frame.
     pub limit: usize,
 }
 
@@ -93,8 +96,8 @@ pub(crate) fn fitted<'p>(body: ReplyBody<'p>, limit: usize, cut: &Cut) -> Option
     body.filter(|_| fits)
 }
 
-/// Takes out of a message, or of a change of a group, what makes it large; a stored one may be
-/// larger than what this gateway is set to.
+/// Removes the content of a message, or the members of a group's change. Stored events may be larger
+/// than the current settings allow.
 pub fn strip_push(push: &mut Push<'_>) {
     match &mut push.event {
         Event::Message(message) => strip(message),
@@ -109,7 +112,7 @@ fn strip(message: &mut Message<'_>) {
     message.too_large = true;
 }
 
-/// The same reply with as many entries as fit, one at least.
+/// Returns the same reply with as many entries as fit, and with at least one.
 fn shorten<'p>(to: ReplyFrame, body: ReplyBody<'p>, cut: &Cut) -> ReplyBody<'p> {
     match body {
         ReplyBody::Sync(page) => {
@@ -171,7 +174,7 @@ fn shorten<'p>(to: ReplyFrame, body: ReplyBody<'p>, cut: &Cut) -> ReplyBody<'p> 
     }
 }
 
-/// Lists of users and reactions, whose entries are short.
+/// Returns a list of users or reactions with as many entries as fit, and with at least one.
 fn shorten_list<'p>(to: ReplyFrame, body: ReplyBody<'p>, cut: &Cut) -> ReplyBody<'p> {
     match body {
         ReplyBody::Receipts(page) => {
@@ -218,7 +221,7 @@ fn shorten_list<'p>(to: ReplyFrame, body: ReplyBody<'p>, cut: &Cut) -> ReplyBody
                 })
             };
             match &page.reactions[..] {
-                // The users of the only one are what is paged.
+                // A page of the users of one reaction.
                 [only] if !only.users.is_empty() => {
                     let of = |users: Vec<Str<'p>>| {
                         with(vec![trunkline_proto::message::MessageReaction {
@@ -242,7 +245,8 @@ fn shorten_list<'p>(to: ReplyFrame, body: ReplyBody<'p>, cut: &Cut) -> ReplyBody
     }
 }
 
-/// The entries that fit, and one at least, without what makes it large if it alone does not.
+/// Returns the entries that fit. If not even one fits, returns one entry without its content:
+/// `strip` removes that. `with` makes a reply of entries.
 fn keep<'p, T: Clone>(
     frame: ReplyFrame,
     mut entries: Vec<T>,
@@ -270,7 +274,7 @@ fn keep<'p, T: Clone>(
     }
     let mut kept = 0;
     for entry in &entries {
-        // With what stands between two of them, and longer lengths around it.
+        // Four more bytes: the separator of two entries, and longer lengths around them.
         let size = size(vec![entry.clone()]) - base + 4;
         if size > left {
             break;
@@ -299,7 +303,7 @@ mod tests {
 
     const LIMIT: usize = 4_096;
 
-    /// What of a reply is written, read again.
+    /// Writes a reply and reads it back. Returns what is left of it, as the `pos` of a sync reply.
     fn written(encoding: Encoding, body: &ReplyBody<'_>, cut: &Cut) -> ReplyBody<'static> {
         let mut out = Vec::new();
         assert!(write_fitting(
@@ -388,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_too_large_comes_without_what_makes_it_so() {
+    fn a_message_that_is_too_large_comes_without_its_content() {
         let long = "x".repeat(LIMIT);
         for encoding in [Encoding::Json, Encoding::Proto] {
             for cut in [Cut::Back, Cut::Front] {
@@ -404,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_users() {
+    fn lists_of_users_are_shortened() {
         let name = "n".repeat(64);
         let users = vec![
             ReceiptUser {

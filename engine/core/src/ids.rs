@@ -1,26 +1,27 @@
-//! The store's ids for the names of the protocol.
+//! The ids under which the store keeps users, conversations and their state.
 //!
-//! Each is a keyed hash, so that no client can choose names that collide. The namespace is part
-//! of every id: users of one organisation cannot name anything of another.
+//! Each id is a keyed hash of names, so no client can choose names that collide. The namespace is
+//! part of every hash of names, so users of one organisation cannot name anything of another.
 
 use trunkline_storage::{StoreKey, TimelineId};
 
-/// A part of the id of a device, which tells the devices of one user apart.
+/// Four bytes of a device's id. They tell the devices of one user apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeviceMark(pub [u8; 4]);
 
-/// Which member of a 1:1 conversation, by the order of their names.
+/// One of the two members of a 1:1 conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The member whose name is less, bytewise.
+    /// The member whose name comes first, bytewise.
     Lesser = 0,
     /// The other member.
     Greater = 1,
 }
 
-/// A user, and the user's sync timeline.
+/// The id of a user. The user's sync timeline has the same id.
 pub type UserId = TimelineId;
 
+// The domains of the hash. They are part of the disk format: never reuse one.
 const USER: u8 = 1;
 const DIRECT: u8 = 2;
 const GROUP: u8 = 3;
@@ -41,17 +42,18 @@ const CREATED_CONTENT: u8 = 31;
 const TALLY: u8 = 32;
 const CLOCK: u8 = 40;
 
-/// Hashes names under one store's key.
+/// Makes ids with the key of one store.
 #[derive(Debug, Clone, Copy)]
 pub struct Ids(pub StoreKey);
 
 impl Ids {
-    /// Returns a user's id.
+    /// Returns the id of a user.
     pub fn user(&self, namespace: &str, name: &str) -> UserId {
         self.0.id(USER, &[namespace.as_bytes(), name.as_bytes()])
     }
 
-    /// The conversation between two users, the lesser name first.
+    /// Returns the id of the conversation between two users. `lesser` is the name that comes first,
+    /// bytewise.
     pub fn direct(&self, namespace: &str, lesser: &str, greater: &str) -> TimelineId {
         self.0.id(
             DIRECT,
@@ -59,20 +61,22 @@ impl Ids {
         )
     }
 
-    /// What makes two sends of one user the same send.
+    /// Returns the id of a user's idempotency key for messages. Two messages with the same id are
+    /// one message.
     pub fn key(&self, namespace: &str, user: &str, key: &str) -> TimelineId {
         let parts = [namespace.as_bytes(), user.as_bytes(), key.as_bytes()];
         self.0.id(KEY, &parts)
     }
 
-    /// What makes two creations of a group by one user the same.
+    /// Returns the id of a user's idempotency key for new groups. The store keeps the first reply
+    /// under it.
     pub fn created(&self, namespace: &str, user: &str, key: &str) -> TimelineId {
         let parts = [namespace.as_bytes(), user.as_bytes(), key.as_bytes()];
         self.0.id(CREATED, &parts)
     }
 
-    /// What a creation of a group asks for: members in any order, and any number of times. The
-    /// creator is one, named or not.
+    /// Returns a hash of what a creation of a group asks for. The order of the members, and how often
+    /// each is named, make no difference. The creator counts as a member in any case.
     pub fn created_content(
         &self,
         (group, name): (&str, &str),
@@ -89,83 +93,88 @@ impl Ids {
         self.0.id(CREATED_CONTENT, &parts).0
     }
 
-    /// Returns a topic's id.
+    /// Returns the id of a topic.
     pub fn topic(&self, namespace: &str, name: &str) -> TimelineId {
         self.0.id(TOPIC, &[namespace.as_bytes(), name.as_bytes()])
     }
 
-    /// Returns a group's id.
+    /// Returns the id of a group.
     pub fn group(&self, namespace: &str, name: &str) -> TimelineId {
         self.0.id(GROUP, &[namespace.as_bytes(), name.as_bytes()])
     }
 
-    /// The timeline that members of a large group catch up from: as a user's is.
+    /// Returns the id of a large group's channel: the timeline from which all members catch up, as
+    /// each user does from the own sync timeline.
     pub fn channel(&self, group: TimelineId) -> UserId {
         self.of(CHANNEL, &[group], 0)
     }
 
-    /// What the store knows of the time.
+    /// Returns the key under which the store keeps the time.
     pub fn clock(&self) -> TimelineId {
         self.0.id(CLOCK, &[])
     }
 
-    /// A group's name and rules.
+    /// Returns the key of a group's head: its name, rules and size.
     pub fn head(&self, group: TimelineId) -> TimelineId {
         self.of(HEAD, &[group], 0)
     }
 
-    /// A chunk of a group's roster.
+    /// Returns the key of one chunk of a group's roster.
     pub fn roster(&self, group: TimelineId, number: u32) -> TimelineId {
         self.of(ROSTER, &[group], number.into())
     }
 
-    /// What a user is to a group.
+    /// Returns the key of a user's membership in a group.
     pub fn member(&self, group: TimelineId, user: UserId) -> TimelineId {
         self.of(MEMBER, &[group, user], 0)
     }
 
-    /// Where a user takes part.
+    /// Returns the key of a user's inbox: the newest conversations, and the channels of large groups.
     pub fn inbox(&self, user: UserId) -> TimelineId {
         self.of(INBOX, &[user], 0)
     }
 
-    /// Where a user took part before.
+    /// Returns the key of one chunk of a user's older conversations.
     pub fn inbox_chunk(&self, user: UserId, number: u32) -> TimelineId {
         self.of(INBOX_CHUNK, &[user], number.into())
     }
 
-    /// The reactions to a message.
+    /// Returns the key of the reactions to a message. Sequence 0 stands for the conversation: there is
+    /// a value if any of its messages ever had a reaction.
     pub fn reactions(&self, conversation: TimelineId, seq: u64) -> TimelineId {
         self.of(REACTIONS, &[conversation], seq)
     }
 
-    /// Who wrote the messages of a stretch of a conversation, by the number of the stretch.
+    /// Returns the key of a tally: how many messages of a stretch of a conversation each author sent.
+    /// `number` is the number of the stretch.
     pub(crate) fn tally(&self, conversation: TimelineId, number: u64) -> TimelineId {
         self.of(TALLY, &[conversation], number)
     }
 
-    /// What a user deleted in a stretch of a conversation.
+    /// Returns the key of the messages in a stretch of a conversation that a user deleted from the
+    /// own view.
     pub fn hidden(&self, user: UserId, conversation: TimelineId, stretch: u64) -> TimelineId {
         self.of(HIDDEN, &[user, conversation], stretch)
     }
 
-    /// The position kept for a device.
+    /// Returns the key of the position that the store keeps for a device.
     pub fn device(&self, user: UserId, device: &str) -> TimelineId {
         self.0
             .id(DEVICE, &[&user.0.to_le_bytes(), device.as_bytes()])
     }
 
-    /// What tells a device from the others of its user.
+    /// Returns the mark of a device, which tells it apart from the user's other devices.
     pub fn device_mark(&self, user: UserId, device: &str) -> DeviceMark {
         let [a, b, c, d, ..] = self.device(user, device).0.to_le_bytes();
         DeviceMark([a, b, c, d])
     }
 
-    /// A user's contacts.
+    /// Returns the key of a user's contacts.
     pub fn contacts(&self, user: UserId) -> TimelineId {
         self.of(CONTACTS, &[user], 0)
     }
 
+    /// Returns the hash of at most two ids and a number.
     fn of(&self, domain: u8, ids: &[TimelineId], number: u64) -> TimelineId {
         let mut parts = [[0; 16]; 3];
         let bytes = ids.iter().map(|id| id.0.to_le_bytes());

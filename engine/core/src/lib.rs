@@ -1,6 +1,7 @@
-//! The core of the Trunkline gateway: durable state, and the threads that change and read it.
+//! The core of the Trunkline gateway: it decides commands, stores what they change, and reads it
+//! back.
 //!
-//! It knows no socket, no HTTP and no command line. Data flows one way:
+//! The core has no sockets, no HTTP and no command line. Data flows one way:
 //!
 //! ```text
 //! caller ──commands──▶ sequencer ──append, fdatasync──▶ store
@@ -8,10 +9,12 @@
 //!   └──────────────────────┘◀────────── readers ◀───────────┘
 //! ```
 //!
-//! - [`exchange`] is the place where threads meet: commands, queries, queues, mailboxes, answers.
-//! - [`request`] checks a client's command and turns it into one for the sequencer or the readers.
-//! - [`sequencer`] is the single writer of durable state; [`reader`] answers queries from the disk.
-//! - [`hub`] holds ephemeral state: presence, topics, typing and signals.
+//! - [`exchange`] has what threads hand to each other: commands, queries, queues, mailboxes, answers.
+//! - [`request`] checks a client's command and makes it ready for the sequencer or the readers.
+//! - [`sequencer`] decides commands and is the only writer of the store.
+//! - [`reader`] answers queries from the store.
+//! - [`hub`] holds ephemeral state: presence, topics, and pushes that are not stored.
+//! - [`call`] lets code in this process use the core as a client does.
 
 pub mod call;
 pub mod clock;
@@ -35,7 +38,7 @@ mod state;
 #[cfg(test)]
 mod test_store;
 
-/// The terms of the store that callers of this package use too.
+/// Types of the store that appear in the interface of this package.
 pub mod store {
     pub use trunkline_storage::{
         Batch, Epochs, IdBuildHasher, Position, Record, RecordRef, TimelineId, Token,

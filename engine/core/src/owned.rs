@@ -1,4 +1,6 @@
-//! Answers that outlive the pages and batches they were read from.
+//! Copies of replies that borrow nothing, for callers in this process.
+//!
+//! A reply borrows from the page or batch that it was made from. A copy outlives both.
 
 use trunkline_proto::Str;
 use trunkline_proto::message::{
@@ -15,7 +17,7 @@ fn texts(texts: Vec<Str<'_>>) -> Vec<Text> {
     texts.into_iter().map(Str::into_owned).collect()
 }
 
-/// Copies what a reply borrows.
+/// Returns a copy of a reply.
 pub(crate) fn reply(body: ReplyBody<'_>) -> ReplyBody<'static> {
     match body {
         ReplyBody::Error(error) => ReplyBody::Error(self::error(error)),
@@ -60,7 +62,7 @@ pub(crate) fn reply(body: ReplyBody<'_>) -> ReplyBody<'static> {
     }
 }
 
-/// Copies what the list of a reply borrows.
+/// Returns a copy of a reply that is a list, or that needs a session.
 fn list(body: ReplyBody<'_>) -> ReplyBody<'static> {
     match body {
         ReplyBody::Receipts(page) => ReplyBody::Receipts(ReceiptsReply {
@@ -132,7 +134,7 @@ fn list(body: ReplyBody<'_>) -> ReplyBody<'static> {
     }
 }
 
-/// Copies what an error borrows.
+/// Returns a copy of an error.
 pub(crate) fn error(error: ErrorReply<'_>) -> ErrorReply<'static> {
     ErrorReply {
         code: error.code,
@@ -144,7 +146,7 @@ pub(crate) fn error(error: ErrorReply<'_>) -> ErrorReply<'static> {
     }
 }
 
-/// A message that outlives the page it was read into.
+/// Returns a copy of a message.
 pub(crate) fn message(message: Message<'_>) -> Message<'static> {
     let own = |text: Option<Str<'_>>| text.map(Str::into_owned);
     Message {
@@ -178,7 +180,7 @@ fn reaction(one: MessageReaction<'_>) -> MessageReaction<'static> {
     }
 }
 
-/// Copies a stored event; `None` for one that is not stored, of which no page has any.
+/// Returns a copy of a stored event; `None` for an ephemeral event, which no page holds.
 fn push(push: Push<'_>) -> Option<Push<'static>> {
     let event = match push.event {
         Event::Message(one) => Event::Message(message(one)),

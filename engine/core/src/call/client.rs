@@ -1,4 +1,4 @@
-//! A user who calls.
+//! A user who acts through calls.
 
 use compact_str::CompactString;
 use crossbeam::channel::TrySendError;
@@ -18,7 +18,7 @@ use crate::owned;
 use crate::paging::ListPage;
 use crate::request::{self, Ask, Asked, Caller, Names, check_presence, too_large};
 
-/// Milliseconds after which a full queue has room again, most likely.
+/// The milliseconds after which a full queue probably has room again.
 const RETRY_MS: u64 = 100;
 
 const NO_ANSWER: Failure = (
@@ -27,31 +27,29 @@ const NO_ANSWER: Failure = (
 );
 const STOPPING: Failure = (
     ErrorCode::StorageUnavailable,
-    "the gateway stops: a change may have been carried out or not; ask again later, with the same key if there is one",
+    "the gateway is stopping: a change may have been carried out or not; ask again later, with the same key if there is one",
 );
 const NO_SESSION: Failure = (
     ErrorCode::BadRequest,
-    "this needs a session: a call cannot watch, subscribe, publish, type or signal",
+    "this command needs a session: a call cannot watch, subscribe, publish, type or signal",
 );
-const ODD: Failure = (
-    ErrorCode::Internal,
-    "the answer is not of the command that was sent",
-);
+const ODD: Failure = (ErrorCode::Internal, "the answer belongs to another command");
 
-/// A user who acts through calls. Each call waits for its answer: not for threads that must not.
+/// A user who acts through calls. Each call blocks its thread until the answer comes, so calls are
+/// not for threads that must not wait.
 pub struct Client<'s> {
     service: &'s Service,
     id: UserId,
     names: Names,
 }
 
-/// Methods for commands: each takes what the command says and returns what the reply says.
+/// Defines one method for each command. It takes the command's body and returns the reply's.
 macro_rules! commands {
     ($($(#[doc = $doc:literal])+ $name:ident: $command:ident($body:ty) -> $reply:ty;)+) => {$(
         $(#[doc = $doc])+
         ///
         /// # Errors
-        /// The error reply that a client would get.
+        /// The error reply that a session would get.
         pub fn $name(&self, body: $body) -> Result<$reply, CallError> {
             match self.call(&CommandBody::$command(body))? {
                 ReplyBody::$command(reply) => Ok(reply),
@@ -69,15 +67,15 @@ impl<'s> Client<'s> {
     commands! {
         /// Sends a message.
         send: Send(m::Send<'_>) -> m::SendReply<'static>;
-        /// Says how far the user has got or read a conversation.
+        /// Moves the user's marks: the last message delivered to the user, and the last one read.
         ack: Ack(m::Ack<'_>) -> m::AckReply;
-        /// Takes a message of the user back, for everybody.
+        /// Recalls a message of the user, for all members.
         recall: Recall(m::MessageRef<'_>) -> m::Done;
-        /// Takes a message out of the user's own view.
+        /// Deletes a message from the user's own view.
         delete: Delete(m::MessageRef<'_>) -> m::Done;
-        /// Reacts to a message, or takes a reaction back.
+        /// Adds a reaction to a message, or removes it.
         react: React(m::React<'_>) -> m::Done;
-        /// Makes a group.
+        /// Creates a group.
         group_create: GroupCreate(m::GroupCreate<'_>) -> m::GroupCreateReply<'static>;
         /// Adds members to a group.
         group_add: GroupAdd(m::GroupMembers<'_>) -> m::GroupMembersReply;
@@ -85,7 +83,7 @@ impl<'s> Client<'s> {
         group_remove: GroupRemove(m::GroupMembers<'_>) -> m::GroupMembersReply;
         /// Leaves a group.
         group_leave: GroupLeave(m::GroupLeave<'_>) -> m::Done;
-        /// Gives a group another name.
+        /// Changes the name of a group.
         group_rename: GroupRename(m::GroupRename<'_>) -> m::Done;
         /// Reads the name and a page of the members of a group.
         group_info: GroupInfo(m::GroupInfo<'_>) -> m::GroupInfoReply<'static>;
@@ -95,30 +93,32 @@ impl<'s> Client<'s> {
         history: History(m::History<'_>) -> m::HistoryReply<'static>;
         /// Reads one message.
         get: Get(m::Get<'_>) -> m::GetReply<'static>;
-        /// Reads which members have got or read a message.
+        /// Reads which members a message was delivered to, and which have read it.
         receipts: Receipts(m::Receipts<'_>) -> m::ReceiptsReply<'static>;
-        /// Reads how members reacted to a message.
+        /// Reads the reactions to a message, or the users of one reaction.
         reactions: Reactions(m::Reactions<'_>) -> m::ReactionsReply<'static>;
         /// Reads a page of the user's conversations.
         conversations: Conversations(m::Conversations<'_>) -> m::ConversationsReply<'static>;
-        /// Changes or reads the user's contacts. `watch` must not be set: a call has no session that could be told.
+        /// Changes the user's contacts and reads them. `watch` must not be set, because a call has no
+        /// session that could receive pushes.
         contacts: Contacts(m::Contacts<'_>) -> ContactsReply<'static>;
     }
 
-    /// Reads whether users are online, and when the others were last seen.
+    /// Reads which users are online, and when the others were last seen.
     ///
     /// # Errors
-    /// More than 1,000 users are named, a name is none, or the store could not be read.
+    /// There are more than 1,000 names, a name is not valid, or the store could not be read.
     pub fn presence(&self, users: &[&str]) -> Result<PresenceReply<'static>, CallError> {
         check_presence(users.iter().copied()).map_err(failed)?;
         let users = self.states(users.iter().copied())?;
         Ok(PresenceReply { users, more: false })
     }
 
-    /// Carries out a command of a session, as far as it needs none.
+    /// Carries out a command.
     ///
     /// # Errors
-    /// The error reply that a client would get.
+    /// The error reply that a session would get. A command that needs a session fails with 107: to
+    /// watch, subscribe, publish, type or signal.
     pub fn call(&self, command: &CommandBody<'_>) -> Result<ReplyBody<'static>, CallError> {
         let Service {
             parts, ids, epochs, ..
@@ -148,7 +148,7 @@ impl<'s> Client<'s> {
         };
         let mut batch = parts.sequencer.spare();
         let asked = request::ask(&ask, command, &mut batch);
-        // The queue has the only other copy: where that is dropped, the call ends.
+        // The queue holds the only other copy. If that is dropped, the call ends.
         drop(ask);
         match asked {
             Ok(Asked::Queued) => {
@@ -165,7 +165,7 @@ impl<'s> Client<'s> {
         }
     }
 
-    /// Asks the readers.
+    /// Sends a query to the readers and waits for the reply.
     fn read(&self, query: Query) -> Result<ReplyBody<'static>, CallError> {
         let pending = self.ask(query)?;
         self.answer(&pending)
@@ -223,7 +223,7 @@ impl<'s> Client<'s> {
         }
     }
 
-    /// How users are: from memory, and of those who left long ago from the store.
+    /// Returns the presence of users. The store knows when users left whom memory has forgotten.
     fn states<'n>(
         &self,
         names: impl Iterator<Item = &'n str>,

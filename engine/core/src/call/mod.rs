@@ -1,15 +1,15 @@
 //! Commands and queries of callers in this process.
 //!
-//! A [`Service`] is the way in; a [`Client`] of it acts as one user. A call goes the way that a
-//! connection's command goes, through the same checks, queues, sequencer and readers, and gets its
-//! answer as a value:
+//! A [`Service`] makes [`Client`]s, and each client acts as one user. A call takes the same path as a
+//! connection's command, through the same checks, queues, sequencer and readers:
 //!
-//! 1. The command is checked as a client's is.
-//! 2. It goes to the sequencer or to the readers. Where their queue is full the call fails at once with
-//!    the temporary error 111.
-//! 3. The calling thread waits for the answer.
+//! 1. The call checks the command.
+//! 2. The call queues the command for the sequencer or for the readers. A call that finds the queue
+//!    full fails at once with the temporary error 111.
+//! 3. The calling thread waits for the answer, which is a value.
 //!
-//! What a call stores is durable when it returns, and pushed to sessions as any event is.
+//! When a call returns, its change is durable. The gateway pushes the event to sessions like any
+//! other.
 
 mod client;
 
@@ -30,20 +30,20 @@ use crate::request::{ContentLimits, Names};
 
 pub use client::Client;
 
-/// Why a call failed: the error reply that a client would get.
+/// The error of a failed call: the error reply that a session would get.
 pub type CallError = ErrorReply<'static>;
 
-/// The longest that a call waits, unless [`Service::with_timeout`] says otherwise.
+/// The default maximum time for which a call waits: see [`Service::with_timeout`].
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a service works with.
+/// The parts of the core that a service uses.
 #[derive(Clone)]
 pub struct Parts {
-    /// What commands and pages may hold.
+    /// The limits of commands and pages.
     pub limits: ContentLimits,
-    /// Which shards hold sessions of which user.
+    /// The sessions of all users.
     pub directory: Arc<Directory>,
-    /// Who is online, and when the others left.
+    /// The presence of all users.
     pub hub: Arc<Hub>,
     /// The queue of the sequencer.
     pub sequencer: ToSequencer,
@@ -51,7 +51,7 @@ pub struct Parts {
     pub readers: Sender<Job>,
 }
 
-/// The way into the core for callers in this process. Cheap to clone; every thread may have one.
+/// Lets code in this process use the core. A service is cheap to clone: each thread can have its own.
 #[derive(Clone)]
 pub struct Service {
     parts: Parts,
@@ -61,7 +61,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service on this store.
+    /// Returns a service on this store.
     pub fn new(store: &Reader, parts: Parts) -> Self {
         Self {
             parts,
@@ -71,18 +71,18 @@ impl Service {
         }
     }
 
-    /// The same service, whose calls wait for at most `timeout` for each answer. The default is 30
-    /// seconds.
+    /// Returns the same service with another timeout: the maximum time for which a call waits for an
+    /// answer. The default is 30 seconds.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// Returns a client that acts as this user. `device` names the caller in messages that it sends;
-    /// an empty `namespace` is the one of a gateway without namespaces.
+    /// Returns a client that acts as this user. `device` is the device in the messages that it sends.
+    /// In a gateway without namespaces `namespace` is empty.
     ///
     /// # Errors
-    /// A name is not 1 to 64 bytes of `[A-Za-z0-9._@-]`.
+    /// A name does not have 1 to 64 bytes of `[A-Za-z0-9._@-]`.
     pub fn client(
         &self,
         namespace: &str,
