@@ -1,6 +1,5 @@
 //! Starts the servers to measure, each as a child process.
 
-use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -19,6 +18,16 @@ const START: Duration = Duration::from_secs(30);
 const GATEWAY: &str = "__gateway";
 const PROTOTYPE: &str = "__prototype";
 const RAW: &str = "__raw";
+
+/// Which gateway to start, and whom it takes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Build<'a> {
+    /// The program of the gateway; `None` for the one that is a part of this program.
+    pub program: Option<&'a Path>,
+    /// The file with the secret that signs tokens (HS256). `None` for development mode, in which
+    /// clients name themselves and rates are not limited.
+    pub secret: Option<&'a Path>,
+}
 
 /// A running server. Dropping it ends the server.
 #[derive(Debug)]
@@ -51,51 +60,40 @@ impl Peer {
         durability: &str,
         flags: &[(&str, impl Display)],
     ) -> anyhow::Result<Self> {
-        Self::serve(&["--dev-auth".into()], data, shards, durability, flags)
+        let mut command = Self::serve(Self::this(GATEWAY)?, data, shards, durability);
+        let flags = flags
+            .iter()
+            .map(|(flag, value)| format!("--{flag}={value}"));
+        Self::ready(command.arg("--dev-auth").args(flags))
     }
 
-    /// Starts the gateway with a store in `data`. It takes tokens signed with the secret in the file
-    /// `secret` (HS256), and limits rates as it does by default.
+    /// Starts a gateway with a store in `data`.
     ///
     /// # Errors
     /// The server does not start.
-    pub fn gateway_with_tokens(
-        data: &Path,
-        shards: usize,
-        durability: &str,
-        secret: &Path,
-    ) -> anyhow::Result<Self> {
-        let auth = [
-            "--jwt-algorithm=HS256".into(),
-            "--jwt-key".into(),
-            secret.into(),
-        ];
-        let none: [(&str, &str); 0] = [];
-        Self::serve(&auth, data, shards, durability, &none)
+    pub fn gateway_of(build: Build<'_>, data: &Path, shards: usize) -> anyhow::Result<Self> {
+        let command = match build.program {
+            Some(program) => Command::new(program),
+            None => Self::this(GATEWAY)?,
+        };
+        let mut command = Self::serve(command, data, shards, "sync");
+        match build.secret {
+            Some(secret) => command
+                .args(["--jwt-algorithm=HS256", "--jwt-key"])
+                .arg(secret),
+            None => command.arg("--dev-auth"),
+        };
+        Self::ready(&mut command)
     }
 
-    fn serve(
-        auth: &[OsString],
-        data: &Path,
-        shards: usize,
-        durability: &str,
-        flags: &[(&str, impl Display)],
-    ) -> anyhow::Result<Self> {
+    fn serve(mut command: Command, data: &Path, shards: usize, durability: &str) -> Command {
         let any = "127.0.0.1:0";
-        let mut command = Self::this(GATEWAY)?;
         command
-            .arg("serve")
-            .args(auth)
-            .args(["--listen", any, "--control", any])
+            .args(["serve", "--listen", any, "--control", any])
             .args(["--durability", durability, "--log", "error"])
             .args(["--shards", &shards.to_string(), "--data"])
-            .arg(data)
-            .args(
-                flags
-                    .iter()
-                    .map(|(flag, value)| format!("--{flag}={value}")),
-            );
-        Self::ready(&mut command)
+            .arg(data);
+        command
     }
 
     /// Starts the [`prototype`] with its log in `folder`.

@@ -1,10 +1,9 @@
 //! The gateway of a measurement, in a process of its own.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use trunkline_benches::peer::Peer;
+use trunkline_benches::peer::{Build, Peer};
 use trunkline_benches::tokens::Signer;
 
 use crate::Args;
@@ -33,14 +32,13 @@ impl Gateway {
             None => tempfile::tempdir()?,
         };
         let data = folder.path().join("data");
-        let signer = match args.tokens {
-            true => Some(Signer::new(&folder.path().join("key"))?),
-            false => None,
+        let secret = folder.path().join("secret");
+        let signer = args.tokens.then(|| Signer::new(&secret)).transpose()?;
+        let build = Build {
+            program: args.gateway.as_deref(),
+            secret: args.tokens.then_some(&secret),
         };
-        let peer = match signer {
-            Some(_) => with_tokens(&data, args.shards, folder.path())?,
-            None => Peer::gateway(&data, args.shards, "sync")?,
-        };
+        let peer = Peer::gateway_of(build, &data, args.shards)?;
         Ok(Self {
             peer,
             signer,
@@ -63,8 +61,4 @@ impl Gateway {
         }
         peak
     }
-}
-
-fn with_tokens(data: &Path, shards: usize, folder: &Path) -> anyhow::Result<Peer> {
-    Peer::gateway_with_tokens(data, shards, "sync", &folder.join("key"))
 }

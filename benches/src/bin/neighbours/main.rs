@@ -73,6 +73,9 @@ struct Args {
     /// The most memory in MiB that an attack may add
     #[arg(long, default_value_t = 512.0, value_name = "MIB")]
     memory: f64,
+    /// The gateway's program, such as one of another version, instead of the gateway in this program
+    #[arg(long, value_name = "PROGRAM")]
+    gateway: Option<PathBuf>,
     /// Folder for the stores, instead of the one for temporary files
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
