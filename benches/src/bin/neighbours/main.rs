@@ -63,6 +63,10 @@ struct Args {
     /// share; beside one, they must notice nothing
     #[arg(long, default_value_t = 1)]
     attackers: usize,
+    /// The most commands of a connection in flight, instead of the number of each attack, which is
+    /// mostly 64. With 100000 only the gateway slows an attacker down
+    #[arg(long, value_name = "COMMANDS")]
+    window: Option<usize>,
     /// Shards of the gateway
     #[arg(long, default_value_t = 1)]
     shards: usize,

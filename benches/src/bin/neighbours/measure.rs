@@ -36,7 +36,8 @@ pub(crate) fn measure(args: &Args, listed: &Listed) -> anyhow::Result<Figures> {
     let stages: Vec<_> = (0..args.attackers)
         .map(|number| stage(&gateway, number))
         .collect();
-    let mut crew = Crew::new(listed, &stages).context("the attack cannot be prepared")?;
+    let mut crew =
+        Crew::new(listed, &stages, args.window).context("the attack cannot be prepared")?;
     crew.open()?;
     let board = Board::default();
     std::thread::scope(|scope| {

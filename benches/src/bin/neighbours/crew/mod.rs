@@ -49,15 +49,21 @@ struct Attacker {
 }
 
 impl Crew {
-    /// Prepares an attack by one attacker for each stage. Nothing is connected yet.
+    /// Prepares an attack by one attacker for each stage. Nothing is connected yet. `window` replaces
+    /// the attack's own number of commands in flight.
     ///
     /// # Errors
     /// The gateway refuses something that the attack needs.
-    pub(crate) fn new(listed: &Listed, stages: &[Stage<'_>]) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        listed: &Listed,
+        stages: &[Stage<'_>],
+        window: Option<usize>,
+    ) -> anyhow::Result<Self> {
         let poll = Poll::new()?;
         let mut attackers = Vec::new();
         let mut tokens = 0..;
-        let manner = (listed.make)().manner();
+        let mut manner = (listed.make)().manner();
+        manner.window = window.unwrap_or(manner.window);
         for stage in stages {
             let mut attack = (listed.make)();
             attack.prepare(stage)?;
