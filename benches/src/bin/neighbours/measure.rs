@@ -33,20 +33,26 @@ pub(crate) fn measure(args: &Args, listed: &Listed) -> anyhow::Result<Figures> {
     let gateway = Gateway::start(args)?;
     let (server, signer) = (gateway.peer.address, gateway.signer.as_ref());
     let honest = Honest::connect(server, signer, args.pairs, args.rate)?;
-    let stages: Vec<_> = (0..args.attackers)
-        .map(|number| stage(&gateway, number))
-        .collect();
-    let mut crew =
-        Crew::new(listed, &stages, args.window).context("the attack cannot be prepared")?;
-    crew.open()?;
     let board = Board::default();
     std::thread::scope(|scope| {
+        // Honest users answer pings from the beginning: a preparation can take long.
         let honest = scope.spawn(|| honest.run(&board));
-        let seen = take_turns(scope, args, &gateway, &board, crew);
+        let seen = prepare(args, listed, &gateway)
+            .and_then(|crew| take_turns(scope, args, &gateway, &board, crew));
         board.end();
         let ledger = joined(honest)?;
         Ok(figures(listed, &ledger, seen?))
     })
+}
+
+fn prepare(args: &Args, listed: &Listed, gateway: &Gateway) -> anyhow::Result<Crew> {
+    let stages: Vec<_> = (0..args.attackers)
+        .map(|number| stage(gateway, number))
+        .collect();
+    let crew = Crew::new(listed, &stages, args.window);
+    let mut crew = crew.context("the attack cannot be prepared")?;
+    crew.open()?;
+    Ok(crew)
 }
 
 /// Returns where an attacker stands: each has a name and an address.
