@@ -218,12 +218,15 @@ mod tests {
         let mut unanswered = Unanswered::default();
         assert!(reads.enter(7, &mut unanswered, 1, page()));
         assert!(reads.enter(8, &mut unanswered, 2, page()));
-        reads.ask(7, asker);
-        reads.ask(8, asker);
-        assert_eq!(jobs.len(), 1);
         assert_eq!(reads.asking.begin_round(), 2);
-        assert_eq!(reads.asking.next(), Some(7));
+        for slot in [7, 8] {
+            assert_eq!(reads.asking.next(), Some(slot));
+            assert!(reads.asking.has_next(slot));
+            reads.ask(slot, asker);
+        }
+        assert_eq!(jobs.len(), 1);
         assert!(!reads.asking.has_next(7), "a reader has its question");
+        assert_eq!(reads.asking.begin_round(), 1, "8 waits for the next round");
         assert_eq!(reads.asking.next(), Some(8));
         assert!(reads.asking.has_next(8));
         assert!(jobs.recv().is_ok_and(|job| job.wanted.is_so()));
