@@ -21,6 +21,7 @@ pub mod clock;
 pub mod directory;
 pub mod event;
 pub mod exchange;
+mod failure;
 pub mod fit;
 pub mod frames;
 pub mod hub;

@@ -6,7 +6,7 @@
 use trunkline_proto::{ErrorCode, Str};
 use trunkline_storage::{BadToken, Epochs, Position, Token};
 
-use crate::exchange::Failure;
+use crate::failure::Failure;
 
 /// Writes positions as text and remembers the last one: the reply and the push of an event have the
 /// same position, in each encoding.

@@ -19,8 +19,6 @@ mod queue;
 mod reply;
 mod wanted;
 
-use trunkline_proto::ErrorCode;
-
 pub use command::{
     Action, Change, Command, CommandBatch, Committed, ConnRef, Item, Items, Members,
 };
@@ -36,18 +34,4 @@ pub use queue::{Commands, ToSequencer, queue};
 pub use reply::{Call, CallAnswer, Lost, Pending, ReplyConn, ReplyTo};
 pub use wanted::Wanted;
 
-/// An error reply: its code and its text for people.
-pub type Failure = (ErrorCode, &'static str);
-
-/// The error reply where the gateway cannot decode a stored value or record.
-pub const UNREADABLE: Failure = (
-    ErrorCode::Internal,
-    "the data stored for this cannot be decoded: a newer version wrote it, or it is damaged; run \
-     `trunkline store verify` on the gateway's data folder",
-);
-
-/// The error reply to a caller who names a conversation of others, or one that does not exist.
-pub const NOT_A_MEMBER: Failure = (
-    ErrorCode::PermissionDenied,
-    "you are not a member of this conversation, or it does not exist",
-);
+pub use crate::failure::{Failure, NOT_A_MEMBER, UNREADABLE};

@@ -1,0 +1,19 @@
+//! Error replies as values: below everything that refuses a caller.
+
+use trunkline_proto::ErrorCode;
+
+/// An error reply: its code and its text for people.
+pub type Failure = (ErrorCode, &'static str);
+
+/// The error reply where the gateway cannot decode a stored value or record.
+pub const UNREADABLE: Failure = (
+    ErrorCode::Internal,
+    "the data stored for this cannot be decoded: a newer version wrote it, or it is damaged; run \
+     `trunkline store verify` on the gateway's data folder",
+);
+
+/// The error reply to a caller who names a conversation of others, or one that does not exist.
+pub const NOT_A_MEMBER: Failure = (
+    ErrorCode::PermissionDenied,
+    "you are not a member of this conversation, or it does not exist",
+);
