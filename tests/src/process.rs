@@ -256,9 +256,31 @@ pub fn example(name: &str) -> PathBuf {
     built(&target, &format!("examples/{name}"))
 }
 
+/// The environment variable that says that the programs and examples are built already, with the
+/// features that the tests of the whole workspace use.
+const BUILT: &str = "TRUNKLINE_TEST_BUILT";
+
 /// Builds `target` in the profile of this test and returns its path, which is `file` in the folder
 /// of the profile.
+///
+/// With [`BUILT`] in the environment it builds nothing, because `tests/run` has built the whole
+/// workspace. A build of one package would compile some forty libraries again, because fewer
+/// of their features are in use there.
 fn built(target: &[&str], file: &str) -> PathBuf {
+    // This program is target/<profile>/deps/it-<hash>.
+    let own = std::env::current_exe().expect("a program has a path");
+    let folder = own.ancestors().nth(2);
+    let file = folder
+        .expect("test programs stand two folders deep")
+        .join(file);
+    if std::env::var_os(BUILT).is_some() {
+        assert!(
+            file.is_file(),
+            "{BUILT} is set, and there is no {}",
+            file.display()
+        );
+        return file;
+    }
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet"]).args(target);
     cargo.current_dir(workspace()).stdin(Stdio::null());
@@ -271,12 +293,6 @@ fn built(target: &[&str], file: &str) -> PathBuf {
         "{cargo:?}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    // This program is target/<profile>/deps/it-<hash>.
-    let own = std::env::current_exe().expect("a program has a path");
-    let folder = own.ancestors().nth(2);
-    let file = folder
-        .expect("test programs stand two folders deep")
-        .join(file);
     assert!(file.is_file(), "{cargo:?} did not make {}", file.display());
     file
 }
