@@ -139,6 +139,6 @@ mod tests {
                 "{why}"
             );
         }
-        assert!(refused(&good.cert, "no host").contains("no name"));
+        assert!(refused(&good.cert, "no host").contains("not a name"));
     }
 }

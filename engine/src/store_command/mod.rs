@@ -89,7 +89,7 @@ fn code(faults: &[Fault]) -> ExitCode {
 fn refused(error: OpenError) -> anyhow::Error {
     match error {
         OpenError::Locked { dir } => anyhow::anyhow!(
-            "{} is in use by a running gateway: stop the gateway first (SIGTERM); `inspect`, `verify`, `dump` and `repair --dry-run` work while it runs",
+            "{} is in use by a running gateway: stop it first (SIGTERM); `inspect`, `verify`, `dump` and `repair --dry-run` work while it runs",
             dir.display()
         ),
         OpenError::NoStore { .. } => {

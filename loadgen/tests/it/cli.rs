@@ -166,11 +166,11 @@ fn a_compression_without_effect_is_refused() {
         ),
         (
             &["run", "SCENARIO", "--compress", "24h=10m"],
-            &["--compress 1d=10m", "test.toml", "says its own"],
+            &["--compress 1d=10m", "test.toml", "has its own"],
         ),
         (
             &["plan", "SCENARIO", "--compress", "24h=10m"],
-            &["--compress 1d=10m", "says its own"],
+            &["--compress 1d=10m", "has its own"],
         ),
         (
             &["run", "smoke", "--compress", "10m=24h"],

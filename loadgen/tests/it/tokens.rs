@@ -69,7 +69,7 @@ fn tokens_that_the_gateway_does_not_take() {
     let pem = pem.display().to_string();
     let flags = ["--target", &target.url, "--token-key", &pem];
     let done = Loadgen::run(&scenario(&[]), &flags).done();
-    done.expect_refused(104, &["--token-key", "no private key in it"]);
+    done.expect_refused(104, &["--token-key", "no private key as PEM"]);
     let done = Loadgen::run(&scenario(&[]), &["--token-key", &pem]).done();
     done.expect_refused(104, &["--token-key", "--target"]);
 }
