@@ -7,12 +7,12 @@ use crate::random::mix;
 /// The state of the conversations of one thread.
 #[derive(Debug)]
 pub(super) struct Conversations {
-    states: Vec<State>,
+    states: Vec<ConversationState>,
 }
 
 /// The state of one conversation.
 #[derive(Debug, Default)]
-struct State {
+struct ConversationState {
     sequences: Sequences,
     /// A digest of the sequences of all messages known to be stored.
     digest: u64,
@@ -36,15 +36,15 @@ impl Conversations {
     /// Makes `count` conversations without messages.
     pub(super) fn new(count: u32) -> Self {
         Self {
-            states: (0..count).map(|_| State::default()).collect(),
+            states: (0..count).map(|_| ConversationState::default()).collect(),
         }
     }
 
-    fn of(&self, conversation: u32) -> &State {
+    fn of(&self, conversation: u32) -> &ConversationState {
         &self.states[conversation as usize]
     }
 
-    fn at(&mut self, conversation: u32) -> &mut State {
+    fn at(&mut self, conversation: u32) -> &mut ConversationState {
         &mut self.states[conversation as usize]
     }
 
@@ -168,6 +168,6 @@ mod tests {
 
     #[test]
     fn a_conversation_takes_little_memory() {
-        assert_eq!(size_of::<State>(), 48);
+        assert_eq!(size_of::<ConversationState>(), 48);
     }
 }

@@ -57,14 +57,14 @@ pub(super) struct Receipts {
     /// A small group has an entry from its first receipt on.
     told_in_groups: FnvHashMap<u32, Vec<Marks>>,
     /// The watermarks that `sync` told before their pushes, which may still come.
-    synced: FnvHashMap<Told, Marks>,
+    synced: FnvHashMap<ReceiptKey, Marks>,
     /// The time of the last receipt or acknowledgement in a group.
     last_in_group: Nanos,
 }
 
 /// The key of the receipts that a device got about a member: the device's inbox, and the member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Told {
+struct ReceiptKey {
     /// The inbox of the device for the conversation.
     inbox: usize,
     /// The place of the member that acknowledged.
@@ -199,7 +199,7 @@ impl Receipts {
             read: u32::try_from(receipt.read).unwrap_or(u32::MAX),
         };
         let said = self.acknowledged(roster.stream(conversation, nth));
-        let told = Told {
+        let told = ReceiptKey {
             inbox: seat.inbox,
             nth,
         };
@@ -248,7 +248,7 @@ impl Receipts {
 
     /// Judges marks against the marks reported `before`. Pushed marks never go back, unless `sync`
     /// reported them first.
-    fn moved(&mut self, told: Told, before: Marks, marks: Marks, via: Via) -> Moved {
+    fn moved(&mut self, told: ReceiptKey, before: Marks, marks: Marks, via: Via) -> Moved {
         if via == Via::Sync {
             let synced = self.synced.entry(told).or_default();
             *synced = synced.max(marks);

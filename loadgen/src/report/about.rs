@@ -181,16 +181,16 @@ fn storms(summary: &Value) -> String {
 
 /// Returns a sentence on each fault.
 fn chaos(summary: &Value) -> String {
-    let blows = summary["chaos"].as_array().into_iter().flatten();
-    let each = blows.map(|blow| {
+    let faults = summary["chaos"].as_array().into_iter().flatten();
+    let each = faults.map(|fault| {
         format!(
             "{} {} into sending: ended after {}, ready after {}; {} sessions broke, all back after {}",
-            shown(&blow["action"]),
-            seconds(&blow["at_s"]),
-            seconds(&blow["down_s"]),
-            seconds(&blow["ready_s"]),
-            count(&blow["sessions_broken"]),
-            seconds(&blow["back_s"])
+            shown(&fault["action"]),
+            seconds(&fault["at_s"]),
+            seconds(&fault["down_s"]),
+            seconds(&fault["ready_s"]),
+            count(&fault["sessions_broken"]),
+            seconds(&fault["back_s"])
         )
     });
     each.collect::<Vec<_>>().join("; ")

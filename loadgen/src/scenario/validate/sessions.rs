@@ -41,20 +41,20 @@ pub(super) fn check(scenario: &Scenario, sizing: &Sizing) -> Check {
 fn chaos(scenario: &Scenario, sizing: &Sizing) -> Check {
     let sending = sizing.sending(scenario);
     let mut last = None;
-    for blow in &scenario.chaos.actions {
+    for fault in &scenario.chaos.actions {
         must(
-            blow.at.0.as_secs_f64() < sending,
+            fault.at.0.as_secs_f64() < sending,
             "chaos.actions",
             format!(
-                "{blow}: messages are sent for {sending} s, and the time of a fault counts from their start: choose an earlier time"
+                "{fault}: messages are sent for {sending} s, and the time of a fault counts from their start: choose an earlier time"
             ),
         )?;
         must(
-            last.is_none_or(|last| last < blow.at.0),
+            last.is_none_or(|last| last < fault.at.0),
             "chaos.actions",
-            format!("{blow}: write them in the order of time, each later than the one before"),
+            format!("{fault}: write them in the order of time, each later than the one before"),
         )?;
-        last = Some(blow.at.0);
+        last = Some(fault.at.0);
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ use crate::limits::Limits;
 use crate::metrics::{Limit, ShardMetrics};
 use listening::Listenings;
 use presence::{PresenceWalk, Watching};
-use topics::{Lost, Subscriptions, Told, TopicNews, TopicWalk};
+use topics::{Lost, NextSubscriber, Subscriptions, TopicNews, TopicWalk};
 
 /// Pushes of a turn, counting listeners that need none. A push may be a system call of some
 /// microseconds, and messages wait for the end of a turn. With a few more, their latency would show
@@ -152,7 +152,11 @@ impl Ephemeral {
     }
 
     /// Returns the next subscriber that has to be told news. See [`Subscriptions::next_subscriber`].
-    fn next_subscriber(&mut self, walk: &mut TopicWalk, left: &mut usize) -> Option<Told> {
+    fn next_subscriber(
+        &mut self,
+        walk: &mut TopicWalk,
+        left: &mut usize,
+    ) -> Option<NextSubscriber> {
         self.subscriptions.next_subscriber(walk, left)
     }
 

@@ -52,7 +52,7 @@ pub(super) struct TopicWalk {
 
 /// A subscriber that has to be told news.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct NextSubscriber {
     /// The slot of the subscriber.
     pub(super) slot: u32,
     /// The subscriber has missed publications.
@@ -175,7 +175,7 @@ impl Subscriptions {
         &mut self,
         walk: &mut TopicWalk,
         left: &mut usize,
-    ) -> Option<Told> {
+    ) -> Option<NextSubscriber> {
         let seq = walk.seq();
         let subscribers = self.topics.get_mut(&walk.topic());
         let Some(subscribers) = subscribers else {
@@ -201,7 +201,7 @@ impl Subscriptions {
             let missed = subscriber.note + 1 < seq || matches!(walk.news, TopicNews::Lost(_));
             subscriber.note = seq;
             let slot = subscriber.slot;
-            return Some(Told { slot, missed });
+            return Some(NextSubscriber { slot, missed });
         }
     }
 }
@@ -247,7 +247,7 @@ mod tests {
         let mut walk = lost(4);
         let first = all.next_subscriber(&mut walk, &mut 1);
         let (slot, missed) = (0, true);
-        assert_eq!(first, Some(Told { slot, missed }));
+        assert_eq!(first, Some(NextSubscriber { slot, missed }));
     }
 
     #[test]
@@ -273,7 +273,7 @@ mod tests {
         let told = all.next_subscriber(&mut walk, &mut 9);
         assert_eq!(
             told,
-            Some(Told {
+            Some(NextSubscriber {
                 slot,
                 missed: false
             })
@@ -283,7 +283,7 @@ mod tests {
         let told = all.next_subscriber(&mut walk, &mut 9);
         assert_eq!(
             told,
-            Some(Told {
+            Some(NextSubscriber {
                 slot,
                 missed: false
             })
