@@ -37,7 +37,7 @@ pub(super) struct Differences {
     pub(super) harmless: Vec<String>,
 }
 
-/// Finds the differences. Properties named in `vary` are compared on purpose.
+/// Returns the differences between the runs. Properties named in `vary` are compared on purpose.
 pub(super) fn differences(sides: &Sides, vary: &[String]) -> Differences {
     let mut found = Differences::default();
     let mut note = |what: &str, key: String, values: String| {

@@ -103,9 +103,9 @@ pub struct RunInfo {
     pub to: Position,
     /// The greatest time of a record in that part, in milliseconds since the Unix epoch.
     pub last_time: u64,
-    /// Its size; `None` if the file is damaged.
+    /// The size of the run in bytes; `None` if the file is damaged.
     pub bytes: Option<u64>,
-    /// The number of its entries; `None` if the file is damaged.
+    /// The number of entries of the run; `None` if the file is damaged.
     pub entries: Option<u64>,
 }
 

@@ -7,11 +7,11 @@ use crate::event::{Body, RecordKind};
 use crate::ids::UserId;
 use crate::state::{self, Inbox};
 
-/// Which events are read: those of a user after one position up to another, oldest first.
+/// The events to read: those of a user after one position up to another, oldest first.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
     pub(super) user: UserId,
-    /// Only later events are read.
+    /// The position after which events are read.
     pub(super) since: Position,
     /// The last position that is read.
     pub(super) until: Position,

@@ -18,7 +18,7 @@ pub(super) struct Subject {
     pub(super) is_recalled: bool,
 }
 
-/// Finds the messages that commands are about.
+/// The look-up of the messages that commands are about.
 #[derive(Default)]
 pub(super) struct Subjects {
     /// The message that the batch under construction recalls. There is at most one, because a

@@ -31,7 +31,7 @@ pub(crate) enum Phase {
     Upgraded,
     /// Upgraded at the echo path: every message comes back.
     Echo,
-    /// With a session.
+    /// Connected, with a session.
     Open(Box<Session>),
     /// The gateway has said its last, with a Close frame or an HTTP response. It throws input away
     /// until the peer closes.

@@ -37,7 +37,7 @@ impl Listening {
 /// `count` is the number of watches and subscriptions of all connections.
 #[derive(Debug, Default)]
 pub(super) struct Listenings {
-    /// By slot. Connections that listen to nothing, and never typed, have no entry.
+    /// The connections by slot. Connections that listen to nothing, and never typed, have no entry.
     by_slot: HashMap<u32, Box<Listening>>,
     count: usize,
 }
