@@ -22,7 +22,7 @@ const LONGEST: Nanos = 5 * SECOND;
 /// The least upper limit of the wait between attempts, if the gateway named a range of delays.
 const LONGEST_NAMED: Nanos = SECOND;
 
-/// The gateway asked to come again and named no delay.
+/// Stands for the delays where the gateway asked the client to reconnect and named none.
 const BACK_OFF: [u64; 2] = [u64::MAX, 0];
 
 /// The capacity that is kept when no session is away. The memory of a storm is freed.
@@ -35,8 +35,8 @@ pub(super) enum Cause {
     Cut,
     /// The session broke because the run broke the gateway.
     Chaos,
-    /// The gateway asked to come again.
-    Told,
+    /// The gateway asked the client to reconnect.
+    Requested,
 }
 
 /// A session that is away.
@@ -220,7 +220,11 @@ impl Reconnects {
         }
         let longest = self.longest(device).unwrap_or(LONGEST);
         let delay = self.delay(device, 0, longest);
-        let cause = if excused { Cause::Chaos } else { Cause::Told };
+        let cause = if excused {
+            Cause::Chaos
+        } else {
+            Cause::Requested
+        };
         self.leaves(now, device, cause, None);
         if let Some(away) = self.away.get_mut(&device) {
             away.longest = longest;
@@ -239,7 +243,7 @@ impl Reconnects {
         if let Some(position) = position {
             away.since = position;
         }
-        away.cause != Cause::Told
+        away.cause != Cause::Requested
     }
 
     /// Notes that an attempt to reopen an away session failed. Returns what follows.

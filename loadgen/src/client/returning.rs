@@ -110,7 +110,7 @@ impl Client {
             return;
         }
         self.count().gone += 1;
-        self.count().not_back += u64::from(given_up.cause != Cause::Told);
+        self.count().not_back += u64::from(given_up.cause != Cause::Requested);
         self.checker.gone(now, device);
     }
 

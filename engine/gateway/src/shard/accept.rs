@@ -80,7 +80,7 @@ impl Shard {
         self.generation = self.generation.wrapping_add(1);
         let conn = entry.insert(Conn::new(stream, tls, self.generation, source));
         let slot = slot as u32;
-        conn.times.heard(self.core.turn.now());
+        conn.times.note_received(self.core.turn.now());
         let timeout = self.core.timeouts.handshake;
         conn.times.set_deadline(slot, &mut self.core.turn, timeout);
     }

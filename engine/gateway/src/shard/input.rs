@@ -68,7 +68,7 @@ impl Core {
             conn.incoming.read_later(slot, &mut self.turn);
         }
         self.parts.metrics.bytes_in.add(read as u64);
-        conn.times.heard(self.turn.now());
+        conn.times.note_received(self.turn.now());
         self.input(slot, conn, &mut buffer[..read]);
         self.after_input(slot, conn);
     }

@@ -98,7 +98,7 @@ impl Times {
     }
 
     /// Notes that the peer sent something.
-    pub(super) const fn heard(&mut self, now: Tick) {
+    pub(super) const fn note_received(&mut self, now: Tick) {
         self.silent_since = now;
         self.pinged_at = 0;
     }
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_peer_is_dead_once_its_ping_is_unanswered_for_long_and_never_before() {
         let mut times = Times::default();
-        times.heard(1_000);
+        times.note_received(1_000);
         let ping = times.ping_at(3, &TIMEOUTS);
         assert!(
             (1_000 + 250 - 250 / EARLY..=1_250).contains(&ping),
@@ -191,7 +191,7 @@ mod tests {
         assert!(!times.is_dead(1_349, &TIMEOUTS) && times.is_dead(1_350, &TIMEOUTS));
         times.pinged(1_300);
         assert!(!times.is_dead(1_399, &TIMEOUTS) && times.is_dead(1_400, &TIMEOUTS));
-        times.heard(1_390);
+        times.note_received(1_390);
         assert!(!times.is_pinged() && !times.is_dead(9_000, &TIMEOUTS));
     }
 

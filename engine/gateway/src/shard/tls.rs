@@ -166,7 +166,7 @@ impl Core {
             conn.incoming.read_later(slot, &mut self.turn);
         }
         self.parts.metrics.bytes_in.add(read as u64);
-        conn.times.heard(self.turn.now());
+        conn.times.note_received(self.turn.now());
         if before.shaking {
             self.admission.costs(HANDSHAKE_COST);
         }
