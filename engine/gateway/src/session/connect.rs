@@ -51,7 +51,7 @@ pub(crate) struct Context<'a> {
 
 /// A session that a `connect` opens.
 pub(crate) struct Opened {
-    /// The session. The shard sets its `live_from` and `expires` when the session becomes live.
+    /// The session. [`Session::begin`] makes it live.
     pub(crate) session: Session,
     /// The position from which the session continues. `None`: the client named none.
     pub(crate) since: Option<Position>,

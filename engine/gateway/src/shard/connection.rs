@@ -189,13 +189,12 @@ impl Conn {
 
     /// The tick at which the session's token expires; [`Tick::MAX`] without a token.
     pub(super) fn expires(&self) -> Tick {
-        let expires = self.session().map(|session| session.expires);
-        expires.filter(|at| *at != 0).unwrap_or(Tick::MAX)
+        self.session().map_or(Tick::MAX, Session::expires)
     }
 
     /// Whether the client is still being pushed the events that it missed.
     pub(super) fn is_catching_up(&self) -> bool {
-        self.session().is_some_and(|session| session.catching_up)
+        self.session().is_some_and(Session::is_catching_up)
     }
 
     /// Whether there is a session that gets ephemeral events.
@@ -207,8 +206,8 @@ impl Conn {
     /// position that the shard has seen. `None`: events are missing.
     pub(super) fn written(&self, seen: Position) -> Option<Position> {
         let session = self.session()?;
-        let complete = !session.catching_up && !self.out.has_gap();
-        complete.then(|| seen.max(session.live_from))
+        let complete = !session.is_catching_up() && !self.out.has_gap();
+        complete.then(|| session.until(seen))
     }
 
     /// Returns who pays for what this connection sends.

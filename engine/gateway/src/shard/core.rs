@@ -171,12 +171,7 @@ impl Core {
         let Some(session) = conn.session_mut() else {
             return;
         };
-        if event.position <= session.live_from {
-            return;
-        }
-        if session.catching_up {
-            // The store has the event already: the next page reaches it.
-            session.live_from = event.position;
+        if !session.takes(event.position) {
             return;
         }
         self.make_room(slot, conn);

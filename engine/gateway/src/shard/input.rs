@@ -425,13 +425,13 @@ impl Core {
         self.users.add(session.id, slot);
         let device = session.device_mark(&self.parts.ids);
         let (directory, shard) = (&self.parts.directory, self.parts.index);
-        session.live_from = directory.enter(session.id, shard, device);
+        let live_from = directory.enter(session.id, shard, device);
         self.parts.hub.arrived(session.id);
-        session.catching_up = since.is_some() || resumes;
+        session.begin(live_from, since.is_some() || resumes);
         if grant.is_some() {
             self.parts.metrics.tokens.accepted.one();
         }
-        session.expires = self.permits.permit(slot, self.turn.now(), grant);
+        session.set_expiry(self.permits.permit(slot, self.turn.now(), grant));
         let device = session::device_key(request, &self.parts.ids, &session);
         if let Some(key) = device {
             self.resuming.begin(slot, key);
@@ -443,7 +443,7 @@ impl Core {
                 self.greeting.opening(&session, device, expires),
             )),
             None => {
-                let reply = self.greeting.reply(&session, session.live_from, expires);
+                let reply = self.greeting.reply(&session, live_from, expires);
                 self.reply(slot, conn, id, ReplyBody::Connect(reply));
                 None
             }

@@ -181,8 +181,7 @@ impl Core {
                     return;
                 };
                 let user = session.id;
-                if !more && session.live_from <= reached {
-                    session.catching_up = false;
+                if !more && session.caught_up(reached) {
                     let pos = self.frames.tokens.text(reached);
                     let event = Event::CaughtUp(CaughtUp { pos });
                     self.say(slot, conn, &ServerMessage::Push(Push { pos: None, event }));

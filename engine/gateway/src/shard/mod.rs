@@ -274,8 +274,7 @@ impl Shard {
         let asker = |slot, conn: &Conn, id| Asker {
             reply_to: conn.reply_to(parts.index, slot, id),
             until: match conn.session() {
-                Some(session) if session.catching_up => session.live_from,
-                Some(session) => session.live_from.max(*seen),
+                Some(session) => session.until(*seen),
                 None => *seen,
             },
         };

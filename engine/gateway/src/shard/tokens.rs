@@ -215,7 +215,7 @@ impl Core {
             let text = "this connection belongs to another user: open a connection for this one";
             return self.fail(slot, conn, id, ErrorCode::PermissionDenied, text);
         }
-        if open.catching_up || conn.out.has_gap() {
+        if open.is_catching_up() || conn.out.has_gap() {
             // There is no position yet before which every event has been pushed.
             let text = "missed events are still being pushed: try again after them";
             let (limit, retry) = ("recovering", 1);
@@ -226,13 +226,13 @@ impl Core {
             return self.refuse(slot, conn, id, Refusal::OTHER_DEVICE);
         }
         let expires = grant.as_ref().map(|grant| grant.expires_ms);
-        let pos = open.live_from.max(self.seen);
+        let pos = open.until(self.seen);
         let mut reply = self.greeting.reply(open, pos, expires);
         if grant.is_some() {
             self.parts.metrics.tokens.accepted.one();
             let ends = self.permits.permit(slot, self.turn.now(), grant);
             if let Some(session) = conn.session_mut() {
-                session.expires = ends;
+                session.set_expiry(ends);
             }
             conn.times.schedule(slot, &mut self.turn, ends);
             let permits = &self.permits;
