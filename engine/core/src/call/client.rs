@@ -10,13 +10,13 @@ use trunkline_proto::message::{
 
 use super::{CallError, Service, failed};
 use crate::exchange::{
-    Asked as Users, AskedUser, Call, CallAnswer, Failure, Finding, Job, Lost, Pending, Query,
+    Call, CallAnswer, Failure, Finding, Job, Lost, Pending, PresenceQuery, PresenceUser, Query,
     ReplyTo,
 };
 use crate::ids::UserId;
 use crate::owned;
 use crate::paging::ListPage;
-use crate::request::{self, Ask, Asked, Caller, Names, check_presence, too_large};
+use crate::request::{self, Ask, Caller, Names, Prepared, check_presence, too_large};
 
 /// The milliseconds after which a full queue probably has room again.
 const RETRY_MS: u64 = 100;
@@ -151,15 +151,15 @@ impl<'s> Client<'s> {
         // The queue holds the only other copy. If that is dropped, the call ends.
         drop(ask);
         match asked {
-            Ok(Asked::Queued) => {
+            Ok(Prepared::Queued) => {
                 if parts.sequencer.try_send(batch).is_err() {
                     let text = "too many commands are waiting: try again";
                     return Err(ErrorReply::beyond("commands", RETRY_MS, text));
                 }
                 self.answer(&pending)
             }
-            Ok(Asked::Query(query)) => self.read(query),
-            Ok(Asked::Reply(body)) => Ok(body),
+            Ok(Prepared::Query(query)) => self.read(query),
+            Ok(Prepared::Reply(body)) => Ok(body),
             Err(failure) if failure.0 == ErrorCode::UnknownCommand => Err(failed(NO_SESSION)),
             Err(failure) => Err(failed(failure)),
         }
@@ -232,14 +232,14 @@ impl<'s> Client<'s> {
         let user = |name: &str| {
             let id = ids.user(self.names.namespace(), name);
             let state = parts.hub.state(id, None);
-            AskedUser {
+            PresenceUser {
                 id,
                 name: CompactString::from(name),
                 unknown: state.is_unknown(),
                 left: state.left,
             }
         };
-        let mut asked = Users {
+        let mut asked = PresenceQuery {
             users: names.map(user).collect(),
             watched: 0,
             contacts: None,
@@ -253,7 +253,7 @@ impl<'s> Client<'s> {
             };
         }
         let now = parts.hub.clock.now();
-        let shown = |user: &AskedUser| {
+        let shown = |user: &PresenceUser| {
             parts
                 .hub
                 .state(user.id, user.left)

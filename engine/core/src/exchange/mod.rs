@@ -27,8 +27,8 @@ pub(crate) use mailbox::NoSleeper;
 pub use mailbox::{Mail, Mailbox, Wake};
 pub use outcome::{Done, Next, Outcome};
 pub use query::{
-    Access, Answer, AnswerKind, Asked, AskedUser, Cursor, Finding, Job, Listing, Opening, Part,
-    QUEUE, Query, Range,
+    Access, Answer, AnswerKind, Cursor, Finding, Job, Listing, Opening, Part, PresenceQuery,
+    PresenceUser, QUEUE, Query, Range,
 };
 pub use queue::{Commands, ToSequencer, queue};
 pub use reply::{Call, CallAnswer, Lost, Pending, ReplyConn, ReplyTo};

@@ -128,7 +128,7 @@ pub enum Query {
     /// The last-seen times of users that memory does not have.
     LastSeen {
         /// The users, with the known times.
-        asked: Asked,
+        asked: PresenceQuery,
     },
     /// The first answer to a repeated creation of a group.
     Made {
@@ -197,9 +197,9 @@ pub struct Opening {
 
 /// The users of a request for presence.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct PresenceQuery {
     /// The users.
-    pub users: Vec<AskedUser>,
+    pub users: Vec<PresenceUser>,
     /// The number of users to watch, from the first.
     pub watched: usize,
     /// Whether the list of contacts has more users; `None` if the users are not contacts.
@@ -208,7 +208,7 @@ pub struct Asked {
 
 /// One user of a request for presence.
 #[derive(Debug, Clone)]
-pub struct AskedUser {
+pub struct PresenceUser {
     /// The user's id.
     pub id: UserId,
     /// The user's name.
@@ -318,7 +318,7 @@ pub enum Finding {
     /// The last-seen times of users.
     LastSeen {
         /// The users.
-        asked: Asked,
+        asked: PresenceQuery,
     },
 }
 

@@ -3,7 +3,7 @@
 
 use super::failure::CORRUPT;
 use super::reading::Reading;
-use crate::exchange::{Access, Asked, Failure, Finding, Listing};
+use crate::exchange::{Access, Failure, Finding, Listing, PresenceQuery};
 use crate::ids::UserId;
 use crate::state::{self, Contacts, LastSeen};
 
@@ -53,7 +53,7 @@ pub(super) fn contacts(reading: &Reading, user: UserId) -> Result<Vec<String>, F
 ///
 /// # Errors
 /// The store could not be read, or holds a time of another form.
-pub(super) fn last_seen(reading: &Reading, asked: &Asked) -> Result<Finding, Failure> {
+pub(super) fn last_seen(reading: &Reading, asked: &PresenceQuery) -> Result<Finding, Failure> {
     let mut asked = asked.clone();
     for user in asked.users.iter_mut().filter(|user| user.unknown) {
         user.left = reading.value::<LastSeen>(user.id)?.map(|seen| seen.time);

@@ -3,7 +3,7 @@
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::Contacts;
 
-use super::{Ask, Asked, Failure, Target, check_user};
+use super::{Ask, Failure, Prepared, Target, check_user};
 use crate::event::Body;
 use crate::exchange::{Action, CommandBatch, Members, Part, Query};
 use crate::ids::Side;
@@ -15,7 +15,7 @@ impl Ask<'_> {
         &self,
         contacts: &Contacts<'_>,
         batch: &mut CommandBatch,
-    ) -> Result<Asked, Failure> {
+    ) -> Result<Prepared, Failure> {
         let Contacts {
             add,
             remove,
@@ -38,7 +38,7 @@ impl Ask<'_> {
                 after: after.as_deref().map(Into::into),
                 limit: limit.map_or(Ok(MAX_CONTACTS), |_| self.page(*limit, self.limits.page))?,
             };
-            return Ok(Asked::Query(Query::Contacts { user, watch, part }));
+            return Ok(Prepared::Query(Query::Contacts { user, watch, part }));
         }
         let body = Body {
             members: named.map(|name| &**name).collect(),

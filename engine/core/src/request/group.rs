@@ -4,7 +4,7 @@ use trunkline_proto::message::{GroupCreate, GroupLeave, GroupMembers, GroupRenam
 use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES, is_name};
 use trunkline_proto::{ErrorCode, Str};
 
-use super::{Ask, Asked, BAD_GROUP, Failure, Target, check_user};
+use super::{Ask, BAD_GROUP, Failure, Prepared, Target, check_user};
 use crate::event::Body;
 use crate::exchange::{Action, Change, CommandBatch, Members};
 
@@ -31,7 +31,7 @@ impl Ask<'_> {
         &self,
         create: &GroupCreate<'_>,
         batch: &mut CommandBatch,
-    ) -> Result<Asked, Failure> {
+    ) -> Result<Prepared, Failure> {
         let change = Change::Create {
             all_history: create.history == Visibility::All,
         };
@@ -53,7 +53,7 @@ impl Ask<'_> {
         members: &GroupMembers<'_>,
         change: Change,
         batch: &mut CommandBatch,
-    ) -> Result<Asked, Failure> {
+    ) -> Result<Prepared, Failure> {
         if members.members.is_empty() {
             return Err((ErrorCode::BadRequest, "\"members\" names nobody"));
         }
@@ -69,7 +69,7 @@ impl Ask<'_> {
         &self,
         leave: &GroupLeave<'_>,
         batch: &mut CommandBatch,
-    ) -> Result<Asked, Failure> {
+    ) -> Result<Prepared, Failure> {
         let content = ChangeContent::default();
         self.change(&leave.group, Change::Leave, content, batch)
     }
@@ -79,7 +79,7 @@ impl Ask<'_> {
         &self,
         rename: &GroupRename<'_>,
         batch: &mut CommandBatch,
-    ) -> Result<Asked, Failure> {
+    ) -> Result<Prepared, Failure> {
         if rename.name.is_empty() {
             return Err((ErrorCode::BadRequest, "a group's new name is not empty"));
         }
@@ -98,7 +98,7 @@ impl Ask<'_> {
         change: Change,
         content: ChangeContent<'_>,
         batch: &mut CommandBatch,
-    ) -> Result<Asked, Failure> {
+    ) -> Result<Prepared, Failure> {
         let ChangeContent { name, key, members } = content;
         if !is_name(group) {
             return Err(BAD_GROUP);

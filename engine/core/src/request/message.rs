@@ -4,7 +4,7 @@ use trunkline_proto::ErrorCode;
 use trunkline_proto::message;
 use trunkline_proto::names::{Conversation, MAX_CONVERSATION_BYTES, is_name};
 
-use super::{Ask, Asked, BAD_CONVERSATION, BAD_GROUP, BAD_USER, Failure, Target};
+use super::{Ask, BAD_CONVERSATION, BAD_GROUP, BAD_USER, Failure, Prepared, Target};
 use crate::event::Body;
 use crate::exchange::{Action, CommandBatch, Members};
 use crate::ids::Side;
@@ -19,7 +19,7 @@ impl Ask<'_> {
         &self,
         send: &message::Send<'_>,
         batch: &mut CommandBatch,
-    ) -> Result<Asked, Failure> {
+    ) -> Result<Prepared, Failure> {
         let names = self.caller.names;
         let own = names.user();
         let to = match (&send.user, &send.group) {
@@ -123,7 +123,7 @@ impl Ask<'_> {
         &self,
         ack: &message::Ack<'_>,
         batch: &mut CommandBatch,
-    ) -> Result<Asked, Failure> {
+    ) -> Result<Prepared, Failure> {
         if ack.delivered.is_none() && ack.read.is_none() {
             return Err((ErrorCode::BadRequest, "ack needs \"delivered\" or \"read\""));
         }
@@ -142,7 +142,7 @@ impl Ask<'_> {
         seq: u64,
         action: Action,
         batch: &mut CommandBatch,
-    ) -> Result<Asked, Failure> {
+    ) -> Result<Prepared, Failure> {
         let body = Body {
             seq,
             ..self.body(conversation)
@@ -155,7 +155,7 @@ impl Ask<'_> {
         &self,
         react: &message::React<'_>,
         batch: &mut CommandBatch,
-    ) -> Result<Asked, Failure> {
+    ) -> Result<Prepared, Failure> {
         if !(1..=MAX_REACTION_BYTES).contains(&react.reaction.len()) {
             return Err((ErrorCode::BadRequest, "a reaction has 1 to 64 bytes"));
         }
@@ -183,7 +183,7 @@ impl Ask<'_> {
         action: Action,
         body: &Body<'_>,
         batch: &mut CommandBatch,
-    ) -> Result<Asked, Failure> {
+    ) -> Result<Prepared, Failure> {
         if conversation.len() > MAX_CONVERSATION_BYTES {
             return Err(BAD_CONVERSATION);
         }

@@ -64,7 +64,7 @@ pub struct Ask<'a> {
 }
 
 /// The next step for a checked command.
-pub enum Asked {
+pub enum Prepared {
     /// The command is in the batch for the sequencer.
     Queued,
     /// The readers answer this query.
@@ -95,7 +95,7 @@ pub fn ask(
     ask: &Ask<'_>,
     command: &CommandBody<'_>,
     batch: &mut CommandBatch,
-) -> Result<Asked, Failure> {
+) -> Result<Prepared, Failure> {
     match command {
         CommandBody::Send(send) => ask.send(send, batch),
         CommandBody::Ack(ack) => ask.ack(ack, batch),
@@ -120,7 +120,7 @@ pub fn ask(
         CommandBody::Receipts(receipts) => ask.receipts(receipts),
         CommandBody::Reactions(reactions) => ask.reactions(reactions),
         CommandBody::Conversations(conversations) => ask.conversations(conversations),
-        CommandBody::Ping(_) => Ok(Asked::Reply(ReplyBody::Ping(Ping {}))),
+        CommandBody::Ping(_) => Ok(Prepared::Reply(ReplyBody::Ping(Ping {}))),
         CommandBody::Contacts(contacts) => ask.contacts(contacts, batch),
         // The shard carries these out itself, and does not pass them on.
         CommandBody::Connect(_) => Err((ErrorCode::BadRequest, "already connected")),
@@ -162,7 +162,7 @@ impl Ask<'_> {
         action: Action,
         body: &Body<'_>,
         batch: &mut CommandBatch,
-    ) -> Asked {
+    ) -> Prepared {
         let start = batch.bodies.len();
         body.write(&mut batch.bodies);
         batch.commands.push(Command {
@@ -174,7 +174,7 @@ impl Ask<'_> {
             names: BodyNames::of(body),
             action,
         });
-        Asked::Queued
+        Prepared::Queued
     }
 
     /// Returns a body with the names that every body of the caller has.

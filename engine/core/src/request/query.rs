@@ -6,16 +6,16 @@ use trunkline_proto::names::is_name;
 use trunkline_storage::BadToken;
 
 use super::message::MAX_REACTION_BYTES;
-use super::{Ask, Asked, BAD_GROUP, Failure, Named, check_user};
+use super::{Ask, BAD_GROUP, Failure, Named, Prepared, check_user};
 use crate::exchange::{Access, Cursor, Listing, Query, Range};
 use crate::position;
 
 impl Ask<'_> {
     /// Checks a request for the events after a position.
-    pub(super) fn sync(&self, sync: &message::Sync<'_>) -> Result<Asked, Failure> {
+    pub(super) fn sync(&self, sync: &message::Sync<'_>) -> Result<Prepared, Failure> {
         let since = position::since(self.epochs, &sync.since)?;
         let limit = self.page(sync.limit, self.limits.page)?;
-        Ok(Asked::Query(Query::Sync {
+        Ok(Prepared::Query(Query::Sync {
             user: self.caller.id,
             since,
             limit,
@@ -23,7 +23,7 @@ impl Ask<'_> {
     }
 
     /// Checks a request for a page of messages.
-    pub(super) fn history(&self, history: &message::History<'_>) -> Result<Asked, Failure> {
+    pub(super) fn history(&self, history: &message::History<'_>) -> Result<Prepared, Failure> {
         let limit = self.page(history.limit, 50)?;
         let range = match (history.before, history.after) {
             (None, None) => Range::Newest,
@@ -36,7 +36,7 @@ impl Ask<'_> {
                 ));
             }
         };
-        Ok(Asked::Query(Query::History {
+        Ok(Prepared::Query(Query::History {
             access: self.access(&history.conversation)?,
             range,
             limit,
@@ -44,19 +44,19 @@ impl Ask<'_> {
     }
 
     /// Checks a request for one message.
-    pub(super) fn get(&self, get: &message::Get<'_>) -> Result<Asked, Failure> {
-        Ok(Asked::Query(Query::Get {
+    pub(super) fn get(&self, get: &message::Get<'_>) -> Result<Prepared, Failure> {
+        Ok(Prepared::Query(Query::Get {
             access: self.access(&get.conversation)?,
             seq: get.seq,
         }))
     }
 
     /// Checks a request for the members who have received or read a message.
-    pub(super) fn receipts(&self, receipts: &Receipts<'_>) -> Result<Asked, Failure> {
+    pub(super) fn receipts(&self, receipts: &Receipts<'_>) -> Result<Prepared, Failure> {
         let limit = self.page(receipts.limit, 100)?;
         let access = self.access(&receipts.conversation)?;
         let listing = self.listing(&receipts.conversation, receipts.after.as_deref())?;
-        Ok(Asked::Query(Query::Receipts {
+        Ok(Prepared::Query(Query::Receipts {
             access,
             seq: receipts.seq,
             state: receipts.state,
@@ -66,7 +66,7 @@ impl Ask<'_> {
     }
 
     /// Checks a request for the reactions to a message.
-    pub(super) fn reactions(&self, asked: &Reactions<'_>) -> Result<Asked, Failure> {
+    pub(super) fn reactions(&self, asked: &Reactions<'_>) -> Result<Prepared, Failure> {
         let limit = self.page(asked.limit, 100)?;
         let access = self.access(&asked.conversation)?;
         let after = asked.after.as_deref();
@@ -75,7 +75,7 @@ impl Ask<'_> {
         }
         let mut listing = self.listing(&asked.conversation, None)?;
         listing.after = after.map(Into::into);
-        Ok(Asked::Query(Query::Reactions {
+        Ok(Prepared::Query(Query::Reactions {
             access,
             seq: asked.seq,
             reaction: asked.reaction.as_deref().map(Into::into),
@@ -85,7 +85,7 @@ impl Ask<'_> {
     }
 
     /// Checks a request for a page of the caller's conversations.
-    pub(super) fn conversations(&self, asked: &Conversations<'_>) -> Result<Asked, Failure> {
+    pub(super) fn conversations(&self, asked: &Conversations<'_>) -> Result<Prepared, Failure> {
         let limit = self.page(asked.limit, 100)?;
         let after = asked.after.as_deref().filter(|after| !after.is_empty());
         let cursor = after.map(|after| Cursor::parse(self.epochs, after));
@@ -100,7 +100,7 @@ impl Ask<'_> {
             ),
         })?;
         let names = self.caller.names;
-        Ok(Asked::Query(Query::Conversations {
+        Ok(Prepared::Query(Query::Conversations {
             user: self.caller.id,
             listing: Box::new(Listing {
                 namespace: names.namespace().into(),
@@ -114,7 +114,7 @@ impl Ask<'_> {
     }
 
     /// Checks a request for the name and members of a group.
-    pub(super) fn group_info(&self, info: &GroupInfo<'_>) -> Result<Asked, Failure> {
+    pub(super) fn group_info(&self, info: &GroupInfo<'_>) -> Result<Prepared, Failure> {
         if !is_name(&info.group) {
             return Err(BAD_GROUP);
         }
@@ -124,7 +124,7 @@ impl Ask<'_> {
             conversation: self.ids.group(self.caller.names.namespace(), &info.group),
             group: true,
         };
-        Ok(Asked::Query(Query::GroupInfo {
+        Ok(Prepared::Query(Query::GroupInfo {
             access,
             listing: self.listing(&info.group, info.after.as_deref())?,
             limit,

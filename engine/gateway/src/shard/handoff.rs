@@ -1,7 +1,7 @@
 //! The commands and positions that a shard collects for the sequencer.
 
 use trunkline_core::exchange::{CommandBatch, Failure, ToSequencer};
-use trunkline_core::request::{Ask, Asked, ask};
+use trunkline_core::request::{Ask, Prepared, ask};
 use trunkline_proto::message::CommandBody;
 
 use super::resuming::ToKeep;
@@ -37,7 +37,7 @@ impl Handoff {
         &mut self,
         who: &Ask<'_>,
         command: &CommandBody<'_>,
-    ) -> Result<Asked, Failure> {
+    ) -> Result<Prepared, Failure> {
         ask(who, command, &mut self.batch)
     }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use trunkline_core::exchange::Query;
-use trunkline_core::request::{Ask, Asked, too_large};
+use trunkline_core::request::{Ask, Prepared, too_large};
 use trunkline_core::store::Position;
 use trunkline_proto::connection::{Event, MessageKind};
 use trunkline_proto::frame::{Opcode, write_close, write_frame};
@@ -325,13 +325,13 @@ impl Core {
             reply_to: conn.reply_to(self.parts.index, slot, id),
         };
         match self.handoff.ask(&who, &command.body) {
-            Ok(Asked::Queued) => {
+            Ok(Prepared::Queued) => {
                 // The answer to an acknowledgement says nothing of order.
                 let orders = !matches!(command.body, CommandBody::Ack(_));
                 conn.unanswered.queued(orders);
             }
-            Ok(Asked::Reply(body)) => self.reply(slot, conn, id, body),
-            Ok(Asked::Query(query)) => self.query(slot, conn, id, query),
+            Ok(Prepared::Reply(body)) => self.reply(slot, conn, id, body),
+            Ok(Prepared::Query(query)) => self.query(slot, conn, id, query),
             Err((code, message)) => self.fail(slot, conn, id, code, message),
         }
     }

@@ -1,6 +1,6 @@
 //! Commands about ephemeral events: carries them out, and replies.
 
-use trunkline_core::exchange::{Asked, Failure, Finding, Query};
+use trunkline_core::exchange::{Failure, Finding, PresenceQuery, Query};
 use trunkline_core::fit::{Cut, ReplyFrame, write_fitting};
 use trunkline_proto::message::{CommandBody, Done, ReplyBody, SignalReply};
 
@@ -119,7 +119,7 @@ impl Core {
 
     /// Replies with the presence of users, once a reader has looked up those whom memory does not
     /// know.
-    fn show(&mut self, slot: u32, conn: &mut Conn, id: u32, asked: Asked) {
+    fn show(&mut self, slot: u32, conn: &mut Conn, id: u32, asked: PresenceQuery) {
         if asked.users.iter().any(|user| user.unknown) {
             self.query(slot, conn, id, Query::LastSeen { asked });
         } else {
@@ -128,7 +128,7 @@ impl Core {
     }
 
     /// Replies with the presence of users, as many as fit into a message.
-    fn show_known(&mut self, slot: u32, conn: &mut Conn, id: u32, asked: &Asked) {
+    fn show_known(&mut self, slot: u32, conn: &mut Conn, id: u32, asked: &PresenceQuery) {
         /// The most bytes of a user in JSON.
         const USER: usize = 200;
         let body = self.ephemeral.answer(slot, asked);

@@ -4,7 +4,7 @@
 //! reader.
 
 use compact_str::CompactString;
-use trunkline_core::exchange::{Asked, AskedUser, Failure, Part};
+use trunkline_core::exchange::{Failure, Part, PresenceQuery, PresenceUser};
 use trunkline_core::ids::UserId;
 use trunkline_core::request::check_presence;
 use trunkline_proto::ErrorCode;
@@ -52,7 +52,7 @@ impl Ephemeral {
         sender: Sender<'_>,
         request: &Presence<'_>,
         turn: &mut Turn,
-    ) -> Result<Asked, Failure> {
+    ) -> Result<PresenceQuery, Failure> {
         let Presence {
             watch,
             unwatch,
@@ -88,7 +88,7 @@ impl Ephemeral {
         watch: bool,
         part: &Part,
         turn: &mut Turn,
-    ) -> Result<Asked, Failure> {
+    ) -> Result<PresenceQuery, Failure> {
         let all: Vec<_> = names.iter().map(|name| self.named(sender, name)).collect();
         if watch {
             self.check_watches(sender.slot, &all)?;
@@ -135,11 +135,11 @@ impl Ephemeral {
     }
 
     /// Lets a connection watch a user. Returns what a reply says of the user.
-    fn watch(&mut self, slot: u32, user: &Named, turn: &mut Turn) -> AskedUser {
+    fn watch(&mut self, slot: u32, user: &Named, turn: &mut Turn) -> PresenceUser {
         let known = self.listening.watch(slot, user.id);
         let Watch { state, key } = self.watching.watch(slot, known, user.id, &user.name, turn);
         self.listening.add_watch(slot, user.id, key);
-        AskedUser {
+        PresenceUser {
             id: user.id,
             name: user.name.clone(),
             unknown: state.is_unknown(),
@@ -148,7 +148,7 @@ impl Ephemeral {
     }
 
     /// Watches users, and returns what memory knows of all that were asked for.
-    fn asked(&mut self, slot: u32, question: Question, turn: &mut Turn) -> Asked {
+    fn asked(&mut self, slot: u32, question: Question, turn: &mut Turn) -> PresenceQuery {
         let watched = question.watched.len();
         let mut users = Vec::with_capacity(watched + question.shown.len());
         for user in &question.watched {
@@ -156,14 +156,14 @@ impl Ephemeral {
         }
         for Named { id, name } in question.shown {
             let state = self.watching.state(id);
-            users.push(AskedUser {
+            users.push(PresenceUser {
                 id,
                 name,
                 unknown: state.is_unknown(),
                 left: state.left,
             });
         }
-        Asked {
+        PresenceQuery {
             users,
             watched,
             contacts: question.more_contacts,
@@ -171,7 +171,7 @@ impl Ephemeral {
     }
 
     /// Returns the reply to a question for users, with what the store knows of them.
-    pub(super) fn answer(&mut self, slot: u32, asked: &Asked) -> ReplyBody<'static> {
+    pub(super) fn answer(&mut self, slot: u32, asked: &PresenceQuery) -> ReplyBody<'static> {
         let now = self.hub.clock.now();
         let mut users = Vec::with_capacity(asked.users.len());
         for (n, user) in asked.users.iter().enumerate() {
