@@ -1,10 +1,10 @@
-//! A gateway that is broken on purpose: nothing is lost, and what happened is said.
+//! Runs that break their gateway on purpose: no message is lost, and the results list each break.
 
 use serde_json::Value;
 
 use crate::harness::{Done, Loadgen, number, scenario, sentences};
 
-/// Runs four seconds of messages with chaos, on a gateway of the run's own.
+/// Runs four seconds of messages with chaos, on a gateway that the run starts itself.
 fn run(chaos: &[&str], edits: &[(&str, &str)]) -> Done {
     let longer = [
         ("duration = \"1s\"", "duration = \"4s\""),
@@ -19,7 +19,7 @@ fn count(summary: &Value, name: &str) -> f64 {
     number(summary, &format!("counts.{name}"))
 }
 
-/// Nothing was lost, everybody is back, and every message has one fate.
+/// Checks that no message is lost, every session is back, and the counts of messages add up.
 #[track_caller]
 fn whole(summary: &Value) {
     for none in [

@@ -1,8 +1,8 @@
-//! What is refused before anything starts, and what only informs.
+//! Command lines and scenarios that are refused before a run starts, and commands that only print.
 
 use crate::harness::{Loadgen, scenario};
 
-/// A scenario with one edit is refused with these words.
+/// Checks that a scenario with one edit is refused with an error that contains these words.
 #[track_caller]
 fn check_file(edit: (&str, &str), words: &[&str]) {
     let text = scenario(&[edit]);

@@ -1,4 +1,4 @@
-//! Runs beside each other: what may be said of them, and what is refused.
+//! `loadgen compare`: its verdicts, and the runs that it refuses to compare.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use crate::fake::Fake;
 use crate::fake_conduct::Conduct;
 use crate::harness::{Done, Loadgen, scenario};
 
-/// Folders of runs that never took place.
+/// Folders with made-up results of runs.
 struct Runs(TempDir);
 
-/// A run as it could have been left behind, the nth of a side of a comparison in turns.
+/// The made-up results of one run.
 struct Made {
     summary: Value,
     env: Value,
@@ -21,7 +21,7 @@ struct Made {
 }
 
 impl Made {
-    /// Its figures deviate by a few percent, another way in each run.
+    /// Makes the nth run of a side. Its figures deviate by a few percent, differently in each run.
     fn nth(n: usize, e2e: f64) -> Self {
         let wave = |of: usize| 1.0 + 0.03 * ((n * of % 13) as f64 / 6.0 - 1.0);
         let latency = |p50: f64| {
@@ -72,7 +72,8 @@ impl Runs {
         write("scenario.lock.toml", &made.lock);
     }
 
-    /// So many runs of a side, in turns with the other: of latencies times `e2e`.
+    /// Writes `runs` runs of a side, taken in turns with the other side. `e2e` scales their
+    /// latencies.
     fn side(&self, side: &str, runs: usize, e2e: f64) {
         for n in 0..runs {
             let turn = 2 * n + usize::from(side == "b");

@@ -1,4 +1,4 @@
-//! What the program says of this machine.
+//! `loadgen doctor`: the limits of this machine, and the commands that raise them.
 
 use serde_json::Value;
 

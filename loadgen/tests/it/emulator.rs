@@ -1,12 +1,12 @@
-//! As much of a terminal as is needed to know what a person sees (ECMA-48).
+//! The part of a terminal emulator (ECMA-48) that shows what a person sees.
 
-/// What stands on a screen.
+/// The content of a screen.
 pub(crate) struct Screen {
     cells: Vec<Vec<(char, Option<u8>)>>,
     at: (usize, usize),
     /// The palette's number of the background.
     background: Option<u8>,
-    /// The other screen, on which nothing is left behind, is shown.
+    /// Whether the alternate screen is shown, whose content vanishes with it.
     pub(crate) other: bool,
 }
 

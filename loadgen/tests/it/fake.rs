@@ -1,5 +1,5 @@
-//! A gateway of a few hundred lines that can lie: sockets and threads. What it says is decided in
-//! `fake_world`.
+//! The fake gateway: its sockets and threads. `fake_world` decides what it answers, and where it
+//! lies.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -18,7 +18,7 @@ use crate::fake_log::Busy;
 use crate::fake_session::Session;
 use crate::fake_world::World;
 
-/// A running fake. Dropping it ends it.
+/// A running fake gateway. Dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Fake {
     shared: Arc<Shared>,
@@ -28,7 +28,8 @@ pub(crate) struct Fake {
 
 #[derive(Debug)]
 struct Shared {
-    /// One lock around everything, held while pushes are written: their order is the truth.
+    /// The state of the fake. Its lock is held while pushes are written, so they leave in the order
+    /// of the decisions.
     world: Mutex<World>,
     /// Every socket, so that all can be cut.
     sockets: Mutex<Vec<TcpStream>>,
@@ -83,12 +84,12 @@ impl Fake {
         }
     }
 
-    /// Returns where it listens.
+    /// Returns the URL at which the fake listens.
     pub(crate) fn url(&self) -> String {
         format!("ws://{}/v1/ws", self.address)
     }
 
-    /// Says something that means nothing to everybody (a Pong), and cuts all connections.
+    /// Sends a Pong, which has no effect, on every connection, and cuts all connections.
     pub(crate) fn die_talking(&self) {
         let mut pong = Vec::new();
         write_frame(&mut pong, Opcode::Pong, b"", None);
@@ -100,12 +101,12 @@ impl Fake {
         self.shared.cut_all();
     }
 
-    /// Sends that arrived so far.
+    /// Returns the number of sends that have arrived.
     pub(crate) fn sends(&self) -> u64 {
         self.shared.world().sends
     }
 
-    /// Returns how often it lied.
+    /// Returns the number of lies that the fake has told.
     pub(crate) fn lies(&self) -> u64 {
         self.shared.world().lies
     }
@@ -123,7 +124,7 @@ impl Drop for Fake {
     }
 }
 
-/// One connection, to its end.
+/// Serves one connection until it ends.
 fn serve(shared: &Shared, mut stream: TcpStream) {
     let conduct = shared.world().conduct;
     if conduct == Conduct::Refuse {
@@ -201,5 +202,5 @@ fn command(shared: &Shared, session: &mut Session, command: &Command<'_>) {
     }
 }
 
-/// How long a gateway that pauses does.
+/// How long [`Conduct::Pause`] stops the fake.
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);

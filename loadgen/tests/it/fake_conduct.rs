@@ -1,11 +1,11 @@
 //! How the fake gateway may behave.
 
-/// How a fake behaves.
+/// The behaviour of a fake gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Conduct {
-    /// As docs/protocol.md says.
+    /// Keeps every promise of docs/protocol.md.
     Honest,
-    /// Honest but for one lie, from message [`TRIGGER`] on.
+    /// Tells one lie, from message [`TRIGGER`] on, and is honest otherwise.
     Lie(Lie),
     /// Closes every connection.
     Refuse,
@@ -15,7 +15,7 @@ pub(crate) enum Conduct {
     RefuseSends,
     /// Answers every `group_create` with an error.
     RefuseGroups,
-    /// Says that a group has one member less than it has, when some are added.
+    /// Answers `group_add` with one member less than the group has.
     MiscountMembers,
     /// Does nothing for a while at message [`TRIGGER`].
     Pause,
@@ -23,20 +23,21 @@ pub(crate) enum Conduct {
     Die,
     /// Cuts the recipient's connections at message [`TRIGGER`].
     CutOne,
-    /// From message [`TRIGGER`] on tells the sender of every eighth message with a key, and of every
-    /// eighth without, to come again, and hangs up without an answer. It stores every second of them.
+    /// From message [`TRIGGER`] on, takes every eighth send with a key and every eighth send
+    /// without: it does not answer, tells the sender to reconnect, and closes the connection. It
+    /// stores every second one of these messages.
     HangUp,
     /// Opens no session again.
     NeverBack,
-    /// Takes no position: error 112.
+    /// Refuses every position with error 112.
     Expires,
     /// Opens sessions again without what they missed.
     DoesNotRecover,
-    /// Hears no acknowledgement of a session that has not come back yet.
+    /// Ignores the acknowledgements of a device until it has reconnected once.
     DeafAtFirst,
-    /// Turns each of twelve away once with HTTP 503, and once with 3013, when they come again.
+    /// Refuses the first twelve reconnects with HTTP 503, and the next twelve with close 3013.
     Busy,
-    /// Leaves out pushes to the recipient from message [`TRIGGER`] on, and says so with a `gap`.
+    /// Drops pushes to the recipient from message [`TRIGGER`] on, and sends a `gap` in their place.
     Gap,
 }
 
@@ -64,20 +65,21 @@ pub(crate) enum Lie {
     AckThenRefuse,
     FalseDuplicate,
     PushRefused,
-    /// A gap like [`Conduct::Gap`]'s, and a `sync` that lacks the first message.
+    /// A gap as of [`Conduct::Gap`], after which `sync` lacks the first message.
     SyncForgets,
     NoAnswer,
-    /// A session that is back lacks the first message that it missed.
+    /// A session that reconnects does not get the first message that it missed.
     ForgetMissed,
-    /// A session that is back gets the last that it had once more.
+    /// A session that reconnects gets the last message that it has already got once more.
     RepeatMissed,
-    /// What a session missed comes with another sequence.
+    /// A session that reconnects gets a missed message with a wrong sequence.
     ResequenceMissed,
-    /// [`Conduct::HangUp`] that then knows a key of what it never stored.
+    /// [`Conduct::HangUp`], and a repeated key of a message that was never stored is answered as a
+    /// duplicate.
     FalseKnown,
-    /// [`Conduct::HangUp`] that stores what is sent again with its key a second time.
+    /// [`Conduct::HangUp`], and a message that is sent again with its key is stored a second time.
     StoreAgain,
 }
 
-/// The message at which things begin to go wrong.
+/// The number of the message from which on a fake misbehaves.
 pub(crate) const TRIGGER: u64 = 40;

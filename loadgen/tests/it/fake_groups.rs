@@ -11,19 +11,19 @@ use crate::fake_log::Logged;
 use crate::fake_session::{Session, Stored};
 use crate::fake_world::World;
 
-/// Members up to which a gateway tells all of receipts.
+/// The most members of a group in which all members get receipts.
 const TOLD: usize = 16;
 
-/// Users that a command may name.
+/// The most users that a command may name.
 const NAMED: usize = 1_000;
 
 impl World {
-    /// Who is in a group, by name.
+    /// Returns the names of the members of a group.
     fn members(&mut self, group: &str) -> &mut Vec<String> {
         self.groups.entry(group.to_owned()).or_default()
     }
 
-    /// Adds those who are not in it; how many there are.
+    /// Adds the named users who are not members yet. Returns the number of members.
     fn add(&mut self, group: &str, named: &[Str<'_>]) -> u64 {
         let members = self.members(group);
         for user in named {
@@ -66,7 +66,7 @@ impl World {
         session.reply(id, ReplyBody::GroupLeave(Done {}));
     }
 
-    /// Who is told of a member's receipts in a group.
+    /// Returns the users who get the receipts of `reader` in a group.
     pub(crate) fn told_in_group(&mut self, group: &str, reader: &str) -> Vec<String> {
         let members = self.members(group);
         match members.len() {
@@ -110,8 +110,8 @@ impl World {
         }
     }
 
-    /// Pushes to all devices of all members but the one that sent it. Each lie is told to one of
-    /// them.
+    /// Pushes a message to all devices of all members except the sending device. Each lie is told
+    /// to one device.
     fn deliver_in_group(&mut self, session: &Session, group: &str, stored: &Stored) {
         let members = self.members(group).clone();
         for member in &members {

@@ -1,4 +1,4 @@
-//! What each user of the fake gateway is told, and how a session goes on from where it was.
+//! The events of each user of the fake gateway, and how a session catches up on them.
 
 use std::collections::HashMap;
 
@@ -40,7 +40,7 @@ impl Logged {
         }
     }
 
-    /// Returns whether it is a message of somebody else's.
+    /// Returns whether the event is a message of another user than `user`.
     fn is_news(&self, user: &str) -> bool {
         matches!(self, Self::Message(stored) if stored.from != user)
     }
@@ -51,19 +51,19 @@ impl Logged {
 pub(crate) struct Log(HashMap<String, Vec<Logged>>);
 
 impl Log {
-    /// Adds an event of a user; the position behind it.
+    /// Adds an event of a user. Returns the position after it.
     pub(crate) fn add(&mut self, user: &str, logged: Logged) -> String {
         self.0.entry(user.to_owned()).or_default().push(logged);
         self.end(user)
     }
 
-    /// Returns the position behind a user's last event.
+    /// Returns the position after a user's last event.
     pub(crate) fn end(&self, user: &str) -> String {
         format!("e{}", self.0.get(user).map_or(0, Vec::len))
     }
 }
 
-/// How one who comes again is turned away.
+/// How a reconnecting client is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Busy {
     Http,
@@ -71,7 +71,7 @@ pub(crate) enum Busy {
 }
 
 impl World {
-    /// Returns whether there is no room for the next connection.
+    /// Counts an upgrade. Returns how to turn it away, or `None` if it is accepted.
     pub(crate) fn is_busy(&mut self) -> Option<Busy> {
         self.upgrades += 1;
         match self.upgrades {
@@ -81,7 +81,8 @@ impl World {
         }
     }
 
-    /// Tells a user's sessions, all but that of a device, and remembers it for those to come.
+    /// Pushes an event to all sessions of a user except the device `except`, and keeps it for later
+    /// sessions.
     pub(crate) fn tell(&mut self, user: &str, logged: Logged, except: Option<&str>) {
         let pos = self.log.add(user, logged.clone());
         for session in self.sessions.iter().filter(|s| s.user == user) {

@@ -11,34 +11,34 @@ use trunkline_proto::message::{
 use trunkline_proto::names::Conversation;
 use trunkline_proto::{CloseCode, Encoding};
 
-/// A connection as its thread knows it.
+/// A connection of the fake gateway, with its session.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) encoding: Encoding,
     pub(crate) stream: Option<TcpStream>,
     pub(crate) user: String,
     pub(crate) device: String,
-    /// It is one too many.
+    /// Whether the connection is refused with close 3013 at its `connect`.
     pub(crate) overloaded: bool,
-    /// It was open before.
+    /// Whether the session continues from the position of an earlier one.
     pub(crate) is_back: bool,
     gap: RefCell<Option<Gap>>,
-    /// It was hung up on: what it still sends is not looked at, as with a real gateway.
+    /// Whether the fake has closed the connection. Later input is ignored, as by a real gateway.
     over: Cell<bool>,
 }
 
-/// What a session that reads too slowly is not pushed.
+/// The events around a gap of a slow session.
 #[derive(Debug, Default)]
 struct Gap {
-    /// Every event since the gap began, as it would be or was pushed; `sync` has them all, those
-    /// pushed behind the gap too.
+    /// Every event since the gap began, as frames: dropped ones and pushed ones. `sync` returns all
+    /// of them.
     events: Vec<Vec<u8>>,
 }
 
-/// Events that a gap leaves out.
+/// The number of pushes that a gap replaces.
 const LEFT_OUT: usize = 5;
 
-/// Events in an answer to `sync`: several pages are needed.
+/// The number of events in a page of `sync`: so small that a gap needs several pages.
 const PAGE: usize = 2;
 
 impl Session {
@@ -55,12 +55,12 @@ impl Session {
         }
     }
 
-    /// From now on the reader is too slow, for a few events.
+    /// Begins a gap: the next [`LEFT_OUT`] events are not pushed.
     pub(crate) fn begin_gap(&self) {
         *self.gap.borrow_mut() = Some(Gap::default());
     }
 
-    /// Answers a `sync`; the page `forgets` its first message, where it has one.
+    /// Answers a `sync`. The page lacks its first message if `forgets` returns true.
     pub(crate) fn sync(&self, to: &Self, id: u32, since: &str, mut forgets: impl FnMut() -> bool) {
         let gap = self.gap.borrow();
         let events = &gap.as_ref().expect("a gap came before").events;
@@ -105,12 +105,12 @@ impl Session {
         let _ = self.stream.as_ref().map(|mut s| s.write_all(&out));
     }
 
-    /// Returns whether it was hung up on.
+    /// Returns whether the fake has closed the connection.
     pub(crate) fn is_over(&self) -> bool {
         self.over.get()
     }
 
-    /// Says that it should come again, and closes.
+    /// Tells the client to reconnect, and closes the connection with `code`.
     pub(crate) fn hang_up(&self, code: CloseCode) {
         self.over.set(true);
         let event = Event::Disconnect(message::Disconnect {
@@ -134,7 +134,8 @@ impl Session {
         }
     }
 
-    /// Says something that may have been said before, to one who is back.
+    /// Pushes a missed event to a session that reconnected. The device may have got the event
+    /// before.
     pub(crate) fn push_missed(&self, event: Event<'_>, pos: &str) {
         let pos = Some(pos.into());
         self.say(&ServerMessage::Push(Push { pos, event }));

@@ -1,4 +1,4 @@
-//! What the fake gateway knows and says, and how it lies.
+//! The state of the fake gateway, its answers, and its lies.
 
 use std::collections::HashMap;
 use std::net::Shutdown;
@@ -14,33 +14,34 @@ use crate::fake_conduct::{Conduct, Lie, TRIGGER};
 use crate::fake_log::{Log, Logged};
 use crate::fake_session::{Session, Stored, conversation};
 
-/// Everything the fake knows.
+/// The state of the fake gateway.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) conduct: Conduct,
     pub(crate) sends: u64,
     pub(crate) lies: u64,
     pub(crate) sessions: Vec<Session>,
-    /// What each user is told, in order.
+    /// The events of each user, in order.
     pub(crate) log: Log,
-    /// Upgrades so far.
+    /// The number of upgrades so far.
     pub(crate) upgrades: u64,
-    /// Keys of what was stored, and of what never was.
+    /// Idempotency keys with their stored message; `None` if no message was stored under the key.
     pub(crate) keys: HashMap<String, Option<Stored>>,
     conversations: HashMap<String, Vec<Stored>>,
-    /// By name, who is in which group.
+    /// The members of each group, by the name of the group.
     pub(crate) groups: HashMap<String, Vec<String>>,
     marks: HashMap<(String, String), (u64, u64)>,
     /// The message whose history is falsified.
     pub(crate) marked: Option<(String, u64)>,
     /// The message whose push waits for the next one.
     held: Option<Stored>,
-    /// The same in a group, with the session that it waits for.
+    /// The group message whose push waits for the next one, with the index of the session that gets
+    /// it late.
     pub(crate) held_in_group: Option<(Stored, usize)>,
-    /// Whose receipts are withheld.
+    /// The conversation and the user whose receipts are withheld.
     withheld: Option<(String, String)>,
     happened: bool,
-    /// Sends without a key and with one, of those that may be hung up on.
+    /// The number of sends without a key and with one that [`Conduct::HangUp`] has counted.
     by_key: [u64; 2],
 }
 
@@ -66,7 +67,7 @@ impl World {
         }
     }
 
-    /// Returns an outage that begins now.
+    /// Returns the outage that begins with this message, if one does.
     pub(crate) fn outage(&mut self) -> Option<Conduct> {
         let now = self.sends >= TRIGGER && !self.happened;
         let outage = matches!(self.conduct, Conduct::Pause | Conduct::Die);
@@ -74,7 +75,7 @@ impl World {
         (now && outage).then_some(self.conduct)
     }
 
-    /// Returns whether to tell this lie now: each is told once.
+    /// Returns whether to tell this lie now. A lie is told once.
     pub(crate) fn tells(&mut self, lie: Lie) -> bool {
         let now = self.conduct == Conduct::Lie(lie) && self.sends >= TRIGGER && self.lies == 0;
         self.lies += u64::from(now);
@@ -206,7 +207,7 @@ impl World {
         session.reply(id, ReplyBody::Send(reply));
     }
 
-    /// Stores a message with the next sequence of its conversation, or another.
+    /// Stores a message with the next sequence of its conversation, or with a wrong one as a lie.
     pub(crate) fn store(
         &mut self,
         session: &Session,
@@ -264,7 +265,7 @@ impl World {
         }
     }
 
-    /// Pushes to the recipient's devices and the sender's others.
+    /// Pushes a message to the recipient's devices and to the sender's other devices.
     fn deliver(&mut self, session: &Session, to: &str, stored: &Stored) {
         let mut shown = stored.clone();
         if self.tells(Lie::ChangeText) {
@@ -302,7 +303,7 @@ impl World {
         self.push_more(session, to, &shown);
     }
 
-    /// What follows a push: nothing, with an honest gateway.
+    /// Sends the further pushes of a lie. An honest gateway sends none.
     fn push_more(&mut self, session: &Session, to: &str, shown: &Stored) {
         if self.tells(Lie::RepeatPush) {
             self.push_to(shown, to);

@@ -11,7 +11,7 @@ fn text(folder: &Path, name: &str) -> String {
     std::fs::read_to_string(&file).unwrap_or_else(|why| panic!("{}: {why}", file.display()))
 }
 
-/// Thousands in groups of three digits.
+/// Returns a number with its digits in groups of three.
 fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut out = String::new();
@@ -24,7 +24,7 @@ fn grouped(number: f64) -> String {
     out
 }
 
-/// Microseconds as people read them.
+/// Returns a time in microseconds in the unit that the summary prints.
 fn micros(us: f64) -> String {
     match us {
         us if us < 1e3 => format!("{us:.0} µs"),
@@ -42,7 +42,7 @@ fn rate(number: f64) -> String {
     }
 }
 
-/// What each line of the summary has to say, by its first word.
+/// Returns the texts that each line of the summary must contain, by the first word of the line.
 fn lines_of(summary: &Value) -> Vec<(&'static str, Vec<String>)> {
     let at = |path: &str| number(summary, path);
     let count = |name: &str| grouped(at(&format!("counts.{name}")));
@@ -106,7 +106,7 @@ fn lines_of(summary: &Value) -> Vec<(&'static str, Vec<String>)> {
     ]
 }
 
-/// Returns what both sides used, as JSON, the terminal and the page have it.
+/// Checks that JSON, terminal and page agree on the CPU and memory of both sides.
 fn sides(summary: &Value, line: &dyn Fn(&str) -> String, html: &str) {
     let at = |path: &str| number(summary, path);
     for side in ["gateway", "generator"] {

@@ -1,4 +1,4 @@
-//! The highest rate that holds.
+//! `loadgen find-max`: the highest rate that holds the thresholds.
 
 use crate::harness::{Loadgen, number, scenario};
 

@@ -1,4 +1,4 @@
-//! Groups: who is told what, with gateways that lie about it and with the real one.
+//! Groups: which device must get which event, against lying gateways and the real one.
 
 use serde_json::Value;
 
@@ -8,13 +8,13 @@ use crate::harness::{Done, Loadgen, number, scenario, sentences};
 use crate::sessions::{CHURN, STORM, each_has_a_fate};
 use crate::verdicts;
 
-/// All messages go to groups of four, each user being in two.
+/// Edits: all messages go to groups of four, and each user is in two groups.
 pub(crate) const SMALL: (&str, &str) = (
     "contacts = 4",
     "contacts = 4\ngroups = { share = 1.0, size = \"const(4)\", per_user = 2.0 }",
 );
 
-/// Half of them go to groups around five, and there are two larger ones.
+/// Edits: half of the messages go to groups of about five, and two larger groups exist.
 const MIXED: (&str, &str) = (
     "contacts = 4",
     "contacts = 4\ngroups = { share = 0.5, size = \"exp(5)\", per_user = 1.5, large = \
@@ -29,7 +29,7 @@ fn run(conduct: Conduct, edits: &[(&str, &str)], more: &[&str]) -> (Done, Fake) 
     (done, fake)
 }
 
-/// The figures of a good run agree with each other.
+/// Checks that the figures of a good run agree with each other.
 fn consistent(summary: &Value) {
     let count = |name: &str| number(summary, &format!("counts.{name}"));
     for none in [
@@ -132,7 +132,7 @@ fn a_share_without_enough_users_is_refused_with_what_it_takes() {
     Loadgen::start("", &args).done().expect_refused(104, &words);
 }
 
-/// A lie told in a group ends in 91 and is called exactly these names.
+/// Checks that a lie in a group ends with exit code 91 and exactly these kinds of violations.
 #[track_caller]
 fn check(lie: Lie, kinds: &[&str]) {
     // By their events alone these can be seen.

@@ -9,10 +9,10 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The most that anything may take. Reaching it means that the condition never comes.
+/// The most time to wait for a condition. A test that reaches it fails.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Looks until `condition` gives something.
+/// Waits until `condition` returns a value, and returns it. Fails after [`LIMIT`].
 pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     while began.elapsed() < LIMIT {
@@ -64,7 +64,7 @@ loop_stall_max = "60s"
 steal_max = 1.0
 "#;
 
-/// Returns the scenario with parts replaced: what is not there cannot be.
+/// Returns the scenario with parts replaced. Fails if a part is not in it.
 pub(crate) fn scenario(edits: &[(&str, &str)]) -> String {
     edits.iter().fold(SCENARIO.to_owned(), |text, (from, to)| {
         assert!(text.contains(from), "the scenario has no {from}");
@@ -79,7 +79,7 @@ pub(crate) struct Loadgen {
     dir: TempDir,
 }
 
-/// What came of it.
+/// A run of the program that has ended.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) code: Option<i32>,
@@ -120,32 +120,32 @@ impl Loadgen {
         Self::start(text, &args)
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Its temporary folder.
+    /// Returns the run's temporary folder.
     pub(crate) fn temporary(&self) -> PathBuf {
         self.dir.path().join("tmp")
     }
 
-    /// What it has printed so far.
+    /// Returns the standard output so far.
     pub(crate) fn stdout(&self) -> String {
         read(self.dir.path(), "stdout")
     }
 
-    /// What it has said on standard error so far.
+    /// Returns the standard error so far.
     pub(crate) fn stderr(&self) -> String {
         read(self.dir.path(), "stderr")
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the program.
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("the process is there");
     }
 
-    /// Waits for its end.
+    /// Waits until the program ends.
     pub(crate) fn done(self) -> Done {
         let mut this = self;
         let child = &mut this.child;
@@ -171,7 +171,7 @@ impl Drop for Loadgen {
 }
 
 impl Done {
-    /// Checks the exit code, on the process and in the summary, and gives the summary.
+    /// Checks the exit code of the process and of the summary, and returns the summary.
     #[track_caller]
     pub(crate) fn expect(&self, code: i32, verdict: &str) -> Value {
         self.expect_in("out/summary.json", code, verdict)
@@ -189,7 +189,7 @@ impl Done {
         summary
     }
 
-    /// Checks that nothing was run: the exit code, and each of the words on standard error.
+    /// Checks that no run took place: the exit code, and each of the words on standard error.
     #[track_caller]
     pub(crate) fn expect_refused(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{}\n{}", self.stdout, self.stderr);
@@ -199,7 +199,7 @@ impl Done {
         assert!(!self.dir.path().join("out/summary.json").exists());
     }
 
-    /// Returns the violations kept with their details.
+    /// Returns the violations with their details, from `violations.jsonl`.
     pub(crate) fn violations(&self) -> Vec<Value> {
         let text = read(self.dir.path(), "out/violations.jsonl");
         text.lines()
@@ -207,12 +207,12 @@ impl Done {
             .collect()
     }
 
-    /// Where the results are.
+    /// Returns the folder of the results.
     pub(crate) fn results(&self) -> PathBuf {
         self.dir.path().join("out")
     }
 
-    /// What is left in the temporary folder.
+    /// Returns the number of files left in the temporary folder.
     pub(crate) fn left_behind(&self) -> usize {
         let left = std::fs::read_dir(self.dir.path().join("tmp"));
         left.expect("the folder is there").count()

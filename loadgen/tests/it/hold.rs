@@ -1,4 +1,4 @@
-//! Holding sessions: what is opened, measured and said.
+//! `loadgen hold`: the sessions that it opens, and the figures that it prints.
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -12,8 +12,8 @@ fn start(more: &[&str]) -> Loadgen {
     Loadgen::start("", &[&["hold", "--out", "out"], more].concat())
 }
 
-/// Returns a hold that ends well. Exit 90 says that the machine was too busy for figures: again
-/// then.
+/// Runs a hold that ends well. Repeats it after exit code 90, which means that the machine was too
+/// busy.
 #[track_caller]
 fn held(more: &[&str]) -> (Done, Value) {
     let mut done = start(more).done();

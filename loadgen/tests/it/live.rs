@@ -1,4 +1,4 @@
-//! The live view in a terminal: what is taken is given back, whichever way a run ends.
+//! The live view in a terminal: the terminal is restored, however a run ends.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -22,12 +22,12 @@ const LEAVE: &str = "\x1b[?1049l";
 const HIDE: &str = "\x1b[?25l";
 const SHOW: &str = "\x1b[?25h";
 
-/// The program in a terminal of a test's own.
+/// The program in a pseudo-terminal of the test.
 struct InTerminal {
     child: Child,
-    /// The terminal's other end: what is typed goes in, what is shown comes out.
+    /// The test's end of the terminal: it writes keys and reads the output.
     master: File,
-    /// Kept open, so that its modes can be looked at.
+    /// The program's end of the terminal, kept open to read its modes.
     slave: OwnedFd,
     before: Termios,
     shown: Arc<Mutex<Vec<u8>>>,
@@ -103,12 +103,12 @@ impl InTerminal {
         String::from_utf8_lossy(&self.shown.lock().expect("a lock")).into_owned()
     }
 
-    /// What is to be seen.
+    /// Returns the screen as a person sees it now.
     fn screen(&self) -> Screen {
         Screen::play(&self.shown(), self.size)
     }
 
-    /// Waits until something is to be seen on the run's screen.
+    /// Waits until the live view shows the text `what`.
     fn until(&self, what: &str) {
         until(what, || {
             let screen = self.screen();
@@ -126,8 +126,8 @@ impl InTerminal {
         kill(pid, signal).expect("the process is there");
     }
 
-    /// Waits for the end: the exit code, if it has one, and all that was shown. The terminal is as
-    /// it was.
+    /// Waits for the end, and checks that the terminal is restored. Returns the exit code, if there
+    /// is one, and the whole output.
     #[track_caller]
     fn end(mut self) -> (Option<i32>, String) {
         let child = &mut self.child;
@@ -144,7 +144,7 @@ impl InTerminal {
         (status.code(), shown)
     }
 
-    /// Everything shown, to the terminal's end.
+    /// Closes the terminal and returns the whole output.
     fn close(&mut self) -> String {
         // What the terminal still holds is read: a mark of our own comes last.
         let mut slave = File::from(self.slave.try_clone().expect("a descriptor"));
@@ -153,7 +153,7 @@ impl InTerminal {
         self.shown()
     }
 
-    /// Returns what stands on the ordinary screen in the end.
+    /// Returns the output on the ordinary screen after the live view.
     fn left_on_the_screen(shown: &str) -> &str {
         shown.rsplit(LEAVE).next().unwrap_or_default()
     }
@@ -192,7 +192,7 @@ fn a_run_leaves_its_summary_and_the_terminal_as_it_was() {
     }
 }
 
-/// What ends a run.
+/// An action that ends a run.
 type End<'a> = &'a dyn Fn(&mut InTerminal);
 
 #[test]

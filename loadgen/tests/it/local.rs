@@ -1,4 +1,4 @@
-//! Runs with a gateway of their own.
+//! Runs that start their own gateway.
 
 use nix::sys::signal::Signal;
 

@@ -1,5 +1,5 @@
-//! Whether the load generator can be believed: the real program against gateways that lie, fail
-//! or dawdle, and against the real one.
+//! Tests of the whole load generator, against fake gateways that lie, fail or are slow, and against
+//! the real gateway.
 
 mod chaos;
 mod cli;

@@ -1,4 +1,4 @@
-//! A run that measured nothing, or whose figures do not fit together, passes no check.
+//! Runs that measure nothing, or whose figures contradict each other, are never "ok".
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};

@@ -35,8 +35,8 @@ enum Side {
     Generator,
 }
 
-/// Returns a run in which one side is stopped for a while: its summary, and for how many seconds at
-/// least.
+/// Runs with one side stopped for a while. Returns the summary, and the least duration of the stop
+/// in seconds.
 fn paused(side: Side) -> (Value, f64) {
     let long = scenario(&[("duration = \"1s\"", "duration = \"8s\"")]);
     let (run, gateway) = started(&long, &[]);

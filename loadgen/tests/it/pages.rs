@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-/// What stands for the program in a command line of a page.
+/// The beginnings of command lines on the pages that stand for the program.
 const STARTS: [&str; 3] = ["loadgen ", "./loadgen-before ", "./loadgen-after "];
 
 /// Returns the pages that show command lines, by their names.

@@ -1,4 +1,4 @@
-//! Time that is lost is not left out of the figures, on whichever side it was lost.
+//! Pauses of the gateway or of the generator count in the latencies.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What the generator tells a scraper while it runs.
+//! `--prometheus`: the metrics that the generator serves during a run.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

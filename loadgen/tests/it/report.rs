@@ -1,4 +1,4 @@
-//! What a run leaves behind for people and programs agrees with its summary.
+//! The files of a run agree with its summary.
 
 use std::path::{Path, PathBuf};
 
@@ -126,7 +126,8 @@ fn intervals_and_percentiles_agree_with_the_summary() {
     assert!(lock.contains("ramping-connections"), "{lock}");
 }
 
-/// A percentile file rises, ends with all values, and has the summary's figures.
+/// Checks that a percentile file rises, counts all values at its end, and has the summary's
+/// figures.
 fn percentiles(hgrm: &str, summary: &Value, metric: &str) {
     let of = |name: &str| number(summary, &format!("latency_us.{metric}.{name}"));
     let lines = hgrm.lines().skip(1);
@@ -157,7 +158,7 @@ fn percentiles(hgrm: &str, summary: &Value, metric: &str) {
     );
 }
 
-/// Returns whether nothing of a page is had from elsewhere.
+/// Checks that a page loads nothing from elsewhere.
 #[track_caller]
 fn self_contained(html: &str) {
     // The name of SVG's vocabulary is no address that is looked up.

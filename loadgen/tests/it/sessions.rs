@@ -1,4 +1,4 @@
-//! Sessions that end and come back: what is owed to them, said of them, and found out.
+//! Sessions that end and come back: the events that they must get, and the lies that the run finds.
 
 use serde_json::Value;
 
@@ -9,12 +9,12 @@ use crate::harness::{Done, Loadgen, number, scenario, sentences};
 /// Sessions churn while messages flow: each is away for half a second, so that it misses some.
 pub(crate) const CHURN: &str = "[scenarios.churn]\nexecutor = \"churn\"\nstart_after = \"connect\"\n\
      duration = \"1s\"\nrate = \"20/s\"\naway = \"500ms\"\nabrupt = 0.5\n[checks]";
-/// All or half of them are cut in the middle.
+/// An executor that cuts all sessions, or half of them, in the middle of the run.
 pub(crate) const STORM: &str = "[scenarios.storm]\nexecutor = \"reconnect-storm\"\nstart_after = \"connect\"\n\
      start_time = \"400ms\"\nfraction = 1.0\n[checks]";
 const HALF: (&str, &str) = ("fraction = 1.0", "fraction = 0.5");
 
-/// Runs against a fake: a churn, a storm, or none of our own.
+/// Runs against a fake gateway with the executor `what`: a churn, a storm, or none.
 fn run(conduct: Conduct, what: &str, edits: &[(&str, &str)]) -> (Done, Fake) {
     let fake = Fake::start(conduct);
     let text = scenario(&[
@@ -33,7 +33,7 @@ fn count(summary: &Value, name: &str) -> f64 {
     number(summary, &format!("counts.{name}"))
 }
 
-/// Every message has one fate.
+/// Checks that the counts of messages add up.
 #[track_caller]
 pub(crate) fn each_has_a_fate(summary: &Value) {
     let fates = [
@@ -253,7 +253,7 @@ fn what_is_not_recovered_is_found_in_history() {
     }
 }
 
-/// A lie to those who come back is called by its name.
+/// Checks that a lie to reconnecting sessions is found and named.
 #[track_caller]
 fn check(lie: Lie, what: &str, kind: &str) {
     let edits = [("30s", "5s"), ("contacts = 4", "contacts = 2")];

@@ -1,5 +1,4 @@
-//! Standard output, standard error and the disk: what cannot be written is an error where it is
-//! results, and nothing where it is not.
+//! Output that cannot be written: results that are lost are an error, other lines are dropped.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -32,7 +31,7 @@ fn full() -> Stdio {
     full.expect("every Linux has it").into()
 }
 
-/// Returns the writing end of a pipe that nobody reads any more.
+/// Returns the writing end of a pipe whose reading end is closed.
 fn unread() -> Stdio {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
@@ -56,7 +55,7 @@ fn results() -> tempfile::TempDir {
     folder
 }
 
-/// Everything that prints and starts nothing, with the exit code that it has otherwise.
+/// The commands that print and start nothing, with their exit codes when the output can be written.
 const VERBS: [(&[&str], i32); 13] = [
     (&["presets"], 0),
     (&["validate", "smoke"], 0),

@@ -1,4 +1,5 @@
-//! A generator that has not what it needs says so, and never prints a pretty figure.
+//! A generator without enough processor time or descriptors ends with the reason, and its figures
+//! do not count.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use crate::fake::Fake;
 use crate::fake_conduct::Conduct;
 use crate::harness::{Loadgen, number, scenario, sentences, until};
 
-/// Threads that want all of the generator's processor.
+/// The number of threads that compete for the generator's processor.
 const BURNERS: usize = 20;
 
 /// Returns the first processor that this thread may use.

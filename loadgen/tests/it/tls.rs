@@ -28,7 +28,8 @@ impl Target {
         Self::launch(folder, &flags)
     }
 
-    /// With flags that name files of a folder, where it keeps its data too.
+    /// Starts a gateway with these flags, in a folder that holds the files that they name and its
+    /// data.
     pub(crate) fn launch(folder: TempDir, flags: &[&str]) -> Self {
         let free = "127.0.0.1:0";
         let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))

@@ -5,7 +5,8 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256};
 use crate::harness::{Loadgen, number, scenario, sentences};
 use crate::tls::Target;
 
-/// Returns a gateway that takes tokens of this key; who signs has it in the file "private".
+/// Starts a gateway that accepts tokens of this key. The file `private` of its folder holds the
+/// signing key.
 fn target(private: &[u8], public: &str) -> Target {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name, bytes: &[u8]| {

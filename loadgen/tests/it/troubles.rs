@@ -1,4 +1,4 @@
-//! Gateways that fail without lying: the run is not "ok", nobody is accused, and it says why.
+//! Gateways that fail without lying: the run is not "ok", has no violation, and names the reason.
 
 use nix::sys::signal::Signal;
 use socket2::{Domain, Socket, Type};
@@ -7,7 +7,7 @@ use crate::fake::Fake;
 use crate::fake_conduct::{Conduct, Lie};
 use crate::harness::{Loadgen, number, scenario, sentences, until};
 
-/// A failing gateway ends a run with this code; standard output has the words.
+/// Checks that a run against a failing gateway ends with this code and prints these words.
 #[track_caller]
 fn check(
     conduct: Conduct,

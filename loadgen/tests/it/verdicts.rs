@@ -1,4 +1,4 @@
-//! Each lie is called by its name, and nothing else is.
+//! Each lie is found and named, and nothing else is reported.
 
 use serde_json::Value;
 
@@ -15,7 +15,8 @@ fn run(conduct: Conduct, edits: &[(&str, &str)], more: &[&str]) -> (Done, Fake) 
     (done, fake)
 }
 
-/// Every field that LOADLAB.md promises is there, and the numbers fit together.
+/// Checks that the summary has every field, and that its numbers agree with each other and with the
+/// fake.
 fn consistent(summary: &Value, fake: &Fake) {
     assert_eq!(summary["schema"], 1);
     let count = |name: &str| number(summary, &format!("counts.{name}"));
@@ -86,7 +87,7 @@ fn an_honest_gateway_is_ok() {
     }
 }
 
-/// A lie ends in 91 and is called exactly these names.
+/// Checks that a lie ends with exit code 91 and exactly these kinds of violations.
 #[track_caller]
 fn check(lie: Lie, kinds: &[&str]) {
     check_with(lie, kinds, &[], ("u:", &SHOWN));
@@ -134,7 +135,7 @@ pub(crate) fn check_with(
     (done, fake)
 }
 
-/// Lies that a small history shows by its events alone.
+/// The lies that a small history proves by its events alone.
 const SHOWN: [Lie; 6] = [
     Lie::DropPush,
     Lie::RepeatPush,
@@ -144,7 +145,7 @@ const SHOWN: [Lie; 6] = [
     Lie::ReuseSeq,
 ];
 
-/// The results of the run come to the same verdict when they are judged again.
+/// Checks that `loadgen check` comes to the same verdict on the results of the run.
 #[track_caller]
 fn judge_again(done: &Done, kinds: &[&str], (lie, shown): (Lie, &[Lie])) {
     let folder = done.results();
