@@ -19,7 +19,7 @@ use crate::signals::{Request, Requests};
 use crate::store_command::StoreCommand;
 use crate::{causes, log, print};
 
-/// How long the store's last sync may take, once the connections are gone.
+/// The most time for the last sync of the store, after the connections are closed.
 const LAST_SYNC: std::time::Duration = std::time::Duration::from_secs(10);
 
 #[derive(Debug, Parser)]
@@ -37,7 +37,7 @@ pub(crate) struct Cli {
 enum Command {
     /// Run the gateway until SIGTERM or SIGINT
     Serve(Source),
-    /// Print the resolved configuration, or say what is wrong with it and where
+    /// Print the resolved configuration, or every error in it with its place
     CheckConfig(Source),
     /// Print every setting with its forms, default, range and meaning, as JSON
     Settings {
@@ -45,9 +45,9 @@ enum Command {
         #[arg(long)]
         markdown: bool,
     },
-    /// Say what this machine can carry, limit by limit, and which commands lift them
+    /// Show what this machine can carry, limit by limit, with the commands that raise each limit
     Doctor(DoctorArgs),
-    /// Look at, check or mend the store of a gateway that is not running
+    /// Inspect, verify, print or repair a store
     #[command(subcommand)]
     Store(StoreCommand),
     /// Print the script that completes this command line in a shell
@@ -56,8 +56,8 @@ enum Command {
     Man(ManArgs),
 }
 
-/// Every setting is also an environment variable (TRUNKLINE_...) and a key of the file; a flag
-/// comes before the environment, that before the file, that before the default.
+/// The file of settings, and a flag for each setting. Every setting is also an environment variable
+/// (`TRUNKLINE_...`) and a key of the file. Precedence: flag, environment, file, default.
 #[derive(Debug, Clone, clap::Args)]
 struct Source {
     /// A TOML file of settings
@@ -73,7 +73,7 @@ impl Source {
     }
 }
 
-/// Runs the program with these arguments, the first being its name.
+/// Runs the program with these arguments. The first one is the name of the program.
 ///
 /// Exit codes: 0 done as asked, 1 it failed, 2 the arguments or the configuration are wrong.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -105,7 +105,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Returns the exit code of a command that is done or has failed. Says why it failed.
+/// Returns the exit code of a command. Prints the reason if the command failed.
 fn done(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -113,8 +113,8 @@ fn done(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// Resolves the configuration and serves with it until one of the signals ends that. Without signals
-/// it prints the configuration.
+/// Resolves the configuration and serves with it until a signal ends the gateway. Without
+/// `requests` it prints the configuration instead.
 fn start(source: &Source, requests: Option<&Requests>) -> ExitCode {
     let config = match source.resolve() {
         Ok(config) => config,
@@ -144,7 +144,7 @@ fn print_settings(markdown: bool) -> std::io::Result<()> {
     }
 }
 
-/// Returns whether the files that a configuration names can be used, and what is odd about them.
+/// Reads the files that a configuration names. Returns warnings about them.
 fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
     let certificate = config.tls.as_ref().map(tls::check).transpose()?;
     let keys = config.auth.tokens().map(auth::check).transpose()?;
@@ -152,7 +152,7 @@ fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
     Ok(warnings.collect())
 }
 
-/// Says what is wrong with the arguments, or prints the help or the version that they ask for.
+/// Prints the errors in the arguments, or the help or the version that they ask for.
 fn explain(error: &clap::Error) -> ExitCode {
     match error.print() {
         // Help and version are results: their reader may leave early, but has to be able to read.
@@ -194,8 +194,8 @@ fn serve(source: &Source, config: Config, requests: &Requests) -> anyhow::Result
     gateway.stop()
 }
 
-/// Says on standard output that clients can connect. The gateway serves whether or not anybody can
-/// be told so: the line is written by a thread of its own, which may wait for a reader.
+/// Prints the `ready` line on standard output. A separate thread writes it, so the gateway serves
+/// even if nothing reads its standard output.
 fn say_ready(line: String) -> anyhow::Result<()> {
     let say = move || {
         let mut out = std::io::stdout().lock();
@@ -208,8 +208,8 @@ fn say_ready(line: String) -> anyhow::Result<()> {
     thread.map(drop).context("cannot start the thread ready")
 }
 
-/// Ends the process after `bound`. What was acknowledged is in the log by then, as the durability
-/// says.
+/// Ends the process after `bound`, even if the store hangs. Acknowledged data is then in the log,
+/// as the durability says.
 fn guard_the_end(bound: std::time::Duration) -> std::io::Result<()> {
     let thread = std::thread::Builder::new().name("bound".into());
     thread.spawn(move || {

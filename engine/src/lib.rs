@@ -1,4 +1,5 @@
-//! The Trunkline connection gateway: the program, its settings, and how its parts are put together.
+//! The Trunkline connection gateway: the program, its settings, and the start and stop of its
+//! parts.
 //!
 //! The parts are in other packages: `trunkline_gateway` has the event loops with their connections,
 //! `trunkline_core` what is stored, decided and read.

@@ -1,6 +1,6 @@
-//! Counters of the gateway, and their Prometheus text.
+//! The counters of the gateway, and their Prometheus text.
 //!
-//! Each counter has one writing thread, so counting is a plain load and store; whoever asks for
+//! Each counter has one writing thread, so counting is a plain load and store. The request for
 //! the text sums over the shards.
 
 use std::sync::Arc;

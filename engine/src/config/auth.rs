@@ -1,12 +1,13 @@
-//! How the gateway knows who its clients are: by the names that they choose, or by tokens.
+//! The settings that decide how clients are identified: by the names that they choose, or by
+//! tokens.
 
 use trunkline_gateway::auth::{Auth, KeyFile, Tokens};
 
 use super::layers::Layers;
 use super::resolve::time;
 
-/// Returns the rule that the settings come to. `None` where they do not go together, which is then
-/// among the problems.
+/// Returns how clients are identified. Returns `None` if the settings contradict each other, and
+/// notes the problem.
 pub(super) fn resolve(layers: &mut Layers) -> Option<Auth> {
     let settings = layers.settings.clone();
     let dev_auth = settings.dev_auth.unwrap_or(false);

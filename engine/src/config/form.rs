@@ -1,4 +1,4 @@
-//! The forms that values of settings have: how each is read, and how it is written into a file.
+//! The forms of setting values: how each is read, and how it is written into a file.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use super::suggest;
 use super::units::{ByteSize, Durability, Duration, Life};
 use super::written::{Written, quoted};
 
-/// A form of values.
+/// A form of setting values, such as a size or an address.
 pub(super) trait Form: Sized + Clone {
-    /// What stands for the value in `--flag VALUE` of the help.
+    /// The placeholder of the value in the help, such as `SIZE` in `--flag SIZE`.
     const VALUE: &'static str;
-    /// What a value must be, in words, with an example.
+    /// The description of a value in an error, with an example.
     const WORDS: &'static str;
-    /// What a file must hold for it, in words.
+    /// The description of a value in a file, if a file needs another form than a flag.
     const IN_FILE: &'static str = Self::WORDS;
 
     /// Reads text that is not empty.
@@ -46,7 +46,8 @@ pub(super) trait Form: Sized + Clone {
     /// Returns the value as a file has it.
     fn to_value(&self) -> Value;
 
-    /// What the range of a setting is compared by.
+    /// Returns the number that is compared with the range of a setting; `None` if the form has no
+    /// ranges.
     fn measure(&self) -> Option<u128> {
         None
     }
@@ -136,7 +137,7 @@ impl Form for bool {
     }
 }
 
-/// Forms with a text of their own.
+/// Implements [`Form`] for types that are written as text.
 macro_rules! texts {
     ($($form:ty, $value:literal, $words:literal, $measure:expr;)*) => {$(
         impl Form for $form {
@@ -173,7 +174,7 @@ texts! {
 pub(crate) struct Address(pub(crate) SocketAddr);
 
 impl Default for Address {
-    /// Loopback, and any free port.
+    /// Returns loopback with any free port.
     fn default() -> Self {
         Self(([127, 0, 0, 1], 0).into())
     }
@@ -218,8 +219,8 @@ impl Form for Address {
     }
 }
 
-/// The path of a file or a folder. A relative one in a file of settings begins at that file's folder,
-/// one of a flag or of the environment at the working directory.
+/// The path of a file or a folder. A relative path in a file of settings begins at the folder of
+/// that file. In a flag or an environment variable it begins at the working directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct FilePath(pub(crate) PathBuf);
 
@@ -241,7 +242,7 @@ impl Form for FilePath {
         }
     }
 
-    /// Absolute, so that the file that it is printed into may lie anywhere.
+    /// Returns the absolute path, so that the printed file of settings works in any folder.
     fn to_value(&self) -> Value {
         let path = std::path::absolute(&self.0);
         let path = path.as_ref().unwrap_or(&self.0);
@@ -249,7 +250,7 @@ impl Form for FilePath {
     }
 }
 
-/// Text that is compared with what tokens say.
+/// A text that is compared with a claim of tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Text(pub(crate) String);
 
@@ -267,7 +268,7 @@ impl Form for Text {
     }
 }
 
-/// Which lines of the log are written, in the syntax of `tracing_subscriber`'s `EnvFilter`.
+/// A filter of log lines, in the syntax of `tracing_subscriber`'s `EnvFilter`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct LogFilter(pub(crate) String);
 
@@ -288,7 +289,7 @@ impl Form for LogFilter {
     }
 }
 
-/// Chooses one of some words.
+/// Returns the value of a word. The error lists the known words.
 fn one_of<T: Copy>(text: &str, known: &[(&'static str, T)]) -> Result<T, String> {
     let chosen = known.iter().find(|(name, _)| *name == text);
     chosen.map(|(_, value)| *value).ok_or_else(|| {
@@ -343,7 +344,7 @@ impl Form for AllowedOrigins {
         text.parse()
     }
 
-    /// An empty list is one, too: no other pages than the gateway's own.
+    /// Reads a list, which may be empty: then only pages of the gateway's own host may connect.
     fn read(written: &Written, _folder: &Path) -> Result<Self, String> {
         match written {
             Written::Word(word) => {

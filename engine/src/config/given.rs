@@ -11,11 +11,11 @@ use super::row::NAMES;
 use super::table::ROWS;
 use super::{Config, resolve};
 
-/// The values that flags and environment variables give, not yet read: what is wrong with them is
-/// told together with what is wrong in the file.
+/// The values of flags and environment variables, not yet parsed, so that their errors are reported
+/// together with those of the file.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
-    /// By the setting's place in the table.
+    /// The values with their origins, by the index of the setting in the table.
     values: Vec<(usize, OsString, Origin)>,
 }
 

@@ -1,4 +1,4 @@
-//! The sources of settings, put over one another: flags, environment, file.
+//! The sources of settings in their precedence: flags, environment, file.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,10 +16,10 @@ use super::written::Written;
 /// The variable that names the file of settings.
 const FILE: &str = "TRUNKLINE_CONFIG";
 
-/// What variables begin with that the project's own tests read.
+/// The prefixes of the variables that the project's own tests read.
 const OF_TESTS: [&str; 2] = ["TRUNKLINE_GENERATE", "TRUNKLINE_TEST_"];
 
-/// Settings of all sources, each with its origin, and what is wrong with them.
+/// Settings of all sources, each with its origin, and the problems found.
 ///
 /// The sources are added in the order of precedence: flags and environment before the file. A setting
 /// that has a value keeps it, and its value in the file is only checked.
@@ -58,7 +58,7 @@ impl Layers {
         }
     }
 
-    /// Notes the variables that begin like those of settings and are none.
+    /// Notes a problem for each variable that begins with `TRUNKLINE_` and is no setting.
     ///
     /// Container platforms add variables of their own for a service that is called `trunkline`
     /// (`TRUNKLINE_PORT_7700_TCP_ADDR`, `TRUNKLINE_SERVICE_HOST`): these are left alone.
@@ -140,7 +140,7 @@ impl Layers {
         }
     }
 
-    /// Notes that a setting cannot work, unless something is known to be wrong with it already.
+    /// Notes a problem of a setting, unless the setting has one already.
     pub(super) fn refuse(&mut self, setting: &'static str, text: impl Into<String>) {
         if !self.is_refused(setting) {
             self.problems.push(Problem {
@@ -151,7 +151,7 @@ impl Layers {
         }
     }
 
-    /// Returns whether something is known to be wrong with a setting.
+    /// Returns whether a problem of a setting is noted.
     pub(super) fn is_refused(&self, setting: &str) -> bool {
         self.problems
             .iter()
@@ -178,7 +178,7 @@ fn variable_like(name: &str) -> String {
     })
 }
 
-/// Returns whether a platform for containers makes a variable of this name for a service.
+/// Returns whether a container platform makes a variable of this name for a service.
 fn is_of_a_service(name: &str) -> bool {
     let Some(rest) = name.strip_prefix(PREFIX) else {
         return false;

@@ -39,39 +39,39 @@ pub use units::{ByteSize, Durability, Duration, Life};
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
-    /// One object per line.
+    /// One JSON object per line.
     Json,
 }
 
 /// A resolved configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where WebSockets connect.
+    /// The address for WebSocket connections.
     pub listen: SocketAddr,
-    /// WebSockets connect with TLS.
+    /// The certificate and its key; `None` without TLS.
     pub tls: Option<TlsFiles>,
-    /// Who clients are.
+    /// How clients are identified: by tokens, or by the names that they choose.
     pub auth: Auth,
-    /// Where HTTP is served.
+    /// The address of the control port.
     pub control: SocketAddr,
-    /// What the clients of that port may hold.
+    /// The limits of the control port.
     pub control_limits: ControlLimits,
-    /// The store's folder.
+    /// The folder of the store.
     pub data: PathBuf,
-    /// Event loops, each a thread.
+    /// The number of shards. Each is a thread with an event loop.
     pub shards: usize,
     /// When a message counts as stored.
     pub durability: Durability,
-    /// Most connections in all.
+    /// The most connections of the gateway.
     pub max_connections: usize,
-    /// What one client may do.
+    /// The limits of one client.
     pub limits: Limits,
-    /// What presence and topics may take.
+    /// The limits of presence and topics.
     pub hub: HubLimits,
-    /// How conversations work.
+    /// The settings of conversations.
     pub messaging: Messaging,
     /// How long an idempotency key is known.
     pub idempotency_window: std::time::Duration,
@@ -79,37 +79,38 @@ pub struct Config {
     pub sync_life: Option<std::time::Duration>,
     /// How long messages are kept; `None`: for ever.
     pub message_life: Option<std::time::Duration>,
-    /// Bytes of the store's files that are kept in memory.
+    /// The bytes of the store's files that are kept in memory.
     pub store_cache: usize,
-    /// Size of the store's log files.
+    /// The size of a segment of the log, in bytes.
     pub segment_bytes: usize,
-    /// Bytes of the disk that messages leave free.
+    /// The bytes of the disk that messages leave free.
     pub store_reserve: usize,
-    /// Most conversations whose state is kept in memory.
+    /// The most conversations whose state is kept in memory.
     pub conversation_cache: usize,
     /// How log lines look.
     pub log_format: LogFormat,
-    /// Which log lines are written: levels and targets, such as `info` or `warn,trunkline=debug` (the
+    /// The filter of log lines: levels and targets, such as `info` or `warn,trunkline=debug` (the
     /// syntax of `tracing_subscriber`'s `EnvFilter`).
     pub log: String,
-    /// Every setting with its value, which the fields above come from.
+    /// The settings with their values, from which the other fields are resolved.
     pub(crate) settings: Settings,
 }
 
 /// Limits of the control port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ControlLimits {
-    /// Connections at a time; beyond it the oldest silent one is dropped.
+    /// The most connections at a time. Beyond it the oldest silent connection is dropped.
     pub connections: usize,
-    /// For a request, from connecting or from the request before, and for taking its answer.
+    /// The time for a request, counted from the connection or the previous request, and for reading
+    /// its answer.
     pub timeout: std::time::Duration,
 }
 
 impl Config {
-    /// Returns the longest record: a message with everything around it, or what a thousand new
-    /// members of a group change.
+    /// Returns the longest record in bytes: a message with its metadata, or the states of a
+    /// thousand new members of a group.
     pub(crate) fn max_record_bytes(&self) -> usize {
-        /// Each member's inbox, full of long names and windows.
+        /// The states of a thousand members whose inboxes are full of long names.
         const GROUP_CHANGE: usize = 8 << 20;
         let room = self.segment_bytes.saturating_sub(64 << 10);
         let message = self.limits.content.message_bytes + (64 << 10);
@@ -125,7 +126,7 @@ impl Config {
         text
     }
 
-    /// Every setting that has a value, with the value as a file has it.
+    /// Returns every setting that has a value, with the value in the form of a file.
     pub(crate) fn values(&self) -> impl Iterator<Item = (&'static str, toml::Value)> {
         let value = |row: &row::Row| self.settings.value(row.name).map(|value| (row.name, value));
         // An empty list says what no list says.
@@ -162,7 +163,7 @@ impl Config {
         self.settings.log.clone_from(&other.settings.log);
     }
 
-    /// Makes the configuration of a file of settings with this text, without flags and environment.
+    /// Makes the configuration from the text of a file of settings, without flags and environment.
     /// Relative paths begin at the working directory.
     ///
     /// # Errors

@@ -1,13 +1,14 @@
-//! The setting `allowed_origins`: which web pages may use the gateway.
+//! The setting `allowed_origins`: the web pages that may use the gateway.
 
 use std::str::FromStr;
 
 use trunkline_proto::origin::{Allowed, Origin};
 
-/// Most entries of the list.
+/// The most entries of the list.
 const MOST: usize = 1_000;
 
-/// Pages that may connect: a list of origins, or `*`. In the file a string of them, or an array.
+/// The pages that may connect: a list of origins, or `*`. A file has a text with commas, or an
+/// array.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedOrigins(Vec<AllowedOrigin>);
 

@@ -1,4 +1,4 @@
-//! The table of settings as people and programs read it: `trunkline settings`.
+//! The table of settings as JSON and as a page: `trunkline settings`.
 
 use serde_json::{Value, json};
 

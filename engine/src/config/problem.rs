@@ -1,9 +1,9 @@
-//! What is wrong with a configuration, and where it was said.
+//! The problems of a configuration, each with its place.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a setting got its value.
+/// The origin of a setting's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A flag, with its dashes.
@@ -29,7 +29,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong.
+/// A problem of one setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The setting as it is named in the file, or the name that is no setting.
@@ -54,7 +54,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Settings that cannot work.
+/// The error for a configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file of settings cannot be used at all.
@@ -65,12 +65,12 @@ pub enum ConfigError {
         /// What is wrong and how to mend it.
         problem: String,
     },
-    /// These settings cannot work: all that are wrong, in the order in which they were found.
+    /// Settings cannot be used. All their problems, in the order in which they were found.
     #[error("{}", listed(.0))]
     Settings(Vec<Problem>),
 }
 
-/// One problem in a line, or all of them below a line that counts them.
+/// Returns one problem as a line, or several as a list below a line that counts them.
 fn listed(problems: &[Problem]) -> String {
     if let [problem] = problems {
         return problem.to_string();

@@ -1,4 +1,4 @@
-//! From settings to a configuration: defaults, ranges, and the rules between settings.
+//! Turns settings into a configuration: defaults, ranges, and the rules between settings.
 
 use std::path::Path;
 
@@ -17,9 +17,8 @@ use super::units::{ByteSize, Duration, Life};
 use super::written::Written;
 use super::{AllowedOrigins, Config, ControlLimits, auth, rules};
 
-/// A receipt that says only that a message was delivered waits this many times as long as others: most
-/// of those who are there when a message comes read it within two seconds, and one receipt does for
-/// both.
+/// The default of `delivered_delay` as a multiple of `receipt_delay`. Most users who are online
+/// when a message arrives read it within two seconds, and then one receipt tells both.
 const DELIVERED_LATER: u32 = 8;
 
 /// The longest time that the table lets a receipt wait.
@@ -150,7 +149,7 @@ fn bound(row: &Row, text: &str) -> Option<u128> {
     apart.measure(row.name)
 }
 
-/// Returns the value of a setting that the table has a default for, so that it has one by now.
+/// Returns the value of a setting with a default in the table.
 fn of<T: Default + Clone>(value: &Option<T>) -> T {
     value.clone().unwrap_or_default()
 }
@@ -171,7 +170,7 @@ pub(super) fn life(value: Option<Life>) -> Option<std::time::Duration> {
     value.and_then(|life| life.0)
 }
 
-/// Returns a rate in bytes: what is more than a `u32` holds is no limit to speak of.
+/// Returns a rate in bytes per second. A rate beyond `u32::MAX` is lowered to it.
 fn rate_of(value: Option<ByteSize>) -> u32 {
     u32::try_from(size(value)).unwrap_or(u32::MAX)
 }

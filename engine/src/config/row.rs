@@ -1,4 +1,4 @@
-//! What is declared of a setting beside its name and its form.
+//! The row of a setting in the table: its name, default, range, limit and help.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use super::table::ROWS;
 /// The default of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Default {
-    /// Without a value the setting is off.
+    /// No default: without a value the setting is off.
     Off,
     /// Always the same value.
     Value(&'static str),
@@ -16,16 +16,16 @@ pub(super) enum Default {
         tokens: &'static str,
         development: &'static str,
     },
-    /// Follows from other settings or from the machine: the rule in words.
+    /// A value that follows from other settings or from the machine. The text is the rule in words.
     Computed(&'static str),
 }
 
-/// What a setting limits of what clients do.
+/// A limit of clients, as `docs/limits.md` describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limit {
-    /// What is limited.
+    /// The limited thing, in words.
     pub(super) what: &'static str,
-    /// What happens beyond the limit; empty where nothing does.
+    /// The effect of going beyond the limit, in words; empty if there is none.
     pub(super) beyond: &'static str,
 }
 
@@ -34,14 +34,14 @@ pub(super) struct Limit {
 pub(super) struct Row {
     /// The key in a file.
     pub(super) name: &'static str,
-    /// What stands for the value in the help.
+    /// The placeholder of the value in the help.
     pub(super) value: &'static str,
     help: &'static str,
     pub(super) default: Default,
     pub(super) least: Option<&'static str>,
     pub(super) most: Option<&'static str>,
     pub(super) limit: Option<Limit>,
-    /// SIGHUP puts a new value into effect; otherwise the next start does.
+    /// Whether SIGHUP puts a new value into effect. Otherwise the next start does.
     pub(super) is_reloaded: bool,
 }
 
@@ -69,7 +69,7 @@ impl Row {
         self
     }
 
-    /// Another default in development mode than the one given before.
+    /// Sets another default for development mode. Call it after the default is set.
     pub(super) const fn dev(mut self, development: &'static str) -> Self {
         if let Default::Value(tokens) = self.default {
             self.default = Default::Modes {
@@ -109,7 +109,7 @@ impl Row {
         self
     }
 
-    /// What the setting is, for people.
+    /// Returns the help of the setting.
     pub(super) fn help(&self) -> String {
         // The lines of a doc comment, put together, keep the blank before each.
         self.help.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -138,8 +138,8 @@ impl Row {
         }
     }
 
-    /// Returns the default in one of the modes, as text; `None` where it is none or follows from
-    /// others.
+    /// Returns the default in one of the modes, as text; `None` if there is none or it follows from
+    /// other settings.
     pub(super) fn fixed_default(&self, is_development: bool) -> Option<&'static str> {
         match self.default {
             Default::Value(value) => Some(value),
@@ -152,7 +152,7 @@ impl Row {
     }
 }
 
-/// The other names of a setting.
+/// The flag and the environment variable of a setting.
 pub(super) struct Names {
     /// The flag, without its dashes.
     pub(super) flag: String,
@@ -163,7 +163,7 @@ pub(super) struct Names {
 /// The beginning of the names of all environment variables.
 pub(super) const PREFIX: &str = "TRUNKLINE_";
 
-/// The other names of each setting, in the order of the table.
+/// The flag and the environment variable of each setting, in the order of the table.
 pub(super) static NAMES: LazyLock<Vec<Names>> = LazyLock::new(|| {
     let names = ROWS.iter().map(|row| Names {
         flag: row.name.replace('_', "-"),

@@ -1,15 +1,15 @@
-//! The rules between settings: what cannot work beside other settings.
+//! The rules between settings, such as a text that must fit into a message.
 
 use std::time::Duration;
 
 use super::layers::Layers;
 use super::resolve::{life, size, time};
 
-/// What a record takes beside the message in it.
+/// The most bytes of a record besides its message.
 const AROUND_A_MESSAGE: usize = 64 << 10;
 
-/// Notes every setting that cannot work beside others. A rule about a setting whose own value is
-/// wrong is left out: that value is told already.
+/// Notes every setting that contradicts another one. Skips a rule if the value of its setting has a
+/// problem already.
 pub(super) fn check(layers: &mut Layers, is_development: bool) {
     check_addresses(layers, is_development);
     check_tls(layers);

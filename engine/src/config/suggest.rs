@@ -1,4 +1,4 @@
-//! "Did you mean": the known name that is most like one that is not known.
+//! "Did you mean": the known name that is most like an unknown one.
 
 /// The least likeness (Jaro-Winkler, 0 to 1) of a name that is suggested.
 const ALIKE: f64 = 0.75;

@@ -23,7 +23,7 @@ macro_rules! settings {
             $( $(#[doc = $help])+ pub(super) $name: Option<$form>, )+
         }
 
-        /// What is declared of each setting, in the order of the help.
+        /// The declaration of each setting, in the order of the help.
         pub(super) static ROWS: &[Row] = &[
             $( Row::new(stringify!($name), <$form as Form>::VALUE, concat!($($help),+))
                 $(.$option($($text),*))*, )+
@@ -55,7 +55,8 @@ macro_rules! settings {
                 }
             }
 
-            /// What the range of a setting is compared by.
+            /// Returns the number that is compared with the range of a setting; `None` without a
+            /// value or a range.
             pub(super) fn measure(&self, name: &str) -> Option<u128> {
                 match name {
                     $( stringify!($name) => self.$name.as_ref().and_then(Form::measure), )+

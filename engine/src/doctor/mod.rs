@@ -18,9 +18,9 @@ pub use limits::Limits;
 pub use rows::{Row, Verdict};
 pub use trunkline_core::directory::MAX_SHARDS;
 
-/// The connections of the average shard, as a part of those of the fullest one. The kernel spreads
-/// connections by chance: of 128 shards with 18,000 connections on average, the fullest has 2 %
-/// more.
+/// The number of connections of the average shard, divided by that of the fullest shard. The kernel
+/// spreads connections by chance: of 128 shards with 18,000 connections on average, the fullest has
+/// 2 % more.
 const SPREAD: f64 = 0.95;
 
 /// The flags of `doctor`.

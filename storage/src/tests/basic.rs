@@ -1,4 +1,4 @@
-//! What the interface promises when nothing goes wrong.
+//! Tests of the promises of the interface without faults.
 
 use super::*;
 use crate::{AppendError, Health, Order, ReadError};

@@ -1,4 +1,4 @@
-//! Appends that are faster than the making of runs.
+//! Tests of appends that are faster than the making of runs.
 
 use std::io;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ fn options(background: bool) -> Options {
     }
 }
 
-/// No run file is made while the flag is set: it takes for ever, or fails.
+/// Returns a guard that lets no run file be created while the flag is set: the creation hangs, or
+/// fails with `fail`.
 fn hold(held: &Arc<AtomicBool>, fail: bool) -> Arc<Guard> {
     let held = held.clone();
     Arc::new(move |act, name: &str| {
@@ -33,7 +34,7 @@ fn hold(held: &Arc<AtomicBool>, fail: bool) -> Arc<Guard> {
     })
 }
 
-/// Appends and commits one event that follows `log`; adds it unless it is refused.
+/// Appends and commits one event that follows `log`. Adds it to `log` unless the store refuses it.
 fn append(opened: &mut Opened, log: &mut Vec<Event>) -> Result<(), AppendError> {
     let number = log.last().map_or(1, |event| event.number + 1);
     let mut event = event(number, next_seq(log, number), 600);

@@ -14,14 +14,14 @@ use crate::log::segment::segment_name;
 /// puts its own.
 const LAST: TimelineId = TimelineId(50);
 
-/// What a run of the workload left behind when it ended or crashed.
+/// The events of a run of the workload that ended or crashed.
 #[derive(Default)]
 struct Outcome {
-    /// Committed, in order.
+    /// The committed events, in order.
     committed: Vec<Event>,
-    /// How many of them are certain to survive a loss of power.
+    /// The number of committed events that a loss of power cannot remove.
     durable: usize,
-    /// In the batch whose commit failed.
+    /// The events of the batch whose commit failed.
     unknown: Vec<Event>,
 }
 
@@ -97,7 +97,7 @@ impl Fate {
     }
 }
 
-/// `recovered` is the log up to some point after its first `certain` events.
+/// Checks that `recovered` is the beginning of the log, with at least its first `certain` events.
 fn check(outcome: &Outcome, recovered: &[Event], certain: usize, context: &str) {
     let possible: Vec<&Event> = outcome.committed.iter().chain(&outcome.unknown).collect();
     let count = recovered.len();
@@ -228,8 +228,8 @@ fn explore_with(seed: u64, options: &Options, batches: u64, fate: Fate) {
     }
 }
 
-/// Recovers for good, uses the store, and recovers that. `certain` and `whole` events are what
-/// must be there, and whose state.
+/// Recovers without a crash, uses the store, and recovers it again. At least `certain` events must
+/// be there, and the state of at least `whole` events.
 fn go_on(
     disk: &SimDisk,
     options: &Options,
@@ -263,7 +263,8 @@ fn go_on(
     check_state(&opened, &events, whole, context);
 }
 
-/// Seeds to run with: the given ones and a fresh one, or only `STORAGE_SEED` to replay.
+/// Returns `count` fixed seeds and a fresh one, or only the seed in `STORAGE_SEED`, to replay a
+/// failure.
 fn seeds(count: u64) -> Vec<u64> {
     use std::hash::{BuildHasher, RandomState};
     if let Ok(seed) = std::env::var("STORAGE_SEED") {

@@ -1,4 +1,4 @@
-//! Damage to what is on the disk: noticed, or without effect.
+//! Damage to the files of a store: the store notices it, or it has no effect.
 
 use super::*;
 use crate::ReadError;
@@ -16,7 +16,7 @@ fn closed(batches: &[u64]) -> (SimDisk, Vec<Event>) {
     (disk, log)
 }
 
-/// Batches that fill one segment and go on in a second one.
+/// Sizes of batches that fill one segment and go on in a second one.
 const TWO_SEGMENTS: [u64; 3] = [2, 24, 2];
 
 /// Returns the bits of a file worth flipping: every one where there is something, and one of each 8
@@ -34,7 +34,7 @@ fn bits(disk: &SimDisk, name: &str) -> Vec<usize> {
         .collect()
 }
 
-/// Flips one bit and opens: the store refuses, or has every record.
+/// Flips one bit, and checks that the store refuses to open or has every record.
 fn check_flip(disk: &SimDisk, log: &[Event], name: &str, bit: usize) {
     let disk = disk.fork(bit as u64);
     disk.flip(name, bit);

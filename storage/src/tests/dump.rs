@@ -1,4 +1,4 @@
-//! Reading everything of a store that nobody has open.
+//! Tests of reading every record of a store that no process has open.
 
 use std::ops::ControlFlow;
 use std::time::Duration;

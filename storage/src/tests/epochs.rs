@@ -1,4 +1,4 @@
-//! Positions of another history are refused, and so are those of what is lost.
+//! Tests that positions of another history, and of lost records, are refused.
 
 use super::repair::{repair, replace, try_repair};
 use super::*;
@@ -21,7 +21,7 @@ fn check(opened: &Opened, text: &str) -> Result<Position, BadToken> {
     opened.reader.epochs().check(text)
 }
 
-/// Commits records one by one; returns the text of each position.
+/// Commits records one by one. Returns the text of each position.
 fn grow(opened: &mut Opened, log: &mut Vec<Event>, count: u64) -> Vec<String> {
     let one = |_| {
         commit(opened, log, 1);
@@ -206,7 +206,8 @@ fn a_repair_refuses_positions_if_it_gave_something_up() {
     assert!(check(&opened, &new).is_ok());
 }
 
-/// Commits one record with the next sequence that the store gives; returns its position's text.
+/// Commits one record with the next sequence that the store gives. Returns the text of its
+/// position.
 fn grow_behind(opened: &mut Opened, log: &mut Vec<Event>) -> String {
     let number = log.last().map_or(1, |event| event.number + 1);
     let next = opened.reader.next_seq(TimelineId(u128::from(number % 3)));

@@ -1,4 +1,5 @@
-//! Expiry, against a plain model of what may be gone and what must be there.
+//! Tests of expiry, against a plain model of the events that may be gone and the events that must
+//! be there.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use super::*;
 use crate::backend::Backend;
 use crate::{AppendError, ReadError, Redaction};
 
-/// Lives in milliseconds; an event's time is its number.
+/// The life of messages in milliseconds. An event's time is its number.
 pub(super) const MESSAGES: u64 = 600;
 pub(super) const SYNCS: u64 = 300;
 const KEYS: u64 = 150;
@@ -29,7 +30,8 @@ fn key(number: u64) -> TimelineId {
     TimelineId(1 << 64 | u128::from(number))
 }
 
-/// Appends and commits one event of this number, which is its time, with a key; adds it to `log`.
+/// Appends and commits one event with this number, which is its time, and with a key. Adds it to
+/// `log`.
 pub(super) fn append(opened: &mut Opened, log: &mut Vec<Event>, number: u64, max: u64) {
     let mut event = event(number, next_seq(log, number), max);
     let draft = Draft {
@@ -41,7 +43,8 @@ pub(super) fn append(opened: &mut Opened, log: &mut Vec<Event>, number: u64, max
     log.push(event);
 }
 
-/// What may be gone at a time, and what must be: a window and a segment later.
+/// Whether an event must be there. It may be gone after its life, and must be gone a window and a
+/// segment later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     There,
@@ -60,7 +63,7 @@ fn fate(event: &Event, life: u64, now: u64) -> Fate {
     }
 }
 
-/// `found` is what is left of `all`.
+/// Checks that `found` has the events of `all` that must be there, and no event that must be gone.
 fn check_left(found: &[Event], all: &[Event], fate: impl Fn(&Event) -> Fate, context: &str) {
     let mut found = found.iter().peekable();
     for event in all {
@@ -81,7 +84,7 @@ fn sync(opened: &Opened, id: TimelineId, after: Position) -> Result<Vec<Event>, 
     Ok(page.records().map(|record| Event::of(&record)).collect())
 }
 
-/// All that readers see is right at `now`, the time of the last event.
+/// Checks every read of the store at `now`, the time of the last event.
 fn check(opened: &Opened, log: &[Event], now: u64, context: &str) {
     check_left(
         &entries(opened),

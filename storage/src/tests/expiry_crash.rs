@@ -12,7 +12,7 @@ use crate::ReadError;
 const MESSAGES: u64 = 60;
 const SYNCS: u64 = 40;
 const BATCHES: u64 = 9;
-/// Between two batches.
+/// The time between two batches, in milliseconds.
 const PACE: u64 = 12;
 
 fn options() -> Options {
@@ -24,13 +24,13 @@ fn options() -> Options {
     }
 }
 
-/// What the workload did until it ended or crashed.
+/// The events of a workload until it ended or crashed.
 #[derive(Default)]
 struct Outcome {
     committed: Vec<Event>,
-    /// In the batch whose commit failed.
+    /// The events of the batch whose commit failed.
     unknown: Vec<Event>,
-    /// The last time that the store was told.
+    /// The last time that was passed to the store, in milliseconds.
     now: u64,
 }
 
@@ -42,7 +42,7 @@ impl Outcome {
     }
 }
 
-/// Goes on from `outcome` until the disk fails or all is done.
+/// Continues the workload from `outcome` until the disk fails or all batches are done.
 fn run(opened: &mut Opened, outcome: &mut Outcome, batches: u64) {
     let first = outcome.now / PACE + 1;
     for batch in first..first + batches {
@@ -176,7 +176,7 @@ fn explore(seed: u64, strike: fn(&SimDisk)) {
     }
 }
 
-/// Recovers for good, uses the store, and recovers that.
+/// Recovers without a crash, uses the store, and recovers it again.
 fn go_on(disk: &SimDisk, outcome: &Outcome, certain: usize, context: &str) {
     let mut opened = try_open(disk, context).unwrap_or_else(|| panic!("{context}: does not open"));
     check(&opened, outcome, certain, context);

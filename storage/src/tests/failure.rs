@@ -1,4 +1,4 @@
-//! Disks that fail or are full.
+//! Tests of disks that fail or are full.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::*;
 use crate::backend::sim::Operation;
 use crate::{AppendError, CommitError, Health};
 
-/// Everything is refused from now on, but what was visible can be read.
+/// Checks that the store refuses every change from now on, and that visible events can be read.
 fn assert_poisoned(opened: &mut Opened, disk: &SimDisk, log: &[Event]) {
     let before = disk.operations();
     let append = opened.writer.append(&event(1000, 1000, 9).draft());
@@ -85,8 +85,8 @@ fn a_failed_sync_stops_the_store_and_loses_nothing() {
     }
 }
 
-/// Like `commit`; on a failure says how many events were in the batch. A segment that cannot be
-/// prepared is tried again, and then it is the log's turn to fail.
+/// Appends and commits a batch of events. A segment that cannot be prepared is tried again, so that
+/// the log itself fails. The error has the number of events in the batch.
 fn try_commit(
     opened: &mut Opened,
     disk: &SimDisk,

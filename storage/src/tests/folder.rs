@@ -20,7 +20,7 @@ fn open_at(dir: &Path) -> Result<Opened, OpenError> {
     Store::open(dir, options(), &mut |_| {})
 }
 
-/// Waits until the guard has noticed; returns what it says.
+/// Waits until the store has noticed that its folder is missing. Returns the reason that it gives.
 fn lost(opened: &mut Opened) -> String {
     let mut found = None;
     wait_until("the guard notices", || {
@@ -37,8 +37,8 @@ fn lost(opened: &mut Opened) -> String {
     found.unwrap()
 }
 
-/// Commits one record as soon as appends are taken again: a segment that could not be prepared while
-/// the folder was away is tried again a little later.
+/// Commits one record as soon as the store accepts appends again. The store retries a little later
+/// to prepare a segment that failed while the folder was away.
 fn commit_when_taken(opened: &mut Opened, log: &mut Vec<Event>) {
     let number = log.last().map_or(1, |event| event.number + 1);
     let mut next = event(number, next_seq(log, number), 300);

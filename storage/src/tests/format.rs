@@ -1,4 +1,4 @@
-//! docs/storage-format.md's worked example against the bytes that the store writes.
+//! Compares the example of docs/storage-format.md with the bytes that the store writes.
 
 use super::*;
 use crate::StateEntry;

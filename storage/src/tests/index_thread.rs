@@ -1,4 +1,4 @@
-//! Large batches, which are indexed while the disk syncs them.
+//! Tests of large batches, which are indexed while the disk syncs them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

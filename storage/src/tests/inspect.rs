@@ -1,4 +1,4 @@
-//! Looking at a store without opening it.
+//! Tests of inspecting a store without opening it.
 
 use super::*;
 use crate::backend::Backend;

@@ -1,4 +1,4 @@
-//! Records found by a key.
+//! Tests of finding records by a key.
 
 use super::*;
 

@@ -36,7 +36,8 @@ use crate::TimelineId;
 use crate::backend::sim::{Random, SimDisk};
 use crate::{Draft, Durability, OpenError, Opened, Options, Order, Page, Position, Record, Store};
 
-/// Small segments, no threads: every disk operation happens in the test's order.
+/// Returns options with small segments and without threads, so that disk operations happen in the
+/// order of the test.
 fn small() -> Options {
     Options {
         durability: Durability::Sync,
@@ -49,7 +50,7 @@ fn small() -> Options {
     }
 }
 
-/// As [`small`], with runs of a few records that are merged two by two.
+/// Returns the options of [`small`] with runs of a few records that are merged two by two.
 fn small_runs() -> Options {
     Options {
         runs: true,
@@ -186,8 +187,8 @@ fn check_syncs(opened: &Opened, log: &[Event]) {
     }
 }
 
-/// Everything that readers see, by reading every event on its own; those that are no entry of a
-/// timeline cannot be.
+/// Returns the events that readers see, by reading each event alone. Events that are in no timeline
+/// cannot be read that way.
 fn read_all(opened: &Opened, log: &[Event]) -> Vec<Event> {
     let mut page = Page::new();
     let get = |event: &Event| {

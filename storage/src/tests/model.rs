@@ -1,4 +1,4 @@
-//! Random histories against a plain model.
+//! Tests of random histories against a plain model.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ enum Step {
         body: u16,
         skip: u8,
         entry: bool,
-        /// Keys, and the bytes of their values.
+        /// The states that the record sets: a key, and the byte that makes its value.
         states: Vec<(u8, u8)>,
     },
     SetState {
@@ -71,10 +71,10 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// How many keys have states.
+/// The number of keys that have states.
 const KEYS: u8 = 6;
 
-/// Mostly none, sometimes some of a few keys.
+/// Makes the states of an event: mostly none, sometimes the states of a few keys.
 fn states() -> impl Strategy<Value = Vec<(u8, u8)>> {
     prop_oneof![
         3 => Just(Vec::new()),

@@ -1,4 +1,4 @@
-//! Redactions: reads have the new body at once, the disk after the next merge.
+//! Tests of redactions: reads return the new body at once, files have it after the next merge.
 
 use super::*;
 use crate::Redaction;
@@ -6,7 +6,7 @@ use crate::backend::Backend;
 
 const SECRET: &[u8] = b"this was never meant for you";
 
-/// Appends `events`, one in `secret` with the secret as its body.
+/// Appends `count` events. One event in `secret` has the secret as its body.
 fn fill(opened: &mut Opened, log: &mut Vec<Event>, count: u64, secret: Option<u64>) {
     for _ in 0..count {
         let number = log.len() as u64 + 1;

@@ -1,4 +1,5 @@
-//! Repairing what is damaged: it opens again, has all the rest, and a copy of what it was.
+//! Tests of repairs: a repaired store opens, has all undamaged records, and keeps a copy of each
+//! changed file.
 
 use super::*;
 use crate::backend::Backend;
@@ -21,7 +22,7 @@ pub(super) fn repair(disk: &SimDisk) -> Repair {
     try_repair(disk, false).unwrap()
 }
 
-/// Every file and its bytes, but that which every opening changes.
+/// Returns every file with its bytes, except the file that every opening changes.
 pub(super) fn files(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
     let names = disk.list().unwrap().into_iter();
     names
@@ -71,8 +72,8 @@ fn check(
     check_with(disk, log, may_be_lost, false, context)
 }
 
-/// As [`check`]; the last events may be gone without a trace, so that nothing tells that their
-/// positions were used.
+/// Checks a repair like [`check`]. With `gone_without_a_trace`, the last events may be lost so that
+/// nothing shows that their positions were used.
 fn check_with(
     disk: &SimDisk,
     log: &[Event],
@@ -135,7 +136,8 @@ fn check_with(
     done
 }
 
-/// Every file that changed is there as it was: under its name, or as the copy that was named.
+/// Checks that the earlier bytes of every changed file are still there, under its name or in the
+/// copy that the repair named.
 pub(super) fn check_copies(
     disk: &SimDisk,
     before: &[(String, Vec<u8>)],

@@ -1,4 +1,4 @@
-//! Repairing runs and the manifest.
+//! Tests of repairing runs and the manifest.
 
 use super::repair::{check_copies, files, repair, replace, try_repair};
 use super::*;
@@ -61,7 +61,7 @@ fn of_kind(disk: &SimDisk, kind: &str) -> Vec<String> {
         .collect()
 }
 
-/// What a repaired store has, next to what it had.
+/// The difference between a repaired store and the store before the damage.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Loss {
     events: u64,
@@ -70,7 +70,8 @@ struct Loss {
     state: bool,
 }
 
-/// Repairs if it has to be, and checks that the store works and invents nothing.
+/// Repairs the store if it does not open. Checks that it works and has no event that was never
+/// appended.
 fn check(disk: &SimDisk, log: &[Event], context: &str) -> (Repair, Loss) {
     let before = files(disk);
     let done = match open(disk, small_runs()).map(|_| ()) {
@@ -443,7 +444,7 @@ fn a_run_that_the_disk_does_not_return_in_full_keeps_the_rest() {
     }
 }
 
-/// Adds records that nothing refers to: of timeline 1, and then of timeline 2.
+/// Adds records to which no sync timeline refers: first of timeline 1, then of timeline 2.
 fn fill_alone(opened: &mut Opened, count: u64) {
     for timeline in [1, 2] {
         for seq in 1..=count {
@@ -530,7 +531,7 @@ fn what_redacts_a_lost_record_is_done_with_it() {
     assert_eq!(of_kind(&disk, "redactions"), [""; 0], "all are done with");
 }
 
-/// Name and bytes of a file.
+/// The name and the bytes of a removed file.
 type Removed = (String, Vec<u8>);
 
 /// A closed store, its events, and the files that it removed.

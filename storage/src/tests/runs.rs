@@ -1,4 +1,4 @@
-//! Runs: what becomes of full segments.
+//! Tests of runs, into which full segments are sorted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ fn fill(opened: &mut Opened, log: &mut Vec<Event>, batches: u64) {
     }
 }
 
-/// All reads agree with the log.
+/// Checks that all reads agree with the log.
 fn check(opened: &Opened, log: &[Event], context: &str) {
     assert_eq!(entries(opened), log, "{context}");
     assert_eq!(read_all(opened, log), log, "{context}");
@@ -216,7 +216,7 @@ fn any_flipped_bit_of_runs_and_manifest_is_noticed_or_harmless() {
     }
 }
 
-/// Every read tells the truth, or that `name` is damaged.
+/// Checks that every read returns the right events, or the error that `name` is damaged.
 fn check_damaged(opened: &Opened, log: &[Event], name: &str, context: &str) {
     let mut page = Page::new();
     let check = |page: &Page, result: Result<(), ReadError>, expected: Vec<&Event>| match result {

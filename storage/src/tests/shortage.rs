@@ -1,4 +1,4 @@
-//! What lacks for a while: every call of the file system fails once, and the store goes on.
+//! Tests of temporary shortages: each call of the file system fails once, and the store goes on.
 
 use std::io;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ const ERRORS: [rustix::io::Errno; 6] = [
     rustix::io::Errno::FBIG,
 ];
 
-/// How often an event is tried at most.
+/// The most attempts to append one event.
 const TRIES: usize = 8;
 
-/// Lets the `nth` call fail, and notes which one it was.
+/// Lets one call of the file system fail, and notes which one.
 struct Once {
     left: AtomicU64,
     failed: parking_lot::Mutex<Option<(Act, String)>>,
@@ -42,7 +42,8 @@ impl Once {
     }
 }
 
-/// Appends and commits an event until the store takes it; `false` once it is stopped for good.
+/// Appends and commits an event, and repeats that until the store accepts it. Returns `false` if
+/// the store accepts nothing any more.
 fn insist(opened: &mut Opened, log: &mut Vec<Event>) -> bool {
     let number = log.last().map_or(1, |event| event.number + 1);
     let event = event(number, next_seq(log, number), 600);
@@ -114,7 +115,8 @@ fn any_call_that_fails_once_stops_nothing_but_a_sync_of_the_log() {
     assert!(calls > 200 && stopped >= 50, "{calls}, {stopped}");
 }
 
-/// Frames of one length: those of a batch that was given up would follow any other.
+/// Returns an event whose frame has always the same length, so that a frame of a batch that was
+/// given up could follow any other frame.
 fn uniform(number: u64, seq: u64) -> Event {
     Event {
         body: vec![number as u8; 100],

@@ -1,4 +1,4 @@
-//! Values under keys.
+//! Tests of values under keys.
 
 use super::*;
 use crate::{AppendError, ReadError};

@@ -1,4 +1,4 @@
-//! States that come with a record: all of them with it, none without it.
+//! Tests of states in a record: all of them are stored with the record, or none.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use super::*;
 use crate::{AppendError, ReadError, StateEntry};
 
-/// Keys that many records set, one that few records do, and the first of those that come in crowds.
-/// The first of all is also a timeline's id: with records of that it comes in the shorter form.
+/// A key that many records set. It is also the id of a timeline, so records of that timeline hold
+/// it in the shorter form.
 const OFTEN: u128 = 1;
 const SELDOM: u128 = 6;
 const CROWD: u128 = 10;
@@ -45,7 +45,7 @@ fn left_by(events: &[Event]) -> BTreeMap<TimelineId, Vec<u8>> {
     all.chain(set).collect()
 }
 
-/// Every key has what the last of these events left there.
+/// Checks that every key has the value that the last of these events set.
 pub(super) fn check_states(opened: &Opened, events: &[Event], context: &str) {
     for (key, value) in left_by(events) {
         let found = opened.reader.state(key).unwrap().unwrap_or_default();

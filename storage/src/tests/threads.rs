@@ -10,7 +10,7 @@ use super::*;
 use crate::ReadError;
 use crate::backend::Backend;
 
-/// As [`small_runs`], with its threads.
+/// Returns the options of [`small_runs`] with background threads.
 fn options() -> Options {
     Options {
         background: true,
@@ -23,7 +23,7 @@ pub(super) fn open_watched(disk: &SimDisk, options: Options, guard: Arc<Guard>) 
     Store::open_with(Arc::new(Watched { disk, guard }), options, &mut |_| {}).unwrap()
 }
 
-/// Waits until something holds; fails if it takes long.
+/// Waits until `holds` returns true. Fails if that takes long.
 pub(super) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {

@@ -1,4 +1,4 @@
-//! Checking a whole store.
+//! Tests of verifying a whole store.
 
 use super::*;
 use crate::Verified;

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::backend::{Backend, BackendFile, Lock};
 
-/// What is done to a file.
+/// An operation on a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Act {
     Create,
     Open,
     List,
-    /// Asking for free space.
+    /// The question for free space.
     Free,
     Read,
     Write,
@@ -23,7 +23,8 @@ pub(super) enum Act {
     Remove,
 }
 
-/// Called before each act with the file's name; an error is what the store gets for it.
+/// A function that is called before each operation with the name of the file. The store gets its
+/// error as the result of the operation.
 pub(super) type Guard = dyn Fn(Act, &str) -> io::Result<()> + Send + Sync;
 
 /// A simulated disk behind a guard.
@@ -38,7 +39,7 @@ struct WatchedFile {
     guard: Arc<Guard>,
 }
 
-/// Clears a flag when the test ends, however it ends: what waits for that would wait for ever.
+/// Clears a flag when it is dropped, so that threads that wait for the flag end with the test.
 pub(super) struct Release(pub(super) Arc<AtomicBool>);
 
 impl Drop for Release {
@@ -47,7 +48,7 @@ impl Drop for Release {
     }
 }
 
-/// Name of the thread that this is called on.
+/// Returns the name of the calling thread.
 pub(super) fn thread() -> String {
     let thread = std::thread::current();
     thread.name().unwrap_or_default().to_owned()

@@ -316,7 +316,7 @@ fn keys_by_name() {
 }
 
 proptest! {
-    /// Whatever comes is refused, and nothing panics.
+    /// Random text is refused as a token, and nothing panics.
     #[test]
     fn garbage_is_refused(token in "[A-Za-z0-9_.-]{0,200}", any in ".{0,60}") {
         prop_assert!(token::payload(&token, &keys()).is_err());
@@ -324,7 +324,7 @@ proptest! {
         prop_assert!(claims::read(any.as_bytes(), &expected(), 0).is_err());
     }
 
-    /// One byte more, less or another: it is another token.
+    /// A token with one byte more, one byte less or another byte is refused.
     #[test]
     fn what_was_changed_is_refused(at in 0_usize..100, byte in any::<u8>()) {
         let good = signed(&json!({"alg": "HS256"}), &claims(&json!({})));

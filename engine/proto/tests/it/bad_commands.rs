@@ -227,7 +227,7 @@ fn bad_json() {
     }
 }
 
-/// What is needed, what was found, and where: in the same words in both encodings.
+/// Errors say what is needed, what was found, and where, in the same words in both encodings.
 #[test]
 fn words_of_errors() {
     for (json, expected) in [
@@ -346,7 +346,7 @@ fn unknown_json_commands() {
     }
 }
 
-/// Whatever a client sends, the answer does not send it back.
+/// An error text is short, however long the names and values are that a client sends.
 #[test]
 fn answers_are_short() {
     let long = "ü".repeat(10_000);
@@ -388,7 +388,7 @@ fn delimited(body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Commands that lack something, or say what is no word of the protocol.
+/// Returns commands that lack a field, or have a word that the protocol does not know.
 fn bad_bodies() -> Vec<Body> {
     let data = |data: &str| wire::Publish {
         topic: "live.42".into(),

@@ -24,19 +24,19 @@ use crate::wire::{
     hear, key, text,
 };
 
-/// Small, so that random streams exceed it now and then.
+/// The limit of a message in bytes: so small that random streams exceed it now and then.
 const MAX: usize = 300;
 
 /// How a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Verdict {
-    /// More input is welcome.
+    /// The connection is open and reads more input.
     Open,
     Closed,
     Failed,
 }
 
-/// Bytes to read, and nowhere to write to.
+/// A stream that is read from memory. What is written to it is dropped.
 struct Memory(io::Cursor<Vec<u8>>);
 
 impl Read for Memory {

@@ -1,4 +1,5 @@
-//! Both encodings carry every message, and the quick ways of writing and reading are only quick.
+//! Both encodings carry every message, and the hand-written readers and writers agree with the
+//! general ones.
 
 use proptest::prelude::*;
 use prost::Message as _;
@@ -55,7 +56,7 @@ proptest! {
         }
     }
 
-    /// What is written by hand is what serde writes.
+    /// The hand-written JSON is byte for byte that of serde.
     #[test]
     fn json_is_the_serde_form(message in server_message(), before in "[a-z]{0,20}") {
         let mut out = before.clone().into_bytes();
@@ -64,7 +65,7 @@ proptest! {
         prop_assert_eq!(String::from_utf8(out).unwrap(), serde);
     }
 
-    /// What is written by hand is what the generated types write, to the byte.
+    /// The hand-written protobuf is byte for byte that of the generated types.
     #[test]
     fn protobuf_is_the_generated_form(message in server_message(), command in command()) {
         let mut out = Vec::new();
@@ -118,7 +119,7 @@ proptest! {
         prop_assert_eq!(outline(&quick), outline(&decode(Encoding::Proto, &framed)));
     }
 
-    /// Nor does input that is nearly right: what is cut short, has bytes changed, or goes on.
+    /// Messages that are cut short, changed or continued get an answer, and no decoder panics.
     #[test]
     fn damaged_messages_are_answered(
         command in command(),
@@ -146,7 +147,7 @@ proptest! {
         }
     }
 
-    /// No input makes a decoder panic or answer with nothing.
+    /// Random input gets an answer, and no decoder panics.
     #[test]
     fn garbage_is_answered(garbage in prop::collection::vec(any::<u8>(), 0..60)) {
         for encoding in BOTH {

@@ -1,4 +1,4 @@
-//! What a well-behaved peer sends, however it is cut.
+//! Frames of a correct peer, cut into pieces in every way.
 
 use trunkline_proto::connection::{Connection, MessageKind, Role};
 use trunkline_proto::error::CloseCode;

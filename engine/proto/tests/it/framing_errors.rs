@@ -1,4 +1,5 @@
-//! What a peer must not send: each mistake, its close code, and when it is noticed.
+//! Frames that a peer must not send: each mistake with its close code, and the byte at which it is
+//! noticed.
 
 use trunkline_proto::connection::{Connection, Role};
 use trunkline_proto::frame::FrameError;

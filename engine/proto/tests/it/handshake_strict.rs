@@ -39,7 +39,8 @@ fn status(request: &[u8]) -> u16 {
 
 const GET: &str = "GET /v1/ws HTTP/1.1";
 
-/// Lines beside the usual ones; `!` in front replaces the usual one of that name.
+/// Requests with additional header lines. A line with `!` in front replaces the usual line of that
+/// name.
 #[test]
 fn lines() {
     for (more, expected) in [

@@ -1,4 +1,4 @@
-//! Which JSON is let in, against serde's reader.
+//! The JSON that the decoder accepts, compared with serde's reader.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{self, MapAccess, SeqAccess};
 use trunkline_proto::message::Json;
 
-/// Any value whose objects have no name twice.
+/// Reads any JSON value in whose objects no name occurs twice.
 struct Strict;
 
 impl<'de> Deserialize<'de> for Strict {
@@ -55,7 +55,7 @@ impl<'de> Deserialize<'de> for Strict {
     }
 }
 
-/// Pieces of which JSON is made, and some of which it is not.
+/// Makes pieces of JSON, and pieces that JSON never has.
 fn pieces() -> impl Strategy<Value = String> {
     const PIECES: &[&str] = &[
         "{",

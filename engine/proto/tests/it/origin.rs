@@ -1,4 +1,4 @@
-//! Which pages and hosts are let in.
+//! The pages and hosts that are accepted.
 
 use trunkline_proto::origin::{Allowed, Caller, Foreign, Host, Origin, Page};
 

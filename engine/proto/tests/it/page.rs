@@ -1,4 +1,4 @@
-//! docs/protocol.md: every example is one, and every command and push has one.
+//! docs/protocol.md: every example can be read, and every command and push has an example.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Records in whatever pieces they come, and what a connection holds of them.
+//! TLS records that arrive in pieces of any size, and the memory that a connection holds for them.
 
 use std::sync::Arc;
 

@@ -16,7 +16,7 @@ pub(crate) const PONG: u8 = FIN | 10;
 
 pub(crate) const ROLES: [Role; 2] = [Role::Server, Role::Client];
 
-/// How the length is written.
+/// The form in which a frame states its length.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Length {
     Shortest,

@@ -88,8 +88,8 @@ fn everything_that_is_wrong_is_named_at_once() {
     assert_eq!(error.one_line().lines().count(), 1);
 }
 
-/// The bounds and defaults of the table are text: each has to be a value of its setting, and those
-/// that other packages know have to be what they say.
+/// The bounds and defaults of the table are text. Each must be a valid value of its setting. A
+/// value that another package knows too must be equal to its constant.
 #[test]
 fn bounds_and_defaults_are_values() {
     for row in ROWS {

@@ -5,7 +5,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
-/// 2026.
+/// The time at which the tests begin: 2026, in time since 1970.
 const NOW: Duration = Duration::from_millis(1_767_225_600_000);
 
 /// A machine: what has passed since it began, and what its clock says.
@@ -72,7 +72,7 @@ impl Machine {
         self.steady.wire.now()
     }
 
-    /// All three are the same.
+    /// Checks that system time, steady time and wire time are equal.
     fn is_right(&self) {
         assert_eq!((self.steady(), self.wire()), (self.system, self.system));
     }

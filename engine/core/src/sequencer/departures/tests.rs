@@ -102,7 +102,7 @@ impl World {
     }
 }
 
-/// Spread over the stripes.
+/// Returns the id of a user. The ids spread over the stripes.
 fn id(user: u128) -> TimelineId {
     TimelineId((user << 64) | user)
 }

@@ -22,7 +22,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
-/// 2026.
+/// The time at which the tests begin: 2026, in time since 1970.
 const NOW: Duration = Duration::from_millis(1_767_225_600_000);
 const CONVERSATION: &str = "u:alice:bob";
 

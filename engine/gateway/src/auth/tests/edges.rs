@@ -20,7 +20,7 @@ impl Both {
         }
     }
 
-    /// What both tokens come to, which is the same.
+    /// Checks both tokens, and returns their result, which must be equal.
     #[track_caller]
     fn check(&self, expected: &Expected, claims: &str) -> Result<Grant, Refusal> {
         let [secret, edwards] = [Algorithm::HS256, Algorithm::EdDSA].map(|algorithm| {

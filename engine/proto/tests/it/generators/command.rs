@@ -1,4 +1,4 @@
-//! Any command.
+//! Generators of commands.
 
 use proptest::option::of;
 use proptest::prelude::*;
@@ -70,7 +70,7 @@ pub(crate) fn command() -> impl Strategy<Value = m::Command<'static>> {
     (id(), body).prop_map(|(id, body)| m::Command { id, body })
 }
 
-/// Sends and acks in the form that the quick readers take, for the most part.
+/// Makes mostly `send` and `ack` commands in the form that the hand-written readers accept.
 pub(crate) fn usual_command() -> impl Strategy<Value = m::Command<'static>> {
     use m::CommandBody as C;
     let plain = || {
@@ -130,7 +130,7 @@ fn group_command() -> impl Strategy<Value = m::CommandBody<'static>> {
     ]
 }
 
-/// Commands about messages that are there.
+/// Makes commands about stored messages.
 fn message_command() -> impl Strategy<Value = m::CommandBody<'static>> {
     use m::CommandBody as C;
     const STATES: &[m::ReceiptState] = &[
@@ -180,7 +180,7 @@ fn message_command() -> impl Strategy<Value = m::CommandBody<'static>> {
     ]
 }
 
-/// Commands about who is online, and about what is not stored.
+/// Makes commands about presence and ephemeral events.
 fn passing_command() -> impl Strategy<Value = m::CommandBody<'static>> {
     use m::CommandBody as C;
     let page = || (of(text()), of(any::<u32>()));

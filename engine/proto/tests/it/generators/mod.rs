@@ -16,7 +16,7 @@ mod server;
 pub(crate) use command::{command, usual_command};
 pub(crate) use server::server_message;
 
-/// Text with all that JSON escapes, and all that it need not.
+/// Makes text with characters that JSON escapes, and with others.
 pub(crate) fn text() -> BoxedStrategy<Str<'static>> {
     let character = prop_oneof![
         6 => b' '..=b'~',
@@ -44,7 +44,7 @@ fn required() -> impl Strategy<Value = Str<'static>> {
     })
 }
 
-/// Numbers of every length, the limits of both encodings among them.
+/// Makes numbers of every length, including the limits of both encodings.
 fn number() -> BoxedStrategy<u64> {
     prop_oneof![
         Just(0),
@@ -67,12 +67,13 @@ fn media() -> impl Strategy<Value = m::Media<'static>> {
     })
 }
 
-/// Lists of names, empty ones among them.
+/// Makes lists of names, including empty lists.
 fn texts() -> impl Strategy<Value = Vec<Str<'static>>> {
     prop::collection::vec(text(), 0..4)
 }
 
-/// Any JSON value, with the white space and the number forms that no writer of ours would choose.
+/// Makes JSON values, also with white space and forms of numbers that the writers of this package
+/// do not use.
 fn json() -> BoxedStrategy<m::Json<'static>> {
     let scalar = prop_oneof![
         Just("null".to_owned()),

@@ -1,4 +1,4 @@
-//! Any server message.
+//! Generators of server messages.
 
 use proptest::option::of;
 use proptest::prelude::*;
@@ -72,7 +72,7 @@ fn push() -> impl Strategy<Value = m::Push<'static>> {
     (of(text()), event).prop_map(|(pos, event)| m::Push { pos, event })
 }
 
-/// Pushes about messages and groups that are there.
+/// Makes pushes about stored messages and groups.
 fn change() -> impl Strategy<Value = m::Event<'static>> {
     use m::{ChangeKind as K, Event as E};
     let recalled =
@@ -120,7 +120,7 @@ fn change() -> impl Strategy<Value = m::Event<'static>> {
     ]
 }
 
-/// Pushes of what is not stored.
+/// Makes pushes of ephemeral events.
 fn passing() -> impl Strategy<Value = m::Event<'static>> {
     use m::Event as E;
     let publication =
@@ -210,7 +210,7 @@ fn passing_reply() -> impl Strategy<Value = m::ReplyBody<'static>> {
     ]
 }
 
-/// Pages of receipts and conversations.
+/// Makes replies with pages of receipts and conversations.
 fn listing_reply() -> impl Strategy<Value = m::ReplyBody<'static>> {
     use m::ReplyBody as R;
     let counts =
