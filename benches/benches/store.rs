@@ -6,7 +6,7 @@
 //! work, and `store-soak` measures the cost of a growing history.
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
-#![allow(clippy::unwrap_used, reason = "whoever runs a benchmark sees it panic")]
+#![allow(clippy::unwrap_used, reason = "a panic ends the benchmark visibly")]
 
 use std::hint::black_box;
 use std::path::Path;

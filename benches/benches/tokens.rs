@@ -3,7 +3,7 @@
 //! `cargo bench -p trunkline-benches --bench tokens`
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
-#![allow(clippy::unwrap_used, reason = "whoever runs a benchmark sees it panic")]
+#![allow(clippy::unwrap_used, reason = "a panic ends the benchmark visibly")]
 
 use std::hint::black_box;
 

@@ -1,7 +1,7 @@
 //! The counters of the gateway, and their Prometheus text.
 //!
-//! Each counter has one writing thread, so counting is a plain load and store. The request for
-//! the text sums over the shards.
+//! Each counter has one writing thread, so counting is a plain load and store. The text has
+//! the sums over the shards.
 
 use std::sync::Arc;
 
