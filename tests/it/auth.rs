@@ -427,7 +427,7 @@ fn topics_by_claims() {
             assert_eq!(code(reply), expected(subscribe), "{topic}");
             let reply = alice.ask("publish", &json!({"topic": topic, "data": 1}));
             assert_eq!(code(reply), expected(publish), "{topic}");
-            // Of what was missed nothing is told either.
+            // Earlier publications of the topic are not pushed either.
             let reply = alice.ask("unsubscribe", &request);
             assert_eq!(code(reply), (!subscribe).then_some(102), "{topic}");
         }

@@ -41,7 +41,7 @@ fn a_session_ends_with_its_token() {
         service.connect("carol", json!({})),
         service.connect("dave", lives(1_000)),
     ];
-    // Of those who go on from a position too, and in both encodings.
+    // Sessions that continue from a position end with their token too, in both encodings.
     let pos = others[0].pos();
     let soon = lives(6);
     let token = service.signer.sign(&claims_with("alice", soon.clone()));
@@ -148,7 +148,7 @@ fn what_renews_no_session() {
     }
     assert_eq!(alice.refused("connect", &json!({"user": "alice"})), 101);
     assert_eq!(alice.refused("connect", &json!({})), 101);
-    // All is as it was.
+    // The session goes on as before.
     alice.done("subscribe", &json!({"topic": "a"}));
     assert_eq!(alice.waiting(), Vec::<Value>::new());
 }
@@ -233,7 +233,7 @@ fn keys_are_read_again() {
     };
     service.refuses(&new_token, INVALID, "signature");
     fresh.write(service.folder.path(), "key");
-    // Nobody has asked for it yet.
+    // The gateway has not been asked to read the new key yet.
     takes(&old_token);
     reload("ok");
     takes(&new_token);

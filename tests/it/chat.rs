@@ -107,8 +107,8 @@ fn every_device_but_the_sending_one() {
             &text,
             &mut [&mut phone, &mut tablet, b0, b1, b2],
         );
-        // What the phone and the laptop got next was each other's message, so neither was told
-        // of its own.
+        // The next push of each device is the other device's message, so neither got a push of its
+        // own.
         check(
             b0,
             "alice",

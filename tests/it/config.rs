@@ -239,7 +239,7 @@ fn paths_of_a_file_begin_at_the_file() {
     let text =
         "dev_auth = true\ndata = \"store\"\ntls_cert = \"chain.pem\"\ntls_key = \"key.pem\"\n";
     std::fs::write(&file, text).expect("a file can be written");
-    // The error for a certificate that is missing says where it was looked for.
+    // The error for a missing certificate has the path at which the gateway looked for it.
     let missing = folder.path().join("chain.pem").display().to_string();
     check_refused(&with_file(&file), &[&missing]);
     std::fs::write(&file, "dev_auth = true\ndata = \"store\"\n").expect("a file can be written");

@@ -57,7 +57,7 @@ fn of_one_address() {
         assert_eq!(answer.status, 429, "{answer:?}");
         assert_eq!(limited(&gateway, "address_connections"), f64::from(refused));
     }
-    // Not an upgrade, and let in far enough to be told so.
+    // The request is no upgrade. The gateway accepts the connection far enough to say so.
     let elsewhere = connect_from([127, 0, 0, 2], gateway.ws());
     assert_eq!(exchange_on(elsewhere, REQUEST).status, 426);
     clients[0].send("user1", "still here");
@@ -167,7 +167,7 @@ fn accepted_a_few_at_a_time() {
     wait::until("all of them", || {
         (gateway.metric("trunkline_opening") == STORM as f64).then_some(())
     });
-    // Ten turns that took ten, and perhaps one that found no more.
+    // Ten turns accepted ten connections each. A further turn may have found none.
     assert_eq!(limited(&gateway, "accepts"), 10.0);
     drop(storm);
 }
@@ -223,7 +223,7 @@ fn who_recovers_at_a_time() {
     }
     assert!(recovered >= 4 && refused > 0, "{recovered} and {refused}");
     assert_eq!(limited(&gateway, "recovering"), f64::from(refused));
-    // Nobody is left in the count: later ones recover as always.
+    // The count is back at zero, so later recoveries work as always.
     for _ in 0..8 {
         let mut bob = gateway.dial().since(&since).connect("bob", "phone");
         assert_eq!(bob.push_of("message")["text"], "one");

@@ -49,7 +49,7 @@ fn they_are_kept_for_all_devices() {
     // Named in both, one is none in the end.
     let reply = change(&mut phone, &["erin"], &["erin"]);
     assert_eq!(names(&reply), ["carol", "dave"]);
-    // Nobody is told: neither the other device nor those who were chosen.
+    // Neither the other device nor the chosen contacts get a push.
     let mut dave = gateway.dial().since("0").connect("dave", "phone");
     for client in [&mut phone, &mut tablet, &mut dave] {
         silent(client);
@@ -102,7 +102,7 @@ fn they_can_be_watched() {
         );
         let reply = alice.done("contacts", &json!({"remove": ["bob"]}));
         assert_eq!(names(&reply), ["carol"]);
-        // What is watched and who is a contact are two things.
+        // Removing a contact does not end the watch.
         let bob = gateway.dial().connect("bob", "phone");
         assert_eq!(alice.push_of("presence")["online"], true);
         alice.done("presence", &json!({"unwatch": ["bob"]}));

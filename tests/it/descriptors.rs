@@ -79,7 +79,7 @@ fn a_full_gateway_says_so() {
             f64::from(refused)
         );
     }
-    // Those who are in stay in, and a place that is given up is free.
+    // Open sessions stay open, and a closed connection makes room for another one.
     clients[0].send("user1", "still here");
     assert_eq!(clients[1].push_of("message")["text"], "still here");
     clients.remove(0).close();

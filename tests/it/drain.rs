@@ -140,9 +140,9 @@ fn a_second_signal_ends_it_at_once() {
         gateway.process().signal(signal);
         let exit = gateway.ended();
         assert_eq!(exit.status.code(), Some(128 + signal as i32), "{exit:?}");
-        // The last one was not told: it just ends.
+        // The last client gets no notice: its connection ends.
         assert_eq!(clients.pop().expect("the last").end(), End::Dropped);
-        // What was stored is there, and the folder is nobody's.
+        // Stored messages are still there, and the lock of the folder is free.
         gateway.start_again();
         gateway.dial().connect("user1", "phone").ping();
     }
@@ -189,7 +189,7 @@ fn busy_readers_do_not_hold_up_the_end() {
     let setup = Setup::default().flag("shards", 1).flag("max-pages", EACH);
     let mut gateway = setup.flag("drain-timeout", "30s").start();
     let mut alice = gateway.dial().connect("alice", "phone");
-    // Of every member is looked up how far they have read: much work for a short answer.
+    // The reader looks up the marks of every member: much work for a short answer.
     let members: Vec<_> = (0..1_000).map(|i| format!("member{i}")).collect();
     alice.done("group_create", &json!({"group": "all", "members": members}));
     alice.done("send", &json!({"group": "all", "text": "hello"}));

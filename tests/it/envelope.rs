@@ -33,8 +33,8 @@ fn without_an_id_only_errors_are_answered() {
             bob.push_of("receipt");
         }
         alice.ping();
-        // A read that nobody hears of may be answered later than a ping; one more read is behind
-        // it in the line of one reader, and a page of them behind both readers.
+        // The gateway may answer a ping before a read without an id. One more read waits behind it
+        // at one reader, and a page of reads waits behind both readers.
         for _ in 0..4 {
             alice.done("sync", &json!({"since": "0"}));
         }

@@ -37,7 +37,8 @@ fn a_write_over_it_is_refused_until_it_is_raised() {
     assert_eq!(alice.done("history", &history)["last"], 1);
 
     gateway.process().limit_files(None);
-    // By itself: nobody sends to a gateway that is not ready.
+    // The gateway must become ready again by itself: clients do not send to a gateway that is not
+    // ready.
     wait::until("the gateway to be ready", || {
         (http::get(gateway.control(), "/readyz").status == 200).then_some(())
     });

@@ -302,7 +302,7 @@ fn lists_in_small_messages() {
             alice.done("group_add", &json!({"group": group, "members": names}));
             alice.done("contacts", &json!({"add": names}));
         }
-        // More names than all could be told of at once.
+        // More names than fit into one push.
         let many = alice.ask(
             "group_add",
             &json!({"group": group, "members": &names[..235]}),

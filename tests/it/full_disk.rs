@@ -49,8 +49,8 @@ fn writing_is_refused_reading_goes_on() {
     }
 }
 
-/// Without room no more runs are made, segments wait, and then no messages are taken. The reason is
-/// the full disk in both cases.
+/// On a full disk the store makes no runs, so segments wait, and then it refuses messages. Both
+/// have the full disk as their reason.
 #[test]
 fn without_a_reserve_a_full_disk_is_told_as_one() {
     if let Err(error) = on_a_small_disk(fill_without_reserve) {

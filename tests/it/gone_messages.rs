@@ -102,7 +102,7 @@ fn what_never_was_and_what_came_before_joining_is_unknown_too() {
     alice.done("group_add", &json!({"group": "eng", "members": ["bob"]}));
     alice.done("send", &json!({"group": "eng", "text": "after"}));
     for (dial, zero) in both(&gateway).into_iter().zip([0, 1 << 41]) {
-        // In protobuf a field that is 0 is one that is missing.
+        // In protobuf a field with the value 0 counts as missing.
         let mut alice = dial.clone().connect("alice", "laptop");
         for seq in [zero, 2, 1 << 40] {
             unknown(&mut alice, "u:alice:bob", seq);
@@ -166,7 +166,7 @@ fn a_recall_takes_the_reactions_with_it() {
                 }
                 let after = bob.done("sync", &json!({"since": since}));
                 assert_eq!(after["events"], json!([]));
-                // What is left can be seen, and taken out of one's own view.
+                // A recalled message can be read, and deleted in the own view.
                 alice.done("recall", &recall);
                 alice.done(
                     "receipts",

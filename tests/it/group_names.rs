@@ -35,7 +35,7 @@ fn a_group_is_created_once_with_a_key() {
             "group_remove",
             &json!({"group": "eng", "members": ["carol"]}),
         );
-        // Nobody is told twice.
+        // Each member gets each change once.
         for change in ["created", "removed"] {
             assert_eq!(bob.push_of("group")["change"], change);
         }
@@ -64,7 +64,7 @@ fn a_group_is_created_once_with_a_key() {
             assert_eq!(error_code(&reply), 118, "{reply}");
             assert_eq!(reply["error"]["temporary"], false);
         }
-        // A refused creation leaves its key free, and those of sends are others.
+        // A refused creation leaves its key free. Keys of sends are separate.
         let other = create(&mut alice, "ops", &["bob"], "k2");
         assert_eq!(other["group_create"]["members"], 2);
         let sent = json!({"user": "bob", "text": "x", "key": "k"});
@@ -180,14 +180,14 @@ fn a_name_that_everybody_left_is_free_again() {
                 vec![]
             }
         );
-        // Nothing of the old group is among anybody's events who was not in it.
+        // Users who were not in the old group have none of its events.
         for client in [&mut dave, &mut erin] {
             let page = client.done("sync", &json!({"since": begin}));
             let text = page.to_string();
             assert!(!text.contains("old"), "{text}");
             assert!(!text.contains("carol"), "{text}");
         }
-        // Of those who were in it, and are not in the new one, too.
+        // The same holds for users who were in the old group and are not in the new one.
         let mut alice = gateway.dial().connect("alice", "phone");
         assert_eq!(
             alice.refused("history", &json!({"conversation": "g:eng"})),

@@ -14,7 +14,8 @@ fn gateway(fanout_limit: usize) -> Gateway {
         .start()
 }
 
-/// Small groups only, and one in which every group of three is large.
+/// Two values of `fanout_limit`: with the first all groups are small, with the second a group of
+/// three is large.
 const MODES: [usize; 2] = [500, 2];
 
 fn say(client: &mut Client, text: &str) -> Value {
@@ -168,7 +169,7 @@ fn members_come_and_go_and_see_what_is_theirs() {
             assert_eq!(removed, json!({"members": 3}));
             alice.done("send", &json!({"group": group, "text": "four"}));
         }
-        // Bob is told until he is removed, and no more.
+        // Bob gets every event up to his removal, and none after it.
         for _ in 0..2 {
             assert_eq!(bob.push_of("group")["change"], "created");
             assert_eq!(bob.push_of("message")["text"], "one");
@@ -426,7 +427,8 @@ fn groups_of_one_name_stay_apart_also_behind_a_restart() {
         alice.done("group_create", &others);
         say(&mut alice, &format!("of {space}"));
     }
-    // Now the groups are loaded from the store, and who wrote in them is not in memory.
+    // After a restart the groups are loaded from the store, and the authors of their messages are
+    // not in memory.
     gateway.stop();
     gateway.start_again();
     let mut talks =

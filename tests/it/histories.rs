@@ -168,7 +168,7 @@ fn a_restored_backup_refuses_what_came_after_it() {
         }
         assert_eq!(dan.refused("conversations", &json!({"after": "x"})), 107);
     }
-    // Of a restart alone nothing is lost.
+    // A restart alone loses no position.
     gateway.stop();
     gateway.start_again();
     assert_eq!(read_on(&gateway, &before[39], AFTER), expected[40..]);
@@ -386,7 +386,7 @@ fn sequences_are_not_given_again_after_a_repair() {
         .filter(|path| path.extension().is_some_and(|kind| kind == "seg"))
         .collect();
     segments.sort();
-    // The newest of those with something in it; the one behind is in stock.
+    // The newest segment that has records. The one after it is prepared and empty.
     let written = segments.iter().rev().find(|path| {
         let bytes = fs::read(path).expect("a segment");
         bytes[4096..].iter().any(|&byte| byte != 0)

@@ -7,7 +7,7 @@ use trunkline_proto::Encoding;
 use trunkline_tests::client::Client;
 use trunkline_tests::gateway::Gateway;
 
-/// No sequence at all.
+/// The empty range of sequences.
 const NONE: RangeInclusive<u64> = RangeInclusive::new(1, 0);
 
 /// `history` with these fields must give exactly these sequences of a conversation of `last`.
@@ -106,7 +106,7 @@ fn one_message() {
             assert_eq!(reply["message"]["seq"], seq);
             assert_eq!(reply["message"], page["messages"][0]);
         }
-        // In protobuf a sequence of 0 is one that is missing.
+        // In protobuf a sequence of 0 counts as missing.
         let zero = if encoding == Encoding::Proto {
             107
         } else {

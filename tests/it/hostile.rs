@@ -309,7 +309,7 @@ fn a_slow_handshake_is_counted() {
     stream
         .set_read_timeout(Some(wait::LIMIT))
         .expect("not zero");
-    // A header now and then keeps nobody.
+    // A client that sends a header now and then does not keep its connection.
     let mut answer = Vec::new();
     stream
         .write_all(b"GET /v1/ws HTTP/1.1\r\n")

@@ -134,7 +134,7 @@ fn what_is_not_theirs_stays_so() {
             mallory.refused("group_create", &json!({"group": "eng"})),
             118
         );
-        // Nobody was told anything, and nothing has changed but by that one message.
+        // No user got a push, and nothing has changed except by that one message.
         for client in [&mut alice, &mut bob] {
             client.ping();
         }

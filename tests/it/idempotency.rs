@@ -52,7 +52,7 @@ fn within_a_connection_across_connections_and_shards() {
         ("k", "once"),
         &first,
     );
-    // The key is the sender's own, whoever the message goes to.
+    // A key belongs to the sender: another user may use the same key.
     let theirs = bob.done(
         "send",
         &json!({"user": "alice", "key": "k", "text": "mine"}),

@@ -221,7 +221,7 @@ fn ten_thousand_members() {
         .collect();
     assert_eq!(names.into_iter().collect::<BTreeSet<_>>(), expected);
 
-    // Receipts are counted, and pushed to nobody but the reader's own devices.
+    // Receipts are counted, and pushed only to the reader's own devices.
     for (n, client) in online.iter_mut().enumerate().take(20) {
         let mark = if n < 5 { "read" } else { "delivered" };
         client.ack("g:all", &json!({mark: 2}));
@@ -284,7 +284,8 @@ fn who_does_not_read_delays_nobody() {
         }
         sent
     };
-    // More than the sockets of both ends hold: first large ones to those who do not read alone.
+    // More bytes than the sockets of both ends hold. Large messages go first, only to the members
+    // who do not read.
     wait::until("gaps", || {
         // Together, so that they share the waits for the disk: it takes some thousands.
         let sends: Vec<_> = (0..STUCK)
@@ -308,7 +309,7 @@ fn who_does_not_read_delays_nobody() {
         reader.ping();
         assert_eq!(reader.waiting(), Vec::<Value>::new());
     }
-    // Now they read: what was on its way, the gap, and what is live behind it.
+    // Now the members read: the pushes that were under way, the gap, and the live pushes after it.
     for client in &mut stuck {
         let gap = loop {
             let push = client.push();

@@ -151,7 +151,7 @@ fn the_last_is_not_lost_in_silence() {
         alice.ping();
         assert!(published < 100_000, "all of it is told");
     }
-    // The last that some of them heard, as far as they have.
+    // The last publication that some of the subscribers have got so far.
     let mut heard: Vec<Option<Value>> = vec![None; 10];
     until("everybody to know how it ended", || {
         let knows = |(subscriber, heard): (&mut Client, &mut Option<Value>)| {

@@ -137,7 +137,7 @@ fn killed_it_knows_what_was_stored() {
     let mut alice = gateway.dial().proto().connect("alice", "phone");
     let found = seen(&mut alice, &["bob", "carol", "dave"]);
     within(found[0], bob);
-    // Who was online then was seen at least when they left before.
+    // A user who was online at the kill has at least the time of the previous departure.
     within(found[1], carol);
     assert_eq!(found[2], None);
 }
@@ -145,7 +145,7 @@ fn killed_it_knows_what_was_stored() {
 #[test]
 fn those_of_whom_memory_does_not_know() {
     const USERS: usize = 600;
-    // Of each of 64 parts, two.
+    // The cache holds two users in each of its 64 parts.
     let gateway = setup().flag("last-seen-cache", 128).start();
     let names: Vec<_> = (0..USERS).map(|i| format!("u{i}")).collect();
     let times: Vec<_> = names.iter().map(|name| visit(&gateway, name)).collect();
@@ -159,7 +159,7 @@ fn those_of_whom_memory_does_not_know() {
             within(seen, *times);
         }
     }
-    // Whoever watches such a user is told as always.
+    // Watchers of such a user get pushes as always.
     let watched = ["u0", "u1"];
     alice.done("presence", &json!({"watch": watched}));
     for user in watched {
@@ -214,7 +214,7 @@ fn so_many_wait_for_the_store() {
     let names = ["a", "b", "c", "d", "e", "f"];
     let times = names.map(|name| visit(&gateway, name));
     assert_eq!(limited(&gateway), 2.0);
-    // One of those who wait already takes no more room.
+    // A user who waits already takes no further room.
     let again = visit(&gateway, "a");
     assert_eq!(limited(&gateway), 2.0);
     let mut alice = gateway.dial().connect("alice", "phone");

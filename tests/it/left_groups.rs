@@ -10,7 +10,7 @@ fn so_many_are_caught_up_from() {
     // As docs/limits.md says.
     const MOST: usize = 64;
     const GROUPS: usize = MOST + 3;
-    // Each group is one that members catch up from.
+    // Every group is so large that its members catch up from its channel.
     let gateway = Setup::default().flag("fanout-limit", 1).start();
     let mut alice = gateway.dial().connect("alice", "phone");
     let mut bob = gateway.dial().connect("bob", "phone");

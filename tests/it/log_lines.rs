@@ -64,7 +64,7 @@ fn refused_tokens_and_the_end_of_each_connection() {
         "namespace=\"acme\"",
         "address=\"127.0.0.1:",
     ];
-    // Closed by the client, by the gateway, and by nobody.
+    // Connections closed by the client, closed by the gateway, and ended without a close.
     let mut client = dial.connect("alice", "one");
     client.send("bob", "swordfish");
     // A token that does not renew the session.

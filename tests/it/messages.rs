@@ -90,7 +90,7 @@ fn a_recalled_message_is_gone_for_everybody() {
             (&told["conversation"], &told["seq"], &told["by"]),
             (&json!(conversation), &json!(2), &json!("bob"))
         );
-        // A second time changes nothing and tells nobody.
+        // A second recall changes nothing and causes no push.
         assert_eq!(two.bob[1].done("recall", &recall), json!({}));
         send(&mut two.bob[0], json!({"text": "third"}));
         assert_eq!(two.told("message")["text"], "third");
@@ -241,7 +241,7 @@ fn reactions_say_who() {
             ),
             (&json!("bob"), &json!("like"), &json!(false), &json!(1))
         );
-        // The same again, and one that is not there taken back: nothing.
+        // Repeating a reaction, and removing one that does not exist, change nothing.
         two.bob[0].done("react", &react("like", false));
         two.bob[0].done("react", &react("heart", true));
         two.bob[0].done("react", &react("👍🏽", false));
@@ -386,7 +386,7 @@ fn receipts_say_who_has_read_and_who_has_not() {
         first["time"].as_u64().is_some_and(|time| time > 0),
         "{page}"
     );
-    // Of two.
+    // A conversation of two users.
     alice.send("bob", "hello");
     assert_eq!(receipts(&mut alice, DIRECT, "unread").0, ["bob"]);
     let mut bob = dial.connect("bob", "phone");
@@ -522,7 +522,7 @@ fn conversations_are_listed_with_what_is_unread() {
     alice.ack(DIRECT, &json!({"read": 5}));
     alice.ack("g:eng", &json!({"read": 1}));
     assert_eq!(tablet.done("conversations", &json!({}))["unread"], 0);
-    // Whoever has left a group has it no longer.
+    // A user who has left a group does not see it in the list any more.
     alice.done("group_leave", &json!({"group": "eng"}));
     let left = tablet.done("conversations", &json!({"limit": 500}));
     assert_eq!(left["conversations"].as_array().map(Vec::len), Some(42));

@@ -35,7 +35,7 @@ fn receipts(client: &mut Client, seq: u64) -> (Value, [Vec<String>; 3]) {
         let ask = json!({"conversation": ENG, "seq": seq, "state": state});
         let reply = client.done("receipts", &ask);
         let users = reply["users"].as_array().expect("users");
-        // Nobody has read at no time.
+        // Every user who has read has a time of reading.
         let timed = |user: &&Value| state != "unread" && user["time"] == 0;
         assert_eq!(users.iter().find(timed), None, "{reply}");
         counts = reply["counts"].clone();
@@ -138,7 +138,7 @@ fn who_cannot_see_a_message_is_not_asked() {
         say(&mut alice, "one");
         change(&mut alice, "group_add", &["carol", "dave"]);
         check(&mut alice, 1, [&[], &[], &["bob"]]);
-        // What carol cannot see she cannot acknowledge either: nobody is told anything.
+        // Carol cannot acknowledge messages that she cannot see: no user gets a receipt.
         carol.ack(ENG, &json!({"read": 1}));
         carol.ack(ENG, &json!({"read": 9}));
         check(&mut alice, 1, [&[], &[], &["bob"]]);
@@ -202,7 +202,8 @@ fn newcomers_are_not_told_of_what_they_cannot_read() {
         }
         alice.done("recall", &about(1));
         alice.done("recall", &about(3));
-        // Bob comes back as a newcomer, who reacted and has the first messages of then.
+        // Bob comes back as a new member. He has reacted, and knows the first messages from his
+        // earlier membership.
         change(&mut alice, "group_remove", &["bob"]);
         change(&mut alice, "group_add", &["bob"]);
         alice.done("react", &about(2));

@@ -9,7 +9,7 @@ use trunkline_tests::client::{Client, End, error_code};
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::random::Random;
 
-/// No sequence at all.
+/// The empty range of sequences.
 const NONE: RangeInclusive<u64> = RangeInclusive::new(1, 0);
 
 fn texts(count: usize) -> impl Iterator<Item = String> {
@@ -68,7 +68,7 @@ fn sync_in_pages() {
             bob.refused("sync", &json!({"since": begin, "limit": 0})),
             107
         );
-        // The sender's own timeline holds them too, those of this very device.
+        // The sender's own timeline has the messages too, including those of this device.
         page(
             &mut alice,
             &json!({"since": begin, "limit": 3}),

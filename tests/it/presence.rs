@@ -106,7 +106,8 @@ fn devices_are_counted_and_not_connections() {
 fn watchers_are_told_of_every_device() {
     let gateway = gateway("0s");
     let mut watchers = watchers(&gateway, &["bob"]);
-    // Wherever they land: to have them on a shard takes several tries, which would be told.
+    // The devices may be on any shard. Choosing a shard takes several attempts, and watchers would
+    // get a push for each.
     let mut devices = Vec::new();
     for count in 1..=5 {
         devices.push(gateway.dial().connect("bob", &format!("device{count}")));
@@ -139,7 +140,7 @@ fn a_query_tells_and_promises_nothing() {
         .iter()
         .map(|user| (&user["user"], &user["online"], &user["devices"]))
         .collect();
-    // Those of `watch` come first.
+    // The users of `watch` come first.
     assert_eq!(
         json!(shown),
         json!([["carol", false, 0], ["bob", true, 1], ["nobody", false, 0]])
@@ -187,7 +188,7 @@ fn whoever_does_not_is_offline_when_the_time_is_over() {
         told(&mut watchers, "bob", 1);
         let before = now();
         bob.close();
-        // Whoever begins to watch in the meantime is told too.
+        // A watcher that comes during the grace gets the push too.
         let mut late = gateway.dial().connect("late", "phone");
         late.done("presence", &json!({"watch": ["bob"]}));
         for watcher in watchers.iter_mut().chain([&mut late]) {

@@ -88,14 +88,14 @@ impl Play {
                 self.alice.post_raw(&[command]);
                 continue;
             };
-            // Beyond those of the client's own.
+            // Ids beyond those that the client chooses itself.
             let sent = 50_000 + id + 100 * self.played.len() as u64;
             command["id"] = sent.into();
             self.alice.post_raw(&[command.clone()]);
             let mut answer = self.alice.reply(u32::try_from(sent).expect("small"));
             answer["id"] = id.into();
             match section.answers.get(&id) {
-                // Those that have no answer on the page are other forms of one that has.
+                // A command without an answer on the page is another form of a command with one.
                 None => assert_eq!(answer["error"], Value::Null, "{command}"),
                 Some(example) => {
                     assert!(
@@ -174,7 +174,7 @@ fn every_example_is_played() {
     bob.done("group_add", &members);
     play.section("send");
     let hi = bob.send("alice", "hi");
-    // What her shard has not heard of yet is no part of a sync, and comes as a push behind it.
+    // An event that her shard does not know yet is not in the sync, and comes as a push after it.
     let mut told = Vec::new();
     while told
         .last()
@@ -232,7 +232,7 @@ fn every_example_is_played() {
     play.gateway.ask_to_stop();
     told.push(json!({"disconnect": bob.push_of("disconnect")}));
     for example in examples {
-        // Of slow readers and of recoveries; `slow_reader` and `caught_up` have them.
+        // Pushes to slow readers and recoveries are tested in `slow_reader` and `caught_up`.
         let found = told.iter().any(|push| has_form(push, &example));
         let elsewhere = example["gap"].is_object() || example["caught_up"].is_object();
         assert!(found || elsewhere, "{example}");

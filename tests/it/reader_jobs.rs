@@ -1,4 +1,4 @@
-//! More queries than the readers can answer.
+//! Tests of more queries than the readers can answer.
 
 use serde_json::{Value, json};
 use trunkline_tests::client::{End, error_code};
@@ -24,7 +24,7 @@ fn more_than_may_wait() {
         .collect();
     let mut turned_away = 0;
     until("somebody to be turned away", || {
-        // In between, whoever comes back.
+        // Recoveries come between the queries.
         let mut back: Vec<_> = askers.iter().map(|_| gateway.dial().open()).collect();
         let connect = json!({"id": 1, "connect": {"user": "bob", "device": "d", "since": since}});
         for (asker, back) in askers.iter_mut().zip(&mut back) {

@@ -46,8 +46,8 @@ impl Talk {
             receipts.windows(2).all(|pair| pair[0] == pair[1]),
             "{receipts:?}"
         );
-        // The connections are told in the order of the log: with this message next, nothing came
-        // before it that was not asked for, on the phone above all.
+        // Pushes come in the order of the log. If this message is the next push, no unwanted push
+        // came before it, above all on the phone.
         a0.send("bob", "marker");
         for client in [a1, phone, tablet] {
             assert_eq!(client.push_of("message")["text"], "marker", "{marks}");
@@ -240,7 +240,7 @@ fn several_at_once_are_one_receipt_with_the_last_marks() {
         assert_eq!(client.push_of("message")["text"], "marker", "and no more");
     }
     assert_eq!(gateway.metric("trunkline_receipts_total"), 2.0);
-    // What `sync` tells is what was pushed.
+    // `sync` returns the events that were pushed.
     let page = talk.alice[0].done("sync", &json!({"since": begin}));
     let events = page["events"].as_array().expect("events");
     let receipts: Vec<_> = events
@@ -292,7 +292,8 @@ fn several_at_once_of_whoever_may_and_may_not() {
             code => assert_eq!(error_code(&reply), code, "{reply}"),
         }
     }
-    // Of the group that bob leaves before he is gone; of the other in its time.
+    // The receipt of the group that Bob leaves comes before he is gone. The other receipt comes
+    // when it is due.
     let (mut first, mut left) = (Vec::new(), false);
     while first.len() < 2 || !left {
         let push = alice.push();

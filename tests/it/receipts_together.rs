@@ -124,7 +124,7 @@ fn synced(client: &mut Client, mut since: String, limit: usize) -> Vec<Value> {
     }
 }
 
-/// Six users with two devices each, and what these have heard.
+/// Six users with two devices each, and the pushes that the devices got.
 struct Crowd {
     gateway: Gateway,
     clients: Vec<[Client; 2]>,
@@ -133,8 +133,8 @@ struct Crowd {
 }
 
 impl Crowd {
-    /// They write in turns and acknowledge in all ways at once, and all have read everything in the
-    /// end.
+    /// Lets the users write in turns and acknowledge in every way at the same time. In the end all
+    /// have read everything.
     fn talks(rounds: u64) -> Self {
         let gateway = Setup::default()
             .flag("receipt-delay", "30ms")
@@ -182,7 +182,7 @@ impl Crowd {
 #[test]
 fn a_crowd_is_told_live_what_it_catches_up_on_and_each_once() {
     let mut crowd = Crowd::talks(12);
-    // The same for a device that was told all the time and for one that asks in pages.
+    // A device that got pushes all the time and a device that reads pages have the same events.
     for (user, devices) in crowd.clients.iter_mut().enumerate() {
         let name = NAMES[user];
         let everything = receipts_of(&synced(&mut devices[0], crowd.begin.clone(), 500));
@@ -199,7 +199,7 @@ fn a_crowd_is_told_live_what_it_catches_up_on_and_each_once() {
                 list.iter().filter(of_others).cloned().collect()
             };
             assert_eq!(others(&live), others(&everything), "{name} {device}");
-            // Of the own it is told what another device said.
+            // Of the own marks, a device gets those that another device acknowledged.
             assert!(live.iter().all(|one| everything.contains(one)));
         }
     }

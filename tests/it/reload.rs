@@ -51,7 +51,7 @@ impl Configured {
         until("the configuration to be read", || {
             (self.reloads(result) == before + 1.0).then_some(())
         });
-        // Lines behind it: those before have been written when this one has.
+        // Lines are written in order: once this line is there, all earlier lines are.
         self.gateway.process().signal(Signal::SIGUSR1);
         until("the log to say so", || {
             let said = self.gateway.process().stderr();
@@ -191,7 +191,7 @@ fn keys_and_certificates_of_other_files() {
         new.sign(&claims_with("alice", json!({"iss": "https://id"}))),
     );
 
-    // One of them cannot be used: it stays as it was, and the other changes.
+    // One of the two cannot be used and stays in force. The other one changes.
     let missing = folder.path().join("missing");
     it.write(&text(&missing, &old_files, "jwt_issuer = \"https://id\"\n"));
     let log = it.reload("ok");
@@ -233,7 +233,7 @@ fn signals_that_change_nothing() {
             gateway.process().stderr().contains(said).then_some(())
         });
     }
-    // Nobody reads a pipe of its: there is none.
+    // The gateway ignores SIGPIPE, although it has no pipe.
     gateway.process().signal(Signal::SIGPIPE);
     gateway.dial().connect("alice", "phone").ping();
     gateway.stop();

@@ -16,7 +16,7 @@ fn texts(client: &mut Client, count: usize) -> Vec<Value> {
         .collect()
 }
 
-/// The next push is the message that is sent now.
+/// Checks that the next push is the message that is sent now.
 fn nothing_waits(client: &mut Client, sender: &mut Client) {
     sender.send("bob", "marker");
     assert_eq!(client.push_of("message")["text"], "marker");

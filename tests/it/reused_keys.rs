@@ -165,7 +165,7 @@ fn of_a_recalled_message_the_conversation_counts() {
         let moved = json!({"user": "cat", "key": "k", "text": "one"});
         assert_eq!(ann.refused("send", &moved), REUSED);
     }
-    // Deleted in the own view it is as it was.
+    // A message that its sender deleted in the own view still has its key.
     let mut ann = open(&gateway, false, "phone");
     let second = json!({"user": "ben", "key": "l", "text": "two"});
     ann.done("send", &second);

@@ -1,4 +1,4 @@
-//! The pages name settings and flags that there are.
+//! The pages name only settings and flags that exist.
 
 use std::collections::BTreeSet;
 
@@ -58,7 +58,7 @@ fn words_of(source: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Everything that a crate's sources say.
+/// Returns the identifiers of all sources of a crate.
 fn words_of_crate(folder: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut folders = vec![workspace().join(folder)];

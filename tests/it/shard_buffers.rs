@@ -11,8 +11,8 @@ use trunkline_tests::http;
 use trunkline_tests::neighbours::Neighbours;
 use trunkline_tests::wait;
 
-/// Of a message; some hundreds of them fill the sockets of both ends (net.ipv4.tcp_rmem and
-/// tcp_wmem, 6 and 4 MiB).
+/// The bytes of a message. Some hundreds of messages fill the sockets of both ends
+/// (net.ipv4.tcp_rmem and tcp_wmem, 6 and 4 MiB).
 const BYTES: usize = 60_000;
 
 const MOST: f64 = (4 << 20) as f64;
@@ -25,8 +25,8 @@ fn held(gateway: &Gateway) -> f64 {
     gateway.metric("trunkline_held_bytes")
 }
 
-/// Each of them may have a mebibyte waiting, and all of them together two: from there on they get
-/// a gap, and nobody is closed.
+/// Each slow reader may have 1 MiB waiting, and all together 2 MiB. Beyond that they get a gap, and
+/// no connection is closed.
 #[test]
 fn pushes_to_slow_readers() {
     const STUCK: usize = 10;
@@ -43,7 +43,7 @@ fn pushes_to_slow_readers() {
         seq += 1;
         alice.send("bob", &text);
         assert_eq!(quick.push_of("message")["seq"], seq);
-        // Half of the most, and the push behind which it was more.
+        // The gateway holds at most half of the limit, and the push with which it went beyond.
         let held = held(&gateway);
         assert!(held <= MOST / 2.0 + 2.0 * BYTES as f64, "{held}");
         (gateway.metric("trunkline_gaps_total") == STUCK as f64).then_some(())

@@ -178,7 +178,7 @@ fn results_that_cannot_be_written_are_an_error() {
         let said = without_progress(&exit.stderr);
         assert!(said.contains("standard output"), "{words:?}: {said}");
         assert_eq!(said.lines().count(), 1, "{words:?}: {said}");
-        // Even with nobody to say it to.
+        // The exit code is the same if neither output takes a line.
         let exit = Process::start_with(&mut command, full(), full()).ended();
         assert_eq!(exit.status.code(), Some(1), "{words:?}: {exit:?}");
     }

@@ -116,8 +116,7 @@ fn a_slow_reader_that_recovers() {
     assert_eq!(bob.waiting(), Vec::<Value>::new());
 }
 
-/// Of many receivers some do not read: the others get everything, in order, and as soon as it
-/// is sent.
+/// Some of many receivers do not read. The others get every message at once and in order.
 #[test]
 fn who_does_not_read_delays_nobody() {
     const RECEIVERS: usize = 16;

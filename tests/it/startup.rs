@@ -115,8 +115,8 @@ fn a_fixed_port_is_free_again_after_a_restart() {
     second.dial().connect("alice", "phone").ping();
 }
 
-/// A signal ends a start that takes long at once. Here the configuration comes from a pipe
-/// that nobody writes takes for ever.
+/// A signal ends a slow start at once. Here the start never ends, because it reads the
+/// configuration from a pipe without a writer.
 #[test]
 fn a_start_is_ended_by_a_signal() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {

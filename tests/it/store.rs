@@ -60,7 +60,7 @@ fn what_is_in_runs_is_known_after_restarts_without_replaying_it() {
             (&again["seq"], &again["pos"]),
             (&first["seq"], &first["pos"])
         );
-        // Watermarks are where they were: this moves nothing, and nobody hears of it.
+        // The marks survived the restart, so this acknowledgement moves nothing and causes no push.
         bob.done(
             "ack",
             &json!({"conversation": "u:alice:bob", "delivered": 2, "read": 1}),

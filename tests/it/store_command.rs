@@ -114,7 +114,7 @@ fn what_a_gateway_wrote_is_told_and_checked_and_not_changed() {
     assert_eq!(found["files"], before.len());
     let bytes: u64 = before.iter().map(|file| file.bytes).sum();
     assert_eq!(found["bytes"], bytes);
-    // The one that is written, and the one that is ready.
+    // The segment that is written, and the prepared next one.
     let segments = found["segments"].as_array().expect("a list");
     assert_eq!(segments.len(), 2, "{found}");
     assert_eq!(segments[0]["used"], found["log"]["to"]);

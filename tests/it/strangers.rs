@@ -98,7 +98,7 @@ fn check(gateway: &Gateway, encoding: trunkline_proto::Encoding) {
             assert_eq!(told["error"]["code"], 103, "{exists}: {told}");
             assert_eq!(told, expected, "{exists}");
         }
-        // A second connection: typing is told so often in a second of each.
+        // A second connection, because the rate of typing is limited for each connection.
         mallory = gateway.dial().encoding(encoding).connect("mallory", "pc");
     }
     // Users are there or not by being online, whether they ever were or talked to anybody.

@@ -24,7 +24,7 @@ fn websockets_from_pypi() {
     assert!(exit.status.success() && exit.stdout == "ok\n", "{exit:#?}");
 }
 
-/// Python chats over TLS, with OpenSSL on its side.
+/// A Python client chats over TLS with OpenSSL.
 #[test]
 fn websockets_from_pypi_with_tls() {
     let Some(mut chat) = chat() else { return };

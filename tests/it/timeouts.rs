@@ -111,8 +111,8 @@ fn pings_are_spread_over_the_interval() {
     let _silent: Vec<_> = (0..SESSIONS)
         .map(|n| dial.connect(&format!("user{n}"), "phone"))
         .collect();
-    // Two a second. Were they all to wait for the interval's end, none would come in time; and
-    // whoever does not answer is not given another interval for it.
+    // Two connections are closed per second. If all of them waited for the end of the interval,
+    // none would be closed in time. A silent client does not get a second interval.
     wait::until("somebody to be found dead", || {
         (closes(&gateway, 3_012) >= 2.0).then_some(())
     });
@@ -151,7 +151,8 @@ fn who_speaks_is_not_pinged() {
         let others = scope.spawn(|| silent.pinged(4));
         while !others.is_finished() {
             chatty.ping();
-            // Now and then, as people do: who has a reply waiting is not pinged anyway.
+            // The client sends now and then, as people do. A client with a waiting reply gets no
+            // ping anyway.
             let spoke = Instant::now();
             wait::until("something to say", || {
                 (spoke.elapsed() > Duration::from_millis(400)).then_some(())

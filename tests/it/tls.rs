@@ -162,7 +162,8 @@ fn a_new_certificate_while_connections_live() {
     let resumed = gateway.metric(RESUMED);
     let mut new = gateway.dial().connect("new", "phone");
     assert_eq!(gateway.metric(RESUMED), resumed);
-    // Files that cannot be used change nothing: one of another key, and one that is none.
+    // Files that cannot be used change nothing: a certificate of another key, and a file that is no
+    // certificate.
     let third = authority.issue("third");
     std::fs::copy(third.cert, &files.cert).expect("a file can be written");
     reload("failed");

@@ -66,7 +66,7 @@ fn every_subscriber_is_told_the_publisher_too() {
             }
         }
     }
-    // Without a subscription one may publish, and is told nothing.
+    // A client without a subscription may publish, and gets no publications.
     publish(&mut others[0], &json!("from outside"));
     for subscriber in &mut subscribers {
         assert_eq!(subscriber.push_of("publication")["from"], "other0");
@@ -139,7 +139,7 @@ fn what_was_missed_comes_before_what_is_live() {
         bob.done("unsubscribe", &json!({"topic": TOPIC}));
         let reply = bob.done("subscribe", &since);
         assert_eq!(reply, json!({"pos": live, "recovered": false}));
-        // Of those who are there, nothing is told twice.
+        // A subscriber gets no publication twice.
         let reply = bob.done("subscribe", &json!({"topic": TOPIC, "since": live}));
         assert_eq!(reply, json!({"pos": live, "recovered": true}));
         silent([&mut bob]);
@@ -147,8 +147,8 @@ fn what_was_missed_comes_before_what_is_live() {
     }
 }
 
-/// Whoever goes and comes back with the last position, while others publish without a pause, is
-/// told everything once and in order.
+/// A subscriber leaves and comes back with its last position, while others publish without a pause.
+/// It gets every publication once and in order.
 #[test]
 fn coming_back_in_the_midst_of_it() {
     const PUBLICATIONS: usize = 3_000;
@@ -249,7 +249,7 @@ fn namespaces_do_not_meet() {
     let pos = subscribe(&mut bob, TOPIC);
     publish(&mut alice, &json!("ours"));
     assert_eq!(bob.push_of("publication")["data"], "ours");
-    // Nor does a position of theirs tell what was published.
+    // A position of another namespace brings no publications either.
     let reply = stranger.done("subscribe", &json!({"topic": TOPIC, "since": pos}));
     assert_eq!(reply["recovered"], false);
     silent([&mut stranger]);
@@ -285,7 +285,7 @@ fn so_many_topics_and_subscriptions() {
     let publication = json!({"topic": "d", "data": 1});
     assert_eq!(carol.refused("publish", &publication), 106);
     assert_eq!(limited("topics"), 2.0);
-    // Whoever goes makes room.
+    // A connection that closes makes room.
     carol.close();
     ann.done("publish", &publication);
     ann.done("publish", &json!({"topic": "a", "data": 1}));
@@ -320,7 +320,7 @@ fn so_many_listen_on_a_shard() {
     carol.done("presence", &watch(&["v", "w", "x", "y"]));
     carol.done("subscribe", &topic("b"));
     assert_eq!(carol.refused("subscribe", &topic("c")), 106);
-    // Whoever stops listening makes room, and whoever goes.
+    // A subscription or a watch that ends makes room, and so does a connection that closes.
     ann.done("unsubscribe", &topic("a"));
     ben.done("presence", &watch(&["z"]));
     ann.close();
@@ -330,7 +330,7 @@ fn so_many_listen_on_a_shard() {
     ben.done("subscribe", &topic("b"));
 }
 
-/// What is still to be told when a subscriber asks for what it missed comes once.
+/// A publication that still waits when its subscriber asks for missed ones comes once.
 #[test]
 fn asked_for_again_it_comes_once() {
     const TIMES: u64 = 20;
@@ -338,7 +338,7 @@ fn asked_for_again_it_comes_once() {
     for encoding in [Json, Proto] {
         let mut bob = gateway.dial().encoding(encoding).connect("bob", "phone");
         let since = subscribe(&mut bob, TOPIC);
-        // In one frame, so that nothing is told in between.
+        // All commands are in one frame, so that no publication is pushed in between.
         let publish = |i: u64| json!({"publish": {"topic": TOPIC, "data": i}});
         let again = json!({"id": 7_001, "subscribe": {"topic": TOPIC, "since": since}});
         let mut commands: Vec<_> = (0..TIMES).map(publish).collect();
@@ -372,7 +372,8 @@ fn requests_that_cannot_work() {
     }
 }
 
-/// More subscribers than a turn tells; they come and go in between, and others do not notice.
+/// A topic has more subscribers than one turn pushes to. Some come and go in between, and the
+/// others do not notice.
 #[test]
 fn many_subscribers() {
     const SUBSCRIBERS: usize = 900;
@@ -390,7 +391,7 @@ fn many_subscribers() {
     let mut publisher = gateway.dial().connect("publisher", "phone");
     for i in 0..PUBLICATIONS {
         publish(&mut publisher, &json!(i));
-        // While it is being told.
+        // This happens while the shard pushes the publication.
         subscribers.remove(i as usize * 7).close();
         let late = connect(SUBSCRIBERS + i as usize);
         drop(late);
@@ -406,8 +407,8 @@ fn many_subscribers() {
     silent(&mut subscribers);
 }
 
-/// More is published than a shard can tell: what finds no room is dropped, and each subscriber
-/// learns where.
+/// More is published than a shard can push. Publications without room are dropped, and each
+/// subscriber gets a `gap` in their place.
 #[test]
 fn more_than_can_be_told() {
     // So many that telling one takes longer than publishing many; some of them are looked at.
@@ -430,7 +431,7 @@ fn more_than_can_be_told() {
         }
         assert!(published < 100_000, "all of it is told");
     }
-    // Once all of that is told, there is room for what comes next.
+    // Once all of these publications are pushed, there is room for the next ones.
     alice.ping();
     let first = published;
     let last = until("a publication with room", || {
@@ -460,14 +461,15 @@ fn more_than_can_be_told() {
     }
 }
 
-/// Whoever does not read misses publications, and learns so; others do not.
+/// A subscriber that does not read misses publications and gets a `gap`. Other subscribers miss
+/// nothing.
 #[test]
 fn a_slow_subscriber_gets_a_gap() {
     let gateway = setup().flag("outbox-bytes", "64KiB").start();
     let mut slow = gateway.dial().shard(1).connect("bob", "slow");
     let mut quick = gateway.dial().shard(1).connect("bob", "quick");
     let mut alice = gateway.dial().shard(0).connect("alice", "phone");
-    // Gaps are told as positions of the log.
+    // A gap carries a position of the log.
     alice.send("alice", "note");
     for client in [&mut slow, &mut quick] {
         subscribe(client, TOPIC);
@@ -494,7 +496,7 @@ fn a_slow_subscriber_gets_a_gap() {
         assert_eq!(push["publication"]["data"], data);
     }
     assert!(heard < published, "{heard} of {published}");
-    // It is told again what comes now.
+    // The subscriber gets new publications again.
     publish(&mut alice, &json!("live"));
     assert_eq!(slow.push_of("publication")["data"], "live");
 }

@@ -14,7 +14,7 @@ fn typing(conversation: &str) -> Value {
     json!({"conversation": conversation})
 }
 
-/// No further push comes.
+/// Checks that these clients get no further push.
 fn silent<'c>(clients: impl IntoIterator<Item = &'c mut Client>) {
     for client in clients {
         client.ping();
@@ -47,7 +47,7 @@ fn the_other_is_told_on_all_devices() {
             assert_eq!(push, expected);
         }
     }
-    // Nobody is there, or nobody but oneself.
+    // The other user is offline, or is the caller.
     for conversation in ["u:alice:dave", "u:alice:alice"] {
         alices[0].done("typing", &typing(conversation));
     }
@@ -58,7 +58,7 @@ fn the_other_is_told_on_all_devices() {
     assert_eq!(alices[0].refused("history", &typing("u:alice:bob")), 102);
 }
 
-/// In a group all other members are told, whether its messages are pushed or pulled.
+/// All other members of a group get typing events, whether its messages are pushed or pulled.
 #[test]
 fn the_other_members_of_a_group_are_told() {
     let gateway = Setup::default()
@@ -83,7 +83,7 @@ fn the_other_members_of_a_group_are_told() {
     for member in &mut members {
         while member.push() != told {}
     }
-    // Whoever is out is told nothing more, and may not say anything.
+    // A removed member gets no typing events, and may not send any.
     alice.done("group_remove", &json!({"group": "eng", "members": ["bob"]}));
     alice.done("typing", &typing("g:eng"));
     for member in &mut members[1..] {
@@ -98,7 +98,7 @@ fn the_other_members_of_a_group_are_told() {
     assert!(!own.waiting().contains(&told));
 }
 
-/// In a large group nobody is told, since somebody is always writing.
+/// No member of a large group gets typing events, because somebody is always typing there.
 #[test]
 fn nobody_is_told_in_a_large_group() {
     let gateway = gateway();
@@ -193,7 +193,7 @@ fn so_often_in_a_second() {
     });
 }
 
-/// A connection with a full outbox is not told.
+/// A connection with a full outbox gets no typing events.
 #[test]
 fn it_is_the_first_thing_to_go() {
     let gateway = Setup::default().flag("shards", 3).start();
@@ -215,7 +215,7 @@ fn it_is_the_first_thing_to_go() {
         assert_eq!(slow.push_of("message")["seq"], seq);
     }
     silent([&mut slow]);
-    // To whom nothing waits it is told again.
+    // A connection without waiting output gets typing events again.
     alice.done("typing", &typing("u:alice:bob"));
     slow.push_of("typing");
 }

@@ -101,7 +101,7 @@ fn two_who_have_read_nothing() {
     }
 }
 
-/// More messages than the longest stretch that is counted at once.
+/// A conversation has more messages than the longest stretch that is counted at once.
 #[test]
 fn very_many() {
     let mut gateway = gateway(500);
