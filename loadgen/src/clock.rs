@@ -1,4 +1,4 @@
-//! The run's clock: nanoseconds since one common start, the same for all threads.
+//! The clock of a run: nanoseconds since one start, the same for all threads.
 
 use std::time::{Duration, Instant};
 

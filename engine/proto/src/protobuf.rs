@@ -38,7 +38,7 @@ pub(crate) fn decode_commands<'a>(
     }
     while !payload.is_empty() {
         let Some(bytes) = split_message(&mut payload) else {
-            // Where the length is what is broken, nothing tells where the next command starts.
+            // If the length is broken, the start of the next command is unknown.
             return each(Err(bad(
                 0,
                 "the length before a command runs past the end of the frame",

@@ -72,7 +72,7 @@ impl Queue {
         let (tell, told) = channel::bounded(1);
         let began = std::time::Instant::now();
         if self.items.send_timeout(Item::Flush(tell), limit).is_ok() {
-            // Without an answer in time nobody reads standard error.
+            // Without an answer in time, standard error has no reader.
             let _ = told.recv_timeout(limit.saturating_sub(began.elapsed()));
         }
     }
@@ -249,7 +249,7 @@ mod tests {
             queue.put(b"line\n");
         }
         assert_eq!(queue.lost(), 2, "lines");
-        // Nobody takes them out: it gives up.
+        // No thread takes the lines out, so the flush gives up.
         queue.flush(Duration::from_millis(1));
         let mut told = Vec::new();
         let counts = Arc::clone(&queue.counts);

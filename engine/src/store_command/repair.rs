@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     progress.end();
     let repaired = repaired.map_err(beyond)?;
     let steps = &repaired.steps;
-    // The check shows damage that the repair could not mend.
+    // The check shows damage that the repair could not remove.
     let left = verify::check(data).map_err(refused)?;
     print::results(|out| {
         for step in steps {

@@ -24,7 +24,7 @@ use crate::units::Bytes;
 /// In which conversation a test's messages are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
-    /// In that of user 0 and its first contact.
+    /// In the conversation of user 0 and its first contact.
     Pair,
     /// In the first of two groups with this many members each.
     Group(u32),
@@ -43,7 +43,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// All devices are connected but those named.
+    /// Makes a bench in which all devices except `offline` are connected.
     fn new(shape: Shape, offline: &[u32]) -> Self {
         let size = match shape {
             Shape::Pair => 5,
@@ -270,7 +270,7 @@ impl Bench {
         self.checker.violations().keys().copied().collect()
     }
 
-    /// Everything ends; what was found.
+    /// Ends the run, and checks that it found exactly these violations. Returns the counters.
     #[track_caller]
     fn check(&mut self, violations: &[(Violation, u64)]) -> Counters {
         self.checker.finish(self.now);
@@ -284,7 +284,7 @@ impl Bench {
         c
     }
 
-    /// Returns what was kept of violations, a line each.
+    /// Returns the evidence of the violations, one value for each.
     fn evidence(&self) -> Vec<serde_json::Value> {
         let mut out = Vec::new();
         self.checker.write_evidence(&mut out).expect("memory");

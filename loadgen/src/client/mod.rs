@@ -139,7 +139,7 @@ pub(crate) struct Measured {
     /// The longest time that the loop was away from its sockets, from the first send until sessions
     /// are closed. Only then can it change a figure.
     pub(crate) stall: Nanos,
-    /// From the start of the first executor that sends to the end of the last.
+    /// The time from the start of the first executor that sends to the end of the last one.
     pub(crate) sending: SendWindow,
     /// The storms, in the order in which they began.
     pub(crate) storms: Vec<Storm>,

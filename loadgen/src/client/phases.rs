@@ -46,7 +46,7 @@ pub(super) enum Stage {
     Reading {
         /// The end of the waiting time.
         until: Nanos,
-        /// Until when devices may still get what history shows.
+        /// The time until which devices may still get the messages that history shows.
         owed: Nanos,
     },
     /// Sessions are closed.

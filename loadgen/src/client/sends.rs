@@ -30,7 +30,7 @@ pub(super) struct Sends {
     departing: Vec<Nanos>,
     /// The sends that wait for their session, by device.
     held: FnvHashMap<u32, VecDeque<HeldSend>>,
-    /// The number of those; at most [`HELD_MAX`].
+    /// The number of held sends; at most [`HELD_MAX`].
     held_count: usize,
 }
 

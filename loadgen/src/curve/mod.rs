@@ -1,4 +1,4 @@
-//! Rates over time.
+//! Curves: rates over time.
 
 mod day;
 

@@ -1,4 +1,4 @@
-//! One look at a run from outside. The view shows only data of such looks.
+//! A snapshot of a run, taken from outside its threads. The view shows only data of snapshots.
 
 use std::collections::BTreeMap;
 

@@ -293,7 +293,7 @@ fn what_is_not_asked_rightly_is_answered_so() {
         let (head, _) = ask(&exporter, request);
         assert_eq!(head.split(' ').nth(1), Some(status), "{request:?}: {head}");
     }
-    // Whoever asks without end is not listened to without end.
+    // A request without an end is cut off.
     let mut endless = connect(&exporter);
     let began = Instant::now();
     let line = [b'x'; 1024];

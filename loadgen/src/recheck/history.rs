@@ -49,7 +49,7 @@ struct Message {
     refused: bool,
     acknowledged: bool,
     seqs: BTreeSet<u32>,
-    /// Devices that it was pushed to, in order.
+    /// The devices to which the message was pushed, in order.
     pushed: Vec<u32>,
     read: bool,
 }

@@ -253,7 +253,7 @@ mod tests {
     use crate::schedule::Action;
     use crate::settings::resolve_loaded;
 
-    /// Returns the settings of the smoke preset with these executors and so many threads.
+    /// Returns the settings of the smoke preset with these executors and this number of threads.
     fn settings(executors: &str, threads: u32) -> RunSettings {
         let mut loaded = load::load("smoke").unwrap();
         loaded.scenario.scenarios = toml::from_str(executors).unwrap();

@@ -21,7 +21,7 @@ pub(crate) fn publish(
 ) -> Outcome<()> {
     let written = write(run, judged, name, text, summary);
     if written.is_err() {
-        // They tell a verdict that does not stand. Either may not be there.
+        // These files state a verdict that does not hold any more. Either may be missing.
         for file in [format!("{name}.txt"), "report.html".to_owned()] {
             let _ = std::fs::remove_file(run.out.join(file));
         }

@@ -1,7 +1,11 @@
 //! Crashes at every disk operation, and again while recovering from them.
 //!
-//! The oracle: what was acknowledged is recovered; what is recovered was acknowledged or in the
-//! batch whose outcome nobody was told; records are whole; what one recovery returned stays.
+//! The oracle:
+//!
+//! - Every acknowledged record is recovered.
+//! - Every recovered record was acknowledged, or is of the batch that got no answer.
+//! - Records are whole.
+//! - Records that one recovery returned stay.
 
 use std::time::Duration;
 

@@ -1,8 +1,11 @@
 //! Crashes at every disk operation of a store in which things expire, and again during the
 //! recovery.
 //!
-//! The oracle: what was acknowledged and is not over is recovered, sequences never go back, and
-//! what was said to be there from a position on is.
+//! The oracle:
+//!
+//! - Every acknowledged record that has not expired is recovered.
+//! - Sequences never go back.
+//! - Records that the store reported as present from a position on are present.
 
 use std::time::Duration;
 

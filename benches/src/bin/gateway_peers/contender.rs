@@ -78,8 +78,8 @@ impl Contender {
                 let (version, server) = nats(folder.path())?;
                 (
                     format!("NATS {version}"),
-                    "in memory: pushes only; without acknowledgements, whoever gets a message \
-                     sends the next"
+                    "in memory: pushes only, no acknowledgements; the receiver of a message \
+                     sends the next one"
                         .to_owned(),
                     server,
                 )

@@ -96,16 +96,16 @@ pub(crate) fn run(args: &Args, targets: &mut Targets) -> anyhow::Result<()> {
         figures::short(sessions)
     );
     println!(
-        "  CPU a session     gateway {:.1} µs, client {:.1} µs, with what those who stay take",
+        "  CPU a session     gateway {:.1} µs, client {:.1} µs, including the sessions that stay",
         micros(rates.gateway),
         micros(rates.client)
     );
     println!(
-        "  turned away       {} times, each to come again",
+        "  turned away       {} times; each client comes again",
         crowd.turned_away()
     );
     println!(
-        "  those who stayed  {} messages during storms, pushed in {:.2} ms p50, {p99:.2} ms \
+        "  other sessions    {} messages during storms, pushed in {:.2} ms p50, {p99:.2} ms \
          p99, {:.2} ms at most; the client itself was late by {:.2} ms p99\n",
         figures::grouped(latencies.e2e.len()),
         millis(&latencies.e2e, 0.5),

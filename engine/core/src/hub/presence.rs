@@ -174,7 +174,7 @@ mod tests {
         // Never seen, or forgotten.
         let unknown = state(0, None, 50_000);
         assert_eq!((unknown.shown(), unknown.is_news(0)), (0, false));
-        // Just gone: nobody is told, and whoever asks sees a device.
+        // The user has just left: watchers get no push, and a query still shows a device.
         let gone = state(0, Some(45_000), 50_000);
         assert_eq!(gone.settles_in, Some(Duration::from_secs(5)));
         assert_eq!(
@@ -187,7 +187,7 @@ mod tests {
             (gone.shown(), gone.is_news(1), gone.is_news(0)),
             (0, true, false)
         );
-        // More devices are told at once, fewer after the grace.
+        // More devices are pushed at once, fewer devices after the grace.
         let two = state(2, Some(45_000), 50_000);
         assert_eq!(
             (two.shown(), two.is_news(1), two.is_news(3)),

@@ -131,7 +131,7 @@ mod tests {
         let users: Vec<_> = (0..4).map(|n| TimelineId(n << 64)).collect();
         let noted: Vec<_> = users.iter().map(|user| unsaved.note(*user, 1)).collect();
         assert_eq!(noted, [true, true, true, false]);
-        // Those who are in go on to be.
+        // Entries that are in the table stay in it.
         assert!(unsaved.note(users[0], 2));
         assert_eq!(
             (unsaved.left(users[0]), unsaved.left(users[3])),

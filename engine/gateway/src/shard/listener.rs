@@ -101,7 +101,7 @@ mod tests {
         // TcpListener sets SO_REUSEADDR, another gateway takes the address as this one.
         is_taken(TcpListener::bind(address));
         is_taken(keep(address));
-        // Nobody listens yet.
+        // No socket listens yet.
         let refused = TcpStream::connect(address).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         let shards = [bind(address).unwrap(), bind(address).unwrap()];

@@ -1,4 +1,4 @@
-//! What is owed to which device, and in which order.
+//! Tests of the messages that each device must get, and of their order.
 
 use super::super::Violation;
 use super::{Bench, SHAPES, Shape};

@@ -1,9 +1,9 @@
-//! After a gap: what `sync` brings, in every order against what is pushed.
+//! Tests of a gap: the events of `sync` in every order with the pushed events.
 
 use super::super::{Via, Violation};
 use super::{Bench, SHAPES};
 
-/// One step at a device: how it came, and which of the messages, from 1.
+/// One step at a device: how a message came, and its number, from 1.
 type Step = (Via, usize);
 
 /// Three messages are pushed to everybody but a member's first device, which gets `steps`.

@@ -14,7 +14,7 @@ impl Bench {
         self.back(self.sender(0));
     }
 
-    /// What is sent again now.
+    /// Returns the messages that are sent again now.
     fn again(&mut self) -> Vec<Departure> {
         let (now, sender) = (self.now, self.sender(0));
         std::iter::from_fn(|| self.checker.send_again(now, sender)).collect()

@@ -1,4 +1,4 @@
-//! Receipts: watermarks that were acknowledged, and what others are told of them.
+//! Tests of receipts: acknowledged watermarks, and their pushes to other devices.
 
 use trunkline_proto::message::Receipt;
 

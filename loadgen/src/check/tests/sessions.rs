@@ -3,8 +3,9 @@
 use super::super::Violation;
 use super::{Bench, SHAPES};
 
-/// Messages 1 and 3 are sent while a member's first device is there, 2 while it is away; it gets
-/// those of `before` until it leaves and those of `behind` when it is back.
+/// Sends messages 1 and 3 while a member's first device is connected, and message 2 while it is
+/// away. The device gets the messages in `before` until it leaves, and the messages in `behind`
+/// after it is back.
 #[track_caller]
 fn check(before: &[usize], behind: &[usize], violations: &[(Violation, u64)]) {
     for shape in SHAPES {

@@ -44,7 +44,7 @@ fn the_gateways_delay_is_obeyed_once() {
     reconnects.note_retry_after(8, 3);
     let seconds = reconnects.delay(8, 0, LONGEST);
     assert!((3 * SECOND..=4 * SECOND).contains(&seconds), "{seconds}");
-    // Whoever is told not to come again is not told when.
+    // A client that is told not to reconnect has no delay.
     reconnects.note_disconnect(9, &told(false, [0, 0]));
     assert!(!reconnects.named.contains_key(&9));
 }

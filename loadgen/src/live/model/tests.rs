@@ -1,4 +1,4 @@
-//! What is made of looks.
+//! Tests of the model that is computed from looks.
 
 use super::samples::{about, busy, lying, run, unhealthy};
 use super::*;
