@@ -103,7 +103,7 @@ fn the_real_gateway_lets_everybody_come_back() {
     assert_eq!(number(storm, "back"), number(storm, "sessions"), "{storm}");
     assert_eq!(count(&summary, "resumed"), count(&summary, "cuts"));
     assert_eq!(count(&summary, "disconnects"), 0.0);
-    // What was pushed to those who were cut nobody can count, what was stored is.
+    // Pushes to sessions that were cut cannot be counted. Stored messages are.
     let metrics = summary["metrics"].as_object().expect("a map");
     assert_eq!(metrics.keys().collect::<Vec<_>>(), ["messages_stored"]);
     let notes = sentences(&summary["notes"]);

@@ -89,7 +89,7 @@ impl World {
         }
         let hangs_up = self.hangs_up(send);
         if hangs_up == Some(false) {
-            // Not stored: nobody knows of it.
+            // The message is not stored.
             return session.hang_up(CloseCode::SERVER_ERROR);
         }
         let conversation = format!("g:{group}");
@@ -128,7 +128,7 @@ impl World {
         let outsider = { places }.rfind(|place| !is_member(&self.sessions[*place]));
         let mut shown = stored.clone();
         if self.tells(Lie::ChangeText) {
-            // The header stays: only the bytes behind it tell.
+            // The header of the text stays. Only the bytes after it change.
             shown.text.pop();
             shown.text.push('#');
         }

@@ -125,7 +125,7 @@ impl World {
         }
         let hangs_up = self.hangs_up(send);
         if hangs_up == Some(false) {
-            // Not stored: nobody knows of it.
+            // The message is not stored.
             return session.hang_up(CloseCode::SERVER_ERROR);
         }
         if self.conduct == Conduct::RefuseSends || self.tells(Lie::PushRefused) {
@@ -269,7 +269,7 @@ impl World {
     fn deliver(&mut self, session: &Session, to: &str, stored: &Stored) {
         let mut shown = stored.clone();
         if self.tells(Lie::ChangeText) {
-            // The header stays: only the bytes behind it tell.
+            // The header of the text stays. Only the bytes after it change.
             shown.text.pop();
             shown.text.push('#');
         }
@@ -291,7 +291,7 @@ impl World {
         let logged = Logged::Message(shown.clone());
         match except {
             Some(device) => self.tell(&session.user, logged, Some(device)),
-            // Nobody of this user is told.
+            // No device of this user gets the push.
             None => {
                 self.log.add(&session.user, logged);
             }

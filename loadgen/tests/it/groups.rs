@@ -45,7 +45,7 @@ fn consistent(summary: &Value) {
     assert_eq!(count("acknowledged"), count("attempted"));
     assert_eq!(count("delivered"), count("attempted"));
     assert_eq!(count("messages_read_back"), count("attempted"));
-    // Each arrival is a sample, and those in groups are samples of their own besides.
+    // Each arrival is a sample of `e2e`. Arrivals in groups are samples of `e2e_group` too.
     let samples = |metric: &str| number(summary, &format!("latency_us.{metric}.count"));
     assert_eq!(samples("e2e"), count("message_pushes"));
     assert_eq!(samples("e2e_group"), count("group_pushes"));
@@ -152,7 +152,7 @@ fn check(lie: Lie, kinds: &[&str]) {
         Lie::ThirdUser,
     ];
     if told.contains(&lie) {
-        // Who it was told to is named: user and device.
+        // The violation names the user and the device that got the lie.
         let detail = done.violations()[0]["detail"].to_string();
         let says = detail.contains("message") || detail.contains("sequence");
         assert!(says && detail.contains("/d"), "{detail}");
@@ -243,8 +243,8 @@ fn groups_that_cannot_be_made_end_the_run_and_say_why() {
 
 #[test]
 fn the_real_gateway_tells_every_member_below_and_above_its_limits() {
-    // Groups of five and of 30, in which it tells all of receipts or only their own devices, and one
-    // of 250, which has no copies of its messages in its members' timelines.
+    // Groups of 5, in which all members get receipts; groups of 30, in which only the own devices
+    // get them; and a group of 250, whose events are not copied into the timelines of its members.
     let groups = "contacts = 4\ngroups = { share = 0.5, size = \"const(5)\", per_user = 2.0, large = [\
                   { size = 30, count = 2, rate = \"20/s\" }, { size = 250, count = 1, rate = \"20/s\" }] }";
     let edits = [
@@ -270,7 +270,7 @@ fn the_real_gateway_tells_every_member_below_and_above_its_limits() {
             assert_eq!(both["gateway"], both["generator"], "{name}: {summary}");
         }
         assert_eq!(metrics.len(), 4, "{summary}");
-        // Made while nobody was there: nobody had to be told.
+        // The groups were made while no user was connected, so no device had to get the changes.
         assert_eq!(number(&summary, "counts.group_changes"), 0.0);
         assert_eq!(number(&summary, "groups.made"), 104.0 + 3.0);
         assert_eq!(number(&summary, "groups.memberships"), 520.0 + 310.0);

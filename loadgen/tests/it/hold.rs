@@ -49,7 +49,7 @@ fn two_thousand_sessions_are_held_and_measured() {
     assert!(at("counts.pings") >= at("hold.idle.pings"), "{hold}");
     assert!(at("hold.opening.sessions_per_second") > 10.0, "{hold}");
     assert!(at("hold.closing_seconds") > 0.0, "{hold}");
-    // Small, and more than nothing: the exact sizes are those of a release build.
+    // The sizes are small and above zero. Exact sizes need a release build.
     for (end, least) in [("gateway", 100.0), ("generator", 50.0)] {
         let bytes = at(&format!("hold.bytes_per_connection.idle.{end}"));
         assert!((least..20_000.0).contains(&bytes), "{end}: {hold}");
@@ -102,7 +102,7 @@ fn a_gateway_that_drops_a_message_is_caught() {
         assert_eq!(fake.lies(), 1, "{lie:?} was told");
         assert_eq!(number(&hold, &format!("violations.{kind}")), 1.0, "{hold}");
         assert_eq!(number(&hold, &format!("counts.{kind}")), 1.0, "{hold}");
-        // A gateway of which only the address is known cannot be measured.
+        // Sessions cannot be counted at a gateway whose control port is not known.
         assert!(hold["hold"]["gateway_sessions"].is_null(), "{hold}");
     }
 }

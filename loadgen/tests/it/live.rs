@@ -56,7 +56,7 @@ impl InTerminal {
         let OpenptyResult { master, slave } = openpty(&size, None).expect("a terminal");
         let before = tcgetattr(&slave).expect("it has modes");
         let end = || Stdio::from(slave.try_clone().expect("a descriptor"));
-        // A terminal makes signals of keys for those whom it controls (setsid(1)).
+        // A terminal turns keys into signals only for processes that it controls (setsid(1)).
         let mut command = Command::new("setsid");
         command.args(["--ctty", env!("CARGO_BIN_EXE_loadgen")]);
         let args = args.iter().map(|arg| match *arg {
@@ -163,7 +163,7 @@ impl Drop for InTerminal {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // Its reader ends when nobody has the terminal any more.
+        // The reader ends when the last process has closed the terminal.
         drop(self.reader.take());
     }
 }
@@ -204,7 +204,7 @@ fn every_end_gives_the_terminal_back() {
     let ends: [(&str, End<'_>); 7] = [
         ("q", &key(b"q")),
         ("Ctrl-C", &key(b"\x03")),
-        // What would stop the run for good, if it was a signal.
+        // Ctrl-Z would stop the run for ever if it became a signal.
         ("Ctrl-Z and q", &key(b"\x1aq")),
         ("SIGINT", &signal(Signal::SIGINT)),
         ("SIGTERM", &signal(Signal::SIGTERM)),

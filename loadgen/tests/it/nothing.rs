@@ -144,7 +144,7 @@ fn counters_that_differ_change_the_verdict() {
     let folder = more.results();
     let again = Loadgen::start("", &["check", folder.to_str().expect("a path")]).done();
     assert_eq!(again.code, Some(93), "{}", again.stdout);
-    // Less than this run saw: nobody else can have done that.
+    // The gateway counted less than this run saw. Other clients cannot be the reason.
     let less = against(vec![[7; 4], [8; 4]]);
     let summary = less.expect(91, "violation");
     assert_eq!(number(&summary, "violations.metrics-disagree"), 1.0);

@@ -26,7 +26,7 @@ fn a_generator_that_was_stopped_is_not_believed() {
     let done = run.done();
     let summary = done.expect(90, "invalid");
     assert!(done.stdout.contains("send lag p99 is"), "{}", done.stdout);
-    // What was due meanwhile was sent late, and counts from when it was due.
+    // Messages that were due in the pause were sent late. Their latencies count from the due times.
     for metric in ["send_lag", "ack", "e2e"] {
         let max = number(&summary, &format!("latency_us.{metric}.max"));
         assert!(max > 800_000.0, "{metric}: {summary}");
@@ -40,8 +40,8 @@ fn a_gateway_that_paused_shows_it() {
     let fake = Fake::start(Conduct::Pause);
     let done = Loadgen::run(&scenario(&[]), &["--target", &fake.url()]).done();
     let summary = done.expect(0, "ok");
-    // Answers that came when the schedule was over are no rate: the pause is as long as the
-    // schedule, so none but those before it were in time.
+    // Answers after the end of the schedule do not count for the rate. The pause is as long as the
+    // schedule, so only answers before the pause count.
     let count = |name: &str| number(&summary, &format!("counts.{name}"));
     assert!(count("acknowledged") > 100.0, "{summary}");
     assert!(count("acknowledged_in_time") <= TRIGGER as f64, "{summary}");

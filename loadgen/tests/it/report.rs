@@ -110,7 +110,7 @@ fn intervals_and_percentiles_agree_with_the_summary() {
         to[..to.len() - 1],
         "intervals follow each other: {csv}"
     );
-    // Of a gateway that is not its own, a run knows neither memory nor CPU.
+    // A run does not know the memory and CPU of a gateway that it did not start.
     assert!(column(&csv, "gateway_rss_bytes").is_empty(), "{csv}");
     assert!(
         column(&csv, "generator_rss_bytes")
@@ -269,7 +269,7 @@ fn results_of_an_earlier_run_are_gone() {
     // What is not a run's stays.
     assert_eq!(text(&out, "notes.md"), "mine");
 
-    // Those of a run that does not come to its end are not the earlier ones either.
+    // A run that does not end well also replaces the earlier files.
     let refuses = Fake::start(Conduct::Refuse);
     drop(honest);
     let third = run(&["--target", &refuses.url(), "--duration", "1s"]);

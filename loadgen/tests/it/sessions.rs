@@ -87,7 +87,7 @@ fn whoever_churns_misses_nothing() {
             "{summary}"
         );
         assert_eq!(number(&summary, "latency_us.connect.count"), devices);
-        // Who was away sent later, and their messages' latencies know it.
+        // Sends of sessions that were away were late, and their latencies include that.
         let held = count(&summary, "held");
         assert!(held > 0.0, "{summary}");
         assert_eq!(number(&summary, "latency_us.held.count"), held);
@@ -127,7 +127,7 @@ fn a_storm_is_timed() {
             sessions
         );
         if !half {
-            // Nobody stays in.
+            // No session stays open.
             assert_eq!(number(storm, "stayed_us.e2e.count"), 0.0, "{storm}");
         }
         assert_eq!(count(&summary, "resumed"), sessions);
@@ -215,7 +215,7 @@ fn who_never_comes_back_is_said_and_not_accused_over() {
         "connect_timeout = \"60s\"\nreconnect_timeout = \"300ms\"",
     );
     let few = ("rate = \"20/s\"", "rate = \"2/s\"");
-    // Somebody of each user is left to ask.
+    // Each user has a device left that can be asked.
     let two = ("devices = 1.0", "devices = 2.0");
     let short = ("30s", "2s");
     let (done, _fake) = run(Conduct::NeverBack, CHURN, &[soon, few, short, two]);
@@ -229,7 +229,7 @@ fn who_never_comes_back_is_said_and_not_accused_over() {
     assert!(done.stdout.contains("not_back: it is"), "{}", done.stdout);
     assert_eq!(summary["violations"], serde_json::json!({}));
     each_has_a_fate(&summary);
-    // Nobody left is no run.
+    // A run without any session left is aborted.
     let (done, _fake) = run(Conduct::NeverBack, STORM, &[soon, short]);
     done.expect(105, "aborted");
 }
@@ -276,6 +276,6 @@ fn lies_to_those_who_come_back() {
 #[test]
 fn lies_about_keys() {
     check(Lie::FalseKnown, "[checks]", "lost");
-    // It has two sequences then, and its recipient is told of both.
+    // The message then has two sequences, and its recipient gets both.
     check(Lie::StoreAgain, "[checks]", "sequence-differs");
 }

@@ -121,7 +121,7 @@ fn a_run_whose_figures_cannot_be_printed_has_its_files_and_is_no_success() {
 #[test]
 fn whatever_becomes_of_standard_error_a_run_goes_on() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    // As full as it gets, and nobody reads.
+    // The pipe is full, and no process reads it.
     let writer = OwnedFd::from(writer);
     let clog = "yes | dd of=/dev/stdout bs=4096 oflag=nonblock 2>/dev/null";
     let mut stuffed = Command::new("sh");

@@ -105,7 +105,7 @@ fn a_gateway_that_is_not_trusted() {
     let summary = done.expect(105, "aborted");
     let notes = sentences(&summary["notes"]);
     assert!(notes.contains("TLS: invalid peer certificate"), "{summary}");
-    // Nor is one that is expected to speak TLS and does not, and the other way round.
+    // A target without TLS is refused if the URL asks for TLS, and the reverse.
     let plain = target.url.replace("wss://", "ws://");
     let done = Loadgen::run(&scenario(&[]), &["--target", &plain]).done();
     let summary = done.expect(105, "aborted");

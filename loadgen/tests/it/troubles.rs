@@ -36,7 +36,7 @@ fn refused_sends_miss_a_threshold() {
         number(&summary, "counts.rejected"),
         number(&summary, "counts.attempted")
     );
-    // Whoever expects refusals says so.
+    // A scenario that expects refusals allows them in its thresholds.
     let expected = [("lost = [\"count==0\"]", "rejected = [\"count>0\"]")];
     check(Conduct::RefuseSends, &expected, 0, "ok", &[]);
 }
@@ -125,7 +125,7 @@ fn connections_that_are_refused_or_ignored_abort_the_run() {
 
 #[test]
 fn nothing_at_the_target_is_said_at_once() {
-    // A port that is bound, and where nobody listens.
+    // A port that is bound, without a listening socket.
     let port = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     port.bind(&any.into()).expect("a free port");

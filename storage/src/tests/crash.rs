@@ -210,8 +210,8 @@ fn explore_with(seed: u64, options: &Options, batches: u64, fate: Fate) {
                 check_state(&opened, &events, whole_batches(&outcome, certain), &context);
                 events
             });
-            // What the first recovery showed was durable by then. But a batch may have lost no more
-            // than its state, which comes last: events do not tell that there was one.
+            // Records that the first recovery returned were durable by then. A batch may have lost
+            // only its state, which comes last: its events do not show that it had one.
             let certain = match &first {
                 Some(events) => {
                     check(&outcome, events, certain, &context);

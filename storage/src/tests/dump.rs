@@ -76,7 +76,7 @@ fn all_records_come_once_and_nothing_is_changed() {
     assert_eq!(dump.faults(), []);
     drop(dump);
     assert_eq!(disk.operations(), operations, "nothing is written");
-    // Runs are by timeline, the log is as it was written.
+    // Records of runs come by timeline, records of the log in the order of writing.
     let low_water = Store::inspect_with(&disk).unwrap().low_water.0;
     let in_log = all.iter().filter(|event| event.position > low_water);
     let in_log: Vec<u64> = in_log.map(|event| event.number).collect();

@@ -166,7 +166,7 @@ fn a_crash_while_an_epoch_begins_loses_no_position() {
             }
         }
     }
-    // What fails otherwise is told.
+    // Other failures are reported.
     let disk = disk.fork(1);
     disk.fail(Operation::Create, 0);
     assert!(matches!(open(&disk, small()), Err(OpenError::Io { .. })));
@@ -175,7 +175,7 @@ fn a_crash_while_an_epoch_begins_loses_no_position() {
 #[test]
 fn a_repair_refuses_positions_if_it_gave_something_up() {
     let Grown { disk, log, tokens } = store();
-    // A header says nothing that is not told elsewhere.
+    // A damaged header loses nothing, because its content is stored elsewhere too.
     let harmless = disk.fork(1);
     harmless.flip(FIRST, 8 * 40);
     let done = repair(&harmless);
@@ -301,7 +301,8 @@ fn a_full_disk_has_room_for_an_epoch_in_place_of_those_before() {
     let (opened, _) = open(&disk, small()).unwrap();
     assert!(tokens.iter().all(|text| check(&opened, text).is_ok()));
     drop(opened);
-    // Of an earlier version: there is no room, and what is given out is not good for long.
+    // A store of an earlier version without room for `epochs`: its positions are refused after the
+    // next opening.
     disk.remove("epochs").unwrap();
     fill(&disk);
     let (opened, _) = open(&disk, small()).unwrap();
@@ -346,7 +347,7 @@ fn a_timeline_skips_what_was_given_up_once() {
     let (mut opened, _) = open(&disk, small()).unwrap();
     let skip = opened.reader.losses().skip;
     assert_eq!(skip, 64, "4,096 bytes of records of 64 bytes");
-    // What goes on behind the loss is as it was; what is not known there skips.
+    // Timelines with records after the loss continue as before. Other timelines skip sequences.
     for timeline in 0..3 {
         assert_eq!(
             opened.reader.next_seq(TimelineId(timeline)).unwrap(),

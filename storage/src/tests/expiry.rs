@@ -279,7 +279,7 @@ fn a_time_that_goes_back_takes_no_sequence_with_it() {
     let mut event = event(1, 1, 0);
     event.timeline = 7;
     event.body = vec![1; 900];
-    // The clock was far ahead for a while: these stay longer than those after them.
+    // The clock was far ahead for a while, so these records stay longer than later ones.
     for seq in 1..=18 {
         event.seq = seq;
         event.number = if (7..=12).contains(&seq) { 5000 } else { 100 };
@@ -496,7 +496,7 @@ fn an_opening_tells_the_time_of_the_last_record() {
     let disk = SimDisk::new(5);
     let mut log = Vec::new();
     let mut last = 0;
-    // In the log; in runs, too; in runs of which some are gone.
+    // The records are in the log; in the log and in runs; and in runs of which some have expired.
     for (from, to) in [(0, 0), (1, 3), (4, 60), (61, 400)] {
         let (mut opened, _) = open(&disk, options()).unwrap();
         assert_eq!(opened.reader.opened_at(), last);

@@ -188,7 +188,7 @@ fn go_on(disk: &SimDisk, outcome: &Outcome, certain: usize, context: &str) {
         unknown: Vec::new(),
         now: outcome.now.max(PACE * BATCHES),
     };
-    // What nobody knows of is there now, or never.
+    // Records of the unanswered batch are there now, or never.
     let there = entries(&opened);
     let keep = |event: &Event| there.contains(event) || outcome.committed.contains(event);
     more.committed.retain(keep);

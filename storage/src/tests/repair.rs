@@ -215,7 +215,7 @@ fn a_missing_segment_costs_the_records_that_were_in_it() {
             disk.remove(&name).unwrap();
         }
         let hit = |event: &Event| gone.contains(&(event.position / 8192 * 8192));
-        // The second one then tells that it was not the last.
+        // If only the last segment is gone, the segment before it shows that it was not the last.
         let last_two = gone.len() > 1 && gone.ends_with(&all[2..]);
         let done = check_with(&disk, &log, hit, last_two, &format!("without {gone:?}"));
         assert!(!done.steps.is_empty());

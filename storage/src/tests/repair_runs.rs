@@ -162,7 +162,7 @@ fn compare(opened: &Opened, log: &[Event], context: &str) -> Loss {
             .iter()
             .rfind(|event| event.timeline == timeline)
             .unwrap();
-        // Each has a key, which tells its sequence.
+        // Each record has a key, which shows its sequence.
         let seq = opened.reader.last_seq(TimelineId(timeline));
         assert_eq!(seq, last.seq, "{context}");
     }
@@ -196,7 +196,7 @@ fn a_flipped_bit_of_a_run_costs_no_more_than_the_block_that_it_is_in() {
             assert!(step.bytes <= 1024, "{context}: {step:?}");
             lossless += u64::from(given_up == 0);
             let lost = loss.events + loss.references + loss.keys + u64::from(loss.state);
-            // Of a state there may be a later value.
+            // A state may have a later value.
             let exact = !states.contains(name);
             assert!(
                 lost == given_up || !exact && lost < given_up,
@@ -376,7 +376,7 @@ fn redactions_and_marks_are_repaired_too() {
         }
     };
     send(&mut opened, 0, 60);
-    // Other timelines' messages expire, and only marks tell of them.
+    // Messages of other timelines expire, and only marks remain of them.
     let rare = Draft {
         timeline: TimelineId(2),
         seq: 1 << 40,

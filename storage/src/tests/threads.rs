@@ -215,7 +215,7 @@ fn readers_are_told_nothing_wrong_while_things_expire_behind_them() {
                     let all = 1..=known;
                     let read = reader.range(TimelineId(1), all, 9999, Order::Ascending, &mut page);
                     read.unwrap();
-                    // What is left has no gap, and ends with the last one.
+                    // The remaining records have no gap, and end with the last record.
                     let first = page.records().next().map_or(known + 1, |record| record.seq);
                     assert!(page.records().map(|record| record.seq).eq(first..=known));
                     let (mut after, until) = (Position::ZERO, reader.head());

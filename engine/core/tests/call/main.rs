@@ -339,7 +339,8 @@ fn a_full_queue_and_an_end_are_temporary_errors() {
         text: Some("hi".into()),
         ..Send::default()
     };
-    // Nobody takes anything out: the first waits in vain, and at some time there is no room.
+    // No thread empties the queue: the first command gets no answer in time, and after some
+    // commands the queue is full.
     let late = code(alice.send(send()));
     assert_eq!(late, refused(ErrorCode::StorageUnavailable));
     let full = std::iter::from_fn(|| Some(code(alice.send(send()))));
@@ -416,7 +417,7 @@ fn what_a_call_stores_is_pushed_to_sessions() {
     let pushes = world.shard.pushes(&users);
     assert_eq!(pushes.len(), 2);
     assert!(pushes.iter().all(|(_, push)| push.contains("\"created\"")));
-    // Nobody but Bob is connected now.
+    // Only Bob is connected now.
     world.shard.closes("alice");
     say(&world.user("eve"), "g:crew", "ahoy", None);
     let pushes = world.shard.pushes(&users);

@@ -219,7 +219,7 @@ fn bad_json() {
     // Deep nesting is refused or skipped, not recursed into.
     let deep = format!(r#"{{"id":7,"x":{}"#, "[".repeat(100_000));
     check_json(&deep, 7, BadRequest);
-    // What clients tell each other is bounded, for those who read it may recurse.
+    // The depth of `data` is limited, because the client that reads it may use recursion.
     for depth in [Json::MAX_DEPTH + 1, 100_000] {
         let deep = "[".repeat(depth) + &"]".repeat(depth);
         let signal = format!(r#"{{"id":7,"signal":{{"user":"bob","data":{deep}}}}}"#);

@@ -62,7 +62,7 @@ fn client_and_server_agree() {
         answer.extend_from_slice(b"\x81\x02hi");
         let parsed = parse_response(&answer, &key, encoding);
         assert!(matches!(parsed, Ok(Some(s)) if s == size), "{parsed:?}");
-        // Whoever asked for the other encoding, or with another key, must not go on.
+        // A client that asked for the other encoding, or sent another key, must refuse the answer.
         let other = match encoding {
             Encoding::Json => Encoding::Proto,
             Encoding::Proto => Encoding::Json,

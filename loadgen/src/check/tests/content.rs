@@ -352,7 +352,7 @@ fn pages_lead_on_without_a_gap_and_with_the_right_texts() {
         bench.checker.not_readable(bench.now, &again, "no");
         bench.check(&[
             (Violation::WrongConversation, 1),
-            // A page that begins after a gap, and one that was refused.
+            // A page that begins after a gap, and a refused message.
             (Violation::HistoryMissing, 2),
             (Violation::HistoryDiffers, 1),
         ]);

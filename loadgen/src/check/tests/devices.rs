@@ -28,7 +28,8 @@ fn each_device_of_each_member_is_owed_each_message() {
             let named = format!("did not reach 1 device(s): {name}");
             assert!(detail.contains("message 2 (sequence 2)"), "{detail}");
             assert!(detail.ends_with(&named), "{detail}");
-            // In a pair all events are evidence, in a group those of that device and of a witness.
+            // In a pair all events are evidence. In a group the events of that device and of a
+            // witness are.
             let events = line["events"].as_array().expect("a list").iter();
             let of = |device: u32| move |e: &&serde_json::Value| e["device"] == device;
             assert_eq!(events.clone().filter(of(left_out)).count(), 1, "{line}");

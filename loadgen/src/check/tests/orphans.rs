@@ -136,7 +136,8 @@ fn history_tells_what_no_push_does() {
             bench.history(&page[..usize::from(in_history)]);
             let now = bench.now;
             assert_eq!(bench.checker.still_owed(now), in_history && there);
-            // Who is there and was not told has lost it; who is gone has not.
+            // A connected device that did not get the message has lost it. A device that is away
+            // has not.
             let lost = u64::from(in_history && there);
             let violations = [(Violation::Lost, 1)];
             let c = bench.check(&violations[..lost as usize]);

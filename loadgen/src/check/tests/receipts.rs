@@ -67,13 +67,14 @@ fn receipts_are_true_and_go_forward_and_in_a_pair_to_the_last() {
         (&[pair], &[(2, 2), (2, 1)], &[wrong, missing]),
         (&[group], &[(2, 2), (2, 1)], &[wrong]),
         (&[group], &[(2, 0), (1, 0)], &[wrong]),
-        // Beyond the size in which all are told, only what cannot be is noticed.
+        // In a group so large that members get no receipts of others, only impossible receipts are
+        // noticed.
         (&[large], &[(2, 2), (2, 0)], &[]),
         // A receipt beyond the truth is also taken back.
         (&[pair, group], &[(3, 0), (2, 2)], &[wrong]),
         (&[group, large], &[(3, 2)], &[wrong]),
         (&[group, large], &[(2, 3)], &[wrong]),
-        // In a group nobody is owed the last one.
+        // In a group no device must get the last receipt.
         (&[pair], &[(2, 1)], &[missing]),
         (&[pair], &[], &[missing]),
         (&[group, large], &[(2, 1)], &[]),

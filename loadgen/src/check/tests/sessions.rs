@@ -45,7 +45,7 @@ fn check(before: &[usize], behind: &[usize], violations: &[(Violation, u64)]) {
 #[test]
 fn what_was_missed_is_owed_once_and_in_order() {
     check(&[1], &[2, 3], &[]);
-    // Pushed as the session ended: nobody heard it.
+    // The message was pushed as the session ended, and no device got it.
     check(&[], &[1, 2, 3], &[]);
     check(&[1], &[3], &[(Violation::Lost, 1)]);
     check(&[], &[2, 3], &[(Violation::Lost, 1)]);
@@ -78,7 +78,7 @@ fn who_is_away_is_waited_for_and_who_never_comes_back_is_not_accused_over() {
                 assert!(bench.settled());
             }
             bench.close();
-            // Who has not come back by then never does.
+            // A device that has not come back by then never does.
             assert_eq!(bench.checker.sessions.is_owed(device), comes_back);
             let page = [(sent, 1)];
             bench.history(&page[..usize::from(in_history)]);
@@ -99,7 +99,7 @@ fn a_message_of_a_session_that_ended_is_looked_for_in_history() {
             false,
             &[(Violation::Lost, 1), (Violation::HistoryMissing, 1)],
         ),
-        // Nobody could look: nobody is accused.
+        // History could not be read, so there is no violation.
         (false, false, &[]),
     ] {
         for shape in SHAPES {
