@@ -45,7 +45,7 @@ pub(super) fn write(store: &Reader, to: &mut Families<'_, '_>) -> Written {
         ),
         (
             "waiting_bytes",
-            "Bytes of these segments",
+            "Bytes of full segments not yet made into runs",
             stats.waiting_bytes,
         ),
         ("runs", "Run files", stats.runs as u64),
@@ -62,7 +62,7 @@ pub(super) fn write(store: &Reader, to: &mut Families<'_, '_>) -> Written {
         ),
         (
             "durable_position",
-            "End of what is durable",
+            "End of the durable part of the log",
             stats.durable.0,
         ),
         (

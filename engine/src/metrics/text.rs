@@ -114,7 +114,7 @@ impl Exporter {
             ("trunkline_connections", "Open TCP connections", |m| {
                 &m.connections
             }),
-            ("trunkline_sessions", "Connections after connect", |m| {
+            ("trunkline_sessions", "Connections with a session", |m| {
                 &m.sessions
             }),
             ("trunkline_opening", "Connections without a session", |m| {
@@ -122,7 +122,7 @@ impl Exporter {
             }),
             (
                 "trunkline_held_bytes",
-                "Bytes held for connections: not read, or not complete",
+                "Bytes held for connections: unread output and incomplete input",
                 |m| &m.held_bytes,
             ),
         ];
@@ -140,7 +140,7 @@ impl Exporter {
             ),
             (
                 "trunkline_rejected_handshakes",
-                "Requests that were no upgrade",
+                "Requests that were no valid upgrade",
                 |m| &m.rejected_handshakes,
             ),
             ("trunkline_commands", "Commands received", |m| &m.commands),
@@ -196,7 +196,7 @@ impl Exporter {
         to.labelled(
             (
                 "trunkline_limited",
-                "What went over a limit: see docs/limits.md",
+                "Times that a limit was reached, see docs/limits.md",
             ),
             "limit",
             limited,
@@ -225,7 +225,7 @@ impl Exporter {
         to.counter("trunkline_writes", "Writes of sockets", sum(|m| &m.writes))?;
         to.counter(
             "trunkline_wakes",
-            "Shards woken for mail",
+            "Times that a sleeping shard was woken for mail",
             sum(|m| &m.wakes),
         )
     }
@@ -341,12 +341,12 @@ impl Exporter {
         to.counter("trunkline_receipts", "Receipts stored", m.receipts.get())?;
         to.counter(
             "trunkline_receipt_marks",
-            "Members whose marks those receipts moved",
+            "Members whose marks the stored receipts moved",
             m.receipt_marks.get(),
         )?;
         to.counter(
             "trunkline_receipt_acks",
-            "Acknowledgements that those receipts are made of",
+            "Acknowledgements that became stored receipts",
             m.receipt_acks.get(),
         )?;
         to.gauge(
@@ -356,12 +356,12 @@ impl Exporter {
         )?;
         to.counter(
             "trunkline_duplicates",
-            "Sends answered by their key",
+            "Sends whose key was known, not stored again",
             m.duplicates.get(),
         )?;
         to.counter(
             "trunkline_failed_commands",
-            "Commands that failed to be stored",
+            "Commands that could not be stored",
             m.failed.get(),
         )?;
         to.counter(
@@ -376,12 +376,12 @@ impl Exporter {
         )?;
         to.gauge(
             "trunkline_clock_behind_seconds",
-            "How far the time by which things expire is behind the system clock",
+            "Seconds by which the time of expiry is behind the system clock",
             m.clock_behind.get(),
         )?;
         to.counter(
             "trunkline_mailbox_waits",
-            "Waits for a full mailbox",
+            "Times that the sequencer waited for a full mailbox of a shard",
             m.mailbox_waits.get(),
         )?;
         to.gauge(
