@@ -53,8 +53,8 @@ pub struct SequencerMetrics {
     pub last_seen: Counter,
     /// The number of leaps of the system clock.
     pub clock_leaps: Counter,
-    /// How far the store's time is behind the system clock, in seconds.
+    /// The difference by which the store's time is behind the system clock, in seconds.
     pub clock_behind: Counter,
-    /// How often the sequencer waited for room in a shard's mailbox.
+    /// The number of times that the sequencer waited for room in a shard's mailbox.
     pub mailbox_waits: Counter,
 }

@@ -11,7 +11,7 @@ use crate::error::CloseCode;
 use crate::frame::{self, FrameError, Header, MAX_HEADER, Opcode};
 use crate::mask;
 
-/// Which end of the connection this is.
+/// The end of a connection: server or client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The server's end; it requires masked frames.

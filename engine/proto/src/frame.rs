@@ -54,7 +54,7 @@ pub struct Header {
     pub len: u64,
 }
 
-/// How a peer broke RFC 6455, or one of the server's limits.
+/// A violation of RFC 6455 or of one of the server's limits by a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages are the documentation")]
 pub enum FrameError {

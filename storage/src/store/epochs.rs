@@ -30,7 +30,7 @@ const ENTRY: usize = 24;
 /// of the old one.
 const PAGE: usize = 4096;
 
-/// What an opening found of earlier epochs.
+/// The state in which an opening found the earlier epochs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PositionsFound {
     /// The store accepts earlier positions, as far as the log still has their records.

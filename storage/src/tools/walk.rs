@@ -64,7 +64,7 @@ pub(crate) fn total(backend: &dyn Backend) -> Result<u64, OpenError> {
     Ok(total)
 }
 
-/// What a walk finds.
+/// A finding of a walk through the log.
 pub(crate) enum Step<'a> {
     Entry(Entry<'a>),
     /// The end of a segment.

@@ -1,4 +1,4 @@
-//! What clients receive of a stored record: its events, one for each part.
+//! The events that clients receive of a stored record, one for each part.
 
 use std::borrow::Cow;
 

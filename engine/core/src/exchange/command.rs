@@ -47,7 +47,7 @@ pub struct Command {
     pub body: Range<usize>,
     /// The places of the names in the body.
     pub names: BodyNames,
-    /// What the command does.
+    /// The action of the command.
     pub action: Action,
 }
 

@@ -1,5 +1,5 @@
-//! What ephemeral commands need from the store: the recipients of a typing notice, contacts, and
-//! when users were last seen.
+//! Look-ups for ephemeral commands: the recipients of a typing event, contacts, and last-seen
+//! times.
 
 use super::failure::CORRUPT;
 use super::reading::Reading;

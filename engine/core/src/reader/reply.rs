@@ -1,4 +1,4 @@
-//! Which look-up answers which query.
+//! Runs the look-up for each kind of query.
 
 use trunkline_proto::message::ReplyBody;
 use trunkline_storage::Page;
@@ -14,11 +14,11 @@ use super::{Worker, ephemeral, events, messages};
 use crate::exchange::{Failure, Finding, Job, Query, Range};
 use crate::fit::Cut;
 
-/// What a reader found for a query.
+/// The result of a look-up for a query.
 pub(super) enum LookedUp<'r> {
     /// The reply, and how to shorten it if it does not fit into a message.
     Reply(Box<ReplyBody<'r>>, Cut),
-    /// What the asker needs to carry out the command itself.
+    /// Data with which the asker carries out the command itself.
     Finding(Finding),
 }
 

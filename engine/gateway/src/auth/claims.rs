@@ -10,7 +10,7 @@ use trunkline_proto::object::Object;
 use super::refusal::Refusal;
 use super::rights::{Rights, is_pattern};
 
-/// What the claims of a token have to be.
+/// The requirements for the claims of a token.
 #[derive(Debug)]
 pub(super) struct Expected {
     /// The audience that a token has to name. `None`: it must not name one.
@@ -23,7 +23,7 @@ pub(super) struct Expected {
     pub(super) patterns: usize,
 }
 
-/// What a token grants.
+/// The rights that a token grants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// The name of the user.

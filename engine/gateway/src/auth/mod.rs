@@ -39,7 +39,7 @@ pub struct Authority {
     in_force: RwLock<Arc<InForce>>,
 }
 
-/// What tokens are checked with.
+/// The keys and rules with which tokens are checked.
 #[derive(Debug)]
 struct InForce {
     keys: Keys,

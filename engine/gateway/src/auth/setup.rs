@@ -1,4 +1,5 @@
-//! How the gateway knows who its clients are: by their own word, or by tokens.
+//! The settings that decide how clients are identified: by the names that they choose, or by
+//! tokens.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -47,7 +48,7 @@ pub enum KeyFile {
     Jwks(PathBuf),
 }
 
-/// What the gateway requires of tokens.
+/// The requirements of the gateway for tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tokens {
     /// The keys that check the signatures.
@@ -60,7 +61,7 @@ pub struct Tokens {
     pub leeway: Duration,
 }
 
-/// How the gateway knows who its clients are.
+/// The way in which clients are identified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Auth {
     /// Development mode: clients name themselves.
@@ -75,7 +76,7 @@ impl Auth {
         matches!(self, Self::Development)
     }
 
-    /// What the gateway requires of tokens. `None` in development mode.
+    /// Returns the requirements for tokens; `None` in development mode.
     pub const fn tokens(&self) -> Option<&Tokens> {
         match self {
             Self::Development => None,

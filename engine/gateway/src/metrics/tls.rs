@@ -87,9 +87,9 @@ impl TlsFailure {
 /// The counters of the thread that reads the TLS files for all shards.
 #[derive(Debug, Default)]
 pub struct TlsMetrics {
-    /// How often the files were read again.
+    /// The number of times that the files were read again.
     pub reloaded: Counter,
-    /// How often the files could not be used when they were read again.
+    /// The number of times that the files were read again and could not be used.
     pub reload_failed: Counter,
 }
 

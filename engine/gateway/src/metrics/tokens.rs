@@ -23,8 +23,8 @@ impl TokenMetrics {
 /// The counters of the thread that reads the keys for all shards.
 #[derive(Debug, Default)]
 pub struct KeyMetrics {
-    /// How often the keys were read again.
+    /// The number of times that the keys were read again.
     pub reloaded: Counter,
-    /// How often the keys could not be used when they were read again.
+    /// The number of times that the keys were read again and could not be used.
     pub reload_failed: Counter,
 }

@@ -76,7 +76,7 @@ impl Rules {
     }
 }
 
-/// What one connection or user may still send.
+/// The amount that one connection or user may still send.
 #[derive(Debug, Clone)]
 pub(crate) struct Allowance {
     at: Tick,

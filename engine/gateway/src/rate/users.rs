@@ -32,7 +32,7 @@ struct Stripe {
     turned: Tick,
 }
 
-/// What all connections of each user may still send together.
+/// The amounts that all connections of each user together may still send.
 pub(crate) struct UserRates {
     rules: Rules,
     /// The number of ticks after which an unused entry is as full as a new one.

@@ -39,7 +39,7 @@ pub(crate) fn device_key(
     request.resume.then(|| ids.device(session.id, device))
 }
 
-/// What opening a session needs to know of the gateway.
+/// The data of the gateway that opening a session needs.
 pub(crate) struct Context<'a> {
     /// Derives ids from names.
     pub(crate) ids: &'a Ids,

@@ -15,7 +15,7 @@ use super::tls::{DENIED, NO_ROOM, Tls};
 use crate::metrics::Limit;
 use crate::timer::ticks;
 
-/// How long the shard accepts nobody when there is no descriptor for another connection.
+/// The pause in accepting connections when there is no descriptor for another one.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Shard {

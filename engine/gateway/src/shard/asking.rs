@@ -41,7 +41,7 @@ struct Queue {
 pub(super) struct Question {
     /// The client's id for the command.
     pub(super) id: u32,
-    /// What is asked.
+    /// The query to ask.
     pub(super) query: Query,
     /// The number of the connection's earlier writes that are not decided.
     pub(super) writes: u32,

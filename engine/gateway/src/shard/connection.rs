@@ -22,7 +22,7 @@ use crate::rate::Allowance;
 use crate::session::Session;
 use crate::timer::Tick;
 
-/// How far a connection has come.
+/// The phase of a connection.
 #[derive(Debug)]
 pub(crate) enum Phase {
     /// The HTTP upgrade. Holds the bytes of a request that arrives in pieces.
@@ -50,9 +50,9 @@ impl Phase {
 /// A gateway may have millions: what few connections need at a time is behind a pointer.
 #[derive(Debug)]
 pub(crate) struct Conn {
-    /// What has arrived, and what is left to read.
+    /// The input of the connection: incomplete frames, and whether more waits to be read.
     pub(super) incoming: Incoming,
-    /// What waits to be sent.
+    /// The output that waits to be sent.
     pub(super) out: Outbox,
     /// The timer, the deadline and the silence of the peer.
     pub(super) times: Times,
@@ -68,7 +68,7 @@ pub(crate) struct Conn {
     /// The bytes of the shard's memory that this connection was last counted with.
     held: u32,
     phase: Phase,
-    /// What is left of what the connection may send. `None` without a limit, and until it has sent
+    /// The amount that the connection may still send. `None` without a limit, and until it has sent
     /// something.
     allowance: Option<Box<Allowance>>,
 }
@@ -135,7 +135,7 @@ impl Conn {
         self.out.encoding()
     }
 
-    /// How far this connection has come.
+    /// Returns the phase of the connection.
     pub(super) const fn phase(&self) -> &Phase {
         &self.phase
     }

@@ -68,7 +68,7 @@ pub(crate) struct Core {
     pub(super) resuming: Resuming,
     /// The bytes that connections hold.
     pub(super) memory: Memory,
-    /// What connections watch and subscribe to.
+    /// The watches and subscriptions of connections.
     pub(super) ephemeral: Ephemeral,
     /// The tokens of sessions; empty in development mode.
     pub(super) permits: Permits,

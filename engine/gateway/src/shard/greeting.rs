@@ -1,4 +1,4 @@
-//! What a new session is told: its names, its position, and the limits that it has.
+//! The reply to `connect`: names, position and limits of the new session.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What a client sends: the upgrade, frames, commands.
+//! The input of clients: the upgrade, frames and commands.
 
 use std::io::{self, Read};
 

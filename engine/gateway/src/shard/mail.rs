@@ -23,7 +23,7 @@ struct Decided {
     id: u32,
     /// The user who sent the command.
     user: UserId,
-    /// What became of the command.
+    /// The outcome of the command.
     outcome: Outcome,
 }
 

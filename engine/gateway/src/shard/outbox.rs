@@ -45,7 +45,7 @@ pub(super) struct Encoded<'a> {
     pub(super) message: &'a [u8],
 }
 
-/// What a socket took of the output.
+/// The result of writing output to a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flushed {
     /// The number of bytes that the socket took.

@@ -38,7 +38,7 @@ pub struct Parts {
     pub authority: Option<Arc<Authority>>,
     /// The number of connections of this shard at most.
     pub room: usize,
-    /// What the shards of the gateway share.
+    /// The data that the shards of the gateway share.
     pub shared: Shared,
     /// The limits of connections and users.
     pub limits: Arc<Limits>,
@@ -69,7 +69,7 @@ impl Parts {
     }
 }
 
-/// What the shards of one gateway share: counts, rates, and where time begins.
+/// The data that the shards of one gateway share: counts, rates, and the start of time.
 #[derive(Clone)]
 pub struct Shared {
     /// The number of connections of all shards.
@@ -80,7 +80,7 @@ pub struct Shared {
     pub(crate) addresses: Option<Arc<Counts<Source>>>,
     /// The number of sessions of each user. `None`: no limit.
     pub(crate) user_sessions: Option<Arc<Counts<UserId>>>,
-    /// What connections and users may send.
+    /// The rates of connections and users.
     pub(super) charges: Charges,
     /// The instant from which all shards count ticks.
     pub(crate) began: Instant,

@@ -1,4 +1,4 @@
-//! What clients pay for what they send, where a rate limits it.
+//! The costs of input, for clients whose rate is limited.
 
 use std::sync::Arc;
 
@@ -25,13 +25,13 @@ pub(super) struct Beyond {
 pub(super) struct Exceeded {
     /// The limit to count.
     pub(super) limit: Limit,
-    /// What the client is told.
+    /// The limit that the client exceeded, for the error.
     pub(super) beyond: Beyond,
 }
 
-/// Who pays for what a connection sends.
+/// The allowances that pay for the input of a connection.
 pub(super) struct Payer<'a> {
-    /// What is left to the connection. `None` until it has sent something.
+    /// The amount that the connection may still send. `None` until it has sent something.
     pub(super) allowance: &'a mut Option<Box<Allowance>>,
     /// The user of the session, if there is one.
     pub(super) user: Option<UserId>,
@@ -40,9 +40,9 @@ pub(super) struct Payer<'a> {
 /// The rates of a gateway, the same for all its shards.
 #[derive(Clone, Default)]
 pub(crate) struct Charges {
-    /// What a connection may send. `None`: no limit.
+    /// The rates of a connection; `None` without a limit.
     connections: Option<Arc<Rules>>,
-    /// What all connections of a user may send together. `None`: no limit.
+    /// The rates of all connections of a user together; `None` without a limit.
     users: Option<Arc<UserRates>>,
 }
 

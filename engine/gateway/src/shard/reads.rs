@@ -1,4 +1,4 @@
-//! What a shard asks of the readers, from the command of a client to the reader's answer.
+//! The queries of a shard to the readers, from the command of a client to the answer.
 
 use crossbeam::channel::Sender;
 use slab::Slab;
@@ -21,7 +21,7 @@ pub(crate) struct Reads {
 
 /// Where the answer to a question goes, and how far it reaches.
 pub(super) struct Asker {
-    /// To whom the answer goes.
+    /// The recipient of the answer.
     pub(super) reply_to: ReplyTo,
     /// The last position that the answer may cover. The connection gets later events live.
     pub(super) until: Position,

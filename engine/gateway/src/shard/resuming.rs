@@ -49,7 +49,7 @@ struct Progress {
     pushed: bool,
 }
 
-/// What a shard has to do after a pong.
+/// The work of a shard after a pong.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Receipt {
     /// A position to store.

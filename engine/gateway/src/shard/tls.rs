@@ -115,7 +115,7 @@ impl Buffers {
     }
 }
 
-/// How far the hand-shake was before a read.
+/// The state of the hand-shake before a read.
 #[derive(Debug, Clone, Copy)]
 struct Before {
     /// The hand-shake was not over.

@@ -1,4 +1,4 @@
-//! What tokens allow the sessions of a shard, and for how long.
+//! The rights that tokens grant to the sessions of a shard, and their end.
 //!
 //! The rights of a session are kept beside the connections, once for all sessions with the same
 //! rights. The timer of a session knows when its token expires. In development mode there are no

@@ -1,4 +1,4 @@
-//! What makes a text not interoperable JSON, and where.
+//! The flaws that make a text not interoperable JSON, with their places.
 
 use std::fmt;
 

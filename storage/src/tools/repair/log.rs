@@ -35,7 +35,7 @@ pub(super) fn mend(
     log.carry_out(&plan)
 }
 
-/// What the repair does with a part of the log.
+/// The treatment of a part of the log by the repair.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     /// The part stays. These patches correct its file; there may be none.

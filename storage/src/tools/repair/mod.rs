@@ -71,9 +71,9 @@ pub struct Mended {
     pub fault: String,
     /// What the repair did, and what that means.
     pub action: String,
-    /// How many records or entries the repair gave up, if that is known.
+    /// The number of records or entries that the repair gave up, if it is known.
     pub records: Option<u64>,
-    /// How many bytes of the file the repair gave up.
+    /// The number of bytes of the file that the repair gave up.
     pub bytes: u64,
     /// The copy that the repair kept, with the bytes as it found them.
     pub copy: Option<PathBuf>,

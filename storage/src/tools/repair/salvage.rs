@@ -25,7 +25,7 @@ const MIN_BLOCK: usize = 36;
 /// Records that are known to have existed, with their positions; 0 stands for an unknown position.
 pub(crate) type Stubs = BTreeMap<Key, u64>;
 
-/// What is left of a run file.
+/// The undamaged content of a run file.
 pub(crate) struct Salvage {
     file: Option<Arc<dyn BackendFile>>,
     salt: u64,

@@ -18,7 +18,7 @@ pub(super) struct Listeners<T> {
 pub(super) struct Listener<T> {
     /// The slot of the connection.
     pub(super) slot: u32,
-    /// What the connection was told last.
+    /// The state that was last pushed to the connection.
     pub(super) note: T,
 }
 
@@ -49,7 +49,7 @@ impl<T> Listeners<T> {
         self.slots.get_mut(key as usize)
     }
 
-    /// Whether nobody listens.
+    /// Returns whether there is no listener.
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }

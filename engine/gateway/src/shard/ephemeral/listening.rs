@@ -1,4 +1,4 @@
-//! What each connection of a shard listens to.
+//! The watches and subscriptions of each connection of a shard.
 
 use std::collections::HashMap;
 

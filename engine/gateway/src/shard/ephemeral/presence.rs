@@ -74,7 +74,7 @@ impl PresenceWalk {
     }
 }
 
-/// What became of a connection's wish to watch a user.
+/// The result of a request to watch a user.
 #[derive(Debug)]
 pub(super) struct Watch {
     /// The state of the user.

@@ -1,4 +1,4 @@
-//! What commands about ephemeral events do to the state of a shard.
+//! The effects of commands about ephemeral events on the state of a shard.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ impl Sender<'_> {
     }
 }
 
-/// What becomes of a `typing` command.
+/// The result of a `typing` command.
 #[derive(Debug)]
 pub(super) enum Typing {
     /// The other user of the conversation is told.
@@ -71,7 +71,7 @@ pub(super) enum Typing {
     TooOften(Tick),
 }
 
-/// What a subscription begins with.
+/// The beginning of a subscription.
 pub(super) struct Beginning {
     /// The reply to the command.
     pub(super) reply: SubscribeReply<'static>,

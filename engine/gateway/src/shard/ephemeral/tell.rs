@@ -14,7 +14,7 @@ use crate::metrics::Limit;
 /// A connection gets no trifles while this part of an outbox waits for it.
 const TRIFLE_SHARE: usize = 8;
 
-/// What it means to a client that it misses an event.
+/// The consequence for a client that misses an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Worth {
     /// The client misses nothing: another event of the kind follows soon.
