@@ -53,11 +53,6 @@ impl Session {
         self.catching_up = recovers;
     }
 
-    /// Returns the position after which the session gets events live.
-    pub(crate) const fn live_from(&self) -> Position {
-        self.live_from
-    }
-
     /// Returns whether the session is still being pushed the events that it missed.
     pub(crate) const fn is_catching_up(&self) -> bool {
         self.catching_up
@@ -135,7 +130,7 @@ mod tests {
         session.begin(Position(10), false);
         assert!(!session.takes(Position(9)) && !session.takes(Position(10)));
         assert!(session.takes(Position(11)) && session.takes(Position(12)));
-        assert_eq!(session.live_from(), Position(10));
+        assert_eq!(session.live_from, Position(10));
         assert_eq!(session.until(Position(12)), Position(12));
     }
 
