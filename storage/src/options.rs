@@ -275,7 +275,7 @@ mod tests {
                     sync_life: Some(Duration::from_secs(1)),
                     ..default()
                 },
-                "sync_life needs runs",
+                "sync_life needs the option runs",
             ),
             (
                 Options {

@@ -315,7 +315,7 @@ fn a_repair_that_gave_something_up_begins_a_new_history() {
         .expect("a number");
     flip(gateway.data(), address + 30);
     let said = repair(gateway.data());
-    for word in ["(112)", "skip", "key"] {
+    for word in ["(error 112)", "skip", "key"] {
         assert!(said.contains(word), "{word:?} is not in {said}");
     }
     gateway.start_again();

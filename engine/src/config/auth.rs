@@ -80,7 +80,7 @@ mod tests {
             let error = resolve(text).unwrap_err();
             assert!(error.starts_with(start) && error.contains(word), "{error}");
         };
-        check("", "dev_auth: ", "--jwt-key FILE (or --jwks FILE)");
+        check("", "dev_auth: ", "--jwt-key FILE or --jwks FILE");
         check("", "dev_auth: ", "or --dev-auth");
         check("dev_auth = false", "dev_auth: ", "--jwt-key");
         check("dev_auth = true\njwt_key = \"k\"", "dev_auth: ", "not with");

@@ -204,7 +204,9 @@ fn read(file: &Path) -> Result<String, ConfigError> {
     };
     let bytes = files::read(file).map_err(|error| refused(error.to_string()))?;
     if bytes.len() > files::LONGEST {
-        return Err(refused("1 MiB or longer: no file of settings".to_owned()));
+        return Err(refused(
+            "the file is too long: a file of settings is shorter than 1 MiB".to_owned(),
+        ));
     }
     if let Some(problem) = files::byte_order_mark(&bytes) {
         return Err(refused(problem));

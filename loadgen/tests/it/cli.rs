@@ -129,7 +129,7 @@ fn bad_command_lines_say_what_would_be_right() {
         ),
         (
             &["find-max", "SCENARIO", "--from", "5/s"],
-            &["5.000/s for 10s", "100 at least"],
+            &["5.000/s for 10s", "at least 100"],
         ),
         (
             &["find-max", "SCENARIO", "--precision", "2"],
@@ -162,7 +162,7 @@ fn a_compression_without_effect_is_refused() {
                 "--duration",
                 "1s",
             ][..],
-            &["0.926/s for 1s", "100 at least"][..],
+            &["0.926/s for 1s", "at least 100"][..],
         ),
         (
             &["run", "SCENARIO", "--compress", "24h=10m"],

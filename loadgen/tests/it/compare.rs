@@ -243,7 +243,7 @@ fn what_is_not_alike_is_not_compared() {
         ),
         (
             |it| it.summary["verdict"] = json!("invalid"),
-            "the run is invalid, its figures do not count",
+            "the verdict of the run is invalid, so its figures do not count",
             "",
         ),
     ];

@@ -292,6 +292,9 @@ fn readers_see_every_record_while_runs_are_made_behind_them() {
                 let mut page = Page::with_bytes(4 << 20);
                 let mut last = false;
                 while !last {
+                    // The store's own threads have the lowest priority: readers that never rest
+                    // would leave them no processor.
+                    std::thread::sleep(std::time::Duration::from_millis(1));
                     last = done.load(Ordering::Acquire);
                     let known = reader.last_seq(TimelineId(1));
                     let all = 1..=known;
