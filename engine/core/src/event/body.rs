@@ -230,7 +230,7 @@ pub fn conversation(body: &[u8]) -> Option<&str> {
     simdutf8::basic::from_utf8(rest.get(..len)?).ok()
 }
 
-/// Appends the body of a receipt with [`MOST_PARTS`] parts at most.
+/// Appends the body of a receipt with `MOST_PARTS` parts at most.
 pub fn write_receipt<'a>(
     out: &mut Vec<u8>,
     conversation: ConversationName<'_>,

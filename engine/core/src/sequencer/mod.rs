@@ -1,11 +1,11 @@
 //! The single writer of durable state.
 //!
-//! 1. The sequencer takes commands in the order of their arrival. A part decides each: [`messages`],
-//!    [`receipts`], [`membership`] or [`contacts`]. The part looks at the conversations and groups in
-//!    memory ([`recent`]) and at the store, and appends a record to the batch under construction
-//!    ([`batch`]).
+//! 1. The sequencer takes commands in the order of their arrival. A part decides each: `messages`,
+//!    `receipts`, `membership` or `contacts`. The part looks at the conversations and groups in
+//!    memory (`recent`) and at the store, and appends a record to the batch under construction
+//!    (`batch`).
 //! 2. One commit makes the records of all these commands durable.
-//! 3. The shards and callers learn the outcomes ([`outbox`]).
+//! 3. The shards and callers learn the outcomes (`outbox`).
 //!
 //! A failed sync is final: the store refuses all later commands. The sequencer answers the commands
 //! of that commit with "outcome unknown" and later ones with "storage unavailable"; reads continue.
