@@ -20,6 +20,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use trunkline_proto::connection::Event;
 use trunkline_proto::frame::{Opcode, write_frame};
 
+use crate::arrivals::Arrivals;
 use crate::crowd::{Crowd, MASK};
 
 /// The most time to wait for answers after the last message.
@@ -109,7 +110,7 @@ struct Loop<'a> {
     /// The unacknowledged messages of each member: the intended time, and whether the message
     /// counts.
     waiting: Vec<VecDeque<(u64, bool)>>,
-    random: u64,
+    arrivals: Arrivals,
     text: Vec<u8>,
     seen: Latencies,
 }
@@ -131,7 +132,7 @@ pub fn run(crowd: &mut Crowd, traffic: Traffic, control: &Control) -> anyhow::Re
         traffic,
         start: Instant::now(),
         waiting,
-        random: 0x9E37_79B9_7F4A_7C15,
+        arrivals: Arrivals::new(traffic.rate),
         text: Vec::new(),
         seen: Latencies::new()?,
     };
@@ -164,7 +165,7 @@ impl Loop<'_> {
                 counts => {
                     while due <= now {
                         self.send(due, counts == 1)?;
-                        due += self.gap();
+                        due += self.arrivals.gap();
                     }
                     let wait = Duration::from_nanos(due.saturating_sub(self.nanos()).max(1));
                     let wait = Expiration::OneShot(TimeSpec::from_duration(wait));
@@ -188,23 +189,8 @@ impl Loop<'_> {
         self.start.elapsed().as_nanos() as u64
     }
 
-    /// Returns the next pseudo-random number (splitmix64).
-    fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ z >> 31
-    }
-
-    /// Returns the nanoseconds until the next message.
-    fn gap(&mut self) -> u64 {
-        let part = (self.random() >> 11) as f64 / (1u64 << 53) as f64;
-        (-(1.0 - part).ln() / self.traffic.rate * 1e9) as u64
-    }
-
     fn send(&mut self, due: u64, counts: bool) -> anyhow::Result<()> {
-        let from = (self.random() % (self.waiting.len() & !1) as u64) as usize;
+        let from = self.arrivals.pick(self.waiting.len() & !1);
         let Traffic { name, bytes, .. } = self.traffic;
         let mark = if counts { COUNTS } else { b'-' };
         self.text.clear();

@@ -13,6 +13,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use trunkline_benches::arrivals::Arrivals;
 use trunkline_benches::talk::Talk;
 use trunkline_benches::tokens::Signer;
 
@@ -31,15 +32,13 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// The longest time without a look at the board.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// The honest users, two of each pair behind each other.
+/// The honest users. The two users of a pair have neighbouring indices.
 pub(crate) struct Honest {
     poll: Poll,
     people: Vec<Person>,
     ledger: Ledger,
     start: Instant,
-    random: u64,
-    /// Messages per second of all together.
-    rate: f64,
+    arrivals: Arrivals,
 }
 
 impl Honest {
@@ -70,8 +69,7 @@ impl Honest {
             people,
             ledger: Ledger::new()?,
             start: Instant::now(),
-            random: 0x9E37_79B9_7F4A_7C15,
-            rate,
+            arrivals: Arrivals::new(rate),
         })
     }
 
@@ -99,7 +97,7 @@ impl Honest {
             } else {
                 while due <= self.nanos() {
                     self.send(due, board);
-                    due += self.gap();
+                    due += self.arrivals.gap();
                 }
                 let wait = Duration::from_nanos(due.saturating_sub(self.nanos()).max(1));
                 let wait = Expiration::OneShot(TimeSpec::from_duration(wait));
@@ -122,23 +120,8 @@ impl Honest {
         self.start.elapsed().as_nanos() as u64
     }
 
-    /// Returns the next pseudo-random number (splitmix64).
-    fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ z >> 31
-    }
-
-    /// Returns the nanoseconds until the next message.
-    fn gap(&mut self) -> u64 {
-        let part = (self.random() >> 11) as f64 / (1u64 << 53) as f64;
-        (-(1.0 - part).ln() / self.rate * 1e9) as u64
-    }
-
     fn send(&mut self, due: u64, board: &Board) {
-        let from = (self.random() % self.people.len() as u64) as usize;
+        let from = self.arrivals.pick(self.people.len());
         let turn = board.turn();
         let sender = &mut self.people[from];
         if sender.stream.is_none() {
