@@ -1,6 +1,6 @@
 //! A closed-loop WebSocket client: every connection keeps a number of messages in flight.
 //!
-//! It knows little more than RFC 6455: it sends templates, and counts substrings. So it can drive
+//! The client knows little more than RFC 6455: it sends templates, and counts substrings. So it can drive
 //! any chat server with JSON in text frames with the same work, and NATS with an equal amount.
 
 use std::io::{self, Read, Write};

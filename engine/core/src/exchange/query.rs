@@ -289,7 +289,7 @@ pub enum AnswerKind {
     },
     /// The position to catch up from has expired. The frames say so.
     Expired,
-    /// No look-up, because nobody waited for the answer any more.
+    /// The readers looked nothing up, because the connection was closed.
     Dropped {
         /// Whether the query counted as a command in flight.
         counted: bool,

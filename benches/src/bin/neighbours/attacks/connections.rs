@@ -97,7 +97,7 @@ impl Attack for ConnectStorm {
     }
 }
 
-/// Connects with tokens that are signed by nobody.
+/// Connects with tokens whose signature is not valid.
 pub(crate) struct BadTokens;
 
 impl Attack for BadTokens {

@@ -108,7 +108,7 @@ pub(crate) const ALL: &[Listed] = &[
     listed("connect-storm", "sessions that end at once", || {
         Box::new(connections::ConnectStorm)
     }),
-    listed("bad-tokens", "tokens that nobody signed", || {
+    listed("bad-tokens", "tokens without a valid signature", || {
         Box::new(connections::BadTokens)
     }),
     listed(
