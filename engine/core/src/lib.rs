@@ -18,6 +18,7 @@
 
 pub mod call;
 pub mod clock;
+pub mod cost;
 pub mod directory;
 pub mod event;
 pub mod exchange;
