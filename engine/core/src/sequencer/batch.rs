@@ -1,5 +1,6 @@
 //! The batch under construction, and the stored values as the batch leaves them.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use trunkline_storage::{
     StateEntry, TimelineId, Writer,
 };
 
+use super::price::Work;
 use super::refused::{CORRUPT, CommitFirst, Refused, not_appended, unreadable};
 use crate::event;
 use crate::ids::Ids;
@@ -62,6 +64,8 @@ pub(super) struct OpenBatch {
     /// The number of commands in the batch, plus the members in its receipts. The batch touches at
     /// most this many conversations.
     touched: usize,
+    /// What was read and stored since the last [`take_work`](Self::take_work).
+    work: Cell<Work>,
     /// The time that the store got last, in milliseconds since 1970 UTC.
     ticked: u64,
     /// Whether the store takes nothing more until a restart.
@@ -78,6 +82,7 @@ impl OpenBatch {
             moment: Moment::default(),
             pending: HashMap::default(),
             touched: 0,
+            work: Cell::default(),
             ticked: 0,
             is_over: false,
         }
@@ -111,6 +116,12 @@ impl OpenBatch {
     /// Counts commands or members of receipts towards the limit of the batch.
     pub(super) fn touch(&mut self, more: usize) {
         self.touched += more;
+    }
+
+    /// Returns what was read and stored since the last call, and counts from zero again.
+    #[allow(dead_code, reason = "the sequencer reports the cost of each command")]
+    pub(super) fn take_work(&self) -> Work {
+        self.work.take()
     }
 
     /// Returns whether the batch takes no more commands.
@@ -156,10 +167,16 @@ impl OpenBatch {
     /// # Errors
     /// The store could not be read.
     pub(super) fn value(&self, key: TimelineId) -> Result<Option<Vec<u8>>, Refused> {
-        match self.pending.get(&key) {
-            Some(value) => Ok((!value.is_empty()).then(|| value.clone())),
-            None => self.store.state(key).map_err(|error| unreadable(&error)),
-        }
+        let value = match self.pending.get(&key) {
+            Some(value) => (!value.is_empty()).then(|| value.clone()),
+            None => {
+                let stored = self.store.state(key);
+                stored.map_err(|error| unreadable(&error))?
+            }
+        };
+        let bytes = value.as_ref().map_or(0, Vec::len);
+        self.work.set(self.work.get().read(bytes));
+        Ok(value)
     }
 
     /// Returns the decoded value under a key as the batch leaves it; `None` if there is none.
@@ -195,7 +212,10 @@ impl OpenBatch {
         page: &mut Page,
     ) -> Result<(), Refused> {
         let read = self.store.get(timeline, seq, page);
-        read.map(|_| ()).map_err(|error| unreadable(&error))
+        read.map_err(|error| unreadable(&error))?;
+        let bytes = page.records().next().map_or(0, |record| record.body.len());
+        self.work.set(self.work.get().read(bytes));
+        Ok(())
     }
 
     /// Appends a record with the values that it changes. Sets the record's time, and adds the wire
@@ -226,8 +246,11 @@ impl OpenBatch {
             states: &states,
             ..*draft
         };
+        let before = self.writer.batch_bytes();
         let position = self.writer.append_next(&draft);
         let position = position.map_err(|error| not_appended(&error))?;
+        let bytes = self.writer.batch_bytes().saturating_sub(before);
+        self.work.set(self.work.get().wrote(states.len(), bytes));
         self.pending.extend(changes.drain(..));
         Ok(position)
     }
@@ -336,6 +359,26 @@ mod tests {
         assert_eq!(batch.value(TimelineId(1)), Ok(None));
         batch.set(TimelineId(4), b"four").unwrap();
         assert_eq!(batch.value(TimelineId(4)), Ok(Some(b"four".to_vec())));
+    }
+
+    #[test]
+    fn work_is_counted_until_it_is_taken() {
+        let mut batch = Fixture::new().batch;
+        append(&mut batch, 1, b"one");
+        batch.commit().unwrap();
+        let work = batch.take_work();
+        assert_eq!((work.reads, work.sets), (0, 1));
+        assert!(work.log_bytes > 3);
+        for key in [1, 2] {
+            batch.value(TimelineId(key)).unwrap();
+        }
+        let read = Work {
+            reads: 2,
+            read_bytes: 3,
+            ..Work::default()
+        };
+        assert_eq!(batch.take_work(), read);
+        assert_eq!(batch.take_work(), Work::default());
     }
 
     #[test]

@@ -30,6 +30,8 @@ mod membership;
 mod messages;
 mod outbox;
 mod positions;
+#[allow(dead_code, reason = "the queue of commands takes its prices from here")]
+mod price;
 mod receipts;
 mod recent;
 mod refused;

@@ -20,6 +20,17 @@ pub(super) enum Audience {
     Members(Arc<[UserId]>),
 }
 
+impl Audience {
+    /// Returns the number of users.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Nobody => 0,
+            Self::One(_) => 1,
+            Self::Members(members) => members.len(),
+        }
+    }
+}
+
 /// The recipients of an event: the timelines that its record enters, and the users who receive it
 /// live.
 pub(super) enum Reach {

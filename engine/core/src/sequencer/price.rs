@@ -1,0 +1,138 @@
+//! The prices of commands: estimated before the sequencer decides them, and known afterwards.
+//!
+//! Prices follow from what a command asks for and from what deciding it read and stored. They are
+//! not measured, so the same command always costs the same.
+
+use super::route::Audience;
+use crate::cost::Cost;
+use crate::exchange::Action;
+
+/// The cost of any command: its way through the queue, the decision and the answer.
+const COMMAND: Cost = Cost::nanos(1_500);
+
+/// The cost of reading one value or message: the look-up, the check of its frame, and decoding it.
+const READ: Cost = Cost::nanos(1_000);
+
+/// The nanoseconds that one KiB of values or messages costs to read: its checksum and its copies.
+const READ_KIB: u64 = 1_000;
+
+/// The cost of setting one value: encoding it, and its place in the index and in a run. Its bytes
+/// of log are counted apart.
+const SET: Cost = Cost::nanos(600);
+
+/// The cost of one member of the audience: the look-up of the member's shards.
+const LOOK_UP: Cost = Cost::nanos(20);
+
+/// The cost of one recipient who is connected: finding the connection and queueing the event. The
+/// bytes that go to the connection are counted apart.
+const PUSH: Cost = Cost::nanos(1_000);
+
+/// The estimated nanoseconds per byte of a body that names users. A name of 8 bytes stands for about
+/// four values.
+const NAMED_BYTE: u64 = 800;
+
+/// What the decision of commands has read and stored so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Work {
+    /// The number of values and messages that were read.
+    pub(super) reads: usize,
+    /// The bytes of the values and messages that were read.
+    pub(super) read_bytes: usize,
+    /// The number of values that were set.
+    pub(super) sets: usize,
+    /// The bytes that entered the log.
+    pub(super) log_bytes: usize,
+}
+
+impl Work {
+    /// Counts one read of `bytes` bytes.
+    pub(super) fn read(self, bytes: usize) -> Self {
+        Self {
+            reads: self.reads + 1,
+            read_bytes: self.read_bytes + bytes,
+            ..self
+        }
+    }
+
+    /// Counts a record of `bytes` bytes of log that sets `sets` values.
+    pub(super) fn wrote(self, sets: usize, bytes: usize) -> Self {
+        Self {
+            sets: self.sets + sets,
+            log_bytes: self.log_bytes + bytes,
+            ..self
+        }
+    }
+}
+
+/// Returns what a command probably costs, before it is decided. `body` is the length of its body in
+/// bytes.
+pub(super) fn estimate(action: &Action, body: usize) -> Cost {
+    let extra = match action {
+        Action::Send { .. } | Action::Ack { .. } => Cost::NONE,
+        Action::Recall { .. } | Action::Delete { .. } | Action::React { .. } => READ.times(4),
+        Action::Group(_) | Action::Contacts { .. } => {
+            Cost::nanos((body as u64).saturating_mul(NAMED_BYTE))
+        }
+    };
+    COMMAND + Cost::of_log(body) + extra
+}
+
+/// Returns what a decided command costs without its deliveries. `work` is what its decision read
+/// and stored.
+pub(super) fn decided(work: Work) -> Cost {
+    let mut cost = COMMAND + Cost::of_log(work.log_bytes);
+    if work.reads > 0 {
+        let bytes = Cost::nanos((work.read_bytes as u64).saturating_mul(READ_KIB) >> 10);
+        cost += READ.times(work.reads) + bytes;
+    }
+    if work.sets > 0 {
+        cost += SET.times(work.sets);
+    }
+    cost
+}
+
+/// Returns what it costs to find the connected members of an audience.
+pub(super) fn routed(audience: &Audience) -> Cost {
+    LOOK_UP.times(audience.len())
+}
+
+/// Returns what it costs to push an event of `bytes` bytes to `recipients` connections.
+pub(super) fn pushed(recipients: usize, bytes: usize) -> Cost {
+    (PUSH + Cost::of_sent(bytes)).times(recipients)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::Change;
+
+    #[test]
+    fn a_message_is_cheap_and_what_names_many_users_is_not() {
+        let send = estimate(&Action::Send { key: None }, 200);
+        assert!(send < Cost::micros(3), "{send:?}");
+        let group = estimate(&Action::Group(Change::Add), 1_000 * 8);
+        assert!(group > send.times(1_000), "{group:?}");
+        let stored = Work::default().wrote(0, 200);
+        assert_eq!(decided(stored), send, "the estimate of a message is exact");
+    }
+
+    #[test]
+    fn each_value_costs_and_so_does_each_byte() {
+        let none = decided(Work::default());
+        let one = decided(Work::default().read(0));
+        let two = decided(Work::default().read(0).read(10 << 10));
+        assert_eq!(one, none + READ);
+        assert_eq!(two, one + READ + Cost::micros(10));
+        let set = decided(Work::default().wrote(3, 1_024));
+        assert_eq!(set, none + SET.times(3) + Cost::of_log(1_024));
+    }
+
+    #[test]
+    fn deliveries_cost_for_each_recipient() {
+        assert_eq!(pushed(0, 9_000), Cost::NONE);
+        assert_eq!(pushed(4, 1_024), (PUSH + Cost::of_sent(1_024)).times(4));
+        assert_eq!(routed(&Audience::Nobody), Cost::NONE);
+        let members = Audience::Members(vec![Default::default(); 7].into());
+        assert_eq!(routed(&members), LOOK_UP.times(7));
+    }
+}
