@@ -1,5 +1,7 @@
 //! Readers: positioned reads of visible records.
 
+mod states;
+
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,11 +25,13 @@ use crate::{Epochs, Health, Losses, Order, Page, Position, Stats, StoreKey, Time
 #[derive(Clone)]
 pub struct Reader {
     shared: Arc<Shared>,
+    frames: states::Frames,
 }
 
 impl Reader {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Reader { shared }
+        let frames = states::Frames::default();
+        Reader { shared, frames }
     }
 
     /// Returns the key with which the store makes timeline ids.
@@ -232,27 +236,6 @@ impl Reader {
                 position: record.position,
             }),
         )
-    }
-
-    /// Returns the latest visible value under a key; `None` if there is none or if it is empty.
-    ///
-    /// # Errors
-    /// [`ReadError::Corrupt`] or [`ReadError::Io`] if the disk does not return what was written.
-    pub fn state(&self, key: TimelineId) -> Result<Option<Vec<u8>>, ReadError> {
-        let (view, position) = self.look_up(|index| index.state(key));
-        let value = match position {
-            Some(position) => {
-                let segment = view.segment_of(position).ok_or(ReadError::NoRecord)?;
-                let mut window = Window::default();
-                let (kind, payload) = self.read_frame(segment, position, &mut window)?;
-                state_in(key, kind, position, payload)
-                    .map(<[u8]>::to_vec)
-                    .ok_or_else(|| self.corrupt(segment, position))?
-                    .into()
-            }
-            None => view.runs.state(key)?,
-        };
-        Ok(value.filter(|value| !value.is_empty()))
     }
 
     /// Returns whether the store takes appends, and if not, why.
@@ -462,15 +445,6 @@ fn taker(page: &mut Page, left: usize) -> impl FnMut(u64, &[u8]) -> Result<bool,
             page.set_more();
         }
         Ok(fits)
-    }
-}
-
-/// Returns the value that a frame puts under `key`.
-fn state_in(key: TimelineId, kind: FrameKind, position: u64, payload: &[u8]) -> Option<&[u8]> {
-    match kind {
-        FrameKind::State => Some(record::decode_state(payload)?.value),
-        FrameKind::Record => record::decode_payload(position, payload)?.states.value(key),
-        FrameKind::Anchor | FrameKind::Seal | FrameKind::Hole => None,
     }
 }
 

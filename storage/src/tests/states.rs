@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::*;
+use crate::backend::Backend;
 use crate::{AppendError, ReadError, StateEntry};
 
 /// A key that many records set. It is also the id of a timeline, so records of that timeline hold
@@ -349,6 +350,99 @@ fn any_flipped_bit_of_a_run_of_states_is_noticed_or_harmless() {
                     Err(error) => panic!("bit {bit} of {name}: {error}"),
                 }
             }
+        }
+    }
+}
+
+/// Returns options with records of up to 64 KiB.
+fn large_records() -> Options {
+    Options {
+        segment_bytes: 256 << 10,
+        max_record_bytes: 64 << 10,
+        ..small()
+    }
+}
+
+/// Commits one record that sets `keys`, each to a value that begins with `tag`.
+fn commit_crowd(opened: &mut Opened, keys: std::ops::Range<u128>, tag: u8) -> Position {
+    let values: Vec<Vec<u8>> = keys.clone().map(|key| vec![tag, key as u8]).collect();
+    let states: Vec<_> = keys
+        .zip(&values)
+        .map(|(key, value)| state(key, value))
+        .collect();
+    let position = append(opened, &states);
+    opened.writer.commit().unwrap();
+    position
+}
+
+#[test]
+fn a_frame_with_many_states_is_read_and_checked_once() {
+    let disk = SimDisk::new(1);
+    let (mut opened, _) = open(&disk, large_records()).unwrap();
+    let position = commit_crowd(&mut opened, 0..1_000, 7);
+    let other = opened.reader.clone();
+    assert_eq!(read(&opened, 0), Some(vec![7, 0]));
+    // Damage that the next read of the frame notices.
+    let mut names = disk.list().unwrap().into_iter();
+    let segment = names.find(|name| name.contains(".seg")).unwrap();
+    disk.flip(&segment, (position.0 as usize + 100) * 8);
+    for key in 1..1_000 {
+        assert_eq!(read(&opened, key), Some(vec![7, key as u8]));
+    }
+    let keys: Vec<TimelineId> = (0..1_000).map(TimelineId).collect();
+    assert!(opened.reader.states(&keys).is_ok());
+    let found = other.state(TimelineId(1));
+    assert!(matches!(found, Err(ReadError::Corrupt { .. })), "{found:?}");
+}
+
+#[test]
+fn values_of_many_keys_come_in_the_order_of_the_keys() {
+    let disk = SimDisk::new(1);
+    let options = Options {
+        runs: true,
+        ..large_records()
+    };
+    let (mut opened, _) = open(&disk, options).unwrap();
+    commit_crowd(&mut opened, 0..600, 1);
+    commit_crowd(&mut opened, 300..900, 2);
+    append(
+        &mut opened,
+        &[state(5, b"x"), state(6, b""), state(5, b"last")],
+    );
+    opened.writer.commit().unwrap();
+    // More records than a reader keeps, in turns.
+    for first in [2_000, 3_000, 4_000, 5_000, 6_000] {
+        commit_crowd(&mut opened, first..first + 20, 3);
+    }
+    let keys = (0..1_000).flat_map(|key| [key, 899 - key.min(899), 2_000 + key % 5 * 1_000]);
+    let keys: Vec<TimelineId> = keys.map(TimelineId).collect();
+    let expected = |key: TimelineId| match key.0 {
+        5 => Some(b"last".to_vec()),
+        6 => None,
+        key @ 0..300 => Some(vec![1, key as u8]),
+        key @ 300..900 => Some(vec![2, key as u8]),
+        key @ 2_000.. => Some(vec![3, key as u8]),
+        _ => None,
+    };
+    let values = opened.reader.states(&keys).unwrap();
+    for (&key, value) in keys.iter().zip(values) {
+        assert_eq!(value, expected(key), "{key:?}");
+        assert_eq!(read(&opened, key.0), expected(key), "{key:?}");
+    }
+    assert_eq!(opened.reader.states(&[]).unwrap(), Vec::<Option<_>>::new());
+}
+
+#[test]
+fn the_last_of_several_values_under_a_key_counts_in_a_frame_that_is_kept() {
+    let disk = SimDisk::new(1);
+    let (mut opened, _) = open(&disk, large_records()).unwrap();
+    let twice = (0..40).map(|n: u128| (n % 20, if n < 20 { b"1" } else { b"2" }));
+    let states: Vec<_> = twice.map(|(key, value)| state(key, value)).collect();
+    append(&mut opened, &states);
+    opened.writer.commit().unwrap();
+    for _ in 0..2 {
+        for key in 0..20 {
+            assert_eq!(read(&opened, key), Some(b"2".to_vec()));
         }
     }
 }

@@ -55,8 +55,11 @@ pub(super) fn contacts(reading: &Reading, user: UserId) -> Result<Vec<String>, F
 /// The store could not be read, or holds a time of another form.
 pub(super) fn last_seen(reading: &Reading, asked: &PresenceQuery) -> Result<Finding, Failure> {
     let mut asked = asked.clone();
-    for user in asked.users.iter_mut().filter(|user| user.unknown) {
-        user.left = reading.value::<LastSeen>(user.id)?.map(|seen| seen.time);
+    let mut unknown: Vec<_> = asked.users.iter_mut().filter(|user| user.unknown).collect();
+    let keys: Vec<_> = unknown.iter().map(|user| user.id).collect();
+    let times = reading.values::<LastSeen>(&keys)?;
+    for (user, seen) in unknown.iter_mut().zip(times) {
+        user.left = seen.map(|seen| seen.time);
     }
     Ok(Finding::LastSeen { asked })
 }

@@ -135,14 +135,15 @@ impl About<'_> {
                 .collect());
         }
         let chunks = reading.group(id)?.chunks;
-        let mut all = Vec::new();
-        for RosterMember { name, .. } in reading.roster(id, chunks)? {
-            let user = reading.ids().user(&self.listing.namespace, &name);
-            all.push((name, reading.member(id, user)?));
-        }
+        let roster = reading.roster(id, chunks)?;
+        let namespace = &self.listing.namespace;
+        let users = roster.iter();
+        let users = users.map(|member| reading.ids().user(namespace, &member.name));
+        let members = reading.members(id, users)?;
         let advance = reading.advance(id)?;
-        let marks = all.into_iter().map(|(user, member)| MemberMarks {
-            user,
+        let all = roster.into_iter().zip(members);
+        let marks = all.map(|(RosterMember { name, .. }, member)| MemberMarks {
+            user: name,
             first: member.first_seq,
             marks: advance.of(member.number, member.marks),
         });

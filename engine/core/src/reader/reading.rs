@@ -90,6 +90,24 @@ impl Reading {
         }
     }
 
+    /// Returns the values under many keys, in the order of the keys; `None` for a key without a
+    /// value.
+    ///
+    /// # Errors
+    /// The store could not be read, or holds a value of another form.
+    pub(super) fn values<T>(&self, keys: &[TimelineId]) -> Result<Vec<Option<T>>, Failure>
+    where
+        T: for<'a> Form<'a> + serde::de::DeserializeOwned,
+    {
+        let found = self.store.states(keys).map_err(|error| failure(&error))?;
+        let decode = |value: Option<Vec<u8>>| {
+            value.map_or(Ok(None), |value| {
+                state::decode(&value).map(Some).ok_or(CORRUPT)
+            })
+        };
+        found.into_iter().map(decode).collect()
+    }
+
     /// Reads one message into `page`, which stays empty if there is no such message.
     ///
     /// # Errors
@@ -237,6 +255,21 @@ impl Reading {
     pub(super) fn member(&self, group: TimelineId, user: UserId) -> Result<Member, Failure> {
         let key = self.ids.member(group, user);
         Ok(self.value(key)?.unwrap_or_default())
+    }
+
+    /// Returns the states of users in a group, in the order of the users. A stranger has the default
+    /// state.
+    ///
+    /// # Errors
+    /// The store could not be read, or holds a value of another form.
+    pub(super) fn members(
+        &self,
+        group: TimelineId,
+        users: impl Iterator<Item = UserId>,
+    ) -> Result<Vec<Member>, Failure> {
+        let keys: Vec<_> = users.map(|user| self.ids.member(group, user)).collect();
+        let members = self.values::<Member>(&keys)?.into_iter();
+        Ok(members.map(Option::unwrap_or_default).collect())
     }
 
     /// Returns the marks that a group keeps for its members together.

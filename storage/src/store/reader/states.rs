@@ -1,0 +1,189 @@
+//! Look-ups of states.
+//!
+//! A record with a thousand states is one frame, and its checksum covers all of it. Without a cache
+//! each look-up of one state would read and check the whole frame.
+
+use parking_lot::Mutex;
+
+use super::{Reader, View};
+use crate::TimelineId;
+use crate::error::ReadError;
+use crate::log::frame::FrameKind;
+use crate::log::record::{self, StateEntry};
+use crate::log::window::Window;
+
+/// The number of frames that a reader keeps.
+const FRAMES: usize = 4;
+/// The fewest states of a frame that is kept. Shorter frames are read again for less than it costs
+/// to keep them.
+const KEEP_FROM: usize = 16;
+/// The most bytes of a frame that is kept, with its table of keys. Longer frames are read again for
+/// each look-up.
+const KEEP_BYTES: usize = 256 << 10;
+/// The most keys that are looked up in the index at once. The writer waits for the index meanwhile.
+const AT_ONCE: usize = 128;
+
+/// The checked frames with many states that a reader read last.
+///
+/// A clone of a reader begins without frames, so that threads do not wait for each other.
+#[derive(Default)]
+pub(super) struct Frames(Mutex<Vec<Frame>>);
+
+/// The payload of a checked frame.
+struct Frame {
+    position: u64,
+    payload: Vec<u8>,
+    /// The keys with their values in `payload`, ordered by key. It is made when a second key of the
+    /// frame is looked up.
+    table: Option<Box<[Place]>>,
+}
+
+/// The place of a value in the payload of a frame.
+#[derive(Clone, Copy)]
+struct Place {
+    key: TimelineId,
+    from: u32,
+    len: u32,
+}
+
+/// A key of a look-up of several keys, with the position of its value.
+struct Wanted {
+    /// The number of the key in the list of the caller.
+    number: usize,
+    position: Option<u64>,
+}
+
+impl Clone for Frames {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Reader {
+    /// Returns the latest visible value under a key; `None` if there is none or if it is empty.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] if the disk does not return what was written.
+    pub fn state(&self, key: TimelineId) -> Result<Option<Vec<u8>>, ReadError> {
+        let (view, position) = self.look_up(|index| index.state(key));
+        self.value(&view, key, position)
+    }
+
+    /// Returns the latest visible values under many keys, in the order of the keys; `None` for a
+    /// key without a value or with an empty one. The values are not of one moment: a commit can
+    /// come between two of them.
+    ///
+    /// This is faster than [`state`](Self::state) for each key, because values of the same record
+    /// are read together.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`] if the disk does not return what was written.
+    pub fn states(&self, keys: &[TimelineId]) -> Result<Vec<Option<Vec<u8>>>, ReadError> {
+        let mut values = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(AT_ONCE) {
+            let numbered = || keys.iter().enumerate();
+            let (view, mut wanted) = self.look_up(|index| {
+                let wanted = numbered().map(|(number, &key)| Wanted {
+                    number,
+                    position: index.state(key),
+                });
+                wanted.collect::<Vec<_>>()
+            });
+            wanted.sort_unstable_by_key(|wanted| wanted.position);
+            let first = values.len();
+            values.resize_with(first + keys.len(), || None);
+            for Wanted { number, position } in wanted {
+                values[first + number] = self.value(&view, keys[number], position)?;
+            }
+        }
+        Ok(values)
+    }
+
+    /// Returns the value under a key that the index has at `position`, or that is in a run.
+    fn value(
+        &self,
+        view: &View,
+        key: TimelineId,
+        position: Option<u64>,
+    ) -> Result<Option<Vec<u8>>, ReadError> {
+        let value = match position {
+            Some(position) => Some(self.value_at(view, key, position)?),
+            None => view.runs.state(key)?,
+        };
+        Ok(value.filter(|value| !value.is_empty()))
+    }
+
+    /// Returns the value that the frame at `position` puts under `key`.
+    fn value_at(&self, view: &View, key: TimelineId, position: u64) -> Result<Vec<u8>, ReadError> {
+        // Another thread with the same reader has the frames: this one reads for itself.
+        let mut kept = self.frames.0.try_lock();
+        let known = kept.as_mut().and_then(|kept| find(kept, position));
+        let segment = view.segment_of(position).ok_or(ReadError::NoRecord)?;
+        if let Some(frame) = known {
+            let value = frame.value(key).map(<[u8]>::to_vec);
+            return value.ok_or_else(|| self.corrupt(segment, position));
+        }
+        let mut window = Window::default();
+        let (kind, payload) = self.read_frame(segment, position, &mut window)?;
+        let (value, states) = match kind {
+            FrameKind::State => (record::decode_state(payload).map(|state| state.value), 1),
+            FrameKind::Record => {
+                let record = record::decode_payload(position, payload);
+                let states = record.map_or(0, |record| record.states.len());
+                (record.and_then(|record| record.states.value(key)), states)
+            }
+            FrameKind::Anchor | FrameKind::Seal | FrameKind::Hole => (None, 0),
+        };
+        let value = value.ok_or_else(|| self.corrupt(segment, position))?;
+        let bytes = payload.len() + states * size_of::<Place>();
+        if let Some(kept) = &mut kept
+            && states >= KEEP_FROM
+            && bytes <= KEEP_BYTES
+        {
+            kept.truncate(FRAMES - 1);
+            let frame = Frame {
+                position,
+                payload: payload.to_vec(),
+                table: None,
+            };
+            kept.insert(0, frame);
+        }
+        Ok(value.to_vec())
+    }
+}
+
+/// Returns the frame at `position`, which is then the first of `frames`.
+fn find(frames: &mut [Frame], position: u64) -> Option<&mut Frame> {
+    let found = frames.iter().position(|frame| frame.position == position)?;
+    frames[..=found].rotate_right(1);
+    frames.first_mut()
+}
+
+impl Frame {
+    /// Returns the value that counts under `key`, if the frame has one.
+    fn value(&mut self, key: TimelineId) -> Option<&[u8]> {
+        let table = match &mut self.table {
+            Some(table) => table,
+            None => self.table.insert(places(self.position, &self.payload)?),
+        };
+        // Of several values under a key the last counts.
+        let behind = table.partition_point(|place| place.key <= key);
+        let place = table[..behind].last().filter(|place| place.key == key)?;
+        let from = place.from as usize;
+        self.payload.get(from..from + place.len as usize)
+    }
+}
+
+/// Returns the places of all states in the payload of a record.
+fn places(position: u64, payload: &[u8]) -> Option<Box<[Place]>> {
+    let states = record::decode_payload(position, payload)?.states;
+    let place = |StateEntry { key, value }: StateEntry<'_>| Place {
+        key,
+        from: (value.as_ptr() as usize - payload.as_ptr() as usize) as u32,
+        len: value.len() as u32,
+    };
+    let mut places: Box<[Place]> = states.map(place).collect();
+    // Stable: values under the same key keep their order.
+    places.sort_by_key(|place| place.key);
+    Some(places)
+}
