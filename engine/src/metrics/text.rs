@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use trunkline_gateway::auth::Reason;
-use trunkline_gateway::metrics::{CLOSES, Limit, TlsFailure};
+use trunkline_gateway::metrics::{CLOSES, Limit, TlsFailure, Work};
 use trunkline_proto::ErrorCode;
 use trunkline_storage::Reader;
 
@@ -71,6 +71,23 @@ impl Families<'_, '_> {
         let mut family = self.0.encode_descriptor(name, help, None, kind)?;
         for (value, count) in values {
             ConstCounter::new(count).encode(family.encode_family(&[(label, value)])?)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a counter of seconds for each label value, from nanoseconds.
+    fn times<'l>(
+        &mut self,
+        (name, help): (&str, &str),
+        label: &str,
+        values: impl IntoIterator<Item = (&'l str, u64)>,
+    ) -> Written {
+        let kind = ConstCounter::new(0f64).metric_type();
+        let unit = Some(&Unit::Seconds);
+        let mut family = self.0.encode_descriptor(name, help, unit, kind)?;
+        for (value, nanos) in values {
+            let seconds = ConstCounter::new(nanos as f64 / 1e9);
+            seconds.encode(family.encode_family(&[(label, value)])?)?;
         }
         Ok(())
     }
@@ -200,6 +217,16 @@ impl Exporter {
             ),
             "limit",
             limited,
+        )?;
+        let work = Work::ALL.iter().enumerate();
+        let work = work.map(|(i, work)| (work.name(), self.metrics.sum(|m| &m.work[i])));
+        to.times(
+            (
+                "trunkline_cost",
+                "Cost of work for clients, in time of a processor core",
+            ),
+            "work",
+            work,
         )?;
         let names = CLOSES.map(|code| {
             if code == 0 {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use trunkline_storage::{Batch, Position, TimelineId};
 
 use super::{Outcome, ReplyTo};
+use crate::cost::Cost;
 use crate::event::BodyNames;
 use crate::ids::{Side, UserId};
 
@@ -202,6 +203,9 @@ pub enum Item {
         user: UserId,
         /// The outcome of the command.
         outcome: Outcome,
+        /// The cost of the command for the sequencer and for all who receive its record, all shards
+        /// together. The shard charged for reading the command before.
+        cost: Cost,
     },
     /// Push a record to the connections of a user.
     Deliver {

@@ -195,6 +195,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::cost::Cost;
     use crate::exchange::{AnswerKind, ConnRef};
 
     fn mailbox() -> Mailbox {
@@ -211,6 +212,7 @@ mod tests {
             frames: vec![0; bytes],
             error: None,
             kind: AnswerKind::SendReply,
+            cost: Cost::NONE,
         })
     }
 

@@ -6,6 +6,7 @@ use trunkline_proto::message::ReceiptState;
 use trunkline_storage::{BadToken, Epochs, Position, RecordRef, TimelineId};
 
 use super::{ConnRef, ReplyTo, Wanted};
+use crate::cost::Cost;
 use crate::event::RecordKind;
 use crate::ids::UserId;
 
@@ -255,6 +256,9 @@ pub struct Answer {
     pub error: Option<ErrorCode>,
     /// The kind of the answer.
     pub kind: AnswerKind,
+    /// The cost of the look-up and of sending the frames. The shard charged for reading the command
+    /// before.
+    pub cost: Cost,
 }
 
 /// The kind of an answer.

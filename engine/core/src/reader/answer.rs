@@ -7,6 +7,7 @@ use super::Worker;
 use super::catch_up::CatchUp;
 use super::failure::TOO_LARGE;
 use super::reply::LookedUp;
+use crate::cost::Cost;
 use crate::exchange::{Answer, AnswerKind, Failure, Job, Query, ReplyConn};
 use crate::fit::{Cut, ReplyFrame, strip_push, write_fitting};
 use crate::frames::write;
@@ -139,6 +140,7 @@ impl Frames {
             frames: self.bytes,
             error: self.error,
             kind,
+            cost: Cost::NONE,
         }
     }
 }

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use crossbeam::channel::Receiver;
 use trunkline_storage::{Page, Reader};
 
+use crate::cost::Cost;
 use crate::exchange::{Answer, AnswerKind, Job, Mail, Mailbox, Query, ReplyConn, ReplyTo};
 use feed::Feed;
 use reading::Reading;
@@ -76,5 +77,6 @@ fn dropped(job: &Job, to: &ReplyConn) -> Answer {
         kind: AnswerKind::Dropped {
             counted: !matches!(job.query, Query::CatchUp { .. }),
         },
+        cost: Cost::NONE,
     }
 }

@@ -1,6 +1,7 @@
 //! The decision of the sequencer about a command.
 
 use super::route::Audience;
+use crate::cost::Cost;
 use crate::exchange::{Done, Outcome};
 use trunkline_storage::Position;
 
@@ -10,6 +11,8 @@ pub(super) struct Decision {
     pub(super) outcome: Outcome,
     /// The recipients besides the caller's own devices.
     pub(super) audience: Audience,
+    /// The cost of the command for the sequencer and the recipients.
+    pub(super) cost: Cost,
 }
 
 impl Decision {
@@ -18,6 +21,7 @@ impl Decision {
         Self {
             outcome,
             audience: Audience::Nobody,
+            cost: Cost::NONE,
         }
     }
 
@@ -32,6 +36,7 @@ impl Decision {
         Self {
             outcome: Outcome::Done(done, Some(position)),
             audience,
+            cost: Cost::NONE,
         }
     }
 }

@@ -14,6 +14,7 @@ use super::recent::Recent;
 use super::refused::{CORRUPT, NO_MESSAGE, Refused, Stop};
 use super::subject::{Subject, Subjects};
 use super::tallies;
+use crate::cost::Cost;
 use crate::event::{Body, RecordKind};
 use crate::exchange::{Done, Members, Outcome};
 use crate::ids::{Side, UserId};
@@ -115,6 +116,7 @@ impl Messages {
         Ok(Decision {
             outcome: Outcome::Sent(position),
             audience: reach.audience(),
+            cost: Cost::NONE,
         })
     }
 

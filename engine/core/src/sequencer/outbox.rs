@@ -155,6 +155,7 @@ impl Outbox {
                 Decision {
                     outcome,
                     ref audience,
+                    cost,
                 },
         } = *decided;
         let shard = match reply_to {
@@ -165,6 +166,7 @@ impl Outbox {
                     id: to.id,
                     user,
                     outcome,
+                    cost,
                 });
                 Some(shard)
             }
@@ -210,6 +212,7 @@ mod tests {
     use super::super::fixture::Fixture;
     use super::super::route::Audience;
     use super::*;
+    use crate::cost::Cost;
     use crate::exchange::{ConnRef, Done, NoSleeper, ReplyConn};
     use crate::ids::DeviceMark;
 
@@ -239,6 +242,7 @@ mod tests {
         let sent = Decision {
             outcome: Outcome::Sent(position),
             audience: Audience::One(BOB),
+            cost: Cost::NONE,
         };
         outbox.answer(conn(1), ALICE, sent);
         outbox.tell(PartRecipients {

@@ -3,7 +3,9 @@
 mod limit;
 mod tls;
 mod tokens;
+mod work;
 
+use trunkline_core::cost::Cost;
 use trunkline_core::event::RecordKind;
 use trunkline_core::metrics::Counter;
 use trunkline_proto::ErrorCode;
@@ -11,6 +13,7 @@ use trunkline_proto::ErrorCode;
 pub use limit::Limit;
 pub use tls::{TlsFailure, TlsMetrics};
 pub use tokens::{KeyMetrics, TokenMetrics};
+pub use work::Work;
 
 /// The counters of one shard.
 #[derive(Debug, Default)]
@@ -63,6 +66,8 @@ pub struct ShardMetrics {
     pub closes: [Counter; CLOSES.len()],
     /// Hits of limits, in the order of [`Limit::ALL`].
     pub limited: [Counter; Limit::ALL.len()],
+    /// The cost of work for clients, in nanoseconds of a core, in the order of [`Work::ALL`].
+    pub work: [Counter; Work::ALL.len()],
     /// Full TLS hand-shakes.
     pub tls_full: Counter,
     /// TLS hand-shakes that resumed an earlier session.
@@ -82,6 +87,11 @@ impl ShardMetrics {
     /// Counts a hit of a limit.
     pub fn limited(&self, limit: Limit) {
         self.limited[limit as usize].one();
+    }
+
+    /// Counts the cost of work for a client.
+    pub fn worked(&self, work: Work, cost: Cost) {
+        self.work[work as usize].add(cost.as_nanos().into());
     }
 
     /// The counter for pushes of this kind of record.

@@ -35,7 +35,7 @@ pub(crate) struct Short {
 
 /// Something that a client sends and pays for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cost {
+pub(crate) enum Sent {
     /// A frame with this number of bytes.
     Frame(u32),
     /// A `send` command, which counts as a command and as a message.
@@ -111,13 +111,13 @@ impl Allowance {
     ///
     /// # Errors
     /// Nothing is left of a rate. A `send` that fails for its message has paid as a command.
-    pub(crate) fn pay(&mut self, rules: &Rules, now: Tick, cost: Cost) -> Result<(), Short> {
+    pub(crate) fn pay(&mut self, rules: &Rules, now: Tick, sent: Sent) -> Result<(), Short> {
         self.refill(rules, now);
-        if let Cost::Frame(bytes) = cost {
+        if let Sent::Frame(bytes) = sent {
             return take(Rated::Bytes, &mut self.bytes, &rules.bytes, bytes);
         }
         take(Rated::Commands, &mut self.commands, &rules.commands, 1)?;
-        if cost == Cost::Message {
+        if sent == Sent::Message {
             take(Rated::Messages, &mut self.messages, &rules.messages, 1)?;
         }
         Ok(())
@@ -147,51 +147,51 @@ mod tests {
         let rules = Rules::new(&rates, Duration::from_secs(1)).unwrap();
         let mut allowance = Allowance::new(&rules, 7);
         assert_eq!(
-            allowance.pay(&rules, 7, Cost::Message).map_err(|s| s.of),
+            allowance.pay(&rules, 7, Sent::Message).map_err(|s| s.of),
             Ok(())
         );
         assert_eq!(
-            allowance.pay(&rules, 7, Cost::Message).map_err(|s| s.of),
+            allowance.pay(&rules, 7, Sent::Message).map_err(|s| s.of),
             Err(Rated::Messages)
         );
         assert_eq!(
-            allowance.pay(&rules, 7, Cost::Command).map_err(|s| s.of),
+            allowance.pay(&rules, 7, Sent::Command).map_err(|s| s.of),
             Ok(())
         );
         assert_eq!(
-            allowance.pay(&rules, 7, Cost::Command).map_err(|s| s.of),
+            allowance.pay(&rules, 7, Sent::Command).map_err(|s| s.of),
             Err(Rated::Commands)
         );
         assert_eq!(
-            allowance.pay(&rules, 7, Cost::Frame(300)).map_err(|s| s.of),
+            allowance.pay(&rules, 7, Sent::Frame(300)).map_err(|s| s.of),
             Ok(())
         );
         assert_eq!(
-            allowance.pay(&rules, 7, Cost::Frame(1)).map_err(|s| s.of),
+            allowance.pay(&rules, 7, Sent::Frame(1)).map_err(|s| s.of),
             Err(Rated::Bytes)
         );
         // An earlier tick, of another shard, gives nothing and takes nothing.
         assert_eq!(
-            allowance.pay(&rules, 0, Cost::Command).map_err(|s| s.of),
+            allowance.pay(&rules, 0, Sent::Command).map_err(|s| s.of),
             Err(Rated::Commands)
         );
         let second = 7 + TICKS_PER_SECOND;
         assert_eq!(
             allowance
-                .pay(&rules, second, Cost::Message)
+                .pay(&rules, second, Sent::Message)
                 .map_err(|s| s.of),
             Ok(())
         );
         assert_eq!(
             allowance
-                .pay(&rules, second, Cost::Frame(1))
+                .pay(&rules, second, Sent::Frame(1))
                 .map_err(|s| s.of),
             Err(Rated::Bytes)
         );
         let third = 7 + 3 * TICKS_PER_SECOND;
         assert_eq!(
             allowance
-                .pay(&rules, third, Cost::Frame(1))
+                .pay(&rules, third, Sent::Frame(1))
                 .map_err(|s| s.of),
             Ok(())
         );

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use trunkline_core::ids::UserId;
 use trunkline_core::store::IdBuildHasher;
 
-use super::{Allowance, Cost, Rules, Short};
+use super::{Allowance, Sent, Rules, Short};
 use crate::timer::Tick;
 
 const STRIPES: usize = 64;
@@ -54,7 +54,7 @@ impl UserRates {
     ///
     /// # Errors
     /// Nothing is left of a rate.
-    pub(crate) fn pay(&self, user: UserId, now: Tick, cost: Cost) -> Result<(), Short> {
+    pub(crate) fn pay(&self, user: UserId, now: Tick, sent: Sent) -> Result<(), Short> {
         let rules = &self.rules;
         // The maps use the low half of the id.
         let mut stripe = self.stripes[(user.0 >> 64) as usize % STRIPES].lock();
@@ -67,7 +67,7 @@ impl UserRates {
             old.remove(&user)
                 .unwrap_or_else(|| Allowance::new(rules, now))
         });
-        allowance.pay(rules, now, cost)
+        allowance.pay(rules, now, sent)
     }
 
     #[cfg(test)]
@@ -100,9 +100,9 @@ mod tests {
         let rates = users(1);
         let [alice, bob] = [1, 2].map(TimelineId);
         for user in [alice, bob] {
-            assert_eq!(rates.pay(user, 5, Cost::Command), Ok(()));
-            assert_eq!(rates.pay(user, 5, Cost::Command), Ok(()));
-            assert!(rates.pay(user, 5, Cost::Command).is_err());
+            assert_eq!(rates.pay(user, 5, Sent::Command), Ok(()));
+            assert_eq!(rates.pay(user, 5, Sent::Command), Ok(()));
+            assert!(rates.pay(user, 5, Sent::Command).is_err());
         }
     }
 
@@ -111,19 +111,19 @@ mod tests {
         let rates = users(1);
         let [alice, bob] = [1, 2].map(TimelineId);
         for _ in 0..2 {
-            assert_eq!(rates.pay(alice, 0, Cost::Command), Ok(()));
+            assert_eq!(rates.pay(alice, 0, Sent::Command), Ok(()));
         }
         // Whatever others do meanwhile, she gets what the time is worth and no more.
         let mut granted = 0;
         for now in 1..=100 {
-            let _ = rates.pay(bob, now, Cost::Command);
-            granted += u32::from(rates.pay(alice, now, Cost::Command).is_ok());
+            let _ = rates.pay(bob, now, Sent::Command);
+            granted += u32::from(rates.pay(alice, now, Sent::Command).is_ok());
         }
         assert_eq!(granted, 10);
         assert_eq!(rates.known(), 2);
         // Twice the life later bob alone is known: both are in one stripe.
         for now in [1_000, 2_000] {
-            assert_eq!(rates.pay(bob, now, Cost::Command), Ok(()));
+            assert_eq!(rates.pay(bob, now, Sent::Command), Ok(()));
         }
         assert_eq!(rates.known(), 1);
     }
@@ -132,12 +132,12 @@ mod tests {
     fn a_crowd_stays_bounded() {
         let rates = users(1);
         for user in 0..3 * STRIPE_USERS as u128 {
-            assert_eq!(rates.pay(TimelineId(user), 1, Cost::Command), Ok(()));
-            assert_eq!(rates.pay(TimelineId(user), 1, Cost::Command), Ok(()));
+            assert_eq!(rates.pay(TimelineId(user), 1, Sent::Command), Ok(()));
+            assert_eq!(rates.pay(TimelineId(user), 1, Sent::Command), Ok(()));
         }
         assert!(rates.known() <= 2 * STRIPE_USERS, "{}", rates.known());
         // The last user is still known.
         let last = TimelineId(3 * STRIPE_USERS as u128 - 1);
-        assert!(rates.pay(last, 1, Cost::Command).is_err());
+        assert!(rates.pay(last, 1, Sent::Command).is_err());
     }
 }

@@ -13,11 +13,11 @@ use trunkline_proto::{BadCommand, CloseCode, Encoding, ErrorCode};
 
 use super::connection::{Conn, Phase};
 use super::core::Core;
-use super::rate::{Beyond, cost_of_command, cost_of_frame};
+use super::rate::{Beyond, sent_command, sent_frame};
 use super::trace;
 use crate::auth::Grant;
 use crate::metrics::Limit;
-use crate::rate::Cost;
+use crate::rate::Sent;
 use crate::session::{self, Opened, Session};
 use crate::timer::Tick;
 
@@ -238,12 +238,12 @@ impl Core {
     ///
     /// # Errors
     /// Nothing is left of a rate.
-    fn pay(&self, conn: &mut Conn, cost: Cost) -> Result<(), Beyond> {
+    fn pay(&self, conn: &mut Conn, sent: Sent) -> Result<(), Beyond> {
         let paid = self
             .parts
             .shared
             .charges
-            .pay(conn.payer(), self.turn.now(), cost);
+            .pay(conn.payer(), self.turn.now(), sent);
         paid.map_err(|exceeded| {
             self.parts.metrics.limited(exceeded.limit);
             exceeded.beyond
@@ -264,7 +264,7 @@ impl Core {
         let most = self.parts.limits.frame_commands;
         let rated = self.parts.shared.charges.are_on();
         let paid = if rated {
-            self.pay(conn, cost_of_frame(payload.len()))
+            self.pay(conn, sent_frame(payload.len()))
         } else {
             Ok(())
         };
@@ -276,7 +276,7 @@ impl Core {
             }
             self.parts.metrics.commands.one();
             if rated
-                && let Err(beyond) = paid.and_then(|()| self.pay(conn, cost_of_command(&command)))
+                && let Err(beyond) = paid.and_then(|()| self.pay(conn, sent_command(&command)))
             {
                 let id = command.map_or_else(|bad| bad.id, |command| command.id);
                 let text = "more than the limits allow was sent: wait a little";

@@ -2,6 +2,7 @@
 
 use slab::Slab;
 use smallvec::SmallVec;
+use trunkline_core::cost::Cost;
 use trunkline_core::event::RecordKind;
 use trunkline_core::exchange::{
     Answer, AnswerKind, Committed, ConnRef, Item, Next, Outcome, Query,
@@ -13,6 +14,7 @@ use trunkline_proto::message::{CaughtUp, Event, Push, ServerMessage};
 
 use super::connection::{Conn, Phase};
 use super::core::Core;
+use crate::metrics::Work;
 use crate::session::EventRef;
 
 /// A command that the sequencer has decided.
@@ -25,6 +27,8 @@ struct Decided {
     user: UserId,
     /// The outcome of the command.
     outcome: Outcome,
+    /// The cost of the command, besides reading it.
+    cost: Cost,
 }
 
 impl Core {
@@ -55,12 +59,14 @@ impl Core {
                     id,
                     user,
                     outcome,
+                    cost,
                 } => {
                     let decided = Decided {
                         conn,
                         id,
                         user,
                         outcome,
+                        cost,
                     };
                     self.decided(conns, committed, &decided);
                     if let Some(position) = outcome.position() {
@@ -78,12 +84,18 @@ impl Core {
     /// Answers a command that the sequencer has decided.
     fn decided(&mut self, conns: &mut Slab<Conn>, committed: &Committed, decided: &Decided) {
         let Some(conn) = find(conns, decided.conn) else {
+            self.charge_gone(Work::Decide, decided.cost);
             return;
         };
         let Decided {
-            id, user, outcome, ..
+            id,
+            user,
+            outcome,
+            cost,
+            ..
         } = *decided;
         let slot = decided.conn.slot;
+        self.charge(slot, conn, Work::Decide, cost);
         let ordered = !outcome.is_of_ack();
         conn.unanswered.decided(ordered);
         if ordered {
@@ -147,8 +159,10 @@ impl Core {
         }
         let slot = answer.conn.slot;
         let Some(conn) = find(conns, answer.conn) else {
+            self.charge_gone(Work::Read, answer.cost);
             return;
         };
+        self.charge(slot, conn, Work::Read, answer.cost);
         self.reads.answered(slot, &mut conn.unanswered, reply);
         if conn.session().is_none() {
             return;

@@ -7,6 +7,7 @@
 mod accept;
 mod admission;
 mod asking;
+mod charge;
 mod connection;
 mod core;
 mod departing;

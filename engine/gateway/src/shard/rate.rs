@@ -1,4 +1,4 @@
-//! The costs of input, for clients whose rate is limited.
+//! The payments for input, for clients whose rate is limited.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use trunkline_proto::message::{Command, CommandBody};
 
 use crate::limits::Limits;
 use crate::metrics::Limit;
-use crate::rate::{Allowance, Cost, Rated, Rules, Short, UserRates};
+use crate::rate::{Allowance, Sent, Rated, Rules, Short, UserRates};
 use crate::timer::Tick;
 
 /// A refusal because of a limit, as a client is told it.
@@ -69,12 +69,12 @@ impl Charges {
     ///
     /// # Errors
     /// Nothing is left of a rate.
-    pub(super) fn pay(&self, payer: Payer<'_>, now: Tick, cost: Cost) -> Result<(), Exceeded> {
+    pub(super) fn pay(&self, payer: Payer<'_>, now: Tick, sent: Sent) -> Result<(), Exceeded> {
         if let Some(rules) = &self.connections {
             let allowance = payer
                 .allowance
                 .get_or_insert_with(|| Box::new(Allowance::new(rules, now)));
-            let paid = allowance.pay(rules, now, cost);
+            let paid = allowance.pay(rules, now, sent);
             paid.map_err(|Short { of, ticks }| match of {
                 Rated::Messages => exceeded(Limit::ConnectionMessages, "rate_messages", ticks),
                 Rated::Bytes => exceeded(Limit::ConnectionBytes, "rate_bytes", ticks),
@@ -82,7 +82,7 @@ impl Charges {
             })?;
         }
         if let (Some(users), Some(user)) = (&self.users, payer.user) {
-            let paid = users.pay(user, now, cost);
+            let paid = users.pay(user, now, sent);
             paid.map_err(|Short { of, ticks }| match of {
                 Rated::Messages => exceeded(Limit::UserMessages, "user_rate_messages", ticks),
                 Rated::Bytes => exceeded(Limit::UserBytes, "user_rate_bytes", ticks),
@@ -101,19 +101,20 @@ const fn exceeded(limit: Limit, setting: &'static str, ticks: Tick) -> Exceeded 
     Exceeded { limit, beyond }
 }
 
-/// Returns the cost of a frame with a payload of this many bytes.
-pub(super) fn cost_of_frame(bytes: usize) -> Cost {
-    Cost::Frame(u32::try_from(bytes).unwrap_or(u32::MAX))
+/// Returns what rates count for a frame with a payload of this many bytes.
+pub(super) fn sent_frame(bytes: usize) -> Sent {
+    Sent::Frame(u32::try_from(bytes).unwrap_or(u32::MAX))
 }
 
-/// Returns the cost of a command. A command that cannot be read costs as much as one that can.
-pub(super) const fn cost_of_command(command: &Result<Command<'_>, BadCommand>) -> Cost {
+/// Returns what rates count for a command. A command that cannot be read counts as much as one
+/// that can.
+pub(super) const fn sent_command(command: &Result<Command<'_>, BadCommand>) -> Sent {
     match command {
         Ok(Command {
             body: CommandBody::Send(_),
             ..
-        }) => Cost::Message,
-        _ => Cost::Command,
+        }) => Sent::Message,
+        _ => Sent::Command,
     }
 }
 
@@ -142,7 +143,7 @@ mod tests {
         };
         let user = Some(TimelineId(7));
         let pay = |allowance: &mut _| {
-            let paid = charges.pay(Payer { allowance, user }, 0, Cost::Message);
+            let paid = charges.pay(Payer { allowance, user }, 0, Sent::Message);
             paid.map_err(|exceeded| (exceeded.limit, exceeded.beyond.limit))
         };
         let (mut one, mut two, mut three) = (None, None, None);
@@ -163,7 +164,7 @@ mod tests {
             allowance: &mut allowance,
             user: None,
         };
-        assert_eq!(charges.pay(payer, 0, Cost::Frame(u32::MAX)), Ok(()));
+        assert_eq!(charges.pay(payer, 0, Sent::Frame(u32::MAX)), Ok(()));
         assert!(allowance.is_none());
     }
 }

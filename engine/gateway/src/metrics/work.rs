@@ -1,0 +1,35 @@
+//! The kinds of work that clients pay for, each with a counter of its cost.
+
+/// A kind of work that the gateway does for a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// Deciding and storing commands in the sequencer, and delivering their records.
+    Decide,
+    /// Look-ups of the readers, and sending their answers.
+    Read,
+}
+
+impl Work {
+    /// Every kind of work, in the order of its counter.
+    pub const ALL: [Self; 2] = [Self::Decide, Self::Read];
+
+    /// The label in /metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Decide => "decide",
+            Self::Read => "read",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Work;
+
+    #[test]
+    fn each_has_its_counter() {
+        for (i, work) in Work::ALL.into_iter().enumerate() {
+            assert_eq!(work as usize, i, "{}", work.name());
+        }
+    }
+}
