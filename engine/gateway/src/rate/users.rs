@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use trunkline_core::ids::UserId;
 use trunkline_core::store::IdBuildHasher;
 
-use super::{Allowance, Sent, Rules, Short};
+use super::{Allowance, Rules, Sent, Short};
 use crate::timer::Tick;
 
 const STRIPES: usize = 64;

@@ -275,8 +275,7 @@ impl Core {
                 return;
             }
             self.parts.metrics.commands.one();
-            if rated
-                && let Err(beyond) = paid.and_then(|()| self.pay(conn, sent_command(&command)))
+            if rated && let Err(beyond) = paid.and_then(|()| self.pay(conn, sent_command(&command)))
             {
                 let id = command.map_or_else(|bad| bad.id, |command| command.id);
                 let text = "more than the limits allow was sent: wait a little";

@@ -8,7 +8,7 @@ use trunkline_proto::message::{Command, CommandBody};
 
 use crate::limits::Limits;
 use crate::metrics::Limit;
-use crate::rate::{Allowance, Sent, Rated, Rules, Short, UserRates};
+use crate::rate::{Allowance, Rated, Rules, Sent, Short, UserRates};
 use crate::timer::Tick;
 
 /// A refusal because of a limit, as a client is told it.
