@@ -18,6 +18,11 @@ pub enum Side {
     Greater = 1,
 }
 
+/// The id of a namespace. It is never stored: two namespaces with the same id share their turns, and
+/// nothing else.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamespaceId(pub u64);
+
 /// The id of a user. The user's sync timeline has the same id.
 pub type UserId = TimelineId;
 
@@ -41,6 +46,7 @@ const CREATED: u8 = 30;
 const CREATED_CONTENT: u8 = 31;
 const TALLY: u8 = 32;
 const CLOCK: u8 = 40;
+const NAMESPACE: u8 = 41;
 
 /// Makes ids with the key of one store.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +56,14 @@ impl Ids {
     /// Returns the id of a user.
     pub fn user(&self, namespace: &str, name: &str) -> UserId {
         self.0.id(USER, &[namespace.as_bytes(), name.as_bytes()])
+    }
+
+    /// Returns the id of a namespace. The namespace of a gateway without namespaces has the default id.
+    pub fn namespace(&self, name: &str) -> NamespaceId {
+        if name.is_empty() {
+            return NamespaceId::default();
+        }
+        NamespaceId(self.0.id(NAMESPACE, &[name.as_bytes()]).0 as u64)
     }
 
     /// Returns the id of the conversation between two users. `lesser` is the name that comes first,
