@@ -45,6 +45,7 @@ const HEAD: u8 = 15;
 const CREATED: u8 = 30;
 const CREATED_CONTENT: u8 = 31;
 const TALLY: u8 = 32;
+const BUCKET: u8 = 33;
 const CLOCK: u8 = 40;
 const NAMESPACE: u8 = 41;
 
@@ -186,6 +187,11 @@ impl Ids {
     /// Returns the key of a user's contacts.
     pub fn contacts(&self, user: UserId) -> TimelineId {
         self.of(CONTACTS, &[user], 0)
+    }
+
+    /// Returns the key of one bucket of a large set. `set` is the key of the set.
+    pub(crate) fn bucket(&self, set: TimelineId, number: u32) -> TimelineId {
+        self.of(BUCKET, &[set], number.into())
     }
 
     /// Returns the hash of at most two ids and a number.

@@ -3,9 +3,9 @@
 use trunkline_storage::{Page, Position, ReadError, Record, TimelineId};
 
 use super::reading::Reading;
+use super::sets::Windows;
 use crate::event::{Body, RecordKind};
 use crate::ids::UserId;
-use crate::state::{self, Inbox};
 
 /// The events to read: those of a user after one position up to another, oldest first.
 #[derive(Debug, Clone, Copy)]
@@ -59,19 +59,14 @@ impl Feed {
             first: 0,
         };
         let mut more = self.page(reading, &own)?;
-        let store = reading.store();
-        let Some(value) = store.state(reading.ids().inbox(span.user))? else {
-            return Ok(more);
-        };
-        // An inbox of another version is an error: nobody would notice the missing events.
-        let inbox: Inbox<'_> = state::decode(&value).ok_or(ReadError::NoRecord)?;
-        self.hides = inbox.hides;
-        if span.since.0 < inbox.floor {
+        let windows = Windows::read(reading, span.user)?;
+        self.hides = windows.hides;
+        if span.since.0 < windows.floor {
             return Err(ReadError::Expired {
-                oldest: Position(inbox.floor),
+                oldest: Position(windows.floor),
             });
         }
-        for group in &inbox.windows {
+        for group in &windows.list {
             let window = Window {
                 timeline: TimelineId(group.channel),
                 since: span.since.max(Position(group.after)),

@@ -15,6 +15,7 @@ mod messages;
 mod reactions;
 mod reading;
 mod reply;
+mod sets;
 mod unread;
 mod value;
 mod view;

@@ -1,9 +1,10 @@
 //! The inboxes of users: records that change a user's conversations change the inbox too.
 
 use super::batch::{Changes, OpenBatch};
+use super::buckets::Buckets;
 use super::refused::{CORRUPT, Refused};
 use crate::ids::UserId;
-use crate::state::{self, Inbox, InboxEntry};
+use crate::state::{self, Inbox, InboxEntry, Window};
 use trunkline_storage::TimelineId;
 
 /// The changes of a record in the inbox of one user.
@@ -60,17 +61,48 @@ pub(super) fn update(
             changes.push((key, state::encode(&chunk)));
         }
     }
+    let mut windows = open_windows(batch, key, &mut inbox);
     match change.window {
         WindowChange::None => {}
         WindowChange::Open {
             channel,
             after,
             first,
-        } => inbox.open(channel, after, first),
-        WindowChange::Close { channel, until } => inbox.close(channel, until),
+        } => {
+            let near = windows.near(Window::hash_of(channel))?;
+            if near.iter().all(|window| window.channel != channel) {
+                windows.insert(Window {
+                    channel,
+                    after,
+                    until: 0,
+                    first,
+                })?;
+            }
+        }
+        WindowChange::Close { channel, until } => {
+            let is_it = |window: &Window| window.channel == channel;
+            if let Some(window) = windows.take(Window::hash_of(channel), is_it)? {
+                inbox.close(window, until);
+            }
+        }
     }
+    inbox.open = windows.write(changes);
     changes.push((key, state::encode(&inbox)));
     Ok(())
+}
+
+/// Returns the open windows of an inbox with this key. It moves those of an earlier version out of
+/// the inbox, and [`Buckets::write`] stores them.
+fn open_windows<'b>(
+    batch: &'b OpenBatch,
+    key: TimelineId,
+    inbox: &mut Inbox<'_>,
+) -> Buckets<'b, Window> {
+    if inbox.gathered.is_empty() {
+        Buckets::new(batch, key, inbox.open)
+    } else {
+        Buckets::gathered(batch, key, std::mem::take(&mut inbox.gathered))
+    }
 }
 
 /// Notes in the inbox that a user deletes messages from the own view, and adds the inbox to
@@ -88,6 +120,7 @@ pub(super) fn mark_hiding(
     let mut inbox = decode(&value)?;
     if !inbox.hides {
         inbox.hides = true;
+        inbox.open = open_windows(batch, key, &mut inbox).write(changes);
         changes.push((key, state::encode(&inbox)));
     }
     Ok(())
@@ -125,6 +158,111 @@ mod tests {
         fixture.batch.append(&draft, &mut changes).unwrap();
     }
 
+    /// Returns the open windows of Alice.
+    fn opened(fixture: &Fixture) -> Vec<Window> {
+        let key = fixture.ids().inbox(fixture.user("alice"));
+        let value = fixture.batch.value(key).unwrap().unwrap();
+        let mut inbox = decode(&value).unwrap();
+        let mut windows = open_windows(&fixture.batch, key, &mut inbox);
+        windows.all().unwrap()
+    }
+
+    fn open(channel: u128) -> InboxChange<'static> {
+        InboxChange {
+            entry: None,
+            window: WindowChange::Open {
+                channel,
+                after: 10,
+                first: 3,
+            },
+        }
+    }
+
+    fn close(channel: u128) -> InboxChange<'static> {
+        let window = WindowChange::Close { channel, until: 20 };
+        InboxChange {
+            entry: None,
+            window,
+        }
+    }
+
+    /// Returns ids as they are for channels: spread evenly.
+    fn channel(fixture: &Fixture, n: u64) -> u128 {
+        fixture.ids().channel(TimelineId(n.into())).0
+    }
+
+    #[test]
+    fn one_more_group_costs_the_same_for_users_with_many_groups() {
+        let mut fixture = Fixture::new();
+        let mut work = Vec::new();
+        for n in 0..1_010 {
+            fixture.batch.take_work();
+            let change = open(channel(&fixture, n));
+            apply(&mut fixture, change);
+            work.push(fixture.batch.take_work());
+        }
+        let most = |range: std::ops::Range<usize>| {
+            let range = &work[range];
+            let reads = range.iter().map(|work| work.reads).max().unwrap();
+            (
+                reads,
+                range.iter().map(|work| work.log_bytes).max().unwrap(),
+            )
+        };
+        let ((few, few_bytes), (many, many_bytes)) = (most(0..20), most(990..1_010));
+        assert!(many <= few + 2, "{few} {many}");
+        assert!(many_bytes < 3 * few_bytes, "{few_bytes} {many_bytes}");
+        assert_eq!(opened(&fixture).len(), 1_010);
+        for n in 0..1_010 {
+            let change = close(channel(&fixture, n));
+            apply(&mut fixture, change);
+            assert_eq!(opened(&fixture).len(), 1_009 - n as usize);
+        }
+    }
+
+    #[test]
+    fn windows_of_an_earlier_version_move_and_none_is_lost() {
+        let mut fixture = Fixture::new();
+        let key = fixture.ids().inbox(fixture.user("alice"));
+        let windows: Vec<_> = (0..100)
+            .map(|n| (channel(&fixture, n), 10_u64, 20 * u64::from(n == 50), 3_u64))
+            .collect();
+        let places = [InboxEntry::Direct("bob")].as_slice();
+        let before = (0_u32, places, &windows[..], 7_u64, true);
+        let value = postcard::to_extend(&before, vec![18]).unwrap();
+        fixture.batch.set(key, &value).unwrap();
+        let change = open(channel(&fixture, 3));
+        apply(&mut fixture, change);
+        assert_eq!(opened(&fixture).len(), 99, "it is open already");
+        let change = open(channel(&fixture, 100));
+        apply(&mut fixture, change);
+        let change = close(channel(&fixture, 60));
+        apply(&mut fixture, change);
+        let mut left: Vec<_> = opened(&fixture).iter().map(|one| one.channel).collect();
+        let ends = [50, 60];
+        let mut expected: Vec<_> = (0..=100)
+            .filter(|n| !ends.contains(n))
+            .map(|n| channel(&fixture, n))
+            .collect();
+        left.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(left, expected);
+        let value = fixture.batch.value(key).unwrap().unwrap();
+        let inbox = decode(&value).unwrap();
+        let closed: Vec<_> = inbox.closed.iter().map(|one| one.channel).collect();
+        assert_eq!(closed, ends.map(|n| channel(&fixture, n)));
+        assert_eq!((inbox.places.as_slice(), inbox.floor), (places, 7));
+        for n in 0..=100 {
+            let change = close(channel(&fixture, n));
+            apply(&mut fixture, change);
+        }
+        assert_eq!(opened(&fixture), []);
+        for number in 0..100 {
+            let key = fixture.ids().bucket(key, number);
+            assert_eq!(fixture.batch.value(key), Ok(None), "{number}");
+        }
+    }
+
     #[test]
     fn records_add_conversations_and_windows() {
         let mut fixture = Fixture::new();
@@ -155,17 +293,18 @@ mod tests {
             inbox.places,
             [InboxEntry::Direct("bob"), InboxEntry::Group("eng")]
         );
-        let [opened] = inbox.windows[..] else {
+        let [found] = opened(&fixture)[..] else {
             panic!("{inbox:?}");
         };
-        assert_eq!((opened.after, opened.until, opened.first), (10, 0, 3));
+        assert_eq!((found.after, found.until, found.first), (10, 0, 3));
         let close = WindowChange::Close {
             channel: 5,
             until: 20,
         };
         apply(&mut fixture, window(close));
         let value = fixture.batch.value(key).unwrap().unwrap();
-        assert_eq!(decode(&value).unwrap().windows[0].until, 20);
+        assert_eq!(decode(&value).unwrap().closed[0].until, 20);
+        assert_eq!(opened(&fixture), []);
         assert_eq!(decode(b"\xff"), Err(CORRUPT), "a damaged inbox stays");
     }
 

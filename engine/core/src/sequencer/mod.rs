@@ -16,6 +16,7 @@
 mod asked;
 mod authors;
 mod batch;
+mod buckets;
 mod contacts;
 mod conversations;
 mod counts;

@@ -1,14 +1,17 @@
 //! A user's inbox: the user's conversations, and the channels from which the user catches up.
 //!
-//! The inbox itself holds the newest conversations; older ones are in chunks that never change. So
-//! a new conversation rewrites a few hundred bytes, however many conversations a user has.
+//! The inbox itself holds the newest conversations; older ones are in chunks that never change. The
+//! channels of groups in which the user is a member are spread over buckets. So a new conversation
+//! or group rewrites a few hundred bytes, however many of them a user has.
 
 use serde::{Deserialize, Serialize};
 
 use super::Form;
+use super::buckets::{Entry, Spread};
+use crate::ids::Ids;
 
 /// The number of conversations that the inbox itself holds. One more turns them into a chunk.
-pub(crate) const OPEN_PLACES: usize = 16;
+pub(crate) const OPEN_PLACES: usize = 8;
 
 /// The maximum number of closed windows: channels of groups that the user left and may still catch
 /// up from.
@@ -22,12 +25,18 @@ pub(crate) struct Inbox<'a> {
     /// The newest conversations, in the order in which they began.
     #[serde(borrow)]
     pub(crate) places: Vec<InboxEntry<'a>>,
-    /// The parts of channels that belong to the user's events.
-    pub(crate) windows: Vec<Window>,
+    /// The closed windows that the user can still catch up from, in the order of their ends.
+    pub(crate) closed: Vec<Window>,
     /// The position up to which closed windows are forgotten. Catching up cannot start before it.
     pub(crate) floor: u64,
     /// Whether the user has deleted messages from the own view.
     pub(crate) hides: bool,
+    /// How the open windows are spread over buckets. The key of the inbox is the key of the set.
+    pub(crate) open: Spread,
+    /// The open windows that an earlier version kept in the inbox itself. The next change moves them
+    /// to buckets.
+    #[serde(skip)]
+    pub(crate) gathered: Vec<Window>,
 }
 
 /// Older conversations of a user, under an id of user and number.
@@ -60,12 +69,28 @@ pub(crate) struct Window {
     pub(crate) first: u64,
 }
 
+impl Entry for Window {
+    const TAG: u8 = 22;
+
+    fn hash(&self, _: &Ids) -> u64 {
+        Self::hash_of(self.channel)
+    }
+}
+
+impl Window {
+    /// Returns the hash of the window of a channel. The id of a channel is a keyed hash already.
+    pub(crate) fn hash_of(channel: u128) -> u64 {
+        channel as u64
+    }
+}
+
+/// An inbox of an earlier version. Its windows are in it, open and closed ones mixed.
 #[derive(Deserialize)]
-struct Before<'a> {
+struct Before<'a, W> {
     chunks: u32,
     #[serde(borrow)]
     places: Vec<InboxEntry<'a>>,
-    windows: Vec<WindowBefore>,
+    windows: Vec<W>,
     floor: u64,
     hides: bool,
 }
@@ -77,26 +102,48 @@ struct WindowBefore {
     until: u64,
 }
 
-impl<'a> Form<'a> for Inbox<'a> {
-    const TAG: u8 = 18;
-
-    fn earlier(tag: u8, rest: &'a [u8]) -> Option<Self> {
-        let inbox: Before<'a> = (tag == 6)
-            .then(|| postcard::from_bytes(rest).ok())
-            .flatten()?;
-        let windows = inbox.windows.into_iter().map(|window| Window {
+impl From<WindowBefore> for Window {
+    fn from(window: WindowBefore) -> Self {
+        Self {
             channel: window.channel,
             after: window.after,
             until: window.until,
             first: 0,
-        });
-        Some(Self {
-            chunks: inbox.chunks,
-            places: inbox.places,
-            windows: windows.collect(),
-            floor: inbox.floor,
-            hides: inbox.hides,
-        })
+        }
+    }
+}
+
+impl<'a, W: Into<Window>> Before<'a, W> {
+    fn into_inbox(self) -> Inbox<'a> {
+        let windows = self.windows.into_iter().map(Into::into);
+        let (gathered, closed) = windows.partition(|window: &Window| window.until == 0);
+        Inbox {
+            chunks: self.chunks,
+            places: self.places,
+            closed,
+            floor: self.floor,
+            hides: self.hides,
+            open: Spread::default(),
+            gathered,
+        }
+    }
+}
+
+impl<'a> Form<'a> for Inbox<'a> {
+    const TAG: u8 = 21;
+
+    fn earlier(tag: u8, rest: &'a [u8]) -> Option<Self> {
+        match tag {
+            6 => {
+                let inbox: Before<'a, WindowBefore> = postcard::from_bytes(rest).ok()?;
+                Some(inbox.into_inbox())
+            }
+            18 => {
+                let inbox: Before<'a, Window> = postcard::from_bytes(rest).ok()?;
+                Some(inbox.into_inbox())
+            }
+            _ => None,
+        }
     }
 }
 
@@ -117,43 +164,16 @@ impl<'a> Inbox<'a> {
         full
     }
 
-    /// Opens a window: events in `channel` after the position `after` belong to the user, unless
-    /// they are about messages before `first`.
-    pub(crate) fn open(&mut self, channel: u128, after: u64, first: u64) {
-        if !self
-            .windows
-            .iter()
-            .any(|w| w.channel == channel && w.until == 0)
-        {
-            self.windows.push(Window {
-                channel,
-                after,
-                until: 0,
-                first,
-            });
+    /// Keeps a window that was open, with its end. A window in which nothing can be is dropped. If
+    /// there are too many, the oldest is forgotten.
+    pub(crate) fn close(&mut self, window: Window, until: u64) {
+        if window.after < until {
+            self.closed.push(Window { until, ..window });
         }
-    }
-
-    /// Closes the window of `channel`: events after the position `until` no longer belong to the
-    /// user.
-    pub(crate) fn close(&mut self, channel: u128, until: u64) {
-        self.windows.retain_mut(|window| {
-            if window.channel == channel && window.until == 0 {
-                window.until = until;
-            }
-            window.until == 0 || window.after < window.until
-        });
-        let closed = self.windows.iter().filter(|w| w.until != 0);
-        let mut over = closed.count().saturating_sub(MAX_CLOSED);
-        let floor = &mut self.floor;
-        self.windows.retain(|window| {
-            let forget = window.until != 0 && over > 0;
-            if forget {
-                over -= 1;
-                *floor = (*floor).max(window.until);
-            }
-            !forget
-        });
+        let over = self.closed.len().saturating_sub(MAX_CLOSED);
+        for forgotten in self.closed.drain(..over) {
+            self.floor = self.floor.max(forgotten.until);
+        }
     }
 }
 
@@ -184,54 +204,49 @@ mod tests {
     }
 
     #[test]
-    fn windows_open_once_and_the_oldest_closed_become_a_floor() {
+    fn the_oldest_closed_windows_become_a_floor() {
         let mut inbox = Inbox::default();
-        inbox.open(7, 100, 3);
-        inbox.open(7, 200, 9);
         let window = |after, until| Window {
             channel: 7,
             after,
             until,
             first: 3,
         };
-        assert_eq!(inbox.windows, [window(100, 0)], "it is open already");
-        inbox.close(7, 150);
-        inbox.close(7, 999);
-        assert_eq!(inbox.windows, [window(100, 150)], "it is closed already");
-        inbox.open(7, 160, 3);
-        inbox.close(7, 160);
-        assert_eq!(inbox.windows, [window(100, 150)], "nothing can be in it");
+        inbox.close(window(100, 0), 150);
+        assert_eq!(inbox.closed, [window(100, 150)]);
+        inbox.close(window(160, 0), 160);
+        assert_eq!(inbox.closed, [window(100, 150)], "nothing can be in it");
         for n in 0..200 {
-            inbox.open(7, 1000 + 10 * n, 3);
-            inbox.close(7, 1005 + 10 * n);
+            inbox.close(window(1000 + 10 * n, 0), 1005 + 10 * n);
         }
-        inbox.open(8, 5000, 3);
-        assert_eq!(inbox.windows.len(), MAX_CLOSED + 1);
+        assert_eq!(inbox.closed.len(), MAX_CLOSED);
         assert_eq!(inbox.floor, 1005 + 10 * (200 - MAX_CLOSED as u64 - 1));
-        assert_eq!(inbox.windows[0].after, inbox.floor + 5, "the next is kept");
+        assert_eq!(inbox.closed[0].after, inbox.floor + 5, "the next is kept");
     }
+
     #[test]
     fn an_inbox_of_an_earlier_version_is_read() {
-        let windows = [(7_u128, 100_u64, 0_u64)];
-        let before = (
-            2_u32,
-            [InboxEntry::Group("eng")].as_slice(),
-            &windows[..],
-            9_u64,
-            true,
-        );
-        let bytes = postcard::to_extend(&before, vec![6]).unwrap();
-        let inbox: Inbox<'_> = decode(&bytes).expect("an inbox");
-        let window = Window {
-            channel: 7,
+        let places = [InboxEntry::Group("eng")];
+        let window = |channel, until, first| Window {
+            channel,
             after: 100,
-            until: 0,
-            first: 0,
+            until,
+            first,
         };
-        assert_eq!((inbox.chunks, inbox.floor, inbox.hides), (2, 9, true));
-        assert_eq!(
-            (inbox.windows, inbox.places),
-            (vec![window], vec![InboxEntry::Group("eng")])
-        );
+        let without_first = [(7_u128, 100_u64, 0_u64), (8, 100, 140)];
+        let before = (2_u32, places.as_slice(), without_first.as_slice(), 9_u64, true);
+        let oldest = postcard::to_extend(&before, vec![6]).unwrap();
+        let windows = [window(7, 0, 3), window(8, 140, 4)];
+        let before = (2_u32, places.as_slice(), windows.as_slice(), 9_u64, true);
+        let older = postcard::to_extend(&before, vec![18]).unwrap();
+        for (bytes, open, closed) in [
+            (oldest, window(7, 0, 0), window(8, 140, 0)),
+            (older, window(7, 0, 3), window(8, 140, 4)),
+        ] {
+            let inbox: Inbox<'_> = decode(&bytes).expect("an inbox");
+            assert_eq!((inbox.chunks, inbox.floor, inbox.hides), (2, 9, true));
+            assert_eq!((inbox.gathered, inbox.closed), (vec![open], vec![closed]));
+            assert_eq!(inbox.places, places);
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! that there is none.
 
 mod advance;
+mod buckets;
 mod contacts;
 mod created;
 mod direct;
@@ -19,12 +20,13 @@ mod tally;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use advance::Advance;
+pub(crate) use buckets::{Bucket, Entry as BucketEntry, Move, Spread};
 pub(crate) use contacts::{Contacts, MAX_CONTACTS};
 pub(crate) use created::Created;
 pub(crate) use direct::{Acked, Direct, Marks};
 pub(crate) use group::{Entry, Head, Member, ROSTER_CHUNK, Role, Roster};
 pub(crate) use hidden::Hidden;
-pub(crate) use inbox::{Inbox, InboxChunk, InboxEntry};
+pub(crate) use inbox::{Inbox, InboxChunk, InboxEntry, Window};
 pub(crate) use last_seen::LastSeen;
 pub(crate) use reactions::{Full, Reactions};
 pub(crate) use tally::{Level, STRETCH, Tally};

@@ -1,0 +1,87 @@
+//! Sets whose entries are spread over several values, and the windows of a user's inbox.
+
+use trunkline_storage::{ReadError, TimelineId};
+
+use super::reading::Reading;
+use crate::ids::UserId;
+use crate::state::{self, Bucket, BucketEntry, Inbox, Spread, Window};
+
+/// The maximum number of attempts to read a set while commands change it. Each attempt can fail only
+/// if a commit changed the set meanwhile.
+const ATTEMPTS: usize = 1_000;
+
+/// Reads a set until no command changes it meanwhile. `attempt` returns `None` if one did.
+///
+/// # Errors
+/// The error of an attempt, or [`ReadError::NoRecord`] if commands changed the set during each of
+/// many attempts.
+pub(super) fn steady<T>(
+    mut attempt: impl FnMut() -> Result<Option<T>, ReadError>,
+) -> Result<T, ReadError> {
+    for _ in 0..ATTEMPTS {
+        if let Some(read) = attempt()? {
+            return Ok(read);
+        }
+    }
+    Err(ReadError::NoRecord)
+}
+
+/// Returns the entries of the set under the key `set`. A caller that reads the head of the set again
+/// afterwards finds out whether entries moved meanwhile.
+///
+/// # Errors
+/// The store could not be read, or holds a bucket of another form.
+pub(super) fn entries<E: BucketEntry>(
+    reading: &Reading,
+    set: TimelineId,
+    spread: Spread,
+) -> Result<Vec<E>, ReadError> {
+    let mut entries = Vec::new();
+    for number in 0..spread.buckets() {
+        let key = reading.ids().bucket(set, number);
+        if let Some(value) = reading.store().state(key)? {
+            let bucket: Bucket<E> = state::decode(&value).ok_or(ReadError::NoRecord)?;
+            entries.extend(bucket.entries);
+        }
+    }
+    Ok(entries)
+}
+
+/// The parts of channels that belong to a user's events.
+#[derive(Default)]
+pub(super) struct Windows {
+    /// The open and the closed windows.
+    pub(super) list: Vec<Window>,
+    /// The position before which closed windows are forgotten.
+    pub(super) floor: u64,
+    /// Whether the user has deleted messages from the own view.
+    pub(super) hides: bool,
+}
+
+impl Windows {
+    /// Reads the windows of a user.
+    ///
+    /// # Errors
+    /// The store could not be read, or holds an inbox of another form. Nobody would notice missing
+    /// events, so that is an error.
+    pub(super) fn read(reading: &Reading, user: UserId) -> Result<Self, ReadError> {
+        let key = reading.ids().inbox(user);
+        steady(|| {
+            let Some(value) = reading.store().state(key)? else {
+                return Ok(Some(Self::default()));
+            };
+            let inbox: Inbox<'_> = state::decode(&value).ok_or(ReadError::NoRecord)?;
+            let mut list = entries(reading, key, inbox.open)?;
+            if inbox.open.buckets() > 0 && reading.store().state(key)?.as_ref() != Some(&value) {
+                return Ok(None);
+            }
+            list.extend(inbox.gathered);
+            list.extend(inbox.closed);
+            Ok(Some(Self {
+                list,
+                floor: inbox.floor,
+                hides: inbox.hides,
+            }))
+        })
+    }
+}
