@@ -46,6 +46,7 @@ const CREATED: u8 = 30;
 const CREATED_CONTENT: u8 = 31;
 const TALLY: u8 = 32;
 const BUCKET: u8 = 33;
+const NAME: u8 = 34;
 const CLOCK: u8 = 40;
 const NAMESPACE: u8 = 41;
 
@@ -192,6 +193,11 @@ impl Ids {
     /// Returns the key of one bucket of a large set. `set` is the key of the set.
     pub(crate) fn bucket(&self, set: TimelineId, number: u32) -> TimelineId {
         self.of(BUCKET, &[set], number.into())
+    }
+
+    /// Returns the hash of a name, which chooses the bucket of an entry in a large set.
+    pub(crate) fn hash_of_name(&self, name: &str) -> u64 {
+        self.0.id(NAME, &[name.as_bytes()]).0 as u64
     }
 
     /// Returns the hash of at most two ids and a number.

@@ -1,11 +1,12 @@
 //! Look-ups for ephemeral commands: the recipients of a typing event, contacts, and last-seen
 //! times.
 
-use super::failure::CORRUPT;
+use super::failure::failure;
 use super::reading::Reading;
+use super::sets;
 use crate::exchange::{Access, Failure, Finding, Listing, PresenceQuery};
 use crate::ids::UserId;
-use crate::state::{self, Contacts, LastSeen};
+use crate::state::LastSeen;
 
 /// The maximum number of members of a group that are told when somebody is typing in it.
 const TYPING_MEMBERS: u64 = 500;
@@ -41,12 +42,8 @@ pub(super) fn typing(
 /// # Errors
 /// The store could not be read, or holds contacts of another form.
 pub(super) fn contacts(reading: &Reading, user: UserId) -> Result<Vec<String>, Failure> {
-    let value = reading.bytes(reading.ids().contacts(user))?;
-    let contacts = match value.as_deref() {
-        Some(value) => state::decode::<Contacts<'_>>(value).ok_or(CORRUPT)?,
-        None => Contacts::default(),
-    };
-    Ok(contacts.users.into_iter().map(str::to_owned).collect())
+    let names = sets::contacts(reading, user);
+    names.map_err(|error| failure(&error))
 }
 
 /// Fills in when users were last seen who left so long ago that memory may have forgotten it.

@@ -4,20 +4,18 @@ use trunkline_storage::{ReadError, TimelineId};
 
 use super::reading::Reading;
 use crate::ids::UserId;
-use crate::state::{self, Bucket, BucketEntry, Inbox, Spread, Window};
+use crate::state::{self, Bucket, BucketEntry, Contact, Contacts, Inbox, Spread, Window};
 
-/// The maximum number of attempts to read a set while commands change it. Each attempt can fail only
-/// if a commit changed the set meanwhile.
-const ATTEMPTS: usize = 1_000;
+/// The maximum number of attempts to read a set while commands change it. An attempt fails only if
+/// a commit changed the set meanwhile.
+const ATTEMPTS: usize = 100;
 
 /// Reads a set until no command changes it meanwhile. `attempt` returns `None` if one did.
 ///
 /// # Errors
 /// The error of an attempt, or [`ReadError::NoRecord`] if commands changed the set during each of
-/// many attempts.
-pub(super) fn steady<T>(
-    mut attempt: impl FnMut() -> Result<Option<T>, ReadError>,
-) -> Result<T, ReadError> {
+/// [`ATTEMPTS`] attempts.
+fn steady<T>(mut attempt: impl FnMut() -> Result<Option<T>, ReadError>) -> Result<T, ReadError> {
     for _ in 0..ATTEMPTS {
         if let Some(read) = attempt()? {
             return Ok(read);
@@ -31,7 +29,7 @@ pub(super) fn steady<T>(
 ///
 /// # Errors
 /// The store could not be read, or holds a bucket of another form.
-pub(super) fn entries<E: BucketEntry>(
+fn entries<E: BucketEntry>(
     reading: &Reading,
     set: TimelineId,
     spread: Spread,
@@ -45,6 +43,29 @@ pub(super) fn entries<E: BucketEntry>(
         }
     }
     Ok(entries)
+}
+
+/// Returns the names of a user's contacts, in bytewise order.
+///
+/// # Errors
+/// The store could not be read, or holds contacts of another form.
+pub(super) fn contacts(reading: &Reading, user: UserId) -> Result<Vec<String>, ReadError> {
+    let key = reading.ids().contacts(user);
+    let head = || match reading.store().state(key)? {
+        Some(value) => state::decode(&value).ok_or(ReadError::NoRecord),
+        None => Ok(Contacts::default()),
+    };
+    let all = steady(|| {
+        let Contacts { users, gathered } = head()?;
+        if !gathered.is_empty() {
+            return Ok(Some(gathered));
+        }
+        let read = entries(reading, key, users)?;
+        Ok(head()?.users.is_laid_out_as(users).then_some(read))
+    });
+    let mut names: Vec<_> = all?.into_iter().map(|Contact(name)| name).collect();
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// The parts of channels that belong to a user's events.

@@ -49,7 +49,7 @@ impl<'b, E: BucketEntry> Buckets<'b, E> {
     }
 
     /// Returns the number of entries.
-    pub(super) fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> usize {
         self.spread.len()
     }
 
@@ -98,6 +98,7 @@ impl<'b, E: BucketEntry> Buckets<'b, E> {
     ///
     /// # Errors
     /// The store could not be read, or a bucket has another form.
+    #[cfg(test)]
     pub(super) fn all(&mut self) -> Result<Vec<E>, Refused> {
         let mut all = Vec::new();
         for number in 0..self.spread.buckets() {

@@ -1,15 +1,18 @@
 //! The contacts that a user has chosen. Only the user learns of them: a contact is not told.
 
+use std::collections::BTreeMap;
+
 use trunkline_proto::ErrorCode;
-use trunkline_storage::Draft;
+use trunkline_storage::{Draft, TimelineId};
 
 use super::asked::Asked;
-use super::batch::OpenBatch;
+use super::batch::{Changes, OpenBatch};
+use super::buckets::Buckets;
 use super::decision::Decision;
 use super::refused::{CORRUPT, Refused};
 use crate::event::{Body, CONTACTS};
 use crate::exchange::Outcome;
-use crate::state::{self, Contacts, MAX_CONTACTS};
+use crate::state::{self, Contact, Contacts, MAX_CONTACTS};
 
 const TOO_MANY: Refused = Refused::new(
     ErrorCode::LimitExceeded,
@@ -38,37 +41,89 @@ pub(super) fn change(
     let named = Body::read(command.body).ok_or(CORRUPT)?.members;
     let (add, remove) = named.split_at_checked(change.added).ok_or(CORRUPT)?;
     let key = command.conversation;
-    let value = batch.value(key)?;
-    let mut contacts = match value.as_deref() {
-        Some(value) => state::decode(value).ok_or(CORRUPT)?,
-        None => Contacts::default(),
-    };
     let watch = change.watch;
     let done = Decision::private(Outcome::Contacts { watch });
-    if !contacts.change(add, remove) {
+    let mut contacts = stored(batch, key)?;
+    let mut is_changed = false;
+    for (name, is_wanted) in wanted(add, remove) {
+        is_changed |= set(batch, &mut contacts, name, is_wanted)?;
+    }
+    if !is_changed {
         return Ok(done);
     }
-    if contacts.users.len() > MAX_CONTACTS {
+    if contacts.len() > MAX_CONTACTS {
         return Err(TOO_MANY);
     }
-    let left = if contacts.users.is_empty() {
+    let is_empty = contacts.len() == 0;
+    let mut changes = Changes::new();
+    let users = contacts.write(&mut changes);
+    let head = if is_empty {
         Vec::new()
     } else {
-        state::encode(&contacts)
+        state::encode(&Contacts {
+            users,
+            gathered: Vec::new(),
+        })
     };
+    // The key of the record's own timeline comes first: the log leaves it out there.
+    changes.insert(0, (key, head));
     let draft = Draft {
         kind: CONTACTS,
         timeline: key,
         body: command.body,
         ..Draft::default()
     };
-    batch.append(&draft, &mut vec![(key, left)])?;
+    batch.append(&draft, &mut changes)?;
     Ok(done)
+}
+
+/// Returns the contacts under a key, as the batch leaves them.
+///
+/// # Errors
+/// The store could not be read, or has contacts of another form.
+fn stored(batch: &OpenBatch, key: TimelineId) -> Result<Buckets<'_, Contact>, Refused> {
+    let Contacts { users, gathered } = batch.decoded(key)?.unwrap_or_default();
+    if gathered.is_empty() {
+        Ok(Buckets::new(batch, key, users))
+    } else {
+        Ok(Buckets::gathered(batch, key, gathered))
+    }
+}
+
+/// Returns each named user once, and whether the user is a contact after the command. A user who is
+/// named in both lists is none.
+fn wanted<'a>(add: &[&'a str], remove: &[&'a str]) -> BTreeMap<&'a str, bool> {
+    let add = add.iter().map(|name| (*name, true));
+    add.chain(remove.iter().map(|name| (*name, false)))
+        .collect()
+}
+
+/// Adds or removes one contact. Returns whether that changed the set.
+///
+/// # Errors
+/// The store could not be read, or has contacts of another form.
+fn set(
+    batch: &OpenBatch,
+    contacts: &mut Buckets<'_, Contact>,
+    name: &str,
+    is_wanted: bool,
+) -> Result<bool, Refused> {
+    let hash = Contact::hash_of(batch.ids(), name);
+    let is_it = |contact: &Contact| contact.0 == name;
+    if !is_wanted {
+        return Ok(contacts.take(hash, is_it)?.is_some());
+    }
+    if contacts.near(hash)?.iter().any(is_it) {
+        return Ok(false);
+    }
+    contacts.insert(Contact(name.to_owned()))?;
+    Ok(true)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::fixture::Fixture;
+    use super::super::price::Work;
     use super::*;
     use crate::exchange::Action;
 
@@ -91,21 +146,92 @@ mod tests {
         super::change(&mut fixture.batch, request.asked(), change).map(|_| ())
     }
 
+    /// Returns the key of Alice's contacts.
+    fn key(fixture: &Fixture) -> TimelineId {
+        let request = fixture.request("alice", "", Action::Recall { seq: 0 }, Body::default());
+        request.asked().conversation
+    }
+
+    /// Returns the names of Alice's contacts, in bytewise order.
+    fn names(fixture: &Fixture) -> Vec<String> {
+        let mut contacts = stored(&fixture.batch, key(fixture)).unwrap();
+        let all = contacts.all().unwrap().into_iter();
+        let mut names: Vec<_> = all.map(|contact| contact.0).collect();
+        names.sort_unstable();
+        names
+    }
+
     #[test]
     fn contacts_change_within_their_limit_and_leave_no_empty_value() {
         let mut fixture = Fixture::new();
-        let key = fixture.request("alice", "", Action::Recall { seq: 0 }, Body::default());
-        let key = key.asked().conversation;
+        let key = key(&fixture);
         apply(&mut fixture, &[], &["bob"]).unwrap();
         assert!(fixture.batch.is_empty(), "nothing changed");
         let most: Vec<_> = (0..MAX_CONTACTS).map(|n| format!("u{n}")).collect();
         apply(&mut fixture, &most, &[]).unwrap();
-        let full = fixture.batch.value(key).unwrap();
+        let full = names(&fixture);
+        assert_eq!(full.len(), most.len());
         let more = ["one-more".to_owned()];
         assert_eq!(apply(&mut fixture, &more, &[]), Err(TOO_MANY));
-        assert_eq!(fixture.batch.value(key).unwrap(), full, "none was changed");
+        assert_eq!(names(&fixture), full, "none was changed");
         let all: Vec<_> = most.iter().map(String::as_str).collect();
         apply(&mut fixture, &[], &all).unwrap();
         assert_eq!(fixture.batch.value(key), Ok(None));
+        for number in 0..MAX_CONTACTS as u32 {
+            let bucket = fixture.ids().bucket(key, number);
+            assert_eq!(fixture.batch.value(bucket), Ok(None), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_user_named_in_both_lists_is_no_contact() {
+        let mut fixture = Fixture::new();
+        let named = ["carol", "bob", "carol"].map(str::to_owned);
+        apply(&mut fixture, &named, &[]).unwrap();
+        assert_eq!(names(&fixture), ["bob", "carol"]);
+        let before = fixture.batch.last_position();
+        apply(&mut fixture, &["dave".to_owned()], &["dave"]).unwrap();
+        apply(&mut fixture, &["bob".to_owned()], &["erin"]).unwrap();
+        assert_eq!(fixture.batch.last_position(), before, "nothing changed");
+        apply(&mut fixture, &["dave".to_owned()], &["dave", "carol"]).unwrap();
+        assert_eq!(names(&fixture), ["bob"]);
+    }
+
+    #[test]
+    fn one_contact_costs_the_same_for_users_with_many_contacts() {
+        let mut fixture = Fixture::new();
+        let mut work = Vec::new();
+        for n in 0..MAX_CONTACTS {
+            fixture.batch.take_work();
+            apply(&mut fixture, &[format!("user-{n}")], &[]).unwrap();
+            work.push(fixture.batch.take_work());
+        }
+        let most = |work: &[Work]| {
+            let reads = work.iter().map(|work| work.reads).max().unwrap();
+            (reads, work.iter().map(|work| work.log_bytes).max().unwrap())
+        };
+        let ((few, few_bytes), (many, many_bytes)) = (most(&work[..20]), most(&work[980..]));
+        assert!(many <= few + 2, "{few} {many}");
+        assert!(many_bytes < 3 * few_bytes, "{few_bytes} {many_bytes}");
+    }
+
+    #[test]
+    fn contacts_of_an_earlier_version_stay_and_change() {
+        let mut fixture = Fixture::new();
+        let key = key(&fixture);
+        let old: Vec<_> = (0..200).map(|n| format!("u{n:03}")).collect();
+        let value = postcard::to_extend(&old, vec![9]).unwrap();
+        fixture.batch.set(key, &value).unwrap();
+        assert_eq!(names(&fixture), old);
+        apply(&mut fixture, &[], &["zoe"]).unwrap();
+        assert_eq!(fixture.batch.value(key), Ok(Some(value)), "no change");
+        apply(&mut fixture, &["zoe".to_owned()], &["u000"]).unwrap();
+        let mut expected = old[1..].to_vec();
+        expected.push("zoe".to_owned());
+        assert_eq!(names(&fixture), expected);
+        let all: Vec<_> = expected.iter().map(String::as_str).collect();
+        apply(&mut fixture, &[], &all).unwrap();
+        assert_eq!(fixture.batch.value(key), Ok(None));
+        assert_eq!(names(&fixture), [""; 0]);
     }
 }

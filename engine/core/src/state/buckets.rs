@@ -49,8 +49,8 @@ impl Spread {
     }
 
     /// Returns the number of entries.
-    pub(crate) fn len(self) -> u64 {
-        self.entries
+    pub(crate) fn len(self) -> usize {
+        self.entries as usize
     }
 
     /// Returns the number of buckets.

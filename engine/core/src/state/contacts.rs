@@ -4,26 +4,64 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::Form;
+use super::buckets::{Entry, Spread};
+use crate::ids::Ids;
+
 /// The maximum number of contacts of one user.
 pub(crate) const MAX_CONTACTS: usize = 1_000;
 
-/// A user's contacts, under an id of the user.
+/// The head of a user's contacts, under an id of the user, which is the key of the set too. A user
+/// without contacts has none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Contacts<'a> {
-    /// The names of the contacts, in bytewise order.
-    #[serde(borrow)]
-    pub(crate) users: BTreeSet<&'a str>,
+pub(crate) struct Contacts {
+    /// How the contacts are spread over buckets.
+    pub(crate) users: Spread,
+    /// The contacts that an earlier version kept in this value itself. The next change moves them to
+    /// buckets.
+    #[serde(skip)]
+    pub(crate) gathered: Vec<Contact>,
 }
 
-impl<'a> Contacts<'a> {
-    /// Adds the names in `add`, then removes those in `remove`. Returns whether the set changed.
-    pub(crate) fn change(&mut self, add: &[&'a str], remove: &[&'a str]) -> bool {
-        let before = self.users.clone();
-        self.users.extend(add);
-        for user in remove {
-            self.users.remove(user);
+/// One contact: the name of the user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Contact(pub(crate) String);
+
+/// All contacts of a user in the form of an earlier version.
+#[derive(Deserialize)]
+struct Before<'a> {
+    #[serde(borrow)]
+    users: BTreeSet<&'a str>,
+}
+
+impl Form<'_> for Contacts {
+    const TAG: u8 = 23;
+
+    fn earlier(tag: u8, rest: &[u8]) -> Option<Self> {
+        if tag != 9 {
+            return None;
         }
-        self.users != before
+        let before: Before<'_> = postcard::from_bytes(rest).ok()?;
+        let users = before.users.into_iter();
+        Some(Self {
+            users: Spread::default(),
+            gathered: users.map(|user| Contact(user.to_owned())).collect(),
+        })
+    }
+}
+
+impl Contact {
+    /// Returns the hash of the contact with this name.
+    pub(crate) fn hash_of(ids: &Ids, name: &str) -> u64 {
+        ids.hash_of_name(name)
+    }
+}
+
+impl Entry for Contact {
+    const TAG: u8 = 24;
+
+    fn hash(&self, ids: &Ids) -> u64 {
+        Self::hash_of(ids, &self.0)
     }
 }
 
@@ -33,15 +71,13 @@ mod tests {
     use crate::state;
 
     #[test]
-    fn they_come_and_go_and_are_read_back() {
-        let mut contacts = Contacts::default();
-        assert!(!contacts.change(&[], &["bob"]));
-        assert!(contacts.change(&["carol", "bob", "carol"], &[]));
-        assert!(!contacts.change(&["bob"], &["dave"]));
-        // Who is named in both is none in the end.
-        assert!(contacts.change(&["dave"], &["dave", "carol"]));
-        let bytes = state::encode(&contacts);
-        assert_eq!(state::decode(&bytes), Some(contacts.clone()));
-        assert_eq!(contacts.users.into_iter().collect::<Vec<_>>(), ["bob"]);
+    fn contacts_of_an_earlier_version_are_read() {
+        let names = BTreeSet::from(["bob", "carol"]);
+        let before = postcard::to_extend(&names, vec![9]).unwrap();
+        let contacts: Contacts = state::decode(&before).expect("contacts");
+        let gathered = ["bob", "carol"].map(|name| Contact(name.to_owned()));
+        assert_eq!(contacts.gathered, gathered);
+        assert_eq!(contacts.users, Spread::default());
+        assert_eq!(state::decode::<Contacts>(&[10, 0]), None);
     }
 }

@@ -234,7 +234,13 @@ mod tests {
             first,
         };
         let without_first = [(7_u128, 100_u64, 0_u64), (8, 100, 140)];
-        let before = (2_u32, places.as_slice(), without_first.as_slice(), 9_u64, true);
+        let before = (
+            2_u32,
+            places.as_slice(),
+            without_first.as_slice(),
+            9_u64,
+            true,
+        );
         let oldest = postcard::to_extend(&before, vec![6]).unwrap();
         let windows = [window(7, 0, 3), window(8, 140, 4)];
         let before = (2_u32, places.as_slice(), windows.as_slice(), 9_u64, true);

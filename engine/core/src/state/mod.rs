@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use advance::Advance;
 pub(crate) use buckets::{Bucket, Entry as BucketEntry, Move, Spread};
-pub(crate) use contacts::{Contacts, MAX_CONTACTS};
+pub(crate) use contacts::{Contact, Contacts, MAX_CONTACTS};
 pub(crate) use created::Created;
 pub(crate) use direct::{Acked, Direct, Marks};
 pub(crate) use group::{Entry, Head, Member, ROSTER_CHUNK, Role, Roster};
@@ -54,9 +54,6 @@ impl<'a> Form<'a> for InboxChunk<'a> {
 }
 impl<'a> Form<'a> for Reactions<'a> {
     const TAG: u8 = 8;
-}
-impl<'a> Form<'a> for Contacts<'a> {
-    const TAG: u8 = 9;
 }
 impl Form<'_> for LastSeen {
     const TAG: u8 = 14;
