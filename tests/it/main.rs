@@ -65,6 +65,7 @@ mod resume;
 mod reused_keys;
 mod settings_on_pages;
 mod shard_buffers;
+mod slices;
 mod shortages;
 mod side_channels;
 mod signals;

@@ -59,6 +59,12 @@ impl Cost {
         Self::nanos((self.0 as u64).saturating_mul(count as u64))
     }
 
+    /// Returns what is left of this cost without another; no work if the other one is larger.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
     /// Returns the cost in nanoseconds of a core.
     #[must_use]
     pub const fn as_nanos(self) -> u32 {
@@ -104,6 +110,8 @@ mod tests {
         let sum: Cost = [Cost::MAX, Cost::MAX].into_iter().sum();
         assert_eq!(sum, Cost::MAX);
         assert_eq!(Cost::of_log(usize::MAX), Cost::MAX);
+        assert_eq!(Cost::micros(3).minus(Cost::micros(1)), Cost::micros(2));
+        assert_eq!(Cost::micros(1).minus(Cost::MAX), Cost::NONE);
     }
 
     #[test]

@@ -30,7 +30,8 @@ impl Encoding {
             .find(|e| e.subprotocol() == name)
     }
 
-    /// Reads the commands of one frame in order, and passes each to `each`.
+    /// Reads the commands of one frame in order, and passes each to `each`. A frame without a
+    /// command is an error too.
     ///
     /// In JSON, the lines after a bad line are still read. In protobuf, nothing after a broken
     /// length can be found.
@@ -39,9 +40,26 @@ impl Encoding {
         payload: &'a [u8],
         mut each: impl FnMut(Result<Command<'a>, BadCommand>),
     ) {
+        let (mut rest, mut any) = (payload, false);
+        while let Some(command) = self.next_command(&mut rest) {
+            any = true;
+            each(command);
+        }
+        if !any {
+            each(Err(BadCommand::no_command()));
+        }
+    }
+
+    /// Reads the next command of a frame, and moves `rest` past it. Returns `None` at the end of
+    /// the frame. A caller can stop after a command, and go on with `rest` later.
+    #[inline]
+    pub fn next_command<'a>(
+        self,
+        rest: &mut &'a [u8],
+    ) -> Option<Result<Command<'a>, BadCommand>> {
         match self {
-            Self::Json => json::decode_commands(payload, &mut each),
-            Self::Proto => protobuf::decode_commands(payload, &mut each),
+            Self::Json => json::next_command(rest),
+            Self::Proto => protobuf::next_command(rest),
         }
     }
 

@@ -142,6 +142,17 @@ pub struct BadCommand {
     pub message: String,
 }
 
+impl BadCommand {
+    /// Returns the error for a frame without a command.
+    pub fn no_command() -> Self {
+        Self {
+            id: 0,
+            code: ErrorCode::BadRequest,
+            message: "the frame holds no command".to_owned(),
+        }
+    }
+}
+
 /// Reports a server message that could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("not a server message of this protocol version: {0}")]

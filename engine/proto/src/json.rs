@@ -18,29 +18,32 @@ pub fn text_bytes(text: &str) -> usize {
     string::escaped_len(text)
 }
 
-/// Reads the commands of a text frame, one per line. Skips empty lines.
-pub(crate) fn decode_commands<'a>(
-    payload: &'a [u8],
-    each: &mut dyn FnMut(Result<Command<'a>, BadCommand>),
-) {
-    let (mut rest, mut any) = (payload, false);
+/// Reads the next command of a text frame, from the next line that is not empty, and moves `rest`
+/// past that line.
+pub(crate) fn next_command<'a>(rest: &mut &'a [u8]) -> Option<Result<Command<'a>, BadCommand>> {
     while !rest.is_empty() {
         if let Some((command, behind)) = usual::read(rest) {
-            each(Ok(command));
-            (rest, any) = (behind, true);
-            continue;
+            *rest = behind;
+            return Some(Ok(command));
         }
+        *rest = after_empty_lines(rest);
         let end = rest.iter().position(|&b| b == b'\n');
         let line = &rest[..end.unwrap_or(rest.len())];
-        rest = end.map_or(&[], |end| &rest[end + 1..]);
+        *rest = end.map_or(&[], |end| &rest[end + 1..]);
         if !line.iter().all(u8::is_ascii_whitespace) {
-            each(command::read(line));
-            any = true;
+            return Some(command::read(line));
         }
     }
-    if !any {
-        each(Err(bad(0, "the frame holds no command".into())));
-    }
+    None
+}
+
+/// Returns what follows the lines that hold only white space. All of them are skipped in one go:
+/// a frame may hold a million.
+fn after_empty_lines(text: &[u8]) -> &[u8] {
+    let blank = text.iter().position(|b| !b.is_ascii_whitespace());
+    let blank = &text[..blank.unwrap_or(text.len())];
+    let last = blank.iter().rposition(|&b| b == b'\n');
+    &text[last.map_or(0, |last| last + 1)..]
 }
 
 fn bad(id: u32, mut message: String) -> BadCommand {

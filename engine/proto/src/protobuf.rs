@@ -28,31 +28,26 @@ pub(crate) use server::decode_server;
 #[rustfmt::skip]
 pub mod wire;
 
-/// Reads the length-delimited commands of a binary frame.
-pub(crate) fn decode_commands<'a>(
-    mut payload: &'a [u8],
-    each: &mut dyn FnMut(Result<m::Command<'a>, BadCommand>),
-) {
-    if payload.is_empty() {
-        each(Err(bad(0, "the frame holds no command")));
+/// Reads the next length-delimited command of a binary frame, and moves `rest` past it.
+pub(crate) fn next_command<'a>(
+    rest: &mut &'a [u8],
+) -> Option<Result<m::Command<'a>, BadCommand>> {
+    if rest.is_empty() {
+        return None;
     }
-    while !payload.is_empty() {
-        let Some(bytes) = split_message(&mut payload) else {
-            // If the length is broken, the start of the next command is unknown.
-            return each(Err(bad(
-                0,
-                "the length before a command runs past the end of the frame",
-            )));
-        };
-        if let Some(command) = usual::read(bytes) {
-            each(Ok(command));
-            continue;
-        }
-        each(match wire::Command::decode(bytes) {
-            Ok(command) => command::from_wire(command),
-            Err(_) => Err(bad(readable_id(bytes), &explain::explain(bytes))),
-        });
+    let Some(bytes) = split_message(rest) else {
+        // If the length is broken, the start of the next command is unknown.
+        *rest = &[];
+        let text = "the length before a command runs past the end of the frame";
+        return Some(Err(bad(0, text)));
+    };
+    if let Some(command) = usual::read(bytes) {
+        return Some(Ok(command));
     }
+    Some(match wire::Command::decode(bytes) {
+        Ok(command) => command::from_wire(command),
+        Err(_) => Err(bad(readable_id(bytes), &explain::explain(bytes))),
+    })
 }
 
 /// Returns the bytes of the next length-delimited message, and moves `payload` past it.

@@ -74,7 +74,7 @@ pub(crate) struct Conn {
 }
 
 // Every idle connection takes this much. Debug builds of mio remember the selector of each socket.
-const _: () = assert!(size_of::<Conn>() <= if cfg!(debug_assertions) { 160 } else { 144 });
+const _: () = assert!(size_of::<Conn>() <= if cfg!(debug_assertions) { 168 } else { 152 });
 const _: () = assert!(size_of::<Session>() <= 64);
 
 impl Conn {
@@ -219,7 +219,8 @@ impl Conn {
         }
     }
 
-    /// The bytes held of requests, messages and TLS records that are not complete.
+    /// The bytes held of input: requests, messages and TLS records that are not complete, and what
+    /// is left to a later turn.
     pub(super) fn unfinished(&self) -> usize {
         let request = match &self.phase {
             Phase::Handshake(request) => request.capacity(),

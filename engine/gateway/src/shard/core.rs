@@ -13,6 +13,7 @@ use trunkline_proto::message::{
 };
 
 use super::admission::{Admission, Room};
+use super::backlog::Slice;
 use super::connection::{Conn, Phase};
 use super::departing::Departing;
 use super::ephemeral::Ephemeral;
@@ -48,6 +49,8 @@ pub(crate) struct Core {
     pub(super) users: PerUser<u32>,
     /// The commands of the turn, for the sequencer.
     pub(super) handoff: Handoff,
+    /// What the connection that is being read may still handle before others have their turn.
+    pub(super) slice: Slice,
     /// The stored events that are being pushed, encoded once.
     pub(super) frames: Frames,
     /// The buffers that connections borrow.
@@ -98,6 +101,7 @@ impl Core {
         Self {
             users: PerUser::default(),
             handoff: Handoff::new(parts.sequencer.clone()),
+            slice: Slice::new(),
             frames: Frames::new(Tokens::new(&parts.epochs)),
             pool: Pool::default(),
             tls: Buffers::new(parts.tls.is_some()),

@@ -1,9 +1,11 @@
-//! The input of one connection: incomplete frames, and whether there is more to read.
+//! The input of one connection: incomplete frames, what is left to a later turn, and whether there is
+//! more to read.
 
 use trunkline_proto::connection::{Connection as Framing, Event, Role};
 use trunkline_proto::frame::FrameError;
 
 use super::admission::Admission;
+use super::backlog::{Backlog, Rest};
 use super::turn::Turn;
 use crate::rate::PerSecond;
 use crate::timer::Tick;
@@ -14,6 +16,8 @@ use crate::timer::Tick;
 #[derive(Debug)]
 pub(crate) struct Incoming {
     framing: Framing,
+    /// The input that was read and is left to a later turn.
+    backlog: Option<Box<Backlog>>,
     /// Pings and pongs of the last second.
     controls: PerSecond,
     /// The tick in which the incomplete message began. 0: no message is incomplete.
@@ -23,6 +27,9 @@ pub(crate) struct Incoming {
     ended: bool,
     /// The shard reads nothing until the connection has taken its output.
     paused: bool,
+    /// The number of reads until the connection is read at once again. Set by a slice that was not
+    /// enough; a connection that sends much waits behind the others.
+    heavy: u8,
 }
 
 impl Incoming {
@@ -30,11 +37,13 @@ impl Incoming {
     pub(super) fn new() -> Self {
         Self {
             framing: Framing::new(Role::Server),
+            backlog: None,
             controls: PerSecond::default(),
             begun: 0,
             unread: false,
             ended: false,
             paused: false,
+            heavy: 0,
         }
     }
 
@@ -51,9 +60,56 @@ impl Incoming {
         self.framing.receive(input, most)
     }
 
-    /// The bytes held of frames that are not complete.
+    /// The bytes held of frames that are not complete, and of the input that is left to a later
+    /// turn.
     pub(super) fn buffered(&self) -> usize {
-        self.framing.buffered()
+        self.framing.buffered() + self.backlog.as_ref().map_or(0, |backlog| backlog.size())
+    }
+
+    /// Whether input is left to a later turn.
+    pub(super) const fn has_backlog(&self) -> bool {
+        self.backlog.is_some()
+    }
+
+    /// Takes the input that is left to a later turn.
+    pub(super) fn take_backlog(&mut self) -> Option<Box<Backlog>> {
+        self.backlog.take()
+    }
+
+    /// Leaves this input to a later turn, behind the commands that [`Self::leave_commands`] left.
+    pub(super) fn leave_bytes(&mut self, bytes: &[u8]) {
+        self.backlog.get_or_insert_default().keep_bytes(bytes);
+    }
+
+    /// Leaves the commands of a message to a later turn.
+    pub(super) fn leave_commands(&mut self, rest: Rest) {
+        self.backlog.get_or_insert_default().keep_rest(rest);
+    }
+
+    /// Leaves a backlog again to a later turn, of which the last `left` bytes are not handled.
+    /// Commands that were left meanwhile come before these bytes.
+    pub(super) fn leave_again(&mut self, mut backlog: Box<Backlog>, left: usize) {
+        backlog.leave(left);
+        if let Some(rest) = self.backlog.take().and_then(|mut new| new.take_rest()) {
+            backlog.keep_rest(rest);
+        }
+        self.backlog = Some(backlog).filter(|backlog| !backlog.is_empty());
+    }
+
+    /// Notes whether a slice was enough for the input that was read.
+    pub(super) fn note_slice(&mut self, spent: bool) {
+        /// The reads for which a connection that sent more than a slice waits behind the others.
+        const READS: u8 = 8;
+        self.heavy = if spent {
+            READS
+        } else {
+            self.heavy.saturating_sub(1)
+        };
+    }
+
+    /// Whether the connection recently sent more than a slice.
+    pub(super) const fn is_heavy(&self) -> bool {
+        self.heavy > 0
     }
 
     /// Whether no frame is incomplete.
@@ -63,6 +119,7 @@ impl Incoming {
 
     /// Forgets what has arrived, and reads no frame any more.
     pub(super) fn abandon(&mut self) {
+        self.backlog = None;
         self.framing.abandon();
     }
 
@@ -114,6 +171,11 @@ impl Incoming {
             self.begun = now;
         }
         was
+    }
+
+    /// Whether the shard reads nothing of this connection for now.
+    pub(super) const fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// Whether the shard reads this connection as fast as it sends.
@@ -177,7 +239,7 @@ mod tests {
         incoming.read_later(3, &mut turn);
         incoming.read_later(3, &mut turn);
         assert!(incoming.is_unread() && !incoming.keeps_up());
-        assert_eq!(turn.take_to_read(), [3]);
+        assert_eq!([(); 2].map(|()| turn.next_to_read()), [Some(3), None]);
         incoming.taken_up();
         assert!(incoming.keeps_up());
         incoming.end();

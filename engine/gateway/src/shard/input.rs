@@ -1,5 +1,6 @@
 //! The input of clients: the upgrade, frames and commands.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use trunkline_core::exchange::Query;
@@ -11,6 +12,8 @@ use trunkline_proto::handshake::{self, Rejection, Upgrade};
 use trunkline_proto::message::{Command, CommandBody, Connect, ReplyBody};
 use trunkline_proto::{BadCommand, CloseCode, Encoding, ErrorCode};
 
+use super::PIECE;
+use super::backlog::{Progress, Rest, Slice};
 use super::connection::{Conn, Phase};
 use super::core::Core;
 use super::rate::{Beyond, sent_command, sent_frame};
@@ -38,7 +41,18 @@ impl Core {
         self.read(slot, conn, buffer);
     }
 
-    /// Reads a connection once, and handles the input.
+    /// Reads a connection that the kernel reports. One that sends much waits behind the others.
+    pub(super) fn readable(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
+        if conn.incoming.is_unread() {
+            return;
+        }
+        if conn.incoming.is_heavy() {
+            return conn.incoming.read_later(slot, &mut self.turn);
+        }
+        self.read_in_turn(slot, conn, buffer);
+    }
+
+    /// Reads a connection once, and handles a slice of the input.
     pub(super) fn read(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
         if conn.unanswered.is_leaving() {
             return;
@@ -48,14 +62,21 @@ impl Core {
             return conn.incoming.read_later(slot, &mut self.turn);
         }
         if conn.out.len() > self.parts.limits.outbox_bytes && !conn.is_closing() {
-            return conn.incoming.pause();
+            conn.incoming.pause();
+        }
+        if conn.incoming.is_paused() && !conn.is_closing() {
+            return;
+        }
+        self.slice = Slice::new();
+        if conn.incoming.has_backlog() {
+            return self.go_on(slot, conn);
         }
         self.parts.metrics.reads.one();
         let (stream, tls) = conn.transport();
         if tls.is_some() {
             return self.read_sealed(slot, conn, buffer);
         }
-        let read = match stream.read(buffer) {
+        let read = match stream.read(&mut buffer[..PIECE]) {
             Ok(0) => return self.turn.drop_later(slot),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -64,17 +85,52 @@ impl Core {
             }
             Err(_) => return self.turn.drop_later(slot),
         };
-        if read == buffer.len() || conn.incoming.has_ended() {
+        if read == PIECE || conn.incoming.has_ended() {
             conn.incoming.read_later(slot, &mut self.turn);
         }
         self.parts.metrics.bytes_in.add(read as u64);
         conn.times.note_received(self.turn.now());
-        self.input(slot, conn, &mut buffer[..read]);
+        self.new_input(slot, conn, &mut buffer[..read]);
         self.after_input(slot, conn);
     }
 
-    /// Handles input, as the phase of the connection asks.
-    pub(super) fn input(&mut self, slot: u32, conn: &mut Conn, mut input: &mut [u8]) {
+    /// Handles a slice of input that has just been read. Leaves the rest to a later turn.
+    pub(super) fn new_input(&mut self, slot: u32, conn: &mut Conn, input: &mut [u8]) {
+        let left = self.input(slot, conn, input);
+        if left > 0 {
+            conn.incoming.leave_bytes(&input[input.len() - left..]);
+        }
+    }
+
+    /// Goes on with input that an earlier turn left.
+    fn go_on(&mut self, slot: u32, conn: &mut Conn) {
+        let Some(mut backlog) = conn.incoming.take_backlog() else {
+            return;
+        };
+        let rest = backlog.take_rest().filter(|_| !conn.is_closing());
+        if let Some(mut rest) = rest {
+            let mut progress = rest.progress;
+            let left = self.commands(slot, conn, rest.commands(), &mut progress);
+            if rest.leave(left) {
+                rest.progress = progress;
+                conn.incoming.leave_commands(rest);
+            }
+        }
+        let left = if conn.incoming.has_backlog() {
+            backlog.bytes().len()
+        } else {
+            self.input(slot, conn, backlog.bytes())
+        };
+        conn.incoming.leave_again(backlog, left);
+        // The kernel does not report again what came meanwhile.
+        conn.incoming.read_later(slot, &mut self.turn);
+        self.after_input(slot, conn);
+        self.end_sealed(slot, conn);
+    }
+
+    /// Handles a slice of input, as the phase of the connection asks. Returns the number of bytes
+    /// that are left.
+    fn input(&mut self, slot: u32, conn: &mut Conn, mut input: &mut [u8]) -> usize {
         match conn.phase() {
             Phase::Handshake(_) => self.upgrade(slot, conn, input),
             Phase::Upgraded | Phase::Echo | Phase::Open(_) => self.frames_in(slot, conn, input),
@@ -83,16 +139,22 @@ impl Core {
                 let most = self.parts.limits.content.message_bytes;
                 while let Ok(Some(event)) = conn.incoming.receive(&mut input, most) {
                     if matches!(event, Event::Close(..)) {
-                        return self.turn.drop_later(slot);
+                        self.turn.drop_later(slot);
+                        return 0;
                     }
                 }
+                0
             }
         }
     }
 
-    /// Counts the memory of a connection after its input, and limits the time of an incomplete
-    /// message.
+    /// Lets a later turn go on with what is left, counts the memory of a connection after its input,
+    /// and limits the time of an incomplete message.
     pub(super) fn after_input(&mut self, slot: u32, conn: &mut Conn) {
+        conn.incoming.note_slice(self.slice.is_spent());
+        if conn.incoming.has_backlog() && !conn.incoming.is_paused() {
+            conn.incoming.read_later(slot, &mut self.turn);
+        }
         conn.account(slot, &mut self.memory);
         // The hand-shake has a deadline of its own.
         let timed = !matches!(conn.phase(), Phase::Closing | Phase::Handshake(_));
@@ -111,9 +173,9 @@ impl Core {
         }
     }
 
-    fn upgrade(&mut self, slot: u32, conn: &mut Conn, input: &mut [u8]) {
+    fn upgrade(&mut self, slot: u32, conn: &mut Conn, input: &mut [u8]) -> usize {
         let Some(mut held) = conn.take_request() else {
-            return;
+            return 0;
         };
         let input = if held.is_empty() {
             input
@@ -127,11 +189,12 @@ impl Core {
                 self.upgraded(slot, conn, &upgrade);
                 let rest = &mut input[size..];
                 if !rest.is_empty() && !conn.is_closing() {
-                    self.frames_in(slot, conn, rest);
+                    return self.frames_in(slot, conn, rest);
                 }
             }
             Err(rejection) => self.reject(slot, conn, &rejection),
         }
+        0
     }
 
     /// Answers a complete upgrade request.
@@ -168,30 +231,38 @@ impl Core {
         self.last_words(slot, conn, |out| rejection.response(out));
     }
 
-    fn frames_in(&mut self, slot: u32, conn: &mut Conn, mut input: &mut [u8]) {
+    /// Takes a slice of input apart. Returns the number of bytes that are left.
+    fn frames_in(&mut self, slot: u32, conn: &mut Conn, mut input: &mut [u8]) -> usize {
         let most = self.parts.limits.content.message_bytes;
         loop {
+            if self.slice.is_spent() || conn.incoming.is_paused() {
+                return input.len();
+            }
+            self.slice.take_frame();
             match conn.incoming.receive(&mut input, most) {
-                Ok(None) => return,
+                Ok(None) => return 0,
                 Ok(Some(Event::Message(kind, payload))) => {
                     conn.incoming.message_ended();
                     if matches!(conn.phase(), Phase::Echo) {
+                        self.slice.take_command(payload.len());
                         write_frame(self.frames_of(slot, conn), kind.opcode(), &payload, None);
                     } else {
-                        self.message(slot, conn, kind, &payload);
+                        self.message(slot, conn, kind, payload);
                     }
                 }
                 Ok(Some(Event::Close(code, _))) => {
                     // RFC 6455 §5.5.1: the answer names the same code.
-                    return self.closed(slot, conn, code.unwrap_or(CloseCode::NORMAL));
+                    self.closed(slot, conn, code.unwrap_or(CloseCode::NORMAL));
+                    return 0;
                 }
                 Ok(Some(control)) => self.control(slot, conn, &control),
                 Err(error) => {
-                    return self.close(slot, conn, error.close_code(), &error.to_string());
+                    self.close(slot, conn, error.close_code(), &error.to_string());
+                    return 0;
                 }
             }
             if conn.is_closing() {
-                return;
+                return 0;
             }
         }
     }
@@ -250,9 +321,14 @@ impl Core {
         })
     }
 
-    fn message(&mut self, slot: u32, conn: &mut Conn, kind: MessageKind, payload: &[u8]) {
-        let encoding = conn.encoding();
-        let expected = match encoding {
+    fn message(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        kind: MessageKind,
+        payload: Cow<'_, [u8]>,
+    ) {
+        let expected = match conn.encoding() {
             Encoding::Json => MessageKind::Text,
             Encoding::Proto => MessageKind::Binary,
         };
@@ -260,40 +336,74 @@ impl Core {
             let reason = "JSON goes in text frames, protobuf in binary ones";
             return self.close(slot, conn, CloseCode::UNSUPPORTED, reason);
         }
-        let mut count = 0;
-        let most = self.parts.limits.frame_commands;
-        let rated = self.parts.shared.charges.are_on();
-        let paid = if rated {
+        let paid = if self.parts.shared.charges.are_on() {
             self.pay(conn, sent_frame(payload.len()))
         } else {
             Ok(())
         };
-        encoding.decode_commands(payload, |command| {
-            count += 1;
-            // An earlier command of the frame may have closed the connection.
-            if conn.is_closing() || count > most {
-                return;
+        let mut progress = Progress { count: 0, paid };
+        let left = self.commands(slot, conn, &payload, &mut progress);
+        if left > 0 {
+            let at = payload.len() - left;
+            conn.incoming.leave_commands(Rest::new(payload, at, progress));
+        } else if progress.count == 0 {
+            self.bad_command(slot, conn, &BadCommand::no_command());
+        }
+    }
+
+    /// Handles a slice of the commands of a message. Returns the number of bytes that are left.
+    fn commands(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        payload: &[u8],
+        progress: &mut Progress,
+    ) -> usize {
+        let encoding = conn.encoding();
+        let most = self.parts.limits.frame_commands;
+        let rated = self.parts.shared.charges.are_on();
+        let mut rest = payload;
+        loop {
+            let before = rest.len();
+            let Some(command) = encoding.next_command(&mut rest) else {
+                return 0;
+            };
+            self.slice.take_command(before - rest.len());
+            progress.count += 1;
+            if progress.count > most {
+                self.parts.metrics.limited(Limit::FrameCommands);
+                let text = format!(
+                    "a frame holds at most {most} commands: the rest of this one was not read"
+                );
+                self.fail(slot, conn, 0, ErrorCode::LimitExceeded, &text);
+                return 0;
             }
             self.parts.metrics.commands.one();
-            if rated && let Err(beyond) = paid.and_then(|()| self.pay(conn, sent_command(&command)))
+            let paid = progress.paid;
+            if rated
+                && let Err(beyond) = paid.and_then(|()| self.pay(conn, sent_command(&command)))
             {
                 let id = command.map_or_else(|bad| bad.id, |command| command.id);
                 let text = "more than the limits allow was sent: wait a little";
-                return self.fail_beyond(slot, conn, id, beyond, text);
-            }
-            match command {
-                Ok(command) => self.command(slot, conn, &command),
-                Err(BadCommand { id, code, message }) => {
-                    self.fail(slot, conn, id, code, &message);
+                self.fail_beyond(slot, conn, id, beyond, text);
+            } else {
+                match command {
+                    Ok(command) => self.command(slot, conn, &command),
+                    Err(bad) => self.bad_command(slot, conn, &bad),
                 }
             }
-        });
-        if count > most && !conn.is_closing() {
-            self.parts.metrics.limited(Limit::FrameCommands);
-            let text =
-                format!("a frame holds at most {most} commands: the rest of this one was not read");
-            self.fail(slot, conn, 0, ErrorCode::LimitExceeded, &text);
+            if conn.is_closing() {
+                return 0;
+            }
+            if self.slice.is_spent() || conn.incoming.is_paused() {
+                return rest.len();
+            }
         }
+    }
+
+    /// Answers a command that cannot be read.
+    fn bad_command(&mut self, slot: u32, conn: &mut Conn, bad: &BadCommand) {
+        self.fail(slot, conn, bad.id, bad.code, &bad.message);
     }
 
     fn command(&mut self, slot: u32, conn: &mut Conn, command: &Command<'_>) {

@@ -7,6 +7,7 @@
 mod accept;
 mod admission;
 mod asking;
+mod backlog;
 mod charge;
 mod connection;
 mod core;
@@ -46,9 +47,11 @@ use std::time::{Duration, Instant};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
+use trunkline_core::cost::Cost;
 use trunkline_core::exchange::Mail;
 
 use self::accept::ACCEPT_PAUSE;
+use self::backlog::CONTINUED;
 use self::connection::Conn;
 use self::core::Core;
 use self::reads::{Asker, Readiness};
@@ -70,8 +73,12 @@ const EVENTS: usize = 1_024;
 /// The number of letters that a turn handles at most.
 const MAIL: usize = 64;
 
-/// The number of bytes that a turn reads from one connection at most.
+/// The size of the read buffer of a shard, in bytes.
 const READ: usize = 64 << 10;
+
+/// The number of bytes that a shard reads from a connection at a time. Others have their turn before
+/// it reads more of them.
+const PIECE: usize = 16 << 10;
 
 /// The number of connections that the table has room for from the beginning. A growing table would have
 /// to be moved. Memory that was never written to takes no room.
@@ -225,23 +232,26 @@ impl Shard {
             conn.incoming.end();
         }
         if event.is_readable() || event.is_error() {
-            self.core.read_in_turn(slot, conn, buffer);
+            self.core.readable(slot, conn, buffer);
         }
     }
 
-    /// Reads the connections that have more input than one turn reads.
+    /// Goes on with the connections that have more input than a slice, one after another.
     fn read_again(&mut self, buffer: &mut [u8]) {
-        if self.core.handoff.is_full() {
-            return;
-        }
-        let unread = self.core.turn.take_to_read();
-        for &slot in &unread {
+        let mut left = CONTINUED;
+        while left > Cost::NONE
+            && !self.core.handoff.is_full()
+            && let Some(slot) = self.core.turn.next_to_read()
+        {
             if let Some(conn) = self.conns.get_mut(slot as usize) {
                 conn.incoming.taken_up();
                 self.core.read_in_turn(slot, conn, buffer);
+                left = left.minus(self.core.slice.used());
             }
         }
-        self.core.turn.read(unread);
+        if self.core.handoff.is_full() {
+            return;
+        }
         while let Some(slot) = self.core.admission.next_waiting() {
             if let Some(conn) = self.conns.get_mut(slot as usize) {
                 conn.incoming.taken_up();

@@ -11,7 +11,7 @@ use rustls::HandshakeKind;
 use trunkline_proto::handshake::Rejection;
 use trunkline_proto::tls::{MAX_HELD, Received, ServerTls, TlsError};
 
-use super::READ;
+use super::{PIECE, READ};
 use super::connection::Conn;
 use super::core::Core;
 use crate::metrics::{ShardMetrics, TlsFailure};
@@ -32,6 +32,8 @@ pub(crate) struct Tls {
     session: ServerTls,
     /// The peer has sent something.
     has_received: bool,
+    /// The peer has said that nothing follows.
+    has_ended: bool,
     /// The peer has been told that nothing follows.
     ending: bool,
 }
@@ -42,6 +44,7 @@ impl Tls {
         Self {
             session,
             has_received: false,
+            has_ended: false,
             ending: false,
         }
     }
@@ -124,7 +127,7 @@ struct Before {
     fresh: bool,
 }
 
-const _: () = assert!(READ > 2 * MAX_HELD, "a read brings more than is held");
+const _: () = assert!(READ >= MAX_HELD + PIECE, "a read finds room behind what is held");
 
 impl Core {
     /// Reads a TLS connection once, and handles the plaintext.
@@ -134,7 +137,7 @@ impl Core {
         };
         let sealed = &mut self.tls.sealed;
         let held = tls.session.resume(sealed);
-        let read = match stream.read(&mut sealed[held..]) {
+        let read = match stream.read(&mut sealed[held..held + PIECE]) {
             Ok(0) => {
                 // Anybody could end the stream without `close_notify`. A session is over with its
                 // Close frame only, so nothing is taken for complete here.
@@ -152,7 +155,7 @@ impl Core {
             }
         };
         let input = &mut sealed[..held + read];
-        let full = held + read == READ;
+        let full = read == PIECE;
         let before = Before {
             fresh: !std::mem::replace(&mut tls.has_received, true),
             shaking: tls.session.is_handshaking(),
@@ -205,17 +208,29 @@ impl Core {
             }
         }
         if received.plain > 0 {
-            self.input(slot, conn, &mut buffer[..received.plain]);
+            self.new_input(slot, conn, &mut buffer[..received.plain]);
         }
         self.after_input(slot, conn);
         if received.ended {
-            // The answers go out before our own `close_notify`.
-            self.flush(slot, conn);
-            if conn.end_tls(&mut self.pool) {
-                self.flush(slot, conn);
+            if let (_, Some(tls)) = conn.transport() {
+                tls.has_ended = true;
             }
-            self.turn.drop_later(slot);
+            self.end_sealed(slot, conn);
         }
+    }
+
+    /// Ends a TLS connection whose peer sends nothing more, once all that it sent is handled.
+    pub(super) fn end_sealed(&mut self, slot: u32, conn: &mut Conn) {
+        let ended = conn.tls().is_some_and(|tls| tls.has_ended);
+        if !ended || conn.incoming.has_backlog() {
+            return;
+        }
+        // The answers go out before our own `close_notify`.
+        self.flush(slot, conn);
+        if conn.end_tls(&mut self.pool) {
+            self.flush(slot, conn);
+        }
+        self.turn.drop_later(slot);
     }
 
     /// Answers plain HTTP at a TLS port with plain HTTP.

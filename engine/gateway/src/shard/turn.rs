@@ -1,5 +1,6 @@
 //! The turn of a shard's event loop: its time, and the connections it has yet to see to.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::timer::{Tick, Wheel};
@@ -22,7 +23,7 @@ pub(crate) struct Turn {
     now: Tick,
     wheel: Wheel,
     to_flush: Vec<u32>,
-    to_read: Vec<u32>,
+    to_read: VecDeque<u32>,
     to_drop: Vec<u32>,
 }
 
@@ -34,7 +35,7 @@ impl Turn {
             now: 0,
             wheel: Wheel::new(began),
             to_flush: Vec::new(),
-            to_read: Vec::new(),
+            to_read: VecDeque::new(),
             to_drop: Vec::new(),
         }
     }
@@ -86,10 +87,11 @@ impl Turn {
         }
     }
 
-    /// Lets the next turn read a connection again. `unread` is the connection's flag.
+    /// Lets a turn read a connection again, after those that wait already. `unread` is the
+    /// connection's flag.
     pub(super) fn read_later(&mut self, slot: u32, unread: &mut bool) {
         if !std::mem::replace(unread, true) {
-            self.to_read.push(slot);
+            self.to_read.push_back(slot);
         }
     }
 
@@ -100,7 +102,7 @@ impl Turn {
     }
 
     /// Whether connections are to be read again.
-    pub(super) const fn has_unread(&self) -> bool {
+    pub(super) fn has_unread(&self) -> bool {
         !self.to_read.is_empty()
     }
 
@@ -119,14 +121,13 @@ impl Turn {
         put_back(&mut self.to_flush, list);
     }
 
-    /// Takes the connections to read again. Give the list back with [`Self::read`].
-    pub(super) fn take_to_read(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.to_read)
-    }
-
-    /// Takes the memory of a list back whose connections are read.
-    pub(super) fn read(&mut self, list: Vec<u32>) {
-        put_back(&mut self.to_read, list);
+    /// Takes the connection that has waited longest to be read again.
+    pub(super) fn next_to_read(&mut self) -> Option<u32> {
+        let slot = self.to_read.pop_front()?;
+        if self.to_read.is_empty() && self.to_read.capacity() > KEPT {
+            self.to_read = VecDeque::new();
+        }
+        Some(slot)
     }
 
     /// Takes the connections to drop. Give the list back with [`Self::dropped`].
@@ -168,6 +169,14 @@ mod tests {
     }
 
     #[test]
+    fn the_list_of_connections_to_read_is_freed_after_a_crowd() {
+        let mut turn = Turn::new(Instant::now());
+        (0..2 * KEPT as u32).for_each(|slot| turn.read_later(slot, &mut false));
+        while turn.next_to_read().is_some() {}
+        assert_eq!(turn.to_read.capacity(), 0);
+    }
+
+    #[test]
     fn a_flagged_connection_stands_in_its_list_once() {
         let mut turn = Turn::new(Instant::now());
         let (mut dirty, mut unread) = (false, false);
@@ -182,7 +191,8 @@ mod tests {
         turn.flush_later(9, &mut false);
         turn.flushed(list);
         assert_eq!(turn.take_to_flush(), [9]);
-        assert_eq!(turn.take_to_read(), [8]);
+        turn.read_later(5, &mut false);
+        assert_eq!([(); 3].map(|()| turn.next_to_read()), [Some(8), Some(5), None]);
         assert!(!turn.has_unread() && !turn.has_leftovers());
         turn.drop_later(3);
         assert!(turn.has_leftovers());

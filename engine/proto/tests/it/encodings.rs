@@ -36,6 +36,29 @@ fn decode_server(encoding: Encoding, payload: &[u8]) -> Vec<ServerMessage<'_>> {
     all
 }
 
+#[test]
+fn a_reader_stops_after_a_command_and_goes_on_with_the_rest() {
+    let frame = b"\n \x0c\n{\"id\":1,\"ping\":{}}\n\n{bad\n\t\n {\"id\":3,\"ping\":{}}\n\n ";
+    let mut rest = &frame[..];
+    let mut next = || {
+        let command = Encoding::Json.next_command(&mut rest);
+        command.map(|read| (read.map_err(|bad| bad.id).map(|command| command.id), rest))
+    };
+    let (first, rest) = next().unwrap();
+    assert_eq!(first, Ok(1));
+    assert!(rest.starts_with(b"\n{bad"));
+    assert_eq!(next().unwrap().0, Err(0));
+    assert_eq!(next().unwrap().0, Ok(3));
+    assert!(next().is_none() && next().is_none());
+    // A frame of empty lines holds no command, which only the reader of the whole frame says.
+    assert_eq!(decode(Encoding::Json, b" \n\n"), [Err(BadCommand::no_command())]);
+    assert!(Encoding::Json.next_command(&mut &b" \n\n"[..]).is_none());
+    // Nothing follows a broken length.
+    let mut rest = &[200, 1, 7][..];
+    assert!(matches!(Encoding::Proto.next_command(&mut rest), Some(Err(_))));
+    assert!(Encoding::Proto.next_command(&mut rest).is_none());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

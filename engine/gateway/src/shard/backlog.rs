@@ -1,0 +1,215 @@
+//! Input that a turn has read and left to a later turn, and how much of a turn a connection gets.
+//!
+//! A connection handles input in slices. A slice ends with the first command or frame that uses it
+//! up; the rest of the input stays with the connection, and the next turn goes on with it. So a frame
+//! of a thousand commands takes several turns, in which other connections have theirs.
+
+use std::borrow::Cow;
+
+use trunkline_core::cost::Cost;
+
+/// The cost of the input that one connection handles in a row. Clients in conversation stay far below
+/// it, and a turn has room for several slices.
+const SLICE: Cost = Cost::micros(30);
+
+/// The cost of the slices in which a turn goes on with connections that have more input. Connections
+/// with new input do not wait for longer than this.
+pub(super) const CONTINUED: Cost = Cost::micros(100);
+
+/// The cost of reading a socket.
+const SYSTEM_CALL: Cost = Cost::micros(2);
+
+/// The cost of a frame, whole or a fragment.
+const FRAME: Cost = Cost::nanos(60);
+
+/// The cost of reading a command and handing it on.
+const COMMAND: Cost = Cost::nanos(800);
+
+/// The cost of 16 bytes of a command: unmasking, checking and parsing them.
+const SIXTEEN_BYTES: Cost = Cost::nanos(24);
+
+/// What one connection may still handle before others have their turn, in cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slice {
+    left: Cost,
+}
+
+impl Slice {
+    /// Returns the slice of a connection whose socket is read.
+    pub(super) fn new() -> Self {
+        let mut slice = Self { left: SLICE };
+        slice.take(SYSTEM_CALL);
+        slice
+    }
+
+    /// Takes the cost of work off the slice.
+    #[inline]
+    pub(super) fn take(&mut self, cost: Cost) {
+        self.left = self.left.minus(cost);
+    }
+
+    /// Takes the cost of a frame off the slice.
+    #[inline]
+    pub(super) fn take_frame(&mut self) {
+        self.take(FRAME);
+    }
+
+    /// Takes the cost of a command of this many bytes off the slice.
+    #[inline]
+    pub(super) fn take_command(&mut self, bytes: usize) {
+        self.take(COMMAND + SIXTEEN_BYTES.times(bytes / 16));
+    }
+
+    /// Whether others have their turn now.
+    #[inline]
+    pub(super) fn is_spent(&self) -> bool {
+        self.left == Cost::NONE
+    }
+
+    /// Returns the cost of what was handled, at most a slice.
+    pub(super) fn used(&self) -> Cost {
+        SLICE.minus(self.left)
+    }
+}
+
+/// Commands of one message that are left to a later turn.
+#[derive(Debug)]
+pub(super) struct Rest {
+    /// The message.
+    payload: Vec<u8>,
+    /// The number of bytes of the message that are handled.
+    at: usize,
+    /// What was found so far.
+    pub(super) progress: Progress,
+}
+
+/// How far the commands of a message are handled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Progress {
+    /// The number of commands that were read.
+    pub(super) count: usize,
+    /// The limit that the bytes of the frame exceeded. It refuses each command.
+    pub(super) paid: Result<(), super::rate::Beyond>,
+}
+
+impl Rest {
+    /// Keeps a message of which the first `at` bytes are handled.
+    pub(super) fn new(payload: Cow<'_, [u8]>, at: usize, progress: Progress) -> Self {
+        let (payload, at) = match payload {
+            Cow::Owned(payload) => (payload, at),
+            Cow::Borrowed(payload) => (payload[at..].to_vec(), 0),
+        };
+        Self {
+            payload,
+            at,
+            progress,
+        }
+    }
+
+    /// The commands that are left.
+    pub(super) fn commands(&self) -> &[u8] {
+        &self.payload[self.at..]
+    }
+
+    /// Moves past all but the last `left` bytes. Returns whether commands are left.
+    pub(super) fn leave(&mut self, left: usize) -> bool {
+        self.at = self.payload.len() - left;
+        left > 0
+    }
+}
+
+/// The input of one connection that is left to a later turn: first the commands of a message, then
+/// bytes that are not taken apart yet. One of the two is there.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    rest: Option<Rest>,
+    bytes: Vec<u8>,
+    /// The number of bytes of `bytes` that are handled.
+    at: usize,
+}
+
+impl Backlog {
+    /// Returns the memory of the backlog in bytes.
+    pub(super) fn size(&self) -> usize {
+        let rest = self.rest.as_ref().map_or(0, |rest| rest.payload.capacity());
+        size_of::<Self>() + rest + self.bytes.capacity()
+    }
+
+    /// Keeps commands of a message. They come before the bytes.
+    pub(super) fn keep_rest(&mut self, rest: Rest) {
+        self.rest = Some(rest);
+    }
+
+    /// Takes the commands of the message, if there are any.
+    pub(super) fn take_rest(&mut self) -> Option<Rest> {
+        self.rest.take()
+    }
+
+    /// Keeps a copy of bytes. None were kept before.
+    pub(super) fn keep_bytes(&mut self, bytes: &[u8]) {
+        self.bytes = bytes.to_vec();
+        self.at = 0;
+    }
+
+    /// The bytes that are not handled.
+    pub(super) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.at..]
+    }
+
+    /// Moves past all but the last `left` bytes.
+    pub(super) fn leave(&mut self, left: usize) {
+        self.at = self.bytes.len() - left;
+    }
+
+    /// Whether nothing is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_none() && self.at == self.bytes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_ends_with_what_uses_it_up() {
+        let mut slice = Slice::new();
+        assert_eq!((slice.is_spent(), slice.used()), (false, SYSTEM_CALL));
+        let commands = (0..)
+            .take_while(|_| {
+                let spent = slice.is_spent();
+                slice.take_command(64);
+                !spent
+            })
+            .count();
+        assert!((20..60).contains(&commands), "{commands}");
+        assert_eq!((slice.is_spent(), slice.used()), (true, SLICE));
+        let mut slice = Slice::new();
+        slice.take_command(1 << 20);
+        assert!(slice.is_spent(), "a large command is one slice");
+    }
+
+    #[test]
+    fn commands_come_before_bytes_and_nothing_is_copied_twice() {
+        let progress = Progress {
+            count: 3,
+            paid: Ok(()),
+        };
+        let mut backlog = Backlog::default();
+        assert!(backlog.is_empty());
+        backlog.keep_rest(Rest::new(Cow::Borrowed(b"1234"), 1, progress));
+        backlog.keep_bytes(b"frames");
+        let size = backlog.size();
+        let mut rest = backlog.take_rest().unwrap();
+        assert_eq!((rest.commands(), rest.progress.count), (&b"234"[..], 3));
+        assert!(rest.leave(1) && rest.commands() == b"4");
+        backlog.keep_rest(rest);
+        assert_eq!(backlog.size(), size);
+        assert!(!backlog.take_rest().unwrap().leave(0));
+        backlog.leave(2);
+        assert_eq!(backlog.bytes(), b"es");
+        assert!(!backlog.is_empty());
+        backlog.leave(0);
+        assert!(backlog.is_empty());
+    }
+}
