@@ -53,10 +53,7 @@ impl Encoding {
     /// Reads the next command of a frame, and moves `rest` past it. Returns `None` at the end of
     /// the frame. A caller can stop after a command, and go on with `rest` later.
     #[inline]
-    pub fn next_command<'a>(
-        self,
-        rest: &mut &'a [u8],
-    ) -> Option<Result<Command<'a>, BadCommand>> {
+    pub fn next_command<'a>(self, rest: &mut &'a [u8]) -> Option<Result<Command<'a>, BadCommand>> {
         match self {
             Self::Json => json::next_command(rest),
             Self::Proto => protobuf::next_command(rest),

@@ -29,9 +29,7 @@ pub(crate) use server::decode_server;
 pub mod wire;
 
 /// Reads the next length-delimited command of a binary frame, and moves `rest` past it.
-pub(crate) fn next_command<'a>(
-    rest: &mut &'a [u8],
-) -> Option<Result<m::Command<'a>, BadCommand>> {
+pub(crate) fn next_command<'a>(rest: &mut &'a [u8]) -> Option<Result<m::Command<'a>, BadCommand>> {
     if rest.is_empty() {
         return None;
     }

@@ -321,13 +321,7 @@ impl Core {
         })
     }
 
-    fn message(
-        &mut self,
-        slot: u32,
-        conn: &mut Conn,
-        kind: MessageKind,
-        payload: Cow<'_, [u8]>,
-    ) {
+    fn message(&mut self, slot: u32, conn: &mut Conn, kind: MessageKind, payload: Cow<'_, [u8]>) {
         let expected = match conn.encoding() {
             Encoding::Json => MessageKind::Text,
             Encoding::Proto => MessageKind::Binary,
@@ -345,7 +339,8 @@ impl Core {
         let left = self.commands(slot, conn, &payload, &mut progress);
         if left > 0 {
             let at = payload.len() - left;
-            conn.incoming.leave_commands(Rest::new(payload, at, progress));
+            conn.incoming
+                .leave_commands(Rest::new(payload, at, progress));
         } else if progress.count == 0 {
             self.bad_command(slot, conn, &BadCommand::no_command());
         }
@@ -380,8 +375,7 @@ impl Core {
             }
             self.parts.metrics.commands.one();
             let paid = progress.paid;
-            if rated
-                && let Err(beyond) = paid.and_then(|()| self.pay(conn, sent_command(&command)))
+            if rated && let Err(beyond) = paid.and_then(|()| self.pay(conn, sent_command(&command)))
             {
                 let id = command.map_or_else(|bad| bad.id, |command| command.id);
                 let text = "more than the limits allow was sent: wait a little";

@@ -11,9 +11,9 @@ use rustls::HandshakeKind;
 use trunkline_proto::handshake::Rejection;
 use trunkline_proto::tls::{MAX_HELD, Received, ServerTls, TlsError};
 
-use super::{PIECE, READ};
 use super::connection::Conn;
 use super::core::Core;
+use super::{PIECE, READ};
 use crate::metrics::{ShardMetrics, TlsFailure};
 
 /// The number of plain connections without a session that a hand-shake counts as in a turn. Signing
@@ -127,7 +127,10 @@ struct Before {
     fresh: bool,
 }
 
-const _: () = assert!(READ >= MAX_HELD + PIECE, "a read finds room behind what is held");
+const _: () = assert!(
+    READ >= MAX_HELD + PIECE,
+    "a read finds room behind what is held"
+);
 
 impl Core {
     /// Reads a TLS connection once, and handles the plaintext.

@@ -192,7 +192,10 @@ mod tests {
         turn.flushed(list);
         assert_eq!(turn.take_to_flush(), [9]);
         turn.read_later(5, &mut false);
-        assert_eq!([(); 3].map(|()| turn.next_to_read()), [Some(8), Some(5), None]);
+        assert_eq!(
+            [(); 3].map(|()| turn.next_to_read()),
+            [Some(8), Some(5), None]
+        );
         assert!(!turn.has_unread() && !turn.has_leftovers());
         turn.drop_later(3);
         assert!(turn.has_leftovers());

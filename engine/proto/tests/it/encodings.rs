@@ -51,11 +51,17 @@ fn a_reader_stops_after_a_command_and_goes_on_with_the_rest() {
     assert_eq!(next().unwrap().0, Ok(3));
     assert!(next().is_none() && next().is_none());
     // A frame of empty lines holds no command, which only the reader of the whole frame says.
-    assert_eq!(decode(Encoding::Json, b" \n\n"), [Err(BadCommand::no_command())]);
+    assert_eq!(
+        decode(Encoding::Json, b" \n\n"),
+        [Err(BadCommand::no_command())]
+    );
     assert!(Encoding::Json.next_command(&mut &b" \n\n"[..]).is_none());
     // Nothing follows a broken length.
     let mut rest = &[200, 1, 7][..];
-    assert!(matches!(Encoding::Proto.next_command(&mut rest), Some(Err(_))));
+    assert!(matches!(
+        Encoding::Proto.next_command(&mut rest),
+        Some(Err(_))
+    ));
     assert!(Encoding::Proto.next_command(&mut rest).is_none());
 }
 
