@@ -23,6 +23,10 @@ const COMMIT_BYTES: usize = 1 << 20;
 /// The number of commands at which a commit takes no more. Some commands add no bytes.
 pub(super) const COMMIT_COMMANDS: usize = 16_384;
 
+/// The number of recipients of a commit's events at which the commit takes no more commands: 4 MiB of
+/// ids. One event of a large group may exceed it.
+pub(super) const COMMIT_RECIPIENTS: usize = 1 << 18;
+
 /// The interval at which the sequencer passes the time to the store.
 pub(super) const TICK: Duration = Duration::from_secs(1);
 
@@ -64,6 +68,8 @@ pub(super) struct OpenBatch {
     /// The number of commands in the batch, plus the members in its receipts. The batch touches at
     /// most this many conversations.
     touched: usize,
+    /// The number of recipients of the events in the batch, online or not.
+    recipients: usize,
     /// What was read and stored since the last [`take_work`](Self::take_work).
     work: Cell<Work>,
     /// The time that the store got last, in milliseconds since 1970 UTC.
@@ -82,6 +88,7 @@ impl OpenBatch {
             moment: Moment::default(),
             pending: HashMap::default(),
             touched: 0,
+            recipients: 0,
             work: Cell::default(),
             ticked: 0,
             is_over: false,
@@ -118,6 +125,11 @@ impl OpenBatch {
         self.touched += more;
     }
 
+    /// Counts recipients of an event towards the limit of the batch.
+    pub(super) fn tell(&mut self, recipients: usize) {
+        self.recipients += recipients;
+    }
+
     /// Returns what was read and stored since the last call, and counts from zero again.
     #[allow(dead_code, reason = "the sequencer reports the cost of each command")]
     pub(super) fn take_work(&self) -> Work {
@@ -126,7 +138,9 @@ impl OpenBatch {
 
     /// Returns whether the batch takes no more commands.
     pub(super) fn is_full(&self) -> bool {
-        self.writer.batch_bytes() >= COMMIT_BYTES || self.touched >= COMMIT_COMMANDS
+        self.writer.batch_bytes() >= COMMIT_BYTES
+            || self.touched >= COMMIT_COMMANDS
+            || self.recipients >= COMMIT_RECIPIENTS
     }
 
     /// Returns whether a commit would write nothing.
@@ -291,7 +305,7 @@ impl OpenBatch {
     pub(super) fn commit(&mut self) -> Result<Arc<Batch>, CommitError> {
         let committed = self.writer.commit();
         self.is_over = committed.as_ref().is_err_and(CommitError::is_final);
-        self.touched = 0;
+        self.restart();
         // A large batch must not keep its room for ever.
         if self.pending.capacity() > KEPT_VALUES {
             self.pending = HashMap::default();
@@ -302,7 +316,7 @@ impl OpenBatch {
 
     /// Begins a batch that has nothing to commit.
     pub(super) fn restart(&mut self) {
-        self.touched = 0;
+        (self.touched, self.recipients) = (0, 0);
     }
 
     /// Makes all commits durable.
@@ -387,6 +401,11 @@ mod tests {
         batch.touch(COMMIT_COMMANDS - 1);
         assert!(!batch.is_full());
         batch.touch(1);
+        assert!(batch.is_full());
+        batch.restart();
+        batch.tell(COMMIT_RECIPIENTS - 1);
+        assert!(!batch.is_full());
+        batch.tell(1);
         assert!(batch.is_full());
         batch.restart();
         while !batch.is_full() {

@@ -46,8 +46,18 @@ pub(super) struct Group {
     chunks: Vec<Vec<Seat>>,
     /// The place of each member in the chunks of the roster.
     places: ById<Seated>,
-    /// The members in the order for look-ups, made at the first use after a change.
+    /// The members in the order for look-ups, as they are without `changed`. `None` before the first
+    /// use.
     everybody: Option<Arc<[UserId]>>,
+    /// The users who joined or left since `everybody` was made. A user may be in it several times.
+    changed: Vec<UserId>,
+    /// The number of members who are owners.
+    owners: usize,
+    /// The number of chunks at the beginning of the roster that have no room.
+    full: usize,
+    /// A message from which on all members see all messages. Some earlier ones may be seen by all
+    /// members too.
+    seen_by_all: u64,
     /// The number of memberships that ever began.
     joined: u64,
     /// The sequence of the first message that any member sees.
@@ -202,8 +212,10 @@ fn load(batch: &OpenBatch, namespace: &str, id: TimelineId) -> Result<Option<Gro
                 });
             }
         }
-        let places = seats.iter().map(|seat| (seat.user, seat.seated(number)));
-        group.places.extend(places);
+        for seat in &seats {
+            group.count_in(seat);
+            group.places.insert(seat.user, seat.seated(number));
+        }
         group.chunks.push(seats);
     }
     Ok(Some(group))
@@ -230,6 +242,10 @@ impl Group {
             chunks: Vec::new(),
             places: ById::default(),
             everybody: None,
+            changed: Vec::new(),
+            owners: 0,
+            full: 0,
+            seen_by_all: 0,
             joined: 0,
             first: 1,
             authors: Authors::default(),
@@ -347,7 +363,7 @@ impl Group {
     /// Returns the members who see a message, in the order of [`everybody`](Self::everybody).
     pub(super) fn who_see(&mut self, seq: u64) -> Arc<[UserId]> {
         let everybody = Arc::clone(self.everybody());
-        if everybody.iter().all(|user| self.sees(*user, seq)) {
+        if seq >= self.seen_by_all || everybody.iter().all(|user| self.sees(*user, seq)) {
             return everybody;
         }
         let users = everybody.iter().copied();
@@ -378,11 +394,29 @@ impl Group {
 
     /// Returns all members, in the order that is fastest for look-ups in the directory.
     pub(super) fn everybody(&mut self) -> &Arc<[UserId]> {
-        self.everybody.get_or_insert_with(|| {
-            let mut all: Vec<_> = self.chunks.iter().flatten().map(|seat| seat.user).collect();
-            all.sort_unstable_by_key(|user| Directory::place(*user));
-            all.into()
-        })
+        let order = |user: &UserId| (Directory::place(*user), user.0);
+        let made = match self.everybody.take() {
+            Some(made) if self.changed.is_empty() => made,
+            Some(made) => {
+                // One pass over a list in order: sorting a large group again would take far longer.
+                let mut changed = std::mem::take(&mut self.changed);
+                changed.sort_unstable_by_key(order);
+                changed.dedup();
+                let stay = made.iter().filter(|user| self.places.contains_key(user));
+                let known = |user: &UserId| made.binary_search_by_key(&order(user), order).is_ok();
+                let joined = changed
+                    .iter()
+                    .filter(|user| self.has(**user) && !known(user));
+                merged(stay, joined, order)
+            }
+            None => {
+                self.changed = Vec::new();
+                let mut all: Vec<_> = self.seats().map(|seat| seat.user).collect();
+                all.sort_unstable_by_key(order);
+                all.into()
+            }
+        };
+        self.everybody.insert(made)
     }
 
     /// Returns the members with their names.
@@ -392,15 +426,14 @@ impl Group {
 
     /// Adds a user who is not a member. Returns the number of the chunk that the user enters.
     pub(super) fn add(&mut self, seat: Seat) -> u32 {
-        self.everybody = None;
-        let free = self
-            .chunks
-            .iter()
-            .position(|chunk| chunk.len() < ROSTER_CHUNK);
-        let chunk = free.unwrap_or_else(|| {
+        self.changed.push(seat.user);
+        self.count_in(&seat);
+        let is_full = |chunk: &&Vec<Seat>| chunk.len() >= ROSTER_CHUNK;
+        self.full += self.chunks[self.full..].iter().take_while(is_full).count();
+        let chunk = self.full;
+        if chunk == self.chunks.len() {
             self.chunks.push(Vec::new());
-            self.chunks.len() - 1
-        });
+        }
         self.places.insert(seat.user, seat.seated(chunk as u32));
         self.chunks[chunk].push(seat);
         chunk as u32
@@ -409,15 +442,26 @@ impl Group {
     /// Removes a member. Returns the number of the chunk that the member was in.
     pub(super) fn remove(&mut self, user: UserId) -> Option<u32> {
         let chunk = self.places.remove(&user)?.chunk;
-        self.everybody = None;
-        self.chunks[chunk as usize].retain(|seat| seat.user != user);
+        self.changed.push(user);
+        let seats = &mut self.chunks[chunk as usize];
+        let at = seats.iter().position(|seat| seat.user == user)?;
+        if seats.remove(at).role == Role::Owner {
+            self.owners -= 1;
+        }
+        self.full = self.full.min(chunk as usize);
         Some(chunk)
+    }
+
+    /// Counts a new member.
+    fn count_in(&mut self, seat: &Seat) {
+        self.owners += usize::from(seat.role == Role::Owner);
+        self.seen_by_all = self.seen_by_all.max(seat.first);
     }
 
     /// Makes the member who joined first an owner if the group has none. Returns that member; `None`
     /// if the group has an owner or no members.
     pub(super) fn crown(&mut self) -> Option<Heir> {
-        if self.seats().any(|seat| seat.role == Role::Owner) {
+        if self.owners > 0 {
             return None;
         }
         // Of members who joined at the same time, the first one in the roster.
@@ -425,6 +469,7 @@ impl Group {
         let chunk = self.places.get(&user)?.chunk;
         let seats = &mut self.chunks[chunk as usize];
         seats.iter_mut().find(|seat| seat.user == user)?.role = Role::Owner;
+        self.owners = 1;
         Some(Heir { user, chunk })
     }
 
@@ -461,3 +506,22 @@ impl Group {
         changes.push((ids.roster(self.id, number), value));
     }
 }
+
+/// Returns two lists in the order of `order` as one.
+fn merged<'u, K: Ord>(
+    one: impl Iterator<Item = &'u UserId>,
+    other: impl Iterator<Item = &'u UserId>,
+    order: impl Fn(&UserId) -> K,
+) -> Arc<[UserId]> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    let all = std::iter::from_fn(|| match (one.peek(), other.peek()) {
+        (Some(first), Some(second)) if order(second) < order(first) => other.next(),
+        (Some(_), _) => one.next(),
+        (None, _) => other.next(),
+    });
+    let all: Vec<_> = all.copied().collect();
+    all.into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,6 @@ use super::decision::Decision;
 use super::groups::Group;
 use super::recent::Recent;
 use super::refused::{CORRUPT, Refused};
-use super::route::Audience;
 use crate::event::Body;
 use crate::exchange::{Change, Done, Outcome};
 use crate::messaging::Messaging;
@@ -187,8 +186,7 @@ impl Membership {
         delta.write_group(batch, group);
         let recipients = delta.recipients(group, was_pull);
         let position = delta.append(batch, &recipients.fanout)?;
-        let audience = Audience::Members(recipients.audience.into());
-        Ok(Decision::done(done, position, audience))
+        Ok(Decision::done(done, position, recipients.audience))
     }
 }
 
@@ -217,7 +215,10 @@ fn begin_group(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::fixture::{ENG, Fixture, RULES};
+    use super::super::route::Audience;
     use super::delta::NOT_ONESELF;
     use super::*;
 
@@ -295,6 +296,25 @@ mod tests {
         let key = ids.member(ids.group("", "eng"), dave);
         let member = fixture.batch.member(key).unwrap();
         assert_eq!((member.first_seq, member.number), (2, 3));
+    }
+
+    #[test]
+    fn changes_of_a_name_share_the_list_of_members() {
+        let mut fixture = Fixture::new();
+        fixture.create_group(&["alice", "bob", "carol"]);
+        let mut audience = |change, named: &[&str]| {
+            let decision = fixture.change_group("alice", change, named).unwrap();
+            decision.audience
+        };
+        let renamed = [audience(Change::Rename, &[]), audience(Change::Rename, &[])];
+        let [Audience::Members(one), Audience::Members(other)] = &renamed else {
+            panic!("{renamed:?}");
+        };
+        assert!(Arc::ptr_eq(one, other) && one.len() == 3);
+        // Users who leave are told as well.
+        let left = audience(Change::Remove, &["bob"]);
+        assert_eq!(left.len(), 3);
+        assert!(matches!(left, Audience::MembersAnd(..)), "{left:?}");
     }
 
     #[test]

@@ -210,6 +210,7 @@ impl Sequencer {
                 }
                 Err(refused) => Decision::private(refused.outcome()),
             };
+            self.batch.tell(decision.audience.len());
             let reply_to = command.reply_to.clone();
             self.outbox.answer(reply_to, command.user, decision);
         }

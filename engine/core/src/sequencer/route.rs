@@ -16,8 +16,10 @@ pub(super) enum Audience {
     Nobody,
     /// The other user of a 1:1 conversation.
     One(UserId),
-    /// The members of a group.
+    /// The members of a group. All events of the group share the list.
     Members(Arc<[UserId]>),
+    /// The members of a group, and users who left with this event.
+    MembersAnd(Arc<[UserId]>, Box<[UserId]>),
 }
 
 impl Audience {
@@ -27,6 +29,7 @@ impl Audience {
             Self::Nobody => 0,
             Self::One(_) => 1,
             Self::Members(members) => members.len(),
+            Self::MembersAnd(members, gone) => members.len() + gone.len(),
         }
     }
 }
@@ -150,6 +153,13 @@ pub(super) fn route(
     each(elsewhere, |shard| {
         deliver(&mut outgoing[shard], user, position)
     });
+    let mut spread = |users: &[UserId]| {
+        directory.shards_of(users, |member, shards| {
+            if member != user {
+                each(shards, |shard| outgoing[shard].spread(member, position));
+            }
+        });
+    };
     match audience {
         Audience::Nobody => {}
         &Audience::One(other) => {
@@ -158,11 +168,11 @@ pub(super) fn route(
                 deliver(&mut outgoing[shard], other, position)
             });
         }
-        Audience::Members(members) => directory.shards_of(members, |member, shards| {
-            if member != user {
-                each(shards, |shard| outgoing[shard].spread(member, position));
-            }
-        }),
+        Audience::Members(members) => spread(members),
+        Audience::MembersAnd(members, gone) => {
+            spread(members);
+            spread(gone);
+        }
     }
 }
 
@@ -216,6 +226,7 @@ mod tests {
             (2, &members),
             (3, &Audience::One(user(4))),
             (4, &Audience::Nobody),
+            (5, &Audience::MembersAnd([user(2)].into(), [user(4)].into())),
         ] {
             route(
                 &directory,
@@ -230,12 +241,12 @@ mod tests {
         }
         let expected: [&[_]; 3] = [
             // Users 1 to 3 receive their records with the replies. User 4 is on another shard.
-            &[(3, 1), (2, 1), (3, 2), (1, 2)],
+            &[(3, 1), (2, 1), (3, 2), (1, 2), (2, 5)],
             &[(3, 1), (3, 2), (3, 3)],
-            &[(1, 1), (4, 1), (4, 2), (1, 2), (4, 3), (4, 4)],
+            &[(1, 1), (4, 1), (4, 2), (1, 2), (4, 3), (4, 4), (4, 5)],
         ];
         assert_eq!(told(&outgoing), expected);
-        assert_eq!(outgoing[0].list.len(), 2, "many are one item");
+        assert_eq!(outgoing[0].list.len(), 3, "many are one item");
         for items in &mut outgoing {
             assert!(items.bytes() > 0 && items.recycle() && items.is_empty());
         }

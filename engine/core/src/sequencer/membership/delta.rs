@@ -1,6 +1,7 @@
 //! The changes of one command in a group, collected for its record.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use trunkline_proto::ErrorCode;
 use trunkline_storage::{Draft, Position, TimelineId};
@@ -9,6 +10,7 @@ use super::super::batch::{Changes, OpenBatch};
 use super::super::groups::{Group, Seat};
 use super::super::inboxes::{self, InboxChange, WindowChange};
 use super::super::refused::{CORRUPT, Refused};
+use super::super::route::Audience;
 use super::{CreationKey, GroupCommand};
 use crate::event::{Body, RecordKind};
 use crate::exchange::Change;
@@ -32,7 +34,7 @@ pub(super) struct Recipients {
     /// The timelines that the record enters.
     pub(super) fanout: Vec<TimelineId>,
     /// The users who receive the record live.
-    pub(super) audience: Vec<UserId>,
+    pub(super) audience: Audience,
 }
 
 /// The changes of a command in a group, collected for its record.
@@ -307,12 +309,16 @@ impl<'a> Delta<'a> {
     /// find it either way.
     pub(super) fn recipients(&self, group: &mut Group, was_pull: bool) -> Recipients {
         let named = self.named.iter().map(|named| named.user);
-        let everybody = group.everybody().iter().copied();
-        let gone = named.clone().filter(|_| !self.adds());
-        let audience: Vec<_> = everybody.chain(gone).collect();
+        let everybody = Arc::clone(group.everybody());
+        let gone: Box<[_]> = named.clone().filter(|_| !self.adds()).collect();
         let fanout = match group.pull_channel() {
             Some(channel) if was_pull => named.chain([channel]).collect(),
-            _ => audience.clone(),
+            _ => everybody.iter().chain(&gone).copied().collect(),
+        };
+        let audience = if gone.is_empty() {
+            Audience::Members(everybody)
+        } else {
+            Audience::MembersAnd(everybody, gone)
         };
         Recipients { fanout, audience }
     }
