@@ -47,6 +47,7 @@ const CREATED_CONTENT: u8 = 31;
 const TALLY: u8 = 32;
 const BUCKET: u8 = 33;
 const NAME: u8 = 34;
+const REACTION_COUNT: u8 = 35;
 const CLOCK: u8 = 40;
 const NAMESPACE: u8 = 41;
 
@@ -159,6 +160,13 @@ impl Ids {
     /// a value if any of its messages ever had a reaction.
     pub fn reactions(&self, conversation: TimelineId, seq: u64) -> TimelineId {
         self.of(REACTIONS, &[conversation], seq)
+    }
+
+    /// Returns the key of the number of users with one reaction to a message. `set` is the key of the
+    /// reactions to the message.
+    pub(crate) fn reaction_count(&self, set: TimelineId, reaction: &str) -> TimelineId {
+        let parts: [&[u8]; 2] = [&set.0.to_le_bytes(), reaction.as_bytes()];
+        self.0.id(REACTION_COUNT, &parts)
     }
 
     /// Returns the key of a tally: how many messages of a stretch of a conversation each author sent.

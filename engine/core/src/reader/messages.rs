@@ -6,9 +6,10 @@ use trunkline_proto::message::{
 use trunkline_proto::{ErrorCode, Str};
 use trunkline_storage::{Order, Page, RecordRef, TimelineId};
 
-use super::failure::NO_MESSAGE;
+use super::failure::{NO_MESSAGE, failure};
 use super::reactions;
 use super::reading::Reading;
+use super::sets::StoredReactions;
 use super::view::View;
 use crate::event::{Body, RecordKind};
 use crate::exchange::{Access, Failure, Range};
@@ -126,9 +127,11 @@ impl<'r> Messages<'r> {
                 }
             };
             if any {
-                let value = reading.bytes(ids.reactions(record.timeline, record.seq))?;
+                let key = ids.reactions(record.timeline, record.seq);
+                let stored = StoredReactions::read(reading, key);
+                let stored = stored.map_err(|error| failure(&error))?;
                 let bytes = reaction_bytes(self.message_bytes);
-                reactions::show(&mut message, &value.unwrap_or_default(), bytes);
+                reactions::show(&mut message, &stored, bytes);
             }
             messages.push(message);
         }

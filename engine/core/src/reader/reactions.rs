@@ -4,10 +4,11 @@ use trunkline_proto::Str;
 use trunkline_proto::message::{Message, MessageReaction, ReactionsReply, ReplyBody};
 use trunkline_storage::Page;
 
+use super::failure::failure;
 use super::reading::Reading;
+use super::sets::StoredReactions;
 use crate::exchange::{Access, Failure};
 use crate::paging::ListPage;
-use crate::state::{self, Reactions};
 
 /// The number of users that a message shows for each reaction.
 const SHOWN_USERS: usize = 10;
@@ -26,10 +27,9 @@ struct Group<'a> {
 }
 
 /// Returns the reactions with their users, in the order in which each first appeared.
-fn groups(value: &[u8]) -> Vec<Group<'_>> {
-    let state: Reactions<'_> = state::decode(value).unwrap_or_default();
+fn groups(stored: &StoredReactions) -> Vec<Group<'_>> {
     let mut all = Vec::<Group<'_>>::new();
-    for (user, reaction) in state.list {
+    for (user, reaction) in stored.pairs() {
         match all.iter_mut().find(|group| group.reaction == reaction) {
             Some(group) => group.users.push(user),
             None => all.push(Group {
@@ -41,10 +41,10 @@ fn groups(value: &[u8]) -> Vec<Group<'_>> {
     all
 }
 
-/// Adds the stored reactions in `value` to a message. They take at most `bytes` bytes in either
+/// Adds stored reactions to a message. They take at most `bytes` bytes in either
 /// encoding: first each reaction with its count, then the first users of each.
-pub(super) fn show(message: &mut Message<'_>, value: &[u8], bytes: usize) {
-    let all = groups(value);
+pub(super) fn show(message: &mut Message<'_>, stored: &StoredReactions, bytes: usize) {
+    let all = groups(stored);
     let mut left = bytes;
     for Group { reaction, users } in &all {
         let cost = AROUND_REACTION + trunkline_proto::json::text_bytes(reaction);
@@ -74,7 +74,7 @@ pub(super) fn show(message: &mut Message<'_>, value: &[u8], bytes: usize) {
 }
 
 /// The reactions to one message, read from the store.
-pub(super) struct Reacted(Vec<u8>);
+pub(super) struct Reacted(StoredReactions);
 
 impl Reacted {
     /// Reads the reactions to a message, if the user may see it.
@@ -89,7 +89,8 @@ impl Reacted {
     ) -> Result<Self, Failure> {
         reading.visible_message(access, seq, page)?;
         let key = reading.ids().reactions(access.conversation, seq);
-        Ok(Self(reading.bytes(key)?.unwrap_or_default()))
+        let stored = StoredReactions::read(reading, key);
+        stored.map(Self).map_err(|error| failure(&error))
     }
 
     /// Returns a page of the different reactions, ordered bytewise, with their counts.
@@ -135,6 +136,7 @@ impl Reacted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::{self, Reactions};
 
     #[test]
     fn what_is_shown_is_bounded_by_bytes() {
@@ -150,7 +152,7 @@ mod tests {
             let state = Reactions {
                 list: list.collect(),
             };
-            let value = state::encode(&state);
+            let value = StoredReactions::Few(state::encode(&state));
             for bytes in [128, 1_000, 4_096] {
                 let mut message = Message::default();
                 show(&mut message, &value, bytes);

@@ -4,7 +4,10 @@ use trunkline_storage::{ReadError, TimelineId};
 
 use super::reading::Reading;
 use crate::ids::UserId;
-use crate::state::{self, Bucket, BucketEntry, Contact, Contacts, Inbox, Spread, Window};
+use crate::state::{
+    self, Bucket, BucketEntry, Contact, Contacts, Inbox, Reacted, ReactionHead, Reactions, Spread,
+    Window,
+};
 
 /// The maximum number of attempts to read a set while commands change it. An attempt fails only if
 /// a commit changed the set meanwhile.
@@ -66,6 +69,57 @@ pub(super) fn contacts(reading: &Reading, user: UserId) -> Result<Vec<String>, R
     let mut names: Vec<_> = all?.into_iter().map(|Contact(name)| name).collect();
     names.sort_unstable();
     Ok(names)
+}
+
+/// The reactions to a message, as the store keeps them.
+pub(super) enum StoredReactions {
+    /// The value with a list of a few reactions; empty if there are none.
+    Few(Vec<u8>),
+    /// Many reactions, in the order in which users added them.
+    Many(Vec<Reacted>),
+}
+
+impl StoredReactions {
+    /// Reads the reactions under a key of [`Ids::reactions`](crate::ids::Ids::reactions).
+    ///
+    /// # Errors
+    /// The store could not be read, or holds reactions of another form.
+    pub(super) fn read(reading: &Reading, key: TimelineId) -> Result<Self, ReadError> {
+        let store = reading.store();
+        steady(|| {
+            let value = store.state(key)?.unwrap_or_default();
+            let Some(head) = head(&value) else {
+                return Ok(Some(Self::Few(value)));
+            };
+            let mut all: Vec<Reacted> = entries(reading, key, head.spread)?;
+            let now = store.state(key)?.as_deref().and_then(self::head);
+            if !now.is_some_and(|now| now.spread.is_laid_out_as(head.spread)) {
+                return Ok(None);
+            }
+            all.sort_unstable_by_key(|one| one.order);
+            Ok(Some(Self::Many(all)))
+        })
+    }
+
+    /// Returns the pairs of user and reaction, in the order in which users added them.
+    pub(super) fn pairs(&self) -> Vec<(&str, &str)> {
+        match self {
+            Self::Few(value) => {
+                state::decode::<Reactions<'_>>(value)
+                    .unwrap_or_default()
+                    .list
+            }
+            Self::Many(all) => {
+                let pairs = all.iter().map(|one| (&*one.user, &*one.reaction));
+                pairs.collect()
+            }
+        }
+    }
+}
+
+/// Decodes the head of many reactions; `None` if the value is none.
+fn head(value: &[u8]) -> Option<ReactionHead> {
+    state::decode(value)
 }
 
 /// The parts of channels that belong to a user's events.

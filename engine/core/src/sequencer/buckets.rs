@@ -98,7 +98,6 @@ impl<'b, E: BucketEntry> Buckets<'b, E> {
     ///
     /// # Errors
     /// The store could not be read, or a bucket has another form.
-    #[cfg(test)]
     pub(super) fn all(&mut self) -> Result<Vec<E>, Refused> {
         let mut all = Vec::new();
         for number in 0..self.spread.buckets() {

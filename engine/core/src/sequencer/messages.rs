@@ -10,6 +10,7 @@ use super::batch::{Changes, OpenBatch};
 use super::decision::Decision;
 use super::inboxes::{self, InboxChange, mark_hiding};
 use super::keys::Keys;
+use super::reactions::{self, OwnReaction};
 use super::recent::Recent;
 use super::refused::{CORRUPT, NO_MESSAGE, Refused, Stop};
 use super::subject::{Subject, Subjects};
@@ -20,7 +21,7 @@ use crate::exchange::{Done, Members, Outcome};
 use crate::ids::{Side, UserId};
 use crate::messaging::Messaging;
 use crate::metrics::SequencerMetrics;
-use crate::state::{self, Full, Hidden, InboxEntry, Reactions};
+use crate::state::{Hidden, InboxEntry};
 
 const RECALLED: Refused = Refused::new(
     ErrorCode::Unknown,
@@ -194,9 +195,7 @@ impl Messages {
         // A recall removes the reactions to the message too.
         let key = batch.ids().reactions(command.conversation, seq);
         let mut changes = tallies::uncount(batch, recent, command, seq)?;
-        if batch.value(key)?.is_some() {
-            changes.push((key, Vec::new()));
-        }
+        reactions::remove_all(batch, key, &mut changes)?;
         let position = batch.append(&draft, &mut changes)?;
         self.subjects.recall(command.conversation, seq);
         Ok(Decision::done(Done::Recall, position, reach.audience()))
@@ -258,21 +257,15 @@ impl Messages {
         let body = Body::read(command.body).ok_or(CORRUPT)?;
         let reaction = body.reaction.ok_or(CORRUPT)?;
         let key = batch.ids().reactions(command.conversation, seq);
-        let value = batch.value(key)?.unwrap_or_default();
-        let mut reactions = if value.is_empty() {
-            Reactions::default()
-        } else {
-            state::decode(&value).ok_or(CORRUPT)?
+        let own = OwnReaction {
+            user: command.user_name()?,
+            reaction,
+            remove,
         };
-        let set = reactions.set(command.user_name()?, reaction, remove);
-        if !set.map_err(no_room)? {
+        let mut changes = Changes::new();
+        if !reactions::set(batch, key, own, &mut changes)? {
             return Ok(Decision::unchanged(Done::React));
         }
-        let left = if reactions.list.is_empty() {
-            Vec::new()
-        } else {
-            state::encode(&reactions)
-        };
         let draft = Draft {
             kind: RecordKind::Reaction as u8,
             timeline: command.conversation,
@@ -282,7 +275,6 @@ impl Messages {
         };
         // The value under sequence 0 tells readers that the conversation has reactions at all.
         let any = batch.ids().reactions(command.conversation, 0);
-        let mut changes = vec![(key, left)];
         if batch.value(any)?.is_none() {
             changes.push((any, vec![1]));
         }
@@ -323,26 +315,13 @@ fn begin(
     Ok(())
 }
 
-/// Returns the refusal of a reaction that finds no room at its message.
-fn no_room(full: Full) -> Refused {
-    let text = match full {
-        Full::OfUser => "you have 20 reactions to this message: take one back first",
-        Full::Different => {
-            "a message has at most 100 different reactions: choose one that is there"
-        }
-        Full::All => {
-            "a message has at most 2,000 reactions, and from 1,000 on one more of each user who has none"
-        }
-    };
-    Refused::new(ErrorCode::LimitExceeded, text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::batch::Moment;
     use super::super::fixture::{AB, Fixture, NOW, RULES};
     use super::*;
     use crate::exchange::Action;
+    use crate::state;
 
     fn recall(fixture: &mut Fixture, user: &str) -> Result<Outcome, Refused> {
         let body = Body {

@@ -33,6 +33,7 @@ mod outbox;
 mod positions;
 #[allow(dead_code, reason = "the queue of commands takes its prices from here")]
 mod price;
+mod reactions;
 mod receipts;
 mod recent;
 mod refused;

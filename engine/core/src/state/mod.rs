@@ -28,7 +28,9 @@ pub(crate) use group::{Entry, Head, Member, ROSTER_CHUNK, Role, Roster};
 pub(crate) use hidden::Hidden;
 pub(crate) use inbox::{Inbox, InboxChunk, InboxEntry, Window};
 pub(crate) use last_seen::LastSeen;
-pub(crate) use reactions::{Full, Reactions};
+pub(crate) use reactions::{
+    Full, Reacted, ReactionCount, ReactionHead, Reactions, Room, SMALL_REACTIONS,
+};
 pub(crate) use tally::{Level, STRETCH, Tally};
 
 /// A type of value that the store keeps under a key.

@@ -1,6 +1,18 @@
 //! The reactions to one message, under an id of conversation and sequence.
+//!
+//! A few reactions are a list in one value. More of them are spread over buckets, by the names of
+//! their users, and each different reaction has a count. So a change rewrites a few reactions,
+//! however many a message has.
 
 use serde::{Deserialize, Serialize};
+
+use super::Form;
+use super::buckets::{Entry, Spread};
+use crate::ids::Ids;
+
+/// The maximum number of reactions that are a list. Lists of an earlier version may be longer: the
+/// next change spreads them over buckets.
+pub(crate) const SMALL_REACTIONS: usize = 12;
 
 /// The maximum number of reactions of one user to one message.
 pub(crate) const MAX_OF_USER: usize = 20;
@@ -17,12 +29,89 @@ pub(crate) const MAX_BEFORE_NEWCOMERS: usize = 1_000;
 
 const _: () = assert!(MAX_OF_USER < MAX_DIFFERENT && MAX_BEFORE_NEWCOMERS < MAX_REACTIONS);
 
-/// The reactions to one message, in the order in which users added them.
+/// A few reactions to one message, in the order in which users added them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reactions<'a> {
     /// The pairs of user name and reaction, each pair once.
     #[serde(borrow)]
     pub(crate) list: Vec<(&'a str, &'a str)>,
+}
+
+/// The head of many reactions to one message. Its key is the key of the set too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReactionHead {
+    /// How the reactions are spread over buckets.
+    pub(crate) spread: Spread,
+    /// The number of different reactions.
+    pub(crate) different: u32,
+    /// The place of the next reaction in the order of all of them.
+    pub(crate) next: u64,
+}
+
+impl Form<'_> for ReactionHead {
+    const TAG: u8 = 25;
+}
+
+/// A reaction of a user to a message that has many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reacted {
+    pub(crate) user: String,
+    pub(crate) reaction: String,
+    /// The place in the order in which users added reactions.
+    pub(crate) order: u64,
+}
+
+impl Entry for Reacted {
+    const TAG: u8 = 26;
+
+    fn hash(&self, ids: &Ids) -> u64 {
+        ids.hash_of_name(&self.user)
+    }
+}
+
+/// The number of users with one reaction to a message that has many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReactionCount(pub(crate) u32);
+
+impl Form<'_> for ReactionCount {
+    const TAG: u8 = 27;
+}
+
+/// What the limits of reactions depend on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    /// The number of reactions of the user to the message.
+    pub(crate) own: usize,
+    /// The number of reactions to the message.
+    pub(crate) all: usize,
+    /// The number of different reactions to the message.
+    pub(crate) different: usize,
+    /// Whether somebody has this reaction already.
+    pub(crate) is_known: bool,
+}
+
+impl Room {
+    /// Checks that there is room for one more reaction.
+    ///
+    /// # Errors
+    /// The limit that prevents it.
+    pub(crate) fn check(self) -> Result<(), Full> {
+        if self.own >= MAX_OF_USER {
+            return Err(Full::OfUser);
+        }
+        let most = if self.own == 0 {
+            MAX_REACTIONS
+        } else {
+            MAX_BEFORE_NEWCOMERS
+        };
+        if self.all >= most {
+            return Err(Full::All);
+        }
+        if !self.is_known && self.different >= MAX_DIFFERENT {
+            return Err(Full::Different);
+        }
+        Ok(())
+    }
 }
 
 /// The limit that prevents one more reaction.
@@ -64,31 +153,26 @@ impl<'a> Reactions<'a> {
     }
 
     fn check_room(&self, user: &str, reaction: &str) -> Result<(), Full> {
-        let own = self.list.iter().filter(|(one, _)| *one == user).count();
-        if own >= MAX_OF_USER {
-            return Err(Full::OfUser);
-        }
-        let most = if own == 0 {
-            MAX_REACTIONS
-        } else {
-            MAX_BEFORE_NEWCOMERS
+        let different = self.different();
+        let room = Room {
+            own: self.list.iter().filter(|(one, _)| *one == user).count(),
+            all: self.list.len(),
+            different: different.len(),
+            is_known: different.iter().any(|(one, _)| *one == reaction),
         };
-        if self.list.len() >= most {
-            return Err(Full::All);
-        }
-        let mut different = Vec::<&str>::new();
-        for &(_, one) in &self.list {
-            if one == reaction {
-                return Ok(());
+        room.check()
+    }
+
+    /// Returns the different reactions, each with the number of its users.
+    pub(crate) fn different(&self) -> Vec<(&'a str, u32)> {
+        let mut different = Vec::<(&str, u32)>::new();
+        for &(_, reaction) in &self.list {
+            match different.iter_mut().find(|(one, _)| *one == reaction) {
+                Some((_, count)) => *count += 1,
+                None => different.push((reaction, 1)),
             }
-            if !different.contains(&one) {
-                different.push(one);
-            }
         }
-        if different.len() >= MAX_DIFFERENT {
-            return Err(Full::Different);
-        }
-        Ok(())
+        different
     }
 }
 

@@ -55,6 +55,52 @@ fn refused(code: ErrorCode) -> (u16, bool) {
 }
 
 #[test]
+fn many_reactions_to_a_message_are_shown_as_few_are() {
+    let world = World::start();
+    let (alice, bob) = (world.user("alice"), world.user("bob"));
+    say(&alice, "bob", "hello", None);
+    let react = |client: &Client<'_>, number: usize, remove| {
+        let react = React {
+            conversation: "u:alice:bob".into(),
+            seq: 1,
+            reaction: format!("r{number:02}").into(),
+            remove,
+        };
+        client.react(react).unwrap();
+    };
+    for number in 0..20 {
+        react(&alice, number, false);
+        react(&bob, 19 - number, false);
+    }
+    react(&alice, 0, true);
+    react(&bob, 0, true);
+    react(&bob, 5, true);
+    let get = Get {
+        conversation: "u:alice:bob".into(),
+        seq: 1,
+    };
+    let message = bob.get(get).unwrap().message;
+    let shown = message.reactions.iter();
+    let shown: Vec<_> = shown.map(|one| (&*one.reaction, one.count)).collect();
+    // In the order of the first user of each. There is no room for all of them.
+    assert_eq!(shown[..4], [("r19", 2), ("r01", 2), ("r18", 2), ("r02", 2)]);
+    assert!(message.more_reactions);
+    let ask = |reaction: Option<&'static str>| Reactions {
+        conversation: "u:alice:bob".into(),
+        seq: 1,
+        reaction: reaction.map(Into::into),
+        ..Reactions::default()
+    };
+    let page = alice.reactions(ask(None)).unwrap();
+    assert_eq!((page.reactions.len(), page.more), (19, false));
+    for (reaction, expected) in [("r05", &["alice"][..]), ("r07", &["alice", "bob"])] {
+        let page = alice.reactions(ask(Some(reaction))).unwrap();
+        let users = page.reactions[0].users.iter().map(|user| &**user);
+        assert!(users.eq(expected.iter().copied()), "{reaction}");
+    }
+}
+
+#[test]
 fn messages_are_sent_repeated_and_read() {
     let world = World::start();
     let (alice, bob) = (world.user("alice"), world.user("bob"));
