@@ -97,6 +97,7 @@ impl Gateway {
             directory: Arc::clone(&directory),
             departures,
             mailboxes: mailboxes.clone(),
+            weights: Arc::default(),
             metrics: counters,
         });
         let sequencer = spawn("sequencer", move || sequencer.run(&commands))?;

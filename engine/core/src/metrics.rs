@@ -45,6 +45,10 @@ pub struct SequencerMetrics {
     pub receipts_held: Counter,
     /// The number of sends that repeated an earlier send with the same idempotency key.
     pub duplicates: Counter,
+    /// The number of commands that wait for the turn of their user.
+    pub waiting: Counter,
+    /// The number of commands that waited for the turn of their user.
+    pub turns: Counter,
     /// The number of commands that failed.
     pub failed: Counter,
     /// The number of conversations in memory.

@@ -386,6 +386,16 @@ impl Exporter {
             "Sends whose key was known, not stored again",
             m.duplicates.get(),
         )?;
+        to.gauge(
+            "trunkline_commands_waiting",
+            "Commands that wait for the turn of their user",
+            m.waiting.get(),
+        )?;
+        to.counter(
+            "trunkline_commands_in_turns",
+            "Commands that waited for the turn of their user",
+            m.turns.get(),
+        )?;
         to.counter(
             "trunkline_failed_commands",
             "Commands that could not be stored",

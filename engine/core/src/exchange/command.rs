@@ -30,6 +30,46 @@ pub struct CommandBatch {
     pub bodies: Vec<u8>,
     /// The positions that devices have reached, each with the key under which the store keeps it.
     pub positions: Vec<(TimelineId, Position)>,
+    /// The number of commands at the end of the batch that the same user sent.
+    run: u32,
+    uneven: bool,
+}
+
+/// The number of commands in a row of one user that make a batch uneven.
+const RUN: u32 = 64;
+
+/// The length of a body in bytes that makes a batch uneven.
+const LONG_BODY: usize = 4 << 10;
+
+impl CommandBatch {
+    /// Adds a command, whose body is in the batch already.
+    #[inline]
+    pub fn push(&mut self, command: Command) {
+        let last = self.commands.last();
+        self.run = match last.is_some_and(|last| last.user == command.user) {
+            true => self.run + 1,
+            false => 1,
+        };
+        self.uneven |= self.run > RUN
+            || command.body.len() > LONG_BODY
+            || matches!(command.action, Action::Group(_) | Action::Contacts { .. });
+        self.commands.push(command);
+    }
+
+    /// Returns whether some user asks for more than a small part of a turn: many commands in a row,
+    /// a long message, or a change of a group or of contacts. Then the sequencer does not decide the
+    /// commands in order, but by turns of the users.
+    pub fn is_uneven(&self) -> bool {
+        self.uneven
+    }
+
+    /// Empties the batch and keeps its memory.
+    pub(super) fn clear(&mut self) {
+        self.commands.clear();
+        self.bodies.clear();
+        self.positions.clear();
+        (self.run, self.uneven) = (0, false);
+    }
 }
 
 /// A command that changes the store.

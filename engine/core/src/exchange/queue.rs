@@ -93,9 +93,7 @@ impl Spent {
         let bytes = bytes(&batch);
         // The bytes count before a shard can take the batch.
         let held = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        batch.commands.clear();
-        batch.bodies.clear();
-        batch.positions.clear();
+        batch.clear();
         if held + bytes > SPENT_BYTES || self.batches.push(batch).is_err() {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
@@ -164,6 +162,23 @@ impl Commands {
         Some(batch)
     }
 
+    /// Returns whether no batch waits.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// Counts bytes of commands that were taken out and are not decided yet. They take room in the
+    /// queue until [`release`](Self::release).
+    pub fn hold(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Frees the room of commands that are decided.
+    pub fn release(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     /// Returns a decided batch to the shards.
     #[inline]
     pub fn give_back(&self, batch: Box<CommandBatch>) {
@@ -181,11 +196,9 @@ mod tests {
     use super::*;
 
     fn batch(bytes: usize) -> Box<CommandBatch> {
-        Box::new(CommandBatch {
-            commands: Vec::new(),
-            bodies: vec![0; bytes],
-            positions: Vec::new(),
-        })
+        let mut batch = CommandBatch::default();
+        batch.bodies = vec![0; bytes];
+        Box::new(batch)
     }
 
     /// Puts batches in until the queue is full. Returns how many fitted.
@@ -210,6 +223,17 @@ mod tests {
                 assert_eq!(to.bytes.load(Ordering::Relaxed), 0);
             }
         }
+    }
+
+    #[test]
+    fn what_waits_for_its_turn_takes_room() {
+        let (to, commands) = queue();
+        assert!(commands.is_empty());
+        commands.hold(BYTES);
+        assert!(to.try_send(batch(1)).is_err());
+        commands.release(1);
+        assert!(to.try_send(batch(1)).is_ok() && !commands.is_empty());
+        assert!(to.try_send(batch(1)).is_err());
     }
 
     #[test]

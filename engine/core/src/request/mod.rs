@@ -165,7 +165,7 @@ impl Ask<'_> {
     ) -> Prepared {
         let start = batch.bodies.len();
         body.write(&mut batch.bodies);
-        batch.commands.push(Command {
+        batch.push(Command {
             reply_to: self.reply_to.clone(),
             user: self.caller.id,
             conversation: target.conversation,

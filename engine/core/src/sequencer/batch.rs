@@ -131,7 +131,6 @@ impl OpenBatch {
     }
 
     /// Returns what was read and stored since the last call, and counts from zero again.
-    #[allow(dead_code, reason = "the sequencer reports the cost of each command")]
     pub(super) fn take_work(&self) -> Work {
         self.work.take()
     }

@@ -21,7 +21,7 @@ use crate::state::{self, LastSeen};
 /// The number of users in one record. A look-up of one user in the log reads one record.
 const RECORD: usize = 128;
 
-/// The number of users that one turn looks at.
+/// The number of users that one turn looks at. While commands wait, a turn looks at [`RECORD`].
 const TURN: usize = 4 * RECORD;
 
 /// The pause before another attempt after the store refused a record.
@@ -133,18 +133,19 @@ impl Departures {
         }
     }
 
-    /// Puts last-seen times into records of the batch, if some are due.
-    pub(super) fn store(&mut self, batch: &mut OpenBatch) {
+    /// Puts last-seen times into records of the batch, if some are due. Puts fewer in if `others_wait`.
+    pub(super) fn store(&mut self, batch: &mut OpenBatch, others_wait: bool) {
         let now = Instant::now();
         if self.rate == 0 || now < self.next {
             return;
         }
         self.begin_round(now);
-        let Turn { looked_at, taken } = self.turn(batch);
+        let most = if others_wait { RECORD } else { TURN };
+        let Turn { looked_at, taken } = self.turn(batch, most);
         let pace = now + Duration::from_secs(1) * looked_at as u32 / self.rate;
         self.next = if !taken {
             now + RETRY
-        } else if looked_at < TURN {
+        } else if looked_at < most {
             pace.max(self.round_began + self.every)
         } else {
             pace
@@ -154,7 +155,7 @@ impl Departures {
     /// Puts the next last-seen times of the round into records, due or not. Returns whether the
     /// round is over: no user is left, or the store refused a record.
     pub(super) fn store_more(&mut self, batch: &mut OpenBatch) -> bool {
-        let Turn { looked_at, taken } = self.turn(batch);
+        let Turn { looked_at, taken } = self.turn(batch, TURN);
         looked_at < TURN || !taken
     }
 
@@ -167,11 +168,12 @@ impl Departures {
         }
     }
 
-    /// Puts the next users of the round into records. Refused users come first in the next turn.
-    fn turn(&mut self, batch: &mut OpenBatch) -> Turn {
+    /// Puts the next users of the round into records, at most `most` of them. Refused users come first
+    /// in the next turn.
+    fn turn(&mut self, batch: &mut OpenBatch, most: usize) -> Turn {
         let mut looked_at = 0;
         self.refused = false;
-        while looked_at < TURN {
+        while looked_at < most {
             let mut gone = Vec::with_capacity(RECORD);
             let before = looked_at;
             while looked_at - before < RECORD

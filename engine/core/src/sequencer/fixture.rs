@@ -126,7 +126,7 @@ pub(super) fn push_command(
         ..body
     };
     body.write(&mut batch.bodies);
-    batch.commands.push(Command {
+    batch.push(Command {
         reply_to: ReplyTo::Conn(ReplyConn {
             shard: 0,
             encoding: Encoding::Json,

@@ -1,9 +1,10 @@
 //! The single writer of durable state.
 //!
-//! 1. The sequencer takes commands in the order of their arrival. A part decides each: `messages`,
-//!    `receipts`, `membership` or `contacts`. The part looks at the conversations and groups in
-//!    memory (`recent`) and at the store, and appends a record to the batch under construction
-//!    (`batch`).
+//! 1. The sequencer takes commands in the order of their arrival. If more waits than one commit is
+//!    to take, or something dear, they take turns by user (`intake`). A part decides each:
+//!    `messages`, `receipts`, `membership` or `contacts`. The part looks at the conversations and
+//!    groups in memory (`recent`) and at the store, and appends a record to the batch under
+//!    construction (`batch`).
 //! 2. One commit makes the records of all these commands durable.
 //! 3. The shards and callers learn the outcomes (`outbox`).
 //!
@@ -26,12 +27,12 @@ mod departures;
 mod fixture;
 mod groups;
 mod inboxes;
+mod intake;
 mod keys;
 mod membership;
 mod messages;
 mod outbox;
 mod positions;
-#[allow(dead_code, reason = "the queue of commands takes its prices from here")]
 mod price;
 mod reactions;
 mod receipts;
@@ -40,6 +41,8 @@ mod refused;
 mod route;
 mod subject;
 mod tallies;
+#[cfg(test)]
+mod tests;
 mod time;
 
 use std::sync::Arc;
@@ -49,18 +52,21 @@ use crossbeam::channel::RecvTimeoutError;
 use trunkline_storage::{Batch, CommitError, Reader, TimelineId, Writer};
 
 use crate::clock::Look;
+use crate::cost::Cost;
 use crate::directory::Directory;
 use crate::event::Body;
 use crate::exchange::{Action, CommandBatch, Commands, Mailbox};
 use crate::messaging::Messaging;
 use crate::metrics::SequencerMetrics;
 use crate::state::Acked;
+use crate::turns::Weights;
 use asked::Asked;
 use batch::{OpenBatch, TICK};
 use contacts::ContactChange;
 use conversations::Conversations;
 use decision::Decision;
 use groups::Groups;
+use intake::Intake;
 use membership::{GroupCommand, Membership};
 use messages::{Messages, ReactionChange};
 use outbox::{Outbox, Published};
@@ -72,9 +78,25 @@ use time::Time;
 pub use conversations::MIN_CONVERSATIONS;
 pub use departures::Departures;
 
+/// The cost of the commands that one commit takes in the order of their arrival. What waits beyond it
+/// takes turns.
+const IN_ORDER: Cost = Cost::micros(1_000);
+
+/// The cost of the commands that one commit takes in turns, at which it takes no more. The last
+/// command may exceed it: a command is one decision. Receipts that are due get as much in addition.
+const IN_TURNS: Cost = Cost::micros(500);
+
+/// The cost of a commit that a command needs before its decision.
+const COMMIT: Cost = Cost::micros(100);
+
 /// Decides commands one after another, stores their records, and tells the shards.
 pub struct Sequencer {
+    intake: Intake,
     batch: OpenBatch,
+    /// The cost of the commit under construction.
+    spent: Cost,
+    /// Whether commands wait for the next commit.
+    others_wait: bool,
     recent: Recent,
     messages: Messages,
     receipts: Receipts,
@@ -101,6 +123,8 @@ pub struct SequencerParts {
     pub departures: Departures,
     /// The mailboxes of all shards, by the number of the shard.
     pub mailboxes: Vec<Arc<Mailbox>>,
+    /// The shares of namespaces in the work of the sequencer.
+    pub weights: Arc<Weights>,
     /// The counters of the sequencer.
     pub metrics: Arc<SequencerMetrics>,
 }
@@ -116,11 +140,15 @@ impl Sequencer {
             directory,
             departures,
             mailboxes,
+            weights,
             metrics,
         } = parts;
         let conversations = Conversations::new(store.clone(), conversation_cache);
         let batch = OpenBatch::new(writer, store);
         Self {
+            intake: Intake::new(*batch.ids(), weights),
+            spent: Cost::NONE,
+            others_wait: false,
             time: Time::start(batch.store(), batch.ids(), departures.clock()),
             recent: Recent::new(conversations, Groups::new(rules.group_cache)),
             messages: Messages::new(&rules, Arc::clone(&metrics)),
@@ -146,23 +174,25 @@ impl Sequencer {
                 self.receipts.hurry();
             }
             match next {
-                Ok(first) => {
-                    self.decide_all(&first);
-                    commands.give_back(first);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                Ok(first) => self.take(first, commands),
+                Err(RecvTimeoutError::Disconnected) if self.intake.is_empty() => break,
+                Err(_) => {}
             }
-            while !self.is_full() {
-                let Some(next) = commands.waiting() else {
-                    break;
-                };
-                self.decide_all(&next);
-                commands.give_back(next);
+            while self.takes_more()
+                && let Some(next) = commands.waiting()
+            {
+                self.take(next, commands);
             }
-            self.departures.store(&mut self.batch);
+            if self.intake.has_commands() {
+                commands.release(self.turn());
+            }
+            self.store_positions();
+            self.others_wait = self.intake.has_commands() || !commands.is_empty();
+            self.departures.store(&mut self.batch, self.others_wait);
             self.commit();
+            self.spent = Cost::NONE;
         }
+        self.others_wait = false;
         self.receipts.hurry();
         self.commit();
         self.store_all_departures();
@@ -180,6 +210,9 @@ impl Sequencer {
 
     /// Returns how long the sequencer may wait for a command before other work is due.
     fn rest(&self) -> Duration {
+        if !self.intake.is_empty() {
+            return Duration::ZERO;
+        }
         let rest = TICK.min(self.departures.rest());
         let now = self.batch.moment().passed;
         let due = self.receipts.next_due();
@@ -193,28 +226,97 @@ impl Sequencer {
         self.batch.is_full() || self.receipts.is_full()
     }
 
-    fn decide_all(&mut self, commands: &CommandBatch) {
-        positions::keep(&mut self.batch, &commands.positions);
-        for command in &commands.commands {
-            // A recall reads the message, so the message must be committed.
-            let reads = matches!(command.action, Action::Recall { .. });
-            if self.is_full() || (reads && !self.outbox.is_empty()) {
-                self.commit();
-            }
-            self.batch.touch(1);
-            let body = &commands.bodies[command.body.clone()];
-            let decision = match self.decide(Asked { command, body }) {
-                Ok(Some(decision)) => decision,
-                Ok(None) => continue,
-                Err(refused) if matches!(command.action, Action::Ack { .. }) => {
-                    Decision::private(refused.outcome().of_ack())
-                }
-                Err(refused) => Decision::private(refused.outcome()),
-            };
-            self.batch.tell(decision.audience.len());
-            let reply_to = command.reply_to.clone();
-            self.outbox.answer(reply_to, command.user, decision);
+    /// Returns whether the commit under construction may take another batch of commands. While
+    /// commands take turns, a batch costs no more than moving it to them.
+    fn takes_more(&self) -> bool {
+        self.intake.has_commands() || (self.spent < IN_ORDER && !self.is_full())
+    }
+
+    /// Takes a batch of commands: decides them in order, or lets them wait for their turns.
+    fn take(&mut self, mut batch: Box<CommandBatch>, commands: &Commands) {
+        self.intake.add_positions(&mut batch.positions);
+        let decided = if self.intake.has_commands() || batch.is_uneven() {
+            0
+        } else {
+            self.decide_in_order(&batch)
+        };
+        if decided < batch.commands.len() {
+            let bytes = self.intake.queue(&mut batch, decided);
+            commands.hold(bytes);
         }
+        commands.give_back(batch);
+    }
+
+    /// Decides commands of a batch in order, until the commit under construction takes no more.
+    /// Returns how many it decided.
+    fn decide_in_order(&mut self, batch: &CommandBatch) -> usize {
+        for (number, command) in batch.commands.iter().enumerate() {
+            if self.spent >= IN_ORDER || self.is_full() {
+                return number;
+            }
+            let body = &batch.bodies[command.body.clone()];
+            self.answer(Asked { command, body });
+        }
+        batch.commands.len()
+    }
+
+    /// Decides commands whose turn it is, until the commit under construction takes no more. Returns
+    /// the bytes that they took while they waited.
+    fn turn(&mut self) -> usize {
+        let mut bytes = 0;
+        while self.spent < IN_TURNS
+            && !self.is_full()
+            && let Some(entry) = self.intake.next()
+        {
+            bytes += entry.bytes;
+            let cost = self.answer(entry.item.asked());
+            self.intake.charge(entry.flow.user, cost.minus(entry.cost));
+            self.metrics.turns.one();
+        }
+        self.metrics.waiting.set(self.intake.len() as u64);
+        bytes
+    }
+
+    /// Stores some of the positions that wait.
+    fn store_positions(&mut self) {
+        let some = self.intake.take_positions();
+        if !some.is_empty() {
+            positions::keep(&mut self.batch, &some);
+            self.spend_work();
+        }
+    }
+
+    /// Adds to the cost of the commit what was read and stored since the last call.
+    fn spend_work(&mut self) {
+        self.spent += price::decided(self.batch.take_work());
+    }
+
+    /// Decides a command and answers it, unless the answer has to wait. Returns the cost.
+    fn answer(&mut self, command: Asked<'_>) -> Cost {
+        let before = self.spent;
+        // A recall reads the message, so the message must be committed.
+        if matches!(command.action, Action::Recall { .. }) && !self.outbox.is_empty() {
+            self.commit_first();
+        }
+        self.batch.touch(1);
+        let decision = self.decide(command);
+        self.spend_work();
+        let mut decision = match decision {
+            Ok(Some(decision)) => decision,
+            Ok(None) => return self.spent.minus(before),
+            Err(refused) if matches!(command.action, Action::Ack { .. }) => {
+                Decision::private(refused.outcome().of_ack())
+            }
+            Err(refused) => Decision::private(refused.outcome()),
+        };
+        self.batch.tell(decision.audience.len());
+        self.spent += price::routed(&decision.audience);
+        let cost = self.spent.minus(before);
+        decision.cost += cost;
+        let reply_to = command.reply_to.clone();
+        let body = command.body.len();
+        self.outbox.answer(reply_to, command.user, decision, body);
+        cost
     }
 
     /// Decides a command. Returns `None` for an acknowledgement that waits.
@@ -257,7 +359,7 @@ impl Sequencer {
             match self.messages.send(batch, recent, command, key) {
                 Ok(decision) => return Ok(decision),
                 Err(Stop::Refused(refused)) => return Err(refused),
-                Err(Stop::CommitFirst) => self.commit_batch(),
+                Err(Stop::CommitFirst) => self.commit_first(),
             }
         }
     }
@@ -276,16 +378,22 @@ impl Sequencer {
         self.membership.change(batch, recent, asked)
     }
 
-    /// Puts receipts that are due into the batch until it is full. Returns whether more are due.
+    /// Puts receipts that are due into the batch until it is full, or, while commands wait, until
+    /// they have cost as much as a turn. Returns whether more are due.
     fn store_due(&mut self) -> bool {
         let all = self.receipts.is_pressed();
-        while !self.batch.is_full() {
+        let before = self.spent;
+        loop {
+            let spent = self.spent.minus(before);
+            if self.batch.is_full() || (self.others_wait && spent >= IN_TURNS) {
+                return true;
+            }
             match self.receipts.pop(&self.batch, all) {
                 Some(held) => self.store_receipts(&held),
                 None => return false,
             }
+            self.spend_work();
         }
-        true
     }
 
     /// Puts the receipts of one conversation into the batch, and commits before if they need that.
@@ -328,11 +436,17 @@ impl Sequencer {
                 self.time.mark(&mut self.batch);
             }
             self.commit_batch();
-            if !more {
+            if !more || self.others_wait {
                 break;
             }
         }
         self.receipts.show();
+    }
+
+    /// Commits the batch because the next decision needs that.
+    fn commit_first(&mut self) {
+        self.commit_batch();
+        self.spent += COMMIT;
     }
 
     /// Commits the batch and tells the shards.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use trunkline_storage::{Batch, Epochs, Token};
 
 use super::decision::Decision;
+use super::price;
 use super::refused::Refused;
 use super::route::{self, Caller, PartRecipients};
 use crate::directory::Directory;
@@ -34,6 +35,8 @@ struct Decided {
     reply_to: ReplyTo,
     user: UserId,
     decision: Decision,
+    /// The length of the record's body in bytes, about as much as a push of it takes.
+    bytes: u32,
 }
 
 /// A part of a receipt with its recipients.
@@ -75,12 +78,20 @@ impl Outbox {
         self.decided.is_empty()
     }
 
-    /// Adds the answer to a command of `user`.
-    pub(super) fn answer(&mut self, reply_to: ReplyTo, user: UserId, decision: Decision) {
+    /// Adds the answer to a command of `user`. The cost of the decision gets that of the pushes beside
+    /// it; `body` is the length of the record's body in bytes.
+    pub(super) fn answer(
+        &mut self,
+        reply_to: ReplyTo,
+        user: UserId,
+        decision: Decision,
+        body: usize,
+    ) {
         self.decided.push(Decided {
             reply_to,
             user,
             decision,
+            bytes: body as u32,
         });
     }
 
@@ -157,10 +168,13 @@ impl Outbox {
                     ref audience,
                     cost,
                 },
+            bytes,
         } = *decided;
+        let mut own = None;
         let shard = match reply_to {
             ReplyTo::Conn(to) => {
                 let shard = usize::from(to.shard);
+                own = Some((shard, self.outgoing[shard].list.len()));
                 self.outgoing[shard].list.push(Item::Reply {
                     conn: to.conn,
                     id: to.id,
@@ -179,7 +193,12 @@ impl Outbox {
             Some(position) => {
                 let caller = Caller { user, shard };
                 let (directory, outgoing) = (&self.directory, &mut self.outgoing);
-                route::route(directory, outgoing, caller, audience, position);
+                let recipients = route::route(directory, outgoing, caller, audience, position);
+                if let Some((shard, place)) = own
+                    && let Item::Reply { cost, .. } = &mut outgoing[shard].list[place]
+                {
+                    *cost += price::pushed(recipients, bytes as usize);
+                }
             }
             None if matches!(outcome, Outcome::Failed(..) | Outcome::NotAcked(..)) => {
                 self.metrics.failed.one();
@@ -244,7 +263,7 @@ mod tests {
             audience: Audience::One(BOB),
             cost: Cost::NONE,
         };
-        outbox.answer(conn(1), ALICE, sent);
+        outbox.answer(conn(1), ALICE, sent, 2 << 10);
         outbox.tell(PartRecipients {
             position,
             part: 0,
@@ -252,7 +271,7 @@ mod tests {
             device: None,
             others: [ALICE].into_iter().collect(),
         });
-        outbox.answer(conn(2), BOB, Decision::unchanged(Done::Ack));
+        outbox.answer(conn(2), BOB, Decision::unchanged(Done::Ack), 0);
         (outbox, mailbox)
     }
 
@@ -311,7 +330,12 @@ mod tests {
         let (mut outbox, _mailbox) = outbox(Position(64));
         outbox.refuse(REFUSED);
         let (call, pending) = Call::new();
-        outbox.answer(ReplyTo::Call(call), ALICE, Decision::unchanged(Done::Ack));
+        outbox.answer(
+            ReplyTo::Call(call),
+            ALICE,
+            Decision::unchanged(Done::Ack),
+            0,
+        );
         let store = Fixture::new().batch;
         outbox.publish(Published {
             batch: &Arc::default(),

@@ -140,40 +140,44 @@ pub(super) fn route_part(directory: &Directory, outgoing: &mut [Items], told: &P
 
 /// Lists a record for the shards that hold connections of its audience or of the caller. The
 /// caller's shard is not listed for the caller: it pushes the record when it answers the command.
+/// Returns the number of pushes, each to the connections of a user in a shard.
 pub(super) fn route(
     directory: &Directory,
     outgoing: &mut [Items],
     caller: Caller,
     audience: &Audience,
     position: Position,
-) {
+) -> usize {
     let Caller { user, shard } = caller;
     let replies = shard.map_or(0, |shard| 1 << shard);
     let elsewhere = directory.shards(user) & !replies;
+    let mut pushes = elsewhere.count_ones();
     each(elsewhere, |shard| {
         deliver(&mut outgoing[shard], user, position)
     });
     let mut spread = |users: &[UserId]| {
+        let mut pushes = 0;
         directory.shards_of(users, |member, shards| {
             if member != user {
+                pushes += shards.count_ones();
                 each(shards, |shard| outgoing[shard].spread(member, position));
             }
         });
+        pushes
     };
     match audience {
         Audience::Nobody => {}
         &Audience::One(other) => {
             let shards = directory.shards(other);
+            pushes += shards.count_ones();
             each(shards, |shard| {
                 deliver(&mut outgoing[shard], other, position)
             });
         }
-        Audience::Members(members) => spread(members),
-        Audience::MembersAnd(members, gone) => {
-            spread(members);
-            spread(gone);
-        }
+        Audience::Members(members) => pushes += spread(members),
+        Audience::MembersAnd(members, gone) => pushes += spread(members) + spread(gone),
     }
+    pushes as usize
 }
 
 fn deliver(items: &mut Items, user: UserId, position: Position) {
@@ -221,6 +225,7 @@ mod tests {
         }
         let members = Audience::Members([5, 4, 3, 2, 1].map(user).into());
         let mut outgoing: Vec<_> = (0..3).map(|_| Items::default()).collect();
+        let mut pushes = 0;
         for (n, audience) in [
             (1, &members),
             (2, &members),
@@ -228,7 +233,7 @@ mod tests {
             (4, &Audience::Nobody),
             (5, &Audience::MembersAnd([user(2)].into(), [user(4)].into())),
         ] {
-            route(
+            pushes += route(
                 &directory,
                 &mut outgoing,
                 Caller {
@@ -246,6 +251,7 @@ mod tests {
             &[(1, 1), (4, 1), (4, 2), (1, 2), (4, 3), (4, 4), (4, 5)],
         ];
         assert_eq!(told(&outgoing), expected);
+        assert_eq!(pushes, 15);
         assert_eq!(outgoing[0].list.len(), 3, "many are one item");
         for items in &mut outgoing {
             assert!(items.bytes() > 0 && items.recycle() && items.is_empty());

@@ -180,6 +180,7 @@ pub(crate) fn still(jobs: usize) -> Still {
         conversation_cache: MIN_CONVERSATIONS,
         rules: RULES,
         directory: Arc::clone(&directory),
+        weights: Arc::default(),
         departures: Departures::new(Arc::clone(&hub), &HUB, Arc::clone(&metrics)),
         mailboxes: vec![Arc::clone(&shard.mailbox)],
         metrics,

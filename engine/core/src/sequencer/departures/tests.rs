@@ -58,6 +58,7 @@ impl World {
             directory: Arc::clone(&directory),
             departures,
             mailboxes: Vec::new(),
+            weights: Arc::default(),
             metrics,
         });
         Self {
@@ -88,7 +89,7 @@ impl World {
 
     fn store_due(&mut self) {
         let sequencer = &mut self.sequencer;
-        sequencer.departures.store(&mut sequencer.batch);
+        sequencer.departures.store(&mut sequencer.batch, false);
     }
 
     fn stored(&self, users: impl Iterator<Item = u128>) -> usize {

@@ -10,6 +10,7 @@ use trunkline_storage::{Options, Page, Position, Record, Store};
 use super::super::batch::Moment;
 use super::super::fixture::{AB, Caller, NOW, push_command};
 use super::super::{Sequencer, SequencerParts, conversations::MIN_CONVERSATIONS, departures};
+use crate::cost::Cost;
 use crate::directory::Directory;
 use crate::event::{Body, RecordKind, parts_for};
 use crate::exchange::{
@@ -100,6 +101,7 @@ impl World {
             departures: departures::tests::nobody(&directory),
             directory,
             mailboxes: vec![Arc::clone(&mailbox)],
+            weights: Arc::default(),
             metrics: Arc::new(SequencerMetrics::default()),
         });
         Self {
@@ -146,16 +148,23 @@ impl World {
         self.ask(who, conversation, action, Body::default());
     }
 
-    /// Decides the waiting commands in one commit. Returns the steps of the shard.
+    /// Decides the waiting commands, in one commit unless they are many. Returns the steps of the shard.
     fn commit(&mut self) -> Vec<Seen> {
-        let batch = std::mem::take(&mut self.batch);
+        let mut batch = std::mem::take(&mut self.batch);
         self.sequencer.batch.set_moment(Moment {
             wire: NOW + self.passed,
             steady: NOW + self.passed,
             passed: self.passed,
         });
-        self.sequencer.decide_all(&batch);
+        let decided = self.sequencer.decide_in_order(&batch);
+        self.sequencer.intake.queue(&mut batch, decided);
         self.sequencer.commit();
+        while self.sequencer.intake.has_commands() {
+            self.sequencer.spent = Cost::NONE;
+            self.sequencer.turn();
+            self.sequencer.commit();
+        }
+        self.sequencer.spent = Cost::NONE;
         let mut told = Vec::new();
         while let Some(mail) = self.mailbox.take() {
             let Mail::Committed(Committed { batch, items, .. }) = mail else {

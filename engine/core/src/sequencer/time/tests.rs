@@ -85,6 +85,7 @@ impl World {
             departures: departures::tests::nobody(&directory),
             directory,
             mailboxes: Vec::new(),
+            weights: Arc::default(),
             metrics: Arc::default(),
         });
         let look = Look {
@@ -160,11 +161,9 @@ impl World {
             names: BodyNames::of(&body),
             action,
         };
-        let batch = CommandBatch {
-            commands: vec![command],
-            bodies,
-            ..CommandBatch::default()
-        };
+        let mut batch = CommandBatch::default();
+        batch.bodies = bodies;
+        batch.push(command);
         // What it decides waits for the commit.
         let command = &batch.commands[0];
         let decided = sequencer.decide(Asked {
