@@ -419,6 +419,12 @@ impl Group {
         self.everybody.insert(made)
     }
 
+    /// Returns whether the list of [`everybody`](Self::everybody) has been made since the last change.
+    #[cfg(test)]
+    pub(super) fn is_listed(&self) -> bool {
+        self.everybody.is_some() && self.changed.is_empty()
+    }
+
     /// Returns the members with their names.
     pub(super) fn seats(&self) -> impl Iterator<Item = &Seat> {
         self.chunks.iter().flatten()

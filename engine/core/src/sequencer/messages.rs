@@ -212,7 +212,7 @@ impl Messages {
         command: Asked<'_>,
         seq: u64,
     ) -> Result<Decision, Refused> {
-        self.subjects.find(batch, recent, command, seq)?;
+        self.subjects.see(batch, recent, command, seq)?;
         let stretch = Hidden::stretch(seq);
         let ids = batch.ids();
         let key = ids.hidden(command.user, command.conversation, stretch);

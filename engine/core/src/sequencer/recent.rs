@@ -71,6 +71,22 @@ impl Recent {
         self.groups.of_member(batch, namespace, id, command.user)
     }
 
+    /// Checks that the caller of a command is a member of its conversation. Costs the same in groups
+    /// of all sizes.
+    ///
+    /// # Errors
+    /// The caller is not a member, or the store could not be read.
+    pub(super) fn check_member(
+        &mut self,
+        batch: &OpenBatch,
+        command: Asked<'_>,
+    ) -> Result<(), Refused> {
+        match command.members {
+            Members::Direct { .. } => Ok(()),
+            Members::Group => self.group_of(batch, command).map(drop),
+        }
+    }
+
     /// Returns the recipients of an event in the command's conversation.
     ///
     /// # Errors

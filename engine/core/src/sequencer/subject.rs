@@ -47,8 +47,7 @@ impl Subjects {
     /// Returns the message with sequence `seq` in the command's conversation.
     ///
     /// # Errors
-    /// The caller is not a member or does not see the message, the message never existed or has
-    /// expired, or the store could not be read.
+    /// The errors of [`see`](Self::see).
     pub(super) fn find(
         &self,
         batch: &OpenBatch,
@@ -56,20 +55,44 @@ impl Subjects {
         command: Asked<'_>,
         seq: u64,
     ) -> Result<Subject, Refused> {
-        let reach = recent.reach(batch, command)?;
+        let is_recalled = self.see(batch, recent, command, seq)?;
+        let reach = match command.members {
+            Members::Direct { .. } => recent.reach(batch, command)?,
+            Members::Group => {
+                // Members who joined later cannot read the message, and receive no events about it.
+                let group = recent.group_of(batch, command)?;
+                let channel = group.pull_channel();
+                Reach::members(&group.who_see(seq), channel)
+            }
+        };
+        Ok(Subject { reach, is_recalled })
+    }
+
+    /// Checks that the caller sees the message with sequence `seq` in the command's conversation.
+    /// Returns whether it is recalled. Costs the same in groups of all sizes.
+    ///
+    /// # Errors
+    /// The caller is not a member or does not see the message, the message never existed or has
+    /// expired, or the store could not be read.
+    pub(super) fn see(
+        &self,
+        batch: &OpenBatch,
+        recent: &mut Recent,
+        command: Asked<'_>,
+        seq: u64,
+    ) -> Result<bool, Refused> {
+        let is_visible = match command.members {
+            Members::Direct { .. } => true,
+            Members::Group => recent.group_of(batch, command)?.sees(command.user, seq),
+        };
         let last = recent.conversation(command.conversation)?.last_seq();
         if last == 0 && matches!(command.members, Members::Direct { .. }) {
             return Err(NO_CONVERSATION);
         }
-        if seq == 0 || seq > last {
+        if seq == 0 || seq > last || !is_visible {
             return Err(NO_MESSAGE);
         }
-        let reach = match command.members {
-            Members::Direct { .. } => reach,
-            Members::Group => who_see(batch, recent, command, seq)?,
-        };
-        let is_recalled = self.is_recalled(batch, command.conversation, seq)?;
-        Ok(Subject { reach, is_recalled })
+        self.is_recalled(batch, command.conversation, seq)
     }
 
     /// Returns whether a message is recalled, as the batch under construction leaves it.
@@ -97,25 +120,6 @@ impl Subjects {
         }
         Err(NO_MESSAGE)
     }
-}
-
-/// Returns the members of a group who see a message. Members who joined later cannot read it, and
-/// receive no events about it.
-///
-/// # Errors
-/// The caller does not see the message, or the store could not be read.
-fn who_see(
-    batch: &OpenBatch,
-    recent: &mut Recent,
-    command: Asked<'_>,
-    seq: u64,
-) -> Result<Reach, Refused> {
-    let group = recent.group_of(batch, command)?;
-    if !group.sees(command.user, seq) {
-        return Err(NO_MESSAGE);
-    }
-    let channel = group.pull_channel();
-    Ok(Reach::members(&group.who_see(seq), channel))
 }
 
 #[cfg(test)]
@@ -171,6 +175,26 @@ mod tests {
                 "{user}"
             );
         }
+    }
+
+    #[test]
+    fn seeing_a_message_lists_no_members() {
+        let mut fixture = Fixture::new();
+        fixture.create_group(&["alice", "bob"]);
+        fixture.send("alice", ENG).unwrap();
+        let id = fixture.ids().group("", "eng");
+        fixture.commit();
+        fixture.recent.forget_all();
+        let action = Action::Delete { seq: 1 };
+        let request = fixture.request("bob", ENG, action, Body::default());
+        let (batch, recent) = (&fixture.batch, &mut fixture.recent);
+        let subjects = Subjects::default();
+        let seen = subjects.see(batch, recent, request.asked(), 1);
+        assert_eq!(seen, Ok(false));
+        recent.check_member(batch, request.asked()).unwrap();
+        assert!(!recent.group(batch, "", id).unwrap().is_listed());
+        subjects.find(batch, recent, request.asked(), 1).unwrap();
+        assert!(recent.group(batch, "", id).unwrap().is_listed());
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Receipts {
         command: Asked<'_>,
         acked: Acked,
     ) -> Result<Option<Decision>, Refused> {
-        recent.reach(batch, command)?;
+        recent.check_member(batch, command)?;
         let conversation = recent.conversation(command.conversation)?;
         let (last, now) = (conversation.last_seq(), batch.moment().passed);
         let waiting = Waiting {
