@@ -26,23 +26,26 @@ fn held(gateway: &Gateway) -> f64 {
 }
 
 /// Each slow reader may have 1 MiB waiting, and all together 2 MiB. Beyond that they get a gap, and
-/// no connection is closed.
+/// no connection is closed. Each of them gets messages of its own.
 #[test]
 fn pushes_to_slow_readers() {
     const STUCK: usize = 10;
     let gateway = Setup::default().flag("shard-buffer-bytes", "4MiB").start();
     let mut neighbours = Neighbours::of(&gateway, "together");
     let mut stuck: Vec<_> = (0..STUCK)
-        .map(|i| gateway.dial().shard(0).connect("bob", &format!("d{i}")))
+        .map(|i| gateway.dial().shard(0).connect(&format!("bob{i}"), "stuck"))
         .collect();
-    let mut quick = gateway.dial().shard(0).connect("bob", "quick");
+    let mut quick = gateway.dial().shard(0).connect("bob0", "quick");
     let mut alice = gateway.dial().shard(1).connect("alice", "phone");
     let text = "x".repeat(BYTES);
     let mut seq = 0;
     wait::until("a gap for each of them", || {
+        let at = seq % STUCK;
+        alice.send(&format!("bob{at}"), &text);
+        if at == 0 {
+            assert_eq!(quick.push_of("message")["seq"], seq / STUCK + 1);
+        }
         seq += 1;
-        alice.send("bob", &text);
-        assert_eq!(quick.push_of("message")["seq"], seq);
         // The gateway holds at most half of the limit, and the push with which it went beyond.
         let held = held(&gateway);
         assert!(held <= MOST / 2.0 + 2.0 * BYTES as f64, "{held}");
@@ -56,6 +59,31 @@ fn pushes_to_slow_readers() {
     let mut first = stuck.remove(0);
     while !first.push()["gap"].is_object() {}
     first.ping();
+    drop(stuck);
+    wait::until("nothing to be held", || {
+        (held(&gateway) == 0.0).then_some(())
+    });
+}
+
+/// A message for many is in memory once: ten slow readers with 1 MiB each take little more than one.
+#[test]
+fn a_message_to_many_slow_readers_counts_once() {
+    const STUCK: usize = 10;
+    let gateway = Setup::default().flag("shard-buffer-bytes", "4MiB").start();
+    let stuck: Vec<_> = (0..STUCK)
+        .map(|i| gateway.dial().shard(0).connect("bob", &format!("d{i}")))
+        .collect();
+    let mut alice = gateway.dial().shard(1).connect("alice", "phone");
+    let text = "x".repeat(BYTES);
+    let mut most = 0.0_f64;
+    wait::until("a gap for each of them", || {
+        alice.send("bob", &text);
+        most = most.max(held(&gateway));
+        (gateway.metric("trunkline_gaps_total") == STUCK as f64).then_some(())
+    });
+    // Each had as much waiting as one may have, not less because of the others.
+    assert_eq!(limited(&gateway, "shard_pushes"), 0.0);
+    assert!(most > 1_000_000.0 && most < 2_000_000.0, "{most}");
     drop(stuck);
     wait::until("nothing to be held", || {
         (held(&gateway) == 0.0).then_some(())

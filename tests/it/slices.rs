@@ -54,3 +54,26 @@ fn what_follows_a_long_frame_is_handled_behind_it() {
     assert!(client.reply(9)["ping"].is_object());
     client.close();
 }
+
+#[test]
+fn a_crowd_is_told_over_several_turns() {
+    const MEMBERS: usize = 300;
+    let gateway = Setup::default().flag("shards", 1).start();
+    let mut alice = gateway.dial().connect("alice", "phone");
+    let names: Vec<_> = (0..MEMBERS).map(|i| format!("member{i}")).collect();
+    alice.done("group_create", &json!({"group": "team", "members": names}));
+    let connect = |name| gateway.dial().connect(name, "phone");
+    let mut members: Vec<_> = names.iter().map(|name| connect(name)).collect();
+    let before = turns(&gateway);
+    for text in ["one", "two"] {
+        alice.done("send", &json!({"group": "team", "text": text}));
+    }
+    for member in &mut members {
+        for text in ["one", "two"] {
+            assert_eq!(member.push_of("message")["text"], text);
+        }
+    }
+    // A turn flushes some of the members, and each other connection has its own turn between.
+    let turns = turns(&gateway) - before;
+    assert!(turns >= 6.0, "{turns} turns");
+}

@@ -221,7 +221,6 @@ mod tests {
             let EphemeralEvent::ToUsers { frames, .. } = typing("u:a:b") else {
                 panic!("it is for users");
             };
-            let frames = Arc::into_inner(frames).unwrap();
             let topic = TimelineId(topic);
             EphemeralEvent::Publication(Arc::new(Publication { topic, seq, frames }))
         };

@@ -63,7 +63,7 @@ pub struct Publication {
     /// The number of the publication in its topic, from 1.
     pub seq: u64,
     /// The push, as frames of each encoding.
-    pub frames: PushFrames,
+    pub frames: Arc<PushFrames>,
 }
 
 /// The content of a new publication.
@@ -284,7 +284,7 @@ impl Topics {
         let publication = Arc::new(Publication {
             topic: id,
             seq: pos.seq,
-            frames,
+            frames: Arc::new(frames),
         });
         self.keep(topic, &publication);
         let refused = lanes.put(shards, &EphemeralEvent::Publication(publication));

@@ -8,6 +8,8 @@ use trunkline_proto::Encoding;
 use trunkline_proto::frame::write_with;
 use trunkline_proto::message::ServerMessage;
 
+use crate::shared::{Encoded, SHARED_BYTES, SharedBytes, SharedFrame};
+
 /// One event of a committed batch: a record, and which part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EventRef {
@@ -30,6 +32,8 @@ impl EventRef {
 pub(crate) struct Frames {
     /// Writes positions as clients see them.
     pub(crate) tokens: Tokens,
+    /// Counts the frames that connections share.
+    counted: SharedBytes,
     /// The event that the frames are of.
     of: EventRef,
     json: Option<PushFrame>,
@@ -41,22 +45,49 @@ pub(crate) struct Frames {
 #[derive(Debug)]
 pub(crate) struct PushFrame {
     /// The frame.
-    pub(crate) frame: Vec<u8>,
+    frame: Vec<u8>,
     /// The number of bytes of the frame's header.
-    pub(crate) header: usize,
+    header: usize,
     /// The kind of the record.
     pub(crate) kind: RecordKind,
+    /// The frame for connections that share it, where it is large.
+    shared: Option<SharedFrame>,
+}
+
+impl PushFrame {
+    /// Returns the push as connections send it.
+    pub(crate) fn encoded(&self) -> Encoded<'_> {
+        Encoded {
+            frame: &self.frame,
+            message: &self.frame[self.header..],
+            shared: self.shared.as_ref(),
+        }
+    }
 }
 
 impl Frames {
-    /// Makes the frames of no event.
-    pub(crate) fn new(tokens: Tokens) -> Self {
+    /// Makes the frames of no event. `counted` counts frames that connections share.
+    pub(crate) fn new(tokens: Tokens, counted: SharedBytes) -> Self {
         Self {
             tokens,
+            counted,
             of: EventRef::first(Position::ZERO),
             json: None,
             proto: None,
             spare: Vec::new(),
+        }
+    }
+
+    /// Forgets large frames of the last event, which count as long as they exist.
+    pub(crate) fn forget_large(&mut self) {
+        let large = |push: &Option<PushFrame>| {
+            let push = push.as_ref();
+            push.is_some_and(|push| push.shared.is_some())
+        };
+        if large(&self.json) || large(&self.proto) {
+            self.of = EventRef::first(Position::ZERO);
+            self.json = None;
+            self.proto = None;
         }
     }
 
@@ -92,7 +123,9 @@ impl Frames {
                 encoding.encode_server(&message, out);
                 payload = out.len() - start;
             });
+            let shared = (frame.len() >= SHARED_BYTES).then(|| self.counted.share(&frame));
             *slot = Some(PushFrame {
+                shared,
                 header: frame.len() - payload,
                 frame,
                 kind,

@@ -239,6 +239,11 @@ impl Conn {
         !self.incoming.is_idle() || self.sealed() > 0
     }
 
+    /// The bytes that the end of this connection would free, if nobody else had its shared frames.
+    pub(super) fn weight(&self) -> usize {
+        self.out.len().max(self.out.memory()) + self.unfinished()
+    }
+
     /// The bytes that this connection was last counted with.
     pub(super) const fn held(&self) -> u32 {
         self.held
@@ -246,7 +251,7 @@ impl Conn {
 
     /// Counts the memory that this connection holds now.
     pub(super) fn account(&mut self, slot: u32, memory: &mut Memory) {
-        let held = self.out.len() + self.unfinished();
+        let held = self.out.memory() + self.unfinished();
         memory.count(slot, &mut self.held, held);
     }
 
@@ -278,14 +283,14 @@ impl Conn {
         (&mut self.stream, self.tls.as_deref_mut())
     }
 
-    /// Gives the socket the output that waits, encrypted on a TLS connection.
+    /// Gives the socket about `most` bytes of the output that waits, encrypted on a TLS connection.
     ///
     /// # Errors
     /// The connection is gone.
-    pub(super) fn flush(&mut self, pool: &mut Pool) -> io::Result<Flushed> {
+    pub(super) fn flush(&mut self, pool: &mut Pool, most: usize) -> io::Result<Flushed> {
         match &mut self.tls {
-            None => self.out.flush(&mut self.stream, pool),
-            Some(tls) => self.out.flush_sealed(&mut self.stream, tls, pool),
+            None => self.out.flush(&mut self.stream, pool, most),
+            Some(tls) => self.out.flush_sealed(&mut self.stream, tls, pool, most),
         }
     }
 

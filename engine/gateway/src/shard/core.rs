@@ -20,7 +20,6 @@ use super::ephemeral::Ephemeral;
 use super::greeting::Greeting;
 use super::handoff::Handoff;
 use super::memory::Memory;
-use super::outbox::Encoded;
 use super::parts::Parts;
 use super::pool::Pool;
 use super::rate::Beyond;
@@ -40,6 +39,9 @@ use crate::timer::{TICK, Tick};
 /// seconds.
 const CLOSING: Tick = 30;
 const _: () = assert!(TICK.as_millis() * CLOSING as u128 == 3_000);
+
+/// The bytes of output that a connection may have until the end of a turn without being counted.
+const UNCOUNTED: usize = 4 << 10;
 
 /// The parts of a shard. Each owns its state; the methods of `Core` carry what one part says to
 /// another.
@@ -98,11 +100,12 @@ impl Core {
             parts.shards,
             limits.reconnect_delay_ms,
         );
+        let memory = Memory::new(limits.shard_buffer_bytes);
         Self {
             users: PerUser::default(),
             handoff: Handoff::new(parts.sequencer.clone()),
             slice: Slice::new(),
-            frames: Frames::new(Tokens::new(&parts.epochs)),
+            frames: Frames::new(Tokens::new(&parts.epochs), memory.shared().clone()),
             pool: Pool::default(),
             tls: Buffers::new(parts.tls.is_some()),
             turn: Turn::new(parts.shared.began),
@@ -111,7 +114,7 @@ impl Core {
             reads: Reads::new(parts.readers.clone()),
             departing: Departing::new(limits.drain_window, limits.drain_timeout, returns),
             resuming: Resuming::default(),
-            memory: Memory::new(limits.shard_buffer_bytes),
+            memory,
             ephemeral: Ephemeral::new(&parts),
             permits: Permits::new(parts.authority.clone()),
             greeting: Greeting::new(&parts),
@@ -171,7 +174,15 @@ impl Core {
     }
 
     /// Pushes an event of a batch to a live session. Notes a gap where the client does not keep up.
-    pub(super) fn push(&mut self, slot: u32, conn: &mut Conn, batch: &Batch, event: EventRef) {
+    /// `crowd`: many connections get the event, and wait for each other.
+    pub(super) fn push(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        batch: &Batch,
+        event: EventRef,
+        crowd: bool,
+    ) {
         let Some(session) = conn.session_mut() else {
             return;
         };
@@ -185,34 +196,50 @@ impl Core {
             }
             return;
         }
-        conn.out.flush_later(slot, &mut self.turn);
+        if crowd {
+            conn.out.flush_in_turn(slot, &mut self.turn);
+        } else {
+            conn.out.flush_later(slot, &mut self.turn);
+        }
         let Some(push) = self.frames.push(batch, event, conn.encoding()) else {
             return;
         };
         self.parts.metrics.pushed(push.kind).one();
         self.resuming.pushed(slot);
-        let encoded = Encoded {
-            frame: &push.frame,
-            message: &push.frame[push.header..],
-        };
         let most = self.parts.limits.content.message_bytes;
-        conn.out.push(&mut self.pool, most, encoded);
-        if conn.out.is_blocked() {
-            // Not at the end of the turn: the turn may have many pushes for clients that do not read.
+        conn.out.push(&mut self.pool, most, push.encoded());
+        self.count_output(slot, conn);
+    }
+
+    /// Counts the output of a connection that does not read, or has much to be flushed. Not at the end
+    /// of the turn: the turn may have many pushes for such connections.
+    pub(super) fn count_output(&mut self, slot: u32, conn: &mut Conn) {
+        if conn.out.is_blocked() || conn.out.len() > UNCOUNTED {
             conn.account(slot, &mut self.memory);
         }
     }
 
-    /// Flushes a connection with much output before it gets more. After a burst within one turn, only
-    /// the bytes that the socket does not take make a slow reader.
+    /// Flushes a connection with much output before it gets more, also if memory is scarce. After a
+    /// burst, only the bytes that the socket does not take make a slow reader.
     pub(super) fn make_room(&mut self, slot: u32, conn: &mut Conn) {
-        if conn.out.len() > self.parts.limits.outbox_bytes && !conn.out.is_blocked() {
+        if conn.out.is_blocked() {
+            return;
+        }
+        let waiting = conn.out.len();
+        let much = waiting > self.parts.limits.outbox_bytes;
+        if much || waiting > UNCOUNTED && self.memory.is_scarce() {
             self.flush(slot, conn);
         }
     }
 
     /// Gives the socket of a connection the output that waits.
     pub(super) fn flush(&mut self, slot: u32, conn: &mut Conn) {
+        self.flush_some(slot, conn, usize::MAX);
+    }
+
+    /// Gives the socket of a connection about `most` bytes of the output that waits. The rest waits
+    /// for its turn. Returns the number of bytes that the socket took.
+    pub(super) fn flush_some(&mut self, slot: u32, conn: &mut Conn, most: usize) -> usize {
         conn.out.taken_up();
         conn.out.close_batch();
         let was_blocked = conn.out.is_blocked();
@@ -223,11 +250,15 @@ impl Core {
             let out = conn.out.frames(&mut self.pool);
             write_frame(out, Opcode::Ping, &payload, None);
         }
-        match conn.flush(&mut self.pool) {
+        let flushed = conn.flush(&mut self.pool, most);
+        let taken = flushed.as_ref().map_or(0, |flushed| flushed.bytes);
+        match flushed {
             Ok(flushed) => {
                 self.parts.metrics.bytes_out.add(flushed.bytes as u64);
                 self.parts.metrics.writes.add(flushed.writes);
-                if !conn.out.is_blocked() {
+                if !conn.out.is_blocked() && conn.out.len() > 0 {
+                    conn.out.flush_in_turn(slot, &mut self.turn);
+                } else if !conn.out.is_blocked() {
                     self.drained(slot, conn);
                 } else if !was_blocked || flushed.bytes > 0 {
                     if matches!(conn.phase(), Phase::Open(_) | Phase::Echo) {
@@ -243,6 +274,7 @@ impl Core {
             Err(_) => self.turn.drop_later(slot),
         }
         conn.account(slot, &mut self.memory);
+        taken
     }
 
     /// Goes on with what waited for the socket to take all output.

@@ -31,6 +31,32 @@ struct Decided {
     cost: Cost,
 }
 
+/// The number of recipients from which on the flushes of an event wait for each other, and let those
+/// of answers and of events for few pass.
+const CROWD: usize = 16;
+
+/// An event for connections of a user.
+#[derive(Clone, Copy)]
+struct Told {
+    /// The event.
+    event: EventRef,
+    /// The connection that does not get the event.
+    except: Option<ConnRef>,
+    /// Many users get the event.
+    crowd: bool,
+}
+
+impl Told {
+    /// Returns an event for all connections.
+    const fn all(event: EventRef) -> Self {
+        Self {
+            event,
+            except: None,
+            crowd: false,
+        }
+    }
+}
+
 impl Core {
     /// Answers the senders and pushes to the recipients of a batch, in the order of the log.
     pub(super) fn committed(&mut self, conns: &mut Slab<Conn>, committed: &Committed) {
@@ -38,20 +64,31 @@ impl Core {
         for item in &committed.items.list {
             match *item {
                 Item::Deliver { user, position } => {
-                    self.deliver(conns, batch, user, EventRef::first(position), None);
+                    self.deliver(conns, batch, user, Told::all(EventRef::first(position)));
                 }
                 Item::Part {
                     user,
                     position,
                     part,
                     except,
-                } => self.deliver(conns, batch, user, EventRef { position, part }, except),
+                } => {
+                    let told = Told {
+                        event: EventRef { position, part },
+                        except,
+                        crowd: false,
+                    };
+                    self.deliver(conns, batch, user, told);
+                }
                 Item::Spread {
                     ref users,
                     position,
                 } => {
+                    let told = Told {
+                        crowd: users.len() > CROWD,
+                        ..Told::all(EventRef::first(position))
+                    };
                     for &user in &committed.items.users[users.clone()] {
-                        self.deliver(conns, batch, user, EventRef::first(position), None);
+                        self.deliver(conns, batch, user, told);
                     }
                 }
                 Item::Reply {
@@ -70,12 +107,16 @@ impl Core {
                     };
                     self.decided(conns, committed, &decided);
                     if let Some(position) = outcome.position() {
-                        let event = EventRef::first(position);
-                        self.deliver(conns, batch, user, event, Some(conn));
+                        let told = Told {
+                            except: Some(conn),
+                            ..Told::all(EventRef::first(position))
+                        };
+                        self.deliver(conns, batch, user, told);
                     }
                 }
             }
         }
+        self.frames.forget_large();
         if !batch.is_empty() {
             self.seen = batch.last();
         }
@@ -123,23 +164,17 @@ impl Core {
         self.leave(slot, conn);
     }
 
-    /// Pushes an event to the connections of a user, except to one of them.
-    fn deliver(
-        &mut self,
-        conns: &mut Slab<Conn>,
-        batch: &Batch,
-        user: UserId,
-        event: EventRef,
-        except: Option<ConnRef>,
-    ) {
+    /// Pushes an event to connections of a user.
+    fn deliver(&mut self, conns: &mut Slab<Conn>, batch: &Batch, user: UserId, told: Told) {
         // A copy, mostly of one number: pushing borrows the whole shard.
         let slots = SmallVec::<[u32; 8]>::from_slice(self.users.get(user));
+        let crowd = told.crowd || slots.len() > CROWD;
         for slot in slots {
             let Some(conn) = conns.get_mut(slot as usize) else {
                 continue;
             };
-            if except != Some(conn.reference(slot)) {
-                self.push(slot, conn, batch, event);
+            if told.except != Some(conn.reference(slot)) {
+                self.push(slot, conn, batch, told.event, crowd);
             }
         }
     }
@@ -167,8 +202,10 @@ impl Core {
         if conn.session().is_none() {
             return;
         }
-        if !answer.frames.is_empty() {
-            self.frames_of(slot, conn).extend_from_slice(&answer.frames);
+        let told = !answer.frames.is_empty();
+        if told {
+            conn.out.flush_later(slot, &mut self.turn);
+            conn.out.append(&mut self.pool, answer.frames);
         }
         match answer.kind {
             AnswerKind::Reply { paged } => conn.unanswered.page_came(paged),
@@ -209,7 +246,7 @@ impl Core {
                 }
             }
             // Without frames, a later page failed: the client reconnects with its last position.
-            AnswerKind::Expired if answer.frames.is_empty() => {
+            AnswerKind::Expired if !told => {
                 self.close(
                     slot,
                     conn,

@@ -4,25 +4,35 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+use crate::shared::SharedBytes;
+
 /// Counts the bytes that connections hold: output that they have not taken, and input that is not
 /// a complete request or message yet.
 ///
-/// `held` is the sum over all connections; `holders` has exactly those that hold more than 0.
+/// `held` is the sum over all connections, without the frames that they share; `holders` has exactly
+/// those that hold more than 0.
 #[derive(Debug)]
 pub(crate) struct Memory {
     limit: usize,
     held: usize,
     holders: BTreeSet<u32>,
+    shared: SharedBytes,
 }
 
 impl Memory {
     /// Makes the count of a shard whose connections may hold `limit` bytes together.
-    pub(super) const fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         Self {
             limit,
             held: 0,
             holders: BTreeSet::new(),
+            shared: SharedBytes::default(),
         }
+    }
+
+    /// Counts the frames that connections share.
+    pub(super) const fn shared(&self) -> &SharedBytes {
+        &self.shared
     }
 
     /// Counts that a connection holds `now` bytes. `counted` is the number that the connection was
@@ -41,22 +51,22 @@ impl Memory {
         *counted = now;
     }
 
-    /// The bytes that all connections hold together.
-    pub(super) const fn held(&self) -> usize {
-        self.held
+    /// The bytes that all connections hold together, shared frames counted once.
+    pub(super) fn held(&self) -> usize {
+        self.held + self.shared.get()
     }
 
     /// Whether connections hold more than half of the limit: those that do not read get no live
     /// pushes then.
-    pub(super) const fn is_scarce(&self) -> bool {
-        self.held > self.limit / 2
+    pub(super) fn is_scarce(&self) -> bool {
+        self.held() > self.limit / 2
     }
 
     /// The connections to end because all together hold more than the limit, those that hold most
-    /// first; `held_by` says what a connection holds. Without them a quarter of the limit is free,
+    /// first; `held_by` says what a connection holds, with its shared frames. Without them a quarter of the limit is free,
     /// which has to fill again before the next search.
-    pub(super) fn excess(&self, held_by: impl Fn(u32) -> u32) -> Vec<u32> {
-        if self.held <= self.limit {
+    pub(super) fn excess(&self, held_by: impl Fn(u32) -> usize) -> Vec<u32> {
+        if self.held() <= self.limit {
             return Vec::new();
         }
         let mut holders: Vec<_> = self
@@ -65,11 +75,11 @@ impl Memory {
             .map(|slot| (held_by(*slot), *slot))
             .collect();
         holders.sort_unstable_by_key(|holder| Reverse(*holder));
-        let mut left = self.held;
+        let mut left = self.held();
         let enough = self.limit / 4 * 3;
         let too_many = holders.into_iter().take_while(|(held, _)| {
             let ends = left > enough;
-            left = left.saturating_sub(*held as usize);
+            left = left.saturating_sub(*held);
             ends
         });
         too_many.map(|(_, slot)| slot).collect()
@@ -97,6 +107,10 @@ mod tests {
         assert_eq!(one, u32::MAX);
         memory.count(1, &mut one, 0);
         assert_eq!(memory.held(), 0);
+        let frame = memory.shared().share(&[7; 60]);
+        assert_eq!((memory.held(), memory.is_scarce()), (60, true));
+        drop(frame);
+        assert_eq!(memory.held(), 0);
     }
 
     #[test]
@@ -108,7 +122,7 @@ mod tests {
             *held = 0;
             memory.count(slot as u32, held, now);
         }
-        let excess = |memory: &Memory, held: [u32; 5]| memory.excess(|slot| held[slot as usize]);
+        let excess = |memory: &Memory, held: [u32; 5]| memory.excess(|slot| held[slot as usize] as usize);
         assert!(excess(&memory, held).is_empty(), "100 of 100");
         memory.count(2, &mut held[2], 6);
         assert_eq!(excess(&memory, held), [1], "101 less 40 is below 75");

@@ -80,6 +80,19 @@ const READ: usize = 64 << 10;
 /// it reads more of them.
 const PIECE: usize = 16 << 10;
 
+/// The bytes of output up to which a connection is flushed at the end of the turn, whatever the
+/// others have.
+const LITTLE: usize = 16 << 10;
+
+/// The bytes of output that a connection with more than [`LITTLE`] is flushed at a time.
+const MUCH: usize = 64 << 10;
+
+/// The cost of the flushes in turn at the end of a turn: of much output, and of events for a crowd.
+const FLUSHED: Cost = Cost::micros(200);
+
+/// The cost of a flush besides its bytes.
+const FLUSH: Cost = Cost::micros(3);
+
 /// The number of connections that the table has room for from the beginning. A growing table would have
 /// to be moved. Memory that was never written to takes no room.
 const CONNS: usize = 32 << 10;
@@ -225,7 +238,11 @@ impl Shard {
         };
         let slot = slot as u32;
         if event.is_writable() && conn.out.unblock() {
-            self.core.flush(slot, conn);
+            if conn.out.len() > LITTLE {
+                conn.out.flush_in_turn(slot, &mut self.core.turn);
+            } else {
+                self.core.flush(slot, conn);
+            }
         }
         // The end may come in the same event as the last bytes, and no later event reports it.
         if event.is_read_closed() {
@@ -292,20 +309,40 @@ impl Shard {
         reads.ask_ready(&mut self.conns, readiness, asker);
     }
 
+    /// Flushes the connections with a little new output, and then some of those with much.
     fn flush(&mut self) {
         // A flush may append to the output of a connection: that goes out in the next turn.
-        let dirty = self.core.turn.take_to_flush();
-        for &slot in &dirty {
+        let due = self.core.turn.take_to_flush();
+        for &slot in &due {
             if let Some(conn) = self.conns.get_mut(slot as usize) {
                 conn.out.taken_up();
                 if conn.out.is_blocked() {
+                    conn.account(slot, &mut self.core.memory);
+                } else if conn.out.len() > LITTLE {
+                    conn.out.flush_in_turn(slot, &mut self.core.turn);
                     conn.account(slot, &mut self.core.memory);
                 } else {
                     self.core.flush(slot, conn);
                 }
             }
         }
-        self.core.turn.flushed(dirty);
+        self.core.turn.flushed(due);
+        let mut left = FLUSHED;
+        while left > Cost::NONE
+            && let Some(slot) = self.core.turn.next_to_flush()
+        {
+            let conn = self.conns.get_mut(slot as usize);
+            let Some(conn) = conn.filter(|conn| conn.out.is_in_turn()) else {
+                continue;
+            };
+            if conn.out.is_blocked() {
+                conn.out.taken_up();
+                conn.account(slot, &mut self.core.memory);
+            } else {
+                let bytes = self.core.flush_some(slot, conn, MUCH);
+                left = left.minus(FLUSH + Cost::of_sent(bytes));
+            }
+        }
     }
 
     fn drop_doomed(&mut self) {

@@ -13,15 +13,16 @@ use trunkline_proto::Encoding;
 use trunkline_proto::message::ServerMessage;
 
 use super::pool::{Pool, Waiting};
+use crate::shared::{Encoded, SHARED_BYTES};
 use super::tls::Tls;
-use super::turn::Turn;
+use super::turn::{Due, Turn};
 
 /// Plaintext that is encrypted before the socket is tried again: two TLS records.
 const PIECE: usize = 32 << 10;
 
 /// The output of one connection: what waits to be sent, and in which form.
 ///
-/// `dirty` is true exactly while the connection stands in the turn's list of connections to flush.
+/// `due` says which of the turn's lists of connections to flush has the connection.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     waiting: Option<Box<Waiting>>,
@@ -33,20 +34,11 @@ pub(crate) struct Outbox {
     batching: bool,
     /// The socket took only a part of the output: the rest waits until the socket is writable.
     blocked: bool,
-    dirty: bool,
-}
-
-/// One message, in the encoding of its connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Encoded<'a> {
-    /// The message in a frame of its own.
-    pub(super) frame: &'a [u8],
-    /// The message without a frame.
-    pub(super) message: &'a [u8],
+    due: Due,
 }
 
 /// The result of writing output to a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flushed {
     /// The number of bytes that the socket took.
     pub(super) bytes: usize,
@@ -58,6 +50,11 @@ impl Outbox {
     /// The bytes that wait.
     pub(super) fn len(&self) -> usize {
         self.waiting.as_ref().map_or(0, |waiting| waiting.len())
+    }
+
+    /// The memory of what waits in bytes, without shared frames.
+    pub(super) fn memory(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| waiting.memory())
     }
 
     /// The encoding that the client chose.
@@ -87,12 +84,22 @@ impl Outbox {
 
     /// Lets the end of the turn flush this connection.
     pub(super) fn flush_later(&mut self, slot: u32, turn: &mut Turn) {
-        turn.flush_later(slot, &mut self.dirty);
+        turn.flush_later(slot, &mut self.due);
     }
 
-    /// Notes that the turn has taken this connection out of its list, to flush it.
+    /// Lets a turn flush this connection, behind others that wait for that.
+    pub(super) fn flush_in_turn(&mut self, slot: u32, turn: &mut Turn) {
+        turn.flush_in_turn(slot, &mut self.due);
+    }
+
+    /// Whether this connection is to be flushed behind others that wait for that.
+    pub(super) fn is_in_turn(&self) -> bool {
+        self.due == Due::InTurn
+    }
+
+    /// Notes that this connection is flushed now.
     pub(super) const fn taken_up(&mut self) {
-        self.dirty = false;
+        self.due = Due::No;
     }
 
     /// Notes that live pushes up to `position` are dropped. Returns whether none were dropped before
@@ -118,7 +125,18 @@ impl Outbox {
 
     /// The buffer to append frames to.
     pub(super) fn frames(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
-        &mut self.waiting(pool).bytes
+        self.waiting(pool).tail()
+    }
+
+    /// Appends frames, without a copy if they are many bytes.
+    pub(super) fn append(&mut self, pool: &mut Pool, mut frames: Vec<u8>) {
+        if frames.len() < SHARED_BYTES {
+            self.frames(pool).extend_from_slice(&frames);
+        } else {
+            // A growing buffer has room for twice the frames, which may wait for long.
+            frames.shrink_to_fit();
+            self.waiting(pool).append_own(frames);
+        }
     }
 
     /// The buffer to append TLS records to.
@@ -140,6 +158,8 @@ impl Outbox {
     pub(super) fn push(&mut self, pool: &mut Pool, most: usize, encoded: Encoded<'_>) {
         if self.batching {
             self.add_to_batch(pool, most, |out| out.extend_from_slice(encoded.message));
+        } else if let Some(frame) = encoded.shared {
+            self.waiting(pool).append_shared(frame.clone());
         } else {
             self.frames(pool).extend_from_slice(encoded.frame);
         }
@@ -149,7 +169,8 @@ impl Outbox {
     /// bytes, the earlier messages become a frame of their own.
     fn add_to_batch(&mut self, pool: &mut Pool, most: usize, write: impl FnOnce(&mut Vec<u8>)) {
         let encoding = self.encoding;
-        let Waiting { batch, bytes, .. } = self.waiting(pool);
+        let waiting = self.waiting(pool);
+        let batch = &mut waiting.batch;
         let before = batch.len();
         if before > 0 {
             batch.extend_from_slice(encoding.separator());
@@ -157,47 +178,59 @@ impl Outbox {
         let start = batch.len();
         write(batch);
         if before > 0 && batch.len() > most {
-            write_batch(bytes, encoding, &batch[..before]);
+            let mut batch = std::mem::take(&mut waiting.batch);
+            write_batch(waiting.tail(), encoding, &batch[..before]);
             batch.drain(..start);
+            waiting.batch = batch;
         }
     }
 
     /// Puts the messages that share a frame into their frame.
     pub(super) fn close_batch(&mut self) {
         let encoding = self.encoding;
-        if let Some(Waiting { batch, bytes, .. }) = self.waiting.as_deref_mut()
-            && !batch.is_empty()
+        if let Some(waiting) = self.waiting.as_deref_mut()
+            && !waiting.batch.is_empty()
         {
-            write_batch(bytes, encoding, batch);
+            let mut batch = std::mem::take(&mut waiting.batch);
+            write_batch(waiting.tail(), encoding, &batch);
             batch.clear();
+            waiting.batch = batch;
         }
     }
 
-    /// Gives the socket the output, without encryption.
+    /// Gives the socket at most `most` bytes of the output, without encryption.
     ///
     /// # Errors
     /// The connection is gone.
-    pub(super) fn flush(&mut self, stream: &mut TcpStream, pool: &mut Pool) -> io::Result<Flushed> {
-        let (before, mut writes) = (self.sent(), 0);
+    pub(super) fn flush(
+        &mut self,
+        stream: &mut TcpStream,
+        pool: &mut Pool,
+        most: usize,
+    ) -> io::Result<Flushed> {
+        let mut flushed = Flushed::default();
         if let Some(waiting) = self.waiting.as_deref_mut() {
-            let done = write_out(stream, &waiting.bytes, &mut waiting.sent, &mut writes)?;
-            if !done {
-                let taken = waiting.sent - before;
-                self.blocked = true;
-                waiting.make_room();
-                return Ok(Flushed {
-                    bytes: taken,
-                    writes,
-                });
+            while !waiting.next().is_empty() {
+                if flushed.bytes >= most {
+                    return Ok(flushed);
+                }
+                let (mut sent, next) = (0, waiting.next());
+                let piece = &next[..next.len().min(most - flushed.bytes)];
+                let done = write_out(stream, piece, &mut sent, &mut flushed.writes)?;
+                waiting.advance(sent);
+                flushed.bytes += sent;
+                if !done {
+                    self.blocked = true;
+                    waiting.make_room();
+                    return Ok(flushed);
+                }
             }
         }
-        let bytes = self.sent() - before;
         self.done(pool);
-        Ok(Flushed { bytes, writes })
+        Ok(flushed)
     }
 
-    /// Gives the socket the output, encrypted. Throws away what cannot be encrypted, before the
-    /// hand-shake or after TLS failed.
+    /// Gives the socket `most` bytes of the output or little more, encrypted. Throws away what cannot be encrypted, before the hand-shake or after TLS failed.
     ///
     /// # Errors
     /// The connection is gone.
@@ -206,38 +239,38 @@ impl Outbox {
         stream: &mut TcpStream,
         tls: &mut Tls,
         pool: &mut Pool,
+        most: usize,
     ) -> io::Result<Flushed> {
-        let (mut bytes, mut writes) = (0, 0);
+        let mut flushed = Flushed::default();
         if let Some(waiting) = self.waiting.as_deref_mut() {
             loop {
                 let before = waiting.sealed_sent;
                 let (sealed, sent) = (&waiting.sealed, &mut waiting.sealed_sent);
-                let done = write_out(stream, sealed, sent, &mut writes)?;
-                bytes += waiting.sealed_sent - before;
+                let done = write_out(stream, sealed, sent, &mut flushed.writes)?;
+                flushed.bytes += waiting.sealed_sent - before;
                 if !done {
                     self.blocked = true;
                     waiting.make_room();
-                    return Ok(Flushed { bytes, writes });
+                    return Ok(flushed);
                 }
                 waiting.sealed.clear();
                 waiting.sealed_sent = 0;
-                let left = waiting.bytes.len() - waiting.sent;
+                let left = waiting.next().len();
                 if left == 0 || !tls.has_keys() {
                     break;
                 }
-                let end = waiting.sent + left.min(PIECE);
-                let piece = &waiting.bytes[waiting.sent..end];
-                tls.seal(piece, &mut waiting.sealed)?;
-                waiting.sent = end;
+                if flushed.bytes >= most {
+                    return Ok(flushed);
+                }
+                let count = left.min(PIECE);
+                let mut sealed = std::mem::take(&mut waiting.sealed);
+                tls.seal(&waiting.next()[..count], &mut sealed)?;
+                waiting.sealed = sealed;
+                waiting.advance(count);
             }
         }
         self.done(pool);
-        Ok(Flushed { bytes, writes })
-    }
-
-    /// The bytes of the waiting frames that the socket has taken.
-    fn sent(&self) -> usize {
-        self.waiting.as_ref().map_or(0, |waiting| waiting.sent)
+        Ok(flushed)
     }
 
     /// Gives the buffer back, whose content the socket has taken.
@@ -291,6 +324,7 @@ impl Outbox {
 mod tests {
     use std::io::Read;
 
+    use crate::shared::SharedBytes;
     use super::*;
 
     /// A reader always leaves something unread: the bytes that it has read take no memory.
@@ -307,14 +341,14 @@ mod tests {
         let piece = [7; 256 << 10];
         while out.len() < LEFT {
             out.frames(&mut pool).extend_from_slice(&piece);
-            out.flush(&mut ours, &mut pool).unwrap();
+            out.flush(&mut ours, &mut pool, usize::MAX).unwrap();
         }
         let mut read = vec![0; piece.len()];
         for _ in 0..400 {
             out.frames(&mut pool).extend_from_slice(&piece);
             while out.len() > LEFT {
                 peer.read_exact(&mut read).unwrap();
-                out.flush(&mut ours, &mut pool).unwrap();
+                out.flush(&mut ours, &mut pool, usize::MAX).unwrap();
             }
             assert!(out.len() > LEFT / 4);
         }
@@ -329,6 +363,7 @@ mod tests {
         let message = |message| Encoded {
             frame: b"unused",
             message,
+            shared: None,
         };
         for text in [&b"{1}"[..], b"{2}", b"{3}"] {
             out.push(&mut pool, 8, message(text));
@@ -344,6 +379,37 @@ mod tests {
             out.frames(&mut pool).len(),
             "nothing is written twice"
         );
+    }
+
+    #[test]
+    fn a_flush_takes_its_share_and_no_more() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        let mut ours = TcpStream::from_std(ours);
+        let (mut out, mut pool) = (Outbox::default(), Pool::default());
+        let (shared, counted) = (SharedBytes::default(), [b's'; SHARED_BYTES]);
+        let frame = shared.share(&counted);
+        out.frames(&mut pool).extend_from_slice(b"first");
+        let encoded = Encoded {
+            frame: &counted,
+            message: &counted,
+            shared: Some(&frame),
+        };
+        out.push(&mut pool, 1 << 20, encoded);
+        out.append(&mut pool, vec![b'a'; SHARED_BYTES]);
+        out.append(&mut pool, b"last".to_vec());
+        let mut sizes = Vec::new();
+        while !out.is_unused() {
+            sizes.push(out.flush(&mut ours, &mut pool, SHARED_BYTES).unwrap().bytes);
+        }
+        assert_eq!(sizes, [SHARED_BYTES, SHARED_BYTES, 9]);
+        drop((ours, frame));
+        assert_eq!(shared.get(), 0);
+        let mut got = Vec::new();
+        peer.read_to_end(&mut got).unwrap();
+        let expected = [b"first", &counted[..], &[b'a'; SHARED_BYTES], b"last"].concat();
+        assert!(got == expected);
     }
 
     #[test]

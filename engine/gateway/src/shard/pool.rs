@@ -1,5 +1,9 @@
 //! The buffers that connections borrow while output waits for them.
 
+use std::collections::VecDeque;
+
+use crate::shared::SharedFrame;
+
 /// The number of empty buffers that a shard keeps.
 const POOL: usize = 256;
 
@@ -9,6 +13,9 @@ const POOL_BYTES: usize = 4 << 20;
 
 /// The size of a buffer that a shard keeps at most, in bytes. Larger ones go back to the allocator.
 const POOLED_BYTES: usize = 64 << 10;
+
+/// The largest capacity for chunks that a pooled buffer keeps.
+const CHUNKS: usize = 8;
 
 /// The size of a new buffer, in bytes: enough for a reply or two. In a storm of new connections each
 /// connection of a turn borrows one. Buffers with more output grow, and keep their size.
@@ -41,6 +48,9 @@ impl Pool {
         let room = waiting.room();
         if self.free.len() < POOL && room <= POOLED_BYTES && self.bytes + room <= POOL_BYTES {
             waiting.clear();
+            if waiting.chunks.capacity() > CHUNKS {
+                waiting.chunks = VecDeque::new();
+            }
             self.bytes += room;
             self.free.push(waiting);
         }
@@ -50,10 +60,15 @@ impl Pool {
 /// The output that waits for one connection.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    /// Frames. Not encrypted, also on a TLS connection.
-    pub(super) bytes: Vec<u8>,
-    /// The number of bytes of `bytes` that the socket has taken.
-    pub(super) sent: usize,
+    /// Output that comes before `bytes`.
+    chunks: VecDeque<Chunk>,
+    /// The number of bytes of all chunks.
+    in_chunks: usize,
+    /// Frames. Not encrypted, also on a TLS connection. Like the chunks.
+    bytes: Vec<u8>,
+    /// The number of bytes of the first chunk, or of `bytes` without chunks, that the socket has
+    /// taken.
+    sent: usize,
     /// TLS records. They go out before `bytes`.
     pub(super) sealed: Vec<u8>,
     /// The number of bytes of `sealed` that the socket has taken.
@@ -62,9 +77,29 @@ pub(super) struct Waiting {
     pub(super) batch: Vec<u8>,
 }
 
+/// A piece of output that is not copied.
+#[derive(Debug)]
+enum Chunk {
+    /// Frames of this connection.
+    Own(Vec<u8>),
+    /// A frame that other connections send too.
+    Shared(SharedFrame),
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(frame) => frame.bytes(),
+        }
+    }
+}
+
 impl Default for Waiting {
     fn default() -> Self {
         Self {
+            chunks: VecDeque::new(),
+            in_chunks: 0,
             bytes: Vec::with_capacity(FRESH_BYTES),
             sent: 0,
             sealed: Vec::new(),
@@ -75,25 +110,85 @@ impl Default for Waiting {
 }
 
 impl Waiting {
+    /// The memory of the buffers in bytes.
     fn room(&self) -> usize {
         self.bytes.capacity() + self.sealed.capacity() + self.batch.capacity()
+    }
+
+    /// The memory of what waits in bytes. Shared frames are counted elsewhere.
+    pub(super) fn memory(&self) -> usize {
+        let own = self.chunks.iter().map(|chunk| match chunk {
+            Chunk::Own(bytes) => bytes.capacity(),
+            Chunk::Shared(_) => 0,
+        });
+        self.room() + self.chunks.capacity() * size_of::<Chunk>() + own.sum::<usize>()
     }
 
     /// The number of bytes that the socket has not taken.
     pub(super) fn len(&self) -> usize {
         let sealed = self.sealed.len() - self.sealed_sent;
-        self.bytes.len() - self.sent + sealed + self.batch.len()
+        self.in_chunks + self.bytes.len() - self.sent + sealed + self.batch.len()
+    }
+
+    /// The buffer to append frames to.
+    pub(super) fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Appends frames without a copy.
+    pub(super) fn append_own(&mut self, frames: Vec<u8>) {
+        self.append(Chunk::Own(frames));
+    }
+
+    /// Appends a frame that other connections send too.
+    pub(super) fn append_shared(&mut self, frame: SharedFrame) {
+        self.append(Chunk::Shared(frame));
+    }
+
+    fn append(&mut self, chunk: Chunk) {
+        if self.chunks.is_empty() && self.sent == self.bytes.len() {
+            self.bytes.clear();
+            self.sent = 0;
+        }
+        if !self.bytes.is_empty() {
+            // What is sent of them is sent of the first chunk now.
+            let bytes = std::mem::take(&mut self.bytes);
+            self.in_chunks += bytes.len();
+            self.chunks.push_back(Chunk::Own(bytes));
+        }
+        self.in_chunks += chunk.bytes().len();
+        self.chunks.push_back(chunk);
+    }
+
+    /// The next frames to send. Empty where everything is sent.
+    pub(super) fn next(&self) -> &[u8] {
+        let first = self.chunks.front().map_or(&self.bytes[..], Chunk::bytes);
+        &first[self.sent..]
+    }
+
+    /// Moves past this many bytes of [`Self::next`].
+    pub(super) fn advance(&mut self, count: usize) {
+        self.sent += count;
+        if let Some(first) = self.chunks.front().map(|chunk| chunk.bytes().len())
+            && self.sent == first
+        {
+            self.chunks.pop_front();
+            self.in_chunks -= first;
+            self.sent = 0;
+        }
     }
 
     /// Drops the sent bytes, once they are the larger part.
     pub(super) fn make_room(&mut self) {
-        if self.sent >= MOVE && self.sent > self.bytes.len() / 2 {
+        if self.chunks.is_empty() && self.sent >= MOVE && self.sent > self.bytes.len() / 2 {
             self.bytes.drain(..self.sent);
             self.sent = 0;
         }
     }
 
     fn clear(&mut self) {
+        self.chunks.clear();
+        self.in_chunks = 0;
         self.bytes.clear();
         self.sent = 0;
         self.sealed.clear();
@@ -104,6 +199,7 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
+    use crate::shared::SharedBytes;
     use super::*;
 
     #[test]
@@ -111,7 +207,7 @@ mod tests {
         let mut pool = Pool::default();
         let mut waiting = pool.take();
         waiting.bytes.extend_from_slice(&[7; 9_000]);
-        waiting.sent = 5;
+        waiting.advance(5);
         waiting.batch.extend_from_slice(b"batch");
         let room = waiting.room();
         pool.give(waiting);
@@ -126,13 +222,48 @@ mod tests {
     fn what_waits_is_counted_encrypted_or_not() {
         let mut waiting = Waiting::default();
         waiting.bytes.extend_from_slice(&[7; 100]);
-        waiting.sent = 40;
+        waiting.advance(40);
         waiting.sealed.extend_from_slice(&[7; 30]);
         waiting.sealed_sent = 10;
         waiting.batch.extend_from_slice(&[7; 5]);
         assert_eq!(waiting.len(), 60 + 20 + 5);
         waiting.clear();
         assert_eq!(waiting.len(), 0);
+    }
+
+    #[test]
+    fn chunks_and_bytes_are_sent_in_their_order() {
+        let counted = SharedBytes::default();
+        let mut waiting = Waiting::default();
+        waiting.tail().extend_from_slice(b"abc");
+        waiting.advance(1);
+        waiting.append_shared(counted.share(b"def"));
+        waiting.append_own(b"gh".to_vec());
+        waiting.tail().extend_from_slice(b"i");
+        assert_eq!(waiting.len(), 8);
+        let mut sent = Vec::new();
+        while !waiting.next().is_empty() {
+            assert_eq!(waiting.len(), 8 - sent.len());
+            let piece = waiting.next()[..waiting.next().len().min(2)].to_vec();
+            waiting.advance(piece.len());
+            sent.extend(piece);
+        }
+        assert_eq!((&sent[..], waiting.len()), (&b"bcdefghi"[..], 0));
+        assert_eq!(counted.get(), 0, "what is sent is free");
+        // The last bytes are encrypted, and the socket has not taken them yet.
+        waiting.append_shared(counted.share(b"jk"));
+        assert_eq!((waiting.next(), waiting.len()), (&b"jk"[..], 2));
+    }
+
+    #[test]
+    fn shared_frames_take_no_memory_of_their_own() {
+        let counted = SharedBytes::default();
+        let frame = counted.share(&[7; 9_000]);
+        let mut waiting = Waiting::default();
+        waiting.append_shared(frame.clone());
+        assert!(waiting.len() == 9_000 && waiting.memory() < 1_000);
+        waiting.append_own(vec![7; 5_000]);
+        assert!(waiting.len() == 14_000 && waiting.memory() > 5_000);
     }
 
     #[test]

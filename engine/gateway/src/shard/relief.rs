@@ -52,9 +52,15 @@ impl Core {
 impl Shard {
     /// Ends the connections that hold most, if all together hold too much.
     pub(super) fn relieve(&mut self) {
-        let held = |slot: u32| self.conns.get(slot as usize).map_or(0, Conn::held);
+        let held = |slot: u32| self.conns.get(slot as usize).map_or(0, Conn::weight);
         for slot in self.core.memory.excess(held) {
-            if let Some(conn) = self.conns.get_mut(slot as usize) {
+            let Some(conn) = self.conns.get_mut(slot as usize) else {
+                continue;
+            };
+            if conn.out.len() > 0 && !conn.out.is_blocked() {
+                // The client may read: what its socket does not take counts in the next turn.
+                self.core.flush(slot, conn);
+            } else {
                 self.core.shed(slot, conn);
             }
         }

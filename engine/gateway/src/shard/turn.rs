@@ -11,11 +11,23 @@ const OWN_TIMER: u32 = u32::MAX;
 /// Largest capacity, in connections, that a list keeps from turn to turn.
 const KEPT: usize = 4_096;
 
-/// The time of a shard's current turn, its timers, and three lists of connections by slot: those
-/// to flush, those to read again, and those to drop.
+/// When the output of a connection is flushed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// No list has the connection.
+    #[default]
+    No,
+    /// In a later turn at the latest, behind other connections with much output.
+    InTurn,
+    /// At the end of this turn.
+    ThisTurn,
+}
+
+/// The time of a shard's current turn, its timers, and lists of connections by slot: those to flush
+/// at its end, those to flush in turn, those to read again, and those to drop.
 ///
-/// The flag in a connection is true exactly while a list holds its slot; so no list of flagged
-/// connections holds a slot twice.
+/// The mark in a connection says which list to flush has its slot, and the flag `unread` whether the
+/// list to read again has it. A slot may be left in the list to flush in turn without the mark.
 #[derive(Debug)]
 pub(crate) struct Turn {
     /// Counts the readings of the clock.
@@ -23,6 +35,7 @@ pub(crate) struct Turn {
     now: Tick,
     wheel: Wheel,
     to_flush: Vec<u32>,
+    to_flush_in_turn: VecDeque<u32>,
     to_read: VecDeque<u32>,
     to_drop: Vec<u32>,
 }
@@ -35,6 +48,7 @@ impl Turn {
             now: 0,
             wheel: Wheel::new(began),
             to_flush: Vec::new(),
+            to_flush_in_turn: VecDeque::new(),
             to_read: VecDeque::new(),
             to_drop: Vec::new(),
         }
@@ -80,11 +94,25 @@ impl Turn {
         self.wheel.advance(now, fired);
     }
 
-    /// Lets the end of the turn flush a connection. `dirty` is the connection's flag.
-    pub(super) fn flush_later(&mut self, slot: u32, dirty: &mut bool) {
-        if !std::mem::replace(dirty, true) {
+    /// Lets the end of this turn flush a connection. `due` is the connection's mark.
+    pub(super) fn flush_later(&mut self, slot: u32, due: &mut Due) {
+        if std::mem::replace(due, Due::ThisTurn) != Due::ThisTurn {
             self.to_flush.push(slot);
         }
+    }
+
+    /// Lets a turn flush a connection, after those that wait already. `due` is the connection's mark.
+    pub(super) fn flush_in_turn(&mut self, slot: u32, due: &mut Due) {
+        if *due == Due::No {
+            *due = Due::InTurn;
+            self.to_flush_in_turn.push_back(slot);
+        }
+    }
+
+    /// Takes the connection that has waited longest to be flushed. Flush it only if it is marked with
+    /// [`Due::InTurn`]: the end of a turn may have flushed it meanwhile.
+    pub(super) fn next_to_flush(&mut self) -> Option<u32> {
+        next(&mut self.to_flush_in_turn)
     }
 
     /// Lets a turn read a connection again, after those that wait already. `unread` is the
@@ -107,8 +135,9 @@ impl Turn {
     }
 
     /// Whether connections are to be flushed or dropped.
-    pub(super) const fn has_leftovers(&self) -> bool {
-        !self.to_flush.is_empty() || !self.to_drop.is_empty()
+    pub(super) fn has_leftovers(&self) -> bool {
+        let flush = !self.to_flush.is_empty() || !self.to_flush_in_turn.is_empty();
+        flush || !self.to_drop.is_empty()
     }
 
     /// Takes the connections to flush. Give the list back with [`Self::flushed`].
@@ -123,11 +152,7 @@ impl Turn {
 
     /// Takes the connection that has waited longest to be read again.
     pub(super) fn next_to_read(&mut self) -> Option<u32> {
-        let slot = self.to_read.pop_front()?;
-        if self.to_read.is_empty() && self.to_read.capacity() > KEPT {
-            self.to_read = VecDeque::new();
-        }
-        Some(slot)
+        next(&mut self.to_read)
     }
 
     /// Takes the connections to drop. Give the list back with [`Self::dropped`].
@@ -139,6 +164,15 @@ impl Turn {
     pub(super) fn dropped(&mut self, list: Vec<u32>) {
         put_back(&mut self.to_drop, list);
     }
+}
+
+/// Takes the first slot of a queue. Frees the memory of a queue that was long.
+fn next(queue: &mut VecDeque<u32>) -> Option<u32> {
+    let slot = queue.pop_front()?;
+    if queue.is_empty() && queue.capacity() > KEPT {
+        *queue = VecDeque::new();
+    }
+    Some(slot)
 }
 
 /// Moves the slots that were added meanwhile into the memory of a finished list, and keeps that
@@ -179,16 +213,16 @@ mod tests {
     #[test]
     fn a_flagged_connection_stands_in_its_list_once() {
         let mut turn = Turn::new(Instant::now());
-        let (mut dirty, mut unread) = (false, false);
+        let (mut due, mut unread) = (Due::No, false);
         assert!(!turn.has_unread() && !turn.has_leftovers());
         for _ in 0..2 {
-            turn.flush_later(7, &mut dirty);
+            turn.flush_later(7, &mut due);
             turn.read_later(8, &mut unread);
         }
-        assert!(dirty && unread && turn.has_unread() && turn.has_leftovers());
+        assert!(due == Due::ThisTurn && unread && turn.has_unread() && turn.has_leftovers());
         let list = turn.take_to_flush();
         assert_eq!(list, [7]);
-        turn.flush_later(9, &mut false);
+        turn.flush_later(9, &mut Due::No);
         turn.flushed(list);
         assert_eq!(turn.take_to_flush(), [9]);
         turn.read_later(5, &mut false);
@@ -200,6 +234,22 @@ mod tests {
         turn.drop_later(3);
         assert!(turn.has_leftovers());
         assert_eq!(turn.take_to_drop(), [3]);
+    }
+
+    #[test]
+    fn a_connection_that_waits_to_be_flushed_is_flushed_now_if_it_has_to_be() {
+        let mut turn = Turn::new(Instant::now());
+        let (mut one, mut two) = (Due::No, Due::No);
+        turn.flush_in_turn(1, &mut one);
+        turn.flush_in_turn(2, &mut two);
+        turn.flush_in_turn(2, &mut two);
+        turn.flush_later(1, &mut one);
+        turn.flush_in_turn(1, &mut one);
+        assert_eq!((one, two), (Due::ThisTurn, Due::InTurn));
+        assert_eq!(turn.take_to_flush(), [1]);
+        assert!(turn.has_leftovers());
+        assert_eq!([(); 3].map(|()| turn.next_to_flush()), [Some(1), Some(2), None]);
+        assert!(!turn.has_leftovers());
     }
 
     #[test]

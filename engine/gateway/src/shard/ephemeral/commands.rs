@@ -1,5 +1,7 @@
 //! Commands about ephemeral events: carries them out, and replies.
 
+use std::sync::Arc;
+
 use trunkline_core::exchange::{Failure, Finding, PresenceQuery, Query};
 use trunkline_core::fit::{Cut, ReplyFrame, write_fitting};
 use trunkline_proto::message::{CommandBody, Done, ReplyBody, SignalReply};
@@ -9,6 +11,7 @@ use super::super::core::Core;
 use super::super::rate::Beyond;
 use super::requests::{Beginning, Sender, Typing};
 use super::tell::Worth;
+use crate::shared::SharedPush;
 
 impl Core {
     /// Carries out a command of a session about ephemeral events. Returns `false` for other commands.
@@ -70,7 +73,8 @@ impl Core {
                 let Beginning { reply, missed } = begun;
                 self.reply(slot, conn, id, ReplyBody::Subscribe(reply));
                 for missed in missed {
-                    self.tell(slot, conn, &missed.frames, Worth::Asked);
+                    let mut push = SharedPush::new(Arc::clone(&missed.frames));
+                    self.tell(slot, conn, &mut push, Worth::Asked);
                 }
                 return Ok(true);
             }

@@ -13,6 +13,7 @@ use trunkline_proto::message::Event;
 use super::super::turn::Turn;
 use super::Map;
 use super::listeners::Listeners;
+use crate::shared::SharedPush;
 use crate::timer::{Tick, ticks};
 
 /// The users that connections of a shard watch, and those whose watchers have to be told.
@@ -64,13 +65,13 @@ pub(super) struct PresenceWalk {
     user: UserId,
     state: UserState,
     next: u32,
-    frames: Option<PushFrames>,
+    push: Option<SharedPush>,
 }
 
 impl PresenceWalk {
     /// The push for the watchers. `None` before the first watcher that has to be told.
-    pub(super) const fn frames(&self) -> Option<&PushFrames> {
-        self.frames.as_ref()
+    pub(super) const fn push(&mut self) -> Option<&mut SharedPush> {
+        self.push.as_mut()
     }
 }
 
@@ -226,7 +227,7 @@ impl Watching {
                 user,
                 state,
                 next,
-                frames: None,
+                push: None,
             });
         }
     }
@@ -263,9 +264,10 @@ impl Watching {
             };
             watcher.note = walk.state.devices;
             let slot = watcher.slot;
-            if walk.frames.is_none() {
+            if walk.push.is_none() {
                 let shown = walk.state.shown_as(&watched.name, self.hub.clock.now());
-                walk.frames = Some(PushFrames::new(Event::Presence(shown)));
+                let frames = PushFrames::new(Event::Presence(shown));
+                walk.push = Some(SharedPush::new(Arc::new(frames)));
             }
             return Some(slot);
         }
@@ -316,7 +318,7 @@ mod tests {
             let mut told = Vec::new();
             if let Some(mut walk) = self.watching.next_walk(&mut self.turn) {
                 while let Some(slot) = self.watching.next_watcher(&mut walk, &mut left) {
-                    assert!(walk.frames().is_some());
+                    assert!(walk.push().is_some());
                     told.push(slot);
                 }
             }

@@ -2,14 +2,13 @@
 
 use slab::Slab;
 use smallvec::SmallVec;
-use trunkline_core::hub::PushFrames;
 
 use super::super::connection::Conn;
 use super::super::core::Core;
-use super::super::outbox::Encoded;
 use super::News;
 use super::topics::TopicWalk;
 use crate::metrics::Limit;
+use crate::shared::SharedPush;
 
 /// A connection gets no trifles while this part of an outbox waits for it.
 const TRIFLE_SHARE: usize = 8;
@@ -32,8 +31,8 @@ impl Core {
             && let Some(mut walk) = self.ephemeral.next_presence(&mut self.turn)
         {
             while let Some(slot) = self.ephemeral.next_watcher(&mut walk, left) {
-                if let (Some(conn), Some(frames)) = (conns.get_mut(slot as usize), walk.frames()) {
-                    self.tell(slot, conn, frames, Worth::Asked);
+                if let (Some(conn), Some(push)) = (conns.get_mut(slot as usize), walk.push()) {
+                    self.tell(slot, conn, push, Worth::Asked);
                 }
             }
         }
@@ -51,13 +50,14 @@ impl Core {
                     frames,
                     trifle,
                 } => {
+                    let mut push = SharedPush::new(frames);
                     let worth = if trifle { Worth::Trifle } else { Worth::Once };
                     for user in &*users {
                         *left = left.saturating_sub(1);
                         let slots = SmallVec::<[u32; 8]>::from_slice(self.users.get(*user));
                         for slot in slots {
                             if let Some(conn) = conns.get_mut(slot as usize) {
-                                self.tell(slot, conn, &frames, worth);
+                                self.tell(slot, conn, &mut push, worth);
                             }
                         }
                     }
@@ -75,8 +75,8 @@ impl Core {
             if told.missed {
                 self.tell_gap(slot, conn);
             }
-            if let Some(frames) = walk.frames() {
-                self.tell(slot, conn, frames, Worth::Asked);
+            if let Some(push) = walk.push() {
+                self.tell(slot, conn, push, Worth::Asked);
             }
         }
         self.ephemeral.put_off(walk);
@@ -92,7 +92,13 @@ impl Core {
     }
 
     /// Tells one connection an event, if it keeps up.
-    pub(super) fn tell(&mut self, slot: u32, conn: &mut Conn, frames: &PushFrames, worth: Worth) {
+    pub(super) fn tell(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        push: &mut SharedPush,
+        worth: Worth,
+    ) {
         if !conn.is_listening() {
             return;
         }
@@ -108,16 +114,10 @@ impl Core {
             return;
         }
         self.parts.metrics.pushed_ephemeral.one();
-        let encoding = conn.encoding();
+        let encoded = push.encoded(self.memory.shared(), conn.encoding());
         conn.out.flush_later(slot, &mut self.turn);
-        let encoded = Encoded {
-            frame: frames.frame(encoding),
-            message: frames.message(encoding),
-        };
         let most = self.parts.limits.content.message_bytes;
         conn.out.push(&mut self.pool, most, encoded);
-        if conn.out.is_blocked() {
-            conn.account(slot, &mut self.memory);
-        }
+        self.count_output(slot, conn);
     }
 }

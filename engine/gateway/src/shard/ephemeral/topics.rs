@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use trunkline_core::hub::{Begun, Hub, Publication, PushFrames, Since, TooManyTopics, TopicId};
+use trunkline_core::hub::{Begun, Hub, Publication, Since, TooManyTopics, TopicId};
 use trunkline_core::store::IdBuildHasher;
 
 use super::listeners::Listeners;
+use crate::shared::SharedPush;
 
 /// Connections that are subscribed to a topic, each with the number of the last publication that it
 /// has been told or must not be told.
@@ -45,6 +46,8 @@ pub(super) enum TopicNews {
 #[derive(Debug)]
 pub(super) struct TopicWalk {
     news: TopicNews,
+    /// The push for the subscribers. `None` where publications are lost.
+    push: Option<SharedPush>,
     /// The key of the next subscriber.
     next: u32,
     done: bool,
@@ -61,9 +64,16 @@ pub(super) struct NextSubscriber {
 
 impl TopicWalk {
     /// Begins at the first subscriber.
-    pub(super) const fn new(news: TopicNews) -> Self {
+    pub(super) fn new(news: TopicNews) -> Self {
+        let push = match &news {
+            TopicNews::Publication(publication) => {
+                Some(SharedPush::new(Arc::clone(&publication.frames)))
+            }
+            TopicNews::Lost(_) => None,
+        };
         Self {
             news,
+            push,
             next: 0,
             done: false,
         }
@@ -75,11 +85,8 @@ impl TopicWalk {
     }
 
     /// The push for the subscribers. `None` where publications are lost.
-    pub(super) fn frames(&self) -> Option<&PushFrames> {
-        match &self.news {
-            TopicNews::Publication(publication) => Some(&publication.frames),
-            TopicNews::Lost(_) => None,
-        }
+    pub(super) const fn push(&mut self) -> Option<&mut SharedPush> {
+        self.push.as_mut()
     }
 
     fn topic(&self) -> TopicId {
@@ -242,7 +249,7 @@ mod tests {
         assert_eq!(told(&mut all, &mut walk, 2), [0, 1]);
         assert!(!walk.is_done());
         assert_eq!(told(&mut all, &mut walk, 9), [2, 3, 4]);
-        assert!(walk.is_done() && walk.frames().is_none());
+        assert!(walk.is_done() && walk.push().is_none());
         assert_eq!(told(&mut all, &mut lost(3), 9), [0; 0], "told already");
         let mut walk = lost(4);
         let first = all.next_subscriber(&mut walk, &mut 1);

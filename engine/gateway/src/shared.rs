@@ -1,0 +1,181 @@
+//! Large frames that many connections of a shard send: in memory once, and counted once.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use trunkline_core::hub::PushFrames;
+use trunkline_proto::Encoding;
+
+/// The bytes from which on a frame is shared. Copying a smaller one costs less than sending it apart
+/// from the output around it.
+pub(crate) const SHARED_BYTES: usize = 8 << 10;
+
+/// Counts the bytes of the frames that connections of a shard share.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SharedBytes(Rc<Cell<usize>>);
+
+impl SharedBytes {
+    /// Returns the bytes of all shared frames that exist.
+    pub(crate) fn get(&self) -> usize {
+        self.0.get()
+    }
+
+    /// Returns a copy of a frame that connections can share.
+    pub(crate) fn share(&self, frame: &[u8]) -> SharedFrame {
+        self.counted(Source::Own(frame.into()))
+    }
+
+    /// Returns the frame of an ephemeral push in one encoding, without a copy.
+    pub(crate) fn share_push(&self, frames: &Arc<PushFrames>, encoding: Encoding) -> SharedFrame {
+        self.counted(Source::Push(Arc::clone(frames), encoding))
+    }
+
+    fn counted(&self, source: Source) -> SharedFrame {
+        let counted = Counted {
+            source,
+            of: self.clone(),
+        };
+        self.0.set(self.0.get() + counted.bytes().len());
+        SharedFrame(Rc::new(counted))
+    }
+}
+
+/// A frame that connections of a shard share. It is counted until the last of them has sent it.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedFrame(Rc<Counted>);
+
+impl SharedFrame {
+    /// Returns the bytes of the frame.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
+/// An ephemeral push for several connections of a shard. They share its large frames.
+#[derive(Debug)]
+pub(crate) struct SharedPush {
+    frames: Arc<PushFrames>,
+    json: Option<SharedFrame>,
+    proto: Option<SharedFrame>,
+}
+
+impl SharedPush {
+    /// Makes a push that no connection has.
+    pub(crate) const fn new(frames: Arc<PushFrames>) -> Self {
+        Self {
+            frames,
+            json: None,
+            proto: None,
+        }
+    }
+
+    /// Returns the push in one encoding. `counted` counts large frames, each once.
+    pub(crate) fn encoded(&mut self, counted: &SharedBytes, encoding: Encoding) -> Encoded<'_> {
+        let made = match encoding {
+            Encoding::Json => &mut self.json,
+            Encoding::Proto => &mut self.proto,
+        };
+        let frame = self.frames.frame(encoding);
+        if made.is_none() && frame.len() >= SHARED_BYTES {
+            *made = Some(counted.share_push(&self.frames, encoding));
+        }
+        Encoded {
+            frame,
+            message: self.frames.message(encoding),
+            shared: made.as_ref(),
+        }
+    }
+}
+
+/// One message, in the encoding of its connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Encoded<'a> {
+    /// The message in a frame of its own.
+    pub(crate) frame: &'a [u8],
+    /// The message without a frame.
+    pub(crate) message: &'a [u8],
+    /// The frame for connections that share it, where it is large.
+    pub(crate) shared: Option<&'a SharedFrame>,
+}
+
+/// The bytes of a frame, and where they count.
+#[derive(Debug)]
+struct Counted {
+    source: Source,
+    of: SharedBytes,
+}
+
+/// Where the bytes of a frame are.
+#[derive(Debug)]
+enum Source {
+    /// Here.
+    Own(Box<[u8]>),
+    /// In an ephemeral push, which shards share.
+    Push(Arc<PushFrames>, Encoding),
+}
+
+impl Counted {
+    fn bytes(&self) -> &[u8] {
+        match &self.source {
+            Source::Own(bytes) => bytes,
+            Source::Push(frames, encoding) => frames.frame(*encoding),
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let of = &self.of.0;
+        of.set(of.get() - self.bytes().len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_proto::message::{Event, TypingUser};
+
+    use super::*;
+
+    #[test]
+    fn a_frame_counts_once_until_nobody_has_it() {
+        let bytes = SharedBytes::default();
+        let one = bytes.share(&[7; 9_000]);
+        let again = one.clone();
+        assert_eq!((bytes.get(), again.bytes()), (9_000, &[7; 9_000][..]));
+        let typing = Event::Typing(TypingUser {
+            conversation: "g:team".into(),
+            user: "alice".into(),
+        });
+        let frames = Arc::new(PushFrames::new(typing));
+        let push = bytes.share_push(&frames, Encoding::Proto);
+        let size = frames.frame(Encoding::Proto).len();
+        assert_eq!((bytes.get(), push.bytes().len()), (9_000 + size, size));
+        drop(one);
+        assert_eq!(bytes.get(), 9_000 + size);
+        drop((again, push));
+        assert_eq!(bytes.get(), 0);
+    }
+
+    #[test]
+    fn connections_of_a_push_share_its_large_frames() {
+        let bytes = SharedBytes::default();
+        for (length, shared) in [(10, false), (SHARED_BYTES, true)] {
+            let typing = Event::Typing(TypingUser {
+                conversation: "g".repeat(length).into(),
+                user: "alice".into(),
+            });
+            let mut push = SharedPush::new(Arc::new(PushFrames::new(typing)));
+            let mut all = Vec::new();
+            for encoding in [Encoding::Json, Encoding::Json, Encoding::Proto] {
+                let encoded = push.encoded(&bytes, encoding);
+                assert!(encoded.frame.ends_with(encoded.message));
+                all.extend(encoded.shared.cloned());
+            }
+            assert_eq!(all.len(), if shared { 3 } else { 0 });
+            let size = push.frames.size();
+            assert_eq!(bytes.get(), if shared { size } else { 0 });
+        }
+        assert_eq!(bytes.get(), 0);
+    }
+}
