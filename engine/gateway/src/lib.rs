@@ -10,7 +10,7 @@ pub mod limits;
 pub mod metrics;
 mod rate;
 mod session;
-mod shared;
 pub mod shard;
+mod shared;
 mod timer;
 pub mod tls;

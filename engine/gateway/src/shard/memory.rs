@@ -122,7 +122,8 @@ mod tests {
             *held = 0;
             memory.count(slot as u32, held, now);
         }
-        let excess = |memory: &Memory, held: [u32; 5]| memory.excess(|slot| held[slot as usize] as usize);
+        let excess =
+            |memory: &Memory, held: [u32; 5]| memory.excess(|slot| held[slot as usize] as usize);
         assert!(excess(&memory, held).is_empty(), "100 of 100");
         memory.count(2, &mut held[2], 6);
         assert_eq!(excess(&memory, held), [1], "101 less 40 is below 75");

@@ -13,9 +13,9 @@ use trunkline_proto::Encoding;
 use trunkline_proto::message::ServerMessage;
 
 use super::pool::{Pool, Waiting};
-use crate::shared::{Encoded, SHARED_BYTES};
 use super::tls::Tls;
 use super::turn::{Due, Turn};
+use crate::shared::{Encoded, SHARED_BYTES};
 
 /// Plaintext that is encrypted before the socket is tried again: two TLS records.
 const PIECE: usize = 32 << 10;
@@ -324,8 +324,8 @@ impl Outbox {
 mod tests {
     use std::io::Read;
 
-    use crate::shared::SharedBytes;
     use super::*;
+    use crate::shared::SharedBytes;
 
     /// A reader always leaves something unread: the bytes that it has read take no memory.
     #[test]

@@ -199,8 +199,8 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
-    use crate::shared::SharedBytes;
     use super::*;
+    use crate::shared::SharedBytes;
 
     #[test]
     fn what_comes_back_is_lent_again() {

@@ -319,7 +319,9 @@ mod tests {
         // More than the kernel takes at once.
         let text: Vec<u8> = (0..24_u32 << 20).map(|i| (i ^ (i >> 9)) as u8).collect();
         out.frames(&mut pool).extend_from_slice(&text);
-        let flushed = out.flush_sealed(&mut ours, &mut tls, &mut pool, usize::MAX).unwrap();
+        let flushed = out
+            .flush_sealed(&mut ours, &mut tls, &mut pool, usize::MAX)
+            .unwrap();
         let sent = flushed.bytes;
         assert!(out.is_blocked() && sent > 0 && out.len() > text.len() - sent);
         let (mut buffer, mut plain) = (vec![0; READ], vec![0; READ]);
@@ -332,7 +334,8 @@ mod tests {
                 .unwrap();
             assert!(plain[..received.plain] == text[got..got + received.plain]);
             got += received.plain;
-            out.flush_sealed(&mut ours, &mut tls, &mut pool, usize::MAX).unwrap();
+            out.flush_sealed(&mut ours, &mut tls, &mut pool, usize::MAX)
+                .unwrap();
             assert_eq!(out.is_blocked(), out.len() > 0);
             assert!(out.sealed_capacity() <= 64 << 10, "two pieces");
         }
@@ -350,7 +353,9 @@ mod tests {
         out.frames(&mut pool).extend_from_slice(b"a secret");
         out.sealed(&mut pool).extend_from_slice(b"an alert");
         tls.abandon();
-        let flushed = out.flush_sealed(&mut ours, &mut tls, &mut pool, usize::MAX).unwrap();
+        let flushed = out
+            .flush_sealed(&mut ours, &mut tls, &mut pool, usize::MAX)
+            .unwrap();
         assert_eq!((flushed.bytes, out.len(), out.is_blocked()), (8, 0, false));
         drop(ours);
         let mut told = Vec::new();

@@ -248,7 +248,10 @@ mod tests {
         assert_eq!((one, two), (Due::ThisTurn, Due::InTurn));
         assert_eq!(turn.take_to_flush(), [1]);
         assert!(turn.has_leftovers());
-        assert_eq!([(); 3].map(|()| turn.next_to_flush()), [Some(1), Some(2), None]);
+        assert_eq!(
+            [(); 3].map(|()| turn.next_to_flush()),
+            [Some(1), Some(2), None]
+        );
         assert!(!turn.has_leftovers());
     }
 

@@ -92,13 +92,7 @@ impl Core {
     }
 
     /// Tells one connection an event, if it keeps up.
-    pub(super) fn tell(
-        &mut self,
-        slot: u32,
-        conn: &mut Conn,
-        push: &mut SharedPush,
-        worth: Worth,
-    ) {
+    pub(super) fn tell(&mut self, slot: u32, conn: &mut Conn, push: &mut SharedPush, worth: Worth) {
         if !conn.is_listening() {
             return;
         }
