@@ -11,9 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use anyhow::Context;
-use crossbeam::channel;
 use trunkline_core::directory::Directory;
-use trunkline_core::exchange::{Mail, Mailbox, QUEUE, queue};
+use trunkline_core::exchange::{Mail, Mailbox, queue};
 use trunkline_core::hub::Hub;
 use trunkline_core::ids::Ids;
 use trunkline_core::sequencer::{Departures, Sequencer, SequencerParts};
@@ -22,7 +21,7 @@ use trunkline_gateway::shard::{Parts, Shared, descriptors, listener};
 use trunkline_gateway::tls::{Acceptor, TlsFiles, TlsWatch};
 use trunkline_storage::{CommitError, Opened, Reader};
 
-use self::readers::{end_readers, spawn_readers};
+use self::readers::{end_readers, job_queue, spawn_readers};
 use self::shards::seed_shards;
 use self::store::{open_store, watch_store};
 use self::threads::{join, spawn};
@@ -88,7 +87,7 @@ impl Gateway {
         let counters = Arc::clone(&metrics.sequencer);
         let departures = Departures::new(Arc::clone(&hub), &config.hub, Arc::clone(&counters));
         let (to_sequencer, commands) = queue();
-        let (to_readers, jobs) = channel::bounded(QUEUE);
+        let (to_readers, jobs) = job_queue();
         let sequencer = Sequencer::new(SequencerParts {
             writer,
             store: store.clone(),

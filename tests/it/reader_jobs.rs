@@ -68,3 +68,55 @@ fn more_than_may_wait() {
     assert_eq!(bob.push_of("message")["text"], json!("message 0"));
     assert_ne!(bob.push(), Value::Null);
 }
+
+/// Ten connections of one user ask for 32 lists of all members of a large group each. A stranger's
+/// page of messages comes before most of them.
+#[test]
+fn a_stranger_does_not_wait_for_long_lists() {
+    const LISTS: u32 = 32;
+    let gateway = Setup::default().flag("shards", 1).start();
+    let mut owner = gateway.dial().connect("owner", "pc");
+    owner.done("group_create", &json!({"group": "all"}));
+    for part in 0..3 {
+        let members: Vec<_> = (0..1_000)
+            .map(|n| format!("member-{}", part * 1_000 + n))
+            .collect();
+        owner.done("group_add", &json!({"group": "all", "members": members}));
+    }
+    owner.done("send", &json!({"group": "all", "text": "hello"}));
+    owner.send("stranger", "hello");
+    let mut askers: Vec<_> = (0..10)
+        .map(|i| gateway.dial().connect("owner", &format!("d{i}")))
+        .collect();
+    let lists: Vec<_> = (1..=LISTS)
+        .map(|i| json!({"id": 10_000 + i, "receipts": {"conversation": "g:all", "seq": 1, "state": "unread"}}))
+        .collect();
+    let mut stranger = gateway.dial().connect("stranger", "pc");
+    for asker in &mut askers {
+        asker.post_raw(&lists);
+    }
+    // One list is answered: the readers are at work.
+    let first = askers[0].reply(10_001);
+    assert_eq!(first["receipts"]["counts"]["members"], 3_000, "{first}");
+    let read = || gateway.metric("trunkline_cost_seconds_total{work=\"read\"}");
+    let before = read();
+    let page = stranger.done("history", &json!({"conversation": "u:owner:stranger"}));
+    let spent = read() - before;
+    assert_eq!(page["messages"].as_array().map(Vec::len), Some(1));
+    for (n, asker) in askers.iter_mut().enumerate() {
+        for i in (1 + u32::from(n == 0))..=LISTS {
+            let reply = asker.reply(10_000 + i);
+            if reply["receipts"].is_null() {
+                // The user is over its budget beside the stranger.
+                assert_eq!(error_code(&reply), 111, "{reply}");
+            } else {
+                assert_eq!(reply["receipts"]["counts"]["members"], 3_000, "{reply}");
+            }
+        }
+    }
+    let all = read() - before;
+    assert!(
+        spent < all / 10.0,
+        "{spent} of {all} s of work came before the page"
+    );
+}

@@ -151,7 +151,7 @@ settings! {
     /// The most commands in one frame.
     frame_commands: usize { default("1024"), least("1"), limits("commands in a frame", "one error 106; the rest of the frame is not read") }
     /// The most answers from the store that a connection may wait for at the same time.
-    max_pages: u8 { default("32"), least("1"), limits("outstanding answers of a connection that need the store: `sync`, `history`, `get`, lists, and presence in part", "error 111") }
+    max_pages: u8 { default("32"), least("1"), limits("outstanding answers of a connection that need the store: `sync`, `history`, `get`, lists, typing in groups, and presence in part", "error 111") }
     /// The messages that a connection may send per second. 0: no limit.
     rate_messages: u32 { default("100"), dev("0"), limits("messages of a connection per second", "error 111") }
     /// The bytes that a connection may send per second. 0B: no limit.

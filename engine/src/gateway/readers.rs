@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use crossbeam::channel;
-use trunkline_core::exchange::{Job, Mailbox};
+use trunkline_core::exchange::{Jobs, JobsForm, Mailbox, QUEUE, ToReaders, jobs};
 use trunkline_core::reader;
 use trunkline_storage::Reader;
 
@@ -17,9 +16,18 @@ const READERS: usize = 2;
 /// The time that the readers get to complete their answers when the gateway stops.
 const LAST_READ: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// Makes the queue of the readers.
+pub(super) fn job_queue() -> (ToReaders, Jobs) {
+    jobs(&JobsForm {
+        jobs: QUEUE,
+        readers: READERS,
+        weights: Arc::default(),
+    })
+}
+
 pub(super) fn spawn_readers(
     store: &Reader,
-    jobs: &channel::Receiver<Job>,
+    jobs: &Jobs,
     mailboxes: &[Arc<Mailbox>],
     message_bytes: usize,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {

@@ -9,6 +9,9 @@ use crate::log::window::Window;
 /// The default byte limit of a page.
 const DEFAULT_BYTES: usize = 1 << 20;
 
+/// The largest buffer in bytes that a page keeps when it is released.
+const KEEP_BYTES: usize = 64 << 10;
+
 /// The end of a range that a limited read keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -22,7 +25,8 @@ pub enum Order {
 ///
 /// A read replaces the content. A page holds one record of any size, or several records of together
 /// at most its byte limit; [`Page::more`] says whether the last read left records out. The buffers
-/// grow to that size and stay, so keep pages for threads, not for connections.
+/// grow to that size and stay until [`Page::release`], so keep pages for threads, not for
+/// connections.
 pub struct Page {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
@@ -75,6 +79,12 @@ impl Page {
         self.entries.len()
     }
 
+    /// Returns the bytes of all records, as they are in the log.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.entries.iter().map(|entry| entry.len).sum()
+    }
+
     /// Returns whether the page has no records.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -94,6 +104,15 @@ impl Page {
         self.entries.clear();
         self.positions.clear();
         self.more = false;
+    }
+
+    /// Removes all records and frees large buffers: those that grew beyond 64 KiB.
+    pub fn release(&mut self) {
+        self.clear();
+        self.bytes.shrink_to(KEEP_BYTES);
+        self.entries.shrink_to(KEEP_BYTES / size_of::<Entry>());
+        self.positions.shrink_to(KEEP_BYTES / size_of::<u64>());
+        self.window.release();
     }
 
     /// Returns how many records the page can hold at most.
@@ -186,5 +205,16 @@ mod tests {
         assert!(page.is_empty());
         assert!(page.push(8, &[0; 10 * record::FIELDS]));
         assert!(!page.push(16, &payload));
+    }
+
+    #[test]
+    fn a_released_page_gives_large_buffers_back() {
+        let mut page = Page::new();
+        assert!(page.push(8, &[0; 2 * KEEP_BYTES]));
+        page.positions.resize(KEEP_BYTES, 0);
+        page.release();
+        assert!(page.is_empty());
+        assert!(page.bytes.capacity() <= KEEP_BYTES);
+        assert!(page.positions.capacity() * 8 <= KEEP_BYTES);
     }
 }

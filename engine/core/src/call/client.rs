@@ -1,7 +1,6 @@
 //! A user who acts through calls.
 
 use compact_str::CompactString;
-use crossbeam::channel::TrySendError;
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message as m;
 use trunkline_proto::message::{
@@ -17,6 +16,7 @@ use crate::ids::UserId;
 use crate::owned;
 use crate::paging::ListPage;
 use crate::request::{self, Ask, Caller, Names, Prepared, check_presence, too_large};
+use crate::turns::Flow;
 
 /// The milliseconds after which a full queue probably has room again.
 const RETRY_MS: u64 = 100;
@@ -174,19 +174,19 @@ impl<'s> Client<'s> {
     fn ask(&self, query: Query) -> Result<Pending, CallError> {
         let parts = &self.service.parts;
         let (call, pending) = Call::new();
-        let job = Job {
-            reply_to: ReplyTo::Call(call),
-            until: parts.directory.head(),
-            wanted: pending.wanted(),
-            query,
+        let flow = Flow {
+            namespace: self.service.ids.namespace(self.names.namespace()),
+            user: self.id,
         };
+        let (reply_to, until) = (ReplyTo::Call(call), parts.directory.head());
+        let job = Job::new(flow, reply_to, until, pending.wanted(), query);
         match parts.readers.try_send(job) {
             Ok(()) => Ok(pending),
-            Err(TrySendError::Full(_)) => {
+            Err(refused) if refused.has_ended => Err(failed(STOPPING)),
+            Err(_) => {
                 let text = "too many reads are waiting: try again";
                 Err(ErrorReply::beyond("reads", RETRY_MS, text))
             }
-            Err(TrySendError::Disconnected(_)) => Err(failed(STOPPING)),
         }
     }
 

@@ -16,14 +16,13 @@ mod client;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::Sender;
 use trunkline_proto::message::ErrorReply;
 use trunkline_proto::names::is_name;
 use trunkline_proto::{ErrorCode, Str};
 use trunkline_storage::{Epochs, Reader};
 
 use crate::directory::Directory;
-use crate::exchange::{Failure, Job, ToSequencer};
+use crate::exchange::{Failure, ToReaders, ToSequencer};
 use crate::hub::Hub;
 use crate::ids::Ids;
 use crate::request::{ContentLimits, Names};
@@ -48,7 +47,7 @@ pub struct Parts {
     /// The queue of the sequencer.
     pub sequencer: ToSequencer,
     /// The queue of the readers.
-    pub readers: Sender<Job>,
+    pub readers: ToReaders,
 }
 
 /// Lets code in this process use the core. A service is cheap to clone: each thread can have its own.

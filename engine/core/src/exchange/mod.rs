@@ -2,8 +2,8 @@
 //!
 //! - A [`Command`] changes the store. Commands go to the sequencer in a [`CommandBatch`] through
 //!   [`ToSequencer`]. Their outcomes come back as [`Committed`].
-//! - A [`Query`] reads the store. It goes to the readers in a [`Job`] and comes back as an
-//!   [`Answer`].
+//! - A [`Query`] reads the store. It goes to the readers in a [`Job`] through [`ToReaders`] and
+//!   comes back as an [`Answer`].
 //! - Each request names the receiver of its answer as [`ReplyTo`]. The answer to a connection is
 //!   [`Mail`] in the [`Mailbox`] of its shard. The answer to a caller in this process is the value
 //!   of a [`Call`].
@@ -12,16 +12,19 @@
 //! readers, the hub and their callers use this module; it uses none of them.
 
 mod command;
+mod jobs;
 mod mailbox;
 mod outcome;
 mod query;
 mod queue;
 mod reply;
+pub(crate) mod slices;
 mod wanted;
 
 pub use command::{
     Action, Change, Command, CommandBatch, Committed, ConnRef, Item, Items, Members,
 };
+pub use jobs::{JobRefused, Jobs, JobsForm, Take, ToReaders, jobs};
 #[cfg(test)]
 pub(crate) use mailbox::NoSleeper;
 pub use mailbox::{Mail, Mailbox, Wake};

@@ -5,17 +5,22 @@ use trunkline_proto::ErrorCode;
 use trunkline_proto::message::ReceiptState;
 use trunkline_storage::{BadToken, Epochs, Position, RecordRef, TimelineId};
 
+use super::slices::LongLookUp;
 use super::{ConnRef, ReplyTo, Wanted};
 use crate::cost::Cost;
 use crate::event::RecordKind;
 use crate::ids::UserId;
+use crate::turns::Flow;
 
-/// The maximum number of waiting jobs. A client that asks for more gets a temporary error.
+/// The maximum number of waiting jobs, and of waiting questions of a shard. A client that asks for
+/// more gets a temporary error.
 pub const QUEUE: usize = 4_096;
 
 /// A query with the receiver of its answer.
 #[derive(Debug)]
 pub struct Job {
+    /// The user who asks.
+    pub flow: Flow,
     /// The receiver of the answer.
     pub reply_to: ReplyTo,
     /// The position up to which events are part of the answer. The connection receives later ones
@@ -25,6 +30,36 @@ pub struct Job {
     pub wanted: Wanted,
     /// The query.
     pub query: Query,
+    /// The rest of the look-up, if a reader has done slices of it.
+    pub(crate) rest: Option<LongLookUp>,
+    /// The cost of the slices so far.
+    pub(crate) cost: Cost,
+}
+
+impl Job {
+    /// Returns a job that no reader has begun.
+    pub fn new(
+        flow: Flow,
+        reply_to: ReplyTo,
+        until: Position,
+        wanted: Wanted,
+        query: Query,
+    ) -> Self {
+        Self {
+            flow,
+            reply_to,
+            until,
+            wanted,
+            query,
+            rest: None,
+            cost: Cost::NONE,
+        }
+    }
+
+    /// Returns whether a reader has done a slice of the look-up.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.rest.is_some()
+    }
 }
 
 /// A request that reads the store.
@@ -148,7 +183,7 @@ impl Query {
     pub fn is_paged(&self) -> bool {
         !matches!(
             self,
-            Self::CatchUp { .. } | Self::Typing { .. } | Self::Duplicate { .. } | Self::Made { .. }
+            Self::CatchUp { .. } | Self::Duplicate { .. } | Self::Made { .. }
         )
     }
 
@@ -222,7 +257,7 @@ pub struct PresenceUser {
 }
 
 /// The names for an answer. The store has only their ids.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Listing {
     /// The namespace of all names.
     pub namespace: String,

@@ -20,6 +20,11 @@ impl Wanted {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// Returns whether this is a copy of the other flag.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Notes that nobody waits any more.
     pub fn end(&self) {
         self.0.store(false, Ordering::Relaxed);

@@ -3,10 +3,10 @@
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{ErrorReply, Push, Reply, ReplyBody, ServerMessage};
 
-use super::Worker;
 use super::catch_up::CatchUp;
 use super::failure::TOO_LARGE;
 use super::reply::LookedUp;
+use super::{JOB, Worker};
 use crate::cost::Cost;
 use crate::exchange::{Answer, AnswerKind, Failure, Job, Query, ReplyConn};
 use crate::fit::{Cut, ReplyFrame, strip_push, write_fitting};
@@ -22,8 +22,8 @@ pub(super) struct Frames {
 }
 
 impl Worker {
-    /// Answers a job of a connection.
-    pub(super) fn answer(&mut self, job: &Job, to: &ReplyConn) -> Answer {
+    /// Answers a job of a connection. Returns `None` if the job is not finished after a slice.
+    pub(super) fn answer(&mut self, job: &mut Job, to: &ReplyConn) -> Option<Answer> {
         if let &Query::CatchUp {
             user,
             since,
@@ -36,11 +36,12 @@ impl Worker {
                 until: job.until,
                 connect: connect.as_deref(),
             };
-            return self.catch_up(to, &page);
+            let answer = self.catch_up(to, &page);
+            return Some(self.priced(job, answer));
         }
         let paged = job.query.is_paged();
         let mut frames = Frames::new(*to, self.message_bytes);
-        let kind = match self.look_up(job) {
+        let kind = match self.look_up(job)? {
             Ok(LookedUp::Reply(body, cut)) => {
                 let is_send = matches!(*body, ReplyBody::Send(_));
                 frames.page(*body, &cut);
@@ -59,7 +60,18 @@ impl Worker {
                 AnswerKind::Reply { paged }
             }
         };
-        frames.answer(kind)
+        let answer = frames.answer(kind);
+        Some(self.priced(job, answer))
+    }
+
+    /// Returns an answer with its cost: of the look-ups, and of sending the frames.
+    fn priced(&self, job: &Job, answer: Answer) -> Answer {
+        let meter = self.reading.meter();
+        meter.add(JOB + Cost::of_sent(answer.frames.len()));
+        Answer {
+            cost: job.cost + meter.read(),
+            ..answer
+        }
     }
 }
 
@@ -133,7 +145,7 @@ impl Frames {
         true
     }
 
-    /// Returns the answer with these frames.
+    /// Returns the answer with these frames, without its cost.
     pub(super) fn answer(self, kind: AnswerKind) -> Answer {
         Answer {
             conn: self.to.conn,

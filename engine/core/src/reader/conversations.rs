@@ -11,16 +11,33 @@ use super::failure::CORRUPT;
 use super::messages::Messages;
 use super::reading::Reading;
 use super::unread::Unread;
+use crate::exchange::slices::LongReply;
 use crate::exchange::{Cursor, Failure, Listing};
+use crate::fit::Cut;
 use crate::ids::UserId;
 use crate::owned;
+use crate::paging::PageBuilder;
 use crate::state::{self, Inbox, InboxChunk, InboxEntry};
+
+/// A question for a page of a user's conversations: the one with the newest message first, groups
+/// without a message last.
+pub(super) struct ConversationList<'q> {
+    pub(super) user: UserId,
+    pub(super) listing: &'q Listing,
+    /// The end of the page before; `None` for the first page.
+    pub(super) before: Option<Cursor>,
+    /// The maximum number of conversations.
+    pub(super) limit: usize,
+    /// The position of the log that proves the cursors.
+    pub(super) head: Position,
+    /// The maximum number of bytes of a message to the client.
+    pub(super) message_bytes: usize,
+}
 
 /// A conversation of the list.
 struct Entry {
     name: String,
     id: TimelineId,
-    cursor: Cursor,
     /// The sequence of the last message.
     last: u64,
     /// The sequence of the last message that the user has read.
@@ -53,75 +70,70 @@ struct Owner<'q> {
     listing: &'q Listing,
 }
 
-/// All conversations of a user: the one with the newest message first, groups without a message
-/// last.
-pub(super) struct ConversationList<'r> {
-    reading: &'r Reading,
-    entries: Vec<Entry>,
+/// The conversations of a user, as they are read one after another.
+struct Walk<'q> {
+    owner: Owner<'q>,
+    /// The conversations so far. A user who left a group and came back has it twice.
+    seen: HashSet<TimelineId>,
+    /// The number of unread messages in all conversations so far.
+    unread: u64,
+    page: PageBuilder<Reverse<Cursor>, Entry>,
 }
 
-impl<'r> ConversationList<'r> {
-    /// Reads the list.
+impl ConversationList<'_> {
+    /// Returns the page, with a cursor for each conversation. It reads all conversations of the
+    /// user, and keeps those of the page alone.
     ///
     /// # Errors
     /// The store could not be read, or holds a value of another form.
-    pub(super) fn read(
-        reading: &'r Reading,
-        user: UserId,
-        listing: &Listing,
-        page: &mut Page,
-    ) -> Result<Self, Failure> {
-        let mut entries = Vec::new();
-        let (places, hides) = places(reading, user)?;
-        let owner = Owner {
-            user,
-            hides,
-            listing,
+    pub(super) async fn read(&self, reading: &Reading) -> LongReply {
+        let mut walk = Walk {
+            owner: Owner {
+                user: self.user,
+                hides: false,
+                listing: self.listing,
+            },
+            seen: HashSet::new(),
+            unread: 0,
+            page: PageBuilder::new(self.before.map(Reverse), self.limit),
         };
-        for (place, number) in places.iter().zip(0..) {
-            entries.extend(owner.entry(reading, place, number, page)?);
+        if let Some(value) = reading.bytes(reading.ids().inbox(self.user))? {
+            let inbox: Inbox<'_> = state::decode(&value).ok_or(CORRUPT)?;
+            walk.owner.hides = inbox.hides;
+            for number in 0..inbox.chunks {
+                let key = reading.ids().inbox_chunk(self.user, number);
+                let value = reading.bytes(key)?.unwrap_or_default();
+                let chunk: InboxChunk<'_> = state::decode(&value).ok_or(CORRUPT)?;
+                walk.visit(reading, &chunk.places).await?;
+            }
+            walk.visit(reading, &inbox.places).await?;
         }
-        entries.sort_unstable_by_key(|entry| Reverse(entry.cursor));
-        Ok(Self { reading, entries })
+        self.reply(reading, walk).await
     }
 
-    /// Returns at most `limit` conversations behind the cursor `before`, and a cursor for each.
-    /// `head` is the position of the log that proves the cursors.
-    ///
-    /// # Errors
-    /// The store could not be read.
-    pub(super) fn page(
-        self,
-        mut messages: Messages<'_>,
-        (before, limit): (Option<Cursor>, usize),
-        head: Position,
-        page: &mut Page,
-    ) -> Result<(ReplyBody<'static>, Vec<String>), Failure> {
-        let Self {
-            reading,
-            mut entries,
-        } = self;
-        let unread = entries.iter().map(|entry| entry.unread).sum();
-        entries.retain(|entry| before.is_none_or(|before| entry.cursor < before));
-        let mut more = entries.len() > limit;
-        entries.truncate(limit);
+    /// Returns the reply with the last message of each conversation of the page.
+    async fn reply(&self, reading: &Reading, walk: Walk<'_>) -> LongReply {
+        let list = walk.page.finish();
+        let mut more = list.more;
+        let mut messages = Messages::new(reading, self.user, self.message_bytes);
+        let mut page = Page::default();
         // The last messages are in memory until the page is written.
         let (mut cursors, mut bytes) = (Vec::new(), 0);
         let mut conversations = Vec::new();
-        for entry in entries {
-            if bytes > messages.message_bytes() {
+        for (Reverse(cursor), entry) in list.entries {
+            if bytes > self.message_bytes {
                 more = true;
                 break;
             }
             let mut last = None;
-            if entry.cursor.has_message {
-                reading.message(entry.id, entry.last, page)?;
-                let found = messages.show(page)?;
+            if cursor.has_message {
+                reading.message(entry.id, entry.last, &mut page)?;
+                let found = messages.show(&page)?;
                 last = found.into_iter().next().map(owned::message);
                 let sizes = page.records().map(|record| record.body.len());
                 bytes += sizes.sum::<usize>();
             }
-            cursors.push(entry.cursor.text(reading.epochs(), head));
+            cursors.push(cursor.text(reading.epochs(), self.head));
             conversations.push(ConversationEntry {
                 conversation: entry.name.into(),
                 last,
@@ -129,30 +141,71 @@ impl<'r> ConversationList<'r> {
                 unread: entry.unread,
                 members: entry.members,
             });
+            reading.pause_if_due().await;
         }
         let reply = ReplyBody::Conversations(ConversationsReply {
             conversations,
-            unread,
+            unread: walk.unread,
             cursor: cursors.last().cloned().unwrap_or_default().into(),
             more,
         });
-        Ok((reply, cursors))
+        Ok((reply, Cut::Cursors(cursors)))
+    }
+}
+
+impl Walk<'_> {
+    /// Reads these conversations.
+    async fn visit(&mut self, reading: &Reading, places: &[InboxEntry<'_>]) -> Result<(), Failure> {
+        let mut page = Page::default();
+        for place in places {
+            let Some(id) = self.owner.id(reading, place) else {
+                continue;
+            };
+            let number = self.seen.len() as u64;
+            if self.seen.insert(id)
+                && let Some((cursor, entry)) = self
+                    .owner
+                    .entry(reading, (place, number), &mut page)
+                    .await?
+            {
+                self.unread += entry.unread;
+                let cursor = Reverse(cursor);
+                if self.page.takes(&cursor) {
+                    self.page.add(cursor, entry);
+                }
+            }
+            reading.pause_if_due().await;
+        }
+        Ok(())
     }
 }
 
 impl Owner<'_> {
-    /// Returns the entry of one place of the inbox; `None` for a group that the user is no longer
-    /// in. `number` is the number of the place.
-    fn entry(
+    /// Returns the id of a conversation of the inbox; `None` if its name is not valid.
+    fn id(&self, reading: &Reading, place: &InboxEntry<'_>) -> Option<TimelineId> {
+        let (ids, namespace) = (reading.ids(), &self.listing.namespace);
+        match *place {
+            InboxEntry::Direct(other) => match Conversation::between(&self.listing.user, other) {
+                Conversation::Direct(lesser, greater) => {
+                    Some(ids.direct(namespace, lesser, greater))
+                }
+                Conversation::Group(_) => None,
+            },
+            InboxEntry::Group(group) => Some(ids.group(namespace, group)),
+        }
+    }
+
+    /// Returns the entry of one place of the inbox with its cursor; `None` for a group that the user
+    /// is no longer in. The place comes with its number.
+    async fn entry(
         &self,
         reading: &Reading,
-        place: &str,
-        number: u64,
+        (place, number): (&InboxEntry<'_>, u64),
         page: &mut Page,
-    ) -> Result<Option<Entry>, Failure> {
-        let own = match place.strip_prefix("u:") {
-            Some(other) => self.direct(reading, other)?,
-            None => self.group(reading, place)?,
+    ) -> Result<Option<(Cursor, Entry)>, Failure> {
+        let own = match *place {
+            InboxEntry::Direct(other) => self.direct(reading, other)?,
+            InboxEntry::Group(group) => self.group(reading, group)?,
         };
         let Some(OwnPart {
             name,
@@ -181,15 +234,15 @@ impl Owner<'_> {
             hides: self.hides,
             conversation: id,
         };
-        Ok(Some(Entry {
+        let entry = Entry {
             name,
             id,
-            cursor: Cursor { has_message, at },
             last,
             read,
-            unread: unread.count(read, last, page)?,
+            unread: unread.count(read, last, page).await?,
             members,
-        }))
+        };
+        Ok(Some((Cursor { has_message, at }, entry)))
     }
 
     /// Returns the user's part of the 1:1 conversation with `other`.
@@ -211,10 +264,9 @@ impl Owner<'_> {
         }))
     }
 
-    /// Returns the user's part of a group, which is named as in `g:eng`; `None` if the user is not
-    /// in it.
-    fn group(&self, reading: &Reading, name: &str) -> Result<Option<OwnPart>, Failure> {
-        let group = name.strip_prefix("g:").unwrap_or_default();
+    /// Returns the user's part of a group, which is named as in `eng`; `None` if the user is not in
+    /// it.
+    fn group(&self, reading: &Reading, group: &str) -> Result<Option<OwnPart>, Failure> {
         let id = reading.ids().group(&self.listing.namespace, group);
         let member = reading.member(id, self.user)?;
         if !member.is_in() {
@@ -223,36 +275,11 @@ impl Owner<'_> {
         let members = reading.group(id)?.members;
         let marks = reading.advance(id)?.of(member.number, member.marks);
         Ok(Some(OwnPart {
-            name: name.to_owned(),
+            name: format!("g:{group}"),
             id,
             read: member.read_up_to(marks),
             first: member.first_seq,
             members,
         }))
     }
-}
-
-/// Returns the conversations in a user's inbox, each once, and whether the user has deleted messages
-/// from the own view.
-fn places(reading: &Reading, user: UserId) -> Result<(Vec<String>, bool), Failure> {
-    let name = |place: &InboxEntry<'_>| match place {
-        InboxEntry::Direct(other) => format!("u:{other}"),
-        InboxEntry::Group(group) => format!("g:{group}"),
-    };
-    let Some(value) = reading.bytes(reading.ids().inbox(user))? else {
-        return Ok((Vec::new(), false));
-    };
-    let inbox: Inbox<'_> = state::decode(&value).ok_or(CORRUPT)?;
-    let mut places = Vec::new();
-    for number in 0..inbox.chunks {
-        let key = reading.ids().inbox_chunk(user, number);
-        let value = reading.bytes(key)?.unwrap_or_default();
-        let chunk: InboxChunk<'_> = state::decode(&value).ok_or(CORRUPT)?;
-        places.extend(chunk.places.iter().map(name));
-    }
-    places.extend(inbox.places.iter().map(name));
-    // A user who left a group and came back has it twice.
-    let mut seen = HashSet::new();
-    places.retain(|place| seen.insert(place.clone()));
-    Ok((places, inbox.hides))
 }

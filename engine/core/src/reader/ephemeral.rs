@@ -25,11 +25,13 @@ pub(super) fn typing(
     let group = reading.group(access.conversation)?;
     let mut users = Vec::new();
     if group.members <= TYPING_MEMBERS {
-        let roster = reading.roster(access.conversation, group.chunks)?;
-        let ids = roster
-            .iter()
-            .map(|member| reading.ids().user(&listing.namespace, &member.name));
-        users.extend(ids.filter(|user| *user != access.user));
+        for number in 0..group.chunks {
+            if let Some(chunk) = reading.roster(access.conversation, number)? {
+                let members = chunk.members()?.into_iter();
+                let ids = members.map(|member| reading.ids().user(&listing.namespace, member.user));
+                users.extend(ids.filter(|user| *user != access.user));
+            }
+        }
     }
     Ok(Finding::Typing {
         conversation: listing.name.clone(),

@@ -83,6 +83,15 @@ impl Feed {
         Ok(more | (self.used > 1 && self.merged().nth(span.limit).is_some()))
     }
 
+    /// Gives large buffers back.
+    pub(super) fn release(&mut self) {
+        self.pages.truncate(1);
+        self.pages.iter_mut().for_each(Page::release);
+        self.pages.shrink_to_fit();
+        self.firsts = Vec::new();
+        self.used = 0;
+    }
+
     /// Reads one timeline into the next page. Returns whether it has more events.
     fn page(&mut self, reading: &Reading, window: &Window) -> Result<bool, ReadError> {
         let &Window {

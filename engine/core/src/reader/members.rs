@@ -9,11 +9,11 @@ use trunkline_proto::names::Conversation;
 use trunkline_storage::Page;
 
 use super::failure::NO_MESSAGE;
-use super::reading::{Reading, RosterMember};
+use super::reading::Reading;
 use crate::event::Body;
 use crate::exchange::{Access, Failure, Listing};
-use crate::paging::ListPage;
-use crate::state::{Marks, Role};
+use crate::paging::PageBuilder;
+use crate::state::{Entry, Marks, Role};
 
 /// A conversation whose members are listed, with the names that the list needs.
 #[derive(Clone, Copy)]
@@ -23,19 +23,33 @@ pub(super) struct About<'q> {
 }
 
 /// The marks of one member of a conversation.
-struct MemberMarks {
-    user: String,
+struct MemberMarks<'m> {
+    user: &'m str,
     /// The sequence of the first message that the member sees.
     first: u64,
     marks: Marks,
 }
 
+/// The receipts of one message, counted member by member.
+struct ReceiptTally {
+    /// The sequence of the message.
+    seq: u64,
+    /// The state of the members on the page.
+    state: ReceiptState,
+    /// The name of the sender, who does not count.
+    sender: String,
+    counts: ReceiptCounts,
+    /// The members of the page, each with the sequence and time of the mark.
+    page: PageBuilder<String, (u64, u64)>,
+}
+
 impl About<'_> {
-    /// Returns the name of a group and a page of its members.
+    /// Returns the name of a group and a page of its members. It reads all chunks of the roster, and
+    /// keeps the members of the page alone.
     ///
     /// # Errors
     /// The errors of [`Reading::check`].
-    pub(super) fn group_info(
+    pub(super) async fn group_info(
         &self,
         reading: &Reading,
         limit: usize,
@@ -43,15 +57,25 @@ impl About<'_> {
         reading.check(self.access)?;
         let id = self.access.conversation;
         let group = reading.group(id)?;
-        let roster = reading.roster(id, group.chunks)?;
-        let page = ListPage::behind(self.after(), limit, roster, |member| &member.name);
-        let member = |member: RosterMember| GroupMember {
-            user: member.name.into(),
-            role: match member.role {
+        let mut page = PageBuilder::new(self.listing.after.clone(), limit);
+        for number in 0..group.chunks {
+            if let Some(chunk) = reading.roster(id, number)? {
+                for member in chunk.members()? {
+                    if page.takes(member.user) {
+                        page.add(member.user.to_owned(), (member.role, member.since));
+                    }
+                }
+            }
+            reading.pause_if_due().await;
+        }
+        let page = page.finish();
+        let member = |(name, (role, since)): (String, _)| GroupMember {
+            user: name.into(),
+            role: match role {
                 Role::Owner => RoleName::Owner,
                 Role::Member | Role::Left => RoleName::Member,
             },
-            since: member.since,
+            since,
         };
         Ok(ReplyBody::GroupInfo(GroupInfoReply {
             group: self.listing.name.clone().into(),
@@ -67,86 +91,126 @@ impl About<'_> {
     }
 
     /// Returns how many members have received and read the message `seq`, and a page of the members
-    /// in one state.
+    /// in one state. It reads the marks of all members, and keeps the members of the page alone.
     ///
     /// # Errors
     /// The errors of [`Reading::check`], or the user sees no such message.
-    pub(super) fn receipts(
+    pub(super) async fn receipts(
         &self,
         reading: &Reading,
         (seq, state): (u64, ReceiptState),
         limit: usize,
-        page: &mut Page,
     ) -> Result<ReplyBody<'static>, Failure> {
-        reading.visible_message(self.access, seq, page)?;
-        let record = page.records().next().ok_or(NO_MESSAGE)?;
-        let sender = Body::read(record.body).ok_or(NO_MESSAGE)?.user;
-        let mut counts = ReceiptCounts::default();
-        let mut listed = Vec::new();
-        for MemberMarks { user, first, marks } in self.marks(reading)? {
-            if user == sender || seq < first {
-                continue;
-            }
-            let (delivered, read) = (marks.delivered >= seq, marks.read >= seq);
-            counts.members += 1;
-            counts.delivered += u64::from(delivered);
-            counts.read += u64::from(read);
-            let (is_in_state, seq, time) = match state {
-                ReceiptState::Read => (read, marks.read, marks.read_time),
-                ReceiptState::Delivered => (delivered, marks.delivered, marks.delivered_time),
-                ReceiptState::Unread => (!read, marks.delivered, marks.delivered_time),
-            };
-            if is_in_state {
-                let user = Str::from(user);
-                listed.push(ReceiptUser { user, seq, time });
-            }
-        }
-        let page = ListPage::behind(self.after(), limit, listed, |one| &*one.user);
-        Ok(ReplyBody::Receipts(ReceiptsReply {
-            counts,
-            users: page.entries,
-            more: page.more,
-        }))
-    }
-
-    /// Returns the name behind which the page begins.
-    fn after(&self) -> &str {
-        self.listing.after.as_deref().unwrap_or_default()
-    }
-
-    /// Returns the marks of each member, ordered bytewise by name.
-    fn marks(&self, reading: &Reading) -> Result<Vec<MemberMarks>, Failure> {
+        let mut tally = ReceiptTally {
+            seq,
+            state,
+            sender: sender(reading, self.access, seq)?,
+            counts: ReceiptCounts::default(),
+            page: PageBuilder::new(self.listing.after.clone(), limit),
+        };
         let id = self.access.conversation;
         if !self.access.group {
-            let name = Conversation::parse(&self.listing.name);
-            let Some(Conversation::Direct(lesser, greater)) = name else {
-                return Err(NO_MESSAGE);
-            };
-            let state = reading.direct(id)?;
-            let both = [lesser, greater].into_iter().zip(state.marks);
-            let members = 1 + usize::from(lesser != greater);
-            return Ok(both
-                .take(members)
-                .map(|(name, marks)| MemberMarks {
-                    user: name.to_owned(),
-                    first: 1,
-                    marks,
-                })
-                .collect());
+            for member in self.marks_of_both(reading)?.into_iter().flatten() {
+                tally.count(&member);
+            }
+            return Ok(tally.reply());
         }
-        let chunks = reading.group(id)?.chunks;
-        let roster = reading.roster(id, chunks)?;
+        for number in 0..reading.group(id)?.chunks {
+            if let Some(chunk) = reading.roster(id, number)? {
+                for member in self.marks(reading, &chunk.members()?)? {
+                    tally.count(&member);
+                }
+            }
+            reading.pause_if_due().await;
+        }
+        Ok(tally.reply())
+    }
+
+    /// Returns the marks of the members of a 1:1 conversation: of two, or of one who talks to
+    /// nobody else.
+    fn marks_of_both(&self, reading: &Reading) -> Result<[Option<MemberMarks<'_>>; 2], Failure> {
+        let name = Conversation::parse(&self.listing.name);
+        let Some(Conversation::Direct(lesser, greater)) = name else {
+            return Err(NO_MESSAGE);
+        };
+        let marks = reading.direct(self.access.conversation)?.marks;
+        let of = |user, marks| MemberMarks {
+            user,
+            first: 1,
+            marks,
+        };
+        let other = (lesser != greater).then(|| of(greater, marks[1]));
+        Ok([Some(of(lesser, marks[0])), other])
+    }
+
+    /// Returns the marks of these members of a group.
+    fn marks<'m>(
+        &self,
+        reading: &Reading,
+        members: &[Entry<'m>],
+    ) -> Result<Vec<MemberMarks<'m>>, Failure> {
+        let id = self.access.conversation;
         let namespace = &self.listing.namespace;
-        let users = roster.iter();
-        let users = users.map(|member| reading.ids().user(namespace, &member.name));
-        let members = reading.members(id, users)?;
+        let users = members.iter();
+        let users = users.map(|member| reading.ids().user(namespace, member.user));
+        let states = reading.members(id, users)?;
         let advance = reading.advance(id)?;
-        let all = roster.into_iter().zip(members);
-        let marks = all.map(|(RosterMember { name, .. }, member)| MemberMarks {
-            user: name,
-            first: member.first_seq,
-            marks: advance.of(member.number, member.marks),
+        let all = members.iter().zip(states);
+        let marks = all.map(|(member, state)| MemberMarks {
+            user: member.user,
+            first: state.first_seq,
+            marks: advance.of(state.number, state.marks),
         });
         Ok(marks.collect())
+    }
+}
+
+/// Returns the name of the sender of a message, if the user may see the message.
+///
+/// # Errors
+/// The errors of [`Reading::check`], or the user sees no such message.
+fn sender(reading: &Reading, access: Access, seq: u64) -> Result<String, Failure> {
+    let mut page = Page::default();
+    reading.visible_message(access, seq, &mut page)?;
+    let record = page.records().next().ok_or(NO_MESSAGE)?;
+    let body = Body::read(record.body).ok_or(NO_MESSAGE)?;
+    Ok(body.user.to_owned())
+}
+
+impl ReceiptTally {
+    /// Counts a member, unless the member sent the message or joined later.
+    fn count(&mut self, member: &MemberMarks<'_>) {
+        let &MemberMarks { user, first, marks } = member;
+        let seq = self.seq;
+        if user == self.sender || seq < first {
+            return;
+        }
+        let (delivered, read) = (marks.delivered >= seq, marks.read >= seq);
+        self.counts.members += 1;
+        self.counts.delivered += u64::from(delivered);
+        self.counts.read += u64::from(read);
+        let (is_in_state, place) = match self.state {
+            ReceiptState::Read => (read, (marks.read, marks.read_time)),
+            ReceiptState::Delivered => (delivered, (marks.delivered, marks.delivered_time)),
+            ReceiptState::Unread => (!read, (marks.delivered, marks.delivered_time)),
+        };
+        if is_in_state && self.page.takes(user) {
+            self.page.add(user.to_owned(), place);
+        }
+    }
+
+    /// Returns the reply.
+    fn reply(self) -> ReplyBody<'static> {
+        let page = self.page.finish();
+        let user = |(user, (seq, time)): (String, _)| ReceiptUser {
+            user: Str::from(user),
+            seq,
+            time,
+        };
+        ReplyBody::Receipts(ReceiptsReply {
+            counts: self.counts,
+            users: page.entries.into_iter().map(user).collect(),
+            more: page.more,
+        })
     }
 }

@@ -36,11 +36,6 @@ impl<'r> Messages<'r> {
         }
     }
 
-    /// Returns the maximum number of bytes of a message to the client.
-    pub(super) fn message_bytes(&self) -> usize {
-        self.message_bytes
-    }
-
     /// Returns a page of a conversation's messages.
     ///
     /// # Errors

@@ -21,14 +21,23 @@ mod value;
 mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam::channel::Receiver;
 use trunkline_storage::{Page, Reader};
 
 use crate::cost::Cost;
-use crate::exchange::{Answer, AnswerKind, Job, Mail, Mailbox, Query, ReplyConn, ReplyTo};
+use crate::exchange::{
+    Answer, AnswerKind, CallAnswer, Failure, Job, Jobs, Mail, Mailbox, ReplyConn, ReplyTo, Take,
+};
 use feed::Feed;
 use reading::Reading;
+use reply::LookedUp;
+
+/// The time without jobs after which a reader gives its memory back.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// The cost of a job besides its look-ups: queueing it, waking a reader, and passing the answer on.
+const JOB: Cost = Cost::micros(3);
 
 /// A reading thread: its store, and the memory that answers are read into.
 struct Worker {
@@ -39,32 +48,92 @@ struct Worker {
     message_bytes: usize,
 }
 
-/// Answers jobs until the last sender of `jobs` is gone. No answer is a message of more than
+/// The answer to a job.
+enum Answered {
+    Conn(Answer),
+    Call(CallAnswer),
+}
+
+/// Answers jobs until the last sender of jobs is gone. No answer is a message of more than
 /// `message_bytes` bytes.
-pub fn run(store: &Reader, jobs: &Receiver<Job>, mailboxes: &[Arc<Mailbox>], message_bytes: usize) {
+pub fn run(store: &Reader, jobs: &Jobs, mailboxes: &[Arc<Mailbox>], message_bytes: usize) {
     let mut worker = Worker {
         reading: Reading::new(store),
         page: Page::default(),
         feed: Feed::default(),
         message_bytes,
     };
-    while let Ok(job) = jobs.recv() {
-        match &job.reply_to {
-            ReplyTo::Conn(to) => {
-                let mailbox = &mailboxes[usize::from(to.shard)];
-                if mailbox.is_closed() {
+    loop {
+        let mut job = match jobs.take(IDLE) {
+            Take::Job(job) => job,
+            Take::Idle => {
+                worker.release();
+                continue;
+            }
+            Take::End => return,
+        };
+        let mailbox = |to: &ReplyConn| &mailboxes[usize::from(to.shard)];
+        let user = job.flow.user;
+        let is_wanted = job.wanted.is_so();
+        let (answered, cost) = match &job.reply_to {
+            // Nobody is there, not even to be told.
+            ReplyTo::Conn(to) if mailbox(to).is_closed() => (None, Cost::NONE),
+            ReplyTo::Call(_) if !is_wanted => (None, Cost::NONE),
+            &ReplyTo::Conn(to) if !is_wanted => {
+                (Some(Answered::Conn(dropped(&job, &to))), Cost::NONE)
+            }
+            _ => {
+                let answered = worker.work(&mut job);
+                let cost = worker.reading.meter().take();
+                if answered.is_none() {
+                    job.cost += cost;
+                    jobs.put_back(job, cost);
                     continue;
                 }
-                let answer = match job.wanted.is_so() {
-                    true => worker.answer(&job, to),
-                    false => dropped(&job, to),
-                };
-                mailbox.put_waiting(Mail::Answer(answer));
+                (answered, cost)
             }
-            ReplyTo::Call(call) if job.wanted.is_so() => call.answer(worker.value(&job)),
-            // The caller has stopped waiting.
-            ReplyTo::Call(_) => {}
+        };
+        jobs.done(user, cost);
+        match (answered, &job.reply_to) {
+            (Some(Answered::Conn(answer)), ReplyTo::Conn(to)) => {
+                mailbox(to).put_waiting(Mail::Answer(answer));
+            }
+            (Some(Answered::Call(answer)), ReplyTo::Call(call)) => call.answer(answer),
+            _ => {}
         }
+    }
+}
+
+impl Worker {
+    /// Does a job, or the next slice of it. Returns `None` if the job is not finished.
+    fn work(&mut self, job: &mut Job) -> Option<Answered> {
+        match &job.reply_to {
+            &ReplyTo::Conn(to) => self.answer(job, &to).map(Answered::Conn),
+            ReplyTo::Call(_) => self.value(job).map(Answered::Call),
+        }
+    }
+
+    /// Looks up what a job asks for, or does the next slice of it. Returns `None` if the job is not
+    /// finished.
+    fn look_up(&mut self, job: &mut Job) -> Option<Result<LookedUp<'_>, Failure>> {
+        let begun = job.rest.take().or_else(|| self.long_look_up(job));
+        let Some(mut look_up) = begun else {
+            return Some(self.short_look_up(job));
+        };
+        let reply = look_up.go_on();
+        self.reading.meter().add(look_up.take_cost());
+        let Some(reply) = reply else {
+            job.rest = Some(look_up);
+            return None;
+        };
+        Some(reply.map(|(body, cut)| LookedUp::Reply(Box::new(body), cut)))
+    }
+
+    /// Gives back the memory that the last answers were read into.
+    fn release(&mut self) {
+        self.page.release();
+        self.feed.release();
+        self.reading.store().release();
     }
 }
 
@@ -76,7 +145,7 @@ fn dropped(job: &Job, to: &ReplyConn) -> Answer {
         frames: Vec::new(),
         error: None,
         kind: AnswerKind::Dropped {
-            counted: !matches!(job.query, Query::CatchUp { .. }),
+            counted: !job.query.recovers(),
         },
         cost: Cost::NONE,
     }

@@ -1,18 +1,34 @@
 //! Look-ups in the store, with errors as error replies say them.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use trunkline_storage::{Epochs, Order, Page, Reader, TimelineId};
 
 use super::failure::{CORRUPT, NO_MESSAGE, UNKNOWN, failure};
+use crate::cost::Cost;
+use crate::exchange::slices::{Meter, SLICE, pause};
 use crate::exchange::{Access, Failure, NOT_A_MEMBER};
 use crate::ids::{Ids, UserId};
-use crate::state::{self, Advance, Direct, Form, Head, Member, Role, Roster};
+use crate::state::{self, Advance, Direct, Entry as RosterEntry, Form, Head, Member, Roster};
 
-/// A store and the ids of its names: what a reading thread looks things up in.
+/// The cost of finding a record or a value, in the index and in a file that is in memory. Calibrated
+/// with a release build; values of one record cost less, because it is read once.
+pub(super) const LOOK_UP: Cost = Cost::nanos(1_200);
+
+/// The nanoseconds that one KiB of a record costs: reading, checking and copying it.
+const READ_KIB: usize = 600;
+
+/// Returns the cost of bytes that are read.
+const fn of_read(bytes: usize) -> Cost {
+    Cost::nanos((bytes.saturating_mul(READ_KIB) >> 10) as u64)
+}
+
+/// A store and the ids of its names: what a job looks things up in. It counts the work of the job.
 pub(super) struct Reading {
     store: Reader,
     ids: Ids,
+    meter: Arc<Meter>,
 }
 
 /// The messages of a conversation that a user may read.
@@ -37,12 +53,18 @@ pub(super) struct Group {
     pub(super) chunks: u32,
 }
 
-/// A member of a group, as the group's roster describes it.
-pub(super) struct RosterMember {
-    pub(super) name: String,
-    pub(super) role: Role,
-    /// When the member joined, in milliseconds since 1970 UTC.
-    pub(super) since: u64,
+/// A stored chunk of a group's roster.
+pub(super) struct RosterChunk(Vec<u8>);
+
+impl RosterChunk {
+    /// Returns the members of the chunk, in the order in which they joined.
+    ///
+    /// # Errors
+    /// The store holds a chunk of another form.
+    pub(super) fn members(&self) -> Result<Vec<RosterEntry<'_>>, Failure> {
+        let roster: Roster<'_> = state::decode(&self.0).ok_or(CORRUPT)?;
+        Ok(roster.members)
+    }
 }
 
 impl Reading {
@@ -51,6 +73,35 @@ impl Reading {
         Self {
             store: store.clone(),
             ids: Ids(store.key()),
+            meter: Arc::default(),
+        }
+    }
+
+    /// Returns a reading of the same store for a long look-up, with a count of work of its own.
+    pub(super) fn of_its_own(&self) -> Self {
+        Self::new(&self.store)
+    }
+
+    /// Returns the count of the work.
+    pub(super) fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    /// Counts a look-up of `count` records or values of `bytes` bytes together.
+    pub(super) fn count(&self, count: usize, bytes: usize) {
+        self.meter.add(LOOK_UP.times(count) + of_read(bytes));
+    }
+
+    /// Returns whether the look-up has done as much work as a slice has.
+    pub(super) fn is_slice_over(&self) -> bool {
+        self.meter.read() >= SLICE
+    }
+
+    /// Ends the slice of a long look-up if it is over, and frees what look-ups keep to be faster.
+    pub(super) async fn pause_if_due(&self) {
+        if self.is_slice_over() {
+            self.store.release();
+            pause().await;
         }
     }
 
@@ -73,7 +124,9 @@ impl Reading {
     /// # Errors
     /// The store could not be read.
     pub(super) fn bytes(&self, key: TimelineId) -> Result<Option<Vec<u8>>, Failure> {
-        self.store.state(key).map_err(|error| failure(&error))
+        let value = self.store.state(key).map_err(|error| failure(&error))?;
+        self.count(1, value.as_ref().map_or(0, Vec::len));
+        Ok(value)
     }
 
     /// Returns the value under a key, if there is one.
@@ -100,6 +153,8 @@ impl Reading {
         T: for<'a> Form<'a> + serde::de::DeserializeOwned,
     {
         let found = self.store.states(keys).map_err(|error| failure(&error))?;
+        let bytes = found.iter().flatten().map(Vec::len).sum();
+        self.count(keys.len(), bytes);
         let decode = |value: Option<Vec<u8>>| {
             value.map_or(Ok(None), |value| {
                 state::decode(&value).map(Some).ok_or(CORRUPT)
@@ -119,7 +174,9 @@ impl Reading {
         page: &mut Page,
     ) -> Result<(), Failure> {
         let found = self.store.get(conversation, seq, page);
-        found.map(drop).map_err(|error| failure(&error))
+        found.map_err(|error| failure(&error))?;
+        self.count_page(page);
+        Ok(())
     }
 
     /// Reads at most `limit` messages of a conversation into `page`.
@@ -135,7 +192,14 @@ impl Reading {
         page: &mut Page,
     ) -> Result<(), Failure> {
         let read = self.store.range(conversation, seqs, limit, order, page);
-        read.map_err(|error| failure(&error))
+        read.map_err(|error| failure(&error))?;
+        self.count_page(page);
+        Ok(())
+    }
+
+    /// Counts the records that were read into a page.
+    pub(super) fn count_page(&self, page: &Page) {
+        self.count(page.len().max(1), page.bytes());
     }
 
     /// Returns the sequence of the first message that has not expired; 0 if there is none.
@@ -144,6 +208,7 @@ impl Reading {
     /// The store could not be read.
     pub(super) fn first_seq(&self, conversation: TimelineId) -> Result<u64, Failure> {
         let first = self.store.first_seq(conversation);
+        self.count(1, 0);
         first.map_err(|error| failure(&error))
     }
 
@@ -153,6 +218,7 @@ impl Reading {
     /// The store could not be read.
     pub(super) fn last_seq(&self, conversation: TimelineId) -> Result<u64, Failure> {
         let last = self.store.try_last_seq(conversation);
+        self.count(1, 0);
         last.map_err(|error| failure(&error))
     }
 
@@ -214,30 +280,17 @@ impl Reading {
         })
     }
 
-    /// Returns the members of a group with `chunks` chunks, ordered bytewise by name.
+    /// Returns a chunk of a group's roster; `None` if the chunk is empty.
     ///
     /// # Errors
-    /// The store could not be read, or has a roster of another form.
+    /// The store could not be read.
     pub(super) fn roster(
         &self,
         group: TimelineId,
-        chunks: u32,
-    ) -> Result<Vec<RosterMember>, Failure> {
-        let mut members = Vec::new();
-        for number in 0..chunks {
-            let Some(value) = self.bytes(self.ids.roster(group, number))? else {
-                continue;
-            };
-            let roster: Roster<'_> = state::decode(&value).ok_or(CORRUPT)?;
-            let chunk = roster.members.iter();
-            members.extend(chunk.map(|member| RosterMember {
-                name: member.user.to_owned(),
-                role: member.role,
-                since: member.since,
-            }));
-        }
-        members.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        Ok(members)
+        number: u32,
+    ) -> Result<Option<RosterChunk>, Failure> {
+        let value = self.bytes(self.ids.roster(group, number))?;
+        Ok(value.map(RosterChunk))
     }
 
     /// Returns the marks of both members of a 1:1 conversation.

@@ -1,7 +1,8 @@
 //! Runs the look-up for each kind of query.
 
+use std::sync::Arc;
+
 use trunkline_proto::message::ReplyBody;
-use trunkline_storage::Page;
 
 use super::conversations::ConversationList;
 use super::failure::NO_SESSION;
@@ -11,6 +12,7 @@ use super::messages::Messages;
 use super::reactions::Reacted;
 use super::reading::Reading;
 use super::{Worker, ephemeral, events, messages};
+use crate::exchange::slices::LongLookUp;
 use crate::exchange::{Failure, Finding, Job, Query, Range};
 use crate::fit::Cut;
 
@@ -23,11 +25,72 @@ pub(super) enum LookedUp<'r> {
 }
 
 impl Worker {
-    /// Looks up what a query asks for.
+    /// Returns the look-up for a query that is done in slices; `None` for other queries.
+    pub(super) fn long_look_up(&self, job: &Job) -> Option<LongLookUp> {
+        let reading = self.reading.of_its_own();
+        let meter = Arc::clone(reading.meter());
+        Some(match job.query {
+            Query::Conversations {
+                user,
+                ref listing,
+                before,
+                limit,
+            } => {
+                let listing = listing.clone();
+                let (head, message_bytes) = (job.until, self.message_bytes);
+                LongLookUp::new(meter, async move {
+                    let list = ConversationList {
+                        user,
+                        listing: &listing,
+                        before,
+                        limit,
+                        head,
+                        message_bytes,
+                    };
+                    list.read(&reading).await
+                })
+            }
+            Query::Receipts {
+                access,
+                seq,
+                state,
+                ref listing,
+                limit,
+            } => {
+                let listing = listing.clone();
+                LongLookUp::new(meter, async move {
+                    let about = About {
+                        access,
+                        listing: &listing,
+                    };
+                    let body = about.receipts(&reading, (seq, state), limit).await?;
+                    Ok((body, Cut::Back))
+                })
+            }
+            Query::GroupInfo {
+                access,
+                ref listing,
+                limit,
+            } => {
+                let listing = listing.clone();
+                LongLookUp::new(meter, async move {
+                    let about = About {
+                        access,
+                        listing: &listing,
+                    };
+                    let body = about.group_info(&reading, limit).await?;
+                    Ok((body, Cut::Back))
+                })
+            }
+            _ => return None,
+        })
+    }
+
+    /// Looks up what a query asks for, in one piece.
     ///
     /// # Errors
     /// The code and text of the error reply. To catch up is an error: only connections do.
-    pub(super) fn look_up(&mut self, job: &Job) -> Result<LookedUp<'_>, Failure> {
+    pub(super) fn short_look_up(&mut self, job: &Job) -> Result<LookedUp<'_>, Failure> {
         let Self {
             reading,
             page,
@@ -38,6 +101,10 @@ impl Worker {
         page.clear();
         let (body, cut) = match job.query {
             Query::CatchUp { .. } => return Err(NO_SESSION),
+            // Each of these is a long look-up.
+            Query::Conversations { .. } | Query::Receipts { .. } | Query::GroupInfo { .. } => {
+                return Err(NO_SESSION);
+            }
             Query::Typing { .. } | Query::Contacts { .. } | Query::LastSeen { .. } => {
                 return find(reading, &job.query).map(LookedUp::Finding);
             }
@@ -67,19 +134,20 @@ impl Worker {
                 let messages = Messages::new(reading, access.user, message_bytes);
                 (messages.get(access, seq, page)?, Cut::Back)
             }
-            Query::Conversations {
-                user,
+            Query::Reactions {
+                access,
+                seq,
+                ref reaction,
                 ref listing,
-                before,
                 limit,
             } => {
-                let list = ConversationList::read(reading, user, listing, page)?;
-                let messages = Messages::new(reading, user, message_bytes);
-                let (body, cursors) = list.page(messages, (before, limit), job.until, page)?;
-                (body, Cut::Cursors(cursors))
-            }
-            Query::Receipts { .. } | Query::Reactions { .. } | Query::GroupInfo { .. } => {
-                (list(reading, &job.query, page)?, Cut::Back)
+                let after = listing.after.as_deref().unwrap_or_default();
+                let reacted = Reacted::read(reading, access, seq, page)?;
+                let body = match reaction {
+                    None => reacted.reactions(after, limit),
+                    Some(reaction) => reacted.users(reaction, after, limit),
+                };
+                (body, Cut::Back)
             }
             Query::Duplicate { place } => (messages::duplicate(reading, place, page)?, Cut::Back),
             Query::Made { key } => (messages::made(reading, key)?, Cut::Back),
@@ -98,40 +166,6 @@ fn find(reading: &Reading, query: &Query) -> Result<Finding, Failure> {
             part: part.clone(),
         }),
         Query::LastSeen { asked } => ephemeral::last_seen(reading, asked),
-        // Only the three above come here.
-        _ => Err(NO_SESSION),
-    }
-}
-
-/// Looks up a list of members or of reactions.
-fn list(reading: &Reading, query: &Query, page: &mut Page) -> Result<ReplyBody<'static>, Failure> {
-    match *query {
-        Query::GroupInfo {
-            access,
-            ref listing,
-            limit,
-        } => About { access, listing }.group_info(reading, limit),
-        Query::Receipts {
-            access,
-            seq,
-            state,
-            ref listing,
-            limit,
-        } => About { access, listing }.receipts(reading, (seq, state), limit, page),
-        Query::Reactions {
-            access,
-            seq,
-            ref reaction,
-            ref listing,
-            limit,
-        } => {
-            let after = listing.after.as_deref().unwrap_or_default();
-            let reacted = Reacted::read(reading, access, seq, page)?;
-            Ok(match reaction {
-                None => reacted.reactions(after, limit),
-                Some(reaction) => reacted.users(reaction, after, limit),
-            })
-        }
         // Only the three above come here.
         _ => Err(NO_SESSION),
     }

@@ -41,7 +41,12 @@ impl Unread<'_> {
     ///
     /// # Errors
     /// The store could not be read.
-    pub(super) fn count(&self, read: u64, last: u64, page: &mut Page) -> Result<u64, Failure> {
+    pub(super) async fn count(
+        &self,
+        read: u64,
+        last: u64,
+        page: &mut Page,
+    ) -> Result<u64, Failure> {
         if read >= last {
             return Ok(0);
         }
@@ -61,7 +66,7 @@ impl Unread<'_> {
                 None => {
                     let stretch = Level::Short.stretch(next) + 1;
                     let end = last.min(stretch * Level::Short.messages());
-                    match self.looked_at(next..=end, &mut view, page)? {
+                    match self.looked_at(next..=end, &mut view, page).await? {
                         Some(others) => (others, end),
                         // A repair has left out sequences. Counting goes on behind them.
                         None => match self.behind(end, last, page)? {
@@ -72,6 +77,7 @@ impl Unread<'_> {
                 }
             };
             (count, next) = (count + others, end + 1);
+            self.pause_if_due(page).await;
         }
         Ok(count)
     }
@@ -122,7 +128,7 @@ impl Unread<'_> {
     }
 
     /// Counts these messages one by one; `None` if there are none.
-    fn looked_at(
+    async fn looked_at(
         &self,
         seqs: RangeInclusive<u64>,
         view: &mut View<'_>,
@@ -144,8 +150,17 @@ impl Unread<'_> {
                 }
             }
             (next, found) = (last + 1, true);
+            self.pause_if_due(page).await;
         }
         Ok(found.then_some(count))
+    }
+
+    /// Ends the slice of the look-up if it is over, and frees the memory of the page.
+    async fn pause_if_due(&self, page: &mut Page) {
+        if self.reading.is_slice_over() {
+            page.release();
+            self.reading.pause_if_due().await;
+        }
     }
 
     /// Reads at most `limit` of these messages, the oldest first.

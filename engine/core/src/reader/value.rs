@@ -8,17 +8,18 @@ use crate::fit::fitted;
 use crate::owned;
 
 impl Worker {
-    /// Answers a job of a caller in this process. A page that does not fit into one message to a
-    /// client ends at the same entry as it does for a client with JSON.
-    pub(super) fn value(&mut self, job: &Job) -> CallAnswer {
+    /// Answers a job of a caller in this process. Returns `None` if the job is not finished after a
+    /// slice. A page that does not fit into one message to a client ends at the same entry as it
+    /// does for a client with JSON.
+    pub(super) fn value(&mut self, job: &mut Job) -> Option<CallAnswer> {
         let message_bytes = self.message_bytes;
-        match self.look_up(job) {
+        Some(match self.look_up(job)? {
             Ok(LookedUp::Reply(body, cut)) => match fitted(*body, message_bytes, &cut) {
                 Some(body) => CallAnswer::Reply(owned::reply(body)),
                 None => CallAnswer::Failed(TOO_LARGE),
             },
             Ok(LookedUp::Finding(finding)) => CallAnswer::Found(finding),
             Err(failure) => CallAnswer::Failed(failure),
-        }
+        })
     }
 }

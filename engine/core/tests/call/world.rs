@@ -8,7 +8,9 @@ use crossbeam::channel;
 use trunkline_core::call::{Client, Parts, Service};
 use trunkline_core::directory::Directory;
 use trunkline_core::event;
-use trunkline_core::exchange::{Commands, Committed, Item, Job, Mail, Mailbox, Wake, queue};
+use trunkline_core::exchange::{
+    self, Commands, Committed, Item, Jobs, JobsForm, Mail, Mailbox, Wake, queue,
+};
 use trunkline_core::frames;
 use trunkline_core::hub::{Hub, HubLimits};
 use trunkline_core::ids::{DeviceMark, Ids};
@@ -57,6 +59,7 @@ const RULES: Messaging = Messaging {
 pub(crate) struct World {
     pub(crate) service: Service,
     pub(crate) shard: Shard,
+    pub(crate) store: Reader,
     sequencer: JoinHandle<Result<(), CommitError>>,
     reader: JoinHandle<()>,
 }
@@ -65,7 +68,7 @@ pub(crate) struct World {
 pub(crate) struct Shard {
     ids: Ids,
     directory: Arc<Directory>,
-    mailbox: Arc<Mailbox>,
+    pub(crate) mailbox: Arc<Mailbox>,
     wakes: channel::Receiver<()>,
     tokens: Tokens,
 }
@@ -148,11 +151,15 @@ pub(crate) struct Still {
     store: Reader,
     pub(crate) sequencer: Sequencer,
     pub(crate) commands: Commands,
-    pub(crate) jobs: channel::Receiver<Job>,
+    pub(crate) jobs: Jobs,
 }
 
 /// Makes a core whose readers' queue has room for this many jobs.
 pub(crate) fn still(jobs: usize) -> Still {
+    still_under(jobs, RULES)
+}
+
+fn still_under(jobs: usize, rules: Messaging) -> Still {
     let options = Options {
         segment_bytes: 1 << 20,
         max_record_bytes: 1 << 16,
@@ -178,7 +185,7 @@ pub(crate) fn still(jobs: usize) -> Still {
         writer: opened.writer,
         store: store.clone(),
         conversation_cache: MIN_CONVERSATIONS,
-        rules: RULES,
+        rules,
         directory: Arc::clone(&directory),
         weights: Arc::default(),
         departures: Departures::new(Arc::clone(&hub), &HUB, Arc::clone(&metrics)),
@@ -186,7 +193,12 @@ pub(crate) fn still(jobs: usize) -> Still {
         metrics,
     });
     let (to_sequencer, commands) = queue();
-    let (to_readers, jobs) = channel::bounded(jobs);
+    let form = JobsForm {
+        jobs,
+        readers: 1,
+        weights: Arc::default(),
+    };
+    let (to_readers, jobs) = exchange::jobs(&form);
     let parts = Parts {
         limits: CONTENT,
         directory,
@@ -206,6 +218,21 @@ pub(crate) fn still(jobs: usize) -> Still {
 
 impl World {
     pub(crate) fn start() -> Self {
+        Self::of(still(16))
+    }
+
+    /// Starts a core whose groups may have this many members.
+    pub(crate) fn with_members(most: usize) -> Self {
+        Self::of(still_under(
+            16,
+            Messaging {
+                group_members: most,
+                ..RULES
+            },
+        ))
+    }
+
+    fn of(still: Still) -> Self {
         let Still {
             service,
             shard,
@@ -213,13 +240,15 @@ impl World {
             sequencer,
             commands,
             jobs,
-        } = still(16);
+        } = still;
+        let reads = store.clone();
         Self {
             service,
             shard,
+            store,
             sequencer: std::thread::spawn(move || sequencer.run(&commands)),
             reader: std::thread::spawn(move || {
-                reader::run(&store, &jobs, &[], CONTENT.message_bytes);
+                reader::run(&reads, &jobs, &[], CONTENT.message_bytes);
             }),
         }
     }

@@ -349,7 +349,8 @@ impl Core {
         conn.out.close_batch();
         write(self.frames_of(slot, conn));
         self.end_session(slot, conn);
-        self.reads.end(slot);
+        self.reads
+            .end(slot, conn.session().map(|session| session.id));
         conn.unanswered.stay();
         conn.enter(Phase::Closing, &mut self.admission);
         conn.times.set_deadline(slot, &mut self.turn, CLOSING);

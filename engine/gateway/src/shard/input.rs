@@ -449,9 +449,12 @@ impl Core {
             let text = "too many pages are asked for at a time: wait for some of them";
             return self.fail_beyond(slot, conn, id, beyond("max_pages"), text);
         }
+        let Some(user) = conn.session().map(|session| session.id) else {
+            return;
+        };
         let recovers = query.recovers();
         let unanswered = &mut conn.unanswered;
-        if self.reads.enter(slot, unanswered, id, query) {
+        if self.reads.enter((slot, user), unanswered, id, query) {
             return;
         }
         if recovers {

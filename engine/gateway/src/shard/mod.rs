@@ -49,6 +49,7 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use trunkline_core::cost::Cost;
 use trunkline_core::exchange::Mail;
+use trunkline_core::ids::NamespaceId;
 
 use self::accept::ACCEPT_PAUSE;
 use self::backlog::CONTINUED;
@@ -300,6 +301,9 @@ impl Shard {
             }
         };
         let asker = |slot, conn: &Conn, id| Asker {
+            namespace: conn.session().map_or_else(NamespaceId::default, |session| {
+                parts.ids.namespace(session.names.namespace())
+            }),
             reply_to: conn.reply_to(parts.index, slot, id),
             until: match conn.session() {
                 Some(session) => session.until(*seen),
@@ -355,7 +359,8 @@ impl Shard {
                 trace::gone(core.parts.index, &conn);
                 core.end_session(slot, &conn);
                 core.reads.forget(slot, &mut conn.unanswered);
-                core.reads.end(slot);
+                core.reads
+                    .end(slot, conn.session().map(|session| session.id));
                 core.admission.leave(conn.source(), conn.is_opening());
                 conn.release(slot, &mut core.memory);
             }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
-use crossbeam::channel::Sender;
 use trunkline_core::directory::Directory;
-use trunkline_core::exchange::{Job, Mailbox, ToSequencer};
+use trunkline_core::exchange::{Mailbox, ToReaders, ToSequencer};
 use trunkline_core::hub::Hub;
 use trunkline_core::ids::{Ids, UserId};
 use trunkline_core::store::Epochs;
@@ -55,7 +54,7 @@ pub struct Parts {
     /// The queue of the sequencer.
     pub sequencer: ToSequencer,
     /// The queue of the readers.
-    pub readers: Sender<Job>,
+    pub readers: ToReaders,
 }
 
 impl Parts {

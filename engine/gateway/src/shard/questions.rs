@@ -55,11 +55,12 @@ impl Questions {
         self.0.get(&slot).map_or(0, |open| open.counted)
     }
 
-    /// Forgets the questions of a connection that waits for no answer any more.
-    pub(super) fn end(&mut self, slot: u32) {
-        if let Some(open) = self.0.remove(&slot) {
-            open.wanted.end();
-        }
+    /// Forgets the questions of a connection that waits for no answer any more. Returns their flag, if
+    /// there are any.
+    pub(super) fn end(&mut self, slot: u32) -> Option<Wanted> {
+        let open = self.0.remove(&slot)?;
+        open.wanted.end();
+        Some(open.wanted)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The queries of a shard to the readers, from the command of a client to the answer.
 
-use crossbeam::channel::Sender;
 use slab::Slab;
-use trunkline_core::exchange::{Job, Query, ReplyTo};
+use trunkline_core::exchange::{Job, Query, ReplyTo, ToReaders};
+use trunkline_core::ids::{NamespaceId, UserId};
 use trunkline_core::store::Position;
+use trunkline_core::turns::Flow;
 
 use super::asking::{Asking, Question};
 use super::connection::Conn;
@@ -12,7 +13,7 @@ use super::unanswered::Unanswered;
 
 /// The questions of a shard's connections: those that wait, and those that readers work on.
 pub(crate) struct Reads {
-    readers: Sender<Job>,
+    readers: ToReaders,
     asking: Asking,
     open: Questions,
     /// Sessions that wait for a page of the events that they missed.
@@ -21,6 +22,8 @@ pub(crate) struct Reads {
 
 /// Where the answer to a question goes, and how far it reaches.
 pub(super) struct Asker {
+    /// The namespace of the user who asks.
+    pub(super) namespace: NamespaceId,
     /// The recipient of the answer.
     pub(super) reply_to: ReplyTo,
     /// The last position that the answer may cover. The connection gets later events live.
@@ -41,7 +44,7 @@ pub(super) enum Readiness {
 
 impl Reads {
     /// Makes the state of a shard that has asked nothing.
-    pub(super) fn new(readers: Sender<Job>) -> Self {
+    pub(super) fn new(readers: ToReaders) -> Self {
         Self {
             readers,
             asking: Asking::default(),
@@ -60,23 +63,24 @@ impl Reads {
         self.asking.is_ready()
     }
 
-    /// Lets a question of a connection wait for a reader. Returns `false`, and does nothing, where
-    /// the shard has too many questions.
+    /// Lets a question of a user's connection wait for a reader. Returns `false`, and does nothing,
+    /// if the user has as many questions as one may have.
     pub(super) fn enter(
         &mut self,
-        slot: u32,
+        (slot, user): (u32, UserId),
         unanswered: &mut Unanswered,
         id: u32,
         query: Query,
     ) -> bool {
-        let room = self.asking.has_room();
+        let room = self.asking.has_room(user);
         if room {
             let recovers = query.recovers();
             unanswered.asked(&query);
             self.recovering += usize::from(recovers);
             self.open.asked(slot, !recovers);
             let writes = unanswered.writes();
-            self.asking.enter(slot, Question { id, query, writes });
+            self.asking
+                .enter(slot, user, Question { id, query, writes });
         }
         room
     }
@@ -89,9 +93,16 @@ impl Reads {
         }
     }
 
-    /// Lets the readers drop the questions of a connection: it waits for no answer any more.
-    pub(super) fn end(&mut self, slot: u32) {
-        self.open.end(slot);
+    /// Lets the readers drop the questions of a user's connection: it waits for no answer any more.
+    pub(super) fn end(&mut self, slot: u32, user: Option<UserId>) {
+        let Some(wanted) = self.open.end(slot) else {
+            return;
+        };
+        if let Some(user) = user {
+            self.recovering -= self.readers.forget(user, &wanted);
+        }
+        // An answer that is on its way all the same changes nothing.
+        self.asking.answered(slot);
     }
 
     /// Counts an answer out that belongs to catching up. Call it also where the connection is gone.
@@ -130,6 +141,9 @@ impl Reads {
         asker: impl Fn(u32, &Conn, u32) -> Asker,
     ) {
         for _ in 0..self.asking.begin_round() {
+            if !self.asking.has_room_for_answers() {
+                break;
+            }
             let Some(slot) = self.asking.next() else {
                 continue;
             };
@@ -138,7 +152,7 @@ impl Reads {
             };
             if conn.session().is_none() {
                 self.forget(slot, &mut conn.unanswered);
-            } else if self.asking.has_next(slot) {
+            } else if self.asking.has_next(slot) && !self.asking.holds(slot) {
                 match readiness(conn) {
                     Readiness::Ready => self.ask(slot, |id| asker(slot, conn, id)),
                     Readiness::Crowded => self.asking.starve(slot),
@@ -151,18 +165,19 @@ impl Reads {
     /// Gives a reader the next question of a connection. Without room for it the question waits for
     /// the next round.
     fn ask(&mut self, slot: u32, asker: impl Fn(u32) -> Asker) {
-        let Some(Question { id, query, writes }) = self.asking.take(slot) else {
+        let Some((user, question)) = self.asking.take(slot) else {
             return;
         };
-        let Asker { reply_to, until } = asker(id);
-        let job = Job {
+        let Question { id, query, writes } = question;
+        let Asker {
+            namespace,
             reply_to,
             until,
-            wanted: self.open.flag(slot),
-            query,
-        };
-        if let Err(back) = self.readers.try_send(job) {
-            let Job { query, .. } = back.into_inner();
+        } = asker(id);
+        let flow = Flow { namespace, user };
+        let job = Job::new(flow, reply_to, until, self.open.flag(slot), query);
+        if let Err(refused) = self.readers.try_send(job) {
+            let Job { query, .. } = *refused.job;
             self.asking.put_back(slot, Question { id, query, writes });
         }
     }
@@ -170,14 +185,31 @@ impl Reads {
 
 #[cfg(test)]
 mod tests {
-    use crossbeam::channel::bounded;
-    use trunkline_core::exchange::{ConnRef, Part, ReplyConn};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use trunkline_core::exchange::{ConnRef, Jobs, JobsForm, Part, ReplyConn, Take, jobs};
     use trunkline_core::store::TimelineId;
     use trunkline_proto::Encoding;
 
     use super::*;
 
     const USER: TimelineId = TimelineId(1);
+
+    fn queue(most: usize) -> (ToReaders, Jobs) {
+        jobs(&JobsForm {
+            jobs: most,
+            readers: 2,
+            weights: Arc::default(),
+        })
+    }
+
+    fn take(jobs: &Jobs) -> Box<Job> {
+        match jobs.take(Duration::ZERO) {
+            Take::Job(job) => job,
+            other => panic!("{other:?}"),
+        }
+    }
 
     fn page() -> Query {
         Query::Contacts {
@@ -201,6 +233,7 @@ mod tests {
             generation: 1,
         };
         Asker {
+            namespace: NamespaceId::default(),
             reply_to: ReplyTo::Conn(ReplyConn {
                 shard: 0,
                 encoding: Encoding::Json,
@@ -213,42 +246,56 @@ mod tests {
 
     #[test]
     fn a_question_waits_while_the_readers_have_no_room() {
-        let (readers, jobs) = bounded(1);
+        let (readers, jobs) = queue(1);
         let mut reads = Reads::new(readers);
         let mut unanswered = Unanswered::default();
-        assert!(reads.enter(7, &mut unanswered, 1, page()));
-        assert!(reads.enter(8, &mut unanswered, 2, page()));
+        assert!(reads.enter((7, USER), &mut unanswered, 1, page()));
+        assert!(reads.enter((8, USER), &mut unanswered, 2, page()));
         assert_eq!(reads.asking.begin_round(), 2);
         for slot in [7, 8] {
             assert_eq!(reads.asking.next(), Some(slot));
             assert!(reads.asking.has_next(slot));
             reads.ask(slot, asker);
         }
-        assert_eq!(jobs.len(), 1);
+        assert_eq!(jobs.waiting(), 1);
         assert!(!reads.asking.has_next(7), "a reader has its question");
         assert_eq!(reads.asking.begin_round(), 1, "8 waits for the next round");
         assert_eq!(reads.asking.next(), Some(8));
         assert!(reads.asking.has_next(8));
-        assert!(jobs.recv().is_ok_and(|job| job.wanted.is_so()));
+        assert!(take(&jobs).wanted.is_so());
         reads.ask(8, asker);
         reads.answered(7, &mut unanswered, true);
-        assert_eq!((jobs.len(), reads.counted(7), reads.counted(8)), (1, 0, 1));
+        assert_eq!(
+            (jobs.waiting(), reads.counted(7), reads.counted(8)),
+            (1, 0, 1)
+        );
     }
 
     #[test]
     fn sessions_that_catch_up_are_counted_until_they_have_their_page_or_end() {
-        let (readers, jobs) = bounded(9);
+        let (readers, jobs) = queue(9);
         let mut reads = Reads::new(readers);
         let mut unanswered = Unanswered::default();
-        reads.enter(7, &mut unanswered, 1, catch_up());
-        reads.enter(8, &mut unanswered, 1, catch_up());
+        reads.enter((7, USER), &mut unanswered, 1, catch_up());
+        reads.enter((8, USER), &mut unanswered, 1, catch_up());
         assert_eq!((reads.recovering(), reads.counted(7)), (2, 0));
         reads.ask(7, asker);
         reads.forget(8, &mut unanswered);
         assert_eq!(reads.recovering(), 1, "no reader had the question of 8");
         reads.forget(7, &mut unanswered);
-        reads.end(7);
-        assert!(jobs.recv().is_ok_and(|job| !job.wanted.is_so()));
+        reads.end(7, Some(USER));
+        assert_eq!(
+            (jobs.waiting(), reads.recovering()),
+            (0, 0),
+            "no reader began"
+        );
+        reads.enter((9, USER), &mut unanswered, 1, catch_up());
+        reads.asking.begin_round();
+        reads.ask(9, asker);
+        let job = take(&jobs);
+        reads.forget(9, &mut unanswered);
+        reads.end(9, Some(USER));
+        assert!(!job.wanted.is_so());
         assert_eq!(reads.recovering(), 1, "the reader answers all the same");
         reads.recovered();
         assert_eq!(reads.recovering(), 0);

@@ -21,7 +21,7 @@ const KEEP_FROM: usize = 16;
 /// each look-up.
 const KEEP_BYTES: usize = 256 << 10;
 /// The most keys that are looked up in the index at once. The writer waits for the index meanwhile.
-const AT_ONCE: usize = 128;
+const AT_ONCE: usize = 32;
 
 /// The checked frames with many states that a reader read last.
 ///
@@ -97,6 +97,12 @@ impl Reader {
             }
         }
         Ok(values)
+    }
+
+    /// Frees the frames that this reader keeps to make look-ups of states faster: up to 1 MiB. The
+    /// next look-ups read them again.
+    pub fn release(&self) {
+        self.frames.0.lock().clear();
     }
 
     /// Returns the value under a key that the index has at `position`, or that is in a run.

@@ -1,0 +1,126 @@
+//! Slices of long look-ups.
+//!
+//! A list of ten thousand members takes far longer than a page of messages. A reader that wrote it
+//! in one piece would keep everybody else waiting. So the look-ups of long lists are futures that
+//! stop after each [`SLICE`] of work; the reader then goes on with other jobs. The futures wait for
+//! nothing but their turn.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use trunkline_proto::message::ReplyBody;
+
+use super::Failure;
+use crate::cost::Cost;
+use crate::fit::Cut;
+
+/// The work after which a long look-up lets other jobs go first.
+pub(crate) const SLICE: Cost = Cost::micros(1_000);
+
+/// The result of a long look-up: the reply, and how to shorten it if it does not fit into a message.
+pub(crate) type LongReply = Result<(ReplyBody<'static>, Cut), Failure>;
+
+/// A look-up that a reader has begun and does in slices.
+pub(crate) struct LongLookUp {
+    rest: Pin<Box<dyn Future<Output = LongReply> + Send>>,
+    meter: Arc<Meter>,
+}
+
+impl LongLookUp {
+    /// Returns a look-up that does nothing before its first slice. `meter` counts its work.
+    pub(crate) fn new(
+        meter: Arc<Meter>,
+        look_up: impl Future<Output = LongReply> + Send + 'static,
+    ) -> Self {
+        Self {
+            rest: Box::pin(look_up),
+            meter,
+        }
+    }
+
+    /// Does the next slice. Returns the result if that was the last one.
+    pub(crate) fn go_on(&mut self) -> Option<LongReply> {
+        // Nothing wakes a look-up: its reader calls again.
+        let mut context = Context::from_waker(Waker::noop());
+        match self.rest.as_mut().poll(&mut context) {
+            Poll::Ready(reply) => Some(reply),
+            Poll::Pending => None,
+        }
+    }
+
+    /// Returns the work since the last call.
+    pub(crate) fn take_cost(&self) -> Cost {
+        self.meter.take()
+    }
+}
+
+impl fmt::Debug for LongLookUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LongLookUp").finish_non_exhaustive()
+    }
+}
+
+/// Counts the work of one job.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    /// The nanoseconds of work since [`take`](Self::take). One thread at a time changes it.
+    nanos: AtomicU32,
+}
+
+impl Meter {
+    /// Adds work.
+    pub(crate) fn add(&self, cost: Cost) {
+        let all = self.read() + cost;
+        self.nanos.store(all.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Returns the work since the last [`take`](Self::take).
+    pub(crate) fn read(&self) -> Cost {
+        Cost::nanos(self.nanos.load(Ordering::Relaxed).into())
+    }
+
+    /// Returns the work since the last call, and counts from zero again.
+    pub(crate) fn take(&self) -> Cost {
+        Cost::nanos(self.nanos.swap(0, Ordering::Relaxed).into())
+    }
+}
+
+/// Ends the slice of the look-up that awaits this.
+pub(crate) async fn pause() {
+    let mut has_paused = false;
+    poll_fn(|_| match std::mem::replace(&mut has_paused, true) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_up_goes_on_after_each_pause_and_its_work_is_counted() {
+        let meter = Arc::new(Meter::default());
+        let work = Arc::clone(&meter);
+        let mut look_up = LongLookUp::new(meter, async move {
+            for _ in 0..2 {
+                work.add(SLICE);
+                pause().await;
+            }
+            work.add(Cost::nanos(7));
+            Err(crate::exchange::UNREADABLE)
+        });
+        for _ in 0..2 {
+            assert!(look_up.go_on().is_none());
+            assert_eq!(look_up.take_cost(), SLICE);
+        }
+        assert!(look_up.go_on().is_some_and(|reply| reply.is_err()));
+        assert_eq!(look_up.take_cost(), Cost::nanos(7));
+        assert_eq!(look_up.take_cost(), Cost::NONE);
+    }
+}
