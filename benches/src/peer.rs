@@ -39,8 +39,16 @@ pub struct Peer {
     control: Option<SocketAddr>,
 }
 
+/// The flags that leave clients without budgets of cost. A bench drives few users as fast as they
+/// can go, and one that only reads would bind those that send.
+const NO_BUDGETS: [&str; 3] = [
+    "--connection-cost=0ms",
+    "--user-cost=0ms",
+    "--address-cost=0ms",
+];
+
 impl Peer {
-    /// Starts the gateway with a store in `data`.
+    /// Starts the gateway with a store in `data`, without budgets of cost.
     ///
     /// # Errors
     /// The server does not start.
@@ -49,7 +57,7 @@ impl Peer {
         Self::gateway_with(data, shards, durability, &none)
     }
 
-    /// Starts the gateway with a store in `data` and further settings: flags without dashes, and
+    /// Starts the gateway with a store in `data`, without budgets of cost, and with further settings: flags without dashes, and
     /// values.
     ///
     /// # Errors
@@ -64,7 +72,7 @@ impl Peer {
         let flags = flags
             .iter()
             .map(|(flag, value)| format!("--{flag}={value}"));
-        Self::ready(command.arg("--dev-auth").args(flags))
+        Self::ready(command.arg("--dev-auth").args(NO_BUDGETS).args(flags))
     }
 
     /// Starts a gateway with a store in `data`.

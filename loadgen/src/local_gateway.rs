@@ -144,6 +144,8 @@ impl LocalGateway {
             .args([VERB, &std::process::id().to_string()])
             .args(["serve", "--dev-auth", "--control", "127.0.0.1:0"])
             .args(["--listen", &format!("127.0.0.1:{listen}")])
+            // A run with few users measures the gateway, and not their budgets.
+            .args(["--connection-cost=0ms", "--user-cost=0ms"])
             .args(["--max-connections", &(self.connections + 64).to_string()])
             .arg("--data")
             .arg(self.folder.join("data"));

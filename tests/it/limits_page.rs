@@ -28,8 +28,15 @@ const OTHERS: [&str; 16] = [
     "log",
 ];
 
+/// Returns the page without its prices, and its prices.
+fn parts() -> (String, String) {
+    let page = std::fs::read_to_string(workspace().join("docs/limits.md")).expect("a page");
+    let (limits, cost) = page.split_once("\n## Cost\n").expect("a section on cost");
+    (limits.to_owned(), cost.to_owned())
+}
+
 fn page() -> String {
-    std::fs::read_to_string(workspace().join("docs/limits.md")).expect("a page")
+    parts().0
 }
 
 /// Returns the cells of each row of the tables, without their heads.
@@ -190,4 +197,54 @@ fn the_rows_are_those_of_the_table_of_settings() {
             assert_eq!(Some(*cell), said.as_str(), "{name}");
         }
     }
+}
+
+/// The prices of the page are the constants of the code, and no price is missing.
+#[test]
+fn every_price() {
+    const FILES: [&str; 4] = [
+        "engine/core/src/cost.rs",
+        "engine/core/src/sequencer/price.rs",
+        "engine/gateway/src/shard/backlog.rs",
+        "engine/gateway/src/shard/price.rs",
+    ];
+    /// Constants that bound a turn, or stand for work that is not done yet.
+    const NO_PRICES: [&str; 3] = ["SLICE", "CONTINUED", "NAMED_BYTE"];
+    let page = parts().1;
+    let told: BTreeMap<String, u64> = rows(&page)
+        .into_iter()
+        .filter(|row| row[0] != "work")
+        .map(|row| {
+            let (number, unit) = row[1].split_once(' ').expect("a number with a unit");
+            let factor = if unit == "µs" { 1_000 } else { 1 };
+            let nanos = number.parse::<u64>().expect("a whole number") * factor;
+            (row[2].replace('`', ""), nanos)
+        })
+        .collect();
+    let mut found = BTreeMap::new();
+    for file in FILES {
+        let source = std::fs::read_to_string(workspace().join(file)).expect("a source file");
+        for line in source.lines() {
+            let Some((_, rest)) = line.split_once("const ").filter(|_| !line.starts_with(' '))
+            else {
+                continue;
+            };
+            let Some((name, value)) = rest.split_once(": ") else {
+                continue;
+            };
+            let forms = [
+                ("Cost = Cost::micros(", 1_000),
+                ("Cost = Cost::nanos(", 1),
+                ("u64 = ", 1),
+            ];
+            let price = forms.into_iter().find_map(|(form, nanos)| {
+                let number = value.strip_prefix(form)?.trim_end_matches([')', ';']);
+                Some(number.replace('_', "").parse::<u64>().ok()? * nanos)
+            });
+            if let Some(price) = price.filter(|_| !NO_PRICES.contains(&name)) {
+                found.insert(format!("{file} {name}"), price);
+            }
+        }
+    }
+    assert_eq!(told, found);
 }

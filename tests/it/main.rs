@@ -17,6 +17,7 @@ mod connection_limits;
 mod contacts;
 mod control;
 mod control_limits;
+mod costs;
 mod crash;
 mod descriptors;
 mod drain;

@@ -1,7 +1,9 @@
 //! The address, encoding, TLS and `connect` fields of a client that is about to connect.
 
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use serde_json::{Map, Value, json};
 use trunkline_proto::Encoding;
 
@@ -17,6 +19,8 @@ const TRIES: usize = 100;
 #[derive(Debug, Clone)]
 pub struct Dial {
     upgrade: Upgrade,
+    /// The address to connect from; `None`: the kernel chooses one.
+    from: Option<Ipv4Addr>,
     trust: Option<Trust>,
     shard: Option<usize>,
     extra: Map<String, Value>,
@@ -31,6 +35,7 @@ impl Dial {
                 path: "/v1/ws",
                 encoding: Encoding::Json,
             },
+            from: None,
             trust: None,
             shard: None,
             extra: Map::new(),
@@ -48,6 +53,13 @@ impl Dial {
     #[must_use]
     pub fn tls(mut self, trust: &Trust) -> Self {
         self.trust = Some(trust.clone());
+        self
+    }
+
+    /// Connects from this address of the machine, without TLS.
+    #[must_use]
+    pub fn from(mut self, address: Ipv4Addr) -> Self {
+        self.from = Some(address);
         self
     }
 
@@ -105,7 +117,10 @@ impl Dial {
         if let Some(trust) = &self.trust {
             return Stream::Tls(Box::new(trust.connect(self.upgrade.address)));
         }
-        let stream = TcpStream::connect(self.upgrade.address).expect("the gateway listens");
+        let stream = match self.from {
+            None => TcpStream::connect(self.upgrade.address).expect("the gateway listens"),
+            Some(from) => connect_from(from, self.upgrade.address).expect("the gateway listens"),
+        };
         stream.set_read_timeout(Some(LIMIT)).expect("not zero");
         stream.set_write_timeout(Some(LIMIT)).expect("not zero");
         stream.set_nodelay(true).expect("a TCP option");
@@ -134,4 +149,12 @@ impl Dial {
         }
         panic!("no connection to shard {:?}", self.shard);
     }
+}
+
+/// Connects from an address of the machine.
+fn connect_from(from: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&socket, &SocketAddrV4::new(from, 0))?;
+    connect(&socket, &to)?;
+    Ok(socket.into())
 }

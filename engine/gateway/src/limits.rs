@@ -27,6 +27,21 @@ impl Rates {
     }
 }
 
+/// Budgets of cost: time of a processor core per second. Zero: no budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CostLimits {
+    /// The budget of a connection.
+    pub connection: Duration,
+    /// The budget of all connections of a user together.
+    pub user: Duration,
+    /// The budget of all connections of an address together.
+    pub address: Duration,
+    /// The budget of all users of a namespace together.
+    pub namespace: Duration,
+    /// The time in which unused budgets add up.
+    pub burst: Duration,
+}
+
 /// Limits of one token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenLimits {
@@ -87,6 +102,8 @@ pub struct Limits {
     pub user_rates: Rates,
     /// The time in which unused rates add up.
     pub rate_burst: Duration,
+    /// The budgets of cost. Beyond: error 111, and the connection is not read for a time.
+    pub costs: CostLimits,
     /// Pings and pongs of a connection within a second. Beyond: close code 1008.
     pub control_frames: u16,
     /// The time for a WebSocket message, from the first byte to the last. Beyond: close code 1008.

@@ -6,7 +6,7 @@ use trunkline_core::directory::MAX_SHARDS;
 use trunkline_core::hub::HubLimits;
 use trunkline_core::messaging::Messaging;
 use trunkline_core::request::ContentLimits;
-use trunkline_gateway::limits::{Limits, Rates};
+use trunkline_gateway::limits::{CostLimits, Limits, Rates};
 use trunkline_gateway::tls::TlsFiles;
 
 use super::layers::Layers;
@@ -209,6 +209,13 @@ fn limits(settings: &Settings, is_development: bool) -> Limits {
             commands: number(settings.user_rate_commands),
         },
         rate_burst: time(settings.rate_burst),
+        costs: CostLimits {
+            connection: time(settings.connection_cost),
+            user: time(settings.user_cost),
+            address: time(settings.address_cost),
+            namespace: time(settings.namespace_cost),
+            burst: time(settings.cost_burst),
+        },
         handshake_timeout: time(settings.handshake_timeout),
         connect_timeout: time(settings.connect_timeout),
         ping_interval: time(settings.ping_interval),

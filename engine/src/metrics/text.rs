@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use trunkline_gateway::auth::Reason;
-use trunkline_gateway::metrics::{CLOSES, Limit, TlsFailure, Work};
+use trunkline_gateway::metrics::{CLOSES, Limit, Throttle, TlsFailure, Work};
 use trunkline_proto::ErrorCode;
 use trunkline_storage::Reader;
 
@@ -217,6 +217,16 @@ impl Exporter {
             ),
             "limit",
             limited,
+        )?;
+        let throttled = Throttle::ALL.iter().enumerate();
+        let throttled = throttled.map(|(i, of)| (of.name(), self.metrics.sum(|m| &m.throttled[i])));
+        to.labelled(
+            (
+                "trunkline_throttled",
+                "Times that a connection had to wait for a budget of cost",
+            ),
+            "reason",
+            throttled,
         )?;
         let work = Work::ALL.iter().enumerate();
         let work = work.map(|(i, work)| (work.name(), self.metrics.sum(|m| &m.work[i])));

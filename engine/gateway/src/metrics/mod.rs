@@ -1,6 +1,7 @@
 //! The counters of shards.
 
 mod limit;
+mod throttle;
 mod tls;
 mod tokens;
 mod work;
@@ -11,6 +12,7 @@ use trunkline_core::metrics::Counter;
 use trunkline_proto::ErrorCode;
 
 pub use limit::Limit;
+pub use throttle::Throttle;
 pub use tls::{TlsFailure, TlsMetrics};
 pub use tokens::{KeyMetrics, TokenMetrics};
 pub use work::Work;
@@ -68,6 +70,8 @@ pub struct ShardMetrics {
     pub limited: [Counter; Limit::ALL.len()],
     /// The cost of work for clients, in nanoseconds of a core, in the order of [`Work::ALL`].
     pub work: [Counter; Work::ALL.len()],
+    /// Waits of connections for a budget of cost, in the order of [`Throttle::ALL`].
+    pub throttled: [Counter; Throttle::ALL.len()],
     /// Full TLS hand-shakes.
     pub tls_full: Counter,
     /// TLS hand-shakes that resumed an earlier session.
@@ -87,6 +91,11 @@ impl ShardMetrics {
     /// Counts a hit of a limit.
     pub fn limited(&self, limit: Limit) {
         self.limited[limit as usize].one();
+    }
+
+    /// Counts a wait of a connection for a budget of cost.
+    pub fn throttled(&self, of: Throttle) {
+        self.throttled[of as usize].one();
     }
 
     /// Counts the cost of work for a client.

@@ -3,21 +3,36 @@
 /// A kind of work that the gateway does for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
+    /// Reading input of clients, and checking their commands.
+    Parse,
     /// Deciding and storing commands in the sequencer, and delivering their records.
     Decide,
     /// Look-ups of the readers, and sending their answers.
     Read,
+    /// New connections: accepting, hand-shakes, tokens and sessions.
+    Open,
+    /// Error replies.
+    Refuse,
 }
 
 impl Work {
     /// Every kind of work, in the order of its counter.
-    pub const ALL: [Self; 2] = [Self::Decide, Self::Read];
+    pub const ALL: [Self; 5] = [
+        Self::Parse,
+        Self::Decide,
+        Self::Read,
+        Self::Open,
+        Self::Refuse,
+    ];
 
     /// The label in /metrics.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Parse => "parse",
             Self::Decide => "decide",
             Self::Read => "read",
+            Self::Open => "open",
+            Self::Refuse => "refuse",
         }
     }
 }

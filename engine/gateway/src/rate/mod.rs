@@ -1,7 +1,12 @@
-//! Limits what clients send per second, with token buckets for each connection and each user.
+//! Limits what clients send per second, and what the work for them costs: buckets and accounts of
+//! connections, users, addresses and namespaces.
 
+mod account;
+mod accounts;
 mod bucket;
+mod budgets;
 mod second;
+mod top;
 mod users;
 
 use std::time::Duration;
@@ -10,6 +15,10 @@ use self::bucket::{Bucket, Rate};
 use crate::limits::Rates;
 use crate::timer::Tick;
 
+pub(crate) use self::account::Account;
+#[cfg(test)]
+pub(crate) use self::budgets::Debt;
+pub(crate) use self::budgets::{Budgets, Holders, Settled};
 pub(crate) use self::second::PerSecond;
 pub(crate) use self::users::UserRates;
 

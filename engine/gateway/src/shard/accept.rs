@@ -11,8 +11,9 @@ use trunkline_proto::handshake::Rejection;
 use super::Shard;
 use super::admission::Refusal;
 use super::connection::Conn;
+use super::price;
 use super::tls::{DENIED, NO_ROOM, Tls};
-use crate::metrics::Limit;
+use crate::metrics::{Limit, Work};
 use crate::timer::ticks;
 
 /// The pause in accepting connections when there is no descriptor for another one.
@@ -83,6 +84,9 @@ impl Shard {
         conn.times.note_received(self.core.turn.now());
         let timeout = self.core.timeouts.handshake;
         conn.times.set_deadline(slot, &mut self.core.turn, timeout);
+        let metrics = &self.core.parts.metrics;
+        metrics.worked(Work::Open, price::CONNECTION);
+        self.core.wait_for_address(slot, conn);
     }
 
     /// Tells a client that it is not admitted.

@@ -70,13 +70,12 @@ impl Admission {
             shared.total.fetch_sub(1, Ordering::Relaxed);
             return Err(Refusal::Full);
         }
-        let mut source = Source::NONE;
-        if let Some(addresses) = &shared.addresses {
-            source = Source::of(address);
-            if !addresses.enter(source) {
-                shared.total.fetch_sub(1, Ordering::Relaxed);
-                return Err(Refusal::Address);
-            }
+        let source = Source::of(address);
+        if let Some(addresses) = &shared.addresses
+            && !addresses.enter(source)
+        {
+            shared.total.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refusal::Address);
         }
         self.opening += 1;
         Ok(source)
@@ -163,6 +162,7 @@ mod tests {
             addresses: Counts::new(per_address).map(Arc::new),
             user_sessions: None,
             charges: Charges::default(),
+            budgets: None,
             began: Instant::now(),
         }
     }
@@ -209,8 +209,10 @@ mod tests {
     fn addresses_do_not_count_where_they_are_not_limited() {
         let shared = shared(5, 0);
         let mut admission = admission(&shared);
-        assert_eq!(admission.enter(HERE, 0), Ok(Source::NONE));
-        admission.leave(Source::NONE, true);
+        let here = admission.enter(HERE, 0).unwrap();
+        assert_eq!(admission.enter(HERE, 1), Ok(here));
+        admission.leave(here, true);
+        admission.leave(here, true);
         assert_eq!(admission.opening(), 0);
     }
 

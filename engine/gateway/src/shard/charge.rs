@@ -1,19 +1,177 @@
-//! The accounts of a connection, which pay for the work that the gateway does for it.
+//! What clients pay for the work of the gateway, and how those in debt wait.
 
 use trunkline_core::cost::Cost;
+use trunkline_core::ids::UserId;
+use trunkline_proto::BadCommand;
+use trunkline_proto::message::Command;
 
 use super::connection::Conn;
 use super::core::Core;
+use super::price;
+use super::rate::Beyond;
 use crate::metrics::Work;
+use crate::timer::{TICK, Tick};
+
+/// The longest time, in ticks, for which a connection in debt is not read: a second. Its client may
+/// leave meanwhile, or the debt may bind no more.
+const PAUSE: Tick = 10;
+const _: () = assert!(TICK.as_millis() * PAUSE as u128 == 1_000);
+
+/// The work below which the user of a closed connection does not pay. Users who only connect have no
+/// account.
+const LEAST: Cost = Cost::micros(100);
 
 impl Core {
-    /// Charges a connection for work. Counts the cost.
-    pub(super) fn charge(&self, _slot: u32, _conn: &mut Conn, work: Work, cost: Cost) {
+    /// Charges a connection for work that was done for it. The accounts of the connection, its user,
+    /// its address and its namespace pay in pieces.
+    #[inline]
+    pub(super) fn charge(&mut self, slot: u32, conn: &mut Conn, work: Work, cost: Cost) {
         self.parts.metrics.worked(work, cost);
+        if conn.purse.spend(cost) {
+            self.settle(slot, conn);
+        } else if self.served_at != self.turn.now() {
+            self.serve(slot, conn);
+        }
     }
 
-    /// Counts the cost of work for a connection that is gone.
-    pub(super) fn charge_gone(&self, work: Work, cost: Cost) {
+    /// Charges a user for work that was done for a connection that is gone.
+    pub(super) fn charge_gone(&self, user: Option<UserId>, work: Work, cost: Cost) {
         self.parts.metrics.worked(work, cost);
+        if let (Some(budgets), Some(user)) = (&self.parts.shared.budgets, user) {
+            budgets.book_user(user, self.turn.now(), cost);
+        }
+    }
+
+    /// Notes once in a tick that somebody is served who lives within the budget.
+    #[cold]
+    fn serve(&mut self, slot: u32, conn: &mut Conn) {
+        let now = self.turn.now();
+        let Some(budgets) = &self.parts.shared.budgets else {
+            self.served_at = now;
+            return;
+        };
+        if !self.payments.may_bind_others(slot, now) {
+            return;
+        }
+        let holders = conn.holders();
+        if budgets.serve(&holders, now) {
+            self.served_at = now;
+        } else if holders.user.is_some() {
+            // The accounts have changed since the last payment.
+            self.settle(slot, conn);
+        }
+    }
+
+    /// Lets the accounts of a connection pay for the work that was done for it.
+    #[cold]
+    fn settle(&mut self, slot: u32, conn: &mut Conn) {
+        let now = self.turn.now();
+        let Some(budgets) = &self.parts.shared.budgets else {
+            return conn.purse.forget();
+        };
+        let (owed, had_debt) = (conn.purse.owes(now), conn.purse.had_debt());
+        let (purse, holders) = conn.payers();
+        let pay = |own: &mut _, cost| budgets.settle(own, &holders, now, cost);
+        let settled = self.payments.settle(slot, purse, now, pay);
+        if let Some(debt) = settled.debt {
+            if !owed {
+                self.parts.metrics.throttled(debt.of);
+            }
+            let at = conn.purse.ask_again(now, PAUSE);
+            conn.times.schedule(slot, &mut self.turn, at);
+        } else if had_debt {
+            self.end_pause(slot, conn);
+        }
+    }
+
+    /// Reads a connection again that has waited, and asks its questions.
+    fn end_pause(&mut self, slot: u32, conn: &mut Conn) {
+        self.reads.drained(slot);
+        if conn.incoming.resume(self.turn.now()) {
+            conn.incoming.read_later(slot, &mut self.turn);
+        }
+    }
+
+    /// Lets a new connection wait whose address is in debt.
+    pub(super) fn wait_for_address(&mut self, slot: u32, conn: &mut Conn) {
+        let now = self.turn.now();
+        let Some(budgets) = &self.parts.shared.budgets else {
+            return;
+        };
+        let wait = budgets.wait_of(conn.source(), now);
+        if wait > 0 {
+            conn.purse.wait_until(now + wait.min(PAUSE));
+            let at = conn.purse.ask_again(now, PAUSE);
+            conn.times.schedule(slot, &mut self.turn, at);
+        }
+    }
+
+    /// Whether a connection is not to be read, because those who pay for it are in debt. A stopping
+    /// gateway reads everybody.
+    #[inline]
+    pub(super) fn must_wait(&self, conn: &Conn) -> bool {
+        conn.purse.owes(self.turn.now())
+            && !conn.is_closing()
+            && !conn.incoming.has_ended()
+            && !self.departing.has_begun()
+    }
+
+    /// Looks whether the debt of a connection is paid: it is read again then. After the longest pause
+    /// a slice of its input is handled in any case.
+    pub(super) fn look_at_debt(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
+        if !conn.purse.had_debt() || conn.is_closing() {
+            return;
+        }
+        self.settle(slot, conn);
+        if !self.must_wait(conn) {
+            self.end_pause(slot, conn);
+        } else if !self.handoff.is_full()
+            && conn.out.len() <= self.parts.limits.outbox_bytes
+            && conn.incoming.resume(self.turn.now())
+        {
+            self.read_slice(slot, conn, buffer);
+            if self.must_wait(conn) {
+                conn.incoming.pause();
+            }
+        }
+    }
+
+    /// Returns the id of a command that a client in debt may not send, and the refusal. `None` for a
+    /// command that is carried out, or that nobody can read.
+    #[inline]
+    pub(super) fn refusal(
+        &self,
+        slot: u32,
+        conn: &Conn,
+        command: &Result<Command<'_>, BadCommand>,
+    ) -> Option<(u32, Beyond)> {
+        let refusal = self.payments.refusal(slot, &conn.purse, self.turn.now())?;
+        let command = command.as_ref().ok()?;
+        (!price::is_let_through(&command.body)).then_some((command.id, refusal))
+    }
+
+    /// Lets the accounts pay for a session that ends, and for the questions that it leaves.
+    pub(super) fn settle_session(&mut self, slot: u32, conn: &mut Conn) {
+        if conn.session().is_some() {
+            let left = price::ABANDONED.times(usize::from(conn.unanswered.pages()));
+            conn.purse.spend(left);
+            if conn.purse.spent() >= LEAST {
+                self.settle(slot, conn);
+            }
+        }
+    }
+
+    /// Lets the address pay for the last work for a connection that is gone.
+    pub(super) fn settle_closed(&mut self, slot: u32, conn: &mut Conn) {
+        self.settle_session(slot, conn);
+        let Some(budgets) = &self.parts.shared.budgets else {
+            return;
+        };
+        let (purse, mut holders) = conn.payers();
+        holders.user = None;
+        let now = self.turn.now();
+        let pay = |own: &mut _, cost| budgets.settle(own, &holders, now, cost);
+        self.payments.settle(slot, purse, now, pay);
+        self.payments.remove(slot);
     }
 }

@@ -13,12 +13,14 @@ use super::incoming::Incoming;
 use super::memory::Memory;
 use super::outbox::{Flushed, Outbox};
 use super::pool::Pool;
+use super::price;
+use super::purse::Purse;
 use super::rate::Payer;
 use super::source::Source;
 use super::times::Times;
 use super::tls::Tls;
 use super::unanswered::Unanswered;
-use crate::rate::Allowance;
+use crate::rate::{Allowance, Holders};
 use crate::session::Session;
 use crate::timer::Tick;
 
@@ -58,6 +60,8 @@ pub(crate) struct Conn {
     pub(super) times: Times,
     /// The commands without an answer.
     pub(super) unanswered: Unanswered,
+    /// The work that was done for this connection, and who pays for it.
+    pub(super) purse: Purse,
     stream: TcpStream,
     /// The encryption, on a TLS connection.
     tls: Option<Box<Tls>>,
@@ -74,7 +78,7 @@ pub(crate) struct Conn {
 }
 
 // Every idle connection takes this much. Debug builds of mio remember the selector of each socket.
-const _: () = assert!(size_of::<Conn>() <= if cfg!(debug_assertions) { 168 } else { 152 });
+const _: () = assert!(size_of::<Conn>() <= if cfg!(debug_assertions) { 176 } else { 160 });
 const _: () = assert!(size_of::<Session>() <= 64);
 
 impl Conn {
@@ -90,6 +94,7 @@ impl Conn {
             out: Outbox::default(),
             times: Times::default(),
             unanswered: Unanswered::default(),
+            purse: Purse::new(price::CONNECTION),
             stream,
             tls,
             generation,
@@ -219,6 +224,16 @@ impl Conn {
         }
     }
 
+    /// Returns all who pay for the work that is done for this connection.
+    pub(super) fn holders(&self) -> Holders<'_, Source> {
+        holders(&self.phase, self.source)
+    }
+
+    /// Returns the purse of this connection, and all who pay into it.
+    pub(super) fn payers(&mut self) -> (&mut Purse, Holders<'_, Source>) {
+        (&mut self.purse, holders(&self.phase, self.source))
+    }
+
     /// The bytes held of input: requests, messages and TLS records that are not complete, and what
     /// is left to a later turn.
     pub(super) fn unfinished(&self) -> usize {
@@ -305,5 +320,19 @@ impl Conn {
     /// Close frame does not reset it before the peer has read ours.
     pub(super) fn end_writing(&self) {
         let _ = self.stream.shutdown(Shutdown::Write);
+    }
+}
+
+/// Returns all who pay for a connection in this phase, from this address.
+fn holders(phase: &Phase, address: Source) -> Holders<'_, Source> {
+    let session = match phase {
+        Phase::Open(session) => Some(session),
+        _ => None,
+    };
+    Holders {
+        user: session.map(|session| session.id),
+        name: session.map_or("", |session| session.names.user()),
+        namespace: session.map_or("", |session| session.names.namespace()),
+        address,
     }
 }

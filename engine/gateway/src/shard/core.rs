@@ -22,6 +22,8 @@ use super::handoff::Handoff;
 use super::memory::Memory;
 use super::parts::Parts;
 use super::pool::Pool;
+use super::price;
+use super::purse::Payments;
 use super::rate::Beyond;
 use super::reads::Reads;
 use super::resuming::Resuming;
@@ -31,7 +33,7 @@ use super::tls::Buffers;
 use super::tokens::Permits;
 use super::trace;
 use super::turn::Turn;
-use crate::metrics::Limit;
+use crate::metrics::{Limit, Work};
 use crate::session::{EventRef, Frames};
 use crate::timer::{TICK, Tick};
 
@@ -79,6 +81,10 @@ pub(crate) struct Core {
     pub(super) permits: Permits,
     /// The replies to `connect`.
     pub(super) greeting: Greeting,
+    /// What the last payments of connections left.
+    pub(super) payments: Payments,
+    /// The tick in which the shard last served a client within its budget.
+    pub(super) served_at: Tick,
     /// The number of sessions that the shard has opened.
     pub(super) sessions: u64,
     /// The last record of the last batch that came to this shard. The events of this shard's users
@@ -118,6 +124,8 @@ impl Core {
             ephemeral: Ephemeral::new(&parts),
             permits: Permits::new(parts.authority.clone()),
             greeting: Greeting::new(&parts),
+            payments: Payments::default(),
+            served_at: Tick::MAX,
             sessions: 0,
             seen: parts.directory.head(),
             parts,
@@ -154,6 +162,7 @@ impl Core {
         message: &str,
     ) {
         self.parts.metrics.error(code);
+        self.charge(slot, conn, Work::Refuse, price::REFUSAL);
         let body = ReplyBody::Error(ErrorReply::new(code, message));
         self.say(slot, conn, &ServerMessage::Reply(Reply { id, body }));
     }
@@ -168,6 +177,7 @@ impl Core {
         message: &str,
     ) {
         self.parts.metrics.error(ErrorCode::TooManyRequests);
+        self.charge(slot, conn, Work::Refuse, price::REFUSAL);
         let retry_ms = u64::from(beyond.retry) * TICK.as_millis() as u64;
         let body = ReplyBody::Error(ErrorReply::beyond(beyond.limit, retry_ms, message));
         self.say(slot, conn, &ServerMessage::Reply(Reply { id, body }));
@@ -348,6 +358,7 @@ impl Core {
     ) {
         conn.out.close_batch();
         write(self.frames_of(slot, conn));
+        self.settle_session(slot, conn);
         self.end_session(slot, conn);
         self.reads
             .end(slot, conn.session().map(|session| session.id));

@@ -16,10 +16,11 @@ use super::PIECE;
 use super::backlog::{Progress, Rest, Slice};
 use super::connection::{Conn, Phase};
 use super::core::Core;
+use super::price;
 use super::rate::{Beyond, sent_command, sent_frame};
 use super::trace;
 use crate::auth::Grant;
-use crate::metrics::Limit;
+use crate::metrics::{Limit, Work};
 use crate::rate::Sent;
 use crate::session::{self, Opened, Session};
 use crate::timer::Tick;
@@ -64,9 +65,18 @@ impl Core {
         if conn.out.len() > self.parts.limits.outbox_bytes && !conn.is_closing() {
             conn.incoming.pause();
         }
+        if self.must_wait(conn) {
+            conn.incoming.pause();
+        }
         if conn.incoming.is_paused() && !conn.is_closing() {
             return;
         }
+        self.read_slice(slot, conn, buffer);
+    }
+
+    /// Handles a slice of the input of a connection that may be read: of what is left, or of what a
+    /// read brings.
+    pub(super) fn read_slice(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
         self.slice = Slice::new();
         if conn.incoming.has_backlog() {
             return self.go_on(slot, conn);
@@ -152,6 +162,7 @@ impl Core {
     /// and limits the time of an incomplete message.
     pub(super) fn after_input(&mut self, slot: u32, conn: &mut Conn) {
         conn.incoming.note_slice(self.slice.is_spent());
+        self.charge(slot, conn, Work::Parse, self.slice.used());
         if conn.incoming.has_backlog() && !conn.incoming.is_paused() {
             conn.incoming.read_later(slot, &mut self.turn);
         }
@@ -199,6 +210,7 @@ impl Core {
 
     /// Answers a complete upgrade request.
     fn upgraded(&mut self, slot: u32, conn: &mut Conn, upgrade: &Upgrade) {
+        self.charge(slot, conn, Work::Open, price::UPGRADE);
         let echo = upgrade.path == ECHO && self.parts.limits.echo;
         if upgrade.path != PATH && !echo {
             return self.reject(slot, conn, &Rejection::NOT_FOUND);
@@ -224,6 +236,7 @@ impl Core {
     /// Refuses an upgrade with an HTTP response.
     pub(super) fn reject(&mut self, slot: u32, conn: &mut Conn, rejection: &Rejection) {
         self.parts.metrics.rejected_handshakes.one();
+        self.charge(slot, conn, Work::Refuse, price::REFUSAL);
         if rejection.status == 431 {
             self.parts.metrics.limited(Limit::HeaderBytes);
         }
@@ -380,6 +393,9 @@ impl Core {
                 let id = command.map_or_else(|bad| bad.id, |command| command.id);
                 let text = "more than the limits allow was sent: wait a little";
                 self.fail_beyond(slot, conn, id, beyond, text);
+            } else if let Some((id, beyond)) = self.refusal(slot, conn, &command) {
+                let text = "the work for this client costs more than its budget: wait a little";
+                self.fail_beyond(slot, conn, id, beyond, text);
             } else {
                 match command {
                     Ok(command) => self.command(slot, conn, &command),
@@ -475,6 +491,13 @@ impl Core {
             let reason = "too many clients recover at a time";
             return self.close(slot, conn, CloseCode::OVERLOADED, reason);
         }
+        let check = match self.permits.takes_long() {
+            true => price::PUBLIC_KEY_TOKEN,
+            false => price::SECRET_TOKEN,
+        };
+        if request.token.is_some() && self.permits.are_on() {
+            self.charge(slot, conn, Work::Open, check);
+        }
         let turn = self.turn.number();
         let grant = match self.permits.grant(slot, turn, request, &mut self.admission) {
             Ok(grant) => grant,
@@ -523,6 +546,7 @@ impl Core {
         opened: Opened,
         grant: Option<Grant>,
     ) {
+        self.charge(slot, conn, Work::Open, price::SESSION);
         let Opened { mut session, since } = opened;
         let resumes = request.resume && since.is_none();
         let expires = grant.as_ref().map(|grant| grant.expires_ms);

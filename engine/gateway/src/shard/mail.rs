@@ -125,7 +125,7 @@ impl Core {
     /// Answers a command that the sequencer has decided.
     fn decided(&mut self, conns: &mut Slab<Conn>, committed: &Committed, decided: &Decided) {
         let Some(conn) = find(conns, decided.conn) else {
-            self.charge_gone(Work::Decide, decided.cost);
+            self.charge_gone(Some(decided.user), Work::Decide, decided.cost);
             return;
         };
         let Decided {
@@ -194,7 +194,7 @@ impl Core {
         }
         let slot = answer.conn.slot;
         let Some(conn) = find(conns, answer.conn) else {
-            self.charge_gone(Work::Read, answer.cost);
+            self.charge_gone(None, Work::Read, answer.cost);
             return;
         };
         self.charge(slot, conn, Work::Read, answer.cost);

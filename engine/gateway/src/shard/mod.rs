@@ -25,6 +25,8 @@ mod memory;
 mod outbox;
 mod parts;
 mod pool;
+mod price;
+mod purse;
 mod questions;
 mod rate;
 mod reads;
@@ -285,16 +287,19 @@ impl Shard {
             reads,
             memory,
             seen,
+            turn,
+            departing,
             ..
         } = &mut self.core;
         let readiness = |conn: &Conn| {
             let behind = conn.out.len() > parts.limits.answer_bytes;
+            let owes = conn.purse.owes(turn.now()) && !departing.has_begun();
             // As with pushes: while memory is scarce, clients that do not read wait for the others.
             let crowded = memory.is_scarce() && conn.held() > 0;
             if behind || crowded {
                 parts.metrics.limited(Limit::Answers);
             }
-            match (behind, crowded) {
+            match (behind || owes, crowded) {
                 (true, _) => Readiness::Behind,
                 (false, true) => Readiness::Crowded,
                 (false, false) => Readiness::Ready,
@@ -357,6 +362,7 @@ impl Shard {
                 let _ = self.poll.registry().deregister(conn.stream_mut());
                 let core = &mut self.core;
                 trace::gone(core.parts.index, &conn);
+                core.settle_closed(slot, &mut conn);
                 core.end_session(slot, &conn);
                 core.reads.forget(slot, &mut conn.unanswered);
                 core.reads

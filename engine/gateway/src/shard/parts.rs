@@ -19,6 +19,7 @@ use crate::auth::Authority;
 use crate::counts::Counts;
 use crate::limits::Limits;
 use crate::metrics::ShardMetrics;
+use crate::rate::Budgets;
 use crate::tls::Acceptor;
 
 /// Everything that a shard needs, besides its event loop.
@@ -81,6 +82,8 @@ pub struct Shared {
     pub(crate) user_sessions: Option<Arc<Counts<UserId>>>,
     /// The rates of connections and users.
     pub(super) charges: Charges,
+    /// The budgets of cost. `None` without any.
+    pub(crate) budgets: Option<Arc<Budgets<Source>>>,
     /// The instant from which all shards count ticks.
     pub(crate) began: Instant,
 }
@@ -95,6 +98,7 @@ impl Shared {
             addresses: Counts::new(limits.connections_per_address).map(Arc::new),
             user_sessions: Counts::new(limits.connections_per_user).map(Arc::new),
             charges: Charges::new(limits),
+            budgets: Budgets::new(&limits.costs).map(Arc::new),
             began: Instant::now(),
         }
     }

@@ -13,8 +13,9 @@ use trunkline_proto::tls::{MAX_HELD, Received, ServerTls, TlsError};
 
 use super::connection::Conn;
 use super::core::Core;
+use super::price;
 use super::{PIECE, READ};
-use crate::metrics::{ShardMetrics, TlsFailure};
+use crate::metrics::{ShardMetrics, TlsFailure, Work};
 
 /// The number of plain connections without a session that a hand-shake counts as in a turn. Signing
 /// takes a fraction of a millisecond, and open sessions wait for it.
@@ -175,6 +176,7 @@ impl Core {
         conn.times.note_received(self.turn.now());
         if before.shaking {
             self.admission.costs(HANDSHAKE_COST);
+            self.charge(slot, conn, Work::Open, price::TLS_STEP);
         }
         self.received(slot, conn, before, received, buffer);
     }

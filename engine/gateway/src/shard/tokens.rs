@@ -69,6 +69,13 @@ impl Permits {
         self.authority.is_some()
     }
 
+    /// Whether a check of a token takes long, because a token may be signed with the private key of a
+    /// pair.
+    pub(super) fn takes_long(&self) -> bool {
+        let authority = self.authority.as_ref();
+        authority.is_some_and(|authority| authority.takes_long())
+    }
+
     /// Counts a check of a token. Returns `false` if this turn has checked a token of the connection
     /// already.
     fn may_check(&mut self, slot: u32, turn: u64) -> bool {

@@ -11,6 +11,7 @@ use crate::metrics::Limit;
 impl Core {
     /// Handles a connection's timer.
     pub(super) fn timer(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
+        self.look_at_debt(slot, conn, buffer);
         let overdue = conn.times.is_overdue(self.turn.now());
         match conn.phase() {
             Phase::Handshake(_) if overdue => {

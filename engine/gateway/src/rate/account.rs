@@ -1,0 +1,187 @@
+//! One account of cost: what its holder saved, or owes, and when that was counted.
+
+use std::time::Duration;
+
+use trunkline_core::cost::Cost;
+
+use crate::timer::{TICKS_PER_SECOND, Tick};
+
+/// The time of a core that a holder gets in each second, and the most that it can save.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Budget {
+    /// Nanoseconds of a core that an account gets in each tick; not 0.
+    per_tick: i64,
+    /// Nanoseconds of a core that an account can save.
+    most: i64,
+}
+
+impl Budget {
+    /// Makes a budget of `per_second` of a core in each second, of which `burst` seconds add up.
+    /// Returns `None` for 0, which means no budget.
+    pub(crate) fn new(per_second: Duration, burst: Duration) -> Option<Self> {
+        let nanos = i64::try_from(per_second.as_nanos()).unwrap_or(i64::MAX);
+        let per_tick = nanos / i64::from(TICKS_PER_SECOND);
+        let ticks = burst.as_millis() * u128::from(TICKS_PER_SECOND) / 1_000;
+        let ticks = i64::try_from(ticks).unwrap_or(i64::MAX);
+        (per_tick > 0).then(|| Self {
+            per_tick,
+            most: per_tick.saturating_mul(ticks).max(per_tick),
+        })
+    }
+
+    /// The number of ticks after which an empty account is full.
+    pub(crate) fn ticks_to_fill(&self) -> Tick {
+        Tick::try_from(self.most / self.per_tick + 1).unwrap_or(Tick::MAX / 4)
+    }
+}
+
+/// How an account stands after a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The account has three quarters of what it can save, or more: its holder lives within its
+    /// budget.
+    Light,
+    /// The account has less, and owes nothing.
+    Within,
+    /// The account owes work. It owes nothing any more after this number of ticks.
+    Debt(Tick),
+}
+
+/// What one holder saved or owes. Every call has to pass the same [`Budget`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// Nanoseconds of a core; negative for a debt.
+    level: i64,
+    at: Tick,
+}
+
+impl Account {
+    /// Makes a full account.
+    pub(crate) const fn full(budget: &Budget, now: Tick) -> Self {
+        Self {
+            level: budget.most,
+            at: now,
+        }
+    }
+
+    /// Books work that was done, and says how the account stands.
+    pub(crate) fn book(&mut self, budget: &Budget, now: Tick, cost: Cost) -> Standing {
+        // Another shard may have seen a later tick.
+        let ticks = now.saturating_sub(self.at);
+        self.at = self.at.max(now);
+        let more = budget.per_tick.saturating_mul(i64::from(ticks));
+        self.level = self.level.saturating_add(more).min(budget.most);
+        self.level = self.level.saturating_sub(i64::from(cost.as_nanos()));
+        if self.level < 0 {
+            let ticks = self.level.unsigned_abs().div_ceil(budget.per_tick as u64);
+            Standing::Debt(Tick::try_from(ticks).unwrap_or(Tick::MAX / 4))
+        } else if self.level >= budget.most / 4 * 3 {
+            Standing::Light
+        } else {
+            Standing::Within
+        }
+    }
+
+    /// Forgives a debt.
+    pub(crate) fn forgive(&mut self) {
+        self.level = self.level.max(0);
+    }
+
+    /// Whether the account is as full as a new one at `now`.
+    pub(crate) fn is_full(&self, budget: &Budget, now: Tick) -> bool {
+        let mut later = *self;
+        later.book(budget, now, Cost::NONE);
+        later.level == budget.most
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// 20 ms in each second; 80 ms can be saved.
+    fn budget() -> Budget {
+        Budget::new(Duration::from_millis(20), Duration::from_secs(4)).unwrap()
+    }
+
+    #[test]
+    fn savings_are_spent_and_a_debt_is_paid_by_time() {
+        let budget = budget();
+        let mut account = Account::full(&budget, 5);
+        let mut book = |now, millis: u64| account.book(&budget, now, Cost::micros(1_000 * millis));
+        assert_eq!(book(5, 20), Standing::Light);
+        assert_eq!(book(5, 1), Standing::Within);
+        assert_eq!(book(5, 59), Standing::Within);
+        // A tick pays 2 ms.
+        assert_eq!(book(5, 5), Standing::Debt(3));
+        assert_eq!(book(7, 0), Standing::Debt(1));
+        assert_eq!(book(8, 0), Standing::Within);
+        // An earlier tick, of another shard, gives nothing.
+        assert_eq!(book(0, 2), Standing::Debt(1));
+        assert_eq!(book(9_000, 0), Standing::Light);
+        assert!(account.is_full(&budget, 9_000));
+    }
+
+    #[test]
+    fn a_forgiven_debt_leaves_nothing_saved() {
+        let budget = budget();
+        let mut account = Account::full(&budget, 0);
+        assert!(matches!(
+            account.book(&budget, 0, Cost::MAX),
+            Standing::Debt(_)
+        ));
+        account.forgive();
+        assert_eq!(account.book(&budget, 0, Cost::NONE), Standing::Within);
+        assert_eq!(account.book(&budget, 0, Cost::nanos(1)), Standing::Debt(1));
+        let mut saved = Account::full(&budget, 0);
+        saved.forgive();
+        assert_eq!(saved, Account::full(&budget, 0));
+    }
+
+    #[test]
+    fn no_time_is_no_budget_and_no_burst_is_one_tick() {
+        assert_eq!(Budget::new(Duration::ZERO, Duration::from_secs(4)), None);
+        let least = Budget::new(Duration::from_secs(1), Duration::ZERO).unwrap();
+        assert_eq!(least.most, 100_000_000);
+        assert_eq!(least.ticks_to_fill(), 2);
+        let most = Budget::new(Duration::MAX, Duration::MAX).unwrap();
+        assert_eq!(
+            Account::full(&most, 0).book(&most, Tick::MAX, Cost::MAX),
+            Standing::Light
+        );
+    }
+
+    proptest! {
+        /// Over any time, an account that is asked before each payment pays no more than its savings,
+        /// its budget for the time, and the payment with which it went into debt.
+        #[test]
+        fn no_more_than_promised(payments in prop::collection::vec((0..30u32, 0..40_000u64), 1..200)) {
+            let budget = budget();
+            let mut account = Account::full(&budget, 0);
+            let (mut now, mut spent, mut last) = (0, 0, 0);
+            for (ticks, micros) in payments {
+                now += ticks;
+                if !matches!(account.book(&budget, now, Cost::NONE), Standing::Debt(_)) {
+                    account.book(&budget, now, Cost::micros(micros));
+                    (spent, last) = (spent + micros, micros);
+                }
+                prop_assert!(spent - last <= 80_000 + 2_000 * u64::from(now));
+            }
+        }
+
+        /// The debt is over after the time that the account names, and not a tick before.
+        #[test]
+        fn as_long_as_it_says(micros in 80_001..4_000_000u64) {
+            let budget = budget();
+            let mut account = Account::full(&budget, 0);
+            let Standing::Debt(ticks) = account.book(&budget, 0, Cost::micros(micros)) else {
+                panic!("more than was saved");
+            };
+            let before = account.book(&budget, ticks - 1, Cost::NONE);
+            prop_assert_eq!(before, Standing::Debt(1));
+            prop_assert_eq!(account.book(&budget, ticks, Cost::NONE), Standing::Within);
+        }
+    }
+}

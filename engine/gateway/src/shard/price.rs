@@ -1,0 +1,36 @@
+//! The prices of the work of shards, besides those of input (`backlog`). [`Cost`] explains the unit.
+//!
+//! The prices are those of a release build. The sequencer and the readers report their own work.
+
+use trunkline_core::cost::Cost;
+use trunkline_proto::message::CommandBody;
+
+/// The cost of an error reply.
+pub(super) const REFUSAL: Cost = Cost::micros(1);
+
+/// The cost of a connection: accepting, watching and closing it.
+pub(super) const CONNECTION: Cost = Cost::micros(20);
+
+/// The cost of an upgrade: reading the request, and the response.
+pub(super) const UPGRADE: Cost = Cost::micros(5);
+
+/// The cost of each read during a TLS hand-shake. A full hand-shake takes two.
+pub(super) const TLS_STEP: Cost = Cost::micros(70);
+
+/// The cost of a token that is signed with a secret: checking the signature and the claims.
+pub(super) const SECRET_TOKEN: Cost = Cost::micros(3);
+
+/// The cost of a token that is signed with the private key of a pair.
+pub(super) const PUBLIC_KEY_TOKEN: Cost = Cost::micros(60);
+
+/// The cost of a session: entering and leaving the directory, presence, and the reply.
+pub(super) const SESSION: Cost = Cost::micros(10);
+
+/// The cost of a question that a closed connection leaves to the readers.
+pub(super) const ABANDONED: Cost = Cost::micros(500);
+
+/// Whether a client in debt may send this command: a session that renews its token does not end,
+/// and what a client acknowledges is not sent again.
+pub(super) const fn is_let_through(command: &CommandBody<'_>) -> bool {
+    matches!(command, CommandBody::Connect(_) | CommandBody::Ack(_))
+}

@@ -1,0 +1,206 @@
+//! Budgets of cost: clients whose work costs much wait beside those who live within their budgets,
+//! and beside nobody else.
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use trunkline_proto::frame::Opcode;
+use trunkline_tests::client::{Client, error_code};
+use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::wait;
+
+/// The length of a dear command. It costs about 3 ms, which is the work of three seconds.
+const DEAR: usize = 2 << 20;
+
+/// Makes a gateway with one budget, of which 1 ms of work can be saved.
+fn budget(setting: &str) -> Setup {
+    let none = Setup::default()
+        .flag("message-bytes", "4MiB")
+        .flag("connection-cost", "0ms")
+        .flag("user-cost", "0ms")
+        .flag("address-cost", "0ms")
+        .flag("namespace-cost", "0ms");
+    none.flag(setting, "1ms").flag("cost-burst", "1s")
+}
+
+fn throttled(gateway: &Gateway, reason: &str) -> f64 {
+    gateway.metric(&format!("trunkline_throttled_total{{reason=\"{reason}\"}}"))
+}
+
+/// Does something while another client is served all the time.
+fn beside<T>(light: &mut Client, act: impl FnOnce() -> T) -> T {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Relaxed) {
+                light.done("ping", &json!({}));
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let done = act();
+        is_over.store(true, Relaxed);
+        done
+    })
+}
+
+/// Sends a command that costs much. Returns the reply.
+fn dear(client: &mut Client) -> Value {
+    let command = format!("{{\"id\":100000,\"ping\":{{}}{}}}", " ".repeat(DEAR));
+    client.write_frame(Opcode::Text, command.as_bytes());
+    client.reply(100_000)
+}
+
+/// Lets a client cost much until it is refused. Returns the refusal.
+fn overspend(heavy: &mut Client) -> Value {
+    wait::until("a refusal", || {
+        dear(heavy);
+        let reply = heavy.ask("ping", &json!({}));
+        let refused = reply["error"].is_object().then_some(reply);
+        refused.inspect(|reply| assert_eq!(error_code(reply), 111, "{reply}"))
+    })
+}
+
+/// A client that was refused is served again.
+fn goes_on(heavy: &mut Client) {
+    wait::until("the debt to be paid", || {
+        let reply = heavy.ask("ping", &json!({}));
+        reply["ping"].is_object().then_some(())
+    });
+}
+
+#[test]
+fn a_heavy_user_waits_beside_a_light_one() {
+    let gateway = budget("user-cost").start();
+    let mut light = gateway.dial().connect("lucy", "phone");
+    let mut third = gateway.dial().connect("mike", "phone");
+    let mut heavy = gateway.dial().connect("hugo", "phone");
+    beside(&mut light, || {
+        let refusal = overspend(&mut heavy);
+        assert_eq!(refusal["error"]["limit"], "user_cost", "{refusal}");
+        let retry = refusal["error"]["retry_ms"].as_u64();
+        assert!(retry.is_some_and(|ms| ms > 0), "{refusal}");
+        // A client that waits still gets its messages.
+        third.send("hugo", "still there?");
+        assert_eq!(heavy.push_of("message")["text"], "still there?");
+        goes_on(&mut heavy);
+        // All connections of a user pay from one account.
+        let mut other = gateway.dial().connect("hugo", "tablet");
+        overspend(&mut other);
+        goes_on(&mut other);
+    });
+    assert!(throttled(&gateway, "user_cost") >= 2.0);
+    let line = gateway.logged("their work costs more than their budgets");
+    assert!(
+        line.contains("hugo") && line.contains("127.0.0.1"),
+        "{line}"
+    );
+    assert!(!line.contains("lucy"), "{line}");
+}
+
+/// A session that renews itself does not end, and marks are not lost, whatever the user owes.
+#[test]
+fn some_commands_are_let_through() {
+    let gateway = budget("user-cost").start();
+    let mut light = gateway.dial().connect("lucy", "phone");
+    let mut heavy = gateway.dial().connect("hugo", "phone");
+    let conversation = light.send("hugo", "hi")["conversation"].clone();
+    heavy.push_of("message");
+    let commands = [
+        json!({"id": 1, "ping": {}}),
+        json!({"id": 2, "connect": {"user": "hugo", "device": "phone"}}),
+        json!({"id": 3, "ack": {"conversation": conversation, "read": 1}}),
+    ];
+    let [ping, connect, ack] = beside(&mut light, || {
+        wait::until("a refusal", || {
+            dear(&mut heavy);
+            heavy.post_raw(&commands);
+            let replies = [1, 2, 3].map(|id| heavy.reply(id));
+            replies[0]["error"].is_object().then_some(replies)
+        })
+    });
+    assert_eq!(error_code(&ping), 111, "{ping}");
+    assert!(connect["connect"].is_object(), "{connect}");
+    assert!(ack["ack"].is_object(), "{ack}");
+}
+
+#[test]
+fn alone_nobody_waits() {
+    let gateway = budget("user-cost").flag("connection-cost", "1ms").start();
+    let mut heavy = gateway.dial().connect("hugo", "phone");
+    for _ in 0..4 {
+        let reply = dear(&mut heavy);
+        assert!(reply["ping"].is_object(), "{reply}");
+        heavy.done("ping", &json!({}));
+    }
+    let reasons = ["connection_cost", "user_cost"];
+    let waits = reasons.map(|reason| throttled(&gateway, reason));
+    assert_eq!(waits, [0.0; 2]);
+}
+
+#[test]
+fn without_budgets_nobody_waits() {
+    let gateway = budget("user-cost").flag("user-cost", "0ms").start();
+    let mut light = gateway.dial().connect("lucy", "phone");
+    let mut heavy = gateway.dial().connect("hugo", "phone");
+    beside(&mut light, || {
+        for _ in 0..4 {
+            let reply = dear(&mut heavy);
+            assert!(reply["ping"].is_object(), "{reply}");
+            heavy.done("ping", &json!({}));
+        }
+    });
+    let spent = gateway.metric("trunkline_cost_seconds_total{work=\"parse\"}");
+    assert!(spent > 0.01, "{spent}");
+}
+
+#[test]
+fn a_connection_waits_and_another_of_its_user_does_not() {
+    let gateway = budget("connection-cost").start();
+    let mut light = gateway.dial().connect("lucy", "phone");
+    let mut heavy = gateway.dial().connect("hugo", "phone");
+    let mut other = gateway.dial().connect("hugo", "tablet");
+    beside(&mut light, || {
+        let refusal = overspend(&mut heavy);
+        assert_eq!(refusal["error"]["limit"], "connection_cost", "{refusal}");
+        other.done("ping", &json!({}));
+        goes_on(&mut heavy);
+    });
+    assert!(throttled(&gateway, "connection_cost") >= 1.0);
+}
+
+#[test]
+fn an_address_waits_beside_another() {
+    let gateway = budget("address-cost").start();
+    let elsewhere = gateway.dial().from(Ipv4Addr::new(127, 0, 0, 2));
+    let mut light = gateway.dial().connect("lucy", "phone");
+    let mut heavy = elsewhere.connect("hugo", "phone");
+    beside(&mut light, || {
+        let refusal = overspend(&mut heavy);
+        assert_eq!(refusal["error"]["limit"], "address_cost", "{refusal}");
+        // Newcomers of the address wait, and come in.
+        let mut new = elsewhere.connect("nina", "phone");
+        goes_on(&mut new);
+        goes_on(&mut heavy);
+    });
+    let line = gateway.logged("their work costs more than their budgets");
+    assert!(line.contains("127.0.0.2"), "{line}");
+}
+
+#[test]
+fn a_namespace_waits_beside_another() {
+    let gateway = budget("namespace-cost").start();
+    let large = gateway.dial().with("namespace", "large");
+    let mut light = gateway.dial().connect("lucy", "phone");
+    let mut heavy = large.connect("hugo", "phone");
+    beside(&mut light, || {
+        let refusal = overspend(&mut heavy);
+        assert_eq!(refusal["error"]["limit"], "namespace_cost", "{refusal}");
+        // Another user of the namespace pays from the same account.
+        let mut other = large.connect("otto", "phone");
+        overspend(&mut other);
+        goes_on(&mut other);
+        goes_on(&mut heavy);
+    });
+}
