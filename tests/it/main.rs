@@ -53,6 +53,7 @@ mod newcomers;
 mod offline;
 mod order;
 mod origins;
+mod outstanding;
 mod pages;
 mod presence;
 mod protocol_page;

@@ -56,6 +56,12 @@ impl CommandBatch {
         self.commands.push(command);
     }
 
+    /// Returns the length of the body of the last command, in bytes.
+    #[inline]
+    pub fn last_body(&self) -> usize {
+        self.commands.last().map_or(0, |last| last.body.len())
+    }
+
     /// Returns whether some user asks for more than a small part of a turn: many commands in a row,
     /// a long message, or a change of a group or of contacts. Then the sequencer does not decide the
     /// commands in order, but by turns of the users.
@@ -246,6 +252,8 @@ pub enum Item {
         /// The cost of the command for the sequencer and for all who receive its record, all shards
         /// together. The shard charged for reading the command before.
         cost: Cost,
+        /// The length of the command's body in bytes; 0 for an acknowledgement.
+        bytes: u32,
     },
     /// Push a record to the connections of a user.
     Deliver {

@@ -107,6 +107,12 @@ impl ToSequencer {
         self.spent.take().unwrap_or_default()
     }
 
+    /// Returns the number of bytes at which callers who wait for many answers add no more: what is left
+    /// of half the queue. The other half is for everybody else.
+    pub fn room(&self) -> usize {
+        (BYTES / 2).saturating_sub(self.bytes.load(Ordering::Relaxed))
+    }
+
     /// Asks the sequencer to end all delays, because the gateway stops.
     pub fn hurry(&self) {
         self.hurry.store(true, Ordering::Relaxed);
@@ -229,7 +235,9 @@ mod tests {
     fn what_waits_for_its_turn_takes_room() {
         let (to, commands) = queue();
         assert!(commands.is_empty());
+        assert_eq!(to.room(), BYTES / 2);
         commands.hold(BYTES);
+        assert_eq!(to.room(), 0);
         assert!(to.try_send(batch(1)).is_err());
         commands.release(1);
         assert!(to.try_send(batch(1)).is_ok() && !commands.is_empty());

@@ -299,14 +299,13 @@ impl Sequencer {
             self.commit_first();
         }
         self.batch.touch(1);
+        let is_ack = matches!(command.action, Action::Ack { .. });
         let decision = self.decide(command);
         self.spend_work();
         let mut decision = match decision {
             Ok(Some(decision)) => decision,
             Ok(None) => return self.spent.minus(before),
-            Err(refused) if matches!(command.action, Action::Ack { .. }) => {
-                Decision::private(refused.outcome().of_ack())
-            }
+            Err(refused) if is_ack => Decision::private(refused.outcome().of_ack()),
             Err(refused) => Decision::private(refused.outcome()),
         };
         self.batch.tell(decision.audience.len());
@@ -314,7 +313,7 @@ impl Sequencer {
         let cost = self.spent.minus(before);
         decision.cost += cost;
         let reply_to = command.reply_to.clone();
-        let body = command.body.len();
+        let body = if is_ack { 0 } else { command.body.len() };
         self.outbox.answer(reply_to, command.user, decision, body);
         cost
     }

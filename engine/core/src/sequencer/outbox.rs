@@ -35,7 +35,7 @@ struct Decided {
     reply_to: ReplyTo,
     user: UserId,
     decision: Decision,
-    /// The length of the record's body in bytes, about as much as a push of it takes.
+    /// The length of the command's body in bytes, about as much as a push of its record takes.
     bytes: u32,
 }
 
@@ -78,8 +78,8 @@ impl Outbox {
         self.decided.is_empty()
     }
 
-    /// Adds the answer to a command of `user`. The cost of the decision gets that of the pushes beside
-    /// it; `body` is the length of the record's body in bytes.
+    /// Adds the answer to a command of `user`. `body` is the length of the command's body in bytes; 0
+    /// for an acknowledgement. The cost of the pushes comes beside that of the decision.
     pub(super) fn answer(
         &mut self,
         reply_to: ReplyTo,
@@ -181,6 +181,7 @@ impl Outbox {
                     user,
                     outcome,
                     cost,
+                    bytes,
                 });
                 Some(shard)
             }

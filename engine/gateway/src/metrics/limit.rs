@@ -45,6 +45,8 @@ pub enum Limit {
     FrameCommands,
     /// Pages that readers look up for a connection at the same time.
     Pages,
+    /// Commands of a connection that the sequencer has not decided: the connection is not read.
+    Outstanding,
     /// Output of a connection: its next question waits until the output is smaller.
     Answers,
     /// Time for stopping.
@@ -67,7 +69,7 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit, in the order of its counter.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::ConnectionMessages,
         Self::ConnectionBytes,
         Self::ConnectionCommands,
@@ -89,6 +91,7 @@ impl Limit {
         Self::HandshakeTime,
         Self::FrameCommands,
         Self::Pages,
+        Self::Outstanding,
         Self::Answers,
         Self::DrainTime,
         Self::Watches,
@@ -124,6 +127,7 @@ impl Limit {
             Self::HandshakeTime => "handshake_time",
             Self::FrameCommands => "frame_commands",
             Self::Pages => "pages",
+            Self::Outstanding => "outstanding",
             Self::Answers => "answers",
             Self::DrainTime => "drain_time",
             Self::Watches => "watches",

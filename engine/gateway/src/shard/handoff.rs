@@ -14,6 +14,13 @@ const PENDING_COMMANDS: usize = 8_192;
 /// this many bytes reads no more sockets.
 const PENDING_BYTES: usize = 4 << 20;
 
+/// Bytes of commands that one connection may always have at the sequencer, also when the queue is
+/// full of others' commands.
+pub(crate) const LEAST_BYTES: usize = 16 << 10;
+
+/// Bytes of commands that one connection may have at the sequencer.
+pub(crate) const MOST_BYTES: usize = 1 << 20;
+
 /// Collects the commands of a turn and hands them to the sequencer in one batch.
 pub(crate) struct Handoff {
     sequencer: ToSequencer,
@@ -39,6 +46,19 @@ impl Handoff {
         command: &CommandBody<'_>,
     ) -> Result<Prepared, Failure> {
         ask(who, command, &mut self.batch)
+    }
+
+    /// Returns the length of the body of the last command, in bytes.
+    #[inline]
+    pub(super) fn last_body(&self) -> usize {
+        self.batch.last_body()
+    }
+
+    /// Returns the bytes that one connection may have at the sequencer: what is left of half the queue,
+    /// at least [`LEAST_BYTES`] and at most [`MOST_BYTES`].
+    #[inline]
+    pub(super) fn bytes_for_one(&self) -> usize {
+        self.sequencer.room().clamp(LEAST_BYTES, MOST_BYTES)
     }
 
     /// Adds a position to store, if there is one.
@@ -109,6 +129,19 @@ mod tests {
         drop(commands);
         handoff.submit();
         assert!(handoff.is_empty());
+    }
+
+    #[test]
+    fn one_connection_may_have_less_at_the_sequencer_as_the_queue_fills() {
+        let (sequencer, commands) = queue();
+        let handoff = Handoff::new(sequencer);
+        assert_eq!(handoff.bytes_for_one(), MOST_BYTES);
+        commands.hold(15 << 20);
+        assert_eq!(handoff.bytes_for_one(), 1 << 20);
+        commands.hold(1 << 19);
+        assert_eq!(handoff.bytes_for_one(), 1 << 19);
+        commands.hold(1 << 20);
+        assert_eq!(handoff.bytes_for_one(), LEAST_BYTES);
     }
 
     #[test]

@@ -68,6 +68,12 @@ impl Core {
         if self.must_wait(conn) {
             conn.incoming.pause();
         }
+        if conn.unanswered.is_beyond(self.handoff.bytes_for_one()) && !conn.is_closing() {
+            if !conn.incoming.is_paused() {
+                self.parts.metrics.limited(Limit::Outstanding);
+            }
+            conn.incoming.pause();
+        }
         if conn.incoming.is_paused() && !conn.is_closing() {
             return;
         }
@@ -447,7 +453,8 @@ impl Core {
             Ok(Prepared::Queued) => {
                 // The answer to an acknowledgement says nothing of order.
                 let orders = !matches!(command.body, CommandBody::Ack(_));
-                conn.unanswered.queued(orders);
+                let body = self.handoff.last_body();
+                conn.unanswered.queued(orders, body);
             }
             Ok(Prepared::Reply(body)) => self.reply(slot, conn, id, body),
             Ok(Prepared::Query(query)) => self.query(slot, conn, id, query),

@@ -29,6 +29,8 @@ struct Decided {
     outcome: Outcome,
     /// The cost of the command, besides reading it.
     cost: Cost,
+    /// The length of the command's body in bytes.
+    bytes: u32,
 }
 
 /// The number of recipients from which on the flushes of an event wait for each other, and let those
@@ -97,6 +99,7 @@ impl Core {
                     user,
                     outcome,
                     cost,
+                    bytes,
                 } => {
                     let decided = Decided {
                         conn,
@@ -104,6 +107,7 @@ impl Core {
                         user,
                         outcome,
                         cost,
+                        bytes,
                     };
                     self.decided(conns, committed, &decided);
                     if let Some(position) = outcome.position() {
@@ -122,6 +126,16 @@ impl Core {
         }
     }
 
+    /// Reads a connection again that waited for answers and has half of them. Reading it looks for other
+    /// reasons to wait.
+    #[cold]
+    fn go_on_reading(&mut self, slot: u32, conn: &mut Conn) {
+        let room = conn.unanswered.has_room(self.handoff.bytes_for_one());
+        if room && conn.incoming.resume(self.turn.now()) {
+            conn.incoming.read_later(slot, &mut self.turn);
+        }
+    }
+
     /// Answers a command that the sequencer has decided.
     fn decided(&mut self, conns: &mut Slab<Conn>, committed: &Committed, decided: &Decided) {
         let Some(conn) = find(conns, decided.conn) else {
@@ -133,12 +147,16 @@ impl Core {
             user,
             outcome,
             cost,
+            bytes,
             ..
         } = *decided;
         let slot = decided.conn.slot;
         self.charge(slot, conn, Work::Decide, cost);
         let ordered = !outcome.is_of_ack();
-        conn.unanswered.decided(ordered);
+        conn.unanswered.decided(ordered, bytes);
+        if conn.incoming.is_paused() {
+            self.go_on_reading(slot, conn);
+        }
         if ordered {
             self.reads.written(slot);
         }
@@ -199,6 +217,9 @@ impl Core {
         };
         self.charge(slot, conn, Work::Read, answer.cost);
         self.reads.answered(slot, &mut conn.unanswered, reply);
+        if conn.incoming.is_paused() {
+            self.go_on_reading(slot, conn);
+        }
         if conn.session().is_none() {
             return;
         }

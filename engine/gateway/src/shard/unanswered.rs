@@ -2,16 +2,26 @@
 
 use trunkline_core::exchange::Query;
 
+/// Commands at the sequencer at which a connection is read no more, without acknowledgements.
+pub(crate) const MOST_WRITES: u16 = 1_024;
+
+/// Commands and questions without an answer at which a connection is read no more. Most of them are
+/// acknowledgements, which wait for each other.
+pub(crate) const MOST_IN_FLIGHT: u16 = 16_384;
+
 /// Counts the commands of one connection whose answers are still to come.
 ///
-/// `writes <= in_flight`, and each page counts in `in_flight` too.
+/// `writes <= in_flight`, and each page counts in `in_flight` too. Counting ends at the largest
+/// number, so that no client can make it wrap.
 #[derive(Debug, Default)]
 pub(crate) struct Unanswered {
     /// Commands and questions without an answer. Catching up does not count.
-    in_flight: u32,
+    in_flight: u16,
     /// Commands that write and that the sequencer has not decided. Acknowledgements do not count:
     /// their answers say nothing of order.
-    writes: u32,
+    writes: u16,
+    /// The bytes of the bodies of these writes.
+    bytes: u32,
     /// Pages that readers are asked for.
     pages: u8,
     /// The gateway stops: the connection is not read any more, and ends once it has its answers.
@@ -19,34 +29,61 @@ pub(crate) struct Unanswered {
 }
 
 impl Unanswered {
-    /// Counts a command that goes to the sequencer. `orders`: later questions wait for it.
-    pub(super) const fn queued(&mut self, orders: bool) {
-        self.in_flight += 1;
-        self.writes += orders as u32;
+    /// Counts a command that goes to the sequencer, with the length of its body in bytes. `orders`:
+    /// later questions wait for it.
+    #[inline]
+    pub(super) const fn queued(&mut self, orders: bool, body: usize) {
+        self.in_flight = self.in_flight.saturating_add(1);
+        if orders {
+            self.writes = self.writes.saturating_add(1);
+            self.bytes = self.bytes.saturating_add(body as u32);
+        }
     }
 
-    /// Counts a command out that the sequencer has decided. `ordered` as in [`Self::queued`].
-    pub(super) const fn decided(&mut self, ordered: bool) {
+    /// Counts a command out that the sequencer has decided. `ordered` and `body` as in
+    /// [`Self::queued`].
+    #[inline]
+    pub(super) const fn decided(&mut self, ordered: bool, body: u32) {
         self.in_flight -= 1;
-        self.writes -= ordered as u32;
+        if ordered {
+            self.writes -= 1;
+            self.bytes = self.bytes.saturating_sub(body);
+        }
+    }
+
+    /// Whether the connection has so much at the sequencer that it is not to be read. `bytes` is what
+    /// one connection may have there now.
+    #[inline]
+    pub(super) const fn is_beyond(&self, bytes: usize) -> bool {
+        self.writes >= MOST_WRITES
+            || self.in_flight >= MOST_IN_FLIGHT
+            || self.bytes as usize >= bytes
+    }
+
+    /// Whether the connection may be read again that was not read because of [`Self::is_beyond`]:
+    /// half of it is answered. So a connection does not stop and go on with each answer.
+    pub(super) const fn has_room(&self, bytes: usize) -> bool {
+        self.writes <= MOST_WRITES / 2
+            && self.in_flight <= MOST_IN_FLIGHT / 2
+            && self.bytes as usize <= bytes / 2
     }
 
     /// Counts a question for the readers.
     pub(super) fn asked(&mut self, query: &Query) {
         self.pages += u8::from(query.is_paged());
         // Catching up may take long and goes on after a reconnect: stopping does not wait for it.
-        self.in_flight += u32::from(!query.recovers());
+        self.in_flight = (self.in_flight).saturating_add(u16::from(!query.recovers()));
     }
 
     /// Counts a question out that no reader was given.
     pub(super) fn dropped(&mut self, query: &Query) {
         self.pages -= u8::from(query.is_paged());
-        self.in_flight -= u32::from(!query.recovers());
+        self.in_flight -= u16::from(!query.recovers());
     }
 
     /// Counts an answer of a reader. `counted`: the question counts as a command in flight.
     pub(super) const fn answered(&mut self, counted: bool) {
-        self.in_flight -= counted as u32;
+        self.in_flight -= counted as u16;
     }
 
     /// Counts the answer of a page, for a session that still exists. `paged`: it is a page.
@@ -56,7 +93,7 @@ impl Unanswered {
 
     /// The number of writes that the sequencer has not decided.
     pub(super) const fn writes(&self) -> u32 {
-        self.writes
+        self.writes as u32
     }
 
     /// The number of pages that readers are asked for.
@@ -82,7 +119,7 @@ impl Unanswered {
     /// Whether the connection is to end now. It does not wait for the answers to `reads` of its
     /// questions.
     pub(super) const fn has_left(&self, reads: u32) -> bool {
-        self.leaving && self.in_flight <= reads
+        self.leaving && self.in_flight as u32 <= reads
     }
 }
 
@@ -95,7 +132,7 @@ mod tests {
 
     fn counts(unanswered: &Unanswered) -> [u32; 3] {
         [
-            unanswered.in_flight,
+            unanswered.in_flight.into(),
             unanswered.writes(),
             u32::from(unanswered.pages()),
         ]
@@ -115,15 +152,15 @@ mod tests {
             connect: None,
         };
         let mut unanswered = Unanswered::default();
-        unanswered.queued(true);
-        unanswered.queued(false);
+        unanswered.queued(true, 10);
+        unanswered.queued(false, 10);
         assert_eq!(counts(&unanswered), [2, 1, 0]);
         unanswered.asked(&page);
         unanswered.asked(&page);
         unanswered.asked(&catch_up);
         assert_eq!(counts(&unanswered), [4, 1, 2]);
-        unanswered.decided(true);
-        unanswered.decided(false);
+        unanswered.decided(true, 10);
+        unanswered.decided(false, 0);
         unanswered.dropped(&page);
         unanswered.dropped(&catch_up);
         assert_eq!(counts(&unanswered), [1, 0, 1]);
@@ -134,16 +171,45 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_stops_at_each_limit_and_goes_on_at_half_of_it() {
+        let mut unanswered = Unanswered::default();
+        for _ in 1..MOST_WRITES {
+            unanswered.queued(true, 0);
+        }
+        assert!(!unanswered.is_beyond(1) && !unanswered.has_room(1));
+        unanswered.queued(true, 0);
+        assert!(unanswered.is_beyond(1));
+        while !unanswered.has_room(1) {
+            unanswered.decided(true, 0);
+        }
+        assert_eq!(unanswered.writes(), u32::from(MOST_WRITES / 2));
+        for _ in 0..MOST_IN_FLIGHT - MOST_WRITES / 2 {
+            assert!(!unanswered.is_beyond(1));
+            unanswered.queued(false, 99);
+        }
+        assert!(unanswered.is_beyond(1));
+        while !unanswered.has_room(1) {
+            unanswered.decided(false, 0);
+        }
+        assert_eq!(unanswered.in_flight, MOST_IN_FLIGHT / 2);
+        unanswered.queued(true, 1_000);
+        assert!(unanswered.is_beyond(1_000) && !unanswered.is_beyond(1_001));
+        assert!(!unanswered.has_room(1_999) && unanswered.has_room(2_000));
+        unanswered.decided(true, 1_000);
+        assert!(unanswered.has_room(0));
+    }
+
+    #[test]
     fn a_connection_that_leaves_waits_for_its_writes() {
         let mut unanswered = Unanswered::default();
-        unanswered.queued(true);
-        unanswered.queued(false);
+        unanswered.queued(true, 10);
+        unanswered.queued(false, 10);
         assert!(!unanswered.has_left(2), "nobody told it to leave");
         unanswered.leave();
         assert!(!unanswered.has_left(0) && !unanswered.has_left(1));
         assert!(unanswered.has_left(2));
-        unanswered.decided(true);
-        unanswered.decided(false);
+        unanswered.decided(true, 10);
+        unanswered.decided(false, 0);
         assert!(unanswered.has_left(0));
         unanswered.stay();
         assert!(!unanswered.has_left(0) && !unanswered.is_leaving());
