@@ -1,5 +1,8 @@
 //! The events of a user, merged from the user's sync timeline and the channels of large groups.
 
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
 use trunkline_storage::{Page, Position, ReadError, Record, TimelineId};
 
 use super::reading::Reading;
@@ -19,27 +22,63 @@ pub(super) struct Span {
     pub(super) limit: usize,
 }
 
+/// The number of events that are read of each channel at first. A channel with more of them is read
+/// further where the page needs it.
+const FIRST: usize = 16;
+
+/// The bytes of records that are read of each channel at a time, or one longer record.
+const CHANNEL_BYTES: usize = 16 << 10;
+
+/// The bytes of records behind which a page ends.
+const MAX_BYTES: usize = 1 << 20;
+
+/// The maximum number of parts whose memory is kept for the next read.
+const KEPT_PARTS: usize = 64;
+
+/// The number of events that are read further of a channel at a time.
+const FURTHER: usize = 64;
+
+/// The maximum number of further reads for one page. The page then ends earlier.
+const READS: usize = 16;
+
 /// The pages of all timelines with events of a user. The next read reuses their memory.
+///
+/// A page of events needs few records of most channels, so each channel is read a little, and then
+/// those further that have more events before the end of the page. So the work and the memory of a
+/// page do not grow with the number of channels times the length of a page.
 #[derive(Default)]
 pub(super) struct Feed {
-    /// The pages, the one of the user's own timeline first.
-    pages: Vec<Page>,
-    /// For each page, the sequence of the first message that the user sees. Events about earlier
-    /// messages are not the user's.
-    firsts: Vec<u64>,
+    /// The parts of timelines that were read, those of the user's own timeline first.
+    parts: Vec<Part>,
     used: usize,
     /// The position up to which all timelines have been read.
     until: Position,
     limit: usize,
     hides: bool,
+    /// The bytes of the records in all parts, and the number from which on records behind the end of
+    /// the page are dropped.
+    bytes: usize,
+    drop_from: usize,
+    /// Whether the page ends because it is full.
+    is_full: bool,
+}
+
+/// Some records of one timeline.
+struct Part {
+    page: Page,
+    window: Window,
+    /// Whether the timeline may have records behind the page, and no other part has them.
+    is_cut: bool,
 }
 
 /// The part of one timeline that belongs to a user.
+#[derive(Clone, Copy)]
 struct Window {
     timeline: TimelineId,
     since: Position,
     until: Position,
-    /// The sequence of the first message that the user sees.
+    /// The sequence of the first message that the user sees. Events about earlier messages are not
+    /// the user's.
     first: u64,
 }
 
@@ -51,14 +90,14 @@ impl Feed {
     /// The store could not be read, or no longer holds what came after `span.since`.
     pub(super) fn read(&mut self, reading: &Reading, span: Span) -> Result<bool, ReadError> {
         (self.used, self.until, self.limit, self.hides) = (0, span.until, span.limit, false);
-        self.firsts.clear();
+        (self.bytes, self.drop_from, self.is_full) = (0, 2 * MAX_BYTES, false);
         let own = Window {
             timeline: span.user,
             since: span.since,
             until: span.until,
             first: 0,
         };
-        let mut more = self.page(reading, &own)?;
+        self.part(reading, own, span.limit)?;
         let windows = Windows::read(reading, span.user)?;
         self.hides = windows.hides;
         if span.since.0 < windows.floor {
@@ -71,49 +110,147 @@ impl Feed {
                 timeline: TimelineId(group.channel),
                 since: span.since.max(Position(group.after)),
                 until: match group.until {
-                    0 => span.until,
-                    end => span.until.min(Position(end)),
+                    0 => self.until,
+                    end => self.until.min(Position(end)),
                 },
                 first: group.first,
             };
             if window.since < window.until {
-                more |= self.page(reading, &window)?;
+                self.part(reading, window, FIRST)?;
             }
         }
-        Ok(more | (self.used > 1 && self.merged().nth(span.limit).is_some()))
+        if self.used > 1 {
+            self.read_further(reading)?;
+        }
+        let is_cut = self.end_at_cuts();
+        let is_long = self.used > 1 && self.merged().nth(span.limit).is_some();
+        Ok(is_cut || self.is_full || is_long)
+    }
+
+    /// Reads on where the page would end too early: in the timeline that was cut first.
+    fn read_further(&mut self, reading: &Reading) -> Result<(), ReadError> {
+        for _ in 0..READS {
+            let Some((index, end)) = self.first_cut() else {
+                break;
+            };
+            let (count, bytes) = self.sizes_up_to(end);
+            if count >= self.limit || bytes >= MAX_BYTES || end >= self.until {
+                break;
+            }
+            let part = &mut self.parts[index];
+            part.is_cut = false;
+            let window = Window {
+                since: end,
+                until: part.window.until.min(self.until),
+                ..part.window
+            };
+            self.part(reading, window, FURTHER.min(self.limit))?;
+        }
+        Ok(())
+    }
+
+    /// Returns the number and the bytes of the records up to a position.
+    fn sizes_up_to(&self, end: Position) -> (usize, usize) {
+        let parts = self.parts[..self.used].iter();
+        let records = parts.flat_map(|part| part.page.records());
+        let records = records.filter(|record| record.position <= end);
+        records.fold((0, 0), |(count, bytes), record| {
+            (count + 1, bytes + record.body.len())
+        })
+    }
+
+    /// Lets the page end where it is full, and drops parts that lie behind its end.
+    fn drop_behind(&mut self) {
+        let parts = &mut self.parts[..self.used];
+        let records = parts.iter().flat_map(|part| part.page.records());
+        let mut sizes: Vec<_> = records
+            .map(|record| (record.position, record.body.len()))
+            .collect();
+        sizes.sort_unstable();
+        // Records of several timelines count once.
+        sizes.dedup_by_key(|(position, _)| *position);
+        let mut bytes = 0;
+        let kept = sizes.iter().take(self.limit).take_while(|(_, size)| {
+            bytes += size;
+            bytes < MAX_BYTES + size
+        });
+        if let Some((end, _)) = kept.last() {
+            self.is_full |= sizes.last().is_some_and(|(last, _)| last > end);
+            self.until = self.until.min(*end);
+        }
+        self.bytes = 0;
+        for (number, part) in parts.iter_mut().enumerate() {
+            let first = part.page.records().next();
+            if first.is_some_and(|first| first.position > self.until) {
+                part.page = empty_page(number);
+                part.is_cut = false;
+            }
+            self.bytes += part.page.bytes();
+        }
+        self.drop_from = (2 * MAX_BYTES).max(2 * self.bytes);
+    }
+
+    /// Returns the part that was cut before all others, and the position of its last record.
+    fn first_cut(&self) -> Option<(usize, Position)> {
+        let parts = self.parts[..self.used].iter().enumerate();
+        let cut = parts.filter(|(_, part)| part.is_cut);
+        cut.filter_map(|(index, part)| Some((index, part.page.records().last()?.position)))
+            .min_by_key(|(_, end)| *end)
+    }
+
+    /// Lets the page end where the first timeline was cut: others may have been read further.
+    /// Returns whether one was cut.
+    fn end_at_cuts(&mut self) -> bool {
+        let cut = self.first_cut();
+        if let Some((_, end)) = cut {
+            self.until = self.until.min(end);
+        }
+        cut.is_some()
     }
 
     /// Gives large buffers back.
     pub(super) fn release(&mut self) {
-        self.pages.truncate(1);
-        self.pages.iter_mut().for_each(Page::release);
-        self.pages.shrink_to_fit();
-        self.firsts = Vec::new();
         self.used = 0;
+        // The page of the own timeline is the only long one.
+        self.parts.truncate(1);
+        self.parts.shrink_to_fit();
+        self.parts.iter_mut().for_each(|part| part.page.release());
     }
 
-    /// Reads one timeline into the next page. Returns whether it has more events.
-    fn page(&mut self, reading: &Reading, window: &Window) -> Result<bool, ReadError> {
-        let &Window {
+    /// Reads at most `limit` records of a timeline into the next part.
+    fn part(&mut self, reading: &Reading, window: Window, limit: usize) -> Result<(), ReadError> {
+        if self.used == self.parts.len() {
+            self.parts.push(Part {
+                page: empty_page(self.used),
+                window,
+                is_cut: false,
+            });
+        }
+        let part = &mut self.parts[self.used];
+        self.used += 1;
+        part.page.clear();
+        part.window = window;
+        let Window {
             timeline,
             since,
             until,
-            first,
+            ..
         } = window;
-        self.firsts.push(first);
-        if self.used == self.pages.len() {
-            self.pages.push(Page::default());
-        }
-        let page = &mut self.pages[self.used];
-        page.clear();
-        self.used += 1;
         let store = reading.store();
-        let more = store.sync(timeline, since, until, self.limit, page)?;
-        if more && let Some(last) = page.records().last() {
-            // Other timelines may be read further than this one.
-            self.until = self.until.min(last.position);
+        part.is_cut = store.sync(timeline, since, until, limit, &mut part.page)?;
+        reading.count_page(&part.page);
+        self.bytes += part.page.bytes();
+        if self.bytes >= self.drop_from {
+            self.drop_behind();
         }
-        Ok(more)
+        Ok(())
+    }
+
+    /// Gives back the memory of a read of very many channels.
+    pub(super) fn trim(&mut self) {
+        if self.parts.len() > KEPT_PARTS {
+            self.release();
+        }
     }
 
     /// Returns whether the user has deleted messages from the own view.
@@ -128,27 +265,69 @@ impl Feed {
     }
 
     fn merged(&self) -> impl Iterator<Item = (Record<'_>, bool)> {
-        let mut heads: Vec<_> = self.pages[..self.used]
-            .iter()
-            .map(|page| page.records().peekable())
+        let parts = &self.parts[..self.used];
+        let mut rests: Vec<_> = parts.iter().map(|part| part.page.records()).collect();
+        let mut heads: BinaryHeap<Head<'_>> = rests
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(part, rest)| {
+                let record = rest.next()?;
+                Some(Head { record, part })
+            })
             .collect();
         let until = self.until;
         std::iter::from_fn(move || {
-            let next = heads
-                .iter_mut()
-                .filter_map(|head| head.peek().map(|record| record.position))
-                .min()?;
+            let position = heads.peek()?.record.position;
             let (mut found, mut seen) = (None, false);
-            for (head, first) in heads.iter_mut().zip(&self.firsts) {
-                if let Some(record) = head.next_if(|record| record.position == next) {
-                    seen |= is_seen(&record, *first);
-                    found = Some(record);
-                }
+            let is_it = |head: &Head<'_>| head.record.position == position;
+            while heads.peek().is_some_and(is_it)
+                && let Some(Head { record, part }) = heads.pop()
+            {
+                seen |= is_seen(&record, parts[part].window.first);
+                found = Some(record);
+                heads.extend(rests[part].next().map(|record| Head { record, part }));
             }
-            found.filter(|_| next <= until).map(|record| (record, seen))
+            found
+                .filter(|_| position <= until)
+                .map(|record| (record, seen))
         })
     }
 }
+
+/// Returns an empty page for the part with this number: a long one for the user's own timeline.
+fn empty_page(number: usize) -> Page {
+    match number {
+        0 => Page::default(),
+        _ => Page::with_bytes(CHANNEL_BYTES),
+    }
+}
+
+/// The next record of a part. The oldest record is the greatest, so that a heap has it on top.
+struct Head<'f> {
+    record: Record<'f>,
+    /// The number of the part.
+    part: usize,
+}
+
+impl Ord for Head<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.record.position.cmp(&self.record.position)
+    }
+}
+
+impl PartialOrd for Head<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Head<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.record.position == other.record.position
+    }
+}
+
+impl Eq for Head<'_> {}
 
 /// Returns whether an event is only about messages from `first` on.
 fn is_seen(record: &Record<'_>, first: u64) -> bool {
@@ -161,4 +340,176 @@ fn is_seen(record: &Record<'_>, first: u64) -> bool {
         return true;
     }
     Body::read(record.body).is_none_or(|body| body.seq >= first)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use trunkline_storage::backend::sim::SimDisk;
+    use trunkline_storage::{Draft, Opened, Options, Store};
+
+    use super::*;
+    use crate::state::{self, Inbox};
+
+    const USER: UserId = TimelineId(1);
+    /// The first channel.
+    const CHANNEL: u128 = 100;
+
+    struct World {
+        opened: Opened,
+        reading: Reading,
+        /// The positions of all events.
+        all: Vec<Position>,
+    }
+
+    impl World {
+        /// Makes a user with this many channels.
+        fn new(channels: u128) -> Self {
+            let options = Options {
+                segment_bytes: 32 << 20,
+                max_record_bytes: 1 << 20,
+                reserve_bytes: 0,
+                background: false,
+                ..Options::default()
+            };
+            let disk = Arc::new(SimDisk::new(1));
+            let mut opened = Store::open_with(disk, options, &mut |_| ()).unwrap();
+            let reading = Reading::new(&opened.reader);
+            let window = |n| state::Window {
+                channel: CHANNEL + n,
+                after: 0,
+                until: u64::MAX,
+                first: 0,
+            };
+            let inbox = Inbox {
+                closed: (0..channels).map(window).collect(),
+                ..Inbox::default()
+            };
+            let key = reading.ids().inbox(USER);
+            let value = state::encode(&inbox);
+            opened.writer.set_state(key, &value).unwrap();
+            Self {
+                opened,
+                reading,
+                all: Vec::new(),
+            }
+        }
+
+        /// Appends an event of these timelines.
+        fn event(&mut self, timelines: &[TimelineId], bytes: usize) {
+            let draft = Draft {
+                fanout: timelines,
+                body: &vec![7; bytes],
+                ..Draft::default()
+            };
+            let position = self.opened.writer.append(&draft);
+            let position = position.unwrap_or_else(|_| {
+                self.opened.writer.commit().unwrap();
+                self.opened.writer.append(&draft).unwrap()
+            });
+            self.all.push(position);
+        }
+
+        /// Reads all pages, and checks that each event comes once and in order.
+        fn read_all(&mut self, limit: usize) -> Sizes {
+            self.opened.writer.commit().unwrap();
+            let mut feed = Feed::default();
+            let mut span = Span {
+                user: USER,
+                since: Position::ZERO,
+                until: self.opened.reader.head(),
+                limit,
+            };
+            let (mut found, mut sizes) = (Vec::new(), Sizes::default());
+            loop {
+                let more = feed.read(&self.reading, span).unwrap();
+                let page: Vec<_> = feed.records().map(|(record, _)| record.position).collect();
+                assert!(page.len() <= limit && (!page.is_empty() || !more));
+                sizes.pages += 1;
+                sizes.bytes = sizes.bytes.max(feed.bytes);
+                let parts = feed.parts[..feed.used].iter();
+                let records = parts.map(|part| part.page.len()).sum();
+                sizes.records = sizes.records.max(records);
+                found.extend(page);
+                if !more {
+                    break;
+                }
+                span.since = *found.last().unwrap();
+            }
+            assert_eq!(found, self.all);
+            sizes
+        }
+    }
+
+    /// The most that was in memory for a page, and the number of pages.
+    #[derive(Debug, Default)]
+    struct Sizes {
+        pages: usize,
+        records: usize,
+        bytes: usize,
+    }
+
+    #[test]
+    fn events_of_many_channels_come_once_and_in_order() {
+        let mut world = World::new(50);
+        for n in 0..3_000_u128 {
+            let random = n * n % 97;
+            let channel = TimelineId(CHANNEL + random % 50);
+            match random % 5 {
+                0 => world.event(&[USER], 10),
+                1 => world.event(&[channel, USER], 10),
+                // One channel has most of the events.
+                2 => world.event(&[channel], 10),
+                _ => world.event(&[TimelineId(CHANNEL)], 10),
+            }
+        }
+        for limit in [1, 7, 100, 500, 5_000] {
+            let sizes = world.read_all(limit);
+            assert!(
+                sizes.records <= limit + 50 * FIRST + READS * FURTHER,
+                "{sizes:?}"
+            );
+        }
+        let sizes = world.read_all(500);
+        assert!(sizes.pages < 20, "{sizes:?}");
+    }
+
+    #[test]
+    fn long_events_of_many_channels_take_no_more_memory_than_a_few_pages() {
+        let mut world = World::new(100);
+        for n in 0..400 {
+            world.event(&[TimelineId(CHANNEL + n % 100)], 60 << 10);
+        }
+        let sizes = world.read_all(500);
+        assert!(sizes.bytes <= 3 * MAX_BYTES, "{sizes:?}");
+        let mut world = World::new(200);
+        // The channels that are read first have the newest events.
+        for n in (0..200).rev() {
+            for _ in 0..3 {
+                world.event(&[TimelineId(CHANNEL + n)], 20 << 10);
+            }
+        }
+        let sizes = world.read_all(500);
+        assert!(sizes.bytes <= 3 * MAX_BYTES, "{sizes:?}");
+    }
+
+    #[test]
+    fn a_feed_that_is_released_keeps_one_short_page() {
+        let mut world = World::new(100);
+        world.event(&[USER], 200 << 10);
+        world.event(&[TimelineId(CHANNEL + 99)], 10);
+        world.opened.writer.commit().unwrap();
+        let mut feed = Feed::default();
+        let span = Span {
+            user: USER,
+            since: Position::ZERO,
+            until: world.opened.reader.head(),
+            limit: 10,
+        };
+        feed.read(&world.reading, span).unwrap();
+        assert_eq!(feed.records().count(), 2);
+        feed.trim();
+        assert_eq!((feed.parts.len(), feed.used), (1, 0));
+    }
 }

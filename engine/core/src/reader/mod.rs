@@ -107,10 +107,12 @@ pub fn run(store: &Reader, jobs: &Jobs, mailboxes: &[Arc<Mailbox>], message_byte
 impl Worker {
     /// Does a job, or the next slice of it. Returns `None` if the job is not finished.
     fn work(&mut self, job: &mut Job) -> Option<Answered> {
-        match &job.reply_to {
+        let answered = match &job.reply_to {
             &ReplyTo::Conn(to) => self.answer(job, &to).map(Answered::Conn),
             ReplyTo::Call(_) => self.value(job).map(Answered::Call),
-        }
+        };
+        self.feed.trim();
+        answered
     }
 
     /// Looks up what a job asks for, or does the next slice of it. Returns `None` if the job is not
