@@ -17,6 +17,8 @@ pub(super) struct Frames {
     to: ReplyConn,
     /// The maximum number of bytes of a message.
     message_bytes: usize,
+    /// The bytes behind which no more pushes are appended.
+    pub(super) page_bytes: usize,
     bytes: Vec<u8>,
     error: Option<ErrorCode>,
 }
@@ -80,6 +82,7 @@ impl Frames {
         Self {
             to,
             message_bytes,
+            page_bytes: message_bytes,
             bytes: Vec::new(),
             error: None,
         }
@@ -124,14 +127,14 @@ impl Frames {
     }
 
     /// Appends a push. Returns `false`, and appends nothing, if the push `may_wait` for the next
-    /// page and all frames with it would be longer than a message.
+    /// page and all frames with it would be longer than a page.
     ///
     /// A push that alone is longer than a message goes without its content.
     pub(super) fn push(&mut self, push: Push<'_>, may_wait: bool) -> bool {
         let (start, most) = (self.bytes.len(), self.message_bytes);
         let mut message = ServerMessage::Push(push);
         write(&mut self.bytes, self.to.encoding, &message);
-        if may_wait && self.bytes.len() > most {
+        if may_wait && self.bytes.len() > self.page_bytes {
             self.bytes.truncate(start);
             return false;
         }

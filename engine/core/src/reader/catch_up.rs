@@ -17,6 +17,10 @@ use crate::position;
 /// The maximum number of pushes on one page.
 const PAGE: usize = 500;
 
+/// The bytes of pushes on one page, or one longer push. A session that catches up and does not read
+/// makes the gateway hold one page.
+const PAGE_BYTES: usize = 256 << 10;
+
 /// One page of what a session missed.
 pub(super) struct CatchUp<'q> {
     pub(super) user: UserId,
@@ -41,6 +45,7 @@ impl Worker {
     /// Answers with the next page of what a session missed.
     pub(super) fn catch_up(&mut self, to: &ReplyConn, page: &CatchUp<'_>) -> Answer {
         let mut frames = Frames::new(*to, self.message_bytes);
+        frames.page_bytes = frames.page_bytes.min(PAGE_BYTES);
         let kind = page.write(&self.reading, &mut self.feed, &mut frames);
         let kind = kind.unwrap_or_else(|failure| {
             match page.connect {

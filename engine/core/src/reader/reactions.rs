@@ -1,5 +1,7 @@
 //! The reactions to a message: counts with some of the users, and pages of all users.
 
+use std::collections::HashMap;
+
 use trunkline_proto::Str;
 use trunkline_proto::message::{Message, MessageReaction, ReactionsReply, ReplyBody};
 use trunkline_storage::Page;
@@ -29,14 +31,14 @@ struct Group<'a> {
 /// Returns the reactions with their users, in the order in which each first appeared.
 fn groups(stored: &StoredReactions) -> Vec<Group<'_>> {
     let mut all = Vec::<Group<'_>>::new();
+    let mut places = HashMap::new();
     for (user, reaction) in stored.pairs() {
-        match all.iter_mut().find(|group| group.reaction == reaction) {
-            Some(group) => group.users.push(user),
-            None => all.push(Group {
-                reaction,
-                users: vec![user],
-            }),
+        let place = *places.entry(reaction).or_insert(all.len());
+        if place == all.len() {
+            let users = Vec::new();
+            all.push(Group { reaction, users });
         }
+        all[place].users.push(user);
     }
     all
 }

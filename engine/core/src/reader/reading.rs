@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use trunkline_storage::{Epochs, Order, Page, Reader, TimelineId};
+use trunkline_storage::{Epochs, Order, Page, ReadError, Reader, TimelineId};
 
 use super::failure::{CORRUPT, NO_MESSAGE, UNKNOWN, failure};
 use crate::cost::Cost;
@@ -124,9 +124,32 @@ impl Reading {
     /// # Errors
     /// The store could not be read.
     pub(super) fn bytes(&self, key: TimelineId) -> Result<Option<Vec<u8>>, Failure> {
-        let value = self.store.state(key).map_err(|error| failure(&error))?;
+        self.stored(key).map_err(|error| failure(&error))
+    }
+
+    /// Returns the bytes of the value under a key like [`bytes`](Self::bytes), for callers that tell
+    /// errors of the store apart.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub(super) fn stored(&self, key: TimelineId) -> Result<Option<Vec<u8>>, ReadError> {
+        let value = self.store.state(key)?;
         self.count(1, value.as_ref().map_or(0, Vec::len));
         Ok(value)
+    }
+
+    /// Returns the bytes of the values under many keys, in the order of the keys.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub(super) fn stored_all(
+        &self,
+        keys: &[TimelineId],
+    ) -> Result<Vec<Option<Vec<u8>>>, ReadError> {
+        let found = self.store.states(keys)?;
+        let bytes = found.iter().flatten().map(Vec::len).sum();
+        self.count(keys.len(), bytes);
+        Ok(found)
     }
 
     /// Returns the value under a key, if there is one.
@@ -152,9 +175,7 @@ impl Reading {
     where
         T: for<'a> Form<'a> + serde::de::DeserializeOwned,
     {
-        let found = self.store.states(keys).map_err(|error| failure(&error))?;
-        let bytes = found.iter().flatten().map(Vec::len).sum();
-        self.count(keys.len(), bytes);
+        let found = self.stored_all(keys).map_err(|error| failure(&error))?;
         let decode = |value: Option<Vec<u8>>| {
             value.map_or(Ok(None), |value| {
                 state::decode(&value).map(Some).ok_or(CORRUPT)

@@ -37,13 +37,13 @@ fn entries<E: BucketEntry>(
     set: TimelineId,
     spread: Spread,
 ) -> Result<Vec<E>, ReadError> {
+    let keys: Vec<_> = (0..spread.buckets())
+        .map(|number| reading.ids().bucket(set, number))
+        .collect();
     let mut entries = Vec::new();
-    for number in 0..spread.buckets() {
-        let key = reading.ids().bucket(set, number);
-        if let Some(value) = reading.store().state(key)? {
-            let bucket: Bucket<E> = state::decode(&value).ok_or(ReadError::NoRecord)?;
-            entries.extend(bucket.entries);
-        }
+    for value in reading.stored_all(&keys)?.into_iter().flatten() {
+        let bucket: Bucket<E> = state::decode(&value).ok_or(ReadError::NoRecord)?;
+        entries.extend(bucket.entries);
     }
     Ok(entries)
 }
@@ -54,7 +54,7 @@ fn entries<E: BucketEntry>(
 /// The store could not be read, or holds contacts of another form.
 pub(super) fn contacts(reading: &Reading, user: UserId) -> Result<Vec<String>, ReadError> {
     let key = reading.ids().contacts(user);
-    let head = || match reading.store().state(key)? {
+    let head = || match reading.stored(key)? {
         Some(value) => state::decode(&value).ok_or(ReadError::NoRecord),
         None => Ok(Contacts::default()),
     };
@@ -85,14 +85,13 @@ impl StoredReactions {
     /// # Errors
     /// The store could not be read, or holds reactions of another form.
     pub(super) fn read(reading: &Reading, key: TimelineId) -> Result<Self, ReadError> {
-        let store = reading.store();
         steady(|| {
-            let value = store.state(key)?.unwrap_or_default();
+            let value = reading.stored(key)?.unwrap_or_default();
             let Some(head) = head(&value) else {
                 return Ok(Some(Self::Few(value)));
             };
             let mut all: Vec<Reacted> = entries(reading, key, head.spread)?;
-            let now = store.state(key)?.as_deref().and_then(self::head);
+            let now = reading.stored(key)?.as_deref().and_then(self::head);
             if !now.is_some_and(|now| now.spread.is_laid_out_as(head.spread)) {
                 return Ok(None);
             }
@@ -142,12 +141,12 @@ impl Windows {
     pub(super) fn read(reading: &Reading, user: UserId) -> Result<Self, ReadError> {
         let key = reading.ids().inbox(user);
         steady(|| {
-            let Some(value) = reading.store().state(key)? else {
+            let Some(value) = reading.stored(key)? else {
                 return Ok(Some(Self::default()));
             };
             let inbox: Inbox<'_> = state::decode(&value).ok_or(ReadError::NoRecord)?;
             let mut list = entries(reading, key, inbox.open)?;
-            if inbox.open.buckets() > 0 && reading.store().state(key)?.as_ref() != Some(&value) {
+            if inbox.open.buckets() > 0 && reading.stored(key)?.as_ref() != Some(&value) {
                 return Ok(None);
             }
             list.extend(inbox.gathered);

@@ -7,7 +7,7 @@ pub enum Work {
     Parse,
     /// Deciding and storing commands in the sequencer, and delivering their records.
     Decide,
-    /// Look-ups of the readers, and sending their answers.
+    /// Look-ups of the readers and of presence, and sending their answers.
     Read,
     /// New connections: accepting, hand-shakes, tokens and sessions.
     Open,

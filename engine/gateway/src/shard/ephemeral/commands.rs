@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use trunkline_core::cost::Cost;
 use trunkline_core::exchange::{Failure, Finding, PresenceQuery, Query};
 use trunkline_core::fit::{Cut, ReplyFrame, write_fitting};
 use trunkline_proto::message::{CommandBody, Done, ReplyBody, SignalReply};
@@ -11,7 +12,15 @@ use super::super::core::Core;
 use super::super::rate::Beyond;
 use super::requests::{Beginning, Sender, Typing};
 use super::tell::Worth;
+use crate::metrics::Work;
 use crate::shared::SharedPush;
+
+/// The cost of each user whom a client names to see its presence, or to watch it: the user's id, and
+/// looking up the user's state and watchers.
+const ASKED: Cost = Cost::nanos(400);
+
+/// The cost of each user in a reply about presence: looking up the state again, and writing it.
+const SHOWN: Cost = Cost::nanos(300);
 
 impl Core {
     /// Carries out a command of a session about ephemeral events. Returns `false` for other commands.
@@ -45,6 +54,8 @@ impl Core {
         let body = match command {
             CommandBody::Presence(request) => {
                 let asked = self.ephemeral.presence(sender, request, &mut self.turn)?;
+                let named = request.watch.len() + request.unwatch.len() + request.query.len();
+                self.charge(slot, conn, Work::Read, ASKED.times(named));
                 self.show(slot, conn, id, asked);
                 return Ok(true);
             }
@@ -110,9 +121,12 @@ impl Core {
                 self.reply(slot, conn, id, ReplyBody::Typing(Done {}));
             }
             Finding::Contacts { names, watch, part } => {
+                let cost = ASKED.times(names.len());
                 let sender = Sender { slot, session };
                 let (ephemeral, turn) = (&mut self.ephemeral, &mut self.turn);
-                match ephemeral.contacts(sender, &names, watch, &part, turn) {
+                let asked = ephemeral.contacts(sender, &names, watch, &part, turn);
+                self.charge(slot, conn, Work::Read, cost);
+                match asked {
                     Ok(asked) => self.show(slot, conn, id, asked),
                     Err((code, message)) => self.fail(slot, conn, id, code, message),
                 }
@@ -135,6 +149,7 @@ impl Core {
     fn show_known(&mut self, slot: u32, conn: &mut Conn, id: u32, asked: &PresenceQuery) {
         /// The most bytes of a user in JSON.
         const USER: usize = 200;
+        self.charge(slot, conn, Work::Read, SHOWN.times(asked.users.len()));
         let body = self.ephemeral.answer(slot, asked);
         let most = self.parts.limits.content.message_bytes;
         if asked.users.len() * USER < most {
