@@ -51,16 +51,19 @@ pub fn write_fitting(out: &mut Vec<u8>, frame: ReplyFrame, body: ReplyBody<'_>, 
         limit,
     } = frame;
     let start = out.len();
-    let reply = Reply { id, body };
-    let message = ServerMessage::Reply(reply);
-    write(out, encoding, &message);
-    if out.len() - start <= limit {
-        return true;
+    let mut body = body;
+    if least_bytes(&body, encoding) <= limit {
+        let message = ServerMessage::Reply(Reply { id, body });
+        write(out, encoding, &message);
+        if out.len() - start <= limit {
+            return true;
+        }
+        out.truncate(start);
+        let ServerMessage::Reply(reply) = message else {
+            return false;
+        };
+        body = reply.body;
     }
-    out.truncate(start);
-    let ServerMessage::Reply(Reply { body, .. }) = message else {
-        return false;
-    };
     let body = shorten(frame, body, cut);
     write(out, encoding, &ServerMessage::Reply(Reply { id, body }));
     let fits = out.len() - start <= limit;
@@ -68,6 +71,30 @@ pub fn write_fitting(out: &mut Vec<u8>, frame: ReplyFrame, body: ReplyBody<'_>, 
         out.truncate(start);
     }
     fits
+}
+
+/// Returns a number of bytes that the reply takes at least: those of the texts of its messages. They
+/// may be several times as long as the limit, so that writing them would be work for nothing.
+fn least_bytes(body: &ReplyBody<'_>, encoding: Encoding) -> usize {
+    let text = |message: &Message<'_>| {
+        let text = message.text.as_deref();
+        text.map_or(0, |text| match encoding {
+            Encoding::Json => trunkline_proto::json::text_bytes(text),
+            Encoding::Proto => text.len(),
+        })
+    };
+    match body {
+        ReplyBody::History(page) => page.messages.iter().map(text).sum(),
+        ReplyBody::Sync(page) => {
+            let events = page.events.iter().map(|push| &push.event);
+            let of = |event: &Event<'_>| match event {
+                Event::Message(message) => text(message),
+                _ => 0,
+            };
+            events.map(of).sum()
+        }
+        _ => 0,
+    }
 }
 
 /// Returns a reply whose JSON has at most `limit` bytes; `None` where not even one entry of it fits.
@@ -438,6 +465,32 @@ mod tests {
                 assert!((20..60).contains(&count.parse::<u32>().unwrap()), "{count}");
                 assert!(more);
             }
+        }
+    }
+
+    #[test]
+    fn no_page_is_shorter_than_the_least_that_it_takes() {
+        let texts = ["", "x", "\u{1}\"\n", "ä€😀"].map(|text| text.repeat(700));
+        let message = |text: String| Message {
+            text: Some(text.into()),
+            ..Message::default()
+        };
+        let body = ReplyBody::History(HistoryReply {
+            messages: texts.map(message).into(),
+            first: 1,
+            last: 4,
+            more: false,
+        });
+        for encoding in [Encoding::Json, Encoding::Proto] {
+            let least = least_bytes(&body, encoding);
+            let mut out = Vec::new();
+            let frame = ReplyFrame {
+                encoding,
+                id: 7,
+                limit: usize::MAX,
+            };
+            assert!(write_fitting(&mut out, frame, body.clone(), &Cut::Back));
+            assert!(least <= out.len() && least > out.len() / 2, "{least}");
         }
     }
 }

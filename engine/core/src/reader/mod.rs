@@ -59,7 +59,7 @@ enum Answered {
 pub fn run(store: &Reader, jobs: &Jobs, mailboxes: &[Arc<Mailbox>], message_bytes: usize) {
     let mut worker = Worker {
         reading: Reading::new(store),
-        page: Page::default(),
+        page: Page::with_bytes(page_bytes(message_bytes)),
         feed: Feed::default(),
         message_bytes,
     };
@@ -102,6 +102,14 @@ pub fn run(store: &Reader, jobs: &Jobs, mailboxes: &[Arc<Mailbox>], message_byte
             _ => {}
         }
     }
+}
+
+/// Returns the bytes of records that a page reads for a message of this size. In a message they
+/// take a little more, so a page of long messages fits at the first attempt.
+fn page_bytes(message_bytes: usize) -> usize {
+    const MOST: usize = 1 << 20;
+    let around = message_bytes / 8;
+    (message_bytes - around).min(MOST)
 }
 
 impl Worker {
