@@ -202,8 +202,10 @@ fn the_rows_are_those_of_the_table_of_settings() {
 /// The prices of the page are the constants of the code, and no price is missing.
 #[test]
 fn every_price() {
-    const FILES: [&str; 4] = [
+    const FILES: [&str; 6] = [
         "engine/core/src/cost.rs",
+        "engine/core/src/reader/mod.rs",
+        "engine/core/src/reader/reading.rs",
         "engine/core/src/sequencer/price.rs",
         "engine/gateway/src/shard/backlog.rs",
         "engine/gateway/src/shard/price.rs",
@@ -232,11 +234,10 @@ fn every_price() {
             let Some((name, value)) = rest.split_once(": ") else {
                 continue;
             };
-            let forms = [
-                ("Cost = Cost::micros(", 1_000),
-                ("Cost = Cost::nanos(", 1),
-                ("u64 = ", 1),
-            ];
+            let mut forms = vec![("Cost = Cost::micros(", 1_000), ("Cost = Cost::nanos(", 1)];
+            if name.ends_with("_KIB") {
+                forms.extend([("u64 = ", 1), ("usize = ", 1)]);
+            }
             let price = forms.into_iter().find_map(|(form, nanos)| {
                 let number = value.strip_prefix(form)?.trim_end_matches([')', ';']);
                 Some(number.replace('_', "").parse::<u64>().ok()? * nanos)

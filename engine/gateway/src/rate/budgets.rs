@@ -242,3 +242,108 @@ impl<A: Copy + Eq + Hash + fmt::Display> Budgets<A> {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use trunkline_core::store::TimelineId;
+
+    use super::*;
+
+    const DEAR: Cost = Cost::micros(200_000);
+
+    /// Makes budgets of 20 ms of a core in each second for some of the holders.
+    fn budgets(of: &[Throttle]) -> Budgets<u64> {
+        let some = |throttle| Duration::from_millis(if of.contains(&throttle) { 20 } else { 0 });
+        let limits = CostLimits {
+            connection: some(Throttle::Connection),
+            user: some(Throttle::User),
+            address: some(Throttle::Address),
+            namespace: some(Throttle::Namespace),
+            burst: Duration::from_secs(4),
+        };
+        Budgets::new(&limits).unwrap()
+    }
+
+    fn holders(user: u128, namespace: &str, address: u64) -> Holders<'_, u64> {
+        Holders {
+            user: (user > 0).then_some(TimelineId(user)),
+            name: "somebody",
+            namespace,
+            address,
+        }
+    }
+
+    #[test]
+    fn a_connection_waits_for_itself_and_only_beside_another_user() {
+        let budgets = budgets(&[Throttle::Connection]);
+        let hugo = holders(1, "", 1);
+        let (mut own, mut other) = (None, None);
+        assert!(budgets.serve(&hugo, 1));
+        // He himself is nobody else.
+        assert_eq!(budgets.settle(&mut own, &hugo, 1, DEAR).debt, None);
+        assert!(budgets.serve(&holders(2, "", 1), 1));
+        let debt = budgets.settle(&mut own, &hugo, 1, DEAR).debt.unwrap();
+        assert_eq!((debt.of, debt.ticks), (Throttle::Connection, 100));
+        assert_eq!(budgets.settle(&mut other, &hugo, 1, Cost::NONE).debt, None);
+        // A connection without a session has an account too.
+        let nobody = holders(0, "", 1);
+        let debt = budgets.settle(&mut other, &nobody, 1, DEAR).debt;
+        assert_eq!(debt.map(|debt| debt.ticks), Some(60));
+    }
+
+    #[test]
+    fn each_budget_binds_beside_others_of_its_kind_and_the_longest_debt_counts() {
+        let budgets = budgets(&[Throttle::User, Throttle::Address, Throttle::Namespace]);
+        let heavy = holders(1, "large", 1);
+        let debt_beside = |light: &Holders<'_, u64>, now| {
+            assert!(budgets.serve(light, now));
+            let debt = budgets.settle(&mut None, &heavy, now, DEAR).debt;
+            debt.map(|debt| debt.of)
+        };
+        assert_eq!(
+            debt_beside(&holders(0, "", 2), 100),
+            Some(Throttle::Address)
+        );
+        let user = debt_beside(&holders(2, "large", 1), 200);
+        assert_eq!(user, Some(Throttle::User));
+        // The user's debt is larger: it was not forgiven.
+        let namespace = debt_beside(&holders(3, "small", 1), 300);
+        assert_eq!(namespace, Some(Throttle::User));
+        assert_eq!(
+            debt_beside(&holders(1, "small", 1), 400),
+            Some(Throttle::Namespace)
+        );
+    }
+
+    #[test]
+    fn users_bind_others_although_their_common_address_is_heavy() {
+        let budgets = budgets(&[Throttle::User, Throttle::Address]);
+        let (hugo, lucy) = (holders(1, "", 1), holders(2, "", 1));
+        let settled = budgets.settle(&mut None, &hugo, 1, DEAR);
+        assert!(!settled.binds_others && settled.debt.is_none());
+        let settled = budgets.settle(&mut None, &lucy, 1, Cost::NONE);
+        assert!(settled.binds_others);
+        assert!(budgets.serve(&lucy, 1) && !budgets.serve(&hugo, 1));
+        let debt = budgets.settle(&mut None, &hugo, 1, DEAR).debt;
+        assert_eq!(debt.map(|debt| debt.of), Some(Throttle::User));
+    }
+
+    #[test]
+    fn the_log_names_those_in_debt_and_no_light_ones() {
+        let budgets = budgets(&[Throttle::User]);
+        budgets.settle(&mut None, &holders(2, "", 2), 1, Cost::micros(1));
+        budgets.settle(&mut None, &holders(1, "acme", 1), 1, DEAR);
+        let mut top = budgets.top.lock();
+        let second = Duration::from_secs(1);
+        assert_eq!(top.users.take(second), "somebody of acme 200 ms/s");
+        assert_eq!(top.addresses.take(second), "1 200 ms/s");
+    }
+
+    #[test]
+    fn without_a_budget_there_are_none() {
+        let limits = CostLimits::default();
+        assert!(Budgets::<u64>::new(&limits).is_none());
+    }
+}

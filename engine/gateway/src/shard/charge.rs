@@ -50,7 +50,7 @@ impl Core {
             self.served_at = now;
             return;
         };
-        if !self.payments.may_bind_others(slot, now) {
+        if !conn.purse.may_bind_others(now) || !self.payments.may_pay(slot, now) {
             return;
         }
         let holders = conn.holders();

@@ -21,11 +21,15 @@ const KEPT: usize = 4_096;
 pub(crate) struct Purse {
     /// The work that no account has paid for yet.
     spent: Cost,
-    /// The tick at which the debt is paid; 0 without a debt.
+    /// The tick at which the debt is paid, in the bits of [`Self::TICKS`]; 0 without a debt. The other
+    /// bit is set if serving this connection bound nobody at the last payment.
     until: Tick,
 }
 
 impl Purse {
+    /// The bits of a tick. A gateway that runs for six years has fewer.
+    const TICKS: Tick = Tick::MAX >> 1;
+
     /// Makes the purse of a connection for which some work is done already.
     pub(super) const fn new(spent: Cost) -> Self {
         Self { spent, until: 0 }
@@ -50,24 +54,37 @@ impl Purse {
 
     /// Lets the connection wait until a tick, because its address is in debt.
     pub(super) const fn wait_until(&mut self, tick: Tick) {
-        self.until = tick;
+        self.until = tick & Self::TICKS;
     }
 
     /// Whether the accounts had a debt when they were last asked.
     #[inline]
     pub(super) const fn had_debt(&self) -> bool {
-        self.until != 0
+        self.until & Self::TICKS != 0
     }
 
     /// Whether the accounts are in debt at `now`.
     #[inline]
     pub(super) const fn owes(&self, now: Tick) -> bool {
-        self.until > now
+        self.until & Self::TICKS > now
+    }
+
+    /// The tick at which the debt is paid.
+    const fn paid_at(&self) -> Tick {
+        self.until & Self::TICKS
+    }
+
+    /// Whether serving this connection may bind others: whether its user, address or namespace lived
+    /// within the budget at the last payment. Once in a second the answer is yes, because the
+    /// accounts have changed meanwhile.
+    #[inline]
+    pub(super) const fn may_bind_others(&self, now: Tick) -> bool {
+        self.until <= Self::TICKS || now.is_multiple_of(TICKS_PER_SECOND)
     }
 
     /// The tick at which to ask the accounts again: when the debt is paid, or after `most` ticks.
     pub(super) fn ask_again(&self, now: Tick, most: Tick) -> Tick {
-        self.until.min(now + most)
+        self.paid_at().min(now + most)
     }
 }
 
@@ -85,8 +102,6 @@ struct Paid {
     own: Option<Account>,
     /// The tick of the payment.
     at: Tick,
-    /// Whether serving this connection binds others.
-    binds_others: bool,
     /// The budget that the debt is of.
     of: Throttle,
 }
@@ -105,25 +120,24 @@ impl Payments {
         let paid = self.0.entry(slot).or_insert(Paid {
             own: None,
             at: now,
-            binds_others: true,
             of: Throttle::Address,
         });
         let settled = pay(&mut paid.own, spent);
         paid.at = now;
-        paid.binds_others = settled.binds_others;
         purse.until = 0;
         if let Some(debt) = settled.debt {
             paid.of = debt.of;
-            purse.until = now.saturating_add(debt.ticks);
+            purse.until = now.saturating_add(debt.ticks).min(Purse::TICKS);
+        }
+        if !settled.binds_others {
+            purse.until |= !Purse::TICKS;
         }
         settled
     }
 
-    /// Whether serving a connection may bind others: whether its user, address or namespace lived
-    /// within the budget at the last payment, or that was a second ago.
-    pub(super) fn may_bind_others(&self, slot: u32, now: Tick) -> bool {
-        let paid = self.0.get(&slot);
-        paid.is_none_or(|paid| paid.binds_others || now >= paid.at + TICKS_PER_SECOND)
+    /// Whether the accounts of a connection have not paid in this tick.
+    pub(super) fn may_pay(&self, slot: u32, now: Tick) -> bool {
+        self.0.get(&slot).is_none_or(|paid| paid.at != now)
     }
 
     /// Returns the refusal of a command because of the debt; `None` without a debt.
@@ -133,7 +147,7 @@ impl Payments {
             let of = self.0.get(&slot).map_or(Throttle::Address, |paid| paid.of);
             Beyond {
                 limit: of.name(),
-                retry: purse.until - now,
+                retry: purse.paid_at() - now,
             }
         })
     }
@@ -179,15 +193,16 @@ mod tests {
     #[test]
     fn a_debt_refuses_until_it_is_paid() {
         let (mut purse, mut payments) = (Purse::new(Cost::NONE), Payments::default());
-        assert!(payments.may_bind_others(3, 7) && !purse.had_debt());
+        assert!(purse.may_bind_others(7) && !purse.had_debt());
         assert_eq!(payments.refusal(3, &purse, 7), None);
         let debt = Debt {
             of: Throttle::User,
             ticks: 25,
         };
         payments.settle(3, &mut purse, 7, |_, _| settled(Some(debt), false));
-        assert!(!payments.may_bind_others(3, 16) && payments.may_bind_others(4, 16));
-        assert!(payments.may_bind_others(3, 17));
+        assert!(!purse.may_bind_others(7) && !purse.may_bind_others(19));
+        assert!(purse.may_bind_others(20));
+        assert!(!payments.may_pay(3, 7) && payments.may_pay(3, 20) && payments.may_pay(4, 7));
         let refusal = |limit, retry| Some(Beyond { limit, retry });
         assert_eq!(payments.refusal(3, &purse, 7), refusal("user_cost", 25));
         assert_eq!(payments.refusal(3, &purse, 31), refusal("user_cost", 1));
@@ -195,7 +210,7 @@ mod tests {
         // The time is over, but nobody has asked the accounts.
         assert!(!purse.owes(32) && purse.had_debt());
         payments.settle(3, &mut purse, 32, |_, _| settled(None, true));
-        assert!(!purse.had_debt() && payments.may_bind_others(3, 32));
+        assert!(!purse.had_debt() && purse.may_bind_others(32));
         payments.remove(3);
         assert!(payments.0.is_empty());
     }
