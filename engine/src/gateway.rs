@@ -87,7 +87,8 @@ impl Gateway {
         let counters = Arc::clone(&metrics.sequencer);
         let departures = Departures::new(Arc::clone(&hub), &config.hub, Arc::clone(&counters));
         let (to_sequencer, commands) = queue();
-        let (to_readers, jobs) = job_queue();
+        let weights = Arc::new(config.weights.resolve(&Ids(store.key())));
+        let (to_readers, jobs) = job_queue(Arc::clone(&weights));
         let sequencer = Sequencer::new(SequencerParts {
             writer,
             store: store.clone(),
@@ -96,7 +97,7 @@ impl Gateway {
             directory: Arc::clone(&directory),
             departures,
             mailboxes: mailboxes.clone(),
-            weights: Arc::default(),
+            weights,
             metrics: counters,
         });
         let sequencer = spawn("sequencer", move || sequencer.run(&commands))?;

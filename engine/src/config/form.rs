@@ -11,6 +11,7 @@ use super::LogFormat;
 use super::origins::AllowedOrigins;
 use super::suggest;
 use super::units::{ByteSize, Durability, Duration, Life};
+use super::weights::NamespaceWeights;
 use super::written::{Written, quoted};
 
 /// A form of setting values, such as a size or an address.
@@ -352,6 +353,34 @@ impl Form for AllowedOrigins {
                 text.parse()
             }
             Written::Text(text) => text.parse(),
+            Written::List(list) => Self::of(list.iter().map(String::as_str)),
+            other => Err(must_be(other, Self::IN_FILE)),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        let list = Vec::<String>::from(self.clone());
+        Value::Array(list.into_iter().map(Value::String).collect())
+    }
+}
+
+impl Form for NamespaceWeights {
+    const VALUE: &'static str = "WEIGHTS";
+    const WORDS: &'static str = "a list of namespaces with weights, such as acme=4";
+    const IN_FILE: &'static str = "a list of namespaces with weights, such as acme=4: text in quotes \
+                                   with commas between them, or an array of texts";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse()
+    }
+
+    fn read(written: &Written, _folder: &Path) -> Result<Self, String> {
+        match written {
+            Written::Word(word) => {
+                let text = word.to_str().ok_or_else(|| must_be(written, Self::WORDS))?;
+                filled(text).and_then(Self::parse)
+            }
+            Written::Text(text) => filled(text).and_then(Self::parse),
             Written::List(list) => Self::of(list.iter().map(String::as_str)),
             other => Err(must_be(other, Self::IN_FILE)),
         }

@@ -18,6 +18,7 @@ mod rules;
 mod suggest;
 mod table;
 mod units;
+mod weights;
 mod written;
 
 use std::net::SocketAddr;
@@ -35,6 +36,7 @@ pub use page::{as_json, as_markdown};
 pub use problem::{ConfigError, Origin, Problem};
 pub use table::Settings;
 pub use units::{ByteSize, Durability, Duration, Life};
+pub use weights::NamespaceWeights;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,6 +89,8 @@ pub struct Config {
     pub store_reserve: usize,
     /// The most conversations whose state is kept in memory.
     pub conversation_cache: usize,
+    /// The shares of namespaces in the work of the sequencer and the readers.
+    pub weights: NamespaceWeights,
     /// How log lines look.
     pub log_format: LogFormat,
     /// The filter of log lines: levels and targets, such as `info` or `warn,trunkline=debug` (the

@@ -18,6 +18,7 @@ fn words(row: &Row) -> &'static str {
         "BOOL" => "true or false",
         "LEVEL" => "sync, `interval:<ms>` or os",
         "LIST" => "a list of origins",
+        "WEIGHTS" => "a list of namespaces with weights from 1 to 1000",
         "FORMAT" => "text or json",
         "NAME" => "HS256, RS256, ES256 or EdDSA",
         "FILTER" => "a filter of log lines",

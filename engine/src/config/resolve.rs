@@ -76,6 +76,7 @@ pub(super) fn resolve(mut layers: Layers) -> Result<Config, ConfigError> {
         segment_bytes: size(settings.segment_bytes),
         store_reserve: size(settings.store_reserve),
         conversation_cache: number(settings.conversation_cache),
+        weights: settings.namespace_weights.clone().unwrap_or_default(),
         log_format: settings.log_format.unwrap_or_default(),
         log: of(&settings.log).0,
         settings,

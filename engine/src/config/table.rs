@@ -13,7 +13,7 @@ use super::form::{Address, FilePath, Form, LogFilter, Text};
 use super::row::Row;
 use super::units::{ByteSize, Durability, Duration, Life};
 use super::written::Written;
-use super::{AllowedOrigins, LogFormat};
+use super::{AllowedOrigins, LogFormat, NamespaceWeights};
 
 macro_rules! settings {
     ($( $(#[doc = $help:literal])+ $name:ident: $form:ty { $($option:ident($($text:literal),*)),* } )+) => {
@@ -264,6 +264,10 @@ settings! {
     store_reserve: ByteSize { default("256MiB") }
     /// The most conversations whose state is kept in memory, about 100 bytes each.
     conversation_cache: usize { default("500000"), least("32768") }
+    /// The shares of namespaces in the work of the gateway, while several have work waiting: a list
+    /// such as `acme=4,*=1`, from 1 to 1000. A namespace with weight 4 gets 4 times the work of one
+    /// with weight 1. `*` stands for all namespaces that are not named; without it they have weight 1.
+    namespace_weights: NamespaceWeights {  }
     /// How log lines look: text, or json with one object per line.
     log_format: LogFormat { default("text") }
     /// Which log lines are written, such as info or trunkline=debug,info. SIGHUP reads it again

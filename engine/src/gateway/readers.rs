@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use trunkline_core::exchange::{Jobs, JobsForm, Mailbox, QUEUE, ToReaders, jobs};
 use trunkline_core::reader;
+use trunkline_core::turns::Weights;
 use trunkline_storage::Reader;
 
 use super::threads::{join, spawn};
@@ -17,11 +18,11 @@ const READERS: usize = 2;
 const LAST_READ: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Makes the queue of the readers.
-pub(super) fn job_queue() -> (ToReaders, Jobs) {
+pub(super) fn job_queue(weights: Arc<Weights>) -> (ToReaders, Jobs) {
     jobs(&JobsForm {
         jobs: QUEUE,
         readers: READERS,
-        weights: Arc::default(),
+        weights,
     })
 }
 
