@@ -28,6 +28,16 @@ const RECALLED: Refused = Refused::new(
     "the message was recalled: it takes no reactions",
 );
 
+const NOT_THE_SENDER: Refused = Refused::new(
+    ErrorCode::PermissionDenied,
+    "only its sender recalls a message",
+);
+
+const TOO_OLD: Refused = Refused::new(
+    ErrorCode::RecallWindowPassed,
+    "the message is older than recall_window",
+);
+
 /// Decides the commands about messages.
 pub(super) struct Messages {
     /// The time in which a sender can recall a message, in milliseconds.
@@ -144,34 +154,32 @@ impl Messages {
     ///
     /// # Errors
     /// The caller does not see the message or did not send it, the message is too old, the store
-    /// could not be read, or it took no record.
+    /// could not be read, or it took no record. The message may be in the batch: it must be
+    /// committed first, because a recall reads it.
     pub(super) fn recall(
         &mut self,
         batch: &mut OpenBatch,
         recent: &mut Recent,
         command: Asked<'_>,
         seq: u64,
-    ) -> Result<Decision, Refused> {
-        let reach = self.subjects.find(batch, recent, command, seq)?.reach;
+    ) -> Result<Decision, Stop> {
+        let Subject { reach, is_recalled } = self.subjects.find(batch, recent, command, seq)?;
         let mut page = Page::default();
         batch.read_message(command.conversation, seq, &mut page)?;
-        let record = page.records().next().ok_or(NO_MESSAGE)?;
+        let Some(record) = page.records().next() else {
+            batch.check_committed()?;
+            return Err(NO_MESSAGE.into());
+        };
         let message = Body::read(record.body).ok_or(CORRUPT)?;
         if message.user != command.user_name()? {
-            return Err(Refused::new(
-                ErrorCode::PermissionDenied,
-                "only its sender recalls a message",
-            ));
+            return Err(NOT_THE_SENDER.into());
         }
-        if message.recalled {
+        if message.recalled || is_recalled {
             return Ok(Decision::unchanged(Done::Recall));
         }
         let age = batch.moment().steady.saturating_sub(record.time);
         if age > self.recall_window {
-            return Err(Refused::new(
-                ErrorCode::RecallWindowPassed,
-                "the message is older than recall_window",
-            ));
+            return Err(TOO_OLD.into());
         }
         let mut rest = Vec::new();
         Body {
@@ -323,14 +331,14 @@ mod tests {
     use crate::exchange::Action;
     use crate::state;
 
-    fn recall(fixture: &mut Fixture, user: &str) -> Result<Outcome, Refused> {
+    fn recall(fixture: &mut Fixture, user: &str, seq: u64) -> Result<Outcome, Stop> {
         let body = Body {
-            seq: 1,
+            seq,
             ..Body::default()
         };
-        let request = fixture.request(user, AB, Action::Recall { seq: 1 }, body);
+        let request = fixture.request(user, AB, Action::Recall { seq }, body);
         let (batch, recent) = (&mut fixture.batch, &mut fixture.recent);
-        let recalled = fixture.messages.recall(batch, recent, request.asked(), 1);
+        let recalled = fixture.messages.recall(batch, recent, request.asked(), seq);
         recalled.map(|decision| decision.outcome)
     }
 
@@ -391,16 +399,45 @@ mod tests {
     }
 
     #[test]
+    fn recalls_share_a_batch_and_wait_only_for_their_own_message() {
+        let mut fixture = Fixture::new();
+        for _ in 0..3 {
+            fixture.send("alice", AB).unwrap();
+        }
+        fixture.commit();
+        fixture.send("alice", AB).unwrap();
+        let is_done = |recalled: Outcome| recalled.position().is_some();
+        for seq in [1, 2] {
+            assert!(is_done(recall(&mut fixture, "alice", seq).unwrap()));
+            let again = recall(&mut fixture, "alice", seq).unwrap();
+            assert!(matches!(again, Outcome::Done(Done::Recall, None)));
+            let of_other = recall(&mut fixture, "bob", seq).err();
+            assert_eq!(of_other, Some(Stop::Refused(NOT_THE_SENDER)));
+        }
+        let of_batch = recall(&mut fixture, "alice", 4).err();
+        assert_eq!(of_batch, Some(Stop::CommitFirst));
+        fixture.commit();
+        assert!(is_done(recall(&mut fixture, "alice", 4).unwrap()));
+        let unknown = recall(&mut fixture, "alice", 5).err();
+        assert_eq!(unknown, Some(Stop::Refused(NO_MESSAGE)));
+        fixture.commit();
+        let mut page = Page::default();
+        let id = fixture.ids().direct("", "alice", "bob");
+        for (seq, is_recalled) in [(1, true), (2, true), (3, false), (4, true)] {
+            fixture.batch.read_message(id, seq, &mut page).unwrap();
+            let record = page.records().next().unwrap();
+            let body = Body::read(record.body).unwrap();
+            assert_eq!(body.recalled, is_recalled, "{seq}");
+        }
+    }
+
+    #[test]
     fn the_sender_recalls_a_message_in_time_and_once() {
         let mut fixture = Fixture::new();
         fixture.send("alice", AB).unwrap();
         fixture.commit();
-        let refused = |code, text| Some(Refused::new(code, text));
-        let not_sender = refused(
-            ErrorCode::PermissionDenied,
-            "only its sender recalls a message",
-        );
-        assert_eq!(recall(&mut fixture, "bob").err(), not_sender);
+        let refused = recall(&mut fixture, "bob", 1).err();
+        assert_eq!(refused, Some(Stop::Refused(NOT_THE_SENDER)));
         let window = RULES.recall_window.as_millis() as u64;
         for (passed, is_late) in [(window + 1, true), (window, false)] {
             fixture.batch.set_moment(Moment {
@@ -408,13 +445,13 @@ mod tests {
                 steady: NOW + passed,
                 passed,
             });
-            let recalled = recall(&mut fixture, "alice");
+            let recalled = recall(&mut fixture, "alice", 1);
             assert_eq!(recalled.is_err(), is_late, "{recalled:?}");
         }
         assert_eq!(react(&mut fixture, "like", false), Err(RECALLED));
         fixture.commit();
         assert_eq!(react(&mut fixture, "like", false), Err(RECALLED));
-        let again = recall(&mut fixture, "alice").unwrap();
+        let again = recall(&mut fixture, "alice", 1).unwrap();
         assert!(matches!(again, Outcome::Done(Done::Recall, None)));
     }
 

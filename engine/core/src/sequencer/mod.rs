@@ -294,10 +294,6 @@ impl Sequencer {
     /// Decides a command and answers it, unless the answer has to wait. Returns the cost.
     fn answer(&mut self, command: Asked<'_>) -> Cost {
         let before = self.spent;
-        // A recall reads the message, so the message must be committed.
-        if matches!(command.action, Action::Recall { .. }) && !self.outbox.is_empty() {
-            self.commit_first();
-        }
         self.batch.touch(1);
         let is_ack = matches!(command.action, Action::Ack { .. });
         let decision = self.decide(command);
@@ -330,7 +326,7 @@ impl Sequencer {
                 let acked = Acked { delivered, read };
                 return self.receipts.ack(batch, recent, command, acked);
             }
-            Action::Recall { seq } => self.messages.recall(batch, recent, command, seq),
+            Action::Recall { seq } => self.recall(command, seq),
             Action::Delete { seq } => self.messages.delete(batch, recent, command, seq),
             Action::React { seq, remove } => {
                 let change = ReactionChange { seq, remove };
@@ -349,6 +345,18 @@ impl Sequencer {
             }
         };
         decision.map(Some)
+    }
+
+    /// Decides a recall, and commits the batch before if the message may be in it.
+    fn recall(&mut self, command: Asked<'_>, seq: u64) -> Result<Decision, Refused> {
+        loop {
+            let (batch, recent) = (&mut self.batch, &mut self.recent);
+            match self.messages.recall(batch, recent, command, seq) {
+                Ok(decision) => return Ok(decision),
+                Err(Stop::Refused(refused)) => return Err(refused),
+                Err(Stop::CommitFirst) => self.commit_first(),
+            }
+        }
     }
 
     /// Decides a send, and commits the batch before if the send needs that.

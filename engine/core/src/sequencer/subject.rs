@@ -1,5 +1,7 @@
 //! The message that a command is about.
 
+use std::collections::HashSet;
+
 use trunkline_storage::{Page, TimelineId};
 
 use super::asked::Asked;
@@ -21,13 +23,12 @@ pub(super) struct Subject {
 /// The look-up of the messages that commands are about.
 #[derive(Default)]
 pub(super) struct Subjects {
-    /// The message that the batch under construction recalls. There is at most one, because a
-    /// recall starts a new batch.
-    recalling: Option<Recalling>,
+    /// The messages that the batch under construction recalls.
+    recalling: HashSet<Recalling>,
 }
 
 /// A message that the batch under construction recalls.
-#[derive(PartialEq, Eq)]
+#[derive(PartialEq, Eq, Hash)]
 struct Recalling {
     conversation: TimelineId,
     seq: u64,
@@ -36,12 +37,12 @@ struct Recalling {
 impl Subjects {
     /// Notes that a record of the batch recalls a message.
     pub(super) fn recall(&mut self, conversation: TimelineId, seq: u64) {
-        self.recalling = Some(Recalling { conversation, seq });
+        self.recalling.insert(Recalling { conversation, seq });
     }
 
-    /// Forgets the recall of the batch, after the batch was committed or given up.
+    /// Forgets the recalls of the batch, after the batch was committed or given up.
     pub(super) fn clear(&mut self) {
-        self.recalling = None;
+        self.recalling.clear();
     }
 
     /// Returns the message with sequence `seq` in the command's conversation.
@@ -105,7 +106,7 @@ impl Subjects {
         conversation: TimelineId,
         seq: u64,
     ) -> Result<bool, Refused> {
-        if self.recalling == Some(Recalling { conversation, seq }) {
+        if self.recalling.contains(&Recalling { conversation, seq }) {
             return Ok(true);
         }
         let mut page = Page::default();
@@ -201,9 +202,15 @@ mod tests {
     fn a_recall_of_the_batch_is_known_until_it_is_cleared() {
         let mut fixture = Fixture::new();
         fixture.send("alice", AB).unwrap();
+        fixture.send("bob", AB).unwrap();
         let mut subjects = Subjects::default();
         subjects.recall(fixture.ids().direct("", "alice", "bob"), 1);
         assert_eq!(find(&mut fixture, &subjects, "bob", AB, 1), Ok(true));
+        assert_eq!(find(&mut fixture, &subjects, "bob", AB, 2), Ok(false));
+        subjects.recall(fixture.ids().direct("", "alice", "bob"), 2);
+        for seq in [1, 2] {
+            assert_eq!(find(&mut fixture, &subjects, "bob", AB, seq), Ok(true));
+        }
         subjects.clear();
         assert_eq!(find(&mut fixture, &subjects, "bob", AB, 1), Ok(false));
     }
