@@ -48,6 +48,7 @@ const TALLY: u8 = 32;
 const BUCKET: u8 = 33;
 const NAME: u8 = 34;
 const REACTION_COUNT: u8 = 35;
+const CLOSED: u8 = 36;
 const CLOCK: u8 = 40;
 const NAMESPACE: u8 = 41;
 
@@ -154,6 +155,11 @@ impl Ids {
     /// Returns the key of one chunk of a user's older conversations.
     pub fn inbox_chunk(&self, user: UserId, number: u32) -> TimelineId {
         self.of(INBOX_CHUNK, &[user], number.into())
+    }
+
+    /// Returns the key of one chunk of a user's closed windows. `inbox` is the key of the inbox.
+    pub(crate) fn closed_windows(&self, inbox: TimelineId, slot: u64) -> TimelineId {
+        self.of(CLOSED, &[inbox], slot)
     }
 
     /// Returns the key of the reactions to a message. Sequence 0 stands for the conversation: there is

@@ -37,11 +37,14 @@ fn entries<E: BucketEntry>(
     set: TimelineId,
     spread: Spread,
 ) -> Result<Vec<E>, ReadError> {
-    let keys: Vec<_> = (0..spread.buckets())
-        .map(|number| reading.ids().bucket(set, number))
-        .collect();
+    let keys = (0..spread.buckets()).map(|number| reading.ids().bucket(set, number));
+    buckets(reading, &keys.collect::<Vec<_>>())
+}
+
+/// Returns the entries of the buckets under these keys.
+fn buckets<E: BucketEntry>(reading: &Reading, keys: &[TimelineId]) -> Result<Vec<E>, ReadError> {
     let mut entries = Vec::new();
-    for value in reading.stored_all(&keys)?.into_iter().flatten() {
+    for value in reading.stored_all(keys)?.into_iter().flatten() {
         let bucket: Bucket<E> = state::decode(&value).ok_or(ReadError::NoRecord)?;
         entries.extend(bucket.entries);
     }
@@ -146,7 +149,10 @@ impl Windows {
             };
             let inbox: Inbox<'_> = state::decode(&value).ok_or(ReadError::NoRecord)?;
             let mut list = entries(reading, key, inbox.open)?;
-            if inbox.open.buckets() > 0 && reading.stored(key)?.as_ref() != Some(&value) {
+            let slots = inbox.closed_slots();
+            let keys = slots.map(|slot| reading.ids().closed_windows(key, slot));
+            list.extend(buckets::<Window>(reading, &keys.collect::<Vec<_>>())?);
+            if !list.is_empty() && reading.stored(key)?.as_ref() != Some(&value) {
                 return Ok(None);
             }
             list.extend(inbox.gathered);

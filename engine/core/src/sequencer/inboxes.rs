@@ -4,7 +4,7 @@ use super::batch::{Changes, OpenBatch};
 use super::buckets::Buckets;
 use super::refused::{CORRUPT, Refused};
 use crate::ids::UserId;
-use crate::state::{self, Inbox, InboxEntry, Window};
+use crate::state::{self, Bucket, ClosedPlace, Inbox, InboxEntry, Window};
 use trunkline_storage::TimelineId;
 
 /// The changes of a record in the inbox of one user.
@@ -61,7 +61,7 @@ pub(super) fn update(
             changes.push((key, state::encode(&chunk)));
         }
     }
-    let mut windows = open_windows(batch, key, &mut inbox);
+    let mut windows = open_windows(batch, key, &mut inbox, changes)?;
     match change.window {
         WindowChange::None => {}
         WindowChange::Open {
@@ -82,7 +82,7 @@ pub(super) fn update(
         WindowChange::Close { channel, until } => {
             let is_it = |window: &Window| window.channel == channel;
             if let Some(window) = windows.take(Window::hash_of(channel), is_it)? {
-                inbox.close(window, until);
+                close(batch, key, &mut inbox, Window { until, ..window }, changes)?;
             }
         }
     }
@@ -91,18 +91,54 @@ pub(super) fn update(
     Ok(())
 }
 
-/// Returns the open windows of an inbox with this key. It moves those of an earlier version out of
-/// the inbox, and [`Buckets::write`] stores them.
+/// Returns the open windows of an inbox with this key. It moves the windows of an earlier version out
+/// of the inbox. [`Buckets::write`] stores the open ones.
+///
+/// # Errors
+/// The store could not be read.
 fn open_windows<'b>(
     batch: &'b OpenBatch,
     key: TimelineId,
     inbox: &mut Inbox<'_>,
-) -> Buckets<'b, Window> {
+    changes: &mut Changes,
+) -> Result<Buckets<'b, Window>, Refused> {
     if inbox.gathered.is_empty() {
-        Buckets::new(batch, key, inbox.open)
-    } else {
-        Buckets::gathered(batch, key, std::mem::take(&mut inbox.gathered))
+        return Ok(Buckets::new(batch, key, inbox.open));
     }
+    let gathered = std::mem::take(&mut inbox.gathered).into_iter();
+    let (open, mut closed): (_, Vec<Window>) = gathered.partition(|window| window.until == 0);
+    closed.sort_by_key(|window| window.until);
+    for window in closed {
+        close(batch, key, inbox, window, changes)?;
+    }
+    Ok(Buckets::gathered(batch, key, open))
+}
+
+/// Keeps a closed window, unless nothing can be in it. If there are too many, the oldest is
+/// forgotten.
+///
+/// # Errors
+/// The store could not be read.
+fn close(
+    batch: &OpenBatch,
+    key: TimelineId,
+    inbox: &mut Inbox<'_>,
+    window: Window,
+    changes: &mut Changes,
+) -> Result<(), Refused> {
+    if window.after >= window.until {
+        return Ok(());
+    }
+    let mut forgotten = None;
+    if let Some(ClosedPlace { slot, place }) = inbox.next_forgotten() {
+        let chunk: Option<Bucket<Window>> = batch.decoded(batch.ids().closed_windows(key, slot))?;
+        forgotten = chunk.and_then(|chunk| chunk.entries.get(place).copied());
+    }
+    if let Some((slot, entries)) = inbox.close(window, forgotten) {
+        let key = batch.ids().closed_windows(key, slot);
+        changes.push((key, state::encode(&Bucket { entries })));
+    }
+    Ok(())
 }
 
 /// Notes in the inbox that a user deletes messages from the own view, and adds the inbox to
@@ -120,7 +156,7 @@ pub(super) fn mark_hiding(
     let mut inbox = decode(&value)?;
     if !inbox.hides {
         inbox.hides = true;
-        inbox.open = open_windows(batch, key, &mut inbox).write(changes);
+        inbox.open = open_windows(batch, key, &mut inbox, changes)?.write(changes);
         changes.push((key, state::encode(&inbox)));
     }
     Ok(())
@@ -147,6 +183,7 @@ mod tests {
     use trunkline_storage::Draft;
 
     use super::super::fixture::Fixture;
+    use super::super::price::Work;
     use super::*;
 
     /// Changes the inbox of Alice with a record of its own.
@@ -163,8 +200,8 @@ mod tests {
         let key = fixture.ids().inbox(fixture.user("alice"));
         let value = fixture.batch.value(key).unwrap().unwrap();
         let mut inbox = decode(&value).unwrap();
-        let mut windows = open_windows(&fixture.batch, key, &mut inbox);
-        windows.all().unwrap()
+        let windows = open_windows(&fixture.batch, key, &mut inbox, &mut Changes::new());
+        windows.unwrap().all().unwrap()
     }
 
     fn open(channel: u128) -> InboxChange<'static> {
@@ -218,6 +255,25 @@ mod tests {
             apply(&mut fixture, change);
             assert_eq!(opened(&fixture).len(), 1_009 - n as usize);
         }
+    }
+
+    #[test]
+    fn one_more_end_costs_the_same_for_users_who_left_many_groups() {
+        let mut fixture = Fixture::new();
+        let channel = channel(&fixture, 1);
+        let mut work = Vec::new();
+        for _ in 0..300 {
+            apply(&mut fixture, open(channel));
+            fixture.batch.take_work();
+            apply(&mut fixture, close(channel));
+            work.push(fixture.batch.take_work());
+        }
+        let most = |work: &[Work]| work.iter().map(|work| work.log_bytes).max().unwrap();
+        let (few, many) = (most(&work[..20]), most(&work[200..]));
+        assert!(many <= few + 16, "{few} {many}");
+        let key = fixture.ids().inbox(fixture.user("alice"));
+        let value = fixture.batch.value(key).unwrap().unwrap();
+        assert_eq!(decode(&value).unwrap().floor, 20);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! channels of groups in which the user is a member are spread over buckets. So a new conversation
 //! or group rewrites a few hundred bytes, however many of them a user has.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::Form;
@@ -15,7 +17,13 @@ pub(crate) const OPEN_PLACES: usize = 8;
 
 /// The maximum number of closed windows: channels of groups that the user left and may still catch
 /// up from.
-const MAX_CLOSED: usize = 64;
+const MAX_CLOSED: u64 = 64;
+
+/// The number of closed windows in a chunk. The inbox itself holds fewer.
+const CLOSED_CHUNK: u64 = 8;
+
+/// The number of chunks with closed windows. A new chunk replaces the oldest.
+const CLOSED_SLOTS: u64 = MAX_CLOSED / CLOSED_CHUNK;
 
 /// The inbox of a user, under an id of the user.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +33,9 @@ pub(crate) struct Inbox<'a> {
     /// The newest conversations, in the order in which they began.
     #[serde(borrow)]
     pub(crate) places: Vec<InboxEntry<'a>>,
-    /// The closed windows that the user can still catch up from, in the order of their ends.
+    /// The number of windows that were ever closed.
+    pub(crate) ended: u64,
+    /// The last closed windows, in the order of their ends. Earlier ones are in chunks.
     pub(crate) closed: Vec<Window>,
     /// The position up to which closed windows are forgotten. Catching up cannot start before it.
     pub(crate) floor: u64,
@@ -33,10 +43,19 @@ pub(crate) struct Inbox<'a> {
     pub(crate) hides: bool,
     /// How the open windows are spread over buckets. The key of the inbox is the key of the set.
     pub(crate) open: Spread,
-    /// The open windows that an earlier version kept in the inbox itself. The next change moves them
-    /// to buckets.
+    /// The windows that an earlier version kept in the inbox itself, open ones and closed ones. The
+    /// next change moves them to buckets and chunks.
     #[serde(skip)]
     pub(crate) gathered: Vec<Window>,
+}
+
+/// The place of a closed window in the chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClosedPlace {
+    /// The slot of the chunk.
+    pub(crate) slot: u64,
+    /// The index in the chunk.
+    pub(crate) place: usize,
 }
 
 /// Older conversations of a user, under an id of user and number.
@@ -115,16 +134,15 @@ impl From<WindowBefore> for Window {
 
 impl<'a, W: Into<Window>> Before<'a, W> {
     fn into_inbox(self) -> Inbox<'a> {
-        let windows = self.windows.into_iter().map(Into::into);
-        let (gathered, closed) = windows.partition(|window: &Window| window.until == 0);
         Inbox {
             chunks: self.chunks,
             places: self.places,
-            closed,
+            ended: 0,
+            closed: Vec::new(),
             floor: self.floor,
             hides: self.hides,
             open: Spread::default(),
-            gathered,
+            gathered: self.windows.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -164,16 +182,36 @@ impl<'a> Inbox<'a> {
         full
     }
 
-    /// Keeps a window that was open, with its end. A window in which nothing can be is dropped. If
-    /// there are too many, the oldest is forgotten.
-    pub(crate) fn close(&mut self, window: Window, until: u64) {
-        if window.after < until {
-            self.closed.push(Window { until, ..window });
-        }
-        let over = self.closed.len().saturating_sub(MAX_CLOSED);
-        for forgotten in self.closed.drain(..over) {
+    /// Returns the slots of the chunks with closed windows, and of forgotten ones.
+    pub(crate) fn closed_slots(&self) -> Range<u64> {
+        0..(self.ended / CLOSED_CHUNK).min(CLOSED_SLOTS)
+    }
+
+    /// Returns where the window is that one more closed window makes the inbox forget; `None` while
+    /// there is room.
+    pub(crate) fn next_forgotten(&self) -> Option<ClosedPlace> {
+        let number = self.ended.checked_sub(MAX_CLOSED)?;
+        Some(ClosedPlace {
+            slot: number / CLOSED_CHUNK % CLOSED_SLOTS,
+            place: (number % CLOSED_CHUNK) as usize,
+        })
+    }
+
+    /// Keeps a window that was open, with its end, and forgets `forgotten`. Returns the slot and the
+    /// windows of a chunk to store, if one became full.
+    pub(crate) fn close(
+        &mut self,
+        window: Window,
+        forgotten: Option<Window>,
+    ) -> Option<(u64, Vec<Window>)> {
+        if let Some(forgotten) = forgotten {
             self.floor = self.floor.max(forgotten.until);
         }
+        let slot = self.ended / CLOSED_CHUNK % CLOSED_SLOTS;
+        self.ended += 1;
+        self.closed.push(window);
+        let is_full = self.ended.is_multiple_of(CLOSED_CHUNK);
+        is_full.then(|| (slot, std::mem::take(&mut self.closed)))
     }
 }
 
@@ -205,23 +243,33 @@ mod tests {
 
     #[test]
     fn the_oldest_closed_windows_become_a_floor() {
-        let mut inbox = Inbox::default();
-        let window = |after, until| Window {
-            channel: 7,
-            after,
-            until,
-            first: 3,
-        };
-        inbox.close(window(100, 0), 150);
-        assert_eq!(inbox.closed, [window(100, 150)]);
-        inbox.close(window(160, 0), 160);
-        assert_eq!(inbox.closed, [window(100, 150)], "nothing can be in it");
+        let (mut inbox, mut slots) = (Inbox::default(), [const { Vec::new() }; 8]);
         for n in 0..200 {
-            inbox.close(window(1000 + 10 * n, 0), 1005 + 10 * n);
+            let window = Window {
+                channel: 7,
+                after: 1000 + 10 * n,
+                until: 1005 + 10 * n,
+                first: 3,
+            };
+            let forgotten = inbox.next_forgotten();
+            assert_eq!(forgotten.is_some(), n >= MAX_CLOSED);
+            let forgotten = forgotten.map(|at| slots[at.slot as usize][at.place]);
+            if let Some((slot, chunk)) = inbox.close(window, forgotten) {
+                slots[slot as usize] = chunk;
+            }
+            let oldest = (n + 1).saturating_sub(MAX_CLOSED);
+            let floor = if oldest == 0 { 0 } else { 995 + 10 * oldest };
+            assert_eq!(inbox.floor, floor, "{n}");
+            let used = inbox.closed_slots().map(|slot| &slots[slot as usize]);
+            let all = used.flatten().chain(&inbox.closed);
+            let mut kept: Vec<_> = all
+                .filter(|window| window.until > floor)
+                .map(|window| window.after)
+                .collect();
+            kept.sort_unstable();
+            assert!(kept.into_iter().eq((oldest..=n).map(|n| 1000 + 10 * n)));
+            assert!(inbox.closed.len() < CLOSED_CHUNK as usize);
         }
-        assert_eq!(inbox.closed.len(), MAX_CLOSED);
-        assert_eq!(inbox.floor, 1005 + 10 * (200 - MAX_CLOSED as u64 - 1));
-        assert_eq!(inbox.closed[0].after, inbox.floor + 5, "the next is kept");
     }
 
     #[test]
@@ -251,7 +299,7 @@ mod tests {
         ] {
             let inbox: Inbox<'_> = decode(&bytes).expect("an inbox");
             assert_eq!((inbox.chunks, inbox.floor, inbox.hides), (2, 9, true));
-            assert_eq!((inbox.gathered, inbox.closed), (vec![open], vec![closed]));
+            assert_eq!(inbox.gathered, [open, closed]);
             assert_eq!(inbox.places, places);
         }
     }

@@ -26,7 +26,7 @@ pub(crate) use created::Created;
 pub(crate) use direct::{Acked, Direct, Marks};
 pub(crate) use group::{Entry, Head, Member, ROSTER_CHUNK, Role, Roster};
 pub(crate) use hidden::Hidden;
-pub(crate) use inbox::{Inbox, InboxChunk, InboxEntry, Window};
+pub(crate) use inbox::{ClosedPlace, Inbox, InboxChunk, InboxEntry, Window};
 pub(crate) use last_seen::LastSeen;
 pub(crate) use reactions::{
     Full, Reacted, ReactionCount, ReactionHead, Reactions, Room, SMALL_REACTIONS,
