@@ -1,10 +1,11 @@
 //! Limits of connections and of connecting at a time. An open session stays open.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 
 use serde_json::json;
 use trunkline_proto::Encoding::{Json, Proto};
 use trunkline_tests::client::{Client, End};
+use trunkline_tests::dial::connect_from;
 use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::http::{Answer, exchange, exchange_on};
 use trunkline_tests::neighbours::Neighbours;
@@ -14,16 +15,6 @@ const REQUEST: &[u8] = b"GET /v1/ws HTTP/1.1\r\nHost: x\r\n\r\n";
 
 fn limited(gateway: &Gateway, limit: &str) -> f64 {
     gateway.metric(&format!("trunkline_limited_total{{limit=\"{limit}\"}}"))
-}
-
-/// Returns a connection from one of the loopback addresses.
-fn connect_from(source: [u8; 4], to: SocketAddr) -> TcpStream {
-    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
-    let source = SocketAddrV4::new(Ipv4Addr::from(source), 0);
-    bind(&socket, &source).expect("127/8 is this machine");
-    connect(&socket, &to).expect("the gateway listens");
-    socket.into()
 }
 
 #[test]
@@ -58,7 +49,8 @@ fn of_one_address() {
         assert_eq!(limited(&gateway, "address_connections"), f64::from(refused));
     }
     // The request is no upgrade. The gateway accepts the connection far enough to say so.
-    let elsewhere = connect_from([127, 0, 0, 2], gateway.ws());
+    let elsewhere =
+        connect_from(Ipv4Addr::new(127, 0, 0, 2), gateway.ws()).expect("the gateway listens");
     assert_eq!(exchange_on(elsewhere, REQUEST).status, 426);
     clients[0].send("user1", "still here");
     assert_eq!(clients[1].push_of("message")["text"], "still here");

@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use trunkline_proto::frame::Opcode;
 use trunkline_tests::client::{Client, error_code};
+use trunkline_tests::dial::connect_from;
 use trunkline_tests::gateway::{Gateway, Setup};
+use trunkline_tests::http::exchange_on;
 use trunkline_tests::wait;
 
 /// The length of a dear command. It costs about 3 ms, which is the work of three seconds.
@@ -186,6 +188,30 @@ fn an_address_waits_beside_another() {
     });
     let line = gateway.logged("their work costs more than their budgets");
     assert!(line.contains("127.0.0.2"), "{line}");
+}
+
+#[test]
+fn newcomers_of_an_address_in_debt_take_no_room() {
+    const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+    let gateway = budget("address-cost")
+        .flag("max-opening", 8)
+        .flag("shards", 1)
+        .start();
+    let mut light = gateway.dial().connect("lucy", "phone");
+    let mut heavy = gateway.dial().from(ELSEWHERE).connect("hugo", "phone");
+    let come = || connect_from(ELSEWHERE, gateway.ws()).expect("the gateway listens");
+    beside(&mut light, || {
+        wait::until("a newcomer who is turned away", || {
+            overspend(&mut heavy);
+            let waiting = come();
+            // No upgrade: a gateway without a debt says so.
+            let answer = exchange_on(come(), b"GET /v1/ws HTTP/1.1\r\nHost: x\r\n\r\n");
+            drop(waiting);
+            (answer.status == 429).then_some(answer)
+        })
+    });
+    // Others come in at any time.
+    gateway.dial().connect("nina", "phone").close();
 }
 
 #[test]

@@ -152,7 +152,10 @@ impl Dial {
 }
 
 /// Connects from an address of the machine.
-fn connect_from(from: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
+///
+/// # Errors
+/// Nobody listens, or the address is not of this machine.
+pub fn connect_from(from: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     bind(&socket, &SocketAddrV4::new(from, 0))?;
     connect(&socket, &to)?;

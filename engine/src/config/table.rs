@@ -176,7 +176,7 @@ settings! {
     /// The time of a core per second that the work for all connections of an address may cost,
     /// while other addresses within their budgets are served. An IPv6 /64 network counts as one
     /// address. 0ms: no budget.
-    address_cost: Duration { default("500ms"), most("128s"), limits("work for all connections of an address: time of a core per second, while other addresses within their budgets are served", "its connections are not read until the debt is paid; after 1 s their commands get error 111; new connections wait up to 1 s") }
+    address_cost: Duration { default("500ms"), most("128s"), limits("work for all connections of an address: time of a core per second, while other addresses within their budgets are served", "its connections are not read until the debt is paid; after 1 s their commands get error 111; new connections wait up to 1 s, and get HTTP 429 while connections without a session are an eighth of `max_opening`") }
     /// The time of a core per second that the work for all users of a namespace may cost, while
     /// other namespaces within their budgets are served. 0ms: no budget.
     namespace_cost: Duration { default("0ms"), most("128s"), limits("work for all users of a namespace: time of a core per second, while other namespaces within their budgets are served", "its connections are not read until the debt is paid; after 1 s their commands get error 111") }

@@ -182,10 +182,11 @@ impl<A: Copy + Eq + Hash + fmt::Display> Budgets<A> {
         }
     }
 
-    /// Returns the ticks for which a new connection of an address has to wait; 0 without a debt.
-    pub(crate) fn wait_of(&self, address: A, now: Tick) -> Tick {
+    /// Books work on the account of an address. Returns the ticks for which a new connection of the
+    /// address has to wait; 0 without a debt.
+    pub(crate) fn wait_of(&self, address: A, now: Tick, cost: Cost) -> Tick {
         let addresses = self.addresses.as_ref();
-        match addresses.map(|addresses| addresses.book(address, now, Cost::NONE)) {
+        match addresses.map(|addresses| addresses.book(address, now, cost)) {
             Some(Standing::Debt(ticks)) => ticks,
             _ => 0,
         }

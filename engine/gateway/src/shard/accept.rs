@@ -13,8 +13,8 @@ use super::admission::Refusal;
 use super::connection::Conn;
 use super::price;
 use super::tls::{DENIED, NO_ROOM, Tls};
-use crate::metrics::{Limit, Work};
-use crate::timer::ticks;
+use crate::metrics::{Limit, Throttle, Work};
+use crate::timer::{TICKS_PER_SECOND, ticks};
 
 /// The pause in accepting connections when there is no descriptor for another one.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -51,6 +51,9 @@ impl Shard {
 
     /// Takes an accepted connection into the table, if there is room.
     fn admit(&mut self, mut stream: TcpStream, address: IpAddr) {
+        if let Some(ticks) = self.core.turns_away(address) {
+            return self.refuse(&mut stream, Refusal::Debt(ticks));
+        }
         let source = match self.core.admission.enter(address, self.conns.len()) {
             Ok(source) => source,
             Err(refusal) => return self.refuse(&mut stream, refusal),
@@ -97,6 +100,7 @@ impl Shard {
             Refusal::Full => parts.metrics.limited(Limit::Connections),
             Refusal::Opening => parts.metrics.limited(Limit::Opening),
             Refusal::Address => parts.metrics.limited(Limit::AddressConnections),
+            Refusal::Debt(_) => parts.metrics.throttled(Throttle::Address),
         }
         let (rejection, retry) = match refusal {
             // Each client is told another second, so that not all of them come back at once.
@@ -106,13 +110,17 @@ impl Shard {
                 (Rejection::UNAVAILABLE, Some(seconds))
             }
             Refusal::Address => (Rejection::TOO_MANY, None),
+            Refusal::Debt(ticks) => {
+                let seconds = u64::from(ticks.div_ceil(TICKS_PER_SECOND));
+                (Rejection::TOO_MANY, Some(seconds))
+            }
         };
         let mut answer = Vec::new();
         if parts.tls.is_some() {
             // There is no room for a hand-shake that would only encrypt the refusal.
             let alert = match refusal {
                 Refusal::Full | Refusal::Opening => NO_ROOM,
-                Refusal::Address => DENIED,
+                Refusal::Address | Refusal::Debt(_) => DENIED,
             };
             let _ = io::Write::write(stream, &alert);
             return;

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::parts::Shared;
 use super::source::Source;
+use crate::timer::Tick;
 
 /// The reason to turn a new connection away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,9 @@ pub(super) enum Refusal {
     Opening,
     /// The client's address has its largest number of connections.
     Address,
+    /// The client's address owes the work of this number of ticks, and many connections wait for
+    /// their session.
+    Debt(Tick),
 }
 
 /// The largest numbers of connections that a shard admits.
@@ -99,6 +103,12 @@ impl Admission {
     /// The number of connections without a session.
     pub(super) const fn opening(&self) -> usize {
         self.opening
+    }
+
+    /// Whether so many connections have no session that those of an address in debt are turned away:
+    /// an eighth of the largest number.
+    pub(super) const fn is_crowded(&self) -> bool {
+        self.opening >= self.room.opening.div_ceil(8)
     }
 
     /// Lets a new turn read its share of connections without a session.
@@ -195,6 +205,7 @@ mod tests {
         second.enter(other, 0).unwrap();
         assert_eq!(second.enter(other, 1), Err(Refusal::Full), "the gateway");
         assert_eq!((first.opening(), second.opening()), (3, 1));
+        assert!(first.is_crowded() && second.is_crowded());
         assert_eq!(shared.total.load(Ordering::Relaxed), 5);
         // A connection that leaves makes room for another of its address.
         first.leave(here, true);

@@ -1,5 +1,7 @@
 //! What clients pay for the work of the gateway, and how those in debt wait.
 
+use std::net::IpAddr;
+
 use trunkline_core::cost::Cost;
 use trunkline_core::ids::UserId;
 use trunkline_proto::BadCommand;
@@ -9,6 +11,7 @@ use super::connection::Conn;
 use super::core::Core;
 use super::price;
 use super::rate::Beyond;
+use super::source::Source;
 use crate::metrics::Work;
 use crate::timer::{TICK, Tick};
 
@@ -98,12 +101,24 @@ impl Core {
         let Some(budgets) = &self.parts.shared.budgets else {
             return;
         };
-        let wait = budgets.wait_of(conn.source(), now);
+        let wait = budgets.wait_of(conn.source(), now, Cost::NONE);
         if wait > 0 {
             conn.purse.wait_until(now + wait.min(PAUSE));
             let at = conn.purse.ask_again(now, PAUSE);
             conn.times.schedule(slot, &mut self.turn, at);
         }
+    }
+
+    /// Returns the ticks after which a client may come back whose connection is turned away, because
+    /// its address is in debt while many connections wait for their session. `None`: it comes in.
+    pub(super) fn turns_away(&self, address: IpAddr) -> Option<Tick> {
+        let budgets = self.parts.shared.budgets.as_ref()?;
+        let (now, address) = (self.turn.now(), Source::of(address));
+        if !self.admission.is_crowded() || budgets.wait_of(address, now, Cost::NONE) == 0 {
+            return None;
+        }
+        self.parts.metrics.worked(Work::Open, price::CONNECTION);
+        Some(budgets.wait_of(address, now, price::CONNECTION))
     }
 
     /// Whether a connection is not to be read, because those who pay for it are in debt. A stopping
