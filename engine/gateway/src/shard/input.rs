@@ -382,7 +382,10 @@ impl Core {
             let Some(command) = encoding.next_command(&mut rest) else {
                 return 0;
             };
-            self.slice.take_command(before - rest.len());
+            let used = before - rest.len();
+            self.slice.take_command(used);
+            self.slice
+                .take(price::of_signs(&payload[payload.len() - before..][..used]));
             progress.count += 1;
             if progress.count > most {
                 self.parts.metrics.limited(Limit::FrameCommands);

@@ -29,8 +29,41 @@ pub(super) const SESSION: Cost = Cost::micros(10);
 /// The cost of a question that a closed connection leaves to the readers.
 pub(super) const ABANDONED: Cost = Cost::micros(500);
 
+/// The cost of a sign of JSON in a long command: a quote, a backslash, a comma or an opening bracket.
+/// Names have to be compared with each other, and nested values to be followed.
+const SIGN: Cost = Cost::nanos(40);
+
+/// The length of a command from which on its signs are counted. Shorter commands are usual messages,
+/// and the price of a command has theirs.
+const LONG: usize = 1 << 10;
+
+/// Returns the cost of the signs of JSON in a command, besides that of its bytes. Bytes of protobuf
+/// that look like such signs count too.
+#[inline]
+pub(super) fn of_signs(command: &[u8]) -> Cost {
+    if command.len() < LONG {
+        return Cost::NONE;
+    }
+    let is_sign = |byte: &&u8| matches!(byte, b'"' | b'\\' | b',' | b'[' | b'{');
+    SIGN.times(command.iter().filter(is_sign).count())
+}
+
 /// Whether a client in debt may send this command: a session that renews its token does not end,
 /// and what a client acknowledges is not sent again.
 pub(super) const fn is_let_through(command: &CommandBody<'_>) -> bool {
     matches!(command, CommandBody::Connect(_) | CommandBody::Ack(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_text_is_cheap_and_long_lists_are_not() {
+        let text = format!("{{\"text\":\"{}\"}}", "x".repeat(LONG));
+        assert_eq!(of_signs(text.as_bytes()), SIGN.times(5));
+        let list = format!("[{}]", "\"a\",".repeat(LONG));
+        assert_eq!(of_signs(list.as_bytes()), SIGN.times(1 + 3 * LONG));
+        assert_eq!(of_signs(&list.as_bytes()[..LONG - 1]), Cost::NONE);
+    }
 }
