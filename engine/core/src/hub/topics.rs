@@ -3,7 +3,7 @@
 //! A publication gets its number, and enters the lanes of shards, under the lock of the topic's
 //! stripe. So every shard has the publications in the order of their numbers.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -26,8 +26,8 @@ const POS: usize = 33;
 /// The text that stands in new frames for the position.
 const BLANK: &[u8; POS] = &[b'0'; POS];
 
-/// A position in a topic: the number of a publication, and the epoch that counts it. A topic that
-/// was forgotten, also by a restart, begins a new epoch.
+/// A position in a topic: the number of a publication, and the epoch that counts it. A topic whose
+/// publications were forgotten, also by a restart, begins a new epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Since {
     epoch: u64,
@@ -84,6 +84,10 @@ pub struct Published {
     pub pos: Since,
     /// The number of shards without room for the publication.
     pub refused: u64,
+    /// The number of subscribers who get the publication.
+    pub subscribers: u32,
+    /// The bytes of the push, in both encodings together.
+    pub bytes: usize,
 }
 
 /// The error for a new topic when the limit of topics is reached, and no topic without subscribers
@@ -102,7 +106,7 @@ pub struct Begun {
 
 /// All topics of all namespaces.
 pub struct Topics {
-    stripes: Box<[CachePadded<Mutex<Map>>]>,
+    stripes: Box<[CachePadded<Mutex<Stripe>>]>,
     count: AtomicUsize,
     /// The number of topics without subscribers.
     idle: AtomicUsize,
@@ -116,14 +120,22 @@ pub struct Topics {
     all_bytes: usize,
     /// The bytes of the publications that all topics keep now.
     bytes: AtomicUsize,
-    /// The epoch of the next topic. The first one is random, so that another process has other
-    /// epochs, whatever its clock says.
-    epochs: AtomicU64,
+    /// The age of a new topic. It changes whenever a topic with publications is forgotten: of topics
+    /// of one age, no publication is forgotten. The first one is random, so that another process has
+    /// other ages, whatever its clock says.
+    age: AtomicU64,
     /// The count of publications and subscriptions. It tells which topic was unused for longest.
     uses: AtomicU64,
 }
 
-type Map = HashMap<TopicId, Topic, IdBuildHasher>;
+/// A part of the topics, under a lock of its own.
+///
+/// `idle` has exactly the topics without subscribers, by their last use.
+#[derive(Default)]
+struct Stripe {
+    topics: HashMap<TopicId, Topic, IdBuildHasher>,
+    idle: BTreeMap<u64, TopicId>,
+}
 
 /// One topic.
 struct Topic {
@@ -135,6 +147,8 @@ struct Topic {
     bytes: usize,
     /// The shards with subscribers.
     shards: ShardSet,
+    /// The subscribers of all shards.
+    subscribers: u32,
     /// The count of uses at the last one.
     used: u64,
 }
@@ -150,24 +164,37 @@ impl Topics {
             topic_bytes: limits.topic_bytes,
             all_bytes: limits.topics_bytes,
             bytes: AtomicUsize::new(0),
-            epochs: AtomicU64::new(RandomState::new().hash_one(0)),
+            age: AtomicU64::new(RandomState::new().hash_one(0)),
             uses: AtomicU64::new(0),
         }
     }
 
-    fn stripe(&self, topic: TopicId) -> &Mutex<Map> {
+    fn stripe(&self, topic: TopicId) -> &Mutex<Stripe> {
         &self.stripes[stripe_of(topic)]
     }
 
+    /// Returns the epoch of a new topic: another one for each age, and for each topic.
+    fn epoch_of(&self, id: TopicId) -> u64 {
+        /// An odd factor: different ages stay different.
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let age = self.age.load(Ordering::Relaxed);
+        age.wrapping_mul(SPREAD) ^ (id.0 >> 64) as u64 ^ id.0 as u64
+    }
+
     /// Returns a topic. Makes it if it does not exist.
-    fn topic<'m>(&self, map: &'m mut Map, id: TopicId) -> Result<&'m mut Topic, TooManyTopics> {
-        if !map.contains_key(&id) {
-            if self.count.fetch_add(1, Ordering::Relaxed) >= self.most && !self.make_room(map) {
+    fn topic<'m>(
+        &self,
+        stripe: &'m mut Stripe,
+        id: TopicId,
+    ) -> Result<&'m mut Topic, TooManyTopics> {
+        let used = self.uses.fetch_add(1, Ordering::Relaxed);
+        if !stripe.topics.contains_key(&id) {
+            if self.count.fetch_add(1, Ordering::Relaxed) >= self.most && !self.make_room(stripe) {
                 self.count.fetch_sub(1, Ordering::Relaxed);
                 return Err(TooManyTopics);
             }
             let pos = Since {
-                epoch: self.epochs.fetch_add(1, Ordering::Relaxed),
+                epoch: self.epoch_of(id),
                 seq: 0,
             };
             let fresh = Topic {
@@ -175,48 +202,57 @@ impl Topics {
                 kept: VecDeque::new(),
                 bytes: 0,
                 shards: 0,
-                used: 0,
+                subscribers: 0,
+                used,
             };
-            map.insert(id, fresh);
+            stripe.topics.insert(id, fresh);
             self.idle.fetch_add(1, Ordering::Relaxed);
         }
-        let topic = map.get_mut(&id).ok_or(TooManyTopics)?;
-        topic.used = self.uses.fetch_add(1, Ordering::Relaxed);
+        let topic = stripe.topics.get_mut(&id).ok_or(TooManyTopics)?;
+        if topic.shards == 0 {
+            stripe.idle.remove(&topic.used);
+            stripe.idle.insert(used, id);
+        }
+        topic.used = used;
         Ok(topic)
     }
 
     /// Forgets a topic without subscribers, from this stripe, whose lock the caller holds, or from
     /// another stripe whose lock is free. Returns whether there was one.
-    fn make_room(&self, map: &mut Map) -> bool {
-        let other = |stripe: &Mutex<Map>| {
-            let map = stripe.try_lock();
-            map.is_some_and(|mut map| self.forget_oldest(&mut map))
+    fn make_room(&self, stripe: &mut Stripe) -> bool {
+        let other = |stripe: &Mutex<Stripe>| {
+            let stripe = stripe.try_lock();
+            stripe.is_some_and(|mut stripe| self.forget_oldest(&mut stripe))
         };
         self.idle.load(Ordering::Relaxed) > 0
-            && (self.forget_oldest(map) || self.stripes.iter().any(|stripe| other(stripe)))
+            && (self.forget_oldest(stripe) || self.stripes.iter().any(|stripe| other(stripe)))
     }
 
     /// Forgets the topic without subscribers that was unused for longest in a stripe. Returns
     /// whether there was one.
-    fn forget_oldest(&self, map: &mut Map) -> bool {
-        let idle = map.iter().filter(|(_, topic)| topic.shards == 0);
-        let Some(id) = idle.min_by_key(|(_, topic)| topic.used).map(|(id, _)| *id) else {
-            return false;
-        };
-        self.forget(map, id);
-        true
+    fn forget_oldest(&self, stripe: &mut Stripe) -> bool {
+        let oldest = stripe.idle.first_key_value().map(|(_, id)| *id);
+        if let Some(id) = oldest {
+            self.forget(stripe, id);
+        }
+        oldest.is_some()
     }
 
     /// Forgets a topic without subscribers.
-    fn forget(&self, map: &mut Map, id: TopicId) {
-        if let Some(mut topic) = map.remove(&id) {
+    fn forget(&self, stripe: &mut Stripe, id: TopicId) {
+        if let Some(mut topic) = stripe.topics.remove(&id) {
+            stripe.idle.remove(&topic.used);
             self.count.fetch_sub(1, Ordering::Relaxed);
             self.idle.fetch_sub(1, Ordering::Relaxed);
             topic.keep_only(0, &self.bytes);
+            if topic.pos.seq > 0 {
+                // Under the lock of the stripe: whoever makes this topic again sees it.
+                self.age.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
-    /// Subscribes a shard to a topic.
+    /// Subscribes a shard to a topic. `new`: the shard has one more subscriber.
     ///
     /// # Errors
     /// The limit of topics is reached.
@@ -225,38 +261,50 @@ impl Topics {
         id: TopicId,
         shard: usize,
         since: Option<Since>,
+        new: bool,
     ) -> Result<Begun, TooManyTopics> {
-        let mut map = self.stripe(id).lock();
-        let topic = self.topic(&mut map, id)?;
-        if topic.shards == 0 {
-            self.idle.fetch_sub(1, Ordering::Relaxed);
-        }
+        let mut stripe = self.stripe(id).lock();
+        let topic = self.topic(&mut stripe, id)?;
+        let (fresh, used) = (topic.shards == 0, topic.used);
         topic.shards |= 1 << shard;
-        Ok(Begun {
+        topic.subscribers += u32::from(new);
+        let begun = Begun {
             pos: topic.pos,
             missed: since.and_then(|since| topic.behind(since)),
-        })
+        };
+        if fresh {
+            stripe.idle.remove(&used);
+            self.idle.fetch_sub(1, Ordering::Relaxed);
+        }
+        Ok(begun)
     }
 
-    /// Ends the subscription of a shard to a topic.
-    pub fn unsubscribe(&self, id: TopicId, shard: usize) {
-        let mut map = self.stripe(id).lock();
-        let Some(topic) = map.get_mut(&id).filter(|topic| topic.shards != 0) else {
+    /// Ends the subscription of one subscriber of a shard. `last`: the shard has none any more. A topic without subscribers stays only if it
+    /// keeps publications for later ones.
+    pub fn unsubscribe(&self, id: TopicId, shard: usize, last: bool) {
+        let mut stripe = self.stripe(id).lock();
+        let topic = stripe.topics.get_mut(&id);
+        let Some(topic) = topic.filter(|topic| topic.shards != 0) else {
             return;
         };
+        topic.subscribers = topic.subscribers.saturating_sub(1);
+        if !last {
+            return;
+        }
         topic.shards &= !(1 << shard);
         if topic.shards == 0 {
+            let (used, is_new) = (topic.used, topic.pos.seq == 0);
+            stripe.idle.insert(used, id);
             self.idle.fetch_add(1, Ordering::Relaxed);
-            // A topic that keeps no publications is worth nothing without subscribers.
-            if self.history == 0 {
-                self.forget(&mut map, id);
+            if self.history == 0 || is_new {
+                self.forget(&mut stripe, id);
             }
         }
     }
 
     /// Returns the position of a topic that has subscribers.
     pub fn pos(&self, id: TopicId) -> Option<Since> {
-        self.stripe(id).lock().get(&id).map(|topic| topic.pos)
+        self.stripe(id).lock().topics.get(&id).map(|topic| topic.pos)
     }
 
     /// Publishes to a topic.
@@ -276,10 +324,11 @@ impl Topics {
             from: new.from.into(),
             pos: std::str::from_utf8(BLANK).unwrap_or_default().into(),
         }));
-        let mut map = self.stripe(id).lock();
-        let topic = self.topic(&mut map, id)?;
+        let mut stripe = self.stripe(id).lock();
+        let topic = self.topic(&mut stripe, id)?;
         topic.pos.seq += 1;
-        let (pos, shards) = (topic.pos, topic.shards);
+        let (pos, shards, subscribers) = (topic.pos, topic.shards, topic.subscribers);
+        let bytes = frames.size();
         frames.fill_in(BLANK, pos.text().as_bytes());
         let publication = Arc::new(Publication {
             topic: id,
@@ -289,11 +338,16 @@ impl Topics {
         self.keep(topic, &publication);
         let refused = lanes.put(shards, &EphemeralEvent::Publication(publication));
         if shards == 0 && self.history == 0 {
-            self.forget(&mut map, id);
+            self.forget(&mut stripe, id);
         }
-        drop(map);
+        drop(stripe);
         lanes.wake(shards);
-        Ok(Published { pos, refused })
+        Ok(Published {
+            pos,
+            refused,
+            subscribers,
+            bytes,
+        })
     }
 
     /// Keeps a publication for later subscribers, and forgets older ones that have no room.

@@ -13,16 +13,19 @@ pub enum Work {
     Open,
     /// Error replies.
     Refuse,
+    /// Typing events, signals and publications, and telling them.
+    Ephemeral,
 }
 
 impl Work {
     /// Every kind of work, in the order of its counter.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Parse,
         Self::Decide,
         Self::Read,
         Self::Open,
         Self::Refuse,
+        Self::Ephemeral,
     ];
 
     /// The label in /metrics.
@@ -33,6 +36,7 @@ impl Work {
             Self::Read => "read",
             Self::Open => "open",
             Self::Refuse => "refuse",
+            Self::Ephemeral => "ephemeral",
         }
     }
 }

@@ -38,7 +38,7 @@ impl Scene {
 
     /// The numbers that a subscriber has missed.
     fn missed(&self, topic: TopicId, since: Since) -> Option<Vec<u64>> {
-        let begun = self.topics.subscribe(topic, 0, Some(since)).unwrap();
+        let begun = self.topics.subscribe(topic, 0, Some(since), true).unwrap();
         let seqs = |missed: Vec<Arc<Publication>>| missed.iter().map(|p| p.seq).collect();
         begun.missed.map(seqs)
     }
@@ -49,11 +49,15 @@ impl Scene {
 
     fn count(&self) -> usize {
         let stripes = self.topics.stripes.iter();
-        let found = stripes.map(|stripe| stripe.lock().len()).sum();
+        let found = stripes.map(|stripe| stripe.lock().topics.len()).sum();
         assert_eq!(self.topics.count.load(Ordering::Relaxed), found);
-        let idle = |stripe: &CachePadded<Mutex<Map>>| {
-            let map = stripe.lock();
-            map.values().filter(|topic| topic.shards == 0).count()
+        let idle = |stripe: &CachePadded<Mutex<Stripe>>| {
+            let stripe = stripe.lock();
+            let idle = stripe.topics.iter().filter(|(_, topic)| topic.shards == 0);
+            let mut listed: Vec<_> = idle.map(|(id, topic)| (topic.used, *id)).collect();
+            listed.sort_unstable();
+            assert!(listed.iter().copied().eq(stripe.idle.clone()));
+            listed.len()
         };
         let idle: usize = self.topics.stripes.iter().map(idle).sum();
         assert_eq!(self.topics.idle.load(Ordering::Relaxed), idle);
@@ -83,10 +87,10 @@ fn positions_are_read_back() {
 fn each_shard_gets_what_it_asked_for_in_order() {
     let scene = scene(10, 0, LARGE, LARGE);
     for shard in [0, 2] {
-        scene.topics.subscribe(TOPIC, shard, None).unwrap();
+        scene.topics.subscribe(TOPIC, shard, None, true).unwrap();
     }
     let pos: Vec<_> = ["a", "b"].map(|text| scene.publish(TOPIC, text)).into();
-    scene.topics.unsubscribe(TOPIC, 0);
+    scene.topics.unsubscribe(TOPIC, 0, true);
     scene.publish(TOPIC, "c");
     for (shard, expected) in [(0, vec![1, 2]), (1, vec![]), (2, vec![1, 2, 3])] {
         let mut taken = LaneContent::default();
@@ -108,7 +112,7 @@ fn the_position_stands_in_both_frames() {
     let first = scene.publish(TOPIC, data);
     let begun = scene
         .topics
-        .subscribe(TOPIC, 0, Some(Since { seq: 0, ..first }));
+        .subscribe(TOPIC, 0, Some(Since { seq: 0, ..first }), true);
     let missed = begun.unwrap().missed.unwrap();
     for encoding in [Encoding::Json, Encoding::Proto] {
         let mut event = None;
@@ -153,10 +157,10 @@ fn what_was_missed_is_told_if_all_of_it_is_known() {
 #[test]
 fn a_topic_that_was_forgotten_begins_anew() {
     let scene = scene(10, 0, LARGE, LARGE);
-    scene.topics.subscribe(TOPIC, 0, None).unwrap();
+    scene.topics.subscribe(TOPIC, 0, None, true).unwrap();
     let first = scene.publish(TOPIC, "1");
     assert_eq!(scene.topics.pos(TOPIC), Some(first));
-    scene.topics.unsubscribe(TOPIC, 0);
+    scene.topics.unsubscribe(TOPIC, 0, true);
     assert_eq!((scene.topics.pos(TOPIC), scene.count()), (None, 0));
     let second = scene.publish(TOPIC, "1");
     assert_ne!(first.epoch, second.epoch);
@@ -165,27 +169,78 @@ fn a_topic_that_was_forgotten_begins_anew() {
 }
 
 #[test]
+fn a_publication_says_how_many_get_it() {
+    let scene = scene(10, 5, LARGE, LARGE);
+    let published = || {
+        let data = m::Json::parse("7").unwrap();
+        let new = NewPublication {
+            topic: "live",
+            from: "alice",
+            data: &data,
+        };
+        let published = scene.topics.publish(TOPIC, new, &scene.lanes).unwrap();
+        assert!(published.bytes > 2 * POS);
+        published.subscribers
+    };
+    assert_eq!(published(), 0);
+    for (shard, new) in [(0, true), (0, true), (0, false), (2, true)] {
+        scene.topics.subscribe(TOPIC, shard, None, new).unwrap();
+    }
+    assert_eq!(published(), 3);
+    scene.topics.unsubscribe(TOPIC, 0, false);
+    scene.topics.unsubscribe(TOPIC, 2, true);
+    assert_eq!(published(), 1);
+}
+
+#[test]
+fn a_topic_without_publications_leaves_nothing_and_its_position_stays_good() {
+    let scene = scene(10, 5, LARGE, LARGE);
+    let pos = scene.topics.subscribe(TOPIC, 0, None, true).unwrap().pos;
+    scene.topics.unsubscribe(TOPIC, 0, true);
+    assert_eq!(scene.count(), 0);
+    assert_eq!(scene.missed(TimelineId(8), pos), None, "of another topic");
+    scene.topics.unsubscribe(TimelineId(8), 0, true);
+    // Nothing was published meanwhile, so nothing was missed.
+    assert_eq!(scene.missed(TOPIC, pos), Some(vec![]));
+    scene.publish(TOPIC, "1");
+    assert_eq!(scene.missed(TOPIC, pos), Some(vec![1]));
+    // Its publication is forgotten now: an equal topic of later is not the same.
+    scene.topics.unsubscribe(TOPIC, 0, true);
+    let crowd = 1..=10;
+    for other in crowd.clone() {
+        scene.topics.subscribe(TimelineId(100 + other), 0, None, true).unwrap();
+    }
+    assert_eq!(scene.topics.pos(TOPIC), None);
+    for other in crowd {
+        scene.topics.unsubscribe(TimelineId(100 + other), 0, true);
+    }
+    assert_eq!(scene.missed(TOPIC, pos), None);
+}
+
+#[test]
 fn topics_are_bounded_and_idle_ones_give_way() {
     // All in one part.
     let id = |n: u128| TimelineId(n);
     let scene = scene(3, 5, LARGE, LARGE);
-    scene.topics.subscribe(id(1), 0, None).unwrap();
+    scene.topics.subscribe(id(1), 0, None, true).unwrap();
     scene.publish(id(2), "older");
     scene.publish(id(3), "newer");
-    scene.topics.subscribe(id(4), 0, None).unwrap();
+    scene.topics.subscribe(id(4), 0, None, true).unwrap();
     assert!(scene.topics.pos(id(2)).is_none() && scene.topics.pos(id(3)).is_some());
-    scene.topics.subscribe(id(5), 0, None).unwrap();
+    scene.topics.subscribe(id(5), 0, None, true).unwrap();
     assert_eq!((scene.count(), scene.bytes()), (3, 0));
-    assert!(scene.topics.subscribe(id(6), 0, None).is_err());
-    scene.topics.unsubscribe(id(1), 0);
-    scene.topics.unsubscribe(id(1), 0);
-    assert!(scene.topics.subscribe(id(6), 0, None).is_ok());
+    assert!(scene.topics.subscribe(id(6), 0, None, true).is_err());
+    scene.topics.unsubscribe(id(1), 0, true);
+    scene.topics.unsubscribe(id(1), 0, true);
+    assert!(scene.topics.subscribe(id(6), 0, None, true).is_ok());
     assert_eq!(scene.count(), 3);
     // One of another part gives way too.
-    scene.topics.unsubscribe(id(4), 0);
-    assert!(scene.topics.subscribe(id(7 << 64), 0, None).is_ok());
+    scene.publish(id(4), "kept");
+    scene.topics.unsubscribe(id(4), 0, true);
+    assert_eq!(scene.count(), 3);
+    assert!(scene.topics.subscribe(id(7 << 64), 0, None, true).is_ok());
     assert_eq!((scene.count(), scene.topics.pos(id(4))), (3, None));
-    assert!(scene.topics.subscribe(id(8 << 64), 0, None).is_err());
+    assert!(scene.topics.subscribe(id(8 << 64), 0, None, true).is_err());
 }
 
 #[test]

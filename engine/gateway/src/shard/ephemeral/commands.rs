@@ -5,12 +5,13 @@ use std::sync::Arc;
 use trunkline_core::cost::Cost;
 use trunkline_core::exchange::{Failure, Finding, PresenceQuery, Query};
 use trunkline_core::fit::{Cut, ReplyFrame, write_fitting};
-use trunkline_proto::message::{CommandBody, Done, ReplyBody, SignalReply};
+use trunkline_proto::message::{CommandBody, Done, ReplyBody};
 
 use super::super::connection::Conn;
 use super::super::core::Core;
 use super::super::rate::Beyond;
 use super::requests::{Beginning, Sender, Typing};
+use super::price;
 use super::tell::Worth;
 use crate::metrics::Work;
 use crate::shared::SharedPush;
@@ -62,7 +63,10 @@ impl Core {
             CommandBody::Typing(request) => {
                 let now = self.turn.now();
                 match self.ephemeral.typing(sender, &request.conversation, now)? {
-                    Typing::Told => ReplyBody::Typing(Done {}),
+                    Typing::Told(cost) => {
+                        self.bill(slot, conn, cost);
+                        ReplyBody::Typing(Done {})
+                    }
                     Typing::Ask(query) => {
                         self.query(slot, conn, id, query);
                         return Ok(true);
@@ -76,12 +80,15 @@ impl Core {
                 }
             }
             CommandBody::Signal(request) => {
-                let online = self.ephemeral.signal(sender, request)?;
-                ReplyBody::Signal(SignalReply { online })
+                let signalled = self.ephemeral.signal(sender, request)?;
+                self.bill(slot, conn, signalled.cost);
+                ReplyBody::Signal(signalled.reply)
             }
             CommandBody::Subscribe(request) => {
                 let begun = self.ephemeral.subscribe(sender, request, &self.permits)?;
                 let Beginning { reply, missed } = begun;
+                let bytes = missed.iter().map(|missed| price::told(1, missed.frames.size()));
+                self.bill(slot, conn, bytes.sum());
                 self.reply(slot, conn, id, ReplyBody::Subscribe(reply));
                 for missed in missed {
                     let mut push = SharedPush::new(Arc::clone(&missed.frames));
@@ -90,15 +97,26 @@ impl Core {
                 return Ok(true);
             }
             CommandBody::Unsubscribe(request) => {
-                ReplyBody::Unsubscribe(self.ephemeral.unsubscribe(sender, &request.topic)?)
+                let reply = self.ephemeral.unsubscribe(sender, &request.topic)?;
+                self.bill(slot, conn, Cost::NONE);
+                ReplyBody::Unsubscribe(reply)
             }
             CommandBody::Publish(request) => {
-                ReplyBody::Publish(self.ephemeral.publish(sender, request, &self.permits)?)
+                let published = self.ephemeral.publish(sender, request, &self.permits)?;
+                self.bill(slot, conn, published.cost);
+                ReplyBody::Publish(published.reply)
             }
             _ => return Ok(false),
         };
         self.reply(slot, conn, id, body);
         Ok(true)
+    }
+
+    /// Charges a connection for a command about ephemeral events, and for what follows from it. What
+    /// the command itself costs is a part of the slice of its connection.
+    fn bill(&mut self, slot: u32, conn: &mut Conn, follows: Cost) {
+        self.slice.take(price::COMMAND);
+        self.charge(slot, conn, Work::Ephemeral, follows);
     }
 
     /// Goes on with a command for which a reader looked something up.
@@ -117,7 +135,8 @@ impl Core {
                 conversation,
                 users,
             } => {
-                self.ephemeral.tell_typing(session, &conversation, &users);
+                let cost = self.ephemeral.tell_typing(session, &conversation, &users);
+                self.bill(slot, conn, cost);
                 self.reply(slot, conn, id, ReplyBody::Typing(Done {}));
             }
             Finding::Contacts { names, watch, part } => {

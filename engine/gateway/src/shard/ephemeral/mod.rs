@@ -9,6 +9,7 @@ mod commands;
 mod listeners;
 mod listening;
 mod presence;
+mod price;
 mod requests;
 mod seen;
 mod tell;
@@ -17,6 +18,7 @@ mod topics;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use trunkline_core::cost::Cost;
 use trunkline_core::directory::Directory;
 use trunkline_core::hub::{EphemeralEvent, Hub, LaneContent, PushFrames};
 use trunkline_core::ids::{Ids, UserId};
@@ -69,6 +71,15 @@ enum News {
         /// A connection with other output waiting does not get the event.
         trifle: bool,
     },
+}
+
+/// An event that was passed to the connections of some users.
+#[derive(Debug, Clone, Copy)]
+struct Passed {
+    /// One of the users has a connection.
+    any: bool,
+    /// The cost of the event, with that of telling it.
+    cost: Cost,
 }
 
 impl Ephemeral {
@@ -177,10 +188,17 @@ impl Ephemeral {
         self.watching.next_watcher(walk, left)
     }
 
-    /// Passes an event to all connections of these users. Returns whether there are any.
-    fn pass(&self, users: &[UserId], frames: PushFrames, trifle: bool) -> bool {
-        let shards = users.iter().map(|user| self.directory.shards(*user));
-        let shards = shards.fold(0, |all, some| all | some);
+    /// Passes an event to all connections of these users.
+    fn pass(&self, users: &[UserId], frames: PushFrames, trifle: bool) -> Passed {
+        let (mut shards, mut connections) = (0, 0);
+        for user in users {
+            let some = self.directory.shards(*user);
+            if some != 0 {
+                shards |= some;
+                connections += self.directory.devices(*user) as usize;
+            }
+        }
+        let bytes = frames.size();
         if shards != 0 {
             let event = EphemeralEvent::ToUsers {
                 users: users.into(),
@@ -189,7 +207,10 @@ impl Ephemeral {
             };
             self.count_refused(self.hub.lanes.pass(shards, &event));
         }
-        shards != 0
+        Passed {
+            any: shards != 0,
+            cost: price::written(bytes) + price::told(connections, bytes),
+        }
     }
 
     /// Counts the shards that had no room for an event.

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
+use trunkline_core::cost::Cost;
 use trunkline_core::exchange::{Access, Failure, Listing, Query};
 use trunkline_core::hub::{NewPublication, Publication, Published, PushFrames, Since, TopicId};
 use trunkline_core::ids::UserId;
 use trunkline_core::request::{Recipients, recipients};
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{
-    Event, Publish, PublishReply, Signal, Signalled, Subscribe, SubscribeReply, TypingUser,
+    Event, Publish, PublishReply, Signal, SignalReply, Signalled, Subscribe, SubscribeReply, TypingUser,
 };
 use trunkline_proto::names::is_name;
 
 use super::super::tokens::Permits;
-use super::Ephemeral;
+use super::{Ephemeral, price};
 use super::topics::Subscribed;
 use crate::auth::Act;
 use crate::metrics::Limit;
@@ -63,12 +64,21 @@ impl Sender<'_> {
 /// The result of a `typing` command.
 #[derive(Debug)]
 pub(super) enum Typing {
-    /// The other user of the conversation is told.
-    Told,
+    /// The other user of the conversation is told, at this cost.
+    Told(Cost),
     /// A reader has to look up the members of the group.
     Ask(Query),
     /// The connection sent too many: it may try again after this number of ticks.
     TooOften(Tick),
+}
+
+/// A command that passed an event on.
+#[derive(Debug)]
+pub(super) struct Done<T> {
+    /// The reply to the command.
+    pub(super) reply: T,
+    /// The cost of the event, with that of telling it.
+    pub(super) cost: Cost,
 }
 
 /// The beginning of a subscription.
@@ -106,8 +116,8 @@ impl Ephemeral {
         }
         Ok(match recipients {
             Recipients::Users(users) => {
-                self.tell_typing(session, conversation, &users);
-                Typing::Told
+                let told = self.tell_typing(session, conversation, &users);
+                Typing::Told(told)
             }
             Recipients::Group(group) => Typing::Ask(Query::Typing {
                 access: Access {
@@ -125,20 +135,29 @@ impl Ephemeral {
         })
     }
 
-    /// Tells users that the user of a session types in a conversation.
-    pub(super) fn tell_typing(&self, session: &Session, conversation: &str, users: &[UserId]) {
+    /// Tells users that the user of a session types in a conversation. Returns the cost.
+    pub(super) fn tell_typing(
+        &self,
+        session: &Session,
+        conversation: &str,
+        users: &[UserId],
+    ) -> Cost {
         let event = Event::Typing(TypingUser {
             conversation: conversation.into(),
             user: session.names.user().into(),
         });
-        self.pass(users, PushFrames::new(event), true);
+        self.pass(users, PushFrames::new(event), true).cost
     }
 
-    /// Handles `signal`. Returns whether the user has a connection.
+    /// Handles `signal`.
     ///
     /// # Errors
     /// The name is not one of a user.
-    pub(super) fn signal(&self, sender: Sender<'_>, request: &Signal<'_>) -> Result<bool, Failure> {
+    pub(super) fn signal(
+        &self,
+        sender: Sender<'_>,
+        request: &Signal<'_>,
+    ) -> Result<Done<SignalReply>, Failure> {
         if !is_name(&request.user) {
             return Err(BAD_USER);
         }
@@ -147,7 +166,11 @@ impl Ephemeral {
             user: sender.session.names.user().into(),
             data: request.data.borrow(),
         });
-        Ok(self.pass(&[user], PushFrames::new(event), false))
+        let passed = self.pass(&[user], PushFrames::new(event), false);
+        Ok(Done {
+            reply: SignalReply { online: passed.any },
+            cost: passed.cost,
+        })
     }
 
     /// Handles `subscribe`.
@@ -220,7 +243,7 @@ impl Ephemeral {
         sender: Sender<'_>,
         request: &Publish<'_>,
         permits: &Permits,
-    ) -> Result<PublishReply<'static>, Failure> {
+    ) -> Result<Done<PublishReply<'static>>, Failure> {
         let topic = self.topic(sender, &request.topic)?;
         permits.check(sender.slot, Act::Publish, &request.topic)?;
         let new = NewPublication {
@@ -229,13 +252,22 @@ impl Ephemeral {
             data: &request.data,
         };
         let published = self.hub.topics.publish(topic, new, &self.hub.lanes);
-        let Published { pos, refused } = published.map_err(|_| {
+        let published = published.map_err(|_| {
             self.metrics.limited(Limit::Topics);
             TOO_MANY_TOPICS
         })?;
+        let Published {
+            pos,
+            refused,
+            subscribers,
+            bytes,
+        } = published;
         self.count_refused(refused);
-        Ok(PublishReply {
-            pos: pos.text().into(),
+        Ok(Done {
+            reply: PublishReply {
+                pos: pos.text().into(),
+            },
+            cost: price::written(bytes) + price::told(subscribers as usize, bytes),
         })
     }
 

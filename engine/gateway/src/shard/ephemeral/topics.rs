@@ -137,7 +137,8 @@ impl Subscriptions {
         topic: TopicId,
         since: Option<Since>,
     ) -> Result<Subscribed, TooManyTopics> {
-        let begun = self.hub.topics.subscribe(topic, self.shard, since)?;
+        let new = known.is_none();
+        let begun = self.hub.topics.subscribe(topic, self.shard, since, new)?;
         let subscribers = self.topics.entry(topic).or_default();
         let known = known.and_then(|key| Some((key, subscribers.get_mut(key)?)));
         let key = match known {
@@ -169,11 +170,12 @@ impl Subscriptions {
             return;
         };
         subscribers.remove(key);
-        if subscribers.is_empty() {
+        let last = subscribers.is_empty();
+        if last {
             self.topics.remove(&topic);
             self.names.remove(&topic);
-            self.hub.topics.unsubscribe(topic, self.shard);
         }
+        self.hub.topics.unsubscribe(topic, self.shard, last);
     }
 
     /// Returns the next subscriber that has to be told news. Takes one off `left` for each subscriber
