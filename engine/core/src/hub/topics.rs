@@ -304,7 +304,11 @@ impl Topics {
 
     /// Returns the position of a topic that has subscribers.
     pub fn pos(&self, id: TopicId) -> Option<Since> {
-        self.stripe(id).lock().topics.get(&id).map(|topic| topic.pos)
+        self.stripe(id)
+            .lock()
+            .topics
+            .get(&id)
+            .map(|topic| topic.pos)
     }
 
     /// Publishes to a topic.

@@ -185,7 +185,10 @@ mod tests {
         let mut slice = Slice::new();
         slice.take_command(1 << 20);
         assert!(slice.is_spent(), "a large command is one slice");
-        assert!(slice.used() > Cost::micros(1_000), "and costs all that it needs");
+        assert!(
+            slice.used() > Cost::micros(1_000),
+            "and costs all that it needs"
+        );
     }
 
     #[test]

@@ -208,7 +208,10 @@ fn a_topic_without_publications_leaves_nothing_and_its_position_stays_good() {
     scene.topics.unsubscribe(TOPIC, 0, true);
     let crowd = 1..=10;
     for other in crowd.clone() {
-        scene.topics.subscribe(TimelineId(100 + other), 0, None, true).unwrap();
+        scene
+            .topics
+            .subscribe(TimelineId(100 + other), 0, None, true)
+            .unwrap();
     }
     assert_eq!(scene.topics.pos(TOPIC), None);
     for other in crowd {

@@ -10,8 +10,8 @@ use trunkline_proto::message::{CommandBody, Done, ReplyBody};
 use super::super::connection::Conn;
 use super::super::core::Core;
 use super::super::rate::Beyond;
-use super::requests::{Beginning, Sender, Typing};
 use super::price;
+use super::requests::{Beginning, Sender, Typing};
 use super::tell::Worth;
 use crate::metrics::Work;
 use crate::shared::SharedPush;
@@ -87,7 +87,9 @@ impl Core {
             CommandBody::Subscribe(request) => {
                 let begun = self.ephemeral.subscribe(sender, request, &self.permits)?;
                 let Beginning { reply, missed } = begun;
-                let bytes = missed.iter().map(|missed| price::told(1, missed.frames.size()));
+                let bytes = missed
+                    .iter()
+                    .map(|missed| price::told(1, missed.frames.size()));
                 self.bill(slot, conn, bytes.sum());
                 self.reply(slot, conn, id, ReplyBody::Subscribe(reply));
                 for missed in missed {

@@ -9,13 +9,14 @@ use trunkline_core::ids::UserId;
 use trunkline_core::request::{Recipients, recipients};
 use trunkline_proto::ErrorCode;
 use trunkline_proto::message::{
-    Event, Publish, PublishReply, Signal, SignalReply, Signalled, Subscribe, SubscribeReply, TypingUser,
+    Event, Publish, PublishReply, Signal, SignalReply, Signalled, Subscribe, SubscribeReply,
+    TypingUser,
 };
 use trunkline_proto::names::is_name;
 
 use super::super::tokens::Permits;
-use super::{Ephemeral, price};
 use super::topics::Subscribed;
+use super::{Ephemeral, price};
 use crate::auth::Act;
 use crate::metrics::Limit;
 use crate::session::Session;
