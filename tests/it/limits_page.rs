@@ -202,12 +202,13 @@ fn the_rows_are_those_of_the_table_of_settings() {
 /// The prices of the page are the constants of the code, and no price is missing.
 #[test]
 fn every_price() {
-    const FILES: [&str; 6] = [
+    const FILES: [&str; 7] = [
         "engine/core/src/cost.rs",
         "engine/core/src/reader/mod.rs",
         "engine/core/src/reader/reading.rs",
         "engine/core/src/sequencer/price.rs",
         "engine/gateway/src/shard/backlog.rs",
+        "engine/gateway/src/shard/ephemeral/commands.rs",
         "engine/gateway/src/shard/price.rs",
     ];
     /// Constants that bound a turn, or stand for work that is not done yet.

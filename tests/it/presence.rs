@@ -300,6 +300,22 @@ fn requests_that_cannot_work() {
     assert_eq!(client.done("presence", &json!({}))["users"], json!([]));
 }
 
+/// Each user that a request names is paid for, and each user in the reply.
+#[test]
+fn each_named_user_has_a_price() {
+    let gateway = gateway("0s");
+    let mut client = gateway.dial().connect("alice", "phone");
+    let spent = || gateway.metric("trunkline_cost_seconds_total{work=\"read\"}");
+    let before = spent();
+    let users: Vec<_> = (0..1_000).map(|i| format!("u{i}")).collect();
+    client.done("presence", &json!({"query": users}));
+    let all = spent() - before;
+    // 400 ns and 300 ns for each; the store is asked for users who were never there.
+    assert!(all >= 1_000.0 * 700e-9, "{all}");
+    client.done("presence", &json!({"query": []}));
+    assert!(spent() - before < all + 10e-6, "nobody is named");
+}
+
 /// A user with more watchers than one turn tells comes and goes. Each watcher gets the final state,
 /// and other users do not notice.
 #[test]

@@ -67,14 +67,14 @@ pub(super) struct Question {
 }
 
 impl Asking {
-    /// Whether there is room for one more question of a user, who may have as many questions as are
-    /// free.
+    /// Returns whether there is room for one more question of a user. A user may have as many questions
+    /// as are free, so one user has half of them at most.
     pub(super) fn has_room(&self, user: UserId) -> bool {
         let own = self.users.get(&user).map_or(0, |own| own.waiting);
         own < QUEUE.saturating_sub(self.waiting)
     }
 
-    /// Whether a connection may have a question that a reader can be given now.
+    /// Returns whether a round may find a question for a reader now.
     pub(super) fn is_ready(&self) -> bool {
         !self.ready.is_empty() && self.asked < ANSWERS
     }
@@ -186,13 +186,13 @@ impl Asking {
     }
 
     /// Begins a round over the connections that may have a question for a reader. Returns their
-    /// number: so often the round calls [`Self::next`].
+    /// number: the round calls [`Self::next`] that many times.
     pub(super) fn begin_round(&mut self) -> usize {
         self.ready.append(&mut self.starved);
         self.ready.len()
     }
 
-    /// Whether one more answer may be on its way. If not, the round ends.
+    /// Returns whether one more answer may be on its way. If not, the round ends.
     pub(super) fn has_room_for_answers(&self) -> bool {
         self.asked < ANSWERS
     }
@@ -206,7 +206,7 @@ impl Asking {
         Some(slot)
     }
 
-    /// Whether a connection has a question that a reader may be given now.
+    /// Returns whether the next question of a connection can go to a reader now.
     pub(super) fn has_next(&self, slot: u32) -> bool {
         self.queues.get(&slot).is_some_and(|queue| {
             let next = queue.questions.front();

@@ -11,7 +11,8 @@ use super::connection::Conn;
 use super::questions::Questions;
 use super::unanswered::Unanswered;
 
-/// The questions of a shard's connections: those that wait, and those that readers work on.
+/// The questions of a shard's connections that are not answered. Some wait, and readers work on the
+/// others.
 pub(crate) struct Reads {
     readers: ToReaders,
     asking: Asking,
@@ -30,7 +31,7 @@ pub(super) struct Asker {
     pub(super) until: Position,
 }
 
-/// Whether a connection can take an answer of a reader now.
+/// The state of a connection: whether it can take an answer of a reader now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Readiness {
     /// The connection can take an answer.
@@ -58,7 +59,7 @@ impl Reads {
         self.recovering
     }
 
-    /// Whether a turn may have a question for the readers.
+    /// Returns whether a turn may have a question for the readers.
     pub(super) fn is_ready(&self) -> bool {
         self.asking.is_ready()
     }
@@ -85,7 +86,7 @@ impl Reads {
         room
     }
 
-    /// Forgets the questions of a session that is over, where no reader has been given them.
+    /// Forgets the questions of a session that is over, except the question that a reader has.
     pub(super) fn forget(&mut self, slot: u32, unanswered: &mut Unanswered) {
         for question in self.asking.forget(slot) {
             self.recovering -= usize::from(question.query.recovers());
@@ -105,7 +106,7 @@ impl Reads {
         self.asking.answered(slot);
     }
 
-    /// Counts an answer out that belongs to catching up. Call it also where the connection is gone.
+    /// Counts out the answer to a question of catching up. Call it also if the connection is gone.
     pub(super) const fn recovered(&mut self) {
         self.recovering -= 1;
     }
