@@ -22,6 +22,7 @@ mod input;
 pub mod listener;
 mod mail;
 mod memory;
+mod opening;
 mod outbox;
 mod parts;
 mod pool;

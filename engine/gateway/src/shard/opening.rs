@@ -1,0 +1,134 @@
+//! The command `connect`: it opens the session of a connection.
+
+use trunkline_core::exchange::Query;
+use trunkline_core::store::Position;
+use trunkline_proto::message::{Connect, ReplyBody};
+use trunkline_proto::{CloseCode, ErrorCode};
+
+use super::connection::{Conn, Phase};
+use super::core::Core;
+use super::price;
+use crate::auth::Grant;
+use crate::metrics::{Limit, Work};
+use crate::session::{self, Opened};
+
+impl Core {
+    /// Opens the session that a client asks for, or refuses it. A connection that has a session
+    /// renews its token.
+    pub(super) fn connect(&mut self, slot: u32, conn: &mut Conn, id: u32, request: &Connect<'_>) {
+        let recovers = request.since.is_some() || request.resume;
+        let full = self.reads.recovering() >= self.parts.limits.recovering;
+        if conn.session().is_none() && recovers && full {
+            // Before the token is checked, which takes longer than all of this.
+            self.parts.metrics.limited(Limit::Recovering);
+            let reason = "too many clients recover at a time";
+            return self.close(slot, conn, CloseCode::OVERLOADED, reason);
+        }
+        let check = match self.permits.takes_long() {
+            true => price::PUBLIC_KEY_TOKEN,
+            false => price::SECRET_TOKEN,
+        };
+        if request.token.is_some() && self.permits.are_on() {
+            self.charge(slot, conn, Work::Open, check);
+        }
+        let turn = self.turn.number();
+        let grant = match self.permits.grant(slot, turn, request, &mut self.admission) {
+            Ok(grant) => grant,
+            Err(refusal) => return self.refuse(slot, conn, id, refusal),
+        };
+        let opened = session::open(
+            request,
+            grant.as_ref(),
+            &session::Context {
+                ids: &self.parts.ids,
+                epochs: &self.parts.epochs,
+                number: self.sessions + 1,
+            },
+        );
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.fail(slot, conn, id, error.code, error.message);
+                if let Some(code) = error.close {
+                    self.close(slot, conn, code, error.message);
+                }
+                return;
+            }
+        };
+        if conn.session().is_some() {
+            return self.connect_again(slot, conn, id, opened.session.id, grant);
+        }
+        if let Some(sessions) = &self.parts.shared.user_sessions
+            && !sessions.enter(opened.session.id)
+        {
+            self.parts.metrics.limited(Limit::UserConnections);
+            let text = "this user has as many sessions as one may have: close one of them";
+            self.fail(slot, conn, id, ErrorCode::LimitExceeded, text);
+            return self.close(slot, conn, CloseCode::CONNECTION_LIMIT, text);
+        }
+        self.begin_session(slot, conn, id, request, opened, grant);
+    }
+
+    /// Makes a session live: enters it into every part, replies, and asks for the events that it missed.
+    fn begin_session(
+        &mut self,
+        slot: u32,
+        conn: &mut Conn,
+        id: u32,
+        request: &Connect<'_>,
+        opened: Opened,
+        grant: Option<Grant>,
+    ) {
+        self.charge(slot, conn, Work::Open, price::SESSION);
+        let Opened { mut session, since } = opened;
+        let resumes = request.resume && since.is_none();
+        let expires = grant.as_ref().map(|grant| grant.expires_ms);
+        self.sessions += 1;
+        conn.out.set_batching(request.batch);
+        self.users.add(session.id, slot);
+        let device = session.device_mark(&self.parts.ids);
+        let (directory, shard) = (&self.parts.directory, self.parts.index);
+        let live_from = directory.enter(session.id, shard, device);
+        self.parts.hub.arrived(session.id);
+        session.begin(live_from, since.is_some() || resumes);
+        if grant.is_some() {
+            self.parts.metrics.tokens.accepted.one();
+        }
+        session.set_expiry(self.permits.permit(slot, self.turn.now(), grant));
+        let device = session::device_key(request, &self.parts.ids, &session);
+        if let Some(key) = device {
+            self.resuming.begin(slot, key);
+        }
+        self.parts.metrics.sessions.one();
+        let opening = match since {
+            None if resumes => Some((
+                Position::ZERO,
+                self.greeting.opening(&session, device, expires),
+            )),
+            None => {
+                let reply = self.greeting.reply(&session, live_from, expires);
+                self.reply(slot, conn, id, ReplyBody::Connect(reply));
+                None
+            }
+            Some(since) => Some((since, self.greeting.opening(&session, None, expires))),
+        };
+        let user = session.id;
+        conn.enter(Phase::Open(Box::new(session)), &mut self.admission);
+        if conn.out.is_blocked() {
+            let timeout = self.timeouts.write;
+            conn.times.set_deadline(slot, &mut self.turn, timeout);
+        } else {
+            conn.times.clear_deadline();
+        }
+        self.watch_new(slot, conn);
+        if let Some((since, opening)) = opening {
+            let connect = Some(Box::new(opening));
+            let query = Query::CatchUp {
+                user,
+                since,
+                connect,
+            };
+            self.query(slot, conn, id, query);
+        }
+    }
+}
