@@ -263,7 +263,11 @@ impl OpenBatch {
         let position = self.writer.append_next(&draft);
         let position = position.map_err(|error| not_appended(&error))?;
         let bytes = self.writer.batch_bytes().saturating_sub(before);
-        self.work.set(self.work.get().wrote(states.len(), bytes));
+        self.work.set(
+            self.work
+                .get()
+                .wrote(states.len(), draft.fanout.len(), bytes),
+        );
         self.pending.extend(changes.drain(..));
         Ok(position)
     }

@@ -20,6 +20,13 @@ const READ_KIB: u64 = 1_000;
 /// of log are counted apart.
 const SET: Cost = Cost::nanos(600);
 
+/// The cost of an entry of a record in a timeline: its place in the index, in a run and in merges.
+/// The price of a command includes [`FREE_ENTRIES`] of them. Its bytes of log are counted apart.
+const ENTRY: Cost = Cost::nanos(150);
+
+/// The number of timelines that a record of a 1:1 conversation enters.
+const FREE_ENTRIES: usize = 2;
+
 /// The cost of one member of the audience: the look-up of the member's shards.
 const LOOK_UP: Cost = Cost::nanos(20);
 
@@ -40,6 +47,8 @@ pub(super) struct Work {
     pub(super) read_bytes: usize,
     /// The number of values that were set.
     pub(super) sets: usize,
+    /// The entries in timelines beyond those that the price of a command includes.
+    pub(super) entries: usize,
     /// The bytes that entered the log.
     pub(super) log_bytes: usize,
 }
@@ -54,10 +63,12 @@ impl Work {
         }
     }
 
-    /// Counts a record of `bytes` bytes of log that sets `sets` values.
-    pub(super) fn wrote(self, sets: usize, bytes: usize) -> Self {
+    /// Counts a record of `bytes` bytes of log that sets `sets` values and enters `timelines`
+    /// timelines.
+    pub(super) fn wrote(self, sets: usize, timelines: usize, bytes: usize) -> Self {
         Self {
             sets: self.sets + sets,
+            entries: self.entries + timelines.saturating_sub(FREE_ENTRIES),
             log_bytes: self.log_bytes + bytes,
             ..self
         }
@@ -88,6 +99,9 @@ pub(super) fn decided(work: Work) -> Cost {
     if work.sets > 0 {
         cost += SET.times(work.sets);
     }
+    if work.entries > 0 {
+        cost += ENTRY.times(work.entries);
+    }
     cost
 }
 
@@ -112,7 +126,7 @@ mod tests {
         assert!(send < Cost::micros(3), "{send:?}");
         let group = estimate(&Action::Group(Change::Add), 1_000 * 8);
         assert!(group > send.times(1_000), "{group:?}");
-        let stored = Work::default().wrote(0, 200);
+        let stored = Work::default().wrote(0, 2, 200);
         assert_eq!(decided(stored), send, "the estimate of a message is exact");
     }
 
@@ -123,8 +137,10 @@ mod tests {
         let two = decided(Work::default().read(0).read(10 << 10));
         assert_eq!(one, none + READ);
         assert_eq!(two, one + READ + Cost::micros(10));
-        let set = decided(Work::default().wrote(3, 1_024));
+        let set = decided(Work::default().wrote(3, 0, 1_024));
         assert_eq!(set, none + SET.times(3) + Cost::of_log(1_024));
+        let group = decided(Work::default().wrote(0, 200, 0));
+        assert_eq!(group, none + ENTRY.times(200 - FREE_ENTRIES));
     }
 
     #[test]
