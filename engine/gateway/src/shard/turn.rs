@@ -123,7 +123,7 @@ impl Turn {
         }
     }
 
-    /// Lets the end of the turn drop a connection. Until then its slot stays in use, so that later
+    /// Lets the end of a turn drop a connection, after those that wait already. Until then its slot stays in use, so that later
     /// events of the turn cannot reach another connection. A slot may be given more than once.
     pub(super) fn drop_later(&mut self, slot: u32) {
         self.to_drop.push(slot);
