@@ -192,6 +192,8 @@ mod tests {
             unanswered.decided(false, 0);
         }
         assert_eq!(unanswered.in_flight, MOST_IN_FLIGHT / 2);
+        // One command less, so that only its bytes count.
+        unanswered.decided(true, 0);
         unanswered.queued(true, 1_000);
         assert!(unanswered.is_beyond(1_000) && !unanswered.is_beyond(1_001));
         assert!(!unanswered.has_room(1_999) && unanswered.has_room(2_000));
