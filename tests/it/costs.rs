@@ -13,13 +13,13 @@ use trunkline_tests::gateway::{Gateway, Setup};
 use trunkline_tests::http::exchange_on;
 use trunkline_tests::wait;
 
-/// The length of a dear command. It costs about 3 ms, which is the work of three seconds.
-const DEAR: usize = 2 << 20;
+/// The length of a dear command. It costs about 8 ms, which is the work of eight seconds.
+const DEAR: usize = 5 << 20;
 
 /// Makes a gateway with one budget, of which 1 ms of work can be saved.
 fn budget(setting: &str) -> Setup {
     let none = Setup::default()
-        .flag("message-bytes", "4MiB")
+        .flag("message-bytes", "8MiB")
         .flag("connection-cost", "0ms")
         .flag("user-cost", "0ms")
         .flag("address-cost", "0ms")

@@ -20,6 +20,11 @@ use crate::timer::{TICK, Tick};
 const PAUSE: Tick = 10;
 const _: () = assert!(TICK.as_millis() * PAUSE as u128 == 1_000);
 
+/// The debt, in ticks until it is paid, up to which a client only waits: five seconds. Beyond it the
+/// client learns by refusals that it waits.
+const PATIENCE: Tick = 50;
+const _: () = assert!(TICK.as_millis() * PATIENCE as u128 == 5_000);
+
 /// The work below which the user of a closed connection does not pay. Users who only connect have no
 /// account.
 const LEAST: Cost = Cost::micros(100);
@@ -131,8 +136,8 @@ impl Core {
             && !self.departing.has_begun()
     }
 
-    /// Looks whether the debt of a connection is paid: it is read again then. After the longest pause
-    /// a slice of its input is handled in any case.
+    /// Looks whether the debt of a connection is paid: it is read again then. While a long debt
+    /// remains, a slice of the input is handled after each of the longest pauses.
     pub(super) fn look_at_debt(&mut self, slot: u32, conn: &mut Conn, buffer: &mut [u8]) {
         if !conn.purse.had_debt() || conn.is_closing() {
             return;
@@ -140,7 +145,8 @@ impl Core {
         self.settle(slot, conn);
         if !self.must_wait(conn) {
             self.end_pause(slot, conn);
-        } else if !self.handoff.is_full()
+        } else if conn.purse.remains(self.turn.now()) > PATIENCE
+            && !self.handoff.is_full()
             && conn.out.len() <= self.parts.limits.outbox_bytes
             && conn.incoming.resume(self.turn.now())
         {

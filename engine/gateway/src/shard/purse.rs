@@ -69,6 +69,11 @@ impl Purse {
         self.until & Self::TICKS > now
     }
 
+    /// The ticks until the debt is paid; 0 without a debt.
+    pub(super) const fn remains(&self, now: Tick) -> Tick {
+        self.paid_at().saturating_sub(now)
+    }
+
     /// The tick at which the debt is paid.
     const fn paid_at(&self) -> Tick {
         self.until & Self::TICKS
