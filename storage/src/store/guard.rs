@@ -125,8 +125,10 @@ impl Shared {
         {
             return Some(told(&gone.name()));
         }
-        let names = self.backend.list().ok()?;
+        // The manifest is written before the first runs are in force. They may come after the list is
+        // read, so what is in force is looked at before.
         let manifest = (self.runs().size().0 > 0).then_some(manifest::NAME);
+        let names = self.backend.list().ok()?;
         let mut needed = [identity::NAME].into_iter().chain(manifest);
         let gone = needed.find(|needed| !names.iter().any(|name| name == needed));
         gone.map(told)
