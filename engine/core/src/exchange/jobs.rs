@@ -36,7 +36,7 @@ pub struct JobsForm {
     pub weights: Arc<Weights>,
 }
 
-/// Makes the queue between those who ask and the readers.
+/// Returns both ends of a new queue of jobs: one for shards and callers, one for the readers.
 pub fn jobs(form: &JobsForm) -> (ToReaders, Jobs) {
     let shared = Arc::new(Shared {
         line: Mutex::new(Line::new(form)),
@@ -62,7 +62,7 @@ pub enum Take {
     Job(Box<Job>),
     /// Nothing came for some time: give memory back.
     Idle,
-    /// End: nobody is left to ask.
+    /// All senders of jobs are gone, so the reader ends.
     End,
 }
 
@@ -80,7 +80,7 @@ pub struct JobRefused {
 #[derive(Debug)]
 struct Sending(Arc<Shared>);
 
-/// Ends the queue when the last copy of [`Jobs`] is dropped: nobody does the waiting jobs.
+/// Ends the queue when the last copy of [`Jobs`] is dropped. The waiting jobs are dropped with it.
 #[derive(Debug)]
 struct Taking(Arc<Shared>);
 
@@ -156,7 +156,7 @@ impl Drop for Taking {
     fn drop(&mut self) {
         let mut line = self.0.line.lock();
         line.has_readers = false;
-        // Callers learn that nobody answers.
+        // Dropping a job tells its caller that no answer comes.
         line.users.clear();
         line.waiting = 0;
     }

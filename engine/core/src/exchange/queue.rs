@@ -107,8 +107,8 @@ impl ToSequencer {
         self.spent.take().unwrap_or_default()
     }
 
-    /// Returns the number of bytes at which callers who wait for many answers add no more: what is left
-    /// of half the queue. The other half is for everybody else.
+    /// Returns the free bytes in the first half of the queue; 0 if half of it is in use. A connection
+    /// with many unanswered commands adds no more than this. Other connections use the second half.
     pub fn room(&self) -> usize {
         (BYTES / 2).saturating_sub(self.bytes.load(Ordering::Relaxed))
     }

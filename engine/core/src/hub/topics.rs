@@ -120,9 +120,9 @@ pub struct Topics {
     all_bytes: usize,
     /// The bytes of the publications that all topics keep now.
     bytes: AtomicUsize,
-    /// The age of a new topic. It changes whenever a topic with publications is forgotten: of topics
-    /// of one age, no publication is forgotten. The first one is random, so that another process has
-    /// other ages, whatever its clock says.
+    /// The age of a new topic. It changes whenever a topic with publications is forgotten, so an age
+    /// proves that no publication since then is missing. The first age is random, so that ages of
+    /// another process differ, whatever its clock says.
     age: AtomicU64,
     /// The count of publications and subscriptions. It tells which topic was unused for longest.
     uses: AtomicU64,
@@ -246,7 +246,7 @@ impl Topics {
             self.idle.fetch_sub(1, Ordering::Relaxed);
             topic.keep_only(0, &self.bytes);
             if topic.pos.seq > 0 {
-                // Under the lock of the stripe: whoever makes this topic again sees it.
+                // The lock of the stripe is held, so a thread that makes this topic again sees the new age.
                 self.age.fetch_add(1, Ordering::Relaxed);
             }
         }

@@ -91,8 +91,8 @@ pub(super) fn update(
     Ok(())
 }
 
-/// Returns the open windows of an inbox with this key. It moves the windows of an earlier version out
-/// of the inbox. [`Buckets::write`] stores the open ones.
+/// Returns the open windows of the inbox with this key. Removes from the inbox the windows that an
+/// earlier version kept in it; the caller stores the open ones with [`Buckets::write`].
 ///
 /// # Errors
 /// The store could not be read.

@@ -16,8 +16,8 @@ const READ: Cost = Cost::nanos(1_000);
 /// The nanoseconds that one KiB of values or messages costs to read: its checksum and its copies.
 const READ_KIB: u64 = 1_000;
 
-/// The cost of setting one value: encoding it, and its place in the index and in a run. Its bytes
-/// of log are counted apart.
+/// The cost of setting one value: encoding it, and its place in the index and in a run. The
+/// bytes of log that the value takes have a price of their own ([`Cost::of_log`]).
 const SET: Cost = Cost::nanos(600);
 
 /// The cost of an entry of a record in a timeline: its place in the index, in a run and in merges.

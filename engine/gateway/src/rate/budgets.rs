@@ -282,7 +282,7 @@ mod tests {
         let hugo = holders(1, "", 1);
         let (mut own, mut other) = (None, None);
         assert!(budgets.serve(&hugo, 1));
-        // He himself is nobody else.
+        // Serving a user does not bind the same user.
         assert_eq!(budgets.settle(&mut own, &hugo, 1, DEAR).debt, None);
         assert!(budgets.serve(&holders(2, "", 1), 1));
         let debt = budgets.settle(&mut own, &hugo, 1, DEAR).debt.unwrap();
