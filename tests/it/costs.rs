@@ -18,12 +18,7 @@ const DEAR: usize = 5 << 20;
 
 /// Makes a gateway with one budget, of which 1 ms of work can be saved.
 fn budget(setting: &str) -> Setup {
-    let none = Setup::default()
-        .flag("message-bytes", "8MiB")
-        .flag("connection-cost", "0ms")
-        .flag("user-cost", "0ms")
-        .flag("address-cost", "0ms")
-        .flag("namespace-cost", "0ms");
+    let none = Setup::default().flag("message-bytes", "8MiB");
     none.flag(setting, "1ms").flag("cost-burst", "1s")
 }
 

@@ -27,18 +27,24 @@ pub struct Setup {
 }
 
 impl Default for Setup {
-    /// Free ports, two shards, users name themselves, and nobody is dropped for being slow: how
-    /// long a test takes depends on the machine. Receipts wait for each other, but not for long.
+    /// Free ports, two shards, users name themselves, and nobody is dropped for being slow or
+    /// refused for what their work costs: how long a test takes depends on the machine, and whether
+    /// budgets bind depends on when others are served. Receipts wait for each other, but not for
+    /// long.
     fn default() -> Self {
-        let timeouts = [
+        const TIMEOUTS: [&str; 4] = [
             "handshake-timeout",
             "connect-timeout",
             "ping-interval",
             "write-timeout",
         ];
-        timeouts
+        const BUDGETS: [&str; 3] = ["connection-cost", "user-cost", "address-cost"];
+        let hour = |setup: Self, timeout: &str| setup.flag(timeout, "1h");
+        let unlimited = |setup: Self, budget: &str| setup.flag(budget, "0ms");
+        let setup = TIMEOUTS.into_iter().fold(Self::bare(), hour);
+        BUDGETS
             .into_iter()
-            .fold(Self::bare(), |setup, timeout| setup.flag(timeout, "1h"))
+            .fold(setup, unlimited)
             .flag("listen", "127.0.0.1:0")
             .flag("control", "127.0.0.1:0")
             .flag("shards", "2")

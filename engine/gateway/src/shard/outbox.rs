@@ -26,8 +26,9 @@ const PIECE: usize = 32 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     waiting: Option<Box<Waiting>>,
-    /// The position up to which live pushes were dropped, if the client has not been told. A
-    /// record's position is never 0.
+    /// One more than the position up to which live pushes were dropped, if the client has not been
+    /// told. The position is 0 where the store has no record yet, and only ephemeral events were
+    /// dropped.
     gap: Option<NonZeroU64>,
     encoding: Encoding,
     /// Several messages may share a frame.
@@ -105,7 +106,8 @@ impl Outbox {
     /// Notes that live pushes up to `position` are dropped. Returns whether none were dropped before
     /// that the client has not been told of.
     pub(super) fn drop_up_to(&mut self, position: Position) -> bool {
-        std::mem::replace(&mut self.gap, NonZeroU64::new(position.0)).is_none()
+        let gap = NonZeroU64::MIN.saturating_add(position.0);
+        self.gap.replace(gap).is_none()
     }
 
     /// Whether live pushes were dropped and the client has not been told.
@@ -116,7 +118,7 @@ impl Outbox {
     /// Ends a gap: the next live pushes are sent. Returns the position up to which pushes were
     /// dropped.
     pub(super) fn end_gap(&mut self) -> Option<Position> {
-        self.gap.take().map(|position| Position(position.get()))
+        self.gap.take().map(|gap| Position(gap.get() - 1))
     }
 
     fn waiting(&mut self, pool: &mut Pool) -> &mut Waiting {
@@ -419,5 +421,8 @@ mod tests {
         assert!(out.has_gap());
         assert_eq!(out.end_gap(), Some(Position(5)));
         assert_eq!((out.has_gap(), out.end_gap()), (false, None));
+        // A store without a record.
+        assert!(out.drop_up_to(Position::ZERO) && out.has_gap());
+        assert_eq!(out.end_gap(), Some(Position::ZERO));
     }
 }
