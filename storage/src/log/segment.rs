@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crc32c::crc32c;
 
@@ -21,6 +22,10 @@ const MAGIC: [u8; 8] = *b"TRKLOG\r\n";
 /// The used bytes of the header. The last four are the checksum of the others.
 pub(crate) const HEADER_USED: usize = 64;
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+
+/// The bytes of a new segment that are synced at a time. A commit that syncs meanwhile waits for no
+/// more of them: a disk that has 64 MiB to write at once makes it wait for 50 ms.
+const SYNCED_BYTES: u64 = 256 << 10;
 
 /// An open segment file.
 pub(crate) struct Segment {
@@ -203,10 +208,24 @@ impl SegmentFactory {
     /// whole. The function writes real zeros: merely reserved space would make the `fdatasync` of
     /// every commit wait for the journal of the file system.
     pub(crate) fn create(&self, base: u64) -> io::Result<Segment> {
+        self.make(base, None)
+    }
+
+    /// Creates a segment as [`Self::create`] does, in pieces that are synced one by one. After each
+    /// piece it calls `rest` with the time that the disk needed, so that commits get in between.
+    pub(crate) fn create_in_pieces(
+        &self,
+        base: u64,
+        rest: &dyn Fn(Duration),
+    ) -> io::Result<Segment> {
+        self.make(base, Some(rest))
+    }
+
+    fn make(&self, base: u64, rest: Option<&dyn Fn(Duration)>) -> io::Result<Segment> {
         let name = segment_name(base);
         let temporary = format!("{name}.tmp");
         let file = backend::create_anew(&*self.backend, &temporary)?;
-        let created = self.fill(base, &*file);
+        let created = self.fill(base, &*file, rest);
         let header = match created {
             Ok(header) => header,
             Err(error) => {
@@ -221,7 +240,12 @@ impl SegmentFactory {
         Ok(header.into_segment(file))
     }
 
-    fn fill(&self, base: u64, file: &dyn BackendFile) -> io::Result<SegmentHeader> {
+    fn fill(
+        &self,
+        base: u64,
+        file: &dyn BackendFile,
+        rest: Option<&dyn Fn(Duration)>,
+    ) -> io::Result<SegmentHeader> {
         let mut salt = [0; 8];
         self.backend.fill_random(&mut salt)?;
         let header = SegmentHeader {
@@ -232,9 +256,17 @@ impl SegmentFactory {
         };
         let mut offset = 0;
         while offset < self.size {
-            let len = (self.size - offset).min(ZEROS.len() as u64);
-            file.write_all_at(&ZEROS[..len as usize], offset)?;
-            offset += len;
+            let begun = Instant::now();
+            let end = self.size.min(offset + SYNCED_BYTES);
+            while offset < end {
+                let len = (end - offset).min(ZEROS.len() as u64);
+                file.write_all_at(&ZEROS[..len as usize], offset)?;
+                offset += len;
+            }
+            if let Some(rest) = rest {
+                file.sync_data()?;
+                rest(begun.elapsed());
+            }
         }
         file.write_all_at(&header.encode(), 0)?;
         file.sync_data()?;

@@ -85,6 +85,8 @@ impl<'a> RunWriter<'a> {
         self.index.add(last, &place);
         if self.pending.len() >= CHUNK_BYTES {
             self.write()?;
+            // A commit that syncs meanwhile waits for what a disk has to write.
+            self.file.sync_data()?;
         }
         Ok(())
     }

@@ -20,6 +20,9 @@ use crate::store::shared::Shared;
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(4);
 
+/// The longest rest between two pieces of a segment. A segment of 64 MiB has 256 pieces.
+const LONGEST_REST: Duration = Duration::from_millis(10);
+
 pub(crate) struct Preparer {
     work: Arc<PrepareWork>,
     thread: Option<JoinHandle<()>>,
@@ -32,6 +35,10 @@ struct PrepareWork {
     slot: Mutex<NextSegment>,
     changed: Condvar,
     stopping: AtomicBool,
+    /// Whether the writer waits for the segment that is being prepared.
+    is_awaited: AtomicBool,
+    /// Whether a thread of its own prepares segments.
+    is_background: bool,
 }
 
 enum NextSegment {
@@ -70,6 +77,8 @@ impl Preparer {
             slot: Mutex::new(ready.map_or(NextSegment::Idle, NextSegment::Ready)),
             changed: Condvar::new(),
             stopping: AtomicBool::new(false),
+            is_awaited: AtomicBool::new(false),
+            is_background: background,
         });
         let thread = if background {
             let work = work.clone();
@@ -115,7 +124,11 @@ impl Preparer {
                 &NextSegment::Wanted(base) if self.thread.is_none() => {
                     self.work.settle(&mut slot, base, self.work.attempt(base));
                 }
-                NextSegment::Wanted(_) => self.work.changed.wait(&mut slot),
+                NextSegment::Wanted(_) => {
+                    self.work.is_awaited.store(true, Ordering::Relaxed);
+                    self.work.changed.wait(&mut slot);
+                    self.work.is_awaited.store(false, Ordering::Relaxed);
+                }
                 NextSegment::Obstructed(_, setback) => {
                     let obstacle = setback.obstacle.clone();
                     let condition = &self.work.shared.condition;
@@ -250,7 +263,21 @@ impl PrepareWork {
             );
             return Err((Obstacle { full: true, reason }, true));
         }
-        let made = self.factory.create(base);
+        let made = if self.is_background {
+            let rest = |worked| self.rest(worked);
+            self.factory.create_in_pieces(base, &rest)
+        } else {
+            self.factory.create(base)
+        };
         made.map_err(|error| (Obstacle::of(&what, &error), false))
+    }
+
+    /// Leaves the disk to the commits for as long as it worked for this thread, unless the writer
+    /// waits for this thread.
+    fn rest(&self, worked: Duration) {
+        let is_urgent = self.is_awaited.load(Ordering::Relaxed);
+        if !is_urgent && !self.stopping.load(Ordering::Acquire) {
+            std::thread::sleep(worked.min(LONGEST_REST));
+        }
     }
 }

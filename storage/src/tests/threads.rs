@@ -133,6 +133,36 @@ fn the_threads_yield_to_others() {
     assert_eq!(of("storage-merge"), Some(19));
 }
 
+/// A commit that syncs while the next segment is prepared waits for a piece of it at most.
+#[test]
+fn the_next_segment_is_synced_in_pieces() {
+    let writes = Arc::new(Mutex::new(vec![0]));
+    let guard = {
+        let writes = writes.clone();
+        Arc::new(move |act, name: &str| {
+            if thread() == "storage-prepare" && name.ends_with(".seg.tmp") {
+                let mut writes = writes.lock().unwrap();
+                match act {
+                    Act::Write => *writes.last_mut().unwrap() += 1,
+                    Act::Sync => writes.push(0),
+                    _ => {}
+                }
+            }
+            Ok(())
+        })
+    };
+    let options = Options {
+        segment_bytes: 1 << 20,
+        ..options()
+    };
+    let opened = open_watched(&SimDisk::new(3), options, guard);
+    let prepared = || writes.lock().unwrap().len() > 5;
+    wait_until("a segment is prepared", prepared);
+    drop(opened);
+    // Four writes of 64 KiB between two syncs, then the header.
+    assert_eq!(*writes.lock().unwrap(), [4, 4, 4, 4, 1, 0]);
+}
+
 #[test]
 fn failing_threads_lose_nothing_and_leave_no_files_behind() {
     for (i, act) in [Act::Create, Act::Write, Act::Sync, Act::Rename]
